@@ -1,0 +1,1 @@
+"""A market database that keeps itself right."""

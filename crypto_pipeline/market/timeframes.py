@@ -1,0 +1,136 @@
+"""Timeframes: the fixed grid on which bars live.
+
+Every timeframe is a whole number of minutes on a grid anchored in UTC: a day opens at 00:00, a week on Monday at
+00:00. All times are timezone-aware UTC datetimes; spans are half-open, ``[start, end)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+import polars as pl
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
+
+
+class Timeframe(StrEnum):
+    """Width of a bar, named as venues and their users name it."""
+
+    M1 = "1m"
+    M5 = "5m"
+    M15 = "15m"
+    M30 = "30m"
+    H1 = "1h"
+    H4 = "4h"
+    D1 = "1d"
+    W1 = "1w"
+
+    @classmethod
+    def parse(cls, text: str) -> Timeframe:
+        """Return the timeframe called ``text``; a ValueError names the value and the choices."""
+        try:
+            return cls(text)
+        except ValueError:
+            raise ValueError(f"unknown timeframe {text!r}: use one of {', '.join(cls)}") from None
+
+    @property
+    def minutes(self) -> int:
+        """Width in minutes."""
+        return _MINUTES[self]
+
+    @property
+    def seconds(self) -> int:
+        """Width in seconds."""
+        return self.minutes * 60
+
+    @property
+    def milliseconds(self) -> int:
+        """Width in milliseconds."""
+        return self.minutes * 60_000
+
+    @property
+    def delta(self) -> timedelta:
+        """Width as a timedelta."""
+        return timedelta(minutes=self.minutes)
+
+    @property
+    def cell_days(self) -> int:
+        """Days in one coverage cell of this timeframe: one, or seven for weekly bars."""
+        return 7 if self is Timeframe.W1 else 1
+
+    @property
+    def bars_per_cell(self) -> int:
+        """Bars of this timeframe in one complete 24/7 coverage cell."""
+        return self.cell_days * 1440 // self.minutes
+
+    def floor(self, moment: datetime) -> datetime:
+        """Open time of the bar that holds ``moment``. Raises ValueError for a naive datetime."""
+        require_utc(moment)
+        anchor = _FIRST_MONDAY if self is Timeframe.W1 else _EPOCH
+        return moment - (moment - anchor) % self.delta
+
+    def ceil(self, moment: datetime) -> datetime:
+        """First open time at or after ``moment``."""
+        floored = self.floor(moment)
+        return floored if floored == moment else floored + self.delta
+
+    def next(self, moment: datetime) -> datetime:
+        """Open time of the bar after the one that holds ``moment``."""
+        return self.floor(moment) + self.delta
+
+    def open_times(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Every open time in ``[start, end)``, oldest first."""
+        moment = self.ceil(start)
+        while moment < end:
+            yield moment
+            moment += self.delta
+
+    def count(self, start: datetime, end: datetime) -> int:
+        """How many open times lie in ``[start, end)``."""
+        return max(0, (self.ceil(end) - self.ceil(start)) // self.delta)
+
+    def floor_expr(self, column: str = "open_time") -> pl.Expr:
+        """Polars expression: ``column`` (Datetime UTC) floored to this grid, sortedness kept."""
+        return pl.col(column).dt.truncate(_POLARS_EVERY[self])
+
+
+_MINUTES = {
+    Timeframe.M1: 1,
+    Timeframe.M5: 5,
+    Timeframe.M15: 15,
+    Timeframe.M30: 30,
+    Timeframe.H1: 60,
+    Timeframe.H4: 240,
+    Timeframe.D1: 1440,
+    Timeframe.W1: 10080,
+}
+# Polars' weeks begin on Monday, as ours do.
+_POLARS_EVERY = {timeframe: str(timeframe) for timeframe in Timeframe}
+
+HIGHER_TIMEFRAMES = tuple(timeframe for timeframe in Timeframe if timeframe is not Timeframe.M1)
+
+
+def require_utc(moment: datetime) -> datetime:
+    """Return ``moment`` in UTC; a naive datetime is a ValueError, never a guess."""
+    if moment.tzinfo is None:
+        raise ValueError(f"naive time {moment.isoformat()}: give a time zone, for example {moment.isoformat()}Z")
+    return moment.astimezone(UTC)
+
+
+def parse_time(text: str) -> datetime:
+    """Read an ISO 8601 date or time with zone as UTC. A bare date is its midnight in UTC.
+
+    Raises ValueError that names the value and the accepted forms.
+    """
+    try:
+        if len(text) == 10:
+            return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"cannot read the time {text!r}: use ISO 8601, for example 2026-01-31 or 2026-01-31T12:00Z"
+        ) from None
+    return require_utc(moment)

@@ -1,0 +1,142 @@
+"""All settings in one object: environment first, then a file, then defaults.
+
+Every field is also ``CRYPTO_PIPELINE_<FIELD>`` in the environment and a key in ``crypto_pipeline.toml`` (in the data
+directory, or where ``CRYPTO_PIPELINE_CONFIG`` points). Secrets come from the environment only and never print.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+PREFIX = "CRYPTO_PIPELINE_"
+VENUES = ("replay", "binance")
+
+
+class SettingsError(ValueError):
+    """A setting has a bad value; the message names the setting, the value and what is accepted."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Durations are in seconds unless the name says days."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", validate_default=True)
+
+    # Where things are
+    data_dir: Path = Field(Path("~/.crypto_pipeline"), description="Everything that is stored lives below this folder.")
+    database_url: SecretStr | None = Field(
+        None, description="Use this PostgreSQL (15 or newer) instead of the embedded one: postgresql://user:pw@host/db"
+    )
+    dagster_database_url: SecretStr | None = Field(
+        None, description="Database for Dagster's own storage; default: database 'dagster' on the same server."
+    )
+    host: str = Field("127.0.0.1", description="Address that every server of ours binds to.")
+    ui_port: int = Field(3000, ge=0, le=65535, description="Port of the Dagster UI.")
+    replay_port: int = Field(8765, ge=0, le=65535, description="Port of the replay exchange.")
+
+    # What is collected
+    venue: Literal["replay", "binance"] = Field("replay", description="Where bars come from: replay or binance.")
+    instruments: str | None = Field(
+        None, description="A number (the first N of the universe) or a list 'BTC-USDT,ETH-USDT'. Default: 20 on replay, else all."
+    )
+    days: int | None = Field(None, ge=1, le=20_000, description="Days of history to keep. Default: 7 on replay, else 180.")
+    universe_file: Path | None = Field(None, description="Your own universe file; default: the one in the package.")
+
+    # The replay exchange
+    replay_source: str = Field("generated", description="'generated', or a folder of recorded bars and trades.")
+    replay_seed: int = Field(1, description="Seed of the generated market.")
+    replay_speed: float = Field(1.0, gt=0, description="How fast the replay exchange's clock runs.")
+    replay_shift_to_now: bool = Field(False, description="Shift recordings by whole weeks so that they end now.")
+    replay_faults: Path | None = Field(None, description="JSON file with faults to play.")
+
+    # Venue addresses and manners
+    binance_url: str = Field("https://data-api.binance.vision", description="REST address of Binance spot.")
+    binance_archive_url: str = Field("https://data.binance.vision", description="Address of Binance's file archive.")
+    budget_share: float = Field(0.9, gt=0, le=1, description="Share of the venue's request budget that may be used.")
+    request_timeout: float = Field(15.0, gt=0, description="A request without an answer after this long is repeated.")
+    request_attempts: int = Field(6, ge=1, description="Attempts per request before giving up for now.")
+    fetch_concurrency: int = Field(8, ge=1, le=64, description="Requests in flight at once per process.")
+    archive_min_days: int = Field(3, ge=1, description="Spans at least this long come from the file archive first.")
+
+    # Storing and healing
+    write_batch_rows: int = Field(50_000, ge=1_000, le=500_000, description="Bars per write transaction.")
+    heal_attempts: int = Field(5, ge=1, description="Spaced attempts before a hole is called unfillable.")
+    heal_backoff: float = Field(300.0, gt=0, description="Wait before the second attempt; each next one is 4 times as long.")
+    settle_delay: float = Field(5.0, ge=0, description="A bar is expected this long after its end.")
+    reconcile_sample_days: int = Field(2, ge=1, description="Days per instrument that a rolling reconciliation compares.")
+    freshness_warn: float = Field(600.0, gt=0, description="Newest bar older than this: warning.")
+    freshness_critical: float = Field(900.0, gt=0, description="Newest bar older than this: error.")
+
+    @field_validator("data_dir", "universe_file", "replay_faults")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value is not None else None
+
+    @field_validator("database_url", "dagster_database_url")
+    @classmethod
+    def _postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+            raise ValueError("use postgresql://user:password@host:5432/database")
+        return value
+
+    @property
+    def history_days(self) -> int:
+        """Days of history that are expected to be there."""
+        return self.days if self.days is not None else (7 if self.venue == "replay" else 180)
+
+    @property
+    def instrument_choice(self) -> str:
+        """Which instruments of the universe: a number, a list, or ``all``."""
+        return self.instruments or ("20" if self.venue == "replay" else "all")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line, then environment, then file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _config_file(init_settings()))
+
+
+def _config_file(given: dict[str, Any]) -> Path:
+    if path := os.environ.get(f"{PREFIX}CONFIG"):
+        return Path(path).expanduser()
+    default = Settings.model_fields["data_dir"].default
+    data_dir = given.get("data_dir") or os.environ.get(f"{PREFIX}DATA_DIR") or default
+    return Path(data_dir).expanduser() / "crypto_pipeline.toml"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; ``overrides`` that are None are left out. Raises SettingsError in one clear line."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(problem) for problem in error.errors())) from None
+    except ValueError as error:  # an unreadable settings file
+        raise SettingsError(f"cannot read {_config_file(given)}: {error}") from None
+
+
+def _explain(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return f"unknown setting {name!r}: see `crypto-pipeline settings`"
+    shown = "(hidden)" if "Secret" in str(field.annotation) else repr(problem["input"])
+    return f"{PREFIX}{name.upper()}={shown}: {problem['msg']}. {field.description}"
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return load_settings()

@@ -1,0 +1,184 @@
+"""What the rest of the system may ask of any venue."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal, Protocol
+
+import polars as pl
+
+from crypto_pipeline.market.timeframes import Timeframe
+
+
+class ListingStatus(StrEnum):
+    """Whether a venue lets an instrument trade now."""
+
+    TRADING = "trading"
+    PAUSED = "paused"
+    DELISTED = "delisted"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One venue's own name and rules for an instrument. Times are UTC; ``listed`` is the open time of the first bar."""
+
+    venue_symbol: str
+    base: str
+    quote: str
+    status: ListingStatus
+    tick_size: Decimal | None = None
+    lot_size: Decimal | None = None
+    listed: datetime | None = None
+    delisted: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VenueStatus:
+    """Whether the venue answers, and what it says of itself."""
+
+    reachable: bool
+    time: datetime | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VenueTraits:
+    """Facts about a venue's data that decide how absence is read."""
+
+    timeframes: frozenset[Timeframe]
+    #: A minute in which nothing traded is stated as a flat bar (Binance) rather than left out (Coinbase, Bitfinex).
+    states_empty_bars: bool
+    #: Trade ids of one symbol rise by exactly one, so a jump proves loss and its absence proves silence.
+    contiguous_trade_ids: bool
+    #: A bar is final this long after its end by venue time.
+    settle_delay: timedelta = timedelta(seconds=3)
+
+
+@dataclass(frozen=True, slots=True)
+class BarsAnswer:
+    """What a venue said of ``[start, end)``: every bar it has there; a minute without a row is a minute it did not state.
+
+    ``bars`` follows BAR_SCHEMA, sorted by open time, final bars only (no forming bar), all inside the span.
+    """
+
+    instrument: str
+    timeframe: Timeframe
+    start: datetime
+    end: datetime
+    bars: pl.DataFrame
+    stated_at: datetime
+    origin: Literal["rest", "archive"]
+
+
+@dataclass(frozen=True, slots=True)
+class TradesAnswer:
+    """Trades of ``[start, end)`` in TRADE_SCHEMA, with the ids on either side where the venue states them.
+
+    ``id_before`` is the last trade id before ``start`` and ``id_after`` the first at or after ``end``; None when there is
+    none or the venue cannot say. Ids contiguous from ``id_before`` over the rows to ``id_after`` prove that nothing is
+    missing.
+    """
+
+    instrument: str
+    start: datetime
+    end: datetime
+    trades: pl.DataFrame
+    id_before: int | None = None
+    id_after: int | None = None
+
+
+class VenueError(Exception):
+    """A venue could not answer. ``permanent`` errors are not worth repeating."""
+
+    permanent = False
+
+    def __init__(self, message: str, *, permanent: bool | None = None) -> None:
+        super().__init__(message)
+        if permanent is not None:
+            self.permanent = permanent
+
+
+class UnknownSymbol(VenueError):  # noqa: N818  (reads as the fact it states)
+    """The venue does not list the symbol."""
+
+    permanent = True
+
+
+class VenueUnavailable(VenueError):  # noqa: N818
+    """The venue is down, banned us, or its breaker is open. ``retry_after`` in seconds where known."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class MalformedAnswer(VenueError):  # noqa: N818
+    """The body was truncated or is not what the protocol promises."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetLimit:
+    """A request-weight limit: at most ``limit`` in each fixed window of ``window`` seconds of venue time."""
+
+    limit: int
+    window: float = 60.0
+    share: float = 0.9
+
+
+class RequestBudget(Protocol):
+    """Shared account of request weight. One venue, many processes."""
+
+    async def acquire(self, weight: int) -> None:
+        """Wait until ``weight`` may be spent, then book it."""
+
+    async def report(self, used: int) -> None:
+        """Take over what the venue's own header says was used in the current window."""
+
+    async def limit(self, limit: BudgetLimit) -> None:
+        """Take over the limit that the venue states."""
+
+    async def pause(self, seconds: float) -> None:
+        """No requests from any process for this long (429 and 418 with Retry-After)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPlan:
+    """What to fetch of one instrument: half-open spans in one timeframe."""
+
+    instrument: str
+    venue_symbol: str
+    timeframe: Timeframe
+    spans: list[tuple[datetime, datetime]] = field(default_factory=list)
+
+
+class Venue(Protocol):
+    """One venue. Every method may raise VenueError. Instruments are passed as (canonical name, venue symbol)."""
+
+    name: str
+    traits: VenueTraits
+
+    async def listings(self) -> list[Listing]:
+        """Every instrument the venue has or had, as far as it says."""
+
+    async def listed_since(self, venue_symbol: str) -> datetime | None:
+        """Open time of the first bar the venue ever had of the symbol; None when it has none."""
+
+    async def server_time(self) -> datetime:
+        """The venue's clock, UTC."""
+
+    async def status(self) -> VenueStatus:
+        """Never raises: an unreachable venue is an answer."""
+
+    def bars(self, plan: FetchPlan, *, archive: bool = True) -> AsyncIterator[BarsAnswer]:
+        """Fetch the plan's spans. Answers come in time order within a span, together cover all of it up to what is
+        settled by the venue's clock, and never overlap. ``archive=False`` uses only the REST interface."""
+
+    async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
+        """All trades of ``[start, end)``, paged by id."""
+
+    async def close(self) -> None:
+        """Close connections."""
