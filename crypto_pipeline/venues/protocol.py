@@ -60,8 +60,9 @@ class VenueTraits:
 
 @dataclass(frozen=True, slots=True)
 class BarsAnswer:
-    """What a venue said of ``[start, end)``: every bar it has there; a minute without a row is a minute it did not state.
+    """What a venue said of ``[start, end)``: every bar it has there.
 
+    A minute without a row is a minute it did not state.
     ``bars`` follows BAR_SCHEMA, sorted by open time, final bars only (no forming bar), all inside the span.
     """
 
@@ -78,8 +79,8 @@ class BarsAnswer:
 class TradesAnswer:
     """Trades of ``[start, end)`` in TRADE_SCHEMA, with the ids on either side where the venue states them.
 
-    ``id_before`` is the last trade id before ``start`` and ``id_after`` the first at or after ``end``; None when there is
-    none or the venue cannot say. Ids contiguous from ``id_before`` over the rows to ``id_after`` prove that nothing is
+    ``id_before`` is the last trade id before ``start`` and ``id_after`` the first at or after ``end``; None when there
+    is none or the venue cannot say. Ids contiguous from ``id_before`` over the rows to ``id_after`` prove that nothing is
     missing.
     """
 

@@ -1,0 +1,73 @@
+"""Run coroutines ahead of their consumer: concurrent, in order, bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[K, T]):
+    """A piece of work of the group ``key``, whose result will hold about ``size`` rows."""
+
+    key: K
+    size: int
+    run: Callable[[], Coroutine[Any, Any, T]]
+
+
+async def run_ahead(
+    jobs: Iterable[Job[K, T]],
+    *,
+    max_jobs: int,
+    max_rows: int,
+    failed: Callable[[K, Exception], bool] | None = None,
+) -> AsyncIterator[T]:
+    """Yield the results in the order of ``jobs``, with at most that many jobs and rows begun and not yet taken.
+
+    A job that raises ends everything, unless ``failed(key, error)`` returns True: then the rest of its group is left
+    out and the others go on.
+    """
+    waiting: deque[tuple[Job[K, T], asyncio.Task[T]]] = deque()
+    source = iter(jobs)
+    dropped: set[K] = set()
+    rows = 0
+    upcoming = next(source, None)
+    try:
+        while waiting or upcoming is not None:
+            while upcoming is not None and (
+                not waiting or (len(waiting) < max_jobs and rows + upcoming.size <= max_rows)
+            ):
+                if upcoming.key not in dropped:
+                    waiting.append((upcoming, asyncio.ensure_future(upcoming.run())))
+                    rows += upcoming.size
+                upcoming = next(source, None)
+            if not waiting:
+                continue
+            job, task = waiting.popleft()
+            try:
+                if job.key in dropped:
+                    await _cancel([task])
+                else:
+                    yield await task
+            except Exception as error:
+                if failed is None or not task.done() or task.cancelled() or task.exception() is not error:
+                    raise
+                if not failed(job.key, error):
+                    raise
+                dropped.add(job.key)
+            finally:
+                rows -= job.size
+    finally:
+        await _cancel([task for _, task in waiting])
+
+
+async def _cancel(tasks: list[asyncio.Task[T]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

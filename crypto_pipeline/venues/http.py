@@ -1,0 +1,236 @@
+"""One HTTP client for all venues: weight budget, retries, pauses on 429 and 418, circuit breaker, strict bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+import aiohttp
+import stamina
+
+from crypto_pipeline.venues.breaker import Breaker
+from crypto_pipeline.venues.budget import MemoryBudget
+from crypto_pipeline.venues.protocol import MalformedAnswer, RequestBudget, VenueError, VenueUnavailable
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Params = Mapping[str, str | int]
+
+USER_AGENT = "crypto-pipeline"
+#: A pause longer than this is not waited for: the caller is told when to come back.
+MAX_PAUSE = 150.0
+#: Weight is granted at the latest in the next window but one, unless many processes share the budget.
+MAX_BUDGET_WAIT = 300.0
+
+
+class NotFound(VenueError):  # noqa: N818
+    """Nothing at this address (HTTP 404)."""
+
+    permanent = True
+
+
+class RateLimited(VenueUnavailable):
+    """The venue said to slow down (429) or banned us (418)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole body with its headers, and when the request that brought it was sent (``time.monotonic``)."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    sent: float
+
+
+#: Reads a venue's error body; None leaves the judgement to the HTTP status.
+Explain = Callable[[Answer], VenueError | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How patient a client is."""
+
+    timeout: float = 15.0
+    attempts: int = 6
+    concurrency: int = 8
+    wait_initial: float = 0.25
+    wait_max: float = 10.0
+    wait_jitter: float = 0.5
+    breaker_threshold: int = 5
+    breaker_recovery: float = 30.0
+
+
+class HttpClient:
+    """GETs of one host. Usable from one event loop at a time; connections are opened on first use."""
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        *,
+        budget: RequestBudget | None = None,
+        manners: Manners | None = None,
+        used_header: str = "",
+        explain: Explain | None = None,
+    ) -> None:
+        self.name = name
+        self.base_url = base_url.rstrip("/")
+        self.budget: RequestBudget = budget or MemoryBudget()
+        self.manners = manners or Manners()
+        self.breaker = Breaker(name, threshold=self.manners.breaker_threshold, recovery=self.manners.breaker_recovery)
+        self._used_header = used_header
+        self._explain = explain
+        self._session: aiohttp.ClientSession | None = None
+        self._slots = asyncio.Semaphore(self.manners.concurrency)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def get(
+        self,
+        path: str,
+        decode: Callable[[Answer], T],
+        *,
+        params: Params | None = None,
+        weight: int = 0,
+        attempts: int | None = None,
+    ) -> T:
+        """GET ``path`` and return ``decode(answer)``; a body that ``decode`` rejects as malformed is fetched again."""
+        async with self.breaker.call():
+            return await self._repeat(path, decode, params or {}, weight, attempts or self.manners.attempts)
+
+    async def get_once(
+        self,
+        path: str,
+        decode: Callable[[Answer], T],
+        *,
+        params: Params | None = None,
+        weight: int = 0,
+    ) -> T:
+        """One attempt, whatever the breaker says: to learn whether the venue answers."""
+        return decode(await self._request(path, params or {}, weight))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _repeat(self, path: str, decode: Callable[[Answer], T], params: Params, weight: int, attempts: int) -> T:
+        manners = self.manners
+        async for attempt in stamina.retry_context(
+            on=_worth_repeating,
+            attempts=attempts,
+            timeout=None,
+            wait_initial=manners.wait_initial,
+            wait_max=manners.wait_max,
+            wait_jitter=manners.wait_jitter,
+        ):
+            with attempt:
+                if attempt.num > 1 and await self.breaker.is_open():
+                    raise _GivenUp(f"{self.name} failed repeatedly meanwhile", retry_after=manners.breaker_recovery)
+                return decode(await self._polite(path, params, weight))
+        raise AssertionError("unreachable: the retry context returns or raises")
+
+    async def _polite(self, path: str, params: Params, weight: int) -> Answer:
+        """Request; being told to wait is obeyed by everyone who shares the budget and uses up no attempt."""
+        deadline = time.monotonic() + 2 * MAX_PAUSE
+        while True:
+            try:
+                return await self._request(path, params, weight)
+            except RateLimited as limited:
+                pause = max(limited.retry_after or 0.0, 0.1)
+                await self.budget.pause(pause)
+                if pause > MAX_PAUSE or time.monotonic() + pause > deadline:
+                    raise
+                log.warning("%s: %s; pausing %.1f s", self.name, limited, pause)
+
+    async def _request(self, path: str, params: Params, weight: int) -> Answer:
+        session = self._open()
+        async with self._slots:
+            await self._acquire(weight)
+            sent = time.monotonic()
+            try:
+                async with session.get(self.base_url + path, params=params) as response:
+                    body = await response.read()
+                    answer = Answer(str(response.url), response.status, response.headers, body, sent)
+            except aiohttp.ClientPayloadError as error:
+                raise MalformedAnswer(f"{self.name} {path}: truncated answer ({error})") from error
+            except TimeoutError as error:
+                raise VenueUnavailable(f"{self.name} {path}: no answer in {self.manners.timeout:g} s") from error
+            except (aiohttp.ClientError, OSError) as error:
+                raise VenueUnavailable(f"{self.name} at {self.base_url}: {error or type(error).__name__}") from error
+        await self._report(answer)
+        if answer.status != 200:
+            raise self._failure(answer)
+        return answer
+
+    async def _acquire(self, weight: int) -> None:
+        try:
+            async with asyncio.timeout(MAX_BUDGET_WAIT):
+                await self.budget.acquire(weight)
+        except TimeoutError:
+            raise _GivenUp(f"{self.name}: the request budget gave no way for {MAX_BUDGET_WAIT:g} s") from None
+
+    async def _report(self, answer: Answer) -> None:
+        used = answer.headers.get(self._used_header, "") if self._used_header else ""
+        if used.isdigit():
+            await self.budget.report(int(used))
+
+    def _failure(self, answer: Answer) -> VenueError:
+        where = f"{self.name} {answer.url}: HTTP {answer.status}"
+        if answer.status in (418, 429):
+            return RateLimited(where, retry_after=_retry_after(answer, default=1.0 if answer.status == 429 else 120.0))
+        if self._explain is not None and (error := self._explain(answer)) is not None:
+            return error
+        if answer.status == 404:
+            return NotFound(where)
+        if answer.status == 403:  # a firewall that found us too fast; it lets go after a while
+            return VenueUnavailable(f"{where} (blocked by the venue's firewall)", retry_after=_retry_after(answer))
+        if answer.status >= 500 or answer.status == 408:
+            return VenueUnavailable(where, retry_after=_retry_after(answer))
+        return VenueError(f"{where} {answer.body[:200].decode(errors='replace')}", permanent=True)
+
+    def _open(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._session.closed or self._loop is not loop:
+            manners = self.manners
+            self._loop = loop
+            self._slots = asyncio.Semaphore(manners.concurrency)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=manners.concurrency, keepalive_timeout=30),
+                timeout=aiohttp.ClientTimeout(
+                    total=20 * manners.timeout, connect=manners.timeout, sock_read=manners.timeout
+                ),
+                headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"},
+            )
+        return self._session
+
+
+class _GivenUp(VenueUnavailable):
+    """Not repeated here: repeating is what failed."""
+
+
+def _worth_repeating(error: Exception) -> bool:
+    if isinstance(error, RateLimited | _GivenUp):
+        return False
+    return isinstance(error, VenueError) and not error.permanent
+
+
+def _retry_after(answer: Answer, default: float | None = None) -> float | None:
+    stated = answer.headers.get("Retry-After", "").strip()
+    if not stated:
+        return default
+    try:
+        return max(0.0, float(stated))
+    except ValueError:
+        pass  # not seconds: an HTTP date
+    try:
+        return max(0.0, parsedate_to_datetime(stated).timestamp() - time.time())
+    except ValueError:
+        return default
