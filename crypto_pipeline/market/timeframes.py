@@ -88,7 +88,7 @@ class Timeframe(StrEnum):
             yield moment
             moment += self.delta
 
-    def count(self, start: datetime, end: datetime) -> int:
+    def count(self, start: datetime, end: datetime) -> int:  # type: ignore[override]  # not the letters of "5m"
         """How many open times lie in ``[start, end)``."""
         return max(0, (self.ceil(end) - self.ceil(start)) // self.delta)
 
@@ -110,7 +110,7 @@ _MINUTES = {
 # Polars' weeks begin on Monday, as ours do.
 _POLARS_EVERY = {timeframe: str(timeframe) for timeframe in Timeframe}
 
-HIGHER_TIMEFRAMES = tuple(timeframe for timeframe in Timeframe if timeframe is not Timeframe.M1)
+HIGHER_TIMEFRAMES: tuple[Timeframe, ...] = tuple(timeframe for timeframe in Timeframe if timeframe is not Timeframe.M1)
 
 
 def require_utc(moment: datetime) -> datetime:

@@ -1,0 +1,168 @@
+"""Roll-up: bars of a wider timeframe from bars of a finer one, equal to the venue's own (invariant I4).
+
+Open, high, low and close come from the bars *with volume* only; volumes and counts are summed; a window in which
+nothing traded carries the flat bar if the venue states one. A flat bar repeats the previous close, which may lie
+outside what traded in the window: counting it is the classical way to get a fraction of all thin windows wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import polars as pl
+
+from crypto_pipeline.market._segments import Bools, Columns, Floats, Ints, widen
+from crypto_pipeline.market.bars import UTC_MS, Source
+from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe
+
+_PRICES = ("open", "high", "low", "close", "volume")
+_SUMS = ("quote_volume", "taker_buy_volume", "taker_buy_quote_volume", "trade_count")
+_LATEST = ("revision", "recorded_at")
+_KNOWN = {"instrument", "open_time", *_PRICES, *_SUMS, *_LATEST, "source", "complete", "timeframe", "vwap"}
+# 1970-01-05 was the first Monday; every finer grid passes through it too.
+_ANCHOR_MS = 4 * 86_400_000
+_NEVER = np.iinfo(np.int64).min
+
+
+def roll_up(bars: pl.DataFrame, timeframe: Timeframe | str) -> pl.DataFrame:
+    """Bars of ``timeframe`` from finer ``bars``: the same columns, sorted by (instrument, open_time).
+
+    Needs ``open_time`` (Datetime with a zone), ``open``, ``high``, ``low``, ``close``, ``volume``, and ``instrument``
+    where there is more than one. Input need not be sorted but is handled fastest when it is. A sum is null where a bar
+    that traded does not state its part. ``source`` becomes ``historical_aggregated``, ``complete`` holds where every
+    part is, ``revision`` is the newest of the parts.
+
+    Windows with missing minutes are rolled up from what is there: see ``roll_up_final`` for those that are whole.
+    Raises ValueError naming the column or the bar that is wrong.
+    """
+    target = Timeframe.parse(timeframe)
+    steps: list[Timeframe] = [step for step in HIGHER_TIMEFRAMES if step.minutes <= target.minutes] or [target]
+    prepared, columns = _prepare(bars)
+    # Always through the whole cascade, so that a sum has the same last bit whichever way it was asked for.
+    for step in steps:
+        columns = widen(columns, step.milliseconds, _ANCHOR_MS)
+    return _restore(prepared, columns, target)
+
+
+def roll_up_all(
+    bars: pl.DataFrame, timeframes: Iterable[Timeframe] = HIGHER_TIMEFRAMES
+) -> dict[Timeframe, pl.DataFrame]:
+    """Every timeframe above 1m (or those given) in one cascade; each equals what ``roll_up`` returns."""
+    wanted = set(timeframes)
+    prepared, columns = _prepare(bars)
+    result: dict[Timeframe, pl.DataFrame] = {}
+    for step in HIGHER_TIMEFRAMES:
+        columns = widen(columns, step.milliseconds, _ANCHOR_MS)
+        if step in wanted:
+            result[step] = _restore(prepared, columns, step)
+    return result
+
+
+def _prepare(bars: pl.DataFrame) -> tuple[pl.DataFrame, Columns]:
+    """The frame in order, and its columns as arrays."""
+    bars = _checked(bars)
+    run = _runs(bars)
+    time = _times(bars)
+    if not _is_sorted(bars, time, run):
+        bars = bars.sort("instrument", "open_time") if run is not None else bars.sort("open_time")
+        run, time = _runs(bars), _times(bars)
+        _refuse_duplicates(bars, time, run)
+    sums = {name: _floats(bars[name]) for name in _SUMS if name in bars.columns}
+    latest = {name: _stamps(bars[name]) for name in _LATEST if name in bars.columns}
+    complete: Bools | None = None
+    if "complete" in bars.columns:
+        complete = bars["complete"].fill_null(value=False).to_numpy()
+    open_, high, low, close, volume = (_floats(bars[name]) for name in _PRICES)
+    return bars, Columns(time, run, None, open_, high, low, close, volume, sums, latest, complete)
+
+
+def _checked(bars: pl.DataFrame) -> pl.DataFrame:
+    missing = [name for name in ("open_time", *_PRICES) if name not in bars.columns]
+    if missing:
+        raise ValueError(f"bars lack the column {', '.join(missing)}: there are {', '.join(bars.columns)}")
+    if unknown := [name for name in bars.columns if name not in _KNOWN]:
+        raise ValueError(f"no rule to roll up the column {', '.join(unknown)}: drop it first")
+    kind = bars.schema["open_time"]
+    if not isinstance(kind, pl.Datetime):
+        raise ValueError(f"open_time is {kind}: give Datetime with a time zone, for example Datetime('ms', 'UTC')")
+    if kind.time_zone is None:
+        raise ValueError("open_time is naive: give it a time zone, for example .dt.replace_time_zone('UTC')")
+    for name in ("open_time", *_PRICES, *(["instrument"] if "instrument" in bars.columns else [])):
+        if bars[name].null_count():
+            raise ValueError(f"{name} is null in {bars[name].null_count()} of {len(bars)} bars: see bar_sanity")
+    return bars if kind == UTC_MS else bars.with_columns(pl.col("open_time").dt.convert_time_zone("UTC").cast(UTC_MS))
+
+
+def _runs(bars: pl.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.uint32]] | None:
+    """Number of the instrument's run for every row; None where there is no such column."""
+    return bars["instrument"].rle_id().to_numpy() if "instrument" in bars.columns and len(bars) else None
+
+
+def _times(bars: pl.DataFrame) -> Ints:
+    return bars["open_time"].to_physical().to_numpy()
+
+
+def _is_sorted(bars: pl.DataFrame, time: Ints, run: np.ndarray[tuple[int], np.dtype[np.uint32]] | None) -> bool:
+    """Strictly ascending in (instrument, time)."""
+    rising = time[1:] > time[:-1]
+    if run is None:
+        return bool(rising.all())
+    heads = np.flatnonzero(run[1:] != run[:-1]) + 1
+    rising[heads - 1] = True
+    names = bars["instrument"].gather(np.concatenate(([0], heads))).cast(pl.String)
+    return bool(rising.all()) and names.is_sorted() and names.n_unique() == len(names)
+
+
+def _refuse_duplicates(bars: pl.DataFrame, time: Ints, run: np.ndarray[tuple[int], np.dtype[np.uint32]] | None) -> None:
+    same = time[1:] == time[:-1]
+    if run is not None:
+        same &= run[1:] == run[:-1]
+    if same.any():
+        row = bars.row(int(np.flatnonzero(same)[0]), named=True)
+        name = f"{row['instrument']} " if run is not None else ""
+        raise ValueError(f"{name}{row['open_time']:%Y-%m-%d %H:%M} is there twice: choose with best_copies first")
+
+
+def _floats(column: pl.Series) -> Floats:
+    """As float64, null as NaN."""
+    column = column if column.dtype == pl.Float64 else column.cast(pl.Float64)
+    return (column.fill_null(np.nan) if column.null_count() else column).to_numpy()
+
+
+def _stamps(column: pl.Series) -> Ints:
+    return column.to_physical().fill_null(_NEVER).to_numpy()
+
+
+def _restore(source: pl.DataFrame, columns: Columns, timeframe: Timeframe) -> pl.DataFrame:
+    """A frame with the columns and dtypes of ``source``."""
+    return pl.DataFrame([_column(source, name, columns, timeframe) for name in source.columns])
+
+
+def _column(source: pl.DataFrame, name: str, columns: Columns, timeframe: Timeframe) -> pl.Series:
+    dtype = source.schema[name]
+    if name == "open_time":
+        return pl.Series(name, columns.time).cast(UTC_MS)
+    if name == "instrument":
+        rows = columns.row if columns.row is not None else np.arange(len(columns))
+        return source[name].gather(rows)
+    if name in columns.sums:
+        return pl.Series(name, columns.sums[name]).fill_nan(None).cast(dtype)
+    if name in columns.maxima:
+        stamps = pl.Series(name, columns.maxima[name])
+        return stamps.set(stamps == _NEVER, None).cast(dtype)
+    if name == "complete":
+        return pl.Series(name, columns.complete)
+    if name in ("source", "timeframe"):
+        value = str(timeframe) if name == "timeframe" else str(Source.HISTORICAL_AGGREGATED)
+        return pl.repeat(value, len(columns), dtype=dtype, eager=True).alias(name)
+    if name == "vwap":
+        return _vwap(columns)
+    return pl.Series(name, getattr(columns, name))
+
+
+def _vwap(columns: Columns) -> pl.Series:
+    """Null where nothing traded, or where no quote volume was given."""
+    quote = columns.sums.get("quote_volume", np.full(len(columns), np.nan))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return pl.Series("vwap", np.where(columns.volume > 0, quote / columns.volume, np.nan)).fill_nan(None)
