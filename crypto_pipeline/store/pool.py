@@ -1,0 +1,206 @@
+"""The connections of one process: a psycopg pool for statements, kept ADBC connections for frames, and one retry rule.
+
+PostgreSQL may be killed and come back at any moment. Every write of ours is one transaction that may be repeated, so
+``run`` repeats it on a new connection until it succeeds or the patience is over.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import quote
+
+import polars as pl
+import psycopg
+import stamina
+from adbc_driver_manager import AdbcStatusCode, dbapi
+from adbc_driver_postgresql import dbapi as adbc
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from crypto_pipeline.store.errors import StoreError
+from crypto_pipeline.store.connecting import address, check_server, plain_url
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PATIENCE = 60.0
+_OPTIONS = "-c TimeZone=UTC -c jit=off"
+#: server going down, coming up, killed; too many clients; deadlock and serialization failures, which a repeat resolves
+_TRANSIENT = {"57P01", "57P02", "57P03", "53300", "40001", "40P01"}
+_PERMANENT_WORDS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "invalid connection option")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same transaction may succeed if it is done again on a new connection."""
+    if isinstance(error, psycopg.InterfaceError | PoolTimeout):
+        return True
+    if isinstance(error, psycopg.OperationalError):
+        if error.sqlstate is None:  # the connection broke, or none could be made
+            return not any(word in str(error) for word in _PERMANENT_WORDS)
+        return error.sqlstate in _TRANSIENT or error.sqlstate.startswith("08")
+    if isinstance(error, dbapi.Error):
+        state = error.sqlstate or ""
+        return error.status_code == AdbcStatusCode.IO and (
+            not state or state in _TRANSIENT or state.startswith(("08", "XX"))
+        )
+    return False
+
+
+def retrying(patience: float = PATIENCE) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Repeat the decorated function while the database is away, at most ``patience`` seconds."""
+    return stamina.retry(
+        on=lambda error: isinstance(error, Exception) and is_transient(error),
+        attempts=None,
+        timeout=patience,
+        wait_initial=0.05,
+        wait_max=1.0,
+        wait_jitter=0.2,
+    )
+
+
+class Connections:
+    """Thread-safe. Opens on first use, keeps what it opened, replaces what broke."""
+
+    def __init__(self, url: str, size: int = 8) -> None:
+        self.url = plain_url(url)
+        self.size = size
+        self._lock = threading.Lock()
+        self._pool: ConnectionPool | None = None
+        self._idle: list[adbc.Connection] = []
+        self._closed = False
+
+    # -- statements -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection]:
+        """One pooled connection in one transaction: committed at the end of the block, rolled back on an error."""
+        with self._statements().connection() as connection:
+            yield connection
+
+    def run(
+        self,
+        work: Callable[Concatenate[psycopg.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """``work(connection, …)`` in one transaction, repeated while PostgreSQL is away. It must be safe to repeat."""
+
+        @retrying()
+        def attempt() -> T:
+            with self.transaction() as connection:
+                return work(connection, *args, **kwargs)
+
+        try:
+            return attempt()
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise self._explained(error) from error
+
+    def _statements(self) -> ConnectionPool:
+        with self._lock:
+            self._refuse_closed()
+            if self._pool is None:
+                check_server(self.url)
+                self._pool = ConnectionPool(
+                    self.url,
+                    kwargs={"options": _OPTIONS, "application_name": "crypto_pipeline", "connect_timeout": 5},
+                    min_size=1,
+                    max_size=self.size,
+                    timeout=10.0,
+                    # short, so that a server which was away is found again at once instead of after a long back-off
+                    reconnect_timeout=2.0,
+                    check=ConnectionPool.check_connection,
+                    open=True,
+                )
+            return self._pool
+
+    # -- frames ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def adbc(self) -> Iterator[adbc.Connection]:
+        """One ADBC connection (a fresh one costs 50 ms, so it is kept). Rolled back at the end: for reading.
+
+        One that saw an error is thrown away. Of several threads each gets its own.
+        """
+        connection = self._take()
+        try:
+            yield connection
+            connection.rollback()
+        except BaseException:
+            _quietly_close(connection)
+            raise
+        self._give_back(connection)
+
+    def frame(self, query: str, parameters: tuple[Any, ...] | list[Any] | None = None) -> pl.DataFrame:
+        """The answer of ``query`` ($1, $2 … for ``parameters``), repeated while PostgreSQL is away."""
+
+        @retrying()
+        def attempt() -> pl.DataFrame:
+            with self.adbc() as connection, connection.cursor() as cursor:
+                cursor.execute(query, parameters)
+                answer = pl.from_arrow(cursor.fetch_arrow_table())
+                assert isinstance(answer, pl.DataFrame)
+                return answer
+
+        try:
+            return attempt()
+        except dbapi.Error as error:
+            if is_transient(error):
+                raise self._explained(error) from error
+            raise
+
+    def _take(self) -> adbc.Connection:
+        with self._lock:
+            self._refuse_closed()
+            if self._idle:
+                return self._idle.pop()
+        joiner = "&" if "?" in self.url else "?"
+        return adbc.connect(
+            f"{self.url}{joiner}options={quote(_OPTIONS)}&application_name=crypto_pipeline&connect_timeout=5"
+        )
+
+    def _give_back(self, connection: adbc.Connection) -> None:
+        with self._lock:
+            if not self._closed and len(self._idle) < self.size:
+                self._idle.append(connection)
+                return
+        _quietly_close(connection)
+
+    # -- end ------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close everything. Connections in use are closed when they are given back."""
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
+            idle, self._idle = self._idle, []
+        if pool is not None:
+            pool.close()
+        for connection in idle:
+            _quietly_close(connection)
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise StoreError("this store is closed: open a new one")
+
+    def _explained(self, error: Exception) -> Exception:
+        if isinstance(error, psycopg.errors.DiskFull):
+            return StoreError(
+                f"the disk of PostgreSQL at {address(self.url)} is full: free some space; nothing was lost"
+            )
+        if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+            return StoreError(f"PostgreSQL at {address(self.url)} is read-only: use the primary server")
+        if is_transient(error):
+            said = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            return StoreError(
+                f"PostgreSQL at {address(self.url)} was away for {PATIENCE:.0f} s ({said[0]}): is it running?"
+            )
+        return error
+
+
+def _quietly_close(connection: adbc.Connection) -> None:
+    try:
+        connection.close()
+    except dbapi.Error:
+        pass  # it is broken already, which is why it is closed

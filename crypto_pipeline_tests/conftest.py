@@ -1,0 +1,55 @@
+"""A real PostgreSQL for every test that asks: one server per session, one fresh migrated database per test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crypto_pipeline.store.connecting import connect, with_database
+from crypto_pipeline.store.embedded import EmbeddedServer
+from crypto_pipeline.store.migrations import migrate
+
+_TEMPLATE = "migrated_template"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[EmbeddedServer]:
+    """The session's own embedded server, without fsync (tests that pull plugs make servers of their own)."""
+    # a short path, so that the socket's path stays short; pytest's own are readable by root only
+    folder = Path(tempfile.mkdtemp(prefix="cp-test-"))
+    server = EmbeddedServer(folder)
+    try:
+        server.prepare()
+        (folder / "postgres/data/local.conf").write_text(
+            "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
+        )
+        with server.running():
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: EmbeddedServer) -> str:
+    """Name of a migrated database to copy."""
+    migrate(postgres_server.url(_TEMPLATE))
+    return _TEMPLATE
+
+
+@pytest.fixture
+def postgres_url(postgres_server: EmbeddedServer, postgres_template: str) -> Iterator[str]:
+    """URL of a fresh, migrated, empty database, dropped after the test."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    admin = postgres_server.url("postgres")
+    with connect(admin) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {postgres_template} STRATEGY FILE_COPY")
+    yield with_database(admin, name)
+    with connect(admin) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,0 +1,14 @@
+from crypto_pipeline.store.migrations import migrate
+from crypto_pipeline.store.connecting import connect
+import time
+
+
+def test_x(postgres_url):
+    t = time.time()
+    assert migrate(postgres_url) == []
+    print(time.time() - t)
+
+
+def test_y(postgres_url):
+    with connect(postgres_url) as c:
+        print(c.execute("select count(*) from pg_class").fetchone())
