@@ -1,0 +1,52 @@
+"""DAGSTER_HOME of a deployment: dagster.yaml as shipped, and a workspace that points at our code server."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import crypto_pipeline
+from crypto_pipeline.ops.places import Places
+from crypto_pipeline.ops.programs import CODE_SERVER, LOCATION
+
+_WORKSPACE = """\
+load_from:
+  - grpc_server:
+      socket: {socket}
+      location_name: {location}
+"""
+
+
+def shipped(name: str) -> Path:
+    """A file that sits beside the package in a checkout and inside it in a wheel."""
+    package = Path(crypto_pipeline.__file__).parent
+    inside = package / "ops" / name
+    return inside if inside.exists() else package.parent / name
+
+
+def write_dagster_home(places: Places) -> None:
+    """Write what Dagster's programs read. A dagster.yaml that a person wrote there (no marker line) is kept."""
+    target = places.dagster_home / "dagster.yaml"
+    text = shipped("dagster.yaml").read_text()
+    if not target.exists() or target.read_text().startswith(text.partition("\n")[0]):
+        target.write_text(text)
+    places.workspace.write_text(_WORKSPACE.format(socket=_quote(str(places.socket(CODE_SERVER))), location=LOCATION))
+
+
+def needs_migration(places: Places) -> bool:
+    """Whether Dagster's storage was last used by another version of Dagster; a fresh one needs no migration."""
+    mark = _version_mark(places)
+    return mark.exists() and mark.read_text().strip() != version("dagster")
+
+
+def note_version(places: Places) -> None:
+    """Remember which version of Dagster the storage belongs to."""
+    _version_mark(places).write_text(version("dagster"))
+
+
+def _version_mark(places: Places) -> Path:
+    return places.dagster_home / "storage-version"
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,293 @@
+"""The supervising process: brings everything up in order, restarts what dies, takes everything down.
+
+It watches supervisord, which watches the programs. Whatever descends from it and loses its parent becomes its child, so
+nothing it started can escape when supervisord itself is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from crypto_pipeline.ops import health, processes, supervisord
+from crypto_pipeline.ops.dagster_home import needs_migration, note_version, write_dagster_home
+from crypto_pipeline.ops.errors import OpsError
+from crypto_pipeline.ops.nursing import Nurse
+from crypto_pipeline.ops.places import Places, UpLock, UpState, running_state
+from crypto_pipeline.ops.ports import claim_port
+from crypto_pipeline.ops.programs import DAGSTER_URL_VARIABLE, POSTGRES, Program, environment, programs
+from crypto_pipeline.ops.taking_down import end_descendants, take_down
+from crypto_pipeline.settings import Settings
+
+_TICK = 0.5
+_HEALTH_EVERY = 5.0
+
+Say = Callable[[str], None]
+
+
+class Guardian:
+    """Supervises one data directory. Use ``run``; everything else are its steps."""
+
+    def __init__(self, settings: Settings, overrides: dict[str, Any], say: Say) -> None:
+        self.settings = settings
+        self.places = Places(settings.data_dir)
+        self.state: UpState | None = None
+        self._overrides = overrides
+        self._say = say
+        self._lock = UpLock(self.places)
+        self._programs: list[Program] = []
+        self._environment: dict[str, str] = {}
+        self._daemon: subprocess.Popen[bytes] | None = None
+        self._stop = threading.Event()
+        self._hurry = False
+        self._nurse: Nurse | None = None
+        self._last_health = 0.0
+
+    # Coming up
+
+    def run(self, on_healthy: Callable[[UpState], None]) -> None:
+        """Bring everything up, call ``on_healthy`` once, supervise until told to stop, take everything down."""
+        self.places.make()
+        if not self._lock.take():
+            raise _already_running(self.places)
+        try:
+            self._prepare()
+            with _Signals(self._on_signal):
+                processes.adopt_orphans()
+                try:
+                    self._bring_up()
+                    self._await_health()
+                    if not self._stop.is_set():
+                        self._phase("healthy")
+                        on_healthy(self._known_state)
+                    self._supervise()
+                finally:
+                    self._take_down()
+        finally:
+            self._lock.release()
+
+    def stop(self) -> None:
+        """Ask ``run`` to take everything down and return."""
+        self._stop.set()
+
+    @property
+    def _known_state(self) -> UpState:
+        if self.state is None:
+            raise RuntimeError("the guardian has not prepared yet")
+        return self.state
+
+    @property
+    def _nurse_known(self) -> Nurse:
+        if self._nurse is None:
+            self._nurse = Nurse(self._client(), self.places, self._say, {program.name for program in self._programs})
+        return self._nurse
+
+    def _prepare(self) -> None:
+        """Everything that can be refused is refused here, before anything is started."""
+        settings = self.settings
+        ui_port = claim_port(settings.host, settings.ui_port, "the Dagster UI", "--ui-port")
+        replay_port = None
+        if settings.venue == "replay":
+            replay_port = claim_port(settings.host, settings.replay_port, "the replay exchange", "--replay-port")
+        self._clear_leftovers()
+        database_url, dagster_url = self._database_urls()
+        ports = {"ui": ui_port} | ({"replay": replay_port} if replay_port else {})
+        chosen = {**self._overrides, "ui_port": ui_port} | ({"replay_port": replay_port} if replay_port else {})
+        self.settings = settings = settings.model_copy(
+            update={"ui_port": ui_port, "replay_port": replay_port or settings.replay_port}
+        )
+        self._programs = programs(settings, self.places, ui_port, replay_port)
+        texts = {name: str(value) for name, value in chosen.items()}
+        self._environment = environment(settings, self.places, texts, dagster_url)
+        write_dagster_home(self.places)
+        urls = {name: f"http://{_reachable(settings.host)}:{port}" for name, port in ports.items()}
+        socket = supervisord.write_config(self.places, self._programs)
+        self.state = UpState(os.getpid(), "starting", time.time(), urls, ports, chosen, socket)
+        self.state.write(self.places)
+        self._database_url = database_url
+
+    def _clear_leftovers(self) -> None:
+        """End what a supervisor of this data directory left behind when it was killed."""
+        if left := processes.marked(self.places.data_dir):
+            self._say(f"ending {len(left)} processes that an earlier run left behind")
+            processes.end(left, signal.SIGINT, 15.0)
+
+    def _database_urls(self) -> tuple[str, str]:
+        from crypto_pipeline.store.embedded import EmbeddedServer
+        from crypto_pipeline.store.urls import dagster_url, resolve_url
+
+        if self.settings.database_url is not None:
+            url = resolve_url(self.settings)  # says now, in one line, when nobody answers there
+        else:
+            server = EmbeddedServer(self.settings.data_dir)
+            server.prepare()
+            url = server.url()
+        return url, dagster_url(self.settings, url)
+
+    def _bring_up(self) -> None:
+        """Start supervisord and, once the database is there and migrated, what needs it."""
+        for program in self._programs:
+            self.places.socket(program.name).unlink(missing_ok=True)
+        self._daemon = supervisord.spawn(self.places, self._environment)
+        self.state = replace(self._known_state, supervisord_pid=self._daemon.pid)
+        self.state.write(self.places)
+        self._await_supervisord()
+        if self.settings.database_url is None:
+            self._await_postgres()
+        self._migrate()
+        client = self._client()
+        for program in self._programs:
+            if program.needs_database:
+                client.start(program.name)
+
+    def _client(self) -> supervisord.Supervisord:
+        return supervisord.Supervisord(self._known_state.supervisor_socket)
+
+    def _await_supervisord(self) -> None:
+        client = self._client()
+        while not client.reachable():
+            if self._daemon is not None and self._daemon.poll() is not None:
+                raise OpsError(f"supervisord did not start: {_last_words(self.places, 'supervisord')}")
+            self._pause(0.05)
+
+    def _await_postgres(self) -> None:
+        from crypto_pipeline.store.embedded import EmbeddedServer
+
+        server = EmbeddedServer(self.settings.data_dir)
+        while not server.is_alive():
+            if any(info.name == POSTGRES and info.state == "FATAL" for info in self._client().processes()):
+                raise OpsError(f"PostgreSQL does not start: {supervisord.tail(self.places, POSTGRES)}")
+            self._pause(0.1)
+
+    def _migrate(self) -> None:
+        from crypto_pipeline.store.connecting import database_name, ensure_databases
+        from crypto_pipeline.store.migrations import migrate
+
+        for url in (self._database_url, self._environment[DAGSTER_URL_VARIABLE]):
+            ensure_databases(url, [database_name(url)])
+        if applied := migrate(self._database_url):
+            self._say(f"schema: {len(applied)} migrations applied")
+        if needs_migration(self.places):
+            self._say("Dagster's own storage comes from another version: migrating it")
+            command = [sys.executable, "-m", "dagster", "instance", "migrate"]
+            done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+                raise OpsError(f"cannot migrate Dagster's storage: {last[0]}")
+        note_version(self.places)
+
+    def _await_health(self) -> None:
+        """Wait until everything answers. What cannot become healthy is named, and supervised all the same."""
+        shown: dict[str, str] = {}
+        while not self._stop.is_set():
+            found = health.ask(self.settings, self.places, self._known_state)
+            if found.healthy:
+                return
+            self._nurse_known.tend(found)
+            for name, trouble in found.troubles.items():
+                if "cannot load" in trouble and shown.get(name) != trouble:
+                    shown[name] = trouble
+                    self._say(f"{name}: {trouble} (log: {self.places.logs / name}.log)")
+            self._stop.wait(0.3)
+
+    # Staying up
+
+    def _supervise(self) -> None:
+        while not self._stop.wait(_TICK):
+            self._keep_supervisord()
+            if time.monotonic() - self._last_health >= _HEALTH_EVERY:
+                self._last_health = time.monotonic()
+                self._nurse_known.tend(health.ask(self.settings, self.places, self._known_state))
+
+    def _keep_supervisord(self) -> None:
+        """Collect orphans that ended; when supervisord itself died, clear what it left and start all again."""
+        if self._daemon is None:
+            return
+        processes.reap(keep=[self._daemon.pid])
+        if self._daemon.poll() is None:
+            return
+        self._say("supervisord died: starting everything again")
+        self._phase("restarting")
+        end_descendants(self._daemon, patience=5.0)
+        try:
+            self._bring_up()
+            self._phase("healthy")
+        except (OpsError, ConnectionError) as error:
+            self._say(f"cannot start again yet: {error}")
+            end_descendants(self._daemon, patience=5.0)
+            self._pause(1.0)
+
+    # Going down
+
+    def _take_down(self) -> None:
+        if self._daemon is None:
+            return
+        self._phase("stopping")
+        self._say("stopping …")
+        take_down(self._client(), self._daemon, self._programs, self._say, lambda: self._hurry)
+        self.places.clear_sockets()
+        self._phase("stopped")
+
+    # Small things
+
+    def _phase(self, phase: str) -> None:
+        self.state = replace(self._known_state, phase=phase)
+        self.state.write(self.places)
+
+    def _pause(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise _Stopped
+
+    def _on_signal(self) -> None:
+        # The second Ctrl-C means: now.
+        self._hurry = self._stop.is_set()
+        self._stop.set()
+
+
+class _Stopped(BaseException):
+    """Told to stop while coming up; not an error."""
+
+
+class _Signals:
+    """SIGINT, SIGTERM and SIGHUP mean: take everything down."""
+
+    def __init__(self, handler: Callable[[], None]) -> None:
+        self._handler = handler
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._before[number] = signal.signal(number, lambda *_: self._handler())
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        return kind is _Stopped
+
+
+def _already_running(places: Places) -> OpsError:
+    state = running_state(places)
+    who = f"process {state.pid}, UI {state.urls['ui']}" if state else "another process"
+    return OpsError(
+        f"already running on {places.data_dir}: {who}; stop it with "
+        f"`crypto-pipeline down --data-dir {places.data_dir}` or give another --data-dir"
+    )
+
+
+def _reachable(host: str) -> str:
+    """The host to write into a URL: who binds to every address is reached on this machine's own."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  (names what a person chose, binds nothing)
+    return everywhere.get(host, f"[{host}]" if ":" in host else host)
+
+
+def _last_words(places: Places, name: str) -> str:
+    output = places.logs / f"{name}.out"
+    lines = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
+    return lines[-1] if lines else supervisord.tail(places, name, 1) or "it left no message"

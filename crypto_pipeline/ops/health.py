@@ -1,0 +1,157 @@
+"""Whether each program does its work: asked of the program itself, never of a process id."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from crypto_pipeline.ops.places import Places, UpState
+from crypto_pipeline.ops.programs import CODE_SERVER, DAEMON, LOCATION, POSTGRES, REPLAY, WEBSERVER
+from crypto_pipeline.ops.supervisord import ProcessInfo, Supervisord
+from crypto_pipeline.settings import Settings
+
+_TIMEOUT = 5.0
+_QUERY = """{
+  workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
+    __typename ... on PythonError { message } } } } }
+  instance { daemonHealth { allDaemonStatuses { daemonType required healthy lastHeartbeatTime } } }
+}"""
+
+
+@dataclass(frozen=True)
+class Health:
+    """What one round of questions found. ``troubles`` says why a program is not healthy."""
+
+    processes: list[ProcessInfo] = field(default_factory=list)
+    troubles: dict[str, str] = field(default_factory=dict)
+    supervisord: bool = False
+
+    @property
+    def healthy(self) -> bool:
+        """Everything runs and answers."""
+        return self.supervisord and not self.troubles
+
+    def is_healthy(self, name: str) -> bool:
+        """Whether this program runs and answers."""
+        return self.supervisord and name not in self.troubles
+
+
+def ask(settings: Settings, places: Places, state: UpState) -> Health:
+    """Ask every program once."""
+    try:
+        found = Supervisord(state.supervisor_socket).processes()
+    except ConnectionError as error:
+        return Health(troubles={"supervisord": str(error)})
+    troubles = {info.name: f"{info.state.lower()}: {info.detail}" for info in found if not info.running}
+    if settings.database_url is not None and (trouble := _database(settings)):
+        troubles["database"] = trouble
+    pages = _ui(state)
+    for info in found:
+        if info.name not in troubles and (trouble := _trouble(info, settings, places, state, pages)):
+            troubles[info.name] = trouble
+    return Health(found, troubles, supervisord=True)
+
+
+def _trouble(
+    info: ProcessInfo, settings: Settings, places: Places, state: UpState, ui: dict[str, Any] | str
+) -> str | None:
+    match info.name:
+        case name if name == POSTGRES:
+            return _postgres(settings)
+        case name if name == REPLAY:
+            return _answers(state.urls["replay"] + "/api/v3/ping")
+        case name if name == CODE_SERVER:
+            return code_server(places)
+        case name if name == WEBSERVER:
+            return ui if isinstance(ui, str) else _location(ui)
+        case name if name == DAEMON:
+            # Without the UI nobody can say; the daemon's process is there.
+            return None if isinstance(ui, str) else _daemon(ui, info)
+    return None
+
+
+def _postgres(settings: Settings) -> str | None:
+    from crypto_pipeline.store.embedded import EmbeddedServer
+
+    return None if EmbeddedServer(settings.data_dir).is_alive() else "does not accept connections"
+
+
+def _database(settings: Settings) -> str | None:
+    from crypto_pipeline.store.errors import StoreError
+    from crypto_pipeline.store.urls import resolve_url
+
+    try:
+        resolve_url(settings)
+    except StoreError as error:
+        return str(error)
+    return None
+
+
+def code_server(places: Places) -> str | None:
+    """None when the code server serves, else what is wrong."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with grpc.insecure_channel(f"unix:{places.socket(CODE_SERVER)}") as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(service="DagsterApi"), timeout=_TIMEOUT
+            )
+        except grpc.RpcError as error:
+            return f"does not answer: {error.code().name.lower()}"
+    return None if answer.status == health_pb2.HealthCheckResponse.SERVING else "loads the definitions"
+
+
+def _ui(state: UpState) -> dict[str, Any] | str:
+    try:
+        status, body = request("POST", state.urls["ui"] + "/graphql", {"query": _QUERY})
+        return dict(json.loads(body)["data"]) if status == 200 else f"answers with status {status}"
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+        return f"does not answer: {error}"
+
+
+def _location(ui: dict[str, Any]) -> str | None:
+    for entry in ui["workspaceOrError"].get("locationEntries", []):
+        if entry["name"] == LOCATION:
+            if entry["loadStatus"] != "LOADED":
+                return "loads the definitions"
+            found = entry["locationOrLoadError"]
+            if found["__typename"] == "PythonError":
+                return f"cannot load the definitions: {found['message'].strip().splitlines()[0]}"
+            return None
+    return "does not know our definitions yet"
+
+
+def _daemon(ui: dict[str, Any], info: ProcessInfo) -> str | None:
+    since = info.started_at or 0.0
+    for status in ui["instance"]["daemonHealth"]["allDaemonStatuses"]:
+        if status["required"] and (status["lastHeartbeatTime"] or 0.0) < since:
+            return f"{status['daemonType'].lower()} has not reported yet"
+        if status["required"] and not status["healthy"]:
+            return f"{status['daemonType'].lower()} reports errors or is late"
+    return None
+
+
+def _answers(url: str) -> str | None:
+    try:
+        status, _ = request("GET", url)
+    except (OSError, http.client.HTTPException) as error:
+        return f"does not answer: {error}"
+    return None if status == 200 else f"answers with status {status}"
+
+
+def request(method: str, url: str, body: Any = None, timeout: float = _TIMEOUT) -> tuple[int, bytes]:
+    """One HTTP request without a library: status and body."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
+    try:
+        payload = None if body is None else json.dumps(body).encode()
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        connection.request(method, path or "/", payload, {"Content-Type": "application/json"} if payload else {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()

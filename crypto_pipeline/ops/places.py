@@ -1,0 +1,168 @@
+"""Where a running system keeps its things, and the small file that says what runs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crypto_pipeline.ops.errors import OpsError
+
+#: The kernel refuses longer addresses of unix sockets (108 bytes with the closing zero).
+_LONGEST_SOCKET = 100
+
+
+@dataclass(frozen=True)
+class Places:
+    """Files and folders below one data directory that belong to supervision."""
+
+    data_dir: Path
+
+    @property
+    def run(self) -> Path:
+        """Folder of generated configuration, sockets, locks and logs; only its owner may enter."""
+        return self.data_dir / "run"
+
+    @property
+    def logs(self) -> Path:
+        """One log file per program."""
+        return self.run / "logs"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that supervises this data directory."""
+        return self.run / "up.lock"
+
+    @property
+    def state(self) -> Path:
+        """What runs, for other commands to read: never a secret in it."""
+        return self.run / "up.json"
+
+    @property
+    def dagster_home(self) -> Path:
+        """DAGSTER_HOME of everything started here."""
+        return self.data_dir / "dagster"
+
+    @property
+    def workspace(self) -> Path:
+        """The workspace file that points the webserver and the daemon at our code server."""
+        return self.run / "workspace.yaml"
+
+    @property
+    def supervisord_conf(self) -> Path:
+        """Generated configuration of supervisord."""
+        return self.run / "supervisord.conf"
+
+    def make(self) -> None:
+        """Create the folders, private to their owner. One clear line when that is impossible."""
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            for folder in (self.run, self.logs, self.dagster_home):
+                folder.mkdir(exist_ok=True)
+                folder.chmod(0o700)
+        except OSError as error:
+            raise OpsError(
+                f"cannot write to the data directory {self.data_dir}: {error.strerror}; "
+                "give one that you may write to with --data-dir"
+            ) from None
+
+    def socket(self, name: str) -> Path:
+        """Path for a unix socket: in the run folder, or in a private folder of /tmp when that path is too long."""
+        path = self.run / f"{name}.sock"
+        if len(os.fsencode(path)) <= _LONGEST_SOCKET:
+            return path
+        link = self.run / "sockets"
+        if not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(tempfile.mkdtemp(prefix="crypto-pipeline-"))
+        return link.resolve() / f"{name}.sock"
+
+    def clear_sockets(self) -> None:
+        """Remove the private folder of /tmp, if one was needed."""
+        link = self.run / "sockets"
+        if link.is_symlink():
+            shutil.rmtree(link.resolve(), ignore_errors=True)
+            link.unlink()
+
+
+class UpLock:
+    """At most one supervisor per data directory. The kernel releases it when the holder dies, however it dies."""
+
+    def __init__(self, places: Places) -> None:
+        self._path = places.lock
+        self._descriptor: int | None = None
+
+    def take(self) -> bool:
+        """Try to take the lock; False when another process holds it."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    @classmethod
+    def is_held(cls, places: Places) -> bool:
+        """Whether some process supervises this data directory now."""
+        if not places.lock.exists():
+            return False
+        try:
+            probe = cls(places)
+            if probe.take():
+                probe.release()
+                return False
+        except PermissionError:
+            raise OpsError(f"cannot read {places.lock}: it belongs to another user") from None
+        return True
+
+
+@dataclass
+class UpState:
+    """What the supervising process says of itself."""
+
+    pid: int
+    phase: str
+    started_at: float
+    urls: dict[str, str]
+    ports: dict[str, int]
+    #: Settings that differ from what another command would read by itself: no secrets.
+    settings: dict[str, Any]
+    supervisor_socket: str
+    supervisord_pid: int | None = None
+
+    def write(self, places: Places) -> None:
+        """Replace the state file in one step."""
+        new = places.state.with_suffix(".new")
+        new.write_text(json.dumps(self.__dict__, indent=1, default=str))
+        new.chmod(0o600)
+        new.replace(places.state)
+
+    @classmethod
+    def read(cls, places: Places) -> UpState | None:
+        """The last state written, whether or not its writer still lives."""
+        try:
+            return cls(**json.loads(places.state.read_text()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise OpsError(f"cannot read {places.state}: {error}; delete the file if nothing runs") from None
+        except OSError as error:
+            raise OpsError(f"cannot read {places.state}: {error.strerror}") from None
+
+
+def running_state(places: Places) -> UpState | None:
+    """State of the supervisor that holds the lock now, or None when nothing runs."""
+    return UpState.read(places) if UpLock.is_held(places) else None

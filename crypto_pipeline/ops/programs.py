@@ -1,0 +1,88 @@
+"""What runs: the programs of one deployment, their commands and how each is stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from crypto_pipeline.ops.places import Places
+from crypto_pipeline.ops.processes import MARK
+from crypto_pipeline.settings import PREFIX, Settings
+
+POSTGRES = "postgres"
+REPLAY = "replay"
+CODE_SERVER = "code-server"
+WEBSERVER = "webserver"
+DAEMON = "daemon"
+
+LOCATION = "crypto_pipeline"
+DAGSTER_URL_VARIABLE = "DAGSTER_POSTGRES_URL"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One supervised program."""
+
+    name: str
+    command: list[str]
+    #: Programs that need the database are started once it is there and migrated.
+    needs_database: bool = True
+    stop_signal: str = "TERM"
+    #: Signal the whole process group: a code server alone would wait for its runs to end.
+    stop_group: bool = True
+    stop_wait: int = 10
+
+
+def programs(settings: Settings, places: Places, ui_port: int, replay_port: int | None) -> list[Program]:
+    """The programs of a deployment with these settings."""
+    ours = [sys.executable, "-m", "crypto_pipeline.cli"]
+    found = []
+    if settings.database_url is None:
+        # SIGINT is PostgreSQL's fast shutdown; its children belong to the postmaster alone.
+        found.append(Program(POSTGRES, [*ours, "_postgres"], False, stop_signal="INT", stop_group=False, stop_wait=60))
+    if replay_port is not None:
+        found.append(Program(REPLAY, [*ours, "replay", "serve", "--port", str(replay_port)], needs_database=False))
+    socket = str(places.socket(CODE_SERVER))
+    grpc = [sys.executable, "-m", "dagster", "api", "grpc", "--socket", socket]
+    module = ["-m", "crypto_pipeline.defs", "--location-name", LOCATION, "--use-python-environment-entry-point"]
+    found.append(Program(CODE_SERVER, [*grpc, *module], needs_database=False))
+    where = ["-w", str(places.workspace)]
+    serve = ["-h", settings.host, "-p", str(ui_port)]
+    found.append(Program(WEBSERVER, [sys.executable, "-m", "dagster_webserver", *where, *serve]))
+    found.append(Program(DAEMON, [sys.executable, "-m", "crypto_pipeline.ops.daemon", "dagster-daemon", "run", *where]))
+    return found
+
+
+def environment(settings: Settings, places: Places, overrides: dict[str, str], dagster_url: str) -> dict[str, str]:
+    """Environment of every program: ours, where Dagster's things are, the settings given on the command line.
+
+    Addresses with passwords travel here and nowhere else.
+    """
+    found = {name: value for name, value in os.environ.items() if not name.startswith("DAGSTER_")}
+    found |= {f"{PREFIX}{name.upper()}": value for name, value in overrides.items()}
+    found |= {
+        MARK: str(places.data_dir),
+        f"{PREFIX}DATA_DIR": str(settings.data_dir),
+        "DAGSTER_HOME": str(places.dagster_home),
+        DAGSTER_URL_VARIABLE: dagster_url,
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        # A run over many days writes two events per asset and day: in batches, not one transaction each.
+        "DAGSTER_EVENT_BATCH_SIZE": os.environ.get("DAGSTER_EVENT_BATCH_SIZE", "500"),
+        "PYTHONUNBUFFERED": "1",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+    }
+    return found
+
+
+def tied_to_parent(program: Program) -> list[str]:
+    """The command, wrapped so that the program dies with supervisord where the machine has setpriv.
+
+    Without it, the supervising process finds and ends what a killed supervisord leaves behind.
+    """
+    setpriv = shutil.which("setpriv")
+    if setpriv is None or program.name == POSTGRES:  # PostgreSQL ties itself, with the signal that suits it
+        return program.command
+    return [setpriv, "--pdeathsig", "KILL", *program.command]

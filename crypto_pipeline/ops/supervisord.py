@@ -1,0 +1,200 @@
+"""supervisord: its generated configuration, its start and its commands over a private unix socket."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from crypto_pipeline.ops import processes
+from crypto_pipeline.ops.errors import OpsError
+from crypto_pipeline.ops.places import Places
+from crypto_pipeline.ops.programs import Program, tied_to_parent
+
+#: What a call may raise while supervisord is away or busy dying.
+_AWAY = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError)
+
+
+@dataclass(frozen=True)
+class ProcessInfo:
+    """One supervised process as supervisord sees it."""
+
+    name: str
+    state: str
+    pid: int | None
+    started_at: float | None
+    detail: str
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self.state in ("RUNNING", "STARTING")
+
+
+class Supervisord:
+    """Client of one supervisord. Every call may raise ``OSError`` or kin while it is away; see ``reachable``."""
+
+    def __init__(self, socket: str) -> None:
+        from supervisor.xmlrpc import SupervisorTransport
+
+        transport = SupervisorTransport(None, None, serverurl=f"unix://{socket}")
+        self._server = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._server.supervisor, name)(*arguments)
+        except _AWAY as error:
+            # The transport keeps a broken connection; drop it so that the next call connects anew.
+            with contextlib.suppress(Exception):
+                self._server("close")()
+            raise ConnectionError(f"supervisord does not answer: {error}") from None
+
+    def reachable(self) -> bool:
+        """Whether it answers and is not stopping."""
+        try:
+            return bool(self._call("getState")["statecode"] == 1)
+        except ConnectionError:
+            return False
+
+    def processes(self) -> list[ProcessInfo]:
+        """Every program with state and process id."""
+        return [
+            ProcessInfo(
+                name=info["name"],
+                state=info["statename"],
+                pid=info["pid"] or None,
+                started_at=float(info["start"]) if info["pid"] else None,
+                detail=info["spawnerr"] or info["description"],
+            )
+            for info in self._call("getAllProcessInfo")
+        ]
+
+    def start(self, name: str) -> None:
+        """Start a program without waiting; one that runs already is left alone."""
+        with contextlib.suppress(xmlrpc.client.Fault):
+            self._call("startProcess", name, False)
+
+    def stop(self, name: str) -> None:
+        """Begin to stop a program; one that is down already is left alone."""
+        with contextlib.suppress(xmlrpc.client.Fault):
+            self._call("stopProcess", name, False)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL a program that no longer answers; supervisord starts it again."""
+        with contextlib.suppress(xmlrpc.client.Fault):
+            self._call("signalProcess", name, "KILL")
+
+    def shutdown(self) -> None:
+        """Stop everything and exit."""
+        self._call("shutdown")
+
+    def await_stopped(self, names: Sequence[str], patience: float) -> bool:
+        """Wait until all of ``names`` are down; False when patience ran out."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            alive = [info for info in self.processes() if info.name in names and info.pid]
+            if not alive:
+                return True
+            time.sleep(0.1)
+        return False
+
+
+def write_config(places: Places, wanted: Sequence[Program]) -> str:
+    """Write the configuration file and return the path of the socket it names.
+
+    It holds no secret: those are in the environment alone.
+    """
+    socket = str(places.socket("supervisor"))
+    lines = [
+        "[unix_http_server]",
+        f"file = {_escape(socket)}",
+        "chmod = 0700",
+        "[supervisord]",
+        "nodaemon = true",
+        "silent = true",
+        "nocleanup = true",
+        "loglevel = info",
+        "logfile = %(here)s/logs/supervisord.log",
+        "logfile_maxbytes = 5MB",
+        "logfile_backups = 1",
+        "pidfile = %(here)s/supervisord.pid",
+        f"umask = {0o077:03o}",
+        # Asking for nothing more than we have: a low hard limit is no reason not to start.
+        "minfds = 256",
+        "minprocs = 1",
+        *(["user = root"] if os.geteuid() == 0 else []),
+        "[rpcinterface:supervisor]",
+        "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
+    ]
+    for program in wanted:
+        lines += _section(program)
+    places.supervisord_conf.write_text("\n".join(lines) + "\n")
+    places.supervisord_conf.chmod(0o600)
+    return socket
+
+
+def _section(program: Program) -> list[str]:
+    group = str(program.stop_group).lower()
+    return [
+        f"[program:{program.name}]",
+        f"command = {_escape(shlex.join(tied_to_parent(program)))}",
+        "directory = %(here)s",
+        f"autostart = {str(not program.needs_database).lower()}",
+        "autorestart = true",
+        # Up for a second counts as started; what fails thrice in a row waits for our own loop.
+        "startsecs = 1",
+        "startretries = 3",
+        f"stopsignal = {program.stop_signal}",
+        f"stopwaitsecs = {program.stop_wait}",
+        f"stopasgroup = {group}",
+        f"killasgroup = {group}",
+        "redirect_stderr = true",
+        f"stdout_logfile = %(here)s/logs/{program.name}.log",
+        "stdout_logfile_maxbytes = 10MB",
+        "stdout_logfile_backups = 2",
+    ]
+
+
+def _escape(value: str) -> str:
+    if any(mark in value for mark in (" ;", " #", "\n")):
+        raise OpsError(f"the path in {value!r} cannot be used: choose one without ' ;', ' #' or line breaks")
+    return value.replace("%", "%%")
+
+
+def spawn(places: Places, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start supervisord in a session of its own: Ctrl-C in the terminal then reaches only the supervising process."""
+
+    def tie() -> None:
+        processes.die_with_parent(signal.SIGTERM)
+
+    with (places.logs / "supervisord.out").open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(places.supervisord_conf)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd=places.run,
+            preexec_fn=tie,
+        )
+
+
+def tail(places: Places, name: str, lines: int = 3) -> str:
+    """Last lines of a program's log, for messages."""
+    try:
+        with (places.logs / f"{name}.log").open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 8_000))
+            text = log.read().decode(errors="replace").strip().splitlines()
+    except FileNotFoundError:
+        return ""
+    return " | ".join(line.strip() for line in text[-lines:])

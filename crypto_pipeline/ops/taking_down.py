@@ -1,0 +1,66 @@
+"""Taking everything down: programs first, then stray runs, the database last, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+
+from crypto_pipeline.ops import processes
+from crypto_pipeline.ops.programs import POSTGRES, Program
+from crypto_pipeline.ops.supervisord import Supervisord
+
+
+def take_down(
+    client: Supervisord,
+    daemon: subprocess.Popen[bytes],
+    programs: Sequence[Program],
+    say: Callable[[str], None],
+    hurry: Callable[[], bool],
+) -> None:
+    """Stop all programs, PostgreSQL last, then whatever else descends from us.
+
+    Runs are cut short: every write is idempotent.
+    """
+    try:
+        others = [program.name for program in programs if program.name != POSTGRES]
+        for name in others:
+            client.stop(name)
+        _await_down(client, others, 20.0, hurry)
+        _end_strays(client, daemon)
+        client.stop(POSTGRES)
+        _await_down(client, [POSTGRES], 60.0, hurry)
+        client.shutdown()
+        daemon.wait(timeout=15)
+    except (ConnectionError, subprocess.TimeoutExpired) as error:
+        say(f"supervisord does not stop by itself ({error}): ending its processes")
+    end_descendants(daemon, patience=0.0 if hurry() else 10.0)
+
+
+def end_descendants(daemon: subprocess.Popen[bytes], patience: float) -> None:
+    """End everything below us: politely as PostgreSQL understands it (SIGINT), then by force."""
+    # Three rounds, because what is ended may have been about to start something.
+    for _ in range(3):
+        left = [pid for pid in processes.descendants(os.getpid()) if processes.is_alive(pid)]
+        if not left:
+            break
+        processes.end(left, signal.SIGINT, patience)
+    processes.reap(keep=[daemon.pid])
+    daemon.poll()
+
+
+def _await_down(client: Supervisord, names: Sequence[str], patience: float, hurry: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline and not hurry():
+        if client.await_stopped(names, 0.5):
+            return
+
+
+def _end_strays(client: Supervisord, daemon: subprocess.Popen[bytes]) -> None:
+    """End runs that outlived their code server, before the database goes away under them."""
+    postmasters = [info.pid for info in client.processes() if info.name == POSTGRES and info.pid]
+    kept = {daemon.pid, *postmasters, *(pid for root in postmasters for pid in processes.descendants(root))}
+    strays = [pid for pid in processes.descendants(os.getpid()) if pid not in kept]
+    processes.end(strays, signal.SIGTERM, 5.0)
