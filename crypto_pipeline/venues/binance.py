@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.venues import binance_parse as parse
-from crypto_pipeline.venues.ahead import Job, run_ahead
+from crypto_pipeline.venues.ahead import run_ahead
+from crypto_pipeline.venues.binance_archive import Archive
+from crypto_pipeline.venues.binance_bars import PAGE, BarRequests
+from crypto_pipeline.venues.binance_trades import fetch_trades
+from crypto_pipeline.venues.budget import MemoryBudget
 from crypto_pipeline.venues.http import Answer, HttpClient, Manners, Params
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
+    BudgetLimit,
     FetchPlan,
     Listing,
     RequestBudget,
+    TradesAnswer,
     UnknownSymbol,
     VenueError,
     VenueStatus,
@@ -28,7 +34,6 @@ from crypto_pipeline.venues.protocol import (
 
 log = logging.getLogger(__name__)
 
-PAGE = 1000
 _KLINES_WEIGHT, _TRADES_WEIGHT, _INFO_WEIGHT = 2, 4, 20
 #: Rows begun and not yet taken by the consumer (about 100 bytes each).
 _ROWS_AHEAD = 400_000
@@ -57,18 +62,25 @@ class BinanceSpot:
     ) -> None:
         self.name = name
         self.share = share
-        self.archive_min_days = archive_min_days
         manners = manners or Manners(timeout=timeout, attempts=attempts, concurrency=concurrency)
         self.manners = manners
+        budget = budget or MemoryBudget(BudgetLimit(6000, share=share))
         self.http = HttpClient(
             name, base_url, budget=budget, manners=manners, used_header="X-MBX-USED-WEIGHT-1M", explain=_explain
         )
+        # Files are not weighed: a budget of their own, for pauses only. Where they fail, REST stands in soon.
+        self.files = HttpClient(
+            f"{name} archive", archive_url, manners=replace(manners, attempts=min(manners.attempts, 3))
+        )
+        self._requests = BarRequests(self._page, Archive(self.files), timedelta(days=archive_min_days))
         self._clock: tuple[float, float] | None = None
+        self._asked = 0.0
         self._limits_known = False
 
     async def close(self) -> None:
         """Close connections."""
         await self.http.close()
+        await self.files.close()
 
     # Facts about the venue
 
@@ -102,10 +114,19 @@ class BinanceSpot:
         )
         return _moment(float(rows[0, 0])) if len(rows) else None
 
+    async def last_bar(self, venue_symbol: str) -> datetime | None:
+        """Open time of the newest minute bar of the symbol: for one that does not trade any more, when it ended."""
+        params: Params = {"symbol": venue_symbol, "interval": "1m", "limit": 1}
+        rows = await self.http.get(
+            "/api/v3/klines", lambda answer: parse.parse_klines(answer.body), params=params, weight=_KLINES_WEIGHT
+        )
+        return _moment(float(rows[-1, 0])) if len(rows) else None
+
     async def _take_limits(self, info: parse.ExchangeInfo) -> None:
         limit = parse.weight_limit(info, self.share)
         if limit is not None:
             await self.http.budget.limit(limit)
+            self.http.used_header = parse.used_header(limit)
         self._limits_known = True
 
     async def _learn_limits(self, venue_symbol: str) -> None:
@@ -119,8 +140,10 @@ class BinanceSpot:
                 params={"symbol": venue_symbol},
                 weight=_INFO_WEIGHT,
             )
-        except UnknownSymbol:
-            return  # the page request itself will say so, to whoever asked
+        except VenueError as error:
+            if not error.permanent:
+                raise
+            return  # this one symbol is bad; its own page request will say so to whoever asked
         await self._take_limits(info)
 
     # Bars
@@ -144,8 +167,15 @@ class BinanceSpot:
         """
         if not plans:
             return
-        settled = await self.server_time() - self.traits.settle_delay
-        await self._learn_limits(plans[0].venue_symbol)
+        try:
+            settled = await self.server_time() - self.traits.settle_delay
+            await self._learn_limits(plans[0].venue_symbol)
+        except VenueError as error:
+            if on_error is None:
+                raise
+            for plan in plans:
+                on_error(plan, error)
+            return
 
         def failed(place: int, error: Exception) -> bool:
             if on_error is None or not isinstance(error, VenueError):
@@ -154,7 +184,7 @@ class BinanceSpot:
             return True
 
         answers = run_ahead(
-            (job for place, plan in enumerate(plans) for job in self._jobs(place, plan, settled, archive)),
+            (job for place, plan in enumerate(plans) for job in self._requests.jobs(place, plan, settled, archive)),
             max_jobs=4 * self.manners.concurrency,
             max_rows=_ROWS_AHEAD,
             failed=failed,
@@ -162,30 +192,6 @@ class BinanceSpot:
         async for several in answers:
             for answer in several:
                 yield answer
-
-    def _jobs(
-        self, place: int, plan: FetchPlan, settled: datetime, archive: bool
-    ) -> Iterator[Job[int, list[BarsAnswer]]]:
-        for start, end in clip_spans(plan, settled):
-            for begin, until in page_spans(plan.timeframe, start, end):
-                yield Job(place, PAGE, partial(self._rest, plan, begin, until))
-
-    async def _rest(self, plan: FetchPlan, start: datetime, end: datetime) -> list[BarsAnswer]:
-        """One window of at most PAGE bars."""
-        frames: list[pl.DataFrame] = []
-        stated_at = None
-        cursor = start
-        while cursor < end:
-            frame, stated = await self._page(plan, cursor, end)
-            stated_at = stated_at or stated
-            if frame.is_empty():
-                break
-            frames.append(frame)
-            # Fewer rows than there is room for may be a hole at the end, or a page cut short: only asking on tells.
-            last: datetime = frame.item(-1, "open_time")
-            cursor = last + plan.timeframe.delta
-        bars = pl.concat(frames) if frames else parse.empty(plan)
-        return [BarsAnswer(plan.instrument, plan.timeframe, start, end, bars, stated_at or start, "rest")]
 
     async def _page(self, plan: FetchPlan, start: datetime, end: datetime) -> tuple[pl.DataFrame, datetime]:
         params: Params = {
@@ -205,10 +211,29 @@ class BinanceSpot:
         await self._anchor_clock()
         return await self.http.get("/api/v3/klines", decode, params=params, weight=_KLINES_WEIGHT)
 
+    # Trades
+
+    async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
+        """All aggregate trades of ``[start, end)``, paged by id; ids are those of aggregate trades."""
+
+        async def page(params: Params) -> list[parse.AggTrade]:
+            return await self.http.get(
+                "/api/v3/aggTrades",
+                lambda answer: parse.parse_trades(answer.body),
+                params={"symbol": venue_symbol, **params},
+                weight=_TRADES_WEIGHT,
+            )
+
+        return await fetch_trades(page, instrument, require_utc(start), require_utc(end))
+
     # The venue's clock between two looks at it
 
     async def _anchor_clock(self) -> None:
-        if self._clock is None or time.monotonic() - self._clock[0] > _REANCHOR:
+        now = time.monotonic()
+        if self._clock is None:
+            await self.server_time()
+        elif now - self._clock[0] > _REANCHOR and now - self._asked > _REANCHOR:
+            self._asked = now  # one of the pages that come by asks, not all of them
             await self.server_time()
 
     def _venue_time(self, monotonic: float) -> datetime:
@@ -217,29 +242,6 @@ class BinanceSpot:
             raise VenueUnavailable(f"{self.name}: its clock is not known yet")
         sent, stated = self._clock
         return _moment(stated + (monotonic - sent) * 1000)
-
-
-def clip_spans(plan: FetchPlan, settled: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The plan's spans on the grid, in time order and merged, up to the last bar that is over by ``settled``."""
-    frame = plan.timeframe
-    limit = frame.floor(settled)
-    done: datetime | None = None
-    for start, end in sorted(plan.spans):
-        begin, until = frame.ceil(require_utc(start)), min(frame.ceil(require_utc(end)), limit)
-        if done is not None:
-            begin = max(begin, done)
-        if begin < until:
-            yield begin, until
-            done = until
-
-
-def page_spans(timeframe: Timeframe, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Cut a span into windows of at most PAGE bars, so that every answer covers a span known beforehand."""
-    step = timeframe.delta * PAGE
-    while start < end:
-        until = min(start + step, end)
-        yield start, until
-        start = until
 
 
 def _explain(answer: Answer) -> VenueError | None:

@@ -42,6 +42,11 @@ class AggTrade(msgspec.Struct):
     T: int
     m: bool
 
+    @property
+    def ms(self) -> int:
+        """Unix milliseconds of the trade, whichever unit the venue states."""
+        return self.T // 1000 if self.T > MICROSECONDS_FROM else self.T
+
 
 class _Filter(msgspec.Struct, rename="camel"):
     filter_type: str
@@ -139,11 +144,6 @@ def finish(raw: pl.DataFrame, instrument: str, timeframe: Timeframe, revision: d
     return frame.match_to_schema(BAR_SCHEMA)
 
 
-def empty(plan: FetchPlan) -> pl.DataFrame:
-    """No bars of the plan."""
-    return pl.DataFrame(schema=BAR_SCHEMA)
-
-
 def inside(frame: pl.DataFrame, plan: FetchPlan, start: datetime, end: datetime) -> pl.DataFrame:
     """The bars of the plan's grid. Raises MalformedAnswer for bars outside ``[start, end)``, which nobody asked for."""
     if frame.is_empty():
@@ -175,7 +175,7 @@ def frame_of_trades(trades: list[AggTrade], instrument: str) -> pl.DataFrame:
             "trade_id": [trade.a for trade in trades],
             "first_id": [trade.f for trade in trades],
             "last_id": [trade.l for trade in trades],
-            "time": [trade.T // 1000 if trade.T > MICROSECONDS_FROM else trade.T for trade in trades],
+            "time": [trade.ms for trade in trades],
             "price": [trade.p for trade in trades],
             "quantity": [trade.q for trade in trades],
             "taker_side": ["sell" if trade.m else "buy" for trade in trades],
@@ -220,6 +220,14 @@ def weight_limit(info: ExchangeInfo, share: float) -> BudgetLimit | None:
         if limit.rate_limit_type == "REQUEST_WEIGHT" and limit.interval in _SECONDS:
             return BudgetLimit(limit.limit, float(limit.interval_num * _SECONDS[limit.interval]), share)
     return None
+
+
+def used_header(limit: BudgetLimit) -> str:
+    """Name of the header that carries the weight used in the limit's window."""
+    for letter, seconds in (("D", 86400), ("H", 3600), ("M", 60)):
+        if limit.window >= seconds and limit.window % seconds == 0:
+            return f"X-MBX-USED-WEIGHT-{int(limit.window) // seconds}{letter}"
+    return f"X-MBX-USED-WEIGHT-{int(limit.window)}S"
 
 
 def listings_of(info: ExchangeInfo) -> list[Listing]:

@@ -85,7 +85,8 @@ class HttpClient:
         self.budget: RequestBudget = budget or MemoryBudget()
         self.manners = manners or Manners()
         self.breaker = Breaker(name, threshold=self.manners.breaker_threshold, recovery=self.manners.breaker_recovery)
-        self._used_header = used_header
+        #: Header in which the venue states the weight used in the current window.
+        self.used_header = used_header
         self._explain = explain
         self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(self.manners.concurrency)
@@ -178,7 +179,7 @@ class HttpClient:
             raise _GivenUp(f"{self.name}: the request budget gave no way for {MAX_BUDGET_WAIT:g} s") from None
 
     async def _report(self, answer: Answer) -> None:
-        used = answer.headers.get(self._used_header, "") if self._used_header else ""
+        used = answer.headers.get(self.used_header, "") if self.used_header else ""
         if used.isdigit():
             await self.budget.report(int(used))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -80,8 +80,8 @@ class TradesAnswer:
     """Trades of ``[start, end)`` in TRADE_SCHEMA, with the ids on either side where the venue states them.
 
     ``id_before`` is the last trade id before ``start`` and ``id_after`` the first at or after ``end``; None when there
-    is none or the venue cannot say. Ids contiguous from ``id_before`` over the rows to ``id_after`` prove that nothing is
-    missing.
+    is none or the venue cannot say. Ids contiguous from ``id_before`` over the rows to ``id_after`` prove that nothing
+    is missing.
     """
 
     instrument: str
@@ -177,6 +177,16 @@ class Venue(Protocol):
     def bars(self, plan: FetchPlan, *, archive: bool = True) -> AsyncIterator[BarsAnswer]:
         """Fetch the plan's spans. Answers come in time order within a span, together cover all of it up to what is
         settled by the venue's clock, and never overlap. ``archive=False`` uses only the REST interface."""
+
+    def bars_many(
+        self,
+        plans: list[FetchPlan],
+        *,
+        archive: bool = True,
+        on_error: Callable[[FetchPlan, VenueError], None] | None = None,
+    ) -> AsyncIterator[BarsAnswer]:
+        """As ``bars`` for many plans, fetched concurrently. Answers of one plan come in time order; those of several
+        interleave. With ``on_error`` a plan that fails is reported there and the others go on."""
 
     async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
         """All trades of ``[start, end)``, paged by id."""

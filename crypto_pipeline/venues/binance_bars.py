@@ -1,0 +1,134 @@
+"""Cut plans into requests: archive files for long spans, REST windows for the rest and for what the archive lacks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from functools import partial
+
+import polars as pl
+
+from crypto_pipeline.market.timeframes import Timeframe, require_utc
+from crypto_pipeline.venues.ahead import Job, run_ahead
+from crypto_pipeline.venues.binance_archive import Archive, ArchiveFile, Piece, days_of, pieces
+from crypto_pipeline.venues.http import NotFound
+from crypto_pipeline.venues.protocol import BarsAnswer, FetchPlan, MalformedAnswer, VenueUnavailable
+
+log = logging.getLogger(__name__)
+
+#: Most rows that one REST answer holds.
+PAGE = 1000
+
+#: Asks for one REST page of ``[start, end)``: its bars and when the venue stated them.
+Pager = Callable[[FetchPlan, datetime, datetime], Awaitable[tuple[pl.DataFrame, datetime]]]
+
+
+class BarRequests:
+    """Makes the jobs whose answers, in order, cover a plan's spans."""
+
+    def __init__(self, page: Pager, archive: Archive, archive_min: timedelta) -> None:
+        self._page = page
+        self._archive = archive
+        self._archive_min = archive_min
+
+    def jobs(self, key: int, plan: FetchPlan, settled: datetime, archive: bool) -> Iterator[Job[int, list[BarsAnswer]]]:
+        """Jobs of one plan in time order, up to the last bar that is over by ``settled``."""
+        for start, end in clip_spans(plan, settled):
+            long = archive and end - start >= self._archive_min
+            cut = pieces(plan.timeframe, start, end, PAGE) if long else iter([Piece("rest", start, end)])
+            yield from self._of_pieces(key, plan, cut)
+
+    def _of_pieces(self, key: int, plan: FetchPlan, cut: Iterable[Piece]) -> Iterator[Job[int, list[BarsAnswer]]]:
+        for piece in cut:
+            if piece.kind == "rest":
+                for start, end in page_spans(plan.timeframe, piece.start, piece.end):
+                    yield Job(key, PAGE, partial(self._window, plan, start, end))
+            else:
+                rows = plan.timeframe.count(piece.start, piece.end)
+                yield Job(key, rows, partial(self._file, plan, piece))
+
+    async def _window(self, plan: FetchPlan, start: datetime, end: datetime) -> list[BarsAnswer]:
+        """One REST window of at most PAGE bars."""
+        frame, stated_at = await self._page(plan, start, end)
+        frames = [frame]
+        # Fewer rows than there is room for may be a hole at the end or a page cut short: only asking on tells.
+        while not frame.is_empty() and (cursor := frame.item(-1, "open_time") + plan.timeframe.delta) < end:
+            frame, _ = await self._page(plan, cursor, end)
+            frames.append(frame)
+        bars = frames[0] if len(frames) == 1 else pl.concat(frames)
+        return [BarsAnswer(plan.instrument, plan.timeframe, start, end, bars, stated_at, "rest")]
+
+    async def _file(self, plan: FetchPlan, piece: Piece) -> list[BarsAnswer]:
+        """One archive file, or what stands in for it."""
+        try:
+            file = await self._archive.fetch(plan, piece)
+        except NotFound:
+            parts = days_of(piece, plan.timeframe, PAGE) if piece.kind == "monthly" else None
+            return await self._all(plan, parts or [Piece("rest", piece.start, piece.end)])
+        except (MalformedAnswer, VenueUnavailable) as error:
+            log.warning("%s; asking REST instead", error)
+            return await self._all(plan, [Piece("rest", piece.start, piece.end)])
+        answers = list(_whole_windows(plan, piece, file))
+        holes = [Piece("rest", start, end) for start, end in _between(piece, answers)]
+        # The archive lacks bars there: either nobody has them, or REST knows better.
+        answers.extend(await self._all(plan, holes))
+        return sorted(answers, key=lambda answer: answer.start)
+
+    async def _all(self, plan: FetchPlan, cut: Iterable[Piece]) -> list[BarsAnswer]:
+        answers: list[BarsAnswer] = []
+        jobs = self._of_pieces(0, plan, cut)
+        async for several in run_ahead(jobs, max_jobs=8, max_rows=50 * PAGE):
+            answers.extend(several)
+        return answers
+
+
+def clip_spans(plan: FetchPlan, settled: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """The plan's spans on the grid, in time order, without overlap, up to the last bar that is over by ``settled``."""
+    frame = plan.timeframe
+    limit = frame.floor(settled)
+    done: datetime | None = None
+    for start, end in sorted(plan.spans):
+        begin, until = frame.ceil(require_utc(start)), min(frame.ceil(require_utc(end)), limit)
+        if done is not None:
+            begin = max(begin, done)
+        if begin < until:
+            yield begin, until
+            done = until
+
+
+def page_spans(timeframe: Timeframe, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Cut a span into windows of at most PAGE bars, so that every answer covers a span known beforehand."""
+    step = timeframe.delta * PAGE
+    while start < end:
+        until = min(start + step, end)
+        yield start, until
+        start = until
+
+
+def _whole_windows(plan: FetchPlan, piece: Piece, file: ArchiveFile) -> Iterator[BarsAnswer]:
+    """The parts of a file that lack nothing, as few answers as possible."""
+    if file.bars.height == plan.timeframe.count(piece.start, piece.end):
+        yield BarsAnswer(plan.instrument, plan.timeframe, piece.start, piece.end, file.bars, file.modified, "archive")
+        return
+    times = file.bars.get_column("open_time")
+    begin: datetime | None = None
+    for start, end in [*page_spans(plan.timeframe, piece.start, piece.end), (piece.end, piece.end)]:
+        low, high = times.search_sorted(start, "left"), times.search_sorted(end, "left")
+        if start < end and high - low == plan.timeframe.count(start, end):
+            begin = start if begin is None else begin
+        elif begin is not None:
+            first = times.search_sorted(begin, "left")
+            bars = file.bars.slice(first, low - first)
+            yield BarsAnswer(plan.instrument, plan.timeframe, begin, start, bars, file.modified, "archive")
+            begin = None
+
+
+def _between(piece: Piece, answers: list[BarsAnswer]) -> Iterator[tuple[datetime, datetime]]:
+    cursor = piece.start
+    for answer in answers:
+        if cursor < answer.start:
+            yield cursor, answer.start
+        cursor = answer.end
+    if cursor < piece.end:
+        yield cursor, piece.end

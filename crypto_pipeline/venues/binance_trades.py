@@ -1,0 +1,50 @@
+"""All aggregate trades of a span: seeded by time, then paged by id only, because many trades share a millisecond."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import polars as pl
+
+from crypto_pipeline.venues import binance_parse as parse
+from crypto_pipeline.venues.binance_parse import AggTrade
+from crypto_pipeline.venues.http import Params
+from crypto_pipeline.venues.protocol import MalformedAnswer, TradesAnswer
+
+#: Asks for one page with these of startTime, endTime, fromId, limit.
+Pager = Callable[[Params], Awaitable[list[AggTrade]]]
+LIMIT = 1000
+
+
+async def fetch_trades(page: Pager, instrument: str, start: datetime, end: datetime) -> TradesAnswer:
+    """Every aggregate trade of ``[start, end)`` with the ids on either side."""
+    begin, until = round(start.timestamp() * 1000), round(end.timestamp() * 1000)
+    rows = await page({"startTime": begin, "limit": LIMIT})
+    first = rows[0].a if rows else None
+    kept = [parse.frame_of_trades([], instrument)]
+    after: int | None = None
+    while rows:
+        kept.append(parse.frame_of_trades([row for row in rows if begin <= row.ms < until], instrument))
+        after = next((row.a for row in rows if row.ms >= until), None)
+        # A short page by id is the newest trade there is: nothing can be missing in the middle of an id range,
+        # but a page may be cut short, so only an empty one ends the search.
+        if after is not None:
+            break
+        upcoming = rows[-1].a + 1
+        rows = await page({"fromId": upcoming, "limit": LIMIT})
+        if rows and rows[0].a < upcoming:
+            raise MalformedAnswer(f"aggTrades of {instrument}: asked from id {upcoming}, got {rows[0].a}")
+    before = await _before(page, first, begin)
+    return TradesAnswer(instrument, start, end, pl.concat(kept), before, after)
+
+
+async def _before(page: Pager, first: int | None, begin: int) -> int | None:
+    """The last id before the span: the one before its first trade, or the newest of all when nothing came since."""
+    if first is None:
+        rows = await page({"endTime": begin - 1, "limit": 1})
+    elif first == 0:
+        return None
+    else:
+        rows = await page({"fromId": first - 1, "limit": 1})
+    return rows[-1].a if rows and rows[-1].ms < begin else None
