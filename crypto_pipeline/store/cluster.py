@@ -21,7 +21,7 @@ from crypto_pipeline.store.configuration import render
 from crypto_pipeline.store.errors import StoreError
 
 USER = "crypto_pipeline"
-#: below the ports that systems hand out for outgoing connections, so that nobody takes ours by accident while it is free
+#: below the ports that systems hand out for outgoing connections, so that nobody takes ours by accident
 _PORTS = range(20_000, 32_000)
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -99,9 +99,9 @@ class Cluster:
         locale = ["--locale=C", "--encoding=UTF8"]
         if self.binaries.version >= 17:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        options = ["-D", str(fresh), "-U", USER, f"--pwfile={password}", "--auth=scram-sha-256", "--data-checksums"]
         answer = subprocess.run(
-            [*run_as.prefix, self.binaries.initdb, "-D", str(fresh), "-U", USER, f"--pwfile={password}"]
-            + ["--auth=scram-sha-256", "--data-checksums", *locale],
+            [*run_as.prefix, self.binaries.initdb, *options, *locale],
             capture_output=True,
             text=True,
             check=False,
@@ -169,7 +169,8 @@ class Cluster:
             )
         if number in (errno.EROFS, errno.EACCES, errno.EPERM):
             return StoreError(
-                f"cannot write {path} ({said}): give this user write access or set CRYPTO_PIPELINE_DATA_DIR to another folder"
+                f"cannot write {path} ({said}): give this user write access or set CRYPTO_PIPELINE_DATA_DIR "
+                "to another folder"
             )
         return StoreError(
             f"cannot use {path} as data directory ({said}): set CRYPTO_PIPELINE_DATA_DIR to another folder"

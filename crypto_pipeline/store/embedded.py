@@ -1,8 +1,9 @@
 """The embedded PostgreSQL server: made, owned, started and stopped without root, containers or trust in PID files.
 
-Everything is in ``<data_dir>/postgres``: ``data`` (PostgreSQL's own), ``password`` and ``port``, ``log``, ``run`` (socket), and
-two locks. ``owner.lock`` is taken before PostgreSQL starts and inherited by all its processes, so it is held exactly as long as any of
-them lives. ``users.lock`` is held shared by commands that use a server they started themselves.
+Everything is in ``<data_dir>/postgres``: ``data`` (PostgreSQL's own), ``password``, ``port``, ``log``, ``run`` (the
+socket), and two locks. ``owner.lock`` is taken before PostgreSQL starts and inherited by all its processes, so it is
+held exactly as long as any of them lives. ``users.lock`` is held shared by commands that use a server which ends with
+its users.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import psycopg
 
 from crypto_pipeline.store import _guard, locks
 from crypto_pipeline.store.cluster import Cluster
-from crypto_pipeline.store.connecting import ensure_databases, with_database
+from crypto_pipeline.store.connecting import connect, ensure_databases
 from crypto_pipeline.store.errors import StoreError
 
 DATABASE = "crypto_pipeline"
@@ -58,12 +59,12 @@ class EmbeddedServer:
 
     def wait_ready(self, timeout: float = 300) -> None:
         """Wait until the server answers, recovery included, and the project's database exists."""
-        self._wait(timeout, lambda: None)
+        self._wait(timeout, None)
 
     def _try_connection(self) -> None:
         psycopg.connect(self.url("postgres"), connect_timeout=3, autocommit=True).close()
 
-    def _wait(self, timeout: float, check: contextlib.AbstractContextManager[None] | object) -> None:
+    def _wait(self, timeout: float, guard: subprocess.Popen[bytes] | None) -> None:
         deadline = time.monotonic() + timeout
         pause = 0.01
         while True:
@@ -72,8 +73,8 @@ class EmbeddedServer:
                 break
             except psycopg.OperationalError as error:
                 said = str(error).strip().splitlines()[-1]
-            if callable(check):
-                check()
+            if guard is not None and guard.poll() is not None:
+                raise StoreError(f"PostgreSQL in {self._cluster.folder} did not start: {self._cluster.last_words()}")
             if time.monotonic() > deadline:
                 raise StoreError(
                     f"PostgreSQL in {self._cluster.folder} did not answer within {timeout:.0f} s: {said}; "
@@ -81,7 +82,16 @@ class EmbeddedServer:
                 )
             time.sleep(pause)  # nothing can be awaited: the server has no way to call us
             pause = min(pause * 1.5, 0.25)
+        self._make_database()
+
+    def _make_database(self) -> None:
+        with connect(self.url("postgres")) as connection:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
+                return
         ensure_databases(self.url("postgres"), [DATABASE])
+        with connect(self.url()) as connection, contextlib.suppress(psycopg.Error):
+            # for people who look at slow queries; not every installation brings it
+            connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
 
     # -- ownership ------------------------------------------------------------------------------------------------
 
@@ -100,9 +110,9 @@ class EmbeddedServer:
         """Become the server: this process is PostgreSQL from here on. For use under a supervisor.
 
         SIGINT is the fast shutdown (clients are disconnected, nothing is lost), and what a supervisor should send;
-        SIGTERM waits for every client to leave; SIGQUIT stops at once, with recovery at the next start. When a command has
-        a server of its own running, this waits until that has ended; when another supervised server has the directory,
-        StoreError. ``die_with_parent``: shut down fast when the parent process dies.
+        SIGTERM waits for every client to leave; SIGQUIT stops at once, with recovery at the next start. When a command
+        has a server of its own running, this waits until that has ended; when another supervised server has the
+        directory, StoreError. ``die_with_parent``: shut down fast when the parent process dies.
         """
         with self._cluster.explaining():
             self._cluster.make_folder()
@@ -176,8 +186,8 @@ class EmbeddedServer:
     def running(self) -> Iterator[str]:
         """A running server for the block; yields its URL.
 
-        One that answers is used as it is. Else one is started, shared with every other command that comes meanwhile, and
-        shut down when the last of them has ended, also when they are killed.
+        One that answers is used as it is. Else one is started, shared with every other command that comes meanwhile,
+        and shut down when the last of them has ended, also when they are killed.
         """
         with self._cluster.explaining():
             self._cluster.make_folder()
@@ -185,7 +195,7 @@ class EmbeddedServer:
         with locks.shared(self._users_path):
             if not self.is_alive():
                 guard = self._start_guarded()
-            self._wait_started(guard)
+            self._wait(300, guard)
             yield self.url()
         if guard is not None:
             _let_stop(guard)
@@ -198,10 +208,10 @@ class EmbeddedServer:
             self._cluster.prepare(lock=descriptor)
             run_as = self._cluster.run_as()
             user = "-" if run_as.uid is None else str(run_as.uid)
+            guard = [sys.executable, "-I", "-S", _guard.__file__, str(self._users_path), user, str(descriptor)]
             with self._cluster.start_log() as log:
                 return subprocess.Popen(
-                    [sys.executable, "-I", "-S", _guard.__file__, str(self._users_path), user, str(descriptor)]
-                    + self._cluster.command(),
+                    [*guard, *self._cluster.command()],
                     pass_fds=(descriptor,),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
@@ -211,13 +221,6 @@ class EmbeddedServer:
         finally:
             os.close(descriptor)
 
-    def _wait_started(self, guard: subprocess.Popen[bytes] | None) -> None:
-        def still_there() -> None:
-            if guard is not None and guard.poll() is not None:
-                raise StoreError(f"PostgreSQL in {self._cluster.folder} did not start: {self._cluster.last_words()}")
-
-        self._wait(300, still_there)
-
 
 def _let_stop(guard: subprocess.Popen[bytes]) -> None:
     """Wait for the server's end, unless other commands go on using it."""
@@ -226,6 +229,3 @@ def _let_stop(guard: subprocess.Popen[bytes]) -> None:
     if ready:  # it said that it is stopping, or is gone
         guard.wait()
     guard.stdout.close()
-
-
-__all__ = ["DATABASE", "EmbeddedServer", "with_database"]

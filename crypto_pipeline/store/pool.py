@@ -16,11 +16,11 @@ import polars as pl
 import psycopg
 import stamina
 from adbc_driver_manager import AdbcStatusCode, dbapi
-from adbc_driver_postgresql import dbapi as adbc
+from adbc_driver_postgresql import dbapi as postgresql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.connecting import address, check_server, plain_url
+from crypto_pipeline.store.errors import StoreError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,7 +51,7 @@ def is_transient(error: BaseException) -> bool:
 def retrying(patience: float = PATIENCE) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Repeat the decorated function while the database is away, at most ``patience`` seconds."""
     return stamina.retry(
-        on=lambda error: isinstance(error, Exception) and is_transient(error),
+        on=is_transient,
         attempts=None,
         timeout=patience,
         wait_initial=0.05,
@@ -68,7 +68,7 @@ class Connections:
         self.size = size
         self._lock = threading.Lock()
         self._pool: ConnectionPool | None = None
-        self._idle: list[adbc.Connection] = []
+        self._idle: list[dbapi.Connection] = []
         self._closed = False
 
     # -- statements -----------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ class Connections:
     # -- frames ---------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def adbc(self) -> Iterator[adbc.Connection]:
+    def adbc(self) -> Iterator[dbapi.Connection]:
         """One ADBC connection (a fresh one costs 50 ms, so it is kept). Rolled back at the end: for reading.
 
         One that saw an error is thrown away. Of several threads each gets its own.
@@ -150,17 +150,17 @@ class Connections:
                 raise self._explained(error) from error
             raise
 
-    def _take(self) -> adbc.Connection:
+    def _take(self) -> dbapi.Connection:
         with self._lock:
             self._refuse_closed()
             if self._idle:
                 return self._idle.pop()
         joiner = "&" if "?" in self.url else "?"
-        return adbc.connect(
-            f"{self.url}{joiner}options={quote(_OPTIONS)}&application_name=crypto_pipeline&connect_timeout=5"
-        )
+        extra = f"options={quote(_OPTIONS)}&application_name=crypto_pipeline&connect_timeout=5"
+        connection: dbapi.Connection = postgresql.connect(f"{self.url}{joiner}{extra}")
+        return connection
 
-    def _give_back(self, connection: adbc.Connection) -> None:
+    def _give_back(self, connection: dbapi.Connection) -> None:
         with self._lock:
             if not self._closed and len(self._idle) < self.size:
                 self._idle.append(connection)
@@ -199,7 +199,7 @@ class Connections:
         return error
 
 
-def _quietly_close(connection: adbc.Connection) -> None:
+def _quietly_close(connection: dbapi.Connection) -> None:
     try:
         connection.close()
     except dbapi.Error:

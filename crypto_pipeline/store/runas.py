@@ -72,8 +72,8 @@ def _checked(chosen: RunAs, folder: Path, program: Path) -> RunAs:
         for parent in path.absolute().parents:
             if parent.exists() and not _may_pass(parent, chosen.uid):
                 raise StoreError(
-                    f"PostgreSQL cannot run as root, and user {chosen.uid} cannot enter {parent}: run as another user, or set "
-                    "CRYPTO_PIPELINE_DATA_DIR to a folder that all may enter, for example /var/lib/crypto_pipeline"
+                    f"PostgreSQL cannot run as root, and user {chosen.uid} cannot enter {parent}: run as another user, "
+                    "or set CRYPTO_PIPELINE_DATA_DIR to a folder that all may enter, like /var/lib/crypto_pipeline"
                 )
     return chosen
 

@@ -25,7 +25,8 @@ def resolve_url(settings: Settings) -> str:
     server = EmbeddedServer(settings.data_dir)
     if not server.is_alive():
         raise StoreError(
-            f"no database is running in {settings.data_dir}: start `crypto-pipeline up` or set CRYPTO_PIPELINE_DATABASE_URL"
+            f"no database is running in {settings.data_dir}: start `crypto-pipeline up` "
+            "or set CRYPTO_PIPELINE_DATABASE_URL"
         )
     return server.url()
 

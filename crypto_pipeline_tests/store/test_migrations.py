@@ -1,6 +1,7 @@
-from crypto_pipeline.store.migrations import migrate
-from crypto_pipeline.store.connecting import connect
 import time
+
+from crypto_pipeline.store.connecting import connect
+from crypto_pipeline.store.migrations import migrate
 
 
 def test_x(postgres_url):
