@@ -7,7 +7,21 @@ runs does not belong here.
 """
 
 from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, Source, empty_bars, vwap
+from crypto_pipeline.market.calendars import Calendar, expected_open_times, get_calendar
+from crypto_pipeline.market.expected import expected_bounds, expected_cells
+from crypto_pipeline.market.gaps import (
+    Span,
+    count_bars,
+    intersect,
+    merge_spans,
+    missing_spans,
+    missing_spans_by_cell,
+    subtract,
+    to_spans,
+)
 from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier
+from crypto_pipeline.market.precedence import best_copies
+from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
 from crypto_pipeline.market.rollup import roll_up, roll_up_all
 from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe, parse_time, require_utc
 
@@ -17,14 +31,30 @@ __all__ = [
     "TRADE_SCHEMA",
     "UTC_MS",
     "AssetClass",
+    "Calendar",
+    "Disagreement",
     "Instrument",
     "Source",
+    "Span",
     "Tier",
     "Timeframe",
+    "best_copies",
+    "compare_bars",
+    "count_bars",
     "empty_bars",
+    "expected_bounds",
+    "expected_cells",
+    "expected_open_times",
+    "get_calendar",
+    "intersect",
+    "merge_spans",
+    "missing_spans",
+    "missing_spans_by_cell",
     "parse_time",
     "require_utc",
     "roll_up",
     "roll_up_all",
+    "subtract",
+    "to_spans",
     "vwap",
 ]

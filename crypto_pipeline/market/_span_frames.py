@@ -1,0 +1,85 @@
+"""Span arithmetic on frames ``[instrument, start, end)``, vectorised over all instruments at once."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.timeframes import Timeframe
+
+#: Columns of a frame of spans.
+SPAN_SCHEMA: dict[str, pl.DataType] = {"instrument": pl.String(), "start": UTC_MS, "end": UTC_MS}
+
+
+def empty_spans() -> pl.DataFrame:
+    """A frame of spans with no row."""
+    return pl.DataFrame(schema=SPAN_SCHEMA)
+
+
+def merge(spans: pl.DataFrame) -> pl.DataFrame:
+    """Overlapping and touching spans joined, empty ones dropped, sorted."""
+    ordered = spans.lazy().select(_typed(spans)).filter(pl.col("start") < pl.col("end")).sort("instrument", "start")
+    reach = pl.col("end").cum_max().over("instrument").shift(1)
+    fresh = (pl.col("instrument") != pl.col("instrument").shift(1)) | (pl.col("start") > reach)
+    return (
+        ordered.with_columns(_group=fresh.fill_null(value=True).cum_sum())
+        .group_by("_group", maintain_order=True)
+        .agg(pl.col("instrument").first(), pl.col("start").first(), pl.col("end").max())
+        .drop("_group")
+        .collect()
+    )
+
+
+def subtract(spans: pl.DataFrame, holes: pl.DataFrame) -> pl.DataFrame:
+    """What of ``spans`` lies in none of ``holes``."""
+    return _sweep(spans, holes, (pl.col("_a") > 0) & (pl.col("_b") == 0))
+
+
+def intersect(spans: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """What of ``spans`` lies in one of ``others``."""
+    return _sweep(spans, others, (pl.col("_a") > 0) & (pl.col("_b") > 0))
+
+
+def from_open_times(open_times: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
+    """The spans that bars ``[instrument, open_time]`` fill; any order, copies allowed."""
+    width = timeframe.delta
+    ordered = open_times.lazy().select(pl.col("instrument").cast(pl.String), pl.col("open_time").cast(UTC_MS))
+    ordered = ordered.sort("instrument", "open_time")
+    step = pl.col("open_time") - pl.col("open_time").shift(1)
+    fresh = (pl.col("instrument") != pl.col("instrument").shift(1)) | (step > width)
+    return (
+        ordered.with_columns(_group=fresh.fill_null(value=True).cum_sum())
+        .group_by("_group", maintain_order=True)
+        .agg(
+            pl.col("instrument").first(),
+            pl.col("open_time").first().alias("start"),
+            (pl.col("open_time").last() + width).alias("end"),
+        )
+        .drop("_group")
+        .collect()
+    )
+
+
+def _typed(spans: pl.DataFrame) -> list[pl.Expr]:
+    if missing := [name for name in SPAN_SCHEMA if name not in spans.columns]:
+        raise ValueError(f"spans lack the column {', '.join(missing)}: there are {', '.join(spans.columns)}")
+    return [pl.col(name).cast(dtype) for name, dtype in SPAN_SCHEMA.items()]
+
+
+def _sweep(spans: pl.DataFrame, others: pl.DataFrame, keep: pl.Expr) -> pl.DataFrame:
+    """Walk the edges of both in time order and keep the stretches in which ``keep`` holds of how many are open."""
+    edges = pl.concat([_edges(merge(spans), "_a"), _edges(merge(others), "_b")], how="diagonal").lazy()
+    stretches = (
+        edges.group_by("instrument", "start")
+        .agg(pl.col("_a", "_b").sum())
+        .sort("instrument", "start")
+        .with_columns(pl.col("_a", "_b").cum_sum(), end=pl.col("start").shift(-1))
+    )
+    # Every span that opens also closes, so the sums are zero again at the end of each instrument.
+    return merge(stretches.filter(keep).select(*SPAN_SCHEMA).collect())
+
+
+def _edges(spans: pl.DataFrame, name: str) -> pl.DataFrame:
+    opening = spans.select("instrument", "start", pl.lit(1, pl.Int64).alias(name))
+    closing = spans.select("instrument", pl.col("end").alias("start"), pl.lit(-1, pl.Int64).alias(name))
+    return pl.concat([opening, closing])
