@@ -1,0 +1,28 @@
+"""An exchange of our own that speaks Binance's REST and archive over real HTTP.
+
+Here belongs what a venue would do, and the truth behind it: a market generated from a seed or read from recordings, the
+endpoints, weights, error bodies and archive files over it, a clock that can run elsewhere and faster, and faults by script
+or on demand. What reads a venue does not belong here: this room knows nothing of `venues`, `store` or `healing`, makes its
+bars from trades without the `market` room's roll-up, and so can serve as the reference that those are held against.
+"""
+
+from crypto_pipeline.replay.clock import VirtualClock
+from crypto_pipeline.replay.errors import ReplayError
+from crypto_pipeline.replay.exchange import ReplayExchange, open_market, running_exchange, serve
+from crypto_pipeline.replay.faults import Fault, load_faults, parse_faults
+from crypto_pipeline.replay.generated import GeneratedMarket
+from crypto_pipeline.replay.tape import Market
+
+__all__ = [
+    "Fault",
+    "GeneratedMarket",
+    "Market",
+    "ReplayError",
+    "ReplayExchange",
+    "VirtualClock",
+    "load_faults",
+    "open_market",
+    "parse_faults",
+    "running_exchange",
+    "serve",
+]

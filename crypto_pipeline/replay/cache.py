@@ -1,0 +1,52 @@
+"""A memory cache bounded by bytes: what was used longest ago goes first."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+
+
+class BoundedCache(Generic[Value]):
+    """Least-recently-used cache of at most ``max_bytes`` by the size given at each put. Safe to use from threads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._used = 0
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
+
+    @property
+    def used(self) -> int:
+        """Bytes held now."""
+        return self._used
+
+    def get(self, key: Hashable) -> Value | None:
+        """The value under ``key``, or None."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            self._entries.move_to_end(key)
+            return entry[0]
+
+    def put(self, key: Hashable, value: Value, size: int) -> None:
+        """Keep ``value``; older entries go when the bound is passed."""
+        with self._lock:
+            old = self._entries.pop(key, None)
+            self._used += size - (old[1] if old else 0)
+            self._entries[key] = value, size
+            while self._used > self.max_bytes and len(self._entries) > 1:
+                _, (_, dropped) = self._entries.popitem(last=False)
+                self._used -= dropped
+
+    def get_or_make(self, key: Hashable, make: Callable[[], Value], size: Callable[[Value], int]) -> Value:
+        """The cached value, else what ``make`` returns (made outside the lock: two threads may both make it)."""
+        found = self.get(key)
+        if found is None:
+            found = make()
+            self.put(key, found, size(found))
+        return found

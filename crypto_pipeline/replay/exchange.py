@@ -1,0 +1,165 @@
+"""The exchange as something to start: for tests on a free port, or as a program that serves until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from aiohttp import web
+
+from crypto_pipeline.replay.clock import VirtualClock
+from crypto_pipeline.replay.errors import ReplayError
+from crypto_pipeline.replay.faults import load_faults, parse_faults
+from crypto_pipeline.replay.generated import GeneratedMarket
+from crypto_pipeline.replay.server import ReplayServer
+from crypto_pipeline.replay.tape import Market
+
+Instruments = str | int | Iterable[str] | None
+
+
+def open_market(
+    source: str | Path = "generated",
+    *,
+    seed: int = 1,
+    instruments: Instruments = None,
+    shift_to_now: bool = False,
+    now: datetime | None = None,
+) -> Market:
+    """The market that ``source`` names: ``generated``, or a folder of recorded files."""
+    if str(source) == "generated":
+        return GeneratedMarket(seed, instruments)
+    raise ReplayError(f"source {str(source)!r}: recorded folders are not served yet")
+
+
+class ReplayExchange:
+    """An exchange that runs while the ``async with`` block does, on a free port unless one is given.
+
+    ``url`` serves REST and archive; ``market`` (also ``tape``) is the truth behind it; ``control`` sets faults.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | Market = "generated",
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        seed: int = 1,
+        now: datetime | None = None,
+        speed: float = 1.0,
+        shift_to_now: bool = False,
+        instruments: Instruments = None,
+        faults: Sequence[dict[str, Any]] | Path | None = None,
+        weight_limit: int = 6000,
+        ban_after: int = 20,
+    ) -> None:
+        self.clock = VirtualClock(now, speed)
+        self.market: Market = (
+            open_market(source, seed=seed, instruments=instruments, shift_to_now=shift_to_now, now=self.clock.now())
+            if isinstance(source, str | Path)
+            else source
+        )
+        self.server = ReplayServer(self.market, self.clock, seed=seed, weight_limit=weight_limit, ban_after=ban_after)
+        if faults:
+            self.server.faults.add(load_faults(faults) if isinstance(faults, Path) else parse_faults(list(faults)))
+        self.host, self.port = host, port
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of REST and archive alike."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def tape(self) -> Market:
+        """The truth: bars and trades as they really were."""
+        return self.market
+
+    def control(self, *faults: dict[str, Any]) -> list[int]:
+        """Set faults, as POST /_control/faults does; returns their ids. Raises ReplayError for a bad one."""
+        return self.server.faults.add(parse_faults(list(faults)))
+
+    def clear_faults(self, fault_id: int | None = None) -> int:
+        """Lift one fault or all."""
+        return self.server.faults.clear(fault_id)
+
+    async def __aenter__(self) -> Self:
+        self._runner = web.AppRunner(self.server.application(), access_log=None, shutdown_timeout=0.5)
+        await self._runner.setup()
+        try:
+            site = web.TCPSite(self._runner, self.host, self.port)
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            if error.errno == errno.EADDRINUSE:
+                raise ReplayError(
+                    f"port {self.port} on {self.host} is in use: stop what uses it or choose another with --port"
+                ) from None
+            raise ReplayError(f"cannot listen on {self.host}:{self.port}: {error.strerror or error}") from None
+        self.port = int(self._runner.addresses[0][1])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+@contextmanager
+def running_exchange(source: str | Path | Market = "generated", **options: Any) -> Iterator[ReplayExchange]:
+    """A ReplayExchange in a thread of its own, for code that is not asynchronous. Options as ReplayExchange."""
+    exchange = ReplayExchange(source, **options)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="replay-exchange", daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(exchange.__aenter__(), loop).result()
+        try:
+            yield exchange
+        finally:
+            asyncio.run_coroutine_threadsafe(exchange.__aexit__(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def serve(
+    source: str | Path = "generated",
+    port: int = 8765,
+    host: str = "127.0.0.1",
+    seed: int = 1,
+    speed: float = 1.0,
+    shift_to_now: bool = False,
+    faults_file: Path | None = None,
+    instruments: Instruments = None,
+    weight_limit: int = 6000,
+) -> None:
+    """Serve until SIGTERM or SIGINT. Prints one line with the URL. Raises ReplayError with one clear line."""
+    exchange = ReplayExchange(
+        source,
+        host=host,
+        port=port,
+        seed=seed,
+        speed=speed,
+        shift_to_now=shift_to_now,
+        instruments=instruments,
+        faults=Path(faults_file) if faults_file is not None else None,
+        weight_limit=weight_limit,
+    )
+    asyncio.run(_serve(exchange))
+
+
+async def _serve(exchange: ReplayExchange) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with exchange:
+        print(f"replay exchange: {exchange.url} ({exchange.market.description})", flush=True)
+        await stop.wait()

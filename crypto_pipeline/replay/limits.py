@@ -1,0 +1,72 @@
+"""Request weight per address: counted by the minute of venue time, then 429, then a ban with 418."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from crypto_pipeline.replay.clock import VirtualClock
+
+MINUTE_MS = 60_000
+#: What exchangeInfo states when nothing is throttled, so that a client that obeys it is not slowed down.
+UNTHROTTLED = 10_000_000
+WEIGHTS = {"klines": 2, "aggTrades": 4, "exchangeInfo": 20, "time": 1, "ping": 1}
+
+
+@dataclass(slots=True)
+class _Account:
+    window: int = 0
+    used: int = 0
+    refused: int = 0
+    banned_until: int = 0
+    ban_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one request. ``status`` 0 means: served."""
+
+    used: int
+    status: int = 0
+    retry_after: int = 0
+    banned_until: int = 0
+
+
+class WeightLimits:
+    """Accounts by address. ``limit`` 0 counts but never refuses."""
+
+    def __init__(self, clock: VirtualClock, limit: int, ban_after: int = 20, ban_seconds: int = 120) -> None:
+        self.clock, self.limit, self.ban_after, self.ban_ms = clock, limit, ban_after, ban_seconds * 1000
+        self._accounts: dict[str, _Account] = {}
+
+    @property
+    def stated(self) -> int:
+        """The limit that exchangeInfo states."""
+        return self.limit or UNTHROTTLED
+
+    def spend(self, address: str, weight: int) -> Verdict:
+        """Book ``weight``. Who goes on after ``ban_after`` refusals in one minute is banned, each time for longer."""
+        now = self.clock.now_ms()
+        account = self._accounts.setdefault(address, _Account())
+        if account.window != now // MINUTE_MS:
+            account.window, account.used, account.refused = now // MINUTE_MS, 0, 0
+        account.used += weight
+        if not self.limit:
+            return Verdict(account.used)
+        if now < account.banned_until:
+            return self._banned(account, now)
+        if account.used <= self.limit:
+            return Verdict(account.used)
+        account.refused += 1
+        if account.refused > self.ban_after:
+            account.ban_ms = min(account.ban_ms * 2 or self.ban_ms, 3 * 86_400_000)
+            account.banned_until = now + account.ban_ms
+            return self._banned(account, now)
+        return Verdict(account.used, 429, self._real_seconds(MINUTE_MS - now % MINUTE_MS))
+
+    def _banned(self, account: _Account, now: int) -> Verdict:
+        return Verdict(account.used, 418, self._real_seconds(account.banned_until - now), account.banned_until)
+
+    def _real_seconds(self, venue_ms: int) -> int:
+        """Retry-After is waited in the client's time, whatever the speed of ours."""
+        return max(1, math.ceil(venue_ms / 1000 / max(self.clock.speed, 1e-9))) if self.clock.speed else 1

@@ -1,0 +1,135 @@
+"""Bars and trades as the bytes that go over the wire, made a whole chunk at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.replay.prices import Ints
+
+#: Archive files of days from here on carry microseconds, as Binance's do.
+MICROSECONDS_FROM_MS = 1_735_689_600_000
+
+
+def decimal_text(column: str, decimals: int) -> pl.Expr:
+    """An integer column counted in 10^-decimals as text with eight places, without passing through floats."""
+    scaled = pl.col(column).cast(pl.Int64) * 10 ** (8 - decimals)
+    whole = (scaled // 100_000_000).cast(pl.String)
+    return pl.concat_str(whole, pl.lit("."), (scaled % 100_000_000).cast(pl.String).str.zfill(8)).alias(column)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rendered rows of one chunk, cut anywhere without rendering again. ``keys`` ascend (open time, or trade id)."""
+
+    keys: Ints
+    times: Ints
+    body: bytes
+    offsets: Ints
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return len(self.body) + self.keys.nbytes * 3
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def cut(self, first: int, last: int) -> bytes:
+        """Rows [first, last) joined by commas."""
+        if last <= first:
+            return b""
+        return self.body[int(self.offsets[first]) : int(self.offsets[last]) - 1]
+
+
+def _rows(keys: pl.Series, times: pl.Series, lines: pl.Series) -> Rows:
+    lengths = lines.str.len_bytes().to_numpy().astype(np.int64)
+    offsets = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(lengths + 1)))
+    body = (lines.str.join(",").item() or "").encode()
+    return Rows(keys.to_numpy(), times.to_numpy(), body, offsets)
+
+
+_BAR_TEXTS = ("open", "high", "low", "close", "volume")
+
+
+def bar_rows(bars: pl.DataFrame, timeframe: Timeframe) -> Rows:
+    """BAR_TEXT as kline arrays, the twelve elements in Binance's order."""
+    quote = pl.lit('"')
+    open_ms, comma = pl.col("open_ms"), pl.lit(",")
+    line = pl.concat_str(
+        pl.lit("["),
+        open_ms,
+        *(part for name in _BAR_TEXTS for part in (comma, quote, pl.col(name), quote)),
+        comma,
+        open_ms + (timeframe.milliseconds - 1),
+        pl.lit(',"'),
+        pl.col("quote_volume"),
+        pl.lit('",'),
+        pl.col("trades"),
+        pl.lit(',"'),
+        pl.col("taker_volume"),
+        pl.lit('","'),
+        pl.col("taker_quote"),
+        pl.lit('","0"]'),
+    )
+    return _rows(bars["open_ms"], bars["open_ms"], bars.select(line=line)["line"])
+
+
+def trade_rows(trades: pl.DataFrame) -> Rows:
+    """TRADE_TEXT as aggTrade objects."""
+    line = pl.concat_str(
+        pl.lit('{"a":'),
+        pl.col("id"),
+        pl.lit(',"p":"'),
+        pl.col("price"),
+        pl.lit('","q":"'),
+        pl.col("quantity"),
+        pl.lit('","f":'),
+        pl.col("first_id"),
+        pl.lit(',"l":'),
+        pl.col("last_id"),
+        pl.lit(',"T":'),
+        pl.col("time_ms"),
+        pl.lit(',"m":'),
+        pl.col("buyer_is_maker"),
+        pl.lit(',"M":true}'),
+    )
+    return _rows(trades["id"], trades["time_ms"], trades.select(line=line)["line"])
+
+
+def _archive_time(column: str, period_ms: int, extra: int = 0) -> pl.Expr:
+    """Archive times: milliseconds, or microseconds in files of newer periods. ``extra`` ms lead to the last instant."""
+    if period_ms < MICROSECONDS_FROM_MS:
+        return pl.col(column) + (extra - 1 if extra else 0)
+    return (pl.col(column) + extra) * 1000 - (1 if extra else 0)
+
+
+def bar_lines(bars: pl.DataFrame, timeframe: Timeframe, period_ms: int) -> bytes:
+    """BAR_TEXT as the lines of an archive file."""
+    line = pl.concat_str(
+        _archive_time("open_ms", period_ms),
+        *_BAR_TEXTS,
+        _archive_time("open_ms", period_ms, timeframe.milliseconds),
+        "quote_volume",
+        "trades",
+        "taker_volume",
+        "taker_quote",
+        pl.lit("0"),
+        separator=",",
+    )
+    return _lines(bars.select(line=line)["line"])
+
+
+def trade_lines(trades: pl.DataFrame, period_ms: int) -> bytes:
+    """TRADE_TEXT as the lines of an archive file."""
+    maker = pl.when("buyer_is_maker").then(pl.lit("True")).otherwise(pl.lit("False"))
+    time = _archive_time("time_ms", period_ms)
+    line = pl.concat_str("id", "price", "quantity", "first_id", "last_id", time, maker, pl.lit("True"), separator=",")
+    return _lines(trades.select(line=line)["line"])
+
+
+def _lines(lines: pl.Series) -> bytes:
+    return ("\n".join(lines.to_list()) + "\n").encode() if len(lines) else b""
