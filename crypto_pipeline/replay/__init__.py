@@ -1,9 +1,9 @@
 """An exchange of our own that speaks Binance's REST and archive over real HTTP.
 
-Here belongs what a venue would do, and the truth behind it: a market generated from a seed or read from recordings, the
-endpoints, weights, error bodies and archive files over it, a clock that can run elsewhere and faster, and faults by script
-or on demand. What reads a venue does not belong here: this room knows nothing of `venues`, `store` or `healing`, makes its
-bars from trades without the `market` room's roll-up, and so can serve as the reference that those are held against.
+Here belongs what a venue would do, and the truth behind it: a market generated from a seed or read from recordings,
+the endpoints, weights, error bodies and archive files over it, a clock that can run elsewhere and faster, and faults by
+script or on demand. What reads a venue does not belong here: this room knows nothing of `venues`, `store` or `healing`,
+makes its bars from trades without the `market` room's roll-up, and so can be the reference those are held against.
 """
 
 from crypto_pipeline.replay.clock import VirtualClock

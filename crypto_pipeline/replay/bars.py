@@ -18,7 +18,7 @@ INTRADAY = tuple(timeframe for timeframe in Timeframe if timeframe.minutes <= MI
 
 @dataclass(frozen=True, slots=True)
 class BarColumns:
-    """Bars in ticks and steps; ``quote_volume`` in ticks × steps. Kept narrow: a year of many symbols passes through."""
+    """Bars in ticks and steps; ``quote_volume`` in ticks × steps. Kept narrow: years of bars pass through."""
 
     open_ms: Ints
     open: Ints
@@ -58,7 +58,7 @@ def count_bars(
             sums,
             edges[:: timeframe.minutes],
             day_ms + np.arange(0, MINUTES, timeframe.minutes) * 60_000,
-            stated.reshape(-1, timeframe.minutes).any(axis=1),
+            np.asarray(stated.reshape(-1, timeframe.minutes).any(axis=1)),
             previous_close or 0,
         )
         for timeframe in INTRADAY
@@ -96,15 +96,9 @@ def _windows(sums: _Sums, edges: Ints, opens: Ints, stated: Mask, previous_close
         high[traded] = np.maximum.reduceat(sums.price, starts)
         low[traded] = np.minimum.reduceat(sums.price, starts)
     volume, quote, taker, taker_quote = (total[last] - total[first] for total in sums.totals)
-    return BarColumns(
-        opens[stated],
-        *(column[stated].astype(np.int32) for column in (open_, high, low, closes)),  # type: ignore[arg-type]
-        volume=volume[stated],
-        quote_volume=quote[stated],
-        trades=counts[stated].astype(np.int32),  # type: ignore[arg-type]
-        taker_volume=taker[stated],
-        taker_quote=taker_quote[stated],
-    )
+    narrow = (column.astype(np.int32) for column in (open_, high, low, closes))
+    columns = (opens, *narrow, volume, quote, counts.astype(np.int32), taker, taker_quote)
+    return BarColumns(*(column[stated] for column in columns))
 
 
 def join_bars(parts: list[BarColumns], open_ms: int) -> BarColumns | None:

@@ -10,7 +10,7 @@ from crypto_pipeline.market.timeframes import require_utc
 
 
 class VirtualClock:
-    """Venue time in milliseconds. It starts at ``start`` (default: now) and runs ``speed`` times as fast as real time."""
+    """Venue time in milliseconds. It starts at ``start`` (default: now) and runs ``speed`` times as fast."""
 
     def __init__(self, start: datetime | None = None, speed: float = 1.0) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""The exchange as something to start: for tests on a free port, or as a program that serves until it is told to stop."""
+"""The exchange as something to start: for tests on a free port, or as a program that serves until told to stop."""
 
 from __future__ import annotations
 

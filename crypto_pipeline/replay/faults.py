@@ -158,7 +158,7 @@ _FAULTS: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
 def parse_faults(data: object, where: str = "faults") -> list[Fault]:
     """Read one fault or a list of them (or ``{"faults": […]}``). Raises ReplayError naming the place and the value."""
     if isinstance(data, dict):
-        data = data["faults"] if "faults" in data else [data]
+        data = data.get("faults", [data])
     try:
         return _FAULTS.validate_python(data)
     except ValidationError as error:

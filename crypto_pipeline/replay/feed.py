@@ -76,9 +76,9 @@ class Feed:
         self, symbol: str, timeframe: Timeframe, start: int, last: int, limit: int, faults: RowFaults
     ) -> list[bytes]:
         pieces: list[bytes] = []
-        position: int | None = start
-        while limit > 0 and (position := self.market.seek(symbol, timeframe, position, forward=True)) is not None:
-            chunk = chunk_start(timeframe, position)
+        position = start
+        while limit > 0 and (found := self.market.seek(symbol, timeframe, position, forward=True)) is not None:
+            chunk = chunk_start(timeframe, found)
             if chunk > last:
                 break
             rows = await self._bars(symbol, timeframe, chunk, faults)
@@ -93,9 +93,9 @@ class Feed:
         self, symbol: str, timeframe: Timeframe, last: int, limit: int, faults: RowFaults
     ) -> list[bytes]:
         pieces: list[list[bytes]] = []
-        position: int | None = last
-        while limit > 0 and (position := self.market.seek(symbol, timeframe, position, forward=False)) is not None:
-            chunk = chunk_start(timeframe, position)
+        position = last
+        while limit > 0 and (found := self.market.seek(symbol, timeframe, position, forward=False)) is not None:
+            chunk = chunk_start(timeframe, found)
             rows = await self._bars(symbol, timeframe, chunk, faults)
             stop = int(np.searchsorted(rows.keys, last, side="right"))
             first = max(0, stop - limit)
@@ -121,9 +121,9 @@ class Feed:
         if start is not None:
             return await self._trades_on(symbol, start, last, limit, faults)
         pieces: list[list[bytes]] = []
-        position: int | None = last
-        while limit > 0 and (position := self.market.seek_trade(symbol, position, forward=False)) is not None:
-            day = floor_ms(Timeframe.D1, position)
+        position = last
+        while limit > 0 and (found := self.market.seek_trade(symbol, position, forward=False)) is not None:
+            day = floor_ms(Timeframe.D1, found)
             rows = await self._trades(symbol, day, faults)
             stop = int(np.searchsorted(rows.times, last, side="right"))
             first = max(0, stop - limit)
@@ -136,9 +136,9 @@ class Feed:
         self, symbol: str, start: int, last: int, limit: int, faults: RowFaults, first_id: int = 0
     ) -> list[bytes]:
         pieces: list[bytes] = []
-        position: int | None = start
-        while limit > 0 and (position := self.market.seek_trade(symbol, position, forward=True)) is not None:
-            day = floor_ms(Timeframe.D1, position)
+        position = start
+        while limit > 0 and (found := self.market.seek_trade(symbol, position, forward=True)) is not None:
+            day = floor_ms(Timeframe.D1, found)
             if day > last:
                 break
             rows = await self._trades(symbol, day, faults)

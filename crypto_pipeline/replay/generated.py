@@ -44,12 +44,15 @@ class GeneratedMarket:
 
     @property
     def description(self) -> str:
+        """What this is, for the line printed at start."""
         return f"generated market, seed {self.seed}, {len(self._symbols)} symbols"
 
     def symbols(self) -> Sequence[SymbolInfo]:
+        """Every symbol there ever is, listed yet or not."""
         return [one.info for one in self._symbols.values()]
 
     def symbol(self, name: str) -> SymbolInfo | None:
+        """The symbol called so on the wire (BTCUSDT)."""
         one = self._symbols.get(name)
         return one.info if one else None
 
@@ -111,6 +114,7 @@ class GeneratedMarket:
         return week or concatenate([])
 
     def bar_text(self, symbol: str, timeframe: Timeframe, chunk_ms: int) -> pl.DataFrame:
+        """All bars of one chunk as BAR_TEXT, also those of the future."""
         return self._text(symbol, self.columns(symbol, timeframe, chunk_ms))
 
     def _text(self, symbol: str, columns: BarColumns) -> pl.DataFrame:
@@ -124,6 +128,7 @@ class GeneratedMarket:
         )
 
     def forming_bar(self, symbol: str, timeframe: Timeframe, now_ms: int) -> pl.DataFrame:
+        """The bar that holds ``now_ms`` as known then."""
         day_ms = floor_ms(Timeframe.D1, now_ms)
         opens = floor_ms(timeframe, now_ms)
         trades = self.day_trades(symbol, day_ms)
@@ -135,6 +140,7 @@ class GeneratedMarket:
         return self._text(symbol, today.get(timeframe) or concatenate([])).filter(pl.col("open_ms") == opens)
 
     def seek(self, symbol: str, timeframe: Timeframe, ms: int, *, forward: bool) -> int | None:
+        """The nearest time from ``ms`` on (or back) at which there may be a bar."""
         info = self._symbols[symbol].info
         first = chunk_start(timeframe, info.listed_ms)
         last = (info.delisted_ms or MARKET_END_MS) - 1
@@ -143,6 +149,7 @@ class GeneratedMarket:
         return min(ms, last) if ms >= first else None
 
     def bars(self, symbol: str, timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
+        """The true bars of ``[start, end)`` in BAR_SCHEMA, whatever the time is now."""
         name, first, last = self._name(symbol), to_ms(start), to_ms(end)
         info = self._symbols[name].info
         chunks = range(chunk_start(timeframe, first), last, chunk_width(timeframe))
@@ -176,12 +183,13 @@ class GeneratedMarket:
     # Trades -------------------------------------------------------------------------------------------------------
 
     def seek_trade(self, symbol: str, ms: int, *, forward: bool) -> int | None:
+        """The nearest time from ``ms`` on (or back) at which there may be a trade."""
         return self.seek(symbol, Timeframe.D1, ms, forward=forward)
 
     def _aggregates(self, symbol: str, day_ms: int) -> pl.DataFrame:
         trades = self.day_trades(symbol, day_ms)
         if trades is None:
-            return pl.DataFrame(schema={name: pl.Int64 for name in _AGGREGATE} | {"buyer_is_maker": pl.Boolean})
+            return pl.DataFrame(schema=dict.fromkeys(_AGGREGATE, pl.Int64) | {"buyer_is_maker": pl.Boolean})
         heads = np.flatnonzero(trades.head)
         ends = np.append(heads[1:], len(trades.head))
         return pl.DataFrame(
@@ -197,17 +205,20 @@ class GeneratedMarket:
         )
 
     def trade_text(self, symbol: str, day_ms: int) -> pl.DataFrame:
+        """All aggregate trades of one day as TRADE_TEXT."""
         info = self._symbols[symbol].info
         prices, quantities = decimal_text("price", info.tick_decimals), decimal_text("quantity", info.step_decimals)
         return self._aggregates(symbol, day_ms).with_columns(prices, quantities)
 
     def day_of_trade(self, symbol: str, trade_id: int) -> int | None:
+        """Start of the day that holds this aggregate trade."""
         path = self._path(self._symbols[symbol])
         # first_aggregate_id is the id after the last of the day before; equal values are days without trades.
         day = int(np.searchsorted(path.first_aggregate_id, max(trade_id, 1), side="right")) - 1
         return (FIRST_DAY + day) * DAY_MS if day < DAYS else None
 
     def trades(self, symbol: str, start: datetime, end: datetime) -> pl.DataFrame:
+        """The true aggregate trades of ``[start, end)`` in TRADE_SCHEMA, whatever the time is now."""
         name, first, last = self._name(symbol), to_ms(start), to_ms(end)
         info = self._symbols[name].info
         days = range(floor_ms(Timeframe.D1, first), last, DAY_MS)

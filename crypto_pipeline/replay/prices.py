@@ -62,7 +62,8 @@ class DailyPath:
 
 def continued(trades: Ints) -> Ints:
     """How many of a day's trades continue the order before them."""
-    return np.floor(trades * CONTINUED).astype(np.int64)
+    follows: Ints = np.floor(trades * CONTINUED).astype(np.int64)
+    return follows
 
 
 def daily_path(seed: int, one: GeneratedSymbol) -> DailyPath:

@@ -51,7 +51,7 @@ class GeneratedSymbol:
 
 
 def split_symbol(name: str) -> tuple[str, str]:
-    """Base and quote of ``BTC_USDT``, ``BTC-USDT``, ``BTC/USDT`` or ``BTCUSDT``. Raises ValueError when it cannot tell."""
+    """Base and quote of ``BTC_USDT``, ``BTC-USDT``, ``BTC/USDT`` or ``BTCUSDT``. Raises ValueError for others."""
     text = name.upper()
     for separator in "_-/":
         base, found, quote = text.partition(separator)

@@ -52,7 +52,7 @@ class DayTrades:
 
 @lru_cache(maxsize=4096)
 def outage_minutes(seed: int, day: int) -> tuple[int, int]:
-    """Minutes [start, end) of the day in which the whole venue stood still; equal when it did not. About one day in 10."""
+    """Minutes [start, end) of the day in which the whole venue stood still; equal on 9 days of 10."""
     random = stream(seed, "outage", day)
     if random.random() >= 0.1:
         return 0, 0
@@ -108,7 +108,7 @@ def make_day(seed: int, one: GeneratedSymbol, path: DailyPath, day: int) -> DayT
 
 
 def _jump_minutes(random: np.random.Generator, activity: Floats) -> list[tuple[int, float]]:
-    """Some days hold jumps: (minute, size in daily volatilities). Each leaves a burst of activity (changed in place)."""
+    """Some days hold jumps: (minute, size in daily volatilities). Each leaves a burst of ``activity``."""
     jumps = []
     for _ in range(int(random.poisson(0.4))):
         minute = int(random.integers(0, MINUTES))
@@ -123,9 +123,10 @@ def _times(random: np.random.Generator, count: int, weights: Floats) -> Ints:
     spacings = np.cumsum(random.exponential(1, count + 1))
     uniform = spacings[:-1] / spacings[-1]
     cumulated = np.cumsum(weights)
-    minute = np.searchsorted(cumulated, uniform * cumulated[-1], side="right")
+    minute = np.minimum(np.searchsorted(cumulated, uniform * cumulated[-1], side="right"), np.flatnonzero(weights)[-1])
     into = (uniform * cumulated[-1] - (cumulated[minute] - weights[minute])) / weights[minute]
-    return (minute * 60_000 + np.clip(into * 60_000, 0, 59_999)).astype(np.int64)
+    times: Ints = (minute * 60_000 + np.clip(into * 60_000, 0, 59_999)).astype(np.int64)
+    return times
 
 
 def _log_price(
@@ -154,7 +155,8 @@ def _log_price(
 def _quantities(random: np.random.Generator, one: GeneratedSymbol, middle: Floats) -> Ints:
     notional = np.exp(random.normal(5.0, 1.3, len(middle)))
     price = middle / 10**one.info.tick_decimals
-    return np.maximum(np.rint(notional / price * 10**one.info.step_decimals), 1).astype(np.int64)
+    steps: Ints = np.maximum(np.rint(notional / price * 10**one.info.step_decimals), 1).astype(np.int64)
+    return steps
 
 
 def _with_aggregates(
