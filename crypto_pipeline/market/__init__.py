@@ -8,6 +8,8 @@ runs does not belong here.
 
 from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, Source, empty_bars, vwap
 from crypto_pipeline.market.calendars import Calendar, expected_open_times, get_calendar
+from crypto_pipeline.market.classification import GapState, Rules, Verdict, classify, verdict_frame
+from crypto_pipeline.market.evidence import Evidence, TradeProof, sibling_activity
 from crypto_pipeline.market.expected import expected_bounds, expected_cells
 from crypto_pipeline.market.gaps import (
     Span,
@@ -33,12 +35,18 @@ __all__ = [
     "AssetClass",
     "Calendar",
     "Disagreement",
+    "Evidence",
+    "GapState",
     "Instrument",
+    "Rules",
     "Source",
     "Span",
     "Tier",
     "Timeframe",
+    "TradeProof",
+    "Verdict",
     "best_copies",
+    "classify",
     "compare_bars",
     "count_bars",
     "empty_bars",
@@ -54,7 +62,9 @@ __all__ = [
     "require_utc",
     "roll_up",
     "roll_up_all",
+    "sibling_activity",
     "subtract",
     "to_spans",
+    "verdict_frame",
     "vwap",
 ]

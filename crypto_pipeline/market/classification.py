@@ -1,0 +1,248 @@
+"""Classification: why bars are missing, from evidence, in words that a person can check.
+
+Each missing window is judged by itself and neighbours with the same verdict are joined, so one span may come apart: the
+first minute of an outage may be missing for some instruments and there for others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.evidence import (
+    Array,
+    Evidence,
+    Heard,
+    Mask,
+    active_siblings,
+    grid,
+    heard,
+    outage,
+    runs,
+)
+from crypto_pipeline.market.timeframes import Timeframe, require_utc
+
+
+class GapState(StrEnum):
+    """What the ledger says of missing bars."""
+
+    PENDING = "pending"
+    LOST = "lost"
+    NO_TRADE = "no_trade"
+    VENUE_OUTAGE = "venue_outage"
+    NOT_LISTED = "not_listed"
+    DELISTED = "delisted"
+    UNFILLABLE = "unfillable"
+    HEALED = "healed"
+
+    @property
+    def explained(self) -> bool:
+        """The bars are known not to exist, or not to be had: they count as accounted for (invariant I3)."""
+        return self not in (GapState.PENDING, GapState.LOST, GapState.HEALED)
+
+    @property
+    def open(self) -> bool:
+        """The bars are still missing."""
+        return self is not GapState.HEALED
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One span with one reason. ``evidence`` is JSON-serialisable; its ``because`` is a sentence for people."""
+
+    start: datetime
+    end: datetime
+    state: GapState
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Where the lines are drawn.
+
+    ``max_active``: the venue counts as silent while at most this many siblings have a bar. An outage does not cut every
+    instrument off in the same minute: up to ``edge_windows`` windows that join directly on an outage of at least ten
+    times that length belong to it while at most ``edge_share`` of the siblings have a bar.
+    """
+
+    max_active: int = 0
+    edge_windows: int = 2
+    edge_share: float = 0.5
+
+
+class _Rule(IntEnum):
+    IDS_MISSING = 1
+    TRADED = 2
+    OUTAGE = 3
+    OUTAGE_EDGE = 4
+    NO_TRADE_IDS = 5
+    NO_TRADE_EMPTY = 6
+    NO_TRADE_ABSENT = 7
+    UNKNOWN = 8
+
+
+_STATES = {
+    _Rule.IDS_MISSING: GapState.LOST,
+    _Rule.TRADED: GapState.LOST,
+    _Rule.OUTAGE: GapState.VENUE_OUTAGE,
+    _Rule.OUTAGE_EDGE: GapState.VENUE_OUTAGE,
+    _Rule.NO_TRADE_IDS: GapState.NO_TRADE,
+    _Rule.NO_TRADE_EMPTY: GapState.NO_TRADE,
+    _Rule.NO_TRADE_ABSENT: GapState.NO_TRADE,
+    _Rule.UNKNOWN: GapState.LOST,
+}
+
+
+_SENTENCES = {
+    _Rule.IDS_MISSING: "Trade ids jump between {before} and {after}: trades happened that the venue did not show.",
+    _Rule.TRADED: "The venue shows trades in these minutes but no bar.",
+    _Rule.OUTAGE: "The whole venue was silent: at most {most} of {siblings} other instruments have a bar.",
+    _Rule.OUTAGE_EDGE: "Joins directly on an outage of the venue; {most} of {siblings} other instruments have a bar.",
+    _Rule.NO_TRADE_IDS: "Trade ids run on without a jump over these minutes (asked from {before} to {after}).",
+    _Rule.NO_TRADE_EMPTY: (
+        "Weaker evidence, no ids: {least} to {most} of {siblings} other instruments have bars, the venue stated bars "
+        "before and after, and it has no trade in these minutes."
+    ),
+    _Rule.NO_TRADE_ABSENT: (
+        "Weaker evidence, trades not asked: {least} to {most} of {siblings} other instruments have bars, the venue "
+        "stated bars before and after, and it leaves out minutes without trades."
+    ),
+    _Rule.UNKNOWN: "Nothing explains why the venue stated no bar.",
+}
+
+
+def classify(
+    span: tuple[datetime, datetime], timeframe: Timeframe, evidence: Evidence, rules: Rules | None = None
+) -> list[Verdict]:
+    """Why the bars of ``timeframe`` that open in ``span`` are missing: verdicts in time order that cover the span."""
+    start, end = timeframe.floor(span[0]), timeframe.ceil(span[1])
+    if start >= end:
+        return []
+    verdicts: list[Verdict] = []
+    if evidence.listed is not None and start < (first := timeframe.floor(evidence.listed)):
+        facts = {"rule": "before_listing", "listed": _iso(evidence.listed)}
+        because = f"The venue's first bar opens at {_iso(evidence.listed)}."
+        verdicts.append(_verdict(start, min(first, end), GapState.NOT_LISTED, because, facts))
+        start = min(first, end)
+    tail: list[Verdict] = []
+    if evidence.delisted is not None and end > (last := timeframe.ceil(evidence.delisted)):
+        facts = {"rule": "after_delisting", "delisted": _iso(evidence.delisted)}
+        because = f"The venue delisted the instrument at {_iso(evidence.delisted)}."
+        tail.insert(0, _verdict(max(last, start), end, GapState.DELISTED, because, facts))
+        end = max(last, start)
+    if end > (settled := timeframe.floor(evidence.settled_until)):
+        facts = {"rule": "not_settled", "settled_until": _iso(evidence.settled_until)}
+        because = f"Not over and settled yet at {_iso(evidence.settled_until)}."
+        tail.insert(0, _verdict(max(settled, start), end, GapState.PENDING, because, facts))
+        end = max(settled, start)
+    if start < end:
+        verdicts.extend(_settled((start, end), timeframe, evidence, rules or Rules()))
+    return [verdict for verdict in (*verdicts, *tail) if verdict.start < verdict.end]
+
+
+def verdict_frame(instrument: str, timeframe: Timeframe, verdicts: Iterable[Verdict]) -> pl.DataFrame:
+    """Verdicts as ledger rows: ``instrument``, ``timeframe``, ``start``, ``end``, ``state``, ``evidence`` (JSON)."""
+    rows = [
+        (instrument, str(timeframe), one.start, one.end, str(one.state), json.dumps(one.evidence, sort_keys=True))
+        for one in verdicts
+    ]
+    text = pl.String()
+    schema = {"instrument": text, "timeframe": text, "start": UTC_MS, "end": UTC_MS, "state": text, "evidence": text}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _settled(span: tuple[datetime, datetime], timeframe: Timeframe, evidence: Evidence, rules: Rules) -> list[Verdict]:
+    """Verdicts on windows that are over, listed and settled."""
+    opens = grid(*span, timeframe)
+    active = active_siblings(opens, evidence)
+    says = heard(opens, timeframe, evidence)
+    rule = _judge(opens, active, says, evidence, rules)
+    cuts = [0, *(np.flatnonzero(np.diff(rule)) + 1).tolist(), len(opens)]
+    verdicts = []
+    for low, high in pairwise(cuts):
+        begin = _moment(int(opens[low]))
+        over = _moment(int(opens[high - 1]) + timeframe.milliseconds)
+        verdicts.append(_explain(_Rule(int(rule[low])), begin, over, active[low:high], evidence))
+    return verdicts
+
+
+def _judge(opens: Array, active: Array, says: Array, evidence: Evidence, rules: Rules) -> Array:
+    """The rule that decides each window; later assignments outweigh earlier ones."""
+    down = outage(opens, active, evidence, rules.max_active)
+    edge = _edges(down, active, evidence, rules) & (says != Heard.PROVEN_SILENT)
+    both_sides = evidence.answered_before and evidence.answered_after
+    busy: Mask = active > rules.max_active
+    rule = np.full(len(opens), _Rule.UNKNOWN, dtype=np.int64)
+    # A venue that leaves silent minutes out may have left these out; asking once more costs little.
+    if both_sides and not evidence.states_empty_bars and evidence.attempts >= 1:
+        rule[busy & (says == Heard.NOT_ASKED)] = _Rule.NO_TRADE_ABSENT
+    if both_sides:
+        rule[busy & (says == Heard.EMPTY)] = _Rule.NO_TRADE_EMPTY
+    rule[says == Heard.PROVEN_SILENT] = _Rule.NO_TRADE_IDS
+    rule[edge] = _Rule.OUTAGE_EDGE
+    rule[down] = _Rule.OUTAGE
+    rule[says == Heard.IDS_MISSING] = _Rule.IDS_MISSING
+    rule[says == Heard.TRADED] = _Rule.TRADED
+    return rule
+
+
+def _edges(down: Mask, active: Array, evidence: Evidence, rules: Rules) -> Mask:
+    """Windows just before or after an outage in which most of the venue is silent already, or still."""
+    edge = np.zeros(len(down), dtype=np.bool_)
+    quiet = active <= rules.edge_share * evidence.siblings
+    for first, last in runs(down):
+        if last - first < 10 * rules.edge_windows:
+            continue
+        low, high = max(0, first - rules.edge_windows), min(len(down), last + rules.edge_windows)
+        # Only an unbroken stretch counts: from the outage outwards until the venue is busy.
+        while first > low and quiet[first - 1]:
+            first -= 1
+            edge[first] = True
+        while last < high and quiet[last]:
+            edge[last] = True
+            last += 1
+    return edge & ~down
+
+
+def _explain(rule: _Rule, start: datetime, end: datetime, active: Array, evidence: Evidence) -> Verdict:
+    """The verdict with its evidence in words."""
+    facts: dict[str, Any] = {"rule": rule.name.lower(), "attempts": evidence.attempts}
+    if evidence.sibling_bars is not None:
+        facts |= {"siblings": evidence.siblings, "siblings_active": [int(active.min()), int(active.max())]}
+    if evidence.venue_down is not None:
+        facts["venue_down"] = evidence.venue_down
+    if evidence.trades is not None:
+        facts["trade_ids"] = [evidence.trades.id_before, evidence.trades.id_after]
+    state, because = _STATES[rule], _because(rule, facts)
+    if state is GapState.LOST and evidence.attempts >= evidence.max_attempts:
+        state = GapState.UNFILLABLE
+        because = f"{because} {evidence.attempts} spaced attempts brought nothing."
+    return _verdict(start, end, state, because, facts)
+
+
+def _because(rule: _Rule, facts: dict[str, Any]) -> str:
+    least, most = facts.get("siblings_active", (0, 0))
+    before, after = facts.get("trade_ids", (None, None))
+    siblings = facts.get("siblings", 0)
+    return _SENTENCES[rule].format(siblings=siblings, least=least, most=most, before=before, after=after)
+
+
+def _verdict(start: datetime, end: datetime, state: GapState, because: str, facts: dict[str, Any]) -> Verdict:
+    return Verdict(start, end, state, {"because": because, **facts})
+
+
+def _iso(moment: datetime) -> str:
+    return require_utc(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
