@@ -22,7 +22,7 @@ from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.nursing import Nurse
 from crypto_pipeline.ops.places import Places, UpLock, UpState, running_state
 from crypto_pipeline.ops.ports import claim_port
-from crypto_pipeline.ops.programs import DAGSTER_URL_VARIABLE, POSTGRES, Program, environment, programs
+from crypto_pipeline.ops.programs import DAGSTER_URL_VARIABLE, POSTGRES, Program, environment, given_settings, programs
 from crypto_pipeline.ops.taking_down import end_descendants, take_down
 from crypto_pipeline.settings import Settings
 
@@ -35,17 +35,17 @@ Say = Callable[[str], None]
 class Guardian:
     """Supervises one data directory. Use ``run``; everything else are its steps."""
 
-    def __init__(self, settings: Settings, overrides: dict[str, Any], say: Say) -> None:
+    def __init__(self, settings: Settings, say: Say) -> None:
         self.settings = settings
         self.places = Places(settings.data_dir)
         self.state: UpState | None = None
-        self._overrides = overrides
         self._say = say
         self._lock = UpLock(self.places)
         self._programs: list[Program] = []
         self._environment: dict[str, str] = {}
         self._daemon: subprocess.Popen[bytes] | None = None
-        self._stop = threading.Event()
+        #: Set once everything is to be taken down.
+        self.stopping = self._stop = threading.Event()
         self._hurry = False
         self._nurse: Nurse | None = None
         self._last_health = 0.0
@@ -56,7 +56,7 @@ class Guardian:
         """Bring everything up, call ``on_healthy`` once, supervise until told to stop, take everything down."""
         self.places.make()
         if not self._lock.take():
-            raise _already_running(self.places)
+            raise already_running(self.places)
         try:
             self._prepare()
             with _Signals(self._on_signal):
@@ -99,17 +99,18 @@ class Guardian:
         self._clear_leftovers()
         database_url, dagster_url = self._database_urls()
         ports = {"ui": ui_port} | ({"replay": replay_port} if replay_port else {})
-        chosen = {**self._overrides, "ui_port": ui_port} | ({"replay_port": replay_port} if replay_port else {})
         self.settings = settings = settings.model_copy(
             update={"ui_port": ui_port, "replay_port": replay_port or settings.replay_port}
         )
         self._programs = programs(settings, self.places, ui_port, replay_port)
-        texts = {name: str(value) for name, value in chosen.items()}
-        self._environment = environment(settings, self.places, texts, dagster_url)
+        chosen = given_settings(settings)
+        self._environment = environment(settings, self.places, chosen, dagster_url)
         write_dagster_home(self.places)
         urls = {name: f"http://{_reachable(settings.host)}:{port}" for name, port in ports.items()}
         socket = supervisord.write_config(self.places, self._programs)
-        self.state = UpState(os.getpid(), "starting", time.time(), urls, ports, chosen, socket)
+        self.state = UpState(
+            os.getpid(), "starting", time.time(), urls, ports, chosen, settings.database_url is not None, socket
+        )
         self.state.write(self.places)
         self._database_url = database_url
 
@@ -272,7 +273,8 @@ class _Signals:
         return kind is _Stopped
 
 
-def _already_running(places: Places) -> OpsError:
+def already_running(places: Places) -> OpsError:
+    """The error that says who supervises this data directory."""
     state = running_state(places)
     who = f"process {state.pid}, UI {state.urls['ui']}" if state else "another process"
     return OpsError(

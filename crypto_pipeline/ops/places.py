@@ -140,6 +140,8 @@ class UpState:
     ports: dict[str, int]
     #: Settings that differ from what another command would read by itself: no secrets.
     settings: dict[str, Any]
+    #: True when the database is not the embedded one.
+    own_database: bool
     supervisor_socket: str
     supervisord_pid: int | None = None
 

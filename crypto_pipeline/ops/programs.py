@@ -7,6 +7,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from crypto_pipeline.ops.places import Places
 from crypto_pipeline.ops.processes import MARK
@@ -56,13 +57,21 @@ def programs(settings: Settings, places: Places, ui_port: int, replay_port: int 
     return found
 
 
-def environment(settings: Settings, places: Places, overrides: dict[str, str], dagster_url: str) -> dict[str, str]:
-    """Environment of every program: ours, where Dagster's things are, the settings given on the command line.
+def given_settings(settings: Settings) -> dict[str, Any]:
+    """Settings that somebody set, whether on the command line, in the environment or in a file; without the secrets."""
+    given = settings.model_dump(
+        mode="json", exclude_unset=True, exclude={"data_dir", "database_url", "dagster_database_url"}
+    )
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def environment(settings: Settings, places: Places, given: dict[str, Any], dagster_url: str) -> dict[str, str]:
+    """Environment of every program: ours, where Dagster's things are, the settings that were given.
 
     Addresses with passwords travel here and nowhere else.
     """
     found = {name: value for name, value in os.environ.items() if not name.startswith("DAGSTER_")}
-    found |= {f"{PREFIX}{name.upper()}": value for name, value in overrides.items()}
+    found |= {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
     found |= {
         MARK: str(places.data_dir),
         f"{PREFIX}DATA_DIR": str(settings.data_dir),

@@ -1,0 +1,57 @@
+"""The program: commands put together, and the one place where errors end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from crypto_pipeline.cli import bars, deployment, healing, instruments, replay, settings_list
+from crypto_pipeline.cli.errors import exit_code
+
+app = typer.Typer(
+    name="crypto-pipeline",
+    help="A market database that keeps itself right. Start with `crypto-pipeline up`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"auto_envvar_prefix": "CRYPTO_PIPELINE", "help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def common(
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug", envvar="CRYPTO_PIPELINE_DEBUG", help="Show tracebacks. May stand anywhere in the line."
+        ),
+    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", show_envvar=False)] = False,
+) -> None:
+    """A market database that keeps itself right. Start with `crypto-pipeline up`."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("crypto-pipeline"))
+        raise typer.Exit
+
+
+for module in (deployment, healing, bars, instruments, replay, settings_list):
+    module.register(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its code: 0 done, 1 failed, 2 bad input, 3 nothing runs (``status``)."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if "--debug" in given:
+        os.environ["CRYPTO_PIPELINE_DEBUG"] = "1"
+        given = [argument for argument in given if argument != "--debug"]
+    try:
+        code = app(args=given, prog_name="crypto-pipeline", standalone_mode=False)
+    except Exception as error:
+        code = exit_code(error)
+    except KeyboardInterrupt as error:
+        code = exit_code(error)
+    sys.exit(code if isinstance(code, int) else 0)

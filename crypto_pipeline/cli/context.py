@@ -1,0 +1,68 @@
+"""What commands work with: the settings of the deployment they talk about, and its database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crypto_pipeline.settings import Settings
+    from crypto_pipeline.store import Store
+
+
+def deployment_settings(data_dir: Path | None, **given: Any) -> Settings:
+    """Settings of a deployment: what was given now, then the environment, then what its ``up`` was given."""
+    from crypto_pipeline.ops.places import Places, UpState
+    from crypto_pipeline.settings import PREFIX, load_settings
+
+    first = load_settings(data_dir=data_dir, **given)
+    state = UpState.read(Places(first.data_dir))
+    if state is None:
+        return first
+    remembered = {
+        name: value
+        for name, value in state.settings.items()
+        if f"{PREFIX}{name.upper()}" not in os.environ and given.get(name) is None
+    }
+    return load_settings(data_dir=data_dir, **{**remembered, **{k: v for k, v in given.items() if v is not None}})
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """URL of the deployment's database for the block, migrated. The embedded one is started for it when it is down."""
+    from crypto_pipeline.cli.errors import BadInput
+    from crypto_pipeline.ops.places import Places, running_state
+    from crypto_pipeline.store import resolve_url
+    from crypto_pipeline.store.embedded import EmbeddedServer
+    from crypto_pipeline.store.migrations import migrate
+
+    if settings.database_url is not None:
+        url = resolve_url(settings)
+        migrate(url)
+        yield url
+        return
+    state = running_state(Places(settings.data_dir))
+    if state is not None and state.own_database:
+        raise BadInput(
+            "`up` runs here with a PostgreSQL of your own: set CRYPTO_PIPELINE_DATABASE_URL for this command as well"
+        )
+    if not (settings.data_dir / "postgres" / "data").exists():
+        raise BadInput(
+            f"no database in {settings.data_dir}: run `crypto-pipeline up` first, name its folder with --data-dir, "
+            "or set CRYPTO_PIPELINE_DATABASE_URL"
+        )
+    with EmbeddedServer(settings.data_dir).running() as url:
+        migrate(url)
+        yield url
+
+
+@contextmanager
+def open_store(settings: Settings) -> Iterator[Store]:
+    """The deployment's store for the block."""
+    from crypto_pipeline.store import Store
+
+    with database(settings) as url, Store(url) as store:
+        yield store

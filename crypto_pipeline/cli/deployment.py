@@ -1,0 +1,214 @@
+"""``up``, ``down`` and ``status``: a deployment from its start to its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crypto_pipeline.cli.errors import NOT_RUNNING, USAGE, BadInput
+from crypto_pipeline.cli.options import AsJson, DataDir
+
+if TYPE_CHECKING:
+    from crypto_pipeline.ops.places import Places, UpState
+    from crypto_pipeline.settings import Settings
+
+_PREFIX = "CRYPTO_PIPELINE_"
+_CHILD = f"{_PREFIX}DETACHED_CHILD"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+    app.command("_postgres", hidden=True)(postgres)
+
+
+def up(
+    data_dir: DataDir = None,
+    ui_port: Annotated[
+        int | None,
+        typer.Option(
+            "--ui-port", envvar=f"{_PREFIX}UI_PORT", help="Port of the Dagster UI; 0 picks a free one. [3000]"
+        ),
+    ] = None,
+    replay_port: Annotated[
+        int | None,
+        typer.Option(
+            "--replay-port", envvar=f"{_PREFIX}REPLAY_PORT", help="Port of the replay exchange; 0 picks one. [8765]"
+        ),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", envvar=f"{_PREFIX}HOST", help="Address to listen on. [127.0.0.1]")
+    ] = None,
+    venue: Annotated[
+        str | None,
+        typer.Option("--venue", envvar=f"{_PREFIX}VENUE", help="Where bars come from: replay or binance. [replay]"),
+    ] = None,
+    instruments: Annotated[
+        str | None,
+        typer.Option(
+            "--instruments",
+            metavar="N|LIST",
+            envvar=f"{_PREFIX}INSTRUMENTS",
+            help="How many, or which: BTC-USDT,ETH-USDT",
+        ),
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option("--days", envvar=f"{_PREFIX}DAYS", help="Days of history. [7 on replay, else 180]")
+    ] = None,
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", envvar=f"{_PREFIX}DETACH", help="Return once everything is up; stop it with `down`."),
+    ] = False,
+) -> None:
+    """Start everything, keep it running and fill the database. Ctrl-C stops it."""
+    from crypto_pipeline.settings import load_settings
+
+    given = {
+        "ui_port": ui_port,
+        "replay_port": replay_port,
+        "host": host,
+        "venue": venue,
+        "instruments": instruments,
+        "days": days,
+    }
+    settings = load_settings(data_dir=data_dir, **given)
+    _check_universe(settings)
+    if detach and _CHILD not in os.environ:
+        _detach(settings)
+    else:
+        _run(settings)
+
+
+def _check_universe(settings: Settings) -> None:
+    """An unknown symbol is refused before anything starts."""
+    from crypto_pipeline.market import choose_instruments, load_universe
+
+    try:
+        choose_instruments(load_universe(settings.universe_file), settings.instrument_choice)
+    except ValueError as error:
+        raise BadInput(f"--instruments: {error}") from None
+
+
+def _run(settings: Settings) -> None:
+    from crypto_pipeline.cli.first_minutes import FirstMinutes
+    from crypto_pipeline.ops.guardian import Guardian
+
+    screen = FirstMinutes()
+    guardian = Guardian(settings, screen.say)
+    guardian.run(lambda state: screen.begin(guardian.settings, state, guardian.stopping))
+    screen.say("stopped")
+
+
+def _detach(settings: Settings) -> None:
+    """Run ``up`` again in a session of its own and wait until everything answers."""
+    from crypto_pipeline.ops.places import Places, UpLock, running_state
+
+    places = Places(settings.data_dir)
+    places.make()
+    log = places.logs / "up.log"
+    if UpLock.is_held(places):
+        from crypto_pipeline.ops.guardian import already_running
+
+        raise already_running(places)
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "crypto_pipeline.cli", *sys.argv[1:]],
+            env={**os.environ, _CHILD: "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        state = _await(lambda: _healthy(running_state(places), child.pid), child)
+    except KeyboardInterrupt:
+        child.terminate()
+        raise
+    if state is None:
+        lines = log.read_text(errors="replace").strip().splitlines() or ["it left no message"]
+        typer.echo(
+            next((line for line in reversed(lines) if line.startswith("error:")), f"error: {lines[-1]}"), err=True
+        )
+        raise typer.Exit(child.returncode or 1)
+    for name, url in state.urls.items():
+        typer.echo(f"{name:<8} {url}")
+    typer.echo(f"log      {log}\nstop     crypto-pipeline down --data-dir {settings.data_dir}")
+
+
+def _healthy(state: UpState | None, pid: int) -> UpState | None:
+    return state if state is not None and state.pid == pid and state.phase == "healthy" else None
+
+
+def _await(look: Callable[[], UpState | None], child: subprocess.Popen[bytes]) -> UpState | None:
+    while child.poll() is None:
+        if found := look():
+            return found
+        time.sleep(0.2)
+    return None
+
+
+def down(data_dir: DataDir = None) -> None:
+    """Stop everything that `up` started on this data directory."""
+    from crypto_pipeline.ops.places import Places, UpLock, running_state
+    from crypto_pipeline.ops.processes import end, marked
+    from crypto_pipeline.settings import load_settings
+
+    places = Places(load_settings(data_dir=data_dir).data_dir)
+    state = running_state(places)
+    if state is not None:
+        os.kill(state.pid, signal.SIGTERM)
+        if not _released(places, UpLock):
+            raise BadInput(
+                f"process {state.pid} does not stop: look at {places.logs}, then end it with kill -9 {state.pid}"
+            )
+    if left := marked(places.data_dir):
+        end(left, signal.SIGINT, 20.0)
+    if state is None and not left:
+        typer.echo(f"nothing runs on {places.data_dir}")
+        return
+    typer.echo(f"stopped on {places.data_dir}")
+
+
+def _released(places: Places, lock: Any) -> bool:
+    deadline = time.monotonic() + 120
+    while lock.is_held(places):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """What runs, what is stored, what is missing. Exit code 3 when nothing runs, 1 when something is not well."""
+    from crypto_pipeline.cli.context import deployment_settings
+    from crypto_pipeline.cli.output import print_json
+    from crypto_pipeline.cli.status_view import print_status
+    from crypto_pipeline.ops.status import gather
+
+    found = gather(deployment_settings(data_dir))
+    if as_json:
+        print_json(found)
+    else:
+        print_status(found)
+    if not found["running"]:
+        raise typer.Exit(NOT_RUNNING)
+
+
+def postgres(data_dir: DataDir = None) -> None:
+    """Become the embedded PostgreSQL. For the supervisor."""
+    from crypto_pipeline.settings import load_settings
+    from crypto_pipeline.store.embedded import EmbeddedServer
+
+    if data_dir is not None and not Path(data_dir).is_absolute():
+        raise typer.Exit(USAGE)
+    EmbeddedServer(load_settings(data_dir=data_dir).data_dir).exec_server(die_with_parent=True)

@@ -1,0 +1,142 @@
+"""What a person sees while `up` comes up and fills the database for the first time."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from crypto_pipeline.ops.places import UpState
+    from crypto_pipeline.settings import Settings
+
+_LOOK_EVERY = 1.0
+#: Without a terminal a line is written only when something changed, and not more often than this.
+_SPEAK_EVERY = 15.0
+
+
+class FirstMinutes:
+    """Lines and progress bars of ``up``. Nothing here can stop the supervision."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._live: Progress | None = None
+
+    def say(self, text: str) -> None:
+        """One line for people, with the time since the start."""
+        line = f"[{time.monotonic() - self._started:6.1f} s] {text}"
+        if self._live is not None:
+            self._live.console.print(line, markup=False)
+        else:
+            print(line, flush=True)
+
+    def begin(self, settings: Settings, state: UpState, stopping: threading.Event) -> None:
+        """Everything answers: say where, launch the first backfill and show how it comes along."""
+        self.say(f"Dagster UI {state.urls['ui']}")
+        thread = threading.Thread(
+            target=self._follow, args=(settings, state, stopping), name="first-minutes", daemon=True
+        )
+        thread.start()
+
+    def _follow(self, settings: Settings, state: UpState, stopping: threading.Event) -> None:
+        from crypto_pipeline.ops.first_run import launch_first_backfill
+
+        try:
+            launched = launch_first_backfill(settings, state.urls["ui"])
+            if launched:
+                self.say(f"first backfill launched: {state.urls['ui']}/runs/{launched}")
+            self._watch(settings, stopping)
+            if not stopping.is_set():
+                self._urls(state)
+        except Exception as error:  # the deployment runs on; Dagster's sensors fill the database all the same
+            self.say(f"cannot show the first backfill: {type(error).__name__}: {error}")
+
+    def _urls(self, state: UpState) -> None:
+        for name, url in state.urls.items():
+            self.say(f"{name:<8} {url}")
+        self.say("runs until Ctrl-C or `crypto-pipeline down`")
+
+    def _watch(self, settings: Settings, stopping: threading.Event) -> None:
+        from crypto_pipeline.ops.status import Stored
+        from crypto_pipeline.store import Store, StoreError, resolve_url
+
+        show = self._terminal if sys.stdout.isatty() else self._lines
+        with Store(resolve_url(settings)) as store, show() as update:
+            while not stopping.wait(_LOOK_EVERY):
+                try:
+                    stored = Stored.read(store)
+                except StoreError as error:
+                    self.say(f"the database does not answer now: {error}")
+                    continue
+                update(stored)
+                if stored.complete:
+                    rows = sum(row["present"] for row in stored.timeframes.values())
+                    self.say(f"complete: {rows:,} bars stored, all {stored.checks_passed} checks pass")
+                    return
+
+    def _terminal(self) -> Any:
+        return _Bars(self)
+
+    def _lines(self) -> Any:
+        return _Lines(self)
+
+
+class _Lines:
+    def __init__(self, screen: FirstMinutes) -> None:
+        self._screen = screen
+        self._last = ""
+        self._spoke = -_SPEAK_EVERY
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, stored: Any) -> None:
+        line = (
+            f"bars {stored.accounted:,} of {stored.expected:,} present or explained, "
+            f"checks {stored.checks_passed} of {stored.checks_wanted} passed"
+        )
+        if line != self._last and time.monotonic() - self._spoke >= _SPEAK_EVERY:
+            self._screen.say(line)
+            self._last, self._spoke = line, time.monotonic()
+
+
+class _Bars:
+    def __init__(self, screen: FirstMinutes) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (
+            TextColumn("{task.description:<7}"),
+            BarColumn(),
+            TextColumn("{task.completed:>11,.0f} of {task.total:>11,.0f}"),
+            TimeElapsedColumn(),
+        )
+        self._live = Progress(*columns, transient=True)
+        self._screen = screen
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Any:
+        self._live.start()
+        self._screen._live = self._live
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._screen._live = None
+        self._live.stop()
+
+    def __call__(self, stored: Any) -> None:
+        for name, row in stored.timeframes.items():
+            self._show(name, row["present"] + row["explained"], row["expected"])
+        self._show("checks", stored.checks_passed, stored.checks_wanted)
+
+    def _show(self, name: str, done: int, total: int) -> None:
+        if total == 0:
+            return
+        if name not in self._tasks:
+            self._tasks[name] = self._live.add_task(name, total=total)
+        self._live.update(self._tasks[name], completed=min(done, total), total=total)

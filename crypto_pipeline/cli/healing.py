@@ -1,0 +1,229 @@
+"""``backfill``, ``reconcile``, ``gaps`` and ``coverage``: what is missing, why, and getting it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crypto_pipeline.cli.options import AsJson, DataDir, End, Instruments, Start, Timeframes
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from crypto_pipeline.healing import Pipeline
+    from crypto_pipeline.settings import Settings
+    from crypto_pipeline.store import Store
+
+Reread = Annotated[bool, typer.Option("--reread", help="Ask for every 1m bar of the span again as well.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(backfill)
+    app.command()(reconcile)
+    app.command()(coverage)
+    gaps_app = typer.Typer(help="The ledger: every absent bar with its reason.", invoke_without_command=True)
+    gaps_app.callback()(gaps)
+    gaps_app.command("list")(gaps_list)
+    gaps_app.command("reopen")(gaps_reopen)
+    app.add_typer(gaps_app, name="gaps")
+
+
+def backfill(
+    instruments: Instruments = None,
+    start: Start = None,
+    end: End = None,
+    timeframe: Timeframes = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Fetch what is missing in a span, write it, roll it up and explain the rest. Doing it twice costs nothing."""
+    from crypto_pipeline.cli import options
+
+    chosen = options.timeframes(timeframe)
+    settings = _settings(data_dir)
+    first, last = options.span(start, end, datetime.now(UTC) - timedelta(days=settings.history_days + 1))
+
+    def work(pipeline: Pipeline, symbols: list[str] | None, progress: Any) -> Awaitable[Any]:
+        return pipeline.backfill(first, last, symbols or (), chosen or (), progress)
+
+    report = _heal(settings, instruments, work)
+    found = report.as_dict()
+    columns = ["planned", "fetched", "inserted", "superseded", "unchanged", "explained", "still_missing"]
+    rows = [[name, *(counts[column] for column in columns)] for name, counts in found["timeframes"].items()]
+    _finish(found, as_json, ["timeframe", *columns], rows, report.problems)
+
+
+def reconcile(
+    start: Start = None,
+    end: End = None,
+    instruments: Instruments = None,
+    timeframe: Timeframes = None,
+    reread: Reread = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Compare our bars with the venue's own over a span, refetch what disagrees, keep what stays disputed."""
+    from crypto_pipeline.cli import options
+
+    chosen = options.timeframes(timeframe)
+    settings = _settings(data_dir)
+    default = datetime.now(UTC) - timedelta(days=settings.reconcile_sample_days)
+    first, last = options.span(start, end, default)
+
+    def work(pipeline: Pipeline, symbols: list[str] | None, progress: Any) -> Awaitable[Any]:
+        wanted = {} if chosen is None else {"timeframes": chosen}
+        return pipeline.reconcile(first, last, symbols or (), reread=reread, progress=progress, **wanted)
+
+    report = _heal(settings, instruments, work)
+    found = report.as_dict()
+    rows = [[name, count] for name, count in found["compared"].items()]
+    columns = ["disagreed", "resolved", "disputed"]
+    _finish(found, as_json, ["timeframe", "compared"], rows, report.problems)
+    if not as_json:
+        typer.echo(", ".join(f"{column} {found[column]:,}" for column in columns))
+    if report.disputed:
+        raise typer.Exit(1)
+
+
+def _heal(settings: Settings, instruments: str | None, work: Callable[..., Awaitable[Any]]) -> Any:
+    from crypto_pipeline.cli.context import open_store
+    from crypto_pipeline.cli.options import known_symbols
+    from crypto_pipeline.cli.output import HealingProgress
+    from crypto_pipeline.healing import Pipeline
+
+    with open_store(settings) as store:
+        symbols = known_symbols(instruments, _active(store))
+
+        async def run() -> Any:
+            async with Pipeline.open(store, settings) as pipeline:
+                with HealingProgress() as progress:
+                    return await work(pipeline, symbols, progress)
+
+        return asyncio.run(run())
+
+
+def _finish(
+    found: dict[str, Any], as_json: bool, columns: list[str], rows: list[list[Any]], problems: dict[str, str]
+) -> None:
+    from crypto_pipeline.cli.output import print_json, table
+
+    if as_json:
+        print_json(found)
+    elif found.get("nothing_to_do"):
+        typer.echo("nothing to do: every expected bar is present or explained")
+    else:
+        table("", columns, rows)
+    for instrument, problem in problems.items():
+        typer.echo(f"{instrument}: {problem}", err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+def coverage(
+    instruments: Instruments = None,
+    start: Start = None,
+    end: End = None,
+    timeframe: Timeframes = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Per timeframe and instrument: bars expected, present, explained and missing."""
+    import polars as pl
+
+    from crypto_pipeline.cli import options
+    from crypto_pipeline.cli.context import open_store
+    from crypto_pipeline.market import Timeframe
+
+    chosen = options.timeframes(timeframe) or list(Timeframe)
+    first, last = options.span(start, end, datetime(2000, 1, 1, tzinfo=UTC))
+    with open_store(_settings(data_dir)) as store:
+        symbols = options.known_symbols(instruments, _active(store))
+        cells = store.coverage.cells(chosen, first, last, symbols)
+    counts = [pl.col(column).sum() for column in ("expected", "present", "explained")]
+    lacking = (pl.col("expected") - pl.col("present") - pl.col("explained")).clip(lower_bound=0).sum().alias("missing")
+    days = pl.col("day").min().alias("first_day"), pl.col("day").max().alias("last_day")
+    frame = cells.group_by("timeframe", "instrument").agg(*counts, lacking, *days)
+    order = pl.col("timeframe").cast(pl.Enum([str(one) for one in Timeframe]))
+    _show(frame.sort(order, "instrument"), as_json, "coverage")
+
+
+def gaps(context: typer.Context) -> None:
+    """Without a further word: list them."""
+    if context.invoked_subcommand is None:
+        context.invoke(gaps_list)
+
+
+def gaps_list(
+    instruments: Instruments = None,
+    timeframe: Timeframes = None,
+    state: Annotated[str | None, typer.Option("--state", metavar="LIST", help="For example lost,unfillable.")] = None,
+    start: Start = None,
+    end: End = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Open rows of the ledger: which bars are absent, since when, and why."""
+    import polars as pl
+
+    from crypto_pipeline.cli import options
+    from crypto_pipeline.cli.context import open_store
+
+    chosen = options.timeframes(timeframe)
+    states = _states(state)
+    first, last = options.span(start, end, datetime(2000, 1, 1, tzinfo=UTC))
+    with open_store(_settings(data_dir)) as store:
+        symbols = options.known_symbols(instruments, _active(store))
+        frame = store.ledger.open(instruments=symbols, states=states, start=first, end=last)
+    if chosen is not None:
+        frame = frame.filter(pl.col("timeframe").cast(pl.String).is_in([str(one) for one in chosen]))
+    _show(frame, as_json, "open gaps")
+
+
+def gaps_reopen(
+    gap_id: Annotated[int, typer.Argument(metavar="ID", help="The row's id, from `gaps list`.")],
+    note: Annotated[str, typer.Option("--note", help="Why, for who reads the ledger later.")] = "reopened by hand",
+    data_dir: DataDir = None,
+) -> None:
+    """Have a gap tried again as if it were new, also one that was given up."""
+    from crypto_pipeline.cli.context import open_store
+
+    with open_store(_settings(data_dir)) as store:
+        store.ledger.reopen(gap_id, note)
+    typer.echo(f"gap {gap_id} is open again; the next pass tries it")
+
+
+def _states(text: str | None) -> list[str] | None:
+    from crypto_pipeline.cli.errors import BadInput
+    from crypto_pipeline.market import GapState
+
+    if text is None:
+        return None
+    states = [part.strip() for part in text.split(",") if part.strip()]
+    for state in states:
+        if state not in list(GapState):
+            raise BadInput(f"unknown state {state!r}: use one of {', '.join(GapState)}")
+    return states
+
+
+def _settings(data_dir: Any) -> Settings:
+    from crypto_pipeline.cli.context import deployment_settings
+
+    return deployment_settings(data_dir)
+
+
+def _active(store: Store) -> list[str]:
+    return [row.instrument.symbol for row in store.instruments.list(active_only=False)]
+
+
+def _show(frame: pl.DataFrame, as_json: bool, title: str) -> None:
+    from crypto_pipeline.cli.output import frame_table, print_frame_json
+
+    if as_json:
+        print_frame_json(frame)
+    else:
+        frame_table(title, frame)

@@ -1,0 +1,103 @@
+"""Options that several commands share, and what is made of their values."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crypto_pipeline.cli.errors import BadInput
+
+if TYPE_CHECKING:
+    from crypto_pipeline.market.timeframes import Timeframe
+
+_PREFIX = "CRYPTO_PIPELINE_"
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", envvar=f"{_PREFIX}DATA_DIR", help="Where everything is stored. Default: ~/.crypto_pipeline"
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+Instruments = Annotated[
+    str | None,
+    typer.Option("--instruments", metavar="LIST", help="For example BTC-USDT,ETH-USDT. Default: every active one."),
+]
+Timeframes = Annotated[
+    str | None, typer.Option("--timeframe", metavar="LIST", help="For example 1m,1h. Default: all of them.")
+]
+Start = Annotated[
+    str | None, typer.Option("--start", help="First moment, ISO 8601 with zone: 2026-01-31 or 2026-01-31T12:00Z")
+]
+End = Annotated[str | None, typer.Option("--end", help="First moment no longer included. Default: now.")]
+
+
+def moment(text: str, option: str) -> datetime:
+    """The time written in ``text``; BadInput names the option."""
+    from crypto_pipeline.market.timeframes import parse_time
+
+    try:
+        return parse_time(text.strip())
+    except ValueError as error:
+        raise BadInput(f"{option}: {error}") from None
+
+
+def span(start: str | None, end: str | None, default_start: datetime) -> tuple[datetime, datetime]:
+    """The half-open span of two options; BadInput when it is empty or turned round."""
+    first = moment(start, "--start") if start else default_start
+    last = moment(end, "--end") if end else datetime.now(UTC)
+    if first >= last:
+        raise BadInput(
+            f"--start {first:%Y-%m-%dT%H:%MZ} is not before --end {last:%Y-%m-%dT%H:%MZ}: "
+            "the span [start, end) is empty; exchange them or give another one"
+        )
+    return first, last
+
+
+def timeframe(text: str) -> Timeframe:
+    """The timeframe called ``text``; BadInput lists those there are."""
+    from crypto_pipeline.market.timeframes import Timeframe
+
+    try:
+        return Timeframe.parse(text.strip())
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+
+
+def timeframes(text: str | None) -> list[Timeframe] | None:
+    """A comma-separated list of timeframes; None means all."""
+    return None if text is None else [timeframe(part) for part in _parts(text, "--timeframe")]
+
+
+def known_symbols(text: str | None, known: Iterable[str]) -> list[str] | None:
+    """A comma-separated list of collected instruments; None means all. BadInput names an unknown one."""
+    if text is None:
+        return None
+    symbols = [part.upper() for part in _parts(text, "--instruments")]
+    check_symbols(symbols, known)
+    return symbols
+
+
+def check_symbols(symbols: Sequence[str], known: Iterable[str]) -> None:
+    """BadInput when a symbol is not collected, with the nearest ones and the way to add it."""
+    choices = sorted(known)
+    for symbol in symbols:
+        if symbol not in choices:
+            near = difflib.get_close_matches(symbol, choices, 3, 0.5)
+            meant = f"did you mean {' or '.join(near)}? " if near else ""
+            raise BadInput(
+                f"unknown symbol {symbol!r}: {meant}`crypto-pipeline instruments list` shows what is collected, "
+                f"`crypto-pipeline instruments add {symbol}` adds one"
+            )
+
+
+def _parts(text: str, option: str) -> list[str]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise BadInput(f"{option} {text!r} names nothing: leave it out to mean all")
+    return parts

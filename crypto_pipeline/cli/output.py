@@ -1,0 +1,128 @@
+"""How answers are printed: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.console import Console
+
+    from crypto_pipeline.healing.reports import Progress
+
+
+def console(stderr: bool = False) -> Console:
+    """Where people read."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    json.dump(value, sys.stdout, indent=2, default=_plain)
+    sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table for people; numbers to the right."""
+    from rich.table import Table
+
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[index], int | float | type(None)) for row in rows)
+        shown.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        shown.add_row(*(_shown(value) for value in row))
+    console().print(shown)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}Z"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def frame_table(title: str, frame: pl.DataFrame) -> None:
+    """A frame as a table for people."""
+    table(title, frame.columns, frame.rows())
+
+
+def print_frame_json(frame: pl.DataFrame) -> None:
+    """A frame as a JSON list of rows."""
+    print_json(frame.to_dicts())
+
+
+class HealingProgress:
+    """Shows ``progress(stage, done, total)`` calls: bars in a terminal, a line now and then elsewhere; on stderr."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._live = None
+        self._tasks: dict[str, Any] = {}
+        if not quiet and sys.stderr.isatty():
+            columns = (TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._live = Progress(*columns, console=console(stderr=True), transient=False)
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self.update
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        """Take over one report of progress."""
+        if self._live is None:
+            return
+        if stage not in self._tasks:
+            self._tasks[stage] = self._live.add_task(stage, total=total)
+        self._live.update(self._tasks[stage], completed=done, total=total)
+
+
+def write_frame(frame: pl.DataFrame, form: str, output: Path | None, title: str) -> None:
+    """Write a frame as table, csv, json, parquet or arrow to a file, or to stdout."""
+    if output is None and form == "table":
+        frame_table(title, frame)
+        return
+    target: Any = output if output is not None else sys.stdout.buffer
+    match form:
+        case "table":
+            target.write_text(str(frame))
+        case "csv":
+            frame.write_csv(target, datetime_format="%Y-%m-%dT%H:%M:%SZ")
+        case "json":
+            _write_text(frame.to_dicts(), output)
+        case "parquet":
+            frame.write_parquet(target, compression="zstd")
+        case "arrow":
+            frame.write_ipc(target)
+    if output is None:
+        sys.stdout.flush()
+
+
+def _write_text(rows: list[dict[str, Any]], output: Path | None) -> None:
+    if output is None:
+        print_json(rows)
+    else:
+        output.write_text(json.dumps(rows, indent=2, default=_plain) + "\n")

@@ -1,0 +1,119 @@
+"""``replay``: an exchange of our own, and faults to rehearse disasters with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crypto_pipeline.cli.options import DataDir
+
+_PREFIX = "CRYPTO_PIPELINE_"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    group = typer.Typer(
+        help="An exchange of our own: recorded or generated, with faults on demand.", no_args_is_help=True
+    )
+    group.command()(serve)
+    group.command()(fault)
+    app.add_typer(group, name="replay")
+
+
+def serve(
+    source: Annotated[
+        str | None,
+        typer.Option("--source", envvar=f"{_PREFIX}REPLAY_SOURCE", help="'generated', or a folder of recordings."),
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", envvar=f"{_PREFIX}REPLAY_PORT", help="Port. [8765]")] = None,
+    host: Annotated[str | None, typer.Option("--host", envvar=f"{_PREFIX}HOST", help="Address. [127.0.0.1]")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", envvar=f"{_PREFIX}REPLAY_SEED", help="Of a generated market.")
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option("--speed", envvar=f"{_PREFIX}REPLAY_SPEED", help="Of its clock.")
+    ] = None,
+    shift_to_now: Annotated[
+        bool | None,
+        typer.Option("--shift-to-now", envvar=f"{_PREFIX}REPLAY_SHIFT_TO_NOW", help="By whole weeks, to end now."),
+    ] = None,
+    faults: Annotated[
+        Path | None, typer.Option("--faults", envvar=f"{_PREFIX}REPLAY_FAULTS", help="JSON file with faults to play.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Serve Binance's REST interface and file archive from recordings or a generated market."""
+    from crypto_pipeline.cli.context import deployment_settings
+    from crypto_pipeline.replay import serve as run
+
+    settings = deployment_settings(
+        data_dir,
+        replay_source=source,
+        replay_port=port,
+        host=host,
+        replay_seed=seed,
+        replay_speed=speed,
+        replay_shift_to_now=shift_to_now,
+        replay_faults=faults,
+    )
+    run(
+        source=settings.replay_source,
+        port=settings.replay_port,
+        host=settings.host,
+        seed=settings.replay_seed,
+        speed=settings.replay_speed,
+        shift_to_now=settings.replay_shift_to_now,
+        faults_file=settings.replay_faults,
+        instruments=None,
+    )
+
+
+def fault(
+    script: Annotated[
+        str, typer.Argument(metavar="JSON|FILE|clear", help="A fault or list of faults; `clear` ends all.")
+    ],
+    url: Annotated[str | None, typer.Option("--url", help="Of the exchange. Default: the one that runs here.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make the running replay exchange fail on purpose."""
+    from crypto_pipeline.cli.context import deployment_settings
+    from crypto_pipeline.cli.errors import BadInput
+    from crypto_pipeline.ops.health import request
+
+    settings = deployment_settings(data_dir)
+    address = (url or f"http://{settings.host}:{settings.replay_port}").rstrip("/")
+    body = None if script == "clear" else _faults(script)
+    method = "DELETE" if body is None else "POST"
+    try:
+        code, answer = request(method, f"{address}/_control/faults", body)
+    except OSError as error:
+        raise BadInput(
+            f"no replay exchange answers at {address} ({error}): start one with `crypto-pipeline up` or "
+            "`crypto-pipeline replay serve`, or name it with --url"
+        ) from None
+    if code >= 300:
+        raise BadInput(f"the replay exchange refuses the faults: {answer.decode(errors='replace')}")
+    typer.echo(answer.decode(errors="replace") or "done")
+
+
+def _faults(script: str) -> Any:
+    import json
+
+    from crypto_pipeline.cli.errors import BadInput
+
+    text = script if script.lstrip().startswith(("{", "[")) else _file(script)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"the faults are not JSON: {error}") from None
+
+
+def _file(name: str) -> str:
+    from crypto_pipeline.cli.errors import BadInput
+
+    try:
+        return Path(name).read_text()
+    except OSError as error:
+        raise BadInput(f"cannot read the faults from {name!r}: {error.strerror}") from None

@@ -1,0 +1,179 @@
+"""What runs, what is stored, what is missing: gathered for ``status``, for the progress of ``up`` and for reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from crypto_pipeline.ops import health
+from crypto_pipeline.ops.places import Places, UpState, running_state
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import Store
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the database holds, measured against what should be there."""
+
+    timeframes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    gaps: dict[str, int] = field(default_factory=dict)
+    failing: list[dict[str, Any]] = field(default_factory=list)
+    checks_passed: int = 0
+    #: How many results a full set of checks has: every check on every timeframe.
+    checks_wanted: int = 0
+
+    @classmethod
+    def read(cls, store: Store) -> Stored:
+        """Ask the database."""
+        from crypto_pipeline.healing.verify import CHECKS
+        from crypto_pipeline.market.timeframes import Timeframe
+
+        results = store.checks.results().to_dicts()
+        wanted = {(check, str(timeframe)) for check in CHECKS for timeframe in Timeframe}
+        passed = {(row["check"], row["timeframe"]) for row in results if row["passed"]}
+        return cls(
+            timeframes={row["timeframe"]: _timeframe(row) for row in store.coverage.summary().to_dicts()},
+            gaps=_gap_counts(store),
+            failing=[_failing(row) for row in results if not row["passed"]],
+            checks_passed=len(wanted & passed),
+            checks_wanted=len(wanted),
+        )
+
+    @property
+    def expected(self) -> int:
+        """Bars that should be there, over all timeframes."""
+        return sum(row["expected"] for row in self.timeframes.values())
+
+    @property
+    def accounted(self) -> int:
+        """Bars that are there, or explained."""
+        return self.expected - self.missing
+
+    @property
+    def missing(self) -> int:
+        """Bars that are neither there nor explained."""
+        return sum(row["missing"] for row in self.timeframes.values())
+
+    @property
+    def complete(self) -> bool:
+        """Nothing expected is missing, a full set of checks has run, and every check passes."""
+        return self.expected > 0 and self.missing == 0 and not self.failing and self.checks_passed == self.checks_wanted
+
+
+def gather(settings: Settings) -> dict[str, Any]:
+    """Everything that ``status`` says, JSON-ready. Never raises because something is down: that is what it reports."""
+    places = Places(settings.data_dir)
+    state = running_state(places)
+    found: dict[str, Any] = {
+        "running": state is not None,
+        "healthy": False,
+        "complete": False,
+        "phase": state.phase if state else "stopped",
+        "pid": state.pid if state else None,
+        "data_dir": str(settings.data_dir),
+        "venue": settings.venue,
+        "url": state.urls["ui"] if state else None,
+        "urls": state.urls if state else {},
+        "processes": [],
+    }
+    if state is not None:
+        asked = health.ask(settings, places, state)
+        found["healthy"] = asked.healthy
+        found["processes"] = _processes(state, asked)
+    return found | _database(settings)
+
+
+def _processes(state: UpState, asked: health.Health) -> list[dict[str, Any]]:
+    from crypto_pipeline.ops.processes import is_alive, started_at
+
+    def row(name: str, status: str, pid: int | None, since: float | None, trouble: str | None) -> dict[str, Any]:
+        uptime = round(time.time() - since, 1) if since else None
+        return {
+            "name": name,
+            "state": status,
+            "pid": pid,
+            "uptime_seconds": uptime,
+            "healthy": trouble is None,
+            "trouble": trouble,
+        }
+
+    trouble = asked.troubles.get("supervisord")
+    pid = state.supervisord_pid
+    alive = pid is not None and is_alive(pid)
+    rows = [
+        row("up", "RUNNING", state.pid, state.started_at, None),
+        row("supervisord", "RUNNING" if alive else "EXITED", pid, started_at(pid) if pid else None, trouble),
+    ]
+    for info in asked.processes:
+        rows.append(row(info.name, info.state, info.pid, info.started_at, asked.troubles.get(info.name)))
+    return rows
+
+
+def _database(settings: Settings) -> dict[str, Any]:
+    from crypto_pipeline.store import StoreError
+
+    try:
+        with _open(settings) as (url, store):
+            stored = Stored.read(store)
+            described = _describe(url, store)
+    except StoreError as error:
+        empty = Stored()
+        return {"database": {"reachable": False, "trouble": str(error)}, **_as_dict(empty)}
+    return {"database": described, **_as_dict(stored)}
+
+
+@contextmanager
+def _open(settings: Settings) -> Iterator[tuple[str, Store]]:
+    """The deployment's store as it is: nothing is started and nothing migrated to answer a question."""
+    from crypto_pipeline.store import resolve_url
+
+    url = resolve_url(settings)
+    with Store(url) as store:
+        yield url, store
+
+
+def _describe(url: str, store: Store) -> dict[str, Any]:
+    from crypto_pipeline.store.connecting import address
+    from crypto_pipeline.store.migrations import applied
+
+    versions = applied(url)
+    return {
+        "reachable": True,
+        "trouble": None,
+        "address": address(url),
+        "size_bytes": store.size_bytes(),
+        "schema_version": versions[-1] if versions else None,
+    }
+
+
+def _as_dict(stored: Stored) -> dict[str, Any]:
+    return {
+        "timeframes": stored.timeframes,
+        "missing": stored.missing,
+        "gaps": stored.gaps,
+        "checks": {"passed": stored.checks_passed, "wanted": stored.checks_wanted, "failing": stored.failing},
+        "complete": stored.complete,
+    }
+
+
+def _timeframe(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "rows": row["present"],
+        "expected": row["expected"],
+        "present": row["present"],
+        "explained": row["explained"],
+        "missing": row["missing"],
+        "newest": row.get("newest"),
+    }
+
+
+def _failing(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("check", "timeframe", "severity", "summary")}
+
+
+def _gap_counts(store: Store) -> dict[str, int]:
+    states = store.ledger.open()["state"].cast(str).value_counts().iter_rows()
+    return dict(sorted(states))
