@@ -1,0 +1,72 @@
+"""The monthly partitions of the fine timeframes: their names, and making them without getting in anyone's way.
+
+A partition is built apart and then attached, because CREATE … PARTITION OF would lock readers and writers out of all
+bars of the timeframe. An advisory lock per timeframe and month lets exactly one process do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from crypto_pipeline.market.timeframes import Timeframe
+
+MONTHLY = frozenset({Timeframe.M1, Timeframe.M5, Timeframe.M15})
+_LOCK_SPACE = 0x6F686C63  # "ohlc"
+
+
+def table(timeframe: Timeframe, month: int | None) -> str:
+    """Name (in schema market) of the table that holds the bars; ``month`` counts from January 1970."""
+    if month is None:
+        return f"ohlc_{timeframe}"
+    return f"ohlc_{timeframe}_{1970 + month // 12:04d}_{month % 12 + 1:02d}"
+
+
+def identifier(name: str) -> sql.Identifier:
+    """A table of the schema, quoted."""
+    return sql.Identifier("market", name)
+
+
+def exists(connection: psycopg.Connection[Any], name: str) -> bool:
+    """Whether the table is there for everyone to see."""
+    found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"market.{name}"]).fetchone()
+    return bool(found and found[0])
+
+
+def ensure(connection: psycopg.Connection[Any], timeframe: Timeframe, month: int) -> None:
+    """Make the partition unless it exists. Safe against others who do the same."""
+    build(connection, timeframe, month, lambda apart: None)
+
+
+def build(
+    connection: psycopg.Connection[Any], timeframe: Timeframe, month: int, fill: Callable[[sql.Identifier], None]
+) -> bool:
+    """Make the partition and ``fill`` it before anyone sees it: key and attachment come after the rows.
+
+    False, and nothing done, when it exists. Everything happens in the caller's transaction.
+    """
+    name = table(timeframe, month)
+    if exists(connection, name):
+        return False
+    # before any other lock of the transaction, so that waiting here can never be part of a deadlock
+    connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, timeframe.minutes << 16 | month])
+    if exists(connection, name):
+        return False
+    apart, parent = identifier(name), identifier(f"ohlc_{timeframe}")
+    connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING COMMENTS)").format(apart, parent))
+    fill(apart)
+    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (instrument_id, timeframe, open_time)").format(apart))
+    connection.execute(
+        sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
+            parent, apart, sql.Literal(_start(month).isoformat()), sql.Literal(_start(month + 1).isoformat())
+        )
+    )
+    return True
+
+
+def _start(month: int) -> datetime:
+    return datetime(1970 + month // 12, month % 12 + 1, 1, tzinfo=UTC)
