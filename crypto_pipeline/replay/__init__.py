@@ -11,12 +11,14 @@ from crypto_pipeline.replay.errors import ReplayError
 from crypto_pipeline.replay.exchange import ReplayExchange, open_market, running_exchange, serve
 from crypto_pipeline.replay.faults import Fault, load_faults, parse_faults
 from crypto_pipeline.replay.generated import GeneratedMarket
+from crypto_pipeline.replay.recorded import RecordedMarket
 from crypto_pipeline.replay.tape import Market
 
 __all__ = [
     "Fault",
     "GeneratedMarket",
     "Market",
+    "RecordedMarket",
     "ReplayError",
     "ReplayExchange",
     "VirtualClock",

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from crypto_pipeline.replay.clock import VirtualClock
 from crypto_pipeline.replay.errors import ReplayError
 from crypto_pipeline.replay.faults import load_faults, parse_faults
 from crypto_pipeline.replay.generated import GeneratedMarket
+from crypto_pipeline.replay.recorded import RecordedMarket
 from crypto_pipeline.replay.server import ReplayServer
 from crypto_pipeline.replay.tape import Market
 
@@ -35,7 +36,7 @@ def open_market(
     """The market that ``source`` names: ``generated``, or a folder of recorded files."""
     if str(source) == "generated":
         return GeneratedMarket(seed, instruments)
-    raise ReplayError(f"source {str(source)!r}: recorded folders are not served yet")
+    return RecordedMarket(Path(source).expanduser(), (now or datetime.now(UTC)) if shift_to_now else None)
 
 
 class ReplayExchange:
