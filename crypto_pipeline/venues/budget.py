@@ -41,6 +41,11 @@ class MemoryBudget:
             return self._used
 
     @property
+    def paused(self) -> float:
+        """Seconds that a pause still lasts; 0 when there is none."""
+        return max(0.0, self._paused_until - self._clock())
+
+    @property
     def allowed(self) -> int:
         """Weight that may be used in one window."""
         return max(1, int(self._limit.limit * self._limit.share))

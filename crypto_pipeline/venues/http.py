@@ -113,8 +113,8 @@ class HttpClient:
         params: Params | None = None,
         weight: int = 0,
     ) -> T:
-        """One attempt, whatever the breaker says: to learn whether the venue answers."""
-        return decode(await self._request(path, params or {}, weight))
+        """One attempt, whatever the breaker says, and soon: to learn whether the venue answers."""
+        return decode(await self._request(path, params or {}, weight, budget_wait=self.manners.timeout))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -151,10 +151,10 @@ class HttpClient:
                     raise
                 log.warning("%s: %s; pausing %.1f s", self.name, limited, pause)
 
-    async def _request(self, path: str, params: Params, weight: int) -> Answer:
+    async def _request(self, path: str, params: Params, weight: int, budget_wait: float = MAX_BUDGET_WAIT) -> Answer:
         session = self._open()
         async with self._slots:
-            await self._acquire(weight)
+            await self._acquire(weight, budget_wait)
             sent = time.monotonic()
             try:
                 async with session.get(self.base_url + path, params=params) as response:
@@ -171,12 +171,12 @@ class HttpClient:
             raise self._failure(answer)
         return answer
 
-    async def _acquire(self, weight: int) -> None:
+    async def _acquire(self, weight: int, wait: float) -> None:
         try:
-            async with asyncio.timeout(MAX_BUDGET_WAIT):
+            async with asyncio.timeout(wait):
                 await self.budget.acquire(weight)
         except TimeoutError:
-            raise _GivenUp(f"{self.name}: the request budget gave no way for {MAX_BUDGET_WAIT:g} s") from None
+            raise _GivenUp(f"{self.name}: the request budget allowed nothing for {wait:g} s") from None
 
     async def _report(self, answer: Answer) -> None:
         used = answer.headers.get(self.used_header, "") if self.used_header else ""

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from crypto_pipeline.venues import BinanceSpot, Manners, RequestBudget
+
+from .scripted import ScriptedVenue
+
+#: Patient enough to repeat, too hasty to make anyone wait.
+HASTY = Manners(
+    timeout=0.3, attempts=4, concurrency=4, wait_initial=0.005, wait_max=0.02, wait_jitter=0.005, breaker_threshold=3,
+    breaker_recovery=0.3,
+)  # fmt: skip
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[ScriptedVenue]:
+    async with ScriptedVenue() as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def make(server: ScriptedVenue) -> AsyncIterator[Callable[..., BinanceSpot]]:
+    made: list[BinanceSpot] = []
+
+    def build(budget: RequestBudget | None = None, archive_min_days: int = 3, **manners: Any) -> BinanceSpot:
+        venue = BinanceSpot(
+            server.url, server.url, budget, archive_min_days=archive_min_days, manners=replace(HASTY, **manners)
+        )
+        made.append(venue)
+        return venue
+
+    yield build
+    for venue in made:
+        await venue.close()
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Path:
+    """The recorded market data; tests that need it are skipped where it is not there."""
+    default = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+    folder = Path(os.environ.get("CRYPTO_PIPELINE_TEST_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no recorded data at {folder}: set CRYPTO_PIPELINE_TEST_DATA")
+    return folder
