@@ -180,7 +180,8 @@ class HttpClient:
 
     async def _report(self, answer: Answer) -> None:
         used = answer.headers.get(self.used_header, "") if self.used_header else ""
-        if used.isdigit():
+        # A refusal says itself how long to wait; its count is at the limit and would close the whole window besides.
+        if used.isdigit() and answer.status not in (418, 429):
             await self.budget.report(int(used))
 
     def _failure(self, answer: Answer) -> VenueError:

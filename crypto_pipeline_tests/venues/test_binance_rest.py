@@ -152,7 +152,7 @@ async def test_malformed_for_ever_is_said_so(server: ScriptedVenue, make: Make) 
 async def test_told_to_wait_everyone_waits(server: ScriptedVenue, make: Make, code: int) -> None:
     budget = MemoryBudget()
     venue, other = make(budget), make(budget)  # two clients that share the account, as processes do
-    server.script(KLINES, status(code, Retry_After="1"))
+    server.script(KLINES, status(code, Retry_After="1", X_MBX_USED_WEIGHT_1M="6000"))
     first = asyncio.create_task(fetch(venue, plan(DAY, DAY + timedelta(hours=1))))
     while not budget.paused:
         await asyncio.sleep(0.005)

@@ -1,0 +1,140 @@
+"""Bodies into frames: exact digits, strict shapes, recorded answers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.venues import BudgetLimit, ListingStatus, MalformedAnswer
+from crypto_pipeline.venues import binance_parse as parse
+from crypto_pipeline.venues.binance_archive import read_csv
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def sample(recorded: Path, name: str) -> bytes:
+    path = recorded / "rest_ws_samples" / "binance_spot" / f"http_spot_market_{name}.json"
+    if not path.is_file():
+        pytest.skip(f"no recorded answer {path.name}")
+    return path.read_bytes()
+
+
+def frame_of(rows: list[list[Any]], timeframe: Timeframe = Timeframe.M1) -> pl.DataFrame:
+    return parse.frame_of_klines(parse.parse_klines(json.dumps(rows).encode()), "A-B", timeframe, NOW)
+
+
+def check_row(got: dict[str, Any], row: list[Any]) -> None:
+    """The frame's row states exactly the numbers of the venue's text."""
+    assert got["open_time"] == EPOCH + timedelta(milliseconds=int(row[0]))
+    for name, place in (("open", 1), ("high", 2), ("low", 3), ("close", 4), ("volume", 5)):
+        assert got[name] == float(row[place])
+    assert got["quote_volume"] == float(row[7])
+    assert got["trade_count"] == int(row[8])
+    assert got["taker_buy_volume"] == float(row[9])
+
+
+def test_recorded_klines(recorded: Path) -> None:
+    body = sample(recorded, "klines")
+    rows = json.loads(body)
+    frame = parse.frame_of_klines(parse.parse_klines(body), "BTC-USDT", Timeframe.M1, NOW)
+    assert (dict(frame.schema), frame.height) == (BAR_SCHEMA, len(rows))
+    for got, row in zip(frame.iter_rows(named=True), rows, strict=True):
+        check_row(got, row)
+
+
+def test_recorded_archive_rows(recorded: Path) -> None:
+    path = recorded / "bars" / "binance_spot" / "ADABTC-1m-2021-11-28.csv"
+    if not path.is_file():
+        pytest.skip(f"no recorded file {path.name}")
+    frame = parse.finish(read_csv(path.read_bytes()), "ADA-BTC", Timeframe.M1, NOW)
+    with path.open() as lines:
+        rows = list(csv.reader(lines))
+    assert (dict(frame.schema), frame.height) == (BAR_SCHEMA, len(rows))
+    for got, row in zip(frame.iter_rows(named=True), rows, strict=True):
+        check_row(got, row)
+
+
+def test_recorded_trades(recorded: Path) -> None:
+    body = sample(recorded, "agg_trades")
+    rows = json.loads(body)
+    frame = parse.frame_of_trades(parse.parse_trades(body), "BTC-USDT")
+    assert (dict(frame.schema), frame.height) == (TRADE_SCHEMA, len(rows))
+    for got, row in zip(frame.iter_rows(named=True), rows, strict=True):
+        assert (got["trade_id"], got["first_id"], got["last_id"]) == (row["a"], row["f"], row["l"])
+        assert (got["price"], got["quantity"]) == (float(row["p"]), float(row["q"]))
+        assert got["taker_side"] == ("sell" if row["m"] else "buy")
+        assert got["time"] == EPOCH + timedelta(milliseconds=row["T"])
+
+
+def test_recorded_exchange_info_and_time(recorded: Path) -> None:
+    info = parse.parse_info(sample(recorded, "exchange_info"))
+    assert parse.weight_limit(info, 0.5) == BudgetLimit(1200, 60.0, 0.5)
+    listing = parse.listings_of(info)[0]
+    assert (listing.venue_symbol, listing.base, listing.quote) == ("BTCUSDT", "BTC", "USDT")
+    assert (listing.status, str(listing.tick_size)) == (ListingStatus.TRADING, "0.01000000")
+    assert parse.parse_time(sample(recorded, "time")) == 1633835466289
+
+
+decimals = st.decimals(min_value=0, max_value=10**9, places=8, allow_nan=False).map(lambda number: f"{number:.8f}")
+
+
+@given(st.lists(st.tuples(*[decimals] * 7), min_size=1, max_size=20))
+def test_every_digit_survives_on_both_ways(numbers: list[tuple[str, ...]]) -> None:
+    rows = [
+        [minute * 60_000, *row[:5], minute * 60_000 + 59_999, row[5], 3, row[6], "0", "0"]
+        for minute, row in enumerate(numbers, 1)
+    ]
+    rest = frame_of(rows)
+    for got, row in zip(rest.iter_rows(named=True), rows, strict=True):
+        check_row(got, row)
+    text = "".join(",".join(map(str, row)) + "\n" for row in rows).encode()
+    assert parse.finish(read_csv(text), "A-B", Timeframe.M1, NOW).equals(rest)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_garbage_is_malformed_or_empty_never_another_error(body: bytes) -> None:
+    for reader in (parse.parse_klines, parse.parse_trades, parse.parse_info, parse.parse_time):
+        try:
+            assert len(reader(body)) == 0  # type: ignore[operator]
+        except MalformedAnswer:
+            pass
+    parse.parse_error(body)
+
+
+def test_counts_that_were_not_recorded_are_null() -> None:
+    row = [60_000, "1", "2", "0.5", "1.5", "10", 119_999, "0", 0, "0", "0", "0"]
+    got = frame_of([row]).row(0, named=True)
+    assert (got["quote_volume"], got["taker_buy_volume"], got["trade_count"]) == (None, None, None)
+    stated = frame_of([[*row[:7], "15", *row[8:]]]).row(0, named=True)
+    assert (stated["quote_volume"], stated["trade_count"]) == (15.0, None)
+    flat = frame_of([[*row[:5], "0", *row[6:]]]).row(0, named=True)
+    assert (flat["quote_volume"], flat["taker_buy_volume"], flat["trade_count"]) == (0.0, 0.0, 0)
+
+
+def test_microseconds_are_told_by_magnitude() -> None:
+    row = [1_700_000_040_000_000, "1", "2", "0.5", "1.5", "10", 1_700_000_099_999_999, "15", 4, "1", "1", "0"]
+    assert frame_of([row])["open_time"][0] == datetime(2023, 11, 14, 22, 14, tzinfo=UTC)
+
+
+def test_ban_until_is_read_from_the_text() -> None:
+    until = int((datetime.now(UTC) + timedelta(seconds=90)).timestamp() * 1000)
+    error = parse.banned("x", f"Way too much request weight used; IP banned until {until}. Please use WebSocket")
+    assert error.retry_after == pytest.approx(90, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("window", "name"), [(60.0, "1M"), (10.0, "10S"), (300.0, "5M"), (3600.0, "1H"), (86400.0, "1D")]
+)
+def test_header_follows_the_stated_window(window: float, name: str) -> None:
+    assert parse.used_header(BudgetLimit(1, window)) == f"X-MBX-USED-WEIGHT-{name}"
