@@ -26,6 +26,7 @@ from crypto_pipeline.market.precedence import best_copies
 from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
 from crypto_pipeline.market.rollup import roll_up, roll_up_all
 from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe, parse_time, require_utc
+from crypto_pipeline.market.universe import choose_instruments, load_universe, parse_universe
 
 __all__ = [
     "BAR_SCHEMA",
@@ -46,6 +47,7 @@ __all__ = [
     "TradeProof",
     "Verdict",
     "best_copies",
+    "choose_instruments",
     "classify",
     "compare_bars",
     "count_bars",
@@ -55,10 +57,12 @@ __all__ = [
     "expected_open_times",
     "get_calendar",
     "intersect",
+    "load_universe",
     "merge_spans",
     "missing_spans",
     "missing_spans_by_cell",
     "parse_time",
+    "parse_universe",
     "require_utc",
     "roll_up",
     "roll_up_all",

@@ -68,6 +68,30 @@ _RANKS = {
 }
 
 
+_REQUIRED = ("instrument", "open_time", "open", "high", "low", "close", "volume", "source", "complete", "revision")
+
+
+def conform(frame: pl.DataFrame) -> pl.DataFrame:
+    """``frame`` with exactly the columns and dtypes of BAR_SCHEMA; what a venue may leave unstated is filled with null.
+
+    Raises ValueError that names the column: one that is missing, a naive time, or values that do not fit.
+    """
+    if missing := [name for name in _REQUIRED if name not in frame.columns]:
+        raise ValueError(f"bars lack the column {', '.join(missing)}: there are {', '.join(frame.columns)}")
+    columns = []
+    for name, dtype in BAR_SCHEMA.items():
+        column = frame[name] if name in frame.columns else pl.Series(name, [None] * len(frame), dtype=dtype)
+        if dtype == UTC_MS and not (isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone):
+            raise ValueError(
+                f"{name} is {column.dtype}: give Datetime with a time zone, for example Datetime('ms', 'UTC')"
+            )
+        try:
+            columns.append(column.dt.convert_time_zone("UTC").cast(dtype) if dtype == UTC_MS else column.cast(dtype))
+        except pl.exceptions.PolarsError as error:
+            raise ValueError(f"{name} does not fit {dtype}: {str(error).splitlines()[0]}") from None
+    return pl.DataFrame(columns)
+
+
 def empty_bars() -> pl.DataFrame:
     """A frame of bars with no row."""
     return pl.DataFrame(schema=BAR_SCHEMA)

@@ -105,7 +105,7 @@ _STATES = {
 _SENTENCES = {
     _Rule.IDS_MISSING: "Trade ids jump between {before} and {after}: trades happened that the venue did not show.",
     _Rule.TRADED: "The venue shows trades in these minutes but no bar.",
-    _Rule.OUTAGE: "The whole venue was silent: at most {most} of {siblings} other instruments have a bar.",
+    _Rule.OUTAGE: "The whole venue was silent: {most} of {siblings} other instruments have a bar.",
     _Rule.OUTAGE_EDGE: "Joins directly on an outage of the venue; {most} of {siblings} other instruments have a bar.",
     _Rule.NO_TRADE_IDS: "Trade ids run on without a jump over these minutes (asked from {before} to {after}).",
     _Rule.NO_TRADE_EMPTY: (

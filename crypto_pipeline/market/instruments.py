@@ -43,6 +43,8 @@ class Instrument(BaseModel):
     lot_size: Decimal | None = None
     listed: datetime | None = None
     delisted: datetime | None = None
+    #: Never part of "the first N" or "all" of a universe, only collected when asked for by name.
+    by_name_only: bool = False
 
     @field_validator("listed", "delisted")
     @classmethod
@@ -50,6 +52,11 @@ class Instrument(BaseModel):
         if value is not None and value.tzinfo is None:
             raise ValueError(f"naive time {value}: give a time zone")
         return value
+
+    def venue_symbol(self, venue: str) -> str:
+        """What ``venue`` calls it: as the universe says, else base and quote run together, else the ticker."""
+        plain = f"{self.base}{self.quote}" if self.asset_class is AssetClass.CRYPTO else self.symbol
+        return self.venue_symbols.get(venue, plain)
 
     @classmethod
     def crypto(cls, symbol: str, tier: Tier = Tier.MID) -> Instrument:
