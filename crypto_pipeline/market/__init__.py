@@ -6,7 +6,7 @@ What reads or writes anything (files, sockets, SQL), what knows one venue's prot
 runs does not belong here.
 """
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, Source, empty_bars, vwap
+from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, Source, conform, empty_bars, vwap
 from crypto_pipeline.market.calendars import Calendar, expected_open_times, get_calendar
 from crypto_pipeline.market.classification import GapState, Rules, Verdict, classify, verdict_frame
 from crypto_pipeline.market.evidence import Evidence, TradeProof, sibling_activity
@@ -24,7 +24,8 @@ from crypto_pipeline.market.gaps import (
 from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier
 from crypto_pipeline.market.precedence import best_copies
 from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
-from crypto_pipeline.market.rollup import roll_up, roll_up_all
+from crypto_pipeline.market.rollup import roll_up, roll_up_all, roll_up_final
+from crypto_pipeline.market.sanity import bar_sanity
 from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe, parse_time, require_utc
 from crypto_pipeline.market.universe import choose_instruments, load_universe, parse_universe
 
@@ -46,10 +47,12 @@ __all__ = [
     "Timeframe",
     "TradeProof",
     "Verdict",
+    "bar_sanity",
     "best_copies",
     "choose_instruments",
     "classify",
     "compare_bars",
+    "conform",
     "count_bars",
     "empty_bars",
     "expected_bounds",
@@ -66,6 +69,7 @@ __all__ = [
     "require_utc",
     "roll_up",
     "roll_up_all",
+    "roll_up_final",
     "sibling_activity",
     "subtract",
     "to_spans",

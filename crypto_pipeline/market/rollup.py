@@ -8,13 +8,15 @@ outside what traded in the window: counting it is the classical way to get a fra
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
 
 from crypto_pipeline.market._segments import Bools, Columns, Floats, Ints, widen
 from crypto_pipeline.market.bars import UTC_MS, Source
-from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe
+from crypto_pipeline.market.gaps import intersect, subtract, to_spans
+from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe, require_utc
 
 _PRICES = ("open", "high", "low", "close", "volume")
 _SUMS = ("quote_volume", "taker_buy_volume", "taker_buy_quote_volume", "trade_count")
@@ -37,10 +39,9 @@ def roll_up(bars: pl.DataFrame, timeframe: Timeframe | str) -> pl.DataFrame:
     Raises ValueError naming the column or the bar that is wrong.
     """
     target = Timeframe.parse(timeframe)
-    steps: list[Timeframe] = [step for step in HIGHER_TIMEFRAMES if step.minutes <= target.minutes] or [target]
     prepared, columns = _prepare(bars)
     # Always through the whole cascade, so that a sum has the same last bit whichever way it was asked for.
-    for step in steps:
+    for step in _steps(target):
         columns = widen(columns, step.milliseconds, _ANCHOR_MS)
     return _restore(prepared, columns, target)
 
@@ -57,6 +58,62 @@ def roll_up_all(
         if step in wanted:
             result[step] = _restore(prepared, columns, step)
     return result
+
+
+def roll_up_final(
+    bars: pl.DataFrame,
+    timeframe: Timeframe | str,
+    *,
+    now: datetime,
+    accounted: pl.DataFrame | None = None,
+    settle_delay: timedelta | float = 0.0,
+    part: Timeframe = Timeframe.M1,
+) -> pl.DataFrame:
+    """As ``roll_up``, but only windows that are over at ``now`` and of which every ``part`` is accounted for.
+
+    A part is accounted for when its bar is in ``bars`` or it lies in a span of ``accounted`` (``instrument``,
+    ``start``, ``end``): what the ledger explains, what lies before the listing or after the delisting, when the
+    exchange is closed.
+    """
+    target = Timeframe.parse(timeframe)
+    prepared, columns = _prepare(bars)
+    for step in _steps(target):
+        columns = widen(columns, step.milliseconds, _ANCHOR_MS)
+    rolled = _restore(prepared, columns, target)
+    settle = settle_delay if isinstance(settle_delay, timedelta) else timedelta(seconds=settle_delay)
+    over = rolled["open_time"] + target.delta <= require_utc(now) - settle
+    rows = columns.row if columns.row is not None else np.arange(len(columns))
+    present = pl.Series(np.diff(np.append(rows, len(prepared))), dtype=pl.Int64)
+    missing = target.minutes // part.minutes - present
+    if accounted is not None and accounted.height and (missing > 0).any():
+        missing = missing - _accounted(prepared, rolled, missing > 0, accounted, target, part)
+    return rolled.filter((missing <= 0) & over)
+
+
+def _accounted(
+    bars: pl.DataFrame, rolled: pl.DataFrame, holed: pl.Series, spans: pl.DataFrame, target: Timeframe, part: Timeframe
+) -> pl.Series:
+    """Per rolled-up window how many of its absent parts lie in ``spans``."""
+    name = pl.col("instrument") if "instrument" in rolled.columns else pl.lit("").alias("instrument")
+    if "instrument" not in rolled.columns:
+        spans = spans.with_columns(name)
+    windows = rolled.select(name, "open_time")
+    wanted = windows.filter(holed).select("instrument", pl.col("open_time").alias("start"))
+    wanted = wanted.with_columns(end=pl.col("start") + target.delta)
+    touched = bars.select(name, "open_time", target.floor_expr().alias("start"))
+    there = touched.join(wanted, on=["instrument", "start"], how="semi").select("instrument", "open_time")
+    absent = subtract(intersect(wanted, spans), to_spans(there, part))
+    # A stretch of absent parts may run over several windows, so each part is counted in its own.
+    opens = pl.datetime_ranges("start", "end", f"{part.minutes}m", closed="left")
+    parts = absent.select("instrument", opens.alias("open_time")).explode("open_time", empty_as_null=False)
+    counts = parts.group_by("instrument", target.floor_expr()).len()
+    joined = windows.join(counts, on=["instrument", "open_time"], how="left", maintain_order="left")
+    return joined["len"].fill_null(0).cast(pl.Int64)
+
+
+def _steps(target: Timeframe) -> list[Timeframe]:
+    """The cascade that ends in ``target``."""
+    return [step for step in HIGHER_TIMEFRAMES if step.minutes <= target.minutes] or [target]
 
 
 def _prepare(bars: pl.DataFrame) -> tuple[pl.DataFrame, Columns]:

@@ -12,8 +12,8 @@ _PRICES = ("open", "high", "low", "close")
 def bar_sanity(frame: pl.DataFrame, timeframe: Timeframe | None = None) -> pl.DataFrame:
     """The bars of ``frame`` that cannot be, with a column ``reason`` (all that apply, joined by "; "). Empty: all well.
 
-    Checked: required values null, NaN or infinite; prices not above zero; low ≤ open, close ≤ high; negative volumes and
-    counts; the same bar twice; and, with ``timeframe``, open times off its grid.
+    Checked: required values null, NaN or infinite; prices not above zero; low ≤ open, close ≤ high; negative volumes
+    and counts; the same bar twice; and, with ``timeframe``, open times off its grid.
     """
     faults = [pl.when(wrong.fill_null(value=False)).then(pl.lit(reason)) for reason, wrong in _faults(frame, timeframe)]
     judged = frame.with_columns(pl.concat_str(faults, separator="; ", ignore_nulls=True).alias("reason"))

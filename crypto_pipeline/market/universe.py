@@ -74,8 +74,8 @@ def choose_instruments(
 ) -> list[Instrument]:
     """The chosen instruments of ``asset_class`` (None: of any): a number N (the first N), ``all``, or a list of names.
 
-    Pairs in ``known`` (what a venue lists, say) may be named although the universe does not have them. Raises ValueError
-    naming the bad symbol and the nearest matches.
+    Pairs in ``known`` (what a venue lists, say) may be named although the universe does not have them. Raises
+    ValueError naming the bad symbol and the nearest matches.
     """
     wanted = choice.strip()
     offered = [one for one in universe if asset_class in (None, one.asset_class)]
