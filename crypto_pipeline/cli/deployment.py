@@ -91,7 +91,7 @@ def up(
 
 def _check_universe(settings: Settings) -> None:
     """An unknown symbol is refused before anything starts."""
-    from crypto_pipeline.market import choose_instruments, load_universe
+    from crypto_pipeline.market.universe import choose_instruments, load_universe
 
     try:
         choose_instruments(load_universe(settings.universe_file), settings.instrument_choice)

@@ -199,7 +199,7 @@ def gaps_reopen(
 
 def _states(text: str | None) -> list[str] | None:
     from crypto_pipeline.cli.errors import BadInput
-    from crypto_pipeline.market import GapState
+    from crypto_pipeline.market.classification import GapState
 
     if text is None:
         return None

@@ -52,7 +52,8 @@ def add(symbols: Symbols, data_dir: DataDir = None) -> None:
     """Collect these as well; their history is fetched by itself while `up` runs."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
-    from crypto_pipeline.market import Instrument, load_universe
+    from crypto_pipeline.market import Instrument
+    from crypto_pipeline.market.universe import load_universe
 
     settings = deployment_settings(data_dir)
     universe = {instrument.symbol: instrument for instrument in load_universe(settings.universe_file)}

@@ -42,6 +42,10 @@ def serve(
     faults: Annotated[
         Path | None, typer.Option("--faults", envvar=f"{_PREFIX}REPLAY_FAULTS", help="JSON file with faults to play.")
     ] = None,
+    weight_limit: Annotated[
+        int,
+        typer.Option("--weight-limit", min=1, help="Request weight per minute before it answers 429."),
+    ] = 6000,
     data_dir: DataDir = None,
 ) -> None:
     """Serve Binance's REST interface and file archive from recordings or a generated market."""
@@ -66,7 +70,7 @@ def serve(
         speed=settings.replay_speed,
         shift_to_now=settings.replay_shift_to_now,
         faults_file=settings.replay_faults,
-        instruments=None,
+        weight_limit=weight_limit,
     )
 
 
