@@ -37,9 +37,12 @@ CREATE TABLE ops.venue_budgets (
     window_limit   integer          NOT NULL CHECK (window_limit > 0),
     window_seconds double precision NOT NULL CHECK (window_seconds > 0),
     share          double precision NOT NULL CHECK (share > 0 AND share <= 1),
-    -- number of the current window: floor(epoch seconds / window_seconds)
+    -- seconds by which the venue's windows begin later than by our clock
+    phase          double precision NOT NULL DEFAULT 0,
+    -- number of the current window: floor((epoch seconds - phase) / window_seconds)
     window_index   bigint           NOT NULL DEFAULT 0,
     used           integer          NOT NULL DEFAULT 0,
+    used_before    integer          NOT NULL DEFAULT 0,
     paused_until   timestamptz
 ) WITH (fillfactor = 50);
 

@@ -1,0 +1,211 @@
+"""What is collected, and what each venue calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import polars as pl
+from psycopg import Connection
+from psycopg.rows import class_row, dict_row
+
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.instruments import Instrument
+from crypto_pipeline.store.errors import StoreError
+from crypto_pipeline.store.pool import Connections
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentRow:
+    """One stored instrument. Inactive: no longer collected, its data is kept."""
+
+    id: int
+    instrument: Instrument
+    active: bool
+    added_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ListingRow:
+    """One venue's name and rules for an instrument; ``symbol`` is the canonical name."""
+
+    symbol: str
+    venue_symbol: str
+    listed: datetime | None = None
+    delisted: datetime | None = None
+    status: str = "trading"
+    tick_size: Decimal | None = None
+    lot_size: Decimal | None = None
+
+
+#: the class below has a method called ``list``
+Listings: TypeAlias = list[ListingRow]
+
+# Back again after a removal counts as added: it is to be collected from now on.
+_ADD = """
+INSERT INTO market.instruments AS i (symbol, asset_class, base, quote, tier, calendar, tick_size, lot_size)
+VALUES (%(symbol)s, %(asset_class)s, %(base)s, %(quote)s, %(tier)s, %(calendar)s, %(tick_size)s, %(lot_size)s)
+ON CONFLICT (symbol) DO UPDATE SET active = true, added_at = now() WHERE NOT i.active
+RETURNING symbol"""
+
+_LIST = """
+INSERT INTO market.listings AS l
+    (instrument_id, venue, venue_symbol, listed, delisted, status, tick_size, lot_size)
+SELECT instrument_id, %(venue)s, %(venue_symbol)s, %(listed)s, %(delisted)s, %(status)s, %(tick_size)s, %(lot_size)s
+FROM market.instruments WHERE symbol = %(symbol)s
+ON CONFLICT (instrument_id, venue) DO UPDATE SET
+    venue_symbol = excluded.venue_symbol, listed = coalesce(excluded.listed, l.listed), delisted = excluded.delisted,
+    status = excluded.status, tick_size = coalesce(excluded.tick_size, l.tick_size),
+    lot_size = coalesce(excluded.lot_size, l.lot_size), updated_at = now()
+WHERE (l.venue_symbol, l.listed, l.delisted, l.status, l.tick_size, l.lot_size) IS DISTINCT FROM
+    (excluded.venue_symbol, coalesce(excluded.listed, l.listed), excluded.delisted, excluded.status,
+     coalesce(excluded.tick_size, l.tick_size), coalesce(excluded.lot_size, l.lot_size))"""
+
+_ROWS = """
+SELECT i.instrument_id AS id, i.symbol, i.asset_class, i.base, i.quote, i.tier, i.calendar, i.tick_size, i.lot_size,
+       i.active, i.added_at, coalesce(l.venue_symbols, '{}') AS venue_symbols, l.listed, l.delisted
+FROM market.instruments i
+LEFT JOIN LATERAL (
+    SELECT jsonb_object_agg(venue, venue_symbol) AS venue_symbols, min(listed) AS listed,
+           -- gone only where every venue has let it go
+           CASE WHEN bool_and(delisted IS NOT NULL) THEN max(delisted) END AS delisted
+    FROM market.listings WHERE instrument_id = i.instrument_id) l ON true
+WHERE i.active OR NOT %(active_only)s
+ORDER BY i.instrument_id"""
+
+_FRAME = """
+SELECT i.symbol AS instrument, l.venue_symbol, l.listed, l.delisted, coalesce(l.status, 'trading') AS status,
+       i.calendar, i.active, i.tier, i.asset_class
+FROM market.instruments i
+LEFT JOIN market.listings l ON l.instrument_id = i.instrument_id AND l.venue = $1
+ORDER BY i.instrument_id"""
+
+
+class Instruments:
+    """``market.instruments`` and ``market.listings``."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def add(self, instruments: Iterable[Instrument]) -> list[str]:
+        """Collect these from now on; returns the symbols for which that is new. Known ones stay as they are."""
+        wanted = sorted(instruments, key=lambda each: each.symbol)  # one order for all, or two callers deadlock
+
+        def write(connection: Connection) -> list[str]:
+            added = []
+            for each in wanted:
+                row = connection.execute(_ADD, _instrument_values(each)).fetchone()
+                if row is None:
+                    continue
+                added.append(row[0])
+                for venue, name in each.venue_symbols.items():
+                    listing = ListingRow(each.symbol, name, each.listed, each.delisted)
+                    connection.execute(_LIST, _listing_values(venue, listing))
+            return added
+
+        return self._connections.run(write)
+
+    def remove(self, symbol: str) -> None:
+        """Collect it no longer. Its data is kept, and adding it again goes on where it stopped."""
+
+        def write(connection: Connection) -> int:
+            return connection.execute(
+                "UPDATE market.instruments SET active = false WHERE symbol = %s", [symbol]
+            ).rowcount
+
+        if not self._connections.run(write):
+            raise self._unknown([symbol])
+
+    def list(self, active_only: bool = True) -> list[InstrumentRow]:
+        """Stored instruments in the order in which they were added."""
+
+        def read(connection: Connection) -> list[InstrumentRow]:
+            with connection.cursor(row_factory=dict_row) as cursor:
+                return [_row(row) for row in cursor.execute(_ROWS, {"active_only": active_only})]
+
+        return self._connections.run(read)
+
+    def ids(self) -> dict[str, int]:
+        """Every symbol's id, inactive ones included."""
+
+        def read(connection: Connection) -> dict[str, int]:
+            return dict(connection.execute("SELECT symbol, instrument_id FROM market.instruments").fetchall())
+
+        return self._connections.run(read)
+
+    def frame(self, venue: str) -> pl.DataFrame:
+        """Every instrument as this venue lists it: ``instrument``, ``venue_symbol``, ``listed``, ``delisted``,
+        ``status``, ``calendar``, ``active``, ``tier``, ``asset_class``; the venue's columns are null where it does not.
+        """
+        rows = self._connections.frame(_FRAME, [venue])
+        return rows.with_columns(pl.col("listed", "delisted").cast(UTC_MS))
+
+    def set_listings(self, venue: str, rows: Sequence[ListingRow]) -> int:
+        """Take over what a venue says; returns how many rows changed. What it left unsaid (None) stays known."""
+        ordered = sorted(rows, key=lambda each: each.symbol)
+        ids = self.ids()
+        if unknown := [row.symbol for row in ordered if row.symbol not in ids]:
+            raise self._unknown(unknown)
+
+        def write(connection: Connection) -> int:
+            with connection.cursor() as cursor:
+                cursor.executemany(_LIST, [_listing_values(venue, row) for row in ordered])
+                return max(cursor.rowcount, 0)
+
+        return self._connections.run(write)
+
+    def listings(self, venue: str) -> Listings:
+        """What is known of the venue's instruments."""
+
+        def read(connection: Connection) -> Listings:
+            with connection.cursor(row_factory=class_row(ListingRow)) as cursor:
+                cursor.execute(
+                    "SELECT i.symbol, l.venue_symbol, l.listed, l.delisted, l.status, l.tick_size, l.lot_size "
+                    "FROM market.listings l JOIN market.instruments i USING (instrument_id) "
+                    "WHERE l.venue = %s ORDER BY i.instrument_id",
+                    [venue],
+                )
+                return cursor.fetchall()
+
+        return self._connections.run(read)
+
+    def _unknown(self, symbols: Sequence[str]) -> StoreError:
+        some = ", ".join(symbols[:5]) + (f" and {len(symbols) - 5} more" if len(symbols) > 5 else "")
+        return StoreError(
+            f"unknown instrument {some}: see `crypto-pipeline instruments list`, or add it with "
+            f"`crypto-pipeline instruments add {symbols[0]}`"
+        )
+
+
+def _instrument_values(instrument: Instrument) -> dict[str, Any]:
+    return {
+        "symbol": instrument.symbol,
+        "asset_class": str(instrument.asset_class),
+        "base": instrument.base,
+        "quote": instrument.quote,
+        "tier": str(instrument.tier),
+        "calendar": instrument.calendar,
+        "tick_size": instrument.tick_size,
+        "lot_size": instrument.lot_size,
+    }
+
+
+def _listing_values(venue: str, row: ListingRow) -> dict[str, Any]:
+    return {
+        "venue": venue,
+        "symbol": row.symbol,
+        "venue_symbol": row.venue_symbol,
+        "listed": row.listed,
+        "delisted": row.delisted,
+        "status": str(row.status),
+        "tick_size": row.tick_size,
+        "lot_size": row.lot_size,
+    }
+
+
+def _row(row: dict[str, Any]) -> InstrumentRow:
+    number, active, added_at = row.pop("id"), row.pop("active"), row.pop("added_at")
+    return InstrumentRow(number, Instrument(**row), active, added_at)

@@ -1,0 +1,101 @@
+"""One handle for everything in the database."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+from crypto_pipeline.store.audit import Audit
+from crypto_pipeline.store.budgets import Budgets
+from crypto_pipeline.store.checks import Checks
+from crypto_pipeline.store.connecting import database_name, redact
+from crypto_pipeline.store.coverage import Coverage
+from crypto_pipeline.store.instruments import Instruments
+from crypto_pipeline.store.ledger import Ledger
+from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.reader import Reader
+from crypto_pipeline.store.reconciliations import Reconciliations
+from crypto_pipeline.store.symbols import Symbols
+from crypto_pipeline.store.writer import BarWriter
+
+
+class Store:
+    """The database behind ``url``, migrated already. Thread-safe; connects on first use, close it or use ``with``.
+
+    All parts share one set of connections, which outlives restarts of the server.
+    """
+
+    def __init__(self, url: str, *, batch_rows: int = 50_000, connections: int = 8) -> None:
+        self.url = url
+        self.connections = Connections(url, connections)
+        self._symbols = Symbols(self.connections)
+        self._batch_rows = batch_rows
+
+    @cached_property
+    def instruments(self) -> Instruments:
+        """What is collected, and what venues call it."""
+        return Instruments(self.connections)
+
+    @cached_property
+    def bars(self) -> BarWriter:
+        """Writing bars."""
+        return BarWriter(self.connections, self._symbols, self._batch_rows)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Reading bars."""
+        return Reader(self.connections, self._symbols)
+
+    @cached_property
+    def coverage(self) -> Coverage:
+        """What is expected, present and explained, by day."""
+        return Coverage(self.connections, self._symbols)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Why bars are missing."""
+        return Ledger(self.connections, self._symbols)
+
+    @cached_property
+    def reconciliations(self) -> Reconciliations:
+        """Where our bars and the venue's differ."""
+        return Reconciliations(self.connections, self._symbols)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """Questions that prove the tables right or wrong."""
+        return Audit(self.connections)
+
+    @cached_property
+    def checks(self) -> Checks:
+        """Results of checks, and alerts."""
+        return Checks(self.connections)
+
+    @cached_property
+    def budgets(self) -> Budgets:
+        """Request weight of venues, shared by all processes."""
+        return Budgets(self.connections)
+
+    def size_bytes(self) -> int:
+        """Disk space of the whole database."""
+        row = self.connections.run(
+            lambda connection: connection.execute("SELECT pg_database_size(current_database())").fetchone()
+        )
+        assert row is not None
+        return int(row[0])
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.connections.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Store({redact(self.url)!r}, database={database_name(self.url)!r})"
