@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import aiohttp
 import stamina
+import stamina.instrumentation
 
 from crypto_pipeline.venues.breaker import Breaker
 from crypto_pipeline.venues.budget import MemoryBudget
@@ -212,6 +213,14 @@ class HttpClient:
                 headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"},
             )
         return self._session
+
+
+def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    log.info("%s; attempt %d in %.1f s", details.caused_by, details.retry_num + 1, details.wait_for)
+
+
+# Its own default prints to standard output where structlog is installed, amid what programs read there.
+stamina.instrumentation.set_on_retry_hooks([_log_retry])
 
 
 class _GivenUp(VenueUnavailable):
