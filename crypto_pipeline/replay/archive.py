@@ -76,14 +76,14 @@ class ArchiveHandlers:
         if file is None or self.feed.market.symbol(file.symbol) is None or to_ms(file.published) > self._now():
             return missing
         call = Call("archive", file.symbol, file.timeframe)
-        damage = self.faults.strikes(CorruptArchive, call)
+        wants_sum = request.path.endswith(".CHECKSUM")
+        damage = self.faults.strikes(CorruptArchive, call, lambda fault: _shows(fault, wants_sum))
         if damage is not None and damage.manner == "missing":
             return missing
         body = await self._zip(file, self.faults.rows(call), header=damage is not None and damage.manner == "header")
         if body is None:
             return missing
         headers = {"Last-Modified": format_datetime(file.published, usegmt=True)}
-        wants_sum = request.path.endswith(".CHECKSUM")
         if damage is not None:
             body = _damaged(body, damage.manner, wants_sum)
         if wants_sum:
@@ -96,7 +96,7 @@ class ArchiveHandlers:
 
     async def _zip(self, file: _File, rows: RowFaults, header: bool) -> bytes | None:
         """The file, or None where it would hold no row. Files changed by faults are never kept."""
-        plain = not rows.entries and not header
+        plain = not rows.touch(file.start, file.end) and not header
         kept = self._zips.get(file.name) if plain else None
         if kept is not None:
             return kept or None
@@ -143,12 +143,17 @@ def _pack(name: str, lines: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def _shows(fault: CorruptArchive, wants_sum: bool) -> bool:
+    """Wrong bytes show in the zip, a wrong checksum in the checksum; the rest in both."""
+    if fault.manner == "checksum":
+        return wants_sum
+    return not wants_sum or fault.manner in ("missing", "header")
+
+
 def _damaged(body: bytes, manner: str, wants_sum: bool) -> bytes:
     """The zip is damaged and its checksum right, or the checksum wrong and the zip right."""
     if manner == "checksum":
         return body + b"!" if wants_sum else body
-    if wants_sum:
-        return body
     if manner == "truncated":
         return body[: len(body) // 2]
     if manner == "bytes":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -88,13 +89,17 @@ class FaultBook:
         entry.struck += 1
         return True
 
-    def strikes(self, kind: type[Kind], call: Call) -> Kind | None:
-        """The first fault of this kind that strikes the request, counted as struck; None when none does."""
+    def strikes(self, kind: type[Kind], call: Call, can: Callable[[Kind], bool] = lambda _: True) -> Kind | None:
+        """The first fault of this kind that strikes the request, counted as struck; None when none does.
+
+        ``can`` says whether a fault could show in this answer at all.
+        """
         if not self._entries:
             return None
         for entry in self._matching(kind, call):
-            if self._draw(entry):
-                return entry.fault  # type: ignore[return-value]
+            fault = entry.fault
+            if isinstance(fault, kind) and can(fault) and self._draw(entry):
+                return fault
         return None
 
     def rows(self, call: Call) -> RowFaults:

@@ -14,7 +14,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.bars import BarColumns, concatenate, count_bars, join_bars
 from crypto_pipeline.replay.cache import BoundedCache
 from crypto_pipeline.replay.prices import DAYS, FIRST_DAY, DailyPath, daily_path
-from crypto_pipeline.replay.render import decimal_text
+from crypto_pipeline.replay.render import decimal_text, exact_float
 from crypto_pipeline.replay.symbols import (
     DAY_MS,
     MARKET_END_MS,
@@ -156,16 +156,18 @@ class GeneratedMarket:
         columns = concatenate([self.columns(name, timeframe, chunk) for chunk in chunks])
         tick, step = info.tick_decimals, info.step_decimals
         opened = pl.col("open_ms").cast(pl.Datetime("ms", "UTC"))
+        frame = _frame(columns).filter(pl.col("open_ms").is_between(first, last, closed="left"))
         return (
-            _frame(columns)
-            .filter(pl.col("open_ms").is_between(first, last, closed="left"))
+            frame.with_columns(
+                *(exact_float(frame[name], tick) for name in ("open", "high", "low", "close")),
+                *(exact_float(frame[name], step) for name in ("volume", "taker_volume")),
+                exact_float(frame["quote_volume"], tick + step),
+            )
             .select(
                 pl.lit(info.canonical).alias("instrument"),
                 opened.alias("open_time"),
-                *(pl.col(price) / 10**tick for price in ("open", "high", "low", "close")),
-                pl.col("volume") / 10**step,
-                pl.col("quote_volume") / 10 ** (tick + step),
-                (pl.col("taker_volume") / 10**step).alias("taker_buy_volume"),
+                *("open", "high", "low", "close", "volume", "quote_volume"),
+                pl.col("taker_volume").alias("taker_buy_volume"),
                 pl.col("trades").cast(pl.Int64).alias("trade_count"),
                 pl.lit(str(Source.VENUE_HISTORICAL)).alias("source"),
                 pl.lit(True).alias("complete"),
@@ -223,17 +225,20 @@ class GeneratedMarket:
         info = self._symbols[name].info
         days = range(floor_ms(Timeframe.D1, first), last, DAY_MS)
         side = pl.when("buyer_is_maker").then(pl.lit("sell")).otherwise(pl.lit("buy"))
+        frame = pl.concat([self._aggregates(name, day) for day in days])
+        frame = frame.filter(pl.col("time_ms").is_between(first, last, closed="left"))
         return (
-            pl.concat([self._aggregates(name, day) for day in days])
-            .filter(pl.col("time_ms").is_between(first, last, closed="left"))
+            frame.with_columns(
+                exact_float(frame["price"], info.tick_decimals), exact_float(frame["quantity"], info.step_decimals)
+            )
             .select(
                 pl.lit(info.canonical).alias("instrument"),
                 pl.col("id").alias("trade_id"),
                 "first_id",
                 "last_id",
                 pl.col("time_ms").cast(pl.Datetime("ms", "UTC")).alias("time"),
-                pl.col("price") / 10**info.tick_decimals,
-                pl.col("quantity") / 10**info.step_decimals,
+                "price",
+                "quantity",
                 side.alias("taker_side"),
             )
             .cast(TRADE_SCHEMA)  # type: ignore[arg-type]

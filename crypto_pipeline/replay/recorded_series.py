@@ -32,12 +32,13 @@ def places(values: Floats) -> int | None:
 
 def number_text(values: pl.Series) -> pl.Series:
     """Numbers as decimal text that reads back as the same float; null is written as 0."""
-    units = (values.fill_null(0.0) * 1e8).round()
-    if bool((units / 1e8 == values.fill_null(0.0)).all()) and (units.max() or 0) < 9e18:  # type: ignore[operator]
-        whole = pl.DataFrame({"units": units.cast(pl.Int64)})
+    floats = values.fill_null(0.0).to_numpy()
+    units = np.rint(floats * 1e8)
+    if bool(np.all(units / 1e8 == floats)) and (not len(units) or units.max() < 9e18):
+        whole = pl.DataFrame({"units": units.astype(np.int64)})
         parts = (pl.col("units") // 100_000_000).cast(pl.String), (pl.col("units") % 100_000_000).cast(pl.String)
         return whole.select(pl.concat_str(parts[0], pl.lit("."), parts[1].str.zfill(8)).alias(values.name)).to_series()
-    texts = [f"{Decimal(repr(value)):f}" for value in values.fill_null(0.0)]
+    texts = [f"{Decimal(repr(value)):f}" for value in floats.tolist()]
     return pl.Series(values.name, texts, dtype=pl.String)
 
 
@@ -99,7 +100,7 @@ def compute(minutes: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
     anchor = floor_ms(timeframe, 0)
     opens = pl.col("open_ms")
     window = opens - (opens - anchor) % timeframe.milliseconds
-    scale = {name: 10 ** _places_of(minutes, name) for name in _SUMS}
+    decimals = {name: _places_of(minutes, name) for name in _SUMS}
     traded = pl.col("volume") > 0
     none_traded = ~traded.any()
 
@@ -107,7 +108,7 @@ def compute(minutes: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
         return pl.when(none_traded).then(flat).otherwise(of).alias(name)
 
     last = pl.col("close").last()
-    return (
+    counted = (
         minutes.group_by(window.alias("window"), maintain_order=True)
         .agg(
             price("open", pl.col("open").filter(traded).first(), last),
@@ -117,15 +118,27 @@ def compute(minutes: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
             *(
                 pl.when(pl.col(name).is_null().any())
                 .then(None)
-                .otherwise((pl.col(name) * scale[name]).round().cast(pl.Int64).sum() / scale[name])
+                .otherwise((pl.col(name) * 10 ** decimals[name]).round().cast(pl.Int64).sum())
                 .alias(name)
                 for name in _SUMS
             ),
             pl.when(pl.col("trades").is_null().any()).then(None).otherwise(pl.col("trades").sum()).alias("trades"),
         )
         .rename({"window": "open_ms"})
-        .select(pl.col(name).cast(kind) for name, kind in RECORDED_BARS.items())
     )
+    return _divided(counted, decimals)
+
+
+def _divided(counted: pl.DataFrame, decimals: dict[str, int]) -> pl.DataFrame:
+    """Sums counted in whole units as floats; null stays null."""
+    floats = [
+        pl.Series(name, np.divide(counted[name].fill_null(0).to_numpy(), 10.0 ** decimals[name])) for name in decimals
+    ]
+    known = [
+        pl.when(counted[name].is_not_null()).then(series).alias(name)
+        for name, series in zip(decimals, floats, strict=True)
+    ]
+    return counted.with_columns(known).select(pl.col(name).cast(kind) for name, kind in RECORDED_BARS.items())
 
 
 def _places_of(frame: pl.DataFrame, name: str) -> int:
@@ -157,22 +170,22 @@ def _numbered(trades: pl.DataFrame) -> pl.DataFrame:
 
 def minutes_of_trades(trades: pl.DataFrame) -> pl.DataFrame:
     """1m bars of recorded trades, for a symbol of which nothing but trades was recorded. Silent minutes stay absent."""
-    price, quantity = 10 ** _places_of(trades, "price"), 10 ** _places_of(trades, "quantity")
-    sizes = (pl.col("quantity") * quantity).round().cast(pl.Int64)
-    quotes = (pl.col("price") * price).round().cast(pl.Int64) * sizes
+    price, quantity = _places_of(trades, "price"), _places_of(trades, "quantity")
+    sizes = (pl.col("quantity") * 10**quantity).round().cast(pl.Int64)
+    quotes = (pl.col("price") * 10**price).round().cast(pl.Int64) * sizes
     bought = ~pl.col("buyer_is_maker")
-    return (
-        trades.group_by((pl.col("time_ms") - pl.col("time_ms") % 60_000).alias("open_ms"), maintain_order=True)
-        .agg(
-            pl.col("price").first().alias("open"),
-            pl.col("price").max().alias("high"),
-            pl.col("price").min().alias("low"),
-            pl.col("price").last().alias("close"),
-            sizes.sum().alias("volume") / quantity,
-            (quotes.sum() / (price * quantity)).alias("quote_volume"),
-            (pl.col("last_id") - pl.col("first_id") + 1).sum().alias("trades"),
-            (sizes.filter(bought).sum() / quantity).alias("taker_volume"),
-            (quotes.filter(bought).sum() / (price * quantity)).alias("taker_quote"),
-        )
-        .select(pl.col(name).cast(kind) for name, kind in RECORDED_BARS.items())
+    counted = trades.group_by(
+        (pl.col("time_ms") - pl.col("time_ms") % 60_000).alias("open_ms"), maintain_order=True
+    ).agg(
+        pl.col("price").first().alias("open"),
+        pl.col("price").max().alias("high"),
+        pl.col("price").min().alias("low"),
+        pl.col("price").last().alias("close"),
+        sizes.sum().alias("volume"),
+        quotes.sum().alias("quote_volume"),
+        (pl.col("last_id") - pl.col("first_id") + 1).sum().alias("trades"),
+        sizes.filter(bought).sum().alias("taker_volume"),
+        quotes.filter(bought).sum().alias("taker_quote"),
     )
+    both = price + quantity
+    return _divided(counted, {"volume": quantity, "taker_volume": quantity, "quote_volume": both, "taker_quote": both})

@@ -14,6 +14,15 @@ from crypto_pipeline.replay.prices import Ints
 MICROSECONDS_FROM_MS = 1_735_689_600_000
 
 
+def exact_float(units: pl.Series, decimals: int) -> pl.Series:
+    """An integer column counted in 10^-decimals as the floats nearest to it, as reading its text would give.
+
+    NumPy divides; Polars multiplies by the reciprocal of a literal, which is often one digit off at the end.
+    """
+    counted = units.to_numpy().astype(np.float64)
+    return pl.Series(units.name, counted / 10.0**decimals)
+
+
 def decimal_text(column: str, decimals: int) -> pl.Expr:
     """An integer column counted in 10^-decimals as text with eight places, without passing through floats."""
     scaled = pl.col(column).cast(pl.Int64) * 10 ** (8 - decimals)
