@@ -74,6 +74,24 @@ FROM (
 WHERE c.instrument_id = x.i AND c.timeframe = %(timeframe)s AND c.day = x.day AND (%(bump)s OR c.explained <> x.bars)
 """
 
+_REASONS = """
+SELECT (
+    SELECT string_agg(
+        g.state || extract(epoch FROM greatest(g.start_time, cell.since)) || '-'
+        || extract(epoch FROM least(g.end_time, cell.until)), ' ' ORDER BY g.start_time
+    )
+    FROM market.gaps g
+    WHERE g.instrument_id = u.i AND g.timeframe = %(timeframe)s AND g.closed_at IS NULL
+      AND g.state = ANY(%(explaining)s) AND tstzrange(g.start_time, g.end_time) && tstzrange(cell.since, cell.until)
+)
+FROM unnest(%(instruments)s::int[], %(days)s::int[]) WITH ORDINALITY AS u (i, d, place)
+CROSS JOIN LATERAL (
+    SELECT timestamptz 'epoch' + u.d * interval '24 hours' AS since,
+           timestamptz 'epoch' + (u.d + %(cell_days)s) * interval '24 hours' AS until
+) AS cell
+ORDER BY u.place
+"""
+
 #: Ledger states that say why a bar cannot be there.
 EXPLAINING = ("no_trade", "venue_outage", "not_listed", "delisted", "unfillable")
 
@@ -149,6 +167,16 @@ class Cells:
                 "bump": bump,
             }
             connection.execute(_EXPLAIN, self.parameters() | more)
+
+    def reasons(self, connection: psycopg.Connection[Any]) -> list[str | None]:
+        """Per cell what the ledger explains of it, as a text to compare."""
+        more = {"cell_days": self.timeframe.cell_days, "explaining": list(EXPLAINING)}
+        return [text for (text,) in connection.execute(_REASONS, self.parameters() | more)]
+
+    def differing(self, before: list[str | None], after: list[str | None]) -> Cells:
+        """The cells for which the two lists differ."""
+        chosen = [place for place, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1]]
+        return Cells(self.timeframe, self.instruments[chosen], self.days[chosen])
 
 
 #: Keeps days before 1970 positive inside the combined key.

@@ -50,17 +50,19 @@ CROSS JOIN LATERAL (
 ) AS o
 """  # noqa: S608
 
-_OPEN_TIMES = """
-SELECT o.instrument_id, o.open_time
+# OFFSET 0 has every cell read by the key, instead of one reading of everything joined to the cells.
+_CELLS = """
 FROM unnest($1::int[], $2::int[]) AS c (number, day)
 CROSS JOIN LATERAL (
-    SELECT b.instrument_id, b.open_time FROM market.ohlc_data b
+    SELECT * FROM market.ohlc_data b
     WHERE b.instrument_id = c.number AND b.timeframe = $3
       AND b.open_time >= timestamptz 'epoch' + c.day * interval '24 hours'
       AND b.open_time < timestamptz 'epoch' + (c.day + $4) * interval '24 hours'
     OFFSET 0
 ) AS o
 """
+_OPEN_TIMES = "SELECT o.instrument_id, o.open_time" + _CELLS
+_IN_CELLS = f"SELECT {', '.join(f'o.{name}' for name in _VALUES.split(', '))}" + _CELLS
 
 _SPAN = """
 SELECT c.instrument_id, sum(c.present)::bigint AS rows, f.first, l.last
@@ -118,10 +120,7 @@ class Reader:
     def open_times(self, cells: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
         """Open times of the stored bars in coverage cells (``instrument``, ``day``), sorted."""
         ids = self._symbols.ids(cells["instrument"].unique().to_list())
-        wanted = cells.select(
-            pl.col("instrument").replace_strict(ids, return_dtype=pl.Int32),
-            pl.col("day").cast(pl.Date).to_physical().cast(pl.Int32),
-        ).unique()
+        wanted = _cell_numbers(cells, ids)
         timeframe = Timeframe(timeframe)
         parameters = [wanted["instrument"].to_list(), wanted["day"].to_list(), str(timeframe), timeframe.cell_days]
         answer = self._connections.frame(_OPEN_TIMES, parameters)
@@ -129,12 +128,26 @@ class Reader:
             "instrument", "open_time"
         )
 
+    def cells(self, cells: pl.DataFrame, timeframe: Timeframe, days: int = 1) -> pl.DataFrame:
+        """The bars of ``days`` days from each cell's ``day`` on (``instrument``, ``day``), sorted, in READ_SCHEMA."""
+        ids = self._symbols.ids(cells["instrument"].unique().to_list())
+        wanted = _cell_numbers(cells, ids)
+        parameters = [wanted["instrument"].to_list(), wanted["day"].to_list(), str(Timeframe(timeframe)), days]
+        return _bars(self._connections.frame(_IN_CELLS, parameters), ids)
+
     def span(self, instruments: Sequence[str], timeframe: Timeframe) -> pl.DataFrame:
         """Per instrument with bars: ``instrument``, ``rows``, ``first`` and ``last`` open time."""
         ids = self._symbols.ids(instruments)
         answer = self._connections.frame(_SPAN, [list(ids), str(Timeframe(timeframe))])
         times = pl.col("first", "last").cast(BAR_SCHEMA["open_time"])
         return answer.select(_names(ids), "rows", times).filter(pl.col("rows") > 0).sort("instrument")
+
+
+def _cell_numbers(cells: pl.DataFrame, ids: dict[str, int]) -> pl.DataFrame:
+    return cells.select(
+        pl.col("instrument").replace_strict(ids, return_dtype=pl.Int32),
+        pl.col("day").cast(pl.Date).to_physical().cast(pl.Int32),
+    ).unique()
 
 
 def _names(ids: dict[str, int]) -> pl.Expr:

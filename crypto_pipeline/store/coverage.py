@@ -1,0 +1,206 @@
+"""The coverage table: per instrument, timeframe and day how many bars there should be, are, and are explained.
+
+Bars and ledger keep their counters in their own transactions; here are the questions, and what is expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import psycopg
+
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store.frames import cell_bounds, copy_rows, named, numbered, require_columns
+from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.symbols import Symbols
+
+#: What ``cells`` returns.
+CELL_SCHEMA: dict[str, pl.DataType] = {
+    "instrument": pl.String(),
+    "timeframe": pl.String(),
+    "day": pl.Date(),
+    "expected": pl.Int32(),
+    "present": pl.Int32(),
+    "explained": pl.Int32(),
+    "final": pl.Boolean(),
+    "data_version": pl.Int64(),
+    "built_from": pl.Int64(),
+}
+
+_CELLS = """
+SELECT instrument_id, day, expected, present, explained, final, data_version, built_from
+FROM market.coverage
+WHERE timeframe = $1 AND day BETWEEN $2 AND $3 AND instrument_id = ANY($4)
+"""
+
+_EXPECTED = """
+CREATE TEMP TABLE IF NOT EXISTS expected_cells (instrument_id int, timeframe text, day date, expected int)
+ON COMMIT DELETE ROWS
+"""
+
+_SET_EXPECTED = """
+INSERT INTO market.coverage AS c (instrument_id, timeframe, day, expected)
+SELECT instrument_id, timeframe, day, expected FROM pg_temp.expected_cells
+ORDER BY instrument_id, timeframe COLLATE "C", day
+ON CONFLICT (instrument_id, timeframe, day) DO UPDATE
+SET expected = excluded.expected,
+    final = excluded.expected > 0 AND c.present + c.explained >= excluded.expected,
+    updated_at = now()
+WHERE c.expected <> excluded.expected
+"""
+
+# The sum, not the newest: versions are drawn before they are committed, so a change may become visible after a later
+# one, and would then hide behind it. Every version only rises, so the sum changes with any of them.
+_STALE = """
+WITH below AS (
+    SELECT instrument_id,
+           CASE WHEN $5::int > 1 THEN day - (extract(isodow FROM day)::int - 1) ELSE day END AS day,
+           sum(data_version)::bigint AS version
+    FROM market.coverage
+    WHERE timeframe = $2 AND day BETWEEN $3::date AND $4::date + ($5::int - 1)
+      AND instrument_id = ANY($6) AND data_version > 0
+    GROUP BY 1, 2
+)
+SELECT b.instrument_id, b.day, b.version AS built_from
+FROM below b
+LEFT JOIN market.coverage c ON c.instrument_id = b.instrument_id AND c.timeframe = $1 AND c.day = b.day
+WHERE b.day BETWEEN $3::date AND $4::date AND c.built_from IS DISTINCT FROM b.version
+"""
+
+_SUMMARY = """
+SELECT timeframe, count(*) AS cells, count(*) FILTER (WHERE final) AS final,
+       sum(expected)::bigint AS expected, sum(present)::bigint AS present, sum(explained)::bigint AS explained,
+       sum(greatest(expected - present - explained, 0))::bigint AS missing,
+       count(DISTINCT instrument_id) FILTER (WHERE present > 0) AS instruments,
+       min(day) AS first_day, max(day) AS last_day
+FROM market.coverage
+GROUP BY timeframe
+"""
+
+_NEWEST = """
+SELECT t.timeframe, max(l.open_time) AS newest
+FROM unnest($1::text[]) AS t (timeframe)
+CROSS JOIN market.instruments i
+CROSS JOIN LATERAL (
+    SELECT b.open_time FROM market.ohlc_data b
+    WHERE b.instrument_id = i.instrument_id AND b.timeframe = t.timeframe
+    ORDER BY b.open_time DESC LIMIT 1
+) AS l
+GROUP BY t.timeframe
+"""
+
+
+class Coverage:
+    """Reads and states coverage. Thread-safe."""
+
+    def __init__(self, connections: Connections, symbols: Symbols) -> None:
+        self._connections, self._symbols = connections, symbols
+
+    def cells(
+        self,
+        timeframes: Sequence[Timeframe],
+        start: datetime | None,
+        end: datetime | None,
+        instruments: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """Cells that ``[start, end)`` touches, in CELL_SCHEMA, sorted by timeframe as given, instrument and day."""
+        ids = self._ids(instruments)
+        parts = [pl.DataFrame(schema=CELL_SCHEMA)]
+        places = {ids[symbol]: place for place, symbol in enumerate(sorted(ids))}
+        by_name = pl.col("instrument_id").replace_strict(places, return_dtype=pl.Int32)
+        for timeframe in map(Timeframe, timeframes):
+            first, last = cell_bounds(timeframe, start, end)
+            answer = self._connections.frame(_CELLS, [str(timeframe), first, last, list(ids.values())])
+            sorted_cells = named(answer.sort(by_name, "day"), ids).with_columns(
+                pl.lit(str(timeframe)).alias("timeframe")
+            )
+            parts.append(sorted_cells.select(pl.col(name).cast(dtype) for name, dtype in CELL_SCHEMA.items()))
+        return pl.concat(parts)
+
+    def set_expected(self, frame: pl.DataFrame) -> int:
+        """State how many bars cells (``instrument``, ``timeframe``, ``day``, ``expected``) should have.
+
+        Only cells whose figure changes are written; returns how many.
+        """
+        columns = ["instrument", "timeframe", "day", "expected"]
+        require_columns(frame, columns, "a frame of expected cells")
+        if frame.is_empty():
+            return 0
+        ids = self._symbols.ids(frame["instrument"].unique().to_list())
+        rows = numbered(frame.select(columns), ids).unique(["instrument_id", "timeframe", "day"], keep="last")
+
+        def work(connection: psycopg.Connection[Any]) -> int:
+            connection.execute(_EXPECTED)
+            copy_rows(connection, "expected_cells", rows)
+            return connection.execute(_SET_EXPECTED).rowcount
+
+        return self._connections.run(work)
+
+    def stale_rollups(
+        self,
+        timeframe: Timeframe,
+        start: datetime | None,
+        end: datetime | None,
+        instruments: Sequence[str] | None = None,
+        *,
+        lower: Timeframe = Timeframe.M1,
+    ) -> pl.DataFrame:
+        """Cells of ``timeframe`` whose ``lower`` bars or their explanations changed since they were built.
+
+        Columns ``instrument``, ``day`` and ``built_from``: what to pass to ``write_rolled`` after rolling up what is
+        read from now on. It is a figure to compare, not to interpret.
+        """
+        timeframe = Timeframe(timeframe)
+        ids = self._ids(instruments)
+        first, last = cell_bounds(timeframe, start, end)
+        parameters = [str(timeframe), str(Timeframe(lower)), first, last, timeframe.cell_days, list(ids.values())]
+        return named(self._connections.frame(_STALE, parameters), ids).sort("instrument", "day")
+
+    def summary(self) -> pl.DataFrame:
+        """Totals per timeframe, shortest first.
+
+        Columns cells, final (cells), expected, present, explained, missing (bars), instruments, first_day, last_day and
+        newest (open time).
+        """
+        totals = self._connections.frame(_SUMMARY)
+        newest = self._connections.frame(_NEWEST, [totals["timeframe"].to_list() or [""]])
+        order = pl.col("timeframe").cast(pl.Enum([str(timeframe) for timeframe in Timeframe]))
+        joined = totals.join(newest, on="timeframe", how="left").sort(order)
+        return joined.with_columns(pl.col("newest").cast(UTC_MS))
+
+    def version(
+        self,
+        timeframe: Timeframe,
+        start: datetime | None,
+        end: datetime | None,
+        instruments: Sequence[str] | None = None,
+    ) -> str:
+        """A text that is another whenever anything in the cells that ``[start, end)`` touches has changed."""
+        first, last = cell_bounds(Timeframe(timeframe), start, end)
+        answer = self._connections.frame(
+            "SELECT count(*) AS cells, coalesce(sum(data_version), 0)::bigint AS version FROM market.coverage "
+            "WHERE timeframe = $1 AND day BETWEEN $2 AND $3 AND instrument_id = ANY($4) AND data_version > 0",
+            [str(timeframe), first, last, list(self._ids(instruments).values())],
+        )
+        cells, version = answer.row(0)
+        return f"{cells}.{version}"
+
+    def span(self) -> tuple[datetime | None, datetime | None]:
+        """From the first cell's midnight to the end of the last one; (None, None) when there is none."""
+        first, last = self._connections.frame(
+            "SELECT min(day) AS first, max(day + CASE timeframe WHEN '1w' THEN 7 ELSE 1 END) AS last "
+            "FROM market.coverage WHERE expected > 0 OR present > 0"
+        ).row(0)
+        if first is None:
+            return None, None
+        midnight = datetime(first.year, first.month, first.day, tzinfo=UTC)
+        return midnight, midnight + timedelta(days=(last - first).days)
+
+    def _ids(self, instruments: Sequence[str] | None) -> dict[str, int]:
+        if instruments is not None:
+            return self._symbols.ids(instruments)
+        return {symbol: number for number, symbol in self._symbols.names().items()}
