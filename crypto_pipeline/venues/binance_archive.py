@@ -125,7 +125,7 @@ def read_file(plan: FetchPlan, piece: Piece, answer: Answer, promised: str) -> A
         if found != promised:
             raise MalformedAnswer(f"its SHA-256 is {found[:12]}…, promised is {promised[:12]}…")
         modified = _modified(answer)
-        bars = parse.finish(read_csv(_unzip(answer.body)), plan.instrument, plan.timeframe, modified)
+        bars = parse.frame_of_csv(read_csv(_unzip(answer.body)), plan.instrument, plan.timeframe, modified)
         return ArchiveFile(parse.inside(bars, plan, piece.start, piece.end), modified)
     except MalformedAnswer as error:
         raise MalformedAnswer(f"corrupt archive file {answer.url}: {error}") from error

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues import BudgetLimit, ListingStatus, MalformedAnswer
+from crypto_pipeline.venues import BudgetLimit, FetchPlan, ListingStatus, MalformedAnswer
 from crypto_pipeline.venues import binance_parse as parse
 from crypto_pipeline.venues.binance_archive import read_csv
 
@@ -57,7 +57,7 @@ def test_recorded_archive_rows(recorded: Path) -> None:
     path = recorded / "bars" / "binance_spot" / "ADABTC-1m-2021-11-28.csv"
     if not path.is_file():
         pytest.skip(f"no recorded file {path.name}")
-    frame = parse.finish(read_csv(path.read_bytes()), "ADA-BTC", Timeframe.M1, NOW)
+    frame = parse.frame_of_csv(read_csv(path.read_bytes()), "ADA-BTC", Timeframe.M1, NOW)
     with path.open() as lines:
         rows = list(csv.reader(lines))
     assert (dict(frame.schema), frame.height) == (BAR_SCHEMA, len(rows))
@@ -99,7 +99,7 @@ def test_every_digit_survives_on_both_ways(numbers: list[tuple[str, ...]]) -> No
     for got, row in zip(rest.iter_rows(named=True), rows, strict=True):
         check_row(got, row)
     text = "".join(",".join(map(str, row)) + "\n" for row in rows).encode()
-    assert parse.finish(read_csv(text), "A-B", Timeframe.M1, NOW).equals(rest)
+    assert parse.frame_of_csv(read_csv(text), "A-B", Timeframe.M1, NOW).equals(rest)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
@@ -120,6 +120,14 @@ def test_counts_that_were_not_recorded_are_null() -> None:
     assert (stated["quote_volume"], stated["trade_count"]) == (15.0, None)
     flat = frame_of([[*row[:5], "0", *row[6:]]]).row(0, named=True)
     assert (flat["quote_volume"], flat["taker_buy_volume"], flat["trade_count"]) == (0.0, 0.0, 0)
+
+
+def test_bars_off_the_grid_are_left_out_and_said_so(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [[at, "1", "2", "0.5", "1.5", "10", at + 59_999, "15", 4, "1", "1", "0"] for at in (60_000, 90_500, 120_000)]
+    plan = FetchPlan("A-B", "AB", Timeframe.M1)
+    kept = parse.inside(frame_of(rows), plan, EPOCH, EPOCH + timedelta(minutes=5))
+    assert kept["open_time"].dt.epoch("ms").to_list() == [60_000, 120_000]
+    assert "1 bars off the grid" in caplog.text
 
 
 def test_microseconds_are_told_by_magnitude() -> None:
