@@ -3,8 +3,8 @@
 >>> import crypto_pipeline
 >>> crypto_pipeline.bars("BTC-USDT", "15m", start="2026-01-01", end="2026-01-08")  # doctest: +SKIP
 
-Everything else is in the rooms: ``market`` (the words of the field), ``venues``, ``replay``, ``store``, ``healing``, ``ops``,
-``defs`` and ``cli``. Importing the package itself loads none of them.
+Everything else is in the rooms: ``market`` (the words of the field), ``venues``, ``replay``, ``store``, ``healing``,
+``ops``, ``defs`` and ``cli``. Importing the package itself loads none of them.
 """
 
 from __future__ import annotations

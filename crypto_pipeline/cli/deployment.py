@@ -35,15 +35,21 @@ def register(app: typer.Typer) -> None:
 def up(
     data_dir: DataDir = None,
     ui_port: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            "--ui-port", envvar=f"{_PREFIX}UI_PORT", help="Port of the Dagster UI; 0 picks a free one. [3000]"
+            "--ui-port",
+            metavar="N",
+            envvar=f"{_PREFIX}UI_PORT",
+            help="Port of the Dagster UI; 0 picks a free one. [3000]",
         ),
     ] = None,
     replay_port: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            "--replay-port", envvar=f"{_PREFIX}REPLAY_PORT", help="Port of the replay exchange; 0 picks one. [8765]"
+            "--replay-port",
+            metavar="N",
+            envvar=f"{_PREFIX}REPLAY_PORT",
+            help="Port of the replay exchange; 0 picks one. [8765]",
         ),
     ] = None,
     host: Annotated[
@@ -63,7 +69,8 @@ def up(
         ),
     ] = None,
     days: Annotated[
-        int | None, typer.Option("--days", envvar=f"{_PREFIX}DAYS", help="Days of history. [7 on replay, else 180]")
+        str | None,
+        typer.Option("--days", metavar="N", envvar=f"{_PREFIX}DAYS", help="Days of history. [7 on replay, else 180]"),
     ] = None,
     detach: Annotated[
         bool,

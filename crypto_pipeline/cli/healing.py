@@ -185,15 +185,18 @@ def gaps_list(
 
 
 def gaps_reopen(
-    gap_id: Annotated[int, typer.Argument(metavar="ID", help="The row's id, from `gaps list`.")],
+    gap_id: Annotated[str, typer.Argument(metavar="ID", help="The row's id, from `gaps list`.")],
     note: Annotated[str, typer.Option("--note", help="Why, for who reads the ledger later.")] = "reopened by hand",
     data_dir: DataDir = None,
 ) -> None:
     """Have a gap tried again as if it were new, also one that was given up."""
     from crypto_pipeline.cli.context import open_store
+    from crypto_pipeline.cli.errors import BadInput
 
+    if not gap_id.isdigit():
+        raise BadInput(f"ID {gap_id!r} is not a number: `crypto-pipeline gaps list` shows the ids")
     with open_store(_settings(data_dir)) as store:
-        store.ledger.reopen(gap_id, note)
+        store.ledger.reopen(int(gap_id), note)
     typer.echo(f"gap {gap_id} is open again; the next pass tries it")
 
 

@@ -27,13 +27,15 @@ def serve(
         str | None,
         typer.Option("--source", envvar=f"{_PREFIX}REPLAY_SOURCE", help="'generated', or a folder of recordings."),
     ] = None,
-    port: Annotated[int | None, typer.Option("--port", envvar=f"{_PREFIX}REPLAY_PORT", help="Port. [8765]")] = None,
+    port: Annotated[
+        str | None, typer.Option("--port", metavar="N", envvar=f"{_PREFIX}REPLAY_PORT", help="Port. [8765]")
+    ] = None,
     host: Annotated[str | None, typer.Option("--host", envvar=f"{_PREFIX}HOST", help="Address. [127.0.0.1]")] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", envvar=f"{_PREFIX}REPLAY_SEED", help="Of a generated market.")
+        str | None, typer.Option("--seed", metavar="N", envvar=f"{_PREFIX}REPLAY_SEED", help="Of a generated market.")
     ] = None,
     speed: Annotated[
-        float | None, typer.Option("--speed", envvar=f"{_PREFIX}REPLAY_SPEED", help="Of its clock.")
+        str | None, typer.Option("--speed", metavar="N", envvar=f"{_PREFIX}REPLAY_SPEED", help="Of its clock.")
     ] = None,
     shift_to_now: Annotated[
         bool | None,
@@ -44,7 +46,7 @@ def serve(
     ] = None,
     weight_limit: Annotated[
         int,
-        typer.Option("--weight-limit", min=1, help="Request weight per minute before it answers 429."),
+        typer.Option("--weight-limit", metavar="N", min=1, help="Request weight per minute before it answers 429."),
     ] = 6000,
     data_dir: DataDir = None,
 ) -> None:
