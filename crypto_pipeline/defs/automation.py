@@ -1,0 +1,130 @@
+"""Schedules and sensors: the processors that keep the database right without anyone watching."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from crypto_pipeline.defs.jobs import HIGH, LOW, MEDIUM, backfill_bars, reconcile, tags, weekly_bars
+from crypto_pipeline.defs.partitions import FIRST_DAY, range_tags
+from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.market.timeframes import Timeframe
+
+ON = dg.DefaultScheduleStatus.RUNNING
+_WATCH = dg.DefaultSensorStatus.RUNNING
+
+
+def _days(
+    context: dg.ScheduleEvaluationContext, processor: str, priority: int, first: datetime, last: datetime
+) -> dg.RunRequest:
+    at = context.scheduled_execution_time
+    return dg.RunRequest(
+        run_key=f"{processor}:{at:%Y-%m-%dT%H:%M}", tags={**tags(priority, processor), **range_tags(first, last)}
+    )
+
+
+@dg.schedule(job=backfill_bars, cron_schedule="*/5 * * * *", execution_timezone="UTC", default_status=ON)
+def recent_processor(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Every 5 minutes: the running day (and the one before, until 01:00), so that bars stay fresh."""
+    now = context.scheduled_execution_time.astimezone(UTC)
+    return _days(context, "recent_processor", HIGH, now - timedelta(hours=1), now)
+
+
+@dg.schedule(job=backfill_bars, cron_schedule="30 */6 * * *", execution_timezone="UTC", default_status=ON)
+def historical_processor(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Every 6 hours at :30: the last 7 days brought to the desired state, roll-ups and checks included."""
+    now = context.scheduled_execution_time.astimezone(UTC)
+    return _days(context, "historical_processor", MEDIUM, now - timedelta(days=7), now)
+
+
+@dg.schedule(job=backfill_bars, cron_schedule="0 2 * * *", execution_timezone="UTC", default_status=ON)
+def historical_gap_monitor(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Daily at 02:00 UTC: whatever is missing in history older than 7 days."""
+    now = context.scheduled_execution_time.astimezone(UTC)
+    return _days(context, "historical_gap_monitor", LOW, FIRST_DAY, now - timedelta(days=7))
+
+
+@dg.schedule(job=reconcile, cron_schedule="0 4 * * 0", execution_timezone="UTC", default_status=ON)
+def weekly_full_sweep(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Sundays 04:00 UTC: the last two weeks read again from the venue and reconciled, because history is revised."""
+    at = context.scheduled_execution_time
+    return dg.RunRequest(
+        run_key=f"sweep:{at:%Y-%m-%d}",
+        run_config=dg.RunConfig(ops={"compare": {"config": {"days": 14, "reread": True}}}),
+        tags=tags(LOW, "weekly_full_sweep"),
+    )
+
+
+@dg.sensor(job=backfill_bars, minimum_interval_seconds=5, default_status=_WATCH)
+def new_instruments(context: dg.SensorEvaluationContext, database: Market) -> dg.SensorResult | dg.SkipReason:
+    """An instrument that was just added is backfilled over all of history, in one run, without anyone asking.
+
+    The cursor remembers which were asked for and when they had been added; a run that fails is made up for by the
+    processors, which heal whatever is missing.
+    """
+    asked: dict[str, str] = json.loads(context.cursor or "{}")
+    with database.store() as store:
+        active = {row.instrument.symbol: row.added_at.isoformat() for row in store.instruments.list()}
+    fresh = sorted(symbol for symbol, added in active.items() if asked.get(symbol) != added)
+    if not fresh:
+        return dg.SkipReason("every active instrument has been asked for")
+    now = datetime.now(UTC)
+    request = dg.RunRequest(
+        run_key=f"new:{fresh[0]}:{len(fresh)}:{max(active[symbol] for symbol in fresh)}",
+        run_config={"resources": {"scope": {"config": {"instruments": [] if len(fresh) == len(active) else fresh}}}},
+        tags={**tags(HIGH, "new_instruments"), **range_tags(FIRST_DAY, now)},
+    )
+    return dg.SensorResult(run_requests=[request], cursor=json.dumps(active))
+
+
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    monitored_jobs=[backfill_bars],
+    request_job=weekly_bars,
+    minimum_interval_seconds=5,
+    default_status=_WATCH,
+)
+def weeks_follow_days(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
+    """Weekly bars after the days under them; weeks and days are partitioned differently, so they are two runs."""
+    run = context.dagster_run
+    if run.tags.get("processor") == "recent_processor":
+        return dg.SkipReason("a running day ends no week")
+    first = run.tags.get("dagster/asset_partition_range_start") or run.tags.get("dagster/partition")
+    last = run.tags.get("dagster/asset_partition_range_end") or first
+    if first is None or last is None:
+        return dg.SkipReason("the run had no partition")
+    start = datetime.fromisoformat(first).replace(tzinfo=UTC)
+    end = datetime.fromisoformat(last).replace(tzinfo=UTC) + timedelta(days=1)
+    return dg.RunRequest(
+        run_key=f"weeks:{run.run_id}",
+        run_config={"resources": run.run_config["resources"]} if "resources" in run.run_config else {},
+        tags={**tags(MEDIUM, "weeks_follow_days"), **range_tags(start, end, Timeframe.W1)},
+    )
+
+
+@dg.run_failure_sensor(minimum_interval_seconds=15, default_status=_WATCH)
+def failed_runs(context: dg.RunFailureSensorContext) -> None:
+    """A failed run opens an alert, as a failed check does."""
+    market = Market()
+    with market.store() as store:
+        store.checks.record_result(
+            f"run:{context.dagster_run.job_name}",
+            None,
+            passed=False,
+            severity="error",
+            summary=f"run {context.dagster_run.run_id} failed: {context.failure_event.message}",
+            detail={"run_id": context.dagster_run.run_id, "tags": dict(context.dagster_run.tags)},
+        )
+
+
+SCHEDULES = [recent_processor, historical_processor, historical_gap_monitor, weekly_full_sweep]
+SENSORS = [
+    new_instruments,
+    weeks_follow_days,
+    failed_runs,
+    dg.AutomationConditionSensorDefinition(
+        "follow_changes", target=dg.AssetSelection.all(), default_status=_WATCH, minimum_interval_seconds=60
+    ),
+]

@@ -1,0 +1,151 @@
+"""The bar assets: instruments → 1m → 5m → … → 1w, and the coverage of it all.
+
+Each materialization reconciles the stored bars of its days to the desired state: it plans what is missing or stale,
+fetches or rolls up only that, and costs almost nothing when there is nothing to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import dagster as dg
+
+from crypto_pipeline.defs import metadata
+from crypto_pipeline.defs.partitions import DAILY, WEEKLY
+from crypto_pipeline.defs.resources import Market, Scope
+from crypto_pipeline.healing import HealReport, Pipeline
+from crypto_pipeline.market.timeframes import Timeframe
+
+GROUP = "bars"
+OWNERS = ["team:market-data"]
+
+_ABOUT = {
+    Timeframe.M1: "One-minute bars as the venue states them: fetched where missing, every absent minute explained "
+    "in the ledger (`market.gaps`).",
+    Timeframe.W1: "Weekly bars, Monday 00:00 UTC, rolled up from daily bars.",
+}
+
+LOWER = dict(zip(list(Timeframe)[1:], list(Timeframe)[:-1], strict=True))
+
+# Rolling up again what changed below in the last week is worth doing by itself; older days are the gap monitors' work.
+_FOLLOW = (
+    dg.AutomationCondition.any_deps_updated().since_last_handled()
+    & ~dg.AutomationCondition.in_progress()
+    & dg.AutomationCondition.in_latest_time_window(lookback_delta=timedelta(days=7))
+)
+
+
+def span_of(context: dg.AssetExecutionContext) -> tuple[datetime, datetime]:
+    """``[start, end)`` of the partitions of this run, UTC."""
+    window = context.partition_time_window
+    return window.start, window.end
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres"},
+    metadata={"dagster/table_name": "market.instruments"},
+    automation_condition=dg.AutomationCondition.on_cron("0 */6 * * *"),
+)
+def instruments(context: dg.AssetExecutionContext, database: Market) -> dg.MaterializeResult:
+    """Active instruments with what the venue says of them: symbol, status, tick and lot size, listed and delisted."""
+    listings = database.run(lambda pipeline: pipeline.sync_instruments())
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": listings.height,
+            "not_on_venue": int(listings["venue_symbol"].null_count()),
+            "instruments": metadata.table(listings, most=200),
+        }
+    )
+
+
+def bar_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
+    """The asset ``ohlc_<timeframe>``."""
+    lower = LOWER.get(timeframe)
+
+    @dg.asset(
+        name=f"ohlc_{timeframe}",
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"postgres", "polars"},
+        partitions_def=WEEKLY if timeframe is Timeframe.W1 else DAILY,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=[f"ohlc_{lower}"] if lower else [instruments],
+        description=_ABOUT.get(
+            timeframe,
+            f"{timeframe} bars rolled up from {lower} bars in which something traded, equal to the venue's own; windows "
+            "that begin before the collected history, or hold a lost minute, come from the venue in their own timeframe.",
+        ),
+        metadata={
+            "dagster/table_name": "market.ohlc_data",
+            "dagster/column_schema": metadata.COLUMN_SCHEMA,
+            "timeframe": str(timeframe),
+        },
+        automation_condition=_FOLLOW if lower else None,
+        pool="venue_history" if timeframe is Timeframe.M1 else None,
+        op_tags={"timeframe": str(timeframe)},
+    )
+    def bars(context: dg.AssetExecutionContext, database: Market, scope: Scope) -> dg.MaterializeResult:
+        start, end = span_of(context)
+
+        async def work(pipeline: Pipeline) -> tuple[HealReport, list[str]]:
+            chosen = pipeline.choose(scope.instruments)
+            report = await pipeline.bring_up_to_date(timeframe, start, end, chosen, progress=_logged(context))
+            return report, chosen
+
+        report, chosen = database.run(work)
+        with database.store() as store:
+            return dg.MaterializeResult(
+                metadata=metadata.materialization(store, timeframe, start, end, report, chosen),
+                data_version=dg.DataVersion(store.coverage.version(timeframe, start, end)),
+            )
+
+    return bars
+
+
+def _logged(context: dg.AssetExecutionContext) -> Steps:
+    return Steps(context)
+
+
+class Steps:
+    """Progress as a line in the run's log for every tenth of the work, so that event logs stay small."""
+
+    def __init__(self, context: dg.AssetExecutionContext) -> None:
+        self._context = context
+        self._shown: dict[str, int] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if tenth > self._shown.get(stage, 0):
+            self._shown[stage] = tenth
+            self._context.log.info(f"{stage}: {done:,} of {total:,} bars")
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres"},
+    deps=[f"ohlc_{timeframe}" for timeframe in Timeframe if timeframe is not Timeframe.W1],
+    metadata={"dagster/table_name": "market.coverage"},
+)
+def coverage(context: dg.AssetExecutionContext, database: Market) -> Iterator[dg.MaterializeResult]:
+    """Expected = present + explained, for every instrument, timeframe and day; with the ledger of holes beside it."""
+    with database.store() as store:
+        totals = store.coverage.summary()
+        holes = store.ledger.open()
+        first, last = store.coverage.span()
+        shown: dict[str, object] = {
+            "dagster/row_count": int(totals["cells"].sum()),
+            "totals": metadata.table(totals),
+            "open_gaps": metadata.table(holes.drop("evidence"), most=100),
+        }
+        if first is not None and last is not None:
+            for timeframe in (Timeframe.M1, Timeframe.H1):
+                shown[f"coverage_{timeframe}"] = metadata.coverage_heatmap(store, timeframe, first, last)
+        yield dg.MaterializeResult(metadata=shown)
+
+
+BAR_ASSETS = [bar_asset(timeframe) for timeframe in Timeframe]
+ASSETS = [instruments, *BAR_ASSETS, coverage]

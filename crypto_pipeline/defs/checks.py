@@ -1,0 +1,87 @@
+"""Asset checks, the same six on every timeframe, each with the offenders and a heatmap.
+
+A failed check that does not block is seen by no sensor of Dagster; so every outcome also goes to `ops.check_results`,
+and a failing one opens a row in `ops.alerts` that closes when it passes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import dagster as dg
+
+from crypto_pipeline.defs import metadata
+from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, WEEKLY
+from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.healing import CheckOutcome, Pipeline
+from crypto_pipeline.healing.verify import CHECKS
+from crypto_pipeline.market.timeframes import Timeframe
+
+# Only what no later step could repair may stop a run: bars that cannot be.
+_BLOCKING = {"ohlc_sanity", "no_future_bars"}
+
+
+def bar_checks(timeframe: Timeframe) -> dg.AssetChecksDefinition:
+    """All checks of ``ohlc_<timeframe>`` as one step."""
+    asset = f"ohlc_{timeframe}"
+    specs = [
+        dg.AssetCheckSpec(name, asset=asset, description=text, blocking=name in _BLOCKING)
+        for name, text in CHECKS.items()
+    ]
+
+    @dg.multi_asset_check(name=f"checks_{timeframe}", specs=specs, can_subset=True)
+    def checks(context: dg.AssetCheckExecutionContext, database: Market) -> Iterable[dg.AssetCheckResult]:
+        start, end = checked_span(context)
+        outcomes = database.run(lambda pipeline: evaluate(pipeline, timeframe, start, end))
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        with database.store() as store:
+            for outcome in outcomes:
+                store.checks.record_result(
+                    outcome.name,
+                    timeframe,
+                    passed=outcome.passed,
+                    severity=outcome.severity,
+                    summary=outcome.summary,
+                    detail={
+                        "start": start.isoformat(),
+                        "end": end.isoformat(),
+                        "offenders": metadata.plain_rows(outcome.offenders, most=100),
+                    },
+                )
+                if outcome.name in wanted:
+                    yield as_result(outcome, asset, metadata.check(store, outcome, start, end))
+
+    return checks
+
+
+async def evaluate(pipeline: Pipeline, timeframe: Timeframe, start: datetime, end: datetime) -> list[CheckOutcome]:
+    """Every check of one timeframe, the comparison with the venue included."""
+    return await pipeline.verify(timeframe, start, end)
+
+
+def as_result(outcome: CheckOutcome, asset: str, shown: dict[str, object]) -> dg.AssetCheckResult:
+    """The outcome as Dagster's own."""
+    return dg.AssetCheckResult(
+        check_name=outcome.name,
+        asset_key=asset,
+        passed=outcome.passed,
+        severity=dg.AssetCheckSeverity.ERROR if outcome.severity == "error" else dg.AssetCheckSeverity.WARN,
+        description=outcome.summary,
+        metadata=shown,
+    )
+
+
+def checked_span(context: dg.AssetCheckExecutionContext) -> tuple[datetime, datetime]:
+    """The partitions of the run, or all of history when the checks are run by themselves."""
+    tags = context.run.tags
+    first = tags.get("dagster/asset_partition_range_start") or tags.get("dagster/partition")
+    last = tags.get("dagster/asset_partition_range_end") or first
+    if first is None or last is None:
+        return FIRST_DAY, datetime.now(FIRST_DAY.tzinfo)
+    weekly = any(key.path[-1] == "ohlc_1w" for key in context.run.asset_selection or ())
+    definition = WEEKLY if weekly else DAILY
+    return definition.time_window_for_partition_key(first).start, definition.time_window_for_partition_key(last).end
+
+
+BAR_CHECKS = [bar_checks(timeframe) for timeframe in Timeframe]

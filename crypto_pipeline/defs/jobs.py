@@ -1,0 +1,104 @@
+"""Jobs: what a person launches or a schedule asks for, each one run whatever its span."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from crypto_pipeline.defs.bars import BAR_ASSETS, coverage, instruments
+from crypto_pipeline.defs.partitions import DAILY, WEEKLY
+from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.market.timeframes import Timeframe, parse_time
+
+# Higher runs first when the queue is full. Ingest stands above all of these.
+CRITICAL, HIGH, MEDIUM, LOW = 40, 30, 20, 10
+
+
+def tags(priority: int, processor: str) -> dict[str, str]:
+    """Queue priority, and the processor's name to filter runs by."""
+    return {"dagster/priority": str(priority), "processor": processor}
+
+
+_DAILY_BARS = [asset for asset, timeframe in zip(BAR_ASSETS, Timeframe, strict=True) if timeframe is not Timeframe.W1]
+_WEEKLY_BARS = [BAR_ASSETS[-1]]
+
+backfill_bars = dg.define_asset_job(
+    "backfill_bars",
+    selection=dg.AssetSelection.assets(instruments, *_DAILY_BARS, coverage),
+    partitions_def=DAILY,
+    tags=tags(MEDIUM, "backfill"),
+    description="Bring 1m … 1d of the chosen days up to date: fetch what is missing, explain what cannot be there, roll "
+    "up, check. Choose days as a range (one run) and instruments in the config of resource `scope`.",
+)
+weekly_bars = dg.define_asset_job(
+    "weekly_bars",
+    selection=dg.AssetSelection.assets(*_WEEKLY_BARS),
+    partitions_def=WEEKLY,
+    tags=tags(MEDIUM, "backfill"),
+    description="Bring weekly bars up to date from the daily ones.",
+)
+refresh_instruments = dg.define_asset_job(
+    "refresh_instruments",
+    selection=dg.AssetSelection.assets(instruments),
+    tags=tags(HIGH, "instruments"),
+    description="Take over what the venue says of the active instruments.",
+)
+
+
+class Span(dg.Config):
+    """Days and instruments; an empty span means the gaps wherever they are."""
+
+    start: str | None = None
+    end: str | None = None
+    instruments: list[str] = []
+
+    def bounds(self) -> tuple[datetime | None, datetime | None]:
+        """The span as UTC datetimes. Raises ValueError naming the bad value."""
+        start = parse_time(self.start) if self.start else None
+        end = parse_time(self.end) if self.end else None
+        if start and end and start >= end:
+            raise ValueError(f"start {self.start} is not before end {self.end}")
+        return start, end
+
+
+class Comparison(Span):
+    """What to reconcile. Without a start: the newest ``days``."""
+
+    days: int = 2
+    reread: bool = False
+
+
+@dg.op(description="Fill every hole that is due, in all timeframes, wherever it is.")
+def heal(context: dg.OpExecutionContext, config: Span, database: Market) -> None:
+    """Plan → fetch → write → explain over the span, every timeframe."""
+    start, end = config.bounds()
+    report = database.run(lambda pipeline: pipeline.backfill(start, end, config.instruments))
+    context.add_output_metadata({"report": dg.MetadataValue.json(report.as_dict())})
+    context.log.info(f"{report.as_dict()}")
+
+
+@dg.op(description="Compare our bars with the venue's own; refetch and settle what disagrees.")
+def compare(context: dg.OpExecutionContext, config: Comparison, database: Market) -> None:
+    """Reconcile 5m, 15m and 1h over the span; ``reread`` asks for every 1m bar again too."""
+    start, end = config.bounds()
+    until = end or datetime.now(UTC)
+    since = start or until - timedelta(days=config.days)
+    report = database.run(lambda pipeline: pipeline.reconcile(since, until, config.instruments, reread=config.reread))
+    context.add_output_metadata({"report": dg.MetadataValue.json(report.as_dict())})
+    context.log.info(f"{report.as_dict()}")
+
+
+@dg.job(tags=tags(HIGH, "gap_fill"), description="Fill every hole that is due, in all timeframes.")
+def fill_gaps() -> None:
+    """One pass of healing without touching partitions."""
+    heal()
+
+
+@dg.job(tags=tags(LOW, "reconcile"), description="Compare stored bars with the venue's own over a span.")
+def reconcile() -> None:
+    """One reconciliation."""
+    compare()
+
+
+JOBS = [backfill_bars, weekly_bars, refresh_instruments, fill_gaps, reconcile]

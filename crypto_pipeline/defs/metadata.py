@@ -1,0 +1,125 @@
+"""What people see of a materialization: rows, span, coverage, charts."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from crypto_pipeline.healing import CheckOutcome, HealReport
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.ops import charts
+from crypto_pipeline.store import Store
+
+_COLUMNS = [
+    ("instrument_id", "integer", "Which instrument: market.instruments names it."),
+    ("timeframe", "text", "Width of the bar: 1m 5m 15m 30m 1h 4h 1d 1w."),
+    ("open_time", "timestamptz", "Start of the bar, UTC."),
+    ("open", "float8", "First price, in the quote asset."),
+    ("high", "float8", "Highest price."),
+    ("low", "float8", "Lowest price."),
+    ("close", "float8", "Last price."),
+    ("volume", "float8", "Volume in the base asset."),
+    ("quote_volume", "float8", "Volume in the quote asset; null where the venue does not state it."),
+    ("taker_buy_volume", "float8", "Base volume bought by takers; null where not stated."),
+    ("trade_count", "bigint", "Trades in the bar; null where not stated."),
+    ("source_rank", "smallint", "Where this copy came from: market.bar_sources names it."),
+    ("complete", "boolean", "Every trade of the bar is in it."),
+    ("revision", "timestamptz", "When the venue stated the value."),
+    ("recorded_at", "timestamptz", "When it became the truth here."),
+]
+COLUMN_SCHEMA = dg.TableSchema(
+    columns=[dg.TableColumn(name, kind, description=text) for name, kind, text in _COLUMNS],
+    constraints=dg.TableConstraints(other=["one row per (instrument, timeframe, open time)"]),
+)
+
+
+def picture(png: bytes, alt: str) -> dg.MarkdownMetadataValue:
+    """A PNG that the UI shows in place."""
+    return dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def table(frame: pl.DataFrame, most: int = 50) -> dg.TableMetadataValue:
+    """The first rows of a frame as a table in the UI."""
+    shown = frame.head(most)
+    records = [dg.TableRecord(row) for row in plain_rows(shown, most)]
+    schema = dg.TableSchema([dg.TableColumn(name, _kind(dtype)) for name, dtype in shown.schema.items()])
+    return dg.MetadataValue.table(records=records, schema=schema)
+
+
+def coverage_heatmap(store: Store, timeframe: Timeframe, start: datetime, end: datetime) -> dg.MarkdownMetadataValue:
+    """Instrument × day of one timeframe, from the coverage table."""
+    cells = store.coverage.cells([timeframe], start, end)
+    return picture(charts.coverage_heatmap(cells, f"{timeframe} coverage"), f"{timeframe} coverage")
+
+
+def materialization(
+    store: Store,
+    timeframe: Timeframe,
+    start: datetime,
+    end: datetime,
+    report: HealReport,
+    instruments: Sequence[str],
+) -> dict[str, Any]:
+    """Metadata of one pass over ``[start, end)``."""
+    counts = report.of(timeframe)
+    cells = store.coverage.cells([timeframe], start, end, list(instruments))
+    totals = cells.select(pl.col("expected", "present", "explained").sum()).row(0, named=True)
+    metadata: dict[str, Any] = {
+        "dagster/row_count": totals["present"],
+        "instruments": len(instruments),
+        "span": f"{start:%Y-%m-%d %H:%M} … {end:%Y-%m-%d %H:%M} UTC",
+        "expected": totals["expected"],
+        "present": totals["present"],
+        "explained": totals["explained"],
+        "missing": totals["expected"] - totals["present"] - totals["explained"],
+        "inserted": counts.inserted,
+        "superseded": counts.superseded,
+        "unchanged": counts.unchanged,
+        "rebuilt_from_trades": counts.rebuilt_from_trades,
+    }
+    if report.problems:
+        metadata["problems"] = dg.MetadataValue.json(report.problems)
+    if cells.height:
+        metadata["coverage"] = picture(charts.coverage_heatmap(cells, f"{timeframe} coverage"), "coverage")
+    if instruments:
+        newest = store.reader.read(instruments[:1], timeframe, max(start, end - timeframe.delta * 200), end)
+        if newest.height:
+            metadata["candles"] = picture(charts.candles(newest, f"{instruments[0]} {timeframe}"), "candles")
+    return metadata
+
+
+def check(store: Store, outcome: CheckOutcome, start: datetime, end: datetime) -> dict[str, Any]:
+    """Metadata of a check: who offends and when; a heatmap where coverage is the question."""
+    shown: dict[str, Any] = {"timeframe": str(outcome.timeframe), "summary": outcome.summary}
+    if not outcome.passed:
+        shown["offenders"] = table(outcome.offenders)
+        shown["instruments"] = sorted(set(outcome.offenders["instrument"].to_list()))[:50]
+    if outcome.name == "accounted_for":
+        shown["coverage"] = coverage_heatmap(store, outcome.timeframe, start, end)
+    return shown
+
+
+def plain_rows(frame: pl.DataFrame, most: int) -> list[dict[str, Any]]:
+    """The first rows as JSON-ready dictionaries."""
+    return [{name: _plain(value) for name, value in row.items()} for row in frame.head(most).iter_rows(named=True)]
+
+
+def _plain(value: object) -> str | int | float | bool | None:
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="minutes")
+    if isinstance(value, timedelta):
+        return str(value)
+    return str(value)
+
+
+def _kind(dtype: pl.DataType) -> str:
+    if dtype.is_integer():
+        return "int"
+    return "float" if dtype.is_float() else "bool" if dtype == pl.Boolean else "string"

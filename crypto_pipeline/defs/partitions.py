@@ -1,0 +1,30 @@
+"""Partitions are days (weeks for weekly bars); instruments are rows, never partitions.
+
+An instrument dimension would turn one backfill into thousands of runs; a range of days is one run.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.settings import settings
+
+#: The first partition, fixed when the code server starts: the first day of history that is kept, brought forward to
+#: its Monday so that days and weeks begin together.
+FIRST_DAY = Timeframe.W1.floor(datetime.now(UTC) - timedelta(days=settings().history_days))
+
+#: ``end_offset=1``: the running day and week are partitions too, so that today's bars have a place.
+DAILY = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, end_offset=1, timezone="UTC")
+WEEKLY = dg.WeeklyPartitionsDefinition(start_date=FIRST_DAY, end_offset=1, day_offset=1, timezone="UTC")
+
+_RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+def range_tags(start: datetime, end: datetime, timeframe: Timeframe = Timeframe.D1) -> dict[str, str]:
+    """Tags that make one run cover every partition which ``[start, end)`` touches."""
+    first = max(timeframe.floor(start), FIRST_DAY)
+    last = max(first, timeframe.floor(end - timedelta(microseconds=1)))
+    return {_RANGE_START: f"{first:%Y-%m-%d}", _RANGE_END: f"{last:%Y-%m-%d}"}

@@ -1,0 +1,118 @@
+"""Fetch what a plan asks for and write it in bounded batches, fetching on while a batch is being written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import polars as pl
+
+from crypto_pipeline.healing import spans as span
+from crypto_pipeline.healing.reports import Counts, Progress
+from crypto_pipeline.market.gaps import merge_spans, missing_spans
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+from crypto_pipeline.venues import BarsAnswer, FetchPlan, UnknownSymbol, Venue, VenueError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Collected:
+    """What the venue answered: spans it spoke about, and the holes in its answers."""
+
+    answered: list[tuple[str, datetime, datetime]] = field(default_factory=list)
+    holes: list[pl.DataFrame] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
+
+    def answered_spans(self) -> pl.DataFrame:
+        """Spans that the venue answered for, merged."""
+        return merge_spans(span.spans(self.answered))
+
+    def hole_spans(self) -> pl.DataFrame:
+        """Spans that the venue answered without stating a bar, merged."""
+        return merge_spans(pl.concat([span.no_spans(), *self.holes]))
+
+
+async def collect(
+    store: Store,
+    venue: Venue,
+    timeframe: Timeframe,
+    plans: Sequence[FetchPlan],
+    counts: Counts,
+    progress: Progress,
+    *,
+    batch_rows: int,
+    archive: bool = True,
+    seen: Callable[[pl.DataFrame], None] | None = None,
+) -> Collected:
+    """Fetch all plans concurrently and write every bar. One instrument's failure never stops the others.
+
+    ``seen`` is shown every frame of bars that the venue stated.
+    """
+    collected = Collected()
+
+    def failed(plan: FetchPlan, error: VenueError) -> None:
+        collected.failed[plan.instrument] = str(error)
+        if isinstance(error, UnknownSymbol):
+            collected.unknown.add(plan.instrument)
+        log.warning("%s %s: %s", plan.instrument, plan.timeframe, error)
+
+    total = sum(timeframe.count(start, end) for plan in plans for start, end in plan.spans)
+    done = 0
+    writer = _Batches(store, timeframe, counts, batch_rows)
+    async for answer in venue.bars_many(list(plans), archive=archive, on_error=failed):
+        collected.answered.append((answer.instrument, answer.start, answer.end))
+        asked = timeframe.count(answer.start, answer.end)
+        if answer.bars.height < asked:
+            collected.holes.append(_holes(answer))
+        counts.fetched += answer.bars.height
+        if seen is not None:
+            seen(answer.bars)
+        await writer.add(answer.bars)
+        done += asked
+        progress(f"fetch {timeframe}", done, total)
+    await writer.flush()
+    return collected
+
+
+def _holes(answer: BarsAnswer) -> pl.DataFrame:
+    asked = span.spans([(answer.instrument, answer.start, answer.end)])
+    return missing_spans(asked, answer.bars, answer.timeframe)
+
+
+class _Batches:
+    """Collects frames until a batch is full, then writes it in a thread while the next one fills."""
+
+    def __init__(self, store: Store, timeframe: Timeframe, counts: Counts, rows: int) -> None:
+        self._store, self._timeframe, self._counts, self._rows = store, timeframe, counts, rows
+        self._frames: list[pl.DataFrame] = []
+        self._height = 0
+        self._writing: asyncio.Task[object] | None = None
+
+    async def add(self, bars: pl.DataFrame) -> None:
+        if bars.is_empty():
+            return
+        self._frames.append(bars)
+        self._height += bars.height
+        if self._height >= self._rows:
+            await self._start()
+
+    async def flush(self) -> None:
+        if self._frames:
+            await self._start()
+        await self._finish()
+
+    async def _start(self) -> None:
+        await self._finish()
+        batch, self._frames, self._height = pl.concat(self._frames), [], 0
+        self._writing = asyncio.create_task(asyncio.to_thread(self._store.bars.write, batch, self._timeframe))
+
+    async def _finish(self) -> None:
+        if self._writing is not None:
+            self._counts.add_write(await self._writing)
+            self._writing = None

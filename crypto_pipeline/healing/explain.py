@@ -1,0 +1,217 @@
+"""Why a bar that was asked for is not there: gather the evidence, rebuild what trades can tell, write the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from typing import Any, TypeAlias
+
+import polars as pl
+
+from crypto_pipeline.healing import spans as span
+from crypto_pipeline.healing.collect import Collected
+from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED, Horizon
+from crypto_pipeline.healing.proof import Proofs, gather_proofs
+from crypto_pipeline.healing.reports import Counts, Progress
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.classification import GapState, classify, verdict_frame
+from crypto_pipeline.market.evidence import Evidence
+from crypto_pipeline.market.gaps import subtract
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import Store
+from crypto_pipeline.venues import ListingStatus, Venue
+
+log = logging.getLogger(__name__)
+
+
+_OUTSIDE = (str(GapState.NOT_LISTED), str(GapState.DELISTED))
+_Outside: TypeAlias = tuple[str, datetime, datetime, GapState, str]
+
+
+class Explainer:
+    """Explains holes of one timeframe. ``known`` has instrument, venue_symbol, listed, delisted, status."""
+
+    def __init__(
+        self,
+        store: Store,
+        venue: Venue,
+        settings: Settings,
+        timeframe: Timeframe,
+        horizon: Horizon,
+        known: pl.DataFrame,
+    ) -> None:
+        self.store, self.venue, self.settings = store, venue, settings
+        self.timeframe, self.horizon = timeframe, horizon
+        self.known = {row["instrument"]: row for row in known.iter_rows(named=True)}
+
+    def outside_listing(self, start: datetime, end: datetime) -> None:
+        """Write down what lies before the listing or after the delisting: nobody needs to ask the venue for it.
+
+        What was written down so and is inside the listing by now (an instrument listed since) is asked for again.
+        """
+        rows = [row for name, facts in self.known.items() for row in self._outside(name, facts, start, end)]
+        stated = _ledger_rows(rows, self.timeframe)
+        written = self.store.ledger.open(
+            timeframe=self.timeframe, instruments=list(self.known), states=list(_OUTSIDE), start=start, end=end
+        )
+        for state in _OUTSIDE:
+            should = stated.filter(pl.col("state") == state)
+            have = written.filter(pl.col("state") == state).select(*span.SPAN_SCHEMA)
+            # Whole rows are written again when they grow, so that a delisting stays one row however long ago it was.
+            grown = subtract(should.select(*span.SPAN_SCHEMA), have)["instrument"].unique().to_list()
+            self.store.ledger.record(should.filter(pl.col("instrument").is_in(grown)))
+            wrong = subtract(span.clip(have, start, end), should.select(*span.SPAN_SCHEMA))
+            back = [(*row, GapState.PENDING, "the venue lists it now") for row in wrong.iter_rows()]
+            self.store.ledger.record(_ledger_rows(back, self.timeframe))
+
+    def _outside(self, name: str, facts: dict[str, Any], start: datetime, end: datetime) -> Iterator[_Outside]:
+        venue = self.venue.name
+        if facts["venue_symbol"] is None:
+            yield name, start, end, GapState.NOT_LISTED, f"{venue} does not list it"
+            return
+        listed, delisted = facts["listed"], facts["delisted"]
+        if listed is not None and (first := self.timeframe.floor(listed)) > start:
+            yield (
+                name,
+                start,
+                min(first, end),
+                GapState.NOT_LISTED,
+                f"{venue}: first bar at {listed:%Y-%m-%d %H:%M} UTC",
+            )
+        if delisted is not None and (last := self.timeframe.ceil(delisted)) < end:
+            since = max(last, start)
+            yield name, since, end, GapState.DELISTED, f"{venue}: no bar since {delisted:%Y-%m-%d %H:%M} UTC"
+
+    async def explain(self, collected: Collected, counts: Counts, progress: Progress) -> None:
+        """Explain every hole of ``collected``; what trades can rebuild is written as bars instead."""
+        holes = collected.hole_spans()
+        if holes.is_empty():
+            return
+        proofs = Proofs()
+        if self.timeframe is Timeframe.M1:
+            proofs = await gather_proofs(self.venue, self.known, holes, progress)
+            if proofs.rebuilt.height:
+                written = await asyncio.to_thread(self.store.bars.write, proofs.rebuilt, self.timeframe)
+                counts.rebuilt_from_trades += written.inserted
+                holes = subtract(holes, proofs.rebuilt_spans(self.timeframe))
+        if holes.is_empty():
+            return
+        verdicts = await asyncio.to_thread(self._judge, holes, collected, proofs)
+        self.store.ledger.record(verdicts)
+        explained = verdicts.filter(~pl.col("state").is_in(OPEN_UNEXPLAINED))
+        counts.explained += span.bar_count(explained, self.timeframe)
+
+    def _judge(self, holes: pl.DataFrame, collected: Collected, proofs: Proofs) -> pl.DataFrame:
+        start, end = holes.select(pl.col("start").min(), pl.col("end").max()).row(0)
+        activity = self.store.audit.activity(self.timeframe, start, end).rename({"instruments": "active"})
+        siblings = _Siblings(self.store, self.timeframe, start, end, collected)
+        earlier = self.store.ledger.open(
+            timeframe=self.timeframe, instruments=holes["instrument"].unique().to_list(), states=list(OPEN_UNEXPLAINED)
+        )
+        answered = collected.answered_spans()
+        frames = []
+        for (name,), rows in holes.partition_by("instrument", as_dict=True).items():
+            mine = earlier.filter(pl.col("instrument") == name)
+            spoke = answered.filter(pl.col("instrument") == name)
+            for _, begin, until in rows.select(*span.SPAN_SCHEMA).iter_rows():
+                frames.append(self._verdicts(str(name), begin, until, activity, siblings, mine, spoke, proofs))
+        return self._scheduled(pl.concat(frames))
+
+    def _verdicts(
+        self,
+        name: str,
+        start: datetime,
+        end: datetime,
+        activity: pl.DataFrame,
+        siblings: _Siblings,
+        earlier: pl.DataFrame,
+        answered: pl.DataFrame,
+        proofs: Proofs,
+    ) -> pl.DataFrame:
+        facts = self.known[name]
+        if facts["status"] == str(ListingStatus.PAUSED) and end >= self.horizon.settled_end(self.timeframe):
+            because = f"{self.venue.name} has halted trading of {facts['venue_symbol']}"
+            evidence = json.dumps({"because": because, "rule": "halted", "status": facts["status"]})
+            row = (name, str(self.timeframe), start, end, str(GapState.VENUE_OUTAGE), evidence)
+            return pl.DataFrame([row], schema=verdict_frame(name, self.timeframe, []).schema, orient="row")
+        attempts = earlier.filter((pl.col("start") < end) & (pl.col("end") > start))["attempts"].max()
+        around = answered.filter((pl.col("start") <= start) & (pl.col("end") >= end))
+        before = around.height > 0 and around["start"].min() < start  # type: ignore[operator]
+        after = around.height > 0 and around["end"].max() > end  # type: ignore[operator]
+        known = siblings.of(name, start, end)
+        evidence = Evidence(
+            settled_until=self.horizon.now - self.horizon.settle,
+            attempts=int(attempts or 0) + 1,  # type: ignore[call-overload]
+            max_attempts=self.settings.heal_attempts,
+            listed=facts["listed"],
+            delisted=facts["delisted"],
+            states_empty_bars=self.venue.traits.states_empty_bars,
+            contiguous_trade_ids=self.venue.traits.contiguous_trade_ids,
+            siblings=known,
+            sibling_bars=activity if known else None,
+            sibling_rate=siblings.rate,
+            venue_down=False,
+            answered_before=before,
+            answered_after=after,
+            trades=proofs.of(name, start, end),
+        )
+        return verdict_frame(name, self.timeframe, classify((start, end), self.timeframe, evidence))
+
+    def _scheduled(self, verdicts: pl.DataFrame) -> pl.DataFrame:
+        """Say when each unexplained hole is asked for again: soon at first, four times later each time."""
+        attempts = (
+            pl.col("evidence").str.json_path_match("$.attempts").cast(pl.Int64, strict=False).fill_null(1).clip(1, 8)
+        )
+        backoff = (self.settings.heal_backoff * 1000 * 4.0 ** (attempts - 1)).cast(pl.Int64)
+        again = (pl.lit(self.horizon.now, UTC_MS) + pl.duration(milliseconds=backoff)).cast(UTC_MS)
+        soon = pl.lit(self.horizon.now + timedelta(minutes=1), UTC_MS)
+        return verdicts.with_columns(
+            pl.when(pl.col("state") == str(GapState.LOST))
+            .then(again)
+            .when(pl.col("state") == str(GapState.PENDING))
+            .then(soon)
+            .alias("next_attempt")
+        )
+
+
+def _ledger_rows(rows: list[_Outside], timeframe: Timeframe) -> pl.DataFrame:
+    """Rows for the ledger from (instrument, start, end, state, because)."""
+    return span.spans([row[:3] for row in rows]).with_columns(
+        pl.lit(str(timeframe)).alias("timeframe"),
+        pl.Series("state", [str(row[3]) for row in rows], dtype=pl.String),
+        pl.Series("evidence", [json.dumps({"because": row[4]}) for row in rows], dtype=pl.String),
+        pl.lit(None, UTC_MS).alias("next_attempt"),
+    )
+
+
+class _Siblings:
+    """Which other instruments were looked at on the days of the holes: only their silence says anything."""
+
+    def __init__(
+        self, store: Store, timeframe: Timeframe, start: datetime, end: datetime, collected: Collected
+    ) -> None:
+        cells = store.coverage.cells([timeframe], timeframe.floor(start), end)
+        looked = cells.filter(pl.col("present") > 0)
+        self._by_day: dict[date, set[str]] = {}
+        for name, day in looked.select("instrument", "day").iter_rows():
+            self._by_day.setdefault(day, set()).add(name)
+        for name, first, last in collected.answered_spans().iter_rows():
+            day = first.date()
+            while day <= (last - timedelta(microseconds=1)).date():
+                self._by_day.setdefault(day, set()).add(name)
+                day += timedelta(days=1)
+        totals = looked.select(pl.col("present", "expected").sum()).row(0)
+        self.rate = min(1.0, totals[0] / totals[1]) if totals[1] else None
+
+    def of(self, name: str, start: datetime, end: datetime) -> int:
+        """How many others were looked at on every day of the span."""
+        day, fewest = start.date(), None
+        while day <= (end - timedelta(microseconds=1)).date():
+            count = len(self._by_day.get(day, set()) - {name})
+            fewest = count if fewest is None else min(fewest, count)
+            day += timedelta(days=1)
+        return fewest or 0

@@ -1,0 +1,59 @@
+"""What the venue says of the instruments that are collected: its name for each, its rules, listed and delisted."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from crypto_pipeline.store import ListingRow, Store
+from crypto_pipeline.venues import Listing, ListingStatus, Venue
+
+# A symbol that its venue has halted for longer than this will not come back soon: it is treated as delisted since its
+# last bar, and picked up again by the next look if trading resumes.
+_HALTED_FOR_GOOD = timedelta(days=1)
+
+
+async def sync_instruments(store: Store, venue: Venue, now: datetime) -> pl.DataFrame:
+    """Take over the venue's listings of all active instruments; returns one row each, nulls where it lists none."""
+    stated = await venue.listings()
+    by_pair = {(listing.base, listing.quote): listing for listing in stated}
+    by_symbol = {listing.venue_symbol: listing for listing in stated}
+    known = {row.symbol: row for row in store.instruments.listings(venue.name)}
+
+    async def look(symbol: str, listing: Listing) -> ListingRow:
+        before = known.get(symbol)
+        listed = listing.listed or (before.listed if before else None)
+        if listed is None:
+            listed = await venue.listed_since(listing.venue_symbol)
+        return ListingRow(
+            symbol=symbol,
+            venue_symbol=listing.venue_symbol,
+            listed=listed,
+            delisted=listing.delisted or await _delisted(venue, listing, now),
+            status=str(listing.status),
+            tick_size=listing.tick_size,
+            lot_size=listing.lot_size,
+        )
+
+    looks = []
+    active = store.instruments.list()
+    for row in active:
+        instrument = row.instrument
+        override = instrument.venue_symbols.get(venue.name)
+        listing = by_symbol.get(override) if override else by_pair.get((instrument.base, instrument.quote))
+        if listing is not None:
+            looks.append(look(instrument.symbol, listing))
+    rows = await asyncio.gather(*looks)
+    store.instruments.set_listings(venue.name, list(rows))
+    return store.instruments.frame(venue.name)
+
+
+async def _delisted(venue: Venue, listing: Listing, now: datetime) -> datetime | None:
+    if listing.status is ListingStatus.TRADING:
+        return None
+    newest = await venue.newest_bar(listing.venue_symbol)
+    if newest is None or now - newest < _HALTED_FOR_GOOD:
+        return None
+    return newest + timedelta(minutes=1)

@@ -1,0 +1,222 @@
+"""The one face of healing: bring spans up to date, reconcile them with the venue, verify them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from crypto_pipeline.healing import plan
+from crypto_pipeline.healing import spans as span
+from crypto_pipeline.healing.collect import collect
+from crypto_pipeline.healing.explain import Explainer
+from crypto_pipeline.healing.listings import sync_instruments
+from crypto_pipeline.healing.plan import Horizon
+from crypto_pipeline.healing.reconcile import Reconciler
+from crypto_pipeline.healing.reports import HealReport, Progress, ReconcileReport, silent
+from crypto_pipeline.healing.rolling import roll
+from crypto_pipeline.healing.verify import LOWER, CheckOutcome, Thresholds, venue_agreement, verify
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.venues import FetchPlan, Venue, make_venue
+
+#: Timeframes whose own bars the venue is asked for when our roll-up is reconciled.
+RECONCILED = (Timeframe.M5, Timeframe.M15, Timeframe.H1)
+
+
+class Pipeline:
+    """A store, a venue and the settings, with everything that is done to them. Use from one event loop."""
+
+    def __init__(self, store: Store, venue: Venue, settings: Settings, now: datetime | None = None) -> None:
+        self.store, self.venue, self.settings = store, venue, settings
+        self._fixed_now = now
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, store: Store, settings: Settings) -> AsyncIterator[Pipeline]:
+        """A pipeline with the venue that the settings name, sharing the venue's request budget with all processes."""
+        venue = make_venue(settings, store.budgets.of(settings.venue))
+        try:
+            yield cls(store, venue, settings)
+        finally:
+            await venue.close()
+
+    # What there is
+
+    async def horizon(self) -> Horizon:
+        """What is expected now, by the venue's clock."""
+        now = self._fixed_now or await self.venue.server_time()
+        return Horizon.of(now, self.settings.history_days, self.settings.settle_delay)
+
+    def choose(self, symbols: Sequence[str] = ()) -> list[str]:
+        """The active instruments called ``symbols`` (all when empty). Raises StoreError naming an unknown one."""
+        active = [row.instrument.symbol for row in self.store.instruments.list()]
+        if not symbols:
+            return active
+        if unknown := [symbol for symbol in symbols if symbol not in set(active)]:
+            raise StoreError(
+                f"unknown instrument {', '.join(unknown)}: `crypto-pipeline instruments list` shows what is collected, "
+                f"`crypto-pipeline instruments add {unknown[0]}` adds it"
+            )
+        return list(symbols)
+
+    async def sync_instruments(self) -> pl.DataFrame:
+        """Take over what the venue says of every active instrument; returns one row each."""
+        return await sync_instruments(self.store, self.venue, (await self.horizon()).now)
+
+    # Bringing up to date
+
+    async def backfill(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        instruments: Sequence[str] = (),
+        timeframes: Sequence[Timeframe] = (),
+        progress: Progress = silent,
+    ) -> HealReport:
+        """Every timeframe (or those given) of ``[start, end)`` brought to the desired state, finest first."""
+        chosen = self.choose(instruments)
+        report = HealReport()
+        horizon = await self.horizon()
+        self._refresh(chosen, horizon, list(Timeframe))
+        for timeframe in timeframes or list(Timeframe):
+            await self._bring(timeframe, start, end, chosen, horizon, report, progress)
+        return report
+
+    async def bring_up_to_date(
+        self,
+        timeframe: Timeframe,
+        start: datetime | None,
+        end: datetime | None,
+        instruments: Sequence[str],
+        progress: Progress = silent,
+    ) -> HealReport:
+        """One timeframe of ``[start, end)`` brought to the desired state."""
+        horizon = await self.horizon()
+        self._refresh(instruments, horizon, [timeframe])
+        report = HealReport()
+        await self._bring(timeframe, start, end, instruments, horizon, report, progress)
+        return report
+
+    def _refresh(self, instruments: Sequence[str], horizon: Horizon, timeframes: Sequence[Timeframe]) -> None:
+        # Not cut to the listing: what lies outside of it is explained in the ledger, where people look for reasons.
+        plan.refresh_expected(
+            self.store, self._known(instruments).select("instrument", "calendar"), horizon, timeframes
+        )
+
+    def _known(self, instruments: Sequence[str]) -> pl.DataFrame:
+        """``instrument``, ``venue_symbol``, ``listed``, ``delisted``, ``calendar`` of the instruments."""
+        return self.store.instruments.frame(self.venue.name).filter(pl.col("instrument").is_in(list(instruments)))
+
+    async def _bring(
+        self,
+        timeframe: Timeframe,
+        start: datetime | None,
+        end: datetime | None,
+        instruments: Sequence[str],
+        horizon: Horizon,
+        report: HealReport,
+        progress: Progress,
+    ) -> None:
+        begin, until = horizon.clip(timeframe, start, end)
+        if begin >= until:
+            return
+        known = self._known(instruments)
+        lower = LOWER.get(timeframe)
+        if lower is not None:
+            await asyncio.to_thread(
+                roll, self.store, timeframe, lower, begin, until, known, horizon, report.of(timeframe), progress
+            )
+        await self._fetch(timeframe, begin, until, known, horizon, report, progress)
+
+    async def _fetch(
+        self,
+        timeframe: Timeframe,
+        start: datetime,
+        end: datetime,
+        known: pl.DataFrame,
+        horizon: Horizon,
+        report: HealReport,
+        progress: Progress,
+    ) -> None:
+        """Ask the venue for what is missing in its own timeframe, write it, and explain what it did not state."""
+        counts = report.of(timeframe)
+        explainer = Explainer(self.store, self.venue, self.settings, timeframe, horizon, known)
+        explainer.outside_listing(start, end)
+        wanted = plan.missing(self.store, timeframe, start, end, known["instrument"].to_list(), horizon)
+        due = plan.due(self.store, timeframe, wanted, horizon.now)
+        if due.is_empty():
+            counts.still_missing += span.bar_count(wanted, timeframe)
+            return
+        counts.planned += span.bar_count(due, timeframe)
+        plans = _fetch_plans(due, known, timeframe, report)
+        collected = await collect(
+            self.store, self.venue, timeframe, plans, counts, progress, batch_rows=self.settings.write_batch_rows
+        )
+        report.problems.update(collected.failed)
+        await explainer.explain(collected, counts, progress)
+        left = plan.missing(self.store, timeframe, start, end, known["instrument"].to_list(), horizon)
+        counts.still_missing += span.bar_count(left, timeframe)
+
+    # Proving
+
+    async def reconcile(
+        self,
+        start: datetime,
+        end: datetime,
+        instruments: Sequence[str] = (),
+        timeframes: Sequence[Timeframe] = RECONCILED,
+        reread: bool = False,
+        progress: Progress = silent,
+    ) -> ReconcileReport:
+        """Compare our bars of ``[start, end)`` with the venue's own; refetch what disagrees; keep what stays disputed.
+
+        ``reread`` asks the venue for every 1m bar of the span again as well, and takes over what it revised.
+        """
+        horizon = await self.horizon()
+        known = self._known(self.choose(instruments))
+        reconciler = Reconciler(self.store, self.venue, self.settings, horizon, known, progress)
+        return await reconciler.run(start, end, timeframes, reread=reread)
+
+    async def verify(self, timeframe: Timeframe, start: datetime, end: datetime) -> list[CheckOutcome]:
+        """Every check of one timeframe on ``[start, end)``; agreement with the venue is sampled at its newest end."""
+        horizon = await self.horizon()
+        limits = Thresholds(
+            timedelta(seconds=self.settings.freshness_warn), timedelta(seconds=self.settings.freshness_critical)
+        )
+        start, end = self._widened(timeframe, start, end)
+        outcomes = await asyncio.to_thread(verify, self.store, timeframe, start, end, horizon, limits)
+        compared = 0
+        if timeframe in RECONCILED:
+            _, until = horizon.clip(timeframe, start, end)
+            sample = until - timedelta(days=self.settings.reconcile_sample_days)
+            report = await self.reconcile(max(start, sample), until, timeframes=[timeframe])
+            compared = sum(report.compared.values())
+        return [*outcomes, venue_agreement(self.store, timeframe, compared)]
+
+    def _widened(self, timeframe: Timeframe, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+        """The span with every earlier failure in it: only a look at the same bars may take a failure back."""
+        for row in self.store.checks.results().iter_rows(named=True):
+            if row["timeframe"] == str(timeframe) and not row["passed"]:
+                where = json.loads(row["detail"])
+                if "start" in where and "end" in where:
+                    start = min(start, datetime.fromisoformat(where["start"]))
+                    end = max(end, datetime.fromisoformat(where["end"]))
+        return start, end
+
+
+def _fetch_plans(spans: pl.DataFrame, known: pl.DataFrame, timeframe: Timeframe, report: HealReport) -> list[FetchPlan]:
+    symbols = dict(known.select("instrument", "venue_symbol").iter_rows())
+    plans = []
+    for (instrument,), rows in spans.partition_by("instrument", as_dict=True).items():
+        symbol = symbols.get(instrument)
+        if symbol is None:
+            report.problems[instrument] = "the venue does not list it"
+            continue
+        plans.append(FetchPlan(instrument, symbol, timeframe, list(rows.select("start", "end").iter_rows())))
+    return plans

@@ -1,0 +1,133 @@
+"""What is missing: expected − present − explained, from the coverage table alone wherever a whole cell answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+
+from crypto_pipeline.healing import spans as span
+from crypto_pipeline.market import GapState, expected_cells
+from crypto_pipeline.market.gaps import merge_spans, missing_spans_by_cell, subtract
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+
+UTC_NAIVE_MS = pl.Datetime("ms")
+EXPLAINED = tuple(str(state) for state in GapState if state.explained)
+OPEN_UNEXPLAINED = (str(GapState.LOST), str(GapState.PENDING))
+UTC_NAIVE_MS = pl.Datetime("ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """Which moments are expected to be there: from ``start`` (UTC midnight) to what has settled at ``now``."""
+
+    start: datetime
+    now: datetime
+    settle: timedelta
+
+    @classmethod
+    def of(cls, now: datetime, days: int, settle_seconds: float) -> Horizon:
+        """The horizon that keeps ``days`` whole days of history before the current one."""
+        midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return cls(midnight - timedelta(days=days), now, timedelta(seconds=settle_seconds))
+
+    def first_open(self, timeframe: Timeframe) -> datetime:
+        """Open time of the first expected bar."""
+        return timeframe.floor(self.start)
+
+    def settled_end(self, timeframe: Timeframe) -> datetime:
+        """End of the newest bar that is over and settled: open times before this are expected."""
+        return timeframe.floor(self.now - self.settle)
+
+    def clip(self, timeframe: Timeframe, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
+        """``[start, end)`` cut to what is expected of ``timeframe``; a window that holds ``start`` is in."""
+        first, last = self.first_open(timeframe), self.settled_end(timeframe)
+        low = first if start is None else max(first, timeframe.floor(start))
+        high = last if end is None else min(last, timeframe.ceil(end))
+        return low, max(low, high)
+
+
+def refresh_expected(store: Store, instruments: pl.DataFrame, horizon: Horizon, timeframes: Sequence[Timeframe]) -> int:
+    """Bring ``coverage.expected`` up to date; only cells whose figure changed are written. Returns how many.
+
+    ``instruments`` has ``instrument``, ``listed``, ``delisted``, ``calendar``.
+    """
+    changed = 0
+    names = instruments["instrument"].to_list()
+    for timeframe in timeframes:
+        wanted = expected_cells(instruments, timeframe, horizon.start, horizon.now, horizon.settle)
+        if wanted.is_empty():
+            continue
+        first, last = wanted.select(pl.col("day").min(), pl.col("day").max().alias("last")).row(0)
+        stored = store.coverage.cells([timeframe], _midnight(first), _midnight(last) + timedelta(days=7), names)
+        known = stored.select("instrument", "timeframe", "day", pl.col("expected").alias("known"))
+        differing = wanted.join(known, on=["instrument", "timeframe", "day"], how="left").filter(
+            pl.col("known").is_null() | (pl.col("known") != pl.col("expected"))
+        )
+        if differing.height:
+            changed += store.coverage.set_expected(differing.drop("known"))
+    return changed
+
+
+def missing(
+    store: Store,
+    timeframe: Timeframe,
+    start: datetime,
+    end: datetime,
+    instruments: Sequence[str],
+    horizon: Horizon,
+) -> pl.DataFrame:
+    """Spans of ``[start, end)`` that are expected, not stored and not explained, merged per instrument."""
+    start, end = horizon.clip(timeframe, start, end)
+    if start >= end or not instruments:
+        return span.no_spans()
+    cells = store.coverage.cells([timeframe], start, end, instruments).filter(
+        pl.col("expected") > pl.col("present") + pl.col("explained")
+    )
+    if cells.is_empty():
+        return span.no_spans()
+    day = pl.col("day").cast(UTC_NAIVE_MS).dt.replace_time_zone("UTC")
+    bounds = cells.with_columns(day.alias("start"), day.dt.offset_by(f"{timeframe.cell_days}d").alias("end"))
+    untouched = (pl.col("present") == 0) & (pl.col("explained") == 0)
+    whole = span.clip(bounds.filter(untouched), start, end)
+    partial = span.clip(bounds.filter(~untouched), start, end)
+    return merge_spans(pl.concat([whole.select(*span.SPAN_SCHEMA), _inside(store, timeframe, partial)]))
+
+
+def _inside(store: Store, timeframe: Timeframe, cells: pl.DataFrame) -> pl.DataFrame:
+    """Holes inside cells of which some bars are stored or explained."""
+    if cells.is_empty():
+        return span.no_spans()
+    present = store.reader.open_times(cells.select("instrument", "day"), timeframe)
+    holes = missing_spans_by_cell(cells, present, timeframe)
+    return subtract(holes, ledger_spans(store, timeframe, EXPLAINED, cells))
+
+
+def ledger_spans(store: Store, timeframe: Timeframe, states: Sequence[str], near: pl.DataFrame) -> pl.DataFrame:
+    """Open ledger rows in ``states`` of the instruments of ``near`` that touch its hull, as spans."""
+    return _ledger(store, timeframe, states, near).select(*span.SPAN_SCHEMA)
+
+
+def due(store: Store, timeframe: Timeframe, wanted: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """What of ``wanted`` may be asked for now: a hole whose next attempt lies ahead would only hammer the venue."""
+    if wanted.is_empty():
+        return wanted
+    waiting = _ledger(store, timeframe, OPEN_UNEXPLAINED, wanted).filter(pl.col("next_attempt") > now)
+    return subtract(wanted, waiting.select(*span.SPAN_SCHEMA))
+
+
+def _ledger(store: Store, timeframe: Timeframe, states: Sequence[str], near: pl.DataFrame) -> pl.DataFrame:
+    return store.ledger.open(
+        timeframe=timeframe,
+        instruments=near["instrument"].unique().to_list(),
+        states=list(states),
+        start=near.select(pl.col("start").min()).item(),
+        end=near.select(pl.col("end").max()).item(),
+    )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

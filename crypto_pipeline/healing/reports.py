@@ -1,0 +1,76 @@
+"""What a pass of healing did, in numbers a person reads in a run's metadata or a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+from crypto_pipeline.market.timeframes import Timeframe
+
+#: Called as ``progress(stage, done, total)``; ``stage`` is for people, e.g. ``"fetch 1m"``.
+Progress = Callable[[str, int, int], None]
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """A progress callback for callers that show none."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """Bars of one timeframe: what was written and what remains."""
+
+    planned: int = 0
+    fetched: int = 0
+    inserted: int = 0
+    superseded: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    rebuilt_from_trades: int = 0
+    explained: int = 0
+    still_missing: int = 0
+
+    def add_write(self, result: object) -> None:
+        """Take over the figures of one write."""
+        for name in ("inserted", "superseded", "unchanged", "rejected"):
+            setattr(self, name, getattr(self, name) + getattr(result, name))
+
+
+@dataclass(slots=True)
+class HealReport:
+    """One pass over a span. ``problems`` are instruments that could not be asked, with the reason."""
+
+    counts: dict[Timeframe, Counts] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def of(self, timeframe: Timeframe) -> Counts:
+        """The counts of one timeframe, made on first use."""
+        return self.counts.setdefault(timeframe, Counts())
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """True when no bar was planned, fetched or rolled up."""
+        return all(not any(asdict(counts).values()) for counts in self.counts.values())
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-ready, timeframes by name."""
+        return {
+            "timeframes": {str(timeframe): asdict(counts) for timeframe, counts in self.counts.items()},
+            "problems": self.problems,
+            "nothing_to_do": self.nothing_to_do,
+        }
+
+
+@dataclass(slots=True)
+class ReconcileReport:
+    """One reconciliation: windows compared per timeframe, how they ended."""
+
+    compared: dict[str, int] = field(default_factory=dict)
+    disagreed: int = 0
+    resolved: int = 0
+    disputed: int = 0
+    superseded: int = 0
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-ready."""
+        return asdict(self)

@@ -1,0 +1,115 @@
+"""Roll-up of stored bars: only cells whose lower bars changed, only windows of which every part is accounted for."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import polars as pl
+
+from crypto_pipeline.healing import spans as span
+from crypto_pipeline.healing.plan import EXPLAINED, UTC_NAIVE_MS, Horizon
+from crypto_pipeline.healing.reports import Counts, Progress
+from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS
+from crypto_pipeline.market.gaps import intersect, subtract, to_spans
+from crypto_pipeline.market.rollup import roll_up_final
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+
+_ROWS_AT_ONCE = 400_000
+
+
+def roll(
+    store: Store,
+    timeframe: Timeframe,
+    lower: Timeframe,
+    start: datetime,
+    end: datetime,
+    known: pl.DataFrame,
+    horizon: Horizon,
+    counts: Counts,
+    progress: Progress,
+) -> None:
+    """Bring the roll-up of ``timeframe`` from stored ``lower`` bars up to date in ``[start, end)``.
+
+    A window is written when each of its lower bars is stored or explained by the ledger, and at least one is stored.
+    A window of which every lower bar is explained is explained likewise. Any other window is left to the venue's own.
+    """
+    stale = store.coverage.stale_rollups(timeframe, start, end, known["instrument"].to_list(), lower=lower)
+    done, step = 0, max(1, _ROWS_AT_ONCE // (lower.bars_per_cell * timeframe.cell_days // lower.cell_days))
+    for chunk in stale.sort("instrument", "day").iter_slices(step):
+        _roll_cells(store, timeframe, lower, chunk, horizon, counts)
+        done += chunk.height
+        progress(f"roll up {timeframe}", done * timeframe.bars_per_cell, stale.height * timeframe.bars_per_cell)
+
+
+def _roll_cells(
+    store: Store, timeframe: Timeframe, lower: Timeframe, cells: pl.DataFrame, horizon: Horizon, counts: Counts
+) -> None:
+    bars = store.reader.cells(cells.select("instrument", "day"), lower, days=timeframe.cell_days)
+    explained = _explained(store, timeframe, lower, cells)
+    rolled = roll_up_final(
+        _as_stated(bars), timeframe, now=horizon.now, accounted=explained, settle_delay=horizon.settle, part=lower
+    )
+    counts.add_write(store.bars.write_rolled(rolled.select(*BAR_SCHEMA), timeframe, built_from=cells))
+    _explain_hollow(store, timeframe, lower, explained, horizon, counts)
+
+
+def _as_stated(bars: pl.DataFrame) -> pl.DataFrame:
+    # A rolled-up bar is our own statement, made when the newest of its parts became known here. So a part that is
+    # replaced always gives a newer revision, whatever date the venue puts on the replacement.
+    revision = pl.max_horizontal("revision", pl.col("recorded_at").cast(UTC_MS)).alias("revision")
+    return bars.with_columns(revision).select(*BAR_SCHEMA)
+
+
+def _explained(store: Store, timeframe: Timeframe, lower: Timeframe, cells: pl.DataFrame) -> pl.DataFrame:
+    """What the ledger explains of ``lower`` in the cells: ``instrument``, ``start``, ``end``, ``state``."""
+    day = pl.col("day").cast(UTC_NAIVE_MS).dt.replace_time_zone("UTC")
+    bounds = cells.select("instrument", day.alias("start"), day.dt.offset_by(f"{timeframe.cell_days}d").alias("end"))
+    rows = store.ledger.open(
+        timeframe=lower,
+        instruments=cells["instrument"].unique().to_list(),
+        states=list(EXPLAINED),
+        start=bounds.select(pl.col("start").min()).item(),
+        end=bounds.select(pl.col("end").max()).item(),
+    )
+    parts = [
+        intersect(of_state.select(*span.SPAN_SCHEMA), bounds).with_columns(pl.lit(state, pl.String).alias("state"))
+        for (state,), of_state in rows.partition_by("state", as_dict=True).items()
+    ]
+    return pl.concat([span.no_spans().with_columns(pl.lit(None, pl.String).alias("state")), *parts])
+
+
+def _explain_hollow(
+    store: Store, timeframe: Timeframe, lower: Timeframe, explained: pl.DataFrame, horizon: Horizon, counts: Counts
+) -> None:
+    """Windows of which every part is explained are explained likewise, by the most frequent reason of their parts."""
+    settled = pl.lit(horizon.settled_end(timeframe), UTC_MS)
+    times = [
+        span.open_times_of(rows, lower).with_columns(pl.lit(state, pl.String).alias("state"))
+        for (state,), rows in explained.partition_by("state", as_dict=True).items()
+    ]
+    if not times:
+        return
+    windows = (
+        pl.concat(times)
+        .group_by("instrument", timeframe.floor_expr())
+        .agg(pl.len().alias("parts"), pl.col("state").mode().sort().first())
+        .filter((pl.col("parts") == timeframe.minutes // lower.minutes) & (pl.col("open_time") < settled))
+    )
+    for (state,), rows in windows.partition_by("state", as_dict=True).items():
+        evidence = {"because": f"Every {lower} bar of the window is explained as {state}.", "rule": "derived"}
+        hollow = to_spans(rows.select("instrument", "open_time"), timeframe)
+        known = store.ledger.open(timeframe=timeframe, instruments=hollow["instrument"].to_list(), states=[str(state)])
+        fresh = subtract(hollow, known.select(*span.SPAN_SCHEMA))
+        if fresh.is_empty():
+            continue
+        store.ledger.record(
+            fresh.with_columns(
+                pl.lit(str(timeframe)).alias("timeframe"),
+                pl.lit(state, pl.String).alias("state"),
+                pl.lit(json.dumps(evidence)).alias("evidence"),
+                pl.lit(None, UTC_MS).alias("next_attempt"),
+            )
+        )
+        counts.explained += span.bar_count(fresh, timeframe)

@@ -1,0 +1,172 @@
+"""Checks that prove what is stored, per timeframe. Each names the offenders: which instruments, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+import polars as pl
+
+from crypto_pipeline.healing.plan import EXPLAINED, Horizon
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+
+Severity = Literal["warning", "error"]
+
+#: Every check that a timeframe has, with what it promises. `complete` in `status` means that all of them passed.
+CHECKS = {
+    "accounted_for": "Every expected bar is present or explained by the ledger.",
+    "ohlc_sanity": "No bar is impossible: low ≤ open, close ≤ high, prices above zero, volumes not negative, all finite.",
+    "rollup_conservation": "Rolled-up bars hold exactly the volume of the bars below them.",
+    "venue_agreement": "A sample of our bars equals what the venue states now, and no earlier disagreement is unsettled.",
+    "no_future_bars": "No bar claims to be complete before its window is over.",
+    "freshness": "The newest bar of every instrument is as new as it should be.",
+}
+
+LOWER = dict(zip(list(Timeframe)[1:], list(Timeframe)[:-1], strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOutcome:
+    """One evaluated check. ``offenders`` names instruments and times; empty when it passed."""
+
+    name: str
+    timeframe: Timeframe
+    passed: bool
+    severity: Severity
+    summary: str
+    offenders: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """How far behind the newest bar may be."""
+
+    warn: timedelta
+    critical: timedelta
+
+
+def verify(
+    store: Store, timeframe: Timeframe, start: datetime, end: datetime, horizon: Horizon, thresholds: Thresholds
+) -> list[CheckOutcome]:
+    """Run every check that needs only the store on ``[start, end)``."""
+    start, end = horizon.clip(timeframe, start, end)
+    span_checks: list[Callable[[], CheckOutcome]] = [
+        lambda: accounted_for(store, timeframe, start, end),
+        lambda: ohlc_sanity(store, timeframe, start, end),
+        lambda: rollup_conservation(store, timeframe, start, end),
+        lambda: no_future_bars(store, timeframe, horizon.now),
+        lambda: freshness(store, timeframe, horizon, thresholds),
+    ]
+    return [check() for check in span_checks]
+
+
+def accounted_for(store: Store, timeframe: Timeframe, start: datetime, end: datetime) -> CheckOutcome:
+    """Invariant I3 on every cell of the span."""
+    cells = store.coverage.cells([timeframe], start, end).with_columns(
+        (pl.col("expected") - pl.col("present") - pl.col("explained")).alias("missing")
+    )
+    holes = cells.filter(pl.col("missing") > 0).select(
+        "instrument", "day", "expected", "present", "explained", "missing"
+    )
+    overfull = cells.filter(pl.col("present") > pl.col("expected"))
+    total = int(holes["missing"].sum())
+    if holes.is_empty():
+        explained = int(cells["explained"].sum())
+        extra = f", {overfull.height} cells hold more than was expected" if overfull.height else ""
+        return _passed(
+            "accounted_for", timeframe, f"{int(cells['present'].sum()):,} bars present, {explained:,} explained{extra}"
+        )
+    worst = holes.sort("missing", descending=True)
+    return CheckOutcome(
+        "accounted_for", timeframe, False, "error",
+        f"{total:,} bars missing of {holes['instrument'].n_unique()} instruments on {holes['day'].n_unique()} days; "
+        f"worst: {worst['instrument'][0]} on {worst['day'][0]} ({worst['missing'][0]:,})",
+        worst,
+    )  # fmt: skip
+
+
+def ohlc_sanity(store: Store, timeframe: Timeframe, start: datetime, end: datetime) -> CheckOutcome:
+    """No impossible bar in the span."""
+    insane = store.audit.insane_bars(timeframe, start, end)
+    return _outcome("ohlc_sanity", timeframe, insane, "error", "impossible bars", "no impossible bar")
+
+
+def rollup_conservation(store: Store, timeframe: Timeframe, start: datetime, end: datetime) -> CheckOutcome:
+    """Volume of rolled-up windows equals the volume below."""
+    lower = LOWER.get(timeframe)
+    if lower is None:
+        return _passed("rollup_conservation", timeframe, "one-minute bars are not rolled up from anything")
+    differing = store.audit.volume_conservation(timeframe, lower, start, end)
+    return _outcome(
+        "rollup_conservation", timeframe, differing, "error",
+        f"days with another volume than their {lower} bars", f"equal to the {lower} bars below",
+    )  # fmt: skip
+
+
+def no_future_bars(store: Store, timeframe: Timeframe, now: datetime) -> CheckOutcome:
+    """Nothing complete from a window that is not over."""
+    early = store.audit.future_bars(timeframe, now)
+    return _outcome("no_future_bars", timeframe, early, "error", "bars from windows that are not over", "none")
+
+
+def freshness(store: Store, timeframe: Timeframe, horizon: Horizon, thresholds: Thresholds) -> CheckOutcome:
+    """How far each active instrument's newest accounted bar lies behind the newest expected one."""
+    newest = store.audit.newest(timeframe).with_columns(
+        (pl.col("open_time") + pl.duration(minutes=timeframe.minutes)).cast(UTC_MS).alias("covered_to")
+    )
+    settled = horizon.settled_end(timeframe)
+    if settled <= horizon.first_open(timeframe):
+        return _passed("freshness", timeframe, "no window of the kept history is over yet")
+    explained = store.ledger.open(
+        timeframe=timeframe, states=list(EXPLAINED), start=settled - timedelta(days=8), end=settled
+    )
+    reach = explained.group_by("instrument").agg(pl.col("end").max().alias("explained_to"))
+    lagging = (
+        newest.join(reach, on="instrument", how="left")
+        .with_columns(pl.max_horizontal("covered_to", "explained_to").alias("known_to"))
+        .with_columns((pl.lit(settled, UTC_MS) - pl.col("known_to")).alias("behind"))
+        .filter(pl.col("behind").is_null() | (pl.col("behind") > thresholds.warn))
+        .sort("behind", descending=True, nulls_last=False)
+    )
+    if lagging.is_empty():
+        return _passed("freshness", timeframe, f"{newest.height} instruments up to {settled:%Y-%m-%d %H:%M} UTC")
+    worst = lagging["behind"].max()
+    critical = lagging["behind"].null_count() > 0 or (isinstance(worst, timedelta) and worst > thresholds.critical)
+    names = ", ".join(lagging["instrument"].head(5).to_list())
+    return CheckOutcome(
+        "freshness", timeframe, False, "error" if critical else "warning",
+        f"{lagging.height} instruments behind, by up to {worst or 'ever'}: {names}",
+        lagging.select("instrument", "open_time", "behind"),
+    )  # fmt: skip
+
+
+def venue_agreement(store: Store, timeframe: Timeframe, compared: int) -> CheckOutcome:
+    """No unsettled disagreement with the venue; ``compared`` says how many windows were just compared."""
+    unsettled = store.reconciliations.open(timeframe=timeframe)
+    if unsettled.is_empty():
+        return _passed("venue_agreement", timeframe, f"{compared:,} bars compared now, all equal")
+    return _outcome("venue_agreement", timeframe, unsettled, "warning", "windows in dispute with the venue", "")
+
+
+def _outcome(
+    name: str, timeframe: Timeframe, offenders: pl.DataFrame, severity: Severity, what: str, fine: str
+) -> CheckOutcome:
+    if offenders.is_empty():
+        return _passed(name, timeframe, fine)
+    first = offenders.row(0, named=True)
+    when = first.get("open_time") or first.get("day")
+    more = "at least " if offenders.height >= 1000 else ""
+    return CheckOutcome(
+        name, timeframe, False, severity,
+        f"{more}{offenders.height:,} {what}, of {offenders['instrument'].n_unique()} instruments; "
+        f"first: {first['instrument']} {when}",
+        offenders,
+    )  # fmt: skip
+
+
+def _passed(name: str, timeframe: Timeframe, summary: str) -> CheckOutcome:
+    return CheckOutcome(name, timeframe, True, "error", summary)

@@ -1,0 +1,96 @@
+"""Pictures of what is stored, as PNG bytes: small enough to live in an event log, clear enough to decide by."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_UP, _DOWN, _INK = "#1a7f5a", "#c0392b", "#30363d"
+_MOST_ROWS = 40
+_MOST_CANDLES = 160
+
+
+def coverage_heatmap(cells: pl.DataFrame, title: str) -> bytes:
+    """Instrument × day, coloured by the share of expected bars that is present or explained.
+
+    ``cells`` has ``instrument``, ``day`` (Date), ``expected``, ``present`` and ``explained``. Green is complete, amber
+    is explained, red is missing. The worst instruments come first; at most 40 are drawn.
+    """
+    worst = (
+        cells.group_by("instrument")
+        .agg((pl.col("expected") - pl.col("present") - pl.col("explained")).sum().alias("missing"))
+        .sort(["missing", "instrument"], descending=[True, False])
+        .head(_MOST_ROWS)
+    )
+    names = worst["instrument"].to_list()
+    days = cells["day"].unique().sort().to_list()
+    figure, axes = _figure(min(14.0, 2.5 + 0.25 * max(len(days), 8)), 1.2 + 0.22 * max(len(names), 3))
+    rows = {name: index for index, name in enumerate(names)}
+    columns = {day: index for index, day in enumerate(days)}
+    image = [[(0.93, 0.93, 0.93)] * len(days) for _ in names]
+    for cell in cells.filter(pl.col("instrument").is_in(names)).iter_rows(named=True):
+        image[rows[cell["instrument"]]][columns[cell["day"]]] = _cell_colour(cell)
+    axes.imshow(image or [[(1, 1, 1)]], aspect="auto", interpolation="nearest")
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    step = max(1, len(days) // 12)
+    axes.set_xticks(range(0, len(days), step), [f"{day:%m-%d}" for day in days[::step]], fontsize=7)
+    shown = (
+        f" (worst {len(names)} of {cells['instrument'].n_unique()})"
+        if cells["instrument"].n_unique() > len(names)
+        else ""
+    )
+    axes.set_title(f"{title}{shown}\ngreen: present · amber: explained · red: missing", fontsize=9, color=_INK)
+    return _png(figure)
+
+
+def candles(bars: pl.DataFrame, title: str) -> bytes:
+    """Candles with volume below, of the newest 160 rows of ``bars`` (one instrument, sorted by open time)."""
+    shown = bars.tail(_MOST_CANDLES)
+    figure, (price, volume) = _figure(9.0, 4.2, rows=2, ratios=(3, 1))
+    positions = list(range(shown.height))
+    colours = [_UP if row["close"] >= row["open"] else _DOWN for row in shown.iter_rows(named=True)]
+    price.vlines(positions, shown["low"].to_list(), shown["high"].to_list(), colors=colours, linewidth=0.7)
+    opened, closed = shown["open"].to_numpy(), shown["close"].to_numpy()
+    price.bar(positions, abs(closed - opened), bottom=[min(pair) for pair in zip(opened, closed, strict=True)],
+              color=colours, width=0.7)  # fmt: skip
+    volume.bar(positions, shown["volume"].to_list(), color=colours, width=0.7)
+    step = max(1, shown.height // 8)
+    labels = [f"{moment:%m-%d %H:%M}" for moment in shown["open_time"].to_list()[::step]]
+    price.set_xticks([])
+    volume.set_xticks(positions[::step], labels, fontsize=7)
+    price.tick_params(labelsize=7)
+    volume.tick_params(labelsize=7)
+    price.set_title(f"{title} (UTC)", fontsize=9, color=_INK)
+    return _png(figure)
+
+
+def _cell_colour(cell: dict[str, object]) -> tuple[float, float, float]:
+    expected = int(cell["expected"])  # type: ignore[call-overload]
+    if expected == 0:
+        return (0.93, 0.93, 0.93)
+    present, explained = int(cell["present"]), int(cell["explained"])  # type: ignore[call-overload]
+    if present + explained < expected:
+        return (0.80, 0.18, 0.15) if present + explained < expected * 0.5 else (0.91, 0.45, 0.32)
+    return (0.96, 0.78, 0.35) if explained > expected * 0.01 else (0.18, 0.62, 0.43)
+
+
+def _figure(width: float, height: float, rows: int = 1, ratios: tuple[int, ...] = (1,)) -> tuple[Figure, object]:
+    # Matplotlib is slow to import and needed only where a picture is drawn. Figures are made without pyplot, which
+    # keeps global state and is not safe in a long-lived server.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=80, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, 1, height_ratios=ratios if rows > 1 else None)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
