@@ -151,7 +151,7 @@ class RecordedMarket:
     def trade_text(self, symbol: str, day_ms: int) -> pl.DataFrame:
         """All recorded trades of one day as TRADE_TEXT."""
         frame = self._between(symbol, day_ms, day_ms + DAY_MS)
-        return frame.with_columns(number_text(frame["price"]), number_text(frame["quantity"])).select(TRADE_TEXT)
+        return frame.with_columns(number_text(frame["price"]), number_text(frame["quantity"])).select(*TRADE_TEXT)
 
     def _between(self, symbol: str, start: int, end: int) -> pl.DataFrame:
         frame = self._recorded_trades(symbol)
@@ -184,7 +184,7 @@ class RecordedMarket:
 
 def _bar_text(frame: pl.DataFrame) -> pl.DataFrame:
     texts = [number_text(frame[name]) for name in _DECIMALS]
-    return frame.with_columns(*texts, pl.col("trades").fill_null(0)).select(BAR_TEXT)
+    return frame.with_columns(*texts, pl.col("trades").fill_null(0)).select(*BAR_TEXT)
 
 
 def _nearest(times: Ints, ms: int, *, forward: bool) -> int | None:
