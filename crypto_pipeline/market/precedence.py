@@ -16,7 +16,7 @@ _RANKS = {str(source): source.rank for source in Source}
 
 
 def source_rank(column: str = "source") -> pl.Expr:
-    """Polars expression: the rank of ``column``'s source. An unknown source fails the query by name."""
+    """Polars expression: the rank of ``column``'s source. An unknown source fails the query."""
     return pl.col(column).replace_strict(_RANKS, return_dtype=pl.Int16)
 
 
@@ -28,6 +28,8 @@ def best_copies(frame: pl.DataFrame) -> pl.DataFrame:
     key = [name for name in ("instrument", "timeframe", "open_time") if name in frame.columns]
     if not frame.select(pl.struct(key).is_duplicated().any()).item():
         return frame.sort(key)
+    if strangers := set(frame["source"].unique()) - set(_RANKS):
+        raise ValueError(f"unknown source {sorted(map(str, strangers))[0]!r}: use one of {', '.join(_RANKS)}")
     order = [name for name in TIE_BREAKERS if name in frame.columns]
     return (
         frame.with_columns(source_rank().alias("_rank"))
