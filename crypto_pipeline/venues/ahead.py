@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -27,7 +27,7 @@ async def run_ahead(
     max_jobs: int,
     max_rows: int,
     failed: Callable[[K, Exception], bool] | None = None,
-) -> AsyncIterator[T]:
+) -> AsyncGenerator[T, None]:
     """Yield the results in the order of ``jobs``, with at most that many jobs and rows begun and not yet taken.
 
     A job that raises ends everything, unless ``failed(key, error)`` returns True: then the rest of its group is left

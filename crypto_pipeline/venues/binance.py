@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -156,10 +157,11 @@ class BinanceSpot:
 
     # Bars
 
-    async def bars(self, plan: FetchPlan, *, archive: bool = True) -> AsyncIterator[BarsAnswer]:
+    async def bars(self, plan: FetchPlan, *, archive: bool = True) -> AsyncGenerator[BarsAnswer, None]:
         """Fetch the plan's spans; see Venue.bars."""
-        async for answer in self.bars_many([plan], archive=archive):
-            yield answer
+        async with aclosing(self.bars_many([plan], archive=archive)) as answers:
+            async for answer in answers:
+                yield answer
 
     async def bars_many(
         self,
@@ -167,7 +169,7 @@ class BinanceSpot:
         *,
         archive: bool = True,
         on_error: Callable[[FetchPlan, VenueError], None] | None = None,
-    ) -> AsyncIterator[BarsAnswer]:
+    ) -> AsyncGenerator[BarsAnswer, None]:
         """Fetch many plans concurrently, read ahead only as far as memory stays small.
 
         Answers of one plan come in time order. With ``on_error``, a plan that fails is reported there and left, and the
@@ -197,9 +199,10 @@ class BinanceSpot:
             max_rows=_ROWS_AHEAD,
             failed=failed,
         )
-        async for several in answers:
-            for answer in several:
-                yield answer
+        async with aclosing(answers):
+            async for several in answers:
+                for answer in several:
+                    yield answer
 
     async def _page(self, plan: FetchPlan, start: datetime, end: datetime) -> tuple[pl.DataFrame, datetime]:
         params: Params = {

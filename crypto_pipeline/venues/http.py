@@ -27,6 +27,8 @@ USER_AGENT = "crypto-pipeline"
 MAX_PAUSE = 150.0
 #: Weight is granted at the latest in the next window but one, unless many processes share the budget.
 MAX_BUDGET_WAIT = 300.0
+#: A pause whose length the venue does not state: a ban lasts two minutes at least.
+_UNSTATED_PAUSE = {429: 1.0, 418: 120.0}
 
 
 class NotFound(VenueError):  # noqa: N818
@@ -187,9 +189,13 @@ class HttpClient:
 
     def _failure(self, answer: Answer) -> VenueError:
         where = f"{self.name} {answer.url}: HTTP {answer.status}"
+        error = self._explain(answer) if self._explain is not None else None
         if answer.status in (418, 429):
-            return RateLimited(where, retry_after=_retry_after(answer, default=1.0 if answer.status == 429 else 120.0))
-        if self._explain is not None and (error := self._explain(answer)) is not None:
+            stated = _retry_after(answer)
+            if stated is None and isinstance(error, RateLimited):
+                return error  # only the text says until when
+            return RateLimited(where, retry_after=stated if stated is not None else _UNSTATED_PAUSE[answer.status])
+        if error is not None:
             return error
         if answer.status == 404:
             return NotFound(where)
@@ -233,10 +239,10 @@ def _worth_repeating(error: Exception) -> bool:
     return isinstance(error, VenueError) and not error.permanent
 
 
-def _retry_after(answer: Answer, default: float | None = None) -> float | None:
+def _retry_after(answer: Answer) -> float | None:
     stated = answer.headers.get("Retry-After", "").strip()
     if not stated:
-        return default
+        return None
     try:
         return max(0.0, float(stated))
     except ValueError:
@@ -244,4 +250,4 @@ def _retry_after(answer: Answer, default: float | None = None) -> float | None:
     try:
         return max(0.0, parsedate_to_datetime(stated).timestamp() - time.time())
     except ValueError:
-        return default
+        return None

@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -167,6 +168,23 @@ async def test_a_long_ban_is_told_not_waited_for(server: ScriptedVenue, make: Ma
     with pytest.raises(VenueUnavailable) as caught:
         await fetch(make(), plan(DAY, DAY + timedelta(hours=1)))
     assert caught.value.retry_after == 86400
+
+
+async def test_a_ban_that_only_the_text_dates(server: ScriptedVenue, make: Make) -> None:
+    until = int(time.time() * 1000) + 7_200_000
+    text = f"Way too much request weight used; IP banned until {until}."
+    server.script(KLINES, status(418, json.dumps({"code": -1003, "msg": text})))
+    with pytest.raises(VenueUnavailable) as caught:
+        await fetch(make(), plan(DAY, DAY + timedelta(hours=1)))
+    assert caught.value.retry_after == pytest.approx(7200, abs=10)
+
+
+async def test_leaving_early_leaves_nothing_running(server: ScriptedVenue, make: Make) -> None:
+    before = asyncio.all_tasks()
+    async with aclosing(make().bars(plan(DAY, DAY + timedelta(days=20)), archive=False)) as answers:
+        assert (await anext(answers)).bars.height == 1000
+    ours = [task for task in asyncio.all_tasks() - before if "BarRequests" in repr(task)]
+    assert ours == []
 
 
 async def test_the_breaker_opens_on_coroutines_fails_fast_and_recovers(server: ScriptedVenue, make: Make) -> None:
