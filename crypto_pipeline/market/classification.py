@@ -71,7 +71,7 @@ class Rules:
 
     ``max_active``: the venue counts as silent while at most this many siblings have a bar. An outage does not cut every
     instrument off in the same minute: up to ``edge_windows`` windows that join directly on an outage of at least ten
-    times that length belong to it while at most ``edge_share`` of the siblings have a bar.
+    times that length belong to it while at most ``edge_share`` of the usual siblings have a bar.
     """
 
     max_active: int = 0
@@ -198,11 +198,11 @@ def _judge(opens: Array, active: Array, says: Array, evidence: Evidence, rules: 
 def _edges(down: Mask, active: Array, evidence: Evidence, rules: Rules) -> Mask:
     """Windows just before or after an outage in which most of the venue is silent already, or still."""
     edge = np.zeros(len(down), dtype=np.bool_)
-    quiet = active <= rules.edge_share * evidence.siblings
+    ordinarily = 1.0 if evidence.sibling_rate is None else evidence.sibling_rate
+    quiet = active <= rules.edge_share * ordinarily * evidence.siblings
     for first, last in runs(down):
-        if last - first < 10 * rules.edge_windows:
-            continue
-        low, high = max(0, first - rules.edge_windows), min(len(down), last + rules.edge_windows)
+        reach = min(rules.edge_windows, (last - first) // 10)
+        low, high = max(0, first - reach), min(len(down), last + reach)
         # Only an unbroken stretch counts: from the outage outwards until the venue is busy.
         while first > low and quiet[first - 1]:
             first -= 1
