@@ -1,7 +1,5 @@
 """Schedules and sensors: the processors that keep the database right without anyone watching."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 

@@ -4,8 +4,6 @@ Each materialization reconciles the stored bars of its days to the desired state
 fetches or rolls up only that, and costs almost nothing when there is nothing to do.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -34,6 +32,20 @@ _FOLLOW = (
     & ~dg.AutomationCondition.in_progress()
     & dg.AutomationCondition.in_latest_time_window(lookback_delta=timedelta(days=7))
 )
+
+
+class Steps:
+    """Progress as a line in the run's log for every tenth of the work, so that event logs stay small."""
+
+    def __init__(self, context: dg.AssetExecutionContext) -> None:
+        self._context = context
+        self._shown: dict[str, int] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if tenth > self._shown.get(stage, 0):
+            self._shown[stage] = tenth
+            self._context.log.info(f"{stage}: {done:,} of {total:,} bars")
 
 
 def span_of(context: dg.AssetExecutionContext) -> tuple[datetime, datetime]:
@@ -92,7 +104,7 @@ def bar_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
 
         async def work(pipeline: Pipeline) -> tuple[HealReport, list[str]]:
             chosen = pipeline.choose(scope.instruments)
-            report = await pipeline.bring_up_to_date(timeframe, start, end, chosen, progress=_logged(context))
+            report = await pipeline.bring_up_to_date(timeframe, start, end, chosen, progress=Steps(context))
             return report, chosen
 
         report, chosen = database.run(work)
@@ -103,24 +115,6 @@ def bar_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
             )
 
     return bars
-
-
-def _logged(context: dg.AssetExecutionContext) -> Steps:
-    return Steps(context)
-
-
-class Steps:
-    """Progress as a line in the run's log for every tenth of the work, so that event logs stay small."""
-
-    def __init__(self, context: dg.AssetExecutionContext) -> None:
-        self._context = context
-        self._shown: dict[str, int] = {}
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        tenth = 10 * done // max(total, 1)
-        if tenth > self._shown.get(stage, 0):
-            self._shown[stage] = tenth
-            self._context.log.info(f"{stage}: {done:,} of {total:,} bars")
 
 
 @dg.asset(

@@ -4,8 +4,6 @@ A failed check that does not block is seen by no sensor of Dagster; so every out
 and a failing one opens a row in `ops.alerts` that closes when it passes again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import datetime
 

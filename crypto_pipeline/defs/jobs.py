@@ -1,7 +1,5 @@
 """Jobs: what a person launches or a schedule asks for, each one run whatever its span."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
