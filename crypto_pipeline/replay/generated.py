@@ -120,10 +120,11 @@ class GeneratedMarket:
     def _text(self, symbol: str, columns: BarColumns) -> pl.DataFrame:
         info = self._symbols[symbol].info
         tick, step = info.tick_decimals, info.step_decimals
-        return _frame(columns).with_columns(
-            *(decimal_text(name, tick) for name in ("open", "high", "low", "close")),
-            *(decimal_text(name, step) for name in ("volume", "taker_volume")),
-            *(decimal_text(name, tick + step) for name in ("quote_volume", "taker_quote")),
+        frame = _frame(columns)
+        return frame.with_columns(
+            *(decimal_text(frame[name], tick) for name in ("open", "high", "low", "close")),
+            *(decimal_text(frame[name], step) for name in ("volume", "taker_volume")),
+            *(decimal_text(frame[name], tick + step) for name in ("quote_volume", "taker_quote")),
             pl.col("trades").cast(pl.Int64),
         )
 
@@ -209,8 +210,10 @@ class GeneratedMarket:
     def trade_text(self, symbol: str, day_ms: int) -> pl.DataFrame:
         """All aggregate trades of one day as TRADE_TEXT."""
         info = self._symbols[symbol].info
-        prices, quantities = decimal_text("price", info.tick_decimals), decimal_text("quantity", info.step_decimals)
-        return self._aggregates(symbol, day_ms).with_columns(prices, quantities)
+        frame = self._aggregates(symbol, day_ms)
+        return frame.with_columns(
+            decimal_text(frame["price"], info.tick_decimals), decimal_text(frame["quantity"], info.step_decimals)
+        )
 
     def day_of_trade(self, symbol: str, trade_id: int) -> int | None:
         """Start of the day that holds this aggregate trade."""

@@ -14,6 +14,7 @@ import polars as pl
 from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe
 from crypto_pipeline.replay.layouts import RECORDED_BARS, RecordedFile, read_bars, read_trades
 from crypto_pipeline.replay.prices import Floats
+from crypto_pipeline.replay.render import decimal_text
 from crypto_pipeline.replay.tape import floor_ms
 
 log = logging.getLogger(__name__)
@@ -35,9 +36,7 @@ def number_text(values: pl.Series) -> pl.Series:
     floats = values.fill_null(0.0).to_numpy()
     units = np.rint(floats * 1e8)
     if bool(np.all(units / 1e8 == floats)) and (not len(units) or units.max() < 9e18):
-        whole = pl.DataFrame({"units": units.astype(np.int64)})
-        parts = (pl.col("units") // 100_000_000).cast(pl.String), (pl.col("units") % 100_000_000).cast(pl.String)
-        return whole.select(pl.concat_str(parts[0], pl.lit("."), parts[1].str.zfill(8)).alias(values.name)).to_series()
+        return decimal_text(pl.Series(values.name, units.astype(np.int64)), 8)
     texts = [f"{Decimal(repr(value)):f}" for value in floats.tolist()]
     return pl.Series(values.name, texts, dtype=pl.String)
 
