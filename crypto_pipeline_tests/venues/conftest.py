@@ -13,9 +13,9 @@ from crypto_pipeline.venues import BinanceSpot, Manners, RequestBudget
 
 from .scripted import ScriptedVenue
 
-#: Patient enough to repeat, too hasty to make anyone wait.
+#: Patient enough to repeat, too hasty to make anyone wait; tests of silence shorten the timeout.
 HASTY = Manners(
-    timeout=0.3, attempts=4, concurrency=4, wait_initial=0.005, wait_max=0.02, wait_jitter=0.005, breaker_threshold=3,
+    timeout=5, attempts=4, concurrency=4, wait_initial=0.005, wait_max=0.02, wait_jitter=0.005, breaker_threshold=3,
     breaker_recovery=0.3,
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,7 +41,7 @@ async def exchange() -> AsyncIterator[ReplayExchange]:
 
 @pytest_asyncio.fixture
 async def venue(exchange: ReplayExchange) -> AsyncIterator[BinanceSpot]:
-    client = BinanceSpot(exchange.url, exchange.url, name="replay", manners=HASTY)
+    client = BinanceSpot(exchange.url, exchange.url, name="replay", manners=replace(HASTY, timeout=2))
     yield client
     await client.close()
 
@@ -72,7 +73,7 @@ FAULTS: list[dict[str, Any]] = [
     {"kind": "server_error", "count": 2, "endpoint": "klines"},
     {"kind": "truncated", "count": 2, "endpoint": "klines"},
     {"kind": "malformed", "count": 2},
-    {"kind": "hang", "count": 1, "seconds": 5},
+    {"kind": "hang", "count": 1, "seconds": 60},
     {"kind": "short_pages", "rows": 77},
     {"kind": "corrupt_archive", "manner": "bytes", "count": 3},
     {"kind": "corrupt_archive", "manner": "header", "probability": 0.5},

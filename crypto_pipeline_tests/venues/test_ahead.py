@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto_pipeline.venues.ahead import Job, run_ahead
@@ -17,6 +17,7 @@ from crypto_pipeline.venues.ahead import Job, run_ahead
     st.integers(1, 8),
     st.integers(1, 60),
 )
+@settings(deadline=None)
 def test_order_bounds_and_failures(work: list[tuple[int, int, bool]], max_jobs: int, max_rows: int) -> None:
     begun: list[int] = []
     taken = 0

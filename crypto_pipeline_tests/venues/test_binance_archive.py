@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto_pipeline.market.timeframes import Timeframe
@@ -135,7 +135,8 @@ async def test_a_corrupt_file_is_fetched_again_and_then_rest_stands_in(
             server.always(path, hanging)
         case "500":
             server.always(path, status(500))
-    answers = await fetch(make(), FEB, FEB + 3 * DAY)
+    venue = make(timeout=0.5) if damage == "hanging" else make()
+    answers = await fetch(venue, FEB, FEB + 3 * DAY)
     assert together(answers).height == 3 * 1440
     assert [answer.origin for answer in answers[:2]] == ["rest", "rest"]
     if damage in ("checksum", "zip", "rows", "columns", "outside"):
@@ -162,6 +163,7 @@ moments = st.integers(0, 400 * 1440).map(lambda minute: datetime(2025, 1, 1, tzi
 
 
 @given(st.sampled_from(list(Timeframe)), moments, moments)
+@settings(deadline=None)
 def test_pieces_cover_the_span_exactly(timeframe: Timeframe, one: datetime, two: datetime) -> None:
     start, end = timeframe.floor(min(one, two)), timeframe.floor(max(one, two))
     cut = list(pieces(timeframe, start, end, PAGE))

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA
@@ -90,6 +90,7 @@ decimals = st.decimals(min_value=0, max_value=10**9, places=8, allow_nan=False).
 
 
 @given(st.lists(st.tuples(*[decimals] * 7), min_size=1, max_size=20))
+@settings(deadline=None)
 def test_every_digit_survives_on_both_ways(numbers: list[tuple[str, ...]]) -> None:
     rows = [
         [minute * 60_000, *row[:5], minute * 60_000 + 59_999, row[5], 3, row[6], "0", "0"]
@@ -103,6 +104,7 @@ def test_every_digit_survives_on_both_ways(numbers: list[tuple[str, ...]]) -> No
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+@settings(deadline=None)
 def test_garbage_is_malformed_or_empty_never_another_error(body: bytes) -> None:
     for reader in (parse.parse_klines, parse.parse_trades, parse.parse_info, parse.parse_time):
         try:
