@@ -6,6 +6,7 @@ fetches or rolls up only that, and costs almost nothing when there is nothing to
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -42,6 +43,7 @@ class Steps:
         self._shown: dict[str, int] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        """Log each tenth once."""
         tenth = 10 * done // max(total, 1)
         if tenth > self._shown.get(stage, 0):
             self._shown[stage] = tenth
@@ -61,7 +63,7 @@ def span_of(context: dg.AssetExecutionContext) -> tuple[datetime, datetime]:
     metadata={"dagster/table_name": "market.instruments"},
     automation_condition=dg.AutomationCondition.on_cron("0 */6 * * *"),
 )
-def instruments(context: dg.AssetExecutionContext, database: Market) -> dg.MaterializeResult:
+def instruments(context: dg.AssetExecutionContext, database: Market) -> dg.MaterializeResult[None]:
     """Active instruments with what the venue says of them: symbol, status, tick and lot size, listed and delisted."""
     listings = database.run(lambda pipeline: pipeline.sync_instruments())
     return dg.MaterializeResult(
@@ -87,8 +89,8 @@ def bar_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         deps=[f"ohlc_{lower}"] if lower else [instruments],
         description=_ABOUT.get(
             timeframe,
-            f"{timeframe} bars rolled up from {lower} bars in which something traded, equal to the venue's own; windows "
-            "that begin before the collected history, or hold a lost minute, come from the venue in their own timeframe.",
+            f"{timeframe} bars rolled up from {lower} bars in which something traded, equal to the venue's. Windows "
+            "that begin before the collected history, or hold a lost minute, come from the venue in their own width.",
         ),
         metadata={
             "dagster/table_name": "market.ohlc_data",
@@ -99,7 +101,7 @@ def bar_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         pool="venue_history" if timeframe is Timeframe.M1 else None,
         op_tags={"timeframe": str(timeframe)},
     )
-    def bars(context: dg.AssetExecutionContext, database: Market, scope: Scope) -> dg.MaterializeResult:
+    def bars(context: dg.AssetExecutionContext, database: Market, scope: Scope) -> dg.MaterializeResult[None]:
         start, end = span_of(context)
 
         async def work(pipeline: Pipeline) -> tuple[HealReport, list[str]]:
@@ -124,13 +126,13 @@ def bar_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
     deps=[f"ohlc_{timeframe}" for timeframe in Timeframe if timeframe is not Timeframe.W1],
     metadata={"dagster/table_name": "market.coverage"},
 )
-def coverage(context: dg.AssetExecutionContext, database: Market) -> Iterator[dg.MaterializeResult]:
+def coverage(context: dg.AssetExecutionContext, database: Market) -> Iterator[dg.MaterializeResult[None]]:
     """Expected = present + explained, for every instrument, timeframe and day; with the ledger of holes beside it."""
     with database.store() as store:
         totals = store.coverage.summary()
         holes = store.ledger.open()
         first, last = store.coverage.span()
-        shown: dict[str, object] = {
+        shown: dict[str, Any] = {
             "dagster/row_count": int(totals["cells"].sum()),
             "totals": metadata.table(totals),
             "open_gaps": metadata.table(holes.drop("evidence"), most=100),

@@ -6,6 +6,7 @@ and a failing one opens a row in `ops.alerts` that closes when it passes again.
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 import dagster as dg
 
@@ -58,7 +59,7 @@ async def evaluate(pipeline: Pipeline, timeframe: Timeframe, start: datetime, en
     return await pipeline.verify(timeframe, start, end)
 
 
-def as_result(outcome: CheckOutcome, asset: str, shown: dict[str, object]) -> dg.AssetCheckResult:
+def as_result(outcome: CheckOutcome, asset: str, shown: dict[str, Any]) -> dg.AssetCheckResult:
     """The outcome as Dagster's own."""
     return dg.AssetCheckResult(
         check_name=outcome.name,

@@ -1,8 +1,10 @@
 """Jobs: what a person launches or a schedule asks for, each one run whatever its span."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from crypto_pipeline.defs.bars import BAR_ASSETS, coverage, instruments
 from crypto_pipeline.defs.partitions import DAILY, WEEKLY
@@ -26,8 +28,8 @@ backfill_bars = dg.define_asset_job(
     selection=dg.AssetSelection.assets(instruments, *_DAILY_BARS, coverage),
     partitions_def=DAILY,
     tags=tags(MEDIUM, "backfill"),
-    description="Bring 1m … 1d of the chosen days up to date: fetch what is missing, explain what cannot be there, roll "
-    "up, check. Choose days as a range (one run) and instruments in the config of resource `scope`.",
+    description="Bring 1m … 1d of the chosen days up to date: fetch what is missing, explain what cannot be there, "
+    "roll up, check. Choose days as a range (one run) and instruments in the config of resource `scope`.",
 )
 weekly_bars = dg.define_asset_job(
     "weekly_bars",
@@ -49,7 +51,7 @@ class Span(dg.Config):
 
     start: str | None = None
     end: str | None = None
-    instruments: list[str] = []
+    instruments: list[str] = Field(default=[])
 
     def bounds(self) -> tuple[datetime | None, datetime | None]:
         """The span as UTC datetimes. Raises ValueError naming the bad value."""
@@ -99,4 +101,4 @@ def reconcile() -> None:
     compare()
 
 
-JOBS = [backfill_bars, weekly_bars, refresh_instruments, fill_gaps, reconcile]
+JOBS: list[Any] = [backfill_bars, weekly_bars, refresh_instruments, fill_gaps, reconcile]

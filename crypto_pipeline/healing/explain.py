@@ -17,7 +17,7 @@ from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED, Horizon
 from crypto_pipeline.healing.proof import Proofs, gather_proofs
 from crypto_pipeline.healing.reports import Counts, Progress
 from crypto_pipeline.market.bars import UTC_MS
-from crypto_pipeline.market.classification import GapState, classify, verdict_frame
+from crypto_pipeline.market.classification import GapState, Verdict, classify, verdict_frame
 from crypto_pipeline.market.evidence import Evidence
 from crypto_pipeline.market.gaps import subtract
 from crypto_pipeline.market.timeframes import Timeframe
@@ -135,17 +135,17 @@ class Explainer:
         facts = self.known[name]
         if facts["status"] == str(ListingStatus.PAUSED) and end >= self.horizon.settled_end(self.timeframe):
             because = f"{self.venue.name} has halted trading of {facts['venue_symbol']}"
-            evidence = json.dumps({"because": because, "rule": "halted", "status": facts["status"]})
-            row = (name, str(self.timeframe), start, end, str(GapState.VENUE_OUTAGE), evidence)
-            return pl.DataFrame([row], schema=verdict_frame(name, self.timeframe, []).schema, orient="row")
-        attempts = earlier.filter((pl.col("start") < end) & (pl.col("end") > start))["attempts"].max()
+            halted = {"because": because, "rule": "halted", "status": facts["status"]}
+            verdict = Verdict(start, end, GapState.VENUE_OUTAGE, halted)
+            return verdict_frame(name, self.timeframe, [verdict])
+        attempts = earlier.filter((pl.col("start") < end) & (pl.col("end") > start)).select(pl.col("attempts").max())
         around = answered.filter((pl.col("start") <= start) & (pl.col("end") >= end))
-        before = around.height > 0 and around["start"].min() < start  # type: ignore[operator]
-        after = around.height > 0 and around["end"].max() > end  # type: ignore[operator]
+        before = not around.filter(pl.col("start") < start).is_empty()
+        after = not around.filter(pl.col("end") > end).is_empty()
         known = siblings.of(name, start, end)
         evidence = Evidence(
             settled_until=self.horizon.now - self.horizon.settle,
-            attempts=int(attempts or 0) + 1,  # type: ignore[call-overload]
+            attempts=int(attempts.item() or 0) + 1,
             max_attempts=self.settings.heal_attempts,
             listed=facts["listed"],
             delisted=facts["delisted"],

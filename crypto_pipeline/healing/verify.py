@@ -19,9 +19,9 @@ Severity = Literal["warning", "error"]
 #: Every check that a timeframe has, with what it promises. `complete` in `status` means that all of them passed.
 CHECKS = {
     "accounted_for": "Every expected bar is present or explained by the ledger.",
-    "ohlc_sanity": "No bar is impossible: low ≤ open, close ≤ high, prices above zero, volumes not negative, all finite.",
+    "ohlc_sanity": "No bar is impossible: low ≤ open, close ≤ high; prices above zero, volumes not below, all finite.",
     "rollup_conservation": "Rolled-up bars hold exactly the volume of the bars below them.",
-    "venue_agreement": "A sample of our bars equals what the venue states now, and no earlier disagreement is unsettled.",
+    "venue_agreement": "A sample of our bars equals what the venue states now; no disagreement is unsettled.",
     "no_future_bars": "No bar claims to be complete before its window is over.",
     "freshness": "The newest bar of every instrument is as new as it should be.",
 }
@@ -139,7 +139,7 @@ def freshness(store: Store, timeframe: Timeframe, horizon: Horizon, thresholds: 
     names = ", ".join(lagging["instrument"].head(5).to_list())
     return CheckOutcome(
         "freshness", timeframe, False, "error" if critical else "warning",
-        f"{lagging.height} instruments behind, by up to {worst or 'ever'}: {names}",
+        f"{lagging.height} instruments behind, the first by {lagging['behind'][0] or 'all of history'}: {names}",
         lagging.select("instrument", "open_time", "behind"),
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -79,7 +79,7 @@ def _cell_colour(cell: dict[str, object]) -> tuple[float, float, float]:
     return (0.96, 0.78, 0.35) if explained > expected * 0.01 else (0.18, 0.62, 0.43)
 
 
-def _figure(width: float, height: float, rows: int = 1, ratios: tuple[int, ...] = (1,)) -> tuple[Figure, object]:
+def _figure(width: float, height: float, rows: int = 1, ratios: tuple[int, ...] = (1,)) -> tuple[Figure, Any]:
     # Matplotlib is slow to import and needed only where a picture is drawn. Figures are made without pyplot, which
     # keeps global state and is not safe in a long-lived server.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
