@@ -56,7 +56,8 @@ class Ledger:
         ``frame`` has ``instrument``, ``timeframe``, ``start``, ``end`` (on the grid), ``state``, ``evidence`` (JSON)
         and, if it differs by row, ``next_attempt``. Open rows that overlap are replaced there and keep what sticks out.
         The new row inherits when the hole was first seen and how often it was asked for; ``pending`` and ``lost`` count
-        as one attempt more. Bars that are stored by now are left out. Spans of one series must not overlap each other. One transaction per timeframe.
+        as one attempt more. Bars that are stored by now are left out. Spans of one series must not overlap each other.
+        One transaction per timeframe.
         """
         require_columns(frame, ["instrument", "timeframe", "start", "end", "state", "evidence"], "a frame of gaps")
         if frame.is_empty():

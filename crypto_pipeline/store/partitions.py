@@ -33,8 +33,9 @@ def identifier(name: str) -> sql.Identifier:
 
 def exists(connection: psycopg.Connection[Any], name: str) -> bool:
     """Whether the table is there for everyone to see."""
-    found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"market.{name}"]).fetchone()
-    return bool(found and found[0])
+    # not to_regclass, whose answer may come from before the wait for a lock
+    query = "SELECT FROM pg_class WHERE relname = %s AND relnamespace = 'market'::regnamespace"
+    return connection.execute(query, [name]).fetchone() is not None
 
 
 def ensure(connection: psycopg.Connection[Any], timeframe: Timeframe, month: int) -> None:
