@@ -71,7 +71,7 @@ class EmbeddedServer:
             try:
                 self._try_connection()
                 break
-            except psycopg.OperationalError as error:
+            except (psycopg.OperationalError, StoreError) as error:  # the latter: nobody has prepared it yet
                 said = str(error).strip().splitlines()[-1]
             if guard is not None and guard.poll() is not None:
                 raise StoreError(f"PostgreSQL in {self._cluster.folder} did not start: {self._cluster.last_words()}")
@@ -191,10 +191,12 @@ class EmbeddedServer:
         """
         with self._cluster.explaining():
             self._cluster.make_folder()
+            users = locks.open_lock(self._users_path)
         guard = None
-        with locks.shared(self._users_path):
+        with locks.shared(users):
             if not self.is_alive():
-                guard = self._start_guarded()
+                with self._cluster.explaining():
+                    guard = self._start_guarded()
             self._wait(300, guard)
             yield self.url()
         if guard is not None:

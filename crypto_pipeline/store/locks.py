@@ -24,9 +24,8 @@ def try_lock(descriptor: int) -> bool:
 
 
 @contextmanager
-def shared(path: Path) -> Iterator[None]:
-    """Hold a shared lock for the block; waits while somebody holds it exclusively."""
-    descriptor = open_lock(path)
+def shared(descriptor: int) -> Iterator[None]:
+    """Hold a shared lock for the block, then close; waits while somebody holds it exclusively."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield

@@ -70,6 +70,7 @@ class Connections:
         self._pool: ConnectionPool | None = None
         self._idle: list[dbapi.Connection] = []
         self._closed = False
+        self._reached = False
 
     # -- statements -----------------------------------------------------------------------------------------------
 
@@ -99,15 +100,14 @@ class Connections:
 
     def _statements(self) -> ConnectionPool:
         with self._lock:
-            self._refuse_closed()
+            self._before_use()
             if self._pool is None:
-                check_server(self.url)
                 self._pool = ConnectionPool(
                     self.url,
                     kwargs={"options": _OPTIONS, "application_name": "crypto_pipeline", "connect_timeout": 5},
                     min_size=1,
                     max_size=self.size,
-                    timeout=10.0,
+                    timeout=3.0,  # then asked for again, see `run`; a waiting client does not make it try to reconnect
                     # short, so that a server which was away is found again at once instead of after a long back-off
                     reconnect_timeout=2.0,
                     check=ConnectionPool.check_connection,
@@ -152,7 +152,7 @@ class Connections:
 
     def _take(self) -> dbapi.Connection:
         with self._lock:
-            self._refuse_closed()
+            self._before_use()
             if self._idle:
                 return self._idle.pop()
         joiner = "&" if "?" in self.url else "?"
@@ -180,9 +180,12 @@ class Connections:
         for connection in idle:
             _quietly_close(connection)
 
-    def _refuse_closed(self) -> None:
+    def _before_use(self) -> None:
         if self._closed:
             raise StoreError("this store is closed: open a new one")
+        if not self._reached:  # a wrong address is told at once; one that was right is waited for
+            check_server(self.url)
+            self._reached = True
 
     def _explained(self, error: Exception) -> Exception:
         if isinstance(error, psycopg.errors.DiskFull):
