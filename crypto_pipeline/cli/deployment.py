@@ -78,6 +78,8 @@ def up(
     ] = False,
 ) -> None:
     """Start everything, keep it running and fill the database. Ctrl-C stops it."""
+    from crypto_pipeline.ops.choice import chosen_instruments
+    from crypto_pipeline.ops.errors import OpsError
     from crypto_pipeline.settings import load_settings
 
     given = {
@@ -89,21 +91,14 @@ def up(
         "days": days,
     }
     settings = load_settings(data_dir=data_dir, **given)
-    _check_universe(settings)
+    try:
+        chosen_instruments(settings)  # an unknown symbol is refused before anything starts
+    except OpsError as error:
+        raise BadInput(str(error)) from None
     if detach and _CHILD not in os.environ:
         _detach(settings)
     else:
         _run(settings)
-
-
-def _check_universe(settings: Settings) -> None:
-    """An unknown symbol is refused before anything starts."""
-    from crypto_pipeline.market.universe import choose_instruments, load_universe
-
-    try:
-        choose_instruments(load_universe(settings.universe_file), settings.instrument_choice)
-    except ValueError as error:
-        raise BadInput(f"--instruments: {error}") from None
 
 
 def _run(settings: Settings) -> None:
@@ -123,7 +118,7 @@ def _detach(settings: Settings) -> None:
     places = Places(settings.data_dir)
     places.make()
     log = places.logs / "up.log"
-    if UpLock.is_held(places):
+    if UpLock.holder(places) is not None:
         from crypto_pipeline.ops.guardian import already_running
 
         raise already_running(places)
@@ -188,7 +183,7 @@ def down(data_dir: DataDir = None) -> None:
 
 def _released(places: Places, lock: Any) -> bool:
     deadline = time.monotonic() + 120
-    while lock.is_held(places):
+    while lock.holder(places) is not None:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)

@@ -101,6 +101,9 @@ def _heal(settings: Settings, instruments: str | None, work: Callable[..., Await
 
         async def run() -> Any:
             async with Pipeline.open(store, settings) as pipeline:
+                # Instruments that were just added: what the venue calls them is not known yet.
+                if store.instruments.frame(pipeline.venue.name)["venue_symbol"].null_count():
+                    await pipeline.sync_instruments()
                 with HealingProgress() as progress:
                     return await work(pipeline, symbols, progress)
 

@@ -52,6 +52,7 @@ def serve(
 ) -> None:
     """Serve Binance's REST interface and file archive from recordings or a generated market."""
     from crypto_pipeline.cli.context import deployment_settings
+    from crypto_pipeline.ops.choice import generated_symbols
     from crypto_pipeline.replay import serve as run
 
     settings = deployment_settings(
@@ -72,6 +73,7 @@ def serve(
         speed=settings.replay_speed,
         shift_to_now=settings.replay_shift_to_now,
         faults_file=settings.replay_faults,
+        instruments=generated_symbols(settings) if settings.replay_source == "generated" else None,
         weight_limit=weight_limit,
     )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,12 +16,13 @@ from dataclasses import replace
 from typing import Any
 
 from crypto_pipeline.ops import health, processes, supervisord
-from crypto_pipeline.ops.dagster_home import needs_migration, note_version, write_dagster_home
+from crypto_pipeline.ops.dagster_home import write_dagster_home
+from crypto_pipeline.ops.database import database_urls, make_ready
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.nursing import Nurse
 from crypto_pipeline.ops.places import Places, UpLock, UpState, running_state
 from crypto_pipeline.ops.ports import claim_port
-from crypto_pipeline.ops.programs import DAGSTER_URL_VARIABLE, POSTGRES, Program, environment, given_settings, programs
+from crypto_pipeline.ops.programs import POSTGRES, Program, environment, given_settings, programs
 from crypto_pipeline.ops.taking_down import end_descendants, take_down
 from crypto_pipeline.settings import Settings
 
@@ -97,7 +97,7 @@ class Guardian:
         if settings.venue == "replay":
             replay_port = claim_port(settings.host, settings.replay_port, "the replay exchange", "--replay-port")
         self._clear_leftovers()
-        database_url, dagster_url = self._database_urls()
+        database_url, dagster_url = database_urls(self.settings)
         ports = {"ui": ui_port} | ({"replay": replay_port} if replay_port else {})
         self.settings = settings = settings.model_copy(
             update={"ui_port": ui_port, "replay_port": replay_port or settings.replay_port}
@@ -120,18 +120,6 @@ class Guardian:
             self._say(f"ending {len(left)} processes that an earlier run left behind")
             processes.end(left, signal.SIGINT, 15.0)
 
-    def _database_urls(self) -> tuple[str, str]:
-        from crypto_pipeline.store.embedded import EmbeddedServer
-        from crypto_pipeline.store.urls import dagster_url, resolve_url
-
-        if self.settings.database_url is not None:
-            url = resolve_url(self.settings)  # says now, in one line, when nobody answers there
-        else:
-            server = EmbeddedServer(self.settings.data_dir)
-            server.prepare()
-            url = server.url()
-        return url, dagster_url(self.settings, url)
-
     def _bring_up(self) -> None:
         """Start supervisord and, once the database is there and migrated, what needs it."""
         for program in self._programs:
@@ -142,7 +130,7 @@ class Guardian:
         self._await_supervisord()
         if self.settings.database_url is None:
             self._await_postgres()
-        self._migrate()
+        make_ready(self.settings, self.places, self._database_url, self._environment, self._say)
         client = self._client()
         for program in self._programs:
             if program.needs_database:
@@ -166,23 +154,6 @@ class Guardian:
             if any(info.name == POSTGRES and info.state == "FATAL" for info in self._client().processes()):
                 raise OpsError(f"PostgreSQL does not start: {supervisord.tail(self.places, POSTGRES)}")
             self._pause(0.1)
-
-    def _migrate(self) -> None:
-        from crypto_pipeline.store.connecting import database_name, ensure_databases
-        from crypto_pipeline.store.migrations import migrate
-
-        for url in (self._database_url, self._environment[DAGSTER_URL_VARIABLE]):
-            ensure_databases(url, [database_name(url)])
-        if applied := migrate(self._database_url):
-            self._say(f"schema: {len(applied)} migrations applied")
-        if needs_migration(self.places):
-            self._say("Dagster's own storage comes from another version: migrating it")
-            command = [sys.executable, "-m", "dagster", "instance", "migrate"]
-            done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-                raise OpsError(f"cannot migrate Dagster's storage: {last[0]}")
-        note_version(self.places)
 
     def _await_health(self) -> None:
         """Wait until everything answers. What cannot become healthy is named, and supervised all the same."""
@@ -276,7 +247,7 @@ class _Signals:
 def already_running(places: Places) -> OpsError:
     """The error that says who supervises this data directory."""
     state = running_state(places)
-    who = f"process {state.pid}, UI {state.urls['ui']}" if state else "another process"
+    who = f"process {state.pid}, {state.urls.get('ui', 'starting')}" if state else "another process"
     return OpsError(
         f"already running on {places.data_dir}: {who}; stop it with "
         f"`crypto-pipeline down --data-dir {places.data_dir}` or give another --data-dir"

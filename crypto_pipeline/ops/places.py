@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,8 @@ class UpLock:
         except BlockingIOError:
             os.close(descriptor)
             return False
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         self._descriptor = descriptor
         return True
 
@@ -115,18 +118,18 @@ class UpLock:
             self._descriptor = None
 
     @classmethod
-    def is_held(cls, places: Places) -> bool:
-        """Whether some process supervises this data directory now."""
+    def holder(cls, places: Places) -> int | None:
+        """Process id of who supervises this data directory now. The lock decides; the id in the file is only a name."""
         if not places.lock.exists():
-            return False
+            return None
         try:
-            probe = cls(places)
-            if probe.take():
-                probe.release()
-                return False
+            with places.lock.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(places.lock.read_text() or 0)
         except PermissionError:
             raise OpsError(f"cannot read {places.lock}: it belongs to another user") from None
-        return True
+        return None
 
 
 @dataclass
@@ -167,4 +170,10 @@ class UpState:
 
 def running_state(places: Places) -> UpState | None:
     """State of the supervisor that holds the lock now, or None when nothing runs."""
-    return UpState.read(places) if UpLock.is_held(places) else None
+    holder = UpLock.holder(places)
+    if holder is None:
+        return None
+    state = UpState.read(places)
+    if state is not None and state.pid == holder:
+        return state
+    return UpState(holder, "starting", time.time(), {}, {}, {}, False, str(places.socket("supervisor")))

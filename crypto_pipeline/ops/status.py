@@ -75,7 +75,7 @@ def gather(settings: Settings) -> dict[str, Any]:
         "pid": state.pid if state else None,
         "data_dir": str(settings.data_dir),
         "venue": settings.venue,
-        "url": state.urls["ui"] if state else None,
+        "url": state.urls.get("ui") if state else None,
         "urls": state.urls if state else {},
         "processes": [],
     }

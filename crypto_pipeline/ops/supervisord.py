@@ -21,6 +21,7 @@ from crypto_pipeline.ops.places import Places
 from crypto_pipeline.ops.programs import Program, tied_to_parent
 
 #: What a call may raise while supervisord is away or busy dying.
+_SHUTTING_DOWN = 6
 _AWAY = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError)
 
 
@@ -52,6 +53,10 @@ class Supervisord:
     def _call(self, name: str, *arguments: Any) -> Any:
         try:
             return getattr(self._server.supervisor, name)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == _SHUTTING_DOWN:
+                raise ConnectionError("supervisord is stopping") from None
+            raise
         except _AWAY as error:
             # The transport keeps a broken connection; drop it so that the next call connects anew.
             with contextlib.suppress(Exception):

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_socket_path_that_is_too_long_moves_to_a_private_folder(tmp_path: Path) 
 
 
 def test_lock_is_held_once_and_ends_with_its_holder(places: Places) -> None:
-    assert not UpLock.is_held(places)
+    assert UpLock.holder(places) is None
     code = (
         "import sys; from pathlib import Path; from crypto_pipeline.ops.places import Places, UpLock\n"
         f"lock = UpLock(Places(Path({str(places.data_dir)!r}))); assert lock.take()\n"
@@ -74,11 +75,11 @@ def test_lock_is_held_once_and_ends_with_its_holder(places: Places) -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        assert UpLock.is_held(places)
+        assert UpLock.holder(places) == holder.pid
         assert not UpLock(places).take()
         holder.kill()
         holder.wait()
-    assert not UpLock.is_held(places)
+    assert UpLock.holder(places) is None
 
 
 def test_state_counts_only_while_the_lock_is_held(places: Places) -> None:
@@ -89,6 +90,10 @@ def test_state_counts_only_while_the_lock_is_held(places: Places) -> None:
     lock = UpLock(places)
     lock.take()
     assert running_state(places) == state
+    replace(state, pid=1).write(places)  # of an earlier run, not overwritten yet
+    found = running_state(places)
+    assert found is not None
+    assert (found.pid, found.phase) == (os.getpid(), "starting")
     lock.release()
 
 

@@ -1,0 +1,62 @@
+"""Which instruments a deployment begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crypto_pipeline.market.instruments import Instrument
+from crypto_pipeline.market.universe import choose_instruments, load_universe
+from crypto_pipeline.ops.errors import OpsError
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import Store
+
+
+def chosen_instruments(settings: Settings) -> list[Instrument]:
+    """The instruments that the settings choose. OpsError names a bad choice and the nearest good one.
+
+    On a replay of recordings every recorded pair may be chosen, and all of them are unless a choice was made.
+    """
+    universe = _universe(settings)
+    recorded = _recorded(settings)
+    if recorded and settings.instruments is None:
+        by_name = {instrument.symbol: instrument for instrument in universe}
+        return [by_name.get(symbol) or Instrument.crypto(symbol) for symbol in recorded]
+    try:
+        return choose_instruments(universe, settings.instrument_choice, known=recorded)
+    except ValueError as error:
+        raise OpsError(f"--instruments: {error}") from None
+
+
+def generated_symbols(settings: Settings) -> list[str] | None:
+    """What a generated market must list beside its usual pairs; None when those suffice."""
+    if settings.instruments is None or settings.instruments.strip().isdigit():
+        return None
+    usual = choose_instruments(_universe(settings), "all")
+    return list(dict.fromkeys(one.symbol for one in [*usual, *chosen_instruments(settings)]))
+
+
+def begin_collecting(store: Store, settings: Settings) -> list[str]:
+    """Add the chosen instruments that the database does not know yet; returns them.
+
+    Those that a person removed stay removed, unless they are asked for by name.
+    """
+    wanted = chosen_instruments(settings)
+    named = {part.strip().upper() for part in (settings.instruments or "").split(",")}
+    known = store.instruments.ids()
+    return store.instruments.add([one for one in wanted if one.symbol not in known or one.symbol in named])
+
+
+def _universe(settings: Settings) -> list[Instrument]:
+    try:
+        return load_universe(settings.universe_file)
+    except ValueError as error:
+        raise OpsError(str(error)) from None
+
+
+def _recorded(settings: Settings) -> Sequence[str]:
+    """Pairs of the recordings that are replayed; none when the market is generated or real."""
+    if settings.venue != "replay" or settings.replay_source == "generated":
+        return []
+    from crypto_pipeline.replay import open_market
+
+    return [symbol.canonical for symbol in open_market(settings.replay_source).symbols()]

@@ -1,0 +1,52 @@
+"""The databases of a deployment: where they are, and made ready before anything uses them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+from crypto_pipeline.ops.choice import begin_collecting
+from crypto_pipeline.ops.dagster_home import needs_migration, note_version
+from crypto_pipeline.ops.errors import OpsError
+from crypto_pipeline.ops.places import Places
+from crypto_pipeline.ops.programs import DAGSTER_URL_VARIABLE
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import EmbeddedServer, Store, dagster_url, ensure_databases, migrate, resolve_url
+from crypto_pipeline.store.connecting import database_name
+
+
+def database_urls(settings: Settings) -> tuple[str, str]:
+    """URLs of our database and of Dagster's; says in one line when a database of the person's own does not answer."""
+    if settings.database_url is not None:
+        url = resolve_url(settings)
+    else:
+        server = EmbeddedServer(settings.data_dir)
+        server.prepare()
+        url = server.url()
+    return url, dagster_url(settings, url)
+
+
+def make_ready(
+    settings: Settings, places: Places, url: str, environment: dict[str, str], say: Callable[[str], None]
+) -> None:
+    """Create both databases, migrate them as far as needed, and begin to collect what was chosen."""
+    for one in (url, environment[DAGSTER_URL_VARIABLE]):
+        ensure_databases(one, [database_name(one)])
+    if applied := migrate(url):
+        say(f"schema: {len(applied)} migrations applied")
+    with Store(url) as store:
+        if added := begin_collecting(store, settings):
+            say(f"collecting {len(added)} instruments from {settings.venue}")
+    if needs_migration(places):
+        say("Dagster's own storage comes from another version: migrating it")
+        _migrate_dagster(environment)
+    note_version(places)
+
+
+def _migrate_dagster(environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "dagster", "instance", "migrate"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise OpsError(f"cannot migrate Dagster's storage: {last[0]}")
