@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from crypto_pipeline.market.timeframes import require_utc
+from crypto_pipeline.replay.errors import ReplayError
 
 
 class VirtualClock:
@@ -19,7 +20,7 @@ class VirtualClock:
     def set(self, now: datetime | None = None, speed: float | None = None) -> None:
         """Put the clock to ``now`` and let it run at ``speed``; what is left out stays (at first: real now)."""
         if speed is not None and not 0 <= speed <= 1_000_000:
-            raise ValueError(f"clock speed {speed}: use a number from 0 (stands still) to 1000000")
+            raise ReplayError(f"clock speed {speed}: use a number from 0 (stands still) to 1000000")
         with self._lock:
             if now is not None:
                 base = require_utc(now).timestamp() * 1000

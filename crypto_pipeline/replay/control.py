@@ -66,7 +66,7 @@ class ControlHandlers:
         try:
             now = parse_time(data["now"]) if "now" in data else None
             self.clock.set(now, float(data["speed"]) if "speed" in data else None)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, ReplayError) as error:
             raise _bad(f"clock: {error}") from None
         return await self.show_clock(request)
 
