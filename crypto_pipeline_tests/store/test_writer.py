@@ -27,7 +27,7 @@ from crypto_pipeline_tests.store.bar_factory import (
 )
 
 M1 = Timeframe.M1
-SLOW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @st.composite
