@@ -1,15 +1,18 @@
 """The arithmetic of roll-up on plain arrays: consecutive rows of one window become one row.
 
 Works on runs of rows that are sorted already, because a segment reduction over sorted rows reads each value once and
-needs no hash table. Rows go through in blocks that fit the processor's cache. Nothing here knows of Polars.
+needs no hash table. Rows go through in blocks that fit the processor's cache.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -17,6 +20,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _BLOCK_ROWS = 1 << 16
+_THREADS_FROM = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,11 @@ def widen(bars: Columns, width: int, anchor: int) -> Columns:
     """
     if not len(bars):
         return bars
-    starts, opens = _windows(bars, width, anchor)
-    blocks = [_reduce(bars, starts[low:high], end) for low, high, end in _blocks(starts, len(bars))]
+    with _Workers(len(bars)) as work:
+        parts = work(lambda low: _windows(bars, width, anchor, low), range(0, len(bars), _BLOCK_ROWS))
+        starts = np.concatenate([part[0] for part in parts])
+        opens = np.concatenate([part[1] for part in parts])
+        blocks = work(lambda block: _reduce(bars, starts[block[0] : block[1]], block[2]), _blocks(starts, len(bars)))
     joined = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     return Columns(
         time=opens,
@@ -65,26 +72,36 @@ def widen(bars: Columns, width: int, anchor: int) -> Columns:
     )
 
 
-def _windows(bars: Columns, width: int, anchor: int) -> tuple[Ints, Ints]:
-    """First row and open time of every window, found block by block."""
-    starts: list[Ints] = []
-    opens: list[Ints] = []
-    last_open: int | None = None
-    for low in range(0, len(bars), _BLOCK_ROWS):
-        high = min(low + _BLOCK_ROWS, len(bars))
-        time = bars.time[low:high]
-        floored = (time - anchor) // width * width + anchor
-        changed = np.empty(high - low, dtype=np.bool_)
-        changed[0] = low == 0 or bool(floored[0] != last_open)
-        np.not_equal(floored[1:], floored[:-1], out=changed[1:])
-        if bars.run is not None:
-            changed[1:] |= bars.run[low + 1 : high] != bars.run[low : high - 1]
-            changed[0] |= low > 0 and bool(bars.run[low] != bars.run[low - 1])
-        here = np.flatnonzero(changed)
-        starts.append(here + low)
-        opens.append(floored[here])
-        last_open = int(floored[-1])
-    return np.concatenate(starts), np.concatenate(opens)
+class _Workers:
+    """Maps a function over blocks, on as many threads as Polars has when there is enough to do.
+
+    The threads live as long as one call: idle threads left behind would not survive a fork.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._pool = ThreadPoolExecutor(pl.thread_pool_size()) if rows >= _THREADS_FROM else None
+
+    def __enter__(self) -> Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]:
+        return lambda function, items: list((self._pool.map if self._pool else map)(function, items))
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool:
+            self._pool.shutdown()
+
+
+def _windows(bars: Columns, width: int, anchor: int, low: int) -> tuple[Ints, Ints]:
+    """First row and open time of the windows that begin in the block of rows at ``low``."""
+    before = max(low - 1, 0)
+    rows = slice(before, low + _BLOCK_ROWS)
+    floored = (bars.time[rows] - anchor) // width * width + anchor
+    changed = floored[1:] != floored[:-1]
+    if bars.run is not None:
+        run = bars.run[rows]
+        changed |= run[1:] != run[:-1]
+    starts = np.flatnonzero(changed) + 1
+    if low == 0:
+        starts = np.concatenate(([0], starts))
+    return starts + before, floored[starts]
 
 
 def _blocks(starts: Ints, rows: int) -> list[tuple[int, int, int]]:
