@@ -53,7 +53,7 @@ async def sync_instruments(store: Store, venue: Venue, now: datetime) -> pl.Data
 async def _delisted(venue: Venue, listing: Listing, now: datetime) -> datetime | None:
     if listing.status is ListingStatus.TRADING:
         return None
-    newest = await venue.newest_bar(listing.venue_symbol)
+    newest = await venue.last_bar(listing.venue_symbol)
     if newest is None or now - newest < _HALTED_FOR_GOOD:
         return None
     return newest + timedelta(minutes=1)

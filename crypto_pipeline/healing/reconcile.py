@@ -160,8 +160,9 @@ class Reconciler:
                 pl.lit(str(timeframe)).alias("timeframe"),
                 "open_time",
                 pl.lit(KIND).alias("kind"),
-                pl.col("ours").map_elements(json.dumps, return_dtype=pl.String),
-                pl.col("theirs").map_elements(json.dumps, return_dtype=pl.String),
+                # a bar that only one side has is null on the other, in JSON's words
+                pl.col("ours").map_elements(json.dumps, return_dtype=pl.String, skip_nulls=False),
+                pl.col("theirs").map_elements(json.dumps, return_dtype=pl.String, skip_nulls=False),
                 "columns",
             )
         )

@@ -123,14 +123,6 @@ class BinanceSpot:
         )
         return _moment(float(rows[-1, 0])) if len(rows) else None
 
-    async def newest_bar(self, venue_symbol: str) -> datetime | None:
-        """Open time of the newest minute bar, the forming one included."""
-        params: Params = {"symbol": venue_symbol, "interval": "1m", "limit": 1}
-        rows = await self.http.get(
-            "/api/v3/klines", lambda answer: parse.parse_klines(answer.body), params=params, weight=_KLINES_WEIGHT
-        )
-        return _moment(float(rows[0, 0])) if len(rows) else None
-
     async def _take_limits(self, info: parse.ExchangeInfo) -> None:
         limit = parse.weight_limit(info, self.share)
         if limit is not None:

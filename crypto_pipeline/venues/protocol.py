@@ -168,7 +168,7 @@ class Venue(Protocol):
     async def listed_since(self, venue_symbol: str) -> datetime | None:
         """Open time of the first bar the venue ever had of the symbol; None when it has none."""
 
-    async def newest_bar(self, venue_symbol: str) -> datetime | None:
+    async def last_bar(self, venue_symbol: str) -> datetime | None:
         """Open time of the newest bar the venue has of the symbol, forming or not; None when it has none."""
 
     async def server_time(self) -> datetime:
