@@ -112,6 +112,8 @@ class Cluster:
         if answer.returncode != 0:
             shutil.rmtree(fresh, ignore_errors=True)
             raise self._failure(answer.stderr)
+        (fresh / "local.conf").write_text("# Your own settings for PostgreSQL: they win, and are never overwritten.\n")
+        run_as.own(fresh / "local.conf")
         with (fresh / "postgresql.conf").open("a") as file:
             file.write("\ninclude_if_exists = 'crypto_pipeline.conf'\ninclude_if_exists = 'local.conf'\n")
             file.flush()

@@ -30,6 +30,8 @@ from crypto_pipeline.store.errors import StoreError
 DATABASE = "crypto_pipeline"
 #: what the lock file says about its holder: a server that stays, or one that ends with the commands using it
 _STAYS, _PASSES = "server", "command"
+#: recovery after a crash may take this long on a slow disk, seconds
+_PATIENCE = 300
 
 
 class EmbeddedServer:
@@ -57,7 +59,7 @@ class EmbeddedServer:
             return False
         return True
 
-    def wait_ready(self, timeout: float = 300) -> None:
+    def wait_ready(self, timeout: float = _PATIENCE) -> None:
         """Wait until the server answers, recovery included, and the project's database exists."""
         self._wait(timeout, None)
 
@@ -197,7 +199,7 @@ class EmbeddedServer:
             if not self.is_alive():
                 with self._cluster.explaining():
                     guard = self._start_guarded()
-            self._wait(300, guard)
+            self._wait(_PATIENCE, guard)
             yield self.url()
         if guard is not None:
             _let_stop(guard)
@@ -205,7 +207,7 @@ class EmbeddedServer:
     def _start_guarded(self) -> subprocess.Popen[bytes] | None:
         descriptor = locks.open_lock(self._owner_path)
         try:
-            if not self._own(descriptor, _PASSES, wait_for_commands=False):
+            if not self._own(descriptor, _PASSES, wait_for_commands=False, patience=_PATIENCE):
                 return None  # somebody was quicker, and theirs answers
             self._cluster.prepare(lock=descriptor)
             run_as = self._cluster.run_as()

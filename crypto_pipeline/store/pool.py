@@ -6,6 +6,7 @@ PostgreSQL may be killed and come back at any moment. Every write of ours is one
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from urllib.parse import quote
 import polars as pl
 import psycopg
 import stamina
+import stamina.instrumentation
 from adbc_driver_manager import AdbcStatusCode, dbapi
 from adbc_driver_postgresql import dbapi as postgresql
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -22,6 +24,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from crypto_pipeline.store.connecting import address, check_server, plain_url
 from crypto_pipeline.store.errors import StoreError
 
+log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -58,6 +61,15 @@ def retrying(patience: float = PATIENCE) -> Callable[[Callable[P, T]], Callable[
         wait_max=1.0,
         wait_jitter=0.2,
     )
+
+
+def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    log.info("%s; attempt %d in %.1f s", details.caused_by, details.retry_num + 1, details.wait_for)
+
+
+# Both would fill a command's output while PostgreSQL restarts; what does not heal is raised in one line.
+stamina.instrumentation.set_on_retry_hooks([_log_retry])
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 class Connections:
