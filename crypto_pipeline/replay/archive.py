@@ -55,7 +55,7 @@ class _File:
 class ArchiveHandlers:
     """Serves ``/data/spot/…`` from the same feed as the REST endpoints."""
 
-    def __init__(self, feed: Feed, faults: FaultBook, cache_megabytes: int = 96) -> None:
+    def __init__(self, feed: Feed, faults: FaultBook, cache_megabytes: int = 64) -> None:
         self.feed, self.faults = feed, faults
         self._zips: BoundedCache[bytes] = BoundedCache(cache_megabytes << 20)
 

@@ -22,7 +22,7 @@ _MEGABYTE = 1 << 20
 class Feed:
     """Reads pages of bars and trades from a market at the clock's time, with what faults do to rows."""
 
-    def __init__(self, market: Market, clock: VirtualClock, cache_megabytes: int = 192) -> None:
+    def __init__(self, market: Market, clock: VirtualClock, cache_megabytes: int = 128) -> None:
         self.market, self.clock = market, clock
         self._cache: BoundedCache[Rows] = BoundedCache(cache_megabytes * _MEGABYTE)
 

@@ -33,7 +33,7 @@ class GeneratedMarket:
     """A market that is a function of its seed. Answers never depend on what was asked before."""
 
     def __init__(
-        self, seed: int = 1, instruments: str | int | Iterable[str] | None = None, cache_megabytes: int = 192
+        self, seed: int = 1, instruments: str | int | Iterable[str] | None = None, cache_megabytes: int = 128
     ) -> None:
         self.seed = seed
         self._symbols = choose_symbols(instruments)
