@@ -6,6 +6,7 @@ What reads or writes anything (files, sockets, SQL), what knows one venue's prot
 runs does not belong here.
 """
 
+from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, Source, conform, empty_bars, vwap
 from crypto_pipeline.market.calendars import Calendar, expected_open_times, get_calendar
 from crypto_pipeline.market.classification import GapState, Rules, Verdict, classify, verdict_frame
@@ -48,6 +49,7 @@ __all__ = [
     "TradeProof",
     "Verdict",
     "bar_sanity",
+    "bars_from_trades",
     "best_copies",
     "choose_instruments",
     "classify",

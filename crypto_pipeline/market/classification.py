@@ -183,7 +183,7 @@ def _judge(opens: Array, active: Array, says: Array, evidence: Evidence, rules: 
     busy: Mask = active > rules.max_active
     rule = np.full(len(opens), _Rule.UNKNOWN, dtype=np.int64)
     # A venue that leaves silent minutes out may have left these out; asking once more costs little.
-    if both_sides and not evidence.states_empty_bars and evidence.attempts >= 1:
+    if both_sides and not evidence.states_empty_bars and evidence.attempts >= 2:
         rule[busy & (says == Heard.NOT_ASKED)] = _Rule.NO_TRADE_ABSENT
     if both_sides:
         rule[busy & (says == Heard.EMPTY)] = _Rule.NO_TRADE_EMPTY

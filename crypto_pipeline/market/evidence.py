@@ -41,6 +41,8 @@ class TradeProof:
 class Evidence:
     """Everything known about one missing span of one series. What was not looked at is None.
 
+    ``attempts`` are fetches that did not bring the bars, the present one included.
+
     ``sibling_bars`` has ``open_time`` and ``active``, how many of the ``siblings`` other instruments of the venue have
     a bar there; open times that are not in it count as 0. ``sibling_rate`` is the share of their expected bars that
     siblings ordinarily have: where it is low, silence together may be chance, and only a long silence is an outage.

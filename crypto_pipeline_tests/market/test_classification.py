@@ -53,7 +53,7 @@ def busy(last: int = 60, count: int = 3) -> dict[str, Any]:
     return {"siblings": 3, "sibling_bars": siblings(dict.fromkeys(range(-60, last), count)), "settled_until": LATER}
 
 
-BOTH = {"answered_before": True, "answered_after": True}
+BOTH: dict[str, Any] = {"answered_before": True, "answered_after": True}
 
 
 def test_before_the_listing_after_the_delisting_and_not_settled_yet() -> None:
@@ -126,7 +126,9 @@ def test_without_ids_the_evidence_is_weaker_and_says_so() -> None:
     assert states(classify((at(0), at(10)), M1, one_side)) == [(0, 10, "lost")]
     not_asked = Evidence(**busy(), **BOTH, states_empty_bars=True)
     assert states(classify((at(0), at(10)), M1, not_asked)) == [(0, 10, "lost")]
-    leaves_out = Evidence(**busy(), **BOTH, attempts=1)
+    first_time = Evidence(**busy(), **BOTH, attempts=1)
+    assert states(classify((at(0), at(10)), M1, first_time)) == [(0, 10, "lost")]
+    leaves_out = Evidence(**busy(), **BOTH, attempts=2)
     assert states(classify((at(0), at(10)), M1, leaves_out)) == [(0, 10, "no_trade")]
 
 

@@ -141,7 +141,7 @@ def test_weekly_cells_last_a_week_and_bounds_are_kept() -> None:
 
 def test_lists_and_frames_do_not_mix() -> None:
     with pytest.raises(TypeError, match="two lists of spans or two frames"):
-        subtract(frame({}), [])  # type: ignore[call-overload]
+        subtract(frame({}), [])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="spans lack the column end"):
         merge_spans(frame({}).drop("end"))
     with pytest.raises(ValueError, match="naive time"):

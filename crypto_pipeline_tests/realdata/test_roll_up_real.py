@@ -18,7 +18,7 @@ pytestmark = pytest.mark.realdata
 
 def complete_windows(folder: Path, year: int) -> list[tuple[Timeframe, pl.DataFrame, pl.DataFrame, pl.DataFrame]]:
     """(timeframe, our roll-up, the venue's bars, a roll-up over flat bars too), of complete windows both have."""
-    found = []
+    found: list[tuple[Timeframe, pl.DataFrame, pl.DataFrame, pl.DataFrame]] = []
     for path in sorted((folder / "bars" / "binance_spot").glob(f"*_*-1m-{year}-*.parquet")):
         minutes = read_bars(path)
         pair = path.name.partition("-")[0]
