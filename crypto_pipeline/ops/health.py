@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from crypto_pipeline.ops.places import Places, UpState
+from crypto_pipeline.ops.processes import is_alive
 from crypto_pipeline.ops.programs import CODE_SERVER, DAEMON, LOCATION, POSTGRES, REPLAY, WEBSERVER
 from crypto_pipeline.ops.supervisord import ProcessInfo, Supervisord
 from crypto_pipeline.settings import Settings
@@ -46,6 +47,8 @@ def ask(settings: Settings, places: Places, state: UpState) -> Health:
     except ConnectionError as error:
         return Health(troubles={"supervisord": str(error)})
     troubles = {info.name: f"{info.state.lower()}: {info.detail}" for info in found if not info.running}
+    # supervisord may not have noticed yet.
+    troubles |= {info.name: "just died" for info in found if info.pid is not None and not is_alive(info.pid)}
     if settings.database_url is not None and (trouble := _database(settings)):
         troubles["database"] = trouble
     pages = _ui(state)
@@ -119,6 +122,8 @@ def _location(ui: dict[str, Any]) -> str | None:
             if entry["loadStatus"] != "LOADED":
                 return "loads the definitions"
             found = entry["locationOrLoadError"]
+            if found["__typename"] == "PythonError" and "UserCodeUnreachable" in found["message"]:
+                return "waits for the code server"
             if found["__typename"] == "PythonError":
                 return f"cannot load the definitions: {found['message'].strip().splitlines()[0]}"
             return None

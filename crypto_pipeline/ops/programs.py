@@ -52,8 +52,9 @@ def programs(settings: Settings, places: Places, ui_port: int, replay_port: int 
     found.append(Program(CODE_SERVER, [*grpc, *module], needs_database=False))
     where = ["-w", str(places.workspace)]
     serve = ["-h", settings.host, "-p", str(ui_port)]
-    found.append(Program(WEBSERVER, [sys.executable, "-m", "dagster_webserver", *where, *serve]))
-    found.append(Program(DAEMON, [sys.executable, "-m", "crypto_pipeline.ops.daemon", "dagster-daemon", "run", *where]))
+    dagster = [sys.executable, "-m", "crypto_pipeline.ops.program"]
+    found.append(Program(WEBSERVER, [*dagster, "dagster-webserver", *where, *serve]))
+    found.append(Program(DAEMON, [*dagster, "dagster-daemon", "run", *where]))
     return found
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -209,12 +209,9 @@ def test_help_is_quick_and_needs_nothing_heavy() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    took = []
-    for _ in range(3):
-        started = time.perf_counter()
-        answer = subprocess.run(
-            [sys.executable, "-m", "crypto_pipeline.cli", "--help"], capture_output=True, check=True
-        )
-        took.append(time.perf_counter() - started)
+    # Processor time: the machine may have other things to do.
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    answer = subprocess.run([sys.executable, "-m", "crypto_pipeline.cli", "--help"], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert b"reconcile" in answer.stdout
-    assert min(took) < 0.5
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5

@@ -22,6 +22,11 @@ from crypto_pipeline.settings import load_settings
 PROGRAMS = ("postgres", "replay", "code-server", "webserver", "daemon")
 
 
+def crowding() -> float:
+    """How many processes compete for each processor now, at least one: bounds are meant for a machine of our own."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 class Deployment:
     """`crypto-pipeline up` with two generated instruments and one day of history."""
 
@@ -57,7 +62,7 @@ class Deployment:
                 [sys.executable, "-m", "crypto_pipeline.cli", "up", *self.options],
                 env=self.environment, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
             )  # fmt: skip
-        self.await_healthy(60)
+        self.await_healthy(60 * crowding())
         self.took = time.monotonic() - started
         return self
 

@@ -16,7 +16,7 @@ import pytest
 
 from crypto_pipeline.ops import processes
 from crypto_pipeline.ops.health import request
-from crypto_pipeline_tests.ops.deployment import PROGRAMS, Deployment
+from crypto_pipeline_tests.ops.deployment import PROGRAMS, Deployment, crowding
 
 pytestmark = pytest.mark.faults
 
@@ -31,7 +31,7 @@ def up() -> Iterator[Deployment]:
 
 
 def test_answers_in_the_ui_within_twenty_seconds(up: Deployment) -> None:
-    assert up.took < 20
+    assert up.took < 20 * crowding()
     code, body = request("GET", up.state.urls["ui"] + "/server_info")
     assert code == 200
     assert b"dagster_webserver_version" in body
@@ -141,22 +141,22 @@ def test_bars_from_python_without_dagster(up: Deployment) -> None:
 
 @pytest.mark.parametrize("name", [*PROGRAMS, "supervisord"])
 def test_whatever_is_killed_is_back_and_nothing_is_lost(up: Deployment, name: str) -> None:
-    up.await_healthy(30)
+    up.await_healthy(30 * crowding())
     before = up.rows()
     victim = up.pid(name)
     os.kill(victim, signal.SIGKILL)
-    assert up.await_healthy(30, without=victim) < 30
+    assert up.await_healthy(30 * crowding(), without=victim) < 30 * crowding()
     assert up.pid(name) != victim
     after = up.rows()
     assert all(after[timeframe] >= rows for timeframe, rows in before.items())
 
 
 def test_a_frozen_child_of_a_killed_supervisord_does_not_stay(up: Deployment) -> None:
-    up.await_healthy(30)
+    up.await_healthy(30 * crowding())
     before = up.pids()
     os.kill(before["webserver"], signal.SIGSTOP)
     os.kill(before["supervisord"], signal.SIGKILL)
-    up.await_healthy(40, without=before["supervisord"])
+    up.await_healthy(40 * crowding(), without=before["supervisord"])
     assert not any(processes.is_alive(pid) for pid in before.values())
 
 
@@ -165,7 +165,7 @@ def test_down_leaves_nothing_running_and_keeps_what_is_stored(up: Deployment) ->
     started = time.monotonic()
     answer = up.command("down")
     assert answer.returncode == 0, answer.stderr
-    assert time.monotonic() - started < 40
+    assert time.monotonic() - started < 40 * crowding()
     assert up.process is not None
     assert up.process.wait(10) == 0
     assert processes.marked(up.data_dir) == []
@@ -181,7 +181,7 @@ def test_down_leaves_nothing_running_and_keeps_what_is_stored(up: Deployment) ->
 
 
 def test_a_killed_up_takes_its_programs_along_and_can_start_again(up: Deployment) -> None:
-    up.await_healthy(30)
+    up.await_healthy(30 * crowding())
     assert up.process is not None
     up.process.kill()
     up.process.wait()

@@ -1,0 +1,62 @@
+"""Dagster's webserver and daemon as we supervise them.
+
+Run as ``python -m crypto_pipeline.ops.program dagster-webserver …`` or ``… dagster-daemon run …``. The programs are
+Dagster's own. Added is: they wait for the code server after their imports, because one that finds none comes up with an
+error it looks at again only after ten seconds; and beside the daemon runs the watch for runs whose worker is gone.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import cast
+
+from crypto_pipeline.ops import health
+from crypto_pipeline.ops.places import Places
+from crypto_pipeline.settings import load_settings
+
+#: Definitions that cannot be loaded are no reason to have no UI: it shows the error.
+_PATIENCE = 20.0
+
+
+def main(name: str, arguments: list[str]) -> None:
+    """Run the program called ``name`` with these arguments."""
+    command = _webserver() if name == "dagster-webserver" else _daemon()
+    _await_code_server()
+    if name == "dagster-daemon":
+        threading.Thread(target=_watch_runs, name="lost-runs", daemon=True).start()
+    command(args=arguments, prog_name=name)
+
+
+def _webserver() -> Callable[..., object]:
+    from dagster_webserver import cli
+
+    return cast("Callable[..., object]", cli.dagster_webserver)
+
+
+def _daemon() -> Callable[..., object]:
+    from dagster._daemon.cli import create_dagster_daemon_cli
+
+    return create_dagster_daemon_cli()
+
+
+def _await_code_server() -> None:
+    places = Places(load_settings().data_dir)
+    deadline = time.monotonic() + _PATIENCE
+    while health.code_server(places) is not None and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _watch_runs() -> None:
+    from dagster import DagsterInstance
+
+    from crypto_pipeline.ops.runs import watch
+
+    with DagsterInstance.get() as instance:
+        watch(instance)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
