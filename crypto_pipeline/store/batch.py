@@ -21,7 +21,7 @@ from crypto_pipeline.store import bar_columns, copy_encoder, existing, healed, p
 from crypto_pipeline.store.bar_columns import Array, Columns, take
 from crypto_pipeline.store.cells import Cells
 from crypto_pipeline.store.copy_encoder import PG_EPOCH_US, Field
-from crypto_pipeline.store.precedence import compare, same_values
+from crypto_pipeline.store.precedence import judge
 
 _COPY = "COPY {} ({}) FROM STDIN (FORMAT BINARY)"
 # FREEZE: nobody sees the table before the commit, so its rows can be marked old from the start
@@ -129,8 +129,7 @@ def _supersede(
     place = place[met]
     old, new = take(stored, met), take(bars, place)
 
-    same = same_values(new, old)
-    better = compare(new, old) > 0
+    better, same = judge(new, old)
     if batch.built_from is not None:
         # The roll-up of newer minutes replaces the roll-up of older ones, whatever their revisions are.
         better = np.where(
@@ -173,8 +172,9 @@ def _delete(connection: psycopg.Connection[Any], table: sql.Identifier, places: 
         copy.write(copy_encoder.HEADER)
         copy.write(copy_encoder.encode((Field("place", "tid"),), {"place": np.sort(places)}).data)
         copy.write(copy_encoder.TRAILER)
+    # not a join, for which the planner may read the whole partition
     done = connection.execute(
-        sql.SQL("DELETE FROM {} AS t USING pg_temp.doomed_rows d WHERE t.ctid = d.place").format(table)
+        sql.SQL("DELETE FROM {} WHERE ctid = ANY(ARRAY(SELECT place FROM pg_temp.doomed_rows))").format(table)
     )
     assert done.rowcount == len(places), "a locked bar was changed by someone who did not hold its cell"
     connection.execute("TRUNCATE pg_temp.doomed_rows")

@@ -107,7 +107,9 @@ class Cells:
     @classmethod
     def of(cls, timeframe: Timeframe, instruments: Array, cell_days: Array) -> Cells:
         """The distinct cells among the given ones."""
-        keys = np.unique(_key(instruments, cell_days))
+        keys = _key(instruments, cell_days)
+        ordered = bool((np.diff(keys) >= 0).all())  # as bars come; a sort of all rows is not free
+        keys = keys[np.diff(keys, prepend=-1) != 0] if ordered else np.unique(keys)
         return cls(timeframe, keys >> 32, (keys & 0xFFFFFFFF) - _OFFSET)
 
     def __len__(self) -> int:

@@ -21,19 +21,25 @@ def _comparable(values: Array) -> Array:
     return np.where(np.isnan(values), -np.inf, values) if values.dtype.kind == "f" else values
 
 
-def compare(new: Columns, old: Columns, order: tuple[str, ...] = ORDER) -> Array:
-    """1 where the new copy is better, -1 where the old one is, 0 where they are the same; rows are aligned."""
+def judge(new: Columns, old: Columns) -> tuple[Array, Array]:
+    """For aligned rows: where the new copy is better, and where the copies differ at most in their revision."""
+    standing, content = _compare(new, old, _STANDING), _compare(new, old, _CONTENT)
+    revision = np.sign(new["revision"] - old["revision"])
+    same = (standing == 0) & (content == 0)
+    # each counts only where everything before it is equal
+    verdict = np.where(standing != 0, standing, np.where(revision != 0, revision, content))
+    return verdict > 0, same
+
+
+def _compare(new: Columns, old: Columns, order: tuple[str, ...]) -> Array:
+    """1 where the new copy is greater by the first column that differs, -1 where it is less, 0 where none differs."""
     verdict = np.zeros(len(new["open_time"]), np.int8)
     for name in reversed(order):
         left, right = _comparable(new[name]), _comparable(old[name])
-        verdict = np.where(left > right, np.int8(1), np.where(left < right, np.int8(-1), verdict))
+        differs = left != right
+        if differs.any():
+            verdict[differs] = np.where((left > right)[differs], np.int8(1), np.int8(-1))
     return verdict
-
-
-def same_values(new: Columns, old: Columns) -> Array:
-    """True where the copies differ at most in their revision."""
-    same: Array = compare(new, old, (*_STANDING, *_CONTENT)) == 0
-    return same
 
 
 def sort_best(columns: Columns) -> Columns:

@@ -1,0 +1,172 @@
+"""How fast bars are written, against plain binary COPY of the same rows into the same partition with its key.
+
+    python bench/write_bars.py [--url postgresql://…] [--instruments 20] [--days 25] [--rounds 5]
+
+Every round measures everything once, in one database, so that ratios compare like with like. Without a URL a server of
+its own is started with the product's settings (default durability) and thrown away afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from psycopg import sql
+
+from crypto_pipeline.market.bars import BAR_SCHEMA
+from crypto_pipeline.market.instruments import Instrument
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import EmbeddedServer, Store, bar_columns, migrate, partitions
+from crypto_pipeline.store.bar_columns import take
+from crypto_pipeline.store.copy_encoder import PG_EPOCH_US
+
+M1 = Timeframe.M1
+MONTH = datetime(2025, 3, 1, tzinfo=UTC)
+PARTITION = partitions.identifier("ohlc_1m_2025_03")
+BATCH = 50_000
+
+
+def make_bars(symbols: list[str], days: int) -> pl.DataFrame:
+    """Sorted by instrument and time, as a backfill brings them."""
+    rng, count = np.random.default_rng(1), days * 1440
+    rows = count * len(symbols)
+    times = np.tile(int(MONTH.timestamp() * 1000) + np.arange(count) * 60_000, len(symbols))
+    opens, closes, volumes = 100 + rng.random(rows), 100 + rng.random(rows), rng.random(rows)
+    columns = {
+        "instrument": np.repeat(symbols, count),
+        "open_time": times,
+        "open": opens,
+        "high": np.maximum(opens, closes),
+        "low": np.minimum(opens, closes),
+        "close": closes,
+        "volume": volumes,
+        "quote_volume": volumes * opens,
+        "taker_buy_volume": volumes / 2,
+        "trade_count": rng.integers(0, 1000, rows),
+        "source": ["venue_historical"] * rows,
+        "complete": [True] * rows,
+        "revision": times + 60_000,
+    }
+    moments = [pl.col(name).cast(pl.Datetime("ms")).dt.replace_time_zone("UTC") for name in ("open_time", "revision")]
+    return (
+        pl.DataFrame(columns).with_columns(moments).select(pl.col(name).cast(kind) for name, kind in BAR_SCHEMA.items())
+    )
+
+
+class Bench:
+    """One database and one set of bars."""
+
+    def __init__(self, store: Store, instruments: int, days: int) -> None:
+        self.store = store
+        symbols = [f"A{number:02d}-USDT" for number in range(instruments)]
+        store.instruments.add([Instrument.crypto(symbol) for symbol in symbols])
+        self.ids = store.instruments.ids()
+        self.bars = make_bars(symbols, days)
+        self.newer = self.bars.with_columns(
+            pl.col("volume") + 1, (pl.col("revision") + timedelta(seconds=1)).alias("revision")
+        )
+
+    def sql(self, *statements: str) -> None:
+        for statement in statements:
+            self.store.connections.run(lambda connection, text=statement: connection.execute(text))
+
+    def clear(self, *, partition: bool) -> None:
+        """An empty market with or without the month's partition, everything on disk."""
+        self.sql(
+            "DROP TABLE IF EXISTS market.ohlc_1m_2025_03",
+            "TRUNCATE market.ohlc_revisions, market.coverage, market.gaps",
+        )
+        if partition:
+            self.store.connections.run(partitions.ensure, M1, (2025 - 1970) * 12 + 2)
+        # let no checkpoint of earlier work fall into the next measurements
+        with self.store.connections.transaction() as connection:
+            connection.execute("CHECKPOINT")
+
+    def plain_copy(self, frame: pl.DataFrame) -> None:
+        """The yardstick: encode and COPY into the partition with its key, a transaction per batch; nothing else."""
+        columns = bar_columns.from_frame(frame, self.ids)
+        columns["recorded_at"] = np.full(len(frame), int(time.time() * 1e6) - PG_EPOCH_US)
+        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(PARTITION, bar_columns.column_list())
+        for start in range(0, len(frame), BATCH):
+            with self.store.connections.transaction() as connection, connection.cursor() as cursor:
+                bar_columns.copy_in(cursor, statement, M1, take(columns, slice(start, start + BATCH)))
+
+    def write(self, frame: pl.DataFrame) -> None:
+        self.store.bars.write(frame, M1)
+
+    def pieces(self, frame: pl.DataFrame) -> None:
+        """As healing writes: frame by frame, of a transaction's size."""
+        for piece in frame.iter_slices(BATCH):
+            self.store.bars.write(piece, M1)
+
+    def timed(self, work: Callable[[pl.DataFrame], None], frame: pl.DataFrame) -> float:
+        begin = time.perf_counter()
+        work(frame)
+        return len(frame) / (time.perf_counter() - begin)
+
+    def round(self) -> dict[str, float]:
+        rates: dict[str, float] = {}
+        self.clear(partition=True)
+        rates["plain COPY"] = self.timed(self.plain_copy, self.bars)
+        self.clear(partition=False)
+        rates["first fill of a month"] = self.timed(self.write, self.bars)
+        self.clear(partition=True)
+        rates["upsert into an empty month that exists"] = self.timed(self.pieces, self.bars)
+        rates["identical replay"] = self.timed(self.pieces, self.bars)
+        rates["upsert, every row newer"] = self.timed(self.pieces, self.newer)
+        rates["stale copies"] = self.timed(self.pieces, self.bars)
+        self.clear(partition=True)
+        half = pl.concat([part.head(len(part) // 2) for part in self.bars.partition_by("instrument")])
+        self.pieces(half)
+        rates["upsert, half new and half known"] = self.timed(self.pieces, self.bars)
+        changed = pl.when(pl.int_range(pl.len()) % 20 == 0)
+        corrected = self.bars.with_columns(
+            changed.then(pl.col("volume") + 1).otherwise(pl.col("volume")),
+            changed.then(pl.col("revision") + timedelta(seconds=1)).otherwise(pl.col("revision")).alias("revision"),
+        )
+        rates["upsert, every 20th row newer"] = self.timed(self.pieces, corrected)
+        return rates
+
+
+def run(url: str, options: argparse.Namespace) -> None:
+    migrate(url)
+    with Store(url, batch_rows=BATCH) as store:
+        bench = Bench(store, options.instruments, options.days)
+        print(f"{len(bench.bars):,} bars, {options.rounds} rounds; medians (and range) in rows/s")
+        bench.round()  # warm up
+        rounds = [bench.round() for _ in range(options.rounds)]
+    for name in rounds[0]:
+        rates = [measured[name] for measured in rounds]
+        ratios = [measured[name] / measured["plain COPY"] for measured in rounds]
+        print(
+            f"| {name} | {statistics.median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f}) "
+            f"| {statistics.median(ratios):.2f} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url")
+    parser.add_argument("--instruments", type=int, default=20)
+    parser.add_argument("--days", type=int, default=25)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    if options.url:
+        run(options.url, options)
+        return
+    with tempfile.TemporaryDirectory(prefix="cp-bench-") as folder:
+        server = EmbeddedServer(Path(folder))
+        server.prepare()
+        with server.running():
+            run(server.url(), options)
+
+
+if __name__ == "__main__":
+    main()
