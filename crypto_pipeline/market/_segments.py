@@ -144,18 +144,22 @@ def _reduce(bars: Columns, starts: Ints, end: int) -> dict[str, NDArray[Any]]:
 
 def _skip_flat(traded: Bools, first: Ints, last: Ints) -> tuple[Bools, Ints, Ints, Bools]:
     """Which windows are flat, first and last row that counts in each window, and which rows count at all."""
-    rows = np.flatnonzero(traded)
-    before = np.zeros(len(traded) + 1, dtype=np.int64)
-    np.cumsum(traded, out=before[1:])
-    low, high = before[first], before[last + 1]
-    flat = low == high
-    counted = traded
-    if len(rows) == 0:
-        return flat, first, last, ~traded
-    if flat.any():
-        counted = traded | np.repeat(flat, last - first + 1)
-    begin = np.where(flat, first, rows[np.minimum(low, len(rows) - 1)])
-    end = np.where(flat, last, rows[np.maximum(high - 1, 0)])
+    begin, end = first.copy(), last.copy()
+    flat = np.zeros(len(first), dtype=np.bool_)
+    # Nearly all windows begin and end with a trade; the few others step inwards until they meet one.
+    pending = np.flatnonzero(~traded[first])
+    while len(pending):
+        begin[pending] += 1
+        through = begin[pending] > last[pending]
+        flat[pending[through]] = True
+        pending = pending[~through]
+        pending = pending[~traded[begin[pending]]]
+    begin[flat] = first[flat]
+    pending = np.flatnonzero(~traded[last] & ~flat)
+    while len(pending):
+        end[pending] -= 1
+        pending = pending[~traded[end[pending]]]
+    counted = traded | np.repeat(flat, last - first + 1) if flat.any() else traded
     return flat, begin, end, counted
 
 
