@@ -40,11 +40,13 @@ async def fetch_trades(page: Pager, instrument: str, start: datetime, end: datet
 
 
 async def _before(page: Pager, first: int | None, begin: int) -> int | None:
-    """The last id before the span: the one before its first trade, or the newest of all when nothing came since."""
-    if first is None:
-        rows = await page({"endTime": begin - 1, "limit": 1})
-    elif first == 0:
+    """The last id before the span, as the venue shows it: not always one less than the first inside or after it."""
+    if first == 0:
         return None
-    else:
+    if first is not None:
         rows = await page({"fromId": first - 1, "limit": 1})
+        if rows and rows[-1].ms < begin:
+            return rows[-1].a
+    # Nothing came since, or the id just before is not shown (trades are hidden: the jump is the proof of it).
+    rows = await page({"endTime": begin - 1, "limit": 1})
     return rows[-1].a if rows and rows[-1].ms < begin else None
