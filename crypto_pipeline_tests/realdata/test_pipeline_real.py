@@ -1,4 +1,4 @@
-"""Recorded Binance and Bitfinex data through the replay exchange and the whole pipeline: HTTP, store, roll-up, ledger."""
+"""Recorded Binance and Bitfinex data through the replay exchange and the whole pipeline."""
 
 from __future__ import annotations
 
