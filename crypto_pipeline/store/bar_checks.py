@@ -1,4 +1,8 @@
-"""What a bar must be to be stored. Anything else is turned away and counted: a wrong row is worse than none."""
+"""What a bar must be to be stored. Anything else is turned away and counted: a wrong row is worse than none.
+
+The rules of ``market.bar_sanity`` (a test holds the two together), in the one cheap pass that every write can afford,
+and those of the table itself.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +62,7 @@ def _faults(timeframe: Timeframe) -> Mapping[str, pl.Expr]:
     faults = {
         "a required value is null": pl.any_horizontal(col(name).is_null() for name in _REQUIRED),
         "a value is not finite": pl.any_horizontal(col(name).is_finite().not_() for name in floats),
+        "a price is not above zero": pl.any_horizontal(col(name) <= 0 for name in PRICES),
         "a volume or count is negative": pl.any_horizontal(col(name) < 0 for name in ("volume", *NULLABLE)),
         "high or low does not enclose open and close": (col("high") < highest) | (col("low") > lowest),
         f"open time is not on the {timeframe} grid": (millis - anchor) % timeframe.milliseconds != 0,

@@ -101,7 +101,7 @@ def build(connection: psycopg.Connection[Any], batch: Batch) -> Outcome | None:
     stored_from = np.full(len(batch.cells), -1)
 
     def fill(apart: sql.Identifier) -> None:
-        batch.cells.lock(connection)
+        stored_from[:] = batch.cells.lock(connection)[1]
         batch.bars["recorded_at"] = np.full(len(batch.bars["open_time"]), _clock(connection))
         _copy(connection, _COPY_NEW, apart, batch.timeframe, batch.bars)
 

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from crypto_pipeline.market.bars import BAR_SCHEMA, Source
 from crypto_pipeline.market.precedence import best_copies
+from crypto_pipeline.market.sanity import bar_sanity
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store, StoreError, writer
+from crypto_pipeline.store.bar_checks import split_bad
 from crypto_pipeline_tests.store.bar_factory import (
     START,
     SYMBOLS,
@@ -151,6 +153,7 @@ def test_every_timeframe_keeps_what_it_was_given(store: Store, timeframe: Timefr
         ({"close": float("nan")}, "finite"),
         ({"quote_volume": float("inf")}, "finite"),
         ({"volume": -1.0}, "negative"),
+        ({"low": 0.0}, "above zero"),
         ({"trade_count": -1}, "negative"),
         ({"high": 50.0}, "enclose"),
         ({"open_time": START + timedelta(seconds=1)}, "grid"),
@@ -164,6 +167,26 @@ def test_a_faulty_bar_is_turned_away_with_its_reason(store: Store, fault: dict[s
     assert (result.inserted, result.rejected) == (1, 1)
     assert any(reason in stated for stated in result.reasons)
     assert stored(store, M1).equals(frame([good]))
+
+
+_odd = st.sampled_from([None, float("nan"), float("inf"), -1.0, 0.0, 1.0, 2.0])
+
+
+@given(
+    rows=st.lists(
+        st.fixed_dictionaries(
+            dict.fromkeys(("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume"), _odd)
+            | {"trade_count": st.sampled_from([None, -1, 0, 3])}
+        ),
+        max_size=20,
+    )
+)
+def test_what_is_turned_away_is_what_no_bar_may_be(rows: list[dict[str, Any]]) -> None:
+    bars = frame([bar(at=START + timedelta(minutes=place)) | row for place, row in enumerate(rows)])
+    good, reasons = split_bad(bars, M1)
+    insane = bar_sanity(bars, M1)
+    assert good.equals(bars.join(insane, on="open_time", how="anti"))
+    assert sum(reasons.values()) == len(insane)
 
 
 def test_what_is_no_frame_of_bars_is_refused(store: Store) -> None:
