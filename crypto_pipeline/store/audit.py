@@ -66,23 +66,23 @@ class Audit:
         Only windows that were rolled up count. Columns ``instrument``, ``day``, ``rolled``, ``below``; at most 1,000.
         """
         width = f"'{timeframe.minutes} minutes'::interval"
+        # Both sides in one pass and one aggregation: a join of them is at the mercy of statistics, which a table that
+        # was just filled does not have.
         return self._frame(
             f"""
-            WITH rolled AS (
-                SELECT o.instrument_id, o.open_time, o.volume FROM market.ohlc_data o
-                WHERE {_SPAN} AND o.source_rank = 20),
-            below AS (
+            SELECT i.symbol AS instrument, (w.open_time AT TIME ZONE 'UTC')::date AS day,
+                   sum(w.rolled) AS rolled, sum(coalesce(w.below, 0)) AS below
+            FROM (
                 SELECT o.instrument_id, date_bin({width}, o.open_time, '1970-01-05Z') AS open_time,
-                       sum(o.volume) AS volume
+                       sum(o.volume) FILTER (WHERE o.timeframe = $1 AND o.source_rank = 20) AS rolled,
+                       sum(o.volume) FILTER (WHERE o.timeframe = $4) AS below
                 FROM market.ohlc_data o
-                WHERE o.timeframe = $4 AND o.open_time >= $2::timestamptz AND o.open_time < $3::timestamptz
-                GROUP BY 1, 2)
-            SELECT i.symbol AS instrument, (r.open_time AT TIME ZONE 'UTC')::date AS day,
-                   sum(r.volume) AS rolled, sum(coalesce(b.volume, 0)) AS below
-            FROM rolled r LEFT JOIN below b USING (instrument_id, open_time)
+                WHERE o.timeframe IN ($1, $4) AND o.open_time >= $2::timestamptz AND o.open_time < $3::timestamptz
+                GROUP BY 1, 2) w
             JOIN market.instruments i USING (instrument_id)
+            WHERE w.rolled IS NOT NULL
             GROUP BY 1, 2
-            HAVING abs(sum(r.volume) - sum(coalesce(b.volume, 0))) > $5 * greatest(sum(r.volume), 1e-12)
+            HAVING abs(sum(w.rolled) - sum(coalesce(w.below, 0))) > $5 * greatest(sum(w.rolled), 1e-12)
             ORDER BY 1, 2 LIMIT 1000""",
             timeframe, start, end, str(lower), tolerance,
         )  # fmt: skip
