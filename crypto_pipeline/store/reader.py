@@ -32,7 +32,7 @@ instrument_id = ANY(ARRAY(SELECT instrument_id FROM market.instruments WHERE sym
 AND timeframe = $2 AND open_time >= $3 AND open_time < $4
 """
 
-_READ = f"SELECT {_VALUES} FROM market.ohlc_data WHERE {_WANTED} ORDER BY instrument_id, open_time"  # noqa: S608
+_READ = f"SELECT {_VALUES} FROM market.ohlc_data WHERE {_WANTED}"  # noqa: S608
 
 _READ_AS_OF = f"""
 SELECT {_VALUES} FROM market.ohlc_data WHERE {_WANTED} AND recorded_at <= $5
@@ -156,9 +156,10 @@ def _names(ids: dict[str, int]) -> pl.Expr:
 
 
 def _bars(answer: pl.DataFrame, ids: dict[str, int]) -> pl.DataFrame:
-    """Names for numbers, and the order of names (the database sorted by number)."""
+    """Sorted by name (as a number, which is several times cheaper), and names for numbers."""
+    places = {ids[symbol]: place for place, symbol in enumerate(sorted(ids))}
+    place = pl.col("instrument_id").replace_strict(places, return_dtype=pl.Int32)
     sources = {rank: source for source, rank in RANKS.items()}
-    bars = answer.with_columns(
-        _names(ids), pl.col("source_rank").replace_strict(sources, return_dtype=pl.String).alias("source"), vwap()
-    ).select(pl.col(name).cast(dtype) for name, dtype in READ_SCHEMA.items())
-    return bars.sort("instrument", "open_time")
+    source = pl.col("source_rank").replace_strict(sources, return_dtype=pl.String).alias("source")
+    bars = answer.sort(place, "open_time").with_columns(_names(ids), source, vwap())
+    return bars.select(pl.col(name).cast(dtype) for name, dtype in READ_SCHEMA.items())
