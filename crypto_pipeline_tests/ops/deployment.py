@@ -30,11 +30,12 @@ def crowding() -> float:
 class Deployment:
     """`crypto-pipeline up` with two generated instruments and one day of history."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, **settings: str) -> None:
         # A short path (sockets), which others may enter (PostgreSQL may have to step down from root).
         self.data_dir = Path(tempfile.mkdtemp(prefix="cp-up-"))
         self.places = Places(self.data_dir)
         self.options = ("--ui-port", "0", "--replay-port", "0", "--instruments", "2", "--days", "1", *options)
+        self.settings = {f"CRYPTO_PIPELINE_{name.upper()}": value for name, value in settings.items()}
         self.process: subprocess.Popen[str] | None = None
         self.output = self.data_dir / "output"
         self.took = 0.0
@@ -45,7 +46,7 @@ class Deployment:
         clean = {
             name: value for name, value in os.environ.items() if not name.startswith(("CRYPTO_PIPELINE_", "DAGSTER_"))
         }
-        return clean | {"CRYPTO_PIPELINE_DATA_DIR": str(self.data_dir)}
+        return clean | self.settings | {"CRYPTO_PIPELINE_DATA_DIR": str(self.data_dir)}
 
     def command(self, *arguments: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
         """Run one command on this deployment."""

@@ -16,6 +16,8 @@ import pytest
 
 from crypto_pipeline.ops import processes
 from crypto_pipeline.ops.health import request
+from crypto_pipeline.store import EmbeddedServer
+from crypto_pipeline.store.connecting import connect
 from crypto_pipeline_tests.ops.deployment import PROGRAMS, Deployment, crowding
 
 pytestmark = pytest.mark.faults
@@ -128,6 +130,7 @@ def test_backfill_read_and_coverage_from_the_command_line(up: Deployment) -> Non
 
 
 def test_bars_from_python_without_dagster(up: Deployment) -> None:
+    assert up.command("backfill").returncode == 0
     symbol = json.loads(up.command("instruments", "list", "--json").stdout)[0]["symbol"]
     code = (
         "import sys, crypto_pipeline\n"
@@ -186,7 +189,9 @@ def test_a_killed_up_takes_its_programs_along_and_can_start_again(up: Deployment
     up.process.kill()
     up.process.wait()
     up.start()
-    assert len([pid for pid in processes.marked(up.data_dir) if _is(pid, "postgres")]) == 1
+    # One family: whatever of the first one outlived it was ended.
+    family = {up.state.pid, *processes.descendants(up.state.pid)}
+    assert set(processes.marked(up.data_dir)) - {*family, *processes.descendants(up.state.pid)} == set()
 
 
 def test_detached_up_prints_its_urls_and_down_ends_it() -> None:
@@ -202,5 +207,24 @@ def test_detached_up_prints_its_urls_and_down_ends_it() -> None:
         other.stop()
 
 
-def _is(pid: int, name: str) -> bool:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(name.encode())
+def test_a_database_of_ones_own_is_used_and_left_running(postgres_server: EmbeddedServer) -> None:
+    url = postgres_server.url("mine")
+    other = Deployment(database_url=url)
+    try:
+        answer = other.command("up", "--detach", *other.options)
+        assert answer.returncode == 0, answer.stderr
+        found = other.status()
+        assert found["healthy"], found
+        assert "postgres" not in {row["name"] for row in found["processes"]}
+        assert not (other.data_dir / "postgres").exists()
+        # Whoever forgets to say which database is told, and not shown an empty one.
+        other.settings.clear()
+        forgot = other.command("coverage")
+        assert forgot.returncode == 2
+        assert "CRYPTO_PIPELINE_DATABASE_URL" in forgot.stderr
+        assert other.command("down").returncode == 0
+        assert postgres_server.is_alive()
+        with connect(url) as connection:
+            assert connection.execute("SELECT count(*) FROM market.instruments").fetchone() == (2,)
+    finally:
+        other.stop()
