@@ -58,16 +58,16 @@ def test_reads_are_half_open_sorted_and_know_the_average_price(store: Store) -> 
 
 
 def test_a_superseded_bar_is_the_truth_of_its_time(store: Store) -> None:
-    store.bars.write(frame([bar(price=1)]), M1)
+    store.bars.write(frame([bar(price=10)]), M1)
     then = store.reader.latest(["BTC-USDT"], M1)["recorded_at"][0]
-    store.bars.write(frame([bar(price=2, revision=START + timedelta(hours=2))]), M1)
+    store.bars.write(frame([bar(price=20, revision=START + timedelta(hours=2))]), M1)
 
     def opened(as_of: datetime | None) -> list[float]:
         return store.reader.read(["BTC-USDT"], M1, START, START + DAY, as_of=as_of)["open"].to_list()
 
     now = store.reader.latest(["BTC-USDT"], M1)["recorded_at"][0]
     tick = timedelta(microseconds=1)
-    assert [opened(moment) for moment in (then - tick, then, now - tick, now, None)] == [[], [1], [1], [2], [2]]
+    assert [opened(moment) for moment in (then - tick, then, now - tick, now, None)] == [[], [10], [10], [20], [20]]
 
 
 def test_bad_questions_have_one_clear_answer(store: Store) -> None:
