@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -14,6 +14,8 @@ from crypto_pipeline.healing import CheckOutcome, HealReport
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops import charts
 from crypto_pipeline.store import Store
+
+_PICTURED = timedelta(days=2)
 
 _COLUMNS = [
     ("instrument_id", "integer", "Which instrument: market.instruments names it."),
@@ -84,13 +86,22 @@ def materialization(
     }
     if report.problems:
         metadata["problems"] = dg.MetadataValue.json(report.problems)
+    # A run over a range of days writes its metadata once for every day: pictures only where there are few.
+    if end - start > _PICTURED:
+        return metadata
     if cells.height:
         metadata["coverage"] = picture(charts.coverage_heatmap(cells, f"{timeframe} coverage"), "coverage")
     if instruments:
-        newest = store.reader.read(instruments[:1], timeframe, max(start, end - timeframe.delta * 200), end)
-        if newest.height:
-            metadata["candles"] = picture(charts.candles(newest, f"{instruments[0]} {timeframe}"), "candles")
+        metadata |= candles(store, instruments[0], timeframe, end)
     return metadata
+
+
+def candles(store: Store, instrument: str, timeframe: Timeframe, end: datetime) -> dict[str, Any]:
+    """The last bars before ``end`` as a chart; nothing where there are none."""
+    bars = store.reader.read([instrument], timeframe, end - timeframe.delta * 160, end)
+    if bars.is_empty():
+        return {}
+    return {"candles": picture(charts.candles(bars, f"{instrument} {timeframe}"), "candles")}
 
 
 def check(store: Store, outcome: CheckOutcome, start: datetime, end: datetime) -> dict[str, Any]:
@@ -98,10 +109,25 @@ def check(store: Store, outcome: CheckOutcome, start: datetime, end: datetime) -
     shown: dict[str, Any] = {"timeframe": str(outcome.timeframe), "summary": outcome.summary}
     if not outcome.passed:
         shown["offenders"] = table(outcome.offenders)
-        shown["instruments"] = sorted(set(outcome.offenders["instrument"].to_list()))[:50]
-    if outcome.name == "accounted_for":
+        names = outcome.offenders["instrument"].unique(maintain_order=True).to_list()
+        shown["instruments"] = names[:50]
+        shown |= candles(store, names[0], outcome.timeframe, _after_first(outcome, end))
+    if outcome.name == "accounted_for" or not outcome.passed:
         shown["coverage"] = coverage_heatmap(store, outcome.timeframe, start, end)
     return shown
+
+
+def _after_first(outcome: CheckOutcome, end: datetime) -> datetime:
+    """Where to look at the first offender: some bars after it, or at the end where it has no time."""
+    first = outcome.offenders.row(0, named=True)
+    opened = first.get("open_time")
+    if isinstance(opened, datetime):
+        return min(end, opened + outcome.timeframe.delta * 60)
+    if (day := first.get("day")) is not None:
+        return min(
+            end, datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=outcome.timeframe.cell_days)
+        )
+    return end
 
 
 def plain_rows(frame: pl.DataFrame, most: int) -> list[dict[str, Any]]:

@@ -1,0 +1,60 @@
+"""Definitions run for real: an ephemeral Dagster instance, a real database, a real exchange on a socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from crypto_pipeline.market import Instrument
+from crypto_pipeline.replay import ReplayExchange, running_exchange
+from crypto_pipeline.store import Store
+
+
+@dataclass
+class Deployed:
+    """Exchange, store and Dagster instance that see each other through the environment."""
+
+    exchange: ReplayExchange
+    store: Store
+    instance: dg.DagsterInstance
+
+    def run(self, job: str, *, tags: dict[str, str] | None = None, config: dict[str, Any] | None = None) -> Any:
+        """Run a job of the definitions to its end in this process."""
+        from crypto_pipeline.defs import defs
+
+        return defs.resolve_job_def(job).execute_in_process(
+            instance=self.instance, tags=tags, run_config=config, raise_on_error=False
+        )
+
+
+@pytest.fixture
+def deploy(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Deployed]]:
+    """``deploy(*symbols, faults=…)``: an exchange of the generated market whose clock runs with ours."""
+    monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", postgres_url)
+    monkeypatch.setenv("CRYPTO_PIPELINE_HEAL_BACKOFF", "0.001")
+    with dg.DagsterInstance.ephemeral() as instance, Store(postgres_url) as store:
+        contexts: list[Any] = []
+
+        def make(*symbols: str, **options: Any) -> Deployed:
+            context = running_exchange(instruments=",".join(symbols), weight_limit=0, **options)
+            exchange = context.__enter__()
+            contexts.append(context)
+            monkeypatch.setenv("CRYPTO_PIPELINE_REPLAY_PORT", str(exchange.port))
+            store.instruments.add([Instrument.crypto(symbol) for symbol in symbols])
+            return Deployed(exchange, store, instance)
+
+        yield make
+        for context in contexts:
+            context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def span() -> tuple[datetime, datetime]:
+    """The last two days and what there is of today."""
+    now = datetime.now(UTC)
+    return now - timedelta(days=2), now

@@ -1,0 +1,70 @@
+"""Sensors and schedules evaluated for real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from crypto_pipeline.defs import automation
+from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.market import Instrument
+
+from .conftest import Deployed
+
+START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+def test_a_new_instrument_is_asked_for_once(deploy: Callable[..., Deployed]) -> None:
+    house = deploy("BTC-USDT", "ETH-USDT")
+
+    def look(cursor: str | None) -> dg.SensorResult | dg.SkipReason:
+        with dg.build_sensor_context(instance=house.instance, cursor=cursor) as context:
+            return automation.new_instruments(context, database=Market())  # type: ignore[return-value]
+
+    first = look(None)
+    assert isinstance(first, dg.SensorResult)
+    assert first.run_requests is not None
+    assert first.run_requests[0].run_config["resources"]["scope"]["config"]["instruments"] == []
+    assert isinstance(look(first.cursor), dg.SkipReason)
+    house.store.instruments.add([Instrument.crypto("SOL-USDT")])
+    later = look(first.cursor)
+    assert isinstance(later, dg.SensorResult)
+    assert later.run_requests is not None
+    assert later.run_requests[0].run_config["resources"]["scope"]["config"]["instruments"] == ["SOL-USDT"]
+    assert later.run_requests[0].run_key != first.run_requests[0].run_key
+    house.store.instruments.remove("SOL-USDT")
+    house.store.instruments.add([Instrument.crypto("SOL-USDT")])
+    again = look(later.cursor)
+    assert isinstance(again, dg.SensorResult), "one that was removed and added again is new"
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "first", "last"),
+    [
+        ("recent_processor", datetime(2026, 11, 21, 0, 5, tzinfo=UTC), "2026-11-20", "2026-11-21"),
+        ("recent_processor", datetime(2026, 11, 21, 9, 5, tzinfo=UTC), "2026-11-21", "2026-11-21"),
+        ("historical_processor", datetime(2026, 11, 21, 6, 30, tzinfo=UTC), "2026-11-14", "2026-11-21"),
+    ],
+)
+def test_schedules_ask_for_their_days_in_one_run(
+    name: str, at: datetime, first: str, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crypto_pipeline.defs.partitions.FIRST_DAY", datetime(2026, 1, 5, tzinfo=UTC))
+    request = getattr(automation, name)(dg.build_schedule_context(scheduled_execution_time=at))
+    assert (request.tags[START], request.tags[END]) == (first, last)
+    assert int(request.tags["dagster/priority"]) > 0
+
+
+def test_definitions_load_and_everything_is_on() -> None:
+    from crypto_pipeline.defs import defs
+
+    dg.Definitions.validate_loadable(defs)
+    repository = defs.get_repository_def()
+    assert {one.name for one in repository.schedule_defs} == {
+        "recent_processor", "historical_processor", "historical_gap_monitor", "weekly_full_sweep",
+    }  # fmt: skip
+    assert all(one.default_status is dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)
+    assert all(one.default_status is dg.DefaultSensorStatus.RUNNING for one in repository.sensor_defs)

@@ -1,0 +1,104 @@
+"""Assets and checks through real runs: one run for a range, checks with their alerts, nothing to do twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+
+import dagster as dg
+
+from crypto_pipeline.defs.partitions import range_tags
+from crypto_pipeline.healing.verify import CHECKS
+from crypto_pipeline.market import Timeframe
+
+from .conftest import Deployed
+
+Span = tuple[datetime, datetime]
+
+
+def test_a_range_is_one_run_that_fills_rolls_up_and_checks(deploy: Callable[..., Deployed], span: Span) -> None:
+    house = deploy("BTC-USDT", "ETH-USDT")
+    result = house.run("backfill_bars", tags=range_tags(*span))
+    assert result.success
+    materialized = {
+        (str(event.asset_key.path[-1]), event.partition) for event in result.get_asset_materialization_events()
+    }
+    days = {partition for asset, partition in materialized if asset == "ohlc_1m"}
+    assert len(days) == 3
+    assert {asset for asset, _ in materialized} == {"instruments", "coverage"} | {
+        f"ohlc_{timeframe}" for timeframe in Timeframe if timeframe is not Timeframe.W1
+    }
+    evaluations = result.get_asset_check_evaluations()
+    assert len(evaluations) == 7 * len(CHECKS)
+    assert [evaluation.check_name for evaluation in evaluations if not evaluation.passed] == []
+    begin = span[0].replace(hour=0, minute=0, second=0, microsecond=0)
+    ours = house.store.reader.read(["BTC-USDT"], Timeframe.M1, begin, span[1])
+    true = house.exchange.market.bars("BTCUSDT", Timeframe.M1, begin, span[1])
+    assert ours.height >= true.height - 2
+    assert ours["close"].to_list() == true.head(ours.height)["close"].to_list()
+
+
+def test_instruments_are_chosen_in_the_config(deploy: Callable[..., Deployed], span: Span) -> None:
+    house = deploy("BTC-USDT", "ETH-USDT")
+    config = {"resources": {"scope": {"config": {"instruments": ["ETH-USDT"]}}}}
+    assert house.run("backfill_bars", tags=range_tags(*span), config=config).success
+    assert house.store.reader.span(["BTC-USDT", "ETH-USDT"], Timeframe.M1)["instrument"].to_list() == ["ETH-USDT"]
+
+
+def test_an_unknown_instrument_fails_with_its_name(deploy: Callable[..., Deployed], span: Span) -> None:
+    house = deploy("BTC-USDT")
+    config = {"resources": {"scope": {"config": {"instruments": ["NOPE-USDT"]}}}}
+    result = house.run("backfill_bars", tags=range_tags(*span), config=config)
+    assert not result.success
+    failures = [
+        event.event_specific_data.error.to_string() for event in result.all_node_events if event.is_step_failure
+    ]
+    assert any("NOPE-USDT" in failure and "instruments add" in failure for failure in failures)
+
+
+def test_a_failing_check_names_the_offenders_and_opens_an_alert_that_closes(
+    deploy: Callable[..., Deployed], span: Span
+) -> None:
+    day = span[0].replace(hour=0, minute=0, second=0, microsecond=0)
+    hidden = {
+        "kind": "missing_range", "symbol": "ETH-USDT", "start": day.replace(hour=3).isoformat(),
+        "end": day.replace(hour=4).isoformat(),
+    }  # fmt: skip
+    house = deploy("BTC-USDT", "ETH-USDT", "SOL-USDT", faults=[hidden])
+    result = house.run("backfill_bars", tags=range_tags(*span))
+    failed = {(e.asset_key.path[-1], e.check_name): e for e in result.get_asset_check_evaluations() if not e.passed}
+    failure = failed["ohlc_1m", "accounted_for"]
+    assert failure.metadata["instruments"].value == ["ETH-USDT"]
+    assert "data:image/png;base64" in failure.metadata["coverage"].value
+    assert "data:image/png;base64" in failure.metadata["candles"].value
+    alerts = house.store.checks.open_alerts()
+    assert ("accounted_for", "1m") in set(alerts.select("source", "timeframe").rows())
+    detail = json.loads(alerts.filter(timeframe="1m")["detail"][0])
+    assert detail["offenders"][0]["instrument"] == "ETH-USDT"
+    house.exchange.clear_faults()
+    assert house.run("backfill_bars", tags=range_tags(*span)).success
+    assert house.store.checks.open_alerts().is_empty()
+
+
+def test_weekly_bars_are_a_run_of_their_own(deploy: Callable[..., Deployed], span: Span) -> None:
+    from crypto_pipeline.defs.partitions import FIRST_DAY
+
+    house = deploy("BTC-USDT")
+    assert house.run("backfill_bars", tags=range_tags(FIRST_DAY, span[1])).success
+    assert house.run("weekly_bars", tags=range_tags(FIRST_DAY, span[1], Timeframe.W1)).success
+    weeks = house.store.reader.read(["BTC-USDT"], Timeframe.W1, FIRST_DAY, span[1])
+    true = house.exchange.market.bars("BTCUSDT", Timeframe.W1, FIRST_DAY, span[1])
+    assert weeks["close"].to_list() == true.head(weeks.height)["close"].to_list()
+    assert weeks.height >= 1
+
+
+def test_jobs_fill_gaps_and_reconcile_by_config(deploy: Callable[..., Deployed], span: Span) -> None:
+    house = deploy("BTC-USDT")
+    assert house.run("refresh_instruments").success
+    start = {"start": span[0].isoformat()}
+    assert house.run("fill_gaps", config={"ops": {"heal": {"config": start}}}).success
+    assert house.run("reconcile", config={"ops": {"compare": {"config": {"days": 1}}}}).success
+    bad = house.run("fill_gaps", config={"ops": {"heal": {"config": {"start": "2026-01-02", "end": "2026-01-01"}}}})
+    assert not bad.success
+    assert dg.DagsterEventType.STEP_FAILURE in {event.event_type for event in bad.all_events}
