@@ -43,9 +43,9 @@ class Settings(BaseSettings):
     # What is collected
     venue: Literal["replay", "binance"] = Field("replay", description="Where bars come from: replay or binance.")
     instruments: str | None = Field(
-        None, description="A number (the first N of the universe) or a list 'BTC-USDT,ETH-USDT'. Default: 20 on replay, else all."
+        None, description="The first N of the universe, or a list 'BTC-USDT,ETH-USDT'. Default: 20 on replay, else all."
     )
-    days: int | None = Field(None, ge=1, le=20_000, description="Days of history to keep. Default: 7 on replay, else 180.")
+    days: int | None = Field(None, ge=1, le=20_000, description="Days of history. Default: 7 on replay, else 180.")
     universe_file: Path | None = Field(None, description="Your own universe file; default: the one in the package.")
 
     # The replay exchange
@@ -67,9 +67,11 @@ class Settings(BaseSettings):
     # Storing and healing
     write_batch_rows: int = Field(50_000, ge=1_000, le=500_000, description="Bars per write transaction.")
     heal_attempts: int = Field(5, ge=1, description="Spaced attempts before a hole is called unfillable.")
-    heal_backoff: float = Field(300.0, gt=0, description="Wait before the second attempt; each next one is 4 times as long.")
+    heal_backoff: float = Field(
+        300.0, gt=0, description="Wait before the second attempt; the next are 4 times as long."
+    )
     settle_delay: float = Field(5.0, ge=0, description="A bar is expected this long after its end.")
-    reconcile_sample_days: int = Field(2, ge=1, description="Days per instrument that a rolling reconciliation compares.")
+    reconcile_sample_days: int = Field(2, ge=1, description="Days per instrument that a check compares.")
     freshness_warn: float = Field(600.0, gt=0, description="Newest bar older than this: warning.")
     freshness_critical: float = Field(900.0, gt=0, description="Newest bar older than this: error.")
 

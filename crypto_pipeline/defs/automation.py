@@ -105,16 +105,21 @@ def weeks_follow_days(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.
 @dg.run_failure_sensor(minimum_interval_seconds=15, default_status=_WATCH)
 def failed_runs(context: dg.RunFailureSensorContext) -> None:
     """A failed run opens an alert, as a failed check does."""
-    market = Market()
-    with market.store() as store:
-        store.checks.record_result(
-            f"run:{context.dagster_run.job_name}",
-            None,
-            passed=False,
-            severity="error",
-            summary=f"run {context.dagster_run.run_id} failed: {context.failure_event.message}",
-            detail={"run_id": context.dagster_run.run_id, "tags": dict(context.dagster_run.tags)},
+    run = context.dagster_run
+    with Market().store() as store:
+        store.checks.raise_alert(
+            f"run:{run.job_name}",
+            "error",
+            f"run {run.run_id} failed: {context.failure_event.message}",
+            {"run_id": run.run_id, "tags": dict(run.tags)},
         )
+
+
+@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, minimum_interval_seconds=15, default_status=_WATCH)
+def recovered_runs(context: dg.RunStatusSensorContext) -> None:
+    """A job that works again closes the alert of its failure."""
+    with Market().store() as store:
+        store.checks.resolve_alert(f"run:{context.dagster_run.job_name}")
 
 
 SCHEDULES = [recent_processor, historical_processor, historical_gap_monitor, weekly_full_sweep]
@@ -122,6 +127,7 @@ SENSORS = [
     new_instruments,
     weeks_follow_days,
     failed_runs,
+    recovered_runs,
     dg.AutomationConditionSensorDefinition(
         "follow_changes", target=dg.AssetSelection.all(), default_status=_WATCH, minimum_interval_seconds=60
     ),

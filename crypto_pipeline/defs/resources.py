@@ -32,7 +32,8 @@ class Market(dg.ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def store(self) -> Iterator[Store]:
         """An open store for the length of one step."""
-        with Store(resolve_url(load_settings())) as store:
+        settings = load_settings()
+        with Store(resolve_url(settings), batch_rows=settings.write_batch_rows) as store:
             yield store
 
     def run(self, work: Callable[[Pipeline], Awaitable[T]]) -> T:

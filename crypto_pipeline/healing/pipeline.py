@@ -83,6 +83,8 @@ class Pipeline:
         chosen = self.choose(instruments)
         report = HealReport()
         horizon = await self.horizon()
+        if self._known(chosen)["venue_symbol"].null_count():  # added just now, or not listed at the last look
+            await self.sync_instruments()
         self._refresh(chosen, horizon, list(Timeframe))
         for timeframe in timeframes or list(Timeframe):
             await self._bring(timeframe, start, end, chosen, horizon, report, progress)

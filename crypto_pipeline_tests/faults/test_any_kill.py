@@ -36,7 +36,8 @@ HIDDEN = ("2026-11-10T09:00:00Z", "2026-11-10T13:00:00Z")
 WRONG = ("2026-11-12T15:00:00Z", "2026-11-12T15:30:00Z")
 FAULTS = [
     {"kind": "missing_range", "symbol": "BTC-USDT", "start": HIDDEN[0], "end": HIDDEN[1]},
-    {"kind": "wrong_values", "symbol": "SOL-USDT", "start": WRONG[0], "end": WRONG[1], "columns": ["volume", "high"], "factor": 1.3},
+    {"kind": "wrong_values", "symbol": "SOL-USDT", "start": WRONG[0], "end": WRONG[1], "columns": ["volume", "high"],
+     "factor": 1.3},
     {"kind": "rate_limit", "status": 429, "retry_after": 1, "probability": 0.02, "endpoint": "klines"},
     {"kind": "server_error", "status": 502, "probability": 0.03},
     {"kind": "short_pages", "rows": 137, "probability": 0.1, "endpoint": "klines"},
