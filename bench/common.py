@@ -1,0 +1,171 @@
+"""What the benches share: a database with the product's settings, the replay exchange as a process, what each costs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import psycopg
+
+from crypto_pipeline.store import EmbeddedServer, migrate
+from crypto_pipeline.store.connecting import ensure_databases
+
+_SERVE = (
+    "from crypto_pipeline.replay import serve; import sys;"
+    "serve(port=0, instruments=sys.argv[1], seed=int(sys.argv[2]), weight_limit=int(sys.argv[3]))"
+)
+MIB = 2**20
+
+
+def load() -> str:
+    """Load averages: how much others disturb."""
+    return " ".join(f"{value:.1f}" for value in os.getloadavg())
+
+
+def machine() -> str:
+    """One line that belongs above every table."""
+    cores, memory = os.cpu_count(), psutil.virtual_memory().total // 2**30
+    return f"{time.strftime('%Y-%m-%d %H:%M')}, {cores} cores, {memory} GiB, load average {load()}: `{command()}`"
+
+
+def command() -> str:
+    """How this was called."""
+    return " ".join(["python", *sys.argv])
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a markdown table."""
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    for row in rows:
+        print(f"| {' | '.join(str(cell) for cell in row)} |")
+    sys.stdout.flush()
+
+
+@contextmanager
+def postgres() -> Iterator[EmbeddedServer]:
+    """A server with the product's settings (default durability), thrown away afterwards."""
+    with tempfile.TemporaryDirectory(prefix="cp-bench-") as folder:
+        server = EmbeddedServer(Path(folder))
+        server.prepare()
+        with server.running():
+            yield server
+
+
+@contextmanager
+def database(server: EmbeddedServer, name: str) -> Iterator[str]:
+    """An empty migrated database of that name, dropped afterwards."""
+    ensure_databases(server.url("postgres"), [name])
+    url = server.url(name)
+    migrate(url)
+    try:
+        yield url
+    finally:
+        with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+            connection.execute("CHECKPOINT")
+
+
+def postmaster(server: EmbeddedServer) -> psutil.Process:
+    """The server's first process."""
+    pid = int((server.data_dir / "postgres/data/postmaster.pid").read_text().split()[0])
+    return psutil.Process(pid)
+
+
+class Replay:
+    """The replay exchange in a process of its own."""
+
+    def __init__(self, instruments: int | str, seed: int = 1, weight_limit: int = 0) -> None:
+        arguments = [str(instruments), str(seed), str(weight_limit)]
+        self.process = subprocess.Popen([sys.executable, "-c", _SERVE, *arguments], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().split()[2]
+        self.port = int(self.url.rsplit(":", 1)[1])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
+    """Processor time of processes and their children, living and dead."""
+    total = 0.0
+    for process in processes:
+        times = process.cpu_times()
+        total += times.user + times.system + times.children_user + times.children_system
+        for child in process.children(recursive=True):
+            try:
+                one = child.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            total += one.user + one.system
+    return total
+
+
+class PeakMemory:
+    """Highest memory of each named group's processes, looked at five times a second.
+
+    ``own`` is what a process has for itself (unique set size): PostgreSQL's shared buffers would else count once for
+    every backend. ``rss`` is what tools show.
+    """
+
+    def __init__(self, groups: dict[str, Callable[[], list[psutil.Process]]]) -> None:
+        self._groups = groups
+        self.rss: dict[str, int] = dict.fromkeys(groups, 0)
+        self.own: dict[str, int] = dict.fromkeys(groups, 0)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.2):
+            for name, find in self._groups.items():
+                try:
+                    for process in find():
+                        self.rss[name] = max(self.rss[name], process.memory_info().rss)
+                        self.own[name] = max(self.own[name], _own(process.pid))
+                except psutil.Error:
+                    continue
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """For a table: group, MiB shown, MiB of its own."""
+        return [(name, f"{self.rss[name] / MIB:,.0f}", f"{self.own[name] / MIB:,.0f}") for name in self._groups]
+
+
+def _own(pid: int) -> int:
+    total = 0
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Private_"):
+                total += int(line.split()[1]) * 1024
+    except OSError:
+        return 0
+    return total
+
+
+def family(process: psutil.Process) -> Callable[[], list[psutil.Process]]:
+    """A process and everything below it."""
+    return lambda: [process, *process.children(recursive=True)]
+
+
+def arguments(options: Any, names: Sequence[str]) -> list[str]:
+    """Options again as command-line arguments, for a worker process."""
+    return [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in names]
