@@ -15,6 +15,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from crypto_pipeline.replay.clock import VirtualClock
+from crypto_pipeline.replay.connection import StreamRules
 from crypto_pipeline.replay.errors import ReplayError
 from crypto_pipeline.replay.faults import load_faults, parse_faults
 from crypto_pipeline.replay.generated import GeneratedMarket
@@ -59,6 +60,7 @@ class ReplayExchange:
         faults: Sequence[dict[str, Any]] | Path | None = None,
         weight_limit: int = 6000,
         ban_after: int = 20,
+        stream_rules: StreamRules | None = None,
     ) -> None:
         self.clock = VirtualClock(now, speed)
         self.market: Market = (
@@ -66,7 +68,14 @@ class ReplayExchange:
             if isinstance(source, str | Path)
             else source
         )
-        self.server = ReplayServer(self.market, self.clock, seed=seed, weight_limit=weight_limit, ban_after=ban_after)
+        self.server = ReplayServer(
+            self.market,
+            self.clock,
+            seed=seed,
+            weight_limit=weight_limit,
+            ban_after=ban_after,
+            stream_rules=stream_rules,
+        )
         if faults:
             self.server.faults.add(load_faults(faults) if isinstance(faults, Path) else parse_faults(list(faults)))
         self.host, self.port = host, port
@@ -76,6 +85,11 @@ class ReplayExchange:
     def url(self) -> str:
         """Address of REST and archive alike."""
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        """Address of the streams."""
+        return f"ws://{self.host}:{self.port}"
 
     @property
     def tape(self) -> Market:
@@ -91,7 +105,10 @@ class ReplayExchange:
         return self.server.faults.clear(fault_id)
 
     async def __aenter__(self) -> Self:
-        self._runner = web.AppRunner(self.server.application(), access_log=None, shutdown_timeout=0.5)
+        # The address of a combined stream is as long as the names of all its streams.
+        self._runner = web.AppRunner(
+            self.server.application(), access_log=None, shutdown_timeout=0.5, max_line_size=65_536
+        )
         await self._runner.setup()
         try:
             site = web.TCPSite(self._runner, self.host, self.port)

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.errors import ReplayError
 
-Endpoint = Literal["klines", "aggTrades", "exchangeInfo", "time", "ping", "archive"]
+Endpoint = Literal["klines", "aggTrades", "exchangeInfo", "time", "ping", "archive", "stream"]
 
 
 def _listed(value: object) -> object:

@@ -13,7 +13,6 @@ from crypto_pipeline.replay.cache import BoundedCache
 from crypto_pipeline.replay.clock import VirtualClock
 from crypto_pipeline.replay.fault_book import RowFaults
 from crypto_pipeline.replay.render import Rows, bar_rows, trade_rows
-from crypto_pipeline.replay.symbols import DAY_MS
 from crypto_pipeline.replay.tape import Market, chunk_start, chunk_width, floor_ms
 
 _MEGABYTE = 1 << 20
@@ -43,10 +42,10 @@ class Feed:
             return bar_rows(faults.bars(self.market.bar_text(symbol, timeframe, chunk), timeframe), timeframe)
         return await self._chunk((symbol, timeframe, chunk), make)
 
-    async def _trades(self, symbol: str, day: int, faults: RowFaults) -> Rows:
-        if faults.touch(day, day + DAY_MS):
-            return trade_rows(faults.trades(self.market.trade_text(symbol, day)))
-        return await self._chunk((symbol, "trades", day), lambda: trade_rows(self.market.trade_text(symbol, day)))
+    async def _trades(self, symbol: str, chunk: int, faults: RowFaults) -> Rows:
+        if faults.touch(chunk, chunk + self.market.trade_width):
+            return trade_rows(faults.trades(self.market.trade_text(symbol, chunk)))
+        return await self._chunk((symbol, "trades", chunk), lambda: trade_rows(self.market.trade_text(symbol, chunk)))
 
     # Bars ---------------------------------------------------------------------------------------------------------
 
@@ -108,10 +107,10 @@ class Feed:
 
     async def trades_from(self, symbol: str, trade_id: int, limit: int, faults: RowFaults) -> list[bytes]:
         """Aggregate trades from ``trade_id`` on, as JSON."""
-        day = self.market.day_of_trade(symbol, trade_id)
-        if day is None:
+        chunk = self.market.chunk_of_trade(symbol, trade_id)
+        if chunk is None:
             return []
-        return await self._trades_on(symbol, day, self.clock.now_ms(), limit, faults, first_id=trade_id)
+        return await self._trades_on(symbol, chunk, self.clock.now_ms(), limit, faults, first_id=trade_id)
 
     async def trades(
         self, symbol: str, start: int | None, end: int | None, limit: int, faults: RowFaults
@@ -123,13 +122,13 @@ class Feed:
         pieces: list[list[bytes]] = []
         position = last
         while limit > 0 and (found := self.market.seek_trade(symbol, position, forward=False)) is not None:
-            day = floor_ms(Timeframe.D1, found)
-            rows = await self._trades(symbol, day, faults)
+            chunk = found - found % self.market.trade_width
+            rows = await self._trades(symbol, chunk, faults)
             stop = int(np.searchsorted(rows.times, last, side="right"))
             first = max(0, stop - limit)
             pieces.append(_pieces(rows, first, stop))
             limit -= stop - first
-            position = day - 1
+            position = chunk - 1
         return [piece for part in reversed(pieces) for piece in part]
 
     async def _trades_on(
@@ -138,15 +137,15 @@ class Feed:
         pieces: list[bytes] = []
         position = start
         while limit > 0 and (found := self.market.seek_trade(symbol, position, forward=True)) is not None:
-            day = floor_ms(Timeframe.D1, found)
-            if day > last:
+            chunk = found - found % self.market.trade_width
+            if chunk > last:
                 break
-            rows = await self._trades(symbol, day, faults)
+            rows = await self._trades(symbol, chunk, faults)
             first = max(int(np.searchsorted(rows.times, start)), int(np.searchsorted(rows.keys, first_id)))
             stop = min(first + limit, int(np.searchsorted(rows.times, last, side="right")))
             pieces += _pieces(rows, first, stop)
             limit -= max(0, stop - first)
-            position = day + DAY_MS
+            position = chunk + self.market.trade_width
         return pieces
 
     # Archive ------------------------------------------------------------------------------------------------------
@@ -165,8 +164,8 @@ class Feed:
     async def period_trades(self, symbol: str, start: int, end: int, faults: RowFaults) -> pl.DataFrame:
         """All aggregate trades of [start, end) as TRADE_TEXT."""
         parts = []
-        for day in range(start, end, DAY_MS):
-            parts.append(self.market.trade_text(symbol, day))
+        for chunk in range(start, end, self.market.trade_width):
+            parts.append(self.market.trade_text(symbol, chunk))
             await asyncio.sleep(0)
         trades = pl.concat(parts)
         return faults.trades(trades) if faults.touch(start, end) else trades

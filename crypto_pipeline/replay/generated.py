@@ -185,6 +185,11 @@ class GeneratedMarket:
 
     # Trades -------------------------------------------------------------------------------------------------------
 
+    @property
+    def trade_width(self) -> int:
+        """Trades come by the day."""
+        return DAY_MS
+
     def seek_trade(self, symbol: str, ms: int, *, forward: bool) -> int | None:
         """The nearest time from ``ms`` on (or back) at which there may be a trade."""
         return self.seek(symbol, Timeframe.D1, ms, forward=forward)
@@ -207,15 +212,15 @@ class GeneratedMarket:
             }
         )
 
-    def trade_text(self, symbol: str, day_ms: int) -> pl.DataFrame:
-        """All aggregate trades of one day as TRADE_TEXT."""
+    def trade_text(self, symbol: str, chunk_ms: int) -> pl.DataFrame:
+        """All aggregate trades of one chunk as TRADE_TEXT."""
         info = self._symbols[symbol].info
-        frame = self._aggregates(symbol, day_ms)
+        frame = self._aggregates(symbol, chunk_ms)
         return frame.with_columns(
             decimal_text(frame["price"], info.tick_decimals), decimal_text(frame["quantity"], info.step_decimals)
         )
 
-    def day_of_trade(self, symbol: str, trade_id: int) -> int | None:
+    def chunk_of_trade(self, symbol: str, trade_id: int) -> int | None:
         """Start of the day that holds this aggregate trade."""
         path = self._path(self._symbols[symbol])
         # first_aggregate_id is the id after the last of the day before; equal values are days without trades.
@@ -226,9 +231,9 @@ class GeneratedMarket:
         """The true aggregate trades of ``[start, end)`` in TRADE_SCHEMA, whatever the time is now."""
         name, first, last = self._name(symbol), to_ms(start), to_ms(end)
         info = self._symbols[name].info
-        days = range(floor_ms(Timeframe.D1, first), last, DAY_MS)
+        chunks = range(first - first % self.trade_width, last, self.trade_width)
         side = pl.when("buyer_is_maker").then(pl.lit("sell")).otherwise(pl.lit("buy"))
-        frame = pl.concat([self._aggregates(name, day) for day in days])
+        frame = pl.concat([self._aggregates(name, chunk) for chunk in chunks])
         frame = frame.filter(pl.col("time_ms").is_between(first, last, closed="left"))
         return (
             frame.with_columns(

@@ -148,16 +148,21 @@ class RecordedMarket:
         """Time of the nearest recorded trade from ``ms`` on (or back)."""
         return _nearest(self._recorded_trades(symbol)["time_ms"].to_numpy(), ms, forward=forward)
 
-    def trade_text(self, symbol: str, day_ms: int) -> pl.DataFrame:
+    @property
+    def trade_width(self) -> int:
+        """Trades come by the day."""
+        return DAY_MS
+
+    def trade_text(self, symbol: str, chunk_ms: int) -> pl.DataFrame:
         """All recorded trades of one day as TRADE_TEXT."""
-        frame = self._between(symbol, day_ms, day_ms + DAY_MS)
+        frame = self._between(symbol, chunk_ms, chunk_ms + DAY_MS)
         return frame.with_columns(number_text(frame["price"]), number_text(frame["quantity"])).select(*TRADE_TEXT)
 
     def _between(self, symbol: str, start: int, end: int) -> pl.DataFrame:
         frame = self._recorded_trades(symbol)
         return frame.filter(pl.col("time_ms").is_between(start, end, closed="left"))
 
-    def day_of_trade(self, symbol: str, trade_id: int) -> int | None:
+    def chunk_of_trade(self, symbol: str, trade_id: int) -> int | None:
         """Start of the day of the first recorded trade with this id or a higher one."""
         later = self._recorded_trades(symbol).filter(pl.col("id") >= trade_id)
         return floor_ms(Timeframe.D1, int(later["time_ms"][0])) if len(later) else None

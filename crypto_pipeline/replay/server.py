@@ -9,28 +9,40 @@ from aiohttp import web
 
 from crypto_pipeline.replay.archive import ArchiveHandlers
 from crypto_pipeline.replay.clock import VirtualClock
+from crypto_pipeline.replay.connection import StreamRules
 from crypto_pipeline.replay.control import PREFIX, ControlHandlers
 from crypto_pipeline.replay.fault_book import Call, FaultBook
 from crypto_pipeline.replay.faults import Hang, Malformed, Outage, RateLimit, ServerError, Slow, Truncated
 from crypto_pipeline.replay.feed import Feed
+from crypto_pipeline.replay.hub import StreamHub
 from crypto_pipeline.replay.limits import WEIGHTS, Verdict, WeightLimits
 from crypto_pipeline.replay.parameters import Refused
 from crypto_pipeline.replay.rest import RestHandlers, json_answer
+from crypto_pipeline.replay.streams import StreamHandlers
 from crypto_pipeline.replay.tape import Market
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ReplayServer:
-    """One exchange: a market, a clock, faults and weights behind an aiohttp application. Streams will join it here."""
+    """One exchange: a market, a clock, faults and weights behind an aiohttp application, with streams beside REST."""
 
     def __init__(
-        self, market: Market, clock: VirtualClock, *, seed: int = 1, weight_limit: int = 6000, ban_after: int = 20
+        self,
+        market: Market,
+        clock: VirtualClock,
+        *,
+        seed: int = 1,
+        weight_limit: int = 6000,
+        ban_after: int = 20,
+        stream_rules: StreamRules | None = None,
     ) -> None:
         self.market, self.clock = market, clock
         self.faults = FaultBook(clock, seed)
         self.limits = WeightLimits(clock, weight_limit, ban_after)
         self.feed = Feed(market, clock)
+        self.hub = StreamHub(market, clock)
+        self.streams = StreamHandlers(self.hub, stream_rules or StreamRules())
 
     def application(self) -> web.Application:
         """A fresh application over this exchange."""
@@ -38,6 +50,8 @@ class ReplayServer:
         application.add_routes(RestHandlers(self.feed, self.limits, self.faults).routes())
         application.add_routes(ArchiveHandlers(self.feed, self.faults).routes())
         application.add_routes(ControlHandlers(self.faults, self.clock).routes())
+        application.add_routes(self.streams.routes())
+        application.cleanup_ctx.append(self.streams.playing)
         return application
 
     @web.middleware
@@ -58,6 +72,8 @@ class ReplayServer:
             response = await handler(request)
         except Refused as refused:
             response = json_answer({"code": refused.code, "msg": refused.message}, refused.status)
+        if isinstance(response, web.WebSocketResponse):
+            return response
         response.headers.update(headers)
         return await self._spoiled(request, call, response)
 
@@ -109,6 +125,8 @@ def _call(request: web.Request) -> Call:
     if request.path.startswith("/data/"):
         match = request.match_info
         return Call("archive", match.get("symbol"), match.get("interval"))
+    if request.path == "/stream" or request.path.startswith("/ws"):
+        return Call("stream")
     query = request.query
     return Call(request.path.rpartition("/")[2], query.get("symbol"), query.get("interval"))
 

@@ -84,14 +84,18 @@ class Market(Protocol):
     def forming_bar(self, symbol: str, timeframe: Timeframe, now_ms: int) -> pl.DataFrame:
         """The bar that holds ``now_ms`` as known then: one row of BAR_TEXT or none."""
 
+    @property
+    def trade_width(self) -> int:
+        """Milliseconds in one chunk of trades: a day, or less where a day would be too many. Divides a day."""
+
     def seek_trade(self, symbol: str, ms: int, *, forward: bool) -> int | None:
         """As ``seek``, for trades."""
 
-    def trade_text(self, symbol: str, day_ms: int) -> pl.DataFrame:
-        """All aggregate trades of one day as TRADE_TEXT, also those of the future."""
+    def trade_text(self, symbol: str, chunk_ms: int) -> pl.DataFrame:
+        """All aggregate trades of one chunk as TRADE_TEXT, also those of the future."""
 
-    def day_of_trade(self, symbol: str, trade_id: int) -> int | None:
-        """Start of the day of the first aggregate trade with this id or a higher one; None: there is none."""
+    def chunk_of_trade(self, symbol: str, trade_id: int) -> int | None:
+        """Start of the chunk of the first aggregate trade with this id or a higher one; None: there is none."""
 
     def bars(self, symbol: str, timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
         """The true bars of ``[start, end)`` in BAR_SCHEMA, for tests to compare with."""
