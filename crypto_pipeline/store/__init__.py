@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from crypto_pipeline.store.connecting import ensure_databases, redact
     from crypto_pipeline.store.embedded import EmbeddedServer
     from crypto_pipeline.store.errors import StoreError
+    from crypto_pipeline.store.heartbeats import Heartbeat
     from crypto_pipeline.store.instruments import InstrumentRow, ListingRow
+    from crypto_pipeline.store.leases import Lease, LeaseLost
+    from crypto_pipeline.store.live import LivePrice
+    from crypto_pipeline.store.metrics import JobMetrics
     from crypto_pipeline.store.migrations import migrate
     from crypto_pipeline.store.store import Store
     from crypto_pipeline.store.urls import dagster_url, resolve_url
@@ -24,8 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EmbeddedServer",
+    "Heartbeat",
     "InstrumentRow",
+    "JobMetrics",
+    "Lease",
+    "LeaseLost",
     "ListingRow",
+    "LivePrice",
     "Store",
     "StoreError",
     "WriteResult",
@@ -38,8 +47,13 @@ __all__ = [
 
 _HOME = {
     "EmbeddedServer": "embedded",
+    "Heartbeat": "heartbeats",
     "InstrumentRow": "instruments",
+    "JobMetrics": "metrics",
+    "Lease": "leases",
+    "LeaseLost": "leases",
     "ListingRow": "instruments",
+    "LivePrice": "live",
     "Store": "store",
     "StoreError": "errors",
     "WriteResult": "writer",

@@ -113,18 +113,18 @@ def _values(
         "timeframe": str(timeframe or ""),
         "severity": severity,
         "summary": summary.replace("\x00", ""),
-        "detail": json.dumps(_plain(detail or {}), default=str),
+        "detail": json.dumps(plain(detail or {}), default=str),
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What PostgreSQL takes as JSON: no NaN, no infinity, no zero bytes."""
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, str):
         return value.replace("\x00", "")
     if isinstance(value, Mapping):
-        return {str(key).replace("\x00", ""): _plain(item) for key, item in value.items()}
+        return {str(key).replace("\x00", ""): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

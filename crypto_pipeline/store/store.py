@@ -11,12 +11,17 @@ from crypto_pipeline.store.budgets import Budgets
 from crypto_pipeline.store.checks import Checks
 from crypto_pipeline.store.connecting import database_name, redact
 from crypto_pipeline.store.coverage import Coverage
+from crypto_pipeline.store.heartbeats import Heartbeats
 from crypto_pipeline.store.instruments import Instruments
+from crypto_pipeline.store.leases import FencedConnections, Lease, Leases
 from crypto_pipeline.store.ledger import Ledger
+from crypto_pipeline.store.live import Live
+from crypto_pipeline.store.metrics import Metrics
 from crypto_pipeline.store.pool import Connections
 from crypto_pipeline.store.reader import Reader
 from crypto_pipeline.store.reconciliations import Reconciliations
 from crypto_pipeline.store.symbols import Symbols
+from crypto_pipeline.store.trades import Trades
 from crypto_pipeline.store.writer import BarWriter
 
 
@@ -76,6 +81,42 @@ class Store:
     def budgets(self) -> Budgets:
         """Request weight of venues, shared by all processes."""
         return Budgets(self.connections)
+
+    @cached_property
+    def trades(self) -> Trades:
+        """Trades of the last days."""
+        return Trades(self.connections, self._symbols)
+
+    @cached_property
+    def live(self) -> Live:
+        """Forming bars and last prices."""
+        return Live(self.connections, self._symbols, self.trades)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Duties that exactly one process has."""
+        return Leases(self.connections)
+
+    @cached_property
+    def heartbeats(self) -> Heartbeats:
+        """Who lives."""
+        return Heartbeats(self.connections)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """What jobs did."""
+        return Metrics(self.connections)
+
+    def fenced(self, lease: Lease) -> Store:
+        """The same database, where every write proves in its transaction that the lease is still held.
+
+        Writing raises LeaseLost once it is not. Shares this store's connections, and closing it closes nothing.
+        """
+        other = Store(self.url, batch_rows=self._batch_rows)
+        other.connections = FencedConnections(self.connections, lease)
+        # names and numbers are read outside of any lease
+        other._symbols = self._symbols
+        return other
 
     def size_bytes(self) -> int:
         """Disk space of the whole database."""

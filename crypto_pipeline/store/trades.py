@@ -1,0 +1,315 @@
+"""Trades as the venue stated them: batches in by binary COPY, read back by time, with the ids that are missing.
+
+A trade is known by (instrument, venue, id); the venue never changes its time, so storing it twice is a no-op. Where a
+second statement of the venue (REST) differs from the first (stream), ``restate`` makes the stored span equal to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
+from crypto_pipeline.store import copy_encoder
+from crypto_pipeline.store.copy_encoder import PG_EPOCH_US, Field
+from crypto_pipeline.store.errors import StoreError
+from crypto_pipeline.store.frames import named, require_columns
+from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.symbols import Symbols
+
+Array = npt.NDArray[Any]
+
+_LOCK_SPACE = 0x74726164  # "trad"
+_DAY_MS = 86_400_000
+_NO_LIMIT = (1 << 63) - 1
+
+#: Columns of market.trades in their order.
+LAYOUT = (
+    Field("time", "timestamptz"),
+    Field("trade_id", "int8"),
+    Field("first_id", "int8"),
+    Field("last_id", "int8"),
+    Field("price", "float8"),
+    Field("quantity", "float8"),
+    Field("instrument_id", "int4"),
+    Field("venue_id", "int2"),
+    Field("taker_buy", "bool"),
+)
+_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, copy_encoder.names(LAYOUT)))
+
+_READ = """
+SELECT instrument_id, trade_id, first_id, last_id, "time", price, quantity, taker_buy
+FROM market.trades
+WHERE instrument_id = ANY($1) AND venue_id = $2 AND "time" >= $3 AND "time" < $4
+"""
+
+_LAST = """
+SELECT u.i AS instrument_id, t.trade_id, t.last_id, t."time"
+FROM unnest($1::int[]) AS u (i)
+CROSS JOIN LATERAL (
+    SELECT trade_id, last_id, "time" FROM market.trades
+    WHERE instrument_id = u.i AND venue_id = $2 ORDER BY "time" DESC, trade_id DESC LIMIT 1
+) AS t
+"""
+
+# By id, not by time: the jump is between neighbours, and trades of one millisecond have no order of time.
+_MISSING = """
+SELECT instrument_id, before_id + 1 AS first_missing, trade_id - 1 AS last_missing,
+       before_time AS "start", "time" AS "end"
+FROM (
+    SELECT instrument_id, trade_id, "time",
+           lag(trade_id) OVER series AS before_id, lag("time") OVER series AS before_time
+    FROM market.trades
+    WHERE instrument_id = ANY($1) AND venue_id = $2 AND "time" >= $3 AND "time" < $4
+    WINDOW series AS (PARTITION BY instrument_id ORDER BY trade_id)
+) AS neighbours
+WHERE trade_id > before_id + 1
+ORDER BY instrument_id, trade_id
+"""
+
+_TEMPORARY = """
+CREATE TEMP TABLE IF NOT EXISTS arrived_trades (LIKE market.trades) ON COMMIT DELETE ROWS
+"""
+_MERGE = sql.SQL(
+    "INSERT INTO market.trades ({0}) SELECT {0} FROM pg_temp.arrived_trades "
+    'ORDER BY instrument_id, "time", trade_id ON CONFLICT DO NOTHING'
+).format(_COLUMNS)
+
+_REMOVE = """
+DELETE FROM market.trades t
+WHERE t.instrument_id = %(instrument)s AND t.venue_id = %(venue)s
+  AND (t."time" >= %(start)s AND t."time" < %(end)s AND t.trade_id <= %(upto)s
+       OR t.trade_id = ANY(%(ids)s) AND t."time" >= %(near)s AND t."time" < %(far)s)
+  AND NOT EXISTS (
+      SELECT FROM pg_temp.arrived_trades a
+      WHERE (a.instrument_id, a."time", a.trade_id, a.first_id, a.last_id, a.price, a.quantity, a.taker_buy)
+          = (t.instrument_id, t."time", t.trade_id, t.first_id, t.last_id, t.price, t.quantity, t.taker_buy)
+  )
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LastTrade:
+    """The newest stored trade of an instrument; ``last_id`` is the last individual trade in it."""
+
+    trade_id: int
+    last_id: int
+    time: datetime
+
+
+class Trades:
+    """Writes and reads ``market.trades``. Thread-safe."""
+
+    def __init__(self, connections: Connections, symbols: Symbols) -> None:
+        self._connections, self._symbols = connections, symbols
+        self._days: set[int] = set()
+        self._venues: dict[str, int] = {}
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def write(self, venue: str, frame: pl.DataFrame) -> int:
+        """Store trades (TRADE_SCHEMA); those that are stored already are no-ops. Returns how many were new."""
+        return self.write_columns(venue, self.columns(frame))
+
+    def write_columns(self, venue: str, columns: Mapping[str, Array]) -> int:
+        """As ``write``, of columns as ``columns`` makes them."""
+        prepared = self.prepare(venue, columns)
+        return self._connections.run(store_trades, prepared)
+
+    def prepare(self, venue: str, columns: Mapping[str, Array]) -> dict[str, Array]:
+        """The columns as ``store_trades`` takes them; makes the partitions they go to."""
+        rows = len(columns["trade_id"])
+        number = self.venue_id(venue)
+        time_us = columns["time"]
+        self._ensure_days(np.unique((time_us + PG_EPOCH_US) // (_DAY_MS * 1000)).tolist())
+        return dict(columns) | {"venue_id": np.full(rows, number, np.int16)}
+
+    def columns(self, frame: pl.DataFrame) -> dict[str, Array]:
+        """TRADE_SCHEMA as arrays: instrument ids, times in microseconds since PostgreSQL's epoch."""
+        require_columns(frame, list(TRADE_SCHEMA), "a frame of trades")
+        ids = self._symbols.ids(frame["instrument"].unique().to_list())
+        numbered = frame["instrument"].replace_strict(ids, return_dtype=pl.Int32)
+        return {
+            "time": frame["time"].cast(UTC_MS).to_physical().to_numpy() * 1000 - PG_EPOCH_US,
+            **{name: frame[name].to_numpy() for name in ("trade_id", "first_id", "last_id", "price", "quantity")},
+            "instrument_id": numbered.to_numpy(),
+            "taker_buy": (frame["taker_side"] == "buy").to_numpy(),
+        }
+
+    def restate(
+        self,
+        venue: str,
+        instrument: str,
+        start: datetime,
+        end: datetime,
+        frame: pl.DataFrame,
+        *,
+        upto: int | None = None,
+        also: Sequence[int] = (),
+    ) -> tuple[int, int]:
+        """Make the stored trades of ``[start, end)`` (ids up to ``upto``) equal to ``frame``, which states all of them.
+
+        ``also`` names ids that are in doubt wherever they were stored within a day of the span. Returns how many were
+        (new, removed).
+        """
+        prepared = self.prepare(venue, self.columns(frame))
+        number = self._symbols.ids([instrument])[instrument]
+        values = {
+            "instrument": number,
+            "venue": self.venue_id(venue),
+            "start": start,
+            "end": end,
+            "upto": upto if upto is not None else _NO_LIMIT,
+            "ids": [*also, *frame["trade_id"].to_list()],
+            "near": start - timedelta(days=1),
+            "far": end + timedelta(days=1),
+        }
+
+        def work(connection: psycopg.Connection[Any]) -> tuple[int, int]:
+            _stage(connection, prepared)
+            removed = connection.execute(_REMOVE, values).rowcount
+            added = connection.execute(_MERGE).rowcount
+            connection.execute("TRUNCATE pg_temp.arrived_trades")
+            return added, removed
+
+        return self._connections.run(work)
+
+    def drop_before(self, day: date) -> list[date]:
+        """Drop the days before ``day``, whole; returns which."""
+
+        def work(connection: psycopg.Connection[Any]) -> list[date]:
+            dropped = []
+            for name in _partitions(connection):
+                of = datetime.strptime(name.removeprefix("trades_"), "%Y_%m_%d").replace(tzinfo=UTC).date()
+                if of < day:
+                    connection.execute(sql.SQL("DROP TABLE IF EXISTS market.{}").format(sql.Identifier(name)))
+                    dropped.append(of)
+            return dropped
+
+        dropped = self._connections.run(work)
+        self._days.clear()
+        return dropped
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def read(self, venue: str, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
+        """Stored trades of ``[start, end)`` in TRADE_SCHEMA, sorted by instrument as given and id."""
+        ids = self._symbols.ids(instruments)
+        answer = self._connections.frame(_READ, [list(ids.values()), self.venue_id(venue), start, end])
+        places = {number: place for place, number in enumerate(ids.values())}
+        order = pl.col("instrument_id").replace_strict(places, return_dtype=pl.Int32)
+        side = pl.when("taker_buy").then(pl.lit("buy")).otherwise(pl.lit("sell")).alias("taker_side")
+        rows = named(answer.sort(order, "trade_id").with_columns(side), ids)
+        return rows.select(pl.col(name).cast(dtype) for name, dtype in TRADE_SCHEMA.items())
+
+    def last_ids(self, venue: str, instruments: Sequence[str]) -> dict[str, LastTrade]:
+        """The newest stored trade of each instrument that has one."""
+        ids = self._symbols.ids(instruments)
+        answer = named(self._connections.frame(_LAST, [list(ids.values()), self.venue_id(venue)]), ids)
+        rows = answer.with_columns(pl.col("time").cast(UTC_MS)).iter_rows()
+        return {name: LastTrade(trade_id, last_id, time) for name, trade_id, last_id, time in rows}
+
+    def missing(self, venue: str, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
+        """Ids that are absent between stored trades of ``[start, end)``: ``instrument``, ``first_missing``,
+        ``last_missing``, and the times of the neighbours, ``start`` and ``end``.
+        """
+        ids = self._symbols.ids(instruments)
+        answer = self._connections.frame(_MISSING, [list(ids.values()), self.venue_id(venue), start, end])
+        return named(answer, ids).with_columns(pl.col("start", "end").cast(UTC_MS))
+
+    def venue_id(self, venue: str) -> int:
+        """The number that stands for a venue."""
+        if venue not in self._venues:
+
+            def work(connection: psycopg.Connection[Any]) -> int:
+                connection.execute("INSERT INTO market.venues (name) VALUES (%s) ON CONFLICT DO NOTHING", [venue])
+                row = connection.execute("SELECT venue_id FROM market.venues WHERE name = %s", [venue]).fetchone()
+                assert row is not None
+                return int(row[0])
+
+            self._venues[venue] = self._connections.run(work)
+        return self._venues[venue]
+
+    # -- days -----------------------------------------------------------------------------------------------------
+
+    def _ensure_days(self, days: Sequence[int]) -> None:
+        for day in days:
+            if day not in self._days:
+                if not 0 <= day < 80_000:
+                    raise StoreError(f"a trade {day} days after 1970 cannot be: its time is in another unit")
+                self._connections.run(_ensure_day, day)
+                self._days.add(day)
+
+
+def store_trades(connection: psycopg.Connection[Any], columns: Mapping[str, Array]) -> int:
+    """Write prepared columns, in the caller's transaction. Returns how many were new."""
+    rows = len(columns["trade_id"])
+    if not rows:
+        return 0
+    try:
+        with connection.transaction():
+            _copy(connection, sql.SQL("market.trades"), columns)
+        return rows
+    except psycopg.errors.UniqueViolation:  # some are stored already: the rarer and slower case
+        _stage(connection, columns)
+        added = connection.execute(_MERGE).rowcount
+        connection.execute("TRUNCATE pg_temp.arrived_trades")
+        return added
+
+
+def _stage(connection: psycopg.Connection[Any], columns: Mapping[str, Array]) -> None:
+    connection.execute(_TEMPORARY)
+    _copy(connection, sql.SQL("pg_temp.arrived_trades"), columns)
+
+
+def _copy(connection: psycopg.Connection[Any], table: sql.Composable, columns: Mapping[str, Array]) -> None:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(table, _COLUMNS)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(copy_encoder.HEADER)
+        copy.write(copy_encoder.encode(LAYOUT, columns).data)
+        copy.write(copy_encoder.TRAILER)
+
+
+def _name(day: int) -> str:
+    return f"trades_{_date(day):%Y_%m_%d}"
+
+
+def _date(day: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=day)
+
+
+def _partitions(connection: psycopg.Connection[Any]) -> list[str]:
+    rows = connection.execute(
+        "SELECT c.relname FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid "
+        "WHERE h.inhparent = 'market.trades'::regclass ORDER BY 1"
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
+def _ensure_day(connection: psycopg.Connection[Any], day: int) -> None:
+    """Make the day's partition apart and attach it, which locks nobody out; one process at a time."""
+    name = _name(day)
+    if name in _partitions(connection):
+        return
+    connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, day])
+    if name in _partitions(connection):
+        return
+    apart = sql.Identifier("market", name)
+    connection.execute(sql.SQL("CREATE TABLE {} (LIKE market.trades INCLUDING DEFAULTS)").format(apart))
+    connection.execute(
+        sql.SQL('ALTER TABLE {} ADD PRIMARY KEY (instrument_id, "time", trade_id, venue_id)').format(apart)
+    )
+    bounds = [f"{_date(day)} 00:00:00+00", f"{_date(day + 1)} 00:00:00+00"]
+    connection.execute(
+        sql.SQL("ALTER TABLE market.trades ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
+            apart, *map(sql.Literal, bounds)
+        )
+    )

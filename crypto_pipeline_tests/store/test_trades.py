@@ -1,0 +1,101 @@
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+
+from crypto_pipeline.market.bars import TRADE_SCHEMA
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import LivePrice, Store
+
+START = datetime(2026, 3, 30, 23, 59, tzinfo=UTC)
+
+
+def trades(ids: list[int], symbol: str = "BTC-USDT", **values: Any) -> pl.DataFrame:
+    rows = [
+        {
+            "instrument": symbol,
+            "trade_id": number,
+            "first_id": 10 * number,
+            "last_id": 10 * number + 9,
+            "time": START + timedelta(seconds=number),
+            "price": 100.0 + number,
+            "quantity": 0.5,
+            "taker_side": "buy" if number % 2 else "sell",
+        }
+        | values
+        for number in ids
+    ]
+    return pl.DataFrame(rows, schema=TRADE_SCHEMA, orient="row")
+
+
+def read(store: Store, *symbols: str) -> pl.DataFrame:
+    return store.trades.read("replay", symbols or ["BTC-USDT"], START - timedelta(days=1), START + timedelta(days=1))
+
+
+@pytest.fixture
+def clean(store: Store) -> Store:
+    store.connections.run(
+        lambda connection: connection.execute("TRUNCATE market.trades, market.live_prices, ops.leases") and None
+    )
+    return store
+
+
+def test_trades_come_back_as_they_were_however_often_they_are_written(clean: Store) -> None:
+    first = trades([1, 2, 3, 70, 71])  # over midnight: two days
+    assert clean.trades.write("replay", first) == 5
+    assert clean.trades.write("replay", first) == 0
+    assert clean.trades.write("replay", trades([3, 4, 70, 72])) == 2
+    assert read(clean).equals(trades([1, 2, 3, 4, 70, 71, 72]))
+    assert clean.trades.write("coinbase", trades([1])) == 1  # another venue's ids are its own
+    assert len(read(clean)) == 7
+
+
+def test_last_ids_and_what_is_missing(clean: Store) -> None:
+    clean.trades.write("replay", pl.concat([trades([5, 6, 9, 12]), trades([1, 2], "ETH-USDT")]))
+    last = clean.trades.last_ids("replay", ["BTC-USDT", "ETH-USDT", "DOGE-USDT"])
+    assert {name: each.trade_id for name, each in last.items()} == {"BTC-USDT": 12, "ETH-USDT": 2}
+    assert last["BTC-USDT"].last_id == 129
+    assert last["BTC-USDT"].time == START + timedelta(seconds=12)
+    missing = clean.trades.missing("replay", ["BTC-USDT", "ETH-USDT"], START, START + timedelta(days=1))
+    assert missing.select("instrument", "first_missing", "last_missing").rows() == [
+        ("BTC-USDT", 7, 8),
+        ("BTC-USDT", 10, 11),
+    ]
+    assert missing["start"].to_list() == [START + timedelta(seconds=6), START + timedelta(seconds=9)]
+
+
+def test_a_second_statement_replaces_what_differs(clean: Store) -> None:
+    clean.trades.write("replay", trades([1, 2, 3, 9, 1000]))
+    clean.trades.write("replay", trades([4], price=1.0))
+    clean.trades.write("replay", trades([8], time=START + timedelta(hours=3)))
+    truth = trades([2, 3, 4, 5])
+    start, end = START + timedelta(seconds=2), START + timedelta(seconds=6)
+    added, removed = clean.trades.restate("replay", "BTC-USDT", start, end, truth, also=[8])
+    assert (added, removed) == (2, 2)
+    assert read(clean).equals(trades([1, 2, 3, 4, 5, 9, 1000]))
+    assert clean.trades.restate("replay", "BTC-USDT", start, end, truth) == (0, 0)
+
+
+def test_whole_days_are_dropped(clean: Store) -> None:
+    clean.trades.write("replay", trades([1, 70]))
+    assert clean.trades.drop_before(date(2026, 3, 31)) == [date(2026, 3, 30)]
+    assert read(clean).equals(trades([70]))
+    clean.trades.write("replay", trades([1]))
+    assert len(read(clean)) == 2
+
+
+def test_prices_are_written_with_their_trades_and_told(clean: Store) -> None:
+    price = LivePrice("BTC-USDT", Timeframe.M1, 60_000, 1, 3, 1, 2, 5, 6, None, 7, 2.0, 61_000, 9, "live_aggregated")
+    with clean.connections.transaction() as listener:
+        listener.execute("LISTEN live_prices")
+        listener.commit()
+        assert clean.live.flush("replay", clean.trades.columns(trades([1, 2])), [price]) == (2, 1)
+        told = next(listener.notifies(timeout=10, stop_after=1))
+        assert (told.channel, told.payload) == ("live_prices", "BTC-USDT")
+    price.last_price, price.close = 3.0, 3.0
+    clean.live.flush("replay", None, [price])
+    row = clean.live.prices().row(0, named=True)
+    assert (row["instrument"], row["last_price"], row["high"], row["trade_count"]) == ("BTC-USDT", 3.0, 3.0, 7)
+    assert row["open_time"] == datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
+    assert row["age"] < 60
