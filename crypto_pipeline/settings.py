@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 PREFIX = "CRYPTO_PIPELINE_"
-VENUES = ("replay", "binance")
+VENUES = ("replay", "binance", "coinbase", "kraken")
 
 
 class SettingsError(ValueError):
@@ -41,7 +41,9 @@ class Settings(BaseSettings):
     replay_port: int = Field(8765, ge=0, le=65535, description="Port of the replay exchange.")
 
     # What is collected
-    venue: Literal["replay", "binance"] = Field("replay", description="Where bars come from: replay or binance.")
+    venue: Literal["replay", "binance", "coinbase", "kraken"] = Field(
+        "replay", description="Where bars come from: replay, binance, coinbase or kraken."
+    )
     instruments: str | None = Field(
         None, description="The first N of the universe, or a list 'BTC-USDT,ETH-USDT'. Default: 20 on replay, else all."
     )
@@ -58,6 +60,13 @@ class Settings(BaseSettings):
     # Venue addresses and manners
     binance_url: str = Field("https://data-api.binance.vision", description="REST address of Binance spot.")
     binance_archive_url: str = Field("https://data.binance.vision", description="Address of Binance's file archive.")
+    binance_stream_url: str = Field("wss://data-stream.binance.vision", description="Stream address of Binance spot.")
+    coinbase_url: str = Field("https://api.exchange.coinbase.com", description="REST address of Coinbase Exchange.")
+    coinbase_stream_url: str = Field(
+        "wss://ws-feed.exchange.coinbase.com", description="Stream address of Coinbase Exchange."
+    )
+    kraken_url: str = Field("https://api.kraken.com", description="REST address of Kraken spot.")
+    kraken_stream_url: str = Field("wss://ws.kraken.com/v2", description="Stream address of Kraken spot (v2).")
     budget_share: float = Field(0.9, gt=0, le=1, description="Share of the venue's request budget that may be used.")
     request_timeout: float = Field(15.0, gt=0, description="A request without an answer after this long is repeated.")
     request_attempts: int = Field(6, ge=1, description="Attempts per request before giving up for now.")

@@ -1,0 +1,176 @@
+"""What the rest of the system may ask of any venue's live stream, and the words a stream speaks.
+
+All times are the venue's, Unix milliseconds UTC; instruments go by their canonical name. Events are msgspec structs
+without garbage-collector tracking: thousands are made a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import msgspec
+import polars as pl
+
+from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
+from crypto_pipeline.venues.protocol import VenueUnavailable
+
+
+class LiveTrade(msgspec.Struct, frozen=True, gc=False):
+    """A trade or aggregate trade. ``trade_id`` is the id by which REST knows it; ``first_id..last_id`` what it sums."""
+
+    instrument: str
+    trade_id: int
+    first_id: int
+    last_id: int
+    time_ms: int
+    price: float
+    quantity: float
+    taker_buy: bool
+
+
+class LiveBar(msgspec.Struct, frozen=True, gc=False):
+    """The venue's own bar. None where the venue does not state it; ids are None too where nothing traded."""
+
+    instrument: str
+    timeframe: str
+    open_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    quote_volume: float | None
+    taker_buy_volume: float | None
+    trade_count: int | None
+    first_id: int | None
+    last_id: int | None
+    closed: bool
+    event_ms: int
+
+
+class Anchor(msgspec.Struct, frozen=True, gc=False):
+    """The newest trade id that the venue knows of (heartbeat, last trade before subscribing). Nothing to store."""
+
+    instrument: str
+    last_trade_id: int | None
+    time_ms: int | None
+
+
+class Alive(msgspec.Struct, frozen=True, gc=False):
+    """Something that only proves that the link is alive."""
+
+    time_ms: int | None = None
+
+
+NoticeKind = Literal["subscribed", "refused", "shutdown", "status", "unknown"]
+
+
+class Notice(msgspec.Struct, frozen=True, gc=False):
+    """Something said about the stream itself.
+
+    ``shutdown`` asks to open a replacement first; ``refused`` is a subscription that was not granted (of one
+    instrument, or of all when None); ``unknown`` is a frame that was counted and passed over.
+    """
+
+    kind: NoticeKind
+    text: str = ""
+    instrument: str | None = None
+
+
+Event = LiveTrade | LiveBar | Anchor | Alive | Notice
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """What to subscribe to: (canonical name, venue symbol) of each instrument."""
+
+    instruments: list[tuple[str, str]] = field(default_factory=list)
+    trades: bool = True
+    bars: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTraits:
+    """Facts about a venue's stream."""
+
+    #: Trade ids of one instrument rise by exactly one.
+    contiguous_ids: bool
+    #: The venue streams minute bars of its own.
+    states_bars: bool
+    #: A link on which nothing at all came for this long is dead.
+    silence_limit_s: float
+    #: A connection is replaced at this age, before the venue ends it.
+    max_age_s: float
+    #: Instruments on one connection.
+    max_per_connection: int
+
+
+class StreamClosed(VenueUnavailable):  # noqa: N818  (reads as the fact it states)
+    """The connection ended: by the venue, by the network, or because nothing came any more."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason, retry_after=retry_after)
+        self.reason = reason
+
+
+class StreamRefused(VenueUnavailable):  # noqa: N818
+    """The venue did not let us connect. ``retry_after`` in seconds where it says so."""
+
+    def __init__(self, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text, retry_after=retry_after)
+        self.text = text
+
+
+class StreamConnection(Protocol):
+    """One websocket, subscribed."""
+
+    #: frames, trades, bars, unknown (types passed over), malformed, fields (unknown ones, by sample).
+    counters: dict[str, int]
+
+    def events(self) -> AsyncIterator[list[Event]]:
+        """One list a frame, until it raises StreamClosed (or StreamRefused). A malformed frame is counted and told as a
+        Notice, never raised. Ends without error after ``close``."""
+
+    async def close(self) -> None:
+        """End the connection; safe to call twice."""
+
+
+class StreamingVenue(Protocol):
+    """The live side of one venue."""
+
+    name: str
+    stream_traits: StreamTraits
+
+    def spread(self, plan: StreamPlan) -> list[StreamPlan]:
+        """Cut a plan into one plan a connection."""
+
+    async def connect(self, plan: StreamPlan) -> StreamConnection:
+        """Open a connection and subscribe. Raises StreamRefused."""
+
+    async def close(self) -> None:
+        """Release what connections share. Connections that are still open end."""
+
+
+def spread_evenly(plan: StreamPlan, most: int) -> list[StreamPlan]:
+    """As few plans as ``most`` instruments each allows, of nearly equal size."""
+    count = -(-len(plan.instruments) // most)
+    return [StreamPlan(plan.instruments[place::count], plan.trades, plan.bars) for place in range(count)]
+
+
+def frame_of_live_trades(trades: Sequence[LiveTrade]) -> pl.DataFrame:
+    """TRADE_SCHEMA frame of live trades, in the order given."""
+    return pl.DataFrame(
+        {
+            "instrument": [trade.instrument for trade in trades],
+            "trade_id": [trade.trade_id for trade in trades],
+            "first_id": [trade.first_id for trade in trades],
+            "last_id": [trade.last_id for trade in trades],
+            "time": [trade.time_ms for trade in trades],
+            "price": [trade.price for trade in trades],
+            "quantity": [trade.quantity for trade in trades],
+            "taker_side": ["buy" if trade.taker_buy else "sell" for trade in trades],
+        },
+        schema_overrides={**TRADE_SCHEMA, "time": pl.Int64()},
+    ).with_columns(pl.col("time").cast(UTC_MS))
