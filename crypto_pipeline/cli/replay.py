@@ -48,9 +48,17 @@ def serve(
         int,
         typer.Option("--weight-limit", metavar="N", min=1, help="Request weight per minute before it answers 429."),
     ] = 6000,
+    intensity: Annotated[
+        int,
+        typer.Option("--intensity", metavar="N", min=1, max=10_000, help="Times as many trades, for load tests."),
+    ] = 1,
+    captures: Annotated[
+        Path | None,
+        typer.Option("--captures", metavar="DIR", help="Recorded raw sessions to play back. [SOURCE/captures]"),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Serve Binance's REST interface and file archive from recordings or a generated market."""
+    """Serve Binance's REST interface, streams and file archive from recordings or a generated market."""
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.ops.choice import generated_symbols
     from crypto_pipeline.replay import serve as run
@@ -75,6 +83,8 @@ def serve(
         faults_file=settings.replay_faults,
         instruments=generated_symbols(settings) if settings.replay_source == "generated" else None,
         weight_limit=weight_limit,
+        intensity=intensity,
+        captures=captures,
     )
 
 

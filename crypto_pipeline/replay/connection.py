@@ -41,7 +41,9 @@ class StreamConnection:
         #: Set while the connection is to look alive and say nothing.
         self.frozen_until = 0.0
         self.mute_until: dict[str, float] = {}
-        #: Called with this connection when the venue drops it.
+        #: Whether its send buffer was made small, for a fault that looks at it.
+        self.shrunk = False
+        #: Set when the venue drops it.
         self.dropped = asyncio.Event()
         self._owed: list[bytes] = []
         self._next_ping = self.opened + rules.ping_seconds
@@ -71,6 +73,10 @@ class StreamConnection:
     def say(self, body: str) -> None:
         """Owe one message that belongs to no stream."""
         self._owed.append(text_frame(body.encode()))
+
+    def is_mute(self, symbol: str, now: float) -> bool:
+        """Whether a symbol is frozen."""
+        return now < self.mute_until.get(symbol, 0.0)
 
     def flush(self, now: float) -> None:
         """Send what is owed. Who does not read is cut before the memory is."""

@@ -19,6 +19,7 @@ from crypto_pipeline.replay.connection import StreamRules
 from crypto_pipeline.replay.errors import ReplayError
 from crypto_pipeline.replay.faults import load_faults, parse_faults
 from crypto_pipeline.replay.generated import GeneratedMarket
+from crypto_pipeline.replay.intense import IntenseMarket
 from crypto_pipeline.replay.recorded import RecordedMarket
 from crypto_pipeline.replay.server import ReplayServer
 from crypto_pipeline.replay.tape import Market
@@ -33,10 +34,18 @@ def open_market(
     instruments: Instruments = None,
     shift_to_now: bool = False,
     now: datetime | None = None,
+    intensity: int = 1,
 ) -> Market:
-    """The market that ``source`` names: ``generated``, or a folder of recorded files."""
+    """The market that ``source`` names: ``generated``, or a folder of recorded files.
+
+    ``intensity`` above 1 multiplies the trades of a generated market, for load tests; its tape is then another one.
+    """
     if str(source) == "generated":
+        if intensity != 1:
+            return IntenseMarket(seed, instruments, intensity)
         return GeneratedMarket(seed, instruments)
+    if intensity != 1:
+        raise ReplayError(f"intensity {intensity}: only a generated market can be made busier; use 1 for {source}")
     return RecordedMarket(Path(source).expanduser(), (now or datetime.now(UTC)) if shift_to_now else None)
 
 
@@ -61,13 +70,26 @@ class ReplayExchange:
         weight_limit: int = 6000,
         ban_after: int = 20,
         stream_rules: StreamRules | None = None,
+        intensity: int = 1,
+        captures: Path | None = None,
     ) -> None:
         self.clock = VirtualClock(now, speed)
         self.market: Market = (
-            open_market(source, seed=seed, instruments=instruments, shift_to_now=shift_to_now, now=self.clock.now())
+            open_market(
+                source,
+                seed=seed,
+                instruments=instruments,
+                shift_to_now=shift_to_now,
+                now=self.clock.now(),
+                intensity=intensity,
+            )
             if isinstance(source, str | Path)
             else source
         )
+        if captures is None and isinstance(source, str | Path) and (Path(source) / "captures").is_dir():
+            captures = Path(source) / "captures"
+        if captures is not None and not captures.is_dir():
+            raise ReplayError(f"no folder of recorded sessions at {captures}: name one that holds <exchange>/<name>.gz")
         self.server = ReplayServer(
             self.market,
             self.clock,
@@ -75,6 +97,7 @@ class ReplayExchange:
             weight_limit=weight_limit,
             ban_after=ban_after,
             stream_rules=stream_rules,
+            captures=captures,
         )
         if faults:
             self.server.faults.add(load_faults(faults) if isinstance(faults, Path) else parse_faults(list(faults)))
@@ -157,6 +180,8 @@ def serve(
     faults_file: Path | None = None,
     instruments: Instruments = None,
     weight_limit: int = 6000,
+    intensity: int = 1,
+    captures: Path | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Prints one line with the URL. Raises ReplayError with one clear line."""
     exchange = ReplayExchange(
@@ -169,6 +194,8 @@ def serve(
         instruments=instruments,
         faults=Path(faults_file) if faults_file is not None else None,
         weight_limit=weight_limit,
+        intensity=intensity,
+        captures=Path(captures) if captures is not None else None,
     )
     asyncio.run(_serve(exchange))
 

@@ -28,7 +28,9 @@ class Call:
 
 
 @dataclass(slots=True)
-class _Entry:
+class Entry:
+    """A fault that is set, since when, and how often it struck."""
+
     fault: Fault
     added: float
     struck: int = 0
@@ -39,7 +41,7 @@ class FaultBook:
 
     def __init__(self, clock: VirtualClock, seed: int = 1) -> None:
         self.clock, self._seed = clock, seed
-        self._entries: dict[int, _Entry] = {}
+        self._entries: dict[int, Entry] = {}
         self._draws: dict[int, Any] = {}
         self._next_id = 1
 
@@ -48,7 +50,7 @@ class FaultBook:
         ids = []
         for fault in faults:
             fault = fault.model_copy(update={"id": self._next_id})
-            self._entries[fault.id] = _Entry(fault, time.monotonic())
+            self._entries[fault.id] = Entry(fault, time.monotonic())
             self._draws[fault.id] = stream(self._seed, "fault", fault.id)
             ids.append(fault.id)
             self._next_id += 1
@@ -71,19 +73,36 @@ class FaultBook:
             for entry in self._entries.values()
         ]
 
-    def _active(self, entry: _Entry) -> bool:
+    @property
+    def any(self) -> bool:
+        """Whether any fault is set at all."""
+        return bool(self._entries)
+
+    def active(self, kinds: tuple[type, ...]) -> list[Entry]:
+        """Faults of these kinds whose time it is, whatever they match."""
+        return [
+            entry for entry in list(self._entries.values()) if isinstance(entry.fault, kinds) and self._active(entry)
+        ]
+
+    def draw(self, entry: Entry) -> bool:
+        """Whether the fault strikes this time, counted if so; never more often than its count."""
+        if entry.fault.count is not None and entry.struck >= entry.fault.count:
+            return False
+        return self._draw(entry)
+
+    def _active(self, entry: Entry) -> bool:
         if entry.fault.count is not None and entry.struck >= entry.fault.count:
             return False
         return applies_at(entry.fault, self.clock.now(), time.monotonic() - entry.added)
 
-    def _matching(self, kind: type[Kind] | tuple[type[Kind], ...], call: Call) -> list[_Entry]:
+    def _matching(self, kind: type[Kind] | tuple[type[Kind], ...], call: Call) -> list[Entry]:
         return [
             entry
             for entry in self._entries.values()
             if isinstance(entry.fault, kind) and _matches(entry.fault, call) and self._active(entry)
         ]
 
-    def _draw(self, entry: _Entry) -> bool:
+    def _draw(self, entry: Entry) -> bool:
         if entry.fault.probability < 1 and self._draws[entry.fault.id].random() >= entry.fault.probability:
             return False
         entry.struck += 1
@@ -120,14 +139,14 @@ class RowFaults:
     """Faults that hide or falsify rows, for one request: each decides once, when the request comes to its span."""
 
     book: FaultBook
-    entries: list[_Entry]
+    entries: list[Entry]
     decided: dict[int, bool] = field(default_factory=dict)
 
     def touch(self, start: int, end: int) -> bool:
         """Whether rows in [start, end) ms are to be changed."""
         return bool(self.entries) and any(self._struck(entry, start, end) for entry in self.entries)
 
-    def _struck(self, entry: _Entry, start: int, end: int) -> bool:
+    def _struck(self, entry: Entry, start: int, end: int) -> bool:
         assert isinstance(entry.fault, MissingRange | WrongValues)
         if to_ms(entry.fault.start) >= end or to_ms(entry.fault.end) <= start:
             return False

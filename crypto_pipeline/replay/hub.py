@@ -8,7 +8,10 @@ import time
 
 from crypto_pipeline.replay.clock import VirtualClock
 from crypto_pipeline.replay.connection import StreamConnection
+from crypto_pipeline.replay.fault_book import FaultBook
+from crypto_pipeline.replay.line_faults import LineFaults
 from crypto_pipeline.replay.live_tape import NEVER, MinuteBars, TradeCursor
+from crypto_pipeline.replay.message_faults import MessageFaults
 from crypto_pipeline.replay.symbols import SymbolInfo
 from crypto_pipeline.replay.tape import Market
 from crypto_pipeline.replay.wire import Batch, StreamKind, TradeRow, aggregate_trades, single_trades
@@ -62,8 +65,9 @@ class _Channel:
 class StreamHub:
     """All stream connections of one exchange."""
 
-    def __init__(self, market: Market, clock: VirtualClock) -> None:
+    def __init__(self, market: Market, clock: VirtualClock, faults: FaultBook) -> None:
         self.market, self.clock = market, clock
+        self.messages, self.lines = MessageFaults(faults), LineFaults(faults, clock)
         self.connections: dict[int, StreamConnection] = {}
         self.sent = 0
         self._channels: dict[str, _Channel] = {}
@@ -83,6 +87,8 @@ class StreamHub:
         for stream in list(connection.streams):
             self.unsubscribe(connection, stream)
         self.connections.pop(connection.number, None)
+        self.messages.forget(connection)
+        self.lines.forget(connection)
 
     def subscribe(self, connection: StreamConnection, stream: str) -> bool:
         """Listen from now on. A stream that does not exist is accepted and stays silent, as on the real venue."""
@@ -136,7 +142,9 @@ class StreamHub:
                 await self._someone.wait()
             started = time.monotonic()
             self.play()
-            for connection in list(self.connections.values()):
+            connections = list(self.connections.values())
+            self.lines.strike(connections, started)
+            for connection in connections:
                 connection.check(started)
             prepared = self._prepare()
             spent = time.monotonic() - started
@@ -153,14 +161,14 @@ class StreamHub:
                 for batch in channel.batches(now):
                     self._deliver(channel, batch)
         real = time.monotonic()
+        self.messages.release(real)
         for connection in list(self.connections.values()):
             connection.flush(real)
 
     def _deliver(self, channel: _Channel, batch: Batch) -> None:
         listeners = channel.listeners[batch.kind]
         self.sent += len(batch.bodies) * len(listeners)
-        for connection in listeners:
-            connection.take(batch)
+        self.messages.deliver(batch, listeners)
 
     def _restart(self, now_ms: int) -> None:
         """The clock was put elsewhere: go on from there."""

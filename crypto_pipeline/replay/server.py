@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from aiohttp import web
 
@@ -17,6 +18,7 @@ from crypto_pipeline.replay.feed import Feed
 from crypto_pipeline.replay.hub import StreamHub
 from crypto_pipeline.replay.limits import WEIGHTS, Verdict, WeightLimits
 from crypto_pipeline.replay.parameters import Refused
+from crypto_pipeline.replay.playback import PlaybackHandlers
 from crypto_pipeline.replay.rest import RestHandlers, json_answer
 from crypto_pipeline.replay.streams import StreamHandlers
 from crypto_pipeline.replay.tape import Market
@@ -36,13 +38,16 @@ class ReplayServer:
         weight_limit: int = 6000,
         ban_after: int = 20,
         stream_rules: StreamRules | None = None,
+        captures: Path | None = None,
     ) -> None:
         self.market, self.clock = market, clock
         self.faults = FaultBook(clock, seed)
         self.limits = WeightLimits(clock, weight_limit, ban_after)
         self.feed = Feed(market, clock)
-        self.hub = StreamHub(market, clock)
-        self.streams = StreamHandlers(self.hub, stream_rules or StreamRules())
+        self.hub = StreamHub(market, clock, self.faults)
+        rules = stream_rules or StreamRules()
+        self.streams = StreamHandlers(self.hub, rules, count_connects=weight_limit > 0)
+        self.playback = PlaybackHandlers(captures)
 
     def application(self) -> web.Application:
         """A fresh application over this exchange."""
@@ -51,6 +56,7 @@ class ReplayServer:
         application.add_routes(ArchiveHandlers(self.feed, self.faults).routes())
         application.add_routes(ControlHandlers(self.faults, self.clock).routes())
         application.add_routes(self.streams.routes())
+        application.add_routes(self.playback.routes())
         application.cleanup_ctx.append(self.streams.playing)
         return application
 
@@ -125,7 +131,7 @@ def _call(request: web.Request) -> Call:
     if request.path.startswith("/data/"):
         match = request.match_info
         return Call("archive", match.get("symbol"), match.get("interval"))
-    if request.path == "/stream" or request.path.startswith("/ws"):
+    if request.path.startswith(("/stream", "/ws", "/playback/")):
         return Call("stream")
     query = request.query
     return Call(request.path.rpartition("/")[2], query.get("symbol"), query.get("interval"))
