@@ -7,6 +7,7 @@ in healing; where bars are kept is store's matter; an exchange of our own to tal
 
 from crypto_pipeline.settings import VENUES, Settings
 from crypto_pipeline.venues.binance import BinanceSpot
+from crypto_pipeline.venues.binance_stream import BinanceStream
 from crypto_pipeline.venues.budget import MemoryBudget
 from crypto_pipeline.venues.http import HttpClient, Manners, NotFound, RateLimited
 from crypto_pipeline.venues.protocol import (
@@ -25,21 +26,49 @@ from crypto_pipeline.venues.protocol import (
     VenueTraits,
     VenueUnavailable,
 )
+from crypto_pipeline.venues.streaming import (
+    Alive,
+    Anchor,
+    Event,
+    LiveBar,
+    LiveTrade,
+    Notice,
+    StreamClosed,
+    StreamConnection,
+    StreamingVenue,
+    StreamPlan,
+    StreamRefused,
+    StreamTraits,
+    frame_of_live_trades,
+)
 
 __all__ = [
+    "Alive",
+    "Anchor",
     "BarsAnswer",
     "BinanceSpot",
+    "BinanceStream",
     "BudgetLimit",
+    "Event",
     "FetchPlan",
     "HttpClient",
     "Listing",
     "ListingStatus",
+    "LiveBar",
+    "LiveTrade",
     "MalformedAnswer",
     "Manners",
     "MemoryBudget",
     "NotFound",
+    "Notice",
     "RateLimited",
     "RequestBudget",
+    "StreamClosed",
+    "StreamConnection",
+    "StreamPlan",
+    "StreamRefused",
+    "StreamTraits",
+    "StreamingVenue",
     "TradesAnswer",
     "UnknownSymbol",
     "Venue",
@@ -47,6 +76,8 @@ __all__ = [
     "VenueStatus",
     "VenueTraits",
     "VenueUnavailable",
+    "frame_of_live_trades",
+    "make_stream",
     "make_venue",
 ]
 
@@ -71,3 +102,15 @@ def make_venue(settings: Settings, budget: RequestBudget | None = None) -> Binan
         share=settings.budget_share,
         archive_min_days=settings.archive_min_days,
     )
+
+
+def make_stream(settings: Settings, venue: str | None = None) -> StreamingVenue:
+    """The live side of the venue that the settings name, or of another. Raises ValueError that names the choices."""
+    name = venue or settings.venue
+    addresses = {
+        "replay": f"ws://{settings.host}:{settings.replay_port}",
+        "binance": settings.binance_stream_url,
+    }
+    if name in addresses:
+        return BinanceStream(addresses[name], name=name, timeout=settings.request_timeout)
+    raise ValueError(f"unknown venue {name!r}: use one of {', '.join(VENUES)}")

@@ -221,6 +221,12 @@ class HttpClient:
         return self._session
 
 
+def stated_wait(status: int, headers: Mapping[str, str]) -> float | None:
+    """How long a refusal of this status asks to wait; None when neither it nor custom says."""
+    stated = _retry_after(Answer("", status, headers, b"", 0.0))
+    return stated if stated is not None else _UNSTATED_PAUSE.get(status)
+
+
 def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
     log.info("%s; attempt %d in %.1f s", details.caused_by, details.retry_num + 1, details.wait_for)
 

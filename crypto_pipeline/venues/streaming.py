@@ -107,7 +107,7 @@ class StreamTraits:
     max_per_connection: int
 
 
-class StreamClosed(VenueUnavailable):  # noqa: N818  (reads as the fact it states)
+class StreamClosed(VenueUnavailable):
     """The connection ended: by the venue, by the network, or because nothing came any more."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
@@ -115,7 +115,7 @@ class StreamClosed(VenueUnavailable):  # noqa: N818  (reads as the fact it state
         self.reason = reason
 
 
-class StreamRefused(VenueUnavailable):  # noqa: N818
+class StreamRefused(VenueUnavailable):
     """The venue did not let us connect. ``retry_after`` in seconds where it says so."""
 
     def __init__(self, text: str, retry_after: float | None = None) -> None:
@@ -126,8 +126,9 @@ class StreamRefused(VenueUnavailable):  # noqa: N818
 class StreamConnection(Protocol):
     """One websocket, subscribed."""
 
-    #: frames, trades, bars, unknown (types passed over), malformed, fields (unknown ones, by sample).
-    counters: dict[str, int]
+    @property
+    def counters(self) -> dict[str, int]:
+        """What came: frames, trades, bars, unknown (passed over), malformed, fields (new ones, by sample)."""
 
     def events(self) -> AsyncIterator[list[Event]]:
         """One list a frame, until it raises StreamClosed (or StreamRefused). A malformed frame is counted and told as a

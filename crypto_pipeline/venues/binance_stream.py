@@ -1,0 +1,279 @@
+"""Binance spot, live: combined streams of aggregate trades and minute bars, symbols spread over connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from crypto_pipeline.venues.binance_parse import MICROSECONDS_FROM
+from crypto_pipeline.venues.streaming import (
+    Alive,
+    Event,
+    LiveBar,
+    LiveTrade,
+    Notice,
+    StreamPlan,
+    StreamTraits,
+    spread_evenly,
+)
+from crypto_pipeline.venues.websocket import FrameParser, SocketOpener, WebSocketConnection
+
+#: What one connection may listen to, by the venue's rule.
+MAX_STREAMS = 1024
+#: An address longer than this is cut, and the other streams are subscribed to by message.
+_MAX_URL = 3_500
+#: Stream names a message, and seconds between two (5 messages a second are allowed, pongs included).
+_NAMES_A_MESSAGE, _PAUSE = 200, 0.26
+_HUGE = 1e300
+
+
+class _AggTrade(msgspec.Struct, tag_field="e", tag="aggTrade", gc=False):
+    s: str
+    a: int
+    p: float
+    q: float
+    f: int
+    l: int  # noqa: E741
+    T: int
+    m: bool
+
+
+class _Trade(msgspec.Struct, tag_field="e", tag="trade", gc=False):
+    s: str
+    t: int
+    p: float
+    q: float
+    T: int
+    m: bool
+    #: Of futures streams: trades of the insurance fund are no market trades.
+    X: str = "MARKET"
+
+
+class _Bar(msgspec.Struct, gc=False):
+    t: int
+    i: str
+    f: int
+    L: int
+    o: float
+    c: float
+    h: float
+    l: float  # noqa: E741
+    v: float
+    n: int
+    x: bool
+    q: float
+    V: float
+
+
+class _Kline(msgspec.Struct, tag_field="e", tag="kline", gc=False):
+    E: int
+    s: str
+    k: _Bar
+
+
+class _Shutdown(msgspec.Struct, tag_field="e", tag="serverShutdown", gc=False):
+    E: int | None = None
+
+
+class _Depth(msgspec.Struct, tag_field="e", tag="depthUpdate", gc=False):
+    E: int | None = None
+
+
+_Data = _AggTrade | _Trade | _Kline | _Shutdown | _Depth
+
+
+class _Combined(msgspec.Struct, gc=False):
+    data: _Data
+
+
+# Not strict: numbers come as strings, which msgspec then reads as correctly rounded doubles without a Python step.
+_COMBINED = msgspec.json.Decoder(_Combined, strict=False)
+_PLAIN = msgspec.json.Decoder(_Data, strict=False)
+_TAGS = frozenset({"aggTrade", "trade", "kline", "serverShutdown", "depthUpdate"})
+#: Streams that this module does not take and that mean no loss.
+_OTHERS = ("@bookTicker", "@depth", "@ticker", "@miniTicker", "@avgPrice", "@ticker_", "@markPrice", "@forceOrder")
+
+
+class BinanceFrames(FrameParser):
+    """Frames of one connection, combined or plain. ``pending``: instruments of the subscribe message of each id."""
+
+    known_fields = {  # noqa: RUF012
+        "aggTrade": frozenset("eEsapqflTmM"),
+        "trade": frozenset("eEstpqTmMXba"),
+        "kline": frozenset("eEsk"),
+        "bar": frozenset("tTsifLochlvnxqVQB"),
+    }
+
+    def __init__(self, instruments: Sequence[tuple[str, str]]) -> None:
+        super().__init__([(name, symbol.upper()) for name, symbol in instruments])
+        self.pending: dict[int, list[str]] = {}
+
+    def read(self, frame: str | bytes) -> list[Event]:
+        """See FrameParser.read."""
+        try:
+            data = _COMBINED.decode(frame).data
+        except msgspec.ValidationError:
+            return self._read_other(frame)
+        return self._event(data)
+
+    def _event(self, data: _Data) -> list[Event]:
+        if isinstance(data, _AggTrade):
+            ms = data.T if data.T < MICROSECONDS_FROM else data.T // 1000
+            name = self.names.get(data.s)
+            if name is None:
+                return self.passed_over(f"aggTrade of {data.s}, which was not subscribed to")
+            if not (0.0 < data.p < _HUGE and 0.0 < data.q < _HUGE and 0 <= data.f <= data.l and data.a >= 0 < ms):
+                raise ValueError("an aggregate trade that cannot be")
+            self.trades += 1
+            return [LiveTrade(name, data.a, data.f, data.l, ms, data.p, data.q, not data.m)]
+        if isinstance(data, _Kline):
+            return self._bar(data)
+        if isinstance(data, _Trade):
+            return self._trade(data)
+        if isinstance(data, _Shutdown):
+            return [Notice("shutdown", "the server is about to shut down")]
+        return [Alive(_ms(data.E))]
+
+    def _trade(self, data: _Trade) -> list[Event]:
+        name = self.names.get(data.s)
+        if name is None:
+            return self.passed_over(f"trade of {data.s}, which was not subscribed to")
+        if data.X != "MARKET":
+            return [Alive(_ms(data.T))]
+        ms = data.T if data.T < MICROSECONDS_FROM else data.T // 1000
+        if not (0.0 < data.p < _HUGE and 0.0 < data.q < _HUGE and data.t >= 0 < ms):
+            raise ValueError("a trade that cannot be")
+        self.trades += 1
+        return [LiveTrade(name, data.t, data.t, data.t, ms, data.p, data.q, not data.m)]
+
+    def _bar(self, data: _Kline) -> list[Event]:
+        bar, name = data.k, self.names.get(data.s)
+        if name is None:
+            return self.passed_over(f"kline of {data.s}, which was not subscribed to")
+        fits = 0.0 < bar.l <= bar.o <= bar.h < _HUGE and bar.l <= bar.c <= bar.h
+        if not (fits and 0.0 <= bar.V <= bar.v < _HUGE and 0.0 <= bar.q < _HUGE and bar.n >= 0):
+            raise ValueError("a bar that cannot be")
+        self.bars += 1
+        silent = bar.f < 0
+        return [
+            LiveBar(
+                name, bar.i, _ms(bar.t), bar.o, bar.h, bar.l, bar.c, bar.v, bar.q, bar.V, bar.n,
+                None if silent else bar.f, None if silent else bar.L, bar.x, _ms(data.E),
+            )
+        ]  # fmt: skip
+
+    def _read_other(self, frame: str | bytes) -> list[Event]:
+        document = msgspec.json.decode(frame)
+        if not isinstance(document, dict):
+            raise ValueError("not an object")
+        if "e" in document and document["e"] in _TAGS:
+            return self._event(_PLAIN.decode(frame))
+        if "id" in document or "code" in document or "error" in document:
+            return self._answered(document)
+        data = document.get("data", document)
+        kind = data.get("e") if isinstance(data, dict) else None
+        stream = str(document.get("stream", ""))
+        if kind in _TAGS:
+            _COMBINED.decode(frame)  # raises what was wrong with it
+        if kind == "serverShutdown" or stream == "!serverShutdown":
+            return [Notice("shutdown", "the server is about to shut down")]
+        if any(other in stream for other in _OTHERS):
+            return [Alive(_ms(data.get("E")) if isinstance(data, dict) else None)]
+        return self.passed_over(str(kind or stream or sorted(document)))
+
+    def _answered(self, document: dict[str, Any]) -> list[Event]:
+        """An answer to a subscribe message: ``{"result":null,"id":1}``, or a code and a text."""
+        names: list[str | None] = [*self.pending.pop(document.get("id") or -1, [])] or [None]
+        if "result" in document and document.get("error") is None and "code" not in document:
+            return [Notice("subscribed", "", name) for name in names]
+        error = document.get("error") or document
+        text = f"{error.get('code')} {error.get('msg', '')}".strip() if isinstance(error, dict) else str(error)
+        return [Notice("refused", text, name) for name in names]
+
+    def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
+        """See FrameParser.parts."""
+        data = document.get("data", document) if isinstance(document, dict) else None
+        if not isinstance(data, dict) or "e" not in data:
+            return []
+        found = [(str(data["e"]), data)]
+        if isinstance(data.get("k"), dict):
+            found.append(("bar", data["k"]))
+        return found
+
+
+class BinanceStream:
+    """The live side of Binance spot, or of something that speaks like it; see StreamingVenue."""
+
+    # A ping comes every 20 s: nothing for 50 s means that two were lost.
+    def __init__(
+        self,
+        url: str = "wss://data-stream.binance.vision",
+        *,
+        name: str = "binance",
+        symbols_per_connection: int = 200,
+        silence_limit: float = 50.0,
+        timeout: float = 15.0,
+    ) -> None:
+        self.name = name
+        self.url = url.rstrip("/")
+        self.stream_traits = StreamTraits(
+            contiguous_ids=True,
+            states_bars=True,
+            silence_limit_s=silence_limit,
+            max_age_s=23.5 * 3600,
+            max_per_connection=symbols_per_connection,
+        )
+        self._opener = SocketOpener(name, timeout=timeout)
+
+    def spread(self, plan: StreamPlan) -> list[StreamPlan]:
+        """Cut a plan into one plan a connection."""
+        each = max(1, plan.trades + plan.bars)
+        return spread_evenly(plan, min(self.stream_traits.max_per_connection, MAX_STREAMS // each))
+
+    async def connect(self, plan: StreamPlan) -> WebSocketConnection:
+        """Open a connection and subscribe. Raises StreamRefused."""
+        parser = BinanceFrames(plan.instruments)
+        told, rest = _in_address(plan)
+        socket = await self._opener.open(f"{self.url}/stream?streams={'/'.join(_names(plan, told))}")
+        messages: list[object] = []
+        for number, part in enumerate(_chunks(rest, _NAMES_A_MESSAGE // max(1, plan.trades + plan.bars)), start=1):
+            parser.pending[number] = [name for name, _ in part]
+            messages.append({"method": "SUBSCRIBE", "params": _names(plan, part), "id": number})
+        await self._opener.say(socket, messages, pause=_PAUSE)
+        return WebSocketConnection(
+            self.name,
+            socket,
+            parser,
+            silence_limit=self.stream_traits.silence_limit_s,
+            opening=[Notice("subscribed", "in the address", name) for name, _ in told],
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._opener.close()
+
+
+def _names(plan: StreamPlan, part: Sequence[tuple[str, str]]) -> list[str]:
+    kinds = [kind for kind, wanted in (("aggTrade", plan.trades), ("kline_1m", plan.bars)) if wanted]
+    return [f"{symbol.lower()}@{kind}" for _, symbol in part for kind in kinds]
+
+
+def _in_address(plan: StreamPlan) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Instruments whose streams fit into the address, and the others."""
+    room = _MAX_URL
+    for place, pair in enumerate(plan.instruments):
+        room -= sum(len(name) + 1 for name in _names(plan, [pair]))
+        if room < 0:
+            return plan.instruments[:place], plan.instruments[place:]
+    return plan.instruments, []
+
+
+def _chunks(pairs: Sequence[tuple[str, str]], size: int) -> Iterator[Sequence[tuple[str, str]]]:
+    for start in range(0, len(pairs), size):
+        yield pairs[start : start + size]
+
+
+def _ms(stamp: int | None) -> Any:
+    return stamp // 1000 if stamp is not None and stamp > MICROSECONDS_FROM else stamp

@@ -1,0 +1,266 @@
+"""One websocket client for all venues: pings answered, silence ends the link, every frame goes through a parser."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Protocol
+
+import aiohttp
+import msgspec
+
+from crypto_pipeline.venues.http import USER_AGENT, stated_wait
+from crypto_pipeline.venues.streaming import Alive, Event, Notice, StreamClosed, StreamRefused
+
+log = logging.getLogger(__name__)
+
+#: Frames of one connection whose fields are all looked at: the first ones, then one in so many.
+_ALL_UNTIL, _ONE_IN = 64, 1021
+_MAX_MESSAGE = 16 << 20
+_BINARY_OR_TEXT = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
+#: Said by venues that allow only so many connections, each in its own words.
+_TOO_MANY = ("maximum number of", "max_connections", "too many connections")
+
+
+class FrameParser:
+    """Makes events of frames and counts. A venue fills in ``read``, which raises msgspec.MsgspecError or ValueError for
+    what it cannot use."""
+
+    #: Fields of a message by its type, for those types that ``read`` makes events of.
+    known_fields: Mapping[str, frozenset[str]] = {}
+
+    def __init__(self, instruments: Sequence[tuple[str, str]]) -> None:
+        #: Canonical name by venue symbol.
+        self.names = {symbol: name for name, symbol in instruments}
+        self.frames = self.trades = self.bars = self.unknown = self.malformed = self.fields = 0
+        #: Fields met that nobody here knows, as ``type.field``.
+        self.strangers: set[str] = set()
+        self._look_at = 1
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What came so far."""
+        return {name: getattr(self, name) for name in ("frames", "trades", "bars", "unknown", "malformed", "fields")}
+
+    def parse(self, frame: str | bytes) -> list[Event]:
+        """The events of one frame, in the venue's order. Never raises for what a venue may send."""
+        self.frames += 1
+        try:
+            events = self.read(frame)
+        except (msgspec.MsgspecError, ValueError, LookupError, TypeError) as error:
+            self.malformed += 1
+            return [Notice("unknown", f"malformed ({error}): {_shown(frame)}")]
+        if self.frames >= self._look_at:
+            self._look_at += 1 if self.frames < _ALL_UNTIL else _ONE_IN
+            self._look_closer(frame)
+        return events
+
+    def read(self, frame: str | bytes) -> list[Event]:
+        """The events of one frame."""
+        raise NotImplementedError
+
+    def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
+        """(type, fields) of the messages in a decoded frame, to look for fields that are new."""
+        raise NotImplementedError
+
+    def passed_over(self, what: str) -> list[Event]:
+        """Count a frame of a type that nobody here knows."""
+        self.unknown += 1
+        return [Notice("unknown", what[:300])]
+
+    def _look_closer(self, frame: str | bytes) -> None:
+        for kind, fields in self.parts(msgspec.json.decode(frame)):
+            known = self.known_fields.get(kind)
+            if known is None or fields.keys() <= known:
+                continue
+            self.fields += 1
+            for field in sorted(fields.keys() - known):
+                if f"{kind}.{field}" not in self.strangers:
+                    self.strangers.add(f"{kind}.{field}")
+                    log.info("the stream has a field that is new: %s.%s", kind, field)
+
+
+class Parser(Protocol):
+    """What a connection needs of a parser."""
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What came so far."""
+
+    def parse(self, frame: str | bytes) -> list[Event]:
+        """The events of one frame."""
+
+
+class WebSocketConnection:
+    """One socket that is subscribed; see StreamConnection."""
+
+    def __init__(
+        self,
+        name: str,
+        socket: aiohttp.ClientWebSocketResponse,
+        parser: Parser,
+        *,
+        silence_limit: float,
+        opening: Sequence[Event] = (),
+    ) -> None:
+        self.name = name
+        self.parser = parser
+        self._socket = socket
+        self._limit = silence_limit
+        self._opening = list(opening)
+        self._waiting_since: float | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._silent = self._closing = False
+        self._ending: asyncio.Task[bool] | None = None
+        self._refusal = ""
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What came so far."""
+        return self.parser.counters
+
+    async def events(self) -> AsyncGenerator[list[Event], None]:
+        """One list a frame; see StreamConnection.events."""
+        loop = asyncio.get_running_loop()
+        socket, parse = self._socket, self.parser.parse
+        self._arm(loop)
+        try:
+            if self._opening:
+                yield self._opening
+            while True:
+                self._waiting_since = loop.time()
+                message = await socket.receive()
+                self._waiting_since = None
+                if message.type in _BINARY_OR_TEXT:
+                    events = parse(message.data)
+                    if len(events) == 1 and type(events[0]) is Notice:
+                        self._note(events[0])
+                    yield events
+                elif message.type is aiohttp.WSMsgType.PING:
+                    await self._pong(bytes(message.data))
+                    yield [Alive()]
+                elif message.type is aiohttp.WSMsgType.PONG:
+                    yield [Alive()]
+                elif self._closing:
+                    return
+                else:
+                    raise self._ended(message)
+        finally:
+            self._waiting_since = None
+            if self._watch is not None:
+                self._watch.cancel()
+            await self._shut()
+
+    async def close(self) -> None:
+        """End the connection; safe to call twice."""
+        self._closing = True
+        await self._shut()
+
+    async def _shut(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        await self._socket.close()
+
+    async def _pong(self, payload: bytes) -> None:
+        try:
+            await self._socket.pong(payload)
+        except (aiohttp.ClientError, OSError) as error:  # gone meanwhile: the next receive says so
+            log.debug("%s: no pong (%s)", self.name, error)
+
+    def _note(self, notice: Notice) -> None:
+        if notice.kind == "refused" or any(words in notice.text.lower() for words in _TOO_MANY):
+            self._refusal = notice.text
+
+    def _ended(self, message: aiohttp.WSMessage) -> StreamClosed | StreamRefused:
+        if self._silent:
+            return StreamClosed(f"{self.name}: nothing came for {self._limit:g} s")
+        said = str(message.extra or "") if message.type is aiohttp.WSMsgType.CLOSE else ""
+        code = self._socket.close_code
+        if message.type is aiohttp.WSMsgType.ERROR:
+            said = f"broken frame ({message.data})"
+        text = f"{self.name}: the stream ended" + (f" with code {code}" if code else "") + (f": {said}" if said else "")
+        if any(words in f"{said} {self._refusal}".lower() for words in _TOO_MANY):
+            return StreamRefused(f"{text} {self._refusal}".strip())
+        return StreamClosed(text)
+
+    # Silence: judged only while we wait for the venue, not while the reader of the events is busy. One timer in the
+    # limit's time, where a timeout around each receive would cost as much as the receive.
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._watch = loop.call_later(self._limit / 4, self._check, loop)
+
+    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
+        waiting = self._waiting_since
+        if waiting is not None and loop.time() - waiting >= self._limit:
+            self._silent = True
+            self._ending = loop.create_task(self._socket.close())  # wakes the receive at once; no goodbye is awaited
+            return
+        self._arm(loop)
+
+
+class SocketOpener:
+    """Opens the sockets of one venue, for one event loop at a time."""
+
+    def __init__(self, name: str, *, timeout: float = 15.0) -> None:
+        self.name = name
+        self.timeout = timeout
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def open(self, url: str) -> aiohttp.ClientWebSocketResponse:
+        """A connected socket that leaves pings to us. Raises StreamRefused."""
+        session = self._open_session()
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await session.ws_connect(
+                    url,
+                    autoping=False,
+                    max_msg_size=_MAX_MESSAGE,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            wait = stated_wait(error.status, error.headers or {})
+            raise StreamRefused(f"{self.name}: HTTP {error.status} {error.message}", wait) from error
+        except TimeoutError as error:
+            raise StreamRefused(f"{self.name}: no connection in {self.timeout:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise StreamRefused(f"{self.name} at {url[:200]}: {error or type(error).__name__}") from error
+
+    async def say(
+        self, socket: aiohttp.ClientWebSocketResponse, messages: Sequence[object], *, pause: float = 0.0
+    ) -> None:
+        """Send control messages, ``pause`` seconds apart. Raises StreamRefused when the socket is gone."""
+        try:
+            for place, message in enumerate(messages):
+                if place and pause:
+                    await asyncio.sleep(pause)
+                await socket.send_str(msgspec.json.encode(message).decode())
+        except (aiohttp.ClientError, OSError) as error:
+            await socket.close()
+            raise StreamRefused(f"{self.name}: the stream ended while subscribing ({error})") from error
+        except BaseException:
+            await socket.close()
+            raise
+
+    async def close(self) -> None:
+        """Close all sockets."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._session.closed or self._loop is not loop:
+            self._loop = loop
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.timeout),
+                headers={"User-Agent": USER_AGENT},
+            )
+        return self._session
+
+
+def _shown(frame: str | bytes) -> str:
+    text = frame.decode(errors="replace") if isinstance(frame, bytes) else frame
+    return text if len(text) <= 200 else f"{text[:200]}…"
