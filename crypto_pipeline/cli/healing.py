@@ -46,7 +46,10 @@ def backfill(
 
     chosen = options.timeframes(timeframe)
     settings = _settings(data_dir)
-    first, last = options.span(start, end, datetime.now(UTC) - timedelta(days=settings.history_days + 1))
+    options.span(start, end, datetime(2000, 1, 1, tzinfo=UTC))
+    # What is left open is left to the venue's clock, which need not be ours.
+    first = options.moment(start, "--start") if start else None
+    last = options.moment(end, "--end") if end else None
 
     def work(pipeline: Pipeline, symbols: list[str] | None, progress: Any) -> Awaitable[Any]:
         return pipeline.backfill(first, last, symbols or (), chosen or (), progress)

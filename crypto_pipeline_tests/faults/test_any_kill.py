@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.healing import Horizon
-from crypto_pipeline.market import Instrument, Timeframe
+from crypto_pipeline.market import Instrument, Timeframe, to_spans
 from crypto_pipeline.replay import ReplayExchange, running_exchange
 from crypto_pipeline.store import EmbeddedServer, Store, migrate
 
@@ -60,7 +60,7 @@ class Deployment:
             "CRYPTO_PIPELINE_DATABASE_URL": self.server.url(),
             "CRYPTO_PIPELINE_REPLAY_PORT": str(exchange.port),
             "CRYPTO_PIPELINE_DAYS": str(DAYS),
-            "CRYPTO_PIPELINE_HEAL_BACKOFF": "0.01",
+            "CRYPTO_PIPELINE_HEAL_BACKOFF": "0.0001",
             "CRYPTO_PIPELINE_HEAL_ATTEMPTS": "1000",
             "CRYPTO_PIPELINE_REQUEST_TIMEOUT": "3",
             "CRYPTO_PIPELINE_ARCHIVE_MIN_DAYS": "1000",  # pages, not files: more moments to be killed at
@@ -160,6 +160,9 @@ def _equals_the_tape(store: Store, exchange: ReplayExchange) -> None:
         for symbol in SYMBOLS:
             ours = store.reader.read([symbol], timeframe, first, last)
             true = exchange.market.bars(symbol.replace("-", ""), timeframe, first, last)
+            absent = to_spans(true.join(ours, on="open_time", how="anti")["open_time"], timeframe)
+            reasons = store.ledger.open(timeframe=timeframe, instruments=[symbol]).drop("evidence").to_dicts()
+            assert absent == [], (symbol, timeframe, absent, reasons)
             prices = ["open_time", "open", "high", "low", "close", "trade_count"]
             assert ours.select(prices).equals(true.select(prices)), (symbol, timeframe)
             assert ((ours["volume"] - true["volume"]).abs() <= 1e-9 * true["volume"]).all(), (symbol, timeframe)
