@@ -28,7 +28,8 @@ from crypto_pipeline.venues import ListingStatus, Venue
 log = logging.getLogger(__name__)
 
 
-_OUTSIDE = (str(GapState.NOT_LISTED), str(GapState.DELISTED))
+#: Ledger states that follow from the listing alone.
+OUTSIDE = (str(GapState.NOT_LISTED), str(GapState.DELISTED))
 _Outside: TypeAlias = tuple[str, datetime, datetime, GapState, str]
 
 
@@ -48,6 +49,20 @@ class Explainer:
         self.timeframe, self.horizon = timeframe, horizon
         self.known = {row["instrument"]: row for row in known.iter_rows(named=True)}
 
+    def outside_is_written(self, start: datetime, end: datetime, written: pl.DataFrame) -> bool:
+        """Whether the ledger (its ``written`` rows of OUTSIDE states) says just what the listings say."""
+        should = {
+            (name, max(since, start), min(until, end), str(state))
+            for facts in self.known.values()
+            for name, since, until, state, _ in self._outside(facts["instrument"], facts, start, end)
+        }
+        rows = written.filter(pl.col("timeframe") == str(self.timeframe)).select("instrument", "start", "end", "state")
+        return should == {
+            (name, max(since, start), min(until, end), state)
+            for name, since, until, state in rows.iter_rows()
+            if since < end and until > start
+        }
+
     def outside_listing(self, start: datetime, end: datetime) -> None:
         """Write down what lies before the listing or after the delisting: nobody needs to ask the venue for it.
 
@@ -56,9 +71,9 @@ class Explainer:
         rows = [row for name, facts in self.known.items() for row in self._outside(name, facts, start, end)]
         stated = _ledger_rows(rows, self.timeframe)
         written = self.store.ledger.open(
-            timeframe=self.timeframe, instruments=list(self.known), states=list(_OUTSIDE), start=start, end=end
+            timeframe=self.timeframe, instruments=list(self.known), states=list(OUTSIDE), start=start, end=end
         )
-        for state in _OUTSIDE:
+        for state in OUTSIDE:
             should = stated.filter(pl.col("state") == state)
             have = written.filter(pl.col("state") == state).select(*span.SPAN_SCHEMA)
             # Whole rows are written again when they grow, so that a delisting stays one row however long ago it was.

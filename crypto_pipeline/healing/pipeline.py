@@ -13,7 +13,7 @@ import polars as pl
 from crypto_pipeline.healing import plan
 from crypto_pipeline.healing import spans as span
 from crypto_pipeline.healing.collect import collect
-from crypto_pipeline.healing.explain import Explainer
+from crypto_pipeline.healing.explain import OUTSIDE, Explainer
 from crypto_pipeline.healing.listings import sync_instruments
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reconcile import Reconciler
@@ -86,8 +86,7 @@ class Pipeline:
         if self._known(chosen)["venue_symbol"].null_count():  # added just now, or not listed at the last look
             await self.sync_instruments()
         self._refresh(chosen, horizon, list(Timeframe))
-        for timeframe in timeframes or list(Timeframe):
-            await self._bring(timeframe, start, end, chosen, horizon, report, progress)
+        await self._bring_all(list(timeframes) or list(Timeframe), start, end, chosen, horizon, report, progress)
         return report
 
     async def bring_up_to_date(
@@ -102,7 +101,7 @@ class Pipeline:
         horizon = await self.horizon()
         self._refresh(instruments, horizon, [timeframe])
         report = HealReport()
-        await self._bring(timeframe, start, end, instruments, horizon, report, progress)
+        await self._bring_all([timeframe], start, end, instruments, horizon, report, progress)
         return report
 
     def _refresh(self, instruments: Sequence[str], horizon: Horizon, timeframes: Sequence[Timeframe]) -> None:
@@ -115,9 +114,9 @@ class Pipeline:
         """``instrument``, ``venue_symbol``, ``listed``, ``delisted``, ``calendar`` of the instruments."""
         return self.store.instruments.frame(self.venue.name).filter(pl.col("instrument").is_in(list(instruments)))
 
-    async def _bring(
+    async def _bring_all(
         self,
-        timeframe: Timeframe,
+        timeframes: Sequence[Timeframe],
         start: datetime | None,
         end: datetime | None,
         instruments: Sequence[str],
@@ -125,10 +124,42 @@ class Pipeline:
         report: HealReport,
         progress: Progress,
     ) -> None:
-        begin, until = horizon.clip(timeframe, start, end)
-        if begin >= until:
-            return
+        """Bring each timeframe up to date, from the first on that has anything to do: the wider ones follow it."""
+        spans = {timeframe: horizon.clip(timeframe, start, end) for timeframe in timeframes}
+        spans = {timeframe: bounds for timeframe, bounds in spans.items() if bounds[0] < bounds[1]}
         known = self._known(instruments)
+        unfinished = await asyncio.to_thread(self._unfinished, spans, known, horizon)
+        begun = False
+        for timeframe, (begin, until) in spans.items():
+            begun = begun or timeframe in unfinished
+            if begun:
+                await self._bring(timeframe, begin, until, known, horizon, report, progress)
+            else:
+                report.of(timeframe)
+
+    def _unfinished(
+        self, spans: dict[Timeframe, tuple[datetime, datetime]], known: pl.DataFrame, horizon: Horizon
+    ) -> set[Timeframe]:
+        """Timeframes with anything to do; a few questions to the database, whatever the size of the spans."""
+        names = known["instrument"].to_list()
+        found = self.store.coverage.unfinished(spans, LOWER, names)
+        written = self.store.ledger.open(instruments=names, states=list(OUTSIDE))
+        for timeframe, (begin, until) in spans.items():
+            explainer = Explainer(self.store, self.venue, self.settings, timeframe, horizon, known)
+            if timeframe not in found and not explainer.outside_is_written(begin, until, written):
+                found.add(timeframe)
+        return found
+
+    async def _bring(
+        self,
+        timeframe: Timeframe,
+        begin: datetime,
+        until: datetime,
+        known: pl.DataFrame,
+        horizon: Horizon,
+        report: HealReport,
+        progress: Progress,
+    ) -> None:
         lower = LOWER.get(timeframe)
         if lower is not None:
             await asyncio.to_thread(

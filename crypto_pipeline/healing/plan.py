@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
@@ -14,7 +14,6 @@ from crypto_pipeline.market.gaps import merge_spans, missing_spans_by_cell, subt
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
-UTC_NAIVE_MS = pl.Datetime("ms")
 EXPLAINED = tuple(str(state) for state in GapState if state.explained)
 OPEN_UNEXPLAINED = (str(GapState.LOST), str(GapState.PENDING))
 UTC_NAIVE_MS = pl.Datetime("ms")
@@ -53,22 +52,14 @@ class Horizon:
 def refresh_expected(store: Store, instruments: pl.DataFrame, horizon: Horizon, timeframes: Sequence[Timeframe]) -> int:
     """Bring ``coverage.expected`` up to date; only cells whose figure changed are written. Returns how many.
 
-    ``instruments`` has ``instrument``, ``listed``, ``delisted``, ``calendar``.
+    ``instruments`` has ``instrument`` and ``calendar``. Instruments of one calendar expect the same: it is worked out
+    once for each calendar, and compared with what is stored in the database.
     """
     changed = 0
-    names = instruments["instrument"].to_list()
-    for timeframe in timeframes:
-        wanted = expected_cells(instruments, timeframe, horizon.start, horizon.now, horizon.settle)
-        if wanted.is_empty():
-            continue
-        first, last = wanted.select(pl.col("day").min(), pl.col("day").max().alias("last")).row(0)
-        stored = store.coverage.cells([timeframe], _midnight(first), _midnight(last) + timedelta(days=7), names)
-        known = stored.select("instrument", "timeframe", "day", pl.col("expected").alias("known"))
-        differing = wanted.join(known, on=["instrument", "timeframe", "day"], how="left").filter(
-            pl.col("known").is_null() | (pl.col("known") != pl.col("expected"))
-        )
-        if differing.height:
-            changed += store.coverage.set_expected(differing.drop("known"))
+    for (calendar,), rows in instruments.partition_by("calendar", as_dict=True).items():
+        example = pl.DataFrame({"instrument": ["any"], "calendar": [calendar]})
+        wanted = expected_cells(example, timeframes, horizon.start, horizon.now, horizon.settle)
+        changed += store.coverage.set_expected_alike(rows["instrument"].to_list(), wanted)
     return changed
 
 
@@ -127,7 +118,3 @@ def _ledger(store: Store, timeframe: Timeframe, states: Sequence[str], near: pl.
         start=near.select(pl.col("start").min()).item(),
         end=near.select(pl.col("end").max()).item(),
     )
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -5,7 +5,7 @@ Bars and ledger keep their counters in their own transactions; here are the ques
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ import psycopg
 
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import survey
 from crypto_pipeline.store.frames import cell_bounds, copy_rows, named, numbered, require_columns
 from crypto_pipeline.store.pool import Connections
 from crypto_pipeline.store.symbols import Symbols
@@ -139,6 +140,34 @@ class Coverage:
             return connection.execute(_SET_EXPECTED).rowcount
 
         return self._connections.run(work)
+
+    def set_expected_alike(self, instruments: Sequence[str], cells: pl.DataFrame) -> int:
+        """State how many bars cells (``timeframe``, ``day``, ``expected``) should have, alike for all instruments.
+
+        As ``set_expected``, but what is stored is compared in the database: for everything, in a moment.
+        """
+        require_columns(cells, ["timeframe", "day", "expected"], "a frame of expected cells")
+        if cells.is_empty() or not instruments:
+            return 0
+        ids = list(self._symbols.ids(instruments).values())
+        rows = cells.select("timeframe", "day", "expected").rows()
+        return self._connections.run(survey.set_expected, ids, rows)
+
+    def unfinished(
+        self,
+        spans: Mapping[Timeframe, tuple[datetime, datetime]],
+        lower: Mapping[Timeframe, Timeframe],
+        instruments: Sequence[str],
+    ) -> set[Timeframe]:
+        """The timeframes with anything to do in ``[start, end)``: a cell that lacks bars or reasons, or is not rolled
+        up from the ``lower`` bars that are stored now. One question for all, so that "nothing" is a quick answer.
+        """
+        ids = list(self._symbols.ids(instruments).values())
+        cells = [
+            survey.CellSpan(timeframe, *cell_bounds(timeframe, *bounds), lower.get(timeframe))
+            for timeframe, bounds in spans.items()
+        ]
+        return self._connections.run(survey.unfinished, ids, cells) if cells and ids else set()
 
     def stale_rollups(
         self,

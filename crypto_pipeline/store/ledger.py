@@ -115,9 +115,10 @@ class Ledger:
         start: datetime | None,
         end: datetime | None,
     ) -> pl.DataFrame:
-        ids = {symbol: number for number, symbol in self._symbols.names().items()}
         if instruments is not None:
             ids = self._symbols.ids(instruments)
+        else:
+            ids = {symbol: number for number, symbol in self._symbols.names().items()}
         answer = self._connections.frame(
             query,
             [
