@@ -28,8 +28,9 @@ _ABOUT = {
 LOWER = dict(zip(list(Timeframe)[1:], list(Timeframe)[:-1], strict=True))
 
 # Rolling up again what changed below in the last week is worth doing by itself; older days are the gap monitors' work.
+# A pass that found nothing to do leaves the data version as it was, and nothing follows.
 _FOLLOW = (
-    dg.AutomationCondition.any_deps_updated().since_last_handled()
+    dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed()).since_last_handled()
     & ~dg.AutomationCondition.in_progress()
     & dg.AutomationCondition.in_latest_time_window(lookback_delta=timedelta(days=7))
 )

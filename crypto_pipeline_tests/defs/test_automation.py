@@ -68,3 +68,30 @@ def test_definitions_load_and_everything_is_on() -> None:
     }  # fmt: skip
     assert all(one.default_status is dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)
     assert all(one.default_status is dg.DefaultSensorStatus.RUNNING for one in repository.sensor_defs)
+
+
+def test_only_a_changed_data_version_makes_the_wider_bars_follow(deploy: Callable[..., Deployed]) -> None:
+    from crypto_pipeline.defs import defs
+
+    house = deploy("BTC-USDT")
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+
+    def state(asset: str, version: str) -> None:
+        house.instance.report_runless_asset_event(
+            dg.AssetMaterialization(asset, partition=today, tags={"dagster/data_version": version})
+        )
+
+    def asked(cursor: object) -> tuple[set[str], object]:
+        result = dg.evaluate_automation_conditions(defs, house.instance, cursor=cursor)  # type: ignore[arg-type]
+        keys = {key for key in (f"ohlc_{one}" for one in ("5m", "15m")) if result.get_requested_partitions(dg.AssetKey(key))}
+        return keys, result.cursor
+
+    state("ohlc_1m", "1.7")
+    state("ohlc_5m", "1.3")
+    _, cursor = asked(None)
+    state("ohlc_1m", "1.7")
+    same, cursor = asked(cursor)
+    assert "ohlc_5m" not in same
+    state("ohlc_1m", "1.9")
+    changed, _ = asked(cursor)
+    assert "ohlc_5m" in changed
