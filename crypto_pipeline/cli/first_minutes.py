@@ -34,7 +34,7 @@ class FirstMinutes:
             print(line, flush=True)
 
     def begin(self, settings: Settings, state: UpState, stopping: threading.Event) -> None:
-        """Everything answers: say where, launch the first backfill and show how it comes along."""
+        """Everything answers: say where, and show how the first backfill comes along."""
         self.say(f"Dagster UI {state.urls['ui']}")
         thread = threading.Thread(
             target=self._follow, args=(settings, state, stopping), name="first-minutes", daemon=True
@@ -42,12 +42,9 @@ class FirstMinutes:
         thread.start()
 
     def _follow(self, settings: Settings, state: UpState, stopping: threading.Event) -> None:
-        from crypto_pipeline.ops.first_run import launch_first_backfill
-
         try:
-            launched = launch_first_backfill(settings, state.urls["ui"])
-            if launched:
-                self.say(f"first backfill launched: {state.urls['ui']}/runs/{launched}")
+            # The sensor `new_instruments` asks for it: at the first start every instrument is new.
+            self.say(f"what is new is backfilled by itself: {state.urls['ui']}/runs")
             self._watch(settings, stopping)
             if not stopping.is_set():
                 self._urls(state)
