@@ -9,7 +9,9 @@ from crypto_pipeline.settings import VENUES, Settings
 from crypto_pipeline.venues.binance import BinanceSpot
 from crypto_pipeline.venues.binance_stream import BinanceStream
 from crypto_pipeline.venues.budget import MemoryBudget
+from crypto_pipeline.venues.coinbase_stream import CoinbaseStream
 from crypto_pipeline.venues.http import HttpClient, Manners, NotFound, RateLimited
+from crypto_pipeline.venues.kraken_stream import KrakenStream
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     BudgetLimit,
@@ -49,9 +51,11 @@ __all__ = [
     "BinanceSpot",
     "BinanceStream",
     "BudgetLimit",
+    "CoinbaseStream",
     "Event",
     "FetchPlan",
     "HttpClient",
+    "KrakenStream",
     "Listing",
     "ListingStatus",
     "LiveBar",
@@ -107,10 +111,14 @@ def make_venue(settings: Settings, budget: RequestBudget | None = None) -> Binan
 def make_stream(settings: Settings, venue: str | None = None) -> StreamingVenue:
     """The live side of the venue that the settings name, or of another. Raises ValueError that names the choices."""
     name = venue or settings.venue
-    addresses = {
-        "replay": f"ws://{settings.host}:{settings.replay_port}",
-        "binance": settings.binance_stream_url,
-    }
-    if name in addresses:
-        return BinanceStream(addresses[name], name=name, timeout=settings.request_timeout)
+    wait = settings.request_timeout
+    match name:
+        case "replay":
+            return BinanceStream(f"ws://{settings.host}:{settings.replay_port}", name=name, timeout=wait)
+        case "binance":
+            return BinanceStream(settings.binance_stream_url, name=name, timeout=wait)
+        case "coinbase":
+            return CoinbaseStream(settings.coinbase_stream_url, timeout=wait)
+        case "kraken":
+            return KrakenStream(settings.kraken_stream_url, timeout=wait)
     raise ValueError(f"unknown venue {name!r}: use one of {', '.join(VENUES)}")

@@ -97,9 +97,11 @@ def clip_spans(plan: FetchPlan, settled: datetime) -> Iterator[tuple[datetime, d
             done = until
 
 
-def page_spans(timeframe: Timeframe, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Cut a span into windows of at most PAGE bars, so that every answer covers a span known beforehand."""
-    step = timeframe.delta * PAGE
+def page_spans(
+    timeframe: Timeframe, start: datetime, end: datetime, most: int = PAGE
+) -> Iterator[tuple[datetime, datetime]]:
+    """Cut a span into windows of at most ``most`` bars, so that every answer covers a span known beforehand."""
+    step = timeframe.delta * most
     while start < end:
         until = min(start + step, end)
         yield start, until

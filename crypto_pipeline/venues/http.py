@@ -82,6 +82,7 @@ class HttpClient:
         manners: Manners | None = None,
         used_header: str = "",
         explain: Explain | None = None,
+        refused: Explain | None = None,
     ) -> None:
         self.name = name
         self.base_url = base_url.rstrip("/")
@@ -91,6 +92,8 @@ class HttpClient:
         #: Header in which the venue states the weight used in the current window.
         self.used_header = used_header
         self._explain = explain
+        #: Reads a refusal that came with HTTP 200, as some venues send them.
+        self._refused = refused
         self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(self.manners.concurrency)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -172,6 +175,8 @@ class HttpClient:
         await self._report(answer)
         if answer.status != 200:
             raise self._failure(answer)
+        if self._refused is not None and (error := self._refused(answer)) is not None:
+            raise error
         return answer
 
     async def _acquire(self, weight: int, wait: float) -> None:
@@ -222,7 +227,7 @@ class HttpClient:
 
 
 def stated_wait(status: int, headers: Mapping[str, str]) -> float | None:
-    """How long a refusal of this status asks to wait; None when neither it nor custom says."""
+    """How long a refusal of this status asks to wait; None when neither it nor custom tells."""
     stated = _retry_after(Answer("", status, headers, b"", 0.0))
     return stated if stated is not None else _UNSTATED_PAUSE.get(status)
 

@@ -261,6 +261,11 @@ class SocketOpener:
         return self._session
 
 
+def fields_of(names: str) -> frozenset[str]:
+    """Field names of one text, for ``known_fields``."""
+    return frozenset(names.split())
+
+
 def _shown(frame: str | bytes) -> str:
     text = frame.decode(errors="replace") if isinstance(frame, bytes) else frame
     return text if len(text) <= 200 else f"{text[:200]}…"

@@ -1,0 +1,139 @@
+"""Coinbase Exchange over REST: products, candles (a minute without trades has none), trades by id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
+
+import polars as pl
+
+from crypto_pipeline.market.timeframes import Timeframe, require_utc
+from crypto_pipeline.venues import coinbase_parse as parse
+from crypto_pipeline.venues.ahead import Job
+from crypto_pipeline.venues.binance_bars import clip_spans, page_spans
+from crypto_pipeline.venues.coinbase_trades import Page, fetch_trades
+from crypto_pipeline.venues.http import Answer, Manners, NotFound, Params
+from crypto_pipeline.venues.protocol import (
+    BarsAnswer,
+    FetchPlan,
+    Listing,
+    RequestBudget,
+    TradesAnswer,
+    UnknownSymbol,
+    VenueError,
+    VenueTraits,
+)
+from crypto_pipeline.venues.rest_venue import BarsJob, RestVenue
+from crypto_pipeline.venues.stamps import moment_of, ms_of
+
+#: Most buckets that one answer holds; asking for more is refused.
+BUCKETS = 300
+
+
+class CoinbaseExchange(RestVenue):
+    """One connection set to Coinbase Exchange. The User-Agent that it demands comes from the HTTP client."""
+
+    traits = VenueTraits(
+        timeframes=frozenset({Timeframe.M1, Timeframe.M5, Timeframe.M15, Timeframe.H1, Timeframe.D1}),
+        states_empty_bars=False,
+        contiguous_trade_ids=True,
+    )
+    limit = (10, 1.0)
+    time_path = "/time"
+
+    def __init__(
+        self,
+        base_url: str = "https://api.exchange.coinbase.com",
+        budget: RequestBudget | None = None,
+        timeout: float = 15.0,
+        attempts: int = 6,
+        concurrency: int = 8,
+        *,
+        name: str = "coinbase",
+        share: float = 0.9,
+        manners: Manners | None = None,
+    ) -> None:
+        manners = manners or Manners(timeout=timeout, attempts=attempts, concurrency=concurrency)
+        super().__init__(name, base_url, budget, share=share, manners=manners, explain=_explain)
+
+    def read_time(self, answer: Answer) -> float:
+        """See RestVenue.read_time."""
+        return parse.parse_time(answer.body)
+
+    async def listings(self) -> list[Listing]:
+        """Every product. When one was listed it does not state: see ``listed_since``."""
+        await self.tell_limit()
+        return await self.http.get("/products", lambda answer: parse.parse_products(answer.body), weight=1)
+
+    async def listed_since(self, venue_symbol: str) -> datetime | None:
+        """The minute of the product's trade number 1: ids begin there and lack none."""
+        page = await self._trades(venue_symbol, {"after": 2, "limit": 1})
+        page = page if page.rows else await self._trades(venue_symbol, {"after": 1000, "limit": 1000})
+        return Timeframe.M1.floor(moment_of(page.rows[-1].ms)) if page.rows else None
+
+    async def last_bar(self, venue_symbol: str) -> datetime | None:
+        """The minute of the product's newest trade: there is a bar only where something traded."""
+        page = await self._trades(venue_symbol, {"limit": 1})
+        return Timeframe.M1.floor(moment_of(page.rows[0].ms)) if page.rows else None
+
+    def jobs(self, key: int, plan: FetchPlan, settled: datetime) -> Iterator[BarsJob]:
+        """See RestVenue.jobs."""
+        for start, end in clip_spans(plan, settled):
+            for begin, until in page_spans(plan.timeframe, start, end, BUCKETS):
+                yield Job(key, BUCKETS, partial(self._window, plan, begin, until))
+
+    async def _window(self, plan: FetchPlan, start: datetime, end: datetime) -> list[BarsAnswer]:
+        last = end - plan.timeframe.delta  # both ends are inclusive there
+        params: Params = {
+            "granularity": plan.timeframe.seconds,
+            "start": start.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "end": last.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+
+        def decode(answer: Answer) -> tuple[list[parse.Candle], float]:
+            return parse.parse_candles(answer.body), answer.sent
+
+        path = f"/products/{plan.venue_symbol}/candles"
+        rows, sent = await self.http.get(path, decode, params=params, weight=1)
+        stated = await self.venue_time(sent)
+        frame = parse.frame_of_candles(rows, plan, ms_of(start), ms_of(end), stated)
+        return [BarsAnswer(plan.instrument, plan.timeframe, start, end, frame, stated, "rest")]
+
+    async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
+        """All trades of ``[start, end)``, found by id: the venue pages from newer to older ids and by nothing else."""
+        await self.tell_limit()
+
+        async def page(after: int | None, limit: int) -> Page:
+            params: dict[str, str | int] = {"limit": limit}
+            if after is not None:
+                params["after"] = after
+            return await self._trades(venue_symbol, params)
+
+        begin, until = ms_of(require_utc(start)), ms_of(require_utc(end))
+        rows, before, after = await fetch_trades(page, begin, until)
+        return TradesAnswer(instrument, start, end, _frame(rows, instrument), before, after)
+
+    async def _trades(self, venue_symbol: str, params: Params) -> Page:
+        await self.tell_limit()
+
+        def decode(answer: Answer) -> Page:
+            cursor = answer.headers.get("CB-AFTER", "")
+            return Page(parse.parse_trades(answer.body), int(cursor) if cursor.isdigit() else None)
+
+        return await self.http.get(f"/products/{venue_symbol}/trades", decode, params=params, weight=1)
+
+
+def _frame(rows: list[parse.Trade], instrument: str) -> pl.DataFrame:
+    return parse.frame_of_trades(rows, instrument)
+
+
+def _explain(answer: Answer) -> VenueError | None:
+    """Coinbase's own words, where the body has them."""
+    text = parse.parse_message(answer.body)
+    if text is None or answer.status >= 500 or answer.status == 429:
+        return None
+    where = f"Coinbase refused {answer.url}: {text}"
+    if answer.status == 404:
+        return UnknownSymbol(where) if "/products/" in answer.url else NotFound(where)
+    return VenueError(where, permanent=True)

@@ -1,0 +1,200 @@
+"""Coinbase Exchange, live: matches, with a heartbeat each second that tells the newest trade id."""
+
+from __future__ import annotations
+
+import msgspec
+
+from crypto_pipeline.venues.stamps import IsoStamps
+from crypto_pipeline.venues.streaming import (
+    Alive,
+    Anchor,
+    Event,
+    LiveTrade,
+    Notice,
+    StreamPlan,
+    StreamTraits,
+    spread_evenly,
+)
+from crypto_pipeline.venues.websocket import FrameParser, SocketOpener, WebSocketConnection, fields_of
+
+_HUGE = 1e300
+
+
+class _Match(msgspec.Struct, tag_field="type", tag="match", gc=False):
+    trade_id: int
+    side: str
+    size: float
+    price: float
+    product_id: str
+    time: str
+
+
+class _LastMatch(msgspec.Struct, tag_field="type", tag="last_match", gc=False):
+    trade_id: int
+    product_id: str
+    time: str
+
+
+class _Heartbeat(msgspec.Struct, tag_field="type", tag="heartbeat", gc=False):
+    product_id: str
+    time: str
+    last_trade_id: int = 0
+
+
+class _Channel(msgspec.Struct):
+    name: str
+    product_ids: list[str] = []
+
+
+class _Subscriptions(msgspec.Struct, tag_field="type", tag="subscriptions"):
+    channels: list[_Channel] = []
+
+
+class _Error(msgspec.Struct, tag_field="type", tag="error"):
+    message: str = ""
+    reason: str = ""
+
+
+class _Changes(msgspec.Struct, tag_field="type", tag="l2update", gc=False):
+    pass
+
+
+class _Ticker(msgspec.Struct, tag_field="type", tag="ticker", gc=False):
+    pass
+
+
+_FRAME = msgspec.json.Decoder(
+    _Match | _LastMatch | _Heartbeat | _Subscriptions | _Error | _Changes | _Ticker, strict=False
+)
+_TAGS = frozenset({"match", "last_match", "heartbeat", "subscriptions", "error", "l2update", "ticker"})
+#: Types of channels that this module does not take: no loss.
+_OTHERS = frozenset(
+    {"snapshot", "received", "open", "done", "change", "activate", "status", "ticker_batch", "rfq_match", "auction"}
+)
+
+
+class CoinbaseFrames(FrameParser):
+    """Frames of one connection."""
+
+    known_fields = {  # noqa: RUF012
+        "match": fields_of("type trade_id maker_order_id taker_order_id side size price product_id sequence time"),
+        "heartbeat": fields_of("type sequence last_trade_id product_id time"),
+    }
+
+    def __init__(self, instruments: list[tuple[str, str]]) -> None:
+        super().__init__(instruments)
+        self._ms = IsoStamps().ms
+        self._subscribed: set[str] = set()
+
+    def read(self, frame: str | bytes) -> list[Event]:
+        """See FrameParser.read."""
+        try:
+            data = _FRAME.decode(frame)
+        except msgspec.ValidationError:
+            return self._read_other(frame)
+        if isinstance(data, _Match):
+            return self._match(data)
+        if isinstance(data, _Heartbeat):
+            # It has said 0 for long periods: then it only proves that the link of this product is alive.
+            name = self.names.get(data.product_id)
+            if name is None:
+                return self.passed_over(f"heartbeat of {data.product_id}, which was not subscribed to")
+            return [Anchor(name, data.last_trade_id or None, self._ms(data.time))]
+        if isinstance(data, _LastMatch):
+            # The trade before the subscription: where we join, not a trade of the stream.
+            name = self.names.get(data.product_id)
+            if name is None:
+                return self.passed_over(f"last_match of {data.product_id}, which was not subscribed to")
+            return [Anchor(name, data.trade_id or None, self._ms(data.time))]
+        if isinstance(data, _Subscriptions):
+            return self._subscriptions(data)
+        if isinstance(data, _Error):
+            return self._error(data)
+        return [Alive()]
+
+    def _match(self, data: _Match) -> list[Event]:
+        name = self.names.get(data.product_id)
+        if name is None:
+            return self.passed_over(f"match of {data.product_id}, which was not subscribed to")
+        if data.side not in ("buy", "sell") or not (0.0 < data.price < _HUGE and 0.0 < data.size < _HUGE):
+            raise ValueError("a match that cannot be")
+        if data.trade_id <= 0:
+            raise ValueError("a match without an id")
+        self.trades += 1
+        number = data.trade_id
+        # The side is the maker's: a maker that sold was met by a taker that bought.
+        taker_buy = data.side == "sell"
+        return [LiveTrade(name, number, number, number, self._ms(data.time), data.price, data.size, taker_buy)]
+
+    def _subscriptions(self, data: _Subscriptions) -> list[Event]:
+        """A full list each time: only what is new in it is news."""
+        products = [product for each in data.channels if each.name == "matches" for product in each.product_ids]
+        fresh = [product for product in products if product in self.names and product not in self._subscribed]
+        self._subscribed.update(fresh)
+        return [Notice("subscribed", "matches", self.names[product]) for product in fresh] or [Alive()]
+
+    def _error(self, data: _Error) -> list[Event]:
+        text = f"{data.message}: {data.reason}" if data.reason else data.message
+        named = [name for product, name in self.names.items() if product in text.replace(",", " ").split()]
+        return [Notice("refused", text, name) for name in named] or [Notice("refused", text)]
+
+    def _read_other(self, frame: str | bytes) -> list[Event]:
+        document = msgspec.json.decode(frame)
+        if not isinstance(document, dict):
+            raise ValueError("not an object")
+        kind = document.get("type")
+        if kind in _TAGS:
+            _FRAME.decode(frame)  # raises what was wrong with it
+        if kind in _OTHERS:
+            return [Alive()]
+        return self.passed_over(str(kind or sorted(document)))
+
+    def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
+        """See FrameParser.parts."""
+        return [(str(document.get("type")), document)] if isinstance(document, dict) else []
+
+
+class CoinbaseStream:
+    """The live side of Coinbase Exchange; see StreamingVenue. It streams no bars."""
+
+    def __init__(
+        self,
+        url: str = "wss://ws-feed.exchange.coinbase.com",
+        *,
+        name: str = "coinbase",
+        symbols_per_connection: int = 100,
+        silence_limit: float = 10.0,
+        timeout: float = 15.0,
+    ) -> None:
+        self.name = name
+        self.url = url
+        # A heartbeat of every product comes each second. No age limit is published: replaced daily all the same.
+        self.stream_traits = StreamTraits(
+            contiguous_ids=True,
+            states_bars=False,
+            silence_limit_s=silence_limit,
+            max_age_s=23.5 * 3600,
+            max_per_connection=symbols_per_connection,
+        )
+        self._opener = SocketOpener(name, timeout=timeout)
+
+    def spread(self, plan: StreamPlan) -> list[StreamPlan]:
+        """Cut a plan into one plan a connection."""
+        return spread_evenly(plan, self.stream_traits.max_per_connection)
+
+    async def connect(self, plan: StreamPlan) -> WebSocketConnection:
+        """Open a connection and subscribe at once: the venue waits 5 s. Raises StreamRefused."""
+        socket = await self._opener.open(self.url)
+        channels = ["matches", "heartbeat"] if plan.trades else ["heartbeat"]
+        products = [symbol for _, symbol in plan.instruments]
+        await self._opener.say(socket, [{"type": "subscribe", "product_ids": products, "channels": channels}])
+        return WebSocketConnection(
+            self.name,
+            socket,
+            CoinbaseFrames(plan.instruments),
+            silence_limit=self.stream_traits.silence_limit_s,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._opener.close()

@@ -1,0 +1,89 @@
+"""All Coinbase trades of a span. The venue pages downwards by id only, so the end of the span is searched for by id."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from crypto_pipeline.venues.coinbase_parse import Trade
+from crypto_pipeline.venues.protocol import MalformedAnswer
+
+LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Trades, newest first, and the cursor of the next older page where the header states it."""
+
+    rows: list[Trade]
+    after: int | None = None
+
+    @property
+    def older(self) -> int:
+        """Ask for ids below this to go on."""
+        lowest = self.rows[-1].trade_id
+        return lowest if self.after is None else min(lowest, self.after)
+
+
+#: Asks for at most ``limit`` trades with ids below ``after`` (the newest without).
+Pager = Callable[[int | None, int], Awaitable[Page]]
+
+
+async def fetch_trades(page: Pager, begin: int, until: int) -> tuple[list[Trade], int | None, int | None]:
+    """Trades of ``[begin, until)`` in ms with rising ids, the last id before them and the first after."""
+    newest = await page(None, LIMIT)
+    if not newest.rows:
+        return [], None, None
+    found = newest
+    if newest.rows[-1].ms >= until:
+        found = await _page_across(page, newest, until)
+    after = next((row.trade_id for row in reversed(found.rows) if row.ms >= until), None)
+    kept: list[Trade] = []
+    current = found
+    while True:
+        kept.extend(row for row in current.rows if begin <= row.ms < until)
+        before = next((row.trade_id for row in current.rows if row.ms < begin), None)
+        if before is not None or current.older <= 1:
+            return kept[::-1], before, after
+        following = await page(current.older, LIMIT)
+        if not following.rows:
+            return kept[::-1], None, after
+        if following.rows[0].trade_id >= current.older:
+            raise MalformedAnswer(f"trades below id {current.older} begin with {following.rows[0].trade_id}")
+        current = following
+
+
+async def _page_across(page: Pager, newest: Page, until: int) -> Page:
+    """A page with the first trade at or after ``until`` in it and, unless it is the first ever, older ones."""
+    # Ids rise with time: between an id known to be late enough and one known to be too early, guess by time.
+    late = newest.rows[-1]
+    early_id, early_ms = 0, None
+    halve = False
+    while True:
+        span = late.trade_id - early_id
+        if span <= LIMIT:
+            # Everything in doubt fits on the page that ends with the trade known to be late enough.
+            return await page(late.trade_id + 1, LIMIT)
+        if early_ms is None:
+            # Back in growing steps until a page is early enough.
+            aim = max(LIMIT, late.trade_id - max(4 * LIMIT, 4 * (newest.rows[0].trade_id - late.trade_id)))
+        elif halve or late.ms <= early_ms:
+            aim = early_id + span // 2
+        else:
+            aim = early_id + int(span * (until - early_ms) / (late.ms - early_ms))
+        halve = not halve
+        middle = min(max(aim + LIMIT // 2, early_id + LIMIT // 2), late.trade_id - 1)
+        got = await page(middle + 1, LIMIT)
+        if not got.rows:
+            early_id, early_ms = middle, early_ms if early_ms is not None else until - 1
+            continue
+        if got.rows[-1].ms < until <= got.rows[0].ms:
+            return got
+        if got.rows[-1].ms >= until:
+            if got.rows[-1].trade_id >= late.trade_id:
+                raise MalformedAnswer(f"trades below id {middle + 1} begin with {got.rows[0].trade_id}")
+            late = got.rows[-1]
+            if got.older <= 1:
+                return got
+        else:
+            early_id, early_ms = got.rows[0].trade_id, got.rows[0].ms

@@ -1,0 +1,248 @@
+"""Kraken spot, live (WebSocket v2): trades with a snapshot of the last 50, and minute bars; v1 trade arrays as well.
+
+Numbers are JSON numbers. msgspec reads them as the nearest double of the digits sent, the same double as the strings
+that REST sends give, so nothing is lost before a price is stored as one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.venues.kraken_names import stream_name
+from crypto_pipeline.venues.stamps import IsoStamps
+from crypto_pipeline.venues.streaming import (
+    Alive,
+    Event,
+    LiveBar,
+    LiveTrade,
+    Notice,
+    StreamPlan,
+    StreamTraits,
+    spread_evenly,
+)
+from crypto_pipeline.venues.websocket import FrameParser, SocketOpener, WebSocketConnection, fields_of
+
+_HUGE = 1e300
+_SYMBOLS_A_MESSAGE = 100
+_WIDTHS = {timeframe.minutes: str(timeframe) for timeframe in Timeframe}
+
+
+class _Trade(msgspec.Struct, gc=False):
+    symbol: str
+    side: str
+    price: float
+    qty: float
+    trade_id: int
+    timestamp: str
+
+
+class _Trades(msgspec.Struct, tag_field="channel", tag="trade", gc=False):
+    type: str
+    data: list[_Trade]
+
+
+class _Bar(msgspec.Struct, gc=False):
+    symbol: str
+    open: float
+    high: float
+    low: float
+    close: float
+    trades: int
+    volume: float
+    interval_begin: str
+    interval: int
+
+
+class _Bars(msgspec.Struct, tag_field="channel", tag="ohlc", gc=False):
+    type: str
+    data: list[_Bar]
+    timestamp: str | None = None
+
+
+class _Heartbeat(msgspec.Struct, tag_field="channel", tag="heartbeat", gc=False):
+    pass
+
+
+class _System(msgspec.Struct):
+    system: str = ""
+
+
+class _Status(msgspec.Struct, tag_field="channel", tag="status"):
+    data: list[_System] = []
+
+
+_FRAME = msgspec.json.Decoder(_Trades | _Bars | _Heartbeat | _Status)
+_TAGS = frozenset({"trade", "ohlc", "heartbeat", "status"})
+_OTHERS = frozenset({"ticker", "book", "level3", "instrument"})
+
+
+class KrakenFrames(FrameParser):
+    """Frames of one connection.
+
+    Bars carry no closed flag: one is told again as closed when a later one of its symbol comes. The last bar of a
+    symbol that falls silent is never told as closed.
+    """
+
+    known_fields = {  # noqa: RUF012
+        "trade": fields_of("symbol side price qty ord_type trade_id timestamp"),
+        "ohlc": fields_of("symbol open high low close trades volume vwap interval_begin interval timestamp"),
+    }
+
+    def __init__(self, instruments: list[tuple[str, str]]) -> None:
+        super().__init__([(name, stream_name(symbol)) for name, symbol in instruments])
+        self._ms, self._begin_ms = IsoStamps().ms, IsoStamps().ms
+        self._forming: dict[tuple[str, int], LiveBar] = {}
+
+    def read(self, frame: str | bytes) -> list[Event]:
+        """See FrameParser.read."""
+        try:
+            data = _FRAME.decode(frame)
+        except msgspec.ValidationError:
+            return self._read_other(frame)
+        if isinstance(data, _Trades):
+            # Of a snapshot the ids tell what is new.
+            trades = sorted(data.data, key=_trade_id) if data.type == "snapshot" else data.data
+            events = [self._trade(each) for each in trades]
+            self.trades += sum(1 for event in events if isinstance(event, LiveTrade))
+            return events or [Alive()]
+        if isinstance(data, _Bars):
+            return self._bars(data)
+        if isinstance(data, _Status):
+            return [Notice("status", each.system) for each in data.data] or [Alive()]
+        return [Alive()]
+
+    def _trade(self, data: _Trade) -> Event:
+        name = self.names.get(data.symbol)
+        if name is None:
+            return self.passed_over(f"trade of {data.symbol}, which was not subscribed to")[0]
+        if data.side not in ("buy", "sell") or not (0.0 < data.price < _HUGE and 0.0 < data.qty < _HUGE):
+            raise ValueError("a trade that cannot be")
+        number = data.trade_id
+        return LiveTrade(
+            name, number, number, number, self._ms(data.timestamp), data.price, data.qty, data.side == "buy"
+        )
+
+    def _bars(self, data: _Bars) -> list[Event]:
+        events: list[Event] = []
+        for row in data.data:
+            name, timeframe = self.names.get(row.symbol), _WIDTHS.get(row.interval)
+            if name is None or timeframe is None:
+                events += self.passed_over(f"ohlc-{row.interval} of {row.symbol}, which was not subscribed to")
+                continue
+            if not (0.0 < row.low <= row.open <= row.high < _HUGE and row.low <= row.close <= row.high):
+                raise ValueError("a bar that cannot be")
+            begin = self._begin_ms(row.interval_begin)
+            stated = self._ms(data.timestamp) if data.timestamp else begin
+            bar = LiveBar(
+                name, timeframe, begin, row.open, row.high, row.low, row.close, row.volume,
+                None, None, row.trades, None, None, False, stated,
+            )  # fmt: skip
+            key = row.symbol, row.interval
+            before = self._forming.get(key)
+            if before is None or before.open_ms <= begin:
+                if before is not None and before.open_ms < begin:
+                    events.append(msgspec.structs.replace(before, closed=True))
+                self._forming[key] = bar
+            else:  # a correction of a bar that is over
+                bar = msgspec.structs.replace(bar, closed=True)
+            events.append(bar)
+            self.bars += 1
+        return events or [Alive()]
+
+    def _read_other(self, frame: str | bytes) -> list[Event]:
+        document = msgspec.json.decode(frame)
+        if not isinstance(document, dict):
+            raise ValueError("not an object")
+        if "method" in document or "error" in document:
+            return self._answered(document)
+        channel = document.get("channel")
+        if channel in _TAGS:
+            _FRAME.decode(frame)  # raises what was wrong with it
+        if channel in _OTHERS:
+            return [Alive()]
+        return self.passed_over(str(channel or sorted(document)))
+
+    def _answered(self, document: dict[str, Any]) -> list[Event]:
+        """One answer a symbol: ``success`` true with what was granted, or false with a text."""
+        if document.get("method") == "pong":
+            return [Alive()]
+        result = document.get("result")
+        result = result if isinstance(result, dict) else {}
+        symbol = str(result.get("symbol") or document.get("symbol") or "")
+        name = self.names.get(symbol)
+        if not document.get("success", False):
+            return [Notice("refused", f"{symbol} {document.get('error', 'no reason given')}".strip(), name)]
+        if document.get("method") == "subscribe":
+            return [Notice("subscribed", str(result.get("channel", "")), name)]
+        return [Alive()]
+
+    def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
+        """See FrameParser.parts."""
+        if not isinstance(document, dict) or document.get("channel") not in ("trade", "ohlc"):
+            return []
+        return [(document["channel"], row) for row in document.get("data", []) if isinstance(row, dict)]
+
+
+class KrakenStream:
+    """The live side of Kraken spot; see StreamingVenue. Venue symbols may be written as REST or as v1 writes them."""
+
+    def __init__(
+        self,
+        url: str = "wss://ws.kraken.com/v2",
+        *,
+        name: str = "kraken",
+        symbols_per_connection: int = 200,
+        silence_limit: float = 5.0,
+        timeout: float = 15.0,
+    ) -> None:
+        self.name = name
+        self.url = url
+        # A heartbeat comes about every second when nothing else does.
+        self.stream_traits = StreamTraits(
+            contiguous_ids=True,
+            states_bars=True,
+            silence_limit_s=silence_limit,
+            max_age_s=23.5 * 3600,
+            max_per_connection=symbols_per_connection,
+        )
+        self._opener = SocketOpener(name, timeout=timeout)
+
+    def spread(self, plan: StreamPlan) -> list[StreamPlan]:
+        """Cut a plan into one plan a connection."""
+        return spread_evenly(plan, self.stream_traits.max_per_connection)
+
+    async def connect(self, plan: StreamPlan) -> WebSocketConnection:
+        """Open a connection and subscribe. Raises StreamRefused."""
+        socket = await self._opener.open(self.url)
+        await self._opener.say(socket, _subscriptions(plan), pause=0.05)
+        return WebSocketConnection(
+            self.name,
+            socket,
+            KrakenFrames(plan.instruments),
+            silence_limit=self.stream_traits.silence_limit_s,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._opener.close()
+
+
+def _subscriptions(plan: StreamPlan) -> list[object]:
+    symbols = [stream_name(symbol) for _, symbol in plan.instruments]
+    wanted: list[dict[str, object]] = []
+    if plan.trades:
+        wanted.append({"channel": "trade"})
+    if plan.bars:
+        wanted.append({"channel": "ohlc", "interval": 1})
+    parts = [symbols[at : at + _SYMBOLS_A_MESSAGE] for at in range(0, len(symbols), _SYMBOLS_A_MESSAGE)]
+    return [
+        {"method": "subscribe", "params": {**params, "symbol": part, "snapshot": True}, "req_id": number}
+        for number, (params, part) in enumerate(((params, part) for params in wanted for part in parts), start=1)
+    ]
+
+
+def _trade_id(trade: _Trade) -> int:
+    return trade.trade_id

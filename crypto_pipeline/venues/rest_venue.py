@@ -1,0 +1,198 @@
+"""What venues that are asked page by page have in common: a clock, a limit told once, plans cut into jobs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any, ClassVar
+
+import polars as pl
+
+from crypto_pipeline.market.bars import Source, conform, empty_bars
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.venues.ahead import Job, run_ahead
+from crypto_pipeline.venues.budget import MemoryBudget
+from crypto_pipeline.venues.http import Answer, Explain, HttpClient, Manners
+from crypto_pipeline.venues.protocol import (
+    BarsAnswer,
+    BudgetLimit,
+    FetchPlan,
+    MalformedAnswer,
+    RequestBudget,
+    VenueError,
+    VenueStatus,
+    VenueTraits,
+    VenueUnavailable,
+)
+from crypto_pipeline.venues.stamps import moment_of
+
+_ROWS_AHEAD = 400_000
+_REANCHOR = 60.0
+
+BarsJob = Job[int, list[BarsAnswer]]
+
+
+class RestVenue(ABC):
+    """A venue over REST alone. Use from one event loop at a time."""
+
+    traits: ClassVar[VenueTraits]
+    #: Requests that the venue allows in so many seconds.
+    limit: ClassVar[tuple[int, float]]
+    time_path: ClassVar[str]
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        budget: RequestBudget | None,
+        *,
+        share: float,
+        manners: Manners,
+        explain: Explain | None = None,
+        refused: Explain | None = None,
+    ) -> None:
+        self.name = name
+        self.manners = manners
+        self._limit = BudgetLimit(self.limit[0], self.limit[1], share)
+        self._limit_told = False
+        self.http = HttpClient(
+            name,
+            base_url,
+            budget=budget or MemoryBudget(self._limit),
+            manners=manners,
+            explain=explain,
+            refused=refused,
+        )
+        self._clock: tuple[float, float] | None = None
+
+    @abstractmethod
+    def read_time(self, answer: Answer) -> float:
+        """Unix ms of the body at ``time_path``."""
+
+    @abstractmethod
+    def jobs(self, key: int, plan: FetchPlan, settled: datetime) -> Iterator[BarsJob]:
+        """Jobs of one plan in time order, up to the last bar that is over by ``settled``."""
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self.http.close()
+
+    async def server_time(self) -> datetime:
+        """The venue's clock, UTC."""
+        await self.tell_limit()
+        self._clock = await self.http.get(self.time_path, self._timed, weight=1)
+        return moment_of(self._clock[1])
+
+    async def status(self) -> VenueStatus:
+        """Ask once, even while the breaker is open. Never raises: an unreachable venue is an answer."""
+        try:
+            _, stated = await self.http.get_once(self.time_path, self._timed, weight=1)
+        except VenueError as error:
+            return VenueStatus(reachable=False, time=None, detail=str(error))
+        return VenueStatus(reachable=True, time=moment_of(stated), detail="answers")
+
+    async def bars(self, plan: FetchPlan, *, archive: bool = True) -> AsyncGenerator[BarsAnswer, None]:
+        """Fetch the plan's spans; see Venue.bars. There is no archive to ask."""
+        async with aclosing(self.bars_many([plan], archive=archive)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def bars_many(
+        self,
+        plans: list[FetchPlan],
+        *,
+        archive: bool = True,
+        on_error: Callable[[FetchPlan, VenueError], None] | None = None,
+    ) -> AsyncGenerator[BarsAnswer, None]:
+        """Fetch many plans concurrently; see Venue.bars_many."""
+        if not plans:
+            return
+        try:
+            settled = await self.server_time() - self.traits.settle_delay
+        except VenueError as error:
+            if on_error is None:
+                raise
+            for plan in plans:
+                on_error(plan, error)
+            return
+
+        def failed(place: int, error: Exception) -> bool:
+            if on_error is None or not isinstance(error, VenueError):
+                return False
+            on_error(plans[place], error)
+            return True
+
+        found = run_ahead(
+            (job for place, plan in enumerate(plans) for job in self._jobs(place, plan, settled)),
+            max_jobs=4 * self.manners.concurrency,
+            max_rows=_ROWS_AHEAD,
+            failed=failed,
+        )
+        async with aclosing(found):
+            async for several in found:
+                for answer in several:
+                    yield answer
+
+    def _jobs(self, place: int, plan: FetchPlan, settled: datetime) -> Iterator[BarsJob]:
+        if plan.timeframe in self.traits.timeframes:
+            yield from self.jobs(place, plan, settled)
+        else:
+            has = ", ".join(sorted(self.traits.timeframes, key=lambda each: each.minutes))
+            yield refusal(place, f"{self.name} has no bars of {plan.timeframe}: it has {has}")
+
+    async def tell_limit(self) -> None:
+        """Tell the budget what this venue allows, before the first request."""
+        if not self._limit_told:
+            self._limit_told = True
+            await self.http.budget.limit(self._limit)
+
+    async def venue_time(self, monotonic: float) -> datetime:
+        """The venue's time at a moment of our monotonic clock: what a bar's revision is stated in."""
+        if self._clock is None or abs(monotonic - self._clock[0]) > _REANCHOR:
+            await self.server_time()
+        if self._clock is None:
+            raise VenueUnavailable(f"{self.name}: its clock is not known yet")
+        sent, stated = self._clock
+        return moment_of(stated + (monotonic - sent) * 1000)
+
+    def _timed(self, answer: Answer) -> tuple[float, float]:
+        return answer.sent, self.read_time(answer)
+
+
+def refusal(key: int, text: str) -> BarsJob:
+    """A job that says why there is no answer."""
+
+    async def run() -> list[BarsAnswer]:
+        raise VenueError(text, permanent=True)
+
+    return Job(key, 0, _typed(run))
+
+
+def _typed(
+    run: Callable[[], Coroutine[Any, Any, list[BarsAnswer]]],
+) -> Callable[[], Coroutine[Any, Any, list[BarsAnswer]]]:
+    return run
+
+
+def bar_frame(columns: dict[str, list[Any]], instrument: str, timeframe: Timeframe, revision: datetime) -> pl.DataFrame:
+    """BAR_SCHEMA frame of ``open_time`` (ms) and values, oldest first; what is not given stays null.
+
+    Raises MalformedAnswer for bars out of order, twice, or off the grid.
+    """
+    times = columns["open_time"]
+    if not times:
+        return empty_bars()
+    if any(later <= earlier for earlier, later in zip(times, times[1:], strict=False)):
+        raise MalformedAnswer(f"bars of {instrument} {timeframe}: open times do not rise")
+    if timeframe is not Timeframe.W1 and any(stamp % timeframe.milliseconds for stamp in times):
+        raise MalformedAnswer(f"bars of {instrument} {timeframe}: off the grid")
+    frame = pl.DataFrame(columns).with_columns(
+        pl.from_epoch("open_time", time_unit="ms").dt.replace_time_zone("UTC"),
+        pl.lit(instrument).alias("instrument"),
+        pl.lit(str(Source.VENUE_HISTORICAL)).alias("source"),
+        pl.lit(True).alias("complete"),
+        pl.lit(revision).alias("revision"),
+    )
+    return conform(frame)

@@ -1,0 +1,46 @@
+"""Times as venues write them, as whole milliseconds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+
+
+class IsoStamps:
+    """Unix ms of ISO times in UTC. Remembers the last second: in a stream most times share it with the one before."""
+
+    __slots__ = ("_base", "_second")
+
+    def __init__(self) -> None:
+        self._second = ""
+        self._base = 0
+
+    def ms(self, text: str) -> int:
+        """Whole milliseconds, what is below cut off (so that a trade stays in its minute). Raises ValueError."""
+        if text[-1:] != "Z" or text[19:20] not in (".", "Z"):
+            return iso_ms(text)
+        if text[:19] != self._second:
+            self._base = iso_ms(f"{text[:19]}Z")
+            self._second = text[:19]
+        fraction = text[20:-1]
+        return self._base + int(fraction[:3].ljust(3, "0")) if fraction else self._base
+
+
+def iso_ms(text: str) -> int:
+    """Whole milliseconds of an ISO time with its zone. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"time without a zone: {text!r}")
+    return (moment - _EPOCH) // _MS
+
+
+def moment_of(ms: float) -> datetime:
+    """UTC datetime of Unix milliseconds."""
+    return _EPOCH + timedelta(milliseconds=int(ms))
+
+
+def ms_of(moment: datetime) -> int:
+    """Unix milliseconds of an aware datetime."""
+    return (moment - _EPOCH) // _MS
