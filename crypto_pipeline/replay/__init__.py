@@ -7,6 +7,7 @@ makes its bars from trades without the `market` room's roll-up, and so can be th
 """
 
 from crypto_pipeline.replay.clock import VirtualClock
+from crypto_pipeline.replay.connection import StreamRules
 from crypto_pipeline.replay.errors import ReplayError
 from crypto_pipeline.replay.exchange import ReplayExchange, open_market, running_exchange, serve
 from crypto_pipeline.replay.faults import Fault, load_faults, parse_faults
@@ -21,6 +22,7 @@ __all__ = [
     "RecordedMarket",
     "ReplayError",
     "ReplayExchange",
+    "StreamRules",
     "VirtualClock",
     "load_faults",
     "open_market",

@@ -79,6 +79,8 @@ class StreamHandlers:
         try:
             for stream in streams:
                 self.hub.subscribe(connection, stream)
+                # The first to listen to a symbol has its day made: let others in between.
+                await asyncio.sleep(0)
             await self._listen(socket, connection)
         finally:
             self.hub.part(connection)
