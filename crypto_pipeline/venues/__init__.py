@@ -9,8 +9,10 @@ from crypto_pipeline.settings import VENUES, Settings
 from crypto_pipeline.venues.binance import BinanceSpot
 from crypto_pipeline.venues.binance_stream import BinanceStream
 from crypto_pipeline.venues.budget import MemoryBudget
+from crypto_pipeline.venues.coinbase import CoinbaseExchange
 from crypto_pipeline.venues.coinbase_stream import CoinbaseStream
 from crypto_pipeline.venues.http import HttpClient, Manners, NotFound, RateLimited
+from crypto_pipeline.venues.kraken import KrakenSpot
 from crypto_pipeline.venues.kraken_stream import KrakenStream
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
@@ -51,10 +53,12 @@ __all__ = [
     "BinanceSpot",
     "BinanceStream",
     "BudgetLimit",
+    "CoinbaseExchange",
     "CoinbaseStream",
     "Event",
     "FetchPlan",
     "HttpClient",
+    "KrakenSpot",
     "KrakenStream",
     "Listing",
     "ListingStatus",
@@ -86,26 +90,27 @@ __all__ = [
 ]
 
 
-def make_venue(settings: Settings, budget: RequestBudget | None = None) -> BinanceSpot:
-    """The venue that the settings name. Raises ValueError that names the choices."""
-    addresses = {
-        "replay": (f"http://{settings.host}:{settings.replay_port}",) * 2,
-        "binance": (settings.binance_url, settings.binance_archive_url),
-    }
-    if settings.venue not in addresses:
-        raise ValueError(f"unknown venue {settings.venue!r}: use one of {', '.join(VENUES)}")
-    base_url, archive_url = addresses[settings.venue]
-    return BinanceSpot(
-        base_url,
-        archive_url,
-        budget,
+def make_venue(settings: Settings, budget: RequestBudget | None = None, venue: str | None = None) -> Venue:
+    """The venue that the settings name, or another. Raises ValueError that names the choices."""
+    name = venue or settings.venue
+    manners = Manners(
         timeout=settings.request_timeout,
         attempts=settings.request_attempts,
         concurrency=settings.fetch_concurrency,
-        name=settings.venue,
-        share=settings.budget_share,
-        archive_min_days=settings.archive_min_days,
     )
+    share, days = settings.budget_share, settings.archive_min_days
+    match name:
+        case "replay":
+            url = f"http://{settings.host}:{settings.replay_port}"
+            return BinanceSpot(url, url, budget, name=name, share=share, archive_min_days=days, manners=manners)
+        case "binance":
+            url, archive = settings.binance_url, settings.binance_archive_url
+            return BinanceSpot(url, archive, budget, name=name, share=share, archive_min_days=days, manners=manners)
+        case "coinbase":
+            return CoinbaseExchange(settings.coinbase_url, budget, share=share, manners=manners)
+        case "kraken":
+            return KrakenSpot(settings.kraken_url, budget, share=share, manners=manners)
+    raise ValueError(f"unknown venue {name!r}: use one of {', '.join(VENUES)}")
 
 
 def make_stream(settings: Settings, venue: str | None = None) -> StreamingVenue:

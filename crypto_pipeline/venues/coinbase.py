@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 
-import polars as pl
-
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.venues import coinbase_parse as parse
 from crypto_pipeline.venues.ahead import Job
@@ -112,7 +110,7 @@ class CoinbaseExchange(RestVenue):
 
         begin, until = ms_of(require_utc(start)), ms_of(require_utc(end))
         rows, before, after = await fetch_trades(page, begin, until)
-        return TradesAnswer(instrument, start, end, _frame(rows, instrument), before, after)
+        return TradesAnswer(instrument, start, end, parse.frame_of_trades(rows, instrument), before, after)
 
     async def _trades(self, venue_symbol: str, params: Params) -> Page:
         await self.tell_limit()
@@ -122,10 +120,6 @@ class CoinbaseExchange(RestVenue):
             return Page(parse.parse_trades(answer.body), int(cursor) if cursor.isdigit() else None)
 
         return await self.http.get(f"/products/{venue_symbol}/trades", decode, params=params, weight=1)
-
-
-def _frame(rows: list[parse.Trade], instrument: str) -> pl.DataFrame:
-    return parse.frame_of_trades(rows, instrument)
 
 
 def _explain(answer: Answer) -> VenueError | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -83,7 +85,7 @@ def frame_of_candles(
     """BAR_SCHEMA frame of the rows inside ``[start, end)``, oldest first; rows from before the start do appear."""
     # A bucket in which nothing traded is left out there; should one come all the same, it states no bar.
     kept = [row for row in reversed(rows) if start_ms <= row[0] * 1000 < end_ms and row[5] > 0]
-    columns = {
+    columns: dict[str, list[Any]] = {
         "open_time": [row[0] * 1000 for row in kept],
         "open": [row[3] for row in kept],
         "high": [row[2] for row in kept],
@@ -104,7 +106,7 @@ def parse_trades(body: bytes) -> list[Trade]:
                 raise MalformedAnswer(f"trades: side {row.side!r}")
     except (msgspec.MsgspecError, ValueError) as error:
         raise MalformedAnswer(f"trades: {error}") from error
-    if any(older.trade_id >= newer.trade_id for newer, older in zip(rows, rows[1:], strict=False)):
+    if any(older.trade_id >= newer.trade_id for newer, older in pairwise(rows)):
         raise MalformedAnswer("trades: ids do not fall")
     return rows
 

@@ -175,8 +175,9 @@ class HttpClient:
         await self._report(answer)
         if answer.status != 200:
             raise self._failure(answer)
-        if self._refused is not None and (error := self._refused(answer)) is not None:
-            raise error
+        refusal = self._refused(answer) if self._refused is not None else None
+        if refusal is not None:
+            raise refusal
         return answer
 
     async def _acquire(self, weight: int, wait: float) -> None:

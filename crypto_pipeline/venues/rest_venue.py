@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import polars as pl
@@ -139,7 +140,7 @@ class RestVenue(ABC):
         if plan.timeframe in self.traits.timeframes:
             yield from self.jobs(place, plan, settled)
         else:
-            has = ", ".join(sorted(self.traits.timeframes, key=lambda each: each.minutes))
+            has = ", ".join(each for each in Timeframe if each in self.traits.timeframes)
             yield refusal(place, f"{self.name} has no bars of {plan.timeframe}: it has {has}")
 
     async def tell_limit(self) -> None:
@@ -167,13 +168,7 @@ def refusal(key: int, text: str) -> BarsJob:
     async def run() -> list[BarsAnswer]:
         raise VenueError(text, permanent=True)
 
-    return Job(key, 0, _typed(run))
-
-
-def _typed(
-    run: Callable[[], Coroutine[Any, Any, list[BarsAnswer]]],
-) -> Callable[[], Coroutine[Any, Any, list[BarsAnswer]]]:
-    return run
+    return Job(key, 0, run)
 
 
 def bar_frame(columns: dict[str, list[Any]], instrument: str, timeframe: Timeframe, revision: datetime) -> pl.DataFrame:
@@ -184,7 +179,7 @@ def bar_frame(columns: dict[str, list[Any]], instrument: str, timeframe: Timefra
     times = columns["open_time"]
     if not times:
         return empty_bars()
-    if any(later <= earlier for earlier, later in zip(times, times[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(times)):
         raise MalformedAnswer(f"bars of {instrument} {timeframe}: open times do not rise")
     if timeframe is not Timeframe.W1 and any(stamp % timeframe.milliseconds for stamp in times):
         raise MalformedAnswer(f"bars of {instrument} {timeframe}: off the grid")

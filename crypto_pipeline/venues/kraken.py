@@ -1,0 +1,179 @@
+"""Kraken spot over REST: the newest 720 bars of a width as the venue states them, older minutes from its trades."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
+
+from crypto_pipeline.market.timeframes import Timeframe, require_utc
+from crypto_pipeline.venues import kraken_parse as parse
+from crypto_pipeline.venues.ahead import Job
+from crypto_pipeline.venues.binance_bars import clip_spans, page_spans
+from crypto_pipeline.venues.http import Answer, Manners
+from crypto_pipeline.venues.kraken_minutes import minutes_of_trades
+from crypto_pipeline.venues.kraken_names import rest_name
+from crypto_pipeline.venues.kraken_trades import fetch_trades
+from crypto_pipeline.venues.protocol import (
+    BarsAnswer,
+    FetchPlan,
+    Listing,
+    RequestBudget,
+    TradesAnswer,
+    VenueError,
+    VenueStatus,
+    VenueTraits,
+)
+from crypto_pipeline.venues.rest_venue import BarsJob, RestVenue, refusal
+from crypto_pipeline.venues.stamps import moment_of, ms_of
+
+#: Committed bars that OHLC keeps, whatever is asked for.
+KEPT = 720
+#: Minutes rebuilt from trades at once.
+_WINDOW = 360
+#: Timeframes whose bars begin where ours do; its weeks do not begin on Monday.
+_TIMEFRAMES = frozenset(Timeframe) - {Timeframe.W1}
+
+
+class KrakenSpot(RestVenue):
+    """One connection set to Kraken spot. Trades and OHLC are limited for each pair by itself."""
+
+    traits = VenueTraits(timeframes=_TIMEFRAMES, states_empty_bars=True, contiguous_trade_ids=True)
+    limit = (1, 1.0)
+    time_path = "/0/public/Time"
+
+    def __init__(
+        self,
+        base_url: str = "https://api.kraken.com",
+        budget: RequestBudget | None = None,
+        timeout: float = 15.0,
+        attempts: int = 6,
+        concurrency: int = 8,
+        *,
+        name: str = "kraken",
+        share: float = 0.9,
+        manners: Manners | None = None,
+        pair_pause: float = 1.0,
+    ) -> None:
+        manners = manners or Manners(timeout=timeout, attempts=attempts, concurrency=concurrency)
+        super().__init__(name, base_url, budget, share=share, manners=manners, refused=parse.refusal)
+        self._pause = pair_pause
+        self._turns: dict[str, float] = {}
+
+    def read_time(self, answer: Answer) -> float:
+        """See RestVenue.read_time."""
+        return parse.parse_time(answer.body)
+
+    async def status(self) -> VenueStatus:
+        """Ask once what the system says of itself. Never raises."""
+        try:
+            said = await self.http.get_once(
+                "/0/public/SystemStatus", lambda answer: parse.parse_status(answer.body), weight=1
+            )
+        except VenueError as error:
+            return VenueStatus(reachable=False, time=None, detail=str(error))
+        return VenueStatus(reachable=said != "maintenance", time=None, detail=said)
+
+    async def listings(self) -> list[Listing]:
+        """Every pair. When one was listed it does not state: see ``listed_since``."""
+        await self.tell_limit()
+        return await self.http.get("/0/public/AssetPairs", lambda answer: parse.parse_pairs(answer.body), weight=1)
+
+    async def listed_since(self, venue_symbol: str) -> datetime | None:
+        """The minute of the pair's first trade."""
+        rows, _ = await self._page(venue_symbol, 0, 1)
+        return Timeframe.M1.floor(moment_of(rows[0].ms)) if rows else None
+
+    async def last_bar(self, venue_symbol: str) -> datetime | None:
+        """Open time of the newest committed minute."""
+        (_, last), _ = await self._ohlc(venue_symbol, Timeframe.M1, None)
+        return moment_of(last * 1000) if last else None
+
+    # Bars
+
+    def jobs(self, key: int, plan: FetchPlan, settled: datetime) -> Iterator[BarsJob]:
+        """What OHLC still has comes in one answer; minutes before that come from trades, 1 request a second a pair."""
+        frame = plan.timeframe
+        reach = frame.floor(settled) - (KEPT - 2) * frame.delta
+        spans = list(clip_spans(plan, settled))
+        old = [(start, min(end, reach)) for start, end in spans if start < reach]
+        new = [(max(start, reach), end) for start, end in spans if end > reach]
+        if frame is Timeframe.M1:
+            for start, end in old:
+                for begin, until in page_spans(frame, start, end, _WINDOW):
+                    yield Job(key, _WINDOW, partial(self._rebuilt, plan, begin, until))
+        if new:
+            yield Job(key, KEPT, partial(self._stated, plan, new))
+        if old and frame is not Timeframe.M1:
+            yield refusal(key, f"{self.name} keeps only the newest {KEPT} bars of {frame}: none before {reach}")
+
+    async def _stated(self, plan: FetchPlan, spans: list[tuple[datetime, datetime]]) -> list[BarsAnswer]:
+        frame = plan.timeframe
+        (rows, _), sent = await self._ohlc(plan.venue_symbol, frame, spans[0][0] - frame.delta)
+        stated = await self.venue_time(sent)
+        # As many as it keeps: what is before the first was cut off. Fewer: there is nothing before the first.
+        begins = moment_of(rows[0][0] * 1000) if len(rows) >= KEPT else None
+        answers: list[BarsAnswer] = []
+        for start, end in spans:
+            cut = start if begins is None or begins <= start else min(begins, end)
+            if start < cut:
+                if frame is not Timeframe.M1:
+                    raise VenueError(f"{self.name} {plan.venue_symbol}: bars of {frame} before {begins} are gone")
+                answers += await self._rebuilt(plan, start, cut)
+            if cut < end:
+                low, high = ms_of(cut) // 1000, ms_of(end) // 1000
+                bars = parse.frame_of_ohlc([row for row in rows if low <= row[0] < high], plan, stated)
+                answers.append(BarsAnswer(plan.instrument, frame, cut, end, bars, stated, "rest"))
+        return answers
+
+    async def _rebuilt(self, plan: FetchPlan, start: datetime, end: datetime) -> list[BarsAnswer]:
+        """Minutes that OHLC does not keep any more, from trades: the same bars, as the venue's own are made of them."""
+        sent = time.monotonic()
+        before, inside, after = await self._span(plan.venue_symbol, start, end)
+        stated = await self.venue_time(sent)
+        bars = minutes_of_trades(plan.instrument, start, end, before, inside, after, stated)
+        return [BarsAnswer(plan.instrument, plan.timeframe, start, end, bars, stated, "rest")]
+
+    # Trades
+
+    async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
+        """All trades of ``[start, end)``, with the ids on either side."""
+        before, inside, after = await self._span(venue_symbol, require_utc(start), require_utc(end))
+        frame = parse.frame_of_trades(inside, instrument)
+        return TradesAnswer(
+            instrument, start, end, frame, before.trade_id if before else None, after.trade_id if after else None
+        )
+
+    async def _span(
+        self, venue_symbol: str, start: datetime, end: datetime
+    ) -> tuple[parse.Trade | None, list[parse.Trade], parse.Trade | None]:
+        return await fetch_trades(partial(self._page, venue_symbol), ms_of(start), ms_of(end))
+
+    async def _page(self, venue_symbol: str, since: int, count: int = 1000) -> tuple[list[parse.Trade], int]:
+        await self._turn(f"Trades {venue_symbol}")
+        return await self.http.get(
+            "/0/public/Trades",
+            lambda answer: parse.parse_trades(answer.body),
+            params={"pair": rest_name(venue_symbol), "since": str(since), "count": count},
+        )
+
+    async def _ohlc(
+        self, venue_symbol: str, timeframe: Timeframe, since: datetime | None
+    ) -> tuple[tuple[list[parse.OhlcRow], int], float]:
+        params: dict[str, str | int] = {"pair": rest_name(venue_symbol), "interval": timeframe.minutes}
+        if since is not None:
+            params["since"] = ms_of(since) // 1000 - 1
+        await self._turn(f"OHLC {venue_symbol}")
+        return await self.http.get(
+            "/0/public/OHLC", lambda answer: (parse.parse_ohlc(answer.body), answer.sent), params=params
+        )
+
+    async def _turn(self, what: str) -> None:
+        """Wait until this pair may be asked again: one request a second, whatever other pairs do."""
+        now = time.monotonic()
+        turn = max(now, self._turns.get(what, 0.0))
+        self._turns[what] = turn + self._pause
+        if turn > now:
+            await asyncio.sleep(turn - now)

@@ -1,0 +1,73 @@
+"""Kraken's minute bars from its trades, equal to those that OHLC stated while it kept them: flat where none traded."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import polars as pl
+
+from crypto_pipeline.market.aggregation import bars_from_trades
+from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source, empty_bars
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.venues.kraken_parse import Trade, frame_of_trades
+
+
+def minutes_of_trades(
+    instrument: str,
+    start: datetime,
+    end: datetime,
+    before: Trade | None,
+    inside: list[Trade],
+    after: Trade | None,
+    stated: datetime,
+) -> pl.DataFrame:
+    """BAR_SCHEMA frame of ``[start, end)`` (1m).
+
+    A minute without trades is stated flat at the close before it, as the venue does, where ids run on across it: then
+    nothing traded. Where an id is missing it is left out, and so is everything before the first trade ever.
+    """
+    trades = frame_of_trades(inside, instrument)
+    made = bars_from_trades(
+        trades,
+        Timeframe.M1,
+        source=Source.HISTORICAL_AGGREGATED,
+        revision=stated,
+        id_before=before.trade_id if before else None,
+        id_after=after.trade_id if after else None,
+    )
+    silent = _silent_minutes(start, end, [before, *inside, after])
+    if silent.is_empty():
+        return made
+    flat = silent.with_columns(
+        pl.lit(instrument).alias("instrument"),
+        *(pl.col("close").alias(name) for name in ("open", "high", "low")),
+        *(pl.lit(0.0).alias(name) for name in ("volume", "quote_volume", "taker_buy_volume")),
+        pl.lit(0).alias("trade_count"),
+        pl.lit(str(Source.HISTORICAL_AGGREGATED)).alias("source"),
+        pl.lit(True).alias("complete"),
+        pl.lit(stated, UTC_MS).alias("revision"),
+    )
+    return pl.concat([made, flat.select(*BAR_SCHEMA).cast(BAR_SCHEMA)]).sort("open_time")  # type: ignore[arg-type]
+
+
+def _silent_minutes(start: datetime, end: datetime, trades: list[Trade | None]) -> pl.DataFrame:
+    """``open_time`` and ``close`` (that of the trade before) of minutes between two trades with neighbouring ids."""
+    width = Timeframe.M1.milliseconds
+    begin, until = round(start.timestamp() * 1000), round(end.timestamp() * 1000)
+    known = [trade for trade in trades if trade is not None]
+    times: list[int] = []
+    closes: list[float] = []
+    for place, trade in enumerate(known):
+        upcoming = known[place + 1] if place + 1 < len(known) else None
+        if upcoming is not None and upcoming.trade_id != trade.trade_id + 1:
+            continue
+        # After the newest trade there is: silent until the end of the span, which is settled.
+        limit = upcoming.ms // width * width if upcoming is not None else until
+        for minute in range(max(trade.ms // width * width + width, begin), min(limit, until), width):
+            times.append(minute)
+            closes.append(trade.price)
+    if not times:
+        return empty_bars().select("open_time", "close")
+    return pl.DataFrame({"open_time": times, "close": closes}).with_columns(
+        pl.from_epoch("open_time", time_unit="ms").dt.replace_time_zone("UTC")
+    )

@@ -1,0 +1,48 @@
+"""All Kraken trades of a span, paged upwards by time cursor; ids tell what is new and what came before."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from crypto_pipeline.venues.kraken_parse import Trade
+
+#: Asks for up to 1000 trades after a time (ns, exclusive): rising ids, and the cursor of the next page.
+Pager = Callable[[int], Awaitable[tuple[list[Trade], int]]]
+
+#: How far before the span the trade before it is looked for, in seconds: the venue cannot page backwards.
+_LOOKS = (60, 3_600, 86_400, 30 * 86_400, 365 * 86_400)
+
+
+async def fetch_trades(page: Pager, begin: int, until: int) -> tuple[Trade | None, list[Trade], Trade | None]:
+    """The last trade before ``[begin, until)`` (ms), those inside with rising ids, and the first after."""
+    before: Trade | None = None
+    inside: list[Trade] = []
+    after: Trade | None = None
+    for look in _LOOKS:
+        since = max(0, begin - look * 1000) * 1_000_000
+        before, inside, after = await _walk(page, max(since - 1, 0), begin, until)
+        first = next(iter((*inside, *((after,) if after else ()))), None)
+        if before is not None or since == 0 or (first is not None and first.trade_id <= 1):
+            break
+    return before, inside, after
+
+
+async def _walk(page: Pager, since: int, begin: int, until: int) -> tuple[Trade | None, list[Trade], Trade | None]:
+    before: Trade | None = None
+    inside: list[Trade] = []
+    newest = -1
+    while True:
+        rows, cursor = await page(since)
+        for trade in rows:
+            if trade.trade_id <= newest:
+                continue  # pages overlap where trades share a time
+            newest = trade.trade_id
+            if trade.ms < begin:
+                before = trade
+            elif trade.ms < until:
+                inside.append(trade)
+            else:
+                return before, inside, trade
+        if not rows or cursor <= since:
+            return before, inside, None
+        since = cursor
