@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -48,6 +49,7 @@ async def fill(url: str, options: argparse.Namespace) -> None:
             report = await pipeline.backfill(timeframes=[timeframe])
             counts = report.of(timeframe)
             found = {"timeframe": str(timeframe), "bars": counts.inserted, "left": counts.still_missing, "load": load()}
+            found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
             found |= {"seconds": time.perf_counter() - begin, "cpu": cpu_seconds([psutil.Process()]) - cpu}
             print(json.dumps(found), flush=True)
         await venue.close()
@@ -99,9 +101,12 @@ def filled(server: EmbeddedServer, options: argparse.Namespace) -> str:
     for each in found:
         whence = "venue" if each["timeframe"] == "1m" else f"{below / each['seconds']:,.0f}"
         figures = [f"{each['seconds']:.1f}", f"{each['cpu']:.1f}", f"{each['bars'] / each['seconds']:,.0f}", whence]
-        rows.append([each["timeframe"], f"{each['bars']:,}", *figures, each["left"], each["load"]])
+        rows.append([each["timeframe"], f"{each['bars']:,}", *figures, each["peak"], each["left"], each["load"]])
         below = each["bars"]
-    table(["timeframe", "bars", "s", "worker CPU s", "bars/s", "lower bars read/s", "left missing", "load"], rows)
+    table(
+        ["timeframe", "bars", "s", "worker CPU s", "bars/s", "lower bars read/s", "worker peak MiB", "left", "load"],
+        rows,
+    )
     rolled = [each for each in found if each["timeframe"] != "1m"]
     seconds, bars = sum(each["seconds"] for each in rolled), found[0]["bars"]
     print(f"\nAll roll-ups of {bars:,} 1m bars: {seconds:.1f} s, {bars / seconds:,.0f} 1m bars/s.\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -51,17 +51,13 @@ class Explainer:
 
     def outside_is_written(self, start: datetime, end: datetime, written: pl.DataFrame) -> bool:
         """Whether the ledger (its ``written`` rows of OUTSIDE states) says just what the listings say."""
-        should = {
-            (name, max(since, start), min(until, end), str(state))
+        rows = written.filter(pl.col("timeframe") == str(self.timeframe)).select("instrument", "state", "start", "end")
+        should = (
+            (name, str(state), since, until)
             for facts in self.known.values()
             for name, since, until, state, _ in self._outside(facts["instrument"], facts, start, end)
-        }
-        rows = written.filter(pl.col("timeframe") == str(self.timeframe)).select("instrument", "start", "end", "state")
-        return should == {
-            (name, max(since, start), min(until, end), state)
-            for name, since, until, state in rows.iter_rows()
-            if since < end and until > start
-        }
+        )
+        return _joined(rows.iter_rows(), start, end) == _joined(should, start, end)
 
     def outside_listing(self, start: datetime, end: datetime) -> None:
         """Write down what lies before the listing or after the delisting: nobody needs to ask the venue for it.
@@ -191,6 +187,21 @@ class Explainer:
             .then(soon)
             .alias("next_attempt")
         )
+
+
+def _joined(
+    rows: Iterable[tuple[str, str, datetime, datetime]], start: datetime, end: datetime
+) -> list[tuple[str, str, datetime, datetime]]:
+    """Spans by (instrument, state), cut to ``[start, end)``; touching ones are one, however they were written."""
+    joined: list[tuple[str, str, datetime, datetime]] = []
+    for name, state, since, until in sorted(rows):
+        since, until = max(since, start), min(until, end)
+        if since >= until:
+            continue
+        if joined and joined[-1][:2] == (name, state) and since <= joined[-1][3]:
+            since, until = joined[-1][2], max(until, joined.pop()[3])
+        joined.append((name, state, since, until))
+    return joined
 
 
 def _ledger_rows(rows: list[_Outside], timeframe: Timeframe) -> pl.DataFrame:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
@@ -16,7 +18,8 @@ from crypto_pipeline.market.rollup import roll_up_final
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
-_ROWS_AT_ONCE = 400_000
+#: Lower bars in memory at a time; twice that, as the next are read meanwhile.
+_ROWS_AT_ONCE = 150_000
 
 
 def roll(
@@ -36,23 +39,41 @@ def roll(
     A window of which every lower bar is explained is explained likewise. Any other window is left to the venue's own.
     """
     stale = store.coverage.stale_rollups(timeframe, start, end, known["instrument"].to_list(), lower=lower)
-    done, step = 0, max(1, _ROWS_AT_ONCE // (lower.bars_per_cell * timeframe.cell_days // lower.cell_days))
-    for chunk in stale.sort("instrument", "day").iter_slices(step):
-        _roll_cells(store, timeframe, lower, chunk, horizon, counts)
-        done += chunk.height
-        progress(f"roll up {timeframe}", done * timeframe.bars_per_cell, stale.height * timeframe.bars_per_cell)
+    step = max(1, _ROWS_AT_ONCE // (lower.bars_per_cell * timeframe.cell_days // lower.cell_days))
+    chunks = list(stale.sort("instrument", "day").iter_slices(step))
+
+    def read(cells: pl.DataFrame) -> _Rolled:
+        return _read(store, timeframe, lower, cells, horizon)
+
+    done = 0
+    # One chunk is read and rolled up while the one before it is being written: most of either is waiting.
+    with ThreadPoolExecutor(1, thread_name_prefix="roll") as reader:
+        coming = [reader.submit(read, chunk) for chunk in chunks[:1]]
+        for number in range(len(chunks)):
+            rolled = coming.pop().result()
+            coming = [reader.submit(read, chunk) for chunk in chunks[number + 1 : number + 2]]
+            counts.add_write(store.bars.write_rolled(rolled.bars, timeframe, built_from=rolled.cells))
+            _explain_hollow(store, timeframe, lower, rolled.explained, horizon, counts)
+            done += rolled.cells.height
+            progress(f"roll up {timeframe}", done * timeframe.bars_per_cell, stale.height * timeframe.bars_per_cell)
 
 
-def _roll_cells(
-    store: Store, timeframe: Timeframe, lower: Timeframe, cells: pl.DataFrame, horizon: Horizon, counts: Counts
-) -> None:
-    bars = store.reader.cells(cells.select("instrument", "day"), lower, days=timeframe.cell_days)
+@dataclass(frozen=True, slots=True)
+class _Rolled:
+    """Some cells, their bars, and what the ledger explains of the bars below them."""
+
+    cells: pl.DataFrame
+    bars: pl.DataFrame
+    explained: pl.DataFrame
+
+
+def _read(store: Store, timeframe: Timeframe, lower: Timeframe, cells: pl.DataFrame, horizon: Horizon) -> _Rolled:
+    below = store.reader.cells(cells.select("instrument", "day"), lower, days=timeframe.cell_days)
     explained = _explained(store, timeframe, lower, cells)
     rolled = roll_up_final(
-        _as_stated(bars), timeframe, now=horizon.now, accounted=explained, settle_delay=horizon.settle, part=lower
+        _as_stated(below), timeframe, now=horizon.now, accounted=explained, settle_delay=horizon.settle, part=lower
     )
-    counts.add_write(store.bars.write_rolled(rolled.select(*BAR_SCHEMA), timeframe, built_from=cells))
-    _explain_hollow(store, timeframe, lower, explained, horizon, counts)
+    return _Rolled(cells, rolled.select(*BAR_SCHEMA), explained)
 
 
 def _as_stated(bars: pl.DataFrame) -> pl.DataFrame:

@@ -31,34 +31,36 @@ SET expected = excluded.expected,
 WHERE c.expected <> excluded.expected
 """
 
-# Sums, not the newest version: see stale_rollups. Both sides of every comparison come out of one aggregation.
-_OPEN = """
-WITH spans AS (
-    SELECT * FROM unnest(%(timeframes)s::text[], %(lower)s::text[], %(widths)s::int[], %(first)s::date[],
-                         %(last)s::date[]) AS s (timeframe, lower, width, first, last)
-), below AS (
-    SELECT s.timeframe, c.instrument_id,
-           CASE WHEN s.width > 1 THEN c.day - (extract(isodow FROM c.day)::int - 1) ELSE c.day END AS day,
-           sum(c.data_version) AS version
+# Of days a version is compared with one version; of weeks with the sum of their days', as stale_rollups says why.
+_UNFINISHED = """
+WITH spans AS MATERIALIZED (
+    SELECT s.timeframe COLLATE "C", s.lower COLLATE "C", s.width, s.first, s.last
+    FROM unnest(%(timeframes)s::text[], %(lower)s::text[], %(widths)s::int[], %(first)s::date[], %(last)s::date[])
+        AS s (timeframe, lower, width, first, last)
+), weeks AS (
+    SELECT s.timeframe, b.instrument_id, b.day - (extract(isodow FROM b.day)::int - 1) AS day,
+           sum(b.data_version)::bigint AS version
     FROM spans s
-    JOIN market.coverage c ON c.timeframe = s.lower COLLATE "C" AND c.day BETWEEN s.first AND s.last + (s.width - 1)
-    WHERE c.instrument_id = ANY(%(instruments)s) AND c.data_version > 0
+    JOIN market.coverage b ON b.timeframe = s.lower AND b.day BETWEEN s.first AND s.last + (s.width - 1)
+    WHERE s.width > 1 AND b.instrument_id = ANY(%(instruments)s) AND b.data_version > 0
     GROUP BY 1, 2, 3
-), stale AS (
-    SELECT DISTINCT b.timeframe
-    FROM below b
-    JOIN spans s USING (timeframe)
-    LEFT JOIN market.coverage c
-        ON c.instrument_id = b.instrument_id AND c.timeframe = b.timeframe COLLATE "C" AND c.day = b.day
-    WHERE b.day BETWEEN s.first AND s.last AND c.built_from IS DISTINCT FROM b.version
 )
+SELECT c.timeframe
+FROM market.coverage c
+JOIN spans s ON s.timeframe = c.timeframe AND c.day BETWEEN s.first AND s.last
+WHERE c.instrument_id = ANY(%(instruments)s) AND c.expected > c.present + c.explained
+UNION
 SELECT s.timeframe
-FROM spans s
-WHERE s.timeframe IN (SELECT timeframe FROM stale) OR EXISTS (
-    SELECT FROM market.coverage c
-    WHERE c.timeframe = s.timeframe COLLATE "C" AND c.day BETWEEN s.first AND s.last
-      AND c.instrument_id = ANY(%(instruments)s) AND c.expected > c.present + c.explained
-)
+FROM market.coverage b
+JOIN spans s ON s.lower = b.timeframe AND s.width = 1 AND b.day BETWEEN s.first AND s.last
+LEFT JOIN market.coverage c ON c.instrument_id = b.instrument_id AND c.timeframe = s.timeframe AND c.day = b.day
+WHERE b.instrument_id = ANY(%(instruments)s) AND b.data_version > 0 AND c.built_from IS DISTINCT FROM b.data_version
+UNION
+SELECT w.timeframe
+FROM weeks w
+JOIN spans s USING (timeframe)
+LEFT JOIN market.coverage c ON c.instrument_id = w.instrument_id AND c.timeframe = w.timeframe AND c.day = w.day
+WHERE w.day BETWEEN s.first AND s.last AND c.built_from IS DISTINCT FROM w.version
 """
 
 
@@ -94,4 +96,4 @@ def unfinished(
         "last": [one.last for one in spans],
     }
     # not prepared: a plan made for a day of one timeframe would be kept for years of all
-    return {Timeframe(name) for (name,) in connection.execute(_OPEN, values, prepare=False)}
+    return {Timeframe(name) for (name,) in connection.execute(_UNFINISHED, values, prepare=False)}

@@ -95,6 +95,53 @@ def test_expected_cells_are_written_only_where_they_change(store: Store) -> None
     assert store.coverage.span() == (START, START + 2 * DAY)
 
 
+def test_cells_expected_alike_are_compared_in_the_database(store: Store) -> None:
+    days = [START.date(), START.date() + DAY]
+    cells = pl.DataFrame({"timeframe": ["1m", "1m", "1h"], "day": [*days, days[0]], "expected": [1440, 7, 24]})
+    assert store.coverage.set_expected_alike(SYMBOLS, cells) == 3 * len(SYMBOLS)
+    assert store.coverage.set_expected_alike(SYMBOLS, cells) == 0
+    store.bars.write(series(("BTC-USDT",), count=1447), M1)
+    grown = cells.with_columns(expected=pl.Series([1440, 8, 24]))
+    assert store.coverage.set_expected_alike(["BTC-USDT"], grown) == 1
+    found = store.coverage.cells([M1], None, None, ["BTC-USDT"])
+    assert found.select("expected", "present", "final").rows() == [(1440, 1440, True), (8, 7, False)]
+    assert store.coverage.set_expected_alike(SYMBOLS, cells.clear()) == 0
+    alike = pl.concat([cells.with_columns(pl.lit(symbol).alias("instrument")) for symbol in SYMBOLS])
+    assert store.coverage.set_expected(alike) == 1
+
+
+@pytest.mark.parametrize("timeframe", [H1, D1, W1])
+def test_one_question_finds_what_is_unfinished(store: Store, timeframe: Timeframe) -> None:
+    span = START, START + 7 * DAY
+
+    def found(*timeframes: Timeframe) -> set[Timeframe]:
+        return store.coverage.unfinished(dict.fromkeys(timeframes, span), {timeframe: M1}, SYMBOLS)
+
+    def roll() -> None:
+        stale = store.coverage.stale_rollups(timeframe, *span)
+        store.bars.write_rolled(series((), count=0), timeframe, stale)
+
+    assert found(M1, timeframe) == set()
+    store.coverage.set_expected_alike(SYMBOLS, pl.DataFrame({"timeframe": ["1m"], "day": [START], "expected": [5]}))
+    assert found(M1, timeframe) == {M1}
+    store.bars.write(series(count=5), M1)
+    assert found(M1, timeframe) == {timeframe}
+    assert found(M1) == set()
+    roll()
+    assert found(M1, timeframe) == set()
+    # a better copy and an explanation change what is rolled up; a day outside of the span is none of its business
+    store.bars.write(frame([bar(source="reconciled")]), M1)
+    assert found(M1, timeframe) == {timeframe}
+    roll()
+    hole = {"instrument": "BTC-USDT", "timeframe": "1m", "state": "no_trade", "evidence": "{}"}
+    when = {"start": START + 2 * DAY, "end": START + 2 * DAY + timedelta(minutes=1)}
+    store.ledger.record(pl.DataFrame([hole | when]))
+    assert found(M1, timeframe) == {timeframe}
+    roll()
+    store.bars.write(frame([bar(at=START + 7 * DAY)]), M1)
+    assert found(M1, timeframe) == set()
+
+
 def test_cells_are_those_that_the_span_touches(store: Store) -> None:
     monday = date(2025, 3, 31)
     store.bars.write(series(count=2, timeframe=W1), W1)
