@@ -11,6 +11,8 @@ import typer
 from crypto_pipeline.cli.options import DataDir, End, Start
 
 _FORMS = ("table", "csv", "json", "parquet", "arrow")
+#: What a person reads; the other forms have every column.
+_IN_TABLE = ("instrument", "open_time", "open", "high", "low", "close", "volume", "trade_count", "source")
 
 
 def register(app: typer.Typer) -> None:
@@ -45,4 +47,6 @@ def read(
         known = [row.instrument.symbol for row in store.instruments.list(active_only=False)]
         symbols = options.known_symbols(symbol, known) or []
         frame = store.reader.read(symbols, chosen, first, last, as_of=moment)
+    if form == "table":
+        frame = frame.select(_IN_TABLE)
     write_frame(frame, form, output, f"{symbol} {chosen}")

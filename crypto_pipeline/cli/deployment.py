@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crypto_pipeline.cli.errors import NOT_RUNNING, USAGE, BadInput
+from crypto_pipeline.cli.errors import FAILED, NOT_RUNNING, USAGE, BadInput
 from crypto_pipeline.cli.options import AsJson, DataDir
 
 if TYPE_CHECKING:
@@ -191,7 +191,10 @@ def _released(places: Places, lock: Any) -> bool:
 
 
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """What runs, what is stored, what is missing. Exit code 3 when nothing runs, 1 when something is not well."""
+    """What runs, what is stored, what is missing.
+
+    Exit code 3 when nothing runs, 1 when a program or the database does not answer.
+    """
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.cli.output import print_json
     from crypto_pipeline.cli.status_view import print_status
@@ -204,6 +207,8 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         print_status(found)
     if not found["running"]:
         raise typer.Exit(NOT_RUNNING)
+    if not (found["healthy"] and found["database"]["reachable"]):
+        raise typer.Exit(FAILED)
 
 
 def postgres(data_dir: DataDir = None) -> None:

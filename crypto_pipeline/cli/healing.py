@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from crypto_pipeline.store import Store
 
 Reread = Annotated[bool, typer.Option("--reread", help="Ask for every 1m bar of the span again as well.")]
+#: What a person reads of the ledger, beside the reason; `--json` has all of it.
+_IN_TABLE = ("gap_id", "instrument", "timeframe", "state", "start", "end", "bars", "attempts", "next_attempt")
+States = Annotated[str | None, typer.Option("--state", metavar="LIST", help="For example lost,unfillable.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command()(backfill)
     app.command()(reconcile)
     app.command()(coverage)
-    gaps_app = typer.Typer(help="The ledger: every absent bar with its reason.", invoke_without_command=True)
+    gaps_app = typer.Typer(invoke_without_command=True)
     gaps_app.callback()(gaps)
     gaps_app.command("list")(gaps_list)
     gaps_app.command("reopen")(gaps_reopen)
@@ -158,16 +161,25 @@ def coverage(
     _show(frame.sort(order, "instrument"), as_json, "coverage")
 
 
-def gaps(context: typer.Context) -> None:
-    """Without a further word: list them."""
+def gaps(
+    context: typer.Context,
+    instruments: Instruments = None,
+    timeframe: Timeframes = None,
+    state: States = None,
+    start: Start = None,
+    end: End = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """The ledger: every absent bar with its reason. Without a further word: list them."""
     if context.invoked_subcommand is None:
-        context.invoke(gaps_list)
+        gaps_list(instruments, timeframe, state, start, end, as_json, data_dir)
 
 
 def gaps_list(
     instruments: Instruments = None,
     timeframe: Timeframes = None,
-    state: Annotated[str | None, typer.Option("--state", metavar="LIST", help="For example lost,unfillable.")] = None,
+    state: States = None,
     start: Start = None,
     end: End = None,
     as_json: AsJson = False,
@@ -187,6 +199,9 @@ def gaps_list(
         frame = store.ledger.open(instruments=symbols, states=states, start=first, end=last)
     if chosen is not None:
         frame = frame.filter(pl.col("timeframe").cast(pl.String).is_in([str(one) for one in chosen]))
+    if not as_json:
+        because = pl.col("evidence").str.json_path_match("$.because").alias("because")
+        frame = frame.select(*_IN_TABLE, because)
     _show(frame, as_json, "open gaps")
 
 

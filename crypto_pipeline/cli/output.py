@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from crypto_pipeline.healing.reports import Progress
 
+#: No table is wider than this, in characters.
+_WIDEST = 1000
+
 
 def console(stderr: bool = False) -> Console:
     """Where people read."""
@@ -39,6 +42,7 @@ def _plain(value: Any) -> Any:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table for people; numbers to the right."""
+    from rich.measure import Measurement
     from rich.table import Table
 
     shown = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -47,7 +51,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         shown.add_column(column, justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         shown.add_row(*(_shown(value) for value in row))
-    console().print(shown)
+    out = console()
+    # A terminal that is too narrow wraps long lines; rich would leave out whole columns.
+    out.width = max(out.width, Measurement.get(out, out.options.update(max_width=_WIDEST), shown).maximum)
+    out.print(shown)
 
 
 def _shown(value: Any) -> str:
@@ -57,6 +64,8 @@ def _shown(value: Any) -> str:
         return f"{value:%Y-%m-%d %H:%M}Z"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.12g}"
     return str(value)
 
 
