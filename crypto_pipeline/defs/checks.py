@@ -31,8 +31,7 @@ def bar_checks(timeframe: Timeframe) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(name=f"checks_{timeframe}", specs=specs, can_subset=True)
     def checks(context: dg.AssetCheckExecutionContext, database: Market) -> Iterable[dg.AssetCheckResult]:
-        start, end = checked_span(context)
-        outcomes = database.run(lambda pipeline: evaluate(pipeline, timeframe, start, end))
+        outcomes, start, end = database.run(lambda pipeline: evaluate(pipeline, timeframe, *checked_span(context)))
         wanted = {key.name for key in context.selected_asset_check_keys}
         with database.store() as store:
             for outcome in outcomes:
@@ -54,9 +53,12 @@ def bar_checks(timeframe: Timeframe) -> dg.AssetChecksDefinition:
     return checks
 
 
-async def evaluate(pipeline: Pipeline, timeframe: Timeframe, start: datetime, end: datetime) -> list[CheckOutcome]:
-    """Every check of one timeframe, the comparison with the venue included."""
-    return await pipeline.verify(timeframe, start, end)
+async def evaluate(
+    pipeline: Pipeline, timeframe: Timeframe, start: datetime, end: datetime
+) -> tuple[list[CheckOutcome], datetime, datetime]:
+    """Every check of one timeframe, the comparison with the venue included, and the span that was looked at."""
+    start, end = pipeline.span_to_verify(timeframe, start, end)
+    return await pipeline.verify(timeframe, start, end), start, end
 
 
 def as_result(outcome: CheckOutcome, asset: str, shown: dict[str, Any]) -> dg.AssetCheckResult:

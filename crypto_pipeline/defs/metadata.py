@@ -11,11 +11,14 @@ import dagster as dg
 import polars as pl
 
 from crypto_pipeline.healing import CheckOutcome, HealReport
+from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops import charts
 from crypto_pipeline.store import Store
 
 _PICTURED = timedelta(days=2)
+#: A heatmap shows at least the days before, however short the checked span is: a hole is seen among its neighbours.
+_HEATMAP = timedelta(days=14)
 
 _COLUMNS = [
     ("instrument_id", "integer", "Which instrument: market.instruments names it."),
@@ -96,12 +99,15 @@ def materialization(
     return metadata
 
 
-def candles(store: Store, instrument: str, timeframe: Timeframe, end: datetime) -> dict[str, Any]:
-    """The last bars before ``end`` as a chart; nothing where there are none."""
+def candles(
+    store: Store, instrument: str, timeframe: Timeframe, end: datetime, reach: datetime | None = None
+) -> dict[str, Any]:
+    """The last bars before ``end`` as a chart; nothing where there are none. The chart reaches to ``reach``."""
     bars = store.reader.read([instrument], timeframe, end - timeframe.delta * 160, end)
     if bars.is_empty():
         return {}
-    return {"candles": picture(charts.candles(bars, f"{instrument} {timeframe}"), "candles")}
+    drawn = charts.candles(bars, timeframe.delta, f"{instrument} {timeframe}", reach)
+    return {"candles": picture(drawn, "candles")}
 
 
 def check(store: Store, outcome: CheckOutcome, start: datetime, end: datetime) -> dict[str, Any]:
@@ -111,23 +117,26 @@ def check(store: Store, outcome: CheckOutcome, start: datetime, end: datetime) -
         shown["offenders"] = table(outcome.offenders)
         names = outcome.offenders["instrument"].unique(maintain_order=True).to_list()
         shown["instruments"] = names[:50]
-        shown |= candles(store, names[0], outcome.timeframe, _after_first(outcome, end))
+        until = _after_first(store, outcome, end)
+        shown |= candles(store, names[0], outcome.timeframe, until, reach=until)
     if outcome.name == "accounted_for" or not outcome.passed:
-        shown["coverage"] = coverage_heatmap(store, outcome.timeframe, start, end)
+        shown["coverage"] = coverage_heatmap(store, outcome.timeframe, min(start, end - _HEATMAP), end)
     return shown
 
 
-def _after_first(outcome: CheckOutcome, end: datetime) -> datetime:
-    """Where to look at the first offender: some bars after it, or at the end where it has no time."""
+def _after_first(store: Store, outcome: CheckOutcome, end: datetime) -> datetime:
+    """Where to look at the first offender: some bars after it begins, or at the end where it has no time."""
+    timeframe = outcome.timeframe
     first = outcome.offenders.row(0, named=True)
     opened = first.get("open_time")
     if isinstance(opened, datetime):
-        return min(end, opened + outcome.timeframe.delta * 60)
-    if (day := first.get("day")) is not None:
-        return min(
-            end, datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=outcome.timeframe.cell_days)
-        )
-    return end
+        return min(end, opened + timeframe.delta * 60)
+    if (day := first.get("day")) is None:
+        return end
+    begins = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    ends = begins + timedelta(days=timeframe.cell_days)
+    holes = store.ledger.open(timeframe, [first["instrument"]], OPEN_UNEXPLAINED, begins, ends)
+    return min(end, holes["start"][0] + timeframe.delta * 60 if holes.height else ends)
 
 
 def plain_rows(frame: pl.DataFrame, most: int) -> list[dict[str, Any]]:

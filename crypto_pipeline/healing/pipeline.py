@@ -217,12 +217,14 @@ class Pipeline:
         return await reconciler.run(start, end, timeframes, reread=reread)
 
     async def verify(self, timeframe: Timeframe, start: datetime, end: datetime) -> list[CheckOutcome]:
-        """Every check of one timeframe on ``[start, end)``; agreement with the venue is sampled at its newest end."""
+        """Every check of one timeframe on ``[start, end)``; agreement with the venue is sampled at its newest end.
+
+        Give it a span that `span_to_verify` has widened, and record the outcomes with that span.
+        """
         horizon = await self.horizon()
         limits = Thresholds(
             timedelta(seconds=self.settings.freshness_warn), timedelta(seconds=self.settings.freshness_critical)
         )
-        start, end = self._widened(timeframe, start, end)
         outcomes = await asyncio.to_thread(verify, self.store, timeframe, start, end, horizon, limits)
         compared = 0
         if timeframe in RECONCILED:
@@ -232,7 +234,7 @@ class Pipeline:
             compared = sum(report.compared.values())
         return [*outcomes, venue_agreement(self.store, timeframe, compared)]
 
-    def _widened(self, timeframe: Timeframe, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    def span_to_verify(self, timeframe: Timeframe, start: datetime, end: datetime) -> tuple[datetime, datetime]:
         """The span with every earlier failure in it: only a look at the same bars may take a failure back."""
         for row in self.store.checks.results().iter_rows(named=True):
             if row["timeframe"] == str(timeframe) and not row["passed"]:

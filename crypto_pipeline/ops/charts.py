@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -10,7 +13,7 @@ import polars as pl
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_UP, _DOWN, _INK = "#1a7f5a", "#c0392b", "#30363d"
+_UP, _DOWN, _INK, _HOLE = "#1a7f5a", "#c0392b", "#30363d", "#f6d5d1"
 _MOST_ROWS = 40
 _MOST_CANDLES = 160
 
@@ -48,24 +51,33 @@ def coverage_heatmap(cells: pl.DataFrame, title: str) -> bytes:
     return _png(figure)
 
 
-def candles(bars: pl.DataFrame, title: str) -> bytes:
-    """Candles with volume below, of the newest 160 rows of ``bars`` (one instrument, sorted by open time)."""
+def candles(bars: pl.DataFrame, width: timedelta, title: str, reach: datetime | None = None) -> bytes:
+    """Candles with volume below, of the newest 160 rows of ``bars`` (one instrument, sorted by open time).
+
+    Time runs evenly and to ``reach`` (default: the last bar); stretches without a bar are shaded.
+    """
     shown = bars.tail(_MOST_CANDLES)
+    opens = shown["open_time"]
+    origin = opens[0]
+    positions = ((opens - origin) / width).to_list()
+    last = max(positions[-1] + 1, (reach - origin) / width if reach is not None else 0)
     figure, (price, volume) = _figure(9.0, 4.2, rows=2, ratios=(3, 1))
-    positions = list(range(shown.height))
     colours = [_UP if row["close"] >= row["open"] else _DOWN for row in shown.iter_rows(named=True)]
     price.vlines(positions, shown["low"].to_list(), shown["high"].to_list(), colors=colours, linewidth=0.7)
     opened, closed = shown["open"].to_numpy(), shown["close"].to_numpy()
     price.bar(positions, abs(closed - opened), bottom=[min(pair) for pair in zip(opened, closed, strict=True)],
               color=colours, width=0.7)  # fmt: skip
     volume.bar(positions, shown["volume"].to_list(), color=colours, width=0.7)
-    step = max(1, shown.height // 8)
-    labels = [f"{moment:%m-%d %H:%M}" for moment in shown["open_time"].to_list()[::step]]
+    holes = [(a + 0.5, b - 0.5) for a, b in pairwise([*positions, last]) if b - a > 1]
+    for axes in (price, volume):
+        axes.set_xlim(-0.5, last - 0.5)
+        axes.tick_params(labelsize=7)
+        for begin, end in holes:
+            axes.axvspan(begin, end, color=_HOLE, linewidth=0)
+    ticks = range(0, math.ceil(last), max(1, math.ceil(last / 8)))
     price.set_xticks([])
-    volume.set_xticks(positions[::step], labels, fontsize=7)
-    price.tick_params(labelsize=7)
-    volume.tick_params(labelsize=7)
-    price.set_title(f"{title} (UTC)", fontsize=9, color=_INK)
+    volume.set_xticks(ticks, [f"{origin + width * tick:%m-%d %H:%M}" for tick in ticks], fontsize=7)
+    price.set_title(f"{title} (UTC{', shaded: no bar' if holes else ''})", fontsize=9, color=_INK)
     return _png(figure)
 
 
