@@ -38,7 +38,7 @@ BarsJob = Job[int, list[BarsAnswer]]
 class RestVenue(ABC):
     """A venue over REST alone. Use from one event loop at a time."""
 
-    traits: ClassVar[VenueTraits]
+    traits: VenueTraits
     #: Requests that the venue allows in so many seconds.
     limit: ClassVar[tuple[int, float]]
     time_path: ClassVar[str]

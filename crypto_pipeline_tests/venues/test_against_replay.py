@@ -163,5 +163,5 @@ async def test_made_from_settings(exchange: ReplayExchange) -> None:
 
 
 def test_unknown_venue_names_the_choices() -> None:
-    with pytest.raises(ValueError, match=r"'kraken'.*replay, binance"):
-        make_venue(Settings().model_copy(update={"venue": "kraken"}))
+    with pytest.raises(ValueError, match=r"'mtgox'.*replay, binance, coinbase, kraken"):
+        make_venue(Settings().model_copy(update={"venue": "mtgox"}))
