@@ -6,10 +6,10 @@ second statement of the venue (REST) differs from the first (stream), ``restate`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +96,42 @@ WHERE t.instrument_id = %(instrument)s AND t.venue_id = %(venue)s
 """
 
 
+class TradeEvent(Protocol):
+    """What a trade of a stream has; times in Unix milliseconds."""
+
+    @property
+    def instrument(self) -> str:
+        """Canonical name."""
+
+    @property
+    def trade_id(self) -> int:
+        """The venue's id."""
+
+    @property
+    def first_id(self) -> int:
+        """First individual trade."""
+
+    @property
+    def last_id(self) -> int:
+        """Last individual trade."""
+
+    @property
+    def time_ms(self) -> int:
+        """When."""
+
+    @property
+    def price(self) -> float:
+        """In the quote asset."""
+
+    @property
+    def quantity(self) -> float:
+        """In the base asset."""
+
+    @property
+    def taker_buy(self) -> bool:
+        """Whether the taker bought."""
+
+
 @dataclass(frozen=True, slots=True)
 class LastTrade:
     """The newest stored trade of an instrument; ``last_id`` is the last individual trade in it."""
@@ -142,6 +178,25 @@ class Trades:
             **{name: frame[name].to_numpy() for name in ("trade_id", "first_id", "last_id", "price", "quantity")},
             "instrument_id": numbered.to_numpy(),
             "taker_buy": (frame["taker_side"] == "buy").to_numpy(),
+        }
+
+    def columns_of(self, trades: Sequence[TradeEvent]) -> dict[str, Array]:
+        """As ``columns``, of events of a stream."""
+        count = len(trades)
+        ids = self._symbols.ids({trade.instrument for trade in trades})
+
+        def column(values: Iterable[Any], kind: type) -> Array:
+            return np.fromiter(values, kind, count)
+
+        return {
+            "time": column((trade.time_ms for trade in trades), np.int64) * 1000 - PG_EPOCH_US,
+            "trade_id": column((trade.trade_id for trade in trades), np.int64),
+            "first_id": column((trade.first_id for trade in trades), np.int64),
+            "last_id": column((trade.last_id for trade in trades), np.int64),
+            "price": column((trade.price for trade in trades), np.float64),
+            "quantity": column((trade.quantity for trade in trades), np.float64),
+            "instrument_id": column((ids[trade.instrument] for trade in trades), np.int32),
+            "taker_buy": column((trade.taker_buy for trade in trades), np.bool_),
         }
 
     def restate(

@@ -1,0 +1,40 @@
+"""``python -m crypto_pipeline.ingest``: one shard of ingest as a program of its own; SIGTERM ends it well."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+
+from crypto_pipeline.ingest.run import run_ingest
+from crypto_pipeline.settings import SettingsError, load_settings
+from crypto_pipeline.store import StoreError
+
+
+async def _run(shard: int, shards: int | None) -> str:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return await run_ingest(load_settings(), shard, shards, stop)
+
+
+def main() -> int:
+    """Parse, run, and say in one line what went wrong."""
+    parser = argparse.ArgumentParser(prog="python -m crypto_pipeline.ingest", description=__doc__)
+    parser.add_argument("--shard", type=int, default=0, help="which part of the instruments, from 0")
+    parser.add_argument("--shards", type=int, help="how many parts there are; default: the setting ingest_shards")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        print(asyncio.run(_run(given.shard, given.shards)), flush=True)
+    except (StoreError, SettingsError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

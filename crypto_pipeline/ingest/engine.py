@@ -1,0 +1,352 @@
+"""One term of ingest: from taking the lease to giving it up. Connects the parts; decides nothing that they can.
+
+Everything that touches memory runs in one event loop; what touches the database runs in two threads of its own, one
+for trades and prices, one for bars, so that neither waits for the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from crypto_pipeline.ingest.aggregator import Aggregator
+from crypto_pipeline.ingest.buffer import TradeBuffer
+from crypto_pipeline.ingest.clock import VenueClock
+from crypto_pipeline.ingest.forming import Forming
+from crypto_pipeline.ingest.lease import Holder
+from crypto_pipeline.ingest.minutes import MINUTE, Series
+from crypto_pipeline.ingest.repairs import Repairs, moment
+from crypto_pipeline.ingest.session import Session
+from crypto_pipeline.ingest.watch import Watch
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import JobMetrics, LeaseLost, Store, StoreError
+from crypto_pipeline.venues import Venue, VenueError
+from crypto_pipeline.venues.streaming import Anchor, Event, LiveBar, LiveTrade, StreamingVenue
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+BEAT = 2.0
+_HIGHER_EVERY = 1.0
+_CLOCK_EVERY = 10.0
+
+
+@dataclass(slots=True)
+class MinuteDone:
+    """What ``on_minute`` gets: a store that writes under the lease, and the minute that is over."""
+
+    store: Store
+    venue: Venue
+    #: end of the newest minute whose bars are written
+    now: datetime
+    instruments: list[str]
+    #: minutes that could not be proven from trades in time: (instrument, open time)
+    unproven: list[tuple[str, datetime]] = field(default_factory=list)
+
+
+#: Roll-ups and healing after each minute. Runs in a thread, one at a time; minutes that end meanwhile are one call.
+#: What it returns (bars_made, gaps_found, gaps_filled, oldest_gap, anything else) goes into the metrics.
+OnMinute = Callable[[MinuteDone], Mapping[str, Any] | None]
+Report = Callable[[Mapping[str, Any]], None]
+
+
+class Ingest:
+    """A term. ``run`` returns why it ended: stopped, rotated, lost or changed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        holder: Holder,
+        venue: Venue,
+        stream: StreamingVenue,
+        instruments: Sequence[tuple[str, str]],
+        report: Report | None = None,
+        on_minute: OnMinute | None = None,
+    ) -> None:
+        self.settings, self.holder, self.venue = settings, holder, venue
+        self.instruments = list(instruments)
+        self.names = [name for name, _ in instruments]
+        self.report, self.on_minute = report, on_minute
+        rate = settings.replay_speed if settings.venue == "replay" else 1.0
+        self.clock = VenueClock(rate)
+        self.aggregator = Aggregator(
+            self.names,
+            settle_ms=settings.ingest_settle_ms,
+            states_bars=stream.stream_traits.states_bars,
+            keep_ms=int(30_000 * max(1.0, rate)),
+        )
+        self.buffer = TradeBuffer(settings.ingest_buffer_trades)
+        self.forming = Forming()
+        self.session = Session(stream, self._deliver, self._up, self._down)
+        self.watch = Watch(self)
+        self.repairs = Repairs(venue, self.clock, dict(instruments), self.watch.take_trades, self.watch.take_bars)
+        self.state = "starting"
+        self.started = time.monotonic()
+        self.unproven: list[tuple[str, datetime]] = []
+        self.bars_made = 0
+        self.stored = 0
+        self._over: asyncio.Future[str] | None = None
+        self._edge = ThreadPoolExecutor(1, "ingest-edge")
+        self._bars = ThreadPoolExecutor(1, "ingest-bars")
+        self._higher_at = 0.0
+        self._higher: set[Series] = set()
+        self._retaking = asyncio.Lock()
+
+    # -- a term ---------------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> str:
+        """Work until told to stop, relieved by a stand-by, or until the lease is lost."""
+        self._over = asyncio.get_running_loop().create_future()
+        loops = [
+            self._stopping(stop),
+            self._every(BEAT, self._beat),
+            self._every(_CLOCK_EVERY, self._set_clock),
+            self._every(self.settings.ingest_flush_ms / 1000, self._flush),
+            self._every(self.settings.ingest_flush_ms / 1000, self._write_bars),
+            self._every(0.2, self.watch.look),
+            self._minutes(),
+            self.repairs.run(),
+            self._begin(),
+        ]
+        tasks = [asyncio.create_task(loop) for loop in loops]
+        for task in tasks:
+            task.add_done_callback(self._ended)
+        try:
+            why = await self._over
+        finally:
+            self.state = "stopping"
+            await self.session.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if why != "lost":
+            await self._finish()
+        for pool in (self._edge, self._bars):
+            pool.shutdown(wait=True)
+        return why
+
+    def end(self, why: str) -> None:
+        """Have ``run`` return."""
+        if self._over is not None and not self._over.done():
+            self._over.set_result(why)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._over is not None and not self._over.done():
+            self._over.set_exception(error)
+
+    async def _stopping(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self.end("stopped")
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it at this pace; a lost lease is taken again or ends the term; trouble with the database is waited out."""
+        due = time.monotonic()
+        while True:
+            try:
+                await work()
+            except LeaseLost:
+                await self._retake()
+            except StoreError as error:
+                log.error("%s", error)
+            due = max(due + seconds, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
+
+    async def _retake(self) -> None:
+        async with self._retaking:
+            try:
+                self.holder.store.leases.renew(self.holder.lease, self.holder.seconds)  # type: ignore[arg-type]
+            except LeaseLost:
+                if not await asyncio.to_thread(self.holder.retake):
+                    log.error("the lease %s is somebody else's now: nothing more is written", self.holder.name)
+                    self.end("lost")
+                    await asyncio.sleep(3600)
+
+    async def _begin(self) -> None:
+        self.state = "recovering"
+        await self._set_clock()
+        await self._in(self._bars, self.forming.load, self.holder.store, self.names, self.clock.now_ms())
+        self.session.start(self.instruments)
+        await self.watch.recover()
+        self.state = "live"
+        log.info("live: %d instruments on %d links", len(self.names), len(self.session.links))
+        await asyncio.sleep(0)
+
+    async def _finish(self) -> None:
+        """What is in memory goes into the database before the lease does."""
+        try:
+            await self._flush()
+            await self._write_bars()
+        except StoreError as error:  # the next holder fetches it again, by the ids that are stored
+            log.error("at the end: %s", error)
+
+    # -- in -------------------------------------------------------------------------------------------------------
+
+    def _deliver(self, events: list[Event]) -> Awaitable[None] | None:
+        aggregator, waiting = self.aggregator, self.buffer.waiting
+        aggregator.arrived = time.monotonic()
+        aggregator.now_ms = self.clock.now_ms()
+        for event in events:
+            kind = type(event)
+            if kind is LiveTrade:
+                if aggregator.trade(event):  # type: ignore[arg-type]
+                    waiting.append(event)  # type: ignore[arg-type]
+            elif kind is LiveBar:
+                aggregator.bar(event)  # type: ignore[arg-type]
+            elif kind is Anchor:
+                aggregator.anchor(event)  # type: ignore[arg-type]
+        return self.buffer.room() if self.buffer.tight else None
+
+    def _up(self, names: list[str]) -> None:
+        now_ms = self.clock.now_ms()
+        for name in names:
+            if (series := self.aggregator.series.get(name)) is not None and series.linked_ms is None:
+                series.linked_ms = now_ms
+                series.heard = time.monotonic()
+        if self.state == "live":
+            self.watch.reconnected(names)
+
+    def _down(self, names: list[str], reason: str) -> None:
+        for name in names:
+            if (series := self.aggregator.series.get(name)) is not None:
+                series.linked_ms = None
+
+    # -- out ------------------------------------------------------------------------------------------------------
+
+    async def _flush(self) -> None:
+        """Trades, and the prices they led to."""
+        moved, self.aggregator.moved = self.aggregator.moved, set()
+        self._higher |= moved
+        higher: set[Series] = set()
+        if time.monotonic() - self._higher_at >= _HIGHER_EVERY:
+            higher, self._higher, self._higher_at = self._higher, set(), time.monotonic()
+        prices = self.forming.prices(moved, higher)
+        batch = self.buffer.take()
+        if not batch and not prices:
+            self.buffer.stored()
+            return
+        store = self.holder.store
+        try:
+            columns = store.trades.columns_of(batch) if batch else None
+            added, _ = await self._in(self._edge, store.live.flush, self.venue.name, columns, prices)
+        except BaseException:
+            self.buffer.put_back(batch)
+            self.aggregator.moved |= moved
+            raise
+        self.stored += added
+        self.buffer.stored()
+
+    async def _write_bars(self) -> None:
+        """Bars that are proven or have settled."""
+        dues = self.aggregator.due(self.clock.now_ms())
+        if not dues:
+            return
+        store = self.holder.store
+
+        def write() -> None:
+            result = store.bars.write(self.aggregator.frame(dues), Timeframe.M1)
+            self.bars_made += result.inserted + result.superseded
+
+        await self._in(self._bars, write)
+        self.aggregator.wrote(dues)
+
+    async def _in(self, pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
+
+    # -- beside ---------------------------------------------------------------------------------------------------
+
+    async def _set_clock(self) -> None:
+        while True:
+            try:
+                sent = time.monotonic()
+                told = await self.venue.server_time()
+                self.clock.set(told.timestamp() * 1000, (sent + time.monotonic()) / 2)
+                return
+            except VenueError as error:
+                log.warning("the venue does not tell its time: %s", error)
+                if self.clock.known:
+                    return
+                await asyncio.sleep(1)
+
+    async def _beat(self) -> None:
+        waiting = await asyncio.to_thread(self.holder.beat, self.detail())
+        if time.monotonic() - self.started > self.settings.ingest_rotate_hours * 3600:
+            self.state = "rotating"
+            if waiting is not None:
+                self.end("rotated")
+
+    async def _minutes(self) -> None:
+        """After each minute's bars: what the others want to do with them, and the figures."""
+        done_ms = self.clock.now_ms() // MINUTE * MINUTE
+        while True:
+            end_ms = (self.clock.now_ms() - self.settings.ingest_settle_ms - 500) // MINUTE * MINUTE
+            if end_ms <= done_ms or not self.clock.known:
+                await asyncio.sleep(min(0.5, max(0.01, self.clock.seconds(5000))))
+                continue
+            done_ms = end_ms
+            try:
+                await self._minute(moment(end_ms))
+            except LeaseLost:
+                await self._retake()
+            except Exception:
+                # whatever the guest does, the host goes on
+                log.exception("after the minute that ended at %s", moment(end_ms))
+
+    async def _minute(self, now: datetime) -> None:
+        began, started = time.monotonic(), datetime.now(UTC)
+        store, before = self.holder.store, self.watch.figures()
+        unproven, self.unproven = self.unproven, []
+        told: dict[str, Any] = {}
+        succeeded, status = True, "succeeded"
+        if self.on_minute is not None:
+            done = MinuteDone(store, self.venue, now, self.names, unproven)
+            try:
+                said = await asyncio.to_thread(self.on_minute, done)
+                told = dict(said or {})
+            except LeaseLost:
+                raise
+            except Exception as error:
+                log.exception("on_minute failed")
+                succeeded, status = False, f"{type(error).__name__}: {error}"[:500]
+        oldest = told.pop("oldest_gap", None) or self.watch.oldest_gap()
+        metrics = JobMetrics(
+            "live_processor",
+            started,
+            time.monotonic() - began,
+            succeeded,
+            status,
+            rows=self.stored,
+            bars_made=before["bars_made"] + int(told.pop("bars_made", 0)),
+            gaps_found=before["gaps_found"] + int(told.pop("gaps_found", 0)),
+            gaps_filled=before["gaps_filled"] + int(told.pop("gaps_filled", 0)),
+            oldest_gap=oldest,
+            detail=self.detail() | told,
+        )
+        await asyncio.to_thread(store.metrics.record, metrics)
+        if self.report is not None:
+            self.report({"minute": now.isoformat(), **self.detail(), **told})
+
+    def detail(self) -> dict[str, Any]:
+        """What the heartbeat says."""
+        return {
+            "state": self.state,
+            "venue": self.venue.name,
+            "instruments": len(self.names),
+            "links": len(self.session.links),
+            "waiting": len(self.buffer),
+            "held": self.aggregator.held,
+            "asks": len(self.repairs),
+            "stored": self.stored,
+            "overflowed": self.buffer.overflowed,
+            "age": round(time.monotonic() - self.started, 1),
+            **self.aggregator.counters,
+            **{f"link_{name}": count for name, count in self.session.counters.items()},
+            **{f"ask_{name}": count for name, count in self.repairs.counters.items()},
+        }

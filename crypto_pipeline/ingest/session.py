@@ -1,0 +1,202 @@
+"""Connections to the venue's stream: opened with patience, watched, and replaced before they are given up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from crypto_pipeline.venues import VenueError, VenueUnavailable
+from crypto_pipeline.venues.streaming import Event, Notice, StreamConnection, StreamingVenue, StreamPlan
+
+log = logging.getLogger(__name__)
+
+#: Takes in what came on a link; awaiting it holds the reader back.
+Deliver = Callable[[list[Event]], Awaitable[None] | None]
+
+_FIRST, _LONGEST = 0.2, 30.0
+_CONNECT, _BEGIN = 15.0, 10.0
+#: A link that held this long was good: the next failure begins with short waits again.
+_GOOD = 10.0
+
+
+@dataclass(slots=True)
+class Link:
+    """One connection while it is read."""
+
+    plan: StreamPlan
+    connection: StreamConnection
+    opened: float
+    heard: float
+    task: asyncio.Task[None] | None = None
+    #: the first message has come
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    #: it should be replaced
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)
+    reason: str = ""
+
+
+class Session:
+    """Keeps one link for each part of the plan until ``stop`` is set."""
+
+    def __init__(
+        self,
+        stream: StreamingVenue,
+        deliver: Deliver,
+        up: Callable[[list[str]], None],
+        down: Callable[[list[str], str], None],
+    ) -> None:
+        self.stream, self._deliver, self._up, self._down = stream, deliver, up, down
+        self.links: dict[int, Link] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self.counters = dict.fromkeys(("connects", "failures", "cuts", "silences", "replaced", "refused", "frames"), 0)
+
+    def start(self, instruments: Sequence[tuple[str, str]]) -> None:
+        """Begin to keep links for these (canonical name, venue symbol)."""
+        plan = StreamPlan(list(instruments), bars=self.stream.stream_traits.states_bars)
+        self._tasks = [
+            asyncio.create_task(self._keep(number, part), name=f"link-{number}")
+            for number, part in enumerate(self.stream.spread(plan))
+        ]
+
+    async def close(self) -> None:
+        """End all links."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def replace(self, instrument: str) -> None:
+        """Open a new link in place of the one that carries this instrument, then drop that one."""
+        for link in self.links.values():
+            if any(name == instrument for name, _ in link.plan.instruments):
+                link.reason = f"{instrument} is dead on it"
+                link.leaving.set()
+
+    # -- one link -------------------------------------------------------------------------------------------------
+
+    async def _keep(self, number: int, plan: StreamPlan) -> None:
+        names = [name for name, _ in plan.instruments]
+        failures = 0
+        while True:
+            link = await self._open(plan, failures)
+            self.links[number] = link
+            self._up(names)
+            try:
+                link = await self._until_lost(number, link)
+            finally:
+                self.links.pop(number, None)
+                await self._end(link)
+                self._down(names, link.reason)
+            failures = failures + 1 if time.monotonic() - link.opened < _GOOD and not link.begun.is_set() else 0
+            self.counters["cuts"] += 1
+            log.warning("link %d lost: %s", number, link.reason)
+
+    async def _until_lost(self, number: int, link: Link) -> Link:
+        """Watch the link, replace it when it is to go; returns the one that was lost at last."""
+        traits = self.stream.stream_traits
+        try:
+            while True:
+                await self._look(link)
+                assert link.task is not None
+                now = time.monotonic()
+                if link.task.done():
+                    return link
+                if now - link.heard > traits.silence_limit_s:
+                    self.counters["silences"] += 1
+                    link.reason = f"silent for {now - link.heard:.0f} s"
+                    return link
+                if link.leaving.is_set() or now - link.opened > traits.max_age_s:
+                    successor = await self._successor(link)
+                    if successor is not None:
+                        self.links[number] = successor
+                        link, old = successor, link
+                        await self._end(old)
+        except asyncio.CancelledError:
+            link.reason = "we stop"
+            await self._end(link)
+            raise
+
+    async def _look(self, link: Link) -> None:
+        assert link.task is not None
+        leaving = asyncio.ensure_future(link.leaving.wait())
+        step = min(1.0, self.stream.stream_traits.silence_limit_s / 4)
+        await asyncio.wait({link.task, leaving}, timeout=step, return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+
+    async def _successor(self, old: Link) -> Link | None:
+        """A new link that has begun to speak, while the old one goes on; None when the old one ended meanwhile."""
+        assert old.task is not None
+        opening = asyncio.create_task(self._open(old.plan, 0))
+        try:
+            await asyncio.wait({opening, old.task}, return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                return None
+            link = opening.result()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(link.begun.wait(), _BEGIN)
+            self.counters["replaced"] += 1
+            log.info("link replaced: %s", old.reason or "it was old")
+            return link
+        finally:
+            opening.cancel()
+
+    async def _open(self, plan: StreamPlan, failures: int) -> Link:
+        """Connect, however often it takes."""
+        while True:
+            if failures:
+                await asyncio.sleep(min(_LONGEST, _FIRST * 2**failures) * random.uniform(0.5, 1.5))
+            try:
+                connection = await asyncio.wait_for(self.stream.connect(plan), _CONNECT)
+            except (VenueError, OSError, TimeoutError) as error:
+                failures += 1
+                self.counters["failures"] += 1
+                log.warning("cannot connect: %s", error or type(error).__name__)
+                if isinstance(error, VenueUnavailable) and error.retry_after:
+                    await asyncio.sleep(min(error.retry_after, _LONGEST))
+                continue
+            now = time.monotonic()
+            link = Link(plan, connection, opened=now, heard=now)
+            link.task = asyncio.create_task(self._read(link))
+            self.counters["connects"] += 1
+            return link
+
+    async def _read(self, link: Link) -> None:
+        """Deliver everything that comes, until the link ends."""
+        counters = self.counters
+        try:
+            async for events in link.connection.events():
+                link.heard = time.monotonic()
+                counters["frames"] += 1
+                if not link.begun.is_set():
+                    link.begun.set()
+                if events and type(events[0]) is Notice:
+                    self._notice(link, events)
+                held = self._deliver(events)
+                if held is not None:
+                    await held
+            link.reason = link.reason or "it ended"
+        except (VenueError, OSError) as error:
+            link.reason = str(error) or type(error).__name__
+
+    def _notice(self, link: Link, events: list[Event]) -> None:
+        for event in events:
+            if not isinstance(event, Notice):
+                continue
+            if event.kind == "shutdown":
+                link.reason = event.text or "the venue is about to end it"
+                link.leaving.set()
+            elif event.kind == "refused":
+                self.counters["refused"] += 1
+                log.warning("subscription refused: %s %s", event.instrument or "", event.text)
+
+    async def _end(self, link: Link) -> None:
+        with suppress(VenueError, OSError):
+            await link.connection.close()
+        if link.task is not None:
+            link.task.cancel()
+            await asyncio.gather(link.task, return_exceptions=True)

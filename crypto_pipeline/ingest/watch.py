@@ -1,0 +1,322 @@
+"""Looking after the holes: what the ids, the venue's own words and silence say is missing, asked for and put in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from crypto_pipeline.ingest.buffer import Overflow
+from crypto_pipeline.ingest.ids import Hole
+from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series
+from crypto_pipeline.ingest.recovery import Start, plan_recovery
+from crypto_pipeline.ingest.repairs import Ask, moment
+from crypto_pipeline.ingest.silence import Silence
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.venues import BarsAnswer, TradesAnswer
+from crypto_pipeline.venues.streaming import LiveBar
+
+if TYPE_CHECKING:
+    from crypto_pipeline.ingest.engine import Ingest
+
+log = logging.getLogger(__name__)
+
+#: A trade that came out of order closes its hole by itself within this time; the venue's word on a trade may
+#: overtake the trade. Seconds.
+_ORDER, _OVERTAKEN, _RECONNECTED = 0.3, 1.0, 2.0
+#: REST is asked about the same hole or minute so often; then the venue does not have it.
+_ASKS = 4
+_VALUES = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count")
+
+
+class Watch:
+    """The eyes of one term. Everything here runs in the term's event loop."""
+
+    def __init__(self, ingest: Ingest) -> None:
+        self.ingest = ingest
+        self.silence = Silence()
+        self.found = 0
+        self.filled = 0
+        self._holes: dict[tuple[str, int, int], list[float]] = {}
+        self._behind: dict[str, list[float]] = {}
+        self._recovering: dict[str, int] = {}
+        self._recovered = asyncio.Event()
+        self._suspects: set[str] = set()
+        self._checked: dict[str, float] = {}
+        self._lost: list[Overflow] = []
+        self._slow_at = 0.0
+        self._told = (0, 0, 0)
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    async def look(self) -> None:
+        """One round."""
+        ingest, now = self.ingest, time.monotonic()
+        aggregator, now_ms = ingest.aggregator, ingest.clock.now_ms()
+        if len(ingest.buffer) > ingest.buffer.limit:
+            self._overflowed(ingest.buffer.relieve(aggregator))
+        for series, hole in aggregator.holes():
+            self._hole(series, hole, now)
+        if not self._recovering:
+            self._doubts(now, now_ms)
+            for series in aggregator.series.values():
+                if series.behind:
+                    self._lags(series, now, now_ms)
+                elif series.symbol in self._behind:
+                    del self._behind[series.symbol]
+        for symbol, open_ms in aggregator.late:
+            aggregator.reopen(symbol, open_ms)
+            self._ask(symbol, open_ms, open_ms + MINUTE, "late trade")
+        aggregator.late.clear()
+        self._reconnects(now, now_ms)
+        if now - self._slow_at >= 1.0:
+            self._slow_at = now
+            self._slowly(now, now_ms)
+            await self._record_lost()
+
+    def _hole(self, series: Series, hole: Hole, now: float) -> None:
+        """A jump in the ids: asked for at once, unless the trades are only out of order."""
+        seen = self._holes.setdefault((series.symbol, hole.first, hole.last), [now, 0])
+        if now - seen[0] < _ORDER or self.ingest.repairs.wants(series.symbol):
+            return
+        if seen[1] == 0:
+            self.found += 1
+        if seen[1] >= _ASKS:
+            log.warning("%s: the venue does not show the ids %d to %d either", series.symbol, hole.first, hole.last)
+            self.ingest.aggregator.void(series, hole)
+            del self._holes[series.symbol, hole.first, hole.last]
+            return
+        seen[1] += 1
+        self._ask(series.symbol, hole.start_ms, hole.end_ms + 1, f"ids {hole.first} to {hole.last} are missing")
+
+    def _lags(self, series: Series, now: float, now_ms: int) -> None:
+        """The venue told of a trade that we do not have."""
+        seen = self._behind.setdefault(series.symbol, [now, 0])
+        if now - seen[0] < _OVERTAKEN or self.ingest.repairs.wants(series.symbol):
+            return
+        if seen[1] >= _ASKS:  # it was not true, or of another kind of id
+            series.anchor_id = series.single_id = -1
+            del self._behind[series.symbol]
+            return
+        seen[1] += 1
+        seen[0] = now
+        since = series.last.time_ms if series.last is not None else now_ms - now_ms % MINUTE
+        self._ask(series.symbol, since, now_ms + 1, "the venue knows of newer trades")
+
+    def _doubts(self, now: float, now_ms: int) -> None:
+        aggregator = self.ingest.aggregator
+        if aggregator.states_bars:
+            aggregator.open_minutes(now_ms)
+        for series, minute in aggregator.doubts(now_ms):
+            if now < minute.again:
+                continue
+            if minute.asks == 0 and minute.again == 0.0:
+                # the venue's own bar comes up to two seconds after the minute, and the clock is not all that exact
+                minute.again = now + 0.5
+                continue
+            minute.asks += 1
+            minute.again = now + min(60.0, 1.0 * 2**minute.asks)
+            if minute.asks <= _ASKS and not minute.sealed:
+                self._ask(series.symbol, minute.open_ms, minute.end_ms, "a minute that is not proven")
+            if minute.asks <= _ASKS and (minute.sealed or minute.asks > 1):
+                self._ask_bars(series.symbol, minute.open_ms, minute.end_ms)
+
+    def _slowly(self, now: float, now_ms: int) -> None:
+        ingest = self.ingest
+        for symbol, open_ms in ingest.aggregator.let_go(now_ms):
+            log.warning("%s: the minute %s stays unproven", symbol, moment(open_ms))
+            ingest.unproven.append((symbol, moment(open_ms)))
+        for series in self.silence.suspects(list(ingest.aggregator.series.values()), now):
+            if series.last is not None:
+                self._suspects.add(series.symbol)
+                self._ask(series.symbol, series.last.time_ms, now_ms + 1, "silent: quiet or dead?")
+        known = {(series.symbol, hole.first, hole.last) for series, hole in ingest.aggregator.holes()}
+        for key in [key for key in self._holes if key not in known]:
+            if self._holes.pop(key)[1]:
+                self.filled += 1
+
+    # -- after a cut ----------------------------------------------------------------------------------------------
+
+    def reconnected(self, names: list[str]) -> None:
+        """A link is up again: whoever does not speak soon is asked for by REST."""
+        due = time.monotonic() + _RECONNECTED
+        self._checked.update(dict.fromkeys(names, due))
+
+    def _reconnects(self, now: float, now_ms: int) -> None:
+        for symbol, due in list(self._checked.items()):
+            if now < due:
+                continue
+            del self._checked[symbol]
+            series = self.ingest.aggregator.series.get(symbol)
+            if series is not None and series.last is not None and series.last.time_ms < (series.linked_ms or now_ms):
+                self._ask(symbol, series.last.time_ms, now_ms + 1, "after a cut")
+
+    # -- at the start ---------------------------------------------------------------------------------------------
+
+    async def recover(self) -> None:
+        """From what is stored to now; returns when every instrument has caught up."""
+        ingest = self.ingest
+        now_ms = ingest.clock.now_ms()
+        window = int(ingest.settings.ingest_recover_seconds * 1000)
+        starts = await asyncio.to_thread(
+            plan_recovery, ingest.holder.store, ingest.venue.name, ingest.names, now_ms, window
+        )
+        self._recovering = {start.symbol: now_ms for start in starts}
+        for start in starts:
+            self._begin(start, now_ms)
+        if not self._recovering:
+            self._recovered.set()
+        await self._recovered.wait()
+
+    def _begin(self, start: Start, now_ms: int) -> None:
+        series = self.ingest.aggregator.series[start.symbol]
+        series.gone_ms = series.far_ms = start.since_ms
+        for open_ms, written in start.written.items():
+            if open_ms >= start.since_ms:
+                series.minute(open_ms).written = written
+        if start.bars_ms is not None:
+            self.found += 1
+            self._ask_bars(start.symbol, start.bars_ms, start.since_ms)
+        self._ask(start.symbol, start.since_ms, now_ms + 1, "recovery")
+
+    # -- what REST said -------------------------------------------------------------------------------------------
+
+    async def take_trades(self, ask: Ask, answer: TradesAnswer, asked_ms: int) -> None:
+        """Put trades in that the stream did not bring, take those out that were false."""
+        ingest = self.ingest
+        result = ingest.aggregator.restate(answer, asked_ms)
+        ingest.buffer.waiting.extend(result.added)
+        if result.added or result.removed:
+            log.info("%s (%s): %d trades, %d false", ask.symbol, ask.why, len(result.added), len(result.removed))
+        if result.removed:
+            await self._strike(answer, result.removed)
+        if ask.symbol in self._suspects:
+            self._suspects.discard(ask.symbol)
+            if self.silence.verdict(ask.symbol, len(result.added)):
+                ingest.session.replace(ask.symbol)
+        if self._recovering.get(ask.symbol, ask.end_ms) < ask.end_ms:
+            del self._recovering[ask.symbol]
+            if not self._recovering:
+                self._recovered.set()
+        if ingest.aggregator.states_bars and (series := ingest.aggregator.series.get(ask.symbol)) is not None:
+            self._ask_silent(series, answer, ingest.clock.now_ms())
+
+    async def _strike(self, answer: TradesAnswer, removed: list[int]) -> None:
+        """Take false trades out of the database too."""
+        ingest = self.ingest
+        waiting = ingest.buffer.waiting
+        gone = set(removed)
+        stated = dict.fromkeys(answer.trades["trade_id"].to_list(), True)
+        waiting[:] = [
+            trade
+            for trade in waiting
+            if trade.instrument != answer.instrument or trade.trade_id not in gone or trade.trade_id in stated
+        ]
+        newest = answer.trades["trade_id"].max()
+        # where the answer did not see the end of its span, it says nothing of newer trades
+        upto = None if answer.id_after is not None else newest if isinstance(newest, int) else 0
+        store, venue = ingest.holder.store, ingest.venue.name
+        span = answer.instrument, answer.start, answer.end, answer.trades
+        await asyncio.to_thread(store.trades.restate, venue, *span, upto=upto, also=removed)
+
+    def _ask_silent(self, series: Series, answer: TradesAnswer, now_ms: int) -> None:
+        """Minutes in which nothing traded have a bar too, where the venue states them."""
+        start, end = (round(each.timestamp() * 1000) for each in (answer.start, answer.end))
+        silent = [
+            minute.open_ms
+            for minute in series.minutes.values()
+            if _silent(minute) and start <= minute.open_ms and minute.end_ms <= end
+        ]
+        if silent and max(silent) + MINUTE + self.ingest.settings.ingest_settle_ms <= now_ms:
+            self._ask_bars(series.symbol, min(silent), max(silent) + MINUTE)
+
+    async def take_bars(self, ask: Ask, answers: list[BarsAnswer]) -> None:
+        """The venue's own bars: statements about minutes that are in memory, bars to store for those that are not."""
+        ingest = self.ingest
+        series = ingest.aggregator.series.get(ask.symbol)
+        older = []
+        for answer in answers:
+            here = pl.lit(moment(series.gone_ms if series is not None else ask.end_ms), UTC_MS)
+            older.append(answer.bars.filter(pl.col("open_time") < here))
+            for row in answer.bars.filter(pl.col("open_time") >= here).iter_rows(named=True):
+                bar = _stated(row, ask.symbol)
+                ingest.aggregator.bar(bar)
+                if series is not None and not bar.volume and bar.open_ms in series.minutes:
+                    series.minutes[bar.open_ms].rest = True
+        bars = pl.concat(older) if older else None
+        if bars is not None and bars.height:
+            result = await asyncio.to_thread(ingest.holder.store.bars.write, bars, Timeframe.M1)
+            ingest.bars_made += result.inserted + result.superseded
+            self.filled += 1
+
+    # -- what overflowed ------------------------------------------------------------------------------------------
+
+    def _overflowed(self, lost: list[Overflow]) -> None:
+        if lost:
+            log.error("memory is full: let go of %d trades, to be fetched again", sum(each.trades for each in lost))
+            self._lost += lost
+            self.found += len(lost)
+
+    async def _record_lost(self) -> None:
+        """Write down what was let go of, and fetch it again once the database takes things."""
+        ingest = self.ingest
+        if not self._lost or len(ingest.buffer) > ingest.buffer.limit // 2:
+            return
+        lost, self._lost = self._lost, []
+        rows = [
+            (
+                *(each.instrument, "1m", moment(each.open_ms), moment(each.open_ms + MINUTE), "lost"),
+                json.dumps({"because": "memory was full", "first_id": each.first_id, "last_id": each.last_id}),
+            )
+            for each in {(each.instrument, each.open_ms): each for each in lost}.values()
+        ]
+        columns = ["instrument", "timeframe", "start", "end", "state", "evidence"]
+        try:
+            await asyncio.to_thread(
+                ingest.holder.store.ledger.record, pl.DataFrame(rows, schema=columns, orient="row").sort(columns[:3])
+            )
+        except BaseException:
+            self._lost = lost + self._lost
+            raise
+        for each in lost:
+            ingest.aggregator.reopen(each.instrument, each.open_ms)
+            self._ask(each.instrument, each.open_ms, each.open_ms + MINUTE, "memory was full")
+
+    # -- asking ---------------------------------------------------------------------------------------------------
+
+    def _ask(self, symbol: str, start_ms: int, end_ms: int, why: str) -> None:
+        self.ingest.repairs.want(symbol, start_ms, end_ms, why)
+
+    def _ask_bars(self, symbol: str, start_ms: int, end_ms: int) -> None:
+        self.ingest.repairs.want(symbol, start_ms, end_ms, "the venue's own bars", bars=True)
+
+    # -- figures --------------------------------------------------------------------------------------------------
+
+    def figures(self) -> dict[str, int]:
+        """Since they were last asked for."""
+        now = (self.ingest.bars_made, self.found, self.filled)
+        names = ("bars_made", "gaps_found", "gaps_filled")
+        figures = {name: new - old for name, new, old in zip(names, now, self._told, strict=True)}
+        self._told = now
+        return figures
+
+    def oldest_gap(self) -> datetime | None:
+        """Begin of the oldest hole that is known and not filled."""
+        oldest = self.ingest.repairs.oldest_ms
+        return None if oldest is None else datetime.fromtimestamp(oldest / 1000, UTC)
+
+
+def _silent(minute: Minute) -> bool:
+    return minute.sealed and not minute.trades and minute.stated is None and not minute.settled
+
+
+def _stated(row: dict[str, Any], symbol: str) -> LiveBar:
+    open_ms = round(row["open_time"].timestamp() * 1000)
+    values = [row[name] for name in _VALUES]
+    return LiveBar(symbol, "1m", open_ms, *values, None, None, True, open_ms + MINUTE)

@@ -1,0 +1,303 @@
+"""Aggregation piece by piece against the batch function on the set of all trades, and against a naive model."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crypto_pipeline.ingest.aggregator import Aggregator, Kind
+from crypto_pipeline.ingest.minutes import Written
+from crypto_pipeline.market.aggregation import bars_from_trades
+from crypto_pipeline.market.bars import Source, empty_bars
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.venues import TradesAnswer
+from crypto_pipeline.venues.streaming import Anchor, LiveBar, LiveTrade, frame_of_live_trades
+
+BASE = 1_780_000_020_000 - 1_780_000_020_000 % 60_000
+VALUES = ["open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count"]
+
+
+def make(count: int, seed: int, symbol: str = "A-B", minutes: int = 3) -> list[LiveTrade]:
+    """A venue's trades: ids and times rise, several share a millisecond, some are aggregates."""
+    rng = random.Random(seed)
+    times = sorted(rng.randrange(minutes * 60_000) for _ in range(count))
+    made, single = [], 500
+    for place, ms in enumerate(times):
+        size = rng.choice([1, 1, 1, 3])
+        made.append(
+            LiveTrade(
+                symbol, 100 + place, single, single + size - 1, BASE + ms, rng.choice([1.0, 1.1, 1.3, 2.7]),
+                rng.random(), rng.random() < 0.5,
+            )
+        )  # fmt: skip
+        single += size
+    return made
+
+
+def closed(trades: list[LiveTrade], open_ms: int, symbol: str = "A-B") -> LiveBar:
+    """The venue's own bar of these trades."""
+    inside = [trade for trade in trades if open_ms <= trade.time_ms < open_ms + 60_000]
+    prices = [trade.price for trade in inside] or [9.0]
+    count = sum(trade.last_id - trade.first_id + 1 for trade in inside)
+    first, last = (inside[0].first_id, inside[-1].last_id) if inside else (None, None)
+    volume, quote = sum(trade.quantity for trade in inside), sum(trade.quantity * trade.price for trade in inside)
+    return LiveBar(
+        symbol, "1m", open_ms, prices[0], max(prices), min(prices), prices[-1], volume, quote, 0.0, count, first, last,
+        True, open_ms + 60_001,
+    )  # fmt: skip
+
+
+def answer(trades: list[LiveTrade], start_ms: int, end_ms: int, symbol: str = "A-B") -> TradesAnswer:
+    """What REST says of the span."""
+    inside = [trade for trade in trades if start_ms <= trade.time_ms < end_ms]
+    before = max((trade.trade_id for trade in trades if trade.time_ms < start_ms), default=None)
+    after = min((trade.trade_id for trade in trades if trade.time_ms >= end_ms), default=None)
+    moments = [datetime.fromtimestamp(ms / 1000, UTC) for ms in (start_ms, end_ms)]
+    return TradesAnswer(symbol, moments[0], moments[1], frame_of_live_trades(inside), before, after)
+
+
+def batch(trades: list[LiveTrade]) -> pl.DataFrame:
+    unique = list({(trade.instrument, trade.trade_id): trade for trade in trades}.values())
+    frames = [
+        bars_from_trades(
+            frame_of_live_trades([trade for trade in unique if trade.instrument == symbol]),
+            Timeframe.M1,
+            source=Source.LIVE_AGGREGATED,
+            revision=datetime.now(UTC),
+        )
+        for symbol in sorted({trade.instrument for trade in unique})
+    ]
+    return pl.concat([empty_bars(), *frames]).sort("instrument", "open_time")
+
+
+def drain(aggregator: Aggregator, now_ms: int) -> pl.DataFrame:
+    """Write what is due, as the engine does, and keep the best copies as the store does."""
+    dues = aggregator.due(now_ms)
+    frame = aggregator.frame(dues)
+    aggregator.wrote(dues)
+    return frame
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(0, 60),
+    st.integers(0, 10_000),
+    st.floats(0, 0.4),
+    st.floats(0, 0.4),
+    st.integers(0, 30),
+    st.integers(1, 9),
+)
+def test_any_order_any_pieces_any_losses_give_the_bars_of_the_set(
+    count: int, seed: int, loss: float, doubling: float, shuffle: int, looks: int
+) -> None:
+    """I6: values equal to the digit, and complete exactly when the ids prove it."""
+    rng = random.Random(seed)
+    truth = make(count, seed) + make(count // 2, seed + 1, "C-D")
+    arriving = [trade for trade in truth if rng.random() >= loss]
+    arriving += [trade for trade in arriving if rng.random() < doubling]
+    places = [place + rng.uniform(0, shuffle) for place in range(len(arriving))]
+    arriving = [trade for _, trade in sorted(zip(places, arriving, strict=True), key=lambda pair: pair[0])]
+    aggregator = Aggregator(["A-B", "C-D"], states_bars=True)
+    frames = [empty_bars()]
+    for place, trade in enumerate(arriving):
+        aggregator.now_ms = max(aggregator.now_ms, trade.time_ms)
+        aggregator.trade(trade)
+        if place % looks == 0:
+            frames.append(drain(aggregator, trade.time_ms))
+    frames.append(drain(aggregator, BASE + 4 * 60_000))
+    written = pl.concat(frames).unique(["instrument", "open_time"], keep="last").sort("instrument", "open_time")
+    expected = batch(arriving)
+    assert written.select("instrument", "open_time", *VALUES).equals(
+        expected.select("instrument", "open_time", *VALUES)
+    )
+    known = {(trade.instrument, trade.trade_id) for trade in arriving}
+    for row in written.iter_rows(named=True):
+        start = int(row["open_time"].timestamp() * 1000)
+        ids = [
+            trade.trade_id
+            for trade in arriving
+            if trade.instrument == row["instrument"] and start <= trade.time_ms < start + 60_000
+        ]
+        proven = all((row["instrument"], number) in known for number in range(min(ids) - 1, max(ids) + 2))
+        assert row["complete"] == proven
+        assert row["source"] == "live_aggregated"
+    counted = aggregator.counters
+    assert counted["trades"] == len(known)
+    assert counted["duplicates"] == len(arriving) - len(known)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 60), st.integers(0, 10_000), st.floats(0, 0.6))
+def test_holes_are_filled_by_rest_and_everything_ends_complete(count: int, seed: int, loss: float) -> None:
+    rng = random.Random(seed)
+    truth = make(count, seed)
+    aggregator = Aggregator(["A-B"])
+    for trade in truth:
+        if rng.random() >= loss:
+            aggregator.trade(trade)
+    drain(aggregator, BASE + 4 * 60_000)
+    asked = BASE + 5 * 60_000
+    for series, hole in aggregator.holes():
+        assert series.symbol == "A-B"
+        aggregator.restate(answer(truth, hole.start_ms, hole.end_ms + 1), asked)
+    assert aggregator.holes() == []
+    aggregator.restate(answer(truth, BASE, BASE + 3 * 60_000), asked)
+    drain(aggregator, asked)
+    for minute in aggregator.series["A-B"].minutes.values():
+        minute.dirty = True
+    last = drain(aggregator, asked).sort("open_time")
+    assert last.select(VALUES).equals(batch(truth).select(VALUES))
+    assert last["complete"].all()
+
+
+def test_a_bar_waits_for_proof_until_it_has_settled() -> None:
+    trades = make(40, 3, minutes=2)
+    first = [trade for trade in trades if trade.time_ms < BASE + 60_000]
+    aggregator = Aggregator(["A-B"], settle_ms=2000)
+    for trade in first:
+        aggregator.trade(trade)
+    end = BASE + 60_000
+    assert aggregator.due(end - 1) == []
+    assert aggregator.due(end + 1999) == []
+    assert [due.kind for due in aggregator.due(end + 2000)] == [Kind.PARTIAL]
+    aggregator.bar(closed(trades, BASE))
+    assert [due.kind for due in aggregator.due(end + 2000)] == [Kind.PROVEN]  # joined mid-stream, and yet counted whole
+
+
+def test_the_venues_bar_stands_in_until_the_trades_are_there() -> None:
+    trades = make(40, 3, minutes=2)
+    first = [trade for trade in trades if trade.time_ms < BASE + 60_000]
+    aggregator = Aggregator(["A-B"], settle_ms=2000)
+    for trade in first[:-1]:  # the newest was lost, which no jump shows
+        aggregator.trade(trade)
+    aggregator.bar(closed(trades, BASE))
+    end = BASE + 60_000
+    assert aggregator.series["A-B"].behind
+    assert aggregator.due(end + 100) == []
+    frame = drain(aggregator, end + 2000)
+    assert frame.select("source", "complete").rows() == [("venue_historical", True)]
+    assert [minute.open_ms for _, minute in aggregator.doubts(end + 2000)] == [BASE]
+    assert drain(aggregator, end + 3000).is_empty()
+    result = aggregator.restate(answer(trades, BASE, end), end + 5000)
+    assert result.added == first[-1:]
+    frame = drain(aggregator, end + 5000)
+    assert frame.select("source", "complete", "trade_count").rows() == [
+        ("live_gap_filled", True, sum(trade.last_id - trade.first_id + 1 for trade in first))
+    ]
+    assert aggregator.doubts(end + 9000) == []
+
+
+def test_a_silent_minute_is_the_venues_flat_bar() -> None:
+    aggregator = Aggregator(["A-B"])
+    aggregator.bar(closed([], BASE))
+    frame = drain(aggregator, BASE + 60_004)
+    assert frame.select("source", "complete", "volume", "open", "close", "trade_count").rows() == [
+        ("live_aggregated", True, 0.0, 9.0, 9.0, 0)
+    ]
+
+
+def test_a_correction_outranks_the_live_bar_that_was_wrong() -> None:
+    trades = make(30, 5, minutes=1)
+    aggregator = Aggregator(["A-B"], states_bars=False, settle_ms=2000)
+    aggregator.series["A-B"].linked_ms = BASE - 1
+    aggregator.series["A-B"].ids.add(99, BASE - 1)
+    for trade in trades[:-2]:
+        aggregator.trade(trade)
+    end = BASE + 60_000
+    wrong = drain(aggregator, end + 2000)  # nothing speaks against it: the link was up and no id is missing
+    assert wrong["complete"].to_list() == [True]
+    aggregator.anchor(Anchor("A-B", trades[-1].trade_id, end + 4000))
+    assert aggregator.series["A-B"].behind
+    aggregator.restate(answer(trades, trades[-3].time_ms, end + 4000), end + 9000)
+    right = drain(aggregator, end + 9000)
+    assert right["source"].to_list() == ["live_aggregated"]
+    assert right["complete"].to_list() == [True]
+    assert right["revision"][0] > wrong["revision"][0]
+    assert right.select(VALUES).equals(batch(trades).select(VALUES))
+
+
+def test_false_ids_and_false_values_give_way_to_what_rest_states() -> None:
+    trades = make(30, 6, minutes=1)
+    aggregator = Aggregator(["A-B"])
+    for trade in trades[:20]:
+        aggregator.trade(trade)
+    liar = LiveTrade("A-B", 900_000, 1, 1, trades[19].time_ms + 1, 7777.0, 1.0, True)
+    aggregator.trade(liar)
+    for trade in trades[21:]:
+        aggregator.trade(trade)
+    changed = LiveTrade(*(*[getattr(trades[20], name) for name in LiveTrade.__struct_fields__[:5]], 5555.0, 1.0, True))
+    aggregator.trade(changed)
+    end = BASE + 60_000
+    result = aggregator.restate(answer(trades, BASE, end), end + 9000)
+    assert sorted(result.removed) == [trades[20].trade_id, 900_000]
+    assert result.added == [trades[20]]
+    assert aggregator.holes() == []
+    assert drain(aggregator, end + 9000).select(VALUES).equals(batch(trades).select(VALUES))
+
+
+def test_a_trade_for_a_minute_let_go_of_opens_it_again() -> None:
+    trades = make(60, 8, minutes=6)
+    late = next(trade for trade in trades if trade.time_ms >= BASE + 60_000)
+    aggregator = Aggregator(["A-B"], keep_ms=60_000)
+    for trade in trades:
+        if trade is not late:
+            aggregator.trade(trade)
+    for open_ms in range(BASE, BASE + 6 * 60_000, 60_000):
+        aggregator.bar(closed(trades, open_ms))
+    now = BASE + 10 * 60_000
+    drain(aggregator, now)
+    given_up = aggregator.let_go(now + 900_000)
+    assert [open_ms for _, open_ms in given_up] == [BASE + 60_000]
+    aggregator.now_ms = 0
+    assert aggregator.trade(late)
+    assert aggregator.late == {("A-B", BASE + 60_000)}
+    aggregator.reopen("A-B", BASE + 60_000, Written(True, "live_aggregated"))
+    assert drain(aggregator, now).is_empty()  # what is in memory of it is not all
+    aggregator.restate(answer(trades, BASE + 60_000, BASE + 120_000), now)
+    frame = drain(aggregator, now)
+    assert frame.select("source", "complete").rows() == [("live_aggregated", True)]
+    expected = batch(trades).filter(pl.col("open_time") == frame["open_time"][0])
+    assert frame.select(VALUES).equals(expected.select(VALUES))
+
+
+def test_ids_the_venue_itself_does_not_show_are_no_longer_looked_for() -> None:
+    trades = make(30, 9, minutes=1)
+    shown = trades[:10] + trades[12:]
+    aggregator = Aggregator(["A-B"])
+    for trade in shown:
+        aggregator.trade(trade)
+    ((series, hole),) = aggregator.holes()
+    aggregator.restate(answer(shown, hole.start_ms, hole.end_ms + 1), BASE + 90_000)
+    aggregator.void(series, hole)
+    assert aggregator.holes() == []
+    assert [due.kind for due in aggregator.due(BASE + 90_000)] == [Kind.PARTIAL]
+
+
+def test_memory_is_bounded_by_letting_go_of_the_oldest() -> None:
+    trades = make(300, 10, minutes=3)
+    aggregator = Aggregator(["A-B"])
+    for trade in trades:
+        aggregator.trade(trade)
+    aggregator.forget(BASE)
+    assert aggregator.held == len([trade for trade in trades if trade.time_ms >= BASE + 60_000])
+    assert aggregator.holes() == []
+    kinds = {due.minute.open_ms: due.kind for due in aggregator.due(BASE + 200_000)}
+    assert kinds[BASE + 60_000] is Kind.PARTIAL  # what came before is not known any more
+    aggregator.reopen("A-B", BASE)
+    aggregator.restate(answer(trades, BASE, BASE + 60_000), BASE + 200_000)
+    kinds = {due.minute.open_ms: due.kind for due in aggregator.due(BASE + 200_000)}
+    assert kinds == {BASE: Kind.PROVEN, BASE + 60_000: Kind.PROVEN, BASE + 120_000: Kind.PARTIAL}
+
+
+def test_impossible_times_are_not_believed() -> None:
+    aggregator = Aggregator(["A-B"])
+    aggregator.due(BASE)
+    for ms in (BASE + 3_600_000, BASE - 30 * 86_400_000):
+        assert not aggregator.trade(LiveTrade("A-B", 1, 1, 1, ms, 1.0, 1.0, True))
+    assert not aggregator.trade(LiveTrade("X-Y", 1, 1, 1, BASE, 1.0, 1.0, True))
+    assert (aggregator.counters["implausible"], aggregator.counters["strangers"]) == (2, 1)
+    assert timedelta(milliseconds=aggregator.held) == timedelta(0)
