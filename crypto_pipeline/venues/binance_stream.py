@@ -93,7 +93,10 @@ _COMBINED = msgspec.json.Decoder(_Combined, strict=False)
 _PLAIN = msgspec.json.Decoder(_Data, strict=False)
 _TAGS = frozenset({"aggTrade", "trade", "kline", "serverShutdown", "depthUpdate"})
 #: Streams that this module does not take and that mean no loss.
-_OTHERS = ("@bookTicker", "@depth", "@ticker", "@miniTicker", "@avgPrice", "@ticker_", "@markPrice", "@forceOrder")
+_OTHERS = ("@bookTicker", "@depth", "@ticker", "@miniTicker", "@avgPrice", "@markPrice", "@forceOrder")
+_OTHER_TYPES = frozenset(
+    {"bookTicker", "24hrTicker", "24hrMiniTicker", "1hTicker", "4hTicker", "1dTicker", "avgPrice", "markPriceUpdate"}
+)
 
 
 class BinanceFrames(FrameParser):
@@ -179,7 +182,7 @@ class BinanceFrames(FrameParser):
             _COMBINED.decode(frame)  # raises what was wrong with it
         if kind == "serverShutdown" or stream == "!serverShutdown":
             return [Notice("shutdown", "the server is about to shut down")]
-        if any(other in stream for other in _OTHERS):
+        if kind in _OTHER_TYPES or any(other in stream for other in _OTHERS):
             return [Alive(_ms(data.get("E")) if isinstance(data, dict) else None)]
         return self.passed_over(str(kind or stream or sorted(document)))
 
