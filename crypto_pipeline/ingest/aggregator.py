@@ -165,8 +165,8 @@ class Aggregator:
         for open_ms in touched:
             minute = series.minutes[open_ms]
             minute.changed_ms = max(minute.changed_ms, asked_ms)
-        if series.minutes:
-            series.current = series.minutes[max(series.minutes)]
+        traded = [open_ms for open_ms, minute in series.minutes.items() if minute.trades]
+        series.current = series.minutes[max(traded)] if traded else None
         self.moved.add(series)
         self.counters["restated"] += len(result.added)
         self.counters["false_ids"] += len(result.removed)
@@ -262,7 +262,7 @@ class Aggregator:
 
     def due(self, now_ms: int) -> list[Due]:
         """Bars to write now: proven ones at once, others when they have settled."""
-        self.now_ms = max(self.now_ms, now_ms)
+        self.now_ms = now_ms
         return [
             due
             for series in self.series.values()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -104,20 +104,8 @@ class Ingest:
     async def run(self, stop: asyncio.Event) -> str:
         """Work until told to stop, relieved by a stand-by, or until the lease is lost."""
         self._over = asyncio.get_running_loop().create_future()
-        loops = [
-            self._stopping(stop),
-            self._every(BEAT, self._beat),
-            self._every(_CLOCK_EVERY, self._set_clock),
-            self._every(self.settings.ingest_flush_ms / 1000, self._flush),
-            self._every(self.settings.ingest_flush_ms / 1000, self._write_bars),
-            self._every(0.2, self.watch.look),
-            self._minutes(),
-            self.repairs.run(),
-            self._begin(),
-        ]
-        tasks = [asyncio.create_task(loop) for loop in loops]
-        for task in tasks:
-            task.add_done_callback(self._ended)
+        tasks: list[asyncio.Task[None]] = []
+        self._start(tasks, self._stopping(stop), self._every(BEAT, self._beat), self._begin(tasks))
         try:
             why = await self._over
         finally:
@@ -126,7 +114,7 @@ class Ingest:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if why != "lost":
+        if why != "lost" and self.clock.known:
             await self._finish()
         for pool in (self._edge, self._bars):
             pool.shutdown(wait=True)
@@ -169,9 +157,26 @@ class Ingest:
                     self.end("lost")
                     await asyncio.sleep(3600)
 
-    async def _begin(self) -> None:
+    def _start(self, tasks: list[asyncio.Task[None]], *loops: Coroutine[Any, Any, None]) -> None:
+        for loop in loops:
+            task = asyncio.create_task(loop)
+            task.add_done_callback(self._ended)
+            tasks.append(task)
+
+    async def _begin(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Nothing else starts before the venue has told its time: by our own clock minutes would end too soon."""
         self.state = "recovering"
         await self._set_clock()
+        flush = self.settings.ingest_flush_ms / 1000
+        self._start(
+            tasks,
+            self._every(_CLOCK_EVERY, self._set_clock),
+            self._every(flush, self._flush),
+            self._every(flush, self._write_bars),
+            self._every(0.2, self.watch.look),
+            self._minutes(),
+            self.repairs.run(),
+        )
         await self._in(self._bars, self.forming.load, self.holder.store, self.names, self.clock.now_ms())
         self.session.start(self.instruments)
         await self.watch.recover()
@@ -287,7 +292,7 @@ class Ingest:
         done_ms = self.clock.now_ms() // MINUTE * MINUTE
         while True:
             end_ms = (self.clock.now_ms() - self.settings.ingest_settle_ms - 500) // MINUTE * MINUTE
-            if end_ms <= done_ms or not self.clock.known:
+            if end_ms <= done_ms:
                 await asyncio.sleep(min(0.5, max(0.01, self.clock.seconds(5000))))
                 continue
             done_ms = end_ms

@@ -318,5 +318,6 @@ def _silent(minute: Minute) -> bool:
 
 def _stated(row: dict[str, Any], symbol: str) -> LiveBar:
     open_ms = round(row["open_time"].timestamp() * 1000)
-    values = [row[name] for name in _VALUES]
-    return LiveBar(symbol, "1m", open_ms, *values, None, None, True, open_ms + MINUTE)
+    values = {name: row[name] for name in _VALUES}
+    ends = {"first_id": None, "last_id": None, "closed": True, "event_ms": open_ms + MINUTE}
+    return LiveBar(instrument=symbol, timeframe="1m", open_ms=open_ms, **values, **ends)
