@@ -97,7 +97,7 @@ async def run(given: argparse.Namespace) -> None:
         f"{given.instruments} instruments, intensity {given.intensity}, {given.connections} connections, {took:.1f} s"
     )
     print(f"trades sent a second  {trades / took:12,.0f}   ({sum(r.bytes for r in readers) / took / 2**20:.1f} MiB/s)")
-    print(f"server, share of a core {cores:10.0%}   (reading side {client:.0%}), {memory:,.0f} MiB")
+    print(f"CPU of the server {cores:15.0%} of a core (reading side {client:.0%}), {memory:,.0f} MiB")
     if late:
         middle, worst = late[len(late) // 2], late[int(len(late) * 0.99)]
         print(f"venue ms from a trade to its arrival: median {middle:.0f}, p99 {worst:.0f}")

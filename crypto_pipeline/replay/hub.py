@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 _KINDS: tuple[StreamKind, ...] = ("aggTrade", "trade", "kline_1m")
 #: Real seconds between two looks at the tape: as short as the load allows, never longer than a clock jump may wait.
 _SHORTEST, _LONGEST = 0.005, 0.05
+#: Of one symbol in one turn, so that a market busier than the machine makes trades late and nothing else.
+_MOST_ROWS = 1024
+#: Real seconds after which a turn ends even so, and the rest of the machine has its say.
+_TURN = 0.1
 #: Next chunks of the tape are made this long before they are played: venue ms, and real seconds at high speed.
 _AHEAD_MS, _AHEAD_SECONDS = 60_000, 4.0
 #: A clock that is put forward plays what lies between, up to this; beyond, the streams go on from the new time.
@@ -44,13 +48,14 @@ class _Channel:
 
     def batches(self, now_ms: int) -> list[Batch]:
         """What is due for those who listen."""
-        rows = self.trades.advance(now_ms)
+        rows = self.trades.advance(now_ms, _MOST_ROWS)
         made: list[tuple[StreamKind, list[str]]] = []
         if rows:
             made += self._trade_messages(rows)
         if self.bars:
             self.bars.count(rows)
-            made.append(("kline_1m", self.bars.messages(now_ms)))
+            # Where trades are behind, bars are too: none may close before its last trade is counted.
+            made.append(("kline_1m", self.bars.messages(min(now_ms, self.trades.next_ms - 1))))
         return [Batch(self.name(kind), self.info.symbol, kind, bodies) for kind, bodies in made if bodies]
 
     def _trade_messages(self, rows: list[TradeRow]) -> list[tuple[StreamKind, list[str]]]:
@@ -69,10 +74,9 @@ class StreamHub:
         self.market, self.clock = market, clock
         self.messages, self.lines = MessageFaults(faults), LineFaults(faults, clock)
         self.connections: dict[int, StreamConnection] = {}
-        self.sent = 0
         self._channels: dict[str, _Channel] = {}
         self._played_ms = clock.now_ms()
-        self._turn = 0
+        self._turn = self._next_made = 0
         self._someone = asyncio.Event()
 
     # Who listens --------------------------------------------------------------------------------------------------
@@ -99,13 +103,15 @@ class StreamHub:
         if found is None or known:
             return True
         info, kind = found
-        # Whatever has happened is not played to newcomers: bring the others up to date before.
-        self.play()
+        now = self.clock.now_ms()
         channel = self._channels.get(info.symbol)
         if channel is None:
-            channel = self._channels[info.symbol] = _Channel(self.market, info, self._played_ms)
+            channel = self._channels[info.symbol] = _Channel(self.market, info, now)
+        else:
+            # What has happened is not played to newcomers: those who listen already get it before.
+            self._play(channel, now)
         if kind == "kline_1m" and channel.bars is None:
-            channel.bars = MinuteBars(self.market, info, self._played_ms)
+            channel.bars = MinuteBars(self.market, info, min(now, channel.trades.next_ms - 1))
         channel.listeners[kind].append(connection)
         return True
 
@@ -148,7 +154,7 @@ class StreamHub:
                 connection.check(started)
             prepared = self._prepare()
             spent = time.monotonic() - started
-            await asyncio.sleep(0 if prepared else max(_SHORTEST, self._pause() - spent))
+            await asyncio.sleep(0 if prepared or spent > _TURN else max(_SHORTEST, self._pause() - spent))
 
     def play(self) -> None:
         """Send everything that is due at the clock's time."""
@@ -156,19 +162,24 @@ class StreamHub:
         if now < self._played_ms or now - self._played_ms > _JUMP_MS:
             self._restart(now)
         self._played_ms = now
-        for channel in list(self._channels.values()):
+        began = time.monotonic()
+        channels = list(self._channels.values())
+        for place in range(len(channels)):
+            channel = channels[(place + self._turn) % len(channels)]
             if channel.next_ms <= now:
-                for batch in channel.batches(now):
-                    self._deliver(channel, batch)
+                self._play(channel, now)
+                if time.monotonic() - began > _TURN:
+                    self._turn += place + 1  # the others come first next time
+                    break
         real = time.monotonic()
         self.messages.release(real)
         for connection in list(self.connections.values()):
             connection.flush(real)
 
-    def _deliver(self, channel: _Channel, batch: Batch) -> None:
-        listeners = channel.listeners[batch.kind]
-        self.sent += len(batch.bodies) * len(listeners)
-        self.messages.deliver(batch, listeners)
+    def _play(self, channel: _Channel, now_ms: int) -> None:
+        for batch in channel.batches(now_ms):
+            listeners = channel.listeners[batch.kind]
+            self.messages.deliver(batch, listeners)
 
     def _restart(self, now_ms: int) -> None:
         """The clock was put elsewhere: go on from there."""
@@ -190,6 +201,6 @@ class StreamHub:
         channels = list(self._channels.values())
         if not channels:
             return False
-        self._turn = (self._turn + 1) % len(channels)
+        self._next_made = (self._next_made + 1) % len(channels)
         horizon = max(_AHEAD_MS, int(_AHEAD_SECONDS * 1000 * self.clock.speed))
-        return channels[self._turn].trades.prepare(self._played_ms, horizon)
+        return channels[self._next_made].trades.prepare(self._played_ms, horizon)

@@ -66,10 +66,10 @@ class TradeCursor:
         self._place, self._at = self._place + len(self._window), 0
         self.next_ms = self._window[0][5] if self._window else self._chunk_end
 
-    def advance(self, now_ms: int) -> list[TradeRow]:
-        """Trades up to and at ``now_ms`` that were not handed out yet."""
+    def advance(self, now_ms: int, most: int = NEVER) -> list[TradeRow]:
+        """Trades up to and at ``now_ms`` that were not handed out yet; about ``most`` of them, the rest next time."""
         found: list[TradeRow] = []
-        while self.next_ms <= now_ms:
+        while self.next_ms <= now_ms and len(found) < most:
             if not self._window:
                 self._load(self._chunk_end)
                 continue
