@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 import polars as pl
@@ -16,6 +16,7 @@ from crypto_pipeline.healing.collect import Collected
 from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED, Horizon
 from crypto_pipeline.healing.proof import Proofs, gather_proofs
 from crypto_pipeline.healing.reports import Counts, Progress
+from crypto_pipeline.healing.siblings import Siblings
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.classification import GapState, Verdict, classify, verdict_frame
 from crypto_pipeline.market.evidence import Evidence
@@ -119,7 +120,7 @@ class Explainer:
     def _judge(self, holes: pl.DataFrame, collected: Collected, proofs: Proofs) -> pl.DataFrame:
         start, end = holes.select(pl.col("start").min(), pl.col("end").max()).row(0)
         activity = self.store.audit.activity(self.timeframe, start, end).rename({"instruments": "active"})
-        siblings = _Siblings(self.store, self.timeframe, start, end, collected)
+        siblings = Siblings(self.store, self.timeframe, start, end, collected)
         earlier = self.store.ledger.open(
             timeframe=self.timeframe, instruments=holes["instrument"].unique().to_list(), states=list(OPEN_UNEXPLAINED)
         )
@@ -138,7 +139,7 @@ class Explainer:
         start: datetime,
         end: datetime,
         activity: pl.DataFrame,
-        siblings: _Siblings,
+        siblings: Siblings,
         earlier: pl.DataFrame,
         answered: pl.DataFrame,
         proofs: Proofs,
@@ -212,32 +213,3 @@ def _ledger_rows(rows: list[_Outside], timeframe: Timeframe) -> pl.DataFrame:
         pl.Series("evidence", [json.dumps({"because": row[4]}) for row in rows], dtype=pl.String),
         pl.lit(None, UTC_MS).alias("next_attempt"),
     )
-
-
-class _Siblings:
-    """Which other instruments were looked at on the days of the holes: only their silence says anything."""
-
-    def __init__(
-        self, store: Store, timeframe: Timeframe, start: datetime, end: datetime, collected: Collected
-    ) -> None:
-        cells = store.coverage.cells([timeframe], timeframe.floor(start), end)
-        looked = cells.filter(pl.col("present") > 0)
-        self._by_day: dict[date, set[str]] = {}
-        for name, day in looked.select("instrument", "day").iter_rows():
-            self._by_day.setdefault(day, set()).add(name)
-        for name, first, last in collected.answered_spans().iter_rows():
-            day = first.date()
-            while day <= (last - timedelta(microseconds=1)).date():
-                self._by_day.setdefault(day, set()).add(name)
-                day += timedelta(days=1)
-        totals = looked.select(pl.col("present", "expected").sum()).row(0)
-        self.rate = min(1.0, totals[0] / totals[1]) if totals[1] else None
-
-    def of(self, name: str, start: datetime, end: datetime) -> int:
-        """How many others were looked at on every day of the span."""
-        day, fewest = start.date(), None
-        while day <= (end - timedelta(microseconds=1)).date():
-            count = len(self._by_day.get(day, set()) - {name})
-            fewest = count if fewest is None else min(fewest, count)
-            day += timedelta(days=1)
-        return fewest or 0

@@ -134,3 +134,15 @@ def test_wrong_minutes_are_found_by_reconciliation_and_the_past_can_be_read_agai
     assert now["volume"].to_list() == true["volume"].to_list()
     as_of = bench.store.reader.read(["ETH-USDT"], Timeframe.M1, three, end, as_of=before)
     assert as_of["volume"].to_list() == then["volume"].to_list() != now["volume"].to_list()
+
+
+def test_silence_of_instruments_that_were_not_looked_at_proves_nothing(make_bench: Callable[..., Bench]) -> None:
+    """Others that have bars of the day, but whose newest lie before the hole, must not count as silent."""
+    fault = {**HIDDEN, "start": "2026-11-20T09:00:00Z", "end": "2026-11-20T10:30:00Z"}
+    bench = make_bench(instruments="BTCUSDT,ETHUSDT,SOLUSDT", faults=[fault])
+    bench.collect(*SYMBOLS)
+    eight = datetime(2026, 11, 20, 8, tzinfo=UTC)
+    bench.run(lambda pipeline: pipeline.backfill(None, eight))
+    bench.run(lambda pipeline: pipeline.backfill(instruments=["BTC-USDT"]))
+    rows = bench.store.ledger.open(timeframe=Timeframe.M1, instruments=["BTC-USDT"])
+    assert "venue_outage" not in rows.filter(pl.col("start") >= eight)["state"].to_list()

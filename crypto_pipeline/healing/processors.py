@@ -1,0 +1,76 @@
+"""The processors: passes of healing with a name, each leaving a row of what it did in ``ops.job_metrics``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from crypto_pipeline.healing.pipeline import Pipeline
+from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
+from crypto_pipeline.healing.reports import Counts, HealReport
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.metrics import JobMetrics
+
+#: How far back the live processor looks at every minute's end, and the live gap monitor every five minutes.
+LIVE_SPAN = timedelta(hours=24)
+MONITORED = timedelta(days=7)
+
+
+async def measured(
+    store: Store, job: str, work: Callable[[], Awaitable[HealReport]], run_id: str | None = None
+) -> HealReport:
+    """Do ``work`` and write down what it did under the name ``job``, whether it succeeds or not."""
+    started, clock = datetime.now(UTC), time.monotonic()
+
+    def record(report: HealReport, status: str) -> None:
+        total = Counts()
+        for counts in report.counts.values():
+            for name, value in asdict(counts).items():
+                setattr(total, name, getattr(total, name) + value)
+        store.metrics.record(
+            JobMetrics(
+                job=job,
+                started=started,
+                seconds=time.monotonic() - clock,
+                succeeded=status == "succeeded",
+                status=status,
+                run_id=run_id,
+                rows=total.fetched,
+                bars_made=total.inserted + total.superseded,
+                gaps_found=total.planned,
+                gaps_filled=min(total.planned, total.inserted),
+                oldest_gap=oldest_gap(store),
+                detail={"problems": report.problems, "still_missing": total.still_missing},
+            )
+        )
+
+    try:
+        report = await work()
+    except BaseException as error:
+        record(HealReport(problems={"error": str(error)}), f"failed: {type(error).__name__}")
+        raise
+    record(report, "succeeded")
+    return report
+
+
+async def live_pass(pipeline: Pipeline) -> HealReport:
+    """The live processor: the last 24 hours checked, filled and rolled up."""
+    now = (await pipeline.horizon()).now
+    return await measured(pipeline.store, "live_processor", lambda: pipeline.backfill(now - LIVE_SPAN, now))
+
+
+async def monitor_gaps(pipeline: Pipeline, run_id: str | None = None) -> HealReport:
+    """The live gap monitor: every hole of the last 7 days that is due, found wherever it is and filled there."""
+    now = (await pipeline.horizon()).now
+    return await measured(pipeline.store, "live_gap_monitor", lambda: pipeline.backfill(now - MONITORED, now), run_id)
+
+
+def oldest_gap(store: Store) -> datetime | None:
+    """Begin of the oldest hole that nothing explains; None when there is none."""
+    rows = store.ledger.open(states=list(OPEN_UNEXPLAINED))
+    oldest: datetime | None = rows.select(pl.col("start").min()).item() if rows.height else None
+    return oldest
