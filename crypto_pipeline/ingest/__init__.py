@@ -14,11 +14,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crypto_pipeline.ingest.aggregator import Aggregator
     from crypto_pipeline.ingest.engine import MinuteDone, OnMinute
-    from crypto_pipeline.ingest.run import run_ingest
+    from crypto_pipeline.ingest.run import heartbeat_name, run_ingest
 
-__all__ = ["Aggregator", "MinuteDone", "OnMinute", "run_ingest"]
+__all__ = ["Aggregator", "MinuteDone", "OnMinute", "heartbeat_name", "run_ingest"]
 
-_HOME = {"Aggregator": "aggregator", "MinuteDone": "engine", "OnMinute": "engine", "run_ingest": "run"}
+_HOME = {
+    "Aggregator": "aggregator",
+    "MinuteDone": "engine",
+    "OnMinute": "engine",
+    "heartbeat_name": "run",
+    "run_ingest": "run",
+}
 
 
 def __getattr__(name: str) -> Any:

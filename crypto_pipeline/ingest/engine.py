@@ -51,9 +51,11 @@ class MinuteDone:
     unproven: list[tuple[str, datetime]] = field(default_factory=list)
 
 
-#: Roll-ups and healing after each minute. Runs in a thread, one at a time; minutes that end meanwhile are one call.
-#: What it returns (bars_made, gaps_found, gaps_filled, oldest_gap, anything else) goes into the metrics.
-OnMinute = Callable[[MinuteDone], Mapping[str, Any] | None]
+#: Roll-ups and healing after each minute. Called in a thread, one at a time; minutes that end meanwhile are one call. A
+#: coroutine is run there on a loop of its own, so it opens what it needs. What it returns (bars_made, gaps_found,
+#: gaps_filled, oldest_gap, anything else) goes into the metrics.
+Figures = Mapping[str, Any] | None
+OnMinute = Callable[[MinuteDone], Figures | Coroutine[Any, Any, Figures]]
 Report = Callable[[Mapping[str, Any]], None]
 
 
@@ -114,10 +116,12 @@ class Ingest:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if why != "lost" and self.clock.known:
-            await self._finish()
-        for pool in (self._edge, self._bars):
-            pool.shutdown(wait=True)
+        try:
+            if why != "lost" and self.clock.known:
+                await self._finish()
+        finally:
+            for pool in (self._edge, self._bars):
+                pool.shutdown(wait=False)
         return why
 
     def end(self, why: str) -> None:
@@ -146,6 +150,17 @@ class Ingest:
                 log.error("%s", error)
             due = max(due + seconds, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
+
+    async def _surely(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do it once, however often it takes."""
+        while True:
+            try:
+                return await work()
+            except LeaseLost:
+                await self._retake()
+            except StoreError as error:
+                log.error("%s", error)
+            await asyncio.sleep(0.5)
 
     async def _retake(self) -> None:
         async with self._retaking:
@@ -177,9 +192,11 @@ class Ingest:
             self._minutes(),
             self.repairs.run(),
         )
-        await self._in(self._bars, self.forming.load, self.holder.store, self.names, self.clock.now_ms())
+        await self._surely(
+            lambda: self._in(self._bars, self.forming.load, self.holder.store, self.names, self.clock.now_ms())
+        )
         self.session.start(self.instruments)
-        await self.watch.recover()
+        await self._surely(self.watch.recover)
         self.state = "live"
         log.info("live: %d instruments on %d links", len(self.names), len(self.session.links))
         await asyncio.sleep(0)
@@ -313,7 +330,7 @@ class Ingest:
         if self.on_minute is not None:
             done = MinuteDone(store, self.venue, now, self.names, unproven)
             try:
-                said = await asyncio.to_thread(self.on_minute, done)
+                said = await asyncio.to_thread(_call, self.on_minute, done)
                 told = dict(said or {})
             except LeaseLost:
                 raise
@@ -322,7 +339,7 @@ class Ingest:
                 succeeded, status = False, f"{type(error).__name__}: {error}"[:500]
         oldest = told.pop("oldest_gap", None) or self.watch.oldest_gap()
         metrics = JobMetrics(
-            "live_processor",
+            "live_ingest",
             started,
             time.monotonic() - began,
             succeeded,
@@ -355,3 +372,8 @@ class Ingest:
             **{f"link_{name}": count for name, count in self.session.counters.items()},
             **{f"ask_{name}": count for name, count in self.repairs.counters.items()},
         }
+
+
+def _call(on_minute: OnMinute, done: MinuteDone) -> Figures:
+    said = on_minute(done)
+    return asyncio.run(said) if asyncio.iscoroutine(said) else said

@@ -40,7 +40,7 @@ async def run_ingest(
         raise ValueError(f"shard {shard} of {count}: use 0 to {count - 1}")
     stop = stop or asyncio.Event()
     opened = store or Store(resolve_url(settings))
-    claim = Holder(opened, f"ingest-{shard}", holder or holder_name(), settings.ingest_lease_seconds)
+    claim = Holder(opened, heartbeat_name(shard), holder or holder_name(), settings.ingest_lease_seconds)
     try:
         if not await claim.take(stop):
             return "stopped"
@@ -60,6 +60,11 @@ async def run_ingest(
             log.warning("%s", error)
         if store is None:
             opened.close()
+
+
+def heartbeat_name(shard: int) -> str:
+    """What the lease and the heartbeat row of a shard are called."""
+    return f"ingest-{shard}"
 
 
 def in_shard(symbol: str, shard: int, shards: int) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,15 @@ _ASKS = 4
 _VALUES = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count")
 
 
+@dataclass(slots=True)
+class Chase:
+    """A hole that is being asked for: when again, how often it was, how often REST lacked it too."""
+
+    due: float
+    asks: int = 0
+    denied: int = 0
+
+
 class Watch:
     """The eyes of one term. Everything here runs in the term's event loop."""
 
@@ -43,7 +53,7 @@ class Watch:
         self.silence = Silence()
         self.found = 0
         self.filled = 0
-        self._holes: dict[tuple[str, int, int], list[float]] = {}
+        self._holes: dict[tuple[str, int, int], Chase] = {}
         self._behind: dict[str, list[float]] = {}
         self._recovering: dict[str, int] = {}
         self._recovered = asyncio.Event()
@@ -82,18 +92,31 @@ class Watch:
 
     def _hole(self, series: Series, hole: Hole, now: float) -> None:
         """A jump in the ids: asked for at once, unless the trades are only out of order."""
-        seen = self._holes.setdefault((series.symbol, hole.first, hole.last), [now, 0])
-        if now - seen[0] < _ORDER or self.ingest.repairs.wants(series.symbol):
+        key = series.symbol, hole.first, hole.last
+        chase = self._holes.get(key)
+        if chase is None:
+            chase = self._holes[key] = Chase(now + _ORDER)
+        if now < chase.due or self.ingest.repairs.wants(series.symbol):
             return
-        if seen[1] == 0:
+        if chase.asks == 0:
             self.found += 1
-        if seen[1] >= _ASKS:
-            log.warning("%s: the venue does not show the ids %d to %d either", series.symbol, hole.first, hole.last)
-            self.ingest.aggregator.void(series, hole)
-            del self._holes[series.symbol, hole.first, hole.last]
-            return
-        seen[1] += 1
-        self._ask(series.symbol, hole.start_ms, hole.end_ms + 1, f"ids {hole.first} to {hole.last} are missing")
+        chase.asks += 1
+        chase.due = now + min(30.0, _ORDER * 2**chase.asks)
+        # an id far below all others may carry a time above theirs: then it is the one in doubt
+        start, end = (hole.start_ms, hole.end_ms) if hole.start_ms <= hole.end_ms else (hole.start_ms, hole.start_ms)
+        self._ask(series.symbol, start, end + 1, f"ids {hole.first} to {hole.last} are missing")
+
+    def _hidden(self, series: Series, answer: TradesAnswer) -> None:
+        """Ids that REST lacks too, between two that it states, are not to be had: it is asked twice."""
+        ids = {*answer.trades["trade_id"].to_list(), answer.id_before, answer.id_after}
+        for hole in series.ids.holes():
+            chase = self._holes.get((series.symbol, hole.first, hole.last))
+            if chase is None or hole.first - 1 not in ids or hole.last + 1 not in ids:
+                continue
+            chase.denied += 1
+            if chase.denied >= 2:
+                log.warning("%s: the venue does not show the ids %d to %d", series.symbol, hole.first, hole.last)
+                self.ingest.aggregator.void(series, hole)
 
     def _lags(self, series: Series, now: float, now_ms: int) -> None:
         """The venue told of a trade that we do not have."""
@@ -138,7 +161,7 @@ class Watch:
                 self._ask(series.symbol, series.last.time_ms, now_ms + 1, "silent: quiet or dead?")
         known = {(series.symbol, hole.first, hole.last) for series, hole in ingest.aggregator.holes()}
         for key in [key for key in self._holes if key not in known]:
-            if self._holes.pop(key)[1]:
+            if self._holes.pop(key).asks:
                 self.filled += 1
 
     # -- after a cut ----------------------------------------------------------------------------------------------
@@ -204,8 +227,11 @@ class Watch:
             del self._recovering[ask.symbol]
             if not self._recovering:
                 self._recovered.set()
-        if ingest.aggregator.states_bars and (series := ingest.aggregator.series.get(ask.symbol)) is not None:
-            self._ask_silent(series, answer, ingest.clock.now_ms())
+        series = ingest.aggregator.series.get(ask.symbol)
+        if series is not None:
+            self._hidden(series, answer)
+            if ingest.aggregator.states_bars:
+                self._ask_silent(series, answer, ingest.clock.now_ms())
 
     async def _strike(self, answer: TradesAnswer, removed: list[int]) -> None:
         """Take false trades out of the database too."""

@@ -80,6 +80,14 @@ class Desk:
             "instrument", "trade_id"
         )
 
+    def settled(self, start: datetime, end: datetime) -> bool:
+        """Whether ``check`` holds by now."""
+        try:
+            self.check(start, end)
+        except AssertionError:
+            return False
+        return True
+
     def check(self, start: datetime, end: datetime) -> pl.DataFrame:
         """Trades and bars of the span equal the tape; returns the bars."""
         ours, tape = self.trades(start, end), self.true_trades(start, end)
