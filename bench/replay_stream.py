@@ -3,7 +3,7 @@
     python bench/replay_stream.py [--instruments 100] [--intensity 6000] [--connections 1] [--seconds 10] [--speed 1]
 
 One server process; this process reads the sockets, counts and checks nothing, so that the server sets the pace.
-What the tape says (trades due a second) is printed beside what came, and how far behind its own time the server was.
+How late trades arrive by the exchange's own clock says whether it keeps up with its tape.
 """
 
 from __future__ import annotations
