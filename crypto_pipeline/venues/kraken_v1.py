@@ -10,6 +10,17 @@ from crypto_pipeline.venues.websocket import FrameParser
 
 # [channelID, [["price","volume","time","b"|"s","m"|"l",""], …], "trade", "XBT/USD"]
 _TRADES = msgspec.json.Decoder(tuple[int, list[tuple[float, float, float, str, str, str]], str, str], strict=False)
+
+
+class _Said(msgspec.Struct, gc=False):
+    event: str
+    status: str = ""
+    pair: str = ""
+    channel: str = msgspec.field(name="channelName", default="")
+    error: str = msgspec.field(name="errorMessage", default="")
+
+
+_SAID = msgspec.json.Decoder(_Said)
 #: What stands in for the id.
 NO_ID = -1
 
@@ -22,10 +33,12 @@ class KrakenV1Frames(FrameParser):
 
     def read(self, frame: str | bytes) -> list[Event]:
         """See FrameParser.read."""
+        if frame[:1] not in ("[", b"["):
+            return self._said(_SAID.decode(frame))
         try:
             _, rows, channel, pair = _TRADES.decode(frame)
         except msgspec.ValidationError:
-            return self._read_other(msgspec.json.decode(frame))
+            return self._other_channel(msgspec.json.decode(frame))
         name = self.names.get(stream_name(pair))
         if name is None or channel != "trade":
             return self.passed_over(f"{channel} of {pair}")
@@ -35,26 +48,23 @@ class KrakenV1Frames(FrameParser):
             for price, volume, seconds, side, _, _ in rows
         ]
 
-    def _read_other(self, document: object) -> list[Event]:
-        if isinstance(document, list):
-            # A book's channel: [id, {…}, "book-1000", "XBT/USD"], or with two objects of changes.
-            if len(document) >= 4 and str(document[-2]).partition("-")[0] in ("book", "ticker", "ohlc", "spread"):
-                return [Alive()]
-            raise ValueError("an array that is no message")
-        if not isinstance(document, dict):
-            raise ValueError("not an object")
-        event = document.get("event")
-        if event in ("heartbeat", "pong"):
+    def _other_channel(self, document: list[object]) -> list[Event]:
+        # A book's channel: [id, {…}, "book-1000", "XBT/USD"], or with two objects of changes.
+        if len(document) >= 4 and str(document[-2]).partition("-")[0] in ("book", "ticker", "ohlc", "spread"):
             return [Alive()]
-        if event == "systemStatus":
-            return [Notice("status", str(document.get("status", "")))]
-        if event == "subscriptionStatus":
-            pair = str(document.get("pair", ""))
-            name = self.names.get(stream_name(pair)) if "/" in pair else None
-            if document.get("status") == "error":
-                return [Notice("refused", str(document.get("errorMessage", "")), name)]
-            return [Notice("subscribed", str(document.get("channelName", "")), name)]
-        return self.passed_over(str(event or sorted(document)))
+        raise ValueError("an array that is no message")
+
+    def _said(self, said: _Said) -> list[Event]:
+        if said.event in ("heartbeat", "pong"):
+            return [Alive()]
+        if said.event == "systemStatus":
+            return [Notice("status", said.status)]
+        if said.event == "subscriptionStatus":
+            name = self.names.get(stream_name(said.pair)) if "/" in said.pair else None
+            if said.status == "error":
+                return [Notice("refused", said.error, name)]
+            return [Notice("subscribed", said.channel, name)]
+        return self.passed_over(said.event)
 
     def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
         """Rows have places, not fields."""
