@@ -85,11 +85,12 @@ class Settings(BaseSettings):
     freshness_critical: float = Field(900.0, gt=0, description="Newest bar older than this: error.")
 
     # The live layer
-    ingest_shards: int = Field(1, ge=1, le=64, description="Parts of the instruments, each with an ingest run of its own.")
-    ingest_rotate_hours: float = Field(6.0, gt=0, description="After this long an ingest run hands over to a fresh one.")
+    ingest: bool = Field(False, description="Whether live bars are made from the venue's stream.")
+    ingest_shards: int = Field(1, ge=1, le=64, description="Parts of the instruments, each with its own ingest run.")
+    ingest_rotate_hours: float = Field(6.0, gt=0, description="An ingest run hands over to a fresh one after this.")
     ingest_lease_seconds: float = Field(10.0, ge=2, description="A holder that says nothing for this long is replaced.")
     ingest_flush_ms: int = Field(100, ge=10, le=5000, description="Trades and live prices are stored at this pace.")
-    ingest_settle_ms: int = Field(2000, ge=0, description="What is not proven by ids waits this long after a minute's end.")
+    ingest_settle_ms: int = Field(2000, ge=0, description="What ids do not prove waits this long after a minute's end.")
     ingest_buffer_trades: int = Field(200_000, ge=1000, description="Trades kept in memory while the database is away.")
     ingest_recover_seconds: float = Field(
         900.0, ge=60, description="After an absence up to this long trades are fetched again, after a longer one bars."

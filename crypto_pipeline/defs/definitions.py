@@ -8,14 +8,15 @@ from crypto_pipeline.defs.automation import SCHEDULES, SENSORS
 from crypto_pipeline.defs.bars import ASSETS
 from crypto_pipeline.defs.checks import BAR_CHECKS
 from crypto_pipeline.defs.jobs import JOBS
+from crypto_pipeline.defs.live import LIVE_JOBS, LIVE_SENSORS
 from crypto_pipeline.defs.resources import Market, Scope
 
 defs = dg.Definitions(
     assets=ASSETS,
     asset_checks=BAR_CHECKS,
-    jobs=JOBS,
+    jobs=[*JOBS, *LIVE_JOBS],
     schedules=SCHEDULES,
-    sensors=SENSORS,
+    sensors=[*SENSORS, *LIVE_SENSORS],
     resources={"database": Market(), "scope": Scope()},
     # A step is a function call on a shared database: a process for each would cost more than the work.
     executor=dg.in_process_executor,

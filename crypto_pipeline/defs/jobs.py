@@ -1,6 +1,7 @@
 """Jobs: what a person launches or a schedule asks for, each one run whatever its span."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -9,6 +10,8 @@ from pydantic import Field
 from crypto_pipeline.defs.bars import BAR_ASSETS, coverage, instruments
 from crypto_pipeline.defs.partitions import DAILY, WEEKLY
 from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.healing import HealReport, Pipeline
+from crypto_pipeline.healing.processors import measured
 from crypto_pipeline.market.timeframes import Timeframe, parse_time
 
 # Higher runs first when the queue is full. Ingest stands above all of these.
@@ -52,6 +55,7 @@ class Span(dg.Config):
     start: str | None = None
     end: str | None = None
     instruments: list[str] = Field(default=[])
+    job: str = Field(default="gap_fill", description="Name under which the metrics row is written.")
 
     def bounds(self) -> tuple[datetime | None, datetime | None]:
         """The span as UTC datetimes. Raises ValueError naming the bad value."""
@@ -73,7 +77,12 @@ class Comparison(Span):
 def heal(context: dg.OpExecutionContext, config: Span, database: Market) -> None:
     """Plan → fetch → write → explain over the span, every timeframe."""
     start, end = config.bounds()
-    report = database.run(lambda pipeline: pipeline.backfill(start, end, config.instruments))
+
+    async def work(pipeline: Pipeline) -> HealReport:
+        fill = partial(pipeline.backfill, start, end, config.instruments)
+        return await measured(pipeline.store, config.job, fill, context.run.run_id)
+
+    report = database.run(work)
     context.add_output_metadata({"report": dg.MetadataValue.json(report.as_dict())})
     context.log.info(f"{report.as_dict()}")
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
 from crypto_pipeline.healing.pipeline import Pipeline
 from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
 from crypto_pipeline.healing.reports import Counts, HealReport
+from crypto_pipeline.ingest import MinuteDone, OnMinute
+from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.metrics import JobMetrics
 
@@ -27,10 +31,7 @@ async def measured(
     started, clock = datetime.now(UTC), time.monotonic()
 
     def record(report: HealReport, status: str) -> None:
-        total = Counts()
-        for counts in report.counts.values():
-            for name, value in asdict(counts).items():
-                setattr(total, name, getattr(total, name) + value)
+        total = summed(report)
         store.metrics.record(
             JobMetrics(
                 job=job,
@@ -57,16 +58,38 @@ async def measured(
     return report
 
 
-async def live_pass(pipeline: Pipeline) -> HealReport:
-    """The live processor: the last 24 hours checked, filled and rolled up."""
-    now = (await pipeline.horizon()).now
-    return await measured(pipeline.store, "live_processor", lambda: pipeline.backfill(now - LIVE_SPAN, now))
+def after_minute(settings: Settings) -> OnMinute:
+    """The live processor, for ingest to call after each minute: the last 24 hours checked, filled and rolled up."""
+
+    async def work(done: MinuteDone) -> HealReport:
+        async with Pipeline.open(done.store, settings) as pipeline:
+            return await pipeline.backfill(done.now - LIVE_SPAN, done.now, done.instruments)
+
+    def run(done: MinuteDone) -> dict[str, Any]:
+        total = summed(asyncio.run(work(done)))
+        return {
+            "bars_made": total.inserted + total.superseded,
+            "gaps_found": total.planned,
+            "gaps_filled": min(total.planned, total.inserted),
+            "oldest_gap": oldest_gap(done.store),
+        }
+
+    return run
 
 
 async def monitor_gaps(pipeline: Pipeline, run_id: str | None = None) -> HealReport:
     """The live gap monitor: every hole of the last 7 days that is due, found wherever it is and filled there."""
     now = (await pipeline.horizon()).now
     return await measured(pipeline.store, "live_gap_monitor", lambda: pipeline.backfill(now - MONITORED, now), run_id)
+
+
+def summed(report: HealReport) -> Counts:
+    """The counts of all timeframes together."""
+    total = Counts()
+    for counts in report.counts.values():
+        for name, value in asdict(counts).items():
+            setattr(total, name, getattr(total, name) + value)
+    return total
 
 
 def oldest_gap(store: Store) -> datetime | None:

@@ -37,6 +37,7 @@ def deploy(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     """``deploy(*symbols, faults=…)``: an exchange of the generated market whose clock runs with ours."""
     monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", postgres_url)
     monkeypatch.setenv("CRYPTO_PIPELINE_HEAL_BACKOFF", "0.001")
+    monkeypatch.setenv("CRYPTO_PIPELINE_INGEST", "true")
     with dg.DagsterInstance.ephemeral() as instance, Store(postgres_url) as store:
         contexts: list[Any] = []
 

@@ -1,0 +1,109 @@
+"""``live``: what arrives right now, as a table that renews itself."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crypto_pipeline.cli.options import AsJson, DataDir
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.table import Table
+
+    from crypto_pipeline.store import Store
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command()(live)
+
+
+def live(
+    once: Annotated[bool, typer.Option("--once", help="Show it once instead of renewing it every second.")] = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Instruments with last price, its age, where it came from, and today's bars and holes. Ctrl-C ends it."""
+    from crypto_pipeline.cli.context import deployment_settings, open_store
+    from crypto_pipeline.cli.output import console, print_json
+
+    with open_store(deployment_settings(data_dir)) as store:
+        if as_json:
+            print_json(now(store).to_dicts())
+            return
+        if once or not console().is_terminal:
+            console().print(table(now(store)))
+            return
+        _renew(store)
+
+
+def now(store: Store) -> pl.DataFrame:
+    """Per active instrument: ``last_price``, ``age_s`` of its last trade, ``source``, ``bars`` and ``holes`` today."""
+    import polars as pl
+
+    from crypto_pipeline.market import Timeframe
+
+    moment = datetime.now(UTC)
+    names = [row.instrument.symbol for row in store.instruments.list()]
+    prices = store.live.prices(names, [Timeframe.M1])
+    trade_age = (pl.lit(moment) - pl.col("last_trade_time")).dt.total_milliseconds() / 1000
+    cells = store.coverage.cells([Timeframe.M1], moment - timedelta(seconds=1), moment, names)
+    today = cells.select(
+        "instrument",
+        pl.col("present").alias("bars"),
+        (pl.col("expected") - pl.col("present") - pl.col("explained")).clip(lower_bound=0).alias("holes"),
+    )
+    return (
+        pl.DataFrame({"instrument": names}, schema={"instrument": pl.String})
+        .join(prices.select("instrument", "last_price", trade_age.alias("age_s"), "source"), "instrument", how="left")
+        .join(today, on="instrument", how="left")
+    )
+
+
+def table(frame: pl.DataFrame) -> Table:
+    """The frame for people: red where a price is old or a hole is open."""
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), caption=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+    for name in frame.columns:
+        shown.add_column(name, justify="left" if name in ("instrument", "source") else "right", no_wrap=True)
+    for row in frame.iter_rows(named=True):
+        shown.add_row(
+            row["instrument"],
+            "–" if row["last_price"] is None else f"{row['last_price']:,.8g}",
+            _age(row["age_s"]),
+            row["source"] or "–",
+            "–" if row["bars"] is None else str(row["bars"]),
+            f"[red]{row['holes']}[/red]" if row["holes"] else str(row["holes"] if row["holes"] is not None else "–"),
+        )
+    return shown
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    colour = "red" if seconds > 900 else "yellow" if seconds > 300 else ""
+    text = f"{seconds:,.1f}"
+    return f"[{colour}]{text}[/{colour}]" if colour else text
+
+
+def _renew(store: Store) -> None:
+    from rich.live import Live
+
+    with Live(table(now(store)), refresh_per_second=2, screen=False) as screen:
+        while True:
+            time.sleep(1)
+            screen.update(_shown(store))
+
+
+def _shown(store: Store) -> Any:
+    from crypto_pipeline.store import StoreError
+
+    try:
+        return table(now(store))
+    except StoreError as error:
+        return f"the database does not answer now: {error}"

@@ -1,0 +1,167 @@
+"""The live layer in Dagster: one long run that makes live bars, the sensor that keeps it alive, the gap monitor.
+
+Live bars are made by one run that goes on for hours, not by a run for every minute: a run takes seconds to start. It
+is judged by its heartbeat row and never by its status, which stays STARTED for ever when its host dies.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from crypto_pipeline.defs.jobs import CRITICAL, HIGH, fill_gaps, tags
+from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.healing.processors import MONITORED, after_minute
+from crypto_pipeline.ingest import run_ingest
+from crypto_pipeline.settings import load_settings
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.heartbeats import Heartbeat
+
+_WATCH = dg.DefaultSensorStatus.RUNNING
+#: A heartbeat older than this belongs to a dead or stuck holder.
+STALE = 20.0
+#: A run that was asked for may take this long until its first heartbeat (seconds on an idle machine).
+STARTING = 180.0
+
+
+class Shard(dg.Config):
+    """Which part of the instruments a run ingests."""
+
+    shard: int = Field(default=0, ge=0)
+    shards: int = Field(default=1, ge=1)
+
+
+class Summaries:
+    """A line in the run's log every ten minutes: a run that goes on for hours must not fill the event log."""
+
+    def __init__(self, log: dg.DagsterLogManager) -> None:
+        self._log, self._next = log, 0.0
+
+    def __call__(self, said: Mapping[str, Any]) -> None:
+        """Take the figures of one minute."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + 600
+            self._log.info(", ".join(f"{name} {value}" for name, value in said.items()))
+
+
+@dg.op(description="Turn the venue's stream into bars until told to stop, or until it is time for a fresh run.")
+def ingest(context: dg.OpExecutionContext, config: Shard) -> None:
+    """Hold the lease of one shard; SIGTERM stops it cleanly with its buffer flushed."""
+
+    async def main() -> None:
+        settings = load_settings()
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        # The lease is held in the name of the run, so that the supervisor can tell whose heartbeat it sees.
+        why = await run_ingest(
+            settings,
+            config.shard,
+            config.shards,
+            stop,
+            Summaries(context.log),
+            after_minute(settings),
+            holder=context.run_id,
+        )
+        context.log.info(f"shard {config.shard} of {config.shards}: {why}")
+
+    asyncio.run(main())
+
+
+@dg.job(
+    tags={"dagster/priority": str(CRITICAL), "dagster/max_retries": "0"},
+    description="The long run that makes live bars. Started and kept alive by the sensor `live_ingest_supervisor`.",
+)
+def live_ingest() -> None:
+    """One shard of the live layer."""
+    ingest()
+
+
+@dg.sensor(job=live_ingest, minimum_interval_seconds=5, default_status=_WATCH)
+def live_ingest_supervisor(context: dg.SensorEvaluationContext, database: Market) -> dg.SensorResult | dg.SkipReason:
+    """Keep one `live_ingest` run per shard alive, judged by its heartbeat row."""
+    settings = load_settings()
+    if not settings.ingest:
+        return dg.SkipReason("live ingest is switched off (CRYPTO_PIPELINE_INGEST)")
+    shards = settings.ingest_shards
+    with database.store() as store:
+        beats = {shard: _beat(store, shard) for shard in range(shards)}
+    requests, notes = [], []
+    for shard, beat in beats.items():
+        age = None if beat is None else beat.age
+        if beat is not None and beat.age < STALE and beat.detail.get("state") != "rotating":
+            notes.append(f"shard {shard}: {beat.detail.get('state')}, heartbeat {beat.age:.0f} s ago")
+        elif _is_starting(context.instance, shard, beat):
+            notes.append(f"shard {shard}: starting")
+        else:
+            # One that is rotating goes on until the fresh run stands by: make before break.
+            if age is None or age >= STALE:
+                _report_failed(context, shard, age)
+            requests.append(_request(shard, shards))
+    if not requests:
+        return dg.SkipReason("; ".join(notes))
+    return dg.SensorResult(run_requests=requests)
+
+
+def _beat(store: Store, shard: int) -> Heartbeat | None:
+    return store.heartbeats.get(f"ingest-{shard}")
+
+
+def _runs(instance: dg.DagsterInstance, shard: int) -> list[dg.RunRecord]:
+    unfinished = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING,
+                  dg.DagsterRunStatus.STARTED]  # fmt: skip
+    chosen = dg.RunsFilter(job_name="live_ingest", statuses=unfinished, tags={"shard": str(shard)})
+    return list(instance.get_run_records(chosen))
+
+
+def _is_starting(instance: dg.DagsterInstance, shard: int, beat: Heartbeat | None) -> bool:
+    """A run asked for a moment ago that has not come to its first heartbeat; one that has and is silent is dead."""
+    young = datetime.now(UTC) - timedelta(seconds=STARTING)
+    silent = beat.holder if beat is not None else None
+    return any(
+        record.create_timestamp > young and record.dagster_run.run_id != silent for record in _runs(instance, shard)
+    )
+
+
+def _report_failed(context: dg.SensorEvaluationContext, shard: int, age: float | None) -> None:
+    for record in _runs(context.instance, shard):
+        said = "no heartbeat ever" if age is None else f"last heartbeat {age:.0f} s ago"
+        context.instance.report_run_failed(record.dagster_run, f"live_ingest shard {shard} is dead: {said}")
+
+
+def _request(shard: int, shards: int) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=f"ingest:{shard}:{int(time.time())}",
+        run_config=dg.RunConfig(ops={"ingest": Shard(shard=shard, shards=shards)}),
+        tags={"shard": str(shard), "dagster/priority": str(CRITICAL)},
+    )
+
+
+@dg.sensor(job=fill_gaps, minimum_interval_seconds=300, default_status=_WATCH)
+def live_gap_monitor(context: dg.SensorEvaluationContext, database: Market) -> dg.RunRequest | dg.SkipReason:
+    """Every 5 minutes over 7 days: a run only where a hole is due, which fills just the holes it finds."""
+    now = datetime.now(UTC)
+    with database.store() as store:
+        due = store.ledger.due(now)
+        waiting = due.filter(due["end"] > now - MONITORED)
+    if waiting.is_empty():
+        return dg.SkipReason("no hole of the last 7 days is due")
+    names = waiting["instrument"].unique().sort().to_list()
+    return dg.RunRequest(
+        run_key=f"gaps:{int(time.time()) // 300}",
+        run_config=dg.RunConfig(
+            ops={"heal": {"config": {"start": (now - MONITORED).isoformat(), "instruments": names,
+                                     "job": "live_gap_monitor"}}}
+        ),
+        tags=tags(HIGH, "live_gap_monitor"),
+    )  # fmt: skip
+
+
+LIVE_JOBS = [live_ingest]
+LIVE_SENSORS = [live_ingest_supervisor, live_gap_monitor]
