@@ -93,7 +93,7 @@ def test_usage_errors(run: Run, arguments: list[str], words: list[str]) -> None:
     [
         ({"DAYS": "many"}, ["CRYPTO_PIPELINE_DAYS", "'many'"]),
         ({"BUDGET_SHARE": "7"}, ["CRYPTO_PIPELINE_BUDGET_SHARE", "'7'", "Share of the venue's request budget"]),
-        ({"VENUE": "kraken"}, ["CRYPTO_PIPELINE_VENUE", "'kraken'"]),
+        ({"VENUE": "mtgox"}, ["CRYPTO_PIPELINE_VENUE", "'mtgox'"]),
         ({"DATABASE_URL": "mysql://u:hunter2@h/d"}, ["CRYPTO_PIPELINE_DATABASE_URL", "postgresql://"]),
     ],
 )

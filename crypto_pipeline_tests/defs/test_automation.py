@@ -83,8 +83,8 @@ def test_only_a_changed_data_version_makes_the_wider_bars_follow(deploy: Callabl
 
     def asked(cursor: object) -> tuple[set[str], object]:
         result = dg.evaluate_automation_conditions(defs, house.instance, cursor=cursor)  # type: ignore[arg-type]
-        keys = {key for key in (f"ohlc_{one}" for one in ("5m", "15m")) if result.get_requested_partitions(dg.AssetKey(key))}
-        return keys, result.cursor
+        names = ("ohlc_5m", "ohlc_15m")
+        return {name for name in names if result.get_requested_partitions(dg.AssetKey(name))}, result.cursor
 
     state("ohlc_1m", "1.7")
     state("ohlc_5m", "1.3")
