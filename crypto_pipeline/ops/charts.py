@@ -67,6 +67,9 @@ def candles(bars: pl.DataFrame, width: timedelta, title: str, reach: datetime | 
     opened, closed = shown["open"].to_numpy(), shown["close"].to_numpy()
     price.bar(positions, abs(closed - opened), bottom=[min(pair) for pair in zip(opened, closed, strict=True)],
               color=colours, width=0.7)  # fmt: skip
+    # A body without height would not be seen: a bar of one price is a stroke.
+    flat = [(place, price_) for place, price_, other in zip(positions, opened, closed, strict=True) if price_ == other]
+    price.hlines([y for _, y in flat], [x - 0.35 for x, _ in flat], [x + 0.35 for x, _ in flat], colors=_UP)
     volume.bar(positions, shown["volume"].to_list(), color=colours, width=0.7)
     holes = [(a + 0.5, b - 0.5) for a, b in pairwise([*positions, last]) if b - a > 1]
     for axes in (price, volume):

@@ -101,6 +101,11 @@ def test_weekly_bars_are_a_run_of_their_own(deploy: Callable[..., Deployed], spa
 def test_jobs_fill_gaps_and_reconcile_by_config(deploy: Callable[..., Deployed], span: Span) -> None:
     house = deploy("BTC-USDT")
     assert house.run("refresh_instruments").success
+    assert house.run("refresh_instruments").success
+    asked = house.instance.fetch_materializations(dg.AssetKey("instruments"), limit=2).records
+    versions = {record.event_log_entry.asset_materialization.tags["dagster/data_version"] for record in asked}
+    assert len(asked) == 2
+    assert len(versions) == 1  # nothing downstream is out of date because somebody asked again
     start = {"start": span[0].isoformat()}
     assert house.run("fill_gaps", config={"ops": {"heal": {"config": start}}}).success
     assert house.run("reconcile", config={"ops": {"compare": {"config": {"days": 1}}}}).success
