@@ -1,8 +1,9 @@
-"""Venues: one module per venue behind one Venue protocol, and the HTTP manners that all of them share.
+"""Venues: a few modules per venue behind the Venue and StreamingVenue protocols, and the manners that all share.
 
 Here belongs everything that knows how a venue talks: addresses, parameters, weights, error codes, bodies, archive
-files, and how to be a patient client (budget, retries, breaker). What is asked for and what absence means is decided
-in healing; where bars are kept is store's matter; an exchange of our own to talk to is replay's. No Dagster, no SQL.
+files, stream frames, and how to be a patient client (budget, retries, breaker, pongs). What is asked for and what
+absence means is decided in healing, what becomes of a stream in ingest; where bars are kept is store's matter; an
+exchange of our own to talk to is replay's. No Dagster, no SQL.
 """
 
 from crypto_pipeline.settings import VENUES, Settings

@@ -26,7 +26,7 @@ MAX_STREAMS = 1024
 _MAX_URL = 3_500
 #: Stream names a message, and seconds between two (5 messages a second are allowed, pongs included).
 _NAMES_A_MESSAGE, _PAUSE = 200, 0.26
-_HUGE = 1e300
+_HUGE, _MOST = 1e300, 2**62
 
 
 class _AggTrade(msgspec.Struct, tag_field="e", tag="aggTrade", gc=False):
@@ -127,7 +127,8 @@ class BinanceFrames(FrameParser):
             name = self.names.get(data.s)
             if name is None:
                 return self.passed_over(f"aggTrade of {data.s}, which was not subscribed to")
-            if not (0.0 < data.p < _HUGE and 0.0 < data.q < _HUGE and 0 <= data.f <= data.l and data.a >= 0 < ms):
+            numbers = 0 <= data.f <= data.l < _MOST and 0 <= data.a < _MOST and 0 < ms < _MOST
+            if not (numbers and 0.0 < data.p < _HUGE and 0.0 < data.q < _HUGE):
                 raise ValueError("an aggregate trade that cannot be")
             self.trades += 1
             return [LiveTrade(name, data.a, data.f, data.l, ms, data.p, data.q, not data.m)]
@@ -146,7 +147,7 @@ class BinanceFrames(FrameParser):
         if data.X != "MARKET":
             return [Alive(_ms(data.T))]
         ms = data.T if data.T < MICROSECONDS_FROM else data.T // 1000
-        if not (0.0 < data.p < _HUGE and 0.0 < data.q < _HUGE and data.t >= 0 < ms):
+        if not (0.0 < data.p < _HUGE and 0.0 < data.q < _HUGE and 0 <= data.t < _MOST and 0 < ms < _MOST):
             raise ValueError("a trade that cannot be")
         self.trades += 1
         return [LiveTrade(name, data.t, data.t, data.t, ms, data.p, data.q, not data.m)]
@@ -156,7 +157,7 @@ class BinanceFrames(FrameParser):
         if name is None:
             return self.passed_over(f"kline of {data.s}, which was not subscribed to")
         fits = 0.0 < bar.l <= bar.o <= bar.h < _HUGE and bar.l <= bar.c <= bar.h
-        if not (fits and 0.0 <= bar.V <= bar.v < _HUGE and 0.0 <= bar.q < _HUGE and bar.n >= 0):
+        if not (fits and 0.0 <= bar.V <= bar.v < _HUGE and 0.0 <= bar.q < _HUGE and 0 <= bar.n < _MOST > bar.t >= 0):
             raise ValueError("a bar that cannot be")
         self.bars += 1
         silent = bar.f < 0

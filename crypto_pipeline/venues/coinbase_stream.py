@@ -17,7 +17,7 @@ from crypto_pipeline.venues.streaming import (
 )
 from crypto_pipeline.venues.websocket import FrameParser, SocketOpener, WebSocketConnection, fields_of
 
-_HUGE = 1e300
+_HUGE, _MOST = 1e300, 2**62
 
 
 class _Match(msgspec.Struct, tag_field="type", tag="match", gc=False):
@@ -118,7 +118,7 @@ class CoinbaseFrames(FrameParser):
             return self.passed_over(f"match of {data.product_id}, which was not subscribed to")
         if data.side not in ("buy", "sell") or not (0.0 < data.price < _HUGE and 0.0 < data.size < _HUGE):
             raise ValueError("a match that cannot be")
-        if data.trade_id <= 0:
+        if not 0 < data.trade_id < _MOST:
             raise ValueError("a match without an id")
         self.trades += 1
         number = data.trade_id

@@ -25,7 +25,7 @@ from crypto_pipeline.venues.streaming import (
 )
 from crypto_pipeline.venues.websocket import FrameParser, SocketOpener, WebSocketConnection, fields_of
 
-_HUGE = 1e300
+_HUGE, _MOST = 1e300, 2**62
 _SYMBOLS_A_MESSAGE = 100
 _WIDTHS = {timeframe.minutes: str(timeframe) for timeframe in Timeframe}
 
@@ -121,6 +121,8 @@ class KrakenFrames(FrameParser):
         if data.side not in ("buy", "sell") or not (0.0 < data.price < _HUGE and 0.0 < data.qty < _HUGE):
             raise ValueError("a trade that cannot be")
         number = data.trade_id
+        if not 0 < number < _MOST:
+            raise ValueError("a trade without an id")
         return LiveTrade(
             name, number, number, number, self._ms(data.timestamp), data.price, data.qty, data.side == "buy"
         )

@@ -46,7 +46,7 @@ class KrakenV1Frames(FrameParser):
         return [
             LiveTrade(name, NO_ID, NO_ID, NO_ID, round(seconds * 1_000_000) // 1000, price, volume, side == "b")
             for price, volume, seconds, side, _, _ in rows
-        ]
+        ] or [Alive()]
 
     def _other_channel(self, document: list[object]) -> list[Event]:
         # A book's channel: [id, {…}, "book-1000", "XBT/USD"], or with two objects of changes.

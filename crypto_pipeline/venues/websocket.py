@@ -48,7 +48,7 @@ class FrameParser:
         self.frames += 1
         try:
             events = self.read(frame)
-        except (msgspec.MsgspecError, ValueError, LookupError, TypeError) as error:
+        except (msgspec.MsgspecError, ValueError, LookupError, TypeError, RecursionError) as error:
             self.malformed += 1
             return [Notice("unknown", f"malformed ({error}): {_shown(frame)}")]
         if self.frames >= self._look_at:
