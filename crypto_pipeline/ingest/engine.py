@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -94,6 +95,8 @@ class Ingest:
         self.unproven: list[tuple[str, datetime]] = []
         self.bars_made = 0
         self.stored = 0
+        #: per flush, venue ms from a trade to its being stored and shown
+        self.lags: deque[int] = deque(maxlen=600)
         self._over: asyncio.Future[str] | None = None
         self._edge = ThreadPoolExecutor(1, "ingest-edge")
         self._bars = ThreadPoolExecutor(1, "ingest-bars")
@@ -264,6 +267,9 @@ class Ingest:
             raise
         self.stored += added
         self.buffer.stored()
+        if batch and self.state == "live":
+            # of the trade that waited longest, which is not quite the first that came
+            self.lags.append(self.clock.now_ms() - batch[0].time_ms)
 
     async def _write_bars(self) -> None:
         """Bars that are proven or have settled."""
@@ -355,6 +361,10 @@ class Ingest:
         if self.report is not None:
             self.report({"minute": now.isoformat(), **self.detail(), **told})
 
+    def _lag(self, part: float) -> int | None:
+        lags = sorted(self.lags)
+        return lags[int(part * (len(lags) - 1))] if lags else None
+
     def detail(self) -> dict[str, Any]:
         """What the heartbeat says."""
         return {
@@ -366,6 +376,8 @@ class Ingest:
             "held": self.aggregator.held,
             "asks": len(self.repairs),
             "stored": self.stored,
+            "lag_ms": self._lag(0.5),
+            "lag_ms_p99": self._lag(0.99),
             "overflowed": self.buffer.overflowed,
             "age": round(time.monotonic() - self.started, 1),
             **self.aggregator.counters,
