@@ -77,6 +77,8 @@ def render(binaries: Binaries, *, host: str, port: int, sockets: Path, logs: Pat
         "log_min_duration_statement": "5s",
         "log_lock_waits": "on",
     }
+    if binaries.version >= 16:
+        options["scram_iterations"] = 4096  # for passwords that people set; our own random one needs none
     lines = [f"{name} = {_quoted(value)}" for name, value in options.items()]
     return (
         "# Written at every start. Your own settings go into local.conf beside this file.\n" + "\n".join(lines) + "\n"
