@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from common import machine
 from psycopg import sql
 
 from crypto_pipeline.market.bars import BAR_SCHEMA
@@ -139,9 +140,10 @@ def run(url: str, options: argparse.Namespace) -> None:
     migrate(url)
     with Store(url, batch_rows=BATCH) as store:
         bench = Bench(store, options.instruments, options.days)
-        print(f"{len(bench.bars):,} bars, {options.rounds} rounds; medians (and range) in rows/s")
+        print(f"{machine()}\n\n{len(bench.bars):,} bars, {options.rounds} rounds; medians (and range)\n")
         bench.round()  # warm up
         rounds = [bench.round() for _ in range(options.rounds)]
+    print("| what | rows/s | ratio to plain COPY of its round |\n|---|---|---|")
     for name in rounds[0]:
         rates = [measured[name] for measured in rounds]
         ratios = [measured[name] / measured["plain COPY"] for measured in rounds]
