@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
 
 import polars as pl
 
@@ -61,26 +61,15 @@ async def measured(
 def after_minute(settings: Settings) -> OnMinute:
     """The live processor, for ingest to call after each minute: the last 24 hours checked, filled and rolled up."""
 
-    async def work(done: MinuteDone) -> HealReport:
+    async def work(done: MinuteDone) -> None:
         async with Pipeline.open(done.store, settings) as pipeline:
-            return await pipeline.backfill(done.now - LIVE_SPAN, done.now, done.instruments)
+            fill = partial(pipeline.backfill, done.now - LIVE_SPAN, done.now, done.instruments)
+            await measured(done.store, "live_processor", fill)
 
-    def run(done: MinuteDone) -> dict[str, Any]:
-        total = summed(asyncio.run(work(done)))
-        return {
-            "bars_made": total.inserted + total.superseded,
-            "gaps_found": total.planned,
-            "gaps_filled": min(total.planned, total.inserted),
-            "oldest_gap": oldest_gap(done.store),
-        }
+    def run(done: MinuteDone) -> None:
+        asyncio.run(work(done))
 
     return run
-
-
-async def monitor_gaps(pipeline: Pipeline, run_id: str | None = None) -> HealReport:
-    """The live gap monitor: every hole of the last 7 days that is due, found wherever it is and filled there."""
-    now = (await pipeline.horizon()).now
-    return await measured(pipeline.store, "live_gap_monitor", lambda: pipeline.backfill(now - MONITORED, now), run_id)
 
 
 def summed(report: HealReport) -> Counts:

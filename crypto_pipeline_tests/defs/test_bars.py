@@ -112,3 +112,13 @@ def test_jobs_fill_gaps_and_reconcile_by_config(deploy: Callable[..., Deployed],
     bad = house.run("fill_gaps", config={"ops": {"heal": {"config": {"start": "2026-01-02", "end": "2026-01-01"}}}})
     assert not bad.success
     assert dg.DagsterEventType.STEP_FAILURE in {event.event_type for event in bad.all_events}
+
+
+def test_every_processor_leaves_a_row_of_what_it_did(deploy: Callable[..., Deployed], span: Span) -> None:
+    house = deploy("BTC-USDT")
+    assert house.run("backfill_bars", tags={**range_tags(*span), "processor": "historical_processor"}).success
+    assert house.run("fill_gaps", config={"ops": {"heal": {"config": {"job": "live_gap_monitor"}}}}).success
+    rows = house.store.metrics.summary(span[0])
+    assert set(rows["job"]) == {"historical_processor", "live_gap_monitor"}
+    assert rows.filter(job="historical_processor")["bars_made"][0] > 2000
+    assert set(rows["last_status"]) == {"succeeded"}
