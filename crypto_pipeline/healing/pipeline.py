@@ -183,7 +183,8 @@ class Pipeline:
         explainer.outside_listing(start, end)
         wanted = plan.missing(self.store, timeframe, start, end, known["instrument"].to_list(), horizon)
         due = plan.due(self.store, timeframe, wanted, horizon.now)
-        if due.is_empty():
+        # Not every venue states bars of every width; what cannot be rolled up there stays missing, and is seen.
+        if due.is_empty() or timeframe not in self.venue.traits.timeframes:
             counts.still_missing += span.bar_count(wanted, timeframe)
             return
         counts.planned += span.bar_count(due, timeframe)

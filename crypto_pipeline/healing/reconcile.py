@@ -49,7 +49,7 @@ class Reconciler:
             await asyncio.to_thread(self._roll, start, end)
         for timeframe in timeframes:
             begin, until = self.horizon.clip(timeframe, start, end)
-            if begin < until:
+            if begin < until and timeframe in self.venue.traits.timeframes:
                 await self._reconcile(timeframe, begin, until)
         return self.report
 
