@@ -1,8 +1,8 @@
 """Trades of all instruments into one-minute bars, in whatever order, pieces and repetitions they arrive.
 
-What is known is kept as sets (ids, trades of a minute), so the result does not depend on how it arrived. The bars
-themselves are made by the function that history uses (invariant I6); here it is decided when a bar is written, whether
-it is complete, and what must be asked of the venue because it cannot be told from the stream.
+What is known is kept as sets (ids, trades of a minute), so the result does not depend on how it arrived. The bars have
+the digits of the function that history uses (invariant I6: a property test holds the two together); here it is decided
+when a bar is written, whether it is complete, and what must be asked of the venue because the stream cannot tell.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import polars as pl
 
 from crypto_pipeline.ingest.ids import Hole
 from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series, Written
-from crypto_pipeline.market.aggregation import bars_from_trades
-from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source, empty_bars
+from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import TradesAnswer
-from crypto_pipeline.venues.streaming import Anchor, LiveBar, LiveTrade, frame_of_live_trades
+from crypto_pipeline.venues.streaming import Anchor, LiveBar, LiveTrade
 
 #: Trades that claim a time further from the venue's clock than this are not believed.
 _FUTURE_MS, _PAST_MS = 10_000, 7 * 86_400_000
@@ -104,6 +103,9 @@ class Aggregator:
             return False
         self.counters["trades"] += 1
         self.moved.add(series)
+        if minute.thin:
+            self.late.add((series.symbol, minute.open_ms))
+            return True
         if len(series.ids.spans) > spans and spans:
             self.counters["jumps"] += 1
             self.jumped.add(series)
@@ -128,7 +130,11 @@ class Aggregator:
             minute = series.minute(bar.open_ms)
             if minute.stated != bar:
                 minute.stated = bar
-                minute.dirty |= not minute.agrees()
+                if minute.thin:
+                    if not minute.agrees():
+                        self.late.add((series.symbol, minute.open_ms))
+                elif not minute.settled or not minute.agrees():
+                    minute.dirty, minute.settled = True, False
             self.counters["bars"] += 1
         if bar.last_id is not None and bar.last_id > series.single_id:
             series.single_id = bar.last_id
@@ -165,7 +171,7 @@ class Aggregator:
         for open_ms in touched:
             minute = series.minutes[open_ms]
             minute.changed_ms = max(minute.changed_ms, asked_ms)
-        traded = [open_ms for open_ms, minute in series.minutes.items() if minute.trades]
+        traded = [open_ms for open_ms, minute in series.minutes.items() if minute.count]
         series.current = series.minutes[max(traded)] if traded else None
         self.moved.add(series)
         self.counters["restated"] += len(result.added)
@@ -216,6 +222,11 @@ class Aggregator:
                     self.late.add((series.symbol, open_ms))
                 continue
             minute = series.minute(open_ms)
+            if minute.thin:
+                if new:
+                    result.added.append(trade)
+                    self.late.add((series.symbol, open_ms))
+                continue
             if open_ms not in have:
                 have[open_ms] = {each.trade_id for each in minute.trades} if minute.hollow else set()
             if new or (minute.hollow and trade.trade_id not in have[open_ms]):
@@ -231,7 +242,7 @@ class Aggregator:
             if open_ms < series.gone_ms:
                 continue
             minute = series.minute(open_ms)
-            if not minute.sealed:
+            if not minute.sealed and not minute.thin:
                 minute.sealed = minute.dirty = True
 
     def reopen(self, symbol: str, open_ms: int, written: Written | None = None) -> None:
@@ -243,16 +254,21 @@ class Aggregator:
         series = self.series[symbol]
         series.far_ms = max(series.far_ms, series.gone_ms, open_ms + MINUTE)
         series.gone_ms = min(series.gone_ms, open_ms)
+        old = series.minutes.pop(open_ms, None)
         minute = series.minute(open_ms)
-        minute.written = written or minute.written
-        minute.hollow |= not minute.sealed
+        minute.hollow = True
+        minute.written = written
+        if old is not None:
+            minute.written, minute.stated = old.written or written, old.stated
+            if series.current is old:
+                series.current = minute
 
     def void(self, series: Series, hole: Hole) -> None:
         """The venue does not show these ids either: stop looking for them, and call no bar whole that lacks them."""
         series.ids.void(hole)
         for ms in range(hole.start_ms - hole.start_ms % MINUTE, hole.end_ms + 1, MINUTE):
             minute = series.minutes.get(ms)
-            if minute is not None and (minute.trades or minute.open_ms > hole.start_ms):
+            if minute is not None and (minute.count or minute.open_ms > hole.start_ms):
                 minute.holed = True
 
     def _plausible(self, ms: int) -> bool:
@@ -291,7 +307,7 @@ class Aggregator:
         if series.proven(minute, trust_link=not self.states_bars, settled=settled):
             return Kind.PROVEN
         stated = minute.stated
-        if not minute.trades:
+        if not minute.count:
             return (
                 Kind.SILENT if stated is not None and _empty(stated) else (Kind.STATED if settled and stated else None)
             )
@@ -300,10 +316,14 @@ class Aggregator:
         return Kind.STATED if stated is not None and not _empty(stated) else Kind.PARTIAL
 
     def frame(self, dues: Sequence[Due]) -> pl.DataFrame:
-        """The bars themselves (BAR_SCHEMA). Those from trades are made by ``market.bars_from_trades``."""
-        built = [due for due in dues if due.kind in (Kind.PROVEN, Kind.PARTIAL)]
-        parts = [_from_trades(built), _from_stated([due for due in dues if due not in built])]
-        return pl.concat(part for part in parts if part.height) if any(part.height for part in parts) else empty_bars()
+        """The bars themselves (BAR_SCHEMA), digit for digit what ``market.bars_from_trades`` makes of the trades."""
+        rows = [
+            _of_trades(due) if due.kind in (Kind.PROVEN, Kind.PARTIAL) else _of_statement(due.minute.stated, due)
+            for due in dues
+        ]
+        times = {"open_time": pl.Int64(), "revision": pl.Int64()}
+        frame = pl.DataFrame(rows, schema={**BAR_SCHEMA, **times}, orient="row")
+        return frame.with_columns(pl.col("open_time", "revision").cast(UTC_MS))
 
     def wrote(self, dues: Iterable[Due]) -> None:
         """These are stored now."""
@@ -311,7 +331,7 @@ class Aggregator:
             due.minute.written = Written(due.kind is not Kind.PARTIAL, str(due.source), due.count, due.changed_ms)
             unchanged = (len(due.minute.trades), due.minute.changed_ms) == (due.count, due.changed_ms)
             if unchanged and due.kind in (Kind.PROVEN, Kind.SILENT):
-                due.minute.dirty, due.minute.settled = False, True
+                due.minute.slim()
 
     def doubts(self, now_ms: int) -> list[tuple[Series, Minute]]:
         """Minutes that have settled and are neither proven nor stated as silent: REST must be asked."""
@@ -364,7 +384,7 @@ class Aggregator:
             series.drop(open_ms)
             if series.current is minute:
                 series.current = None
-            if minute.trades:
+            if minute.count:
                 series.ids.forget_upto(minute.last)
 
     @property
@@ -380,47 +400,31 @@ def live_trades(frame: pl.DataFrame) -> list[LiveTrade]:
     return [LiveTrade(*row) for row in rows.iter_rows()]
 
 
-def _from_trades(dues: Sequence[Due]) -> pl.DataFrame:
-    trades = [trade for due in dues for trade in due.minute.trades]
-    if not trades:
-        return empty_bars()
-    facts = pl.DataFrame(
-        {
-            "instrument": [due.series.symbol for due in dues],
-            "open_time": [due.minute.open_ms for due in dues],
-            "source": [str(due.source) for due in dues],
-            "complete": [due.kind is Kind.PROVEN for due in dues],
-            "revision": [due.changed_ms for due in dues],
-        }
-    ).with_columns(pl.col("open_time", "revision").cast(UTC_MS))
-    # What is known of the edges is known here and not from the trades at hand, so that part is put in afterwards.
-    bars = bars_from_trades(
-        frame_of_live_trades(trades),
-        Timeframe.M1,
-        source=Source.LIVE_AGGREGATED,
-        revision=datetime.fromtimestamp(0, UTC),
+def _of_trades(due: Due) -> tuple[object, ...]:
+    minute = due.minute
+    minute.put_in_order()
+    return (
+        due.series.symbol,
+        minute.open_ms,
+        *(minute.open, minute.high, minute.low, minute.close),
+        *(minute.volume, minute.quote, minute.taker, minute.count),
+        str(due.source),
+        due.kind is Kind.PROVEN,
+        due.changed_ms,
     )
-    told = bars.drop("source", "complete", "revision").join(facts, on=["instrument", "open_time"], validate="1:1")
-    return told.select(*BAR_SCHEMA)
 
 
-def _from_stated(dues: Sequence[Due]) -> pl.DataFrame:
-    rows = [
-        (
-            bar.instrument,
-            bar.open_ms,
-            *(bar.open, bar.high, bar.low, bar.close, bar.volume),
-            *(bar.quote_volume, bar.taker_buy_volume, bar.trade_count),
-            str(due.source),
-            True,
-            max(bar.open_ms + MINUTE, due.minute.changed_ms),
-        )
-        for due in dues
-        if (bar := due.minute.stated) is not None
-    ]
-    times = {"open_time": pl.Int64(), "revision": pl.Int64()}
-    frame = pl.DataFrame(rows, schema={**BAR_SCHEMA, **times}, orient="row")
-    return frame.with_columns(pl.col("open_time", "revision").cast(UTC_MS))
+def _of_statement(bar: LiveBar | None, due: Due) -> tuple[object, ...]:
+    assert bar is not None, "without a statement there is nothing to state"
+    return (
+        bar.instrument,
+        bar.open_ms,
+        *(bar.open, bar.high, bar.low, bar.close),
+        *(bar.volume, bar.quote_volume, bar.taker_buy_volume, bar.trade_count),
+        str(due.source),
+        True,
+        max(bar.open_ms + MINUTE, due.changed_ms),
+    )
 
 
 def _empty(bar: LiveBar) -> bool:

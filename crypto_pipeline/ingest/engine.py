@@ -97,6 +97,8 @@ class Ingest:
         self.stored = 0
         #: per flush, venue ms from a trade to its being stored and shown
         self.lags: deque[int] = deque(maxlen=600)
+        #: time of the first trade that the stream brought since the last flush
+        self._streamed: int | None = None
         self._over: asyncio.Future[str] | None = None
         self._edge = ThreadPoolExecutor(1, "ingest-edge")
         self._bars = ThreadPoolExecutor(1, "ingest-bars")
@@ -223,6 +225,8 @@ class Ingest:
             if kind is LiveTrade:
                 if aggregator.trade(event):  # type: ignore[arg-type]
                     waiting.append(event)  # type: ignore[arg-type]
+                    if self._streamed is None:
+                        self._streamed = event.time_ms  # type: ignore[union-attr]
             elif kind is LiveBar:
                 aggregator.bar(event)  # type: ignore[arg-type]
             elif kind is Anchor:
@@ -254,6 +258,7 @@ class Ingest:
             higher, self._higher, self._higher_at = self._higher, set(), time.monotonic()
         prices = self.forming.prices(moved, higher)
         batch = self.buffer.take()
+        streamed, self._streamed = self._streamed, None
         if not batch and not prices:
             self.buffer.stored()
             return
@@ -267,9 +272,8 @@ class Ingest:
             raise
         self.stored += added
         self.buffer.stored()
-        if batch and self.state == "live":
-            # of the trade that waited longest, which is not quite the first that came
-            self.lags.append(self.clock.now_ms() - batch[0].time_ms)
+        if streamed is not None and self.state == "live":
+            self.lags.append(self.clock.now_ms() - streamed)
 
     async def _write_bars(self) -> None:
         """Bars that are proven or have settled."""
@@ -278,8 +282,10 @@ class Ingest:
             return
         store = self.holder.store
 
+        frame = self.aggregator.frame(dues)
+
         def write() -> None:
-            result = store.bars.write(self.aggregator.frame(dues), Timeframe.M1)
+            result = store.bars.write(frame, Timeframe.M1)
             self.bars_made += result.inserted + result.superseded
 
         await self._in(self._bars, write)

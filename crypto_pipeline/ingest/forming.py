@@ -151,7 +151,7 @@ def _sum(name: str) -> pl.Expr:
 
 def _minute_row(series: Series) -> LivePrice | None:
     minute = series.current
-    if minute is None or not minute.trades:
+    if minute is None or not minute.count:
         return None
     whole = Sum(minute.open_ms, minute.open_ms)
     whole.take(minute)

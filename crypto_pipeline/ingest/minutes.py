@@ -41,12 +41,14 @@ class Minute:
         "low",
         "open",
         "open_ms",
+        "ordered",
         "quote",
         "rest",
         "sealed",
         "settled",
         "stated",
         "taker",
+        "thin",
         "trades",
         "volume",
         "written",
@@ -74,8 +76,11 @@ class Minute:
         self.hollow = False
         #: the venue itself does not show some of its ids, so nobody can say that it is whole
         self.holed = False
-        #: a bar is stored with which nothing was wrong
+        #: the figures were counted in the order of ids, as the batch function counts
+        self.ordered = True
+        #: a bar is stored with which nothing was wrong; then the trades are let go of, and only figures are kept
         self.settled = False
+        self.thin = False
         #: how often REST was asked to settle a doubt about it, and when it may be asked again (monotonic)
         self.asks = 0
         self.again = 0.0
@@ -96,6 +101,7 @@ class Minute:
             self.last, self.close = trade.trade_id, price
             self.last_single = max(self.last_single, trade.last_id)
         else:
+            self.ordered = False
             if trade.trade_id < self.first:
                 self.first, self.open = trade.trade_id, price
             self.last_single = max(self.last_single, trade.last_id)
@@ -117,9 +123,20 @@ class Minute:
         self.first = self.last = self.last_single = self.count = 0
         self.open = self.high = self.low = self.close = 0.0
         self.volume = self.quote = self.taker = 0.0
-        self.dirty = True
+        self.dirty = self.ordered = True
         for trade in trades:
             self.add(trade)
+
+    def put_in_order(self) -> None:
+        """Count again in the order of ids: sums of floats depend on it."""
+        if not self.ordered:
+            self.replace(sorted(self.trades, key=lambda trade: trade.trade_id))
+
+    def slim(self) -> None:
+        """Its bar is stored and right: keep the figures only."""
+        self.settled = self.thin = True
+        self.dirty = False
+        self.trades = []
 
     def agrees(self) -> bool:
         """Whether the venue's closed bar says what our trades say: the same number of them, up to the same id."""
@@ -197,7 +214,7 @@ class Series:
         return self.anchor_id > self.last.trade_id or self.single_id > self.last.last_id
 
     def take(self, trade: LiveTrade) -> Minute | None:
-        """Take in a trade; None when its id is known already."""
+        """Take in a trade; None when its id is known already. A minute that is thin it does not enter."""
         if not self.ids.add(trade.trade_id, trade.time_ms):
             return None
         if self.last is None or trade.trade_id > self.last.trade_id:
@@ -206,8 +223,12 @@ class Series:
         open_ms = trade.time_ms - trade.time_ms % MINUTE
         if current is None or current.open_ms != open_ms:
             current = self.minute(open_ms)
+            if current.thin:
+                return current
             if self.current is None or open_ms > self.current.open_ms:
                 self.current = current
+        elif current.thin:
+            return current
         current.add(trade)
         return current
 
@@ -218,7 +239,7 @@ class Series:
         proven by REST (it stated the whole minute), by the venue's closed bar with the same count, by an anchor (the
         newest id at a later time is our last), and, for a venue that states neither, by an unbroken link.
         """
-        if not minute.trades:
+        if not minute.count:
             return False
         inside, before, after = self.ids.around(minute.first, minute.last)
         if not inside or minute.holed:

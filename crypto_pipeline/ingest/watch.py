@@ -14,11 +14,11 @@ import polars as pl
 
 from crypto_pipeline.ingest.buffer import Overflow
 from crypto_pipeline.ingest.ids import Hole
-from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series
+from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series, Written
 from crypto_pipeline.ingest.recovery import Start, plan_recovery
 from crypto_pipeline.ingest.repairs import Ask, moment
 from crypto_pipeline.ingest.silence import Silence
-from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.bars import UTC_MS, Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import BarsAnswer, TradesAnswer
 from crypto_pipeline.venues.streaming import LiveBar
@@ -81,7 +81,8 @@ class Watch:
                 elif series.symbol in self._behind:
                     del self._behind[series.symbol]
         for symbol, open_ms in aggregator.late:
-            aggregator.reopen(symbol, open_ms)
+            # the copy that is stored may be a live one: what corrects it must not rank below
+            aggregator.reopen(symbol, open_ms, Written(True, str(Source.LIVE_AGGREGATED)))
             self._ask(symbol, open_ms, open_ms + MINUTE, "late trade")
         aggregator.late.clear()
         self._reconnects(now, now_ms)
@@ -339,7 +340,7 @@ class Watch:
 
 
 def _silent(minute: Minute) -> bool:
-    return minute.sealed and not minute.trades and minute.stated is None and not minute.settled
+    return minute.sealed and not minute.count and minute.stated is None and not minute.settled
 
 
 def _stated(row: dict[str, Any], symbol: str) -> LiveBar:

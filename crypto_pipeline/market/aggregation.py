@@ -22,7 +22,7 @@ def bars_from_trades(
     The trades are of one instrument, each at most once. Open and close are the first and last by trade id; the count is
     that of individual trades. A bar is ``complete`` when no id is missing inside it or at either edge: the ids run on
     from the window before (or ``id_before``) into the window after (or ``id_after``); where a neighbour is not known,
-    the edge counts as whole.
+    the edge counts as whole. Sums add trade after trade in the order of ids, so a running sum has the same digits.
     """
     if trades.is_empty():
         return pl.DataFrame(schema=BAR_SCHEMA)
@@ -37,9 +37,9 @@ def bars_from_trades(
         pl.col("price").max().alias("high"),
         pl.col("price").min().alias("low"),
         pl.col("price").last().alias("close"),
-        pl.col("quantity").sum().alias("volume"),
-        (pl.col("price") * pl.col("quantity")).sum().alias("quote_volume"),
-        bought.sum().alias("taker_buy_volume"),
+        pl.col("quantity").cum_sum().last().alias("volume"),
+        (pl.col("price") * pl.col("quantity")).cum_sum().last().alias("quote_volume"),
+        bought.cum_sum().last().alias("taker_buy_volume"),
         (pl.col("last_id") - pl.col("first_id") + 1).sum().alias("trade_count"),
         pl.lit(str(source)).alias("source"),
         ((pl.col("step_in") == 1).all() & (pl.col("step_out") == 1).all()).alias("complete"),

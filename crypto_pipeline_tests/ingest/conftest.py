@@ -80,13 +80,16 @@ class Desk:
             "instrument", "trade_id"
         )
 
-    def settled(self, start: datetime, end: datetime) -> bool:
-        """Whether ``check`` holds by now."""
-        try:
-            self.check(start, end)
-        except AssertionError:
-            return False
-        return True
+    async def reach(self, start: datetime, end: datetime, patience: float = 60) -> pl.DataFrame:
+        """Wait until ``check`` holds; what it says when it never does is the failure."""
+        until = time.monotonic() + patience
+        while True:
+            try:
+                return await asyncio.to_thread(self.check, start, end)
+            except AssertionError:
+                if time.monotonic() > until:
+                    raise
+            await asyncio.sleep(0.2)
 
     def check(self, start: datetime, end: datetime) -> pl.DataFrame:
         """Trades and bars of the span equal the tape; returns the bars."""

@@ -213,6 +213,10 @@ def test_a_correction_outranks_the_live_bar_that_was_wrong() -> None:
     aggregator.anchor(Anchor("A-B", trades[-1].trade_id, end + 4000))
     assert aggregator.series["A-B"].behind
     aggregator.restate(answer(trades, trades[-3].time_ms, end + 4000), end + 9000)
+    assert aggregator.late == {("A-B", BASE)}
+    aggregator.reopen("A-B", BASE, Written(True, "live_aggregated"))
+    assert drain(aggregator, end + 9000).is_empty()
+    aggregator.restate(answer(trades, BASE, end), end + 9000)
     right = drain(aggregator, end + 9000)
     assert right["source"].to_list() == ["live_aggregated"]
     assert right["complete"].to_list() == [True]

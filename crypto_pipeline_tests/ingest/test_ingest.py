@@ -58,7 +58,7 @@ async def test_every_fault_of_the_stream_is_healed(make_desk: Callable[..., Desk
         await desk.until(lambda: clock.now() > start + 8 * MINUTE)
         desk.exchange.clear_faults()
         await desk.until(lambda: clock.now() > start + 10 * MINUTE)
-        await desk.until(lambda: desk.settled(start, start + 9 * MINUTE), 60)
+        await desk.reach(start, start + 9 * MINUTE)
         bars = desk.check(start, start + 9 * MINUTE)
     assert len(bars) == 9 * 8
     assert (bars["source"] == "live_gap_filled").any()

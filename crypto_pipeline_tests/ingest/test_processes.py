@@ -95,7 +95,7 @@ async def test_a_paused_holder_is_replaced_and_writes_nothing_when_it_wakes(
     await asyncio.to_thread(old.wait, 30)
     assert f":{new.pid}:" in holder(desk)
     end = Timeframe.M1.floor(desk.exchange.clock.now())
-    await desk.until(lambda: desk.settled(start, end), 60)
+    await desk.reach(start, end)
     new.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(new.wait, 30) == 0
     assert holder(desk) == ""
@@ -114,7 +114,7 @@ async def test_a_run_that_is_old_hands_over_to_the_one_that_stands_by(
     assert await asyncio.to_thread(old.wait, 60) == 0
     await held_by(desk, new)
     end = Timeframe.M1.floor(desk.exchange.clock.now())
-    await desk.until(lambda: desk.settled(start, end), 60)
+    await desk.reach(start, end)
 
 
 @pytest.mark.faults
@@ -156,6 +156,6 @@ async def test_a_short_soak_of_faults_and_kills(make_desk: Callable[..., Desk], 
     desk.exchange.clear_faults()
     end = Timeframe.M1.floor(clock.now())
     await asyncio.sleep(2)
-    await desk.until(lambda: desk.settled(start, end), 120)
+    await desk.reach(start, end)
     desk.check(start, end)
     assert kills

@@ -52,7 +52,7 @@ async def test_what_memory_cannot_hold_is_written_down_and_fetched_again(make_de
                 await asyncio.sleep(0.2)
         end = Timeframe.M1.floor(clock.now()) + MINUTE
         await desk.until(lambda: clock.now() > end + MINUTE)
-        await desk.until(lambda: desk.settled(start, end), 90)
+        await desk.reach(start, end)
         await desk.until(lambda: bool(told and told[-1]["overflowed"]), 30)
         evidence = desk.store.ledger.healed()["evidence"].to_list()
     assert all(each["waiting"] <= 1000 + 400 for each in told)
@@ -92,7 +92,7 @@ async def test_parts_of_the_instruments_are_ingested_side_by_side(make_desk: Cal
     await desk.until(live)
     start = Timeframe.M1.ceil(clock.now())
     await desk.until(lambda: clock.now() > start + 3 * MINUTE + timedelta(seconds=30))
-    await desk.until(lambda: desk.settled(start, start + 3 * MINUTE))
+    await desk.reach(start, start + 3 * MINUTE)
     assert sum(beat.detail["instruments"] for beat in desk.store.heartbeats.all("ingest-%")) == 10
     stop.set()
     assert await asyncio.gather(*runs) == ["stopped", "stopped"]
@@ -107,4 +107,4 @@ async def test_a_part_of_the_stream_that_falls_silent_is_noticed(make_desk: Call
         start = Timeframe.M1.ceil(clock.now())
         desk.exchange.control({"kind": "ws_freeze", "symbol": desk.symbols[0].replace("-", ""), "seconds": 3600})
         await desk.until(lambda: clock.now() > start + 4 * MINUTE)
-        await desk.until(lambda: desk.settled(start, start + 3 * MINUTE))
+        await desk.reach(start, start + 3 * MINUTE)
