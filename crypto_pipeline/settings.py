@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     freshness_critical: float = Field(900.0, gt=0, description="Newest bar older than this: error.")
 
     # The live layer
-    ingest: bool = Field(False, description="Whether live bars are made from the venue's stream.")
+    ingest: bool = Field(True, description="Whether live bars are made from the venue's stream.")
     ingest_shards: int = Field(1, ge=1, le=64, description="Parts of the instruments, each with its own ingest run.")
     ingest_rotate_hours: float = Field(6.0, gt=0, description="An ingest run hands over to a fresh one after this.")
     ingest_lease_seconds: float = Field(10.0, ge=2, description="A holder that says nothing for this long is replaced.")
