@@ -1,0 +1,132 @@
+"""Take the pictures of the README from running deployments, in headless Chromium.
+
+    python docs/pictures/take.py http://127.0.0.1:3000 http://127.0.0.1:3001
+
+The first is complete and green; on the second a check fails (docs/faults.md says how to make one fail).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Locator, Page, sync_playwright
+
+HERE = Path(__file__).parent
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 180_000
+
+
+def ask(base: str, query: str) -> Any:
+    """One question to the UI's GraphQL."""
+    body = json.dumps({"query": query}).encode()
+    request = urllib.request.Request(  # noqa: S310  (a URL that the caller typed)
+        f"{base}/graphql", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        return json.load(answer)["data"]
+
+
+def quiet(base: str, page: Page) -> None:
+    """Wait until no run is under way, so that nothing on the picture spins."""
+    query = "{runsOrError(filter:{statuses:[STARTED,STARTING,QUEUED,NOT_STARTED]}){...on Runs{results{id}}}}"
+    while ask(base, query)["runsOrError"]["results"]:
+        page.wait_for_timeout(500)
+
+
+def save(page: Page, name: str, part: Locator | None = None) -> None:
+    """Write one picture, of the page or a part of it, with few colours so that it stays small."""
+    png = page.screenshot() if part is None else part.screenshot()
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    path = HERE / f"{name}.png"
+    image.quantize(192, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"{path} {path.stat().st_size // 1000} kB")
+
+
+def lineage(page: Page, base: str) -> None:
+    """All assets, green."""
+    page.set_viewport_size({"width": 1600, "height": 640})
+    quiet(base, page)
+    page.goto(f"{base}/asset-groups")
+    page.get_by_text("ohlc_30m").first.wait_for()
+    page.get_by_text("Hide navigation").click()
+    page.get_by_text("Updating").wait_for(state="hidden")
+    page.wait_for_timeout(4000)
+    save(page, "lineage")
+    page.mouse.click(34, 640 - 106)  # the navigation again
+
+
+def partitions(page: Page, base: str) -> None:
+    """Days of ohlc_1m, one of them chosen."""
+    page.set_viewport_size({"width": 1440, "height": 900})
+    newest = ask(base, '{assetNodeOrError(assetKey:{path:["ohlc_1m"]}){...on AssetNode{partitionKeys}}}')
+    day = newest["assetNodeOrError"]["partitionKeys"][-2]
+    page.goto(f"{base}/assets/ohlc_1m?view=partitions&partition={day}")
+    page.get_by_text("rebuilt_from_trades").first.wait_for()
+    page.wait_for_timeout(2000)
+    save(page, "partitions")
+
+
+def check(page: Page, base: str, name: str, *entries: str) -> None:
+    """A check's page, and the pictures in its metadata."""
+    page.set_viewport_size({"width": 1440, "height": 760})
+    quiet(base, page)
+    page.goto(f"{base}/assets/ohlc_1m?view=checks&checkDetail=accounted_for")
+    page.get_by_text("Evaluation result").wait_for()
+    page.wait_for_timeout(2000)
+    save(page, name)
+    for entry in entries:
+        row = page.locator("tr").filter(has=page.get_by_text(entry, exact=True))
+        row.get_by_text("[Show Markdown]").click()
+        dialog = page.locator(".bp5-dialog")
+        dialog.locator("img").wait_for()
+        page.wait_for_timeout(1000)
+        save(page, f"{name}-{entry}", dialog)
+        dialog.get_by_role("button", name="Close").click()
+
+
+def run(page: Page, base: str) -> None:
+    """The timeline of the run that filled most."""
+    page.set_viewport_size({"width": 1440, "height": 860})
+    which = '{statuses:[SUCCESS],tags:[{key:"processor",value:"new_instruments"}]}'
+    query = f"{{runsOrError(filter:{which}){{...on Runs{{results{{id}}}}}}}}"
+    found = ask(base, query)["runsOrError"]["results"]
+    page.goto(f"{base}/runs/{found[0]['id']}")
+    page.get_by_text("ohlc_1d").first.wait_for()
+    # The whole pane for the timeline: the button before this one.
+    page.get_by_role("button", name="Re-execute all").locator("xpath=preceding::button[1]").click()
+    page.wait_for_timeout(4000)
+    save(page, "run")
+
+
+def main() -> None:
+    """Take them all."""
+    good, bad = sys.argv[1].rstrip("/"), sys.argv[2].rstrip("/")
+    wanted = sys.argv[3:]
+    browser = next(path for name in CHROMIUM if (path := shutil.which(name)))
+    with sync_playwright() as play:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic"]
+        window = play.chromium.launch(executable_path=browser, args=[*options, "--no-first-run", "--disable-sync"])
+        page = window.new_context(timezone_id="UTC", locale="en-GB").new_page()
+        page.set_default_timeout(PATIENCE)
+        jobs = {
+            "lineage": lambda: lineage(page, good),
+            "partitions": lambda: partitions(page, good),
+            "passing": lambda: check(page, good, "check-passing", "coverage"),
+            "failing": lambda: check(page, bad, "check-failing", "coverage", "candles"),
+            "run": lambda: run(page, good),
+        }
+        for name, job in jobs.items():
+            if not wanted or name in wanted:
+                job()
+        window.close()
+
+
+if __name__ == "__main__":
+    main()
