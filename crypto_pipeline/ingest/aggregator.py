@@ -48,10 +48,10 @@ class Due:
 
 @dataclass(slots=True)
 class Restated:
-    """What a REST answer changed: trades that are new, and ids that were false."""
+    """What a REST answer changed: trades that are new, and trades that were false."""
 
     added: list[LiveTrade] = field(default_factory=list)
-    removed: list[int] = field(default_factory=list)
+    removed: list[LiveTrade] = field(default_factory=list)
 
 
 class Aggregator:
@@ -73,8 +73,8 @@ class Aggregator:
         self.moved: set[Series] = set()
         #: instruments with a hole in their ids
         self.jumped: set[Series] = set()
-        #: minutes that were let go of and got a trade after that: (instrument, open time)
-        self.late: set[tuple[str, int]] = set()
+        #: minutes that were let go of and are needed again, (instrument, open time), with what came for them since
+        self.late: dict[tuple[str, int], list[LiveTrade]] = {}
         #: venue time, and when what is being taken in arrived (monotonic): as far as the caller says
         self.now_ms = 0
         self.arrived = 0.0
@@ -104,7 +104,7 @@ class Aggregator:
         self.counters["trades"] += 1
         self.moved.add(series)
         if minute.thin:
-            self.late.add((series.symbol, minute.open_ms))
+            self._too_late(series, trade)
             return True
         if len(series.ids.spans) > spans and spans:
             self.counters["jumps"] += 1
@@ -117,8 +117,11 @@ class Aggregator:
         if not series.ids.add(trade.trade_id, trade.time_ms):
             self.counters["duplicates"] += 1
             return False
-        self.late.add((series.symbol, trade.time_ms - trade.time_ms % MINUTE))
+        self._too_late(series, trade)
         return True
+
+    def _too_late(self, series: Series, trade: LiveTrade) -> None:
+        self.late.setdefault((series.symbol, trade.time_ms - trade.time_ms % MINUTE), []).append(trade)
 
     def bar(self, bar: LiveBar) -> None:
         """Take in the venue's own bar: proof for a minute that is over, an anchor while it forms."""
@@ -132,7 +135,7 @@ class Aggregator:
                 minute.stated = bar
                 if minute.thin:
                     if not minute.agrees():
-                        self.late.add((series.symbol, minute.open_ms))
+                        self.late.setdefault((series.symbol, minute.open_ms), [])
                 elif not minute.settled or not minute.agrees():
                     minute.dirty, minute.settled = True, False
             self.counters["bars"] += 1
@@ -185,8 +188,8 @@ class Aggregator:
         stated: dict[int, LiveTrade],
         span: tuple[int, int, int, int],
         touched: set[int],
-    ) -> list[int]:
-        """Drop trades that REST does not know, or knows otherwise; returns their ids."""
+    ) -> list[LiveTrade]:
+        """Drop trades that REST does not know, or knows otherwise; returns them."""
         start, end, upto, final = span
         false = [
             trade
@@ -206,7 +209,7 @@ class Aggregator:
                 series.ids.discard(number)
             if series.last is not None and series.last.trade_id in ids:
                 series.last = None
-        return [trade.trade_id for trade in false]
+        return false
 
     def _fill(self, series: Series, trades: list[LiveTrade], result: Restated, touched: set[int]) -> None:
         """Put in what was not known, and into minutes that were opened again also what was."""
@@ -219,13 +222,13 @@ class Aggregator:
             if open_ms < series.gone_ms:
                 if new:
                     result.added.append(trade)
-                    self.late.add((series.symbol, open_ms))
+                    self._too_late(series, trade)
                 continue
             minute = series.minute(open_ms)
             if minute.thin:
                 if new:
                     result.added.append(trade)
-                    self.late.add((series.symbol, open_ms))
+                    self._too_late(series, trade)
                 continue
             if open_ms not in have:
                 have[open_ms] = {each.trade_id for each in minute.trades} if minute.hollow else set()
@@ -262,6 +265,9 @@ class Aggregator:
             minute.written, minute.stated = old.written or written, old.stated
             if series.current is old:
                 series.current = minute
+        # among them may be false ones: REST will tell
+        for trade in self.late.pop((symbol, open_ms), []):
+            minute.add(trade)
 
     def void(self, series: Series, hole: Hole) -> None:
         """The venue does not show these ids either: stop looking for them, and call no bar whole that lacks them."""

@@ -37,6 +37,7 @@ class TradeBuffer:
         self.limit = limit
         self.waiting: list[LiveTrade] = []
         self._storing = 0
+        self._false: set[LiveTrade] = set()
         self._room = asyncio.Event()
         self._room.set()
         self._held_since: float | None = None
@@ -56,13 +57,22 @@ class TradeBuffer:
     def stored(self) -> None:
         """What was taken is safe."""
         self._storing = 0
+        self._false.clear()
         self._room.set()
         self._held_since = None
 
     def put_back(self, trades: list[LiveTrade]) -> None:
         """What was taken could not be stored."""
-        self.waiting = trades + self.waiting
+        self.waiting = [trade for trade in trades if trade not in self._false] + self.waiting
         self._storing = 0
+        self._false.clear()
+
+    def strike(self, false: list[LiveTrade]) -> None:
+        """Let go of trades that are not true. One that is being stored right now is not, if that should fail."""
+        gone = set(false)
+        self.waiting[:] = [trade for trade in self.waiting if trade not in gone]
+        if self._storing:
+            self._false |= gone
 
     @property
     def tight(self) -> bool:

@@ -156,7 +156,7 @@ class Ingest:
             due = max(due + seconds, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
 
-    async def _surely(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def surely(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do it once, however often it takes."""
         while True:
             try:
@@ -197,11 +197,11 @@ class Ingest:
             self._minutes(),
             self.repairs.run(),
         )
-        await self._surely(
+        await self.surely(
             lambda: self._in(self._bars, self.forming.load, self.holder.store, self.names, self.clock.now_ms())
         )
         self.session.start(self.instruments)
-        await self._surely(self.watch.recover)
+        await self.surely(self.watch.recover)
         self.state = "live"
         log.info("live: %d instruments on %d links", len(self.names), len(self.session.links))
         await asyncio.sleep(0)
@@ -290,6 +290,10 @@ class Ingest:
 
         await self._in(self._bars, write)
         self.aggregator.wrote(dues)
+
+    async def on_edge(self, work: Callable[[], T]) -> T:
+        """In the thread that stores trades, after what it is storing."""
+        return await self._in(self._edge, work)
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, work, *args)

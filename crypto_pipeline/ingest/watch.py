@@ -21,7 +21,7 @@ from crypto_pipeline.ingest.silence import Silence
 from crypto_pipeline.market.bars import UTC_MS, Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import BarsAnswer, TradesAnswer
-from crypto_pipeline.venues.streaming import LiveBar
+from crypto_pipeline.venues.streaming import LiveBar, LiveTrade
 
 if TYPE_CHECKING:
     from crypto_pipeline.ingest.engine import Ingest
@@ -80,11 +80,10 @@ class Watch:
                     self._lags(series, now, now_ms)
                 elif series.symbol in self._behind:
                     del self._behind[series.symbol]
-        for symbol, open_ms in aggregator.late:
+        for symbol, open_ms in list(aggregator.late):
             # the copy that is stored may be a live one: what corrects it must not rank below
             aggregator.reopen(symbol, open_ms, Written(True, str(Source.LIVE_AGGREGATED)))
             self._ask(symbol, open_ms, open_ms + MINUTE, "late trade")
-        aggregator.late.clear()
         self._reconnects(now, now_ms)
         if now - self._slow_at >= 1.0:
             self._slow_at = now
@@ -215,17 +214,21 @@ class Watch:
         """Put trades in that the stream did not bring, take those out that were false."""
         ingest = self.ingest
         result = ingest.aggregator.restate(answer, asked_ms)
-        ingest.buffer.waiting.extend(result.added)
+        caught_up = self._recovering.get(ask.symbol, ask.end_ms) < ask.end_ms
         if result.added or result.removed:
             log.info("%s (%s): %d trades, %d false", ask.symbol, ask.why, len(result.added), len(result.removed))
-        if result.removed:
-            await self._strike(answer, result.removed)
+        if result.removed or caught_up:
+            # what an earlier process stored may be false as well
+            ingest.buffer.strike(result.removed)
+            await self._restate(answer, result.removed)
+        else:
+            ingest.buffer.waiting.extend(result.added)
         if ask.symbol in self._suspects:
             self._suspects.discard(ask.symbol)
             if self.silence.verdict(ask.symbol, len(result.added)):
                 ingest.session.replace(ask.symbol)
-        if self._recovering.get(ask.symbol, ask.end_ms) < ask.end_ms:
-            del self._recovering[ask.symbol]
+        if caught_up:
+            self._recovering.pop(ask.symbol, None)
             if not self._recovering:
                 self._recovered.set()
         series = ingest.aggregator.series.get(ask.symbol)
@@ -234,23 +237,21 @@ class Watch:
             if ingest.aggregator.states_bars:
                 self._ask_silent(series, answer, ingest.clock.now_ms())
 
-    async def _strike(self, answer: TradesAnswer, removed: list[int]) -> None:
-        """Take false trades out of the database too."""
+    async def _restate(self, answer: TradesAnswer, removed: list[LiveTrade]) -> None:
+        """Make the database say what REST says, after what is being stored right now."""
         ingest = self.ingest
-        waiting = ingest.buffer.waiting
-        gone = set(removed)
-        stated = dict.fromkeys(answer.trades["trade_id"].to_list(), True)
-        waiting[:] = [
-            trade
-            for trade in waiting
-            if trade.instrument != answer.instrument or trade.trade_id not in gone or trade.trade_id in stated
-        ]
         newest = answer.trades["trade_id"].max()
         # where the answer did not see the end of its span, it says nothing of newer trades
         upto = None if answer.id_after is not None else newest if isinstance(newest, int) else 0
-        store, venue = ingest.holder.store, ingest.venue.name
         span = answer.instrument, answer.start, answer.end, answer.trades
-        await asyncio.to_thread(store.trades.restate, venue, *span, upto=upto, also=removed)
+        ids = [trade.trade_id for trade in removed]
+
+        async def restate() -> None:
+            store, venue = ingest.holder.store, ingest.venue.name
+            added, _ = await ingest.on_edge(lambda: store.trades.restate(venue, *span, upto=upto, also=ids))
+            ingest.stored += added
+
+        await ingest.surely(restate)
 
     def _ask_silent(self, series: Series, answer: TradesAnswer, now_ms: int) -> None:
         """Minutes in which nothing traded have a bar too, where the venue states them."""
@@ -278,8 +279,12 @@ class Watch:
                     series.minutes[bar.open_ms].rest = True
         bars = pl.concat(older) if older else None
         if bars is not None and bars.height:
-            result = await asyncio.to_thread(ingest.holder.store.bars.write, bars, Timeframe.M1)
-            ingest.bars_made += result.inserted + result.superseded
+
+            async def write() -> None:
+                result = await asyncio.to_thread(ingest.holder.store.bars.write, bars, Timeframe.M1)
+                ingest.bars_made += result.inserted + result.superseded
+
+            await ingest.surely(write)
             self.filled += 1
 
     # -- what overflowed ------------------------------------------------------------------------------------------

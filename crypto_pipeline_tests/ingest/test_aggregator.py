@@ -213,7 +213,7 @@ def test_a_correction_outranks_the_live_bar_that_was_wrong() -> None:
     aggregator.anchor(Anchor("A-B", trades[-1].trade_id, end + 4000))
     assert aggregator.series["A-B"].behind
     aggregator.restate(answer(trades, trades[-3].time_ms, end + 4000), end + 9000)
-    assert aggregator.late == {("A-B", BASE)}
+    assert set(aggregator.late) == {("A-B", BASE)}
     aggregator.reopen("A-B", BASE, Written(True, "live_aggregated"))
     assert drain(aggregator, end + 9000).is_empty()
     aggregator.restate(answer(trades, BASE, end), end + 9000)
@@ -237,7 +237,7 @@ def test_false_ids_and_false_values_give_way_to_what_rest_states() -> None:
     aggregator.trade(changed)
     end = BASE + 60_000
     result = aggregator.restate(answer(trades, BASE, end), end + 9000)
-    assert sorted(result.removed) == [trades[20].trade_id, 900_000]
+    assert {trade.trade_id for trade in result.removed} == {trades[20].trade_id, 900_000}
     assert result.added == [trades[20]]
     assert aggregator.holes() == []
     assert drain(aggregator, end + 9000).select(VALUES).equals(batch(trades).select(VALUES))
@@ -258,7 +258,7 @@ def test_a_trade_for_a_minute_let_go_of_opens_it_again() -> None:
     assert [open_ms for _, open_ms in given_up] == [BASE + 60_000]
     aggregator.now_ms = 0
     assert aggregator.trade(late)
-    assert aggregator.late == {("A-B", BASE + 60_000)}
+    assert set(aggregator.late) == {("A-B", BASE + 60_000)}
     aggregator.reopen("A-B", BASE + 60_000, Written(True, "live_aggregated"))
     assert drain(aggregator, now).is_empty()  # what is in memory of it is not all
     aggregator.restate(answer(trades, BASE + 60_000, BASE + 120_000), now)
