@@ -1,0 +1,1 @@
+"""A person's view: the running thing in a real browser."""
