@@ -76,9 +76,7 @@ class Settings(BaseSettings):
     # Storing and healing
     write_batch_rows: int = Field(50_000, ge=1_000, le=500_000, description="Bars per write transaction.")
     heal_attempts: int = Field(5, ge=1, description="Spaced attempts before a hole is called unfillable.")
-    heal_backoff: float = Field(
-        300.0, gt=0, description="Wait before attempt two; the next are 4 times as long."
-    )
+    heal_backoff: float = Field(300.0, gt=0, description="Wait before attempt two; the next are 4 times as long.")
     settle_delay: float = Field(5.0, ge=0, description="A bar is expected this long after its end.")
     reconcile_sample_days: int = Field(2, ge=1, description="Days per instrument that a check compares.")
     freshness_warn: float = Field(600.0, gt=0, description="Newest bar older than this: warning.")

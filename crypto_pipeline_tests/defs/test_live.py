@@ -26,10 +26,12 @@ def run_of(house: Deployed, status: dg.DagsterRunStatus) -> str:
 
 def silence(house: Deployed, seconds: float) -> None:
     house.store.connections.run(
-        lambda connection: connection.execute(
-            "UPDATE ops.heartbeats SET beat = clock_timestamp() - make_interval(secs => %s)", [seconds]
+        lambda connection: (
+            connection.execute(
+                "UPDATE ops.heartbeats SET beat = clock_timestamp() - make_interval(secs => %s)", [seconds]
+            )
+            and None
         )
-        and None
     )
 
 
