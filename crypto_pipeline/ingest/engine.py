@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -97,6 +97,8 @@ class Ingest:
         self.stored = 0
         #: per flush, venue ms from a trade to its being stored and shown
         self.lags: deque[int] = deque(maxlen=600)
+        #: per bar, venue ms from the end of its minute (or from the venue's own closed bar) to its being stored
+        self.bar_lags: deque[int] = deque(maxlen=2000)
         #: time of the first trade that the stream brought since the last flush
         self._streamed: int | None = None
         self._over: asyncio.Future[str] | None = None
@@ -290,6 +292,12 @@ class Ingest:
 
         await self._in(self._bars, write)
         self.aggregator.wrote(dues)
+        now_ms = self.clock.now_ms()
+        for due in dues:
+            stated = due.minute.stated
+            settled = stated.event_ms if stated is not None else due.minute.end_ms
+            if self.state == "live" and not due.minute.rest:
+                self.bar_lags.append(now_ms - max(due.minute.end_ms, settled))
 
     async def on_edge(self, work: Callable[[], T]) -> T:
         """In the thread that stores trades, after what it is storing."""
@@ -371,10 +379,6 @@ class Ingest:
         if self.report is not None:
             self.report({"minute": now.isoformat(), **self.detail(), **told})
 
-    def _lag(self, part: float) -> int | None:
-        lags = sorted(self.lags)
-        return lags[int(part * (len(lags) - 1))] if lags else None
-
     def detail(self) -> dict[str, Any]:
         """What the heartbeat says."""
         return {
@@ -386,14 +390,21 @@ class Ingest:
             "held": self.aggregator.held,
             "asks": len(self.repairs),
             "stored": self.stored,
-            "lag_ms": self._lag(0.5),
-            "lag_ms_p99": self._lag(0.99),
+            "lag_ms": _part(self.lags, 0.5),
+            "lag_ms_p99": _part(self.lags, 0.99),
+            "bar_lag_ms": _part(self.bar_lags, 0.5),
+            "bar_lag_ms_p99": _part(self.bar_lags, 0.99),
             "overflowed": self.buffer.overflowed,
             "age": round(time.monotonic() - self.started, 1),
             **self.aggregator.counters,
             **{f"link_{name}": count for name, count in self.session.counters.items()},
             **{f"ask_{name}": count for name, count in self.repairs.counters.items()},
         }
+
+
+def _part(values: Iterable[int], part: float) -> int | None:
+    ordered = sorted(values)
+    return ordered[int(part * (len(ordered) - 1))] if ordered else None
 
 
 def _call(on_minute: OnMinute, done: MinuteDone) -> Figures:
