@@ -57,7 +57,7 @@ def lineage(page: Page, base: str) -> None:
     page.get_by_text("ohlc_30m").first.wait_for()
     page.get_by_text("Hide navigation").click()
     page.get_by_text("Updating").wait_for(state="hidden")
-    page.wait_for_timeout(4000)
+    page.wait_for_timeout(6000)  # icons come late, and nothing says when
     save(page, "lineage")
     page.mouse.click(34, 640 - 106)  # the navigation again
 
@@ -89,6 +89,7 @@ def check(page: Page, base: str, name: str, *entries: str) -> None:
         page.wait_for_timeout(1000)
         save(page, f"{name}-{entry}", dialog)
         dialog.get_by_role("button", name="Close").click()
+        dialog.wait_for(state="hidden")
 
 
 def run(page: Page, base: str) -> None:
