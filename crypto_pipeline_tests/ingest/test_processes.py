@@ -119,9 +119,7 @@ async def test_a_run_that_is_old_hands_over_to_the_one_that_stands_by(
 
 @pytest.mark.faults
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "CRYPTO_PIPELINE_SOAK" not in os.environ, reason="known to differ at times: set CRYPTO_PIPELINE_SOAK=1 to run it"
-)
+@pytest.mark.skipif("CRYPTO_PIPELINE_SOAK" not in os.environ, reason="differs at times: set CRYPTO_PIPELINE_SOAK=1")
 async def test_a_short_soak_of_faults_and_kills(make_desk: Callable[..., Desk], programs: Programs) -> None:
     """CRYPTO_PIPELINE_SOAK_SECONDS makes it longer."""
     seconds = float(os.environ.get("CRYPTO_PIPELINE_SOAK_SECONDS", "40"))
