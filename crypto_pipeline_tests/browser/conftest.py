@@ -24,7 +24,9 @@ _TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 FIRST, END = _TODAY - timedelta(days=3), _TODAY
 
 
-@pytest.fixture(scope="session")
+# A module, not the session: while Playwright's synchronous face is open an event loop counts as running in
+# this thread, and no later test could call asyncio.run.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
     if found is None:
@@ -36,7 +38,7 @@ def browser() -> Iterator[Browser]:
         window.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def house(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """`up` on free ports, whose exchange hides three days of two instruments until `replay fault clear`."""
     hidden = [
