@@ -24,6 +24,8 @@ class Start:
     bars_ms: int | None = None
     #: stored copies of the minutes that may be written again
     written: dict[int, Written] = field(default_factory=dict)
+    #: from here on every trade should be stored; None: from ``since_ms`` on
+    whole_ms: int | None = None
 
 
 def plan_recovery(store: Store, venue: str, symbols: list[str], now_ms: int, window_ms: int) -> list[Start]:
@@ -36,6 +38,7 @@ def plan_recovery(store: Store, venue: str, symbols: list[str], now_ms: int, win
     last = {name: round(trade.time.timestamp() * 1000) for name, trade in store.trades.last_ids(venue, symbols).items()}
     recent = [name for name in symbols if last.get(name, 0) >= first]
     holes = store.trades.missing(venue, recent, moment(first), moment(now_ms)) if recent else None
+    oldest = store.trades.first_times(venue, recent, moment(first)) if recent else {}
     bars = store.reader.read(symbols, Timeframe.M1, moment(first), moment(floor + MINUTE))
     copies: dict[str, dict[int, Written]] = {name: {} for name in symbols}
     for name, opened, complete, source in bars.select(
@@ -56,7 +59,10 @@ def plan_recovery(store: Store, venue: str, symbols: list[str], now_ms: int, win
                 holes.filter(pl.col("instrument") == name)["start"].to_physical().to_list() if holes is not None else []
             )
             since = min([last[name], *doubtful[:1], *jumps])
-            starts.append(Start(name, since - since % MINUTE, None, copies[name]))
+            since -= since % MINUTE
+            # the first minute of all may have been entered in its middle
+            whole = -(-round(oldest[name].timestamp() * 1000) // MINUTE) * MINUTE
+            starts.append(Start(name, since, None, copies[name], min(whole, since)))
     return starts
 
 

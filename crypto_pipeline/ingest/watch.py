@@ -15,6 +15,7 @@ import polars as pl
 from crypto_pipeline.ingest.buffer import Overflow
 from crypto_pipeline.ingest.ids import Hole
 from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series, Written
+from crypto_pipeline.ingest.proofreading import Proofreader
 from crypto_pipeline.ingest.recovery import Start, plan_recovery
 from crypto_pipeline.ingest.repairs import Ask, moment
 from crypto_pipeline.ingest.silence import Silence
@@ -51,6 +52,7 @@ class Watch:
     def __init__(self, ingest: Ingest) -> None:
         self.ingest = ingest
         self.silence = Silence()
+        self.proofreader = Proofreader(ingest)
         self.found = 0
         self.filled = 0
         self._holes: dict[tuple[str, int, int], Chase] = {}
@@ -82,13 +84,20 @@ class Watch:
                     del self._behind[series.symbol]
         for symbol, open_ms in list(aggregator.late):
             # the copy that is stored may be a live one: what corrects it must not rank below
-            aggregator.reopen(symbol, open_ms, Written(True, str(Source.LIVE_AGGREGATED)))
-            self._ask(symbol, open_ms, open_ms + MINUTE, "late trade")
+            self._again(symbol, open_ms, Written(True, str(Source.LIVE_AGGREGATED)), "late trade")
         self._reconnects(now, now_ms)
         if now - self._slow_at >= 1.0:
             self._slow_at = now
             self._slowly(now, now_ms)
             await self._record_lost()
+            if not self._recovering:
+                for symbol, open_ms, source in await self.proofreader.look(now_ms):
+                    self.found += 1
+                    self._again(symbol, open_ms, Written(True, source) if source else None, "trades and bar differ")
+
+    def _again(self, symbol: str, open_ms: int, written: Written | None, why: str) -> None:
+        self.ingest.aggregator.reopen(symbol, open_ms, written)
+        self._ask(symbol, open_ms, open_ms + MINUTE, why)
 
     def _hole(self, series: Series, hole: Hole, now: float) -> None:
         """A jump in the ids: asked for at once, unless the trades are only out of order."""
@@ -191,6 +200,8 @@ class Watch:
             plan_recovery, ingest.holder.store, ingest.venue.name, ingest.names, now_ms, window
         )
         self._recovering = {start.symbol: now_ms for start in starts}
+        if ingest.session.stream.stream_traits.contiguous_ids:
+            self.proofreader.begin(starts)
         for start in starts:
             self._begin(start, now_ms)
         if not self._recovering:
@@ -217,10 +228,11 @@ class Watch:
         caught_up = self._recovering.get(ask.symbol, ask.end_ms) < ask.end_ms
         if result.added or result.removed:
             log.info("%s (%s): %d trades, %d false", ask.symbol, ask.why, len(result.added), len(result.removed))
-        if result.removed or caught_up:
+        concerned = self.proofreader.concerns(ask.symbol, ask.start_ms, ask.end_ms)
+        if result.removed or caught_up or concerned:
             # what an earlier process stored may be false as well
             ingest.buffer.strike(result.removed)
-            await self._restate(answer, result.removed)
+            await self._restate(answer, result.removed, asked_ms)
         else:
             ingest.buffer.waiting.extend(result.added)
         if ask.symbol in self._suspects:
@@ -237,18 +249,21 @@ class Watch:
             if ingest.aggregator.states_bars:
                 self._ask_silent(series, answer, ingest.clock.now_ms())
 
-    async def _restate(self, answer: TradesAnswer, removed: list[LiveTrade]) -> None:
+    async def _restate(self, answer: TradesAnswer, removed: list[LiveTrade], asked_ms: int) -> None:
         """Make the database say what REST says, after what is being stored right now."""
         ingest = self.ingest
         newest = answer.trades["trade_id"].max()
         # where the answer did not see the end of its span, it says nothing of newer trades
         upto = None if answer.id_after is not None else newest if isinstance(newest, int) else 0
+        final = moment(asked_ms - ingest.settings.ingest_settle_ms)
         span = answer.instrument, answer.start, answer.end, answer.trades
         ids = [trade.trade_id for trade in removed]
 
         async def restate() -> None:
             store, venue = ingest.holder.store, ingest.venue.name
-            added, _ = await ingest.on_edge(lambda: store.trades.restate(venue, *span, upto=upto, also=ids))
+            added, _ = await ingest.on_edge(
+                lambda: store.trades.restate(venue, *span, upto=upto, final=final, also=ids)
+            )
             ingest.stored += added
 
         await ingest.surely(restate)

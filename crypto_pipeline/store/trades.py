@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,15 +19,16 @@ from psycopg import sql
 
 from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
 from crypto_pipeline.store import copy_encoder
+from crypto_pipeline.store.bar_columns import RANKS
 from crypto_pipeline.store.copy_encoder import PG_EPOCH_US, Field
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.frames import named, require_columns
 from crypto_pipeline.store.pool import Connections
 from crypto_pipeline.store.symbols import Symbols
+from crypto_pipeline.store.trade_days import drop_before, ensure_day
 
 Array = npt.NDArray[Any]
 
-_LOCK_SPACE = 0x74726164  # "trad"
 _DAY_MS = 86_400_000
 _NO_LIMIT = (1 << 63) - 1
 
@@ -60,6 +61,15 @@ CROSS JOIN LATERAL (
 ) AS t
 """
 
+_FIRST = """
+SELECT u.i AS instrument_id, t."time"
+FROM unnest($1::int[]) AS u (i)
+CROSS JOIN LATERAL (
+    SELECT "time" FROM market.trades
+    WHERE instrument_id = u.i AND venue_id = $2 AND "time" >= $3 ORDER BY "time" LIMIT 1
+) AS t
+"""
+
 # By id, not by time: the jump is between neighbours, and trades of one millisecond have no order of time.
 _MISSING = """
 SELECT instrument_id, before_id + 1 AS first_missing, trade_id - 1 AS last_missing,
@@ -75,6 +85,29 @@ WHERE trade_id > before_id + 1
 ORDER BY instrument_id, trade_id
 """
 
+# A minute is right when its stored trades are as many as its bar counts, of the same volume, and no id is between them
+# that is not there. Bars of the venue's own and those known to lack trades are asked about as well.
+_DIFFERING = """
+WITH found AS (
+    SELECT instrument_id, date_bin('1 minute', "time", 'epoch') AS open_time, count(*) AS rows,
+           sum(last_id - first_id + 1) AS singles, sum(quantity) AS volume, max(trade_id) - min(trade_id) + 1 AS ids
+    FROM market.trades
+    WHERE instrument_id = ANY($1) AND venue_id = $2 AND "time" >= $3 AND "time" < $4
+    GROUP BY 1, 2
+), bars AS (
+    SELECT instrument_id, open_time, trade_count, volume, source_rank FROM market.ohlc_data
+    WHERE instrument_id = ANY($1) AND timeframe = '1m' AND open_time >= $3 AND open_time < $4
+)
+SELECT instrument_id, open_time, source_rank
+FROM bars b FULL JOIN found f USING (instrument_id, open_time)
+WHERE b.instrument_id IS NULL
+   OR (f.instrument_id IS NULL AND b.volume > 0)
+   OR f.ids <> f.rows
+   OR (b.trade_count IS NOT NULL AND f.singles <> b.trade_count)
+   OR abs(f.volume - b.volume) > 1e-9 * greatest(f.volume, b.volume)
+ORDER BY 1, 2
+"""
+
 _TEMPORARY = """
 CREATE TEMP TABLE IF NOT EXISTS arrived_trades (LIKE market.trades) ON COMMIT DELETE ROWS
 """
@@ -86,7 +119,7 @@ _MERGE = sql.SQL(
 _REMOVE = """
 DELETE FROM market.trades t
 WHERE t.instrument_id = %(instrument)s AND t.venue_id = %(venue)s
-  AND (t."time" >= %(start)s AND t."time" < %(end)s AND t.trade_id <= %(upto)s
+  AND (t."time" >= %(start)s AND t."time" < %(end)s AND (t.trade_id <= %(upto)s OR t."time" < %(final)s)
        OR t.trade_id = ANY(%(ids)s) AND t."time" >= %(near)s AND t."time" < %(far)s)
   AND NOT EXISTS (
       SELECT FROM pg_temp.arrived_trades a
@@ -208,12 +241,14 @@ class Trades:
         frame: pl.DataFrame,
         *,
         upto: int | None = None,
+        final: datetime | None = None,
         also: Sequence[int] = (),
     ) -> tuple[int, int]:
-        """Make the stored trades of ``[start, end)`` (ids up to ``upto``) equal to ``frame``, which states all of them.
+        """Make the stored trades of ``[start, end)`` equal to ``frame``, which states all of them.
 
-        ``also`` names ids that are in doubt wherever they were stored within a day of the span. Returns how many were
-        (new, removed).
+        Where it does not see the end of the span it speaks of ids up to ``upto``, and of any id before ``final``: a
+        false id may lie above all true ones. ``also`` names ids that are in doubt wherever they were stored within a
+        day of the span. Returns how many were (new, removed).
         """
         prepared = self.prepare(venue, self.columns(frame))
         number = self._symbols.ids([instrument])[instrument]
@@ -223,6 +258,7 @@ class Trades:
             "start": start,
             "end": end,
             "upto": upto if upto is not None else _NO_LIMIT,
+            "final": final if final is not None else start,
             "ids": [*also, *frame["trade_id"].to_list()],
             "near": start - timedelta(days=1),
             "far": end + timedelta(days=1),
@@ -240,16 +276,7 @@ class Trades:
     def drop_before(self, day: date) -> list[date]:
         """Drop the days before ``day``, whole; returns which."""
 
-        def work(connection: psycopg.Connection[Any]) -> list[date]:
-            dropped = []
-            for name in _partitions(connection):
-                of = datetime.strptime(name.removeprefix("trades_"), "%Y_%m_%d").replace(tzinfo=UTC).date()
-                if of < day:
-                    connection.execute(sql.SQL("DROP TABLE IF EXISTS market.{}").format(sql.Identifier(name)))
-                    dropped.append(of)
-            return dropped
-
-        dropped = self._connections.run(work)
+        dropped = self._connections.run(drop_before, day)
         self._days.clear()
         return dropped
 
@@ -272,6 +299,12 @@ class Trades:
         rows = answer.with_columns(pl.col("time").cast(UTC_MS)).iter_rows()
         return {name: LastTrade(trade_id, last_id, time) for name, trade_id, last_id, time in rows}
 
+    def first_times(self, venue: str, instruments: Sequence[str], start: datetime) -> dict[str, datetime]:
+        """Time of the oldest stored trade from ``start`` on, of each instrument that has one."""
+        ids = self._symbols.ids(instruments)
+        answer = named(self._connections.frame(_FIRST, [list(ids.values()), self.venue_id(venue), start]), ids)
+        return dict(answer.with_columns(pl.col("time").cast(UTC_MS)).iter_rows())
+
     def missing(self, venue: str, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
         """Ids that are absent between stored trades of ``[start, end)``: ``instrument``, ``first_missing``,
         ``last_missing``, and the times of the neighbours, ``start`` and ``end``.
@@ -279,6 +312,17 @@ class Trades:
         ids = self._symbols.ids(instruments)
         answer = self._connections.frame(_MISSING, [list(ids.values()), self.venue_id(venue), start, end])
         return named(answer, ids).with_columns(pl.col("start", "end").cast(UTC_MS))
+
+    def differing(self, venue: str, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
+        """Minutes of ``[start, end)`` whose stored trades are not those that their stored bar was made of.
+
+        ``instrument``, ``open_time``, ``source`` of the bar (null: there is none). For venues whose ids have no gaps
+        of their own.
+        """
+        ids = self._symbols.ids(instruments)
+        answer = self._connections.frame(_DIFFERING, [list(ids.values()), self.venue_id(venue), start, end])
+        source = pl.col("source_rank").replace_strict({rank: name for name, rank in RANKS.items()}, return_dtype=pl.String).alias("source")
+        return named(answer, ids).select("instrument", pl.col("open_time").cast(UTC_MS), source)
 
     def venue_id(self, venue: str) -> int:
         """The number that stands for a venue."""
@@ -300,7 +344,7 @@ class Trades:
             if day not in self._days:
                 if not 0 <= day < 80_000:
                     raise StoreError(f"a trade {day} days after 1970 cannot be: its time is in another unit")
-                self._connections.run(_ensure_day, day)
+                self._connections.run(ensure_day, day)
                 self._days.add(day)
 
 
@@ -331,40 +375,3 @@ def _copy(connection: psycopg.Connection[Any], table: sql.Composable, columns: M
         copy.write(copy_encoder.HEADER)
         copy.write(copy_encoder.encode(LAYOUT, columns).data)
         copy.write(copy_encoder.TRAILER)
-
-
-def _name(day: int) -> str:
-    return f"trades_{_date(day):%Y_%m_%d}"
-
-
-def _date(day: int) -> date:
-    return date(1970, 1, 1) + timedelta(days=day)
-
-
-def _partitions(connection: psycopg.Connection[Any]) -> list[str]:
-    rows = connection.execute(
-        "SELECT c.relname FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid "
-        "WHERE h.inhparent = 'market.trades'::regclass ORDER BY 1"
-    ).fetchall()
-    return [name for (name,) in rows]
-
-
-def _ensure_day(connection: psycopg.Connection[Any], day: int) -> None:
-    """Make the day's partition apart and attach it, which locks nobody out; one process at a time."""
-    name = _name(day)
-    if name in _partitions(connection):
-        return
-    connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, day])
-    if name in _partitions(connection):
-        return
-    apart = sql.Identifier("market", name)
-    connection.execute(sql.SQL("CREATE TABLE {} (LIKE market.trades INCLUDING DEFAULTS)").format(apart))
-    connection.execute(
-        sql.SQL('ALTER TABLE {} ADD PRIMARY KEY (instrument_id, "time", trade_id, venue_id)').format(apart)
-    )
-    bounds = [f"{_date(day)} 00:00:00+00", f"{_date(day + 1)} 00:00:00+00"]
-    connection.execute(
-        sql.SQL("ALTER TABLE market.trades ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
-            apart, *map(sql.Literal, bounds)
-        )
-    )

@@ -4,7 +4,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from crypto_pipeline.market.bars import TRADE_SCHEMA
+from crypto_pipeline.market.aggregation import bars_from_trades
+from crypto_pipeline.market.bars import TRADE_SCHEMA, Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import LivePrice, Store
 
@@ -75,6 +76,39 @@ def test_a_second_statement_replaces_what_differs(clean: Store) -> None:
     assert (added, removed) == (2, 2)
     assert read(clean).equals(trades([1, 2, 3, 4, 5, 9, 1000]))
     assert clean.trades.restate("replay", "BTC-USDT", start, end, truth) == (0, 0)
+
+
+def test_a_false_id_above_all_true_ones_goes_where_the_answer_is_final(clean: Store) -> None:
+    clean.trades.write("replay", trades([1, 2]))
+    clean.trades.write("replay", trades([1003], time=START + timedelta(seconds=3)))
+    clean.trades.write("replay", trades([1005], time=START + timedelta(seconds=5)))
+    truth, span = trades([1, 2, 3]), (START, START + timedelta(seconds=9))
+    final = START + timedelta(seconds=4)
+    assert clean.trades.restate("replay", "BTC-USDT", *span, truth, upto=3, final=final) == (1, 1)
+    # newer than the answer: it may be true
+    assert read(clean)["trade_id"].to_list() == [1, 2, 3, 1005]
+
+
+def test_minutes_whose_trades_are_not_those_of_their_bar_are_found(clean: Store) -> None:
+    def differing() -> list[tuple[int, str | None]]:
+        found = clean.trades.differing("replay", ["BTC-USDT", "ETH-USDT"], START, START + timedelta(minutes=5))
+        assert found["instrument"].unique().to_list() in ([], ["BTC-USDT"])
+        return [((at - START).seconds // 60, source) for at, source in found.select("open_time", "source").rows()]
+
+    stored = [trades([1 + 60 * minute, 2 + 60 * minute]) for minute in range(4)]
+    stored[1] = pl.concat([stored[1], trades([64])])
+    for frame in stored:
+        clean.trades.write("replay", frame)
+    assert differing() == [(0, None), (1, None), (2, None), (3, None)]
+    made_of = {"source": Source.LIVE_AGGREGATED, "revision": START + timedelta(minutes=5)}
+    clean.bars.write(bars_from_trades(pl.concat(stored), Timeframe.M1, **made_of), Timeframe.M1)
+    assert differing() == [(1, "live_aggregated")]  # an id is missing between
+    clean.trades.write("replay", trades([63]))
+    assert differing() == [(1, "live_aggregated")]  # the bar lacks one
+    clean.trades.write("replay", trades([122], time=START + timedelta(seconds=122, milliseconds=7)))
+    assert differing() == [(1, "live_aggregated"), (2, "live_aggregated")]
+    clean.trades.restate("replay", "BTC-USDT", START, START + timedelta(minutes=5), pl.concat(stored[:1]))
+    assert differing() == [(1, "live_aggregated"), (2, "live_aggregated"), (3, "live_aggregated")]
 
 
 def test_whole_days_are_dropped(clean: Store) -> None:
