@@ -6,6 +6,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
+from crypto_pipeline.store.archive import Archive
 from crypto_pipeline.store.audit import Audit
 from crypto_pipeline.store.budgets import Budgets
 from crypto_pipeline.store.checks import Checks
@@ -51,6 +52,11 @@ class Store:
     def reader(self) -> Reader:
         """Reading bars."""
         return Reader(self.connections, self._symbols)
+
+    @cached_property
+    def archive(self) -> Archive:
+        """Reading what retention put into files."""
+        return Archive(self.connections)
 
     @cached_property
     def coverage(self) -> Coverage:

@@ -1,0 +1,67 @@
+"""Reading the archive: which files hold a span, and a lazy frame over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import polars as pl
+
+from crypto_pipeline.market.bars import TRADE_SCHEMA, vwap
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import archive_catalogue
+from crypto_pipeline.store.archive_catalogue import ArchiveFile, Kind
+from crypto_pipeline.store.archive_storage import scan_source
+from crypto_pipeline.store.errors import StoreError
+from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.reader import READ_SCHEMA
+
+#: What a scan of revisions returns: bars that were the truth in ``[recorded_at, superseded_at)``.
+REVISION_SCHEMA: dict[str, pl.DataType] = {**READ_SCHEMA, "superseded_at": pl.Datetime("us", "UTC")}
+#: What a scan of trades returns.
+ARCHIVED_TRADE_SCHEMA: dict[str, pl.DataType] = {**TRADE_SCHEMA, "venue": pl.String()}
+
+SCHEMAS: dict[str, dict[str, pl.DataType]] = {
+    "bars": READ_SCHEMA,
+    "revisions": REVISION_SCHEMA,
+    "trades": ARCHIVED_TRADE_SCHEMA,
+}
+
+
+class Archive:
+    """Reads the archive. Thread-safe."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def files(
+        self,
+        kind: Kind = "bars",
+        timeframe: Timeframe | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> list[ArchiveFile]:
+        """Current files whose span touches ``[start, end)`` (aware; None: unbounded), oldest first.
+
+        To read them together with the table, use ``archive_catalogue.find`` in the table's own snapshot, or ask again
+        after the table was read and start over if the answer differs.
+        """
+        wanted = Timeframe(timeframe) if timeframe is not None else None
+        return self._connections.run(archive_catalogue.find, kind, wanted, start, end)
+
+    def scan(self, files: Sequence[ArchiveFile]) -> pl.LazyFrame:
+        """All rows of files of one kind: bars in READ_SCHEMA, revisions in REVISION_SCHEMA, trades with their venue.
+
+        Each file is sorted by instrument and time, and filters on both are pushed down to its row groups. Raises
+        StoreError when the files are of several kinds; a file that is gone shows when the frame is collected.
+        """
+        kinds = {file.kind for file in files}
+        if len(kinds) > 1:
+            raise StoreError(f"a scan is of one kind of file, not of {', '.join(sorted(kinds))}: scan each by itself")
+        if not files:
+            return pl.LazyFrame(schema=READ_SCHEMA)
+        schema = SCHEMAS[kinds.pop()]
+        frame = pl.scan_parquet([scan_source(file.url) for file in files], hive_partitioning=False, glob=False)
+        if "vwap" in schema:
+            frame = frame.with_columns(vwap())  # follows from other columns, so it takes no room in the file
+        return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
