@@ -45,27 +45,68 @@ TRADE_SCHEMA: dict[str, pl.DataType] = {
 
 
 class Source(StrEnum):
-    """Where a copy of a bar came from; ``rank`` says which copy is believed (invariant I1)."""
+    """Where a copy of a bar came from; ``rank`` says which copy is believed (invariant I1).
+
+    What another venue stated is never called by the first venue's names. A ``failover_`` copy stands where the first
+    venue could not be asked, and any complete copy of the first venue is better, in whatever order they arrive. A
+    ``substitute_`` copy stands where the first venue contradicts itself (the reconciliation's row is the evidence), and
+    only a verdict is better: the first venue's statement once it agrees with itself.
+    """
 
     RECONCILED = "reconciled"
+    SUBSTITUTE_BINANCE = "substitute_binance"
+    SUBSTITUTE_COINBASE = "substitute_coinbase"
+    SUBSTITUTE_KRAKEN = "substitute_kraken"
+    SUBSTITUTE_REPLAY = "substitute_replay"
+    SUBSTITUTE_REPLAY_STANDBY = "substitute_replay_standby"
     LIVE_AGGREGATED = "live_aggregated"
     LIVE_GAP_FILLED = "live_gap_filled"
     HISTORICAL_AGGREGATED = "historical_aggregated"
     VENUE_HISTORICAL = "venue_historical"
+    FAILOVER_BINANCE = "failover_binance"
+    FAILOVER_COINBASE = "failover_coinbase"
+    FAILOVER_KRAKEN = "failover_kraken"
+    FAILOVER_REPLAY = "failover_replay"
+    FAILOVER_REPLAY_STANDBY = "failover_replay_standby"
 
     @property
     def rank(self) -> int:
         """Higher wins among complete copies."""
         return _RANKS[self]
 
+    @classmethod
+    def failover(cls, venue: str) -> Source:
+        """What a bar of ``venue`` is called while the first venue cannot be asked. Raises ValueError for a stranger."""
+        return cls(f"failover_{venue}")
+
+    @classmethod
+    def substitute(cls, venue: str) -> Source:
+        """What a bar of ``venue`` is called where the first venue contradicts itself. Raises ValueError."""
+        return cls(f"substitute_{venue}")
+
 
 _RANKS = {
     Source.RECONCILED: 50,
+    Source.SUBSTITUTE_BINANCE: 49,
+    Source.SUBSTITUTE_COINBASE: 48,
+    Source.SUBSTITUTE_KRAKEN: 47,
+    Source.SUBSTITUTE_REPLAY: 46,
+    Source.SUBSTITUTE_REPLAY_STANDBY: 45,
     Source.LIVE_AGGREGATED: 40,
     Source.LIVE_GAP_FILLED: 30,
     Source.HISTORICAL_AGGREGATED: 20,
     Source.VENUE_HISTORICAL: 10,
+    Source.FAILOVER_BINANCE: 5,
+    Source.FAILOVER_COINBASE: 4,
+    Source.FAILOVER_KRAKEN: 3,
+    Source.FAILOVER_REPLAY: 2,
+    Source.FAILOVER_REPLAY_STANDBY: 1,
 }
+
+#: Names of copies that came from another venue than the first.
+FAILOVER = frozenset(source for source in Source if source.startswith("failover_"))
+SUBSTITUTE = frozenset(source for source in Source if source.startswith("substitute_"))
+STAND_IN = FAILOVER | SUBSTITUTE
 
 
 _REQUIRED = ("instrument", "open_time", "open", "high", "low", "close", "volume", "source", "complete", "revision")

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from crypto_pipeline.market._segments import Bools, Columns, Floats, Ints, widen
-from crypto_pipeline.market.bars import UTC_MS, Source
+from crypto_pipeline.market.bars import STAND_IN, UTC_MS, Source
 from crypto_pipeline.market.gaps import intersect, subtract, to_spans
 from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe, require_utc
 
@@ -25,6 +25,8 @@ _KNOWN = {"instrument", "open_time", *_PRICES, *_SUMS, *_LATEST, "source", "comp
 # 1970-01-05 was the first Monday; every finer grid passes through it too.
 _ANCHOR_MS = 4 * 86_400_000
 _NEVER = np.iinfo(np.int64).min
+_STAND_IN_RANKS = {str(source): source.rank for source in STAND_IN}
+_OURS = 99
 
 
 def roll_up(bars: pl.DataFrame, timeframe: Timeframe | str) -> pl.DataFrame:
@@ -32,8 +34,9 @@ def roll_up(bars: pl.DataFrame, timeframe: Timeframe | str) -> pl.DataFrame:
 
     Needs ``open_time`` (Datetime with a zone), ``open``, ``high``, ``low``, ``close``, ``volume``, and ``instrument``
     where there is more than one. Input need not be sorted but is handled fastest when it is. A sum is null where a bar
-    that traded does not state its part. ``source`` becomes ``historical_aggregated``, ``complete`` holds where every
-    part is, ``revision`` is the newest of the parts.
+    that traded does not state its part. ``source`` becomes ``historical_aggregated``, or that of the least believed
+    part of another venue where there is one; ``complete`` holds where every part is, ``revision`` is the newest of the
+    parts.
 
     Windows with missing minutes are rolled up from what is there: see ``roll_up_final`` for those that are whole.
     Raises ValueError naming the column or the bar that is wrong.
@@ -210,12 +213,26 @@ def _column(source: pl.DataFrame, name: str, columns: Columns, timeframe: Timefr
         return stamps.set(stamps == _NEVER, None).cast(dtype)
     if name == "complete":
         return pl.Series(name, columns.complete)
-    if name in ("source", "timeframe"):
-        value = str(timeframe) if name == "timeframe" else str(Source.HISTORICAL_AGGREGATED)
-        return pl.repeat(value, len(columns), dtype=dtype, eager=True).alias(name)
+    if name == "source":
+        return _source(source[name], columns).cast(dtype)
+    if name == "timeframe":
+        return pl.repeat(str(timeframe), len(columns), dtype=dtype, eager=True).alias(name)
     if name == "vwap":
         return _vwap(columns)
     return pl.Series(name, getattr(columns, name))
+
+
+def _source(parts: pl.Series, columns: Columns) -> pl.Series:
+    """Ours, unless another venue stated a part: then the window is not the first venue's either."""
+    ours = pl.repeat(str(Source.HISTORICAL_AGGREGATED), len(columns), dtype=pl.String, eager=True).alias("source")
+    parts = parts.cast(pl.String)
+    if not len(columns) or not parts.is_in(list(_STAND_IN_RANKS)).any():
+        return ours
+    rows = columns.row if columns.row is not None else np.arange(len(columns))
+    ranks = parts.replace_strict(_STAND_IN_RANKS, default=_OURS, return_dtype=pl.Int16).to_numpy()
+    names = {rank: name for name, rank in _STAND_IN_RANKS.items()} | {_OURS: str(Source.HISTORICAL_AGGREGATED)}
+    least = pl.Series("source", np.minimum.reduceat(ranks, rows))
+    return least.replace_strict(names, return_dtype=pl.String)
 
 
 def _vwap(columns: Columns) -> pl.Series:

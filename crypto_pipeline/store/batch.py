@@ -16,6 +16,7 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
+from crypto_pipeline.market.bars import STAND_IN, Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import bar_columns, copy_encoder, existing, healed, partitions
 from crypto_pipeline.store.bar_columns import Array, Columns, take
@@ -27,6 +28,8 @@ _COPY = "COPY {} ({}) FROM STDIN (FORMAT BINARY)"
 # FREEZE: nobody sees the table before the commit, so its rows can be marked old from the start
 _COPY_NEW = "COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)"
 _REVISIONS = sql.Identifier("market", "ohlc_revisions")
+#: What a roll-up may be called.
+_ROLLED = np.array([Source.HISTORICAL_AGGREGATED.rank, *sorted(source.rank for source in STAND_IN)], np.int16)
 
 
 @dataclass(slots=True)
@@ -131,10 +134,10 @@ def _supersede(
 
     better, same = judge(new, old)
     if batch.built_from is not None:
-        # The roll-up of newer minutes replaces the roll-up of older ones, whatever their revisions are.
-        better = np.where(
-            new["source_rank"] == old["source_rank"], ~same | (new["revision"] != old["revision"]), better
-        )
+        # The roll-up of newer minutes replaces the roll-up of older ones, whatever their revisions are, and whether it
+        # was another venue that stated some of the minutes then or now.
+        both = np.isin(new["source_rank"], _ROLLED) & np.isin(old["source_rank"], _ROLLED)
+        better = np.where(both, ~same | (new["revision"] != old["revision"]), better)
     outcome.superseded = int((better & ~same).sum())
     outcome.revised_only = int((better & same).sum())
     outcome.unchanged += int((~better).sum())

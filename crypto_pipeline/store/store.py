@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from functools import cached_property
 from types import TracebackType
 from typing import Self
@@ -12,6 +14,7 @@ from crypto_pipeline.store.budgets import Budgets
 from crypto_pipeline.store.checks import Checks
 from crypto_pipeline.store.connecting import database_name, redact
 from crypto_pipeline.store.coverage import Coverage
+from crypto_pipeline.store.failovers import Failovers
 from crypto_pipeline.store.heartbeats import Heartbeats
 from crypto_pipeline.store.instruments import Instruments
 from crypto_pipeline.store.leases import FencedConnections, Lease, Leases
@@ -21,8 +24,10 @@ from crypto_pipeline.store.metrics import Metrics
 from crypto_pipeline.store.pool import Connections
 from crypto_pipeline.store.reader import Reader
 from crypto_pipeline.store.reconciliations import Reconciliations
+from crypto_pipeline.store.stored_trades import StoredTrades, stored_trades
 from crypto_pipeline.store.symbols import Symbols
 from crypto_pipeline.store.trades import Trades
+from crypto_pipeline.store.views import Views
 from crypto_pipeline.store.writer import BarWriter
 
 
@@ -93,6 +98,15 @@ class Store:
         """Trades of the last days."""
         return Trades(self.connections, self._symbols)
 
+    def trades_around(self, venue: str, spans: Sequence[tuple[str, datetime, datetime]]) -> Iterator[StoredTrades]:
+        """Of each span (instrument, start, end) that has trades of ``venue`` stored, those, and the ids beside them."""
+        return stored_trades(self.connections, self._symbols, self.trades, venue, spans)
+
+    @cached_property
+    def failovers(self) -> Failovers:
+        """Where bars of another venue stand in for the first one."""
+        return Failovers(self.connections, self._symbols)
+
     @cached_property
     def live(self) -> Live:
         """Forming bars and last prices."""
@@ -112,6 +126,11 @@ class Store:
     def metrics(self) -> Metrics:
         """What jobs did."""
         return Metrics(self.connections)
+
+    @cached_property
+    def views(self) -> Views:
+        """The materialized views for people and tools."""
+        return Views(self.connections)
 
     def fenced(self, lease: Lease) -> Store:
         """The same database, where every write proves in its transaction that the lease is still held.

@@ -45,7 +45,7 @@ def naive_roll_up(bars: pl.DataFrame, timeframe: Timeframe) -> list[dict[str, An
             "low": min(part["low"] for part in counted),
             "close": counted[-1]["close"],
             "volume": math.fsum(part["volume"] for part in parts),
-            "source": "historical_aggregated",
+            "source": least_believed([Source(part["source"]) for part in parts]),
             "complete": all(part["complete"] for part in parts),
             "revision": max(part["revision"] for part in parts),
         }
@@ -54,6 +54,12 @@ def naive_roll_up(bars: pl.DataFrame, timeframe: Timeframe) -> list[dict[str, An
             row[column] = None if unknown else sum(part[column] or 0 for part in parts)
         rows.append(row)
     return rows
+
+
+def least_believed(sources: list[Source]) -> str:
+    """What another venue stated is never called ours."""
+    others = [source for source in sources if source.startswith(("failover_", "substitute_"))]
+    return str(min(others, key=lambda source: source.rank)) if others else "historical_aggregated"
 
 
 @given(bars_of(), HIGHER)

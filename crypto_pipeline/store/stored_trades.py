@@ -1,0 +1,73 @@
+"""Stored trades as a source of bars: the trades of a span with the ids of their neighbours on either side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.symbols import Symbols
+from crypto_pipeline.store.trades import Trades
+
+# Per span the nearest id on either side, and whether anything lies between: index look-ups, however many trades.
+_EDGES = """
+WITH r AS (
+    SELECT place, i, since, until
+    FROM unnest(%(instruments)s::int[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]) WITH ORDINALITY
+         AS r (i, since, until, place)
+)
+SELECT r.place,
+       (SELECT t.trade_id FROM market.trades t
+        WHERE t.instrument_id = r.i AND t.venue_id = %(venue)s
+          AND t."time" < r.since AND t."time" >= r.since - %(near)s::interval
+        ORDER BY t."time" DESC, t.trade_id DESC LIMIT 1) AS id_before,
+       (SELECT t.trade_id FROM market.trades t
+        WHERE t.instrument_id = r.i AND t.venue_id = %(venue)s
+          AND t."time" >= r.until AND t."time" < r.until + %(near)s::interval
+        ORDER BY t."time", t.trade_id LIMIT 1) AS id_after
+FROM r
+WHERE EXISTS (SELECT FROM market.trades t
+              WHERE t.instrument_id = r.i AND t.venue_id = %(venue)s AND t."time" >= r.since AND t."time" < r.until)
+ORDER BY r.place
+"""
+#: A neighbour further away than this proves nothing that anyone waits for.
+_NEAR = "6 hours"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTrades:
+    """Trades (TRADE_SCHEMA) of ``[start, end)``; the ids beside them are None where none is near."""
+
+    instrument: str
+    start: datetime
+    end: datetime
+    trades: pl.DataFrame
+    id_before: int | None
+    id_after: int | None
+
+
+def stored_trades(
+    connections: Connections,
+    symbols: Symbols,
+    trades: Trades,
+    venue: str,
+    spans: Sequence[tuple[str, datetime, datetime]],
+) -> Iterator[StoredTrades]:
+    """Of each span (instrument, start, end) that has trades of ``venue`` stored, those trades; one span in memory."""
+    if not spans:
+        return
+    ids = symbols.ids({name for name, _, _ in spans})
+    values = {
+        "instruments": [ids[name] for name, _, _ in spans],
+        "starts": [start for _, start, _ in spans],
+        "ends": [end for _, _, end in spans],
+        "venue": trades.venue_id(venue),
+        "near": _NEAR,
+    }
+    found = connections.run(lambda connection: connection.execute(_EDGES, values).fetchall())
+    for place, before, after in found:
+        name, start, end = spans[place - 1]
+        yield StoredTrades(name, start, end, trades.read(venue, [name], start, end), before, after)
