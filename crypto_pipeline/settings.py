@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 PREFIX = "CRYPTO_PIPELINE_"
-VENUES = ("replay", "binance", "coinbase", "kraken")
+VENUES = ("replay", "binance", "coinbase", "kraken", "replay_standby")
 
 
 class SettingsError(ValueError):
@@ -73,14 +73,28 @@ class Settings(BaseSettings):
     fetch_concurrency: int = Field(8, ge=1, le=64, description="Requests in flight at once per process.")
     archive_min_days: int = Field(3, ge=1, description="Spans at least this long come from the file archive first.")
 
+    # Other venues, where the first cannot be asked or contradicts itself
+    failover_venues: str | None = Field(
+        None, description="Venues that stand in for the first, in this order: 'coinbase,kraken'. The universe file may "
+        "list others for an instrument. Default: none."
+    )  # fmt: skip
+    failover_days: int = Field(2, ge=1, description="Other venues are asked only for so many newest days.")
+    replay_standby_port: int = Field(8766, ge=0, le=65535, description="Port of a second replay exchange.")
+
     # Storing and healing
     write_batch_rows: int = Field(50_000, ge=1_000, le=500_000, description="Bars per write transaction.")
     heal_attempts: int = Field(5, ge=1, description="Spaced attempts before a hole is called unfillable.")
     heal_backoff: float = Field(300.0, gt=0, description="Wait before attempt two; the next are 4 times as long.")
     settle_delay: float = Field(5.0, ge=0, description="A bar is expected this long after its end.")
     reconcile_sample_days: int = Field(2, ge=1, description="Days per instrument that a check compares.")
-    freshness_warn: float = Field(600.0, gt=0, description="Newest bar older than this: warning.")
-    freshness_critical: float = Field(900.0, gt=0, description="Newest bar older than this: error.")
+    freshness_ok: float = Field(
+        300.0, gt=0, description="A bar overdue for less than this is no matter; then: warning."
+    )
+    freshness_warn: float = Field(600.0, gt=0, description="A bar overdue for longer than this: error.")
+    freshness_critical: float = Field(900.0, gt=0, description="A bar overdue for longer than this: critical.")
+    freshness_bars: int = Field(
+        10, ge=0, le=60, description="Fewer 1m bars in the last hour than this: they are fetched."
+    )
 
     # The live layer
     ingest: bool = Field(True, description="Whether live bars are made from the venue's stream.")
@@ -105,6 +119,14 @@ class Settings(BaseSettings):
         if value is not None and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
             raise ValueError("use postgresql://user:password@host:5432/database")
         return value
+
+    @field_validator("failover_venues")
+    @classmethod
+    def _venues(cls, value: str | None) -> str | None:
+        names = [name.strip() for name in (value or "").split(",") if name.strip()]
+        if strangers := [name for name in names if name not in VENUES]:
+            raise ValueError(f"{strangers[0]!r} is no venue: use {', '.join(VENUES)}")
+        return ",".join(names) or None
 
     @property
     def history_days(self) -> int:

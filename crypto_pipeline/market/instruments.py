@@ -43,6 +43,8 @@ class Instrument(BaseModel):
     lot_size: Decimal | None = None
     listed: datetime | None = None
     delisted: datetime | None = None
+    #: Venues that stand in for the first one, in this order; empty: those of the settings.
+    failover: tuple[str, ...] = ()
     #: Never part of "the first N" or "all" of a universe, only collected when asked for by name.
     by_name_only: bool = False
 

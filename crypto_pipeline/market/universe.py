@@ -24,6 +24,7 @@ class _Group(BaseModel):
     quote: str | None = None
     calendar: str = "24/7"
     by_name_only: bool = False
+    failover: list[str] = Field(default_factory=list)
     symbols: list[str]
 
 
@@ -32,6 +33,7 @@ class _Universe(BaseModel):
 
     group: list[_Group] = Field(min_length=1)
     venue_symbols: dict[str, dict[str, str]] = Field(default_factory=dict)
+    failover: dict[str, list[str]] = Field(default_factory=dict)
 
 
 def load_universe(path: Path | None = None) -> list[Instrument]:
@@ -55,13 +57,15 @@ def parse_universe(toml_text: str) -> list[Instrument]:
     instruments: dict[str, Instrument] = {}
     for group in universe.group:
         for text in group.symbols:
-            instrument = _instrument(text, group, universe.venue_symbols)
+            instrument = _instrument(text, group, universe)
             if instrument.symbol in instruments:
                 raise ValueError(f"universe: {instrument.symbol} is there twice")
             instruments[instrument.symbol] = instrument
     for venue, names in universe.venue_symbols.items():
         if strangers := [name for name in names if name not in instruments]:
             raise ValueError(f"universe, venue_symbols.{venue}: {strangers[0]!r} is in no group")
+    if strangers := [name for name in universe.failover if name not in instruments]:
+        raise ValueError(f"universe, failover: {strangers[0]!r} is in no group")
     return list(instruments.values())
 
 
@@ -104,7 +108,7 @@ def choose_instruments(
     return list(chosen.values())
 
 
-def _instrument(text: str, group: _Group, venue_symbols: dict[str, dict[str, str]]) -> Instrument:
+def _instrument(text: str, group: _Group, universe: _Universe) -> Instrument:
     quote = group.quote or ("USDT" if group.asset_class is AssetClass.CRYPTO else "USD")
     if group.asset_class is AssetClass.CRYPTO:
         symbol = text if "-" in text else f"{text}-{quote}"
@@ -116,7 +120,8 @@ def _instrument(text: str, group: _Group, venue_symbols: dict[str, dict[str, str
         "tier": group.tier,
         "calendar": group.calendar,
         "by_name_only": group.by_name_only,
-        "venue_symbols": {venue: names[symbol] for venue, names in venue_symbols.items() if symbol in names},
+        "failover": tuple(universe.failover.get(symbol, group.failover)),
+        "venue_symbols": {venue: names[symbol] for venue, names in universe.venue_symbols.items() if symbol in names},
     }
     try:
         return Instrument(symbol=symbol, base=base, quote=quote, **fields)

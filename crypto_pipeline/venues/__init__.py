@@ -6,12 +6,16 @@ absence means is decided in healing, what becomes of a stream in ingest; where b
 exchange of our own to talk to is replay's. No Dagster, no SQL.
 """
 
+from collections.abc import Callable
+
+from crypto_pipeline.market.universe import load_universe
 from crypto_pipeline.settings import VENUES, Settings
 from crypto_pipeline.venues.binance import BinanceSpot
 from crypto_pipeline.venues.binance_stream import BinanceStream
 from crypto_pipeline.venues.budget import MemoryBudget
 from crypto_pipeline.venues.coinbase import CoinbaseExchange
 from crypto_pipeline.venues.coinbase_stream import CoinbaseStream
+from crypto_pipeline.venues.failover import StandIns
 from crypto_pipeline.venues.http import HttpClient, Manners, NotFound, RateLimited
 from crypto_pipeline.venues.kraken import KrakenSpot
 from crypto_pipeline.venues.kraken_stream import KrakenStream
@@ -72,6 +76,7 @@ __all__ = [
     "Notice",
     "RateLimited",
     "RequestBudget",
+    "StandIns",
     "StreamClosed",
     "StreamConnection",
     "StreamPlan",
@@ -86,6 +91,7 @@ __all__ = [
     "VenueTraits",
     "VenueUnavailable",
     "frame_of_live_trades",
+    "make_stand_ins",
     "make_stream",
     "make_venue",
 ]
@@ -104,6 +110,9 @@ def make_venue(settings: Settings, budget: RequestBudget | None = None, venue: s
         case "replay":
             url = f"http://{settings.host}:{settings.replay_port}"
             return BinanceSpot(url, url, budget, name=name, share=share, archive_min_days=days, manners=manners)
+        case "replay_standby":
+            url = f"http://{settings.host}:{settings.replay_standby_port}"
+            return BinanceSpot(url, url, budget, name=name, share=share, archive_min_days=days, manners=manners)
         case "binance":
             url, archive = settings.binance_url, settings.binance_archive_url
             return BinanceSpot(url, archive, budget, name=name, share=share, archive_min_days=days, manners=manners)
@@ -112,6 +121,23 @@ def make_venue(settings: Settings, budget: RequestBudget | None = None, venue: s
         case "kraken":
             return KrakenSpot(settings.kraken_url, budget, share=share, manners=manners)
     raise ValueError(f"unknown venue {name!r}: use one of {', '.join(VENUES)}")
+
+
+def make_stand_ins(settings: Settings, budgets: Callable[[str], RequestBudget] | None = None) -> StandIns:
+    """The venues that stand in for the first one, as settings and universe file say; opened when they are needed.
+
+    ``budgets`` gives each venue's account. Raises ValueError for a universe file that is wrong or names no such venue.
+    """
+    lists = {one.symbol: one.failover for one in load_universe(settings.universe_file) if one.failover}
+    for symbol, names in lists.items():
+        if strangers := [name for name in names if name not in VENUES]:
+            raise ValueError(f"universe, failover of {symbol}: {strangers[0]!r} is no venue: use {', '.join(VENUES)}")
+    default = (settings.failover_venues or "").split(",")
+
+    def open_venue(name: str) -> Venue:
+        return make_venue(settings, budgets(name) if budgets is not None else None, name)
+
+    return StandIns(settings.venue, open_venue, filter(None, default), lists)
 
 
 def make_stream(settings: Settings, venue: str | None = None) -> StreamingVenue:

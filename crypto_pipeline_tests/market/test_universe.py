@@ -77,6 +77,7 @@ def test_a_file_of_ones_own() -> None:
         ('[[group]]\ntier = "mid"\nsymbols = ["BTC", "BTC"]', "BTC-USDT is there twice"),
         ('[[group]]\ntier = "mid"\nsymbols = ["b t c"]', "'b t c' is no symbol"),
         ('[[group]]\ntier = "mid"\ncolour = "red"\nsymbols = []', "group.0.colour"),
+        ('[[group]]\ntier = "mid"\nsymbols = []\n[failover]\n"A-B" = ["kraken"]', "'A-B' is in no group"),
         ('[[group]]\ntier = "mid"\nsymbols = []\n[venue_symbols.x]\n"A-B" = "AB"', "'A-B' is in no group"),
         ("[[group", "Expected"),
     ],
@@ -90,3 +91,22 @@ def test_a_broken_file_is_named(text: str, message: str, tmp_path: Path) -> None
         load_universe(file)
     with pytest.raises(ValueError, match="cannot read the universe file"):
         load_universe(tmp_path / "absent.toml")
+
+
+def test_stand_ins_are_the_groups_or_ones_own() -> None:
+    text = """
+        [[group]]
+        tier = "mid"
+        failover = ["kraken", "coinbase"]
+        symbols = ["BTC", "ETH"]
+        [[group]]
+        tier = "meme"
+        symbols = ["WIF"]
+        [failover]
+        "ETH-USDT" = ["coinbase"]
+        """
+    assert [(one.symbol, one.failover) for one in parse_universe(text)] == [
+        ("BTC-USDT", ("kraken", "coinbase")),
+        ("ETH-USDT", ("coinbase",)),
+        ("WIF-USDT", ()),
+    ]
