@@ -23,6 +23,8 @@ from crypto_pipeline.venues.streaming import Anchor, LiveBar, LiveTrade
 
 #: Trades that claim a time further from the venue's clock than this are not believed.
 _FUTURE_MS, _PAST_MS = 10_000, 7 * 86_400_000
+#: A trade whose age on arrival differs so much from that of others has an odd time, real milliseconds.
+_ODD_MS = 1_000
 
 
 class Kind(Enum):
@@ -65,6 +67,7 @@ class Aggregator:
         states_bars: bool = True,
         keep_ms: int = 120_000,
         give_up_ms: int = 900_000,
+        rate: float = 1.0,
     ) -> None:
         self.settle_ms, self.states_bars = settle_ms, states_bars
         self.keep_ms, self.give_up_ms = keep_ms, give_up_ms
@@ -78,8 +81,11 @@ class Aggregator:
         #: venue time, and when what is being taken in arrived (monotonic): as far as the caller says
         self.now_ms = 0
         self.arrived = 0.0
+        #: how old trades usually are when they arrive, venue milliseconds; and how much is odd
+        self._age = 0.0
+        self._odd_ms = _ODD_MS * max(1.0, rate)
         self.counters = dict.fromkeys(
-            ("trades", "duplicates", "implausible", "strangers", "bars", "jumps", "restated", "false_ids"), 0
+            ("trades", "duplicates", "implausible", "strangers", "bars", "jumps", "restated", "false_ids", "odd"), 0
         )
 
     # -- taking in ------------------------------------------------------------------------------------------------
@@ -97,12 +103,15 @@ class Aggregator:
         spans = len(series.ids.spans)
         if trade.time_ms < series.gone_ms:
             return self._late(series, trade)
+        last = series.last
         minute = series.take(trade)
         if minute is None:
             self.counters["duplicates"] += 1
             return False
         self.counters["trades"] += 1
         self.moved.add(series)
+        if self.now_ms:
+            self._look_at_time(series, trade, minute, last)
         if minute.thin:
             self._too_late(series, trade)
             return True
@@ -112,6 +121,20 @@ class Aggregator:
         if self.now_ms > minute.end_ms:
             minute.changed_ms = max(minute.changed_ms, self.now_ms)
         return True
+
+    def _look_at_time(self, series: Series, trade: LiveTrade, minute: Minute, last: LiveTrade | None) -> None:
+        """Times run with the ids, and all trades are about as old when they arrive. Else REST must state the minute."""
+        off = self.now_ms - trade.time_ms - self._age
+        odd = abs(off) > self._odd_ms
+        self._age += 0.02 * off if not odd else 0.002 * off
+        if last is not None and trade.time_ms != last.time_ms:
+            odd |= (trade.trade_id > last.trade_id) != (trade.time_ms > last.time_ms)
+        if odd:
+            self.counters["odd"] += 1
+            minute.hollow = True
+            # which of the two is wrong cannot be told here
+            if last is not None and (other := series.minutes.get(last.time_ms - last.time_ms % MINUTE)) is not None:
+                other.hollow = True
 
     def _late(self, series: Series, trade: LiveTrade) -> bool:
         if not series.ids.add(trade.trade_id, trade.time_ms):

@@ -84,6 +84,7 @@ class Ingest:
             settle_ms=settings.ingest_settle_ms,
             states_bars=stream.stream_traits.states_bars,
             keep_ms=int(30_000 * max(1.0, rate)),
+            rate=rate,
         )
         self.buffer = TradeBuffer(settings.ingest_buffer_trades)
         self.forming = Forming()

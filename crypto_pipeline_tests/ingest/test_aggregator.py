@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,7 +102,8 @@ def test_any_order_any_pieces_any_losses_give_the_bars_of_the_set(
     arriving += [trade for trade in arriving if rng.random() < doubling]
     places = [place + rng.uniform(0, shuffle) for place in range(len(arriving))]
     arriving = [trade for _, trade in sorted(zip(places, arriving, strict=True), key=lambda pair: pair[0])]
-    aggregator = Aggregator(["A-B", "C-D"], states_bars=True)
+    # so fast a clock that no trade is too late to be believed
+    aggregator = Aggregator(["A-B", "C-D"], states_bars=True, rate=1000.0)
     frames = [empty_bars()]
     for place, trade in enumerate(arriving):
         aggregator.now_ms = max(aggregator.now_ms, trade.time_ms)
@@ -305,3 +307,24 @@ def test_impossible_times_are_not_believed() -> None:
     assert not aggregator.trade(LiveTrade("X-Y", 1, 1, 1, BASE, 1.0, 1.0, True))
     assert (aggregator.counters["implausible"], aggregator.counters["strangers"]) == (2, 1)
     assert timedelta(milliseconds=aggregator.held) == timedelta(0)
+
+
+def test_a_trade_with_an_odd_time_is_not_believed_before_rest_states_its_minute() -> None:
+    truth = make(300, 5)
+    for skew in (-1500, 1500, -30_000):
+        aggregator = Aggregator(["A-B"])
+        for place, trade in enumerate(truth):
+            aggregator.now_ms = trade.time_ms + 80
+            told = msgspec.structs.replace(trade, time_ms=trade.time_ms + skew) if place == 150 else trade
+            aggregator.trade(told)
+            if place == 150:
+                wrong = {each - each % 60_000 for each in (told.time_ms, trade.time_ms)}
+        frames = [drain(aggregator, BASE + 4 * 60_000)]
+        doubted = {minute.open_ms for _, minute in aggregator.doubts(BASE + 4 * 60_000)}
+        assert wrong <= doubted
+        assert aggregator.counters["odd"]
+        for open_ms in sorted(doubted | wrong):
+            aggregator.restate(answer(truth, open_ms, open_ms + 60_000), open_ms + 120_000)
+        frames.append(drain(aggregator, BASE + 5 * 60_000))
+        written = pl.concat(frames).unique(["instrument", "open_time"], keep="last").sort("open_time")
+        assert written.select("open_time", *VALUES).equals(batch(truth).select("open_time", *VALUES))
