@@ -41,6 +41,6 @@ COMMENT ON COLUMN market.archive_files.status IS
     'same transaction), retired (replaced or past its time; the file goes some time later, when nobody reads it any more)';
 
 ALTER TABLE market.coverage ADD COLUMN archived int NOT NULL DEFAULT 0;
-COMMENT ON COLUMN market.coverage.archived IS
-    'Bars that lie in a current archive file and not in the table. present counts the table alone';
-COMMENT ON COLUMN market.coverage.final IS 'expected > 0 and present + archived + explained >= expected';
+COMMENT ON COLUMN market.coverage.archived IS 'Those of the present bars that lie in an archive file alone';
+COMMENT ON COLUMN market.coverage.present IS
+    'Bars stored, in the table or the archive; present - archived equals count(*) of the table at all times';

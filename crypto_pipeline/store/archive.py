@@ -43,8 +43,9 @@ class Archive:
     ) -> list[ArchiveFile]:
         """Current files whose span touches ``[start, end)`` (aware; None: unbounded), oldest first.
 
-        To read them together with the table, use ``archive_catalogue.find`` in the table's own snapshot, or ask again
-        after the table was read and start over if the answer differs.
+        To read files together with the table, ask before, read the table, ask again, and start over if the answer
+        differs. One repeatable-read snapshot is not enough: a partition that leaves its table is gone at once for
+        every later statement, whatever snapshot that has.
         """
         wanted = Timeframe(timeframe) if timeframe is not None else None
         return self._connections.run(archive_catalogue.find, kind, wanted, start, end)
