@@ -10,12 +10,13 @@ from crypto_pipeline.defs.checks import BAR_CHECKS
 from crypto_pipeline.defs.jobs import JOBS
 from crypto_pipeline.defs.live import LIVE_JOBS, LIVE_SENSORS
 from crypto_pipeline.defs.resources import Market, Scope
+from crypto_pipeline.defs.views import VIEW_ASSETS, VIEW_CHECKS, VIEW_JOBS, VIEW_SCHEDULES
 
 defs = dg.Definitions(
-    assets=ASSETS,
-    asset_checks=BAR_CHECKS,
-    jobs=[*JOBS, *LIVE_JOBS],
-    schedules=SCHEDULES,
+    assets=[*ASSETS, *VIEW_ASSETS],
+    asset_checks=[*BAR_CHECKS, *VIEW_CHECKS],
+    jobs=[*JOBS, *LIVE_JOBS, *VIEW_JOBS],
+    schedules=[*SCHEDULES, *VIEW_SCHEDULES],
     sensors=[*SENSORS, *LIVE_SENSORS],
     resources={"database": Market(), "scope": Scope()},
     # A step is a function call on a shared database: a process for each would cost more than the work.

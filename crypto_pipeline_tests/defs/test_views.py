@@ -1,0 +1,61 @@
+"""Views through real runs: refreshed with age and rows, proven, and found false."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import dagster as dg
+
+from crypto_pipeline.defs import defs
+from crypto_pipeline.defs.partitions import range_tags
+from crypto_pipeline.store.views import VIEWS
+
+from .conftest import Deployed
+
+
+def test_views_are_refreshed_and_proven(deploy: Callable[..., Deployed], span: tuple[datetime, datetime]) -> None:
+    house = deploy("BTC-USDT", "ETH-USDT")
+    assert house.run("backfill_bars", tags=range_tags(*span)).success
+    result = house.run("refresh_today")
+    assert result.success
+    made = {str(event.asset_key.path[-1]): event for event in result.get_asset_materialization_events()}
+    assert set(made) == {"ohlc_today", "instrument_summary"}
+    today = made["ohlc_today"].step_materialization_data.materialization.metadata
+    assert today["dagster/row_count"].value > 2 * 1400
+    assert today["age_seconds"].value < 60
+    assert {(e.check_name, e.passed) for e in result.get_asset_check_evaluations()} == {("is_fresh", True)}
+
+    proven = house.run("prove_views").get_asset_check_evaluations()
+    assert len(proven) == 2 * len(VIEWS)
+    assert [e.description for e in proven if not e.passed] == []
+
+    spoil = "UPDATE market.ohlc_data SET close = low WHERE timeframe = '1m'"
+    house.store.connections.run(lambda connection: connection.execute(spoil) and None)
+    check = defs.resolve_asset_graph().asset_check_keys
+    assert dg.AssetCheckKey(dg.AssetKey("ohlc_recent"), "equals_table") in check
+    house.store.connections.run(
+        lambda connection: (
+            connection.execute("UPDATE ops.view_refreshes SET refreshed_at = now() - interval '1 hour'") and None
+        )
+    )
+    job = dg.define_asset_job("look", selection=dg.AssetSelection.checks_for_assets("ohlc_today"))
+    looked = dg.Definitions(
+        asset_checks=defs.asset_checks, assets=defs.assets, jobs=[job], resources=defs.resources
+    ).resolve_job_def("look")
+    found = looked.execute_in_process(instance=house.instance, raise_on_error=False).get_asset_check_evaluations()
+    assert {e.check_name for e in found if not e.passed} == {"is_fresh", "equals_table"}
+    false = next(e for e in found if e.check_name == "equals_table")
+    assert "BTC-USDT" in str(false.metadata["offenders"].value)
+    assert {"ohlc_today_equals_table"} <= set(house.store.checks.open_alerts()["source"])
+
+
+def test_schedules_of_views_run_by_themselves() -> None:
+    on = {
+        schedule.name: schedule.cron_schedule
+        for schedule in defs.schedules or ()
+        if isinstance(schedule, dg.ScheduleDefinition) and schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    }
+    assert on["today_every_five_minutes"] == "2-59/5 * * * *"
+    assert on["recent_every_hour"] == "7 * * * *"
+    assert on["views_proven_daily"] == "0 2 * * *"
