@@ -60,11 +60,11 @@ LEFT JOIN LATERAL (
     ORDER BY o.open_time DESC LIMIT 1
 ) AS b ON true
 LEFT JOIN LATERAL (
-    SELECT sum(least(v.present + v.archived + v.explained, v.expected)) FILTER (WHERE v.day >= k.since)::float8
+    SELECT sum(least(v.present + v.explained, v.expected)) FILTER (WHERE v.day >= k.since)::float8
                / nullif(sum(v.expected) FILTER (WHERE v.day >= k.since), 0) AS coverage_7d,
-           sum(greatest(v.expected - v.present - v.archived - v.explained, 0)) FILTER (WHERE v.day >= k.since)::bigint AS missing_7d,
-           min(v.day) FILTER (WHERE v.present + v.archived > 0) AS first_day,
-           sum(v.present + v.archived)::bigint AS bars
+           sum(greatest(v.expected - v.present - v.explained, 0)) FILTER (WHERE v.day >= k.since)::bigint AS missing_7d,
+           min(v.day) FILTER (WHERE v.present > 0) AS first_day,
+           sum(v.present)::bigint AS bars
     FROM market.coverage v, (SELECT (now() AT TIME ZONE 'UTC')::date - 6 AS since) AS k
     WHERE v.instrument_id = i.instrument_id AND v.timeframe = '1m'
 ) AS c ON true;
