@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 PREFIX = "CRYPTO_PIPELINE_"
@@ -108,10 +108,40 @@ class Settings(BaseSettings):
         900.0, ge=60, description="After an absence up to this long trades are fetched again, after a longer one bars."
     )
 
+    # Retention and archive
+    keep_hot_days: dict[str, int] = Field(
+        {"1m": 30, "5m": 180, "15m": 180, "30m": 180, "1h": 365, "4h": 365},
+        description="Days in the tables, by timeframe; 0: for ever. What is not named stays as it is.",
+    )
+    keep_days: dict[str, int] = Field(
+        {"1m": 90, "5m": 365, "15m": 365, "30m": 365, "1h": 730, "4h": 730},
+        description="Days in tables and archive together, by timeframe, then dropped; 0: for ever.",
+    )
+    keep_min_bars: int = Field(2000, ge=0, description="The newest bars of every series that never leave the tables.")
+    keep_trades_days: int = Field(7, ge=1, description="Days of trades in the table.")
+    keep_trades_archived_days: int = Field(
+        0, ge=0, description="Days of trades in table and archive together; 0: they are not archived."
+    )
+    archive_url: str | None = Field(
+        None,
+        description="Where archived months go: a folder, or s3://bucket/prefix, gs://…, az://… "
+        "(credentials as AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL … in the environment). Default: 'archive' in data_dir.",
+    )
+
     @field_validator("data_dir", "universe_file", "replay_faults")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
+
+    @field_validator("keep_hot_days", "keep_days")
+    @classmethod
+    def _all_timeframes(cls, value: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        defaults = cls.model_fields[str(info.field_name)].default
+        if unknown := [name for name in value if name not in TIMEFRAMES]:
+            raise ValueError(f"unknown timeframe {unknown[0]!r}: use one of {', '.join(TIMEFRAMES)}")
+        if low := [name for name in value if value[name] < 0]:
+            raise ValueError(f"{value[low[0]]} days of {low[0]}: give a number of days, or 0 for ever")
+        return defaults | value
 
     @field_validator("database_url", "dagster_database_url")
     @classmethod

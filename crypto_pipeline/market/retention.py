@@ -1,0 +1,127 @@
+"""How long bars and trades are kept, in tables and in the archive; pure arithmetic of months and days.
+
+Bars leave their table by whole months (UTC) once the month's end is ``hot_days`` ago, and the archive once it is
+``kept_days`` ago. What is expected of a timeframe is what is kept, to the day: so a month that still has one kept day
+stays whole, and nothing that was removed is ever expected again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from crypto_pipeline.market.timeframes import Timeframe, require_utc
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Days in the table, and days altogether (the rest in the archive). None: for ever. Equal: never archived."""
+
+    hot_days: int | None
+    kept_days: int | None
+
+    @property
+    def archived(self) -> bool:
+        """Whether what leaves the table goes into the archive."""
+        return self.hot_days is not None and (self.kept_days is None or self.kept_days > self.hot_days)
+
+
+@dataclass(frozen=True, slots=True)
+class LookBack:
+    """Somebody who reads ``days`` back, of ``timeframe`` (None: trades), from the tables alone."""
+
+    who: str
+    timeframe: Timeframe | None
+    days: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPolicy:
+    """What is kept of each timeframe and of trades; of every series at least its newest ``min_bars`` stay hot."""
+
+    bars: Mapping[Timeframe, Kept]
+    trades: Kept
+    min_bars: int
+
+    @classmethod
+    def of(
+        cls,
+        hot_days: Mapping[str, int],
+        kept_days: Mapping[str, int],
+        trades_hot_days: int,
+        trades_kept_days: int,
+        min_bars: int,
+    ) -> RetentionPolicy:
+        """From settings; a timeframe that is not named, or has 0 days, is kept for ever. ValueError names a bad one."""
+        for name in (*hot_days, *kept_days):
+            Timeframe.parse(name)
+        bars = {one: _kept(str(one), hot_days.get(one) or None, kept_days.get(one) or None) for one in Timeframe}
+        return cls(bars, _kept("trades", trades_hot_days, max(trades_hot_days, trades_kept_days)), min_bars)
+
+    def of_series(self, timeframe: Timeframe | None) -> Kept:
+        """What is kept of a timeframe, or of trades (None)."""
+        return self.trades if timeframe is None else self.bars[timeframe]
+
+    def hot_start(self, timeframe: Timeframe | None, now: datetime) -> datetime | None:
+        """From here on nothing ever leaves the table; None: nothing ever does."""
+        return _before(now, self.of_series(timeframe).hot_days)
+
+    def kept_start(self, timeframe: Timeframe | None, now: datetime) -> datetime | None:
+        """Midnight from which on everything is kept in table or archive, and so expected; None: for ever."""
+        return _before(now, self.of_series(timeframe).kept_days)
+
+    def check(self, look_backs: Iterable[LookBack]) -> None:
+        """Raise ValueError naming everyone who looks back further than the tables reach."""
+        problems = []
+        for one in look_backs:
+            hot = self.of_series(one.timeframe).hot_days
+            if hot is not None and hot < one.days:
+                what = "trades" if one.timeframe is None else str(one.timeframe)
+                fix = "KEEP_TRADES_DAYS" if one.timeframe is None else f'KEEP_HOT_DAYS={{"{what}": …}}'
+                problems.append(
+                    f"{one.who} reads {one.days:g} days of {what}, of which {hot} are kept in the table: "
+                    f"raise CRYPTO_PIPELINE_{fix} to at least {-int(-one.days // 1)}"
+                )
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+def _kept(name: str, hot: int | None, kept: int | None) -> Kept:
+    if hot is None and kept is not None:
+        hot = kept
+    if hot is not None and hot < 1:
+        raise ValueError(f"{name} is to be kept {hot} days in its table: at least 1 is needed")
+    if hot is not None and kept is not None and kept < hot:
+        raise ValueError(
+            f"{name} is to be kept {kept} days in table and archive together but {hot} in the table alone: "
+            f"raise CRYPTO_PIPELINE_KEEP_DAYS of {name} to {hot} or more, or lower CRYPTO_PIPELINE_KEEP_HOT_DAYS"
+        )
+    return Kept(hot, kept)
+
+
+def _before(now: datetime, days: int | None) -> datetime | None:
+    if days is None:
+        return None
+    midnight = require_utc(now).replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight - timedelta(days=days)
+
+
+def month_of(moment: datetime | date) -> int:
+    """Months since January 1970."""
+    return (moment.year - 1970) * 12 + moment.month - 1
+
+
+def month_start(month: int) -> datetime:
+    """First moment of a month that is counted from January 1970."""
+    return datetime(1970 + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+
+
+def months_over(first: datetime, until: datetime) -> Iterator[int]:
+    """The months from the one that holds ``first`` on that end at or before ``until``."""
+    month = month_of(require_utc(first))
+    while month_start(month + 1) <= require_utc(until):
+        yield month
+        month += 1
