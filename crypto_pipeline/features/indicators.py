@@ -37,8 +37,13 @@ def wilder_warm_up(n: int, tolerance: float = 1e-9) -> int:
 
 
 def clean(column: Column) -> pl.Expr:
-    """The column with NaN as null: one NaN poisons a recursive indicator for good."""
-    return (pl.col(column) if isinstance(column, str) else column).fill_nan(None)
+    """A column with NaN as null: one NaN poisons a recursive indicator for good.
+
+    A computed expression is taken as it is (its columns were to be cleaned): testing it would compute it thrice.
+    """
+    if isinstance(column, str):
+        column = pl.col(column)
+    return column.fill_nan(None) if column.meta.is_column() else column
 
 
 def sma(x: Column, n: int, *, min_samples: int | None = None) -> pl.Expr:
@@ -70,9 +75,8 @@ def change(x: Column) -> pl.Expr:
 def rsi(close: Column = "close", n: int = 14, *, seed: Seed = "first") -> pl.Expr:
     """Wilder's relative strength index, 0 to 100; null where nothing has moved yet. Warm-up ``wilder_warm_up(n)``."""
     delta = change(close)
-    gain = wilder(delta.clip(lower_bound=0.0), n, seed=seed)
-    loss = wilder((-delta).clip(lower_bound=0.0), n, seed=seed)
-    return _ratio(100.0 * gain, gain + loss)
+    # Of the averages of gains and losses only sum and difference are needed, and those are averages themselves.
+    return 50.0 + 50.0 * _ratio(wilder(delta, n, seed=seed), wilder(delta.abs(), n, seed=seed))
 
 
 def true_range(high: Column = "high", low: Column = "low", close: Column = "close") -> pl.Expr:
@@ -96,11 +100,12 @@ def adx(high: Column = "high", low: Column = "low", close: Column = "close", n: 
     A bar at which no direction is defined (nothing moved) leaves the index where it was, as in TA-Lib.
     """
     up, down = change(high), -change(low)
-    plus = wilder(pl.when(up.is_not_null()).then(pl.when((up > down) & (up > 0)).then(up).otherwise(0.0)), n)
-    minus = wilder(pl.when(down.is_not_null()).then(pl.when((down > up) & (down > 0)).then(down).otherwise(0.0)), n)
-    # Both are divided by the same average true range, which cancels.
-    direction = _ratio(100.0 * (plus - minus).abs(), plus + minus)
-    return pl.when(clean(close).is_not_null()).then(wilder(direction, n).forward_fill())
+    # Plus and minus directional movement in one: at most one of them is above 0. The true range by which both are
+    # divided cancels in their ratio.
+    moved = pl.when((up > down) & (up > 0)).then(up).when((down > up) & (down > 0)).then(-down).otherwise(0.0)
+    move = pl.when(up.is_not_null() & down.is_not_null()).then(moved)
+    direction = _ratio(100.0 * wilder(move, n).abs(), wilder(move.abs(), n))
+    return _where(clean(close), wilder(direction, n).forward_fill())
 
 
 class Macd(NamedTuple):
