@@ -95,7 +95,8 @@ def live_ingest_supervisor(context: dg.SensorEvaluationContext, database: Market
     requests, notes = [], []
     for shard, beat in beats.items():
         age = None if beat is None else beat.age
-        if beat is not None and beat.age < STALE and beat.detail.get("state") != "rotating":
+        ended = beat is not None and _has_ended(context.instance, beat)
+        if beat is not None and not ended and beat.age < STALE and beat.detail.get("state") != "rotating":
             notes.append(f"shard {shard}: {beat.detail.get('state')}, heartbeat {beat.age:.0f} s ago")
         elif _is_starting(context.instance, shard, beat):
             notes.append(f"shard {shard}: starting")
@@ -107,6 +108,12 @@ def live_ingest_supervisor(context: dg.SensorEvaluationContext, database: Market
     if not requests:
         return dg.SkipReason("; ".join(notes))
     return dg.SensorResult(run_requests=requests)
+
+
+def _has_ended(instance: dg.DagsterInstance, beat: Heartbeat) -> bool:
+    """Whether the run that this heartbeat is of is over, by Dagster's own word: then nobody need wait for silence."""
+    run = instance.get_run_by_id(beat.holder)
+    return run is not None and run.is_finished
 
 
 def _beat(store: Store, shard: int) -> Heartbeat | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -384,6 +385,7 @@ class Ingest:
         """What the heartbeat says."""
         return {
             "state": self.state,
+            "pid": os.getpid(),
             "venue": self.venue.name,
             "instruments": len(self.names),
             "links": len(self.session.links),

@@ -63,6 +63,13 @@ def test_a_run_that_stays_started_for_ever_is_reported_failed_and_replaced(deplo
     assert run.status is dg.DagsterRunStatus.FAILURE
 
 
+def test_a_run_that_dagster_knows_to_be_over_is_replaced_at_once(deploy: Callable[..., Deployed]) -> None:
+    house = deploy("BTC-USDT")
+    killed = run_of(house, dg.DagsterRunStatus.FAILURE)
+    house.store.heartbeats.beat("ingest-0", killed, {"state": "live"})
+    assert isinstance(look(house), dg.SensorResult)
+
+
 def test_one_that_rotates_gets_a_stand_by_and_goes_on(deploy: Callable[..., Deployed]) -> None:
     house = deploy("BTC-USDT")
     old = run_of(house, dg.DagsterRunStatus.STARTED)

@@ -1,0 +1,313 @@
+"""A whole deployment under fire: every fault of the stream, SIGKILL of everything; then the tables against the tape.
+
+    python bench/soak.py [--minutes 25] [--kills 10] [--instruments 30] [--seed 1] [--cuts 10]
+
+First some cuts of the line in peace, to time how soon the hole is healed. Then message faults all the time, faults of
+the line every few seconds, and kills of ingest, of the daemon, of the code server, of the last two at once and of
+PostgreSQL, ``--kills`` of each. Natural faults of a venue come a few times a day; here they come every few seconds,
+far more than 50 times as often. In the end trades and 1m bars of the whole span must equal what the exchange says of
+it once nothing fails any more, every bar must be complete, and nothing may be missing without a reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import statistics
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+from common import machine, table
+
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import EmbeddedServer, Store, StoreError
+from crypto_pipeline_tests.ops.deployment import Deployment
+
+PRICES = ("open", "high", "low", "close")
+MINUTE = timedelta(minutes=1)
+#: All the time, as shares of messages.
+MESSAGES = [
+    {"kind": "ws_duplicate", "probability": 0.01},
+    {"kind": "ws_reorder", "probability": 0.01, "by": 2},
+    {"kind": "ws_delay", "probability": 0.005, "seconds": 3},
+    {"kind": "ws_drop", "probability": 0.01},
+    {"kind": "ws_malformed", "probability": 0.003},
+    {"kind": "ws_malformed", "probability": 0.001, "manner": "body", "body": "<html>502</html>"},
+    {"kind": "ws_bad_ids", "probability": 0.002},
+    {"kind": "ws_bad_ids", "probability": 0.002, "manner": "repeat"},
+    {"kind": "ws_bad_ids", "probability": 0.001, "manner": "zero"},
+    {"kind": "ws_clock_skew", "probability": 0.002, "milliseconds": -1500},
+    {"kind": "ws_clock_skew", "probability": 0.001, "milliseconds": 2500},
+    {"kind": "server_error", "probability": 0.01},
+]
+#: One after another, between the kills.
+LINES: dict[str, list[dict[str, Any]]] = {
+    "cut": [{"kind": "ws_cut", "manner": "abort", "count": 1}],
+    "half a frame": [{"kind": "ws_cut", "manner": "half", "count": 1}],
+    "close": [{"kind": "ws_cut", "manner": "close", "count": 1}],
+    "freeze": [{"kind": "ws_freeze", "seconds": 20, "count": 1}],
+    "freeze of one symbol": [{"kind": "ws_freeze", "seconds": 20, "symbol": "BTC-USDT", "count": 1}],
+    "slow consumer": [{"kind": "ws_slow_consumer", "bytes": 0, "count": 1}],
+    "maintenance": [{"kind": "ws_maintenance", "closes_after": 3, "down_seconds": 4, "for_seconds": 2}],
+    "one connection only": [{"kind": "ws_refuse", "connections": 1, "for_seconds": 6}, {"kind": "ws_cut", "count": 1}],
+    "the older is evicted": [{"kind": "ws_refuse", "connections": 1, "manner": "evict", "for_seconds": 6}],
+    "venue down": [{"kind": "outage", "for_seconds": 5}],
+}
+KILLS = {
+    "ingest": ("ingest",),
+    "daemon": ("daemon",),
+    "code server": ("code-server",),
+    "daemon and code server": ("daemon", "code-server"),
+    "PostgreSQL": ("postgres",),
+}
+
+
+class Range:
+    """The deployment and the ways to strike it."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.given, self.rng = given, random.Random(given.seed)
+        self.house = Deployment("--instruments", str(given.instruments), "--days", "1")
+        self.took: dict[str, list[float]] = {name: [] for name in KILLS}
+        self.struck: Counter[str] = Counter()
+        self.healed: list[float] = []
+        self._store: Store | None = None
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.house.state.ports['replay']}"
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            self._store = Store(EmbeddedServer(self.house.data_dir).url())
+        return self._store
+
+    def fault(self, faults: list[dict[str, Any]]) -> None:
+        body = json.dumps(faults).encode()
+        request = urllib.request.Request(f"{self.base}/_control/faults", body, {"Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=10).read()
+
+    def clear(self) -> None:
+        urllib.request.urlopen(urllib.request.Request(f"{self.base}/_control/faults", method="DELETE"), timeout=10)
+
+    def ask(self, path: str) -> Any:
+        """What the exchange says; waits where it limits us."""
+        while True:
+            try:
+                with urllib.request.urlopen(self.base + path, timeout=30) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != 429:
+                    raise
+                time.sleep(float(error.headers.get("Retry-After", "1")))
+
+    def detail(self) -> dict[str, Any]:
+        """What the heartbeat says, with its age; nothing while the database is away."""
+        with suppress(StoreError):
+            beat = self.store.heartbeats.get("ingest-0")
+            if beat is not None:
+                return {**beat.detail, "beat_age": beat.age, "holder": beat.holder}
+        return {}
+
+    def live(self, other_than: int | None = None) -> bool:
+        found = self.detail()
+        return bool(
+            found and found["state"] == "live" and found["beat_age"] < 5 and found["pid"] != other_than
+        )  # fmt: skip
+
+    def until(self, reached: Callable[[], bool], patience: float, what: str) -> float:
+        began = time.monotonic()
+        while not reached():
+            if time.monotonic() - began > patience:
+                raise SystemExit(f"not within {patience:.0f} s: {what}; heartbeat {self.detail()}")
+            time.sleep(0.1)
+        return time.monotonic() - began
+
+    # -- striking -------------------------------------------------------------------------------------------------
+
+    def cut_in_peace(self) -> None:
+        """Cut the line and see how long until every trade that happened meanwhile is stored."""
+        cuts = self.detail()["link_cuts"]
+        self.fault([{"kind": "ws_cut", "count": 1}])
+        self.until(lambda: self.detail().get("link_cuts", 0) > cuts, 30, "a cut is noticed")
+        began = time.monotonic()
+        time.sleep(1)
+        wanted = {symbol: self.last_id(symbol) for symbol in self.symbols}
+
+        def whole() -> bool:
+            now = datetime.now(UTC)
+            last = self.store.trades.last_ids("replay", list(wanted))
+            if any(name not in last or last[name].trade_id < number for name, number in wanted.items()):
+                return False
+            return self.store.trades.missing("replay", list(wanted), now - 5 * MINUTE, now + MINUTE).is_empty()
+
+        self.until(whole, 60, "the hole of a cut is healed")
+        self.healed.append(time.monotonic() - began)
+        time.sleep(2)
+
+    def last_id(self, symbol: str) -> int:
+        return int(self.ask(f"/api/v3/aggTrades?symbol={symbol.replace('-', '')}&limit=1")[-1]["a"])
+
+    def kill(self, name: str) -> None:
+        before = self.detail().get("pid")
+        victims = [before if part == "ingest" else self.house.pid(part) for part in KILLS[name]]
+        for pid in victims:
+            if pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+        began = time.monotonic()
+        if name == "ingest":
+            self.until(lambda: self.live(before), 120, "a new ingest is live")
+        else:
+            for pid in victims:
+                self.house.await_healthy(120, without=pid)
+            self.until(self.live, 180, f"ingest is live after the kill of {name}")
+        self.took[name].append(time.monotonic() - began)
+        print(f"{datetime.now(UTC):%H:%M:%S} killed {name}: live after {self.took[name][-1]:.1f} s", flush=True)
+
+    def strikes(self) -> Iterator[str]:
+        """Kills in random order, so many of each, over the minutes given."""
+        names = [name for name in KILLS for _ in range(self.given.kills)]
+        self.rng.shuffle(names)
+        yield from names
+
+    # -- the run --------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        self.house.start()
+        self.until(lambda: self.live(), 120, "ingest is live")
+        self.symbols = [row.instrument.symbol for row in self.store.instruments.list()]
+        time.sleep(3)
+        start = Timeframe.M1.ceil(datetime.now(UTC))
+        for _ in range(self.given.cuts):
+            self.cut_in_peace()
+        began = time.monotonic()
+        self.fault(MESSAGES)
+        for name in self.strikes():
+            for line in self.rng.sample(list(LINES), 2):
+                self.fault(LINES[line])
+                self.struck[line] += 1
+                time.sleep(self.rng.uniform(2, 6))
+            self.kill(name)
+        while time.monotonic() - began < self.given.minutes * 60:
+            line = self.rng.choice(list(LINES))
+            self.fault(LINES[line])
+            self.struck[line] += 1
+            time.sleep(self.rng.uniform(2, 6))
+        fired = time.monotonic() - began
+        self.clear()
+        self.until(lambda: self.live(), 180, "ingest is live in the end")
+        end = Timeframe.M1.floor(datetime.now(UTC))
+        time.sleep(60)
+        return self.tell(start, end, fired)
+
+    def tell(self, start: datetime, end: datetime, fired: float) -> int:
+        until = time.monotonic() + 240
+        while (wrong := self.compare(start, end)) and time.monotonic() < until:
+            time.sleep(5)
+        waited = 240 - (until - time.monotonic())
+        print(machine())
+        rows = [(name, len(took), statistics.median(took), max(took)) for name, took in self.took.items() if took]
+        table(
+            ["killed", "times", "live again s, median / most"],
+            [[name, times, f"{middle:.1f} / {most:.1f}"] for name, times, middle, most in rows],
+        )
+        print(f"\nline faults in {fired / 60:.1f} minutes: {dict(self.struck)}")
+        print(f"hole healed after the cut was noticed, s: median {statistics.median(self.healed):.1f}, "
+              f"most {max(self.healed):.1f} of {len(self.healed)}" if self.healed else "")  # fmt: skip
+        print(f"span {start:%H:%M} to {end:%H:%M}; {self.counted}; settled {waited:.0f} s after the last look began")
+        print("differences: none" if not wrong else f"DIFFERENCES: {wrong}")
+        return 1 if wrong else 0
+
+    # -- the tape -------------------------------------------------------------------------------------------------
+
+    def compare(self, start: datetime, end: datetime) -> dict[str, Any]:
+        wrong: dict[str, Any] = {}
+        ours = self.store.trades.read("replay", self.symbols, start, end)
+        bars = self.store.reader.read(self.symbols, Timeframe.M1, start, end)
+        for symbol in self.symbols:
+            truth = self.true_trades(symbol, start, end)
+            stored = {
+                row[0]: row[1:]
+                for row in ours.filter(pl.col("instrument") == symbol)
+                .select("trade_id", pl.col("time").to_physical(), "price", "quantity", "taker_side")
+                .iter_rows()
+            }
+            if stored != truth:
+                lost, false = truth.keys() - stored.keys(), stored.keys() - truth.keys()
+                other = [number for number in truth.keys() & stored.keys() if truth[number] != stored[number]]
+                wrong[f"{symbol} trades"] = {"lost": sorted(lost)[:9], "false": sorted(false)[:9], "other": other[:9]}
+            true_bars = self.true_bars(symbol, start, end)
+            own = {
+                row[0]: row[1:]
+                for row in bars.filter(pl.col("instrument") == symbol)
+                .select(pl.col("open_time").to_physical(), *PRICES, "trade_count", "volume", "complete")
+                .iter_rows()
+            }
+            bad = [
+                datetime.fromtimestamp(at / 1000, UTC).isoformat()
+                for at in true_bars.keys() | own.keys()
+                if not _same(true_bars.get(at), own.get(at))
+            ]
+            if bad:
+                wrong[f"{symbol} bars"] = sorted(bad)[:9]
+        cells = self.store.coverage.cells([Timeframe.M1], start, end)
+        missing = cells.filter(pl.col("expected") > pl.col("present") + pl.col("explained"))
+        if missing.height:
+            wrong["coverage"] = missing.select("instrument", "expected", "present", "explained").rows()
+        counts = bars.group_by("source").len().sort("source")
+        self.counted = f"{ours.height:,} trades, bars {dict(counts.iter_rows())}"
+        return wrong
+
+    def true_trades(self, symbol: str, start: datetime, end: datetime) -> dict[int, tuple[Any, ...]]:
+        found: dict[int, tuple[Any, ...]] = {}
+        venue, last = symbol.replace("-", ""), round(end.timestamp() * 1000) - 1
+        rows = self.ask(f"/api/v3/aggTrades?symbol={venue}&startTime={round(start.timestamp() * 1000)}&limit=1000")
+        while rows:
+            for row in rows:
+                if row["T"] > last:
+                    return found
+                side = "sell" if row["m"] else "buy"
+                found[row["a"]] = (row["T"], float(row["p"]), float(row["q"]), side)
+            rows = self.ask(f"/api/v3/aggTrades?symbol={venue}&fromId={rows[-1]['a'] + 1}&limit=1000")
+        return found
+
+    def true_bars(self, symbol: str, start: datetime, end: datetime) -> dict[int, tuple[Any, ...]]:
+        since, upto = round(start.timestamp() * 1000), round(end.timestamp() * 1000) - 1
+        rows = self.ask(
+            f"/api/v3/klines?symbol={symbol.replace('-', '')}&interval=1m&startTime={since}&endTime={upto}&limit=1000"
+        )
+        return {row[0]: (*map(float, row[1:5]), row[8], float(row[5]), True) for row in rows}
+
+
+def _same(truth: tuple[Any, ...] | None, own: tuple[Any, ...] | None) -> bool:
+    if truth is None or own is None:
+        return False
+    return truth[:5] == own[:5] and abs(truth[5] - own[5]) <= 1e-9 * max(truth[5], 1e-12) and truth[6] == own[6]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=25.0)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--instruments", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cuts", type=int, default=10)
+    soak = Range(parser.parse_args())
+    try:
+        code = soak.run()
+    finally:
+        soak.house.stop()
+    sys.exit(code)
