@@ -17,6 +17,7 @@ from crypto_pipeline.store.coverage import Coverage
 from crypto_pipeline.store.failovers import Failovers
 from crypto_pipeline.store.heartbeats import Heartbeats
 from crypto_pipeline.store.instruments import Instruments
+from crypto_pipeline.store.labels import Labels
 from crypto_pipeline.store.leases import FencedConnections, Lease, Leases
 from crypto_pipeline.store.ledger import Ledger
 from crypto_pipeline.store.live import Live
@@ -72,6 +73,11 @@ class Store:
     def ledger(self) -> Ledger:
         """Why bars are missing."""
         return Ledger(self.connections, self._symbols)
+
+    @cached_property
+    def labels(self) -> Labels:
+        """Labels of the strategies' setups, with their history."""
+        return Labels(self.connections, self._symbols)
 
     @cached_property
     def reconciliations(self) -> Reconciliations:

@@ -1,0 +1,260 @@
+"""Labels of a span of days brought to the desired state: what is due is computed, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+
+from crypto_pipeline.labels import inputs, setups
+from crypto_pipeline.labels.finality import accounted, final
+from crypto_pipeline.labels.grid import STEP, Grid, Ints
+from crypto_pipeline.labels.labelling import Context, find_setups, label
+from crypto_pipeline.labels.minutes import Minutes
+from crypto_pipeline.labels.parameters import BENCHMARK, TIMEFRAME, TRADED, Parameters, Strategy
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store.cells import EXPLAINING
+from crypto_pipeline.store.label_columns import label_schema
+from crypto_pipeline.store.labels import CELL_SCHEMA, LabelsWritten
+
+#: Instruments whose bars are in memory at once.
+_TOGETHER = 16
+#: Looked at again so soon where a bar is missing near the end of a horizon that is just over.
+_AGAIN = timedelta(minutes=15)
+
+
+@dataclass(slots=True)
+class LabelReport:
+    """What a pass found and did. A cell is an instrument and a day of signals."""
+
+    cells: int = 0
+    new: int = 0
+    stale: int = 0
+    waited: int = 0
+    setups: int = 0
+    labels: int = 0
+    waiting: int = 0
+    written: LabelsWritten = field(default_factory=LabelsWritten)
+
+    def add(self, other: LabelsWritten) -> None:
+        """Count what was written of some cells."""
+        self.written.inserted += other.inserted
+        self.written.superseded += other.superseded
+        self.written.withdrawn += other.withdrawn
+        self.written.unchanged += other.unchanged
+
+
+def bring_up_to_date(
+    store: Store,
+    strategy: Strategy,
+    parameters: Parameters,
+    start: datetime,
+    end: datetime,
+    instruments: Sequence[str] = (),
+    *,
+    now: datetime | None = None,
+    everything: bool = False,
+) -> LabelReport:
+    """Compute and store the labels of signals in ``[start, end)`` (whole UTC days) that are new, stale or were waiting.
+
+    ``instruments``: default all that are traded. ``everything`` computes every day again. A second call finds nothing
+    to do. Raises StoreError for an unknown instrument, and when the database fails.
+    """
+    moment = datetime.now(UTC) if now is None else now
+    tiers = traded(store, instruments)
+    report = LabelReport()
+    if not tiers or start >= end:
+        return report
+    todo = due_cells(store, strategy, parameters, start, end, tiers, moment, everything=everything)
+    counts = dict(todo.group_by("reason").len().iter_rows())
+    report.cells, report.new = todo.height, counts.get("new", 0)
+    report.stale, report.waited = counts.get("stale", 0), counts.get("waiting", 0)
+    if todo.height:
+        store.labels.declare(parameters.hash, strategy, parameters.model_dump(mode="json"))
+    for cells, names in _pieces(todo, inputs.look_back(parameters)):
+        _compute(store, strategy, parameters, cells, {name: tiers[name] for name in names}, moment, report)
+    return report
+
+
+def traded(store: Store, instruments: Sequence[str] = ()) -> dict[str, str]:
+    """Tier by symbol of the instruments (default: every active one) of tiers that are traded."""
+    rows = store.instruments.list(active_only=not instruments)
+    known = {row.instrument.symbol: row.instrument.tier for row in rows}
+    if unknown := [name for name in instruments if name not in known]:
+        raise StoreError(f"unknown instrument {unknown[0]!r}: see `crypto-pipeline instruments list`")
+    return {name: str(known[name]) for name in instruments or known if known[name] in TRADED}
+
+
+def due_cells(
+    store: Store,
+    strategy: Strategy,
+    parameters: Parameters,
+    start: datetime,
+    end: datetime,
+    tiers: Mapping[str, str],
+    now: datetime,
+    *,
+    everything: bool = False,
+) -> pl.DataFrame:
+    """Which instruments and days are to be computed: ``instrument``, ``day``, ``inputs`` and ``reason``."""
+    current = inputs.input_versions(store, strategy, parameters, start, end, tiers, now)
+    if everything:
+        return current.select("instrument", "day", "inputs", pl.lit("stale").alias("reason"))
+    stored = store.labels.cells(strategy, parameters.hash, start, end, list(tiers))
+    asked = [day for days in stored["minute_days"].drop_nulls() for day in days]
+    minutes = {}
+    if asked:
+        first, last = _midnight(min(asked)), _midnight(max(asked)) + timedelta(days=1)
+        minutes = inputs.minute_versions(store, first, last, list(tiers))
+    return inputs.due(current, stored, minutes, parameters, now)
+
+
+def _pieces(todo: pl.DataFrame, apart: int) -> Iterator[tuple[pl.DataFrame, list[str]]]:
+    """Cells in stretches of days whose bars are better read together, some instruments at a time."""
+    days = todo["day"].unique().sort().to_list()
+    cuts = [0, *(i for i, (a, b) in enumerate(pairwise(days), 1) if (b - a).days > apart), len(days)]
+    for first, until in pairwise(cuts):
+        if first == until:
+            continue
+        stretch = todo.filter(pl.col("day").is_between(days[first], days[until - 1]))
+        every = stretch["instrument"].unique().sort().to_list()
+        for place in range(0, len(every), _TOGETHER):
+            names = every[place : place + _TOGETHER]
+            yield stretch.filter(pl.col("instrument").is_in(names)), names
+
+
+def _compute(
+    store: Store,
+    strategy: Strategy,
+    parameters: Parameters,
+    cells: pl.DataFrame,
+    tiers: Mapping[str, str],
+    now: datetime,
+    report: LabelReport,
+) -> None:
+    """Compute the cells of a few instruments over one stretch of days, and store them in one transaction."""
+    first, last = cells["day"].min(), cells["day"].max()
+    assert isinstance(first, date)
+    assert isinstance(last, date)
+    begin = _midnight(first) - timedelta(days=inputs.look_back(parameters))
+    end = min(_midnight(last) + timedelta(days=1 + inputs.look_ahead(parameters)), TIMEFRAME.floor(now))
+    # Versions first: a bar that changes after they were read makes the cell stale once more.
+    minute_days = inputs.minute_versions(store, begin, end, list(tiers))
+    names = list(tiers)
+    bars = store.reader.read(names, TIMEFRAME, begin, end).partition_by("instrument", as_dict=True)
+    hours = store.reader.read(names, Timeframe.H1, begin, end) if strategy is Strategy.SWING else None
+    market = _benchmark(store, begin, end) if strategy is Strategy.DCA else _NO_STRESS
+    reasons = store.ledger.open(TIMEFRAME, names, EXPLAINING, begin, end)
+    labels, found = [], []
+    for name, wanted in cells.partition_by("instrument", as_dict=True, maintain_order=True).items():
+        symbol = str(name[0])
+        if (own := bars.get(name)) is None:
+            continue
+        grid = Grid.of(own, begin, end)
+        own_hours = hours.filter(pl.col("instrument") == symbol) if hours is not None else _NO_HOURS
+        context = Context(market, own_hours.select("open_time", "close"))
+        source = _StoredMinutes(store, symbol)
+        setup = find_setups(strategy, grid, context, parameters, tiers[symbol])
+        labelled = label(strategy, grid, setup, parameters, tiers[symbol], source)
+        known = accounted(grid, reasons.filter(pl.col("instrument") == symbol))
+        ready = final(grid, known, setup["place"].to_numpy(), parameters.horizon, now)
+        summary = _summary(wanted, labelled, ready, source.days, parameters, now)
+        versions = [inputs.minutes_text(symbol, days, minute_days) for days in summary["minute_days"].to_list()]
+        found.append(summary.with_columns(pl.Series("minute_versions", versions, dtype=pl.String)))
+        told = labelled.filter(pl.Series(ready, dtype=pl.Boolean)).with_columns(_day().alias("day"))
+        told = told.join(wanted.select("instrument", "day", data_version="inputs"), on="day").drop("day")
+        labels.append(told)
+    if not found:
+        return
+    summaries = pl.concat(found)
+    rows = pl.concat(labels).select("instrument", "data_version", *label_schema(strategy))
+    report.add(store.labels.write(strategy, parameters.hash, summaries, rows))
+    report.setups += int(summaries["setups"].sum())
+    report.labels += int(summaries["labels"].sum())
+    report.waiting += int(summaries["waiting"].sum())
+
+
+_NO_HOURS = pl.DataFrame(schema={"instrument": pl.String, "open_time": UTC_MS, "close": pl.Float64})
+_NO_STRESS = pl.DataFrame(schema={"open_time": UTC_MS, "halted": pl.Boolean})
+
+
+def _benchmark(store: Store, begin: datetime, end: datetime) -> pl.DataFrame:
+    known = {row.instrument.symbol for row in store.instruments.list(active_only=False)}
+    if BENCHMARK not in known:
+        return _NO_STRESS
+    bars = store.reader.read([BENCHMARK], TIMEFRAME, begin, end)
+    return setups.stress(Grid.of(bars, begin, end).frame())
+
+
+def _summary(
+    wanted: pl.DataFrame,
+    labelled: pl.DataFrame,
+    ready: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    asked: set[date],
+    parameters: Parameters,
+    now: datetime,
+) -> pl.DataFrame:
+    """Per cell of one instrument: setups, labels, waiting, when to look again, and whose minutes decided."""
+    end = pl.col("entry_ts") + TIMEFRAME.delta * parameters.horizon
+    # Over, but a bar is missing: its coming makes the cell stale, except while the day it belongs to still runs.
+    recent = pl.when(end > now - timedelta(days=1)).then(pl.lit(now + _AGAIN).cast(UTC_MS))
+    again = pl.when(end > now).then(end).otherwise(recent)
+    counted = (
+        labelled.with_columns(_day().alias("day"), pl.Series("ready", ready, dtype=pl.Boolean))
+        .group_by("day")
+        .agg(
+            pl.len().cast(pl.Int32).alias("setups"),
+            pl.col("ready").sum().cast(pl.Int32).alias("labels"),
+            (~pl.col("ready")).sum().cast(pl.Int32).alias("waiting"),
+            again.filter(~pl.col("ready")).min().cast(UTC_MS).alias("waits_until"),
+        )
+    )
+    joined = wanted.join(counted, on="day", how="left").with_columns(pl.col("setups", "labels", "waiting").fill_null(0))
+    reach = timedelta(days=inputs.look_ahead(parameters))
+    near = [sorted(day for day in asked if cell - reach <= day <= cell + reach) for cell in joined["day"].to_list()]
+    return joined.with_columns(pl.Series("minute_days", near, dtype=CELL_SCHEMA["minute_days"])).drop("reason")
+
+
+def _day() -> pl.Expr:
+    return pl.col("signal_ts").dt.date()
+
+
+class _StoredMinutes:
+    """1m bars of one instrument from the store, whole days at a time; ``days`` are those that were asked for."""
+
+    def __init__(self, store: Store, instrument: str) -> None:
+        self._store, self._instrument = store, instrument
+        self._bars = pl.DataFrame()
+        self.days: set[date] = set()
+
+    def __call__(self, opens: Ints) -> dict[int, Minutes]:
+        """The minutes inside the 15m bars that open then."""
+        wanted = {date(1970, 1, 1) + timedelta(days=day) for day in (opens // 86_400_000).tolist()}
+        if fresh := sorted(wanted - self.days):
+            cells = pl.DataFrame({"instrument": [self._instrument] * len(fresh), "day": fresh})
+            read = self._store.reader.cells(cells, Timeframe.M1).select("open_time", "open", "high", "low", "volume")
+            self._bars = pl.concat([self._bars, read]).sort("open_time") if self._bars.width else read
+            self.days |= set(fresh)
+        return minutes_inside(self._bars, opens)
+
+
+def minutes_inside(bars: pl.DataFrame, opens: Ints) -> dict[int, Minutes]:
+    """The rows of ``bars`` (1m, one instrument, sorted) inside each 15m bar that has any."""
+    times = bars["open_time"].cast(UTC_MS).to_physical().to_numpy()
+    begin, end = np.searchsorted(times, opens), np.searchsorted(times, opens + STEP)
+    columns = [bars[name].to_numpy() for name in ("open", "high", "low", "volume")]
+    return {
+        moment: Minutes(*(column[first:last] for column in columns))
+        for moment, first, last in zip(opens.tolist(), begin.tolist(), end.tolist(), strict=True)
+        if last > first
+    }
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
