@@ -129,7 +129,22 @@ class Settings(BaseSettings):
         "(credentials as AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL … in the environment). Default: 'archive' in data_dir.",
     )
 
-    @field_validator("data_dir", "universe_file", "replay_faults")
+    # Backups and housekeeping
+    backup_dir: Path | None = Field(
+        None, description="Where backups go, best on another disk. Default: 'backups' in data_dir."
+    )
+    backup_keep: int = Field(3, ge=1, description="Newest backups that are kept.")
+    backup_daily: bool | None = Field(
+        None, description="Whether a backup is made every night. Default: of the embedded database, yes."
+    )
+    disk_gb: float | None = Field(
+        None, gt=0, description="Size of the disk of a PostgreSQL of your own, to tell when it will be full."
+    )
+    disk_days_warn: float = Field(30.0, gt=0, description="The disk is full in fewer days than this: warning.")
+    disk_days_error: float = Field(7.0, gt=0, description="The disk is full in fewer days than this: error.")
+    dagster_keep_days: int = Field(14, ge=1, description="Days that finished runs and their events are kept.")
+
+    @field_validator("data_dir", "universe_file", "replay_faults", "backup_dir")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
