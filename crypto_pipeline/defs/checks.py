@@ -67,7 +67,7 @@ def as_result(outcome: CheckOutcome, asset: str, shown: dict[str, Any]) -> dg.As
         check_name=outcome.name,
         asset_key=asset,
         passed=outcome.passed,
-        severity=dg.AssetCheckSeverity.ERROR if outcome.severity == "error" else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.WARN if outcome.severity == "warning" else dg.AssetCheckSeverity.ERROR,
         description=outcome.summary,
         metadata=shown,
     )

@@ -13,10 +13,11 @@ import polars as pl
 
 from crypto_pipeline.healing import spans as span
 from crypto_pipeline.healing.reports import Counts, Progress
+from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.gaps import merge_spans
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
-from crypto_pipeline.venues import BarsAnswer, FetchPlan, UnknownSymbol, Venue, VenueError
+from crypto_pipeline.venues import BarsAnswer, FetchPlan, UnknownSymbol, Venue, VenueError, VenueUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ class Collected:
     holes: list[pl.DataFrame] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
+    #: instruments about which the venue could not be asked, as it is down or has banned us
+    unavailable: dict[str, str] = field(default_factory=dict)
 
     def answered_spans(self) -> pl.DataFrame:
         """Spans that the venue answered for, merged."""
@@ -50,10 +53,12 @@ async def collect(
     batch_rows: int,
     archive: bool = True,
     seen: Callable[[pl.DataFrame], None] | None = None,
+    mark: Source | None = None,
 ) -> Collected:
     """Fetch all plans concurrently and write every bar. One instrument's failure never stops the others.
 
-    ``seen`` is shown every frame of bars that the venue stated.
+    ``seen`` is shown every frame of bars that the venue stated. ``mark`` is what the bars are called, if not by the
+    name that the venue's client gives them.
     """
     collected = Collected()
 
@@ -61,6 +66,8 @@ async def collect(
         collected.failed[plan.instrument] = str(error)
         if isinstance(error, UnknownSymbol):
             collected.unknown.add(plan.instrument)
+        if isinstance(error, VenueUnavailable):
+            collected.unavailable[plan.instrument] = str(error)
         log.warning("%s %s: %s", plan.instrument, plan.timeframe, error)
 
     total = sum(timeframe.count(start, end) for plan in plans for start, end in plan.spans)
@@ -74,7 +81,7 @@ async def collect(
         counts.fetched += answer.bars.height
         if seen is not None:
             seen(answer.bars)
-        await writer.add(answer.bars)
+        await writer.add(answer.bars if mark is None else answer.bars.with_columns(pl.lit(str(mark)).alias("source")))
         done += asked
         progress(f"fetch {timeframe}", done, total)
     await writer.flush()

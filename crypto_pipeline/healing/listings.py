@@ -17,9 +17,7 @@ _HALTED_FOR_GOOD = timedelta(days=1)
 
 async def sync_instruments(store: Store, venue: Venue, now: datetime) -> pl.DataFrame:
     """Take over the venue's listings of all active instruments; returns one row each, nulls where it lists none."""
-    stated = await venue.listings()
-    by_pair = {(listing.base, listing.quote): listing for listing in stated}
-    by_symbol = {listing.venue_symbol: listing for listing in stated}
+    stated = await _stated(store, venue)
     known = {row.symbol: row for row in store.instruments.listings(venue.name)}
 
     async def look(symbol: str, listing: Listing) -> ListingRow:
@@ -37,17 +35,34 @@ async def sync_instruments(store: Store, venue: Venue, now: datetime) -> pl.Data
             lot_size=listing.lot_size,
         )
 
-    looks = []
-    active = store.instruments.list()
-    for row in active:
+    looks = [look(symbol, listing) for symbol, listing in stated.items()]
+    rows = await asyncio.gather(*looks)
+    store.instruments.set_listings(venue.name, list(rows))
+    return store.instruments.frame(venue.name)
+
+
+async def sync_names(store: Store, venue: Venue) -> None:
+    """Take over what a venue calls the active instruments, and no more: enough to ask it for their newest bars."""
+    rows = [
+        ListingRow(symbol, listing.venue_symbol, status=str(listing.status))
+        for symbol, listing in (await _stated(store, venue)).items()
+    ]
+    store.instruments.set_listings(venue.name, rows)
+
+
+async def _stated(store: Store, venue: Venue) -> dict[str, Listing]:
+    """The venue's listings of the active instruments that it has, by canonical name."""
+    stated = await venue.listings()
+    by_pair = {(listing.base, listing.quote): listing for listing in stated}
+    by_symbol = {listing.venue_symbol: listing for listing in stated}
+    found = {}
+    for row in store.instruments.list():
         instrument = row.instrument
         override = instrument.venue_symbols.get(venue.name)
         listing = by_symbol.get(override) if override else by_pair.get((instrument.base, instrument.quote))
         if listing is not None:
-            looks.append(look(instrument.symbol, listing))
-    rows = await asyncio.gather(*looks)
-    store.instruments.set_listings(venue.name, list(rows))
-    return store.instruments.frame(venue.name)
+            found[instrument.symbol] = listing
+    return found
 
 
 async def _delisted(venue: Venue, listing: Listing, now: datetime) -> datetime | None:

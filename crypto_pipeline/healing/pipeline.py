@@ -11,19 +11,20 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from crypto_pipeline.healing import plan
-from crypto_pipeline.healing import spans as span
-from crypto_pipeline.healing.collect import collect
 from crypto_pipeline.healing.explain import OUTSIDE, Explainer
+from crypto_pipeline.healing.failover import Failover
+from crypto_pipeline.healing.fill import HISTORY, Filler, Manner
+from crypto_pipeline.healing.freshness import Thresholds
 from crypto_pipeline.healing.listings import sync_instruments
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reconcile import Reconciler
 from crypto_pipeline.healing.reports import HealReport, Progress, ReconcileReport, silent
 from crypto_pipeline.healing.rolling import roll
-from crypto_pipeline.healing.verify import LOWER, CheckOutcome, Thresholds, venue_agreement, verify
+from crypto_pipeline.healing.verify import LOWER, CheckOutcome, venue_agreement, verify
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
-from crypto_pipeline.venues import FetchPlan, Venue, make_venue
+from crypto_pipeline.venues import StandIns, Venue, make_stand_ins, make_venue
 
 #: Timeframes whose own bars the venue is asked for when our roll-up is reconciled.
 RECONCILED = (Timeframe.M5, Timeframe.M15, Timeframe.H1)
@@ -32,8 +33,18 @@ RECONCILED = (Timeframe.M5, Timeframe.M15, Timeframe.H1)
 class Pipeline:
     """A store, a venue and the settings, with everything that is done to them. Use from one event loop."""
 
-    def __init__(self, store: Store, venue: Venue, settings: Settings, now: datetime | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        venue: Venue,
+        settings: Settings,
+        now: datetime | None = None,
+        stand_ins: StandIns | None = None,
+    ) -> None:
         self.store, self.venue, self.settings = store, venue, settings
+        others = stand_ins or StandIns(venue.name, lambda name: make_venue(settings, venue=name))
+        self.failover = Failover(store, venue, others, settings)
+        self.filler = Filler(store, venue, settings, self.failover)
         self._fixed_now = now
 
     @classmethod
@@ -41,16 +52,18 @@ class Pipeline:
     async def open(cls, store: Store, settings: Settings) -> AsyncIterator[Pipeline]:
         """A pipeline with the venue that the settings name, sharing the venue's request budget with all processes."""
         venue = make_venue(settings, store.budgets.of(settings.venue))
+        stand_ins = make_stand_ins(settings, store.budgets.of)
         try:
-            yield cls(store, venue, settings)
+            yield cls(store, venue, settings, stand_ins=stand_ins)
         finally:
+            await stand_ins.close()
             await venue.close()
 
     # What there is
 
     async def horizon(self) -> Horizon:
-        """What is expected now, by the venue's clock."""
-        now = self._fixed_now or await self.venue.server_time()
+        """What is expected now, by the venue's clock, or that of one that stands in for it. Raises VenueError."""
+        now = self._fixed_now or await self.failover.now()
         return Horizon.of(now, self.settings.history_days, self.settings.settle_delay)
 
     def choose(self, symbols: Sequence[str] = ()) -> list[str]:
@@ -78,15 +91,18 @@ class Pipeline:
         instruments: Sequence[str] = (),
         timeframes: Sequence[Timeframe] = (),
         progress: Progress = silent,
+        manner: Manner = HISTORY,
     ) -> HealReport:
         """Every timeframe (or those given) of ``[start, end)`` brought to the desired state, finest first."""
         chosen = self.choose(instruments)
         report = HealReport()
         horizon = await self.horizon()
-        if self._known(chosen)["venue_symbol"].null_count():  # added just now, or not listed at the last look
+        # added just now, or not listed at the last look
+        if self.failover.down is None and self._known(chosen)["venue_symbol"].null_count():
             await self.sync_instruments()
         self._refresh(chosen, horizon, list(Timeframe))
-        await self._bring_all(list(timeframes) or list(Timeframe), start, end, chosen, horizon, report, progress)
+        wanted = list(timeframes) or list(Timeframe)
+        await self._bring_all(wanted, start, end, chosen, horizon, report, progress, manner)
         return report
 
     async def bring_up_to_date(
@@ -123,6 +139,7 @@ class Pipeline:
         horizon: Horizon,
         report: HealReport,
         progress: Progress,
+        manner: Manner = HISTORY,
     ) -> None:
         """Bring each timeframe up to date, from the first on that has anything to do: the wider ones follow it."""
         spans = {timeframe: horizon.clip(timeframe, start, end) for timeframe in timeframes}
@@ -133,9 +150,10 @@ class Pipeline:
         for timeframe, (begin, until) in spans.items():
             begun = begun or timeframe in unfinished
             if begun:
-                await self._bring(timeframe, begin, until, known, horizon, report, progress)
+                await self._bring(timeframe, begin, until, known, horizon, report, progress, manner)
             else:
                 report.of(timeframe)
+        await asyncio.to_thread(self.failover.tell, minutes=Timeframe.M1 in timeframes)
 
     def _unfinished(
         self, spans: dict[Timeframe, tuple[datetime, datetime]], known: pl.DataFrame, horizon: Horizon
@@ -148,7 +166,8 @@ class Pipeline:
             explainer = Explainer(self.store, self.venue, self.settings, timeframe, horizon, known)
             if timeframe not in found and not explainer.outside_is_written(begin, until, written):
                 found.add(timeframe)
-        return found
+        back = self.store.failovers.due(self.venue.name, horizon.now)["timeframe"].unique()
+        return found | {Timeframe(name) for name in back if Timeframe(name) in spans}
 
     async def _bring(
         self,
@@ -159,43 +178,14 @@ class Pipeline:
         horizon: Horizon,
         report: HealReport,
         progress: Progress,
+        manner: Manner,
     ) -> None:
         lower = LOWER.get(timeframe)
         if lower is not None:
             await asyncio.to_thread(
                 roll, self.store, timeframe, lower, begin, until, known, horizon, report.of(timeframe), progress
             )
-        await self._fetch(timeframe, begin, until, known, horizon, report, progress)
-
-    async def _fetch(
-        self,
-        timeframe: Timeframe,
-        start: datetime,
-        end: datetime,
-        known: pl.DataFrame,
-        horizon: Horizon,
-        report: HealReport,
-        progress: Progress,
-    ) -> None:
-        """Ask the venue for what is missing in its own timeframe, write it, and explain what it did not state."""
-        counts = report.of(timeframe)
-        explainer = Explainer(self.store, self.venue, self.settings, timeframe, horizon, known)
-        explainer.outside_listing(start, end)
-        wanted = plan.missing(self.store, timeframe, start, end, known["instrument"].to_list(), horizon)
-        due = plan.due(self.store, timeframe, wanted, horizon.now)
-        # Not every venue states bars of every width; what cannot be rolled up there stays missing, and is seen.
-        if due.is_empty() or timeframe not in self.venue.traits.timeframes:
-            counts.still_missing += span.bar_count(wanted, timeframe)
-            return
-        counts.planned += span.bar_count(due, timeframe)
-        plans = _fetch_plans(due, known, timeframe, report)
-        collected = await collect(
-            self.store, self.venue, timeframe, plans, counts, progress, batch_rows=self.settings.write_batch_rows
-        )
-        report.problems.update(collected.failed)
-        await explainer.explain(collected, counts, progress)
-        left = plan.missing(self.store, timeframe, start, end, known["instrument"].to_list(), horizon)
-        counts.still_missing += span.bar_count(left, timeframe)
+        await self.filler.fill(timeframe, begin, until, known, horizon, report, progress, manner)
 
     # Proving
 
@@ -214,7 +204,7 @@ class Pipeline:
         """
         horizon = await self.horizon()
         known = self._known(self.choose(instruments))
-        reconciler = Reconciler(self.store, self.venue, self.settings, horizon, known, progress)
+        reconciler = Reconciler(self.store, self.venue, self.settings, horizon, known, progress, self.failover)
         return await reconciler.run(start, end, timeframes, reread=reread)
 
     async def verify(self, timeframe: Timeframe, start: datetime, end: datetime) -> list[CheckOutcome]:
@@ -223,9 +213,7 @@ class Pipeline:
         Give it a span that `span_to_verify` has widened, and record the outcomes with that span.
         """
         horizon = await self.horizon()
-        limits = Thresholds(
-            timedelta(seconds=self.settings.freshness_warn), timedelta(seconds=self.settings.freshness_critical)
-        )
+        limits = Thresholds.of(self.settings)
         outcomes = await asyncio.to_thread(verify, self.store, timeframe, start, end, horizon, limits)
         compared = 0
         if timeframe in RECONCILED:
@@ -244,15 +232,3 @@ class Pipeline:
                     start = min(start, datetime.fromisoformat(where["start"]))
                     end = max(end, datetime.fromisoformat(where["end"]))
         return start, end
-
-
-def _fetch_plans(spans: pl.DataFrame, known: pl.DataFrame, timeframe: Timeframe, report: HealReport) -> list[FetchPlan]:
-    symbols = dict(known.select("instrument", "venue_symbol").iter_rows())
-    plans = []
-    for (instrument,), rows in spans.partition_by("instrument", as_dict=True).items():
-        symbol = symbols.get(instrument)
-        if symbol is None:
-            report.problems[instrument] = "the venue does not list it"
-            continue
-        plans.append(FetchPlan(instrument, symbol, timeframe, list(rows.select("start", "end").iter_rows())))
-    return plans

@@ -11,6 +11,7 @@ from functools import partial
 
 import polars as pl
 
+from crypto_pipeline.healing.fill import LIVE
 from crypto_pipeline.healing.pipeline import Pipeline
 from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
 from crypto_pipeline.healing.reports import Counts, HealReport
@@ -42,10 +43,15 @@ async def measured(
                 run_id=run_id,
                 rows=total.fetched,
                 bars_made=total.inserted + total.superseded,
-                gaps_found=total.planned,
-                gaps_filled=min(total.planned, total.inserted),
+                gaps_found=total.gaps,
+                gaps_filled=total.gaps_filled,
                 oldest_gap=oldest_gap(store),
-                detail={"problems": report.problems, "still_missing": total.still_missing},
+                detail={
+                    "problems": report.problems,
+                    "still_missing": total.still_missing,
+                    "from_trades": total.rebuilt_from_trades,
+                    "stood_in": total.stood_in,
+                },
             )
         )
 
@@ -63,7 +69,7 @@ def after_minute(settings: Settings) -> OnMinute:
 
     async def work(done: MinuteDone) -> None:
         async with Pipeline.open(done.store, settings) as pipeline:
-            fill = partial(pipeline.backfill, done.now - LIVE_SPAN, done.now, done.instruments)
+            fill = partial(pipeline.backfill, done.now - LIVE_SPAN, done.now, done.instruments, manner=LIVE)
             await measured(done.store, "live_processor", fill)
 
     def run(done: MinuteDone) -> None:

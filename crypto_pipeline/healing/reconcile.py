@@ -14,11 +14,12 @@ from datetime import datetime
 import polars as pl
 
 from crypto_pipeline.healing.collect import collect
+from crypto_pipeline.healing.failover import Failover
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import Counts, Progress, ReconcileReport, silent
 from crypto_pipeline.healing.rolling import roll
 from crypto_pipeline.healing.verify import LOWER
-from crypto_pipeline.market.bars import BAR_SCHEMA, Source, empty_bars
+from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, Source, empty_bars
 from crypto_pipeline.market.gaps import merge_spans, to_spans
 from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
 from crypto_pipeline.market.rollup import roll_up
@@ -34,8 +35,16 @@ class Reconciler:
     """One reconciliation of some instruments over some span."""
 
     def __init__(
-        self, store: Store, venue: Venue, settings: Settings, horizon: Horizon, known: pl.DataFrame, progress: Progress
+        self,
+        store: Store,
+        venue: Venue,
+        settings: Settings,
+        horizon: Horizon,
+        known: pl.DataFrame,
+        progress: Progress,
+        failover: Failover,
     ) -> None:
+        self.failover = failover
         self.store, self.venue, self.settings, self.horizon, self.progress = store, venue, settings, horizon, progress
         self.known = known.drop_nulls("venue_symbol")
         self.report = ReconcileReport()
@@ -44,6 +53,9 @@ class Reconciler:
         self, start: datetime, end: datetime, timeframes: Sequence[Timeframe], *, reread: bool
     ) -> ReconcileReport:
         """Compare, refetch what disagrees, roll up again, and settle or dispute."""
+        if self.failover.down is not None:
+            self.report.problems |= dict.fromkeys(self.known["instrument"], self.failover.down)
+            return self.report
         if reread:
             await self._refetch(self._all(Timeframe.M1, start, end), "read again")
             await asyncio.to_thread(self._roll, start, end)
@@ -54,6 +66,7 @@ class Reconciler:
         return self.report
 
     async def _reconcile(self, timeframe: Timeframe, start: datetime, end: datetime) -> None:
+        substituted = self.store.failovers.open(self.venue.name, reason="disputed")["failover_id"].to_list()
         found, theirs = await self._compare(timeframe, start, end)
         suspects = found.filter(pl.col("kind") != str(Disagreement.ONLY_OURS))
         self.report.disagreed += found.height
@@ -63,7 +76,12 @@ class Reconciler:
             fresh = await self._refetch(self._windows(timeframe, suspects), f"refetch under {timeframe}")
             await asyncio.to_thread(self._roll, start, end)
             found = await asyncio.to_thread(self._judge, timeframe, found, theirs, fresh)
-        self._settle(timeframe, start, end, found)
+        disputed = self._settle(timeframe, start, end, found)
+        if disputed.height and self.failover.possible:
+            windows = merge_spans(to_spans(disputed.select("instrument", "open_time"), timeframe))
+            if await self.failover.substitute(windows, self.horizon):
+                await asyncio.to_thread(self._roll, start, end)
+        await asyncio.to_thread(self.failover.tell_disputes, substituted)
 
     async def _compare(self, timeframe: Timeframe, start: datetime, end: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Disagreements of the span, and the venue's bars of the windows concerned."""
@@ -85,9 +103,9 @@ class Reconciler:
         return pl.concat(differing) if differing else _nothing(), pl.concat(stated)
 
     def _own(self, instrument: str, timeframe: Timeframe, ours: pl.DataFrame, theirs: pl.DataFrame) -> pl.DataFrame:
-        """Compare what we made ourselves: a bar that we took from the venue agrees with it by nature, a window that the
-        ledger still counts as missing is the gap filler's matter."""
-        made = ours.filter(pl.col("source") != str(Source.VENUE_HISTORICAL))
+        """Compare what we made ourselves: a bar that we took from the venue agrees with it by nature, one of another
+        venue waits for its own, a window that the ledger still counts as missing is the gap filler's matter."""
+        made = ours.filter(~pl.col("source").is_in([str(Source.VENUE_HISTORICAL), *map(str, FAILOVER)]))
         comparable = theirs.join(made, on="open_time", how="semi")
         return compare_bars(made.select(*BAR_SCHEMA), comparable).with_columns(pl.lit(instrument).alias("instrument"))
 
@@ -167,13 +185,13 @@ class Reconciler:
             )
         )
 
-    def _settle(self, timeframe: Timeframe, start: datetime, end: datetime, left: pl.DataFrame) -> None:
-        """Rows of the span that no longer disagree are resolved; the others are disputed."""
+    def _settle(self, timeframe: Timeframe, start: datetime, end: datetime, left: pl.DataFrame) -> pl.DataFrame:
+        """Rows of the span that no longer disagree are resolved; the others, which are returned, are disputed."""
         rows = self.store.reconciliations.open(
             timeframe=timeframe, instruments=self.known["instrument"].to_list(), start=start, end=end
         )
         if rows.is_empty():
-            return
+            return rows
         remaining = rows.join(left, on=["instrument", "open_time"], how="semi")
         settled = rows.join(left, on=["instrument", "open_time"], how="anti").filter(
             ~pl.col("instrument").is_in(list(self.report.problems))
@@ -182,6 +200,7 @@ class Reconciler:
         self.store.reconciliations.mark_disputed(remaining["reconciliation_id"].to_list())
         self.report.resolved += settled.height
         self.report.disputed += remaining.height
+        return remaining
 
     def _all(self, timeframe: Timeframe, start: datetime, end: datetime) -> list[FetchPlan]:
         begin, until = self.horizon.clip(timeframe, start, end)

@@ -28,6 +28,11 @@ class Counts:
     rebuilt_from_trades: int = 0
     explained: int = 0
     still_missing: int = 0
+    #: bars of another venue that stand in for the first one's
+    stood_in: int = 0
+    #: runs of absent bars that were found, and those of which every bar is stored or explained by now
+    gaps: int = 0
+    gaps_filled: int = 0
 
     def add_write(self, result: object) -> None:
         """Take over the figures of one write."""

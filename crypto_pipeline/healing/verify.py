@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 import polars as pl
 
-from crypto_pipeline.healing.plan import EXPLAINED, Horizon
-from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.healing.freshness import Thresholds, ages
+from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
-Severity = Literal["warning", "error"]
+Severity = Literal["warning", "error", "critical"]
 
 #: Every check that a timeframe has, with what it promises. `complete` in `status` means that all of them passed.
 CHECKS = {
@@ -39,14 +39,6 @@ class CheckOutcome:
     severity: Severity
     summary: str
     offenders: pl.DataFrame = field(default_factory=pl.DataFrame)
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """How far behind the newest bar may be."""
-
-    warn: timedelta
-    critical: timedelta
 
 
 def verify(
@@ -114,34 +106,19 @@ def no_future_bars(store: Store, timeframe: Timeframe, now: datetime) -> CheckOu
 
 
 def freshness(store: Store, timeframe: Timeframe, horizon: Horizon, thresholds: Thresholds) -> CheckOutcome:
-    """How far each active instrument's newest accounted bar lies behind the newest expected one."""
-    newest = store.audit.newest(timeframe).with_columns(
-        (pl.col("open_time") + pl.duration(minutes=timeframe.minutes)).cast(UTC_MS).alias("covered_to")
-    )
-    settled = horizon.settled_end(timeframe)
-    if settled <= horizon.first_open(timeframe):
+    """How overdue each active instrument's next bar is, by its calendar; as grave as the worst of them."""
+    if horizon.settled_end(timeframe) <= horizon.first_open(timeframe):
         return _passed("freshness", timeframe, "no window of the kept history is over yet")
-    explained = store.ledger.open(
-        timeframe=timeframe, states=list(EXPLAINED), start=settled - timedelta(days=8), end=settled
-    )
-    reach = explained.group_by("instrument").agg(pl.col("end").max().alias("explained_to"))
-    lagging = (
-        newest.join(reach, on="instrument", how="left")
-        .with_columns(pl.max_horizontal("covered_to", "explained_to").alias("known_to"))
-        .with_columns((pl.lit(settled, UTC_MS) - pl.col("known_to")).alias("behind"))
-        .filter(pl.col("behind").is_null() | (pl.col("behind") > thresholds.warn))
-        .sort("behind", descending=True, nulls_last=False)
-    )
-    if lagging.is_empty():
-        return _passed("freshness", timeframe, f"{newest.height} instruments up to {settled:%Y-%m-%d %H:%M} UTC")
-    worst = lagging["behind"].max()
-    critical = lagging["behind"].null_count() > 0 or (isinstance(worst, timedelta) and worst > thresholds.critical)
-    names = ", ".join(lagging["instrument"].head(5).to_list())
-    return CheckOutcome(
-        "freshness", timeframe, False, "error" if critical else "warning",
-        f"{lagging.height} instruments behind, the first by {lagging['behind'][0] or 'all of history'}: {names}",
-        lagging.select("instrument", "open_time", "behind"),
-    )  # fmt: skip
+    aged = ages(store, timeframe, horizon, thresholds)
+    late = aged.filter(pl.col("level") != "ok")
+    if late.is_empty():
+        until = f"{horizon.settled_end(timeframe):%Y-%m-%d %H:%M} UTC"
+        return _passed("freshness", timeframe, f"{aged.height} instruments up to {until}")
+    worst = late.row(0, named=True)
+    names = ", ".join(late["instrument"].head(5).to_list())
+    said = f"{late.height} instruments late, the first by {worst['overdue']}: {names}"
+    offenders = late.select("instrument", "open_time", "overdue", "level")
+    return CheckOutcome("freshness", timeframe, False, worst["level"], said, offenders)
 
 
 def venue_agreement(store: Store, timeframe: Timeframe, compared: int) -> CheckOutcome:

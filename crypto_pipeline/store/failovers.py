@@ -60,7 +60,8 @@ WHERE closed_at IS NULL AND instead_of = $1 AND ($2 = '' OR timeframe = $2) AND 
 """
 _ASKED = """
 UPDATE market.failovers
-SET attempts = attempts + 1, next_attempt = now() + make_interval(secs => %(wait)s * 4.0 ^ least(attempts, 7)::int),
+SET attempts = attempts + 1,
+    next_attempt = %(now)s::timestamptz + make_interval(secs => %(wait)s * 4.0 ^ least(attempts, 7)),
     closed_at = CASE WHEN attempts + 1 >= %(most)s THEN now() END,
     outcome = CASE WHEN attempts + 1 >= %(most)s THEN 'kept' END
 WHERE failover_id = ANY(%(ids)s) AND closed_at IS NULL
@@ -128,12 +129,12 @@ class Failovers:
         """Of these, those that the venue is to be asked for by now."""
         return self.open(instead_of, timeframe).filter(pl.col("next_attempt") <= now)
 
-    def asked(self, ids: Sequence[int], wait: timedelta, most: int) -> None:
-        """The venue was asked for these spans and answered: again after ``wait`` (four times as long each time).
+    def asked(self, ids: Sequence[int], now: datetime, wait: timedelta, most: int) -> None:
+        """The venue was asked for these spans and answered: again ``wait`` after ``now``, four times as long each time.
 
         After ``most`` answers without the bars the span is closed, and the other venue's bars are kept.
         """
-        values = {"ids": list(ids), "wait": wait.total_seconds(), "most": most}
+        values = {"ids": list(ids), "now": now, "wait": wait.total_seconds(), "most": most}
         self._connections.run(lambda connection: connection.execute(_ASKED, values) and None)
 
     def close_replaced(self, instead_of: str, ids: Iterable[int] = ()) -> int:

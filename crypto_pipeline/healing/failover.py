@@ -1,0 +1,218 @@
+"""When the first venue cannot be asked or contradicts itself: other venues stand in, under sources of their own.
+
+A switch is one row of `ops.alerts` and is taken back as soon as the first venue answers; what was taken is written down
+in `market.failovers`, and the first venue is asked for it until it has stated its own bars or was asked often enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from crypto_pipeline.healing import spans as span
+from crypto_pipeline.healing.listings import sync_names
+from crypto_pipeline.healing.plan import Horizon
+from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.gaps import intersect, merge_spans, subtract, to_spans
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.failovers import Reason
+from crypto_pipeline.venues import FetchPlan, StandIns, Venue, VenueError, VenueUnavailable
+
+log = logging.getLogger(__name__)
+
+#: The first venue is asked for its own bars this soon after others were taken, at the earliest.
+_SOON = timedelta(minutes=1)
+
+
+class Failover:
+    """The first venue and those that stand in for it, during one pass. Use from one event loop."""
+
+    def __init__(self, store: Store, venue: Venue, stand_ins: StandIns, settings: Settings) -> None:
+        self.store, self.venue, self.stand_ins, self.settings = store, venue, stand_ins, settings
+        #: why the first venue is not asked in this pass; None: it is
+        self.down: str | None = None
+        #: why it could not be asked for some bars of this pass
+        self.because = ""
+
+    @property
+    def alert(self) -> str:
+        """Source of the alert that says the switch."""
+        return f"failover:{self.venue.name}"
+
+    @property
+    def possible(self) -> bool:
+        """Whether any venue stands in for anything."""
+        return bool(self.stand_ins.names)
+
+    async def now(self) -> datetime:
+        """The first venue's clock; while it is down, that of one that stands in. Raises VenueUnavailable without any.
+
+        While the switch is on, the first venue is asked once and not with all patience: a pass must not wait minutes
+        for a venue that is known to be down.
+        """
+        self.down = None
+        if not self.possible:
+            return await self.venue.server_time()
+        if await asyncio.to_thread(self.switched):
+            status = await self.venue.status()
+            if status.reachable and status.time is not None:
+                return status.time
+            if not status.reachable:
+                self.down = status.detail or "it does not answer"
+        if self.down is None:
+            try:
+                return await self.venue.server_time()
+            except VenueUnavailable as error:
+                self.down = str(error)
+        for name in self.stand_ins.names:
+            try:
+                return await self.stand_ins.venue(name).server_time()
+            except VenueError as error:
+                log.warning("%s, to stand in for %s: %s", name, self.venue.name, error)
+        raise VenueUnavailable(f"{self.down}; none of {', '.join(self.stand_ins.names)} answers in its stead")
+
+    def switched(self) -> bool:
+        """Whether other venues stand in for the first now, as an earlier pass left it."""
+        return self.alert in set(self.store.checks.open_alerts()["source"])
+
+    # Taking from others
+
+    async def stand_in(
+        self, timeframe: Timeframe, wanted: pl.DataFrame, horizon: Horizon, reason: Reason, because: str
+    ) -> int:
+        """Ask the other venues, in each instrument's order, for the bars of ``wanted`` spans; how many were stored.
+
+        Only for the newest days: older history waits for the first venue.
+        """
+        newest = horizon.now - timedelta(days=self.settings.failover_days)
+        left = span.clip(wanted, timeframe.ceil(newest), horizon.settled_end(timeframe))
+        again = horizon.now + min(_SOON, timedelta(seconds=self.settings.heal_backoff))
+        stored = 0
+        for name, rows in self._turns(left):
+            mine = intersect(left, rows)
+            if mine.is_empty():
+                continue
+            taken = span.no_spans()
+            async for bars in self._bars(name, timeframe, mine):
+                held = to_spans(bars.select("instrument", "open_time"), timeframe)
+                # the span first: what stands in without being written down would never be replaced
+                await asyncio.to_thread(
+                    self.store.failovers.record,
+                    held, timeframe, name, self.venue.name, reason, because, again if reason == "unavailable" else None,
+                )  # fmt: skip
+                source = Source.failover(name) if reason == "unavailable" else Source.substitute(name)
+                marked = bars.with_columns(pl.lit(str(source)).alias("source"))
+                result = await asyncio.to_thread(self.store.bars.write, marked, timeframe)
+                stored += result.inserted + result.superseded
+                taken = merge_spans(pl.concat([taken, held]))
+            left = subtract(left, taken)
+        return stored
+
+    def _turns(self, wanted: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+        """Venues in the order in which they are asked, each with the spans of the instruments whose turn it is."""
+        lists = {name: self.stand_ins.of(name) for name in wanted["instrument"].unique().sort().to_list()}
+        for place in range(max(map(len, lists.values()), default=0)):
+            for venue in dict.fromkeys(names[place] for names in lists.values() if len(names) > place):
+                turn = [symbol for symbol, names in lists.items() if names[place : place + 1] == (venue,)]
+                yield venue, wanted.filter(pl.col("instrument").is_in(turn)).select(*span.SPAN_SCHEMA)
+
+    async def _bars(self, name: str, timeframe: Timeframe, wanted: pl.DataFrame) -> AsyncIterator[pl.DataFrame]:
+        """Frames of bars that the venue ``name`` states; what it cannot answer is logged and left out."""
+        venue = self.stand_ins.venue(name)
+        if timeframe not in venue.traits.timeframes:
+            return
+        names = wanted["instrument"].unique().to_list()
+        try:
+            symbols = self._symbols(name)
+            if any(symbols.get(each) is None for each in names):
+                await sync_names(self.store, venue)
+                symbols = self._symbols(name)
+        except VenueError as error:
+            log.warning("%s, to stand in for %s: %s", name, self.venue.name, error)
+            return
+        plans = [
+            FetchPlan(str(each), symbols[each], timeframe, rows.select("start", "end").rows())
+            for (each,), rows in wanted.partition_by("instrument", as_dict=True).items()
+            if symbols.get(each) is not None
+        ]
+
+        def failed(plan: FetchPlan, error: VenueError) -> None:
+            log.warning("%s %s, to stand in for %s: %s", name, plan.instrument, self.venue.name, error)
+
+        async for answer in venue.bars_many(plans, archive=False, on_error=failed):
+            if answer.bars.height:
+                yield answer.bars
+
+    def _symbols(self, name: str) -> dict[str, str]:
+        rows = self.store.instruments.frame(name).drop_nulls("venue_symbol")
+        return dict(rows.select("instrument", "venue_symbol").iter_rows())
+
+    # Taking back
+
+    def to_take_back(
+        self, timeframe: Timeframe, instruments: list[str], start: datetime, end: datetime, now: datetime
+    ) -> pl.DataFrame:
+        """Others' spans that the first venue is to be asked for now, cut to ``[start, end)``: FAILOVER_SCHEMA."""
+        rows = self.store.failovers.due(self.venue.name, now, timeframe)
+        return span.clip(rows.filter(pl.col("instrument").is_in(instruments)), start, end)
+
+    def taken_back(self, rows: pl.DataFrame, answered: pl.DataFrame, now: datetime) -> None:
+        """The first venue answered for ``answered`` spans: ``rows`` in them are replaced, or asked for again."""
+        if rows.is_empty():
+            return
+        silent = subtract(rows.select(*span.SPAN_SCHEMA), answered).rows()
+        ids = [
+            number
+            for number, name, start, end in rows.select("failover_id", *span.SPAN_SCHEMA).iter_rows()
+            if not any(name == one and since < end and until > start for one, since, until in silent)
+        ]
+        self.store.failovers.close_replaced(self.venue.name, ids)
+        wait = timedelta(seconds=self.settings.heal_backoff)
+        self.store.failovers.asked(ids, now, wait, self.settings.heal_attempts)
+
+    # Where the first venue contradicts itself
+
+    async def substitute(self, windows: pl.DataFrame, horizon: Horizon) -> int:
+        """Take the minutes of disputed ``windows`` (spans) from other venues, once; how many bars were stored."""
+        taken = self.store.failovers.open(self.venue.name, Timeframe.M1, "disputed").select(*span.SPAN_SCHEMA)
+        because = f"{self.venue.name} contradicts itself"
+        return await self.stand_in(Timeframe.M1, subtract(windows, taken), horizon, "disputed", because)
+
+    def tell_disputes(self, settled: list[int]) -> None:
+        """Close what a verdict has replaced (``settled`` rows were open before it), and raise or resolve the alert."""
+        if not self.possible:
+            return
+        self.store.failovers.close_replaced(self.venue.name, settled)
+        self._alert(f"{self.alert}:disputed", "disputed", f"{self.venue.name} contradicts itself")
+
+    # Saying so
+
+    def tell(self, *, minutes: bool) -> None:
+        """Raise the alert of the switch; resolve it once the first venue answered a pass that asked for ``minutes``."""
+        if not self.possible:
+            return
+        because = self.down or self.because
+        if because:
+            self._alert(self.alert, "unavailable", f"{self.venue.name} cannot be asked ({because})", even_if_none=True)
+        elif minutes:
+            self.store.checks.resolve_alert(self.alert)
+
+    def _alert(self, source: str, reason: Reason, because: str, *, even_if_none: bool = False) -> None:
+        rows = self.store.failovers.open(self.venue.name, reason=reason)
+        if rows.is_empty() and not even_if_none:
+            self.store.checks.resolve_alert(source)
+            return
+        others = {
+            str(venue): mine["instrument"].unique().sort().to_list()
+            for (venue,), mine in rows.partition_by("venue", as_dict=True).items()
+        }
+        count = rows["instrument"].n_unique()
+        taken = f"bars of {count} instruments come from {', '.join(others)}" if others else "no bar was missing yet"
+        detail = {"venue": self.venue.name, "because": because, "instruments": others}
+        self.store.checks.raise_alert(source, "warning", f"{because}: {taken}", detail)

@@ -1,0 +1,80 @@
+"""Gaps of the newest days: found wherever they are, and filled each by itself, however many there are.
+
+What counts is what is expected, not how much of it is there, and not where the newest bar is: one minute that is absent
+from the middle of a day that is otherwise whole is found as any other. Nothing but the gaps found is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from crypto_pipeline.healing import plan
+from crypto_pipeline.healing import spans as span
+from crypto_pipeline.healing.fill import Manner
+from crypto_pipeline.healing.pipeline import Pipeline
+from crypto_pipeline.healing.plan import Horizon
+from crypto_pipeline.healing.reports import HealReport, Progress, silent
+from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+
+#: The newest minutes are still being written: their absence is no gap yet.
+_GRACE = timedelta(minutes=1)
+#: Columns of what ``find_gaps`` returns.
+GAPS = {**span.SPAN_SCHEMA, "timeframe": pl.String()}
+
+
+async def find_gaps(pipeline: Pipeline, back: timedelta, instruments: list[str] | None = None) -> pl.DataFrame:
+    """Every gap of the newest ``back`` that may be filled now: ``instrument``, ``start``, ``end``, ``timeframe``.
+
+    In all timeframes; wider windows over an absent minute are gaps of their own. One whose next attempt lies ahead is
+    left out, unless the venue's trades may fill it.
+    """
+    horizon = await quick_horizon(pipeline)
+    return await asyncio.to_thread(_find, pipeline.store, pipeline.choose(instruments or ()), horizon, back)
+
+
+async def quick_horizon(pipeline: Pipeline) -> Horizon:
+    """The horizon by the venue's clock, or ours when it does not tell at once: a look must not wait for a venue.
+
+    What is expected is brought up to date, by the venue's clock only.
+    """
+    status = await pipeline.venue.status()
+    settings = pipeline.settings
+    horizon = Horizon.of(status.time or datetime.now(UTC), settings.history_days, settings.settle_delay)
+    if status.reachable and status.time is not None:
+        await asyncio.to_thread(_refresh, pipeline.store, horizon)
+    return horizon
+
+
+def _refresh(store: Store, horizon: Horizon) -> None:
+    calendars = [(row.instrument.symbol, row.instrument.calendar) for row in store.instruments.list()]
+    known = pl.DataFrame(calendars, schema={"instrument": pl.String(), "calendar": pl.String()}, orient="row")
+    plan.refresh_expected(store, known, horizon, list(Timeframe))
+
+
+def _find(store: Store, names: list[str], horizon: Horizon, back: timedelta) -> pl.DataFrame:
+    found = [pl.DataFrame(schema=GAPS)]
+    for timeframe in Timeframe:
+        until = timeframe.floor(horizon.now - _GRACE)
+        wanted = plan.missing(store, timeframe, horizon.now - back, until, names, horizon)
+        due = plan.due(store, timeframe, wanted, horizon.now)
+        found.append(due.with_columns(pl.lit(str(timeframe)).alias("timeframe")).select(*GAPS))
+    return pl.concat(found)
+
+
+async def fill_gaps(pipeline: Pipeline, gaps: pl.DataFrame, progress: Progress = silent) -> HealReport:
+    """Fill just these gaps (as ``find_gaps`` gives them): from stored trades, else from the venue, else from another.
+
+    1m bars are called ``live_gap_filled``. What is wider is rolled up, and asked for where it cannot be.
+    """
+    if gaps.is_empty():
+        return HealReport()
+    minutes = gaps.filter(pl.col("timeframe") == str(Timeframe.M1)).select(*span.SPAN_SCHEMA)
+    manner = Manner(from_trades=True, mark=Source.LIVE_GAP_FILLED, only=minutes)
+    start, end = gaps.select(pl.col("start").min(), pl.col("end").max()).row(0)
+    names = gaps["instrument"].unique().sort().to_list()
+    return await pipeline.backfill(start, end, names, progress=progress, manner=manner)

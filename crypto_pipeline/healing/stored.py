@@ -1,0 +1,61 @@
+"""Bars from the trades that are stored: what a live gap is filled from before the venue is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from crypto_pipeline.healing import spans as span
+from crypto_pipeline.healing.reports import Counts
+from crypto_pipeline.market.aggregation import bars_from_trades
+from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.gaps import merge_spans, to_spans
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.stored_trades import StoredTrades
+
+#: Trades of so much time are in memory at once: a liquid instrument has a million of them a day.
+_PIECE = timedelta(hours=3)
+
+
+def fill_from_trades(store: Store, venue: str, holes: pl.DataFrame, counts: Counts) -> pl.DataFrame:
+    """Write the 1m bars of ``holes`` (``instrument``, ``start``, ``end``) that stored trades of ``venue`` prove whole.
+
+    Only for a venue whose ids have no gaps of their own: a minute is whole when its ids run on from the trade before it
+    to the trade after it. Minutes without trades are the venue's to state. Returns the spans that were filled.
+    """
+    made = [span.no_spans()]
+    for found in store.trades_around(venue, list(_pieces(holes))):
+        bars = _whole(found)
+        if bars.is_empty():
+            continue
+        result = store.bars.write(bars, Timeframe.M1)
+        counts.add_write(result)
+        counts.rebuilt_from_trades += result.inserted + result.superseded
+        made.append(to_spans(bars.select("instrument", "open_time"), Timeframe.M1))
+    return merge_spans(pl.concat(made))
+
+
+def _pieces(holes: pl.DataFrame) -> Iterator[tuple[str, datetime, datetime]]:
+    for name, start, end in holes.select(*span.SPAN_SCHEMA).iter_rows():
+        while start < end:
+            yield name, start, min(end, start + _PIECE)
+            start += _PIECE
+
+
+def _whole(found: StoredTrades) -> pl.DataFrame:
+    """Bars of which no trade can be missing. An edge without a neighbour is no proof: its minute is left out."""
+    trades = found.trades
+    first, last, stated = trades.select(
+        pl.col("trade_id").min(), pl.col("trade_id").max().alias("last"), pl.col("time").max()
+    ).row(0)
+    return bars_from_trades(
+        trades,
+        Timeframe.M1,
+        source=Source.LIVE_GAP_FILLED,
+        revision=stated,
+        id_before=first - 2 if found.id_before is None else found.id_before,
+        id_after=last + 2 if found.id_after is None else found.id_after,
+    ).filter("complete")
