@@ -148,7 +148,6 @@ def _count_gaps(counts: Counts, found: pl.DataFrame, left: pl.DataFrame) -> None
         by="instrument",
         strategy="backward",
         check_sortedness=False,
-        check_sortedness=False,
     )
     counts.gaps_filled += found.height - holed.select("instrument", "start").unique().height
 
