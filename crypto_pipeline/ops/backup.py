@@ -1,0 +1,243 @@
+"""Backups while everything runs: a dump of one frozen moment, read back before it counts as one.
+
+A dump and not a base backup: that would need PostgreSQL to write much more log all the time (``wal_level``), which
+every bulk load and every refresh of a view would pay for; a dump also fits another major version, another server and a
+server that is not ours. What a dump lacks in proof is added: in the same snapshot every table is counted and hashed,
+so that a restored copy can be held against what was there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from crypto_pipeline.ops import backup_files
+from crypto_pipeline.ops.backup_files import ARCHIVE, PARTIAL, Backup, Manifest
+from crypto_pipeline.ops.errors import OpsError
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import dagster_url, locks
+from crypto_pipeline.store.archive_catalogue import ArchiveFile
+from crypto_pipeline.store.archive_storage import local_path
+from crypto_pipeline.store.backups import Fingerprint, frozen
+from crypto_pipeline.store.binaries import client_program
+from crypto_pipeline.store.connecting import MissingDatabaseError, plain_url
+
+Say = Callable[[str], None]
+DATABASES = ("market", "dagster")
+#: A dump is at most so much of what is stored; less room than that is refused before anything is written.
+_SHARE = 0.4
+
+
+def backup_dir(settings: Settings) -> Path:
+    """Where backups go."""
+    return settings.backup_dir or settings.data_dir / "backups"
+
+
+def make(settings: Settings, url: str, stored_bytes: int, say: Say) -> Backup:
+    """Back up the database behind ``url`` and Dagster's, read the result back, remove what is too old.
+
+    Raises OpsError in one line when there is no room, another backup is under way, or what was written is not what was
+    there. A kill at any moment leaves nothing that is taken for a backup.
+    """
+    target = backup_dir(settings)
+    with _alone(target):
+        _require_room(target, stored_bytes)
+        started = datetime.now(UTC)
+        folder = target / backup_files.name_for(started)
+        partial = folder.with_name(folder.name + PARTIAL)
+        partial.mkdir()
+        try:
+            manifest = _dump_all(settings, url, partial, started, say)
+            verify(Backup(partial, manifest), say)
+            Manifest(**{**manifest.__dict__, "verified_at": datetime.now(UTC)}).write(partial)
+            partial.rename(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        for gone in backup_files.prune(target, settings.backup_keep):
+            say(f"removed {gone.name}: the newest {settings.backup_keep} are kept")
+        return Backup(folder, Manifest.read(folder))
+
+
+def verify(backup: Backup, say: Say) -> None:
+    """Read a backup back: every file's hash, every table's rows as pg_restore reads them. OpsError names a fault."""
+    manifest, folder = backup.manifest, backup.folder
+    for kind, base, files in (
+        ("", folder, manifest.files),
+        ("archive file ", folder.parent / ARCHIVE, manifest.archive),
+    ):
+        for name, (_, digest) in files.items():
+            path = base / name
+            if not path.exists():
+                raise OpsError(f"backup {folder.name} lacks its {kind or 'file '}{name}: use another backup")
+            if backup_files.sha256(path) != digest:
+                raise OpsError(f"backup {folder.name}: {kind}{name} is not what was written: use another backup")
+    for database, tables in manifest.tables.items():
+        found = _rows_inside(folder / database, manifest.server_version)
+        for table, (rows, _) in tables.items():
+            if found.get(table, 0) != rows:
+                raise OpsError(
+                    f"backup {folder.name}: table {table} of {database} has {found.get(table, 0):,} rows, "
+                    f"not {rows:,}: use another backup"
+                )
+    say(f"read back: {manifest.rows:,} rows in {len(manifest.tables['market'])} tables")
+
+
+def _dump_all(settings: Settings, url: str, partial: Path, started: datetime, say: Say) -> Manifest:
+    clock = time.monotonic()
+    tables, migrations, archive, server = {}, [], [], 0
+    for database in DATABASES:
+        address = url if database == "market" else plain_url(dagster_url(settings, url))
+        try:
+            with frozen(address) as moment:
+                server = max(server, moment.server_version)
+                with _dumping(address, moment.snapshot, partial / database, moment.server_version):
+                    tables[database] = _pairs(moment.fingerprints())
+                if database == "market":
+                    migrations, archive = moment.migrations(), moment.archive()
+        except MissingDatabaseError:
+            if database == "market":
+                raise
+            continue  # nothing of Dagster has ever run here
+        say(f"dumped {database}: {sum(rows for rows, _ in tables[database].values()):,} rows")
+    return Manifest(
+        created_at=started,
+        version=version("crypto-pipeline"),
+        server_version=server,
+        migrations=migrations,
+        tables=tables,
+        files=backup_files.hashed(partial),
+        archive=_copy_archive(archive, partial.parent / ARCHIVE),
+        archive_urls=sorted({file.base_url for file in archive if local_path(file.base_url) is not None}),
+        seconds=round(time.monotonic() - clock, 3),
+    )
+
+
+def _pairs(found: Mapping[str, Fingerprint]) -> dict[str, tuple[int, int | None]]:
+    return {name: (one.rows, one.hash) for name, one in found.items()}
+
+
+@contextmanager
+def _dumping(url: str, snapshot: str, target: Path, server_version: int) -> Iterator[None]:
+    """pg_dump at work for the length of the block and until it has ended."""
+    program = client_program("pg_dump", server_version)
+    options = ["--format=directory", f"--file={target}", f"--jobs={jobs()}", "--compress=gzip:1"]
+    # Extensions of the server's owner (statistics of queries) need rights that whoever restores may not have.
+    options += [f"--snapshot={snapshot}", "--no-owner", "--no-privileges", "--extension=btree_gist"]
+    with _program([program, *options], url) as process:
+        yield
+        _end(process, "pg_dump")
+
+
+def _rows_inside(dump: Path, server_version: int) -> dict[str, int]:
+    """Rows of each table in a dump, read as pg_restore reads them."""
+    program = client_program("pg_restore", server_version)
+    command = [program, "--data-only", "--file=-", str(dump)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        found = dict(backup_files.copied_rows(process.stdout))
+        _end(process, "pg_restore")
+    return found
+
+
+def jobs() -> int:
+    """How many tables are worked on at once."""
+    return max(1, min(4, os.cpu_count() or 1))
+
+
+@contextmanager
+def _program(command: list[str], url: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A client program on the database; its password is in the environment, where no list of processes shows it."""
+    parts = urlsplit(plain_url(url))
+    environment = {**os.environ, "PGOPTIONS": "-c idle_in_transaction_session_timeout=0"}
+    if parts.password is not None:
+        environment["PGPASSWORD"] = unquote(parts.password)
+        user, _, host = parts.netloc.rpartition("@")
+        parts = parts._replace(netloc=f"{user.partition(':')[0]}@{host}")
+    process = subprocess.Popen(
+        [*command, f"--dbname={urlunsplit(parts)}"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def run_program(command: list[str], url: str, name: str) -> None:
+    """Run a client program on the database to its end. OpsError says what it complained of."""
+    with _program(command, url) as process:
+        _end(process, name)
+
+
+def _end(process: subprocess.Popen[bytes], name: str) -> None:
+    assert process.stderr is not None
+    said = process.stderr.read().decode(errors="replace").strip().splitlines()
+    if process.wait() != 0:
+        raise OpsError(f"{name} failed: {said[-1] if said else 'it gave no reason'}")
+
+
+def _copy_archive(files: list[ArchiveFile], pool: Path) -> dict[str, tuple[int, str]]:
+    """Take the archive's files along where they lie on this machine; those in an object store stay there."""
+    taken = {}
+    for file in files:
+        source = local_path(file.url)
+        if source is None:
+            continue
+        copy_once(source, pool / file.path, file.sha256)
+        taken[file.path] = (file.bytes, file.sha256)
+    return taken
+
+
+def copy_once(source: Path, target: Path, sha256: str) -> None:
+    """Copy a file that never changes, unless it is there already. OpsError where it is not what it should be."""
+    if target.exists() and backup_files.sha256(target) == sha256:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = target.with_name(target.name + ".new")
+    try:
+        shutil.copyfile(source, new)
+    except FileNotFoundError:
+        raise OpsError(
+            f"archive file {source} is missing: `crypto-pipeline archive verify` says what else is"
+        ) from None
+    if backup_files.sha256(new) != sha256:
+        new.unlink()
+        raise OpsError(f"archive file {source} is not what the catalogue says: restore it from an older backup")
+    new.replace(target)
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = locks.open_lock(target / "backup.lock")
+    except OSError as error:
+        raise OpsError(
+            f"cannot write to the backup folder {target}: {error.strerror}; set CRYPTO_PIPELINE_BACKUP_DIR"
+        ) from None
+    try:
+        if not locks.try_lock(descriptor):
+            raise OpsError(f"another backup is being written to {target}: wait for it")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _require_room(target: Path, stored_bytes: int) -> None:
+    free = shutil.disk_usage(target).free
+    needed = int(stored_bytes * _SHARE)
+    if free < needed:
+        raise OpsError(
+            f"{target} has {free / 1e9:,.1f} GB free, a backup may need {needed / 1e9:,.1f}: free some space, "
+            "keep fewer (CRYPTO_PIPELINE_BACKUP_KEEP) or set CRYPTO_PIPELINE_BACKUP_DIR"
+        )

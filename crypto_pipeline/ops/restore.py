@@ -1,0 +1,137 @@
+"""A backup back into a database: the embedded one of a data directory, or an empty one on a server of one's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from crypto_pipeline.ops import backup
+from crypto_pipeline.ops.backup_files import ARCHIVE, Backup
+from crypto_pipeline.ops.errors import OpsError
+from crypto_pipeline.ops.places import Places, UpLock
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import EmbeddedServer, Store, dagster_url, ensure_databases, locks, migrate
+from crypto_pipeline.store.archive_storage import base_url, local_path
+from crypto_pipeline.store.backups import Fingerprint, analyze, fingerprints, is_empty, move_archive
+from crypto_pipeline.store.binaries import client_program
+from crypto_pipeline.store.connecting import address, connect, database_name, plain_url
+from crypto_pipeline.store.views import VIEWS
+
+Say = Callable[[str], None]
+_BUILDING = "restoring"
+
+
+def restore(settings: Settings, chosen: Backup, say: Say, *, replace: bool = False) -> None:
+    """Bring the backup back to where ``settings`` point, hold every table against what it was, make it current.
+
+    The embedded database is built apart and moved into its place when it is proven, so a kill leaves what was there.
+    ``replace``: an existing one is kept beside, as ``postgres.before-<time>``. Raises OpsError when something is there
+    already or runs, when the backup is damaged, or when a table differs from what was backed up.
+    """
+    backup.verify(chosen, say)
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        ensure_databases(url, [database_name(url)])
+        _load(settings, chosen, url, say)
+        return
+    places = Places(settings.data_dir)
+    places.make()
+    lock = UpLock(places)
+    if not lock.take():
+        raise OpsError(f"`up` runs on {settings.data_dir}: first `crypto-pipeline down --data-dir {settings.data_dir}`")
+    try:
+        _rebuild(settings, chosen, say, replace=replace)
+    finally:
+        lock.release()
+
+
+def _rebuild(settings: Settings, chosen: Backup, say: Say, *, replace: bool) -> None:
+    home, apart = settings.data_dir / "postgres", settings.data_dir / _BUILDING
+    if (home / "data").exists() and not replace:
+        raise OpsError(
+            f"there is a database in {settings.data_dir}: give another --data-dir, or --replace, which keeps it beside"
+        )
+    # What is being built keeps its locks inside itself: a second restore, or what is left of a killed one, is met here.
+    apart.mkdir(exist_ok=True)
+    guard = locks.open_lock(settings.data_dir / f"{_BUILDING}.lock")
+    try:
+        if not locks.try_lock(guard):
+            raise OpsError(f"another restore is at work in {settings.data_dir}: wait for it")
+        for old in apart.iterdir():
+            shutil.rmtree(old)
+        with EmbeddedServer(apart).running() as url:
+            _load(settings, chosen, url, say)
+        if home.exists():
+            kept = home.with_name(f"postgres.before-{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}")
+            home.rename(kept)
+            say(f"what was there is kept in {kept}: delete it when you no longer want it")
+        (apart / "postgres").rename(home)
+        shutil.rmtree(apart)
+    finally:
+        os.close(guard)
+
+
+def _load(settings: Settings, chosen: Backup, url: str, say: Say) -> None:
+    with connect(url) as connection:
+        if not is_empty(connection):
+            raise OpsError(
+                f"database {database_name(url)!r} at {address(url)} is not empty: name a new one in "
+                "CRYPTO_PIPELINE_DATABASE_URL; it is created"
+            )
+        version = connection.info.server_version // 10_000
+    for database in chosen.manifest.tables:
+        target = url if database == "market" else plain_url(dagster_url(settings, url))
+        ensure_databases(target, [database_name(target)])
+        with connect(target) as connection:
+            if not is_empty(connection):
+                say(f"Dagster's storage in {database_name(target)!r} is there already and stays as it is")
+                continue
+        program = client_program("pg_restore", max(version, chosen.manifest.server_version))
+        options = [f"--jobs={backup.jobs()}", "--no-owner", "--no-privileges", "--exit-on-error"]
+        backup.run_program([program, *options, str(chosen.folder / database)], target, "pg_restore")
+        _compare(chosen, database, target)
+        say(f"restored {database}: {len(chosen.manifest.tables[database])} tables equal what was backed up")
+    _make_current(settings, chosen, url, say)
+
+
+def _compare(chosen: Backup, database: str, url: str) -> None:
+    with connect(url) as connection:
+        found = fingerprints(connection)
+    for table, (rows, content) in chosen.manifest.tables[database].items():
+        here = found.pop(table, Fingerprint(0, 0))
+        if here != Fingerprint(rows, content):
+            raise OpsError(
+                f"restored table {table} of {database} has {here.rows:,} rows and is not what was backed up "
+                f"({rows:,}): use another backup"
+            )
+    if found:
+        raise OpsError(f"the restored {database} has tables that were not backed up: {', '.join(found)}")
+
+
+def _make_current(settings: Settings, chosen: Backup, url: str, say: Say) -> None:
+    """This version's schema, statistics, the archive's files in their place, views of now."""
+    if applied := migrate(url):
+        say(f"schema: {len(applied)} migrations applied")
+    with connect(url) as connection:
+        _return_archive(settings, chosen, lambda before, after: move_archive(connection, before, after))
+        analyze(connection)
+    with Store(url) as store:
+        for view in VIEWS:
+            store.views.refresh(view)
+
+
+def _return_archive(settings: Settings, chosen: Backup, move: Callable[[str, str], int]) -> None:
+    if not chosen.manifest.archive:
+        return
+    here = base_url(settings.archive_url or settings.data_dir / "archive")
+    target = local_path(here)
+    if target is None:
+        raise OpsError(f"the backup's archive was a folder, CRYPTO_PIPELINE_ARCHIVE_URL is {here}: name a folder")
+    pool: Path = chosen.folder.parent / ARCHIVE
+    for path, (_, digest) in chosen.manifest.archive.items():
+        backup.copy_once(pool / path, target / path, digest)
+    for before in chosen.manifest.archive_urls:
+        move(before, here)
