@@ -219,6 +219,10 @@ class FencedConnections(Connections):
         """For reading, which needs no proof."""
         return self._inner.frame(query, parameters)
 
+    def row(self, query: str, parameters: Any = None) -> tuple[Any, ...]:
+        """For reading, which needs no proof."""
+        return self._inner.row(query, parameters)
+
     def close(self) -> None:
         """The connections belong to whoever made them."""
 

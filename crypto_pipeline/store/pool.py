@@ -22,7 +22,7 @@ from adbc_driver_postgresql import dbapi as postgresql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from crypto_pipeline.store.connecting import address, check_server, plain_url
-from crypto_pipeline.store.errors import StoreError
+from crypto_pipeline.store.errors import DatabaseAwayError, QueryTooLongError, StoreError
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -75,9 +75,18 @@ logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 class Connections:
     """Thread-safe. Opens on first use, keeps what it opened, replaces what broke."""
 
-    def __init__(self, url: str, size: int = 8) -> None:
+    def __init__(
+        self, url: str, size: int = 8, *, patience: float = PATIENCE, statement_timeout: float | None = None
+    ) -> None:
         self.url = plain_url(url)
         self.size = size
+        self.patience = patience
+        #: A statement that takes longer (seconds) is cancelled by the server; None: never.
+        limit = "" if statement_timeout is None else f" -c statement_timeout={int(statement_timeout * 1000)}"
+        self._options = _OPTIONS + limit
+        self._readers = threading.BoundedSemaphore(size)
+        self._streams = threading.BoundedSemaphore(size)
+        self._idle_readers: list[psycopg.Connection[Any]] = []
         self._lock = threading.Lock()
         self._pool: ConnectionPool | None = None
         self._idle: list[dbapi.Connection] = []
@@ -100,7 +109,7 @@ class Connections:
     ) -> T:
         """``work(connection, …)`` in one transaction, repeated while PostgreSQL is away. It must be safe to repeat."""
 
-        @retrying()
+        @retrying(self.patience)
         def attempt() -> T:
             with self.transaction() as connection:
                 return work(connection, *args, **kwargs)
@@ -116,7 +125,7 @@ class Connections:
             if self._pool is None:
                 self._pool = ConnectionPool(
                     self.url,
-                    kwargs={"options": _OPTIONS, "application_name": "crypto_pipeline", "connect_timeout": 5},
+                    kwargs={"options": self._options, "application_name": "crypto_pipeline", "connect_timeout": 5},
                     min_size=1,
                     max_size=self.size,
                     timeout=3.0,  # then asked for again, see `run`; a waiting client does not make it try to reconnect
@@ -133,21 +142,28 @@ class Connections:
     def adbc(self) -> Iterator[dbapi.Connection]:
         """One ADBC connection (a fresh one costs 50 ms, so it is kept). Rolled back at the end: for reading.
 
-        One that saw an error is thrown away. Of several threads each gets its own.
+        One that saw an error is thrown away. Of several threads each gets its own; at most ``size`` are out at once.
         """
-        connection = self._take()
+        if not self._streams.acquire(timeout=self.patience):
+            raise _busy(self.patience)
         try:
-            yield connection
-            connection.rollback()
-        except BaseException:
-            _quietly_close(connection)
-            raise
-        self._give_back(connection)
+            connection = self._take()
+            try:
+                yield connection
+                connection.rollback()
+            except BaseException:
+                _quietly_close(connection)
+                raise
+            self._give_back(connection)
+        finally:
+            self._streams.release()
 
     def frame(self, query: str, parameters: tuple[Any, ...] | list[Any] | None = None) -> pl.DataFrame:
-        """The answer of ``query`` ($1, $2 … for ``parameters``), repeated while PostgreSQL is away."""
+        """The answer of ``query`` ($1, $2 … for ``parameters``), repeated while PostgreSQL is away.
 
-        @retrying()
+        Without parameters it comes by COPY, which is twice as fast.
+        """
+
         def attempt() -> pl.DataFrame:
             with self.adbc() as connection, connection.cursor() as cursor:
                 cursor.execute(query, parameters)
@@ -155,12 +171,63 @@ class Connections:
                 assert isinstance(answer, pl.DataFrame)
                 return answer
 
+        return self._repeated(attempt)
+
+    def row(self, query: str, parameters: Any = None) -> tuple[Any, ...]:
+        """The first row of ``query``, in binary, repeated while PostgreSQL is away. For reading: every statement is a
+        transaction of its own, on a kept connection that remembers its plan.
+        """
+
+        def attempt() -> tuple[Any, ...]:
+            with self.reading() as connection:
+                found = connection.execute(query, parameters, prepare=True, binary=True).fetchone()
+            assert found is not None, "a statement for row() gives at least one"
+            return tuple(found)
+
+        return self._repeated(attempt)
+
+    @contextmanager
+    def reading(self) -> Iterator[psycopg.Connection[Any]]:
+        """One of at most ``size`` connections that read; one that saw an error is thrown away."""
+        if not self._readers.acquire(timeout=self.patience):
+            raise _busy(self.patience)
+        try:
+            with self._lock:
+                self._before_use()
+                connection = self._idle_readers.pop() if self._idle_readers else None
+            if connection is None:
+                connection = psycopg.connect(
+                    self.url,
+                    autocommit=True,
+                    # no plan of its own for every call: finding one takes longer than a small read
+                    options=f"{self._options} -c plan_cache_mode=force_generic_plan",
+                    application_name="crypto_pipeline",
+                    connect_timeout=5,
+                )
+            try:
+                yield connection
+            except BaseException:
+                connection.close()
+                raise
+            with self._lock:
+                if not self._closed:
+                    self._idle_readers.append(connection)
+                    return
+            connection.close()
+        finally:
+            self._readers.release()
+
+    def _repeated(self, attempt: Callable[[], T]) -> T:
+        """Try once, then with patience: setting up the repetition costs more than a small read."""
         try:
             return attempt()
-        except dbapi.Error as error:
-            if is_transient(error):
+        except (psycopg.Error, dbapi.Error) as error:
+            if not is_transient(error):
                 raise self._explained(error) from error
-            raise
+        try:
+            return retrying(self.patience)(attempt)()
+        except (psycopg.Error, dbapi.Error) as error:
+            raise self._explained(error) from error
 
     def _take(self) -> dbapi.Connection:
         with self._lock:
@@ -168,7 +235,7 @@ class Connections:
             if self._idle:
                 return self._idle.pop()
         joiner = "&" if "?" in self.url else "?"
-        extra = f"options={quote(_OPTIONS)}&application_name=crypto_pipeline&connect_timeout=5"
+        extra = f"options={quote(self._options)}&application_name=crypto_pipeline&connect_timeout=5"
         connection: dbapi.Connection = postgresql.connect(f"{self.url}{joiner}{extra}")
         return connection
 
@@ -187,8 +254,11 @@ class Connections:
             self._closed = True
             pool, self._pool = self._pool, None
             idle, self._idle = self._idle, []
+            readers, self._idle_readers = self._idle_readers, []
         if pool is not None:
             pool.close()
+        for reader in readers:
+            reader.close()
         for connection in idle:
             _quietly_close(connection)
 
@@ -204,14 +274,23 @@ class Connections:
             return StoreError(
                 f"the disk of PostgreSQL at {address(self.url)} is full: free some space; nothing was lost"
             )
+        if isinstance(error, psycopg.errors.QueryCanceled) or getattr(error, "sqlstate", None) == "57014":
+            return QueryTooLongError("this read takes longer than is allowed: ask for a shorter span or less at once")
+        if getattr(error, "sqlstate", None) == "42P01":
+            missing = str(error).strip().splitlines()[0]
+            return StoreError(f"the database is older than this program ({missing}): `crypto-pipeline up` brings it up")
         if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
             return StoreError(f"PostgreSQL at {address(self.url)} is read-only: use the primary server")
         if is_transient(error):
             said = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            return StoreError(
-                f"PostgreSQL at {address(self.url)} was away for {PATIENCE:.0f} s ({said[0]}): is it running?"
+            return DatabaseAwayError(
+                f"PostgreSQL at {address(self.url)} was away for {self.patience:.0f} s ({said[0]}): is it running?"
             )
         return error
+
+
+def _busy(patience: float) -> DatabaseAwayError:
+    return DatabaseAwayError(f"no connection became free within {patience:.0f} s: ask for less at once, or later")
 
 
 def _quietly_close(connection: dbapi.Connection) -> None:

@@ -1,54 +1,27 @@
-"""Reading bars into Polars frames, over kept ADBC connections."""
+"""Reading bars into Polars frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, vwap
+from crypto_pipeline.market.bars import BAR_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
-from crypto_pipeline.store.bar_columns import RANKS
+from crypto_pipeline.store import bar_frames
+from crypto_pipeline.store.bar_frames import READ_SCHEMA, Names
+from crypto_pipeline.store.bar_queries import FIRST, LAST, STORED, Wanted
+from crypto_pipeline.store.bar_reads import BarReads
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.pool import Connections
 from crypto_pipeline.store.symbols import Symbols
 
-#: What ``read`` returns: the schema of bars, since when we have known them, and their average price.
-#: ``recorded_at`` keeps its microseconds, so that it can be used for ``as_of`` again.
-READ_SCHEMA: dict[str, pl.DataType] = {
-    **BAR_SCHEMA,
-    "recorded_at": pl.Datetime("us", "UTC"),
-    "vwap": pl.Float64(),
-}
+if TYPE_CHECKING:
+    from crypto_pipeline.store.archive import Archive
 
-_VALUES = (
-    "instrument_id, open_time, open, high, low, close, volume, quote_volume, taker_buy_volume, trade_count, "
-    "source_rank, complete, revision, recorded_at"
-)
-# ANY(ARRAY(SELECT …)) instead of a join: PostgreSQL 15 otherwise misses the key and reads the whole partition.
-_WANTED = """
-instrument_id = ANY(ARRAY(SELECT instrument_id FROM market.instruments WHERE symbol = ANY($1)))
-AND timeframe = $2 AND open_time >= $3 AND open_time < $4
-"""
-
-_READ = f"SELECT {_VALUES} FROM market.ohlc_data WHERE {_WANTED}"  # noqa: S608
-
-_READ_AS_OF = f"""
-SELECT {_VALUES} FROM market.ohlc_data WHERE {_WANTED} AND recorded_at <= $5
-UNION ALL
-SELECT {_VALUES} FROM market.ohlc_revisions WHERE {_WANTED} AND recorded_at <= $5 AND superseded_at > $5
-"""  # noqa: S608
-
-_LATEST = f"""
-SELECT {", ".join(f"o.{name}" for name in _VALUES.split(", "))}
-FROM unnest(ARRAY(SELECT instrument_id FROM market.instruments WHERE symbol = ANY($1))) AS i (number)
-CROSS JOIN LATERAL (
-    SELECT * FROM market.ohlc_data b
-    WHERE b.instrument_id = i.number AND b.timeframe = $2
-    ORDER BY b.open_time DESC LIMIT 1
-) AS o
-"""  # noqa: S608
+__all__ = ["READ_SCHEMA", "Reader"]
 
 # OFFSET 0 has every cell read by the key, instead of one reading of everything joined to the cells.
 _CELLS = """
@@ -62,7 +35,7 @@ CROSS JOIN LATERAL (
 ) AS o
 """
 _OPEN_TIMES = "SELECT o.instrument_id, o.open_time" + _CELLS
-_IN_CELLS = f"SELECT {', '.join(f'o.{name}' for name in _VALUES.split(', '))}" + _CELLS
+_IN_CELLS = f"SELECT {', '.join(f'o.{name}' for name in STORED)}" + _CELLS
 
 _SPAN = """
 SELECT c.instrument_id, sum(c.present)::bigint AS rows, f.first, l.last
@@ -82,10 +55,11 @@ GROUP BY c.instrument_id, f.first, l.last
 
 
 class Reader:
-    """Reads bars. Thread-safe."""
+    """Reads bars: the table and the archive as one, as the plain table would say it. Thread-safe."""
 
-    def __init__(self, connections: Connections, symbols: Symbols) -> None:
+    def __init__(self, connections: Connections, symbols: Symbols, archive: Archive) -> None:
         self._connections, self._symbols = connections, symbols
+        self._reads = BarReads(connections, archive)
 
     def read(
         self,
@@ -95,27 +69,66 @@ class Reader:
         end: datetime,
         *,
         as_of: datetime | None = None,
+        complete: bool = False,
+        columns: Sequence[str] | None = None,
     ) -> pl.DataFrame:
         """Bars with open time in ``[start, end)``, sorted by instrument and time, in READ_SCHEMA.
 
         ``as_of`` gives what was stored at that moment (the revision of a bar whose values were confirmed later may be
-        newer). Raises StoreError for an unknown instrument or a start after the end, ValueError for a naive time.
+        newer). ``complete`` leaves out copies that saw only a part of their window. ``columns`` are names of
+        READ_SCHEMA, in their order; fewer are read faster. Raises StoreError for an unknown instrument or column or a
+        start after the end, ValueError for a naive time.
         """
         begin, until = require_utc(start), require_utc(end)
         if begin > until:
             raise StoreError(f"start {begin.isoformat()} is after end {until.isoformat()}: swap them")
-        ids = self._symbols.ids(instruments)
-        parameters = [list(ids), str(Timeframe(timeframe)), begin, until]
-        if as_of is None:
-            answer = self._connections.frame(_READ, parameters)
-        else:
-            answer = self._connections.frame(_READ_AS_OF, [*parameters, require_utc(as_of)])
-        return _bars(answer, ids)
+        return self._answer(instruments, timeframe, begin, until, as_of, None, complete, columns)
 
-    def latest(self, instruments: Sequence[str], timeframe: Timeframe) -> pl.DataFrame:
+    def newest(
+        self,
+        instruments: Sequence[str],
+        timeframe: Timeframe,
+        count: int,
+        *,
+        before: datetime | None = None,
+        as_of: datetime | None = None,
+        complete: bool = False,
+        columns: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """As ``read``: the newest ``count`` bars of each instrument, those that open before ``before``."""
+        if count < 1:
+            raise StoreError(f"{count} newest bars cannot be: ask for at least 1")
+        until = LAST if before is None else require_utc(before)
+        return self._answer(instruments, timeframe, FIRST, until, as_of, count, complete, columns)
+
+    def latest(
+        self, instruments: Sequence[str], timeframe: Timeframe, *, columns: Sequence[str] | None = None
+    ) -> pl.DataFrame:
         """The newest bar of each instrument that has one, in READ_SCHEMA."""
+        return self.newest(instruments, timeframe, 1, columns=columns)
+
+    def _answer(
+        self,
+        instruments: Sequence[str],
+        timeframe: Timeframe,
+        begin: datetime,
+        until: datetime,
+        as_of: datetime | None,
+        last: int | None,
+        complete: bool,
+        columns: Sequence[str] | None,
+    ) -> pl.DataFrame:
+        names = list(READ_SCHEMA) if columns is None else list(dict.fromkeys(columns))
+        for name in names:
+            if name not in READ_SCHEMA:
+                raise StoreError(f"bars have no column {name!r}: choose among {', '.join(READ_SCHEMA)}")
         ids = self._symbols.ids(instruments)
-        return _bars(self._connections.frame(_LATEST, [list(ids), str(Timeframe(timeframe))]), ids)
+        moment = None if as_of is None else require_utc(as_of)
+        numbers = tuple(ids.values())
+        # beyond the years that the server's times have there are no bars
+        begin, until = min(max(begin, FIRST), LAST), min(max(until, FIRST), LAST)
+        wanted = Wanted(numbers, Timeframe(timeframe), begin, until, moment, last, complete)
+        return self._reads.read(wanted, ids, names)
 
     def open_times(self, cells: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
         """Open times of the stored bars in coverage cells (``instrument``, ``day``), sorted."""
@@ -156,10 +169,4 @@ def _names(ids: dict[str, int]) -> pl.Expr:
 
 
 def _bars(answer: pl.DataFrame, ids: dict[str, int]) -> pl.DataFrame:
-    """Sorted by name (as a number, which is several times cheaper), and names for numbers."""
-    places = {ids[symbol]: place for place, symbol in enumerate(sorted(ids))}
-    place = pl.col("instrument_id").replace_strict(places, return_dtype=pl.Int32)
-    sources = {rank: source for source, rank in RANKS.items()}
-    source = pl.col("source_rank").replace_strict(sources, return_dtype=pl.String).alias("source")
-    bars = answer.sort(place, "open_time").with_columns(_names(ids), source, vwap())
-    return bars.select(pl.col(name).cast(dtype) for name, dtype in READ_SCHEMA.items())
+    return bar_frames.bars({name: answer[name] for name in answer.columns}, Names(ids), list(READ_SCHEMA))

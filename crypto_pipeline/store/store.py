@@ -57,7 +57,7 @@ class Store:
     @cached_property
     def reader(self) -> Reader:
         """Reading bars."""
-        return Reader(self.connections, self._symbols)
+        return Reader(self.connections, self._symbols, self.archive)
 
     @cached_property
     def archive(self) -> Archive:

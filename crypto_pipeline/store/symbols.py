@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from crypto_pipeline.store.errors import StoreError
+from crypto_pipeline.store.errors import UnknownInstrumentError
 from crypto_pipeline.store.pool import Connections
 
 
@@ -22,7 +22,7 @@ class Symbols:
         self._ids: dict[str, int] = {}
 
     def ids(self, symbols: Iterable[str]) -> dict[str, int]:
-        """Ids of the given instruments. Raises StoreError for one that is not known, with the nearest name."""
+        """Ids of the given instruments. Raises UnknownInstrumentError, with the nearest name."""
         wanted = list(dict.fromkeys(symbols))
         if any(symbol not in self._ids for symbol in wanted):
             self._refresh()
@@ -30,7 +30,7 @@ class Symbols:
             if symbol not in self._ids:
                 near = difflib.get_close_matches(symbol, self._ids, 1)
                 hint = f"did you mean {near[0]}?" if near else "see `crypto-pipeline instruments list`"
-                raise StoreError(f"unknown instrument {symbol!r}: {hint}")
+                raise UnknownInstrumentError(f"unknown instrument {symbol!r}: {hint}")
         return {symbol: self._ids[symbol] for symbol in wanted}
 
     def names(self) -> dict[int, str]:

@@ -1,0 +1,189 @@
+"""Bars out of the table and the archive as one answer: routed by size, merged without a double or a hole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import psycopg
+
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.store import archive_catalogue, bar_frames, bar_queries
+from crypto_pipeline.store.archive_catalogue import ArchiveFile
+from crypto_pipeline.store.bar_frames import READ_SCHEMA, Names, columns_for
+from crypto_pipeline.store.bar_queries import Wanted
+from crypto_pipeline.store.errors import StoreError
+from crypto_pipeline.store.pool import Connections
+
+if TYPE_CHECKING:
+    from crypto_pipeline.store.archive import Archive
+
+#: Up to so many bars come packed; measured: from there on the stream is faster.
+PACKED_BARS = 3_000
+_ATTEMPTS = 5
+_KEY = ["instrument", "open_time"]
+_ARCHIVED = """
+SELECT DISTINCT instrument_id FROM market.coverage
+WHERE timeframe = %s AND archived > 0 AND instrument_id = ANY(%s::int[])
+"""
+
+
+class BarReads:
+    """Reads bars of ``[begin, until)`` or the newest ones. Thread-safe."""
+
+    def __init__(self, connections: Connections, archive: Archive) -> None:
+        self._connections, self._archive = connections, archive
+
+    def read(self, wanted: Wanted, ids: dict[str, int], columns: Sequence[str]) -> pl.DataFrame:
+        """The ``columns`` of READ_SCHEMA, sorted by instrument and time. ``wanted.columns`` is set here."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._read(wanted, ids, columns)
+            except (FileNotFoundError, _Moved) as error:
+                # retention took a file away in the moment between its catalogue and its bytes: ask again
+                if attempt == _ATTEMPTS - 1:
+                    raise StoreError(
+                        f"a file of the archive cannot be read ({error}): is the archive's folder reachable from here?"
+                    ) from error
+        raise AssertionError("unreachable")
+
+    def _read(self, wanted: Wanted, ids: dict[str, int], columns: Sequence[str]) -> pl.DataFrame:
+        extra = (["complete"] if wanted.complete else []) + (["recorded_at"] if wanted.as_of is not None else [])
+        needed = list(dict.fromkeys([*_KEY, *columns, *extra]))
+        asked = replace(wanted, columns=columns_for(needed))
+        hot, files, archived_until = self._hot(asked, ids, needed)
+        if files and wanted.last is not None:
+            if not _all_newer(hot, wanted, archived_until):
+                return self._newest(asked, ids, columns)
+            files = []
+        if files:
+            hot = self._merge(hot, asked, ids, needed, files)
+        if wanted.complete and not hot["complete"].all():
+            hot = hot.filter("complete")
+        return hot if needed == list(columns) else hot.select(columns)
+
+    # -- the table ------------------------------------------------------------------------------------------------
+
+    def _hot(
+        self, wanted: Wanted, ids: dict[str, int], needed: Sequence[str]
+    ) -> tuple[pl.DataFrame, list[int], datetime | None]:
+        """The table's bars, the archive files that hold a part of the span, and the end of the newest of them."""
+        if not wanted.ids:
+            return pl.DataFrame(schema={name: READ_SCHEMA[name] for name in needed}), [], None
+        if wanted.most <= PACKED_BARS:
+            files, until, *arrays = self._connections.row(*bar_queries.packed(wanted))
+            return bar_frames.packed_bars(wanted.columns, arrays, Names(ids), needed), files or [], until
+        answer = self._connections.frame(bar_queries.streamed(wanted)).rechunk()
+        marked = answer["instrument_id"] < 0
+        marks = answer.filter(marked) if marked.any() else answer.clear()
+        if marks.height:
+            answer = answer.filter(~marked)
+        until = marks["open_time"].max()
+        assert until is None or isinstance(until, datetime)
+        columns = {name: answer[name] for name in wanted.columns}
+        return bar_frames.bars(columns, Names(ids), needed), (-marks["instrument_id"]).to_list(), until
+
+    # -- the newest -----------------------------------------------------------------------------------------------
+
+    def _newest(self, wanted: Wanted, ids: dict[str, int], columns: Sequence[str]) -> pl.DataFrame:
+        """The newest bars where the archive may have some of them: file by file into the past, until there are enough.
+
+        Several statements, so the catalogue must be the same before and after.
+        """
+        assert wanted.last is not None
+        before = self._connections.run(_current, wanted)
+        having = self._connections.run(_archived, str(wanted.timeframe), list(wanted.ids))
+        needed = list(dict.fromkeys([*_KEY, *columns]))
+        others = {name: number for name, number in ids.items() if number not in having}
+        parts = [self._hot(replace(wanted, ids=tuple(others.values()), columns=columns_for(needed)), others, needed)[0]]
+        ids = {name: number for name, number in ids.items() if number in having}
+        begins = sorted({max(file.first_open, wanted.begin) for file in before if file.kind == "bars"}, reverse=True)
+        for begin in [*begins, wanted.begin] if ids else []:
+            found = self._read(replace(wanted, ids=tuple(ids.values()), begin=begin, last=None), ids, needed)
+            found = found.group_by("instrument", maintain_order=True).tail(wanted.last)
+            if found.height == wanted.last * len(ids) or begin == wanted.begin:
+                parts.append(found)
+                break
+        if self._connections.run(_current, wanted) != before:
+            raise _Moved("its catalogue changes all the time")
+        return pl.concat(parts).sort(_KEY).select(columns)
+
+    # -- the seam -------------------------------------------------------------------------------------------------
+
+    def _merge(
+        self, hot: pl.DataFrame, wanted: Wanted, ids: dict[str, int], needed: Sequence[str], numbers: Sequence[int]
+    ) -> pl.DataFrame:
+        """The table's bars and those of the files. Of two copies the one known later wins, then the table's."""
+        files = self._connections.run(_files, wanted, list(numbers))
+        parts = [
+            _from_files(self._archive, [file for file in files if file.kind == kind], wanted, ids, needed)
+            for kind in ("bars", "revisions")
+        ]
+        archived = pl.concat(parts)
+        if wanted.as_of is None:
+            until = max(file.end_open for file in files)
+            beside = hot.filter(pl.col("open_time") < until)
+            if beside.height:
+                archived = archived.join(beside, on=_KEY, how="anti")
+            return pl.concat([archived, hot]).sort(_KEY)
+        both = pl.concat([hot, archived])
+        return both.sort([*_KEY, "recorded_at"], descending=[False, False, True], maintain_order=True).unique(
+            _KEY, keep="first", maintain_order=True
+        )
+
+
+def _archived(connection: psycopg.Connection[Any], timeframe: str, ids: list[int]) -> list[int]:
+    return [number for (number,) in connection.execute(_ARCHIVED, [timeframe, ids])]
+
+
+def _files(connection: psycopg.Connection[Any], wanted: Wanted, numbers: list[int]) -> list[ArchiveFile]:
+    """The files of these numbers. One that was retired since is still there for a while."""
+    statuses = ("current", "retired")
+    found = archive_catalogue.find(connection, None, wanted.timeframe, wanted.begin, wanted.until, statuses)
+    chosen = [file for file in found if file.archive_id in numbers]
+    if len(chosen) != len(numbers):
+        raise _Moved("it is gone from the catalogue")
+    return chosen
+
+
+def _current(connection: psycopg.Connection[Any], wanted: Wanted) -> list[ArchiveFile]:
+    return archive_catalogue.find(connection, None, wanted.timeframe, wanted.begin, wanted.until)
+
+
+def _all_newer(hot: pl.DataFrame, wanted: Wanted, archived_until: datetime | None) -> bool:
+    """Whether no archived bar can be among the newest of any instrument."""
+    assert archived_until is not None
+    if hot.height != (wanted.last or 0) * len(wanted.ids):
+        return False
+    oldest = hot["open_time"].min()
+    return hot.is_empty() or (isinstance(oldest, datetime) and oldest >= archived_until)
+
+
+def _from_files(
+    archive: Archive, files: Sequence[ArchiveFile], wanted: Wanted, ids: dict[str, int], needed: Sequence[str]
+) -> pl.DataFrame:
+    """The wanted rows of files of one kind."""
+    if not files:
+        return pl.DataFrame(schema={name: READ_SCHEMA[name] for name in needed})
+    names = list(ids)
+    mine = pl.col("instrument") == names[0] if len(names) == 1 else pl.col("instrument").is_in(names)
+    rows = archive.scan(files).filter(
+        mine, pl.col("open_time") >= _lit(wanted.begin), pl.col("open_time") < _lit(wanted.until)
+    )
+    if wanted.as_of is not None:
+        rows = rows.filter(pl.col("recorded_at") <= wanted.as_of)
+        if files[0].kind == "revisions":
+            rows = rows.filter(pl.col("superseded_at") > wanted.as_of)
+    return rows.select(needed).collect()
+
+
+def _lit(moment: datetime) -> pl.Expr:
+    """A bound for open times, which are whole milliseconds: rounded up, as both bounds need it."""
+    return pl.lit(moment + timedelta(microseconds=-moment.microsecond % 1000), UTC_MS)
+
+
+class _Moved(Exception):  # noqa: N818  (never leaves this module)
+    """The archive changed while it was read."""
