@@ -78,7 +78,9 @@ class Range:
 
     def __init__(self, given: argparse.Namespace) -> None:
         self.given, self.rng = given, random.Random(given.seed)
-        self.house = Deployment("--instruments", str(given.instruments), "--days", "1")
+        self.house = Deployment(
+            "--instruments", str(given.instruments), "--days", "1", replay_intensity=str(given.intensity)
+        )  # fmt: skip
         self.took: dict[str, list[float]] = {name: [] for name in KILLS}
         self.struck: Counter[str] = Counter()
         self.healed: list[float] = []
@@ -303,6 +305,7 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--instruments", type=int, default=30)
+    parser.add_argument("--intensity", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cuts", type=int, default=10)
     soak = Range(parser.parse_args())

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     replay_speed: float = Field(1.0, gt=0, description="How fast the replay exchange's clock runs.")
     replay_shift_to_now: bool = Field(False, description="Shift recordings by whole weeks so that they end now.")
     replay_faults: Path | None = Field(None, description="JSON file with faults to play.")
+    replay_intensity: int = Field(1, ge=1, le=10_000, description="Times as many trades, for load tests.")
 
     # Venue addresses and manners
     binance_url: str = Field("https://data-api.binance.vision", description="REST address of Binance spot.")
@@ -143,6 +144,14 @@ class Settings(BaseSettings):
     disk_days_warn: float = Field(30.0, gt=0, description="The disk is full in fewer days than this: warning.")
     disk_days_error: float = Field(7.0, gt=0, description="The disk is full in fewer days than this: error.")
     dagster_keep_days: int = Field(14, ge=1, description="Days that finished runs and their events are kept.")
+
+    # Labels
+    label_parameters: dict[str, dict[str, dict[str, Any]]] = Field(
+        default={},
+        description="Parameter sets for labels, side by side with 'default': what differs, by set and strategy "
+        '({"tight": {"dca": {"fall": 0.06}}}).',
+    )
+    label_events: int = Field(500, ge=1, description="Fewer labels of a strategy than this are too few to learn from.")
 
     @field_validator("data_dir", "universe_file", "replay_faults", "backup_dir")
     @classmethod

@@ -49,9 +49,14 @@ def serve(
         typer.Option("--weight-limit", metavar="N", min=1, help="Request weight per minute before it answers 429."),
     ] = 6000,
     intensity: Annotated[
-        int,
-        typer.Option("--intensity", metavar="N", min=1, max=10_000, help="Times as many trades, for load tests."),
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--intensity",
+            metavar="N",
+            envvar=f"{_PREFIX}REPLAY_INTENSITY",
+            help="Times as many trades, for load tests.",
+        ),
+    ] = None,
     captures: Annotated[
         Path | None,
         typer.Option("--captures", metavar="DIR", help="Recorded raw sessions to play back. [SOURCE/captures]"),
@@ -72,6 +77,7 @@ def serve(
         replay_speed=speed,
         replay_shift_to_now=shift_to_now,
         replay_faults=faults,
+        replay_intensity=intensity,
     )
     run(
         source=settings.replay_source,
@@ -83,7 +89,7 @@ def serve(
         faults_file=settings.replay_faults,
         instruments=generated_symbols(settings) if settings.replay_source == "generated" else None,
         weight_limit=weight_limit,
-        intensity=intensity,
+        intensity=settings.replay_intensity,
         captures=captures,
     )
 
