@@ -17,12 +17,12 @@ from crypto_pipeline.healing import spans as span
 from crypto_pipeline.healing.listings import sync_names
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.market.bars import Source
-from crypto_pipeline.market.gaps import intersect, merge_spans, subtract, to_spans
+from crypto_pipeline.market.gaps import intersect, subtract, to_spans
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.failovers import Reason
-from crypto_pipeline.venues import FetchPlan, StandIns, Venue, VenueError, VenueUnavailable
+from crypto_pipeline.venues import BarsAnswer, FetchPlan, StandIns, Venue, VenueError, VenueUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +98,13 @@ class Failover:
             mine = intersect(left, rows)
             if mine.is_empty():
                 continue
-            taken = span.no_spans()
-            async for bars in self._bars(name, timeframe, mine):
+            # A minute that this venue leaves out is not taken from a third: then every bar would be of another.
+            answered = []
+            async for answer in self._answers(name, timeframe, mine):
+                answered.append((answer.instrument, answer.start, answer.end))
+                bars = answer.bars
+                if bars.is_empty():
+                    continue
                 held = to_spans(bars.select("instrument", "open_time"), timeframe)
                 # the span first: what stands in without being written down would never be replaced
                 await asyncio.to_thread(
@@ -110,8 +115,7 @@ class Failover:
                 marked = bars.with_columns(pl.lit(str(source)).alias("source"))
                 result = await asyncio.to_thread(self.store.bars.write, marked, timeframe)
                 stored += result.inserted + result.superseded
-                taken = merge_spans(pl.concat([taken, held]))
-            left = subtract(left, taken)
+            left = subtract(left, span.spans(answered))
         return stored
 
     def _turns(self, wanted: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -122,8 +126,8 @@ class Failover:
                 turn = [symbol for symbol, names in lists.items() if names[place : place + 1] == (venue,)]
                 yield venue, wanted.filter(pl.col("instrument").is_in(turn)).select(*span.SPAN_SCHEMA)
 
-    async def _bars(self, name: str, timeframe: Timeframe, wanted: pl.DataFrame) -> AsyncIterator[pl.DataFrame]:
-        """Frames of bars that the venue ``name`` states; what it cannot answer is logged and left out."""
+    async def _answers(self, name: str, timeframe: Timeframe, wanted: pl.DataFrame) -> AsyncIterator[BarsAnswer]:
+        """What the venue ``name`` says of the spans; what it cannot answer is logged and left out."""
         venue = self.stand_ins.venue(name)
         if timeframe not in venue.traits.timeframes:
             return
@@ -146,8 +150,7 @@ class Failover:
             log.warning("%s %s, to stand in for %s: %s", name, plan.instrument, self.venue.name, error)
 
         async for answer in venue.bars_many(plans, archive=False, on_error=failed):
-            if answer.bars.height:
-                yield answer.bars
+            yield answer
 
     def _symbols(self, name: str) -> dict[str, str]:
         rows = self.store.instruments.frame(name).drop_nulls("venue_symbol")
