@@ -30,6 +30,7 @@ from typing import Any
 import polars as pl
 from common import machine, table
 
+from crypto_pipeline.ingest.run import wanted
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import EmbeddedServer, Store, StoreError
 from crypto_pipeline_tests.ops.deployment import Deployment
@@ -146,14 +147,14 @@ class Range:
         self.until(lambda: self.detail().get("link_cuts", 0) > cuts, 30, "a cut is noticed")
         began = time.monotonic()
         time.sleep(1)
-        wanted = {symbol: self.last_id(symbol) for symbol in self.symbols}
+        known = {symbol: self.last_id(symbol) for symbol in self.symbols}
 
         def whole() -> bool:
             now = datetime.now(UTC)
-            last = self.store.trades.last_ids("replay", list(wanted))
-            if any(name not in last or last[name].trade_id < number for name, number in wanted.items()):
+            last = self.store.trades.last_ids("replay", list(known))
+            if any(name not in last or last[name].trade_id < number for name, number in known.items()):
                 return False
-            return self.store.trades.missing("replay", list(wanted), now - 5 * MINUTE, now + MINUTE).is_empty()
+            return self.store.trades.missing("replay", list(known), now - 5 * MINUTE, now + MINUTE).is_empty()
 
         self.until(whole, 60, "the hole of a cut is healed")
         self.healed.append(time.monotonic() - began)
@@ -190,7 +191,8 @@ class Range:
     def run(self) -> int:
         self.house.start()
         self.until(lambda: self.live(), 120, "ingest is live")
-        self.symbols = [row.instrument.symbol for row in self.store.instruments.list()]
+        # what is delisted by now has nothing to stream
+        self.symbols = [name for name, _ in wanted(self.store, "replay", 0, 1)]
         time.sleep(3)
         start = Timeframe.M1.ceil(datetime.now(UTC))
         for _ in range(self.given.cuts):
@@ -304,7 +306,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--instruments", type=int, default=30)
+    parser.add_argument("--instruments", type=int, default=32)
     parser.add_argument("--intensity", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cuts", type=int, default=10)
