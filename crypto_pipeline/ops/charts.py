@@ -32,7 +32,7 @@ def coverage_heatmap(cells: pl.DataFrame, title: str) -> bytes:
     )
     names = worst["instrument"].to_list()
     days = cells["day"].unique().sort().to_list()
-    figure, axes = _figure(min(14.0, 2.5 + 0.25 * max(len(days), 8)), 1.2 + 0.22 * max(len(names), 3))
+    drawn, axes = figure(min(14.0, 2.5 + 0.25 * max(len(days), 8)), 1.2 + 0.22 * max(len(names), 3))
     rows = {name: index for index, name in enumerate(names)}
     columns = {day: index for index, day in enumerate(days)}
     image = [[(0.93, 0.93, 0.93)] * len(days) for _ in names]
@@ -48,7 +48,7 @@ def coverage_heatmap(cells: pl.DataFrame, title: str) -> bytes:
         else ""
     )
     axes.set_title(f"{title}{shown}\ngreen: present · amber: explained · red: missing", fontsize=9, color=_INK)
-    return _png(figure)
+    return png(drawn)
 
 
 def candles(bars: pl.DataFrame, width: timedelta, title: str, reach: datetime | None = None) -> bytes:
@@ -57,11 +57,21 @@ def candles(bars: pl.DataFrame, width: timedelta, title: str, reach: datetime | 
     Time runs evenly and to ``reach`` (default: the last bar); stretches without a bar are shaded.
     """
     shown = bars.tail(_MOST_CANDLES)
-    opens = shown["open_time"]
-    origin = opens[0]
-    positions = ((opens - origin) / width).to_list()
-    last = max(positions[-1] + 1, (reach - origin) / width if reach is not None else 0)
-    figure, (price, volume) = _figure(9.0, 4.2, rows=2, ratios=(3, 1))
+    origin = shown["open_time"][0]
+    last = max((shown["open_time"][-1] - origin) / width + 1, (reach - origin) / width if reach is not None else 0)
+    drawn, (price, volume) = figure(9.0, 4.2, rows=2, ratios=(3, 1))
+    holes = draw_candles(price, volume, shown, width, last)
+    price.set_title(f"{title} (UTC{', shaded: no bar' if holes else ''})", fontsize=9, color=_INK)
+    return png(drawn)
+
+
+def draw_candles(price: Any, volume: Any, shown: pl.DataFrame, width: timedelta, last: float) -> bool:
+    """Candles of ``shown`` (one instrument, sorted) upon two axes, from its first bar to ``last`` bars later.
+
+    Stretches without a bar are shaded; returns whether there are any.
+    """
+    origin = shown["open_time"][0]
+    positions = ((shown["open_time"] - origin) / width).to_list()
     colours = [_UP if row["close"] >= row["open"] else _DOWN for row in shown.iter_rows(named=True)]
     price.vlines(positions, shown["low"].to_list(), shown["high"].to_list(), colors=colours, linewidth=0.7)
     opened, closed = shown["open"].to_numpy(), shown["close"].to_numpy()
@@ -80,8 +90,7 @@ def candles(bars: pl.DataFrame, width: timedelta, title: str, reach: datetime | 
     ticks = range(0, math.ceil(last), max(1, math.ceil(last / 8)))
     price.set_xticks([])
     volume.set_xticks(ticks, [f"{origin + width * tick:%m-%d %H:%M}" for tick in ticks], fontsize=7)
-    price.set_title(f"{title} (UTC{', shaded: no bar' if holes else ''})", fontsize=9, color=_INK)
-    return _png(figure)
+    return bool(holes)
 
 
 def _cell_colour(cell: dict[str, object]) -> tuple[float, float, float]:
@@ -94,18 +103,20 @@ def _cell_colour(cell: dict[str, object]) -> tuple[float, float, float]:
     return (0.96, 0.78, 0.35) if explained > expected * 0.01 else (0.18, 0.62, 0.43)
 
 
-def _figure(width: float, height: float, rows: int = 1, ratios: tuple[int, ...] = (1,)) -> tuple[Figure, Any]:
+def figure(width: float, height: float, rows: int = 1, ratios: tuple[int, ...] = ()) -> tuple[Figure, Any]:
+    """A figure of that many inches with ``rows`` of axes one above the other (a single one as itself)."""
     # Matplotlib is slow to import and needed only where a picture is drawn. Figures are made without pyplot, which
     # keeps global state and is not safe in a long-lived server.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=80, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, 1, height_ratios=ratios if rows > 1 else None)
+    drawn = Figure(figsize=(width, height), dpi=80, layout="constrained")
+    FigureCanvasAgg(drawn)
+    return drawn, drawn.subplots(rows, 1, height_ratios=ratios or None)
 
 
-def _png(figure: Figure) -> bytes:
+def png(drawn: Figure) -> bytes:
+    """The figure as a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    drawn.savefig(buffer, format="png")
     return buffer.getvalue()

@@ -1,0 +1,274 @@
+"""The label assets: what became of every setup, one asset per strategy, all parameter sets side by side.
+
+A label is told when its horizon has ended, days after its signal; a bar that is healed makes the labels stale that rest
+on it. Which days that is, data versions say; a sensor asks for those and no others.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from crypto_pipeline.defs import metadata
+from crypto_pipeline.defs.checks import checked_span
+from crypto_pipeline.defs.jobs import MEDIUM
+from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, range_tags
+from crypto_pipeline.defs.resources import Market, Scope
+from crypto_pipeline.labels.build import LabelReport, bring_up_to_date, due_cells, traded
+from crypto_pipeline.labels.checks import CHECKS, LabelOutcome, check_labels, example_of
+from crypto_pipeline.labels.inputs import look_ahead, look_back
+from crypto_pipeline.labels.parameters import TIMEFRAME, Parameters, Strategy, parameter_sets
+from crypto_pipeline.ops import label_charts
+from crypto_pipeline.settings import load_settings
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.label_columns import stored_schema
+
+GROUP = "labels"
+OWNERS = ["team:research"]
+_PICTURED = timedelta(days=2)
+#: Days that are due and so near to each other are one run.
+_ONE_RUN = timedelta(days=7)
+
+_ABOUT = {
+    Strategy.DCA: "Sharp falls on normal volume, bought in a grid of orders; take profit on the average entry.",
+    Strategy.SWING: "Breakouts on volume with the trend of the hour.",
+    Strategy.CHANNEL: "The lower edge of a straight channel, bought for the way to the upper one.",
+}
+
+
+def chosen_parameters(strategy: Strategy) -> dict[str, Parameters]:
+    """Parameters of the strategy by the name of their set; sets that agree come once, under the first name."""
+    found: dict[str, Parameters] = {}
+    for name, chosen in parameter_sets(load_settings().label_parameters).items():
+        if all(chosen[strategy].hash != other.hash for other in found.values()):
+            found[name] = chosen[strategy]
+    return found
+
+
+def _reach(strategy: Strategy) -> tuple[int, int]:
+    every = chosen_parameters(strategy).values()
+    return max(map(look_back, every)), max(map(look_ahead, every))
+
+
+def label_asset(strategy: Strategy) -> dg.AssetsDefinition:
+    """The asset ``strategy_<strategy>_labels``."""
+    back, ahead = _reach(strategy)
+    around = dg.TimeWindowPartitionMapping(
+        start_offset=-back, end_offset=ahead, allow_nonexistent_upstream_partitions=True
+    )
+    bars = ["ohlc_15m", "ohlc_1m", *(["ohlc_1h"] if strategy is Strategy.SWING else [])]
+
+    @dg.asset(
+        name=f"strategy_{strategy}_labels",
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"postgres", "polars"},
+        partitions_def=DAILY,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=[dg.AssetDep(name, partition_mapping=around) for name in bars],
+        description=f"{_ABOUT[strategy]} One row per setup whose horizon has ended: which barrier came first, returns, "
+        "excursions, uniqueness weight. A day is the day of the signal.",
+        metadata={
+            "dagster/table_name": f"research.strategy_{strategy}_labels",
+            "dagster/column_schema": _columns(strategy),
+        },
+        op_tags={"strategy": str(strategy)},
+    )
+    def labels(context: dg.AssetExecutionContext, database: Market, scope: Scope) -> dg.MaterializeResult[None]:
+        window = context.partition_time_window
+        start, end = window.start.astimezone(UTC), window.end.astimezone(UTC)
+        every = chosen_parameters(strategy)
+        with database.store() as store:
+            reports = {
+                name: bring_up_to_date(store, strategy, parameters, start, end, scope.instruments)
+                for name, parameters in every.items()
+            }
+            hashes = [parameters.hash for parameters in every.values()]
+            return dg.MaterializeResult(
+                metadata=_metadata(store, strategy, every, reports, start, end),
+                data_version=dg.DataVersion(store.labels.version(strategy, hashes, start, end)),
+            )
+
+    return labels
+
+
+def _columns(strategy: Strategy) -> dg.TableSchema:
+    columns = [dg.TableColumn(name, str(dtype)) for name, dtype in stored_schema(strategy).items()]
+    keys = dg.TableConstraints(other=["one row per (instrument, signal_ts, params_hash)"])
+    return dg.TableSchema(columns=columns, constraints=keys)
+
+
+def _metadata(
+    store: Store,
+    strategy: Strategy,
+    every: dict[str, Parameters],
+    reports: dict[str, LabelReport],
+    start: datetime,
+    end: datetime,
+) -> dict[str, Any]:
+    stored = {name: store.labels.read(strategy, parameters.hash, start, end) for name, parameters in every.items()}
+    shown: dict[str, Any] = {
+        "dagster/row_count": sum(frame.height for frame in stored.values()),
+        "span": f"{start:%Y-%m-%d} … {end:%Y-%m-%d} UTC",
+        "parameters": {name: parameters.hash for name, parameters in every.items()},
+        "computed": metadata.table(pl.DataFrame([_counts(name, report) for name, report in reports.items()])),
+    }
+    # A run over a range of days writes its metadata once for every day: pictures only where there are few.
+    if end - start > _PICTURED:
+        return shown
+    for name, parameters in every.items():
+        history = store.labels.read(strategy, parameters.hash, FIRST_DAY, end)
+        suffix = "" if name == "default" else f"_{name}"
+        shown |= {f"{key}{suffix}": value for key, value in pictures(store, strategy, history, stored[name]).items()}
+    return shown
+
+
+def _counts(name: str, report: LabelReport) -> dict[str, Any]:
+    written = report.written
+    return {
+        "set": name,
+        "instrument_days": report.cells,
+        "new": report.new,
+        "stale": report.stale,
+        "waited": report.waited,
+        "setups": report.setups,
+        "labels": report.labels,
+        "waiting": report.waiting,
+        "inserted": written.inserted,
+        "superseded": written.superseded,
+        "withdrawn": written.withdrawn,
+    }
+
+
+def pictures(store: Store, strategy: Strategy, history: pl.DataFrame, day: pl.DataFrame) -> dict[str, Any]:
+    """Outcomes by tier and month of all labels, and an example: of the day, or else the newest before it."""
+    if history.is_empty():
+        return {}
+    shown: dict[str, Any] = {"outcomes": metadata.picture(label_charts.outcomes(history, str(strategy)), "outcomes")}
+    row = example_of(day) or example_of(history)
+    if row is not None:
+        signal, end = row["signal_ts"], row["label_end_ts"]
+        assert isinstance(signal, datetime)
+        assert isinstance(end, datetime)
+        instrument, width = str(row["instrument"]), TIMEFRAME.delta
+        bars = store.reader.read([instrument], TIMEFRAME, signal - width * 60, end + width * 12)
+        if bars.height:
+            title = f"{instrument} {str(strategy).upper()}"
+            shown["example"] = metadata.picture(label_charts.example(bars, width, row, title), "example setup")
+    return shown
+
+
+def label_checks(strategy: Strategy) -> dg.AssetChecksDefinition:
+    """All checks of one strategy's labels as one step; every outcome also goes to the alerts."""
+    asset = f"strategy_{strategy}_labels"
+    specs = [dg.AssetCheckSpec(name, asset=asset, description=text) for name, text in CHECKS.items()]
+
+    @dg.multi_asset_check(name=f"checks_{strategy}_labels", specs=specs, can_subset=True)
+    def checks(context: dg.AssetCheckExecutionContext, database: Market) -> Iterable[dg.AssetCheckResult]:
+        start, end = checked_span(context)
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        with database.store() as store:
+            now = datetime.now(UTC)
+            parameters = chosen_parameters(strategy)["default"]
+            least = load_settings().label_events
+            history = FIRST_DAY, min(end, now)
+            for outcome in check_labels(store, strategy, parameters, (start, end), history, now, least):
+                _record(store, outcome)
+                if outcome.name in wanted:
+                    yield _result(store, outcome, asset, parameters, end)
+
+    return checks
+
+
+def _record(store: Store, outcome: LabelOutcome) -> None:
+    store.checks.record_result(
+        f"{outcome.name}:{outcome.strategy}",
+        TIMEFRAME,
+        passed=outcome.passed,
+        severity=outcome.severity,
+        summary=outcome.summary,
+        detail={} if outcome.passed else {"offenders": metadata.plain_rows(outcome.offenders, most=100)},
+    )
+
+
+def _result(
+    store: Store, outcome: LabelOutcome, asset: str, parameters: Parameters, end: datetime
+) -> dg.AssetCheckResult:
+    shown: dict[str, Any] = {"summary": outcome.summary, "parameters": parameters.hash}
+    if outcome.name == "too_few_events":
+        shown["labels_by_instrument"] = metadata.table(outcome.offenders, most=200)
+        history = store.labels.read(outcome.strategy, parameters.hash, FIRST_DAY, end)
+        shown |= pictures(store, outcome.strategy, history, history)
+    elif not outcome.passed:
+        shown["offenders"] = metadata.table(outcome.offenders)
+    return dg.AssetCheckResult(
+        check_name=outcome.name,
+        asset_key=asset,
+        passed=outcome.passed,
+        severity=dg.AssetCheckSeverity.ERROR if outcome.severity == "error" else dg.AssetCheckSeverity.WARN,
+        description=outcome.summary,
+        metadata=shown,
+    )
+
+
+LABEL_ASSETS = [label_asset(strategy) for strategy in Strategy]
+LABEL_CHECKS = [label_checks(strategy) for strategy in Strategy]
+label_setups = dg.define_asset_job(
+    "label_setups",
+    selection=dg.AssetSelection.assets(*LABEL_ASSETS),
+    partitions_def=DAILY,
+    tags={"dagster/priority": str(MEDIUM)},
+    description="Labels of the signals of the chosen days: those that are new, stale or were waiting. Choose days as a "
+    "range (one run) and instruments in the config of resource `scope`.",
+)
+
+
+@dg.sensor(job=label_setups, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.RUNNING)
+def labels_due(context: dg.SensorEvaluationContext, database: Market) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Every 5 minutes: labels whose horizon has ended, and those that rest on bars that changed, are computed."""
+    now = datetime.now(UTC)
+    if context.instance.get_runs(dg.RunsFilter(job_name=label_setups.name, statuses=_UNDER_WAY), limit=1):
+        yield dg.SkipReason("labels are being computed")
+        return
+    with database.store() as store:
+        due = days_due(store, now)
+    if not due:
+        yield dg.SkipReason("no label is due")
+    for first, last in due:
+        start, end = _midnight(first), _midnight(last) + timedelta(days=1)
+        yield dg.RunRequest(
+            run_key=f"labels:{first}:{last}:{now:%Y-%m-%dT%H:%M}",
+            tags={"dagster/priority": str(MEDIUM), **range_tags(start, end)},
+        )
+
+
+_UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+def days_due(store: Store, now: datetime) -> list[tuple[date, date]]:
+    """First and last day of every stretch in which a label of any strategy or set is due."""
+    tiers = traded(store)
+    days: set[date] = set()
+    for strategy in Strategy if tiers else ():
+        for parameters in chosen_parameters(strategy).values():
+            due = due_cells(store, strategy, parameters, FIRST_DAY, now, tiers, now)
+            days |= set(due["day"].unique().to_list())
+    found = sorted(days)
+    cuts = [0, *(i for i, (a, b) in enumerate(pairwise(found), 1) if b - a > _ONE_RUN), len(found)]
+    return [(found[first], found[until - 1]) for first, until in pairwise(cuts) if until > first]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+LABEL_JOBS = [label_setups]
+LABEL_SENSORS = [labels_due]

@@ -1,0 +1,134 @@
+"""Whether the stored labels may be used: final, current, and enough of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from crypto_pipeline.labels.build import due_cells, traded
+from crypto_pipeline.labels.parameters import TIMEFRAME, Parameters, Strategy
+from crypto_pipeline.store import Store
+
+#: Least numbers for a model to learn from, beside the setting ``label_events``.
+LEAST_CLASS, LEAST_DAYS, LEAST_INSTRUMENTS = 100, 60, 20
+
+
+@dataclass(frozen=True, slots=True)
+class LabelOutcome:
+    """Result of one check of one strategy; ``offenders`` names what fails, at least by ``instrument``."""
+
+    name: str
+    strategy: Strategy
+    passed: bool
+    severity: str
+    summary: str
+    offenders: pl.DataFrame
+
+
+CHECKS = {
+    "label_finality": "No label is told before its horizon has ended, and none that could be told still waits.",
+    "labels_current": "Every label rests on the bars as they are now: none was computed from bars that changed since.",
+    "too_few_events": "There are enough labels, of both kinds, over enough days and instruments, to learn from.",
+}
+
+
+def check_labels(
+    store: Store,
+    strategy: Strategy,
+    parameters: Parameters,
+    span: tuple[datetime, datetime],
+    history: tuple[datetime, datetime],
+    now: datetime,
+    least: int,
+) -> list[LabelOutcome]:
+    """The checks of CHECKS over the labels of signals in ``history``; whether they are current, over ``span``."""
+    labels = store.labels.read(strategy, parameters.hash, *history)
+    return [
+        finality(store, strategy, parameters, *history, labels, now),
+        current(store, strategy, parameters, *span, now),
+        enough(strategy, labels, history[1] - history[0], least),
+    ]
+
+
+def finality(
+    store: Store,
+    strategy: Strategy,
+    parameters: Parameters,
+    start: datetime,
+    end: datetime,
+    labels: pl.DataFrame,
+    now: datetime,
+) -> LabelOutcome:
+    """Labels told too early are an error; cells that wait although every horizon ended a day ago are a warning."""
+    limit = pl.col("entry_ts") + TIMEFRAME.delta * pl.col("horizon")
+    early = labels.filter(
+        (limit > now)
+        | (pl.col("label_end_ts") > limit)
+        | (pl.col("recorded_at") < limit.cast(pl.Datetime("us", "UTC")))
+    )
+    late = store.labels.cells(strategy, parameters.hash, start, end).filter(
+        (pl.col("waiting") > 0)
+        & (
+            pl.col("day").cast(pl.Datetime("ms", "UTC")) + timedelta(days=2) + TIMEFRAME.delta * parameters.horizon
+            < now
+        )
+    )
+    if early.height:
+        words = f"{early.height} {strategy} labels were told before their horizon had ended"
+        return LabelOutcome("label_finality", strategy, False, "error", words, early)
+    if late.height:
+        words = f"{int(late['waiting'].sum())} {strategy} labels wait for bars although their horizon ended a day ago"
+        offenders = late.select("instrument", "day", "setups", "labels", "waiting")
+        return LabelOutcome("label_finality", strategy, False, "warning", words, offenders)
+    words = f"{labels.height} {strategy} labels, each told after its horizon"
+    return LabelOutcome("label_finality", strategy, True, "error", words, early)
+
+
+def current(
+    store: Store, strategy: Strategy, parameters: Parameters, start: datetime, end: datetime, now: datetime
+) -> LabelOutcome:
+    """Instrument-days that are to be computed, or computed again."""
+    outdated = due_cells(store, strategy, parameters, start, end, traded(store), now)
+    stale = outdated.filter(pl.col("reason") == "stale").height
+    words = f"{stale} instrument-days of {strategy} labels rest on bars that changed, {outdated.height - stale} are new"
+    if outdated.is_empty():
+        words = f"every {strategy} label rests on the bars as they are"
+    offenders = outdated.select("instrument", "day", "reason")
+    return LabelOutcome("labels_current", strategy, outdated.is_empty(), "warning", words, offenders)
+
+
+def enough(strategy: Strategy, labels: pl.DataFrame, history: timedelta, least: int) -> LabelOutcome:
+    """Counts of events, classes, days and instruments. A history too short to reach them is not judged."""
+    wins = labels.filter(pl.col("net_return") > 0).height
+    days = labels["signal_ts"].dt.date().n_unique()
+    instruments = labels["instrument"].n_unique()
+    counted = f"{labels.height} {strategy} labels ({wins} won), {days} days, {instruments} instruments"
+    by_instrument = labels.group_by("instrument").len("labels").sort("instrument")
+    if history < timedelta(days=LEAST_DAYS):
+        words = f"{counted}: not judged, the span is shorter than {LEAST_DAYS} days"
+        return LabelOutcome("too_few_events", strategy, True, "warning", words, by_instrument)
+    few = [
+        f"{what} {have} of {need}"
+        for what, have, need in (
+            ("events", labels.height, least),
+            ("winners", wins, LEAST_CLASS),
+            ("losers", labels.height - wins, LEAST_CLASS),
+            ("days", days, LEAST_DAYS),
+            ("instruments", instruments, LEAST_INSTRUMENTS),
+        )
+        if have < need
+    ]
+    words = f"{counted}: too few to learn from ({', '.join(few)})" if few else counted
+    return LabelOutcome("too_few_events", strategy, not few, "warning", words, by_instrument)
+
+
+def example_of(labels: pl.DataFrame, tiers: Sequence[str] = ("large", "mid", "meme")) -> dict[str, object] | None:
+    """The newest label of the first tier that has any, as a row to draw; None where there is none."""
+    for tier in tiers:
+        of_tier = labels.filter(pl.col("tier") == tier)
+        if of_tier.height:
+            return of_tier.row(-1, named=True)
+    return None
