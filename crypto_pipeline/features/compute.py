@@ -58,19 +58,25 @@ def compute_features(
     ``open_time`` (UTC) and prices, sorted by instrument and time. Every instrument with 15m bars takes part in rank and
     breadth; ``benchmark`` names the one that the market features refer to. Only bars that have closed may be given.
     """
-    frames = [pl.DataFrame(schema=ROW_SCHEMA), *feature_frames(bars, start, end, benchmark, instruments)]
+    chosen = None if instruments is None else sorted(set(instruments))
+    frames = [pl.DataFrame(schema=ROW_SCHEMA), *feature_frames(bars, start, end, benchmark, chosen)]
     return pl.concat(frames)
 
 
 def feature_frames(
     bars: Bars, start: datetime, end: datetime, benchmark: str | None, instruments: Sequence[str] | None = None
 ) -> Iterator[pl.DataFrame]:
-    """As ``compute_features``, one instrument at a time: what is given out need not be kept."""
+    """As ``compute_features``, one instrument at a time: what is given out need not be kept.
+
+    One frame for each of ``instruments`` in their order (default: all that have bars, sorted), empty without bars.
+    """
     market = Market.of(bars, start, end, benchmark)
-    if market is None:
-        return
-    for instrument in sorted(market.fine) if instruments is None else sorted(set(instruments) & market.fine.keys()):
-        yield _rows(market, instrument, start, end)
+    known = market.fine if market is not None else {}
+    for instrument in sorted(known) if instruments is None else instruments:
+        if market is None or instrument not in known:
+            yield pl.DataFrame(schema=ROW_SCHEMA)
+        else:
+            yield _rows(market, instrument, start, end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from crypto_pipeline.store.checks import Checks
 from crypto_pipeline.store.connecting import database_name, redact
 from crypto_pipeline.store.coverage import Coverage
 from crypto_pipeline.store.failovers import Failovers
+from crypto_pipeline.store.features import Features
 from crypto_pipeline.store.heartbeats import Heartbeats
 from crypto_pipeline.store.instruments import Instruments
 from crypto_pipeline.store.labels import Labels
@@ -25,6 +26,7 @@ from crypto_pipeline.store.metrics import Metrics
 from crypto_pipeline.store.pool import Connections
 from crypto_pipeline.store.reader import Reader
 from crypto_pipeline.store.reconciliations import Reconciliations
+from crypto_pipeline.store.storage import Storage
 from crypto_pipeline.store.stored_trades import StoredTrades, stored_trades
 from crypto_pipeline.store.symbols import Symbols
 from crypto_pipeline.store.trades import Trades
@@ -80,6 +82,11 @@ class Store:
         return Labels(self.connections, self._symbols)
 
     @cached_property
+    def features(self) -> Features:
+        """Features, and what they were computed from."""
+        return Features(self.connections, self._symbols)
+
+    @cached_property
     def reconciliations(self) -> Reconciliations:
         """Where our bars and the venue's differ."""
         return Reconciliations(self.connections, self._symbols)
@@ -132,6 +139,11 @@ class Store:
     def metrics(self) -> Metrics:
         """What jobs did."""
         return Metrics(self.connections)
+
+    @cached_property
+    def storage(self) -> Storage:
+        """What takes room, and how fast it grows."""
+        return Storage(self.connections)
 
     @cached_property
     def views(self) -> Views:

@@ -1,0 +1,140 @@
+"""Stored features: only stale days are computed again, exactly those, and the result is that of a fresh start."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from crypto_pipeline.features.compute import NAMES as FEATURES
+from crypto_pipeline.features.compute import ROW_SCHEMA, compute_features
+from crypto_pipeline.features.pipeline import Universe, bring_up_to_date, features_as_of, stale_days
+from crypto_pipeline.market import Timeframe
+from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline_tests.features.market import START, bars_of, minutes, rolled_up, stock
+
+#: What recursive indicators still know of bars beyond their look-back, in deviations.
+FORGOTTEN = 1e-7
+THREE = ("BTC-USDT", "ADA-USDT", "ETH-USDT")
+
+
+def stored(store: Store, names: tuple[str, ...], start: datetime, end: datetime) -> pl.DataFrame:
+    return store.features.read(names, start, end).select(*ROW_SCHEMA)
+
+
+def differences(ours: pl.DataFrame, theirs: pl.DataFrame) -> float:
+    """Largest difference in deviations of the feature; keys and nulls must be the same."""
+    key = ["instrument", "open_time", "available_at", "eligible", "regime", "stress"]
+    assert ours.select(key).cast({"regime": pl.Int8, "stress": pl.Int8}).equals(theirs.select(key))
+    worst = 0.0
+    for name in FEATURES:
+        a, b = ours[name], theirs[name]
+        assert (a.is_null() == b.is_null()).all(), name
+        spread = b.std()
+        if isinstance(spread, float) and spread > 0:
+            worst = max(worst, float((a - b).abs().max() or 0.0) / spread)  # type: ignore[arg-type]
+    return worst
+
+
+def test_a_day_of_a_few_instruments_is_stored_as_computed(store: Store) -> None:
+    market = minutes(THREE, 12)
+    stock(store, market)
+    end = START + timedelta(days=12)
+    day = START + timedelta(days=11)
+    report = bring_up_to_date(store, day, end, now=end)
+    assert (report.stale_cells, report.rows, report.benchmark) == (3, 3 * 96, "BTC-USDT")
+    ours = stored(store, THREE, day, end)
+    truth = compute_features(bars_of(market), day, end, benchmark="BTC-USDT")
+    assert differences(ours, truth) < FORGOTTEN
+    assert (ours["available_at"] == ours["open_time"].dt.offset_by("15m")).all()
+    assert bring_up_to_date(store, day, end, now=end).stale_cells == 0
+    with pytest.raises(StoreError, match="NOPE"):
+        bring_up_to_date(store, day, end, ["NOPE-USDT"], now=end)
+
+
+def test_one_revised_minute_of_sixty_days_recomputes_only_what_depends_on_it(store: Store) -> None:
+    days = 60
+    market = minutes(THREE, days)
+    stock(store, market)
+    end = START + timedelta(days=days)
+    first = bring_up_to_date(store, START, end, now=end)
+    assert first.rows == 3 * days * 96
+    before = store.features.cells.read(THREE, START.date(), end.date())
+    untouched = stored(store, THREE, START, end)
+
+    hit = START + timedelta(days=10, hours=5, minutes=14)
+    revised = market.filter((pl.col("instrument") == "ADA-USDT") & (pl.col("open_time") == hit)).with_columns(
+        pl.col("close") * 1.004,
+        pl.col("high") * 1.01,
+        pl.col("volume") * 3,
+        revision=pl.col("revision").dt.offset_by("1h"),
+    )
+    store.bars.write(revised, Timeframe.M1)
+    rolled_up(store, market.filter(pl.col("open_time").dt.date() == hit.date()))
+
+    universe = Universe.of(store)
+    stale = stale_days(store, universe, universe.instruments, START.date(), (end - timedelta(days=1)).date())
+    expected = {("ADA-USDT", hit.date() + timedelta(days=n)) for n in range(43)}
+    expected |= {(name, hit.date() + timedelta(days=n)) for name in THREE for n in range(2)}
+    assert set(stale.select("instrument", "day").rows()) == expected
+    report = bring_up_to_date(store, START, end, now=end)
+    assert report.stale_cells == len(expected)
+    after = store.features.cells.read(THREE, START.date(), end.date())
+    moved = before.join(after, on=["instrument", "day"], suffix="_now").filter(
+        pl.col("feature_version") != pl.col("feature_version_now")
+    )
+    assert set(moved.select("instrument", "day").rows()) == expected
+
+    # What was left alone is as it was to the last bit, and all of it is what a start from scratch gives.
+    now = stored(store, THREE, START, end)
+    kept = pl.struct("instrument", pl.col("open_time").dt.date()).map_elements(
+        lambda row: (row["instrument"], row["open_time"]) not in expected, return_dtype=pl.Boolean
+    )
+    mask = now.select(kept.alias("kept"))["kept"]
+    assert now.filter(mask).equals(untouched.filter(mask))
+    scratch = features_as_of(store, THREE, START, end)
+    assert differences(now, scratch) < FORGOTTEN
+    # It did change what it had to, from its own bar on and not before.
+    changed = now.filter(now["rsi_14"].ne_missing(untouched["rsi_14"]))
+    assert changed["open_time"].min() == Timeframe.M15.floor(hit)
+    assert set(changed["instrument"]) == {"ADA-USDT"}
+
+
+def test_features_of_the_past_are_those_of_the_bars_known_then(store: Store) -> None:
+    market = minutes(THREE, 12)
+    stock(store, market)
+    end = START + timedelta(days=12)
+    row = store.connections.run(lambda connection: connection.execute("SELECT clock_timestamp()").fetchone())
+    assert row is not None
+    then = features_as_of(store, ["ADA-USDT"], end - timedelta(days=2), end)
+    last = (
+        market.filter(pl.col("instrument") == "ADA-USDT")
+        .tail(30)
+        .with_columns(pl.col("close") * 0.99, pl.col("low") * 0.98, revision=pl.col("revision").dt.offset_by("1h"))
+    )
+    store.bars.write(last, Timeframe.M1)
+    rolled_up(store, last)
+    assert features_as_of(store, ["ADA-USDT"], end - timedelta(days=2), end, row[0]).equals(then)
+    assert not features_as_of(store, ["ADA-USDT"], end - timedelta(days=2), end).equals(then)
+
+
+def test_the_table_has_a_column_for_every_feature(store: Store) -> None:
+    assert set(store.features.columns) == (set(ROW_SCHEMA) - {"instrument"}) | {"instrument_id"}
+    with pytest.raises(StoreError, match="column 'nonsense'"):
+        store.features.read([], START, START, ["nonsense"])
+
+
+def test_a_new_instrument_changes_the_ranks_of_all(store: Store) -> None:
+    stock(store, minutes(THREE, 3))
+    end = START + timedelta(days=3)
+    bring_up_to_date(store, START, end, now=end)
+    stock(store, minutes(("SOL-USDT",), 1, start=START + timedelta(days=1)))
+    universe = Universe.of(store)
+    stale = stale_days(store, universe, universe.instruments, date(2026, 1, 1), date(2026, 1, 3))
+    assert set(stale.select("instrument", "day").rows()) == {
+        (name, START.date() + timedelta(days=n)) for name in THREE for n in (1, 2)
+    } | {("SOL-USDT", START.date() + timedelta(days=1))}
+    bring_up_to_date(store, START, end, now=end)
+    four = (*THREE, "SOL-USDT")
+    assert differences(stored(store, four, START, end), features_as_of(store, four, START, end)) < FORGOTTEN
