@@ -36,11 +36,14 @@ class Market(dg.ConfigurableResource):  # type: ignore[type-arg]
         with Store(resolve_url(settings), batch_rows=settings.write_batch_rows) as store:
             yield store
 
-    def run(self, work: Callable[[Pipeline], Awaitable[T]]) -> T:
-        """Run ``work`` with a pipeline on an open store and venue; both are closed afterwards."""
+    def run(self, work: Callable[[Pipeline], Awaitable[T]], *, live: bool = False) -> T:
+        """Run ``work`` with a pipeline on an open store and venue; both are closed afterwards.
+
+        What is ``live`` may use the part of the venue's budget that history leaves alone.
+        """
 
         async def main(store: Store) -> T:
-            async with Pipeline.open(store, load_settings()) as pipeline:
+            async with Pipeline.open(store, load_settings(), live=live) as pipeline:
                 return await work(pipeline)
 
         with self.store() as store:

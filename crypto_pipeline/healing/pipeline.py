@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
 import polars as pl
 
@@ -26,6 +27,8 @@ from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.venues import StandIns, Venue, make_stand_ins, make_venue
 
+#: Part of the venue's allowance that history never takes: live passes need a page per instrument and minute at most.
+KEPT_FOR_LIVE = 0.05
 #: Timeframes whose own bars the venue is asked for when our roll-up is reconciled.
 RECONCILED = (Timeframe.M5, Timeframe.M15, Timeframe.H1)
 
@@ -49,10 +52,14 @@ class Pipeline:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, store: Store, settings: Settings) -> AsyncIterator[Pipeline]:
-        """A pipeline with the venue that the settings name, sharing the venue's request budget with all processes."""
-        venue = make_venue(settings, store.budgets.of(settings.venue))
-        stand_ins = make_stand_ins(settings, store.budgets.of)
+    async def open(cls, store: Store, settings: Settings, *, live: bool = False) -> AsyncIterator[Pipeline]:
+        """A pipeline with the venue that the settings name, sharing the venue's request budget with all processes.
+
+        Unless it is ``live``, it leaves a part of the budget to what is.
+        """
+        budget = partial(store.budgets.of, keep=0.0 if live else KEPT_FOR_LIVE)
+        venue = make_venue(settings, budget(settings.venue))
+        stand_ins = make_stand_ins(settings, budget)
         try:
             yield cls(store, venue, settings, stand_ins=stand_ins)
         finally:

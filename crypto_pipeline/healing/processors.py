@@ -68,7 +68,7 @@ def after_minute(settings: Settings) -> OnMinute:
     """The live processor, for ingest to call after each minute: the last 24 hours checked, filled and rolled up."""
 
     async def work(done: MinuteDone) -> None:
-        async with Pipeline.open(done.store, settings) as pipeline:
+        async with Pipeline.open(done.store, settings, live=True) as pipeline:
             fill = partial(pipeline.backfill, done.now - LIVE_SPAN, done.now, done.instruments, manner=LIVE)
             await measured(done.store, "live_processor", fill)
 

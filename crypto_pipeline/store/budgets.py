@@ -62,9 +62,9 @@ answer AS (
     SELECT state.*, CASE
         WHEN pause > 0 THEN 0
         -- heavier than the whole allowance: alone in a fresh window rather than never
-        WHEN booked + %(weight)s <= allowed OR booked = 0
-            THEN greatest(%(weight)s, least((window_limit * %(block)s)::int, (allowed - booked) / 4))
-        ELSE 0 END AS granted FROM state)
+        WHEN booked + %(weight)s <= ours OR booked = 0
+            THEN greatest(%(weight)s, least((window_limit * %(block)s)::int, (ours - booked) / 4))
+        ELSE 0 END AS granted FROM (SELECT *, floor(allowed * (1 - %(keep)s::float8))::int AS ours FROM state) AS state)
 UPDATE ops.venue_budgets b
 SET window_index = a.index, used = a.booked + a.granted, used_before = a.before
 FROM answer a WHERE b.venue = a.venue
@@ -118,8 +118,12 @@ class _Answer:
 class PostgresBudget:
     """One venue's account as seen by this process. Safe for any number of threads and event loops."""
 
-    def __init__(self, connections: Connections, name: str, *, limit: int = 6000, window: float = 60.0) -> None:
+    def __init__(
+        self, connections: Connections, name: str, *, limit: int = 6000, window: float = 60.0, keep: float = 0.0
+    ) -> None:
         self.name = name
+        #: part of the allowance that this object leaves to others
+        self.keep = keep
         self._connections = connections
         self._first = {"venue": name, "limit": limit, "window": window, "share": 0.9}
         self._known = False
@@ -227,9 +231,12 @@ class PostgresBudget:
     def _ask(self, weight: int) -> _Answer:
         self._open_account()
 
+        block = _BLOCK if weight else 0.0
+        values = {"venue": self.name, "weight": weight, "block": block, "keep": self.keep}
+
         def ask(connection: Connection) -> _Answer:
             with connection.cursor(row_factory=class_row(_Answer)) as cursor:
-                cursor.execute(_RESERVE, {"venue": self.name, "weight": weight, "block": _BLOCK if weight else 0.0})
+                cursor.execute(_RESERVE, values)
                 answer = cursor.fetchone()
                 assert answer is not None
                 return answer
@@ -252,8 +259,12 @@ class Budgets:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._open: dict[str, PostgresBudget] = {}
+        self._open: dict[tuple[str, float], PostgresBudget] = {}
 
-    def of(self, venue: str) -> PostgresBudget:
-        """The venue's account; the same object every time, so that a process has one block at most."""
-        return self._open.setdefault(venue, PostgresBudget(self._connections, venue))
+    def of(self, venue: str, *, keep: float = 0.0) -> PostgresBudget:
+        """The venue's account; the same object every time, so that a process has one block at most.
+
+        ``keep`` is the part of the allowance that is left to callers without it, whatever this one wants: a backfill of
+        any size never takes the last request of the minute, so what is live never waits for it.
+        """
+        return self._open.setdefault((venue, keep), PostgresBudget(self._connections, venue, keep=keep))

@@ -158,3 +158,27 @@ async def _start_of_window(width: float, left: float | None = None) -> None:
         target -= left + 0.05
         target += width if target < time.time() else 0
     await asyncio.sleep(target - time.time())
+
+
+async def test_history_of_any_size_leaves_a_part_to_what_is_live(connections: Connections) -> None:
+    budgets = Budgets(connections)
+    history, live = budgets.of("binance", keep=0.05), budgets.of("binance")
+    assert history is budgets.of("binance", keep=0.05) is not live
+    await live.limit(Limit(6000, 3600.0))  # a window that does not end within the test
+
+    async def insatiable() -> None:
+        while True:
+            await history.acquire(2)
+
+    backfills = [asyncio.create_task(insatiable()) for _ in range(20)]
+    until = time.monotonic() + 20
+    while history.booked < 5130 - 2 and time.monotonic() < until:
+        await asyncio.sleep(0.02)
+    began = time.monotonic()
+    for _ in range(90):
+        await asyncio.wait_for(live.acquire(2), 5)
+    took = time.monotonic() - began
+    for task in backfills:
+        task.cancel()
+    assert 5130 - 40 <= history.booked <= 5130  # 6000 × 0.9 × 0.95
+    assert took < 2.0
