@@ -145,7 +145,7 @@ class SwingParameters(Parameters):
 
     horizon: int = Field(192, gt=0, le=2000)
     exits: TierExits = _exits((0.05, 0.04), (0.08, 0.06), (0.12, 0.08))
-    breakout: float = Field(0.01, ge=0, lt=1, description="The close is more than this above the highs before.")
+    breakout: float = Field(0.01, gt=-0.5, lt=1, description="The close is more than this above the highs before.")
     window: int = Field(80, ge=2, le=300)
     volume_ratio: float = Field(1.5, ge=0, description="Volume of the bar to the mean of the window, at least.")
     rsi_least: float = Field(50.0, ge=0, le=100)
