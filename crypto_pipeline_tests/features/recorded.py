@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from crypto_pipeline.features.compute import Bars
+from crypto_pipeline.market import Timeframe, roll_up_all
 from crypto_pipeline.market.bars import UTC_MS
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -44,3 +47,27 @@ def dense(bars: pl.DataFrame) -> pl.DataFrame:
     step = bars["open_time"].diff().min()
     grid = pl.datetime_range(bars["open_time"][0], bars["open_time"][-1], step, eager=True, time_zone="UTC")
     return pl.DataFrame({"open_time": grid.cast(UTC_MS)}).join(bars, on="open_time", how="left", maintain_order="left")
+
+
+@lru_cache(maxsize=2)
+def recorded_market(names: tuple[tuple[str, str], ...], days: int) -> Bars:
+    """15m, 1h, 4h and 1d bars of recorded 1m files (instrument, name), ``days`` from the latest common begin on."""
+    series = {instrument: recorded_bars(name) for instrument, name in names}
+    begin = max(frame["open_time"][0] for frame in series.values())
+    parts = [
+        frame.filter(pl.col("open_time").is_between(begin, begin + timedelta(days=days), closed="left")).select(
+            pl.lit(instrument).alias("instrument"), "open_time", "open", "high", "low", "close", "volume"
+        )
+        for instrument, frame in sorted(series.items())
+    ]
+    return roll_up_all(pl.concat(parts), (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1))
+
+
+#: A month with an outage; a quarter of a year with many absent minutes.
+OUTAGE = tuple((f"{base}-USDT", f"binance_spot/{base}_USDT-1m-2021-04") for base in ("BTC", "ETH", "ADA", "DOGE"))
+THIN = (
+    ("BTC-USD", "bitfinex/BTCUSD-1m-2019H1"),
+    ("ETH-USD", "bitfinex/ETHUSD-1m-2019H1"),
+    ("LTC-USD", "bitfinex/LTCUSD-1m-2019Q1"),
+    ("NEO-USD", "bitfinex/NEOUSD-1m-2019Q1"),
+)
