@@ -2,55 +2,70 @@
 
 >>> import crypto_pipeline
 >>> crypto_pipeline.bars("BTC-USDT", "15m", start="2026-01-01", end="2026-01-08")  # doctest: +SKIP
+>>> reader = crypto_pipeline.Reader("postgresql://…")  # another machine's  # doctest: +SKIP
 
-Everything else is in the rooms: ``market`` (the words of the field), ``venues``, ``replay``, ``store``, ``healing``,
-``ops``, ``defs`` and ``cli``. Importing the package itself loads none of them.
+Everything else is in the rooms: ``market`` (the words of the field), ``venues``, ``replay``, ``store``, ``reading``,
+``healing``, ``api``, ``ops``, ``defs`` and ``cli``. Importing the package itself loads none of them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date, datetime
     from pathlib import Path
 
     import polars as pl
 
-    Moment = datetime | date | str
+    from crypto_pipeline.reading import Reader
+    from crypto_pipeline.reading.moments import Moment
 
-__all__ = ["bars"]
+__all__ = ["Reader", "bars"]
 
 
 def bars(
     instruments: str | Sequence[str],
     timeframe: str,
-    *,
-    start: Moment,
+    start: Moment | None = None,
     end: Moment | None = None,
+    *,
+    last: int | None = None,
     as_of: Moment | None = None,
+    final_only: bool = True,
+    columns: Sequence[str] | None = None,
+    fill: str | None = None,
     data_dir: str | Path | None = None,
 ) -> pl.DataFrame:
-    """Stored bars with open time in ``[start, end)``, sorted by instrument and time.
+    """Bars as ``Reader.bars`` gives them, over connections that stay open between calls.
 
-    ``start``, ``end`` (default: now) and ``as_of`` are aware datetimes or ISO 8601 text with zone; a bare date is its
-    midnight in UTC. ``as_of`` gives exactly what was known at that moment. The database is the one of ``data_dir`` (or
-    ``CRYPTO_PIPELINE_DATA_DIR``, where `crypto-pipeline up` runs), or that of ``CRYPTO_PIPELINE_DATABASE_URL``.
+    The database is the one of ``data_dir`` (or ``CRYPTO_PIPELINE_DATA_DIR``, where `crypto-pipeline up` runs), or that
+    of ``CRYPTO_PIPELINE_DATABASE_URL``.
 
-    Raises ValueError for a bad timeframe or time, StoreError for an unknown instrument or when no database answers.
+    Raises ValueError for a bad argument, StoreError for an unknown instrument or when no database answers.
     """
-    from datetime import UTC, datetime
+    from crypto_pipeline.settings import load_settings
+    from crypto_pipeline.store import resolve_url
 
-    from crypto_pipeline._reading import moment, open_store
-    from crypto_pipeline.market.timeframes import Timeframe
+    reader = _kept(resolve_url(load_settings(data_dir=data_dir)), os.getpid())
+    return reader.bars(
+        instruments, timeframe, start, end, last=last, as_of=as_of, final_only=final_only, columns=columns, fill=fill
+    )
 
-    wanted = [instruments] if isinstance(instruments, str) else list(instruments)
-    first = moment(start, "start")
-    last = datetime.now(UTC) if end is None else moment(end, "end")
-    if first >= last:
-        raise ValueError(
-            f"start {first.isoformat()} is not before end {last.isoformat()}: the span [start, end) is empty"
-        )
-    known = None if as_of is None else moment(as_of, "as_of")
-    return open_store(data_dir).reader.read(wanted, Timeframe.parse(timeframe), first, last, as_of=known)
+
+@lru_cache(maxsize=4)
+def _kept(url: str, _process: int) -> Reader:
+    # Keyed by process as well: connections do not survive a fork.
+    from crypto_pipeline.reading import Reader
+
+    return Reader(url)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Reader":
+        from crypto_pipeline.reading import Reader
+
+        return Reader
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

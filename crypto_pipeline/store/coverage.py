@@ -210,12 +210,11 @@ class Coverage:
     ) -> str:
         """A text that is another whenever anything in the cells that ``[start, end)`` touches has changed."""
         first, last = cell_bounds(Timeframe(timeframe), start, end)
-        answer = self._connections.frame(
-            "SELECT count(*) AS cells, coalesce(sum(data_version), 0)::bigint AS version FROM market.coverage "
-            "WHERE timeframe = $1 AND day BETWEEN $2 AND $3 AND instrument_id = ANY($4) AND data_version > 0",
+        cells, version = self._connections.row(
+            "SELECT count(*), coalesce(sum(data_version), 0)::bigint FROM market.coverage "
+            "WHERE timeframe = %s AND day BETWEEN %s AND %s AND instrument_id = ANY(%s::int[]) AND data_version > 0",
             [str(timeframe), first, last, list(self._ids(instruments).values())],
         )
-        cells, version = answer.row(0)
         return f"{cells}.{version}"
 
     def span(self) -> tuple[datetime | None, datetime | None]:

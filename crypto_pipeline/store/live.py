@@ -10,8 +10,9 @@ from typing import Any
 import polars as pl
 import psycopg
 
-from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.bars import UTC_MS, vwap
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store.bar_frames import READ_SCHEMA
 from crypto_pipeline.store.frames import named
 from crypto_pipeline.store.pool import Connections
 from crypto_pipeline.store.symbols import Symbols
@@ -103,6 +104,20 @@ class Live:
         answer = self._connections.frame(_READ, [list(ids.values()), [str(each) for each in timeframes]])
         moments = pl.col("open_time", "last_trade_time", "updated_at").cast(UTC_MS)
         return named(answer, ids).with_columns(moments).sort("instrument", "timeframe")
+
+    def forming(self, instruments: Sequence[str], timeframe: Timeframe) -> pl.DataFrame:
+        """The bars that are forming now, one per instrument that has one, in the READ_SCHEMA of stored bars.
+
+        ``source`` is "forming", ``complete`` false, ``revision`` and ``recorded_at`` are when it was last written.
+        """
+        rows = self.prices(instruments, [Timeframe(timeframe)]).with_columns(
+            pl.lit("forming").alias("source"),
+            pl.lit(False).alias("complete"),
+            pl.col("updated_at").alias("revision"),
+            pl.col("updated_at").alias("recorded_at"),
+            vwap(),
+        )
+        return rows.select(pl.col(name).cast(dtype) for name, dtype in READ_SCHEMA.items())
 
     def _values(self, prices: Sequence[LivePrice]) -> dict[str, list[Any]]:
         ids = self._symbols.ids({price.instrument for price in prices})

@@ -23,12 +23,13 @@ from crypto_pipeline.store.leases import FencedConnections, Lease, Leases
 from crypto_pipeline.store.ledger import Ledger
 from crypto_pipeline.store.live import Live
 from crypto_pipeline.store.metrics import Metrics
-from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.pool import PATIENCE, Connections
 from crypto_pipeline.store.reader import Reader
 from crypto_pipeline.store.reconciliations import Reconciliations
 from crypto_pipeline.store.storage import Storage
 from crypto_pipeline.store.stored_trades import StoredTrades, stored_trades
 from crypto_pipeline.store.symbols import Symbols
+from crypto_pipeline.store.trade_reads import TradeReads
 from crypto_pipeline.store.trades import Trades
 from crypto_pipeline.store.views import Views
 from crypto_pipeline.store.writer import BarWriter
@@ -40,7 +41,15 @@ class Store:
     All parts share one set of connections, which outlives restarts of the server.
     """
 
-    def __init__(self, url: str, *, batch_rows: int = 50_000, connections: int = 8) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        batch_rows: int = 50_000,
+        connections: int = 8,
+        patience: float = PATIENCE,
+        statement_timeout: float | None = None,
+    ) -> None:
         self.url = url
         self.connections = Connections(url, connections)
         self._symbols = Symbols(self.connections)
@@ -65,6 +74,16 @@ class Store:
     def archive(self) -> Archive:
         """Reading what retention put into files."""
         return Archive(self.connections)
+
+    @property
+    def symbols(self) -> Symbols:
+        """Names of instruments, and the numbers that stand for them."""
+        return self._symbols
+
+    @cached_property
+    def trade_reads(self) -> TradeReads:
+        """Trades of any day, in the table or in files."""
+        return TradeReads(self.connections, self._symbols, self.archive)
 
     @cached_property
     def coverage(self) -> Coverage:

@@ -1,0 +1,270 @@
+"""``Reader``: bars, prices, trades, gaps and coverage, with only a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import polars as pl
+
+from crypto_pipeline.market.calendars import get_calendar
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.reading import moments
+from crypto_pipeline.reading.cached import CachedReader
+from crypto_pipeline.reading.filling import fill_flat
+from crypto_pipeline.reading.forming import with_forming
+from crypto_pipeline.reading.moments import Moment
+from crypto_pipeline.reading.question import Question, question
+from crypto_pipeline.reading.scanning import scan
+from crypto_pipeline.settings import load_settings
+from crypto_pipeline.store import Store, resolve_url
+from crypto_pipeline.store.bar_frames import READ_SCHEMA
+
+__all__ = ["Reader"]
+
+_KEY = ("instrument", "open_time")
+_FOR_FILL = (*_KEY, "close")
+
+
+class Reader:
+    """Reads from the database behind ``url``; without one, from that of ``data_dir`` or of the settings.
+
+    Thread-safe. Connections are kept; close it, or use ``with``. All times are UTC, spans half-open. Every answer is
+    what the plain table would say, wherever the rows lie; for repeated questions see ``cached``. Methods raise
+    ValueError for a bad argument, and StoreError for an unknown instrument or a database that does not answer (its kind
+    DatabaseAwayError after ``patience`` seconds).
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        data_dir: str | Path | None = None,
+        connections: int = 8,
+        patience: float = 60.0,
+        statement_timeout: float | None = None,
+        cache_bytes: int = 256 * 2**20,
+    ) -> None:
+        found = url if url is not None else resolve_url(load_settings(data_dir=data_dir))
+        self.store = Store(found, connections=connections, patience=patience, statement_timeout=statement_timeout)
+        self._cache_bytes = cache_bytes
+
+    @cached_property
+    def cached(self) -> CachedReader:
+        """The same reads through a cache that learns of every change; each answer says how old it is."""
+        return CachedReader(self, self._cache_bytes)
+
+    # -- bars -----------------------------------------------------------------------------------------------------
+
+    def bars(
+        self,
+        instruments: str | Sequence[str],
+        timeframe: str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        last: int | None = None,
+        as_of: Moment | None = None,
+        final_only: bool = True,
+        columns: Sequence[str] | None = None,
+        fill: str | None = None,
+    ) -> pl.DataFrame:
+        """Bars with open time in ``[start, end)``, or the newest ``last`` before ``end`` of each instrument.
+
+        Sorted by instrument and time. ``end`` is now unless given. Times are aware datetimes or ISO 8601 text with
+        zone; a bare date is its midnight in UTC.
+
+        ``as_of`` gives what was known at that moment. ``final_only`` leaves out what may still grow: copies that saw
+        only a part of their window, and the bar that is forming now; without it the forming bar comes too (not with
+        ``as_of``: it has no history), ``source`` "forming", ``complete`` false. ``columns`` chooses and orders columns.
+        ``fill="flat"`` adds the column ``filled``, and flat bars where a window between two bars has none.
+
+        Columns and dtypes: ``instrument`` String; ``open_time`` Datetime(ms, UTC); ``open``, ``high``, ``low``,
+        ``close`` Float64 in the quote asset; ``volume`` Float64 in the base asset; ``quote_volume``,
+        ``taker_buy_volume`` Float64 and ``trade_count`` Int64, null where the venue does not state them; ``source``
+        String; ``complete`` Boolean; ``revision`` Datetime(ms, UTC), when the venue stated it; ``recorded_at``
+        Datetime(us, UTC), since when it is the truth here; ``vwap`` Float64, null where nothing traded.
+        """
+        return self.answer(question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill))
+
+    def latest(
+        self,
+        instruments: str | Sequence[str] | None = None,
+        timeframe: str = "1m",
+        *,
+        final_only: bool = True,
+        columns: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """The newest bar of each instrument (default: all active ones) that has one, as ``bars(…, last=1)``."""
+        chosen = self.symbols() if instruments is None else instruments
+        if not chosen:
+            return pl.DataFrame(schema=self._schema(columns))
+        return self.bars(chosen, timeframe, last=1, final_only=final_only, columns=columns)
+
+    def scan(
+        self,
+        instruments: str | Sequence[str],
+        timeframe: str,
+        start: Moment,
+        end: Moment | None = None,
+        *,
+        as_of: Moment | None = None,
+        final_only: bool = True,
+    ) -> pl.LazyFrame:
+        """As ``bars``, lazily: read month by month when it is collected, and only the columns that are used.
+
+        For spans that do not fit into memory: filters, and ``sink_parquet``, see one month at a time. Sorted by
+        instrument and time within each month; each month is read at a moment of its own.
+        """
+        asked = question(instruments, timeframe, start, end or datetime.now(UTC), None, as_of, final_only)
+        self.store.symbols.ids(asked.instruments)  # a wrong name is refused now, not when it is collected
+        return scan(self.answer, asked)
+
+    def answer(self, asked: Question) -> pl.DataFrame:
+        """The bars that a question asks for."""
+        for name in asked.columns or ():
+            if name not in READ_SCHEMA:
+                raise ValueError(f"columns: bars have no column {name!r}; choose among {', '.join(READ_SCHEMA)}")
+        if asked.fill is None:
+            return self._bars(asked, asked.columns)
+        columns = list(asked.columns or READ_SCHEMA)
+        found = self._bars(asked, tuple(dict.fromkeys([*columns, *_FOR_FILL])))
+        return self._filled(asked, found).select([*columns, "filled"])
+
+    def _bars(self, asked: Question, columns: tuple[str, ...] | None) -> pl.DataFrame:
+        if asked.final_only or asked.as_of is not None:
+            return self._stored(asked, columns)
+        # before the table: a bar that closes in between is then in the table, and not nowhere
+        forming = self.store.live.forming(asked.instruments, asked.timeframe)
+        if forming.is_empty():
+            return self._stored(asked, columns)
+        chosen = list(READ_SCHEMA) if columns is None else list(columns)
+        found = self._stored(asked, tuple(dict.fromkeys([*chosen, *_KEY])))
+        return with_forming(found, forming, asked).select(chosen)
+
+    def _stored(self, asked: Question, columns: tuple[str, ...] | None) -> pl.DataFrame:
+        read, until = self.store.reader, asked.end or datetime.now(UTC)
+        if asked.start is None:
+            assert asked.last is not None
+            return read.newest(
+                asked.instruments, asked.timeframe, asked.last,
+                before=asked.end, as_of=asked.as_of, complete=asked.final_only, columns=columns,
+            )  # fmt: skip
+        moments.span(asked.start, until)
+        return read.read(
+            asked.instruments, asked.timeframe, asked.start, until,
+            as_of=asked.as_of, complete=asked.final_only, columns=columns,
+        )  # fmt: skip
+
+    def _filled(self, asked: Question, found: pl.DataFrame) -> pl.DataFrame:
+        until = asked.end or datetime.now(UTC)
+        read, names = self.store.reader, list(asked.instruments)
+        before: dict[str, tuple[datetime, float]] = {}
+        if asked.start is not None:
+            earlier = read.newest(
+                names, asked.timeframe, 1,
+                before=asked.start, as_of=asked.as_of, complete=asked.final_only, columns=_FOR_FILL,
+            )  # fmt: skip
+            before = {name: (at, close) for name, at, close in earlier.iter_rows()}
+        newest = read.newest(
+            names, asked.timeframe, 1, as_of=asked.as_of, complete=asked.final_only, columns=_KEY
+        )  # fmt: skip
+        calendars = {
+            row.instrument.symbol: get_calendar(row.instrument.calendar)
+            for row in self.store.instruments.list(active_only=False)
+            if row.instrument.symbol in set(names)
+        }
+        return fill_flat(found, asked.timeframe, calendars, before, dict(newest.iter_rows()), asked.start, until)
+
+    def _schema(self, columns: Sequence[str] | None) -> dict[str, pl.DataType]:
+        return {name: READ_SCHEMA[name] for name in columns or READ_SCHEMA}
+
+    # -- what else is known ---------------------------------------------------------------------------------------
+
+    def symbols(self, *, active_only: bool = True) -> list[str]:
+        """Names of the instruments that are collected."""
+        return [row.instrument.symbol for row in self.store.instruments.list(active_only=active_only)]
+
+    def instruments(self, *, active_only: bool = True) -> pl.DataFrame:
+        """What is collected: ``instrument``, ``asset_class``, ``base``, ``quote``, ``tier``, ``calendar``, ``active``,
+        ``added_at``."""
+        rows = self.store.instruments.list(active_only=active_only)
+        schema = {
+            "instrument": pl.String(), "asset_class": pl.String(), "base": pl.String(), "quote": pl.String(),
+            "tier": pl.String(), "calendar": pl.String(), "active": pl.Boolean(), "added_at": READ_SCHEMA["revision"],
+        }  # fmt: skip
+        values = []
+        for row in rows:
+            one = row.instrument
+            kinds = str(one.asset_class), one.base, one.quote, str(one.tier), one.calendar
+            values.append((one.symbol, *kinds, row.active, row.added_at))
+        return pl.DataFrame(values, schema=schema, orient="row").sort("instrument")
+
+    def prices(self, instruments: str | Sequence[str] | None = None, timeframe: str = "1m") -> pl.DataFrame:
+        """Forming bars with the last price of each instrument, and the ``age`` of each row in seconds."""
+        chosen = None if instruments is None else moments.names(instruments)
+        return self.store.live.prices(chosen, [Timeframe.parse(timeframe)])
+
+    def trades(
+        self, instruments: str | Sequence[str], start: Moment, end: Moment | None = None, *, venue: str | None = None
+    ) -> pl.DataFrame:
+        """Stored trades of ``[start, end)`` in TRADE_SCHEMA, sorted by instrument and id, archived ones included.
+
+        ``venue``: needed only where trades of several venues are stored.
+        """
+        begin, until = moments.span(moments.moment(start, "start"), moments.optional(end, "end") or datetime.now(UTC))
+        return self.store.trade_reads.read(moments.names(instruments), begin, until, venue)
+
+    def gaps(
+        self,
+        instruments: str | Sequence[str] | None = None,
+        timeframe: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        states: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """Runs of absent bars with their reasons that overlap ``[start, end)``, in the ledger's GAP_SCHEMA."""
+        begin, until = moments.optional(start, "start"), moments.optional(end, "end")
+        if begin is not None and until is not None:
+            moments.span(begin, until)
+        return self.store.ledger.open(
+            None if timeframe is None else Timeframe.parse(timeframe),
+            None if instruments is None else moments.names(instruments),
+            states, begin, until,
+        )  # fmt: skip
+
+    def coverage(
+        self,
+        instruments: str | Sequence[str] | None = None,
+        timeframe: str | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
+    ) -> pl.DataFrame:
+        """Per instrument, timeframe and day how many bars are expected, present and explained, in CELL_SCHEMA."""
+        begin, until = moments.optional(start, "start"), moments.optional(end, "end")
+        if begin is not None and until is not None:
+            moments.span(begin, until)
+        timeframes = list(Timeframe) if timeframe is None else [Timeframe.parse(timeframe)]
+        chosen = None if instruments is None else moments.names(instruments)
+        return self.store.coverage.cells(timeframes, begin, until, chosen)
+
+    # -- end ------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close every connection, and stop the cache's."""
+        if "cached" in self.__dict__:
+            self.cached.close()
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

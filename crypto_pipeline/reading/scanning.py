@@ -1,0 +1,47 @@
+"""Bars as a lazy frame: one month after the other, with only the columns and rows that the query uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from crypto_pipeline.reading.question import Question
+from crypto_pipeline.store.bar_frames import READ_SCHEMA
+
+
+def scan(read: Callable[[Question], pl.DataFrame], asked: Question) -> pl.LazyFrame:
+    """A lazy frame over the question's span."""
+
+    def pieces(
+        columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, batch: int | None
+    ) -> Iterator[pl.DataFrame]:
+        del batch  # a month is the batch
+        left = rows
+        for begin, until in _months(asked):
+            found = read(replace(asked, start=begin, end=until, columns=tuple(columns or READ_SCHEMA)))
+            if predicate is not None:
+                found = found.filter(predicate)
+            if left is not None:
+                found = found.head(left)
+                left -= found.height
+            yield found
+            if left == 0:
+                return
+
+    return register_io_source(pieces, schema=READ_SCHEMA)
+
+
+def _months(asked: Question) -> Iterator[tuple[datetime, datetime]]:
+    assert asked.start is not None
+    assert asked.end is not None
+    # there are no bars before computers; and a span from the year 1 on would be 24,000 questions
+    begin = max(asked.start, min(asked.end, datetime(1970, 1, 1, tzinfo=UTC)))
+    while begin < asked.end:
+        following = datetime(begin.year + begin.month // 12, begin.month % 12 + 1, 1, tzinfo=UTC)
+        until = min(following, asked.end)
+        yield begin, until
+        begin = until
