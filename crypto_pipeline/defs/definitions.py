@@ -8,18 +8,21 @@ from crypto_pipeline.defs.automation import SCHEDULES, SENSORS
 from crypto_pipeline.defs.backups import BACKUP_ASSETS, BACKUP_CHECKS, BACKUP_JOBS, BACKUP_SCHEDULES
 from crypto_pipeline.defs.bars import ASSETS
 from crypto_pipeline.defs.checks import BAR_CHECKS
+from crypto_pipeline.defs.freshness import FRESHNESS_SENSORS
 from crypto_pipeline.defs.jobs import JOBS
 from crypto_pipeline.defs.labels import LABEL_ASSETS, LABEL_CHECKS, LABEL_JOBS, LABEL_SENSORS
 from crypto_pipeline.defs.live import LIVE_JOBS, LIVE_SENSORS
+from crypto_pipeline.defs.live_gaps import GAP_JOBS, GAP_SENSORS
 from crypto_pipeline.defs.resources import Market, Scope
+from crypto_pipeline.defs.storage import STORAGE_ASSETS, STORAGE_JOBS, STORAGE_SCHEDULES
 from crypto_pipeline.defs.views import VIEW_ASSETS, VIEW_CHECKS, VIEW_JOBS, VIEW_SCHEDULES
 
 defs = dg.Definitions(
-    assets=[*ASSETS, *VIEW_ASSETS, *BACKUP_ASSETS, *LABEL_ASSETS],
+    assets=[*ASSETS, *VIEW_ASSETS, *BACKUP_ASSETS, *STORAGE_ASSETS, *LABEL_ASSETS],
     asset_checks=[*BAR_CHECKS, *VIEW_CHECKS, *BACKUP_CHECKS, *LABEL_CHECKS],
-    jobs=[*JOBS, *LIVE_JOBS, *VIEW_JOBS, *BACKUP_JOBS, *LABEL_JOBS],
-    schedules=[*SCHEDULES, *VIEW_SCHEDULES, *BACKUP_SCHEDULES],
-    sensors=[*SENSORS, *LIVE_SENSORS, *LABEL_SENSORS],
+    jobs=[*JOBS, *LIVE_JOBS, *GAP_JOBS, *VIEW_JOBS, *BACKUP_JOBS, *STORAGE_JOBS, *LABEL_JOBS],
+    schedules=[*SCHEDULES, *VIEW_SCHEDULES, *BACKUP_SCHEDULES, *STORAGE_SCHEDULES],
+    sensors=[*SENSORS, *LIVE_SENSORS, *GAP_SENSORS, *FRESHNESS_SENSORS, *LABEL_SENSORS],
     resources={"database": Market(), "scope": Scope()},
     # A step is a function call on a shared database: a process for each would cost more than the work.
     executor=dg.in_process_executor,

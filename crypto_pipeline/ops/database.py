@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from crypto_pipeline.ops.choice import begin_collecting
 from crypto_pipeline.ops.dagster_home import needs_migration, note_version
@@ -36,6 +37,7 @@ def make_ready(
     if applied := migrate(url):
         say(f"schema: {len(applied)} migrations applied")
     with Store(url) as store:
+        store.storage.make_partitions_ahead(datetime.now(UTC))
         if added := begin_collecting(store, settings):
             say(f"collecting {len(added)} instruments from {settings.venue}")
     if needs_migration(places):

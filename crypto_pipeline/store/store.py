@@ -51,7 +51,7 @@ class Store:
         statement_timeout: float | None = None,
     ) -> None:
         self.url = url
-        self.connections = Connections(url, connections)
+        self.connections = Connections(url, connections, patience=patience, statement_timeout=statement_timeout)
         self._symbols = Symbols(self.connections)
         self._batch_rows = batch_rows
 

@@ -1,0 +1,145 @@
+"""Housekeeping: the storage report with its checks, and the nightly maintenance that keeps everything bounded."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from crypto_pipeline.defs import metadata
+from crypto_pipeline.defs.jobs import HIGH, LOW, tags
+from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.ops import dagster_cleaning
+from crypto_pipeline.ops.storage import judge, report
+from crypto_pipeline.ops.storage_chart import storage_chart
+from crypto_pipeline.settings import load_settings
+from crypto_pipeline.store import dagster_storage, dagster_url, resolve_url
+
+GROUP = "operations"
+OWNERS = ["team:market-data"]
+_ON = dg.DefaultScheduleStatus.RUNNING
+#: Metrics of jobs and resolved alerts are history for this long.
+_HISTORY = timedelta(days=90)
+
+_CHECKS = {
+    "disk_lasts": "At the rate of now the disk has room for longer than the settings disk_days_warn and "
+    "disk_days_error say.",
+    "partitions_ahead": "At least two months of bars and two days of trades have their partitions already.",
+    "tables_are_not_bloated": "No large table is mostly unused room.",
+}
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres"},
+    deps=["coverage"],
+    check_specs=[dg.AssetCheckSpec(name, asset="storage_report", description=text) for name, text in _CHECKS.items()],
+)
+def storage_report(context: dg.AssetExecutionContext, database: Market) -> dg.MaterializeResult[None]:
+    """Size per table, timeframe, index and archive, growth per day, days until full, bloat, cache hit, slow queries,
+    what the next retention run will free. `crypto-pipeline storage` shows the same.
+    """
+    settings = load_settings()
+    with database.store() as store:
+        found = report(settings, store, resolve_url(settings), sample=True)
+        verdicts = judge(settings, found)
+        for one in verdicts:
+            store.checks.record_result(
+                f"storage_{one.name}", None, passed=one.passed, severity=one.severity, summary=one.summary
+            )
+    shown: dict[str, Any] = {
+        "headline": found.headline(),
+        "room": metadata.picture(storage_chart(found), "storage"),
+        "database_bytes": found.database_bytes,
+        "bytes_per_day": round(found.bytes_per_day),
+        "freed_by_next_retention": found.freed_bytes,
+        "tables": metadata.table(found.tables),
+        "indexes": metadata.table(found.indexes, most=20),
+        "archive": metadata.table(found.archive),
+        "growth": metadata.table(found.growth),
+        "next_retention": metadata.table(found.freed),
+        "dagster": metadata.table(found.dagster.head(10)),
+        "backups_bytes": found.backups_bytes,
+    }
+    if found.days_until_full is not None:
+        shown["days_until_full"] = round(found.days_until_full, 1)
+    if found.cache_hit is not None:
+        shown["cache_hit"] = round(found.cache_hit, 4)
+    if found.slow_queries is not None:
+        shown["slow_queries"] = metadata.table(found.slow_queries)
+    return dg.MaterializeResult(
+        metadata=shown,
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=one.name,
+                passed=one.passed,
+                severity=dg.AssetCheckSeverity.ERROR if one.severity == "error" else dg.AssetCheckSeverity.WARN,
+                description=one.summary,
+            )
+            for one in verdicts
+        ],
+    )
+
+
+@dg.op(description="Make the partitions of the coming months and days.")
+def make_partitions_ahead(context: dg.OpExecutionContext, database: Market) -> None:
+    """So that the first bar of a month finds its table."""
+    now = datetime.now(UTC)
+    with database.store() as store:
+        store.storage.make_partitions_ahead(now)
+        ahead = store.storage.partitions_ahead(now)
+    context.add_output_metadata({"ahead": dg.MetadataValue.json(ahead)})
+
+
+@dg.op(description="Fresh statistics for the planner, partitioned parents included.", ins={"after": dg.In(dg.Nothing)})
+def analyze_tables(context: dg.OpExecutionContext, database: Market) -> None:
+    """With stale statistics the latest bar of all instruments costs seconds instead of a millisecond."""
+    with database.store() as store:
+        store.storage.analyze()
+        context.add_output_metadata({"forgotten": dg.MetadataValue.json(store.storage.prune(_HISTORY))})
+
+
+@dg.op(description="Delete old runs, events and check evaluations of Dagster.", ins={"after": dg.In(dg.Nothing)})
+def clean_dagster(context: dg.OpExecutionContext) -> None:
+    """Dagster keeps these for ever by itself; the newest state of every partition stays."""
+    settings = load_settings()
+    url = dagster_url(settings, resolve_url(settings))
+    if not dagster_storage.is_there(url):
+        context.log.warning("Dagster's storage is not in the database that the settings name: nothing was cleaned")
+        return
+    keep = timedelta(days=settings.dagster_keep_days)
+    done = dagster_cleaning.clean(context.instance, url, keep)
+    context.log.info(
+        f"deleted {done.runs} runs and {done.checks} check evaluations older than {keep}; kept {done.kept}"
+    )
+    context.add_output_metadata({"runs": done.runs, "kept": done.kept, "check_evaluations": done.checks})
+
+
+@dg.job(
+    tags=tags(LOW, "maintenance"),
+    description="Every night: partitions ahead, ANALYZE, Dagster's own storage and old metrics kept bounded.",
+)
+def maintenance() -> None:
+    """What no one should have to think of."""
+    clean_dagster(after=analyze_tables(after=make_partitions_ahead()))
+
+
+measure_storage = dg.define_asset_job(
+    "measure_storage",
+    selection=dg.AssetSelection.assets(storage_report),
+    tags={"dagster/priority": str(HIGH)},
+    description="Take the storage report.",
+)
+
+STORAGE_ASSETS = [storage_report]
+STORAGE_JOBS = [measure_storage, maintenance]
+STORAGE_SCHEDULES = [
+    dg.ScheduleDefinition(
+        name="storage_every_hour", job=measure_storage, cron_schedule="47 * * * *", execution_timezone="UTC",
+        default_status=_ON,
+    ),
+    dg.ScheduleDefinition(
+        name="nightly_maintenance", job=maintenance, cron_schedule="15 1 * * *", execution_timezone="UTC",
+        default_status=_ON,
+    ),
+]  # fmt: skip

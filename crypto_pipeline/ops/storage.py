@@ -1,0 +1,211 @@
+"""The storage report: what takes room, how fast it grows, when the disk is full, what can be done about it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psycopg
+
+from crypto_pipeline.ops import backup_files
+from crypto_pipeline.ops.backup import backup_dir
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import Store, StoreError, dagster_storage, dagster_url
+from crypto_pipeline.store.archive_storage import base_url, local_path
+from crypto_pipeline.store.partitions import MONTHLY
+
+#: A table of some size of which more than this is unused room is worth a look.
+BLOATED, BLOAT_FROM = 0.3, 100 * 2**20
+#: Fewer partitions ahead than this: the nightly maintenance has not run for long.
+FEWEST_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The disk that the database is on; None where it is not ours to see."""
+
+    free: int | None
+    total: int | None
+    because: str = ""
+
+
+@dataclass(frozen=True)
+class StorageReport:
+    """Everything that ``crypto-pipeline storage`` says. Bytes are bytes, rates are per day."""
+
+    taken_at: datetime
+    disk: Disk
+    database_bytes: int
+    cache_hit: float | None
+    tables: pl.DataFrame
+    indexes: pl.DataFrame
+    archive: pl.DataFrame
+    growth: pl.DataFrame
+    #: Bytes per day of everything, and whether that was measured or follows from the bars of the last days.
+    bytes_per_day: float
+    measured: bool
+    freed: pl.DataFrame
+    slow_queries: pl.DataFrame | None
+    dagster: pl.DataFrame
+    backups_bytes: int
+    archive_is_local: bool
+    partitions_ahead: dict[str, int]
+
+    @property
+    def days_until_full(self) -> float | None:
+        """At the rate of now; None where the disk is not known or nothing grows."""
+        if self.disk.free is None or self.bytes_per_day <= 0:
+            return None
+        return self.disk.free / self.bytes_per_day
+
+    @property
+    def freed_bytes(self) -> int:
+        """What the next retention run takes out of the tables, about."""
+        return int(self.freed["bytes"].sum() or 0)
+
+    @property
+    def bloated(self) -> pl.DataFrame:
+        """Tables of some size with much unused room."""
+        return self.tables.filter(
+            (pl.col("bytes") >= BLOAT_FROM) & (pl.col("bloat_bytes") > BLOATED * pl.col("heap_bytes"))
+        )
+
+    def headline(self) -> str:
+        """The whole in one line."""
+        until = self.days_until_full
+        full = (
+            "unknown"
+            if self.disk.free is None
+            else "never, it does not grow"
+            if until is None
+            else f"{until:,.0f} days"
+        )
+        how = "measured" if self.measured else "estimated from the bars of the last days, retention not counted"
+        return (
+            f"database {size_text(self.database_bytes)}, {size_text(self.bytes_per_day)} a day ({how}), "
+            f"until the disk is full: {full}{f' ({self.disk.because})' if self.disk.because else ''}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        frames = ("tables", "indexes", "archive", "growth", "freed", "dagster")
+        return {
+            "taken_at": self.taken_at,
+            "headline": self.headline(),
+            "disk": {"free": self.disk.free, "total": self.disk.total, "unknown_because": self.disk.because or None},
+            "database_bytes": self.database_bytes,
+            "backups_bytes": self.backups_bytes,
+            "cache_hit": self.cache_hit,
+            "bytes_per_day": self.bytes_per_day,
+            "measured": self.measured,
+            "days_until_full": self.days_until_full,
+            "freed_bytes": self.freed_bytes,
+            "partitions_ahead": self.partitions_ahead,
+            "slow_queries": None if self.slow_queries is None else self.slow_queries.to_dicts(),
+            **{name: getattr(self, name).to_dicts() for name in frames},
+        }
+
+
+def report(settings: Settings, store: Store, url: str, *, sample: bool = False) -> StorageReport:
+    """Gather it. ``sample``: also note the sizes of now, so that growth becomes known."""
+    storage, now = store.storage, datetime.now(UTC)
+    if sample:
+        storage.sample()
+    server, growth, archive = storage.server(), storage.growth(), storage.archive()
+    whole = growth.filter(name="")
+    measured = whole.height > 0
+    rate = float(whole["bytes_per_day"][0]) if measured else float(storage.inflow()["bytes_per_day"].sum() or 0)
+    return StorageReport(
+        taken_at=now,
+        disk=_disk(settings, int(server["server_bytes"] or server["bytes"])),
+        database_bytes=int(server["bytes"]),
+        cache_hit=server["cache_hit"],
+        tables=storage.tables(),
+        indexes=storage.indexes(),
+        archive=archive,
+        growth=growth.filter(pl.col("name") != ""),
+        bytes_per_day=rate,
+        measured=measured,
+        freed=storage.freed_before(first_days_kept(settings, now), _day(now, settings.keep_trades_days)),
+        slow_queries=storage.slow_queries(),
+        dagster=_dagster(settings, url),
+        backups_bytes=sum(one.manifest.bytes for one in backup_files.complete(backup_dir(settings))),
+        archive_is_local=local_path(base_url(settings.archive_url or settings.data_dir / "archive")) is not None,
+        partitions_ahead=storage.partitions_ahead(now),
+    )
+
+
+def first_days_kept(settings: Settings, now: datetime) -> dict[str, date]:
+    """Per timeframe with a limit the first UTC day that retention leaves in the tables; whole months where it can."""
+    monthly = {str(timeframe) for timeframe in MONTHLY}
+    found = {name: _day(now, days) for name, days in settings.keep_hot_days.items() if days > 0}
+    return {name: day.replace(day=1) if name in monthly else day for name, day in found.items()}
+
+
+def _day(now: datetime, days: int) -> date:
+    return (now.astimezone(UTC) - timedelta(days=days)).date()
+
+
+def _disk(settings: Settings, stored: int) -> Disk:
+    if settings.database_url is None:
+        usage = shutil.disk_usage(_existing(settings.data_dir))
+        return Disk(usage.free, usage.total)
+    if settings.disk_gb is not None:
+        total = int(settings.disk_gb * 1e9)
+        return Disk(max(0, total - stored), total)
+    return Disk(None, None, "a server of your own: set CRYPTO_PIPELINE_DISK_GB to its size")
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)
+
+
+def _dagster(settings: Settings, url: str) -> pl.DataFrame:
+    try:
+        return dagster_storage.sizes(dagster_url(settings, url))
+    except (StoreError, psycopg.Error):  # nothing of Dagster has run, or it is not ours to see
+        return pl.DataFrame(schema={"table": pl.String, "rows": pl.Int64, "bytes": pl.Int64})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One check of the report."""
+
+    name: str
+    passed: bool
+    severity: str
+    summary: str
+
+
+def judge(settings: Settings, found: StorageReport) -> list[Verdict]:
+    """The report's checks: whether the disk lasts, partitions are there in time, tables are mostly rows."""
+    until = found.days_until_full
+    low = found.disk.free is not None and found.disk.total and found.disk.free < 0.05 * found.disk.total
+    lasts = (until is None or until >= settings.disk_days_warn) and not low
+    grave = (until is not None and until < settings.disk_days_error) or low
+    ahead = {name: count for name, count in found.partitions_ahead.items() if count < FEWEST_AHEAD}
+    said_ahead = ", ".join(f"{name}: {count} ahead" for name, count in (ahead or found.partitions_ahead).items())
+    bloated = [
+        f"{row['table']} {row['timeframe']}: {size_text(row['bloat_bytes'])} of {size_text(row['heap_bytes'])} unused"
+        for row in found.bloated.iter_rows(named=True)
+    ]
+    trim = "" if lasts else "; `crypto-pipeline storage trim` shows what can go at once"
+    fine = f"no table over {size_text(BLOAT_FROM)} has more than {BLOATED:.0%} unused room"
+    return [
+        Verdict("disk_lasts", bool(lasts), "error" if grave else "warning", found.headline() + trim),
+        Verdict("partitions_ahead", not ahead, "warning", said_ahead + ("; run the job maintenance" if ahead else "")),
+        Verdict("tables_are_not_bloated", not bloated, "warning", ", ".join(bloated) or fine),
+    ]
+
+
+def size_text(count: float) -> str:
+    """Bytes for people, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:,.0f} {unit}" if unit in ("B", "kB") else f"{count:,.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"

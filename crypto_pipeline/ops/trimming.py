@@ -1,0 +1,84 @@
+"""Room at once when a disk is nearly full: what can go without losing a bar, in the order of what is missed least.
+
+Never bars: those leave only by retention, which archives and verifies before it drops.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from crypto_pipeline.ops import backup_files
+from crypto_pipeline.ops.backup import backup_dir
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import Store, trade_days
+
+#: Trades of the last two days close the holes of live bars; older ones only prove what is stored already.
+_TRADES_STAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that can go: what, how many bytes that frees, what is lost with it, and the doing of it."""
+
+    what: str
+    bytes: int
+    lost: str
+    act: Callable[[], None]
+
+
+def plan(settings: Settings, store: Store) -> list[Step]:
+    """What there is to trim now, least missed first; nothing is changed."""
+    steps = [*_replaced_databases(settings), *_old_backups(settings), *_old_trades(store)]
+    return [step for step in steps if step.bytes > 0]
+
+
+def trim(steps: list[Step], say: Callable[[str], None]) -> int:
+    """Do the steps; returns the bytes freed."""
+    for step in steps:
+        step.act()
+        say(f"removed: {step.what}")
+    return sum(step.bytes for step in steps)
+
+
+def _replaced_databases(settings: Settings) -> list[Step]:
+    return [
+        Step(f"database that a restore has replaced, {path.name}", _size(path), "the way back to before the restore",
+             lambda path=path: shutil.rmtree(path))  # type: ignore[misc]
+        for path in sorted(settings.data_dir.glob("postgres.before-*"))
+    ]  # fmt: skip
+
+
+def _old_backups(settings: Settings) -> list[Step]:
+    folder = backup_dir(settings)
+    old = backup_files.complete(folder)[:-1]
+    if not old:
+        return []
+    size = sum(_size(one.folder) for one in old)
+    return [Step(f"{len(old)} backups but the newest", size, "older copies", lambda: _keep_newest(folder))]
+
+
+def _keep_newest(folder: Path) -> None:
+    backup_files.prune(folder, 1)
+
+
+def _old_trades(store: Store) -> list[Step]:
+    first = (datetime.now(UTC) - _TRADES_STAY).date()
+    freed = store.storage.freed_before({}, first).filter(timeframe="trades")
+    if freed.is_empty():
+        return []
+    return [
+        Step(f"trades before {first}", int(freed["bytes"][0]), "trades; bars stay",
+             lambda: _drop_trades(store, first))
+    ]  # fmt: skip
+
+
+def _drop_trades(store: Store, first: date) -> None:
+    store.connections.run(trade_days.drop_before, first)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
