@@ -35,7 +35,7 @@ _CHECKS = {
     deps=["coverage"],
     check_specs=[dg.AssetCheckSpec(name, asset="storage_report", description=text) for name, text in _CHECKS.items()],
 )
-def storage_report(context: dg.AssetExecutionContext, database: Market) -> dg.MaterializeResult[None]:
+def storage_report(context: dg.AssetExecutionContext, database: Market) -> dg.MaterializeResult:  # type: ignore[type-arg]
     """Size per table, timeframe, index and archive, growth per day, days until full, bloat, cache hit, slow queries,
     what the next retention run will free. `crypto-pipeline storage` shows the same.
     """
