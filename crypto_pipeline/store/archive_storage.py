@@ -127,6 +127,12 @@ class ArchiveStorage:
             except FileNotFoundError:
                 pass  # deleted by an earlier attempt
 
+    def sweep(self) -> None:
+        """Remove what a killed ``put`` left in a folder; object stores show nothing of what was not finished."""
+        if self.folder is not None and self.folder.is_dir():
+            for part in self.folder.glob("**/*.parquet#*"):
+                part.unlink(missing_ok=True)
+
     def paths(self) -> list[str]:
         """Every file below the URL."""
         import obstore

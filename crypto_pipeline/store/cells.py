@@ -28,24 +28,31 @@ ON CONFLICT DO NOTHING
 """
 
 _LOCK = """
-SELECT c.present, coalesce(c.built_from, -1)
+SELECT c.present - c.archived, coalesce(c.built_from, -1)
 FROM unnest(%(instruments)s::int[], %(days)s::int[]) AS u (i, d)
 JOIN market.coverage c ON c.instrument_id = u.i AND c.timeframe = %(timeframe)s AND c.day = date '1970-01-01' + u.d
 ORDER BY c.instrument_id, c.day
 FOR UPDATE OF c
 """
 
-_UPDATE = """
+# A bar that comes to an archived cell may be there already, in the archive: it counts as new only where one is missing.
+# (The next archive run merges the two, and counts.) What is in the table is exact either way: present - archived.
+_HOT = "c.present - c.archived + u.inserted"
+_PRESENT = f"greatest({_HOT}, least(c.present + u.inserted, greatest(c.present, c.expected)))"
+
+_UPDATE = f"""
 UPDATE market.coverage c
-SET present = c.present + u.inserted,
-    final = c.expected > 0 AND c.present + u.inserted + c.explained >= c.expected,
+SET present = CASE WHEN c.archived = 0 THEN c.present + u.inserted ELSE {_PRESENT} END,
+    archived = CASE WHEN c.archived = 0 THEN 0 ELSE {_PRESENT} - ({_HOT}) END,
+    final = c.expected > 0
+        AND CASE WHEN c.archived = 0 THEN c.present + u.inserted ELSE {_PRESENT} END + c.explained >= c.expected,
     data_version = CASE WHEN u.changed THEN nextval('market.data_version') ELSE c.data_version END,
     built_from = coalesce(u.built_from, c.built_from),
     updated_at = now()
 FROM unnest(%(instruments)s::int[], %(days)s::int[], %(inserted)s::int[], %(changed)s::bool[], %(built_from)s::bigint[])
     AS u (i, d, inserted, changed, built_from)
 WHERE c.instrument_id = u.i AND c.timeframe = %(timeframe)s AND c.day = date '1970-01-01' + u.d
-"""
+"""  # noqa: S608  (constants only)
 
 
 _LEDGER_LOCKS = 0x67617073  # "gaps"
@@ -132,7 +139,9 @@ class Cells:
         return {"timeframe": self.timeframe, "instruments": self.instruments.tolist(), "days": self.days.tolist()}
 
     def lock(self, connection: psycopg.Connection[Any]) -> tuple[Array, Array]:
-        """Hold the cells until the transaction ends. Returns ``present`` and ``built_from`` (-1: none) of each."""
+        """Hold the cells until the transaction ends. Returns how many bars of each are in the table, and ``built_from``
+        (-1: none).
+        """
         connection.execute(_ADD, self.parameters())
         rows = connection.execute(_LOCK, self.parameters()).fetchall()
         assert len(rows) == len(self), "cells were deleted while they were being locked"

@@ -38,6 +38,11 @@ def exists(connection: psycopg.Connection[Any], name: str) -> bool:
     return connection.execute(query, [name]).fetchone() is not None
 
 
+def lock(connection: psycopg.Connection[Any], timeframe: Timeframe, month: int) -> None:
+    """Be the only one who makes or replaces this partition until the transaction ends."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, timeframe.minutes << 16 | month])
+
+
 def ensure(connection: psycopg.Connection[Any], timeframe: Timeframe, month: int) -> None:
     """Make the partition unless it exists. Safe against others who do the same."""
     build(connection, timeframe, month, lambda apart: None)
@@ -54,7 +59,7 @@ def build(
     if exists(connection, name):
         return False
     # before any other lock of the transaction, so that waiting here can never be part of a deadlock
-    connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, timeframe.minutes << 16 | month])
+    lock(connection, timeframe, month)
     if exists(connection, name):
         return False
     apart, parent = identifier(name), identifier(f"ohlc_{timeframe}")

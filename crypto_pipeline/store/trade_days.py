@@ -39,6 +39,11 @@ def partitions(connection: psycopg.Connection[Any]) -> list[str]:
     return [name for (name,) in rows]
 
 
+def days(connection: psycopg.Connection[Any]) -> list[date]:
+    """The days that there are, oldest first."""
+    return [date(*map(int, name.removeprefix("trades_").split("_"))) for name in partitions(connection)]
+
+
 def ensure_day(connection: psycopg.Connection[Any], day: int) -> None:
     """Make the partition of a day (since 1970) apart and attach it, which locks nobody out; one process at a time."""
     name = _name(day)

@@ -6,6 +6,7 @@ second statement of the venue (REST) differs from the first (stream), ``restate`
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -30,6 +31,8 @@ from crypto_pipeline.store.trade_days import drop_before, ensure_day
 Array = npt.NDArray[Any]
 
 _DAY_MS = 86_400_000
+#: How long a day's partition is trusted to be there without looking.
+_SURE_SECONDS = 60.0
 _NO_LIMIT = (1 << 63) - 1
 
 #: Columns of market.trades in their order.
@@ -179,7 +182,7 @@ class Trades:
 
     def __init__(self, connections: Connections, symbols: Symbols) -> None:
         self._connections, self._symbols = connections, symbols
-        self._days: set[int] = set()
+        self._days: dict[int, float] = {}
         self._venues: dict[str, int] = {}
 
     # -- writing --------------------------------------------------------------------------------------------------
@@ -321,7 +324,11 @@ class Trades:
         """
         ids = self._symbols.ids(instruments)
         answer = self._connections.frame(_DIFFERING, [list(ids.values()), self.venue_id(venue), start, end])
-        source = pl.col("source_rank").replace_strict({rank: name for name, rank in RANKS.items()}, return_dtype=pl.String).alias("source")
+        source = (
+            pl.col("source_rank")
+            .replace_strict({rank: name for name, rank in RANKS.items()}, return_dtype=pl.String)
+            .alias("source")
+        )
         return named(answer, ids).select("instrument", pl.col("open_time").cast(UTC_MS), source)
 
     def venue_id(self, venue: str) -> int:
@@ -341,11 +348,12 @@ class Trades:
 
     def _ensure_days(self, days: Sequence[int]) -> None:
         for day in days:
-            if day not in self._days:
+            # not for ever: another process's retention may drop a day
+            if time.monotonic() > self._days.get(day, -_SURE_SECONDS) + _SURE_SECONDS:
                 if not 0 <= day < 80_000:
                     raise StoreError(f"a trade {day} days after 1970 cannot be: its time is in another unit")
                 self._connections.run(ensure_day, day)
-                self._days.add(day)
+                self._days[day] = time.monotonic()
 
 
 def store_trades(connection: psycopg.Connection[Any], columns: Mapping[str, Array]) -> int:

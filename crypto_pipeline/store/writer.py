@@ -13,6 +13,7 @@ from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
+import psycopg
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import bar_checks, bar_columns, batch, partitions
@@ -115,7 +116,17 @@ class BarWriter:
         if whole.month is not None and rows:
             self._connections.run(partitions.ensure, whole.timeframe, whole.month)
         for piece in batch.split(whole, self._batch_rows):
-            yield piece, self._connections.run(batch.write, piece)
+            yield piece, self._write_piece(piece)
+
+    def _write_piece(self, piece: Batch) -> Outcome:
+        while True:
+            try:
+                return self._connections.run(batch.write, piece)
+            except psycopg.errors.UndefinedTable:
+                # retention took the month out of the table since it was made sure of; late bars make it anew
+                if piece.month is None:
+                    raise
+                self._connections.run(partitions.ensure, piece.timeframe, piece.month)
 
 
 def _versions(built_from: pl.DataFrame, ids: dict[str, int]) -> tuple[Array, Array, Array]:

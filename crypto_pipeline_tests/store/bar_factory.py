@@ -112,7 +112,8 @@ def empty_tables(store: Store) -> None:
                     EXECUTE 'DROP TABLE ' || month;
                 END LOOP;
             END $$;
-            TRUNCATE market.ohlc_data, market.ohlc_revisions, market.coverage, market.gaps, market.reconciliations
+            TRUNCATE market.ohlc_data, market.ohlc_revisions, market.coverage, market.gaps, market.reconciliations,
+                market.archive_files
             """
         )
     )
@@ -128,7 +129,7 @@ def miscounted(store: Store) -> list[Any]:
                 FROM market.ohlc_data GROUP BY 1, 2, 3
             ) AS there
             FULL JOIN market.coverage c USING (instrument_id, timeframe, day)
-            WHERE coalesce(there.rows, 0) <> coalesce(c.present, 0)
+            WHERE coalesce(there.rows, 0) <> coalesce(c.present - c.archived, 0)
                OR c.final <> (c.expected > 0 AND c.present + c.explained >= c.expected)
             """
         ).fetchall()

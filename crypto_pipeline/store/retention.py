@@ -1,0 +1,237 @@
+"""Retention: what is due to leave the tables or the archive, and letting it go, in an order that may stop anywhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psycopg
+
+from crypto_pipeline.market.retention import RetentionPolicy, month_of, month_start
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import archive_catalogue, archive_spans, archive_switch, trade_days
+from crypto_pipeline.store.archive_catalogue import Kind
+from crypto_pipeline.store.archive_spans import Span
+from crypto_pipeline.store.archive_storage import ArchiveStorage
+from crypto_pipeline.store.archiver import Archived, Archiver
+from crypto_pipeline.store.connecting import connect
+from crypto_pipeline.store.errors import StoreError
+from crypto_pipeline.store.pool import Connections
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+#: A month with unexplained holes waits so long for healing before it is archived as it is.
+PATIENCE = timedelta(days=30)
+_LOCK = 0x7265746E  # "retn"
+
+_MONTHS = """
+SELECT date_trunc('month', day)::date AS month, sum(present - archived)::bigint AS rows,
+       sum(greatest(expected - present - explained, 0))::bigint AS missing
+FROM market.coverage WHERE timeframe = %s AND day < %s
+GROUP BY 1 HAVING sum(present - archived) > 0 ORDER BY 1
+"""
+_HELD = """
+SELECT FROM market.archive_files
+WHERE status = 'retired' AND retired_at > clock_timestamp() AND timeframe = %(timeframe)s
+  AND first_open < %(end)s AND end_open > %(start)s
+"""
+_DROP_CELLS = """
+UPDATE market.coverage
+SET present = present - archived, archived = 0, expected = least(expected, present - archived + explained),
+    final = least(expected, present - archived + explained) > 0, updated_at = now(),
+    data_version = CASE WHEN archived > 0 THEN nextval('market.data_version') ELSE data_version END
+WHERE timeframe = %(timeframe)s AND day >= %(first)s AND day < %(until)s
+"""
+_DROP_FILES = """
+UPDATE market.archive_files SET status = 'retired', retired_at = clock_timestamp()
+WHERE status = 'current' AND timeframe = %(timeframe)s AND first_open = %(start)s AND end_open = %(end)s
+  AND kind = ANY(%(kinds)s)
+"""
+_EMPTY_CELLS = "DELETE FROM market.coverage WHERE timeframe = %s AND day < %s AND present = 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A span that is to leave its table; ``waits`` says why not yet."""
+
+    span: Span
+    rows: int
+    archived: bool
+    waits: str | None = None
+
+
+@dataclass(slots=True)
+class RetentionReport:
+    """What one run did."""
+
+    archived: list[Archived] = field(default_factory=list)
+    dropped: list[Due] = field(default_factory=list)
+    expired: list[Span] = field(default_factory=list)
+    waiting: list[Due] = field(default_factory=list)
+    files_removed: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain figures, for metadata and JSON."""
+        return {
+            "archived_spans": len(self.archived),
+            "archived_rows": sum(one.rows for one in self.archived),
+            "archived_revisions": sum(one.revisions for one in self.archived),
+            "archived_bytes": sum(one.bytes for one in self.archived),
+            "archive_seconds": round(sum(one.export_seconds for one in self.archived), 3),
+            "longest_switch_seconds": round(max((one.switch_seconds for one in self.archived), default=0.0), 3),
+            "dropped_spans": [str(one.span) for one in self.dropped],
+            "dropped_rows": sum(one.rows for one in self.dropped),
+            "expired_from_archive": [str(span) for span in self.expired],
+            "waiting": {str(one.span): one.waits for one in self.waiting},
+            "files_removed": self.files_removed,
+        }
+
+
+class Retention:
+    """Applies a policy. ``scratch`` is a folder of its own on this machine. One run at a time, whoever starts it."""
+
+    def __init__(
+        self, connections: Connections, storage: ArchiveStorage, scratch: Path, policy: RetentionPolicy
+    ) -> None:
+        self._connections, self.policy = connections, policy
+        self.archiver = Archiver(connections, storage, scratch)
+
+    def due(self, now: datetime | None = None) -> list[Due]:
+        """Spans that the next run takes out of tables, oldest first within each timeframe, and those that wait."""
+        now = now or datetime.now(UTC)
+        found: list[Due] = []
+        for timeframe in Timeframe:
+            found += self._months(timeframe, now)
+        return found + self._days(now)
+
+    def _months(self, timeframe: Timeframe, now: datetime) -> Iterator[Due]:
+        limit = self.policy.hot_start(timeframe, now)
+        if limit is None:
+            return
+        first_kept = month_start(month_of(limit))
+        archived = self.policy.bars[timeframe].archived
+        rows = self._connections.run(
+            lambda connection: connection.execute(_MONTHS, [str(timeframe), first_kept.date()]).fetchall()
+        )
+        for month, _, missing in rows:
+            span = Span.month(timeframe, month_of(month))
+            going = self._connections.run(archive_switch.leaving, span, self.policy.min_bars)
+            if not going:
+                continue
+            waits = None
+            if self._connections.run(_is_held, span):
+                waits = "restored from the archive, and to be kept for a while"
+            elif archived and missing and limit < span.end + PATIENCE:
+                waits = f"{missing:,} bars are missing without a reason; healing is given time until it has one"
+            yield Due(span, going, archived, waits)
+
+    def _days(self, now: datetime) -> list[Due]:
+        limit = self.policy.hot_start(None, now)
+        assert limit is not None, "trades are always kept for some days only"
+        days = [day for day in self._connections.run(trade_days.days) if day < limit.date()]
+        found = []
+        for day in days:
+            span = Span.day(day)
+            held = self._connections.run(_is_held, span)
+            rows = self._connections.run(archive_switch.leaving, span, 0)
+            found.append(Due(span, rows, self.policy.trades.archived, "restored from the archive" if held else None))
+        return found
+
+    def run(self, now: datetime | None = None, progress: Progress = log.info) -> RetentionReport:
+        """Archive and drop everything that is due at ``now``. Raises StoreError when another run is at work."""
+        now = now or datetime.now(UTC)
+        report = RetentionReport()
+        with self.alone():
+            self.archiver.recover()
+            for due in self.due(now):
+                self._let_go(due, report, progress)
+            report.expired = self._expire(now, progress)
+            report.files_removed = self.archiver.remove_retired()
+        return report
+
+    def _let_go(self, due: Due, report: RetentionReport, progress: Progress) -> None:
+        if due.waits:
+            report.waiting.append(due)
+            progress(f"{due.span} waits: {due.waits}")
+        elif due.archived and due.rows:
+            done = self.archiver.archive(due.span, self.policy.min_bars)
+            report.archived.append(done)
+            progress(
+                f"{due.span}: {done.rows:,} rows archived in {done.bytes:,} bytes, {done.export_seconds:.1f} s; "
+                f"left the table in {done.switch_seconds * 1000:.0f} ms"
+            )
+        else:
+            self.drop(due.span)
+            report.dropped.append(due)
+            progress(f"{due.span}: {due.rows:,} rows dropped, as the policy says")
+
+    def drop(self, span: Span) -> None:
+        """Take the rows of a span out of its table for good; the newest of each series stay all the same."""
+        found = self._connections.run(archive_spans.fingerprint, span)
+        numbers = list(self._connections.run(archive_spans.symbols, span).values())
+        cells = self._connections.run(_cells, span) if span.timeframe is not None else _no_cells(numbers)
+        archive_switch.switch(self._connections, span, found.text, cells, [], self.policy.min_bars)
+        archive_switch.drop_leftovers(self._connections)
+
+    def _expire(self, now: datetime, progress: Progress) -> list[Span]:
+        """Archive files whose time is over, and cells of which nothing is left."""
+        gone = []
+        for timeframe in (*Timeframe, None):
+            limit = self.policy.kept_start(timeframe, now)
+            if limit is None:
+                continue
+            kind: Kind = "bars" if timeframe is not None else "trades"
+            for file in self._connections.run(archive_catalogue.find, kind, timeframe, None, limit):
+                if file.end_open <= limit:
+                    span = Span(file.timeframe, file.first_open, file.end_open)
+                    self._connections.run(_expire, span)
+                    gone.append(span)
+                    progress(f"{span} leaves the archive: its time is over")
+            if timeframe is not None:
+                over = month_start(month_of(limit)).date()
+                self._connections.run(_forget_cells, timeframe, over)
+        return gone
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the one run at work for the block; the database lets go of the lock however the process ends."""
+        with connect(self._connections.url) as connection:
+            row = connection.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]).fetchone()
+            if row is None or not row[0]:
+                raise StoreError("another retention run is at work: wait for its end, see `crypto-pipeline status`")
+            yield
+
+
+def _is_held(connection: psycopg.Connection[Any], span: Span) -> bool:
+    return connection.execute(_HELD, span.values()).fetchone() is not None
+
+
+def _expire(connection: psycopg.Connection[Any], span: Span) -> None:
+    archive_switch.hold(connection, span)
+    connection.execute(_DROP_FILES, span.values() | {"kinds": list(span.kinds)})
+    if span.timeframe is not None:
+        connection.execute(_DROP_CELLS, span.values())
+
+
+def _forget_cells(connection: psycopg.Connection[Any], timeframe: Timeframe, before: date) -> None:
+    connection.execute(_EMPTY_CELLS, [str(timeframe), before])
+
+
+def _cells(connection: psycopg.Connection[Any], span: Span) -> pl.DataFrame:
+    rows = connection.execute(
+        "SELECT instrument_id, day, 0::bigint FROM market.coverage "
+        "WHERE timeframe = %(timeframe)s AND day >= %(first)s AND day < %(until)s",
+        span.values(),
+    ).fetchall()
+    return pl.DataFrame(rows, schema={"instrument_id": pl.Int32(), "day": pl.Date(), "rows": pl.Int64()}, orient="row")
+
+
+def _no_cells(numbers: list[int]) -> pl.DataFrame:
+    return pl.DataFrame({"instrument_id": numbers}, schema={"instrument_id": pl.Int32()})
