@@ -145,6 +145,11 @@ class Settings(BaseSettings):
     disk_days_error: float = Field(7.0, gt=0, description="The disk is full in fewer days than this: error.")
     dagster_keep_days: int = Field(14, ge=1, description="Days that finished runs and their events are kept.")
 
+    # Features
+    feature_benchmark: str = Field(
+        "BTC", min_length=1, description="What market features refer to: an instrument, or the base of the first such."
+    )
+
     # Labels
     label_parameters: dict[str, dict[str, dict[str, Any]]] = Field(
         default={},

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from crypto_pipeline.cli import backups, bars, deployment, healing, instruments, live, replay, settings_list, storage
+from crypto_pipeline.cli import (
+    backups,
+    bars,
+    deployment,
+    features,
+    healing,
+    instruments,
+    live,
+    replay,
+    settings_list,
+    storage,
+)
 from crypto_pipeline.cli.errors import exit_code
 
 app = typer.Typer(
@@ -38,7 +49,7 @@ def common(
         raise typer.Exit
 
 
-for module in (deployment, healing, bars, live, instruments, backups, storage, replay, settings_list):
+for module in (deployment, healing, bars, features, live, instruments, backups, storage, replay, settings_list):
     module.register(app)
 
 

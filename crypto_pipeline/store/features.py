@@ -52,6 +52,11 @@ UPDATE research.feature_cells c SET computed_from = NULL, schema_hash = %(schema
 FROM unnest(%(instruments)s::int[], %(days)s::date[], %(rows)s::int[]) AS u (i, d, rows)
 WHERE c.instrument_id = u.i AND c.day = u.d
 """
+_DRIFT = """
+INSERT INTO research.feature_drift (feature, day, psi, threshold, drifted) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (feature, day) DO UPDATE
+SET psi = excluded.psi, threshold = excluded.threshold, drifted = excluded.drifted, checked_at = now()
+"""
 
 
 class Features:
@@ -177,11 +182,12 @@ class Features:
         columns: Sequence[str] | None = None,
         *,
         live: bool = False,
+        hourly: bool = False,
     ) -> pl.DataFrame:
         """Stored rows with open time in ``[start, end)``: ``instrument`` and ``columns`` (default: all), sorted.
 
-        ``live`` reads what the live path wrote at the time, with ``known_at``. Raises StoreError naming an unknown
-        column.
+        ``live`` reads what the live path wrote at the time, with ``known_at``; ``hourly`` only one row in four, that of
+        the full hour. Raises StoreError naming an unknown column.
         """
         ids = self._symbols.ids(instruments)
         known = [*self.columns, "known_at"] if live else self.columns
@@ -193,15 +199,32 @@ class Features:
         query = (
             f"SELECT instrument_id, {quoted} FROM {_SCHEMA}.{_LIVE if live else _TABLE} "  # noqa: S608  (checked above)
             "WHERE instrument_id = ANY($1) AND open_time >= $2 AND open_time < $3"
+            + (" AND extract(minute FROM open_time) = 0" if hourly else "")
         )
         answer = self._connections.frame(query, [list(ids.values()), require_utc(start), require_utc(end)])
         times = [pl.col(name).cast(UTC_MS) for name in ("open_time", "available_at") if name in names]
         return named(answer, ids).with_columns(times).sort("instrument", "open_time")
 
+    def clock(self) -> datetime:
+        """The database's clock: what is committed by now is what ``as_of`` this moment reads."""
+        answer = self._connections.frame("SELECT clock_timestamp() AS now")
+        moment: datetime = answer["now"][0]
+        return moment
+
     def forget_live(self, before: datetime) -> int:
         """Delete what the live path wrote for bars that opened before; returns the rows deleted."""
         query = "DELETE FROM research.ml_features_live WHERE open_time < %s"
         return self._connections.run(lambda connection: connection.execute(query, [require_utc(before)]).rowcount)
+
+    def record_drift(self, found: pl.DataFrame) -> None:
+        """Keep a day's drift (``feature``, ``day``, ``psi``, ``threshold``, ``drifted``); a later look replaces it."""
+        require_columns(found, ["feature", "day", "psi", "threshold", "drifted"], "a frame of drift")
+        rows = found.select("feature", "day", "psi", "threshold", "drifted").rows()
+
+        def work(connection: psycopg.Connection[Any]) -> None:
+            connection.cursor().executemany(_DRIFT, rows)
+
+        self._connections.run(work)
 
     def _conform(self, rows: pl.DataFrame, ids: dict[str, int]) -> pl.DataFrame:
         """Columns and types of the table; StoreError names a column that the table lacks or the frame does."""

@@ -1,0 +1,228 @@
+"""The asset ``ml_features``: what may be known of every instrument at the close of each 15m bar, and its checks.
+
+Which days must be computed again is said by the data versions of the bars they rest on, look-back windows included; a
+sensor asks for those and no others. Live rows are written by ingest, right after each close.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from crypto_pipeline.defs import metadata
+from crypto_pipeline.defs.checks import checked_span
+from crypto_pipeline.defs.jobs import MEDIUM, backfill_bars
+from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, range_tags
+from crypto_pipeline.defs.resources import Market, Scope
+from crypto_pipeline.features import monitor
+from crypto_pipeline.features.compute import FEATURES, LOOK_BACK, NAMES, SCHEMA_HASH
+from crypto_pipeline.features.live import KEPT
+from crypto_pipeline.features.pipeline import FeatureReport, Universe, bring_up_to_date, stale_days
+from crypto_pipeline.features.verify import CHECKS, FeatureOutcome, verify_features
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.ops import feature_charts
+from crypto_pipeline.settings import load_settings
+from crypto_pipeline.store import Store
+
+GROUP = "features"
+OWNERS = ["team:research"]
+_PICTURED = timedelta(days=2)
+#: Stale days that are so near to each other are one run.
+_ONE_RUN = timedelta(days=7)
+
+_KEYS = [
+    ("instrument_id", "integer", "Which instrument: market.instruments names it."),
+    ("open_time", "timestamptz", "Start of the 15m bar, UTC."),
+    ("available_at", "timestamptz", "Its close: the first moment at which the row may be used."),
+    ("eligible", "boolean", "At most 5 % of the last 96 bars are missing."),
+    ("regime", "smallint", "Market: -2 CRASH, -1 BEAR, 0 NEUTRAL, 1 BULL."),
+    ("stress", "smallint", "Market: -2 PANIC, -1 CAUTION, 0 CALM, 1 EUPHORIA."),
+]
+COLUMN_SCHEMA = dg.TableSchema(
+    columns=[
+        *(dg.TableColumn(name, kind, description=text) for name, kind, text in _KEYS),
+        *(
+            dg.TableColumn(
+                one.name, "float8", description=f"{one.text} ({one.group}; {one.warm_up} {one.timeframe} bars)"
+            )
+            for one in FEATURES
+        ),
+    ],
+    constraints=dg.TableConstraints(other=["one row per (instrument, open time)"]),
+)
+
+
+def _after(timeframe: Timeframe) -> dg.AssetDep:
+    mapping = dg.TimeWindowPartitionMapping(
+        start_offset=-LOOK_BACK[timeframe], end_offset=0, allow_nonexistent_upstream_partitions=True
+    )
+    return dg.AssetDep(f"ohlc_{timeframe}", partition_mapping=mapping)
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"postgres", "polars"},
+    partitions_def=DAILY,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[_after(timeframe) for timeframe in LOOK_BACK],
+    metadata={"dagster/table_name": "research.ml_features", "dagster/column_schema": COLUMN_SCHEMA},
+)
+def ml_features(context: dg.AssetExecutionContext, database: Market, scope: Scope) -> dg.MaterializeResult[None]:
+    """One row per instrument and closed 15m bar: returns, volatility, trend, volume, market, wider timeframes, regimes.
+
+    Only days whose features were not computed from the bars that are stored now are computed, look-back included.
+    """
+    window = context.partition_time_window
+    start, end = window.start.astimezone(UTC), window.end.astimezone(UTC)
+    with database.store() as store:
+        report = bring_up_to_date(
+            store, start, end, scope.instruments, benchmark=load_settings().feature_benchmark,
+            progress=lambda stage, done, total: context.log.info(f"{stage}: {done} of {total} parts computed"),
+        )  # fmt: skip
+        store.features.forget_live(datetime.now(UTC) - KEPT)
+        last = (end - timedelta(microseconds=1)).date()
+        return dg.MaterializeResult(
+            metadata=_metadata(store, report, start, end),
+            data_version=dg.DataVersion(store.features.cells.version(start.date(), last)),
+        )
+
+
+def _metadata(store: Store, report: FeatureReport, start: datetime, end: datetime) -> dict[str, Any]:
+    names = [row.instrument.symbol for row in store.instruments.list()]
+    cells = store.features.cells.read(names, start.date(), (end - timedelta(microseconds=1)).date())
+    shown: dict[str, Any] = {
+        "dagster/row_count": int(cells["rows"].sum()),
+        "span": f"{start:%Y-%m-%d} … {end:%Y-%m-%d} UTC",
+        "instruments": int(cells["instrument"].n_unique()),
+        "instrument_days_computed": report.stale_cells,
+        "rows_written": report.rows,
+        "benchmark": report.benchmark or "none",
+        "schema_hash": SCHEMA_HASH,
+    }
+    # A run over a range of days writes its metadata once for every day: pictures only where there are few.
+    if end - start <= _PICTURED and cells.height:
+        shown |= pictures(store, names, end)
+    return shown
+
+
+def pictures(store: Store, names: list[str], end: datetime) -> dict[str, Any]:
+    """How the features of the last week go together."""
+    rows = store.features.read(names, end - timedelta(days=7), end, ["open_time", *NAMES], hourly=True)
+    known, matrix = monitor.correlation(rows)
+    if len(known) < 2:
+        return {}
+    drawn = feature_charts.correlation_heatmap(
+        known, matrix, f"correlation of features, {rows.height:,} rows of 7 days"
+    )
+    return {"correlation": metadata.picture(drawn, "correlation of features")}
+
+
+@dg.multi_asset_check(
+    name="checks_ml_features",
+    specs=[dg.AssetCheckSpec(name, asset="ml_features", description=text) for name, text in CHECKS.items()],
+    can_subset=True,
+)
+def feature_checks(context: dg.AssetCheckExecutionContext, database: Market) -> Iterable[dg.AssetCheckResult]:
+    """Every check of the features as one step; every outcome also goes to the alerts."""
+    start, end = checked_span(context)
+    wanted = [key.name for key in context.selected_asset_check_keys]
+    with database.store() as store:
+        benchmark = load_settings().feature_benchmark
+        names = [name for name in CHECKS if name in wanted]
+        for outcome in verify_features(store, start, end, benchmark=benchmark, names=names):
+            record(store, outcome)
+            yield _result(outcome)
+
+
+def record(store: Store, outcome: FeatureOutcome) -> None:
+    """Keep the outcome; one that failed opens an alert."""
+    store.checks.record_result(
+        f"{outcome.name}:ml_features",
+        Timeframe.M15,
+        passed=outcome.passed,
+        severity=outcome.severity,
+        summary=outcome.summary,
+        detail={} if outcome.passed else {"offenders": metadata.plain_rows(outcome.offenders, most=100)},
+    )
+
+
+def _result(outcome: FeatureOutcome) -> dg.AssetCheckResult:
+    shown: dict[str, Any] = {"summary": outcome.summary}
+    if not outcome.passed:
+        shown["offenders"] = metadata.table(outcome.offenders)
+    return dg.AssetCheckResult(
+        check_name=outcome.name,
+        asset_key="ml_features",
+        passed=outcome.passed,
+        severity=dg.AssetCheckSeverity.ERROR if outcome.severity == "error" else dg.AssetCheckSeverity.WARN,
+        description=outcome.summary,
+        metadata=shown,
+    )
+
+
+build_features = dg.define_asset_job(
+    "build_features",
+    selection=dg.AssetSelection.assets(ml_features),
+    partitions_def=DAILY,
+    tags={"dagster/priority": str(MEDIUM)},
+    description="Features of the chosen days: those that are missing or rest on bars that changed. Choose days as a "
+    "range (one run) and instruments in the config of resource `scope`.",
+)
+_UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+@dg.sensor(job=build_features, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+def stale_features(context: dg.SensorEvaluationContext, database: Market) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Every minute: days whose bars (look-back included) are not those their features were computed from.
+
+    The running day, which the live path writes, is put right once an hour. While history is being brought up to date
+    it waits: what is computed then is stale a moment later.
+    """
+    now = datetime.now(UTC)
+    for job in (build_features.name, backfill_bars.name):
+        if context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=_UNDER_WAY), limit=1):
+            yield dg.SkipReason(f"{job} is under way")
+            return
+    with database.store() as store:
+        days = days_due(store, now)
+    if not days:
+        yield dg.SkipReason("every day stands on the bars of now")
+    for first, last in days:
+        start, end = _midnight(first), _midnight(last) + timedelta(days=1)
+        # Today changes with every bar: the key lets it through once an hour.
+        minute = f"{now:%Y-%m-%dT%H}" if first == now.date() else f"{now:%Y-%m-%dT%H:%M}"
+        yield dg.RunRequest(
+            run_key=f"features:{first}:{last}:{minute}",
+            tags={"dagster/priority": str(MEDIUM), "processor": "stale_features", **range_tags(start, end)},
+        )
+
+
+def days_due(store: Store, now: datetime) -> list[tuple[date, date]]:
+    """First and last day of every stretch with stale features; today is a stretch of its own."""
+    universe = Universe.of(store, load_settings().feature_benchmark)
+    if not universe.instruments:
+        return []
+    stale = stale_days(store, universe, universe.instruments, FIRST_DAY.date(), now.date())
+    today = [(now.date(), now.date())] if stale.filter(pl.col("day") == now.date()).height else []
+    found = stale.filter(pl.col("day") < now.date())["day"].unique().sort().to_list()
+    cuts = [0, *(place for place, (a, b) in enumerate(pairwise(found), 1) if b - a > _ONE_RUN), len(found)]
+    return [*((found[first], found[until - 1]) for first, until in pairwise(cuts) if until > first), *today]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+FEATURE_ASSETS = [ml_features]
+FEATURE_CHECKS = [feature_checks]
+FEATURE_JOBS = [build_features]
+FEATURE_SENSORS = [stale_features]

@@ -1,0 +1,70 @@
+"""Live rows: right after a 15m bar closed, by the function that computes history, from the bars known then."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from crypto_pipeline.features.compute import SCHEMA_HASH, compute_features
+from crypto_pipeline.features.pipeline import Universe, read_bars
+from crypto_pipeline.healing.processors import after_minute
+from crypto_pipeline.ingest import MinuteDone, OnMinute
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.metrics import JobMetrics
+
+log = logging.getLogger(__name__)
+
+#: Bars that came late get their row as long as they are not older than this; later it is history's work.
+LATE = timedelta(hours=2)
+#: How long the rows stay as they were served, for the parity check.
+KEPT = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStep:
+    """What one step did: rows written, and seconds for all of it."""
+
+    rows: int
+    seconds: float
+
+
+def live_step(store: Store, now: datetime, *, benchmark: str = "BTC") -> LiveStep:
+    """Compute and store the rows of 15m bars that closed in the last two hours and have none yet.
+
+    A query when there is nothing to do. Rows are written once and stay as they were (``ml_features_live``); what bars
+    that come later change is put right by history, which finds the day unfinished.
+    """
+    clock, started = time.monotonic(), datetime.now(UTC)
+    until = Timeframe.M15.floor(now)
+    universe = Universe.of(store, benchmark)
+    due = store.features.missing(universe.instruments, until - LATE, until) if universe.instruments else pl.DataFrame()
+    if due.is_empty():
+        return LiveStep(0, time.monotonic() - clock)
+    names, first = due["instrument"].unique().sort().to_list(), min(due["open_time"])
+    known_at = store.features.clock()
+    bars = read_bars(store, universe, names, first.date(), until, as_of=known_at)
+    rows = compute_features(bars, first, until, benchmark=universe.benchmark, instruments=names)
+    rows = rows.join(due, on=["instrument", "open_time"], how="semi", maintain_order="left")
+    added = store.features.append(rows, SCHEMA_HASH, known_at)
+    seconds = time.monotonic() - clock
+    store.metrics.record(JobMetrics(job="live_features", started=started, seconds=seconds, rows=added))
+    return LiveStep(added, seconds)
+
+
+def after_minute_with_features(settings: Settings) -> OnMinute:
+    """What ingest calls after each minute: bars checked, filled and rolled up, then the features of what closed."""
+    bars = after_minute(settings)
+
+    def run(done: MinuteDone) -> None:
+        try:
+            bars(done)
+        finally:
+            live_step(done.store, done.now, benchmark=settings.feature_benchmark)
+
+    return run

@@ -1,0 +1,199 @@
+"""The checks of stored features: each looks at the store, computes again what it must, and names the offenders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from crypto_pipeline.features import monitor
+from crypto_pipeline.features.compute import LOOK_BACK, NAMES, Bars, compute_features
+from crypto_pipeline.features.leaks import PARITY_TOLERANCE, Proof, compare, leak_check, spreads, summed, warm_up_check
+from crypto_pipeline.features.pipeline import Universe, features_as_of, read_bars, stale_days
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+
+CHECKS = {
+    "no_leak": "No row knows anything later than its close: computed again from bars cut at random times, all equal.",
+    "warm_up": "No feature needs more bars than it declares.",
+    "parity": "Rows that the live path wrote equal those computed from the bars known at that time.",
+    "up_to_date": "Every past day's features were computed from the bars that are stored now.",
+    "null_share": "No feature is null more often than in the days before.",
+    "range": "No feature leaves what its formula allows, or far too often what it was before.",
+    "drift": "No more features drift, by their own history of PSI, than chance explains.",
+}
+#: How much a check computes again: instruments besides the benchmark, and days of rows.
+SAMPLE_INSTRUMENTS, SAMPLE_DAYS = 5, 2
+#: Live closes that the parity check computes again.
+SAMPLE_CLOSES = 6
+#: History that nulls and ranges, and drift, are compared with.
+RANGE_DAYS, DRIFT_DAYS = 14, 90
+#: Of independent features one in a hundred drifts by chance; they are not independent.
+DRIFTED_SHARE = 0.10
+
+Severity = Literal["warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureOutcome:
+    """One evaluated check. ``offenders`` names features, instruments and times; empty when it passed."""
+
+    name: str
+    passed: bool
+    severity: Severity
+    summary: str
+    offenders: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+
+def verify_features(
+    store: Store,
+    start: datetime,
+    end: datetime,
+    *,
+    benchmark: str = "BTC",
+    now: datetime | None = None,
+    names: Sequence[str] = tuple(CHECKS),
+    seed: int | None = None,
+) -> list[FeatureOutcome]:
+    """Run the checks ``names`` on ``[start, end)``. ``seed`` fixes the samples (default: by the hour)."""
+    now = now or datetime.now(UTC)
+    span = _Span(store, Universe.of(store, benchmark), start, min(end, now), now, seed or int(now.timestamp()) // 3600)
+    checks: dict[str, Callable[[_Span], FeatureOutcome]] = {
+        "no_leak": _no_leak,
+        "warm_up": _warm_up,
+        "parity": _parity,
+        "up_to_date": _up_to_date,
+        "null_share": partial(_against_history, "null_share", monitor.null_shares, "are null more often than before"),
+        "range": partial(_against_history, "range", monitor.out_of_range, "are out of range"),
+        "drift": _drift,
+    }
+    return [checks[name](span) for name in names]
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    store: Store
+    universe: Universe
+    start: datetime
+    end: datetime
+    now: datetime
+    seed: int
+
+    def sample(self) -> list[str]:
+        """Some instruments, the benchmark among them."""
+        rng = np.random.default_rng(self.seed)
+        others = [name for name in self.universe.instruments if name != self.universe.benchmark]
+        chosen = rng.choice(others, min(SAMPLE_INSTRUMENTS, len(others)), replace=False).tolist() if others else []
+        return sorted([*chosen, *([self.universe.benchmark] if self.universe.benchmark else [])])
+
+    def bars(self, names: list[str]) -> tuple[Bars, datetime]:
+        """Bars of the last days of the span, of a market that consists of ``names``; and when their rows begin."""
+        first = max(self.start, self.end - timedelta(days=SAMPLE_DAYS))
+        universe = Universe(names, self.universe.benchmark)
+        return read_bars(self.store, universe, names, first.date(), self.end), first
+
+    def compute(self, bars: Bars, start: datetime, end: datetime) -> pl.DataFrame:
+        return compute_features(bars, start, end, benchmark=self.universe.benchmark)
+
+
+def _no_leak(span: _Span) -> FeatureOutcome:
+    bars, _first = span.bars(span.sample())
+    # From the first bar on, so that the warm-up is among what is cut.
+    begin = span.end - timedelta(days=SAMPLE_DAYS + LOOK_BACK[Timeframe.M15])
+    proof = leak_check(bars, span.compute, begin, span.end, seed=span.seed)
+    return _proven("no_leak", proof, "cells, {cuts} cuts: no row knows what came later", "know what came later")
+
+
+def _warm_up(span: _Span) -> FeatureOutcome:
+    bars, _ = span.bars(span.sample()[:3])
+    proof = warm_up_check(bars, span.compute, span.end)
+    return _proven(
+        "warm_up", proof, "cells agree, whatever multiple of the warm-up", "need more bars than they declare"
+    )
+
+
+def _parity(span: _Span) -> FeatureOutcome:
+    rows = span.store.features.read(span.universe.instruments, span.start, span.end, live=True)
+    if rows.is_empty():
+        return FeatureOutcome("parity", True, "error", "the live path wrote nothing in this span")
+    moments = rows["known_at"].unique().sort()
+    rng = np.random.default_rng(span.seed)
+    chosen = moments.gather(np.sort(rng.choice(len(moments), min(SAMPLE_CLOSES, len(moments)), replace=False)))
+    spread = spreads(rows.select("instrument", "open_time", *NAMES))
+    found, cells = [], 0
+    for moment in chosen:
+        wrote = rows.filter(pl.col("known_at") == moment)
+        first, last = wrote["open_time"].min(), wrote["open_time"].max()
+        assert isinstance(first, datetime)
+        assert isinstance(last, datetime)
+        names = wrote["instrument"].unique().sort().to_list()
+        benchmark = span.universe.benchmark or ""
+        again = features_as_of(span.store, names, first, last + Timeframe.M15.delta, moment, benchmark=benchmark).join(
+            wrote.select("instrument", "open_time"), on=["instrument", "open_time"], how="semi", maintain_order="left"
+        )
+        found.append(compare(wrote, again, spread, PARITY_TOLERANCE))
+        cells += wrote.height * len(spread)
+    proof = Proof(cells, len(chosen), summed(found))
+    return _proven("parity", proof, "live cells of {cuts} closes equal their history", "differ from what history gives")
+
+
+def _up_to_date(span: _Span) -> FeatureOutcome:
+    """Days that are over; the running day is the live path's."""
+    last = min(span.end - timedelta(microseconds=1), datetime.combine(span.now.date(), time(), UTC) - timedelta(days=1))
+    if last < span.start:
+        return FeatureOutcome("up_to_date", True, "warning", "no day of the span is over yet")
+    universe = span.universe
+    stale = stale_days(span.store, universe, universe.instruments, span.start.date(), last.date())
+    if stale.is_empty():
+        return FeatureOutcome("up_to_date", True, "warning", "every day that is over stands on the bars of now")
+    days = stale["day"].n_unique()
+    return FeatureOutcome(
+        "up_to_date", False, "warning",
+        f"{stale.height} instrument-days of {stale['instrument'].n_unique()} instruments on {days} days are stale",
+        stale.select("instrument", "day", "computed_from", "stored_from"),
+    )  # fmt: skip
+
+
+def _against_history(
+    name: str, compared: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame], what: str, span: _Span
+) -> FeatureOutcome:
+    columns = ["open_time", *NAMES]
+    first = max(span.start, span.end - timedelta(days=SAMPLE_DAYS))
+    rows = span.store.features.read(span.universe.instruments, first, span.end, columns)
+    history = span.store.features.read(
+        span.universe.instruments, first - timedelta(days=RANGE_DAYS), first, columns, hourly=True
+    )
+    offenders = compared(history, rows)
+    if offenders.is_empty():
+        return FeatureOutcome(name, True, "warning", f"{rows.height:,} rows are as in {RANGE_DAYS} days before")
+    shown = ", ".join(offenders["feature"].head(5))
+    return FeatureOutcome(name, False, "warning", f"{offenders.height} features {what}: {shown}", offenders)
+
+
+def _drift(span: _Span) -> FeatureOutcome:
+    last = (span.end - timedelta(microseconds=1)).date()
+    begin = datetime.combine(monitor.since(last, DRIFT_DAYS), time(), UTC)
+    history = span.store.features.read(span.universe.instruments, begin, span.end, ["open_time", *NAMES], hourly=True)
+    if history.is_empty():
+        return FeatureOutcome("drift", True, "warning", "no features are stored in this span")
+    found = monitor.drift(history, last)
+    span.store.features.record_drift(found)
+    drifted = found.filter("drifted").sort(pl.col("psi") / pl.col("threshold"), descending=True)
+    known = found["threshold"].count()
+    if not known:
+        return FeatureOutcome("drift", True, "warning", "too little history to tell drift from chance")
+    summary = f"{drifted.height} of {known} features drift by their own history"
+    passed = drifted.height <= DRIFTED_SHARE * known
+    return FeatureOutcome("drift", passed, "warning", summary, drifted if not passed else pl.DataFrame())
+
+
+def _proven(name: str, proof: Proof, fine: str, fault: str) -> FeatureOutcome:
+    if proof.passed:
+        return FeatureOutcome(name, True, "error", f"{proof.cells:,} {fine.format(cuts=proof.cuts)}")
+    shown = ", ".join(proof.findings["feature"].head(5))
+    return FeatureOutcome(name, False, "error", f"{proof.findings.height} features {fault}: {shown}", proof.findings)

@@ -1,0 +1,71 @@
+"""The asset ``ml_features`` through real runs: one run for a range, only what is stale, checks, alerts, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from crypto_pipeline.defs.features import days_due, stale_features
+from crypto_pipeline.defs.partitions import range_tags
+from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.features.verify import CHECKS
+from crypto_pipeline.market import Timeframe
+
+from .conftest import Deployed
+
+
+def test_features_follow_their_bars(deploy: Callable[..., Deployed]) -> None:
+    house = deploy("BTC-USDT", "ETH-USDT", "SOL-USDT")
+    now = datetime.now(UTC)
+    midnight = Timeframe.D1.floor(now)
+    span = (midnight - timedelta(days=2), now)
+    assert house.run("backfill_bars", tags=range_tags(*span)).success
+    today = midnight.date()
+    due = days_due(house.store, now)
+    assert due[0] == (today - timedelta(days=2), today - timedelta(days=1))
+
+    with dg.build_sensor_context(instance=house.instance) as context:
+        requests = [one for one in stale_features(context, database=Market()) if isinstance(one, dg.RunRequest)]  # type: ignore[union-attr]
+    assert requests[0].tags["dagster/asset_partition_range_start"] == f"{today - timedelta(days=2)}"
+    result = house.run("build_features", tags=requests[0].tags)
+    assert result.success
+    events = result.get_asset_materialization_events()
+    assert {event.partition for event in events} == {f"{today - timedelta(days=n)}" for n in (1, 2)}
+    metadata = events[0].materialization.metadata
+    assert metadata["rows_written"].value == 2 * 3 * 96
+    assert "data:image/png;base64" in metadata["correlation"].value
+    evaluations = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    assert set(evaluations) == set(CHECKS)
+    assert [name for name, one in evaluations.items() if not one.passed] == []
+    assert [day for day in days_due(house.store, now) if day[0] < today] == []
+
+    # A healed bar of one instrument: its day and what follows are stale, and nothing else.
+    day = midnight - timedelta(days=1)
+    bars = house.store.reader.read(["ETH-USDT"], Timeframe.M15, day, day + timedelta(hours=1))
+    revised = bars.with_columns(
+        bars["close"] * 1.001, bars["high"] * 1.01, revision=bars["revision"] + timedelta(hours=1)
+    )
+    house.store.bars.write(revised.drop("recorded_at", "vwap"), Timeframe.M15)
+    assert (today - timedelta(days=1), today - timedelta(days=1)) in days_due(house.store, now)
+    checked = house.run("build_features", tags=range_tags(day, midnight))
+    metadata = checked.get_asset_materialization_events()[0].materialization.metadata
+    assert metadata["instrument_days_computed"].value == 3  # its own, and two whose rank is among it
+
+
+def test_a_failing_check_opens_an_alert(deploy: Callable[..., Deployed]) -> None:
+    house = deploy("BTC-USDT")
+    now = datetime.now(UTC)
+    midnight = Timeframe.D1.floor(now)
+    assert house.run("backfill_bars", tags=range_tags(midnight - timedelta(days=1), midnight)).success
+    result = house.run("build_features", tags=range_tags(midnight - timedelta(days=1), midnight))
+    assert result.success
+    house.store.connections.run(
+        lambda connection: connection.execute("UPDATE research.ml_features SET rsi_14 = 120") and None
+    )
+    again = house.run("build_features", tags=range_tags(midnight - timedelta(days=1), midnight))
+    failed = [one for one in again.get_asset_check_evaluations() if not one.passed]
+    assert [one.check_name for one in failed] == ["range"]
+    assert "rsi_14" in str(failed[0].description)
+    assert ("range:ml_features", "15m") in set(house.store.checks.open_alerts().select("source", "timeframe").rows())
