@@ -7,7 +7,7 @@ from datetime import datetime
 import polars as pl
 import psycopg
 
-from crypto_pipeline.store.connecting import connect, plain_url
+from crypto_pipeline.store.connecting import MissingDatabaseError, connect, plain_url
 
 # Deleting a run deletes its events, and the state of a partition is its newest event: those runs stay.
 _NEEDED = """
@@ -51,9 +51,9 @@ def sizes(url: str) -> pl.DataFrame:
 
 def is_there(url: str) -> bool:
     """Whether Dagster has made its tables in the database behind ``url``."""
-    with connect(plain_url(url)) as connection:
-        try:
+    try:
+        with connect(plain_url(url)) as connection:
             connection.execute("SELECT FROM asset_check_executions LIMIT 1")
-        except psycopg.errors.UndefinedTable:
-            return False
+    except (MissingDatabaseError, psycopg.errors.UndefinedTable):
+        return False
     return True

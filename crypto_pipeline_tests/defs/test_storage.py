@@ -1,0 +1,93 @@
+"""Housekeeping through real runs, and Dagster's own storage on a real PostgreSQL kept bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+import pytest
+
+from crypto_pipeline.ops.dagster_cleaning import clean
+from crypto_pipeline.ops.dagster_home import shipped
+from crypto_pipeline.store import EmbeddedServer, dagster_storage, ensure_databases
+from crypto_pipeline.store.connecting import plain_url
+
+from .conftest import Deployed
+
+
+def test_storage_is_reported_and_judged(deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYPTO_PIPELINE_DISK_GB", "100")
+    house = deploy("BTC-USDT")
+    result = house.run("measure_storage")
+    assert result.success
+    shown = result.get_asset_materialization_events()[0].step_materialization_data.materialization.metadata
+    assert "data:image/png;base64" in shown["room"].value
+    assert "until the disk is full" in shown["headline"].value
+    assert {e.check_name: e.passed for e in result.get_asset_check_evaluations()} == {
+        "disk_lasts": True,
+        "partitions_ahead": False,
+        "tables_are_not_bloated": True,
+    }
+    assert house.store.checks.open_alerts()["source"].to_list() == ["storage_partitions_ahead"]
+    assert house.run("maintenance").success
+    assert all(e.passed for e in house.run("measure_storage").get_asset_check_evaluations())
+    assert house.store.checks.open_alerts().is_empty()
+    analyzed = house.store.connections.frame("SELECT count(*) AS n FROM pg_stats WHERE schemaname = 'market'")
+    assert analyzed["n"][0] > 0
+
+
+@dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
+def cells() -> dg.MaterializeResult[None]:
+    return dg.MaterializeResult(metadata={"some": "thing"}, data_version=dg.DataVersion("1"))
+
+
+@dg.asset_check(asset=cells)
+def fine() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+@pytest.fixture
+def instance(
+    postgres_server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[dg.DagsterInstance, str]]:
+    """A Dagster instance with the product's settings on a database of its own."""
+    ensure_databases(postgres_server.url("postgres"), ["dagster_in_tests"])
+    url = postgres_server.url("dagster_in_tests")
+    monkeypatch.setenv("DAGSTER_POSTGRES_URL", url.replace("postgresql://", "postgresql+psycopg2://"))
+    (tmp_path / "dagster.yaml").write_text(shipped("dagster.yaml").read_text())
+    with dg.DagsterInstance.from_config(str(tmp_path)) as opened:
+        yield opened, url
+    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
+        connection.execute("DROP DATABASE dagster_in_tests WITH (FORCE)")
+
+
+def test_old_runs_go_and_the_state_of_partitions_stays(instance: tuple[dg.DagsterInstance, str]) -> None:
+    house, url = instance
+    assert dagster_storage.is_there(url)
+    job = dg.Definitions(
+        assets=[cells], asset_checks=[fine], jobs=[dg.define_asset_job("make")], executor=dg.in_process_executor
+    ).resolve_job_def("make")
+    runs = [job.execute_in_process(instance=house, partition_key=key).run_id for key in ("a", "a", "b", "a")]
+
+    def count(table: str) -> int:
+        with psycopg.connect(plain_url(url)) as connection:
+            row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+        return row[0] if row else -1
+
+    assert count("asset_check_executions") == 4
+    assert clean(house, url, timedelta(days=1)).runs == 0
+    # all are older than nothing; the newest of each partition hold its state
+    done = clean(house, url, timedelta(seconds=-5))
+    assert (done.runs, done.kept) == (2, 2)
+    assert {record.dagster_run.run_id for record in house.get_run_records()} == {runs[2], runs[3]}
+    assert house.get_materialized_partitions(dg.AssetKey("cells")) == {"a", "b"}
+    assert count("asset_check_executions") <= 2
+    with psycopg.connect(plain_url(url)) as connection:
+        left = {run_id for (run_id,) in connection.execute("SELECT DISTINCT run_id FROM event_logs")}
+    assert left == {runs[2], runs[3]}
+    again = clean(house, url, timedelta(seconds=-5))
+    assert (again.runs, again.kept, again.checks) == (0, 2, 0)
+    assert dagster_storage.sizes(url).height > 5
