@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crypto_pipeline.ingest.aggregator import Aggregator
-    from crypto_pipeline.ingest.engine import MinuteDone, OnMinute
+    from crypto_pipeline.ingest.minute_ends import MinuteDone, OnMinute
     from crypto_pipeline.ingest.run import heartbeat_name, run_ingest
 
 __all__ = ["Aggregator", "MinuteDone", "OnMinute", "heartbeat_name", "run_ingest"]
 
 _HOME = {
     "Aggregator": "aggregator",
-    "MinuteDone": "engine",
-    "OnMinute": "engine",
+    "MinuteDone": "minute_ends",
+    "OnMinute": "minute_ends",
     "heartbeat_name": "run",
     "run_ingest": "run",
 }

@@ -8,15 +8,13 @@ when a bar is written, whether it is complete, and what must be asked of the ven
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from enum import Enum
 
 import polars as pl
 
+from crypto_pipeline.ingest.due_bars import Due, Kind, bars_of, decide
 from crypto_pipeline.ingest.ids import Hole
 from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series, Written
-from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source
+from crypto_pipeline.ingest.restating import Restated, restate
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import TradesAnswer
 from crypto_pipeline.venues.streaming import Anchor, LiveBar, LiveTrade
@@ -25,35 +23,6 @@ from crypto_pipeline.venues.streaming import Anchor, LiveBar, LiveTrade
 _FUTURE_MS, _PAST_MS = 10_000, 7 * 86_400_000
 #: A trade whose age on arrival differs so much from that of others has an odd time, real milliseconds.
 _ODD_MS = 1_000
-
-
-class Kind(Enum):
-    """What a bar is written from."""
-
-    PROVEN = "trades, none missing"
-    PARTIAL = "trades, some may be missing"
-    SILENT = "the venue's bar of a minute without trades"
-    STATED = "the venue's bar, as trades are missing"
-
-
-@dataclass(slots=True)
-class Due:
-    """A bar to write now; ``count`` and ``changed_ms`` tell later whether the minute has changed meanwhile."""
-
-    series: Series
-    minute: Minute
-    kind: Kind
-    source: Source
-    count: int
-    changed_ms: int
-
-
-@dataclass(slots=True)
-class Restated:
-    """What a REST answer changed: trades that are new, and trades that were false."""
-
-    added: list[LiveTrade] = field(default_factory=list)
-    removed: list[LiveTrade] = field(default_factory=list)
 
 
 class Aggregator:
@@ -113,7 +82,7 @@ class Aggregator:
         if self.now_ms:
             self._look_at_time(series, trade, minute, last)
         if minute.thin:
-            self._too_late(series, trade)
+            self.too_late(series, trade)
             return True
         if len(series.ids.spans) > spans and spans:
             self.counters["jumps"] += 1
@@ -140,10 +109,11 @@ class Aggregator:
         if not series.ids.add(trade.trade_id, trade.time_ms):
             self.counters["duplicates"] += 1
             return False
-        self._too_late(series, trade)
+        self.too_late(series, trade)
         return True
 
-    def _too_late(self, series: Series, trade: LiveTrade) -> None:
+    def too_late(self, series: Series, trade: LiveTrade) -> None:
+        """A trade of a minute that is done: the minute must be opened again."""
         self.late.setdefault((series.symbol, trade.time_ms - trade.time_ms % MINUTE), []).append(trade)
 
     def bar(self, bar: LiveBar) -> None:
@@ -179,97 +149,7 @@ class Aggregator:
     def restate(self, answer: TradesAnswer, asked_ms: int) -> Restated:
         """Take over what REST states of a span, asked at ``asked_ms`` (venue time). It is the truth there."""
         series = self.series.get(answer.instrument)
-        if series is None:
-            return Restated()
-        start, end = _ms(answer.start), _ms(answer.end)
-        stated = {trade.trade_id: trade for trade in live_trades(answer.trades)}
-        # the answer is older than the trades that streamed in while it was on its way
-        upto = max(stated, default=-1) if answer.id_after is None else (1 << 62)
-        final = end if answer.id_after is not None else min(end, asked_ms - self.settle_ms)
-        result = Restated()
-        touched: set[int] = set()
-        for minute in list(series.minutes.values()):
-            if minute.open_ms >= end or minute.end_ms <= start:
-                continue
-            result.removed += self._correct(series, minute, stated, (start, end, upto, final), touched)
-        self._fill(series, list(stated.values()), result, touched)
-        self._settle_edges(series, answer, (start, min(end, asked_ms - self.settle_ms)))
-        for open_ms in touched:
-            minute = series.minutes[open_ms]
-            minute.changed_ms = max(minute.changed_ms, asked_ms)
-        traded = [open_ms for open_ms, minute in series.minutes.items() if minute.count]
-        series.current = series.minutes[max(traded)] if traded else None
-        self.moved.add(series)
-        self.counters["restated"] += len(result.added)
-        self.counters["false_ids"] += len(result.removed)
-        return result
-
-    def _correct(
-        self,
-        series: Series,
-        minute: Minute,
-        stated: dict[int, LiveTrade],
-        span: tuple[int, int, int, int],
-        touched: set[int],
-    ) -> list[LiveTrade]:
-        """Drop trades that REST does not know, or knows otherwise; returns them."""
-        start, end, upto, final = span
-        false = [
-            trade
-            for trade in minute.trades
-            if (
-                stated[trade.trade_id] != trade
-                if trade.trade_id in stated
-                else start <= trade.time_ms < end and (trade.trade_id <= upto or trade.time_ms < final)
-            )
-        ]
-        if false:
-            ids = {trade.trade_id for trade in false}
-            minute.replace([trade for trade in minute.trades if trade.trade_id not in ids])
-            minute.rest = True
-            touched.add(minute.open_ms)
-            for number in ids:
-                series.ids.discard(number)
-            if series.last is not None and series.last.trade_id in ids:
-                series.last = None
-        return false
-
-    def _fill(self, series: Series, trades: list[LiveTrade], result: Restated, touched: set[int]) -> None:
-        """Put in what was not known, and into minutes that were opened again also what was."""
-        have: dict[int, set[int]] = {}
-        for trade in trades:
-            open_ms = trade.time_ms - trade.time_ms % MINUTE
-            new = series.ids.add(trade.trade_id, trade.time_ms)
-            if series.last is None or trade.trade_id > series.last.trade_id:
-                series.last = trade
-            if open_ms < series.gone_ms:
-                if new:
-                    result.added.append(trade)
-                    self._too_late(series, trade)
-                continue
-            minute = series.minute(open_ms)
-            if minute.thin:
-                if new:
-                    result.added.append(trade)
-                    self._too_late(series, trade)
-                continue
-            if open_ms not in have:
-                have[open_ms] = {each.trade_id for each in minute.trades} if minute.hollow else set()
-            if new or (minute.hollow and trade.trade_id not in have[open_ms]):
-                result.added.append(trade)
-                minute.add(trade)
-                minute.rest = True
-                touched.add(open_ms)
-
-    def _settle_edges(self, series: Series, answer: TradesAnswer, span: tuple[int, int]) -> None:
-        """Minutes that lie whole inside what REST has stated after their end are proven at both edges."""
-        start, end = span
-        for open_ms in range(-(-start // MINUTE) * MINUTE, end - MINUTE + 1, MINUTE):
-            if open_ms < series.gone_ms:
-                continue
-            minute = series.minute(open_ms)
-            if not minute.sealed and not minute.thin:
-                minute.sealed = minute.dirty = True
+        return Restated() if series is None else restate(self, series, answer, asked_ms)
 
     def reopen(self, symbol: str, open_ms: int, written: Written | None = None) -> None:
         """Take care of a minute again that was let go of, or was before our time.
@@ -312,47 +192,12 @@ class Aggregator:
             due
             for series in self.series.values()
             for minute in series.minutes.values()
-            if minute.dirty and (due := self._due(series, minute)) is not None
+            if minute.dirty and (due := decide(self, series, minute)) is not None
         ]
-
-    def _due(self, series: Series, minute: Minute) -> Due | None:
-        settled = self.now_ms >= minute.end_ms + self.settle_ms
-        if self.now_ms < minute.end_ms and not (minute.stated or minute.sealed):
-            newer = series.last is not None and series.last.time_ms >= minute.end_ms
-            if not newer:
-                return None
-        kind = self._kind(series, minute, settled)
-        if kind is None:
-            return None
-        source = Source.VENUE_HISTORICAL if kind is Kind.STATED else series.source(minute)
-        if kind in (Kind.PARTIAL, Kind.STATED) and minute.written is not None:
-            # a copy that is no worse is stored: nothing is won until more is known
-            same = minute.written.trades == len(minute.trades) and minute.written.changed_ms == minute.changed_ms
-            if minute.written.complete or (kind is Kind.PARTIAL and same):
-                return None
-        return Due(series, minute, kind, source, len(minute.trades), minute.changed_ms)
-
-    def _kind(self, series: Series, minute: Minute, settled: bool) -> Kind | None:
-        if series.proven(minute, trust_link=not self.states_bars, settled=settled):
-            return Kind.PROVEN
-        stated = minute.stated
-        if not minute.count:
-            return (
-                Kind.SILENT if stated is not None and _empty(stated) else (Kind.STATED if settled and stated else None)
-            )
-        if not settled:
-            return None
-        return Kind.STATED if stated is not None and not _empty(stated) else Kind.PARTIAL
 
     def frame(self, dues: Sequence[Due]) -> pl.DataFrame:
         """The bars themselves (BAR_SCHEMA), digit for digit what ``market.bars_from_trades`` makes of the trades."""
-        rows = [
-            _of_trades(due) if due.kind in (Kind.PROVEN, Kind.PARTIAL) else _of_statement(due.minute.stated, due)
-            for due in dues
-        ]
-        times = {"open_time": pl.Int64(), "revision": pl.Int64()}
-        frame = pl.DataFrame(rows, schema={**BAR_SCHEMA, **times}, orient="row")
-        return frame.with_columns(pl.col("open_time", "revision").cast(UTC_MS))
+        return bars_of(dues)
 
     def wrote(self, dues: Iterable[Due]) -> None:
         """These are stored now."""
@@ -420,45 +265,3 @@ class Aggregator:
     def held(self) -> int:
         """Trades in memory."""
         return sum(len(minute.trades) for series in self.series.values() for minute in series.minutes.values())
-
-
-def live_trades(frame: pl.DataFrame) -> list[LiveTrade]:
-    """Trades of TRADE_SCHEMA as events."""
-    columns = ("instrument", "trade_id", "first_id", "last_id", "time", "price", "quantity", "taker_side")
-    rows = frame.select(columns).with_columns(pl.col("time").to_physical(), pl.col("taker_side") == "buy")
-    return [LiveTrade(*row) for row in rows.iter_rows()]
-
-
-def _of_trades(due: Due) -> tuple[object, ...]:
-    minute = due.minute
-    minute.put_in_order()
-    return (
-        due.series.symbol,
-        minute.open_ms,
-        *(minute.open, minute.high, minute.low, minute.close),
-        *(minute.volume, minute.quote, minute.taker, minute.count),
-        str(due.source),
-        due.kind is Kind.PROVEN,
-        due.changed_ms,
-    )
-
-
-def _of_statement(bar: LiveBar | None, due: Due) -> tuple[object, ...]:
-    assert bar is not None, "without a statement there is nothing to state"
-    return (
-        bar.instrument,
-        bar.open_ms,
-        *(bar.open, bar.high, bar.low, bar.close),
-        *(bar.volume, bar.quote_volume, bar.taker_buy_volume, bar.trade_count),
-        str(due.source),
-        True,
-        max(bar.open_ms + MINUTE, due.changed_ms),
-    )
-
-
-def _empty(bar: LiveBar) -> bool:
-    return bar.volume == 0 and not bar.trade_count
-
-
-def _ms(moment: datetime) -> int:
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 from crypto_pipeline.ingest.aggregator import Aggregator
@@ -22,13 +20,14 @@ from crypto_pipeline.ingest.buffer import TradeBuffer
 from crypto_pipeline.ingest.clock import VenueClock
 from crypto_pipeline.ingest.forming import Forming
 from crypto_pipeline.ingest.lease import Holder
-from crypto_pipeline.ingest.minutes import MINUTE, Series
-from crypto_pipeline.ingest.repairs import Repairs, moment
+from crypto_pipeline.ingest.minute_ends import MinuteEnds, OnMinute, Report
+from crypto_pipeline.ingest.minutes import Series
+from crypto_pipeline.ingest.repairs import Repairs
 from crypto_pipeline.ingest.session import Session
 from crypto_pipeline.ingest.watch import Watch
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
-from crypto_pipeline.store import JobMetrics, LeaseLost, Store, StoreError
+from crypto_pipeline.store import LeaseLost, StoreError
 from crypto_pipeline.venues import Venue, VenueError
 from crypto_pipeline.venues.streaming import Anchor, Event, LiveBar, LiveTrade, StreamingVenue
 
@@ -38,27 +37,6 @@ T = TypeVar("T")
 BEAT = 2.0
 _HIGHER_EVERY = 1.0
 _CLOCK_EVERY = 10.0
-
-
-@dataclass(slots=True)
-class MinuteDone:
-    """What ``on_minute`` gets: a store that writes under the lease, and the minute that is over."""
-
-    store: Store
-    venue: Venue
-    #: end of the newest minute whose bars are written
-    now: datetime
-    instruments: list[str]
-    #: minutes that could not be proven from trades in time: (instrument, open time)
-    unproven: list[tuple[str, datetime]] = field(default_factory=list)
-
-
-#: Roll-ups and healing after each minute. Called in a thread, one at a time; minutes that end meanwhile are one call. A
-#: coroutine is run there on a loop of its own, so it opens what it needs. What it returns (bars_made, gaps_found,
-#: gaps_filled, oldest_gap, anything else) goes into the metrics.
-Figures = Mapping[str, Any] | None
-OnMinute = Callable[[MinuteDone], Figures | Coroutine[Any, Any, Figures]]
-Report = Callable[[Mapping[str, Any]], None]
 
 
 class Ingest:
@@ -91,7 +69,10 @@ class Ingest:
         self.forming = Forming()
         self.session = Session(stream, self._deliver, self._up, self._down)
         self.watch = Watch(self)
-        self.repairs = Repairs(venue, self.clock, dict(instruments), self.watch.take_trades, self.watch.take_bars)
+        self.repairs = Repairs(
+            venue, self.clock, dict(instruments), self.watch.answers.take_trades, self.watch.answers.take_bars
+        )
+        self.minute_ends = MinuteEnds(self)
         self.state = "starting"
         self.started = time.monotonic()
         self.unproven: list[tuple[str, datetime]] = []
@@ -154,7 +135,7 @@ class Ingest:
             try:
                 await work()
             except LeaseLost:
-                await self._retake()
+                await self.retake()
             except StoreError as error:
                 log.error("%s", error)
             due = max(due + seconds, time.monotonic())
@@ -166,12 +147,13 @@ class Ingest:
             try:
                 return await work()
             except LeaseLost:
-                await self._retake()
+                await self.retake()
             except StoreError as error:
                 log.error("%s", error)
             await asyncio.sleep(0.5)
 
-    async def _retake(self) -> None:
+    async def retake(self) -> None:
+        """Have the lease again where it ran out and nobody took it; else the term ends."""
         async with self._retaking:
             try:
                 self.holder.store.leases.renew(self.holder.lease, self.holder.seconds)  # type: ignore[arg-type]
@@ -198,7 +180,8 @@ class Ingest:
             self._every(flush, self._flush),
             self._every(flush, self._write_bars),
             self._every(0.2, self.watch.look),
-            self._minutes(),
+            self._every(1.0, self.watch.proofread),
+            self.minute_ends.run(),
             self.repairs.run(),
         )
         await self.surely(
@@ -330,86 +313,6 @@ class Ingest:
             if waiting is not None:
                 self.end("rotated")
 
-    async def _minutes(self) -> None:
-        """After each minute's bars: what the others want to do with them, and the figures."""
-        done_ms = self.clock.now_ms() // MINUTE * MINUTE
-        while True:
-            end_ms = (self.clock.now_ms() - self.settings.ingest_settle_ms - 500) // MINUTE * MINUTE
-            if end_ms <= done_ms:
-                await asyncio.sleep(min(0.5, max(0.01, self.clock.seconds(5000))))
-                continue
-            done_ms = end_ms
-            try:
-                await self._minute(moment(end_ms))
-            except LeaseLost:
-                await self._retake()
-            except Exception:
-                # whatever the guest does, the host goes on
-                log.exception("after the minute that ended at %s", moment(end_ms))
-
-    async def _minute(self, now: datetime) -> None:
-        began, started = time.monotonic(), datetime.now(UTC)
-        store, before = self.holder.store, self.watch.figures()
-        unproven, self.unproven = self.unproven, []
-        told: dict[str, Any] = {}
-        succeeded, status = True, "succeeded"
-        if self.on_minute is not None:
-            done = MinuteDone(store, self.venue, now, self.names, unproven)
-            try:
-                said = await asyncio.to_thread(_call, self.on_minute, done)
-                told = dict(said or {})
-            except LeaseLost:
-                raise
-            except Exception as error:
-                log.exception("on_minute failed")
-                succeeded, status = False, f"{type(error).__name__}: {error}"[:500]
-        oldest = told.pop("oldest_gap", None) or self.watch.oldest_gap()
-        metrics = JobMetrics(
-            "live_ingest",
-            started,
-            time.monotonic() - began,
-            succeeded,
-            status,
-            rows=self.stored,
-            bars_made=before["bars_made"] + int(told.pop("bars_made", 0)),
-            gaps_found=before["gaps_found"] + int(told.pop("gaps_found", 0)),
-            gaps_filled=before["gaps_filled"] + int(told.pop("gaps_filled", 0)),
-            oldest_gap=oldest,
-            detail=self.detail() | told,
-        )
-        await asyncio.to_thread(store.metrics.record, metrics)
-        if self.report is not None:
-            self.report({"minute": now.isoformat(), **self.detail(), **told})
-
     def detail(self) -> dict[str, Any]:
         """What the heartbeat says."""
-        return {
-            "state": self.state,
-            "pid": os.getpid(),
-            "venue": self.venue.name,
-            "instruments": len(self.names),
-            "links": len(self.session.links),
-            "waiting": len(self.buffer),
-            "held": self.aggregator.held,
-            "asks": len(self.repairs),
-            "stored": self.stored,
-            "lag_ms": _part(self.lags, 0.5),
-            "lag_ms_p99": _part(self.lags, 0.99),
-            "bar_lag_ms": _part(self.bar_lags, 0.5),
-            "bar_lag_ms_p99": _part(self.bar_lags, 0.99),
-            "overflowed": self.buffer.overflowed,
-            "age": round(time.monotonic() - self.started, 1),
-            **self.aggregator.counters,
-            **{f"link_{name}": count for name, count in self.session.counters.items()},
-            **{f"ask_{name}": count for name, count in self.repairs.counters.items()},
-        }
-
-
-def _part(values: Iterable[int], part: float) -> int | None:
-    ordered = sorted(values)
-    return ordered[int(part * (len(ordered) - 1))] if ordered else None
-
-
-def _call(on_minute: OnMinute, done: MinuteDone) -> Figures:
-    said = on_minute(done)
-    return asyncio.run(said) if asyncio.iscoroutine(said) else said
+        return self.minute_ends.detail()

@@ -8,8 +8,9 @@ import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from crypto_pipeline.ingest.engine import Ingest, OnMinute, Report
+from crypto_pipeline.ingest.engine import Ingest
 from crypto_pipeline.ingest.lease import Holder, holder_name
+from crypto_pipeline.ingest.minute_ends import OnMinute, Report
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError, resolve_url
 from crypto_pipeline.venues import Venue, make_venue

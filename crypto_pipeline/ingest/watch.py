@@ -8,21 +8,20 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
+from crypto_pipeline.ingest.answers import Answers
 from crypto_pipeline.ingest.buffer import Overflow
 from crypto_pipeline.ingest.ids import Hole
-from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series, Written
+from crypto_pipeline.ingest.minutes import MINUTE, Series, Written
 from crypto_pipeline.ingest.proofreading import Proofreader
 from crypto_pipeline.ingest.recovery import Start, plan_recovery
-from crypto_pipeline.ingest.repairs import Ask, moment
+from crypto_pipeline.ingest.repairs import moment
 from crypto_pipeline.ingest.silence import Silence
-from crypto_pipeline.market.bars import UTC_MS, Source
-from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues import BarsAnswer, TradesAnswer
-from crypto_pipeline.venues.streaming import LiveBar, LiveTrade
+from crypto_pipeline.market.bars import Source
+from crypto_pipeline.venues import TradesAnswer
 
 if TYPE_CHECKING:
     from crypto_pipeline.ingest.engine import Ingest
@@ -34,7 +33,6 @@ log = logging.getLogger(__name__)
 _ORDER, _OVERTAKEN, _RECONNECTED = 0.3, 1.0, 2.0
 #: REST is asked about the same hole or minute so often; then the venue does not have it.
 _ASKS = 4
-_VALUES = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count")
 
 
 @dataclass(slots=True)
@@ -53,13 +51,14 @@ class Watch:
         self.ingest = ingest
         self.silence = Silence()
         self.proofreader = Proofreader(ingest)
+        self.answers = Answers(ingest)
         self.found = 0
         self.filled = 0
         self._holes: dict[tuple[str, int, int], Chase] = {}
         self._behind: dict[str, list[float]] = {}
-        self._recovering: dict[str, int] = {}
-        self._recovered = asyncio.Event()
-        self._suspects: set[str] = set()
+        self.recovering: dict[str, int] = {}
+        self.recovered = asyncio.Event()
+        self.suspects: set[str] = set()
         self._checked: dict[str, float] = {}
         self._lost: list[Overflow] = []
         self._slow_at = 0.0
@@ -75,7 +74,7 @@ class Watch:
             self._overflowed(ingest.buffer.relieve(aggregator))
         for series, hole in aggregator.holes():
             self._hole(series, hole, now)
-        if not self._recovering:
+        if not self.recovering:
             self._doubts(now, now_ms)
             for series in aggregator.series.values():
                 if series.behind:
@@ -90,10 +89,13 @@ class Watch:
             self._slow_at = now
             self._slowly(now, now_ms)
             await self._record_lost()
-            if not self._recovering:
-                for symbol, open_ms, source in await self.proofreader.look(now_ms):
-                    self.found += 1
-                    self._again(symbol, open_ms, Written(True, source) if source else None, "trades and bar differ")
+
+    async def proofread(self) -> None:
+        """One round of reading again; by itself, because the database may keep it waiting."""
+        if not self.recovering:
+            for symbol, open_ms, source in await self.proofreader.look(self.ingest.clock.now_ms()):
+                self.found += 1
+                self._again(symbol, open_ms, Written(True, source) if source else None, "trades and bar differ")
 
     def _again(self, symbol: str, open_ms: int, written: Written | None, why: str) -> None:
         self.ingest.aggregator.reopen(symbol, open_ms, written)
@@ -115,7 +117,7 @@ class Watch:
         start, end = (hole.start_ms, hole.end_ms) if hole.start_ms <= hole.end_ms else (hole.start_ms, hole.start_ms)
         self._ask(series.symbol, start, end + 1, f"ids {hole.first} to {hole.last} are missing")
 
-    def _hidden(self, series: Series, answer: TradesAnswer) -> None:
+    def hidden(self, series: Series, answer: TradesAnswer) -> None:
         """Ids that REST lacks too, between two that it states, are not to be had: it is asked twice."""
         ids = {*answer.trades["trade_id"].to_list(), answer.id_before, answer.id_after}
         for hole in series.ids.holes():
@@ -157,7 +159,7 @@ class Watch:
             if minute.asks <= _ASKS and not minute.sealed:
                 self._ask(series.symbol, minute.open_ms, minute.end_ms, "a minute that is not proven")
             if minute.asks <= _ASKS and (minute.sealed or minute.asks > 1):
-                self._ask_bars(series.symbol, minute.open_ms, minute.end_ms)
+                self.ask_bars(series.symbol, minute.open_ms, minute.end_ms)
 
     def _slowly(self, now: float, now_ms: int) -> None:
         ingest = self.ingest
@@ -166,7 +168,7 @@ class Watch:
             ingest.unproven.append((symbol, moment(open_ms)))
         for series in self.silence.suspects(list(ingest.aggregator.series.values()), now):
             if series.last is not None:
-                self._suspects.add(series.symbol)
+                self.suspects.add(series.symbol)
                 self._ask(series.symbol, series.last.time_ms, now_ms + 1, "silent: quiet or dead?")
         known = {(series.symbol, hole.first, hole.last) for series, hole in ingest.aggregator.holes()}
         for key in [key for key in self._holes if key not in known]:
@@ -199,14 +201,14 @@ class Watch:
         starts = await asyncio.to_thread(
             plan_recovery, ingest.holder.store, ingest.venue.name, ingest.names, now_ms, window
         )
-        self._recovering = {start.symbol: now_ms for start in starts}
+        self.recovering = {start.symbol: now_ms for start in starts}
         if ingest.session.stream.stream_traits.contiguous_ids:
             self.proofreader.begin(starts)
         for start in starts:
             self._begin(start, now_ms)
-        if not self._recovering:
-            self._recovered.set()
-        await self._recovered.wait()
+        if not self.recovering:
+            self.recovered.set()
+        await self.recovered.wait()
 
     def _begin(self, start: Start, now_ms: int) -> None:
         series = self.ingest.aggregator.series[start.symbol]
@@ -216,91 +218,8 @@ class Watch:
                 series.minute(open_ms).written = written
         if start.bars_ms is not None:
             self.found += 1
-            self._ask_bars(start.symbol, start.bars_ms, start.since_ms)
+            self.ask_bars(start.symbol, start.bars_ms, start.since_ms)
         self._ask(start.symbol, start.since_ms, now_ms + 1, "recovery")
-
-    # -- what REST said -------------------------------------------------------------------------------------------
-
-    async def take_trades(self, ask: Ask, answer: TradesAnswer, asked_ms: int) -> None:
-        """Put trades in that the stream did not bring, take those out that were false."""
-        ingest = self.ingest
-        result = ingest.aggregator.restate(answer, asked_ms)
-        caught_up = self._recovering.get(ask.symbol, ask.end_ms) < ask.end_ms
-        if result.added or result.removed:
-            log.info("%s (%s): %d trades, %d false", ask.symbol, ask.why, len(result.added), len(result.removed))
-        concerned = self.proofreader.concerns(ask.symbol, ask.start_ms, ask.end_ms)
-        if result.removed or caught_up or concerned:
-            # what an earlier process stored may be false as well
-            ingest.buffer.strike(result.removed)
-            await self._restate(answer, result.removed, asked_ms)
-        else:
-            ingest.buffer.waiting.extend(result.added)
-        if ask.symbol in self._suspects:
-            self._suspects.discard(ask.symbol)
-            if self.silence.verdict(ask.symbol, len(result.added)):
-                ingest.session.replace(ask.symbol)
-        if caught_up:
-            self._recovering.pop(ask.symbol, None)
-            if not self._recovering:
-                self._recovered.set()
-        series = ingest.aggregator.series.get(ask.symbol)
-        if series is not None:
-            self._hidden(series, answer)
-            if ingest.aggregator.states_bars:
-                self._ask_silent(series, answer, ingest.clock.now_ms())
-
-    async def _restate(self, answer: TradesAnswer, removed: list[LiveTrade], asked_ms: int) -> None:
-        """Make the database say what REST says, after what is being stored right now."""
-        ingest = self.ingest
-        newest = answer.trades["trade_id"].max()
-        # where the answer did not see the end of its span, it says nothing of newer trades
-        upto = None if answer.id_after is not None else newest if isinstance(newest, int) else 0
-        final = moment(asked_ms - ingest.settings.ingest_settle_ms)
-        span = answer.instrument, answer.start, answer.end, answer.trades
-        ids = [trade.trade_id for trade in removed]
-
-        async def restate() -> None:
-            store, venue = ingest.holder.store, ingest.venue.name
-            added, _ = await ingest.on_edge(
-                lambda: store.trades.restate(venue, *span, upto=upto, final=final, also=ids)
-            )
-            ingest.stored += added
-
-        await ingest.surely(restate)
-
-    def _ask_silent(self, series: Series, answer: TradesAnswer, now_ms: int) -> None:
-        """Minutes in which nothing traded have a bar too, where the venue states them."""
-        start, end = (round(each.timestamp() * 1000) for each in (answer.start, answer.end))
-        silent = [
-            minute.open_ms
-            for minute in series.minutes.values()
-            if _silent(minute) and start <= minute.open_ms and minute.end_ms <= end
-        ]
-        if silent and max(silent) + MINUTE + self.ingest.settings.ingest_settle_ms <= now_ms:
-            self._ask_bars(series.symbol, min(silent), max(silent) + MINUTE)
-
-    async def take_bars(self, ask: Ask, answers: list[BarsAnswer]) -> None:
-        """The venue's own bars: statements about minutes that are in memory, bars to store for those that are not."""
-        ingest = self.ingest
-        series = ingest.aggregator.series.get(ask.symbol)
-        older = []
-        for answer in answers:
-            here = pl.lit(moment(series.gone_ms if series is not None else ask.end_ms), UTC_MS)
-            older.append(answer.bars.filter(pl.col("open_time") < here))
-            for row in answer.bars.filter(pl.col("open_time") >= here).iter_rows(named=True):
-                bar = _stated(row, ask.symbol)
-                ingest.aggregator.bar(bar)
-                if series is not None and not bar.volume and bar.open_ms in series.minutes:
-                    series.minutes[bar.open_ms].rest = True
-        bars = pl.concat(older) if older else None
-        if bars is not None and bars.height:
-
-            async def write() -> None:
-                result = await asyncio.to_thread(ingest.holder.store.bars.write, bars, Timeframe.M1)
-                ingest.bars_made += result.inserted + result.superseded
-
-            await ingest.surely(write)
-            self.filled += 1
 
     # -- what overflowed ------------------------------------------------------------------------------------------
 
@@ -340,7 +259,8 @@ class Watch:
     def _ask(self, symbol: str, start_ms: int, end_ms: int, why: str) -> None:
         self.ingest.repairs.want(symbol, start_ms, end_ms, why)
 
-    def _ask_bars(self, symbol: str, start_ms: int, end_ms: int) -> None:
+    def ask_bars(self, symbol: str, start_ms: int, end_ms: int) -> None:
+        """Have the venue's own bars asked for."""
         self.ingest.repairs.want(symbol, start_ms, end_ms, "the venue's own bars", bars=True)
 
     # -- figures --------------------------------------------------------------------------------------------------
@@ -357,14 +277,3 @@ class Watch:
         """Begin of the oldest hole that is known and not filled."""
         oldest = self.ingest.repairs.oldest_ms
         return None if oldest is None else datetime.fromtimestamp(oldest / 1000, UTC)
-
-
-def _silent(minute: Minute) -> bool:
-    return minute.sealed and not minute.count and minute.stated is None and not minute.settled
-
-
-def _stated(row: dict[str, Any], symbol: str) -> LiveBar:
-    open_ms = round(row["open_time"].timestamp() * 1000)
-    values = {name: row[name] for name in _VALUES}
-    ends = {"first_id": None, "last_id": None, "closed": True, "event_ms": open_ms + MINUTE}
-    return LiveBar(instrument=symbol, timeframe="1m", open_ms=open_ms, **values, **ends)

@@ -10,7 +10,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_pipeline.ingest.aggregator import Aggregator, Kind
+from crypto_pipeline.ingest.aggregator import Aggregator
+from crypto_pipeline.ingest.due_bars import Kind
 from crypto_pipeline.ingest.minutes import Written
 from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import Source, empty_bars

@@ -1,0 +1,122 @@
+"""What the venue's REST answers change: in memory, in the table, and in what is asked next."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series
+from crypto_pipeline.ingest.repairs import Ask, moment
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.venues import BarsAnswer, TradesAnswer
+from crypto_pipeline.venues.streaming import LiveBar, LiveTrade
+
+if TYPE_CHECKING:
+    from crypto_pipeline.ingest.engine import Ingest
+
+log = logging.getLogger(__name__)
+
+_VALUES = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count")
+
+
+class Answers:
+    """Takes in the answers to what one term asked."""
+
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+
+    async def take_trades(self, ask: Ask, answer: TradesAnswer, asked_ms: int) -> None:
+        """Put trades in that the stream did not bring, take those out that were false."""
+        ingest, watch = self._ingest, self._ingest.watch
+        result = ingest.aggregator.restate(answer, asked_ms)
+        caught_up = watch.recovering.get(ask.symbol, ask.end_ms) < ask.end_ms
+        if result.added or result.removed:
+            log.info("%s (%s): %d trades, %d false", ask.symbol, ask.why, len(result.added), len(result.removed))
+        concerned = watch.proofreader.concerns(ask.symbol, ask.start_ms, ask.end_ms)
+        if result.removed or caught_up or concerned:
+            # what an earlier process stored may be false as well
+            ingest.buffer.strike(result.removed)
+            await self._restate(answer, result.removed, asked_ms)
+        else:
+            ingest.buffer.waiting.extend(result.added)
+        if ask.symbol in watch.suspects:
+            watch.suspects.discard(ask.symbol)
+            if watch.silence.verdict(ask.symbol, len(result.added)):
+                ingest.session.replace(ask.symbol)
+        if caught_up:
+            watch.recovering.pop(ask.symbol, None)
+            if not watch.recovering:
+                watch.recovered.set()
+        series = ingest.aggregator.series.get(ask.symbol)
+        if series is not None:
+            watch.hidden(series, answer)
+            if ingest.aggregator.states_bars:
+                self._ask_silent(series, answer, ingest.clock.now_ms())
+
+    async def _restate(self, answer: TradesAnswer, removed: list[LiveTrade], asked_ms: int) -> None:
+        """Make the database say what REST says, after what is being stored right now."""
+        ingest = self._ingest
+        newest = answer.trades["trade_id"].max()
+        # where the answer did not see the end of its span, it says nothing of newer trades
+        upto = None if answer.id_after is not None else newest if isinstance(newest, int) else 0
+        final = moment(asked_ms - ingest.settings.ingest_settle_ms)
+        span = answer.instrument, answer.start, answer.end, answer.trades
+        ids = [trade.trade_id for trade in removed]
+
+        async def restate() -> None:
+            store, venue = ingest.holder.store, ingest.venue.name
+            added, _ = await ingest.on_edge(
+                lambda: store.trades.restate(venue, *span, upto=upto, final=final, also=ids)
+            )
+            ingest.stored += added
+
+        await ingest.surely(restate)
+
+    def _ask_silent(self, series: Series, answer: TradesAnswer, now_ms: int) -> None:
+        """Minutes in which nothing traded have a bar too, where the venue states them."""
+        start, end = (round(each.timestamp() * 1000) for each in (answer.start, answer.end))
+        silent = [
+            minute.open_ms
+            for minute in series.minutes.values()
+            if _silent(minute) and start <= minute.open_ms and minute.end_ms <= end
+        ]
+        if silent and max(silent) + MINUTE + self._ingest.settings.ingest_settle_ms <= now_ms:
+            self._ingest.watch.ask_bars(series.symbol, min(silent), max(silent) + MINUTE)
+
+    async def take_bars(self, ask: Ask, answers: list[BarsAnswer]) -> None:
+        """The venue's own bars: statements about minutes that are in memory, bars to store for those that are not."""
+        ingest, watch = self._ingest, self._ingest.watch
+        series = ingest.aggregator.series.get(ask.symbol)
+        older = []
+        for answer in answers:
+            here = pl.lit(moment(series.gone_ms if series is not None else ask.end_ms), UTC_MS)
+            older.append(answer.bars.filter(pl.col("open_time") < here))
+            for row in answer.bars.filter(pl.col("open_time") >= here).iter_rows(named=True):
+                bar = _stated(row, ask.symbol)
+                ingest.aggregator.bar(bar)
+                if series is not None and not bar.volume and bar.open_ms in series.minutes:
+                    series.minutes[bar.open_ms].rest = True
+        bars = pl.concat(older) if older else None
+        if bars is not None and bars.height:
+
+            async def write() -> None:
+                result = await asyncio.to_thread(ingest.holder.store.bars.write, bars, Timeframe.M1)
+                ingest.bars_made += result.inserted + result.superseded
+
+            await ingest.surely(write)
+            watch.filled += 1
+
+
+def _silent(minute: Minute) -> bool:
+    return minute.sealed and not minute.count and minute.stated is None and not minute.settled
+
+
+def _stated(row: dict[str, Any], symbol: str) -> LiveBar:
+    open_ms = round(row["open_time"].timestamp() * 1000)
+    values = {name: row[name] for name in _VALUES}
+    ends = {"first_id": None, "last_id": None, "closed": True, "event_ms": open_ms + MINUTE}
+    return LiveBar(instrument=symbol, timeframe="1m", open_ms=open_ms, **values, **ends)
