@@ -19,6 +19,7 @@ from crypto_pipeline.cli import (
     replay,
     settings_list,
     storage,
+    training,
 )
 from crypto_pipeline.cli.errors import exit_code
 
@@ -49,7 +50,19 @@ def common(
         raise typer.Exit
 
 
-for module in (deployment, healing, bars, features, live, instruments, backups, storage, replay, settings_list):
+for module in (
+    deployment,
+    healing,
+    bars,
+    features,
+    training,
+    live,
+    instruments,
+    backups,
+    storage,
+    replay,
+    settings_list,
+):
     module.register(app)
 
 

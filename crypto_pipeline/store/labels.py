@@ -7,6 +7,7 @@ changes or vanishes goes to the revisions with the span in which it was the trut
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -20,7 +21,7 @@ from crypto_pipeline.store import labels_sql as statements
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.frames import copy_rows, named, numbered, require_columns
 from crypto_pipeline.store.label_columns import MEASURES, label_schema, stored_schema
-from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.pool import PATIENCE, Connections
 from crypto_pipeline.store.symbols import Symbols
 
 #: What ``cells`` returns.
@@ -127,16 +128,24 @@ class Labels:
         return answer.select(columns).sort("signal_ts", "instrument")
 
     def settle(self, as_of: datetime | None = None) -> datetime:
-        """A moment up to which nothing can be written any more: ``as_of``, or now.
+        """A moment (``as_of``, or now) up to which nothing can be written any more, in any table.
 
-        Waits for writers at work. Raises StoreError when ``as_of`` is in the future.
+        Waits for the transactions that began before it and write. Raises StoreError when it is in the future, or when
+        one of them takes longer than a minute.
         """
-        now = self._connections.run(_settle)
-        if as_of is None:
-            return now
-        if as_of > now:
-            raise StoreError(f"as_of {as_of.isoformat()} is in the future: it is {now:%Y-%m-%dT%H:%M:%SZ}")
-        return require_utc(as_of)
+        now = self._connections.run(_clock)
+        moment = now if as_of is None else require_utc(as_of)
+        if moment > now:
+            raise StoreError(f"as_of {moment.isoformat()} is in the future: it is {now:%Y-%m-%dT%H:%M:%SZ}")
+        deadline = time.monotonic() + PATIENCE
+        while writers := self._connections.run(_writing_since, moment):
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"process {writers[0]} of PostgreSQL has been writing since before {moment.isoformat()}: "
+                    "wait for it to end, or give an earlier as_of"
+                )
+            time.sleep(0.02)
+        return moment
 
     def cells(
         self,
@@ -176,19 +185,24 @@ def _days(start: datetime, end: datetime) -> tuple[date, date]:
     return require_utc(start).date(), last.date()
 
 
-def _settle(connection: psycopg.Connection[Any]) -> datetime:
-    # Writers hold it shared from before they look at the clock until they commit.
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", [statements.LOCK])
+def _clock(connection: psycopg.Connection[Any]) -> datetime:
     row = connection.execute("SELECT clock_timestamp()").fetchone()
     assert row is not None
     moment: datetime = row[0]
     return moment.astimezone(UTC)
 
 
+def _writing_since(connection: psycopg.Connection[Any], moment: datetime) -> list[int]:
+    """Processes that may still commit rows recorded at or before ``moment``.
+
+    A writer looks at the clock after its first write, so it has a transaction number by then.
+    """
+    return [process for (process,) in connection.execute(statements.WRITING_SINCE, [moment])]
+
+
 def _write(
     connection: psycopg.Connection[Any], strategy: str, params_hash: str, cells: pl.DataFrame, labels: pl.DataFrame
 ) -> LabelsWritten:
-    connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [statements.LOCK])
     connection.execute(statements.STAGE_CELLS)
     for statement in statements.stage(strategy):
         connection.execute(statement)
@@ -199,9 +213,7 @@ def _write(
     key = {"strategy": strategy, "params_hash": params_hash}
     connection.execute(statements.ADD_CELLS, key)
     connection.execute(statements.LOCK_CELLS, key)
-    row = connection.execute("SELECT clock_timestamp()").fetchone()
-    assert row is not None
-    values = key | {"at": row[0]}
+    values = key | {"at": _clock(connection)}
     outdated = connection.execute(statements.retire(strategy), values).rowcount
     added = connection.execute(statements.add(strategy), values).rowcount
     withdrawn = connection.execute(statements.count_withdrawn(strategy), values).fetchone()

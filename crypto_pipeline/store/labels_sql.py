@@ -10,8 +10,10 @@ from crypto_pipeline.store.label_columns import label_schema
 
 # ruff: noqa: S608  (names of our own tables and columns)
 
-#: Held shared by who writes labels, and taken alone for a moment by who wants a past that no longer moves.
-LOCK = 0x6C6162656C73  # "labels"
+WRITING_SINCE = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xid IS NOT NULL AND xact_start <= %s
+"""
 
 DECLARE = """
 INSERT INTO research.label_parameters (params_hash, strategy, parameters) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING

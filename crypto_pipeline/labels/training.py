@@ -1,0 +1,241 @@
+"""Training sets: features joined to labels by signal, as they were known at a moment, with what makes them again.
+
+The labels are read as they stood at ``as_of``, and the features are computed from the bars as they stood then, by the
+function that computes them live. So a set does not change when bars or labels are revised later, and its manifest gives
+it again byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from crypto_pipeline.features.compute import LOOK_BACK, NAMES, ROW_SCHEMA, SCHEMA_HASH, feature_frames
+from crypto_pipeline.features.pipeline import Universe, read_bars
+from crypto_pipeline.labels.parameters import MODELS, Parameters, Strategy, parameter_sets
+from crypto_pipeline.market.timeframes import Timeframe, parse_time, require_utc
+from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store.label_columns import MEASURES
+
+FORMAT = 1
+#: Of the label, in this order before the features.
+_LABEL_COLUMNS = (
+    "instrument",
+    "signal_ts",
+    "available_at",
+    "entry_ts",
+    "label_end_ts",
+    "y",
+    "weight",
+    "outcome",
+    "outcome_class",
+    "gross_return",
+    "net_return",
+    "mae",
+    "mfe",
+    "bars_to_touch",
+    "ambiguous",
+    "tier",
+)
+_STATES = ("eligible", "regime", "stress")
+EMBARGO = timedelta(days=1)
+
+
+class TrainingSetError(ValueError):
+    """A training set cannot be made or made again; the message says what differs and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """``frame``: one row per label, sorted by signal and instrument; ``manifest``: what makes it again."""
+
+    frame: pl.DataFrame
+    manifest: dict[str, Any]
+
+    def write(self, path: Path) -> Path:
+        """Write the frame as Parquet, the manifest beside it (``NAME.manifest.json``); returns the manifest's path."""
+        self.frame.write_parquet(path, compression="zstd", compression_level=3, statistics=True)
+        manifest = {**self.manifest, "parquet_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        beside = manifest_path(path)
+        beside.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        return beside
+
+
+def manifest_path(parquet: Path) -> Path:
+    """Where the manifest of a Parquet file lies."""
+    return parquet.with_name(f"{parquet.stem}.manifest.json")
+
+
+def training_set(
+    store: Store,
+    strategy: Strategy | str,
+    start: datetime,
+    end: datetime,
+    *,
+    as_of: datetime | None = None,
+    parameters: Parameters | None = None,
+    instruments: Sequence[str] | None = None,
+    eligible_only: bool = True,
+    universe: Universe | None = None,
+) -> TrainingSet:
+    """Labels of signals in ``[start, end)`` with their features, as known at ``as_of`` (default: now).
+
+    Columns: ``instrument``, ``signal_ts`` (open of the signal bar), ``available_at`` (its close: when features and
+    signal were known), ``entry_ts`` and ``label_end_ts`` (for purging), ``y`` (net return above 0), ``weight``
+    (uniqueness), the outcome, the setup's measures as ``setup_…``, then ``eligible``, ``regime``, ``stress`` and every
+    feature. ``eligible_only`` leaves out signals of which more than 5 % of the last day's bars were missing.
+    ``parameters``: default those of the set ``default``. ``universe``: whose bars decide ranks and breadth.
+
+    Raises StoreError for an unknown instrument or an ``as_of`` to come, ValueError for a naive time or a bad strategy.
+    """
+    chosen = Strategy.parse(strategy)
+    begin, until = require_utc(start), require_utc(end)
+    if begin >= until:
+        raise TrainingSetError(f"start {begin.isoformat()} is not before end {until.isoformat()}: exchange them")
+    used = parameters or parameter_sets({})["default"][chosen]
+    if not isinstance(used, MODELS[chosen]):
+        raise TrainingSetError(f"{type(used).__name__} are no parameters of {chosen}: use {MODELS[chosen].__name__}")
+    moment = store.labels.settle(as_of)
+    labels = store.labels.read(chosen, used.hash, begin, until, instruments=instruments, as_of=moment)
+    everyone = universe or Universe.of(store)
+    features = _features(store, labels, everyone, begin, until, moment)
+    joined = _joined(chosen, labels, features)
+    frame = joined.filter("eligible") if eligible_only else joined
+    manifest = {
+        "format": FORMAT,
+        "strategy": str(chosen),
+        "start": begin.isoformat(),
+        "end": until.isoformat(),
+        "as_of": moment.isoformat(),
+        "instruments": sorted(instruments) if instruments is not None else None,
+        "eligible_only": eligible_only,
+        "parameters": used.model_dump(mode="json"),
+        "parameters_hash": used.hash,
+        "feature_schema_hash": SCHEMA_HASH,
+        "universe": {"instruments": everyone.instruments, "benchmark": everyone.benchmark},
+        "data_versions_when_made": _versions(store, chosen, used, begin, until),
+        "labels": labels.height,
+        "rows": frame.height,
+        "ineligible": joined.height - joined["eligible"].sum(),
+        "columns": {name: str(dtype) for name, dtype in frame.schema.items()},
+        "content_sha256": content_hash(frame),
+        "made_by": {"crypto-pipeline": version("crypto-pipeline"), "polars": pl.__version__},
+    }
+    return TrainingSet(frame, manifest)
+
+
+def reproduce(store: Store, manifest: Mapping[str, Any]) -> TrainingSet:
+    """The training set of a manifest again. Raises TrainingSetError naming what differs where it is another."""
+    if manifest.get("format") != FORMAT:
+        raise TrainingSetError(f"manifest of format {manifest.get('format')!r}: this version reads {FORMAT}")
+    if manifest["feature_schema_hash"] != SCHEMA_HASH:
+        raise TrainingSetError(
+            f"made with features {manifest['feature_schema_hash']}, this version has {SCHEMA_HASH}: install "
+            f"crypto-pipeline {manifest['made_by']['crypto-pipeline']}"
+        )
+    strategy = Strategy.parse(manifest["strategy"])
+    parameters = MODELS[strategy].model_validate(manifest["parameters"])
+    if parameters.hash != manifest["parameters_hash"]:
+        raise TrainingSetError(
+            f"the parameters of the manifest have the hash {parameters.hash}, not {manifest['parameters_hash']}: "
+            "it was changed, or labels are computed differently by this version"
+        )
+    made = training_set(
+        store,
+        strategy,
+        parse_time(manifest["start"]),
+        parse_time(manifest["end"]),
+        as_of=parse_time(manifest["as_of"]),
+        parameters=parameters,
+        instruments=manifest["instruments"],
+        eligible_only=manifest["eligible_only"],
+        universe=Universe(manifest["universe"]["instruments"], manifest["universe"]["benchmark"]),
+    )
+    if made.manifest["content_sha256"] != manifest["content_sha256"]:
+        raise TrainingSetError(
+            f"it has {made.frame.height} rows and the hash {made.manifest['content_sha256'][:16]}, the manifest says "
+            f"{manifest['rows']} and {manifest['content_sha256'][:16]}: bars or labels of that time are no longer "
+            f"kept, or it was made with another version ({manifest['made_by']})"
+        )
+    return TrainingSet(made.frame, {**manifest, "content_sha256": made.manifest["content_sha256"]})
+
+
+def purged(
+    frame: pl.DataFrame, test_start: datetime, test_end: datetime, embargo: timedelta = EMBARGO
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Train and test rows of one fold: test has the signals known in ``[test_start, test_end)``.
+
+    Train has what was known before whose label had ended before the test began, and what comes ``embargo`` after the
+    last label of the test has ended. Walk-forward uses only the rows before: filter on ``available_at < test_start``.
+    """
+    begin, until = require_utc(test_start), require_utc(test_end)
+    inside = pl.col("available_at").is_between(begin, until, closed="left")
+    test = frame.filter(inside)
+    last = test["label_end_ts"].max()
+    after = max(until, last) if isinstance(last, datetime) else until
+    train = frame.filter((pl.col("label_end_ts") < begin) | (pl.col("available_at") >= after + embargo))
+    return train, test
+
+
+def content_hash(frame: pl.DataFrame) -> str:
+    """SHA-256 of the values, names and types of a frame, however it is stored."""
+    digest = hashlib.sha256(json.dumps({name: str(dtype) for name, dtype in frame.schema.items()}).encode())
+    for column in frame.get_columns():
+        digest.update(column.is_null().to_numpy().tobytes())
+        if column.dtype == pl.String:
+            digest.update("\x00".join(column.fill_null("").to_list()).encode())
+        else:
+            physical = column.to_physical()
+            digest.update(physical.fill_null(False if physical.dtype == pl.Boolean else 0).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _features(
+    store: Store, labels: pl.DataFrame, universe: Universe, start: datetime, end: datetime, as_of: datetime
+) -> pl.DataFrame:
+    """Features of the signal bars only, computed from the bars as they were known."""
+    names = labels["instrument"].unique().sort().to_list()
+    if not names:
+        return pl.DataFrame(schema=ROW_SCHEMA)
+    bars = read_bars(store, universe, names, start.astimezone(UTC).date(), end, as_of=as_of)
+    signals = labels.select("instrument", open_time="signal_ts")
+
+    def wanted() -> Iterator[pl.DataFrame]:
+        for rows in feature_frames(bars, start, end, universe.benchmark, names):
+            yield rows.join(signals, on=["instrument", "open_time"], how="semi")
+
+    return pl.concat(list(wanted()))
+
+
+def _joined(strategy: Strategy, labels: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
+    measures = {name: f"setup_{name}" for name in MEASURES[strategy]}
+    known = labels.rename(measures).with_columns(
+        (pl.col("net_return") > 0).cast(pl.Int8).alias("y"), pl.col("uniqueness").alias("weight")
+    )
+    joined = known.join(features, left_on=["instrument", "signal_ts"], right_on=["instrument", "open_time"], how="left")
+    if joined["available_at"].null_count():
+        instrument, signal = joined.filter(pl.col("available_at").is_null()).row(0)[:2]
+        raise StoreError(f"the bar of the signal of {instrument} at {signal} is no longer there: label it again")
+    return joined.select(*_LABEL_COLUMNS, *measures.values(), *_STATES, *NAMES, label_data_version="data_version").sort(
+        "signal_ts", "instrument"
+    )
+
+
+def _versions(
+    store: Store, strategy: Strategy, parameters: Parameters, start: datetime, end: datetime
+) -> dict[str, str]:
+    """Data versions of what went in, as they are now: equal ones say that nothing has changed since."""
+    shown = {
+        str(timeframe): store.coverage.version(timeframe, start - timedelta(days=days), end)
+        for timeframe, days in LOOK_BACK.items()
+    }
+    shown[str(Timeframe.M1)] = store.coverage.version(Timeframe.M1, start, end)
+    return shown | {"labels": store.labels.version(strategy, [parameters.hash], start, end)}
