@@ -129,6 +129,11 @@ SENSORS = [
     failed_runs,
     recovered_runs,
     dg.AutomationConditionSensorDefinition(
-        "follow_changes", target=dg.AssetSelection.all(), default_status=_WATCH, minimum_interval_seconds=60
+        "follow_changes",
+        target=dg.AssetSelection.all(),
+        default_status=_WATCH,
+        minimum_interval_seconds=60,
+        # counted with the processors: what follows a change may not take the slots of what is live
+        run_tags=tags(LOW, "follow_changes"),
     ),
 ]

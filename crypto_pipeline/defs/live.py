@@ -1,4 +1,4 @@
-"""The live layer in Dagster: one long run that makes live bars, the sensor that keeps it alive, the gap monitor.
+"""The live layer in Dagster: one long run that makes live bars, and the sensor that keeps it alive.
 
 Live bars are made by one run that goes on for hours, not by a run for every minute: a run takes seconds to start. It
 is judged by its heartbeat row and never by its status, which stays STARTED for ever when its host dies.
@@ -14,9 +14,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from crypto_pipeline.defs.jobs import CRITICAL, HIGH, fill_gaps, tags
+from crypto_pipeline.defs.jobs import CRITICAL
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.healing.processors import MONITORED, after_minute
+from crypto_pipeline.healing.processors import after_minute
 from crypto_pipeline.ingest import run_ingest
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
@@ -150,25 +150,5 @@ def _request(shard: int, shards: int) -> dg.RunRequest:
     )
 
 
-@dg.sensor(job=fill_gaps, minimum_interval_seconds=300, default_status=_WATCH)
-def live_gap_monitor(context: dg.SensorEvaluationContext, database: Market) -> dg.RunRequest | dg.SkipReason:
-    """Every 5 minutes over 7 days: a run only where a hole is due, which fills just the holes it finds."""
-    now = datetime.now(UTC)
-    with database.store() as store:
-        due = store.ledger.due(now)
-        waiting = due.filter(due["end"] > now - MONITORED)
-    if waiting.is_empty():
-        return dg.SkipReason("no hole of the last 7 days is due")
-    names = waiting["instrument"].unique().sort().to_list()
-    return dg.RunRequest(
-        run_key=f"gaps:{int(time.time()) // 300}",
-        run_config=dg.RunConfig(
-            ops={"heal": {"config": {"start": (now - MONITORED).isoformat(), "instruments": names,
-                                     "job": "live_gap_monitor"}}}
-        ),
-        tags=tags(HIGH, "live_gap_monitor"),
-    )  # fmt: skip
-
-
 LIVE_JOBS = [live_ingest]
-LIVE_SENSORS = [live_ingest_supervisor, live_gap_monitor]
+LIVE_SENSORS = [live_ingest_supervisor]

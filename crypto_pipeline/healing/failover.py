@@ -22,12 +22,14 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.failovers import Reason
-from crypto_pipeline.venues import BarsAnswer, FetchPlan, StandIns, Venue, VenueError, VenueUnavailable
+from crypto_pipeline.venues import BarsAnswer, FetchPlan, StandIns, Venue, VenueError, VenueStatus, VenueUnavailable
 
 log = logging.getLogger(__name__)
 
 #: The first venue is asked for its own bars this soon after others were taken, at the earliest.
 _SOON = timedelta(minutes=1)
+#: Between two questions whether the first venue answers, seconds.
+_AGAIN = 0.5
 
 
 class Failover:
@@ -56,15 +58,9 @@ class Failover:
         While the switch is on, the first venue is asked once and not with all patience: a pass must not wait minutes
         for a venue that is known to be down.
         """
-        self.down = None
         if not self.possible:
             return await self.venue.server_time()
-        if await asyncio.to_thread(self.switched):
-            status = await self.venue.status()
-            if status.reachable and status.time is not None:
-                return status.time
-            if not status.reachable:
-                self.down = status.detail or "it does not answer"
+        await self.look()
         if self.down is None:
             try:
                 return await self.venue.server_time()
@@ -76,6 +72,21 @@ class Failover:
             except VenueError as error:
                 log.warning("%s, to stand in for %s: %s", name, self.venue.name, error)
         raise VenueUnavailable(f"{self.down}; none of {', '.join(self.stand_ins.names)} answers in its stead")
+
+    async def look(self) -> None:
+        """See whether a switch that is on can be taken back; without one the first venue is asked as ever."""
+        self.down = None
+        if self.possible and await asyncio.to_thread(self.switched):
+            await self.probe()
+
+    async def probe(self) -> VenueStatus:
+        """Ask the first venue at once whether it answers; twice, because one lost request is no outage."""
+        status = await self.venue.status()
+        if not status.reachable:
+            await asyncio.sleep(_AGAIN)
+            status = await self.venue.status()
+        self.down = None if status.reachable else status.detail or f"{self.venue.name} does not answer"
+        return status
 
     def switched(self) -> bool:
         """Whether other venues stand in for the first now, as an earlier pass left it."""

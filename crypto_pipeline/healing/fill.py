@@ -117,8 +117,10 @@ class Filler:
         await explainer.explain(collected, counts, progress)
         await asyncio.to_thread(self.failover.taken_back, back, collected.answered_spans(), horizon.now)
         unasked = _unasked(due, collected)
-        if unasked.height and self.failover.possible:
+        if unasked.height:
             self.failover.because = next(iter(collected.unavailable.values()))
+            if not collected.answered:  # it will not answer for the wider bars of this pass either
+                self.failover.down = self.failover.because
             await self._stand_in(timeframe, unasked, horizon, self.failover.because, report)
 
     async def _stand_in(

@@ -7,6 +7,7 @@ from the middle of a day that is otherwise whole is found as any other. Nothing 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -15,9 +16,9 @@ from crypto_pipeline.healing import plan
 from crypto_pipeline.healing import spans as span
 from crypto_pipeline.healing.fill import Manner
 from crypto_pipeline.healing.pipeline import Pipeline
-from crypto_pipeline.healing.plan import Horizon
+from crypto_pipeline.healing.plan import Horizon, retention_policy
 from crypto_pipeline.healing.reports import HealReport, Progress, silent
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import UTC_MS, Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
@@ -27,14 +28,26 @@ _GRACE = timedelta(minutes=1)
 GAPS = {**span.SPAN_SCHEMA, "timeframe": pl.String()}
 
 
-async def find_gaps(pipeline: Pipeline, back: timedelta, instruments: list[str] | None = None) -> pl.DataFrame:
+async def find_gaps(
+    pipeline: Pipeline, back: timedelta, instruments: Sequence[str] = (), *, collecting: Sequence[str] = ()
+) -> pl.DataFrame:
     """Every gap of the newest ``back`` that may be filled now: ``instrument``, ``start``, ``end``, ``timeframe``.
 
     In all timeframes; wider windows over an absent minute are gaps of their own. One whose next attempt lies ahead is
-    left out, unless the venue's trades may fill it.
+    left out. Of instruments whose history is being collected for the first time (``collecting``), only what is missing
+    since they were added is a gap.
     """
     horizon = await quick_horizon(pipeline)
-    return await asyncio.to_thread(_find, pipeline.store, pipeline.choose(instruments or ()), horizon, back)
+    names = pipeline.choose(instruments)
+    gaps = await asyncio.to_thread(_find, pipeline.store, names, horizon, back)
+    since = {row.instrument.symbol: row.added_at for row in pipeline.store.instruments.list()}
+    fresh = {name: since[name] for name in collecting if name in since}
+    if not fresh:
+        return gaps
+    added = pl.col("instrument").replace_strict(fresh, default=None, return_dtype=UTC_MS)
+    return gaps.with_columns(pl.max_horizontal("start", added.dt.truncate("1m"))).filter(
+        (pl.col("start") < pl.col("end")) & (added.is_null() | (pl.col("timeframe") == str(Timeframe.M1)))
+    )
 
 
 async def quick_horizon(pipeline: Pipeline) -> Horizon:
@@ -42,9 +55,10 @@ async def quick_horizon(pipeline: Pipeline) -> Horizon:
 
     What is expected is brought up to date, by the venue's clock only.
     """
-    status = await pipeline.venue.status()
+    status = await pipeline.failover.probe()
     settings = pipeline.settings
-    horizon = Horizon.of(status.time or datetime.now(UTC), settings.history_days, settings.settle_delay)
+    policy = retention_policy(settings)
+    horizon = Horizon.of(status.time or datetime.now(UTC), settings.history_days, settings.settle_delay, policy)
     if status.reachable and status.time is not None:
         await asyncio.to_thread(_refresh, pipeline.store, horizon)
     return horizon
@@ -69,7 +83,8 @@ def _find(store: Store, names: list[str], horizon: Horizon, back: timedelta) -> 
 async def fill_gaps(pipeline: Pipeline, gaps: pl.DataFrame, progress: Progress = silent) -> HealReport:
     """Fill just these gaps (as ``find_gaps`` gives them): from stored trades, else from the venue, else from another.
 
-    1m bars are called ``live_gap_filled``. What is wider is rolled up, and asked for where it cannot be.
+    1m bars are called ``live_gap_filled``. Stored trades are used although the venue may not
+    answer. What is wider is rolled up, and asked for where it cannot be.
     """
     if gaps.is_empty():
         return HealReport()
@@ -77,4 +92,5 @@ async def fill_gaps(pipeline: Pipeline, gaps: pl.DataFrame, progress: Progress =
     manner = Manner(from_trades=True, mark=Source.LIVE_GAP_FILLED, only=minutes)
     start, end = gaps.select(pl.col("start").min(), pl.col("end").max()).row(0)
     names = gaps["instrument"].unique().sort().to_list()
-    return await pipeline.backfill(start, end, names, progress=progress, manner=manner)
+    horizon = await quick_horizon(pipeline)
+    return await pipeline.backfill(start, end, names, progress=progress, manner=manner, horizon=horizon)

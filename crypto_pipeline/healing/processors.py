@@ -9,11 +9,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-import polars as pl
-
 from crypto_pipeline.healing.fill import LIVE
 from crypto_pipeline.healing.pipeline import Pipeline
-from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
+from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED, Horizon, retention_policy
 from crypto_pipeline.healing.reports import Counts, HealReport
 from crypto_pipeline.ingest import MinuteDone, OnMinute
 from crypto_pipeline.settings import Settings
@@ -64,12 +62,22 @@ async def measured(
     return report
 
 
+def looked(store: Store, job: str, started: datetime, seconds: float) -> None:
+    """Write down a look of the processor ``job`` that found nothing to do: it ran, and it ran well."""
+    store.metrics.record(JobMetrics(job=job, started=started, seconds=seconds, oldest_gap=oldest_gap(store)))
+
+
 def after_minute(settings: Settings) -> OnMinute:
     """The live processor, for ingest to call after each minute: the last 24 hours checked, filled and rolled up."""
 
     async def work(done: MinuteDone) -> None:
+        # The minute that is over tells the venue's time: where nothing is missing, the venue is not asked at all.
+        settled = done.now + timedelta(seconds=settings.settle_delay)
+        horizon = Horizon.of(settled, settings.history_days, settings.settle_delay, retention_policy(settings))
         async with Pipeline.open(done.store, settings, live=True) as pipeline:
-            fill = partial(pipeline.backfill, done.now - LIVE_SPAN, done.now, done.instruments, manner=LIVE)
+            await pipeline.failover.look()
+            span = done.now - LIVE_SPAN, done.now, done.instruments
+            fill = partial(pipeline.backfill, *span, manner=LIVE, horizon=horizon)
             await measured(done.store, "live_processor", fill)
 
     def run(done: MinuteDone) -> None:
@@ -88,7 +96,13 @@ def summed(report: HealReport) -> Counts:
 
 
 def oldest_gap(store: Store) -> datetime | None:
-    """Begin of the oldest hole that nothing explains; None when there is none."""
+    """Begin of the oldest hole that nothing explains, be it in the ledger yet or not; None when there is none.
+
+    A hole that the venue could not be asked about has no row: then it is known to the day, by what is expected of it.
+    """
     rows = store.ledger.open(states=list(OPEN_UNEXPLAINED))
-    oldest: datetime | None = rows.select(pl.col("start").min()).item() if rows.height else None
-    return oldest
+    known: list[datetime] = rows["start"].drop_nulls().to_list()
+    day = store.coverage.oldest_unfinished()
+    if day is not None and not any(start.date() <= day for start in known):
+        known.append(datetime(day.year, day.month, day.day, tzinfo=UTC))
+    return min(known, default=None)

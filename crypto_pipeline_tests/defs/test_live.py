@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from crypto_pipeline.defs import defs
-from crypto_pipeline.defs.live import live_gap_monitor, live_ingest_supervisor
+from crypto_pipeline.defs.live import live_ingest_supervisor
 from crypto_pipeline.defs.resources import Market
 
 from .conftest import Deployed
@@ -84,9 +84,3 @@ def test_it_can_be_switched_off(deploy: Callable[..., Deployed], monkeypatch: py
     house = deploy("BTC-USDT")
     monkeypatch.setenv("CRYPTO_PIPELINE_INGEST", "false")
     assert isinstance(look(house), dg.SkipReason)
-
-
-def test_the_gap_monitor_runs_only_where_a_hole_is_due(deploy: Callable[..., Deployed]) -> None:
-    house = deploy("BTC-USDT")
-    with dg.build_sensor_context(instance=house.instance) as context:
-        assert isinstance(live_gap_monitor(context, database=Market()), dg.SkipReason)

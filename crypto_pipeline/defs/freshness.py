@@ -1,0 +1,93 @@
+"""Freshness, per instrument and timeframe and by its calendar: a look every minute, and a fill where bars are few.
+
+Dagster's own freshness policies see the last materialization of a whole asset; a series that stopped is not seen by
+them.
+"""
+
+import time
+from datetime import timedelta
+
+import dagster as dg
+
+from crypto_pipeline.defs import metadata
+from crypto_pipeline.defs.checks import as_result
+from crypto_pipeline.defs.live_gaps import Newest, being_collected, is_filling, live_gap_fill, request
+from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.healing import CheckOutcome, Pipeline
+from crypto_pipeline.healing.freshness import Thresholds, thin
+from crypto_pipeline.healing.live_gaps import quick_horizon
+from crypto_pipeline.healing.verify import freshness as freshness_check
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+
+FILL = "freshness_fill"
+#: A run for the same reason is asked for at most this often, seconds.
+_EVERY = 300
+_LOOK_BACK = timedelta(hours=2)
+
+
+async def look(pipeline: Pipeline) -> tuple[list[CheckOutcome], list[str]]:
+    """Freshness of every timeframe, and the instruments with too few bars in the last hour."""
+    horizon = await quick_horizon(pipeline)
+    limits = Thresholds.of(pipeline.settings)
+    outcomes = [freshness_check(pipeline.store, timeframe, horizon, limits) for timeframe in Timeframe]
+    return outcomes, thin(pipeline.store, horizon, pipeline.settings.freshness_bars)
+
+
+@dg.sensor(
+    name="freshness",
+    job=live_gap_fill,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def freshness(context: dg.SensorEvaluationContext, database: Market) -> dg.SensorResult:
+    """Every minute: how overdue each series is (check `freshness`, alerts), and a fill where an hour has few bars."""
+    outcomes, short = database.run(look, live=True)
+    with database.store() as store:
+        active = [row.instrument.symbol for row in store.instruments.list()]
+        for outcome in outcomes:
+            _record(store, outcome)
+    # Dagster is told of changes only: its event log keeps every evaluation for ever.
+    levels = {str(one.timeframe): "ok" if one.passed else one.severity for one in outcomes}
+    before = dict(part.split("=") for part in (context.cursor or "").split(",") if part)
+    events = [_event(one) for one in outcomes if levels[str(one.timeframe)] != before.get(str(one.timeframe), "ok")]
+    requests = []
+    wanted = sorted(set(short) - set(being_collected(context.instance, active)))
+    if wanted and not is_filling(context.instance):
+        config = Newest(hours=_LOOK_BACK / timedelta(hours=1), instruments=wanted, job=FILL)
+        requests.append(request(config, f"thin:{int(time.time()) // _EVERY}"))
+    late = [f"{name} {level}" for name, level in levels.items() if level != "ok"]
+    said = f"{', '.join(late) or 'every series is fresh'}; {len(short)} instruments with too few bars in the last hour"
+    return dg.SensorResult(
+        run_requests=requests,
+        asset_events=events,
+        cursor=",".join(f"{name}={level}" for name, level in levels.items()),
+        skip_reason=None if requests else said,
+    )
+
+
+def _record(store: Store, outcome: CheckOutcome) -> None:
+    store.checks.record_result(
+        outcome.name,
+        outcome.timeframe,
+        passed=outcome.passed,
+        severity=outcome.severity,
+        summary=outcome.summary,
+        detail={"offenders": metadata.plain_rows(outcome.offenders, most=100)},
+    )
+
+
+def _event(outcome: CheckOutcome) -> dg.AssetCheckEvaluation:
+    asset = f"ohlc_{outcome.timeframe}"
+    result = as_result(outcome, asset, {"offenders": metadata.table(outcome.offenders)} if not outcome.passed else {})
+    return dg.AssetCheckEvaluation(
+        check_name=outcome.name,
+        asset_key=dg.AssetKey(asset),
+        passed=result.passed,
+        severity=result.severity,
+        description=result.description,
+        metadata=result.metadata,
+    )
+
+
+FRESHNESS_SENSORS = [freshness]
