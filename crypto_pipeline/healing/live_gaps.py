@@ -16,7 +16,7 @@ from crypto_pipeline.healing import plan
 from crypto_pipeline.healing import spans as span
 from crypto_pipeline.healing.fill import Manner
 from crypto_pipeline.healing.pipeline import Pipeline
-from crypto_pipeline.healing.plan import Horizon, retention_policy
+from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import HealReport, Progress, silent
 from crypto_pipeline.market.bars import UTC_MS, Source
 from crypto_pipeline.market.timeframes import Timeframe
@@ -56,9 +56,7 @@ async def quick_horizon(pipeline: Pipeline) -> Horizon:
     What is expected is brought up to date, by the venue's clock only.
     """
     status = await pipeline.failover.probe()
-    settings = pipeline.settings
-    policy = retention_policy(settings)
-    horizon = Horizon.of(status.time or datetime.now(UTC), settings.history_days, settings.settle_delay, policy)
+    horizon = pipeline.horizon_at(status.time or datetime.now(UTC))
     if status.reachable and status.time is not None:
         await asyncio.to_thread(_refresh, pipeline.store, horizon)
     return horizon

@@ -71,6 +71,10 @@ class Pipeline:
     async def horizon(self) -> Horizon:
         """What is expected now, by the venue's clock, or that of one that stands in for it. Raises VenueError."""
         now = self._fixed_now or await self.failover.now()
+        return self.horizon_at(now)
+
+    def horizon_at(self, now: datetime) -> Horizon:
+        """What is expected when the venue's clock shows ``now``."""
         return Horizon.of(now, self.settings.history_days, self.settings.settle_delay)
 
     def choose(self, symbols: Sequence[str] = ()) -> list[str]:
@@ -99,11 +103,16 @@ class Pipeline:
         timeframes: Sequence[Timeframe] = (),
         progress: Progress = silent,
         manner: Manner = HISTORY,
+        horizon: Horizon | None = None,
     ) -> HealReport:
-        """Every timeframe (or those given) of ``[start, end)`` brought to the desired state, finest first."""
+        """Every timeframe (or those given) of ``[start, end)`` brought to the desired state, finest first.
+
+        A caller that knows the venue's time gives the ``horizon``; otherwise the venue is asked, and VenueError raised
+        when it does not answer and none stands in for it.
+        """
         chosen = self.choose(instruments)
         report = HealReport()
-        horizon = await self.horizon()
+        horizon = horizon or await self.horizon()
         # added just now, or not listed at the last look
         if self.failover.down is None and self._known(chosen)["venue_symbol"].null_count():
             await self.sync_instruments()

@@ -11,7 +11,7 @@ from functools import partial
 
 from crypto_pipeline.healing.fill import LIVE
 from crypto_pipeline.healing.pipeline import Pipeline
-from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED, Horizon, retention_policy
+from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
 from crypto_pipeline.healing.reports import Counts, HealReport
 from crypto_pipeline.ingest import MinuteDone, OnMinute
 from crypto_pipeline.settings import Settings
@@ -73,8 +73,8 @@ def after_minute(settings: Settings) -> OnMinute:
     async def work(done: MinuteDone) -> None:
         # The minute that is over tells the venue's time: where nothing is missing, the venue is not asked at all.
         settled = done.now + timedelta(seconds=settings.settle_delay)
-        horizon = Horizon.of(settled, settings.history_days, settings.settle_delay, retention_policy(settings))
         async with Pipeline.open(done.store, settings, live=True) as pipeline:
+            horizon = pipeline.horizon_at(settled)
             await pipeline.failover.look()
             span = done.now - LIVE_SPAN, done.now, done.instruments
             fill = partial(pipeline.backfill, *span, manner=LIVE, horizon=horizon)

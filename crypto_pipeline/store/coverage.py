@@ -6,7 +6,7 @@ Bars and ledger keep their counters in their own transactions; here are the ques
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -216,6 +216,15 @@ class Coverage:
             [str(timeframe), first, last, list(self._ids(instruments).values())],
         )
         return f"{cells}.{version}"
+
+    def oldest_unfinished(self) -> date | None:
+        """First day on which an active instrument lacks bars and reasons; None when all is accounted for."""
+        answer = self._connections.frame(
+            "SELECT min(c.day) AS day FROM market.coverage c JOIN market.instruments i USING (instrument_id) "
+            "WHERE i.active AND c.expected > c.present + c.explained"
+        )
+        day: date | None = answer.item()
+        return day
 
     def span(self) -> tuple[datetime | None, datetime | None]:
         """From the first cell's midnight to the end of the last one; (None, None) when there is none."""
