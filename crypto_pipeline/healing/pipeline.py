@@ -75,7 +75,8 @@ class Pipeline:
 
     def horizon_at(self, now: datetime) -> Horizon:
         """What is expected when the venue's clock shows ``now``."""
-        return Horizon.of(now, self.settings.history_days, self.settings.settle_delay)
+        policy = plan.retention_policy(self.settings)
+        return Horizon.of(now, self.settings.history_days, self.settings.settle_delay, policy)
 
     def choose(self, symbols: Sequence[str] = ()) -> list[str]:
         """The active instruments called ``symbols`` (all when empty). Raises StoreError naming an unknown one."""

@@ -11,12 +11,28 @@ import polars as pl
 from crypto_pipeline.healing import spans as span
 from crypto_pipeline.market import GapState, expected_cells
 from crypto_pipeline.market.gaps import merge_spans, missing_spans_by_cell, subtract
+from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.settings import Settings, SettingsError
 from crypto_pipeline.store import Store
 
 EXPLAINED = tuple(str(state) for state in GapState if state.explained)
 OPEN_UNEXPLAINED = (str(GapState.LOST), str(GapState.PENDING))
 UTC_NAIVE_MS = pl.Datetime("ms")
+
+
+def retention_policy(settings: Settings) -> RetentionPolicy:
+    """How long what is kept. Raises SettingsError when settings contradict each other."""
+    try:
+        return RetentionPolicy.of(
+            settings.keep_hot_days,
+            settings.keep_days,
+            settings.keep_trades_days,
+            settings.keep_trades_archived_days,
+            settings.keep_min_bars,
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +42,26 @@ class Horizon:
     start: datetime
     now: datetime
     settle: timedelta
+    policy: RetentionPolicy | None = None
 
     @classmethod
-    def of(cls, now: datetime, days: int, settle_seconds: float) -> Horizon:
-        """The horizon that keeps ``days`` whole days of history before the current one."""
+    def of(cls, now: datetime, days: int, settle_seconds: float, policy: RetentionPolicy | None = None) -> Horizon:
+        """The horizon that keeps ``days`` whole days of history before the current one, or fewer where ``policy`` says.
+
+        What retention takes away is not expected, so it is never fetched back.
+        """
         midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        return cls(midnight - timedelta(days=days), now, timedelta(seconds=settle_seconds))
+        return cls(midnight - timedelta(days=days), now, timedelta(seconds=settle_seconds), policy)
 
     def first_open(self, timeframe: Timeframe) -> datetime:
-        """Open time of the first expected bar."""
-        return timeframe.floor(self.start)
+        """Open time of the first expected bar, which may lie in the archive."""
+        kept = self.policy.kept_start(timeframe, self.now) if self.policy else None
+        return timeframe.floor(self.start if kept is None else max(self.start, kept))
+
+    def first_hot(self, timeframe: Timeframe) -> datetime:
+        """Open time from which on no expected bar is anywhere but in the table."""
+        hot = self.policy.hot_start(timeframe, self.now) if self.policy else None
+        return timeframe.floor(self.start if hot is None else max(self.start, hot))
 
     def settled_end(self, timeframe: Timeframe) -> datetime:
         """End of the newest bar that is over and settled: open times before this are expected."""
@@ -58,7 +84,9 @@ def refresh_expected(store: Store, instruments: pl.DataFrame, horizon: Horizon, 
     changed = 0
     for (calendar,), rows in instruments.partition_by("calendar", as_dict=True).items():
         example = pl.DataFrame({"instrument": ["any"], "calendar": [calendar]})
-        wanted = expected_cells(example, timeframes, horizon.start, horizon.now, horizon.settle)
+        wanted = pl.concat(
+            expected_cells(example, one, horizon.first_open(one), horizon.now, horizon.settle) for one in timeframes
+        )
         changed += store.coverage.set_expected_alike(rows["instrument"].to_list(), wanted)
     return changed
 
@@ -75,8 +103,10 @@ def missing(
     start, end = horizon.clip(timeframe, start, end)
     if start >= end or not instruments:
         return span.no_spans()
+    # What an archived cell lacks it will not get: it was waited for before the archive took it, and its bars that are
+    # there must not look absent.
     cells = store.coverage.cells([timeframe], start, end, instruments).filter(
-        pl.col("expected") > pl.col("present") + pl.col("explained")
+        (pl.col("expected") > pl.col("present") + pl.col("explained")) & (pl.col("archived") == 0)
     )
     if cells.is_empty():
         return span.no_spans()

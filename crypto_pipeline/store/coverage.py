@@ -27,13 +27,14 @@ CELL_SCHEMA: dict[str, pl.DataType] = {
     "expected": pl.Int32(),
     "present": pl.Int32(),
     "explained": pl.Int32(),
+    "archived": pl.Int32(),
     "final": pl.Boolean(),
     "data_version": pl.Int64(),
     "built_from": pl.Int64(),
 }
 
 _CELLS = """
-SELECT instrument_id, day, expected, present, explained, final, data_version, built_from
+SELECT instrument_id, day, expected, present, explained, archived, final, data_version, built_from
 FROM market.coverage
 WHERE timeframe = $1 AND day BETWEEN $2 AND $3 AND instrument_id = ANY($4)
 """
@@ -225,6 +226,15 @@ class Coverage:
         )
         day: date | None = answer.item()
         return day
+
+    def first_day(self, instrument: str, timeframe: Timeframe) -> datetime | None:
+        """Midnight of the first day with a bar, in the table or the archive; None: there is none."""
+        number = self._symbols.ids([instrument])[instrument]
+        (day,) = self._connections.row(
+            "SELECT min(day) FROM market.coverage WHERE instrument_id = %s AND timeframe = %s AND present > 0",
+            [number, str(timeframe)],
+        )
+        return None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC)
 
     def span(self) -> tuple[datetime | None, datetime | None]:
         """From the first cell's midnight to the end of the last one; (None, None) when there is none."""

@@ -48,7 +48,7 @@ WITH spans AS MATERIALIZED (
 SELECT c.timeframe
 FROM market.coverage c
 JOIN spans s ON s.timeframe = c.timeframe AND c.day BETWEEN s.first AND s.last
-WHERE c.instrument_id = ANY(%(instruments)s) AND c.expected > c.present + c.explained
+WHERE c.instrument_id = ANY(%(instruments)s) AND c.expected > c.present + c.explained AND c.archived = 0
 UNION
 SELECT s.timeframe
 FROM market.coverage b
