@@ -45,7 +45,18 @@ class Watch:
         self.folder = folder
         self.begin = time.time()
         self.marks: dict[str, float] = {}
-        command = [sys.executable, "-m", "crypto_pipeline.cli", "up", "--ui-port", "0", "--replay-port", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            "crypto_pipeline.cli",
+            "up",
+            "--ui-port",
+            "0",
+            "--replay-port",
+            "0",
+            "--api-port",
+            "0",
+        ]
         command += ["--data-dir", str(folder), "--instruments", str(options.instruments), "--days", str(options.days)]
         clean = {
             name: value for name, value in os.environ.items() if not name.startswith(("CRYPTO_PIPELINE_", "DAGSTER_"))

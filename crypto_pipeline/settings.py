@@ -130,6 +130,15 @@ class Settings(BaseSettings):
         "(credentials as AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL … in the environment). Default: 'archive' in data_dir.",
     )
 
+    # Reads over HTTP
+    api: bool = Field(True, description="Whether bars are served over HTTP.")
+    api_port: int = Field(8790, ge=0, le=65535, description="Port of the HTTP reads.")
+    api_token: SecretStr | None = Field(None, description="Only clients with this bearer token are answered.")
+    api_rate: float = Field(0.0, ge=0, description="Requests a second of one client, in bursts twice as many; 0: any.")
+    api_statement_seconds: float = Field(10.0, gt=0, description="A read that takes longer is cancelled.")
+    api_connections: int = Field(8, ge=1, le=64, description="Connections to PostgreSQL for HTTP reads, of each kind.")
+    api_cache_mb: int = Field(128, ge=1, description="Memory for answers that are kept, in MiB.")
+
     # Backups and housekeeping
     backup_dir: Path | None = Field(
         None, description="Where backups go, best on another disk. Default: 'backups' in data_dir."

@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command()(down)
     app.command()(status)
     app.command("_postgres", hidden=True)(postgres)
+    app.command("_api", hidden=True)(api)
 
 
 def up(
@@ -50,6 +51,12 @@ def up(
             metavar="N",
             envvar=f"{_PREFIX}REPLAY_PORT",
             help="Port of the replay exchange; 0 picks one. [8765]",
+        ),
+    ] = None,
+    api_port: Annotated[
+        str | None,
+        typer.Option(
+            "--api-port", metavar="N", envvar=f"{_PREFIX}API_PORT", help="Port of the HTTP reads; 0 picks one. [8790]"
         ),
     ] = None,
     host: Annotated[
@@ -85,6 +92,7 @@ def up(
     given = {
         "ui_port": ui_port,
         "replay_port": replay_port,
+        "api_port": api_port,
         "host": host,
         "venue": venue,
         "instruments": instruments,
@@ -219,3 +227,13 @@ def postgres(data_dir: DataDir = None) -> None:
     if data_dir is not None and not Path(data_dir).is_absolute():
         raise typer.Exit(USAGE)
     EmbeddedServer(load_settings(data_dir=data_dir).data_dir).exec_server(die_with_parent=True)
+
+
+def api(data_dir: DataDir = None, port: Annotated[int | None, typer.Option("--port")] = None) -> None:
+    """Serve HTTP reads. For the supervisor."""
+    from crypto_pipeline.api.serve import serve
+    from crypto_pipeline.settings import load_settings
+    from crypto_pipeline.store.urls import resolve_url
+
+    settings = load_settings(data_dir=data_dir, api_port=port)
+    serve(settings, resolve_url(settings))

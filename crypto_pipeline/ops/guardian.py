@@ -96,13 +96,22 @@ class Guardian:
         replay_port = None
         if settings.venue == "replay":
             replay_port = claim_port(settings.host, settings.replay_port, "the replay exchange", "--replay-port")
+        api_port = None
+        if settings.api:
+            api_port = claim_port(settings.host, settings.api_port, "the HTTP reads", "--api-port")
         self._clear_leftovers()
         database_url, dagster_url = database_urls(self.settings)
-        ports = {"ui": ui_port} | ({"replay": replay_port} if replay_port else {})
-        self.settings = settings = settings.model_copy(
-            update={"ui_port": ui_port, "replay_port": replay_port or settings.replay_port}
+        ports = (
+            {"ui": ui_port} | ({"api": api_port} if api_port else {}) | ({"replay": replay_port} if replay_port else {})
         )
-        self._programs = programs(settings, self.places, ui_port, replay_port)
+        self.settings = settings = settings.model_copy(
+            update={
+                "ui_port": ui_port,
+                "replay_port": replay_port or settings.replay_port,
+                "api_port": api_port or settings.api_port,
+            }
+        )
+        self._programs = programs(settings, self.places, ui_port, replay_port, api_port)
         chosen = given_settings(settings)
         self._environment = environment(settings, self.places, chosen, dagster_url)
         write_dagster_home(self.places)

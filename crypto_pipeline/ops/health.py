@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from crypto_pipeline.ops.places import Places, UpState
 from crypto_pipeline.ops.processes import is_alive
-from crypto_pipeline.ops.programs import CODE_SERVER, DAEMON, LOCATION, POSTGRES, REPLAY, WEBSERVER
+from crypto_pipeline.ops.programs import API, CODE_SERVER, DAEMON, LOCATION, POSTGRES, REPLAY, WEBSERVER
 from crypto_pipeline.ops.supervisord import ProcessInfo, Supervisord
 from crypto_pipeline.settings import Settings
 
@@ -66,6 +66,8 @@ def _trouble(
             return _postgres(settings)
         case name if name == REPLAY:
             return _answers(state.urls["replay"] + "/api/v3/ping")
+        case name if name == API:
+            return _answers(state.urls["api"] + "/health/simple")
         case name if name == CODE_SERVER:
             return code_server(places)
         case name if name == WEBSERVER:

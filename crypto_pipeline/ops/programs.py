@@ -18,6 +18,7 @@ REPLAY = "replay"
 CODE_SERVER = "code-server"
 WEBSERVER = "webserver"
 DAEMON = "daemon"
+API = "api"
 
 LOCATION = "crypto_pipeline"
 DAGSTER_URL_VARIABLE = "DAGSTER_POSTGRES_URL"
@@ -37,7 +38,9 @@ class Program:
     stop_wait: int = 10
 
 
-def programs(settings: Settings, places: Places, ui_port: int, replay_port: int | None) -> list[Program]:
+def programs(
+    settings: Settings, places: Places, ui_port: int, replay_port: int | None, api_port: int | None = None
+) -> list[Program]:
     """The programs of a deployment with these settings."""
     ours = [sys.executable, "-m", "crypto_pipeline.cli"]
     found = []
@@ -55,13 +58,15 @@ def programs(settings: Settings, places: Places, ui_port: int, replay_port: int 
     dagster = [sys.executable, "-m", "crypto_pipeline.ops.program"]
     found.append(Program(WEBSERVER, [*dagster, "dagster-webserver", *where, *serve]))
     found.append(Program(DAEMON, [*dagster, "dagster-daemon", "run", *where]))
+    if api_port is not None:
+        found.append(Program(API, [*ours, "_api", "--port", str(api_port)]))
     return found
 
 
 def given_settings(settings: Settings) -> dict[str, Any]:
     """Settings that somebody set, whether on the command line, in the environment or in a file; without the secrets."""
     given = settings.model_dump(
-        mode="json", exclude_unset=True, exclude={"data_dir", "database_url", "dagster_database_url"}
+        mode="json", exclude_unset=True, exclude={"data_dir", "database_url", "dagster_database_url", "api_token"}
     )
     return {name: value for name, value in given.items() if value is not None}
 

@@ -19,7 +19,7 @@ from crypto_pipeline.ops.places import Places, UpState, running_state
 from crypto_pipeline.ops.status import gather
 from crypto_pipeline.settings import load_settings
 
-PROGRAMS = ("postgres", "replay", "code-server", "webserver", "daemon")
+PROGRAMS = ("postgres", "replay", "code-server", "webserver", "daemon", "api")
 
 
 def crowding() -> float:
@@ -34,7 +34,19 @@ class Deployment:
         # A short path (sockets), which others may enter (PostgreSQL may have to step down from root).
         self.data_dir = Path(tempfile.mkdtemp(prefix="cp-up-"))
         self.places = Places(self.data_dir)
-        self.options = ("--ui-port", "0", "--replay-port", "0", "--instruments", "2", "--days", "1", *options)
+        self.options = (
+            "--ui-port",
+            "0",
+            "--replay-port",
+            "0",
+            "--api-port",
+            "0",
+            "--instruments",
+            "2",
+            "--days",
+            "1",
+            *options,
+        )
         self.settings = {f"CRYPTO_PIPELINE_{name.upper()}": value for name, value in settings.items()}
         self.process: subprocess.Popen[str] | None = None
         self.output = self.data_dir / "output"

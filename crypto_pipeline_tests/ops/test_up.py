@@ -81,13 +81,13 @@ def test_no_secret_is_in_sight(up: Deployment) -> None:
 
 
 def test_second_up_refuses_and_names_the_first(up: Deployment) -> None:
-    answer = up.command("up", "--ui-port", "0", "--replay-port", "0")
+    answer = up.command("up", "--ui-port", "0", "--replay-port", "0", "--api-port", "0")
     assert answer.returncode == 1
     assert answer.stderr.count("\n") == 1
     assert str(up.state.pid) in answer.stderr
     assert up.state.urls["ui"] in answer.stderr
     assert "crypto-pipeline down" in answer.stderr
-    detached = up.command("up", "--detach", "--ui-port", "0", "--replay-port", "0")
+    detached = up.command("up", "--detach", "--ui-port", "0", "--replay-port", "0", "--api-port", "0")
     assert detached.returncode == 1
     assert up.state.urls["ui"] in detached.stderr
 
@@ -95,12 +95,14 @@ def test_second_up_refuses_and_names_the_first(up: Deployment) -> None:
 def test_port_in_use_is_refused_before_anything_starts(up: Deployment) -> None:
     other = Deployment()
     try:
-        answer = other.command("up", "--ui-port", str(up.state.ports["ui"]), "--replay-port", "0")
+        answer = other.command("up", "--ui-port", str(up.state.ports["ui"]), "--replay-port", "0", "--api-port", "0")
         assert answer.returncode == 1
         assert f"port {up.state.ports['ui']}" in answer.stderr
         assert "--ui-port N" in answer.stderr
         assert answer.stderr.count("\n") == 1
-        answer = other.command("up", "--ui-port", "0", "--replay-port", str(up.state.ports["replay"]))
+        answer = other.command(
+            "up", "--ui-port", "0", "--replay-port", str(up.state.ports["replay"]), "--api-port", "0"
+        )
         assert answer.returncode == 1
         assert "--replay-port N" in answer.stderr
         assert not (other.data_dir / "postgres").exists()

@@ -1,0 +1,164 @@
+"""From a question to a body: kept bodies first, then a worker thread; validators, age and links as headers."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Collection, Hashable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+import orjson
+import polars as pl
+from anyio.to_thread import run_sync
+from fastapi import Request
+from starlette.responses import Response
+
+from crypto_pipeline.api import forms
+from crypto_pipeline.api.forms import Form
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.reading import Reader
+from crypto_pipeline.reading.answers import Answer
+from crypto_pipeline.reading.cached import time_to_live
+from crypto_pipeline.reading.question import Question
+from crypto_pipeline.store.changes import Series
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Bytes of one form, with where the next page is."""
+
+    data: bytes
+    next: str | None
+
+
+class Answering:
+    """Makes bodies out of a reader's answers, and keeps them in its cache."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.cached = reader.cached
+
+    async def bars(self, request: Request, asked: Question, limit: int) -> Response:
+        """A page of bars of one instrument, or its newest."""
+        form = _form(request)
+        key = asked, limit, form
+
+        def compute() -> Body:
+            page, following = asked, None
+            if asked.start is not None:
+                page, following = self._page(asked, limit)
+            frame = self.reader.answer(page)
+            link = None if following is None else _link(request, start=_iso(following))
+            head = {"instrument": asked.instruments[0], "timeframe": str(asked.timeframe), "next": link}
+            return Body(forms.encode(frame, form, _head(head, "bars"), b"}"), link)
+
+        return await self._kept(request, key, asked, compute)
+
+    async def latest(self, request: Request, asked: Question) -> Response:
+        """The newest bar of each instrument."""
+        form = _form(request)
+
+        def compute() -> Body:
+            head = _head({"timeframe": str(asked.timeframe)}, "bars")
+            return Body(forms.encode(self.reader.answer(asked), form, head, b"}"), None)
+
+        return await self._kept(request, ("latest", asked, form), asked, compute)
+
+    async def rows(
+        self, request: Request, read: Callable[[], pl.DataFrame], limit: int | None = None, offset: int = 0
+    ) -> Response:
+        """A page of what ``read`` gives, which is not kept."""
+        form = _form(request)
+
+        def compute() -> Body:
+            frame = read()
+            link = None
+            if limit is not None:
+                if frame.height > offset + limit:
+                    link = _link(request, offset=str(offset + limit))
+                frame = frame.slice(offset, limit)
+            return Body(forms.encode(frame, form, _head({"next": link}, "rows"), b"}"), link)
+
+        body = await run_sync(compute)
+        return _response(request, form, Answer(body, datetime.now(UTC)))
+
+    async def _kept(self, request: Request, key: Hashable, asked: Question, compute: Callable[[], Body]) -> Response:
+        form = _form(request)
+        if not asked.final_only and asked.as_of is None:  # what is forming is another with every trade
+            now = datetime.now(UTC)
+            return _response(request, form, Answer(await run_sync(compute), now))
+        ttl = time_to_live(asked.instruments)
+        answer: Answer[Body] | None = self.cached.cache.peek(key, ttl)
+        if answer is None:
+            version: Callable[[], str] | None = None
+            if asked.start is not None or len(asked.instruments) == 1:
+                version = lambda: self.cached.version(asked)  # noqa: E731
+
+            def get() -> Answer[Body]:
+                return self.cached.cache.get(key, ttl, lambda: self._series(asked), compute, _size, version)
+
+            return _response(request, form, await run_sync(get))
+        return _response(request, form, answer)
+
+    def _series(self, asked: Question) -> Collection[Series]:
+        return self.cached.series(asked)
+
+    def _page(self, asked: Question, limit: int) -> tuple[Question, datetime | None]:
+        """The question of one page, no wider than ``limit`` windows, and where the next page begins."""
+        assert asked.start is not None
+        until = asked.end or datetime.now(UTC)
+        # years before the first bar would be thousands of empty pages
+        first = self.reader.store.coverage.first_day(asked.instruments[0], Timeframe(asked.timeframe))
+        begin = asked.start if first is None else max(asked.start, min(first, until))
+        if begin >= until:
+            return replace(asked, end=until), None
+        end = asked.timeframe.ceil(begin) + limit * asked.timeframe.delta if first is not None else until
+        if end >= until:
+            return replace(asked, start=begin, end=asked.end), None
+        return replace(asked, start=begin, end=end), end
+
+
+def _form(request: Request) -> Form:
+    return forms.negotiate(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
+
+
+def _head(values: Mapping[str, object], rows: str) -> bytes:
+    return orjson.dumps(values)[:-1] + f',"{rows}":'.encode()
+
+
+def _size(body: Body) -> int:
+    return len(body.data)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _link(request: Request, **changed: str) -> str:
+    query = dict(request.query_params) | changed
+    return f"{request.url.path}?{urlencode(query)}"
+
+
+def _response(request: Request, form: Form, answer: Answer[Body]) -> Response:
+    body = answer.value
+    version = answer.version if answer.version is not None else "c"
+    tag = f'"{version}-{zlib.crc32(body.data):08x}"'
+    headers = {
+        "ETag": tag,
+        "Age": str(int(answer.age_s)),
+        "X-As-Of": _iso(answer.as_of),
+        "Cache-Control": "no-cache",
+        "Vary": "Accept, Accept-Encoding",
+    }
+    if answer.stale:
+        headers["X-Stale"] = "true"
+    if body.next is not None:
+        headers["Link"] = f'<{body.next}>; rel="next"'
+    known = request.headers.get("if-none-match")
+    if known is not None and (known.strip() == "*" or tag in known):
+        return Response(status_code=304, headers=headers)
+    encoding = forms.encoding_of(body.data) if form.encoding else None
+    if encoding is not None:
+        headers["Content-Encoding"] = encoding
+    return Response(body.data, 200, headers, form.media_type)

@@ -1,0 +1,140 @@
+"""The application: addresses and what stands behind each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import FastAPI, Path, Query, Request
+from starlette.responses import Response
+
+from crypto_pipeline.api import models, problems
+from crypto_pipeline.api.answering import Answering
+from crypto_pipeline.api.forms import ARROW, CSV, PARQUET
+from crypto_pipeline.api.limits import Limits
+from crypto_pipeline.reading import Reader
+from crypto_pipeline.reading.question import question
+
+Symbol = Annotated[
+    str, Path(max_length=64, pattern=models.SYMBOL, description="Canonical name.", examples=["BTC-USDT"])
+]
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_TABLES = {CSV: {"schema": {"type": "string"}}, ARROW: _BINARY, PARQUET: _BINARY}
+_HEADERS = {
+    "ETag": {"description": "Changes with the data.", "schema": {"type": "string"}},
+    "X-As-Of": {"description": "The table said this then, or later.", "schema": {"type": "string"}},
+    "Age": {"description": "Seconds since then.", "schema": {"type": "integer"}},
+}
+_PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}
+
+
+def _responses(*more: int) -> dict[int | str, dict[str, Any]]:
+    """What besides the model of 200 may come."""
+    words = {
+        304: "Nothing changed", 401: "The token is missing or wrong", 404: "Unknown instrument",
+        406: "No such format", 422: "A parameter is wrong", 429: "Too many requests",
+        503: "The database is away, or busy",
+    }  # fmt: skip
+    found: dict[int | str, dict[str, Any]] = {
+        200: {"description": "The rows", "content": dict(_TABLES), "headers": _HEADERS}
+    }
+    for status in (304, 401, 406, 422, 429, 503, *more):
+        found[status] = {"description": words[status]}
+        if status != 304:
+            found[status]["content"] = {problems.MEDIA_TYPE: _PROBLEM}
+    return found
+
+
+def create_app(reader: Reader, *, token: str | None = None, rate: float = 0.0) -> FastAPI:
+    """An application that answers from ``reader``, which it closes when it ends.
+
+    ``token``: only for clients that send it as bearer token. ``rate``: requests a second of one client, 0 for any.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_sync(reader.close)
+
+    app = FastAPI(
+        title="crypto_pipeline", version="1", lifespan=lifespan, docs_url=None, redoc_url=None,
+        description="Bars that are complete, correct and explained. Times are UTC, spans half-open.",
+    )  # fmt: skip
+    problems.install(app)
+    _add_routes(app, Answering(reader))
+    _describe(app, token)
+    app.add_middleware(Limits, token=token, rate=rate)
+    return app
+
+
+def _add_routes(app: FastAPI, answering: Answering) -> None:
+    reader = answering.reader
+
+    @app.get("/bars/{symbol}", response_model=models.Bars, responses=_responses(404), summary="Bars of an instrument")
+    async def bars(request: Request, symbol: Symbol, query: Annotated[models.BarsQuery, Query()]) -> Any:
+        columns = None if query.columns is None else query.columns.split(",")
+        asked = question(
+            symbol, query.timeframe, query.start, query.end, query.last, query.as_of, query.final_only, columns,
+            query.fill,
+        )  # fmt: skip
+        return await answering.bars(request, asked, query.limit)
+
+    @app.get("/latest", response_model=models.Latest, responses=_responses(404), summary="Newest bars")
+    async def latest(request: Request, query: Annotated[models.LatestQuery, Query()]) -> Any:
+        names = _names(query.instruments) or await run_sync(reader.symbols)
+        if not names:
+            return await answering.rows(request, lambda: reader.latest([]))
+        asked = question(names, query.timeframe, last=1, final_only=query.final_only)
+        return await answering.latest(request, asked)
+
+    @app.get("/gaps", response_model=models.Rows, responses=_responses(404), summary="Absent bars and why")
+    async def gaps(request: Request, query: Annotated[models.GapsQuery, Query()]) -> Any:
+        states = None if query.state is None else [query.state]
+        names = _names(query.instruments)
+
+        def read() -> Any:
+            return reader.gaps(names, query.timeframe, query.start, query.end, states=states)
+
+        return await answering.rows(request, read, query.limit, query.offset)
+
+    @app.get("/coverage", response_model=models.Rows, responses=_responses(404), summary="Expected, present, explained")
+    async def coverage(request: Request, query: Annotated[models.RowsQuery, Query()]) -> Any:
+        names = _names(query.instruments)
+
+        def read() -> Any:
+            return reader.coverage(names, query.timeframe, query.start, query.end)
+
+        return await answering.rows(request, read, query.limit, query.offset)
+
+    @app.get("/instruments", response_model=models.Rows, responses=_responses(), summary="What is collected")
+    async def instruments(request: Request, query: Annotated[models.InstrumentsQuery, Query()]) -> Any:
+        return await answering.rows(request, lambda: reader.instruments(active_only=query.active_only))
+
+    @app.get("/health/simple", response_model=models.Health, summary="Whether the database answers",
+             responses={503: {"description": "It does not", "content": {problems.MEDIA_TYPE: _PROBLEM}}})  # fmt: skip
+    async def health() -> Any:
+        await run_sync(reader.store.connections.row, "SELECT 1")
+        return Response(
+            models.Health(status="ok", cache=answering.cached.stats.as_dict()).model_dump_json(),
+            media_type="application/json",
+        )
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else text.split(",")
+
+
+def _describe(app: FastAPI, token: str | None) -> None:
+    """Let the OpenAPI document say what is true beyond what FastAPI finds by itself."""
+    schema = app.openapi()
+    schema["components"].setdefault("schemas", {})["Problem"] = problems.Problem.model_json_schema()
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schema["components"]["schemas"].pop(unused, None)
+    if token is not None:
+        schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        for path, methods in schema["paths"].items():
+            if path != "/health/simple":
+                methods["get"]["security"] = [{"token": []}]
+    app.openapi_schema = schema

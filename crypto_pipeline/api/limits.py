@@ -1,0 +1,68 @@
+"""Who may ask, and how often: an optional token, and a token bucket per client. A plain ASGI layer before the rest."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from crypto_pipeline.api.problems import problem
+
+Scope = MutableMapping[str, Any]
+App = Callable[[Scope, Any, Any], Awaitable[None]]
+
+#: Remembered clients; the one that was silent longest is forgotten first, with a full bucket.
+_MOST_CLIENTS = 10_000
+#: Without a token too: whether it lives, and what it offers.
+OPEN = frozenset({"/health/simple", "/openapi.json"})
+
+
+class Limits:
+    """Answers 401 without the right bearer token, 429 above ``rate`` requests a second (in bursts twice as many)."""
+
+    def __init__(self, app: App, token: str | None, rate: float) -> None:
+        self._app, self._rate = app, rate
+        self._token = None if token is None else token.encode()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """ASGI."""
+        if scope["type"] == "http":
+            refused = self._refusal(scope)
+            if refused is not None:
+                await refused(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Any:
+        if self._token is not None and scope["path"] not in OPEN and not self._known(scope):
+            return problem(401, "give the token as `Authorization: Bearer …`", {"WWW-Authenticate": "Bearer"})
+        if self._rate > 0:
+            client = scope.get("client")
+            wait = self._wait(client[0] if client else "")
+            if wait > 0:
+                detail = f"more than {self._rate:g} requests a second: wait {wait:.2f} s"
+                return problem(429, detail, {"Retry-After": str(int(wait) + 1)})
+        return None
+
+    def _known(self, scope: Scope) -> bool:
+        assert self._token is not None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                kind, _, given = value.partition(b" ")
+                return kind.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token)
+        return False
+
+    def _wait(self, client: str) -> float:
+        """Take one from the client's bucket; seconds until there is one, 0 when there was."""
+        now = time.monotonic()
+        most = 2 * self._rate
+        left, at = self._buckets.pop(client, (most, now))
+        left = min(most, left + (now - at) * self._rate)
+        wait = 0.0 if left >= 1 else (1 - left) / self._rate
+        self._buckets[client] = (left - 1 if left >= 1 else left, now)
+        if len(self._buckets) > _MOST_CLIENTS:
+            self._buckets.popitem(last=False)
+        return wait

@@ -1,0 +1,135 @@
+"""What can be asked and what is answered, as OpenAPI describes it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.reading.question import MOST_LAST
+from crypto_pipeline.store.bar_frames import READ_SCHEMA
+from crypto_pipeline.store.ledger import STATES
+
+SYMBOL = r"^[A-Z0-9._]+(-[A-Z0-9._]+)?$"
+_LIST = r"^[A-Z0-9._]+(-[A-Z0-9._]+)?(,[A-Z0-9._]+(-[A-Z0-9._]+)?)*$"
+_WORDS = r"^[a-z_]+(,[a-z_]+)*$"
+#: What a time may look like; that it exists is checked when it is read.
+_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.,]{2,15}(Z|[+-][0-9]{2}:[0-9]{2}))?$"
+
+Time = Annotated[
+    str,
+    Field(
+        min_length=10, max_length=40, pattern=_TIME, examples=["2026-01-31", "2026-01-31T12:00Z"],
+        description="RFC 3339 with zone; a bare date is its midnight in UTC.",
+    ),
+]  # fmt: skip
+Limit = Annotated[int, Field(ge=1, le=50_000, description="Most rows of a page.")]
+Instruments = Annotated[
+    str | None,
+    Field(None, max_length=4000, pattern=_LIST, description="Names, separated by commas. Default: all."),
+]
+_TIMEFRAMES = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w"]
+assert set(_TIMEFRAMES.__args__) == set(map(str, Timeframe))  # type: ignore[attr-defined]
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class BarsQuery(_Query):
+    """Either ``start``, or ``last``."""
+
+    timeframe: _TIMEFRAMES = Field(description="Width of the bars.")
+    start: Time | None = Field(None, description="First moment. Give it or last.")
+    end: Time | None = Field(None, description="First moment no longer included. Default: now.")
+    last: int | None = Field(None, ge=1, le=50_000, description="The newest so many bars.")
+    as_of: Time | None = Field(None, description="What was known then.")
+    final_only: bool = Field(True, description="False: also incomplete bars, and the one that is forming.")
+    columns: str | None = Field(
+        None, max_length=500, pattern=_WORDS, description=f"Some of {', '.join(READ_SCHEMA)}. Default: all."
+    )
+    fill: Literal["flat"] | None = Field(None, description="Flat bars where there is none, marked in column filled.")
+    limit: Limit = 1_000
+
+
+class LatestQuery(_Query):
+    """Which newest bars."""
+
+    instruments: Instruments
+    timeframe: _TIMEFRAMES = Field("1m", description="Width of the bars.")
+    final_only: bool = Field(True, description="False: also incomplete bars, and the one that is forming.")
+
+
+class RowsQuery(_Query):
+    """Which rows, and which page of them."""
+
+    instruments: Instruments
+    timeframe: _TIMEFRAMES | None = Field(None, description="Default: all.")
+    start: Time | None = Field(None, description="Rows that reach beyond it.")
+    end: Time | None = Field(None, description="Rows that begin before it.")
+    limit: Limit = 1_000
+    offset: int = Field(0, ge=0, le=MOST_LAST, description="Rows to leave out, for the next page.")
+
+
+class GapsQuery(RowsQuery):
+    """Which holes."""
+
+    state: Literal[STATES] | None = Field(None, description="Only holes in this state. Default: all open ones.")  # type: ignore[valid-type]
+
+
+class InstrumentsQuery(_Query):
+    """Which instruments."""
+
+    active_only: bool = Field(True, description="False: also those that are no longer collected.")
+
+
+class Bar(BaseModel):
+    """One bar; with ``columns`` only those."""
+
+    instrument: str | None = None
+    open_time: AwareDatetime | None = None
+    open: float | None = None
+    high: float | None = None
+    low: float | None = None
+    close: float | None = None
+    volume: float | None = Field(None, description="In the base asset.")
+    quote_volume: float | None = Field(None, description="In the quote asset; null: not stated.")
+    taker_buy_volume: float | None = None
+    trade_count: int | None = None
+    source: str | None = Field(None, description="Where it came from; forming: it is not over.")
+    complete: bool | None = Field(None, description="False: the source saw only a part of the window.")
+    revision: AwareDatetime | None = Field(None, description="When the venue stated it.")
+    recorded_at: AwareDatetime | None = Field(None, description="Since when it is the truth here.")
+    vwap: float | None = None
+    filled: bool | None = Field(None, description="With fill: true where nothing was stored.")
+
+
+class Bars(BaseModel):
+    """A page of bars."""
+
+    instrument: str
+    timeframe: _TIMEFRAMES
+    next: str | None = Field(description="Address of the next page.")
+    bars: list[Bar]
+
+
+class Latest(BaseModel):
+    """The newest bars."""
+
+    timeframe: _TIMEFRAMES
+    bars: list[Bar]
+
+
+class Rows(BaseModel):
+    """A page of rows."""
+
+    next: str | None = Field(description="Address of the next page.")
+    rows: list[dict[str, Any]]
+
+
+class Health(BaseModel):
+    """Whether the database answers."""
+
+    status: Literal["ok"]
+    cache: dict[str, float]
