@@ -130,8 +130,10 @@ def _dumping(url: str, snapshot: str, target: Path, server_version: int) -> Iter
     """pg_dump at work for the length of the block and until it has ended."""
     program = client_program("pg_dump", server_version)
     options = ["--format=directory", f"--file={target}", f"--jobs={jobs()}", "--compress=gzip:1"]
-    # Extensions of the server's owner (statistics of queries) need rights that whoever restores may not have.
-    options += [f"--snapshot={snapshot}", "--no-owner", "--no-privileges", "--extension=btree_gist"]
+    options += [f"--snapshot={snapshot}", "--no-owner", "--no-privileges"]
+    if target.name == "market":
+        # Extensions of the server's owner (statistics of queries) need rights that whoever restores may not have.
+        options.append("--extension=btree_gist")
     with _program([program, *options], url) as process:
         yield
         _end(process, "pg_dump")

@@ -38,6 +38,7 @@ def make_ready(
         say(f"schema: {len(applied)} migrations applied")
     with Store(url) as store:
         store.storage.make_partitions_ahead(datetime.now(UTC))
+        store.storage.keep_statement_statistics()
         if added := begin_collecting(store, settings):
             say(f"collecting {len(added)} instruments from {settings.venue}")
     if needs_migration(places):

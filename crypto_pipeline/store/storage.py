@@ -10,11 +10,14 @@ from typing import Any
 
 import polars as pl
 import psycopg
+from adbc_driver_manager import dbapi
 from psycopg import sql
 
 from crypto_pipeline.store import partitions_ahead
 from crypto_pipeline.store.pool import Connections
 
+#: What a bar takes with its index, where no statistics say it yet.
+BAR_BYTES = 170
 #: Schemas of ours; Dagster's database is looked at by itself.
 _SCHEMAS = "('market', 'ops', 'research', 'trading')"
 
@@ -99,7 +102,7 @@ GROUP BY name HAVING max(taken_at) - min(taken_at) >= %(at_least)s::interval
 # Before there are samples: bars of the last whole days, at what a bar takes now. Retention is not in it.
 _INFLOW = f"""
 SELECT c.timeframe, (sum(c.present) / 3)::float8 AS rows_per_day,
-       (sum(c.present) / 3 * max(t.bytes::float8 / nullif(t.rows, 0))) AS bytes_per_day
+       (sum(c.present) / 3 * coalesce(max(t.bytes::float8 / nullif(t.rows, 0)), {BAR_BYTES})) AS bytes_per_day
 FROM market.coverage c
 JOIN ({_TABLES}) AS t ON t."table" = 'market.ohlc_data' AND t.timeframe = c.timeframe
 WHERE c.day >= (now() AT TIME ZONE 'UTC')::date - 3 AND c.day < (now() AT TIME ZONE 'UTC')::date
@@ -108,9 +111,14 @@ GROUP BY 1
 """
 
 _HAS_STATEMENTS = """
-SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_stat_statements')
-   AND current_setting('shared_preload_libraries') LIKE '%pg_stat_statements%' AS there
+SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_stat_statements') AS created,
+       -- roles that may not see the setting are asked to try
+       coalesce((SELECT setting LIKE '%pg_stat_statements%' FROM pg_settings
+                 WHERE name = 'shared_preload_libraries'), true) AS kept
 """
+
+#: object_not_in_prerequisite_state: the library is not loaded; insufficient_privilege
+_NOT_KEPT = {"55000", "42501"}
 
 _SLOW = """
 SELECT calls, mean_exec_time AS mean_ms, max_exec_time AS max_ms, total_exec_time / 1000 AS total_s, rows,
@@ -124,7 +132,7 @@ ORDER BY total_exec_time DESC LIMIT 15
 # What a retention run of now would take out of the tables: bars before a day, at what a bar takes; days of trades.
 _FREED = f"""
 SELECT c.timeframe, sum(c.present - c.archived)::bigint AS rows,
-       (sum(c.present - c.archived) * max(t.bytes::float8 / nullif(t.rows, 0)))::bigint AS bytes
+       (sum(c.present - c.archived) * coalesce(max(t.bytes::float8 / nullif(t.rows, 0)), {BAR_BYTES}))::bigint AS bytes
 FROM unnest(%(timeframes)s::text[], %(days)s::date[]) AS k (timeframe, day)
 JOIN market.coverage c ON c.timeframe = k.timeframe COLLATE "C" AND c.day < k.day AND c.present > c.archived
 JOIN ({_TABLES.replace("%", "%%")}) AS t ON t."table" = 'market.ohlc_data' AND t.timeframe = c.timeframe
@@ -193,9 +201,15 @@ class Storage:
         """The 15 statements that cost most in all: ``calls``, ``mean_ms``, ``max_ms``, ``total_s``, ``rows``,
         ``cache_hit``, ``query``. None where the server does not keep such statistics or does not show them to us.
         """
-        if not self._connections.frame(_HAS_STATEMENTS)["there"][0]:
+        created, kept = self._connections.frame(_HAS_STATEMENTS).row(0)
+        if not (created and kept):
             return None
-        return self._connections.frame(_SLOW)
+        try:
+            return self._connections.frame(_SLOW)
+        except dbapi.Error as error:
+            if error.sqlstate in _NOT_KEPT:
+                return None
+            raise
 
     def freed_before(self, days: Mapping[str, date], trades: date) -> pl.DataFrame:
         """What leaving out everything before these days would free: ``timeframe`` (or trades), ``rows``, ``bytes``.
@@ -214,6 +228,20 @@ class Storage:
     def make_partitions_ahead(self, now: datetime) -> None:
         """Make what the next months and days will need."""
         self._connections.run(partitions_ahead.make, now)
+
+    def keep_statement_statistics(self) -> bool:
+        """Have the server show what its statements cost. False where it does not keep that, or not for us."""
+        if not self._connections.frame(_HAS_STATEMENTS)["kept"][0]:
+            return False
+
+        def create(connection: psycopg.Connection[Any]) -> None:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+
+        try:
+            self._connections.run(create)
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported):
+            return False
+        return True
 
     def analyze(self) -> None:
         """Fresh statistics for every table of ours, partitioned parents included, which autovacuum never looks at."""

@@ -113,7 +113,7 @@ def test_partitions_are_made_ahead_and_missed(filled: tuple[Settings, Store]) ->
 def test_statement_statistics_are_shown_where_they_are_kept(filled: tuple[Settings, Store]) -> None:
     settings, store = filled
     assert report(settings, store, store.url).slow_queries is None
-    execute(store, "CREATE EXTENSION pg_stat_statements")
+    assert store.storage.keep_statement_statistics()
     slow = report(settings, store, store.url).slow_queries
     assert slow is not None
     assert slow["total_s"].is_sorted(descending=True)
@@ -128,6 +128,7 @@ def test_a_role_that_sees_little_gets_a_report(filled: tuple[Settings, Store]) -
         execute(store, "GRANT SELECT ON ALL TABLES IN SCHEMA market, ops TO reader_in_tests")
         url = store.url.replace(store.url.split("//")[1].split("@")[0], "reader_in_tests:x")
         with Store(url) as little:
+            assert not little.storage.keep_statement_statistics()
             found = report(settings, little, url)
             assert found.tables.height > 10
     finally:
