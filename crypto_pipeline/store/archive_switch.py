@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import polars as pl
 import psycopg
@@ -22,6 +22,9 @@ from crypto_pipeline.store.archive_spans import ChangedError, Span
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.frames import copy_rows
 from crypto_pipeline.store.pool import Connections
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: A table on its way out or in has one of these at the end of its name, and no parent.
 LEAVING, COMING = "__leaving", "__coming"
@@ -95,10 +98,21 @@ def switch(
     ``cells`` says how many bars of each cell the files hold. The newest ``min_bars`` of each series stay. Without files
     the rows are dropped for good. Raises ChangedError when rows are other than ``made_from`` says.
     """
+    return patiently(connections, span, _switch, span, made_from, cells, list(files), min_bars)
+
+
+def patiently(
+    connections: Connections,
+    span: Span,
+    work: Callable[Concatenate[psycopg.Connection[Any], P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """``work(connection, …)`` in a transaction, again and again until nobody is in its way for an instant."""
     until, wait = time.monotonic() + _ALTOGETHER, 0.05
     while True:
         try:
-            return connections.run(_switch, span, made_from, cells, list(files), min_bars)
+            return connections.run(work, *args, **kwargs)
         except psycopg.errors.LockNotAvailable:
             if time.monotonic() > until:
                 raise StoreError(

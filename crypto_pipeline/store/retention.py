@@ -15,11 +15,12 @@ import psycopg
 
 from crypto_pipeline.market.retention import RetentionPolicy, month_of, month_start
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import archive_catalogue, archive_spans, archive_switch, trade_days
+from crypto_pipeline.store import archive_catalogue, archive_spans, archive_switch, compaction, trade_days
 from crypto_pipeline.store.archive_catalogue import Kind
 from crypto_pipeline.store.archive_spans import Span
 from crypto_pipeline.store.archive_storage import ArchiveStorage
 from crypto_pipeline.store.archiver import Archived, Archiver
+from crypto_pipeline.store.compaction import Compacted
 from crypto_pipeline.store.connecting import connect
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.pool import Connections
@@ -179,6 +180,17 @@ class Retention:
         cells = self._connections.run(_cells, span) if span.timeframe is not None else _no_cells(numbers)
         archive_switch.switch(self._connections, span, found.text, cells, [], self.policy.min_bars)
         archive_switch.drop_leftovers(self._connections)
+
+    def compact(self, now: datetime | None = None, progress: Progress = log.info) -> list[Compacted]:
+        """Bring closed months of 1m bars into the order of their key, each once. Raises StoreError as ``run`` does."""
+        now = now or datetime.now(UTC)
+        done = []
+        with self.alone():
+            archive_switch.drop_leftovers(self._connections)
+            for span in self._connections.run(compaction.closed_months, Timeframe.M1, now):
+                done.append(compaction.compact(self._connections, span))
+                progress(f"{span} compacted: {done[-1].rows:,} rows in {done[-1].seconds:.1f} s")
+        return done
 
     def _expire(self, now: datetime, progress: Progress) -> list[Span]:
         """Archive files whose time is over, and cells of which nothing is left."""

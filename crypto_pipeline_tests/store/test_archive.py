@@ -261,3 +261,19 @@ def test_addresses() -> None:
 @pytest.fixture(autouse=True)
 def _symbols(store: Store) -> None:
     add_symbols(store)
+
+
+def test_a_closed_month_is_put_in_order_once(store: Store, retention: Make) -> None:
+    for minute in range(0, 300, 100):  # as live bars come: every instrument for a while, then every instrument again
+        store.bars.write(series(count=100, start=MARCH + timedelta(minutes=minute)), Timeframe.M1)
+    before = everything(store, Timeframe.M1)
+    (done,) = retention().compact(NOW)
+    assert done.rows == 1200
+    order = "SELECT array_agg(instrument_id ORDER BY ctid) FROM market.ohlc_1m_2025_03"
+    found = store.connections.run(lambda c: c.execute(order).fetchone())
+    assert found is not None
+    assert found[0] == sorted(found[0])
+    assert_frame_equal(everything(store, Timeframe.M1), before)
+    assert retention().compact(NOW) == []
+    store.bars.write(series(count=10, start=MARCH + timedelta(days=9)), Timeframe.M1)
+    assert miscounted(store) == []

@@ -1,0 +1,116 @@
+"""Closed months in the order of their key: live bars arrive minute by minute, readers ask for one instrument.
+
+CLUSTER does the same and keeps every reader out until it is done. Here a sorted copy is built beside the month, and
+takes its place in an instant when no bar has changed meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import archive_spans, archive_switch, partitions
+from crypto_pipeline.store.archive_spans import ChangedError, Span
+from crypto_pipeline.store.pool import Connections
+
+#: Repairs of the last days are left to come in first.
+_SETTLED = timedelta(days=2)
+_DONE = "compacted"
+_CHECK = "of_this_month"
+
+_MONTHS = """
+SELECT c.relname, coalesce(obj_description(c.oid, 'pg_class'), '')
+FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid
+WHERE h.inhparent = %s::regclass ORDER BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """One month in order: bytes with its index before and after, seconds in all, seconds that writers of it waited."""
+
+    span: Span
+    rows: int
+    bytes_before: int
+    bytes_after: int
+    seconds: float
+    switch_seconds: float
+
+
+def closed_months(connection: psycopg.Connection[Any], timeframe: Timeframe, now: datetime) -> list[Span]:
+    """Months that ended a while ago and are not in order yet."""
+    rows = connection.execute(_MONTHS, [f"market.ohlc_{timeframe}"]).fetchall()
+    found = []
+    for name, comment in rows:
+        year, month = map(int, name.removeprefix(f"ohlc_{timeframe}_").split("_"))
+        span = Span.month(timeframe, (year - 1970) * 12 + month - 1)
+        if comment != _DONE and span.end <= now - _SETTLED:
+            found.append(span)
+    return found
+
+
+def compact(connections: Connections, span: Span) -> Compacted:
+    """Put one month in order. Raises ChangedError when its bars are changed meanwhile: nothing was done then."""
+    clock = time.monotonic()
+    found = connections.run(archive_spans.fingerprint, span)
+    before = connections.run(_size, span)
+    connections.run(_build, span)
+    switched = archive_switch.patiently(connections, span, _swap, span, found.text)
+    archive_switch.drop_leftovers(connections)
+    with connections.transaction() as connection:
+        connection.commit()
+        connection.autocommit = True
+        try:
+            # statistics, and pages marked as seen by all, which spares index scans the way to the table
+            connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(partitions.identifier(span.table)))
+        finally:
+            connection.autocommit = False
+    after = connections.run(_size, span)
+    return Compacted(span, found.hot_rows, before, after, time.monotonic() - clock, switched)
+
+
+def _build(connection: psycopg.Connection[Any], span: Span) -> None:
+    old, new = partitions.identifier(span.table), partitions.identifier(span.table + archive_switch.COMING)
+    assert span.timeframe is not None, "only bars are compacted"
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(new))
+    connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS)").format(new, old))
+    connection.execute(
+        sql.SQL("INSERT INTO {} SELECT * FROM {} ORDER BY instrument_id, timeframe, open_time").format(new, old)
+    )
+    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (instrument_id, timeframe, open_time)").format(new))
+    # proves what ATTACH would otherwise read the whole table for, with everyone kept out of it
+    connection.execute(
+        sql.SQL(
+            "ALTER TABLE {} ADD CONSTRAINT {} CHECK (timeframe = {} AND open_time >= {} AND open_time < {})"
+        ).format(
+            new,
+            sql.Identifier(_CHECK),
+            sql.Literal(str(span.timeframe)),
+            sql.Literal(span.start.isoformat()),
+            sql.Literal(span.end.isoformat()),
+        )
+    )
+    connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(new, sql.Literal(_DONE)))
+
+
+def _swap(connection: psycopg.Connection[Any], span: Span, made_from: str) -> float:
+    archive_switch.hold(connection, span)
+    began = time.monotonic()
+    if archive_spans.fingerprint(connection, span).text != made_from:
+        raise ChangedError(f"{span}: bars changed while the month was put in order; the next run does it")
+    archive_switch.replace_partition(connection, span, span.table + archive_switch.COMING)
+    table = partitions.identifier(span.table)
+    connection.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table, sql.Identifier(_CHECK)))
+    return time.monotonic() - began
+
+
+def _size(connection: psycopg.Connection[Any], span: Span) -> int:
+    row = connection.execute("SELECT pg_total_relation_size(%s::regclass)", [f"market.{span.table}"]).fetchone()
+    assert row is not None
+    return int(row[0])
