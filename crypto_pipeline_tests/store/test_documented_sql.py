@@ -1,0 +1,25 @@
+"""Every statement of docs/sql.md runs on a migrated database."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from crypto_pipeline.store.connecting import connect
+
+_PAGE = Path(__file__).parents[2] / "docs" / "sql.md"
+
+
+@pytest.mark.skipif(not _PAGE.exists(), reason="not in a checkout")
+def test_the_documented_statements_run(postgres_url: str) -> None:
+    blocks = re.findall(r"```sql\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+    assert len(blocks) >= 7
+    with connect(postgres_url, autocommit=False) as connection:
+        for block in blocks:
+            connection.execute(block)
+        connection.execute("SET ROLE dashboards")
+        for block in blocks[1:]:
+            connection.execute(block)
+        connection.rollback()
