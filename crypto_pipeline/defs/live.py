@@ -16,7 +16,7 @@ from pydantic import Field
 
 from crypto_pipeline.defs.jobs import CRITICAL
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.healing.processors import after_minute
+from crypto_pipeline.features.live import after_minute_with_features
 from crypto_pipeline.ingest import run_ingest
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
@@ -66,7 +66,7 @@ def ingest(context: dg.OpExecutionContext, config: Shard) -> None:
             config.shards,
             stop,
             Summaries(context.log),
-            after_minute(settings),
+            after_minute_with_features(settings),
             holder=context.run_id,
         )
         context.log.info(f"shard {config.shard} of {config.shards}: {why}")

@@ -1,0 +1,103 @@
+"""Live rows: written once per close from what is known then, equal to history, put right by history afterwards."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from crypto_pipeline.features.compute import NAMES, ROW_SCHEMA
+from crypto_pipeline.features.leaks import compare, spreads
+from crypto_pipeline.features.live import live_step
+from crypto_pipeline.features.pipeline import Universe, bring_up_to_date, features_as_of, stale_days
+from crypto_pipeline.features.verify import CHECKS, verify_features
+from crypto_pipeline.market import Timeframe
+from crypto_pipeline.store import Store
+from crypto_pipeline_tests.features.market import START, minutes, rolled_up, stock
+
+THREE = ("BTC-USDT", "ADA-USDT", "ETH-USDT")
+DAYS = 12
+DAY = START + timedelta(days=DAYS - 1)
+WIDTH = timedelta(minutes=15)
+
+
+@pytest.fixture
+def market(store: Store) -> pl.DataFrame:
+    """Bars up to the last day's noon are stored; the frame has all of that day."""
+    whole = minutes(THREE, DAYS)
+    noon = DAY + timedelta(hours=12)
+    stock(store, whole.filter(pl.col("open_time") < noon))
+    bring_up_to_date(store, START, noon, now=noon)
+    return whole.filter(pl.col("open_time") >= noon)
+
+
+def feed(store: Store, bars: pl.DataFrame) -> None:
+    store.bars.write(bars, Timeframe.M1)
+    rolled_up(store, bars)
+
+
+def test_every_close_gets_its_rows_once_and_they_equal_history(store: Store, market: pl.DataFrame) -> None:
+    closes = [DAY + timedelta(hours=12) + WIDTH * number for number in range(1, 9)]
+    for close in closes:
+        feed(store, market.filter(pl.col("open_time").is_between(close - WIDTH, close, closed="left")))
+        assert live_step(store, close + timedelta(seconds=3)).rows == len(THREE)
+        assert live_step(store, close + timedelta(seconds=60)).rows == 0
+    begin, end = DAY + timedelta(hours=12), closes[-1]
+    wrote = store.features.read(THREE, begin, end, live=True)
+    assert wrote.height == len(THREE) * len(closes)
+    # At 16:00 a 4h bar closes: the row of that close must know it already, and does.
+    history = features_as_of(store, THREE, begin, end)
+    assert compare(history, wrote, spreads(history), 1e-6).is_empty()
+    parity = verify_features(store, DAY, end, now=end, names=["parity"])[0]
+    assert parity.passed, parity.offenders
+    assert "8 closes" in parity.summary or "6 closes" in parity.summary
+
+    # A minute that comes late: the row stays as it was served; history puts the day right, and parity still holds.
+    late = market.filter((pl.col("open_time") == begin + timedelta(minutes=14)) & (pl.col("instrument") == "ETH-USDT"))
+    feed(store, late.with_columns(pl.col("close") * 1.01, pl.col("high") * 1.02, revision=pl.col("revision") + WIDTH))
+    served = store.features.read(THREE, begin, end, live=True)
+    assert served.equals(wrote)
+    tomorrow = DAY + timedelta(days=1)
+    universe = Universe.of(store)
+    assert stale_days(store, universe, universe.instruments, DAY.date(), DAY.date()).height == len(THREE)
+    bring_up_to_date(store, DAY, tomorrow, now=end)
+    stored = store.features.read(THREE, begin, end).select(*ROW_SCHEMA)
+    truth = features_as_of(store, THREE, begin, end)
+    assert compare(truth, stored, spreads(truth), 1e-7).is_empty()
+    assert not compare(stored, wrote, spreads(truth), 1e-6).is_empty()
+    assert verify_features(store, DAY, end, now=end, names=["parity"])[0].passed
+
+
+def test_a_row_that_was_tampered_with_fails_parity_and_every_check_has_its_say(
+    store: Store, market: pl.DataFrame
+) -> None:
+    close = DAY + timedelta(hours=12, minutes=15)
+    feed(store, market.filter(pl.col("open_time") < close))
+    live_step(store, close)
+    outcomes = verify_features(store, START, close, now=close, seed=5)
+    assert [one.name for one in outcomes] == list(CHECKS)
+    assert [one.name for one in outcomes if not one.passed] == []
+    store.connections.run(
+        lambda connection: connection.execute(
+            "UPDATE research.ml_features_live SET rsi_14 = rsi_14 + 0.01 WHERE instrument_id = 1"
+        ) and None
+    )  # fmt: skip
+    failed = verify_features(store, START, close, now=close, names=["parity"])[0]
+    assert not failed.passed
+    assert failed.offenders["feature"].to_list() == ["rsi_14"]
+
+
+def test_a_batch_pass_keeps_live_rows_that_came_meanwhile(store: Store, market: pl.DataFrame) -> None:
+    first, second = DAY + timedelta(hours=12, minutes=15), DAY + timedelta(hours=12, minutes=30)
+    feed(store, market.filter(pl.col("open_time") < second))
+    assert live_step(store, second).rows == 2 * len(THREE)
+    # it began before the second close and ends after it
+    bring_up_to_date(store, DAY, second, now=first)
+    rows = store.features.read(THREE, DAY, second)
+    assert rows.height == len(THREE) * 50
+    cells = store.features.cells.read(THREE, DAY.date(), DAY.date())
+    assert cells["rows"].to_list() == [50] * len(THREE)
+    assert set(NAMES) <= set(rows.columns)
+    assert not any(math.isnan(value) for value in rows["rsi_14"].drop_nulls())
