@@ -190,6 +190,9 @@ class _Verdicts:
     filled: Ints
     price: Floats
     ambiguous: Ints
+    #: Orders filled by the bar's open, and by its end if it ends nothing.
+    at_open: Ints
+    by_end: Ints
 
 
 def _decide(paths: _Paths, events: Ints, bars: Ints) -> _Verdicts:
@@ -213,17 +216,18 @@ def _decide(paths: _Paths, events: Ints, bars: Ints) -> _Verdicts:
         np.select(cases, [before, filled, after, after, filled], 1),
         np.select(cases, [opened, opened, stop, np.full(len(events), np.nan), standing], np.nan),
         np.zeros(len(events), np.int64),
+        filled,
+        after,
     )
 
 
 def _by_minutes(paths: _Paths, verdicts: _Verdicts, place: int, event: int, bar: int, inside: Minutes | None) -> None:
     """Settle an unclear bar: by its minutes where they are all there, else by assuming the order of the rules."""
-    high, low = paths.high[event, bar], paths.low[event, bar]
-    stop, profit = float(paths.stop[event]), paths.profit[event]
-    one, at = np.array([event]), np.array([bar])
-    filled, after = int(paths.filled_at_open(one, at)[0]), int(paths.filled_before(one, at + 1)[0])
+    high, low, stop = (float(value) for value in (paths.high[event, bar], paths.low[event, bar], paths.stop[event]))
+    profit: list[float] = paths.profit[event].tolist()
+    filled, after = int(verdicts.at_open[place]), int(verdicts.by_end[place])
     if inside is not None and (traded := inside.of_bar(high, low)) is not None:
-        ended, fills, ambiguous = walk_minutes(traded, paths.orders[event], filled, stop, profit)
+        ended, fills, ambiguous = walk_minutes(traded, paths.orders[event].tolist(), filled, stop, profit)
         outcome = Outcome(ended)
     else:
         ambiguous = Ambiguous.ASSUMED

@@ -71,7 +71,6 @@ def label(
     entry_px = plans.orders[:, 0]
     gross = results.exit_price / results.average_price - 1
     net = (1 + gross) * parameters.costs.factor(tier) - 1
-    outcome = pl.Series(results.outcome).replace_strict(_WORDS, return_dtype=pl.String)
     columns: dict[str, Any] = {
         "signal_ts": grid.times(plans.entry - 1),
         "entry_ts": grid.times(plans.entry),
@@ -79,7 +78,7 @@ def label(
         "take_profit": results.take_profit,
         "stop_loss": plans.stop,
         "horizon": np.full(len(entry_px), parameters.horizon),
-        "outcome": outcome,
+        "outcome": [_WORDS[value] for value in results.outcome.tolist()],
         "label_end_ts": grid.times(plans.entry + results.bars),
         "bars_to_touch": results.bars,
         "exit_px": results.exit_price,
@@ -87,7 +86,7 @@ def label(
         "net_return": net,
         "mae": results.lowest / entry_px - 1,
         "mfe": results.highest / entry_px - 1,
-        "ambiguous": [Ambiguous(value).word for value in results.ambiguous],
+        "ambiguous": [_AMBIGUOUS[value] for value in results.ambiguous.tolist()],
         "uniqueness": uniqueness(plans.entry, results.bars),
         "outcome_class": _classes(results, net, parameters.breakeven),
         "tier": [str(tier)] * len(entry_px),
@@ -97,19 +96,31 @@ def label(
     }
     columns |= {name: found[name] for name in found.columns if name in MEASURES[strategy]}
     schema = label_schema(strategy)
-    return pl.DataFrame({name: pl.Series(name, columns[name]).cast(dtype) for name, dtype in schema.items()})
+    return pl.DataFrame([_series(name, columns[name], dtype) for name, dtype in schema.items()])
 
 
 _WORDS = {Outcome.OPEN: None, Outcome.TP: "TP", Outcome.SL: "SL", Outcome.TIME: "TIME"}
+_AMBIGUOUS = {value: value.word for value in Ambiguous}
 
 
-def _classes(results: Results, net: Floats, breakeven: float) -> pl.Series:
-    classes = np.select(
-        [results.outcome == Outcome.OPEN, results.outcome == Outcome.TIME, np.abs(net) <= breakeven, net > 0],
-        ["", "TIMEOUT", "BREAKEVEN", "WIN"],
-        "LOSS",
-    )
-    return pl.Series(classes, dtype=pl.String).replace("", None)
+def _series(name: str, values: Any, dtype: pl.DataType) -> pl.Series:
+    column = pl.Series(name, values, dtype=None if isinstance(values, np.ndarray | pl.Series) else dtype)
+    return column if column.dtype == dtype else column.cast(dtype)
+
+
+def _classes(results: Results, net: Floats, breakeven: float) -> list[str | None]:
+    ends = zip(results.outcome.tolist(), net.tolist(), strict=True)
+    return [_class(outcome, value, breakeven) for outcome, value in ends]
+
+
+def _class(outcome: int, net: float, breakeven: float) -> str | None:
+    if outcome == Outcome.OPEN:
+        return None
+    if outcome == Outcome.TIME:
+        return "TIMEOUT"
+    if abs(net) <= breakeven:
+        return "BREAKEVEN"
+    return "WIN" if net > 0 else "LOSS"
 
 
 def make_plans(grid: Grid, found: pl.DataFrame, parameters: Parameters, tier: str) -> tuple[Plans, list[bool]]:

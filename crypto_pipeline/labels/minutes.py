@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-import numpy as np
-
-from crypto_pipeline.labels.grid import Flags, Floats
+from crypto_pipeline.labels.grid import Floats
 
 
 class Ambiguous(IntEnum):
@@ -32,16 +31,24 @@ class Minutes:
     low: Floats
     volume: Floats
 
-    def of_bar(self, high: float, low: float) -> Minutes | None:
-        """The minutes in which something traded, if they are all of the bar: their extremes are its own."""
-        traded: Flags = self.volume > 0
-        if not traded.any() or self.high[traded].max() != high or self.low[traded].min() != low:
+    def of_bar(self, high: float, low: float) -> list[tuple[float, float, float]] | None:
+        """Open, high and low of the minutes in which something traded, if they are all of the bar.
+
+        They are when their extremes are its own; None otherwise.
+        """
+        columns = (self.open.tolist(), self.high.tolist(), self.low.tolist(), self.volume.tolist())
+        traded = [row[:3] for row in zip(*columns, strict=True) if row[3] > 0]
+        if not traded or max(row[1] for row in traded) != high or min(row[2] for row in traded) != low:
             return None
-        return Minutes(self.open[traded], self.high[traded], self.low[traded], self.volume[traded])
+        return traded
 
 
 def walk_minutes(
-    inside: Minutes, orders: Floats, filled: int, stop: float, profit: Floats
+    inside: Sequence[tuple[float, float, float]],
+    orders: Sequence[float],
+    filled: int,
+    stop: float,
+    profit: Sequence[float],
 ) -> tuple[int, int, Ambiguous]:
     """Walk the minutes from ``filled`` orders on; ``profit[k - 1]`` is the take profit after ``k`` orders.
 
@@ -49,13 +56,13 @@ def walk_minutes(
     said so or one of them left it open.
     """
     ambiguous = Ambiguous.MINUTES
-    for opened, high, low in zip(inside.open, inside.high, inside.low, strict=True):
+    for opened, high, low in inside:
         if opened <= stop:
             return 2, filled, ambiguous
-        filled = max(filled, _reached(orders, opened))
+        filled = _reached(orders, opened, filled)
         if opened >= profit[filled - 1]:
             return 1, filled, ambiguous
-        after = max(filled, _reached(orders, low))
+        after = _reached(orders, low, filled)
         if low <= stop:
             return 2, after, Ambiguous.ASSUMED if high >= profit[after - 1] else ambiguous
         if high >= profit[filled - 1]:
@@ -66,5 +73,8 @@ def walk_minutes(
     return 0, filled, ambiguous
 
 
-def _reached(orders: Floats, price: float) -> int:
-    return int(np.count_nonzero(orders >= price))
+def _reached(orders: Sequence[float], price: float, filled: int) -> int:
+    """Orders (highest first) at or above a price, at least those filled already."""
+    while filled < len(orders) and orders[filled] >= price:
+        filled += 1
+    return filled

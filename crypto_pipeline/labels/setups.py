@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from crypto_pipeline.features import indicators, regimes
-from crypto_pipeline.labels.grid import Flags, Floats, Ints
+from crypto_pipeline.labels.grid import Flags, Ints
 from crypto_pipeline.labels.parameters import TIMEFRAME, ChannelParameters, DcaParameters, SwingParameters
 from crypto_pipeline.market.bars import UTC_MS
 
@@ -97,6 +97,8 @@ def channel(bars: pl.DataFrame, cost_factor: float, parameters: ChannelParameter
         pl.col("place").cast(pl.Int64),
         close.alias("close"),
         close.log().alias("y"),
+        pl.col("high").log().alias("log_high"),
+        pl.col("low").log().alias("log_low"),
         (close > close.shift(1)).alias("up"),
         (pl.col("high").rolling_max(DAY) / pl.col("low").rolling_min(DAY) - 1).alias("day_range"),
     )
@@ -117,12 +119,12 @@ def channel(bars: pl.DataFrame, cost_factor: float, parameters: ChannelParameter
     near = near.with_columns((reward / risk).alias("reward_to_risk")).filter(
         pl.col("reward_to_risk") >= p.reward_to_risk
     )
-    shaped = near.with_columns(_shape(fitted["y"].to_numpy(), near, p))
+    shaped = near.with_columns(_shape(fitted, near, p))
     return shaped.filter(
         (pl.col("containment") >= p.containment)
         & (pl.col("touches_upper") >= p.touches)
         & (pl.col("touches_lower") >= p.touches)
-    ).drop("close", "y", "up", "end")
+    ).drop("close", "y", "log_high", "log_low", "up", "end")
 
 
 def _prices(p: ChannelParameters) -> list[pl.Expr]:
@@ -134,15 +136,21 @@ def _prices(p: ChannelParameters) -> list[pl.Expr]:
     ]
 
 
-def _shape(y: Floats, near: pl.DataFrame, p: ChannelParameters) -> list[pl.Series]:
-    """Containment and touches of each row of ``near`` from the residuals of its window."""
-    places = near["place"].to_numpy()
+def _shape(fitted: pl.DataFrame, near: pl.DataFrame, p: ChannelParameters) -> list[pl.Series]:
+    """Containment and touches of each row of ``near`` over its window.
+
+    A close is contained that is not beyond a band. A bar touches a band when its range, from low to high, comes within
+    ``touch_within`` sigma of it.
+    """
     back = np.arange(p.window) - (p.window - 1)
+    rows = near["place"].to_numpy()[:, None] + back
     slope, end, sigma = (near[name].to_numpy()[:, None] for name in ("slope", "end", "sigma"))
-    residual = y[places[:, None] + back] - (end + slope * back)
-    inside = np.abs(residual) <= p.bands * sigma
-    upper = np.abs(residual - p.bands * sigma) <= p.touch_within * sigma
-    lower = np.abs(residual + p.bands * sigma) <= p.touch_within * sigma
+    line = end + slope * back
+    close, high, low = (fitted[name].to_numpy()[rows] - line for name in ("y", "log_high", "log_low"))
+    half, reach = p.bands * sigma, p.touch_within * sigma
+    inside = np.abs(close) <= half
+    upper = (high >= half - reach) & (low <= half + reach)
+    lower = (low <= -half + reach) & (high >= -half - reach)
     return [
         pl.Series("containment", inside.mean(axis=1), pl.Float64),
         pl.Series("touches_upper", _apart(upper, p.touch_apart), pl.Int64),

@@ -186,8 +186,12 @@ def channel_setups(bars: Bars, factor: float, p: dict[str, Any]) -> list[dict[st
         reward_to_risk = (target / close * factor - 1) / (1 - stop / close * factor)
         inside = sum(abs(residual) <= half for residual in residuals) / n
         near = p["touch_within"] * sigma
-        upper = touches([abs(residual - half) <= near for residual in residuals], p["touch_apart"])
-        lower = touches([abs(residual + half) <= near for residual in residuals], p["touch_apart"])
+        ranges = []  # of each bar, above the line
+        for x in range(n):
+            bar, line = bars[time - (n - 1 - x) * QUARTER], mean_y + slope * (x - mean_x)
+            ranges.append((math.log(bar[LOW]) - line, math.log(bar[HIGH]) - line))
+        upper = touches([high >= half - near and low <= half + near for low, high in ranges], p["touch_apart"])
+        lower = touches([low <= near - half and high >= -half - near for low, high in ranges], p["touch_apart"])
         if reward_to_risk < p["reward_to_risk"] or inside < p["containment"] or min(upper, lower) < p["touches"]:
             continue
         found.append(
