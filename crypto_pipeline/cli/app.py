@@ -17,6 +17,7 @@ from crypto_pipeline.cli import (
     instruments,
     live,
     replay,
+    retention,
     settings_list,
     storage,
     training,
@@ -61,6 +62,7 @@ for module in (
     backups,
     storage,
     replay,
+    retention,
     settings_list,
 ):
     module.register(app)

@@ -87,6 +87,7 @@ def up(
     """Start everything, keep it running and fill the database. Ctrl-C stops it."""
     from crypto_pipeline.ops.choice import chosen_instruments
     from crypto_pipeline.ops.errors import OpsError
+    from crypto_pipeline.ops.retention import check_look_backs
     from crypto_pipeline.settings import load_settings
 
     given = {
@@ -103,6 +104,7 @@ def up(
         chosen_instruments(settings)  # an unknown symbol is refused before anything starts
     except OpsError as error:
         raise BadInput(str(error)) from None
+    check_look_backs(settings)
     if detach and _CHILD not in os.environ:
         _detach(settings)
     else:

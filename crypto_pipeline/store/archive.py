@@ -36,12 +36,12 @@ class Archive:
 
     def files(
         self,
-        kind: Kind = "bars",
+        kind: Kind | None = "bars",
         timeframe: Timeframe | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
     ) -> list[ArchiveFile]:
-        """Current files whose span touches ``[start, end)`` (aware; None: unbounded), oldest first.
+        """Current files whose span touches ``[start, end)`` (aware; None: unbounded), by kind, timeframe and time.
 
         To read files together with the table, ask before, read the table, ask again, and start over if the answer
         differs. One repeatable-read snapshot is not enough: a partition that leaves its table is gone at once for

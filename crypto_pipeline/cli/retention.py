@@ -1,0 +1,192 @@
+"""``retention`` and ``archive``: what leaves the tables, what lies in files, and bringing it back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crypto_pipeline.cli.options import AsJson, DataDir, End, Start, Timeframes
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from crypto_pipeline.settings import Settings
+    from crypto_pipeline.store.archive_catalogue import ArchiveFile
+
+_FIRST = datetime(2000, 1, 1, tzinfo=UTC)
+KeepDays = Annotated[int, typer.Option("--keep-days", min=1, help="Retention leaves it alone for so long.")]
+Trades = Annotated[bool, typer.Option("--trades", help="Days of trades instead of bars.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    group = typer.Typer(invoke_without_command=True)
+    group.callback()(retention)
+    group.command("run")(run)
+    group.command()(compact)
+    app.add_typer(group, name="retention")
+    archive_group = typer.Typer(invoke_without_command=True)
+    archive_group.callback()(archive)
+    archive_group.command()(verify)
+    archive_group.command()(restore)
+    app.add_typer(archive_group, name="archive")
+
+
+def retention(context: typer.Context, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """Show what the next retention run takes out of the tables. `retention run` does it now."""
+    if context.invoked_subcommand is not None:
+        return
+    from crypto_pipeline.cli.context import open_store
+    from crypto_pipeline.ops.retention import open_retention
+    from crypto_pipeline.ops.retention_report import due_frame
+
+    settings = _settings(data_dir)
+    with open_store(settings) as store:
+        frame = due_frame(open_retention(store, settings).due())
+    if frame.is_empty() and not as_json:
+        typer.echo("nothing is due: everything in the tables is within its time")
+        return
+    _show(frame, as_json, "next retention run")
+
+
+def run(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """Archive and drop what is due, now. Killed at any moment it loses nothing; run it again."""
+    from crypto_pipeline.cli.context import open_store
+    from crypto_pipeline.cli.output import print_json
+    from crypto_pipeline.ops.retention import open_retention
+    from crypto_pipeline.ops.retention_report import retention_frame
+
+    settings = _settings(data_dir)
+    with open_store(settings) as store:
+        report = open_retention(store, settings).run(progress=_say)
+    if as_json:
+        print_json(report.as_dict())
+    elif not report.archived and not report.dropped:
+        typer.echo("nothing left the tables")
+    else:
+        _show(retention_frame(report), False, "left the tables")
+
+
+def compact(data_dir: DataDir = None) -> None:
+    """Put closed months of 1m bars in the order of their key, each once; readers and writers go on."""
+    from crypto_pipeline.cli.context import open_store
+    from crypto_pipeline.ops.retention import open_retention
+
+    settings = _settings(data_dir)
+    with open_store(settings) as store:
+        done = open_retention(store, settings).compact(progress=_say)
+    if not done:
+        typer.echo("every closed month is in order")
+
+
+def archive(
+    context: typer.Context,
+    timeframe: Timeframes = None,
+    start: Start = None,
+    end: End = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """List the archive files that are the truth of their spans."""
+    if context.invoked_subcommand is not None:
+        return
+    from crypto_pipeline.ops.retention_report import archive_frame
+
+    frame = archive_frame(_files(_settings(data_dir), timeframe, start, end, trades=None))
+    if frame.is_empty() and not as_json:
+        typer.echo("nothing is archived there")
+        return
+    _show(frame, as_json, "archive")
+
+
+def verify(
+    timeframe: Timeframes = None,
+    start: Start = None,
+    end: End = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Read every archive file again: bytes, hash and rows must be what the catalogue says."""
+    from crypto_pipeline.store import StoreError, archive_parquet
+    from crypto_pipeline.store.archive_storage import ArchiveStorage
+
+    files = _files(_settings(data_dir), timeframe, start, end, trades=None)
+    damaged = 0
+    for file in files:
+        try:
+            with ArchiveStorage(file.base_url).fetched(file.path) as path:
+                archive_parquet.verify(path, file.kind, file.sha256, rows=file.rows)
+        except StoreError as error:
+            damaged += 1
+            typer.echo(str(error), err=True)
+    typer.echo(f"{len(files) - damaged} of {len(files)} archive files are what they were")
+    if damaged:
+        raise typer.Exit(1)
+
+
+def restore(
+    timeframe: Timeframes = None,
+    start: Start = None,
+    end: End = None,
+    trades: Trades = False,
+    keep_days: KeepDays = 7,
+    data_dir: DataDir = None,
+) -> None:
+    """Bring archived months (or days of trades) that touch the span back into the tables, history included."""
+    from crypto_pipeline.cli.context import open_store
+    from crypto_pipeline.cli.errors import BadInput
+    from crypto_pipeline.ops.retention import open_retention
+    from crypto_pipeline.store import restoring
+
+    if start is None or (timeframe is None) != trades:
+        raise BadInput("say what to restore: --timeframe 1m --start 2026-01-01 --end 2026-02-01, or --trades --start …")
+    settings = _settings(data_dir)
+    files = _files(settings, timeframe, start, end, trades=trades)
+    if not files:
+        typer.echo("nothing of that span is in the archive; `crypto-pipeline archive` lists what is")
+        raise typer.Exit(1)
+    spans: dict[Any, list[ArchiveFile]] = {}
+    for file in files:
+        spans.setdefault((str(file.timeframe), file.first_open), []).append(file)
+    with open_store(settings) as store, open_retention(store, settings).alone():
+        for of_span in spans.values():
+            done = restoring.restore(store.connections, of_span, timedelta(days=keep_days))
+            counts = ", ".join(f"{count:,} {kind}" for kind, count in done.rows.items())
+            typer.echo(f"{done.span}: {counts} restored; archived again in {keep_days} days")
+
+
+def _files(
+    settings: Settings, timeframe: str | None, start: str | None, end: str | None, trades: bool | None
+) -> list[ArchiveFile]:
+    from crypto_pipeline.cli import options
+    from crypto_pipeline.cli.context import open_store
+
+    first, last = options.span(start, end, _FIRST)
+    chosen = options.timeframes(timeframe)
+    with open_store(settings) as store:
+        found = store.archive.files(None, None, first, last)
+    if trades:
+        return [file for file in found if file.kind == "trades"]
+    if trades is False:
+        found = [file for file in found if file.kind != "trades"]
+    return [file for file in found if chosen is None or file.timeframe in chosen]
+
+
+def _settings(data_dir: Any) -> Settings:
+    from crypto_pipeline.cli.context import deployment_settings
+
+    return deployment_settings(data_dir)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _show(frame: pl.DataFrame, as_json: bool, title: str) -> None:
+    from crypto_pipeline.cli.output import frame_table, print_frame_json
+
+    if as_json:
+        print_frame_json(frame)
+    else:
+        frame_table(title, frame)
