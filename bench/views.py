@@ -1,0 +1,130 @@
+"""Refreshing the materialized views of a store of 51 million bars, three ways, with readers at work.
+
+    python bench/big_store.py FOLDER && python bench/views.py FOLDER [--repeat 3]
+
+Plain REFRESH (locks readers out), REFRESH … CONCURRENTLY, and ours: rebuilt beside and renamed. Two readers query one
+instrument's day (and count the view) without pause; their longest wait is what a person at a dashboard would feel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from common import MIB, machine, table
+
+from crypto_pipeline.store import EmbeddedServer, Store, migrate
+from crypto_pipeline.store import views as room
+from crypto_pipeline.store.views import BAR_VIEWS, VIEWS
+
+WAYS = ("swap", "concurrently", "plain")
+
+
+class Readers:
+    """Two connections that read a view all the time."""
+
+    def __init__(self, url: str, view: str) -> None:
+        symbol = f"SELECT symbol FROM market.{view} ORDER BY symbol OFFSET 40 LIMIT 1"
+        with psycopg.connect(url) as connection:
+            found = connection.execute(symbol).fetchone()
+        one = f"SELECT * FROM market.{view} WHERE symbol = '{found[0] if found else ''}'"
+        if view in BAR_VIEWS:
+            one += " AND timeframe = '15m'"
+        self.waits: dict[str, list[float]] = {"one": [], "count": []}
+        self._stop = threading.Event()
+        queries = {"one": one, "count": f"SELECT count(*) FROM market.{view}"}
+        self._threads = [threading.Thread(target=self._read, args=(url, *item)) for item in queries.items()]
+
+    def _read(self, url: str, name: str, query: str) -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            while not self._stop.is_set():
+                began = time.perf_counter()
+                connection.execute(query).fetchall()
+                self.waits[name].append(time.perf_counter() - began)
+                self._stop.wait(0.02)
+
+    def __enter__(self) -> Readers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def ways(store: Store) -> dict[str, Callable[[str], Any]]:
+    def plain(name: str) -> None:
+        store.connections.run(lambda c: c.execute(f"REFRESH MATERIALIZED VIEW market.{name}") and None)
+
+    def concurrently(name: str) -> None:
+        store.connections.run(lambda c: room._compare(c, name, time.monotonic(), ""))
+
+    def swap(name: str) -> None:
+        assert store.views.refresh(name).method == "swap"
+
+    return {"swap": swap, "concurrently": concurrently, "plain": plain}
+
+
+def measure(store: Store, view: str, repeat: int) -> list[list[Any]]:
+    found = []
+    for way, refresh in ways(store).items():
+        alone, beside, worst, median = [], [], 0.0, 0.0
+        for _ in range(repeat):
+            began = time.perf_counter()
+            refresh(view)
+            alone.append(time.perf_counter() - began)
+        with Readers(store.url, view) as readers:
+            time.sleep(0.2)
+            for _ in range(repeat):
+                began = time.perf_counter()
+                refresh(view)
+                beside.append(time.perf_counter() - began)
+        worst = max(max(waits) for waits in readers.waits.values())
+        median = statistics.median(readers.waits["one"])
+        found.append(
+            [view, way, f"{min(alone):.2f}", f"{statistics.median(beside):.2f}", f"{median * 1e3:.1f}",
+             f"{max(readers.waits['one']) * 1e3:,.0f}", f"{worst * 1e3:,.0f}"]
+        )  # fmt: skip
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--repeat", type=int, default=3)
+    options = parser.parse_args()
+    with EmbeddedServer(options.folder).running() as url, Store(url) as store:
+        migrate(url)
+        print(machine())
+        rows = store.connections.frame(
+            "SELECT sum(greatest(reltuples, 0))::bigint AS rows FROM pg_class WHERE relname LIKE 'ohlc\\_%' "
+            "AND relkind = 'r' AND relnamespace = 'market'::regnamespace"
+        )
+        print(f"\n{rows['rows'][0]:,} bars\n")
+        measured = [line for view in VIEWS for line in measure(store, view, options.repeat)]
+        head = ["view", "way", "alone s", "with readers s", "reader ms (median)", "one series, longest ms",
+                "any reader, longest ms"]  # fmt: skip
+        table(head, measured)
+        for view in VIEWS:
+            store.views.refresh(view)
+        print()
+        proofs = []
+        for view in VIEWS:
+            began = time.perf_counter()
+            wrong = store.views.differences(view).height
+            proofs.append([view, wrong, f"{time.perf_counter() - began:.2f}"])
+        state = store.views.state().select("name", "rows", "bytes").rows()
+        sizes = {name: (f"{count:,}", f"{size / MIB:,.0f}") for name, count, size in state}
+        table(["view", "differences", "comparison s", "rows", "MiB"], [[*row, *sizes[row[0]]] for row in proofs])
+
+
+if __name__ == "__main__":
+    main()
