@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import psycopg
 
 from crypto_pipeline.ops import backup_files
 from crypto_pipeline.ops.backup import backup_dir
-from crypto_pipeline.settings import Settings
+from crypto_pipeline.ops.retention import open_retention
+from crypto_pipeline.settings import Settings, SettingsError
 from crypto_pipeline.store import Store, StoreError, dagster_storage, dagster_url
 from crypto_pipeline.store.archive_storage import base_url, local_path
-from crypto_pipeline.store.partitions import MONTHLY
+from crypto_pipeline.store.storage import BAR_BYTES
 
 #: A table of some size of which more than this is unused room is worth a look.
 BLOATED, BLOAT_FROM = 0.3, 100 * 2**20
@@ -115,7 +116,7 @@ def report(settings: Settings, store: Store, url: str, *, sample: bool = False) 
     storage, now = store.storage, datetime.now(UTC)
     if sample:
         storage.sample()
-    server, growth, archive = storage.server(), storage.growth(), storage.archive()
+    server, growth, archive, tables = storage.server(), storage.growth(), storage.archive(), storage.tables()
     whole = growth.filter(name="")
     measured = whole.height > 0
     rate = float(whole["bytes_per_day"][0]) if measured else float(storage.inflow()["bytes_per_day"].sum() or 0)
@@ -124,13 +125,13 @@ def report(settings: Settings, store: Store, url: str, *, sample: bool = False) 
         disk=_disk(settings, int(server["server_bytes"] or server["bytes"])),
         database_bytes=int(server["bytes"]),
         cache_hit=server["cache_hit"],
-        tables=storage.tables(),
+        tables=tables,
         indexes=storage.indexes(),
         archive=archive,
         growth=growth.filter(pl.col("name") != ""),
         bytes_per_day=rate,
         measured=measured,
-        freed=storage.freed_before(first_days_kept(settings, now), _day(now, settings.keep_trades_days)),
+        freed=next_retention(settings, store, tables),
         slow_queries=storage.slow_queries(),
         dagster=_dagster(settings, url),
         backups_bytes=sum(one.manifest.bytes for one in backup_files.complete(backup_dir(settings))),
@@ -139,15 +140,30 @@ def report(settings: Settings, store: Store, url: str, *, sample: bool = False) 
     )
 
 
-def first_days_kept(settings: Settings, now: datetime) -> dict[str, date]:
-    """Per timeframe with a limit the first UTC day that retention leaves in the tables; whole months where it can."""
-    monthly = {str(timeframe) for timeframe in MONTHLY}
-    found = {name: _day(now, days) for name, days in settings.keep_hot_days.items() if days > 0}
-    return {name: day.replace(day=1) if name in monthly else day for name, day in found.items()}
+def next_retention(settings: Settings, store: Store, tables: pl.DataFrame) -> pl.DataFrame:
+    """What retention would take out of the tables now: ``timeframe`` (or trades), ``spans``, ``rows``, ``bytes``.
 
-
-def _day(now: datetime, days: int) -> date:
-    return (now.astimezone(UTC) - timedelta(days=days)).date()
+    Bytes at what a row takes with its indexes; nothing while retention's settings contradict themselves, which the
+    retention job says.
+    """
+    schema = {"timeframe": pl.String, "spans": pl.Int64, "rows": pl.Int64}
+    try:
+        due = open_retention(store, settings).due()
+    except SettingsError:
+        due = []
+    rows = [(str(one.span.timeframe or "trades"), 1, one.rows) for one in due if one.waits is None]
+    per_row = tables.filter(pl.col("rows") > 0).select(
+        pl.when(pl.col("table") == "market.trades").then(pl.lit("trades")).otherwise("timeframe").alias("timeframe"),
+        (pl.col("bytes") / pl.col("rows")).alias("bytes_per_row"),
+    )
+    return (
+        pl.DataFrame(rows, schema=schema, orient="row")
+        .group_by("timeframe", maintain_order=True)
+        .sum()
+        .join(per_row.filter(pl.col("timeframe") != ""), on="timeframe", how="left")
+        .with_columns((pl.col("rows") * pl.col("bytes_per_row").fill_null(BAR_BYTES)).cast(pl.Int64).alias("bytes"))
+        .drop("bytes_per_row")
+    )
 
 
 def _disk(settings: Settings, stored: int) -> Disk:

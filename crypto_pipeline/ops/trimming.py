@@ -67,13 +67,8 @@ def _keep_newest(folder: Path) -> None:
 
 def _old_trades(store: Store) -> list[Step]:
     first = (datetime.now(UTC) - _TRADES_STAY).date()
-    freed = store.storage.freed_before({}, first).filter(timeframe="trades")
-    if freed.is_empty():
-        return []
-    return [
-        Step(f"trades before {first}", int(freed["bytes"][0]), "trades; bars stay",
-             lambda: _drop_trades(store, first))
-    ]  # fmt: skip
+    size = store.storage.trade_bytes_before(first)
+    return [Step(f"trades before {first}", size, "trades; bars stay", lambda: _drop_trades(store, first))]
 
 
 def _drop_trades(store: Store, first: date) -> None:

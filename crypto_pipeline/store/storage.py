@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -129,19 +128,10 @@ WHERE d.datname = current_database() AND calls > 0 AND query NOT LIKE '%pg_stat_
 ORDER BY total_exec_time DESC LIMIT 15
 """
 
-# What a retention run of now would take out of the tables: bars before a day, at what a bar takes; days of trades.
-_FREED = f"""
-SELECT c.timeframe, sum(c.present - c.archived)::bigint AS rows,
-       (sum(c.present - c.archived) * coalesce(max(t.bytes::float8 / nullif(t.rows, 0)), {BAR_BYTES}))::bigint AS bytes
-FROM unnest(%(timeframes)s::text[], %(days)s::date[]) AS k (timeframe, day)
-JOIN market.coverage c ON c.timeframe = k.timeframe COLLATE "C" AND c.day < k.day AND c.present > c.archived
-JOIN ({_TABLES.replace("%", "%%")}) AS t ON t."table" = 'market.ohlc_data' AND t.timeframe = c.timeframe
-GROUP BY 1
-UNION ALL
-SELECT 'trades', sum(greatest(c.reltuples, 0))::bigint, sum(pg_total_relation_size(c.oid))::bigint
+_TRADES_BEFORE = """
+SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
 FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid
-WHERE h.inhparent = 'market.trades'::regclass AND c.relname < 'trades_' || to_char(%(trades)s::date, 'YYYY_MM_DD')
-HAVING count(*) > 0
+WHERE h.inhparent = 'market.trades'::regclass AND c.relname < 'trades_' || to_char(%s::date, 'YYYY_MM_DD')
 """
 
 _KEPT = {
@@ -211,15 +201,14 @@ class Storage:
                 return None
             raise
 
-    def freed_before(self, days: Mapping[str, date], trades: date) -> pl.DataFrame:
-        """What leaving out everything before these days would free: ``timeframe`` (or trades), ``rows``, ``bytes``.
+    def trade_bytes_before(self, day: date) -> int:
+        """Disk space of the days of trades before ``day``."""
 
-        ``days``: timeframe → first UTC day that stays. Estimates.
-        """
-        values = {"timeframes": list(days), "days": list(days.values()), "trades": trades}
-        rows = self._connections.run(lambda connection: connection.execute(_FREED, values).fetchall())
-        schema = {"timeframe": pl.String, "rows": pl.Int64, "bytes": pl.Int64}
-        return pl.DataFrame(rows, schema=schema, orient="row").sort("timeframe")
+        def ask(connection: psycopg.Connection[Any]) -> int:
+            row = connection.execute(_TRADES_BEFORE, [day]).fetchone()
+            return int(row[0]) if row else 0
+
+        return self._connections.run(ask)
 
     def partitions_ahead(self, now: datetime) -> dict[str, int]:
         """How many partitions of monthly bars and daily trades are wholly in the future: table → number."""
