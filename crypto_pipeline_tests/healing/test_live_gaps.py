@@ -20,6 +20,8 @@ WEEK = timedelta(days=7)
 VALUES = ["open_time", "open", "high", "low", "close", "trade_count"]
 SEVEN = NOW.replace(hour=7, minute=0, second=0)
 MINUTE = timedelta(minutes=1)
+#: Begin of what is kept.
+FIRST = Timeframe.D1.floor(NOW) - timedelta(days=1)
 
 
 def hidden(start: datetime, end: datetime, **more: Any) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def hidden(start: datetime, end: datetime, **more: Any) -> dict[str, Any]:
 def backfilled(make_bench: Callable[..., Bench], *faults: dict[str, Any], **settings: Any) -> Bench:
     """A bench on which everything is stored but what the faults have hidden, which the venue shows by now."""
     bench = make_bench(
-        instruments="BTCUSDT,ETHUSDT", faults=list(faults), settings={"request_attempts": 1, "days": 2, **settings}
+        instruments="BTCUSDT,ETHUSDT", faults=list(faults), settings={"request_attempts": 1, "days": 1, **settings}
     )
     bench.collect("BTC-USDT", "ETH-USDT")
     bench.run(lambda pipeline: pipeline.backfill())
@@ -53,11 +55,11 @@ def fill(bench: Bench) -> HealReport:
 
 
 def read(bench: Bench, symbol: str = "BTC-USDT", timeframe: Timeframe = Timeframe.M1) -> pl.DataFrame:
-    return bench.store.reader.read([symbol], timeframe, NOW - timedelta(days=2), timeframe.floor(NOW))
+    return bench.store.reader.read([symbol], timeframe, FIRST, timeframe.floor(NOW))
 
 
 def tape(bench: Bench, timeframe: Timeframe = Timeframe.M1) -> pl.DataFrame:
-    return bench.exchange.market.bars("BTCUSDT", timeframe, NOW - timedelta(days=2), timeframe.floor(NOW))
+    return bench.exchange.market.bars("BTCUSDT", timeframe, FIRST, timeframe.floor(NOW))
 
 
 def keep_trades(bench: Bench, start: datetime, end: datetime, without: int = 0) -> None:
