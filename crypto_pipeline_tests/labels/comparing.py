@@ -73,6 +73,7 @@ def compare(
     tier: str,
     tally: Tally,
     sets: tuple[str, ...] = ("default", "loose", "narrow"),
+    strategies: tuple[Strategy, ...] = tuple(Strategy),
 ) -> None:
     """Bars of one instrument (and the benchmark's 15m bars): every strategy with every set, equal in every field."""
     times = quarters["open_time"]
@@ -82,7 +83,8 @@ def compare(
     context = Context(setups.stress(Grid.of(benchmark, start, end).frame()), hours.select("open_time", "close"))
     plain = [as_bars(frame) for frame in (quarters, minutes, hours, benchmark)]
     for name in sets:
-        for strategy, parameters in SETS[name].items():
+        for strategy in strategies:
+            parameters = SETS[name][strategy]
             found = find_setups(strategy, grid, context, parameters, tier)
             ours = label(strategy, grid, found, parameters, tier, lambda opens: minutes_inside(minutes, opens))
             until = int(end.timestamp() * 1000)

@@ -14,11 +14,15 @@ import numpy as np
 import polars as pl
 import pytest
 
+from crypto_pipeline.labels import setups
+from crypto_pipeline.labels.grid import Grid
+from crypto_pipeline.labels.labelling import Context, find_setups
+from crypto_pipeline.labels.parameters import Strategy
 from crypto_pipeline.market import Timeframe, roll_up_all
 from crypto_pipeline_tests.realdata.conftest import read_bars, recorded
 
-from .comparing import Tally, compare
-from .market import minutes
+from .comparing import SETS, Tally, compare
+from .market import START, minutes
 
 __all__ = ["recorded"]
 EVENTS = int(os.environ.get("CRYPTO_PIPELINE_TEST_EVENTS", "0"))
@@ -30,7 +34,7 @@ def quarters_and_hours(bars: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def spoil(bars: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """Minutes taken away, singly, for hours, and in most of a stretch; and jumps between one minute and the next."""
+    """Jumps between minutes, minutes in which nothing traded (flat, now and then far off), and minutes missing."""
     rng = np.random.default_rng(seed)
     count = bars.height
     kept = rng.random(count) > 0.0005
@@ -38,7 +42,11 @@ def spoil(bars: pl.DataFrame, seed: int) -> pl.DataFrame:
         kept[start : start + int(rng.integers(20, 400))] = False
     jumps = np.exp(np.cumsum(np.where(rng.random(count) < 0.0012, rng.normal(0, 0.03, count), 0.0)))
     prices = [(pl.col(name) * pl.Series(jumps)).alias(name) for name in ("open", "high", "low", "close")]
-    return bars.with_columns(prices).filter(pl.Series(kept))
+    quiet = pl.Series(rng.random(count) < 0.05)
+    off = pl.col("close").shift(1, fill_value=bars["close"][0]) * pl.Series(np.where(rng.random(count) < 0.2, 0.9, 1.0))
+    flat = [pl.when(quiet).then(off).otherwise(name).alias(name) for name in ("open", "high", "low", "close")]
+    idle = pl.when(quiet).then(0.0).otherwise("volume").alias("volume")
+    return bars.with_columns(prices).with_columns(*flat, idle).filter(pl.Series(kept))
 
 
 def test_generated_markets_with_jumps_and_holes() -> None:
@@ -60,6 +68,24 @@ def test_generated_markets_with_jumps_and_holes() -> None:
         "bars missing on the way",
     ):  # fmt: skip
         assert tally.kinds[kind] >= 20, tally
+
+
+def test_the_first_setup_of_a_series_needs_its_warm_up() -> None:
+    bars = minutes("ARB-USDT", 16, 3)
+    quarters, hours = quarters_and_hours(bars)
+    market = quarters_and_hours(minutes("BTC-USDT", 16, 100))[0]
+    grid = Grid.of(quarters, START, START + timedelta(days=16))
+    stress = setups.stress(Grid.of(market, START, START + timedelta(days=16)).frame())
+    for strategy in (Strategy.DCA, Strategy.CHANNEL):
+        parameters = SETS["loose"][strategy]
+        context = Context(stress, hours.select("open_time", "close"))
+        for place in find_setups(strategy, grid, context, parameters, "mid")["place"].to_list()[10:13]:
+            for cut, there in ((place - 400, True), (place - 399, False)):
+                tally = Tally()
+                compare(bars, quarters.slice(cut), hours, market, "mid", tally, ("loose",), (strategy,))
+                late = Grid.of(quarters.slice(cut), START, START + timedelta(days=16))
+                found = find_setups(strategy, late, context, parameters, "mid")["place"].to_list()
+                assert (place in found) == there
 
 
 @pytest.mark.realdata
