@@ -41,6 +41,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(StoreError, _store)
     app.add_exception_handler(ValueError, _value)
+    app.add_exception_handler(OverflowError, _value)
     app.add_exception_handler(Exception, _unexpected)
 
 

@@ -116,7 +116,11 @@ class CachedReader:
         """
         return self._changes.await_proof(timeout)
 
+    def close_listening(self) -> None:
+        """Stop listening: from now on the database is asked each time whether an answer still holds."""
+        self._changes.close()
+
     def close(self) -> None:
         """Stop listening, forget everything."""
-        self._changes.close()
+        self.close_listening()
         self.cache.clear()

@@ -9,6 +9,7 @@ from typing import Literal
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.moments import Moment, names, optional, span
+from crypto_pipeline.store.bar_queries import FIRST, LAST
 
 Fill = Literal["flat"]
 #: Nobody wants more, and a server should not try.
@@ -30,6 +31,11 @@ class Question:
     fill: Fill | None
 
 
+def _inside(bound: datetime | None) -> datetime | None:
+    """Bounds near the ends of the calendar, beyond which there are no bars, moved to where one can calculate."""
+    return None if bound is None else min(max(bound, FIRST), LAST)
+
+
 def question(
     instruments: str | Sequence[str],
     timeframe: str,
@@ -48,7 +54,7 @@ def question(
         raise ValueError(f"last: give a whole number from 1 to {MOST_LAST:,}, not {last!r}")
     if fill not in (None, "flat"):
         raise ValueError(f"fill: give 'flat' or leave it out, not {fill!r}")
-    begin, until = optional(start, "start"), optional(end, "end")
+    begin, until = _inside(optional(start, "start")), _inside(optional(end, "end"))
     if begin is not None and until is not None:
         span(begin, until)
     return Question(

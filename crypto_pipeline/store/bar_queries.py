@@ -28,8 +28,8 @@ STORED = (
 )  # fmt: skip
 #: Values that never occur, in place of null: arrays without nulls have elements of one width.
 _NO_NULL = {"quote_volume": "'NaN'::float8", "taker_buy_volume": "'NaN'::float8", "trade_count": "-1"}
-#: Beyond any bar; the years 1 and 9999 themselves may leave Python's range in another zone.
-FIRST, LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+#: Beyond any bar, and so far from the ends of Python's calendar that a week more or less stays inside.
+FIRST, LAST = datetime(1, 1, 15, tzinfo=UTC), datetime(9999, 12, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)

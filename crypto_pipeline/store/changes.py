@@ -79,6 +79,8 @@ class Changes:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(2 * _DEAD_AFTER)
+        with self._lock:
+            self._heard_all_at = float("-inf")
 
     # -- the thread -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,227 @@
+"""How fast bars are read, end to end into a Polars frame, and against other ways of keeping and reading them.
+
+    python bench/reads.py BIG [--small SMALL] [--archived COPY] [--others]
+
+BIG is a folder of `bench/big_store.py` (51 million rows), SMALL one with ``--fine-days 20`` (5 million), COPY one of
+which four months of 1m were archived (``python bench/reads.py COPY --archive-first 4`` does that, once, and changes the
+folder). ``--others`` reads the same answers through SQLAlchemy and pandas.read_sql from the same server, and from
+feather files (one per instrument and timeframe, as freqtrade keeps them) and Parquet through DuckDB, on the same disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from common import machine, table
+
+from crypto_pipeline import Reader
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import EmbeddedServer, Store, migrate
+from crypto_pipeline.store.archive_spans import Span
+from crypto_pipeline.store.archive_storage import ArchiveStorage
+from crypto_pipeline.store.archiver import Archiver
+
+DAY = timedelta(days=1)
+OHLCV = ["instrument", "open_time", "open", "high", "low", "close", "volume"]
+Ask = tuple[str, list[str], str, dict[str, Any], int, str]
+
+
+def names(count: int = 90) -> list[str]:
+    return [f"A{number:03d}-USDT" for number in range(count)]
+
+
+def asks(end: datetime) -> list[Ask]:
+    """What is asked, how often, and what the goal says (p50 / p99, ms)."""
+    return [
+        ("latest of 90 instruments", names(), "1m", {"last": 1}, 300, "3 / 10"),
+        ("60 bars of 1m, one instrument", names(1), "1m", {"last": 60}, 300, ""),
+        ("24 h of 1m, one instrument", names(1), "1m", {"start": end - DAY, "end": end}, 300, "4 / 15"),
+        ("7 d of 15m × 8 instruments", names(8), "15m", {"start": end - 7 * DAY, "end": end}, 200, "8"),
+        ("180 d of 1h, one instrument", names(1), "1h", {"start": end - 180 * DAY, "end": end}, 200, "8"),
+        ("one day of 1m × 90 instruments", names(), "1m", {"start": end - DAY, "end": end}, 30, "110"),
+    ]
+
+
+def times(work: Callable[[], Any], count: int) -> tuple[list[float], int]:
+    """Sorted milliseconds of ``count`` calls, after some to warm up, and the rows that came."""
+    rows = 0
+    for _ in range(min(count, 8)):
+        answer = work()
+        rows = len(getattr(answer, "value", answer))
+    measured = []
+    for _ in range(count):
+        begin = time.perf_counter()
+        work()
+        measured.append((time.perf_counter() - begin) * 1000)
+    return sorted(measured), rows
+
+
+def quantile(measured: list[float], share: float) -> float:
+    return measured[min(len(measured) - 1, int(len(measured) * share))]
+
+
+def shown(measured: list[float]) -> str:
+    return f"{quantile(measured, 0.5):.2f} / {quantile(measured, 0.99):.2f}"
+
+
+def last_midnight(folder: Path) -> datetime:
+    end = datetime.fromisoformat(json.loads((folder / "big_store.json").read_text())["end"])
+    return Timeframe.D1.floor(end)
+
+
+def latencies(folders: Sequence[Path]) -> None:
+    """Every question on every folder, taking turns between them so that both see the same machine."""
+    found: dict[str, list[Any]] = {}
+    stores = [EmbeddedServer(folder) for folder in folders]
+    for server, folder in zip(stores, folders, strict=True):
+        with server.running() as url, Reader(url) as reader:
+            migrate(url)
+            end = last_midnight(folder)
+            total = sum(reader.store.coverage.summary()["present"])
+            for name, instruments, timeframe, span, count, goal in asks(end):
+                plain, rows = times(partial(reader.bars, instruments, timeframe, **span), count)
+                reader.cached.bars(instruments, timeframe, **span)
+                reader.cached.await_changes()
+                cached, _ = times(partial(reader.cached.bars, instruments, timeframe, **span), 1000)
+                found.setdefault(name, [goal]).append((total, rows, plain, cached))
+    head = ["question", "goal ms"]
+    for total, *_ in next(iter(found.values()))[1:]:
+        head += [f"rows of {total / 1e6:.1f}M", "p50 / p99 ms", "through the cache"]
+    lines = []
+    for name, (goal, *each) in found.items():
+        line: list[object] = [name, goal]
+        for _, rows, plain, cached in each:
+            line += [f"{rows:,}", shown(plain), f"{quantile(cached, 0.5):.3f} / {quantile(cached, 0.99):.3f}"]
+        if len(each) == 2:
+            line.append(f"{quantile(each[0][2], 0.5) / quantile(each[1][2], 0.5):.2f}")
+        lines.append(line)
+    table([*head, *(["growth"] if len(folders) == 2 else [])], lines)
+
+
+def archive_first(folder: Path, count: int) -> None:
+    """Archive the first months of 1m, once."""
+    with EmbeddedServer(folder).running() as url, Store(url) as store:
+        migrate(url)
+        storage = ArchiveStorage(str(folder / "archive"))
+        archiver = Archiver(store.connections, storage, folder / "scratch")
+        end = last_midnight(folder) - 180 * DAY
+        month = (end.year - 1970) * 12 + end.month - 1
+        for number in range(count):
+            print(archiver.archive(Span.month(Timeframe.M1, month + number), 0), flush=True)
+
+
+def half_archived(folder: Path) -> None:
+    with EmbeddedServer(folder).running() as url, Reader(url) as reader:
+        end = last_midnight(folder)
+        files = reader.store.archive.files("bars", Timeframe.M1)
+        lines = []
+        for what, columns in (("all columns", None), ("OHLCV", OHLCV)):
+            work = partial(reader.bars, names(1), "1m", start=end - 180 * DAY, end=end, columns=columns)
+            measured, rows = times(work, 15)
+            lines.append([f"180 d of 1m, one instrument, {what}", "250", f"{rows:,}", shown(measured)])
+        print(f"\n{len(files)} months archived, {sum(file.rows for file in files):,} rows in files\n")
+        table(["question", "goal ms", "rows", "p50 / p99 ms"], lines)
+
+
+def others(folder: Path) -> None:
+    """The same answers by other ways; as columns OHLCV, which all of them keep."""
+    import duckdb
+    import pandas as pd
+    from sqlalchemy import create_engine, text
+
+    with EmbeddedServer(folder).running() as url, Reader(url) as reader, tempfile.TemporaryDirectory() as scratch:
+        end = last_midnight(folder)
+        span = {"start": end - DAY, "end": end}
+        long = {"start": end - 180 * DAY, "end": end}
+        questions = [
+            ("24 h of 1m, one", names(1), "1m", span),
+            ("180 d of 1h, one", names(1), "1h", long),
+            ("one day of 1m × 90", names(), "1m", span),
+            ("180 d of 1m, one", names(1), "1m", long),
+        ]
+        engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+        sql = text(
+            "SELECT symbol AS instrument, open_time, open, high, low, close, volume FROM market.ohlc "
+            "WHERE symbol = ANY(:names) AND timeframe = :timeframe AND open_time >= :start AND open_time < :end "
+            "ORDER BY symbol, open_time"
+        )
+        connection = engine.connect()
+        files = Path(scratch)
+        keep_files(reader, files, end)
+        duck = duckdb.connect()
+
+        def by_pandas(chosen: list[str], timeframe: str, when: dict[str, Any]) -> Any:
+            return pd.read_sql(sql, connection, params={"names": chosen, "timeframe": timeframe, **when})
+
+        def by_feather(chosen: list[str], timeframe: str, when: dict[str, Any]) -> Any:
+            parts = []
+            for name in chosen:
+                frame = pd.read_feather(files / f"{name}-{timeframe}.feather")
+                parts.append(frame[(frame["open_time"] >= when["start"]) & (frame["open_time"] < when["end"])])
+            return pd.concat(parts)
+
+        def by_duckdb(chosen: list[str], timeframe: str, when: dict[str, Any]) -> Any:
+            return duck.execute(
+                f"SELECT * FROM read_parquet('{files}/{timeframe}/*.parquet') WHERE instrument IN "
+                f"({','.join('?' * len(chosen))}) AND open_time >= ? AND open_time < ? ORDER BY instrument, open_time",
+                [*chosen, when["start"], when["end"]],
+            ).pl()
+
+        lines = []
+        for name, chosen, timeframe, when in questions:
+            count = 5 if "180 d of 1m" in name or "× 90" in name else 40
+            ours, rows = times(partial(reader.bars, chosen, timeframe, columns=OHLCV, **when), count)
+            every, _ = times(partial(reader.bars, chosen, timeframe, **when), count)
+            line = [name, f"{rows:,}", f"{quantile(ours, 0.5):.1f}", f"{quantile(every, 0.5):.1f}"]
+            for way in (by_pandas, by_feather, by_duckdb):
+                measured, same = times(partial(way, chosen, timeframe, when), count)
+                assert same == rows, f"{way.__name__} says {same} rows to {name}, we {rows}"
+                took = quantile(measured, 0.5)
+                line.append(f"{took:.1f} ({took / quantile(ours, 0.5):.1f}×)")
+            lines.append(line)
+        head = ["question", "rows", "ours, OHLCV", "ours, all 15 columns", "SQLAlchemy + pandas.read_sql"]
+        table([*head, "feather files", "DuckDB on Parquet"], lines)
+        connection.close()
+
+
+def keep_files(reader: Reader, folder: Path, end: datetime) -> None:
+    """180 days of 1m and 1h: feather per instrument, and Parquet per timeframe sorted by instrument and time."""
+    for timeframe, days in (("1m", 180), ("1h", 180)):
+        (folder / timeframe).mkdir()
+        for name in names():
+            start = end - (days if name == names(1)[0] or timeframe == "1h" else 30) * DAY
+            frame = reader.bars(name, timeframe, start=start, end=end, columns=OHLCV)
+            frame.to_pandas().to_feather(folder / f"{name}-{timeframe}.feather", compression="lz4")
+            frame.write_parquet(folder / timeframe / f"{name}.parquet", compression="zstd", row_group_size=50_000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--small", type=Path)
+    parser.add_argument("--archived", type=Path)
+    parser.add_argument("--archive-first", type=int, metavar="MONTHS")
+    parser.add_argument("--others", action="store_true")
+    options = parser.parse_args()
+    if options.archive_first:
+        archive_first(options.folder, options.archive_first)
+        return
+    print(f"{machine()}\n")
+    if options.others:
+        others(options.folder)
+        return
+    latencies([options.folder, *([options.small] if options.small else [])])
+    if options.archived:
+        half_archived(options.archived)
+
+
+if __name__ == "__main__":
+    main()

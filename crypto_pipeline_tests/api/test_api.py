@@ -1,0 +1,159 @@
+"""HTTP reads over a real socket: what is promised is true, what is wrong is said, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pyarrow as pa
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import CHECKS
+
+from crypto_pipeline import Reader
+from crypto_pipeline.api import serve
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.settings import load_settings
+from crypto_pipeline.store import Store
+from crypto_pipeline_tests.api.conftest import Served
+from crypto_pipeline_tests.store.bar_factory import START, bar, frame
+
+EXAMPLES = int(os.environ.get("CRYPTO_PIPELINE_TEST_EXAMPLES", "20"))
+BARS = "/bars/BTC-USDT?timeframe=1m&start=2025-03-31&end=2025-04-01"
+
+
+def problem(answer: httpx.Response, status: int, said: str) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body["status"] == status
+    assert said in body["detail"], body
+    assert "\n" not in body["detail"]
+
+
+def test_what_openapi_says_is_true_of_any_request(served: Served) -> None:
+    """All of it, except that every time of the right form exists and every span is the right way round."""
+    schema = schemathesis.openapi.from_url(served.url + "/openapi.json")
+    checks = [check for check in CHECKS.get_all() if check.__name__ != "positive_data_acceptance"]
+    for operation in schema.get_all_operations():
+
+        @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @given(case=operation.ok().as_strategy())
+        def ask(case: schemathesis.Case) -> None:
+            case.call_and_validate(base_url=served.url, checks=checks)
+
+        ask()
+
+
+def test_a_wrong_request_is_told_what_is_wrong(served: Served) -> None:
+    with httpx.Client(base_url=served.url) as client:
+        problem(client.get("/bars/BTC-USD?timeframe=1m&last=1"), 404, "did you mean BTC-USDT?")
+        problem(client.get("/bars/BTC-USDT?timeframe=2m&last=1"), 422, "timeframe")
+        problem(client.get("/bars/BTC-USDT?timeframe=1m"), 422, "either start, or last")
+        problem(client.get("/bars/BTC-USDT?timeframe=1m&start=2025-04-01&end=2025-03-31"), 422, "is not before end")
+        problem(client.get("/bars/BTC-USDT?timeframe=1m&start=2025-02-31"), 422, "cannot read the time '2025-02-31'")
+        problem(client.get("/bars/BTC-USDT?timeframe=1m&last=99999999999"), 422, "last")
+        problem(client.get("/bars/BTC-USDT?timeframe=1m&last=1&color=red"), 422, "color")
+        problem(client.get("/bars/BTC-USDT?timeframe=1m&last=1&columns=hihg"), 422, "no column 'hihg'")
+        problem(client.get("/bars/a%00b%27%3B--?timeframe=1m&last=1"), 422, "symbol")
+        problem(client.get("/latest?instruments=NOPE-USDT"), 404, "unknown instrument 'NOPE-USDT'")
+        problem(client.get("/gaps?state=lsot"), 422, "state")
+        problem(client.get(BARS, headers={"accept": "image/png"}), 406, "accept one of application/json")
+        problem(client.get("/nothing"), 404, "Not Found")
+        problem(client.post("/latest"), 405, "Method Not Allowed")
+        # an absurd span is pages, and the first of them begins where there are bars
+        first = client.get("/bars/BTC-USDT?timeframe=1m&start=0001-01-01&end=9999-12-31&limit=5").json()
+        assert len(first["bars"]) == 4
+        assert "limit=5" in first["next"]
+
+
+def test_pages_join_without_a_double_or_a_hole(served: Served) -> None:
+    with httpx.Client(base_url=served.url) as client:
+        whole = client.get(BARS + "&limit=5000").json()
+        assert whole["next"] is None
+        assert len(whole["bars"]) == 42
+        pages, address = [], BARS + "&limit=9"
+        while address:
+            answer = client.get(address)
+            pages += answer.json()["bars"]
+            address = answer.json()["next"]
+            assert answer.headers.get("link") == (f'<{address}>; rel="next"' if address else None)
+            if len(pages) >= 42:
+                break
+        assert pages == whole["bars"]
+
+
+def test_an_answer_that_did_not_change_is_not_sent_again(served: Served, served_database: str) -> None:
+    with httpx.Client(base_url=served.url) as client, Store(served_database) as store:
+        first = client.get(BARS)
+        same = client.get(BARS, headers={"if-none-match": first.headers["etag"]})
+        assert (same.status_code, same.content) == (304, b"")
+        assert same.headers["etag"] == first.headers["etag"]
+        assert float(same.headers["age"]) < 5
+        row = first.json()["bars"][0]
+        store.bars.write(frame([bar(at=START, price=row["open"] + 1)]), Timeframe.M1)
+        deadline = time.monotonic() + 10
+        while (now := client.get(BARS, headers={"if-none-match": first.headers["etag"]})).status_code == 304:
+            assert time.monotonic() < deadline, "the change was never told"
+        assert now.headers["etag"] != first.headers["etag"]
+        assert len(now.json()["bars"]) == 43
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_bodies_are_compressed_as_the_client_can_read_them(served: Served, coding: str) -> None:
+    with httpx.Client(base_url=served.url) as client:
+        plain = client.get(BARS, headers={"accept-encoding": "identity"})
+        with client.stream("GET", BARS, headers={"accept-encoding": coding}) as answer:
+            assert answer.headers["content-encoding"] == coding
+            packed = b"".join(answer.iter_raw())
+        assert len(packed) < len(plain.content) / 3
+        assert pa.Codec(coding).decompress(packed, len(plain.content), asbytes=True) == plain.content
+
+
+def test_without_the_token_nothing_is_told(served_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYPTO_PIPELINE_API_TOKEN", "open sesame")
+    monkeypatch.setenv("CRYPTO_PIPELINE_API_RATE", "50")
+    with Served(Reader(served_database), load_settings()) as guarded, httpx.Client(base_url=guarded.url) as client:
+        for header in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic open sesame"}):
+            answer = client.get(BARS, headers=header)
+            problem(answer, 401, "Bearer")
+            assert answer.headers["www-authenticate"] == "Bearer"
+        assert client.get(BARS, headers={"authorization": "Bearer open sesame"}).status_code == 200
+        assert client.get("/health/simple").json()["status"] == "ok"
+        answers = [client.get(BARS, headers={"authorization": "Bearer open sesame"}) for _ in range(130)]
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert refused
+        problem(refused[0], 429, "more than 50 requests a second")
+        assert int(refused[0].headers["retry-after"]) >= 1
+
+
+def test_half_open_connections_end(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "ARRIVAL", 0.3)
+    held = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(20)]
+    for each in held[10:]:
+        each.sendall(b"GET /latest HTTP/1.1\r\nhost: x\r\n")
+    with httpx.Client(base_url=served.url) as client:
+        assert client.get("/health/simple").status_code == 200
+    for each in held:
+        each.settimeout(5)
+        assert each.recv(1) == b"", "the server hung up"
+        each.close()
+
+
+def test_many_clients_at_once_and_no_query_left_behind(served: Served, served_database: str) -> None:
+    def ask(number: int) -> int:
+        with httpx.Client(base_url=served.url, timeout=20) as client:
+            return client.get(f"/bars/BTC-USDT?timeframe=1m&last={1 + number % 50}").status_code
+
+    with ThreadPoolExecutor(40) as threads:
+        assert set(threads.map(ask, range(200))) == {200}
+    with Store(served_database) as store:
+        (active,) = store.connections.row(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' "
+            "AND pid <> pg_backend_pid()"
+        )
+    assert active == 0

