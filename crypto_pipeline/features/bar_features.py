@@ -8,6 +8,7 @@ bar), volumes in the base asset, "dollar" volume is close times volume in the qu
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -25,14 +26,22 @@ WARM_EMA20, WARM_WILDER, WARM_EMA96 = 200, 300, 800
 _WARM = (WARM_EMA20, WARM_WILDER, WARM_EMA96)
 
 
-def base(bars: pl.DataFrame) -> pl.DataFrame:
-    """``bars`` (open_time, open, high, low, close, volume; Float64, gapless grid) with what several features share."""
+#: Evaluates expressions within each instrument of a frame.
+Evaluate = Callable[[pl.DataFrame, Sequence[pl.Expr]], pl.DataFrame]
+
+
+def base(bars: pl.DataFrame, evaluate: Evaluate) -> pl.DataFrame:
+    """``bars`` (instrument, open_time, prices and volume; Float64, gapless grids) with what several features share."""
     prices = ("open", "high", "low", "close", "volume")
     frame = bars.with_columns(pl.col(prices).fill_nan(None)).with_columns(
         y=C.log(), range=pl.when(H > L).then(H - L), dollar=C * V, there=C.is_not_null().cast(pl.Int32)
     )
     counts = [_counted(n).alias(f"warm_{n}") for n in _WARM]
-    return frame.with_columns(Y.diff().alias("r"), ind.atr().alias("atr"), ind.rsi().alias("rsi"), *counts)
+    return frame.hstack(
+        evaluate(frame, [Y.diff().alias("r"), ind.atr().alias("atr"), ind.rsi().alias("rsi"), *counts]).drop(
+            "instrument"
+        )
+    )
 
 
 def _counted(n: int) -> pl.Expr:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from crypto_pipeline.features import higher, regimes
@@ -47,6 +48,8 @@ MARKET_LOOK_BACK = 1
 
 Bars = Mapping[Timeframe, pl.DataFrame]
 _STEP = Timeframe.M15.delta
+#: Rows that are computed together: enough to be quick, few enough to stay small.
+_BLOCK_ROWS = 100_000
 
 
 def compute_features(
@@ -72,11 +75,14 @@ def feature_frames(
     """
     market = Market.of(bars, start, end, benchmark)
     known = market.fine if market is not None else {}
-    for instrument in sorted(known) if instruments is None else instruments:
-        if market is None or instrument not in known:
-            yield pl.DataFrame(schema=ROW_SCHEMA)
-        else:
-            yield _rows(market, instrument, start, end)
+    chosen = sorted(known) if instruments is None else instruments
+    computed: dict[str, pl.DataFrame] = {}
+    blocks = _blocks(market, [name for name in chosen if name in known]) if market is not None else iter(())
+    for instrument in chosen:
+        if market is not None and instrument in known and instrument not in computed:
+            rows = _rows(market, next(blocks), start, end).partition_by("instrument", as_dict=True)
+            computed = {str(name): frame for (name,), frame in rows.items()}
+        yield computed.get(instrument, pl.DataFrame(schema=ROW_SCHEMA))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,29 +110,43 @@ class Market:
         return cls(grid, by_name, wider, cross_section(closes), common)
 
 
-def _rows(market: Market, instrument: str, start: datetime, end: datetime) -> pl.DataFrame:
-    """All features of one instrument."""
-    grid = market.grid
-    frame = base(grid.lay(market.fine[instrument])).hstack(market.common)
-    crowd = market.crowd
-    columns = frame.select(
-        "open_time",
-        pl.col("there") == 1,
-        ELIGIBLE.alias("eligible"),
-        "regime",
-        "stress",
-        *(feature.expr.alias(feature.name) for feature in (*BAR_FEATURES, *RELATIVE) if feature.expr is not None),
-        *(feature.name for feature in BENCHMARK),
-        breadth=pl.Series(crowd.breadth),
-        rank_lr_96=pl.Series(crowd.rank[instrument]),
+def _blocks(market: Market, instruments: Sequence[str]) -> Iterator[list[str]]:
+    """Instruments to be computed together: for the newest rows all of them, for long history a few."""
+    size = max(1, _BLOCK_ROWS // max(market.grid.rows, 1))
+    for first in range(0, len(instruments), size):
+        yield list(instruments[first : first + size])
+
+
+def _rows(market: Market, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
+    """All features of some instruments, one below the other."""
+    grid, crowd, many = market.grid, market.crowd, len(instruments)
+    frame = base(_stack(grid, market.fine, instruments), _by_instrument)
+    frame = frame.hstack(pl.concat([market.common] * many))
+    # Rows before the start were there to warm up: they are left behind as soon as everything is computed.
+    skipped = int(np.searchsorted(grid.open_time.to_numpy(), np.datetime64(start.astimezone(UTC).replace(tzinfo=None))))
+    kept = grid.rows - skipped
+    own = [feature.expr.alias(feature.name) for feature in (*BAR_FEATURES, *RELATIVE) if feature.expr is not None]
+    shared = ["open_time", "regime", "stress", *(feature.name for feature in BENCHMARK)]
+    computed = [pl.col("there") == 1, ELIGIBLE.alias("eligible"), *(pl.col(name) for name in shared), *own]
+    columns = _by_instrument(frame, [expr.tail(kept) for expr in computed])
+    places = [np.tile(grid.closed_at(wider)[skipped:], many) for wider, _ in market.wider.values()]
+    counts = [wider.rows for wider, _ in market.wider.values()]
+    wide = [
+        take(_wider_values(market, timeframe, instruments), _below(place, count, many))
+        for timeframe, place, count in zip(market.wider, places, counts, strict=True)
+    ]
+    crowded = pl.DataFrame(
+        {
+            "breadth": np.tile(crowd.breadth[skipped:], many),
+            "rank_lr_96": np.concatenate([crowd.rank[name][skipped:] for name in instruments]),
+        }
     )
-    wide = [_closed(grid, *market.wider[timeframe], instrument, timeframe) for timeframe in HIGHER]
     # Whatever is not a number (a mean of infinities, say) is not known.
     finite = [pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in NAMES]
     wanted = pl.col("there") & pl.col("open_time").is_between(start, end, closed="left")
-    rows = pl.concat([columns, *wide], how="horizontal").filter(wanted)
+    rows = pl.concat([columns, crowded, *wide], how="horizontal").filter(wanted)
     return rows.select(
-        pl.lit(instrument).alias("instrument"),
+        "instrument",
         "open_time",
         (pl.col("open_time") + _STEP).cast(UTC_MS).alias("available_at"),
         "eligible",
@@ -136,11 +156,39 @@ def _rows(market: Market, instrument: str, start: datetime, end: datetime) -> pl
     )
 
 
+def _by_instrument(frame: pl.DataFrame, exprs: Sequence[pl.Expr]) -> pl.DataFrame:
+    """``exprs`` evaluated within every instrument of a sorted frame, with ``instrument`` in front.
+
+    Planned once for all: for few rows each, planning would take longer than computing.
+    """
+    lists = frame.group_by("instrument", maintain_order=True).agg(exprs)
+    return lists.explode([name for name in lists.columns if name != "instrument"], empty_as_null=False)
+
+
+def _stack(grid: Grid, bars: Mapping[str, pl.DataFrame], instruments: Sequence[str]) -> pl.DataFrame:
+    """Bars of some instruments on the grid, one below the other."""
+    names = pl.Series("instrument", instruments, dtype=pl.String)
+    laid = pl.concat([grid.lay(bars.get(name, _nothing())) for name in instruments])
+    return laid.insert_column(0, names.gather(np.repeat(np.arange(len(instruments)), grid.rows)))
+
+
+def _wider_values(market: Market, timeframe: Timeframe, instruments: Sequence[str]) -> pl.DataFrame:
+    """Features of a wider timeframe on its own grid, one instrument below the other."""
+    wider, by_name = market.wider[timeframe]
+    return higher.values(_stack(wider, by_name, instruments), timeframe, _by_instrument).drop("instrument")
+
+
+def _below(place: npt.NDArray[np.int64], rows: int, many: int) -> npt.NDArray[np.int64]:
+    """Rows of one grid as rows of ``many`` grids one below the other; -1 stays."""
+    first = np.repeat(np.arange(many) * rows, len(place) // max(many, 1))
+    return np.where(place < 0, -1, place + first)
+
+
 def _common(
     grid: Grid, bars: pl.DataFrame | None, wider: tuple[Grid, dict[str, pl.DataFrame]], benchmark: str
 ) -> pl.DataFrame:
     """The columns that come from the benchmark alone; nulls where there is none."""
-    frame = base(grid.lay(bars if bars is not None else _nothing()))
+    frame = base(_stack(grid, {benchmark: bars} if bars is not None else {}, [benchmark]), _by_instrument)
     slow, by_name = wider
     four = slow.lay(by_name.get(benchmark, _nothing())).select(regimes.trend_4h())
     frame = frame.hstack(take(four, grid.closed_at(slow)))
@@ -152,14 +200,6 @@ def _common(
         regimes.regime(pl.col("trend_4h")),
         regimes.stress(),
     )
-
-
-def _closed(
-    grid: Grid, wider: Grid, by_name: Mapping[str, pl.DataFrame], instrument: str, timeframe: Timeframe
-) -> pl.DataFrame:
-    """Features of the wider bar that had closed last, for every row of the grid."""
-    values = higher.values(wider.lay(by_name.get(instrument, _nothing())), timeframe)
-    return take(values, grid.closed_at(wider))
 
 
 def _wider(bars: pl.DataFrame | None, timeframe: Timeframe, grid: Grid) -> tuple[Grid, dict[str, pl.DataFrame]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import polars as pl
 
 from crypto_pipeline.features import indicators as ind
-from crypto_pipeline.features.bar_features import C, lr, mean
+from crypto_pipeline.features.bar_features import C, Evaluate, lr, mean
 from crypto_pipeline.features.registry import Feature, enough
 from crypto_pipeline.market.timeframes import Timeframe
 
@@ -44,16 +44,17 @@ HIGHER_FEATURES = [*_recursive(Timeframe.H1), *_recursive(Timeframe.H4), *DAILY]
 HIGHER = (Timeframe.H1, Timeframe.H4, Timeframe.D1)
 
 
-def values(bars: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
-    """The features of ``timeframe`` for every bar of one gapless grid (``open_time`` and prices, absent bars null)."""
+def values(bars: pl.DataFrame, timeframe: Timeframe, evaluate: Evaluate) -> pl.DataFrame:
+    """The features of ``timeframe`` for every bar (``instrument``, ``open_time``, prices; absent bars null)."""
     frame = bars.with_columns(pl.col("open", "high", "low", "close").fill_nan(None)).with_columns(
         y=C.log(), there=C.is_not_null().cast(pl.Int32)
     )
-    return frame.select(
+    wanted = [
         pl.when(pl.col("there") == 1).then(feature.expr).alias(feature.name)
         for feature in HIGHER_FEATURES
         if feature.timeframe is timeframe and feature.expr is not None
-    )
+    ]
+    return evaluate(frame, wanted)
 
 
 __all__ = ["DAILY", "HIGHER", "HIGHER_FEATURES", "WARM", "values"]
