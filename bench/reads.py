@@ -77,7 +77,7 @@ def last_midnight(folder: Path) -> datetime:
     return Timeframe.D1.floor(end)
 
 
-def latencies(folders: Sequence[Path]) -> None:
+def latencies(folders: Sequence[Path], picture: Path | None = None) -> None:
     """Every question on every folder, taking turns between them so that both see the same machine."""
     found: dict[str, list[Any]] = {}
     stores = [EmbeddedServer(folder) for folder in folders]
@@ -104,6 +104,34 @@ def latencies(folders: Sequence[Path]) -> None:
             line.append(f"{quantile(each[0][2], 0.5) / quantile(each[1][2], 0.5):.2f}")
         lines.append(line)
     table([*head, *(["growth"] if len(folders) == 2 else [])], lines)
+    if picture is not None:
+        draw(found, picture)
+
+
+def draw(found: dict[str, list[Any]], picture: Path) -> None:
+    """The medians, side by side."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 4.2))
+    for place, (goal, *each) in enumerate(reversed(found.values())):
+        for number, (total, _, plain, _) in enumerate(sorted(each)):
+            height = place + 0.2 - 0.4 * number
+            median = quantile(plain, 0.5)
+            axes.barh(height, median, 0.36, color=("#9ecae1", "#3182bd")[number])
+            axes.text(median * 1.05, height, f"{median:.2f} ms of {total / 1e6:.0f}M rows", va="center", fontsize=8)
+        if goal:
+            limit = float(goal.split(" /")[0])
+            axes.plot([limit, limit], [place - 0.42, place + 0.42], color="#d62728", linewidth=1.5)
+    axes.set_yticks(range(len(found)), list(reversed(found)))
+    axes.set_xscale("log")
+    axes.set_xlim(right=500)
+    axes.set_xlabel("milliseconds end to end into a Polars frame, median (log); red: goal")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(picture, dpi=130)
 
 
 def archive_first(folder: Path, count: int) -> None:
@@ -210,6 +238,7 @@ def main() -> None:
     parser.add_argument("--archived", type=Path)
     parser.add_argument("--archive-first", type=int, metavar="MONTHS")
     parser.add_argument("--others", action="store_true")
+    parser.add_argument("--plot", type=Path, help="PNG to draw the medians into")
     options = parser.parse_args()
     if options.archive_first:
         archive_first(options.folder, options.archive_first)
@@ -218,7 +247,7 @@ def main() -> None:
     if options.others:
         others(options.folder)
         return
-    latencies([options.folder, *([options.small] if options.small else [])])
+    latencies([options.folder, *([options.small] if options.small else [])], options.plot)
     if options.archived:
         half_archived(options.archived)
 

@@ -23,6 +23,7 @@ from crypto_pipeline.reading.scanning import scan
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store, resolve_url
 from crypto_pipeline.store.bar_frames import READ_SCHEMA
+from crypto_pipeline.store.ledger import STATES
 
 __all__ = ["Reader"]
 
@@ -229,6 +230,9 @@ class Reader:
         states: Sequence[str] | None = None,
     ) -> pl.DataFrame:
         """Runs of absent bars with their reasons that overlap ``[start, end)``, in the ledger's GAP_SCHEMA."""
+        for state in states or ():
+            if state not in STATES:
+                raise ValueError(f"states: unknown state {state!r}; use some of {', '.join(STATES)}")
         begin, until = moments.optional(start, "start"), moments.optional(end, "end")
         if begin is not None and until is not None:
             moments.span(begin, until)

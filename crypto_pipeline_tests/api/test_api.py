@@ -149,8 +149,8 @@ def test_many_clients_at_once_and_no_query_left_behind(served: Served, served_da
         with httpx.Client(base_url=served.url, timeout=20) as client:
             return client.get(f"/bars/BTC-USDT?timeframe=1m&last={1 + number % 50}").status_code
 
-    with ThreadPoolExecutor(40) as threads:
-        assert set(threads.map(ask, range(200))) == {200}
+    with ThreadPoolExecutor(20) as threads:
+        assert set(threads.map(ask, range(60))) == {200}
     with Store(served_database) as store:
         (active,) = store.connections.row(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' "
