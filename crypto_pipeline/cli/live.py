@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from crypto_pipeline.store import Store
 
 
+#: A price older than this may be behind the newest bar, which is looked for so far back.
+_QUIET, _RECENT = timedelta(minutes=2), timedelta(hours=2)
+
+
 def register(app: typer.Typer) -> None:
     """Add the command of this module."""
     app.command()(live)
@@ -42,7 +46,10 @@ def live(
 
 
 def now(store: Store) -> pl.DataFrame:
-    """Per active instrument: ``last_price``, ``age_s`` of its last trade, ``source``, ``bars`` and ``holes`` today."""
+    """Per active instrument: ``last_price``, ``age_s`` of it, ``source``, ``bars`` and ``holes`` today (UTC).
+
+    The price is the last trade's, or the newest bar's where that is newer; ``source`` says which, and from whom.
+    """
     import polars as pl
 
     from crypto_pipeline.market import Timeframe
@@ -57,11 +64,41 @@ def now(store: Store) -> pl.DataFrame:
         pl.col("present").alias("bars"),
         (pl.col("expected") - pl.col("present") - pl.col("explained")).clip(lower_bound=0).alias("holes"),
     )
-    return (
-        pl.DataFrame({"instrument": names}, schema={"instrument": pl.String})
-        .join(prices.select("instrument", "last_price", trade_age.alias("age_s"), "source"), "instrument", how="left")
-        .join(today, on="instrument", how="left")
+    shown = pl.DataFrame({"instrument": names}, schema={"instrument": pl.String}).join(
+        prices.select("instrument", "last_price", trade_age.alias("age_s"), "source"), "instrument", how="left"
     )
+    return _with_bars(store, shown, moment).join(today, on="instrument", how="left", maintain_order="left")
+
+
+def _with_bars(store: Store, shown: pl.DataFrame, moment: datetime) -> pl.DataFrame:
+    """Where no trade streamed of late, the newest bar tells more: by REST, or of the venue that stands in."""
+    import polars as pl
+
+    from crypto_pipeline.market import Timeframe
+
+    quiet = shown.filter(pl.col("age_s").is_null() | (pl.col("age_s") > _QUIET.total_seconds()))
+    if quiet.is_empty():
+        return shown
+    bars = store.reader.read(quiet["instrument"].to_list(), Timeframe.M1, moment - _RECENT, moment)
+    ended = pl.col("open_time") + Timeframe.M1.delta
+    newest = (
+        bars.group_by("instrument")
+        .last()
+        .select(
+            "instrument",
+            pl.col("close").alias("bar_price"),
+            ((pl.lit(moment) - ended).dt.total_milliseconds() / 1000).alias("bar_age"),
+            pl.col("source").alias("bar_source"),
+        )
+    )
+    newer = pl.col("bar_age").is_not_null() & (pl.col("age_s").is_null() | (pl.col("bar_age") < pl.col("age_s")))
+
+    def better(bar: str, live: str) -> pl.Expr:
+        return pl.when(newer).then(pl.col(bar)).otherwise(pl.col(live)).alias(live)
+
+    joined = shown.join(newest, on="instrument", how="left", maintain_order="left")
+    both = better("bar_price", "last_price"), better("bar_age", "age_s"), better("bar_source", "source")
+    return joined.select("instrument", *both)
 
 
 def table(frame: pl.DataFrame) -> Table:

@@ -222,7 +222,7 @@ class Coverage:
         """First day on which an active instrument lacks bars and reasons; None when all is accounted for."""
         answer = self._connections.frame(
             "SELECT min(c.day) AS day FROM market.coverage c JOIN market.instruments i USING (instrument_id) "
-            "WHERE i.active AND c.expected > c.present + c.explained"
+            "WHERE i.active AND c.expected > c.present + c.explained AND c.archived = 0"
         )
         day: date | None = answer.item()
         return day
