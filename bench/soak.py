@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import statistics
 import sys
@@ -199,11 +200,15 @@ class Range:
             self.cut_in_peace()
         began = time.monotonic()
         self.fault(MESSAGES)
-        for name in self.strikes():
+        names = list(self.strikes())
+        for place, name in enumerate(names):
+            # spread over the minutes given, with two faults of the line before each at least
+            due = began + self.given.minutes * 60 * place / len(names)
             for line in self.rng.sample(list(LINES), 2):
                 self.fault(LINES[line])
                 self.struck[line] += 1
                 time.sleep(self.rng.uniform(2, 6))
+            time.sleep(max(0.0, due - time.monotonic()))
             self.kill(name)
         while time.monotonic() - began < self.given.minutes * 60:
             line = self.rng.choice(list(LINES))
@@ -232,6 +237,8 @@ class Range:
         print(f"hole healed after the cut was noticed, s: median {statistics.median(self.healed):.1f}, "
               f"most {max(self.healed):.1f} of {len(self.healed)}" if self.healed else "")  # fmt: skip
         print(f"span {start:%H:%M} to {end:%H:%M}; {self.counted}; settled {waited:.0f} s after the last look began")
+        if wrong and self.given.keep:
+            shutil.copytree(self.house.data_dir, self.given.keep, ignore=shutil.ignore_patterns("postgres", "*.sock"))
         print("differences: none" if not wrong else f"DIFFERENCES: {wrong}")
         return 1 if wrong else 0
 
@@ -309,6 +316,7 @@ if __name__ == "__main__":
     parser.add_argument("--instruments", type=int, default=32)
     parser.add_argument("--intensity", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", help="Folder for the logs, should anything differ.")
     parser.add_argument("--cuts", type=int, default=10)
     soak = Range(parser.parse_args())
     try:

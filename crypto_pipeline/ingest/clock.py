@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 _LEARN_FROM = 5.0
+#: An answer that took longer does not say when it was true, seconds: it may have been asked for several times.
+_SURE = 1.0
 
 
 class VenueClock:
@@ -19,8 +21,16 @@ class VenueClock:
         """Whether the venue has ever told its time."""
         return self._anchor is not None
 
-    def set(self, venue_ms: float, at: float) -> None:
-        """The venue said so at ``at`` of our monotonic clock."""
+    def set(self, venue_ms: float, asked: float, answered: float) -> None:
+        """The venue said so between two moments of our monotonic clock.
+
+        A slow answer is taken for as late as can be, and only while nothing better is known: by a clock that is ahead,
+        trades that the venue has not told yet would look as if it did not know them.
+        """
+        slow = answered - asked > _SURE
+        if slow and self._anchor is not None:
+            return
+        at = answered if slow else (asked + answered) / 2
         if self._anchor is not None and at - self._anchor[0] >= _LEARN_FROM:
             measured = (venue_ms - self._anchor[1]) / (at - self._anchor[0]) / 1000
             # clocks of people differ by parts in a million; anything else is a replay at another speed, or a jump

@@ -298,7 +298,7 @@ class Ingest:
             try:
                 sent = time.monotonic()
                 told = await self.venue.server_time()
-                self.clock.set(told.timestamp() * 1000, (sent + time.monotonic()) / 2)
+                self.clock.set(told.timestamp() * 1000, sent, time.monotonic())
                 return
             except VenueError as error:
                 log.warning("the venue does not tell its time: %s", error)

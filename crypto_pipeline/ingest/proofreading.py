@@ -59,8 +59,12 @@ class Proofreader:
     def _read(self, start: datetime, end: datetime) -> dict[tuple[str, int], str | None]:
         ingest = self._ingest
         frame = ingest.holder.store.trades.differing(ingest.venue.name, ingest.names, start, end)
-        rows = frame.with_columns(frame["open_time"].to_physical()).iter_rows()
-        return {(symbol, ms): source for symbol, ms, source in rows if ms >= self._since.get(symbol, ms + 1)}
+        rows = frame.with_columns(frame["open_time"].to_physical(), frame["back_to"].to_physical()).iter_rows()
+        return {
+            (symbol, open_ms): source
+            for symbol, open_ms, back_to, source in rows
+            if back_to >= self._since.get(symbol, back_to + 1)
+        }
 
     def _doubtful(self, symbol: str, open_ms: int, now: float) -> bool:
         minute = self._ingest.aggregator.series[symbol].minutes.get(open_ms)

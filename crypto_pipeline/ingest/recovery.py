@@ -8,6 +8,7 @@ import polars as pl
 
 from crypto_pipeline.ingest.minutes import MINUTE, Written
 from crypto_pipeline.ingest.repairs import moment
+from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
@@ -54,17 +55,18 @@ def plan_recovery(store: Store, venue: str, symbols: list[str], now_ms: int, win
             since = max(last[name] - last[name] % MINUTE, floor - _LONGEST_MS)
             starts.append(Start(name, floor - MINUTE, since, copies[name]))
         else:
-            doubtful = [ms for ms in range(first, floor, MINUTE) if not _good(copies[name].get(ms))]
+            # the first minute of all may have been entered in its middle
+            whole = -(-round(oldest[name].timestamp() * 1000) // MINUTE) * MINUTE
+            doubtful = [ms for ms in range(first, floor, MINUTE) if not _good(copies[name].get(ms), ms >= whole)]
             jumps = (
                 holes.filter(pl.col("instrument") == name)["start"].to_physical().to_list() if holes is not None else []
             )
             since = min([last[name], *doubtful[:1], *jumps])
             since -= since % MINUTE
-            # the first minute of all may have been entered in its middle
-            whole = -(-round(oldest[name].timestamp() * 1000) // MINUTE) * MINUTE
             starts.append(Start(name, since, None, copies[name], min(whole, since)))
     return starts
 
 
-def _good(copy: Written | None) -> bool:
-    return copy is not None and copy.complete
+def _good(copy: Written | None, traded: bool) -> bool:
+    """Where our trades should be, the venue's own bar stands in for ones that nobody could prove."""
+    return copy is not None and copy.complete and not (traded and copy.source == Source.VENUE_HISTORICAL)

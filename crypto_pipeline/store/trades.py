@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
-from crypto_pipeline.store import copy_encoder
+from crypto_pipeline.store import copy_encoder, trades_sql
 from crypto_pipeline.store.bar_columns import RANKS
 from crypto_pipeline.store.copy_encoder import PG_EPOCH_US, Field
 from crypto_pipeline.store.errors import StoreError
@@ -49,87 +49,10 @@ LAYOUT = (
 )
 _COLUMNS = sql.SQL(", ").join(map(sql.Identifier, copy_encoder.names(LAYOUT)))
 
-_READ = """
-SELECT instrument_id, trade_id, first_id, last_id, "time", price, quantity, taker_buy
-FROM market.trades
-WHERE instrument_id = ANY($1) AND venue_id = $2 AND "time" >= $3 AND "time" < $4
-"""
-
-_LAST = """
-SELECT u.i AS instrument_id, t.trade_id, t.last_id, t."time"
-FROM unnest($1::int[]) AS u (i)
-CROSS JOIN LATERAL (
-    SELECT trade_id, last_id, "time" FROM market.trades
-    WHERE instrument_id = u.i AND venue_id = $2 ORDER BY "time" DESC, trade_id DESC LIMIT 1
-) AS t
-"""
-
-_FIRST = """
-SELECT u.i AS instrument_id, t."time"
-FROM unnest($1::int[]) AS u (i)
-CROSS JOIN LATERAL (
-    SELECT "time" FROM market.trades
-    WHERE instrument_id = u.i AND venue_id = $2 AND "time" >= $3 ORDER BY "time" LIMIT 1
-) AS t
-"""
-
-# By id, not by time: the jump is between neighbours, and trades of one millisecond have no order of time.
-_MISSING = """
-SELECT instrument_id, before_id + 1 AS first_missing, trade_id - 1 AS last_missing,
-       before_time AS "start", "time" AS "end"
-FROM (
-    SELECT instrument_id, trade_id, "time",
-           lag(trade_id) OVER series AS before_id, lag("time") OVER series AS before_time
-    FROM market.trades
-    WHERE instrument_id = ANY($1) AND venue_id = $2 AND "time" >= $3 AND "time" < $4
-    WINDOW series AS (PARTITION BY instrument_id ORDER BY trade_id)
-) AS neighbours
-WHERE trade_id > before_id + 1
-ORDER BY instrument_id, trade_id
-"""
-
-# A minute is right when its stored trades are as many as its bar counts, of the same volume, and no id is between them
-# that is not there. Bars of the venue's own and those known to lack trades are asked about as well.
-_DIFFERING = """
-WITH found AS (
-    SELECT instrument_id, date_bin('1 minute', "time", 'epoch') AS open_time, count(*) AS rows,
-           sum(last_id - first_id + 1) AS singles, sum(quantity) AS volume, max(trade_id) - min(trade_id) + 1 AS ids
-    FROM market.trades
-    WHERE instrument_id = ANY($1) AND venue_id = $2 AND "time" >= $3 AND "time" < $4
-    GROUP BY 1, 2
-), bars AS (
-    SELECT instrument_id, open_time, trade_count, volume, source_rank FROM market.ohlc_data
-    WHERE instrument_id = ANY($1) AND timeframe = '1m' AND open_time >= $3 AND open_time < $4
-)
-SELECT instrument_id, open_time, source_rank
-FROM bars b FULL JOIN found f USING (instrument_id, open_time)
-WHERE b.instrument_id IS NULL
-   OR (f.instrument_id IS NULL AND b.volume > 0)
-   OR f.ids <> f.rows
-   OR (b.trade_count IS NOT NULL AND f.singles <> b.trade_count)
-   OR abs(f.volume - b.volume) > 1e-9 * greatest(f.volume, b.volume)
-ORDER BY 1, 2
-"""
-
-_TEMPORARY = """
-CREATE TEMP TABLE IF NOT EXISTS arrived_trades (LIKE market.trades) ON COMMIT DELETE ROWS
-"""
 _MERGE = sql.SQL(
     "INSERT INTO market.trades ({0}) SELECT {0} FROM pg_temp.arrived_trades "
     'ORDER BY instrument_id, "time", trade_id ON CONFLICT DO NOTHING'
 ).format(_COLUMNS)
-
-_REMOVE = """
-DELETE FROM market.trades t
-WHERE t.instrument_id = %(instrument)s AND t.venue_id = %(venue)s
-  AND (t."time" >= %(start)s AND t."time" < %(end)s AND (t.trade_id <= %(upto)s OR t."time" < %(final)s)
-       OR t.trade_id = ANY(%(ids)s) AND t."time" >= %(near)s AND t."time" < %(far)s)
-  AND NOT EXISTS (
-      SELECT FROM pg_temp.arrived_trades a
-      WHERE (a.instrument_id, a."time", a.trade_id, a.first_id, a.last_id, a.price, a.quantity, a.taker_buy)
-          = (t.instrument_id, t."time", t.trade_id, t.first_id, t.last_id, t.price, t.quantity, t.taker_buy)
-  )
-"""
 
 
 class TradeEvent(Protocol):
@@ -269,7 +192,7 @@ class Trades:
 
         def work(connection: psycopg.Connection[Any]) -> tuple[int, int]:
             _stage(connection, prepared)
-            removed = connection.execute(_REMOVE, values).rowcount
+            removed = connection.execute(trades_sql.REMOVE, values).rowcount
             added = connection.execute(_MERGE).rowcount
             connection.execute("TRUNCATE pg_temp.arrived_trades")
             return added, removed
@@ -288,7 +211,7 @@ class Trades:
     def read(self, venue: str, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
         """Stored trades of ``[start, end)`` in TRADE_SCHEMA, sorted by instrument as given and id."""
         ids = self._symbols.ids(instruments)
-        answer = self._connections.frame(_READ, [list(ids.values()), self.venue_id(venue), start, end])
+        answer = self._connections.frame(trades_sql.READ, [list(ids.values()), self.venue_id(venue), start, end])
         places = {number: place for place, number in enumerate(ids.values())}
         order = pl.col("instrument_id").replace_strict(places, return_dtype=pl.Int32)
         side = pl.when("taker_buy").then(pl.lit("buy")).otherwise(pl.lit("sell")).alias("taker_side")
@@ -298,14 +221,16 @@ class Trades:
     def last_ids(self, venue: str, instruments: Sequence[str]) -> dict[str, LastTrade]:
         """The newest stored trade of each instrument that has one."""
         ids = self._symbols.ids(instruments)
-        answer = named(self._connections.frame(_LAST, [list(ids.values()), self.venue_id(venue)]), ids)
+        answer = named(self._connections.frame(trades_sql.LAST, [list(ids.values()), self.venue_id(venue)]), ids)
         rows = answer.with_columns(pl.col("time").cast(UTC_MS)).iter_rows()
         return {name: LastTrade(trade_id, last_id, time) for name, trade_id, last_id, time in rows}
 
     def first_times(self, venue: str, instruments: Sequence[str], start: datetime) -> dict[str, datetime]:
         """Time of the oldest stored trade from ``start`` on, of each instrument that has one."""
         ids = self._symbols.ids(instruments)
-        answer = named(self._connections.frame(_FIRST, [list(ids.values()), self.venue_id(venue), start]), ids)
+        answer = named(
+            self._connections.frame(trades_sql.FIRST, [list(ids.values()), self.venue_id(venue), start]), ids
+        )
         return dict(answer.with_columns(pl.col("time").cast(UTC_MS)).iter_rows())
 
     def missing(self, venue: str, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
@@ -313,23 +238,24 @@ class Trades:
         ``last_missing``, and the times of the neighbours, ``start`` and ``end``.
         """
         ids = self._symbols.ids(instruments)
-        answer = self._connections.frame(_MISSING, [list(ids.values()), self.venue_id(venue), start, end])
+        answer = self._connections.frame(trades_sql.MISSING, [list(ids.values()), self.venue_id(venue), start, end])
         return named(answer, ids).with_columns(pl.col("start", "end").cast(UTC_MS))
 
     def differing(self, venue: str, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
         """Minutes of ``[start, end)`` whose stored trades are not those that their stored bar was made of.
 
-        ``instrument``, ``open_time``, ``source`` of the bar (null: there is none). For venues whose ids have no gaps
-        of their own.
+        ``instrument``, ``open_time``, ``back_to`` (the same, or the minute before between whose trades and the next an
+        id is absent; that minute is named as well, also before ``start``), ``source`` of the bar (null: there is none).
+        For venues whose ids have no gaps of their own.
         """
         ids = self._symbols.ids(instruments)
-        answer = self._connections.frame(_DIFFERING, [list(ids.values()), self.venue_id(venue), start, end])
+        answer = self._connections.frame(trades_sql.DIFFERING, [list(ids.values()), self.venue_id(venue), start, end])
         source = (
             pl.col("source_rank")
             .replace_strict({rank: name for name, rank in RANKS.items()}, return_dtype=pl.String)
             .alias("source")
         )
-        return named(answer, ids).select("instrument", pl.col("open_time").cast(UTC_MS), source)
+        return named(answer, ids).select("instrument", pl.col("open_time", "back_to").cast(UTC_MS), source)
 
     def venue_id(self, venue: str) -> int:
         """The number that stands for a venue."""
@@ -373,7 +299,7 @@ def store_trades(connection: psycopg.Connection[Any], columns: Mapping[str, Arra
 
 
 def _stage(connection: psycopg.Connection[Any], columns: Mapping[str, Array]) -> None:
-    connection.execute(_TEMPORARY)
+    connection.execute(trades_sql.TEMPORARY)
     _copy(connection, sql.SQL("pg_temp.arrived_trades"), columns)
 
 

@@ -89,26 +89,40 @@ def test_a_false_id_above_all_true_ones_goes_where_the_answer_is_final(clean: St
     assert read(clean)["trade_id"].to_list() == [1, 2, 3, 1005]
 
 
+def minute_of_trades(minute: int, *ids: int) -> pl.DataFrame:
+    opened = START + timedelta(minutes=minute)
+    return pl.concat([trades([number], time=opened + timedelta(seconds=number % 10)) for number in ids])
+
+
 def test_minutes_whose_trades_are_not_those_of_their_bar_are_found(clean: Store) -> None:
-    def differing() -> list[tuple[int, str | None]]:
-        found = clean.trades.differing("replay", ["BTC-USDT", "ETH-USDT"], START, START + timedelta(minutes=5))
+    end = START + timedelta(minutes=5)
+
+    def differing(minute: int = 0) -> list[tuple[int, str | None]]:
+        found = clean.trades.differing("replay", ["BTC-USDT", "ETH-USDT"], START + timedelta(minutes=minute), end)
         assert found["instrument"].unique().to_list() in ([], ["BTC-USDT"])
         return [((at - START).seconds // 60, source) for at, source in found.select("open_time", "source").rows()]
 
-    stored = [trades([1 + 60 * minute, 2 + 60 * minute]) for minute in range(4)]
-    stored[1] = pl.concat([stored[1], trades([64])])
+    def write_bars(*frames: pl.DataFrame) -> None:
+        made_of = {"source": Source.LIVE_AGGREGATED, "revision": end}
+        clean.bars.write(bars_from_trades(pl.concat(frames), Timeframe.M1, **made_of), Timeframe.M1)
+
+    live = "live_aggregated"
+    stored = [minute_of_trades(0, 1, 2), minute_of_trades(1, 3, 5), minute_of_trades(3, 6, 7)]
     for frame in stored:
         clean.trades.write("replay", frame)
-    assert differing() == [(0, None), (1, None), (2, None), (3, None)]
-    made_of = {"source": Source.LIVE_AGGREGATED, "revision": START + timedelta(minutes=5)}
-    clean.bars.write(bars_from_trades(pl.concat(stored), Timeframe.M1, **made_of), Timeframe.M1)
-    assert differing() == [(1, "live_aggregated")]  # an id is missing between
-    clean.trades.write("replay", trades([63]))
-    assert differing() == [(1, "live_aggregated")]  # the bar lacks one
-    clean.trades.write("replay", trades([122], time=START + timedelta(seconds=122, milliseconds=7)))
-    assert differing() == [(1, "live_aggregated"), (2, "live_aggregated")]
-    clean.trades.restate("replay", "BTC-USDT", START, START + timedelta(minutes=5), pl.concat(stored[:1]))
-    assert differing() == [(1, "live_aggregated"), (2, "live_aggregated"), (3, "live_aggregated")]
+    assert differing() == [(0, None), (1, None), (3, None)]
+    write_bars(*stored)
+    assert differing() == [(1, live)]  # an id is absent between two
+    clean.trades.write("replay", minute_of_trades(1, 4))
+    assert differing() == [(1, live)]  # the bar lacks one
+    clean.trades.restate("replay", "BTC-USDT", START, end, pl.concat(stored))
+    assert differing() == [(1, live)]
+    # an id is absent between two minutes, and neither of their bars knows of it
+    clean.trades.write("replay", minute_of_trades(4, 9))
+    write_bars(minute_of_trades(4, 9))
+    assert differing(4) == [(3, live), (4, live)]
+    clean.trades.restate("replay", "BTC-USDT", START, end, pl.concat(stored[:2]))
+    assert differing(2) == [(3, live), (4, live)]  # bars without trades
 
 
 def test_whole_days_are_dropped(clean: Store) -> None:

@@ -1,0 +1,100 @@
+"""What is asked of ``market.trades``, and how a stated span replaces a stored one."""
+
+READ = """
+SELECT instrument_id, trade_id, first_id, last_id, "time", price, quantity, taker_buy
+FROM market.trades
+WHERE instrument_id = ANY($1) AND venue_id = $2 AND "time" >= $3 AND "time" < $4
+"""
+
+LAST = """
+SELECT u.i AS instrument_id, t.trade_id, t.last_id, t."time"
+FROM unnest($1::int[]) AS u (i)
+CROSS JOIN LATERAL (
+    SELECT trade_id, last_id, "time" FROM market.trades
+    WHERE instrument_id = u.i AND venue_id = $2 ORDER BY "time" DESC, trade_id DESC LIMIT 1
+) AS t
+"""
+
+FIRST = """
+SELECT u.i AS instrument_id, t."time"
+FROM unnest($1::int[]) AS u (i)
+CROSS JOIN LATERAL (
+    SELECT "time" FROM market.trades
+    WHERE instrument_id = u.i AND venue_id = $2 AND "time" >= $3 ORDER BY "time" LIMIT 1
+) AS t
+"""
+
+# By id, not by time: the jump is between neighbours, and trades of one millisecond have no order of time.
+MISSING = """
+SELECT instrument_id, before_id + 1 AS first_missing, trade_id - 1 AS last_missing,
+       before_time AS "start", "time" AS "end"
+FROM (
+    SELECT instrument_id, trade_id, "time",
+           lag(trade_id) OVER series AS before_id, lag("time") OVER series AS before_time
+    FROM market.trades
+    WHERE instrument_id = ANY($1) AND venue_id = $2 AND "time" >= $3 AND "time" < $4
+    WINDOW series AS (PARTITION BY instrument_id ORDER BY trade_id)
+) AS neighbours
+WHERE trade_id > before_id + 1
+ORDER BY instrument_id, trade_id
+"""
+
+# A minute is right when its stored trades are as many as its bar counts, of the same volume, and no id is absent among
+# them or between them and the trades of the minute before. Where one is, it may belong to either of the two.
+DIFFERING = """
+WITH found AS (
+    SELECT instrument_id, date_bin('1 minute', "time", 'epoch') AS open_time, count(*) AS rows,
+           sum(last_id - first_id + 1) AS singles, sum(quantity) AS volume, min(trade_id) AS first_id,
+           max(trade_id) AS last_id
+    FROM market.trades
+    WHERE instrument_id = ANY($1) AND venue_id = $2 AND "time" >= $3 AND "time" < $4
+    GROUP BY 1, 2
+), bars AS (
+    SELECT instrument_id, open_time, trade_count, volume, source_rank FROM market.ohlc_data
+    WHERE instrument_id = ANY($1) AND timeframe = '1m' AND open_time >= $3 AND open_time < $4
+), neighbours AS (
+    SELECT instrument_id, open_time, first_id,
+           lag(last_id) OVER series AS last_before, lag(open_time) OVER series AS minute_before
+    FROM found WINDOW series AS (PARTITION BY instrument_id ORDER BY open_time)
+), jumps AS (
+    SELECT n.instrument_id, n.open_time, coalesce(n.minute_before, date_bin('1 minute', t."time", 'epoch')) AS before
+    FROM neighbours n
+    LEFT JOIN LATERAL (
+        SELECT trade_id, "time" FROM market.trades
+        WHERE n.last_before IS NULL AND instrument_id = n.instrument_id AND venue_id = $2 AND "time" < n.open_time
+        ORDER BY "time" DESC, trade_id DESC LIMIT 1
+    ) AS t ON true
+    WHERE n.first_id <> coalesce(n.last_before, t.trade_id) + 1
+), wrong AS (
+    SELECT instrument_id, open_time, open_time AS back_to
+    FROM bars b FULL JOIN found f USING (instrument_id, open_time)
+    WHERE b.instrument_id IS NULL
+       OR (f.instrument_id IS NULL AND b.volume > 0)
+       OR f.last_id - f.first_id + 1 <> f.rows
+       OR (b.trade_count IS NOT NULL AND f.singles <> b.trade_count)
+       OR abs(f.volume - b.volume) > 1e-9 * greatest(f.volume, b.volume)
+    UNION SELECT instrument_id, open_time, before FROM jumps
+    UNION SELECT instrument_id, before, before FROM jumps
+)
+SELECT w.instrument_id, w.open_time, w.back_to, b.source_rank
+FROM (SELECT instrument_id, open_time, max(back_to) AS back_to FROM wrong GROUP BY 1, 2) AS w
+LEFT JOIN market.ohlc_data b
+    ON b.instrument_id = w.instrument_id AND b.timeframe = '1m' AND b.open_time = w.open_time
+ORDER BY 1, 2
+"""
+
+TEMPORARY = """
+CREATE TEMP TABLE IF NOT EXISTS arrived_trades (LIKE market.trades) ON COMMIT DELETE ROWS
+"""
+
+REMOVE = """
+DELETE FROM market.trades t
+WHERE t.instrument_id = %(instrument)s AND t.venue_id = %(venue)s
+  AND (t."time" >= %(start)s AND t."time" < %(end)s AND (t.trade_id <= %(upto)s OR t."time" < %(final)s)
+       OR t.trade_id = ANY(%(ids)s) AND t."time" >= %(near)s AND t."time" < %(far)s)
+  AND NOT EXISTS (
+      SELECT FROM pg_temp.arrived_trades a
+      WHERE (a.instrument_id, a."time", a.trade_id, a.first_id, a.last_id, a.price, a.quantity, a.taker_buy)
+          = (t.instrument_id, t."time", t.trade_id, t.first_id, t.last_id, t.price, t.quantity, t.taker_buy)
+  )
+"""
