@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,19 +50,19 @@ def restore(settings: Settings, chosen: Backup, say: Say, *, replace: bool = Fal
 
 
 def _rebuild(settings: Settings, chosen: Backup, say: Say, *, replace: bool) -> None:
-    home, apart = settings.data_dir / "postgres", settings.data_dir / _BUILDING
+    home, place = settings.data_dir / "postgres", settings.data_dir / _BUILDING
     if (home / "data").exists() and not replace:
         raise OpsError(
             f"there is a database in {settings.data_dir}: give another --data-dir, or --replace, which keeps it beside"
         )
-    # What is being built keeps its locks inside itself: a second restore, or what is left of a killed one, is met here.
-    apart.mkdir(exist_ok=True)
     guard = locks.open_lock(settings.data_dir / f"{_BUILDING}.lock")
     try:
         if not locks.try_lock(guard):
             raise OpsError(f"another restore is at work in {settings.data_dir}: wait for it")
-        for old in apart.iterdir():
-            shutil.rmtree(old)
+        # Left by a restore that was killed; its server may be ending only now: so never build in the same place.
+        shutil.rmtree(place, ignore_errors=True)
+        apart = place / str(time.time_ns())
+        apart.mkdir(parents=True)
         with EmbeddedServer(apart).running() as url:
             _load(settings, chosen, url, say)
         if home.exists():
@@ -69,7 +70,7 @@ def _rebuild(settings: Settings, chosen: Backup, say: Say, *, replace: bool) -> 
             home.rename(kept)
             say(f"what was there is kept in {kept}: delete it when you no longer want it")
         (apart / "postgres").rename(home)
-        shutil.rmtree(apart)
+        shutil.rmtree(place)
     finally:
         os.close(guard)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -21,6 +24,9 @@ from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.restore import restore
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import EmbeddedServer, Store
+from crypto_pipeline.store.archive_storage import ArchiveStorage
+from crypto_pipeline.store.retention import Retention
+from crypto_pipeline_tests.store import test_archive
 from crypto_pipeline_tests.store.bar_factory import SYMBOLS, add_symbols, miscounted, series
 
 
@@ -105,6 +111,54 @@ def test_a_backup_under_way_of_writers_restores_to_a_store_that_is_right(source:
         assert copy.bars.write(series(count=10, start=_ago(minutes=20)), Timeframe.M1).inserted > 0
 
 
+def test_the_archive_comes_along_and_moves(source: Store, folder: Path) -> None:
+    source.bars.write(series(count=3000, start=test_archive.MARCH), Timeframe.M1)
+    before = test_archive.everything(source, Timeframe.M1)
+    storage = ArchiveStorage(str(folder / "archive"))
+    archived = Retention(source.connections, storage, folder / "scratch", test_archive.policy()).run(test_archive.NOW)
+    assert len(archived.archived) == 1
+    made = make(source, folder)
+    assert len(made.manifest.archive) >= 1
+    again = make_later(source, folder)
+    assert again.manifest.archive == made.manifest.archive
+    shutil.rmtree(folder / "archive")
+    target = load_settings(data_dir=folder / "copy")
+    restore(target, again, silent)
+    with EmbeddedServer(target.data_dir).running() as url, Store(url) as copy:
+        assert {file.base_url for file in copy.archive.files()} == {f"file://{folder}/copy/archive"}
+        assert test_archive.everything(copy, Timeframe.M1).equals(before)
+        assert miscounted(copy) == []
+    kept = next(path for path in (folder / "backups" / "archive").rglob("*") if path.is_file())
+    kept.write_bytes(b"spoilt")
+    with pytest.raises(OpsError, match=r"archive file .* is not what was written"):
+        backup.verify(again, silent)
+
+
+def make_later(source: Store, folder: Path, **settings: object) -> Backup:
+    threading.Event().wait(1.1 - datetime.now(UTC).microsecond / 1e6)  # names have seconds
+    return make(source, folder, **settings)
+
+
+def test_a_killed_restore_leaves_nothing_and_is_repeated(source: Store, folder: Path) -> None:
+    made = make(source, folder)
+    target = folder / "copy"
+    command = [sys.executable, "-m", "crypto_pipeline.cli", "restore", str(made.folder), "--data-dir", str(target)]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CRYPTO_PIPELINE_")}
+    process = subprocess.Popen(command, env=clean, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(target.glob("restoring/*/postgres/data/PG_VERSION")):
+        assert process.poll() is None
+        threading.Event().wait(0.01)
+    process.kill()
+    process.wait()
+    assert not (target / "postgres").exists()
+    done = subprocess.run(command, env=clean, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "restored" in done.stdout
+    assert not (target / "restoring").exists()
+    with EmbeddedServer(target).running() as url, Store(url) as copy:
+        assert copy.reader.span(SYMBOLS, Timeframe.M1)["rows"].sum() == 4 * 2000
+
+
 def _assert_checks_pass(store: Store) -> None:
     from crypto_pipeline.healing.verify import no_future_bars, ohlc_sanity, rollup_conservation
 
@@ -146,8 +200,7 @@ def test_the_newest_are_kept_and_what_a_kill_left_goes(source: Store, folder: Pa
     (folder / "backups" / "2026-01-01T00-00-00Z.partial").mkdir()
     (folder / "backups" / "archive" / "bars").mkdir(parents=True)
     (folder / "backups" / "archive" / "bars" / "orphan.parquet").write_bytes(b"1")
-    threading.Event().wait(1.1 - datetime.now(UTC).microsecond / 1e6)  # names have seconds
-    second = make(source, folder, backup_keep=1)
+    second = make_later(source, folder, backup_keep=1)
     assert [one.folder for one in backup_files.complete(folder / "backups")] == [second.folder]
     assert not first.folder.exists()
     assert not list((folder / "backups").rglob("*.partial")) + list((folder / "backups").rglob("orphan*"))
