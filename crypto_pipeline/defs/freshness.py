@@ -44,7 +44,7 @@ def freshness(context: dg.SensorEvaluationContext, database: Market) -> dg.Senso
     """Every minute: how overdue each series is (check `freshness`, alerts), and a fill where an hour has few bars."""
     outcomes, short = database.run(look, live=True)
     with database.store() as store:
-        active = [row.instrument.symbol for row in store.instruments.list()]
+        collecting = being_collected(context.instance, store)
         for outcome in outcomes:
             _record(store, outcome)
     # Dagster is told of changes only: its event log keeps every evaluation for ever.
@@ -52,7 +52,7 @@ def freshness(context: dg.SensorEvaluationContext, database: Market) -> dg.Senso
     before = dict(part.split("=") for part in (context.cursor or "").split(",") if part)
     events = [_event(one) for one in outcomes if levels[str(one.timeframe)] != before.get(str(one.timeframe), "ok")]
     requests = []
-    wanted = sorted(set(short) - set(being_collected(context.instance, active)))
+    wanted = sorted(set(short) - set(collecting))
     if wanted and not is_filling(context.instance):
         config = Newest(hours=_LOOK_BACK / timedelta(hours=1), instruments=wanted, job=FILL)
         requests.append(request(config, f"thin:{int(time.time()) // _EVERY}"))

@@ -19,6 +19,8 @@ from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.healing import HealReport, Pipeline
 from crypto_pipeline.healing.live_gaps import fill_gaps, find_gaps
 from crypto_pipeline.healing.processors import MONITORED, looked, measured
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
 
 MONITOR = "live_gap_monitor"
 JOB = "live_gap_fill"
@@ -83,10 +85,12 @@ def is_filling(instance: dg.DagsterInstance) -> bool:
     return bool(instance.get_runs(dg.RunsFilter(job_name=JOB, statuses=UNFINISHED), limit=1))
 
 
-def being_collected(instance: dg.DagsterInstance, active: list[str]) -> list[str]:
-    """Instruments whose history is being collected for the first time."""
+def being_collected(instance: dg.DagsterInstance, store: Store) -> list[str]:
+    """Active instruments whose history is being collected for the first time, or is about to be: it has no bar."""
+    newest = store.audit.newest(Timeframe.M1)
+    active = newest["instrument"].to_list()
     chosen = dg.RunsFilter(tags={"processor": "new_instruments"}, statuses=UNFINISHED)
-    names: set[str] = set()
+    names: set[str] = set(newest.filter(pl.col("open_time").is_null())["instrument"])
     for run in instance.get_runs(chosen):
         resources: Any = run.run_config.get("resources", {})
         names.update(resources.get("scope", {}).get("config", {}).get("instruments") or active)
@@ -100,8 +104,7 @@ def live_gap_monitor(context: dg.SensorEvaluationContext, database: Market) -> d
         return dg.SkipReason("gaps are being filled now")
     started, clock = datetime.now(UTC), time.monotonic()
     with database.store() as store:
-        active = [row.instrument.symbol for row in store.instruments.list()]
-    collecting = being_collected(context.instance, active)
+        collecting = being_collected(context.instance, store)
     gaps = database.run(lambda pipeline: find_gaps(pipeline, MONITORED, collecting=collecting), live=True)
     if gaps.is_empty():
         with database.store() as store:

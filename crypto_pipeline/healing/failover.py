@@ -174,6 +174,8 @@ class Failover:
     ) -> pl.DataFrame:
         """Others' spans that the first venue is to be asked for now, cut to ``[start, end)``: FAILOVER_SCHEMA."""
         rows = self.store.failovers.due(self.venue.name, now, timeframe)
+        if rows.height and self.store.failovers.close_replaced(self.venue.name):  # ingest may have brought them
+            rows = self.store.failovers.due(self.venue.name, now, timeframe)
         return span.clip(rows.filter(pl.col("instrument").is_in(instruments)), start, end)
 
     def taken_back(self, rows: pl.DataFrame, answered: pl.DataFrame, now: datetime) -> None:

@@ -57,7 +57,8 @@ def ages(store: Store, timeframe: Timeframe, horizon: Horizon, thresholds: Thres
     """Every active instrument's newest bar and how overdue the next one is: AGE_SCHEMA, the most overdue first.
 
     A bar is due when its window is over and has settled, in the sessions of the instrument's calendar only: on a Sunday
-    nobody waits for a stock's bar. An hourly bar is overdue when its hour is over, not when it is an hour old.
+    nobody waits for a stock's bar. An hourly bar is overdue when its hour is over, not when it is an hour old. Nothing
+    is overdue for longer than its instrument has been collected.
     """
     settled = horizon.settled_end(timeframe)
     first = horizon.first_open(timeframe)
@@ -66,12 +67,16 @@ def ages(store: Store, timeframe: Timeframe, horizon: Horizon, thresholds: Thres
         timeframe=timeframe, states=list(EXPLAINED), start=settled - _EXPLAINED_SINCE, end=settled
     )
     reach = dict(explained.group_by("instrument").agg(pl.col("end").max()).iter_rows())
-    calendars = {row.instrument.symbol: row.instrument.calendar for row in store.instruments.list()}
+    active = {row.instrument.symbol: row for row in store.instruments.list()}
     rows = []
-    for name, opened in newest.select("instrument", "open_time").iter_rows():
+    for name, opened in (
+        newest.filter(pl.col("instrument").is_in(list(active))).select("instrument", "open_time").iter_rows()
+    ):
         covered = [opened + timeframe.delta] if opened is not None else []
         known = max([first, *covered, *([reach[name]] if name in reach else [])])
-        overdue = _overdue(calendars.get(name, "24/7"), timeframe, known, settled, horizon)
+        overdue = _overdue(active[name].instrument.calendar, timeframe, known, settled, horizon)
+        if timedelta(0) < (collected := horizon.now - active[name].added_at) < overdue:
+            overdue = collected  # nothing is late for longer than it has been wanted
         rows.append((name, str(timeframe), opened, known, overdue, thresholds.level(overdue)))
     return pl.DataFrame(rows, schema=AGE_SCHEMA, orient="row").sort("overdue", "instrument", descending=[True, False])
 

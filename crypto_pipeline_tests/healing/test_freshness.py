@@ -97,6 +97,12 @@ def test_what_the_ledger_explains_is_not_late(store: Store) -> None:
     assert levels(store, noon + timedelta(seconds=5))["BTC-USDT"] == (timedelta(0), "ok")
 
 
+def test_nothing_is_late_for_longer_than_it_was_wanted(store: Store) -> None:
+    added = store.instruments.list()[0].added_at
+    assert levels(store, added + timedelta(minutes=3))["BTC-USDT"] == (timedelta(minutes=3), "ok")
+    assert levels(store, added + timedelta(minutes=20))["BTC-USDT"][1] == "critical"
+
+
 def test_too_few_bars_in_the_last_hour(store: Store) -> None:
     def short(now: datetime) -> list[str]:
         known = pl.DataFrame({"instrument": ["BTC-USDT", "NVDA"], "calendar": ["24/7", "XNYS"]})
