@@ -117,13 +117,19 @@ def draw(found: dict[str, list[Any]], picture: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(9, 4.2))
     for place, (goal, *each) in enumerate(reversed(found.values())):
+        limit = float(goal.split(" /")[0]) if goal else 0.0
         for number, (total, _, plain, _) in enumerate(sorted(each)):
             height = place + 0.2 - 0.4 * number
             median = quantile(plain, 0.5)
             axes.barh(height, median, 0.36, color=("#9ecae1", "#3182bd")[number])
-            axes.text(median * 1.05, height, f"{median:.2f} ms of {total / 1e6:.0f}M rows", va="center", fontsize=8)
+            axes.text(
+                max(median, limit) * 1.08,
+                height,
+                f"{median:.2f} ms of {total / 1e6:.1f}M rows",
+                va="center",
+                fontsize=8,
+            )
         if goal:
-            limit = float(goal.split(" /")[0])
             axes.plot([limit, limit], [place - 0.42, place + 0.42], color="#d62728", linewidth=1.5)
     axes.set_yticks(range(len(found)), list(reversed(found)))
     axes.set_xscale("log")
@@ -197,10 +203,10 @@ def others(folder: Path) -> None:
             return pd.concat(parts)
 
         def by_duckdb(chosen: list[str], timeframe: str, when: dict[str, Any]) -> Any:
-            return duck.execute(
+            return duck.sql(
                 f"SELECT * FROM read_parquet('{files}/{timeframe}/*.parquet') WHERE instrument IN "
                 f"({','.join('?' * len(chosen))}) AND open_time >= ? AND open_time < ? ORDER BY instrument, open_time",
-                [*chosen, when["start"], when["end"]],
+                params=[*chosen, when["start"], when["end"]],
             ).pl()
 
         lines = []

@@ -24,10 +24,12 @@ CREATE TRIGGER coverage_changed AFTER UPDATE ON market.coverage
 CREATE TRIGGER coverage_removed AFTER DELETE ON market.coverage
     REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION market.tell_changed_bars();
 
-CREATE FUNCTION market.tell_changed_files() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION market.tell_any_bars() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('bars_changed', '');
     RETURN NULL;
 END $$;
+CREATE TRIGGER coverage_emptied AFTER TRUNCATE ON market.coverage
+    FOR EACH STATEMENT EXECUTE FUNCTION market.tell_any_bars();
 CREATE TRIGGER archive_files_changed AFTER UPDATE OR DELETE ON market.archive_files
-    FOR EACH STATEMENT EXECUTE FUNCTION market.tell_changed_files();
+    FOR EACH STATEMENT EXECUTE FUNCTION market.tell_any_bars();

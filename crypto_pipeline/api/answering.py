@@ -6,10 +6,12 @@ import zlib
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 from urllib.parse import urlencode
 
 import orjson
 import polars as pl
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import Request
 from starlette.responses import Response
@@ -22,6 +24,8 @@ from crypto_pipeline.reading.answers import Answer
 from crypto_pipeline.reading.cached import time_to_live
 from crypto_pipeline.reading.question import Question
 from crypto_pipeline.store.changes import Series
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,11 @@ class Answering:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self.cached = reader.cached
+        # more threads than connections only wait, and keep each other from the interpreter
+        self._limiter = CapacityLimiter(reader.store.connections.size)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await run_sync(work, limiter=self._limiter)
 
     async def bars(self, request: Request, asked: Question, limit: int) -> Response:
         """A page of bars of one instrument, or its newest."""
@@ -80,14 +89,14 @@ class Answering:
                 frame = frame.slice(offset, limit)
             return Body(forms.encode(frame, form, _head({"next": link}, "rows"), b"}"), link)
 
-        body = await run_sync(compute)
+        body = await self._run(compute)
         return _response(request, form, Answer(body, datetime.now(UTC)))
 
     async def _kept(self, request: Request, key: Hashable, asked: Question, compute: Callable[[], Body]) -> Response:
         form = _form(request)
         if not asked.final_only and asked.as_of is None:  # what is forming is another with every trade
             now = datetime.now(UTC)
-            return _response(request, form, Answer(await run_sync(compute), now))
+            return _response(request, form, Answer(await self._run(compute), now))
         ttl = time_to_live(asked.instruments)
         answer: Answer[Body] | None = self.cached.cache.peek(key, ttl)
         if answer is None:
@@ -98,7 +107,7 @@ class Answering:
             def get() -> Answer[Body]:
                 return self.cached.cache.get(key, ttl, lambda: self._series(asked), compute, _size, version)
 
-            return _response(request, form, await run_sync(get))
+            return _response(request, form, await self._run(get))
         return _response(request, form, answer)
 
     def _series(self, asked: Question) -> Collection[Series]:
@@ -109,7 +118,7 @@ class Answering:
         assert asked.start is not None
         until = asked.end or datetime.now(UTC)
         # years before the first bar would be thousands of empty pages
-        first = self.reader.store.coverage.first_day(asked.instruments[0], Timeframe(asked.timeframe))
+        first = self._first_day(asked)
         begin = asked.start if first is None else max(asked.start, min(first, until))
         if begin >= until:
             return replace(asked, end=until), None
@@ -117,6 +126,13 @@ class Answering:
         if end >= until:
             return replace(asked, start=begin, end=asked.end), None
         return replace(asked, start=begin, end=end), end
+
+    def _first_day(self, asked: Question) -> datetime | None:
+        name, timeframe = asked.instruments[0], Timeframe(asked.timeframe)
+        return self.cached.cache.get(
+            ("first day", name, timeframe), time_to_live([name]), lambda: self._series(asked),
+            lambda: self.reader.store.coverage.first_day(name, timeframe), lambda _: 100,
+        ).value  # fmt: skip
 
 
 def _form(request: Request) -> Form:

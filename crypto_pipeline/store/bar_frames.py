@@ -31,7 +31,7 @@ _TYPES = {"instrument_id": "i4", "source_rank": "i2", "complete": "u1"}
 _MOMENTS = ("open_time", "revision", "recorded_at")
 #: One-dimensional arrays on the wire: dimensions, null flag, element type, length, lower bound; then the elements.
 _ARRAY_HEADER = 20
-_SOURCES = pl.Series([None] * (max(RANKS.values()) + 1), dtype=pl.String).scatter(
+_SOURCES = pl.Series("source", [None] * (max(RANKS.values()) + 1), dtype=pl.String).scatter(
     sorted(RANKS.values()), [name for name, _ in sorted(RANKS.items(), key=lambda item: item[1])]
 )
 
@@ -104,7 +104,7 @@ def bars(columns: Mapping[str, pl.Series], names: Names, wanted: Sequence[str]) 
     }
     made |= {name: made[name].cast(UTC_MS) for name in ("open_time", "revision") if name in made}
     if "source_rank" in made:
-        made["source"] = _SOURCES[made["source_rank"].cast(pl.UInt32)]
+        made["source"] = _SOURCES[made["source_rank"].cast(pl.UInt32)].alias("source")
     return _frame(made, names.of(places), wanted)
 
 
@@ -112,7 +112,7 @@ def _frame(made: dict[str, pl.Series], instruments: pl.Series, wanted: Sequence[
     made["instrument"] = instruments
     if "vwap" in wanted:
         made["vwap"] = _vwap(made["quote_volume"].to_numpy(), made["volume"].to_numpy())
-    return pl.DataFrame([made[name].alias(name) for name in wanted])
+    return pl.DataFrame([made[name] for name in wanted])
 
 
 def _vwap(quote: Array, volume: Array) -> pl.Series:
@@ -134,7 +134,7 @@ def _series(name: str, values: Array) -> pl.Series:
     if name in _MOMENTS:
         return pl.Series(name, (values.astype(np.int64) + PG_EPOCH_US) // 1000).cast(UTC_MS)
     if name == "source_rank":
-        return _SOURCES[values.astype(np.uint32)].alias("source")
+        return _SOURCES[values.astype(np.uint32)]
     if name == "complete":
         return pl.Series(name, values.astype(np.bool_))
     if name == "trade_count":

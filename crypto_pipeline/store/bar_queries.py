@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from crypto_pipeline.market.timeframes import Timeframe
@@ -78,13 +79,12 @@ def packed(wanted: Wanted) -> tuple[str, dict[str, Any]]:
 
     One row: the numbers of the archive files, the end of the newest of them, then one ``array_send`` per column.
     """
-    inner = _rows(wanted, _PARAMETERS.__getitem__, [_NO_NULL.get(c, "") for c in wanted.columns])
-    arrays = ", ".join(f"array_send(array_agg(q.{name}))" for name in wanted.columns)
-    files = _files(wanted, _PARAMETERS)
-    statement = (
-        f"SELECT (SELECT array_agg(a.archive_id) {files}), (SELECT max(a.end_open) {files}), {arrays} FROM ({inner}) q"
-    )
-    return statement, {
+    # the text depends on what kind of question it is, not on its values
+    like = Wanted(
+        (), Timeframe.M1, as_of=FIRST if wanted.as_of is not None else None, last=None if wanted.last is None else 1,
+        complete=wanted.complete, columns=wanted.columns,
+    )  # fmt: skip
+    return _packed_text(like), {
         "ids": list(wanted.ids),
         "timeframe": str(wanted.timeframe),
         "begin": wanted.begin,
@@ -92,6 +92,16 @@ def packed(wanted: Wanted) -> tuple[str, dict[str, Any]]:
         "as_of": wanted.as_of,
         "last": wanted.last,
     }
+
+
+@lru_cache(maxsize=256)
+def _packed_text(wanted: Wanted) -> str:
+    inner = _rows(wanted, _PARAMETERS.__getitem__, [_NO_NULL.get(c, "") for c in wanted.columns])
+    arrays = ", ".join(f"array_send(array_agg(q.{name}))" for name in wanted.columns)
+    files = _files(wanted, _PARAMETERS)
+    return (
+        f"SELECT (SELECT array_agg(a.archive_id) {files}), (SELECT max(a.end_open) {files}), {arrays} FROM ({inner}) q"
+    )
 
 
 def streamed(wanted: Wanted) -> str:

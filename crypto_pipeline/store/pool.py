@@ -6,7 +6,9 @@ PostgreSQL may be killed and come back at any moment. Every write of ours is one
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,12 +19,13 @@ import polars as pl
 import psycopg
 import stamina
 import stamina.instrumentation
-from adbc_driver_manager import AdbcStatusCode, dbapi
+from adbc_driver_manager import dbapi
 from adbc_driver_postgresql import dbapi as postgresql
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool
 
-from crypto_pipeline.store.connecting import address, check_server, plain_url
-from crypto_pipeline.store.errors import DatabaseAwayError, QueryTooLongError, StoreError
+from crypto_pipeline.store.connecting import check_server, plain_url
+from crypto_pipeline.store.errors import StoreError
+from crypto_pipeline.store.failures import busy, explained, is_transient
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -30,25 +33,6 @@ T = TypeVar("T")
 
 PATIENCE = 60.0
 _OPTIONS = "-c TimeZone=UTC -c jit=off"
-#: server going down, coming up, killed; too many clients; deadlock and serialization failures, which a repeat resolves
-_TRANSIENT = {"57P01", "57P02", "57P03", "53300", "40001", "40P01"}
-_PERMANENT_WORDS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "invalid connection option")
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether the same transaction may succeed if it is done again on a new connection."""
-    if isinstance(error, psycopg.InterfaceError | PoolTimeout):
-        return True
-    if isinstance(error, psycopg.OperationalError):
-        if error.sqlstate is None:  # the connection broke, or none could be made
-            return not any(word in str(error) for word in _PERMANENT_WORDS)
-        return error.sqlstate in _TRANSIENT or error.sqlstate.startswith("08")
-    if isinstance(error, dbapi.Error):
-        state = error.sqlstate or ""
-        return error.status_code == AdbcStatusCode.IO and (
-            not state or state in _TRANSIENT or state.startswith(("08", "XX"))
-        )
-    return False
 
 
 def retrying(patience: float = PATIENCE) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -84,9 +68,11 @@ class Connections:
         #: A statement that takes longer (seconds) is cancelled by the server; None: never.
         limit = "" if statement_timeout is None else f" -c statement_timeout={int(statement_timeout * 1000)}"
         self._options = _OPTIONS + limit
-        self._readers = threading.BoundedSemaphore(size)
+        #: A place for each reading connection, with the connection where one was made; first come, first served.
+        self._readers: queue.SimpleQueue[psycopg.Connection[Any] | None] = queue.SimpleQueue()
+        for _ in range(size):
+            self._readers.put(None)
         self._streams = threading.BoundedSemaphore(size)
-        self._idle_readers: list[psycopg.Connection[Any]] = []
         self._lock = threading.Lock()
         self._pool: ConnectionPool | None = None
         self._idle: list[dbapi.Connection] = []
@@ -117,7 +103,7 @@ class Connections:
         try:
             return attempt()
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise self._explained(error) from error
+            raise explained(error, self.url, self.patience) from error
 
     def _statements(self) -> ConnectionPool:
         with self._lock:
@@ -145,7 +131,7 @@ class Connections:
         One that saw an error is thrown away. Of several threads each gets its own; at most ``size`` are out at once.
         """
         if not self._streams.acquire(timeout=self.patience):
-            raise _busy(self.patience)
+            raise busy(self.patience)
         try:
             connection = self._take()
             try:
@@ -189,12 +175,14 @@ class Connections:
     @contextmanager
     def reading(self) -> Iterator[psycopg.Connection[Any]]:
         """One of at most ``size`` connections that read; one that saw an error is thrown away."""
-        if not self._readers.acquire(timeout=self.patience):
-            raise _busy(self.patience)
+        try:
+            connection = self._readers.get(timeout=self.patience)
+        except queue.Empty:
+            raise busy(self.patience) from None
+        kept = None
         try:
             with self._lock:
                 self._before_use()
-                connection = self._idle_readers.pop() if self._idle_readers else None
             if connection is None:
                 connection = psycopg.connect(
                     self.url,
@@ -204,18 +192,17 @@ class Connections:
                     application_name="crypto_pipeline",
                     connect_timeout=5,
                 )
-            try:
-                yield connection
-            except BaseException:
+            yield connection
+            kept = connection
+        except BaseException:
+            if connection is not None:
                 connection.close()
-                raise
-            with self._lock:
-                if not self._closed:
-                    self._idle_readers.append(connection)
-                    return
-            connection.close()
+            raise
         finally:
-            self._readers.release()
+            if self._closed and kept is not None:
+                kept.close()
+                kept = None
+            self._readers.put(kept)
 
     def _repeated(self, attempt: Callable[[], T]) -> T:
         """Try once, then with patience: setting up the repetition costs more than a small read."""
@@ -223,11 +210,11 @@ class Connections:
             return attempt()
         except (psycopg.Error, dbapi.Error) as error:
             if not is_transient(error):
-                raise self._explained(error) from error
+                raise explained(error, self.url, self.patience) from error
         try:
             return retrying(self.patience)(attempt)()
         except (psycopg.Error, dbapi.Error) as error:
-            raise self._explained(error) from error
+            raise explained(error, self.url, self.patience) from error
 
     def _take(self) -> dbapi.Connection:
         with self._lock:
@@ -254,11 +241,14 @@ class Connections:
             self._closed = True
             pool, self._pool = self._pool, None
             idle, self._idle = self._idle, []
-            readers, self._idle_readers = self._idle_readers, []
         if pool is not None:
             pool.close()
-        for reader in readers:
-            reader.close()
+        for _ in range(self.size):
+            with contextlib.suppress(queue.Empty):  # one that is in use is closed when it is given back
+                reader = self._readers.get_nowait()
+                self._readers.put(None)
+                if reader is not None:
+                    reader.close()
         for connection in idle:
             _quietly_close(connection)
 
@@ -268,29 +258,6 @@ class Connections:
         if not self._reached:  # a wrong address is told at once; one that was right is waited for
             check_server(self.url)
             self._reached = True
-
-    def _explained(self, error: Exception) -> Exception:
-        if isinstance(error, psycopg.errors.DiskFull):
-            return StoreError(
-                f"the disk of PostgreSQL at {address(self.url)} is full: free some space; nothing was lost"
-            )
-        if isinstance(error, psycopg.errors.QueryCanceled) or getattr(error, "sqlstate", None) == "57014":
-            return QueryTooLongError("this read takes longer than is allowed: ask for a shorter span or less at once")
-        if getattr(error, "sqlstate", None) == "42P01":
-            missing = str(error).strip().splitlines()[0]
-            return StoreError(f"the database is older than this program ({missing}): `crypto-pipeline up` brings it up")
-        if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-            return StoreError(f"PostgreSQL at {address(self.url)} is read-only: use the primary server")
-        if is_transient(error):
-            said = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            return DatabaseAwayError(
-                f"PostgreSQL at {address(self.url)} was away for {self.patience:.0f} s ({said[0]}): is it running?"
-            )
-        return error
-
-
-def _busy(patience: float) -> DatabaseAwayError:
-    return DatabaseAwayError(f"no connection became free within {patience:.0f} s: ask for less at once, or later")
 
 
 def _quietly_close(connection: dbapi.Connection) -> None:
