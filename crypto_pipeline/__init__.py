@@ -5,7 +5,7 @@
 >>> reader = crypto_pipeline.Reader("postgresql://…")  # another machine's  # doctest: +SKIP
 
 Everything else is in the rooms: ``market`` (the words of the field), ``venues``, ``replay``, ``store``, ``reading``,
-``healing``, ``api``, ``ops``, ``defs`` and ``cli``. Importing the package itself loads none of them.
+``healing``, ``features``, ``labels``, ``api``, ``ops``, ``defs`` and ``cli``. Importing the package itself loads none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.reading import Reader
     from crypto_pipeline.reading.moments import Moment
 
-__all__ = ["Reader", "bars"]
+__all__ = ["Reader", "bars", "training_set"]
 
 
 def bars(
@@ -53,6 +53,46 @@ def bars(
     return reader.bars(
         instruments, timeframe, start, end, last=last, as_of=as_of, final_only=final_only, columns=columns, fill=fill
     )
+
+
+def training_set(
+    strategy: str,
+    start: Moment,
+    end: Moment,
+    *,
+    as_of: Moment | None = None,
+    parameter_set: str = "default",
+    instruments: Sequence[str] | None = None,
+    eligible_only: bool = True,
+    data_dir: str | Path | None = None,
+) -> pl.DataFrame:
+    """Features joined to the labels of signals in ``[start, end)``, as known at ``as_of`` (default: now).
+
+    Columns are those of ``labels.training.training_set``, which also gives the manifest.
+
+    Raises ValueError for a bad argument, StoreError for an unknown instrument or when no database answers.
+    """
+    from crypto_pipeline.labels.parameters import Strategy, parameter_sets
+    from crypto_pipeline.labels.training import training_set
+    from crypto_pipeline.reading.moments import moment, optional
+    from crypto_pipeline.settings import load_settings
+    from crypto_pipeline.store import Store, resolve_url
+
+    settings = load_settings(data_dir=data_dir)
+    chosen, sets = Strategy.parse(strategy), parameter_sets(settings.label_parameters)
+    if parameter_set not in sets:
+        raise ValueError(f"unknown parameter set {parameter_set!r}: there are {', '.join(sets)}")
+    span = moment(start, "start"), moment(end, "end")
+    with Store(resolve_url(settings)) as store:
+        return training_set(
+            store,
+            chosen,
+            *span,
+            as_of=optional(as_of, "as_of"),
+            parameters=sets[parameter_set][chosen],
+            instruments=instruments,
+            eligible_only=eligible_only,
+        ).frame
 
 
 @lru_cache(maxsize=4)
