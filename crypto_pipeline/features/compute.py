@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from crypto_pipeline.features import higher, regimes
-from crypto_pipeline.features.bar_features import BAR_FEATURES, DAY, ELIGIBLE, WEEK, base, lr
+from crypto_pipeline.features.bar_features import BAR_FEATURES, DAY, ELIGIBLE, SHARED, WEEK, base, lr, share
 from crypto_pipeline.features.grid import Floats, Grid, take
 from crypto_pipeline.features.higher import HIGHER, HIGHER_FEATURES
 from crypto_pipeline.features.market_features import BENCHMARK, MARKET_FEATURES, RELATIVE, CrossSection, cross_section
@@ -26,7 +26,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 
 FEATURES: tuple[Feature, ...] = (*BAR_FEATURES, *MARKET_FEATURES, *HIGHER_FEATURES)
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
-SCHEMA_HASH = schema_hash(FEATURES)
+SCHEMA_HASH = schema_hash(FEATURES, SHARED)
 
 #: What ``compute_features`` returns. ``open_time`` is the row's key, ``available_at`` (its close) the first moment at
 #: which the row may be used; ``regime`` and ``stress`` are the numbers of ``regimes.Regime`` and ``regimes.Stress``.
@@ -121,7 +121,7 @@ def _rows(market: Market, instruments: Sequence[str], start: datetime, end: date
     """All features of some instruments, one below the other."""
     grid, crowd, many = market.grid, market.crowd, len(instruments)
     frame = base(_stack(grid, market.fine, instruments), _by_instrument)
-    frame = frame.hstack(pl.concat([market.common] * many))
+    frame = share(frame.hstack(pl.concat([market.common] * many)), _by_instrument)
     # Rows before the start were there to warm up: they are left behind as soon as everything is computed.
     skipped = int(np.searchsorted(grid.open_time.to_numpy(), np.datetime64(start.astimezone(UTC).replace(tzinfo=None))))
     kept = grid.rows - skipped

@@ -99,11 +99,20 @@ def adx(high: Column = "high", low: Column = "low", close: Column = "close", n: 
 
     A bar at which no direction is defined (nothing moved) leaves the index where it was, as in TA-Lib.
     """
-    up, down = change(high), -change(low)
-    # Plus and minus directional movement in one: at most one of them is above 0. The true range by which both are
-    # divided cancels in their ratio.
+    return adx_of(directional_move(change(high), -change(low)), close, n)
+
+
+def directional_move(up: pl.Expr, down: pl.Expr) -> pl.Expr:
+    """Plus directional movement, or minus its opposite (at most one of them is above 0), of rises of high and falls of
+    low. Warm-up 2.
+    """
     moved = pl.when((up > down) & (up > 0)).then(up).when((down > up) & (down > 0)).then(-down).otherwise(0.0)
-    move = pl.when(up.is_not_null() & down.is_not_null()).then(moved)
+    return pl.when(up.is_not_null() & down.is_not_null()).then(moved)
+
+
+def adx_of(move: pl.Expr, close: Column = "close", n: int = 14) -> pl.Expr:
+    """``adx`` of bars whose ``directional_move`` is known already."""
+    # The true range by which both movements are divided cancels in their ratio.
     direction = _ratio(100.0 * wilder(move, n).abs(), wilder(move.abs(), n))
     return _where(clean(close), wilder(direction, n).forward_fill())
 

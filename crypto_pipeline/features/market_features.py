@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.features.bar_features import DAY, WEEK, R, correlation, covariance, lr, ratio, sigma
+from crypto_pipeline.features.bar_features import DAY, WEEK, R, correlation, lr, ratio, shared, sigma
 from crypto_pipeline.features.grid import Floats
 from crypto_pipeline.features.registry import Feature
 
-#: The benchmark's log return over one bar, beside the instrument's own.
-_B = pl.col("benchmark_r")
-_together, _, _benchmark_sigma = covariance(R, _B, WEEK)
+_together, _own, _benchmark = (shared(name) for name in ("covariance_benchmark", "sigma_own", "sigma_benchmark"))
 
 #: Of the benchmark, the same for every instrument.
 BENCHMARK = [
@@ -25,9 +23,9 @@ BENCHMARK = [
 #: Of the instrument against the benchmark.
 RELATIVE = [
     Feature("btc_correlation_672", "market", 673, "correlation of 1-bar returns with the benchmark's, 672 bars",
-            correlation(R, _B, WEEK)),
+            correlation(_together, _own, _benchmark)),
     Feature("btc_beta_672", "market", 673, "slope of 1-bar returns on the benchmark's, 672 bars",
-            ratio(_together, _benchmark_sigma.pow(2))),
+            ratio(_together, _benchmark.pow(2))),
     Feature("relative_strength_96", "market", 97, "lr_96 minus the benchmark's",
             lr(DAY) - pl.col("benchmark_lr_96")),
     Feature("relative_strength_672", "market", 673, "lr_672 minus the benchmark's",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -37,10 +37,11 @@ def enough(n: int) -> int:
     return n - int(n * TOLERATED)
 
 
-def schema_hash(features: Iterable[Feature]) -> str:
+def schema_hash(features: Iterable[Feature], shared: Mapping[str, pl.Expr]) -> str:
     """A text that is another whenever a feature is added, moved, or computed differently."""
     stated = [
         (one.name, one.timeframe, one.warm_up, one.text, None if one.expr is None else str(one.expr))
         for one in features
     ]
-    return hashlib.sha256(json.dumps([VERSION, TOLERATED, stated]).encode()).hexdigest()[:16]
+    windows = {name: str(expr) for name, expr in shared.items()}
+    return hashlib.sha256(json.dumps([VERSION, TOLERATED, stated, windows]).encode()).hexdigest()[:16]
