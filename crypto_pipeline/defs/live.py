@@ -46,7 +46,12 @@ class Summaries:
         """Take the figures of one minute."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + 600
-            self._log.info(", ".join(f"{name} {value}" for name, value in said.items()))
+            self._log.info(
+                f"{said['state']} on {said['venue']}: {said['instruments']} instruments over {said['links']} links; "
+                f"trades stored {said['stored']:,}, waiting {said['waiting']:,}; ms to a price {said['lag_ms']}, to a "
+                f"settled bar {said['bar_lag_ms']}; cuts {said['link_cuts']}, id jumps {said['jumps']}, asks by REST "
+                f"{said['ask_filled']} (waiting {said['asks']}), trades healed {said['restated']}"
+            )
 
 
 @dg.op(description="Turn the venue's stream into bars until told to stop, or until it is time for a fresh run.")
