@@ -64,6 +64,7 @@ def _one_line(err: str) -> str:
         (["backfill", "--timeframe", "1m,3m"], ["'3m'"]),
         (["backfill", "--start", "2026-02-01", "--end", "2026-02-01"], ["empty"]),
         (["reconcile", "--start", "31.01.2026"], ["'31.01.2026'"]),
+        (["features", "verify", "--check", "leaks"], ["'leaks'", "no_leak"]),
         (["gaps", "list", "--state", "gone"], ["'gone'", "venue_outage"]),
         (["gaps", "reopen", "seven"], ["'seven'"]),
         (["up", "--venue", "mtgox"], ["'mtgox'", "binance"]),
