@@ -63,8 +63,11 @@ def test_definitions_load_and_everything_is_on() -> None:
 
     dg.Definitions.validate_loadable(defs)
     repository = defs.get_repository_def()
-    assert {one.name for one in repository.schedule_defs} == {
+    assert {one.name for one in repository.schedule_defs} >= {
         "recent_processor", "historical_processor", "historical_gap_monitor", "weekly_full_sweep",
+    }  # fmt: skip
+    assert {one.name for one in repository.sensor_defs} >= {
+        "live_ingest_supervisor", "live_gap_monitor", "freshness", "new_instruments", "follow_changes",
     }  # fmt: skip
     assert all(one.default_status is dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)
     assert all(one.default_status is dg.DefaultSensorStatus.RUNNING for one in repository.sensor_defs)

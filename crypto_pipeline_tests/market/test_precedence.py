@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto_pipeline.market import BAR_SCHEMA, Source, best_copies
+from crypto_pipeline.market.bars import FAILOVER, SUBSTITUTE
 
 from .strategies import START
 
@@ -91,3 +92,25 @@ def test_an_unknown_source_is_not_guessed() -> None:
     row = ("A", START, 1.0, 1.0, 1.0, 1.0, 1.0, None, None, None, "hearsay", True, START)
     with pytest.raises(ValueError, match="unknown source 'hearsay'"):
         best_copies(pl.DataFrame([row, row], schema=BAR_SCHEMA, orient="row"))
+
+
+@given(copies(), st.randoms())
+def test_a_complete_copy_of_the_first_venue_beats_any_that_stood_in_while_it_was_down(
+    frame: pl.DataFrame, random: Any
+) -> None:
+    """Whatever comes last, and however new its revision is."""
+    rows = list(range(frame.height))
+    random.shuffle(rows)
+    best = best_copies(frame[rows])
+    key = ["instrument", "open_time"]
+    stated = frame.filter(pl.col("complete") & ~pl.col("source").is_in([str(each) for each in FAILOVER]))
+    of_first = best.join(stated.select(key).unique(), on=key, how="semi")
+    assert not set(of_first["source"]) & {str(each) for each in FAILOVER}
+
+
+def test_where_each_stands() -> None:
+    first = [Source.VENUE_HISTORICAL, Source.HISTORICAL_AGGREGATED, Source.LIVE_GAP_FILLED, Source.LIVE_AGGREGATED]
+    for stood_in, substitute in zip(sorted(FAILOVER), sorted(SUBSTITUTE), strict=True):
+        assert stood_in.rank < min(one.rank for one in first)
+        assert max(one.rank for one in first) < substitute.rank < Source.RECONCILED.rank
+    assert len({one.rank for one in Source}) == len(Source)
