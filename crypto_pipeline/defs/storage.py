@@ -109,9 +109,7 @@ def clean_dagster(context: dg.OpExecutionContext) -> None:
         return
     keep = timedelta(days=settings.dagster_keep_days)
     done = dagster_cleaning.clean(context.instance, url, keep)
-    context.log.info(
-        f"deleted {done.runs} runs and {done.checks} check evaluations older than {keep}; kept {done.kept}"
-    )
+    context.log.info(f"deleted {done.runs} runs, {done.checks} evaluations of checks; {done.kept} hold newest states")
     context.add_output_metadata({"runs": done.runs, "kept": done.kept, "check_evaluations": done.checks})
 
 

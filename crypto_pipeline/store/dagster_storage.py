@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import psycopg
@@ -16,9 +16,18 @@ SELECT DISTINCT run_id FROM event_logs WHERE id IN (
     WHERE dagster_event_type IN ('ASSET_MATERIALIZATION', 'ASSET_OBSERVATION') GROUP BY asset_key, partition)
 """
 
+# Jobs that run every few minutes would fill the storage within the days that other runs are kept.
+_SURPLUS = """
+SELECT run_id FROM (
+    SELECT run_id, row_number() OVER (PARTITION BY pipeline_name ORDER BY id DESC) AS place
+    FROM runs WHERE status = 'SUCCESS') AS r
+WHERE place > %s ORDER BY place DESC
+"""
+
 # `delete_run` leaves these behind, one row per check and run.
 _CHECKS = """
-DELETE FROM asset_check_executions WHERE create_timestamp < %s AND id NOT IN (
+DELETE FROM asset_check_executions c
+WHERE create_timestamp < %s AND NOT EXISTS (SELECT FROM runs r WHERE r.run_id = c.run_id) AND id NOT IN (
     SELECT max(id) FROM asset_check_executions GROUP BY asset_key, check_name, partition)
 """
 
@@ -35,11 +44,21 @@ def needed_runs(url: str) -> set[str]:
         return {run_id for (run_id,) in connection.execute(_NEEDED)}
 
 
-def prune_checks(url: str, before: datetime) -> int:
-    """Forget evaluations of checks older than that, but the newest of each; returns how many."""
+def surplus_runs(url: str, per_job: int) -> list[str]:
+    """Ids of successful runs beyond the newest ``per_job`` of their job, oldest first."""
+    with connect(plain_url(url)) as connection:
+        return [run_id for (run_id,) in connection.execute(_SURPLUS, [per_job])]
+
+
+def prune_checks(url: str, now: datetime) -> int:
+    """Forget evaluations of checks whose run is gone, but the newest of each check; returns how many.
+
+    Those of the last hour stay: a run may be stored after its first evaluation.
+    """
     with connect(plain_url(url)) as connection:
         # Dagster keeps these times in UTC without saying so
-        return connection.execute(_CHECKS, [before.replace(tzinfo=None)]).rowcount
+        before = (now - timedelta(hours=1)).astimezone(UTC).replace(tzinfo=None)
+        return connection.execute(_CHECKS, [before]).rowcount
 
 
 def sizes(url: str) -> pl.DataFrame:

@@ -78,13 +78,19 @@ def test_old_runs_go_and_the_state_of_partitions_stays(instance: tuple[dg.Dagste
         return row[0] if row else -1
 
     assert count("asset_check_executions") == 4
+    assert dagster_storage.surplus_runs(url, 3) == runs[:1]
     assert clean(house, url, timedelta(days=1)).runs == 0
     # all are older than nothing; the newest of each partition hold its state
     done = clean(house, url, timedelta(seconds=-5))
     assert (done.runs, done.kept) == (2, 2)
     assert {record.dagster_run.run_id for record in house.get_run_records()} == {runs[2], runs[3]}
     assert house.get_materialized_partitions(dg.AssetKey("cells")) == {"a", "b"}
-    assert count("asset_check_executions") <= 2
+    assert count("asset_check_executions") == 4
+    with psycopg.connect(plain_url(url)) as connection:
+        connection.execute("UPDATE asset_check_executions SET create_timestamp = create_timestamp - interval '2 hours'")
+    # of the runs that are gone, but the newest of all
+    assert clean(house, url, timedelta(seconds=-5)).checks == 2
+    assert count("asset_check_executions") == 2
     with psycopg.connect(plain_url(url)) as connection:
         left = {run_id for (run_id,) in connection.execute("SELECT DISTINCT run_id FROM event_logs")}
     assert left == {runs[2], runs[3]}
