@@ -176,14 +176,15 @@ def label_checks(strategy: Strategy) -> dg.AssetChecksDefinition:
             least = load_settings().label_events
             history = FIRST_DAY, min(end, now)
             for outcome in check_labels(store, strategy, parameters, (start, end), history, now, least):
-                _record(store, outcome)
+                record(store, outcome)
                 if outcome.name in wanted:
                     yield _result(store, outcome, asset, parameters, end)
 
     return checks
 
 
-def _record(store: Store, outcome: LabelOutcome) -> None:
+def record(store: Store, outcome: LabelOutcome) -> None:
+    """Keep a result where alerts come from: a failure opens one, a pass closes it."""
     store.checks.record_result(
         f"{outcome.name}:{outcome.strategy}",
         TIMEFRAME,

@@ -12,7 +12,7 @@ import polars as pl
 
 from crypto_pipeline.labels import inputs, setups
 from crypto_pipeline.labels.finality import accounted, final
-from crypto_pipeline.labels.grid import STEP, Grid, Ints
+from crypto_pipeline.labels.grid import PRICES, STEP, Grid, Ints
 from crypto_pipeline.labels.labelling import Context, find_setups, label
 from crypto_pipeline.labels.minutes import Minutes
 from crypto_pipeline.labels.parameters import BENCHMARK, TIMEFRAME, TRADED, Parameters, Strategy
@@ -154,9 +154,7 @@ def _compute(
     labels, found = [], []
     for name, wanted in cells.partition_by("instrument", as_dict=True, maintain_order=True).items():
         symbol = str(name[0])
-        if (own := bars.get(name)) is None:
-            continue
-        grid = Grid.of(own, begin, end)
+        grid = Grid.of(bars.get(name, _NO_BARS), begin, end)
         own_hours = hours.filter(pl.col("instrument") == symbol) if hours is not None else _NO_HOURS
         context = Context(market, own_hours.select("open_time", "close"))
         source = _StoredMinutes(store, symbol)
@@ -170,8 +168,6 @@ def _compute(
         told = labelled.filter(pl.Series(ready, dtype=pl.Boolean)).with_columns(_day().alias("day"))
         told = told.join(wanted.select("instrument", "day", data_version="inputs"), on="day").drop("day")
         labels.append(told)
-    if not found:
-        return
     summaries = pl.concat(found)
     rows = pl.concat(labels).select("instrument", "data_version", *label_schema(strategy))
     report.add(store.labels.write(strategy, parameters.hash, summaries, rows))
@@ -180,6 +176,7 @@ def _compute(
     report.waiting += int(summaries["waiting"].sum())
 
 
+_NO_BARS = pl.DataFrame(schema={"open_time": UTC_MS, **dict.fromkeys(PRICES, pl.Float64)})
 _NO_HOURS = pl.DataFrame(schema={"instrument": pl.String, "open_time": UTC_MS, "close": pl.Float64})
 _NO_STRESS = pl.DataFrame(schema={"open_time": UTC_MS, "halted": pl.Boolean})
 
@@ -237,11 +234,22 @@ class _StoredMinutes:
         """The minutes inside the 15m bars that open then."""
         wanted = {date(1970, 1, 1) + timedelta(days=day) for day in (opens // 86_400_000).tolist()}
         if fresh := sorted(wanted - self.days):
-            cells = pl.DataFrame({"instrument": [self._instrument] * len(fresh), "day": fresh})
-            read = self._store.reader.cells(cells, Timeframe.M1).select("open_time", "open", "high", "low", "volume")
-            self._bars = pl.concat([self._bars, read]).sort("open_time") if self._bars.width else read
+            read = [self._read(*bounds) for bounds in _runs(fresh)]
+            self._bars = pl.concat([self._bars, *read] if self._bars.width else read).sort("open_time")
             self.days |= set(fresh)
         return minutes_inside(self._bars, opens)
+
+    def _read(self, first: date, last: date) -> pl.DataFrame:
+        span = _midnight(first), _midnight(last) + timedelta(days=1)
+        bars = self._store.reader.read([self._instrument], Timeframe.M1, *span)
+        return bars.select("open_time", "open", "high", "low", "volume")
+
+
+def _runs(days: Sequence[date]) -> Iterator[tuple[date, date]]:
+    """First and last day of every run of consecutive days."""
+    cuts = [0, *(place for place, (a, b) in enumerate(pairwise(days), 1) if (b - a).days > 1), len(days)]
+    for first, until in pairwise(cuts):
+        yield days[first], days[until - 1]
 
 
 def minutes_inside(bars: pl.DataFrame, opens: Ints) -> dict[int, Minutes]:

@@ -7,10 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import polars as pl
+import psycopg
 import pytest
 
-from crypto_pipeline.defs.labels import chosen_parameters, days_due
+from crypto_pipeline.defs.labels import chosen_parameters, days_due, labels_due, record
 from crypto_pipeline.defs.partitions import range_tags
+from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.labels.checks import enough
 from crypto_pipeline.labels.parameters import Strategy
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.labels.market import store_market
@@ -70,3 +74,55 @@ def test_labels_are_made_in_one_run_shown_and_checked(
 
 def table(event: Any) -> list[dict[str, Any]]:
     return [record.data for record in event.materialization.metadata["computed"].records]
+
+
+def test_the_sensor_asks_for_what_is_due_and_then_for_nothing(
+    house: tuple[Store, dg.DagsterInstance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, instance = house
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = today - timedelta(days=7)
+    store_market(store, 7, start)
+    from crypto_pipeline.defs import defs
+
+    def ask() -> list[dg.RunRequest]:
+        context = dg.build_sensor_context(instance=instance, definitions=defs, resources={"database": Market()})
+        answer = labels_due.evaluate_tick(context)
+        return list(answer.run_requests or [])
+
+    (request,) = ask()
+    job = defs.resolve_job_def("label_setups")
+    assert job.execute_in_process(instance=instance, tags=request.tags).success
+    assert ask() == []
+    # A bar that changes makes its days due again, and no other.
+    at = today - timedelta(days=3, hours=2)
+    with psycopg.connect(store.url) as connection:
+        connection.execute(
+            "UPDATE market.coverage c SET data_version = nextval('market.data_version') FROM market.instruments i "
+            "WHERE c.instrument_id = i.instrument_id AND i.symbol = 'ETH-USDT' AND timeframe = '15m' AND day = %s",
+            [at.date()],
+        )
+    (request,) = ask()
+    assert job.execute_in_process(instance=instance, tags=request.tags).success
+    assert ask() == []
+
+
+def test_too_few_events_open_an_alert_that_closes(house: tuple[Store, dg.DagsterInstance]) -> None:
+    store, _ = house
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    many = pl.DataFrame(
+        {
+            "instrument": [f"COIN{number % 20}-USDT" for number in range(600)],
+            "signal_ts": [day + timedelta(hours=3 * number) for number in range(600)],
+            "net_return": [0.01 if number % 3 else -0.01 for number in range(600)],
+        }
+    )
+    few = enough(Strategy.DCA, many.head(300), timedelta(days=180), 500)
+    record(store, few)
+    (alert,) = store.checks.open_alerts().rows(named=True)
+    assert (alert["source"], alert["severity"]) == ("too_few_events:dca", "warning")
+    assert "events 300 of 500" in alert["summary"]
+    assert "days 38 of 60" in alert["summary"]
+    assert enough(Strategy.DCA, many.head(300), timedelta(days=7), 500).passed  # not judged
+    record(store, enough(Strategy.DCA, many, timedelta(days=180), 500))
+    assert store.checks.open_alerts().is_empty()

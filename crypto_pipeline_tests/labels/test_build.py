@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from polars.testing import assert_frame_equal
 
+import crypto_pipeline
 from crypto_pipeline.labels import inputs
 from crypto_pipeline.labels.build import LabelReport, bring_up_to_date, due_cells, traded
 from crypto_pipeline.labels.checks import check_labels
@@ -21,6 +22,7 @@ from crypto_pipeline.labels.training import TrainingSetError, manifest_path, pur
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.store import Store, StoreError
 
+from .comparing import LOOSE as LOOSE_SETS
 from .comparing import SETS
 from .market import START, store_market, write
 
@@ -197,7 +199,9 @@ def test_labels_outlive_the_bars_they_were_computed_from(store: Store, bars: pl.
     assert_frame_equal(values(store, Strategy.CHANNEL), before)
 
 
-def test_a_training_set_of_the_past_does_not_change(store: Store, bars: pl.DataFrame, tmp_path: Path) -> None:
+def test_a_training_set_of_the_past_does_not_change(
+    store: Store, bars: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for strategy in EVERY:
         make(store, strategy)
     moment = store.labels.settle()
@@ -223,6 +227,10 @@ def test_a_training_set_of_the_past_does_not_change(store: Store, bars: pl.DataF
         copy = tmp_path / "again.parquet"
         reproduce(store, manifest).write(copy)
         assert copy.read_bytes() == files[strategy].read_bytes()
+    monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", store.url)
+    monkeypatch.setenv("CRYPTO_PIPELINE_LABEL_PARAMETERS", json.dumps(LOOSE_SETS))
+    public = crypto_pipeline.training_set("channel", START, END, as_of=moment, parameter_set="loose")
+    assert_frame_equal(public, before[Strategy.CHANNEL].frame, check_exact=True)
     with pytest.raises(TrainingSetError, match="the manifest says"):
         reproduce(store, {**manifest, "as_of": now.manifest["as_of"]})
 
