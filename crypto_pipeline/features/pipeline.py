@@ -157,14 +157,19 @@ def read_bars(
     """
     begin = datetime.combine(first, time(), UTC)
     own = sorted({*instruments, *([universe.benchmark] if universe.benchmark else [])})
-    bars: dict[Timeframe, pl.DataFrame] = {}
-    for timeframe, days in LOOK_BACK.items():
-        read = store.reader.read(own, timeframe, begin - timedelta(days=days), until, as_of=as_of)
-        bars[timeframe] = read.select(_COLUMNS)
-    if others := sorted(set(universe.instruments) - set(own)):
-        since = begin - timedelta(days=MARKET_LOOK_BACK)
-        crowd = store.reader.read(others, Timeframe.M15, since, until, as_of=as_of).select(_COLUMNS)
-        bars[Timeframe.M15] = pl.concat([bars[Timeframe.M15], crowd])
+    others = sorted(set(universe.instruments) - set(own))
+
+    def read(names: list[str], timeframe: Timeframe, days: int) -> pl.DataFrame:
+        since = begin - timedelta(days=days)
+        return store.reader.read(names, timeframe, since, until, as_of=as_of).select(_COLUMNS)
+
+    # Side by side: most of each reading is waiting for the server.
+    with ThreadPoolExecutor(3, "read-bars") as readers:
+        coming = {timeframe: readers.submit(read, own, timeframe, days) for timeframe, days in LOOK_BACK.items()}
+        crowd = readers.submit(read, others, Timeframe.M15, MARKET_LOOK_BACK) if others else None
+        bars = {timeframe: future.result() for timeframe, future in coming.items()}
+        if crowd is not None:
+            bars[Timeframe.M15] = pl.concat([bars[Timeframe.M15], crowd.result()])
     return bars
 
 

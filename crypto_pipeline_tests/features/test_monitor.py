@@ -13,7 +13,7 @@ from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline_tests.features.market import START
 
 DAYS = 60
-NOW = START + timedelta(days=DAYS - 2)
+NOW = START + timedelta(days=DAYS - 3)
 
 
 def rows(seed: int = 1) -> pl.DataFrame:
