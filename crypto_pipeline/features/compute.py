@@ -7,9 +7,9 @@ share, so what belongs to the same moment has the same place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -241,9 +241,3 @@ def _last(bars: pl.DataFrame) -> datetime:
 
 #: A function of the form of ``compute_features``, as the checks take it.
 Compute = Callable[[Bars, datetime, datetime], pl.DataFrame]
-
-
-def window(start: datetime, look_back: Mapping[Timeframe, int] | None = None) -> Iterable[tuple[Timeframe, datetime]]:
-    """Per timeframe from when on bars are needed for rows from ``start`` on."""
-    day = Timeframe.D1.floor(start)
-    return [(timeframe, day - timedelta(days=days)) for timeframe, days in (look_back or LOOK_BACK).items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -60,8 +60,3 @@ def take(frame: pl.DataFrame, place: npt.NDArray[np.int64]) -> pl.DataFrame:
 
 def _ms(moment: datetime) -> int:
     return int(require_utc(moment).timestamp() * 1000)
-
-
-def days_before(moment: datetime, days: float) -> datetime:
-    """So many days earlier."""
-    return moment - timedelta(days=days)
