@@ -16,7 +16,7 @@ from crypto_pipeline.defs.freshness import FILL, freshness
 from crypto_pipeline.defs.live_gaps import JOB, MONITOR, live_gap_monitor
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.healing import Pipeline
-from crypto_pipeline.market import Source, Timeframe
+from crypto_pipeline.market import Instrument, Source, Timeframe
 
 from .conftest import Deployed
 
@@ -25,9 +25,12 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def house(deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch) -> Deployed:
-    """Two instruments whose two days are all there."""
+    """Two instruments whose two days are all there, collected since the day before yesterday."""
     monkeypatch.setenv("CRYPTO_PIPELINE_DAYS", "2")
     made = deploy("BTC-USDT", "ETH-USDT")
+    made.store.connections.run(
+        lambda link: link.execute("UPDATE market.instruments SET added_at = now() - interval '2 days'") and None
+    )
     Market().run(lambda pipeline: pipeline.backfill())
     return made
 
@@ -91,6 +94,8 @@ def test_history_that_is_being_collected_is_left_to_its_run(house: Deployed) -> 
     """Or the monitor would fetch in parallel what the first backfill of an instrument is fetching."""
     start = Timeframe.H1.floor(datetime.now(UTC)) - 5 * HOUR
     lose(house, "ETH-USDT", start, start + HOUR)
+    house.store.instruments.remove("ETH-USDT")
+    house.store.instruments.add([Instrument.crypto("ETH-USDT")])  # wanted since now
     job = defs.resolve_job_def("backfill_bars")
     house.instance.create_run_for_job(
         job, tags={"processor": "new_instruments"}, status=dg.DagsterRunStatus.STARTED,
