@@ -20,7 +20,7 @@ from crypto_pipeline.store.archive_storage import base_url, local_path
 from crypto_pipeline.store.storage import BAR_BYTES
 
 #: A table of some size of which more than this is unused room is worth a look.
-BLOATED, BLOAT_FROM = 0.3, 100 * 2**20
+BLOATED, BLOAT_FROM = 0.3, 100_000_000
 #: Fewer partitions ahead than this: the nightly maintenance has not run for long.
 FEWEST_AHEAD = 2
 
