@@ -28,25 +28,37 @@ def read(
     as_of: Annotated[
         str | None, typer.Option("--as-of", help="What was known at that moment. Default: what is known now.")
     ] = None,
+    last: Annotated[
+        int | None, typer.Option("--last", metavar="N", min=1, help="The newest N bars of each, instead of a start.")
+    ] = None,
+    forming: Annotated[bool, typer.Option("--forming", help="Also bars that are incomplete or not over yet.")] = False,
+    fill: Annotated[
+        str | None, typer.Option("--fill", metavar="flat", help="Flat bars where there is none, marked as filled.")
+    ] = None,
     form: Annotated[str, typer.Option("--format", help=f"{', '.join(_FORMS)}.")] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write. Default: the terminal.")] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Stored bars of [start, end), oldest first. Default: the last day for minutes, more for wider bars."""
     from crypto_pipeline.cli import options
-    from crypto_pipeline.cli.context import deployment_settings, open_store
+    from crypto_pipeline.cli.context import database, deployment_settings
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.output import write_frame
+    from crypto_pipeline.reading import Reader, question
 
     if form not in _FORMS:
         raise BadInput(f"unknown format {form!r}: use one of {', '.join(_FORMS)}")
+    if fill not in (None, "flat"):
+        raise BadInput(f"--fill {fill!r}: give flat, or leave it out")
     chosen = options.timeframe(timeframe)
     moment = options.moment(as_of, "--as-of") if as_of else None
-    first, last = options.span(start, end, datetime.now(UTC) - max(chosen.delta * 100, timedelta(days=1)))
-    with open_store(deployment_settings(data_dir)) as store:
-        known = [row.instrument.symbol for row in store.instruments.list(active_only=False)]
-        symbols = options.known_symbols(symbol, known) or []
-        frame = store.reader.read(symbols, chosen, first, last, as_of=moment)
+    first, until = options.span(start, end, datetime.now(UTC) - max(chosen.delta * 100, timedelta(days=1)))
+    if last is not None and start is not None:
+        raise BadInput("--last and --start contradict each other: give one of them")
+    with database(deployment_settings(data_dir)) as url, Reader(url) as reader:
+        symbols = options.known_symbols(symbol, reader.symbols(active_only=False)) or []
+        begin = None if last is not None else first
+        frame = reader.answer(question(symbols, chosen, begin, until, last, moment, not forming, fill=fill))
     if form == "table":
-        frame = frame.select(_IN_TABLE)
+        frame = frame.select([*_IN_TABLE, *(["filled"] if fill else [])])
     write_frame(frame, form, output, f"{symbol} {chosen}")

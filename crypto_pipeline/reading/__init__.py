@@ -6,6 +6,7 @@ nothing here knows Dagster, HTTP or a venue, and nothing here needs more than a 
 """
 
 from crypto_pipeline.reading.answers import Answer
+from crypto_pipeline.reading.question import question
 from crypto_pipeline.reading.reader import Reader
 
-__all__ = ["Answer", "Reader"]
+__all__ = ["Answer", "Reader", "question"]

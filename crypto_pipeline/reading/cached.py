@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ class CachedReader:
 
     A kept answer is given only while a listening connection proves that it has heard of every change (a few hundred
     milliseconds of age), and none concerned it. Frames are shared: they must not be changed in place. Thread-safe; one
-    computation at a time for equal questions. ``peek`` never waits, for event loops.
+    computation at a time for equal questions; ``answer_async`` is for event loops.
     """
 
     def __init__(self, reader: Reader, most_bytes: int) -> None:
@@ -96,6 +97,14 @@ class CachedReader:
             lambda frame: int(frame.estimated_size()),
             (lambda: self.version(asked)) if asked.start is not None and asked.end is not None else None,
         )
+
+    async def answer_async(self, asked: Question) -> Answer[pl.DataFrame]:
+        """As ``answer``, for tasks of an event loop, which never waits: what has to be read is read in a thread."""
+        if asked.final_only or asked.as_of is not None:
+            kept = self.cache.peek(asked, time_to_live(asked.instruments))
+            if kept is not None:
+                return kept
+        return await asyncio.to_thread(self.answer, asked)
 
     def version(self, asked: Question) -> str:
         """A text that is another whenever any bar of the question's span changed, whoever changed it."""

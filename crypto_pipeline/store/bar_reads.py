@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -14,7 +14,7 @@ from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.store import archive_catalogue, bar_frames, bar_queries
 from crypto_pipeline.store.archive_catalogue import ArchiveFile
 from crypto_pipeline.store.bar_frames import READ_SCHEMA, Names, columns_for
-from crypto_pipeline.store.bar_queries import Wanted
+from crypto_pipeline.store.bar_queries import FIRST, Wanted
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.pool import Connections
 
@@ -25,9 +25,14 @@ if TYPE_CHECKING:
 PACKED_BARS = 3_000
 _ATTEMPTS = 5
 _KEY = ["instrument", "open_time"]
+# The newest day up to the files' end that has bars; whether they are in a file or not is not known exactly. Of a weekly
+# cell its last day.
 _ARCHIVED = """
-SELECT DISTINCT instrument_id FROM market.coverage
-WHERE timeframe = %s AND archived > 0 AND instrument_id = ANY(%s::int[])
+SELECT i.number, (
+    SELECT c.day + CASE c.timeframe WHEN '1w' THEN 6 ELSE 0 END FROM market.coverage c
+    WHERE c.instrument_id = i.number AND c.timeframe = %s AND c.day < %s AND c.present > 0
+    ORDER BY c.day DESC LIMIT 1
+) FROM unnest(%s::int[]) AS i (number)
 """
 
 
@@ -95,11 +100,21 @@ class BarReads:
         """
         assert wanted.last is not None
         before = self._connections.run(_current, wanted)
-        having = self._connections.run(_archived, str(wanted.timeframe), list(wanted.ids))
+        archived_until = max((file.end_open for file in before), default=FIRST)
+        archived = self._connections.run(_newest_archived, wanted, ids, archived_until)
         needed = list(dict.fromkeys([*_KEY, *columns]))
-        others = {name: number for name, number in ids.items() if number not in having}
-        parts = [self._hot(replace(wanted, ids=tuple(others.values()), columns=columns_for(needed)), others, needed)[0]]
-        ids = {name: number for name, number in ids.items() if number in having}
+        hot, _, _ = self._hot(replace(wanted, columns=columns_for(needed)), ids, needed)
+        # settled: nothing archived, or only before the day of the oldest bar that counts
+        oldest = {
+            name: at.date()
+            for name, count, at in hot.group_by("instrument").agg(pl.len(), pl.col("open_time").min()).iter_rows()
+            if count == wanted.last
+        }
+        settled = {name for name in ids if archived.get(name, date.min) < oldest.get(name, date.min)} | (
+            set(ids) - set(archived)
+        )
+        parts = [hot.filter(pl.col("instrument").is_in(list(settled)))]
+        ids = {name: number for name, number in ids.items() if name not in settled}
         begins = sorted({max(file.first_open, wanted.begin) for file in before if file.kind == "bars"}, reverse=True)
         for begin in [*begins, wanted.begin] if ids else []:
             found = self._read(replace(wanted, ids=tuple(ids.values()), begin=begin, last=None), ids, needed)
@@ -135,8 +150,13 @@ class BarReads:
         )
 
 
-def _archived(connection: psycopg.Connection[Any], timeframe: str, ids: list[int]) -> list[int]:
-    return [number for (number,) in connection.execute(_ARCHIVED, [timeframe, ids])]
+def _newest_archived(
+    connection: psycopg.Connection[Any], wanted: Wanted, ids: dict[str, int], until: datetime
+) -> dict[str, date]:
+    """Of each instrument that may have archived bars the newest day on which it may."""
+    values = [str(wanted.timeframe), until.date(), list(wanted.ids)]
+    days = dict(connection.execute(_ARCHIVED, values).fetchall())
+    return {name: days[number] for name, number in ids.items() if days[number] is not None}
 
 
 def _files(connection: psycopg.Connection[Any], wanted: Wanted, numbers: list[int]) -> list[ArchiveFile]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from starlette.testclient import TestClient
@@ -122,7 +122,11 @@ def questioned(asked: dict[str, Any], moments: list[datetime]) -> Question:
     )  # fmt: skip
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+# without shrinking, which takes minutes here: the message says all
+@settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)  # fmt: skip
 @given(history=histories, asks=st.lists(questions, min_size=4, max_size=8))
 def test_every_way_of_reading_says_what_the_plain_table_says(
     world: tuple[Store, Reader, TestClient], history: list[dict[str, Any]], asks: list[dict[str, Any]]
@@ -136,7 +140,8 @@ def test_every_way_of_reading_says_what_the_plain_table_says(
         for each in asks:
             asked = questioned(each, moments)
             expected = plain.ask(asked, datetime.now(UTC)).select(asked.columns or list(READ_SCHEMA))
-            assert_frame_equal(reader.answer(asked), expected)
+            got = reader.answer(asked)
+            assert got.equals(expected), f"{history}\n{asked}\n{moments}\n{got}\n{expected}"
             assert_frame_equal(reader.cached.answer(asked).value, expected)
             again = reader.cached.answer(asked)
             assert again.hit or not asked.final_only
