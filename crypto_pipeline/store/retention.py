@@ -31,6 +31,7 @@ Progress = Callable[[str], None]
 #: A month with unexplained holes waits so long for healing before it is archived as it is.
 PATIENCE = timedelta(days=30)
 _LOCK = 0x7265746E  # "retn"
+_MOMENT = "3s"
 
 _MONTHS = """
 SELECT date_trunc('month', day)::date AS month, sum(present - archived)::bigint AS rows,
@@ -215,9 +216,14 @@ class Retention:
     def alone(self) -> Iterator[None]:
         """Be the one run at work for the block; the database lets go of the lock however the process ends."""
         with connect(self._connections.url) as connection:
-            row = connection.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]).fetchone()
-            if row is None or not row[0]:
-                raise StoreError("another retention run is at work: wait for its end, see `crypto-pipeline status`")
+            # a moment of patience: the server takes note a little later that a holder is gone
+            connection.execute("SELECT set_config('lock_timeout', %s, false)", [_MOMENT])
+            try:
+                connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+            except psycopg.errors.LockNotAvailable:
+                raise StoreError(
+                    "another retention run is at work: wait for its end, see `crypto-pipeline status`"
+                ) from None
             yield
 
 
