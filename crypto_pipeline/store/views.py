@@ -20,6 +20,7 @@ import psycopg
 from psycopg import sql
 
 from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.store import view_sql
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.pool import Connections
 
@@ -33,68 +34,6 @@ CATALOG_LOCK = (_LOCK_SPACE, 0)
 #: A reader may be kept waiting this long, milliseconds; and how often, and at what pace, the names are tried.
 _READERS_WAIT = 10
 _ATTEMPTS, _PAUSE = 20, 0.1
-
-# What was recorded before the oldest transaction that is open now has begun is there for everyone to see.
-_CERTAIN = """
-SELECT now(), least(now(), min(xact_start)) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
-"""
-
-# What hangs on a view and would be lost with it, or keep it from being dropped.
-_ATTACHED = """
-SELECT 'an index of somebody''s own' FROM pg_index
-WHERE indrelid = %(view)s::regclass AND indexrelid <> (%(view)s || '_key')::regclass
-UNION ALL
-SELECT 'a grant on a column' FROM pg_attribute WHERE attrelid = %(view)s::regclass AND attacl IS NOT NULL
-UNION ALL
-SELECT 'a view upon it' FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
-WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = %(view)s::regclass AND r.ev_class <> d.refobjid
-LIMIT 1
-"""
-
-_GRANTS = """
-SELECT CASE WHEN a.grantee = 0 THEN NULL ELSE pg_get_userbyid(a.grantee) END, a.privilege_type, a.is_grantable
-FROM pg_class c CROSS JOIN aclexplode(c.relacl) a
-WHERE c.oid = %s::regclass AND a.grantee <> c.relowner
-"""
-
-_DEFINITION = """
-SELECT pg_get_viewdef(%(view)s::regclass), pg_get_indexdef((%(view)s || '_key')::regclass),
-       obj_description(%(view)s::regclass)
-"""
-
-_COLUMN_COMMENTS = """
-SELECT a.attname, d.description
-FROM pg_description d JOIN pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid
-WHERE d.objoid = %s::regclass AND d.objsubid > 0
-"""
-
-_RENAMES: tuple[LiteralString, ...] = (
-    "ALTER MATERIALIZED VIEW {view} RENAME TO {old}",
-    "ALTER INDEX {key} RENAME TO {old_key}",
-    "ALTER MATERIALIZED VIEW {fresh} RENAME TO {to}",
-    "ALTER INDEX {fresh_key} RENAME TO {key_to}",
-)
-
-_NOTE = """
-INSERT INTO ops.view_refreshes AS r (name, refreshed_at, certain_to, possible_to, seconds, rows, bytes, method)
-VALUES (%(name)s, %(at)s, %(certain)s, %(possible)s, %(seconds)s, %(rows)s,
-        pg_total_relation_size(%(view)s::regclass), %(method)s)
-ON CONFLICT (name) DO UPDATE SET refreshed_at = excluded.refreshed_at, certain_to = excluded.certain_to,
-    possible_to = excluded.possible_to, seconds = excluded.seconds, rows = excluded.rows, bytes = excluded.bytes,
-    method = excluded.method
-"""
-
-_STATE = """
-SELECT name, rows, bytes, refreshed_at, extract(epoch FROM clock_timestamp() - refreshed_at)::float8 AS age_seconds,
-       seconds, method
-FROM ops.view_refreshes ORDER BY name
-"""
-
-_LEFTOVERS = """
-SELECT relname FROM pg_class
-WHERE relnamespace = 'market'::regnamespace AND relkind = 'm' AND (relname = %(fresh)s OR starts_with(relname, %(old)s))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +56,7 @@ class Views:
 
     def state(self) -> pl.DataFrame:
         """Per view: ``name``, ``rows``, ``bytes``, ``refreshed_at``, ``age_seconds``, ``seconds``, ``method``."""
-        return self._connections.frame(_STATE).with_columns(pl.col("refreshed_at").cast(UTC_MS))
+        return self._connections.frame(view_sql.STATE).with_columns(pl.col("refreshed_at").cast(UTC_MS))
 
     def refresh(self, name: str) -> Refreshed:
         """Bring one view up to date without blocking its readers. Raises StoreError for an unknown name.
@@ -167,7 +106,7 @@ def _refresh(connection: psycopg.Connection[Any], name: str) -> Refreshed:
     started = time.monotonic()
     with _turn(connection, name):
         _drop_leftovers(connection, name)
-        attached = connection.execute(_ATTACHED, {"view": f"market.{name}"}).fetchone()
+        attached = connection.execute(view_sql.ATTACHED, {"view": f"market.{name}"}).fetchone()
         if attached:
             return _compare(connection, name, started, f"{attached[0]} hangs on it")
         if not _hold(connection, "SELECT pg_try_advisory_lock_shared(%s, %s)"):
@@ -204,7 +143,7 @@ def _build(connection: psycopg.Connection[Any], name: str) -> dict[str, Any]:
     """The view anew, committed, under the name ``<name>_fresh``; returns what is to be noted of it."""
     fresh, view = sql.Identifier("market", f"{name}_fresh"), f"market.{name}"
     noted = _begin(connection, name)
-    row = connection.execute(_DEFINITION, {"view": view}).fetchone()
+    row = connection.execute(view_sql.DEFINITION, {"view": view}).fetchone()
     assert row is not None
     definition, key, comment = row
     text = sql.SQL("CREATE MATERIALIZED VIEW {} AS {} WITH NO DATA").format(fresh, sql.SQL(definition.rstrip(" ;")))
@@ -227,11 +166,11 @@ def _build(connection: psycopg.Connection[Any], name: str) -> dict[str, Any]:
 
 def _dress(connection: psycopg.Connection[Any], name: str, fresh: sql.Identifier) -> None:
     """Grants and comments of the view that is there."""
-    for grantee, privilege, grantable in connection.execute(_GRANTS, [f"market.{name}"]).fetchall():
+    for grantee, privilege, grantable in connection.execute(view_sql.GRANTS, [f"market.{name}"]).fetchall():
         role = sql.SQL("PUBLIC") if grantee is None else sql.Identifier(grantee)
         grant = sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(privilege), fresh, role)
         connection.execute(grant + sql.SQL(" WITH GRANT OPTION") if grantable else grant)
-    for column, text in connection.execute(_COLUMN_COMMENTS, [f"market.{name}"]).fetchall():
+    for column, text in connection.execute(view_sql.COLUMN_COMMENTS, [f"market.{name}"]).fetchall():
         target = sql.Identifier("market", f"{name}_fresh", column)
         connection.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(target, sql.Literal(text)))
 
@@ -253,9 +192,9 @@ def _exchange(connection: psycopg.Connection[Any], name: str, noted: dict[str, A
         _hurry(connection)
         # Whether the exchange outlives a power failure a moment later is of no account: both are views.
         connection.execute("SET LOCAL synchronous_commit = off")
-        for statement in _RENAMES:
+        for statement in view_sql.RENAMES:
             connection.execute(sql.SQL(statement).format(**names))
-        connection.execute(_NOTE, noted | {"seconds": time.monotonic() - started, "method": "swap"})
+        connection.execute(view_sql.NOTE, noted | {"seconds": time.monotonic() - started, "method": "swap"})
         connection.commit()
     except psycopg.errors.LockNotAvailable:
         connection.rollback()
@@ -272,7 +211,7 @@ def _compare(connection: psycopg.Connection[Any], name: str, started: float, bec
     counted = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(view)).fetchone()
     noted["rows"] = counted[0] if counted else 0
     seconds = time.monotonic() - started
-    connection.execute(_NOTE, noted | {"seconds": seconds, "method": "concurrently"})
+    connection.execute(view_sql.NOTE, noted | {"seconds": seconds, "method": "concurrently"})
     connection.commit()
     return _refreshed(name, noted, seconds, "concurrently", because)
 
@@ -280,7 +219,7 @@ def _compare(connection: psycopg.Connection[Any], name: str, started: float, bec
 def _begin(connection: psycopg.Connection[Any], name: str) -> dict[str, Any]:
     """A transaction of its own, so that ``now()`` is now; returns what of the refresh is known beforehand."""
     connection.commit()
-    row = connection.execute(_CERTAIN).fetchone()
+    row = connection.execute(view_sql.CERTAIN).fetchone()
     assert row is not None
     return {"name": name, "view": f"market.{name}", "at": row[0], "certain": row[1]}
 
@@ -311,7 +250,7 @@ def _drop_leftovers(connection: psycopg.Connection[Any], name: str) -> None:
     """Views that were replaced, and one that a kill left unfinished. One that is still being read goes next time."""
     connection.commit()
     wanted = {"fresh": f"{name}_fresh", "old": f"{name}_old_"}
-    for (left,) in connection.execute(_LEFTOVERS, wanted).fetchall():
+    for (left,) in connection.execute(view_sql.LEFTOVERS, wanted).fetchall():
         try:
             _hurry(connection)
             connection.execute(sql.SQL("DROP MATERIALIZED VIEW {}").format(sql.Identifier("market", left)))
