@@ -86,6 +86,7 @@ class Year:
         now = end + timedelta(hours=3)
         frame = self.store.instruments.frame(VENUE).select("instrument", "calendar")
         refresh_expected(self.store, frame, self.horizon(now), list(Timeframe))
+        self.explain(day, end, now)
         began = time.monotonic()
         report = self.retention.run(now, progress=lambda text: None)
         assert not report.waiting, report.waiting
@@ -94,6 +95,21 @@ class Year:
         if end.day == 3:
             self.retention.compact(now, progress=lambda text: None)
         self._forget_retired()
+
+    def explain(self, day: datetime, end: datetime, now: datetime) -> None:
+        """What the generated venue has no bars of, it was out for: healing would have found that out."""
+        for timeframe in Timeframe:
+            begin = timeframe.floor(day) if timeframe is not Timeframe.W1 else timeframe.floor(end) - timeframe.delta
+            holes = missing(self.store, timeframe, begin, end, self.names, self.horizon(now))
+            if holes.height:
+                self.store.ledger.record(
+                    holes.select("instrument", "start", "end").with_columns(
+                        pl.lit(str(timeframe)).alias("timeframe"),
+                        pl.lit("venue_outage").alias("state"),
+                        pl.lit("{}").alias("evidence"),
+                        pl.lit(None, pl.Datetime("ms", "UTC")).alias("next_attempt"),
+                    )
+                )
 
     def horizon(self, now: datetime) -> Horizon:
         return Horizon.of(now, (now - BEGIN).days, 5.0, self.policy)

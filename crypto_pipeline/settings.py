@@ -175,7 +175,7 @@ class Settings(BaseSettings):
     @field_validator("keep_hot_days", "keep_days")
     @classmethod
     def _all_timeframes(cls, value: dict[str, int], info: ValidationInfo) -> dict[str, int]:
-        defaults = cls.model_fields[str(info.field_name)].default
+        defaults: dict[str, int] = cls.model_fields[str(info.field_name)].default
         if unknown := [name for name in value if name not in TIMEFRAMES]:
             raise ValueError(f"unknown timeframe {unknown[0]!r}: use one of {', '.join(TIMEFRAMES)}")
         if low := [name for name in value if value[name] < 0]:

@@ -130,7 +130,7 @@ measure_storage = dg.define_asset_job(
 )
 
 STORAGE_ASSETS = [storage_report]
-STORAGE_JOBS = [measure_storage, maintenance]
+STORAGE_JOBS: list[Any] = [measure_storage, maintenance]
 STORAGE_SCHEDULES = [
     dg.ScheduleDefinition(
         name="storage_every_hour", job=measure_storage, cron_schedule="47 * * * *", execution_timezone="UTC",
