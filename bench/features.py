@@ -141,8 +141,9 @@ def store(options: argparse.Namespace) -> dict[str, Any]:
                 for name in ("first", "nothing to do"):
                     found[name] = _run(instance, end - timedelta(days=options.days), end)
             found["memory"] = peak.rows()
-            found["rows"] = int(opened.features.cells.read([row.instrument.symbol for row in opened.instruments.list()],
-                                                           (end - timedelta(days=options.days)).date(), end.date())["rows"].sum())  # fmt: skip
+            names = [row.instrument.symbol for row in opened.instruments.list()]
+            begin = (end - timedelta(days=options.days)).date()
+            found["rows"] = int(opened.features.cells.read(names, begin, end.date())["rows"].sum())
             found["live"] = _live(opened, end)
     return found
 
