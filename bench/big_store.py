@@ -8,8 +8,8 @@ FOLDER becomes a data directory like any other. To use it again, in a bench or b
     crypto-pipeline read A000-USDT 1h --data-dir FOLDER
 
 ``running`` starts the server for the first user and stops it after the last one, so several benches may share a folder.
-Who changes its rows (retention, archive) works on a copy: ``cp -a FOLDER COPY && rm COPY/postgres/port`` while no server
-runs on it. With the same port and password the copy would be taken for the original whenever that runs.
+Who changes its rows (retention, archive) works on a copy: ``cp -a FOLDER COPY && rm COPY/postgres/port`` while no
+server runs on it. With the same port and password the copy would be taken for the original whenever that runs.
 
 1m bars are a random walk of each instrument, without holes; every wider bar is rolled up from them. ``--fine-days``
 shortens the history of 1m, 5m and 15m alone: 20 of them make a store of 5 million bars that answers the same questions
