@@ -48,6 +48,12 @@ SELECT count(*) FROM (
 FULL JOIN market.coverage c USING (instrument_id, timeframe, day)
 WHERE coalesce(there.rows, 0) <> coalesce(c.present - c.archived, 0)
 """
+_LARGEST = """
+SELECT string_agg(name || ' ' || kib || ' KiB', ', ' ORDER BY kib DESC) FROM (
+    SELECT c.relnamespace::regnamespace || '.' || c.relname AS name, pg_total_relation_size(c.oid) / 1024 AS kib
+    FROM pg_class c WHERE c.relkind = 'r' ORDER BY 2 DESC LIMIT 12
+) AS largest
+"""
 _SIZE = "SELECT pg_database_size(current_database())"
 
 
@@ -151,6 +157,13 @@ class Year:
         files = [path for path in (self.folder / "archive").rglob("*") if path.is_file()]
         return self._number(_SIZE) / 2**20, sum(path.stat().st_size for path in files) / 2**20, len(files)
 
+    def largest(self) -> str:
+        """The largest tables, with their indexes."""
+        with self.store.connections.transaction() as connection:
+            row = connection.execute(_LARGEST).fetchone()
+        assert row is not None
+        return str(row[0])
+
     def _number(self, query: str) -> int:
         with self.store.connections.transaction() as connection:
             row = connection.execute(query).fetchone()  # type: ignore[call-overload]
@@ -178,10 +191,12 @@ def main() -> None:
                     year.prove(day + DAY + timedelta(hours=3))
                     stored, archived, files = year.sizes()
                     lines.append((number + 1, f"{stored:.0f}", f"{archived:.1f}", files))
+                    largest = year.largest()
                     print(lines[-1], f"{time.monotonic() - began:.0f} s", flush=True)
     finally:
         shutil.rmtree(folder)
     table(["day", "database MiB", "archive MiB", "files"], lines)
+    print(f"largest at the end: {largest}")
     print(f"slowest retention run {year.slowest['run']:.2f} s, longest switch {year.slowest['switch'] * 1000:.0f} ms; "
           f"every invariant held every 30 days; {time.monotonic() - began:.0f} s in all")  # fmt: skip
 
