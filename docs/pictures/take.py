@@ -20,7 +20,7 @@ from playwright.sync_api import Locator, Page, sync_playwright
 
 HERE = Path(__file__).parent
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = 180_000
+PATIENCE = 60_000
 
 
 def ask(base: str, query: str) -> Any:
@@ -106,6 +106,31 @@ def run(page: Page, base: str) -> None:
     save(page, "run")
 
 
+def newest_run(base: str, job: str) -> str:
+    """Id of the newest run of a job."""
+    found = ask(base, f'{{runsOrError(filter:{{pipelineName:"{job}"}},limit:1){{...on Runs{{results{{id}}}}}}}}')
+    return str(found["runsOrError"]["results"][0]["id"])
+
+
+def events(page: Page, base: str, job: str, name: str, word: str, seen: str) -> None:
+    """What the newest run of a job says of something: its events filtered by a word, until one of them is there."""
+    page.set_viewport_size({"width": 1440, "height": 860})
+    page.goto(f"{base}/runs/{newest_run(base, job)}")
+    page.get_by_placeholder("Filter…").fill(word)
+    page.get_by_text(seen).last.wait_for()
+    page.wait_for_timeout(4000)
+    save(page, name)
+
+
+def supervisor(page: Page, base: str) -> None:
+    """The sensor that keeps ingest alive."""
+    page.set_viewport_size({"width": 1440, "height": 760})
+    page.goto(f"{base}/locations/crypto_pipeline/sensors/live_ingest_supervisor")
+    page.get_by_text("View logs").first.wait_for()
+    page.wait_for_timeout(3000)
+    save(page, "live-supervisor")
+
+
 def main() -> None:
     """Take them all."""
     good, bad = sys.argv[1].rstrip("/"), sys.argv[2].rstrip("/")
@@ -122,6 +147,9 @@ def main() -> None:
             "passing": lambda: check(page, good, "check-passing", "coverage"),
             "failing": lambda: check(page, bad, "check-failing", "coverage", "candles"),
             "run": lambda: run(page, good),
+            "live-ingest": lambda: events(page, good, "live_ingest", "live-ingest", "trades", "instruments over"),
+            "live-supervisor": lambda: supervisor(page, good),
+            "live-gap": lambda: events(page, bad, "live_gap_fill", "live-gap", "gap", "Yielded output"),
         }
         for name, job in jobs.items():
             if not wanted or name in wanted:
