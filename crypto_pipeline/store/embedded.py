@@ -64,7 +64,14 @@ class EmbeddedServer:
         self._wait(timeout, None)
 
     def _try_connection(self) -> None:
-        psycopg.connect(self.url("postgres"), connect_timeout=3, autocommit=True).close()
+        with psycopg.connect(self.url("postgres"), connect_timeout=3, autocommit=True) as connection:
+            row = connection.execute("SELECT current_setting('data_directory')").fetchone()
+        # A copy of a data directory has the port and the password of the one that it was copied from.
+        if row is None or Path(row[0]).resolve() != self._cluster.data.resolve():
+            raise StoreError(
+                f"the server on the port of {self._cluster.folder} is another one, of {row and row[0]}: where one is a "
+                f"copy of the other, remove {self._cluster.folder / 'port'} of the copy to have a new port chosen"
+            )
 
     def _wait(self, timeout: float, guard: subprocess.Popen[bytes] | None) -> None:
         deadline = time.monotonic() + timeout

@@ -270,6 +270,19 @@ def test_an_interrupted_first_start_is_made_up_for(
     assert not (empty_dir / "postgres/data.new").exists()
 
 
+def test_a_copy_does_not_take_the_server_of_the_original_for_its_own(data_dir: Path) -> None:
+    with EmbeddedServer(data_dir).running():
+        copy = Path(tempfile.mkdtemp(prefix="cp-copy-"))
+        try:
+            (copy / "postgres/data").mkdir(parents=True)
+            for name in ("password", "port"):
+                shutil.copy(data_dir / "postgres" / name, copy / "postgres" / name)
+            assert EmbeddedServer(data_dir).is_alive()
+            assert not EmbeddedServer(copy).is_alive()
+        finally:
+            shutil.rmtree(copy)
+
+
 def test_a_stale_pid_file_of_a_living_stranger_does_not_block(data_dir: Path) -> None:
     server = EmbeddedServer(data_dir)
     with server.running():
