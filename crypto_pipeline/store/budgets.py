@@ -36,8 +36,9 @@ class Limit(Protocol):
         """Part of the limit that we use."""
 
 
-#: a block is at most this share of the limit
-_BLOCK = 0.05
+#: A block is at most this share of the limit. The first of a process is the smallest and each one doubles, because many
+#: processes want a single request (a sensor's look at the venue's clock) and forfeit what they do not spend.
+_BLOCK, _FIRST_BLOCK = 0.05, 0.002
 #: how long a pause that another process declared may go unnoticed, seconds
 _LOOK = 0.5
 #: headers that still continue the old count this long after our window turned show that the venue's clock is behind
@@ -135,6 +136,7 @@ class PostgresBudget:
         self._looked = 0.0
         self._closed_until = 0.0
         self._account = 0  # the account's height when last seen
+        self._share = _FIRST_BLOCK
         #: Weight handed out by this object: for metrics and tests.
         self.booked = 0
 
@@ -231,7 +233,9 @@ class PostgresBudget:
     def _ask(self, weight: int) -> _Answer:
         self._open_account()
 
-        block = _BLOCK if weight else 0.0
+        block = self._share if weight else 0.0
+        if weight:
+            self._share = min(_BLOCK, 2 * self._share)
         values = {"venue": self.name, "weight": weight, "block": block, "keep": self.keep}
 
         def ask(connection: Connection) -> _Answer:

@@ -182,3 +182,14 @@ async def test_history_of_any_size_leaves_a_part_to_what_is_live(connections: Co
         task.cancel()
     assert 5130 - 40 <= history.booked <= 5130  # 6000 × 0.9 × 0.95
     assert took < 2.0
+
+
+async def test_many_who_want_one_request_do_not_use_the_window_up(connections: Connections) -> None:
+    """Sensors and short commands: each asks for little and forfeits the rest of its block."""
+    await PostgresBudget(connections, "binance").limit(Limit(6000, 60.0, 1.0))
+    for _ in range(60):
+        await PostgresBudget(connections, "binance").acquire(1)
+    with connections.transaction() as connection:
+        row = connection.execute("SELECT used FROM ops.venue_budgets WHERE venue = 'binance'").fetchone()
+    assert row is not None
+    assert row[0] <= 60 * 12
