@@ -5,6 +5,7 @@ is judged by its heartbeat row and never by its status, which stays STARTED for 
 """
 
 import asyncio
+import logging
 import signal
 import time
 from collections.abc import Mapping
@@ -57,6 +58,8 @@ class Summaries:
 @dg.op(description="Turn the venue's stream into bars until told to stop, or until it is time for a fresh run.")
 def ingest(context: dg.OpExecutionContext, config: Shard) -> None:
     """Hold the lease of one shard; SIGTERM stops it cleanly with its buffer flushed."""
+    # for hours, and by default every line would be an event in the database
+    logging.getLogger("crypto_pipeline").setLevel(logging.WARNING)
 
     async def main() -> None:
         settings = load_settings()
