@@ -35,8 +35,9 @@ def ask(base: str, query: str) -> Any:
 
 def quiet(base: str, page: Page) -> None:
     """Wait until no run is under way, so that nothing on the picture spins."""
-    query = "{runsOrError(filter:{statuses:[STARTED,STARTING,QUEUED,NOT_STARTED]}){...on Runs{results{id}}}}"
-    while ask(base, query)["runsOrError"]["results"]:
+    query = "{runsOrError(filter:{statuses:[STARTED,STARTING,QUEUED,NOT_STARTED]}){...on Runs{results{jobName}}}}"
+    # ingest goes on for ever
+    while any(run["jobName"] != "live_ingest" for run in ask(base, query)["runsOrError"]["results"]):
         page.wait_for_timeout(500)
 
 
@@ -50,16 +51,13 @@ def save(page: Page, name: str, part: Locator | None = None) -> None:
 
 
 def lineage(page: Page, base: str) -> None:
-    """All assets, green."""
-    page.set_viewport_size({"width": 1600, "height": 640})
+    """All groups of assets, green."""
+    page.set_viewport_size({"width": 1400, "height": 640})
     quiet(base, page)
     page.goto(f"{base}/asset-groups")
-    page.get_by_text("ohlc_30m").first.wait_for()
-    page.get_by_text("Hide navigation").click()
-    page.get_by_text("Updating").wait_for(state="hidden")
-    page.wait_for_timeout(6000)  # icons come late, and nothing says when
+    page.get_by_text("features").first.wait_for()
+    page.wait_for_timeout(9000)  # counts and icons come late, and nothing says when
     save(page, "lineage")
-    page.mouse.click(34, 640 - 106)  # the navigation again
 
 
 def partitions(page: Page, base: str) -> None:
