@@ -23,6 +23,14 @@ def tags(priority: int, processor: str) -> dict[str, str]:
     return {"dagster/priority": str(priority), "processor": processor}
 
 
+def schedule(name: str, job: Any, cron: str) -> dg.ScheduleDefinition:
+    """A schedule in UTC that is on from the start and asks for a job as it is."""
+    return dg.ScheduleDefinition(
+        name=name, job=job, cron_schedule=cron, execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )  # fmt: skip
+
+
 _DAILY_BARS = [asset for asset, timeframe in zip(BAR_ASSETS, Timeframe, strict=True) if timeframe is not Timeframe.W1]
 _WEEKLY_BARS = [BAR_ASSETS[-1]]
 

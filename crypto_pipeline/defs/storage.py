@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from crypto_pipeline.defs import metadata
-from crypto_pipeline.defs.jobs import HIGH, LOW, tags
+from crypto_pipeline.defs.jobs import HIGH, LOW, schedule, tags
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.ops import dagster_cleaning
 from crypto_pipeline.ops.storage import judge, report
@@ -16,7 +16,6 @@ from crypto_pipeline.store import dagster_storage, dagster_url, resolve_url
 
 GROUP = "operations"
 OWNERS = ["team:market-data"]
-_ON = dg.DefaultScheduleStatus.RUNNING
 #: Metrics of jobs and resolved alerts are history for this long.
 _HISTORY = timedelta(days=90)
 
@@ -132,12 +131,6 @@ measure_storage = dg.define_asset_job(
 STORAGE_ASSETS = [storage_report]
 STORAGE_JOBS: list[Any] = [measure_storage, maintenance]
 STORAGE_SCHEDULES = [
-    dg.ScheduleDefinition(
-        name="storage_every_hour", job=measure_storage, cron_schedule="47 * * * *", execution_timezone="UTC",
-        default_status=_ON,
-    ),
-    dg.ScheduleDefinition(
-        name="nightly_maintenance", job=maintenance, cron_schedule="15 1 * * *", execution_timezone="UTC",
-        default_status=_ON,
-    ),
-]  # fmt: skip
+    schedule("storage_every_hour", measure_storage, "47 * * * *"),
+    schedule("nightly_maintenance", maintenance, "15 1 * * *"),
+]

@@ -7,14 +7,13 @@ from typing import Any
 import dagster as dg
 
 from crypto_pipeline.defs import metadata
-from crypto_pipeline.defs.jobs import HIGH
+from crypto_pipeline.defs.jobs import HIGH, schedule
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.views import VIEWS
 
 GROUP = "views"
 OWNERS = ["team:market-data"]
-_ON = dg.DefaultScheduleStatus.RUNNING
 #: Not tagged as processors: they take seconds, and must not wait until a long backfill frees its slot.
 _SHORT = {"dagster/priority": str(HIGH)}
 
@@ -146,16 +145,7 @@ prove_views = dg.define_asset_job(
 VIEW_JOBS = [refresh_today, refresh_recent, prove_views]
 VIEW_SCHEDULES = [
     # Two minutes after the recent processor, so that what it healed is in; HIGH work goes first all the same.
-    dg.ScheduleDefinition(
-        name="today_every_five_minutes", job=refresh_today, cron_schedule="2-59/5 * * * *", execution_timezone="UTC",
-        default_status=_ON,
-    ),
-    dg.ScheduleDefinition(
-        name="recent_every_hour", job=refresh_recent, cron_schedule="7 * * * *", execution_timezone="UTC",
-        default_status=_ON,
-    ),
-    dg.ScheduleDefinition(
-        name="views_proven_daily", job=prove_views, cron_schedule="0 2 * * *", execution_timezone="UTC",
-        default_status=_ON,
-    ),
-]  # fmt: skip
+    schedule("today_every_five_minutes", refresh_today, "2-59/5 * * * *"),
+    schedule("recent_every_hour", refresh_recent, "7 * * * *"),
+    schedule("views_proven_daily", prove_views, "0 2 * * *"),
+]

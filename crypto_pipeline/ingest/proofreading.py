@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -34,7 +35,6 @@ class Proofreader:
         self._upto = 0
         #: minutes that differ: how often they were asked for, and when they may be again
         self._wrong: dict[tuple[str, int], tuple[int, float]] = {}
-        self.found = 0
 
     def begin(self, starts: list[Start]) -> None:
         """From where on every trade should be there."""
@@ -49,9 +49,9 @@ class Proofreader:
         due = [open_ms for (_, open_ms), (_, again) in self._wrong.items() if again <= now]
         if not self._since or (end <= self._upto and not due):
             return []
-        start = min([self._upto, *due])
-        differing = await asyncio.to_thread(self._read, moment(start), moment(max(end, self._upto)))
-        self._upto = max(end, self._upto)
+        start, upto = min([self._upto, *due]), max(end, self._upto)
+        differing = await asyncio.to_thread(self._read, moment(start), moment(upto))
+        self._upto = upto
         for key in [key for key, (_, again) in self._wrong.items() if again <= now and key not in differing]:
             del self._wrong[key]
         return [(*key, source) for key, source in differing.items() if self._doubtful(*key, now)]
@@ -75,13 +75,12 @@ class Proofreader:
             self._wrong[symbol, open_ms] = tries, now + _PAUSE  # it is being looked after
             return False
         if tries >= _TRIES:
-            if tries == _TRIES:
-                log.error("%s: trades and bar of %s differ, whatever the venue says", symbol, moment(open_ms))
-                self._ingest.unproven.append((symbol, moment(open_ms)))
-            self._wrong[symbol, open_ms] = tries + 1, now + 600.0
+            log.error("%s: trades and bar of %s differ, whatever the venue says", symbol, moment(open_ms))
+            self._ingest.unproven.append((symbol, moment(open_ms)))
+            # known, should an answer come after all, but never read again: what is read would reach back ever further
+            self._wrong[symbol, open_ms] = tries, math.inf
             return False
         self._wrong[symbol, open_ms] = tries + 1, now + _PAUSE * 2**tries
-        self.found += 1
         log.warning("%s: stored trades and bar of %s differ", symbol, moment(open_ms))
         return True
 

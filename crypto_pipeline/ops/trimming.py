@@ -14,7 +14,7 @@ from pathlib import Path
 from crypto_pipeline.ops import backup_files
 from crypto_pipeline.ops.backup import backup_dir
 from crypto_pipeline.settings import Settings
-from crypto_pipeline.store import Store, trade_days
+from crypto_pipeline.store import Store
 
 #: Trades of the last two days close the holes of live bars; older ones only prove what is stored already.
 _TRADES_STAY = timedelta(days=1)
@@ -72,7 +72,7 @@ def _old_trades(store: Store) -> list[Step]:
 
 
 def _drop_trades(store: Store, first: date) -> None:
-    store.connections.run(trade_days.drop_before, first)
+    store.trades.drop_before(first)
 
 
 def _size(folder: Path) -> int:
