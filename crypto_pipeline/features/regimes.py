@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+import numpy as np
 import polars as pl
 
 from crypto_pipeline.features.bar_features import C, mean
+from crypto_pipeline.features.kernels import Floats, rolling_mean
+from crypto_pipeline.features.registry import enough
+from crypto_pipeline.features.technical import lagged
 
 
 class Regime(IntEnum):
@@ -71,3 +75,35 @@ def stress() -> pl.Expr:
         .then(int(Stress.CALM))
     )
     return value.cast(pl.Int8).alias("stress")
+
+
+# Over arrays of closes on a gapless grid (last axis time, NaN: absent): numbers as Float64, NaN where unknown.
+
+
+def trend_of(close: Floats) -> Floats:
+    """BULL, BEAR or NEUTRAL of every 4h bar, from its ``close``."""
+    fast, slow = rolling_mean(close, 50, enough(50)), rolling_mean(close, 200, enough(200))
+    bull, bear = (fast < close) & (slow < fast), (fast > close) & (slow > fast)
+    value = np.where(bull, float(Regime.BULL), np.where(bear, float(Regime.BEAR), float(Regime.NEUTRAL)))
+    return np.where(np.isnan(close + fast + slow), np.nan, value)
+
+
+def regime_of(close: Floats, trend: Floats) -> Floats:
+    """Regime of every 15m bar, from its ``close`` and the ``trend`` of the last closed 4h bar."""
+    return np.where(_change(close, 96) <= -0.10, float(Regime.CRASH), trend)
+
+
+def stress_of(close: Floats) -> Floats:
+    """Stress of every 15m bar, from its ``close``."""
+    hour, four, day = _change(close, 4), _change(close, 16), _change(close, 96)
+    known = ~np.isnan(hour + four + day)
+    value = np.where(known, float(Stress.CALM), np.nan)
+    value[(hour >= 0.03) | (day >= 0.08)] = float(Stress.EUPHORIA)
+    value[(hour <= -0.02) | (four <= -0.03) | (day <= -0.03)] = float(Stress.CAUTION)
+    value[(hour <= -0.03) | (day <= -0.05)] = float(Stress.PANIC)
+    return value
+
+
+def _change(close: Floats, bars: int) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return close / lagged(close, bars) - 1
