@@ -14,6 +14,7 @@ import argparse
 import resource
 import time
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,15 +22,16 @@ from common import database, machine, postgres, table
 
 from crypto_pipeline.labels import setups
 from crypto_pipeline.labels.barriers import touch
-from crypto_pipeline.labels.build import bring_up_to_date, minutes_inside
-from crypto_pipeline.labels.grid import Grid
+from crypto_pipeline.labels.build import bring_up_to_date
+from crypto_pipeline.labels.grid import PRICES, Panel
 from crypto_pipeline.labels.labelling import Context, find_setups, label, make_plans
+from crypto_pipeline.labels.minutes import KeptMinutes, minutes_of
 from crypto_pipeline.labels.parameters import Parameters, Strategy, parameter_sets
 from crypto_pipeline.market import Instrument, Timeframe, roll_up_all
 from crypto_pipeline.market.instruments import Tier
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.labels import reference
-from crypto_pipeline_tests.labels.comparing import LOOSE, as_bars, equal
+from crypto_pipeline_tests.labels.comparing import LOOSE, NAME, as_bars, equal, panel_of
 from crypto_pipeline_tests.labels.market import START, minutes
 
 _TIERS = list(Tier)[:3]
@@ -39,59 +41,61 @@ def make(number: int, days: int) -> tuple[str, pl.DataFrame, pl.DataFrame, pl.Da
     """Name, minutes, quarters and hours of one instrument."""
     name = "BTC-USDT" if number == 0 else f"COIN{number:02d}-USDT"
     bars = minutes(name, days, number)
-    rolled = roll_up_all(bars)
+    rolled = roll_up_all(bars, (Timeframe.M15, Timeframe.H1))
     return name, bars, rolled[Timeframe.M15], rolled[Timeframe.H1]
 
 
 def measure(count: int, days: int, sets: dict[str, dict[Strategy, Parameters]]) -> None:
     end = START + timedelta(days=days)
-    seconds: dict[tuple[str, Strategy, str], float] = {}
-    events: dict[tuple[str, Strategy], int] = {}
-    stress: pl.DataFrame | None = None
+    kept, hours, tiers, parts = {}, {}, {}, []
     for number in range(count):
-        _, fine, quarters, hours = make(number, days)
-        grid = Grid.of(quarters, START, end)
-        stress = setups.stress(grid.frame()) if stress is None else stress
-        context = Context(stress, hours.select("open_time", "close"))
-        tier = _TIERS[number % 3]
-        for name, chosen in sets.items():
-            for strategy, parameters in chosen.items():
-                began = time.perf_counter()
-                found = find_setups(strategy, grid, context, parameters, tier)
-                at = [time.perf_counter()]
-                plans, _ = make_plans(grid, found, parameters, tier)
-                touch(grid, plans, parameters.horizon, lambda opens, fine=fine: minutes_inside(fine, opens))
-                at.append(time.perf_counter())
-                labels = label(
-                    strategy, grid, found, parameters, tier, lambda opens, fine=fine: minutes_inside(fine, opens)
-                )
-                at.append(time.perf_counter())
-                events[name, strategy] = events.get((name, strategy), 0) + labels.height
-                for what, took in (("setups", at[0] - began), ("barriers", at[1] - at[0]), ("labels", at[2] - at[1])):
-                    seconds[name, strategy, what] = seconds.get((name, strategy, what), 0.0) + took
+        name, fine, quarters, hourly = make(number, days)
+        kept[name] = KeptMinutes.of(fine)
+        parts.append(quarters.select("instrument", "open_time", *PRICES))
+        hours[name], tiers[name] = hourly.select("open_time", "close"), _TIERS[number % 3]
+    panel = Panel.of(pl.concat(parts), list(tiers), START, end)
+    context = Context(setups.stress(panel.grid(0).frame()), hours)
+    source = minutes_of(panel, kept)
     bars = count * days * 96
-    rows = []
-    for (name, strategy), number in events.items():
-        took = {what: seconds[name, strategy, what] for what in ("setups", "barriers", "labels")}
-        rows.append(
-            (
-                name, strategy, f"{number:,}", f"{took['barriers'] / max(number, 1) * 1e6:.1f}",
-                f"{took['labels'] / max(number, 1) * 1e6:.1f}", f"{took['setups'] / bars * 1e6:.2f}",
-                f"{took['setups']:.2f}",
-            )
-        )  # fmt: skip
-    total = sum(events.values())
-    spent = {what: sum(v for key, v in seconds.items() if key[2] == what) for what in ("barriers", "labels", "setups")}
-    rows.append(
-        (
-            "all", "", f"{total:,}", f"{spent['barriers'] / total * 1e6:.1f}", f"{spent['labels'] / total * 1e6:.1f}",
-            f"{spent['setups'] / bars / len(events) * 1e6:.2f}", f"{spent['setups']:.2f}",
-        )
-    )  # fmt: skip
+    rows, total = [], np.zeros(4)
+    for name, chosen in sets.items():
+        for strategy, parameters in chosen.items():
+            compiled(strategy, panel, context, parameters, tiers, source)
+            began = time.perf_counter()
+            found = find_setups(strategy, panel, context, parameters, tiers)
+            at = [time.perf_counter()]
+            plans, _ = make_plans(panel, found, parameters, list(tiers.values()))
+            touch(panel, plans, parameters.horizon, source)
+            at.append(time.perf_counter())
+            label(strategy, panel, found, parameters, tiers, source)
+            at.append(time.perf_counter())
+            took = np.array([found.height, at[1] - at[0], at[2] - at[1], at[0] - began])
+            rows.append((name, strategy, *figures(took, bars)))
+            total += took
+        if name == "default":
+            rows.append(("default", "all", *figures(total, bars * 3)))
+    rows.append(("all", "", *figures(total, bars * len(rows[:-1]))))
     table(
         ("parameters", "strategy", "events", "barriers µs/event", "whole label µs/event", "setups µs/bar", "setups s"),
         rows,
     )
+
+
+def figures(took: np.ndarray, bars: int) -> list[str]:
+    """Events, and seconds of barriers, whole labels and setups, for the table."""
+    events = max(took[0], 1)
+    return [
+        f"{took[0]:,.0f}", f"{took[1] / events * 1e6:.1f}", f"{took[2] / events * 1e6:.1f}",
+        f"{took[3] / bars * 1e6:.2f}", f"{took[3]:.2f}",
+    ]  # fmt: skip
+
+
+def compiled(
+    strategy: Strategy, panel: Panel, context: Context, parameters: Parameters, tiers: Any, source: Any
+) -> None:
+    """The first call of a compiled loop compiles it."""
+    few = Panel(panel.names[:1], panel.begin, *(getattr(panel, name)[:1, :2000] for name in PRICES))
+    label(strategy, few, find_setups(strategy, few, context, parameters, tiers), parameters, tiers, source)
 
 
 def beside_the_loop(parameters: Parameters, days: int) -> None:
@@ -99,11 +103,12 @@ def beside_the_loop(parameters: Parameters, days: int) -> None:
     _, fine, quarters, hours = make(1, days)
     plain = [as_bars(frame) for frame in (quarters, fine, hours, quarters)]
     end = START + timedelta(days=days)
-    grid = Grid.of(quarters, START, end)
-    context = Context(setups.stress(grid.frame()), hours.select("open_time", "close"))
-    found = find_setups(Strategy.DCA, grid, context, parameters, "large")
+    panel = panel_of(quarters, START, end)
+    context, tiers = Context(setups.stress(panel.grid(0).frame()), {}), {NAME: "large"}
+    source = minutes_of(panel, {NAME: KeptMinutes.of(fine)})
+    found = find_setups(Strategy.DCA, panel, context, parameters, tiers)
     began = time.perf_counter()
-    ours = label(Strategy.DCA, grid, found, parameters, "large", lambda opens: minutes_inside(fine, opens))
+    ours = label(Strategy.DCA, panel, found, parameters, tiers, source)
     took = time.perf_counter() - began
     dumped = parameters.model_dump(mode="json")
     seen = reference.dca_setups(plain[0], plain[3], dumped)

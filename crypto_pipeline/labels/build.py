@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
-import numpy as np
 import polars as pl
 
 from crypto_pipeline.labels import inputs, setups
 from crypto_pipeline.labels.finality import accounted, final
-from crypto_pipeline.labels.grid import PRICES, STEP, Grid, Ints
+from crypto_pipeline.labels.grid import PRICES, Grid, Panel
 from crypto_pipeline.labels.labelling import Context, find_setups, label
-from crypto_pipeline.labels.minutes import Minutes
 from crypto_pipeline.labels.parameters import BENCHMARK, TIMEFRAME, TRADED, Parameters, Strategy
+from crypto_pipeline.labels.stored_minutes import StoredMinutes
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store, StoreError
@@ -23,8 +22,8 @@ from crypto_pipeline.store.cells import EXPLAINING
 from crypto_pipeline.store.label_columns import label_schema
 from crypto_pipeline.store.labels import CELL_SCHEMA, LabelsWritten
 
-#: Instruments whose bars are in memory at once.
-_TOGETHER = 16
+#: 15m bars that are in memory at once (about 0.2 GB).
+_TOGETHER = 2_000_000
 #: Looked at again so soon where a bar is missing near the end of a horizon that is just over.
 _AGAIN = timedelta(minutes=15)
 
@@ -124,8 +123,10 @@ def _pieces(todo: pl.DataFrame, apart: int) -> Iterator[tuple[pl.DataFrame, list
             continue
         stretch = todo.filter(pl.col("day").is_between(days[first], days[until - 1]))
         every = stretch["instrument"].unique().sort().to_list()
-        for place in range(0, len(every), _TOGETHER):
-            names = every[place : place + _TOGETHER]
+        each = ((days[until - 1] - days[first]).days + 2 * apart) * setups.DAY
+        together = max(1, _TOGETHER // each)
+        for place in range(0, len(every), together):
+            names = every[place : place + together]
             yield stretch.filter(pl.col("instrument").is_in(names)), names
 
 
@@ -138,7 +139,7 @@ def _compute(
     now: datetime,
     report: LabelReport,
 ) -> None:
-    """Compute the cells of a few instruments over one stretch of days, and store them in one transaction."""
+    """Compute the cells of some instruments over one stretch of days, and store them in one transaction."""
     first, last = cells["day"].min(), cells["day"].max()
     assert isinstance(first, date)
     assert isinstance(last, date)
@@ -147,121 +148,78 @@ def _compute(
     # Versions first: a bar that changes after they were read makes the cell stale once more.
     minute_days = inputs.minute_versions(store, begin, end, list(tiers))
     names = list(tiers)
-    bars = store.reader.read(names, TIMEFRAME, begin, end).partition_by("instrument", as_dict=True)
-    hours = store.reader.read(names, Timeframe.H1, begin, end) if strategy is Strategy.SWING else None
-    market = _benchmark(store, begin, end) if strategy is Strategy.DCA else _NO_STRESS
-    reasons = store.ledger.open(TIMEFRAME, names, EXPLAINING, begin, end)
-    labels, found = [], []
-    for name, wanted in cells.partition_by("instrument", as_dict=True, maintain_order=True).items():
-        symbol = str(name[0])
-        grid = Grid.of(bars.get(name, _NO_BARS), begin, end)
-        own_hours = hours.filter(pl.col("instrument") == symbol) if hours is not None else _NO_HOURS
-        context = Context(market, own_hours.select("open_time", "close"))
-        source = _StoredMinutes(store, symbol)
-        setup = find_setups(strategy, grid, context, parameters, tiers[symbol])
-        labelled = label(strategy, grid, setup, parameters, tiers[symbol], source)
-        known = accounted(grid, reasons.filter(pl.col("instrument") == symbol))
-        ready = final(grid, known, setup["place"].to_numpy(), parameters.horizon, now)
-        summary = _summary(wanted, labelled, ready, source.days, parameters, now)
-        versions = [inputs.minutes_text(symbol, days, minute_days) for days in summary["minute_days"].to_list()]
-        found.append(summary.with_columns(pl.Series("minute_versions", versions, dtype=pl.String)))
-        told = labelled.filter(pl.Series(ready, dtype=pl.Boolean)).with_columns(_day().alias("day"))
-        told = told.join(wanted.select("instrument", "day", data_version="inputs"), on="day").drop("day")
-        labels.append(told)
-    summaries = pl.concat(found)
-    rows = pl.concat(labels).select("instrument", "data_version", *label_schema(strategy))
+    bars = store.reader.read(names, TIMEFRAME, begin, end, columns=["instrument", "open_time", *PRICES])
+    panel = Panel.of(bars, names, begin, end)
+    context = Context(
+        _benchmark(store, begin, end) if strategy is Strategy.DCA else _NO_STRESS,
+        _hours(store, names, begin, end) if strategy is Strategy.SWING else {},
+    )
+    source = StoredMinutes(store, panel)
+    found = find_setups(strategy, panel, context, parameters, tiers)
+    numbers = found["number"].to_numpy()
+    labelled = label(strategy, panel, found, parameters, tiers, source).with_columns(
+        pl.Series("instrument", names, dtype=pl.String).gather(numbers), pl.col("signal_ts").dt.date().alias("day")
+    )
+    known = accounted(panel, store.ledger.open(TIMEFRAME, names, EXPLAINING, begin, end))
+    ready = final(panel, known, numbers, found["place"].to_numpy(), parameters.horizon, now)
+    labelled = labelled.with_columns(pl.Series("ready", ready, dtype=pl.Boolean))
+    summaries = _summary(cells, labelled, source.days, parameters, now, minute_days)
+    told = labelled.filter("ready").join(
+        cells.select("instrument", "day", data_version="inputs"), on=["instrument", "day"]
+    )
+    rows = told.select("instrument", "data_version", *label_schema(strategy))
     report.add(store.labels.write(strategy, parameters.hash, summaries, rows))
     report.setups += int(summaries["setups"].sum())
     report.labels += int(summaries["labels"].sum())
     report.waiting += int(summaries["waiting"].sum())
 
 
-_NO_BARS = pl.DataFrame(schema={"open_time": UTC_MS, **dict.fromkeys(PRICES, pl.Float64)})
-_NO_HOURS = pl.DataFrame(schema={"instrument": pl.String, "open_time": UTC_MS, "close": pl.Float64})
 _NO_STRESS = pl.DataFrame(schema={"open_time": UTC_MS, "halted": pl.Boolean})
+
+
+def _hours(store: Store, names: Sequence[str], begin: datetime, end: datetime) -> dict[str, pl.DataFrame]:
+    bars = store.reader.read(names, Timeframe.H1, begin, end, columns=["instrument", "open_time", "close"])
+    parts = bars.partition_by("instrument", as_dict=True, include_key=False)
+    return {str(name): part for (name,), part in parts.items()}
 
 
 def _benchmark(store: Store, begin: datetime, end: datetime) -> pl.DataFrame:
     known = {row.instrument.symbol for row in store.instruments.list(active_only=False)}
     if BENCHMARK not in known:
         return _NO_STRESS
-    bars = store.reader.read([BENCHMARK], TIMEFRAME, begin, end)
+    bars = store.reader.read([BENCHMARK], TIMEFRAME, begin, end, columns=["open_time", *PRICES])
     return setups.stress(Grid.of(bars, begin, end).frame())
 
 
 def _summary(
     wanted: pl.DataFrame,
     labelled: pl.DataFrame,
-    ready: np.ndarray[tuple[int], np.dtype[np.bool_]],
-    asked: set[date],
+    asked: Mapping[str, set[date]],
     parameters: Parameters,
     now: datetime,
+    minute_days: Mapping[tuple[str, date], int],
 ) -> pl.DataFrame:
-    """Per cell of one instrument: setups, labels, waiting, when to look again, and whose minutes decided."""
+    """Per cell: setups, labels, waiting, when to look again, and whose minutes decided (``asked``, by instrument)."""
     end = pl.col("entry_ts") + TIMEFRAME.delta * parameters.horizon
     # Over, but a bar is missing: its coming makes the cell stale, except while the day it belongs to still runs.
     recent = pl.when(end > now - timedelta(days=1)).then(pl.lit(now + _AGAIN).cast(UTC_MS))
     again = pl.when(end > now).then(end).otherwise(recent)
-    counted = (
-        labelled.with_columns(_day().alias("day"), pl.Series("ready", ready, dtype=pl.Boolean))
-        .group_by("day")
-        .agg(
-            pl.len().cast(pl.Int32).alias("setups"),
-            pl.col("ready").sum().cast(pl.Int32).alias("labels"),
-            (~pl.col("ready")).sum().cast(pl.Int32).alias("waiting"),
-            again.filter(~pl.col("ready")).min().cast(UTC_MS).alias("waits_until"),
-        )
+    counted = labelled.group_by("instrument", "day").agg(
+        pl.len().cast(pl.Int32).alias("setups"),
+        pl.col("ready").sum().cast(pl.Int32).alias("labels"),
+        (~pl.col("ready")).sum().cast(pl.Int32).alias("waiting"),
+        again.filter(~pl.col("ready")).min().cast(UTC_MS).alias("waits_until"),
     )
-    joined = wanted.join(counted, on="day", how="left").with_columns(pl.col("setups", "labels", "waiting").fill_null(0))
+    joined = wanted.join(counted, on=["instrument", "day"], how="left", maintain_order="left")
+    joined = joined.with_columns(pl.col("setups", "labels", "waiting").fill_null(0)).drop("reason")
     reach = timedelta(days=inputs.look_ahead(parameters))
-    near = [sorted(day for day in asked if cell - reach <= day <= cell + reach) for cell in joined["day"].to_list()]
-    return joined.with_columns(pl.Series("minute_days", near, dtype=CELL_SCHEMA["minute_days"])).drop("reason")
-
-
-def _day() -> pl.Expr:
-    return pl.col("signal_ts").dt.date()
-
-
-class _StoredMinutes:
-    """1m bars of one instrument from the store, whole days at a time; ``days`` are those that were asked for."""
-
-    def __init__(self, store: Store, instrument: str) -> None:
-        self._store, self._instrument = store, instrument
-        self._bars = pl.DataFrame()
-        self.days: set[date] = set()
-
-    def __call__(self, opens: Ints) -> dict[int, Minutes]:
-        """The minutes inside the 15m bars that open then."""
-        wanted = {date(1970, 1, 1) + timedelta(days=day) for day in (opens // 86_400_000).tolist()}
-        if fresh := sorted(wanted - self.days):
-            read = [self._read(*bounds) for bounds in _runs(fresh)]
-            self._bars = pl.concat([self._bars, *read] if self._bars.width else read).sort("open_time")
-            self.days |= set(fresh)
-        return minutes_inside(self._bars, opens)
-
-    def _read(self, first: date, last: date) -> pl.DataFrame:
-        span = _midnight(first), _midnight(last) + timedelta(days=1)
-        bars = self._store.reader.read([self._instrument], Timeframe.M1, *span)
-        return bars.select("open_time", "open", "high", "low", "volume")
-
-
-def _runs(days: Sequence[date]) -> Iterator[tuple[date, date]]:
-    """First and last day of every run of consecutive days."""
-    cuts = [0, *(place for place, (a, b) in enumerate(pairwise(days), 1) if (b - a).days > 1), len(days)]
-    for first, until in pairwise(cuts):
-        yield days[first], days[until - 1]
-
-
-def minutes_inside(bars: pl.DataFrame, opens: Ints) -> dict[int, Minutes]:
-    """The rows of ``bars`` (1m, one instrument, sorted) inside each 15m bar that has any."""
-    times = bars["open_time"].cast(UTC_MS).to_physical().to_numpy()
-    begin, end = np.searchsorted(times, opens), np.searchsorted(times, opens + STEP)
-    columns = [bars[name].to_numpy() for name in ("open", "high", "low", "volume")]
-    return {
-        moment: Minutes(*(column[first:last] for column in columns))
-        for moment, first, last in zip(opens.tolist(), begin.tolist(), end.tolist(), strict=True)
-        if last > first
-    }
+    keys = joined.select("instrument", "day").rows()
+    near = [sorted(day for day in asked.get(name, ()) if cell - reach <= day <= cell + reach) for name, cell in keys]
+    versions = [inputs.minutes_text(name, days, minute_days) for (name, _), days in zip(keys, near, strict=True)]
+    return joined.with_columns(
+        pl.Series("minute_days", near, dtype=CELL_SCHEMA["minute_days"]),
+        pl.Series("minute_versions", versions, dtype=pl.String),
+    )
 
 
 def _midnight(day: date) -> datetime:

@@ -10,28 +10,32 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.labels.grid import STEP, Flags, Grid, Ints
+from crypto_pipeline.labels.grid import STEP, Flags, Ints, Panel
 from crypto_pipeline.labels.setups import DAY
 
 
-def accounted(grid: Grid, explained: pl.DataFrame) -> Flags:
-    """Per bar of the grid: present, or in one of the spans (``start``, ``end``) whose reason the ledger knows."""
-    known: Flags = ~np.isnan(grid.close)
-    for start, end in explained.select(pl.col("start", "end").to_physical()).iter_rows():
-        known[max(0, -((grid.begin - start) // STEP)) : max(0, -((grid.begin - end) // STEP))] = True
+def accounted(panel: Panel, explained: pl.DataFrame) -> Flags:
+    """Per instrument and bar: present, or in a span (``instrument``, ``start``, ``end``) whose reason is known."""
+    known: Flags = ~np.isnan(panel.close)
+    numbers = {name: number for number, name in enumerate(panel.names)}
+    spans = explained.select(pl.col("instrument").cast(pl.String), pl.col("start", "end").to_physical())
+    for name, start, end in spans.iter_rows():
+        first, until = (max(0, -((panel.begin - moment) // STEP)) for moment in (start, end))
+        known[numbers[name], first:until] = True
     return known
 
 
-def final(grid: Grid, known: Flags, signal: Ints, horizon: int, now: datetime) -> Flags:
-    """For each signal bar: whether its label may be told at ``now``.
+def final(panel: Panel, known: Flags, numbers: Ints, signal: Ints, horizon: int, now: datetime) -> Flags:
+    """For each signal (number of its instrument, place of its bar): whether its label may be told at ``now``.
 
     Needed: every bar from 24 hours before the signal's close to the end of the horizon is accounted for, and that end
     is past.
     """
-    counted = np.concatenate(([0], np.cumsum(known)))
+    counted = np.zeros((len(panel.names), panel.width + 1), np.int64)
+    np.cumsum(known, axis=1, out=counted[:, 1:])
     first, end = np.maximum(signal + 1 - DAY, 0), signal + 1 + horizon
-    inside = end <= len(grid)
-    whole = counted[np.minimum(end, len(grid))] - counted[first] == end - first
-    over = grid.times(end) <= int(now.timestamp() * 1000)
+    inside = end <= panel.width
+    whole = counted[numbers, np.minimum(end, panel.width)] - counted[numbers, first] == end - first
+    over = panel.times(end) <= int(now.timestamp() * 1000)
     ready: Flags = inside & whole & over
     return ready

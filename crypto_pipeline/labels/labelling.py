@@ -1,7 +1,12 @@
-"""Labels of one instrument: setups, their barriers, what touched them first, and how much each is its own."""
+"""Labels: setups, their barriers, what touched them first, and how much each is its own.
+
+Setups are looked for one instrument after the other; what became of them is computed for all instruments of a panel at
+once, because they are rare and everything that is done per instrument would cost more than they do.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from crypto_pipeline.labels import setups
-from crypto_pipeline.labels.barriers import MinuteSource, Outcome, Plans, Results, no_minutes, touch
-from crypto_pipeline.labels.grid import Floats, Grid, Ints
-from crypto_pipeline.labels.minutes import Ambiguous
+from crypto_pipeline.labels.barriers import Outcome, Plans, Results, touch
+from crypto_pipeline.labels.grid import Flags, Floats, Grid, Ints, Panel
+from crypto_pipeline.labels.minutes import Ambiguous, MinuteSource, no_minutes
 from crypto_pipeline.labels.parameters import (
     WARM_UP,
     ChannelParameters,
@@ -26,24 +31,39 @@ from crypto_pipeline.store.label_columns import MEASURES, label_schema
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What setups look at beside their own 15m bars: the benchmark's stress, and the instrument's own 1h bars."""
+    """What setups look at beside their own 15m bars: the benchmark's stress, and the instruments' own 1h bars."""
 
     stress: pl.DataFrame
-    hours: pl.DataFrame
+    #: By instrument: ``open_time``, ``close``.
+    hours: Mapping[str, pl.DataFrame]
 
 
-def find_setups(strategy: Strategy, grid: Grid, context: Context, parameters: Parameters, tier: str) -> pl.DataFrame:
-    """The setups of one instrument that could be entered: one row each, ``place`` and the setup's own measures.
+def find_setups(
+    strategy: Strategy, panel: Panel, context: Context, parameters: Parameters, tiers: Mapping[str, str]
+) -> pl.DataFrame:
+    """The setups that could be entered, one row each: ``number`` (of the instrument), ``place``, the own measures.
 
-    Entry is the open of the very next bar: where that bar is absent nothing can be bought, and there is no setup. Nor
-    is there one in the first WARM_UP bars of a series, where indicators still depend on where it begins.
+    Sorted by both. Entry is the open of the very next bar: where that bar is absent nothing can be bought, and there is
+    no setup. Nor is there one in the first WARM_UP bars of a series, where indicators still depend on where it begins.
     """
+    found = []
+    for number, name in enumerate(panel.names):
+        hours = context.hours.get(name, setups.NO_HOURS)
+        own = _own_setups(strategy, panel.grid(number), context.stress, hours, parameters, tiers[name])
+        found.append(own.select(pl.lit(number, pl.Int64).alias("number"), pl.all()))
+    return pl.concat(found)
+
+
+def _own_setups(
+    strategy: Strategy, grid: Grid, stress: pl.DataFrame, hours: pl.DataFrame, parameters: Parameters, tier: str
+) -> pl.DataFrame:
+    """Of one instrument: ``place`` and measures."""
     bars = grid.frame()
     match parameters:
         case DcaParameters():
-            found = setups.dca(bars, context.stress, parameters)
+            found = setups.dca(bars, stress, parameters)
         case SwingParameters():
-            found = setups.swing(bars, context.hours, parameters)
+            found = setups.swing(bars, hours, parameters)
         case ChannelParameters():
             found = setups.channel(bars, parameters.costs.factor(tier), parameters)
         case _:
@@ -56,90 +76,88 @@ def find_setups(strategy: Strategy, grid: Grid, context: Context, parameters: Pa
 
 def label(
     strategy: Strategy,
-    grid: Grid,
+    panel: Panel,
     found: pl.DataFrame,
     parameters: Parameters,
-    tier: str,
+    tiers: Mapping[str, str],
     minutes: MinuteSource = no_minutes,
 ) -> pl.DataFrame:
     """A label for every setup in ``found``, in ``label_schema``; ``outcome`` is null where the bars end too soon.
 
     Uniqueness counts all of ``found``: give every setup whose label may overlap one that is wanted.
     """
-    plans, fallback = make_plans(grid, found, parameters, tier)
-    results = touch(grid, plans, parameters.horizon, minutes)
-    entry_px = plans.orders[:, 0]
+    numbers = found["number"].to_numpy()
+    own_tiers = [tiers[name] for name in panel.names]
+    plans, fallback = make_plans(panel, found, parameters, own_tiers)
+    results = touch(panel, plans, parameters.horizon, minutes)
+    entry_px, place = plans.orders[:, 0], found["place"].to_numpy()
     gross = results.exit_price / results.average_price - 1
-    net = (1 + gross) * parameters.costs.factor(tier) - 1
+    net = (1 + gross) * np.array([parameters.costs.factor(tier) for tier in own_tiers])[numbers] - 1
     columns: dict[str, Any] = {
-        "signal_ts": grid.times(plans.entry - 1),
-        "entry_ts": grid.times(plans.entry),
+        "signal_ts": panel.times(place),
+        "entry_ts": panel.times(place + 1),
         "entry_px": entry_px,
         "take_profit": results.take_profit,
         "stop_loss": plans.stop,
         "horizon": np.full(len(entry_px), parameters.horizon),
-        "outcome": [_WORDS[value] for value in results.outcome.tolist()],
-        "label_end_ts": grid.times(plans.entry + results.bars),
+        "outcome": _words(_OUTCOMES, results.outcome),
+        "label_end_ts": panel.times(place + 1 + results.bars),
         "bars_to_touch": results.bars,
         "exit_px": results.exit_price,
         "gross_return": gross,
         "net_return": net,
         "mae": results.lowest / entry_px - 1,
         "mfe": results.highest / entry_px - 1,
-        "ambiguous": [_AMBIGUOUS[value] for value in results.ambiguous.tolist()],
-        "uniqueness": uniqueness(plans.entry, results.bars),
-        "outcome_class": _classes(results, net, parameters.breakeven),
-        "tier": [str(tier)] * len(entry_px),
+        "ambiguous": _words(_AMBIGUOUS, results.ambiguous),
+        "uniqueness": uniqueness(plans.entry, results.bars, panel.width),
+        "outcome_class": _words(_CLASSES, _classes(results, net, parameters.breakeven)),
+        "tier": _words(own_tiers, numbers),
         "orders_filled": results.filled,
         "average_px": results.average_price,
         "fallback": fallback,
     }
     columns |= {name: found[name] for name in found.columns if name in MEASURES[strategy]}
     schema = label_schema(strategy)
-    return pl.DataFrame([_series(name, columns[name], dtype) for name, dtype in schema.items()])
+    return pl.DataFrame([pl.Series(name, columns[name]).cast(dtype) for name, dtype in schema.items()])
 
 
-_WORDS = {Outcome.OPEN: None, Outcome.TP: "TP", Outcome.SL: "SL", Outcome.TIME: "TIME"}
-_AMBIGUOUS = {value: value.word for value in Ambiguous}
+_OUTCOMES = [None, "TP", "SL", "TIME"]  # in the order of Outcome
+_AMBIGUOUS = [value.word for value in Ambiguous]
+_CLASSES = [None, "TIMEOUT", "BREAKEVEN", "WIN", "LOSS"]
 
 
-def _series(name: str, values: Any, dtype: pl.DataType) -> pl.Series:
-    column = pl.Series(name, values, dtype=None if isinstance(values, np.ndarray | pl.Series) else dtype)
-    return column if column.dtype == dtype else column.cast(dtype)
+def _words(words: list[Any], codes: Ints) -> pl.Series:
+    return pl.Series(words, dtype=pl.String).gather(codes)
 
 
-def _classes(results: Results, net: Floats, breakeven: float) -> list[str | None]:
-    ends = zip(results.outcome.tolist(), net.tolist(), strict=True)
-    return [_class(outcome, value, breakeven) for outcome, value in ends]
+def _classes(results: Results, net: Floats, breakeven: float) -> Ints:
+    """Places in _CLASSES."""
+    cases = [results.outcome == Outcome.OPEN, results.outcome == Outcome.TIME, np.abs(net) <= breakeven, net > 0]
+    return np.select(cases, [0, 1, 2, 3], 4)
 
 
-def _class(outcome: int, net: float, breakeven: float) -> str | None:
-    if outcome == Outcome.OPEN:
-        return None
-    if outcome == Outcome.TIME:
-        return "TIMEOUT"
-    if abs(net) <= breakeven:
-        return "BREAKEVEN"
-    return "WIN" if net > 0 else "LOSS"
+def make_plans(panel: Panel, found: pl.DataFrame, parameters: Parameters, tiers: list[str]) -> tuple[Plans, Flags]:
+    """Entry bars, orders and barriers of setups, and whether a channel's own barriers had to be replaced.
 
-
-def make_plans(grid: Grid, found: pl.DataFrame, parameters: Parameters, tier: str) -> tuple[Plans, list[bool]]:
-    """Entry bars, orders and barriers of setups, and whether a channel's own barriers had to be replaced."""
-    entry: Ints = found["place"].to_numpy() + 1
-    price = grid.open[entry]
-    exits = parameters.exits.of(tier)
-    unset = np.full(len(entry), np.nan)
-    profit = np.full(len(entry), exits.take_profit)
+    ``tiers``: one for each of the panel's instruments.
+    """
+    numbers, place = found["number"].to_numpy(), found["place"].to_numpy() + 1
+    begin = numbers * panel.width
+    price = panel.open[numbers, place]
+    exits = [parameters.exits.of(tier) for tier in tiers]
+    profit = np.array([each.take_profit for each in exits])[numbers]
+    loss = np.array([each.stop_loss for each in exits])[numbers]
+    fallback = np.zeros(len(place), np.bool_)
     if isinstance(parameters, DcaParameters):
         orders = price[:, None] * (1 - parameters.step * np.arange(parameters.orders))
         # Nearer of two: below the lowest order, and the tier's stop below the average of the whole grid.
         average = parameters.orders / (1 / orders).sum(axis=1)
-        stop = np.maximum(orders[:, -1] * (1 - parameters.stop_below), average * (1 - exits.stop_loss))
-        return Plans(entry, orders, stop, unset, profit), [False] * len(entry)
-    stop, fixed = price * (1 - exits.stop_loss), price * (1 + exits.take_profit)
-    fallback = np.zeros(len(entry), np.bool_)
+        stop = np.maximum(orders[:, -1] * (1 - parameters.stop_below), average * (1 - loss))
+        fixed = np.full(len(place), np.nan)
+    else:
+        orders, stop, fixed = price[:, None].copy(), price * (1 - loss), price * (1 + profit)
     if isinstance(parameters, ChannelParameters):
         own_stop, target = found["channel_stop"].to_numpy(), found["target"].to_numpy()
         fallback = ~((own_stop < price) & (price < target))
         stop, fixed = np.where(fallback, stop, own_stop), np.where(fallback, fixed, target)
-    return Plans(entry, price[:, None], stop, fixed, profit), fallback.tolist()
+    return Plans(begin + place, begin + panel.width, orders, stop, fixed, profit), fallback

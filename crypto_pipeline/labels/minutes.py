@@ -1,12 +1,17 @@
-"""The minutes inside one 15m bar, where they must say in which order things happened."""
+"""The minutes inside 15m bars, where they must say in which order things happened."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple, Self
 
-from crypto_pipeline.labels.grid import Floats
+import numpy as np
+import polars as pl
+
+from crypto_pipeline.labels.grid import STEP, Floats, Ints, Panel
+from crypto_pipeline.market.bars import UTC_MS
 
 
 class Ambiguous(IntEnum):
@@ -22,59 +27,67 @@ class Ambiguous(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Minutes:
-    """1m bars inside one 15m bar, oldest first."""
+class Minutes(NamedTuple):
+    """1m bars, oldest first; those of the n-th bar that was asked for are the rows ``first[n]`` to ``end[n]`` - 1."""
 
+    first: Ints
+    end: Ints
     open: Floats
     high: Floats
     low: Floats
     volume: Floats
 
-    def of_bar(self, high: float, low: float) -> list[tuple[float, float, float]] | None:
-        """Open, high and low of the minutes in which something traded, if they are all of the bar.
 
-        They are when their extremes are its own; None otherwise.
-        """
-        columns = (self.open.tolist(), self.high.tolist(), self.low.tolist(), self.volume.tolist())
-        traded = [row[:3] for row in zip(*columns, strict=True) if row[3] > 0]
-        if not traded or max(row[1] for row in traded) != high or min(row[2] for row in traded) != low:
-            return None
-        return traded
+#: Given bars (numbers of the panel's instruments, open times in ms since 1970), the minutes inside each.
+MinuteSource = Callable[[Ints, Ints], Minutes]
 
 
-def walk_minutes(
-    inside: Sequence[tuple[float, float, float]],
-    orders: Sequence[float],
-    filled: int,
-    stop: float,
-    profit: Sequence[float],
-) -> tuple[int, int, Ambiguous]:
-    """Walk the minutes from ``filled`` orders on; ``profit[k - 1]`` is the take profit after ``k`` orders.
-
-    Returns what ended the event (1 take profit, 2 stop, 0 nothing), the orders filled by then, and whether the minutes
-    said so or one of them left it open.
-    """
-    ambiguous = Ambiguous.MINUTES
-    for opened, high, low in inside:
-        if opened <= stop:
-            return 2, filled, ambiguous
-        filled = _reached(orders, opened, filled)
-        if opened >= profit[filled - 1]:
-            return 1, filled, ambiguous
-        after = _reached(orders, low, filled)
-        if low <= stop:
-            return 2, after, Ambiguous.ASSUMED if high >= profit[after - 1] else ambiguous
-        if high >= profit[filled - 1]:
-            return 1, filled, Ambiguous.ASSUMED if after > filled else ambiguous
-        if after > filled and high >= profit[after - 1]:
-            ambiguous = Ambiguous.ASSUMED
-        filled = after
-    return 0, filled, ambiguous
+def no_minutes(numbers: Ints, opens: Ints) -> Minutes:
+    """A source that keeps none."""
+    nothing = np.zeros(len(opens), np.int64)
+    return Minutes(nothing, nothing, *(np.zeros(0) for _ in range(4)))
 
 
-def _reached(orders: Sequence[float], price: float, filled: int) -> int:
-    """Orders (highest first) at or above a price, at least those filled already."""
-    while filled < len(orders) and orders[filled] >= price:
-        filled += 1
-    return filled
+@dataclass(frozen=True, slots=True)
+class KeptMinutes:
+    """1m bars of one instrument in order of time, as arrays."""
+
+    times: Ints
+    columns: tuple[Floats, ...]  # open, high, low, volume
+
+    @classmethod
+    def of(cls, bars: pl.DataFrame) -> Self:
+        """The bars of a frame that is sorted by ``open_time``."""
+        times = bars["open_time"].cast(UTC_MS).to_physical().to_numpy()
+        return cls(times, tuple(bars[name].to_numpy() for name in ("open", "high", "low", "volume")))
+
+
+def minutes_of(panel: Panel, kept: Mapping[str, KeptMinutes]) -> MinuteSource:
+    """A source that has the minutes of some of the panel's instruments in memory."""
+
+    def source(numbers: Ints, opens: Ints) -> Minutes:
+        return gathered(panel, kept, numbers, opens)
+
+    return source
+
+
+def gathered(panel: Panel, kept: Mapping[str, KeptMinutes], numbers: Ints, opens: Ints) -> Minutes:
+    """The minutes inside the bars that open at ``opens``, those of all instruments behind each other."""
+    first, count = np.zeros(len(opens), np.int64), np.zeros(len(opens), np.int64)
+    rows: list[Ints] = []
+    parts: list[KeptMinutes] = []
+    total = 0
+    for number in np.unique(numbers).tolist():
+        own = kept.get(panel.names[number])
+        if own is None:
+            continue
+        places = np.flatnonzero(numbers == number)
+        begin = np.searchsorted(own.times, opens[places])
+        count[places] = sizes = np.searchsorted(own.times, opens[places] + STEP) - begin
+        first[places] = starts = total + np.cumsum(sizes) - sizes
+        size = int(sizes.sum())
+        rows.append(np.repeat(begin - (starts - total), sizes) + np.arange(size))
+        parts.append(own)
+        total += size
+    pieces = [[own.columns[column][chosen] for own, chosen in zip(parts, rows, strict=True)] for column in range(4)]
+    return Minutes(first, first + count, *(np.concatenate([np.zeros(0), *piece]) for piece in pieces))

@@ -21,6 +21,7 @@ from crypto_pipeline.market.bars import UTC_MS
 HOUR, DAY = 4, 96
 #: A chain of spaced setups is followed from so many bars before the day of the signal on.
 CHAIN = 7 * DAY
+NO_HOURS = pl.DataFrame(schema={"open_time": UTC_MS, "close": pl.Float64})
 
 
 def dca(bars: pl.DataFrame, stress: pl.DataFrame, parameters: DcaParameters) -> pl.DataFrame:
@@ -142,31 +143,18 @@ def _shape(fitted: pl.DataFrame, near: pl.DataFrame, p: ChannelParameters) -> li
     A close is contained that is not beyond a band. A bar touches a band when its range, from low to high, comes within
     ``touch_within`` sigma of it.
     """
-    back = np.arange(p.window) - (p.window - 1)
-    rows = near["place"].to_numpy()[:, None] + back
-    slope, end, sigma = (near[name].to_numpy()[:, None] for name in ("slope", "end", "sigma"))
-    line = end + slope * back
-    close, high, low = (fitted[name].to_numpy()[rows] - line for name in ("y", "log_high", "log_low"))
-    half, reach = p.bands * sigma, p.touch_within * sigma
-    inside = np.abs(close) <= half
-    upper = (high >= half - reach) & (low <= half + reach)
-    lower = (low <= -half + reach) & (high >= -half - reach)
+    from crypto_pipeline.labels.kernels import channel_shape  # late: numba takes half a second to import
+
+    slope, end, sigma = (near[name].to_numpy() for name in ("slope", "end", "sigma"))
+    lines = np.column_stack((slope, end, p.bands * sigma, p.touch_within * sigma))
+    close, high, low = (fitted[name].fill_null(np.nan).to_numpy().copy() for name in ("y", "log_high", "log_low"))
+    shape = np.zeros((near.height, 3))
+    channel_shape(close, high, low, near["place"].to_numpy().copy(), lines, p.window, p.touch_apart, shape)
     return [
-        pl.Series("containment", inside.mean(axis=1), pl.Float64),
-        pl.Series("touches_upper", _apart(upper, p.touch_apart), pl.Int64),
-        pl.Series("touches_lower", _apart(lower, p.touch_apart), pl.Int64),
+        pl.Series("containment", shape[:, 0]),
+        pl.Series("touches_upper", shape[:, 1]).cast(pl.Int64),
+        pl.Series("touches_lower", shape[:, 2]).cast(pl.Int64),
     ]
-
-
-def _apart(touched: Flags, apart: int) -> Ints:
-    """Per row the touches counted from the left, each at least ``apart`` columns after the one counted before it."""
-    count = np.zeros(len(touched), np.int64)
-    last = np.full(len(touched), -apart)
-    for column in range(touched.shape[1]):
-        counts = touched[:, column] & (column - last >= apart)
-        count += counts
-        last[counts] = column
-    return count
 
 
 def spaced(bars: Ints, spacing: int) -> Flags:
@@ -177,17 +165,11 @@ def spaced(bars: Ints, spacing: int) -> Flags:
     begins. A pause of ``spacing`` bars without a candidate makes all chains one; without any in a week two setups may
     come closer at midnight.
     """
+    from crypto_pipeline.labels.kernels import chain  # late: numba takes half a second to import
+
     chosen = np.zeros(len(bars), np.bool_)
-    if not len(bars):
-        return chosen
     days = bars // DAY
-    edges = np.append(np.flatnonzero(np.diff(days, prepend=days[0] - 1)), len(bars))
-    for first, until in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        at = int(np.searchsorted(bars, days[first] * DAY - CHAIN))
-        while at < until:
-            if at >= first:
-                chosen[at] = True
-            at = max(at + 1, int(np.searchsorted(bars, bars[at] + spacing)))
+    chain(bars, days, np.searchsorted(bars, days * DAY - CHAIN), spacing, chosen)
     return chosen
 
 

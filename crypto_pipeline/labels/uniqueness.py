@@ -7,21 +7,14 @@ import numpy as np
 from crypto_pipeline.labels.grid import Floats, Ints
 
 
-def uniqueness(entry: Ints, bars: Ints) -> Floats:
+def uniqueness(entry: Ints, bars: Ints, width: int) -> Floats:
     """Mean over a label's bars of 1 / (labels alive in the bar), in (0, 1]; 1 where it is alone.
 
-    A label is alive in ``bars`` bars from row ``entry`` on. All labels given count: those of one instrument, strategy
-    and parameter set, with every neighbour that overlaps.
+    A label is alive in ``bars`` bars from row ``entry`` (ascending) on; ``width`` rows are one instrument. All labels
+    given count: those of one strategy and parameter set, with every neighbour that overlaps.
     """
-    if not len(entry):
-        return np.zeros(0)
-    first = int(entry.min())
-    begin, end = entry - first, entry - first + bars
-    steps = np.zeros(int(end.max()) + 1)
-    np.add.at(steps, begin, 1.0)
-    np.add.at(steps, end, -1.0)
-    share = 1.0 / np.maximum(np.cumsum(steps), 1.0)
-    # Every span is summed for itself, so that a weight does not depend on what else was computed along with it.
-    edges = np.column_stack((begin, end)).ravel()
-    sums: Floats = np.add.reduceat(share, edges)[::2]
-    return sums / bars
+    from crypto_pipeline.labels.kernels import overlaps  # late: numba takes half a second to import
+
+    shares = np.zeros(len(entry))
+    overlaps(entry, bars, width, np.zeros(width + 1, np.int64), shares)
+    return shares

@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 
 from crypto_pipeline.labels import setups
-from crypto_pipeline.labels.build import minutes_inside
-from crypto_pipeline.labels.grid import Grid
+from crypto_pipeline.labels.grid import Grid, Panel
 from crypto_pipeline.labels.labelling import Context, find_setups, label
+from crypto_pipeline.labels.minutes import KeptMinutes, minutes_of
 from crypto_pipeline.labels.parameters import Parameters, Strategy, parameter_sets
 from crypto_pipeline.market import Timeframe
 
@@ -46,6 +46,7 @@ LOOSE: dict[str, Any] = {
     },
 }  # fmt: skip
 SETS = parameter_sets(LOOSE)
+NAME = "ONE-USDT"
 
 
 @dataclass
@@ -58,6 +59,11 @@ class Tally:
     @property
     def total(self) -> int:
         return sum(self.events.values())
+
+
+def panel_of(quarters: pl.DataFrame, start: datetime, end: datetime) -> Panel:
+    """A panel of one instrument, called NAME."""
+    return Panel.of(quarters.with_columns(pl.lit(NAME).alias("instrument")), [NAME], start, end)
 
 
 def as_bars(frame: pl.DataFrame) -> reference.Bars:
@@ -79,14 +85,16 @@ def compare(
     times = quarters["open_time"]
     start = datetime.fromtimestamp(times.min().timestamp() // 86_400 * 86_400, UTC)  # type: ignore[union-attr]
     end = times.max() + Timeframe.M15.delta  # type: ignore[operator]
-    grid = Grid.of(quarters, start, end)
-    context = Context(setups.stress(Grid.of(benchmark, start, end).frame()), hours.select("open_time", "close"))
+    panel = panel_of(quarters, start, end)
+    stress = setups.stress(Grid.of(benchmark, start, end).frame())
+    context = Context(stress, {NAME: hours.select("open_time", "close")})
+    source = minutes_of(panel, {NAME: KeptMinutes.of(minutes)})
     plain = [as_bars(frame) for frame in (quarters, minutes, hours, benchmark)]
     for name in sets:
         for strategy in strategies:
             parameters = SETS[name][strategy]
-            found = find_setups(strategy, grid, context, parameters, tier)
-            ours = label(strategy, grid, found, parameters, tier, lambda opens: minutes_inside(minutes, opens))
+            found = find_setups(strategy, panel, context, parameters, {NAME: tier})
+            ours = label(strategy, panel, found, parameters, {NAME: tier}, source)
             until = int(end.timestamp() * 1000)
             theirs = reference.labels(strategy, *plain, parameters.model_dump(mode="json"), tier, until)
             equal(ours, theirs, f"{name} {strategy}")

@@ -21,7 +21,7 @@ from crypto_pipeline.labels.parameters import Strategy
 from crypto_pipeline.market import Timeframe, roll_up_all
 from crypto_pipeline_tests.realdata.conftest import read_bars, recorded
 
-from .comparing import SETS, Tally, compare
+from .comparing import NAME, SETS, Tally, compare, panel_of
 from .market import START, minutes
 
 __all__ = ["recorded"]
@@ -74,17 +74,17 @@ def test_the_first_setup_of_a_series_needs_its_warm_up() -> None:
     bars = minutes("ARB-USDT", 16, 3)
     quarters, hours = quarters_and_hours(bars)
     market = quarters_and_hours(minutes("BTC-USDT", 16, 100))[0]
-    grid = Grid.of(quarters, START, START + timedelta(days=16))
+    panel = panel_of(quarters, START, START + timedelta(days=16))
     stress = setups.stress(Grid.of(market, START, START + timedelta(days=16)).frame())
     for strategy in (Strategy.DCA, Strategy.CHANNEL):
         parameters = SETS["loose"][strategy]
-        context = Context(stress, hours.select("open_time", "close"))
-        for place in find_setups(strategy, grid, context, parameters, "mid")["place"].to_list()[10:13]:
+        context = Context(stress, {NAME: hours.select("open_time", "close")})
+        for place in find_setups(strategy, panel, context, parameters, {NAME: "mid"})["place"].to_list()[10:13]:
             for cut, there in ((place - 400, True), (place - 399, False)):
                 tally = Tally()
                 compare(bars, quarters.slice(cut), hours, market, "mid", tally, ("loose",), (strategy,))
-                late = Grid.of(quarters.slice(cut), START, START + timedelta(days=16))
-                found = find_setups(strategy, late, context, parameters, "mid")["place"].to_list()
+                late = panel_of(quarters.slice(cut), START, START + timedelta(days=16))
+                found = find_setups(strategy, late, context, parameters, {NAME: "mid"})["place"].to_list()
                 assert (place in found) == there
 
 

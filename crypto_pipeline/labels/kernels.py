@@ -1,0 +1,244 @@
+"""What is compiled: plain loops over events and their bars. Import this late: numba takes half a second to import.
+
+Compiled at the first call (about two seconds, kept on disk afterwards); free of the interpreter's lock while they run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import numba
+import numpy as np
+
+from crypto_pipeline.labels.barriers import UNCLEAR, Bars, Outcome, Plans, Results
+from crypto_pipeline.labels.grid import Flags, Floats, Ints
+from crypto_pipeline.labels.minutes import Ambiguous, Minutes
+
+_OPEN, _TP, _SL, _TIME = (int(one) for one in Outcome)
+_BY_MINUTES, _ASSUMED = int(Ambiguous.MINUTES), int(Ambiguous.ASSUMED)
+
+_Given = ParamSpec("_Given")
+_Answer = TypeVar("_Answer")
+
+
+def kernel(function: Callable[_Given, _Answer]) -> Callable[_Given, _Answer]:
+    """Compile when it is called first."""
+    compiled: Callable[_Given, _Answer] = numba.njit(cache=True, nogil=True)(function)
+    return compiled
+
+
+@kernel
+def follow(
+    bars: Bars, plans: Plans, horizon: int, events: Ints, minutes: Minutes, told: bool, results: Results
+) -> None:
+    """Take ``events`` from the bar at which they stand to their end, or to the next bar that is unclear.
+
+    ``told``: the bars at which they stand are unclear, and ``minutes`` are those inside of them.
+    """
+    opens, highs, lows = bars.open, bars.high, bars.low
+    for number in range(len(events)):
+        event = events[number]
+        entry, stop = plans.entry[event], plans.stop[event]
+        end = min(entry + horizon, plans.end[event])
+        filled, average = results.filled[event], results.average_price[event]
+        lowest, highest = results.lowest[event], results.highest[event]
+        row, outcome, price, ask = entry + results.bars[event], _OPEN, np.nan, told
+        below, above = _edges(plans, event, filled, average)
+        while row < end and outcome == _OPEN:
+            opened, high, low = opens[row], highs[row], lows[row]
+            if below < opened < above and below < low and high < above:  # nearly always: nothing can happen
+                row, lowest, highest = row + 1, min(lowest, low), max(highest, high)
+                continue
+            if np.isnan(opened):
+                row += 1
+                continue
+            outcome, filled, average = _at_open(plans, event, opened, opened, filled, average)
+            price = opened
+            if outcome == _OPEN:
+                outcome, after, mean, unclear = _within(plans, event, high, low, filled, average)
+                if unclear and not ask:
+                    outcome = UNCLEAR
+                    break
+                if unclear:
+                    first, last = minutes.first[number], minutes.end[number]
+                    outcome, after, mean, decided = _inside(
+                        plans, event, high, low, filled, average, minutes, first, last
+                    )
+                    results.ambiguous[event] = max(results.ambiguous[event], decided)
+                filled, average = after, mean
+                price = stop if outcome == _SL else _target(plans, event, filled, average)
+            ask = False
+            row += 1
+            if outcome == _OPEN:
+                lowest, highest = min(lowest, low), max(highest, high)
+                below, above = _edges(plans, event, filled, average)
+            else:
+                # Of the last bar its open and the exit are sure to have been seen.
+                lowest, highest = min(lowest, opened, price), max(highest, opened, price)
+        if outcome == _OPEN:
+            price = np.nan
+            if entry + horizon <= plans.end[event]:
+                outcome, last = _TIME, row - 1
+                while np.isnan(bars.close[last]):
+                    last -= 1
+                price = bars.close[last]
+        results.outcome[event], results.bars[event], results.exit_price[event] = outcome, row - entry, price
+        results.filled[event], results.average_price[event] = filled, average
+        results.take_profit[event] = _target(plans, event, filled, average)
+        results.lowest[event], results.highest[event] = lowest, highest
+
+
+@kernel
+def _edges(plans: Plans, event: int, filled: int, average: float) -> tuple[float, float]:
+    """Between these prices nothing happens: above the stop and the next order, below the take profit."""
+    below = plans.orders[event, filled] if filled < plans.orders.shape[1] else plans.stop[event]
+    return below, _target(plans, event, filled, average)
+
+
+@kernel
+def _target(plans: Plans, event: int, filled: int, average: float) -> float:
+    """The take profit that stands when so many orders are filled at that average price."""
+    target: float = plans.take_profit[event]
+    if np.isnan(target):
+        target = average * (1 + plans.profit[event])
+    return target
+
+
+@kernel
+def _fill(plans: Plans, event: int, reached: float, at: float, filled: int, average: float) -> tuple[int, float]:
+    """Fill the orders at or above the price ``reached``, at ``at`` (NaN: each at its own price).
+
+    Equal sums are spent on each order, so the average price is the harmonic mean.
+    """
+    while filled < plans.orders.shape[1] and plans.orders[event, filled] >= reached:
+        paid = plans.orders[event, filled] if np.isnan(at) else at
+        average = (filled + 1) / (filled / average + 1 / paid)
+        filled += 1
+    return filled, average
+
+
+@kernel
+def _at_open(plans: Plans, event: int, opened: float, at: float, filled: int, average: float) -> tuple[int, int, float]:
+    """Rules 1 to 3: outcome, orders filled, average price. ``at``: price of orders filled here (NaN: their own)."""
+    if opened <= plans.stop[event]:
+        return _SL, filled, average
+    filled, average = _fill(plans, event, opened, at, filled, average)
+    return (_TP if opened >= _target(plans, event, filled, average) else _OPEN), filled, average
+
+
+@kernel
+def _within(
+    plans: Plans, event: int, high: float, low: float, filled: int, average: float
+) -> tuple[int, int, float, bool]:
+    """Rules 4 to 6: outcome, orders filled, average price, and whether another order of them would end otherwise."""
+    after, mean = _fill(plans, event, low, np.nan, filled, average)
+    taken = high >= _target(plans, event, after, mean)  # the lowest take profit of the bar
+    if low <= plans.stop[event]:
+        return _SL, after, mean, taken
+    if high >= _target(plans, event, filled, average):
+        return _TP, filled, average, after > filled
+    return _OPEN, after, mean, taken
+
+
+@kernel
+def _inside(
+    plans: Plans,
+    event: int,
+    high: float,
+    low: float,
+    filled: int,
+    average: float,
+    minutes: Minutes,
+    first: int,
+    end: int,
+) -> tuple[int, int, float, int]:
+    """An unclear bar, minute by minute from after its open: outcome, orders filled, average price, what decided."""
+    top, bottom = -np.inf, np.inf
+    for minute in range(first, end):
+        if minutes.volume[minute] > 0:
+            top, bottom = max(top, minutes.high[minute]), min(bottom, minutes.low[minute])
+    if top != high or bottom != low:
+        outcome, filled, average, _ = _within(plans, event, high, low, filled, average)
+        return outcome, filled, average, _ASSUMED
+    decided, outcome = _BY_MINUTES, _OPEN
+    for minute in range(first, end):
+        if minutes.volume[minute] > 0:
+            outcome, filled, average = _at_open(plans, event, minutes.open[minute], np.nan, filled, average)
+            if outcome == _OPEN:
+                outcome, filled, average, unclear = _within(
+                    plans, event, minutes.high[minute], minutes.low[minute], filled, average
+                )
+                if unclear:
+                    decided = _ASSUMED
+        if outcome != _OPEN:
+            break
+    if outcome == _SL:
+        filled, average = _fill(plans, event, low, np.nan, filled, average)
+    return outcome, filled, average, decided
+
+
+@kernel
+def overlaps(entry: Ints, bars: Ints, width: int, alive: Ints, shares: Floats) -> None:
+    """Fill ``shares``; ``alive`` is zero everywhere, one place per bar of an instrument, and is so again at the end."""
+    begin = 0
+    while begin < len(entry):
+        end = begin
+        while end < len(entry) and entry[end] // width == entry[begin] // width:
+            first = entry[end] % width
+            alive[first : first + bars[end]] += 1
+            end += 1
+        for label in range(begin, end):
+            first = entry[label] % width
+            share = 0.0
+            for place in range(first, first + bars[label]):
+                share += 1.0 / alive[place]
+            shares[label] = share / bars[label]
+        for label in range(begin, end):
+            first = entry[label] % width
+            alive[first : first + bars[label]] = 0
+        begin = end
+
+
+@kernel
+def chain(bars: Ints, days: Ints, begin: Ints, spacing: int, chosen: Flags) -> None:
+    """Mark the candidates that become setups: see ``setups.spaced``. ``begin``: where the chain of each one's day
+    begins among them.
+    """
+    first = 0
+    while first < len(bars):
+        until = first
+        while until < len(bars) and days[until] == days[first]:
+            until += 1
+        at = begin[first]
+        while at < until:
+            if at >= first:
+                chosen[at] = True
+            after = at + 1
+            while after < until and bars[after] < bars[at] + spacing:
+                after += 1
+            at = after
+        first = until
+
+
+@kernel
+def channel_shape(
+    close: Floats, high: Floats, low: Floats, rows: Ints, lines: Floats, window: int, apart: int, shape: Floats
+) -> None:
+    """Fill ``shape`` (a row per row of ``rows``): share of the closes inside, touches of the upper and lower band.
+
+    Prices are logarithms; ``lines`` has slope, end, half width of the channel, and how near to a band is a touch.
+    Touches are counted from the left, each at least ``apart`` bars after the one counted before it.
+    """
+    for number in range(len(rows)):
+        slope, end, half, reach = lines[number, 0], lines[number, 1], lines[number, 2], lines[number, 3]
+        inside, upper, lower, last_upper, last_lower = 0, 0, 0, -apart, -apart
+        for place in range(window):
+            row, line = rows[number] - window + 1 + place, end + slope * (place - window + 1)
+            inside += abs(close[row] - line) <= half
+            above, below = high[row] - line, low[row] - line
+            if above >= half - reach and below <= half + reach and place - last_upper >= apart:
+                upper, last_upper = upper + 1, place
+            if below <= -half + reach and above >= -half - reach and place - last_lower >= apart:
+                lower, last_lower = lower + 1, place
+        shape[number, 0], shape[number, 1], shape[number, 2] = inside / window, upper, lower
