@@ -15,8 +15,9 @@ from typing import TypeVar
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import archive_rows, archive_spans
+from crypto_pipeline.store import archive_accounts, archive_merge, archive_rows, archive_spans
 from crypto_pipeline.store.archive_catalogue import ArchiveFile
+from crypto_pipeline.store.archive_merge import Copies
 from crypto_pipeline.store.archive_parquet import GROUP_ROWS, ParquetOut, Tally
 from crypto_pipeline.store.archive_spans import Span
 from crypto_pipeline.store.archive_storage import scan_source
@@ -26,10 +27,7 @@ from crypto_pipeline.store.pool import Connections
 READERS = 2
 C = TypeVar("C")
 R = TypeVar("R")
-_CELLS: dict[str, pl.DataType] = {"instrument_id": pl.Int32(), "day": pl.Date(), "rows": pl.Int64()}
-_BAR_KEY = ["instrument", "open_time"]
 _TRADE_KEY = ["instrument", "venue", "time", "trade_id"]
-_VALUES = [name for name in archive_rows.BAR_FILE if name not in (*_BAR_KEY, "recorded_at", "revision")]
 
 
 @dataclass(slots=True)
@@ -41,13 +39,13 @@ class Exported:
     hot_rows: int
     files: list[tuple[str, Path, Tally]] = field(default_factory=list)
     #: ``instrument_id``, ``day``, ``rows``: bars of each coverage cell in the files
-    cells: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_CELLS))
+    cells: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=archive_accounts.CELLS))
 
 
 def export(connections: Connections, span: Span, current: Sequence[ArchiveFile], folder: Path) -> Exported:
     """Write files of ``span`` into ``folder``: what the tables hold, and of ``current`` files what they do not.
 
-    Where both have a bar the table's is taken; the other goes to the revisions, as the truth until then.
+    Where both have a bar the better copy is taken (``archive_merge``).
     """
     found = connections.run(archive_spans.fingerprint, span)
     out = Exported(span, found.text, found.hot_rows)
@@ -72,10 +70,7 @@ def _export_bars(
     folder: Path,
 ) -> None:
     span = out.span
-    numbers = pl.DataFrame(
-        {"instrument": list(names.values()), "instrument_id": list(names)},
-        schema={"instrument": pl.String(), "instrument_id": pl.Int32()},
-    )
+    ids = {name: number for number, name in names.items()}
     archived = {kind: [file for file in current if file.kind == kind] for kind in ("bars", "revisions")}
     history: list[pl.DataFrame] = []
     counted: list[pl.DataFrame] = []
@@ -89,22 +84,22 @@ def _export_bars(
     with ParquetOut(path, "bars") as file:
         for chosen, (hot, past) in _ahead(read, _chunks(names, span)):
             hot_rows += hot.height
-            kept, replaced = _merge(hot, _archived(archived["bars"], "bars", chosen))
+            before = Copies(*(_archived(files, kind, chosen) for kind, files in archived.items()))
+            merged = archive_merge.merge(Copies(hot, past), before)
+            kept = merged.bars
             file.add(kept)
-            history += [past, replaced, _archived(archived["revisions"], "revisions", chosen)]
-            day = pl.col("open_time").dt.date().alias("day")
-            counted.append(kept.group_by("instrument", day).agg(pl.len().cast(pl.Int64).alias("rows")))
+            history.append(merged.past)
+            counted.append(archive_accounts.cells(kept, ids))
     out.hot_rows = hot_rows
     if file.tally.rows:
         out.files.append(("bars", path, file.tally))
-    rows = pl.concat([pl.DataFrame(schema={"instrument": pl.String(), "day": pl.Date(), "rows": pl.Int64()}), *counted])
-    out.cells = rows.join(numbers, on="instrument").select(*_CELLS)
+    out.cells = pl.concat([out.cells, *counted])
     # a bar that never left the table has its history there and in an earlier file
     past = pl.concat([pl.DataFrame(schema=archive_rows.REVISION_FILE), *history]).unique()
     if past.height:
         path = folder / f"{span.name}.revisions.parquet"
         with ParquetOut(path, "revisions") as file:
-            for part in past.sort(*_BAR_KEY, "superseded_at", "recorded_at").iter_slices(GROUP_ROWS):
+            for part in past.sort(*archive_merge.KEY, "superseded_at", "recorded_at").iter_slices(GROUP_ROWS):
                 file.add(part)
         out.files.append(("revisions", path, file.tally))
 
@@ -129,18 +124,6 @@ def _export_trades(
                 file.add(part)
     if file.tally.rows:
         out.files.append(("trades", path, file.tally))
-
-
-def _merge(hot: pl.DataFrame, archived: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """All bars, and the archived copies that others took the place of, as revisions."""
-    if archived.is_empty():
-        return hot, pl.DataFrame(schema=archive_rows.REVISION_FILE)
-    both = archived.join(hot, on=_BAR_KEY, how="inner", suffix="_hot")
-    other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_hot")) for name in _VALUES)
-    until = pl.max_horizontal("recorded_at", "recorded_at_hot").alias("superseded_at")
-    replaced = both.filter(other).with_columns(until).select(*archive_rows.REVISION_FILE)
-    rest = archived.join(hot, on=_BAR_KEY, how="anti")
-    return pl.concat([hot, rest]).sort(_BAR_KEY), replaced
 
 
 def _archived(files: Sequence[ArchiveFile], kind: str, names: dict[int, str]) -> pl.DataFrame:

@@ -30,8 +30,9 @@ _TEXTS = ("instrument", "source", "venue", "taker_side")
 _ADDABLE = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count", "quantity")
 #: Columns by which readers choose; of the others the smallest and largest would only make the file's foot longer.
 _CHOSEN_BY = ["instrument", "open_time", "time", "recorded_at", "superseded_at"]
-#: Whole numbers that rise from row to row: their differences take a tenth of the room and less time.
-_RISING = ("open_time", "revision", "recorded_at", "superseded_at", "time", "trade_id", "first_id", "last_id")
+#: Whole numbers, most of them rising from row to row: their differences take a tenth of the room and less time.
+_WHOLE = ("open_time", "revision", "recorded_at", "superseded_at", "trade_count", "time", "trade_id", "first_id",
+          "last_id")  # fmt: skip
 #: Measured with differences: level 3 saves 8 % more room and takes 20 % more time.
 _LEVEL = 1
 
@@ -102,7 +103,7 @@ class ParquetOut:
             compression="zstd",
             compression_level=_LEVEL,
             use_dictionary=[name for name in names if name in _TEXTS],
-            column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in _RISING},
+            column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in _WHOLE},
             write_statistics=[name for name in names if name in _CHOSEN_BY],
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from crypto_pipeline.store import archive_catalogue, archive_parquet, archive_switch
+from crypto_pipeline.store import archive_catalogue, archive_leaving, archive_parquet, archive_switch
 from crypto_pipeline.store.archive_catalogue import ArchiveFile
 from crypto_pipeline.store.archive_export import Exported, export
 from crypto_pipeline.store.archive_parquet import Tally
@@ -92,7 +92,7 @@ class Archiver:
             numbers = [self._keep(out, kind, path, tally) for kind, path, tally in out.files]
             size = sum(path.stat().st_size for _, path, _ in out.files)
         exported = time.monotonic()
-        done = archive_switch.switch(self._connections, span, out.made_from, out.cells, numbers, min_bars)
+        done = archive_leaving.switch(self._connections, span, out.made_from, out.cells, numbers, min_bars)
         switched = time.monotonic()
         archive_switch.drop_leftovers(self._connections)
         rows = {kind: tally.rows for kind, _, tally in out.files}

@@ -11,7 +11,7 @@ import polars as pl
 import psycopg
 
 from crypto_pipeline.market.bars import UTC_MS
-from crypto_pipeline.store import archive_catalogue, bar_frames, bar_queries
+from crypto_pipeline.store import archive_catalogue, archive_merge, bar_frames, bar_queries
 from crypto_pipeline.store.archive_catalogue import ArchiveFile
 from crypto_pipeline.store.bar_frames import READ_SCHEMA, Names, columns_for
 from crypto_pipeline.store.bar_queries import FIRST, Wanted
@@ -65,7 +65,10 @@ class BarReads:
                 return self._newest(asked, ids, columns)
             files = []
         if files:
-            hot = self._merge(hot, asked, ids, needed, files)
+            merged = self._merge(hot, asked, ids, needed, files)
+            if merged is None:
+                return self._read(wanted, ids, list(READ_SCHEMA)).select(columns)
+            hot = merged
         if wanted.complete and not hot["complete"].all():
             hot = hot.filter("complete")
         return hot if needed == list(columns) else hot.select(columns)
@@ -130,24 +133,25 @@ class BarReads:
 
     def _merge(
         self, hot: pl.DataFrame, wanted: Wanted, ids: dict[str, int], needed: Sequence[str], numbers: Sequence[int]
-    ) -> pl.DataFrame:
-        """The table's bars and those of the files. Of two copies the one known later wins, then the table's."""
+    ) -> pl.DataFrame | None:
+        """The table's bars and those of the files. None: of some bars both have a copy, and which one is believed shows
+        only with all columns.
+        """
         files = self._connections.run(_files, wanted, list(numbers))
         parts = [
             _from_files(self._archive, [file for file in files if file.kind == kind], wanted, ids, needed)
             for kind in ("bars", "revisions")
         ]
         archived = pl.concat(parts)
-        if wanted.as_of is None:
-            until = max(file.end_open for file in files)
-            beside = hot.filter(pl.col("open_time") < until)
-            if beside.height:
-                archived = archived.join(beside, on=_KEY, how="anti")
-            return pl.concat([archived, hot]).sort(_KEY)
-        both = pl.concat([hot, archived])
-        return both.sort([*_KEY, "recorded_at"], descending=[False, False, True], maintain_order=True).unique(
-            _KEY, keep="first", maintain_order=True
-        )
+        both = pl.concat([archived, hot])
+        if wanted.as_of is None:  # a place has a bar once
+            beside = hot.filter(pl.col("open_time") < max(file.end_open for file in files))
+            doubled = beside.height > 0 and archived.join(beside, on=_KEY, how="semi").height > 0
+        else:
+            doubled = both.select(_KEY).is_duplicated().any()
+        if doubled and not set(archive_merge.DECIDING) <= set(needed):
+            return None
+        return archive_merge.best(both) if doubled else both.sort(_KEY)
 
 
 def _newest_archived(

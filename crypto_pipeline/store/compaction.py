@@ -15,14 +15,14 @@ import psycopg
 from psycopg import sql
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import archive_spans, archive_switch, partitions
+from crypto_pipeline.store import archive_spans, archive_switch, month_apart, partitions
 from crypto_pipeline.store.archive_spans import ChangedError, Span
 from crypto_pipeline.store.pool import Connections
 
 #: Repairs of the last days are left to come in first.
 _SETTLED = timedelta(days=2)
-_DONE = "compacted"
-_CHECK = "of_this_month"
+#: The comment of a month's table whose rows lie in the order of their key.
+DONE = "compacted"
 
 _MONTHS = """
 SELECT c.relname, coalesce(obj_description(c.oid, 'pg_class'), '')
@@ -50,7 +50,7 @@ def closed_months(connection: psycopg.Connection[Any], timeframe: Timeframe, now
     for name, comment in rows:
         year, month = map(int, name.removeprefix(f"ohlc_{timeframe}_").split("_"))
         span = Span.month(timeframe, (year - 1970) * 12 + month - 1)
-        if comment != _DONE and span.end <= now - _SETTLED:
+        if comment != DONE and span.end <= now - _SETTLED:
             found.append(span)
     return found
 
@@ -76,27 +76,13 @@ def compact(connections: Connections, span: Span) -> Compacted:
 
 
 def _build(connection: psycopg.Connection[Any], span: Span) -> None:
-    old, new = partitions.identifier(span.table), partitions.identifier(span.table + archive_switch.COMING)
     assert span.timeframe is not None, "only bars are compacted"
-    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(new))
-    connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS)").format(new, old))
+    old, new = partitions.identifier(span.table), month_apart.begin(connection, span)
     connection.execute(
         sql.SQL("INSERT INTO {} SELECT * FROM {} ORDER BY instrument_id, timeframe, open_time").format(new, old)
     )
-    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (instrument_id, timeframe, open_time)").format(new))
-    # proves what ATTACH would otherwise read the whole table for, with everyone kept out of it
-    connection.execute(
-        sql.SQL(
-            "ALTER TABLE {} ADD CONSTRAINT {} CHECK (timeframe = {} AND open_time >= {} AND open_time < {})"
-        ).format(
-            new,
-            sql.Identifier(_CHECK),
-            sql.Literal(str(span.timeframe)),
-            sql.Literal(span.start.isoformat()),
-            sql.Literal(span.end.isoformat()),
-        )
-    )
-    connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(new, sql.Literal(_DONE)))
+    month_apart.finish(connection, span)
+    connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(new, sql.Literal(DONE)))
 
 
 def _swap(connection: psycopg.Connection[Any], span: Span, made_from: str) -> float:
@@ -104,9 +90,7 @@ def _swap(connection: psycopg.Connection[Any], span: Span, made_from: str) -> fl
     began = time.monotonic()
     if archive_spans.fingerprint(connection, span).text != made_from:
         raise ChangedError(f"{span}: bars changed while the month was put in order; the next run does it")
-    archive_switch.replace_partition(connection, span, span.table + archive_switch.COMING)
-    table = partitions.identifier(span.table)
-    connection.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table, sql.Identifier(_CHECK)))
+    month_apart.take_place(connection, span)
     return time.monotonic() - began
 
 

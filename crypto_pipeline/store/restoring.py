@@ -1,58 +1,57 @@
 """Back from the archive: months of bars with their history, or days of trades, into the tables they came from.
 
-A restored span is left alone by retention for as long as was asked for; then it is archived again. Its files stay until
-then as well.
+A month that is a partition is built apart, out of its file and of what the table has of it, and takes the partition's
+place in an instant. A restored span is left alone by retention for as long as was asked for; then it is archived again.
+Its files stay until then as well.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import psycopg
 from psycopg import sql
 
-from crypto_pipeline.store import archive_parquet, archive_switch, partitions, trade_days
+from crypto_pipeline.store import (
+    archive_parquet,
+    archive_spans,
+    archive_switch,
+    month_apart,
+    partitions,
+    restored_bars,
+    trade_days,
+)
 from crypto_pipeline.store.archive_catalogue import ArchiveFile
 from crypto_pipeline.store.archive_rows import FILE_SCHEMAS
-from crypto_pipeline.store.archive_spans import Span, symbols, venues
+from crypto_pipeline.store.archive_spans import ChangedError, Span
 from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.bar_columns import RANKS
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.frames import copy_rows
 from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.restored_bars import Loaded
 
+log = logging.getLogger(__name__)
+
+#: Writers may change a span while it is built; more often than this it is left to whoever asks again.
+_ATTEMPTS = 3
 _EPOCH = date(1970, 1, 1)
-_KEYS = {
-    "bars": ("instrument_id", "timeframe", "open_time"),
-    "revisions": ("instrument_id", "timeframe", "open_time", "recorded_at", "superseded_at"),
-    "trades": ("instrument_id", "time", "trade_id", "venue_id"),
-}
-_TABLES = {"bars": "ohlc_data", "revisions": "ohlc_revisions", "trades": "trades"}
 
 # What is in the table is newer than what was archived.
-_INSERT = """
-INSERT INTO market.{table} ({columns})
-SELECT {columns} FROM pg_temp.{staged} s
-WHERE NOT EXISTS (SELECT FROM market.{table} t WHERE {same})
-ORDER BY {key}
-"""
-_COUNT = """
-UPDATE market.coverage SET archived = 0, updated_at = now(), present = h.rows,
-    final = expected > 0 AND h.rows + explained >= expected
-FROM (
-    SELECT c.instrument_id AS i, c.day AS d, count(o.open_time) AS rows
-    FROM market.coverage c
-    LEFT JOIN market.ohlc_data o ON o.instrument_id = c.instrument_id AND o.timeframe = %(timeframe)s
-        AND o.open_time >= %(start)s AND o.open_time < %(end)s
-        AND (o.open_time AT TIME ZONE 'UTC')::date = c.day
-    WHERE c.timeframe = %(timeframe)s AND c.day >= %(first)s AND c.day < %(until)s
-    GROUP BY 1, 2
-) AS h
-WHERE instrument_id = h.i AND timeframe = %(timeframe)s AND day = h.d
+_INSERT_TRADES = """
+INSERT INTO market.trades ({columns})
+SELECT {columns} FROM pg_temp.restored_trades s
+WHERE NOT EXISTS (
+    SELECT FROM market.trades t WHERE t.instrument_id = s.instrument_id AND t."time" = s."time"
+    AND t.trade_id = s.trade_id AND t.venue_id = s.venue_id
+)
+ORDER BY instrument_id, "time", trade_id, venue_id
 """
 _HOLD = """
 UPDATE market.archive_files SET status = 'retired', retired_at = clock_timestamp() + %s::interval
@@ -69,78 +68,94 @@ class Restored:
 
 
 def restore(connections: Connections, files: Sequence[ArchiveFile], keep: timedelta) -> Restored:
-    """Bring the current files of one span back in one transaction, verified before; ``keep`` holds retention off.
+    """Bring the current files of one span back, all or nothing, verified before; ``keep`` holds retention off.
 
-    Raises StoreError when a file is not there or not what it was.
+    For the one holder of retention's lock. Raises StoreError when a file is not there or not what it was, or when the
+    span is being changed all the time.
     """
     span = Span(files[0].timeframe, files[0].first_open, files[0].end_open)
-    frames = {file.kind: _read(file) for file in files}
-    if span.timeframe is not None:
-        if span.partitioned:
-            connections.run(partitions.ensure, span.timeframe, span.month_number)
-    else:
-        connections.run(trade_days.ensure_day, (span.start.date() - _EPOCH).days)
-    return Restored(span, connections.run(_restore, span, frames, [file.archive_id for file in files], keep))
+    numbers = [file.archive_id for file in files]
+    with ExitStack() as stack:
+        places = {file.kind: _verified(stack, file) for file in files}
+        if span.timeframe is None:
+            rows = _trades(connections, span, places["trades"], numbers, keep)
+        else:
+            rows = _bars(connections, span, places, numbers, keep)
+    return Restored(span, {kind: rows[kind] for kind in places})
 
 
-def _read(file: ArchiveFile) -> pl.DataFrame:
-    with ArchiveStorage(file.base_url).fetched(file.path) as path:
-        archive_parquet.verify(path, file.kind, file.sha256, rows=file.rows)
-        schema = FILE_SCHEMAS[file.kind]
-        return pl.concat([pl.DataFrame(schema=schema), *archive_parquet.row_groups(path, file.kind)])
+def _verified(stack: ExitStack, file: ArchiveFile) -> Path:
+    path = stack.enter_context(ArchiveStorage(file.base_url).fetched(file.path))
+    archive_parquet.verify(path, file.kind, file.sha256, rows=file.rows)
+    return path
 
 
-def _restore(
-    connection: psycopg.Connection[Any],
-    span: Span,
-    frames: dict[str, pl.DataFrame],
-    numbers: list[int],
-    keep: timedelta,
-) -> dict[str, int]:
-    archive_switch.hold(connection, span)
+def _release(connection: psycopg.Connection[Any], span: Span, numbers: list[int], keep: timedelta) -> None:
     if connection.execute(_HOLD, [keep, numbers]).rowcount != len(numbers):
         raise StoreError(f"{span} was restored or archived anew meanwhile: look again with `crypto-pipeline archive`")
-    added = {kind: _add(connection, span, kind, frame) for kind, frame in frames.items()}
-    if span.timeframe is not None:
-        connection.execute(_COUNT, span.values())
-    return added
 
 
-def _add(connection: psycopg.Connection[Any], span: Span, kind: str, frame: pl.DataFrame) -> int:
-    rows = _numbered(connection, span, frame)
-    staged = f"restored_{kind}"
-    table = _TABLES[kind]
-    connection.execute(
-        sql.SQL("CREATE TEMP TABLE {} (LIKE market.{}) ON COMMIT DROP").format(
-            sql.Identifier(staged), sql.Identifier(table)
-        )
-    )
-    copy_rows(connection, staged, rows)
-    connection.execute(sql.SQL("ANALYZE pg_temp.{}").format(sql.Identifier(staged)))
-    same = sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier("t", name), sql.Identifier("s", name)) for name in _KEYS[kind]
-    )
-    statement = sql.SQL(_INSERT).format(
-        table=sql.Identifier(table),
-        staged=sql.Identifier(staged),
-        columns=sql.SQL(", ").join(map(sql.Identifier, rows.columns)),
-        same=same,
-        key=sql.SQL(", ").join(map(sql.Identifier, _KEYS[kind])),
-    )
-    return connection.execute(statement).rowcount
+def _bars(
+    connections: Connections, span: Span, places: dict[str, Path], numbers: list[int], keep: timedelta
+) -> dict[str, int]:
+    for attempt in range(1, _ATTEMPTS + 1):
+        found = connections.run(archive_spans.fingerprint, span)
+        if span.partitioned:
+            assert span.timeframe is not None
+            connections.run(partitions.ensure, span.timeframe, span.month_number)
+            loaded = connections.run(restored_bars.build, connections, span, places)
+        else:
+            loaded = restored_bars.collect(connections, span, places)
+        try:
+            archive_switch.patiently(connections, span, _switch, span, found.text, loaded, numbers, keep)
+        except ChangedError as error:
+            log.info("%s (attempt %d)", error, attempt)
+            continue
+        archive_switch.drop_leftovers(connections)
+        return loaded.restored
+    raise StoreError(f"{span} is being changed all the time: try again later")
 
 
-def _numbered(connection: psycopg.Connection[Any], span: Span, frame: pl.DataFrame) -> pl.DataFrame:
-    """The columns of the table: numbers for names."""
-    number = pl.col("instrument").replace_strict(symbols(connection, span), return_dtype=pl.Int32)
-    rows = frame.with_columns(number.alias("instrument_id"))
-    if span.timeframe is None:
-        known = {name: key for key, name in venues(connection).items()}
-        return rows.with_columns(
-            pl.col("venue").replace_strict(known, return_dtype=pl.Int16).alias("venue_id"),
-            (pl.col("taker_side") == "buy").alias("taker_buy"),
-        ).drop("instrument", "venue", "taker_side")
-    return rows.with_columns(
-        pl.col("source").replace_strict(RANKS, return_dtype=pl.Int16).alias("source_rank"),
-        pl.lit(str(span.timeframe)).alias("timeframe"),
-    ).drop("instrument", "source")
+def _switch(
+    connection: psycopg.Connection[Any],
+    span: Span,
+    made_from: str,
+    loaded: Loaded,
+    numbers: list[int],
+    keep: timedelta,
+) -> None:
+    archive_switch.hold(connection, span)
+    if archive_spans.fingerprint(connection, span).text != made_from:
+        raise ChangedError(f"{span}: bars changed while they were brought back")
+    _release(connection, span, numbers, keep)
+    restored_bars.account(connection, span, loaded)
+    if span.partitioned:
+        month_apart.take_place(connection, span)
+    else:
+        restored_bars.replace(connection, span, loaded)
+
+
+def _trades(connections: Connections, span: Span, place: Path, numbers: list[int], keep: timedelta) -> dict[str, int]:
+    schema = FILE_SCHEMAS["trades"]
+    frame = pl.concat([pl.DataFrame(schema=schema), *archive_parquet.row_groups(place, "trades")])
+    connections.run(trade_days.ensure_day, (span.start.date() - _EPOCH).days)
+    return {"trades": connections.run(_add_trades, span, frame, numbers, keep)}
+
+
+def _add_trades(
+    connection: psycopg.Connection[Any], span: Span, frame: pl.DataFrame, numbers: list[int], keep: timedelta
+) -> int:
+    archive_switch.hold(connection, span)
+    _release(connection, span, numbers, keep)
+    known = {name: number for number, name in archive_spans.venues(connection).items()}
+    symbols = archive_spans.symbols(connection, span)
+    rows = frame.with_columns(
+        pl.col("instrument").replace_strict(symbols, return_dtype=pl.Int32).alias("instrument_id"),
+        pl.col("venue").replace_strict(known, return_dtype=pl.Int16).alias("venue_id"),
+        (pl.col("taker_side") == "buy").alias("taker_buy"),
+    ).drop("instrument", "venue", "taker_side")
+    connection.execute("CREATE TEMP TABLE restored_trades (LIKE market.trades) ON COMMIT DROP")
+    copy_rows(connection, "restored_trades", rows)
+    connection.execute("ANALYZE pg_temp.restored_trades")
+    columns = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
+    return connection.execute(sql.SQL(_INSERT_TRADES).format(columns=columns)).rowcount

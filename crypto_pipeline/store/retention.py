@@ -15,7 +15,14 @@ import psycopg
 
 from crypto_pipeline.market.retention import RetentionPolicy, month_of, month_start
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import archive_catalogue, archive_spans, archive_switch, compaction, trade_days
+from crypto_pipeline.store import (
+    archive_catalogue,
+    archive_leaving,
+    archive_spans,
+    archive_switch,
+    compaction,
+    trade_days,
+)
 from crypto_pipeline.store.archive_catalogue import Kind
 from crypto_pipeline.store.archive_spans import Span
 from crypto_pipeline.store.archive_storage import ArchiveStorage
@@ -124,7 +131,7 @@ class Retention:
         )
         for month, _, missing in rows:
             span = Span.month(timeframe, month_of(month))
-            going = self._connections.run(archive_switch.leaving, span, self.policy.min_bars)
+            going = self._connections.run(archive_leaving.leaving, span, self.policy.min_bars)
             if not going:
                 continue
             waits = None
@@ -142,7 +149,7 @@ class Retention:
         for day in days:
             span = Span.day(day)
             held = self._connections.run(_is_held, span)
-            rows = self._connections.run(archive_switch.leaving, span, 0)
+            rows = self._connections.run(archive_leaving.leaving, span, 0)
             found.append(Due(span, rows, self.policy.trades.archived, "restored from the archive" if held else None))
         return found
 
@@ -179,7 +186,7 @@ class Retention:
         found = self._connections.run(archive_spans.fingerprint, span)
         numbers = list(self._connections.run(archive_spans.symbols, span).values())
         cells = self._connections.run(_cells, span) if span.timeframe is not None else _no_cells(numbers)
-        archive_switch.switch(self._connections, span, found.text, cells, [], self.policy.min_bars)
+        archive_leaving.switch(self._connections, span, found.text, cells, [], self.policy.min_bars)
         archive_switch.drop_leftovers(self._connections)
 
     def compact(self, now: datetime | None = None, progress: Progress = log.info) -> list[Compacted]:
@@ -215,6 +222,7 @@ class Retention:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Be the one run at work for the block; the database lets go of the lock however the process ends."""
+        self._connections.run(lambda connection: None)  # a server that is just coming back is waited for
         with connect(self._connections.url) as connection:
             # a moment of patience: the server takes note a little later that a holder is gone
             connection.execute("SELECT set_config('lock_timeout', %s, false)", [_MOMENT])

@@ -1,12 +1,18 @@
-"""SIGKILL at any moment of archiving, retention, restoring and compaction: no row is lost, none is doubled."""
+"""SIGKILL at any moment of archiving, retention, restoring and compaction, of the worker, of PostgreSQL or of both: no
+row is lost, none is doubled.
+"""
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,13 +22,14 @@ from polars.testing import assert_frame_equal
 
 from crypto_pipeline.market.bars import TRADE_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import Store
+from crypto_pipeline.store import EmbeddedServer, Store, migrate
 from crypto_pipeline_tests.faults import retention_worker
 from crypto_pipeline_tests.store.bar_factory import SYMBOLS, add_symbols, database_clock, miscounted, series
 from crypto_pipeline_tests.store.test_archive import everything
 
 #: CRYPTO_PIPELINE_TEST_KILLS=60 for the long form.
-KILLS = int(os.environ.get("CRYPTO_PIPELINE_TEST_KILLS", "5"))
+KILLS = int(os.environ.get("CRYPTO_PIPELINE_TEST_KILLS", "6"))
+VICTIMS = ("worker", "database", "both")
 MARCH = datetime(2025, 3, 1, tzinfo=UTC)
 VENUE = "replay"
 
@@ -69,9 +76,49 @@ def hot_and_archived(store: Store, timeframe: Timeframe) -> tuple[int, int]:
     return row
 
 
+class Database:
+    """A durable PostgreSQL of its own, to be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = EmbeddedServer(folder)
+        self._server.prepare()
+        self.url = self._server.url()
+        self._environment = {
+            **os.environ, "CRYPTO_PIPELINE_DATA_DIR": str(folder), "CRYPTO_PIPELINE_DATABASE_URL": self.url
+        }  # fmt: skip
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "crypto_pipeline.cli", "_postgres"]
+        self._process = subprocess.Popen(
+            command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self._server.wait_ready(60)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(60)
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    folder = Path(tempfile.mkdtemp(prefix="cp-kill-"))
+    one = Database(folder)
+    migrate(one.url)
+    try:
+        yield one
+    finally:
+        one.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.mark.faults
-def test_any_kill_of_retention(postgres_url: str, tmp_path: Path) -> None:
-    with Store(postgres_url) as store:
+def test_any_kill_of_retention(database: Database, tmp_path: Path) -> None:
+    with Store(database.url) as store:
         add_symbols(store)
         store.bars.write(series(count=7800, start=MARCH + timedelta(days=26)), Timeframe.M1)
         store.bars.write(series(count=1500, start=MARCH, timeframe=Timeframe.H1), Timeframe.H1)
@@ -98,8 +145,8 @@ def test_any_kill_of_retention(postgres_url: str, tmp_path: Path) -> None:
         prove()
         rng = random.Random(7)
         cycle, stages = 1.5, set()
-        for _ in range(KILLS):
-            stage, took = _kill(postgres_url, tmp_path, rng.random() * cycle)
+        for number in range(KILLS):
+            stage, took = _kill(database, VICTIMS[number % len(VICTIMS)], tmp_path, rng.random() * cycle)
             stages.add(stage)
             cycle = took or cycle
             prove()
@@ -118,18 +165,31 @@ def test_any_kill_of_retention(postgres_url: str, tmp_path: Path) -> None:
         assert {path.name for path in (tmp_path / "archive").rglob("*.parquet*")} == files
 
 
-def _kill(url: str, folder: Path, after: float) -> tuple[str, float | None]:
-    """Start the worker, kill it after so many seconds of work; what it said last, and seconds of a cycle if known."""
-    command = [sys.executable, "-m", "crypto_pipeline_tests.faults.retention_worker", url, str(folder)]
+def _kill(database: Database, victim: str, folder: Path, after: float) -> tuple[str, float | None]:
+    """Start the worker, kill after so many seconds of its work; what it said last, and seconds of a cycle if known.
+
+    A worker that outlives its database either goes on or ends with one clear line.
+    """
+    command = [sys.executable, "-m", "crypto_pipeline_tests.faults.retention_worker", database.url, str(folder)]
     worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert worker.stdout is not None
     assert worker.stderr is not None
     assert worker.stdout.readline() == "ready\n", worker.stderr.read()
     began = time.monotonic()
-    time.sleep(after)
+    time.sleep(after)  # the moment is the one thing here that must not be awaited
     assert worker.poll() is None, worker.stderr.read()
+    took = time.monotonic() - began
+    if victim != "worker":
+        database.kill()
+    if victim == "database":
+        database.start()
+        worker.stdout.readline()  # what it did at the time is done, or it ends
     worker.kill()
     worker.wait()
+    if victim == "both":
+        database.start()
     said = worker.stdout.read().split()
-    rounds = said.count("restored")
-    return (said or ["ready"])[-1], (time.monotonic() - began) / rounds if rounds else None
+    complaint = worker.stderr.read()
+    assert not complaint or "StoreError" in complaint.strip().splitlines()[-1], complaint
+    rounds = said.count("restored") if victim == "worker" else 0
+    return (said or ["ready"])[-1], took / rounds if rounds else None
