@@ -9,7 +9,7 @@ from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.jobs import HIGH, LOW, schedule, tags
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.ops import dagster_cleaning
-from crypto_pipeline.ops.storage import judge, report
+from crypto_pipeline.ops.storage import judge, readable, report
 from crypto_pipeline.ops.storage_chart import storage_chart
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import dagster_storage, dagster_url, resolve_url
@@ -52,12 +52,12 @@ def storage_report(context: dg.AssetExecutionContext, database: Market) -> dg.Ma
         "database_bytes": found.database_bytes,
         "bytes_per_day": round(found.bytes_per_day),
         "freed_by_next_retention": found.freed_bytes,
-        "tables": metadata.table(found.tables),
-        "indexes": metadata.table(found.indexes, most=20),
-        "archive": metadata.table(found.archive),
-        "growth": metadata.table(found.growth),
-        "next_retention": metadata.table(found.freed),
-        "dagster": metadata.table(found.dagster.head(10)),
+        "tables": metadata.table(readable(found.tables)),
+        "indexes": metadata.table(readable(found.indexes), most=20),
+        "archive": metadata.table(readable(found.archive)),
+        "growth": metadata.table(readable(found.growth)),
+        "next_retention": metadata.table(readable(found.freed)),
+        "dagster": metadata.table(readable(found.dagster.head(10))),
         "backups_bytes": found.backups_bytes,
     }
     if found.days_until_full is not None:
@@ -65,7 +65,7 @@ def storage_report(context: dg.AssetExecutionContext, database: Market) -> dg.Ma
     if found.cache_hit is not None:
         shown["cache_hit"] = round(found.cache_hit, 4)
     if found.slow_queries is not None:
-        shown["slow_queries"] = metadata.table(found.slow_queries)
+        shown["slow_queries"] = metadata.table(readable(found.slow_queries))
     return dg.MaterializeResult(
         metadata=shown,
         check_results=[

@@ -10,6 +10,7 @@ from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.jobs import HIGH, schedule
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.ops.storage import size_text
 from crypto_pipeline.store.views import VIEWS
 
 GROUP = "views"
@@ -32,6 +33,45 @@ _ABOUT = {
     "Refreshed every 5 minutes.",
 }
 
+_OF_BARS = {column.name: column for column in metadata.COLUMN_SCHEMA.columns}
+_SHOWN = (
+    "timeframe open_time open high low close volume quote_volume vwap taker_buy_volume trade_count source complete "
+    "revision recorded_at"
+)
+_SYMBOL = dg.TableColumn("symbol", "text", description="The instrument's name: BTC-USDT.")
+_NAMED = {
+    "vwap": dg.TableColumn("vwap", "float8", description="Volume-weighted mean price; null where nothing traded."),
+    "source": dg.TableColumn("source", "text", description="Where this copy of the bar came from."),
+}
+_SUMMARY = [
+    ("asset_class", "text", "crypto, stock, …"),
+    ("tier", "text", "Liquidity class: large, mid, meme, stock, macro."),
+    ("active", "boolean", "It is collected."),
+    ("last_open_time", "timestamptz", "Newest 1m bar of the last 24 hours."),
+    ("last_price", "float8", "Its close."),
+    ("change_24h", "float8", "Fraction: last price against the close 24 hours before the refresh."),
+    ("high_24h", "float8", "Highest price of 24 hours."),
+    ("low_24h", "float8", "Lowest price of 24 hours."),
+    ("range_24h", "float8", "Fraction: highest against lowest price."),
+    ("volume_24h", "float8", "Volume in the base asset."),
+    ("quote_volume_24h", "float8", "Volume in the quote asset."),
+    ("trade_count_24h", "bigint", "Trades."),
+    ("bars_24h", "integer", "1m bars of the last 24 hours."),
+    ("coverage_7d", "float8", "Share of the expected 1m bars of 7 UTC days that is present or explained."),
+    ("missing_7d", "bigint", "1m bars of 7 UTC days that are neither present nor explained."),
+    ("first_day", "date", "First UTC day with 1m bars, archive included."),
+    ("bars", "bigint", "1m bars stored, archive included."),
+]
+
+
+def column_schema(name: str) -> dg.TableSchema:
+    """Columns of one view with what they say."""
+    if name == "instrument_summary":
+        columns = [dg.TableColumn(column, kind, description=text) for column, kind, text in _SUMMARY]
+        return dg.TableSchema([_SYMBOL, *columns], dg.TableConstraints(["one row per symbol"]))
+    columns = [_NAMED.get(column) or _OF_BARS[column] for column in _SHOWN.split()]
+    return dg.TableSchema([_SYMBOL, *columns], dg.TableConstraints(["one row per (symbol, timeframe, open time)"]))
+
 
 def view_asset(name: str) -> dg.AssetsDefinition:
     """The asset of one materialized view."""
@@ -43,7 +83,7 @@ def view_asset(name: str) -> dg.AssetsDefinition:
         kinds={"postgres", "view"},
         description=_ABOUT[name],
         deps=["ohlc_1m", "coverage"] if name == "instrument_summary" else [f"ohlc_{one}" for one in Timeframe],
-        metadata={"dagster/table_name": f"market.{name}"},
+        metadata={"dagster/table_name": f"market.{name}", "dagster/column_schema": column_schema(name)},
     )
     def view(context: dg.AssetExecutionContext, database: Market) -> dg.MaterializeResult[None]:
         with database.store() as store:
@@ -55,6 +95,7 @@ def view_asset(name: str) -> dg.AssetsDefinition:
             "age_seconds": round(state["age_seconds"], 3),
             "seconds": round(done.seconds, 3),
             "bytes": state["bytes"],
+            "size": size_text(state["bytes"]),
             "method": done.method,
         }
         if done.because:

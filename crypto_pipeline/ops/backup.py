@@ -11,8 +11,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -70,6 +72,21 @@ def make(settings: Settings, url: str, stored_bytes: int, say: Say) -> Backup:
 def verify(backup: Backup, say: Say) -> None:
     """Read a backup back: every file's hash, every table's rows as pg_restore reads them. OpsError names a fault."""
     manifest, folder = backup.manifest, backup.folder
+    verify_files(backup)
+    for database, tables in manifest.tables.items():
+        found = _rows_inside(folder / database, manifest.server_version)
+        for table, (rows, _) in tables.items():
+            if found.get(table, 0) != rows:
+                raise OpsError(
+                    f"backup {folder.name}: table {table} of {database} has {found.get(table, 0):,} rows, "
+                    f"not {rows:,}: use another backup"
+                )
+    say(f"read back: {manifest.rows:,} rows in {len(manifest.tables['market'])} tables")
+
+
+def verify_files(backup: Backup) -> None:
+    """Whether every file is there and is what was written. Raises OpsError that names the first that is not."""
+    manifest, folder = backup.manifest, backup.folder
     for kind, base, files in (
         ("", folder, manifest.files),
         ("archive file ", folder.parent / ARCHIVE, manifest.archive),
@@ -80,15 +97,6 @@ def verify(backup: Backup, say: Say) -> None:
                 raise OpsError(f"backup {folder.name} lacks its {kind or 'file '}{name}: use another backup")
             if backup_files.sha256(path) != digest:
                 raise OpsError(f"backup {folder.name}: {kind}{name} is not what was written: use another backup")
-    for database, tables in manifest.tables.items():
-        found = _rows_inside(folder / database, manifest.server_version)
-        for table, (rows, _) in tables.items():
-            if found.get(table, 0) != rows:
-                raise OpsError(
-                    f"backup {folder.name}: table {table} of {database} has {found.get(table, 0):,} rows, "
-                    f"not {rows:,}: use another backup"
-                )
-    say(f"read back: {manifest.rows:,} rows in {len(manifest.tables['market'])} tables")
 
 
 def _dump_all(settings: Settings, url: str, partial: Path, started: datetime, say: Say) -> Manifest:
@@ -140,13 +148,34 @@ def _dumping(url: str, snapshot: str, target: Path, server_version: int) -> Iter
 
 
 def _rows_inside(dump: Path, server_version: int) -> dict[str, int]:
-    """Rows of each table in a dump, read as pg_restore reads them."""
+    """Rows of each table in a dump, read as pg_restore reads them; several tables at once, which it cannot itself."""
     program = client_program("pg_restore", server_version)
-    command = [program, "--data-only", "--file=-", str(dump)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen([program, "--list", str(dump)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
-        found = dict(backup_files.copied_rows(process.stdout))
+        entries = [line for line in process.stdout.read().decode().splitlines() if " TABLE DATA " in line]
         _end(process, "pg_restore")
+    sizes = {path.name.partition(".")[0]: path.stat().st_size for path in dump.iterdir()}
+    entries.sort(key=lambda entry: -sizes.get(entry.partition(";")[0], 0))
+    parts: list[tuple[int, list[str]]] = [(0, []) for _ in range(jobs())]
+    for entry in entries:
+        parts.sort(key=lambda part: part[0])
+        parts[0] = (parts[0][0] + sizes.get(entry.partition(";")[0], 0), [*parts[0][1], entry])
+    with ThreadPoolExecutor(jobs()) as pool:
+        counted = pool.map(lambda part: _rows_of(program, dump, part[1]), parts)
+        return {table: rows for found in counted for table, rows in found.items()}
+
+
+def _rows_of(program: str, dump: Path, entries: list[str]) -> dict[str, int]:
+    if not entries:
+        return {}
+    with tempfile.NamedTemporaryFile("w", suffix=".list") as chosen:
+        chosen.write("\n".join(entries))
+        chosen.flush()
+        command = [program, "--data-only", f"--use-list={chosen.name}", "--file=-", str(dump)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            found = dict(backup_files.copied_rows(process.stdout))
+            _end(process, "pg_restore")
     return found
 
 

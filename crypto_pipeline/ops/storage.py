@@ -23,6 +23,8 @@ from crypto_pipeline.store.storage import BAR_BYTES
 BLOATED, BLOAT_FROM = 0.3, 100_000_000
 #: Fewer partitions ahead than this: the nightly maintenance has not run for long.
 FEWEST_AHEAD = 2
+#: What a person need not see of a list of tables.
+_SMALL = 65_536
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,10 @@ class StorageReport:
 def report(settings: Settings, store: Store, url: str, *, sample: bool = False) -> StorageReport:
     """Gather it. ``sample``: also note the sizes of now, so that growth becomes known."""
     storage, now = store.storage, datetime.now(UTC)
+    dagster = _dagster(settings, url)
+    backups = sum(one.manifest.bytes for one in backup_files.complete(backup_dir(settings)))
     if sample:
-        storage.sample()
+        storage.sample(_beside(settings, storage.archive(), dagster, backups))
     server, growth, archive, tables = storage.server(), storage.growth(), storage.archive(), storage.tables()
     whole = growth.filter(name="")
     measured = whole.height > 0
@@ -133,8 +137,8 @@ def report(settings: Settings, store: Store, url: str, *, sample: bool = False) 
         measured=measured,
         freed=next_retention(settings, store, tables),
         slow_queries=storage.slow_queries(),
-        dagster=_dagster(settings, url),
-        backups_bytes=sum(one.manifest.bytes for one in backup_files.complete(backup_dir(settings))),
+        dagster=dagster,
+        backups_bytes=backups,
         archive_is_local=local_path(base_url(settings.archive_url or settings.data_dir / "archive")) is not None,
         partitions_ahead=storage.partitions_ahead(now),
     )
@@ -164,6 +168,24 @@ def next_retention(settings: Settings, store: Store, tables: pl.DataFrame) -> pl
         .with_columns((pl.col("rows") * pl.col("bytes_per_row").fill_null(BAR_BYTES)).cast(pl.Int64).alias("bytes"))
         .drop("bytes_per_row")
     )
+
+
+def _beside(settings: Settings, archive: pl.DataFrame, dagster: pl.DataFrame, backups: int) -> dict[str, int]:
+    """Bytes of what fills the disk of the database with it."""
+    found = {}
+    if settings.dagster_database_url is None:
+        found["dagster"] = int(dagster["bytes"].sum() or 0)
+    if settings.database_url is None:
+        files = local_path(base_url(settings.archive_url or settings.data_dir / "archive"))
+        if files is not None and _same_disk(files, settings.data_dir):
+            found["archive"] = int(archive["bytes"].sum() or 0)
+        if _same_disk(backup_dir(settings), settings.data_dir):
+            found["backups"] = backups
+    return found
+
+
+def _same_disk(one: Path, other: Path) -> bool:
+    return _existing(one).stat().st_dev == _existing(other).stat().st_dev
 
 
 def _disk(settings: Settings, stored: int) -> Disk:
@@ -216,6 +238,24 @@ def judge(settings: Settings, found: StorageReport) -> list[Verdict]:
         Verdict("partitions_ahead", not ahead, "warning", said_ahead + ("; run the job maintenance" if ahead else "")),
         Verdict("tables_are_not_bloated", not bloated, "warning", ", ".join(bloated) or fine),
     ]
+
+
+def readable(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same for people: sizes in kB, MB or GB, shares in percent, moments to the minute; no tables under 64 kB."""
+    if {"table", "bytes"} <= set(frame.columns):
+        frame = frame.filter(pl.col("bytes") >= _SMALL)
+    texts: list[pl.Expr] = []
+    for name, dtype in frame.schema.items():
+        column = pl.col(name)
+        if "bytes" in name:
+            texts.append(column.map_elements(size_text, return_dtype=pl.String))
+        elif name in ("dead_share", "cache_hit"):
+            texts.append((column * 100).round(1).cast(pl.String) + " %")
+        elif isinstance(dtype, pl.Datetime):
+            texts.append(column.dt.strftime("%Y-%m-%d %H:%M"))
+        elif dtype.is_float():
+            texts.append(column.round(3))
+    return frame.with_columns(texts)
 
 
 def size_text(count: float) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -24,7 +25,7 @@ _SCHEMAS = "('market', 'ops', 'research', 'trading')"
 # table takes beyond that is room that updates and deletes have left; some of it is used again.
 _TABLES = f"""
 WITH widths AS (
-    SELECT schemaname, tablename, sum(avg_width * (1 - null_frac)) AS width
+    SELECT schemaname, tablename, sum(avg_width * (1 - null_frac)) AS width, count(*) AS columns
     FROM pg_stats WHERE NOT inherited AND schemaname IN {_SCHEMAS} GROUP BY 1, 2
 ), leaves AS (
     SELECT c.oid, n.nspname AS schema, c.relname AS leaf, greatest(c.reltuples, 0)::float8 AS rows, c.relkind,
@@ -32,7 +33,9 @@ WITH widths AS (
            pg_relation_size(c.oid) AS heap, pg_indexes_size(c.oid) AS indexes, pg_total_relation_size(c.oid) AS total,
            w.width, coalesce(substring(array_to_string(c.reloptions, ',') FROM 'fillfactor=(\\d+)')::int, 100) AS fill
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    LEFT JOIN widths w ON w.schemaname = n.nspname AND w.tablename = c.relname
+    -- of a table that is analyzed in part the width is not known
+    LEFT JOIN widths w ON w.schemaname = n.nspname AND w.tablename = c.relname AND w.columns = (
+        SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
     WHERE c.relkind IN ('r', 'm') AND n.nspname IN {_SCHEMAS}
 ), named AS (
     SELECT l.*, r.relname AS name,
@@ -85,7 +88,8 @@ _SAMPLE = f"""
 INSERT INTO ops.storage_samples (name, bytes, rows)
 SELECT t."table" || CASE WHEN t.timeframe = '' THEN '' ELSE ' ' || t.timeframe END, t.bytes, t.rows
 FROM ({_TABLES}) AS t WHERE t.bytes >= 65536
-UNION ALL SELECT '', pg_database_size(current_database()), 0
+UNION ALL SELECT '', pg_database_size(current_database()) + coalesce(sum(b), 0), 0 FROM unnest(%(bytes)s::bigint[]) AS b
+UNION ALL SELECT n, b, 0 FROM unnest(%(names)s::text[], %(bytes)s::bigint[]) AS u (n, b)
 ON CONFLICT DO NOTHING
 """
 
@@ -167,13 +171,15 @@ class Storage:
         frame = self._connections.frame(_SERVER)
         return {name: frame[name][0] for name in ("bytes", "server_bytes", "cache_hit")}
 
-    def sample(self) -> None:
-        """Note the sizes of now, from which growth is told later."""
-        self._connections.run(lambda connection: connection.execute(_SAMPLE) and None)
+    def sample(self, beside: Mapping[str, int] | None = None) -> None:
+        """Note the sizes of now, from which growth is told later. ``beside``: bytes of what else is on the disk."""
+        given = {"names": list(beside or {}), "bytes": list((beside or {}).values())}
+        self._connections.run(lambda connection: connection.execute(_SAMPLE, given) and None)
 
     def growth(self, over: timedelta = timedelta(days=14), at_least: timedelta = timedelta(days=1)) -> pl.DataFrame:
-        """Per table (bars: per timeframe; empty name: the whole database) ``bytes_per_day``, ``rows_per_day`` and the
-        ``days`` of samples behind it; only what has samples over ``at_least``.
+        """Per table (bars: per timeframe; empty name: the database and all that was sampled beside it)
+        ``bytes_per_day``, ``rows_per_day`` and the ``days`` of samples behind it; only what has samples over
+        ``at_least``.
         """
         schema = {"name": pl.String, "bytes_per_day": pl.Float64, "rows_per_day": pl.Float64, "days": pl.Float64}
 

@@ -97,3 +97,28 @@ def test_old_runs_go_and_the_state_of_partitions_stays(instance: tuple[dg.Dagste
     again = clean(house, url, timedelta(seconds=-5))
     assert (again.runs, again.kept, again.checks) == (0, 2, 0)
     assert dagster_storage.sizes(url).height > 5
+
+
+def test_dagsters_storage_stops_growing(instance: tuple[dg.DagsterInstance, str]) -> None:
+    house, url = instance
+    job = dg.Definitions(
+        assets=[cells], asset_checks=[fine], jobs=[dg.define_asset_job("make")], executor=dg.in_process_executor
+    ).resolve_job_def("make")
+
+    def night() -> dict[str, int]:
+        """A day of runs, then maintenance; rows of every table of Dagster's."""
+        for key in ("a", "b", "b"):
+            assert job.execute_in_process(instance=house, partition_key=key).success
+        with psycopg.connect(plain_url(url)) as connection:
+            connection.execute("UPDATE asset_check_executions SET create_timestamp = now() - interval '2 hours'")
+        clean(house, url, timedelta(days=14), per_job=2)
+        with psycopg.connect(plain_url(url)) as connection:
+            tables = connection.execute("SELECT relname FROM pg_stat_user_tables").fetchall()
+            counts = [(name, connection.execute(f"SELECT count(*) FROM {name}").fetchone()) for (name,) in tables]
+        return {name: row[0] for name, row in counts if row}
+
+    night()
+    second, third = night(), night()
+    # the newest two of the job, and the one that holds the state of partition a
+    assert second["runs"] == 3
+    assert third == second

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from datetime import datetime
 
 import dagster as dg
+import polars as pl
 
 from crypto_pipeline.defs import defs
 from crypto_pipeline.defs.partitions import range_tags
+from crypto_pipeline.defs.views import column_schema
 from crypto_pipeline.store.views import VIEWS
 
 from .conftest import Deployed
@@ -19,6 +21,18 @@ def test_views_are_refreshed_and_proven(deploy: Callable[..., Deployed], span: t
     assert house.run("backfill_bars", tags=range_tags(*span)).success
     result = house.run("refresh_today")
     assert result.success
+    stored = house.store.connections.frame(
+        "SELECT c.relname AS view, attname AS name, format_type(atttypid, NULL) AS type FROM pg_attribute a "
+        "JOIN pg_class c ON c.oid = attrelid WHERE relkind = 'm' AND attnum > 0 ORDER BY 1, attnum"
+    )
+    for view in VIEWS:
+        said = [
+            (column.name, column.type.replace("float8", "double precision")) for column in column_schema(view).columns
+        ]
+        full = stored.filter(view=view).with_columns(
+            type=pl.col("type").replace("timestamp with time zone", "timestamptz")
+        )
+        assert said == full.select("name", "type").rows()
     made = {str(event.asset_key.path[-1]): event for event in result.get_asset_materialization_events()}
     assert set(made) == {"ohlc_today", "instrument_summary"}
     today = made["ohlc_today"].step_materialization_data.materialization.metadata

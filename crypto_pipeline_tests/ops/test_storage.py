@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from crypto_pipeline.market import Timeframe
-from crypto_pipeline.ops.storage import Disk, StorageReport, judge, report, size_text
+from crypto_pipeline.ops.storage import Disk, StorageReport, judge, readable, report, size_text
 from crypto_pipeline.ops.storage_chart import storage_chart
 from crypto_pipeline.ops.trimming import plan, trim
 from crypto_pipeline.settings import Settings, load_settings
@@ -73,8 +73,30 @@ def test_growth_is_the_slope_of_samples(filled: tuple[Settings, Store]) -> None:
     assert found.bytes_per_day == pytest.approx(1e8)
     assert found.growth.filter(name="market.ohlc_data 1m")["rows_per_day"][0] == pytest.approx(1000)
     assert found.days_until_full == pytest.approx((found.disk.free or 0) / 1e8)
-    store.storage.sample()
+    # what fills the same disk is part of the whole
+    store.storage.sample({"archive": 10**9, "dagster": 5})
+    noted = store.connections.frame(
+        "SELECT name, bytes FROM ops.storage_samples WHERE taken_at > now() - interval '1 hour'"
+    )
+    sizes = dict(noted.iter_rows())
+    assert sizes["archive"] == 10**9
+    assert sizes[""] - 10**9 - 5 == pytest.approx(store.size_bytes(), rel=0.05)
     assert store.storage.prune(timedelta(hours=12))["ops.storage_samples"] == 6
+
+
+def test_people_see_sizes_and_shares(filled: tuple[Settings, Store]) -> None:
+    settings, store = filled
+    store.views.refresh("ohlc_recent")
+    found = report(settings, store, store.url)
+    # analyzed in part: how wide its rows are is not known, and no bloat is made up
+    view = found.tables.filter(table="market.ohlc_recent").row(0, named=True)
+    assert (view["rows"], view["bloat_bytes"]) == (4 * 4 * 1440, None)
+    minutes = readable(found.tables.with_columns(cache_hit=0.98765)).filter(timeframe="1m").row(0, named=True)
+    assert minutes["bytes"].endswith(" MB")
+    assert minutes["cache_hit"] == "98.8 %"
+    assert minutes["analyzed_at"].startswith(f"{NOW:%Y-%m-}")
+    assert found.tables["bytes"].min() < 65_536
+    assert not [row for row in readable(found.tables)["bytes"] if row == "0 B"]
 
 
 DISKS = [
