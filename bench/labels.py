@@ -47,14 +47,16 @@ def make(number: int, days: int) -> tuple[str, pl.DataFrame, pl.DataFrame, pl.Da
 
 def measure(count: int, days: int, sets: dict[str, dict[Strategy, Parameters]]) -> None:
     end = START + timedelta(days=days)
-    kept, hours, tiers, parts = {}, {}, {}, []
+    kept, hours, tiers, parts = {}, [], {}, []
     for number in range(count):
         name, fine, quarters, hourly = make(number, days)
         kept[name] = KeptMinutes.of(fine)
         parts.append(quarters.select("instrument", "open_time", *PRICES))
-        hours[name], tiers[name] = hourly.select("open_time", "close"), _TIERS[number % 3]
+        hours.append(hourly.select("instrument", "open_time", *PRICES))
+        tiers[name] = _TIERS[number % 3]
     panel = Panel.of(pl.concat(parts), list(tiers), START, end)
-    context = Context(setups.stress(panel.grid(0).frame()), hours)
+    hourly_panel = Panel.of(pl.concat(hours), list(tiers), START, end, Timeframe.H1)
+    context = Context(setups.halts(panel.close[0]), hourly_panel)
     source = minutes_of(panel, kept)
     bars = count * days * 96
     rows, total = [], np.zeros(4)
@@ -94,8 +96,9 @@ def compiled(
     strategy: Strategy, panel: Panel, context: Context, parameters: Parameters, tiers: Any, source: Any
 ) -> None:
     """The first call of a compiled loop compiles it."""
-    few = Panel(panel.names[:1], panel.begin, *(getattr(panel, name)[:1, :2000] for name in PRICES))
-    label(strategy, few, find_setups(strategy, few, context, parameters, tiers), parameters, tiers, source)
+    few = Panel(panel.names[:1], panel.begin, panel.step, *(getattr(panel, name)[:1, :2000] for name in PRICES))
+    less = Context(context.halted[:2000], context.hours)
+    label(strategy, few, find_setups(strategy, few, less, parameters, tiers), parameters, tiers, source)
 
 
 def beside_the_loop(parameters: Parameters, days: int) -> None:
@@ -104,7 +107,7 @@ def beside_the_loop(parameters: Parameters, days: int) -> None:
     plain = [as_bars(frame) for frame in (quarters, fine, hours, quarters)]
     end = START + timedelta(days=days)
     panel = panel_of(quarters, START, end)
-    context, tiers = Context(setups.stress(panel.grid(0).frame()), {}), {NAME: "large"}
+    context, tiers = Context(setups.halts(panel.close[0])), {NAME: "large"}
     source = minutes_of(panel, {NAME: KeptMinutes.of(fine)})
     found = find_setups(Strategy.DCA, panel, context, parameters, tiers)
     began = time.perf_counter()

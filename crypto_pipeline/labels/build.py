@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
+import numpy as np
 import polars as pl
 
 from crypto_pipeline.labels import inputs, setups
 from crypto_pipeline.labels.finality import accounted, final
-from crypto_pipeline.labels.grid import PRICES, Grid, Panel
+from crypto_pipeline.labels.grid import PRICES, Panel
 from crypto_pipeline.labels.labelling import Context, find_setups, label
 from crypto_pipeline.labels.parameters import BENCHMARK, TIMEFRAME, TRADED, Parameters, Strategy
 from crypto_pipeline.labels.stored_minutes import StoredMinutes
@@ -148,12 +149,9 @@ def _compute(
     # Versions first: a bar that changes after they were read makes the cell stale once more.
     minute_days = inputs.minute_versions(store, begin, end, list(tiers))
     names = list(tiers)
-    bars = store.reader.read(names, TIMEFRAME, begin, end, columns=["instrument", "open_time", *PRICES])
+    bars = store.reader.read(names, TIMEFRAME, begin, end, columns=_COLUMNS)
     panel = Panel.of(bars, names, begin, end)
-    context = Context(
-        _benchmark(store, begin, end) if strategy is Strategy.DCA else _NO_STRESS,
-        _hours(store, names, begin, end) if strategy is Strategy.SWING else {},
-    )
+    context = _context(store, strategy, panel, begin, end)
     source = StoredMinutes(store, panel)
     found = find_setups(strategy, panel, context, parameters, tiers)
     numbers = found["number"].to_numpy()
@@ -174,21 +172,24 @@ def _compute(
     report.waiting += int(summaries["waiting"].sum())
 
 
-_NO_STRESS = pl.DataFrame(schema={"open_time": UTC_MS, "halted": pl.Boolean})
+def _context(store: Store, strategy: Strategy, panel: Panel, begin: datetime, end: datetime) -> Context:
+    """What the strategy's setups look at beside 15m bars."""
 
+    def read(names: Sequence[str], timeframe: Timeframe) -> Panel:
+        bars = store.reader.read(names, timeframe, begin, end, columns=_COLUMNS)
+        return Panel.of(bars, names, begin, end, timeframe)
 
-def _hours(store: Store, names: Sequence[str], begin: datetime, end: datetime) -> dict[str, pl.DataFrame]:
-    bars = store.reader.read(names, Timeframe.H1, begin, end, columns=["instrument", "open_time", "close"])
-    parts = bars.partition_by("instrument", as_dict=True, include_key=False)
-    return {str(name): part for (name,), part in parts.items()}
-
-
-def _benchmark(store: Store, begin: datetime, end: datetime) -> pl.DataFrame:
+    if strategy is Strategy.SWING:
+        return Context(_HALTED, read(panel.names, Timeframe.H1))
     known = {row.instrument.symbol for row in store.instruments.list(active_only=False)}
-    if BENCHMARK not in known:
-        return _NO_STRESS
-    bars = store.reader.read([BENCHMARK], TIMEFRAME, begin, end, columns=["open_time", *PRICES])
-    return setups.stress(Grid.of(bars, begin, end).frame())
+    if strategy is not Strategy.DCA or BENCHMARK not in known:
+        return Context(_HALTED)
+    return Context(setups.halts(read([BENCHMARK], TIMEFRAME).close[0]))
+
+
+#: Nothing is known of the market: no setup that asks for it.
+_HALTED = np.ones(1, np.bool_)
+_COLUMNS = ["instrument", "open_time", *PRICES]
 
 
 def _summary(

@@ -10,7 +10,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.labels.grid import STEP, Flags, Ints, Panel
+from crypto_pipeline.labels.grid import Flags, Ints, Panel
 from crypto_pipeline.labels.setups import DAY
 
 
@@ -20,7 +20,7 @@ def accounted(panel: Panel, explained: pl.DataFrame) -> Flags:
     numbers = {name: number for number, name in enumerate(panel.names)}
     spans = explained.select(pl.col("instrument").cast(pl.String), pl.col("start", "end").to_physical())
     for name, start, end in spans.iter_rows():
-        first, until = (max(0, -((panel.begin - moment) // STEP)) for moment in (start, end))
+        first, until = (max(0, -((panel.begin - moment) // panel.step)) for moment in (start, end))
         known[numbers[name], first:until] = True
     return known
 

@@ -24,7 +24,11 @@ _Answer = TypeVar("_Answer")
 
 def kernel(function: Callable[_Given, _Answer]) -> Callable[_Given, _Answer]:
     """Compile when it is called first."""
-    compiled: Callable[_Given, _Answer] = numba.njit(cache=True, nogil=True)(function)
+    compiled: Callable[_Given, _Answer]
+    try:
+        compiled = numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder that can be written: compiled at every start (NUMBA_CACHE_DIR names one)
+        compiled = numba.njit(nogil=True)(function)
     return compiled
 
 

@@ -1,7 +1,6 @@
 """Labels: setups, their barriers, what touched them first, and how much each is its own.
 
-Setups are looked for one instrument after the other; what became of them is computed for all instruments of a panel at
-once, because they are rare and everything that is done per instrument would cost more than they do.
+All instruments of a panel at once: setups are rare, and whatever is done per instrument costs more than they do.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import polars as pl
 
 from crypto_pipeline.labels import setups
 from crypto_pipeline.labels.barriers import Outcome, Plans, Results, touch
-from crypto_pipeline.labels.grid import Flags, Floats, Grid, Ints, Panel
+from crypto_pipeline.labels.grid import Flags, Floats, Ints, Panel
 from crypto_pipeline.labels.minutes import Ambiguous, MinuteSource, no_minutes
 from crypto_pipeline.labels.parameters import (
     WARM_UP,
@@ -31,11 +30,12 @@ from crypto_pipeline.store.label_columns import MEASURES, label_schema
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What setups look at beside their own 15m bars: the benchmark's stress, and the instruments' own 1h bars."""
+    """What setups look at beside their own 15m bars, over the same time: whether the benchmark's market is halted, per
+    15m bar, and the instruments' own 1h bars.
+    """
 
-    stress: pl.DataFrame
-    #: By instrument: ``open_time``, ``close``.
-    hours: Mapping[str, pl.DataFrame]
+    halted: Flags
+    hours: Panel | None = None
 
 
 def find_setups(
@@ -46,31 +46,19 @@ def find_setups(
     Sorted by both. Entry is the open of the very next bar: where that bar is absent nothing can be bought, and there is
     no setup. Nor is there one in the first WARM_UP bars of a series, where indicators still depend on where it begins.
     """
-    found = []
-    for number, name in enumerate(panel.names):
-        hours = context.hours.get(name, setups.NO_HOURS)
-        own = _own_setups(strategy, panel.grid(number), context.stress, hours, parameters, tiers[name])
-        found.append(own.select(pl.lit(number, pl.Int64).alias("number"), pl.all()))
-    return pl.concat(found)
-
-
-def _own_setups(
-    strategy: Strategy, grid: Grid, stress: pl.DataFrame, hours: pl.DataFrame, parameters: Parameters, tier: str
-) -> pl.DataFrame:
-    """Of one instrument: ``place`` and measures."""
-    bars = grid.frame()
     match parameters:
         case DcaParameters():
-            found = setups.dca(bars, stress, parameters)
+            found = setups.dca(panel, context.halted, parameters)
         case SwingParameters():
-            found = setups.swing(bars, hours, parameters)
+            found = setups.swing(panel, context.hours, parameters)
         case ChannelParameters():
-            found = setups.channel(bars, parameters.costs.factor(tier), parameters)
+            factors = np.array([parameters.costs.factor(tiers[name]) for name in panel.names])
+            found = setups.channel(panel, factors, parameters)
         case _:
             raise TypeError(f"{strategy} has no setups for {type(parameters).__name__}")
-    entry = found["place"].to_numpy() + 1
-    present = (entry < len(grid)) & ~np.isnan(grid.open[np.minimum(entry, len(grid) - 1)])
-    warm = entry > grid.first + WARM_UP
+    number, entry = found["number"].to_numpy(), found["place"].to_numpy() + 1
+    present = (entry < panel.width) & ~np.isnan(panel.open[number, np.minimum(entry, panel.width - 1)])
+    warm = entry > panel.first()[number] + WARM_UP
     return found.filter(pl.Series(present & warm, dtype=pl.Boolean))
 
 

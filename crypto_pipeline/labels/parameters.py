@@ -20,7 +20,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 #: Setups are looked for on bars of this width, and horizons are counted in them.
 TIMEFRAME = Timeframe.M15
 #: Raised whenever the same parameters would give other rows: it is part of every hash.
-METHOD = 1
+METHOD = 2
 #: Bars after which no indicator of a setup remembers anything (RSI and MACD: below 1e-12 of their size).
 WARM_UP = 400
 #: Whose crashes and panics stop DCA entries.

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from crypto_pipeline.labels import setups
-from crypto_pipeline.labels.grid import Grid, Panel
+from crypto_pipeline.labels.grid import Panel
 from crypto_pipeline.labels.labelling import Context, find_setups, label
 from crypto_pipeline.labels.minutes import KeptMinutes, minutes_of
 from crypto_pipeline.labels.parameters import Parameters, Strategy, parameter_sets
@@ -61,9 +61,15 @@ class Tally:
         return sum(self.events.values())
 
 
-def panel_of(quarters: pl.DataFrame, start: datetime, end: datetime) -> Panel:
+def panel_of(bars: pl.DataFrame, start: datetime, end: datetime, timeframe: Timeframe = Timeframe.M15) -> Panel:
     """A panel of one instrument, called NAME."""
-    return Panel.of(quarters.with_columns(pl.lit(NAME).alias("instrument")), [NAME], start, end)
+    return Panel.of(bars.with_columns(pl.lit(NAME).alias("instrument")), [NAME], start, end, timeframe)
+
+
+def context_of(benchmark: pl.DataFrame, hours: pl.DataFrame, start: datetime, end: datetime) -> Context:
+    """The benchmark's 15m bars and the instrument's 1h bars as setups look at them."""
+    halted = setups.halts(panel_of(benchmark, start, end).close[0])
+    return Context(halted, panel_of(hours, start, end, Timeframe.H1))
 
 
 def as_bars(frame: pl.DataFrame) -> reference.Bars:
@@ -86,8 +92,7 @@ def compare(
     start = datetime.fromtimestamp(times.min().timestamp() // 86_400 * 86_400, UTC)  # type: ignore[union-attr]
     end = times.max() + Timeframe.M15.delta  # type: ignore[operator]
     panel = panel_of(quarters, start, end)
-    stress = setups.stress(Grid.of(benchmark, start, end).frame())
-    context = Context(stress, {NAME: hours.select("open_time", "close")})
+    context = context_of(benchmark, hours, start, end)
     source = minutes_of(panel, {NAME: KeptMinutes.of(minutes)})
     plain = [as_bars(frame) for frame in (quarters, minutes, hours, benchmark)]
     for name in sets:

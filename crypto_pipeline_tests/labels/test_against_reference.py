@@ -14,14 +14,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from crypto_pipeline.labels import setups
-from crypto_pipeline.labels.grid import Grid
-from crypto_pipeline.labels.labelling import Context, find_setups
+from crypto_pipeline.labels.labelling import find_setups
 from crypto_pipeline.labels.parameters import Strategy
 from crypto_pipeline.market import Timeframe, roll_up_all
 from crypto_pipeline_tests.realdata.conftest import read_bars, recorded
 
-from .comparing import NAME, SETS, Tally, compare, panel_of
+from .comparing import NAME, SETS, Tally, compare, context_of, panel_of
 from .market import START, minutes
 
 __all__ = ["recorded"]
@@ -58,7 +56,8 @@ def test_generated_markets_with_jumps_and_holes() -> None:
         # Minutes that are kept for a part of the time only, and bars that lack although their minutes are there.
         some = bars.filter(pl.col("open_time").dt.day() % 5 != 0)
         holes = quarters.sample(fraction=0.995, seed=seed).sort("open_time")
-        compare(some, holes, hours, market, random.Random(seed).choice(["large", "mid", "meme"]), tally)
+        gaps = market.sample(fraction=0.995, seed=seed + 1).sort("open_time")
+        compare(some, holes, hours, gaps, random.Random(seed).choice(["large", "mid", "meme"]), tally)
         seed += 1
     print(tally)
     for strategy in ("dca", "swing", "channel"):
@@ -75,10 +74,9 @@ def test_the_first_setup_of_a_series_needs_its_warm_up() -> None:
     quarters, hours = quarters_and_hours(bars)
     market = quarters_and_hours(minutes("BTC-USDT", 16, 100))[0]
     panel = panel_of(quarters, START, START + timedelta(days=16))
-    stress = setups.stress(Grid.of(market, START, START + timedelta(days=16)).frame())
+    context = context_of(market, hours, START, START + timedelta(days=16))
     for strategy in (Strategy.DCA, Strategy.CHANNEL):
         parameters = SETS["loose"][strategy]
-        context = Context(stress, {NAME: hours.select("open_time", "close")})
         for place in find_setups(strategy, panel, context, parameters, {NAME: "mid"})["place"].to_list()[10:13]:
             for cut, there in ((place - 400, True), (place - 399, False)):
                 tally = Tally()
