@@ -1,11 +1,12 @@
 """A year untended, with the clock run fast: every night what is due leaves the tables, and nothing else grows.
 
-    python bench/year.py [--days 365] [--instruments 4] [--revised 3]
+    python bench/year.py [--days 365] [--instruments 4] [--revised 3] [--product] [--every 30]
 
 Each simulated day brings the day's bars of all timeframes and its trades, some bars first in a worse copy (which leaves
-history), what is expected, and in the night retention, on the 3rd compaction. Every thirty days: the sizes of
-database and archive, and the invariants: expected = present + explained in what is kept, every count right, every bar
-of table and archive equal to the generated market's, reads as of the past unchanged, nothing for healing to fetch.
+history), what is expected, and in the night retention, on the 3rd compaction, and of the maintenance what keeps the
+system catalogue small. Every thirty days: the sizes of database and archive, which tables grew most, and the
+invariants: expected = present + explained in what is kept, every count right, every bar of table and archive equal to
+the generated market's, reads as of the past unchanged, nothing for healing to fetch.
 
 Times are a fraction of the product's (1m 7 days hot, 30 kept, 5m 15 and 60 …): a year is many times what is kept.
 With ``--product`` they are the product's own.
@@ -48,11 +49,11 @@ SELECT count(*) FROM (
 FULL JOIN market.coverage c USING (instrument_id, timeframe, day)
 WHERE coalesce(there.rows, 0) <> coalesce(c.present - c.archived, 0)
 """
-_LARGEST = """
-SELECT string_agg(name || ' ' || kib || ' KiB', ', ' ORDER BY kib DESC) FROM (
-    SELECT c.relnamespace::regnamespace || '.' || c.relname AS name, pg_total_relation_size(c.oid) / 1024 AS kib
-    FROM pg_class c WHERE c.relkind = 'r' ORDER BY 2 DESC LIMIT 12
-) AS largest
+# Partitions count as the table that they are of.
+_TABLES = """
+SELECT coalesce(top.relname, c.relname), sum(pg_total_relation_size(c.oid))::bigint
+FROM pg_class c LEFT JOIN pg_class top ON top.oid = (SELECT inhparent FROM pg_inherits WHERE inhrelid = c.oid)
+WHERE c.relkind IN ('r', 'p', 'm') GROUP BY 1
 """
 _SIZE = "SELECT pg_database_size(current_database())"
 
@@ -81,12 +82,11 @@ class Year:
             start = timeframe.floor(day) if timeframe is not Timeframe.W1 else timeframe.floor(end) - width
             if timeframe is Timeframe.W1 and end.weekday() != 0:
                 continue
-            for name in self.names:
-                bars = self.market.bars(name, timeframe, start, end)
-                if day.toordinal() % self.options.revised == 0:  # first a copy that saw only a part
-                    early = bars.with_columns(pl.col("volume") / 2, pl.lit(False).alias("complete"))
-                    self.store.bars.write(early.select(*BAR_SCHEMA), timeframe)
-                self.store.bars.write(bars, timeframe)
+            bars = pl.concat([self.market.bars(name, timeframe, start, end) for name in self.names])
+            if day.toordinal() % self.options.revised == 0:  # first a copy that saw only a part
+                early = bars.with_columns(pl.col("volume") / 2, pl.lit(False).alias("complete"))
+                self.store.bars.write(early.select(*BAR_SCHEMA), timeframe)
+            self.store.bars.write(bars, timeframe)
         for name in self.names[:1]:
             self.store.trades.write(VENUE, self.market.trades(name, day, day + timedelta(hours=1)))
         now = end + timedelta(hours=3)
@@ -100,6 +100,9 @@ class Year:
         self.slowest["switch"] = max([self.slowest["switch"], *(one.switch_seconds for one in report.archived)])
         if end.day == 3:
             self.retention.compact(now, progress=lambda text: None)
+            self.store.storage.analyze()
+        self.store.storage.make_partitions_ahead(now)
+        self.store.storage.tidy_catalogue()
         self._forget_retired()
 
     def explain(self, day: datetime, end: datetime, now: datetime) -> None:
@@ -157,12 +160,10 @@ class Year:
         files = [path for path in (self.folder / "archive").rglob("*") if path.is_file()]
         return self._number(_SIZE) / 2**20, sum(path.stat().st_size for path in files) / 2**20, len(files)
 
-    def largest(self) -> str:
-        """The largest tables, with their indexes."""
+    def tables(self) -> dict[str, int]:
+        """Bytes of each table with its indexes."""
         with self.store.connections.transaction() as connection:
-            row = connection.execute(_LARGEST).fetchone()
-        assert row is not None
-        return str(row[0])
+            return dict(connection.execute(_TABLES).fetchall())
 
     def _number(self, query: str) -> int:
         with self.store.connections.transaction() as connection:
@@ -171,34 +172,44 @@ class Year:
         return int(row[0])
 
 
+def grown(sizes: list[dict[str, int]]) -> None:
+    """Tables by what they grew in the last third of the inspections, and the largest."""
+    before, after = sizes[len(sizes) * 2 // 3 - 1], sizes[-1]
+    rows = [(name, before.get(name, 0) // 1024, size // 1024) for name, size in after.items()]
+    chosen = sorted(rows, key=lambda row: (row[1] - row[2], -row[2]))[:12]
+    chosen += [row for row in sorted(rows, key=lambda row: -row[2])[:8] if row not in chosen]
+    table(["table", "KiB at two thirds", "KiB at the end"], chosen)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--instruments", type=int, default=4)
     parser.add_argument("--revised", type=int, default=3, help="every so many days bars come in two copies")
     parser.add_argument("--product", action="store_true")
+    parser.add_argument("--every", type=int, default=30, help="days from one inspection to the next")
     options = parser.parse_args()
     print(machine())
     folder = Path(tempfile.mkdtemp(prefix="cp-bench-year-"))
-    began, lines = time.monotonic(), []
+    began, lines, sizes = time.monotonic(), [], []
     try:
         with postgres() as server, database(server, "year") as url, Store(url) as store:
             year = Year(store, folder, options)
             for number in range(options.days):
                 day = BEGIN + number * DAY
                 year.live(day)
-                if (number + 1) % 30 == 0 or number + 1 == options.days:
+                if (number + 1) % options.every == 0 or number + 1 == options.days:
                     year.prove(day + DAY + timedelta(hours=3))
                     stored, archived, files = year.sizes()
                     lines.append((number + 1, f"{stored:.0f}", f"{archived:.1f}", files))
-                    largest = year.largest()
+                    sizes.append(year.tables())
                     print(lines[-1], f"{time.monotonic() - began:.0f} s", flush=True)
     finally:
         shutil.rmtree(folder)
     table(["day", "database MiB", "archive MiB", "files"], lines)
-    print(f"largest at the end: {largest}")
+    grown(sizes)
     print(f"slowest retention run {year.slowest['run']:.2f} s, longest switch {year.slowest['switch'] * 1000:.0f} ms; "
-          f"every invariant held every 30 days; {time.monotonic() - began:.0f} s in all")  # fmt: skip
+          f"every invariant held every {options.every} days; {time.monotonic() - began:.0f} s in all")  # fmt: skip
 
 
 if __name__ == "__main__":

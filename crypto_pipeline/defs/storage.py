@@ -95,6 +95,7 @@ def analyze_tables(context: dg.OpExecutionContext, database: Market) -> None:
     """With stale statistics the latest bar of all instruments costs seconds instead of a millisecond."""
     with database.store() as store:
         store.storage.analyze()
+        store.storage.tidy_catalogue()
         context.add_output_metadata({"forgotten": dg.MetadataValue.json(store.storage.prune(_HISTORY))})
 
 

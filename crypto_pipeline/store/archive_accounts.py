@@ -33,7 +33,9 @@ GROUP BY 1, 2
 _ACCOUNT = """
 UPDATE market.coverage c
 SET present = f.rows, archived = f.rows - f.staying, updated_at = now(),
-    final = c.expected > 0 AND f.rows + c.explained >= c.expected
+    expected = CASE WHEN %(dropped)s THEN least(c.expected, f.rows + c.explained) ELSE c.expected END,
+    final = CASE WHEN %(dropped)s THEN least(c.expected, f.rows + c.explained) > 0
+                 ELSE c.expected > 0 AND f.rows + c.explained >= c.expected END
 FROM pg_temp.switched_cells f
 WHERE c.instrument_id = f.instrument_id AND c.timeframe = %(timeframe)s AND c.day = f.day
 """
@@ -47,8 +49,12 @@ def cells(bars: pl.DataFrame, ids: Mapping[str, int]) -> pl.DataFrame:
     return counted.select(number, "day", "rows")
 
 
-def account(connection: psycopg.Connection[Any], span: Span, counted: pl.DataFrame) -> None:
-    """Set the counts of cells: CELLS, and ``staying``, how many of the rows are in the table."""
+def account(connection: psycopg.Connection[Any], span: Span, counted: pl.DataFrame, *, dropped: bool = False) -> None:
+    """Set the counts of cells: CELLS, and ``staying``, how many of the rows are in the table. Of what is dropped
+    nothing is expected any more but what stays.
+    """
+    if dropped:
+        counted = counted.with_columns(rows=pl.col("staying"))
     connection.execute(
         "CREATE TEMP TABLE IF NOT EXISTS switched_cells (instrument_id int, day date, rows int, staying int) "
         "ON COMMIT DELETE ROWS"
@@ -56,7 +62,7 @@ def account(connection: psycopg.Connection[Any], span: Span, counted: pl.DataFra
     connection.execute("TRUNCATE pg_temp.switched_cells")
     copy_rows(connection, "switched_cells", counted.select(*CELLS, "staying"))
     connection.execute("ANALYZE pg_temp.switched_cells")
-    connection.execute(_ACCOUNT, span.values())
+    connection.execute(_ACCOUNT, span.values() | {"dropped": dropped})
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,8 +113,7 @@ def _switch(
     began, rows = _hold(connection, span, made_from)
     staying = Staying.of(connection, span, counted["instrument_id"].to_list(), min_bars)
     if span.timeframe is not None:
-        cells = staying.beside(counted)
-        archive_accounts.account(connection, span, cells if files else cells.with_columns(rows=pl.col("staying")))
+        archive_accounts.account(connection, span, staying.beside(counted), dropped=not files)
         _delete(connection, "ohlc_revisions", span, staying)
     _make_current(connection, span, files)
     replace_partition(connection, span, _copy_of_staying(connection, span, staying))
@@ -193,7 +192,7 @@ def _leave(
         raise ChangedError(f"{span}: bars of {len(part)} instruments changed after they were archived")
     staying = Staying.of(connection, span, numbers, min_bars)
     cells = staying.beside(_cells(connection, span, numbers).drop("staying"))
-    archive_accounts.account(connection, span, cells if archived else cells.with_columns(rows=pl.col("staying")))
+    archive_accounts.account(connection, span, cells, dropped=not archived)
     gone = _delete(connection, span.table, span, staying)
     if gone + staying.rows != sum(rows for _, rows in part.values()):
         raise ChangedError(f"{span}: {gone:,} rows were to go and {staying.rows:,} to stay, which are not all")

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,19 @@ WHERE status = 'current' AND timeframe = %(timeframe)s AND first_open = %(start)
   AND kind = ANY(%(kinds)s)
 """
 _EMPTY_CELLS = "DELETE FROM market.coverage WHERE timeframe = %s AND day < %s AND present = 0"
+# What was said of bars that nobody expects any more goes with their cells.
+_ITS_CELLS = """
+    SELECT FROM market.coverage c WHERE c.instrument_id = t.instrument_id AND c.timeframe = t.timeframe
+    AND c.day BETWEEN (t.{first} AT TIME ZONE 'UTC')::date AND (t.{last} AT TIME ZONE 'UTC')::date
+"""
+_OLD_GAPS = f"""
+DELETE FROM market.gaps t WHERE t.timeframe = %s AND t.end_time <= %s
+  AND NOT EXISTS ({_ITS_CELLS.format(first="start_time", last="end_time")})
+"""  # noqa: S608  (constants only)
+_OLD_DISPUTES = f"""
+DELETE FROM market.reconciliations t WHERE t.timeframe = %s AND t.open_time < %s
+  AND NOT EXISTS ({_ITS_CELLS.format(first="open_time", last="open_time")})
+"""  # noqa: S608  (constants only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +138,7 @@ class Retention:
         if limit is None:
             return
         first_kept = month_start(month_of(limit))
-        archived = self.policy.bars[timeframe].archived
+        kept = self.policy.kept_start(timeframe, now)
         rows = self._connections.run(
             lambda connection: connection.execute(_MONTHS, [str(timeframe), first_kept.date()]).fetchall()
         )
@@ -134,6 +147,8 @@ class Retention:
             going = self._connections.run(archive_leaving.leaving, span, self.policy.min_bars)
             if not going:
                 continue
+            # a month whose time is over in the archive too does not go there first
+            archived = self.policy.bars[timeframe].archived and (kept is None or span.end > kept)
             waits = None
             if self._connections.run(_is_held, span):
                 waits = "restored from the archive, and to be kept for a while"
@@ -201,7 +216,7 @@ class Retention:
         return done
 
     def _expire(self, now: datetime, progress: Progress) -> list[Span]:
-        """Archive files whose time is over, and cells of which nothing is left."""
+        """Archive files whose time is over, cells of which nothing is left, and what was said of their bars."""
         gone = []
         for timeframe in (*Timeframe, None):
             limit = self.policy.kept_start(timeframe, now)
@@ -215,8 +230,7 @@ class Retention:
                     gone.append(span)
                     progress(f"{span} leaves the archive: its time is over")
             if timeframe is not None:
-                over = month_start(month_of(limit)).date()
-                self._connections.run(_forget_cells, timeframe, over)
+                self._connections.run(_forget_cells, timeframe, month_start(month_of(limit)))
         return gone
 
     @contextmanager
@@ -246,8 +260,11 @@ def _expire(connection: psycopg.Connection[Any], span: Span) -> None:
         connection.execute(_DROP_CELLS, span.values())
 
 
-def _forget_cells(connection: psycopg.Connection[Any], timeframe: Timeframe, before: date) -> None:
-    connection.execute(_EMPTY_CELLS, [str(timeframe), before])
+def _forget_cells(connection: psycopg.Connection[Any], timeframe: Timeframe, before: datetime) -> None:
+    """Cells of which nothing is left, and the ledger's and reconciliation's words about them."""
+    connection.execute(_EMPTY_CELLS, [str(timeframe), before.date()])
+    connection.execute(_OLD_GAPS, [str(timeframe), before])
+    connection.execute(_OLD_DISPUTES, [str(timeframe), before])
 
 
 def _cells(connection: psycopg.Connection[Any], span: Span) -> pl.DataFrame:

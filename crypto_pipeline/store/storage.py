@@ -144,6 +144,12 @@ _KEPT = {
     "ops.storage_samples": "taken_at < now() - 4 * %(keep)s::interval",
 }
 
+#: What making and dropping tables leaves dead rows in.
+_CATALOGUE = (
+    "pg_attribute", "pg_class", "pg_constraint", "pg_depend", "pg_description", "pg_index", "pg_inherits",
+    "pg_shdepend", "pg_statistic", "pg_trigger", "pg_type",
+)  # fmt: skip
+
 
 class Storage:
     """Sizes and health of the tables. Thread-safe. Bytes are bytes, times UTC; rows are PostgreSQL's estimates."""
@@ -252,6 +258,19 @@ class Storage:
         for name in self._connections.run(tables):
             # one transaction each: statistics are there at once, and no lock is held for long
             self._connections.run(_analyze, name)
+
+    def tidy_catalogue(self) -> None:
+        """Vacuum the system catalogue, in which temporary tables and days of trades come and go all the time. Where we
+        are not the server's owner it skips what is not ours, and autovacuum is left to do it.
+        """
+        with self._connections.transaction() as connection:
+            connection.commit()
+            connection.autocommit = True
+            try:
+                for name in _CATALOGUE:
+                    connection.execute(f"VACUUM (SKIP_LOCKED) pg_catalog.{name}")
+            finally:
+                connection.autocommit = False
 
     def prune(self, keep: timedelta) -> dict[str, int]:
         """Forget resolved alerts and job metrics older than ``keep``, samples four times as old; how many of each."""

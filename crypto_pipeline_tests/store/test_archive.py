@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -13,7 +14,7 @@ from polars.testing import assert_frame_equal
 from crypto_pipeline.market.bars import BAR_SCHEMA
 from crypto_pipeline.market.retention import Kept, LookBack, RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import Store, StoreError, archive_parquet, archive_rows, restoring
+from crypto_pipeline.store import Store, StoreError, archive_leaving, archive_parquet, archive_rows, restoring
 from crypto_pipeline.store.archive_storage import ArchiveStorage
 from crypto_pipeline.store.retention import Retention
 from crypto_pipeline_tests.store.bar_factory import SYMBOLS, add_symbols, bar, database_clock, frame, miscounted, series
@@ -277,3 +278,70 @@ def test_a_closed_month_is_put_in_order_once(store: Store, retention: Make) -> N
     assert retention().compact(NOW) == []
     store.bars.write(series(count=10, start=MARCH + timedelta(days=9)), Timeframe.M1)
     assert miscounted(store) == []
+
+
+def test_what_is_past_all_its_time_is_dropped_at_once(store: Store, retention: Make) -> None:
+    store.bars.write(series(count=1440, start=MARCH), Timeframe.M1)
+    store.bars.write(series(count=50, start=MARCH, timeframe=Timeframe.H1), Timeframe.H1)
+    days = [MARCH.date() + timedelta(days=number) for number in range(3)]
+    frames = (Timeframe.M1, Timeframe.H1)
+    expected = [(name, str(one), day, one.bars_per_cell) for name in SYMBOLS for one in frames for day in days]
+    store.coverage.set_expected(
+        pl.DataFrame(expected, schema=["instrument", "timeframe", "day", "expected"], orient="row")
+    )
+    hole = (SYMBOLS[0], MARCH - timedelta(hours=5), MARCH - timedelta(hours=3))
+    store.ledger.record(
+        pl.DataFrame([hole], schema=["instrument", "start", "end"], orient="row").with_columns(
+            pl.col("start", "end").cast(pl.Datetime("ms", "UTC")),
+            timeframe=pl.lit("1m"), state=pl.lit("venue_outage"), evidence=pl.lit("{}"),
+            next_attempt=pl.lit(None, pl.Datetime("ms", "UTC")),
+        )
+    )  # fmt: skip
+
+    report = retention(min_bars=20).run(NOW + timedelta(days=90))
+
+    assert report.archived == []
+    assert sorted(str(due.span) for due in report.dropped) == ["1h-2025-03", "1m-2025-03"]
+    for timeframe in frames:
+        assert len(everything(store, timeframe)) == 20 * 4, "the newest stay"
+        cells = store.coverage.cells([timeframe], MARCH, APRIL)
+        assert cells["expected"].sum() == cells["present"].sum() == 20 * 4, "nothing else is expected"
+    assert miscounted(store) == []
+    assert store.ledger.open(timeframe=Timeframe.M1).is_empty(), "a hole in what is gone needs no reason"
+
+
+def test_many_instruments_leave_a_shared_table_a_few_at_a_time(
+    store: Store, retention: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose bars change after they were archived stays until the next run."""
+    monkeypatch.setattr(archive_leaving, "PART_ROWS", 1000)
+    store.bars.write(series(count=31 * 24, start=MARCH, timeframe=Timeframe.H1), Timeframe.H1)
+    leave, parts = archive_leaving._leave, []
+
+    def late(connection: Any, span: Any, part: Any, *args: Any, **kwargs: Any) -> Any:
+        parts.append(part)
+        if len(parts) <= 3:
+            assert_frame_equal(read(), now)
+        if len(parts) == 3:
+            store.bars.write(frame([corrected]), Timeframe.H1)
+        return leave(connection, span, part, *args, **kwargs)
+
+    def read() -> pl.DataFrame:
+        return store.reader.read(SYMBOLS, Timeframe.H1, MARCH, APRIL)
+
+    now, corrected = read(), bar(SYMBOLS[2], MARCH, price=7.0, source="reconciled")
+    monkeypatch.setattr(archive_leaving, "_leave", late)
+    retention().run(NOW)
+    monkeypatch.undo()
+    assert [len(part) for part in parts] == [1, 1, 1, 1]
+    assert miscounted(store) == []
+    after = read()
+    assert after.filter(instrument=SYMBOLS[2], open_time=MARCH)["close"].item() == 7.5
+    hot = store.connections.run(lambda c: c.execute("SELECT count(*) FROM market.ohlc_1h").fetchone())
+    assert hot == (31 * 24,), "the one that was changed is still there"
+
+    assert len(retention().run(NOW).archived) == 1
+
+    assert_frame_equal(read(), after)
+    assert miscounted(store) == []
+    assert store.connections.run(lambda c: c.execute("SELECT count(*) FROM market.ohlc_1h").fetchone()) == (0,)
