@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from crypto_pipeline.features.kernels import Floats
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 
-Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 COLUMNS = ("open", "high", "low", "close", "volume")
 
 
@@ -24,38 +25,64 @@ class Grid:
         self.step = timeframe.milliseconds
         self.first = _ms(timeframe.floor(start))
         self.rows = max(0, (_ms(timeframe.ceil(end)) - self.first) // self.step)
-        self.open_time = pl.Series("open_time", self.first + self.step * np.arange(self.rows)).cast(UTC_MS)
 
-    def places(self, bars: pl.DataFrame) -> npt.NDArray[np.int64]:
-        """For every bar the row of the grid, which may lie outside of it."""
-        opens: npt.NDArray[np.int64] = bars["open_time"].cast(UTC_MS).to_physical().to_numpy()
-        return (opens - self.first) // self.step
+    @classmethod
+    def of(cls, bars: pl.DataFrame, timeframe: Timeframe, end: datetime) -> Grid | None:
+        """From the first of ``bars`` to the last that has closed at ``end``; None where there is none."""
+        first, last = bars["open_time"].min(), bars["open_time"].max()
+        if not isinstance(first, datetime) or not isinstance(last, datetime):
+            return None
+        until = min(timeframe.floor(end), last + timeframe.delta)
+        return cls(timeframe, first, until) if until > first else None
 
-    def lay(self, bars: pl.DataFrame, columns: Sequence[str] = COLUMNS) -> pl.DataFrame:
-        """``bars`` of one instrument with a row of nulls for every open time at which there is none."""
-        place = self.places(bars)
-        inside = (place >= 0) & (place < self.rows)
-        if len(bars) == self.rows and inside.all() and (np.diff(place) == 1).all():
-            return bars.select(self.open_time, *columns)
-        laid = [self.open_time]
-        for name in columns:
-            values = np.full(self.rows, np.nan)
-            values[place[inside]] = bars[name].fill_null(np.nan).to_numpy()[inside]
-            laid.append(pl.Series(name, values).fill_nan(None))
-        return pl.DataFrame(laid)
+    @property
+    def end(self) -> datetime:
+        """The close of the last row."""
+        return datetime.fromtimestamp((self.first + self.step * self.rows) / 1000, UTC)
 
-    def closed_at(self, wider: Grid) -> npt.NDArray[np.int64]:
-        """For every row of this grid the row of ``wider`` that had closed last when the row closed; -1: none."""
-        closes = self.first + self.step * np.arange(1, self.rows + 1)
+    def open_times(self, skipped: int = 0) -> Ints:
+        """Milliseconds since 1970, without the first ``skipped`` rows."""
+        found: Ints = self.first + self.step * np.arange(skipped, self.rows, dtype=np.int64)
+        return found
+
+    def row_from(self, moment: datetime) -> int:
+        """The first row that opens at ``moment`` or later."""
+        return min(max(0, -((self.first - _ms(moment)) // self.step)), self.rows)
+
+    def lay(self, bars: pl.DataFrame, members: Mapping[str, int]) -> dict[str, Floats]:
+        """``bars`` as arrays (members × rows) by column, NaN where there is none. Instruments that are no members, and
+        bars outside of the grid, are left out. The bars of an instrument lie together, each once.
+        """
+        opens = bars["open_time"].cast(UTC_MS).to_physical().to_numpy()
+        place = (opens - self.first) // self.step
+        runs = bars["instrument"].rle().struct.unnest()
+        rows = np.array([members.get(name, -1) for name in runs["value"]], np.int64)
+        row = np.repeat(rows, runs["len"].to_numpy())
+        inside = (place >= 0) & (place < self.rows) & (row >= 0)
+        target = row * self.rows + place
+        whole = bool(inside.all())
+        laid = {}
+        for name in COLUMNS:
+            values = bars[name].cast(pl.Float64).to_numpy()
+            found = np.full(len(members) * self.rows, np.nan)
+            found[target if whole else target[inside]] = values if whole else values[inside]
+            laid[name] = found.reshape(len(members), self.rows)
+        return laid
+
+    def closed_at(self, wider: Grid, skipped: int) -> Ints:
+        """For every row of this grid, without the first ``skipped``, the row of ``wider`` that had closed last when the
+        row closed; -1: none.
+        """
+        closes = self.open_times(skipped) + self.step
         place = (closes - wider.first) // wider.step - 1
         return np.where((place >= 0) & (place < wider.rows), place, -1)
 
 
-def take(frame: pl.DataFrame, place: npt.NDArray[np.int64]) -> pl.DataFrame:
-    """Rows of ``frame`` by place; -1 gives nulls."""
-    rows = pl.Series(place).cast(pl.Int64)
-    rows = rows.set(rows < 0, None)
-    return frame.select(pl.all().gather(rows))
+def take(values: Floats, place: Ints) -> Floats:
+    """``values`` (instruments × rows) at ``place`` of their rows; NaN at -1."""
+    padded = np.concatenate((values, np.full((len(values), 1), np.nan)), axis=1)
+    found: Floats = padded[:, place]
+    return found
 
 
 def _ms(moment: datetime) -> int:

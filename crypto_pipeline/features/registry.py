@@ -1,20 +1,23 @@
-"""What a feature is: its name, what it measures, how many bars it needs, and the expression that computes it."""
+"""What a feature is: its name, what it measures, how many bars it needs, and the function that computes it."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib.abc import InspectLoader
+from importlib.util import find_spec
+from typing import Any
 
-import polars as pl
-
+from crypto_pipeline.features.kernels import Floats
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: Of the rows of a bounded window this share may be absent; beyond it the feature is null.
 TOLERATED = 0.05
-#: Raised whenever a formula changes without its text: rows of another version are stale.
-VERSION = 1
+#: Raised whenever a formula changes in a way that code and texts do not show: rows of another version are stale.
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,8 @@ class Feature:
     warm_up: int
     #: What it is, in a line.
     text: str
-    #: Over the columns of ``bar_features.base`` (of the frame of its timeframe); None: computed for the whole market.
-    expr: pl.Expr | None = None
+    #: From the series of bars of its timeframe (``bar_series.BarSeries``); None: computed for the whole market.
+    of: Callable[[Any], Floats] | None = None
     timeframe: Timeframe = Timeframe.M15
 
 
@@ -37,11 +40,52 @@ def enough(n: int) -> int:
     return n - int(n * TOLERATED)
 
 
-def schema_hash(features: Iterable[Feature], shared: Mapping[str, pl.Expr]) -> str:
-    """A text that is another whenever a feature is added, moved, or computed differently."""
-    stated = [
-        (one.name, one.timeframe, one.warm_up, one.text, None if one.expr is None else str(one.expr))
-        for one in features
-    ]
-    windows = {name: str(expr) for name, expr in shared.items()}
-    return hashlib.sha256(json.dumps([VERSION, TOLERATED, stated, windows]).encode()).hexdigest()[:16]
+def schema_hash(features: Iterable[Feature], modules: Iterable[str]) -> str:
+    """A text that is another whenever a feature is added, moved, or computed differently.
+
+    It is made of the declared list and of the code of ``modules`` (those that make the numbers), so it changes with
+    any statement in them, but neither with comments, docstrings and layout nor with the version of Python.
+    """
+    stated = [(one.name, one.timeframe, one.warm_up, one.text) for one in features]
+    code = {module: fingerprint(_source(module)) for module in modules}
+    return hashlib.sha256(json.dumps([VERSION, TOLERATED, stated, code]).encode()).hexdigest()[:16]
+
+
+def fingerprint(source: str) -> str:
+    """Hash of what a module does: its syntax tree without docstrings. The same on every version of Python."""
+    found = hashlib.sha256()
+    for part in _syntax(ast.parse(source)):
+        found.update(part.encode() + b"\0")
+    return found.hexdigest()
+
+
+def _syntax(node: Any) -> Iterator[str]:
+    # Not `ast.dump`: what it writes differs between versions. Fields that are empty are left out, so that fields which
+    # only newer versions know change nothing.
+    if isinstance(node, ast.AST):
+        yield type(node).__name__
+        for name, value in ast.iter_fields(node):
+            if name in ("ctx", "kind", "type_comment") or value is None or value == []:
+                continue
+            if name == "body" and isinstance(value, list) and _is_docstring(value[0]):
+                value = value[1:]
+            yield f".{name}"
+            yield from _syntax(value)
+    elif isinstance(node, list):
+        yield f"[{len(node)}"
+        for one in node:
+            yield from _syntax(one)
+    else:
+        yield repr(node)
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _source(module: str) -> str:
+    spec = find_spec(module)
+    source = spec.loader.get_source(module) if spec and isinstance(spec.loader, InspectLoader) else None
+    if source is None:
+        raise ImportError(f"the source of {module} is not installed: install the package with its .py files")
+    return source

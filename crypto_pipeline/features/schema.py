@@ -1,0 +1,36 @@
+"""Which features there are, the columns of their rows, and the hash that says how they were computed."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from crypto_pipeline.features.bar_features import BAR_FEATURES
+from crypto_pipeline.features.higher import HIGHER_FEATURES
+from crypto_pipeline.features.market_features import MARKET_FEATURES
+from crypto_pipeline.features.registry import Feature, schema_hash
+from crypto_pipeline.market.bars import UTC_MS
+
+FEATURES: tuple[Feature, ...] = (*BAR_FEATURES, *MARKET_FEATURES, *HIGHER_FEATURES)
+NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
+
+#: Modules that make the numbers: rows of other code are stale.
+COMPUTING = tuple(
+    f"crypto_pipeline.features.{name}"
+    for name in (
+        "loops", "kernels", "technical", "bar_series", "bar_features", "market_features", "higher", "regimes", "grid",
+        "blocks",
+    )
+)  # fmt: skip
+SCHEMA_HASH = schema_hash(FEATURES, COMPUTING)
+
+#: What ``compute_features`` returns. ``open_time`` is the row's key, ``available_at`` (its close) the first moment at
+#: which the row may be used; ``regime`` and ``stress`` are the numbers of ``regimes.Regime`` and ``regimes.Stress``.
+ROW_SCHEMA: dict[str, pl.DataType] = {
+    "instrument": pl.String(),
+    "open_time": UTC_MS,
+    "available_at": UTC_MS,
+    "eligible": pl.Boolean(),
+    "regime": pl.Int8(),
+    "stress": pl.Int8(),
+    **dict.fromkeys(NAMES, pl.Float64()),
+}
