@@ -18,6 +18,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import archive_spans, archive_switch, month_apart, partitions
 from crypto_pipeline.store.archive_spans import ChangedError, Span
 from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.vacuuming import vacuum
 
 #: Repairs of the last days are left to come in first.
 _SETTLED = timedelta(days=2)
@@ -63,14 +64,8 @@ def compact(connections: Connections, span: Span) -> Compacted:
     connections.run(_build, span)
     switched = archive_switch.patiently(connections, span, _swap, span, found.text)
     archive_switch.drop_leftovers(connections)
-    with connections.transaction() as connection:
-        connection.commit()
-        connection.autocommit = True
-        try:
-            # statistics, and pages marked as seen by all, which spares index scans the way to the table
-            connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(partitions.identifier(span.table)))
-        finally:
-            connection.autocommit = False
+    # statistics, and pages marked as seen by all, which spares index scans the way to the table
+    vacuum(connections, [partitions.identifier(span.table)], "ANALYZE")
     after = connections.run(_size, span)
     return Compacted(span, found.hot_rows, before, after, time.monotonic() - clock, switched)
 

@@ -15,6 +15,7 @@ from psycopg import sql
 
 from crypto_pipeline.store import partitions_ahead
 from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.vacuuming import vacuum
 
 #: What a bar takes with its index, where no statistics say it yet.
 BAR_BYTES = 170
@@ -263,14 +264,7 @@ class Storage:
         """Vacuum the system catalogue, in which temporary tables and days of trades come and go all the time. Where we
         are not the server's owner it skips what is not ours, and autovacuum is left to do it.
         """
-        with self._connections.transaction() as connection:
-            connection.commit()
-            connection.autocommit = True
-            try:
-                for name in _CATALOGUE:
-                    connection.execute(f"VACUUM (SKIP_LOCKED) pg_catalog.{name}")
-            finally:
-                connection.autocommit = False
+        vacuum(self._connections, [sql.Identifier("pg_catalog", name) for name in _CATALOGUE], "SKIP_LOCKED")
 
     def prune(self, keep: timedelta) -> dict[str, int]:
         """Forget resolved alerts and job metrics older than ``keep``, samples four times as old; how many of each."""
