@@ -1,12 +1,16 @@
-"""From a question to a body: kept bodies first, then a worker thread; validators, age and links as headers."""
+"""From a question to a body: kept bodies first, then a worker thread; validators, age and links as headers.
+
+A request in words that were answered before is not taken apart again: while its body is kept, ``again`` gives it.
+"""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import orjson
@@ -27,13 +31,46 @@ from crypto_pipeline.store.changes import Series
 
 T = TypeVar("T")
 
+#: Requests at work. More than there are connections: small reads of many are asked together by one of them.
+_THREADS = 32
+#: Remembered wordings of requests, and how long one may be.
+_MOST_WORDS, _LONGEST = 20_000, 1_000
 
-@dataclass(frozen=True, slots=True)
+
 class Body:
     """Bytes of one form, with where the next page is."""
 
-    data: bytes
-    next: str | None
+    __slots__ = ("crc", "data", "next")
+
+    def __init__(self, data: bytes, following: str | None) -> None:
+        self.data, self.next, self.crc = data, following, f"{zlib.crc32(data):08x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A request as it came: everything that decides what is answered."""
+
+    path: str
+    query: bytes
+    accept: bytes
+    encoding: bytes
+    known: bytes | None
+
+    @classmethod
+    def of(cls, scope: MutableMapping[str, Any]) -> Words:
+        """Those of an ASGI request; of headers that come twice the first counts, as in Starlette."""
+        found: dict[bytes, bytes] = {}
+        for name, value in reversed(scope["headers"]):
+            found[name] = value
+        return cls(
+            scope["path"], scope["query_string"], found.get(b"accept", b""), found.get(b"accept-encoding", b""),
+            found.get(b"if-none-match"),
+        )  # fmt: skip
+
+    @property
+    def question(self) -> Hashable:
+        """Without what the client knows already."""
+        return self.path, self.query, self.accept, self.encoding
 
 
 class Answering:
@@ -42,8 +79,18 @@ class Answering:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self.cached = reader.cached
-        # more threads than connections only wait, and keep each other from the interpreter
-        self._limiter = CapacityLimiter(reader.store.connections.size)
+        self._limiter = CapacityLimiter(max(_THREADS, reader.store.connections.size))
+        self._words: OrderedDict[Hashable, tuple[Hashable, float, Form]] = OrderedDict()
+
+    def again(self, scope: MutableMapping[str, Any]) -> Response | None:
+        """The answer to a request that was answered in the same words before, if it is kept and known to hold."""
+        words = Words.of(scope)
+        found = self._words.get(words.question)
+        if found is None:
+            return None
+        key, ttl, form = found
+        answer: Answer[Body] | None = self.cached.cache.peek(key, ttl)
+        return None if answer is None else _response(words, form, answer)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await run_sync(work, limiter=self._limiter)
@@ -90,14 +137,18 @@ class Answering:
             return Body(forms.encode(frame, form, _head({"next": link}, "rows"), b"}"), link)
 
         body = await self._run(compute)
-        return _response(request, form, Answer(body, datetime.now(UTC)))
+        return _response(Words.of(request.scope), form, Answer(body, datetime.now(UTC)))
 
     async def _kept(self, request: Request, key: Hashable, asked: Question, compute: Callable[[], Body]) -> Response:
-        form = _form(request)
+        form, words = _form(request), Words.of(request.scope)
         if not asked.final_only and asked.as_of is None:  # what is forming is another with every trade
             now = datetime.now(UTC)
-            return _response(request, form, Answer(await self._run(compute), now))
+            return _response(words, form, Answer(await self._run(compute), now))
         ttl = time_to_live(asked.instruments)
+        if len(words.query) + len(words.accept) + len(words.encoding) < _LONGEST:
+            self._words[words.question] = key, ttl, form
+            if len(self._words) > _MOST_WORDS:
+                self._words.popitem(last=False)
         answer: Answer[Body] | None = self.cached.cache.peek(key, ttl)
         if answer is None:
             version: Callable[[], str] | None = None
@@ -107,8 +158,8 @@ class Answering:
             def get() -> Answer[Body]:
                 return self.cached.cache.get(key, ttl, lambda: self._series(asked), compute, _size, version)
 
-            return _response(request, form, await self._run(get))
-        return _response(request, form, answer)
+            return _response(words, form, await self._run(get))
+        return _response(words, form, answer)
 
     def _series(self, asked: Question) -> Collection[Series]:
         return self.cached.series(asked)
@@ -156,10 +207,10 @@ def _link(request: Request, **changed: str) -> str:
     return f"{request.url.path}?{urlencode(query)}"
 
 
-def _response(request: Request, form: Form, answer: Answer[Body]) -> Response:
+def _response(words: Words, form: Form, answer: Answer[Body]) -> Response:
     body = answer.value
     version = answer.version if answer.version is not None else "c"
-    tag = f'"{version}-{zlib.crc32(body.data):08x}"'
+    tag = f'"{version}-{body.crc}"'
     headers = {
         "ETag": tag,
         "Age": str(int(answer.age_s)),
@@ -171,10 +222,23 @@ def _response(request: Request, form: Form, answer: Answer[Body]) -> Response:
         headers["X-Stale"] = "true"
     if body.next is not None:
         headers["Link"] = f'<{body.next}>; rel="next"'
-    known = request.headers.get("if-none-match")
-    if known is not None and (known.strip() == "*" or tag in known):
-        return Response(status_code=304, headers=headers)
+    if words.known is not None:
+        known = words.known.decode("latin-1")
+        if known.strip() == "*" or tag in known:
+            return Response(status_code=304, headers=headers)
     encoding = forms.encoding_of(body.data) if form.encoding else None
     if encoding is not None:
         headers["Content-Encoding"] = encoding
     return Response(body.data, 200, headers, form.media_type)
+
+
+class Again:
+    """An ASGI layer: what ``Answering.again`` has is sent at once, everything else goes on."""
+
+    def __init__(self, app: Callable[..., Any], answering: Answering) -> None:
+        self._app, self._answering = app, answering
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        """ASGI."""
+        found = self._answering.again(scope) if scope["type"] == "http" and scope["method"] == "GET" else None
+        await (self._app if found is None else found)(scope, receive, send)

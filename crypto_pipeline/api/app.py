@@ -11,7 +11,7 @@ from fastapi import FastAPI, Path, Query, Request
 from starlette.responses import Response
 
 from crypto_pipeline.api import models, problems
-from crypto_pipeline.api.answering import Answering
+from crypto_pipeline.api.answering import Again, Answering
 from crypto_pipeline.api.forms import ARROW, CSV, PARQUET
 from crypto_pipeline.api.limits import Limits
 from crypto_pipeline.reading import Reader
@@ -63,8 +63,10 @@ def create_app(reader: Reader, *, token: str | None = None, rate: float = 0.0) -
         description="Bars that are complete, correct and explained. Times are UTC, spans half-open.",
     )  # fmt: skip
     problems.install(app)
-    _add_routes(app, Answering(reader))
+    answering = Answering(reader)
+    _add_routes(app, answering)
     _describe(app, token)
+    app.add_middleware(Again, answering=answering)
     app.add_middleware(Limits, token=token, rate=rate)
     return app
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from contextlib import suppress
 from typing import Any
@@ -75,4 +76,8 @@ def serve(settings: Settings, url: str) -> None:
         url, connections=settings.api_connections, patience=2.0, statement_timeout=settings.api_statement_seconds,
         cache_bytes=settings.api_cache_mb * 2**20,
     )  # fmt: skip
-    uvicorn.Server(config(reader, settings, settings.api_port)).run()
+    server = uvicorn.Server(config(reader, settings, settings.api_port))
+    # what was loaded stays: looking through it again and again for garbage would hold up every client at once
+    gc.collect()
+    gc.freeze()
+    server.run()

@@ -27,7 +27,7 @@ _MADE_OF = {
     "source": ("source_rank",),
     "vwap": ("volume", "quote_volume"),
 }
-_TYPES = {"instrument_id": "i4", "source_rank": "i2", "complete": "u1"}
+_TYPES = {"instrument_id": "i4", "place": "i4", "source_rank": "i2", "complete": "u1"}
 _MOMENTS = ("open_time", "revision", "recorded_at")
 #: One-dimensional arrays on the wire: dimensions, null flag, element type, length, lower bound; then the elements.
 _ARRAY_HEADER = 20
@@ -51,7 +51,15 @@ def _layout(name: str) -> np.dtype[Any]:
 
 _LAYOUTS = {
     name: _layout(name)
-    for name in (*_MADE_OF["instrument"], *_MADE_OF["source"], "complete", *_MOMENTS, "trade_count", *BAR_SCHEMA)
+    for name in (
+        "place",
+        *_MADE_OF["instrument"],
+        *_MADE_OF["source"],
+        "complete",
+        *_MOMENTS,
+        "trade_count",
+        *BAR_SCHEMA,
+    )
 }
 
 
@@ -73,6 +81,8 @@ class Names:
 
     def of(self, places: Array) -> pl.Series:
         """Names at places."""
+        if len(self._numbers) == 1:
+            return self._names.new_from_index(0, len(places))
         return self._names[places.astype(np.uint32)]
 
 
@@ -81,20 +91,46 @@ def packed_bars(
 ) -> pl.DataFrame:
     """A frame out of ``array_send`` texts, as ``bars`` makes it. In numpy: a Polars expression alone costs 0.1 ms."""
     values = {name: _values(name, data) for name, data in zip(columns, arrays, strict=True)}
-    places = names.places(values["instrument_id"])
+    places = names.places(values.pop("instrument_id"))
+    places, made = _ordered(places, values)
+    return _frame(made, names.of(places), wanted)
+
+
+def frames_together(
+    columns: Sequence[str], arrays: Sequence[bytes | None], names: Sequence[str], wanted: Sequence[str]
+) -> list[pl.DataFrame]:
+    """As ``packed_bars``, of several questions for one instrument (``names``) each; the first array has their places.
+
+    The frames are slices of one: they share its memory.
+    """
+    values = {name: _values(name, data) for name, data in zip(("place", *columns), arrays, strict=True)}
+    places, made = _ordered(values.pop("place").astype(np.int64) - 1, values)
+    instruments = pl.Series("instrument", names, dtype=pl.String)[places.astype(np.uint32)]
+    whole = _frame(made, instruments, wanted)
+    counts = np.bincount(places, minlength=len(names)).tolist()
+    found, begin = [], 0
+    for count in counts:
+        found.append(whole.slice(begin, count))
+        begin += count
+    return found
+
+
+def _ordered(places: Array, values: dict[str, Array]) -> tuple[Array, dict[str, pl.Series]]:
     order = _order(places, values["open_time"])
     if order is not None:
         places = places[order]
         values = {name: column[order] for name, column in values.items()}
-    series = [_series(name, column) for name, column in values.items() if name != "instrument_id"]
-    made = {column.name: column for column in series}
-    return _frame(made, names.of(places), wanted)
+    return places, {column.name: column for column in (_series(name, each) for name, each in values.items())}
 
 
 def bars(columns: Mapping[str, pl.Series], names: Names, wanted: Sequence[str]) -> pl.DataFrame:
-    """A frame with the ``wanted`` columns of READ_SCHEMA, in its types, sorted by instrument name and time."""
-    places = names.places(columns["instrument_id"].to_numpy())
-    order = _order(places, columns["open_time"].to_physical().to_numpy())
+    """A frame with the ``wanted`` columns of READ_SCHEMA, in its types, sorted by instrument name and time.
+
+    Without ``instrument_id`` all are of the only one.
+    """
+    numbers, times = columns.get("instrument_id"), columns["open_time"].to_physical().to_numpy()
+    places = np.zeros(len(times), np.int64) if numbers is None else names.places(numbers.to_numpy())
+    order = _order(places, times)
     if order is not None:
         places = places[order]
     made = {
@@ -104,8 +140,16 @@ def bars(columns: Mapping[str, pl.Series], names: Names, wanted: Sequence[str]) 
     }
     made |= {name: made[name].cast(UTC_MS) for name in ("open_time", "revision") if name in made}
     if "source_rank" in made:
-        made["source"] = _SOURCES[made["source_rank"].cast(pl.UInt32)].alias("source")
+        made["source"] = _sources(made["source_rank"])
     return _frame(made, names.of(places), wanted)
+
+
+def _sources(ranks: pl.Series) -> pl.Series:
+    """Names of sources; mostly all are the same one."""
+    least, most = ranks.min(), ranks.max()
+    if isinstance(least, int) and least == most:
+        return _SOURCES.new_from_index(least, len(ranks))
+    return _SOURCES[ranks.cast(pl.UInt32)].alias("source")
 
 
 def _frame(made: dict[str, pl.Series], instruments: pl.Series, wanted: Sequence[str]) -> pl.DataFrame:

@@ -1,9 +1,11 @@
-"""The reader's questions as SQL, each in two forms that say the same.
+"""The reader's questions as SQL, each in forms that say the same.
 
 *Packed*: one row of arrays, parameters apart so that the server keeps the plan; least work for few bars, because
 nothing is done per bar on our side. *Streamed*: the rows themselves, for ADBC, which reads them by COPY, twice as fast
 as it reads the answer of a statement with parameters. COPY takes no parameters, so there the values are written into
 the text: only numbers, members of ``Timeframe`` and times that we format ourselves, never a text from outside.
+
+*Together*: as packed, for one series each of several questions that differ only in instrument and times.
 
 Each statement also names the archive files that are the truth of a part of the span. It is one statement because of the
 moment at which a month leaves its table: a statement that began before keeps the partition locked in place, one that
@@ -14,8 +16,8 @@ begins later sees the file; two statements could see neither, whatever snapshot 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -31,6 +33,10 @@ STORED = (
 _NO_NULL = {"quote_volume": "'NaN'::float8", "taker_buy_volume": "'NaN'::float8", "trade_count": "-1"}
 #: Beyond any bar, and so far from the ends of Python's calendar that a week more or less stays inside.
 FIRST, LAST = datetime(1, 1, 15, tzinfo=UTC), datetime(9999, 12, 1, tzinfo=UTC)
+#: Later than any bar; and in microseconds since 1970.
+_MARKED_FILE, _MARKED_END = "100000-01-01 00:00:00+00", "200000-01-01 00:00:00+00"
+_YEARS_400 = 146_097 * 86_400_000_000
+MARKED_FILE, MARKED_END = (_YEARS_400 * years // 400 - 62_167_219_200_000_000 for years in (100_000, 200_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class Wanted:
     @property
     def most(self) -> int:
         """No more bars than these can come."""
-        span = self.timeframe.count(max(self.begin, _EPOCH), max(self.until, _EPOCH))
+        span = self.timeframe.count(max(self.begin, EPOCH), max(self.until, EPOCH))
         return len(self.ids) * (span if self.last is None else min(self.last, span))
 
 
@@ -61,7 +67,7 @@ _PARAMETERS = {
     "ids": "%(ids)s::int[]", "timeframe": "%(timeframe)s::text", "begin": "%(begin)s::timestamptz",
     "until": "%(until)s::timestamptz", "as_of": "%(as_of)s::timestamptz", "last": "%(last)s::bigint",
 }  # fmt: skip
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SERIES = "b.timeframe = {timeframe} AND b.open_time >= {begin} AND b.open_time < {until}"
 _NOW = "SELECT {columns} FROM market.ohlc_data b WHERE {who} AND {series}{more}"
 _WAS = (
@@ -104,9 +110,60 @@ def _packed_text(wanted: Wanted) -> str:
     )
 
 
+def together(several: Sequence[Wanted]) -> tuple[str, dict[str, Any]]:
+    """A statement for psycopg, and its parameters, for questions for one series each, alike but for it and the times.
+
+    One row: the number, begin and end of each archive file that touches any of the spans, as three arrays; then for
+    every bar the place of its question, from 1 on, and one ``array_send`` per column.
+    """
+    first = several[0]
+    like = Wanted(
+        (), first.timeframe, as_of=None if first.as_of is None else FIRST, last=None if first.last is None else 1,
+        complete=first.complete, columns=first.columns,
+    )  # fmt: skip
+    return _together_text(like), {
+        "ids": _array(one.ids[0] for one in several),
+        "begin": _array(one.begin.isoformat() for one in several),
+        "until": _array(one.until.isoformat() for one in several),
+        "as_of": _array((one.as_of or LAST).isoformat() for one in several),
+        "last": _array(one.last or 0 for one in several),
+        "first": min(one.begin for one in several),
+        "end": max(one.until for one in several),
+    }
+
+
+def _array(values: Iterable[object]) -> str:
+    """A literal, made in a tenth of the time that adapting a list takes."""
+    return f"{{{','.join(map(str, values))}}}"
+
+
+_EACH = {"begin": "i.begin", "until": "i.until", "as_of": "i.as_of", "last": "i.most"}
+_FILE = ("archive_id", "first_open", "end_open")
+_SEVERAL = (
+    "unnest(%(ids)s::int[], %(begin)s::timestamptz[], %(until)s::timestamptz[], %(as_of)s::timestamptz[], "
+    "%(last)s::bigint[]) WITH ORDINALITY AS i (number, begin, until, as_of, most, place)"
+)
+
+
+@lru_cache(maxsize=256)
+def _together_text(wanted: Wanted) -> str:
+    # the timeframe is written out: with it the plan has only its own partitions
+    each = {**_EACH, "timeframe": f"'{Timeframe(wanted.timeframe)}'::text"}
+    inner = _rows(wanted, each.__getitem__, [_NO_NULL.get(name, "") for name in wanted.columns], each_its_own=True)
+    arrays = ", ".join(f"array_send(array_agg(q.{name}))" for name in wanted.columns)
+    files = _files(wanted, {**each, "begin": "%(first)s::timestamptz", "until": "%(end)s::timestamptz"})
+    named = ", ".join(f"(SELECT array_agg(a.{name} ORDER BY a.archive_id) {files})" for name in _FILE)
+    return (
+        f"SELECT {named}, array_send(array_agg(q.place::int)), {arrays} "
+        f"FROM (SELECT i.place, o.* FROM {_SEVERAL} CROSS JOIN LATERAL ({inner}) o) q"
+    )
+
+
 def streamed(wanted: Wanted) -> str:
-    """A statement without parameters. Rows with a negative ``instrument_id`` are archive files: minus their number, and
-    their end as ``open_time``.
+    """A statement without parameters. Beside the bars it gives two rows for each archive file, told by ``open_time``:
+    its number as seconds after MARKED_FILE, its end as far after MARKED_END as it is after 1970.
+
+    Of one instrument without ``instrument_id``: what is the same in every row need not be sent.
     """
     values = {
         "ids": f"'{{{','.join(str(int(number)) for number in wanted.ids)}}}'::int[]",
@@ -116,11 +173,20 @@ def streamed(wanted: Wanted) -> str:
         "as_of": _time(wanted.as_of or LAST),
         "last": str(int(wanted.last or 0)),
     }
-    inner = _rows(wanted, values.__getitem__, [""] * len(wanted.columns))
+    columns = streamed_columns(wanted)
+    inner = _rows(replace(wanted, columns=columns), values.__getitem__, [""] * len(columns))
     files = _files(wanted, values)
-    marks = {"instrument_id": "(-a.archive_id)::int", "open_time": "a.end_open"}
-    columns = ", ".join(marks.get(name, "NULL") for name in wanted.columns)
-    return f"{inner} UNION ALL SELECT {columns} {files}"
+    marks = (
+        f"timestamptz '{_MARKED_FILE}' + a.archive_id * interval '1 second'",
+        f"timestamptz '{_MARKED_END}' + (a.end_open - timestamptz 'epoch')",
+    )
+    marked = (", ".join(mark if name == "open_time" else "NULL" for name in columns) for mark in marks)
+    return " UNION ALL ".join([inner, *(f"SELECT {each} {files}" for each in marked)])
+
+
+def streamed_columns(wanted: Wanted) -> tuple[str, ...]:
+    """What ``streamed`` sends of ``wanted.columns``."""
+    return tuple(name for name in wanted.columns if name != "instrument_id" or len(wanted.ids) > 1)
 
 
 def _files(wanted: Wanted, values: Mapping[str, str]) -> str:
@@ -132,23 +198,28 @@ def _time(moment: datetime) -> str:
     return f"'{moment.astimezone(UTC).isoformat()}'::timestamptz"
 
 
-def _rows(wanted: Wanted, value: Callable[[str], str], instead: Sequence[str]) -> str:
-    """The statement that gives the bars; ``value`` writes a parameter, ``instead`` of null stands what is given."""
+def _rows(wanted: Wanted, value: Callable[[str], str], instead: Sequence[str], *, each_its_own: bool = False) -> str:
+    """The statement that gives the bars; ``value`` writes a parameter, ``instead`` of null stands what is given.
+
+    ``each_its_own``: of one instrument, inside of a loop over questions that has its number as ``i.number``.
+    """
     columns = ", ".join(
         f"coalesce(b.{name}, {other}) AS {name}" if other else f"b.{name}"
         for name, other in zip(wanted.columns, instead, strict=True)
     )
     series = _SERIES.format(timeframe=value("timeframe"), begin=value("begin"), until=value("until"))
     if wanted.last is None:
-        who, more, plain = f"b.instrument_id = ANY ({value('ids')})", "", columns
+        who, more = "b.instrument_id = i.number" if each_its_own else f"b.instrument_id = ANY ({value('ids')})", ""
     else:
-        who, plain = "b.instrument_id = i.number", columns
+        who = "b.instrument_id = i.number"
         more = f"{' AND b.complete' if wanted.complete else ''} ORDER BY b.open_time DESC LIMIT {value('last')}"
     known = f" AND b.recorded_at <= {value('as_of')}" if wanted.as_of is not None else ""
-    now = _NOW.format(columns=plain, who=who, series=series, more=known + more)
-    was = _WAS.format(columns=plain, who=who, series=series, more=more, as_of=value("as_of"))
+    now = _NOW.format(columns=columns, who=who, series=series, more=known + more)
+    was = _WAS.format(columns=columns, who=who, series=series, more=more, as_of=value("as_of"))
     if wanted.last is None:
         return now if wanted.as_of is None else f"{now} UNION ALL {was}"
     if wanted.as_of is not None:
         now = f"SELECT * FROM (({now}) UNION ALL ({was})) u ORDER BY u.open_time DESC LIMIT {value('last')}"
+    if each_its_own:
+        return now
     return f"SELECT o.* FROM unnest({value('ids')}) AS i (number) CROSS JOIN LATERAL ({now}) o"

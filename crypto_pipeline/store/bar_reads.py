@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import psycopg
 
@@ -14,7 +15,8 @@ from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.store import archive_catalogue, archive_merge, bar_frames, bar_queries
 from crypto_pipeline.store.archive_catalogue import ArchiveFile
 from crypto_pipeline.store.bar_frames import READ_SCHEMA, Names, columns_for
-from crypto_pipeline.store.bar_queries import FIRST, Wanted
+from crypto_pipeline.store.bar_queries import EPOCH, FIRST, Wanted
+from crypto_pipeline.store.bar_together import FEW_BARS, Found, Together, packed
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.pool import Connections
 
@@ -41,6 +43,7 @@ class BarReads:
 
     def __init__(self, connections: Connections, archive: Archive) -> None:
         self._connections, self._archive = connections, archive
+        self.together = Together(connections)
 
     def read(self, wanted: Wanted, ids: dict[str, int], columns: Sequence[str]) -> pl.DataFrame:
         """The ``columns`` of READ_SCHEMA, sorted by instrument and time. ``wanted.columns`` is set here."""
@@ -69,30 +72,26 @@ class BarReads:
             if merged is None:
                 return self._read(wanted, ids, list(READ_SCHEMA)).select(columns)
             hot = merged
-        if wanted.complete and not hot["complete"].all():
+        # of the newest ones the statement has left out the others
+        if wanted.complete and wanted.last is None and not hot["complete"].all():
             hot = hot.filter("complete")
         return hot if needed == list(columns) else hot.select(columns)
 
     # -- the table ------------------------------------------------------------------------------------------------
 
-    def _hot(
-        self, wanted: Wanted, ids: dict[str, int], needed: Sequence[str]
-    ) -> tuple[pl.DataFrame, list[int], datetime | None]:
+    def _hot(self, wanted: Wanted, ids: dict[str, int], needed: Sequence[str]) -> Found:
         """The table's bars, the archive files that hold a part of the span, and the end of the newest of them."""
         if not wanted.ids:
             return pl.DataFrame(schema={name: READ_SCHEMA[name] for name in needed}), [], None
-        if wanted.most <= PACKED_BARS:
-            files, until, *arrays = self._connections.row(*bar_queries.packed(wanted))
-            return bar_frames.packed_bars(wanted.columns, arrays, Names(ids), needed), files or [], until
+        most = wanted.most
+        if most <= FEW_BARS and len(ids) == 1:
+            return self.together.ask(wanted, next(iter(ids)), needed)
+        if most <= PACKED_BARS:
+            return packed(self._connections, wanted, ids, needed)
         answer = self._connections.frame(bar_queries.streamed(wanted)).rechunk()
-        marked = answer["instrument_id"] < 0
-        marks = answer.filter(marked) if marked.any() else answer.clear()
-        if marks.height:
-            answer = answer.filter(~marked)
-        until = marks["open_time"].max()
-        assert until is None or isinstance(until, datetime)
-        columns = {name: answer[name] for name in wanted.columns}
-        return bar_frames.bars(columns, Names(ids), needed), (-marks["instrument_id"]).to_list(), until
+        answer, files, until = _without_marks(answer)
+        columns = {name: answer[name] for name in answer.columns}
+        return bar_frames.bars(columns, Names(ids), needed), files, until
 
     # -- the newest -----------------------------------------------------------------------------------------------
 
@@ -151,7 +150,23 @@ class BarReads:
             doubled = both.select(_KEY).is_duplicated().any()
         if doubled and not set(archive_merge.DECIDING) <= set(needed):
             return None
-        return archive_merge.best(both) if doubled else both.sort(_KEY)
+        if doubled:
+            return archive_merge.best(both)
+        # files come in the order of their months, and each is in order
+        in_order = len(ids) == 1 and bool((np.diff(both["open_time"].to_physical().to_numpy()) > 0).all())
+        return both if in_order else both.sort(_KEY)
+
+
+def _without_marks(answer: pl.DataFrame) -> Found:
+    """What ``streamed`` gives, taken apart: the bars, numbers of files, and the end of the newest of them."""
+    times = answer["open_time"].to_physical().to_numpy()
+    marked = times >= bar_queries.MARKED_FILE
+    if not marked.any():
+        return answer, [], None
+    marks = times[marked]
+    ends = marks[marks >= bar_queries.MARKED_END] - bar_queries.MARKED_END
+    numbers = (marks[marks < bar_queries.MARKED_END] - bar_queries.MARKED_FILE) // 1_000_000
+    return answer.filter(~marked), numbers.tolist(), EPOCH + timedelta(microseconds=int(ends.max()))
 
 
 def _newest_archived(
@@ -182,7 +197,8 @@ def _all_newer(hot: pl.DataFrame, wanted: Wanted, archived_until: datetime | Non
     assert archived_until is not None
     if hot.height != (wanted.last or 0) * len(wanted.ids):
         return False
-    oldest = hot["open_time"].min()
+    times = hot["open_time"]
+    oldest = times.item(0) if len(wanted.ids) == 1 and hot.height else times.min()
     return hot.is_empty() or (isinstance(oldest, datetime) and oldest >= archived_until)
 
 

@@ -18,6 +18,7 @@ from crypto_pipeline.store import survey
 from crypto_pipeline.store.frames import cell_bounds, copy_rows, named, numbered, require_columns
 from crypto_pipeline.store.pool import Connections
 from crypto_pipeline.store.symbols import Symbols
+from crypto_pipeline.store.versions import Cells, Versions
 
 #: What ``cells`` returns.
 CELL_SCHEMA: dict[str, pl.DataType] = {
@@ -101,6 +102,7 @@ class Coverage:
 
     def __init__(self, connections: Connections, symbols: Symbols) -> None:
         self._connections, self._symbols = connections, symbols
+        self._versions = Versions(connections)
 
     def cells(
         self,
@@ -211,12 +213,7 @@ class Coverage:
     ) -> str:
         """A text that is another whenever anything in the cells that ``[start, end)`` touches has changed."""
         first, last = cell_bounds(Timeframe(timeframe), start, end)
-        cells, version = self._connections.row(
-            "SELECT count(*), coalesce(sum(data_version), 0)::bigint FROM market.coverage "
-            "WHERE timeframe = %s AND day BETWEEN %s AND %s AND instrument_id = ANY(%s::int[]) AND data_version > 0",
-            [str(timeframe), first, last, list(self._ids(instruments).values())],
-        )
-        return f"{cells}.{version}"
+        return self._versions.of(Cells(Timeframe(timeframe), first, last, tuple(self._ids(instruments).values())))
 
     def oldest_unfinished(self) -> date | None:
         """First day on which an active instrument lacks bars and reasons; None when all is accounted for."""

@@ -1,6 +1,7 @@
-"""The plain table: everything that was ever stored, in two ordinary tables that nothing archives, asked by plain SQL.
+"""The plain table: every copy of a bar that was ever stored, in one ordinary table that nothing archives or drops.
 
-What the reader answers, from wherever, must be what these tables say.
+What the reader answers, from wherever, must be what plain SQL says of it: of the copies known at a moment the best, by
+the precedence of invariant I1.
 """
 
 from __future__ import annotations
@@ -16,35 +17,26 @@ from crypto_pipeline.store.bar_frames import READ_SCHEMA
 
 _MAKE = """
 CREATE SCHEMA IF NOT EXISTS plain;
-CREATE TABLE IF NOT EXISTS plain.bars (LIKE market.ohlc_data, PRIMARY KEY (instrument_id, timeframe, open_time));
-CREATE TABLE IF NOT EXISTS plain.revisions (LIKE market.ohlc_revisions);
-TRUNCATE plain.bars, plain.revisions;
+CREATE TABLE IF NOT EXISTS plain.copies (
+    LIKE market.ohlc_data, PRIMARY KEY (instrument_id, timeframe, open_time, recorded_at));
+TRUNCATE plain.copies;
 """
-# A bar that comes after its month was archived replaces the archived copy: that was the truth until then.
-_FOLLOW = """
-INSERT INTO plain.revisions
-SELECT p.open_time, p.open, p.high, p.low, p.close, p.volume, p.quote_volume, p.taker_buy_volume, p.trade_count,
-       p.revision, p.recorded_at, o.recorded_at, p.instrument_id, p.source_rank, p.complete, p.timeframe
-FROM plain.bars p JOIN market.ohlc_data o USING (instrument_id, timeframe, open_time)
-WHERE p.recorded_at < o.recorded_at AND NOT EXISTS (
-    SELECT FROM market.ohlc_revisions r
-    WHERE (r.instrument_id, r.timeframe, r.open_time, r.recorded_at)
-        = (p.instrument_id, p.timeframe, p.open_time, p.recorded_at));
-DELETE FROM plain.bars p USING market.ohlc_data o
-WHERE (p.instrument_id, p.timeframe, p.open_time) = (o.instrument_id, o.timeframe, o.open_time);
-INSERT INTO plain.bars SELECT * FROM market.ohlc_data;
-INSERT INTO plain.revisions SELECT r.* FROM market.ohlc_revisions r
-WHERE NOT EXISTS (SELECT FROM plain.revisions p
-    WHERE (p.instrument_id, p.timeframe, p.open_time, p.recorded_at)
-        = (r.instrument_id, r.timeframe, r.open_time, r.recorded_at));
+_COLUMNS = (
+    "open_time, open, high, low, close, volume, quote_volume, taker_buy_volume, trade_count, revision, recorded_at, "
+    "instrument_id, source_rank, complete, timeframe"
+)
+# a copy whose values were stated again has a newer revision, and is the same copy
+_FOLLOW = f"""
+INSERT INTO plain.copies ({_COLUMNS})
+SELECT {_COLUMNS} FROM market.ohlc_data UNION ALL SELECT {_COLUMNS} FROM market.ohlc_revisions
+ON CONFLICT (instrument_id, timeframe, open_time, recorded_at)
+DO UPDATE SET revision = greatest(copies.revision, excluded.revision)
 """
-_COPIES = """
-SELECT open_time, open, high, low, close, volume, quote_volume, taker_buy_volume, trade_count, source_rank, complete,
-       revision, recorded_at, instrument_id, timeframe FROM plain.bars WHERE recorded_at <= %(as_of)s
-UNION ALL
-SELECT open_time, open, high, low, close, volume, quote_volume, taker_buy_volume, trade_count, source_rank, complete,
-       revision, recorded_at, instrument_id, timeframe
-FROM plain.revisions WHERE recorded_at <= %(as_of)s AND superseded_at > %(as_of)s
+_COPIES = f"""
+SELECT DISTINCT ON (instrument_id, timeframe, open_time) {_COLUMNS} FROM plain.copies WHERE recorded_at <= %(as_of)s
+ORDER BY instrument_id, timeframe, open_time, complete DESC, source_rank DESC, revision DESC,
+    trade_count DESC NULLS LAST, volume DESC NULLS LAST, quote_volume DESC NULLS LAST, open DESC, high DESC, low DESC,
+    close DESC, taker_buy_volume DESC NULLS LAST, recorded_at
 """
 _ASK = f"""
 SELECT * FROM (

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -137,6 +139,7 @@ def test_every_way_of_reading_says_what_the_plain_table_says(
     with tempfile.TemporaryDirectory() as folder:
         moments = play(store, plain, Path(folder), history)
         assert reader.cached.await_changes()
+        crowd: list[tuple[Question, pl.DataFrame]] = []
         for each in asks:
             asked = questioned(each, moments)
             expected = plain.ask(asked, datetime.now(UTC)).select(asked.columns or list(READ_SCHEMA))
@@ -157,6 +160,22 @@ def test_every_way_of_reading_says_what_the_plain_table_says(
                 over_http = fetched(client, alone, each["accept"], each["encoding"])
                 wanted = plain.ask(alone, datetime.now(UTC)).select(expected.columns)
                 assert_frame_equal(over_http, wanted)
+                crowd.append((alone, wanted))
+        all_at_once(reader, crowd)
+
+
+def all_at_once(reader: Reader, crowd: list[tuple[Question, pl.DataFrame]]) -> None:
+    """Each question by a thread of its own, several of each kind, so that they are asked together."""
+    crowd = [(replace(asked, columns=None), wanted) for asked, wanted in crowd for _ in range(3)]
+    barrier = threading.Barrier(len(crowd))
+
+    def ask(asked: Question) -> pl.DataFrame:
+        barrier.wait()
+        return reader.answer(asked)
+
+    with ThreadPoolExecutor(len(crowd)) as threads:
+        for got, (asked, wanted) in zip(threads.map(ask, [asked for asked, _ in crowd]), crowd, strict=True):
+            assert got.select(wanted.columns).equals(wanted), f"{asked}\n{got}\n{wanted}"
 
 
 def fetched(client: TestClient, asked: Question, accept: str, encoding: str) -> pl.DataFrame:

@@ -1,0 +1,151 @@
+"""Small questions of many threads, asked together: one round trip and one frame for all that wait.
+
+A question that finds nothing under way is asked at once and alone, so whoever is the only one waits for nobody. While
+it is under way others come; they wait, first come first served, and the first of them asks for all of its kind that
+wait by then. The answered ones are woken one after the other, each by the one before: so a hundred threads do not keep
+each other from the interpreter, which runs only one at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from itertools import pairwise
+from typing import Generic, TypeVar
+
+from crypto_pipeline.store.errors import DatabaseAwayError
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+#: Measured on two processors: one asks while another makes frames; more only make the groups smaller.
+AT_ONCE = 2
+
+
+class _Place(Generic[Q, A]):
+    """One thread's place in the queue. The bell rings once: when it is answered, or has to ask itself."""
+
+    def __init__(self, kind: Hashable, question: Q, size: int) -> None:
+        self.kind, self.question, self.size = kind, question, size
+        self.answers: list[A] = []
+        self.error: BaseException | None = None
+        #: Whether it has to ask; whether its bell rang; whether nobody waits at it any more.
+        self.leads = self.rung = self.gone = False
+        #: Whom to wake once it was woken.
+        self.following: _Place[Q, A] | None = None
+        self.since = time.monotonic()
+        self.bell = threading.Lock()
+        self.bell.acquire()
+
+
+class Combiner(Generic[Q, A]):
+    """``work`` answers questions of one kind, in their order, together no larger than ``most``. Thread-safe.
+
+    An error of several questions is nobody's yet: each is asked again alone, so that one cannot spoil the others'
+    answer. Only that the database is away concerns all who were asked for, and all who waited ``patience`` seconds.
+    """
+
+    def __init__(
+        self, work: Callable[[Sequence[Q]], Sequence[A]], patience: float, most: int, at_once: int = AT_ONCE
+    ) -> None:
+        self._work, self._patience, self._at_once, self._most = work, patience, at_once, most
+        self._lock = threading.Lock()
+        self._queue: deque[_Place[Q, A]] = deque()
+        self._busy = 0
+        #: Questions so far, and how often they were asked together or alone.
+        self.questions = self.rounds = 0
+
+    def ask(self, kind: Hashable, question: Q, size: int = 1) -> A:
+        """The answer to ``question``, asked alone or with others of the same ``kind``."""
+        mine: _Place[Q, A] = _Place(kind, question, size)
+        try:
+            with self._lock:
+                self.questions += 1
+                if self._busy < self._at_once:
+                    self._busy += 1
+                    mine.leads = True
+                else:
+                    self._queue.append(mine)
+            if not mine.leads:
+                mine.bell.acquire()
+            if mine.leads:
+                self._lead(mine)
+        finally:  # also of one that was interrupted
+            self._leave(mine)
+        if mine.answers:
+            return mine.answers[0]
+        if isinstance(mine.error, DatabaseAwayError):
+            raise DatabaseAwayError(*mine.error.args)
+        return self._work([question])[0]
+
+    def _lead(self, mine: _Place[Q, A]) -> None:
+        """Ask for all that wait with a question of the same kind."""
+        group = [mine]
+        try:
+            group += self._like(mine)
+            for place, answer in zip(group, self._work([place.question for place in group]), strict=True):
+                place.answers.append(answer)
+        except BaseException as error:
+            if isinstance(error, DatabaseAwayError):
+                group += self._impatient()
+            for place in group:
+                place.error = error
+            if len(group) == 1 or not isinstance(error, Exception):
+                raise
+        finally:
+            for place, following in pairwise(group):
+                place.following = following
+
+    def _leave(self, mine: _Place[Q, A]) -> None:
+        """Pass on whatever another waits for: the turn to ask, and the bell."""
+        with self._lock:
+            mine.gone = True
+            if not mine.rung and mine in self._queue:
+                self._queue.remove(mine)
+            if mine.leads:
+                self._hand_on()
+        self._wake(mine.following)
+
+    def _wake(self, place: _Place[Q, A] | None) -> None:
+        while place is not None:
+            with self._lock:
+                if place.rung:
+                    return
+                place.rung = True
+                place.bell.release()
+                if not place.gone:
+                    return
+            place = place.following
+
+    def _hand_on(self) -> None:
+        """Let the next one ask, or remember that nobody does. Under the lock."""
+        if self._queue:
+            following = self._queue.popleft()
+            following.leads = following.rung = True
+            following.bell.release()
+        else:
+            self._busy -= 1
+
+    def _like(self, mine: _Place[Q, A]) -> list[_Place[Q, A]]:
+        """Who waits with a question of the same kind, as many as fit; they are in the queue no longer."""
+        found, left, size = [], deque[_Place[Q, A]](), mine.size
+        with self._lock:
+            self.rounds += 1
+            for place in self._queue:
+                if place.kind == mine.kind and size + place.size <= self._most:
+                    size += place.size
+                    found.append(place)
+                else:
+                    left.append(place)
+            self._queue = left
+        return found
+
+    def _impatient(self) -> list[_Place[Q, A]]:
+        """Those who have waited too long to wait for one more attempt; they are in the queue no longer."""
+        until = time.monotonic() - self._patience
+        with self._lock:
+            gone = [place for place in self._queue if place.since <= until]
+            self._queue = deque(place for place in self._queue if place.since > until)
+        return gone
