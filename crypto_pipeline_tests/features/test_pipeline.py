@@ -53,54 +53,6 @@ def test_a_day_of_a_few_instruments_is_stored_as_computed(store: Store) -> None:
         bring_up_to_date(store, day, end, ["NOPE-USDT"], now=end)
 
 
-def test_one_revised_minute_of_sixty_days_recomputes_only_what_depends_on_it(store: Store) -> None:
-    days = 60
-    market = minutes(THREE, days)
-    stock(store, market)
-    end = START + timedelta(days=days)
-    first = bring_up_to_date(store, START, end, now=end)
-    assert first.rows == 3 * days * 96
-    before = store.features.cells.read(THREE, START.date(), end.date())
-    untouched = stored(store, THREE, START, end)
-
-    hit = START + timedelta(days=10, hours=5, minutes=14)
-    revised = market.filter((pl.col("instrument") == "ADA-USDT") & (pl.col("open_time") == hit)).with_columns(
-        pl.col("close") * 1.004,
-        pl.col("high") * 1.01,
-        pl.col("volume") * 3,
-        revision=pl.col("revision").dt.offset_by("1h"),
-    )
-    store.bars.write(revised, Timeframe.M1)
-    rolled_up(store, market.filter(pl.col("open_time").dt.date() == hit.date()))
-
-    universe = Universe.of(store)
-    stale = stale_days(store, universe, universe.instruments, START.date(), (end - timedelta(days=1)).date())
-    expected = {("ADA-USDT", hit.date() + timedelta(days=n)) for n in range(43)}
-    expected |= {(name, hit.date() + timedelta(days=n)) for name in THREE for n in range(2)}
-    assert set(stale.select("instrument", "day").rows()) == expected
-    report = bring_up_to_date(store, START, end, now=end)
-    assert report.stale_cells == len(expected)
-    after = store.features.cells.read(THREE, START.date(), end.date())
-    moved = before.join(after, on=["instrument", "day"], suffix="_now").filter(
-        pl.col("feature_version") != pl.col("feature_version_now")
-    )
-    assert set(moved.select("instrument", "day").rows()) == expected
-
-    # What was left alone is as it was to the last bit, and all of it is what a start from scratch gives.
-    now = stored(store, THREE, START, end)
-    kept = pl.struct("instrument", pl.col("open_time").dt.date()).map_elements(
-        lambda row: (row["instrument"], row["open_time"]) not in expected, return_dtype=pl.Boolean
-    )
-    mask = now.select(kept.alias("kept"))["kept"]
-    assert now.filter(mask).equals(untouched.filter(mask))
-    scratch = features_as_of(store, THREE, START, end)
-    assert differences(now, scratch) < FORGOTTEN
-    # It did change what it had to, from its own bar on and not before.
-    changed = now.filter(now["rsi_14"].ne_missing(untouched["rsi_14"]))
-    assert changed["open_time"].min() == Timeframe.M15.floor(hit)
-    assert set(changed["instrument"]) == {"ADA-USDT"}
-
-
 def test_features_of_the_past_are_those_of_the_bars_known_then(store: Store) -> None:
     market = minutes(THREE, 12)
     stock(store, market)
