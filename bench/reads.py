@@ -1,11 +1,13 @@
 """How fast bars are read, end to end into a Polars frame, and against other ways of keeping and reading them.
 
-    python bench/reads.py BIG [--small SMALL] [--archived COPY] [--others]
+    python bench/reads.py BIG [SMALL] [--archived COPY [SMALL_COPY]] [--plot PNG]
+    python bench/reads.py BIG --others
 
 BIG is a folder of `bench/big_store.py` (51 million rows), SMALL one with ``--fine-days 20`` (5 million), COPY one of
 which four months of 1m were archived (``python bench/reads.py COPY --archive-first 4`` does that, once, and changes the
-folder). ``--others`` reads the same answers through SQLAlchemy and pandas.read_sql from the same server, and from
-feather files (one per instrument and timeframe, as freqtrade keeps them) and Parquet through DuckDB, on the same disk.
+folder), SMALL_COPY the same of 10 instruments (``--instruments 10``). ``--others`` reads the same answers through
+SQLAlchemy and pandas.read_sql from the same server, and from feather files (one per instrument and timeframe, as
+freqtrade keeps them) and Parquet through DuckDB, on the same disk.
 """
 
 from __future__ import annotations
@@ -77,33 +79,43 @@ def last_midnight(folder: Path) -> datetime:
     return Timeframe.D1.floor(end)
 
 
-def latencies(folders: Sequence[Path], picture: Path | None = None) -> None:
-    """Every question on every folder, taking turns between them so that both see the same machine."""
-    found: dict[str, list[Any]] = {}
-    stores = [EmbeddedServer(folder) for folder in folders]
-    for server, folder in zip(stores, folders, strict=True):
-        with server.running() as url, Reader(url) as reader:
+def archived_asks(end: datetime) -> list[Ask]:
+    """What is asked of a store of which four months are archived."""
+    span = {"start": end - 180 * DAY, "end": end}
+    return [
+        ("180 d of 1m, one, four months archived", names(1), "1m", span, 25, "250"),
+        ("the same, OHLCV alone", names(1), "1m", {**span, "columns": OHLCV}, 25, ""),
+    ]
+
+
+def measure(folders: Sequence[Path], what: Callable[[datetime], list[Ask]], found: dict[str, list[Any]]) -> None:
+    for folder in folders:
+        with EmbeddedServer(folder).running() as url, Reader(url) as reader:
             migrate(url)
-            end = last_midnight(folder)
             total = sum(reader.store.coverage.summary()["present"])
-            for name, instruments, timeframe, span, count, goal in asks(end):
+            for name, instruments, timeframe, span, count, goal in what(last_midnight(folder)):
                 plain, rows = times(partial(reader.bars, instruments, timeframe, **span), count)
                 reader.cached.bars(instruments, timeframe, **span)
                 reader.cached.await_changes()
                 cached, _ = times(partial(reader.cached.bars, instruments, timeframe, **span), 1000)
                 found.setdefault(name, [goal]).append((total, rows, plain, cached))
-    head = ["question", "goal ms"]
-    for total, *_ in next(iter(found.values()))[1:]:
-        head += [f"rows of {total / 1e6:.1f}M", "p50 / p99 ms", "through the cache"]
+
+
+def latencies(folders: Sequence[Path], archived: Sequence[Path], picture: Path | None = None) -> None:
+    """Every question on every folder."""
+    found: dict[str, list[Any]] = {}
+    measure(folders, asks, found)
+    measure(archived, archived_asks, found)
     lines = []
     for name, (goal, *each) in found.items():
-        line: list[object] = [name, goal]
-        for _, rows, plain, cached in each:
-            line += [f"{rows:,}", shown(plain), f"{quantile(cached, 0.5):.3f} / {quantile(cached, 0.99):.3f}"]
-        if len(each) == 2:
-            line.append(f"{quantile(each[0][2], 0.5) / quantile(each[1][2], 0.5):.2f}")
-        lines.append(line)
-    table([*head, *(["growth"] if len(folders) == 2 else [])], lines)
+        (total, rows, plain, cached), *smaller = each
+        kept = f"{quantile(cached, 0.5):.3f} / {quantile(cached, 0.99):.3f}"
+        line: list[object] = [name, goal, f"{rows:,}", f"{shown(plain)} ({total / 1e6:.1f}M)"]
+        for less, _, other, _ in smaller:
+            line += [f"{shown(other)} ({less / 1e6:.1f}M)", f"{quantile(plain, 0.5) / quantile(other, 0.5):.2f}"]
+        lines.append([*line, kept])
+    growth = ["p50 / p99 ms, small store", "growth"] if len(each) == 2 else []
+    table(["question", "goal ms", "rows", "p50 / p99 ms", *growth, "through the cache"], lines)
     if picture is not None:
         draw(found, picture)
 
@@ -115,10 +127,10 @@ def draw(found: dict[str, list[Any]], picture: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(9, 4.2))
+    figure, axes = pyplot.subplots(figsize=(9, 5.2))
     for place, (goal, *each) in enumerate(reversed(found.values())):
         limit = float(goal.split(" /")[0]) if goal else 0.0
-        for number, (total, _, plain, _) in enumerate(sorted(each)):
+        for number, (total, _, plain, _) in enumerate(sorted(each, key=lambda one: one[0])):
             height = place + 0.2 - 0.4 * number
             median = quantile(plain, 0.5)
             axes.barh(height, median, 0.36, color=("#9ecae1", "#3182bd")[number])
@@ -133,7 +145,7 @@ def draw(found: dict[str, list[Any]], picture: Path) -> None:
             axes.plot([limit, limit], [place - 0.42, place + 0.42], color="#d62728", linewidth=1.5)
     axes.set_yticks(range(len(found)), list(reversed(found)))
     axes.set_xscale("log")
-    axes.set_xlim(right=500)
+    axes.set_xlim(right=1500)
     axes.set_xlabel("milliseconds end to end into a Polars frame, median (log); red: goal")
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
@@ -150,19 +162,6 @@ def archive_first(folder: Path, count: int) -> None:
         month = (end.year - 1970) * 12 + end.month - 1
         for number in range(count):
             print(archiver.archive(Span.month(Timeframe.M1, month + number), 0), flush=True)
-
-
-def half_archived(folder: Path) -> None:
-    with EmbeddedServer(folder).running() as url, Reader(url) as reader:
-        end = last_midnight(folder)
-        files = reader.store.archive.files("bars", Timeframe.M1)
-        lines = []
-        for what, columns in (("all columns", None), ("OHLCV", OHLCV)):
-            work = partial(reader.bars, names(1), "1m", start=end - 180 * DAY, end=end, columns=columns)
-            measured, rows = times(work, 15)
-            lines.append([f"180 d of 1m, one instrument, {what}", "250", f"{rows:,}", shown(measured)])
-        print(f"\n{len(files)} months archived, {sum(file.rows for file in files):,} rows in files\n")
-        table(["question", "goal ms", "rows", "p50 / p99 ms"], lines)
 
 
 def others(folder: Path) -> None:
@@ -240,8 +239,8 @@ def keep_files(reader: Reader, folder: Path, end: datetime) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--small", type=Path)
-    parser.add_argument("--archived", type=Path)
+    parser.add_argument("small", type=Path, nargs="?")
+    parser.add_argument("--archived", type=Path, nargs="+", default=[])
     parser.add_argument("--archive-first", type=int, metavar="MONTHS")
     parser.add_argument("--others", action="store_true")
     parser.add_argument("--plot", type=Path, help="PNG to draw the medians into")
@@ -253,9 +252,7 @@ def main() -> None:
     if options.others:
         others(options.folder)
         return
-    latencies([options.folder, *([options.small] if options.small else [])], options.plot)
-    if options.archived:
-        half_archived(options.archived)
+    latencies([options.folder, *([options.small] if options.small else [])], options.archived, options.plot)
 
 
 if __name__ == "__main__":

@@ -179,11 +179,16 @@ class Answering:
         return replace(asked, start=begin, end=end), end
 
     def _first_day(self, asked: Question) -> datetime | None:
+        assert asked.start is not None
         name, timeframe = asked.instruments[0], Timeframe(asked.timeframe)
-        return self.cached.cache.get(
+        kept = self.cached.cache.get(
             ("first day", name, timeframe), time_to_live([name]), lambda: self._series(asked),
             lambda: self.reader.store.coverage.first_day(name, timeframe), lambda _: 100,
         ).value  # fmt: skip
+        if kept is not None and kept <= asked.start:
+            return kept
+        # something would be left out because of it: then it must not be older than the answer
+        return self.reader.store.coverage.first_day(name, timeframe)
 
 
 def _form(request: Request) -> Form:
