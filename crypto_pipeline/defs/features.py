@@ -4,7 +4,7 @@ Which days must be computed again is said by the data versions of the bars they 
 sensor asks for those and no others. Live rows are written by ingest, right after each close.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -13,9 +13,10 @@ import dagster as dg
 import polars as pl
 
 from crypto_pipeline.defs import metadata
+from crypto_pipeline.defs.changes import Look, changed_bars, still_standing
 from crypto_pipeline.defs.checks import checked_span
 from crypto_pipeline.defs.jobs import MEDIUM, backfill_bars
-from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, range_tags
+from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, each_day, range_tags
 from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.features import monitor
 from crypto_pipeline.features.compute import FEATURES, LOOK_BACK, NAMES, SCHEMA_HASH
@@ -181,7 +182,7 @@ _UNDER_WAY = [
 
 
 @dg.sensor(job=build_features, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
-def stale_features(context: dg.SensorEvaluationContext, database: Market) -> Iterator[dg.RunRequest | dg.SkipReason]:
+def stale_features(context: dg.SensorEvaluationContext, database: Market) -> dg.SensorResult | dg.SkipReason:
     """Every minute: days whose bars (look-back included) are not those their features were computed from.
 
     The running day, which the live path writes, is put right once an hour. While history is being brought up to date
@@ -190,20 +191,25 @@ def stale_features(context: dg.SensorEvaluationContext, database: Market) -> Ite
     now = datetime.now(UTC)
     for job in (build_features.name, backfill_bars.name):
         if context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=_UNDER_WAY), limit=1):
-            yield dg.SkipReason(f"{job} is under way")
-            return
+            return dg.SkipReason(f"{job} is under way")
+    look = Look.begin(context, now)
     with database.store() as store:
+        told: list[Any] = [*changed_bars(look, store)]
         days = days_due(store, now)
-    if not days:
-        yield dg.SkipReason("every day stands on the bars of now")
+    told += still_standing(look, "ml_features", each_day(days))
+    requests = []
     for first, last in days:
         start, end = _midnight(first), _midnight(last) + timedelta(days=1)
         # Today changes with every bar: the key lets it through once an hour.
         minute = f"{now:%Y-%m-%dT%H}" if first == now.date() else f"{now:%Y-%m-%dT%H:%M}"
-        yield dg.RunRequest(
-            run_key=f"features:{first}:{last}:{minute}",
-            tags={"dagster/priority": str(MEDIUM), "processor": "stale_features", **range_tags(start, end)},
+        requests.append(
+            dg.RunRequest(
+                run_key=f"features:{first}:{last}:{minute}",
+                tags={"dagster/priority": str(MEDIUM), "processor": "stale_features", **range_tags(start, end)},
+            )
         )
+    said = None if requests else "every day stands on the bars of now"
+    return dg.SensorResult(requests, skip_reason=said, cursor=now.isoformat(), asset_events=told)
 
 
 def days_due(store: Store, now: datetime) -> list[tuple[date, date]]:

@@ -4,7 +4,7 @@ A label is told when its horizon has ended, days after its signal; a bar that is
 on it. Which days that is, data versions say; a sensor asks for those and no others.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -13,9 +13,10 @@ import dagster as dg
 import polars as pl
 
 from crypto_pipeline.defs import metadata
+from crypto_pipeline.defs.changes import Look, changed_bars, still_standing
 from crypto_pipeline.defs.checks import checked_span
 from crypto_pipeline.defs.jobs import MEDIUM
-from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, range_tags
+from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, each_day, range_tags
 from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.labels.build import LabelReport, bring_up_to_date, due_cells, traded
 from crypto_pipeline.labels.checks import CHECKS, LabelOutcome, check_labels, example_of
@@ -228,22 +229,29 @@ label_setups = dg.define_asset_job(
 
 
 @dg.sensor(job=label_setups, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.RUNNING)
-def labels_due(context: dg.SensorEvaluationContext, database: Market) -> Iterator[dg.RunRequest | dg.SkipReason]:
+def labels_due(context: dg.SensorEvaluationContext, database: Market) -> dg.SensorResult | dg.SkipReason:
     """Every 5 minutes: labels whose horizon has ended, and those that rest on bars that changed, are computed."""
     now = datetime.now(UTC)
     if context.instance.get_runs(dg.RunsFilter(job_name=label_setups.name, statuses=_UNDER_WAY), limit=1):
-        yield dg.SkipReason("labels are being computed")
-        return
+        return dg.SkipReason("labels are being computed")
+    look = Look.begin(context, now)
     with database.store() as store:
+        told: list[Any] = [*changed_bars(look, store)]
         due = days_due(store, now)
-    if not due:
-        yield dg.SkipReason("no label is due")
+    for strategy in Strategy:
+        asset, ahead = f"strategy_{strategy}_labels", _reach(strategy)[1]
+        told += still_standing(look, asset, each_day(due), ahead)
+    requests = []
     for first, last in due:
         start, end = _midnight(first), _midnight(last) + timedelta(days=1)
-        yield dg.RunRequest(
-            run_key=f"labels:{first}:{last}:{now:%Y-%m-%dT%H:%M}",
-            tags={"dagster/priority": str(MEDIUM), **range_tags(start, end)},
+        requests.append(
+            dg.RunRequest(
+                run_key=f"labels:{first}:{last}:{now:%Y-%m-%dT%H:%M}",
+                tags={"dagster/priority": str(MEDIUM), **range_tags(start, end)},
+            )
         )
+    said = None if requests else "no label is due"
+    return dg.SensorResult(requests, skip_reason=said, cursor=now.isoformat(), asset_events=told)
 
 
 _UNDER_WAY = [

@@ -5,7 +5,8 @@ An instrument dimension would turn one backfill into thousands of runs; a range 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
@@ -28,3 +29,17 @@ def range_tags(start: datetime, end: datetime, timeframe: Timeframe = Timeframe.
     first = max(timeframe.floor(start), FIRST_DAY)
     last = max(first, timeframe.floor(end - timedelta(microseconds=1)))
     return {_RANGE_START: f"{first:%Y-%m-%d}", _RANGE_END: f"{last:%Y-%m-%d}"}
+
+
+def run_days(tags: Mapping[str, str]) -> tuple[date, date] | None:
+    """First and last day of the partitions of a run with these tags; None where it is not of days."""
+    first, last = tags.get(_RANGE_START), tags.get(_RANGE_END)
+    try:
+        return (date.fromisoformat(first), date.fromisoformat(last)) if first and last else None
+    except ValueError:
+        return None
+
+
+def each_day(spans: Iterable[tuple[date, date]]) -> set[date]:
+    """Every day of spans of which the last day is named."""
+    return {first + timedelta(days=n) for first, last in spans for n in range((last - first).days + 1)}

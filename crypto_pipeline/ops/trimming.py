@@ -58,7 +58,7 @@ def _old_backups(settings: Settings) -> list[Step]:
     if not old:
         return []
     size = sum(_size(one.folder) for one in old)
-    return [Step(f"{len(old)} backups but the newest", size, "older copies", lambda: _keep_newest(folder))]
+    return [Step(f"backups but the newest ({len(old)})", size, "older copies", lambda: _keep_newest(folder))]
 
 
 def _keep_newest(folder: Path) -> None:

@@ -215,6 +215,17 @@ class Coverage:
         first, last = cell_bounds(Timeframe(timeframe), start, end)
         return self._versions.of(Cells(Timeframe(timeframe), first, last, tuple(self._ids(instruments).values())))
 
+    def touched(self, since: datetime, first: date, last: date) -> list[tuple[date, Timeframe, datetime]]:
+        """Days ``first`` … ``last`` and timeframes of which a cell was written after ``since``, and when that was."""
+        rows = self._connections.run(
+            lambda connection: connection.execute(
+                "SELECT day, timeframe, max(updated_at) FROM market.coverage "
+                "WHERE updated_at > %s AND day BETWEEN %s AND %s AND data_version > 0 GROUP BY 1, 2",
+                [since, first, last],
+            ).fetchall()
+        )
+        return [(day, Timeframe(timeframe), at) for day, timeframe, at in rows]
+
     def oldest_unfinished(self) -> date | None:
         """First day on which an active instrument lacks bars and reasons; None when all is accounted for."""
         answer = self._connections.frame(

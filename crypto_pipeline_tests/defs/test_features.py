@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 
+from crypto_pipeline.defs import defs
 from crypto_pipeline.defs.features import days_due, stale_features
 from crypto_pipeline.defs.partitions import range_tags
 from crypto_pipeline.defs.resources import Market
@@ -14,6 +17,21 @@ from crypto_pipeline.features.verify import CHECKS
 from crypto_pipeline.market import Timeframe
 
 from .conftest import Deployed
+
+
+def look(house: Deployed, cursor: str | None = None) -> dg.SensorResult:
+    """One tick of the sensor."""
+    with dg.build_sensor_context(instance=house.instance, cursor=cursor) as context:
+        answer = stale_features(context, database=Market())
+    assert isinstance(answer, dg.SensorResult)
+    return answer
+
+
+def status(house: Deployed, day: date) -> StaleStatus:
+    """What the UI says of the features of a day."""
+    graph = defs.resolve_asset_graph()
+    resolver = CachingStaleStatusResolver(house.instance, graph, LoadingContextForTest(house.instance))
+    return resolver.get_status(dg.AssetKey("ml_features"), f"{day}")
 
 
 def test_features_follow_their_bars(deploy: Callable[..., Deployed]) -> None:
@@ -26,8 +44,9 @@ def test_features_follow_their_bars(deploy: Callable[..., Deployed]) -> None:
     due = days_due(house.store, now)
     assert due[0] == (today - timedelta(days=2), today - timedelta(days=1))
 
-    with dg.build_sensor_context(instance=house.instance) as context:
-        requests = [one for one in stale_features(context, database=Market()) if isinstance(one, dg.RunRequest)]  # type: ignore[union-attr]
+    tick = look(house)
+    assert tick.asset_events == []
+    requests = tick.run_requests or []
     assert requests[0].tags["dagster/asset_partition_range_start"] == f"{today - timedelta(days=2)}"
     result = house.run("build_features", tags=requests[0].tags)
     assert result.success
@@ -48,10 +67,33 @@ def test_features_follow_their_bars(deploy: Callable[..., Deployed]) -> None:
         bars["close"] * 1.001, bars["high"] * 1.01, revision=bars["revision"] + timedelta(hours=1)
     )
     house.store.bars.write(revised.drop("recorded_at", "vwap"), Timeframe.M15)
-    assert (today - timedelta(days=1), today - timedelta(days=1)) in days_due(house.store, now)
+    yesterday = today - timedelta(days=1)
+    assert (yesterday, yesterday) in days_due(house.store, now)
+    # Nothing of Dagster's has written that bar: it is told, and shows what is stale until the run has been.
+    assert status(house, yesterday) is StaleStatus.FRESH
+    for event in look(house, tick.cursor).asset_events or []:
+        assert isinstance(event, dg.AssetMaterialization)
+        assert (event.asset_key, event.partition) == (dg.AssetKey("ohlc_15m"), f"{yesterday}")
+        house.instance.report_runless_asset_event(event)
+    tick = look(house, tick.cursor)
+    assert tick.asset_events == []
+    assert status(house, yesterday) is StaleStatus.STALE
+    assert status(house, yesterday - timedelta(days=1)) is StaleStatus.FRESH
     checked = house.run("build_features", tags=range_tags(day, midnight))
+    assert status(house, yesterday) is StaleStatus.FRESH
     metadata = checked.get_asset_materialization_events()[0].materialization.metadata
     assert metadata["instrument_days_computed"].value == 3  # its own, and two whose rank is among it
+
+    # A run over several days gives them all one version; what was computed from the bars of now is said to stand.
+    wide = dg.define_asset_job("backfill_bars", dg.AssetSelection.assets("ohlc_1d").without_checks())
+    alone = dg.Definitions(assets=defs.assets, jobs=[wide], resources=defs.resources).resolve_job_def("backfill_bars")
+    assert alone.execute_in_process(instance=house.instance, tags=range_tags(day, now)).success
+    assert status(house, yesterday) is StaleStatus.STALE
+    for event in look(house, tick.cursor).asset_events or []:
+        assert isinstance(event, dg.AssetMaterialization)
+        assert event.asset_key == dg.AssetKey("ml_features")
+        house.instance.report_runless_asset_event(event)
+    assert status(house, yesterday) is StaleStatus.FRESH
 
     # A value that cannot be fails its check, which names it and opens an alert.
     house.store.connections.run(

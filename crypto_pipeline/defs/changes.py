@@ -1,0 +1,107 @@
+"""Keeping what Dagster shows of stale days true. Data versions in the database decide what is computed again.
+
+Bars also change outside the runs of their assets: live, by reconciliation, from the command line; Dagster is told. And
+a run over many days gives all of them one data version, so days under which nothing changed would look stale
+afterwards; Dagster is told that they stand. The sensors that ask for runs say both first, so that their runs know.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Self
+
+import dagster as dg
+from dagster import AssetRecordsFilter
+from dagster._core.definitions.data_version import DATA_VERSION_TAG, INPUT_EVENT_POINTER_TAG_PREFIX
+
+from crypto_pipeline.defs.partitions import FIRST_DAY, run_days
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+
+#: A transaction may become visible so long after the time that it bears.
+_OVERLAP = timedelta(minutes=15)
+#: How far back the first look goes.
+_FIRST_LOOK = timedelta(days=1)
+_DAY = timedelta(days=1)
+_MOST_RUNS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look of a sensor: what happened after ``after``, up to Dagster's event number ``newest``."""
+
+    instance: dg.DagsterInstance
+    after: datetime
+    now: datetime
+    newest: int
+
+    @classmethod
+    def begin(cls, context: dg.SensorEvaluationContext, now: datetime) -> Self:
+        """The sensor's cursor is the ISO time of its last look."""
+        after = datetime.fromisoformat(context.cursor) if context.cursor else now - _FIRST_LOOK
+        return cls(context.instance, after, now, context.instance.event_log_storage.get_maximum_record_id() or 0)
+
+    @property
+    def today(self) -> date:
+        """The running day, UTC."""
+        return self.now.astimezone(UTC).date()
+
+
+def changed_bars(look: Look, store: Store) -> list[dg.AssetMaterialization]:
+    """Events for days before today whose bars changed after Dagster last heard of them; narrow bars first.
+
+    None for a day that Dagster never saw materialized.
+    """
+    events = []
+    touched = store.coverage.touched(look.after - _OVERLAP, FIRST_DAY.date(), look.today - _DAY)
+    for day, timeframe, at in sorted(touched, key=lambda cell: (cell[0], cell[1].minutes)):
+        key, partition = dg.AssetKey(f"ohlc_{timeframe}"), f"{day}"
+        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        tags, told = _last(look.instance, key, day)
+        version = store.coverage.version(timeframe, start, start + _DAY)
+        if timeframe is Timeframe.W1 or told is None or told >= at or tags.get(DATA_VERSION_TAG) == version:
+            continue
+        said = "Bars of this day changed outside of a run of this asset."
+        events.append(
+            dg.AssetMaterialization(key, partition=partition, description=said, tags={DATA_VERSION_TAG: version})
+        )
+    return events
+
+
+def still_standing(look: Look, asset: str, due: Collection[date], ahead: int = 0) -> list[dg.AssetMaterialization]:
+    """Events for days of ``asset`` that are not ``due`` although a run over many days gave their bars another version.
+
+    ``ahead``: days by which the asset looks into later bars. What is due must have been asked after the look began.
+    """
+    instance = look.instance
+    chosen = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], updated_after=look.after)
+    runs = [record.dagster_run for record in instance.get_run_records(chosen, limit=_MOST_RUNS)]
+    spans = [run_days(run.tags) for run in runs if _is_of_bars(run)]
+    first = min((first for first, last in filter(None, spans) if first < last), default=None)
+    if first is None:
+        return []
+    key, begun = dg.AssetKey(asset), first - ahead * _DAY
+    days = sorted(date.fromisoformat(partition) for partition in instance.get_materialized_partitions(key))
+    said = "Looked at again after a run over several days of bars: computed from the bars of now."
+    events = []
+    for day in days:
+        if begun <= day < look.today and day not in due:
+            tags, _ = _last(instance, key, day)
+            seen = {name: str(look.newest) for name in tags if name.startswith(INPUT_EVENT_POINTER_TAG_PREFIX)}
+            events.append(dg.AssetMaterialization(key, partition=f"{day}", description=said, tags=tags | seen))
+    return events
+
+
+def _is_of_bars(run: dg.DagsterRun) -> bool:
+    chosen = run.asset_selection or ()
+    return run.job_name == "backfill_bars" or any(key.path[-1].startswith("ohlc_") for key in chosen)
+
+
+def _last(instance: dg.DagsterInstance, key: dg.AssetKey, day: date) -> tuple[dict[str, str], datetime | None]:
+    """Tags (versions of itself and of what it was made of) and time of the newest materialization of a day, if any."""
+    chosen = AssetRecordsFilter(asset_key=key, asset_partitions=[f"{day}"])
+    for record in instance.fetch_materializations(chosen, limit=1).records:
+        made = record.asset_materialization
+        tags = dict(made.tags or {}) if made is not None else {}
+        return tags, datetime.fromtimestamp(record.timestamp, UTC)
+    return {}, None
