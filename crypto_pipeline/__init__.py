@@ -72,6 +72,7 @@ def training_set(
 
     Raises ValueError for a bad argument, StoreError for an unknown instrument or when no database answers.
     """
+    from crypto_pipeline.healing.plan import retention_policy
     from crypto_pipeline.labels.parameters import Strategy, parameter_sets
     from crypto_pipeline.labels.training import training_set
     from crypto_pipeline.reading.moments import moment, optional
@@ -92,6 +93,7 @@ def training_set(
             parameters=sets[parameter_set][chosen],
             instruments=instruments,
             eligible_only=eligible_only,
+            retention=retention_policy(settings),
         ).frame
 
 

@@ -37,6 +37,7 @@ def build(
     from crypto_pipeline.cli import options
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
+    from crypto_pipeline.healing.plan import retention_policy
     from crypto_pipeline.labels.parameters import ParameterError, Strategy, parameter_sets
     from crypto_pipeline.labels.training import training_set
 
@@ -61,6 +62,7 @@ def build(
             parameters=sets[parameter_set][chosen],
             instruments=symbols,
             eligible_only=not ineligible,
+            retention=retention_policy(settings),
         )
     beside = made.write(output)
     typer.echo(f"{made.frame.height:,} rows, {made.frame.width} columns, as of {made.manifest['as_of']}")
@@ -79,6 +81,7 @@ def reproduce(
 
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
+    from crypto_pipeline.healing.plan import retention_policy
     from crypto_pipeline.labels.training import TrainingSetError
     from crypto_pipeline.labels.training import reproduce as again
 
@@ -87,8 +90,9 @@ def reproduce(
         wanted = stated["parquet_sha256"]
     except (json.JSONDecodeError, KeyError) as error:
         raise BadInput(f"{manifest} is no manifest of a training set: {error!r}") from None
-    with open_store(deployment_settings(data_dir)) as store:
-        made = again(store, stated)
+    settings = deployment_settings(data_dir)
+    with open_store(settings) as store:
+        made = again(store, stated, retention=retention_policy(settings))
     made.write(output)
     found = hashlib.sha256(output.read_bytes()).hexdigest()
     if found != wanted:

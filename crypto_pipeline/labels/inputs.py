@@ -109,6 +109,16 @@ class _Windows:
         return shown
 
 
+def kept_days(store: Store, cells: pl.DataFrame, back: int, ahead: int) -> pl.Series:
+    """For each of ``cells`` (``instrument``, ``day``): days with 15m bars from ``back`` before to ``ahead`` after."""
+    names = cells["instrument"].unique().sort().to_list()
+    days = cells["day"].to_physical().to_numpy()
+    first, last = int(days.min()), int(days.max())
+    counted = _Windows(store, TIMEFRAME, first - back, last + ahead, names).windows(first, last, back, ahead)[0]
+    numbers = cells["instrument"].replace_strict({name: i for i, name in enumerate(names)}, return_dtype=pl.Int64)
+    return pl.Series("kept", counted[numbers.to_numpy(), days - first])
+
+
 def due(
     current: pl.DataFrame,
     stored: pl.DataFrame,

@@ -20,8 +20,12 @@ import polars as pl
 
 from crypto_pipeline.features.compute import LOOK_BACK, NAMES, ROW_SCHEMA, SCHEMA_HASH, feature_frames
 from crypto_pipeline.features.pipeline import Universe, read_bars
+from crypto_pipeline.healing.plan import retention_policy
 from crypto_pipeline.labels.parameters import MODELS, Parameters, Strategy, parameter_sets
+from crypto_pipeline.labels.removed import require_kept
+from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe, parse_time, require_utc
+from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.label_columns import MEASURES
 
@@ -85,6 +89,7 @@ def training_set(
     instruments: Sequence[str] | None = None,
     eligible_only: bool = True,
     universe: Universe | None = None,
+    retention: RetentionPolicy | None = None,
 ) -> TrainingSet:
     """Labels of signals in ``[start, end)`` with their features, as known at ``as_of`` (default: now).
 
@@ -93,8 +98,10 @@ def training_set(
     (uniqueness), the outcome, the setup's measures as ``setup_…``, then ``eligible``, ``regime``, ``stress`` and every
     feature. ``eligible_only`` leaves out signals of which more than 5 % of the last day's bars were missing.
     ``parameters``: default those of the set ``default``. ``universe``: whose bars decide ranks and breadth.
+    ``retention``: what is kept (default: by the settings).
 
-    Raises StoreError for an unknown instrument or an ``as_of`` to come, ValueError for a naive time or a bad strategy.
+    Raises StoreError for an unknown instrument, an ``as_of`` to come, or when bars that it needs have been removed;
+    ValueError for a naive time or a bad strategy.
     """
     chosen = Strategy.parse(strategy)
     begin, until = require_utc(start), require_utc(end)
@@ -106,6 +113,8 @@ def training_set(
     moment = store.labels.settle(as_of)
     labels = store.labels.read(chosen, used.hash, begin, until, instruments=instruments, as_of=moment)
     everyone = universe or Universe.of(store)
+    policy = retention or retention_policy(load_settings())
+    require_kept(store, labels, used, everyone.benchmark, policy, datetime.now(UTC))
     features = _features(store, labels, everyone, begin, until, moment)
     joined = _joined(chosen, labels, features)
     frame = joined.filter("eligible") if eligible_only else joined
@@ -132,8 +141,10 @@ def training_set(
     return TrainingSet(frame, manifest)
 
 
-def reproduce(store: Store, manifest: Mapping[str, Any]) -> TrainingSet:
-    """The training set of a manifest again. Raises TrainingSetError naming what differs where it is another."""
+def reproduce(store: Store, manifest: Mapping[str, Any], *, retention: RetentionPolicy | None = None) -> TrainingSet:
+    """The training set of a manifest again. Raises TrainingSetError naming what differs where it is another, StoreError
+    when bars that it needs have been removed.
+    """
     if manifest.get("format") != FORMAT:
         raise TrainingSetError(f"manifest of format {manifest.get('format')!r}: this version reads {FORMAT}")
     if manifest["feature_schema_hash"] != SCHEMA_HASH:
@@ -158,6 +169,7 @@ def reproduce(store: Store, manifest: Mapping[str, Any]) -> TrainingSet:
         instruments=manifest["instruments"],
         eligible_only=manifest["eligible_only"],
         universe=Universe(manifest["universe"]["instruments"], manifest["universe"]["benchmark"]),
+        retention=retention,
     )
     if made.manifest["content_sha256"] != manifest["content_sha256"]:
         raise TrainingSetError(

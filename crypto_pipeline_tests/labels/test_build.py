@@ -14,12 +14,14 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import crypto_pipeline
+from crypto_pipeline.features import pipeline as features
 from crypto_pipeline.labels import inputs
 from crypto_pipeline.labels.build import LabelReport, bring_up_to_date, due_cells, traded
 from crypto_pipeline.labels.checks import check_labels
 from crypto_pipeline.labels.parameters import Strategy
 from crypto_pipeline.labels.training import TrainingSetError, manifest_path, purged, reproduce, training_set
 from crypto_pipeline.market import Timeframe
+from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.store import Store, StoreError
 
 from .comparing import LOOSE as LOOSE_SETS
@@ -233,6 +235,50 @@ def test_a_training_set_of_the_past_does_not_change(
     assert_frame_equal(public, before[Strategy.CHANNEL].frame, check_exact=True)
     with pytest.raises(TrainingSetError, match="the manifest says"):
         reproduce(store, {**manifest, "as_of": now.manifest["as_of"]})
+
+
+def test_a_training_set_survives_recomputation_and_says_when_bars_are_gone(
+    store: Store, bars: pl.DataFrame, tmp_path: Path
+) -> None:
+    strategy, parameters = Strategy.CHANNEL, LOOSE[Strategy.CHANNEL]
+    make(store, strategy)
+    begin = START + timedelta(days=17)
+    made = training_set(store, strategy, begin, END, parameters=parameters)
+    file = tmp_path / "channel.parquet"
+    manifest = json.loads(made.write(file).read_text())
+    # Everything is computed again, features and labels, after a bar changed.
+    at = made.frame["entry_ts"][5] + timedelta(minutes=7)
+    price = bars.filter(instrument=made.frame["instrument"][5])["low"].min() * 0.5
+    revise(store, bars, made.frame["instrument"][5], at, low=price, close=price)
+    assert make(store, strategy, everything=True).written.changed > 0
+    features.bring_up_to_date(store, START, END, now=END)
+    again = reproduce(store, manifest)
+    assert_frame_equal(again.frame, made.frame, check_exact=True)
+    again.write(tmp_path / "again.parquet")
+    assert (tmp_path / "again.parquet").read_bytes() == file.read_bytes()
+    # 15m bars that labels were computed with are removed: far enough back they are none of the features' business …
+    remove(store, Timeframe.M15, begin - timedelta(days=9))
+    assert_frame_equal(reproduce(store, manifest).frame, made.frame, check_exact=True)
+    # … then they are, and it says so instead of leaving rows out.
+    remove(store, Timeframe.M15, begin)
+    with pytest.raises(StoreError, match=r"15m bars from which features .* have been removed, first of"):
+        reproduce(store, manifest)
+    with pytest.raises(StoreError, match="start after"):
+        training_set(store, strategy, begin, END, parameters=parameters)
+    later = begin + timedelta(days=9)
+    policy = RetentionPolicy.of({}, {"1h": (datetime.now(UTC) - later).days + 3}, 7, 7, 2000)
+    remove(store, Timeframe.H1, later - timedelta(days=3))
+    with pytest.raises(StoreError, match=r"features need 1h bars of .* no longer kept"):
+        training_set(store, strategy, later, END, parameters=parameters, retention=policy)
+
+
+def remove(store: Store, timeframe: Timeframe, before: datetime) -> None:
+    """As retention does."""
+    with psycopg.connect(store.url) as connection:
+        connection.execute(
+            "DELETE FROM market.ohlc_data WHERE timeframe = %s AND open_time < %s", [str(timeframe), before]
+        )
+        connection.execute("DELETE FROM market.coverage WHERE timeframe = %s AND day < %s", [str(timeframe), before])
 
 
 def test_a_fold_is_purged(store: Store, bars: pl.DataFrame) -> None:
