@@ -74,6 +74,19 @@ def database(server: EmbeddedServer, name: str) -> Iterator[str]:
             connection.execute("CHECKPOINT")
 
 
+def prepare_dagster(home: Path, url: str, dagster: str, days: int) -> None:
+    """An instance of Dagster in this process: its home, storage (``dagster``), and the database ``url``. Before any
+    definition is imported.
+    """
+    from crypto_pipeline.ops.programs import DAGSTER_URL_VARIABLE
+
+    os.environ |= {
+        "DAGSTER_HOME": str(home), DAGSTER_URL_VARIABLE: dagster, "DAGSTER_EVENT_BATCH_SIZE": "500",
+        "DAGSTER_DISABLE_TELEMETRY": "yes", "CRYPTO_PIPELINE_DATABASE_URL": url, "CRYPTO_PIPELINE_DAYS": str(days),
+    }  # fmt: skip
+    (home / "dagster.yaml").write_text((Path(__file__).parent.parent / "dagster.yaml").read_text())
+
+
 def postmaster(server: EmbeddedServer) -> psutil.Process:
     """The server's first process."""
     pid = int((server.data_dir / "postgres/data/postmaster.pid").read_text().split()[0])

@@ -1,24 +1,28 @@
 """Labels: microseconds per event of the triple barrier, of whole labels, and beside a plain per-event loop.
 
-    python bench/labels.py [--instruments 90] [--days 180] [--store]
+    python bench/labels.py [--instruments 90] [--days 180] [--store] [--dagster]
 
 Bars are generated (15m from 1m by the product's roll-up); minutes are kept for all of it, so every bar that touches
 both barriers is decided by them. "Barriers" is from known setups to outcomes; "whole label" also makes the frame with
 returns, excursions, classes and uniqueness; "setups" looks for them on every bar. With --store the same goes through
-PostgreSQL: bars read, labels written.
+PostgreSQL: bars read, labels written. With --dagster (alone) all three assets of the default set are made in one range
+run, checks included, from a PostgreSQL that has the bars; minutes only of the last 30 days, as they are kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import tempfile
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from common import database, machine, postgres, table
+import psutil
+from common import PeakMemory, database, family, load, machine, postgres, postmaster, prepare_dagster, table
 
 from crypto_pipeline.labels import setups
 from crypto_pipeline.labels.barriers import touch
@@ -29,7 +33,8 @@ from crypto_pipeline.labels.minutes import KeptMinutes, minutes_of
 from crypto_pipeline.labels.parameters import Parameters, Strategy, parameter_sets
 from crypto_pipeline.market import Instrument, Timeframe, roll_up_all
 from crypto_pipeline.market.instruments import Tier
-from crypto_pipeline.store import Store
+from crypto_pipeline.store import Store, migrate
+from crypto_pipeline.store.connecting import ensure_databases
 from crypto_pipeline_tests.labels import reference
 from crypto_pipeline_tests.labels.comparing import LOOSE, NAME, as_bars, equal, panel_of
 from crypto_pipeline_tests.labels.market import START, minutes
@@ -37,10 +42,10 @@ from crypto_pipeline_tests.labels.market import START, minutes
 _TIERS = list(Tier)[:3]
 
 
-def make(number: int, days: int) -> tuple[str, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+def make(number: int, days: int, start: datetime = START) -> tuple[str, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Name, minutes, quarters and hours of one instrument."""
     name = "BTC-USDT" if number == 0 else f"COIN{number:02d}-USDT"
-    bars = minutes(name, days, number)
+    bars = minutes(name, days, number, start)
     rolled = roll_up_all(bars, (Timeframe.M15, Timeframe.H1))
     return name, bars, rolled[Timeframe.M15], rolled[Timeframe.H1]
 
@@ -155,12 +160,64 @@ def through_the_store(count: int, days: int, sets: dict[str, dict[Strategy, Para
     table(("parameters", "strategy", "labels stored", "s", "µs/label, all in", "s when nothing is due"), rows)
 
 
+def through_dagster(count: int, days: int) -> None:
+    """One run of ``label_setups`` over all days, then one with nothing to do."""
+    with tempfile.TemporaryDirectory(prefix="cp-home-") as home, postgres() as server:
+        migrate(server.url())
+        ensure_databases(server.url("postgres"), ["dagster"])
+        dagster = server.url("dagster").replace("postgresql://", "postgresql+psycopg2://")
+        prepare_dagster(Path(home), server.url(), dagster, days)
+        import dagster as dg
+
+        end = Timeframe.D1.floor(datetime.now(UTC))
+        with Store(server.url()) as store:
+            for number in range(count):
+                name, fine, quarters, hours = make(number, days, end - timedelta(days=days))
+                store.instruments.add([Instrument.crypto(name, _TIERS[number % 3])])
+                recent = fine.filter(pl.col("open_time") >= end - timedelta(days=30))
+                for timeframe, bars in ((Timeframe.M1, recent), (Timeframe.M15, quarters), (Timeframe.H1, hours)):
+                    store.bars.write(bars, timeframe)
+            store.connections.run(lambda connection: connection.execute("ANALYZE") and None)
+            del fine, quarters, hours, recent
+            groups = {"postgres": family(postmaster(server)), "this process": family(psutil.Process())}
+            rows = []
+            with dg.DagsterInstance.get() as instance, PeakMemory(groups) as peak:
+                for what in ("first", "nothing to do"):
+                    rows.append((what, *range_run(instance, end - timedelta(days=days), end), load()))
+            stored = [
+                store.labels.read(strategy, parameters.hash, end - timedelta(days=days), end).height
+                for strategy, parameters in parameter_sets({})["default"].items()
+            ]
+    table(("run", "s", "s in the three assets", "keys", "checks that failed", "load"), rows)
+    print(f"\nlabels {stored}")
+    table(("memory", "MiB shown", "MiB of its own"), peak.rows())
+
+
+def range_run(instance: Any, start: datetime, end: datetime) -> tuple[str, str, int, str]:
+    from crypto_pipeline.defs import defs
+    from crypto_pipeline.defs.partitions import range_tags
+
+    began = time.perf_counter()
+    job = defs.resolve_job_def("label_setups")
+    result = job.execute_in_process(instance=instance, tags=range_tags(start, end))
+    took = time.perf_counter() - began
+    steps = [event for event in result.all_node_events if event.is_step_success and event.step_key.startswith("strat")]
+    inside = [f"{event.step_success_data.duration_ms / 1000:.1f}" for event in steps]
+    failed = [one.check_name for one in result.get_asset_check_evaluations() if not one.passed]
+    return f"{took:.1f}", " ".join(inside), len(result.get_asset_materialization_events()), ", ".join(failed)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--instruments", type=int, default=90)
     parser.add_argument("--days", type=int, default=180)
     parser.add_argument("--store", action="store_true")
+    parser.add_argument("--dagster", action="store_true")
     options = parser.parse_args()
+    if options.dagster:
+        print(f"{machine()}\n")
+        through_dagster(options.instruments, options.days)
+        return
     np.seterr(all="ignore")
     sets = parameter_sets(LOOSE)
     print(f"{machine()}\n\n{options.instruments} instruments × {options.days} days of 15m bars\n")
