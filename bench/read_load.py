@@ -144,15 +144,15 @@ def figures(took: list[float], seconds: float, failures: int) -> list[object]:
 def by_threads(options: argparse.Namespace, reader: Reader, cached: bool) -> list[object]:
     """As many threads as clients, one reader."""
     took: list[float] = []
-    failures = 0
+    failures, known = 0, names()
     until = time.perf_counter() + options.seconds
 
     def ask(seed: int) -> None:
         nonlocal failures
         rng, mine = random.Random(seed), []
         while time.perf_counter() < until:
+            name = rng.choice(known)
             begin = time.perf_counter()
-            name = rng.choice(names())
             frame = reader.cached.bars(name, "1m", last=60).value if cached else reader.bars(name, "1m", last=60)
             mine.append(time.perf_counter() - begin)
             failures += frame.height != 60

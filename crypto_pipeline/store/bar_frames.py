@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,11 @@ _SOURCES = pl.Series("source", [None] * (max(RANKS.values()) + 1), dtype=pl.Stri
 
 def columns_for(names: Sequence[str]) -> tuple[str, ...]:
     """Columns of the table that a frame with these columns needs."""
+    return _columns_for(tuple(names))
+
+
+@lru_cache(maxsize=256)
+def _columns_for(names: tuple[str, ...]) -> tuple[str, ...]:
     needed = {"instrument_id", "open_time"}
     for name in names:
         needed.update(_MADE_OF.get(name, (name,)))

@@ -59,6 +59,8 @@ class Wanted:
     @property
     def most(self) -> int:
         """No more bars than these can come."""
+        if self.last is not None and (self.begin, self.until) == (FIRST, LAST):
+            return len(self.ids) * self.last
         span = self.timeframe.count(max(self.begin, EPOCH), max(self.until, EPOCH))
         return len(self.ids) * (span if self.last is None else min(self.last, span))
 

@@ -19,6 +19,7 @@ from crypto_pipeline.api import serve
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
+from crypto_pipeline.store.connecting import connect
 from crypto_pipeline_tests.api.conftest import Served
 from crypto_pipeline_tests.store.bar_factory import START, bar, frame
 
@@ -144,16 +145,80 @@ def test_half_open_connections_end(served: Served, monkeypatch: pytest.MonkeyPat
         each.close()
 
 
+def active(url: str) -> list[str]:
+    """Statements that the programs of this database have under way, or transactions that they left open."""
+    with Store(url) as store:
+        rows = store.connections.run(
+            lambda connection: connection.execute(
+                "SELECT state || ': ' || query FROM pg_stat_activity WHERE datname = current_database() "
+                "AND pid <> pg_backend_pid() AND state <> 'idle' AND backend_type = 'client backend'"
+            ).fetchall()
+        )
+    return [text for (text,) in rows]
+
+
+def until_idle(url: str, seconds: float = 3.0) -> None:
+    deadline = time.monotonic() + seconds
+    while left := active(url):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+
+
 def test_many_clients_at_once_and_no_query_left_behind(served: Served, served_database: str) -> None:
-    def ask(number: int) -> int:
-        with httpx.Client(base_url=served.url, timeout=20) as client:
+    with httpx.Client(base_url=served.url, timeout=20, limits=httpx.Limits(max_connections=20)) as client:
+
+        def ask(number: int) -> int:
             return client.get(f"/bars/BTC-USDT?timeframe=1m&last={1 + number % 50}").status_code
 
-    with ThreadPoolExecutor(20) as threads:
-        assert set(threads.map(ask, range(60))) == {200}
-    with Store(served_database) as store:
-        (active,) = store.connections.row(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' "
-            "AND pid <> pg_backend_pid()"
-        )
-    assert active == 0
+        with ThreadPoolExecutor(20) as threads:
+            assert set(threads.map(ask, range(60))) == {200}
+    until_idle(served_database)
+
+
+ABSURD = (
+    "/bars/BTC-USDT?timeframe=1m&start=0001-01-01&end=9999-12-31&limit=50000",
+    "/bars/BTC-USDT?timeframe=1m&start=0001-01-01&end=9999-12-31&limit=50000&fill=flat",
+    "/bars/BTC-USDT?timeframe=1w&start=1900-01-01&limit=50000&as_of=0001-01-01",
+    "/bars/BTC-USDT?timeframe=1m&last=50000&end=0001-01-01",
+    "/coverage?start=0001-01-01&end=9999-12-31&limit=50000&offset=9999999",
+    "/gaps?instruments=" + ",".join(["BTC-USDT"] * 400),
+    "/latest?instruments=" + ",".join(["BTC-USDT"] * 400),
+    "/bars/" + "A" * 5000 + "?timeframe=1m&last=1",
+    "/bars/BTC-USDT?timeframe=1m&last=1&columns=" + "open," * 99 + "open",
+    "/bars/BTC-USDT?timeframe=1m&last=1&as_of=%00",
+    "/bars/BTC-USDT?timeframe=1m&last=1%3B%20DROP%20TABLE%20market.ohlc_data",
+    "/bars/%27%20OR%201%3D1--?timeframe=1m&last=1",
+    "/bars/..%2F..%2Fetc%2Fpasswd?timeframe=1m&last=1",
+    "/bars/BTC-USDT?timeframe=1m&timeframe=1h&last=1&last=2",
+)
+
+
+def test_absurd_requests_are_answered_soon_and_leave_nothing_behind(served: Served, served_database: str) -> None:
+    with httpx.Client(base_url=served.url, timeout=20) as client:
+        for address in ABSURD:
+            begin = time.monotonic()
+            answer = client.get(address)
+            assert answer.status_code in (200, 400, 404, 422), (address[:80], answer.text[:200])
+            assert time.monotonic() - begin < 3, address[:80]
+            if answer.status_code != 200:
+                assert "\n" not in answer.json()["detail"]
+    until_idle(served_database)
+
+
+def test_a_read_that_hangs_is_cancelled_also_when_its_client_is_gone(served_database: str) -> None:
+    """A table that stays locked is as slow as a query can be."""
+    reader = Reader(served_database, patience=0.5, statement_timeout=0.7)
+    with Served(reader, load_settings()) as running, httpx.Client(base_url=running.url, timeout=20) as client:
+        assert client.get(BARS).status_code == 200  # names are known, connections made
+        with connect(served_database) as locking, locking.transaction():
+            locking.execute("LOCK TABLE market.ohlc_data IN ACCESS EXCLUSIVE MODE")
+            gone = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(20)]
+            for number, each in enumerate(gone):
+                path = f"/bars/BTC-USDT?timeframe=1m&last={number + 10}"
+                each.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            for each in gone:
+                each.close()
+            for address in ("/bars/BTC-USDT?timeframe=1m&last=9", "/bars/ETH-USDT?timeframe=1m&last=5000"):
+                problem(client.get(address), 422, "longer than is allowed")
+        until_idle(served_database, 5)
+        assert client.get("/bars/BTC-USDT?timeframe=1m&last=9").status_code == 200
