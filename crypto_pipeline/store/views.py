@@ -33,7 +33,7 @@ _LOCK_SPACE = 0x76696577  # "view"
 CATALOG_LOCK = (_LOCK_SPACE, 0)
 #: A reader may be kept waiting this long, milliseconds; and how often, and at what pace, the names are tried.
 _READERS_WAIT = 10
-_ATTEMPTS, _PAUSE = 20, 0.1
+_ATTEMPTS, _PAUSE = 50, 0.03
 
 
 @dataclass(frozen=True, slots=True)
