@@ -28,6 +28,11 @@ _SEND = {
     "timestamptz": "timestamptz_send",
 }
 _SUPERSEDED = Field("superseded_at", "timestamptz")
+#: Three narrow columns as one number: what a column costs is its own call per row, whatever its width.
+_PACKED = ("instrument_id", "source_rank", "complete")
+_FLAGS = Field("flags", "int8")
+_PACK = "(p.instrument_id::int8 << 17) | (p.source_rank::int8 << 1) | p.complete::int::int8"
+_BARS = (*(field for field in STORED if field.name not in _PACKED), _FLAGS)
 
 #: Columns of a file of bars: READ_SCHEMA without ``vwap``, which follows from the others.
 BAR_FILE: dict[str, pl.DataType] = {
@@ -76,7 +81,7 @@ def bars(
 ) -> pl.DataFrame:
     """Bars of the instruments (names by number) in ``[start, end)``, in BAR_FILE, sorted by name and time."""
     query = sql.SQL(_OF_SERIES).format(table=sql.Identifier("ohlc_data"))
-    found = _columns(connection, STORED, query, _span(names, timeframe, start, end))
+    found = _columns(connection, _BARS, query, _span(names, timeframe, start, end))
     return _ordered(_bar_frame(found, names).select(*BAR_FILE), names, "open_time")
 
 
@@ -85,7 +90,7 @@ def revisions(
 ) -> pl.DataFrame:
     """Superseded copies likewise, in REVISION_FILE, oldest first among those of one bar."""
     query = sql.SQL(_OF_SERIES).format(table=sql.Identifier("ohlc_revisions"))
-    found = _columns(connection, (*STORED, _SUPERSEDED), query, _span(names, timeframe, start, end))
+    found = _columns(connection, (*_BARS, _SUPERSEDED), query, _span(names, timeframe, start, end))
     frame = _bar_frame(found, names).with_columns(_time(found["superseded_at"], "superseded_at", "us"))
     return frame.select(*REVISION_FILE).sort("instrument", "open_time", "superseded_at", "recorded_at")
 
@@ -131,6 +136,8 @@ def _columns(
 
 
 def _present(field: Field) -> sql.Composable:
+    if field is _FLAGS:
+        return sql.SQL(_PACK)
     column = sql.Identifier("p", field.name)
     absent = _ABSENT.get(field.name)
     return column if absent is None else sql.SQL("coalesce({}, {})").format(column, sql.SQL(absent))
@@ -138,14 +145,15 @@ def _present(field: Field) -> sql.Composable:
 
 def _bar_frame(columns: Columns, names: Mapping[int, str]) -> pl.DataFrame:
     nullable = ("quote_volume", "taker_buy_volume")
+    flags = columns["flags"]
     frame = pl.DataFrame(
         {name: columns[name] for name in ("open", "high", "low", "close", "volume", *nullable, "trade_count")}
-        | {"complete": columns["complete"]}
+        | {"complete": flags & 1 > 0}
     )
     sources = {rank: source for source, rank in RANKS.items()}
     return frame.with_columns(
-        _text(columns["instrument_id"], names, "instrument"),
-        _text(columns["source_rank"], sources, "source"),
+        _text(flags >> 17, names, "instrument"),
+        _text(flags >> 1 & 0xFFFF, sources, "source"),
         _time(columns["open_time"], "open_time", "ms"),
         _time(columns["revision"], "revision", "ms"),
         _time(columns["recorded_at"], "recorded_at", "us"),

@@ -10,6 +10,7 @@ library that Polars scans with, so that what can be written can be read under th
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from crypto_pipeline.store.errors import StoreError
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
+#: Another file system, or one that has no links.
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 SCHEMES = ("file", "s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss")
 
 
@@ -79,13 +82,31 @@ class ArchiveStorage:
             return from_url(self.url)
 
     def put(self, path: str, file: Path) -> None:
-        """Store ``file`` under ``path``, all of it or nothing; when this returns it outlives a power cut."""
+        """Store ``file`` under ``path``, all of it or nothing; when this returns it outlives a power cut.
+
+        In a folder of the same file system it becomes the very file: nobody may write into it any more.
+        """
         import obstore
 
-        with self._explained(path):
-            obstore.put(self._store, path, file)
+        if not self._linked(path, file):
+            with self._explained(path):
+                obstore.put(self._store, path, file)
         if self.folder is not None:
             self._flush(self.folder / path)
+
+    def _linked(self, path: str, file: Path) -> bool:
+        if self.folder is None:
+            return False
+        place = self.folder / path
+        with self._explained(path):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(file, place)
+            except OSError as error:
+                if error.errno in _NO_LINKS:
+                    return False
+                raise
+        return True
 
     def _flush(self, file: Path) -> None:
         """The library renames into place but does not wait for the disk."""

@@ -30,6 +30,8 @@ from crypto_pipeline.store.copy_encoder import PG_EPOCH_US, Field
 from crypto_pipeline.store.pool import Connections
 
 _COPY = "COPY {} ({}) FROM STDIN (FORMAT BINARY)"
+# Nobody sees the new table before it takes its place, so its rows need not be looked up, marked and vacuumed later.
+_COPY_NEW = "COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)"
 _SUPERSEDED = "superseded_at"
 _BARS = sql.Identifier("market", "ohlc_data")
 _REVISIONS = sql.Identifier("market", "ohlc_revisions")
@@ -62,7 +64,7 @@ def build(connection: psycopg.Connection[Any], connections: Connections, span: S
     new = month_apart.begin(connection, span)
     loaded = Loaded(connections.run(archive_spans.symbols, span))
     for _, merged in _merged(connections, span, places, loaded):
-        _copy_in(connection, new, span, merged.bars, loaded.ids)
+        _copy_in(connection, new, span, merged.bars, loaded.ids, how=_COPY_NEW)
     month_apart.finish(connection, span)
     # every instrument lies together
     connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(new, sql.Literal(compaction.DONE)))
@@ -142,6 +144,7 @@ def _copy_in(
     frame: pl.DataFrame,
     ids: dict[str, int],
     *moments: str,
+    how: str = _COPY,
 ) -> None:
     if frame.is_empty():
         return
@@ -151,5 +154,5 @@ def _copy_in(
         columns[name] = frame[name].to_physical().to_numpy() - PG_EPOCH_US
     extra = [Field(name, "timestamptz") for name in moments]
     with connection.cursor() as cursor:
-        target = sql.SQL(_COPY).format(table, bar_columns.column_list(*copy_encoder.names(extra)))
+        target = sql.SQL(how).format(table, bar_columns.column_list(*copy_encoder.names(extra)))
         bar_columns.copy_in(cursor, target, span.timeframe, columns, *extra)

@@ -36,6 +36,7 @@ from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.frames import copy_rows
 from crypto_pipeline.store.pool import Connections
 from crypto_pipeline.store.restored_bars import Loaded
+from crypto_pipeline.store.vacuuming import vacuum
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,8 @@ def _bars(
             log.info("%s (attempt %d)", error, attempt)
             continue
         archive_switch.drop_leftovers(connections)
+        if span.partitioned:
+            vacuum(connections, [partitions.identifier(span.table)], "ANALYZE")
         return loaded.restored
     raise StoreError(f"{span} is being changed all the time: try again later")
 

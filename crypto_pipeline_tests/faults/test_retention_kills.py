@@ -28,7 +28,7 @@ from crypto_pipeline_tests.store.bar_factory import SYMBOLS, add_symbols, databa
 from crypto_pipeline_tests.store.test_archive import everything
 
 #: CRYPTO_PIPELINE_TEST_KILLS=60 for the long form.
-KILLS = int(os.environ.get("CRYPTO_PIPELINE_TEST_KILLS", "6"))
+KILLS = int(os.environ.get("CRYPTO_PIPELINE_TEST_KILLS", "3"))
 VICTIMS = ("worker", "database", "both")
 MARCH = datetime(2025, 3, 1, tzinfo=UTC)
 VENUE = "replay"

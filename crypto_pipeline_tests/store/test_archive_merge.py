@@ -25,7 +25,7 @@ NOW = datetime(2025, 5, 3, 12, tzinfo=UTC)
 SPAN = (MARCH, MARCH + timedelta(days=60))
 #: The same bars are written to all; only the first two are ever archived (a table of its own per month, or one of all).
 ARCHIVED, PLAIN = (Timeframe.M15, Timeframe.H1), Timeframe.M30
-EXAMPLES = int(os.environ.get("CRYPTO_PIPELINE_TEST_EXAMPLES", "5"))
+EXAMPLES = int(os.environ.get("CRYPTO_PIPELINE_TEST_EXAMPLES", "2"))
 
 copies = st.builds(
     lambda symbol, hour, source, complete, stated, price, trades: bar(
@@ -46,7 +46,7 @@ copies = st.builds(
     st.sampled_from([None, 3]),
 )
 writes = st.lists(copies, min_size=1, max_size=4)
-steps = st.lists(st.one_of(writes, writes, st.sampled_from(["archive", "restore"])), min_size=3, max_size=8)
+steps = st.lists(st.one_of(writes, writes, st.sampled_from(["archive", "restore"])), min_size=3, max_size=6)
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture],
