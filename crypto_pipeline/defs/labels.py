@@ -155,7 +155,7 @@ def pictures(store: Store, strategy: Strategy, history: pl.DataFrame, day: pl.Da
         assert isinstance(signal, datetime)
         assert isinstance(end, datetime)
         instrument, width = str(row["instrument"]), TIMEFRAME.delta
-        bars = store.reader.read([instrument], TIMEFRAME, signal - width * 60, end + width * 12)
+        bars = store.reader.read([instrument], TIMEFRAME, signal - width * 100, end + width * 20)
         if bars.height:
             title = f"{instrument} {str(strategy).upper()}"
             shown["example"] = metadata.picture(label_charts.example(bars, width, row, title), "example setup")

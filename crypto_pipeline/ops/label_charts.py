@@ -11,6 +11,7 @@ from crypto_pipeline.ops.charts import draw_candles, figure, png
 
 _COLOURS = {"TP": "#1a7f5a", "TIME": "#c9a227", "SL": "#c0392b"}
 _INK = "#30363d"
+_ENTRY = "#1f5fa8"
 _MOST_BARS = 400
 
 
@@ -62,12 +63,28 @@ def example(bars: pl.DataFrame, width: timedelta, label: dict[str, Any], title: 
     limit = entry + label["horizon"]
     price.axvspan((label["signal_ts"] - origin) / width - 0.5, entry - 0.5, color="#cfe3f7", linewidth=0)
     for name, colour in (("take_profit", _COLOURS["TP"]), ("stop_loss", _COLOURS["SL"])):
-        price.hlines(label[name], entry - 0.5, min(limit, last) - 0.5, colors=colour, linestyles="dashed", linewidth=1)
-        price.annotate(name.replace("_", " "), (entry, label[name]), fontsize=6, color=colour, va="bottom")
+        # As far as they mattered, and faintly to the end of the horizon.
+        price.hlines(label[name], entry - 0.5, end - 0.5, colors=colour, linestyles="dashed", linewidth=1.4)
+        price.hlines(label[name], end - 0.5, min(limit, last) - 0.5, colors=colour, linestyles="dotted", linewidth=0.7)
+        price.annotate(
+            name.replace("_", " "), (last - 0.5, label[name]), fontsize=7, color=colour, va="bottom", ha="right"
+        )
+    if label.get("orders_filled", 1) > 1:
+        price.hlines(label["average_px"], entry - 0.5, end - 0.5, colors=_ENTRY, linestyles="dotted", linewidth=1.2)
+        words = f"average of {label['orders_filled']} orders "
+        price.annotate(words, (entry - 1, label["average_px"]), fontsize=7, color=_ENTRY, va="center", ha="right")
     if limit <= last:
         price.vlines(limit - 0.5, label["stop_loss"], label["take_profit"], colors=_COLOURS["TIME"], linewidth=1)
-    price.plot([entry - 0.5], [label["entry_px"]], marker=">", color="#1f5fa8", markersize=6)
-    price.plot([end - 0.5], [label["exit_px"]], marker="x", color=_INK, markersize=7, markeredgewidth=2)
+    price.plot([entry - 0.5], [label["entry_px"]], marker=">", color=_ENTRY, markersize=7, zorder=5)
+    price.plot([end - 0.5], [label["exit_px"]], marker="x", color=_INK, markersize=8, markeredgewidth=2.2, zorder=5)
+    for words, at, level, side in (
+        ("entry", entry - 0.5, label["entry_px"], "right"),
+        ("exit", end - 0.5, label["exit_px"], "left"),
+    ):
+        price.annotate(
+            words, (at, level), (-7 if side == "right" else 7, 0), textcoords="offset points", fontsize=7, ha=side,
+            va="center", color=_INK, bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8},
+        )  # fmt: skip
     price.set_title(
         f"{title} · {label['signal_ts']:%Y-%m-%d %H:%M} UTC · {label['outcome']} after {label['bars_to_touch']} bars, "
         f"net {label['net_return']:+.2%}",
