@@ -124,6 +124,9 @@ class Settings(BaseSettings):
     keep_trades_archived_days: int = Field(
         0, ge=0, description="Days of trades in table and archive together; 0: they are not archived."
     )
+    keep_features_days: int = Field(
+        90, ge=30, description="Days of features that are kept and kept up to date; whole months leave."
+    )
     archive_url: str | None = Field(
         None,
         description="Where archived months go: a folder, or s3://bucket/prefix, gs://…, az://… "

@@ -55,14 +55,17 @@ def run(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Archive and drop what is due, now. Killed at any moment it loses nothing; run it again."""
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.cli.output import print_json
-    from crypto_pipeline.ops.retention import open_retention
+    from crypto_pipeline.ops.retention import forget_features, open_retention
     from crypto_pipeline.ops.retention_report import retention_frame
 
     settings = _settings(data_dir)
     with open_store(settings) as store:
         report = open_retention(store, settings).run(progress=_say)
+        months = [f"{month:%Y-%m}" for month in forget_features(store, settings)]
+    for month in months:
+        _say(f"features of {month} dropped, as the policy says")
     if as_json:
-        print_json(report.as_dict())
+        print_json(report.as_dict() | {"features_dropped": months})
     elif not report.archived and not report.dropped:
         typer.echo("nothing left the tables")
     else:

@@ -21,7 +21,7 @@ from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.features import monitor
 from crypto_pipeline.features.compute import FEATURES, LOOK_BACK, NAMES, SCHEMA_HASH
 from crypto_pipeline.features.live import KEPT
-from crypto_pipeline.features.pipeline import FeatureReport, Universe, bring_up_to_date, stale_days
+from crypto_pipeline.features.pipeline import FeatureReport, Universe, bring_up_to_date, first_kept_day, stale_days
 from crypto_pipeline.features.verify import CHECKS, FeatureOutcome, verify_features
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops import feature_charts
@@ -214,10 +214,13 @@ def stale_features(context: dg.SensorEvaluationContext, database: Market) -> dg.
 
 def days_due(store: Store, now: datetime) -> list[tuple[date, date]]:
     """First and last day of every stretch with stale features; today is a stretch of its own."""
-    universe = Universe.of(store, load_settings().feature_benchmark)
+    settings = load_settings()
+    universe = Universe.of(store, settings.feature_benchmark)
     if not universe.instruments:
         return []
-    stale = stale_days(store, universe, universe.instruments, FIRST_DAY.date(), now.date())
+    # What retention took away is not asked for again.
+    first = max(FIRST_DAY.date(), first_kept_day(now, settings.keep_features_days))
+    stale = stale_days(store, universe, universe.instruments, first, now.date())
     today = [(now.date(), now.date())] if stale.filter(pl.col("day") == now.date()).height else []
     found = stale.filter(pl.col("day") < now.date())["day"].unique().sort().to_list()
     cuts = [0, *(place for place, (a, b) in enumerate(pairwise(found), 1) if b - a > _ONE_RUN), len(found)]

@@ -7,7 +7,7 @@ import dagster as dg
 from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.jobs import LOW, tags
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.ops.retention import check_look_backs, open_retention
+from crypto_pipeline.ops.retention import check_look_backs, forget_features, open_retention
 from crypto_pipeline.ops.retention_report import archive_frame, retention_frame
 from crypto_pipeline.settings import load_settings
 
@@ -24,15 +24,18 @@ def bar_archive(context: dg.AssetExecutionContext, database: Market) -> dg.Mater
     """Bars, their history and trades that are past their time in the tables: in Parquet files, verified, catalogued.
 
     Rows leave a table in the same transaction in which their files become the truth of the span. A run that was killed
-    is simply run again. Policy: the settings keep_hot_days, keep_days, keep_min_bars, keep_trades_days.
+    is simply run again. Policy: the settings keep_hot_days, keep_days, keep_min_bars, keep_trades_days;
+    features leave by whole months, as keep_features_days says.
     """
     with database.store() as store:
         report = open_retention(store, load_settings()).run(progress=context.log.info)
+        months = forget_features(store, load_settings())
         files = archive_frame(store.archive.files(None))
     shown = {name: value for name, value in report.as_dict().items() if isinstance(value, int | float)}
     return dg.MaterializeResult(
         metadata={
             **shown,
+            "months_of_features_dropped": ", ".join(f"{month:%Y-%m}" for month in months) or "none",
             "this_run": metadata.table(retention_frame(report)),
             "waiting": dg.MetadataValue.json(report.as_dict()["waiting"]),
             "archive": metadata.table(files),

@@ -94,13 +94,17 @@ class Market:
                     columns[name] = _nullable(laid if whole else laid[kept])
         columns["rank_lr_96"] = _nullable(cut(self.crowd.rank[members]))
         columns["eligible"] = pa.array(cut(eligible(series)).ravel())
-        shared = pl.concat([self.common] * len(members))
+        # Series by series: a query of Polars would be planned longer than it runs.
+        shared = pl.concat([self.common] * len(members)) if len(members) > 1 else self.common
         if not whole:
             shared = shared.filter(pl.Series(kept.ravel()))
-        rows = pl.Series("instrument", instruments).gather(np.repeat(np.arange(len(members)), kept.sum(axis=1)))
+        named = pl.Series("instrument", instruments, dtype=pl.String)
+        counts = np.count_nonzero(kept, axis=1).tolist()
+        rows = pl.concat([named.new_from_index(member, count) for member, count in enumerate(counts)])
         computed = pl.from_arrow(pa.table(columns))
         assert isinstance(computed, pl.DataFrame)
-        return pl.DataFrame([rows, *shared.get_columns(), *computed.get_columns()]).select(*ROW_SCHEMA)
+        by_name = {one.name: one for one in (rows, *shared.get_columns(), *computed.get_columns())}
+        return pl.DataFrame([by_name[name] for name in ROW_SCHEMA])
 
 
 def _common(
@@ -154,8 +158,10 @@ def _nullable(values: Floats) -> pa.Array:
 
 
 def _owned(values: npt.NDArray[_T]) -> pa.Buffer:
-    """A copy in memory of Arrow's own. NumPy's memory can only be let go of with Python's lock: Polars does so in threads
-    of its own, for which Python may be waiting with that lock in its hands.
+    """A copy in memory of Arrow's own.
+
+    NumPy's memory can only be let go of with Python's lock. Polars does so in threads of its own, for which Python may
+    be waiting with that lock in its hands.
     """
     buffer = pa.allocate_buffer(values.nbytes)
     np.frombuffer(buffer, values.dtype).reshape(values.shape)[...] = values

@@ -50,8 +50,8 @@ class Grid:
         return min(max(0, -((self.first - _ms(moment)) // self.step)), self.rows)
 
     def lay(self, bars: pl.DataFrame, members: Mapping[str, int]) -> dict[str, Floats]:
-        """``bars`` as arrays (members × rows) by column, NaN where there is none. Instruments that are no members, and
-        bars outside of the grid, are left out. The bars of an instrument lie together, each once.
+        """``bars`` as arrays (members × rows) by column, NaN where there is none, and throughout for a column that the
+        frame lacks. Instruments that are no members, and bars outside of the grid, are left out.
         """
         opens = bars["open_time"].cast(UTC_MS).to_physical().to_numpy()
         place = (opens - self.first) // self.step
@@ -63,9 +63,10 @@ class Grid:
         whole = bool(inside.all())
         laid = {}
         for name in COLUMNS:
-            values = bars[name].cast(pl.Float64).to_numpy()
             found = np.full(len(members) * self.rows, np.nan)
-            found[target if whole else target[inside]] = values if whole else values[inside]
+            if name in bars.columns:
+                values = bars[name].cast(pl.Float64).to_numpy()
+                found[target if whole else target[inside]] = values if whole else values[inside]
             laid[name] = found.reshape(len(members), self.rows)
         return laid
 

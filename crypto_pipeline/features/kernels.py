@@ -177,3 +177,6 @@ __all__ = [
     "rolling_std",
     "smoothed",
 ]
+
+if __name__ == "__main__":
+    prepare()

@@ -6,9 +6,11 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 
 import polars as pl
 
+from crypto_pipeline.features import kernels
 from crypto_pipeline.features.compute import SCHEMA_HASH, compute_features
 from crypto_pipeline.features.pipeline import Universe, read_bars
 from crypto_pipeline.healing.processors import after_minute
@@ -58,8 +60,12 @@ def live_step(store: Store, now: datetime, *, benchmark: str = "BTC") -> LiveSte
 
 
 def after_minute_with_features(settings: Settings) -> OnMinute:
-    """What ingest calls after each minute: bars checked, filled and rolled up, then the features of what closed."""
+    """What ingest calls after each minute: bars checked, filled and rolled up, then the features of what closed.
+
+    Kernels are made ready beside it from now on, long before a bar closes.
+    """
     bars = after_minute(settings)
+    Thread(target=kernels.prepare, name="prepare-kernels", daemon=True).start()
 
     def run(done: MinuteDone) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.abc import InspectLoader
 from importlib.util import find_spec
@@ -53,30 +53,30 @@ def schema_hash(features: Iterable[Feature], modules: Iterable[str]) -> str:
 
 def fingerprint(source: str) -> str:
     """Hash of what a module does: its syntax tree without docstrings. The same on every version of Python."""
-    found = hashlib.sha256()
-    for part in _syntax(ast.parse(source)):
-        found.update(part.encode() + b"\0")
-    return found.hexdigest()
+    parts: list[str] = []
+    _write(ast.parse(source), parts)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _syntax(node: Any) -> Iterator[str]:
+def _write(node: Any, parts: list[str]) -> None:
     # Not `ast.dump`: what it writes differs between versions. Fields that are empty are left out, so that fields which
     # only newer versions know change nothing.
     if isinstance(node, ast.AST):
-        yield type(node).__name__
-        for name, value in ast.iter_fields(node):
-            if name in ("ctx", "kind", "type_comment") or value is None or value == []:
+        parts.append(type(node).__name__)
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if value is None or value == [] or name in ("ctx", "kind", "type_comment"):
                 continue
             if name == "body" and isinstance(value, list) and _is_docstring(value[0]):
                 value = value[1:]
-            yield f".{name}"
-            yield from _syntax(value)
+            parts.append(f".{name}")
+            _write(value, parts)
     elif isinstance(node, list):
-        yield f"[{len(node)}"
+        parts.append(f"[{len(node)}")
         for one in node:
-            yield from _syntax(one)
+            _write(one, parts)
     else:
-        yield repr(node)
+        parts.append(repr(node))
 
 
 def _is_docstring(node: ast.AST) -> bool:

@@ -2,11 +2,14 @@
 
 Run as ``python -m crypto_pipeline.ops.program dagster-webserver …`` or ``… dagster-daemon run …``. The programs are
 Dagster's own. Added is: they wait for the code server after their imports, because one that finds none comes up with an
-error it looks at again only after ten seconds; and beside the daemon runs the watch for runs whose worker is gone.
+error it looks at again only after ten seconds; beside the daemon runs the watch for runs whose worker is gone, and at
+its start the kernels of features are compiled.
 """
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -23,6 +26,8 @@ _PATIENCE = 20.0
 
 def main(name: str, arguments: list[str]) -> None:
     """Run the program called ``name`` with these arguments."""
+    if name == "dagster-daemon":
+        threading.Thread(target=_compile_kernels, name="compile-kernels", daemon=True).start()
     command = _webserver() if name == "dagster-webserver" else _daemon()
     _await_code_server()
     if name == "dagster-daemon":
@@ -47,6 +52,12 @@ def _await_code_server() -> None:
     deadline = time.monotonic() + _PATIENCE
     while health.code_server(places) is not None and time.monotonic() < deadline:
         time.sleep(0.1)
+
+
+def _compile_kernels() -> None:
+    """Once per installation, after everything else: whoever computes features later finds their kernels compiled."""
+    command = [sys.executable, "-m", "crypto_pipeline.features.kernels"]
+    subprocess.run(["nice", "-n", "19", *command] if shutil.which("nice") else command, check=False)
 
 
 def _watch_runs() -> None:

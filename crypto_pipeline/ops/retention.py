@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+
 from crypto_pipeline.features.compute import LOOK_BACK
+from crypto_pipeline.features.pipeline import first_kept_day
 from crypto_pipeline.healing.plan import retention_policy
 from crypto_pipeline.healing.processors import MONITORED
 from crypto_pipeline.labels.inputs import look_ahead, look_back
@@ -30,6 +33,11 @@ def open_retention(store: Store, settings: Settings) -> Retention:
     check_look_backs(settings)
     scratch = settings.data_dir / "scratch" / "archive"
     return Retention(store.connections, ArchiveStorage(archive_url(settings)), scratch, policy)
+
+
+def forget_features(store: Store, settings: Settings, now: datetime | None = None) -> list[date]:
+    """Drop months of features past their time; returns their first days. StoreError: readers are in the way."""
+    return store.features.forget(first_kept_day(now or datetime.now(UTC), settings.keep_features_days))
 
 
 def look_backs(settings: Settings) -> list[LookBack]:

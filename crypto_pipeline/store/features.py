@@ -18,7 +18,7 @@ from psycopg import sql
 
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import require_utc
-from crypto_pipeline.store import copy_encoder, feature_cells
+from crypto_pipeline.store import copy_encoder, feature_cells, feature_retention
 from crypto_pipeline.store.copy_encoder import PG_EPOCH_US, Field
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.feature_cells import FeatureCells
@@ -215,6 +215,10 @@ class Features:
         """Delete what the live path wrote for bars that opened before; returns the rows deleted."""
         query = "DELETE FROM research.ml_features_live WHERE open_time < %s"
         return self._connections.run(lambda connection: connection.execute(query, [require_utc(before)]).rowcount)
+
+    def forget(self, before: date) -> list[date]:
+        """Drop the features of whole months that ended before the day ``before``; returns their first days."""
+        return feature_retention.forget(self._connections, before)
 
     def record_drift(self, found: pl.DataFrame) -> None:
         """Keep a day's drift (``feature``, ``day``, ``psi``, ``threshold``, ``drifted``); a later look replaces it."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import polars as pl
+import psycopg
 import pytest
 
 from crypto_pipeline.features.compute import NAMES as FEATURES
 from crypto_pipeline.features.compute import ROW_SCHEMA, compute_features
-from crypto_pipeline.features.pipeline import Universe, bring_up_to_date, features_as_of, stale_days
+from crypto_pipeline.features.pipeline import Universe, bring_up_to_date, features_as_of, first_kept_day, stale_days
 from crypto_pipeline.market import Timeframe
-from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store import Store, StoreError, feature_retention
 from crypto_pipeline_tests.features.market import START, bars_of, minutes, rolled_up, stock
 
 #: What recursive indicators still know of bars beyond their look-back, in deviations.
@@ -90,3 +92,36 @@ def test_a_new_instrument_changes_the_ranks_of_all(store: Store) -> None:
     bring_up_to_date(store, START, end, now=end)
     four = (*THREE, "SOL-USDT")
     assert differences(stored(store, four, START, end), features_as_of(store, four, START, end)) < FORGOTTEN
+
+
+def test_months_past_their_time_leave_and_live_rows_stay(store: Store) -> None:
+    begin = datetime(2026, 1, 30, tzinfo=UTC)
+    stock(store, minutes(THREE, 4, start=begin))
+    end = begin + timedelta(days=4)
+    bring_up_to_date(store, begin, end, now=end)
+    kept = stored(store, THREE, datetime(2026, 2, 1, tzinfo=UTC), end)
+    # January is kept as long as its last day is
+    late = datetime(2026, 5, 1, tzinfo=UTC)
+    assert store.features.forget(first_kept_day(late, 91)) == []
+    assert store.features.forget(first_kept_day(late, 89)) == [date(2026, 1, 1)]
+    assert store.features.forget(first_kept_day(late, 89)) == []
+    assert stored(store, THREE, begin, end).equals(kept)
+    assert store.features.cells.read(THREE, begin.date(), end.date())["day"].min() == date(2026, 2, 1)
+    # Who asks for it gets it again; the next retention takes it away.
+    assert bring_up_to_date(store, begin, end, now=end).rows == 3 * 2 * 96
+    assert store.features.forget(date(2026, 2, 1)) == [date(2026, 1, 1)]
+
+
+def test_features_in_use_leave_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_retention, "_PATIENCE", 0.5)
+    stock(store, minutes(THREE, 1))
+    bring_up_to_date(store, START, START + timedelta(days=1), now=START + timedelta(days=1))
+
+    def reading(connection: psycopg.Connection[Any]) -> None:
+        connection.execute("SELECT count(*) FROM research.ml_features")
+        with pytest.raises(StoreError, match="2026-01 could not be dropped within 0 s"):
+            store.features.forget(date(2026, 2, 1))
+
+    store.connections.run(reading)
+    assert store.features.cells.read(THREE, START.date(), START.date()).height == 3
+    assert store.features.forget(date(2026, 2, 1)) == [date(2026, 1, 1)]
