@@ -169,6 +169,8 @@ def sample(pid: int, store: Store) -> tuple[float, int, int, int, float]:
 
 def soak(folder: Path, url: str, options: argparse.Namespace) -> None:
     port = free_port("127.0.0.1")
+    # a small cache, which is full after a minute: what grows then is a leak
+    os.environ.setdefault("CRYPTO_PIPELINE_API_CACHE_MB", "8")
     command = [sys.executable, "-m", "crypto_pipeline.cli", "_api", "--port", str(port), "--data-dir", str(folder)]
     with Store(url) as store:
         store.instruments.add([Instrument.crypto(name) for name in NAMES])
