@@ -115,7 +115,8 @@ _CLASSES = [None, "TIMEOUT", "BREAKEVEN", "WIN", "LOSS"]
 
 
 def _words(words: list[Any], codes: Ints) -> pl.Series:
-    return pl.Series(words, dtype=pl.String).gather(codes)
+    # A list: polars' own gather goes through its threads, which takes milliseconds where cores are busy.
+    return pl.Series([words[code] for code in codes.tolist()], dtype=pl.String)
 
 
 def _classes(results: Results, net: Floats, breakeven: float) -> Ints:
