@@ -70,6 +70,58 @@ def test_labels_are_made_in_one_run_shown_and_checked(
     day = {e.asset_key.path[-1]: e for e in again.get_asset_materialization_events()}["strategy_dca_labels"]
     assert "data:image/png;base64" in day.materialization.metadata["outcomes_tight"].value
     assert [row["instrument_days"] for row in table(day)] == [0, 0]
+    planted_faults_fail_their_checks(store, instance, today, monkeypatch)
+
+
+def planted_faults_fail_their_checks(
+    store: Store, instance: dg.DagsterInstance, today: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crypto_pipeline.defs import defs
+
+    parameters = chosen_parameters(Strategy.DCA)["default"]
+    day = today - timedelta(days=6)
+
+    def check() -> dict[str, tuple[bool, str, str]]:
+        result = defs.resolve_job_def("label_setups").execute_in_process(
+            instance=instance, tags=range_tags(day, today), op_selection=["checks_dca_labels"]
+        )
+        assert result.success
+        alerts = {row["source"]: row for row in store.checks.open_alerts().rows(named=True)}
+        seen = {}
+        for one in result.get_asset_check_evaluations():
+            alert = alerts.get(f"{one.check_name}:dca")
+            assert one.passed == (alert is None)
+            assert alert is None or alert["summary"] == one.description
+            seen[one.check_name] = (one.passed, one.severity.value, one.description or "")
+        return seen
+
+    assert all(passed for passed, _, _ in check().values())
+    with psycopg.connect(store.url) as connection:
+        # Told at its touch; computed from a bar that changed since; and of these labels there are never enough.
+        told = connection.execute(
+            "UPDATE research.strategy_dca_labels SET recorded_at = label_end_ts "
+            "WHERE params_hash = %s AND bars_to_touch < horizon", [parameters.hash]
+        ).rowcount  # fmt: skip
+        connection.execute(
+            "UPDATE market.coverage c SET data_version = nextval('market.data_version') FROM market.instruments i "
+            "WHERE c.instrument_id = i.instrument_id AND i.symbol = 'PEPE-USDT' AND timeframe = '15m' AND day = %s",
+            [day.date()],
+        )
+    assert told
+    monkeypatch.setattr("crypto_pipeline.defs.labels.FIRST_DAY", today - timedelta(days=90))
+    seen = check()
+    assert seen["label_finality"] == (
+        False, "ERROR", f"{told} dca labels were told before their horizon had ended"
+    )  # fmt: skip
+    assert seen["labels_current"][:2] == (False, "WARN")
+    assert "rest on bars that changed" in seen["labels_current"][2]
+    assert seen["too_few_events"][:2] == (False, "WARN")
+    assert "of 20)" in seen["too_few_events"][2]
+    with psycopg.connect(store.url) as connection:
+        connection.execute("UPDATE research.strategy_dca_labels SET recorded_at = now()")
+    assert run(instance, day, today).success
+    monkeypatch.setattr("crypto_pipeline.defs.labels.FIRST_DAY", today - timedelta(days=DAYS))
+    assert all(passed for passed, _, _ in check().values())
 
 
 def table(event: Any) -> list[dict[str, Any]]:
