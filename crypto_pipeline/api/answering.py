@@ -34,7 +34,7 @@ T = TypeVar("T")
 #: Requests at work. More than there are connections: small reads of many are asked together by one of them.
 _THREADS = 32
 #: Remembered wordings of requests, and how long one may be.
-_MOST_WORDS, _LONGEST = 20_000, 1_000
+_MOST_WORDS, _LONGEST = 5_000, 1_000
 
 
 class Body:

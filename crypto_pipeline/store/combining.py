@@ -2,8 +2,8 @@
 
 A question that finds nothing under way is asked at once and alone, so whoever is the only one waits for nobody. While
 it is under way others come; they wait, first come first served, and the first of them asks for all of its kind that
-wait by then. The answered ones are woken one after the other, each by the one before: so a hundred threads do not keep
-each other from the interpreter, which runs only one at a time.
+wait by then. Nobody who comes later waits for a round that is stuck. The answered ones are woken one after the other,
+each by the one before: so a hundred threads do not keep each other from the interpreter, which runs one at a time.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from crypto_pipeline.store.errors import DatabaseAwayError
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-#: Measured on two processors: one asks while another makes frames; more only make the groups smaller.
-AT_ONCE = 2
+#: Rounds at once. Measured on two processors: with one the server waits while frames are made; more make the groups
+#: smaller. A round that is older than so many seconds is stuck: beside such there may be others, up to so many.
+AT_ONCE, SLOW, MOST_AT_ONCE = 2, 0.05, 6
 
 
 class _Place(Generic[Q, A]):
@@ -53,7 +54,8 @@ class Combiner(Generic[Q, A]):
         self._work, self._patience, self._at_once, self._most = work, patience, at_once, most
         self._lock = threading.Lock()
         self._queue: deque[_Place[Q, A]] = deque()
-        self._busy = 0
+        #: When each round that is under way began.
+        self._rounds: list[float] = []
         #: Questions so far, and how often they were asked together or alone.
         self.questions = self.rounds = 0
 
@@ -63,9 +65,8 @@ class Combiner(Generic[Q, A]):
         try:
             with self._lock:
                 self.questions += 1
-                if self._busy < self._at_once:
-                    self._busy += 1
-                    mine.leads = True
+                if self._free():
+                    self._begin(mine)
                 else:
                     self._queue.append(mine)
             if not mine.leads:
@@ -105,7 +106,12 @@ class Combiner(Generic[Q, A]):
             if not mine.rung and mine in self._queue:
                 self._queue.remove(mine)
             if mine.leads:
-                self._hand_on()
+                self._rounds.remove(mine.since)
+                if self._queue and self._free():
+                    following = self._queue.popleft()
+                    following.rung = True
+                    self._begin(following)
+                    following.bell.release()
         self._wake(mine.following)
 
     def _wake(self, place: _Place[Q, A] | None) -> None:
@@ -119,14 +125,16 @@ class Combiner(Generic[Q, A]):
                     return
             place = place.following
 
-    def _hand_on(self) -> None:
-        """Let the next one ask, or remember that nobody does. Under the lock."""
-        if self._queue:
-            following = self._queue.popleft()
-            following.leads = following.rung = True
-            following.bell.release()
-        else:
-            self._busy -= 1
+    def _free(self) -> bool:
+        """Whether another round may begin: few are under way that are likely to end soon."""
+        if len(self._rounds) < self._at_once:
+            return True
+        late = time.monotonic() - SLOW
+        return len(self._rounds) < MOST_AT_ONCE and sum(since >= late for since in self._rounds) < self._at_once
+
+    def _begin(self, place: _Place[Q, A]) -> None:
+        place.leads, place.since = True, time.monotonic()
+        self._rounds.append(place.since)
 
     def _like(self, mine: _Place[Q, A]) -> list[_Place[Q, A]]:
         """Who waits with a question of the same kind, as many as fit; they are in the queue no longer."""

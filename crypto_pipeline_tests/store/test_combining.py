@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from crypto_pipeline.store import combining
 from crypto_pipeline.store.combining import Combiner
 from crypto_pipeline.store.errors import DatabaseAwayError
 
@@ -61,6 +62,25 @@ def test_who_waits_is_asked_together_first_come_first_served() -> None:
     assert (combiner.questions, combiner.rounds) == (9, 4)
     assert combiner.ask("a", 12) == 144
     assert slow.groups[-1] == [12]
+
+
+def test_nobody_who_comes_later_waits_for_one_that_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(combining, "SLOW", 0.01)
+    slow = Slow()
+    combiner = Combiner(slow, 1.0, most=10, at_once=1)
+    with ThreadPoolExecutor(16) as threads:
+        found = [threads.submit(combiner.ask, "a", 0)]
+        while not slow.groups:
+            time.sleep(0.001)
+        time.sleep(0.02)  # that is what makes it stuck
+        found.append(threads.submit(combiner.ask, "a", 1))
+        while len(slow.groups) < 2:
+            time.sleep(0.001)
+        found.append(threads.submit(combiner.ask, "a", 2))
+        waiting(combiner, 1)
+        slow.go.release(100)
+        assert [each.result(10) for each in found] == [0, 1, 4]
+    assert slow.groups == [[0], [1], [2]]
 
 
 def test_one_that_fails_spoils_nobodys_answer() -> None:
@@ -154,4 +174,4 @@ def test_in_a_crowd_everybody_gets_their_own_answer(at_once: int) -> None:
     with ThreadPoolExecutor(24) as threads:
         list(threads.map(ask, range(24)))
     assert combiner.rounds < combiner.questions == 24 * 60
-    assert combiner._busy == 0
+    assert combiner._rounds == []
