@@ -239,7 +239,8 @@ def test_a_tally_sees_any_other_value() -> None:
     assert whole.difference(whole) is None
 
 
-def test_only_one_run_at_a_time(store: Store, retention: Make) -> None:
+def test_only_one_run_at_a_time(store: Store, retention: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crypto_pipeline.store.retention._MOMENT", "100ms")
     with retention().alone(), pytest.raises(StoreError, match="another retention run"):
         retention().run(NOW)
 
