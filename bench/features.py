@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -25,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from common import MIB, PeakMemory, family, load, machine, postgres, postmaster, table
+from common import MIB, PeakMemory, family, load, machine, postgres, postmaster, prepare_dagster, table
 
 from crypto_pipeline.features import kernels
 from crypto_pipeline.features.compute import NAMES, Bars, compute_features, feature_frames
@@ -68,11 +67,11 @@ def compute(options: argparse.Namespace) -> dict[str, Any]:
     kernels.prepare()
     prepared = time.perf_counter() - begin
     seconds = {}
-    for threads in (2, 1):
+    for call in ("first", "second"):
         rows, begin = 0, time.perf_counter()
-        for frame in feature_frames(bars, end - timedelta(days=options.days), end, "BTC-USDT", threads=threads):
+        for frame in feature_frames(bars, end - timedelta(days=options.days), end, "BTC-USDT"):
             rows += len(frame)
-        seconds[f"seconds, {threads} threads"] = time.perf_counter() - begin
+        seconds[f"seconds, {call} call"] = time.perf_counter() - begin
     short = {timeframe: frame.filter(pl.col("open_time") >= end - timedelta(days=reach))
              for (timeframe, frame), reach in zip(bars.items(), (10, 12, 43, 22), strict=True)}  # fmt: skip
     live = []
@@ -92,7 +91,7 @@ def compute(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def pandas(options: argparse.Namespace) -> dict[str, float]:
-    """The worker: some instruments with pandas and TA-Lib, one at a time on one thread, and with ours on one and two.
+    """The worker: some instruments with pandas and TA-Lib, one at a time, and with ours; on one thread.
 
     `careless` knows neither holes nor warm-ups (`features_pandas.py`); `same` gives our rows
     (`features_pandas_same.py`), which is checked on bars of which one in a hundred is missing.
@@ -122,11 +121,10 @@ def pandas(options: argparse.Namespace) -> dict[str, float]:
             into[name] = features_pandas_same.features(of[name], by[name], common)
 
         found[f"same, {kind}, ms"] = _median(same, names)
-        for threads in (1, 2):
-            list(feature_frames(bars, start, end, "BTC-USDT", names[:2], threads=threads))  # compiled by now
-            begin = time.perf_counter()
-            ours = dict(zip(names, feature_frames(bars, start, end, "BTC-USDT", names, threads=threads), strict=True))
-            found[f"ours, {kind}, {threads} threads, ms"] = (time.perf_counter() - begin) / len(names) * 1e3
+        list(feature_frames(bars, start, end, "BTC-USDT", names[:2]))  # compiled by now
+        begin = time.perf_counter()
+        ours = dict(zip(names, feature_frames(bars, start, end, "BTC-USDT", names), strict=True))
+        found[f"ours, {kind}, ms"] = (time.perf_counter() - begin) / len(names) * 1e3
         if kind == "holes":
             found |= _compared(ours, theirs)
     return found
@@ -184,7 +182,7 @@ def store(options: argparse.Namespace) -> dict[str, Any]:
         migrate(server.url())
         ensure_databases(server.url("postgres"), ["dagster"])
         dagster = server.url("dagster").replace("postgresql://", "postgresql+psycopg2://")
-        _prepare(Path(home), server.url(), dagster, options.days)
+        prepare_dagster(Path(home), server.url(), dagster, options.days)
         import dagster as dg
 
         end = Timeframe.D1.floor(datetime.now(UTC))
@@ -207,16 +205,6 @@ def store(options: argparse.Namespace) -> dict[str, Any]:
             found["rows"] = int(opened.features.cells.read(names, begin, end.date())["rows"].sum())
             found["live"] = _live(opened, end)
     return found
-
-
-def _prepare(home: Path, url: str, dagster: str, days: int) -> None:
-    from crypto_pipeline.ops.programs import DAGSTER_URL_VARIABLE
-
-    os.environ |= {
-        "DAGSTER_HOME": str(home), DAGSTER_URL_VARIABLE: dagster, "DAGSTER_EVENT_BATCH_SIZE": "500",
-        "DAGSTER_DISABLE_TELEMETRY": "yes", "CRYPTO_PIPELINE_DATABASE_URL": url, "CRYPTO_PIPELINE_DAYS": str(days),
-    }  # fmt: skip
-    (home / "dagster.yaml").write_text((Path(__file__).parent.parent / "dagster.yaml").read_text())
 
 
 def _stated(bars: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:

@@ -7,10 +7,7 @@ share, so what belongs to the same moment has the same place.
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 
 import polars as pl
@@ -29,9 +26,8 @@ Bars = Mapping[Timeframe, pl.DataFrame]
 #: A function of the form of ``compute_features``, as the checks take it.
 Compute = Callable[[Bars, datetime, datetime], pl.DataFrame]
 #: Rows that are computed together: enough that calls cost nothing, few enough that all arrays of them stay in cache.
+#: Measured: two threads gain nothing, since steps this short hand Python's lock over more often than they work.
 _BLOCK_ROWS = 20_000
-#: Blocks that are computed side by side (kernels and array functions let go of Python's lock).
-THREADS = min(2, os.cpu_count() or 1)
 
 
 def compute_features(
@@ -41,7 +37,6 @@ def compute_features(
     *,
     benchmark: str | None,
     instruments: Sequence[str] | None = None,
-    threads: int = THREADS,
 ) -> pl.DataFrame:
     """Rows of ``instruments`` (default: all) whose open time lies in ``[start, end)``, in ROW_SCHEMA, sorted.
 
@@ -53,7 +48,7 @@ def compute_features(
     market = Market.of(bars, start, end, benchmark)
     known = {} if market is None else market.members
     chosen = sorted(known) if instruments is None else sorted(set(instruments) & set(known))
-    frames = [frame for _, frame in _blocks(market, chosen, threads)]
+    frames = [frame for _, frame in _blocks(market, chosen)]
     return pl.concat([pl.DataFrame(schema=ROW_SCHEMA), *frames])
 
 
@@ -63,8 +58,6 @@ def feature_frames(
     end: datetime,
     benchmark: str | None,
     instruments: Sequence[str] | None = None,
-    *,
-    threads: int = THREADS,
 ) -> Iterator[pl.DataFrame]:
     """As ``compute_features``, one instrument at a time: what is given out need not be kept.
 
@@ -73,7 +66,7 @@ def feature_frames(
     market = Market.of(bars, start, end, benchmark)
     known = {} if market is None else market.members
     chosen = sorted(known) if instruments is None else list(instruments)
-    blocks = _blocks(market, [name for name in dict.fromkeys(chosen) if name in known], threads)
+    blocks = _blocks(market, [name for name in dict.fromkeys(chosen) if name in known])
     computed: dict[str, pl.DataFrame] = {}
     for instrument in chosen:
         if instrument in known and instrument not in computed:
@@ -83,30 +76,14 @@ def feature_frames(
         yield computed.get(instrument, pl.DataFrame(schema=ROW_SCHEMA))
 
 
-def _blocks(
-    market: Market | None, instruments: Sequence[str], threads: int
-) -> Iterator[tuple[Sequence[str], pl.DataFrame]]:
+def _blocks(market: Market | None, instruments: Sequence[str]) -> Iterator[tuple[Sequence[str], pl.DataFrame]]:
     """Rows of a few instruments at a time, in order: for the newest rows many together, of long history one."""
     if market is None:
         return
     size = max(1, _BLOCK_ROWS // max(market.grid.rows, 1))
-    groups = [instruments[first : first + size] for first in range(0, len(instruments), size)]
-    if threads < 2 or len(groups) < 2:
-        yield from ((names, market.rows(names)) for names in groups)
-        return
-    waiting: deque[tuple[Sequence[str], Future[pl.DataFrame]]] = deque()
-    with ThreadPoolExecutor(threads, "features") as pool:
-        try:
-            for names in groups:
-                waiting.append((names, pool.submit(market.rows, names)))
-                if len(waiting) > threads:
-                    done, coming = waiting.popleft()
-                    yield done, coming.result()
-            while waiting:
-                done, coming = waiting.popleft()
-                yield done, coming.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    for first in range(0, len(instruments), size):
+        names = instruments[first : first + size]
+        yield names, market.rows(names)
 
 
 __all__ = [
