@@ -15,8 +15,19 @@ from crypto_pipeline.store.connecting import connect, with_database
 from crypto_pipeline.store.embedded import EmbeddedServer
 from crypto_pipeline.store.migrations import migrate
 
+_HERE = Path(__file__).parent
 _TEMPLATE = "migrated_template"
+#: Tests of whole deployments, a dozen programs each: of those never two run side by side.
+_DEPLOYMENTS = ("browser/", "ops/test_up.py", "ingest/test_processes.py")
 _numbers = itertools.count()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``-n`` a file stays with one process, which shares its servers; so do all whole deployments."""
+    for item in items:
+        file = item.path.relative_to(_HERE).as_posix()
+        group = "deployments" if file.startswith(_DEPLOYMENTS) else file
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
