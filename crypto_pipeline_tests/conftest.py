@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,19 +16,23 @@ from crypto_pipeline.store.connecting import connect, with_database
 from crypto_pipeline.store.embedded import EmbeddedServer
 from crypto_pipeline.store.migrations import migrate
 
-_HERE = Path(__file__).parent
 _TEMPLATE = "migrated_template"
 #: Tests of whole deployments, a dozen programs each: of those never two run side by side.
 _DEPLOYMENTS = ("browser/", "ops/test_up.py", "ingest/test_processes.py")
 _numbers = itertools.count()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With ``-n`` a file stays with one process, which shares its servers; so do all whole deployments."""
-    for item in items:
-        file = item.path.relative_to(_HERE).as_posix()
-        group = "deployments" if file.startswith(_DEPLOYMENTS) else file
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServers(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "deployments" if file.split("/", 1)[-1].startswith(_DEPLOYMENTS) else file
+
+    return ByServers(config, log)
 
 
 @pytest.fixture(scope="session")
