@@ -27,7 +27,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With ``-n`` a file stays with one process, which shares its servers; so do all whole deployments."""
     from xdist.scheduler import LoadFileScheduling
 
-    class ByServers(LoadFileScheduling):
+    class ByServers(LoadFileScheduling):  # type: ignore[misc]  # untyped package
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
             return "deployments" if file.split("/", 1)[-1].startswith(_DEPLOYMENTS) else file
