@@ -25,7 +25,7 @@ from crypto_pipeline.labels.parameters import TIMEFRAME, Parameters, Strategy, p
 from crypto_pipeline.ops import label_charts
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.label_columns import stored_schema
+from crypto_pipeline.store.label_columns import meanings, stored_schema
 
 GROUP = "labels"
 OWNERS = ["team:research"]
@@ -97,7 +97,8 @@ def label_asset(strategy: Strategy) -> dg.AssetsDefinition:
 
 
 def _columns(strategy: Strategy) -> dg.TableSchema:
-    columns = [dg.TableColumn(name, str(dtype)) for name, dtype in stored_schema(strategy).items()]
+    told = meanings(strategy)
+    columns = [dg.TableColumn(name, str(dtype), told[name]) for name, dtype in stored_schema(strategy).items()]
     keys = dg.TableConstraints(other=["one row per (instrument, signal_ts, params_hash)"])
     return dg.TableSchema(columns=columns, constraints=keys)
 
