@@ -24,6 +24,15 @@ _SERVE = (
     "serve(port=0, instruments=sys.argv[1], seed=int(sys.argv[2]), weight_limit=int(sys.argv[3]))"
 )
 MIB = 2**20
+#: How many coverage cells say of bars in the table what is not so.
+MISCOUNTED = """
+SELECT count(*) FROM (
+    SELECT instrument_id, timeframe, (open_time AT TIME ZONE 'UTC')::date AS day, count(*) AS rows
+    FROM market.ohlc_data GROUP BY 1, 2, 3
+) AS there
+FULL JOIN market.coverage c USING (instrument_id, timeframe, day)
+WHERE coalesce(there.rows, 0) <> coalesce(c.present - c.archived, 0)
+"""
 
 
 def load() -> str:

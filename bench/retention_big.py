@@ -17,7 +17,7 @@ from pathlib import Path
 
 import polars as pl
 from archive import Beside
-from common import machine, table
+from common import MISCOUNTED, machine, table
 
 from crypto_pipeline.healing.plan import retention_policy
 from crypto_pipeline.market.bars import BAR_SCHEMA
@@ -27,15 +27,6 @@ from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import EmbeddedServer, Store
 from crypto_pipeline.store.archive_storage import ArchiveStorage
 from crypto_pipeline.store.retention import Retention, RetentionReport
-
-_MISCOUNTED = """
-SELECT count(*) FROM (
-    SELECT instrument_id, timeframe, (open_time AT TIME ZONE 'UTC')::date AS day, count(*) AS rows
-    FROM market.ohlc_data GROUP BY 1, 2, 3
-) AS there
-FULL JOIN market.coverage c USING (instrument_id, timeframe, day)
-WHERE coalesce(there.rows, 0) <> coalesce(c.present - c.archived, 0)
-"""
 
 
 def number(store: Store, query: str) -> int:
@@ -115,7 +106,7 @@ def main() -> None:
         after = seen(store, names, retention, now, until)
         for timeframe, found in before.items():
             assert after[timeframe] == found, (timeframe, found, after[timeframe])
-        assert number(store, _MISCOUNTED) == 0, "a cell counts other bars than there are"
+        assert number(store, MISCOUNTED) == 0, "a cell counts other bars than there are"
         assert retention.run(now, progress=lambda text: None).as_dict()["archived_spans"] == 0
         with store.connections.transaction() as connection:
             connection.execute("CHECKPOINT")

@@ -55,11 +55,15 @@ def changed_bars(look: Look, store: Store) -> list[dg.AssetMaterialization]:
     events = []
     touched = store.coverage.touched(look.after - _OVERLAP, FIRST_DAY.date(), look.today - _DAY)
     for day, timeframe, at in sorted(touched, key=lambda cell: (cell[0], cell[1].minutes)):
+        if timeframe is Timeframe.W1:
+            continue
         key, partition = dg.AssetKey(f"ohlc_{timeframe}"), f"{day}"
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
         tags, told = _last(look.instance, key, day)
+        if told is None or told >= at:
+            continue
         version = store.coverage.version(timeframe, start, start + _DAY)
-        if timeframe is Timeframe.W1 or told is None or told >= at or tags.get(DATA_VERSION_TAG) == version:
+        if tags.get(DATA_VERSION_TAG) == version:
             continue
         said = "Bars of this day changed outside of a run of this asset."
         events.append(

@@ -13,17 +13,14 @@ Compiled by numba when first used (`prepare`), kept on disk where a folder can b
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from crypto_pipeline.features import loops
+from crypto_pipeline.features import compiling, loops
 from crypto_pipeline.features.loops import Floats
-
-log = logging.getLogger(__name__)
 
 
 class Kernel:
@@ -62,13 +59,7 @@ class Kernel:
         signature = numba.void(
             *[read] * inputs, *[numba.int64] * integers, *[numba.float64] * floats, *[written] * outputs
         )
-        try:
-            compiled: Callable[..., None] = numba.njit(signature, nogil=True, cache=True)(self._function)
-        except (RuntimeError, OSError) as error:
-            # No folder that can be written, neither beside the code nor in the home: seconds at every start.
-            log.info("compiled kernels are not kept: %s (set NUMBA_CACHE_DIR to a folder that can be written)", error)
-            compiled = numba.njit(signature, nogil=True)(self._function)
-        return compiled
+        return compiling.compiled(self._function, signature)
 
 
 def prepare() -> None:

@@ -5,12 +5,9 @@ Compiled at the first call (about two seconds, kept on disk afterwards); free of
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
-
-import numba
 import numpy as np
 
+from crypto_pipeline.features.compiling import compiled
 from crypto_pipeline.labels.barriers import UNCLEAR, Bars, Outcome, Plans, Results
 from crypto_pipeline.labels.grid import Flags, Floats, Ints
 from crypto_pipeline.labels.minutes import Ambiguous, Minutes
@@ -18,21 +15,8 @@ from crypto_pipeline.labels.minutes import Ambiguous, Minutes
 _OPEN, _TP, _SL, _TIME = (int(one) for one in Outcome)
 _BY_MINUTES, _ASSUMED = int(Ambiguous.MINUTES), int(Ambiguous.ASSUMED)
 
-_Given = ParamSpec("_Given")
-_Answer = TypeVar("_Answer")
 
-
-def kernel(function: Callable[_Given, _Answer]) -> Callable[_Given, _Answer]:
-    """Compile when it is called first."""
-    compiled: Callable[_Given, _Answer]
-    try:
-        compiled = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder that can be written: compiled at every start (NUMBA_CACHE_DIR names one)
-        compiled = numba.njit(nogil=True)(function)
-    return compiled
-
-
-@kernel
+@compiled
 def follow(
     bars: Bars, plans: Plans, horizon: int, events: Ints, minutes: Minutes, told: bool, results: Results
 ) -> None:
@@ -93,14 +77,14 @@ def follow(
         results.lowest[event], results.highest[event] = lowest, highest
 
 
-@kernel
+@compiled
 def _edges(plans: Plans, event: int, filled: int, average: float) -> tuple[float, float]:
     """Between these prices nothing happens: above the stop and the next order, below the take profit."""
     below = plans.orders[event, filled] if filled < plans.orders.shape[1] else plans.stop[event]
     return below, _target(plans, event, filled, average)
 
 
-@kernel
+@compiled
 def _target(plans: Plans, event: int, filled: int, average: float) -> float:
     """The take profit that stands when so many orders are filled at that average price."""
     target: float = plans.take_profit[event]
@@ -109,7 +93,7 @@ def _target(plans: Plans, event: int, filled: int, average: float) -> float:
     return target
 
 
-@kernel
+@compiled
 def _fill(plans: Plans, event: int, reached: float, at: float, filled: int, average: float) -> tuple[int, float]:
     """Fill the orders at or above the price ``reached``, at ``at`` (NaN: each at its own price).
 
@@ -122,7 +106,7 @@ def _fill(plans: Plans, event: int, reached: float, at: float, filled: int, aver
     return filled, average
 
 
-@kernel
+@compiled
 def _at_open(plans: Plans, event: int, opened: float, at: float, filled: int, average: float) -> tuple[int, int, float]:
     """Rules 1 to 3: outcome, orders filled, average price. ``at``: price of orders filled here (NaN: their own)."""
     if opened <= plans.stop[event]:
@@ -131,7 +115,7 @@ def _at_open(plans: Plans, event: int, opened: float, at: float, filled: int, av
     return (_TP if opened >= _target(plans, event, filled, average) else _OPEN), filled, average
 
 
-@kernel
+@compiled
 def _within(
     plans: Plans, event: int, high: float, low: float, filled: int, average: float
 ) -> tuple[int, int, float, bool]:
@@ -145,7 +129,7 @@ def _within(
     return _OPEN, after, mean, taken
 
 
-@kernel
+@compiled
 def _inside(
     plans: Plans,
     event: int,
@@ -182,7 +166,7 @@ def _inside(
     return outcome, filled, average, decided
 
 
-@kernel
+@compiled
 def overlaps(entry: Ints, bars: Ints, width: int, alive: Ints, shares: Floats) -> None:
     """Fill ``shares``; ``alive`` is zero everywhere, one place per bar of an instrument, and is so again at the end."""
     begin = 0
@@ -204,7 +188,7 @@ def overlaps(entry: Ints, bars: Ints, width: int, alive: Ints, shares: Floats) -
         begin = end
 
 
-@kernel
+@compiled
 def chain(bars: Ints, days: Ints, begin: Ints, spacing: int, chosen: Flags) -> None:
     """Mark the candidates that become setups: see ``setups.spaced``. ``begin``: where the chain of each one's day
     begins among them.
@@ -225,7 +209,7 @@ def chain(bars: Ints, days: Ints, begin: Ints, spacing: int, chosen: Flags) -> N
         first = until
 
 
-@kernel
+@compiled
 def channel_shape(
     close: Floats, high: Floats, low: Floats, rows: Ints, lines: Floats, window: int, apart: int, shape: Floats
 ) -> None:

@@ -16,10 +16,10 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from crypto_pipeline.store import archive_accounts, archive_spans, partitions
+from crypto_pipeline.store import archive_accounts, archive_spans, month_apart, partitions
 from crypto_pipeline.store.archive_accounts import Staying
 from crypto_pipeline.store.archive_spans import ChangedError, Span
-from crypto_pipeline.store.archive_switch import COMING, hold, patiently, replace_partition
+from crypto_pipeline.store.archive_switch import hold, patiently, replace_partition
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.pool import Connections
 
@@ -116,7 +116,11 @@ def _switch(
         archive_accounts.account(connection, span, staying.beside(counted), dropped=not files)
         _delete(connection, "ohlc_revisions", span, staying)
     _make_current(connection, span, files)
-    replace_partition(connection, span, _copy_of_staying(connection, span, staying))
+    if staying.rows:
+        _build_of_staying(connection, span, staying)
+        month_apart.take_place(connection, span)
+    else:
+        replace_partition(connection, span, None)
     return Switched(rows - staying.rows, staying.rows, time.monotonic() - began)
 
 
@@ -136,18 +140,12 @@ def _make_current(connection: psycopg.Connection[Any], span: Span, files: list[i
             raise StoreError(f"{span}: its files are not verified any more; run the archive again")
 
 
-def _copy_of_staying(connection: psycopg.Connection[Any], span: Span, staying: Staying) -> str | None:
-    """A table with just the bars that stay, to take the partition's place; None when none does."""
-    if not staying.rows:
-        return None
-    name = span.table + COMING
-    old, new = partitions.identifier(span.table), partitions.identifier(name)
-    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(new))
-    connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING COMMENTS)").format(new, old))
+def _build_of_staying(connection: psycopg.Connection[Any], span: Span, staying: Staying) -> None:
+    """A table with just the bars that stay, to take the partition's place."""
+    old, new = partitions.identifier(span.table), month_apart.begin(connection, span)
     values = span.values() | {"ids": staying.ids, "since": staying.since}
     connection.execute(sql.SQL(_COPY_STAYING).format(new=new, old=old), values, prepare=False)
-    connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (instrument_id, timeframe, open_time)").format(new))
-    return name
+    month_apart.finish(connection, span)
 
 
 # -- a month among others ---------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import psycopg
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.bar_columns import Array, Columns, days
-from crypto_pipeline.store.errors import StoreError
+from crypto_pipeline.store.held_cells import make_and_hold
 
 _ADD = """
 INSERT INTO market.coverage (instrument_id, timeframe, day)
@@ -100,8 +100,6 @@ CROSS JOIN LATERAL (
 ORDER BY u.place
 """
 
-#: So often cells that were deleted meanwhile are made again.
-_ROUNDS = 10
 #: Ledger states that say why a bar cannot be there.
 EXPLAINING = ("no_trade", "venue_outage", "not_listed", "delisted", "unfillable")
 
@@ -145,15 +143,7 @@ class Cells:
         """Hold the cells until the transaction ends. Returns how many bars of each are in the table, and ``built_from``
         (-1: none).
         """
-        rows: list[Any] = []
-        # Retention may take cells away between both statements; the next round sees that they are gone.
-        for _ in range(_ROUNDS):
-            connection.execute(_ADD, self.parameters())
-            rows = connection.execute(_LOCK, self.parameters()).fetchall()
-            if len(rows) == len(self):
-                break
-        else:
-            raise StoreError(f"cells of {self.timeframe} bars are deleted again and again while they are written")
+        rows = make_and_hold(connection, _ADD, _LOCK, self.parameters(), len(self), f"{self.timeframe} bars")
         state = np.array(rows, np.int64).reshape(-1, 2)
         return state[:, 0], state[:, 1]
 

@@ -11,13 +11,10 @@ import polars as pl
 import psycopg
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.frames import named, require_columns
+from crypto_pipeline.store.held_cells import make_and_hold
 from crypto_pipeline.store.pool import Connections
 from crypto_pipeline.store.symbols import Symbols
-
-#: So often cells that were deleted meanwhile are made again.
-_ROUNDS = 10
 
 # Data versions only rise, so the sum over all cells that can change a day changes with any of them (and unlike their
 # maximum it does not hide a version that was drawn early and committed late). Every coverage cell counts from its own
@@ -150,15 +147,7 @@ class FeatureCells:
 def lock(connection: psycopg.Connection[Any], cells: pl.DataFrame) -> pl.DataFrame:
     """Hold cells (``instrument_id``, ``day``; sorted, each once) until the transaction ends; gives what they are."""
     parameters = {"instruments": cells["instrument_id"].to_list(), "days": cells["day"].to_list()}
-    rows: list[Any] = []
-    # Retention may take cells away between both statements; the next round sees that they are gone.
-    for _ in range(_ROUNDS):
-        connection.execute(_ADD, parameters)
-        rows = connection.execute(_LOCK, parameters).fetchall()
-        if len(rows) == len(cells):
-            break
-    else:
-        raise StoreError("cells of features are deleted again and again while they are written")
+    rows = make_and_hold(connection, _ADD, _LOCK, parameters, len(cells), "features")
     schema = {
         "instrument_id": pl.Int32,
         "day": pl.Date,
