@@ -19,6 +19,17 @@ PREFIX = "CRYPTO_PIPELINE_"
 TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w")
 VENUES = ("replay", "binance", "coinbase", "kraken", "replay_standby")
 
+#: What the setting ``retention`` chooses: days in the tables, and days in table and archive together, by timeframe. A
+#: timeframe that is not named, or has 0 days, is kept for ever.
+_HOT = {"1m": 30, "5m": 180, "15m": 180, "30m": 180, "1h": 365, "4h": 365}
+RETENTION: dict[str, dict[str, dict[str, int]]] = {
+    "research": {"keep_hot_days": _HOT, "keep_days": dict.fromkeys(_HOT, 0)},
+    "lean": {
+        "keep_hot_days": _HOT,
+        "keep_days": {"1m": 90, "5m": 365, "15m": 365, "30m": 365, "1h": 730, "4h": 730},
+    },
+}
+
 
 class SettingsError(ValueError):
     """A setting has a bad value; the message names the setting, the value and what is accepted."""
@@ -111,13 +122,19 @@ class Settings(BaseSettings):
     )
 
     # Retention and archive
+    retention: Literal["research", "lean"] = Field(
+        "research",
+        description="research: what leaves the tables stays in the archive for ever. lean: archived bars are dropped "
+        "(1m after 90 days, 5m to 30m after 365, 1h and 4h after 730). The settings keep_… change single figures.",
+    )
     keep_hot_days: dict[str, int] = Field(
-        {"1m": 30, "5m": 180, "15m": 180, "30m": 180, "1h": 365, "4h": 365},
-        description="Days in the tables, by timeframe; 0: for ever. What is not named stays as it is.",
+        default={},
+        description="Days in the tables, by timeframe; 0: for ever. What is not named is as `retention` says.",
     )
     keep_days: dict[str, int] = Field(
-        {"1m": 90, "5m": 365, "15m": 365, "30m": 365, "1h": 730, "4h": 730},
-        description="Days in tables and archive together, by timeframe, then dropped; 0: for ever.",
+        default={},
+        description="Days in tables and archive together, by timeframe, then dropped; 0: for ever. What is not named "
+        "is as `retention` says.",
     )
     keep_min_bars: int = Field(2000, ge=0, description="The newest bars of every series that never leave the tables.")
     keep_trades_days: int = Field(7, ge=1, description="Days of trades in the table.")
@@ -178,12 +195,12 @@ class Settings(BaseSettings):
     @field_validator("keep_hot_days", "keep_days")
     @classmethod
     def _all_timeframes(cls, value: dict[str, int], info: ValidationInfo) -> dict[str, int]:
-        defaults: dict[str, int] = cls.model_fields[str(info.field_name)].default
+        preset = RETENTION[info.data.get("retention", "research")][str(info.field_name)]
         if unknown := [name for name in value if name not in TIMEFRAMES]:
             raise ValueError(f"unknown timeframe {unknown[0]!r}: use one of {', '.join(TIMEFRAMES)}")
         if low := [name for name in value if value[name] < 0]:
             raise ValueError(f"{value[low[0]]} days of {low[0]}: give a number of days, or 0 for ever")
-        return defaults | value
+        return preset | value
 
     @field_validator("database_url", "dagster_database_url")
     @classmethod

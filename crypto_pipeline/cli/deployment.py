@@ -113,9 +113,13 @@ def up(
 
 def _run(settings: Settings) -> None:
     from crypto_pipeline.cli.first_minutes import FirstMinutes
+    from crypto_pipeline.ops.choice import chosen_instruments
     from crypto_pipeline.ops.guardian import Guardian
+    from crypto_pipeline.ops.retention import describe_retention
 
     screen = FirstMinutes()
+    if settings.venue != "replay":
+        screen.say(describe_retention(settings, len(chosen_instruments(settings))))
     guardian = Guardian(settings, screen.say)
     guardian.run(lambda state: screen.begin(guardian.settings, state, guardian.stopping))
     screen.say("stopped")

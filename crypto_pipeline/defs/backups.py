@@ -12,18 +12,13 @@ from crypto_pipeline.defs.jobs import LOW, tags
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.ops import backup as room
 from crypto_pipeline.ops import backup_files
-from crypto_pipeline.settings import Settings, load_settings
+from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import resolve_url
 
 GROUP = "operations"
 OWNERS = ["team:market-data"]
 #: Two nights and some hours without one are worth a word.
 _TOO_OLD = timedelta(hours=54)
-
-
-def wanted(settings: Settings) -> bool:
-    """Whether the nightly backup is made: a server of one's own usually has backups of its own."""
-    return settings.database_url is None if settings.backup_daily is None else settings.backup_daily
 
 
 @dg.asset(group_name=GROUP, owners=OWNERS, kinds={"postgres"}, deps=["coverage"])
@@ -66,13 +61,13 @@ def checks_backup(database: Market) -> Iterable[dg.AssetCheckResult]:
     settings = load_settings()
     folder = room.backup_dir(settings)
     kept = [one.manifest for one in backup_files.complete(folder) if one.manifest.verified_at is not None]
-    if not wanted(settings) and not kept:
+    if not room.nightly_backup(settings) and not kept:
         passed, said = True, "no nightly backup is wanted (CRYPTO_PIPELINE_BACKUP_DAILY)"
     elif not kept:
         passed, said = False, f"there is no backup in {folder}"
     else:
         age = datetime.now(UTC) - kept[-1].created_at
-        passed = age <= _TOO_OLD or not wanted(settings)
+        passed = age <= _TOO_OLD or not room.nightly_backup(settings)
         said = f"{len(kept)} kept; the newest is {timedelta(seconds=round(age.total_seconds()))} old"
     with database.store() as store:
         store.checks.record_result("backup_is_recent", None, passed=passed, severity="warning", summary=said)
@@ -95,7 +90,7 @@ make_backup = dg.define_asset_job(
 )  # fmt: skip
 def nightly_backup(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """03:30 UTC, after the gap monitor and before the week's sweep."""
-    if not wanted(load_settings()):
+    if not room.nightly_backup(load_settings()):
         return dg.SkipReason("a database of your own: set CRYPTO_PIPELINE_BACKUP_DAILY to have backups made here")
     return dg.RunRequest(run_key=f"backup:{context.scheduled_execution_time:%Y-%m-%d}")
 

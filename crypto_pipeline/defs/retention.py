@@ -24,8 +24,8 @@ def bar_archive(context: dg.AssetExecutionContext, database: Market) -> dg.Mater
     """Bars, their history and trades that are past their time in the tables: in Parquet files, verified, catalogued.
 
     Rows leave a table in the same transaction in which their files become the truth of the span. A run that was killed
-    is simply run again. Policy: the settings keep_hot_days, keep_days, keep_min_bars, keep_trades_days;
-    features leave by whole months, as keep_features_days says.
+    is simply run again. Policy: the setting retention (research or lean); single figures by keep_hot_days, keep_days,
+    keep_min_bars and keep_trades_days. Features leave by whole months, as keep_features_days says.
     """
     with database.store() as store:
         report = open_retention(store, load_settings()).run(progress=context.log.info)

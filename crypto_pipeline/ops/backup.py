@@ -43,6 +43,11 @@ def backup_dir(settings: Settings) -> Path:
     return settings.backup_dir or settings.data_dir / "backups"
 
 
+def nightly_backup(settings: Settings) -> bool:
+    """Whether a backup is made every night: a server of one's own usually has backups of its own."""
+    return settings.database_url is None if settings.backup_daily is None else settings.backup_daily
+
+
 def make(settings: Settings, url: str, stored_bytes: int, say: Say) -> Backup:
     """Back up the database behind ``url`` and Dagster's, read the result back, remove what is too old.
 

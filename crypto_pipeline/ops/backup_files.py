@@ -99,6 +99,13 @@ def complete(backup_dir: Path) -> list[Backup]:
     return found
 
 
+def stored_bytes(backup_dir: Path) -> int:
+    """What all complete backups take: their dumps, and each archive file once."""
+    done = complete(backup_dir)
+    pool = {path: size for one in done for path, (size, _) in one.manifest.archive.items()}
+    return sum(one.manifest.bytes for one in done) + sum(pool.values())
+
+
 def hashed(folder: Path) -> dict[str, tuple[int, str]]:
     """Every file below ``folder`` (but the manifest): path → (bytes, sha256)."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 
+import polars as pl
+
 from crypto_pipeline.features.compute import LOOK_BACK
 from crypto_pipeline.features.pipeline import first_kept_day
 from crypto_pipeline.healing.plan import retention_policy
@@ -19,6 +21,8 @@ from crypto_pipeline.store.retention import Retention
 
 #: Days that the weekly sweep reads again.
 SWEPT_DAYS = 14
+#: What an archived bar takes, measured on real months of 1m bars: 23 to 25 bytes.
+ARCHIVED_BAR_BYTES = 25
 _DAY = 86_400.0
 
 
@@ -63,3 +67,55 @@ def check_look_backs(settings: Settings) -> None:
         retention_policy(settings).check(look_backs(settings))
     except ValueError as error:
         raise SettingsError(str(error)) from None
+
+
+def describe_retention(settings: Settings, instruments: int) -> str:
+    """What becomes of 1m bars of so many instruments, in one sentence for people, and how to choose otherwise."""
+    kept = retention_policy(settings).bars[Timeframe.M1]
+    if kept.hot_days is None:
+        return f"retention '{settings.retention}': 1m bars stay in the tables for ever (CRYPTO_PIPELINE_KEEP_HOT_DAYS)"
+    hot = f"retention '{settings.retention}': 1m bars stay {kept.hot_days} days in the tables"
+    if not kept.archived:
+        return f"{hot} and are then dropped"
+    if kept.kept_days is not None:
+        return (
+            f"{hot}, until day {kept.kept_days} in the archive, and are then dropped; "
+            "CRYPTO_PIPELINE_RETENTION=research keeps them for ever"
+        )
+    a_year = (
+        instruments
+        * 366
+        * sum(
+            one.bars_per_cell / one.cell_days * ARCHIVED_BAR_BYTES
+            for one in Timeframe
+            if _for_ever_in_archive(settings, one)
+        )
+    )
+    return (
+        f"{hot}, then in the archive for ever: about {a_year / 1e9:,.1f} GB a year for all timeframes of {instruments} "
+        "instruments; CRYPTO_PIPELINE_RETENTION=lean drops them after 90 days"
+    )
+
+
+def kept_for_ever_per_day(settings: Settings, inflow: pl.DataFrame, archive: pl.DataFrame) -> float:
+    """Bytes a day that nothing ever removes: bars that stay in the archive for ever, or in their table.
+
+    ``inflow`` has ``timeframe``, ``rows_per_day`` and ``bytes_per_day`` of bars as they come; ``archive`` has
+    ``timeframe``, ``rows`` and ``bytes`` of archive files.
+    """
+    policy = retention_policy(settings)
+    files = archive.filter(pl.col("timeframe") != "").group_by("timeframe").agg(pl.col("rows", "bytes").sum())
+    per_bar = {name: size / rows for name, rows, size in files.select("timeframe", "rows", "bytes").iter_rows() if rows}
+    total = 0.0
+    for name, rows, size in inflow.select("timeframe", "rows_per_day", "bytes_per_day").iter_rows():
+        kept = policy.bars[Timeframe(name)]
+        if kept.hot_days is None:
+            total += size
+        elif kept.kept_days is None:
+            total += rows * per_bar.get(name, ARCHIVED_BAR_BYTES)
+    return total
+
+
+def _for_ever_in_archive(settings: Settings, timeframe: Timeframe) -> bool:
+    kept = retention_policy(settings).bars[timeframe]
+    return kept.archived and kept.kept_days is None

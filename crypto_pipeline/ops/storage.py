@@ -12,8 +12,8 @@ import polars as pl
 import psycopg
 
 from crypto_pipeline.ops import backup_files
-from crypto_pipeline.ops.backup import backup_dir
-from crypto_pipeline.ops.retention import open_retention
+from crypto_pipeline.ops.backup import backup_dir, nightly_backup
+from crypto_pipeline.ops.retention import archive_url, kept_for_ever_per_day, open_retention
 from crypto_pipeline.settings import Settings, SettingsError
 from crypto_pipeline.store import Store, StoreError, dagster_storage, dagster_url
 from crypto_pipeline.store.archive_storage import base_url, local_path
@@ -51,6 +51,8 @@ class StorageReport:
     #: Bytes per day of everything, and whether that was measured or follows from the bars of the last days.
     bytes_per_day: float
     measured: bool
+    #: Bytes per day that stay for ever, whatever retention does.
+    lasting_per_day: float
     freed: pl.DataFrame
     slow_queries: pl.DataFrame | None
     dagster: pl.DataFrame
@@ -89,7 +91,8 @@ class StorageReport:
         )
         how = "measured" if self.measured else "estimated from the bars of the last days, retention not counted"
         return (
-            f"database {size_text(self.database_bytes)}, {size_text(self.bytes_per_day)} a day ({how}), "
+            f"database {size_text(self.database_bytes)}, {size_text(self.bytes_per_day)} a day ({how}), of which "
+            f"{size_text(self.lasting_per_day)} stay for ever, "
             f"until the disk is full: {full}{f' ({self.disk.because})' if self.disk.because else ''}"
         )
 
@@ -104,6 +107,7 @@ class StorageReport:
             "backups_bytes": self.backups_bytes,
             "cache_hit": self.cache_hit,
             "bytes_per_day": self.bytes_per_day,
+            "lasting_bytes_per_day": self.lasting_per_day,
             "measured": self.measured,
             "days_until_full": self.days_until_full,
             "freed_bytes": self.freed_bytes,
@@ -117,13 +121,14 @@ def report(settings: Settings, store: Store, url: str, *, sample: bool = False) 
     """Gather it. ``sample``: also note the sizes of now, so that growth becomes known."""
     storage, now = store.storage, datetime.now(UTC)
     dagster = _dagster(settings, url)
-    backups = sum(one.manifest.bytes for one in backup_files.complete(backup_dir(settings)))
+    backups = backup_files.stored_bytes(backup_dir(settings))
     if sample:
         storage.sample(_beside(settings, storage.archive(), dagster, backups))
     server, growth, archive, tables = storage.server(), storage.growth(), storage.archive(), storage.tables()
     whole = growth.filter(name="")
     measured = whole.height > 0
-    rate = float(whole["bytes_per_day"][0]) if measured else float(storage.inflow()["bytes_per_day"].sum() or 0)
+    inflow = storage.inflow()
+    rate = float(whole["bytes_per_day"][0]) if measured else float(inflow["bytes_per_day"].sum() or 0)
     return StorageReport(
         taken_at=now,
         disk=_disk(settings, int(server["server_bytes"] or server["bytes"])),
@@ -135,13 +140,23 @@ def report(settings: Settings, store: Store, url: str, *, sample: bool = False) 
         growth=growth.filter(pl.col("name") != ""),
         bytes_per_day=rate,
         measured=measured,
+        lasting_per_day=_lasting(settings, inflow, archive),
         freed=next_retention(settings, store, tables),
         slow_queries=storage.slow_queries(),
         dagster=dagster,
         backups_bytes=backups,
-        archive_is_local=local_path(base_url(settings.archive_url or settings.data_dir / "archive")) is not None,
+        archive_is_local=local_path(base_url(archive_url(settings))) is not None,
         partitions_ahead=storage.partitions_ahead(now),
     )
+
+
+def _lasting(settings: Settings, inflow: pl.DataFrame, archive: pl.DataFrame) -> float:
+    try:
+        lasting = kept_for_ever_per_day(settings, inflow, archive)
+    except SettingsError:  # retention's settings contradict each other, which its job says
+        return 0.0
+    copied = "backups" in _disk_mates(settings) and "archive" in _disk_mates(settings)
+    return lasting * (2 if copied and nightly_backup(settings) else 1)
 
 
 def next_retention(settings: Settings, store: Store, tables: pl.DataFrame) -> pl.DataFrame:
@@ -172,15 +187,19 @@ def next_retention(settings: Settings, store: Store, tables: pl.DataFrame) -> pl
 
 def _beside(settings: Settings, archive: pl.DataFrame, dagster: pl.DataFrame, backups: int) -> dict[str, int]:
     """Bytes of what fills the disk of the database with it."""
-    found = {}
-    if settings.dagster_database_url is None:
-        found["dagster"] = int(dagster["bytes"].sum() or 0)
+    sizes = {"dagster": int(dagster["bytes"].sum() or 0), "archive": int(archive["bytes"].sum() or 0)}
+    return {name: size for name, size in {**sizes, "backups": backups}.items() if name in _disk_mates(settings)}
+
+
+def _disk_mates(settings: Settings) -> set[str]:
+    """What shares the disk of the database: ``dagster``, ``archive``, ``backups``."""
+    found = {"dagster"} if settings.dagster_database_url is None else set()
     if settings.database_url is None:
-        files = local_path(base_url(settings.archive_url or settings.data_dir / "archive"))
+        files = local_path(base_url(archive_url(settings)))
         if files is not None and _same_disk(files, settings.data_dir):
-            found["archive"] = int(archive["bytes"].sum() or 0)
+            found.add("archive")
         if _same_disk(backup_dir(settings), settings.data_dir):
-            found["backups"] = backups
+            found.add("backups")
     return found
 
 
