@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crypto_pipeline.cli.options import AsJson, DataDir
 
+if TYPE_CHECKING:
+    from crypto_pipeline.settings import Settings
+    from crypto_pipeline.venues import Listing
+
+Force = Annotated[bool, typer.Option("--force", help="Add them without asking the venue whether it lists them.")]
 Symbols = Annotated[list[str], typer.Argument(metavar="SYMBOL…", help="BASE-QUOTE, for example BTC-USDT")]
 
 
@@ -48,33 +53,75 @@ def list_(
         table("", columns, [[row[column] for column in columns] for row in found])
 
 
-def add(symbols: Symbols, data_dir: DataDir = None) -> None:
-    """Collect these as well; their history is fetched by itself while `up` runs."""
+def add(symbols: Symbols, force: Force = False, data_dir: DataDir = None) -> None:
+    """Collect these as well. The venue is asked first whether it lists them; `up` fetches their history by itself."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
-    from crypto_pipeline.market import Instrument
+    from crypto_pipeline.healing.additions import additions, unasked
     from crypto_pipeline.market.universe import load_universe
 
     settings = deployment_settings(data_dir)
-    universe = {instrument.symbol: instrument for instrument in load_universe(settings.universe_file)}
+    universe = load_universe(settings.universe_file)
     try:
-        wanted = [universe.get(symbol.upper()) or Instrument.crypto(symbol.upper()) for symbol in symbols]
+        unasked(symbols, universe)  # what is no name needs no venue to be refused
+        wanted = (
+            unasked(symbols, universe)
+            if force
+            else additions(symbols, universe, settings.venue, _listings(settings, symbols))
+        )
     except ValueError as error:
-        raise BadInput(str(error).splitlines()[0]) from None
+        raise BadInput(str(error)) from None
     with open_store(settings) as store:
-        added = store.instruments.add(wanted)
-    for instrument in wanted:
-        typer.echo(f"{instrument.symbol} {'added' if instrument.symbol in added else 'is collected already'}")
+        added = store.instruments.add([each.instrument for each in wanted])
+    for each in wanted:
+        symbol = each.instrument.symbol
+        said = "added" if symbol in added else "is collected already"
+        typer.echo(f"{symbol} {said}" + (f"; {each.remark}" if each.remark else ""))
+
+
+def _listings(settings: Settings, symbols: list[str]) -> list[Listing]:
+    """What the venue of the deployment lists now."""
+    import asyncio
+    import shlex
+
+    from crypto_pipeline.ops.errors import OpsError
+    from crypto_pipeline.venues import VenueError, make_venue
+
+    async def ask() -> list[Listing]:
+        venue = make_venue(settings)
+        try:
+            return list(await venue.listings())
+        finally:
+            await venue.close()
+
+    try:
+        return asyncio.run(ask())
+    except VenueError as error:
+        again = shlex.join(["crypto-pipeline", "instruments", "add", "--force", *symbols])
+        raise OpsError(
+            f"{settings.venue} cannot be asked whether it lists {', '.join(symbols)}: {error}; "
+            f"`{again}` adds without asking"
+        ) from None
 
 
 def remove(symbols: Symbols, data_dir: DataDir = None) -> None:
-    """Collect these no longer. What is stored stays."""
+    """Collect these no longer. Stored bars stay; what never had a bar is forgotten."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
-    from crypto_pipeline.cli.options import check_symbols
+    from crypto_pipeline.cli.options import same_symbols
+    from crypto_pipeline.ops.places import Places, running_state
 
-    wanted = [symbol.upper() for symbol in symbols]
-    with open_store(deployment_settings(data_dir)) as store:
-        check_symbols(wanted, [row.instrument.symbol for row in store.instruments.list(active_only=False)])
+    settings = deployment_settings(data_dir)
+    with open_store(settings) as store:
+        wanted = same_symbols(symbols, [row.instrument.symbol for row in store.instruments.list(active_only=False)])
         for symbol in wanted:
             store.instruments.remove(symbol)
-            typer.echo(f"{symbol} is no longer collected; its bars are kept")
+        empty = store.instruments.without_bars()
+        # While `up` runs, work that knows an instrument may go on; a sensor forgets it when that is over.
+        if running_state(Places(settings.data_dir)) is None:
+            store.instruments.forget(empty)
+            later = ""
+        else:
+            later = " within a minute"
+    for symbol in wanted:
+        kept = f"it had no bar and is forgotten{later}" if symbol in empty else "its bars are kept"
+        typer.echo(f"{symbol} is no longer collected; {kept}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,22 +79,29 @@ def known_symbols(text: str | None, known: Iterable[str]) -> list[str] | None:
     """A comma-separated list of collected instruments; None means all. BadInput names an unknown one."""
     if text is None:
         return None
-    symbols = [part.upper() for part in _parts(text, "--instruments")]
-    check_symbols(symbols, known)
-    return symbols
+    return same_symbols(_parts(text, "--instruments"), known)
 
 
-def check_symbols(symbols: Sequence[str], known: Iterable[str]) -> None:
-    """BadInput when a symbol is not collected, with the nearest ones and the way to add it."""
+def same_symbols(texts: Sequence[str], known: Iterable[str]) -> list[str]:
+    """The collected instruments that are meant; capitals do not matter where only one can be.
+
+    BadInput for one that is not collected, with the nearest ones and the way to add it.
+    """
+    from crypto_pipeline.market.instruments import find_symbol
+
     choices = sorted(known)
-    for symbol in symbols:
-        if symbol not in choices:
-            near = difflib.get_close_matches(symbol, choices, 3, 0.5)
+    found = []
+    for text in texts:
+        symbol = find_symbol(text, choices)
+        if symbol is None:
+            near = difflib.get_close_matches(text.upper(), choices, 3, 0.5)
             meant = f"did you mean {' or '.join(near)}? " if near else ""
             raise BadInput(
-                f"unknown symbol {symbol!r}: {meant}`crypto-pipeline instruments list` shows what is collected, "
-                f"`crypto-pipeline instruments add {symbol}` adds one"
+                f"unknown symbol {text!r}: {meant}`crypto-pipeline instruments list` shows what is collected, "
+                f"`crypto-pipeline instruments add {shlex.quote(text)}` adds one"
             )
+        found.append(symbol)
+    return found
 
 
 def _parts(text: str, option: str) -> list[str]:

@@ -13,6 +13,8 @@ from crypto_pipeline.market.timeframes import Timeframe
 ON = dg.DefaultScheduleStatus.RUNNING
 _WATCH = dg.DefaultSensorStatus.RUNNING
 
+_BEGUN = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+
 
 def _days(
     context: dg.ScheduleEvaluationContext, processor: str, priority: int, first: datetime, last: datetime
@@ -77,6 +79,32 @@ def new_instruments(context: dg.SensorEvaluationContext, database: Market) -> dg
     return dg.SensorResult(run_requests=[request], cursor=json.dumps(active))
 
 
+@dg.sensor(job=backfill_bars, minimum_interval_seconds=15, default_status=_WATCH)
+def removed_instruments(context: dg.SensorEvaluationContext, database: Market) -> dg.RunRequest | dg.SkipReason:
+    """An instrument that was removed and never had a bar is forgotten as soon as no run goes on that knew it.
+
+    The running day is then looked at again, so that no check speaks of it any more.
+    """
+    with database.store() as store:
+        empty = store.instruments.without_bars()
+        if not empty:
+            return dg.SkipReason("no instrument was removed that never had a bar")
+        # The ingest run, which goes on for hours, looks at what is collected again and again.
+        began = [
+            record.create_timestamp
+            for record in context.instance.get_run_records(dg.RunsFilter(statuses=_BEGUN))
+            if record.dagster_run.job_name != "live_ingest"
+        ]
+        ready = [symbol for symbol, removed in empty.items() if all(run > removed for run in began)]
+        forgotten = store.instruments.forget(ready)
+    if not forgotten:
+        return dg.SkipReason(f"runs go on that knew {', '.join(empty)}")
+    context.log.info(f"forgotten: {', '.join(forgotten)}")
+    now = datetime.now(UTC)
+    key = f"forgotten:{','.join(forgotten)}:{max(empty.values())}"
+    return dg.RunRequest(run_key=key, tags={**tags(HIGH, "removed_instruments"), **range_tags(now, now)})
+
+
 @dg.run_status_sensor(
     run_status=dg.DagsterRunStatus.SUCCESS,
     monitored_jobs=[backfill_bars],
@@ -125,6 +153,7 @@ def recovered_runs(context: dg.RunStatusSensorContext) -> None:
 SCHEDULES = [recent_processor, historical_processor, historical_gap_monitor, weekly_full_sweep]
 SENSORS = [
     new_instruments,
+    removed_instruments,
     weeks_follow_days,
     failed_runs,
     recovered_runs,

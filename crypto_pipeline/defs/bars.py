@@ -112,7 +112,9 @@ def bar_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         start, end = span_of(context)
 
         async def work(pipeline: Pipeline) -> tuple[HealReport, list[str]]:
-            chosen = pipeline.choose(scope.instruments)
+            chosen, gone = pipeline.collected(scope.instruments)
+            if gone:
+                context.log.warning(f"{', '.join(gone)}: no longer collected, so left out of this run.")
             bring = partial(pipeline.bring_up_to_date, timeframe, start, end, chosen, progress=Steps(context))
             if timeframe is not Timeframe.M1:
                 return await bring(), chosen

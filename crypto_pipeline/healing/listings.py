@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import polars as pl
 
+from crypto_pipeline.market import Instrument
 from crypto_pipeline.store import ListingRow, Store
-from crypto_pipeline.venues import Listing, ListingStatus, Venue
+from crypto_pipeline.venues import Listing, ListingStatus, Venue, VenueError
+
+log = logging.getLogger(__name__)
 
 # A symbol that its venue has halted for longer than this will not come back soon: it is treated as delisted since its
 # last bar, and picked up again by the next look if trading resumes.
@@ -16,7 +21,10 @@ _HALTED_FOR_GOOD = timedelta(days=1)
 
 
 async def sync_instruments(store: Store, venue: Venue, now: datetime) -> pl.DataFrame:
-    """Take over the venue's listings of all active instruments; returns one row each, nulls where it lists none."""
+    """Take over the venue's listings of all active instruments; returns one row each, nulls where it lists none.
+
+    Where the venue does not answer for one instrument, what was known of that one stays and the others go on.
+    """
     stated = await _stated(store, venue)
     known = {row.symbol: row for row in store.instruments.listings(venue.name)}
 
@@ -35,9 +43,15 @@ async def sync_instruments(store: Store, venue: Venue, now: datetime) -> pl.Data
             lot_size=listing.lot_size,
         )
 
-    looks = [look(symbol, listing) for symbol, listing in stated.items()]
-    rows = await asyncio.gather(*looks)
-    store.instruments.set_listings(venue.name, list(rows))
+    async def look_alone(symbol: str, listing: Listing) -> ListingRow | None:
+        try:
+            return await look(symbol, listing)
+        except VenueError as error:
+            log.warning("%s: %s does not say since when it lists it, asked again later: %s", symbol, venue.name, error)
+            return known.get(symbol)
+
+    rows = await asyncio.gather(*(look_alone(symbol, listing) for symbol, listing in stated.items()))
+    store.instruments.set_listings(venue.name, [row for row in rows if row is not None])
     return store.instruments.frame(venue.name)
 
 
@@ -52,16 +66,21 @@ async def sync_names(store: Store, venue: Venue) -> None:
 
 async def _stated(store: Store, venue: Venue) -> dict[str, Listing]:
     """The venue's listings of the active instruments that it has, by canonical name."""
-    stated = await venue.listings()
-    by_pair = {(listing.base, listing.quote): listing for listing in stated}
-    by_symbol = {listing.venue_symbol: listing for listing in stated}
+    return listed((row.instrument for row in store.instruments.list()), venue.name, await venue.listings())
+
+
+def listed(instruments: Iterable[Instrument], venue: str, listings: Iterable[Listing]) -> dict[str, Listing]:
+    """The venue's listing of each instrument that it has, by canonical name."""
+    by_pair, by_symbol = {}, {}
+    for listing in listings:
+        by_pair[listing.base, listing.quote] = listing
+        by_symbol[listing.venue_symbol] = listing
     found = {}
-    for row in store.instruments.list():
-        instrument = row.instrument
-        override = instrument.venue_symbols.get(venue.name)
-        listing = by_symbol.get(override) if override else by_pair.get((instrument.base, instrument.quote))
-        if listing is not None:
-            found[instrument.symbol] = listing
+    for instrument in instruments:
+        override = instrument.venue_symbols.get(venue)
+        one = by_symbol.get(override) if override else by_pair.get((instrument.base, instrument.quote))
+        if one is not None:
+            found[instrument.symbol] = one
     return found
 
 

@@ -38,7 +38,7 @@ async def find_gaps(
     since they were added is a gap.
     """
     horizon = await quick_horizon(pipeline)
-    names = pipeline.choose(instruments)
+    names, _ = pipeline.collected(instruments)
     gaps = await asyncio.to_thread(_find, pipeline.store, names, horizon, back)
     since = {row.instrument.symbol: row.added_at for row in pipeline.store.instruments.list()}
     fresh = {name: since[name] for name in collecting if name in since}

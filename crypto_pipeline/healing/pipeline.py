@@ -90,6 +90,17 @@ class Pipeline:
             )
         return list(symbols)
 
+    def collected(self, symbols: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+        """The active instruments called ``symbols`` (all when empty), and those of ``symbols`` that are not collected.
+
+        For work that was asked for a while ago: an instrument that was removed since must not stop the others.
+        """
+        active = [row.instrument.symbol for row in self.store.instruments.list()]
+        if not symbols:
+            return active, []
+        known = set(active)
+        return [one for one in symbols if one in known], [one for one in symbols if one not in known]
+
     async def sync_instruments(self) -> pl.DataFrame:
         """Take over what the venue says of every active instrument; returns one row each."""
         return await sync_instruments(self.store, self.venue, (await self.horizon()).now)

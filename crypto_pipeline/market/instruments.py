@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import string
+import unicodedata
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+#: Characters of a name besides letters and digits of any script.
+_MARKS = "._$"
+_LONGEST = 64
+_TO_CAPITALS = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 
 
 class AssetClass(StrEnum):
@@ -32,7 +40,7 @@ class Instrument(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    symbol: str = Field(pattern=r"^[A-Z0-9._]+(-[A-Z0-9._]+)?$")
+    symbol: str
     asset_class: AssetClass = AssetClass.CRYPTO
     base: str
     quote: str
@@ -47,6 +55,18 @@ class Instrument(BaseModel):
     failover: tuple[str, ...] = ()
     #: Never part of "the first N" or "all" of a universe, only collected when asked for by name.
     by_name_only: bool = False
+
+    @field_validator("symbol")
+    @classmethod
+    def _a_name(cls, value: str) -> str:
+        name = unicodedata.normalize("NFC", value)
+        if len(name) > _LONGEST:
+            raise ValueError(f"symbol of {len(name)} characters, {name[:20]!r}…: {_LONGEST} are the most")
+        if name.count("-") > 1 or not all(name.split("-")):
+            raise ValueError(f"symbol {value!r}: write BASE-QUOTE, for example BTC-USDT, or a ticker")
+        if wrong := [each for each in name.replace("-", "") if not (each.isalnum() or each in _MARKS)]:
+            raise ValueError(f"symbol {value!r}: {wrong[0]!r} cannot stand in a name; use letters, digits, {_MARKS}")
+        return name
 
     @field_validator("listed", "delisted")
     @classmethod
@@ -63,7 +83,27 @@ class Instrument(BaseModel):
     @classmethod
     def crypto(cls, symbol: str, tier: Tier = Tier.MID) -> Instrument:
         """The crypto pair called ``BASE-QUOTE``. Raises ValueError for another shape."""
-        base, dash, quote = symbol.partition("-")
+        base, dash, quote = unicodedata.normalize("NFC", symbol).partition("-")
         if not (base and dash and quote):
             raise ValueError(f"unknown symbol {symbol!r}: write BASE-QUOTE, for example BTC-USDT")
-        return cls(symbol=symbol, base=base, quote=quote, tier=tier)
+        try:
+            return cls(symbol=symbol, base=base, quote=quote, tier=tier)
+        except ValidationError as error:
+            raise ValueError(str(error.errors()[0]["ctx"]["error"])) from None
+
+
+def find_symbol(text: str, known: Iterable[str]) -> str | None:
+    """The one name of ``known`` that ``text`` means: the same letters, or the same but for capitals of A to Z.
+
+    None when there is no such name, or several (``AAPLx-USD`` and ``AAPLX-USD``) and none of them exactly. Letters of
+    other scripts are never changed: capitals of ``ß`` would be another name.
+    """
+    name = unicodedata.normalize("NFC", text.strip())
+    key = name.translate(_TO_CAPITALS)
+    alike = []
+    for each in known:
+        if each == name:
+            return each
+        if each.translate(_TO_CAPITALS) == key:
+            alike.append(each)
+    return alike[0] if len(alike) == 1 else None

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier
+from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier, find_symbol
 
 _FIX = "add it to a universe file of your own (CRYPTO_PIPELINE_UNIVERSE_FILE)"
 
@@ -92,19 +92,18 @@ def choose_instruments(
                 f"cannot choose {wanted} instruments: the universe has {len(default)}, ask for 1 to that many"
             )
         return default[: int(wanted)]
-    names = [name.strip().upper() for name in wanted.split(",") if name.strip()]
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
     if not names:
         raise ValueError(f"no instruments in {choice!r}: use a number, 'all', or a list such as BTC-USDT,ETH-USDT")
     by_name = {one.symbol: one for one in offered}
     others = {one.symbol: one for one in universe}
     extra = set(known)
     chosen: dict[str, Instrument] = {}
-    for name in names:
-        if name not in by_name and name in extra:
-            by_name[name] = Instrument.crypto(name)
-        if name not in by_name:
-            raise ValueError(_refusal(name, by_name, others, extra))
-        chosen[name] = by_name[name]
+    for text in names:
+        name = find_symbol(text, [*by_name, *(extra - by_name.keys())])
+        if name is None:
+            raise ValueError(_refusal(find_symbol(text, others) or text, by_name, others, extra))
+        chosen[name] = by_name.get(name) or Instrument.crypto(name)
     return list(chosen.values())
 
 
@@ -126,17 +125,18 @@ def _instrument(text: str, group: _Group, universe: _Universe) -> Instrument:
     try:
         return Instrument(symbol=symbol, base=base, quote=quote, **fields)
     except ValidationError:
-        raise ValueError(f"universe: {text!r} is no symbol: write BTC, BTC-USDT or a ticker, in capitals") from None
+        raise ValueError(f"universe: {text!r} is no symbol: write BTC, BTC-USDT or a ticker") from None
 
 
 def _refusal(name: str, offered: Iterable[str], others: dict[str, Instrument], known: set[str]) -> str:
     if name in others:
         return f"{name} is a {others[name].asset_class} instrument: this venue does not trade it"
     symbols = [*offered, *sorted(known)]
+    typed, name = name, name.upper()
     # Names without a quote, or with another separator, are the commonest slip; the nearest spelling comes after.
     base = name.replace("/", "-").replace("_", "-").partition("-")[0]
     joined = [symbol for symbol in symbols if symbol.replace("-", "") == name.replace("/", "").replace("_", "")]
     same_base = [symbol for symbol in symbols if symbol.partition("-")[0] == base]
     near = list(dict.fromkeys([*joined, *same_base, *difflib.get_close_matches(name, symbols, n=3, cutoff=0.6)]))[:3]
     hint = f"did you mean {' or '.join(near)}? Otherwise {_FIX}" if near else f"write BASE-QUOTE, or {_FIX}"
-    return f"unknown symbol {name!r}: {hint}"
+    return f"unknown symbol {typed!r}: {hint}"

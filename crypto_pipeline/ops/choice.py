@@ -41,9 +41,9 @@ def begin_collecting(store: Store, settings: Settings) -> list[str]:
     Those that a person removed stay removed, unless they are asked for by name.
     """
     wanted = chosen_instruments(settings)
-    named = {part.strip().upper() for part in (settings.instruments or "").split(",")}
     known = store.instruments.ids()
-    return store.instruments.add([one for one in wanted if one.symbol not in known or one.symbol in named])
+    by_name = "-" in (settings.instruments or "")  # a list of names, not a number or ``all``
+    return store.instruments.add([one for one in wanted if by_name or one.symbol not in known])
 
 
 def _universe(settings: Settings) -> list[Instrument]:

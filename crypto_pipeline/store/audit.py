@@ -40,7 +40,7 @@ class Audit:
                 WHEN o.high = 'NaN' OR o.volume = 'NaN' OR o.high = 'Infinity' THEN 'not a finite number'
                 ELSE 'taker volume above volume' END AS reason
             FROM market.ohlc_data o JOIN market.instruments i USING (instrument_id)
-            WHERE {_SPAN} AND NOT (
+            WHERE {_SPAN} AND i.active AND NOT (
                 o.low <= o.open AND o.low <= o.close AND o.high >= o.open AND o.high >= o.close AND o.low > 0
                 AND o.high < 'Infinity' AND o.volume >= 0 AND o.volume < 'Infinity'
                 AND coalesce(o.quote_volume, 0) >= 0 AND coalesce(o.taker_buy_volume, 0) <= o.volume * (1 + 1e-9))
@@ -54,7 +54,8 @@ class Audit:
             """
             SELECT i.symbol AS instrument, o.open_time
             FROM market.ohlc_data o JOIN market.instruments i USING (instrument_id)
-            WHERE o.timeframe = $1 AND o.open_time > $2::timestamptz AND o.complete ORDER BY 1, 2 LIMIT 1000""",
+            WHERE o.timeframe = $1 AND o.open_time > $2::timestamptz AND o.complete AND i.active
+            ORDER BY 1, 2 LIMIT 1000""",
             timeframe, now - timeframe.delta,
         )  # fmt: skip
 
@@ -80,7 +81,7 @@ class Audit:
                 WHERE o.timeframe IN ($1, $4) AND o.open_time >= $2::timestamptz AND o.open_time < $3::timestamptz
                 GROUP BY 1, 2) w
             JOIN market.instruments i USING (instrument_id)
-            WHERE w.rolled IS NOT NULL
+            WHERE w.rolled IS NOT NULL AND i.active
             GROUP BY 1, 2
             HAVING abs(sum(w.rolled) - sum(coalesce(w.below, 0))) > $5 * greatest(sum(w.rolled), 1e-12)
             ORDER BY 1, 2 LIMIT 1000""",

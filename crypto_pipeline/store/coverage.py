@@ -80,7 +80,8 @@ SELECT timeframe, count(*) AS cells, count(*) FILTER (WHERE final) AS final,
        sum(greatest(expected - present - explained, 0))::bigint AS missing,
        count(DISTINCT instrument_id) FILTER (WHERE present > 0) AS instruments,
        min(day) AS first_day, max(day) AS last_day
-FROM market.coverage
+FROM market.coverage JOIN market.instruments USING (instrument_id)
+WHERE active
 GROUP BY timeframe
 """
 
@@ -93,6 +94,7 @@ CROSS JOIN LATERAL (
     WHERE b.instrument_id = i.instrument_id AND b.timeframe = t.timeframe
     ORDER BY b.open_time DESC LIMIT 1
 ) AS l
+WHERE i.active
 GROUP BY t.timeframe
 """
 
@@ -111,7 +113,10 @@ class Coverage:
         end: datetime | None,
         instruments: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Cells that ``[start, end)`` touches, in CELL_SCHEMA, sorted by timeframe as given, instrument and day."""
+        """Cells that ``[start, end)`` touches, in CELL_SCHEMA, sorted by timeframe as given, instrument and day.
+
+        Of the given instruments, else of all that are collected.
+        """
         ids = self._ids(instruments)
         parts = [pl.DataFrame(schema=CELL_SCHEMA)]
         places = {ids[symbol]: place for place, symbol in enumerate(sorted(ids))}
@@ -193,7 +198,7 @@ class Coverage:
         return named(self._connections.frame(_STALE, parameters), ids).sort("instrument", "day")
 
     def summary(self) -> pl.DataFrame:
-        """Totals per timeframe, shortest first.
+        """Totals per timeframe over the instruments that are collected, shortest first.
 
         Columns cells, final (cells), expected, present, explained, missing (bars), instruments, first_day, last_day and
         newest (open time).
@@ -258,4 +263,4 @@ class Coverage:
     def _ids(self, instruments: Sequence[str] | None) -> dict[str, int]:
         if instruments is not None:
             return self._symbols.ids(instruments)
-        return {symbol: number for number, symbol in self._symbols.names().items()}
+        return self._symbols.collected()

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 import polars as pl
-from psycopg import Connection
+from psycopg import Connection, sql
 from psycopg.rows import class_row, dict_row
 
 from crypto_pipeline.market.bars import UTC_MS
@@ -43,12 +43,13 @@ class ListingRow:
 
 #: the class below has a method called ``list``
 Listings: TypeAlias = list[ListingRow]
+Names: TypeAlias = list[str]
 
 # Back again after a removal counts as added: it is to be collected from now on.
 _ADD = """
 INSERT INTO market.instruments AS i (symbol, asset_class, base, quote, tier, calendar, tick_size, lot_size)
 VALUES (%(symbol)s, %(asset_class)s, %(base)s, %(quote)s, %(tier)s, %(calendar)s, %(tick_size)s, %(lot_size)s)
-ON CONFLICT (symbol) DO UPDATE SET active = true, added_at = now() WHERE NOT i.active
+ON CONFLICT (symbol) DO UPDATE SET active = true, added_at = now(), removed_at = NULL WHERE NOT i.active
 RETURNING symbol"""
 
 _LIST = """
@@ -83,6 +84,30 @@ FROM market.instruments i
 LEFT JOIN market.listings l ON l.instrument_id = i.instrument_id AND l.venue = $1
 ORDER BY i.instrument_id"""
 
+# It is expected no longer: what is stored of it stays, and what was still to be fetched is not missing.
+_REMOVE = (
+    "UPDATE market.instruments SET active = false, removed_at = coalesce(removed_at, clock_timestamp()) "
+    "WHERE symbol = %s RETURNING instrument_id"
+)
+
+#: Instruments that are no longer collected and never had a bar or a trade.
+_WITHOUT_BARS = """
+SELECT symbol, instrument_id, removed_at FROM market.instruments i
+WHERE NOT active
+  AND NOT EXISTS (SELECT FROM market.ohlc_data b WHERE b.instrument_id = i.instrument_id)
+  AND NOT EXISTS (SELECT FROM market.coverage c WHERE c.instrument_id = i.instrument_id AND c.present > 0)
+  AND NOT EXISTS (SELECT FROM market.trades t WHERE t.instrument_id = i.instrument_id)
+ORDER BY symbol"""
+
+_REFERRING = """
+SELECT n.nspname, c.relname, a.attname
+FROM pg_constraint f
+JOIN pg_class c ON c.oid = f.conrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
+WHERE f.contype = 'f' AND f.confrelid = 'market.instruments'::regclass AND f.conparentid = 0
+ORDER BY 1, 2"""
+
 
 class Instruments:
     """``market.instruments`` and ``market.listings``."""
@@ -109,15 +134,38 @@ class Instruments:
         return self._connections.run(write)
 
     def remove(self, symbol: str) -> None:
-        """Collect it no longer. Its data is kept, and adding it again goes on where it stopped."""
+        """Collect it no longer. Its data is kept, and adding it again goes on where it stopped.
 
-        def write(connection: Connection) -> int:
-            return connection.execute(
-                "UPDATE market.instruments SET active = false WHERE symbol = %s", [symbol]
-            ).rowcount
-
-        if not self._connections.run(write):
+        One that never had a bar leaves no trace once `forget` was called.
+        """
+        if self._connections.run(lambda connection: connection.execute(_REMOVE, [symbol]).fetchone()) is None:
             raise self._unknown([symbol])
+
+    def without_bars(self) -> dict[str, datetime]:
+        """Instruments that are no longer collected and never had a bar or a trade: since when (UTC, the database's)."""
+        rows = self._connections.run(lambda connection: connection.execute(_WITHOUT_BARS).fetchall())
+        return {symbol: removed_at for symbol, _, removed_at in rows}
+
+    def forget(self, symbols: Iterable[str]) -> Names:
+        """Delete every trace of those of the instruments that are `without_bars`; returns their names.
+
+        Call it only when no run goes on that began before the removal: what such a run writes needs the instrument.
+        """
+        asked = set(symbols)
+
+        def write(connection: Connection) -> Names:
+            rows = connection.execute(_WITHOUT_BARS + " FOR UPDATE").fetchall()
+            gone = {symbol: number for symbol, number, _ in rows if symbol in asked}
+            if not gone:
+                return []
+            ids = list(gone.values())
+            for schema, table, column in connection.execute(_REFERRING).fetchall():
+                delete = sql.SQL("DELETE FROM {} WHERE {} = ANY(%s)")
+                connection.execute(delete.format(sql.Identifier(schema, table), sql.Identifier(column)), [ids])
+            connection.execute("DELETE FROM market.instruments WHERE instrument_id = ANY(%s)", [ids])
+            return list(gone)
+
+        return self._connections.run(write)
 
     def list(self, active_only: bool = True) -> list[InstrumentRow]:
         """Stored instruments in the order in which they were added."""

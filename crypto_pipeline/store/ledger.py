@@ -79,7 +79,10 @@ class Ledger:
         start: datetime | None = None,
         end: datetime | None = None,
     ) -> pl.DataFrame:
-        """Open rows that overlap ``[start, end)``, in GAP_SCHEMA, sorted by instrument, timeframe and start."""
+        """Open rows that overlap ``[start, end)``, in GAP_SCHEMA, sorted by instrument, timeframe and start.
+
+        Of the given instruments, else of all that are collected.
+        """
         return self._rows(ledger_sql.OPEN, timeframe, instruments, states, start, end)
 
     def due(self, now: datetime | None = None) -> pl.DataFrame:
@@ -115,10 +118,7 @@ class Ledger:
         start: datetime | None,
         end: datetime | None,
     ) -> pl.DataFrame:
-        if instruments is not None:
-            ids = self._symbols.ids(instruments)
-        else:
-            ids = {symbol: number for number, symbol in self._symbols.names().items()}
+        ids = self._symbols.ids(instruments) if instruments is not None else self._symbols.collected()
         answer = self._connections.frame(
             query,
             [

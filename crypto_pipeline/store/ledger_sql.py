@@ -12,7 +12,8 @@ OPEN = _ROWS.format("closed_at IS NULL")
 CLOSED = _ROWS.format("closed_at IS NOT NULL")
 
 COUNTS = """
-SELECT timeframe, state, sum(bars)::bigint AS bars FROM market.gaps WHERE closed_at IS NULL GROUP BY 1, 2 ORDER BY 1, 2
+SELECT timeframe, state, sum(bars)::bigint AS bars FROM market.gaps JOIN market.instruments USING (instrument_id)
+WHERE closed_at IS NULL AND active GROUP BY 1, 2 ORDER BY 1, 2
 """
 
 ONE = "SELECT instrument_id, timeframe, start_time, end_time FROM market.gaps WHERE gap_id = %s"

@@ -100,10 +100,7 @@ class Reconciliations:
         end: datetime | None = None,
     ) -> pl.DataFrame:
         """Unresolved rows with open time in ``[start, end)``, in RECONCILIATION_SCHEMA, sorted."""
-        if instruments is not None:
-            ids = self._symbols.ids(instruments)
-        else:
-            ids = {symbol: number for number, symbol in self._symbols.names().items()}
+        ids = self._symbols.ids(instruments) if instruments is not None else self._symbols.collected()
         answer = self._connections.frame(
             _OPEN,
             [

@@ -1,9 +1,13 @@
-"""Canonical names to the ids that stand for them in every table, remembered: they never change."""
+"""Canonical names to the ids that stand for them in every table, remembered for a while.
+
+An id never changes; a name can only get another one after its instrument was deleted without a trace.
+"""
 
 from __future__ import annotations
 
 import difflib
 import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,19 +16,24 @@ import psycopg
 from crypto_pipeline.store.errors import UnknownInstrumentError
 from crypto_pipeline.store.pool import Connections
 
+#: Names are read again after so many seconds.
+_REMEMBERED = 60.0
+
 
 class Symbols:
-    """Thread-safe. Asks the database again only for names it has not met."""
+    """Thread-safe. Asks the database for names it has not met, and for all of them once a minute."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._lock = threading.Lock()
         self._ids: dict[str, int] = {}
+        self._collected: dict[str, int] = {}
+        self._read_at = -_REMEMBERED
 
     def ids(self, symbols: Iterable[str]) -> dict[str, int]:
         """Ids of the given instruments. Raises UnknownInstrumentError, with the nearest name."""
         wanted = list(dict.fromkeys(symbols))
-        if any(symbol not in self._ids for symbol in wanted):
+        if time.monotonic() - self._read_at > _REMEMBERED or any(symbol not in self._ids for symbol in wanted):
             self._refresh()
         for symbol in wanted:
             if symbol not in self._ids:
@@ -38,11 +47,17 @@ class Symbols:
         self._refresh()
         return {number: symbol for symbol, number in self._ids.items()}
 
-    def _refresh(self) -> None:
-        def load(connection: psycopg.Connection[Any]) -> dict[str, int]:
-            rows = connection.execute("SELECT symbol, instrument_id FROM market.instruments").fetchall()
-            return dict(rows)
+    def collected(self) -> dict[str, int]:
+        """Ids of the instruments that are collected, as the database has them now."""
+        self._refresh()
+        return self._collected
 
-        loaded = self._connections.run(load)
+    def _refresh(self) -> None:
+        def load(connection: psycopg.Connection[Any]) -> list[tuple[str, int, bool]]:
+            return connection.execute("SELECT symbol, instrument_id, active FROM market.instruments").fetchall()
+
+        rows = self._connections.run(load)
         with self._lock:
-            self._ids = loaded
+            self._ids = {symbol: number for symbol, number, _ in rows}
+            self._collected = {symbol: number for symbol, number, active in rows if active}
+            self._read_at = time.monotonic()

@@ -1,13 +1,17 @@
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import polars as pl
 import pytest
 
 from crypto_pipeline.market.instruments import Instrument, Tier
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.instruments import Instruments, ListingRow
 from crypto_pipeline.store.pool import Connections
+from crypto_pipeline_tests.store.bar_factory import series
 
 LISTED = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -62,3 +66,28 @@ def test_unknown_symbols_are_named(instruments: Instruments) -> None:
         instruments.remove("NO-SUCH")
     with pytest.raises(StoreError, match="unknown instrument NO-SUCH"):
         instruments.set_listings("binance", [ListingRow("NO-SUCH", "NOSUCH")])
+
+
+def test_one_that_never_had_a_bar_leaves_no_trace_when_it_is_forgotten(postgres_url: str) -> None:
+    with Store(postgres_url) as store:
+        store.instruments.add([Instrument.crypto("BTC-USDT"), Instrument.crypto("FOO-BAR")])
+        store.instruments.set_listings("binance", [ListingRow("FOO-BAR", "FOOBAR", LISTED)])
+        day = LISTED.date()
+        cells = pl.DataFrame({"instrument": ["BTC-USDT", "FOO-BAR"], "timeframe": "1m", "day": day, "expected": 1440})
+        store.coverage.set_expected(cells)
+        hole = {"instrument": "FOO-BAR", "timeframe": "1m", "start": LISTED, "end": LISTED + timedelta(days=1)}
+        store.ledger.record(pl.DataFrame([hole | {"state": "lost", "evidence": "{}"}]))
+        store.bars.write(series(("BTC-USDT",), 3, LISTED), Timeframe.M1)
+        assert store.instruments.forget(["BTC-USDT", "FOO-BAR"]) == [], "both are collected"
+
+        store.instruments.remove("FOO-BAR")
+        store.instruments.remove("BTC-USDT")
+        assert store.coverage.summary().is_empty(), "what is not collected is not expected"
+        assert store.ledger.open().is_empty()
+        assert list(store.instruments.without_bars()) == ["FOO-BAR"]
+        assert store.instruments.forget(["BTC-USDT", "FOO-BAR"]) == ["FOO-BAR"]
+        assert list(store.instruments.ids()) == ["BTC-USDT"], "bars are kept, and so is what they are of"
+
+        store.instruments.add([Instrument.crypto("FOO-BAR"), Instrument.crypto("BTC-USDT")])
+        assert store.coverage.summary()["present"].to_list() == [3]
+        assert store.coverage.cells([Timeframe.M1], None, None, ["FOO-BAR"]).is_empty()

@@ -1,0 +1,63 @@
+"""What a person wants to collect as well, held against what the venue lists."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from crypto_pipeline.healing.listings import listed
+from crypto_pipeline.market import Instrument
+from crypto_pipeline.market.instruments import find_symbol
+from crypto_pipeline.venues import Listing, ListingStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """One instrument that may be added. ``listing`` is None where the venue has none or was not asked."""
+
+    instrument: Instrument
+    listing: Listing | None
+
+    @property
+    def remark(self) -> str:
+        """What a person should know of it; empty where there is nothing to say."""
+        if self.listing is None or self.listing.status is ListingStatus.TRADING:
+            return ""
+        return f"the venue does not let it trade now ({self.listing.status}): its history is collected"
+
+
+def additions(
+    names: Sequence[str], universe: Sequence[Instrument], venue: str, listings: Sequence[Listing]
+) -> list[Addition]:
+    """The instruments called ``names`` with their listings. Raises ValueError naming the first that ``venue`` lacks.
+
+    Capitals do not matter where only one name can be meant.
+    """
+    pairs = [f"{each.base}-{each.quote}" for each in listings]
+    known = {each.symbol: each for each in universe}
+    found = []
+    for text in names:
+        instrument = _instrument(text, known, pairs)
+        listing = listed([instrument], venue, listings).get(instrument.symbol)
+        if listing is None:
+            raise ValueError(_refusal(text, venue, pairs))
+        found.append(Addition(instrument, listing))
+    return found
+
+
+def unasked(names: Sequence[str], universe: Sequence[Instrument]) -> list[Addition]:
+    """The instruments called ``names``, whatever any venue lists. Raises ValueError for what is no name."""
+    known = {each.symbol: each for each in universe}
+    return [Addition(_instrument(text, known, []), None) for text in names]
+
+
+def _instrument(text: str, universe: dict[str, Instrument], pairs: Sequence[str]) -> Instrument:
+    symbol = find_symbol(text, [*universe, *(pair for pair in pairs if pair not in universe)]) or text
+    return universe.get(symbol) or Instrument.crypto(symbol)
+
+
+def _refusal(text: str, venue: str, pairs: Sequence[str]) -> str:
+    near = difflib.get_close_matches(text.upper(), pairs, 3, 0.6)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"{venue} does not list {text!r}: {hint}--force adds it nevertheless"
