@@ -13,7 +13,10 @@ from crypto_pipeline.market.timeframes import Timeframe
 ON = dg.DefaultScheduleStatus.RUNNING
 _WATCH = dg.DefaultSensorStatus.RUNNING
 
-_BEGUN = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]  # fmt: skip
 
 
 def _days(
@@ -92,7 +95,7 @@ def removed_instruments(context: dg.SensorEvaluationContext, database: Market) -
         # The ingest run, which goes on for hours, looks at what is collected again and again.
         began = [
             record.create_timestamp
-            for record in context.instance.get_run_records(dg.RunsFilter(statuses=_BEGUN))
+            for record in context.instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED))
             if record.dagster_run.job_name != "live_ingest"
         ]
         ready = [symbol for symbol, removed in empty.items() if all(run > removed for run in began)]

@@ -91,15 +91,15 @@ class Pipeline:
         return list(symbols)
 
     def collected(self, symbols: Sequence[str] = ()) -> tuple[list[str], list[str]]:
-        """The active instruments called ``symbols`` (all when empty), and those of ``symbols`` that are not collected.
+        """The active instruments called ``symbols`` (all when empty), and those of ``symbols`` that were removed.
 
-        For work that was asked for a while ago: an instrument that was removed since must not stop the others.
+        For work that was asked for a while ago: an instrument that was removed since must not stop the others. Raises
+        StoreError naming one that was never added.
         """
-        active = [row.instrument.symbol for row in self.store.instruments.list()]
-        if not symbols:
-            return active, []
-        known = set(active)
-        return [one for one in symbols if one in known], [one for one in symbols if one not in known]
+        active = {row.instrument.symbol: row.active for row in self.store.instruments.list(active_only=False)}
+        removed = [one for one in symbols if active.get(one) is False]
+        asked = [one for one in symbols if one not in removed]
+        return (self.choose(asked) if asked or not symbols else []), removed
 
     async def sync_instruments(self) -> pl.DataFrame:
         """Take over what the venue says of every active instrument; returns one row each."""

@@ -14,6 +14,7 @@ import pytest
 
 from crypto_pipeline.cli import main
 from crypto_pipeline.market import Instrument
+from crypto_pipeline.replay import running_exchange
 from crypto_pipeline.store import Store
 
 Run = Callable[..., tuple[int, str, str]]
@@ -87,6 +88,29 @@ def test_usage_errors(run: Run, arguments: list[str], words: list[str]) -> None:
     assert code == 2
     assert out == ""
     assert all(word in _one_line(err) for word in words), err
+
+
+def test_the_venue_is_asked_before_an_instrument_is_added(run: Run, database: str) -> None:
+    with running_exchange(instruments="BTC-USDT,ETH-USDT,SOL-USDT", weight_limit=0) as exchange:
+        where = {"DATABASE_URL": database, "REPLAY_PORT": str(exchange.port)}
+        code, _, err = run("instruments", "add", "SOLL-USDT", **where)
+        assert code == 2
+        assert "replay does not list 'SOLL-USDT': did you mean SOL-USDT" in _one_line(err)
+        assert "--force" in err
+        code, _, err = run("instruments", "add", "AAPL", **where)
+        assert code == 2
+        assert "replay does not list 'AAPL'" in _one_line(err)
+        assert run("instruments", "add", "sol-usdt", **where)[:2] == (0, "SOL-USDT added\n")
+        assert run("instruments", "add", "--force", "币安人生-USDT", **where)[:2] == (0, "币安人生-USDT added\n")
+    code, _, err = run("instruments", "add", "ADA-USDT", REQUEST_ATTEMPTS="1", **where)
+    assert code == 1
+    assert "cannot be asked whether it lists ADA-USDT" in _one_line(err)
+    assert "crypto-pipeline instruments add --force ADA-USDT" in err
+    code, out, _ = run("instruments", "remove", "币安人生-USDT", "btc-usdt", DATABASE_URL=database)
+    assert code == 0
+    assert "币安人生-USDT is no longer collected; it had no bar and is forgotten" in out
+    with Store(database) as store:
+        assert sorted(store.instruments.ids()) == ["ETH-USDT", "SOL-USDT"], "what has no bar needs no memory"
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,32 @@ def test_a_new_instrument_is_asked_for_once(deploy: Callable[..., Deployed]) -> 
     assert isinstance(again, dg.SensorResult), "one that was removed and added again is new"
 
 
+def test_a_removed_instrument_without_a_bar_is_forgotten_when_no_run_goes_on_that_knew_it(
+    deploy: Callable[..., Deployed],
+) -> None:
+    from crypto_pipeline.defs import defs
+
+    house = deploy("BTC-USDT")
+
+    def look() -> dg.RunRequest | dg.SkipReason:
+        with dg.build_sensor_context(instance=house.instance) as context:
+            return automation.removed_instruments(context, database=Market())  # type: ignore[return-value]
+
+    assert isinstance(look(), dg.SkipReason)
+    house.store.instruments.add([Instrument.crypto("FOO-BAR")])
+    job = defs.resolve_job_def("backfill_bars")
+    run = house.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    house.store.instruments.remove("FOO-BAR")
+    waiting = look()
+    assert isinstance(waiting, dg.SkipReason)
+    assert "FOO-BAR" in str(waiting.skip_message)
+    house.instance.report_run_canceled(run)
+    asked = look()
+    assert isinstance(asked, dg.RunRequest), "the day is looked at again"
+    assert list(house.store.instruments.ids()) == ["BTC-USDT"]
+    assert isinstance(look(), dg.SkipReason)
+
+
 @pytest.mark.parametrize(
     ("name", "at", "first", "last"),
     [

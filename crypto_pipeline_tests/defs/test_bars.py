@@ -10,7 +10,7 @@ import dagster as dg
 
 from crypto_pipeline.defs.partitions import range_tags
 from crypto_pipeline.healing.verify import CHECKS
-from crypto_pipeline.market import Timeframe
+from crypto_pipeline.market import Instrument, Timeframe
 
 from .conftest import Deployed
 
@@ -55,6 +55,24 @@ def test_an_unknown_instrument_fails_with_its_name(deploy: Callable[..., Deploye
         event.event_specific_data.error.to_string() for event in result.all_node_events if event.is_step_failure
     ]
     assert any("NOPE-USDT" in failure and "instruments add" in failure for failure in failures)
+
+
+def test_an_instrument_that_the_venue_does_not_list_costs_only_itself(
+    deploy: Callable[..., Deployed], span: Span
+) -> None:
+    house = deploy("BTC-USDT")
+    house.store.instruments.add([Instrument.crypto("FOO-BAR")])
+    whole = {"resources": {"scope": {"config": {"instruments": ["FOO-BAR", "BTC-USDT"]}}}}
+    result = house.run("backfill_bars", tags=range_tags(*span), config=whole)
+    assert result.success
+    assert [one.check_name for one in result.get_asset_check_evaluations() if not one.passed] == []
+    house.store.instruments.remove("FOO-BAR")
+    again = house.run("backfill_bars", tags=range_tags(*span), config=whole)
+    assert again.success, "a run that was asked for before the removal leaves it out"
+    assert house.store.checks.open_alerts().is_empty()
+    assert house.store.coverage.cells([Timeframe.M1], *span)["instrument"].unique().to_list() == ["BTC-USDT"]
+    assert house.store.instruments.forget(["FOO-BAR"]) == ["FOO-BAR"]
+    assert house.run("backfill_bars", tags=range_tags(*span)).success
 
 
 def test_a_failing_check_names_the_offenders_and_opens_an_alert_that_closes(
