@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crypto_pipeline.cli.errors import FAILED
 from crypto_pipeline.cli.options import AsJson, DataDir
 
 if TYPE_CHECKING:
     from crypto_pipeline.ops.backup_files import Backup
     from crypto_pipeline.settings import Settings
 
-Which = Annotated[str, typer.Argument(metavar="[NAME]", help="A name of `backup list`, a folder, or latest.")]
+Which = Annotated[
+    str,
+    typer.Argument(metavar="[NAME]", help="A name of `backup list`, a folder, or latest (the newest that is right)."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +50,9 @@ def backup(
         f"{made.folder}: {manifest.rows:,} rows, {manifest.bytes / 1e6:,.1f} MB, "
         f"{len(manifest.archive)} archive files, {manifest.seconds:.1f} s"
     )
+    if said := room.damage(made, room.backup_dir(settings)):
+        typer.echo(f"error: {said}", err=True)
+        raise typer.Exit(FAILED)
 
 
 def list_(
@@ -62,7 +69,7 @@ def list_(
     if as_json:
         print_json(found)
         return
-    columns = ["name", "created_at", "rows", "bytes", "archive_files", "seconds", "verified_at", "schema"]
+    columns = ["name", "created_at", "rows", "bytes", "archive_files", "seconds", "verified_at", "right", "schema"]
     table("", columns, [[row[column] for column in columns] for row in found])
 
 
@@ -78,6 +85,8 @@ def summary(one: Backup) -> dict[str, Any]:
         "archive_files": len(manifest.archive),
         "seconds": manifest.seconds,
         "verified_at": manifest.verified_at,
+        "right": manifest.right,
+        "faults": manifest.faults or [],
         "schema": manifest.migrations[-1] if manifest.migrations else None,
     }
 
@@ -93,6 +102,9 @@ def verify(
     chosen = find(_settings(data_dir, to), name)
     room.verify(chosen, _say)
     typer.echo(f"{chosen.folder.name} is whole")
+    if said := room.damage(chosen, room.backup_dir(_settings(data_dir, to))):
+        typer.echo(f"error: {said}", err=True)
+        raise typer.Exit(FAILED)
 
 
 def restore(
@@ -111,6 +123,8 @@ def restore(
 
     settings = _settings(data_dir, to)
     chosen = find(settings, name)
+    for fault in chosen.manifest.faults or []:
+        _say(f"this backup is of a damaged database: {fault}")
     bring_back(settings, chosen, _say, replace=replace)
     typer.echo(f"restored {chosen.folder.name}: start it with `crypto-pipeline up --data-dir {settings.data_dir}`")
 
@@ -130,7 +144,7 @@ def find(settings: Settings, name: str) -> Backup:
         raise BadInput(f"no backup in {folder}: make one with `crypto-pipeline backup`, or name its folder")
     names = {one.folder.name: one for one in found}
     if name == "latest":
-        return found[-1]
+        return next((one for one in reversed(found) if one.manifest.right), found[-1])
     if name not in names:
         raise BadInput(f"no backup {name!r} in {folder}: there are {', '.join(names)}")
     return names[name]

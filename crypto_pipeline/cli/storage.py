@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(invoke_without_command=True)
     group.callback()(storage)
     group.command()(trim)
+    group.command()(prove)
     app.add_typer(group, name="storage")
 
 
@@ -56,7 +57,7 @@ def storage(
 def trim(
     yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False, data_dir: DataDir = None
 ) -> None:
-    """Free room now: replaced databases, all backups but the newest, trades but the last two days. Never a bar."""
+    """Free room now: replaced databases, old backups, trades but the last two days. Never a bar."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.output import table
@@ -75,6 +76,21 @@ def trim(
                 raise BadInput("nobody can be asked here: add --yes to do it")
             typer.confirm("remove all of this?", abort=True)
         typer.echo(f"freed about {size_text(act(steps, typer.echo))}")
+
+
+def prove(data_dir: DataDir = None) -> None:
+    """Count the rows of every table and hold them against what is counted elsewhere; exit code 1 when one lacks any."""
+    from crypto_pipeline.cli.context import deployment_settings, open_store
+    from crypto_pipeline.cli.errors import FAILED
+    from crypto_pipeline.ops.proofs import prove_tables, said
+
+    with open_store(settings := deployment_settings(data_dir)) as store:
+        proof = prove_tables(store, settings, rows=sys.maxsize)
+    for fault in proof.faults:
+        typer.echo(f"fault: {fault}")
+    typer.echo(said(proof))
+    if proof.faults:
+        raise typer.Exit(FAILED)
 
 
 def _print(found: StorageReport, *, queries: bool) -> None:

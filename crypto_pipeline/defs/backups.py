@@ -41,7 +41,7 @@ def backup(context: dg.AssetExecutionContext, database: Market) -> dg.Materializ
                     "name": [one.folder.name for one in kept],
                     "rows": [one.manifest.rows for one in kept],
                     "bytes": [one.manifest.bytes for one in kept],
-                    "verified": [one.manifest.verified_at is not None for one in kept],
+                    "right": [one.manifest.right for one in kept],
                 }
             )
         ),
@@ -52,28 +52,40 @@ def backup(context: dg.AssetExecutionContext, database: Market) -> dg.Materializ
 @dg.multi_asset_check(
     specs=[
         dg.AssetCheckSpec(
-            "is_recent", asset="backup", description=f"A backup that was read back is younger than {_TOO_OLD}."
-        )
+            "is_recent", asset="backup", description=f"A backup that was right is younger than {_TOO_OLD}."
+        ),
+        dg.AssetCheckSpec(
+            "is_right", asset="backup", description="The newest backup lacked nothing of what is counted elsewhere."
+        ),
     ],
 )
 def checks_backup(database: Market) -> Iterable[dg.AssetCheckResult]:
-    """One is there and is young."""
+    """One that is right is there and is young."""
     settings = load_settings()
     folder = room.backup_dir(settings)
-    kept = [one.manifest for one in backup_files.complete(folder) if one.manifest.verified_at is not None]
+    found = backup_files.complete(folder)
+    kept = [one.manifest for one in found if one.manifest.right]
     if not room.nightly_backup(settings) and not kept:
         passed, said = True, "no nightly backup is wanted (CRYPTO_PIPELINE_BACKUP_DAILY)"
     elif not kept:
-        passed, said = False, f"there is no backup in {folder}"
+        passed, said = False, f"there is no backup that is right in {folder}"
     else:
         age = datetime.now(UTC) - kept[-1].created_at
         passed = age <= _TOO_OLD or not room.nightly_backup(settings)
         said = f"{len(kept)} kept; the newest is {timedelta(seconds=round(age.total_seconds()))} old"
-    with database.store() as store:
-        store.checks.record_result("backup_is_recent", None, passed=passed, severity="warning", summary=said)
-    yield dg.AssetCheckResult(
-        check_name="is_recent", asset_key="backup", passed=passed, severity=dg.AssetCheckSeverity.WARN, description=said
-    )
+    damage = room.damage(found[-1], folder) if found else None
+    outcomes = [("is_recent", passed, "warning", said)]
+    outcomes.append(("is_right", damage is None, "critical", damage or "the newest backup holds what is counted"))
+    for name, fine, severity, summary in outcomes:
+        with database.store() as store:
+            store.checks.record_result(f"backup_{name}", None, passed=fine, severity=severity, summary=summary)
+        yield dg.AssetCheckResult(
+            check_name=name,
+            asset_key="backup",
+            passed=fine,
+            severity=dg.AssetCheckSeverity.WARN if severity == "warning" else dg.AssetCheckSeverity.ERROR,
+            description=summary,
+        )
 
 
 make_backup = dg.define_asset_job(

@@ -14,6 +14,7 @@ from crypto_pipeline.defs.jobs import JOBS
 from crypto_pipeline.defs.labels import LABEL_ASSETS, LABEL_CHECKS, LABEL_JOBS, LABEL_SENSORS
 from crypto_pipeline.defs.live import LIVE_JOBS, LIVE_SENSORS
 from crypto_pipeline.defs.live_gaps import GAP_JOBS, GAP_SENSORS
+from crypto_pipeline.defs.proofs import PROOF_CHECKS, PROOF_JOBS, PROOF_SCHEDULES
 from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.defs.retention import RETENTION_ASSETS, RETENTION_JOBS, RETENTION_SCHEDULES
 from crypto_pipeline.defs.storage import STORAGE_ASSETS, STORAGE_JOBS, STORAGE_SCHEDULES
@@ -21,19 +22,27 @@ from crypto_pipeline.defs.views import VIEW_ASSETS, VIEW_CHECKS, VIEW_JOBS, VIEW
 
 defs = dg.Definitions(
     assets=[*ASSETS, *VIEW_ASSETS, *BACKUP_ASSETS, *STORAGE_ASSETS, *RETENTION_ASSETS, *FEATURE_ASSETS, *LABEL_ASSETS],
-    asset_checks=[*BAR_CHECKS, *VIEW_CHECKS, *BACKUP_CHECKS, *FEATURE_CHECKS, *LABEL_CHECKS],
+    asset_checks=[*BAR_CHECKS, *VIEW_CHECKS, *BACKUP_CHECKS, *PROOF_CHECKS, *FEATURE_CHECKS, *LABEL_CHECKS],
     jobs=[
         *JOBS,
         *LIVE_JOBS,
         *GAP_JOBS,
         *VIEW_JOBS,
         *BACKUP_JOBS,
+        *PROOF_JOBS,
         *STORAGE_JOBS,
         *RETENTION_JOBS,
         *FEATURE_JOBS,
         *LABEL_JOBS,
     ],
-    schedules=[*SCHEDULES, *VIEW_SCHEDULES, *BACKUP_SCHEDULES, *STORAGE_SCHEDULES, *RETENTION_SCHEDULES],
+    schedules=[
+        *SCHEDULES,
+        *VIEW_SCHEDULES,
+        *BACKUP_SCHEDULES,
+        *PROOF_SCHEDULES,
+        *STORAGE_SCHEDULES,
+        *RETENTION_SCHEDULES,
+    ],
     sensors=[*SENSORS, *LIVE_SENSORS, *GAP_SENSORS, *FRESHNESS_SENSORS, *FEATURE_SENSORS, *LABEL_SENSORS],
     resources={"database": Market(), "scope": Scope()},
     # A step is a function call on a shared database: a process for each would cost more than the work.

@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from crypto_pipeline.healing.plan import retention_policy
 from crypto_pipeline.ops import backup_files
 from crypto_pipeline.ops.backup_files import ARCHIVE, PARTIAL, Backup, Manifest
 from crypto_pipeline.ops.errors import OpsError
@@ -71,7 +72,27 @@ def make(settings: Settings, url: str, stored_bytes: int, say: Say) -> Backup:
             raise
         for gone in backup_files.prune(target, settings.backup_keep):
             say(f"removed {gone.name}: the newest {settings.backup_keep} are kept")
-        return Backup(folder, Manifest.read(folder))
+        made = Backup(folder, Manifest.read(folder))
+        for fault in made.manifest.faults or []:
+            say(f"the database is damaged: {fault}")
+        return made
+
+
+def damage(made: Backup, target: Path) -> str | None:
+    """In one sentence what the database lacked when the backup was made, and which one to go back to; None: nothing."""
+    if not made.manifest.faults:
+        return None
+    right = [one.folder.name for one in backup_files.complete(target) if one.manifest.right]
+    back = f"the last backup that was right is {right[-1]}, and is kept" if right else "no backup there was right"
+    more = f" and {len(made.manifest.faults) - 1} more faults" if len(made.manifest.faults) > 1 else ""
+    return f"{made.manifest.faults[0]}{more}; this backup holds the database as it is, {back}"
+
+
+def first_day_of_trades(settings: Settings, now: datetime) -> date:
+    """The first day whose trades must be in the table."""
+    first = retention_policy(settings).hot_start(None, now)
+    assert first is not None, "trades are always kept for some days only"
+    return first.date()
 
 
 def verify(backup: Backup, say: Say) -> None:
@@ -106,7 +127,7 @@ def verify_files(backup: Backup) -> None:
 
 def _dump_all(settings: Settings, url: str, partial: Path, started: datetime, say: Say) -> Manifest:
     clock = time.monotonic()
-    tables, migrations, archive, server = {}, [], [], 0
+    tables, migrations, archive, faults, server = {}, [], [], [], 0
     for database in DATABASES:
         address = url if database == "market" else plain_url(dagster_url(settings, url))
         try:
@@ -114,6 +135,8 @@ def _dump_all(settings: Settings, url: str, partial: Path, started: datetime, sa
                 server = max(server, moment.server_version)
                 with _dumping(address, moment.snapshot, partial / database, moment.server_version):
                     tables[database] = _pairs(moment.fingerprints())
+                    if database == "market":
+                        faults = moment.faults(started, first_day_of_trades(settings, started))
                 if database == "market":
                     migrations, archive = moment.migrations(), moment.archive()
         except MissingDatabaseError:
@@ -121,6 +144,7 @@ def _dump_all(settings: Settings, url: str, partial: Path, started: datetime, sa
                 raise
             continue  # nothing of Dagster has ever run here
         say(f"dumped {database}: {sum(rows for rows, _ in tables[database].values()):,} rows")
+    copied, damaged = _copy_archive(archive, partial.parent / ARCHIVE)
     return Manifest(
         created_at=started,
         version=version("crypto-pipeline"),
@@ -128,9 +152,10 @@ def _dump_all(settings: Settings, url: str, partial: Path, started: datetime, sa
         migrations=migrations,
         tables=tables,
         files=backup_files.hashed(partial),
-        archive=_copy_archive(archive, partial.parent / ARCHIVE),
+        archive=copied,
         archive_urls=sorted({file.base_url for file in archive if local_path(file.base_url) is not None}),
         seconds=round(time.monotonic() - clock, 3),
+        faults=[*faults, *damaged],
     )
 
 
@@ -222,16 +247,24 @@ def _end(process: subprocess.Popen[bytes], name: str) -> None:
         raise OpsError(f"{name} failed: {said[-1] if said else 'it gave no reason'}")
 
 
-def _copy_archive(files: list[ArchiveFile], pool: Path) -> dict[str, tuple[int, str]]:
-    """Take the archive's files along where they lie on this machine; those in an object store stay there."""
-    taken = {}
+def _copy_archive(files: list[ArchiveFile], pool: Path) -> tuple[dict[str, tuple[int, str]], list[str]]:
+    """Take the archive's files along where they lie on this machine; those in an object store stay there.
+
+    Returns what was taken, and in words what could not be: one damaged file costs itself, not the backup.
+    """
+    taken: dict[str, tuple[int, str]] = {}
+    damaged: list[str] = []
     for file in files:
         source = local_path(file.url)
         if source is None:
             continue
-        copy_once(source, pool / file.path, file.sha256)
+        try:
+            copy_once(source, pool / file.path, file.sha256)
+        except OpsError as error:
+            damaged.append(str(error))
+            continue
         taken[file.path] = (file.bytes, file.sha256)
-    return taken
+    return taken, damaged
 
 
 def copy_once(source: Path, target: Path, sha256: str) -> None:
@@ -243,12 +276,12 @@ def copy_once(source: Path, target: Path, sha256: str) -> None:
     try:
         shutil.copyfile(source, new)
     except FileNotFoundError:
-        raise OpsError(
-            f"archive file {source} is missing: `crypto-pipeline archive verify` says what else is"
-        ) from None
+        raise OpsError(f"archive file {source} is missing: `crypto-pipeline archive repair` brings it back") from None
     if backup_files.sha256(new) != sha256:
         new.unlink()
-        raise OpsError(f"archive file {source} is not what the catalogue says: restore it from an older backup")
+        raise OpsError(
+            f"archive file {source} is not what the catalogue says: `crypto-pipeline archive repair` brings it back"
+        )
     new.replace(target)
 
 

@@ -41,6 +41,13 @@ class Manifest:
     seconds: float = 0.0
     #: Whether everything was read back and counted.
     verified_at: datetime | None = None
+    #: What the database itself lacked of what is counted elsewhere, in words. None: an earlier version did not look.
+    faults: list[str] | None = None
+
+    @property
+    def right(self) -> bool:
+        """Whether it was read back, and nothing is known to have been missing when it was made."""
+        return self.verified_at is not None and not self.faults
 
     @property
     def rows(self) -> int:
@@ -155,13 +162,24 @@ def _next_copy(buffer: bytes) -> tuple[str, bytes, bool]:
     return buffer[at:end].split(b" ")[1].decode().replace('"', ""), buffer[end + 1 :], True
 
 
+def staying(done: list[Backup], keep: int) -> list[Backup]:
+    """Those of all complete backups (oldest first) that are kept: the newest ``keep`` that are right.
+
+    A backup of a database that lacked something never pushes out one that was right: only the newest such is kept, and
+    only while nothing right is newer.
+    """
+    stay = [backup for backup in done if backup.manifest.right][-keep:]
+    return stay if not done or done[-1] in stay else [*stay, done[-1]]
+
+
 def prune(backup_dir: Path, keep: int) -> list[Path]:
-    """Remove all but the newest ``keep`` backups, what a kill left, and archive files that none of them needs."""
+    """Remove all but the backups that stay, what a kill left, and archive files that none of them needs."""
     done = complete(backup_dir)
-    gone = [backup.folder for backup in done[:-keep]] + list(backup_dir.glob(f"*{PARTIAL}"))
+    stay = staying(done, keep)
+    gone = [backup.folder for backup in done if backup not in stay] + list(backup_dir.glob(f"*{PARTIAL}"))
     for folder in gone:
         shutil.rmtree(folder)
-    needed = {path for backup in done[-keep:] for path in backup.manifest.archive}
+    needed = {path for backup in stay for path in backup.manifest.archive}
     pool = backup_dir / ARCHIVE
     for path in [path for path in pool.rglob("*") if path.is_file()] if pool.exists() else []:
         if str(path.relative_to(pool)) not in needed:

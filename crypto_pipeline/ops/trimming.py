@@ -54,11 +54,15 @@ def _replaced_databases(settings: Settings) -> list[Step]:
 
 def _old_backups(settings: Settings) -> list[Step]:
     folder = backup_dir(settings)
-    old = backup_files.complete(folder)[:-1]
+    done = backup_files.complete(folder)
+    stay = backup_files.staying(done, 1)
+    old = [one for one in done if one not in stay]
     if not old:
         return []
     size = sum(_size(one.folder) for one in old)
-    return [Step(f"backups but the newest ({len(old)})", size, "older copies", lambda: _keep_newest(folder))]
+    return [
+        Step(f"backups but the newest that is right ({len(old)})", size, "older copies", lambda: _keep_newest(folder))
+    ]
 
 
 def _keep_newest(folder: Path) -> None:

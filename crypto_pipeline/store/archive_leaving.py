@@ -16,7 +16,7 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from crypto_pipeline.store import archive_accounts, archive_spans, month_apart, partitions
+from crypto_pipeline.store import archive_accounts, archive_spans, month_apart, partitions, trade_days
 from crypto_pipeline.store.archive_accounts import Staying
 from crypto_pipeline.store.archive_spans import ChangedError, Span
 from crypto_pipeline.store.archive_switch import hold, patiently, replace_partition
@@ -112,7 +112,9 @@ def _switch(
 ) -> Switched:
     began, rows = _hold(connection, span, made_from)
     staying = Staying.of(connection, span, counted["instrument_id"].to_list(), min_bars)
-    if span.timeframe is not None:
+    if span.timeframe is None:
+        trade_days.note_removed(connection, [span.start.date()])
+    else:
         archive_accounts.account(connection, span, staying.beside(counted), dropped=not files)
         _delete(connection, "ohlc_revisions", span, staying)
     _make_current(connection, span, files)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from crypto_pipeline.store import archive_catalogue
+from crypto_pipeline.store import archive_catalogue, table_proofs
 from crypto_pipeline.store.archive_catalogue import ArchiveFile
 from crypto_pipeline.store.connecting import connect
 from crypto_pipeline.store.views import CATALOG_LOCK
@@ -50,6 +51,10 @@ class Frozen:
     def fingerprints(self) -> dict[str, Fingerprint]:
         """``schema.table`` → fingerprint, of every table."""
         return fingerprints(self.connection)
+
+    def faults(self, now: datetime, trades_since: date) -> list[str]:
+        """What tables, archive catalogue or ledger lack of what is counted elsewhere, in words; empty: nothing."""
+        return table_proofs.everything(self.connection, now, trades_since)
 
     def migrations(self) -> list[str]:
         """Ids of the migrations applied."""

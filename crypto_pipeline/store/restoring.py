@@ -150,6 +150,7 @@ def _add_trades(
 ) -> int:
     archive_switch.hold(connection, span)
     _release(connection, span, numbers, keep)
+    trade_days.note_returned(connection, span.start.date())
     known = {name: number for number, name in archive_spans.venues(connection).items()}
     symbols = archive_spans.symbols(connection, span)
     rows = frame.with_columns(

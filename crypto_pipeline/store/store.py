@@ -29,6 +29,7 @@ from crypto_pipeline.store.reconciliations import Reconciliations
 from crypto_pipeline.store.storage import Storage
 from crypto_pipeline.store.stored_trades import StoredTrades, stored_trades
 from crypto_pipeline.store.symbols import Symbols
+from crypto_pipeline.store.table_proofs import TableProofs
 from crypto_pipeline.store.trade_reads import TradeReads
 from crypto_pipeline.store.trades import Trades
 from crypto_pipeline.store.views import Views
@@ -119,6 +120,11 @@ class Store:
     def checks(self) -> Checks:
         """Results of checks, and alerts."""
         return Checks(self.connections)
+
+    @cached_property
+    def table_proofs(self) -> TableProofs:
+        """Proof that tables hold what is counted of them."""
+        return TableProofs(self.connections)
 
     @cached_property
     def budgets(self) -> Budgets:

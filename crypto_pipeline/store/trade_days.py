@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -19,7 +20,20 @@ def drop_before(connection: psycopg.Connection[Any], day: date) -> list[date]:
         if of < day:
             connection.execute(sql.SQL("DROP TABLE IF EXISTS market.{}").format(sql.Identifier(name)))
             dropped.append(of)
+    note_removed(connection, dropped)
     return dropped
+
+
+def note_removed(connection: psycopg.Connection[Any], gone: Sequence[date]) -> None:
+    """Write down days that are removed on purpose: of any other day live bars prove that its trades must be there."""
+    connection.execute(
+        "INSERT INTO market.trade_days_removed (day) SELECT unnest(%s::date[]) ON CONFLICT DO NOTHING", [list(gone)]
+    )
+
+
+def note_returned(connection: psycopg.Connection[Any], day: date) -> None:
+    """The day's trades are back from the archive."""
+    connection.execute("DELETE FROM market.trade_days_removed WHERE day = %s", [day])
 
 
 def _name(day: int) -> str:

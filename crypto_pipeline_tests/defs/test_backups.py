@@ -25,12 +25,12 @@ def test_a_backup_is_made_read_back_and_missed(
         asset_checks=defs.asset_checks, assets=defs.assets, jobs=[job], resources=defs.resources
     ).resolve_job_def("look")
     missing = looked.execute_in_process(instance=house.instance).get_asset_check_evaluations()
-    assert [e.passed for e in missing] == [False]
+    assert {e.check_name: e.passed for e in missing} == {"is_recent": False, "is_right": True}
     assert "backup_is_recent" in set(house.store.checks.open_alerts()["source"])
 
     result = house.run("make_backup")
     assert result.success
-    assert [e.passed for e in result.get_asset_check_evaluations()] == [True]
+    assert [e.passed for e in result.get_asset_check_evaluations()] == [True, True]
     assert house.store.checks.open_alerts().is_empty()
     (made,) = backup_files.complete(tmp_path / "backups")
     assert made.manifest.tables["market"]["market.instruments"][0] == 1
@@ -39,3 +39,18 @@ def test_a_backup_is_made_read_back_and_missed(
         assert len(schedule.evaluate_tick(context).run_requests or []) == 1
         monkeypatch.setenv("CRYPTO_PIPELINE_BACKUP_DAILY", "false")
         assert not schedule.evaluate_tick(context).run_requests
+
+
+def test_every_hour_tables_are_proven(deploy: Callable[..., Deployed]) -> None:
+    house = deploy("BTC-USDT")
+    assert house.run("refresh_instruments").success
+    assert house.run("fill_gaps").success
+    result = house.run("prove_stored")
+    assert [e.passed for e in result.get_asset_check_evaluations()] == [True]
+    house.store.connections.run(lambda connection: connection.execute("DELETE FROM market.ohlc_1d") and None)
+    result = house.run("prove_stored")
+    assert result.success, "a proof that fails is an alert, not a failed run"
+    (told,) = result.get_asset_check_evaluations()
+    assert not told.passed
+    assert "market.ohlc_1d has 0 rows where coverage counts" in (told.description or "")
+    assert "tables_hold_what_is_counted" in set(house.store.checks.open_alerts()["source"])

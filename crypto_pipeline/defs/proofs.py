@@ -1,0 +1,46 @@
+"""Proof of what is stored, every hour: tables against what is counted of them."""
+
+from typing import Any
+
+import dagster as dg
+
+from crypto_pipeline.defs.jobs import LOW, schedule, tags
+from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.ops import proofs
+from crypto_pipeline.settings import load_settings
+
+
+@dg.asset_check(
+    asset="coverage",
+    name=proofs.CHECK,
+    description="Every table holds the rows that are counted of it elsewhere: bars by coverage, features and labels by "
+    "their cells, trades by the live bars made of them, the archive's catalogue and the ledger by coverage, and every "
+    "table by its own index.",
+)
+def tables_hold_what_is_counted(database: Market) -> dg.AssetCheckResult:
+    """A damaged file, a lost partition or an emptied day is found here, and not when somebody reads it."""
+    with database.store() as store:
+        proof = proofs.prove_tables(store, load_settings())
+    return dg.AssetCheckResult(
+        passed=not proof.faults,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=proofs.said(proof),
+        metadata={
+            "faults": len(proof.faults),
+            "tables_proven": proof.proven,
+            "rows_read": proof.rows_read,
+            "faults_in_words": dg.MetadataValue.json(proof.faults),
+        },
+    )
+
+
+prove_stored = dg.define_asset_job(
+    "prove_stored",
+    selection=dg.AssetSelection.checks(tables_hold_what_is_counted),
+    tags=tags(LOW, "proof"),
+    description="Prove that tables hold what is counted of them, 10 million rows at a time.",
+)
+
+PROOF_CHECKS = [tables_hold_what_is_counted]
+PROOF_JOBS: list[Any] = [prove_stored]
+PROOF_SCHEDULES = [schedule("proofs_every_hour", prove_stored, "17 * * * *")]
