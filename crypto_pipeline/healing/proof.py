@@ -100,6 +100,8 @@ def _rebuild(answer: TradesAnswer, holes: pl.DataFrame) -> pl.DataFrame:
         revision=stated,
         id_before=answer.id_before,
         id_after=answer.id_after,
+        single_before=answer.single_before,
+        single_after=answer.single_after,
     ).filter("complete")
     filled = to_spans(bars.select("instrument", "open_time"), Timeframe.M1)
     missing = span.open_times_of(

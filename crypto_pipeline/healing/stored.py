@@ -24,7 +24,8 @@ def fill_from_trades(store: Store, venue: str, holes: pl.DataFrame, counts: Coun
     """Write the 1m bars of ``holes`` (``instrument``, ``start``, ``end``) that stored trades of ``venue`` prove whole.
 
     Only for a venue whose ids have no gaps of their own: a minute is whole when its ids run on from the trade before it
-    to the trade after it. Minutes without trades are the venue's to state. Returns the spans that were filled.
+    to the trade after it, and so do the individual trades that they sum. Minutes without trades are the venue's to
+    state. Returns the spans that were filled.
     """
     made = [span.no_spans()]
     for found in store.trades_around(venue, list(_pieces(holes))):
@@ -58,4 +59,6 @@ def _whole(found: StoredTrades) -> pl.DataFrame:
         revision=stated,
         id_before=first - 2 if found.id_before is None else found.id_before,
         id_after=last + 2 if found.id_after is None else found.id_after,
+        single_before=found.single_before,
+        single_after=found.single_after,
     ).filter("complete")

@@ -106,7 +106,7 @@ class Aggregator:
                 other.hollow = True
 
     def _late(self, series: Series, trade: LiveTrade) -> bool:
-        if not series.ids.add(trade.trade_id, trade.time_ms):
+        if not series.ids.add(trade.trade_id, trade.time_ms, trade.first_id, trade.last_id):
             self.counters["duplicates"] += 1
             return False
         self.too_late(series, trade)

@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 
 class Hole(NamedTuple):
-    """Ids that nobody has seen, both inclusive, and the times of the known neighbours (Unix milliseconds)."""
+    """Ids that nobody has seen, both inclusive, and the times of the known neighbours (Unix milliseconds).
+
+    ``last`` is one less than ``first`` where the ids run on, but not the individual trades that they sum.
+    """
 
     first: int
     last: int
@@ -16,58 +19,70 @@ class Hole(NamedTuple):
 
 
 class IdSpans:
-    """Known ids as spans, sorted, apart from each other. In the usual case one span whose end moves."""
+    """Known ids as spans, sorted, apart from each other. In the usual case one span whose end moves.
+
+    An id may carry the first and last individual trade that it sums. Two neighbours are one span only when these run
+    on as well; otherwise a hole of no ids lies between them: what the venue stated there contradicts itself.
+    """
 
     __slots__ = ("spans",)
 
     def __init__(self) -> None:
-        #: ``[first id, last id, time of the first, time of the last]``
+        #: ``[first id, last id, time of the first, time of the last, first individual id, last one]``; -1: not known
         self.spans: list[list[int]] = []
 
-    def add(self, number: int, ms: int) -> bool:
+    def add(self, number: int, ms: int, first: int = -1, last: int = -1) -> bool:
         """Now it is known. False when it was known before."""
         spans = self.spans
         if not spans or number > spans[-1][1] + 1:
-            spans.append([number, number, ms, ms])
+            spans.append([number, number, ms, ms, first, last])
             return True
-        last = spans[-1]
-        if number == last[1] + 1:
-            last[1], last[3] = number, ms
+        newest = spans[-1]
+        if number == newest[1] + 1:
+            if _runs_on(newest[5], first):
+                newest[1], newest[3], newest[5] = number, ms, last
+            else:
+                spans.append([number, number, ms, ms, first, last])
             return True
         place = self._place(number)
         if place >= 0 and number <= spans[place][1]:
             return False
         left = spans[place] if place >= 0 and spans[place][1] + 1 == number else None
         right = spans[place + 1] if spans[place + 1 :] and spans[place + 1][0] - 1 == number else None
+        left = left if left is not None and _runs_on(left[5], first) else None
+        right = right if right is not None and _runs_on(last, right[4]) else None
         if left is not None and right is not None:
-            left[1], left[3] = right[1], right[3]
+            left[1], left[3], left[5] = right[1], right[3], right[5]
             del spans[place + 1]
         elif left is not None:
-            left[1], left[3] = number, ms
+            left[1], left[3], left[5] = number, ms, last
         elif right is not None:
-            right[0], right[2] = number, ms
+            right[0], right[2], right[4] = number, ms, first
         else:
-            spans.insert(place + 1, [number, number, ms, ms])
+            spans.insert(place + 1, [number, number, ms, ms, first, last])
         return True
 
-    def discard(self, number: int) -> None:
+    def discard(self, number: int, first: int = -1, last: int = -1) -> None:
         """It is not known after all. Times at a new end are those of the old one: near enough to ask by."""
         place = self._place(number)
         if place < 0 or number > self.spans[place][1]:
             return
-        first, last, first_ms, last_ms = self.spans[place]
-        parts = [[first, number - 1, first_ms, last_ms], [number + 1, last, first_ms, last_ms]]
+        low, high, low_ms, high_ms, low_single, high_single = self.spans[place]
+        parts = [
+            [low, number - 1, low_ms, high_ms, low_single, first - 1 if first >= 0 else -1],
+            [number + 1, high, low_ms, high_ms, last + 1 if last >= 0 else -1, high_single],
+        ]
         self.spans[place : place + 1] = [part for part in parts if part[0] <= part[1]]
 
     def void(self, hole: Hole) -> None:
         """The venue itself has no such ids: they are not missing any more."""
-        for number in (hole.first, hole.last):
-            self.add(number, hole.start_ms)
-        place = self._place(hole.first)
-        last = self._place(hole.last)
-        if last > place:
-            self.spans[place][1], self.spans[place][3] = self.spans[last][1], self.spans[last][3]
-            del self.spans[place + 1 : last + 1]
+        left, right = self._place(hole.first - 1), self._place(hole.last + 1)
+        if left < 0 or self.spans[left][1] < hole.first - 1 or right <= left:
+            return  # a neighbour was let go of, and the hole with it
+        self.spans[left] = [
+            value for pair in zip(self.spans[left][::2], self.spans[right][1::2], strict=True) for value in pair
+        ]
+        del self.spans[left + 1 : right + 1]
 
     def around(self, first: int, last: int) -> tuple[bool, bool, bool]:
         """Whether all of ``first .. last`` is known, the id before it, and the id after it."""
@@ -88,7 +103,7 @@ class IdSpans:
         while self.spans and self.spans[0][1] <= number:
             del self.spans[0]
         if self.spans and self.spans[0][0] <= number:
-            self.spans[0][0] = number + 1
+            self.spans[0][0], self.spans[0][4] = number + 1, -1
 
     def forget_before(self, ms: int) -> None:
         """Let go of spans that ended before ``ms``, except the newest."""
@@ -99,3 +114,8 @@ class IdSpans:
     def _place(self, number: int) -> int:
         """Of the last span that begins at or before the id; -1 when there is none."""
         return bisect_right(self.spans, number, key=lambda span: span[0]) - 1
+
+
+def _runs_on(last: int, first: int) -> bool:
+    """Whether the individual trade ``first`` follows ``last``; what is not known is not held against it."""
+    return last < 0 or first < 0 or first == last + 1

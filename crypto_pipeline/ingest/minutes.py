@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from crypto_pipeline.ingest.ids import IdSpans
 from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.singles import new_singles
 from crypto_pipeline.venues.streaming import LiveBar, LiveTrade
 
 MINUTE = 60_000
@@ -99,6 +100,8 @@ class Minute:
             self.last_single = trade.last_id
         elif trade.trade_id > self.last:
             self.last, self.close = trade.trade_id, price
+            if trade.first_id <= self.last_single:
+                self.ordered = False  # sums what another one sums: counted once, when it is counted again
             self.last_single = max(self.last_single, trade.last_id)
         else:
             self.ordered = False
@@ -128,9 +131,18 @@ class Minute:
             self.add(trade)
 
     def put_in_order(self) -> None:
-        """Count again in the order of ids: sums of floats depend on it."""
+        """Count again in the order of ids: sums of floats depend on it. Individual trades are counted once."""
+        if self.ordered:
+            return
+        trades = sorted(self.trades, key=lambda trade: trade.trade_id)
+        self.replace(trades)
         if not self.ordered:
-            self.replace(sorted(self.trades, key=lambda trade: trade.trade_id))
+            new = new_singles((trade.first_id, trade.last_id) for trade in trades)
+            last, last_single = self.last, self.last_single
+            self.replace([trade for trade, count in zip(trades, new, strict=True) if count])
+            # what identifies the minute is all of its trades, also those that repeat others
+            self.trades, self.count, self.last, self.last_single = trades, sum(new), last, last_single
+            self.ordered = True
 
     def slim(self) -> None:
         """Its bar is stored and right: keep the figures only."""
@@ -215,7 +227,7 @@ class Series:
 
     def take(self, trade: LiveTrade) -> Minute | None:
         """Take in a trade; None when its id is known already. A minute that is thin it does not enter."""
-        if not self.ids.add(trade.trade_id, trade.time_ms):
+        if not self.ids.add(trade.trade_id, trade.time_ms, trade.first_id, trade.last_id):
             return None
         if self.last is None or trade.trade_id > self.last.trade_id:
             self.last = trade

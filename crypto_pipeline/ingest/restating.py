@@ -73,8 +73,8 @@ def _correct(
         minute.replace([trade for trade in minute.trades if trade.trade_id not in ids])
         minute.rest = True
         touched.add(minute.open_ms)
-        for number in ids:
-            series.ids.discard(number)
+        for trade in false:
+            series.ids.discard(trade.trade_id, trade.first_id, trade.last_id)
         if series.last is not None and series.last.trade_id in ids:
             series.last = None
     return false
@@ -85,7 +85,7 @@ def _fill(aggregator: Aggregator, series: Series, trades: list[LiveTrade], resul
     have: dict[int, set[int]] = {}
     for trade in trades:
         open_ms = trade.time_ms - trade.time_ms % MINUTE
-        new = series.ids.add(trade.trade_id, trade.time_ms)
+        new = series.ids.add(trade.trade_id, trade.time_ms, trade.first_id, trade.last_id)
         if series.last is None or trade.trade_id > series.last.trade_id:
             series.last = trade
         if open_ms < series.gone_ms:

@@ -12,23 +12,25 @@ from crypto_pipeline.store.pool import Connections
 from crypto_pipeline.store.symbols import Symbols
 from crypto_pipeline.store.trades import Trades
 
-# Per span the nearest id on either side, and whether anything lies between: index look-ups, however many trades.
+# Per span the nearest trade on either side, and whether any lies between: index look-ups, however many trades.
 _EDGES = """
 WITH r AS (
     SELECT place, i, since, until
     FROM unnest(%(instruments)s::int[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]) WITH ORDINALITY
          AS r (i, since, until, place)
 )
-SELECT r.place,
-       (SELECT t.trade_id FROM market.trades t
-        WHERE t.instrument_id = r.i AND t.venue_id = %(venue)s
-          AND t."time" < r.since AND t."time" >= r.since - %(near)s::interval
-        ORDER BY t."time" DESC, t.trade_id DESC LIMIT 1) AS id_before,
-       (SELECT t.trade_id FROM market.trades t
-        WHERE t.instrument_id = r.i AND t.venue_id = %(venue)s
-          AND t."time" >= r.until AND t."time" < r.until + %(near)s::interval
-        ORDER BY t."time", t.trade_id LIMIT 1) AS id_after
+SELECT r.place, before.trade_id, after.trade_id, before.last_id, after.first_id
 FROM r
+LEFT JOIN LATERAL (
+    SELECT t.trade_id, t.last_id FROM market.trades t
+    WHERE t.instrument_id = r.i AND t.venue_id = %(venue)s
+      AND t."time" < r.since AND t."time" >= r.since - %(near)s::interval
+    ORDER BY t."time" DESC, t.trade_id DESC LIMIT 1) AS before ON true
+LEFT JOIN LATERAL (
+    SELECT t.trade_id, t.first_id FROM market.trades t
+    WHERE t.instrument_id = r.i AND t.venue_id = %(venue)s
+      AND t."time" >= r.until AND t."time" < r.until + %(near)s::interval
+    ORDER BY t."time", t.trade_id LIMIT 1) AS after ON true
 WHERE EXISTS (SELECT FROM market.trades t
               WHERE t.instrument_id = r.i AND t.venue_id = %(venue)s AND t."time" >= r.since AND t."time" < r.until)
 ORDER BY r.place
@@ -39,7 +41,10 @@ _NEAR = "6 hours"
 
 @dataclass(frozen=True, slots=True)
 class StoredTrades:
-    """Trades (TRADE_SCHEMA) of ``[start, end)``; the ids beside them are None where none is near."""
+    """Trades (TRADE_SCHEMA) of ``[start, end)``; the ids beside them are None where none is near.
+
+    ``single_before`` and ``single_after`` are the individual trades next to them.
+    """
 
     instrument: str
     start: datetime
@@ -47,6 +52,8 @@ class StoredTrades:
     trades: pl.DataFrame
     id_before: int | None
     id_after: int | None
+    single_before: int | None
+    single_after: int | None
 
 
 def stored_trades(
@@ -68,6 +75,6 @@ def stored_trades(
         "near": _NEAR,
     }
     found = connections.run(lambda connection: connection.execute(_EDGES, values).fetchall())
-    for place, before, after in found:
+    for place, *beside in found:
         name, start, end = spans[place - 1]
-        yield StoredTrades(name, start, end, trades.read(venue, [name], start, end), before, after)
+        yield StoredTrades(name, start, end, trades.read(venue, [name], start, end), *beside)

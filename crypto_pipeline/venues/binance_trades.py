@@ -23,10 +23,10 @@ async def fetch_trades(page: Pager, instrument: str, start: datetime, end: datet
     rows = await page({"startTime": begin, "limit": LIMIT})
     first = rows[0].a if rows else None
     kept = [parse.frame_of_trades([], instrument)]
-    after: int | None = None
+    after: AggTrade | None = None
     while rows:
         kept.append(parse.frame_of_trades([row for row in rows if begin <= row.ms < until], instrument))
-        after = next((row.a for row in rows if row.ms >= until), None)
+        after = next((row for row in rows if row.ms >= until), None)
         # A short page by id is the newest trade there is: nothing can be missing in the middle of an id range,
         # but a page may be cut short, so only an empty one ends the search.
         if after is not None:
@@ -36,17 +36,19 @@ async def fetch_trades(page: Pager, instrument: str, start: datetime, end: datet
         if rows and rows[0].a < upcoming:
             raise MalformedAnswer(f"aggTrades of {instrument}: asked from id {upcoming}, got {rows[0].a}")
     before = await _before(page, first, begin)
-    return TradesAnswer(instrument, start, end, pl.concat(kept), before, after)
+    ids = (before.a if before else None, after.a if after else None)
+    singles = (before.l if before else None, after.f if after else None)
+    return TradesAnswer(instrument, start, end, pl.concat(kept), *ids, *singles)
 
 
-async def _before(page: Pager, first: int | None, begin: int) -> int | None:
-    """The last id before the span, as the venue shows it: not always one less than the first inside or after it."""
+async def _before(page: Pager, first: int | None, begin: int) -> AggTrade | None:
+    """The last trade before the span, as the venue shows it: not always one less than the first inside or after it."""
     if first == 0:
         return None
     if first is not None:
         rows = await page({"fromId": first - 1, "limit": 1})
         if rows and rows[-1].ms < begin:
-            return rows[-1].a
+            return rows[-1]
     # Nothing came since, or the id just before is not shown (trades are hidden: the jump is the proof of it).
     rows = await page({"endTime": begin - 1, "limit": 1})
-    return rows[-1].a if rows and rows[-1].ms < begin else None
+    return rows[-1] if rows and rows[-1].ms < begin else None

@@ -81,7 +81,8 @@ class TradesAnswer:
 
     ``id_before`` is the last trade id before ``start`` and ``id_after`` the first at or after ``end``; None when there
     is none or the venue cannot say. Ids contiguous from ``id_before`` over the rows to ``id_after`` prove that nothing
-    is missing.
+    is missing. Of a venue that states aggregates, ``single_before`` and ``single_after`` are the individual trades
+    next to the span: the last one that ``id_before`` sums, the first one that ``id_after`` sums.
     """
 
     instrument: str
@@ -90,6 +91,8 @@ class TradesAnswer:
     trades: pl.DataFrame
     id_before: int | None = None
     id_after: int | None = None
+    single_before: int | None = None
+    single_after: int | None = None
 
 
 class VenueError(Exception):

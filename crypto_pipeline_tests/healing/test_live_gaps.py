@@ -148,6 +148,31 @@ def test_a_minute_that_lacks_a_trade_is_left_to_the_venue(make_bench: Callable[.
     assert read(bench).select(VALUES).equals(tape(bench).select(VALUES))
 
 
+def test_a_minute_whose_individual_trades_overlap_or_jump_is_left_to_the_venue(
+    make_bench: Callable[..., Bench],
+) -> None:
+    """The ids of the aggregates run on; what they sum does not."""
+    gap = SEVEN, SEVEN + 30 * MINUTE
+    bench = backfilled(make_bench, hidden(*gap))
+    trades = bench.exchange.tape.trades("BTC-USDT", gap[0] - 5 * MINUTE, gap[1] + 5 * MINUTE)
+    # one sums once more what the one before it sums; from another on the individual ids jump
+    repeated, jump = trades.height // 3, 2 * trades.height // 3
+    place = pl.int_range(pl.len())
+    odd = trades.with_columns(
+        pl.when(place == repeated).then(pl.col(name).shift(1)).when(place >= jump).then(pl.col(name) + 5)
+        .otherwise(pl.col(name)).alias(name)
+        for name in ("first_id", "last_id")
+    )  # fmt: skip
+    beside = trades["time"].dt.truncate("1m")[[repeated - 1, repeated, repeated + 1, jump - 1, jump]]
+    bench.store.trades.write("replay", odd)
+    report = fill(bench)
+    true = tape(bench).filter(pl.col("open_time").is_between(*gap, closed="left"))
+    proven = true.filter((pl.col("volume") > 0) & ~pl.col("open_time").is_in(beside.implode()))
+    assert report.of(Timeframe.M1).rebuilt_from_trades == proven.height > 5
+    assert report.of(Timeframe.M1).fetched == true.height - proven.height
+    assert read(bench).select(VALUES).equals(tape(bench).select(VALUES))
+
+
 def test_history_that_was_never_collected_is_no_gap(make_bench: Callable[..., Bench]) -> None:
     bench = make_bench(instruments="BTCUSDT,ETHUSDT", settings={"days": 2})
     bench.collect("BTC-USDT", "ETH-USDT")

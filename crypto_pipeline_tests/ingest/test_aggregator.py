@@ -329,3 +329,67 @@ def test_a_trade_with_an_odd_time_is_not_believed_before_rest_states_its_minute(
         frames.append(drain(aggregator, BASE + 5 * 60_000))
         written = pl.concat(frames).unique(["instrument", "open_time"], keep="last").sort("open_time")
         assert written.select("open_time", *VALUES).equals(batch(truth).select("open_time", *VALUES))
+
+
+def odd_singles(trades: list[LiveTrade], rng: random.Random, share: float) -> list[LiveTrade]:
+    """Some aggregates sum what another one of the tape sums, or claim ids that jump; the aggregate ids run on."""
+    changed = []
+    for trade in trades:
+        if rng.random() < share:
+            first = max(0, trade.first_id + rng.randint(-4, 4))
+            trade = msgspec.structs.replace(trade, first_id=first, last_id=first + rng.randint(0, 3))
+        changed.append(trade)
+    return changed
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.integers(0, 60), st.integers(0, 10_000), st.floats(0, 0.3), st.integers(0, 30), st.integers(1, 9))
+def test_overlapping_individual_trades_give_the_same_bars_live_as_in_batch(
+    count: int, seed: int, share: float, shuffle: int, looks: int
+) -> None:
+    rng = random.Random(seed)
+    truth = odd_singles(make(count, seed), rng, share)
+    places = [place + rng.uniform(0, shuffle) for place in range(len(truth))]
+    arriving = [trade for _, trade in sorted(zip(places, truth, strict=True), key=lambda pair: pair[0])]
+    aggregator = Aggregator(["A-B"], states_bars=True, rate=1000.0)
+    frames = [empty_bars()]
+    for place, trade in enumerate(arriving):
+        aggregator.now_ms = max(aggregator.now_ms, trade.time_ms)
+        aggregator.trade(trade)
+        if place % looks == 0:
+            frames.append(drain(aggregator, trade.time_ms))
+    frames.append(drain(aggregator, BASE + 4 * 60_000))
+    written = pl.concat(frames).unique(["instrument", "open_time"], keep="last").sort("instrument", "open_time")
+    expected = batch(truth).sort("open_time")
+    assert written.select("open_time", *VALUES).equals(expected.select("open_time", *VALUES))
+    # a bar that the stream calls whole is whole; at the ends of the tape only the stream knows that it ended
+    whole = written.filter("complete")["open_time"].to_list()
+    assert expected.filter(pl.col("open_time").is_in(whole))["complete"].all()
+
+
+def test_a_minute_of_overlapping_aggregates_is_the_venues_own_bar() -> None:
+    """The aggregate ids run on; REST is asked, says the same, and then the venue's bar is believed."""
+    at = [BASE + 60_000 + second * 1000 for second in (1, 2, 3)]
+    before = LiveTrade("A-B", 9, 69, 69, BASE + 59_000, 1.0, 1.0, True)
+    odd = [
+        LiveTrade("A-B", number, single, single, ms, 1.0, 1.0, True)
+        for number, single, ms in zip((10, 11, 12), (70, 71, 70), at, strict=True)
+    ]
+    after = LiveTrade("A-B", 13, 72, 72, BASE + 121_000, 1.0, 1.0, True)
+    trades = [before, *odd, after]
+    aggregator = Aggregator(["A-B"], rate=1000.0)
+    for trade in trades:
+        aggregator.now_ms = trade.time_ms
+        aggregator.trade(trade)
+    assert [(hole.first, hole.last) for _, hole in aggregator.holes()] == [(12, 11), (13, 12)]
+    rest = answer(trades, BASE, BASE + 180_000)
+    assert aggregator.restate(rest, BASE + 190_000).removed == []
+    for series, hole in aggregator.holes():
+        aggregator.void(series, hole)
+    stated = closed([before, *odd[:2], after], BASE + 60_000)
+    aggregator.bar(stated)
+    aggregator.now_ms = BASE + 190_000
+    due = {each.minute.open_ms: each for each in aggregator.due(BASE + 190_000)}[BASE + 60_000]
+    assert due.kind is Kind.STATED
+    (bar,) = aggregator.frame([due]).iter_rows(named=True)
+    assert (bar["volume"], bar["trade_count"], bar["source"]) == (2.0, 2, "venue_historical")

@@ -49,3 +49,27 @@ def test_holes_carry_the_times_of_their_neighbours_and_can_be_voided(known: set[
         assert hole == Hole(hole.first, hole.last, (hole.first - 1) * 10, (hole.last + 1) * 10)
         spans.void(hole)
     assert [span[:2] for span in spans.spans] == [[min(known), max(known)]]
+
+
+def test_a_span_ends_where_the_individual_trades_do_not_run_on() -> None:
+    spans = IdSpans()
+    for number, first, last in [(1, 70, 70), (2, 71, 72), (3, 75, 75), (4, 76, 76)]:
+        spans.add(number, number * 10, first, last)
+    assert [span[:2] for span in spans.spans] == [[1, 2], [3, 4]]
+    assert spans.holes() == [Hole(3, 2, 20, 30)]
+    assert spans.around(1, 2) == (True, False, False)
+    # REST states it otherwise
+    spans.discard(3, 75, 75)
+    spans.add(3, 30, 73, 75)
+    assert [span[:2] for span in spans.spans] == [[1, 4]]
+
+
+@given(st.permutations(range(8)), st.integers(1, 7))
+def test_a_contradiction_is_found_in_whatever_order_the_ids_come(order: list[int], odd: int) -> None:
+    spans = IdSpans()
+    for number in order:
+        single = 100 + number + (5 if number >= odd else 0)
+        spans.add(number, number, single, single)
+    assert [span[:2] for span in spans.spans] == [[0, odd - 1], [odd, 7]]
+    spans.void(spans.holes()[0])
+    assert [span[:2] for span in spans.spans] == [[0, 7]]

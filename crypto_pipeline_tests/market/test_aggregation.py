@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from crypto_pipeline.market import BAR_SCHEMA, TRADE_SCHEMA, Source, Timeframe, bars_from_trades, roll_up
+from crypto_pipeline.market.singles import new_singles
 
 from .strategies import START
 
@@ -80,3 +81,49 @@ def test_a_lost_trade_makes_its_neighbours_incomplete(trades: pl.DataFrame, data
     edges = made(trades, id_before=-5, id_after=trades.height + 9)
     assert not edges["complete"][0]
     assert not edges["complete"][-1]
+
+
+def tape(*singles: tuple[int, int], seconds: int = 20) -> pl.DataFrame:
+    """Aggregates with ids that run on, one every ``seconds``; each as large as it sums, at a price of its own."""
+    rows = [
+        ("A-B", 10 + place, *ids, START + timedelta(seconds=seconds * place), 1.0 + place, float(place + 1), "buy")
+        for place, ids in enumerate(singles)
+    ]
+    return pl.DataFrame(rows, schema=TRADE_SCHEMA, orient="row")
+
+
+def test_an_individual_trade_that_two_aggregates_sum_is_counted_once() -> None:
+    (bar,) = made(tape((70, 70), (71, 71), (70, 70), seconds=5)).iter_rows(named=True)
+    assert (bar["volume"], bar["trade_count"], bar["high"], bar["close"]) == (3.0, 2, 2.0, 2.0)
+    assert not bar["complete"]
+    (part,) = made(tape((70, 72), (72, 74), seconds=5)).iter_rows(named=True)
+    assert (part["trade_count"], part["complete"]) == (5, False)
+
+
+def test_individual_trades_that_jump_make_the_bars_on_both_sides_incomplete() -> None:
+    inside = made(tape((70, 70), (75, 75), seconds=5))
+    assert inside["complete"].to_list() == [False]
+    between = made(tape((68, 69), (70, 70), (75, 75), (76, 76), seconds=60))
+    assert between["complete"].to_list() == [True, False, False, True]
+    at_the_edges = tape((70, 70), (71, 72))
+    assert made(at_the_edges, single_before=69, single_after=73)["complete"].to_list() == [True]
+    assert made(at_the_edges, single_before=65, single_after=73)["complete"].to_list() == [False]
+    assert made(at_the_edges, single_before=69, single_after=72)["complete"].to_list() == [False]
+
+
+SPANS = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 8)).map(lambda pair: (pair[0], pair[0] + pair[1] - 1)))
+
+
+@given(SPANS)
+def test_new_individual_trades_are_those_that_a_set_does_not_hold(aggregates: list[tuple[int, int]]) -> None:
+    seen: set[int] = set()
+    expected = []
+    for first, last in aggregates:
+        ids = set(range(first, last + 1))
+        expected.append(len(ids - seen))
+        seen |= ids
+    assert new_singles(aggregates) == expected
+
+
+def test_one_mistaken_range_of_individual_trades_does_not_make_all_others_repetitions() -> None:
+    assert new_singles([(1, 1), (2, 1 << 62), (3, 3), (4, 5), (4, 4)]) == [1, (1 << 62) - 1, 1, 2, 0]

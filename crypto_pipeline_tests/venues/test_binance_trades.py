@@ -41,6 +41,7 @@ async def test_ids_on_either_side(server: ScriptedVenue, make: Make) -> None:
     found = await make().trades("A-B", "AB", START, END)
     assert found.trades["trade_id"].to_list() == list(range(10, 16))
     assert (found.id_before, found.id_after) == (9, 16)
+    assert (found.single_before, found.single_after) == (19, 32)
 
 
 @pytest.mark.parametrize(
