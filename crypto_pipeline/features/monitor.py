@@ -47,8 +47,10 @@ OFFENDER_SCHEMA: dict[str, pl.DataType] = {
 def null_shares(history: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     """Features whose share of nulls in ``rows`` exceeds that of every day of ``history`` by more than NULLS_MORE.
 
-    Both have ``instrument``, ``open_time`` and features. Offenders with ``found`` and ``allowed`` share.
+    Both have ``instrument``, ``open_time`` and features, and ``eligible`` where rows beside a hole are to be left out:
+    their nulls have a reason. Offenders with ``found`` and ``allowed`` share.
     """
+    history, rows = _eligible(history), _eligible(rows)
     if rows.is_empty() or history["open_time"].dt.date().n_unique() < LEAST_DAYS:
         return pl.DataFrame(schema=OFFENDER_SCHEMA)
     names = _features(rows)
@@ -69,9 +71,11 @@ def null_shares(history: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
 def out_of_range(history: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     """Features of ``rows`` outside of what their formula allows, or far outside of ``history`` too often.
 
-    Offenders with the worst value as ``found`` and the bound that it breaks as ``allowed``.
+    With a column ``eligible`` only rows that are count as too often: the few values beside a hole are no sample of
+    anything. Offenders with the worst value as ``found`` and the bound that it breaks as ``allowed``.
     """
     found = []
+    history, counted = _eligible(history), _eligible(rows)
     long_enough = history["open_time"].dt.date().n_unique() >= LEAST_DAYS
     for name in _features(rows):
         low, high = BOUNDS.get(name, (-np.inf, np.inf))
@@ -81,8 +85,8 @@ def out_of_range(history: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
             least, most = history[name].min(), history[name].max()
             if isinstance(least, float) and isinstance(most, float) and most > least:
                 low, high = 2 * least - most, 2 * most - least
-                beyond = rows.filter((pl.col(name) < low) | (pl.col(name) > high))
-                bad = beyond if beyond.height > BEYOND_SHARE * max(rows[name].count(), 1) else bad
+                beyond = counted.filter((pl.col(name) < low) | (pl.col(name) > high))
+                bad = beyond if beyond.height > BEYOND_SHARE * counted.height else bad
         if bad.height:
             row = bad.sort((pl.col(name) - (high if np.isfinite(high) else low)).abs(), descending=True).row(
                 0, named=True
@@ -137,6 +141,10 @@ def correlation(
     with np.errstate(divide="ignore", invalid="ignore"):
         matrix = (centred.T @ centred) / (deviation * deviation.T)
     return names, np.nan_to_num(np.clip(matrix, -1, 1))
+
+
+def _eligible(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter("eligible") if "eligible" in rows.columns else rows
 
 
 def _features(rows: pl.DataFrame) -> list[str]:

@@ -162,7 +162,7 @@ def _up_to_date(span: _Span) -> FeatureOutcome:
 def _against_history(
     name: str, compared: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame], what: str, span: _Span
 ) -> FeatureOutcome:
-    columns = ["open_time", *NAMES]
+    columns = ["open_time", "eligible", *NAMES]
     first = max(span.start, span.end - timedelta(days=SAMPLE_DAYS))
     rows = span.store.features.read(span.universe.instruments, first, span.end, columns)
     history = span.store.features.read(

@@ -51,6 +51,21 @@ def test_what_is_as_before_passes() -> None:
     assert monitor.null_shares(short, now.with_columns(lr_1=None)).is_empty(), "too little history to judge"
 
 
+def test_a_hole_makes_no_alarm_of_range_or_nulls() -> None:
+    history, now = split(rows())
+    # Most of the span lies beside a hole: null there, and extreme in what little is computed.
+    beside = pl.int_range(pl.len()) < pl.len() * 9 // 10
+    extreme = pl.int_range(pl.len()) < 2
+    holed = now.with_columns(
+        eligible=~beside,
+        lr_96=pl.when(extreme).then(1e6).when(beside).then(None).otherwise(pl.col("lr_96")),
+    )
+    assert monitor.out_of_range(history, holed).is_empty()
+    assert monitor.null_shares(history, holed).is_empty()
+    assert monitor.out_of_range(history, holed.with_columns(eligible=True))["feature"].to_list() == ["lr_96"]
+    assert monitor.null_shares(history, holed.with_columns(eligible=True))["feature"].to_list() == ["lr_96"]
+
+
 def test_more_nulls_than_ever_are_named() -> None:
     history, now = split(rows())
     holes = pl.when(pl.int_range(pl.len()) % 4 > 0).then(pl.col("rv_96")).alias("rv_96")
