@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from crypto_pipeline.cli import (
+    alerts,
     backups,
     bars,
     deployment,
@@ -54,6 +55,7 @@ def common(
 for module in (
     deployment,
     healing,
+    alerts,
     bars,
     features,
     training,

@@ -171,9 +171,42 @@ def gaps(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """The ledger: every absent bar with its reason. Without a further word: list them."""
-    if context.invoked_subcommand is None:
-        gaps_list(instruments, timeframe, state, start, end, as_json, data_dir)
+    """The ledger: every absent bar with its reason. Without a further word: a summary by cause."""
+    if context.invoked_subcommand is not None:
+        return
+    frame = _open_gaps(instruments, timeframe, state, start, end, data_dir)
+    if as_json:
+        _show(frame, True, "")
+    else:
+        _summary(frame)
+
+
+def _summary(frame: pl.DataFrame) -> None:
+    """Two lines for each cause that fit a terminal of 80 columns."""
+    from crypto_pipeline.cli.output import console
+    from crypto_pipeline.market.gap_groups import gap_groups
+
+    out = console()
+    out.width = min(out.width, 120)
+    if frame.is_empty():
+        out.print("no bar is absent")
+        return
+    for row in gap_groups(frame).iter_rows(named=True):
+        names = row["instruments"]
+        who = names[0] if len(names) == 1 else f"{len(names)} instruments, {names[0]} …"
+        times = f"{row['start']:%Y-%m-%d %H:%M} – {row['end']:%Y-%m-%d %H:%M}Z"
+        out.print(f"{row['state']:<12} {times}  {who}", markup=False, soft_wrap=False)
+        again = f" Asked for again at {row['next_attempt']:%Y-%m-%d %H:%M}Z." if row["next_attempt"] else ""
+        count = f"{row['bars']:,} bars of {', '.join(row['timeframes'])} (gap {row['gap_id']}"
+        count += f" and {row['gaps'] - 1} more). " if row["gaps"] > 1 else "). "
+        out.print(_indented(f"{count}{row['because']}{again}", out.width), markup=False, soft_wrap=False)
+    out.print("every row: `crypto-pipeline gaps list`", markup=False)
+
+
+def _indented(text: str, width: int) -> str:
+    import textwrap
+
+    return textwrap.fill(text, width, initial_indent=" " * 13, subsequent_indent=" " * 13)
 
 
 def gaps_list(
@@ -185,7 +218,20 @@ def gaps_list(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Open rows of the ledger: which bars are absent, since when, and why."""
+    """Open rows of the ledger, what has no reason first: which bars are absent, since when, and why."""
+    import polars as pl
+
+    frame = _open_gaps(instruments, timeframe, state, start, end, data_dir)
+    if not as_json:
+        because = pl.col("evidence").str.json_path_match("$.because").alias("because")
+        waiting = pl.col("state").is_in(["lost", "pending"])
+        frame = frame.sort(~waiting, maintain_order=True).select(*_IN_TABLE, because)
+    _show(frame, as_json, "open gaps")
+
+
+def _open_gaps(
+    instruments: str | None, timeframe: str | None, state: str | None, start: str | None, end: str | None, data_dir: Any
+) -> pl.DataFrame:
     import polars as pl
 
     from crypto_pipeline.cli import options
@@ -199,10 +245,7 @@ def gaps_list(
         frame = store.ledger.open(instruments=symbols, states=states, start=first, end=last)
     if chosen is not None:
         frame = frame.filter(pl.col("timeframe").cast(pl.String).is_in([str(one) for one in chosen]))
-    if not as_json:
-        because = pl.col("evidence").str.json_path_match("$.because").alias("because")
-        frame = frame.select(*_IN_TABLE, because)
-    _show(frame, as_json, "open gaps")
+    return frame
 
 
 def gaps_reopen(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: No table is wider than this, in characters.
 _WIDEST = 1000
+#: The column that holds sentences.
+_SENTENCE = "because"
 
 
 def console(stderr: bool = False) -> Console:
@@ -48,12 +50,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     shown = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float | type(None)) for row in rows)
-        shown.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+        # Only reasons may be broken into lines: whatever else is cut in two cannot be read.
+        shown.add_column(column, justify="right" if numeric else "left", no_wrap=column != _SENTENCE)
     for row in rows:
         shown.add_row(*(_shown(value) for value in row))
     out = console()
     # A terminal that is too narrow wraps long lines; rich would leave out whole columns.
-    out.width = max(out.width, Measurement.get(out, out.options.update(max_width=_WIDEST), shown).maximum)
+    measured = Measurement.get(out, out.options.update(max_width=_WIDEST), shown)
+    out.width = max(out.width, measured.minimum if _SENTENCE in columns else measured.maximum)
     out.print(shown)
 
 

@@ -33,9 +33,10 @@ def print_status(found: dict[str, Any]) -> None:
     out.print(f"gaps: {gaps}", markup=False)
     checks = found["checks"]
     out.print(f"checks: {checks['passed']} of {checks['wanted']} pass", markup=False)
-    for failing in checks["failing"]:
-        out.print(f"  {failing['check']} {failing['timeframe']}: {failing['summary']}", markup=False)
+    # The reason comes last: that is what stays in sight.
     out.print(f"complete: {'yes' if found['complete'] else 'no'}", markup=False)
+    for reason in found["incomplete_because"]:
+        out.print(f"  {reason}", markup=False)
 
 
 def _process(row: dict[str, Any]) -> list[Any]:

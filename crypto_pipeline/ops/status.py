@@ -22,8 +22,10 @@ class Stored:
     gaps: dict[str, int] = field(default_factory=dict)
     failing: list[dict[str, Any]] = field(default_factory=list)
     checks_passed: int = 0
-    #: How many results a full set of checks has: every check on every timeframe.
+    #: How many results a full set of checks has: every check on every timeframe, and each other one that ever ran.
     checks_wanted: int = 0
+    #: Checks of bars that never ran.
+    checks_not_run: int = 0
 
     @classmethod
     def read(cls, store: Store) -> Stored:
@@ -32,14 +34,16 @@ class Stored:
         from crypto_pipeline.market.timeframes import Timeframe
 
         results = store.checks.results().to_dicts()
-        wanted = {(check, str(timeframe)) for check in CHECKS for timeframe in Timeframe}
+        ran = {(row["check"], row["timeframe"]) for row in results}
+        of_bars = {(check, str(timeframe)) for check in CHECKS for timeframe in Timeframe}
         passed = {(row["check"], row["timeframe"]) for row in results if row["passed"]}
         return cls(
             timeframes={row["timeframe"]: _timeframe(row) for row in store.coverage.summary().to_dicts()},
             gaps=_gap_counts(store),
             failing=[_failing(row) for row in results if not row["passed"]],
-            checks_passed=len(wanted & passed),
-            checks_wanted=len(wanted),
+            checks_passed=len(passed),
+            checks_wanted=len(of_bars | ran),
+            checks_not_run=len(of_bars - ran),
         )
 
     @property
@@ -60,7 +64,22 @@ class Stored:
     @property
     def complete(self) -> bool:
         """Nothing expected is missing, a full set of checks has run, and every check passes."""
-        return self.expected > 0 and self.missing == 0 and not self.failing and self.checks_passed == self.checks_wanted
+        return not self.reasons
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it is not complete, in plain sentences; empty when it is."""
+        found = []
+        if self.expected == 0:
+            found.append("no bar is expected yet")
+        if self.missing:
+            found.append(f"{self.missing:,} bars are missing")
+        if self.checks_not_run:
+            found.append(f"{self.checks_not_run} checks have not run yet")
+        found += [
+            f"check {row['check']} {row['timeframe']}".rstrip() + f" fails: {row['summary']}" for row in self.failing
+        ]
+        return found
 
 
 def gather(settings: Settings) -> dict[str, Any]:
@@ -120,8 +139,8 @@ def _database(settings: Settings) -> dict[str, Any]:
             stored = Stored.read(store)
             described = _describe(url, store)
     except StoreError as error:
-        empty = Stored()
-        return {"database": {"reachable": False, "trouble": str(error)}, **_as_dict(empty)}
+        unknown = _as_dict(Stored()) | {"incomplete_because": [f"the database does not answer: {error}"]}
+        return {"database": {"reachable": False, "trouble": str(error)}, **unknown}
     return {"database": described, **_as_dict(stored)}
 
 
@@ -156,6 +175,7 @@ def _as_dict(stored: Stored) -> dict[str, Any]:
         "gaps": stored.gaps,
         "checks": {"passed": stored.checks_passed, "wanted": stored.checks_wanted, "failing": stored.failing},
         "complete": stored.complete,
+        "incomplete_because": stored.reasons,
     }
 
 

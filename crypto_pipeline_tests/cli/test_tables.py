@@ -27,7 +27,38 @@ def test_a_narrow_terminal_loses_no_column(capsys: pytest.CaptureFixture[str], m
     assert row.split()[2] == "0.3"
 
 
-def test_gaps_without_a_further_word_lists_them_with_reasons(run: Run, postgres_url: str) -> None:
+def test_one_outage_of_many_instruments_and_timeframes_is_one_cause(
+    run: Run, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"C{number:02}-USDT" for number in range(20)]
+    silent = {"rule": "outage", "because": "The whole venue was silent: 0 of 20 other instruments have a bar."}
+    rows = []
+    for name in names:
+        for timeframe, minutes in (("1m", 40), ("5m", 40), ("15m", 45)):
+            span = {"start": DAY.replace(hour=3), "end": DAY.replace(hour=3) + timedelta(minutes=minutes)}
+            rows.append({"instrument": name, "timeframe": timeframe, "state": "venue_outage", **span})
+    lost = {"instrument": names[3], "timeframe": "1m", "state": "lost"}
+    rows.append(lost | {"start": DAY.replace(hour=9), "end": DAY.replace(hour=10)})
+    with Store(postgres_url) as store:
+        store.instruments.add([Instrument.crypto(name) for name in names])
+        store.ledger.record(pl.DataFrame([row | {"evidence": json.dumps(silent)} for row in rows]))
+    code, out, _ = run("gaps", DATABASE_URL=postgres_url)
+    assert code == 0
+    lines = out.splitlines()
+    assert all(len(line) <= 80 for line in lines), out
+    heads = [line for line in lines[:-1] if not line.startswith(" ")]
+    assert [line.split()[0] for line in heads] == ["lost", "venue_outage"], "what has no reason comes first"
+    assert "20 instruments" in heads[1]
+    assert "2,100" not in out
+    assert "of 1m, 5m, 15m (gap" in " ".join(out.split())
+    assert "and 59 more)" in " ".join(out.split())
+    code, out, _ = run("gaps", "list")
+    assert max(map(len, out.splitlines())) <= 120
+    assert out.splitlines()[2].split()[1] == names[3]
+
+
+def test_gaps_without_a_further_word_tells_the_reasons(run: Run, postgres_url: str) -> None:
     with Store(postgres_url) as store:
         store.instruments.add([Instrument.crypto("BTC-USDT"), Instrument.crypto("ETH-USDT")])
         lost = {"instrument": "BTC-USDT", "timeframe": "1m", "start": DAY, "end": DAY + timedelta(minutes=3)}
@@ -40,4 +71,30 @@ def test_gaps_without_a_further_word_lists_them_with_reasons(run: Run, postgres_
     assert "2026-01-05 00:03Z" in out
     assert json.loads(run("gaps", "--json")[1]) == json.loads(run("gaps", "list", "--json")[1])
     code, out, _ = run("gaps", "--instruments", "ETH-USDT")
-    assert "lost" not in out
+    assert out == "no bar is absent\n"
+
+
+def test_alerts_are_told_once_for_each_cause(run: Run, postgres_url: str) -> None:
+    hole = {"instrument": "BTC-USDT", "start": DAY.replace(hour=3), "end": DAY.replace(hour=4)}
+    with Store(postgres_url) as store:
+        store.instruments.add([Instrument.crypto("BTC-USDT")])
+        assert run("alerts", DATABASE_URL=postgres_url)[:2] == (0, "no alert is open\n")
+        store.ledger.record(pl.DataFrame([hole | {"timeframe": "1m", "state": "lost", "evidence": "{}"}]))
+        offender = {"offenders": [{"instrument": "BTC-USDT", "day": "2026-01-05"}]}
+        for timeframe in ("1m", "5m", "15m"):
+            store.checks.record_result("accounted_for", timeframe, False, "error", "bars missing", offender)
+        late = {"offenders": [{"instrument": "BTC-USDT", "open_time": "2026-01-05T02:59:00+00:00"}]}
+        store.checks.record_result("freshness", "1m", False, "critical", "late", late)
+        store.checks.record_result("up_to_date:ml_features", "15m", False, "warning", "1 day is stale")
+        elsewhere = {"offenders": [{"instrument": "BTC-USDT", "day": "2025-12-01"}]}
+        store.checks.record_result("ohlc_sanity", "1h", False, "error", "an impossible bar", elsewhere)
+        store.checks.raise_alert("run:backup", "error", "run 1 failed: the disk is full")
+    code, out, _ = run("alerts", "--json")
+    groups = json.loads(out)
+    assert code == 1
+    assert [len(group["alerts"]) for group in groups] == [5, 1, 1]
+    assert groups[0]["severity"] == "critical"
+    assert "bars missing of BTC-USDT" in groups[0]["cause"]
+    code, out, _ = run("alerts")
+    assert "5 alerts: freshness 1m; accounted_for 15m, 1m, 5m; up_to_date:ml_features 15m" in " ".join(out.split())
+    assert "the last run of backup failed" in out

@@ -11,6 +11,7 @@ import dagster as dg
 from crypto_pipeline.defs.partitions import range_tags
 from crypto_pipeline.healing.verify import CHECKS
 from crypto_pipeline.market import Instrument, Timeframe
+from crypto_pipeline.ops.alerts import alert_groups
 
 from .conftest import Deployed
 
@@ -92,6 +93,10 @@ def test_a_failing_check_names_the_offenders_and_opens_an_alert_that_closes(
     assert "data:image/png;base64" in failure.metadata["candles"].value
     alerts = house.store.checks.open_alerts()
     assert ("accounted_for", "1m") in set(alerts.select("source", "timeframe").rows())
+    assert alerts.height > 1
+    (group,) = alert_groups(house.store)
+    assert len(group.alerts) == alerts.height, "one hole is one cause, however many checks it fails"
+    assert "bars missing of ETH-USDT" in group.cause
     detail = json.loads(alerts.filter(timeframe="1m")["detail"][0])
     assert detail["offenders"][0]["instrument"] == "ETH-USDT"
     today = range_tags(span[1] - timedelta(minutes=1), span[1])
