@@ -30,7 +30,7 @@ from crypto_pipeline.store import dagster_url, locks
 from crypto_pipeline.store.archive_catalogue import ArchiveFile
 from crypto_pipeline.store.archive_storage import local_path
 from crypto_pipeline.store.backups import Fingerprint, frozen
-from crypto_pipeline.store.binaries import client_program
+from crypto_pipeline.store.binaries import Program, client_program, client_programs
 from crypto_pipeline.store.connecting import MissingDatabaseError, plain_url
 
 Say = Callable[[str], None]
@@ -100,7 +100,7 @@ def verify(backup: Backup, say: Say) -> None:
     manifest, folder = backup.manifest, backup.folder
     verify_files(backup)
     for database, tables in manifest.tables.items():
-        found = _rows_inside(folder / database, manifest.server_version)
+        found = _rows_inside(folder / database, restoring_program(manifest).path)
         for table, (rows, _) in tables.items():
             if found.get(table, 0) != rows:
                 raise OpsError(
@@ -127,13 +127,14 @@ def verify_files(backup: Backup) -> None:
 
 def _dump_all(settings: Settings, url: str, partial: Path, started: datetime, say: Say) -> Manifest:
     clock = time.monotonic()
-    tables, migrations, archive, faults, server = {}, [], [], [], 0
+    tables, migrations, archive, faults, server, client = {}, [], [], [], 0, 0
     for database in DATABASES:
         address = url if database == "market" else plain_url(dagster_url(settings, url))
         try:
             with frozen(address) as moment:
-                server = max(server, moment.server_version)
-                with _dumping(address, moment.snapshot, partial / database, moment.server_version):
+                program = client_program("pg_dump", moment.server_version)
+                server, client = max(server, moment.server_version), max(client, program.version)
+                with _dumping(program.path, address, moment.snapshot, partial / database):
                     tables[database] = _pairs(moment.fingerprints())
                     if database == "market":
                         faults = moment.faults(started, first_day_of_trades(settings, started))
@@ -149,6 +150,7 @@ def _dump_all(settings: Settings, url: str, partial: Path, started: datetime, sa
         created_at=started,
         version=version("crypto-pipeline"),
         server_version=server,
+        client_version=client,
         migrations=migrations,
         tables=tables,
         files=backup_files.hashed(partial),
@@ -164,10 +166,9 @@ def _pairs(found: Mapping[str, Fingerprint]) -> dict[str, tuple[int, int | None]
 
 
 @contextmanager
-def _dumping(url: str, snapshot: str, target: Path, server_version: int) -> Iterator[None]:
+def _dumping(program: str, url: str, snapshot: str, target: Path) -> Iterator[None]:
     """pg_dump at work for the length of the block and until it has ended."""
-    program = client_program("pg_dump", server_version)
-    options = ["--format=directory", f"--file={target}", f"--jobs={jobs()}", "--compress=gzip:1"]
+    options = ["--format=directory", f"--file={target}", f"--jobs={jobs()}", "--compress=1"]
     options += [f"--snapshot={snapshot}", "--no-owner", "--no-privileges"]
     if target.name == "market":
         # Extensions of the server's owner (statistics of queries) need rights that whoever restores may not have.
@@ -177,9 +178,16 @@ def _dumping(url: str, snapshot: str, target: Path, server_version: int) -> Iter
         _end(process, "pg_dump")
 
 
-def _rows_inside(dump: Path, server_version: int) -> dict[str, int]:
+def restoring_program(manifest: Manifest, server_version: int = 0) -> Program:
+    """The pg_restore that reads the backup's dumps and can talk to a server of that major version."""
+    written_by = manifest.client_version
+    if written_by is None:  # an earlier version took the first program that it found: only the newest surely reads it
+        written_by = max((one.version for one in client_programs("pg_restore")), default=manifest.server_version)
+    return client_program("pg_restore", max(written_by, server_version))
+
+
+def _rows_inside(dump: Path, program: str) -> dict[str, int]:
     """Rows of each table in a dump, read as pg_restore reads them; several tables at once, which it cannot itself."""
-    program = client_program("pg_restore", server_version)
     with subprocess.Popen([program, "--list", str(dump)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         entries = [line for line in process.stdout.read().decode().splitlines() if " TABLE DATA " in line]
@@ -234,10 +242,29 @@ def _program(command: list[str], url: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def run_program(command: list[str], url: str, name: str) -> None:
-    """Run a client program on the database to its end. OpsError says what it complained of."""
-    with _program(command, url) as process:
-        _end(process, name)
+def load(program: Program, dump: Path, url: str, server_version: int) -> None:
+    """Load a dump into an empty database; its rows are to be held against what was backed up. OpsError: what failed.
+
+    pg_restore of version 17 and newer begins with a setting that older servers do not know. Only that may fail, so
+    there it is not told to stop at the first error, and is ended at the first other one.
+    """
+    forgiving = program.version >= 17 > server_version
+    options = [f"--jobs={jobs()}", "--no-owner", "--no-privileges", *([] if forgiving else ["--exit-on-error"])]
+    with _program([program.path, *options, str(dump)], url) as process:
+        if not forgiving:
+            _end(process, "pg_restore")
+            return
+        assert process.stderr is not None
+        said = (line.decode(errors="replace").strip() for line in process.stderr)
+        for line in said:
+            if "error:" in line and _UNKNOWN_SETTING not in line:
+                raise OpsError(f"pg_restore failed: {line}")
+        if process.wait() not in (0, 1):  # 1: it counts what was forgiven as errors
+            raise OpsError(f"pg_restore ended with {process.returncode}: restore again")
+
+
+#: What a server older than 17 says of the first line that a newer pg_restore sends.
+_UNKNOWN_SETTING = 'unrecognized configuration parameter "transaction_timeout"'
 
 
 def _end(process: subprocess.Popen[bytes], name: str) -> None:

@@ -41,6 +41,8 @@ class Manifest:
     seconds: float = 0.0
     #: Whether everything was read back and counted.
     verified_at: datetime | None = None
+    #: Major version of the pg_dump that wrote the dumps: only a pg_restore as new reads them. None: not noted.
+    client_version: int | None = None
     #: What the database itself lacked of what is counted elsewhere, in words. None: an earlier version did not look.
     faults: list[str] | None = None
 

