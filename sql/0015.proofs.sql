@@ -10,6 +10,14 @@ CREATE TABLE ops.table_proofs (
 COMMENT ON TABLE ops.table_proofs IS 'When the rows of each table were last counted and compared with what is counted elsewhere';
 COMMENT ON COLUMN ops.table_proofs.fault IS 'What the table lacks or has too much; null: nothing';
 
+CREATE TABLE ops.archive_proofs (
+    archive_id bigint      PRIMARY KEY REFERENCES market.archive_files ON DELETE CASCADE,
+    proven_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    fault      text
+);
+COMMENT ON TABLE ops.archive_proofs IS 'When each archive file was last read again whole';
+COMMENT ON COLUMN ops.archive_proofs.fault IS 'Why it is not what was written; null: it is';
+
 -- A day that is not here, and from which live bars were made, must still have its trades.
 CREATE TABLE market.trade_days_removed (
     day        date        PRIMARY KEY,

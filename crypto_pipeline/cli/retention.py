@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +15,12 @@ if TYPE_CHECKING:
     import polars as pl
 
     from crypto_pipeline.settings import Settings
+    from crypto_pipeline.store import Store
     from crypto_pipeline.store.archive_catalogue import ArchiveFile
 
 _FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 KeepDays = Annotated[int, typer.Option("--keep-days", min=1, help="Retention leaves it alone for so long.")]
+FromVenue = Annotated[bool, typer.Option("--from-venue", help="Fetch again what no backup has.")]
 Trades = Annotated[bool, typer.Option("--trades", help="Days of trades instead of bars.")]
 
 
@@ -30,6 +34,7 @@ def register(app: typer.Typer) -> None:
     archive_group = typer.Typer(invoke_without_command=True)
     archive_group.callback()(archive)
     archive_group.command()(verify)
+    archive_group.command()(repair)
     archive_group.command()(restore)
     app.add_typer(archive_group, name="archive")
 
@@ -126,6 +131,53 @@ def verify(
     typer.echo(f"{len(files) - damaged} of {len(files)} archive files are what they were")
     if damaged:
         raise typer.Exit(1)
+
+
+def repair(
+    timeframe: Timeframes = None,
+    start: Start = None,
+    end: End = None,
+    from_venue: FromVenue = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Read every archive file again and bring damaged ones back, from backups first; exit code 1 when one is left."""
+    from crypto_pipeline.cli.context import open_store
+    from crypto_pipeline.ops import archive_repair
+    from crypto_pipeline.ops.proofs import prove_archive
+
+    settings = _settings(data_dir)
+    files = _files(settings, timeframe, start, end, trades=None)
+    with open_store(settings) as store:
+        damaged = archive_repair.find_damaged(store, files, _say)
+        left = archive_repair.repair_from_backups(store, settings, damaged, _say)
+        if left and from_venue:
+            bars = archive_repair.give_up(store, settings, left, _say)
+            asyncio.run(_fetch_again(store, settings, bars))
+            left = []
+        prove_archive(store, 0, 0)
+    typer.echo(f"{len(files)} archive files: {len(damaged)} were damaged, {len(damaged) - len(left)} are repaired")
+    for file in left:
+        typer.echo(
+            f"no backup has {file.url}: --from-venue fetches its bars again (what was known earlier of them is lost)",
+            err=True,
+        )
+    if left:
+        raise typer.Exit(1)
+
+
+async def _fetch_again(store: Store, settings: Settings, files: Sequence[ArchiveFile]) -> None:
+    """Fill the spans of files that were given up, also where they are older than the history that is collected."""
+    from dataclasses import replace
+
+    from crypto_pipeline.healing import Pipeline
+
+    async with Pipeline.open(store, settings) as pipeline:
+        horizon = await pipeline.horizon()
+        for file in files:
+            assert file.timeframe is not None
+            reaching = replace(horizon, start=min(horizon.start, file.first_open))
+            await pipeline.backfill(file.first_open, file.end_open, (), [file.timeframe], horizon=reaching)
+            _say(f"{file.timeframe} of {file.first_open:%Y-%m} is fetched again")
 
 
 def restore(

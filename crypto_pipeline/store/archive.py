@@ -9,7 +9,7 @@ import polars as pl
 
 from crypto_pipeline.market.bars import TRADE_SCHEMA, vwap
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import archive_catalogue
+from crypto_pipeline.store import archive_catalogue, archive_proof
 from crypto_pipeline.store.archive_catalogue import ArchiveFile, Kind
 from crypto_pipeline.store.archive_storage import scan_source
 from crypto_pipeline.store.errors import StoreError
@@ -54,13 +54,15 @@ class Archive:
         """All rows of files of one kind: bars in READ_SCHEMA, revisions in REVISION_SCHEMA, trades with their venue.
 
         Each file is sorted by instrument and time, and filters on both are pushed down to its row groups. Raises
-        StoreError when the files are of several kinds; a file that is gone shows when the frame is collected.
+        StoreError when the files are of several kinds, DamagedFileError when one is not what was written (a file on
+        this machine is hashed before its first use in a process), FileNotFoundError when one is gone.
         """
         kinds = {file.kind for file in files}
         if len(kinds) > 1:
             raise StoreError(f"a scan is of one kind of file, not of {', '.join(sorted(kinds))}: scan each by itself")
         if not files:
             return pl.LazyFrame(schema=READ_SCHEMA)
+        archive_proof.require_whole(files)
         schema = SCHEMAS[kinds.pop()]
         frame = pl.scan_parquet([scan_source(file.url) for file in files], hive_partitioning=False, glob=False)
         if "vwap" in schema:

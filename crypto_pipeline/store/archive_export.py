@@ -15,7 +15,7 @@ from typing import TypeVar
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import archive_accounts, archive_merge, archive_rows, archive_spans
+from crypto_pipeline.store import archive_accounts, archive_merge, archive_proof, archive_rows, archive_spans
 from crypto_pipeline.store.archive_catalogue import ArchiveFile
 from crypto_pipeline.store.archive_merge import Copies
 from crypto_pipeline.store.archive_parquet import GROUP_ROWS, ParquetOut, Tally
@@ -130,6 +130,7 @@ def _archived(files: Sequence[ArchiveFile], kind: str, names: dict[int, str]) ->
     schema = archive_rows.FILE_SCHEMAS[kind]
     if not files:
         return pl.DataFrame(schema=schema)
+    archive_proof.require_whole(files)
     frame = pl.scan_parquet([scan_source(file.url) for file in files], hive_partitioning=False, glob=False)
     chosen = frame.filter(pl.col("instrument").is_in(list(names.values())))
     return chosen.select(pl.col(name).cast(dtype) for name, dtype in schema.items()).collect()

@@ -6,7 +6,6 @@ opens one row group of a file. The same rows give the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
+from crypto_pipeline.store.archive_hash import sha256
 from crypto_pipeline.store.archive_rows import FILE_SCHEMAS
 from crypto_pipeline.store.errors import StoreError
 
@@ -124,12 +124,6 @@ class ParquetOut:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def row_groups(path: Path, kind: str, first: int = 0, step: int = 1) -> Iterator[pl.DataFrame]:

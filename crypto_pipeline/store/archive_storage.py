@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +94,21 @@ class ArchiveStorage:
                 obstore.put(self._store, path, file)
         if self.folder is not None:
             self._flush(self.folder / path)
+
+    def replace(self, path: str, file: Path) -> None:
+        """Put a copy of ``file`` in the place of what is stored under ``path``, all of it or nothing."""
+        import obstore
+
+        with self._explained(path):
+            if self.folder is None:
+                obstore.put(self._store, path, file)
+                return
+            place = self.folder / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            new = place.with_name(f"{place.name}#repair")  # `sweep` knows it
+            shutil.copyfile(file, new)
+            new.replace(place)
+        self._flush(place)
 
     def _linked(self, path: str, file: Path) -> bool:
         if self.folder is None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from crypto_pipeline.store import archive_catalogue, archive_leaving, archive_parquet, archive_switch
+from crypto_pipeline.store import archive_catalogue, archive_hash, archive_leaving, archive_parquet, archive_switch
 from crypto_pipeline.store.archive_catalogue import ArchiveFile
 from crypto_pipeline.store.archive_export import Exported, export
 from crypto_pipeline.store.archive_parquet import Tally
@@ -114,7 +114,7 @@ class Archiver:
 
     def _keep(self, out: Exported, kind: str, path: Path, tally: Tally) -> int:
         """Catalogue, store and verify one file; returns its number."""
-        digest, size = archive_parquet.sha256(path), path.stat().st_size
+        digest, size = archive_hash.sha256(path), path.stat().st_size
         # never the name of another file, so that removing one can never remove the other
         place = f"{out.span.folder(kind)}/{digest[:24]}-{secrets.token_hex(3)}.parquet"
         entry: dict[str, Any] = {

@@ -97,6 +97,8 @@ class RetentionReport:
     dropped: list[Due] = field(default_factory=list)
     expired: list[Span] = field(default_factory=list)
     waiting: list[Due] = field(default_factory=list)
+    #: What could not be done, in words; everything else was.
+    failed: list[str] = field(default_factory=list)
     files_removed: int = 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -112,6 +114,7 @@ class RetentionReport:
             "dropped_rows": sum(one.rows for one in self.dropped),
             "expired_from_archive": [str(span) for span in self.expired],
             "waiting": {str(one.span): one.waits for one in self.waiting},
+            "failed": self.failed,
             "files_removed": self.files_removed,
         }
 
@@ -169,15 +172,23 @@ class Retention:
         return found
 
     def run(self, now: datetime | None = None, progress: Progress = log.info) -> RetentionReport:
-        """Archive and drop everything that is due at ``now``. Raises StoreError when another run is at work."""
+        """Archive and drop everything that is due at ``now``. Raises StoreError when another run is at work, and at the
+        end for spans that could not leave: one of them never holds up the others.
+        """
         now = now or datetime.now(UTC)
         report = RetentionReport()
         with self.alone():
             self.archiver.recover()
             for due in self.due(now):
-                self._let_go(due, report, progress)
+                try:
+                    self._let_go(due, report, progress)
+                except StoreError as error:
+                    report.failed.append(f"{due.span}: {error}")
+                    progress(report.failed[-1])
             report.expired = self._expire(now, progress)
             report.files_removed = self.archiver.remove_retired()
+        if report.failed:
+            raise StoreError("; ".join(report.failed))
         return report
 
     def _let_go(self, due: Due, report: RetentionReport, progress: Progress) -> None:
