@@ -11,7 +11,7 @@ COMMENT ON TABLE ops.table_proofs IS 'When the rows of each table were last coun
 COMMENT ON COLUMN ops.table_proofs.fault IS 'What the table lacks or has too much; null: nothing';
 
 CREATE TABLE ops.archive_proofs (
-    archive_id bigint      PRIMARY KEY REFERENCES market.archive_files ON DELETE CASCADE,
+    archive_id bigint      PRIMARY KEY,
     proven_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     fault      text
 );

@@ -33,6 +33,10 @@ _NOTE = """
 INSERT INTO ops.archive_proofs (archive_id, fault) VALUES (%s, %s)
 ON CONFLICT (archive_id) DO UPDATE SET proven_at = clock_timestamp(), fault = excluded.fault
 """
+_FORGET = """
+DELETE FROM ops.archive_proofs p
+WHERE NOT EXISTS (SELECT FROM market.archive_files f WHERE f.archive_id = p.archive_id)
+"""
 _STANDING = """
 SELECT count(p.archive_id), count(*), min(p.proven_at),
        coalesce(array_agg(p.fault ORDER BY p.archive_id) FILTER (WHERE p.fault IS NOT NULL), '{}')
@@ -123,21 +127,14 @@ def prove_in_turn(connections: Connections, most_bytes: int, most_downloaded: in
         left[here] -= file.bytes
         note(connections, file, examine(file))
         looked_at += 1
+    connections.run(lambda connection: connection.execute(_FORGET) and None)
     ((proven, count, oldest, faults),) = connections.run(_rows, _STANDING)
     return ArchiveProof(list(faults), looked_at, proven, count, oldest)
 
 
 def note(connections: Connections, file: ArchiveFile, fault: str | None) -> None:
-    """Keep what was found of one file; one that has left the catalogue meanwhile is nobody's matter."""
-
-    def work(connection: psycopg.Connection[Any]) -> None:
-        row = connection.execute(
-            "SELECT FROM market.archive_files WHERE archive_id = %s FOR KEY SHARE", [file.archive_id]
-        )
-        if row.fetchone() is not None:
-            connection.execute(_NOTE, [file.archive_id, fault])
-
-    connections.run(work)
+    """Keep what was found of one file."""
+    connections.run(lambda connection: connection.execute(_NOTE, [file.archive_id, fault]) and None)
 
 
 def _rows(connection: psycopg.Connection[Any], query: str) -> list[Any]:
