@@ -28,28 +28,52 @@ def _days(
     )
 
 
-@dg.schedule(job=backfill_bars, cron_schedule="*/5 * * * *", execution_timezone="UTC", default_status=ON)
+@dg.schedule(
+    job=backfill_bars,
+    cron_schedule="*/5 * * * *",
+    execution_timezone="UTC",
+    default_status=ON,
+    description="Every 5 minutes: brings the bars of the running day up to date, until 01:00 UTC also the day before.",
+)
 def recent_processor(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Every 5 minutes: the running day (and the one before, until 01:00), so that bars stay fresh."""
     now = context.scheduled_execution_time.astimezone(UTC)
     return _days(context, "recent_processor", HIGH, now - timedelta(hours=1), now)
 
 
-@dg.schedule(job=backfill_bars, cron_schedule="30 */6 * * *", execution_timezone="UTC", default_status=ON)
+@dg.schedule(
+    job=backfill_bars,
+    cron_schedule="30 */6 * * *",
+    execution_timezone="UTC",
+    default_status=ON,
+    description="Every 6 hours: brings the bars of the last 7 days up to date and checks them.",
+)
 def historical_processor(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Every 6 hours at :30: the last 7 days brought to the desired state, roll-ups and checks included."""
     now = context.scheduled_execution_time.astimezone(UTC)
     return _days(context, "historical_processor", MEDIUM, now - timedelta(days=7), now)
 
 
-@dg.schedule(job=backfill_bars, cron_schedule="0 2 * * *", execution_timezone="UTC", default_status=ON)
+@dg.schedule(
+    job=backfill_bars,
+    cron_schedule="0 2 * * *",
+    execution_timezone="UTC",
+    default_status=ON,
+    description="Every night: asks for whatever is missing in history older than 7 days.",
+)
 def historical_gap_monitor(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Daily at 02:00 UTC: whatever is missing in history older than 7 days."""
     now = context.scheduled_execution_time.astimezone(UTC)
     return _days(context, "historical_gap_monitor", LOW, FIRST_DAY, now - timedelta(days=7))
 
 
-@dg.schedule(job=reconcile, cron_schedule="0 4 * * 0", execution_timezone="UTC", default_status=ON)
+@dg.schedule(
+    job=reconcile,
+    cron_schedule="0 4 * * 0",
+    execution_timezone="UTC",
+    default_status=ON,
+    description="Every Sunday: reads the last two weeks again from the venue and compares them with what is stored.",
+)
 def weekly_full_sweep(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Sundays 04:00 UTC: the last two weeks read again from the venue and reconciled, because history is revised."""
     at = context.scheduled_execution_time
@@ -60,7 +84,12 @@ def weekly_full_sweep(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     )
 
 
-@dg.sensor(job=backfill_bars, minimum_interval_seconds=5, default_status=_WATCH)
+@dg.sensor(
+    job=backfill_bars,
+    minimum_interval_seconds=5,
+    default_status=_WATCH,
+    description="Asks for the whole history of an instrument that was just added.",
+)
 def new_instruments(context: dg.SensorEvaluationContext, database: Market) -> dg.SensorResult | dg.SkipReason:
     """An instrument that was just added is backfilled over all of history, in one run, without anyone asking.
 
@@ -82,7 +111,12 @@ def new_instruments(context: dg.SensorEvaluationContext, database: Market) -> dg
     return dg.SensorResult(run_requests=[request], cursor=json.dumps(active))
 
 
-@dg.sensor(job=backfill_bars, minimum_interval_seconds=15, default_status=_WATCH)
+@dg.sensor(
+    job=backfill_bars,
+    minimum_interval_seconds=15,
+    default_status=_WATCH,
+    description="Forgets an instrument that was removed and never had a bar.",
+)
 def removed_instruments(context: dg.SensorEvaluationContext, database: Market) -> dg.RunRequest | dg.SkipReason:
     """An instrument that was removed and never had a bar is forgotten as soon as no run goes on that knew it.
 
@@ -114,6 +148,7 @@ def removed_instruments(context: dg.SensorEvaluationContext, database: Market) -
     request_job=weekly_bars,
     minimum_interval_seconds=5,
     default_status=_WATCH,
+    description="Brings weekly bars up to date after a run of the days under them.",
 )
 def weeks_follow_days(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
     """Weekly bars after the days under them; weeks and days are partitioned differently, so they are two runs."""
@@ -133,7 +168,11 @@ def weeks_follow_days(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.
     )
 
 
-@dg.run_failure_sensor(minimum_interval_seconds=15, default_status=_WATCH)
+@dg.run_failure_sensor(
+    minimum_interval_seconds=15,
+    default_status=_WATCH,
+    description="Opens an alert for a run that failed.",
+)
 def failed_runs(context: dg.RunFailureSensorContext) -> None:
     """A failed run opens an alert, as a failed check does."""
     run = context.dagster_run
@@ -146,7 +185,12 @@ def failed_runs(context: dg.RunFailureSensorContext) -> None:
         )
 
 
-@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, minimum_interval_seconds=15, default_status=_WATCH)
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    minimum_interval_seconds=15,
+    default_status=_WATCH,
+    description="Closes the alert of a job whose newest run succeeded.",
+)
 def recovered_runs(context: dg.RunStatusSensorContext) -> None:
     """A job that works again closes the alert of its failure."""
     with Market().store() as store:
@@ -165,6 +209,7 @@ SENSORS = [
         target=dg.AssetSelection.all(),
         default_status=_WATCH,
         minimum_interval_seconds=60,
+        description="Rolls bars up again, and renews what is made of them, after the data below has changed.",
         # counted with the processors: what follows a change may not take the slots of what is live
         run_tags=tags(LOW, "follow_changes"),
     ),

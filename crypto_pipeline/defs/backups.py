@@ -92,13 +92,14 @@ make_backup = dg.define_asset_job(
     "make_backup",
     selection=dg.AssetSelection.assets(backup),
     tags=tags(LOW, "backup"),
-    description="Back up the database now, while everything runs.",
+    description="Backs up the database now, while everything runs.",
 )
 
 
 @dg.schedule(
     job=make_backup, cron_schedule="30 3 * * *", execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night: backs up the database while everything runs.",
 )  # fmt: skip
 def nightly_backup(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """03:30 UTC, after the gap monitor and before the week's sweep."""

@@ -136,7 +136,8 @@ def bar_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
     group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres"},
-    deps=[f"ohlc_{timeframe}" for timeframe in Timeframe if timeframe is not Timeframe.W1],
+    # The days end with it: daily bars come after all that they are rolled up from.
+    deps=[f"ohlc_{Timeframe.D1}"],
     metadata={"dagster/table_name": "market.coverage"},
 )
 def coverage(context: dg.AssetExecutionContext, database: Market) -> Iterator[dg.MaterializeResult[None]]:

@@ -170,8 +170,7 @@ build_features = dg.define_asset_job(
     selection=dg.AssetSelection.assets(ml_features),
     partitions_def=DAILY,
     tags={"dagster/priority": str(MEDIUM)},
-    description="Features of the chosen days: those that are missing or rest on bars that changed. Choose days as a "
-    "range (one run) and instruments in the config of resource `scope`.",
+    description="Computes features of the chosen days that are missing or rest on bars that changed.",
 )
 _UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
@@ -181,7 +180,12 @@ _UNDER_WAY = [
 ]
 
 
-@dg.sensor(job=build_features, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    job=build_features,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Every minute: computes features of days whose bars have changed since.",
+)
 def stale_features(context: dg.SensorEvaluationContext, database: Market) -> dg.SensorResult | dg.SkipReason:
     """Every minute: days whose bars (look-back included) are not those their features were computed from.
 

@@ -39,6 +39,7 @@ async def look(pipeline: Pipeline) -> tuple[list[CheckOutcome], list[str]]:
     job=live_gap_fill,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Every minute: checks how overdue the newest bar of each instrument is, and fills hours with few bars.",
 )
 def freshness(context: dg.SensorEvaluationContext, database: Market) -> dg.SensorResult:
     """Every minute: how overdue each series is (check `freshness`, alerts), and a fill where an hour has few bars."""

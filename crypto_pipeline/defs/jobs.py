@@ -23,10 +23,10 @@ def tags(priority: int, processor: str) -> dict[str, str]:
     return {"dagster/priority": str(priority), "processor": processor}
 
 
-def schedule(name: str, job: Any, cron: str) -> dg.ScheduleDefinition:
+def schedule(name: str, job: Any, cron: str, description: str) -> dg.ScheduleDefinition:
     """A schedule in UTC that is on from the start and asks for a job as it is."""
     return dg.ScheduleDefinition(
-        name=name, job=job, cron_schedule=cron, execution_timezone="UTC",
+        name=name, job=job, cron_schedule=cron, execution_timezone="UTC", description=description,
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )  # fmt: skip
 
@@ -39,21 +39,20 @@ backfill_bars = dg.define_asset_job(
     selection=dg.AssetSelection.assets(instruments, *_DAILY_BARS, coverage),
     partitions_def=DAILY,
     tags=tags(MEDIUM, "backfill"),
-    description="Bring 1m … 1d of the chosen days up to date: fetch what is missing, explain what cannot be there, "
-    "roll up, check. Choose days as a range (one run) and instruments in the config of resource `scope`.",
+    description="Brings the bars of the chosen days from 1m to 1d up to date: instruments in config of `scope`.",
 )
 weekly_bars = dg.define_asset_job(
     "weekly_bars",
     selection=dg.AssetSelection.assets(*_WEEKLY_BARS),
     partitions_def=WEEKLY,
     tags=tags(MEDIUM, "backfill"),
-    description="Bring weekly bars up to date from the daily ones.",
+    description="Brings the weekly bars of the chosen weeks up to date, from the daily ones.",
 )
 refresh_instruments = dg.define_asset_job(
     "refresh_instruments",
     selection=dg.AssetSelection.assets(instruments),
     tags=tags(HIGH, "instruments"),
-    description="Take over what the venue says of the active instruments.",
+    description="Asks the venue again for names, rules and listing dates of the instruments that are collected.",
 )
 
 
@@ -106,13 +105,16 @@ def compare(context: dg.OpExecutionContext, config: Comparison, database: Market
     context.log.info(f"{report.as_dict()}")
 
 
-@dg.job(tags=tags(HIGH, "gap_fill"), description="Fill every hole that is due, in all timeframes.")
+@dg.job(tags=tags(HIGH, "gap_fill"), description="Fills every hole of the ledger that is due, in all timeframes.")
 def fill_gaps() -> None:
     """One pass of healing without touching partitions."""
     heal()
 
 
-@dg.job(tags=tags(LOW, "reconcile"), description="Compare stored bars with the venue's own over a span.")
+@dg.job(
+    tags=tags(LOW, "reconcile"),
+    description="Compares stored bars with the venue's own over a span, and settles what disagrees.",
+)
 def reconcile() -> None:
     """One reconciliation."""
     compare()

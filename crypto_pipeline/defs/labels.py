@@ -224,12 +224,16 @@ label_setups = dg.define_asset_job(
     selection=dg.AssetSelection.assets(*LABEL_ASSETS),
     partitions_def=DAILY,
     tags={"dagster/priority": str(MEDIUM)},
-    description="Labels of the signals of the chosen days: those that are new, stale or were waiting. Choose days as a "
-    "range (one run) and instruments in the config of resource `scope`.",
+    description="Labels the setups of the chosen days whose horizon has ended, or whose bars changed.",
 )
 
 
-@dg.sensor(job=label_setups, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    job=label_setups,
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Every 5 minutes: writes labels whose horizon has ended, and those whose bars have changed.",
+)
 def labels_due(context: dg.SensorEvaluationContext, database: Market) -> dg.SensorResult | dg.SkipReason:
     """Every 5 minutes: labels whose horizon has ended, and those that rest on bars that changed, are computed."""
     now = datetime.now(UTC)

@@ -84,14 +84,19 @@ def ingest(context: dg.OpExecutionContext, config: Shard) -> None:
 
 @dg.job(
     tags={"dagster/priority": str(CRITICAL), "dagster/max_retries": "0"},
-    description="The long run that makes live bars. Started and kept alive by the sensor `live_ingest_supervisor`.",
+    description="Makes live bars from the venue's stream; the sensor `live_ingest_supervisor` keeps it alive.",
 )
 def live_ingest() -> None:
     """One shard of the live layer."""
     ingest()
 
 
-@dg.sensor(job=live_ingest, minimum_interval_seconds=5, default_status=_WATCH)
+@dg.sensor(
+    job=live_ingest,
+    minimum_interval_seconds=5,
+    default_status=_WATCH,
+    description="Keeps one ingest run per shard alive, judged by its heartbeat.",
+)
 def live_ingest_supervisor(context: dg.SensorEvaluationContext, database: Market) -> dg.SensorResult | dg.SkipReason:
     """Keep one `live_ingest` run per shard alive, judged by its heartbeat row."""
     settings = load_settings()

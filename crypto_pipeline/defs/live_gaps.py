@@ -65,8 +65,7 @@ def fill_found_gaps(context: dg.OpExecutionContext, config: Newest, database: Ma
 @dg.job(
     name=JOB,
     tags={"dagster/priority": str(CRITICAL), "live": "gaps"},
-    description="Fill the gaps of the newest days: from stored trades, else from the venue, else from one that stands "
-    "in for it. Asked for by the sensors `live_gap_monitor` and `freshness`.",
+    description="Fills the gaps of the newest days: from stored trades, else from a venue.",
 )
 def live_gap_fill() -> None:
     """One pass over the gaps of the newest days."""
@@ -97,7 +96,12 @@ def being_collected(instance: dg.DagsterInstance, store: Store) -> list[str]:
     return sorted(names & set(active))
 
 
-@dg.sensor(job=live_gap_fill, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    job=live_gap_fill,
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Every 5 minutes: finds the gaps of the last 7 days and asks for a run that fills them.",
+)
 def live_gap_monitor(context: dg.SensorEvaluationContext, database: Market) -> dg.RunRequest | dg.SkipReason:
     """Every 5 minutes over 7 days, whatever the coverage: a run where there is a gap, which fills just the gaps."""
     if is_filling(context.instance):

@@ -60,10 +60,16 @@ prove_stored = dg.define_asset_job(
     "prove_stored",
     selection=dg.AssetSelection.checks(tables_hold_what_is_counted, archive_files_are_whole),
     tags=tags(LOW, "proof"),
-    description="Prove that tables hold what is counted of them, 10 million rows at a time, and that archive files are "
-    "what was written, 2 GB at a time.",
+    description="Counts rows against what is counted elsewhere, and reads archive files again, some each hour.",
 )
 
 PROOF_CHECKS = [tables_hold_what_is_counted, archive_files_are_whole]
 PROOF_JOBS: list[Any] = [prove_stored]
-PROOF_SCHEDULES = [schedule("proofs_every_hour", prove_stored, "17 * * * *")]
+PROOF_SCHEDULES = [
+    schedule(
+        "proofs_every_hour",
+        prove_stored,
+        "17 * * * *",
+        "Every hour: proves that tables and archive files hold what they should, a part at a time.",
+    )
+]

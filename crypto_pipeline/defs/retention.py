@@ -63,23 +63,35 @@ retention = dg.define_asset_job(
     "retention",
     selection=dg.AssetSelection.assets(bar_archive),
     tags=tags(LOW, "retention"),
-    description="Archive and drop what is past its time. Restartable at every point.",
+    description="Archives what is past its time in the tables, and drops what is past its time altogether.",
 )
 compaction = dg.define_asset_job(
     "compaction",
     selection=dg.AssetSelection.assets(compacted_months),
     tags=tags(LOW, "compaction"),
-    description="Put closed months of 1m bars in the order of their key, beside the readers.",
+    description="Sorts closed months of 1m bars by instrument and time, while readers go on.",
 )
 
 
-@dg.schedule(job=retention, cron_schedule="0 3 * * *", execution_timezone="UTC", default_status=_ON)
+@dg.schedule(
+    job=retention,
+    cron_schedule="0 3 * * *",
+    execution_timezone="UTC",
+    default_status=_ON,
+    description="Every night: archives and drops what is past its time in the tables.",
+)
 def nightly_retention(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Daily 03:00 UTC, after the gap monitor: what is due leaves the tables."""
     return dg.RunRequest(run_key=f"retention:{context.scheduled_execution_time:%Y-%m-%d}")
 
 
-@dg.schedule(job=compaction, cron_schedule="0 5 3 * *", execution_timezone="UTC", default_status=_ON)
+@dg.schedule(
+    job=compaction,
+    cron_schedule="0 5 3 * *",
+    execution_timezone="UTC",
+    default_status=_ON,
+    description="Every month on the 3rd: sorts the 1m bars of the month that has ended, so that reads are fast.",
+)
 def monthly_compaction(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """On the 3rd at 05:00 UTC: the month that has just ended, before the archive takes it."""
     return dg.RunRequest(run_key=f"compaction:{context.scheduled_execution_time:%Y-%m}")

@@ -115,7 +115,7 @@ def clean_dagster(context: dg.OpExecutionContext) -> None:
 
 @dg.job(
     tags=tags(LOW, "maintenance"),
-    description="Every night: partitions ahead, ANALYZE, Dagster's own storage and old metrics kept bounded.",
+    description="Makes partitions ahead, renews the planner's statistics and removes Dagster's old runs and events.",
 )
 def maintenance() -> None:
     """What no one should have to think of."""
@@ -126,12 +126,22 @@ measure_storage = dg.define_asset_job(
     "measure_storage",
     selection=dg.AssetSelection.assets(storage_report),
     tags={"dagster/priority": str(HIGH)},
-    description="Take the storage report.",
+    description="Measures what takes room in the database and when the disk will be full.",
 )
 
 STORAGE_ASSETS = [storage_report]
 STORAGE_JOBS: list[Any] = [measure_storage, maintenance]
 STORAGE_SCHEDULES = [
-    schedule("storage_every_hour", measure_storage, "47 * * * *"),
-    schedule("nightly_maintenance", maintenance, "15 1 * * *"),
+    schedule(
+        "storage_every_hour",
+        measure_storage,
+        "47 * * * *",
+        "Every hour: measures what takes room and says when the disk will be full.",
+    ),
+    schedule(
+        "nightly_maintenance",
+        maintenance,
+        "15 1 * * *",
+        "Every night: makes partitions ahead, renews statistics and removes old runs and events.",
+    ),
 ]

@@ -9,7 +9,6 @@ import dagster as dg
 from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.jobs import HIGH, schedule
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.storage import size_text
 from crypto_pipeline.store.views import VIEWS
 
@@ -82,7 +81,8 @@ def view_asset(name: str) -> dg.AssetsDefinition:
         owners=OWNERS,
         kinds={"postgres", "view"},
         description=_ABOUT[name],
-        deps=["ohlc_1m", "coverage"] if name == "instrument_summary" else [f"ohlc_{one}" for one in Timeframe],
+        # All of them are made of all bars. One edge says so as well as eight, and can be seen; schedules refresh them.
+        deps=["coverage"],
         metadata={"dagster/table_name": f"market.{name}", "dagster/column_schema": column_schema(name)},
     )
     def view(context: dg.AssetExecutionContext, database: Market) -> dg.MaterializeResult[None]:
@@ -168,25 +168,35 @@ refresh_today = dg.define_asset_job(
     "refresh_today",
     selection=_selection("ohlc_today", "instrument_summary", proven=False),
     tags=_SHORT,
-    description="Bring `ohlc_today` and `instrument_summary` up to date.",
+    description="Refreshes the views `ohlc_today` and `instrument_summary`.",
 )
 refresh_recent = dg.define_asset_job(
     "refresh_recent",
     selection=_selection("ohlc_recent", proven=False),
     tags=_SHORT,
-    description="Bring `ohlc_recent` up to date.",
+    description="Refreshes the view `ohlc_recent`.",
 )
 prove_views = dg.define_asset_job(
     "prove_views",
     selection=_selection(*VIEWS, proven=True),
     tags=_SHORT,
-    description="Refresh every view and compare it with the tables, row by row.",
+    description="Refreshes every view and compares it with the tables, row by row.",
 )
 
 VIEW_JOBS = [refresh_today, refresh_recent, prove_views]
 VIEW_SCHEDULES = [
     # Two minutes after the recent processor, so that what it healed is in; HIGH work goes first all the same.
-    schedule("today_every_five_minutes", refresh_today, "2-59/5 * * * *"),
-    schedule("recent_every_hour", refresh_recent, "7 * * * *"),
-    schedule("views_proven_daily", prove_views, "0 2 * * *"),
+    schedule(
+        "today_every_five_minutes",
+        refresh_today,
+        "2-59/5 * * * *",
+        "Every 5 minutes: refreshes the view of the last 24 hours and the summary of instruments.",
+    ),
+    schedule("recent_every_hour", refresh_recent, "7 * * * *", "Every hour: refreshes the view of the last 7 days."),
+    schedule(
+        "views_proven_daily",
+        prove_views,
+        "0 2 * * *",
+        "Every night: refreshes every view and compares it with the tables, row by row.",
+    ),
 ]

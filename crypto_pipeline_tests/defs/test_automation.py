@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -10,7 +11,7 @@ import pytest
 
 from crypto_pipeline.defs import automation
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.market import Instrument
+from crypto_pipeline.market import Instrument, Timeframe
 
 from .conftest import Deployed
 
@@ -124,3 +125,32 @@ def test_only_a_changed_data_version_makes_the_wider_bars_follow(deploy: Callabl
     state("ohlc_1m", "1.9")
     changed, _ = asked(cursor)
     assert "ohlc_5m" in changed
+
+
+def test_everything_that_runs_says_in_one_plain_sentence_what_it_does() -> None:
+    from crypto_pipeline.defs import defs
+
+    repository = defs.get_repository_def()
+    ours = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
+    for one in [*repository.schedule_defs, *repository.sensor_defs, *ours]:
+        text = one.description or ""
+        assert 20 < len(text) <= 130, (one.name, text)
+        assert text.endswith("."), one.name
+        assert text.count(". ") == 0, (one.name, "one sentence")
+        assert text[0].isupper(), one.name
+
+
+def test_the_lineage_is_one_chain_with_few_edges() -> None:
+    from crypto_pipeline.defs import defs
+
+    graph = defs.get_repository_def().asset_graph
+    parents = {
+        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        for key in graph.get_all_asset_keys()
+    }
+    chain = ["instruments", *(f"ohlc_{timeframe}" for timeframe in Timeframe)]
+    for above, below in itertools.pairwise(chain):
+        assert parents[below] == {above}
+    assert parents["ml_features"] <= set(chain)
+    for name in ("coverage", "ohlc_today", "ohlc_recent", "instrument_summary", "backup", "storage_report"):
+        assert len(parents[name]) == 1, (name, parents[name])
