@@ -122,5 +122,5 @@ def _library() -> Any:
     try:
         import exchange_calendars
     except ImportError as error:
-        raise ValueError("session calendars need a library: pip install exchange-calendars") from error
+        raise ValueError("trading sessions need a library: pip install 'crypto-pipeline[stocks]'") from error
     return exchange_calendars
