@@ -187,7 +187,8 @@ def down(data_dir: DataDir = None) -> None:
             raise BadInput(
                 f"process {state.pid} does not stop: look at {places.logs}, then end it with kill -9 {state.pid}"
             )
-    if left := marked(places.data_dir):
+    left = marked(places.data_dir, places.deployment()) if places.run.exists() else []
+    if left:
         end(left, signal.SIGINT, 20.0)
     if state is None and not left:
         typer.echo(f"nothing runs on {places.data_dir}")

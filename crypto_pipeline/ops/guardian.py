@@ -92,6 +92,7 @@ class Guardian:
     def _prepare(self) -> None:
         """Everything that can be refused is refused here, before anything is started."""
         settings = self.settings
+        self._clear_leftovers()  # first: they may hold the ports
         ui_port = claim_port(settings.host, settings.ui_port, "the Dagster UI", "--ui-port")
         replay_port = None
         if settings.venue == "replay":
@@ -99,7 +100,6 @@ class Guardian:
         api_port = None
         if settings.api:
             api_port = claim_port(settings.host, settings.api_port, "the HTTP reads", "--api-port")
-        self._clear_leftovers()
         database_url, dagster_url = database_urls(self.settings)
         ports = (
             {"ui": ui_port} | ({"api": api_port} if api_port else {}) | ({"replay": replay_port} if replay_port else {})
@@ -125,7 +125,7 @@ class Guardian:
 
     def _clear_leftovers(self) -> None:
         """End what a supervisor of this data directory left behind when it was killed."""
-        if left := processes.marked(self.places.data_dir):
+        if left := processes.marked(self.places.data_dir, self.places.deployment()):
             self._say(f"ending {len(left)} processes that an earlier run left behind")
             processes.end(left, signal.SIGINT, 15.0)
 

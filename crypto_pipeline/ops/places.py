@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,20 @@ class Places:
     def supervisord_conf(self) -> Path:
         """Generated configuration of supervisord."""
         return self.run / "supervisord.conf"
+
+    def deployment(self) -> str:
+        """Identifier of this data directory, made at its first use; a copy at another path gets one of its own."""
+        file = self.run / "deployment"
+        where = str(self.data_dir.resolve())
+        if file.exists():
+            found, _, made_at = file.read_text().strip().partition(" ")
+            if found and made_at == where:
+                return found
+        found = uuid.uuid4().hex[:12]
+        new = file.with_suffix(".new")
+        new.write_text(f"{found} {where}\n")
+        new.replace(file)
+        return found
 
     def make(self) -> None:
         """Create the folders, private to their owner. One clear line when that is impossible."""

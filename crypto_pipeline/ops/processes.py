@@ -6,16 +6,65 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
 from crypto_pipeline.ops.errors import OpsError
 
 #: Every process we start carries it in its environment, with the data directory as value.
 MARK = "CRYPTO_PIPELINE_SUPERVISED"
+#: Beside it, the identifier of the deployment: the same path may exist in another container.
+DEPLOYMENT = "CRYPTO_PIPELINE_DEPLOYMENT"
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process that cannot be mistaken for another one: a process id alone is used again, and exists on every machine.
+
+    ``started`` counts clock ticks since the boot.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    started: int
+
+    @classmethod
+    def of(cls, pid: int) -> Self | None:
+        """Of a process of this machine; None when it is gone."""
+        stat = _stat(pid)
+        if stat is None or stat[0] in "ZX":
+            return None
+        return cls(socket.gethostname(), boot_id(), pid, int(stat[19]))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The identity that ``str`` wrote. Raises ValueError for anything else."""
+        try:
+            host, boot, pid, started = text.rsplit(":", 3)
+            return cls(host, boot, int(pid), int(started))
+        except ValueError:
+            raise ValueError(f"{text!r} is no process: expected host:boot:pid:started") from None
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.boot}:{self.pid}:{self.started}"
+
+    def lives(self) -> bool:
+        """Whether exactly this process runs on this machine, in this boot."""
+        return Identity.of(self.pid) == self
+
+
+@lru_cache(maxsize=1)
+def boot_id() -> str:
+    """Identifier of this boot of the machine, shortened."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:13]
 
 
 def adopt_orphans() -> None:
@@ -79,16 +128,26 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def marked(data_dir: Path) -> list[int]:
-    """Processes of ours that some supervisor of this data directory started, also a dead one. Without ourselves."""
-    wanted = f"{MARK}={data_dir}".encode()
+def marked(data_dir: Path, deployment: str | None = None) -> list[int]:
+    """Processes that some supervisor of this data directory started, also one that is dead now. Without ourselves.
+
+    With ``deployment``, those that name another deployment are left out: they have the same path in another container.
+    """
     found = []
     for pid in _pids():
         # Processes that end meanwhile, and those of other users, are not ours.
         with contextlib.suppress(OSError):
-            if pid != os.getpid() and wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if pid != os.getpid() and _is_marked(Path(f"/proc/{pid}/environ").read_bytes(), data_dir, deployment):
                 found.append(pid)
     return [pid for pid in found if is_alive(pid)]
+
+
+def _is_marked(environment: bytes, data_dir: Path, deployment: str | None) -> bool:
+    entries = environment.split(b"\0")
+    if f"{MARK}={data_dir}".encode() not in entries:
+        return False
+    named = [entry.partition(b"=")[2].decode() for entry in entries if entry.startswith(f"{DEPLOYMENT}=".encode())]
+    return deployment is None or not named or named[-1] == deployment
 
 
 def reap(keep: Iterable[int] = ()) -> None:
@@ -102,25 +161,37 @@ def reap(keep: Iterable[int] = ()) -> None:
 
 
 def end(pids: Iterable[int], polite: signal.Signals, patience: float) -> list[int]:
-    """Send ``polite``, wait, then SIGKILL what is left. Returns those that had to be killed."""
-    waiting = [pid for pid in pids if _send(pid, polite)]
+    """Send ``polite``, wait, then SIGKILL what is left. Returns those that had to be killed.
+
+    A process that took the id of one that ended meanwhile is never sent anything.
+    """
+    waiting = [found for pid in pids if (found := Identity.of(pid)) is not None and _send(found, polite)]
     waiting = _await_end(waiting, patience)
-    for pid in waiting:
-        _send(pid, signal.SIGKILL)
+    for process in waiting:
+        _send(process, signal.SIGKILL)
     _await_end(waiting, 10.0)
-    return waiting
+    return [process.pid for process in waiting]
 
 
-def _send(pid: int, number: signal.Signals) -> bool:
+def _send(process: Identity, number: signal.Signals) -> bool:
     try:
-        os.kill(pid, number)
+        descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return False
+    try:
+        # The descriptor belongs to one process for good; so what is looked at is what gets the signal.
+        if not process.lives():
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
     return True
 
 
-def _await_end(pids: list[int], patience: float) -> list[int]:
+def _await_end(waiting: list[Identity], patience: float) -> list[Identity]:
     deadline = time.monotonic() + patience
-    while (alive := [pid for pid in pids if is_alive(pid)]) and time.monotonic() < deadline:
+    while (alive := [process for process in waiting if process.lives()]) and time.monotonic() < deadline:
         time.sleep(0.05)
     return alive

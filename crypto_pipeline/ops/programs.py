@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crypto_pipeline.ops.places import Places
-from crypto_pipeline.ops.processes import MARK
+from crypto_pipeline.ops.processes import DEPLOYMENT, MARK
 from crypto_pipeline.settings import PREFIX, Settings
 
 POSTGRES = "postgres"
@@ -80,6 +80,7 @@ def environment(settings: Settings, places: Places, given: dict[str, Any], dagst
     found |= {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
     found |= {
         MARK: str(places.data_dir),
+        DEPLOYMENT: places.deployment(),
         f"{PREFIX}DATA_DIR": str(settings.data_dir),
         "DAGSTER_HOME": str(places.dagster_home),
         DAGSTER_URL_VARIABLE: dagster_url,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -205,3 +206,41 @@ def test_processes_are_found_by_mark_and_descent_and_ended(tmp_path: Path) -> No
         assert not processes.is_alive(grandchild)
     assert processes.marked(tmp_path) == []
     assert processes.started_at(2**22 + 1) is None
+
+
+def test_a_process_is_more_than_its_number(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "100"]) as child:
+        found = processes.Identity.of(child.pid)
+        assert found is not None
+        assert found.lives()
+        assert processes.Identity.parse(str(found)) == found
+        # the same number on another machine, in another boot, or used again
+        for other in (replace(found, host="elsewhere"), replace(found, boot="before"), replace(found, started=1)):
+            assert not other.lives()
+        child.kill()
+        child.wait()
+        assert not found.lives()
+        assert processes.Identity.of(child.pid) is None
+    with pytest.raises(ValueError, match="'7' is no process"):
+        processes.Identity.parse("7")
+
+
+def test_the_same_path_in_another_container_is_left_alone(places: Places) -> None:
+    ours = {**os.environ, processes.MARK: str(places.data_dir), processes.DEPLOYMENT: places.deployment()}
+    with (
+        subprocess.Popen(["sleep", "100"], env=ours) as mine,
+        subprocess.Popen(["sleep", "100"], env=ours | {processes.DEPLOYMENT: "other"}) as strange,
+    ):
+        assert processes.marked(places.data_dir, places.deployment()) == [mine.pid]
+        assert set(processes.marked(places.data_dir)) == {mine.pid, strange.pid}
+        mine.kill()
+        strange.kill()
+
+
+def test_a_copy_of_a_data_directory_is_another_deployment(places: Places, tmp_path: Path) -> None:
+    first = places.deployment()
+    assert places.deployment() == first
+    copied = Places(tmp_path / "copy")
+    shutil.copytree(places.data_dir, copied.data_dir)
+    assert copied.deployment() != first
+    assert places.deployment() == first

@@ -185,9 +185,12 @@ def test_down_leaves_nothing_running_and_keeps_what_is_stored(up: Deployment) ->
     assert all(count >= rows[timeframe] for timeframe, count in up.rows().items())
 
 
-def test_a_killed_up_takes_its_programs_along_and_can_start_again(up: Deployment) -> None:
+def test_a_killed_up_takes_its_programs_along_and_can_start_again_on_its_ports(up: Deployment) -> None:
     up.await_healthy(30 * crowding())
     assert up.process is not None
+    for name, port in up.state.ports.items():
+        up.options = (*up.options, f"--{name}-port", str(port))
+    os.kill(up.pid("webserver"), signal.SIGSTOP)  # it cannot leave its port by itself
     up.process.kill()
     up.process.wait()
     up.start()
