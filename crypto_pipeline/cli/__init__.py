@@ -4,6 +4,13 @@ Here belongs parsing, printing, progress and exit codes. Work does not: every co
 import heavy things inside commands, so that ``crypto-pipeline --help`` is there at once.
 """
 
-from crypto_pipeline.cli.app import main
+from __future__ import annotations
 
 __all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    from crypto_pipeline.cli.app import main as run
+
+    run(arguments)

@@ -1,12 +1,16 @@
 """The live layer in Dagster: one long run that makes live bars, and the sensor that keeps it alive.
 
 Live bars are made by one run that goes on for hours, not by a run for every minute: a run takes seconds to start. It
-is judged by its heartbeat row and never by its status, which stays STARTED for ever when its host dies.
+is judged by its heartbeat row and never by its status, which stays STARTED for ever when its host dies. Under
+`crypto-pipeline up` the program of each shard is supervised by itself and only shown as a run; elsewhere the sensor
+asks for the runs.
 """
 
 import asyncio
 import logging
+import os
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -15,10 +19,13 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from crypto_pipeline.defs import live_run
 from crypto_pipeline.defs.jobs import CRITICAL
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.features.live import after_minute_with_features
-from crypto_pipeline.ingest import run_ingest
+from crypto_pipeline.ingest import Duty, run_ingest
+from crypto_pipeline.ops.ingest_here import ingest_here
+from crypto_pipeline.ops.processes import MARK
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.heartbeats import Heartbeat
@@ -28,6 +35,8 @@ _WATCH = dg.DefaultSensorStatus.RUNNING
 STALE = 20.0
 #: A run that was asked for may take this long until its first heartbeat (seconds on an idle machine).
 STARTING = 180.0
+#: How often a run looks whether it is over, seconds.
+_OWN_RUN_EVERY = 5.0
 
 
 class Shard(dg.Config):
@@ -58,11 +67,15 @@ class Summaries:
 @dg.op(description="Turn the venue's stream into bars until told to stop, or until it is time for a fresh run.")
 def ingest(context: dg.OpExecutionContext, config: Shard) -> None:
     """Hold the lease of one shard; SIGTERM stops it cleanly with its buffer flushed."""
+    settings = load_settings()
+    if (here := ingest_here(config.shard)) is not None:
+        live_run.follow(context, here, Summaries(context.log), settings.ingest_rotate_hours)
+        return
     # for hours, and by default every line would be an event in the database
     logging.getLogger("crypto_pipeline").setLevel(logging.WARNING)
+    duty = Duty()
 
     async def main() -> None:
-        settings = load_settings()
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -76,15 +89,38 @@ def ingest(context: dg.OpExecutionContext, config: Shard) -> None:
             Summaries(context.log),
             after_minute_with_features(settings),
             holder=context.run_id,
+            duty=duty,
         )
         context.log.info(f"shard {config.shard} of {config.shards}: {why}")
+        if duty.over.is_set():
+            raise live_run.RunIsOver("the run was marked as over while it ingested: another one took over")
 
-    asyncio.run(main())
+    ended = threading.Event()
+    watch = threading.Thread(target=_watch_own_run, args=[context.instance, context.run_id, duty, ended], daemon=True)
+    watch.start()
+    try:
+        asyncio.run(main())
+    finally:
+        ended.set()
+        watch.join(5)
+
+
+def _watch_own_run(instance: dg.DagsterInstance, run_id: str, duty: Duty, ended: threading.Event) -> None:
+    """Notice that the run is over by Dagster's word while this process lives: then it hands over to a stand-by."""
+    while not ended.wait(_OWN_RUN_EVERY) and not duty.over.is_set():
+        try:
+            run = instance.get_run_by_id(run_id)
+        except Exception as error:  # the database may be away for a moment
+            logging.getLogger(__name__).warning("cannot look at the run %s now: %s", run_id, error)
+            continue
+        if run is None or run.is_finished:
+            duty.over.set()
 
 
 @dg.job(
-    tags={"dagster/priority": str(CRITICAL), "dagster/max_retries": "0"},
-    description="Makes live bars from the venue's stream; the sensor `live_ingest_supervisor` keeps it alive.",
+    tags={"dagster/priority": str(CRITICAL), "dagster/max_retries": "0", "ingest": "live"},
+    description="Makes live bars from the venue's stream; `crypto-pipeline up` keeps it alive, elsewhere the sensor "
+    "`live_ingest_supervisor`.",
 )
 def live_ingest() -> None:
     """One shard of the live layer."""
@@ -105,27 +141,39 @@ def live_ingest_supervisor(context: dg.SensorEvaluationContext, database: Market
     shards = settings.ingest_shards
     with database.store() as store:
         beats = {shard: _beat(store, shard) for shard in range(shards)}
+        waiting = {row.name: row.waiting for row in store.leases.rows()}
+    if MARK in os.environ:
+        said = "; ".join(_said(shard, beat) for shard, beat in beats.items())
+        return dg.SkipReason(f"`crypto-pipeline up` keeps the ingest programs alive: {said}")
     requests, notes = [], []
     for shard, beat in beats.items():
-        age = None if beat is None else beat.age
-        ended = beat is not None and _has_ended(context.instance, beat)
-        if beat is not None and not ended and beat.age < STALE and beat.detail.get("state") != "rotating":
-            notes.append(f"shard {shard}: {beat.detail.get('state')}, heartbeat {beat.age:.0f} s ago")
-        elif _is_starting(context.instance, shard, beat):
-            notes.append(f"shard {shard}: starting")
+        stand_by = waiting.get(f"ingest-{shard}")
+        due = beat is None or beat.age >= STALE or beat.detail.get("state") == "rotating" or _has_ended(context, beat)
+        if not due:
+            notes.append(_said(shard, beat))
+        elif stand_by is not None:
+            notes.append(f"shard {shard}: {stand_by} stands by")
+        elif coming := _coming(context.instance, shard, beat):
+            notes.append(f"shard {shard}: {coming}")
         else:
             # One that is rotating goes on until the fresh run stands by: make before break.
-            if age is None or age >= STALE:
-                _report_failed(context, shard, age)
+            if beat is None or beat.age >= STALE:
+                _report_failed(context, shard, beat)
             requests.append(_request(shard, shards))
     if not requests:
         return dg.SkipReason("; ".join(notes))
     return dg.SensorResult(run_requests=requests)
 
 
-def _has_ended(instance: dg.DagsterInstance, beat: Heartbeat) -> bool:
+def _said(shard: int, beat: Heartbeat | None) -> str:
+    if beat is None:
+        return f"shard {shard}: no heartbeat yet"
+    return f"shard {shard}: {beat.detail.get('state')}, heartbeat {beat.age:.0f} s ago"
+
+
+def _has_ended(context: dg.SensorEvaluationContext, beat: Heartbeat) -> bool:
     """Whether the run that this heartbeat is of is over, by Dagster's own word: then nobody need wait for silence."""
-    run = instance.get_run_by_id(beat.holder)
+    run = context.instance.get_run_by_id(beat.holder)
     return run is not None and run.is_finished
 
 
@@ -134,24 +182,33 @@ def _beat(store: Store, shard: int) -> Heartbeat | None:
 
 
 def _runs(instance: dg.DagsterInstance, shard: int) -> list[dg.RunRecord]:
-    unfinished = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING,
-                  dg.DagsterRunStatus.STARTED]  # fmt: skip
+    unfinished = [status for status in live_run.UNFINISHED if status is not dg.DagsterRunStatus.CANCELING]
     chosen = dg.RunsFilter(job_name="live_ingest", statuses=unfinished, tags={"shard": str(shard)})
     return list(instance.get_run_records(chosen))
 
 
-def _is_starting(instance: dg.DagsterInstance, shard: int, beat: Heartbeat | None) -> bool:
-    """A run asked for a moment ago that has not come to its first heartbeat; one that has and is silent is dead."""
+def _coming(instance: dg.DagsterInstance, shard: int, beat: Heartbeat | None) -> str | None:
+    """A run that waits or starts, however long, or started a moment ago; one that is silent is dead."""
     young = datetime.now(UTC) - timedelta(seconds=STARTING)
     silent = beat.holder if beat is not None else None
-    return any(
-        record.create_timestamp > young and record.dagster_run.run_id != silent for record in _runs(instance, shard)
-    )
+    for record in _runs(instance, shard):
+        run = record.dagster_run
+        if run.status in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING):
+            return f"run {run.run_id} is {run.status.value.lower()}"  # how long that may take, Dagster watches itself
+        if run.run_id != silent and _begun(record) > young:
+            return f"run {run.run_id} is starting"
+    return None
 
 
-def _report_failed(context: dg.SensorEvaluationContext, shard: int, age: float | None) -> None:
+def _begun(record: dg.RunRecord) -> datetime:
+    """When it left the queue, as far as Dagster says; what waited there for long has only just begun."""
+    started = record.start_time
+    return record.update_timestamp if started is None else datetime.fromtimestamp(started, UTC)
+
+
+def _report_failed(context: dg.SensorEvaluationContext, shard: int, beat: Heartbeat | None) -> None:
     for record in _runs(context.instance, shard):
-        said = "no heartbeat ever" if age is None else f"last heartbeat {age:.0f} s ago"
+        said = "no heartbeat ever" if beat is None else f"last heartbeat {beat.age:.0f} s ago"
         context.instance.report_run_failed(record.dagster_run, f"live_ingest shard {shard} is dead: {said}")
 
 
@@ -159,7 +216,7 @@ def _request(shard: int, shards: int) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"ingest:{shard}:{int(time.time())}",
         run_config=dg.RunConfig(ops={"ingest": Shard(shard=shard, shards=shards)}),
-        tags={"shard": str(shard), "dagster/priority": str(CRITICAL)},
+        tags={"shard": str(shard), "dagster/priority": str(CRITICAL), "ingest": "live"},
     )
 
 

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crypto_pipeline.ingest.aggregator import Aggregator
+    from crypto_pipeline.ingest.lease import Duty
     from crypto_pipeline.ingest.minute_ends import MinuteDone, OnMinute
     from crypto_pipeline.ingest.run import heartbeat_name, run_ingest
 
-__all__ = ["Aggregator", "MinuteDone", "OnMinute", "heartbeat_name", "run_ingest"]
+__all__ = ["Aggregator", "Duty", "MinuteDone", "OnMinute", "heartbeat_name", "run_ingest"]
 
 _HOME = {
     "Aggregator": "aggregator",
+    "Duty": "lease",
     "MinuteDone": "minute_ends",
     "OnMinute": "minute_ends",
     "heartbeat_name": "run",

@@ -19,7 +19,7 @@ from crypto_pipeline.ingest.aggregator import Aggregator
 from crypto_pipeline.ingest.buffer import TradeBuffer
 from crypto_pipeline.ingest.clock import VenueClock
 from crypto_pipeline.ingest.forming import Forming
-from crypto_pipeline.ingest.lease import Holder
+from crypto_pipeline.ingest.lease import Duty, Holder
 from crypto_pipeline.ingest.minute_ends import MinuteEnds, OnMinute, Report
 from crypto_pipeline.ingest.minutes import Series
 from crypto_pipeline.ingest.repairs import Repairs
@@ -51,8 +51,10 @@ class Ingest:
         instruments: Sequence[tuple[str, str]],
         report: Report | None = None,
         on_minute: OnMinute | None = None,
+        duty: Duty | None = None,
     ) -> None:
         self.settings, self.holder, self.venue = settings, holder, venue
+        self.duty = duty or Duty()
         self.instruments = list(instruments)
         self.names = [name for name, _ in instruments]
         self.report, self.on_minute = report, on_minute
@@ -190,6 +192,7 @@ class Ingest:
         self.session.start(self.instruments)
         await self.surely(self.watch.recover)
         self.state = "live"
+        self.duty.live.set()
         log.info("live: %d instruments on %d links", len(self.names), len(self.session.links))
         await asyncio.sleep(0)
 
@@ -308,10 +311,13 @@ class Ingest:
 
     async def _beat(self) -> None:
         waiting = await asyncio.to_thread(self.holder.beat, self.detail())
-        if time.monotonic() - self.started > self.settings.ingest_rotate_hours * 3600:
+        old = self.duty.rotates and time.monotonic() - self.started > self.settings.ingest_rotate_hours * 3600
+        if old or self.duty.over.is_set():
             self.state = "rotating"
             if waiting is not None:
                 self.end("rotated")
+        elif self.state == "rotating":  # what it ran under is over, and it goes on under something else
+            self.state = "live"
 
     def detail(self) -> dict[str, Any]:
         """What the heartbeat says."""

@@ -6,9 +6,11 @@ import asyncio
 import logging
 import os
 import socket
+import threading
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from crypto_pipeline.store import Lease, LeaseLost, Store
 
@@ -21,6 +23,20 @@ _TRY, _STAND_BY = 0.5, 5.0
 def holder_name() -> str:
     """Who we are: machine, process, and something that no other start has."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What ingest and whoever started it tell each other, from any thread."""
+
+    #: Whether it hands over after ``ingest_rotate_hours``.
+    rotates: bool = True
+    #: Whether it ends when somebody else stands by already, instead of waiting behind.
+    ends_when_crowded: bool = True
+    #: Set by ingest when it is live for the first time: what is less urgent may begin.
+    live: threading.Event = field(default_factory=threading.Event)
+    #: Set by who started it: what it runs under is over, so it hands over to the first that stands by.
+    over: threading.Event = field(default_factory=threading.Event)
 
 
 class Holder:
@@ -38,21 +54,26 @@ class Holder:
             raise LeaseLost(f"the lease {self.name} is not held by {self.holder}")
         return self._fenced
 
-    async def take(self, stop: asyncio.Event) -> bool:
-        """Wait until the lease is ours, standing by meanwhile. False when told to stop before that."""
+    async def take(self, stop: asyncio.Event, duty: Duty) -> Literal["taken", "stopped", "crowded"]:
+        """Wait until the lease is ours, standing by meanwhile.
+
+        ``stopped``: told to stop before that. ``crowded``: somebody else stands by, and that is enough.
+        """
         told = False
         while not stop.is_set():
             if await asyncio.to_thread(self._acquire):
-                return True
+                return "taken"
             if not told:
                 log.info("%s is held by somebody else: standing by", self.name)
                 told = True
-            await asyncio.to_thread(self.plain.leases.stand_by, self.name, self.holder, _STAND_BY)
+            first = await asyncio.to_thread(self.plain.leases.stand_by, self.name, self.holder, _STAND_BY)
+            if not first and duty.ends_when_crowded:
+                return "crowded"
             try:
                 await asyncio.wait_for(stop.wait(), _TRY)
             except TimeoutError:
                 continue
-        return False
+        return "stopped"
 
     def retake(self) -> bool:
         """After the lease ran out (a paused process, a database that was away): ours again if nobody had it between."""

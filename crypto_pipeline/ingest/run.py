@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from crypto_pipeline.ingest.engine import Ingest
-from crypto_pipeline.ingest.lease import Holder, holder_name
+from crypto_pipeline.ingest.lease import Duty, Holder, holder_name
 from crypto_pipeline.ingest.minute_ends import OnMinute, Report
 from crypto_pipeline.settings import Settings
-from crypto_pipeline.store import Store, StoreError, resolve_url
+from crypto_pipeline.store import LeaseLost, Store, StoreError, resolve_url
 from crypto_pipeline.venues import Venue, make_venue
 from crypto_pipeline.venues.streaming import StreamingVenue
 
@@ -29,12 +30,13 @@ async def run_ingest(
     *,
     store: Store | None = None,
     holder: str | None = None,
+    duty: Duty | None = None,
 ) -> str:
     """Ingest one shard of the instruments until ``stop`` is set, or until it was relieved after its time.
 
-    Waits for the lease as long as somebody else holds it. Returns ``stopped``, ``rotated`` (a stand-by took over) or
-    ``lost`` (somebody else holds the lease). ``report`` gets a summary once a minute. Raises StoreError when there is
-    no database, and ValueError for a shard that cannot be.
+    Waits for the lease as long as somebody else holds it. Returns ``stopped``, ``rotated`` (a stand-by took over),
+    ``lost`` (somebody else holds the lease) or ``crowded`` (another one stands by already). ``report`` gets a summary
+    once a minute. Raises StoreError when there is no database, and ValueError for a shard that cannot be.
     """
     count = settings.ingest_shards if shards is None else shards
     if not 0 <= shard < count:
@@ -42,18 +44,23 @@ async def run_ingest(
     stop = stop or asyncio.Event()
     opened = store or Store(resolve_url(settings))
     claim = Holder(opened, heartbeat_name(shard), holder or holder_name(), settings.ingest_lease_seconds)
+    duty = duty or Duty()
     try:
-        if not await claim.take(stop):
-            return "stopped"
+        if (taken := await claim.take(stop, duty)) != "taken":
+            log.info("%s: %s", claim.name, taken)
+            return taken
         log.info("%s: the lease is ours (token %d)", claim.name, claim.lease.token if claim.lease else 0)
         while True:
             async with _open(settings, opened) as (venue, stream):
-                instruments = await _instruments(opened, venue.name, shard, count, stop)
-                ingest = Ingest(settings, claim, venue, stream, instruments, report, on_minute)
+                instruments = await _instruments(claim, venue.name, shard, count, stop)
+                ingest = Ingest(settings, claim, venue, stream, instruments, report, on_minute, duty)
                 why = await ingest.run(stop)
             if why != "changed":
                 log.info("%s: %s", claim.name, why)
                 return why
+    except LeaseLost as error:
+        log.warning("%s", error)
+        return "lost"
     finally:
         try:
             await asyncio.to_thread(claim.release)
@@ -86,11 +93,18 @@ def wanted(store: Store, venue: str, shard: int, shards: int) -> list[tuple[str,
     ]
 
 
-async def _instruments(store: Store, venue: str, shard: int, shards: int, stop: asyncio.Event) -> list[tuple[str, str]]:
-    while not (found := await asyncio.to_thread(wanted, store, venue, shard, shards)) and not stop.is_set():
-        log.warning("no instrument of shard %d of %d is listed on %s yet", shard, shards, venue)
+async def _instruments(
+    claim: Holder, venue: str, shard: int, shards: int, stop: asyncio.Event
+) -> list[tuple[str, str]]:
+    """What is to be ingested; waits, and keeps the lease, while there is nothing. Raises LeaseLost."""
+    told = False
+    while not (found := await asyncio.to_thread(wanted, claim.plain, venue, shard, shards)) and not stop.is_set():
+        if not told:
+            log.warning("no instrument of shard %d of %d is listed on %s yet", shard, shards, venue)
+            told = True
+        await asyncio.to_thread(claim.beat, {"state": "waiting", "pid": os.getpid(), "venue": venue, "instruments": 0})
         try:
-            await asyncio.wait_for(stop.wait(), 5)
+            await asyncio.wait_for(stop.wait(), min(2.0, claim.seconds / 3))
         except TimeoutError:
             continue
     return found

@@ -29,13 +29,21 @@ def database_urls(settings: Settings) -> tuple[str, str]:
 
 
 def make_ready(
-    settings: Settings, places: Places, url: str, environment: dict[str, str], say: Callable[[str], None]
+    settings: Settings,
+    places: Places,
+    url: str,
+    environment: dict[str, str],
+    say: Callable[[str], None],
+    migrated: Callable[[], None],
 ) -> None:
-    """Create both databases, migrate them as far as needed, and begin to collect what was chosen."""
-    for one in (url, environment[DAGSTER_URL_VARIABLE]):
-        ensure_databases(one, [database_name(one)])
+    """Create both databases, migrate them as far as needed, and begin to collect what was chosen.
+
+    ``migrated`` is called as soon as ours can be used: ingest does not wait for the rest.
+    """
     if applied := migrate(url):
         say(f"schema: {len(applied)} migrations applied")
+    migrated()
+    ensure_databases(environment[DAGSTER_URL_VARIABLE], [database_name(environment[DAGSTER_URL_VARIABLE])])
     with Store(url) as store:
         store.storage.make_partitions_ahead(datetime.now(UTC))
         store.storage.keep_statement_statistics()

@@ -28,6 +28,8 @@ from crypto_pipeline.settings import Settings
 
 _TICK = 0.5
 _HEALTH_EVERY = 5.0
+#: After a restart everything else waits for ingest so long, seconds on a machine that is not busy.
+_INGEST_FIRST = 10.0
 
 Say = Callable[[str], None]
 
@@ -49,6 +51,8 @@ class Guardian:
         self._hurry = False
         self._nurse: Nurse | None = None
         self._last_health = 0.0
+        #: Whether there is a deployment already: then ingest has something to do at once.
+        self._has_run = self.places.has_run()
 
     # Coming up
 
@@ -116,7 +120,7 @@ class Guardian:
         self._environment = environment(settings, self.places, chosen, dagster_url)
         write_dagster_home(self.places)
         urls = {name: f"http://{_reachable(settings.host)}:{port}" for name, port in ports.items()}
-        socket = supervisord.write_config(self.places, self._programs)
+        socket = str(self.places.socket("supervisor"))
         self.state = UpState(
             os.getpid(), "starting", time.time(), urls, ports, chosen, settings.database_url is not None, socket
         )
@@ -133,17 +137,36 @@ class Guardian:
         """Start supervisord and, once the database is there and migrated, what needs it."""
         for program in self._programs:
             self.places.socket(program.name).unlink(missing_ok=True)
+        supervisord.write_config(self.places, self._programs, first_only=self._has_run)
         self._daemon = supervisord.spawn(self.places, self._environment)
         self.state = replace(self._known_state, supervisord_pid=self._daemon.pid)
         self.state.write(self.places)
         self._await_supervisord()
         if self.settings.database_url is None:
             self._await_postgres()
-        make_ready(self.settings, self.places, self._database_url, self._environment, self._say)
         client = self._client()
-        for program in self._programs:
-            if program.needs_database:
-                client.start(program.name)
+
+        def start(*, first: bool) -> None:
+            for program in self._programs:
+                if program.first is first:
+                    client.start(program.name)
+
+        make_ready(
+            self.settings, self.places, self._database_url, self._environment, self._say, lambda: start(first=True)
+        )
+        if self._has_run:
+            self._await_ingest()
+        start(first=False)
+        self._has_run = True
+
+    def _await_ingest(self) -> None:
+        """Let live bars come back before the imports of everything else take the processors, for a while at most."""
+        deadline = time.monotonic() + _INGEST_FIRST * health.crowding()
+        while time.monotonic() < deadline:
+            found = health.ask_ingest(self.settings, self._client().processes())
+            if not found:
+                return
+            self._pause(0.2)
 
     def _client(self) -> supervisord.Supervisord:
         return supervisord.Supervisord(self._known_state.supervisor_socket)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from crypto_pipeline.ops.places import Places, UpState
-from crypto_pipeline.ops.processes import is_alive
-from crypto_pipeline.ops.programs import API, CODE_SERVER, DAEMON, LOCATION, POSTGRES, REPLAY, WEBSERVER
+from crypto_pipeline.ops.processes import Identity, is_alive
+from crypto_pipeline.ops.programs import API, CODE_SERVER, DAEMON, INGEST, LOCATION, POSTGRES, REPLAY, WEBSERVER
 from crypto_pipeline.ops.supervisord import ProcessInfo, Supervisord
 from crypto_pipeline.settings import Settings
 
+if TYPE_CHECKING:
+    from crypto_pipeline.store import Heartbeat
+
 _TIMEOUT = 5.0
+#: A heartbeat of ingest older than this belongs to a dead or stuck holder.
+STALE = 20.0
+#: What is said of ingest that stands still: it is ended soon, for whoever takes over.
+NO_HEARTBEAT = "no heartbeat"
 _QUERY = """{
   workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
     __typename ... on PythonError { message } } } } }
@@ -55,7 +63,48 @@ def ask(settings: Settings, places: Places, state: UpState) -> Health:
     for info in found:
         if info.name not in troubles and (trouble := _trouble(info, settings, places, state, pages)):
             troubles[info.name] = trouble
+    troubles |= {name: said for name, said in ask_ingest(settings, found).items() if name not in troubles}
     return Health(found, troubles, supervisord=True)
+
+
+def crowding() -> float:
+    """How many processes compete for each processor now, at least one: what takes seconds elsewhere takes longer."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def ask_ingest(settings: Settings, found: list[ProcessInfo]) -> dict[str, str]:
+    """What is wrong with the ingest programs, by name: judged by the heartbeat rows of their shards."""
+    programs = [info for info in found if info.name.startswith(INGEST)]
+    if not programs:
+        return {}
+    from crypto_pipeline.store.errors import StoreError
+    from crypto_pipeline.store.heartbeats import read_heartbeats
+    from crypto_pipeline.store.urls import resolve_url
+
+    try:
+        beats = {beat.name: beat for beat in read_heartbeats(resolve_url(settings), f"{INGEST}%")}
+    except StoreError as error:
+        return {info.name: f"cannot be judged: {error}" for info in programs}
+    said = {info.name: _ingest(info, beats.get(info.name)) for info in programs}
+    return {name: trouble for name, trouble in said.items() if trouble is not None}
+
+
+def _ingest(info: ProcessInfo, beat: Heartbeat | None) -> str | None:
+    if beat is None:
+        return "starting"
+    mine = beat.detail.get("pid") == info.pid and f":{info.pid}:" in beat.holder
+    if beat.age >= STALE:
+        return f"{NO_HEARTBEAT} for {beat.age:.0f} s" if mine else "starting"
+    return None if mine or not _is_dead(beat.holder) else "starting"
+
+
+def _is_dead(holder: str) -> bool:
+    """Whether the process that held a shard is known to be gone; what runs elsewhere is not ours to judge."""
+    try:
+        process = Identity.parse(holder.rpartition(":")[0])
+    except ValueError:
+        return False
+    return (process.host, process.boot) == Identity.machine() and not process.lives()
 
 
 def _trouble(

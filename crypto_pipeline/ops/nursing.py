@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 
 from crypto_pipeline.ops import supervisord
-from crypto_pipeline.ops.health import Health
+from crypto_pipeline.ops.health import NO_HEARTBEAT, Health, crowding
 from crypto_pipeline.ops.places import Places
 
-#: A program that runs but does not answer for this long is killed and started again.
-_HUNG_AFTER = 120.0
+#: A program that runs but does not answer for this long (on a machine that is not busy) is killed and started again;
+#: ingest, whose last sign of life is old by then, after this.
+_HUNG_AFTER, _SILENT_AFTER = 120.0, 5.0
 _LONGEST_BACKOFF = 10.0
 
 
@@ -55,8 +56,9 @@ class Nurse:
         # One that answers with an error of ours (definitions that do not load) is not helped by a restart.
         if "cannot load" in trouble:
             return
-        if now - self._sick_since.setdefault(info.name, now) > _HUNG_AFTER:
-            self._say(f"{info.name} has not answered for {_HUNG_AFTER:.0f} s ({trouble}): restarting it")
+        limit = _SILENT_AFTER if trouble.startswith(NO_HEARTBEAT) else _HUNG_AFTER * crowding()
+        if (since := now - self._sick_since.setdefault(info.name, now)) > limit:
+            self._say(f"{info.name} has not answered for {since:.0f} s ({trouble}): restarting it")
             del self._sick_since[info.name]
             _quietly(self._client.kill, info.name)
 

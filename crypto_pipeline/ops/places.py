@@ -74,6 +74,10 @@ class Places:
         new.replace(file)
         return found
 
+    def has_run(self) -> bool:
+        """Whether a deployment in this data directory came as far as a database that can be used."""
+        return (self.dagster_home / "storage-version").exists()
+
     def make(self) -> None:
         """Create the folders, private to their owner. One clear line when that is impossible."""
         try:

@@ -42,7 +42,12 @@ class Identity:
         stat = _stat(pid)
         if stat is None or stat[0] in "ZX":
             return None
-        return cls(socket.gethostname(), boot_id(), pid, int(stat[19]))
+        return cls(*cls.machine(), pid, int(stat[19]))
+
+    @staticmethod
+    def machine() -> tuple[str, str]:
+        """Host and boot of this machine."""
+        return socket.gethostname(), boot_id()
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -59,6 +64,13 @@ class Identity:
     def lives(self) -> bool:
         """Whether exactly this process runs on this machine, in this boot."""
         return Identity.of(self.pid) == self
+
+
+def this_process() -> Identity:
+    """The identity of this process."""
+    found = Identity.of(os.getpid())
+    assert found is not None, "a process that runs is alive"
+    return found
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ its start the kernels of features are compiled.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import cast
 
 from crypto_pipeline.ops import health
 from crypto_pipeline.ops.places import Places
+from crypto_pipeline.ops.processes import DEPLOYMENT
 from crypto_pipeline.settings import load_settings
 
 #: Definitions that cannot be loaded are no reason to have no UI: it shows the error.
@@ -66,7 +68,7 @@ def _watch_runs() -> None:
     from crypto_pipeline.ops.runs import watch
 
     with DagsterInstance.get() as instance:
-        watch(instance)
+        watch(instance, os.environ[DEPLOYMENT])
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ CODE_SERVER = "code-server"
 WEBSERVER = "webserver"
 DAEMON = "daemon"
 API = "api"
+#: One for each shard: ingest-0, ingest-1 … as their leases and heartbeats are called.
+INGEST = "ingest-"
 
 LOCATION = "crypto_pipeline"
 DAGSTER_URL_VARIABLE = "DAGSTER_POSTGRES_URL"
@@ -32,6 +34,10 @@ class Program:
     command: list[str]
     #: Programs that need the database are started once it is there and migrated.
     needs_database: bool = True
+    #: Started as soon as the database is there; everything that is not waits for these after a restart.
+    first: bool = False
+    #: How much it stands back for others when the machine is busy (as the command nice).
+    nice: int = 0
     stop_signal: str = "TERM"
     #: Signal the whole process group: a code server alone would wait for its runs to end.
     stop_group: bool = True
@@ -46,20 +52,26 @@ def programs(
     found = []
     if settings.database_url is None:
         # SIGINT is PostgreSQL's fast shutdown; its children belong to the postmaster alone.
-        found.append(Program(POSTGRES, [*ours, "_postgres"], False, stop_signal="INT", stop_group=False, stop_wait=60))
+        postgres = [*ours, "_postgres"]
+        found.append(Program(POSTGRES, postgres, False, True, stop_signal="INT", stop_group=False, stop_wait=60))
     if replay_port is not None:
-        found.append(Program(REPLAY, [*ours, "replay", "serve", "--port", str(replay_port)], needs_database=False))
+        found.append(Program(REPLAY, [*ours, "replay", "serve", "--port", str(replay_port)], False, True))
+    if settings.ingest:
+        ingest = [sys.executable, "-m", "crypto_pipeline.cli.ingest_program", "--shards", str(settings.ingest_shards)]
+        for shard in range(settings.ingest_shards):
+            found.append(Program(f"{INGEST}{shard}", [*ingest, "--shard", str(shard)], first=True, stop_wait=15))
     socket = str(places.socket(CODE_SERVER))
     grpc = [sys.executable, "-m", "dagster", "api", "grpc", "--socket", socket]
     module = ["-m", "crypto_pipeline.defs", "--location-name", LOCATION, "--use-python-environment-entry-point"]
-    found.append(Program(CODE_SERVER, [*grpc, *module], needs_database=False))
+    # Its runs inherit it: whatever they do, live bars go before.
+    found.append(Program(CODE_SERVER, [*grpc, *module], needs_database=False, nice=10))
     where = ["-w", str(places.workspace)]
     serve = ["-h", settings.host, "-p", str(ui_port)]
     dagster = [sys.executable, "-m", "crypto_pipeline.ops.program"]
-    found.append(Program(WEBSERVER, [*dagster, "dagster-webserver", *where, *serve]))
-    found.append(Program(DAEMON, [*dagster, "dagster-daemon", "run", *where]))
+    found.append(Program(WEBSERVER, [*dagster, "dagster-webserver", *where, *serve], nice=5))
+    found.append(Program(DAEMON, [*dagster, "dagster-daemon", "run", *where], nice=5))
     if api_port is not None:
-        found.append(Program(API, [*ours, "_api", "--port", str(api_port)]))
+        found.append(Program(API, [*ours, "_api", "--port", str(api_port)], nice=5))
     return found
 
 
@@ -87,6 +99,8 @@ def environment(settings: Settings, places: Places, given: dict[str, Any], dagst
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         # A run over many days writes two events per asset and day: in batches, not one transaction each.
         "DAGSTER_EVENT_BATCH_SIZE": os.environ.get("DAGSTER_EVENT_BATCH_SIZE", "500"),
+        # A code server on a busy machine takes longer to start a run than the minute that Dagster gives it.
+        "DAGSTER_GRPC_TIMEOUT_SECONDS": os.environ.get("DAGSTER_GRPC_TIMEOUT_SECONDS", "180"),
         "PYTHONUNBUFFERED": "1",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
     }
@@ -94,11 +108,14 @@ def environment(settings: Settings, places: Places, given: dict[str, Any], dagst
 
 
 def tied_to_parent(program: Program) -> list[str]:
-    """The command, wrapped so that the program dies with supervisord where the machine has setpriv.
+    """The command, wrapped so that the program dies with supervisord where the machine has setpriv, and stands back.
 
-    Without it, the supervising process finds and ends what a killed supervisord leaves behind.
+    Without setpriv, the supervising process finds and ends what a killed supervisord leaves behind.
     """
+    command = program.command
+    if program.nice and (nice := shutil.which("nice")) is not None:
+        command = [nice, "-n", str(program.nice), *command]
     setpriv = shutil.which("setpriv")
     if setpriv is None or program.name == POSTGRES:  # PostgreSQL ties itself, with the signal that suits it
-        return program.command
-    return [setpriv, "--pdeathsig", "KILL", *program.command]
+        return command
+    return [setpriv, "--pdeathsig", "KILL", *command]

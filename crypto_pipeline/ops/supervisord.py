@@ -113,10 +113,11 @@ class Supervisord:
         return False
 
 
-def write_config(places: Places, wanted: Sequence[Program]) -> str:
-    """Write the configuration file and return the path of the socket it names.
+def write_config(places: Places, wanted: Sequence[Program], *, first_only: bool = False) -> None:
+    """Write the configuration file.
 
-    It holds no secret: those are in the environment alone.
+    It holds no secret: those are in the environment alone. ``first_only``: of the programs that need no database, those
+    that are not among the first are left to be started by a command.
     """
     socket = str(places.socket("supervisor"))
     lines = [
@@ -141,19 +142,18 @@ def write_config(places: Places, wanted: Sequence[Program]) -> str:
         "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
     ]
     for program in wanted:
-        lines += _section(program)
+        lines += _section(program, autostart=not program.needs_database and (program.first or not first_only))
     places.supervisord_conf.write_text("\n".join(lines) + "\n")
     places.supervisord_conf.chmod(0o600)
-    return socket
 
 
-def _section(program: Program) -> list[str]:
+def _section(program: Program, *, autostart: bool) -> list[str]:
     group = str(program.stop_group).lower()
     return [
         f"[program:{program.name}]",
         f"command = {_escape(shlex.join(tied_to_parent(program)))}",
         "directory = %(here)s",
-        f"autostart = {str(not program.needs_database).lower()}",
+        f"autostart = {str(autostart).lower()}",
         "autorestart = true",
         # Up for a second counts as started; what fails thrice in a row waits for our own loop.
         "startsecs = 1",

@@ -12,6 +12,8 @@ import psycopg
 from psycopg.rows import class_row
 
 from crypto_pipeline.store.checks import plain
+from crypto_pipeline.store.connecting import connect
+from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.pool import Connections
 
 _BEAT = """
@@ -38,6 +40,15 @@ class Heartbeat:
     beat: datetime
     age: float
     detail: dict[str, Any]
+
+
+def read_heartbeats(url: str, pattern: str = "%") -> list[Heartbeat]:
+    """Rows whose name is LIKE the pattern, over one connection of its own. Raises StoreError when there is none."""
+    try:
+        with connect(url) as connection, connection.cursor(row_factory=class_row(Heartbeat)) as cursor:
+            return cursor.execute(_READ, [pattern]).fetchall()
+    except psycopg.Error as error:
+        raise StoreError(f"heartbeats cannot be read: {str(error).strip()}") from None
 
 
 class Heartbeats:

@@ -153,10 +153,10 @@ class Leases:
         values = {"name": lease.name, "token": lease.token}
         self._connections.run(lambda connection: connection.execute(_RELEASE, values) and None)
 
-    def stand_by(self, name: str, holder: str, seconds: float) -> None:
-        """Let the holder know for ``seconds`` that somebody waits."""
+    def stand_by(self, name: str, holder: str, seconds: float) -> bool:
+        """Let the holder know for ``seconds`` that somebody waits. False when somebody else stands by already."""
         values = {"name": name, "holder": holder, "seconds": seconds}
-        self._connections.run(lambda connection: connection.execute(_WAIT, values) and None)
+        return self._connections.run(lambda connection: connection.execute(_WAIT, values).rowcount) > 0
 
     def rows(self) -> list[LeaseRow]:
         """Every duty there is."""

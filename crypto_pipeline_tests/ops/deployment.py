@@ -19,7 +19,7 @@ from crypto_pipeline.ops.places import Places, UpState, running_state
 from crypto_pipeline.ops.status import gather
 from crypto_pipeline.settings import load_settings
 
-PROGRAMS = ("postgres", "replay", "code-server", "webserver", "daemon", "api")
+PROGRAMS = ("postgres", "replay", "ingest-0", "code-server", "webserver", "daemon", "api")
 
 
 def crowding() -> float:

@@ -134,9 +134,14 @@ def test_secrets_are_in_the_environment_and_nowhere_else(places: Places) -> None
 
 def test_own_database_needs_no_postgres_of_ours(places: Places) -> None:
     settings = _settings(places, database_url="postgresql://u@h/d")
-    assert [one.name for one in programs(settings, places, 1, None)] == ["code-server", "webserver", "daemon"]
+    assert [one.name for one in programs(settings, places, 1, None)] == [
+        "ingest-0",
+        "code-server",
+        "webserver",
+        "daemon",
+    ]
     names = [one.name for one in programs(_settings(places), places, 1, 2)]
-    assert names == ["postgres", "replay", "code-server", "webserver", "daemon"]
+    assert names == ["postgres", "replay", "ingest-0", "code-server", "webserver", "daemon"]
 
 
 def test_configuration_survives_strange_paths(tmp_path: Path) -> None:

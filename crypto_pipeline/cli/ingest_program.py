@@ -1,0 +1,76 @@
+"""``python -m crypto_pipeline.cli.ingest_program``: one shard of live ingest as a program that `up` supervises.
+
+It ingests at once and becomes a run of Dagster afterwards. What is heavy is imported when ingest is live.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+import threading
+
+from crypto_pipeline.ingest import run_ingest
+from crypto_pipeline.ops.ingest_here import IngestHere, LateGuest, LineKeeper, offer
+from crypto_pipeline.settings import SettingsError, load_settings
+from crypto_pipeline.store import StoreError
+
+log = logging.getLogger(__name__)
+
+#: The end of a term that was relieved or lost; then this process stands by.
+_AGAIN = 1.0
+
+
+async def ingest(here: IngestHere) -> None:
+    """Ingest and stand by in turn until a signal ends it."""
+    settings = load_settings()
+    stop = asyncio.Event()
+    here.bind(stop)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    guest = LateGuest(settings, here.duty.live)
+    while not stop.is_set():
+        why = await run_ingest(
+            settings, here.shard, here.shards, stop, here.report, guest, holder=here.holder, duty=here.duty
+        )
+        if why != "stopped":
+            log.warning("shard %d: %s; standing by", here.shard, why)
+            await asyncio.sleep(_AGAIN)
+
+
+def _show_in_dagster(here: IngestHere) -> None:
+    here.duty.live.wait()
+    from crypto_pipeline.defs.live_run import keep_run
+
+    keep_run(here)
+
+
+def main() -> int:
+    """Run until told to stop; one line says what went wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shard", type=int, required=True)
+    parser.add_argument("--shards", type=int, required=True)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    here = IngestHere(given.shard, given.shards)
+    offer(here)
+    logging.getLogger("crypto_pipeline").addHandler(LineKeeper(here.lines))
+    face = threading.Thread(target=_show_in_dagster, args=[here], name="dagster-run", daemon=True)
+    face.start()
+    try:
+        asyncio.run(ingest(here))
+    except (StoreError, SettingsError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        here.ended.set()
+        if here.duty.live.is_set():
+            face.join(10)  # it ends its run
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The ingest that a process of ours runs by itself, and how Dagster's run of it follows and ends it.
+
+Under ``up`` every shard of the live layer is a supervised program. It begins to ingest before anything of Dagster is
+imported, so that no queue, code server or daemon stands before live bars. Afterwards a thread of the same process shows
+it as a run of Dagster (defs/live_run.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from crypto_pipeline.ingest import Duty, MinuteDone, OnMinute
+from crypto_pipeline.ops.processes import Identity, this_process
+from crypto_pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Lines that wait for the run's log; more are dropped from there, and are in the program's own log file all the same.
+_MOST_LINES = 500
+#: How long a holder whose run is over waits for a stand-by before it goes on under a fresh run, seconds.
+RELIEF = 8.0
+
+
+class IngestHere:
+    """One shard that this process ingests. Everything here may be used from any thread."""
+
+    def __init__(self, shard: int, shards: int) -> None:
+        self.shard, self.shards = shard, shards
+        self.worker: Identity = this_process()
+        self.holder = f"{self.worker}:{uuid.uuid4().hex[:8]}"
+        self.duty = Duty(rotates=False, ends_when_crowded=False)
+        #: Set when the process ends.
+        self.ended = threading.Event()
+        #: Takes the figures of every minute; the run sets it while there is one.
+        self.sink: Callable[[Mapping[str, Any]], None] | None = None
+        #: Warnings and errors of the rooms, for the run's log.
+        self.lines: queue.Queue[logging.LogRecord] = queue.Queue(_MOST_LINES)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+
+    def bind(self, stop: asyncio.Event) -> None:
+        """Tell how to stop it. Called in its event loop."""
+        self._loop, self._stop = asyncio.get_running_loop(), stop
+
+    def stop(self) -> None:
+        """Have it end cleanly; the supervisor starts a fresh process."""
+        if self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+
+    def report(self, said: Mapping[str, Any]) -> None:
+        """What ingest says once a minute."""
+        if (sink := self.sink) is not None:
+            sink(said)
+
+    def give_way(self) -> None:
+        """The run is over, by Dagster's word: hand over to who stands by; where nobody does, go on."""
+        self.duty.over.set()
+        self.ended.wait(RELIEF)
+        self.duty.over.clear()
+
+
+class LineKeeper(logging.Handler):
+    """Puts records aside without waiting: writing them into Dagster's storage is not for the thread that ingests."""
+
+    def __init__(self, lines: queue.Queue[logging.LogRecord]) -> None:
+        super().__init__(logging.WARNING)
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it where there is room."""
+        try:
+            self._lines.put_nowait(record)
+        except queue.Full:
+            pass  # the program's log file has it; memory has a bound
+
+
+_here: dict[int, IngestHere] = {}
+
+
+def offer(here: IngestHere) -> None:
+    """Let a run in this process find it."""
+    _here[here.shard] = here
+
+
+def ingest_here(shard: int) -> IngestHere | None:
+    """The ingest of this shard in this process, if there is one."""
+    return _here.get(shard)
+
+
+class LateGuest:
+    """What is done after each minute, imported and made only once ingest is live."""
+
+    def __init__(self, settings: Settings, live: threading.Event) -> None:
+        self._settings, self._live = settings, live
+        self._made: OnMinute | None = None
+        self._lock = threading.Lock()
+        threading.Thread(target=self._prepare, name="after-minutes", daemon=True).start()
+
+    def __call__(self, done: MinuteDone) -> Any:
+        """Called by ingest in a thread of its own."""
+        return self._make()(done)
+
+    def _prepare(self) -> None:
+        self._live.wait()
+        self._make()
+
+    def _make(self) -> OnMinute:
+        with self._lock:
+            if self._made is None:
+                from crypto_pipeline.features.live import after_minute_with_features
+
+                self._made = after_minute_with_features(self._settings)
+            return self._made
