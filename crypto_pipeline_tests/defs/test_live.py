@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
 
-from crypto_pipeline.defs import defs
+from crypto_pipeline.defs import defs, live
 from crypto_pipeline.defs.live import live_ingest_supervisor
 from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.ops.processes import MARK
 
 from .conftest import Deployed
 
@@ -21,7 +23,10 @@ def look(house: Deployed) -> dg.SensorResult | dg.SkipReason:
 
 def run_of(house: Deployed, status: dg.DagsterRunStatus) -> str:
     job = defs.resolve_job_def("live_ingest")
-    return house.instance.create_run_for_job(job, tags={"shard": "0"}, status=status).run_id
+    server = GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name="crypto_pipeline")
+    origin = RemoteRepositoryOrigin(server, "__repository__").get_job_origin("live_ingest")
+    run = house.instance.create_run_for_job(job, tags={"shard": "0"}, status=status, remote_job_origin=origin)
+    return run.run_id
 
 
 def silence(house: Deployed, seconds: float) -> None:
@@ -78,6 +83,35 @@ def test_one_that_rotates_gets_a_stand_by_and_goes_on(deploy: Callable[..., Depl
     run = house.instance.get_run_by_id(old)
     assert run is not None
     assert run.status is dg.DagsterRunStatus.STARTED
+
+
+@pytest.mark.parametrize("why", ["rotating", "its run is over", "silent"])
+def test_none_is_asked_for_while_one_stands_by_or_waits_in_the_queue_however_long(
+    deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    house = deploy("BTC-USDT")
+    ended = dg.DagsterRunStatus.FAILURE if why == "its run is over" else dg.DagsterRunStatus.STARTED
+    old = run_of(house, ended)
+    house.store.leases.acquire("ingest-0", old, 60)
+    house.store.heartbeats.beat("ingest-0", old, {"state": "rotating" if why == "rotating" else "live"})
+    if why == "silent":
+        silence(house, 25)
+    monkeypatch.setattr(live, "STARTING", 0.0)  # whatever was asked for, was so long ago
+    assert house.store.leases.stand_by("ingest-0", "somebody", 60)
+    assert isinstance(look(house), dg.SkipReason)
+    assert house.store.leases.stand_by("ingest-0", "somebody", -1)  # it went away
+    queued = run_of(house, dg.DagsterRunStatus.QUEUED)
+    assert isinstance(look(house), dg.SkipReason)
+    house.instance.delete_run(queued)
+    assert isinstance(look(house), dg.SensorResult)
+
+
+def test_under_up_it_asks_for_nothing(deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch) -> None:
+    house = deploy("BTC-USDT")
+    monkeypatch.setenv(MARK, "somewhere")
+    found = look(house)
+    assert isinstance(found, dg.SkipReason)
+    assert "no heartbeat yet" in str(found.skip_message)
 
 
 def test_it_can_be_switched_off(deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from crypto_pipeline.ingest import Duty, run_ingest
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline_tests.ingest.conftest import Desk
 from crypto_pipeline_tests.ingest.test_processes import Programs, held_by, holder, programs
@@ -96,3 +97,35 @@ async def test_holders_that_are_paused_again_and_again_never_write_beside_their_
     never_together(writes)
     assert sorted({token for _, token in writes}) == list(range(1, times + 2))
     assert {what for what, _ in writes} == _TABLES
+
+
+async def test_one_whose_run_is_over_hands_over_to_the_first_that_stands_by_and_a_third_ends(
+    make_desk: Callable[..., Desk],
+) -> None:
+    desk = make_desk(2, speed=10.0)
+    stop, duty = asyncio.Event(), Duty()
+
+    def start(name: str, duty: Duty | None = None) -> asyncio.Task[str]:
+        return asyncio.create_task(
+            run_ingest(desk.settings, stop=stop, store=desk.store, holder=name, duty=duty), name=name
+        )
+
+    first = start("first", duty)
+    await desk.until(lambda: holder(desk) == "first" and duty.live.is_set(), 60)
+    duty.over.set()
+    await desk.until(lambda: desk.state() == "rotating", 30)
+    assert not first.done(), "nobody stands by: it goes on"
+    duty.over.clear()
+    await desk.until(lambda: desk.state() == "live", 30)
+    second = start("second")
+    await desk.until(lambda: waiting(desk) == "second", 30)
+    assert await asyncio.wait_for(start("third"), 30) == "crowded"
+    duty.over.set()
+    assert await asyncio.wait_for(first, 30) == "rotated"
+    await desk.until(lambda: holder(desk) == "second", 30)
+    stop.set()
+    assert await asyncio.wait_for(second, 30) == "stopped"
+
+
+def waiting(desk: Desk) -> str | None:
+    return next(row.waiting for row in desk.store.leases.rows() if row.name == "ingest-0")
