@@ -64,7 +64,7 @@ def refusal(
 
 
 def graphql_refusal(method: str, path: str, query: str, headers: Mapping[str, str]) -> str | None:
-    """Why Dagster's GraphQL does not take this: everything it does comes as JSON, which no foreign page can send unasked.
+    """Why Dagster's GraphQL does not take this: what it is to do comes as JSON, which no foreign page can send.
 
     Dagster itself executes what stands in the address, also of a GET, whatever type the body has.
     """
@@ -107,7 +107,7 @@ def _is_figures(name: str) -> bool:
 
 
 class WebGuard:
-    """ASGI layer around an application that answers 403 to what ``refusal`` refuses, and to ``graphql`` requests too."""
+    """ASGI layer that answers 403 to what ``refusal`` refuses, and with ``graphql`` to what ``graphql_refusal`` does."""
 
     def __init__(self, app: App, names: Iterable[str], *, graphql: bool = False) -> None:
         self._app, self._names, self._graphql = app, frozenset(names), graphql

@@ -1,4 +1,4 @@
-"""The run of Dagster that shows an ingest which is a program of its own: a real instance, a real execution in a thread."""
+"""The run of Dagster that shows an ingest program: a real instance, a real execution in a thread."""
 
 from __future__ import annotations
 
