@@ -107,7 +107,7 @@ def _is_figures(name: str) -> bool:
 
 
 class WebGuard:
-    """ASGI layer that answers 403 to what ``refusal`` refuses, and with ``graphql`` to what ``graphql_refusal`` does."""
+    """ASGI layer that answers 403 to what ``refusal`` refuses; ``graphql``: to what ``graphql_refusal`` does too."""
 
     def __init__(self, app: App, names: Iterable[str], *, graphql: bool = False) -> None:
         self._app, self._names, self._graphql = app, frozenset(names), graphql
