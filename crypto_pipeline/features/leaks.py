@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.features.compute import FEATURES, Bars, Compute
+from crypto_pipeline.features.apart import in_fresh_process
+from crypto_pipeline.features.compute import FEATURES, LOOK_BACK, STATES, Bars, Compute
 from crypto_pipeline.features.registry import Feature
 from crypto_pipeline.market.timeframes import Timeframe
 
@@ -23,8 +24,10 @@ LEAK_TOLERANCE = 1e-7
 WARM_UP_TOLERANCE = 1e-6
 PARITY_TOLERANCE = 1e-6
 
-#: What a comparison found: the feature, how many cells differ, the worst in deviations (null: a value against a null),
-#: and the first of them.
+#: What names a row; everything else is compared.
+KEYS = ("instrument", "open_time")
+#: What a comparison found: the column, how many cells differ, the worst in deviations (null: a value against a null, or
+#: a column that has none), and the first of them.
 FINDING_SCHEMA: dict[str, pl.DataType] = {
     "feature": pl.String(),
     "cells": pl.Int64(),
@@ -36,11 +39,12 @@ FINDING_SCHEMA: dict[str, pl.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a check looked at and found; it passed when there are no ``findings``."""
+    """What a check looked at and found; it passed when there are no ``findings``. ``columns``: what it compared."""
 
     cells: int
     cuts: int
     findings: pl.DataFrame
+    columns: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -48,35 +52,84 @@ class Proof:
         return self.findings.is_empty()
 
 
-def leak_check(bars: Bars, compute: Compute, start: datetime, end: datetime, *, cuts: int = 12, seed: int = 0) -> Proof:
-    """Compute rows ``[start, end)`` again with the bars cut at random times and compare every cell up to each cut.
+def leak_check(
+    bars: Bars,
+    compute: Compute,
+    start: datetime,
+    end: datetime,
+    *,
+    cuts: int = 12,
+    seed: int = 0,
+    fresh: bool = False,
+) -> Proof:
+    """Compute rows ``[start, end)`` again with the bars cut at chosen times and compare every cell up to each cut.
 
-    A cut at T leaves the bars that had closed at T. One of the cuts lies inside the warm-up (within the first rows of
-    the series), where values that were filled from later show. A difference above LEAK_TOLERANCE deviations, or a null
-    against a value, is a leak: the row knew something that came later.
+    A cut at T leaves the bars that had closed at T; where the cuts lie, ``cut_times`` says. A difference above
+    LEAK_TOLERANCE deviations (of what is no Float64: any), or a null against a value, is a leak: the row knew something
+    that came later. With ``fresh`` the cuts are computed in a process of their own, the earliest first: it has never
+    seen what came later, so what a module remembers shows as well. ``compute`` must then be picklable.
+
+    Raises FreshProcessError when that process fails.
     """
     whole = compute(bars, start, end)
     if whole.is_empty():
         return Proof(0, 0, _nothing_found())
+    moments = cut_times(bars[Timeframe.M15], start, end, cuts, seed)
+    if fresh:
+        cells, findings = in_fresh_process(compare_cuts, compute, bars, whole, start, end, moments)
+    else:
+        cells, findings = compare_cuts(compute, bars, whole, start, end, moments)
+    return Proof(cells, len(moments), findings, tuple(spreads(whole)))
+
+
+def compare_cuts(
+    compute: Compute, bars: Bars, whole: pl.DataFrame, start: datetime, end: datetime, moments: Sequence[datetime]
+) -> tuple[int, pl.DataFrame]:
+    """Cells compared, and what of ``whole`` differs from rows computed from the bars that had closed at each moment."""
     spread = spreads(whole)
-    times = whole["open_time"].unique().sort()
-    found = [_nothing_found()]
-    cells = 0
-    moments = cut_times(times, cuts, seed)
+    found, cells = [_nothing_found()], 0
     for moment in moments:
         part = whole.filter(pl.col("available_at") <= moment)
         again = compute(closed_by(bars, moment), start, min(end, moment))
         found.append(compare(part, again.filter(pl.col("available_at") <= moment), spread, LEAK_TOLERANCE))
         cells += part.height * len(spread)
-    return Proof(cells, len(moments), summed(found))
+    return cells, summed(found)
 
 
-def cut_times(times: pl.Series, cuts: int, seed: int) -> list[datetime]:
-    """Random closes among open ``times`` (sorted, distinct), the first of them among the first rows (the warm-up)."""
+def cut_times(bars: pl.DataFrame, start: datetime, end: datetime, cuts: int, seed: int) -> list[datetime]:
+    """At most ``cuts`` closes of 15m ``bars`` (``instrument``, ``open_time``) that open in ``[start, end)``, ascending.
+
+    A leak in some rows only shows at the close of one of them, so every kind of row has its turn, before the rest is
+    random: the first rows (the warm-up), those that open at midnight, at 4h or at the full hour, or close there, the
+    first after a gap, and the first of an instrument that begins later than the others. Four more cuts go through the
+    96 slots of a day, so that in 24 consecutive ``seed`` values each has been one.
+    """
+    shown = bars.select("instrument", "open_time").filter(pl.col("open_time").is_between(start, end, closed="left"))
+    times = shown["open_time"].unique().sort()
+    if times.is_empty():
+        return []
+    minute = times.dt.hour().cast(pl.Int32) * 60 + times.dt.minute().cast(pl.Int32)
+    gap = pl.col("open_time").diff().over("instrument") > Timeframe.M15.delta
+    first = pl.col("open_time").min().over("instrument")
+    late = (first > times[0]) & (pl.col("open_time") < first + 4 * Timeframe.M15.delta)
+    begins = shown.sort("instrument", "open_time").select("open_time", gap=gap.fill_null(value=False), late=late)
+    slots = [(4 * seed + number) % 96 * 15 for number in range(4)]
+    kinds = [
+        times.head(max(1, min(len(times) // 4, 60))),
+        times.filter(minute == 0),
+        times.filter((minute % 60 == 0) & (minute != 0)),
+        begins.filter("gap")["open_time"],
+        begins.filter("late")["open_time"],
+        times.filter(minute % 240 == 225),
+        times.filter(minute % 60 == 45),
+        times.filter(minute % 240 == 0),
+        *(times.filter(minute == slot) for slot in slots),
+    ]
     rng = np.random.default_rng(seed)
-    early = max(1, min(len(times) // 4, 60))
-    places = [int(rng.integers(0, early)), *rng.integers(0, len(times), max(0, cuts - 1)).tolist()]
-    return [times[place] + Timeframe.M15.delta for place in sorted(set(places))]
+    kinds = [kind for kind in kinds if len(kind)][:cuts]
+    chosen = {kind[int(rng.integers(len(kind)))] for kind in kinds}
+    chosen |= {times[int(place)] for place in rng.integers(0, len(times), max(0, cuts - len(kinds)))}
+    return [opened + Timeframe.M15.delta for opened in sorted(chosen)]
 
 
 def closed_by(bars: Bars, moment: datetime, since: Mapping[Timeframe, datetime] | None = None) -> Bars:
@@ -94,14 +147,14 @@ def warm_up_check(
     bars: Bars,
     compute: Compute,
     end: datetime,
-    features: Sequence[Feature] = FEATURES,
+    features: Sequence[Feature] = (*FEATURES, *STATES),
     *,
     times: Iterable[int] = (1, 2, 4),
 ) -> Proof:
     """Compute the last row before ``end`` from 1, 2 and 4 times the declared warm-up and compare with all bars.
 
     Features of the same warm-up are looked at together. A feature that needs more bars than it declares differs, or is
-    null.
+    null. Every column, declared or not, is also computed from no more than LOOK_BACK, which is what is read for it.
     """
     last = bars[Timeframe.M15]["open_time"].max()
     if not isinstance(last, datetime):
@@ -117,26 +170,34 @@ def warm_up_check(
     groups: dict[tuple[Timeframe, int], list[str]] = {}
     for feature in features:
         groups.setdefault((feature.timeframe, feature.warm_up), []).append(feature.name)
+    every = {timeframe: Timeframe.D1.floor(last) - timedelta(days=days) for timeframe, days in LOOK_BACK.items()}
+    tried: list[tuple[dict[Timeframe, datetime], list[str]]] = [(every, list(spread))]
     for (timeframe, warm_up), names in groups.items():
+        newest = timeframe.floor(until) - timeframe.delta
         for factor in times:
-            newest = timeframe.floor(until) - timeframe.delta
-            since = newest - timeframe.delta * (warm_up * factor - 1)
-            begin = begins[timeframe]
-            if not isinstance(begin, datetime) or since < begin:
-                continue  # there is no longer history to compare with
-            again = compute(closed_by(known, until, {timeframe: since}), last, until)
-            chosen = {name: spread[name] for name in names if name in spread}
-            found.append(compare(truth, again, chosen, WARM_UP_TOLERANCE))
-            cells += truth.height * len(chosen)
-            cuts += 1
-    return Proof(cells, cuts, summed(found))
+            since, begin = newest - timeframe.delta * (warm_up * factor - 1), begins[timeframe]
+            if isinstance(begin, datetime) and since >= begin:  # else there is no longer history to compare with
+                tried.append(({timeframe: since}, names))
+    for cut, names in tried:
+        again = compute(closed_by(known, until, cut), last, until)
+        chosen = {name: spread[name] for name in names if name in spread}
+        found.append(compare(truth, again, chosen, WARM_UP_TOLERANCE))
+        cells += truth.height * len(chosen)
+        cuts += 1
+    return Proof(cells, cuts, summed(found), tuple(spread))
 
 
-def spreads(rows: pl.DataFrame) -> dict[str, float]:
-    """Standard deviation of every feature column; that of one that never moves counts as its size, or 1."""
-    result: dict[str, float] = {}
+def spreads(rows: pl.DataFrame) -> dict[str, float | None]:
+    """Standard deviation of every Float64 column but the keys; that of one that never moves is its size, or 1.
+
+    None for columns of other types: they have no deviations, and are equal or not.
+    """
+    result: dict[str, float | None] = {}
     for name, dtype in rows.schema.items():
+        if name in KEYS:
+            continue
         if dtype != pl.Float64:
+            result[name] = None
             continue
         deviation, size = rows[name].std(), rows[name].abs().max()
         spread = deviation if isinstance(deviation, float) and deviation > 0 and math.isfinite(deviation) else None
@@ -144,27 +205,33 @@ def spreads(rows: pl.DataFrame) -> dict[str, float]:
     return result
 
 
-def compare(ours: pl.DataFrame, theirs: pl.DataFrame, spread: Mapping[str, float], tolerance: float) -> pl.DataFrame:
-    """Cells of ``ours`` that differ from ``theirs`` (rows matched by key), in FINDING_SCHEMA, one row a feature.
+def compare(
+    ours: pl.DataFrame, theirs: pl.DataFrame, spread: Mapping[str, float | None], tolerance: float
+) -> pl.DataFrame:
+    """Cells of ``ours`` that differ from ``theirs`` (rows matched by key), in FINDING_SCHEMA, one row a column.
 
-    A row that only one of the two has counts as a difference of every feature that has a value in it.
+    ``spread`` names the columns: a Float64 may differ by ``tolerance`` times its spread, another (None) not at all. A
+    row that only one of the two has counts as a difference of every column that has a value in it.
     """
-    keys = ["instrument", "open_time"]
-    aligned = ours.select(keys).equals(theirs.select(keys))
-    if not aligned:
-        both = pl.concat([ours.select(keys), theirs.select(keys)]).unique().sort(keys)
-        ours = both.join(ours, on=keys, how="left", maintain_order="left")
-        theirs = both.join(theirs, on=keys, how="left", maintain_order="left")
+    if not ours.select(KEYS).equals(theirs.select(KEYS)):
+        both = pl.concat([ours.select(KEYS), theirs.select(KEYS)]).unique().sort(KEYS)
+        ours = both.join(ours, on=KEYS, how="left", maintain_order="left")
+        theirs = both.join(theirs, on=KEYS, how="left", maintain_order="left")
     rows = []
     for name, deviation in spread.items():
         a, b = ours[name], theirs[name]
         apart = a.is_null() != b.is_null()
-        distance = (a - b).abs() / deviation
-        bad = apart | (distance > tolerance).fill_null(value=False) | (a.is_nan() != b.is_nan()).fill_null(value=False)
+        bad, distance = apart, None
+        if deviation is None:
+            bad = apart | a.ne_missing(b.cast(a.dtype))
+        else:
+            distance = (a - b).abs() / deviation
+            beyond, unknown = (distance > tolerance).fill_null(value=False), a.is_nan() != b.is_nan()
+            bad = apart | beyond | unknown.fill_null(value=False)
         if not bad.any():
             continue
         first = int(bad.arg_true()[0])
-        worst = None if apart.any() else distance.filter(bad).max()
+        worst = None if distance is None or apart.any() else distance.filter(bad).max()
         rows.append((name, int(bad.sum()), worst, ours["instrument"][first], ours["open_time"][first]))
     return pl.DataFrame(rows, schema=FINDING_SCHEMA, orient="row")
 

@@ -9,9 +9,18 @@ from crypto_pipeline.features.higher import HIGHER_FEATURES
 from crypto_pipeline.features.market_features import MARKET_FEATURES
 from crypto_pipeline.features.registry import Feature, schema_hash
 from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.timeframes import Timeframe
 
 FEATURES: tuple[Feature, ...] = (*BAR_FEATURES, *MARKET_FEATURES, *HIGHER_FEATURES)
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
+
+#: Columns that are no features (nothing learns from them as a number), each with every timeframe that it needs.
+STATES: tuple[Feature, ...] = (
+    Feature("eligible", "state", 96, "the row may be used"),
+    Feature("regime", "state", 97, "direction of the market"),
+    Feature("regime", "state", 200, "direction of the market", timeframe=Timeframe.H4),
+    Feature("stress", "state", 97, "how violently the market moves"),
+)
 
 #: Modules that make the numbers: rows of other code are stale.
 COMPUTING = tuple(

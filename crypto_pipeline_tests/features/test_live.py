@@ -87,6 +87,14 @@ def test_a_row_that_was_tampered_with_fails_parity_and_every_check_has_its_say(
     failed = verify_features(store, START, close, now=close, names=["parity"])[0]
     assert not failed.passed
     assert failed.offenders["feature"].to_list() == ["rsi_14"]
+    for column, other in (
+        ("regime", "coalesce(regime, 0) - 1"), ("stress", "coalesce(stress, 0) - 1"), ("eligible", "NOT eligible"),
+        ("available_at", "available_at + interval '1 ms'"),
+    ):  # fmt: skip
+        tampered = f"UPDATE research.ml_features_live SET {column} = {other}"
+        store.connections.run(lambda connection, what=tampered: connection.execute(what) and None)
+        found = verify_features(store, START, close, now=close, names=["parity"])[0].offenders["feature"].to_list()
+        assert column in found
 
 
 def test_a_batch_pass_keeps_live_rows_that_came_meanwhile(store: Store, market: pl.DataFrame) -> None:
