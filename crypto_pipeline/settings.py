@@ -176,7 +176,9 @@ class Settings(BaseSettings):
 
     # Features
     feature_benchmark: str = Field(
-        "BTC", min_length=1, description="What market features refer to: an instrument, or the base of the first such."
+        "BTC",
+        min_length=1,
+        description="What market features and DCA setups refer to: an instrument, the base of the first such, or none.",
     )
 
     # Labels

@@ -5,7 +5,7 @@ a run over many days gives all of them one data version, so days under which not
 afterwards; Dagster is told that they stand. The sensors that ask for runs say both first, so that their runs know.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Self
@@ -24,6 +24,34 @@ _OVERLAP = timedelta(minutes=15)
 _FIRST_LOOK = timedelta(days=1)
 _DAY = timedelta(days=1)
 _MOST_RUNS = 1000
+
+
+UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+def not_now(
+    context: dg.SensorEvaluationContext, now: datetime, every: timedelta, jobs: Sequence[str]
+) -> dg.SkipReason | None:
+    """Why a sensor that ticks often need not look now; None where it must.
+
+    It need not while one of ``jobs`` is under way, nor when it looked less than ``every`` ago and no run of them has
+    ended since. So it looks right after history was brought up to date, and rarely otherwise.
+    """
+    for job in jobs:
+        if context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNDER_WAY), limit=1):
+            return dg.SkipReason(f"{job} is under way")
+    looked = datetime.fromisoformat(context.cursor) if context.cursor else None
+    if looked is None or now - looked >= every:
+        return None
+    for job in jobs:
+        if context.instance.get_run_records(dg.RunsFilter(job_name=job, updated_after=looked), limit=1):
+            return None
+    return dg.SkipReason(f"looked at {looked:%H:%M:%S} UTC, and no run has changed bars since")
 
 
 @dataclass(frozen=True, slots=True)

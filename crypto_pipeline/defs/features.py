@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 
 from crypto_pipeline.defs import metadata
-from crypto_pipeline.defs.changes import Look, changed_bars, still_standing
+from crypto_pipeline.defs.changes import Look, changed_bars, not_now, still_standing
 from crypto_pipeline.defs.checks import checked_span
 from crypto_pipeline.defs.jobs import MEDIUM, backfill_bars
 from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, each_day, range_tags
@@ -21,7 +21,14 @@ from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.features import monitor
 from crypto_pipeline.features.compute import FEATURES, LOOK_BACK, NAMES, SCHEMA_HASH
 from crypto_pipeline.features.live import KEPT
-from crypto_pipeline.features.pipeline import FeatureReport, Universe, bring_up_to_date, first_kept_day, stale_days
+from crypto_pipeline.features.pipeline import (
+    FeatureReport,
+    Universe,
+    bring_up_to_date,
+    first_kept_day,
+    lacks_benchmark,
+    stale_days,
+)
 from crypto_pipeline.features.verify import CHECKS, FeatureOutcome, verify_features
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops import feature_charts
@@ -79,11 +86,14 @@ def ml_features(context: dg.AssetExecutionContext, database: Market, scope: Scop
     """
     window = context.partition_time_window
     start, end = window.start.astimezone(UTC), window.end.astimezone(UTC)
+    benchmark = load_settings().feature_benchmark
     with database.store() as store:
         report = bring_up_to_date(
-            store, start, end, scope.instruments, benchmark=load_settings().feature_benchmark,
+            store, start, end, scope.instruments, benchmark=benchmark,
             progress=lambda stage, done, total: context.log.info(f"{stage}: {done} of {total} parts computed"),
         )  # fmt: skip
+        if lacking := lacks_benchmark(Universe.of(store, benchmark), benchmark):
+            context.log.warning(lacking)
         store.features.forget_live(datetime.now(UTC) - KEPT)
         last = (end - timedelta(microseconds=1)).date()
         return dg.MaterializeResult(
@@ -153,7 +163,7 @@ def record(store: Store, outcome: FeatureOutcome) -> None:
 
 def _result(outcome: FeatureOutcome) -> dg.AssetCheckResult:
     shown: dict[str, Any] = {"summary": outcome.summary}
-    if not outcome.passed:
+    if outcome.offenders.height and not outcome.passed:
         shown["offenders"] = metadata.table(outcome.offenders)
     return dg.AssetCheckResult(
         check_name=outcome.name,
@@ -172,30 +182,25 @@ build_features = dg.define_asset_job(
     tags={"dagster/priority": str(MEDIUM)},
     description="Computes features of the chosen days that are missing or rest on bars that changed.",
 )
-_UNDER_WAY = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
+#: Without a run that changed bars, stale days are looked for so often.
+_LOOK_EVERY = timedelta(minutes=1)
 
 
 @dg.sensor(
     job=build_features,
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Every minute: computes features of days whose bars have changed since.",
+    description="After each backfill, and every minute: computes features of days whose bars have changed since.",
 )
 def stale_features(context: dg.SensorEvaluationContext, database: Market) -> dg.SensorResult | dg.SkipReason:
-    """Every minute: days whose bars (look-back included) are not those their features were computed from.
+    """Every minute, and after each backfill: days whose bars are not those their features were computed from.
 
-    The running day, which the live path writes, is put right once an hour. While history is being brought up to date
-    it waits: what is computed then is stale a moment later.
+    Look-back windows count. The running day, which the live path writes, is put right once an hour. While history is
+    being brought up to date it waits: what is computed then is stale a moment later.
     """
     now = datetime.now(UTC)
-    for job in (build_features.name, backfill_bars.name):
-        if context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=_UNDER_WAY), limit=1):
-            return dg.SkipReason(f"{job} is under way")
+    if skipped := not_now(context, now, _LOOK_EVERY, (build_features.name, backfill_bars.name)):
+        return skipped
     look = Look.begin(context, now)
     with database.store() as store:
         told: list[Any] = [*changed_bars(look, store)]

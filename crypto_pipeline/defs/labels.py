@@ -13,13 +13,14 @@ import dagster as dg
 import polars as pl
 
 from crypto_pipeline.defs import metadata
-from crypto_pipeline.defs.changes import Look, changed_bars, still_standing
+from crypto_pipeline.defs.changes import Look, changed_bars, not_now, still_standing
 from crypto_pipeline.defs.checks import checked_span
-from crypto_pipeline.defs.jobs import MEDIUM
+from crypto_pipeline.defs.jobs import MEDIUM, backfill_bars
 from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, each_day, range_tags
 from crypto_pipeline.defs.resources import Market, Scope
+from crypto_pipeline.features.pipeline import Universe, lacks_benchmark
 from crypto_pipeline.labels.build import LabelReport, bring_up_to_date, due_cells, traded
-from crypto_pipeline.labels.checks import CHECKS, LabelOutcome, check_labels, example_of
+from crypto_pipeline.labels.checks import LabelOutcome, check_labels, checks_of, example_of
 from crypto_pipeline.labels.inputs import look_ahead, look_back
 from crypto_pipeline.labels.parameters import TIMEFRAME, Parameters, Strategy, parameter_sets
 from crypto_pipeline.ops import label_charts
@@ -81,12 +82,14 @@ def label_asset(strategy: Strategy) -> dg.AssetsDefinition:
     def labels(context: dg.AssetExecutionContext, database: Market, scope: Scope) -> dg.MaterializeResult[None]:
         window = context.partition_time_window
         start, end = window.start.astimezone(UTC), window.end.astimezone(UTC)
-        every = chosen_parameters(strategy)
+        every, benchmark = chosen_parameters(strategy), load_settings().feature_benchmark
         with database.store() as store:
             reports = {
-                name: bring_up_to_date(store, strategy, parameters, start, end, scope.instruments)
+                name: bring_up_to_date(store, strategy, parameters, start, end, scope.instruments, benchmark=benchmark)
                 for name, parameters in every.items()
             }
+            if strategy is Strategy.DCA and (lacking := lacks_benchmark(Universe.of(store, benchmark), benchmark)):
+                context.log.warning(lacking)
             hashes = [parameters.hash for parameters in every.values()]
             return dg.MaterializeResult(
                 metadata=_metadata(store, strategy, every, reports, start, end),
@@ -166,7 +169,7 @@ def pictures(store: Store, strategy: Strategy, history: pl.DataFrame, day: pl.Da
 def label_checks(strategy: Strategy) -> dg.AssetChecksDefinition:
     """All checks of one strategy's labels as one step; every outcome also goes to the alerts."""
     asset = f"strategy_{strategy}_labels"
-    specs = [dg.AssetCheckSpec(name, asset=asset, description=text) for name, text in CHECKS.items()]
+    specs = [dg.AssetCheckSpec(name, asset=asset, description=text) for name, text in checks_of(strategy).items()]
 
     @dg.multi_asset_check(name=f"checks_{strategy}_labels", specs=specs, can_subset=True)
     def checks(context: dg.AssetCheckExecutionContext, database: Market) -> Iterable[dg.AssetCheckResult]:
@@ -175,9 +178,11 @@ def label_checks(strategy: Strategy) -> dg.AssetChecksDefinition:
         with database.store() as store:
             now = datetime.now(UTC)
             parameters = chosen_parameters(strategy)["default"]
-            least = load_settings().label_events
-            history = FIRST_DAY, min(end, now)
-            for outcome in check_labels(store, strategy, parameters, (start, end), history, now, least):
+            settings, history = load_settings(), (FIRST_DAY, min(end, now))
+            for outcome in check_labels(
+                store, strategy, parameters, (start, end), history, now, settings.label_events,
+                settings.feature_benchmark,
+            ):  # fmt: skip
                 record(store, outcome)
                 if outcome.name in wanted:
                     yield _result(store, outcome, asset, parameters, end)
@@ -205,7 +210,7 @@ def _result(
         shown["labels_by_instrument"] = metadata.table(outcome.offenders, most=200)
         history = store.labels.read(outcome.strategy, parameters.hash, FIRST_DAY, end)
         shown |= pictures(store, outcome.strategy, history, history)
-    elif not outcome.passed:
+    elif outcome.offenders.height and not outcome.passed:
         shown["offenders"] = metadata.table(outcome.offenders)
     return dg.AssetCheckResult(
         check_name=outcome.name,
@@ -228,17 +233,24 @@ label_setups = dg.define_asset_job(
 )
 
 
+#: Without a run that changed bars, labels that are due are looked for so often.
+_LOOK_EVERY = timedelta(minutes=5)
+
+
 @dg.sensor(
     job=label_setups,
-    minimum_interval_seconds=300,
+    minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Every 5 minutes: writes labels whose horizon has ended, and those whose bars have changed.",
+    description="After each backfill, and every 5 minutes: writes labels whose horizon has ended, and those whose bars have changed.",
 )
 def labels_due(context: dg.SensorEvaluationContext, database: Market) -> dg.SensorResult | dg.SkipReason:
-    """Every 5 minutes: labels whose horizon has ended, and those that rest on bars that changed, are computed."""
+    """Every 5 minutes, and after each backfill: labels whose horizon has ended or whose bars changed are computed.
+
+    While history is being brought up to date it waits: what is computed then is stale a moment later.
+    """
     now = datetime.now(UTC)
-    if context.instance.get_runs(dg.RunsFilter(job_name=label_setups.name, statuses=_UNDER_WAY), limit=1):
-        return dg.SkipReason("labels are being computed")
+    if skipped := not_now(context, now, _LOOK_EVERY, (label_setups.name, backfill_bars.name)):
+        return skipped
     look = Look.begin(context, now)
     with database.store() as store:
         told: list[Any] = [*changed_bars(look, store)]
@@ -259,21 +271,13 @@ def labels_due(context: dg.SensorEvaluationContext, database: Market) -> dg.Sens
     return dg.SensorResult(requests, skip_reason=said, cursor=now.isoformat(), asset_events=told)
 
 
-_UNDER_WAY = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
-
-
 def days_due(store: Store, now: datetime) -> list[tuple[date, date]]:
     """First and last day of every stretch in which a label of any strategy or set is due."""
-    tiers = traded(store)
+    tiers, benchmark = traded(store), load_settings().feature_benchmark
     days: set[date] = set()
     for strategy in Strategy if tiers else ():
         for parameters in chosen_parameters(strategy).values():
-            due = due_cells(store, strategy, parameters, FIRST_DAY, now, tiers, now)
+            due = due_cells(store, strategy, parameters, FIRST_DAY, now, tiers, now, benchmark=benchmark)
             days |= set(due["day"].unique().to_list())
     found = sorted(days)
     cuts = [0, *(i for i, (a, b) in enumerate(pairwise(found), 1) if b - a > _ONE_RUN), len(found)]

@@ -12,7 +12,7 @@ import polars as pl
 
 from crypto_pipeline.features import kernels
 from crypto_pipeline.features.compute import SCHEMA_HASH, compute_features
-from crypto_pipeline.features.pipeline import Universe, read_bars
+from crypto_pipeline.features.pipeline import BENCHMARK, Universe, read_bars
 from crypto_pipeline.healing.processors import after_minute
 from crypto_pipeline.ingest import MinuteDone, OnMinute
 from crypto_pipeline.market.timeframes import Timeframe
@@ -36,7 +36,7 @@ class LiveStep:
     seconds: float
 
 
-def live_step(store: Store, now: datetime, *, benchmark: str = "BTC") -> LiveStep:
+def live_step(store: Store, now: datetime, *, benchmark: str = BENCHMARK) -> LiveStep:
     """Compute and store the rows of 15m bars that closed in the last two hours and have none yet.
 
     A query when there is nothing to do. Rows are written once and stay as they were (``ml_features_live``); what bars

@@ -38,6 +38,10 @@ _JOINED_DAYS = 10
 _WIDER_COLUMNS = ("instrument", "open_time", "high", "low", "close")
 _COLUMNS = (*_WIDER_COLUMNS, "open", "volume")
 
+#: What market features and DCA setups refer to unless the setting ``feature_benchmark`` says otherwise; and the word
+#: that says there is none.
+BENCHMARK, NO_BENCHMARK = "BTC", "none"
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -49,13 +53,28 @@ class Universe:
     benchmark: str | None
 
     @classmethod
-    def of(cls, store: Store, benchmark: str = "BTC") -> Universe:
-        """Active crypto instruments; the benchmark is named, or the first of them with that base."""
+    def of(cls, store: Store, benchmark: str = BENCHMARK) -> Universe:
+        """Active crypto instruments; the benchmark is named, or the first of them with that base, or None."""
         rows = [row.instrument for row in store.instruments.list() if row.instrument.asset_class is AssetClass.CRYPTO]
         names = [one.symbol for one in rows]
         if benchmark in names:
             return cls(names, benchmark)
         return cls(names, next((one.symbol for one in rows if one.base == benchmark), None))
+
+
+def lacks_benchmark(universe: Universe, benchmark: str) -> str | None:
+    """What is wrong when the benchmark of the setting ``feature_benchmark`` is not collected, and how to mend it.
+
+    None where it is collected, or where the setting says ``none``.
+    """
+    if universe.benchmark is not None or benchmark.lower() == NO_BENCHMARK:
+        return None
+    named = benchmark if "-" in benchmark else f"{benchmark}-USDT"
+    return (
+        f"the benchmark {benchmark!r} is not collected (no active instrument has that name or base): market features "
+        f"and regime are null, and there are no DCA setups. Add it (`crypto-pipeline instruments add {named}`), name "
+        "another (CRYPTO_PIPELINE_FEATURE_BENCHMARK=ETH), or say that there is none (…=none)"
+    )
 
 
 @dataclass(slots=True)
@@ -105,7 +124,7 @@ def bring_up_to_date(
     instruments: Sequence[str] = (),
     *,
     now: datetime | None = None,
-    benchmark: str = "BTC",
+    benchmark: str = BENCHMARK,
     progress: Progress | None = None,
 ) -> FeatureReport:
     """Compute and store the features of every stale day that ``[start, end)`` touches, and of no other.
@@ -188,7 +207,7 @@ def features_as_of(
     end: datetime,
     as_of: datetime | None = None,
     *,
-    benchmark: str = "BTC",
+    benchmark: str = BENCHMARK,
 ) -> pl.DataFrame:
     """Features of ``[start, end)`` computed, not read: from the bars as they were known at ``as_of`` (default: now)."""
     universe = Universe.of(store, benchmark)

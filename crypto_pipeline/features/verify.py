@@ -12,16 +12,24 @@ import numpy as np
 import polars as pl
 
 from crypto_pipeline.features import monitor
-from crypto_pipeline.features.compute import LOOK_BACK, NAMES, Bars, compute_features
+from crypto_pipeline.features.compute import LOOK_BACK, NAMES, ROW_SCHEMA, Bars, Compute, compute_features
 from crypto_pipeline.features.leaks import PARITY_TOLERANCE, Proof, compare, leak_check, spreads, summed, warm_up_check
-from crypto_pipeline.features.pipeline import Universe, features_as_of, read_bars, stale_days
+from crypto_pipeline.features.pipeline import (
+    BENCHMARK,
+    Universe,
+    features_as_of,
+    lacks_benchmark,
+    read_bars,
+    stale_days,
+)
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
 CHECKS = {
-    "no_leak": "No row knows anything later than its close: computed again from bars cut at random times, all equal.",
+    "no_leak": "No row knows what came later: computed again by a fresh process from bars cut short, all are equal.",
     "warm_up": "No feature needs more bars than it declares.",
     "parity": "Rows that the live path wrote equal those computed from the bars known at that time.",
+    "benchmark": "The instrument that market features refer to is collected.",
     "up_to_date": "Every past day's features were computed from the bars that are stored now.",
     "null_share": "No feature is null more often than in the days before.",
     "range": "No feature leaves what its formula allows, or far too often what it was before.",
@@ -55,18 +63,20 @@ def verify_features(
     start: datetime,
     end: datetime,
     *,
-    benchmark: str = "BTC",
+    benchmark: str = BENCHMARK,
     now: datetime | None = None,
     names: Sequence[str] = tuple(CHECKS),
     seed: int | None = None,
 ) -> list[FeatureOutcome]:
     """Run the checks ``names`` on ``[start, end)``. ``seed`` fixes the samples (default: by the hour)."""
     now = now or datetime.now(UTC)
-    span = _Span(store, Universe.of(store, benchmark), start, min(end, now), now, seed or int(now.timestamp()) // 3600)
+    universe = Universe.of(store, benchmark)
+    span = _Span(store, universe, start, min(end, now), now, seed or int(now.timestamp()) // 3600)
     checks: dict[str, Callable[[_Span], FeatureOutcome]] = {
         "no_leak": _no_leak,
         "warm_up": _warm_up,
         "parity": _parity,
+        "benchmark": partial(_benchmark, benchmark),
         "up_to_date": _up_to_date,
         "null_share": partial(_against_history, "null_share", monitor.null_shares, "are null more often than before"),
         "range": partial(_against_history, "range", monitor.out_of_range, "are out of range"),
@@ -97,15 +107,17 @@ class _Span:
         universe = Universe(names, self.universe.benchmark)
         return read_bars(self.store, universe, names, first.date(), self.end), first
 
-    def compute(self, bars: Bars, start: datetime, end: datetime) -> pl.DataFrame:
-        return compute_features(bars, start, end, benchmark=self.universe.benchmark)
+    @property
+    def compute(self) -> Compute:
+        """What computes features, in a form that can be handed to another process."""
+        return partial(compute_features, benchmark=self.universe.benchmark)
 
 
 def _no_leak(span: _Span) -> FeatureOutcome:
     bars, _first = span.bars(span.sample())
     # From the first bar on, so that the warm-up is among what is cut.
     begin = span.end - timedelta(days=SAMPLE_DAYS + LOOK_BACK[Timeframe.M15])
-    proof = leak_check(bars, span.compute, begin, span.end, seed=span.seed)
+    proof = leak_check(bars, span.compute, begin, span.end, seed=span.seed, fresh=True)
     return _proven("no_leak", proof, "cells, {cuts} cuts: no row knows what came later", "know what came later")
 
 
@@ -124,7 +136,7 @@ def _parity(span: _Span) -> FeatureOutcome:
     moments = rows["known_at"].unique().sort()
     rng = np.random.default_rng(span.seed)
     chosen = moments.gather(np.sort(rng.choice(len(moments), min(SAMPLE_CLOSES, len(moments)), replace=False)))
-    spread = spreads(rows.select("instrument", "open_time", *NAMES))
+    spread = spreads(rows.select(*ROW_SCHEMA))
     found, cells = [], 0
     for moment in chosen:
         wrote = rows.filter(pl.col("known_at") == moment)
@@ -138,8 +150,16 @@ def _parity(span: _Span) -> FeatureOutcome:
         )
         found.append(compare(wrote, again, spread, PARITY_TOLERANCE))
         cells += wrote.height * len(spread)
-    proof = Proof(cells, len(chosen), summed(found))
+    proof = Proof(cells, len(chosen), summed(found), tuple(spread))
     return _proven("parity", proof, "live cells of {cuts} closes equal their history", "differ from what history gives")
+
+
+def _benchmark(stated: str, span: _Span) -> FeatureOutcome:
+    if lacking := lacks_benchmark(span.universe, stated):
+        return FeatureOutcome("benchmark", False, "warning", lacking)
+    known = span.universe.benchmark
+    said = f"market features refer to {known}" if known else "there is none, as the setting says"
+    return FeatureOutcome("benchmark", True, "warning", said)
 
 
 def _up_to_date(span: _Span) -> FeatureOutcome:

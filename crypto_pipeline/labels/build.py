@@ -10,11 +10,12 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
+from crypto_pipeline.features.pipeline import BENCHMARK, Universe
 from crypto_pipeline.labels import inputs, setups
 from crypto_pipeline.labels.finality import accounted, final
 from crypto_pipeline.labels.grid import PRICES, Panel
 from crypto_pipeline.labels.labelling import Context, find_setups, label
-from crypto_pipeline.labels.parameters import BENCHMARK, TIMEFRAME, TRADED, Parameters, Strategy
+from crypto_pipeline.labels.parameters import TIMEFRAME, TRADED, Parameters, Strategy
 from crypto_pipeline.labels.stored_minutes import StoredMinutes
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
@@ -40,6 +41,8 @@ class LabelReport:
     setups: int = 0
     labels: int = 0
     waiting: int = 0
+    #: whose market DCA setups look at; None where it is not collected
+    benchmark: str | None = None
     written: LabelsWritten = field(default_factory=LabelsWritten)
 
     def add(self, other: LabelsWritten) -> None:
@@ -60,25 +63,29 @@ def bring_up_to_date(
     *,
     now: datetime | None = None,
     everything: bool = False,
+    benchmark: str = BENCHMARK,
 ) -> LabelReport:
     """Compute and store the labels of signals in ``[start, end)`` (whole UTC days) that are new, stale or were waiting.
 
-    ``instruments``: default all that are traded. ``everything`` computes every day again. A second call finds nothing
-    to do. Raises StoreError for an unknown instrument, and when the database fails.
+    ``instruments``: default all that are traded. ``everything`` computes every day again. ``benchmark``: the setting
+    ``feature_benchmark``; without such an instrument there are no DCA setups. A second call finds nothing to do.
+
+    Raises StoreError for an unknown instrument, and when the database fails.
     """
     moment = datetime.now(UTC) if now is None else now
     tiers = traded(store, instruments)
-    report = LabelReport()
+    market = Universe.of(store, benchmark).benchmark
+    report = LabelReport(benchmark=market)
     if not tiers or start >= end:
         return report
-    todo = due_cells(store, strategy, parameters, start, end, tiers, moment, everything=everything)
+    todo = due_cells(store, strategy, parameters, start, end, tiers, moment, everything=everything, benchmark=benchmark)
     counts = dict(todo.group_by("reason").len().iter_rows())
     report.cells, report.new = todo.height, counts.get("new", 0)
     report.stale, report.waited = counts.get("stale", 0), counts.get("waiting", 0)
     if todo.height:
         store.labels.declare(parameters.hash, strategy, parameters.model_dump(mode="json"))
     for cells, names in _pieces(todo, inputs.look_back(parameters)):
-        _compute(store, strategy, parameters, cells, {name: tiers[name] for name in names}, moment, report)
+        _compute(store, strategy, parameters, cells, {name: tiers[name] for name in names}, moment, report, market)
     return report
 
 
@@ -101,9 +108,11 @@ def due_cells(
     now: datetime,
     *,
     everything: bool = False,
+    benchmark: str = BENCHMARK,
 ) -> pl.DataFrame:
     """Which instruments and days are to be computed: ``instrument``, ``day``, ``inputs`` and ``reason``."""
-    current = inputs.input_versions(store, strategy, parameters, start, end, tiers, now)
+    market = Universe.of(store, benchmark).benchmark
+    current = inputs.input_versions(store, strategy, parameters, start, end, tiers, now, market)
     if everything:
         return current.select("instrument", "day", "inputs", pl.lit("stale").alias("reason"))
     stored = store.labels.cells(strategy, parameters.hash, start, end, list(tiers))
@@ -139,6 +148,7 @@ def _compute(
     tiers: Mapping[str, str],
     now: datetime,
     report: LabelReport,
+    benchmark: str | None,
 ) -> None:
     """Compute the cells of some instruments over one stretch of days, and store them in one transaction."""
     first, last = cells["day"].min(), cells["day"].max()
@@ -151,7 +161,7 @@ def _compute(
     names = list(tiers)
     bars = store.reader.read(names, TIMEFRAME, begin, end, columns=_COLUMNS)
     panel = Panel.of(bars, names, begin, end)
-    context = _context(store, strategy, panel, begin, end)
+    context = _context(store, strategy, panel, begin, end, benchmark)
     source = StoredMinutes(store, panel)
     found = find_setups(strategy, panel, context, parameters, tiers)
     numbers = found["number"].to_numpy()
@@ -172,7 +182,9 @@ def _compute(
     report.waiting += int(summaries["waiting"].sum())
 
 
-def _context(store: Store, strategy: Strategy, panel: Panel, begin: datetime, end: datetime) -> Context:
+def _context(
+    store: Store, strategy: Strategy, panel: Panel, begin: datetime, end: datetime, benchmark: str | None
+) -> Context:
     """What the strategy's setups look at beside 15m bars."""
 
     def read(names: Sequence[str], timeframe: Timeframe) -> Panel:
@@ -181,10 +193,9 @@ def _context(store: Store, strategy: Strategy, panel: Panel, begin: datetime, en
 
     if strategy is Strategy.SWING:
         return Context(_HALTED, read(panel.names, Timeframe.H1))
-    known = {row.instrument.symbol for row in store.instruments.list(active_only=False)}
-    if strategy is not Strategy.DCA or BENCHMARK not in known:
+    if strategy is not Strategy.DCA or benchmark is None:
         return Context(_HALTED)
-    return Context(setups.halts(read([BENCHMARK], TIMEFRAME).close[0]))
+    return Context(setups.halts(read([benchmark], TIMEFRAME).close[0]))
 
 
 #: Nothing is known of the market: no setup that asks for it.

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from crypto_pipeline.features.pipeline import BENCHMARK, Universe, lacks_benchmark
 from crypto_pipeline.labels.build import due_cells, traded
 from crypto_pipeline.labels.parameters import TIMEFRAME, Parameters, Strategy
 from crypto_pipeline.store import Store
@@ -31,8 +32,14 @@ class LabelOutcome:
 CHECKS = {
     "label_finality": "No label is told before its horizon has ended, and none that could be told still waits.",
     "labels_current": "Every label rests on the bars as they are now: none was computed from bars that changed since.",
+    "benchmark": "The instrument whose crashes stop DCA entries is collected: without it there are no setups.",
     "too_few_events": "There are enough labels, of both kinds, over enough days and instruments, to learn from.",
 }
+
+
+def checks_of(strategy: Strategy) -> dict[str, str]:
+    """The checks of one strategy with what each promises: only DCA looks at the benchmark."""
+    return {name: text for name, text in CHECKS.items() if name != "benchmark" or strategy is Strategy.DCA}
 
 
 def check_labels(
@@ -43,12 +50,17 @@ def check_labels(
     history: tuple[datetime, datetime],
     now: datetime,
     least: int,
+    benchmark: str = BENCHMARK,
 ) -> list[LabelOutcome]:
-    """The checks of CHECKS over the labels of signals in ``history``; whether they are current, over ``span``."""
+    """The checks of CHECKS over the labels of signals in ``history``; whether they are current, over ``span``.
+
+    ``benchmark``: the setting ``feature_benchmark``; only DCA looks at it.
+    """
     labels = store.labels.read(strategy, parameters.hash, *history)
     return [
         finality(store, strategy, parameters, *history, labels, now),
-        current(store, strategy, parameters, *span, now),
+        current(store, strategy, parameters, *span, now, benchmark),
+        *([has_benchmark(store, strategy, benchmark)] if "benchmark" in checks_of(strategy) else []),
         enough(strategy, labels, history[1] - history[0], least),
     ]
 
@@ -88,16 +100,31 @@ def finality(
 
 
 def current(
-    store: Store, strategy: Strategy, parameters: Parameters, start: datetime, end: datetime, now: datetime
+    store: Store,
+    strategy: Strategy,
+    parameters: Parameters,
+    start: datetime,
+    end: datetime,
+    now: datetime,
+    benchmark: str = BENCHMARK,
 ) -> LabelOutcome:
     """Instrument-days that are to be computed, or computed again."""
-    outdated = due_cells(store, strategy, parameters, start, end, traded(store), now)
+    outdated = due_cells(store, strategy, parameters, start, end, traded(store), now, benchmark=benchmark)
     stale = outdated.filter(pl.col("reason") == "stale").height
     words = f"{stale} instrument-days of {strategy} labels rest on bars that changed, {outdated.height - stale} are new"
     if outdated.is_empty():
         words = f"every {strategy} label rests on the bars as they are"
     offenders = outdated.select("instrument", "day", "reason")
     return LabelOutcome("labels_current", strategy, outdated.is_empty(), "warning", words, offenders)
+
+
+def has_benchmark(store: Store, strategy: Strategy, benchmark: str) -> LabelOutcome:
+    """Whether the benchmark is collected."""
+    universe = Universe.of(store, benchmark)
+    lacking = lacks_benchmark(universe, benchmark)
+    known = universe.benchmark
+    said = f"{strategy} entries stop when {known} crashes or panics" if known else "there is none, as the setting says"
+    return LabelOutcome("benchmark", strategy, lacking is None, "warning", lacking or said, pl.DataFrame())
 
 
 def enough(strategy: Strategy, labels: pl.DataFrame, history: timedelta, least: int) -> LabelOutcome:

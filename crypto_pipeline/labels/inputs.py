@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from crypto_pipeline.labels.grid import Flags, Ints
-from crypto_pipeline.labels.parameters import BENCHMARK, TIMEFRAME, WARM_UP, Parameters, Strategy
-from crypto_pipeline.labels.setups import CHAIN, DAY
+from crypto_pipeline.labels.parameters import TIMEFRAME, WARM_UP, DcaParameters, Parameters, Strategy
+from crypto_pipeline.labels.setups import DAY, WEEK, reach
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
@@ -24,8 +24,10 @@ _EPOCH = date(1970, 1, 1)
 
 
 def look_back(parameters: Parameters) -> int:
-    """Days before a signal on which its label rests: neighbours that overlap, their chain, their indicators."""
-    return math.ceil((parameters.horizon + 1 + CHAIN + WARM_UP) / DAY)
+    """Days before a signal on which its label rests: neighbours that overlap, what spaces them, their indicators."""
+    # Setups of the other strategies are not spaced; a week more than they need keeps their stored labels current.
+    spaced = reach(parameters.spacing) if isinstance(parameters, DcaParameters) else WEEK
+    return math.ceil((parameters.horizon + 1 + spaced + WARM_UP) / DAY)
 
 
 def look_ahead(parameters: Parameters) -> int:
@@ -41,10 +43,12 @@ def input_versions(
     end: datetime,
     tiers: Mapping[str, str],
     now: datetime,
+    benchmark: str | None,
 ) -> pl.DataFrame:
     """Per instrument of ``tiers`` and day of ``[start, end)`` with bars: ``instrument``, ``day``, ``inputs``, ``kept``.
 
     ``inputs`` is a text that is another whenever anything below has changed; ``kept`` counts the days with bars in it.
+    ``benchmark``: the instrument whose market DCA looks at; None where it is not collected.
     """
     back, ahead = look_back(parameters), look_ahead(parameters)
     first, last = _number(start), _number(end - timedelta(microseconds=1))
@@ -56,17 +60,23 @@ def input_versions(
         hourly = _Windows(store, Timeframe.H1, first - back, min(last, today - 1), names)
         parts.append(hourly.windows(first, last, back, 0))
     if strategy is Strategy.DCA:
-        market = _Windows(store, TIMEFRAME, first - back, min(last + ahead, today - 1), _existing(store, [BENCHMARK]))
+        market = _Windows(
+            store, TIMEFRAME, first - back, min(last + ahead, today - 1), [benchmark] if benchmark else []
+        )
         parts.append(
             [np.broadcast_to(each.sum(axis=0), parts[0][0].shape) for each in market.windows(first, last, back, ahead)]
         )
+    # Another benchmark, or none, is another market, whatever its data versions are.
+    market_of = [benchmark or "none"] if strategy is Strategy.DCA else []
     rows = []
     present = own.present(first, last)
     for place, name in enumerate(names):
         for offset in np.flatnonzero(present[place]).tolist():
             texts = [f"{count[place, offset]}.{total[place, offset]}" for count, total in parts]
             kept = int(parts[0][0][place, offset])
-            rows.append((name, _EPOCH + timedelta(days=first + offset), "/".join([tiers[name], *texts]), kept))
+            rows.append(
+                (name, _EPOCH + timedelta(days=first + offset), "/".join([tiers[name], *texts, *market_of]), kept)
+            )
     schema = {"instrument": pl.String, "day": pl.Date, "inputs": pl.String, "kept": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
@@ -177,11 +187,6 @@ def _minutes_moved(
         return False
     then = dict(zip(sorted(days), text.split(","), strict=True))
     return any(str(versions[instrument, day]) != then[day] for day in days if (instrument, day) in versions)
-
-
-def _existing(store: Store, names: Sequence[str]) -> list[str]:
-    known = {row.instrument.symbol for row in store.instruments.list(active_only=False)}
-    return [name for name in names if name in known]
 
 
 def _number(moment: datetime) -> int:

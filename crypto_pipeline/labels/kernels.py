@@ -189,24 +189,21 @@ def overlaps(entry: Ints, bars: Ints, width: int, alive: Ints, shares: Floats) -
 
 
 @compiled
-def chain(bars: Ints, days: Ints, begin: Ints, spacing: int, chosen: Flags) -> None:
-    """Mark the candidates that become setups: see ``setups.spaced``. ``begin``: where the chain of each one's day
-    begins among them.
-    """
-    first = 0
-    while first < len(bars):
-        until = first
-        while until < len(bars) and days[until] == days[first]:
-            until += 1
-        at = begin[first]
-        while at < until:
-            if at >= first:
-                chosen[at] = True
-            after = at + 1
-            while after < until and bars[after] < bars[at] + spacing:
-                after += 1
-            at = after
-        first = until
+def chain(bars: Ints, begins: Ints, week: int, spacing: int, chosen: Flags) -> None:
+    """Mark the candidates that become setups: see ``setups.spaced``. ``begins``: where the week of each one begins."""
+    if len(bars) == 0:
+        return
+    run, before, free = bars[0], bars[0], bars[0]
+    for number in range(len(bars)):
+        bar, begin = bars[number], begins[number]
+        if bar - before >= spacing:
+            run = bar
+        elif before < begin and run < begin - week:
+            free = before + spacing  # no earlier than after the setup before it, whichever of the candidates that was
+        if bar >= free:
+            chosen[number] = True
+            free = bar + spacing
+        before = bar
 
 
 @compiled

@@ -46,9 +46,10 @@ def find_setups(
     Sorted by both. Entry is the open of the very next bar: where that bar is absent nothing can be bought, and there is
     no setup. Nor is there one in the first WARM_UP bars of a series, where indicators still depend on where it begins.
     """
+    able = enterable(panel)
     match parameters:
         case DcaParameters():
-            found = setups.dca(panel, context.halted, parameters)
+            found = setups.dca(panel, context.halted, able, parameters)
         case SwingParameters():
             found = setups.swing(panel, context.hours, parameters)
         case ChannelParameters():
@@ -56,10 +57,15 @@ def find_setups(
             found = setups.channel(panel, factors, parameters)
         case _:
             raise TypeError(f"{strategy} has no setups for {type(parameters).__name__}")
-    number, entry = found["number"].to_numpy(), found["place"].to_numpy() + 1
-    present = (entry < panel.width) & ~np.isnan(panel.open[number, np.minimum(entry, panel.width - 1)])
-    warm = entry > panel.first()[number] + WARM_UP
-    return found.filter(pl.Series(present & warm, dtype=pl.Boolean))
+    return found.filter(pl.Series(able[found["number"].to_numpy(), found["place"].to_numpy()], dtype=pl.Boolean))
+
+
+def enterable(panel: Panel) -> Flags:
+    """Per instrument and bar: the next bar is there to enter at, and WARM_UP bars of the series lie before this one."""
+    able: Flags = np.zeros(panel.open.shape, np.bool_)
+    able[:, :-1] = ~np.isnan(panel.open[:, 1:])
+    able &= np.arange(panel.width) >= panel.first()[:, None] + WARM_UP
+    return able
 
 
 def label(

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,12 +19,8 @@ from crypto_pipeline.market.timeframes import Timeframe
 
 #: Setups are looked for on bars of this width, and horizons are counted in them.
 TIMEFRAME = Timeframe.M15
-#: Raised whenever the same parameters would give other rows: it is part of every hash.
-METHOD = 2
 #: Bars after which no indicator of a setup remembers anything (RSI and MACD: below 1e-12 of their size).
 WARM_UP = 400
-#: Whose crashes and panics stop DCA entries.
-BENCHMARK = "BTC-USDT"
 #: Tiers that are traded; other instruments have no setups.
 TRADED = (Tier.LARGE, Tier.MID, Tier.MEME)
 
@@ -94,6 +90,9 @@ class Costs(_Model):
 class Parameters(_Model):
     """What all strategies have."""
 
+    #: Raised whenever the same parameters would give other rows: it is part of the hash.
+    METHOD: ClassVar[int] = 2
+
     horizon: int = Field(gt=0, le=2000, description="Bars until the time barrier.")
     exits: TierExits
     costs: Costs = Field(default_factory=lambda: Costs.model_validate({}))
@@ -103,7 +102,7 @@ class Parameters(_Model):
     def hash(self) -> str:
         """16 hexadecimal digits of the SHA-256 of the parameters (names sorted) and of the method."""
         text = json.dumps(
-            {"strategy": type(self).__name__, "method": METHOD, **self.model_dump(mode="json")}, sort_keys=True
+            {"strategy": type(self).__name__, "method": self.METHOD, **self.model_dump(mode="json")}, sort_keys=True
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -116,6 +115,7 @@ def _exits(*values: tuple[float, float]) -> TierExits:
 class DcaParameters(Parameters):
     """A sharp fall on normal volume, bought in a grid."""
 
+    METHOD: ClassVar[int] = 3
     horizon: int = Field(288, gt=0, le=2000)
     exits: TierExits = _exits((0.04, 0.06), (0.07, 0.08), (0.10, 0.11))
     fall: float = Field(0.05, gt=0, lt=1, description="The close is at least this far below the highest high.")

@@ -17,24 +17,26 @@ from crypto_pipeline.labels.parameters import ChannelParameters, DcaParameters, 
 
 #: Bars in an hour and in a day.
 HOUR, DAY = 4, 96
-#: A chain of spaced setups is followed from so many bars before the day of the signal on.
-CHAIN = 7 * DAY
+WEEK = 7 * DAY
+#: The first Monday after 1970-01-01, in bars since then.
+_MONDAY = 4 * DAY
 
 
-def dca(panel: Panel, halted: Flags, parameters: DcaParameters) -> pl.DataFrame:
+def dca(panel: Panel, halted: Flags, enterable: Flags, parameters: DcaParameters) -> pl.DataFrame:
     """A sharp fall: ``fall`` (below 0), ``volume_ratio``, ``rsi14``. Spaced: see ``spaced``.
 
-    ``halted``: per bar, no setup where it is true; see ``halts``.
+    ``halted``: per bar, no setup where it is true; see ``halts``. ``enterable``: per instrument and bar, whether a
+    setup may be there at all. Where it is false there is no candidate either: nothing else can decide about spacing.
     """
     p = parameters
     fall = _over(panel.close, rolling_max(panel.high, p.fall_window)) - 1
     volume_ratio = _over(technical.sma(panel.volume, HOUR), technical.sma(panel.volume, DAY))
     rsi14 = technical.rsi(panel.close)
-    met = (fall <= -p.fall) & (volume_ratio >= p.volume_ratio) & (rsi14 <= p.rsi_most) & ~halted
+    met = (fall <= -p.fall) & (volume_ratio >= p.volume_ratio) & (rsi14 <= p.rsi_most) & ~halted & enterable
     rows = np.flatnonzero(met)
     numbers, places = np.divmod(rows, panel.width)
-    # Instruments one after the other on one axis of days, too far apart to see each other.
-    stride = (panel.width // DAY + 2) * DAY + CHAIN
+    # Instruments one after the other on one axis of weeks, too far apart to see each other.
+    stride = (panel.width // WEEK + 3) * WEEK
     rows = rows[spaced(panel.begin // panel.step + places + numbers * stride, p.spacing)]
     return _found(panel, rows, {"fall": fall, "volume_ratio": volume_ratio, "rsi14": rsi14})
 
@@ -133,19 +135,25 @@ def _shape(panel: Panel, y: Floats, rows: Ints, line: technical.Line, p: Channel
 
 
 def spaced(bars: Ints, spacing: int) -> Flags:
-    """Which candidates become setups when each is at least ``spacing`` bars after the setup before it.
+    """Which candidates become setups, so that every setup is at least ``spacing`` bars after the setup before it.
 
-    ``bars`` (ascending) are numbers of 15m bars since 1970. For every UTC day the chain is followed from CHAIN bars
-    before its midnight on, so that the answer depends on a bounded stretch of the past and not on where the frame
-    begins. A pause of ``spacing`` bars without a candidate makes all chains one; without any in a week two setups may
-    come closer at midnight.
+    ``bars`` (ascending) are numbers of 15m bars since 1970. A candidate with no other in the ``spacing`` bars before it
+    begins a run and is a setup; of the rest of the run each one is that comes ``spacing`` bars or more after the setup
+    before it. So that the answer depends on a bounded stretch of the past (see ``reach``), a run that is older than a
+    week when a week begins (Monday 00:00 UTC) is counted anew from there: the first setup of that week comes
+    ``spacing`` bars or more after the last candidate of the week before.
     """
     from crypto_pipeline.labels.kernels import chain  # late: numba takes half a second to import
 
     chosen = np.zeros(len(bars), np.bool_)
-    days = bars // DAY
-    chain(bars, days, np.searchsorted(bars, days * DAY - CHAIN), spacing, chosen)
+    begins = (bars - _MONDAY) // WEEK * WEEK + _MONDAY
+    chain(bars, begins, WEEK, spacing, chosen)
     return chosen
+
+
+def reach(spacing: int) -> int:
+    """Bars before a candidate whose candidates can decide whether it becomes a setup."""
+    return 2 * WEEK + spacing
 
 
 def halts(benchmark: Floats) -> Flags:

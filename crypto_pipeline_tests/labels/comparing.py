@@ -45,7 +45,9 @@ LOOSE: dict[str, Any] = {
         },
     },
 }  # fmt: skip
-SETS = parameter_sets(LOOSE)
+#: Nearly every bar is a candidate, and setups are to be 60 bars apart.
+DENSE: dict[str, Any] = {"dense": {"dca": {"fall": 0.0001, "volume_ratio": 0.0, "rsi_most": 100.0, "spacing": 60}}}
+SETS = parameter_sets(LOOSE | DENSE)
 NAME = "ONE-USDT"
 
 

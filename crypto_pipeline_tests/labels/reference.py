@@ -96,18 +96,38 @@ def dca_setups(bars: Bars, benchmark: Bars, p: dict[str, Any]) -> list[dict[str,
         ratio = (sum(volumes[-4:]) / 4) / (sum(volumes) / 96)
         if ratio >= p["volume_ratio"]:
             candidates.append({"signal": time, "fall": fall, "volume_ratio": ratio, "rsi14": rsi[time]})
-    times = [one["signal"] for one in candidates]
-    return [one for one in candidates if one["signal"] in chain(times, one["signal"], p["spacing"])]
+    candidates = usable(candidates, bars)
+    taken = spaced([one["signal"] for one in candidates], p["spacing"])
+    return [one for one in candidates if one["signal"] in taken]
 
 
-def chain(times: list[int], until: int, spacing: int) -> set[int]:
-    """Setups at least ``spacing`` bars apart, from a week before the day of ``until`` on."""
-    start = until - until % DAY - 7 * DAY
-    taken: list[int] = []
+def usable(found: list[dict[str, Any]], bars: Bars) -> list[dict[str, Any]]:
+    """Those that can be entered at the next bar, after 400 bars of the series."""
+    first = min(bars)
+    return [one for one in found if one["signal"] + QUARTER in bars and one["signal"] - first >= 400 * QUARTER]
+
+
+def spaced(times: list[int], spacing: int) -> set[int]:
+    """Candidates that are setups: each run followed from its start, or from a Monday a week later."""
+    apart = spacing * QUARTER
+    runs: list[list[int]] = []
     for time in times:
-        if start <= time <= until and (not taken or time - taken[-1] >= spacing * QUARTER):
-            taken.append(time)
-    return set(taken)
+        if runs and time - runs[-1][-1] < apart:
+            runs[-1].append(time)
+        else:
+            runs.append([time])
+    taken: set[int] = set()
+    for run in runs:
+        last = run[0] - apart
+        for place, time in enumerate(run):
+            monday = (time - 4 * DAY) // (7 * DAY) * 7 * DAY + 4 * DAY
+            is_first_of_week = place > 0 and run[place - 1] < monday
+            if is_first_of_week and monday - run[0] > 7 * DAY:
+                last = run[place - 1]
+            if time - last >= apart:
+                taken.add(time)
+                last = time
+    return taken
 
 
 def swing_setups(bars: Bars, hours: Bars, p: dict[str, Any]) -> list[dict[str, Any]]:
@@ -352,9 +372,7 @@ def labels(
         "swing": lambda: swing_setups(bars, hours, p),
         "channel": lambda: channel_setups(bars, factor, p),
     }[strategy]()
-    first = min(bars)
-    usable = [one for one in found if one["signal"] + QUARTER in bars and one["signal"] - first >= 400 * QUARTER]
-    rows = [one_label(setup, strategy, bars, minutes, p, tier, factor, until) for setup in usable]
+    rows = [one_label(setup, strategy, bars, minutes, p, tier, factor, until) for setup in usable(found, bars)]
     alive: dict[int, int] = {}
     for row in rows:
         for time in lifetime(row):

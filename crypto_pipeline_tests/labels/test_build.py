@@ -17,7 +17,7 @@ import crypto_pipeline
 from crypto_pipeline.features import pipeline as features
 from crypto_pipeline.labels import inputs
 from crypto_pipeline.labels.build import LabelReport, bring_up_to_date, due_cells, traded
-from crypto_pipeline.labels.checks import check_labels
+from crypto_pipeline.labels.checks import check_labels, checks_of
 from crypto_pipeline.labels.parameters import Strategy
 from crypto_pipeline.labels.training import TrainingSetError, manifest_path, purged, reproduce, training_set
 from crypto_pipeline.market import Timeframe
@@ -82,9 +82,7 @@ def test_labels_wait_for_their_horizon_and_come_by_themselves(store: Store, bars
             assert make(store, strategy, now).cells == 0
             seen = labels.height
             outcomes = check_labels(store, strategy, LOOSE[strategy], (START, now), (START, now), now, 1)
-            assert {one.name: one.passed for one in outcomes} == dict.fromkeys(
-                ("label_finality", "labels_current", "too_few_events"), True
-            )
+            assert {one.name: one.passed for one in outcomes} == dict.fromkeys(checks_of(strategy), True)
         assert make(store, strategy, everything=True).written.changed == 0
 
 
@@ -134,6 +132,41 @@ def test_the_benchmark_is_an_input_of_dca(store: Store, bars: pl.DataFrame) -> N
     assert set(due["instrument"]) == set(tiers)
     due = due_cells(store, Strategy.SWING, LOOSE[Strategy.SWING], START, END, tiers, END)
     assert set(due["instrument"]) == {"BTC-USDT"}
+
+
+def test_without_its_benchmark_dca_says_so_and_comes_by_itself_when_there_is_one(
+    store: Store, bars: pl.DataFrame
+) -> None:
+    strategy, parameters = Strategy.DCA, LOOSE[Strategy.DCA]
+
+    def bring(benchmark: str) -> LabelReport:
+        return bring_up_to_date(store, strategy, parameters, START, END, now=END, benchmark=benchmark)
+
+    def check(benchmark: str, chosen: Strategy = strategy) -> dict[str, tuple[bool, str]]:
+        span = START, END
+        outcomes = check_labels(store, chosen, LOOSE[chosen], span, span, END, 1, benchmark)
+        return {one.name: (one.passed, one.summary) for one in outcomes}
+
+    report = bring("XBT")
+    assert (report.benchmark, report.labels) == (None, 0)
+    passed, said = check("XBT")["benchmark"]
+    assert not passed
+    assert "'XBT' is not collected" in said
+    assert "instruments add XBT-USDT" in said
+    assert "benchmark" not in check("XBT", Strategy.SWING)
+    assert check("none")["benchmark"][0]  # a person said so
+    # Another setting, or another benchmark, is another market: every day is due again, and no other strategy's.
+    assert not check("BTC")["labels_current"][0]
+    report = bring("BTC")
+    assert (report.benchmark, report.stale) == ("BTC-USDT", report.cells)
+    assert report.labels > 0
+    assert check("BTC")["benchmark"][0]
+    assert bring("BTC-USDT").cells == 0
+    assert bring("ETH").stale == report.cells
+    # An inactive instrument is no benchmark, neither of features nor of labels.
+    store.instruments.remove("BTC-USDT")
+    assert features.Universe.of(store, "BTC").benchmark is None
+    assert not check("BTC")["benchmark"][0]
 
 
 def test_minutes_that_decided_are_inputs_and_others_are_not(store: Store, bars: pl.DataFrame) -> None:
