@@ -101,6 +101,19 @@ class _Span:
         chosen = rng.choice(others, min(SAMPLE_INSTRUMENTS, len(others)), replace=False).tolist() if others else []
         return sorted([*chosen, *([self.universe.benchmark] if self.universe.benchmark else [])])
 
+    def sample_with_edges(self) -> list[str]:
+        """The sample, and with it one instrument that lacks bars and one that began later than others, if any."""
+        begin = self.end - timedelta(days=SAMPLE_DAYS + LOOK_BACK[Timeframe.M15])
+        cells = self.store.coverage.cells([Timeframe.M15], begin, self.end, self.universe.instruments)
+        cells = cells.filter((pl.col("present") > 0) & (pl.col("day") < self.now.date()))
+        lacking = cells.filter(pl.col("present") < pl.col("expected"))["instrument"]
+        begun = cells.group_by("instrument").agg(pl.col("day").min())
+        young = begun.filter(pl.col("day") > pl.col("day").min())["instrument"]
+        rng = np.random.default_rng(self.seed)
+        edges = [names.unique().sort() for names in (lacking, young)]
+        chosen = [str(names[int(rng.integers(len(names)))]) for names in edges if len(names)]
+        return sorted({*self.sample(), *chosen})
+
     def bars(self, names: list[str]) -> tuple[Bars, datetime]:
         """Bars of the last days of the span, of a market that consists of ``names``; and when their rows begin."""
         first = max(self.start, self.end - timedelta(days=SAMPLE_DAYS))
@@ -114,7 +127,7 @@ class _Span:
 
 
 def _no_leak(span: _Span) -> FeatureOutcome:
-    bars, _first = span.bars(span.sample())
+    bars, _first = span.bars(span.sample_with_edges())
     # From the first bar on, so that the warm-up is among what is cut.
     begin = span.end - timedelta(days=SAMPLE_DAYS + LOOK_BACK[Timeframe.M15])
     proof = leak_check(bars, span.compute, begin, span.end, seed=span.seed, fresh=True)

@@ -12,7 +12,7 @@ from crypto_pipeline.features.compute import NAMES, ROW_SCHEMA
 from crypto_pipeline.features.leaks import compare, spreads
 from crypto_pipeline.features.live import live_step
 from crypto_pipeline.features.pipeline import Universe, bring_up_to_date, features_as_of, stale_days
-from crypto_pipeline.features.verify import CHECKS, verify_features
+from crypto_pipeline.features.verify import CHECKS, _Span, verify_features
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.features.market import START, minutes, rolled_up, stock
@@ -95,6 +95,24 @@ def test_a_row_that_was_tampered_with_fails_parity_and_every_check_has_its_say(
         store.connections.run(lambda connection, what=tampered: connection.execute(what) and None)
         found = verify_features(store, START, close, now=close, names=["parity"])[0].offenders["feature"].to_list()
         assert column in found
+
+
+def test_the_leak_check_looks_at_who_has_gaps_and_who_is_new(store: Store) -> None:
+    names = [f"{letter}AA-USDT" for letter in "ABCDEFGHIJKLMNOPQRST"]
+    whole = minutes(["BTC-USDT", *names], 5)
+    name, opened = pl.col("instrument"), pl.col("open_time")
+    hole = (name == "KAA-USDT") & opened.is_between(START + timedelta(days=2), START + timedelta(days=2, hours=1))
+    unlisted = (name == "TAA-USDT") & (opened < START + timedelta(days=3))
+    stock(store, whole.filter(~hole & ~unlisted))
+    store.connections.run(
+        lambda connection: (
+            connection.execute("UPDATE market.coverage SET expected = 96 WHERE timeframe = '15m'") and None
+        )
+    )
+    end = START + timedelta(days=5)
+    span = _Span(store, Universe.of(store), START, end, end, seed=1)
+    assert not {"KAA-USDT", "TAA-USDT"} & set(span.sample())
+    assert set(span.sample_with_edges()) == {*span.sample(), "KAA-USDT", "TAA-USDT"}
 
 
 def test_a_batch_pass_keeps_live_rows_that_came_meanwhile(store: Store, market: pl.DataFrame) -> None:
