@@ -35,6 +35,13 @@ class SettingsError(ValueError):
     """A setting has a bad value; the message names the setting, the value and what is accepted."""
 
 
+#: What a plain ``up`` on the generated market collects: few instruments over many days, not the reverse. Features of
+#: 4h are warm after 42 days, labels begin after 8, and 8 instruments of all three tiers have some of every strategy
+#: (figures: bench/RESULTS.md).
+GENERATED = ("BTC-USDT", "ETH-USDT", "SOL-USDT", "XRP-USDT", "ARB-USDT", "OP-USDT", "PEPE-USDT", "WIF-USDT")
+GENERATED_DAYS = 45
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Durations are in seconds unless the name says days."""
 
@@ -57,9 +64,9 @@ class Settings(BaseSettings):
         "replay", description="Where bars come from: replay, binance, coinbase or kraken."
     )
     instruments: str | None = Field(
-        None, description="The first N of the universe, or a list 'BTC-USDT,ETH-USDT'. Default: 20 on replay, else all."
+        None, description="The first N of the universe, or a list 'BTC-USDT,ETH-USDT'. Default: 8 on replay, else all."
     )
-    days: int | None = Field(None, ge=1, le=20_000, description="Days of history. Default: 7 on replay, else 180.")
+    days: int | None = Field(None, ge=1, le=20_000, description="Days of history. Default: 45 on replay, else 180.")
     universe_file: Path | None = Field(None, description="Your own universe file; default: the one in the package.")
 
     # The replay exchange
@@ -221,13 +228,18 @@ class Settings(BaseSettings):
 
     @property
     def history_days(self) -> int:
-        """Days of history that are expected to be there."""
-        return self.days if self.days is not None else (7 if self.venue == "replay" else 180)
+        """Days of history that are expected to be there.
+
+        A recording that is replayed has few of them; the generated market has as many as are asked for.
+        """
+        usual = 180 if self.venue != "replay" else GENERATED_DAYS if self.replay_source == "generated" else 7
+        return usual if self.days is None else self.days
 
     @property
     def instrument_choice(self) -> str:
         """Which instruments of the universe: a number, a list, or ``all``."""
-        return self.instruments or ("20" if self.venue == "replay" else "all")
+        usual = "all" if self.venue != "replay" else str(len(GENERATED)) if self.universe_file else ",".join(GENERATED)
+        return self.instruments or usual
 
     @classmethod
     def settings_customise_sources(

@@ -16,6 +16,9 @@ from crypto_pipeline.store.connecting import connect, with_database
 from crypto_pipeline.store.embedded import EmbeddedServer
 from crypto_pipeline.store.migrations import migrate
 
+#: A week of history unless a test says otherwise; the default of the generated market takes much longer to collect.
+os.environ.setdefault("CRYPTO_PIPELINE_DAYS", "7")
+
 _TEMPLATE = "migrated_template"
 #: Tests of whole deployments, a dozen programs each: of those never two run side by side.
 _DEPLOYMENTS = ("browser/", "ops/test_up.py", "ingest/test_processes.py")

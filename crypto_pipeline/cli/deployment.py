@@ -72,12 +72,12 @@ def up(
             "--instruments",
             metavar="N|LIST",
             envvar=f"{_PREFIX}INSTRUMENTS",
-            help="How many, or which: BTC-USDT,ETH-USDT",
+            help="How many, or which: BTC-USDT,ETH-USDT [8 on replay, else all]",
         ),
     ] = None,
     days: Annotated[
         str | None,
-        typer.Option("--days", metavar="N", envvar=f"{_PREFIX}DAYS", help="Days of history. [7 on replay, else 180]"),
+        typer.Option("--days", metavar="N", envvar=f"{_PREFIX}DAYS", help="Days of history. [45 on replay, else 180]"),
     ] = None,
     detach: Annotated[
         bool,

@@ -241,7 +241,7 @@ _LOOK_EVERY = timedelta(minutes=5)
     job=label_setups,
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="After each backfill, and every 5 minutes: writes labels that are due, and those whose bars have changed.",
+    description="After each backfill, and every 5 minutes: writes labels that are due or whose bars have changed.",
 )
 def labels_due(context: dg.SensorEvaluationContext, database: Market) -> dg.SensorResult | dg.SkipReason:
     """Every 5 minutes, and after each backfill: labels whose horizon has ended or whose bars changed are computed.
