@@ -11,6 +11,7 @@ Everything else is in the rooms: ``market`` (the words of the field), ``venues``
 from __future__ import annotations
 
 import os
+import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -68,13 +69,14 @@ def training_set(
 ) -> pl.DataFrame:
     """Features joined to the labels of signals in ``[start, end)``, as known at ``as_of`` (default: now).
 
-    Columns are those of ``labels.training.training_set``, which also gives the manifest.
+    Columns are those of ``labels.training.training_set``, which also gives the manifest. Where there are no rows, an
+    ``EmptyTrainingSetWarning`` says why and what would give some.
 
     Raises ValueError for a bad argument, StoreError for an unknown instrument or when no database answers.
     """
     from crypto_pipeline.healing.plan import retention_policy
     from crypto_pipeline.labels.parameters import Strategy, parameter_sets
-    from crypto_pipeline.labels.training import training_set
+    from crypto_pipeline.labels.training import EmptyTrainingSetWarning, training_set
     from crypto_pipeline.reading.moments import moment, optional
     from crypto_pipeline.settings import load_settings
     from crypto_pipeline.store import Store, resolve_url
@@ -85,7 +87,7 @@ def training_set(
         raise ValueError(f"unknown parameter set {parameter_set!r}: there are {', '.join(sets)}")
     span = moment(start, "start"), moment(end, "end")
     with Store(resolve_url(settings)) as store:
-        return training_set(
+        made = training_set(
             store,
             chosen,
             *span,
@@ -94,7 +96,10 @@ def training_set(
             instruments=instruments,
             eligible_only=eligible_only,
             retention=retention_policy(settings),
-        ).frame
+        )
+    if made.why_empty:
+        warnings.warn(made.why_empty, EmptyTrainingSetWarning, stacklevel=2)
+    return made.frame
 
 
 @lru_cache(maxsize=4)

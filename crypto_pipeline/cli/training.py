@@ -31,15 +31,18 @@ def build(
     ineligible: Annotated[
         bool, typer.Option("--ineligible", help="Keep signals of which more than 5 % of the last day's bars lack.")
     ] = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Where there are no rows, write a file all the same.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Write the training set of a strategy for signals in [start, end)."""
+    """Write the training set of a strategy for signals in [start, end). Without rows: exit code 1, no file."""
     from crypto_pipeline.cli import options
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.healing.plan import retention_policy
     from crypto_pipeline.labels.parameters import ParameterError, Strategy, parameter_sets
-    from crypto_pipeline.labels.training import training_set
+    from crypto_pipeline.labels.training import TrainingSetError, training_set
 
     first, last = options.span(start, end, options.moment(start, "--start"))
     settings = deployment_settings(data_dir)
@@ -64,6 +67,10 @@ def build(
             eligible_only=not ineligible,
             retention=retention_policy(settings),
         )
+    if made.why_empty and not allow_empty:
+        raise TrainingSetError(f"{made.why_empty}. Nothing was written; --allow-empty writes a file without rows")
+    if made.why_empty:
+        typer.echo(f"warning: {made.why_empty}", err=True)
     beside = made.write(output)
     typer.echo(f"{made.frame.height:,} rows, {made.frame.width} columns, as of {made.manifest['as_of']}")
     typer.echo(f"{output}\n{beside}")

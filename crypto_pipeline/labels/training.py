@@ -21,6 +21,7 @@ import polars as pl
 from crypto_pipeline.features.compute import LOOK_BACK, NAMES, ROW_SCHEMA, SCHEMA_HASH, feature_frames
 from crypto_pipeline.features.pipeline import Universe, read_bars
 from crypto_pipeline.healing.plan import retention_policy
+from crypto_pipeline.labels.emptiness import why_empty
 from crypto_pipeline.labels.parameters import MODELS, Parameters, Strategy, parameter_sets
 from crypto_pipeline.labels.removed import require_kept
 from crypto_pipeline.market.retention import RetentionPolicy
@@ -53,16 +54,24 @@ _STATES = ("eligible", "regime", "stress")
 EMBARGO = timedelta(days=1)
 
 
+class EmptyTrainingSetWarning(UserWarning):
+    """A training set has no rows; the message says why, and what would give it some."""
+
+
 class TrainingSetError(ValueError):
     """A training set cannot be made or made again; the message says what differs and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """``frame``: one row per label, sorted by signal and instrument; ``manifest``: what makes it again."""
+    """``frame``: one row per label, sorted by signal and instrument; ``manifest``: what makes it again.
+
+    ``why_empty`` says why there are no rows, and what to do; None where there are some.
+    """
 
     frame: pl.DataFrame
     manifest: dict[str, Any]
+    why_empty: str | None = None
 
     def write(self, path: Path) -> Path:
         """Write the frame as Parquet, the manifest beside it (``NAME.manifest.json``); returns the manifest's path."""
@@ -98,7 +107,7 @@ def training_set(
     (uniqueness), the outcome, the setup's measures as ``setup_…``, then ``eligible``, ``regime``, ``stress`` and every
     feature. ``eligible_only`` leaves out signals of which more than 5 % of the last day's bars were missing.
     ``parameters``: default those of the set ``default``. ``universe``: whose bars decide ranks and breadth.
-    ``retention``: what is kept (default: by the settings).
+    ``retention``: what is kept (default: by the settings). A set without rows says why (``why_empty``).
 
     Raises StoreError for an unknown instrument, an ``as_of`` to come, or when bars that it needs have been removed;
     ValueError for a naive time or a bad strategy.
@@ -139,7 +148,13 @@ def training_set(
         "content_sha256": content_hash(frame),
         "made_by": {"crypto-pipeline": version("crypto-pipeline"), "polars": pl.__version__},
     }
-    return TrainingSet(frame, manifest)
+    reason = None
+    if frame.is_empty():
+        reason = why_empty(
+            store, chosen, used, begin, until, datetime.now(UTC), instruments=instruments,
+            benchmark=everyone.benchmark, ineligible=joined.height,
+        )  # fmt: skip
+    return TrainingSet(frame, manifest, reason)
 
 
 def reproduce(store: Store, manifest: Mapping[str, Any], *, retention: RetentionPolicy | None = None) -> TrainingSet:

@@ -1,0 +1,134 @@
+"""Why a training set has no rows, and what would give it some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+
+from crypto_pipeline.labels.build import due_cells, traded
+from crypto_pipeline.labels.parameters import TIMEFRAME, WARM_UP, Parameters, Strategy
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+
+
+def why_empty(
+    store: Store,
+    strategy: Strategy,
+    parameters: Parameters,
+    start: datetime,
+    end: datetime,
+    now: datetime,
+    *,
+    instruments: Sequence[str] | None,
+    benchmark: str | None,
+    ineligible: int,
+) -> str:
+    """The reason in a sentence or two, with what to do, when no label of signals in ``[start, end)`` is left.
+
+    ``benchmark``: the instrument whose market DCA looks at; ``ineligible``: labels that were left out as such. Raises
+    StoreError for an unknown instrument.
+    """
+    head = f"no {strategy} labels of signals from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC: "
+    if ineligible:
+        return (
+            f"{head}of all {ineligible} signals more than 5 % of the last day's bars are missing. Keep them with "
+            "eligible_only=False (`--ineligible`)"
+        )
+    tiers = traded(store, instruments or ())
+    if not tiers:
+        return f"{head}no instrument of the tiers large, mid and meme is collected"
+    if strategy is Strategy.DCA and benchmark is None:
+        return (
+            f"{head}the benchmark, whose crashes stop DCA entries, is not collected. Add it (`crypto-pipeline "
+            "instruments add BTC-USDT`) or name another (CRYPTO_PIPELINE_FEATURE_BENCHMARK)"
+        )
+    held = store.coverage.cells([TIMEFRAME], None, None, list(tiers)).filter(pl.col("present") > 0)
+    first, last = held["day"].min(), held["day"].max()
+    if not isinstance(first, date) or not isinstance(last, date):
+        return f"{head}no {TIMEFRAME} bars are stored yet. See `crypto-pipeline status`"
+    return head + (
+        _too_short(parameters, start, end, now, _midnight(first), _midnight(last) + timedelta(days=1))
+        or _not_labelled(store, strategy, parameters, start, end, now, list(tiers))
+        or _nothing_found(store, strategy, parameters, start, end, list(tiers))
+    )
+
+
+def _too_short(
+    parameters: Parameters, start: datetime, end: datetime, now: datetime, begins: datetime, ends: datetime
+) -> str | None:
+    """Whether no signal of the span can have a label, by the bars that are stored from ``begins`` to ``ends``."""
+    stored = f"bars are stored from {begins:%Y-%m-%d} to {ends - timedelta(days=1):%Y-%m-%d}"
+    first = begins + TIMEFRAME.delta * WARM_UP
+    reach = TIMEFRAME.delta * (parameters.horizon + 1)
+    if start >= ends or end <= begins:
+        return f"{stored}. Choose a span among them, or collect more days (`crypto-pipeline up --days N`)"
+    if end <= first:
+        return (
+            f"{stored}, and setups are looked for after {WARM_UP} bars, from {first:%Y-%m-%d %H:%M} on. Choose a later "
+            "end, or collect more days (`crypto-pipeline up --days N`)"
+        )
+    told = max(start, first) + reach
+    if told > now:
+        return (
+            f"a label is stored when its horizon of {parameters.horizon} bars has ended, here from "
+            f"{told:%Y-%m-%d %H:%M} UTC on. Choose an earlier start, collect more days (`crypto-pipeline up --days N`) "
+            "or wait"
+        )
+    return None
+
+
+def _not_labelled(
+    store: Store,
+    strategy: Strategy,
+    parameters: Parameters,
+    start: datetime,
+    end: datetime,
+    now: datetime,
+    names: list[str],
+) -> str | None:
+    """Whether days of the span have not been computed yet, or labels came only after the moment that was asked for."""
+    labels = store.labels.read(strategy, parameters.hash, start, end, instruments=names)
+    if labels.height:
+        at = labels["recorded_at"].min()
+        assert isinstance(at, datetime)
+        return f"at that moment none was stored yet, the first at {at:%Y-%m-%d %H:%M:%S} UTC. Choose a later as_of"
+    begin, until = Timeframe.D1.floor(start), Timeframe.D1.ceil(end)
+    due = due_cells(store, strategy, parameters, begin, until, traded(store, names), now)
+    if due.is_empty():
+        return None
+    return (
+        f"{due.height} instrument-days are not computed yet. While `crypto-pipeline up` runs they are within minutes; "
+        "the job label_setups computes them at once"
+    )
+
+
+def _nothing_found(
+    store: Store, strategy: Strategy, parameters: Parameters, start: datetime, end: datetime, names: list[str]
+) -> str:
+    """Setups wait, or there are none."""
+    cells = store.labels.cells(strategy, parameters.hash, start, end, names)
+    waiting, until = int(cells["waiting"].sum()), cells["waits_until"].min()
+    if waiting:
+        when = f", the next until {until:%Y-%m-%d %H:%M} UTC" if isinstance(until, datetime) else ""
+        return (
+            f"{waiting} setups wait for the end of their horizon{when}, or for bars that are missing without a reason "
+            "(`crypto-pipeline gaps`)"
+        )
+    return (
+        f"none of the {cells.height} instrument-days has a setup. With these parameters they are rare: collect more "
+        "days or instruments (`crypto-pipeline up --days N --instruments N`), or label a wider parameter set beside "
+        f"them, such as CRYPTO_PIPELINE_LABEL_PARAMETERS='{_WIDER[strategy]}' and set \"wide\""
+    )
+
+
+_WIDER = {
+    Strategy.DCA: '{"wide": {"dca": {"fall": 0.03}}}',
+    Strategy.SWING: '{"wide": {"swing": {"breakout": 0.0, "volume_ratio": 1.0}}}',
+    Strategy.CHANNEL: '{"wide": {"channel": {"touches": 2, "reward_to_risk": 1.0}}}',
+}
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
