@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Reread = Annotated[bool, typer.Option("--reread", help="Ask for every 1m bar of the span again as well.")]
 #: What a person reads of the ledger, beside the reason; `--json` has all of it.
 _IN_TABLE = ("gap_id", "instrument", "timeframe", "state", "start", "end", "bars", "attempts", "next_attempt")
+#: So many spans that are still missing are told one by one.
+_LINES = 10
 States = Annotated[str | None, typer.Option("--state", metavar="LIST", help="For example lost,unfillable.")]
 
 
@@ -44,8 +46,13 @@ def backfill(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Fetch what is missing in a span, write it, roll it up and explain the rest. Doing it twice costs nothing."""
+    """Fetch what is missing in a span, write it, roll it up and explain the rest. Doing it twice costs nothing.
+
+    A named span or instrument is asked for now; without one, holes wait for their next attempt. Exits with 1 while bars
+    are missing.
+    """
     from crypto_pipeline.cli import options
+    from crypto_pipeline.healing.fill import HISTORY, NAMED
 
     chosen = options.timeframes(timeframe)
     settings = _settings(data_dir)
@@ -55,13 +62,37 @@ def backfill(
     last = options.moment(end, "--end") if end else None
 
     def work(pipeline: Pipeline, symbols: list[str] | None, progress: Any) -> Awaitable[Any]:
-        return pipeline.backfill(first, last, symbols or (), chosen or (), progress)
+        return pipeline.backfill(first, last, symbols or (), chosen or (), progress, manner=NAMED if named else HISTORY)
 
+    named = bool(start or end or instruments)
     report = _heal(settings, instruments, work)
     found = report.as_dict()
     columns = ["planned", "fetched", "inserted", "superseded", "unchanged", "explained", "still_missing"]
     rows = [[name, *(counts[column] for column in columns)] for name, counts in found["timeframes"].items()]
+    for line in _missing(found, named):
+        typer.echo(line, err=True)
     _finish(found, as_json, ["timeframe", *columns], rows, report.problems)
+    if report.still_missing:
+        raise typer.Exit(1)
+
+
+def _missing(found: dict[str, Any], named: bool) -> list[str]:
+    """What is still missing, why, and until when it waits."""
+    if not found["still_missing"]:
+        return []
+    lines = [f"{found['still_missing']:,} bars are missing"]
+    for row in found["waiting"][:_LINES]:
+        when = "by the next pass" if row["next_attempt"] is None else f"after {row['next_attempt']}"
+        lines.append(
+            f"{row['instrument']} {row['timeframe']} {row['start']} to {row['end']}: {row['bars']:,} bars, "
+            f"asked for again {when}. {row['because'] or ''}"
+        )
+    if len(found["waiting"]) > _LINES:
+        lines.append("`crypto-pipeline gaps` lists all of them")
+    if found["waiting"] and not named:
+        since, until = (edge(row[name] for row in found["waiting"]) for edge, name in ((min, "start"), (max, "end")))
+        lines.append(f"`crypto-pipeline backfill --start {since} --end {until}` asks for them now")
+    return lines
 
 
 def reconcile(
@@ -261,7 +292,12 @@ def gaps_reopen(
         raise BadInput(f"ID {gap_id!r} is not a number: `crypto-pipeline gaps list` shows the ids")
     with open_store(_settings(data_dir)) as store:
         store.ledger.reopen(int(gap_id), note)
-    typer.echo(f"gap {gap_id} is open again; the next pass tries it")
+        row = store.ledger.row(int(gap_id))
+    span = f"--start {row['start']:%Y-%m-%dT%H:%M:%SZ} --end {row['end']:%Y-%m-%dT%H:%M:%SZ}"
+    typer.echo(
+        f"gap {gap_id} is open again: the next pass asks for it; "
+        f"`crypto-pipeline backfill {span} --instruments {row['instrument']}` asks now"
+    )
 
 
 def _states(text: str | None) -> list[str] | None:

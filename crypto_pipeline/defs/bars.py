@@ -5,7 +5,7 @@ fetches or rolls up only that, and costs almost nothing when there is nothing to
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -16,11 +16,14 @@ from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.partitions import DAILY, WEEKLY
 from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.healing import HealReport, Pipeline
+from crypto_pipeline.healing.fill import HISTORY, NAMED
 from crypto_pipeline.healing.processors import measured
 from crypto_pipeline.market.timeframes import Timeframe
 
 GROUP = "bars"
 OWNERS = ["team:market-data"]
+#: What the tag `processor` of a run says that no processor asked for.
+BY_HAND = "backfill"
 
 _ABOUT = {
     Timeframe.M1: "One-minute bars as the venue states them: fetched where missing, every absent minute explained "
@@ -58,6 +61,12 @@ def span_of(context: dg.AssetExecutionContext) -> tuple[datetime, datetime]:
     """``[start, end)`` of the partitions of this run, UTC."""
     window = context.partition_time_window
     return window.start, window.end
+
+
+def by_person(tags: Mapping[str, str]) -> bool:
+    """Whether a person launched the run: schedules, sensors and conditions say so in its tags, or in `processor`."""
+    automatic = {"dagster/schedule_name", "dagster/sensor_name", "dagster/from_automation_condition"}
+    return tags.get("processor", BY_HAND) == BY_HAND and not automatic & tags.keys()
 
 
 @dg.asset(
@@ -115,7 +124,10 @@ def bar_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
             chosen, gone = pipeline.collected(scope.instruments)
             if gone:
                 context.log.warning(f"{', '.join(gone)}: no longer collected, so left out of this run.")
-            bring = partial(pipeline.bring_up_to_date, timeframe, start, end, chosen, progress=Steps(context))
+            manner = NAMED if by_person(context.run.tags) else HISTORY
+            bring = partial(
+                pipeline.bring_up_to_date, timeframe, start, end, chosen, progress=Steps(context), manner=manner
+            )
             if timeframe is not Timeframe.M1:
                 return await bring(), chosen
             # The minutes are where holes are found and filled: the processor's row says how it went.

@@ -7,10 +7,11 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from crypto_pipeline.defs.bars import BAR_ASSETS, coverage, instruments
+from crypto_pipeline.defs.bars import BAR_ASSETS, BY_HAND, coverage, instruments
 from crypto_pipeline.defs.partitions import DAILY, WEEKLY
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.healing import HealReport, Pipeline
+from crypto_pipeline.healing.fill import HISTORY, NAMED
 from crypto_pipeline.healing.processors import measured
 from crypto_pipeline.market.timeframes import Timeframe, parse_time
 
@@ -38,14 +39,14 @@ backfill_bars = dg.define_asset_job(
     "backfill_bars",
     selection=dg.AssetSelection.assets(instruments, *_DAILY_BARS, coverage),
     partitions_def=DAILY,
-    tags=tags(MEDIUM, "backfill"),
-    description="Brings the bars of the chosen days from 1m to 1d up to date: instruments in config of `scope`.",
+    tags=tags(MEDIUM, BY_HAND),
+    description="Brings the bars of the chosen days from 1m to 1d up to date, holes now: instruments in config of `scope`.",
 )
 weekly_bars = dg.define_asset_job(
     "weekly_bars",
     selection=dg.AssetSelection.assets(*_WEEKLY_BARS),
     partitions_def=WEEKLY,
-    tags=tags(MEDIUM, "backfill"),
+    tags=tags(MEDIUM, BY_HAND),
     description="Brings the weekly bars of the chosen weeks up to date, from the daily ones.",
 )
 refresh_instruments = dg.define_asset_job(
@@ -57,7 +58,7 @@ refresh_instruments = dg.define_asset_job(
 
 
 class Span(dg.Config):
-    """Days and instruments; an empty span means the gaps wherever they are."""
+    """Days and instruments. Without a span: the gaps that are due, wherever they are; in a span, all of them now."""
 
     start: str | None = None
     end: str | None = None
@@ -80,13 +81,14 @@ class Comparison(Span):
     reread: bool = False
 
 
-@dg.op(description="Fill every hole that is due, in all timeframes, wherever it is.")
+@dg.op(description="Fill every hole that is due, wherever it is; with a span, every hole in it now.")
 def heal(context: dg.OpExecutionContext, config: Span, database: Market) -> None:
     """Plan → fetch → write → explain over the span, every timeframe."""
     start, end = config.bounds()
 
     async def work(pipeline: Pipeline) -> HealReport:
-        fill = partial(pipeline.backfill, start, end, config.instruments)
+        manner = NAMED if start or end else HISTORY
+        fill = partial(pipeline.backfill, start, end, config.instruments, manner=manner)
         return await measured(pipeline.store, config.job, fill, context.run.run_id)
 
     report = database.run(work)

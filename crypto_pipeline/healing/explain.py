@@ -149,15 +149,16 @@ class Explainer:
             because = f"{self.venue.name} has halted trading of {facts['venue_symbol']}"
             halted = {"because": because, "rule": "halted", "status": facts["status"]}
             verdict = Verdict(start, end, GapState.VENUE_OUTAGE, halted)
-            return verdict_frame(name, self.timeframe, [verdict])
-        attempts = earlier.filter((pl.col("start") < end) & (pl.col("end") > start)).select(pl.col("attempts").max())
+            return verdict_frame(name, self.timeframe, [verdict]).with_columns(pl.lit(True).alias("attempted"))
+        before = earlier.filter((pl.col("start") < end) & (pl.col("end") > start))
+        # Attempts are spaced: one that a person asked for before the next was due is not counted among them.
+        attempted = before.is_empty() or not (before["next_attempt"] > self.horizon.now).fill_null(False).all()
+        attempts = int(before.select(pl.col("attempts").max()).item() or 0) + (1 if attempted else 0)
         around = answered.filter((pl.col("start") <= start) & (pl.col("end") >= end))
-        before = not around.filter(pl.col("start") < start).is_empty()
-        after = not around.filter(pl.col("end") > end).is_empty()
         known = siblings.of(name, start, end)
         evidence = Evidence(
             settled_until=self.horizon.now - self.horizon.settle,
-            attempts=int(attempts.item() or 0) + 1,
+            attempts=attempts,
             max_attempts=self.settings.heal_attempts,
             listed=facts["listed"],
             delisted=facts["delisted"],
@@ -167,11 +168,12 @@ class Explainer:
             sibling_bars=activity if known else None,
             sibling_rate=siblings.rate,
             venue_down=False,
-            answered_before=before,
-            answered_after=after,
+            answered_before=not around.filter(pl.col("start") < start).is_empty(),
+            answered_after=not around.filter(pl.col("end") > end).is_empty(),
             trades=proofs.of(name, start, end),
         )
-        return verdict_frame(name, self.timeframe, classify((start, end), self.timeframe, evidence))
+        verdicts = verdict_frame(name, self.timeframe, classify((start, end), self.timeframe, evidence))
+        return verdicts.with_columns(pl.lit(attempted).alias("attempted"))
 
     def _scheduled(self, verdicts: pl.DataFrame) -> pl.DataFrame:
         """Say when each unexplained hole is asked for again: soon at first, four times later each time."""

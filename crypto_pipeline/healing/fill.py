@@ -34,9 +34,13 @@ class Manner:
     mark: Source | None = None
     #: only these spans (``instrument``, ``start``, ``end``) of 1m; None: whatever is missing
     only: pl.DataFrame | None = None
+    #: also what waits for its next attempt: a person asked for just this span
+    ask_now: bool = False
 
 
 HISTORY = Manner()
+#: A span that a person named.
+NAMED = Manner(ask_now=True)
 #: The live processor: what the stream brought is not asked for again.
 LIVE = Manner(from_trades=True)
 
@@ -70,7 +74,7 @@ class Filler:
         if timeframe is Timeframe.M1 and manner.only is not None:
             wanted = intersect(wanted, manner.only)
         counts = report.of(timeframe)
-        found = plan.due(self.store, timeframe, wanted, horizon.now)
+        found = wanted if manner.ask_now else plan.due(self.store, timeframe, wanted, horizon.now)
         if timeframe is Timeframe.M1 and manner.from_trades and self.venue.traits.contiguous_trade_ids:
             asked = merge_spans(pl.concat([wanted, back.select(*span.SPAN_SCHEMA)]))
             made = await asyncio.to_thread(fill_from_trades, self.store, self.venue.name, asked, counts)

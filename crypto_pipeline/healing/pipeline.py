@@ -19,7 +19,7 @@ from crypto_pipeline.healing.freshness import Thresholds
 from crypto_pipeline.healing.listings import sync_instruments
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reconcile import Reconciler
-from crypto_pipeline.healing.reports import HealReport, Progress, ReconcileReport, silent
+from crypto_pipeline.healing.reports import WAITING, HealReport, Progress, ReconcileReport, silent
 from crypto_pipeline.healing.rolling import roll
 from crypto_pipeline.healing.verify import LOWER, CheckOutcome, venue_agreement, verify
 from crypto_pipeline.market.timeframes import Timeframe
@@ -140,12 +140,13 @@ class Pipeline:
         end: datetime | None,
         instruments: Sequence[str],
         progress: Progress = silent,
+        manner: Manner = HISTORY,
     ) -> HealReport:
         """One timeframe of ``[start, end)`` brought to the desired state."""
         horizon = await self.horizon()
         self._refresh(instruments, horizon, [timeframe])
         report = HealReport()
-        await self._bring_all([timeframe], start, end, instruments, horizon, report, progress)
+        await self._bring_all([timeframe], start, end, instruments, horizon, report, progress, manner)
         return report
 
     def _refresh(self, instruments: Sequence[str], horizon: Horizon, timeframes: Sequence[Timeframe]) -> None:
@@ -182,6 +183,17 @@ class Pipeline:
             else:
                 report.of(timeframe)
         await asyncio.to_thread(self.failover.tell, minutes=Timeframe.M1 in timeframes)
+        await asyncio.to_thread(self._say_what_waits, spans, instruments, report)
+
+    def _say_what_waits(
+        self, spans: dict[Timeframe, tuple[datetime, datetime]], instruments: Sequence[str], report: HealReport
+    ) -> None:
+        """Add to the report what of the spans is still missing, with the reason and when it is asked for again."""
+        for timeframe, (begin, until) in spans.items():
+            if report.of(timeframe).still_missing:
+                rows = self.store.ledger.open(timeframe, instruments, plan.OPEN_UNEXPLAINED, begin, until)
+                because = pl.col("evidence").str.json_path_match("$.because").alias("because")
+                report.waiting.append(rows.select(*WAITING, because))
 
     def _unfinished(
         self, spans: dict[Timeframe, tuple[datetime, datetime]], known: pl.DataFrame, horizon: Horizon

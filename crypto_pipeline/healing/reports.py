@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: Called as ``progress(stage, done, total)``; ``stage`` is for people, e.g. ``"fetch 1m"``.
 Progress = Callable[[str, int, int], None]
+
+
+#: What a report says of bars that are still missing, and ``because``.
+WAITING = ("gap_id", "instrument", "timeframe", "start", "end", "bars", "attempts", "next_attempt")
+#: So many of them are in its JSON form.
+_MOST = 100
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -42,14 +51,23 @@ class Counts:
 
 @dataclass(slots=True)
 class HealReport:
-    """One pass over a span. ``problems`` are instruments that could not be asked, with the reason."""
+    """One pass over a span. ``problems`` are instruments that could not be asked, with the reason.
+
+    ``waiting`` has the rows of the ledger about bars that are still missing (columns WAITING and ``because``).
+    """
 
     counts: dict[Timeframe, Counts] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    waiting: list[pl.DataFrame] = field(default_factory=list)
 
     def of(self, timeframe: Timeframe) -> Counts:
         """The counts of one timeframe, made on first use."""
         return self.counts.setdefault(timeframe, Counts())
+
+    @property
+    def still_missing(self) -> int:
+        """Bars of all timeframes that are expected, not stored and not explained."""
+        return sum(counts.still_missing for counts in self.counts.values())
 
     @property
     def nothing_to_do(self) -> bool:
@@ -61,6 +79,8 @@ class HealReport:
         return {
             "timeframes": {str(timeframe): asdict(counts) for timeframe, counts in self.counts.items()},
             "problems": self.problems,
+            "still_missing": self.still_missing,
+            "waiting": [_plain(row) for frame in self.waiting for row in frame.iter_rows(named=True)][:_MOST],
             "nothing_to_do": self.nothing_to_do,
         }
 
@@ -79,3 +99,10 @@ class ReconcileReport:
     def as_dict(self) -> dict[str, object]:
         """JSON-ready."""
         return asdict(self)
+
+
+def _plain(row: dict[str, object]) -> dict[str, object]:
+    """A row with its times as ISO texts in UTC."""
+    return {
+        name: f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else value for name, value in row.items()
+    }

@@ -56,7 +56,9 @@ class Ledger:
         ``frame`` has ``instrument``, ``timeframe``, ``start``, ``end`` (on the grid), ``state``, ``evidence`` (JSON)
         and, if it differs by row, ``next_attempt``. Open rows that overlap are replaced there and keep what sticks out.
         The new row inherits when the hole was first seen and how often it was asked for; ``pending`` and ``lost`` count
-        as one attempt more. Bars that are stored by now are left out. Spans of one series must not overlap each other.
+        as one attempt more, unless the frame has ``attempted`` and it is false: attempts are spaced, and what a person
+        asked for in between is none of them. Bars that are stored by now are left out. Spans of one series must not
+        overlap each other.
         One transaction per timeframe.
         """
         require_columns(frame, ["instrument", "timeframe", "start", "end", "state", "evidence"], "a frame of gaps")
@@ -64,6 +66,8 @@ class Ledger:
             return 0
         if "next_attempt" not in frame.columns:
             frame = frame.with_columns(pl.lit(next_attempt, UTC_MS).alias("next_attempt"))
+        if "attempted" not in frame.columns:
+            frame = frame.with_columns(pl.lit(True).alias("attempted"))
         ids = self._symbols.ids(frame["instrument"].unique().to_list())
         for name in frame["timeframe"].unique(maintain_order=True):
             timeframe = Timeframe.parse(str(name))
@@ -96,6 +100,15 @@ class Ledger:
     ) -> pl.DataFrame:
         """Closed rows that overlap ``[start, end)``: holes that were and are no more."""
         return self._rows(ledger_sql.CLOSED, timeframe, None, None, start, end)
+
+    def row(self, gap_id: int) -> dict[str, Any]:
+        """One open row, its columns as in GAP_SCHEMA. Raises StoreError for one that does not exist or is closed."""
+        found = self._connections.run(lambda connection: connection.execute(ledger_sql.ONE, [gap_id]).fetchone())
+        rows = self.open(Timeframe(found[1]), start=found[2], end=found[3]) if found else pl.DataFrame()
+        for row in rows.iter_rows(named=True):
+            if row["gap_id"] == gap_id:
+                return row
+        raise StoreError(f"the ledger has no open row {gap_id}: see `crypto-pipeline gaps`")
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Absent bars by (timeframe, state) of the open rows."""
@@ -141,6 +154,7 @@ def _checked(frame: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
         pl.col("state").cast(pl.String),
         pl.col("evidence").fill_null("{}"),
         pl.col("next_attempt").cast(UTC_MS),
+        pl.col("attempted").fill_null(True),
     ).sort("instrument", "start")
     for what, wrong in {
         "ends before it starts": pl.col("start") >= pl.col("end"),

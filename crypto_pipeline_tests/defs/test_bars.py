@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import dagster as dg
+import pytest
 
 from crypto_pipeline.defs.partitions import range_tags
 from crypto_pipeline.healing.verify import CHECKS
@@ -107,6 +108,34 @@ def test_a_failing_check_names_the_offenders_and_opens_an_alert_that_closes(
     house.exchange.clear_faults()
     assert house.run("backfill_bars", tags=range_tags(*span)).success
     assert house.store.checks.open_alerts().is_empty()
+
+
+def test_days_that_a_person_chose_are_asked_for_now(
+    deploy: Callable[..., Deployed], span: Span, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRYPTO_PIPELINE_HEAL_BACKOFF", "3600")
+    day = span[0].replace(hour=0, minute=0, second=0, microsecond=0)
+    holes = [(day + timedelta(hours=hour), day + timedelta(hours=hour + 1)) for hour in (3, 9)]
+    hidden = [
+        {"kind": "missing_range", "symbol": "ETH-USDT", "start": start.isoformat(), "end": end.isoformat()}
+        for start, end in holes
+    ]
+    house = deploy("BTC-USDT", "ETH-USDT", faults=hidden)
+
+    def lost() -> list[datetime]:
+        return house.store.ledger.open(Timeframe.M1, states=["lost"])["start"].to_list()
+
+    assert house.run("backfill_bars", tags=range_tags(*span)).success
+    house.exchange.clear_faults()
+    automatic = {**range_tags(*span), "processor": "historical_processor"}
+    assert house.run("backfill_bars", tags=automatic).success
+    assert house.run("fill_gaps").success
+    assert lost() == [start for start, _ in holes], "what nobody asked for waits"
+    config = {"start": holes[0][0].isoformat(), "end": holes[0][1].isoformat()}
+    assert house.run("fill_gaps", config={"ops": {"heal": {"config": config}}}).success
+    assert lost() == [holes[1][0]]
+    assert house.run("backfill_bars", tags=range_tags(*span)).success
+    assert lost() == []
 
 
 def test_weekly_bars_are_a_run_of_their_own(deploy: Callable[..., Deployed], span: Span) -> None:

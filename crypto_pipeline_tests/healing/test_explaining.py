@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from crypto_pipeline.healing.fill import NAMED
 from crypto_pipeline.market import Source, Timeframe
 
 from .conftest import NOW, Bench
@@ -78,6 +79,29 @@ def test_a_hole_is_not_asked_for_before_its_next_attempt(make_bench: Callable[..
     again = bench.run(lambda pipeline: pipeline.backfill())
     assert again.of(Timeframe.M1).planned == 0
     assert again.of(Timeframe.M1).still_missing == 240
+
+
+def test_a_span_that_a_person_names_is_asked_for_now_and_what_waits_says_until_when(
+    make_bench: Callable[..., Bench],
+) -> None:
+    settings = {"heal_backoff": 3600.0, "heal_attempts": 2}
+    bench = make_bench(instruments="BTCUSDT,ETHUSDT,SOLUSDT", faults=[HIDDEN], settings=settings)
+    bench.collect(*SYMBOLS)
+    first = bench.run(lambda pipeline: pipeline.backfill())
+    (row,) = first.as_dict()["waiting"][:1]
+    assert (row["instrument"], row["bars"]) == ("BTC-USDT", 240)
+    assert row["next_attempt"].startswith("2026-11-20T11:30:")
+    named = (DAY + timedelta(hours=8), DAY + timedelta(hours=14))
+    for _ in range(3):
+        asked = bench.run(lambda pipeline: pipeline.backfill(*named, manner=NAMED))
+        assert (asked.of(Timeframe.M1).planned, asked.of(Timeframe.M1).still_missing) == (240, 240)
+    # attempts are spaced: what a person asks for in between gives nothing up
+    rows = bench.store.ledger.open(timeframe=Timeframe.M1)
+    assert rows.select("state", "attempts").rows() == [("lost", 1)]
+    bench.exchange.clear_faults()
+    assert bench.run(lambda pipeline: pipeline.backfill()).still_missing >= 240
+    assert bench.run(lambda pipeline: pipeline.backfill(*named, manner=NAMED)).still_missing == 0
+    assert bench.store.ledger.open(instruments=["BTC-USDT"]).is_empty()
 
 
 def test_an_outage_of_the_venue_is_told_from_a_loss_of_ours(make_bench: Callable[..., Bench]) -> None:
