@@ -120,7 +120,7 @@ class Explainer:
     def _judge(self, holes: pl.DataFrame, collected: Collected, proofs: Proofs) -> pl.DataFrame:
         start, end = holes.select(pl.col("start").min(), pl.col("end").max()).row(0)
         activity = self.store.audit.activity(self.timeframe, start, end).rename({"instruments": "active"})
-        siblings = Siblings(self.store, self.timeframe, start, end, collected)
+        siblings = Siblings(self.store, self.venue.name, self.timeframe, start, end, collected)
         earlier = self.store.ledger.open(
             timeframe=self.timeframe, instruments=holes["instrument"].unique().to_list(), states=list(OPEN_UNEXPLAINED)
         )
@@ -155,7 +155,6 @@ class Explainer:
         attempted = before.is_empty() or not (before["next_attempt"] > self.horizon.now).fill_null(False).all()
         attempts = int(before.select(pl.col("attempts").max()).item() or 0) + (1 if attempted else 0)
         around = answered.filter((pl.col("start") <= start) & (pl.col("end") >= end))
-        known = siblings.of(name, start, end)
         evidence = Evidence(
             settled_until=self.horizon.now - self.horizon.settle,
             attempts=attempts,
@@ -164,9 +163,8 @@ class Explainer:
             delisted=facts["delisted"],
             states_empty_bars=self.venue.traits.states_empty_bars,
             contiguous_trade_ids=self.venue.traits.contiguous_trade_ids,
-            siblings=known,
-            sibling_bars=activity if known else None,
-            sibling_rate=siblings.rate,
+            sibling_bars=activity,
+            witnesses=siblings.of(name, start, end),
             venue_down=False,
             answered_before=not around.filter(pl.col("start") < start).is_empty(),
             answered_after=not around.filter(pl.col("end") > end).is_empty(),

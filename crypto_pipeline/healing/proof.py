@@ -23,8 +23,12 @@ log = logging.getLogger(__name__)
 
 # Holes of one instrument and day that are asked for one by one; with more, the day's trades are read once.
 _SINGLY = 5
-# A hole longer than this is not rebuilt from trades: a liquid pair has a million of them a day. Bars are asked again.
+# Of a longer hole the trades are read only when its edges tell that they are few: a liquid pair has a million a day.
 _LONGEST = timedelta(hours=12)
+# So many trades are read of a long hole, some pages; with more the bars are asked for again.
+_MOST = 20_000
+# So much is asked for at either edge of a long hole.
+_EDGE = timedelta(minutes=1)
 
 
 @dataclass(slots=True)
@@ -38,7 +42,8 @@ class Proofs:
         """The trades asked for about a hole, or None."""
         for answer in self.answers.get(name, []):
             if answer.start <= start and end <= answer.end:
-                return TradeProof(answer.start, answer.end, answer.trades, answer.id_before, answer.id_after)
+                ids = (answer.id_before, answer.id_after, answer.single_before, answer.single_after)
+                return TradeProof(answer.start, answer.end, answer.trades, *ids)
         return None
 
     def rebuilt_spans(self, timeframe: Timeframe) -> pl.DataFrame:
@@ -61,8 +66,9 @@ async def gather_proofs(
     async def ask(name: str, start: datetime, end: datetime) -> None:
         nonlocal done
         try:
-            answer = await venue.trades(name, known[name]["venue_symbol"], start, end)
-            proofs.answers.setdefault(name, []).append(answer)
+            answer = await _trades(venue, name, known[name]["venue_symbol"], start, end)
+            if answer is not None:
+                proofs.answers.setdefault(name, []).append(answer)
         except VenueError as error:  # without proof the hole stays lost and is asked for again
             log.warning("%s: no trades of %s … %s: %s", name, start, end, error)
         done += 1
@@ -75,10 +81,32 @@ async def gather_proofs(
     return proofs
 
 
+async def _trades(venue: Venue, name: str, symbol: str, start: datetime, end: datetime) -> TradesAnswer | None:
+    """The trades of a hole; of a long one its edges, and all between when these tell that they are few.
+
+    Where the last trade before the hole is followed by the first one after it, the edges say all there is to say, over
+    a halt of days as over a minute. None: there are too many.
+    """
+    if end - start <= _LONGEST:
+        return await venue.trades(name, symbol, start, end)
+    if not venue.traits.contiguous_trade_ids:
+        return None
+    first = await venue.trades(name, symbol, start, start + _EDGE)
+    last = await venue.trades(name, symbol, end - _EDGE, end)
+    before, after = first.id_before, last.id_after
+    if before is None or after is None or after - before - 1 > _MOST:
+        return None
+    # also where the edges show nothing: the venue may show between them what its ids already tell of
+    if after - before > 1:
+        return await venue.trades(name, symbol, start, end)
+    return TradesAnswer(name, start, end, first.trades.clear(), before, after, first.single_before, last.single_after)
+
+
 def _asks(name: str, holes: pl.DataFrame) -> list[tuple[str, datetime, datetime]]:
-    """Spans to ask trades for: each hole, or the whole day's hull where there are many."""
-    asks: list[tuple[str, datetime, datetime]] = []
-    short = holes.filter(pl.col("end") - pl.col("start") <= _LONGEST)
+    """Spans to ask trades for: each hole, or the whole day's hull where there are many short ones."""
+    length = pl.col("end") - pl.col("start")
+    short, long = holes.filter(length <= _LONGEST), holes.filter(length > _LONGEST)
+    asks = [(name, start, end) for start, end in long.select("start", "end").iter_rows()]
     for rows in short.with_columns(pl.col("start").dt.date().alias("day")).partition_by("day"):
         if rows.height <= _SINGLY:
             asks.extend((name, start, end) for start, end in rows.select("start", "end").iter_rows())

@@ -1,59 +1,114 @@
-"""Which other instruments were looked at where one has a hole: only their silence says anything about the venue."""
+"""Which other instruments can testify where one has a hole: only their silence says anything about the venue.
+
+An instrument is a witness where it was looked at, by this pass or an earlier one, while the venue listed it, in the
+sessions of its calendar, and if it has bars around the hole. One that is not listed yet, delisted, closed, halted for
+days, or not looked at is silent for reasons of its own.
+"""
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
+from crypto_pipeline.healing import spans as span
 from crypto_pipeline.healing.collect import Collected
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.calendars import ALWAYS, get_calendar
+from crypto_pipeline.market.evidence import WITNESS_SCHEMA
+from crypto_pipeline.market.gaps import Span, intersect, merge_spans, subtract
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
+_OUTSIDE = ("not_listed", "delisted")
+
 
 class Siblings:
-    """The instruments that were looked at between ``start`` and ``end``, by this pass or an earlier one.
-
-    An earlier pass looked at a day when nothing of it is unaccounted for and the instrument has a bar at its end or
-    later; this pass looked at what the venue answered.
-    """
+    """The instruments of ``venue`` that can testify between ``start`` and ``end``, and how often they have bars."""
 
     def __init__(
-        self, store: Store, timeframe: Timeframe, start: datetime, end: datetime, collected: Collected
+        self, store: Store, venue: str, timeframe: Timeframe, start: datetime, end: datetime, collected: Collected
     ) -> None:
-        cells = store.coverage.cells([timeframe], timeframe.floor(start), end)
-        whole = cells.filter((pl.col("present") > 0) & (pl.col("present") + pl.col("explained") >= pl.col("expected")))
-        self._whole: dict[date, set[str]] = {}
-        for name, day in whole.select("instrument", "day").iter_rows():
-            self._whole.setdefault(day, set()).add(name)
-        self._newest: dict[str, datetime] = dict(store.audit.newest(timeframe).drop_nulls().iter_rows())
-        self._answered: dict[str, list[tuple[datetime, datetime]]] = {}
-        for name, since, until in collected.answered_spans().iter_rows():
-            self._answered.setdefault(name, []).append((since, until))
         self._timeframe = timeframe
-        totals = cells.filter(pl.col("present") > 0).select(pl.col("present", "expected").sum()).row(0)
-        #: Share of their expected bars that instruments ordinarily have.
-        self.rate = min(1.0, totals[0] / totals[1]) if totals[1] else None
-
-    def of(self, name: str, start: datetime, end: datetime) -> int:
-        """How many others were looked at in all of ``[start, end)``."""
-        return len((self._answering(start, end) | self._stored(start, end)) - {name})
-
-    def _answering(self, start: datetime, end: datetime) -> set[str]:
-        return {
-            name
-            for name, spans in self._answered.items()
-            if any(since <= start and end <= until for since, until in spans)
+        # a bar more on either side: an outage of whole days has bars only before and after
+        start, end = timeframe.floor(start) - timeframe.delta, end + timeframe.delta
+        cells = store.coverage.cells([timeframe], start, end)
+        known = store.instruments.frame(venue).filter(pl.col("venue_symbol").is_not_null())
+        outside = store.ledger.open(timeframe, known["instrument"].to_list(), list(_OUTSIDE), start, end)
+        hull = pl.concat([cells.select("day"), pl.DataFrame({"day": [start.date(), end.date()]})])
+        first = datetime.combine(hull["day"].min(), datetime.min.time(), UTC)  # type: ignore[arg-type]
+        last = datetime.combine(hull["day"].max(), datetime.min.time(), UTC) + timedelta(days=timeframe.cell_days)  # type: ignore[arg-type]
+        self._days = {
+            str(name): dict(rows.select("day", "present").iter_rows())
+            for (name,), rows in cells.filter(pl.col("present") > 0).partition_by("instrument", as_dict=True).items()
         }
+        looked_at = merge_spans(pl.concat([collected.answered_spans(), self._stored(store, cells)]))
+        alive = subtract(_alive(known, timeframe, first, last), outside.select(*span.SPAN_SCHEMA))
+        self._spans: dict[str, list[Span]] = {
+            str(name): list(rows.select("start", "end").iter_rows())
+            for (name,), rows in intersect(looked_at, alive).partition_by("instrument", as_dict=True).items()
+        }
+        self._rates = self._rated(store, first, last, alive)
 
-    def _stored(self, start: datetime, end: datetime) -> set[str]:
-        day = self._timeframe.floor(start).date()
-        if self._timeframe is not Timeframe.W1:
-            day = start.date()
-        names: set[str] | None = None
-        while day <= (end - timedelta(microseconds=1)).date():
-            here = self._whole.get(day, set())
-            names = here if names is None else names & here
-            day += timedelta(days=self._timeframe.cell_days)
-        last = end - self._timeframe.delta
-        return {name for name in names or set() if self._newest.get(name, start - timedelta(1)) >= last}
+    def _stored(self, store: Store, cells: pl.DataFrame) -> pl.DataFrame:
+        """What earlier passes looked at: cells with nothing unaccounted for, up to the newest bar."""
+        newest = store.audit.newest(self._timeframe).drop_nulls()
+        day = pl.col("day").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
+        whole = cells.filter((pl.col("present") > 0) & (pl.col("present") + pl.col("explained") >= pl.col("expected")))
+        bounded = whole.join(newest, on="instrument").with_columns(
+            day.alias("start"),
+            pl.min_horizontal(
+                day.dt.offset_by(f"{self._timeframe.cell_days}d"),
+                pl.col("open_time") + pl.duration(milliseconds=self._timeframe.milliseconds),
+            ).alias("end"),
+        )
+        return bounded.select(pl.col(name).cast(kind) for name, kind in span.SPAN_SCHEMA.items()).filter(
+            pl.col("start") < pl.col("end")
+        )
+
+    def _rated(self, store: Store, first: datetime, last: datetime, alive: pl.DataFrame) -> dict[str, float]:
+        """Of each instrument the share of its bars that it has in windows in which any instrument has one."""
+        busy = store.audit.activity(self._timeframe, first, last)["open_time"].to_frame()
+        rates = {}
+        for (name,), rows in alive.partition_by("instrument", as_dict=True).items():
+            present = sum(self._days.get(str(name), {}).values())
+            since, until = rows.select(pl.col("start").min(), pl.col("end").max()).row(0)
+            possible = busy.filter(pl.col("open_time").is_between(since, until, closed="left")).height
+            if present:
+                rates[str(name)] = min(1.0, present / possible) if possible else 1.0
+        return rates
+
+    def of(self, name: str, start: datetime, end: datetime) -> pl.DataFrame:
+        """The witnesses (WITNESS_SCHEMA) of a hole of ``name`` in ``[start, end)``."""
+        around = _days(start - self._timeframe.delta, end + self._timeframe.delta)
+        rows = [
+            (max(since, start), min(until, end), self._rates.get(other))
+            for other, spans in self._spans.items()
+            if other != name and self._has_bars(other, around)
+            for since, until in spans
+            if since < end and start < until
+        ]
+        return pl.DataFrame(rows, schema=WITNESS_SCHEMA, orient="row")
+
+    def _has_bars(self, name: str, around: tuple[date, date]) -> bool:
+        step = timedelta(days=self._timeframe.cell_days - 1)
+        return any(around[0] - step <= day <= around[1] for day in self._days.get(name, {}))
+
+
+def _days(start: datetime, end: datetime) -> tuple[date, date]:
+    return start.date(), (end - timedelta(microseconds=1)).date()
+
+
+def _alive(known: pl.DataFrame, timeframe: Timeframe, first: datetime, last: datetime) -> pl.DataFrame:
+    """Spans in which each instrument is listed and its calendar is open."""
+    rows = []
+    for name, listed, delisted, calendar in known.select("instrument", "listed", "delisted", "calendar").iter_rows():
+        since = first if listed is None else max(first, timeframe.ceil(listed))
+        until = last if delisted is None else min(last, timeframe.floor(delisted))
+        if since >= until:
+            continue
+        if calendar in (None, ALWAYS.name):
+            rows.append((name, since, until))
+        else:
+            rows.extend((name, *session) for session in get_calendar(calendar).spans(timeframe, since, until))
+    return pl.DataFrame(rows, schema=span.SPAN_SCHEMA, orient="row").cast({"start": UTC_MS, "end": UTC_MS})

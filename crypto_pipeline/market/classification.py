@@ -19,15 +19,18 @@ import polars as pl
 
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.evidence import (
+    WITNESSES,
     Array,
     Evidence,
     Heard,
     Mask,
+    Witnesses,
     active_siblings,
     grid,
     heard,
     outage,
     runs,
+    witnesses,
 )
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 
@@ -88,6 +91,7 @@ class _Rule(IntEnum):
     NO_TRADE_EMPTY = 6
     NO_TRADE_ABSENT = 7
     UNKNOWN = 8
+    FEW_WITNESSES = 9
 
 
 _STATES = {
@@ -99,24 +103,29 @@ _STATES = {
     _Rule.NO_TRADE_EMPTY: GapState.NO_TRADE,
     _Rule.NO_TRADE_ABSENT: GapState.NO_TRADE,
     _Rule.UNKNOWN: GapState.LOST,
+    _Rule.FEW_WITNESSES: GapState.LOST,
 }
 
 
 _SENTENCES = {
     _Rule.IDS_MISSING: "Trade ids jump between {before} and {after}: trades happened that the venue did not show.",
     _Rule.TRADED: "The venue shows trades in these minutes but no bar.",
-    _Rule.OUTAGE: "The whole venue was silent: {most} of {siblings} other instruments have a bar.",
-    _Rule.OUTAGE_EDGE: "Joins directly on an outage of the venue; {most} of {siblings} other instruments have a bar.",
+    _Rule.OUTAGE: "The whole venue was silent: {most} of {witnesses} other instruments have a bar.",
+    _Rule.OUTAGE_EDGE: "Joins directly on an outage of the venue; {most} of {witnesses} other instruments have a bar.",
     _Rule.NO_TRADE_IDS: "Trade ids run on without a jump over these minutes (asked from {before} to {after}).",
     _Rule.NO_TRADE_EMPTY: (
-        "Weaker evidence, no ids: {least} to {most} of {siblings} other instruments have bars, the venue stated bars "
+        "Weaker evidence, no ids: {least} to {most} other instruments have bars, the venue stated bars "
         "before and after, and it has no trade in these minutes."
     ),
     _Rule.NO_TRADE_ABSENT: (
-        "Weaker evidence, trades not asked: {least} to {most} of {siblings} other instruments have bars, the venue "
-        "stated bars before and after, and it leaves out minutes without trades."
+        "Weaker evidence, trades not asked: {least} to {most} other instruments have bars, the venue stated bars "
+        "before and after, and it leaves out minutes without trades."
     ),
     _Rule.UNKNOWN: "Nothing explains why the venue stated no bar.",
+    _Rule.FEW_WITNESSES: (
+        "Nothing explains why the venue stated no bar: no other instrument has one, but only {witnesses} were looked "
+        "at and listed then, too few to tell an outage of the venue."
+    ),
 }
 
 
@@ -164,24 +173,27 @@ def _settled(span: tuple[datetime, datetime], timeframe: Timeframe, evidence: Ev
     """Verdicts on windows that are over, listed and settled."""
     opens = grid(*span, timeframe)
     active = active_siblings(opens, evidence)
+    seen = witnesses(opens, timeframe, evidence)
     says = heard(opens, timeframe, evidence)
-    rule = _judge(opens, active, says, evidence, rules)
+    rule = _judge(active, seen, says, evidence, rules)
     cuts = [0, *(np.flatnonzero(np.diff(rule)) + 1).tolist(), len(opens)]
     verdicts = []
     for low, high in pairwise(cuts):
         begin = _moment(int(opens[low]))
         over = _moment(int(opens[high - 1]) + timeframe.milliseconds)
-        verdicts.append(_explain(_Rule(int(rule[low])), begin, over, active[low:high], evidence))
+        verdicts.append(_explain(_Rule(int(rule[low])), begin, over, active[low:high], seen.count[low:high], evidence))
     return verdicts
 
 
-def _judge(opens: Array, active: Array, says: Array, evidence: Evidence, rules: Rules) -> Array:
+def _judge(active: Array, seen: Witnesses, says: Array, evidence: Evidence, rules: Rules) -> Array:
     """The rule that decides each window; later assignments outweigh earlier ones."""
-    down = outage(opens, active, evidence, rules.max_active)
-    edge = _edges(down, active, evidence, rules) & (says != Heard.PROVEN_SILENT)
+    down = outage(active, seen, evidence, rules.max_active)
+    edge = _edges(down, active, seen, rules) & (says != Heard.PROVEN_SILENT)
     both_sides = evidence.answered_before and evidence.answered_after
     busy: Mask = active > rules.max_active
-    rule = np.full(len(opens), _Rule.UNKNOWN, dtype=np.int64)
+    rule = np.full(len(active), _Rule.UNKNOWN, dtype=np.int64)
+    if evidence.sibling_bars is not None:
+        rule[~busy & (seen.count < WITNESSES)] = _Rule.FEW_WITNESSES
     # A venue that leaves silent minutes out may have left these out; asking once more costs little.
     if both_sides and not evidence.states_empty_bars and evidence.attempts >= 2:
         rule[busy & (says == Heard.NOT_ASKED)] = _Rule.NO_TRADE_ABSENT
@@ -195,11 +207,10 @@ def _judge(opens: Array, active: Array, says: Array, evidence: Evidence, rules: 
     return rule
 
 
-def _edges(down: Mask, active: Array, evidence: Evidence, rules: Rules) -> Mask:
+def _edges(down: Mask, active: Array, seen: Witnesses, rules: Rules) -> Mask:
     """Windows just before or after an outage in which most of the venue is silent already, or still."""
     edge = np.zeros(len(down), dtype=np.bool_)
-    ordinarily = 1.0 if evidence.sibling_rate is None else evidence.sibling_rate
-    quiet = active <= rules.edge_share * ordinarily * evidence.siblings
+    quiet = (active <= rules.edge_share * seen.usual) & (seen.count >= WITNESSES)
     for first, last in runs(down):
         reach = min(rules.edge_windows, (last - first) // 10)
         low, high = max(0, first - reach), min(len(down), last + reach)
@@ -213,11 +224,11 @@ def _edges(down: Mask, active: Array, evidence: Evidence, rules: Rules) -> Mask:
     return edge & ~down
 
 
-def _explain(rule: _Rule, start: datetime, end: datetime, active: Array, evidence: Evidence) -> Verdict:
+def _explain(rule: _Rule, start: datetime, end: datetime, active: Array, count: Array, evidence: Evidence) -> Verdict:
     """The verdict with its evidence in words."""
     facts: dict[str, Any] = {"rule": rule.name.lower(), "attempts": evidence.attempts}
     if evidence.sibling_bars is not None:
-        facts |= {"siblings": evidence.siblings, "siblings_active": [int(active.min()), int(active.max())]}
+        facts |= {"witnesses": int(count.min()), "siblings_active": [int(active.min()), int(active.max())]}
     if evidence.venue_down is not None:
         facts["venue_down"] = evidence.venue_down
     if evidence.trades is not None:
@@ -232,8 +243,8 @@ def _explain(rule: _Rule, start: datetime, end: datetime, active: Array, evidenc
 def _because(rule: _Rule, facts: dict[str, Any]) -> str:
     least, most = facts.get("siblings_active", (0, 0))
     before, after = facts.get("trade_ids", (None, None))
-    siblings = facts.get("siblings", 0)
-    return _SENTENCES[rule].format(siblings=siblings, least=least, most=most, before=before, after=after)
+    seen = facts.get("witnesses", 0)
+    return _SENTENCES[rule].format(witnesses=seen, least=least, most=most, before=before, after=after)
 
 
 def _verdict(start: datetime, end: datetime, state: GapState, because: str, facts: dict[str, Any]) -> Verdict:

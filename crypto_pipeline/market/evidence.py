@@ -16,18 +16,29 @@ from crypto_pipeline.market.timeframes import Timeframe
 
 Array = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
-#: Siblings are taken to be silent together by chance when that is likelier than this (natural logarithm).
-_CHANCE = -math.log(1e-6)
+#: Fewer instruments than this tell nothing of the venue as a whole: one may be halted by itself. Two that usually have
+#: bars do not stop in the same minute unless the venue does: of the twelve pairs recorded in April 2021 no two lack one
+#: and the same minute outside the venue's two outages.
+WITNESSES = 2
+#: Witnesses are taken to be silent together by chance when that is likelier than this (natural logarithm). It is as if
+#: each silence were five times shorter: recorded silences come in clusters, and the longest of an instrument are up to
+#: 4.5 times as long as those of minutes that do not depend on each other.
+_CHANCE = -math.log(1e-6) * 5
 _STATED = 0.9
+#: Frame of witnesses: spans in which another instrument was looked at, listed, and expected to have bars. ``rate`` is
+#: the share of its bars that it has while the venue works; null: not known.
+WITNESS_SCHEMA = {"start": UTC_MS, "end": UTC_MS, "rate": pl.Float64()}
 
 
 @dataclass(frozen=True, slots=True)
 class TradeProof:
     """What the venue's trades say of ``[start, end)``.
 
-    ``trades`` has ``time`` and ``trade_id``, ascending (TRADE_SCHEMA will do). ``id_before`` is the last id before
-    ``start`` and ``id_after`` the first at or after ``end``, None where the venue cannot say.
+    ``trades`` is in TRADE_SCHEMA, ascending. ``id_before`` is the last id before ``start`` and ``id_after`` the first
+    at or after ``end``, None where the venue cannot say; ``single_before`` and ``single_after`` are the individual
+    trades next to the span, where those are aggregates.
     """
 
     start: datetime
@@ -35,6 +46,8 @@ class TradeProof:
     trades: pl.DataFrame
     id_before: int | None = None
     id_after: int | None = None
+    single_before: int | None = None
+    single_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +56,9 @@ class Evidence:
 
     ``attempts`` are fetches that did not bring the bars, the present one included.
 
-    ``sibling_bars`` has ``open_time`` and ``active``, how many of the ``siblings`` other instruments of the venue have
-    a bar there; open times that are not in it count as 0. ``sibling_rate`` is the share of their expected bars that
-    siblings ordinarily have: where it is low, silence together may be chance, and only a long silence is an outage.
+    ``sibling_bars`` has ``open_time`` and ``active``, how many other instruments of the venue have a bar there; open
+    times that are not in it count as 0. ``witnesses`` (WITNESS_SCHEMA) are those whose silence says something: where
+    their rate is low, silence together may be chance, and only a long one is an outage.
     """
 
     settled_until: datetime
@@ -55,9 +68,8 @@ class Evidence:
     delisted: datetime | None = None
     states_empty_bars: bool = False
     contiguous_trade_ids: bool = False
-    siblings: int = 0
     sibling_bars: pl.DataFrame | None = None
-    sibling_rate: float | None = None
+    witnesses: pl.DataFrame | None = None
     venue_down: bool | None = None
     answered_before: bool = False
     answered_after: bool = False
@@ -103,24 +115,52 @@ def active_siblings(opens: Array, evidence: Evidence) -> Array:
     return active
 
 
-def outage(opens: Array, active: Array, evidence: Evidence, max_active: int) -> Mask:
-    """Windows in which the venue as a whole was silent: no sibling has a bar, and that is not chance."""
-    none = np.zeros(len(opens), dtype=np.bool_)
-    if evidence.sibling_bars is None or not evidence.siblings:
-        return none
-    # One sibling may be quiet by itself; then the venue has to be known to be down.
-    if evidence.siblings < 2 and not evidence.venue_down:
-        return none
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """Per window: how many witnesses there are, the bars that they usually have, and what their silence is worth."""
+
+    count: Array
+    #: those that nearly always have a bar, or of which it is not known how often
+    steady: Array
+    usual: Floats
+    #: minus the logarithm of the chance that all of them are silent
+    surprise: Floats
+
+
+def witnesses(opens: Array, timeframe: Timeframe, evidence: Evidence) -> Witnesses:
+    """Who can testify in each window: only instruments that were looked at, listed and expected at that time."""
+    size = len(opens) + 1
+    count, steady = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
+    usual, surprise = np.zeros(size), np.zeros(size)
+    if evidence.witnesses is not None:
+        for start, end, rate in evidence.witnesses.select(*WITNESS_SCHEMA).iter_rows():
+            low = int(np.searchsorted(opens, _ms(start), side="left"))
+            high = int(np.searchsorted(opens, _ms(end) - timeframe.milliseconds, side="right"))
+            if low >= high:
+                continue
+            for totals, value in (
+                (count, 1),
+                (steady, int(rate is None or rate >= _STATED)),
+                (usual, 1.0 if rate is None else rate),
+                (surprise, 0.0 if rate is None else -math.log(max(1.0 - rate, 1e-12))),
+            ):
+                totals[low] += value
+                totals[high] -= value
+    return Witnesses(np.cumsum(count)[:-1], np.cumsum(steady)[:-1], np.cumsum(usual)[:-1], np.cumsum(surprise)[:-1])
+
+
+def outage(active: Array, seen: Witnesses, evidence: Evidence, max_active: int) -> Mask:
+    """Windows in which the venue as a whole was silent: no instrument has a bar, and that is not chance."""
+    if evidence.sibling_bars is None:
+        return np.zeros(len(active), dtype=np.bool_)
     silent: Mask = active <= max_active
-    rate = evidence.sibling_rate
-    if evidence.venue_down or (evidence.states_empty_bars and (rate is None or rate >= _STATED)):
-        return silent
-    if rate is None or rate <= 0:
-        return none
-    surprise = -evidence.siblings * math.log(max(1.0 - rate, 1e-12))
+    if evidence.venue_down:  # it is known; a witness shows that the instrument was silent with it
+        return silent & (seen.count > 0)
+    down: Mask = silent & (seen.steady >= WITNESSES) & evidence.states_empty_bars
+    silent &= seen.count >= WITNESSES
     for first, last in runs(silent):
-        none[first:last] = (last - first) * surprise >= _CHANCE
-    return none
+        down[first:last] |= seen.surprise[first:last].sum() >= _CHANCE
+    return down
 
 
 def runs(mask: Mask) -> list[tuple[int, int]]:
@@ -146,17 +186,31 @@ def heard(opens: Array, timeframe: Timeframe, evidence: Evidence) -> Array:
 
 
 def _walk_ids(says: Array, opens: Array, width: int, times: Array, proof: TradeProof) -> None:
-    """From one known id to the next: consecutive ids prove that nothing traded between, a jump that something did."""
-    ids = proof.trades["trade_id"].to_numpy().astype(np.int64)
+    """From one known id to the next: consecutive ids prove that nothing traded between, a jump that something did.
+
+    The individual trades that aggregates sum have to run on as well.
+    """
+    ids, firsts, lasts = (
+        proof.trades[name].to_numpy().astype(np.int64) for name in ("trade_id", "first_id", "last_id")
+    )
     if proof.id_before is not None:
+        # what is not known of a neighbour is not held against it
+        single = proof.single_before
+        if single is None:
+            single = int(firsts[0]) - 1 if len(firsts) else (proof.single_after or 0) - 1
         ids, times = np.append(proof.id_before, ids), np.append(_ms(proof.start), times)
+        firsts, lasts = np.append(single, firsts), np.append(single, lasts)
     if proof.id_after is not None:
+        single = proof.single_after
+        if single is None:
+            single = int(lasts[-1]) + 1 if len(lasts) else 0
         ids, times = np.append(ids, proof.id_after), np.append(times, _ms(proof.end))
+        firsts, lasts = np.append(firsts, single), np.append(lasts, single)
     if len(ids) < 2:
         return
     asked = says == Heard.EMPTY
     says[asked & (opens >= times[0]) & (opens + width <= times[-1])] = Heard.PROVEN_SILENT
-    for jump in np.flatnonzero(np.diff(ids) > 1):
+    for jump in np.flatnonzero((np.diff(ids) > 1) | (firsts[1:] > lasts[:-1] + 1)):
         says[asked & (opens + width > times[jump]) & (opens <= times[jump + 1])] = Heard.IDS_MISSING
 
 

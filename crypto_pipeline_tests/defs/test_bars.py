@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 import pytest
 
+from crypto_pipeline.defs.bars import by_person
 from crypto_pipeline.defs.partitions import range_tags
 from crypto_pipeline.healing.verify import CHECKS
 from crypto_pipeline.market import Instrument, Timeframe
@@ -115,20 +116,26 @@ def test_days_that_a_person_chose_are_asked_for_now(
 ) -> None:
     monkeypatch.setenv("CRYPTO_PIPELINE_HEAL_BACKOFF", "3600")
     day = span[0].replace(hour=0, minute=0, second=0, microsecond=0)
-    holes = [(day + timedelta(hours=hour), day + timedelta(hours=hour + 1)) for hour in (3, 9)]
-    hidden = [
-        {"kind": "missing_range", "symbol": "ETH-USDT", "start": start.isoformat(), "end": end.isoformat()}
-        for start, end in holes
+    house = deploy("BTC-USDT", "ETH-USDT")
+    # hours without an outage of the generated market
+    hours = [day + timedelta(hours=hour) for hour in range(1, 23, 2)]
+    hour = timedelta(hours=1)
+    whole = [
+        at
+        for at in hours
+        if house.exchange.market.bars("ETHUSDT", Timeframe.M1, at - hour, at + hour * 2).height == 180
     ]
-    house = deploy("BTC-USDT", "ETH-USDT", faults=hidden)
+    holes = [(at, at + hour) for at in (whole[0], whole[2])]
+    for start, end in holes:
+        house.exchange.control(
+            {"kind": "missing_range", "symbol": "ETH-USDT", "start": start.isoformat(), "end": end.isoformat()}
+        )
 
     def lost() -> list[datetime]:
         return house.store.ledger.open(Timeframe.M1, states=["lost"])["start"].to_list()
 
     assert house.run("backfill_bars", tags=range_tags(*span)).success
     house.exchange.clear_faults()
-    automatic = {**range_tags(*span), "processor": "historical_processor"}
-    assert house.run("backfill_bars", tags=automatic).success
     assert house.run("fill_gaps").success
     assert lost() == [start for start, _ in holes], "what nobody asked for waits"
     config = {"start": holes[0][0].isoformat(), "end": holes[0][1].isoformat()}
@@ -136,6 +143,9 @@ def test_days_that_a_person_chose_are_asked_for_now(
     assert lost() == [holes[1][0]]
     assert house.run("backfill_bars", tags=range_tags(*span)).success
     assert lost() == []
+    assert by_person({"dagster/backfill": "abcdef", "dagster/partition": "2026-01-05"})
+    assert not by_person({"processor": "historical_processor"})
+    assert not by_person({"processor": "backfill", "dagster/from_automation_condition": "true"})
 
 
 def test_weekly_bars_are_a_run_of_their_own(deploy: Callable[..., Deployed], span: Span) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 
@@ -170,3 +171,37 @@ def test_silence_of_instruments_that_were_not_looked_at_proves_nothing(make_benc
     bench.run(lambda pipeline: pipeline.backfill(instruments=["BTC-USDT"]))
     rows = bench.store.ledger.open(timeframe=Timeframe.M1, instruments=["BTC-USDT"])
     assert "venue_outage" not in rows.filter(pl.col("start") >= eight)["state"].to_list()
+
+
+def recording(folder: Path, symbol: str, first: datetime, last: datetime, *holes: tuple[datetime, datetime]) -> None:
+    """Minutes of one pair as a recording, without those of the holes."""
+    times = pl.datetime_range(first, last, "1m", closed="left", time_zone="UTC", time_unit="ms", eager=True)
+    outside = [~pl.col("at").is_between(*hole, closed="left") for hole in holes]
+    price = 100.0 + pl.col("at").dt.minute()
+    pl.DataFrame({"at": times}).filter(*outside).select(
+        pl.col("at").to_physical().alias("ts_ms"),
+        *(price.alias(name) for name in ("open", "high", "low", "close")),
+        pl.lit(2.0).alias("volume"),
+    ).write_parquet(folder / f"{symbol.replace('-', '_')}-1m-2026-01.parquet")
+
+
+def test_only_what_was_listed_at_that_minute_tells_an_outage(make_bench: Callable[..., Bench], tmp_path: Path) -> None:
+    """Trades of one pair are cut for 40 minutes in the morning; its siblings are listed at noon, or gone by then."""
+    day = datetime(2026, 1, 6, tzinfo=UTC)
+    cut = day + timedelta(hours=9), day + timedelta(hours=9, minutes=40)
+    down = day + timedelta(hours=15), day + timedelta(hours=15, minutes=30)
+    end = day + timedelta(days=1)
+    young = ("AA-USDT", "BB-USDT", "CC-USDT", "DD-USDT")
+    recording(tmp_path, "BTC-USDT", day, end, cut, down)
+    for name in young:
+        recording(tmp_path, name, day + timedelta(hours=12), end, down)
+    bench = make_bench(source=tmp_path, now=end + timedelta(minutes=10), settings={"days": 1})
+    bench.collect("BTC-USDT", *young)
+    for _ in range(2):  # what this pass asked for, and what an earlier one did
+        bench.run(lambda pipeline: pipeline.backfill(timeframes=[Timeframe.M1]))
+        rows = bench.store.ledger.open(Timeframe.M1, ["BTC-USDT"], start=day, end=end).filter(pl.col("start") < end)
+        assert rows.filter(start=cut[0]).select("end", "state").rows() == [(cut[1], "lost")]
+        assert rows.filter(start=down[0]).select("end", "state").rows() == [(down[1], "venue_outage")]
+    evidence = json.loads(rows.filter(start=cut[0])["evidence"][0])
+    assert (evidence["rule"], evidence["witnesses"]) == ("few_witnesses", 0)
+    assert json.loads(rows.filter(start=down[0])["evidence"][0])["witnesses"] == 4

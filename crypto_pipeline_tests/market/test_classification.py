@@ -22,6 +22,7 @@ from crypto_pipeline.market import (
     sibling_activity,
     verdict_frame,
 )
+from crypto_pipeline.market.evidence import WITNESS_SCHEMA
 
 START = datetime(2021, 4, 25, 4, 0, tzinfo=UTC)
 LATER = datetime(2021, 5, 1, tzinfo=UTC)
@@ -37,6 +38,10 @@ def siblings(active: dict[int, int]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={"open_time": UTC_MS, "active": pl.Int64}, orient="row")
 
 
+def others(count: int, rate: float | None = None, start: float = -600, end: float = 6000) -> pl.DataFrame:
+    return pl.DataFrame([(at(start), at(end), rate)] * count, schema=WITNESS_SCHEMA, orient="row")
+
+
 def trades(first: float, last: float, ids: dict[int, float], before: int | None, after: int | None) -> TradeProof:
     rows = [("A-B", number, number, number, at(minute), 1.0, 1.0, "buy") for number, minute in ids.items()]
     return TradeProof(at(first), at(last), pl.DataFrame(rows, schema=TRADE_SCHEMA, orient="row"), before, after)
@@ -50,7 +55,8 @@ def states(verdicts: list[Verdict]) -> list[tuple[float, float, str]]:
 
 
 def busy(last: int = 60, count: int = 3) -> dict[str, Any]:
-    return {"siblings": 3, "sibling_bars": siblings(dict.fromkeys(range(-60, last), count)), "settled_until": LATER}
+    bars = siblings(dict.fromkeys(range(-60, last), count))
+    return {"witnesses": others(3), "sibling_bars": bars, "settled_until": LATER}
 
 
 BOTH: dict[str, Any] = {"answered_before": True, "answered_after": True}
@@ -91,6 +97,17 @@ def test_trades_without_bars_are_lost_and_silence_between_them_is_proven() -> No
         (7, 8, "lost"),
         (8, 10, "no_trade"),
     ]
+
+
+def test_ids_that_run_on_over_individual_trades_that_do_not_prove_no_silence() -> None:
+    def proof(before: int | None, after: int | None) -> TradeProof:
+        return TradeProof(at(0), at(10), pl.DataFrame(schema=TRADE_SCHEMA), 41, 42, before, after)
+
+    def judged(proof: TradeProof) -> list[tuple[float, float, str]]:
+        return states(classify((at(0), at(10)), M1, Evidence(**busy(), contiguous_trade_ids=True, trades=proof)))
+
+    assert judged(proof(70, 71)) == judged(proof(None, 71)) == judged(proof(70, None)) == [(0, 10, "no_trade")]
+    assert judged(proof(70, 75)) == [(0, 10, "lost")]
 
 
 def test_a_jump_in_the_ids_leaves_its_minutes_in_doubt() -> None:
@@ -134,7 +151,7 @@ def test_without_ids_the_evidence_is_weaker_and_says_so() -> None:
 
 def test_no_sibling_speaks_then_the_venue_was_down() -> None:
     bars = siblings({0: 3, 1: 3, 5: 3})
-    evidence = Evidence(settled_until=LATER, siblings=3, sibling_bars=bars, states_empty_bars=True)
+    evidence = Evidence(settled_until=LATER, witnesses=others(3), sibling_bars=bars, states_empty_bars=True)
     assert states(classify((at(0), at(8)), M1, evidence)) == [
         (0, 2, "lost"),
         (2, 5, "venue_outage"),
@@ -145,17 +162,28 @@ def test_no_sibling_speaks_then_the_venue_was_down() -> None:
 
 def test_one_sibling_is_no_witness_unless_the_venue_is_known_to_be_down() -> None:
     alone: dict[str, Any] = {"settled_until": LATER, "sibling_bars": siblings({}), "states_empty_bars": True}
-    assert states(classify((at(0), at(8)), M1, Evidence(**alone, siblings=1))) == [(0, 8, "lost")]
-    assert states(classify((at(0), at(8)), M1, Evidence(**alone, siblings=1, venue_down=True))) == [
+    assert states(classify((at(0), at(8)), M1, Evidence(**alone, witnesses=others(1)))) == [(0, 8, "lost")]
+    assert states(classify((at(0), at(8)), M1, Evidence(**alone, witnesses=others(1), venue_down=True))) == [
         (0, 8, "venue_outage")
     ]
-    assert states(classify((at(0), at(8)), M1, Evidence(**alone, siblings=0, venue_down=True))) == [(0, 8, "lost")]
+    nobody = Evidence(**alone, witnesses=others(0), venue_down=True)
+    assert states(classify((at(0), at(8)), M1, nobody)) == [(0, 8, "lost")]
+
+
+def test_only_those_that_were_listed_at_that_minute_are_witnesses() -> None:
+    """Four others, none listed yet in the first half; all of them silent all the time."""
+    later = others(4, start=20, end=40)
+    evidence = Evidence(settled_until=LATER, witnesses=later, sibling_bars=siblings({}), states_empty_bars=True)
+    before, during, after = classify((at(0), at(60)), M1, evidence)
+    assert states([before, during, after]) == [(0, 20, "lost"), (20, 40, "venue_outage"), (40, 60, "lost")]
+    assert before.evidence["rule"] == "few_witnesses"
+    assert "only 0 were looked at and listed then" in before.evidence["because"]
+    assert during.evidence["witnesses"] == 4
 
 
 def test_nearly_silent_is_a_matter_of_the_rules() -> None:
-    evidence = Evidence(
-        settled_until=LATER, siblings=9, sibling_bars=siblings(dict.fromkeys(range(9), 1)), states_empty_bars=True
-    )
+    bars = siblings(dict.fromkeys(range(9), 1))
+    evidence = Evidence(settled_until=LATER, witnesses=others(9), sibling_bars=bars, states_empty_bars=True)
     assert states(classify((at(0), at(9)), M1, evidence)) == [(0, 9, "lost")]
     assert states(classify((at(0), at(9)), M1, evidence, Rules(max_active=1))) == [(0, 9, "venue_outage")]
 
@@ -163,22 +191,22 @@ def test_nearly_silent_is_a_matter_of_the_rules() -> None:
 def test_the_recorded_outage_begins_a_minute_later_for_some() -> None:
     """2021-04-25: two pairs still have 04:01, all others lack 04:01 to 08:44."""
     down = Evidence(
-        settled_until=LATER, siblings=12, sibling_bars=siblings({0: 12, 1: 2, 285: 12}), states_empty_bars=True
+        settled_until=LATER, witnesses=others(12), sibling_bars=siblings({0: 12, 1: 2, 285: 12}), states_empty_bars=True
     )
     early = classify((at(1), at(285)), M1, down)
     assert states(early) == [(1, 2, "venue_outage"), (2, 285, "venue_outage")]
     assert "2 of 12" in early[0].evidence["because"]
     late = Evidence(
-        settled_until=LATER, siblings=12, sibling_bars=siblings({0: 12, 1: 1, 285: 12}), states_empty_bars=True
+        settled_until=LATER, witnesses=others(12), sibling_bars=siblings({0: 12, 1: 1, 285: 12}), states_empty_bars=True
     )
     assert states(classify((at(2), at(285)), M1, late)) == [(2, 285, "venue_outage")]
     # A trade in that minute outweighs the neighbourhood; most of the venue active does too.
     traded = Evidence(
-        settled_until=LATER, siblings=12, sibling_bars=siblings({0: 12, 1: 2}), states_empty_bars=True,
+        settled_until=LATER, witnesses=others(12), sibling_bars=siblings({0: 12, 1: 2}), states_empty_bars=True,
         trades=trades(1, 2, {7: 1.5}, None, None),
     )  # fmt: skip
     assert states(classify((at(1), at(285)), M1, traded)) == [(1, 2, "lost"), (2, 285, "venue_outage")]
-    most = Evidence(settled_until=LATER, siblings=12, sibling_bars=siblings({1: 11}), states_empty_bars=True)
+    most = Evidence(settled_until=LATER, witnesses=others(12), sibling_bars=siblings({1: 11}), states_empty_bars=True)
     assert states(classify((at(1), at(285)), M1, most)) == [(1, 2, "lost"), (2, 285, "venue_outage")]
 
 
@@ -186,13 +214,15 @@ def test_where_silence_is_common_only_a_long_one_is_an_outage() -> None:
     """Two thin siblings with a bar in 30 % of all minutes are silent together in every second one."""
     thin: dict[str, Any] = {
         "settled_until": LATER,
-        "siblings": 2,
-        "sibling_rate": 0.3,
+        "witnesses": others(2, 0.3),
         "sibling_bars": siblings({9: 1}),
     }
     assert states(classify((at(0), at(9)), M1, Evidence(**thin))) == [(0, 9, "lost")]
-    assert states(classify((at(0), at(40)), M1, Evidence(**thin))) == [(0, 10, "lost"), (10, 40, "venue_outage")]
-    assert states(classify((at(10), at(15)), M1, Evidence(**{**thin, "sibling_rate": None}))) == [(10, 15, "lost")]
+    # two such recorded pairs were silent together for up to 17 minutes
+    assert states(classify((at(10), at(70)), M1, Evidence(**thin))) == [(10, 70, "lost")]
+    assert states(classify((at(0), at(200)), M1, Evidence(**thin))) == [(0, 10, "lost"), (10, 200, "venue_outage")]
+    unknown = Evidence(**{**thin, "witnesses": others(2)})
+    assert states(classify((at(10), at(300)), M1, unknown)) == [(10, 300, "lost")]
 
 
 def test_attempts_run_out() -> None:
@@ -231,9 +261,8 @@ def test_verdicts_cover_the_span_and_can_be_stored(data: st.DataObject, timefram
         settled_until=data.draw(st.integers(-10, 400).map(at)),
         listed=data.draw(moments()),
         delisted=data.draw(moments()),
-        siblings=data.draw(st.integers(0, 3)),
+        witnesses=data.draw(st.none() | st.builds(others, st.integers(0, 3), st.none() | st.floats(0, 1))),
         sibling_bars=data.draw(st.none() | st.dictionaries(st.integers(0, 300), st.integers(0, 3)).map(siblings)),
-        sibling_rate=data.draw(st.none() | st.floats(0, 1)),
         states_empty_bars=data.draw(st.booleans()),
         contiguous_trade_ids=data.draw(st.booleans()),
         attempts=data.draw(st.integers(0, 6)),

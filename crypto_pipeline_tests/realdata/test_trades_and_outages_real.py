@@ -22,6 +22,7 @@ from crypto_pipeline.market import (
     roll_up,
     sibling_activity,
 )
+from crypto_pipeline.market.evidence import WITNESS_SCHEMA
 
 from .conftest import read_bars
 
@@ -66,7 +67,7 @@ def test_the_outage_of_april_2021_is_the_venues_because_everyone_is_silent(recor
         evidence = Evidence(
             settled_until=datetime(2021, 5, 1, tzinfo=UTC),
             states_empty_bars=True,
-            siblings=len(names) - 1,
+            witnesses=pl.DataFrame([(start, end, 1.0)] * (len(names) - 1), schema=WITNESS_SCHEMA, orient="row"),
             sibling_bars=sibling_activity(day, name, Timeframe.M1, start, end),
         )
         verdicts = classify(hole, Timeframe.M1, evidence)
