@@ -117,19 +117,13 @@ def test_days_that_a_person_chose_are_asked_for_now(
     monkeypatch.setenv("CRYPTO_PIPELINE_HEAL_BACKOFF", "3600")
     day = span[0].replace(hour=0, minute=0, second=0, microsecond=0)
     house = deploy("BTC-USDT", "ETH-USDT")
-    # hours without an outage of the generated market
-    hours = [day + timedelta(hours=hour) for hour in range(1, 23, 2)]
-    hour = timedelta(hours=1)
-    whole = [
-        at
-        for at in hours
-        if house.exchange.market.bars("ETHUSDT", Timeframe.M1, at - hour, at + hour * 2).height == 180
-    ]
-    holes = [(at, at + hour) for at in (whole[0], whole[2])]
-    for start, end in holes:
-        house.exchange.control(
-            {"kind": "missing_range", "symbol": "ETH-USDT", "start": start.isoformat(), "end": end.isoformat()}
-        )
+    # two hours without an outage of the generated market
+    hours = [day + timedelta(hours=hour) for hour in range(1, 21)]
+    two = timedelta(hours=2)
+    market = house.exchange.market
+    first = next(at for at in hours if market.bars("ETHUSDT", Timeframe.M1, at, at + two).height == 120)
+    hidden = {"kind": "missing_range", "symbol": "ETH-USDT", "start": first.isoformat()}
+    house.exchange.control(hidden | {"end": (first + two).isoformat()})
 
     def lost() -> list[datetime]:
         return house.store.ledger.open(Timeframe.M1, states=["lost"])["start"].to_list()
@@ -137,10 +131,10 @@ def test_days_that_a_person_chose_are_asked_for_now(
     assert house.run("backfill_bars", tags=range_tags(*span)).success
     house.exchange.clear_faults()
     assert house.run("fill_gaps").success
-    assert lost() == [start for start, _ in holes], "what nobody asked for waits"
-    config = {"start": holes[0][0].isoformat(), "end": holes[0][1].isoformat()}
+    assert lost() == [first], "what nobody asked for waits"
+    config = {"start": first.isoformat(), "end": (first + two / 2).isoformat()}
     assert house.run("fill_gaps", config={"ops": {"heal": {"config": config}}}).success
-    assert lost() == [holes[1][0]]
+    assert lost() == [first + two / 2]
     assert house.run("backfill_bars", tags=range_tags(*span)).success
     assert lost() == []
     assert by_person({"dagster/backfill": "abcdef", "dagster/partition": "2026-01-05"})
