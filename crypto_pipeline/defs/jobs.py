@@ -40,7 +40,7 @@ backfill_bars = dg.define_asset_job(
     selection=dg.AssetSelection.assets(instruments, *_DAILY_BARS, coverage),
     partitions_def=DAILY,
     tags=tags(MEDIUM, BY_HAND),
-    description="Brings the bars of the chosen days from 1m to 1d up to date, holes now: instruments in config of `scope`.",
+    description="Brings the bars of the chosen days from 1m to 1d up to date: instruments in config of `scope`.",
 )
 weekly_bars = dg.define_asset_job(
     "weekly_bars",
