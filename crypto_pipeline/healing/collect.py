@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,16 @@ from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.gaps import merge_spans
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
-from crypto_pipeline.venues import BarsAnswer, FetchPlan, UnknownSymbol, Venue, VenueError, VenueUnavailable
+from crypto_pipeline.store.writer import WriteResult
+from crypto_pipeline.venues import (
+    BarsAnswer,
+    FetchPlan,
+    MalformedAnswer,
+    UnknownSymbol,
+    Venue,
+    VenueError,
+    VenueUnavailable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +41,17 @@ class Collected:
     unknown: set[str] = field(default_factory=set)
     #: instruments about which the venue could not be asked, as it is down or has banned us
     unavailable: dict[str, str] = field(default_factory=dict)
+    #: spans (instrument, start, end) of which the venue stated something that is not believed, with what it was
+    refused: list[tuple[str, datetime, datetime, str]] = field(default_factory=list)
 
     def answered_spans(self) -> pl.DataFrame:
         """Spans that the venue answered for, merged."""
         return merge_spans(span.spans(self.answered))
 
     def hole_spans(self) -> pl.DataFrame:
-        """Spans that the venue answered without stating a bar, merged."""
-        return merge_spans(pl.concat([span.no_spans(), *self.holes]))
+        """Spans that the venue answered without stating a bar that is believed, merged."""
+        pages = span.spans([each[:3] for each in self.refused])
+        return merge_spans(pl.concat([span.no_spans(), *self.holes, pages]))
 
 
 async def collect(
@@ -68,16 +80,19 @@ async def collect(
             collected.unknown.add(plan.instrument)
         if isinstance(error, VenueUnavailable):
             collected.unavailable[plan.instrument] = str(error)
+        if isinstance(error, MalformedAnswer):  # its page alone; the plan's other pages are fetched
+            collected.refused += [(plan.instrument, *clipped, str(error)) for clipped in plan.spans]
         log.warning("%s %s: %s", plan.instrument, plan.timeframe, error)
 
     total = sum(timeframe.count(start, end) for plan in plans for start, end in plan.spans)
     done = 0
-    writer = _Batches(store, timeframe, counts, batch_rows)
+    writer = _Batches(store, timeframe, counts, batch_rows, collected.refused)
     async for answer in venue.bars_many(list(plans), archive=archive, on_error=failed):
         collected.answered.append((answer.instrument, answer.start, answer.end))
         asked = timeframe.count(answer.start, answer.end)
         if answer.bars.height < asked:
             collected.holes.append(_holes(answer))
+            collected.refused += _refused(answer)
         counts.fetched += answer.bars.height
         if seen is not None:
             seen(answer.bars)
@@ -86,6 +101,20 @@ async def collect(
         progress(f"fetch {timeframe}", done, total)
     await writer.flush()
     return collected
+
+
+def _refused(answer: BarsAnswer) -> list[tuple[str, datetime, datetime, str]]:
+    """Bars that the answer stated in a way that cannot be, and that it did not state otherwise."""
+    stated = set(answer.bars["open_time"].to_list()) if answer.refused else set()
+    found = []
+    for one in answer.refused:
+        if one.ms is None:
+            continue
+        start = answer.timeframe.floor(datetime.fromtimestamp(one.ms / 1000, UTC))
+        if answer.start <= start < answer.end and start not in stated:
+            because = f"{one.reason} ({one.said})" if one.said else one.reason
+            found.append((answer.instrument, start, start + answer.timeframe.delta, because))
+    return found
 
 
 def _holes(answer: BarsAnswer) -> pl.DataFrame:
@@ -105,11 +134,19 @@ def _holes(answer: BarsAnswer) -> pl.DataFrame:
 class _Batches:
     """Collects frames until a batch is full, then writes it in a thread while the next one fills."""
 
-    def __init__(self, store: Store, timeframe: Timeframe, counts: Counts, rows: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        timeframe: Timeframe,
+        counts: Counts,
+        rows: int,
+        refused: list[tuple[str, datetime, datetime, str]],
+    ) -> None:
         self._store, self._timeframe, self._counts, self._rows = store, timeframe, counts, rows
+        self._refused = refused
         self._frames: list[pl.DataFrame] = []
         self._height = 0
-        self._writing: asyncio.Task[object] | None = None
+        self._writing: asyncio.Task[WriteResult] | None = None
 
     async def add(self, bars: pl.DataFrame) -> None:
         if bars.is_empty():
@@ -131,5 +168,7 @@ class _Batches:
 
     async def _finish(self) -> None:
         if self._writing is not None:
-            self._counts.add_write(await self._writing)
+            result = await self._writing
+            self._counts.add_write(result)
+            self._refused += [(name, at, at + self._timeframe.delta, why) for name, at, why in result.refused]
             self._writing = None

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 #: Ledger states that follow from the listing alone.
 OUTSIDE = (str(GapState.NOT_LISTED), str(GapState.DELISTED))
+#: A span of which the venue stated something that cannot be, and what.
+Refusal: TypeAlias = tuple[datetime, datetime, str]
 _Outside: TypeAlias = tuple[str, datetime, datetime, GapState, str]
 
 
@@ -125,12 +127,19 @@ class Explainer:
             timeframe=self.timeframe, instruments=holes["instrument"].unique().to_list(), states=list(OPEN_UNEXPLAINED)
         )
         answered = collected.answered_spans()
+        refusals: dict[str, list[Refusal]] = {}
+        for instrument, since, until, why in collected.refused:
+            refusals.setdefault(instrument, []).append((since, until, why))
         frames = []
         for (name,), rows in holes.partition_by("instrument", as_dict=True).items():
             mine = earlier.filter(pl.col("instrument") == name)
             spoke = answered.filter(pl.col("instrument") == name)
-            for _, begin, until in rows.select(*span.SPAN_SCHEMA).iter_rows():
-                frames.append(self._verdicts(str(name), begin, until, activity, siblings, mine, spoke, proofs))
+            for _, start, end in rows.select(*span.SPAN_SCHEMA).iter_rows():
+                for begin, until, because in apart(start, end, refusals.get(str(name), [])):
+                    if because is None:
+                        frames.append(self._verdicts(str(name), begin, until, activity, siblings, mine, spoke, proofs))
+                    else:
+                        frames.append(self._refused(str(name), begin, until, mine, because))
         return self._scheduled(pl.concat(frames))
 
     def _verdicts(
@@ -150,10 +159,7 @@ class Explainer:
             halted = {"because": because, "rule": "halted", "status": facts["status"]}
             verdict = Verdict(start, end, GapState.VENUE_OUTAGE, halted)
             return verdict_frame(name, self.timeframe, [verdict]).with_columns(pl.lit(True).alias("attempted"))
-        before = earlier.filter((pl.col("start") < end) & (pl.col("end") > start))
-        # Attempts are spaced: one that a person asked for before the next was due is not counted among them.
-        attempted = before.is_empty() or not (before["next_attempt"] > self.horizon.now).fill_null(False).all()
-        attempts = int(before.select(pl.col("attempts").max()).item() or 0) + (1 if attempted else 0)
+        attempts, attempted = self._attempts(earlier, start, end)
         around = answered.filter((pl.col("start") <= start) & (pl.col("end") >= end))
         evidence = Evidence(
             settled_until=self.horizon.now - self.horizon.settle,
@@ -173,6 +179,26 @@ class Explainer:
         verdicts = verdict_frame(name, self.timeframe, classify((start, end), self.timeframe, evidence))
         return verdicts.with_columns(pl.lit(attempted).alias("attempted"))
 
+    def _refused(self, name: str, start: datetime, end: datetime, earlier: pl.DataFrame, said: str) -> pl.DataFrame:
+        """What the venue stated there cannot be: asked for again, with pauses, until it was asked often enough."""
+        attempts, attempted = self._attempts(earlier, start, end)
+        given_up = attempts >= self.settings.heal_attempts
+        because = f"{self.venue.name} states something that cannot be: {said}"
+        if given_up:
+            because = f"{because}. {attempts} spaced attempts brought nothing else."
+        state = GapState.UNFILLABLE if given_up else GapState.LOST
+        verdict = Verdict(start, end, state, {"because": because, "rule": "refused", "attempts": attempts})
+        return verdict_frame(name, self.timeframe, [verdict]).with_columns(pl.lit(attempted).alias("attempted"))
+
+    def _attempts(self, earlier: pl.DataFrame, start: datetime, end: datetime) -> tuple[int, bool]:
+        """How often the bars were asked for, and whether this time is one of them.
+
+        Attempts are spaced: one that a person asked for before the next was due is not counted among them.
+        """
+        before = earlier.filter((pl.col("start") < end) & (pl.col("end") > start))
+        attempted = before.is_empty() or not (before["next_attempt"] > self.horizon.now).fill_null(False).all()
+        return int(before.select(pl.col("attempts").max()).item() or 0) + (1 if attempted else 0), attempted
+
     def _scheduled(self, verdicts: pl.DataFrame) -> pl.DataFrame:
         """Say when each unexplained hole is asked for again: soon at first, four times later each time."""
         attempts = (
@@ -188,6 +214,21 @@ class Explainer:
             .then(soon)
             .alias("next_attempt")
         )
+
+
+def apart(start: datetime, end: datetime, refusals: list[Refusal]) -> Iterator[tuple[datetime, datetime, str | None]]:
+    """``[start, end)`` in time order, cut where the venue stated something that is not believed, with what it was."""
+    cursor = start
+    for since, until, why in sorted(refusals):
+        since, until = max(since, cursor), min(until, end)
+        if since >= until:
+            continue
+        if cursor < since:
+            yield cursor, since, None
+        yield since, until, why
+        cursor = until
+    if cursor < end:
+        yield cursor, end, None
 
 
 def _joined(

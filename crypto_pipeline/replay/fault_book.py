@@ -168,7 +168,7 @@ class RowFaults:
             else:
                 bars = bars.with_columns(
                     pl.when(inside).then(_scaled(name, fault.factor)).otherwise(pl.col(name)).alias(name)
-                    for name in fault.columns
+                    for name in (*fault.columns, *(_WITHIN[name] for name in fault.columns if name in _WITHIN))
                 )
         return bars
 
@@ -179,6 +179,10 @@ class RowFaults:
                 hidden = pl.col("time_ms").is_between(to_ms(fault.start), to_ms(fault.end), closed="left")
                 trades = trades.filter(~hidden)
         return trades
+
+
+#: What takers bought is a part of the volume, and is wrong with it.
+_WITHIN = {"volume": "taker_volume", "quote_volume": "taker_quote"}
 
 
 def _scaled(name: str, factor: float) -> pl.Expr:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -48,6 +48,8 @@ class WriteResult:
     cells: list[tuple[str, date]] = field(default_factory=list)
     #: Why bars were rejected, and how many.
     reasons: dict[str, int] = field(default_factory=dict)
+    #: The rejected bars that can be told apart: instrument, open time, reason.
+    refused: list[tuple[str, datetime, str]] = field(default_factory=list)
 
     @property
     def changed(self) -> int:
@@ -80,8 +82,8 @@ class BarWriter:
         return self._write(frame, Timeframe(timeframe), built_from)
 
     def _write(self, frame: pl.DataFrame, timeframe: Timeframe, built_from: pl.DataFrame | None) -> WriteResult:
-        good, reasons = bar_checks.split_bad(bar_checks.require_schema(frame), timeframe)
-        result = WriteResult(rejected=len(frame) - len(good), reasons=reasons)
+        good, reasons, refused = bar_checks.split_bad(bar_checks.require_schema(frame), timeframe)
+        result = WriteResult(rejected=len(frame) - len(good), reasons=reasons, refused=refused)
         if reasons:
             log.warning("turned away %d of %d %s bars: %s", result.rejected, len(frame), timeframe, reasons)
         names = [good["instrument"]] if built_from is None else [good["instrument"], built_from["instrument"]]

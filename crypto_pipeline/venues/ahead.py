@@ -6,19 +6,33 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 K = TypeVar("K")
 
 
+class Fate(Enum):
+    """What becomes of the others when a job failed."""
+
+    #: the error is raised and ends everything
+    RAISE = auto()
+    #: the rest of its group is left out
+    DROP_GROUP = auto()
+    #: the job alone is left out
+    SKIP = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Job(Generic[K, T]):
-    """A piece of work of the group ``key``, whose result will hold about ``size`` rows."""
+    """A piece of work of the group ``key``, whose result will hold about ``size`` rows, of ``span`` if it has one."""
 
     key: K
     size: int
     run: Callable[[], Coroutine[Any, Any, T]]
+    span: tuple[datetime, datetime] | None = None
 
 
 async def run_ahead(
@@ -26,12 +40,11 @@ async def run_ahead(
     *,
     max_jobs: int,
     max_rows: int,
-    failed: Callable[[K, Exception], bool] | None = None,
+    failed: Callable[[Job[K, T], Exception], Fate] | None = None,
 ) -> AsyncGenerator[T, None]:
     """Yield the results in the order of ``jobs``, with at most that many jobs and rows begun and not yet taken.
 
-    A job that raises ends everything, unless ``failed(key, error)`` returns True: then the rest of its group is left
-    out and the others go on.
+    A job that raises ends everything, unless ``failed(job, error)`` says otherwise.
     """
     waiting: deque[tuple[Job[K, T], asyncio.Task[T]]] = deque()
     source = iter(jobs)
@@ -58,9 +71,11 @@ async def run_ahead(
             except Exception as error:
                 if failed is None or not task.done() or task.cancelled() or task.exception() is not error:
                     raise
-                if not failed(job.key, error):
+                fate = failed(job, error)
+                if fate is Fate.RAISE:
                     raise
-                dropped.add(job.key)
+                if fate is Fate.DROP_GROUP:
+                    dropped.add(job.key)
             finally:
                 rows -= job.size
     finally:

@@ -13,17 +13,21 @@ import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.venues import binance_parse as parse
-from crypto_pipeline.venues.ahead import run_ahead
+from crypto_pipeline.venues.ahead import Fate, Job, run_ahead
+from crypto_pipeline.venues.bar_jobs import judge_failure
 from crypto_pipeline.venues.binance_archive import Archive
 from crypto_pipeline.venues.binance_bars import PAGE, BarRequests
-from crypto_pipeline.venues.binance_trades import fetch_trades
+from crypto_pipeline.venues.binance_trades import LIMIT, fetch_trades
+from crypto_pipeline.venues.bodies import rows_bound
 from crypto_pipeline.venues.budget import MemoryBudget
-from crypto_pipeline.venues.http import Answer, HttpClient, Manners, Params
+from crypto_pipeline.venues.http import Answer, HttpClient, Manners, Params, sure
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     BudgetLimit,
     FetchPlan,
     Listing,
+    MalformedAnswer,
+    Refused,
     RequestBudget,
     TradesAnswer,
     UnknownSymbol,
@@ -32,6 +36,7 @@ from crypto_pipeline.venues.protocol import (
     VenueTraits,
     VenueUnavailable,
 )
+from crypto_pipeline.venues.trade_rows import TradePage
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +45,8 @@ _KLINES_WEIGHT, _TRADES_WEIGHT, _INFO_WEIGHT = 2, 4, 20
 _ROWS_AHEAD = 400_000
 _TRANSIENT = frozenset({-1000, -1001, -1006, -1007, -1008, -1016})
 _REANCHOR = 60.0
+#: exchangeInfo of all symbols, some kilobytes each; of one symbol.
+_ALL_SYMBOLS, _ONE_SYMBOL = 48 * 1024 * 1024, 256 * 1024
 
 
 class BinanceSpot:
@@ -102,26 +109,29 @@ class BinanceSpot:
     async def listings(self) -> list[Listing]:
         """Every symbol that Binance states. When a symbol was listed it does not state: see ``listed_since``."""
         info = await self.http.get(
-            "/api/v3/exchangeInfo", lambda answer: parse.parse_info(answer.body), weight=_INFO_WEIGHT
+            "/api/v3/exchangeInfo",
+            lambda answer: parse.parse_info(answer.body),
+            weight=_INFO_WEIGHT,
+            most=_ALL_SYMBOLS,
         )
         await self._take_limits(info)
-        return parse.listings_of(info)
+        return info.symbols
 
     async def listed_since(self, venue_symbol: str) -> datetime | None:
         """Open time of the first minute bar Binance ever had of the symbol."""
         params: Params = {"symbol": venue_symbol, "interval": "1m", "startTime": 0, "limit": 1}
-        rows = await self.http.get(
-            "/api/v3/klines", lambda answer: parse.parse_klines(answer.body), params=params, weight=_KLINES_WEIGHT
-        )
-        return _moment(float(rows[0, 0])) if len(rows) else None
+        return await self._one_open(params)
 
     async def last_bar(self, venue_symbol: str) -> datetime | None:
         """Open time of the newest minute bar of the symbol: for one that does not trade any more, when it ended."""
         params: Params = {"symbol": venue_symbol, "interval": "1m", "limit": 1}
-        rows = await self.http.get(
-            "/api/v3/klines", lambda answer: parse.parse_klines(answer.body), params=params, weight=_KLINES_WEIGHT
+        return await self._one_open(params)
+
+    async def _one_open(self, params: Params) -> datetime | None:
+        ms = await self.http.get(
+            "/api/v3/klines", lambda answer: parse.kline_open(answer.body), params=params, weight=_KLINES_WEIGHT
         )
-        return _moment(float(rows[-1, 0])) if len(rows) else None
+        return None if ms is None else _moment(ms)
 
     async def _take_limits(self, info: parse.ExchangeInfo) -> None:
         limit = parse.weight_limit(info, self.share)
@@ -140,9 +150,10 @@ class BinanceSpot:
                 lambda answer: parse.parse_info(answer.body),
                 params={"symbol": venue_symbol},
                 weight=_INFO_WEIGHT,
+                most=_ONE_SYMBOL,
             )
         except VenueError as error:
-            if not error.permanent:
+            if not error.permanent and not isinstance(error, MalformedAnswer):
                 raise
             return  # this one symbol is bad; its own page request will say so to whoever asked
         await self._take_limits(info)
@@ -179,11 +190,8 @@ class BinanceSpot:
                 on_error(plan, error)
             return
 
-        def failed(place: int, error: Exception) -> bool:
-            if on_error is None or not isinstance(error, VenueError):
-                return False
-            on_error(plans[place], error)
-            return True
+        def failed(job: Job[int, list[BarsAnswer]], error: Exception) -> Fate:
+            return judge_failure(plans[job.key], job.span, error, on_error)
 
         answers = run_ahead(
             (job for place, plan in enumerate(plans) for job in self._requests.jobs(place, plan, settled, archive)),
@@ -196,7 +204,9 @@ class BinanceSpot:
                 for answer in several:
                     yield answer
 
-    async def _page(self, plan: FetchPlan, start: datetime, end: datetime) -> tuple[pl.DataFrame, datetime]:
+    async def _page(
+        self, plan: FetchPlan, start: datetime, end: datetime
+    ) -> tuple[pl.DataFrame, list[Refused], datetime]:
         params: Params = {
             "symbol": plan.venue_symbol,
             "interval": str(plan.timeframe),
@@ -205,26 +215,34 @@ class BinanceSpot:
             "limit": PAGE,
         }
 
-        def decode(answer: Answer) -> tuple[pl.DataFrame, datetime]:
+        def decode(answer: Answer) -> tuple[pl.DataFrame, list[Refused], datetime]:
             stated = self._venue_time(answer.sent)
-            rows = parse.parse_klines(answer.body)
-            frame = parse.frame_of_klines(rows, plan.instrument, plan.timeframe, stated)
-            return parse.inside(frame, plan, start, end), stated
+            rows, unread = parse.parse_klines(answer.body)
+            span = _ms(start), _ms(end)
+            frame, refused = parse.frame_of_klines(rows, plan.instrument, plan.timeframe, stated, span)
+            found = [*unread, *refused]
+            return sure((frame, found, stated), found)
 
         await self._anchor_clock()
-        return await self.http.get("/api/v3/klines", decode, params=params, weight=_KLINES_WEIGHT)
+        most = rows_bound(min(PAGE, plan.timeframe.count(start, end)))
+        return await self.http.get("/api/v3/klines", decode, params=params, weight=_KLINES_WEIGHT, most=most)
 
     # Trades
 
     async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
         """All aggregate trades of ``[start, end)``, paged by id; ids are those of aggregate trades."""
 
-        async def page(params: Params) -> list[parse.AggTrade]:
+        async def page(params: Params) -> TradePage[parse.AggTrade]:
+            def read(answer: Answer) -> TradePage[parse.AggTrade]:
+                found = parse.parse_trades(answer.body)
+                return sure(found, found.refused)
+
             return await self.http.get(
                 "/api/v3/aggTrades",
-                lambda answer: parse.parse_trades(answer.body),
+                read,
                 params={"symbol": venue_symbol, **params},
                 weight=_TRADES_WEIGHT,
+                most=rows_bound(LIMIT),
             )
 
         return await fetch_trades(page, instrument, require_utc(start), require_utc(end))
@@ -268,8 +286,6 @@ def _read_time(answer: Answer) -> tuple[float, float]:
 
 
 def _moment(ms: float) -> datetime:
-    if ms > parse.MICROSECONDS_FROM:
-        ms /= 1000
     return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(ms))
 
 

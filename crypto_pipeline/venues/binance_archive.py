@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 import io
 import logging
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,13 +20,16 @@ import polars as pl
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import binance_parse as parse
 from crypto_pipeline.venues.http import Answer, HttpClient
-from crypto_pipeline.venues.protocol import FetchPlan, MalformedAnswer
+from crypto_pipeline.venues.protocol import FetchPlan, MalformedAnswer, Refused, cut
+from crypto_pipeline.venues.stamps import ms_of
 
 log = logging.getLogger(__name__)
 
 _DAY = timedelta(days=1)
-#: A month of 1m bars is 6 MB of text; nothing honest is larger than this.
-_MAX_TEXT = 256 * 1024 * 1024
+#: A row of text has about 130 bytes.
+_ROW_BYTES = 256
+#: Lines besides those of bars: a header, an empty line at the end, and a few bars off the grid.
+_MORE_LINES = 64
 _CSV = {
     "open_time": pl.Int64(),
     **dict.fromkeys(("open", "high", "low", "close", "volume"), pl.Float64()),
@@ -50,6 +55,7 @@ class ArchiveFile:
 
     bars: pl.DataFrame
     modified: datetime
+    refused: tuple[Refused, ...] = ()
 
 
 def pieces(timeframe: Timeframe, start: datetime, end: datetime, page: int) -> Iterator[Piece]:
@@ -106,6 +112,13 @@ class Archive:
         """The file's bars. NotFound where the archive has no such file, MalformedAnswer where it is corrupt twice."""
         path = path_of(piece, plan.venue_symbol, plan.timeframe)
         try:
+            file = await self._fetch(plan, piece, path)
+            if not file.refused:
+                return file
+            log.warning(
+                "corrupt archive file %s%s: %d rows are not believed, first: %s; fetching it once more",
+                *(self._http.base_url, path, len(file.refused), file.refused[0].reason),
+            )
             return await self._fetch(plan, piece, path)
         except MalformedAnswer as error:
             # Files are re-issued: zip and checksum may be of two issues, or the transfer was bad.
@@ -113,7 +126,7 @@ class Archive:
             return await self._fetch(plan, piece, path)
 
     async def _fetch(self, plan: FetchPlan, piece: Piece, path: str) -> ArchiveFile:
-        answer = await self._http.get(path, lambda answer: answer)
+        answer = await self._http.get(path, lambda answer: answer, most=_most_text(plan, piece))
         promised = await self._http.get(path + ".CHECKSUM", _read_checksum)
         return await asyncio.to_thread(read_file, plan, piece, answer, promised)
 
@@ -125,34 +138,75 @@ def read_file(plan: FetchPlan, piece: Piece, answer: Answer, promised: str) -> A
         if found != promised:
             raise MalformedAnswer(f"its SHA-256 is {found[:12]}…, promised is {promised[:12]}…")
         modified = _modified(answer)
-        bars = parse.frame_of_csv(read_csv(_unzip(answer.body)), plan.instrument, plan.timeframe, modified)
-        return ArchiveFile(parse.inside(bars, plan, piece.start, piece.end), modified)
+        text = _unzip(answer.body, _most_text(plan, piece))
+        if (lines := text.count(b"\n")) > (most := _most_rows(plan, piece)):
+            raise MalformedAnswer(f"it has {lines:,} lines, and {most:,} at most can be bars of it")
+        raw, unread = read_csv(text)
+        span = ms_of(piece.start), ms_of(piece.end)
+        bars, refused = parse.frame_of_csv(raw, plan.instrument, plan.timeframe, modified, span)
+        return ArchiveFile(bars, modified, (*unread, *refused))
     except MalformedAnswer as error:
         raise MalformedAnswer(f"corrupt archive file {answer.url}: {error}") from error
 
 
-def read_csv(text: bytes) -> pl.DataFrame:
-    """Klines CSV with or without header row. Raises MalformedAnswer for anything but 12 numbers in every row."""
-    header = not text[:1].isdigit()
+def read_csv(text: bytes) -> tuple[pl.DataFrame, list[Refused]]:
+    """Klines CSV with or without header row: the rows of 12 numbers, and the others. Raises MalformedAnswer."""
+    skip = int(not text[:1].isdigit())
     try:
-        frame = pl.read_csv(text, has_header=False, skip_rows=int(header), schema=_CSV, raise_if_empty=False)
+        frame = pl.read_csv(text, has_header=False, skip_rows=skip, schema=_CSV, raise_if_empty=False)
+        if not frame.height or frame.select(pl.all_horizontal(pl.all().is_not_null().all())).item():
+            return frame, []
+    except pl.exceptions.PolarsError:
+        pass  # some row is not of numbers: which one is seen below
+    return _row_by_row(text, skip)
+
+
+def _row_by_row(text: bytes, skip: int) -> tuple[pl.DataFrame, list[Refused]]:
+    try:
+        lines = pl.read_csv(
+            text, has_header=False, skip_rows=skip, schema=dict.fromkeys(_CSV, pl.String()), raise_if_empty=False,
+            truncate_ragged_lines=True, quote_char=None, encoding="utf8-lossy",
+        )  # fmt: skip
     except pl.exceptions.PolarsError as error:
         raise MalformedAnswer(str(error).splitlines()[0]) from error
-    sound = frame.select(pl.all_horizontal(pl.all().is_not_null().all(), (pl.col(pl.Float64).is_finite()).all())).item()
-    if frame.height and not sound:
-        raise MalformedAnswer("a row has fewer than 12 numbers")
-    return frame
+    read = lines.select(pl.col(name).cast(kind, strict=False) for name, kind in _CSV.items())
+    whole = read.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
+    bad = lines.with_row_index("line", offset=1 + skip).filter(~whole)
+    refused = [
+        Refused(
+            None, f"line {row[0]} is not of 12 numbers", cut(",".join("" if one is None else one for one in row[1:]))
+        )
+        for row in bad.iter_rows()
+    ]
+    return read.filter(whole), refused
 
 
-def _unzip(body: bytes) -> bytes:
+def _most_rows(plan: FetchPlan, piece: Piece) -> int:
+    return plan.timeframe.count(piece.start, piece.end) + _MORE_LINES
+
+
+def _most_text(plan: FetchPlan, piece: Piece) -> int:
+    """Bytes that a file of the piece can have at most, packed or unpacked."""
+    return _most_rows(plan, piece) * _ROW_BYTES
+
+
+def _unzip(body: bytes, most: int) -> bytes:
+    """The text of the one file in a zip; it is unpacked no further than ``most`` bytes, whatever it says of itself."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as zipped:
-            member = zipped.infolist()[0]
-            if member.file_size > _MAX_TEXT:
-                raise MalformedAnswer(f"{member.filename} would unpack to {member.file_size} bytes")
-            return zipped.read(member)
-    except (zipfile.BadZipFile, IndexError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+            members = zipped.infolist()
+            if len(members) != 1:
+                raise MalformedAnswer(f"it has {len(members)} files in it, and not one")
+            with zipped.open(members[0]) as file:
+                text = file.read(most + 1)
+    except (
+        zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError,
+        OverflowError, struct.error, UnicodeError,
+    ) as error:  # fmt: skip
         raise MalformedAnswer(f"not a readable zip ({error})") from error
+    if len(text) > most:
+        raise MalformedAnswer(f"it unpacks to more than the {most:,} bytes that its bars can have")
+    return text
 
 
 def _read_checksum(answer: Answer) -> str:
@@ -166,5 +220,5 @@ def _modified(answer: Answer) -> datetime:
     """When the venue issued the file: what revision its bars are."""
     try:
         return parsedate_to_datetime(answer.headers["Last-Modified"]).astimezone(UTC)
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         raise MalformedAnswer("no Last-Modified says when it was issued") from None

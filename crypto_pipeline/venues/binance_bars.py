@@ -13,15 +13,16 @@ from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.venues.ahead import Job, run_ahead
 from crypto_pipeline.venues.binance_archive import Archive, ArchiveFile, Piece, days_of, pieces
 from crypto_pipeline.venues.http import NotFound
-from crypto_pipeline.venues.protocol import BarsAnswer, FetchPlan, MalformedAnswer, VenueUnavailable
+from crypto_pipeline.venues.protocol import BarsAnswer, FetchPlan, MalformedAnswer, Refused, VenueUnavailable
+from crypto_pipeline.venues.stamps import moment_of
 
 log = logging.getLogger(__name__)
 
 #: Most rows that one REST answer holds.
 PAGE = 1000
 
-#: Asks for one REST page of ``[start, end)``: its bars and when the venue stated them.
-Pager = Callable[[FetchPlan, datetime, datetime], Awaitable[tuple[pl.DataFrame, datetime]]]
+#: Asks for one REST page of ``[start, end)``: its bars, the rows that are not believed, and when the venue stated it.
+Pager = Callable[[FetchPlan, datetime, datetime], Awaitable[tuple[pl.DataFrame, list[Refused], datetime]]]
 
 
 class BarRequests:
@@ -43,21 +44,24 @@ class BarRequests:
         for piece in cut:
             if piece.kind == "rest":
                 for start, end in page_spans(plan.timeframe, piece.start, piece.end):
-                    yield Job(key, PAGE, partial(self._window, plan, start, end))
+                    yield Job(key, PAGE, partial(self._window, plan, start, end), (start, end))
             else:
                 rows = plan.timeframe.count(piece.start, piece.end)
-                yield Job(key, rows, partial(self._file, plan, piece))
+                yield Job(key, rows, partial(self._file, plan, piece), (piece.start, piece.end))
 
     async def _window(self, plan: FetchPlan, start: datetime, end: datetime) -> list[BarsAnswer]:
         """One REST window of at most PAGE bars."""
-        frame, stated_at = await self._page(plan, start, end)
+        frame, refused, stated_at = await self._page(plan, start, end)
         frames = [frame]
         # Fewer rows than there is room for may be a hole at the end or a page cut short: only asking on tells.
-        while not frame.is_empty() and (cursor := frame.item(-1, "open_time") + plan.timeframe.delta) < end:
-            frame, _ = await self._page(plan, cursor, end)
+        cursor = start
+        while (upcoming := _after(frame, refused, plan.timeframe, cursor, end)) is not None and upcoming < end:
+            cursor = upcoming
+            frame, more, _ = await self._page(plan, cursor, end)
             frames.append(frame)
+            refused = [*refused, *more]
         bars = frames[0] if len(frames) == 1 else pl.concat(frames)
-        return [BarsAnswer(plan.instrument, plan.timeframe, start, end, bars, stated_at, "rest")]
+        return [BarsAnswer(plan.instrument, plan.timeframe, start, end, bars, stated_at, "rest", tuple(refused))]
 
     async def _file(self, plan: FetchPlan, piece: Piece) -> list[BarsAnswer]:
         """One archive file, or what stands in for it."""
@@ -69,6 +73,7 @@ class BarRequests:
         except (MalformedAnswer, VenueUnavailable) as error:
             log.warning("%s; asking REST instead", error)
             return await self._all(plan, [Piece("rest", piece.start, piece.end)])
+        # rows of the file that are not believed leave a hole, for which REST is asked
         answers = list(_whole_windows(plan, piece, file))
         holes = [Piece("rest", start, end) for start, end in _between(piece, answers)]
         # The archive lacks bars there: either nobody has them, or REST knows better.
@@ -81,6 +86,16 @@ class BarRequests:
         async for several in run_ahead(jobs, max_jobs=8, max_rows=50 * PAGE):
             answers.extend(several)
         return answers
+
+
+def _after(
+    frame: pl.DataFrame, refused: list[Refused], timeframe: Timeframe, cursor: datetime, end: datetime
+) -> datetime | None:
+    """From where on to ask for more than a page that was asked for from ``cursor``; None: it had nothing."""
+    told = [] if frame.is_empty() else [frame.item(-1, "open_time")]
+    told += [timeframe.floor(moment_of(one.ms)) for one in refused if one.ms is not None]
+    beyond = [one + timeframe.delta for one in told if cursor <= one < end]
+    return max(beyond, default=None)
 
 
 def clip_spans(plan: FetchPlan, settled: datetime) -> Iterator[tuple[datetime, datetime]]:

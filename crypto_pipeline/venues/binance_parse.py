@@ -1,4 +1,8 @@
-"""Binance's bodies into frames: strict about shape, exact about digits, fast enough that the network is the limit."""
+"""Binance's bodies into frames: strict about each row, exact about digits, fast enough that the network is the limit.
+
+A row that cannot be read or cannot be is refused with the reason; the rows beside it are taken. What is no list of rows
+at all is a MalformedAnswer.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import logging
 import re
 import time
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,9 +18,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, Source
+from crypto_pipeline.market.sanity import MAX_MS, trade_fault
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.venues.bar_rows import sift
+from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_rows, quoted, raw_fields, raw_rows, whole
 from crypto_pipeline.venues.http import RateLimited
-from crypto_pipeline.venues.protocol import BudgetLimit, FetchPlan, Listing, ListingStatus, MalformedAnswer
+from crypto_pipeline.venues.listing_rows import decimal, read_listings
+from crypto_pipeline.venues.protocol import BudgetLimit, Listing, ListingStatus, MalformedAnswer, Refused, cut
+from crypto_pipeline.venues.trade_rows import TradePage, page_of
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +34,12 @@ MICROSECONDS_FROM = 10_000_000_000_000
 
 # open time, o, h, l, c, volume, close time, quote volume, trades, taker base, taker quote, ignored.
 # Not strict: numbers come as strings, which msgspec then reads as correctly rounded doubles without a Python step.
-_KLINES = msgspec.json.Decoder(
-    list[tuple[int, float, float, float, float, float, int, float, int, float, float, float]], strict=False
-)
+_Kline = tuple[int, float, float, float, float, float, int, float, int, float, float, float]
+_KLINES, _KLINE = msgspec.json.Decoder(list[_Kline], strict=False), msgspec.json.Decoder(_Kline, strict=False)
 _PAUSED = frozenset({"HALT", "BREAK", "CANCEL_ONLY", "PRE_TRADING", "POST_TRADING", "END_OF_DAY", "AUCTION_MATCH"})
 
 
-class AggTrade(msgspec.Struct):
+class AggTrade(msgspec.Struct, frozen=True):
     """One aggregate trade; unknown keys are ignored."""
 
     a: int
@@ -69,12 +77,11 @@ class _RateLimit(msgspec.Struct, rename="camel"):
     limit: int
 
 
-class ExchangeInfo(msgspec.Struct, rename="camel"):
-    """What is used of exchangeInfo."""
+class ExchangeInfo(msgspec.Struct):
+    """What is used of exchangeInfo: the limits and symbols that can be read."""
 
-    server_time: int
-    rate_limits: list[_RateLimit] = []
-    symbols: list[_Symbol] = []
+    rate_limits: list[_RateLimit]
+    symbols: list[Listing]
 
 
 class ServerTime(msgspec.Struct, rename="camel"):
@@ -91,59 +98,90 @@ class ErrorBody(msgspec.Struct):
 
 
 _TRADES = msgspec.json.Decoder(list[AggTrade], strict=False)
-_INFO = msgspec.json.Decoder(ExchangeInfo)
+_TRADE = msgspec.json.Decoder(AggTrade, strict=False)
+_SYMBOL, _LIMIT = msgspec.json.Decoder(_Symbol), msgspec.json.Decoder(_RateLimit)
 _TIME = msgspec.json.Decoder(ServerTime)
 _ERROR = msgspec.json.Decoder(ErrorBody)
-_MONDAY = 4 * 86_400_000  # 1970-01-05, in ms
 _SECONDS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86400}
 
 
-def parse_klines(body: bytes) -> NDArray[np.float64]:
-    """Rows × 12 of a klines body. Raises MalformedAnswer unless every row has exactly the promised elements."""
+def parse_klines(body: bytes) -> tuple[NDArray[np.float64], list[Refused]]:
+    """Rows × 12 of a klines body, and the rows that have not the promised elements. Raises MalformedAnswer."""
+    refused: list[Refused] = []
     try:
-        rows = _KLINES.decode(body)
-    except msgspec.MsgspecError as error:
-        raise MalformedAnswer(f"klines: {error}") from error
+        rows = np.array(_KLINES.decode(body), dtype=np.float64)
+    except UNREADABLE:
+        read, refused = decode_rows(raw_rows(body, "klines"), _KLINE, "klines", lambda row: _row_ms(row[0]), some=True)
+        # a whole number too large for a double cannot be a time or count
+        fit = [all(abs(value) < 1e300 for value in row) for row in read]
+        refused += [
+            Refused(None, "klines: a number is too large", quoted(row))
+            for row, good in zip(read, fit, strict=True)
+            if not good
+        ]
+        rows = np.array([row for row, good in zip(read, fit, strict=True) if good], dtype=np.float64)
     # Times (< 2^53) and counts are exact in a double.
-    return np.array(rows, dtype=np.float64).reshape(-1, 12)
+    return rows.reshape(-1, 12), refused
+
+
+def kline_open(body: bytes) -> int | None:
+    """Open time (ms) of the last row of a klines body; None when it has none."""
+    rows, refused = parse_klines(body)
+    if not len(rows):
+        if refused:
+            raise MalformedAnswer(refused[0].reason)
+        return None
+    return _believed(rows[-1, 0], "klines")
 
 
 def frame_of_klines(
-    rows: NDArray[np.float64], instrument: str, timeframe: Timeframe, revision: datetime
-) -> pl.DataFrame:
-    """BAR_SCHEMA frame of parsed rows, oldest first. Raises MalformedAnswer for numbers that cannot be."""
+    rows: NDArray[np.float64],
+    instrument: str,
+    timeframe: Timeframe,
+    revision: datetime,
+    span: tuple[int, int] | None = None,
+) -> tuple[pl.DataFrame, list[Refused]]:
+    """BAR_SCHEMA frame of parsed rows, oldest first, and the rows that cannot be bars of ``span`` (ms)."""
     columns = np.ascontiguousarray(rows.T)
-    if not np.isfinite(columns).all():
-        raise MalformedAnswer(f"klines of {instrument} {timeframe}: a value is not a finite number")
     values = {name: columns[place] for name, place in _PLACES.items()}
-    return assemble(columns[0].astype(np.int64), values, columns[8].astype(np.int64), instrument, timeframe, revision)
+    with np.errstate(invalid="ignore"):
+        times, ends, counts = (columns[place].astype(np.int64) for place in (0, 6, 8))
+    return assemble(times, ends, values, counts, instrument, timeframe, revision, span)
 
 
 _PLACES = {"open": 1, "high": 2, "low": 3, "close": 4, "volume": 5, "quote_volume": 7, "taker_buy_volume": 9}
 
 
-def frame_of_csv(raw: pl.DataFrame, instrument: str, timeframe: Timeframe, revision: datetime) -> pl.DataFrame:
-    """BAR_SCHEMA frame of the columns of an archive file."""
+def frame_of_csv(
+    raw: pl.DataFrame,
+    instrument: str,
+    timeframe: Timeframe,
+    revision: datetime,
+    span: tuple[int, int] | None = None,
+) -> tuple[pl.DataFrame, list[Refused]]:
+    """BAR_SCHEMA frame of the columns of an archive file, and the rows that cannot be bars of ``span`` (ms)."""
     values = {name: raw.get_column(name).to_numpy() for name in _PLACES}
-    times, counts = (raw.get_column(name).to_numpy() for name in ("open_time", "trade_count"))
-    return assemble(times, values, counts, instrument, timeframe, revision)
+    times, ends, counts = (raw.get_column(name).to_numpy() for name in ("open_time", "close_time", "trade_count"))
+    return assemble(times, ends, values, counts, instrument, timeframe, revision, span)
 
 
 def assemble(
     times: NDArray[np.int64],
+    ends: NDArray[np.int64],
     values: dict[str, NDArray[np.float64]],
     counts: NDArray[np.int64],
     instrument: str,
     timeframe: Timeframe,
     revision: datetime,
-) -> pl.DataFrame:
-    """Columns into a frame, without expressions: on a page of 1000 rows their set-up costs more than the work.
-
-    Raises MalformedAnswer for bars out of order.
-    """
+    span: tuple[int, int] | None = None,
+) -> tuple[pl.DataFrame, list[Refused]]:
+    """Columns into a frame, without expressions: on a page of 1000 rows their set-up costs more than the work."""
     times = np.where(times > MICROSECONDS_FROM, times // 1000, times)
-    if not (times[1:] > times[:-1]).all():
-        raise MalformedAnswer(f"klines of {instrument} {timeframe}: open times do not rise")
+    ends = np.where(ends > MICROSECONDS_FROM, ends // 1000, ends)
+    doubtful = (ends < times) | (ends >= times + timeframe.milliseconds)
+    (times, values, stated), refused = sift((times, values, counts), instrument, timeframe, span, doubtful)
+    assert stated is not None
+    counts = stated
     same = {"instrument": instrument, "source": str(Source.VENUE_HISTORICAL), "complete": True, "revision": revision}
     columns = {
         "open_time": pl.Series("open_time", times).cast(UTC_MS),
@@ -160,31 +198,47 @@ def assemble(
         for name in ("quote_volume", "taker_buy_volume", "trade_count"):
             column = columns[name]
             columns[name] = column.set(pl.Series(unstated & (column.to_numpy() == 0)), None)
-    return pl.DataFrame([columns[name] for name in BAR_SCHEMA])
+    return pl.DataFrame([columns[name] for name in BAR_SCHEMA]), refused
 
 
-def inside(frame: pl.DataFrame, plan: FetchPlan, start: datetime, end: datetime) -> pl.DataFrame:
-    """The bars of the plan's grid. Raises MalformedAnswer for bars outside ``[start, end)``, which nobody asked for."""
-    if frame.is_empty():
-        return frame
-    times = frame.get_column("open_time")
-    if times[0] < start or times[-1] >= end:
-        raise MalformedAnswer(f"klines of {plan.instrument} {plan.timeframe}: bars outside {start} .. {end}")
-    anchor = _MONDAY if plan.timeframe is Timeframe.W1 else 0
-    on_grid = (times.to_physical().to_numpy() - anchor) % plan.timeframe.milliseconds == 0
-    if not on_grid.all():
-        # Binance has a few of these around its outages of 2017 and 2018: no bar of the grid, so not ours to store.
-        log.warning("%s %s: left out %d bars off the grid", plan.instrument, plan.timeframe, (~on_grid).sum())
-        return frame.filter(on_grid)
-    return frame
-
-
-def parse_trades(body: bytes) -> list[AggTrade]:
-    """Aggregate trades of an aggTrades body."""
+def parse_trades(body: bytes) -> TradePage[AggTrade]:
+    """Aggregate trades of an aggTrades body by rising ids. Raises MalformedAnswer."""
+    refused: list[Refused] = []
     try:
-        return _TRADES.decode(body)
-    except msgspec.MsgspecError as error:
-        raise MalformedAnswer(f"aggTrades: {error}") from error
+        rows = _TRADES.decode(body)
+    except UNREADABLE:
+        rows, refused = decode_rows(
+            raw_rows(body, "aggTrades"),
+            _TRADE,
+            "aggTrades",
+            lambda row: _row_ms(row.get("T")),
+            lambda row: whole(row.get("a")),
+        )
+    return page_of(rows, refused, _trade_id, lambda row: trade_fault(row.f, row.l, row.a, row.ms, row.p, row.q), _ms_of)
+
+
+def _trade_id(row: AggTrade) -> int:
+    return row.a
+
+
+def _ms_of(row: AggTrade) -> int:
+    return row.ms
+
+
+def _row_ms(stated: Any) -> int | None:
+    number = whole(stated)
+    if number is None:
+        return None
+    number = number // 1000 if number > MICROSECONDS_FROM else number
+    return number if 0 < number < MAX_MS else None
+
+
+def _believed(ms: float, where: str) -> int:
+    """A time in milliseconds. Raises MalformedAnswer when it is in no unit that is known."""
+    ms = ms / 1000 if ms > MICROSECONDS_FROM else ms
+    if not 0 <= ms < MAX_MS:
+        raise MalformedAnswer(f"{where}: {ms:g} is no time in milliseconds or microseconds")
+    return int(ms)
 
 
 def frame_of_trades(trades: list[AggTrade], instrument: str) -> pl.DataFrame:
@@ -205,27 +259,28 @@ def frame_of_trades(trades: list[AggTrade], instrument: str) -> pl.DataFrame:
 
 
 def parse_info(body: bytes) -> ExchangeInfo:
-    """Read exchangeInfo."""
-    try:
-        return _INFO.decode(body)
-    except msgspec.MsgspecError as error:
-        raise MalformedAnswer(f"exchangeInfo: {error}") from error
+    """Read exchangeInfo, entry by entry: one that cannot be read is named, and skipped."""
+    fields = raw_fields(body, "exchangeInfo")
+    limits = raw_rows(fields["rateLimits"], "exchangeInfo, rateLimits") if "rateLimits" in fields else []
+    read, refused = decode_rows(limits, _LIMIT, "exchangeInfo, rateLimits", lambda _: None)
+    for one in refused:
+        log.warning("Binance: %s: %s", one.reason, one.said)
+    rows = raw_rows(fields["symbols"], "exchangeInfo, symbols") if "symbols" in fields else []
+    return ExchangeInfo(read, read_listings("Binance", rows, lambda raw: _listing(_SYMBOL.decode(raw)), "symbol"))
 
 
 def parse_time(body: bytes) -> int:
     """Unix ms of a /time body."""
-    try:
-        return _TIME.decode(body).server_time
-    except msgspec.MsgspecError as error:
-        raise MalformedAnswer(f"time: {error}") from error
+    return _believed(decode(_TIME, body, "time").server_time, "time")
 
 
 def parse_error(body: bytes) -> ErrorBody | None:
     """Code and text of an error body; None when it is something else (an HTML page of a proxy)."""
     try:
-        return _ERROR.decode(body)
-    except msgspec.MsgspecError:
+        error = _ERROR.decode(body)
+    except UNREADABLE:
         return None
+    return ErrorBody(error.code, cut(error.msg))
 
 
 def banned(text: str, message: str) -> RateLimited:
@@ -237,7 +292,9 @@ def banned(text: str, message: str) -> RateLimited:
 def weight_limit(info: ExchangeInfo, share: float) -> BudgetLimit | None:
     """The request-weight limit that exchangeInfo states, if it does."""
     for limit in info.rate_limits:
-        if limit.rate_limit_type == "REQUEST_WEIGHT" and limit.interval in _SECONDS:
+        known = limit.rate_limit_type == "REQUEST_WEIGHT" and limit.interval in _SECONDS
+        # nonsense would stop all requests, or allow any number: then what is published holds
+        if known and 20 <= limit.limit <= 10_000_000 and 1 <= limit.interval_num <= 1_440:
             return BudgetLimit(limit.limit, float(limit.interval_num * _SECONDS[limit.interval]), share)
     return None
 
@@ -248,11 +305,6 @@ def used_header(limit: BudgetLimit) -> str:
         if limit.window >= seconds and limit.window % seconds == 0:
             return f"X-MBX-USED-WEIGHT-{int(limit.window) // seconds}{letter}"
     return f"X-MBX-USED-WEIGHT-{int(limit.window)}S"
-
-
-def listings_of(info: ExchangeInfo) -> list[Listing]:
-    """Every symbol of exchangeInfo."""
-    return [_listing(symbol) for symbol in info.symbols]
 
 
 def _listing(symbol: _Symbol) -> Listing:
@@ -267,15 +319,6 @@ def _listing(symbol: _Symbol) -> Listing:
         base=symbol.base_asset,
         quote=symbol.quote_asset,
         status=status,
-        tick_size=_decimal(price.tick_size if price else None),
-        lot_size=_decimal(lot.step_size if lot else None),
+        tick_size=decimal(price.tick_size if price else None),
+        lot_size=decimal(lot.step_size if lot else None),
     )
-
-
-def _decimal(text: str | None) -> Decimal | None:
-    if text is None:
-        return None
-    try:
-        return Decimal(text)
-    except InvalidOperation as error:
-        raise MalformedAnswer(f"exchangeInfo: {text!r} is not a number") from error

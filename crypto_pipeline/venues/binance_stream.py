@@ -7,7 +7,11 @@ from typing import Any
 
 import msgspec
 
+from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault
+from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.binance_parse import MICROSECONDS_FROM
+from crypto_pipeline.venues.decoding import whole
+from crypto_pipeline.venues.protocol import cut
 from crypto_pipeline.venues.streaming import (
     Alive,
     Event,
@@ -20,13 +24,14 @@ from crypto_pipeline.venues.streaming import (
 )
 from crypto_pipeline.venues.websocket import FrameParser, SocketOpener, WebSocketConnection
 
+#: Minutes of the intervals that a bar may be of.
+MINUTES = {str(timeframe): timeframe.minutes for timeframe in Timeframe}
 #: What one connection may listen to, by the venue's rule.
 MAX_STREAMS = 1024
 #: An address longer than this is cut, and the other streams are subscribed to by message.
 _MAX_URL = 3_500
 #: Stream names a message, and seconds between two (5 messages a second are allowed, pongs included).
 _NAMES_A_MESSAGE, _PAUSE = 200, 0.26
-_HUGE, _MOST = 1e300, 2**62
 
 
 class _AggTrade(msgspec.Struct, tag_field="e", tag="aggTrade", gc=False):
@@ -127,8 +132,9 @@ class BinanceFrames(FrameParser):
             name = self.names.get(data.s)
             if name is None:
                 return self.passed_over(f"aggTrade of {data.s}, which was not subscribed to")
-            numbers = 0 <= data.f <= data.l < _MOST and 0 <= data.a < _MOST and 0 < ms < _MOST
-            if not (numbers and 0.0 < data.p < _HUGE and 0.0 < data.q < _HUGE):
+            # the rules of market.sanity.trade_fault, spelled out where thousands are read a second
+            numbers = 0 <= data.f <= data.l <= MAX_ID and 0 <= data.a <= MAX_ID and 0 < ms <= MAX_MS
+            if not (numbers and 0.0 < data.p <= MAX_PRICE and 0.0 < data.q <= MAX_AMOUNT):
                 raise ValueError("an aggregate trade that cannot be")
             self.trades += 1
             return [LiveTrade(name, data.a, data.f, data.l, ms, data.p, data.q, not data.m)]
@@ -147,7 +153,8 @@ class BinanceFrames(FrameParser):
         if data.X != "MARKET":
             return [Alive(_ms(data.T))]
         ms = data.T if data.T < MICROSECONDS_FROM else data.T // 1000
-        if not (0.0 < data.p < _HUGE and 0.0 < data.q < _HUGE and 0 <= data.t < _MOST and 0 < ms < _MOST):
+        numbers = 0 <= data.t <= MAX_ID and 0 < ms <= MAX_MS
+        if not (numbers and 0.0 < data.p <= MAX_PRICE and 0.0 < data.q <= MAX_AMOUNT):
             raise ValueError("a trade that cannot be")
         self.trades += 1
         return [LiveTrade(name, data.t, data.t, data.t, ms, data.p, data.q, not data.m)]
@@ -156,15 +163,18 @@ class BinanceFrames(FrameParser):
         bar, name = data.k, self.names.get(data.s)
         if name is None:
             return self.passed_over(f"kline of {data.s}, which was not subscribed to")
-        fits = 0.0 < bar.l <= bar.o <= bar.h < _HUGE and bar.l <= bar.c <= bar.h
-        if not (fits and 0.0 <= bar.V <= bar.v < _HUGE and 0.0 <= bar.q < _HUGE and 0 <= bar.n < _MOST > bar.t >= 0):
-            raise ValueError("a bar that cannot be")
+        begin, stated = _ms(bar.t), _ms(data.E)
+        why = bar_fault(bar.o, bar.h, bar.l, bar.c, bar.v, bar.q, bar.V, bar.n, MINUTES.get(bar.i, 1))
+        if why is not None or begin % 60_000 or not (0 <= begin <= MAX_MS and 0 <= stated <= MAX_MS):
+            raise ValueError(f"a bar that cannot be ({why or 'its time is in another unit or off the grid'})")
+        if not (-1 <= bar.f <= MAX_ID and -1 <= bar.L <= MAX_ID):
+            raise ValueError("a bar whose ids cannot be")
         self.bars += 1
         silent = bar.f < 0
         return [
             LiveBar(
-                name, bar.i, _ms(bar.t), bar.o, bar.h, bar.l, bar.c, bar.v, bar.q, bar.V, bar.n,
-                None if silent else bar.f, None if silent else bar.L, bar.x, _ms(data.E),
+                name, bar.i, begin, bar.o, bar.h, bar.l, bar.c, bar.v, bar.q, bar.V, bar.n,
+                None if silent else bar.f, None if silent else bar.L, bar.x, stated,
             )
         ]  # fmt: skip
 
@@ -189,12 +199,12 @@ class BinanceFrames(FrameParser):
 
     def _answered(self, document: dict[str, Any]) -> list[Event]:
         """An answer to a subscribe message: ``{"result":null,"id":1}``, or a code and a text."""
-        names: list[str | None] = [*self.pending.pop(document.get("id") or -1, [])] or [None]
+        names: list[str | None] = [*self.pending.pop(whole(document.get("id")) or -1, [])] or [None]
         if "result" in document and document.get("error") is None and "code" not in document:
             return [Notice("subscribed", "", name) for name in names]
         error = document.get("error") or document
         text = f"{error.get('code')} {error.get('msg', '')}".strip() if isinstance(error, dict) else str(error)
-        return [Notice("refused", text, name) for name in names]
+        return [Notice("refused", cut(text), name) for name in names]
 
     def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
         """See FrameParser.parts."""

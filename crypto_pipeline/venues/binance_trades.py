@@ -11,34 +11,44 @@ from crypto_pipeline.venues import binance_parse as parse
 from crypto_pipeline.venues.binance_parse import AggTrade
 from crypto_pipeline.venues.http import Params
 from crypto_pipeline.venues.protocol import MalformedAnswer, TradesAnswer
+from crypto_pipeline.venues.trade_rows import MOST_PAGES, TradePage
 
 #: Asks for one page with these of startTime, endTime, fromId, limit.
-Pager = Callable[[Params], Awaitable[list[AggTrade]]]
+Pager = Callable[[Params], Awaitable[TradePage[AggTrade]]]
 LIMIT = 1000
 
 
 async def fetch_trades(page: Pager, instrument: str, start: datetime, end: datetime) -> TradesAnswer:
     """Every aggregate trade of ``[start, end)`` with the ids on either side."""
     begin, until = round(start.timestamp() * 1000), round(end.timestamp() * 1000)
-    rows = await page({"startTime": begin, "limit": LIMIT})
-    first = rows[0].a if rows else None
+    got = await page({"startTime": begin, "limit": LIMIT})
+    first = got.rows[0].a if got.rows else None
     kept = [parse.frame_of_trades([], instrument)]
+    refused = list(got.refused)
     after: AggTrade | None = None
-    while rows:
+    known = 0
+    for _ in range(MOST_PAGES):
+        rows = got.rows
         kept.append(parse.frame_of_trades([row for row in rows if begin <= row.ms < until], instrument))
         after = next((row for row in rows if row.ms >= until), None)
         # A short page by id is the newest trade there is: nothing can be missing in the middle of an id range,
         # but a page may be cut short, so only an empty one ends the search.
-        if after is not None:
+        upcoming = rows[-1].a + 1 if rows else got.beyond(known)
+        if after is not None or upcoming is None:
             break
-        upcoming = rows[-1].a + 1
-        rows = await page({"fromId": upcoming, "limit": LIMIT})
-        if rows and rows[0].a < upcoming:
-            raise MalformedAnswer(f"aggTrades of {instrument}: asked from id {upcoming}, got {rows[0].a}")
+        known = upcoming if rows else upcoming + 1
+        got = await page({"fromId": known, "limit": LIMIT})
+        refused += got.refused
+        if got.rows and got.rows[0].a < known:
+            raise MalformedAnswer(f"aggTrades of {instrument}: asked from id {known}, got {got.rows[0].a}")
+    else:
+        raise MalformedAnswer(
+            f"aggTrades of {instrument} from {start} to {end}: more than {MOST_PAGES * LIMIT:,} trades"
+        )
     before = await _before(page, first, begin)
     ids = (before.a if before else None, after.a if after else None)
     singles = (before.l if before else None, after.f if after else None)
-    return TradesAnswer(instrument, start, end, pl.concat(kept), *ids, *singles)
+    return TradesAnswer(instrument, start, end, pl.concat(kept), *ids, *singles, tuple(refused))
 
 
 async def _before(page: Pager, first: int | None, begin: int) -> AggTrade | None:
@@ -46,9 +56,9 @@ async def _before(page: Pager, first: int | None, begin: int) -> AggTrade | None
     if first == 0:
         return None
     if first is not None:
-        rows = await page({"fromId": first - 1, "limit": 1})
-        if rows and rows[-1].ms < begin:
+        rows = (await page({"fromId": first - 1, "limit": 1})).rows
+        if rows and rows[-1].a < first and rows[-1].ms < begin:
             return rows[-1]
     # Nothing came since, or the id just before is not shown (trades are hidden: the jump is the proof of it).
-    rows = await page({"endTime": begin - 1, "limit": 1})
+    rows = (await page({"endTime": begin - 1, "limit": 1})).rows
     return rows[-1] if rows and rows[-1].ms < begin else None

@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
 
-from crypto_pipeline.venues.protocol import VenueError, VenueUnavailable
+from crypto_pipeline.venues.protocol import MalformedAnswer, Truncated, VenueError, VenueUnavailable
 
 
 class Breaker:
     """Opens after ``threshold`` failed calls in a row; then calls fail at once, until ``recovery`` seconds have passed.
 
-    A call that fails permanently (bad symbol) proves that the venue answers, so it counts as a success. A cancelled
+    A call that fails permanently (bad symbol) or whose answer cannot be read (one bad page) proves that the venue
+    answers, so it counts as a success: a page of one instrument must not keep all others from being asked. A cancelled
     call proves nothing and counts as neither: counted as a success it would reset the count each time one failure
     cancels its siblings, and the breaker would never open.
     """
@@ -43,7 +44,7 @@ class Breaker:
         try:
             yield
         except VenueError as error:
-            if error.permanent:
+            if error.permanent or (isinstance(error, MalformedAnswer) and not isinstance(error, Truncated)):
                 await circuit.__aexit__(None, None, None)
             else:
                 await circuit.__aexit__(type(error), error, error.__traceback__)

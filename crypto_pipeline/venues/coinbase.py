@@ -10,12 +10,14 @@ from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.venues import coinbase_parse as parse
 from crypto_pipeline.venues.ahead import Job
 from crypto_pipeline.venues.binance_bars import clip_spans, page_spans
-from crypto_pipeline.venues.coinbase_trades import Page, fetch_trades
-from crypto_pipeline.venues.http import Answer, Manners, NotFound, Params
+from crypto_pipeline.venues.bodies import rows_bound
+from crypto_pipeline.venues.coinbase_trades import LIMIT, Page, fetch_trades, readable
+from crypto_pipeline.venues.http import Answer, Manners, NotFound, Params, sure
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     FetchPlan,
     Listing,
+    Refused,
     RequestBudget,
     TradesAnswer,
     UnknownSymbol,
@@ -27,6 +29,8 @@ from crypto_pipeline.venues.stamps import moment_of, ms_of
 
 #: Most buckets that one answer holds; asking for more is refused.
 BUCKETS = 300
+#: All products, a kilobyte each.
+_ALL_PRODUCTS = 16 * 1024 * 1024
 
 
 class CoinbaseExchange(RestVenue):
@@ -62,24 +66,28 @@ class CoinbaseExchange(RestVenue):
     async def listings(self) -> list[Listing]:
         """Every product. When one was listed it does not state: see ``listed_since``."""
         await self.tell_limit()
-        return await self.http.get("/products", lambda answer: parse.parse_products(answer.body), weight=1)
+        return await self.http.get(
+            "/products", lambda answer: parse.parse_products(answer.body), weight=1, most=_ALL_PRODUCTS
+        )
 
     async def listed_since(self, venue_symbol: str) -> datetime | None:
         """The minute of the product's trade number 1: ids begin there and lack none."""
         page = await self._trades(venue_symbol, {"after": 2, "limit": 1})
         page = page if page.rows else await self._trades(venue_symbol, {"after": 1000, "limit": 1000})
-        return Timeframe.M1.floor(moment_of(page.rows[-1].ms)) if page.rows else None
+        readable(page)
+        return Timeframe.M1.floor(moment_of(page.rows[0].ms)) if page.rows else None
 
     async def last_bar(self, venue_symbol: str) -> datetime | None:
         """The minute of the product's newest trade: there is a bar only where something traded."""
         page = await self._trades(venue_symbol, {"limit": 1})
-        return Timeframe.M1.floor(moment_of(page.rows[0].ms)) if page.rows else None
+        readable(page)
+        return Timeframe.M1.floor(moment_of(page.rows[-1].ms)) if page.rows else None
 
     def jobs(self, key: int, plan: FetchPlan, settled: datetime) -> Iterator[BarsJob]:
         """See RestVenue.jobs."""
         for start, end in clip_spans(plan, settled):
             for begin, until in page_spans(plan.timeframe, start, end, BUCKETS):
-                yield Job(key, BUCKETS, partial(self._window, plan, begin, until))
+                yield Job(key, BUCKETS, partial(self._window, plan, begin, until), (begin, until))
 
     async def _window(self, plan: FetchPlan, start: datetime, end: datetime) -> list[BarsAnswer]:
         last = end - plan.timeframe.delta  # both ends are inclusive there
@@ -89,14 +97,19 @@ class CoinbaseExchange(RestVenue):
             "end": last.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
 
-        def decode(answer: Answer) -> tuple[list[parse.Candle], float]:
-            return parse.parse_candles(answer.body), answer.sent
+        def decode(answer: Answer) -> tuple[list[parse.Candle], list[Refused], float]:
+            rows, unread = parse.parse_candles(answer.body)
+            # judged here already, so that a fault that passes is asked for again
+            _, refused = parse.frame_of_candles(rows, plan, ms_of(start), ms_of(end), start)
+            return sure((rows, unread, answer.sent), [*unread, *refused])
 
         path = f"/products/{plan.venue_symbol}/candles"
-        rows, sent = await self.http.get(path, decode, params=params, weight=1)
+        # buckets from before the start may be added
+        rows, unread, sent = await self.http.get(path, decode, params=params, weight=1, most=rows_bound(2 * BUCKETS))
         stated = await self.venue_time(sent)
-        frame = parse.frame_of_candles(rows, plan, ms_of(start), ms_of(end), stated)
-        return [BarsAnswer(plan.instrument, plan.timeframe, start, end, frame, stated, "rest")]
+        frame, refused = parse.frame_of_candles(rows, plan, ms_of(start), ms_of(end), stated)
+        found = (*unread, *refused)
+        return [BarsAnswer(plan.instrument, plan.timeframe, start, end, frame, stated, "rest", found)]
 
     async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
         """All trades of ``[start, end)``, found by id: the venue pages from newer to older ids and by nothing else."""
@@ -109,17 +122,22 @@ class CoinbaseExchange(RestVenue):
             return await self._trades(venue_symbol, params)
 
         begin, until = ms_of(require_utc(start)), ms_of(require_utc(end))
-        rows, before, after = await fetch_trades(page, begin, until)
-        return TradesAnswer(instrument, start, end, parse.frame_of_trades(rows, instrument), before, after)
+        refused: list[Refused] = []
+        rows, before, after = await fetch_trades(page, begin, until, refused)
+        frame = parse.frame_of_trades(rows, instrument)
+        return TradesAnswer(instrument, start, end, frame, before, after, refused=tuple(refused))
 
     async def _trades(self, venue_symbol: str, params: Params) -> Page:
         await self.tell_limit()
 
         def decode(answer: Answer) -> Page:
             cursor = answer.headers.get("CB-AFTER", "")
-            return Page(parse.parse_trades(answer.body), int(cursor) if cursor.isdigit() else None)
+            found = parse.parse_trades(answer.body)
+            known = cursor.isascii() and cursor.isdigit() and len(cursor) < 17
+            return sure(Page(found.rows, int(cursor) if known else None, found.refused), found.refused)
 
-        return await self.http.get(f"/products/{venue_symbol}/trades", decode, params=params, weight=1)
+        most = rows_bound(LIMIT)
+        return await self.http.get(f"/products/{venue_symbol}/trades", decode, params=params, weight=1, most=most)
 
 
 def _explain(answer: Answer) -> VenueError | None:

@@ -1,23 +1,29 @@
-"""Coinbase Exchange's bodies into frames: candles come newest first, as time, low, high, open, close, volume."""
+"""Coinbase Exchange's bodies into frames: candles come newest first, as time, low, high, open, close, volume.
+
+A row that cannot be read or cannot be is refused with the reason; the rows beside it are taken.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
-from itertools import pairwise
 from typing import Any
 
 import msgspec
 import polars as pl
 
 from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
-from crypto_pipeline.venues.protocol import FetchPlan, Listing, ListingStatus, MalformedAnswer
+from crypto_pipeline.market.sanity import MAX_MS, trade_fault
+from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_rows, raw_rows, whole
+from crypto_pipeline.venues.listing_rows import decimal, read_listings
+from crypto_pipeline.venues.protocol import FetchPlan, Listing, ListingStatus, MalformedAnswer, Refused, cut
 from crypto_pipeline.venues.rest_venue import bar_frame
 from crypto_pipeline.venues.stamps import iso_ms
+from crypto_pipeline.venues.trade_rows import TradePage, page_of
 
 #: time (s), low, high, open, close, volume
 Candle = tuple[int, float, float, float, float, float]
 _CANDLES = msgspec.json.Decoder(list[Candle], strict=False)
+_CANDLE = msgspec.json.Decoder(Candle, strict=False)
 
 
 class Trade(msgspec.Struct):
@@ -50,41 +56,49 @@ class _Message(msgspec.Struct):
 
 
 _TRADES = msgspec.json.Decoder(list[Trade], strict=False)
-_PRODUCTS = msgspec.json.Decoder(list[_Product])
+_TRADE = msgspec.json.Decoder(Trade, strict=False)
+_PRODUCT = msgspec.json.Decoder(_Product)
 _TIME = msgspec.json.Decoder(_Time)
 _MESSAGE = msgspec.json.Decoder(_Message)
 
 
 def parse_time(body: bytes) -> float:
     """Unix ms of a /time body."""
-    try:
-        return _TIME.decode(body).epoch * 1000
-    except msgspec.MsgspecError as error:
-        raise MalformedAnswer(f"time: {error}") from error
+    ms = decode(_TIME, body, "time").epoch * 1000
+    if not 0 <= ms < MAX_MS:
+        raise MalformedAnswer(f"time: {ms:g} ms is in another unit")
+    return ms
 
 
 def parse_message(body: bytes) -> str | None:
     """Text of an error body; None when it is something else."""
     try:
-        return _MESSAGE.decode(body).message
-    except msgspec.MsgspecError:
+        return cut(_MESSAGE.decode(body).message)
+    except UNREADABLE:
         return None
 
 
-def parse_candles(body: bytes) -> list[Candle]:
-    """Rows of a candles body, newest first as they come."""
+def parse_candles(body: bytes) -> tuple[list[Candle], list[Refused]]:
+    """Rows of a candles body, newest first as they come, and those that cannot be read. Raises MalformedAnswer."""
     try:
-        return _CANDLES.decode(body)
-    except msgspec.MsgspecError as error:
-        raise MalformedAnswer(f"candles: {error}") from error
+        return _CANDLES.decode(body), []
+    except UNREADABLE:
+        return decode_rows(raw_rows(body, "candles"), _CANDLE, "candles", lambda row: _row_ms(row[0]), some=True)
 
 
 def frame_of_candles(
     rows: list[Candle], plan: FetchPlan, start_ms: int, end_ms: int, revision: datetime
-) -> pl.DataFrame:
-    """BAR_SCHEMA frame of the rows inside ``[start, end)``, oldest first; rows from before the start do appear."""
+) -> tuple[pl.DataFrame, list[Refused]]:
+    """BAR_SCHEMA frame of the rows inside ``[start, end)``, oldest first, and the rows that cannot be bars.
+
+    Rows from before the start do appear, and are no matter of this answer.
+    """
     # A bucket in which nothing traded is left out there; should one come all the same, it states no bar.
-    kept = [row for row in reversed(rows) if start_ms <= row[0] * 1000 < end_ms and row[5] > 0]
+    kept = [
+        row
+        for row in reversed(rows)
+        if (start_ms <= row[0] * 1000 < end_ms or not 0 <= row[0] * 1000 < MAX_MS) and row[5] != 0
+    ]
     columns: dict[str, list[Any]] = {
         "open_time": [row[0] * 1000 for row in kept],
         "open": [row[3] for row in kept],
@@ -93,22 +107,50 @@ def frame_of_candles(
         "close": [row[4] for row in kept],
         "volume": [row[5] for row in kept],
     }
-    return bar_frame(columns, plan.instrument, plan.timeframe, revision)
+    return bar_frame(columns, plan.instrument, plan.timeframe, revision, (start_ms, end_ms))
 
 
-def parse_trades(body: bytes) -> list[Trade]:
-    """Rows of a trades body, newest first as they come, each with its time in ms."""
+def parse_trades(body: bytes) -> TradePage[Trade]:
+    """Rows of a trades body by rising ids, each with its time in ms. Raises MalformedAnswer."""
+    refused: list[Refused] = []
     try:
         rows = _TRADES.decode(body)
-        for row in rows:
+    except UNREADABLE:
+        rows, refused = decode_rows(
+            raw_rows(body, "trades"),
+            _TRADE,
+            "trades",
+            lambda row: iso_ms(row["time"]),
+            lambda row: whole(row["trade_id"]),
+        )
+    for row in rows:
+        try:
             row.ms = iso_ms(row.time)
-            if row.side not in ("buy", "sell"):
-                raise MalformedAnswer(f"trades: side {row.side!r}")
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise MalformedAnswer(f"trades: {error}") from error
-    if any(older.trade_id >= newer.trade_id for newer, older in pairwise(rows)):
-        raise MalformedAnswer("trades: ids do not fall")
-    return rows
+        except UNREADABLE:
+            row.ms = -1
+    return page_of(rows[::-1], refused, _trade_id, _trade_fault, _ms_of)
+
+
+def _trade_id(row: Trade) -> int:
+    return row.trade_id
+
+
+def _ms_of(row: Trade) -> int:
+    return row.ms
+
+
+def _trade_fault(row: Trade) -> str | None:
+    if row.side not in ("buy", "sell"):
+        return f"its side is {cut(row.side, 40)!r}"
+    if row.ms == -1:
+        return f"its time is {cut(row.time, 40)!r}"
+    number = row.trade_id
+    return trade_fault(number, number, number, row.ms, row.price, row.size)
+
+
+def _row_ms(stated: Any) -> int | None:
+    seconds = whole(stated)
+    return seconds * 1000 if seconds is not None and 0 <= seconds * 1000 < MAX_MS else None
 
 
 def frame_of_trades(rows: list[Trade], instrument: str) -> pl.DataFrame:
@@ -130,11 +172,8 @@ def frame_of_trades(rows: list[Trade], instrument: str) -> pl.DataFrame:
 
 
 def parse_products(body: bytes) -> list[Listing]:
-    """Every product as a listing."""
-    try:
-        return [_listing(product) for product in _PRODUCTS.decode(body)]
-    except msgspec.MsgspecError as error:
-        raise MalformedAnswer(f"products: {error}") from error
+    """Every product as a listing; an entry that cannot be read is named, and skipped. Raises MalformedAnswer."""
+    return read_listings("Coinbase", raw_rows(body, "products"), lambda raw: _listing(_PRODUCT.decode(raw)), "id")
 
 
 def _listing(product: _Product) -> Listing:
@@ -152,13 +191,3 @@ def _listing(product: _Product) -> Listing:
         tick_size=decimal(product.quote_increment),
         lot_size=decimal(product.base_increment),
     )
-
-
-def decimal(text: str | None) -> Decimal | None:
-    """A number that a venue writes as text."""
-    if text is None:
-        return None
-    try:
-        return Decimal(text)
-    except InvalidOperation as error:
-        raise MalformedAnswer(f"{text!r} is not a number") from error

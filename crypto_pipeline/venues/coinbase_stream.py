@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE
+from crypto_pipeline.venues.protocol import cut
 from crypto_pipeline.venues.stamps import IsoStamps
 from crypto_pipeline.venues.streaming import (
     Alive,
@@ -16,8 +18,6 @@ from crypto_pipeline.venues.streaming import (
     spread_evenly,
 )
 from crypto_pipeline.venues.websocket import FrameParser, SocketOpener, WebSocketConnection, fields_of
-
-_HUGE, _MOST = 1e300, 2**62
 
 
 class _Match(msgspec.Struct, tag_field="type", tag="match", gc=False):
@@ -99,13 +99,13 @@ class CoinbaseFrames(FrameParser):
             name = self.names.get(data.product_id)
             if name is None:
                 return self.passed_over(f"heartbeat of {data.product_id}, which was not subscribed to")
-            return [Anchor(name, data.last_trade_id or None, self._ms(data.time))]
+            return [Anchor(name, _known(data.last_trade_id), self._ms(data.time))]
         if isinstance(data, _LastMatch):
             # The trade before the subscription: where we join, not a trade of the stream.
             name = self.names.get(data.product_id)
             if name is None:
                 return self.passed_over(f"last_match of {data.product_id}, which was not subscribed to")
-            return [Anchor(name, data.trade_id or None, self._ms(data.time))]
+            return [Anchor(name, _known(data.trade_id), self._ms(data.time))]
         if isinstance(data, _Subscriptions):
             return self._subscriptions(data)
         if isinstance(data, _Error):
@@ -116,15 +116,15 @@ class CoinbaseFrames(FrameParser):
         name = self.names.get(data.product_id)
         if name is None:
             return self.passed_over(f"match of {data.product_id}, which was not subscribed to")
-        if data.side not in ("buy", "sell") or not (0.0 < data.price < _HUGE and 0.0 < data.size < _HUGE):
+        if data.side not in ("buy", "sell") or not (0.0 < data.price <= MAX_PRICE and 0.0 < data.size <= MAX_AMOUNT):
             raise ValueError("a match that cannot be")
-        if not 0 < data.trade_id < _MOST:
-            raise ValueError("a match without an id")
+        number, stated = data.trade_id, self._ms(data.time)
+        if not (0 < number <= MAX_ID and 0 < stated <= MAX_MS):
+            raise ValueError("a match without an id or a time")
         self.trades += 1
-        number = data.trade_id
         # The side is the maker's: a maker that sold was met by a taker that bought.
         taker_buy = data.side == "sell"
-        return [LiveTrade(name, number, number, number, self._ms(data.time), data.price, data.size, taker_buy)]
+        return [LiveTrade(name, number, number, number, stated, data.price, data.size, taker_buy)]
 
     def _subscriptions(self, data: _Subscriptions) -> list[Event]:
         """A full list each time: only what is new in it is news."""
@@ -134,7 +134,7 @@ class CoinbaseFrames(FrameParser):
         return [Notice("subscribed", "matches", self.names[product]) for product in fresh] or [Alive()]
 
     def _error(self, data: _Error) -> list[Event]:
-        text = f"{data.message}: {data.reason}" if data.reason else data.message
+        text = cut(f"{data.message}: {data.reason}" if data.reason else data.message)
         named = [name for product, name in self.names.items() if product in text.replace(",", " ").split()]
         return [Notice("refused", text, name) for name in named] or [Notice("refused", text)]
 
@@ -152,6 +152,12 @@ class CoinbaseFrames(FrameParser):
     def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
         """See FrameParser.parts."""
         return [(str(document.get("type")), document)] if isinstance(document, dict) else []
+
+
+def _known(trade_id: int) -> int | None:
+    if not 0 <= trade_id <= MAX_ID:
+        raise ValueError("an id that cannot be")
+    return trade_id or None
 
 
 class CoinbaseStream:

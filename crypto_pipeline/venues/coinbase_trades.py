@@ -3,70 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from crypto_pipeline.venues.coinbase_parse import Trade
-from crypto_pipeline.venues.protocol import MalformedAnswer
+from crypto_pipeline.venues.protocol import MalformedAnswer, Refused
+from crypto_pipeline.venues.trade_rows import MOST_PAGES
 
 LIMIT = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Trades, newest first, and the cursor of the next older page where the header states it."""
+    """Trades by rising ids, the cursor of the next older page where the header states it, and rows not believed."""
 
     rows: list[Trade]
     after: int | None = None
+    refused: list[Refused] = field(default_factory=list)
 
     @property
     def older(self) -> int:
         """Ask for ids below this to go on."""
-        lowest = self.rows[-1].trade_id
+        lowest = self.rows[0].trade_id
         return lowest if self.after is None else min(lowest, self.after)
+
+
+def readable(page: Page) -> None:
+    """Raise MalformedAnswer when nothing of a page could be read."""
+    if page.refused and not page.rows:
+        raise MalformedAnswer(page.refused[0].reason)
 
 
 #: Asks for at most ``limit`` trades with ids below ``after`` (the newest without).
 Pager = Callable[[int | None, int], Awaitable[Page]]
 
 
-async def fetch_trades(page: Pager, begin: int, until: int) -> tuple[list[Trade], int | None, int | None]:
-    """Trades of ``[begin, until)`` in ms with rising ids, the last id before them and the first after."""
+async def fetch_trades(
+    page: Pager, begin: int, until: int, refused: list[Refused] | None = None
+) -> tuple[list[Trade], int | None, int | None]:
+    """Trades of ``[begin, until)`` in ms with rising ids, the last id before them and the first after.
+
+    Rows that are not believed are added to ``refused``.
+    """
     newest = await page(None, LIMIT)
+    refused = refused if refused is not None else []
+    refused += newest.refused
     if not newest.rows:
         return [], None, None
     found = newest
-    if newest.rows[-1].ms >= until:
+    if newest.rows[0].ms >= until:
         found = await _page_across(page, newest, until)
-    after = next((row.trade_id for row in reversed(found.rows) if row.ms >= until), None)
+        refused += found.refused
+    after = next((row.trade_id for row in found.rows if row.ms >= until), None)
     kept: list[Trade] = []
     current = found
-    while True:
-        kept.extend(row for row in current.rows if begin <= row.ms < until)
-        before = next((row.trade_id for row in current.rows if row.ms < begin), None)
+    for _ in range(MOST_PAGES):
+        rows = current.rows[::-1]
+        kept.extend(row for row in rows if begin <= row.ms < until)
+        before = next((row.trade_id for row in rows if row.ms < begin), None)
         if before is not None or current.older <= 1:
             return kept[::-1], before, after
         following = await page(current.older, LIMIT)
+        refused += following.refused
         if not following.rows:
             return kept[::-1], None, after
-        if following.rows[0].trade_id >= current.older:
-            raise MalformedAnswer(f"trades below id {current.older} begin with {following.rows[0].trade_id}")
+        if following.rows[-1].trade_id >= current.older:
+            raise MalformedAnswer(f"trades below id {current.older} begin with {following.rows[-1].trade_id}")
         current = following
+    raise MalformedAnswer(f"a span has more than {MOST_PAGES * LIMIT:,} trades")
 
 
 async def _page_across(page: Pager, newest: Page, until: int) -> Page:
     """A page with the first trade at or after ``until`` in it and, unless it is the first ever, older ones."""
     # Ids rise with time: between an id known to be late enough and one known to be too early, guess by time.
-    late = newest.rows[-1]
+    late = newest.rows[0]
     early_id, early_ms = 0, None
     halve = False
-    while True:
+    for _ in range(MOST_PAGES):
         span = late.trade_id - early_id
         if span <= LIMIT:
             # Everything in doubt fits on the page that ends with the trade known to be late enough.
             return await page(late.trade_id + 1, LIMIT)
         if early_ms is None:
             # Back in growing steps until a page is early enough.
-            aim = max(LIMIT, late.trade_id - max(4 * LIMIT, 4 * (newest.rows[0].trade_id - late.trade_id)))
+            aim = max(LIMIT, late.trade_id - max(4 * LIMIT, 4 * (newest.rows[-1].trade_id - late.trade_id)))
         elif halve or late.ms <= early_ms:
             aim = early_id + span // 2
         else:
@@ -77,13 +96,15 @@ async def _page_across(page: Pager, newest: Page, until: int) -> Page:
         if not got.rows:
             early_id, early_ms = middle, early_ms if early_ms is not None else until - 1
             continue
-        if got.rows[-1].ms < until <= got.rows[0].ms:
+        oldest, latest = got.rows[0], got.rows[-1]
+        if oldest.ms < until <= latest.ms:
             return got
-        if got.rows[-1].ms >= until:
-            if got.rows[-1].trade_id >= late.trade_id:
-                raise MalformedAnswer(f"trades below id {middle + 1} begin with {got.rows[0].trade_id}")
-            late = got.rows[-1]
+        if oldest.ms >= until:
+            if oldest.trade_id >= late.trade_id:
+                raise MalformedAnswer(f"trades below id {middle + 1} begin with {latest.trade_id}")
+            late = oldest
             if got.older <= 1:
                 return got
         else:
-            early_id, early_ms = got.rows[0].trade_id, got.rows[0].ms
+            early_id, early_ms = latest.trade_id, latest.ms
+    raise MalformedAnswer(f"the trades before {until} ms cannot be found: their times do not rise with their ids")

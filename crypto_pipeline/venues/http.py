@@ -1,22 +1,33 @@
-"""One HTTP client for all venues: weight budget, retries, pauses on 429 and 418, circuit breaker, strict bodies."""
+"""One HTTP client for all venues: weight budget, retries, pauses on 429 and 418, circuit breaker, bounded bodies."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import TypeVar, cast
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import aiohttp
 import stamina
 import stamina.instrumentation
 
+from crypto_pipeline.venues.bodies import SMALL, read_body, read_start
 from crypto_pipeline.venues.breaker import Breaker
 from crypto_pipeline.venues.budget import MemoryBudget
-from crypto_pipeline.venues.protocol import MalformedAnswer, RequestBudget, VenueError, VenueUnavailable
+from crypto_pipeline.venues.protocol import (
+    MAX_QUOTED,
+    MalformedAnswer,
+    Refused,
+    RequestBudget,
+    Truncated,
+    VenueError,
+    VenueUnavailable,
+    cut,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,6 +40,11 @@ MAX_PAUSE = 150.0
 MAX_BUDGET_WAIT = 300.0
 #: A pause whose length the venue does not state: a ban lasts two minutes at least.
 _UNSTATED_PAUSE = {429: 1.0, 418: 120.0}
+#: A stated pause is believed up to this: a ban lasts three days at most.
+_LONGEST_PAUSE = 3 * 86_400.0
+#: How often an answer with rows that are not believed is asked for, until what is left of it is taken.
+_DOUBTS = 3
+_REDIRECTS, _MOST_REDIRECTS = frozenset({301, 302, 303, 307, 308}), 5
 
 
 class NotFound(VenueError):  # noqa: N818
@@ -50,6 +66,24 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     sent: float
+
+
+class Doubtful(MalformedAnswer):
+    """An answer of which some rows are not believed.
+
+    It is asked for again, because most such faults pass; the last ``result`` is taken as it is.
+    """
+
+    def __init__(self, message: str, result: object) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+def sure(result: T, refused: Sequence[Refused]) -> T:
+    """``result``; raises Doubtful when rows of it were refused."""
+    if refused:
+        raise Doubtful(f"{len(refused)} rows are not believed, first: {refused[0].reason}", result)
+    return result
 
 
 #: Reads a venue's error body; None leaves the judgement to the HTTP status.
@@ -106,10 +140,14 @@ class HttpClient:
         params: Params | None = None,
         weight: int = 0,
         attempts: int | None = None,
+        most: int = SMALL,
     ) -> T:
-        """GET ``path`` and return ``decode(answer)``; a body that ``decode`` rejects as malformed is fetched again."""
+        """GET ``path`` and return ``decode(answer)``; a body that ``decode`` rejects as malformed is fetched again.
+
+        ``most`` bytes are what the answer can have by what was asked; a larger one is malformed.
+        """
         async with self.breaker.call():
-            return await self._repeat(path, decode, params or {}, weight, attempts or self.manners.attempts)
+            return await self._repeat(path, decode, params or {}, weight, attempts or self.manners.attempts, most)
 
     async def get_once(
         self,
@@ -118,9 +156,10 @@ class HttpClient:
         *,
         params: Params | None = None,
         weight: int = 0,
+        most: int = SMALL,
     ) -> T:
         """One attempt, whatever the breaker says, and soon: to learn whether the venue answers."""
-        return decode(await self._request(path, params or {}, weight, budget_wait=self.manners.timeout))
+        return decode(await self._request(path, params or {}, weight, most, budget_wait=self.manners.timeout))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -128,7 +167,9 @@ class HttpClient:
             await self._session.close()
             self._session = None
 
-    async def _repeat(self, path: str, decode: Callable[[Answer], T], params: Params, weight: int, attempts: int) -> T:
+    async def _repeat(
+        self, path: str, decode: Callable[[Answer], T], params: Params, weight: int, attempts: int, most: int
+    ) -> T:
         manners = self.manners
         async for attempt in stamina.retry_context(
             on=_worth_repeating,
@@ -141,15 +182,20 @@ class HttpClient:
             with attempt:
                 if attempt.num > 1 and await self.breaker.is_open():
                     raise _GivenUp(f"{self.name} failed repeatedly meanwhile", retry_after=manners.breaker_recovery)
-                return decode(await self._polite(path, params, weight))
+                try:
+                    return decode(await self._polite(path, params, weight, most))
+                except Doubtful as doubt:
+                    if attempt.num < min(attempts, _DOUBTS):
+                        raise
+                    return cast(T, doubt.result)
         raise AssertionError("unreachable: the retry context returns or raises")
 
-    async def _polite(self, path: str, params: Params, weight: int) -> Answer:
+    async def _polite(self, path: str, params: Params, weight: int, most: int) -> Answer:
         """Request; being told to wait is obeyed by everyone who shares the budget and uses up no attempt."""
         deadline = time.monotonic() + 2 * MAX_PAUSE
         while True:
             try:
-                return await self._request(path, params, weight)
+                return await self._request(path, params, weight, most)
             except RateLimited as limited:
                 pause = max(limited.retry_after or 0.0, 0.1)
                 await self.budget.pause(pause)
@@ -157,17 +203,18 @@ class HttpClient:
                     raise
                 log.warning("%s: %s; pausing %.1f s", self.name, limited, pause)
 
-    async def _request(self, path: str, params: Params, weight: int, budget_wait: float = MAX_BUDGET_WAIT) -> Answer:
+    async def _request(
+        self, path: str, params: Params, weight: int, most: int, budget_wait: float = MAX_BUDGET_WAIT
+    ) -> Answer:
         session = self._open()
         async with self._slots:
             await self._acquire(weight, budget_wait)
-            sent = time.monotonic()
             try:
-                async with session.get(self.base_url + path, params=params) as response:
-                    body = await response.read()
-                    answer = Answer(str(response.url), response.status, response.headers, body, sent)
+                answer = await self._fetch(session, path, params, most)
+            except MalformedAnswer as error:
+                raise type(error)(f"{self.name} {path}: {error}") from error
             except aiohttp.ClientPayloadError as error:
-                raise MalformedAnswer(f"{self.name} {path}: truncated answer ({error})") from error
+                raise Truncated(f"{self.name} {path}: truncated answer ({error})") from error
             except TimeoutError as error:
                 raise VenueUnavailable(f"{self.name} {path}: no answer in {self.manners.timeout:g} s") from error
             except (aiohttp.ClientError, OSError) as error:
@@ -180,6 +227,40 @@ class HttpClient:
             raise refusal
         return answer
 
+    async def _fetch(self, session: aiohttp.ClientSession, path: str, params: Params, most: int) -> Answer:
+        """The answer, after redirects within the host."""
+        url, query = self.base_url + path, dict(params)
+        for _ in range(_MOST_REDIRECTS + 1):
+            sent = time.monotonic()
+            async with session.get(url, params=query, allow_redirects=False) as response:
+                try:
+                    if response.status in _REDIRECTS and "Location" in response.headers:
+                        url, query = self._redirected(response), {}
+                        response.close()
+                        continue
+                    read = read_body(response, most) if response.status == 200 else read_start(response)
+                    body = await read
+                    if not response.content.at_eof():
+                        response.close()
+                    return Answer(cut(str(response.url)), response.status, response.headers, body, sent)
+                except BaseException:
+                    response.close()  # what was not read must not be waited for
+                    raise
+        raise _GivenUp(f"{self.name} {path}: redirected more than {_MOST_REDIRECTS} times")
+
+    def _redirected(self, response: aiohttp.ClientResponse) -> str:
+        """Where a redirect leads, if it stays with the host that was asked."""
+        here, target = str(response.url), ""
+        try:
+            target = urljoin(here, response.headers["Location"])
+            followed = same_host(here, target)
+        except ValueError:
+            followed = False
+        if not followed:
+            asked = "{}://{}:{}".format(*_place(urlsplit(here)))
+            raise _GivenUp(f"{self.name} redirects to {cut(target)!r}, another place than {asked}: not followed")
+        return target
+
     async def _acquire(self, weight: int, wait: float) -> None:
         try:
             async with asyncio.timeout(wait):
@@ -190,7 +271,7 @@ class HttpClient:
     async def _report(self, answer: Answer) -> None:
         used = answer.headers.get(self.used_header, "") if self.used_header else ""
         # A refusal says itself how long to wait; its count is at the limit and would close the whole window besides.
-        if used.isdigit() and answer.status not in (418, 429):
+        if used.isascii() and used.isdigit() and len(used) < 10 and answer.status not in (418, 429):
             await self.budget.report(int(used))
 
     def _failure(self, answer: Answer) -> VenueError:
@@ -209,7 +290,7 @@ class HttpClient:
             return VenueUnavailable(f"{where} (blocked by the venue's firewall)", retry_after=_retry_after(answer))
         if answer.status >= 500 or answer.status == 408:
             return VenueUnavailable(where, retry_after=_retry_after(answer))
-        return VenueError(f"{where} {answer.body[:200].decode(errors='replace')}", permanent=True)
+        return VenueError(f"{where} {answer.body[:MAX_QUOTED].decode(errors='replace')}", permanent=True)
 
     def _open(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
@@ -223,8 +304,23 @@ class HttpClient:
                     total=20 * manners.timeout, connect=manners.timeout, sock_read=manners.timeout
                 ),
                 headers={"User-Agent": USER_AGENT, "Accept-Encoding": "gzip, deflate"},
+                auto_decompress=False,  # it would unpack first and count afterwards
             )
         return self._session
+
+
+def same_host(here: str, target: str) -> bool:
+    """Whether an address is of the host and port of ``here``, or the same host by https. Raises ValueError."""
+    before, after = urlsplit(here), urlsplit(target)
+    if _place(before) == _place(after):
+        return True
+    upgraded = (_place(before)[0], _place(after)[0]) == ("http", "https")
+    return upgraded and before.hostname == after.hostname and (before.port, after.port) == (None, None)
+
+
+def _place(address: SplitResult) -> tuple[str, str | None, int | None]:
+    scheme = {"ws": "http", "wss": "https"}.get(address.scheme, address.scheme)
+    return scheme, address.hostname, address.port or {"http": 80, "https": 443}.get(scheme)
 
 
 def stated_wait(status: int, headers: Mapping[str, str]) -> float | None:
@@ -256,10 +352,10 @@ def _retry_after(answer: Answer) -> float | None:
     if not stated:
         return None
     try:
-        return max(0.0, float(stated))
-    except ValueError:
-        pass  # not seconds: an HTTP date
-    try:
-        return max(0.0, parsedate_to_datetime(stated).timestamp() - time.time())
-    except ValueError:
-        return None
+        wait = float(stated)
+    except ValueError:  # not seconds: an HTTP date
+        try:
+            wait = parsedate_to_datetime(stated).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return min(max(0.0, wait), _LONGEST_PAUSE) if wait == wait else None

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 
+from crypto_pipeline.market.sanity import MAX_MS
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.venues import kraken_parse as parse
 from crypto_pipeline.venues.ahead import Job
 from crypto_pipeline.venues.binance_bars import clip_spans, page_spans
-from crypto_pipeline.venues.http import Answer, Manners
+from crypto_pipeline.venues.bodies import rows_bound
+from crypto_pipeline.venues.http import Answer, Manners, sure
 from crypto_pipeline.venues.kraken_minutes import minutes_of_trades
 from crypto_pipeline.venues.kraken_names import rest_name
 from crypto_pipeline.venues.kraken_trades import fetch_trades
@@ -20,6 +22,8 @@ from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     FetchPlan,
     Listing,
+    MalformedAnswer,
+    Refused,
     RequestBudget,
     TradesAnswer,
     VenueError,
@@ -28,11 +32,14 @@ from crypto_pipeline.venues.protocol import (
 )
 from crypto_pipeline.venues.rest_venue import BarsJob, RestVenue, refusal
 from crypto_pipeline.venues.stamps import moment_of, ms_of
+from crypto_pipeline.venues.trade_rows import TradePage
 
 #: Committed bars that OHLC keeps, whatever is asked for.
 KEPT = 720
 #: Minutes rebuilt from trades at once.
 _WINDOW = 360
+#: All pairs, a kilobyte each; trades of one answer.
+_ALL_PAIRS, _TRADES = 16 * 1024 * 1024, 1000
 #: Timeframes whose bars begin where ours do; its weeks do not begin on Monday.
 _TIMEFRAMES = frozenset(Timeframe) - {Timeframe.W1}
 
@@ -79,16 +86,20 @@ class KrakenSpot(RestVenue):
     async def listings(self) -> list[Listing]:
         """Every pair. When one was listed it does not state: see ``listed_since``."""
         await self.tell_limit()
-        return await self.http.get("/0/public/AssetPairs", lambda answer: parse.parse_pairs(answer.body), weight=1)
+        return await self.http.get(
+            "/0/public/AssetPairs", lambda answer: parse.parse_pairs(answer.body), weight=1, most=_ALL_PAIRS
+        )
 
     async def listed_since(self, venue_symbol: str) -> datetime | None:
         """The minute of the pair's first trade."""
-        rows, _ = await self._page(venue_symbol, 0, 1)
-        return Timeframe.M1.floor(moment_of(rows[0].ms)) if rows else None
+        page, _ = await self._page(venue_symbol, 0, 1)
+        if page.refused and not page.rows:
+            raise MalformedAnswer(page.refused[0].reason)
+        return Timeframe.M1.floor(moment_of(page.rows[0].ms)) if page.rows else None
 
     async def last_bar(self, venue_symbol: str) -> datetime | None:
         """Open time of the newest committed minute."""
-        (_, last), _ = await self._ohlc(venue_symbol, Timeframe.M1, None)
+        (_, last, _), _ = await self._ohlc(venue_symbol, Timeframe.M1, None)
         return moment_of(last * 1000) if last else None
 
     # Bars
@@ -103,18 +114,19 @@ class KrakenSpot(RestVenue):
         if frame is Timeframe.M1:
             for start, end in old:
                 for begin, until in page_spans(frame, start, end, _WINDOW):
-                    yield Job(key, _WINDOW, partial(self._rebuilt, plan, begin, until))
+                    yield Job(key, _WINDOW, partial(self._rebuilt, plan, begin, until), (begin, until))
         if new:
-            yield Job(key, KEPT, partial(self._stated, plan, new))
+            yield Job(key, KEPT, partial(self._stated, plan, new), (new[0][0], new[-1][1]))
         if old and frame is not Timeframe.M1:
             yield refusal(key, f"{self.name} keeps only the newest {KEPT} bars of {frame}: none before {reach}")
 
     async def _stated(self, plan: FetchPlan, spans: list[tuple[datetime, datetime]]) -> list[BarsAnswer]:
         frame = plan.timeframe
-        (rows, _), sent = await self._ohlc(plan.venue_symbol, frame, spans[0][0] - frame.delta)
+        (rows, _, unread), sent = await self._ohlc(plan.venue_symbol, frame, spans[0][0] - frame.delta)
         stated = await self.venue_time(sent)
         # As many as it keeps: what is before the first was cut off. Fewer: there is nothing before the first.
-        begins = moment_of(rows[0][0] * 1000) if len(rows) >= KEPT else None
+        first = min((row[0] for row in rows if row[0] * 1000 < MAX_MS), default=0)
+        begins = moment_of(first * 1000) if len(rows) + len(unread) >= KEPT else None
         answers: list[BarsAnswer] = []
         for start, end in spans:
             cut = start if begins is None or begins <= start else min(begins, end)
@@ -123,51 +135,68 @@ class KrakenSpot(RestVenue):
                     raise VenueError(f"{self.name} {plan.venue_symbol}: bars of {frame} before {begins} are gone")
                 answers += await self._rebuilt(plan, start, cut)
             if cut < end:
-                low, high = ms_of(cut) // 1000, ms_of(end) // 1000
-                bars = parse.frame_of_ohlc([row for row in rows if low <= row[0] < high], plan, stated)
-                answers.append(BarsAnswer(plan.instrument, frame, cut, end, bars, stated, "rest"))
+                low, high = ms_of(cut), ms_of(end)
+                # the answer reaches from before the first span to now; what is in another unit belongs to no span
+                inside = [row for row in rows if low <= row[0] * 1000 < high or row[0] * 1000 >= MAX_MS]
+                bars, refused = parse.frame_of_ohlc(inside, plan, stated, (low, high))
+                found = (*(one for one in unread if one.ms is None or low <= one.ms < high), *refused)
+                answers.append(BarsAnswer(plan.instrument, frame, cut, end, bars, stated, "rest", found))
         return answers
 
     async def _rebuilt(self, plan: FetchPlan, start: datetime, end: datetime) -> list[BarsAnswer]:
         """Minutes that OHLC does not keep any more, from trades: the same bars, as the venue's own are made of them."""
         sent = time.monotonic()
-        before, inside, after = await self._span(plan.venue_symbol, start, end)
+        refused: list[Refused] = []
+        before, inside, after = await self._span(plan.venue_symbol, start, end, refused)
         stated = await self.venue_time(sent)
         bars = minutes_of_trades(plan.instrument, start, end, before, inside, after, stated)
-        return [BarsAnswer(plan.instrument, plan.timeframe, start, end, bars, stated, "rest")]
+        return [BarsAnswer(plan.instrument, plan.timeframe, start, end, bars, stated, "rest", tuple(refused))]
 
     # Trades
 
     async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
         """All trades of ``[start, end)``, with the ids on either side."""
-        before, inside, after = await self._span(venue_symbol, require_utc(start), require_utc(end))
+        refused: list[Refused] = []
+        before, inside, after = await self._span(venue_symbol, require_utc(start), require_utc(end), refused)
         frame = parse.frame_of_trades(inside, instrument)
-        return TradesAnswer(
-            instrument, start, end, frame, before.trade_id if before else None, after.trade_id if after else None
-        )
+        ids = (before.trade_id if before else None, after.trade_id if after else None)
+        return TradesAnswer(instrument, start, end, frame, *ids, refused=tuple(refused))
 
     async def _span(
-        self, venue_symbol: str, start: datetime, end: datetime
+        self, venue_symbol: str, start: datetime, end: datetime, refused: list[Refused]
     ) -> tuple[parse.Trade | None, list[parse.Trade], parse.Trade | None]:
-        return await fetch_trades(partial(self._page, venue_symbol), ms_of(start), ms_of(end))
+        return await fetch_trades(partial(self._page, venue_symbol), ms_of(start), ms_of(end), refused)
 
-    async def _page(self, venue_symbol: str, since: int, count: int = 1000) -> tuple[list[parse.Trade], int]:
+    async def _page(self, venue_symbol: str, since: int, count: int = _TRADES) -> tuple[TradePage[parse.Trade], int]:
+        def read(answer: Answer) -> tuple[TradePage[parse.Trade], int]:
+            found, cursor = parse.parse_trades(answer.body)
+            return sure((found, cursor), found.refused)
+
         await self._turn(f"Trades {venue_symbol}")
         return await self.http.get(
             "/0/public/Trades",
-            lambda answer: parse.parse_trades(answer.body),
+            read,
             params={"pair": rest_name(venue_symbol), "since": str(since), "count": count},
+            most=rows_bound(count),
         )
 
     async def _ohlc(
         self, venue_symbol: str, timeframe: Timeframe, since: datetime | None
-    ) -> tuple[tuple[list[parse.OhlcRow], int], float]:
+    ) -> tuple[tuple[list[parse.OhlcRow], int, list[Refused]], float]:
         params: dict[str, str | int] = {"pair": rest_name(venue_symbol), "interval": timeframe.minutes}
         if since is not None:
             params["since"] = ms_of(since) // 1000 - 1
+
+        def read(answer: Answer) -> tuple[tuple[list[parse.OhlcRow], int, list[Refused]], float]:
+            found = parse.parse_ohlc(answer.body)
+            return sure((found, answer.sent), found[2])
+
         await self._turn(f"OHLC {venue_symbol}")
         return await self.http.get(
-            "/0/public/OHLC", lambda answer: (parse.parse_ohlc(answer.body), answer.sent), params=params
+            "/0/public/OHLC",
+            read,
+            params=params,
+            most=rows_bound(KEPT + 2),
         )
 
     async def _turn(self, what: str) -> None:

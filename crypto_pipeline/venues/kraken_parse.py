@@ -1,4 +1,7 @@
-"""Kraken's bodies into frames. Errors come with HTTP 200, and results under a name of Kraken's own choice."""
+"""Kraken's bodies into frames. Errors come with HTTP 200, and results under a name of Kraken's own choice.
+
+A row that cannot be read or cannot be is refused with the reason; the rows beside it are taken.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,24 @@ import msgspec
 import polars as pl
 
 from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
-from crypto_pipeline.venues.coinbase_parse import decimal
+from crypto_pipeline.market.sanity import MAX_MS, trade_fault
+from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_rows, raw_fields, raw_rows, whole
 from crypto_pipeline.venues.http import Answer, RateLimited
 from crypto_pipeline.venues.kraken_names import split_pair
+from crypto_pipeline.venues.listing_rows import decimal, read_listings
 from crypto_pipeline.venues.protocol import (
     FetchPlan,
     Listing,
     ListingStatus,
     MalformedAnswer,
+    Refused,
     UnknownSymbol,
     VenueError,
     VenueUnavailable,
+    cut,
 )
 from crypto_pipeline.venues.rest_venue import bar_frame
+from crypto_pipeline.venues.trade_rows import TradePage, page_of
 
 #: time (s), open, high, low, close, vwap, volume, count
 OhlcRow = tuple[int, float, float, float, float, float, float, int]
@@ -40,18 +48,15 @@ class Trade(msgspec.Struct, gc=False):
     price: float
     volume: float
     taker_buy: bool
+    side: str = "b"
 
 
 class _Errors(msgspec.Struct):
     error: list[str] = []
 
 
-class _Ohlc(msgspec.Struct):
-    result: dict[str, list[OhlcRow] | int]
-
-
-class _Trades(msgspec.Struct):
-    result: dict[str, list[_TradeRow] | str]
+class _Result(msgspec.Struct):
+    result: dict[str, msgspec.Raw]
 
 
 class _Time(msgspec.Struct):
@@ -78,32 +83,30 @@ class _Pair(msgspec.Struct):
     lot_decimals: int | None = None
 
 
-class _Pairs(msgspec.Struct):
-    result: dict[str, _Pair]
-
-
 _ERRORS = msgspec.json.Decoder(_Errors)
-_OHLC = msgspec.json.Decoder(_Ohlc, strict=False)
-_TRADES = msgspec.json.Decoder(_Trades, strict=False)
+_RESULT = msgspec.json.Decoder(_Result)
+_OHLC, _OHLC_ROW = msgspec.json.Decoder(list[OhlcRow], strict=False), msgspec.json.Decoder(OhlcRow, strict=False)
+_TRADES = msgspec.json.Decoder(list[_TradeRow], strict=False)
+_TRADE_ROW = msgspec.json.Decoder(_TradeRow, strict=False)
 _TIME = msgspec.json.Decoder(_TimeBody)
 _SYSTEM = msgspec.json.Decoder(_SystemBody)
-_PAIRS = msgspec.json.Decoder(_Pairs)
+_PAIR, _ANY = msgspec.json.Decoder(_Pair), msgspec.json.Decoder()
 
 
 def refusal(answer: Answer) -> VenueError | None:
     """The error in a body that came with HTTP 200; warnings (``W…``) are none."""
     try:
-        errors = _ERRORS.decode(answer.body).error
-    except msgspec.MsgspecError as error:
-        return MalformedAnswer(f"{answer.url}: {error}")
+        errors = decode(_ERRORS, answer.body, answer.url).error
+    except MalformedAnswer as error:
+        return error
     bad = [text for text in errors if not text.startswith("W")]
     if not bad:
         return None
-    text = f"Kraken refused {answer.url}: {', '.join(bad)}"
-    said = " ".join(bad)
+    said = cut(" ".join(bad[:20]), 500)
+    text = f"Kraken refused {answer.url}: {said}"
     if "Unknown asset pair" in said or "Unknown asset" in said:
         return UnknownSymbol(text)
-    if throttled := re.search(r"Throttled: ?(\d+)", said):
+    if throttled := re.search(r"Throttled: ?(\d{1,12})", said):
         wait = int(throttled[1]) - time.time()  # a Unix time, until which nothing is answered
         return RateLimited(text, retry_after=min(max(wait, 1.0), _LONG_PAUSE))
     if "Too many requests" in said or "Rate limit" in said:
@@ -113,28 +116,44 @@ def refusal(answer: Answer) -> VenueError | None:
     return VenueError(text, permanent=True)
 
 
-def parse_ohlc(body: bytes) -> tuple[list[OhlcRow], int]:
-    """Committed rows, oldest first, and the open time of the newest of them. The running row is left out."""
+def parse_ohlc(body: bytes) -> tuple[list[OhlcRow], int, list[Refused]]:
+    """Committed rows as they come, the open time (s) of the newest of them, and rows that cannot be read.
+
+    The running row is left out. Raises MalformedAnswer.
+    """
+    fields = decode(_RESULT, body, "OHLC").result
+    last = whole(decode(_ANY, fields["last"], "OHLC, last")) if "last" in fields else None
+    if last is None or not 0 <= last * 1000 < MAX_MS:
+        raise MalformedAnswer("OHLC: no 'last', or not a time")
+    refused: list[Refused] = []
+    stated = _only(fields, "OHLC")
     try:
-        result = _OHLC.decode(body).result
-    except msgspec.MsgspecError as error:
-        raise MalformedAnswer(f"OHLC: {error}") from error
-    rows, last = _only(result), result.get("last")
-    if not isinstance(last, int):
-        raise MalformedAnswer("OHLC: no 'last'")
-    return [row for row in rows if row[0] <= last], last
+        rows = _OHLC.decode(stated)
+    except UNREADABLE:
+        rows, refused = decode_rows(raw_rows(stated, "OHLC"), _OHLC_ROW, "OHLC", lambda row: _row_ms(row[0]), some=True)
+    return [row for row in rows if row[0] <= last or row[0] * 1000 >= MAX_MS], last, refused
 
 
-def _only(result: dict[str, Any]) -> list[Any]:
+def _only(fields: dict[str, msgspec.Raw], where: str) -> msgspec.Raw:
     """The one result that is not ``last``: it goes by the pair's key, which is rarely the name that was asked for."""
-    found = [value for name, value in result.items() if name != "last"]
-    if len(found) != 1 or not isinstance(found[0], list):
-        raise MalformedAnswer(f"one result was expected, not {', '.join(result) or 'none'}")
+    found = [value for name, value in fields.items() if name != "last"]
+    if len(found) != 1:
+        raise MalformedAnswer(f"{where}: one result was expected, not {cut(', '.join(fields)) or 'none'}")
     return found[0]
 
 
-def frame_of_ohlc(rows: list[OhlcRow], plan: FetchPlan, revision: datetime) -> pl.DataFrame:
-    """BAR_SCHEMA frame of rows, oldest first. The quote volume is not stated (vwap is rounded)."""
+def _row_ms(stated: Any) -> int | None:
+    seconds = whole(stated)
+    return seconds * 1000 if seconds is not None and 0 <= seconds * 1000 < MAX_MS else None
+
+
+def frame_of_ohlc(
+    rows: list[OhlcRow], plan: FetchPlan, revision: datetime, span: tuple[int, int]
+) -> tuple[pl.DataFrame, list[Refused]]:
+    """BAR_SCHEMA frame of rows, oldest first, and the rows that cannot be bars of ``span`` (ms).
+
+    The quote volume is not stated (vwap is rounded).
+    """
     columns: dict[str, list[Any]] = {
         "open_time": [row[0] * 1000 for row in rows],
         "open": [row[1] for row in rows],
@@ -144,22 +163,50 @@ def frame_of_ohlc(rows: list[OhlcRow], plan: FetchPlan, revision: datetime) -> p
         "volume": [row[6] for row in rows],
         "trade_count": [row[7] for row in rows],
     }
-    return bar_frame(columns, plan.instrument, plan.timeframe, revision)
+    return bar_frame(columns, plan.instrument, plan.timeframe, revision, span)
 
 
-def parse_trades(body: bytes) -> tuple[list[Trade], int]:
-    """Trades in rising order of their ids, each once, and the cursor (ns) of the next page."""
+def parse_trades(body: bytes) -> tuple[TradePage[Trade], int]:
+    """Trades in rising order of their ids, each once, and the cursor (ns) of the next page. Raises MalformedAnswer."""
+    fields = decode(_RESULT, body, "Trades").result
+    last = whole(decode(_ANY, fields["last"], "Trades, last")) if "last" in fields else None
+    if last is None or not 0 <= last <= MAX_MS * 1_000_000:
+        raise MalformedAnswer("Trades: no 'last', or not a time")
+    refused: list[Refused] = []
+    stated = _only(fields, "Trades")
     try:
-        result = _TRADES.decode(body).result
-        last = int(str(result.get("last")))
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise MalformedAnswer(f"Trades: {error}") from error
+        rows = _TRADES.decode(stated)
+    except UNREADABLE:
+        rows, refused = decode_rows(
+            raw_rows(stated, "Trades"),
+            _TRADE_ROW,
+            "Trades",
+            lambda row: round(float(row[2]) * 1000),
+            lambda row: whole(row[6]),
+        )
+    return page_of([_trade(row) for row in rows], refused, _trade_id, _trade_fault, _ms_of), last
+
+
+def _trade(row: _TradeRow) -> Trade:
+    price, volume, seconds, side, _, _, number = row
     # The time is a float with about 100 ns of noise: whole microseconds first, then cut to milliseconds.
-    trades = {
-        number: Trade(number, round(seconds * 1_000_000) // 1000, price, volume, side == "b")
-        for price, volume, seconds, side, _, _, number in _only(result)
-    }
-    return [trades[number] for number in sorted(trades)], last
+    ms = round(seconds * 1_000_000) // 1000 if 0 <= seconds < MAX_MS else -1
+    return Trade(number, ms, price, volume, side == "b", side)
+
+
+def _trade_id(row: Trade) -> int:
+    return row.trade_id
+
+
+def _ms_of(row: Trade) -> int:
+    return row.ms
+
+
+def _trade_fault(row: Trade) -> str | None:
+    if row.side not in ("b", "s"):
+        return f"its side is {cut(row.side, 40)!r}"
+    number = row.trade_id
+    return trade_fault(number, number, number, row.ms, row.price, row.volume)
 
 
 def frame_of_trades(trades: list[Trade], instrument: str) -> pl.DataFrame:
@@ -182,27 +229,30 @@ def frame_of_trades(trades: list[Trade], instrument: str) -> pl.DataFrame:
 
 def parse_time(body: bytes) -> float:
     """Unix ms of a Time body (whole seconds)."""
-    try:
-        return _TIME.decode(body).result.unixtime * 1000.0
-    except msgspec.MsgspecError as error:
-        raise MalformedAnswer(f"Time: {error}") from error
+    ms = decode(_TIME, body, "Time").result.unixtime * 1000
+    if not 0 <= ms < MAX_MS:
+        raise MalformedAnswer(f"Time: {ms} ms is in another unit")
+    return float(ms)
 
 
 def parse_status(body: bytes) -> str:
     """What the system says of itself: online, maintenance, cancel_only, post_only."""
-    try:
-        return _SYSTEM.decode(body).result.status
-    except msgspec.MsgspecError as error:
-        raise MalformedAnswer(f"SystemStatus: {error}") from error
+    return cut(decode(_SYSTEM, body, "SystemStatus").result.status)
 
 
 def parse_pairs(body: bytes) -> list[Listing]:
-    """Every pair with a stream name, under the names that everyone else uses; its venue symbol is ``BTC/USD``."""
-    try:
-        pairs = _PAIRS.decode(body).result
-    except msgspec.MsgspecError as error:
-        raise MalformedAnswer(f"AssetPairs: {error}") from error
-    return [_listing(pair) for pair in pairs.values() if "/" in pair.wsname]
+    """Every pair with a stream name, under the names that everyone else uses; its venue symbol is ``BTC/USD``.
+
+    An entry that cannot be read is named, and skipped. Raises MalformedAnswer.
+    """
+    fields = raw_fields(body, "AssetPairs")
+    entries = raw_fields(fields["result"], "AssetPairs, result") if "result" in fields else {}
+    return read_listings("Kraken", entries.values(), _pair, "wsname")
+
+
+def _pair(raw: msgspec.Raw) -> Listing | None:
+    pair = _PAIR.decode(raw)
+    return _listing(pair) if "/" in pair.wsname else None
 
 
 def _listing(pair: _Pair) -> Listing:
@@ -220,4 +270,8 @@ def _listing(pair: _Pair) -> Listing:
 
 
 def _step(decimals: int | None) -> Any:
-    return None if decimals is None else decimal(f"1e-{decimals}")
+    if decimals is None:
+        return None
+    if not 0 <= decimals <= 30:
+        raise ValueError(f"it has {decimals} decimals")
+    return decimal(f"1e-{decimals}")

@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 
+from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.kraken_names import stream_name
+from crypto_pipeline.venues.protocol import cut
 from crypto_pipeline.venues.stamps import IsoStamps
 from crypto_pipeline.venues.streaming import (
     Alive,
@@ -25,7 +27,6 @@ from crypto_pipeline.venues.streaming import (
 )
 from crypto_pipeline.venues.websocket import FrameParser, SocketOpener, WebSocketConnection, fields_of
 
-_HUGE, _MOST = 1e300, 2**62
 _SYMBOLS_A_MESSAGE = 100
 _WIDTHS = {timeframe.minutes: str(timeframe) for timeframe in Timeframe}
 
@@ -105,54 +106,47 @@ class KrakenFrames(FrameParser):
         if isinstance(data, _Trades):
             # Of a snapshot the ids tell what is new.
             trades = sorted(data.data, key=_trade_id) if data.type == "snapshot" else data.data
-            events = [self._trade(each) for each in trades]
-            self.trades += sum(1 for event in events if isinstance(event, LiveTrade))
-            return events or [Alive()]
+            return self.each(trades, self._trade)
         if isinstance(data, _Bars):
-            return self._bars(data)
+            stated = self._ms(data.timestamp) if data.timestamp else None
+            return self.each(data.data, lambda row: self._bar(row, stated))
         if isinstance(data, _Status):
-            return [Notice("status", each.system) for each in data.data] or [Alive()]
+            return [Notice("status", cut(each.system)) for each in data.data] or [Alive()]
         return [Alive()]
 
-    def _trade(self, data: _Trade) -> Event:
+    def _trade(self, data: _Trade) -> list[Event]:
         name = self.names.get(data.symbol)
         if name is None:
-            return self.passed_over(f"trade of {data.symbol}, which was not subscribed to")[0]
-        if data.side not in ("buy", "sell") or not (0.0 < data.price < _HUGE and 0.0 < data.qty < _HUGE):
+            return self.passed_over(f"trade of {data.symbol}, which was not subscribed to")
+        if data.side not in ("buy", "sell") or not (0.0 < data.price <= MAX_PRICE and 0.0 < data.qty <= MAX_AMOUNT):
             raise ValueError("a trade that cannot be")
-        number = data.trade_id
-        if not 0 < number < _MOST:
-            raise ValueError("a trade without an id")
-        return LiveTrade(
-            name, number, number, number, self._ms(data.timestamp), data.price, data.qty, data.side == "buy"
-        )
+        number, stated = data.trade_id, self._ms(data.timestamp)
+        if not (0 < number <= MAX_ID and 0 < stated <= MAX_MS):
+            raise ValueError("a trade without an id or a time")
+        self.trades += 1
+        return [LiveTrade(name, number, number, number, stated, data.price, data.qty, data.side == "buy")]
 
-    def _bars(self, data: _Bars) -> list[Event]:
-        events: list[Event] = []
-        for row in data.data:
-            name, timeframe = self.names.get(row.symbol), _WIDTHS.get(row.interval)
-            if name is None or timeframe is None:
-                events += self.passed_over(f"ohlc-{row.interval} of {row.symbol}, which was not subscribed to")
-                continue
-            if not (0.0 < row.low <= row.open <= row.high < _HUGE and row.low <= row.close <= row.high):
-                raise ValueError("a bar that cannot be")
-            begin = self._begin_ms(row.interval_begin)
-            stated = self._ms(data.timestamp) if data.timestamp else begin
-            bar = LiveBar(
-                name, timeframe, begin, row.open, row.high, row.low, row.close, row.volume,
-                None, None, row.trades, None, None, False, stated,
-            )  # fmt: skip
-            key = row.symbol, row.interval
-            before = self._forming.get(key)
-            if before is None or before.open_ms <= begin:
-                if before is not None and before.open_ms < begin:
-                    events.append(msgspec.structs.replace(before, closed=True))
-                self._forming[key] = bar
-            else:  # a correction of a bar that is over
-                bar = msgspec.structs.replace(bar, closed=True)
-            events.append(bar)
-            self.bars += 1
-        return events or [Alive()]
+    def _bar(self, row: _Bar, stated: int | None) -> list[Event]:
+        name, timeframe = self.names.get(row.symbol), _WIDTHS.get(row.interval)
+        if name is None or timeframe is None:
+            return self.passed_over(f"ohlc-{row.interval} of {row.symbol}, which was not subscribed to")
+        why = bar_fault(row.open, row.high, row.low, row.close, row.volume, None, None, row.trades, row.interval)
+        begin = self._begin_ms(row.interval_begin)
+        if why is not None or begin % 60_000 or not 0 <= begin <= MAX_MS:
+            raise ValueError(f"a bar that cannot be ({why or 'its time is off the grid'})")
+        bar = LiveBar(
+            name, timeframe, begin, row.open, row.high, row.low, row.close, row.volume,
+            None, None, row.trades, None, None, False, begin if stated is None else stated,
+        )  # fmt: skip
+        self.bars += 1
+        key = row.symbol, row.interval
+        before = self._forming.get(key)
+        if before is not None and before.open_ms > begin:  # a correction of a bar that is over
+            return [msgspec.structs.replace(bar, closed=True)]
+        self._forming[key] = bar
+        if before is not None and before.open_ms < begin:
+            return [msgspec.structs.replace(before, closed=True), bar]
+        return [bar]
 
     def _read_other(self, frame: str | bytes) -> list[Event]:
         document = msgspec.json.decode(frame)
@@ -161,11 +155,21 @@ class KrakenFrames(FrameParser):
         if "method" in document or "error" in document:
             return self._answered(document)
         channel = document.get("channel")
+        if channel in ("trade", "ohlc") and isinstance(document.get("data"), list):
+            return self._row_by_row(channel, document)
         if channel in _TAGS:
             _FRAME.decode(frame)  # raises what was wrong with it
         if channel in _OTHERS:
             return [Alive()]
         return self.passed_over(str(channel or sorted(document)))
+
+    def _row_by_row(self, channel: str, document: dict[str, Any]) -> list[Event]:
+        """A frame of which some row does not fit: the others are taken."""
+        if channel == "trade":
+            return self.each(document["data"], lambda row: self._trade(msgspec.convert(row, _Trade)))
+        stamp = document.get("timestamp")
+        stated = self._ms(stamp) if isinstance(stamp, str) else None
+        return self.each(document["data"], lambda row: self._bar(msgspec.convert(row, _Bar), stated))
 
     def _answered(self, document: dict[str, Any]) -> list[Event]:
         """One answer a symbol: ``success`` true with what was granted, or false with a text."""
@@ -176,7 +180,7 @@ class KrakenFrames(FrameParser):
         symbol = str(result.get("symbol") or document.get("symbol") or "")
         name = self.names.get(symbol)
         if not document.get("success", False):
-            return [Notice("refused", f"{symbol} {document.get('error', 'no reason given')}".strip(), name)]
+            return [Notice("refused", cut(f"{symbol} {document.get('error', 'no reason given')}".strip()), name)]
         if document.get("method") == "subscribe":
             return [Notice("subscribed", str(result.get("channel", "")), name)]
         return [Alive()]
@@ -185,7 +189,8 @@ class KrakenFrames(FrameParser):
         """See FrameParser.parts."""
         if not isinstance(document, dict) or document.get("channel") not in ("trade", "ohlc"):
             return []
-        return [(document["channel"], row) for row in document.get("data", []) if isinstance(row, dict)]
+        rows = document.get("data")
+        return [(document["channel"], row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 class KrakenStream:

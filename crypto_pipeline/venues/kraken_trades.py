@@ -5,34 +5,46 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from crypto_pipeline.venues.kraken_parse import Trade
+from crypto_pipeline.venues.protocol import MalformedAnswer, Refused
+from crypto_pipeline.venues.trade_rows import MOST_PAGES, TradePage
 
 #: Asks for up to 1000 trades after a time (ns, exclusive): rising ids, and the cursor of the next page.
-Pager = Callable[[int], Awaitable[tuple[list[Trade], int]]]
+Pager = Callable[[int], Awaitable[tuple[TradePage[Trade], int]]]
 
 #: How far before the span the trade before it is looked for, in seconds: the venue cannot page backwards.
 _LOOKS = (60, 3_600, 86_400, 30 * 86_400, 365 * 86_400)
 
 
-async def fetch_trades(page: Pager, begin: int, until: int) -> tuple[Trade | None, list[Trade], Trade | None]:
-    """The last trade before ``[begin, until)`` (ms), those inside with rising ids, and the first after."""
+async def fetch_trades(
+    page: Pager, begin: int, until: int, refused: list[Refused] | None = None
+) -> tuple[Trade | None, list[Trade], Trade | None]:
+    """The last trade before ``[begin, until)`` (ms), those inside with rising ids, and the first after.
+
+    Rows that are not believed are added to ``refused``.
+    """
+    refused = refused if refused is not None else []
     before: Trade | None = None
     inside: list[Trade] = []
     after: Trade | None = None
     for look in _LOOKS:
         since = max(0, begin - look * 1000) * 1_000_000
-        before, inside, after = await _walk(page, max(since - 1, 0), begin, until)
+        before, inside, after = await _walk(page, max(since - 1, 0), begin, until, refused)
         first = next(iter((*inside, *((after,) if after else ()))), None)
         if before is not None or since == 0 or (first is not None and first.trade_id <= 1):
             break
     return before, inside, after
 
 
-async def _walk(page: Pager, since: int, begin: int, until: int) -> tuple[Trade | None, list[Trade], Trade | None]:
+async def _walk(
+    page: Pager, since: int, begin: int, until: int, refused: list[Refused]
+) -> tuple[Trade | None, list[Trade], Trade | None]:
     before: Trade | None = None
     inside: list[Trade] = []
     newest = -1
-    while True:
-        rows, cursor = await page(since)
+    for _ in range(MOST_PAGES):
+        found, cursor = await page(since)
+        rows = found.rows
+        refused += found.refused
         for trade in rows:
             if trade.trade_id <= newest:
                 continue  # pages overlap where trades share a time
@@ -43,6 +55,7 @@ async def _walk(page: Pager, since: int, begin: int, until: int) -> tuple[Trade 
                 inside.append(trade)
             else:
                 return before, inside, trade
-        if not rows or cursor <= since:
+        if not (rows or found.refused) or cursor <= since:
             return before, inside, None
         since = cursor
+    raise MalformedAnswer(f"a span has more than {MOST_PAGES * 1000:,} trades")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from crypto_pipeline.market.sanity import MAX_MS, trade_fault
 from crypto_pipeline.venues.kraken_names import stream_name
 from crypto_pipeline.venues.streaming import Alive, Event, LiveTrade, Notice
 from crypto_pipeline.venues.websocket import FrameParser
@@ -42,11 +43,15 @@ class KrakenV1Frames(FrameParser):
         name = self.names.get(stream_name(pair))
         if name is None or channel != "trade":
             return self.passed_over(f"{channel} of {pair}")
-        self.trades += len(rows)
-        return [
-            LiveTrade(name, NO_ID, NO_ID, NO_ID, round(seconds * 1_000_000) // 1000, price, volume, side == "b")
-            for price, volume, seconds, side, _, _ in rows
-        ] or [Alive()]
+        return self.each(rows, lambda row: [self._trade(name, *row[:4])])
+
+    def _trade(self, name: str, price: float, volume: float, seconds: float, side: str) -> LiveTrade:
+        ms = round(seconds * 1_000_000) // 1000 if 0 <= seconds < MAX_MS else -1
+        why = trade_fault(0, 0, 0, ms, price, volume)
+        if why is not None or side not in ("b", "s"):
+            raise ValueError(f"a trade that cannot be ({why or 'its side is none'})")
+        self.trades += 1
+        return LiveTrade(name, NO_ID, NO_ID, NO_ID, ms, price, volume, side == "b")
 
     def _other_channel(self, document: list[object]) -> list[Event]:
         # A book's channel: [id, {…}, "book-1000", "XBT/USD"], or with two objects of changes.

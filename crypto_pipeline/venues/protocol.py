@@ -13,6 +13,14 @@ import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
 
+#: Characters of an error's message, and of what is quoted of a body or a frame.
+MAX_MESSAGE, MAX_QUOTED = 1_000, 200
+
+
+def cut(text: str, most: int = MAX_QUOTED) -> str:
+    """``text`` of at most so many characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
 
 class ListingStatus(StrEnum):
     """Whether a venue lets an instrument trade now."""
@@ -59,10 +67,22 @@ class VenueTraits:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """A row of an answer that is not believed: when it is of (open time of a bar, time of a trade, Unix ms; None where
+    that cannot be read), why, and what it said, cut to a line. ``trade_id`` where it is a trade's and can be read."""
+
+    ms: int | None
+    reason: str
+    said: str = ""
+    trade_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BarsAnswer:
     """What a venue said of ``[start, end)``: every bar it has there.
 
-    A minute without a row is a minute it did not state.
+    A minute without a row is a minute it did not state, or of which it stated something that cannot be: those rows are
+    in ``refused``.
     ``bars`` follows BAR_SCHEMA, sorted by open time, final bars only (no forming bar), all inside the span.
     """
 
@@ -73,6 +93,7 @@ class BarsAnswer:
     bars: pl.DataFrame
     stated_at: datetime
     origin: Literal["rest", "archive"]
+    refused: tuple[Refused, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +103,8 @@ class TradesAnswer:
     ``id_before`` is the last trade id before ``start`` and ``id_after`` the first at or after ``end``; None when there
     is none or the venue cannot say. Ids contiguous from ``id_before`` over the rows to ``id_after`` prove that nothing
     is missing. Of a venue that states aggregates, ``single_before`` and ``single_after`` are the individual trades
-    next to the span: the last one that ``id_before`` sums, the first one that ``id_after`` sums.
+    next to the span: the last one that ``id_before`` sums, the first one that ``id_after`` sums. Trades that cannot be
+    are in ``refused``; their ids are missing from ``trades``.
     """
 
     instrument: str
@@ -93,15 +115,19 @@ class TradesAnswer:
     id_after: int | None = None
     single_before: int | None = None
     single_after: int | None = None
+    refused: tuple[Refused, ...] = ()
 
 
 class VenueError(Exception):
-    """A venue could not answer. ``permanent`` errors are not worth repeating."""
+    """A venue could not answer. ``permanent`` errors are not worth repeating.
+
+    A message is cut: it may quote what a venue sent, and that may be megabytes.
+    """
 
     permanent = False
 
     def __init__(self, message: str, *, permanent: bool | None = None) -> None:
-        super().__init__(message)
+        super().__init__(cut(message, MAX_MESSAGE))
         if permanent is not None:
             self.permanent = permanent
 
@@ -121,7 +147,11 @@ class VenueUnavailable(VenueError):  # noqa: N818
 
 
 class MalformedAnswer(VenueError):  # noqa: N818
-    """The body was truncated or is not what the protocol promises."""
+    """The body was truncated or is not what the protocol promises. It says where."""
+
+
+class Truncated(MalformedAnswer):
+    """The transfer broke off: nothing is known of what the venue would have said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +222,9 @@ class Venue(Protocol):
         on_error: Callable[[FetchPlan, VenueError], None] | None = None,
     ) -> AsyncIterator[BarsAnswer]:
         """As ``bars`` for many plans, fetched concurrently. Answers of one plan come in time order; those of several
-        interleave. With ``on_error`` a plan that fails is reported there and the others go on."""
+        interleave. With ``on_error`` a plan that fails is reported there and the others go on. Of a plan with a page
+        that cannot be read (MalformedAnswer) that page's span is reported, as a plan of its own, and its other pages
+        are fetched all the same."""
 
     async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
         """All trades of ``[start, end)``, paged by id."""

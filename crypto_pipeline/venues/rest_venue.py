@@ -6,21 +6,24 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from datetime import datetime
-from itertools import pairwise
 from typing import Any, ClassVar
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from crypto_pipeline.market.bars import Source, conform, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues.ahead import Job, run_ahead
+from crypto_pipeline.venues.ahead import Fate, Job, run_ahead
+from crypto_pipeline.venues.bar_jobs import judge_failure
+from crypto_pipeline.venues.bar_rows import sift
 from crypto_pipeline.venues.budget import MemoryBudget
 from crypto_pipeline.venues.http import Answer, Explain, HttpClient, Manners
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     BudgetLimit,
     FetchPlan,
-    MalformedAnswer,
+    Refused,
     RequestBudget,
     VenueError,
     VenueStatus,
@@ -119,11 +122,8 @@ class RestVenue(ABC):
                 on_error(plan, error)
             return
 
-        def failed(place: int, error: Exception) -> bool:
-            if on_error is None or not isinstance(error, VenueError):
-                return False
-            on_error(plans[place], error)
-            return True
+        def failed(job: BarsJob, error: Exception) -> Fate:
+            return judge_failure(plans[job.key], job.span, error, on_error)
 
         found = run_ahead(
             (job for place, plan in enumerate(plans) for job in self._jobs(place, plan, settled)),
@@ -171,23 +171,38 @@ def refusal(key: int, text: str) -> BarsJob:
     return Job(key, 0, run)
 
 
-def bar_frame(columns: dict[str, list[Any]], instrument: str, timeframe: Timeframe, revision: datetime) -> pl.DataFrame:
-    """BAR_SCHEMA frame of ``open_time`` (ms) and values, oldest first; what is not given stays null.
+def bar_frame(
+    columns: dict[str, list[Any]],
+    instrument: str,
+    timeframe: Timeframe,
+    revision: datetime,
+    span: tuple[int, int] | None = None,
+) -> tuple[pl.DataFrame, list[Refused]]:
+    """BAR_SCHEMA frame of ``open_time`` (ms) and values, oldest first, and the rows that cannot be bars of ``span``.
 
-    Raises MalformedAnswer for bars out of order, twice, or off the grid.
+    What is not given stays null. ``span`` in ms.
     """
-    times = columns["open_time"]
-    if not times:
-        return empty_bars()
-    if any(later <= earlier for earlier, later in pairwise(times)):
-        raise MalformedAnswer(f"bars of {instrument} {timeframe}: open times do not rise")
-    if timeframe is not Timeframe.W1 and any(stamp % timeframe.milliseconds for stamp in times):
-        raise MalformedAnswer(f"bars of {instrument} {timeframe}: off the grid")
-    frame = pl.DataFrame(columns).with_columns(
+    times = _whole_numbers(columns["open_time"])
+    counts = _whole_numbers(columns["trade_count"]) if "trade_count" in columns else None
+    values = {
+        name: np.array(column, dtype=np.float64)
+        for name, column in columns.items()
+        if name not in ("open_time", "trade_count")
+    }
+    (times, values, counts), refused = sift((times, values, counts), instrument, timeframe, span)
+    if not len(times):
+        return empty_bars(), refused
+    kept: dict[str, Any] = {"open_time": times, **values} | ({} if counts is None else {"trade_count": counts})
+    frame = pl.DataFrame(kept).with_columns(
         pl.from_epoch("open_time", time_unit="ms").dt.replace_time_zone("UTC"),
         pl.lit(instrument).alias("instrument"),
         pl.lit(str(Source.VENUE_HISTORICAL)).alias("source"),
         pl.lit(True).alias("complete"),
         pl.lit(revision).alias("revision"),
     )
-    return conform(frame)
+    return conform(frame), refused
+
+
+def _whole_numbers(values: list[int]) -> NDArray[np.int64]:
+    """As an array; what does not fit becomes a number that no check lets pass."""
+    return np.array([value if -(2**62) < value < 2**62 else -1 for value in values], dtype=np.int64)

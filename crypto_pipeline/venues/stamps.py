@@ -25,14 +25,18 @@ class IsoStamps:
             self._base = iso_ms(f"{text[:19]}Z")
             self._second = text[:19]
         fraction = text[20:-1]
-        return self._base + int(fraction[:3].ljust(3, "0")) if fraction else self._base
+        if not fraction:
+            return self._base
+        if not fraction.isdecimal():  # int() takes signs and underscores
+            raise ValueError(f"no time: {text[:40]!r}")
+        return self._base + int(fraction[:3].ljust(3, "0"))
 
 
 def iso_ms(text: str) -> int:
     """Whole milliseconds of an ISO time with its zone. Raises ValueError."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        raise ValueError(f"time without a zone: {text!r}")
+        raise ValueError(f"time without a zone: {text[:40]!r}")
     return (moment - _EPOCH) // _MS
 
 

@@ -112,7 +112,7 @@ class StreamClosed(VenueUnavailable):
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason, retry_after=retry_after)
-        self.reason = reason
+        self.reason = str(self)
 
 
 class StreamRefused(VenueUnavailable):
@@ -120,7 +120,7 @@ class StreamRefused(VenueUnavailable):
 
     def __init__(self, text: str, retry_after: float | None = None) -> None:
         super().__init__(text, retry_after=retry_after)
-        self.text = text
+        self.text = str(self)
 
 
 class StreamConnection(Protocol):

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+from urllib.parse import urljoin
 
 import aiohttp
 import msgspec
 
-from crypto_pipeline.venues.http import USER_AGENT, stated_wait
+from crypto_pipeline.venues.decoding import UNREADABLE, quoted
+from crypto_pipeline.venues.http import USER_AGENT, same_host, stated_wait
+from crypto_pipeline.venues.protocol import cut
 from crypto_pipeline.venues.streaming import Alive, Event, Notice, StreamClosed, StreamRefused
 
 log = logging.getLogger(__name__)
+R = TypeVar("R")
 
 #: Frames of one connection whose fields are all looked at: the first ones, then one in so many.
 _ALL_UNTIL, _ONE_IN = 64, 1021
-_MAX_MESSAGE = 16 << 20
+#: The largest frames of what is subscribed to are lists of subscriptions and snapshots of fifty trades: kilobytes.
+MAX_FRAME = 1 << 20
 _BINARY_OR_TEXT = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 #: Said by venues that allow only so many connections, each in its own words.
 _TOO_MANY = ("maximum number of", "max_connections", "too many connections")
@@ -48,13 +53,29 @@ class FrameParser:
         self.frames += 1
         try:
             events = self.read(frame)
-        except (msgspec.MsgspecError, ValueError, LookupError, TypeError, RecursionError) as error:
-            self.malformed += 1
-            return [Notice("unknown", f"malformed ({error}): {_shown(frame)}")]
+        except UNREADABLE as error:
+            return [self._malformed(error, frame)]
         if self.frames >= self._look_at:
             self._look_at += 1 if self.frames < _ALL_UNTIL else _ONE_IN
-            self._look_closer(frame)
+            try:
+                self._look_closer(frame)
+            except UNREADABLE as error:
+                log.debug("the fields of a frame cannot be looked at: %s", error)
         return events
+
+    def each(self, rows: Iterable[R], read: Callable[[R], list[Event]]) -> list[Event]:
+        """The events of the rows of one frame: one that cannot be used is counted and told, the others are taken."""
+        events: list[Event] = []
+        for row in rows:
+            try:
+                events += read(row)
+            except UNREADABLE as error:
+                events.append(self._malformed(error, str(row)))
+        return events or [Alive()]
+
+    def _malformed(self, error: BaseException, what: str | bytes) -> Notice:
+        self.malformed += 1
+        return Notice("unknown", f"malformed ({cut(str(error))}): {quoted(what)}")
 
     def read(self, frame: str | bytes) -> list[Event]:
         """The events of one frame."""
@@ -216,7 +237,7 @@ class SocketOpener:
                 return await session.ws_connect(
                     url,
                     autoping=False,
-                    max_msg_size=_MAX_MESSAGE,
+                    max_msg_size=MAX_FRAME,
                     timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
                 )
         except aiohttp.WSServerHandshakeError as error:
@@ -225,7 +246,7 @@ class SocketOpener:
         except TimeoutError as error:
             raise StreamRefused(f"{self.name}: no connection in {self.timeout:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise StreamRefused(f"{self.name} at {url[:200]}: {error or type(error).__name__}") from error
+            raise StreamRefused(f"{self.name} at {cut(url)}: {error or type(error).__name__}") from error
 
     async def say(
         self, socket: aiohttp.ClientWebSocketResponse, messages: Sequence[object], *, pause: float = 0.0
@@ -255,17 +276,29 @@ class SocketOpener:
             self._loop = loop
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
+                middlewares=(_stay_with_host,),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.timeout),
                 headers={"User-Agent": USER_AGENT},
             )
         return self._session
 
 
+async def _stay_with_host(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """A redirect of the handshake leads nowhere but to the host that was asked."""
+    response = await handler(request)
+    location = response.headers.get("Location")
+    if 300 <= response.status < 400 and location is not None:
+        here = str(request.url)
+        try:
+            followed = same_host(here, urljoin(here, location))
+        except ValueError:
+            followed = False
+        if not followed:
+            response.close()
+            raise aiohttp.ClientError(f"it redirects to {cut(location)!r}, another place than was asked: not followed")
+    return response
+
+
 def fields_of(names: str) -> frozenset[str]:
     """Field names of one text, for ``known_fields``."""
     return frozenset(names.split())
-
-
-def _shown(frame: str | bytes) -> str:
-    text = frame.decode(errors="replace") if isinstance(frame, bytes) else frame
-    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -32,9 +32,10 @@ def _bar(draw: st.DrawFn, name: str, opened: datetime) -> tuple[object, ...]:
     open_, close = draw(st.permutations(inner))
     volume = draw(_VOLUME)
     quote = draw(st.one_of(st.none(), st.just(volume * 2)))
+    taker = None if quote is None else volume / 2
     count = draw(st.one_of(st.none(), st.integers(1, 99))) if volume else 0
     revision = opened + timedelta(minutes=draw(st.integers(1, 5)))
     source = draw(st.sampled_from(list(Source)))
     return (
-        name, opened, open_, high, low, close, volume, quote, quote, count, str(source), draw(st.booleans()), revision,
+        name, opened, open_, high, low, close, volume, quote, taker, count, str(source), draw(st.booleans()), revision,
     )  # fmt: skip

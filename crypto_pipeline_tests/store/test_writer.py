@@ -40,9 +40,16 @@ def copies(draw: st.DrawFn, timeframe: Timeframe) -> dict[str, Any]:
         draw(st.sampled_from(SYMBOLS[:2])),
         at,
         price=draw(st.sampled_from([100.0, 101.0])),
-        volume=draw(st.sampled_from([0.0, 1.0])),
+        **draw(
+            st.sampled_from(
+                [
+                    {"volume": volume, "taker_buy_volume": taker}
+                    for volume in (0.0, 1.0)
+                    for taker in (None, 0.0, volume / 2)
+                ]
+            )
+        ),
         quote_volume=draw(st.sampled_from([None, 0.0, 7.0])),
-        taker_buy_volume=draw(st.sampled_from([None, 0.0, 0.5])),
         trade_count=draw(st.sampled_from([None, 0, 5])),
         source=str(draw(st.sampled_from(list(Source)))),
         complete=draw(st.booleans()),
@@ -156,6 +163,9 @@ def test_every_timeframe_keeps_what_it_was_given(store: Store, timeframe: Timefr
         ({"low": 0.0}, "above zero"),
         ({"trade_count": -1}, "negative"),
         ({"high": 50.0}, "enclose"),
+        ({"taker_buy_volume": 99.0, "volume": 5.0}, "taker"),
+        ({"volume": 1e308}, "larger than anything"),
+        ({"trade_count": 2**62}, "larger than anything"),
         ({"open_time": START + timedelta(seconds=1)}, "grid"),
         ({"open_time": datetime(1969, 12, 31, tzinfo=UTC)}, "range"),
         ({"source": "gossip"}, "source"),
@@ -183,7 +193,7 @@ _odd = st.sampled_from([None, float("nan"), float("inf"), -1.0, 0.0, 1.0, 2.0])
 )
 def test_what_is_turned_away_is_what_no_bar_may_be(rows: list[dict[str, Any]]) -> None:
     bars = frame([bar(at=START + timedelta(minutes=place)) | row for place, row in enumerate(rows)])
-    good, reasons = split_bad(bars, M1)
+    good, reasons, _ = split_bad(bars, M1)
     insane = bar_sanity(bars, M1)
     assert good.equals(bars.join(insane, on="open_time", how="anti"))
     assert sum(reasons.values()) == len(insane)

@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_pipeline.venues.ahead import Job, run_ahead
+from crypto_pipeline.venues.ahead import Fate, Job, run_ahead
 
 
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.integers(1, 30), st.booleans()), max_size=40),
     st.integers(1, 8),
     st.integers(1, 60),
+    st.sampled_from([Fate.DROP_GROUP, Fate.SKIP]),
 )
 @settings(deadline=None)
-def test_order_bounds_and_failures(work: list[tuple[int, int, bool]], max_jobs: int, max_rows: int) -> None:
+def test_order_bounds_and_failures(work: list[tuple[int, int, bool]], max_jobs: int, max_rows: int, fate: Fate) -> None:
     begun: list[int] = []
     taken = 0
     told: list[int] = []
@@ -38,16 +39,19 @@ def test_order_bounds_and_failures(work: list[tuple[int, int, bool]], max_jobs: 
         nonlocal taken
         results: list[int] = []
         jobs = [job(number, *spec) for number, spec in enumerate(work)]
-        async for number in run_ahead(
-            jobs, max_jobs=max_jobs, max_rows=max_rows, failed=lambda key, _: told.append(key) is None
-        ):
+
+        def failed(job: Job[int, int], _: Exception) -> Fate:
+            told.append(job.key)
+            return fate
+
+        async for number in run_ahead(jobs, max_jobs=max_jobs, max_rows=max_rows, failed=failed):
             results.append(number)
         return results
 
     results = asyncio.run(all_of_it())
     expected, failed = [], []
     for number, (key, _, bad) in enumerate(work):
-        if key in failed:
+        if key in failed and fate is Fate.DROP_GROUP:
             continue
         if bad:
             failed.append(key)

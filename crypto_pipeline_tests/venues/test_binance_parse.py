@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues import BudgetLimit, FetchPlan, ListingStatus, MalformedAnswer
+from crypto_pipeline.venues import BudgetLimit, ListingStatus, MalformedAnswer
 from crypto_pipeline.venues import binance_parse as parse
 from crypto_pipeline.venues.binance_archive import read_csv
 
@@ -31,7 +31,10 @@ def sample(recorded: Path, name: str) -> bytes:
 
 
 def frame_of(rows: list[list[Any]], timeframe: Timeframe = Timeframe.M1) -> pl.DataFrame:
-    return parse.frame_of_klines(parse.parse_klines(json.dumps(rows).encode()), "A-B", timeframe, NOW)
+    read, unread = parse.parse_klines(json.dumps(rows).encode())
+    frame, refused = parse.frame_of_klines(read, "A-B", timeframe, NOW)
+    assert [*unread, *refused] == []
+    return frame
 
 
 def check_row(got: dict[str, Any], row: list[Any]) -> None:
@@ -47,7 +50,8 @@ def check_row(got: dict[str, Any], row: list[Any]) -> None:
 def test_recorded_klines(recorded: Path) -> None:
     body = sample(recorded, "klines")
     rows = json.loads(body)
-    frame = parse.frame_of_klines(parse.parse_klines(body), "BTC-USDT", Timeframe.M1, NOW)
+    frame, refused = parse.frame_of_klines(parse.parse_klines(body)[0], "BTC-USDT", Timeframe.M1, NOW)
+    assert not refused
     assert (dict(frame.schema), frame.height) == (BAR_SCHEMA, len(rows))
     for got, row in zip(frame.iter_rows(named=True), rows, strict=True):
         check_row(got, row)
@@ -57,7 +61,8 @@ def test_recorded_archive_rows(recorded: Path) -> None:
     path = recorded / "bars" / "binance_spot" / "ADABTC-1m-2021-11-28.csv"
     if not path.is_file():
         pytest.skip(f"no recorded file {path.name}")
-    frame = parse.frame_of_csv(read_csv(path.read_bytes()), "ADA-BTC", Timeframe.M1, NOW)
+    frame, refused = parse.frame_of_csv(read_csv(path.read_bytes())[0], "ADA-BTC", Timeframe.M1, NOW)
+    assert not refused
     with path.open() as lines:
         rows = list(csv.reader(lines))
     assert (dict(frame.schema), frame.height) == (BAR_SCHEMA, len(rows))
@@ -68,7 +73,7 @@ def test_recorded_archive_rows(recorded: Path) -> None:
 def test_recorded_trades(recorded: Path) -> None:
     body = sample(recorded, "agg_trades")
     rows = json.loads(body)
-    frame = parse.frame_of_trades(parse.parse_trades(body), "BTC-USDT")
+    frame = parse.frame_of_trades(parse.parse_trades(body).rows, "BTC-USDT")
     assert (dict(frame.schema), frame.height) == (TRADE_SCHEMA, len(rows))
     for got, row in zip(frame.iter_rows(named=True), rows, strict=True):
         assert (got["trade_id"], got["first_id"], got["last_id"]) == (row["a"], row["f"], row["l"])
@@ -80,37 +85,45 @@ def test_recorded_trades(recorded: Path) -> None:
 def test_recorded_exchange_info_and_time(recorded: Path) -> None:
     info = parse.parse_info(sample(recorded, "exchange_info"))
     assert parse.weight_limit(info, 0.5) == BudgetLimit(1200, 60.0, 0.5)
-    listing = parse.listings_of(info)[0]
+    listing = info.symbols[0]
     assert (listing.venue_symbol, listing.base, listing.quote) == ("BTCUSDT", "BTC", "USDT")
     assert (listing.status, str(listing.tick_size)) == (ListingStatus.TRADING, "0.01000000")
     assert parse.parse_time(sample(recorded, "time")) == 1633835466289
 
 
-decimals = st.decimals(min_value=0, max_value=10**9, places=8, allow_nan=False).map(lambda number: f"{number:.8f}")
+decimals = st.decimals(min_value=0, max_value=10**9, places=8, allow_nan=False)
+prices = st.decimals(min_value="0.00000001", max_value=10**9, places=8, allow_nan=False)
 
 
-@given(st.lists(st.tuples(*[decimals] * 7), min_size=1, max_size=20))
+@given(st.lists(st.tuples(*[prices] * 4, *[decimals] * 3), min_size=1, max_size=20))
 @settings(deadline=None)
-def test_every_digit_survives_on_both_ways(numbers: list[tuple[str, ...]]) -> None:
-    rows = [
-        [minute * 60_000, *row[:5], minute * 60_000 + 59_999, row[5], 3, row[6], "0", "0"]
-        for minute, row in enumerate(numbers, 1)
-    ]
+def test_every_digit_survives_on_both_ways(numbers: list[tuple[Any, ...]]) -> None:
+    rows = []
+    for minute, (*four, one, other, quote) in enumerate(numbers, 1):
+        low, *inner, high = (f"{number:.8f}" for number in sorted(four))
+        taker, volume = (f"{number:.8f}" for number in sorted((one, other)))
+        row = [minute * 60_000, inner[0], high, low, inner[1], volume, minute * 60_000 + 59_999, f"{quote:.8f}", 3]
+        rows.append([*row, taker, "0", "0"])
     rest = frame_of(rows)
     for got, row in zip(rest.iter_rows(named=True), rows, strict=True):
         check_row(got, row)
     text = "".join(",".join(map(str, row)) + "\n" for row in rows).encode()
-    assert parse.frame_of_csv(read_csv(text), "A-B", Timeframe.M1, NOW).equals(rest)
+    assert parse.frame_of_csv(read_csv(text)[0], "A-B", Timeframe.M1, NOW)[0].equals(rest)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 @settings(deadline=None)
 def test_garbage_is_malformed_or_empty_never_another_error(body: bytes) -> None:
-    for reader in (parse.parse_klines, parse.parse_trades, parse.parse_info, parse.parse_time):
+    for reader in (parse.parse_klines, parse.parse_trades, parse.parse_info, parse.parse_time, parse.kline_open):
         try:
-            assert len(reader(body)) == 0  # type: ignore[operator]
+            found = reader(body)  # type: ignore[operator]
         except MalformedAnswer:
-            pass
+            continue
+        assert found is not None or reader is parse.kline_open
+        if reader is parse.parse_klines:
+            assert len(found[0]) == 0
+        if reader is parse.parse_trades:
+            assert found.rows == []
     parse.parse_error(body)
 
 
@@ -126,8 +139,7 @@ def test_counts_that_were_not_recorded_are_null() -> None:
 
 def test_bars_off_the_grid_are_left_out_and_said_so(caplog: pytest.LogCaptureFixture) -> None:
     rows = [[at, "1", "2", "0.5", "1.5", "10", at + 59_999, "15", 4, "1", "1", "0"] for at in (60_000, 90_500, 120_000)]
-    plan = FetchPlan("A-B", "AB", Timeframe.M1)
-    kept = parse.inside(frame_of(rows), plan, EPOCH, EPOCH + timedelta(minutes=5))
+    kept = frame_of(rows)
     assert kept["open_time"].dt.epoch("ms").to_list() == [60_000, 120_000]
     assert "1 bars off the grid" in caplog.text
 

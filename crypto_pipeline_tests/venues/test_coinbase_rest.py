@@ -166,7 +166,7 @@ async def test_made_from_settings(server: ScriptedCoinbase) -> None:
 def test_recorded_rows(recorded: Path) -> None:
     sample = json.loads((recorded / "rest_ws_samples/contract_pairs.json").read_text())["coinbase_exchange"]
     raw, normal = (sample["fetchTrades"][name] for name in ("raw", "normalised"))
-    frame = parse.frame_of_trades(parse.parse_trades(json.dumps(raw).encode()), "BTC-USDT")
+    frame = parse.frame_of_trades(parse.parse_trades(json.dumps(raw).encode()).rows, "BTC-USDT")
     (trade,) = frame.with_columns(pl.col("time").dt.epoch("ms")).iter_rows(named=True)
     assert (str(trade["trade_id"]), trade["time"], trade["taker_side"], trade["price"], trade["quantity"]) == (
         normal[0]["id"], normal[0]["timestamp_ms"], normal[0]["side"], normal[0]["price"], normal[0]["amount"]
@@ -174,6 +174,6 @@ def test_recorded_rows(recorded: Path) -> None:
     raw, normal = (sample["fetchOHLCV"][name] for name in ("raw", "normalised"))
     start = normal[0][0]
     plan = FetchPlan("BTC-USDT", "BTC-USDT", Timeframe.H1)
-    bars = parse.frame_of_candles(parse.parse_candles(json.dumps(raw).encode()), plan, start, start + 1, NOW)
+    bars, _ = parse.frame_of_candles(parse.parse_candles(json.dumps(raw).encode())[0], plan, start, start + 1, NOW)
     values = bars.select(pl.col("open_time").dt.epoch("ms"), "open", "high", "low", "close", "volume").rows()
     assert values == [tuple(normal[0])]

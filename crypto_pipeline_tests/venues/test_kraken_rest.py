@@ -216,9 +216,12 @@ async def test_made_from_settings(server: ScriptedKraken) -> None:
 def test_recorded_bars(recorded: Path) -> None:
     content = (recorded / "rest_ws_samples/kraken/http_ohlc.json").read_bytes()
     raw = json.loads(content)["result"]["XBTUSDT"]
-    rows, last = parse.parse_ohlc(content)
+    rows, last, unread = parse.parse_ohlc(content)
+    assert not unread
     assert (len(raw), len(rows), last) == (721, 720, 1762820160), "the running row is left out"
-    bars = parse.frame_of_ohlc(rows, FetchPlan("BTC-USDT", "BTC/USDT", Timeframe.M1), NOW)
+    span = rows[0][0] * 1000, last * 1000 + 1
+    bars, refused = parse.frame_of_ohlc(rows, FetchPlan("BTC-USDT", "BTC/USDT", Timeframe.M1), NOW, span)
+    assert not refused
     assert bars.height == 720
     assert (bars["open_time"].diff().drop_nulls() == MINUTE).all()
     said = [(row[0] * 1000, *map(float, row[1:5]), float(row[6]), row[7]) for row in raw[:-1]]
@@ -241,7 +244,8 @@ def test_recorded_answers(recorded: Path) -> None:
     assert parse.parse_time((folder / "kraken/http_server_time.json").read_bytes()) == 1_762_820_224_000
     assert parse.parse_status((folder / "kraken/http_system_status.json").read_bytes()) == "online"
     sample = json.loads((folder / "contract_pairs.json").read_text())["kraken"]["fetchTrades"]
-    (trade,), last = parse.parse_trades(json.dumps(sample["raw"]).encode())
+    page, last = parse.parse_trades(json.dumps(sample["raw"]).encode())
+    (trade,) = page.rows
     (normal,) = sample["normalised"]
     assert (str(trade.trade_id), trade.ms, trade.price, trade.volume) == (
         normal["id"], normal["timestamp_ms"], normal["price"], normal["amount"]

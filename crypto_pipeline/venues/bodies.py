@@ -1,0 +1,84 @@
+"""Bodies no larger than what was asked for: streamed, unpacked here and counted, whatever the venue sends."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import aiohttp
+
+from crypto_pipeline.venues.protocol import MalformedAnswer, Truncated
+
+#: Bound of an answer of which nothing else is said (a time, a status, a checksum), in bytes.
+SMALL = 64 * 1024
+#: What is read of the body of a refusal: enough for a code and a text.
+REFUSAL = 16 * 1024
+_PIECE = 64 * 1024
+
+
+def rows_bound(rows: int, bytes_a_row: int = 512) -> int:
+    """Bound of a body with so many rows; a row of any venue has less than 300 bytes."""
+    return SMALL + rows * bytes_a_row
+
+
+async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The whole body, unpacked. Raises MalformedAnswer when it is larger than ``most`` bytes or cannot be unpacked."""
+    stated = response.content_length
+    if stated is not None and stated > most:
+        raise MalformedAnswer(f"its body is said to have {stated:,} bytes, and the most that was asked for is {most:,}")
+    unpack = _unpacker(response)
+    body = bytearray()
+    async for piece in response.content.iter_chunked(_PIECE):
+        body += unpack(piece, most + 1 - len(body))
+        if len(body) > most:
+            raise MalformedAnswer(f"its body has more than the {most:,} bytes that can have been asked for")
+    unpack(b"", 0)
+    return bytes(body)
+
+
+async def read_start(response: aiohttp.ClientResponse, most: int = REFUSAL) -> bytes:
+    """The first bytes of a body, unpacked as far as that goes; the rest is not read."""
+    body = bytearray()
+    try:
+        unpack = _unpacker(response)
+        async for piece in response.content.iter_chunked(_PIECE):
+            body += unpack(piece, most - len(body))
+            if len(body) >= most:
+                break
+    except (MalformedAnswer, aiohttp.ClientPayloadError):
+        pass  # of a refusal its status says the most
+    return bytes(body)
+
+
+Unpack = Callable[[bytes, int], bytes]
+
+
+def _unpacker(response: aiohttp.ClientResponse) -> Unpack:
+    """Unpacks piece after piece to at most so many bytes; given nothing it raises unless the end was reached."""
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in ("identity", ""):
+        return lambda piece, most: piece[:most] if len(piece) > most else piece
+    if encoding not in ("gzip", "deflate"):
+        raise MalformedAnswer(f"its body is packed as {encoding[:40]!r}, which was not asked for")
+    packed: zlib._Decompress | None = None
+
+    def unpack(piece: bytes, most: int) -> bytes:
+        nonlocal packed
+        if packed is None:
+            if not piece:
+                return b""
+            # "deflate" comes with the header of zlib, or from some servers without
+            bare = encoding == "deflate" and piece[0] & 0x0F != 8
+            packed = zlib.decompressobj(-15 if bare else 47)
+        try:
+            if piece:
+                if packed.eof:
+                    raise MalformedAnswer("something follows the end of its packed body")
+                return packed.decompress(piece, max(most, 1))
+        except zlib.error as error:
+            raise MalformedAnswer(f"its body cannot be unpacked ({error})") from error
+        if not packed.eof:
+            raise Truncated("its packed body breaks off")
+        return b""
+
+    return unpack

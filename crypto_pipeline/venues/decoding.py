@@ -1,0 +1,102 @@
+"""JSON bodies, row by row where the whole does not fit: the row that is wrong costs itself alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from crypto_pipeline.venues.protocol import MAX_QUOTED, MalformedAnswer, Refused, cut
+
+T = TypeVar("T")
+
+#: What reading a document may raise, whatever is in it.
+UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
+_RAW_ROWS = msgspec.json.Decoder(list[msgspec.Raw])
+_RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, where: str) -> T:
+    """Read a body. Raises MalformedAnswer that names ``where``, and the place in it."""
+    try:
+        return decoder.decode(body)
+    except UNREADABLE as error:
+        raise MalformedAnswer(f"{where}: {_why(error)}") from error
+
+
+def raw_rows(body: bytes | msgspec.Raw, where: str) -> list[msgspec.Raw]:
+    """Rows of a list, each unread. Raises MalformedAnswer where it is no list."""
+    return decode(_RAW_ROWS, body, where)
+
+
+def raw_fields(body: bytes | msgspec.Raw, where: str) -> dict[str, msgspec.Raw]:
+    """Values of an object, each unread. Raises MalformedAnswer where it is no object."""
+    return decode(_RAW_FIELDS, body, where)
+
+
+def decode_rows(
+    rows: list[msgspec.Raw],
+    row: msgspec.json.Decoder[T],
+    where: str,
+    read_ms: Callable[[Any], int | None],
+    read_id: Callable[[Any], int | None] = lambda _: None,
+    *,
+    some: bool = False,
+) -> tuple[list[T], list[Refused]]:
+    """Rows one by one: those that can be read, and the others with the reason.
+
+    ``read_ms`` and ``read_id`` find the time and the id in a row of any shape, if they are there. With ``some``, raises
+    MalformedAnswer where not one row can be read: then it is no fault of a row.
+    """
+    good: list[T] = []
+    refused: list[Refused] = []
+    for place, raw in enumerate(rows):
+        try:
+            good.append(row.decode(raw))
+        except UNREADABLE as error:
+            found = _anything(raw)
+            refused.append(
+                Refused(
+                    _tried(read_ms, found), f"{where}, row {place}: {_why(error)}", quoted(raw), _tried(read_id, found)
+                )
+            )
+    if some and refused and not good:
+        raise MalformedAnswer(refused[0].reason)
+    return good, refused
+
+
+def quoted(raw: bytes | msgspec.Raw | object) -> str:
+    """The begin of what was sent, as text."""
+    if isinstance(raw, bytes | msgspec.Raw):
+        return cut(bytes(memoryview(raw)[: 2 * MAX_QUOTED]).decode(errors="replace"))
+    return cut(str(raw))
+
+
+def whole(value: object) -> int | None:
+    """A whole number that a row states as a number or as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = int(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) < 2**63 else None
+
+
+def _anything(raw: msgspec.Raw) -> object:
+    try:
+        return msgspec.json.decode(raw)
+    except UNREADABLE:
+        return None
+
+
+def _tried(read: Callable[[Any], int | None], found: object) -> int | None:
+    try:
+        return read(found)
+    except UNREADABLE:
+        return None
+
+
+def _why(error: BaseException) -> str:
+    return cut(str(error) or type(error).__name__)
