@@ -29,7 +29,7 @@ from crypto_pipeline.features.pipeline import (
     lacks_benchmark,
     stale_days,
 )
-from crypto_pipeline.features.verify import CHECKS, FeatureOutcome, verify_features
+from crypto_pipeline.features.verify import CHECKS, FeatureOutcome, Sample, verify_features
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops import feature_charts
 from crypto_pipeline.settings import load_settings
@@ -144,7 +144,9 @@ def feature_checks(context: dg.AssetCheckExecutionContext, database: Market) -> 
     with database.store() as store:
         benchmark = load_settings().feature_benchmark
         names = [name for name in CHECKS if name in wanted]
-        for outcome in verify_features(store, start, end, benchmark=benchmark, names=names):
+        earlier = {name: Sample.from_detail(detail) for name, detail in store.checks.failed_on("ml_features").items()}
+        failed_on = {name: sample for name, sample in earlier.items() if sample is not None}
+        for outcome in verify_features(store, start, end, benchmark=benchmark, names=names, failed_on=failed_on):
             record(store, outcome)
             yield _result(outcome)
 
@@ -157,12 +159,20 @@ def record(store: Store, outcome: FeatureOutcome) -> None:
         passed=outcome.passed,
         severity=outcome.severity,
         summary=outcome.summary,
-        detail={} if outcome.passed else {"offenders": metadata.plain_rows(outcome.offenders, most=100)},
+        detail={} if outcome.passed else _failed_on(outcome),
     )
 
 
+def _failed_on(outcome: FeatureOutcome) -> dict[str, Any]:
+    sample = outcome.sample.as_detail() if outcome.sample else {}
+    return {**sample, "offenders": metadata.plain_rows(outcome.offenders, most=100)}
+
+
 def _result(outcome: FeatureOutcome) -> dg.AssetCheckResult:
-    shown: dict[str, Any] = {"summary": outcome.summary}
+    shown: dict[str, Any] = {"summary": outcome.summary, "offending": outcome.offenders.height}
+    if outcome.sample is not None:
+        shown["from"] = dg.MetadataValue.timestamp(outcome.sample.start)
+        shown["to"] = dg.MetadataValue.timestamp(outcome.sample.end)
     if outcome.offenders.height and not outcome.passed:
         shown["offenders"] = metadata.table(outcome.offenders)
     return dg.AssetCheckResult(

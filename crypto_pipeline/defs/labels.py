@@ -178,6 +178,7 @@ def label_checks(strategy: Strategy) -> dg.AssetChecksDefinition:
         with database.store() as store:
             now = datetime.now(UTC)
             parameters = chosen_parameters(strategy)["default"]
+            start, end = _with_failures(store, strategy, start, end)
             settings, history = load_settings(), (FIRST_DAY, min(end, now))
             for outcome in check_labels(
                 store, strategy, parameters, (start, end), history, now, settings.label_events,
@@ -188,6 +189,13 @@ def label_checks(strategy: Strategy) -> dg.AssetChecksDefinition:
                     yield _result(store, outcome, asset, parameters, end)
 
     return checks
+
+
+def _with_failures(store: Store, strategy: Strategy, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The span with every day in it that was not current before: only a look at the same days takes that back."""
+    detail = store.checks.failed_on(str(strategy)).get("labels_current", {})
+    days = [datetime.fromisoformat(row["day"]).replace(tzinfo=UTC) for row in detail.get("offenders", [])]
+    return min([start, *days]), max([end, *(day + timedelta(days=1) for day in days)])
 
 
 def record(store: Store, outcome: LabelOutcome) -> None:
@@ -206,6 +214,7 @@ def _result(
     store: Store, outcome: LabelOutcome, asset: str, parameters: Parameters, end: datetime
 ) -> dg.AssetCheckResult:
     shown: dict[str, Any] = {"summary": outcome.summary, "parameters": parameters.hash}
+    shown["offending"] = 0 if outcome.passed else outcome.offenders.height
     if outcome.name == "too_few_events":
         shown["labels_by_instrument"] = metadata.table(outcome.offenders, most=200)
         history = store.labels.read(outcome.strategy, parameters.hash, FIRST_DAY, end)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -56,6 +56,28 @@ class FeatureOutcome:
     severity: Severity
     summary: str
     offenders: pl.DataFrame = field(default_factory=pl.DataFrame)
+    #: What was looked at; the same sample gives the same outcome until rows or bars change.
+    sample: Sample | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Which rows a check looked at: a span (UTC) and the seed of what was drawn from it."""
+
+    start: datetime
+    end: datetime
+    seed: int
+
+    @classmethod
+    def from_detail(cls, detail: Mapping[str, Any]) -> Sample | None:
+        """The sample that `as_detail` described; None where the detail has none."""
+        if not {"start", "end", "seed"} <= detail.keys():
+            return None
+        return cls(datetime.fromisoformat(detail["start"]), datetime.fromisoformat(detail["end"]), int(detail["seed"]))
+
+    def as_detail(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"start": self.start.isoformat(), "end": self.end.isoformat(), "seed": self.seed}
 
 
 def verify_features(
@@ -67,11 +89,16 @@ def verify_features(
     now: datetime | None = None,
     names: Sequence[str] = tuple(CHECKS),
     seed: int | None = None,
+    failed_on: Mapping[str, Sample] | None = None,
 ) -> list[FeatureOutcome]:
-    """Run the checks ``names`` on ``[start, end)``. ``seed`` fixes the samples (default: by the hour)."""
+    """Run the checks ``names`` on ``[start, end)``. ``seed`` fixes the samples (default: by the hour).
+
+    A check in ``failed_on`` looks first at what it failed on before. Only when that is right does it look elsewhere:
+    other rows that are right say nothing of those that were wrong.
+    """
     now = now or datetime.now(UTC)
     universe = Universe.of(store, benchmark)
-    span = _Span(store, universe, start, min(end, now), now, seed or int(now.timestamp()) // 3600)
+    sample = Sample(start, min(end, now), seed or int(now.timestamp()) // 3600)
     checks: dict[str, Callable[[_Span], FeatureOutcome]] = {
         "no_leak": _no_leak,
         "warm_up": _warm_up,
@@ -82,7 +109,15 @@ def verify_features(
         "range": partial(_against_history, "range", monitor.out_of_range, "are out of range"),
         "drift": _drift,
     }
-    return [checks[name](span) for name in names]
+    outcomes = []
+    for name in names:
+        samples = [*filter(None, [(failed_on or {}).get(name)]), sample]
+        for one in samples:
+            outcome = checks[name](_Span(store, universe, one.start, one.end, now, one.seed))
+            if not outcome.passed:
+                break
+        outcomes.append(replace(outcome, sample=one))
+    return outcomes
 
 
 @dataclass(frozen=True, slots=True)

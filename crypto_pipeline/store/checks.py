@@ -96,6 +96,13 @@ class Checks:
         """
         return self._connections.frame(_RESULTS).with_columns(pl.col("checked_at", "since").cast(UTC_MS))
 
+    def failed_on(self, of: str) -> dict[str, dict[str, Any]]:
+        """What each failed check called ``<name>:<of>`` failed on: its ``detail``, by name."""
+        rows = self.results().filter(~pl.col("passed") & pl.col("check").str.ends_with(f":{of}"))
+        return {
+            check.removesuffix(f":{of}"): json.loads(detail) for check, detail in rows.select("check", "detail").rows()
+        }
+
     def open_alerts(self) -> pl.DataFrame:
         """Alerts whose reason still holds, gravest and oldest first: ``alert_id``, ``source``, ``timeframe``,
         ``severity``, ``summary``, ``detail`` (JSON), ``opened_at``, ``last_seen``, ``times_seen``.
