@@ -136,8 +136,11 @@ def bar_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
 
         report, chosen = database.run(work)
         with database.store() as store:
+            partitions = metadata.by_partition(context)
+            shown, own = metadata.materialization(store, timeframe, partitions, report, chosen)
+            metadata.tell(context, own)
             return dg.MaterializeResult(
-                metadata=metadata.materialization(store, timeframe, start, end, report, chosen),
+                metadata=shown,
                 data_version=dg.DataVersion(store.coverage.version(timeframe, start, end)),
             )
 

@@ -4,7 +4,7 @@ Which days must be computed again is said by the data versions of the bars they 
 sensor asks for those and no others. Live rows are written by ingest, right after each close.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -37,7 +37,6 @@ from crypto_pipeline.store import Store
 
 GROUP = "features"
 OWNERS = ["team:research"]
-_PICTURED = timedelta(days=2)
 #: Stale days that are so near to each other are one run.
 _ONE_RUN = timedelta(days=7)
 
@@ -96,28 +95,42 @@ def ml_features(context: dg.AssetExecutionContext, database: Market, scope: Scop
             context.log.warning(lacking)
         store.features.forget_live(datetime.now(UTC) - KEPT)
         last = (end - timedelta(microseconds=1)).date()
+        shown, own = _metadata(store, report, metadata.by_partition(context))
+        metadata.tell(context, own)
         return dg.MaterializeResult(
-            metadata=_metadata(store, report, start, end),
+            metadata=shown,
             data_version=dg.DataVersion(store.features.cells.version(start.date(), last)),
         )
 
 
-def _metadata(store: Store, report: FeatureReport, start: datetime, end: datetime) -> dict[str, Any]:
+def _metadata(
+    store: Store, report: FeatureReport, partitions: Mapping[str, tuple[datetime, datetime]]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What is the run's, and by key what is each partition's own; the last one has the picture."""
     names = [row.instrument.symbol for row in store.instruments.list()]
+    (start, _), *_, (_, end) = *partitions.values(), *partitions.values()
     cells = store.features.cells.read(names, start.date(), (end - timedelta(microseconds=1)).date())
-    shown: dict[str, Any] = {
-        "dagster/row_count": int(cells["rows"].sum()),
-        "span": f"{start:%Y-%m-%d} … {end:%Y-%m-%d} UTC",
-        "instruments": int(cells["instrument"].n_unique()),
-        "instrument_days_computed": report.stale_cells,
-        "rows_written": report.rows,
-        "benchmark": report.benchmark or "none",
-        "schema_hash": SCHEMA_HASH,
-    }
-    # A run over a range of days writes its metadata once for every day: pictures only where there are few.
-    if end - start <= _PICTURED and cells.height:
-        shown |= pictures(store, names, end)
-    return shown
+    rows = store.features.read(names, start, end, ["open_time", "eligible"], hourly=True)
+    eligible = dict(rows.group_by(pl.col("open_time").dt.date()).agg(pl.col("eligible").mean()).iter_rows())
+    computed = (
+        cells.join(report.computed, on=["instrument", "day"], how="semi") if report.stale_cells else cells.clear()
+    )
+    own = {}
+    for key, (first, until) in partitions.items():
+        of_day = pl.col("day") == first.date()
+        stored, written = cells.filter(of_day), computed.filter(of_day)
+        own[key] = {
+            "dagster/row_count": int(stored["rows"].sum()),
+            "span": metadata.span_text(first, until),
+            "instruments": int(stored["instrument"].n_unique()),
+            "instrument_days_computed": written.height,
+            "rows_written": int(written["rows"].sum()),
+        }
+        if first.date() in eligible:
+            own[key]["eligible_share"] = round(eligible[first.date()], 6)
+    if cells.height:
+        own[key] |= pictures(store, names, end)
+    return {"benchmark": report.benchmark or "none", "schema_hash": SCHEMA_HASH}, own
 
 
 def pictures(store: Store, names: list[str], end: datetime) -> dict[str, Any]:

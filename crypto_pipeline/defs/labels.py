@@ -4,7 +4,7 @@ A label is told when its horizon has ended, days after its signal; a bar that is
 on it. Which days that is, data versions say; a sensor asks for those and no others.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -30,7 +30,6 @@ from crypto_pipeline.store.label_columns import meanings, stored_schema
 
 GROUP = "labels"
 OWNERS = ["team:research"]
-_PICTURED = timedelta(days=2)
 #: Days that are due and so near to each other are one run.
 _ONE_RUN = timedelta(days=7)
 
@@ -91,8 +90,10 @@ def label_asset(strategy: Strategy) -> dg.AssetsDefinition:
             if strategy is Strategy.DCA and (lacking := lacks_benchmark(Universe.of(store, benchmark), benchmark)):
                 context.log.warning(lacking)
             hashes = [parameters.hash for parameters in every.values()]
+            shown, own = _metadata(store, strategy, every, reports, metadata.by_partition(context))
+            metadata.tell(context, own)
             return dg.MaterializeResult(
-                metadata=_metadata(store, strategy, every, reports, start, end),
+                metadata=shown,
                 data_version=dg.DataVersion(store.labels.version(strategy, hashes, start, end)),
             )
 
@@ -111,24 +112,48 @@ def _metadata(
     strategy: Strategy,
     every: dict[str, Parameters],
     reports: dict[str, LabelReport],
-    start: datetime,
-    end: datetime,
-) -> dict[str, Any]:
-    stored = {name: store.labels.read(strategy, parameters.hash, start, end) for name, parameters in every.items()}
-    shown: dict[str, Any] = {
-        "dagster/row_count": sum(frame.height for frame in stored.values()),
-        "span": f"{start:%Y-%m-%d} … {end:%Y-%m-%d} UTC",
+    partitions: Mapping[str, tuple[datetime, datetime]],
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What is the run's, and by key what is each partition's own; the last one has the pictures."""
+    (start, _), *_, (_, end) = *partitions.values(), *partitions.values()
+    run: dict[str, Any] = {
         "parameters": {name: parameters.hash for name, parameters in every.items()},
         "computed": metadata.table(pl.DataFrame([_counts(name, report) for name, report in reports.items()])),
     }
-    # A run over a range of days writes its metadata once for every day: pictures only where there are few.
-    if end - start > _PICTURED:
-        return shown
+    if strategy is Strategy.DCA:
+        run["benchmark"] = reports[next(iter(reports))].benchmark or "none: no setups"
+    own: dict[str, dict[str, Any]] = {
+        key: {"dagster/row_count": 0, "span": metadata.span_text(*window)} for key, window in partitions.items()
+    }
     for name, parameters in every.items():
-        history = store.labels.read(strategy, parameters.hash, FIRST_DAY, end)
         suffix = "" if name == "default" else f"_{name}"
-        shown |= {f"{key}{suffix}": value for key, value in pictures(store, strategy, history, stored[name]).items()}
-    return shown
+        labels = store.labels.read(strategy, parameters.hash, start, end)
+        cells = store.labels.cells(strategy, parameters.hash, start, end)
+        for key, (first, _) in partitions.items():
+            of_day = labels.filter(pl.col("signal_ts").dt.date() == first.date())
+            figures = _of_day(of_day, cells.filter(pl.col("day") == first.date()))
+            own[key]["dagster/row_count"] += of_day.height
+            own[key] |= {f"{what}{suffix}": value for what, value in figures.items()}
+        history = store.labels.read(strategy, parameters.hash, FIRST_DAY, end)
+        drawn = pictures(store, strategy, history, of_day)
+        own[key] |= {f"{what}{suffix}": value for what, value in drawn.items()}
+    return run, own
+
+
+def _of_day(labels: pl.DataFrame, cells: pl.DataFrame) -> dict[str, Any]:
+    """Figures of one day of signals and one parameter set."""
+    outcomes = dict(labels.group_by("outcome").len().iter_rows())
+    found: dict[str, Any] = {
+        "instruments": cells.height,
+        "setups": int(cells["setups"].sum()),
+        "labels": labels.height,
+        "waiting": int(cells["waiting"].sum()),
+        "take_profit": outcomes.get("TP", 0),
+        "stop_loss": outcomes.get("SL", 0),
+        "time": outcomes.get("TIME", 0),
+    }
+    mean = labels["net_return"].mean()
+    return found | ({"mean_net_return": mean} if isinstance(mean, float) else {})
 
 
 def _counts(name: str, report: LabelReport) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,6 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops import charts
 from crypto_pipeline.store import Store
 
-_PICTURED = timedelta(days=2)
 #: A heatmap shows at least the days before, however short the checked span is: a hole is seen among its neighbours.
 _HEATMAP = timedelta(days=14)
 
@@ -62,41 +61,70 @@ def coverage_heatmap(store: Store, timeframe: Timeframe, start: datetime, end: d
     return picture(charts.coverage_heatmap(cells, f"{timeframe} coverage"), f"{timeframe} coverage")
 
 
+def by_partition(context: dg.AssetExecutionContext) -> dict[str, tuple[datetime, datetime]]:
+    """``[start, end)`` of each partition of the run by its key, UTC, in order of time."""
+    definition = context.assets_def.partitions_def
+    assert isinstance(definition, dg.TimeWindowPartitionsDefinition)
+    windows = {key: definition.time_window_for_partition_key(key) for key in context.partition_keys}
+    return {key: (one.start.astimezone(UTC), one.end.astimezone(UTC)) for key, one in windows.items()}
+
+
+def tell(context: dg.AssetExecutionContext, figures: Mapping[str, Mapping[str, Any]]) -> None:
+    """Give each partition (by key) its own figures: without this a run gives all of its partitions the run's."""
+    for key, shown in figures.items():
+        context.add_asset_metadata(dict(shown), partition_key=key)
+
+
 def materialization(
     store: Store,
     timeframe: Timeframe,
-    start: datetime,
-    end: datetime,
+    partitions: Mapping[str, tuple[datetime, datetime]],
     report: HealReport,
     instruments: Sequence[str],
-) -> dict[str, Any]:
-    """Metadata of one pass over ``[start, end)``."""
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Metadata of one pass over ``partitions`` (in order of time): what is the run's, and by key each one's own.
+
+    Pictures belong to the last partition, which is the one that the asset's page shows.
+    """
     counts = report.of(timeframe)
-    cells = store.coverage.cells([timeframe], start, end, list(instruments))
-    totals = cells.select(pl.col("expected", "present", "explained").sum()).row(0, named=True)
-    metadata: dict[str, Any] = {
-        "dagster/row_count": totals["present"],
-        "instruments": len(instruments),
-        "span": f"{start:%Y-%m-%d %H:%M} … {end:%Y-%m-%d %H:%M} UTC",
-        "expected": totals["expected"],
-        "present": totals["present"],
-        "explained": totals["explained"],
-        "missing": totals["expected"] - totals["present"] - totals["explained"],
+    written = {
         "inserted": counts.inserted,
         "superseded": counts.superseded,
         "unchanged": counts.unchanged,
         "rebuilt_from_trades": counts.rebuilt_from_trades,
     }
+    (start, _), *_, (_, end) = *partitions.values(), *partitions.values()
+    # As numbers only where they are one partition's: the run's, repeated for each, would be a flat line in the plots.
+    alone = len(partitions) == 1
+    run: dict[str, Any] = written if alone else {"run": {"span": span_text(start, end), **written}}
     if report.problems:
-        metadata["problems"] = dg.MetadataValue.json(report.problems)
-    # A run over a range of days writes its metadata once for every day: pictures only where there are few.
-    if end - start > _PICTURED:
-        return metadata
+        run["problems"] = dg.MetadataValue.json(report.problems)
+    cells = store.coverage.cells([timeframe], start, end, list(instruments))
+    own = {}
+    for key, (first, until) in partitions.items():
+        inside = cells.filter(pl.col("day").is_between(first.date(), until.date(), closed="left"))
+        own[key] = {"span": span_text(first, until), **_accounted(inside)}
     if cells.height:
-        metadata["coverage"] = picture(charts.coverage_heatmap(cells, f"{timeframe} coverage"), "coverage")
+        own[key]["coverage"] = picture(charts.coverage_heatmap(cells, f"{timeframe} coverage"), "coverage")
     if instruments:
-        metadata |= candles(store, instruments[0], timeframe, end)
-    return metadata
+        own[key] |= candles(store, instruments[0], timeframe, end)
+    return run, own
+
+
+def span_text(start: datetime, end: datetime) -> str:
+    """A span as people read it."""
+    return f"{start:%Y-%m-%d %H:%M} … {end:%Y-%m-%d %H:%M} UTC"
+
+
+def _accounted(cells: pl.DataFrame) -> dict[str, int]:
+    """Bars of some coverage cells."""
+    totals = cells.select(pl.col("expected", "present", "explained").sum()).row(0, named=True)
+    return {
+        "dagster/row_count": totals["present"],
+        "instruments": cells.filter(pl.col("expected") > 0)["instrument"].n_unique(),
+        **totals,
+        "missing": totals["expected"] - totals["present"] - totals["explained"],
+    }
 
 
 def candles(

@@ -86,6 +86,8 @@ class FeatureReport:
     rows: int = 0
     benchmark: str | None = None
     days: list[date] = field(default_factory=list)
+    #: ``instrument`` and ``day`` of what was computed
+    computed: pl.DataFrame = field(default_factory=pl.DataFrame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ def bring_up_to_date(
     stale = stale_days(store, universe, chosen, start.astimezone(UTC).date(), last)
     report.stale_cells = stale.height
     report.days = stale["day"].unique().sort().to_list()
+    report.computed = stale.select("instrument", "day")
     with _Writer(store, until) as writer:
         for done, task in enumerate(tasks := plan(stale)):
             _compute(store, universe, task, until, writer)

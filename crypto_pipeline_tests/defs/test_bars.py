@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -32,7 +33,8 @@ def test_a_range_is_one_run_that_fills_rolls_up_and_checks(deploy: Callable[...,
     assert {asset for asset, _ in materialized} == {"instruments", "coverage"} | {
         f"ohlc_{timeframe}" for timeframe in Timeframe if timeframe is not Timeframe.W1
     }
-    evaluations = result.get_asset_check_evaluations()
+    each_day_has_its_own_figures(house, result)
+    evaluations = [one for one in result.get_asset_check_evaluations() if one.asset_key.path[-1] != "coverage"]
     assert len(evaluations) == 7 * len(CHECKS)
     assert [evaluation.check_name for evaluation in evaluations if not evaluation.passed] == []
     begin = span[0].replace(hour=0, minute=0, second=0, microsecond=0)
@@ -40,6 +42,22 @@ def test_a_range_is_one_run_that_fills_rolls_up_and_checks(deploy: Callable[...,
     true = house.exchange.market.bars("BTCUSDT", Timeframe.M1, begin, span[1])
     assert ours.height >= true.height - 2
     assert ours["close"].to_list() == true.head(ours.height)["close"].to_list()
+
+
+def each_day_has_its_own_figures(house: Deployed, result: Any) -> None:
+    """What coverage holds of that day, not the run's totals; the last day has the pictures."""
+    events = [event for event in result.get_asset_materialization_events() if event.asset_key.path[-1] == "ohlc_1h"]
+    for event in events:
+        day = datetime.fromisoformat(event.partition or "").replace(tzinfo=UTC)
+        cells = house.store.coverage.cells([Timeframe.H1], day, day + timedelta(days=1))
+        shown = {name: one.value for name, one in event.materialization.metadata.items()}
+        for name in ("expected", "present", "explained"):
+            assert shown[name] == cells[name].sum()
+        assert shown["dagster/row_count"] == shown["expected"] - shown["missing"] - shown["explained"]
+        assert "inserted" not in shown  # the run's, so no number of a day
+        assert shown["run"]["inserted"] == sum(one.materialization.metadata["present"].value for one in events)
+    assert "candles" in events[-1].materialization.metadata
+    assert "candles" not in events[0].materialization.metadata
 
 
 def test_instruments_are_chosen_in_the_config(deploy: Callable[..., Deployed], span: Span) -> None:

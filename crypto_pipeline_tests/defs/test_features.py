@@ -52,9 +52,13 @@ def test_features_follow_their_bars(deploy: Callable[..., Deployed]) -> None:
     assert result.success
     events = result.get_asset_materialization_events()
     assert {event.partition for event in events} == {f"{today - timedelta(days=n)}" for n in (1, 2)}
-    metadata = events[0].materialization.metadata
-    assert metadata["rows_written"].value == 2 * 3 * 96
+    for event in events:  # each day has its own figures, the last of them the picture
+        metadata = event.materialization.metadata
+        assert (metadata["rows_written"].value, metadata["instrument_days_computed"].value) == (3 * 96, 3)
+        assert metadata["dagster/row_count"].value == 3 * 96
+        assert event.partition in metadata["span"].value
     assert "data:image/png;base64" in metadata["correlation"].value
+    assert "correlation" not in events[0].materialization.metadata
     evaluations = {one.check_name: one for one in result.get_asset_check_evaluations()}
     assert set(evaluations) == set(CHECKS)
     assert [name for name, one in evaluations.items() if not one.passed] == []

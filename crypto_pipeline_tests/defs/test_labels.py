@@ -60,7 +60,7 @@ def test_labels_are_made_in_one_run_shown_and_checked(
     assert failed == []
     materialized = {e.asset_key.path[-1]: e for e in result.get_asset_materialization_events()}
     assert set(materialized) == {f"strategy_{strategy}_labels" for strategy in Strategy}
-    # A range has no pictures in its materializations; the check that counts events has both.
+    each_day_has_its_own_figures(store, result, start)
     pictured = [e for e in result.get_asset_check_evaluations() if e.check_name == "too_few_events"]
     shown = next(e for e in pictured if e.asset_key.path[-1] == "strategy_dca_labels").metadata
     assert "data:image/png;base64" in shown["outcomes"].value
@@ -71,6 +71,26 @@ def test_labels_are_made_in_one_run_shown_and_checked(
     assert "data:image/png;base64" in day.materialization.metadata["outcomes_tight"].value
     assert [row["instrument_days"] for row in table(day)] == [0, 0]
     planted_faults_fail_their_checks(store, instance, today, monkeypatch)
+
+
+def each_day_has_its_own_figures(store: Store, result: Any, start: datetime) -> None:
+    """What the table holds of that day; the last day, which the asset's page shows, has the pictures."""
+    events = [e for e in result.get_asset_materialization_events() if e.asset_key.path[-1] == "strategy_dca_labels"]
+    assert len(events) == 6
+    parameters = chosen_parameters(Strategy.DCA)["tight"]
+    counts = []
+    for event in events:
+        shown = event.materialization.metadata
+        day = datetime.fromisoformat(event.partition or "").replace(tzinfo=UTC)
+        labels = store.labels.read("dca", parameters.hash, day, day + timedelta(days=1))
+        outcomes = [shown[f"{name}_tight"].value for name in ("take_profit", "stop_loss", "time")]
+        assert shown["labels_tight"].value == labels.height == sum(outcomes)
+        assert shown["dagster/row_count"].value == shown["labels"].value + labels.height
+        assert ("mean_net_return_tight" in shown) == (labels.height > 0)
+        counts.append(labels.height)
+    assert len(set(counts)) > 1
+    assert "data:image/png;base64" in events[-1].materialization.metadata["outcomes_tight"].value
+    assert "outcomes_tight" not in events[0].materialization.metadata
 
 
 def planted_faults_fail_their_checks(
