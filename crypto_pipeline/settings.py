@@ -236,6 +236,11 @@ class Settings(BaseSettings):
         return usual if self.days is None else self.days
 
     @property
+    def clock_rate(self) -> float:
+        """Seconds of the venue's clock per second of ours."""
+        return self.replay_speed if self.venue == "replay" else 1.0
+
+    @property
     def instrument_choice(self) -> str:
         """Which instruments of the universe: a number, a list, or ``all``."""
         usual = "all" if self.venue != "replay" else str(len(GENERATED)) if self.universe_file else ",".join(GENERATED)

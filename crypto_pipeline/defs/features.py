@@ -227,7 +227,7 @@ def stale_features(context: dg.SensorEvaluationContext, database: Market) -> dg.
     look = Look.begin(context, now)
     with database.store() as store:
         told: list[Any] = [*changed_bars(look, store)]
-        days = days_due(store, now)
+        days = days_due(store, store.clock.now())
     told += still_standing(look, "ml_features", each_day(days))
     requests = []
     for first, last in days:

@@ -288,7 +288,7 @@ def labels_due(context: dg.SensorEvaluationContext, database: Market) -> dg.Sens
     look = Look.begin(context, now)
     with database.store() as store:
         told: list[Any] = [*changed_bars(look, store)]
-        due = days_due(store, now)
+        due = days_due(store, store.clock.now())
     for strategy in Strategy:
         asset, ahead = f"strategy_{strategy}_labels", _reach(strategy)[1]
         told += still_standing(look, asset, each_day(due), ahead)

@@ -1,6 +1,6 @@
 """Housekeeping: the storage report with its checks, and the nightly maintenance that keeps everything bounded."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -83,8 +83,8 @@ def storage_report(context: dg.AssetExecutionContext, database: Market) -> dg.Ma
 @dg.op(description="Make the partitions of the coming months and days.")
 def make_partitions_ahead(context: dg.OpExecutionContext, database: Market) -> None:
     """So that the first bar of a month finds its table."""
-    now = datetime.now(UTC)
     with database.store() as store:
+        now = store.clock.now()
         store.storage.make_partitions_ahead(now)
         ahead = store.storage.partitions_ahead(now)
     context.add_output_metadata({"ahead": dg.MetadataValue.json(ahead)})

@@ -134,7 +134,7 @@ def bring_up_to_date(
     ``instruments`` limits it (default: every active crypto instrument); rank and breadth are over all of them in any
     case. Raises StoreError for an unknown instrument.
     """
-    now = now or datetime.now(UTC)
+    now = now or store.clock.now()
     universe = Universe.of(store, benchmark)
     chosen = sorted(set(instruments)) or universe.instruments
     until = min(end, Timeframe.M15.floor(now))

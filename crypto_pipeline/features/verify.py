@@ -96,7 +96,7 @@ def verify_features(
     A check in ``failed_on`` looks first at what it failed on before. Only when that is right does it look elsewhere:
     other rows that are right say nothing of those that were wrong.
     """
-    now = now or datetime.now(UTC)
+    now = now or store.clock.now()
     universe = Universe.of(store, benchmark)
     sample = Sample(start, min(end, now), seed or int(now.timestamp()) // 3600)
     checks: dict[str, Callable[[_Span], FeatureOutcome]] = {

@@ -59,11 +59,11 @@ class Failover:
         for a venue that is known to be down.
         """
         if not self.possible:
-            return await self.venue.server_time()
+            return await self._told()
         await self.look()
         if self.down is None:
             try:
-                return await self.venue.server_time()
+                return await self._told()
             except VenueUnavailable as error:
                 self.down = str(error)
         for name in self.stand_ins.names:
@@ -72,6 +72,14 @@ class Failover:
             except VenueError as error:
                 log.warning("%s, to stand in for %s: %s", name, self.venue.name, error)
         raise VenueUnavailable(f"{self.down}; none of {', '.join(self.stand_ins.names)} answers in its stead")
+
+    async def _told(self) -> datetime:
+        told = await self.venue.server_time()
+        await asyncio.to_thread(self._learn, told)
+        return told
+
+    def _learn(self, told: datetime) -> None:
+        self.store.clock.learn(self.venue.name, told, self.settings.clock_rate)
 
     async def look(self) -> None:
         """See whether a switch that is on can be taken back; without one the first venue is asked as ever."""
@@ -85,6 +93,8 @@ class Failover:
         if not status.reachable:
             await asyncio.sleep(_AGAIN)
             status = await self.venue.status()
+        if status.reachable and status.time is not None:
+            await asyncio.to_thread(self._learn, status.time)
         self.down = None if status.reachable else status.detail or f"{self.venue.name} does not answer"
         return status
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import polars as pl
 
@@ -51,12 +51,13 @@ async def find_gaps(
 
 
 async def quick_horizon(pipeline: Pipeline) -> Horizon:
-    """The horizon by the venue's clock, or ours when it does not tell at once: a look must not wait for a venue.
+    """The horizon by the venue's clock, or as it last told when it does not at once: a look must not wait for a venue.
 
     What is expected is brought up to date, by the venue's clock only.
     """
     status = await pipeline.failover.probe()
-    horizon = pipeline.horizon_at(status.time or datetime.now(UTC))
+    told = status.time
+    horizon = pipeline.horizon_at(await asyncio.to_thread(pipeline.store.clock.now) if told is None else told)
     if status.reachable and status.time is not None:
         await asyncio.to_thread(_refresh, pipeline.store, horizon)
     return horizon

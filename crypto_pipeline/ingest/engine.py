@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from crypto_pipeline.ingest.aggregator import Aggregator
@@ -58,7 +58,7 @@ class Ingest:
         self.instruments = list(instruments)
         self.names = [name for name, _ in instruments]
         self.report, self.on_minute = report, on_minute
-        rate = settings.replay_speed if settings.venue == "replay" else 1.0
+        rate = settings.clock_rate
         self.clock = VenueClock(rate)
         self.aggregator = Aggregator(
             self.names,
@@ -179,6 +179,7 @@ class Ingest:
         self._start(
             tasks,
             self._every(_CLOCK_EVERY, self._set_clock),
+            self._every(_CLOCK_EVERY, self._tell_clock),
             self._every(flush, self._flush),
             self._every(flush, self._write_bars),
             self._every(0.2, self.watch.look),
@@ -308,6 +309,12 @@ class Ingest:
                 if self.clock.known:
                     return
                 await asyncio.sleep(1)
+
+    async def _tell_clock(self) -> None:
+        """Hand the venue's time on to everyone else. Needs no lease: whoever asked the venue may say what it said."""
+        told = datetime.fromtimestamp(self.clock.now_ms() / 1000, UTC)
+        learn = self.holder.plain.clock.learn
+        await asyncio.to_thread(learn, self.venue.name, told, self.settings.clock_rate)
 
     async def _beat(self) -> None:
         waiting = await asyncio.to_thread(self.holder.beat, self.detail())

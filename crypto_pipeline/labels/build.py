@@ -72,7 +72,7 @@ def bring_up_to_date(
 
     Raises StoreError for an unknown instrument, and when the database fails.
     """
-    moment = datetime.now(UTC) if now is None else now
+    moment = store.clock.now() if now is None else now
     tiers = traded(store, instruments)
     market = Universe.of(store, benchmark).benchmark
     report = LabelReport(benchmark=market)

@@ -124,7 +124,7 @@ def training_set(
     settings = load_settings()
     everyone = universe or Universe.of(store, settings.feature_benchmark)
     policy = retention or retention_policy(settings)
-    require_kept(store, labels, used, everyone.benchmark, policy, datetime.now(UTC))
+    require_kept(store, labels, used, everyone.benchmark, policy, store.clock.now())
     features = _features(store, labels, everyone, begin, until, moment)
     joined = _joined(chosen, labels, features)
     frame = joined.filter("eligible") if eligible_only else joined
@@ -151,7 +151,7 @@ def training_set(
     reason = None
     if frame.is_empty():
         reason = why_empty(
-            store, chosen, used, begin, until, datetime.now(UTC), instruments=instruments,
+            store, chosen, used, begin, until, store.clock.now(), instruments=instruments,
             benchmark=everyone.benchmark, ineligible=joined.height,
         )  # fmt: skip
     return TrainingSet(frame, manifest, reason)

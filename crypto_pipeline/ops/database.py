@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from crypto_pipeline.ops.choice import begin_collecting
 from crypto_pipeline.ops.dagster_home import needs_migration, note_version
@@ -45,7 +44,7 @@ def make_ready(
     migrated()
     ensure_databases(environment[DAGSTER_URL_VARIABLE], [database_name(environment[DAGSTER_URL_VARIABLE])])
     with Store(url) as store:
-        store.storage.make_partitions_ahead(datetime.now(UTC))
+        store.storage.make_partitions_ahead(store.clock.now())
         store.storage.keep_statement_statistics()
         if added := begin_collecting(store, settings):
             say(f"collecting {len(added)} instruments from {settings.venue}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from crypto_pipeline.ops.backup import first_day_of_trades
 from crypto_pipeline.settings import Settings
@@ -22,7 +22,7 @@ def prove_tables(
     store: Store, settings: Settings, now: datetime | None = None, rows: int = ROWS_PER_ROUND
 ) -> TableProof:
     """One round of proof. Its outcome is kept as a check result, whose failure is an alert and shows in ``status``."""
-    now = now or datetime.now(UTC)
+    now = now or store.clock.now()
     proof = store.table_proofs.round(now, first_day_of_trades(settings, now), rows)
     store.checks.record_result(
         CHECK, None, passed=not proof.faults, severity="critical", summary=said(proof), detail={"faults": proof.faults}

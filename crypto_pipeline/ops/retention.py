@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 import polars as pl
 
@@ -41,7 +41,7 @@ def open_retention(store: Store, settings: Settings) -> Retention:
 
 def forget_features(store: Store, settings: Settings, now: datetime | None = None) -> list[date]:
     """Drop months of features past their time; returns their first days. StoreError: readers are in the way."""
-    return store.features.forget(first_kept_day(now or datetime.now(UTC), settings.keep_features_days))
+    return store.features.forget(first_kept_day(now or store.clock.now(), settings.keep_features_days))
 
 
 def look_backs(settings: Settings) -> list[LookBack]:

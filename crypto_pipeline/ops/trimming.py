@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 from crypto_pipeline.ops import backup_files
@@ -70,7 +70,7 @@ def _keep_newest(folder: Path) -> None:
 
 
 def _old_trades(store: Store) -> list[Step]:
-    first = (datetime.now(UTC) - _TRADES_STAY).date()
+    first = (store.clock.now() - _TRADES_STAY).date()
     size = store.storage.trade_bytes_before(first)
     return [Step(f"trades before {first}", size, "trades; bars stay", lambda: _drop_trades(store, first))]
 

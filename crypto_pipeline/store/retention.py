@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from crypto_pipeline.store.archive_catalogue import Kind
 from crypto_pipeline.store.archive_spans import Span
 from crypto_pipeline.store.archive_storage import ArchiveStorage
 from crypto_pipeline.store.archiver import Archived, Archiver
+from crypto_pipeline.store.clock import market_now
 from crypto_pipeline.store.compaction import Compacted
 from crypto_pipeline.store.connecting import connect
 from crypto_pipeline.store.errors import StoreError
@@ -128,9 +129,12 @@ class Retention:
         self._connections, self.policy = connections, policy
         self.archiver = Archiver(connections, storage, scratch)
 
+    def _now(self) -> datetime:
+        return self._connections.run(market_now)[0]
+
     def due(self, now: datetime | None = None) -> list[Due]:
         """Spans that the next run takes out of tables, oldest first within each timeframe, and those that wait."""
-        now = now or datetime.now(UTC)
+        now = now or self._now()
         found: list[Due] = []
         for timeframe in Timeframe:
             found += self._months(timeframe, now)
@@ -175,7 +179,7 @@ class Retention:
         """Archive and drop everything that is due at ``now``. Raises StoreError when another run is at work, and at the
         end for spans that could not leave: one of them never holds up the others.
         """
-        now = now or datetime.now(UTC)
+        now = now or self._now()
         report = RetentionReport()
         with self.alone():
             self.archiver.recover()
@@ -217,7 +221,7 @@ class Retention:
 
     def compact(self, now: datetime | None = None, progress: Progress = log.info) -> list[Compacted]:
         """Bring closed months of 1m bars into the order of their key, each once. Raises StoreError as ``run`` does."""
-        now = now or datetime.now(UTC)
+        now = now or self._now()
         done = []
         with self.alone():
             archive_switch.drop_leftovers(self._connections)

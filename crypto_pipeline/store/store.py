@@ -12,6 +12,7 @@ from crypto_pipeline.store.archive import Archive
 from crypto_pipeline.store.audit import Audit
 from crypto_pipeline.store.budgets import Budgets
 from crypto_pipeline.store.checks import Checks
+from crypto_pipeline.store.clock import Clock
 from crypto_pipeline.store.connecting import database_name, redact
 from crypto_pipeline.store.coverage import Coverage
 from crypto_pipeline.store.failovers import Failovers
@@ -55,6 +56,11 @@ class Store:
         self.connections = Connections(url, connections, patience=patience, statement_timeout=statement_timeout)
         self._symbols = Symbols(self.connections)
         self._batch_rows = batch_rows
+
+    @cached_property
+    def clock(self) -> Clock:
+        """Which time it is for the market."""
+        return Clock(self.connections)
 
     @cached_property
     def instruments(self) -> Instruments:
