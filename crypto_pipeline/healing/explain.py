@@ -20,6 +20,7 @@ from crypto_pipeline.healing.siblings import Siblings
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.classification import GapState, Verdict, classify, verdict_frame
 from crypto_pipeline.market.evidence import Evidence
+from crypto_pipeline.market.first_bars import FirstBars
 from crypto_pipeline.market.gaps import subtract
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
@@ -37,7 +38,8 @@ _Outside: TypeAlias = tuple[str, datetime, datetime, GapState, str]
 
 
 class Explainer:
-    """Explains holes of one timeframe. ``known`` has instrument, venue_symbol, listed, delisted, status."""
+    """Explains holes of one timeframe. ``known`` has instrument, venue_symbol, listed, delisted, status and
+    first_bars."""
 
     def __init__(
         self,
@@ -87,18 +89,17 @@ class Explainer:
         if facts["venue_symbol"] is None:
             yield name, start, end, GapState.NOT_LISTED, f"{venue} does not list it"
             return
-        listed, delisted = facts["listed"], facts["delisted"]
-        if listed is not None and (first := self.timeframe.floor(listed)) > start:
-            yield (
-                name,
-                start,
-                min(first, end),
-                GapState.NOT_LISTED,
-                f"{venue}: first bar at {listed:%Y-%m-%d %H:%M} UTC",
-            )
+        first, delisted = self._first_bar(facts), facts["delisted"]
+        if first is not None and (opens := self.timeframe.floor(first)) > start:
+            because = f"{venue}: first {self.timeframe} bar at {first:%Y-%m-%d %H:%M} UTC"
+            yield name, start, min(opens, end), GapState.NOT_LISTED, because
         if delisted is not None and (last := self.timeframe.ceil(delisted)) < end:
             since = max(last, start)
             yield name, since, end, GapState.DELISTED, f"{venue}: no bar since {delisted:%Y-%m-%d %H:%M} UTC"
+
+    def _first_bar(self, facts: dict[str, Any]) -> datetime | None:
+        """When bars of this width begin: the venue may have had wider ones before its first minute."""
+        return FirstBars.read(facts["listed"], facts.get("first_bars")).expected(self.timeframe)
 
     async def explain(self, collected: Collected, counts: Counts, progress: Progress) -> None:
         """Explain every hole of ``collected``; what trades can rebuild is written as bars instead."""
@@ -165,7 +166,7 @@ class Explainer:
             settled_until=self.horizon.now - self.horizon.settle,
             attempts=attempts,
             max_attempts=self.settings.heal_attempts,
-            listed=facts["listed"],
+            listed=self._first_bar(facts),
             delisted=facts["delisted"],
             states_empty_bars=self.venue.traits.states_empty_bars,
             contiguous_trade_ids=self.venue.traits.contiguous_trade_ids,

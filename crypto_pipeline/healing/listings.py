@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from crypto_pipeline.market import Instrument
+from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import ListingRow, Store
 from crypto_pipeline.venues import Listing, ListingStatus, Venue, VenueError
 
@@ -31,6 +32,11 @@ async def sync_instruments(store: Store, venue: Venue, now: datetime) -> pl.Data
     async def look(symbol: str, listing: Listing) -> ListingRow:
         before = known.get(symbol)
         listed = listing.listed or (before.listed if before else None)
+        first_bars = dict(before.first_bars) if before else {}
+        # Asked once: where history begins does not change. Of a symbol that has no bar yet, at each look.
+        if not first_bars:
+            first_bars = {str(one): first for one, first in (await venue.first_bars(listing.venue_symbol)).items()}
+        listed = listed or first_bars.get(str(Timeframe.M1))
         if listed is None:
             listed = await venue.listed_since(listing.venue_symbol)
         return ListingRow(
@@ -41,6 +47,7 @@ async def sync_instruments(store: Store, venue: Venue, now: datetime) -> pl.Data
             status=str(listing.status),
             tick_size=listing.tick_size,
             lot_size=listing.lot_size,
+            first_bars=first_bars,
         )
 
     async def look_alone(symbol: str, listing: Listing) -> ListingRow | None:

@@ -13,6 +13,8 @@ from crypto_pipeline.healing import spans as span
 from crypto_pipeline.healing.plan import EXPLAINED, UTC_NAIVE_MS, Horizon
 from crypto_pipeline.healing.reports import Counts, Progress
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS
+from crypto_pipeline.market.classification import GapState
+from crypto_pipeline.market.first_bars import FirstBars
 from crypto_pipeline.market.gaps import intersect, subtract, to_spans
 from crypto_pipeline.market.rollup import roll_up_final
 from crypto_pipeline.market.timeframes import Timeframe
@@ -36,14 +38,17 @@ def roll(
     """Bring the roll-up of ``timeframe`` from stored ``lower`` bars up to date in ``[start, end)``.
 
     A window is written when each of its lower bars is stored or explained by the ledger, and at least one is stored.
-    A window of which every lower bar is explained is explained likewise. Any other window is left to the venue's own.
+    A window of which every lower bar is explained is explained likewise. Any other window is left to the venue's own,
+    and so is one that lies before the first lower bar while the venue has bars of its width from other days on.
     """
     stale = store.coverage.stale_rollups(timeframe, start, end, known["instrument"].to_list(), lower=lower)
     step = max(1, _ROWS_AT_ONCE // (lower.bars_per_cell * timeframe.cell_days // lower.cell_days))
     chunks = list(stale.sort("instrument", "day").iter_slices(step))
 
+    apart = _begin_apart(known, lower, timeframe)
+
     def read(cells: pl.DataFrame) -> _Rolled:
-        return _read(store, timeframe, lower, cells, horizon)
+        return _read(store, timeframe, lower, cells, horizon, apart)
 
     done = 0
     # One chunk is read and rolled up while the one before it is being written: most of either is waiting.
@@ -67,9 +72,22 @@ class _Rolled:
     explained: pl.DataFrame
 
 
-def _read(store: Store, timeframe: Timeframe, lower: Timeframe, cells: pl.DataFrame, horizon: Horizon) -> _Rolled:
+def _begin_apart(known: pl.DataFrame, lower: Timeframe, timeframe: Timeframe) -> list[str]:
+    """Instruments whose bars of the two widths do not begin in one window: a part that was never listed in the finer
+    width says nothing of the wider one."""
+    if "first_bars" not in known.columns:
+        return []
+    facts = known.select("instrument", "listed", "first_bars").iter_rows()
+    return [name for name, *first in facts if not FirstBars.read(*first).begin_together(lower, timeframe)]
+
+
+def _read(
+    store: Store, timeframe: Timeframe, lower: Timeframe, cells: pl.DataFrame, horizon: Horizon, apart: list[str]
+) -> _Rolled:
     below = store.reader.cells(cells.select("instrument", "day"), lower, days=timeframe.cell_days)
-    explained = _explained(store, timeframe, lower, cells)
+    explained = _explained(store, timeframe, lower, cells).filter(
+        ~(pl.col("instrument").is_in(apart) & (pl.col("state") == str(GapState.NOT_LISTED)))
+    )
     rolled = roll_up_final(
         _as_stated(below), timeframe, now=horizon.now, accounted=explained, settle_delay=horizon.settle, part=lower
     )

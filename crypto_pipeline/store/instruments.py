@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeAlias
 
 import polars as pl
 from psycopg import Connection, sql
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.instruments import Instrument
@@ -39,6 +40,8 @@ class ListingRow:
     status: str = "trading"
     tick_size: Decimal | None = None
     lot_size: Decimal | None = None
+    #: open time of the venue's first bar by timeframe, where the venue was asked for it
+    first_bars: Mapping[str, datetime] = field(default_factory=dict)
 
 
 #: the class below has a method called ``list``
@@ -54,16 +57,19 @@ RETURNING symbol"""
 
 _LIST = """
 INSERT INTO market.listings AS l
-    (instrument_id, venue, venue_symbol, listed, delisted, status, tick_size, lot_size)
-SELECT instrument_id, %(venue)s, %(venue_symbol)s, %(listed)s, %(delisted)s, %(status)s, %(tick_size)s, %(lot_size)s
+    (instrument_id, venue, venue_symbol, listed, delisted, status, tick_size, lot_size, first_bars)
+SELECT instrument_id, %(venue)s, %(venue_symbol)s, %(listed)s, %(delisted)s, %(status)s, %(tick_size)s, %(lot_size)s,
+       %(first_bars)s::jsonb
 FROM market.instruments WHERE symbol = %(symbol)s
 ON CONFLICT (instrument_id, venue) DO UPDATE SET
     venue_symbol = excluded.venue_symbol, listed = coalesce(excluded.listed, l.listed), delisted = excluded.delisted,
     status = excluded.status, tick_size = coalesce(excluded.tick_size, l.tick_size),
-    lot_size = coalesce(excluded.lot_size, l.lot_size), updated_at = now()
-WHERE (l.venue_symbol, l.listed, l.delisted, l.status, l.tick_size, l.lot_size) IS DISTINCT FROM
+    lot_size = coalesce(excluded.lot_size, l.lot_size), first_bars = l.first_bars || excluded.first_bars,
+    updated_at = now()
+WHERE (l.venue_symbol, l.listed, l.delisted, l.status, l.tick_size, l.lot_size, l.first_bars) IS DISTINCT FROM
     (excluded.venue_symbol, coalesce(excluded.listed, l.listed), excluded.delisted, excluded.status,
-     coalesce(excluded.tick_size, l.tick_size), coalesce(excluded.lot_size, l.lot_size))"""
+     coalesce(excluded.tick_size, l.tick_size), coalesce(excluded.lot_size, l.lot_size),
+     l.first_bars || excluded.first_bars)"""
 
 _ROWS = """
 SELECT i.instrument_id AS id, i.symbol, i.asset_class, i.base, i.quote, i.tier, i.calendar, i.tick_size, i.lot_size,
@@ -79,7 +85,7 @@ ORDER BY i.instrument_id"""
 
 _FRAME = """
 SELECT i.symbol AS instrument, l.venue_symbol, l.listed, l.delisted, coalesce(l.status, 'trading') AS status,
-       i.calendar, i.active, i.tier, i.asset_class
+       i.calendar, i.active, i.tier, i.asset_class, coalesce(l.first_bars, '{}')::text AS first_bars
 FROM market.instruments i
 LEFT JOIN market.listings l ON l.instrument_id = i.instrument_id AND l.venue = $1
 ORDER BY i.instrument_id"""
@@ -186,7 +192,8 @@ class Instruments:
 
     def frame(self, venue: str) -> pl.DataFrame:
         """Every instrument as this venue lists it: ``instrument``, ``venue_symbol``, ``listed``, ``delisted``,
-        ``status``, ``calendar``, ``active``, ``tier``, ``asset_class``; the venue's columns are null where it does not.
+        ``status``, ``calendar``, ``active``, ``tier``, ``asset_class``, ``first_bars`` (JSON, see FirstBars); the
+        venue's columns are null where it does not.
         """
         rows = self._connections.frame(_FRAME, [venue])
         return rows.with_columns(pl.col("listed", "delisted").cast(UTC_MS))
@@ -209,14 +216,15 @@ class Instruments:
         """What is known of the venue's instruments."""
 
         def read(connection: Connection) -> Listings:
-            with connection.cursor(row_factory=class_row(ListingRow)) as cursor:
+            with connection.cursor(row_factory=dict_row) as cursor:
                 cursor.execute(
-                    "SELECT i.symbol, l.venue_symbol, l.listed, l.delisted, l.status, l.tick_size, l.lot_size "
+                    "SELECT i.symbol, l.venue_symbol, l.listed, l.delisted, l.status, l.tick_size, l.lot_size, "
+                    "l.first_bars "
                     "FROM market.listings l JOIN market.instruments i USING (instrument_id) "
                     "WHERE l.venue = %s ORDER BY i.instrument_id",
                     [venue],
                 )
-                return cursor.fetchall()
+                return [_listing(row) for row in cursor]
 
         return self._connections.run(read)
 
@@ -251,7 +259,13 @@ def _listing_values(venue: str, row: ListingRow) -> dict[str, Any]:
         "status": str(row.status),
         "tick_size": row.tick_size,
         "lot_size": row.lot_size,
+        "first_bars": json.dumps({name: first.isoformat() for name, first in row.first_bars.items()}),
     }
+
+
+def _listing(row: dict[str, Any]) -> ListingRow:
+    first_bars = {name: datetime.fromisoformat(first) for name, first in row.pop("first_bars").items()}
+    return ListingRow(**row, first_bars=first_bars)
 
 
 def _row(row: dict[str, Any]) -> InstrumentRow:

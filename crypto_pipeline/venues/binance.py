@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -119,7 +120,15 @@ class BinanceSpot:
 
     async def listed_since(self, venue_symbol: str) -> datetime | None:
         """Open time of the first minute bar Binance ever had of the symbol."""
-        params: Params = {"symbol": venue_symbol, "interval": "1m", "startTime": 0, "limit": 1}
+        return await self._first_bar(venue_symbol, Timeframe.M1)
+
+    async def first_bars(self, venue_symbol: str) -> dict[Timeframe, datetime]:
+        """Open time of the first bar of each width, one small request each: they need not begin together."""
+        firsts = await asyncio.gather(*(self._first_bar(venue_symbol, timeframe) for timeframe in Timeframe))
+        return {timeframe: first for timeframe, first in zip(Timeframe, firsts, strict=True) if first is not None}
+
+    async def _first_bar(self, venue_symbol: str, timeframe: Timeframe) -> datetime | None:
+        params: Params = {"symbol": venue_symbol, "interval": str(timeframe), "startTime": 0, "limit": 1}
         return await self._one_open(params)
 
     async def last_bar(self, venue_symbol: str) -> datetime | None:

@@ -47,7 +47,7 @@ _TIMEFRAMES = frozenset(Timeframe) - {Timeframe.W1}
 class KrakenSpot(RestVenue):
     """One connection set to Kraken spot. Trades and OHLC are limited for each pair by itself."""
 
-    traits = VenueTraits(timeframes=_TIMEFRAMES, states_empty_bars=True, contiguous_trade_ids=True)
+    traits = VenueTraits(timeframes=_TIMEFRAMES, states_empty_bars=True, contiguous_trade_ids=True, kept_bars=KEPT - 2)
     limit = (1, 1.0)
     time_path = "/0/public/Time"
 

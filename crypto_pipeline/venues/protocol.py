@@ -64,6 +64,8 @@ class VenueTraits:
     contiguous_trade_ids: bool
     #: A bar is final this long after its end by venue time.
     settle_delay: timedelta = timedelta(seconds=3)
+    #: Of each width only so many newest bars are stated; None: all there ever were.
+    kept_bars: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,10 @@ class Venue(Protocol):
 
     async def listed_since(self, venue_symbol: str) -> datetime | None:
         """Open time of the first bar the venue ever had of the symbol; None when it has none."""
+
+    async def first_bars(self, venue_symbol: str) -> dict[Timeframe, datetime]:
+        """Open time of the first bar the venue ever had of the symbol, by timeframe, where that differs from what
+        follows from ``listed_since``, or may: a venue may keep wider bars for longer. Empty: all begin together."""
 
     async def last_bar(self, venue_symbol: str) -> datetime | None:
         """Open time of the newest bar the venue has of the symbol, forming or not; None when it has none."""

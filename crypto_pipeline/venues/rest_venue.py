@@ -89,6 +89,10 @@ class RestVenue(ABC):
         self._clock = await self.http.get(self.time_path, self._timed, weight=1)
         return moment_of(self._clock[1])
 
+    async def first_bars(self, venue_symbol: str) -> dict[Timeframe, datetime]:
+        """Nothing: every width begins with the first trade."""
+        return {}
+
     async def status(self) -> VenueStatus:
         """Ask once, even while the breaker is open. Never raises: an unreachable venue is an answer."""
         try:
