@@ -106,6 +106,15 @@ class Settings(BaseSettings):
     heal_attempts: int = Field(5, ge=1, description="Spaced attempts before a hole is called unfillable.")
     heal_backoff: float = Field(300.0, gt=0, description="Wait before attempt two; the next are 4 times as long.")
     settle_delay: float = Field(5.0, ge=0, description="A bar is expected this long after its end.")
+    compare_again_days: int = Field(
+        30, ge=1, description="Every stored day is compared with the venue's own bars again after so many days."
+    )
+    compare_share: float = Field(
+        0.3, gt=0, le=1, description="Part of the request budget in which that comparison may ask; others come first."
+    )
+    compare_minutes: float = Field(
+        10.0, gt=0, description="One run of that comparison ends after this long; the next one goes on where it was."
+    )
     reconcile_sample_days: int = Field(2, ge=1, description="Days per instrument that a check compares.")
     freshness_ok: float = Field(
         300.0, gt=0, description="A bar overdue for less than this is no matter; then: warning."

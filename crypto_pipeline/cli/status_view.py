@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crypto_pipeline.cli.output import console, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def print_status(found: dict[str, Any]) -> None:
@@ -28,7 +31,9 @@ def print_status(found: dict[str, Any]) -> None:
     out.print(f"\ndatabase {database['address']}, {size:,.0f} MB, schema {database['schema_version']}", markup=False)
     columns = ["rows", "expected", "explained", "missing", "newest"]
     rows = [[name, *(row[column] for column in columns)] for name, row in found["timeframes"].items()]
-    table("", ["timeframe", *columns], rows)
+    compared = {name: _compared(row) for name, row in found["agreement"].items()}
+    table("", ["timeframe", *columns, "compared"], [[*row, compared.get(row[0], "–")] for row in rows])
+    _print_agreement(found, out)
     gaps = ", ".join(f"{count:,} {state}" for state, count in found["gaps"].items()) or "none"
     out.print(f"gaps: {gaps}", markup=False)
     checks = found["checks"]
@@ -37,6 +42,29 @@ def print_status(found: dict[str, Any]) -> None:
     out.print(f"complete: {'yes' if found['complete'] else 'no'}", markup=False)
     for reason in found["incomplete_because"]:
         out.print(f"  {reason}", markup=False)
+
+
+def _compared(row: dict[str, Any]) -> str:
+    """The share of the stored bars of closed days that was compared; in brackets whose comparison it is."""
+    share = f"{int(row['share'] * 1000) / 10:g} %" if row["stored"] else "–"
+    return share if row["never"] is None else f"({row['through'] or 'never'}: {share})"
+
+
+def _print_agreement(found: dict[str, Any], out: Console) -> None:
+    rows = [row for row in found["agreement"].values() if row["never"] is None and row["newest"] is not None]
+    if not rows:
+        out.print(f"compared with {found['venue']}'s own bars: nothing yet", markup=False)
+        return
+    last, oldest = max(row["newest"] for row in rows), min(row["oldest"] for row in rows)
+    unsettled = sum(row["unsettled"] for row in found["agreement"].values())
+    out.print(
+        f"compared with {found['venue']}'s own bars: last {last:%Y-%m-%d %H:%M} UTC, longest ago "
+        f"{oldest:%Y-%m-%d %H:%M} UTC, {unsettled:,} windows in dispute",
+        markup=False,
+    )
+    for name, row in found["agreement"].items():
+        if row["never"] is not None:
+            out.print(f"  {name} are never compared themselves: {row['never']} stand for them", markup=False)
 
 
 def _process(row: dict[str, Any]) -> list[Any]:

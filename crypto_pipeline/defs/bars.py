@@ -45,7 +45,7 @@ _FOLLOW = (
 class Steps:
     """Progress as a line in the run's log for every tenth of the work, so that event logs stay small."""
 
-    def __init__(self, context: dg.AssetExecutionContext) -> None:
+    def __init__(self, context: dg.AssetExecutionContext | dg.OpExecutionContext) -> None:
         self._context = context
         self._shown: dict[str, int] = {}
 

@@ -14,8 +14,10 @@ from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, WEEKLY
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.healing import CheckOutcome, Pipeline
+from crypto_pipeline.healing.agreement import NAME as AGREEMENT
 from crypto_pipeline.healing.verify import CHECKS
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
 
 # Only what no later step could repair may stop a run: bars that cannot be.
 _BLOCKING = {"ohlc_sanity", "no_future_bars"}
@@ -35,22 +37,27 @@ def bar_checks(timeframe: Timeframe) -> dg.AssetChecksDefinition:
         wanted = {key.name for key in context.selected_asset_check_keys}
         with database.store() as store:
             for outcome in outcomes:
-                store.checks.record_result(
-                    outcome.name,
-                    timeframe,
-                    passed=outcome.passed,
-                    severity=outcome.severity,
-                    summary=outcome.summary,
-                    detail={
-                        "start": start.isoformat(),
-                        "end": end.isoformat(),
-                        "offenders": metadata.plain_rows(outcome.offenders, most=100),
-                    },
-                )
+                record(store, outcome, None if outcome.name == AGREEMENT else (start, end))
                 if outcome.name in wanted:
                     yield as_result(outcome, asset, metadata.check(store, outcome, start, end))
 
     return checks
+
+
+def record(store: Store, outcome: CheckOutcome, span: tuple[datetime, datetime] | None = None) -> None:
+    """Keep the outcome, and open or close its alert. A failure on a ``span`` is looked at again with that span; a
+    dispute with the venue ends by another comparison, whatever span a run looks at."""
+    detail: dict[str, Any] = {"offenders": metadata.plain_rows(outcome.offenders, most=100)}
+    if span is not None:
+        detail |= {"start": span[0].isoformat(), "end": span[1].isoformat()}
+    store.checks.record_result(
+        outcome.name,
+        outcome.timeframe,
+        passed=outcome.passed,
+        severity=outcome.severity,
+        summary=outcome.summary,
+        detail=detail,
+    )
 
 
 async def evaluate(
@@ -70,6 +77,19 @@ def as_result(outcome: CheckOutcome, asset: str, shown: dict[str, Any]) -> dg.As
         severity=dg.AssetCheckSeverity.WARN if outcome.severity == "warning" else dg.AssetCheckSeverity.ERROR,
         description=outcome.summary,
         metadata=shown,
+    )
+
+
+def as_evaluation(outcome: CheckOutcome, shown: dict[str, Any]) -> dg.AssetCheckEvaluation:
+    """The outcome as an event that no step of a run reports."""
+    result = as_result(outcome, f"ohlc_{outcome.timeframe}", shown)
+    return dg.AssetCheckEvaluation(
+        check_name=outcome.name,
+        asset_key=dg.AssetKey(f"ohlc_{outcome.timeframe}"),
+        passed=result.passed,
+        severity=result.severity,
+        description=result.description,
+        metadata=result.metadata,
     )
 
 

@@ -8,6 +8,7 @@ from crypto_pipeline.defs.automation import SCHEDULES, SENSORS
 from crypto_pipeline.defs.backups import BACKUP_ASSETS, BACKUP_CHECKS, BACKUP_JOBS, BACKUP_SCHEDULES
 from crypto_pipeline.defs.bars import ASSETS
 from crypto_pipeline.defs.checks import BAR_CHECKS
+from crypto_pipeline.defs.comparison import COMPARISON_JOBS, COMPARISON_SENSORS
 from crypto_pipeline.defs.features import FEATURE_ASSETS, FEATURE_CHECKS, FEATURE_JOBS, FEATURE_SENSORS
 from crypto_pipeline.defs.freshness import FRESHNESS_SENSORS
 from crypto_pipeline.defs.jobs import JOBS
@@ -27,6 +28,7 @@ defs = dg.Definitions(
         *JOBS,
         *LIVE_JOBS,
         *GAP_JOBS,
+        *COMPARISON_JOBS,
         *VIEW_JOBS,
         *BACKUP_JOBS,
         *PROOF_JOBS,
@@ -43,7 +45,15 @@ defs = dg.Definitions(
         *STORAGE_SCHEDULES,
         *RETENTION_SCHEDULES,
     ],
-    sensors=[*SENSORS, *LIVE_SENSORS, *GAP_SENSORS, *FRESHNESS_SENSORS, *FEATURE_SENSORS, *LABEL_SENSORS],
+    sensors=[
+        *SENSORS,
+        *LIVE_SENSORS,
+        *GAP_SENSORS,
+        *COMPARISON_SENSORS,
+        *FRESHNESS_SENSORS,
+        *FEATURE_SENSORS,
+        *LABEL_SENSORS,
+    ],
     resources={"database": Market(), "scope": Scope()},
     # A step is a function call on a shared database: a process for each would cost more than the work.
     executor=dg.in_process_executor,

@@ -6,11 +6,12 @@ them.
 
 import time
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 
 from crypto_pipeline.defs import metadata
-from crypto_pipeline.defs.checks import as_result
+from crypto_pipeline.defs.checks import as_evaluation, record
 from crypto_pipeline.defs.live_gaps import Newest, being_collected, is_filling, live_gap_fill, request
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.healing import CheckOutcome, Pipeline
@@ -18,7 +19,6 @@ from crypto_pipeline.healing.freshness import Thresholds, thin
 from crypto_pipeline.healing.live_gaps import quick_horizon
 from crypto_pipeline.healing.verify import freshness as freshness_check
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import Store
 
 FILL = "freshness_fill"
 #: A run for the same reason is asked for at most this often, seconds.
@@ -47,7 +47,7 @@ def freshness(context: dg.SensorEvaluationContext, database: Market) -> dg.Senso
     with database.store() as store:
         collecting = being_collected(context.instance, store)
         for outcome in outcomes:
-            _record(store, outcome)
+            record(store, outcome)
     # Dagster is told of changes only: its event log keeps every evaluation for ever.
     levels = {str(one.timeframe): "ok" if one.passed else one.severity for one in outcomes}
     before = dict(part.split("=") for part in (context.cursor or "").split(",") if part)
@@ -67,28 +67,9 @@ def freshness(context: dg.SensorEvaluationContext, database: Market) -> dg.Senso
     )
 
 
-def _record(store: Store, outcome: CheckOutcome) -> None:
-    store.checks.record_result(
-        outcome.name,
-        outcome.timeframe,
-        passed=outcome.passed,
-        severity=outcome.severity,
-        summary=outcome.summary,
-        detail={"offenders": metadata.plain_rows(outcome.offenders, most=100)},
-    )
-
-
 def _event(outcome: CheckOutcome) -> dg.AssetCheckEvaluation:
-    asset = f"ohlc_{outcome.timeframe}"
-    result = as_result(outcome, asset, {"offenders": metadata.table(outcome.offenders)} if not outcome.passed else {})
-    return dg.AssetCheckEvaluation(
-        check_name=outcome.name,
-        asset_key=dg.AssetKey(asset),
-        passed=result.passed,
-        severity=result.severity,
-        description=result.description,
-        metadata=result.metadata,
-    )
+    shown: dict[str, Any] = {"late": outcome.offenders.height, **outcome.figures}
+    return as_evaluation(outcome, shown | ({"offenders": metadata.table(outcome.offenders)} if shown["late"] else {}))
 
 
 FRESHNESS_SENSORS = [freshness]

@@ -140,8 +140,8 @@ def candles(
 
 def check(store: Store, outcome: CheckOutcome, start: datetime, end: datetime) -> dict[str, Any]:
     """Metadata of a check: who offends and when; a heatmap where coverage is the question."""
-    shown: dict[str, Any] = {"timeframe": str(outcome.timeframe), "summary": outcome.summary}
-    if not outcome.passed:
+    shown: dict[str, Any] = {"timeframe": str(outcome.timeframe), "summary": outcome.summary, **outcome.figures}
+    if outcome.offenders.height:
         shown["offenders"] = table(outcome.offenders)
         names = outcome.offenders["instrument"].unique(maintain_order=True).to_list()
         shown["instruments"] = names[:50]
@@ -150,6 +150,12 @@ def check(store: Store, outcome: CheckOutcome, start: datetime, end: datetime) -
     if outcome.name == "accounted_for" or not outcome.passed:
         shown["coverage"] = coverage_heatmap(store, outcome.timeframe, min(start, end - _HEATMAP), end)
     return shown
+
+
+def agreement(outcome: CheckOutcome) -> dict[str, Any]:
+    """Metadata of agreement with the venue, where a comparison tells it and not a run of bars."""
+    shown: dict[str, Any] = {"timeframe": str(outcome.timeframe), **outcome.figures}
+    return shown | ({"offenders": table(outcome.offenders)} if outcome.offenders.height else {})
 
 
 def _after_first(store: Store, outcome: CheckOutcome, end: datetime) -> datetime:

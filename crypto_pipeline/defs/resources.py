@@ -11,6 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from crypto_pipeline.healing import Pipeline
+from crypto_pipeline.healing.pipeline import KEPT_FOR_LIVE
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store, resolve_url
 
@@ -36,14 +37,14 @@ class Market(dg.ConfigurableResource):  # type: ignore[type-arg]
         with Store(resolve_url(settings), batch_rows=settings.write_batch_rows) as store:
             yield store
 
-    def run(self, work: Callable[[Pipeline], Awaitable[T]], *, live: bool = False) -> T:
+    def run(self, work: Callable[[Pipeline], Awaitable[T]], *, live: bool = False, keep: float = KEPT_FOR_LIVE) -> T:
         """Run ``work`` with a pipeline on an open store and venue; both are closed afterwards.
 
-        What is ``live`` may use the part of the venue's budget that history leaves alone.
+        What is ``live`` may use the part ``keep`` of the venue's budget that others leave alone.
         """
 
         async def main(store: Store) -> T:
-            async with Pipeline.open(store, load_settings(), live=live) as pipeline:
+            async with Pipeline.open(store, load_settings(), live=live, keep=keep) as pipeline:
                 return await work(pipeline)
 
         with self.store() as store:

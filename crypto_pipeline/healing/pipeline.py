@@ -6,22 +6,25 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 import polars as pl
 
-from crypto_pipeline.healing import plan
+from crypto_pipeline.healing import comparison, plan
+from crypto_pipeline.healing.agreement import Agreement, agreements, stands_for, venue_agreement
 from crypto_pipeline.healing.explain import OUTSIDE, Explainer
 from crypto_pipeline.healing.failover import Failover
 from crypto_pipeline.healing.fill import HISTORY, Filler, Manner
 from crypto_pipeline.healing.freshness import Thresholds
 from crypto_pipeline.healing.listings import sync_instruments
+from crypto_pipeline.healing.outcomes import CheckOutcome, coverage_figures
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reconcile import Reconciler
 from crypto_pipeline.healing.reports import WAITING, HealReport, Progress, ReconcileReport, silent
 from crypto_pipeline.healing.rolling import roll
-from crypto_pipeline.healing.verify import LOWER, CheckOutcome, venue_agreement, verify
+from crypto_pipeline.healing.verify import LOWER, verify
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
@@ -29,8 +32,10 @@ from crypto_pipeline.venues import StandIns, Venue, make_stand_ins, make_venue
 
 #: Part of the venue's allowance that history never takes: live passes need a page per instrument and minute at most.
 KEPT_FOR_LIVE = 0.05
-#: Timeframes whose own bars the venue is asked for when our roll-up is reconciled.
+#: Timeframes whose newest days each check compares with the venue, and a person's `reconcile` unless told otherwise.
 RECONCILED = (Timeframe.M5, Timeframe.M15, Timeframe.H1)
+#: How far back 1m bars are compared themselves, before any wider bar was: one answer of any venue.
+_FIRST_MINUTES = timedelta(hours=11)
 
 
 class Pipeline:
@@ -52,12 +57,14 @@ class Pipeline:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, store: Store, settings: Settings, *, live: bool = False) -> AsyncIterator[Pipeline]:
+    async def open(
+        cls, store: Store, settings: Settings, *, live: bool = False, keep: float = KEPT_FOR_LIVE
+    ) -> AsyncIterator[Pipeline]:
         """A pipeline with the venue that the settings name, sharing the venue's request budget with all processes.
 
-        Unless it is ``live``, it leaves a part of the budget to what is.
+        Unless it is ``live``, it leaves the part ``keep`` of the budget to others.
         """
-        budget = partial(store.budgets.of, keep=0.0 if live else KEPT_FOR_LIVE)
+        budget = partial(store.budgets.of, keep=0.0 if live else keep)
         venue = make_venue(settings, budget(settings.venue))
         stand_ins = make_stand_ins(settings, budget)
         try:
@@ -255,13 +262,55 @@ class Pipeline:
         horizon = await self.horizon()
         limits = Thresholds.of(self.settings)
         outcomes = await asyncio.to_thread(verify, self.store, timeframe, start, end, horizon, limits)
-        compared = 0
-        if timeframe in RECONCILED:
-            _, until = horizon.clip(timeframe, start, end)
-            sample = until - timedelta(days=self.settings.reconcile_sample_days)
-            report = await self.reconcile(max(start, sample), until, timeframes=[timeframe])
-            compared = sum(report.compared.values())
-        return [*outcomes, venue_agreement(self.store, timeframe, compared)]
+        compared = await self._compare_newest(timeframe, start, end, horizon)
+        agreement = (await asyncio.to_thread(self.agreements, horizon, [timeframe]))[timeframe]
+        figures = coverage_figures(self.store, timeframe, start, end, horizon, self.venue.name)
+        outcomes.append(venue_agreement(self.store, agreement, compared, int(figures["present"])))
+        return [replace(one, figures={**figures, "offending": one.offenders.height, **one.figures}) for one in outcomes]
+
+    async def _compare_newest(self, timeframe: Timeframe, start: datetime, end: datetime, horizon: Horizon) -> int:
+        """Compare the newest end of ``[start, end)`` with the venue; returns how many bars were compared.
+
+        Of the timeframes that are looked at in every check; of another only as long as nothing was compared that speaks
+        for it, so that a check has something to go by before the comparison of everything has begun.
+        """
+        if timeframe not in RECONCILED:
+            # 30m of a venue without such bars is spoken for by 15m; 1m, which nothing narrower speaks for, is not
+            speaks = stands_for(timeframe, self.venue.traits) is timeframe or timeframe is Timeframe.M1
+            if not speaks or (await asyncio.to_thread(self.agreements, horizon, [timeframe]))[timeframe].compared:
+                return 0
+        _, until = horizon.clip(timeframe, start, end)
+        days = timedelta(days=self.settings.reconcile_sample_days)
+        sample = until - (_FIRST_MINUTES if timeframe is Timeframe.M1 else days)
+        report = await self.reconcile(max(start, sample), until, timeframes=[timeframe])
+        return sum(report.compared.values())
+
+    async def agreement_checks(self, timeframes: Sequence[Timeframe]) -> list[CheckOutcome]:
+        """The check of agreement of each of ``timeframes``, by what is written down of comparisons."""
+        found = await asyncio.to_thread(self.agreements, await self.horizon(), timeframes)
+        return [venue_agreement(self.store, one, 0, one.stored) for one in found.values()]
+
+    def agreements(self, horizon: Horizon, timeframes: Sequence[Timeframe]) -> dict[Timeframe, Agreement]:
+        """How far each of ``timeframes`` was compared with the venue's own bars."""
+        return agreements(self.store, self.venue.name, self.venue.traits, horizon.now, timeframes)
+
+    # The comparison of everything
+
+    async def due_for_comparison(self) -> pl.DataFrame:
+        """The days that are to be compared with the venue's own bars now: see healing.comparison."""
+        return await asyncio.to_thread(comparison.due, self.store, self.venue, self.settings, await self.horizon())
+
+    async def compare_due(
+        self,
+        seconds: float,
+        progress: Progress = silent,
+        give_way: comparison.GiveWay = comparison.at_once,
+    ) -> comparison.ComparisonReport:
+        """Compare the days that are due, for about ``seconds``; the next call goes on where this one ended."""
+        horizon = await self.horizon()
+        known = self._known(self.choose())
+        work = comparison.Comparison(self.store, self.venue, self.settings, horizon, known, self.failover, progress)
+        return await work.run(seconds, give_way)
 
     def span_to_verify(self, timeframe: Timeframe, start: datetime, end: datetime) -> tuple[datetime, datetime]:
         """The span with every earlier failure in it: only a look at the same bars may take a failure back."""

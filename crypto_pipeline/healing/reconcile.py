@@ -1,7 +1,9 @@
-"""Reconciliation: our roll-up against the venue's own bars, because wrong minutes look complete to a gap detector.
+"""Reconciliation: our bars against the venue's own, because wrong minutes look complete to a gap detector.
 
 A disagreement is written down with both values, the 1m bars under it are asked for again, and then it is either settled
-(the venue had corrected its minutes, or ours were damaged) or stays disputed (the venue contradicts itself).
+(the venue had corrected its minutes, or ours were damaged) or stays disputed (the venue contradicts itself). Of a bar
+that we once took from the venue in its own width, the newer statement is taken. Which days were compared is written
+down too, against the data version that was read.
 """
 
 from __future__ import annotations
@@ -9,24 +11,27 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
+from crypto_pipeline.healing import spans as span
 from crypto_pipeline.healing.collect import collect
+from crypto_pipeline.healing.differences import Answered, cell_day, differing, no_differences, within
 from crypto_pipeline.healing.failover import Failover
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import Counts, Progress, ReconcileReport, silent
 from crypto_pipeline.healing.rolling import roll
 from crypto_pipeline.healing.verify import LOWER
 from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, Source, empty_bars
-from crypto_pipeline.market.gaps import merge_spans, to_spans
+from crypto_pipeline.market.first_bars import FirstBars
+from crypto_pipeline.market.gaps import merge_spans, subtract, to_spans
 from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
 from crypto_pipeline.market.rollup import roll_up
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.venues import FetchPlan, Venue, VenueError
+from crypto_pipeline.venues import BarsAnswer, FetchPlan, Venue, VenueError
 
 KIND = "rollup_vs_venue"
 
@@ -48,6 +53,8 @@ class Reconciler:
         self.store, self.venue, self.settings, self.horizon, self.progress = store, venue, settings, horizon, progress
         self.known = known.drop_nulls("venue_symbol")
         self.report = ReconcileReport()
+        #: why instruments could not be asked: the errors behind ``report.problems``
+        self.errors: dict[str, VenueError] = {}
 
     async def run(
         self, start: datetime, end: datetime, timeframes: Sequence[Timeframe], *, reread: bool
@@ -62,12 +69,24 @@ class Reconciler:
         for timeframe in timeframes:
             begin, until = self.horizon.clip(timeframe, start, end)
             if begin < until and timeframe in self.venue.traits.timeframes:
-                await self._reconcile(timeframe, begin, until)
+                cells = self.store.coverage.cells([timeframe], begin, until, self.known["instrument"].to_list())
+                whole = within(cells, timeframe, begin, until).filter(pl.col("present") > 0)
+                await self.compare(timeframe, self._all(timeframe, begin, until), whole)
         return self.report
 
-    async def _reconcile(self, timeframe: Timeframe, start: datetime, end: datetime) -> None:
+    async def compare(self, timeframe: Timeframe, plans: list[FetchPlan], cells: pl.DataFrame) -> None:
+        """Compare the spans of ``plans``, settle what differs, and write down that ``cells`` were compared.
+
+        ``cells`` (``instrument``, ``day``, ``data_version``) lie whole in the spans and were read before: a change
+        meanwhile makes them due again.
+        """
+        spans = [bounds for plan in plans for bounds in plan.spans]
+        if not spans:
+            return
+        start, end = min(first for first, _ in spans), max(last for _, last in spans)
         substituted = self.store.failovers.open(self.venue.name, reason="disputed")["failover_id"].to_list()
-        found, theirs = await self._compare(timeframe, start, end)
+        answered = await self._compare(timeframe, plans)
+        found = answered.differing
         suspects = found.filter(pl.col("kind") != str(Disagreement.ONLY_OURS))
         self.report.disagreed += found.height
         if found.height:
@@ -75,46 +94,70 @@ class Reconciler:
         if suspects.height:
             fresh = await self._refetch(self._windows(timeframe, suspects), f"refetch under {timeframe}")
             await asyncio.to_thread(self._roll, start, end)
-            found = await asyncio.to_thread(self._judge, timeframe, found, theirs, fresh)
-        disputed = self._settle(timeframe, start, end, found)
+            found = await asyncio.to_thread(self._judge, timeframe, found, answered.stated, fresh)
+        disputed = self._settle(timeframe, answered.spans, found)
         if disputed.height and self.failover.possible:
             windows = merge_spans(to_spans(disputed.select("instrument", "open_time"), timeframe))
             if await self.failover.substitute(windows, self.horizon):
                 await asyncio.to_thread(self._roll, start, end)
         await asyncio.to_thread(self.failover.tell_disputes, substituted)
+        self._remember(timeframe, cells, answered, found)
 
-    async def _compare(self, timeframe: Timeframe, start: datetime, end: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Disagreements of the span, and the venue's bars of the windows concerned."""
-        differing: list[pl.DataFrame] = []
-        stated: list[pl.DataFrame] = [empty_bars()]
-        compared, total = 0, timeframe.count(start, end) * self.known.height
-        plans = self._all(timeframe, start, end)
-        async for answer in self.venue.bars_many(plans, archive=True, on_error=self._failed):
-            ours = await asyncio.to_thread(
-                self.store.reader.read, [answer.instrument], timeframe, answer.start, answer.end
-            )
-            found = self._own(answer.instrument, timeframe, ours, answer.bars)
-            compared += answer.bars.height
-            self.progress(f"compare {timeframe}", compared, total)
-            if found.height:
-                differing.append(found)
-                stated.append(answer.bars.join(found, on="open_time", how="semi"))
-        self.report.compared[str(timeframe)] = self.report.compared.get(str(timeframe), 0) + compared
-        return pl.concat(differing) if differing else _nothing(), pl.concat(stated)
+    async def _compare(self, timeframe: Timeframe, plans: list[FetchPlan]) -> Answered:
+        """Disagreements of the spans, and the venue's bars of the windows concerned."""
+        total = sum(timeframe.count(*bounds) for plan in plans for bounds in plan.spans)
+        firsts = {
+            name: FirstBars.read(*first).of(timeframe)
+            for name, *first in self.known.select("instrument", "listed", "first_bars").iter_rows()
+        }
+        answered, done = Answered(), 0
+        # From REST: it states what holds now, while files of the archive may be older than what was stored from it.
+        async for answer in self.venue.bars_many(plans, archive=False, on_error=self._failed):
+            await asyncio.to_thread(self._hold_against, answer, firsts[answer.instrument], answered)
+            done += timeframe.count(answer.start, answer.end)
+            self.progress(f"compare {timeframe}", done, total)
+        name = str(timeframe)
+        self.report.compared[name] = self.report.compared.get(name, 0) + answered.compared
+        return answered
 
-    def _own(self, instrument: str, timeframe: Timeframe, ours: pl.DataFrame, theirs: pl.DataFrame) -> pl.DataFrame:
-        """Compare what we made ourselves: a bar that we took from the venue agrees with it by nature, one of another
-        venue waits for its own, a window that the ledger still counts as missing is the gap filler's matter."""
-        made = ours.filter(~pl.col("source").is_in([str(Source.VENUE_HISTORICAL), *map(str, FAILOVER)]))
-        comparable = theirs.join(made, on="open_time", how="semi")
-        return compare_bars(made.select(*BAR_SCHEMA), comparable).with_columns(pl.lit(instrument).alias("instrument"))
+    def _hold_against(self, answer: BarsAnswer, first: datetime | None, answered: Answered) -> None:
+        """Compare one answer with what is stored, and add what was found to ``answered``."""
+        instrument, timeframe = answer.instrument, answer.timeframe
+        since = answer.start if first is None else min(max(answer.start, first), answer.end)
+        held = self._comparable(self.store.reader.read([instrument], timeframe, since, answer.end))
+        found = differing(instrument, held, answer.bars)
+        taken = held.filter(pl.col("source") == str(Source.VENUE_HISTORICAL))
+        revised = answer.bars.join(found, on="open_time", how="semi").join(taken, on="open_time", how="semi")
+        if revised.height:
+            self.report.superseded += self.store.bars.write(revised, timeframe).superseded
+            held = self._comparable(self.store.reader.read([instrument], timeframe, since, answer.end))
+            found = differing(instrument, held, answer.bars)
+        answered.add(answer, held, found)
+
+    def _comparable(self, ours: pl.DataFrame) -> pl.DataFrame:
+        """What can be held against the venue's own: a bar of another venue waits for it."""
+        return ours.filter(~pl.col("source").is_in(list(map(str, FAILOVER))))
+
+    def _remember(self, timeframe: Timeframe, cells: pl.DataFrame, answered: Answered, left: pl.DataFrame) -> None:
+        """Write down the days that were compared, unless they are not over yet or their instrument failed."""
+        over = self.horizon.now.date() - timedelta(days=timeframe.cell_days)
+        days = cells.filter(~pl.col("instrument").is_in(list(self.report.problems)) & (pl.col("day") <= over))
+        differing = left.group_by("instrument", cell_day(timeframe)).len("disagreed")
+        counted = days.join(answered.by_day(timeframe), on=["instrument", "day"], how="left").join(
+            differing, on=["instrument", "day"], how="left"
+        )
+        rows = counted.with_columns(
+            pl.lit(str(timeframe)).alias("timeframe"), pl.col("stored", "compared", "disagreed").fill_null(0)
+        )
+        self.store.comparisons.record(rows, self.venue.name, self.horizon.now)
 
     def _judge(
         self, timeframe: Timeframe, found: pl.DataFrame, theirs: pl.DataFrame, fresh: pl.DataFrame
     ) -> pl.DataFrame:
         """What still disagrees after the refetch; minutes that the venue now states consistently become the verdict."""
         left = self._still(timeframe, found, theirs)
-        if left.is_empty() or fresh.is_empty():
+        # A minute has no parts that could bear out either side.
+        if left.is_empty() or fresh.is_empty() or timeframe is Timeframe.M1:
             return left
         # Our minutes may outrank the venue's (they were built from trades). If the venue's own minutes add up to its
         # own bar, they win by verdict, and the reconciliation row is the evidence.
@@ -135,14 +178,14 @@ class Reconciler:
         return self._still(timeframe, left, theirs)
 
     def _still(self, timeframe: Timeframe, found: pl.DataFrame, theirs: pl.DataFrame) -> pl.DataFrame:
-        parts = [_nothing()]
+        parts = [no_differences()]
         for (instrument,), rows in found.partition_by("instrument", as_dict=True).items():
             first, last = rows.select(pl.col("open_time").min(), pl.col("open_time").max().alias("last")).row(0)
             ours = self.store.reader.read([str(instrument)], timeframe, first, last + timeframe.delta)
-            mine = ours.join(rows, on="open_time", how="semi")
+            mine = self._comparable(ours.join(rows, on="open_time", how="semi"))
             stated = theirs.filter(pl.col("instrument") == instrument)
-            parts.append(self._own(str(instrument), timeframe, mine, stated))
-        return pl.concat([part.select(_nothing().columns) for part in parts])
+            parts.append(differing(str(instrument), mine, stated))
+        return pl.concat([part.select(no_differences().columns) for part in parts])
 
     async def _refetch(self, plans: list[FetchPlan], stage: str) -> pl.DataFrame:
         """Ask the venue for 1m bars again by REST and write them; returns what it stated."""
@@ -185,17 +228,28 @@ class Reconciler:
             )
         )
 
-    def _settle(self, timeframe: Timeframe, start: datetime, end: datetime, left: pl.DataFrame) -> pl.DataFrame:
-        """Rows of the span that no longer disagree are resolved; the others, which are returned, are disputed."""
+    def _settle(
+        self, timeframe: Timeframe, answered: list[tuple[str, datetime, datetime]], left: pl.DataFrame
+    ) -> pl.DataFrame:
+        """Rows of the answered spans that no longer disagree are resolved; the others, which are returned, are
+        disputed. What the venue did not answer for stays as it is."""
+        if not answered:
+            return self.store.reconciliations.open(timeframe=timeframe, instruments=[])
         rows = self.store.reconciliations.open(
-            timeframe=timeframe, instruments=self.known["instrument"].to_list(), start=start, end=end
+            timeframe=timeframe,
+            instruments=sorted({name for name, _, _ in answered}),
+            start=min(start for _, start, _ in answered),
+            end=max(end for _, _, end in answered),
         )
         if rows.is_empty():
             return rows
         remaining = rows.join(left, on=["instrument", "open_time"], how="semi")
+        unseen = to_spans(rows.select("instrument", "open_time"), timeframe)
+        unseen = subtract(unseen, merge_spans(span.spans(answered)))
         settled = rows.join(left, on=["instrument", "open_time"], how="anti").filter(
             ~pl.col("instrument").is_in(list(self.report.problems))
         )
+        settled = settled.join(span.open_times_of(unseen, timeframe), on=["instrument", "open_time"], how="anti")
         self.store.reconciliations.resolve(settled["reconciliation_id"].to_list())
         self.store.reconciliations.mark_disputed(remaining["reconciliation_id"].to_list())
         self.report.resolved += settled.height
@@ -212,6 +266,8 @@ class Reconciler:
     def _windows(self, timeframe: Timeframe, found: pl.DataFrame) -> list[FetchPlan]:
         symbols = dict(self.known.select("instrument", "venue_symbol").iter_rows())
         windows = merge_spans(to_spans(found.select("instrument", "open_time"), timeframe))
+        # what retention took away is not fetched back, whatever is found of the wider bars over it
+        windows = span.clip(windows, self.horizon.first_open(Timeframe.M1), self.horizon.settled_end(Timeframe.M1))
         return [
             FetchPlan(str(instrument), symbols[instrument], Timeframe.M1, rows.select("start", "end").rows())
             for (instrument,), rows in windows.partition_by("instrument", as_dict=True).items()
@@ -219,17 +275,4 @@ class Reconciler:
 
     def _failed(self, plan: FetchPlan, error: VenueError) -> None:
         self.report.problems[plan.instrument] = str(error)
-
-
-def _nothing() -> pl.DataFrame:
-    values = pl.Struct({name: pl.Float64() for name in ("open", "high", "low", "close", "volume")})
-    return pl.DataFrame(
-        schema={
-            "instrument": pl.String(),
-            "open_time": BAR_SCHEMA["open_time"],
-            "kind": pl.String(),
-            "columns": pl.List(pl.String()),
-            "ours": values,
-            "theirs": values,
-        }
-    )
+        self.errors[plan.instrument] = error

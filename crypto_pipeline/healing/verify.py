@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
 
 import polars as pl
 
 from crypto_pipeline.healing.freshness import Thresholds, ages
+from crypto_pipeline.healing.outcomes import CheckOutcome, Severity
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
-
-Severity = Literal["warning", "error", "critical"]
 
 #: Every check that a timeframe has, with what it promises. `complete` in `status` means that all of them passed.
 CHECKS = {
     "accounted_for": "Every expected bar is present or explained by the ledger.",
     "ohlc_sanity": "No bar is impossible: low ≤ open, close ≤ high; prices above zero, volumes not below, all finite.",
     "rollup_conservation": "Rolled-up bars hold exactly the volume of the bars below them.",
-    "venue_agreement": "A sample of our bars equals what the venue states now; no disagreement is unsettled.",
+    "venue_agreement": "Our bars equal the venue's own, as far as they were compared; no disagreement is unsettled.",
     "no_future_bars": "No bar claims to be complete before its window is over.",
     "freshness": "The newest bar of every instrument is as new as it should be.",
 }
 
 LOWER = dict(zip(list(Timeframe)[1:], list(Timeframe)[:-1], strict=True))
-
-
-@dataclass(frozen=True, slots=True)
-class CheckOutcome:
-    """One evaluated check. ``offenders`` names instruments and times; empty when it passed."""
-
-    name: str
-    timeframe: Timeframe
-    passed: bool
-    severity: Severity
-    summary: str
-    offenders: pl.DataFrame = field(default_factory=pl.DataFrame)
 
 
 def verify(
@@ -120,15 +105,8 @@ def freshness(store: Store, timeframe: Timeframe, horizon: Horizon, thresholds: 
     names = ", ".join(late["instrument"].head(5).to_list())
     said = f"{late.height} instruments late, the first by {worst['overdue']}: {names}"
     offenders = late.select("instrument", "open_time", "overdue", "level")
-    return CheckOutcome("freshness", timeframe, False, worst["level"], said, offenders)
-
-
-def venue_agreement(store: Store, timeframe: Timeframe, compared: int) -> CheckOutcome:
-    """No unsettled disagreement with the venue; ``compared`` says how many windows were just compared."""
-    unsettled = store.reconciliations.open(timeframe=timeframe)
-    if unsettled.is_empty():
-        return _passed("venue_agreement", timeframe, f"{compared:,} bars compared now, all equal")
-    return _outcome("venue_agreement", timeframe, unsettled, "warning", "windows in dispute with the venue", "")
+    figures = {"overdue_seconds": worst["overdue"].total_seconds()}
+    return CheckOutcome("freshness", timeframe, False, worst["level"], said, offenders, figures)
 
 
 def _outcome(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from crypto_pipeline.ops import health
@@ -138,10 +139,23 @@ def _database(settings: Settings) -> dict[str, Any]:
         with _open(settings) as (url, store):
             stored = Stored.read(store)
             described = _describe(url, store)
+            compared = _compared(settings, url, store)
     except StoreError as error:
         unknown = _as_dict(Stored()) | {"incomplete_because": [f"the database does not answer: {error}"]}
-        return {"database": {"reachable": False, "trouble": str(error)}, **unknown}
-    return {"database": described, **_as_dict(stored)}
+        return {"database": {"reachable": False, "trouble": str(error)}, **unknown, "agreement": {}}
+    return {"database": described, **_as_dict(stored), "agreement": compared}
+
+
+def _compared(settings: Settings, url: str, store: Store) -> dict[str, Any]:
+    """How much of each timeframe was compared with the venue's own bars, and when."""
+    from crypto_pipeline.healing.agreement import agreements
+    from crypto_pipeline.store.migrations import applied
+    from crypto_pipeline.venues import traits_of
+
+    if "0010.comparisons" not in applied(url):  # a database that `up` has not migrated yet
+        return {}
+    found = agreements(store, settings.venue, traits_of(settings.venue), datetime.now(UTC))
+    return {str(timeframe): one.as_dict() for timeframe, one in found.items()}
 
 
 @contextmanager

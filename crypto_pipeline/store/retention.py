@@ -78,6 +78,11 @@ _OLD_DISPUTES = f"""
 DELETE FROM market.reconciliations t WHERE t.timeframe = %s AND t.open_time < %s
   AND NOT EXISTS ({_ITS_CELLS.format(first="open_time", last="open_time")})
 """  # noqa: S608  (constants only)
+_OLD_COMPARISONS = """
+DELETE FROM market.comparisons t WHERE t.timeframe = %s AND t.day < %s
+  AND NOT EXISTS (SELECT FROM market.coverage c
+                  WHERE c.instrument_id = t.instrument_id AND c.timeframe = t.timeframe AND c.day = t.day)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +285,7 @@ def _forget_cells(connection: psycopg.Connection[Any], timeframe: Timeframe, bef
     connection.execute(_EMPTY_CELLS, [str(timeframe), before.date()])
     connection.execute(_OLD_GAPS, [str(timeframe), before])
     connection.execute(_OLD_DISPUTES, [str(timeframe), before])
+    connection.execute(_OLD_COMPARISONS, [str(timeframe), before.date()])
 
 
 def _cells(connection: psycopg.Connection[Any], span: Span) -> pl.DataFrame:

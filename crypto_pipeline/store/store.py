@@ -13,6 +13,7 @@ from crypto_pipeline.store.audit import Audit
 from crypto_pipeline.store.budgets import Budgets
 from crypto_pipeline.store.checks import Checks
 from crypto_pipeline.store.clock import Clock
+from crypto_pipeline.store.comparisons import Comparisons
 from crypto_pipeline.store.connecting import database_name, redact
 from crypto_pipeline.store.coverage import Coverage
 from crypto_pipeline.store.failovers import Failovers
@@ -116,6 +117,11 @@ class Store:
     def reconciliations(self) -> Reconciliations:
         """Where our bars and the venue's differ."""
         return Reconciliations(self.connections, self._symbols)
+
+    @cached_property
+    def comparisons(self) -> Comparisons:
+        """Which days were compared with the venue's own bars, and which are due."""
+        return Comparisons(self.connections, self._symbols)
 
     @cached_property
     def audit(self) -> Audit:

@@ -96,6 +96,7 @@ __all__ = [
     "make_stand_ins",
     "make_stream",
     "make_venue",
+    "traits_of",
 ]
 
 
@@ -123,6 +124,18 @@ def make_venue(settings: Settings, budget: RequestBudget | None = None, venue: s
         case "kraken":
             return KrakenSpot(settings.kraken_url, budget, share=share, manners=manners)
     raise ValueError(f"unknown venue {name!r}: use one of {', '.join(VENUES)}")
+
+
+def traits_of(venue: str) -> VenueTraits:
+    """Facts about the data of a venue, without a client of it. Raises ValueError that names the choices."""
+    match venue:
+        case "replay" | "replay_standby" | "binance":
+            return BinanceSpot.traits
+        case "coinbase":
+            return CoinbaseExchange.traits
+        case "kraken":
+            return KrakenSpot.traits
+    raise ValueError(f"unknown venue {venue!r}: use one of {', '.join(VENUES)}")
 
 
 def make_stand_ins(settings: Settings, budgets: Callable[[str], RequestBudget] | None = None) -> StandIns:

@@ -36,6 +36,7 @@ def test_a_range_is_one_run_that_fills_rolls_up_and_checks(deploy: Callable[...,
     each_day_has_its_own_figures(house, result)
     evaluations = [one for one in result.get_asset_check_evaluations() if one.asset_key.path[-1] != "coverage"]
     assert len(evaluations) == 7 * len(CHECKS)
+    assert all({"missing", "present", "explained", "compared"} <= set(one.metadata) for one in evaluations)
     assert [evaluation.check_name for evaluation in evaluations if not evaluation.passed] == []
     begin = span[0].replace(hour=0, minute=0, second=0, microsecond=0)
     ours = house.store.reader.read(["BTC-USDT"], Timeframe.M1, begin, span[1])

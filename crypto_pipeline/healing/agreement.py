@@ -1,0 +1,168 @@
+"""What is known of our bars' agreement with the venue's own: how much was compared, when, and what never can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from crypto_pipeline.healing.outcomes import CheckOutcome
+from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe
+from crypto_pipeline.store import Store
+from crypto_pipeline.venues import VenueTraits
+
+NAME = "venue_agreement"
+#: A day is compared when it has been over for this long: by then its bars are stored and the venue's are final.
+_OVER = timedelta(hours=1)
+
+
+def comparable(traits: VenueTraits) -> list[Timeframe]:
+    """The timeframes that are compared: all but 1m whose bars the venue states in their own width, narrowest first."""
+    return [timeframe for timeframe in HIGHER_TIMEFRAMES if timeframe in traits.timeframes]
+
+
+def stands_for(timeframe: Timeframe, traits: VenueTraits) -> Timeframe | None:
+    """The timeframe whose comparison speaks for one that is not compared itself: the next narrower one of which its
+    bars are made, or for the narrowest the next wider one that is made of them. None: nothing does."""
+    compared = comparable(traits)
+    if timeframe in compared:
+        return timeframe
+    narrower = [one for one in compared if one.minutes < timeframe.minutes]
+    return narrower[-1] if narrower else (compared[0] if compared else None)
+
+
+def comparable_spans(
+    traits: VenueTraits, first_opens: dict[Timeframe, datetime], now: datetime
+) -> dict[Timeframe, tuple[datetime, datetime]]:
+    """Whole days (weeks) that can be compared at ``now``, by timeframe: kept here and there, and over for long enough.
+
+    ``first_opens`` says where the kept history of each timeframe begins.
+    """
+    spans = {}
+    for timeframe in comparable(traits):
+        cell = Timeframe.W1 if timeframe is Timeframe.W1 else Timeframe.D1
+        begins = cell.floor(first_opens[timeframe])
+        if traits.kept_bars is not None:
+            begins = max(begins, cell.ceil(now - traits.kept_bars * timeframe.delta))
+        ends = cell.floor(now - _OVER)
+        if begins < ends:
+            spans[timeframe] = (begins, ends)
+    return spans
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far the bars of one timeframe were compared with the venue's own. Counts are bars of days that are over."""
+
+    venue: str
+    timeframe: Timeframe
+    #: whose comparison this is: the timeframe's own, or of the one that speaks for it; None: nothing can be compared
+    through: Timeframe | None
+    stored: int = 0
+    compared: int = 0
+    unsettled: int = 0
+    first_day: date | None = None
+    last_day: date | None = None
+    oldest: datetime | None = None
+    newest: datetime | None = None
+
+    @property
+    def share(self) -> float:
+        """Part of the stored bars that was compared as they are now, 0 to 1."""
+        return self.compared / self.stored if self.stored else 0.0
+
+    @property
+    def never(self) -> str | None:
+        """Why this timeframe is never compared itself; None: it is."""
+        if self.through is self.timeframe:
+            return None
+        if self.through is None:
+            return f"{self.venue} states no wider bars that could be compared"
+        if self.timeframe is Timeframe.M1:
+            return f"1m bars are what {self.venue} states or what its trades make; the {self.through} bars made of them"
+        return f"{self.venue} states no {self.timeframe} bars; the {self.through} bars that they are made of"
+
+    def said(self) -> str:
+        """One sentence: the share, the span and when."""
+        whose = f"{self.through or self.timeframe} bars"
+        if not self.compared or self.newest is None or self.oldest is None:
+            found = f"none of {self.stored:,} {whose} of closed days was compared with {self.venue}'s own yet"
+        else:
+            found = (
+                f"{self.compared:,} of {self.stored:,} {whose} of closed days ({_percent(self.share)}) compared with "
+                f"{self.venue}'s own, {self.first_day} to {self.last_day}, last {self.newest:%Y-%m-%d %H:%M} UTC, "
+                f"the longest ago {self.oldest:%Y-%m-%d %H:%M} UTC"
+            )
+        return found if self.never is None else f"never compared themselves: {self.never} stand for them; {found}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "share": round(self.share, 6),
+            "compared": self.compared,
+            "stored": self.stored,
+            "unsettled": self.unsettled,
+            "through": str(self.through) if self.through else None,
+            "never": self.never,
+            "first_day": self.first_day,
+            "last_day": self.last_day,
+            "oldest": self.oldest,
+            "newest": self.newest,
+        }
+
+
+def agreements(
+    store: Store, venue: str, traits: VenueTraits, now: datetime, timeframes: Sequence[Timeframe] = tuple(Timeframe)
+) -> dict[Timeframe, Agreement]:
+    """What was compared with ``venue`` by ``now``, of each timeframe."""
+    asked = [through for one in timeframes if (through := stands_for(one, traits)) is not None]
+    rows = {row["timeframe"]: row for row in store.comparisons.summary(venue, now, asked).iter_rows(named=True)}
+    active = [row.instrument.symbol for row in store.instruments.list()]
+    unsettled = dict(store.reconciliations.open(instruments=active)["timeframe"].value_counts().iter_rows())
+    names = ("stored", "compared", "first_day", "last_day", "oldest", "newest")
+    found = {}
+    for timeframe in timeframes:
+        through = stands_for(timeframe, traits)
+        row = rows.get(str(through), {})
+        figures = {name: row[name] for name in names if name in row}
+        found[timeframe] = Agreement(venue, timeframe, through, unsettled=unsettled.get(str(timeframe), 0), **figures)
+    return found
+
+
+def venue_agreement(store: Store, agreement: Agreement, now_compared: int, stored: int) -> CheckOutcome:
+    """Whether the bars of a timeframe agree with the venue's, as far as they were compared; never when none of those
+    ``stored`` was.
+
+    ``now_compared`` bars were compared just now, besides what is written down of closed days.
+    """
+    timeframe = agreement.timeframe
+    active = [row.instrument.symbol for row in store.instruments.list()]
+    unsettled = store.reconciliations.open(timeframe=timeframe, instruments=active)
+    said = agreement.said() + (f"; {now_compared:,} of the newest days just now" if now_compared else "")
+    figures = {
+        "bars_compared": agreement.compared,
+        "share_compared": round(agreement.share, 6),
+        "compared_just_now": now_compared,
+        "unsettled": unsettled.height,
+    }
+    if unsettled.height:
+        first = unsettled.sort("open_time").row(0, named=True)
+        who = unsettled["instrument"].n_unique()
+        where = f"{first['instrument']} {first['open_time']:%Y-%m-%d %H:%M} UTC"
+        disputed = f"{unsettled.height:,} windows in dispute with {agreement.venue}, of {who} instruments"
+        said = f"{disputed}; first: {where}; {said}"
+        return CheckOutcome(NAME, timeframe, False, "warning", said, unsettled, figures)
+    if agreement.compared or now_compared:
+        return CheckOutcome(NAME, timeframe, True, "warning", f"{said}; none differs", pl.DataFrame(), figures)
+    if not stored and not agreement.stored:
+        said = f"no {timeframe} bar is stored: there is nothing to compare"
+        return CheckOutcome(NAME, timeframe, True, "warning", said, pl.DataFrame(), figures)
+    return CheckOutcome(NAME, timeframe, False, "warning", said, pl.DataFrame(), figures)
+
+
+def _percent(share: float) -> str:
+    """Never rounded up to all."""
+    return "100 %" if share >= 1 else f"{int(share * 1000) / 10:.1f} %"

@@ -1,0 +1,174 @@
+"""The comparison of everything that is stored with the venue's own bars: once in full, then again in rotation.
+
+A day is due when it was never compared, when its bars changed since, or when that is long ago. What is due is compared
+in units of bounded size, newest change first. Each unit is written down when it is done, so a pass may end at any
+moment and the next one goes on where it was. A pass asks for a small share of the venue's request budget, and gives way
+before every unit.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+
+import polars as pl
+
+from crypto_pipeline.healing import spans as span
+from crypto_pipeline.healing.agreement import comparable_spans
+from crypto_pipeline.healing.failover import Failover
+from crypto_pipeline.healing.plan import Horizon
+from crypto_pipeline.healing.reconcile import Reconciler
+from crypto_pipeline.healing.reports import Progress, ReconcileReport, silent
+from crypto_pipeline.market.gaps import merge_spans
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import Store
+from crypto_pipeline.venues import FetchPlan, MalformedAnswer, Venue
+
+log = logging.getLogger(__name__)
+
+#: Bars of one unit: some seconds of requests, some megabytes of memory.
+UNIT_BARS = 60_000
+#: A day on which both sides differed is compared again this soon: the venue may have corrected itself.
+DISPUTED_AGAIN = timedelta(days=1)
+
+#: Waits until nothing more urgent is being done.
+GiveWay = Callable[[], Awaitable[None]]
+
+
+async def at_once() -> None:
+    """Give way to nobody."""
+
+
+@dataclass(slots=True)
+class ComparisonReport(ReconcileReport):
+    """One pass of the comparison. ``days`` are cells (instrument, timeframe, day) compared, ``left`` those still due;
+    ``ended`` says why it ended."""
+
+    days: int = 0
+    left: int = 0
+    ended: str = "nothing more is due"
+    units: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    def add(self, other: ReconcileReport) -> None:
+        """Take over the figures of one unit."""
+        for timeframe, bars in other.compared.items():
+            self.compared[timeframe] = self.compared.get(timeframe, 0) + bars
+        for name in ("disagreed", "resolved", "disputed", "superseded"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.problems.update(other.problems)
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def due(store: Store, venue: Venue, settings: Settings, horizon: Horizon) -> pl.DataFrame:
+    """The cells that are due (see store.comparisons), in the order in which they are compared.
+
+    First those that were never compared or changed since, then those whose turn it is; the narrowest timeframe first,
+    because what is repaired there changes the wider ones; in each, the newest change first, and the newest day.
+    """
+    firsts = {timeframe: horizon.first_open(timeframe) for timeframe in Timeframe}
+    spans = comparable_spans(venue.traits, firsts, horizon.now)
+    again = timedelta(days=settings.compare_again_days)
+    rows = store.comparisons.due(venue.name, spans, horizon.now, again, min(again, DISPUTED_AGAIN))
+    width = pl.col("timeframe").cast(pl.Enum([str(timeframe) for timeframe in Timeframe]))
+    newest = pl.col("updated_at").max().over("instrument", "timeframe", "changed")
+    order = [~pl.col("changed"), width, newest, "instrument", "day"]
+    return rows.sort(order, descending=[False, False, True, False, True])
+
+
+def units(cells: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """``cells`` in their order, cut into frames of one timeframe and at most UNIT_BARS bars, or one cell."""
+    for (timeframe, _), rows in cells.partition_by("timeframe", "changed", as_dict=True, maintain_order=True).items():
+        yield from rows.iter_slices(max(1, UNIT_BARS // Timeframe(timeframe).bars_per_cell))
+
+
+class Comparison:
+    """One pass over what is due. ``known`` has the active instruments as the venue lists them."""
+
+    def __init__(
+        self,
+        store: Store,
+        venue: Venue,
+        settings: Settings,
+        horizon: Horizon,
+        known: pl.DataFrame,
+        failover: Failover,
+        progress: Progress = silent,
+    ) -> None:
+        self.store, self.venue, self.settings, self.horizon = store, venue, settings, horizon
+        self.known, self.failover, self.progress = known.drop_nulls("venue_symbol"), failover, progress
+        self.report = ComparisonReport()
+
+    async def run(self, seconds: float, give_way: GiveWay = at_once) -> ComparisonReport:
+        """Compare what is due, for about ``seconds`` at most."""
+        report, ends = self.report, time.monotonic() + seconds
+        if self.failover.down is not None:
+            report.ended = f"the venue cannot be asked: {self.failover.down}"
+            return report
+        cells = due(self.store, self.venue, self.settings, self.horizon)
+        cells = cells.filter(pl.col("instrument").is_in(self.known["instrument"].to_list()))
+        report.left = cells.height
+        total, done = int(cells["present"].sum()), 0
+        for unit in units(cells):
+            if time.monotonic() >= ends:
+                report.ended = "the time of one run is over; the next one goes on"
+                break
+            await give_way()
+            if not await self._compare(unit):
+                report.ended = f"the venue cannot be asked: {next(iter(report.problems.values()))}"
+                break
+            done += int(unit["present"].sum())
+            self.progress("compared with the venue", done, total)
+        return report
+
+    async def _compare(self, unit: pl.DataFrame) -> bool:
+        """Compare one unit. False: the venue answered for nothing of it."""
+        failed, unavailable = await self._attempt(unit)
+        parts = failed.partition_by("instrument")
+        # One bad page must not keep the days around it from being compared: ask for smaller and smaller parts.
+        while parts:
+            rows = parts.pop()
+            if rows.height == 1:
+                instrument, timeframe, day = rows.select("instrument", "timeframe", "day").row(0)
+                self.report.failed.append(f"{instrument} {timeframe} {day}")
+                log.warning(
+                    "%s %s %s is not compared: %s", instrument, timeframe, day, self.report.problems[instrument]
+                )
+                continue
+            middle = rows.height // 2
+            for half in (rows[:middle], rows[middle:]):
+                still, _ = await self._attempt(half)
+                if still.height:
+                    parts.append(still)
+        return not set(unit["instrument"]) <= unavailable
+
+    async def _attempt(self, unit: pl.DataFrame) -> tuple[pl.DataFrame, set[str]]:
+        """Compare the cells in one go; returns those of instruments whose answer could not be read, and the names of
+        instruments for which the venue gave no answer."""
+        timeframe = Timeframe(unit["timeframe"][0])
+        reconciler = Reconciler(self.store, self.venue, self.settings, self.horizon, self.known, silent, self.failover)
+        await reconciler.compare(timeframe, self._plans(timeframe, unit), unit)
+        self.report.add(reconciler.report)
+        compared = unit.filter(~pl.col("instrument").is_in(list(reconciler.report.problems)))
+        self.report.units += 1
+        self.report.days += compared.height
+        self.report.left -= compared.height
+        unreadable = [name for name, error in reconciler.errors.items() if isinstance(error, MalformedAnswer)]
+        return unit.filter(pl.col("instrument").is_in(unreadable)), set(reconciler.errors) - set(unreadable)
+
+    def _plans(self, timeframe: Timeframe, unit: pl.DataFrame) -> list[FetchPlan]:
+        symbols = dict(self.known.select("instrument", "venue_symbol").iter_rows())
+        day = pl.col("day").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
+        bounds = unit.select("instrument", day.alias("start"), day.dt.offset_by(f"{timeframe.cell_days}d").alias("end"))
+        merged = merge_spans(bounds.cast(span.SPAN_SCHEMA))  # type: ignore[arg-type]
+        return [
+            FetchPlan(str(name), symbols[name], timeframe, rows.select("start", "end").rows())
+            for (name,), rows in merged.partition_by("instrument", as_dict=True, maintain_order=True).items()
+        ]
