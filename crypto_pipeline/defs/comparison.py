@@ -110,8 +110,7 @@ def _tell(instance: dg.DagsterInstance, store: Store, outcomes: Iterable[CheckOu
 @dg.job(
     name=JOB,
     tags={"dagster/priority": str(LOWEST), "comparison": "venue"},
-    description="Compare stored bars with the venue's own: each day once, then again after some weeks or when its bars "
-    "changed. Asked for by the sensor `comparison_due`; it may be ended at any moment, and the next run goes on.",
+    description="Compare stored bars with the venue's own: each day once, then again in rotation and when it changed.",
 )
 def compare_with_venue() -> None:
     """One pass over the days that are due."""
@@ -123,7 +122,7 @@ def compare_with_venue() -> None:
     job=compare_with_venue,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Asks for a comparison with the venue's own bars while days are due and no other run is unfinished.",
+    description="Ask for a comparison with the venue's own bars while days are due and no other run is unfinished.",
 )
 def comparison_due(context: dg.SensorEvaluationContext, database: Market) -> dg.SensorResult | dg.SkipReason:
     """Ask for a run unless one is unfinished, others are, or the last one left nothing a short while ago.
