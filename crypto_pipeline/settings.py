@@ -188,6 +188,9 @@ class Settings(BaseSettings):
     )
     disk_days_warn: float = Field(30.0, gt=0, description="The disk is full in fewer days than this: warning.")
     disk_days_error: float = Field(7.0, gt=0, description="The disk is full in fewer days than this: error.")
+    disk_reserve_mb: int = Field(
+        256, ge=0, description="Room kept in a file, given up first when the disk is nearly full (at most 5 % of it)."
+    )
     dagster_keep_days: int = Field(14, ge=1, description="Days that finished runs and their events are kept.")
 
     # Features

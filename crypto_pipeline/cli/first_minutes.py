@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -27,7 +28,10 @@ class FirstMinutes:
 
     def say(self, text: str) -> None:
         """One line for people, with the time since the start."""
-        line = f"[{time.monotonic() - self._started:6.1f} s] {text}"
+        with contextlib.suppress(OSError):  # its log may be on a full disk, which must not end the supervision
+            self._print(f"[{time.monotonic() - self._started:6.1f} s] {text}")
+
+    def _print(self, line: str) -> None:
         if self._live is not None:
             self._live.console.print(line, markup=False)
         else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from crypto_pipeline.ops.storage import StorageReport
+    from crypto_pipeline.settings import Settings
+    from crypto_pipeline.store import Store
 
 
 def register(app: typer.Typer) -> None:
@@ -57,15 +61,21 @@ def storage(
 def trim(
     yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False, data_dir: DataDir = None
 ) -> None:
-    """Free room now: replaced databases, old backups, trades but the last two days. Never a bar."""
-    from crypto_pipeline.cli.context import deployment_settings, open_store
+    """Free room now: replaced databases, old backups, trades but the last two days. Never a bar.
+
+    With a full disk, on which the database cannot run, it removes files alone.
+    """
+    from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.output import table
     from crypto_pipeline.ops.storage import size_text
     from crypto_pipeline.ops.trimming import plan
     from crypto_pipeline.ops.trimming import trim as act
 
-    with open_store(settings := deployment_settings(data_dir)) as store:
+    settings = deployment_settings(data_dir)
+    with _running_store(settings) as store:
+        if store is None:
+            typer.echo("the database does not run: trades stay, files can go", err=True)
         steps = plan(settings, store)
         if not steps:
             typer.echo("nothing to trim: bars leave by retention only (settings keep_hot_days and keep_days)")
@@ -76,6 +86,27 @@ def trim(
                 raise BadInput("nobody can be asked here: add --yes to do it")
             typer.confirm("remove all of this?", abort=True)
         typer.echo(f"freed about {size_text(act(steps, typer.echo))}")
+
+
+@contextmanager
+def _running_store(settings: Settings) -> Iterator[Store | None]:
+    """The store, None where its database neither runs nor can be started for lack of room."""
+    from crypto_pipeline.cli.context import open_store
+    from crypto_pipeline.ops.disk import Disk
+    from crypto_pipeline.store import Store, StoreError, resolve_url
+
+    disk = Disk(settings.data_dir, settings.disk_reserve_mb)
+    try:
+        url = resolve_url(settings)
+    except StoreError:
+        if disk.free < disk.limits.start:
+            yield None
+        else:
+            with open_store(settings) as store:
+                yield store
+        return
+    with Store(url, patience=5.0) as store:
+        yield store
 
 
 def prove(data_dir: DataDir = None) -> None:

@@ -271,7 +271,8 @@ def _end(process: subprocess.Popen[bytes], name: str) -> None:
     assert process.stderr is not None
     said = process.stderr.read().decode(errors="replace").strip().splitlines()
     if process.wait() != 0:
-        raise OpsError(f"{name} failed: {said[-1] if said else 'it gave no reason'}")
+        reason = next((line for line in said if "error:" in line), said[-1] if said else "it gave no reason")
+        raise OpsError(f"{name} failed: {reason}")
 
 
 def _copy_archive(files: list[ArchiveFile], pool: Path) -> tuple[dict[str, tuple[int, str]], list[str]]:

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from crypto_pipeline.ops import health, processes, supervisord
+from crypto_pipeline.ops import disk, health, processes, supervisord
 from crypto_pipeline.ops.dagster_home import write_dagster_home
 from crypto_pipeline.ops.database import database_urls, make_ready
+from crypto_pipeline.ops.disk_watch import DiskWatch
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.nursing import Nurse
 from crypto_pipeline.ops.places import Places, UpLock, UpState, running_state
@@ -25,6 +26,7 @@ from crypto_pipeline.ops.ports import claim_port
 from crypto_pipeline.ops.programs import POSTGRES, Program, environment, given_settings, programs
 from crypto_pipeline.ops.taking_down import end_descendants, take_down
 from crypto_pipeline.settings import Settings
+from crypto_pipeline.store.errors import StoreError
 
 _TICK = 0.5
 _HEALTH_EVERY = 5.0
@@ -53,6 +55,7 @@ class Guardian:
         self._last_health = 0.0
         #: Whether there is a deployment already: then ingest has something to do at once.
         self._has_run = self.places.has_run()
+        self._disk: DiskWatch | None = None
 
     # Coming up
 
@@ -126,6 +129,7 @@ class Guardian:
         )
         self.state.write(self.places)
         self._database_url = database_url
+        self._disk = DiskWatch(settings, database_url, self._say)
 
     def _clear_leftovers(self) -> None:
         """End what a supervisor of this data directory left behind when it was killed."""
@@ -191,6 +195,9 @@ class Guardian:
         """Wait until everything answers. What cannot become healthy is named, and supervised all the same."""
         shown: dict[str, str] = {}
         while not self._stop.is_set():
+            self._mind_the_disk()
+            if self._stop.is_set():
+                return
             found = health.ask(self.settings, self.places, self._known_state)
             if found.healthy:
                 return
@@ -205,6 +212,9 @@ class Guardian:
 
     def _supervise(self) -> None:
         while not self._stop.wait(_TICK):
+            self._mind_the_disk()
+            if self._stop.is_set():  # while waiting for room
+                return
             self._keep_supervisord()
             if time.monotonic() - self._last_health >= _HEALTH_EVERY:
                 self._last_health = time.monotonic()
@@ -218,15 +228,30 @@ class Guardian:
         if self._daemon.poll() is None:
             return
         self._say("supervisord died: starting everything again")
+        self._start_again()
+
+    def _start_again(self) -> None:
+        """Bring everything up once more; what fails is tried again when supervisord is next looked at."""
+        assert self._daemon is not None
         self._phase("restarting")
         end_descendants(self._daemon, patience=5.0)
         try:
             self._bring_up()
             self._phase("healthy")
-        except (OpsError, ConnectionError) as error:
+        except (OpsError, StoreError, OSError) as error:
             self._say(f"cannot start again yet: {error}")
             end_descendants(self._daemon, patience=5.0)
             self._pause(1.0)
+
+    def _mind_the_disk(self) -> None:
+        """When the disk is full, stop everything while there is room to stop in, and wait until there is more."""
+        if self._disk is None or not self._disk.look():
+            return
+        self._phase("waiting for room")
+        assert self._daemon is not None
+        take_down(self._client(), self._daemon, self._programs, self._say, lambda: self._hurry)
+        if self._disk.wait(self._stop.wait):
+            self._start_again()
 
     # Going down
 
@@ -235,7 +260,10 @@ class Guardian:
             return
         self._phase("stopping")
         self._say("stopping …")
-        take_down(self._client(), self._daemon, self._programs, self._say, lambda: self._hurry)
+        if self._daemon.poll() is None:
+            take_down(self._client(), self._daemon, self._programs, self._say, lambda: self._hurry)
+        else:  # while waiting for room nothing runs
+            end_descendants(self._daemon, patience=5.0)
         self.places.clear_sockets()
         self._phase("stopped")
 
@@ -243,7 +271,12 @@ class Guardian:
 
     def _phase(self, phase: str) -> None:
         self.state = replace(self._known_state, phase=phase)
-        self.state.write(self.places)
+        try:
+            self.state.write(self.places)
+        except OSError as error:
+            if error.errno not in disk.FULL:
+                raise
+            self._say(f"cannot write {self.places.state}: {error.strerror}")
 
     def _pause(self, seconds: float) -> None:
         if self._stop.wait(seconds):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crypto_pipeline.ops.disk import FULL
 from crypto_pipeline.ops.errors import OpsError
 
 #: The kernel refuses longer addresses of unix sockets (108 bytes with the closing zero).
@@ -173,9 +174,19 @@ class UpState:
     supervisord_pid: int | None = None
 
     def write(self, places: Places) -> None:
-        """Replace the state file in one step."""
+        """Replace the state file in one step; on a full disk, where there is no room for a second one, overwrite it."""
+        text = json.dumps(self.__dict__, indent=1, default=str)
         new = places.state.with_suffix(".new")
-        new.write_text(json.dumps(self.__dict__, indent=1, default=str))
+        try:
+            new.write_text(text)
+        except OSError as error:
+            new.unlink(missing_ok=True)
+            if error.errno not in FULL:
+                raise
+            with places.state.open("r+b", buffering=0) as file:
+                file.write(text.encode())
+                file.truncate()
+            return
         new.chmod(0o600)
         new.replace(places.state)
 

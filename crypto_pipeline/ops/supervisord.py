@@ -183,7 +183,7 @@ def spawn(places: Places, environment: dict[str, str]) -> subprocess.Popen[bytes
 
     with (places.logs / "supervisord.out").open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(places.supervisord_conf)],
+            [sys.executable, "-m", "crypto_pipeline.ops.supervisor_program", "-c", str(places.supervisord_conf)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

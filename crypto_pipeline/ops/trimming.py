@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from crypto_pipeline.ops import backup_files
+from crypto_pipeline.ops import backup_files, disk
 from crypto_pipeline.ops.backup import backup_dir
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
@@ -30,9 +30,10 @@ class Step:
     act: Callable[[], None]
 
 
-def plan(settings: Settings, store: Store) -> list[Step]:
-    """What there is to trim now, least missed first; nothing is changed."""
-    steps = [*_replaced_databases(settings), *_old_backups(settings), *_old_trades(store)]
+def plan(settings: Settings, store: Store | None) -> list[Step]:
+    """What there is to trim now, least missed first; nothing is changed. Without a ``store`` files alone."""
+    steps = [*_reserve(settings), *_replaced_databases(settings), *_old_backups(settings)]
+    steps += _old_trades(store) if store is not None else []
     return [step for step in steps if step.bytes > 0]
 
 
@@ -42,6 +43,19 @@ def trim(steps: list[Step], say: Callable[[str], None]) -> int:
         step.act()
         say(f"removed: {step.what}")
     return sum(step.bytes for step in steps)
+
+
+def _reserve(settings: Settings) -> list[Step]:
+    """Only while the disk is low: else it would be made again at once."""
+    there = disk.Disk(settings.data_dir, settings.disk_reserve_mb)
+    if there.free >= there.limits.start:
+        return []
+    return [Step("room kept in reserve", there.reserved, "nothing; it is kept again when there is room",
+                 lambda: _give_up(there))]  # fmt: skip
+
+
+def _give_up(there: disk.Disk) -> None:
+    there.give_up_reserve()
 
 
 def _replaced_databases(settings: Settings) -> list[Step]:

@@ -1,0 +1,38 @@
+"""supervisord, run as ``python -m crypto_pipeline.ops.supervisor_program``: one that a full disk cannot end.
+
+Its own way with a line that cannot be logged is to write that to its error output; when that is on the same full disk,
+it dies and everything with it. Here such a line is lost, and nothing else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from supervisor import loggers, supervisord
+
+
+def _lose_the_line(self: loggers.Handler) -> None:
+    """What to do about a line that cannot be written: nothing."""
+
+
+_roll_over = loggers.RotatingFileHandler.doRollover
+
+
+def _roll_over_if_possible(self: loggers.RotatingFileHandler) -> None:
+    try:
+        if self.stream.closed:  # an earlier attempt ended half way
+            self.stream = Path(self.baseFilename).open("ab")  # noqa: SIM115  (it stays open)
+        _roll_over(self)
+    except OSError:
+        pass  # tried again with the next line
+
+
+def main() -> None:
+    """Be supervisord, with the arguments of the command line."""
+    loggers.Handler.handleError = _lose_the_line
+    loggers.RotatingFileHandler.doRollover = _roll_over_if_possible
+    supervisord.main()
+
+
+if __name__ == "__main__":
+    main()
