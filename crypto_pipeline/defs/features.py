@@ -16,7 +16,7 @@ from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.changes import Look, changed_bars, not_now, still_standing
 from crypto_pipeline.defs.checks import checked_span
 from crypto_pipeline.defs.jobs import MEDIUM, backfill_bars
-from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, each_day, range_tags
+from crypto_pipeline.defs.partitions import HISTORY_DAY, RESEARCH_DAILY, each_day, range_tags
 from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.features import monitor
 from crypto_pipeline.features.compute import FEATURES, LOOK_BACK, NAMES, SCHEMA_HASH
@@ -73,7 +73,7 @@ def _after(timeframe: Timeframe) -> dg.AssetDep:
     group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres", "polars"},
-    partitions_def=DAILY,
+    partitions_def=RESEARCH_DAILY,
     backfill_policy=dg.BackfillPolicy.single_run(),
     deps=[_after(timeframe) for timeframe in LOOK_BACK],
     metadata={"dagster/table_name": "research.ml_features", "dagster/column_schema": COLUMN_SCHEMA},
@@ -201,7 +201,7 @@ def _result(outcome: FeatureOutcome) -> dg.AssetCheckResult:
 build_features = dg.define_asset_job(
     "build_features",
     selection=dg.AssetSelection.assets(ml_features),
-    partitions_def=DAILY,
+    partitions_def=RESEARCH_DAILY,
     tags={"dagster/priority": str(MEDIUM)},
     description="Computes features of the chosen days that are missing or rest on bars that changed.",
 )
@@ -251,7 +251,7 @@ def days_due(store: Store, now: datetime) -> list[tuple[date, date]]:
     if not universe.instruments:
         return []
     # What retention took away is not asked for again.
-    first = max(FIRST_DAY.date(), first_kept_day(now, settings.keep_features_days))
+    first = max(HISTORY_DAY.date(), first_kept_day(now, settings.keep_features_days))
     stale = stale_days(store, universe, universe.instruments, first, now.date())
     today = [(now.date(), now.date())] if stale.filter(pl.col("day") == now.date()).height else []
     found = stale.filter(pl.col("day") < now.date())["day"].unique().sort().to_list()

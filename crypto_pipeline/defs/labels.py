@@ -16,7 +16,7 @@ from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.changes import Look, changed_bars, not_now, still_standing
 from crypto_pipeline.defs.checks import checked_span
 from crypto_pipeline.defs.jobs import MEDIUM, backfill_bars
-from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, each_day, range_tags
+from crypto_pipeline.defs.partitions import HISTORY_DAY, RESEARCH_DAILY, each_day, range_tags
 from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.features.pipeline import Universe, lacks_benchmark
 from crypto_pipeline.labels.build import LabelReport, bring_up_to_date, due_cells, traded
@@ -67,7 +67,7 @@ def label_asset(strategy: Strategy) -> dg.AssetsDefinition:
         group_name=GROUP,
         owners=OWNERS,
         kinds={"postgres", "polars"},
-        partitions_def=DAILY,
+        partitions_def=RESEARCH_DAILY,
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=[dg.AssetDep(name, partition_mapping=around) for name in bars],
         description=f"{_ABOUT[strategy]} One row per setup whose horizon has ended: which barrier came first, returns, "
@@ -134,7 +134,7 @@ def _metadata(
             figures = _of_day(of_day, cells.filter(pl.col("day") == first.date()))
             own[key]["dagster/row_count"] += of_day.height
             own[key] |= {f"{what}{suffix}": value for what, value in figures.items()}
-        history = store.labels.read(strategy, parameters.hash, FIRST_DAY, end)
+        history = store.labels.read(strategy, parameters.hash, HISTORY_DAY, end)
         drawn = pictures(store, strategy, history, of_day)
         own[key] |= {f"{what}{suffix}": value for what, value in drawn.items()}
     return run, own
@@ -204,7 +204,7 @@ def label_checks(strategy: Strategy) -> dg.AssetChecksDefinition:
             now = datetime.now(UTC)
             parameters = chosen_parameters(strategy)["default"]
             start, end = _with_failures(store, strategy, start, end)
-            settings, history = load_settings(), (FIRST_DAY, min(end, now))
+            settings, history = load_settings(), (HISTORY_DAY, min(end, now))
             for outcome in check_labels(
                 store, strategy, parameters, (start, end), history, now, settings.label_events,
                 settings.feature_benchmark,
@@ -242,7 +242,7 @@ def _result(
     shown["offending"] = 0 if outcome.passed else outcome.offenders.height
     if outcome.name == "too_few_events":
         shown["labels_by_instrument"] = metadata.table(outcome.offenders, most=200)
-        history = store.labels.read(outcome.strategy, parameters.hash, FIRST_DAY, end)
+        history = store.labels.read(outcome.strategy, parameters.hash, HISTORY_DAY, end)
         shown |= pictures(store, outcome.strategy, history, history)
     elif outcome.offenders.height and not outcome.passed:
         shown["offenders"] = metadata.table(outcome.offenders)
@@ -261,7 +261,7 @@ LABEL_CHECKS = [label_checks(strategy) for strategy in Strategy]
 label_setups = dg.define_asset_job(
     "label_setups",
     selection=dg.AssetSelection.assets(*LABEL_ASSETS),
-    partitions_def=DAILY,
+    partitions_def=RESEARCH_DAILY,
     tags={"dagster/priority": str(MEDIUM)},
     description="Labels the setups of the chosen days whose horizon has ended, or whose bars changed.",
 )
@@ -311,7 +311,7 @@ def days_due(store: Store, now: datetime) -> list[tuple[date, date]]:
     days: set[date] = set()
     for strategy in Strategy if tiers else ():
         for parameters in chosen_parameters(strategy).values():
-            due = due_cells(store, strategy, parameters, FIRST_DAY, now, tiers, now, benchmark=benchmark)
+            due = due_cells(store, strategy, parameters, HISTORY_DAY, now, tiers, now, benchmark=benchmark)
             days |= set(due["day"].unique().to_list())
     found = sorted(days)
     cuts = [0, *(i for i, (a, b) in enumerate(pairwise(found), 1) if b - a > _ONE_RUN), len(found)]

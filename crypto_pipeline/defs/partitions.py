@@ -13,12 +13,15 @@ import dagster as dg
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import settings
 
-#: The first partition, fixed when the code server starts: the first day of history that is kept, brought forward to
-#: its Monday so that days and weeks begin together.
-FIRST_DAY = Timeframe.W1.floor(datetime.now(UTC) - timedelta(days=settings().history_days))
+#: The first day of history that is expected, fixed when the code server starts.
+HISTORY_DAY = Timeframe.D1.floor(datetime.now(UTC) - timedelta(days=settings().history_days))
+#: The first partition of bars: the Monday of that week, so that days and weeks begin together.
+FIRST_DAY = Timeframe.W1.floor(HISTORY_DAY)
 
 #: ``end_offset=1``: the running day and week are partitions too, so that today's bars have a place.
 DAILY = dg.DailyPartitionsDefinition(start_date=FIRST_DAY, end_offset=1, timezone="UTC")
+#: Of features and labels: no day before there are bars.
+RESEARCH_DAILY = dg.DailyPartitionsDefinition(start_date=HISTORY_DAY, end_offset=1, timezone="UTC")
 WEEKLY = dg.WeeklyPartitionsDefinition(start_date=FIRST_DAY, end_offset=1, day_offset=1, timezone="UTC")
 
 _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"

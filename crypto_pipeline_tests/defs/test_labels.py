@@ -44,7 +44,7 @@ def test_labels_are_made_in_one_run_shown_and_checked(
     store, instance = house
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     start = today - timedelta(days=DAYS)
-    monkeypatch.setattr("crypto_pipeline.defs.labels.FIRST_DAY", start)
+    monkeypatch.setattr("crypto_pipeline.defs.labels.HISTORY_DAY", start)
     store_market(store, DAYS, start)
     due = days_due(store, datetime.now(UTC))
     assert [(first, last) for first, last in due] == [(start.date(), (today - timedelta(days=2)).date())]
@@ -128,7 +128,7 @@ def planted_faults_fail_their_checks(
             [day.date()],
         )
     assert told
-    monkeypatch.setattr("crypto_pipeline.defs.labels.FIRST_DAY", today - timedelta(days=90))
+    monkeypatch.setattr("crypto_pipeline.defs.labels.HISTORY_DAY", today - timedelta(days=90))
     seen = check()
     assert seen["label_finality"] == (
         False, "ERROR", f"{told} dca labels were told before their horizon had ended"
@@ -140,7 +140,7 @@ def planted_faults_fail_their_checks(
     with psycopg.connect(store.url) as connection:
         connection.execute("UPDATE research.strategy_dca_labels SET recorded_at = now()")
     assert run(instance, day, today).success
-    monkeypatch.setattr("crypto_pipeline.defs.labels.FIRST_DAY", today - timedelta(days=DAYS))
+    monkeypatch.setattr("crypto_pipeline.defs.labels.HISTORY_DAY", today - timedelta(days=DAYS))
     assert all(passed for passed, _, _ in check().values())
 
 
