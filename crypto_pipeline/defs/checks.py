@@ -1,4 +1,4 @@
-"""Asset checks, the same six on every timeframe, each with the offenders and a heatmap.
+"""Asset checks, the same six on every timeframe and one more on minutes, each with the offenders and a heatmap.
 
 A failed check that does not block is seen by no sensor of Dagster; so every outcome also goes to `ops.check_results`,
 and a failing one opens a row in `ops.alerts` that closes when it passes again.
@@ -15,7 +15,7 @@ from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, WEEKLY
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.healing import CheckOutcome, Pipeline
 from crypto_pipeline.healing.agreement import NAME as AGREEMENT
-from crypto_pipeline.healing.verify import CHECKS
+from crypto_pipeline.healing.verify import checks_of
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
@@ -28,7 +28,7 @@ def bar_checks(timeframe: Timeframe) -> dg.AssetChecksDefinition:
     asset = f"ohlc_{timeframe}"
     specs = [
         dg.AssetCheckSpec(name, asset=asset, description=text, blocking=name in _BLOCKING)
-        for name, text in CHECKS.items()
+        for name, text in checks_of(timeframe).items()
     ]
 
     @dg.multi_asset_check(name=f"checks_{timeframe}", specs=specs, can_subset=True)

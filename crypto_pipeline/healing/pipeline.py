@@ -24,7 +24,8 @@ from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reconcile import Reconciler
 from crypto_pipeline.healing.reports import WAITING, HealReport, Progress, ReconcileReport, silent
 from crypto_pipeline.healing.rolling import roll
-from crypto_pipeline.healing.verify import LOWER, verify
+from crypto_pipeline.healing.silence import silence_is_plausible
+from crypto_pipeline.healing.verify import LOWER, MINUTE_CHECKS, verify
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
@@ -262,6 +263,8 @@ class Pipeline:
         horizon = await self.horizon()
         limits = Thresholds.of(self.settings)
         outcomes = await asyncio.to_thread(verify, self.store, timeframe, start, end, horizon, limits)
+        if timeframe is Timeframe.M1:
+            outcomes = await asyncio.to_thread(self._look_at_silence, outcomes, start, end, horizon)
         compared = await self._compare_newest(timeframe, start, end, horizon)
         agreement = (await asyncio.to_thread(self.agreements, horizon, [timeframe]))[timeframe]
         figures = coverage_figures(self.store, timeframe, start, end, horizon, self.venue.name)
@@ -312,10 +315,22 @@ class Pipeline:
         work = comparison.Comparison(self.store, self.venue, self.settings, horizon, known, self.failover, progress)
         return await work.run(seconds, give_way)
 
+    def _look_at_silence(
+        self, outcomes: list[CheckOutcome], start: datetime, end: datetime, horizon: Horizon
+    ) -> list[CheckOutcome]:
+        """The outcomes with that of the check of silence; `accounted_for` says which share of the minutes traded."""
+        start, end = horizon.clip(Timeframe.M1, start, end)
+        silence, traded = silence_is_plausible(self.store, max(start, horizon.first_hot(Timeframe.M1)), end)
+        told = [
+            replace(one, summary=f"{one.summary}; {traded}") if one.name == "accounted_for" else one for one in outcomes
+        ]
+        return [*told, silence]
+
     def span_to_verify(self, timeframe: Timeframe, start: datetime, end: datetime) -> tuple[datetime, datetime]:
         """The span with every earlier failure in it: only a look at the same bars may take a failure back."""
         for row in self.store.checks.results().iter_rows(named=True):
-            if row["timeframe"] == str(timeframe) and not row["passed"]:
+            carried = row["check"] in MINUTE_CHECKS  # it tells by itself what it found elsewhere
+            if row["timeframe"] == str(timeframe) and not row["passed"] and not carried:
                 where = json.loads(row["detail"])
                 if "start" in where and "end" in where:
                     start = min(start, datetime.fromisoformat(where["start"]))

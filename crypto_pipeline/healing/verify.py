@@ -23,7 +23,19 @@ CHECKS = {
     "freshness": "The newest bar of every instrument is as new as it should be.",
 }
 
+#: What only minutes have. It says what is to be doubted of the venue's own bars, which nothing here can repair:
+#: `status` says `complete` although it fails.
+MINUTE_CHECKS = {
+    "silence_is_plausible": "Minutes without volume are flat at the close before them, and no silence is longer than "
+    "the instrument's habits explain, or shared by all instruments.",
+}
+
 LOWER = dict(zip(list(Timeframe)[1:], list(Timeframe)[:-1], strict=True))
+
+
+def checks_of(timeframe: Timeframe) -> dict[str, str]:
+    """The checks of one timeframe, with what each promises."""
+    return CHECKS | MINUTE_CHECKS if timeframe is Timeframe.M1 else CHECKS
 
 
 def verify(

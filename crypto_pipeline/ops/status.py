@@ -31,12 +31,12 @@ class Stored:
     @classmethod
     def read(cls, store: Store) -> Stored:
         """Ask the database."""
-        from crypto_pipeline.healing.verify import CHECKS
+        from crypto_pipeline.healing.verify import checks_of
         from crypto_pipeline.market.timeframes import Timeframe
 
         results = store.checks.results().to_dicts()
         ran = {(row["check"], row["timeframe"]) for row in results}
-        of_bars = {(check, str(timeframe)) for check in CHECKS for timeframe in Timeframe}
+        of_bars = {(check, str(timeframe)) for timeframe in Timeframe for check in checks_of(timeframe)}
         passed = {(row["check"], row["timeframe"]) for row in results if row["passed"]}
         return cls(
             timeframes={row["timeframe"]: _timeframe(row) for row in store.coverage.summary().to_dicts()},
@@ -69,7 +69,12 @@ class Stored:
 
     @property
     def reasons(self) -> list[str]:
-        """Why it is not complete, in plain sentences; empty when it is."""
+        """Why it is not complete, in plain sentences; empty when it is.
+
+        A check that doubts what the venue itself states is no reason: no bar is missing or wrong here.
+        """
+        from crypto_pipeline.healing.verify import MINUTE_CHECKS
+
         found = []
         if self.expected == 0:
             found.append("no bar is expected yet")
@@ -78,7 +83,9 @@ class Stored:
         if self.checks_not_run:
             found.append(f"{self.checks_not_run} checks have not run yet")
         found += [
-            f"check {row['check']} {row['timeframe']}".rstrip() + f" fails: {row['summary']}" for row in self.failing
+            f"check {row['check']} {row['timeframe']}".rstrip() + f" fails: {row['summary']}"
+            for row in self.failing
+            if row["check"] not in MINUTE_CHECKS
         ]
         return found
 

@@ -48,6 +48,26 @@ class Audit:
             timeframe, start, end,
         )  # fmt: skip
 
+    def silent_minutes(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """1m bars without volume: ``instrument``, ``open_time``, ``flat`` at the close of the minute before, in order.
+
+        Where the minute before has no bar, its close is not known, and only the bar itself has to be flat.
+        """
+        return self._frame(
+            f"""
+            SELECT i.symbol AS instrument, w.open_time, w.high = w.low AND coalesce(w.open = w.before, true) AS flat
+            FROM (
+                SELECT o.instrument_id, o.open_time, o.open, o.high, o.low, o.volume, CASE
+                    WHEN lag(o.open_time) OVER series = o.open_time - interval '1 minute'
+                    THEN lag(o.close) OVER series END AS before
+                FROM market.ohlc_data o
+                WHERE {_SPAN}
+                WINDOW series AS (PARTITION BY o.instrument_id ORDER BY o.open_time)) w
+            JOIN market.instruments i USING (instrument_id)
+            WHERE w.volume = 0 ORDER BY 1, 2""",
+            Timeframe.M1, start, end,
+        )  # fmt: skip
+
     def future_bars(self, timeframe: Timeframe, now: datetime) -> pl.DataFrame:
         """Complete bars whose window is not over at ``now``: ``instrument``, ``open_time``; at most 1,000."""
         return self._frame(

@@ -12,7 +12,7 @@ import pytest
 
 from crypto_pipeline.defs.bars import by_person
 from crypto_pipeline.defs.partitions import range_tags
-from crypto_pipeline.healing.verify import CHECKS
+from crypto_pipeline.healing.verify import CHECKS, MINUTE_CHECKS
 from crypto_pipeline.market import Instrument, Timeframe
 from crypto_pipeline.ops.alerts import alert_groups
 
@@ -35,7 +35,7 @@ def test_a_range_is_one_run_that_fills_rolls_up_and_checks(deploy: Callable[...,
     }
     each_day_has_its_own_figures(house, result)
     evaluations = [one for one in result.get_asset_check_evaluations() if one.asset_key.path[-1] != "coverage"]
-    assert len(evaluations) == 7 * len(CHECKS)
+    assert len(evaluations) == 7 * len(CHECKS) + len(MINUTE_CHECKS)
     assert all({"missing", "present", "explained", "compared"} <= set(one.metadata) for one in evaluations)
     assert [evaluation.check_name for evaluation in evaluations if not evaluation.passed] == []
     begin = span[0].replace(hour=0, minute=0, second=0, microsecond=0)

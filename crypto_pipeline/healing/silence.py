@@ -1,0 +1,50 @@
+"""The check that looks at bars without volume: what a venue that works would hardly have stated."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import polars as pl
+
+from crypto_pipeline.healing.outcomes import CheckOutcome
+from crypto_pipeline.market.silence import OFFENDERS, improbable
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+
+NAME = "silence_is_plausible"
+
+
+def silence_is_plausible(store: Store, start: datetime, end: datetime) -> tuple[CheckOutcome, str]:
+    """Minutes without volume in ``[start, end)``, with what an earlier look found outside of it; and the traded share.
+
+    Nothing here repairs what the venue states, so what was found once stays told; a look at the same days takes it
+    back.
+    """
+    silent = store.audit.silent_minutes(start, end)
+    days = store.coverage.cells([Timeframe.M1], start, end).select("instrument", "day", "present")
+    found = improbable(silent, days, store.audit.activity(Timeframe.M1, start, end) if silent.height else silent)
+    offenders = pl.concat([_earlier(store, start, end), found]).sort("open_time", "instrument")
+    present = int(days["present"].sum())
+    share = f"{present - silent.height:,} of {present:,} minutes traded ({1 - silent.height / max(present, 1):.1%})"
+    if offenders.is_empty():
+        return CheckOutcome(NAME, Timeframe.M1, True, "warning", share), share
+    first = offenders.row(0, named=True)
+    said = (
+        f"{offenders.height:,} silences to be doubted, of {offenders['instrument'].n_unique()} instruments; first: "
+        f"{first['instrument']} {first['open_time']:%Y-%m-%d %H:%M} UTC, {first['minutes']:,} minutes, "
+        f"{first['reason']}; {share}"
+    )
+    return CheckOutcome(NAME, Timeframe.M1, False, "warning", said, offenders), share
+
+
+def _earlier(store: Store, start: datetime, end: datetime) -> pl.DataFrame:
+    """What the newest result says of silences outside ``[start, end)``; of instruments that are still collected."""
+    active = [row.instrument.symbol for row in store.instruments.list()]
+    rows = []
+    for text in store.checks.results().filter(check=NAME)["detail"]:
+        for row in json.loads(text).get("offenders", []):
+            opened = datetime.fromisoformat(row["open_time"])
+            if row["instrument"] in active and not start <= opened < end:
+                rows.append((row["instrument"], opened, row["minutes"], row["reason"]))
+    return pl.DataFrame(rows, schema=OFFENDERS, orient="row")
