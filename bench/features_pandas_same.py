@@ -129,7 +129,7 @@ def features(raw: pd.DataFrame, wider: dict[str, pd.DataFrame], common: pd.DataF
             # the bar that had closed last when the row closed; where that one is absent nothing
             out |= {column: series.to_numpy() for column, series in values.reindex(closes.floor(width)).items()}
     found = pd.DataFrame(out, index=bars.index)
-    found["eligible"] = warm[DAY]
+    found["eligible"] = warm[DAY] & ((v > 0).rolling(DAY, min_periods=1).sum() * 2 >= DAY)
     return found[kept].replace([np.inf, -np.inf], np.nan)
 
 

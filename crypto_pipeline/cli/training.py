@@ -29,7 +29,11 @@ def build(
     parameter_set: Annotated[str, typer.Option("--set", help="Which set of the setting label_parameters.")] = "default",
     instruments: Instruments = None,
     ineligible: Annotated[
-        bool, typer.Option("--ineligible", help="Keep signals of which more than 5 % of the last day's bars lack.")
+        bool,
+        typer.Option(
+            "--ineligible",
+            help="Keep signals whose last day lacks more than 5 % of its bars, or traded in fewer than half.",
+        ),
     ] = False,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Where there are no rows, write a file all the same.")

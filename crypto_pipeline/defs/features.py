@@ -44,7 +44,11 @@ _KEYS = [
     ("instrument_id", "integer", "Which instrument: market.instruments names it."),
     ("open_time", "timestamptz", "Start of the 15m bar, UTC."),
     ("available_at", "timestamptz", "Its close: the first moment at which the row may be used."),
-    ("eligible", "boolean", "At most 5 % of the last 96 bars are missing."),
+    (
+        "eligible",
+        "boolean",
+        "At most 5 % of the last 96 bars are missing, and something traded in at least half of them.",
+    ),
     ("regime", "smallint", "Market: -2 CRASH, -1 BEAR, 0 NEUTRAL, 1 BULL."),
     ("stress", "smallint", "Market: -2 PANIC, -1 CAUTION, 0 CALM, 1 EUPHORIA."),
 ]

@@ -235,8 +235,8 @@ BAR_FEATURES = [*RETURNS, *VOLATILITY, *TREND, *LOCATION, *VOLUME, *SHAPE, *TIME
 
 
 def eligible(bars: BarSeries) -> Flags:
-    """Whether a row may be used at all: at most 5 % of its last 96 bars are missing."""
-    return bars.there & bars.has(DAY)
+    """Whether a row may be used at all: at most 5 % of its last 96 bars are missing, and half of them traded."""
+    return bars.there & bars.has(DAY) & bars.trades_in_half(DAY)
 
 
 def clock(opens: Floats) -> dict[str, Floats]:

@@ -116,12 +116,11 @@ class BarSeries:
 
     def has(self, n: int) -> Flags:
         """Where enough of the last ``n`` bars are there."""
-        return self._once("has", n, lambda: self._counted(n) >= enough(n))
+        return self._once("has", n, lambda: _counted(self.there, n) >= enough(n))
 
-    def _counted(self, n: int) -> npt.NDArray[np.int32]:
-        found: npt.NDArray[np.int32] = np.cumsum(self.there, axis=-1, dtype=np.int32)
-        found[..., n:] -= found[..., :-n].copy()
-        return found
+    def trades_in_half(self, n: int) -> Flags:
+        """Where something traded in at least half of the last ``n`` bars: others may be stated flat, or filled."""
+        return self._once("trades_in_half", n, lambda: _counted(self.volume > 0, n) * 2 >= n)
 
     def _once(self, name: str, n: int, make: Callable[[], _T]) -> _T:
         if (name, n) not in self._found:
@@ -138,3 +137,10 @@ def known(x: Floats) -> Floats:
     """``x`` (changed in place) with NaN for whatever is infinite."""
     x[np.isinf(x)] = np.nan
     return x
+
+
+def _counted(flags: Flags, n: int) -> npt.NDArray[np.int32]:
+    """How many of the last ``n`` are true."""
+    found: npt.NDArray[np.int32] = np.cumsum(flags, axis=-1, dtype=np.int32)
+    found[..., n:] -= found[..., :-n].copy()
+    return found

@@ -27,15 +27,16 @@ def silence_is_plausible(store: Store, start: datetime, end: datetime) -> tuple[
     offenders = pl.concat([_earlier(store, start, end), found]).sort("open_time", "instrument")
     present = int(days["present"].sum())
     share = f"{present - silent.height:,} of {present:,} minutes traded ({1 - silent.height / max(present, 1):.1%})"
+    figures = {"traded": present - silent.height, "doubted": int(offenders["minutes"].sum())}
     if offenders.is_empty():
-        return CheckOutcome(NAME, Timeframe.M1, True, "warning", share), share
+        return CheckOutcome(NAME, Timeframe.M1, True, "warning", share, figures=figures), share
     first = offenders.row(0, named=True)
     said = (
         f"{offenders.height:,} silences to be doubted, of {offenders['instrument'].n_unique()} instruments; first: "
         f"{first['instrument']} {first['open_time']:%Y-%m-%d %H:%M} UTC, {first['minutes']:,} minutes, "
         f"{first['reason']}; {share}"
     )
-    return CheckOutcome(NAME, Timeframe.M1, False, "warning", said, offenders), share
+    return CheckOutcome(NAME, Timeframe.M1, False, "warning", said, offenders, figures), share
 
 
 def _earlier(store: Store, start: datetime, end: datetime) -> pl.DataFrame:

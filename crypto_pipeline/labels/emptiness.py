@@ -33,8 +33,8 @@ def why_empty(
     head = f"no {strategy} labels of signals from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC: "
     if ineligible:
         return (
-            f"{head}of all {ineligible} signals more than 5 % of the last day's bars are missing. Keep them with "
-            "eligible_only=False (`--ineligible`)"
+            f"{head}of all {ineligible} signals more than 5 % of the last day's bars are missing, or fewer than half "
+            "of them traded. Keep them with eligible_only=False (`--ineligible`)"
         )
     tiers = traded(store, instruments or ())
     if not tiers:

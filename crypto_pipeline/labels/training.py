@@ -105,7 +105,8 @@ def training_set(
     Columns: ``instrument``, ``signal_ts`` (open of the signal bar), ``available_at`` (its close: when features and
     signal were known), ``entry_ts`` and ``label_end_ts`` (for purging), ``y`` (net return above 0), ``weight``
     (uniqueness), the outcome, the setup's measures as ``setup_…``, then ``eligible``, ``regime``, ``stress`` and every
-    feature. ``eligible_only`` leaves out signals of which more than 5 % of the last day's bars were missing.
+    feature. ``eligible_only`` leaves out signals of which more than 5 % of the last day's bars were missing
+    or fewer than half of them traded.
     ``parameters``: default those of the set ``default``. ``universe``: whose bars decide ranks and breadth.
     ``retention``: what is kept (default: by the settings). A set without rows says why (``why_empty``).
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 import psycopg
 import pytest
 
+from crypto_pipeline.features.bar_features import eligible
+from crypto_pipeline.features.bar_series import BarSeries
 from crypto_pipeline.features.compute import NAMES as FEATURES
 from crypto_pipeline.features.compute import ROW_SCHEMA, compute_features
 from crypto_pipeline.features.pipeline import Universe, bring_up_to_date, features_as_of, first_kept_day, stale_days
@@ -125,3 +128,16 @@ def test_features_in_use_leave_later(store: Store, monkeypatch: pytest.MonkeyPat
     store.connections.run(reading)
     assert store.features.cells.read(THREE, START.date(), START.date()).height == 3
     assert store.features.forget(date(2026, 2, 1)) == [date(2026, 1, 1)]
+
+
+def test_rows_whose_day_hardly_traded_are_not_eligible() -> None:
+    """Bars are there, but stated flat, or filled: 788 of 43,199 minutes traded in such a month."""
+    rows = 4 * 96
+    traded = np.arange(rows) % 96 >= np.where(np.arange(rows) < 192, 0, 60)
+    flat = np.full((1, rows), 100.0)
+    bars = dict.fromkeys(("open", "high", "low", "close"), flat) | {"volume": np.where(traded, 5.0, 0.0)[None]}
+    found = eligible(BarSeries(bars))[0]
+    assert found[95:192].all()
+    assert not found[288:].any(), "36 of 96"
+    half = {**bars, "volume": np.where(np.arange(rows) % 2 == 0, 5.0, 0.0)[None]}
+    assert eligible(BarSeries(half))[0][95:].all()
