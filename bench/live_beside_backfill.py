@@ -98,7 +98,10 @@ def measure(house: Deployment, store: Store, dagster: psycopg.Connection[Any], o
     beside = datetime.now(UTC)
     port = house.state.settings["replay_port"]
     fault = json.dumps({"kind": "slow", "endpoint": "archive", "seconds": 20.0}).encode()
-    urllib.request.urlopen(f"http://127.0.0.1:{port}/_control/faults", fault, timeout=10).read()
+    token = house.places.replay_token()
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/_control/faults", fault, headers)
+    urllib.request.urlopen(asked, timeout=10).read()
     have = {row.instrument.symbol for row in store.instruments.list()}
     known = [one.symbol for one in choose_instruments(load_universe(), "all")]
     new = [name for name in known if name not in have][: options.added]

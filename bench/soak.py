@@ -98,13 +98,21 @@ class Range:
             self._store = Store(EmbeddedServer(self.house.data_dir).url())
         return self._store
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of requests to the control endpoints."""
+        token = self.house.places.replay_token()
+        return {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+
     def fault(self, faults: list[dict[str, Any]]) -> None:
         body = json.dumps(faults).encode()
-        request = urllib.request.Request(f"{self.base}/_control/faults", body, {"Content-Type": "application/json"})
+        request = urllib.request.Request(f"{self.base}/_control/faults", body, self.headers)
         urllib.request.urlopen(request, timeout=10).read()
 
     def clear(self) -> None:
-        urllib.request.urlopen(urllib.request.Request(f"{self.base}/_control/faults", method="DELETE"), timeout=10)
+        urllib.request.urlopen(
+            urllib.request.Request(f"{self.base}/_control/faults", headers=self.headers, method="DELETE"), timeout=10
+        )
 
     def ask(self, path: str) -> Any:
         """What the exchange says; waits where it limits us."""

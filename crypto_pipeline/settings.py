@@ -56,6 +56,10 @@ class Settings(BaseSettings):
         None, description="Database for Dagster's own storage; default: database 'dagster' on the same server."
     )
     host: str = Field("127.0.0.1", description="Address that every server of ours binds to.")
+    allowed_hosts: str | None = Field(
+        None, description="Further names under which a browser may use the servers, for example behind a proxy: "
+        "'data.example.org'. Addresses in figures, localhost and the machine's own name always may."
+    )  # fmt: skip
     ui_port: int = Field(3000, ge=0, le=65535, description="Port of the Dagster UI.")
     replay_port: int = Field(8765, ge=0, le=65535, description="Port of the replay exchange.")
 
@@ -76,6 +80,9 @@ class Settings(BaseSettings):
     replay_shift_to_now: bool = Field(False, description="Shift recordings by whole weeks so that they end now.")
     replay_faults: Path | None = Field(None, description="JSON file with faults to play.")
     replay_intensity: int = Field(1, ge=1, le=10_000, description="Times as many trades, for load tests.")
+    replay_token: SecretStr | None = Field(
+        None, description="Token of the replay exchange's control endpoints. Default: one in run/replay-token."
+    )
 
     # Venue addresses and manners
     binance_url: str = Field("https://data-api.binance.vision", description="REST address of Binance spot.")
@@ -207,6 +214,11 @@ class Settings(BaseSettings):
         '({"tight": {"dca": {"fall": 0.06}}}).',
     )
     label_events: int = Field(500, ge=1, description="Fewer labels of a strategy than this are too few to learn from.")
+
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, value: str) -> str:
+        return value.strip().removeprefix("[").removesuffix("]")
 
     @field_validator("data_dir", "universe_file", "replay_faults", "backup_dir")
     @classmethod

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
@@ -24,10 +25,18 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 FRAMING = {"X-Frame-Options": "SAMEORIGIN"}
 
 
-def allowed_names(host: str, more: str | None) -> frozenset[str]:
-    """Names under which a server bound to ``host`` may be addressed; ``more`` is the setting ``allowed_hosts``."""
-    given = [name.strip().lower() for name in (more or "").split(",")]
-    return frozenset(name for name in (host.strip("[]").lower(), *_own_names(), *given) if name)
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names under which a server may be addressed; ``proxied`` are those that a person allowed, at whatever port."""
+
+    own: frozenset[str]
+    proxied: frozenset[str]
+
+
+def allowed_names(host: str, more: str | None) -> Names:
+    """The names of a server bound to ``host``; ``more`` is the setting ``allowed_hosts``."""
+    given = frozenset(name.strip().lower() for name in (more or "").split(",") if name.strip())
+    return Names(frozenset({host.strip("[]").lower(), *_own_names()}), given)
 
 
 @lru_cache(maxsize=1)
@@ -35,9 +44,7 @@ def _own_names() -> tuple[str, ...]:
     return "localhost", socket.gethostname().lower()
 
 
-def refusal(
-    method: str, path: str, headers: Mapping[str, str], names: Iterable[str], *, websocket: bool = False
-) -> str | None:
+def refusal(method: str, headers: Mapping[str, str], names: Names, *, websocket: bool = False) -> str | None:
     """Why this request is refused; None when it may pass.
 
     ``headers``: names in lower case. ``names``: from ``allowed_names``. Addresses in figures are always allowed as
@@ -77,25 +84,28 @@ def graphql_refusal(method: str, path: str, query: str, headers: Mapping[str, st
     return None
 
 
-def _is_known(host: str, names: Iterable[str]) -> bool:
+def _is_known(host: str, names: Names) -> bool:
     name = _name_of(f"//{host}")
-    return name is not None and (_is_figures(name) or name in names or name.endswith(".localhost"))
+    if name is None:
+        return False
+    return _is_figures(name) or name in names.own or name in names.proxied or name.endswith(".localhost")
 
 
-def _is_own(origin: str, host: str, names: Iterable[str]) -> bool:
-    """The page came from this server; or from one of the names that a person allowed, over https at any port."""
-    parts = urlsplit(origin)
-    if parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower():
+def _is_own(origin: str, host: str, names: Names) -> bool:
+    """The page came from this server, or from one of the names that a person allowed: a proxy has a port of its own."""
+    if origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}"):
         return True
-    name = _name_of(origin)
-    return parts.scheme == "https" and name is not None and name in names and name not in _own_names()
+    return _name_of(origin) in names.proxied
 
 
 def _name_of(url: str) -> str | None:
+    """The name in a URL; None where it has none, or is none."""
     try:
-        return urlsplit(url).hostname
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  (raises ValueError for a port that is none)
     except ValueError:
         return None
+    return parts.hostname
 
 
 def _is_figures(name: str) -> bool:
@@ -109,8 +119,8 @@ def _is_figures(name: str) -> bool:
 class WebGuard:
     """ASGI layer that answers 403 to what ``refusal`` refuses; ``graphql``: to what ``graphql_refusal`` does too."""
 
-    def __init__(self, app: App, names: Iterable[str], *, graphql: bool = False) -> None:
-        self._app, self._names, self._graphql = app, frozenset(names), graphql
+    def __init__(self, app: App, names: Names, *, graphql: bool = False) -> None:
+        self._app, self._names, self._graphql = app, names, graphql
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """ASGI."""
@@ -120,7 +130,7 @@ class WebGuard:
         websocket = scope["type"] == "websocket"
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         method = "GET" if websocket else scope["method"]
-        why = refusal(method, scope["path"], headers, self._names, websocket=websocket)
+        why = refusal(method, headers, self._names, websocket=websocket)
         if why is None and self._graphql and not websocket:
             why = graphql_refusal(method, scope["path"], scope["query_string"].decode("latin-1"), headers)
         if why is None:

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from crypto_pipeline.api.app import create_app
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.settings import Settings
+from crypto_pipeline.web_guard import WebGuard, allowed_names
 
 #: Seconds for a whole request to arrive, for an idle connection to say something, for sent bytes to be acknowledged.
 ARRIVAL, IDLE, ACKNOWLEDGED = 10.0, 30, 30
@@ -62,7 +63,8 @@ class PatientProtocol(HttpToolsProtocol):
 def config(reader: Reader, settings: Settings, port: int) -> uvicorn.Config:
     """How uvicorn is to serve ``reader``."""
     token = settings.api_token
-    app = create_app(reader, token=token.get_secret_value() if token else None, rate=settings.api_rate)
+    inner = create_app(reader, token=token.get_secret_value() if token else None, rate=settings.api_rate)
+    app = WebGuard(inner, allowed_names(settings.host, settings.allowed_hosts))
     return uvicorn.Config(
         app, host=settings.host, port=port, http=PatientProtocol, ws="none", access_log=False, log_level="warning",
         server_header=False, timeout_keep_alive=IDLE, limit_concurrency=_MOST_CONNECTIONS, backlog=1024,

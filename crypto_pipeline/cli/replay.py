@@ -66,6 +66,7 @@ def serve(
     """Serve Binance's REST interface, streams and file archive from recordings or a generated market."""
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.ops.choice import generated_symbols
+    from crypto_pipeline.ops.places import Places
     from crypto_pipeline.replay import serve as run
 
     settings = deployment_settings(
@@ -79,7 +80,12 @@ def serve(
         replay_faults=faults,
         replay_intensity=intensity,
     )
+    places = Places(settings.data_dir)
+    places.make()
+    given = settings.replay_token
     run(
+        token=given.get_secret_value() if given is not None else places.replay_token(),
+        allowed_hosts=settings.allowed_hosts,
         source=settings.replay_source,
         port=settings.replay_port,
         host=settings.host,
@@ -102,16 +108,20 @@ def fault(
     data_dir: DataDir = None,
 ) -> None:
     """Make the running replay exchange fail on purpose."""
+    from crypto_pipeline.addresses import base_url
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.ops.health import request
+    from crypto_pipeline.ops.places import Places
 
     settings = deployment_settings(data_dir)
-    address = (url or f"http://{settings.host}:{settings.replay_port}").rstrip("/")
+    address = (url or base_url(settings.host, settings.replay_port)).rstrip("/")
+    given, places = settings.replay_token, Places(settings.data_dir)
+    token = given.get_secret_value() if given is not None else places.replay_token() if places.run.exists() else ""
     body = None if script == "clear" else _faults(script)
     method = "DELETE" if body is None else "POST"
     try:
-        code, answer = request(method, f"{address}/_control/faults", body)
+        code, answer = request(method, f"{address}/_control/faults", body, token=token)
     except OSError as error:
         raise BadInput(
             f"no replay exchange answers at {address} ({error}): start one with `crypto-pipeline up` or "

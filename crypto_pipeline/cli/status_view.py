@@ -21,6 +21,9 @@ def print_status(found: dict[str, Any]) -> None:
         for name, url in found["urls"].items():
             out.print(f"  {name:<8} {url}", markup=False)
         table("", ["process", "state", "pid", "up", "healthy"], [_process(row) for row in found["processes"]])
+        for trouble in (found["venue_trouble"], found["queue_trouble"]):
+            if trouble is not None:
+                out.print(f"not healthy: {trouble}", markup=False)
     else:
         out.print(f"nothing runs on {found['data_dir']}: start it with `crypto-pipeline up`", markup=False)
     database = found["database"]

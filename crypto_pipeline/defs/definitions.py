@@ -18,6 +18,7 @@ from crypto_pipeline.defs.live_gaps import GAP_JOBS, GAP_SENSORS
 from crypto_pipeline.defs.proofs import PROOF_CHECKS, PROOF_JOBS, PROOF_SCHEDULES
 from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.defs.retention import RETENTION_ASSETS, RETENTION_JOBS, RETENTION_SCHEDULES
+from crypto_pipeline.defs.run_queue import QUEUE_SENSORS
 from crypto_pipeline.defs.storage import STORAGE_ASSETS, STORAGE_JOBS, STORAGE_SCHEDULES
 from crypto_pipeline.defs.views import VIEW_ASSETS, VIEW_CHECKS, VIEW_JOBS, VIEW_SCHEDULES
 
@@ -51,6 +52,7 @@ defs = dg.Definitions(
         *GAP_SENSORS,
         *COMPARISON_SENSORS,
         *FRESHNESS_SENSORS,
+        *QUEUE_SENSORS,
         *FEATURE_SENSORS,
         *LABEL_SENSORS,
     ],

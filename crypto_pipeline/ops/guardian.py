@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from crypto_pipeline.addresses import base_url
 from crypto_pipeline.ops import disk, health, processes, supervisord
 from crypto_pipeline.ops.dagster_home import write_dagster_home
 from crypto_pipeline.ops.database import database_urls, make_ready
@@ -122,7 +123,7 @@ class Guardian:
         chosen = given_settings(settings)
         self._environment = environment(settings, self.places, chosen, dagster_url)
         write_dagster_home(self.places)
-        urls = {name: f"http://{_reachable(settings.host)}:{port}" for name, port in ports.items()}
+        urls = {name: base_url(settings.host, port) for name, port in ports.items()}
         socket = str(self.places.socket("supervisor"))
         self.state = UpState(
             os.getpid(), "starting", time.time(), urls, ports, chosen, settings.database_url is not None, socket
@@ -203,9 +204,10 @@ class Guardian:
                 return
             self._nurse_known.tend(found)
             for name, trouble in found.troubles.items():
-                if "cannot load" in trouble and shown.get(name) != trouble:
+                if ("cannot load" in trouble or name == health.VENUE) and shown.get(name) != trouble:
                     shown[name] = trouble
-                    self._say(f"{name}: {trouble} (log: {self.places.logs / name}.log)")
+                    log = "" if name == health.VENUE else f" (log: {self.places.logs / name}.log)"
+                    self._say(f"{name}: {trouble}{log}")
             self._stop.wait(0.3)
 
     # Staying up
@@ -317,12 +319,6 @@ def already_running(places: Places) -> OpsError:
         f"already running on {places.data_dir}: {who}; stop it with "
         f"`crypto-pipeline down --data-dir {places.data_dir}` or give another --data-dir"
     )
-
-
-def _reachable(host: str) -> str:
-    """The host to write into a URL: who binds to every address is reached on this machine's own."""
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  (names what a person chose, binds nothing)
-    return everywhere.get(host, f"[{host}]" if ":" in host else host)
 
 
 def _last_words(places: Places, name: str) -> str:

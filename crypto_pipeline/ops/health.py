@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 _TIMEOUT = 5.0
 #: A heartbeat of ingest older than this belongs to a dead or stuck holder.
 STALE = 20.0
+#: What is not a program, but has to answer all the same. While ingest does not hear from it, it is asked so often.
+VENUE = "venue"
+_VENUE_EVERY = 30.0
+_asked: dict[str, tuple[float, str | None]] = {}
 #: What is said of ingest that stands still: it is ended soon, for whoever takes over.
 NO_HEARTBEAT = "no heartbeat"
 _QUERY = """{
@@ -63,7 +69,10 @@ def ask(settings: Settings, places: Places, state: UpState) -> Health:
     for info in found:
         if info.name not in troubles and (trouble := _trouble(info, settings, places, state, pages)):
             troubles[info.name] = trouble
-    troubles |= {name: said for name, said in ask_ingest(settings, found).items() if name not in troubles}
+    beats, said = _beats(settings, found)
+    troubles |= {name: trouble for name, trouble in said.items() if name not in troubles}
+    if POSTGRES not in troubles and (trouble := _venue(settings, beats)):
+        troubles[VENUE] = trouble
     return Health(found, troubles, supervisord=True)
 
 
@@ -74,9 +83,13 @@ def crowding() -> float:
 
 def ask_ingest(settings: Settings, found: list[ProcessInfo]) -> dict[str, str]:
     """What is wrong with the ingest programs, by name: judged by the heartbeat rows of their shards."""
+    return _beats(settings, found)[1]
+
+
+def _beats(settings: Settings, found: list[ProcessInfo]) -> tuple[dict[str, Heartbeat], dict[str, str]]:
     programs = [info for info in found if info.name.startswith(INGEST)]
     if not programs:
-        return {}
+        return {}, {}
     from crypto_pipeline.store.errors import StoreError
     from crypto_pipeline.store.heartbeats import read_heartbeats
     from crypto_pipeline.store.urls import resolve_url
@@ -84,9 +97,9 @@ def ask_ingest(settings: Settings, found: list[ProcessInfo]) -> dict[str, str]:
     try:
         beats = {beat.name: beat for beat in read_heartbeats(resolve_url(settings), f"{INGEST}%")}
     except StoreError as error:
-        return {info.name: f"cannot be judged: {error}" for info in programs}
+        return {}, {info.name: f"cannot be judged: {error}" for info in programs}
     said = {info.name: _ingest(info, beats.get(info.name)) for info in programs}
-    return {name: trouble for name, trouble in said.items() if trouble is not None}
+    return beats, {name: trouble for name, trouble in said.items() if trouble is not None}
 
 
 def _ingest(info: ProcessInfo, beat: Heartbeat | None) -> str | None:
@@ -96,6 +109,36 @@ def _ingest(info: ProcessInfo, beat: Heartbeat | None) -> str | None:
     if beat.age >= STALE:
         return f"{NO_HEARTBEAT} for {beat.age:.0f} s" if mine else "starting"
     return None if mine or not _is_dead(beat.holder) else "starting"
+
+
+def _venue(settings: Settings, beats: dict[str, Heartbeat]) -> str | None:
+    """None when the venue answers: ingest hears from it, or it tells its time when it is asked."""
+    if any(
+        beat.age < STALE and beat.detail.get("state") in ("live", "rotating") and beat.detail.get("links")
+        for beat in beats.values()
+    ):
+        return None
+    where = f"{settings.venue} {settings.host} {settings.replay_port}"
+    now = time.monotonic()
+    asked, trouble = _asked.get(where, (-_VENUE_EVERY, None))
+    if now - asked >= (_VENUE_EVERY if trouble is None else _TIMEOUT):
+        trouble = asyncio.run(_ask_venue(settings))
+        _asked[where] = now, trouble
+    return trouble
+
+
+async def _ask_venue(settings: Settings) -> str | None:
+    from crypto_pipeline.venues import VenueError, make_venue
+
+    once = settings.model_copy(update={"request_timeout": _TIMEOUT, "request_attempts": 1})
+    venue = make_venue(once)
+    try:
+        await venue.server_time()
+    except VenueError as error:
+        return f"{settings.venue} cannot be reached: {error}"
+    finally:
+        await venue.close()
+    return None
 
 
 def _is_dead(holder: str) -> bool:
@@ -199,14 +242,19 @@ def _answers(url: str) -> str | None:
     return None if status == 200 else f"answers with status {status}"
 
 
-def request(method: str, url: str, body: Any = None, timeout: float = _TIMEOUT) -> tuple[int, bytes]:
+def request(
+    method: str, url: str, body: Any = None, timeout: float = _TIMEOUT, *, token: str | None = None
+) -> tuple[int, bytes]:
     """One HTTP request without a library: status and body."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
     try:
         payload = None if body is None else json.dumps(body).encode()
         path = parts.path + (f"?{parts.query}" if parts.query else "")
-        connection.request(method, path or "/", payload, {"Content-Type": "application/json"} if payload else {})
+        headers = {"Content-Type": "application/json"} if payload else {}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        connection.request(method, path or "/", payload, headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -74,6 +75,16 @@ class Places:
         new.write_text(f"{found} {where}\n")
         new.replace(file)
         return found
+
+    def replay_token(self) -> str:
+        """Token of the replay exchange's control endpoints, made at its first use; only our own user can read it."""
+        file = self.run / "replay-token"
+        if not file.exists():
+            descriptor = os.open(new := file.with_suffix(".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as writing:
+                writing.write(secrets.token_urlsafe(24))
+            new.replace(file)
+        return file.read_text().strip()
 
     def has_run(self) -> bool:
         """Whether a deployment in this data directory came as far as a database that can be used."""

@@ -1,9 +1,9 @@
 """Dagster's webserver and daemon as we supervise them.
 
 Run as ``python -m crypto_pipeline.ops.program dagster-webserver …`` or ``… dagster-daemon run …``. The programs are
-Dagster's own. Added is: they wait for the code server after their imports, because one that finds none comes up with an
-error it looks at again only after ten seconds; beside the daemon runs the watch for runs whose worker is gone, and at
-its start the kernels of features are compiled.
+Dagster's own. Added is: they wait for the code server after their imports, because one that finds none comes up with
+an error it looks at again only after ten seconds; the webserver takes nothing from pages of another origin; beside the
+daemon runs the watch for runs whose worker is gone, and at its start the kernels of features are compiled.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from crypto_pipeline.ops import health
 from crypto_pipeline.ops.places import Places
 from crypto_pipeline.ops.processes import DEPLOYMENT
 from crypto_pipeline.settings import load_settings
+from crypto_pipeline.web_guard import WebGuard, allowed_names
 
 #: Definitions that cannot be loaded are no reason to have no UI: it shows the error.
 _PATIENCE = 20.0
@@ -40,6 +41,15 @@ def main(name: str, arguments: list[str]) -> None:
 def _webserver() -> Callable[..., object]:
     from dagster_webserver import cli
 
+    # Dagster has no option for it, and executes what any page of another origin sends.
+    name = "create_app_from_workspace_process_context"
+    settings, made = load_settings(), getattr(cli, name)
+    names = allowed_names(settings.host, settings.allowed_hosts)
+
+    def guarded(*arguments: Any, **options: Any) -> WebGuard:
+        return WebGuard(made(*arguments, **options), names, graphql=True)
+
+    setattr(cli, name, guarded)
     return cast("Callable[..., object]", cli.dagster_webserver)
 
 

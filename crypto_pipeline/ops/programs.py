@@ -75,11 +75,13 @@ def programs(
     return found
 
 
+#: Secrets, and where everything is: they travel in other ways.
+_NOT_GIVEN = {"data_dir", "database_url", "dagster_database_url", "api_token", "replay_token"}
+
+
 def given_settings(settings: Settings) -> dict[str, Any]:
     """Settings that somebody set, whether on the command line, in the environment or in a file; without the secrets."""
-    given = settings.model_dump(
-        mode="json", exclude_unset=True, exclude={"data_dir", "database_url", "dagster_database_url", "api_token"}
-    )
+    given = settings.model_dump(mode="json", exclude_unset=True, exclude=_NOT_GIVEN)
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from crypto_pipeline.ops import health
 from crypto_pipeline.ops.places import Places, UpState, running_state
+from crypto_pipeline.ops.run_queue import CHECK
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 
@@ -105,12 +106,19 @@ def gather(settings: Settings) -> dict[str, Any]:
         "url": state.urls.get("ui") if state else None,
         "urls": state.urls if state else {},
         "processes": [],
+        "venue_trouble": None,
+        "queue_trouble": None,
     }
     if state is not None:
         asked = health.ask(settings, places, state)
         found["healthy"] = asked.healthy
+        found["venue_trouble"] = asked.troubles.get(health.VENUE)
         found["processes"] = _processes(state, asked)
-    return found | _database(settings)
+    found |= _database(settings)
+    stuck = [row["summary"] for row in found["checks"]["failing"] if row["check"] == CHECK]
+    if state is not None and stuck:
+        found |= {"healthy": False, "queue_trouble": stuck[0]}
+    return found
 
 
 def _processes(state: UpState, asked: health.Health) -> list[dict[str, Any]]:

@@ -1,7 +1,12 @@
-"""``/_control``: faults on demand and the clock, for people and tests. Not part of any venue's protocol."""
+"""``/_control``: faults on demand and the clock, for people and tests. Not part of any venue's protocol.
+
+What changes something is JSON by its content type, which no page of another origin can send unasked, and carries the
+token where there is one.
+"""
 
 from __future__ import annotations
 
+import hmac
 import json
 from typing import Any
 
@@ -20,8 +25,8 @@ PREFIX = "/_control"
 class ControlHandlers:
     """The control endpoint. Faults never strike it."""
 
-    def __init__(self, faults: FaultBook, clock: VirtualClock) -> None:
-        self.faults, self.clock = faults, clock
+    def __init__(self, faults: FaultBook, clock: VirtualClock, token: str | None = None) -> None:
+        self.faults, self.clock, self._token = faults, clock, token
 
     def routes(self) -> list[web.RouteDef]:
         """The routes to add to the application."""
@@ -40,6 +45,7 @@ class ControlHandlers:
 
     async def add(self, request: web.Request) -> web.Response:
         """Add one fault, a list, or a whole script."""
+        self._check_token(request)
         data = await _body(request)
         try:
             return json_answer({"added": self.faults.add(parse_faults(data))}, status=201)
@@ -48,6 +54,7 @@ class ControlHandlers:
 
     async def clear(self, request: web.Request) -> web.Response:
         """Lift one fault or all."""
+        self._check_token(request)
         wanted = request.match_info.get("id")
         lifted = self.faults.clear(int(wanted) if wanted is not None else None)
         if wanted is not None and not lifted:
@@ -60,6 +67,7 @@ class ControlHandlers:
 
     async def set_clock(self, request: web.Request) -> web.Response:
         """Set ``now`` (ISO 8601) and ``speed``."""
+        self._check_token(request)
         data = await _body(request)
         if not isinstance(data, dict) or not data.keys() <= {"now", "speed"}:
             raise _bad('clock: send {"now": "2026-01-31T12:00Z", "speed": 1.0}, either or both')
@@ -70,8 +78,24 @@ class ControlHandlers:
             raise _bad(f"clock: {error}") from None
         return await self.show_clock(request)
 
+    def _check_token(self, request: web.Request) -> None:
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        if self._token is None or (
+            kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token.encode())
+        ):
+            return
+        message = "give the token as `Authorization: Bearer …`: it is in run/replay-token of the data directory"
+        raise web.HTTPUnauthorized(
+            text=json.dumps({"error": message}),
+            content_type="application/json",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
 
 async def _body(request: web.Request) -> Any:
+    if request.content_type != "application/json":
+        message = f"the content type is {request.content_type!r}: send application/json"
+        raise web.HTTPUnsupportedMediaType(text=json.dumps({"error": message}), content_type="application/json")
     try:
         return await request.json()
     except ValueError as error:

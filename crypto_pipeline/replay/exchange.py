@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from crypto_pipeline.addresses import base_url
 from crypto_pipeline.replay.clock import VirtualClock
 from crypto_pipeline.replay.connection import StreamRules
 from crypto_pipeline.replay.errors import ReplayError
@@ -23,6 +24,7 @@ from crypto_pipeline.replay.intense import IntenseMarket
 from crypto_pipeline.replay.recorded import RecordedMarket
 from crypto_pipeline.replay.server import ReplayServer
 from crypto_pipeline.replay.tape import Market
+from crypto_pipeline.web_guard import allowed_names
 
 Instruments = str | int | Iterable[str] | None
 
@@ -72,6 +74,8 @@ class ReplayExchange:
         stream_rules: StreamRules | None = None,
         intensity: int = 1,
         captures: Path | None = None,
+        token: str | None = None,
+        allowed_hosts: str | None = None,
     ) -> None:
         self.clock = VirtualClock(now, speed)
         self.market: Market = (
@@ -98,6 +102,8 @@ class ReplayExchange:
             ban_after=ban_after,
             stream_rules=stream_rules,
             captures=captures,
+            token=token,
+            names=allowed_names(host, allowed_hosts),
         )
         if faults:
             self.server.faults.add(load_faults(faults) if isinstance(faults, Path) else parse_faults(list(faults)))
@@ -107,12 +113,12 @@ class ReplayExchange:
     @property
     def url(self) -> str:
         """Address of REST and archive alike."""
-        return f"http://{self.host}:{self.port}"
+        return base_url(self.host, self.port)
 
     @property
     def ws_url(self) -> str:
         """Address of the streams."""
-        return f"ws://{self.host}:{self.port}"
+        return base_url(self.host, self.port, "ws")
 
     @property
     def tape(self) -> Market:
@@ -182,8 +188,13 @@ def serve(
     weight_limit: int = 6000,
     intensity: int = 1,
     captures: Path | None = None,
+    token: str | None = None,
+    allowed_hosts: str | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Prints one line with the URL. Raises ReplayError with one clear line."""
+    """Serve until SIGTERM or SIGINT. Prints one line with the URL. Raises ReplayError with one clear line.
+
+    ``token``: only who sends it as bearer token may set faults and the clock.
+    """
     exchange = ReplayExchange(
         source,
         host=host,
@@ -196,6 +207,8 @@ def serve(
         weight_limit=weight_limit,
         intensity=intensity,
         captures=Path(captures) if captures is not None else None,
+        token=token,
+        allowed_hosts=allowed_hosts,
     )
     asyncio.run(_serve(exchange))
 

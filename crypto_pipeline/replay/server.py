@@ -22,6 +22,7 @@ from crypto_pipeline.replay.playback import PlaybackHandlers
 from crypto_pipeline.replay.rest import RestHandlers, json_answer
 from crypto_pipeline.replay.streams import StreamHandlers
 from crypto_pipeline.replay.tape import Market
+from crypto_pipeline.web_guard import Names, allowed_names, refusal
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -39,6 +40,8 @@ class ReplayServer:
         ban_after: int = 20,
         stream_rules: StreamRules | None = None,
         captures: Path | None = None,
+        token: str | None = None,
+        names: Names | None = None,
     ) -> None:
         self.market, self.clock = market, clock
         self.faults = FaultBook(clock, seed)
@@ -48,13 +51,14 @@ class ReplayServer:
         rules = stream_rules or StreamRules()
         self.streams = StreamHandlers(self.hub, rules, count_connects=weight_limit > 0)
         self.playback = PlaybackHandlers(captures)
+        self._token, self._names = token, names or allowed_names("localhost", None)
 
     def application(self) -> web.Application:
         """A fresh application over this exchange."""
         application = web.Application(middlewares=[self._around])
         application.add_routes(RestHandlers(self.feed, self.limits, self.faults).routes())
         application.add_routes(ArchiveHandlers(self.feed, self.faults).routes())
-        application.add_routes(ControlHandlers(self.faults, self.clock).routes())
+        application.add_routes(ControlHandlers(self.faults, self.clock, self._token).routes())
         application.add_routes(self.streams.routes())
         application.add_routes(self.playback.routes())
         application.cleanup_ctx.append(self.streams.playing)
@@ -62,6 +66,10 @@ class ReplayServer:
 
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        headers_seen = {name.lower(): value for name, value in request.headers.items()}
+        websocket = headers_seen.get("upgrade", "").lower() == "websocket"
+        if why := refusal(request.method, headers_seen, self._names, websocket=websocket):
+            return json_answer({"error": why}, 403)
         if request.path.startswith(PREFIX):
             return await handler(request)
         call = _call(request)

@@ -8,6 +8,7 @@ exchange of our own to talk to is replay's. No Dagster, no SQL.
 
 from collections.abc import Callable
 
+from crypto_pipeline.addresses import base_url
 from crypto_pipeline.market.universe import load_universe
 from crypto_pipeline.settings import VENUES, Settings
 from crypto_pipeline.venues.binance import BinanceSpot
@@ -111,10 +112,10 @@ def make_venue(settings: Settings, budget: RequestBudget | None = None, venue: s
     share, days = settings.budget_share, settings.archive_min_days
     match name:
         case "replay":
-            url = f"http://{settings.host}:{settings.replay_port}"
+            url = base_url(settings.host, settings.replay_port)
             return BinanceSpot(url, url, budget, name=name, share=share, archive_min_days=days, manners=manners)
         case "replay_standby":
-            url = f"http://{settings.host}:{settings.replay_standby_port}"
+            url = base_url(settings.host, settings.replay_standby_port)
             return BinanceSpot(url, url, budget, name=name, share=share, archive_min_days=days, manners=manners)
         case "binance":
             url, archive = settings.binance_url, settings.binance_archive_url
@@ -161,7 +162,7 @@ def make_stream(settings: Settings, venue: str | None = None) -> StreamingVenue:
     wait = settings.request_timeout
     match name:
         case "replay":
-            return BinanceStream(f"ws://{settings.host}:{settings.replay_port}", name=name, timeout=wait)
+            return BinanceStream(base_url(settings.host, settings.replay_port, "ws"), name=name, timeout=wait)
         case "binance":
             return BinanceStream(settings.binance_stream_url, name=name, timeout=wait)
         case "coinbase":

@@ -108,7 +108,7 @@ async def test_outages(client: Client) -> None:
     client.exchange.control({"kind": "outage", "manner": "refuse", "count": 1})
     # A bare socket: an HTTP client would quietly try a second time.
     reader, writer = await asyncio.open_connection(client.exchange.host, client.exchange.port)
-    writer.write(b"GET /api/v3/time HTTP/1.1\r\nHost: x\r\n\r\n")
+    writer.write(b"GET /api/v3/time HTTP/1.1\r\nHost: localhost\r\n\r\n")
     try:
         assert await reader.read() == b""
     except ConnectionResetError:
@@ -203,7 +203,9 @@ async def test_faults_on_demand_over_http(client: Client) -> None:
         async with client.session.post("/_control/faults", json=bad) as answer:
             assert answer.status == 400
             assert "faults: " in (await answer.json())["error"]
-    async with client.session.post("/_control/faults", data=b"{") as answer:
+    async with client.session.post(
+        "/_control/faults", data=b"{", headers={"Content-Type": "application/json"}
+    ) as answer:
         assert "not JSON" in (await answer.json())["error"]
 
 
@@ -225,3 +227,33 @@ def test_a_bad_script_names_file_place_and_value(tmp_path: Path) -> None:
         load_faults(script)
     with pytest.raises(ReplayError, match="is not before"):
         parse_faults({"kind": "missing_range", "start": SPAN["end"], "end": SPAN["start"]})
+
+
+async def test_only_json_with_the_token_and_from_no_other_page_controls_it() -> None:
+    fault, path = {"kind": "hang"}, "/_control/faults"
+    token = {"Authorization": "Bearer secret"}
+    async with (
+        ReplayExchange(now=NOW, speed=0, instruments=1, token="secret") as exchange,
+        aiohttp.ClientSession(exchange.url) as session,
+    ):
+
+        async def post(**options: Any) -> int:
+            async with session.post(path, **options) as answer:
+                return answer.status
+
+        plain = {"Content-Type": "text/plain"}
+        assert await post(data=json.dumps(fault), headers=token | plain) == 415
+        assert await post(json=fault) == 401
+        assert await post(json=fault, headers={"Authorization": "Bearer wrong"}) == 401
+        assert await post(json=fault, headers=token | {"Origin": "http://evil.example"}) == 403
+        assert await post(json=fault, headers=token | {"Host": "evil.example"}) == 403
+        async with session.delete(path) as answer:
+            assert answer.status == 401
+        async with session.post("/_control/clock", json={"speed": 2.0}) as answer:
+            assert answer.status == 401
+        async with session.get("/api/v3/time", headers={"Host": "evil.example"}) as answer:
+            assert answer.status == 403
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await session.ws_connect("/ws/btcusdt@trade", origin="http://evil.example")
+        assert exchange.server.faults.show() == []
+        assert await post(json=fault, headers=token) == 201

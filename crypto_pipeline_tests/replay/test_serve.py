@@ -31,12 +31,13 @@ def test_it_serves_until_told_to_stop(number: signal.Signals) -> None:
         )
         assert match, line
         # An open connection and a hanging request must not hold up the end.
-        request = urllib.request.Request(f"{match[1]}/_control/faults", data=b'{"kind": "hang"}', method="POST")
+        json_type = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{match[1]}/_control/faults", b'{"kind": "hang"}', json_type, method="POST")
         with urllib.request.urlopen(request) as answer:
             assert json.loads(answer.read()) == {"added": [1]}
         host, port = match[1].removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as hanging:
-            hanging.sendall(b"GET /api/v3/time HTTP/1.1\r\nHost: x\r\n\r\n")
+            hanging.sendall(b"GET /api/v3/time HTTP/1.1\r\nHost: localhost\r\n\r\n")
             one.send_signal(number)
             assert one.wait(10) == 0
         assert one.stderr.read() == ""
