@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-QUIET = ("--disable-background-networking", "--disable-quic", "--no-first-run", "--disable-sync")
+#: A name of somebody else that is pointed at this machine.
+REBOUND = "evil.example"
+QUIET = (
+    f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1",
+    "--disable-background-networking",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+)
 #: Two of the three instruments lack these days until the fault is lifted.
 HIDDEN = ("BTC-USDT", "ETH-USDT")
 _TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
