@@ -33,6 +33,8 @@ _TICK = 0.5
 _HEALTH_EVERY = 5.0
 #: After a restart everything else waits for ingest so long, seconds on a machine that is not busy.
 _INGEST_FIRST = 10.0
+#: A venue that does not answer is spoken of after this: the replay exchange takes a moment to start, seconds.
+_VENUE_PATIENCE = 20.0
 
 Say = Callable[[str], None]
 
@@ -195,6 +197,7 @@ class Guardian:
     def _await_health(self) -> None:
         """Wait until everything answers. What cannot become healthy is named, and supervised all the same."""
         shown: dict[str, str] = {}
+        patience = time.monotonic() + _VENUE_PATIENCE
         while not self._stop.is_set():
             self._mind_the_disk()
             if self._stop.is_set():
@@ -204,7 +207,8 @@ class Guardian:
                 return
             self._nurse_known.tend(found)
             for name, trouble in found.troubles.items():
-                if ("cannot load" in trouble or name == health.VENUE) and shown.get(name) != trouble:
+                away = name == health.VENUE and time.monotonic() > patience
+                if ("cannot load" in trouble or away) and shown.get(name) != trouble:
                     shown[name] = trouble
                     log = "" if name == health.VENUE else f" (log: {self.places.logs / name}.log)"
                     self._say(f"{name}: {trouble}{log}")

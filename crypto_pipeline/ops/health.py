@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -122,7 +123,8 @@ def _venue(settings: Settings, beats: dict[str, Heartbeat]) -> str | None:
     now = time.monotonic()
     asked, trouble = _asked.get(where, (-_VENUE_EVERY, None))
     if now - asked >= (_VENUE_EVERY if trouble is None else _TIMEOUT):
-        trouble = asyncio.run(_ask_venue(settings))
+        with ThreadPoolExecutor(1) as apart:  # whoever asks may have an event loop of its own
+            trouble = apart.submit(asyncio.run, _ask_venue(settings)).result()
         _asked[where] = now, trouble
     return trouble
 
