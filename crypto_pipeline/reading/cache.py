@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from crypto_pipeline.reading.answers import Answer
+from crypto_pipeline.store import forking
 from crypto_pipeline.store.changes import Changes, Series
 from crypto_pipeline.store.errors import DatabaseAwayError
 
@@ -64,8 +65,13 @@ class Cache:
     """Thread-safe, bounded by bytes (the entry that was longest not asked for goes first)."""
 
     def __init__(self, changes: Changes, most_bytes: int) -> None:
-        self.stats = CacheStats()
         self._changes, self._most = changes, most_bytes
+        self.after_fork()
+        forking.renew_in_children(self)
+
+    def after_fork(self) -> None:
+        """Begin empty: also in a forked child, where nobody computes what the parent's threads were computing."""
+        self.stats = CacheStats()
         self._entries: OrderedDict[Hashable, _Entry[Any]] = OrderedDict()
         self._flights: dict[Hashable, Future[Answer[Any]]] = {}
         self._lock = threading.Lock()
@@ -102,6 +108,7 @@ class Cache:
         kept = self.peek(key, ttl)
         if kept is not None:
             return kept
+        self._changes.start()  # a forked child begins to listen with its first question
         with self._lock:
             flight = self._flights.get(key)
             mine = flight is None
@@ -110,17 +117,24 @@ class Cache:
             else:
                 self.stats.joined += 1
         if not mine:
-            return flight.result()
+            try:
+                return flight.result()
+            except _InterruptedError:
+                return self.get(key, ttl, series, compute, size, version)
         try:
             answer = self._ask(key, ttl, series, compute, size, version)
-            flight.set_result(answer)
-            return answer
         except BaseException as error:
-            flight.set_exception(error)
+            self._landed(key)
+            # a signal to the thread that asks is not one to those who wait for its answer
+            flight.set_exception(error if isinstance(error, Exception) else _InterruptedError())
             raise
-        finally:
-            with self._lock:
-                del self._flights[key]
+        self._landed(key)
+        flight.set_result(answer)
+        return answer
+
+    def _landed(self, key: Hashable) -> None:
+        with self._lock:
+            del self._flights[key]
 
     def clear(self) -> None:
         """Forget every answer."""
@@ -172,6 +186,10 @@ class Cache:
                 self.stats.bytes -= gone.size
                 self.stats.evicted += 1
             self.stats.entries = len(self._entries)
+
+
+class _InterruptedError(Exception):
+    """Whoever was asking was interrupted: ask again."""
 
 
 def _answer(entry: _Entry[T], known_at: float, *, hit: bool, stale: bool = False) -> Answer[T]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -48,6 +49,9 @@ class CachedReader:
         self._changes = Changes(reader.store.url)
         self._changes.start()
         self.cache = Cache(self._changes, most_bytes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return attrgetter("cached"), (self._reader,)
 
     @property
     def stats(self) -> CacheStats:
@@ -139,4 +143,7 @@ class CachedReader:
 
 def _by_itself(frame: pl.DataFrame) -> pl.DataFrame:
     """A small frame may be a slice of what was read for many: kept, it would keep all of that."""
-    return frame[np.arange(frame.height)] if 0 < frame.height <= FEW_BARS else frame
+    if not 0 < frame.height <= FEW_BARS:
+        return frame
+    every = np.arange(frame.height)
+    return pl.DataFrame([column.gather(every) for column in frame])

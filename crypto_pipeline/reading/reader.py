@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import polars as pl
 
@@ -17,13 +18,16 @@ from crypto_pipeline.reading import moments
 from crypto_pipeline.reading.cached import CachedReader
 from crypto_pipeline.reading.filling import fill_flat
 from crypto_pipeline.reading.forming import with_forming
+from crypto_pipeline.reading.fresh import Fresh, by_polars
 from crypto_pipeline.reading.moments import Moment
 from crypto_pipeline.reading.question import Question, question
 from crypto_pipeline.reading.scanning import scan
 from crypto_pipeline.settings import load_settings
-from crypto_pipeline.store import Store, resolve_url
+from crypto_pipeline.store import Store, forking, resolve_url
 from crypto_pipeline.store.bar_frames import READ_SCHEMA
+from crypto_pipeline.store.errors import NeedsPolarsError
 from crypto_pipeline.store.ledger import STATES
+from crypto_pipeline.store.portable import PortableUrl
 
 __all__ = ["Reader"]
 
@@ -31,13 +35,16 @@ _KEY = ("instrument", "open_time")
 _FOR_FILL = (*_KEY, "close")
 
 
+@forking.with_parts
 class Reader:
     """Reads from the database behind ``url``; without one, from that of ``data_dir`` or of the settings.
 
-    Thread-safe. Connections are kept; close it, or use ``with``. All times are UTC, spans half-open. Every answer is
-    what the plain table would say, wherever the rows lie; for repeated questions see ``cached``. Methods raise
-    ValueError for a bad argument, and StoreError for an unknown instrument or a database that does not answer (its kind
-    DatabaseAwayError after ``patience`` seconds).
+    Thread-safe, and safe to fork: a child opens connections of its own. It is pickled as its settings, with the URL but
+    without its password (see ``store.portable``). Connections are kept; close it, or use ``with``.
+
+    All times are UTC, spans half-open. Every answer is what the plain table would say, wherever the rows lie; for
+    repeated questions see ``cached``. Methods raise ValueError for a bad argument, and StoreError for an unknown
+    instrument or a database that does not answer (its kind DatabaseAwayError after ``patience`` seconds).
     """
 
     def __init__(
@@ -51,8 +58,19 @@ class Reader:
         cache_bytes: int = 256 * 2**20,
     ) -> None:
         found = url if url is not None else resolve_url(load_settings(data_dir=data_dir))
-        self.store = Store(found, connections=connections, patience=patience, statement_timeout=statement_timeout)
+        how = {"connections": connections, "patience": patience, "statement_timeout": statement_timeout}
+        self.store = Store(found, **how)  # type: ignore[arg-type]
+        self._settings = {
+            "url": None if url is None else PortableUrl(url),
+            "data_dir": None if data_dir is None else str(Path(data_dir).expanduser().absolute()),
+            "cache_bytes": cache_bytes, **how,
+        }  # fmt: skip
         self._cache_bytes = cache_bytes
+        #: Reads for this process where it was forked and Polars cannot work.
+        self.fresh = Fresh({**self._settings, "url": found, "data_dir": None})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self._settings,)
 
     @cached_property
     def cached(self) -> CachedReader:
@@ -122,6 +140,8 @@ class Reader:
         instrument and time within each month; each month is read at a moment of its own.
         """
         asked = question(instruments, timeframe, start, end or datetime.now(UTC), None, as_of, final_only)
+        if forking.without_polars():
+            raise NeedsPolarsError("scan")
         self.store.symbols.ids(asked.instruments)  # a wrong name is refused now, not when it is collected
         return scan(self.answer, asked)
 
@@ -130,11 +150,20 @@ class Reader:
         for name in asked.columns or ():
             if name not in READ_SCHEMA:
                 raise ValueError(f"columns: bars have no column {name!r}; choose among {', '.join(READ_SCHEMA)}")
+        if forking.without_polars():
+            return self._without_polars(asked)
         if asked.fill is None:
             return self._bars(asked, asked.columns)
         columns = list(asked.columns or READ_SCHEMA)
         found = self._bars(asked, tuple(dict.fromkeys([*columns, *_FOR_FILL])))
         return self._filled(asked, found).select([*columns, "filled"])
+
+    def _without_polars(self, asked: Question) -> pl.DataFrame:
+        """The same in a forked process: what the table alone answers, here; else by a fresh process."""
+        if asked.fill is None and (asked.final_only or asked.as_of is not None):
+            with suppress(NeedsPolarsError):
+                return self._stored(asked, asked.columns)
+        return self.fresh.ask("answer", asked)
 
     def _bars(self, asked: Question, columns: tuple[str, ...] | None) -> pl.DataFrame:
         if asked.final_only or asked.as_of is not None:
@@ -203,13 +232,15 @@ class Reader:
             one = row.instrument
             kinds = str(one.asset_class), one.base, one.quote, str(one.tier), one.calendar
             values.append((one.symbol, *kinds, row.active, row.added_at))
-        return pl.DataFrame(values, schema=schema, orient="row").sort("instrument")
+        return pl.DataFrame(sorted(values), schema=schema, orient="row")
 
+    @by_polars
     def prices(self, instruments: str | Sequence[str] | None = None, timeframe: str = "1m") -> pl.DataFrame:
         """Forming bars with the last price of each instrument, and the ``age`` of each row in seconds."""
         chosen = None if instruments is None else moments.names(instruments)
         return self.store.live.prices(chosen, [Timeframe.parse(timeframe)])
 
+    @by_polars
     def trades(
         self, instruments: str | Sequence[str], start: Moment, end: Moment | None = None, *, venue: str | None = None
     ) -> pl.DataFrame:
@@ -220,6 +251,7 @@ class Reader:
         begin, until = moments.span(moments.moment(start, "start"), moments.optional(end, "end") or datetime.now(UTC))
         return self.store.trade_reads.read(moments.names(instruments), begin, until, venue)
 
+    @by_polars
     def gaps(
         self,
         instruments: str | Sequence[str] | None = None,
@@ -242,6 +274,7 @@ class Reader:
             states, begin, until,
         )  # fmt: skip
 
+    @by_polars
     def coverage(
         self,
         instruments: str | Sequence[str] | None = None,
@@ -263,6 +296,7 @@ class Reader:
         """Close every connection, and stop the cache's."""
         if "cached" in self.__dict__:
             self.cached.close()
+        self.fresh.close()
         self.store.close()
 
     def __enter__(self) -> Self:
@@ -272,3 +306,8 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _again(settings: dict[str, Any]) -> Reader:
+    url = settings["url"]
+    return Reader(**{**settings, "url": None if url is None else url.url})

@@ -189,7 +189,8 @@ def _series(name: str, values: Array) -> pl.Series:
         return pl.Series(name, values.astype(np.bool_))
     if name == "trade_count":
         counts = values.astype(np.int64)
-        return pl.Series(name, counts) if (counts >= 0).all() else pl.Series(name, counts).replace(-1, None)
+        stated = pl.Series(name, counts)
+        return stated if (counts >= 0).all() else stated.set(pl.Series(counts < 0), None)
     return pl.Series(name, values.astype(np.float64), nan_to_null=name.endswith("_volume"))
 
 

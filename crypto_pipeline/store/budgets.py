@@ -17,6 +17,7 @@ from typing import Protocol
 from psycopg import Connection
 from psycopg.rows import class_row
 
+from crypto_pipeline.store import forking
 from crypto_pipeline.store.pool import Connections
 
 
@@ -128,10 +129,9 @@ class PostgresBudget:
         self._connections = connections
         self._first = {"venue": name, "limit": limit, "window": window, "share": 0.9}
         self._known = False
-        self._lock = threading.Lock()
         self._stated = limit
         self._allowed = int(limit * 0.9)
-        self._block = 0  # reserved and not spent yet
+        self.after_fork()
         self._block_ends = 0.0  # by the monotonic clock, like all times here
         self._looked = 0.0
         self._closed_until = 0.0
@@ -139,6 +139,12 @@ class PostgresBudget:
         self._share = _FIRST_BLOCK
         #: Weight handed out by this object: for metrics and tests.
         self.booked = 0
+        forking.renew_in_children(self)
+
+    def after_fork(self) -> None:
+        """Begin without a block: also in a forked child, because the parent spends what it reserved."""
+        self._lock = threading.Lock()
+        self._block = 0  # reserved and not spent yet
 
     async def acquire(self, weight: int) -> None:
         """Wait until ``weight`` may be spent, then book it."""

@@ -16,6 +16,7 @@ from contextlib import suppress
 import psycopg
 from psycopg import sql
 
+from crypto_pipeline.store import forking
 from crypto_pipeline.store.connecting import plain_url
 
 log = logging.getLogger(__name__)
@@ -33,23 +34,41 @@ class Changes:
 
     def __init__(self, url: str) -> None:
         self._url = plain_url(url)
-        self._lock = threading.Lock()
         self._count = 1
-        self._everything = 1
         self._changed: dict[Series, int] = {}
-        self._heard_all_at = float("-inf")
-        self._stop = threading.Event()
-        self._proof = threading.Condition(self._lock)
-        self._thread: threading.Thread | None = None
+        self._begin(closed=False)
+        forking.renew_in_children(self)
         #: Called with nothing after each change, from the listening thread.
         self.on_change: Callable[[], None] | None = None
 
+    def _begin(self, *, closed: bool) -> None:
+        """Nobody listens, nothing is known."""
+        self._lock = threading.Lock()
+        self._everything = self._count
+        self._heard_all_at = float("-inf")
+        self._stop = threading.Event()
+        if closed:
+            self._stop.set()
+        self._proof = threading.Condition(self._lock)
+        self._thread: threading.Thread | None = None
+
+    def after_fork(self) -> None:
+        """In a forked child, where the listening thread is not: listen anew once it is started."""
+        forking.abandon(self._lock, self._proof, self._stop, self._thread)
+        closed, self._count = self._stop.is_set(), self._count + 1
+        self._begin(closed=closed)
+
     def start(self) -> None:
         """Begin to listen; harmless when it was begun."""
+        if self._listens():
+            return
         with self._lock:
-            if self._thread is None and not self._stop.is_set():
+            if not self._listens() and not self._stop.is_set():
                 self._thread = threading.Thread(target=self._listen, name="changed-bars", daemon=True)
                 self._thread.start()
+
+    def _listens(self) -> bool:
+        return self._thread is not None
 
     def count(self) -> int:
         """How many changes there were: to be remembered before something is read."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
 from typing import Generic, TypeVar
 
+from crypto_pipeline.store import forking
 from crypto_pipeline.store.errors import DatabaseAwayError
 
 Q = TypeVar("Q")
@@ -52,12 +53,17 @@ class Combiner(Generic[Q, A]):
         self, work: Callable[[Sequence[Q]], Sequence[A]], patience: float, most: int, at_once: int = AT_ONCE
     ) -> None:
         self._work, self._patience, self._at_once, self._most = work, patience, at_once, most
+        #: Questions so far, and how often they were asked together or alone.
+        self.questions = self.rounds = 0
+        self.after_fork()
+        forking.renew_in_children(self)
+
+    def after_fork(self) -> None:
+        """Nobody waits, nothing is under way: also in a forked child, whose other threads stayed with the parent."""
         self._lock = threading.Lock()
         self._queue: deque[_Place[Q, A]] = deque()
         #: When each round that is under way began.
         self._rounds: list[float] = []
-        #: Questions so far, and how often they were asked together or alone.
-        self.questions = self.rounds = 0
 
     def ask(self, kind: Hashable, question: Q, size: int = 1) -> A:
         """The answer to ``question``, asked alone or with others of the same ``kind``."""

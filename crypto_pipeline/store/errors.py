@@ -17,3 +17,17 @@ class DatabaseAwayError(StoreError):
 
 class QueryTooLongError(StoreError):
     """The server cancelled a read that took longer than is allowed."""
+
+
+class NeedsPolarsError(StoreError):
+    """In a process that was forked while Polars' threads ran: what was asked for needs them."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} needs Polars' threads, which a forked process does not have: start workers by 'spawn' or "
+            "'forkserver', or read with crypto_pipeline.Reader"
+        )
+        self.what = what
+
+    def __reduce__(self) -> tuple[type[NeedsPolarsError], tuple[str]]:
+        return NeedsPolarsError, (self.what,)

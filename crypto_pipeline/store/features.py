@@ -18,7 +18,7 @@ from psycopg import sql
 
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import require_utc
-from crypto_pipeline.store import copy_encoder, feature_cells, feature_retention
+from crypto_pipeline.store import copy_encoder, feature_cells, feature_retention, forking
 from crypto_pipeline.store.copy_encoder import PG_EPOCH_US, Field
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.feature_cells import FeatureCells
@@ -59,6 +59,7 @@ SET psi = excluded.psi, threshold = excluded.threshold, drifted = excluded.drift
 """
 
 
+@forking.with_parts
 class Features:
     """Writes and reads ``research.ml_features``. Thread-safe."""
 

@@ -23,6 +23,7 @@ from adbc_driver_manager import dbapi
 from adbc_driver_postgresql import dbapi as postgresql
 from psycopg_pool import ConnectionPool
 
+from crypto_pipeline.store import forking
 from crypto_pipeline.store.connecting import check_server, plain_url
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.failures import busy, explained, is_transient
@@ -57,7 +58,7 @@ logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 class Connections:
-    """Thread-safe. Opens on first use, keeps what it opened, replaces what broke."""
+    """Thread-safe. Opens on first use, keeps what it opened, replaces what broke. A forked child opens its own."""
 
     def __init__(
         self, url: str, size: int = 8, *, patience: float = PATIENCE, statement_timeout: float | None = None
@@ -68,16 +69,28 @@ class Connections:
         #: A statement that takes longer (seconds) is cancelled by the server; None: never.
         limit = "" if statement_timeout is None else f" -c statement_timeout={int(statement_timeout * 1000)}"
         self._options = _OPTIONS + limit
+        self._closed = False
+        self._reached = False
+        self._begin()
+        forking.renew_in_children(self)
+
+    def _begin(self) -> None:
+        """No connection is open yet."""
         #: A place for each reading connection, with the connection where one was made; first come, first served.
         self._readers: queue.SimpleQueue[psycopg.Connection[Any] | None] = queue.SimpleQueue()
-        for _ in range(size):
+        for _ in range(self.size):
             self._readers.put(None)
-        self._streams = threading.BoundedSemaphore(size)
+        self._streams = threading.BoundedSemaphore(self.size)
         self._lock = threading.Lock()
         self._pool: ConnectionPool | None = None
         self._idle: list[dbapi.Connection] = []
-        self._closed = False
-        self._reached = False
+        #: Another object in each process: what was opened before a fork is not given back to the child's connections.
+        self._era = object()
+
+    def after_fork(self) -> None:
+        """In a forked child: leave the parent's connections alone, and open others when they are needed."""
+        forking.abandon(self._readers, self._streams, self._lock, self._pool, self._idle)
+        self._begin()
 
     # -- statements -----------------------------------------------------------------------------------------------
 
@@ -130,19 +143,28 @@ class Connections:
 
         One that saw an error is thrown away. Of several threads each gets its own; at most ``size`` are out at once.
         """
-        if not self._streams.acquire(timeout=self.patience):
+        streams, era = self._streams, self._era
+        if not streams.acquire(timeout=self.patience):
             raise busy(self.patience)
         try:
             connection = self._take()
             try:
                 yield connection
+                self._must_be(era, connection)
                 connection.rollback()
             except BaseException:
-                _quietly_close(connection)
+                if era is self._era:
+                    _quietly_close(connection)
                 raise
             self._give_back(connection)
         finally:
-            self._streams.release()
+            streams.release()
+
+    def _must_be(self, era: object, connection: object) -> None:
+        """StoreError where this process was forked while the connection was out: it is the parent's."""
+        if era is not self._era:
+            forking.abandon(connection)
+            raise StoreError("this process was forked in the middle of a read: fork before it or after it")
 
     def frame(self, query: str, parameters: tuple[Any, ...] | list[Any] | None = None) -> pl.DataFrame:
         """The answer of ``query`` ($1, $2 … for ``parameters``), repeated while PostgreSQL is away.
@@ -155,7 +177,10 @@ class Connections:
         def attempt() -> pl.DataFrame:
             with self.adbc() as connection, connection.cursor() as cursor:
                 cursor.execute(query, sent)
-                answer = pl.from_arrow(cursor.fetch_arrow_table())
+                table = cursor.fetch_arrow_table()
+                if forking.without_polars():
+                    return pl.DataFrame([pl.Series(name, table[name]) for name in table.column_names])
+                answer = pl.from_arrow(table)
                 assert isinstance(answer, pl.DataFrame)
                 return answer
 
@@ -177,8 +202,9 @@ class Connections:
     @contextmanager
     def reading(self) -> Iterator[psycopg.Connection[Any]]:
         """One of at most ``size`` connections that read; one that saw an error is thrown away."""
+        readers, era = self._readers, self._era
         try:
-            connection = self._readers.get(timeout=self.patience)
+            connection = readers.get(timeout=self.patience)
         except queue.Empty:
             raise busy(self.patience) from None
         kept = None
@@ -195,16 +221,17 @@ class Connections:
                     connect_timeout=5,
                 )
             yield connection
+            self._must_be(era, connection)
             kept = connection
         except BaseException:
-            if connection is not None:
+            if connection is not None and era is self._era:
                 connection.close()
             raise
         finally:
             if self._closed and kept is not None:
                 kept.close()
                 kept = None
-            self._readers.put(kept)
+            readers.put(kept)
 
     def _repeated(self, attempt: Callable[[], T]) -> T:
         """Try once, then with patience: setting up the repetition costs more than a small read."""

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from crypto_pipeline.store import forking
 from crypto_pipeline.store.archive import Archive
 from crypto_pipeline.store.audit import Audit
 from crypto_pipeline.store.budgets import Budgets
@@ -26,6 +27,7 @@ from crypto_pipeline.store.ledger import Ledger
 from crypto_pipeline.store.live import Live
 from crypto_pipeline.store.metrics import Metrics
 from crypto_pipeline.store.pool import PATIENCE, Connections
+from crypto_pipeline.store.portable import PortableUrl
 from crypto_pipeline.store.reader import Reader
 from crypto_pipeline.store.reconciliations import Reconciliations
 from crypto_pipeline.store.storage import Storage
@@ -38,6 +40,7 @@ from crypto_pipeline.store.views import Views
 from crypto_pipeline.store.writer import BarWriter
 
 
+@forking.with_parts
 class Store:
     """The database behind ``url``, migrated already. Thread-safe; connects on first use, close it or use ``with``.
 
@@ -57,6 +60,12 @@ class Store:
         self.connections = Connections(url, connections, patience=patience, statement_timeout=statement_timeout)
         self._symbols = Symbols(self.connections)
         self._batch_rows = batch_rows
+        self._how = {"connections": connections, "patience": patience, "statement_timeout": statement_timeout}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if isinstance(self.connections, FencedConnections):
+            raise TypeError("a store under a lease belongs to the process that holds the lease")
+        return _again, (PortableUrl(self.url), {"batch_rows": self._batch_rows, **self._how})
 
     @cached_property
     def clock(self) -> Clock:
@@ -220,3 +229,7 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({redact(self.url)!r}, database={database_name(self.url)!r})"
+
+
+def _again(url: PortableUrl, how: dict[str, Any]) -> Store:
+    return Store(url.url, **how)

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from crypto_pipeline.store import forking
 from crypto_pipeline.store.errors import UnknownInstrumentError
 from crypto_pipeline.store.pool import Connections
 
@@ -25,10 +26,15 @@ class Symbols:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._lock = threading.Lock()
         self._ids: dict[str, int] = {}
         self._collected: dict[str, int] = {}
         self._read_at = -_REMEMBERED
+        self.after_fork()
+        forking.renew_in_children(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: what is known stays known."""
+        self._lock = threading.Lock()
 
     def ids(self, symbols: Iterable[str]) -> dict[str, int]:
         """Ids of the given instruments. Raises UnknownInstrumentError, with the nearest name."""
