@@ -10,7 +10,6 @@ Everything else is in the rooms: ``market`` (the words of the field), ``venues``
 
 from __future__ import annotations
 
-import os
 import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,10 +20,13 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from crypto_pipeline.reading import Reader
+    from crypto_pipeline.reading import Reader, SpanWarning
     from crypto_pipeline.reading.moments import Moment
+    from crypto_pipeline.store import StoreError
 
-__all__ = ["Reader", "bars", "training_set"]
+    __version__: str
+
+__all__ = ["Reader", "SpanWarning", "StoreError", "__version__", "bars", "instruments", "training_set"]
 
 
 def bars(
@@ -36,24 +38,30 @@ def bars(
     last: int | None = None,
     as_of: Moment | None = None,
     final_only: bool = True,
-    columns: Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
     fill: str | None = None,
     data_dir: str | Path | None = None,
 ) -> pl.DataFrame:
     """Bars as ``Reader.bars`` gives them, over connections that stay open between calls.
 
+    Without ``start`` and ``last``: the last day for minutes, a hundred bars for wider ones. ``columns="all"`` gives
+    every column. The frame is Polars'; ``.to_pandas()`` makes one for pandas. A SpanWarning says where the span reaches
+    beyond what is collected.
+
     The database is the one of ``data_dir`` (or ``CRYPTO_PIPELINE_DATA_DIR``, where `crypto-pipeline up` runs), or that
-    of ``CRYPTO_PIPELINE_DATABASE_URL``.
+    of ``CRYPTO_PIPELINE_DATABASE_URL``. Nothing is started for it.
 
     Raises ValueError for a bad argument, StoreError for an unknown instrument or when no database answers.
     """
-    from crypto_pipeline.settings import load_settings
-    from crypto_pipeline.store import resolve_url
+    from crypto_pipeline.reading import question
 
-    reader = _kept(resolve_url(load_settings(data_dir=data_dir)), os.getpid())
-    return reader.bars(
-        instruments, timeframe, start, end, last=last, as_of=as_of, final_only=final_only, columns=columns, fill=fill
-    )
+    asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill)
+    return _reader(data_dir).told(asked, stacklevel=2)
+
+
+def instruments(*, active_only: bool = True, data_dir: str | Path | None = None) -> pl.DataFrame:
+    """What is collected, as ``Reader.instruments`` gives it, from the same database as ``bars``."""
+    return _reader(data_dir).instruments(active_only=active_only)
 
 
 def training_set(
@@ -102,17 +110,35 @@ def training_set(
     return made.frame
 
 
+def _reader(data_dir: str | Path | None) -> Reader:
+    from crypto_pipeline.settings import load_settings
+    from crypto_pipeline.store import resolve_url
+
+    return _kept(resolve_url(load_settings(data_dir=data_dir)))
+
+
 @lru_cache(maxsize=4)
-def _kept(url: str, _process: int) -> Reader:
-    # Keyed by process as well: connections do not survive a fork.
+def _kept(url: str) -> Reader:
     from crypto_pipeline.reading import Reader
 
     return Reader(url)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Reader":
-        from crypto_pipeline.reading import Reader
+    if name == "__version__":
+        from importlib.metadata import version
 
-        return Reader
+        return version("crypto-pipeline")
+    if name == "StoreError":
+        from crypto_pipeline.store import StoreError
+
+        return StoreError
+    if name in ("Reader", "SpanWarning"):
+        from crypto_pipeline import reading
+
+        return getattr(reading, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -28,6 +28,7 @@ from crypto_pipeline.reading.answers import Answer
 from crypto_pipeline.reading.cached import time_to_live
 from crypto_pipeline.reading.question import Question
 from crypto_pipeline.store.changes import Series
+from crypto_pipeline.store.pool import Connections
 
 T = TypeVar("T")
 
@@ -79,7 +80,10 @@ class Answering:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self.cached = reader.cached
-        self._limiter = CapacityLimiter(max(_THREADS, reader.store.connections.size))
+        connections = reader.store.connections
+        #: A connection of its own, so that being busy is not taken for being away.
+        self.alive = Connections(reader.store.url, 1, patience=min(2.0, connections.patience), statement_timeout=2.0)
+        self._limiter = CapacityLimiter(max(_THREADS, connections.size))
         self._words: OrderedDict[Hashable, tuple[Hashable, float, Form]] = OrderedDict()
 
     def again(self, scope: MutableMapping[str, Any]) -> Response | None:

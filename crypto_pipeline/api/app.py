@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import FastAPI, Path, Query, Request
 from starlette.responses import Response
@@ -15,11 +17,9 @@ from crypto_pipeline.api.answering import Again, Answering
 from crypto_pipeline.api.forms import ARROW, CSV, PARQUET
 from crypto_pipeline.api.limits import Limits
 from crypto_pipeline.reading import Reader
-from crypto_pipeline.reading.question import question
+from crypto_pipeline.reading.question import ALL, question
 
-Symbol = Annotated[
-    str, Path(max_length=64, pattern=models.SYMBOL, description="Canonical name.", examples=["BTC-USDT"])
-]
+Symbol = Annotated[str, Path(max_length=64, description="Canonical name.", examples=["BTC-USDT"])]
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _TABLES = {CSV: {"schema": {"type": "string"}}, ARROW: _BINARY, PARQUET: _BINARY}
 _HEADERS = {
@@ -56,6 +56,7 @@ def create_app(reader: Reader, *, token: str | None = None, rate: float = 0.0) -
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await run_sync(answering.alive.close)
         await run_sync(reader.close)
 
     app = FastAPI(
@@ -73,13 +74,13 @@ def create_app(reader: Reader, *, token: str | None = None, rate: float = 0.0) -
 
 def _add_routes(app: FastAPI, answering: Answering) -> None:
     reader = answering.reader
+    alone = CapacityLimiter(1)
 
     @app.get("/bars/{symbol}", response_model=models.Bars, responses=_responses(404), summary="Bars of an instrument")
     async def bars(request: Request, symbol: Symbol, query: Annotated[models.BarsQuery, Query()]) -> Any:
-        columns = None if query.columns is None else query.columns.split(",")
         asked = question(
-            symbol, query.timeframe, query.start, query.end, query.last, query.as_of, query.final_only, columns,
-            query.fill,
+            symbol, query.timeframe, query.start, query.end, query.last, query.as_of, query.final_only,
+            _columns(query.columns), query.fill,
         )  # fmt: skip
         return await answering.bars(request, asked, query.limit)
 
@@ -88,7 +89,8 @@ def _add_routes(app: FastAPI, answering: Answering) -> None:
         names = _names(query.instruments) or await run_sync(reader.symbols)
         if not names:
             return await answering.rows(request, lambda: reader.latest([]))
-        asked = question(names, query.timeframe, last=1, final_only=query.final_only)
+        columns = _columns(query.columns)
+        asked = question(names, query.timeframe, last=1, final_only=query.final_only, columns=columns)
         return await answering.latest(request, asked)
 
     @app.get("/gaps", response_model=models.Rows, responses=_responses(404), summary="Absent bars and why")
@@ -117,15 +119,19 @@ def _add_routes(app: FastAPI, answering: Answering) -> None:
     @app.get("/health/simple", response_model=models.Health, summary="Whether the database answers",
              responses={503: {"description": "It does not", "content": {problems.MEDIA_TYPE: _PROBLEM}}})  # fmt: skip
     async def health() -> Any:
-        await run_sync(reader.store.connections.row, "SELECT 1")
+        await run_sync(partial(answering.alive.row, "SELECT 1"), limiter=alone)
         return Response(
             models.Health(status="ok", cache=answering.cached.stats.as_dict()).model_dump_json(),
             media_type="application/json",
         )
 
 
+def _columns(text: str | None) -> str | list[str] | None:
+    return text if text is None or text == ALL else _names(text)
+
+
 def _names(text: str | None) -> list[str] | None:
-    return None if text is None else text.split(",")
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _describe(app: FastAPI, token: str | None) -> None:

@@ -15,30 +15,42 @@ App = Callable[[Scope, Any, Any], Awaitable[None]]
 
 #: Remembered clients; the one that was silent longest is forgotten first, with a full bucket.
 _MOST_CLIENTS = 10_000
+#: Requests at once that are not answered yet; whether it lives is told beyond that.
+_MOST_AT_WORK = 1_000
 #: Without a token too: whether it lives, and what it offers.
 OPEN = frozenset({"/health/simple", "/openapi.json"})
 
 
 class Limits:
-    """Answers 401 without the right bearer token, 429 above ``rate`` requests a second (in bursts twice as many)."""
+    """Answers 401 without the right bearer token, 429 above ``rate`` requests a second (in bursts twice as many), and
+    503 while there is too much to do."""
 
     def __init__(self, app: App, token: str | None, rate: float) -> None:
         self._app, self._rate = app, rate
         self._token = None if token is None else token.encode()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._at_work = 0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """ASGI."""
-        if scope["type"] == "http":
-            refused = self._refusal(scope)
-            if refused is not None:
-                await refused(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refused = self._refusal(scope)
+        if refused is not None:
+            await refused(scope, receive, send)
+            return
+        self._at_work += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._at_work -= 1
 
     def _refusal(self, scope: Scope) -> Any:
         if self._token is not None and scope["path"] not in OPEN and not self._known(scope):
             return problem(401, "give the token as `Authorization: Bearer …`", {"WWW-Authenticate": "Bearer"})
+        if self._at_work >= _MOST_AT_WORK and scope["path"] not in OPEN:
+            return problem(503, f"{self._at_work} requests are at work: ask again in a second", {"Retry-After": "1"})
         if self._rate > 0:
             client = scope.get("client")
             wait = self._wait(client[0] if client else "")

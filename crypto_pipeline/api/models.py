@@ -7,27 +7,21 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.reading.question import MOST_LAST
+from crypto_pipeline.reading.question import MOST_LAST, NARROW
 from crypto_pipeline.store.bar_frames import READ_SCHEMA
 from crypto_pipeline.store.ledger import STATES
-
-SYMBOL = r"^[A-Z0-9._]+(-[A-Z0-9._]+)?$"
-_LIST = r"^[A-Z0-9._]+(-[A-Z0-9._]+)?(,[A-Z0-9._]+(-[A-Z0-9._]+)?)*$"
-_WORDS = r"^[a-z_]+(,[a-z_]+)*$"
-#: What a time may look like; that it exists is checked when it is read.
-_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.,]{2,15}(Z|[+-][0-9]{2}:[0-9]{2}))?$"
 
 Time = Annotated[
     str,
     Field(
-        min_length=10, max_length=40, pattern=_TIME, examples=["2026-01-31", "2026-01-31T12:00Z"],
+        max_length=60, examples=["2026-01-31", "2026-01-31T12:00Z"],
         description="RFC 3339 with zone; a bare date is its midnight in UTC.",
     ),
 ]  # fmt: skip
 Limit = Annotated[int, Field(ge=1, le=50_000, description="Most rows of a page.")]
 Instruments = Annotated[
     str | None,
-    Field(None, max_length=4000, pattern=_LIST, description="Names, separated by commas. Default: all."),
+    Field(None, max_length=4000, description="Names, separated by commas. Default: all."),
 ]
 _TIMEFRAMES = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w"]
 assert set(_TIMEFRAMES.__args__) == set(map(str, Timeframe))  # type: ignore[attr-defined]
@@ -38,16 +32,18 @@ class _Query(BaseModel):
 
 
 class BarsQuery(_Query):
-    """Either ``start``, or ``last``."""
+    """``start``, or ``last``; without both the last day, for wider bars than minutes more."""
 
     timeframe: _TIMEFRAMES = Field(description="Width of the bars.")
-    start: Time | None = Field(None, description="First moment. Give it or last.")
+    start: Time | None = Field(None, description="First moment.")
     end: Time | None = Field(None, description="First moment no longer included. Default: now.")
     last: int | None = Field(None, ge=1, le=50_000, description="The newest so many bars.")
     as_of: Time | None = Field(None, description="What was known then.")
     final_only: bool = Field(True, description="False: also incomplete bars, and the one that is forming.")
     columns: str | None = Field(
-        None, max_length=500, pattern=_WORDS, description=f"Some of {', '.join(READ_SCHEMA)}. Default: all."
+        None,
+        max_length=500,
+        description=f"all, or some of {', '.join(READ_SCHEMA)}. Default: {', '.join(NARROW)}.",
     )
     fill: Literal["flat"] | None = Field(None, description="Flat bars where there is none, marked in column filled.")
     limit: Limit = 1_000
@@ -59,6 +55,7 @@ class LatestQuery(_Query):
     instruments: Instruments
     timeframe: _TIMEFRAMES = Field("1m", description="Width of the bars.")
     final_only: bool = Field(True, description="False: also incomplete bars, and the one that is forming.")
+    columns: str | None = Field(None, max_length=500, description="As for bars.")
 
 
 class RowsQuery(_Query):
@@ -82,6 +79,12 @@ class InstrumentsQuery(_Query):
     """Which instruments."""
 
     active_only: bool = Field(True, description="False: also those that are no longer collected.")
+
+
+#: What may be asked, by the first part of the address.
+QUERIES: dict[str, type[_Query]] = {
+    "bars": BarsQuery, "latest": LatestQuery, "gaps": GapsQuery, "coverage": RowsQuery, "instruments": InstrumentsQuery,
+}  # fmt: skip
 
 
 class Bar(BaseModel):

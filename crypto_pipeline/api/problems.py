@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request
@@ -13,6 +15,8 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from crypto_pipeline.api.models import QUERIES
+from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.errors import DatabaseAwayError, QueryTooLongError, StoreError, UnknownInstrumentError
 
 log = logging.getLogger(__name__)
@@ -45,10 +49,50 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _invalid(_: Request, error: Exception) -> Response:
+def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    said = "; ".join(f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors())
-    return problem(422, said)
+    return problem(422, "; ".join(_said(one, request.url.path) for one in error.errors()))
+
+
+def _said(one: Mapping[str, Any], path: str) -> str:
+    """What is wrong with one parameter, and what would be right, in words that Python's reader has too."""
+    name, given = ".".join(str(part) for part in one["loc"][1:]), one.get("input")
+    limits: dict[str, Any] = one.get("ctx") or {}
+    match one["type"]:
+        case "extra_forbidden":
+            return _unknown(name, path)
+        case "missing":
+            return f"{name}: is missing{_choices(name)}"
+        case "literal_error" if name == "timeframe":
+            return f"unknown timeframe {given!r}: use one of {', '.join(Timeframe)}"
+        case "literal_error":
+            return f"{name}: unknown {name} {given!r}: use {limits['expected']}"
+        case "int_parsing" | "int_from_float" | "int_type":
+            return f"{name}: give a whole number, not {given!r}"
+        case "greater_than_equal":
+            return f"{name}: give a whole number from {limits['ge']} on, not {given!r}"
+        case "less_than_equal":
+            return f"{name}: give a whole number up to {limits['le']:,}, not {given!r}"
+        case "bool_parsing" | "bool_type":
+            return f"{name}: give true or false, not {given!r}"
+        case "string_too_long":
+            return f"{name}: is longer than {limits['max_length']} characters"
+        case _:
+            return f"{name}: {one['msg']}"
+
+
+def _choices(name: str) -> str:
+    return f": use one of {', '.join(Timeframe)}" if name == "timeframe" else ""
+
+
+def _unknown(name: str, path: str) -> str:
+    if name in ("format", "accept"):
+        return f"unknown parameter {name!r}: ask for a form by its header, such as `Accept: text/csv`"
+    model = QUERIES.get(path.strip("/").partition("/")[0])
+    known = list(model.model_fields) if model is not None else []
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+    return f"unknown parameter {name!r}: {hint}"
 
 
 def _http(_: Request, error: Exception) -> Response:

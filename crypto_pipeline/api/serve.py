@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,17 +20,24 @@ from crypto_pipeline.web_guard import WebGuard, allowed_names
 
 #: Seconds for a whole request to arrive, for an idle connection to say something, for sent bytes to be acknowledged.
 ARRIVAL, IDLE, ACKNOWLEDGED = 10.0, 30, 30
-_MOST_CONNECTIONS = 2_000
+#: Connections at once, as far as the system lets a process have; above it idle ones go, so many at a time.
+_MOST_CONNECTIONS, _SPARE_FILES, _AT_A_TIME = 2_000, 200, 50
 
 
 class PatientProtocol(HttpToolsProtocol):
     """HTTP whose half-open connections end: uvicorn itself waits for ever for the rest of a request."""
 
     _timer: asyncio.TimerHandle | None = None
+    #: Since when it has been idle, by the loop's clock.
+    idle_since = 0.0
+    most = _MOST_CONNECTIONS
 
     def connection_made(self, transport: Any) -> None:
-        """A client came; it has ARRIVAL seconds for its first request."""
+        """A client came; it has ARRIVAL seconds for its first request. Where there are too many, idle ones go."""
         super().connection_made(transport)
+        self.idle_since = self.loop.time()
+        if len(self.connections) > self.most:
+            make_room([each for each in self.connections if isinstance(each, PatientProtocol) and each is not self])
         connection = transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             with suppress(OSError):  # not a TCP socket
@@ -39,6 +48,17 @@ class PatientProtocol(HttpToolsProtocol):
         """Another request begins."""
         super().on_message_begin()
         self._arm()
+
+    def on_response_complete(self) -> None:
+        """The client may ask again."""
+        super().on_response_complete()
+        self.idle_since = self.loop.time()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being answered."""
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is None or bool(cycle.response_complete)
 
     def on_message_complete(self) -> None:
         """A request is here as a whole."""
@@ -60,15 +80,38 @@ class PatientProtocol(HttpToolsProtocol):
             self._timer = None
 
 
+def make_room(connections: Sequence[PatientProtocol]) -> None:
+    """Close idle connections: of the address that has most of them those that were idle longest."""
+    idle: dict[str, list[PatientProtocol]] = {}
+    for each in connections:
+        if each.idle and not each.transport.is_closing():
+            idle.setdefault(each.client[0] if each.client else "", []).append(each)
+    if idle:
+        crowd = max(idle.values(), key=len)
+        crowd.sort(key=lambda each: each.idle_since)
+        for each in crowd[:_AT_A_TIME]:
+            each.transport.close()
+
+
+def _allowed_connections() -> int:
+    """As many as the system lets this process have, up to _MOST_CONNECTIONS."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_CONNECTIONS + _SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, soft - _SPARE_FILES)
+
+
 def config(reader: Reader, settings: Settings, port: int) -> uvicorn.Config:
     """How uvicorn is to serve ``reader``."""
+    PatientProtocol.most = _allowed_connections()
     token = settings.api_token
     inner = create_app(reader, token=token.get_secret_value() if token else None, rate=settings.api_rate)
     app = WebGuard(inner, allowed_names(settings.host, settings.allowed_hosts))
     return uvicorn.Config(
         app, host=settings.host, port=port, http=PatientProtocol, ws="none", access_log=False, log_level="warning",
-        server_header=False, timeout_keep_alive=IDLE, limit_concurrency=_MOST_CONNECTIONS, backlog=1024,
-        timeout_graceful_shutdown=5,
+        server_header=False, timeout_keep_alive=IDLE, backlog=1024, timeout_graceful_shutdown=5,
     )  # fmt: skip
 
 

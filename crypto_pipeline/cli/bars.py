@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +10,6 @@ import typer
 from crypto_pipeline.cli.options import DataDir, End, Start
 
 _FORMS = ("table", "csv", "json", "parquet", "arrow")
-#: What a person reads; the other forms have every column.
-_IN_TABLE = ("instrument", "open_time", "open", "high", "low", "close", "volume", "trade_count", "source")
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +32,14 @@ def read(
     fill: Annotated[
         str | None, typer.Option("--fill", metavar="flat", help="Flat bars where there is none, marked as filled.")
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="LIST",
+            help="all, or for example open_time,close,vwap. Default: prices, volume, trade_count, source, complete.",
+        ),
+    ] = None,
     form: Annotated[str, typer.Option("--format", help=f"{', '.join(_FORMS)}.")] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write. Default: the terminal.")] = None,
     data_dir: DataDir = None,
@@ -45,6 +50,7 @@ def read(
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.output import write_frame
     from crypto_pipeline.reading import Reader, question
+    from crypto_pipeline.reading.question import ALL, default_start
 
     if form not in _FORMS:
         raise BadInput(f"unknown format {form!r}: use one of {', '.join(_FORMS)}")
@@ -52,13 +58,17 @@ def read(
         raise BadInput(f"--fill {fill!r}: give flat, or leave it out")
     chosen = options.timeframe(timeframe)
     moment = options.moment(as_of, "--as-of") if as_of else None
-    first, until = options.span(start, end, datetime.now(UTC) - max(chosen.delta * 100, timedelta(days=1)))
+    given = options.moment(end, "--end") if end else None
+    first, until = options.span(start, end, default_start(chosen, given))
+    wanted = columns if columns in (None, ALL) else [name.strip() for name in columns.split(",")]
     if last is not None and start is not None:
         raise BadInput("--last and --start contradict each other: give one of them")
     with database(deployment_settings(data_dir)) as url, Reader(url) as reader:
         symbols = options.known_symbols(symbol, reader.symbols(active_only=False)) or []
         begin = None if last is not None else first
-        frame = reader.answer(question(symbols, chosen, begin, until, last, moment, not forming, fill=fill))
-    if form == "table":
-        frame = frame.select([*_IN_TABLE, *(["filled"] if fill else [])])
+        try:
+            asked = question(symbols, chosen, begin, until, last, moment, not forming, wanted, fill)
+            frame = reader.answer(asked)
+        except ValueError as error:
+            raise BadInput(str(error)) from None
     write_frame(frame, form, output, f"{symbol} {chosen}")

@@ -6,7 +6,8 @@ nothing here knows Dagster, HTTP or a venue, and nothing here needs more than a 
 """
 
 from crypto_pipeline.reading.answers import Answer
+from crypto_pipeline.reading.collected import SpanWarning
 from crypto_pipeline.reading.question import question
 from crypto_pipeline.reading.reader import Reader
 
-__all__ = ["Answer", "Reader", "question"]
+__all__ = ["Answer", "Reader", "SpanWarning", "question"]

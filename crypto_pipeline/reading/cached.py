@@ -68,7 +68,7 @@ class CachedReader:
         last: int | None = None,
         as_of: Moment | None = None,
         final_only: bool = True,
-        columns: Sequence[str] | None = None,
+        columns: str | Sequence[str] | None = None,
         fill: str | None = None,
     ) -> Answer[pl.DataFrame]:
         """As ``Reader.bars``."""
@@ -80,7 +80,7 @@ class CachedReader:
         timeframe: str = "1m",
         *,
         final_only: bool = True,
-        columns: Sequence[str] | None = None,
+        columns: str | Sequence[str] | None = None,
     ) -> Answer[pl.DataFrame]:
         """As ``Reader.latest``."""
         chosen = self._reader.symbols() if instruments is None else instruments

@@ -2,36 +2,72 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from crypto_pipeline.market.timeframes import parse_time, require_utc
 
 Moment = datetime | date | str
 
+_MICROSECOND = timedelta(microseconds=1)
+#: A "+" that came through a URL without being escaped.
+_LOST_PLUS = re.compile(r"(:\d{2}(?:\.\d+)?) (\d{2}:?\d{2})$")
+#: Digits of a second that Python's times do not have.
+_NANOSECONDS = re.compile(r"\.\d{6}(\d+)")
+_FORMS = "give an aware datetime, or ISO 8601 text such as 2026-01-31 or 2026-01-31T12:00Z"
 
-def moment(value: Moment, name: str) -> datetime:
-    """``value`` as a UTC datetime. Raises ValueError that names the argument."""
+
+def moment(value: Moment, name: str, *, up: bool = True) -> datetime:
+    """``value`` as a UTC datetime: of pandas and of text as well. Raises ValueError that names the argument.
+
+    What is finer than a microsecond is rounded ``up``, as both bounds of a span need it; else down.
+    """
     try:
-        if isinstance(value, datetime):
-            return require_utc(value)
-        if isinstance(value, date):
-            return datetime(value.year, value.month, value.day, tzinfo=UTC)
-        if isinstance(value, str):
-            return parse_time(value)
-    except (ValueError, OverflowError) as error:
+        found, rest = _read(value)
+        return found + _MICROSECOND if up and rest else found
+    except OverflowError:
+        raise ValueError(f"{name}: {value} is not within the years 1 to 9999 in UTC: give a time inside") from None
+    except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    raise ValueError(f"{name}: give an aware datetime or ISO 8601 text, not {value!r}")
 
 
-def optional(value: Moment | None, name: str) -> datetime | None:
+def _read(value: Any) -> tuple[datetime, bool]:
+    """The time to the microsecond, and whether something is left of it."""
+    if isinstance(value, str):
+        text = _LOST_PLUS.sub(r"\1+\2", value.strip())
+        finer = _NANOSECONDS.search(text)
+        return parse_time(text), finer is not None and finer.group(1).strip("0") != ""
+    if value != value or str(value) == "NaT":
+        raise ValueError(f"{value} is no time: leave it out, or {_FORMS}")
+    if isinstance(value, datetime):
+        # a plain one also out of pandas' kind, which is finer
+        plain = datetime(
+            value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond,
+            value.tzinfo, fold=value.fold,
+        )  # fmt: skip
+        return require_utc(plain), getattr(value, "nanosecond", 0) > 0
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC), False
+    if type(value).__name__ == "datetime64":
+        raise ValueError(f"{value} has no time zone, as all of numpy's times: give '{value}Z' if it is UTC")
+    raise ValueError(f"{_FORMS}, not {value!r}")
+
+
+def optional(value: Moment | None, name: str, *, up: bool = True) -> datetime | None:
     """As ``moment``; None stays None."""
-    return None if value is None else moment(value, name)
+    return None if value is None else moment(value, name, up=up)
 
 
 def names(value: str | Sequence[str], what: str = "instruments") -> list[str]:
     """One name, or several, each once. Raises ValueError for anything else."""
-    found = [value] if isinstance(value, str) else list(value)
+    if isinstance(value, str):
+        return [value]
+    try:
+        found = list(value)
+    except TypeError:
+        raise ValueError(f"{what}: give a name as text, or a list of names, not {value!r}") from None
     for name in found:
         if not isinstance(name, str):
             raise ValueError(f"{what}: give names as text, not {name!r}")

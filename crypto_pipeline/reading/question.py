@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.moments import Moment, names, optional, span
+from crypto_pipeline.store.bar_frames import READ_SCHEMA
 from crypto_pipeline.store.bar_queries import FIRST, LAST
 
 Fill = Literal["flat"]
 #: Nobody wants more, and a server should not try.
 MOST_LAST = 10_000_000
+#: Columns of a frame unless others are asked for; "all" is every one.
+NARROW = (
+    "instrument", "open_time", "open", "high", "low", "close", "volume", "trade_count", "source", "complete",
+)  # fmt: skip
+ALL = "all"
+#: Without start and last: so many bars, at least so long.
+_DEFAULT_BARS, _DEFAULT_SPAN = 100, timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What ``Reader.bars`` was asked. ``end`` None is now, at every asking."""
+    """What ``Reader.bars`` was asked. ``end`` None is now, at every asking; ``columns`` None is all."""
 
     instruments: tuple[str, ...]
     timeframe: Timeframe
@@ -31,9 +40,10 @@ class Question:
     fill: Fill | None
 
 
-def _inside(bound: datetime | None) -> datetime | None:
-    """Bounds near the ends of the calendar, beyond which there are no bars, moved to where one can calculate."""
-    return None if bound is None else min(max(bound, FIRST), LAST)
+def default_start(timeframe: Timeframe, end: datetime | None = None) -> datetime:
+    """Where a span begins that has none: a day before its end (default: now) for minutes, more for wider bars."""
+    until = datetime.now(UTC) if end is None else end
+    return timeframe.floor(until - max(timeframe.delta * _DEFAULT_BARS, _DEFAULT_SPAN))
 
 
 def question(
@@ -44,20 +54,50 @@ def question(
     last: int | None = None,
     as_of: Moment | None = None,
     final_only: bool = True,
-    columns: Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
     fill: str | None = None,
 ) -> Question:
     """The checked question. Raises ValueError that names the argument at fault."""
-    if (start is None) == (last is None):
-        raise ValueError("give either start, or last (the newest so many bars of each instrument), not both or neither")
-    if last is not None and (type(last) is not int or not 1 <= last <= MOST_LAST):
-        raise ValueError(f"last: give a whole number from 1 to {MOST_LAST:,}, not {last!r}")
+    width = Timeframe.parse(timeframe)
+    if start is not None and last is not None:
+        raise ValueError("give either start, or last (the newest so many bars of each instrument), not both")
     if fill not in (None, "flat"):
         raise ValueError(f"fill: give 'flat' or leave it out, not {fill!r}")
-    begin, until = _inside(optional(start, "start")), _inside(optional(end, "end"))
+    count = None if last is None else _count(last)
+    begin, until = optional(start, "start"), optional(end, "end")
     if begin is not None and until is not None:
         span(begin, until)
+    until = _inside(until)
+    if begin is None and count is None:
+        begin = default_start(width, None if until is None else max(until, FIRST + timedelta(days=1000)))
+    begin = _inside(begin)
+    if begin is not None and until is not None and begin >= until:
+        # both lie where there are no bars, on the same side
+        begin, until = (FIRST, FIRST + width.delta) if until <= FIRST else (begin, begin + width.delta)
     return Question(
-        tuple(names(instruments)), Timeframe.parse(timeframe), begin, until, last, optional(as_of, "as_of"), final_only,
-        None if columns is None else tuple(names(columns, "columns")), "flat" if fill else None,
+        tuple(names(instruments)), width, begin, until, count, optional(as_of, "as_of", up=False), bool(final_only),
+        _columns(columns), "flat" if fill else None,
     )  # fmt: skip
+
+
+def _inside(bound: datetime | None) -> datetime | None:
+    """Bounds near the ends of the calendar, beyond which there are no bars, moved to where one can calculate."""
+    return None if bound is None else min(max(bound, FIRST), LAST)
+
+
+def _count(last: Any) -> int:
+    try:
+        found = -1 if isinstance(last, bool) else operator.index(last)
+    except TypeError:
+        found = -1
+    if not 1 <= found <= MOST_LAST:
+        raise ValueError(f"last: give a whole number from 1 to {MOST_LAST:,}, not {last!r}")
+    return found
+
+
+def _columns(columns: str | Sequence[str] | None) -> tuple[str, ...]:
+    if columns is None:
+        return NARROW
+    if isinstance(columns, str) and columns == ALL:
+        return tuple(READ_SCHEMA)
+    return tuple(names(columns, "columns"))

@@ -16,11 +16,12 @@ from crypto_pipeline.market.calendars import get_calendar
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading import moments
 from crypto_pipeline.reading.cached import CachedReader
+from crypto_pipeline.reading.collected import Collected
 from crypto_pipeline.reading.filling import fill_flat
 from crypto_pipeline.reading.forming import with_forming
 from crypto_pipeline.reading.fresh import Fresh, by_polars
 from crypto_pipeline.reading.moments import Moment
-from crypto_pipeline.reading.question import Question, question
+from crypto_pipeline.reading.question import ALL, Question, question
 from crypto_pipeline.reading.scanning import scan
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store, forking, resolve_url
@@ -66,6 +67,7 @@ class Reader:
             "cache_bytes": cache_bytes, **how,
         }  # fmt: skip
         self._cache_bytes = cache_bytes
+        self._collected = Collected(self.store)
         #: Reads for this process where it was forked and Polars cannot work.
         self.fresh = Fresh({**self._settings, "url": found, "data_dir": None})
 
@@ -89,17 +91,20 @@ class Reader:
         last: int | None = None,
         as_of: Moment | None = None,
         final_only: bool = True,
-        columns: Sequence[str] | None = None,
+        columns: str | Sequence[str] | None = None,
         fill: str | None = None,
     ) -> pl.DataFrame:
         """Bars with open time in ``[start, end)``, or the newest ``last`` before ``end`` of each instrument.
 
-        Sorted by instrument and time. ``end`` is now unless given. Times are aware datetimes or ISO 8601 text with
-        zone; a bare date is its midnight in UTC.
+        Sorted by instrument and time. ``end`` is now unless given; without ``start`` and ``last`` the span is the last
+        day for minutes, a hundred bars for wider ones. Times are aware datetimes (of pandas too) or ISO 8601 text with
+        zone; a bare date is its midnight in UTC. What is finer than a microsecond is rounded up. A SpanWarning says
+        where the span reaches beyond what is collected, or where the newest bars are old.
 
         ``as_of`` gives what was known at that moment. ``final_only`` leaves out what may still grow: copies that saw
         only a part of their window, and the bar that is forming now; without it the forming bar comes too (not with
-        ``as_of``: it has no history), ``source`` "forming", ``complete`` false. ``columns`` chooses and orders columns.
+        ``as_of``: it has no history), ``source`` "forming", ``complete`` false. ``columns`` chooses and orders columns;
+        "all" is every one, unless given the first ten below with ``trade_count``, ``source`` and ``complete``.
         ``fill="flat"`` adds the column ``filled``, and flat bars where a window between two bars has none.
 
         Columns and dtypes: ``instrument`` String; ``open_time`` Datetime(ms, UTC); ``open``, ``high``, ``low``,
@@ -108,7 +113,15 @@ class Reader:
         String; ``complete`` Boolean; ``revision`` Datetime(ms, UTC), when the venue stated it; ``recorded_at``
         Datetime(us, UTC), since when it is the truth here; ``vwap`` Float64, null where nothing traded.
         """
-        return self.answer(question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill))
+        asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill)
+        return self.told(asked, stacklevel=2)
+
+    def told(self, asked: Question, *, stacklevel: int = 1) -> pl.DataFrame:
+        """The answer to a question, with a SpanWarning where it reaches beyond what is collected."""
+        frame = self.answer(asked)
+        if asked.fill is None and asked.final_only:
+            self._collected.warn(asked, frame, stacklevel + 1)
+        return frame
 
     def latest(
         self,
@@ -116,13 +129,15 @@ class Reader:
         timeframe: str = "1m",
         *,
         final_only: bool = True,
-        columns: Sequence[str] | None = None,
+        columns: str | Sequence[str] | None = None,
     ) -> pl.DataFrame:
         """The newest bar of each instrument (default: all active ones) that has one, as ``bars(…, last=1)``."""
         chosen = self.symbols() if instruments is None else instruments
-        if not chosen:
-            return pl.DataFrame(schema=self._schema(columns))
-        return self.bars(chosen, timeframe, last=1, final_only=final_only, columns=columns)
+        if not len(chosen):
+            chosen = question("none", timeframe, last=1, columns=columns).columns or ()
+            return pl.DataFrame(schema={name: READ_SCHEMA[name] for name in chosen})
+        asked = question(chosen, timeframe, last=1, final_only=final_only, columns=columns)
+        return self.told(asked, stacklevel=2)
 
     def scan(
         self,
@@ -139,7 +154,7 @@ class Reader:
         For spans that do not fit into memory: filters, and ``sink_parquet``, see one month at a time. Sorted by
         instrument and time within each month; each month is read at a moment of its own.
         """
-        asked = question(instruments, timeframe, start, end or datetime.now(UTC), None, as_of, final_only)
+        asked = question(instruments, timeframe, start, end or datetime.now(UTC), None, as_of, final_only, ALL)
         if forking.without_polars():
             raise NeedsPolarsError("scan")
         self.store.symbols.ids(asked.instruments)  # a wrong name is refused now, not when it is collected
@@ -209,9 +224,6 @@ class Reader:
             if row.instrument.symbol in set(names)
         }
         return fill_flat(found, asked.timeframe, calendars, before, dict(newest.iter_rows()), asked.start, until)
-
-    def _schema(self, columns: Sequence[str] | None) -> dict[str, pl.DataType]:
-        return {name: READ_SCHEMA[name] for name in columns or READ_SCHEMA}
 
     # -- what else is known ---------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from crypto_pipeline.store import forking
 from crypto_pipeline.store.connecting import check_server, plain_url
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.failures import busy, explained, is_transient
+from crypto_pipeline.store.interrupts import interruptible
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -176,8 +177,12 @@ class Connections:
 
         def attempt() -> pl.DataFrame:
             with self.adbc() as connection, connection.cursor() as cursor:
-                cursor.execute(query, sent)
-                table = cursor.fetch_arrow_table()
+
+                def fetch() -> Any:
+                    cursor.execute(query, sent)
+                    return cursor.fetch_arrow_table()
+
+                table = interruptible(fetch, connection.adbc_cancel)
                 if forking.without_polars():
                     return pl.DataFrame([pl.Series(name, table[name]) for name in table.column_names])
                 answer = pl.from_arrow(table)

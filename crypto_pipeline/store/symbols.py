@@ -43,8 +43,9 @@ class Symbols:
             self._refresh()
         for symbol in wanted:
             if symbol not in self._ids:
-                near = difflib.get_close_matches(symbol, self._ids, 1)
-                hint = f"did you mean {near[0]}?" if near else "see `crypto-pipeline instruments list`"
+                upper = {known.upper(): known for known in self._ids}
+                near = difflib.get_close_matches(symbol.upper(), upper, 1)
+                hint = f"did you mean {upper[near[0]]}?" if near else "see `crypto-pipeline instruments list`"
                 raise UnknownInstrumentError(f"unknown instrument {symbol!r}: {hint}")
         return {symbol: self._ids[symbol] for symbol in wanted}
 

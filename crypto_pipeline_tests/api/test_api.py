@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,10 @@ from schemathesis.checks import CHECKS
 from crypto_pipeline import Reader
 from crypto_pipeline.api import serve
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.reading.question import NARROW
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
+from crypto_pipeline.store.bar_frames import READ_SCHEMA
 from crypto_pipeline.store.connecting import connect
 from crypto_pipeline_tests.api.conftest import Served
 from crypto_pipeline_tests.store.bar_factory import START, bar, frame
@@ -54,13 +57,14 @@ def test_a_wrong_request_is_told_what_is_wrong(served: Served) -> None:
     with httpx.Client(base_url=served.url) as client:
         problem(client.get("/bars/BTC-USD?timeframe=1m&last=1"), 404, "did you mean BTC-USDT?")
         problem(client.get("/bars/BTC-USDT?timeframe=2m&last=1"), 422, "timeframe")
-        problem(client.get("/bars/BTC-USDT?timeframe=1m"), 422, "either start, or last")
+        both = "/bars/BTC-USDT?timeframe=1m&last=1&start=2025-03-31"
+        problem(client.get(both), 422, "either start, or last")
         problem(client.get("/bars/BTC-USDT?timeframe=1m&start=2025-04-01&end=2025-03-31"), 422, "is not before end")
         problem(client.get("/bars/BTC-USDT?timeframe=1m&start=2025-02-31"), 422, "cannot read the time '2025-02-31'")
         problem(client.get("/bars/BTC-USDT?timeframe=1m&last=99999999999"), 422, "last")
         problem(client.get("/bars/BTC-USDT?timeframe=1m&last=1&color=red"), 422, "color")
         problem(client.get("/bars/BTC-USDT?timeframe=1m&last=1&columns=hihg"), 422, "no column 'hihg'")
-        problem(client.get("/bars/a%00b%27%3B--?timeframe=1m&last=1"), 422, "symbol")
+        problem(client.get("/bars/a%00b%27%3B--?timeframe=1m&last=1"), 404, "unknown instrument")
         problem(client.get("/latest?instruments=NOPE-USDT"), 404, "unknown instrument 'NOPE-USDT'")
         problem(client.get("/gaps?state=lsot"), 422, "state")
         problem(client.get(BARS, headers={"accept": "image/png"}), 406, "accept one of application/json")
@@ -70,6 +74,102 @@ def test_a_wrong_request_is_told_what_is_wrong(served: Served) -> None:
         first = client.get("/bars/BTC-USDT?timeframe=1m&start=0001-01-01&end=9999-12-31&limit=5").json()
         assert len(first["bars"]) == 4
         assert "limit=5" in first["next"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "said"),
+    [
+        ("/bars/BTC-USDT?timeframe=1m&strat=2025-03-31", 422, "unknown parameter 'strat': did you mean start?"),
+        ("/bars/BTC-USDT?timeframe=1m&last=1&zzz=1", 422, "unknown parameter 'zzz': there are timeframe, start, end"),
+        ("/gaps?sate=lost", 422, "unknown parameter 'sate': did you mean state?"),
+        (
+            "/bars/BTC-USDT?timeframe=1m&last=1&format=csv",
+            422,
+            "ask for a form by its header, such as `Accept: text/csv`",
+        ),
+        ("/bars/btc-usdt?timeframe=1m&last=1", 404, "unknown instrument 'btc-usdt': did you mean BTC-USDT?"),
+        ("/latest?instruments=eth-usdt", 404, "did you mean ETH-USDT?"),
+        ("/bars/BTC-USDT?timeframe=1m&start=foo", 422, "start: cannot read the time 'foo': use ISO 8601"),
+        (
+            "/bars/BTC-USDT?timeframe=1m&start=2025-03-31T12:00",
+            422,
+            "start: naive time 2025-03-31T12:00:00: give a time",
+        ),
+        ("/gaps?end=foo", 422, "end: cannot read the time 'foo'"),
+        ("/bars/BTC-USDT?last=1", 422, "timeframe: is missing: use one of 1m, 5m"),
+        ("/bars/BTC-USDT?timeframe=2m&last=1", 422, "unknown timeframe '2m': use one of 1m, 5m"),
+        ("/bars/BTC-USDT?timeframe=1m&last=x", 422, "last: give a whole number, not 'x'"),
+        ("/bars/BTC-USDT?timeframe=1m&last=0", 422, "last: give a whole number from 1 on, not '0'"),
+        ("/bars/BTC-USDT?timeframe=1m&last=99999999", 422, "last: give a whole number up to 50,000, not '99999999'"),
+        ("/bars/BTC-USDT?timeframe=1m&last=1&final_only=maybe", 422, "final_only: give true or false, not 'maybe'"),
+        ("/bars/BTC-USDT?timeframe=1m&last=1&fill=zero", 422, "fill: unknown fill 'zero': use 'flat'"),
+        ("/gaps?state=lsot", 422, "state: unknown state 'lsot': use 'pending'"),
+    ],
+)
+def test_the_value_and_the_fix_are_named(served: Served, asked: str, status: int, said: str) -> None:
+    with httpx.Client(base_url=served.url) as client:
+        problem(client.get(asked), status, said)
+
+
+def test_times_and_columns_are_read_as_in_python(served: Served) -> None:
+    with httpx.Client(base_url=served.url) as client:
+        span = "/bars/BTC-USDT?timeframe=1m&end=2025-03-31T01:00Z&start="
+        expected = client.get(span + "2025-03-31T00:10Z").json()["bars"]
+        assert expected
+        for same in ("2025-03-31T00:10:00+00:00", "2025-03-31T00:10:00%2B00:00", "2025-03-31T02:10+02:00"):
+            assert client.get(span + same).json()["bars"] == expected, same
+        assert list(expected[0]) == list(NARROW)
+        every = client.get(span + "2025-03-31T00:10Z&columns=all").json()["bars"]
+        assert list(every[0]) == list(READ_SCHEMA)
+        assert list(client.get("/latest?columns=close").json()["bars"][0]) == ["close"]
+        assert client.get("/bars/BTC-USDT?timeframe=1m").json()["bars"] == []  # the last day
+
+
+def test_thousands_of_idle_connections_keep_nobody_out(served_database: str) -> None:
+    """The oldest idle ones of the address that has most go; who asks is answered, health first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    with Served(Reader(served_database), load_settings()) as running:
+        limit = serve.PatientProtocol.most
+        held: list[socket.socket] = []
+        with httpx.Client(base_url=running.url, timeout=20) as client:
+            assert client.get(BARS).status_code == 200
+            other = socket.create_connection(("127.0.0.1", running.port), source_address=("127.0.0.2", 0))
+            other.sendall(b"GET /health/simple HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert other.recv(4096).startswith(b"HTTP/1.1 200")
+            try:
+                while len(held) < limit + 300:
+                    held.append(socket.create_connection(("127.0.0.1", running.port)))
+                answer = httpx.get(running.url + "/health/simple", timeout=20)
+                assert answer.json()["status"] == "ok"
+                assert httpx.get(running.url + BARS, timeout=20).status_code == 200
+                assert len(running.server.server_state.connections) <= limit + 2
+                # one that was idle longer, of an address that has few, stays
+                other.sendall(b"GET /health/simple HTTP/1.1\r\nhost: x\r\n\r\n")
+                assert other.recv(4096).startswith(b"HTTP/1.1 200")
+                held[0].settimeout(20)
+                assert held[0].recv(1) == b""
+            finally:
+                for each in (*held, other):
+                    each.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_health_is_told_while_every_connection_is_busy(served_database: str) -> None:
+    reader = Reader(served_database, connections=2, patience=1.0, statement_timeout=3.0)
+    with Served(reader, load_settings()) as running, httpx.Client(base_url=running.url, timeout=20) as client:
+        assert client.get("/health/simple").status_code == 200
+        with connect(served_database) as locking, locking.transaction():
+            locking.execute("LOCK TABLE market.ohlc_data IN ACCESS EXCLUSIVE MODE")
+            gone = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(60)]
+            for number, each in enumerate(gone):
+                path = f"/bars/BTC-USDT?timeframe=1m&start=2025-03-31&end=2025-04-01&limit={number + 100}"
+                each.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            while len(active(served_database)) < 3:
+                time.sleep(0.01)
+            assert client.get("/health/simple").json()["status"] == "ok"
+            for each in gone:
+                each.close()
 
 
 def test_pages_join_without_a_double_or_a_hole(served: Served) -> None:

@@ -66,8 +66,9 @@ def test_options_choose_what_is_read(run: Run, filled: datetime) -> None:
 
 def test_every_form_says_the_same(run: Run, filled: datetime, tmp_path: Path) -> None:
     files = {form: tmp_path / f"bars.{form}" for form in ("csv", "json", "parquet", "arrow")}
+    asked = ("read", "BTC-USDT,ETH-USDT", "1m", "--fill", "flat", "--columns", "all")
     for form, path in files.items():
-        code, _, err = run("read", "BTC-USDT,ETH-USDT", "1m", "--fill", "flat", "--format", form, "-o", str(path))
+        code, _, err = run(*asked, "--format", form, "-o", str(path))
         assert code == 0, err
     expected = pl.read_parquet(files["parquet"])
     assert expected.columns == [*READ_SCHEMA, "filled"]
@@ -80,6 +81,10 @@ def test_every_form_says_the_same(run: Run, filled: datetime, tmp_path: Path) ->
     assert csv.select("open", "filled").equals(expected.select("open", "filled"))
     rows = json.loads(files["json"].read_text())
     assert [row["close"] for row in rows] == expected["close"].to_list()
+    code, out, _ = run("read", "BTC-USDT", "1m", "--last", "1", "--format", "csv")
+    assert out.splitlines()[0] == "instrument,open_time,open,high,low,close,volume,trade_count,source,complete"
+    code, out, _ = run("read", "BTC-USDT", "1m", "--last", "1", "--columns", "close, vwap", "--format", "csv")
+    assert out.splitlines()[0] == "close,vwap"
     code, out, _ = run("read", "BTC-USDT", "1m", "--last", "1")
     assert code == 0
     assert "BTC-USDT" in out
@@ -94,6 +99,7 @@ def test_every_form_says_the_same(run: Run, filled: datetime, tmp_path: Path) ->
         (["--fill", "zero"], "give flat"),
         (["--format", "xml"], "table, csv, json, parquet, arrow"),
         (["--as-of", "noon"], "'noon'"),
+        (["--columns", "hihg"], "bars have no column 'hihg'"),
     ],
 )
 def test_options_that_cannot_be_are_refused(run: Run, filled: datetime, options: list[str], said: str) -> None:

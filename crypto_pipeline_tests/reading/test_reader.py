@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from datetime import UTC, date, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
 import crypto_pipeline
 from crypto_pipeline import Reader
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.reading import SpanWarning, question
 from crypto_pipeline.store import LivePrice, Store, StoreError
 from crypto_pipeline.store.archive_spans import Span
 from crypto_pipeline.store.archive_storage import ArchiveStorage
 from crypto_pipeline.store.archiver import Archiver
 from crypto_pipeline.store.bar_frames import READ_SCHEMA
-from crypto_pipeline_tests.store.bar_factory import START, bar, frame
+from crypto_pipeline_tests.store.bar_factory import START, SYMBOLS, bar, frame
 from crypto_pipeline_tests.store.test_trades import trades
 
 M1 = Timeframe.M1
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 def price(symbol: str, at: datetime, last: float, timeframe: Timeframe = M1) -> LivePrice:
@@ -44,7 +50,7 @@ def test_a_forming_bar_is_shown_only_when_asked_for_and_only_after_what_is_store
     span: dict[str, Any] = {"start": START, "end": START + timedelta(hours=1)}
     assert times(reader.bars("BTC-USDT", "1m", **span)) == [0]
     assert times(reader.bars("BTC-USDT", "1m", **span, final_only=False)) == [0, 1, 2]
-    newest = reader.latest(["BTC-USDT", "ETH-USDT"], final_only=False)
+    newest = reader.latest(["BTC-USDT", "ETH-USDT"], final_only=False, columns="all")
     assert dict(newest.schema) == READ_SCHEMA
     assert newest["source"].to_list() == ["forming", "venue_historical"]
     assert newest["complete"].to_list() == [False, True]
@@ -71,7 +77,7 @@ def test_flat_bars_fill_between_bars_and_are_marked(store: Store, reader: Reader
             "BTC-USDT", "1m", start=START + first * MINUTE, end=START + last * MINUTE, fill="flat", **more
         )  # fmt: skip
 
-    inside = filled(1, 7)
+    inside = filled(1, 7, columns="all")
     assert times(inside) == [1, 2, 3, 4, 5, 6]
     assert inside["filled"].to_list() == [True, True, False, False, True, True]
     assert inside["close"].to_list() == [100.5, 100.5, 130.5, 140.5, 140.5, 140.5]
@@ -131,22 +137,146 @@ def test_a_lazy_scan_reads_only_what_is_used(store: Store, reader: Reader, monke
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("BTC-USDT", "1m"), "give either start, or last"),
+        (("BTC-USDT", "1m", START, None), "not both"),
+        (("BTC-USDT", "1m", pd.NaT), "start: NaT is no time: leave it out"),
+        (("BTC-USDT", "1m", np.datetime64("NaT")), "start: NaT is no time"),
+        (("BTC-USDT", "1m", float("nan")), "start: nan is no time"),
+        (
+            ("BTC-USDT", "1m", np.datetime64("2025-03-31T00:00")),
+            "has no time zone, as all of numpy's times: give '2025",
+        ),
+        (("BTC-USDT", "1m", pd.Timestamp("2025-03-31")), "start: naive time"),
+        (("BTC-USDT", "1m", "20250331"), "start: naive time"),
+        ((None, "1m", START), "instruments: give a name as text, or a list of names, not None"),
+        ((b"BTC-USDT", "1m", START), "instruments: give names as text, not 66"),
+        (("BTC-USDT", None, START), "unknown timeframe None"),
         (("BTC-USDT", "2m", START), "unknown timeframe '2m'"),
         (("BTC-USDT", "1m", START, START), "is empty"),
         (("BTC-USDT", "1m", START, START - MINUTE), "is not before end"),
         (("BTC-USDT", "1m", START.replace(tzinfo=None)), "start: naive time"),
         (("BTC-USDT", "1m", "yesterday"), "start: cannot read the time 'yesterday'"),
         (("BTC-USDT", "1m", 5), "start: give an aware datetime"),
-        (("BTC-USDT", "1m", "9999-12-31T23:59-14:00"), "start:"),
+        (("BTC-USDT", "1m", "9999-12-31T23:59-14:00"), "start: 9999.* is not within the years 1 to 9999"),
         (([], "1m", START), "instruments: the list is empty"),
         (([3], "1m", START), "instruments: give names as text"),
     ],
 )
 def test_bad_arguments_have_one_clear_answer(reader: Reader, arguments: tuple[Any, ...], said: str) -> None:
+    more = {"last": 3} if said == "not both" else {}
     with pytest.raises(ValueError, match=said) as caught:
-        reader.bars(*arguments)
+        reader.bars(*arguments, **more)
     assert "\n" not in str(caught.value)
+
+
+TIMES: tuple[Any, ...] = (
+    START + 3 * MINUTE,
+    pd.Timestamp("2025-03-31T00:03", tz="UTC"),
+    pd.Timestamp("2025-03-31T02:03", tz="Europe/Berlin"),
+    (START + 3 * MINUTE).astimezone(ZoneInfo("America/New_York")),
+    pl.Series([START + 3 * MINUTE])[0],
+    "2025-03-31T00:03Z",
+    "2025-03-31T00:03:00.000+00:00",
+    "2025-03-31T00:03:00 00:00",  # what came as + through a URL
+    " 2025-03-31 02:03:00+02:00 ",
+    # after the bar that opens at 2, by less than a microsecond
+    pd.Timestamp("2025-03-31T00:02:00.000000001", tz="UTC"),
+    "2025-03-31T00:02:00.000000001Z",
+    "2025-03-31T00:02:00.000001Z",
+)
+
+
+@pytest.mark.parametrize("start", TIMES, ids=str)
+def test_times_in_every_form_are_the_same_time(store: Store, reader: Reader, start: Any) -> None:
+    store.bars.write(frame([bar(at=START + n * MINUTE) for n in range(6)]), M1)
+    assert times(reader.bars("BTC-USDT", "1m", start, START + 6 * MINUTE)) == [3, 4, 5]
+    assert times(reader.bars("BTC-USDT", "1m", START, start)) == [0, 1, 2]
+    assert times(reader.bars("BTC-USDT", "1m", last=np.int64(2), end=start)) == [1, 2]
+
+
+def test_numbers_of_numpy_count_and_ends_of_the_calendar_are_said_truly(store: Store, reader: Reader) -> None:
+    store.bars.write(frame([bar(at=START + n * MINUTE) for n in range(6)]), M1)
+    for five in (5, np.int64(5), np.uint8(5), pl.Series([5])[0]):
+        assert reader.bars("BTC-USDT", "1m", last=five).height == 5
+    for wrong in (np.float64(5), 5.0, "5", np.bool_(True), np.int64(0), [5]):
+        with pytest.raises(ValueError, match="last: give a whole number"):
+            reader.bars("BTC-USDT", "1m", last=wrong)
+    # no bars there, and nothing wrong with the question
+    assert reader.bars("BTC-USDT", "1m", "0001-01-01", "0001-01-02").is_empty()
+    assert reader.bars("BTC-USDT", "1w", "9999-12-30", "9999-12-31").is_empty()
+    assert reader.bars("BTC-USDT", "1m", end="0001-01-01").is_empty()
+    assert reader.bars("BTC-USDT", "1m", "0001-01-01", START + 2 * MINUTE).height == 2
+    with pytest.raises(ValueError, match=r"start 0001-01-02T00:00:00\+00:00 is not before end 0001-01-01"):
+        reader.bars("BTC-USDT", "1m", "0001-01-02", "0001-01-01")
+    # as_of is rounded down: what was recorded a nanosecond later was not known
+    at = reader.bars("BTC-USDT", "1m", last=1, columns="all")["recorded_at"][0]
+    assert reader.bars("BTC-USDT", "1m", last=1, as_of=pd.Timestamp(at) + pd.Timedelta(1, "ns")).height == 1
+    assert reader.bars("BTC-USDT", "1m", last=1, as_of=pd.Timestamp(at) - pd.Timedelta(1, "ns")).is_empty()
+
+
+def test_frames_are_narrow_unless_all_is_asked_for(store: Store, reader: Reader) -> None:
+    store.bars.write(frame([bar(at=START)]), M1)
+    span: dict[str, Any] = {"start": START, "end": START + MINUTE}
+    narrow = ["instrument", "open_time", "open", "high", "low", "close", "volume", "trade_count", "source", "complete"]
+    assert reader.bars("BTC-USDT", "1m", **span).columns == narrow
+    assert reader.latest().columns == narrow
+    assert reader.latest([]).columns == narrow
+    assert reader.cached.bars("BTC-USDT", "1m", **span).value.columns == narrow
+    assert dict(reader.bars("BTC-USDT", "1m", **span, columns="all").schema) == READ_SCHEMA
+    assert dict(reader.latest([], columns="all").schema) == READ_SCHEMA
+    assert reader.bars("BTC-USDT", "1m", **span, columns="close").columns == ["close"]
+    assert (
+        reader.bars("BTC-USDT", "1m", **span, columns="all")
+        .select(narrow)
+        .equals(reader.bars("BTC-USDT", "1m", **span))
+    )
+
+
+def test_a_short_answer_says_so(store: Store, reader: Reader) -> None:
+    store.bars.write(frame([bar(at=START + n * MINUTE) for n in range(60)]), M1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reader.bars("BTC-USDT", "1m", START, START + HOUR)
+        reader.bars("BTC-USDT", "1m", last=9, end=START + HOUR)
+        reader.bars("BTC-USDT", "1m", START, START + 2 * HOUR)  # of a day that is collected
+        reader.bars("BTC-USDT", "1m", last=1, as_of="2024-01-01")
+    for ask, said in (
+        (
+            lambda: reader.bars("BTC-USDT", "1m", "2025-01-01", START + HOUR),
+            "asked from 2025-01-01.*from 2025-03-31 on",
+        ),
+        (
+            lambda: reader.bars("BTC-USDT", "1m", START, "2025-05-01"),
+            "asked to 2025-05-01.*are of 2025-03-31: is `crypto",
+        ),
+        (lambda: reader.bars("BTC-USDT", "1m", last=9), "newest 1m bars of BTC-USDT are of 2025-03-31"),
+        (lambda: reader.bars("BTC-USDT", "1m"), "newest 1m bars of BTC-USDT are of 2025-03-31"),
+        (lambda: reader.latest("ETH-USDT"), "no 1m bars of ETH-USDT are collected yet"),
+    ):
+        with pytest.warns(SpanWarning, match=said) as caught:
+            ask()
+        assert caught[0].filename == __file__
+
+
+def test_without_a_span_the_last_day_is_read(store: Store, reader: Reader) -> None:
+    assert question("BTC-USDT", "1m", end=START).start == START - timedelta(days=1)
+    assert question("BTC-USDT", "1h", end=START).start == START - timedelta(hours=100)
+    now = datetime.now(UTC)
+    store.bars.write(frame([bar(at=M1.floor(now) - n * HOUR) for n in (1, 23, 25)]), M1)
+    assert reader.bars("BTC-USDT", "1m").height == 2
+
+
+def test_the_package_says_what_it_offers(store: Store, read_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", read_database)
+    assert set(crypto_pipeline.__all__) <= set(dir(crypto_pipeline))
+    assert all(getattr(crypto_pipeline, name) for name in crypto_pipeline.__all__)
+    assert crypto_pipeline.__version__ == version("crypto-pipeline")
+    assert crypto_pipeline.instruments()["instrument"].to_list() == sorted(SYMBOLS)
+    store.bars.write(frame([bar(at=START)]), M1)
+    pandas = crypto_pipeline.bars("BTC-USDT", "1m", START, START + MINUTE).to_pandas()
+    assert pandas["open_time"].dt.tz is not None
+    with pytest.warns(crypto_pipeline.SpanWarning) as caught:
+        crypto_pipeline.bars("BTC-USDT", "1m", last=1)
+    assert caught[0].filename == __file__
 
 
 def test_bad_options_have_one_clear_answer(reader: Reader) -> None:

@@ -1,0 +1,111 @@
+"""Whether a question reaches beyond what is collected: an empty or short frame should not be taken for the market's."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.reading.question import Question
+from crypto_pipeline.store import Store, forking
+
+#: Seconds for which it is remembered what is collected.
+_REMEMBER = 60.0
+#: A newest bar that ended longer ago is old, for wider bars than a minute after three of them.
+_OLD = timedelta(minutes=15)
+_DAY = timedelta(days=1)
+
+
+class SpanWarning(UserWarning):
+    """The span that was asked for reaches beyond what is collected, or what is collected has come to an end."""
+
+
+class Collected:
+    """First and last day of the bars of each instrument, asked for only where an answer is short. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.after_fork()
+        forking.renew_in_children(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: another thread may have held the lock."""
+        self._lock = threading.Lock()
+        self._known: dict[tuple[Timeframe, tuple[str, ...]], tuple[float, dict[str, tuple[date, date]]]] = {}
+
+    def warn(self, asked: Question, frame: pl.DataFrame, stacklevel: int) -> None:
+        """Warn where ``frame`` is short because the question of it reaches beyond what is collected."""
+        if asked.as_of is not None or self._whole(asked, frame):
+            return
+        said = outside(asked, self._days(asked), datetime.now(UTC))
+        if said is not None:
+            warnings.warn(said, SpanWarning, stacklevel=stacklevel + 1)
+
+    def _whole(self, asked: Question, frame: pl.DataFrame) -> bool:
+        """Whether as many bars came as there can be, and the newest is not old where the newest were asked for."""
+        many = len(asked.instruments)
+        if asked.start is None:
+            enough = frame.height == many * (asked.last or 0)
+        else:
+            until = asked.end or datetime.now(UTC)
+            # the newest one may be on its way
+            enough = frame.height >= many * (asked.timeframe.count(asked.start, until) - 2)
+        if not enough or asked.end is not None or "open_time" not in frame.columns:
+            return enough
+        newest = frame["open_time"].max()
+        return isinstance(newest, datetime) and datetime.now(UTC) - newest < _allowed(asked.timeframe)
+
+    def _days(self, asked: Question) -> Mapping[str, tuple[date, date]]:
+        key, now = (asked.timeframe, asked.instruments), time.monotonic()
+        with self._lock:
+            known = self._known.get(key)
+        if known is None or now - known[0] > _REMEMBER:
+            known = now, self._store.coverage.collected(asked.timeframe, asked.instruments)
+            with self._lock:
+                if len(self._known) > 1_000:
+                    self._known.clear()
+                self._known[key] = known
+        return known[1]
+
+
+def _allowed(timeframe: Timeframe) -> timedelta:
+    return timeframe.delta + max(_OLD, 3 * timeframe.delta)
+
+
+def outside(asked: Question, days: Mapping[str, tuple[date, date]], now: datetime) -> str | None:
+    """What to say of a question, given the first and last day with bars of each instrument; None: nothing."""
+    without = [name for name in asked.instruments if name not in days]
+    if without:
+        return f"no {asked.timeframe} bars of {_some(without)} are collected yet: is `crypto-pipeline up` running?"
+    start, until = asked.start, min(asked.end or now, now)
+    width = timedelta(days=asked.timeframe.cell_days)
+    if start is not None:
+        late = [name for name in asked.instruments if start.date() < days[name][0]]
+        if late:
+            first = min(days[name][0] for name in late)
+            return (
+                f"asked from {start:%Y-%m-%d %H:%M}Z, but {asked.timeframe} bars of {_some(late)} are collected from "
+                f"{first} on: the setting `days` says how much history is"
+            )
+    if start is not None or asked.end is None:
+        ended = [name for name in asked.instruments if _end(days[name][1]) + width <= until]
+        if ended:
+            last = max(days[name][1] for name in ended)
+            return (
+                f"asked to {until:%Y-%m-%d %H:%M}Z, but the newest {asked.timeframe} bars of {_some(ended)} are of "
+                f"{last}: is `crypto-pipeline up` running?"
+            )
+    return None
+
+
+def _end(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) + _DAY
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
