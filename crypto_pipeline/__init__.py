@@ -99,7 +99,7 @@ def training_set(
             store,
             chosen,
             *span,
-            as_of=optional(as_of, "as_of"),
+            as_of=optional(as_of, "as_of", up=False),
             parameters=sets[parameter_set][chosen],
             instruments=instruments,
             eligible_only=eligible_only,
