@@ -7,6 +7,7 @@ directory, or where ``CRYPTO_PIPELINE_CONFIG`` points). Secrets come from the en
 from __future__ import annotations
 
 import os
+import shlex
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -281,6 +282,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line, then environment, then file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _config_file(init_settings()))
+
+
+def command(*words: object) -> str:
+    """A command of ours as it can be pasted into a shell, also where a path has a space in it."""
+    return shlex.join(["crypto-pipeline", *map(str, words)])
 
 
 def _config_file(given: dict[str, Any]) -> Path:

@@ -120,13 +120,14 @@ def restore(
     For example: crypto-pipeline restore /backups/2026-11-21T03-30-00Z --data-dir ~/restored
     """
     from crypto_pipeline.ops.restore import restore as bring_back
+    from crypto_pipeline.settings import command
 
     settings = _settings(data_dir, to)
     chosen = find(settings, name)
     for fault in chosen.manifest.faults or []:
         _say(f"this backup is of a damaged database: {fault}")
     bring_back(settings, chosen, _say, replace=replace)
-    typer.echo(f"restored {chosen.folder.name}: start it with `crypto-pipeline up --data-dir {settings.data_dir}`")
+    typer.echo(f"restored {chosen.folder.name}: start it with `{command('up', '--data-dir', settings.data_dir)}`")
 
 
 def find(settings: Settings, name: str) -> Backup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +50,7 @@ def read(
     from crypto_pipeline.cli.context import database, deployment_settings
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.output import write_frame
-    from crypto_pipeline.reading import Reader, question
+    from crypto_pipeline.reading import Reader, SpanWarning, question
     from crypto_pipeline.reading.question import ALL, default_start
 
     if form not in _FORMS:
@@ -68,7 +69,11 @@ def read(
         begin = None if last is not None else first
         try:
             asked = question(symbols, chosen, begin, until, last, moment, not forming, wanted, fill)
-            frame = reader.answer(asked)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always", SpanWarning)
+                frame = reader.told(asked)
         except ValueError as error:
             raise BadInput(str(error)) from None
+    for each in said:
+        typer.echo(f"note: {each.message}", err=True)
     write_frame(frame, form, output, f"{symbol} {chosen}")

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 if TYPE_CHECKING:
     from crypto_pipeline.settings import Settings
     from crypto_pipeline.store import Store
@@ -35,6 +37,7 @@ def database(settings: Settings) -> Iterator[str]:
     """URL of the deployment's database for the block, migrated. The embedded one is started for it when it is down."""
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.ops.places import Places, running_state
+    from crypto_pipeline.settings import command
     from crypto_pipeline.store import resolve_url
     from crypto_pipeline.store.embedded import EmbeddedServer
     from crypto_pipeline.store.migrations import migrate
@@ -54,7 +57,15 @@ def database(settings: Settings) -> Iterator[str]:
             f"no database in {settings.data_dir}: run `crypto-pipeline up` first, name its folder with --data-dir, "
             "or set CRYPTO_PIPELINE_DATABASE_URL"
         )
-    with EmbeddedServer(settings.data_dir).running() as url:
+    server = EmbeddedServer(settings.data_dir)
+    if not server.is_alive():
+        up = command("up", "--data-dir", settings.data_dir)
+        typer.echo(
+            f"nothing runs on {settings.data_dir}: its database is started for this command, and ends where the last "
+            f"`up` ended; `{up}` goes on collecting",
+            err=True,
+        )
+    with server.running() as url:
         migrate(url)
         yield url
 

@@ -128,6 +128,7 @@ def _run(settings: Settings) -> None:
 def _detach(settings: Settings) -> None:
     """Run ``up`` again in a session of its own and wait until everything answers."""
     from crypto_pipeline.ops.places import Places, UpLock, running_state
+    from crypto_pipeline.settings import command
 
     places = Places(settings.data_dir)
     places.make()
@@ -158,7 +159,7 @@ def _detach(settings: Settings) -> None:
         raise typer.Exit(child.returncode or 1)
     for name, url in state.urls.items():
         typer.echo(f"{name:<8} {url}")
-    typer.echo(f"log      {log}\nstop     crypto-pipeline down --data-dir {settings.data_dir}")
+    typer.echo(f"log      {log}\nstop     {command('down', '--data-dir', settings.data_dir)}")
 
 
 def _healthy(state: UpState | None, pid: int) -> UpState | None:

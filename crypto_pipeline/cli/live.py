@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
+    from crypto_pipeline.settings import Settings
     from crypto_pipeline.store import Store
 
 
@@ -34,8 +35,12 @@ def live(
     """Instruments with last price, its age, where it came from, and today's bars and holes. Ctrl-C ends it."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.output import console, print_json
+    from crypto_pipeline.ops.places import Places, running_state
 
-    with open_store(deployment_settings(data_dir)) as store:
+    settings = deployment_settings(data_dir)
+    if running_state(Places(settings.data_dir)) is None:
+        _say_nothing_runs(settings)
+    with open_store(settings) as store:
         if as_json:
             print_json(now(store).to_dicts())
             return
@@ -43,6 +48,23 @@ def live(
             console().print(table(now(store)))
             return
         _renew(store)
+
+
+def _say_nothing_runs(settings: Settings) -> None:
+    """Nothing is live: exit, unless a database of the person's own may be filled from another machine."""
+    from crypto_pipeline.cli.errors import NOT_RUNNING
+    from crypto_pipeline.settings import command
+
+    up = command("up", "--data-dir", settings.data_dir)
+    if settings.database_url is not None:
+        typer.echo(f"nothing runs on {settings.data_dir}: prices are as old as age_s says; `{up}` collects", err=True)
+        return
+    typer.echo(
+        f"error: nothing runs on {settings.data_dir}, so no price is live: start it with `{up}`; "
+        "`crypto-pipeline read` shows what is stored",
+        err=True,
+    )
+    raise typer.Exit(NOT_RUNNING)
 
 
 def now(store: Store) -> pl.DataFrame:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from crypto_pipeline.cli.output import console, table
+from crypto_pipeline.settings import command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +26,8 @@ def print_status(found: dict[str, Any]) -> None:
             if trouble is not None:
                 out.print(f"not healthy: {trouble}", markup=False)
     else:
-        out.print(f"nothing runs on {found['data_dir']}: start it with `crypto-pipeline up`", markup=False)
+        start = command("up", "--data-dir", found["data_dir"])
+        out.print(f"nothing runs on {found['data_dir']}: start it with `{start}`", markup=False)
     database = found["database"]
     if not database["reachable"]:
         out.print(f"database: {database['trouble']}", markup=False)

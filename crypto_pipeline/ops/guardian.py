@@ -26,7 +26,7 @@ from crypto_pipeline.ops.places import Places, UpLock, UpState, running_state
 from crypto_pipeline.ops.ports import claim_port
 from crypto_pipeline.ops.programs import POSTGRES, Program, environment, given_settings, programs
 from crypto_pipeline.ops.taking_down import end_descendants, take_down
-from crypto_pipeline.settings import Settings
+from crypto_pipeline.settings import Settings, command
 from crypto_pipeline.store.errors import StoreError
 
 _TICK = 0.5
@@ -321,7 +321,7 @@ def already_running(places: Places) -> OpsError:
     who = f"process {state.pid}, {state.urls.get('ui', 'starting')}" if state else "another process"
     return OpsError(
         f"already running on {places.data_dir}: {who}; stop it with "
-        f"`crypto-pipeline down --data-dir {places.data_dir}` or give another --data-dir"
+        f"`{command('down', '--data-dir', places.data_dir)}` or give another --data-dir"
     )
 
 

@@ -13,7 +13,7 @@ from crypto_pipeline.ops import backup
 from crypto_pipeline.ops.backup_files import ARCHIVE, Backup
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.places import Places, UpLock
-from crypto_pipeline.settings import Settings
+from crypto_pipeline.settings import Settings, command
 from crypto_pipeline.store import EmbeddedServer, Store, dagster_url, ensure_databases, locks, migrate
 from crypto_pipeline.store.archive_storage import base_url, local_path
 from crypto_pipeline.store.backups import Fingerprint, analyze, fingerprints, is_empty, move_archive
@@ -42,7 +42,8 @@ def restore(settings: Settings, chosen: Backup, say: Say, *, replace: bool = Fal
     places.make()
     lock = UpLock(places)
     if not lock.take():
-        raise OpsError(f"`up` runs on {settings.data_dir}: first `crypto-pipeline down --data-dir {settings.data_dir}`")
+        first = command("down", "--data-dir", settings.data_dir)
+        raise OpsError(f"`up` runs on {settings.data_dir}: first `{first}`")
     try:
         _rebuild(settings, chosen, say, replace=replace)
     finally:

@@ -40,9 +40,11 @@ class Collected:
 
     def warn(self, asked: Question, frame: pl.DataFrame, stacklevel: int) -> None:
         """Warn where ``frame`` is short because the question of it reaches beyond what is collected."""
-        if asked.as_of is not None or self._whole(asked, frame):
+        # a market that closes overnight is quiet without anything being amiss: those have no pair in their name
+        if asked.as_of is not None or any("-" not in name for name in asked.instruments) or self._whole(asked, frame):
             return
-        said = outside(asked, self._days(asked), datetime.now(UTC))
+        newest = frame["open_time"].max() if "open_time" in frame.columns else None
+        said = outside(asked, self._days(asked), newest if isinstance(newest, datetime) else None, datetime.now(UTC))
         if said is not None:
             warnings.warn(said, SpanWarning, stacklevel=stacklevel + 1)
 
@@ -77,29 +79,38 @@ def _allowed(timeframe: Timeframe) -> timedelta:
     return timeframe.delta + max(_OLD, 3 * timeframe.delta)
 
 
-def outside(asked: Question, days: Mapping[str, tuple[date, date]], now: datetime) -> str | None:
-    """What to say of a question, given the first and last day with bars of each instrument; None: nothing."""
+def outside(
+    asked: Question, days: Mapping[str, tuple[date, date]], newest: datetime | None, now: datetime
+) -> str | None:
+    """What to say of a question whose answer's ``newest`` bar is that one; None: nothing.
+
+    ``days`` are first and last day with bars of the instruments that have any.
+    """
     without = [name for name in asked.instruments if name not in days]
     if without:
         return f"no {asked.timeframe} bars of {_some(without)} are collected yet: is `crypto-pipeline up` running?"
     start, until = asked.start, min(asked.end or now, now)
+    late = [name for name in asked.instruments if start is not None and start.date() < days[name][0]]
+    if start is not None and late:
+        first = min(days[name][0] for name in late)
+        return (
+            f"asked from {start:%Y-%m-%d %H:%M}Z, but {asked.timeframe} bars of {_some(late)} are collected from "
+            f"{first} on: the setting `days` says how much history is"
+        )
+    if asked.end is None and newest is not None and now - newest >= _allowed(asked.timeframe):
+        names = _some(list(asked.instruments))
+        return (
+            f"the newest {asked.timeframe} bar of {names} opened at {newest:%Y-%m-%d %H:%M}Z, long ago: "
+            "is `crypto-pipeline up` running?"
+        )
     width = timedelta(days=asked.timeframe.cell_days)
-    if start is not None:
-        late = [name for name in asked.instruments if start.date() < days[name][0]]
-        if late:
-            first = min(days[name][0] for name in late)
-            return (
-                f"asked from {start:%Y-%m-%d %H:%M}Z, but {asked.timeframe} bars of {_some(late)} are collected from "
-                f"{first} on: the setting `days` says how much history is"
-            )
-    if start is not None or asked.end is None:
-        ended = [name for name in asked.instruments if _end(days[name][1]) + width <= until]
-        if ended:
-            last = max(days[name][1] for name in ended)
-            return (
-                f"asked to {until:%Y-%m-%d %H:%M}Z, but the newest {asked.timeframe} bars of {_some(ended)} are of "
-                f"{last}: is `crypto-pipeline up` running?"
-            )
+    ended = [name for name in asked.instruments if _end(days[name][1]) + width <= until]
+    if ended and (start is not None or asked.end is None):
+        last = max(days[name][1] for name in ended)
+        return (
+            f"asked to {until:%Y-%m-%d %H:%M}Z, but the newest {asked.timeframe} bars of {_some(ended)} are of "
+            f"{last}: is `crypto-pipeline up` running?"
+        )
     return None
 
 

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import psycopg
 
+from crypto_pipeline.settings import command
 from crypto_pipeline.store import _guard, locks
 from crypto_pipeline.store.cluster import Cluster
 from crypto_pipeline.store.connecting import connect, ensure_databases
@@ -186,7 +187,7 @@ class EmbeddedServer:
     def _taken(self) -> str:
         return (
             f"another crypto-pipeline already runs the database in {self.data_dir}: use that one, stop it with "
-            f"`crypto-pipeline down --data-dir {self.data_dir}`, or choose another --data-dir"
+            f"`{command('down', '--data-dir', self.data_dir)}`, or choose another --data-dir"
         )
 
     # -- a server for one command ---------------------------------------------------------------------------------

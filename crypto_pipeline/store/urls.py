@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit, urlunsplit
 
-from crypto_pipeline.settings import Settings
+from crypto_pipeline.settings import Settings, command
 from crypto_pipeline.store.connecting import check_server, database_name, redact, with_database
 from crypto_pipeline.store.embedded import DATABASE, EmbeddedServer
 from crypto_pipeline.store.errors import StoreError
@@ -25,7 +25,7 @@ def resolve_url(settings: Settings) -> str:
     server = EmbeddedServer(settings.data_dir)
     if not server.is_alive():
         raise StoreError(
-            f"no database is running in {settings.data_dir}: start `crypto-pipeline up` "
+            f"no database is running in {settings.data_dir}: start `{command('up', '--data-dir', settings.data_dir)}`, "
             "or set CRYPTO_PIPELINE_DATABASE_URL"
         )
     return server.url()

@@ -248,7 +248,7 @@ def test_a_short_answer_says_so(store: Store, reader: Reader) -> None:
             lambda: reader.bars("BTC-USDT", "1m", START, "2025-05-01"),
             "asked to 2025-05-01.*are of 2025-03-31: is `crypto",
         ),
-        (lambda: reader.bars("BTC-USDT", "1m", last=9), "newest 1m bars of BTC-USDT are of 2025-03-31"),
+        (lambda: reader.bars("BTC-USDT", "1m", last=9), "newest 1m bar of BTC-USDT opened at 2025-03-31 00:59Z"),
         (lambda: reader.bars("BTC-USDT", "1m"), "newest 1m bars of BTC-USDT are of 2025-03-31"),
         (lambda: reader.latest("ETH-USDT"), "no 1m bars of ETH-USDT are collected yet"),
     ):
