@@ -60,7 +60,7 @@ def read(
     chosen = options.timeframe(timeframe)
     moment = options.moment(as_of, "--as-of") if as_of else None
     given = options.moment(end, "--end") if end else None
-    first, until = options.span(start, end, default_start(chosen, given))
+    first, _ = options.span(start, end, default_start(chosen, given))
     wanted = columns if columns in (None, ALL) else [name.strip() for name in columns.split(",")]
     if last is not None and start is not None:
         raise BadInput("--last and --start contradict each other: give one of them")
@@ -68,7 +68,7 @@ def read(
         symbols = options.known_symbols(symbol, reader.symbols(active_only=False)) or []
         begin = None if last is not None else first
         try:
-            asked = question(symbols, chosen, begin, until, last, moment, not forming, wanted, fill)
+            asked = question(symbols, chosen, begin, given, last, moment, not forming, wanted, fill)
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always", SpanWarning)
                 frame = reader.told(asked)

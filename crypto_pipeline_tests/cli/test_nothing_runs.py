@@ -54,6 +54,8 @@ def test_what_is_stored_is_read_and_what_is_old_says_so(run: Run, tmp_path: Path
 
 
 def test_a_database_of_ones_own_is_shown_with_its_age(run: Run, postgres_url: str) -> None:
+    with Store(postgres_url) as store:
+        store.instruments.add([Instrument.crypto("BTC-USDT")])
     code, _, err = run("live", "--once", DATABASE_URL=postgres_url)
     assert code == 0
     assert "prices are as old as age_s says" in err
