@@ -35,6 +35,8 @@ def moment(value: Moment, name: str, *, up: bool = True) -> datetime:
 
 def _read(value: Any) -> tuple[datetime, bool]:
     """The time to the microsecond, and whether something is left of it."""
+    if type(value) is datetime:  # mostly
+        return require_utc(value), False
     if isinstance(value, str):
         text = _LOST_PLUS.sub(r"\1+\2", value.strip())
         finer = _NANOSECONDS.search(text)
