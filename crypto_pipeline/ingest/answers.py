@@ -28,6 +28,8 @@ class Answers:
 
     def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
+        #: alerts that say so, which this term raised
+        self._contradicted: set[str] = set()
 
     async def take_trades(self, ask: Ask, answer: TradesAnswer, asked_ms: int) -> None:
         """Put trades in that the stream did not bring, take those out that were false."""
@@ -36,8 +38,12 @@ class Answers:
         caught_up = watch.recovering.get(ask.symbol, ask.end_ms) < ask.end_ms
         if result.added or result.removed:
             log.info("%s (%s): %d trades, %d false", ask.symbol, ask.why, len(result.added), len(result.removed))
+        if result.doubted:
+            log.warning("%s (%s): the answer lacks %d trades, without proof", ask.symbol, ask.why, len(result.doubted))
+        if answer.refused:
+            await self._refuse(answer)
         concerned = watch.proofreader.concerns(ask.symbol, ask.start_ms, ask.end_ms)
-        if result.removed or caught_up or concerned:
+        if result.removed or result.doubted or caught_up or concerned:
             # what an earlier process stored may be false as well
             ingest.buffer.strike(result.removed)
             await self._restate(answer, result.removed, asked_ms)
@@ -60,21 +66,45 @@ class Answers:
     async def _restate(self, answer: TradesAnswer, removed: list[LiveTrade], asked_ms: int) -> None:
         """Make the database say what REST says, after what is being stored right now."""
         ingest = self._ingest
-        newest = answer.trades["trade_id"].max()
-        # where the answer did not see the end of its span, it says nothing of newer trades
-        upto = None if answer.id_after is not None else newest if isinstance(newest, int) else 0
         final = moment(asked_ms - ingest.settings.ingest_settle_ms)
         span = answer.instrument, answer.start, answer.end, answer.trades
         ids = [trade.trade_id for trade in removed]
 
         async def restate() -> None:
             store, venue = ingest.holder.store, ingest.venue.name
-            added, _ = await ingest.on_edge(
-                lambda: store.trades.restate(venue, *span, upto=upto, final=final, also=ids)
+            found = await ingest.on_edge(
+                lambda: store.trades.restate(
+                    venue, *span, id_before=answer.id_before, id_after=answer.id_after, final=final, also=ids
+                )
             )
-            ingest.stored += added
+            ingest.stored += found.added
+            await self._report(answer, found.contradicted)
 
         await ingest.surely(restate)
+
+    async def _report(self, answer: TradesAnswer, contradicted: int) -> None:
+        """An alert while a venue's answers lack trades that are stored, without proof that those were false."""
+        store, source = self._ingest.holder.store, f"trades:{self._ingest.venue.name}:{answer.instrument}"
+        if contradicted:
+            self._contradicted.add(source)
+            summary = (
+                f"{self._ingest.venue.name} answered for {answer.instrument} without {contradicted} trades that it had "
+                "stated before, and proves nothing: they are kept"
+            )
+            span = {"start": answer.start.isoformat(), "end": answer.end.isoformat(), "trades": contradicted}
+            await asyncio.to_thread(store.checks.raise_alert, source, "warning", summary, span)
+        elif source in self._contradicted:
+            self._contradicted.discard(source)
+            await asyncio.to_thread(store.checks.resolve_alert, source)
+
+    async def _refuse(self, answer: TradesAnswer) -> None:
+        """Write down the trades of an answer that cannot be."""
+        store, venue = self._ingest.holder.store, self._ingest.venue.name
+
+        async def refuse() -> None:
+            await asyncio.to_thread(store.trades.refuse, venue, answer.instrument, answer.refused)
+
+        await self._ingest.surely(refuse)
 
     def _ask_silent(self, series: Series, answer: TradesAnswer, now_ms: int) -> None:
         """Minutes in which nothing traded have a bar too, where the venue states them."""

@@ -24,6 +24,7 @@ from crypto_pipeline.ingest.minute_ends import MinuteEnds, OnMinute, Report
 from crypto_pipeline.ingest.minutes import Series
 from crypto_pipeline.ingest.repairs import Repairs
 from crypto_pipeline.ingest.session import Session
+from crypto_pipeline.ingest.stream_alert import StreamAlert
 from crypto_pipeline.ingest.watch import Watch
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
@@ -75,6 +76,7 @@ class Ingest:
             venue, self.clock, dict(instruments), self.watch.answers.take_trades, self.watch.answers.take_bars
         )
         self.minute_ends = MinuteEnds(self)
+        self.stream_alert = StreamAlert(self)
         self.state = "starting"
         self.started = time.monotonic()
         self.unproven: list[tuple[str, datetime]] = []
@@ -316,8 +318,14 @@ class Ingest:
         learn = self.holder.plain.clock.learn
         await asyncio.to_thread(learn, self.venue.name, told, self.settings.clock_rate)
 
+    @property
+    def said(self) -> str:
+        """The state as it is told: live only while every link is up."""
+        return "reconnecting" if self.state == "live" and not self.session.up else self.state
+
     async def _beat(self) -> None:
         waiting = await asyncio.to_thread(self.holder.beat, self.detail())
+        await self.stream_alert.tell(self.session.troubles)
         old = self.duty.rotates and time.monotonic() - self.started > self.settings.ingest_rotate_hours * 3600
         if old or self.duty.over.is_set():
             self.state = "rotating"

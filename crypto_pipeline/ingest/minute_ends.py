@@ -106,7 +106,7 @@ class MinuteEnds:
         """What the heartbeat says."""
         ingest = self._ingest
         return {
-            "state": ingest.state,
+            "state": ingest.said,
             "pid": os.getpid(),
             "venue": ingest.venue.name,
             "instruments": len(ingest.names),

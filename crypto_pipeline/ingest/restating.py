@@ -1,4 +1,4 @@
-"""Taking over what REST states of a span: trades that were missing go in, trades that were false go out."""
+"""Taking over what REST states of a span: trades that were missing go in, trades that ids prove false go out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series
+from crypto_pipeline.market.stated_trades import proven_absent, whole_spans
 from crypto_pipeline.venues import TradesAnswer
 from crypto_pipeline.venues.streaming import LiveTrade
 
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Restated:
-    """What a REST answer changed: trades that are new, and trades that were false."""
+    """What a REST answer changed: trades that are new, and trades that were false.
+
+    ``doubted`` are trades that it lacks without proof: they stay.
+    """
 
     added: list[LiveTrade] = field(default_factory=list)
     removed: list[LiveTrade] = field(default_factory=list)
+    doubted: list[LiveTrade] = field(default_factory=list)
 
 
 def restate(aggregator: Aggregator, series: Series, answer: TradesAnswer, asked_ms: int) -> Restated:
@@ -29,16 +34,24 @@ def restate(aggregator: Aggregator, series: Series, answer: TradesAnswer, asked_
     start, end = _ms(answer.start), _ms(answer.end)
     stated = {trade.trade_id: trade for trade in live_trades(answer.trades)}
     # the answer is older than the trades that streamed in while it was on its way
-    upto = max(stated, default=-1) if answer.id_after is None else (1 << 62)
+    upto = max(stated) if stated and answer.id_after is None else (1 << 62)
     final = end if answer.id_after is not None else min(end, asked_ms - aggregator.settle_ms)
+    ids = sorted(stated)
+    whole = whole_spans(ids, [stated[one].time_ms for one in ids], start, end, answer.id_before, answer.id_after)
     result = Restated()
     touched: set[int] = set()
     for minute in list(series.minutes.values()):
         if minute.open_ms >= end or minute.end_ms <= start:
             continue
-        result.removed += _correct(series, minute, stated, (start, end, upto, final), touched)
+        result.removed += _correct(series, minute, stated, whole, touched)
+        result.doubted += [
+            trade
+            for trade in minute.trades
+            if trade.trade_id not in stated and start <= trade.time_ms < min(end, final) and trade.trade_id <= upto
+        ]
     _fill(aggregator, series, list(stated.values()), result, touched)
-    _settle_edges(series, answer, (start, min(end, asked_ms - aggregator.settle_ms)))
+    doubted = {trade.time_ms - trade.time_ms % MINUTE for trade in result.doubted}
+    _settle_edges(series, answer, (start, min(end, asked_ms - aggregator.settle_ms)), doubted)
     for open_ms in touched:
         minute = series.minutes[open_ms]
         minute.changed_ms = max(minute.changed_ms, asked_ms)
@@ -54,19 +67,14 @@ def _correct(
     series: Series,
     minute: Minute,
     stated: dict[int, LiveTrade],
-    span: tuple[int, int, int, int],
+    whole: list[tuple[int, int]],
     touched: set[int],
 ) -> list[LiveTrade]:
-    """Drop trades that REST does not know, or knows otherwise; returns them."""
-    start, end, upto, final = span
+    """Drop trades that REST states otherwise, or that the ids it states leave no room for; returns them."""
     false = [
         trade
         for trade in minute.trades
-        if (
-            stated[trade.trade_id] != trade
-            if trade.trade_id in stated
-            else start <= trade.time_ms < end and (trade.trade_id <= upto or trade.time_ms < final)
-        )
+        if (stated[trade.trade_id] != trade if trade.trade_id in stated else proven_absent(trade.time_ms, whole))
     ]
     if false:
         ids = {trade.trade_id for trade in false}
@@ -108,11 +116,14 @@ def _fill(aggregator: Aggregator, series: Series, trades: list[LiveTrade], resul
             touched.add(open_ms)
 
 
-def _settle_edges(series: Series, answer: TradesAnswer, span: tuple[int, int]) -> None:
-    """Minutes that lie whole inside what REST has stated after their end are proven at both edges."""
+def _settle_edges(series: Series, answer: TradesAnswer, span: tuple[int, int], doubted: set[int]) -> None:
+    """Minutes that lie whole inside what REST has stated after their end are proven at both edges.
+
+    Not so those of which it lacks trades that came before.
+    """
     start, end = span
     for open_ms in range(-(-start // MINUTE) * MINUTE, end - MINUTE + 1, MINUTE):
-        if open_ms < series.gone_ms:
+        if open_ms < series.gone_ms or open_ms in doubted:
             continue
         minute = series.minute(open_ms)
         if not minute.sealed and not minute.thin:

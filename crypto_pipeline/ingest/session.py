@@ -22,6 +22,17 @@ _FIRST, _LONGEST = 0.2, 30.0
 _CONNECT, _BEGIN = 15.0, 10.0
 #: A link that held this long was good: the next failure begins with short waits again.
 _GOOD = 10.0
+#: Lost so often in a row, a link is in trouble.
+_AGAIN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a part of the plan has had no link that held, and how often in a row it was lost or refused."""
+
+    times: int
+    reason: str
+    instruments: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -52,16 +63,26 @@ class Session:
     ) -> None:
         self.stream, self._deliver, self._up, self._down = stream, deliver, up, down
         self.links: dict[int, Link] = {}
+        #: by number of the link; gone once a link has held for a while
+        self.troubles: dict[int, Trouble] = {}
+        self._parts = 0
         self._tasks: list[asyncio.Task[None]] = []
         self.counters = dict.fromkeys(("connects", "failures", "cuts", "silences", "replaced", "refused", "frames"), 0)
 
     def start(self, instruments: Sequence[tuple[str, str]]) -> None:
         """Begin to keep links for these (canonical name, venue symbol)."""
         plan = StreamPlan(list(instruments), bars=self.stream.stream_traits.states_bars)
+        parts = self.stream.spread(plan)
+        self._parts = len(parts)
         self._tasks = [
-            asyncio.create_task(self._keep(number, part), name=f"link-{number}")
-            for number, part in enumerate(self.stream.spread(plan))
+            asyncio.create_task(self._keep(number, part), name=f"link-{number}") for number, part in enumerate(parts)
         ]
+
+    @property
+    def up(self) -> bool:
+        """Whether every part of the plan has a link that brings something, and none is lost again and again."""
+        begun = sum(link.begun.is_set() for link in self.links.values())
+        return begun >= self._parts and not any(one.times >= _AGAIN for one in self.troubles.values())
 
     async def close(self) -> None:
         """End all links."""
@@ -83,7 +104,7 @@ class Session:
         names = [name for name, _ in plan.instruments]
         failures = 0
         while True:
-            link = await self._open(plan, failures)
+            link = await self._open(plan, failures, number)
             self.links[number] = link
             self._up(names)
             try:
@@ -92,7 +113,9 @@ class Session:
                 self.links.pop(number, None)
                 await self._end(link)
                 self._down(names, link.reason)
-            failures = failures + 1 if time.monotonic() - link.opened < _GOOD and not link.begun.is_set() else 0
+            # whatever it brought: a link that is lost soon, again and again, must not be opened again at once each time
+            failures = failures + 1 if time.monotonic() - link.opened < _GOOD else 0
+            self._trouble(number, failures, link.reason, names)
             self.counters["cuts"] += 1
             log.warning("link %d lost: %s", number, link.reason)
 
@@ -106,6 +129,8 @@ class Session:
                 now = time.monotonic()
                 if link.task.done():
                     return link
+                if now - link.opened >= _GOOD:
+                    self.troubles.pop(number, None)
                 if now - link.heard > traits.silence_limit_s:
                     self.counters["silences"] += 1
                     link.reason = f"silent for {now - link.heard:.0f} s"
@@ -131,7 +156,7 @@ class Session:
     async def _successor(self, old: Link) -> Link | None:
         """A new link that has begun to speak, while the old one goes on; None when the old one ended meanwhile."""
         assert old.task is not None
-        opening = asyncio.create_task(self._open(old.plan, 0))
+        opening = asyncio.create_task(self._open(old.plan, 0, None))
         try:
             await asyncio.wait({opening, old.task}, return_when=asyncio.FIRST_COMPLETED)
             if not opening.done():
@@ -145,17 +170,23 @@ class Session:
         finally:
             opening.cancel()
 
-    async def _open(self, plan: StreamPlan, failures: int) -> Link:
+    def _trouble(self, number: int | None, times: int, reason: str, names: Sequence[str]) -> None:
+        if number is not None and times:
+            self.troubles[number] = Trouble(times, reason, tuple(names))
+
+    async def _open(self, plan: StreamPlan, failures: int, number: int | None) -> Link:
         """Connect, however often it takes."""
         while True:
             if failures:
-                await asyncio.sleep(min(_LONGEST, _FIRST * 2**failures) * random.uniform(0.5, 1.5))
+                await asyncio.sleep(min(_LONGEST, _FIRST * 2 ** min(failures, 10)) * random.uniform(0.5, 1.5))
             try:
                 connection = await asyncio.wait_for(self.stream.connect(plan), _CONNECT)
             except (VenueError, OSError, TimeoutError) as error:
                 failures += 1
                 self.counters["failures"] += 1
-                log.warning("cannot connect: %s", error or type(error).__name__)
+                reason = str(error) or type(error).__name__
+                self._trouble(number, failures, reason, [name for name, _ in plan.instruments])
+                log.warning("cannot connect: %s", reason)
                 if isinstance(error, VenueUnavailable) and error.retry_after:
                     await asyncio.sleep(min(error.retry_after, _LONGEST))
                 continue

@@ -1,7 +1,7 @@
 """Trades as the venue stated them: batches in by binary COPY, read back by time, with the ids that are missing.
 
 A trade is known by (instrument, venue, id); the venue never changes its time, so storing it twice is a no-op. Where a
-second statement of the venue (REST) differs from the first (stream), ``restate`` makes the stored span equal to it.
+second statement of the venue (REST) differs from the first (stream), ``restate`` takes over what ids prove of it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import Any, Protocol
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import psycopg
 from psycopg import sql
 
 from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
+from crypto_pipeline.market.stated_trades import whole_spans
 from crypto_pipeline.store import copy_encoder, trades_sql
 from crypto_pipeline.store.bar_columns import RANKS
 from crypto_pipeline.store.copy_encoder import PG_EPOCH_US, Field
@@ -27,6 +28,7 @@ from crypto_pipeline.store.frames import named, require_columns
 from crypto_pipeline.store.pool import Connections
 from crypto_pipeline.store.symbols import Symbols
 from crypto_pipeline.store.trade_days import drop_before, ensure_day
+from crypto_pipeline.store.trades_apart import KEEP_DOUBTED, RefusedRow, TradesApart
 
 Array = npt.NDArray[Any]
 
@@ -34,6 +36,7 @@ _DAY_MS = 86_400_000
 #: How long a day's partition is trusted to be there without looking.
 _SURE_SECONDS = 60.0
 _NO_LIMIT = (1 << 63) - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Columns of market.trades in their order.
 LAYOUT = (
@@ -100,11 +103,20 @@ class LastTrade:
     time: datetime
 
 
+class Restatement(NamedTuple):
+    """How many trades were new, how many stored ones left, and how many stayed although the answer lacked them."""
+
+    added: int
+    removed: int
+    contradicted: int
+
+
 class Trades:
     """Writes and reads ``market.trades``. Thread-safe."""
 
     def __init__(self, connections: Connections, symbols: Symbols) -> None:
         self._connections, self._symbols = connections, symbols
+        self.apart = TradesApart(connections, symbols)
         self._days: dict[int, float] = {}
         self._venues: dict[str, int] = {}
 
@@ -166,43 +178,64 @@ class Trades:
         end: datetime,
         frame: pl.DataFrame,
         *,
-        upto: int | None = None,
+        id_before: int | None = None,
+        id_after: int | None = None,
         final: datetime | None = None,
         also: Sequence[int] = (),
-    ) -> tuple[int, int]:
-        """Make the stored trades of ``[start, end)`` equal to ``frame``, which states all of them.
+    ) -> Restatement:
+        """Take over ``frame``, what the venue states of ``[start, end)``, with the ids on either side.
 
-        Where it does not see the end of the span it speaks of ids up to ``upto``, and of any id before ``final``: a
-        false id may lie above all true ones. ``also`` names ids that are in doubt wherever they were stored within a
-        day of the span. Returns how many were (new, removed).
+        A stored trade is replaced where the venue states its id otherwise, and removed where ids prove that nothing
+        happened at its time but what is stated, or where ``also`` names its id (proven false elsewhere; it is looked
+        for within a day of the span). One that the answer merely lacks stays, and is written down as contradicted;
+        ``final`` is until when the answer can have known it. What is replaced or removed is kept apart.
         """
         prepared = self.prepare(venue, self.columns(frame))
         number = self._symbols.ids([instrument])[instrument]
+        ordered = frame.sort("trade_id")
+        ids, times = ordered["trade_id"].to_list(), ordered["time"].cast(UTC_MS).to_physical().to_list()
+        whole = whole_spans(ids, times, _ms(start), _ms(end), id_before, id_after)
         values = {
             "instrument": number,
             "venue": self.venue_id(venue),
             "start": start,
             "end": end,
-            "upto": upto if upto is not None else _NO_LIMIT,
-            "final": final if final is not None else start,
-            "ids": [*also, *frame["trade_id"].to_list()],
+            "after": [_moment(after) for after, _ in whole],
+            "before": [_moment(before) for _, before in whole],
+            "also": list(also),
+            "upto": _NO_LIMIT if id_after is not None or not ids else ids[-1],
+            "final": final if final is not None else end,
+            "ids": [*also, *ids],
             "near": start - timedelta(days=1),
             "far": end + timedelta(days=1),
         }
 
-        def work(connection: psycopg.Connection[Any]) -> tuple[int, int]:
+        def work(connection: psycopg.Connection[Any]) -> Restatement:
             _stage(connection, prepared)
-            removed = connection.execute(trades_sql.REMOVE, values).rowcount
+            connection.execute(trades_sql.DOUBT)
+            doubted = connection.execute(trades_sql.FIND_DOUBTED, values).rowcount
+            removed = contradicted = 0
+            if doubted:
+                connection.execute(trades_sql.LEAVE_NEWER, values)
+                connection.execute(KEEP_DOUBTED)
+                removed = connection.execute(trades_sql.REMOVE).rowcount
+                row = connection.execute(trades_sql.CONTRADICTED).fetchone()
+                contradicted = int(row[0]) if row is not None else 0
             added = connection.execute(_MERGE).rowcount
-            connection.execute("TRUNCATE pg_temp.arrived_trades")
-            return added, removed
+            connection.execute("TRUNCATE pg_temp.arrived_trades, pg_temp.doubted_trades")
+            return Restatement(added, removed, contradicted)
 
         return self._connections.run(work)
+
+    def refuse(self, venue: str, instrument: str, rows: Sequence[RefusedRow]) -> int:
+        """Write down trades that the venue stated and that cannot be. Returns how many."""
+        return self.apart.refuse(self.venue_id(venue), instrument, rows)
 
     def drop_before(self, day: date) -> list[date]:
         """Drop the days before ``day``, whole; returns which."""
 
         dropped = self._connections.run(drop_before, day)
+        self.apart.forget_before(day)
         self._days.clear()
         return dropped
 
@@ -309,3 +342,11 @@ def _copy(connection: psycopg.Connection[Any], table: sql.Composable, columns: M
         copy.write(copy_encoder.HEADER)
         copy.write(copy_encoder.encode(LAYOUT, columns).data)
         copy.write(copy_encoder.TRAILER)
+
+
+def _ms(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _moment(ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=ms)

@@ -87,10 +87,24 @@ TEMPORARY = """
 CREATE TEMP TABLE IF NOT EXISTS arrived_trades (LIKE market.trades) ON COMMIT DELETE ROWS
 """
 
-REMOVE = """
-DELETE FROM market.trades t
+# Stored trades that differ from what arrived, and what becomes of them: the venue states that id otherwise, or ids
+# prove that nothing happened at that time but what was stated; else the trade is kept, and that is written down.
+DOUBT = """
+CREATE TEMP TABLE IF NOT EXISTS doubted_trades (LIKE market.trades, reason text) ON COMMIT DELETE ROWS;
+"""
+FIND_DOUBTED = """
+INSERT INTO pg_temp.doubted_trades
+SELECT t.*, CASE
+    WHEN EXISTS (SELECT FROM pg_temp.arrived_trades a WHERE a.trade_id = t.trade_id) THEN 'replaced'
+    WHEN t.trade_id = ANY(%(also)s) THEN 'removed'
+    WHEN EXISTS (
+        SELECT FROM unnest(%(after)s::timestamptz[], %(before)s::timestamptz[]) AS whole (after, before)
+        WHERE t."time" > whole.after AND t."time" < whole.before
+    ) THEN 'removed'
+    ELSE 'contradicted' END
+FROM market.trades t
 WHERE t.instrument_id = %(instrument)s AND t.venue_id = %(venue)s
-  AND (t."time" >= %(start)s AND t."time" < %(end)s AND (t.trade_id <= %(upto)s OR t."time" < %(final)s)
+  AND (t."time" >= %(start)s AND t."time" < %(end)s
        OR t.trade_id = ANY(%(ids)s) AND t."time" >= %(near)s AND t."time" < %(far)s)
   AND NOT EXISTS (
       SELECT FROM pg_temp.arrived_trades a
@@ -98,3 +112,13 @@ WHERE t.instrument_id = %(instrument)s AND t.venue_id = %(venue)s
           = (t.instrument_id, t."time", t.trade_id, t.first_id, t.last_id, t.price, t.quantity, t.taker_buy)
   )
 """
+# What is newer than an answer that did not see the end of its span contradicts nothing.
+LEAVE_NEWER = """
+DELETE FROM pg_temp.doubted_trades WHERE reason = 'contradicted' AND ("time" >= %(final)s OR trade_id > %(upto)s)
+"""
+REMOVE = """
+DELETE FROM market.trades t USING pg_temp.doubted_trades d
+WHERE d.reason <> 'contradicted'
+  AND (t.instrument_id, t.venue_id, t."time", t.trade_id) = (d.instrument_id, d.venue_id, d."time", d.trade_id)
+"""
+CONTRADICTED = "SELECT count(*) FROM pg_temp.doubted_trades WHERE reason = 'contradicted'"

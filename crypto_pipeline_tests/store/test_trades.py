@@ -8,6 +8,7 @@ from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import TRADE_SCHEMA, Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import LivePrice, Store
+from crypto_pipeline.venues import Refused
 
 START = datetime(2026, 3, 30, 23, 59, tzinfo=UTC)
 
@@ -37,7 +38,9 @@ def read(store: Store, *symbols: str) -> pl.DataFrame:
 @pytest.fixture
 def clean(store: Store) -> Store:
     store.connections.run(
-        lambda connection: connection.execute("TRUNCATE market.trades, market.live_prices, ops.leases") and None
+        lambda connection: (
+            connection.execute("TRUNCATE market.trades, market.trades_apart, market.live_prices, ops.leases") and None
+        )
     )
     return store
 
@@ -72,21 +75,52 @@ def test_a_second_statement_replaces_what_differs(clean: Store) -> None:
     clean.trades.write("replay", trades([8], time=START + timedelta(hours=3)))
     truth = trades([2, 3, 4, 5])
     start, end = START + timedelta(seconds=2), START + timedelta(seconds=6)
-    added, removed = clean.trades.restate("replay", "BTC-USDT", start, end, truth, also=[8])
-    assert (added, removed) == (2, 2)
+    found = clean.trades.restate("replay", "BTC-USDT", start, end, truth, also=[8])
+    assert found == (2, 2, 0)
     assert read(clean).equals(trades([1, 2, 3, 4, 5, 9, 1000]))
-    assert clean.trades.restate("replay", "BTC-USDT", start, end, truth) == (0, 0)
+    assert clean.trades.restate("replay", "BTC-USDT", start, end, truth) == (0, 0, 0)
+    apart = clean.trades.apart.read(["BTC-USDT"])
+    assert apart.select("reason", "trade_id", "price").rows() == [("removed", 8, 108.0), ("replaced", 4, 1.0)]
 
 
-def test_a_false_id_above_all_true_ones_goes_where_the_answer_is_final(clean: Store) -> None:
+def test_only_ids_prove_that_a_trade_was_false(clean: Store) -> None:
     clean.trades.write("replay", trades([1, 2]))
     clean.trades.write("replay", trades([1003], time=START + timedelta(seconds=3)))
     clean.trades.write("replay", trades([1005], time=START + timedelta(seconds=5)))
     truth, span = trades([1, 2, 3]), (START, START + timedelta(seconds=9))
     final = START + timedelta(seconds=4)
-    assert clean.trades.restate("replay", "BTC-USDT", *span, truth, upto=3, final=final) == (1, 1)
-    # newer than the answer: it may be true
-    assert read(clean)["trade_id"].to_list() == [1, 2, 3, 1005]
+    # the end of the span was not seen: what is above all ids that were stated may be newer than the answer
+    assert clean.trades.restate("replay", "BTC-USDT", *span, truth, id_before=0, final=final) == (1, 0, 0)
+    assert read(clean)["trade_id"].to_list() == [1, 2, 3, 1003, 1005]
+    # ids run on over the whole span: nothing else can have happened in it
+    assert clean.trades.restate("replay", "BTC-USDT", *span, truth, id_before=0, id_after=4) == (0, 2, 0)
+    assert read(clean)["trade_id"].to_list() == [1, 2, 3]
+    assert clean.trades.apart.read(["BTC-USDT"])["trade_id"].to_list() == [1003, 1005]
+
+
+@pytest.mark.parametrize("lacks", ["all", "some"])
+def test_an_answer_that_merely_lacks_trades_removes_none(clean: Store, lacks: str) -> None:
+    clean.trades.write("replay", trades(list(range(1, 41))))
+    stated = trades([] if lacks == "all" else [1, 2, 3, 30, 31, 40])
+    span = START, START + timedelta(seconds=41)
+    for _ in range(2):
+        found = clean.trades.restate("replay", "BTC-USDT", *span, stated, id_before=0, final=span[1])
+        assert (found.added, found.removed, found.contradicted) == (0, 0, 40 - stated.height)
+    assert read(clean).equals(trades(list(range(1, 41))))
+    apart = clean.trades.apart.read(["BTC-USDT"])
+    assert apart.select("reason", "times").unique().rows() == [("contradicted", 2)]
+    assert apart.height == 40 - stated.height
+
+
+def test_trades_that_cannot_be_are_written_down_once(clean: Store) -> None:
+    rows = [Refused(1_767_571_200_000, "price is no number", "p NaN", 7), Refused(None, "not a row", "{}", None)]
+    for _ in range(3):
+        clean.trades.refuse("replay", "BTC-USDT", [*rows, Refused(5, "an id is too large", "", 2**70)])
+    found = clean.trades.apart.read(["BTC-USDT"])
+    assert found.select("reason", "times").unique().rows() == [("refused", 3)]
+    assert found.height == 3
+    clean.trades.apart.forget_before(date(2200, 1, 1))
+    assert clean.trades.apart.read(["BTC-USDT"]).is_empty()
 
 
 def minute_of_trades(minute: int, *ids: int) -> pl.DataFrame:
