@@ -165,7 +165,7 @@ def _row_by_row(text: bytes, skip: int) -> tuple[pl.DataFrame, list[Refused]]:
     try:
         lines = pl.read_csv(
             text, has_header=False, skip_rows=skip, schema=dict.fromkeys(_CSV, pl.String()), raise_if_empty=False,
-            truncate_ragged_lines=True, quote_char=None, encoding="utf8-lossy",
+            missing_columns="insert", truncate_ragged_lines=True, quote_char=None, encoding="utf8-lossy",
         )  # fmt: skip
     except pl.exceptions.PolarsError as error:
         raise MalformedAnswer(str(error).splitlines()[0]) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,7 +13,15 @@ from crypto_pipeline.venues.protocol import MAX_QUOTED, MalformedAnswer, Refused
 T = TypeVar("T")
 
 #: What reading a document may raise, whatever is in it.
-UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
+UNREADABLE = (
+    msgspec.MsgspecError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+)
 _RAW_ROWS = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -27,12 +36,60 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, where: s
 
 def raw_rows(body: bytes | msgspec.Raw, where: str) -> list[msgspec.Raw]:
     """Rows of a list, each unread. Raises MalformedAnswer where it is no list."""
-    return decode(_RAW_ROWS, body, where)
+    try:
+        return _RAW_ROWS.decode(body)
+    except UNREADABLE as error:
+        rows = _leniently(body)
+        if not isinstance(rows, list):
+            raise MalformedAnswer(f"{where}: {_why(error)}") from error
+        return [_raw(row) for row in rows]
 
 
 def raw_fields(body: bytes | msgspec.Raw, where: str) -> dict[str, msgspec.Raw]:
     """Values of an object, each unread. Raises MalformedAnswer where it is no object."""
-    return decode(_RAW_FIELDS, body, where)
+    try:
+        return _RAW_FIELDS.decode(body)
+    except UNREADABLE as error:
+        fields = _leniently(body)
+        if not isinstance(fields, dict):
+            raise MalformedAnswer(f"{where}: {_why(error)}") from error
+        return {cut(name): _raw(value) for name, value in fields.items()}
+
+
+def document(body: bytes | str) -> object:
+    """Any JSON, with texts in place of what only Python's reader takes. Raises MsgspecError or ValueError."""
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.MsgspecError:
+        return _cleaned(json.loads(body))
+
+
+def _leniently(body: bytes | msgspec.Raw) -> object:
+    """What Python's reader makes of it: half of a surrogate pair in one text spoils the document for msgspec."""
+    try:
+        return json.loads(bytes(body))
+    except UNREADABLE:
+        return None
+
+
+def _raw(value: object) -> msgspec.Raw:
+    try:
+        return msgspec.Raw(msgspec.json.encode(value))
+    except UNREADABLE:
+        return msgspec.Raw(msgspec.json.encode(_cleaned(value)))
+
+
+def _cleaned(value: object) -> object:
+    """The same with texts for what no JSON can hold: those make the one row unreadable that has them."""
+    if isinstance(value, dict):
+        return {str(_cleaned(name)): _cleaned(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_cleaned(one) for one in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return (
+        value if not isinstance(value, int) or -(2**63) <= value < 2**64 else f"a number of {value.bit_length()} bits"
+    )
 
 
 def decode_rows(

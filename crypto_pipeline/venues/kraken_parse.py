@@ -55,10 +55,6 @@ class _Errors(msgspec.Struct):
     error: list[str] = []
 
 
-class _Result(msgspec.Struct):
-    result: dict[str, msgspec.Raw]
-
-
 class _Time(msgspec.Struct):
     unixtime: int
 
@@ -84,7 +80,6 @@ class _Pair(msgspec.Struct):
 
 
 _ERRORS = msgspec.json.Decoder(_Errors)
-_RESULT = msgspec.json.Decoder(_Result)
 _OHLC, _OHLC_ROW = msgspec.json.Decoder(list[OhlcRow], strict=False), msgspec.json.Decoder(OhlcRow, strict=False)
 _TRADES = msgspec.json.Decoder(list[_TradeRow], strict=False)
 _TRADE_ROW = msgspec.json.Decoder(_TradeRow, strict=False)
@@ -121,7 +116,7 @@ def parse_ohlc(body: bytes) -> tuple[list[OhlcRow], int, list[Refused]]:
 
     The running row is left out. Raises MalformedAnswer.
     """
-    fields = decode(_RESULT, body, "OHLC").result
+    fields = _result(body, "OHLC")
     last = whole(decode(_ANY, fields["last"], "OHLC, last")) if "last" in fields else None
     if last is None or not 0 <= last * 1000 < MAX_MS:
         raise MalformedAnswer("OHLC: no 'last', or not a time")
@@ -132,6 +127,13 @@ def parse_ohlc(body: bytes) -> tuple[list[OhlcRow], int, list[Refused]]:
     except UNREADABLE:
         rows, refused = decode_rows(raw_rows(stated, "OHLC"), _OHLC_ROW, "OHLC", lambda row: _row_ms(row[0]), some=True)
     return [row for row in rows if row[0] <= last or row[0] * 1000 >= MAX_MS], last, refused
+
+
+def _result(body: bytes, where: str) -> dict[str, msgspec.Raw]:
+    fields = raw_fields(body, where)
+    if "result" not in fields:
+        raise MalformedAnswer(f"{where}: no result")
+    return raw_fields(fields["result"], f"{where}, result")
 
 
 def _only(fields: dict[str, msgspec.Raw], where: str) -> msgspec.Raw:
@@ -168,7 +170,7 @@ def frame_of_ohlc(
 
 def parse_trades(body: bytes) -> tuple[TradePage[Trade], int]:
     """Trades in rising order of their ids, each once, and the cursor (ns) of the next page. Raises MalformedAnswer."""
-    fields = decode(_RESULT, body, "Trades").result
+    fields = _result(body, "Trades")
     last = whole(decode(_ANY, fields["last"], "Trades, last")) if "last" in fields else None
     if last is None or not 0 <= last <= MAX_MS * 1_000_000:
         raise MalformedAnswer("Trades: no 'last', or not a time")
@@ -245,8 +247,7 @@ def parse_pairs(body: bytes) -> list[Listing]:
 
     An entry that cannot be read is named, and skipped. Raises MalformedAnswer.
     """
-    fields = raw_fields(body, "AssetPairs")
-    entries = raw_fields(fields["result"], "AssetPairs, result") if "result" in fields else {}
+    entries = _result(body, "AssetPairs")
     return read_listings("Kraken", entries.values(), _pair, "wsname")
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.venues.decoding import document as any_document
 from crypto_pipeline.venues.kraken_names import stream_name
 from crypto_pipeline.venues.protocol import cut
 from crypto_pipeline.venues.stamps import IsoStamps
@@ -101,7 +102,7 @@ class KrakenFrames(FrameParser):
         """See FrameParser.read."""
         try:
             data = _FRAME.decode(frame)
-        except msgspec.ValidationError:
+        except msgspec.MsgspecError:
             return self._read_other(frame)
         if isinstance(data, _Trades):
             # Of a snapshot the ids tell what is new.
@@ -149,7 +150,7 @@ class KrakenFrames(FrameParser):
         return [bar]
 
     def _read_other(self, frame: str | bytes) -> list[Event]:
-        document = msgspec.json.decode(frame)
+        document = any_document(frame)
         if not isinstance(document, dict):
             raise ValueError("not an object")
         if "method" in document or "error" in document:
