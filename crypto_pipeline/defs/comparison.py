@@ -39,8 +39,9 @@ _PATIENCE = 60.0
 _PAUSE = timedelta(minutes=15)
 #: After a run that failed.
 _AFTER_FAILURE = timedelta(minutes=5)
-#: With other runs going on without end, it starts nevertheless after this.
-_BLOCKED = timedelta(hours=1)
+#: With other runs going on without end (a slow machine), it starts nevertheless after this: its share of requests and
+#: its waiting before every unit still leave the others what they need.
+_BLOCKED = timedelta(minutes=10)
 
 
 class Limits(dg.Config):
