@@ -26,7 +26,10 @@ SET venue = excluded.venue, stated = excluded.stated, measured_at = excluded.mea
 WHERE c.venue <> excluded.venue OR c.rate <> excluded.rate
    OR excluded.measured_at NOT BETWEEN c.measured_at AND c.measured_at + interval '1 minute'
    OR abs(extract(epoch FROM c.stated + (excluded.measured_at - c.measured_at) * c.rate - excluded.stated)) > 0.5
+RETURNING c.xmax = 0 AS first, c.stated - c.measured_at AS ahead
 """
+# What was added before any venue had told was dated by the database's clock.
+_DATE_AGAIN = "UPDATE market.instruments SET added_at = added_at + %(ahead)s"
 _NOW = "SELECT market.now(), (SELECT rate FROM market.clock)"
 #: Seconds for which ``lately`` counts on by itself.
 _KEPT = 5.0
@@ -42,7 +45,7 @@ class Clock:
     def learn(self, venue: str, stated: datetime, rate: float = 1.0) -> None:
         """The venue says just now that it is ``stated`` (UTC); its clock runs ``rate`` times as fast as ours."""
         values = {"venue": venue, "stated": require_utc(stated), "rate": rate}
-        self._connections.run(lambda connection: connection.execute(_LEARN, values) and None)
+        self._connections.run(_learn, values)
         self._read = None
 
     def now(self) -> datetime:
@@ -60,6 +63,12 @@ class Clock:
         moment, rate = market_now(connection)
         self._read = time.monotonic(), moment, rate
         return moment
+
+
+def _learn(connection: psycopg.Connection[Any], values: dict[str, Any]) -> None:
+    written = connection.execute(_LEARN, values).fetchone()
+    if written is not None and written[0]:
+        connection.execute(_DATE_AGAIN, {"ahead": written[1]})
 
 
 def market_now(connection: psycopg.Connection[Any]) -> tuple[datetime, float]:

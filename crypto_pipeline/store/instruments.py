@@ -48,11 +48,13 @@ class ListingRow:
 Listings: TypeAlias = list[ListingRow]
 Names: TypeAlias = list[str]
 
-# Back again after a removal counts as added: it is to be collected from now on.
+# Back again after a removal counts as added: it is to be collected from now on, by the market's clock, because nothing
+# is late for longer than it has been collected.
 _ADD = """
-INSERT INTO market.instruments AS i (symbol, asset_class, base, quote, tier, calendar, tick_size, lot_size)
-VALUES (%(symbol)s, %(asset_class)s, %(base)s, %(quote)s, %(tier)s, %(calendar)s, %(tick_size)s, %(lot_size)s)
-ON CONFLICT (symbol) DO UPDATE SET active = true, added_at = now(), removed_at = NULL WHERE NOT i.active
+INSERT INTO market.instruments AS i (symbol, asset_class, base, quote, tier, calendar, tick_size, lot_size, added_at)
+VALUES (%(symbol)s, %(asset_class)s, %(base)s, %(quote)s, %(tier)s, %(calendar)s, %(tick_size)s, %(lot_size)s,
+        market.now())
+ON CONFLICT (symbol) DO UPDATE SET active = true, added_at = market.now(), removed_at = NULL WHERE NOT i.active
 RETURNING symbol"""
 
 _LIST = """
