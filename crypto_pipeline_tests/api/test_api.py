@@ -127,7 +127,7 @@ def test_times_and_columns_are_read_as_in_python(served: Served) -> None:
 
 def ask_health(connection: socket.socket) -> bool:
     connection.settimeout(20)
-    connection.sendall(b"GET /health/simple HTTP/1.1\r\nhost: x\r\n\r\n")
+    connection.sendall(b"GET /health/simple HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
     answer = b""
     while not answer.endswith(b"}}"):
         more = connection.recv(4096)
@@ -174,8 +174,10 @@ def test_health_is_told_while_every_connection_is_busy(served_database: str) -> 
             gone = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(60)]
             for number, each in enumerate(gone):
                 path = f"/bars/BTC-USDT?timeframe=1m&start=2025-03-31&end=2025-04-01&limit={number + 100}"
-                each.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+                each.sendall(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
+            deadline = time.monotonic() + 20
             while len(active(served_database)) < 3:
+                assert time.monotonic() < deadline, "nobody waits for the table"
                 time.sleep(0.01)
             assert client.get("/health/simple").json()["status"] == "ok"
             for each in gone:
@@ -246,7 +248,7 @@ def test_half_open_connections_end(served: Served, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(serve, "ARRIVAL", 0.3)
     held = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(20)]
     for each in held[10:]:
-        each.sendall(b"GET /latest HTTP/1.1\r\nhost: x\r\n")
+        each.sendall(b"GET /latest HTTP/1.1\r\nhost: 127.0.0.1\r\n")
     with httpx.Client(base_url=served.url) as client:
         assert client.get("/health/simple").status_code == 200
     for each in held:
@@ -325,7 +327,7 @@ def test_a_read_that_hangs_is_cancelled_also_when_its_client_is_gone(served_data
             gone = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(20)]
             for number, each in enumerate(gone):
                 path = f"/bars/BTC-USDT?timeframe=1m&last={number + 10}"
-                each.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+                each.sendall(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
             for each in gone:
                 each.close()
             for address in ("/bars/BTC-USDT?timeframe=1m&last=9", "/bars/ETH-USDT?timeframe=1m&last=5000"):
