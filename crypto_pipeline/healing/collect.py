@@ -66,11 +66,12 @@ async def collect(
     archive: bool = True,
     seen: Callable[[pl.DataFrame], None] | None = None,
     mark: Source | None = None,
+    choose: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
 ) -> Collected:
     """Fetch all plans concurrently and write every bar. One instrument's failure never stops the others.
 
     ``seen`` is shown every frame of bars that the venue stated. ``mark`` is what the bars are called, if not by the
-    name that the venue's client gives them.
+    name that the venue's client gives them. ``choose`` says which of an answer's bars are written; None: all.
     """
     collected = Collected()
 
@@ -96,7 +97,8 @@ async def collect(
         counts.fetched += answer.bars.height
         if seen is not None:
             seen(answer.bars)
-        await writer.add(answer.bars if mark is None else answer.bars.with_columns(pl.lit(str(mark)).alias("source")))
+        bars = answer.bars if choose is None else await asyncio.to_thread(choose, answer.bars)
+        await writer.add(bars if mark is None else bars.with_columns(pl.lit(str(mark)).alias("source")))
         done += asked
         progress(f"fetch {timeframe}", done, total)
     await writer.flush()

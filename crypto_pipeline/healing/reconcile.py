@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -34,6 +34,8 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.venues import BarsAnswer, FetchPlan, Venue, VenueError
 
 KIND = "rollup_vs_venue"
+#: What a venue says of a bar.
+_SAID = ["open_time", "open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count"]
 
 
 class Reconciler:
@@ -92,7 +94,8 @@ class Reconciler:
         if found.height:
             self._record(timeframe, found)
         if suspects.height:
-            fresh = await self._refetch(self._windows(timeframe, suspects), f"refetch under {timeframe}")
+            under = self._windows(timeframe, suspects)
+            fresh = await self._refetch(under, f"refetch under {timeframe}", choose=self._news)
             await asyncio.to_thread(self._roll, start, end)
             found = await asyncio.to_thread(self._judge, timeframe, found, answered.stated, fresh)
         disputed = self._settle(timeframe, answered.spans, found)
@@ -187,8 +190,10 @@ class Reconciler:
             parts.append(differing(str(instrument), mine, stated))
         return pl.concat([part.select(no_differences().columns) for part in parts])
 
-    async def _refetch(self, plans: list[FetchPlan], stage: str) -> pl.DataFrame:
-        """Ask the venue for 1m bars again by REST and write them; returns what it stated."""
+    async def _refetch(
+        self, plans: list[FetchPlan], stage: str, choose: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+    ) -> pl.DataFrame:
+        """Ask the venue for 1m bars again by REST and write those that ``choose`` chooses; returns what it stated."""
         kept: list[pl.DataFrame] = [empty_bars()]
         counts = Counts()
         # Verdicts need the venue's minutes beside ours; nobody judges a whole history at once.
@@ -204,10 +209,20 @@ class Reconciler:
             batch_rows=self.settings.write_batch_rows,
             archive=False,
             seen=kept.append if small else None,
+            choose=choose,
         )
         self.report.superseded += counts.superseded
         self.report.problems.update(collected.failed)
         return pl.concat(kept)
+
+    def _news(self, bars: pl.DataFrame) -> pl.DataFrame:
+        """Those of one instrument's 1m bars that are not stored with the same values. What the venue only repeats is
+        no change: a lasting dispute would else make its days new at every look, and all that is computed from them."""
+        if bars.is_empty():
+            return bars
+        first, last = bars["open_time"][0], bars["open_time"][-1]
+        stored = self.store.reader.read([bars["instrument"][0]], Timeframe.M1, first, last + Timeframe.M1.delta)
+        return bars.join(stored, on=_SAID, how="anti", nulls_equal=True)
 
     def _roll(self, start: datetime, end: datetime) -> None:
         for timeframe, lower in LOWER.items():
