@@ -115,12 +115,12 @@ def test_a_reserve_that_does_not_fit_is_not_made_in_part(small: Path) -> None:
 
 
 @pytest.mark.parametrize("small", [20], indirect=True)
-def test_supervisord_outlives_its_own_log(small: Path) -> None:
+def test_supervisord_outlives_its_own_log(small: Path, tmp_path: Path) -> None:
     """It logs in vain, its error output is as full as its log, and it goes on."""
     config = small / "conf"
     config.write_text(
         "[supervisord]\nnodaemon = true\nsilent = true\nuser = root\nlogfile = %(here)s/log\nlogfile_maxbytes = 1KB\n"
-        "logfile_backups = 1\npidfile = /dev/null\n[program:one]\ncommand = sh -c 'echo said; sleep 0.05'\n"
+        f"logfile_backups = 1\npidfile = {tmp_path}/pid\n[program:one]\ncommand = sh -c 'echo said; sleep 0.05'\n"
         "autorestart = true\nstartsecs = 0\nstdout_logfile = %(here)s/one.log\n"
     )
     fill(small)
