@@ -97,7 +97,7 @@ def ml_features(context: dg.AssetExecutionContext, database: Market, scope: Scop
         )  # fmt: skip
         if lacking := lacks_benchmark(Universe.of(store, benchmark), benchmark):
             context.log.warning(lacking)
-        store.features.forget_live(datetime.now(UTC) - KEPT)
+        store.features.forget_live(store.clock.now() - KEPT)
         last = (end - timedelta(microseconds=1)).date()
         shown, own = _metadata(store, report, metadata.by_partition(context))
         metadata.tell(context, own)
@@ -231,13 +231,14 @@ def stale_features(context: dg.SensorEvaluationContext, database: Market) -> dg.
     look = Look.begin(context, now)
     with database.store() as store:
         told: list[Any] = [*changed_bars(look, store)]
-        days = days_due(store, store.clock.now())
+        market = store.clock.now()
+        days = days_due(store, market)
     told += still_standing(look, "ml_features", each_day(days))
     requests = []
     for first, last in days:
         start, end = _midnight(first), _midnight(last) + timedelta(days=1)
         # Today changes with every bar: the key lets it through once an hour.
-        minute = f"{now:%Y-%m-%dT%H}" if first == now.date() else f"{now:%Y-%m-%dT%H:%M}"
+        minute = f"{now:%Y-%m-%dT%H}" if first == market.date() else f"{now:%Y-%m-%dT%H:%M}"
         requests.append(
             dg.RunRequest(
                 run_key=f"features:{first}:{last}:{minute}",

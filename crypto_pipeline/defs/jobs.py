@@ -1,6 +1,6 @@
 """Jobs: what a person launches or a schedule asks for, each one run whatever its span."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ from pydantic import Field
 from crypto_pipeline.defs.bars import BAR_ASSETS, BY_HAND, coverage, instruments
 from crypto_pipeline.defs.partitions import DAILY, WEEKLY
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.healing import HealReport, Pipeline
+from crypto_pipeline.healing import HealReport, Pipeline, ReconcileReport
 from crypto_pipeline.healing.fill import HISTORY, NAMED
 from crypto_pipeline.healing.processors import measured
 from crypto_pipeline.market.timeframes import Timeframe, parse_time
@@ -100,9 +100,13 @@ def heal(context: dg.OpExecutionContext, config: Span, database: Market) -> None
 def compare(context: dg.OpExecutionContext, config: Comparison, database: Market) -> None:
     """Reconcile 5m, 15m and 1h over the span; ``reread`` asks for every 1m bar again too."""
     start, end = config.bounds()
-    until = end or datetime.now(UTC)
-    since = start or until - timedelta(days=config.days)
-    report = database.run(lambda pipeline: pipeline.reconcile(since, until, config.instruments, reread=config.reread))
+
+    async def work(pipeline: Pipeline) -> ReconcileReport:
+        until = end or (await pipeline.horizon()).now
+        since = start or until - timedelta(days=config.days)
+        return await pipeline.reconcile(since, until, config.instruments, reread=config.reread)
+
+    report = database.run(work)
     context.add_output_metadata({"report": dg.MetadataValue.json(report.as_dict())})
     context.log.info(f"{report.as_dict()}")
 

@@ -201,7 +201,7 @@ def label_checks(strategy: Strategy) -> dg.AssetChecksDefinition:
         start, end = checked_span(context)
         wanted = {key.name for key in context.selected_asset_check_keys}
         with database.store() as store:
-            now = datetime.now(UTC)
+            now = store.clock.now()
             parameters = chosen_parameters(strategy)["default"]
             start, end = _with_failures(store, strategy, start, end)
             settings, history = load_settings(), (HISTORY_DAY, min(end, now))

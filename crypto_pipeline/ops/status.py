@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from crypto_pipeline.ops import health
@@ -167,9 +166,9 @@ def _compared(settings: Settings, url: str, store: Store) -> dict[str, Any]:
     from crypto_pipeline.store.migrations import applied
     from crypto_pipeline.venues import traits_of
 
-    if "0010.comparisons" not in applied(url):  # a database that `up` has not migrated yet
+    if not {"0010.comparisons", "0016.clock"} <= set(applied(url)):  # a database that `up` has not migrated yet
         return {}
-    found = agreements(store, settings.venue, traits_of(settings.venue), datetime.now(UTC))
+    found = agreements(store, settings.venue, traits_of(settings.venue), store.clock.now())
     return {str(timeframe): one.as_dict() for timeframe, one in found.items()}
 
 

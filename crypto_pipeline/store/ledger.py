@@ -17,6 +17,7 @@ from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import ledger_sql
 from crypto_pipeline.store.cells import Cells, lock_series
+from crypto_pipeline.store.clock import market_now
 from crypto_pipeline.store.errors import StoreError
 from crypto_pipeline.store.frames import copy_rows, named, numbered, require_columns
 from crypto_pipeline.store.pool import Connections
@@ -90,9 +91,9 @@ class Ledger:
         return self._rows(ledger_sql.OPEN, timeframe, instruments, states, start, end)
 
     def due(self, now: datetime | None = None) -> pl.DataFrame:
-        """Waiting rows whose next attempt is not in the future."""
+        """Waiting rows whose next attempt is not in the future, by the market's clock unless ``now`` is given."""
         waiting = self.open(states=WAITING)
-        moment = datetime.now(UTC) if now is None else now
+        moment = self._connections.run(market_now)[0] if now is None else now
         return waiting.filter(pl.col("next_attempt").is_null() | (pl.col("next_attempt") <= moment))
 
     def healed(

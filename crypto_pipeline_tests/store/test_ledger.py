@@ -142,6 +142,16 @@ def test_a_row_remembers_when_it_was_seen_and_how_often_it_was_asked_for(store: 
     assert store.ledger.counts() == {("1m", "lost"): 8, ("1m", "unfillable"): 2}
 
 
+def test_the_market_decides_when_a_row_is_due(store: Store) -> None:
+    """Next attempts are written by the venue's clock: of a recording they all lie years before ours."""
+    then = datetime(2021, 4, 20, tzinfo=UTC)
+    store.clock.learn("replay", then)
+    store.ledger.record(pl.DataFrame([gap(Timeframe.M1, 0, 10, "lost")]), next_attempt=then + timedelta(hours=1))
+    assert store.ledger.due().is_empty()
+    store.clock.learn("replay", then + timedelta(hours=2))
+    assert store.ledger.due().height == 1
+
+
 def test_a_person_reopens_a_row(store: Store) -> None:
     store.ledger.record(pl.DataFrame([gap(Timeframe.M1, 0, 10, "unfillable")]))
     cells = store.coverage.cells([Timeframe.M1], None, None)
