@@ -41,12 +41,14 @@ MOMENTS = (
     Moment("in 8 days", days=8),
     Moment("in 45 days", days=45),
     Moment("in 400 days", days=400),
-    Moment("last day of a month", at=datetime(2027, 1, 31, 23, 57, tzinfo=UTC)),
-    Moment("leap day", at=datetime(2028, 2, 29, 12, 0, tzinfo=UTC)),
-    Moment("end of a year", at=datetime(2026, 12, 31, 23, 57, tzinfo=UTC)),
-    # clocks go forward at 07:00 UTC in New York, back at 01:00 UTC in Berlin
-    Moment("clocks go forward", at=datetime(2027, 3, 14, 6, 57, tzinfo=UTC), zone="America/New_York"),
-    Moment("clocks go back", at=datetime(2026, 10, 25, 0, 57, tzinfo=UTC), zone="Europe/Berlin"),
+    # half a minute before each: the first tests end before it, the others after it
+    Moment("last day of a month", at=datetime(2027, 1, 31, 23, 59, 30, tzinfo=UTC)),
+    Moment("leap day", at=datetime(2028, 2, 28, 23, 59, 30, tzinfo=UTC)),
+    Moment("end of a year", at=datetime(2026, 12, 31, 23, 59, 30, tzinfo=UTC)),
+    Moment("New York's clocks go forward", at=datetime(2027, 3, 14, 6, 59, 30, tzinfo=UTC), zone="America/New_York"),
+    Moment("New York's clocks go back", at=datetime(2026, 11, 1, 5, 59, 30, tzinfo=UTC), zone="America/New_York"),
+    Moment("Berlin's clocks go forward", at=datetime(2027, 3, 28, 0, 59, 30, tzinfo=UTC), zone="Europe/Berlin"),
+    Moment("Berlin's clocks go back", at=datetime(2026, 10, 25, 0, 59, 30, tzinfo=UTC), zone="Europe/Berlin"),
 )
 
 

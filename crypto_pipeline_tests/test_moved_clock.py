@@ -15,7 +15,7 @@ _TESTS = (
     "crypto_pipeline_tests/healing/test_live_gaps.py",
     "crypto_pipeline_tests/store/test_clock.py",
 )
-_SOME = [each for each in MOMENTS if each.name in ("400 days ago", "clocks go back")]
+_SOME = [each for each in MOMENTS if each.name in ("400 days ago", "Berlin's clocks go back")]
 
 
 @pytest.fixture(scope="module")

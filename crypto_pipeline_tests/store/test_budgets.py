@@ -47,23 +47,32 @@ async def main(url, start, until):
     for task in tasks:
         task.cancel()
 
-asyncio.run(main(sys.argv[1], float(sys.argv[2]), float(sys.argv[3])))
+print("ready", flush=True)
+start, until = map(float, sys.stdin.readline().split())
+asyncio.run(main(sys.argv[1], start, until))
 """
 
 
 async def test_processes_together_stay_below_the_share_and_use_it(connections: Connections, postgres_url: str) -> None:
     window, limit = 2.0, 1200
     await PostgresBudget(connections, "binance").limit(Limit(limit, window))
-    start = (time.time() // window + 1) * window
-    if start - time.time() < 1.5:  # time for three interpreters to come up
-        start += window
-    until = start + 2 * window - 0.2
     spenders = [
         subprocess.Popen(
-            [sys.executable, "-c", _SPENDER, postgres_url, str(start), str(until)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", _SPENDER, postgres_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for _ in range(3)
     ]
+    for spender in spenders:
+        assert spender.stdout is not None
+        assert spender.stdout.readline() == "ready\n"
+    start = (time.time() // window + 1) * window
+    if start - time.time() < 0.5:  # time to connect
+        start += window
+    until = start + 2 * window - 0.2
+    for spender in spenders:
+        assert spender.stdin is not None
+        spender.stdin.write(f"{start} {until}\n")
+        spender.stdin.flush()
     spent: Counter[int] = Counter()
     for spender in spenders:
         out, _ = spender.communicate(timeout=60)
