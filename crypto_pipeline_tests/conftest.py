@@ -21,7 +21,7 @@ os.environ.setdefault("CRYPTO_PIPELINE_DAYS", "7")
 
 _TEMPLATE = "migrated_template"
 #: Tests of whole deployments, a dozen programs each: of those never two run side by side.
-_DEPLOYMENTS = ("browser/", "ops/test_up.py", "ingest/test_processes.py")
+_DEPLOYMENTS = ("browser/", "ops/test_up.py", "ops/test_disk.py", "ingest/test_processes.py")
 _numbers = itertools.count()
 
 

@@ -63,10 +63,15 @@ async def gather_proofs(
     ]
     done = 0
 
-    async def ask(name: str, start: datetime, end: datetime) -> None:
+    async def ask(name: str, start: datetime, end: datetime, one_hole: bool) -> None:
         nonlocal done
+        symbol = known[name]["venue_symbol"]
         try:
-            answer = await _trades(venue, name, known[name]["venue_symbol"], start, end)
+            # The day around many short holes is mostly bars: its edges say nothing of what lies between.
+            if one_hole:
+                answer = await _trades(venue, name, symbol, start, end)
+            else:
+                answer = await venue.trades(name, symbol, start, end)
             if answer is not None:
                 proofs.answers.setdefault(name, []).append(answer)
         except VenueError as error:  # without proof the hole stays lost and is asked for again
@@ -102,17 +107,17 @@ async def _trades(venue: Venue, name: str, symbol: str, start: datetime, end: da
     return TradesAnswer(name, start, end, first.trades.clear(), before, after, first.single_before, last.single_after)
 
 
-def _asks(name: str, holes: pl.DataFrame) -> list[tuple[str, datetime, datetime]]:
-    """Spans to ask trades for: each hole, or the whole day's hull where there are many short ones."""
+def _asks(name: str, holes: pl.DataFrame) -> list[tuple[str, datetime, datetime, bool]]:
+    """Spans to ask trades for: each hole (True), or the whole day's hull (False) where there are many short ones."""
     length = pl.col("end") - pl.col("start")
     short, long = holes.filter(length <= _LONGEST), holes.filter(length > _LONGEST)
-    asks = [(name, start, end) for start, end in long.select("start", "end").iter_rows()]
+    asks = [(name, start, end, True) for start, end in long.select("start", "end").iter_rows()]
     for rows in short.with_columns(pl.col("start").dt.date().alias("day")).partition_by("day"):
         if rows.height <= _SINGLY:
-            asks.extend((name, start, end) for start, end in rows.select("start", "end").iter_rows())
+            asks.extend((name, start, end, True) for start, end in rows.select("start", "end").iter_rows())
         else:
             start, end = rows.select(pl.col("start").min(), pl.col("end").max()).row(0)
-            asks.append((name, start, end))
+            asks.append((name, start, end, False))
     return asks
 
 

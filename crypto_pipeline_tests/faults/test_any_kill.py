@@ -91,7 +91,8 @@ class Deployment:
         """Run a command to its end."""
         process = self.worker(*arguments)
         output, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, output
+        # While the exchange hides bars the command says which are missing, and exits with 1.
+        assert process.returncode == ("bars are missing" in output), output
         return output
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ from .stream_server import Line, serving
 KLINES, TIME = "/api/v3/klines", "/api/v3/time"
 Make = Callable[..., BinanceSpot]
 CLIENT = """
-import asyncio, json, resource, sys
+import asyncio, json, sys
 from datetime import UTC, datetime, timedelta
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import BinanceSpot, FetchPlan, Manners
@@ -43,7 +43,9 @@ async def main(url):
         async for answer in venue.bars_many([plan], on_error=lambda plan, error: said.append(f"{symbol}: {error}")):
             said.append(f"{symbol}: {answer.bars.height} bars")
     await venue.close()
-    print(json.dumps({"said": said, "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    # not ru_maxrss, which begins with what the process had that this one was forked from
+    peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    print(json.dumps({"said": said, "mib": peak / 1024}))
 
 asyncio.run(main(sys.argv[1]))
 """
