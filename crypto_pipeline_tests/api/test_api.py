@@ -319,7 +319,7 @@ def test_absurd_requests_are_answered_soon_and_leave_nothing_behind(served: Serv
 
 def test_a_read_that_hangs_is_cancelled_also_when_its_client_is_gone(served_database: str) -> None:
     """A table that stays locked is as slow as a query can be."""
-    reader = Reader(served_database, patience=0.5, statement_timeout=0.7)
+    reader = Reader(served_database, patience=5, statement_timeout=0.7)
     with Served(reader, load_settings()) as running, httpx.Client(base_url=running.url, timeout=20) as client:
         assert client.get(BARS).status_code == 200  # names are known, connections made
         with connect(served_database) as locking, locking.transaction():
