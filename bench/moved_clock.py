@@ -47,7 +47,7 @@ def main() -> None:
             rows.append([moment.name, moment.zone, *(counts.get(word, 0) for word in ("passed", "failed", "skipped")),
                          f"{time.monotonic() - began:.0f} s"])  # fmt: skip
             print(moment.name, last[0], *failed, sep="\n  ", flush=True)
-    print(table(["moment", "zone", "passed", "failed", "skipped", "took"], rows))
+    table(["moment", "zone", "passed", "failed", "skipped", "took"], rows)
 
 
 if __name__ == "__main__":

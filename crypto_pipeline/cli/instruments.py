@@ -82,9 +82,9 @@ def add(symbols: Symbols, force: Force = False, data_dir: DataDir = None) -> Non
 def _listings(settings: Settings, symbols: list[str]) -> list[Listing]:
     """What the venue of the deployment lists now."""
     import asyncio
-    import shlex
 
     from crypto_pipeline.ops.errors import OpsError
+    from crypto_pipeline.settings import command
     from crypto_pipeline.venues import VenueError, make_venue
 
     async def ask() -> list[Listing]:
@@ -97,7 +97,7 @@ def _listings(settings: Settings, symbols: list[str]) -> list[Listing]:
     try:
         return asyncio.run(ask())
     except VenueError as error:
-        again = shlex.join(["crypto-pipeline", "instruments", "add", "--force", *symbols])
+        again = command("instruments", "add", "--force", *symbols)
         raise OpsError(
             f"{settings.venue} cannot be asked whether it lists {', '.join(symbols)}: {error}; "
             f"`{again}` adds without asking"

@@ -6,17 +6,13 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from crypto_pipeline.defs.jobs import HIGH, LOW, MEDIUM, backfill_bars, reconcile, tags, weekly_bars
+from crypto_pipeline.defs.live_gaps import UNFINISHED
 from crypto_pipeline.defs.partitions import FIRST_DAY, range_tags
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.market.timeframes import Timeframe
 
 ON = dg.DefaultScheduleStatus.RUNNING
 _WATCH = dg.DefaultSensorStatus.RUNNING
-
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]  # fmt: skip
 
 
 def _days(
@@ -129,7 +125,7 @@ def removed_instruments(context: dg.SensorEvaluationContext, database: Market) -
         # The ingest run, which goes on for hours, looks at what is collected again and again.
         began = [
             record.create_timestamp
-            for record in context.instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED))
+            for record in context.instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED))
             if record.dagster_run.job_name != "live_ingest"
         ]
         ready = [symbol for symbol, removed in empty.items() if all(run > removed for run in began)]

@@ -33,11 +33,6 @@ class Alert:
     opened_at: datetime
     where: tuple[tuple[str, datetime, datetime], ...] = ()
 
-    @property
-    def name(self) -> str:
-        """The check, with its timeframe where it has one."""
-        return f"{self.source} {self.timeframe}".strip()
-
 
 @dataclass(slots=True)
 class AlertGroup:
