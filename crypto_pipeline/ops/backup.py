@@ -59,8 +59,10 @@ def make(settings: Settings, url: str, stored_bytes: int, say: Say) -> Backup:
     with _alone(target):
         _require_room(target, stored_bytes)
         started = datetime.now(UTC)
-        folder = target / backup_files.name_for(started)
+        folder = backup_files.new_folder(target, started)
         partial = folder.with_name(folder.name + PARTIAL)
+        # Nobody else makes backups here now: what a kill left under this name is of no use.
+        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
             manifest = _dump_all(settings, url, partial, started, say)

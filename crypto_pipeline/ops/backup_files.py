@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any
 
@@ -91,21 +92,26 @@ class Backup:
     manifest: Manifest
 
 
-def name_for(moment: datetime) -> str:
-    """The folder's name; names sort by time."""
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H-%M-%SZ}"
+def new_folder(backup_dir: Path, moment: datetime) -> Path:
+    """Where a backup of that moment goes: a folder that does not exist yet.
+
+    A second backup within one second, or after the clock was set back, takes the next free number.
+    """
+    name = f"{moment.astimezone(UTC):%Y-%m-%dT%H-%M-%SZ}"
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(backup_dir / one for one in names if not (backup_dir / one).exists())
 
 
 def complete(backup_dir: Path) -> list[Backup]:
     """Complete backups, oldest first. One whose manifest cannot be read is not complete."""
     found = []
-    for path in sorted(backup_dir.glob(f"*/{MANIFEST}")):
+    for path in backup_dir.glob(f"*/{MANIFEST}"):
         if not path.parent.name.endswith(PARTIAL):
             try:
                 found.append(Backup(path.parent, Manifest.read(path.parent)))
             except OpsError:
                 continue
-    return found
+    return sorted(found, key=lambda backup: backup.manifest.created_at)
 
 
 def stored_bytes(backup_dir: Path) -> int:

@@ -119,7 +119,7 @@ def test_the_archive_comes_along_and_moves(source: Store, folder: Path) -> None:
     assert len(archived.archived) == 1
     made = make(source, folder)
     assert len(made.manifest.archive) >= 1
-    again = make_later(source, folder)
+    again = make(source, folder)
     assert again.manifest.archive == made.manifest.archive
     shutil.rmtree(folder / "archive")
     target = load_settings(data_dir=folder / "copy")
@@ -132,11 +132,6 @@ def test_the_archive_comes_along_and_moves(source: Store, folder: Path) -> None:
     kept.write_bytes(b"spoilt")
     with pytest.raises(OpsError, match=r"archive file .* is not what was written"):
         backup.verify(again, silent)
-
-
-def make_later(source: Store, folder: Path, **settings: object) -> Backup:
-    threading.Event().wait(1.1 - datetime.now(UTC).microsecond / 1e6)  # names have seconds
-    return make(source, folder, **settings)
 
 
 def test_a_killed_restore_leaves_nothing_and_is_repeated(source: Store, folder: Path) -> None:
@@ -200,10 +195,26 @@ def test_the_newest_are_kept_and_what_a_kill_left_goes(source: Store, folder: Pa
     (folder / "backups" / "2026-01-01T00-00-00Z.partial").mkdir()
     (folder / "backups" / "archive" / "bars").mkdir(parents=True)
     (folder / "backups" / "archive" / "bars" / "orphan.parquet").write_bytes(b"1")
-    second = make_later(source, folder, backup_keep=1)
+    second = make(source, folder, backup_keep=1)
     assert [one.folder for one in backup_files.complete(folder / "backups")] == [second.folder]
     assert not first.folder.exists()
     assert not list((folder / "backups").rglob("*.partial")) + list((folder / "backups").rglob("orphan*"))
+
+
+def test_backups_of_one_second_stand_beside_each_other_and_the_newest_stays(folder: Path) -> None:
+    moment = datetime(2026, 11, 21, 3, 30, tzinfo=UTC)
+    names = []
+    for turn in range(12):
+        made = backup_files.new_folder(folder, moment)
+        made.mkdir()
+        at = moment + timedelta(milliseconds=turn)
+        Manifest(at, "0", 15, [], {"market": {}}, {}, verified_at=at).write(made)
+        names.append(made.name)
+        backup_files.prune(folder, 3)
+    assert names[:2] == ["2026-11-21T03-30-00Z", "2026-11-21T03-30-00Z-2"]
+    kept = backup_files.complete(folder)
+    assert [one.manifest.created_at.microsecond // 1000 for one in kept] == [9, 10, 11]
+    assert [one.folder.name for one in kept] == names[-3:]
 
 
 def test_a_database_that_is_there_is_not_overwritten(source: Store, folder: Path) -> None:

@@ -139,10 +139,8 @@ def test_what_a_table_lost_is_found_named_and_spoils_the_status(
 
 @pytest.mark.parametrize("damage", [cut_a_month, drop_a_month, empty_a_day_of_trades], ids=lambda one: one.__name__)
 def test_a_backup_of_a_damaged_database_says_so_and_pushes_no_right_one_out(
-    store: Store, settings: Settings, damage: Callable[[Store], None], monkeypatch: pytest.MonkeyPatch
+    store: Store, settings: Settings, damage: Callable[[Store], None]
 ) -> None:
-    moments = iter(datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in range(20))
-    monkeypatch.setattr(backup_files, "name_for", lambda moment: f"{next(moments):%Y-%m-%dT%H-%M-%SZ}")
     keep = settings.model_copy(update={"backup_keep": 2})
 
     def make() -> Any:
