@@ -37,11 +37,23 @@ class BaseFault(BaseModel):
     @classmethod
     def _one_or_many(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            several = ("endpoint", "symbol", "timeframe", "columns", "stream", "fields")
+            several = ("endpoint", "symbol", "timeframe", "columns", "stream", "fields", "absent")
             data = {name: _listed(value) if name in several else value for name, value in data.items()}
             if isinstance(data.get("symbol"), list):
                 data["symbol"] = [str(one).upper().replace("-", "").replace("_", "") for one in data["symbol"]]
         return data
+
+
+class RowChanges(BaseFault):
+    """What is changed in rows of klines (by the names of bars: ``volume``, ``trade_count``, …) or of trades (by the
+    venue's letters: ``p``, ``q``, ``a``, ``T``, …). With ``start`` and ``end`` only in rows of that market time."""
+
+    values: dict[str, str | int | float | None] = Field({}, description="What these fields say.")
+    absent: list[str] = Field([], description="Fields that are left out.")
+    reverse_ids: bool = Field(False, description="The ids of an answer's trades in the opposite order.")
+    shift_ms: int = Field(0, description="Times are off by so much.")
+    start: AwareDatetime | None = None
+    end: AwareDatetime | None = None
 
 
 class SpanFault(BaseFault):

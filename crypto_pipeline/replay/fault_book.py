@@ -144,7 +144,9 @@ class RowFaults:
 
     def touch(self, start: int, end: int) -> bool:
         """Whether rows in [start, end) ms are to be changed."""
-        return bool(self.entries) and any(self._struck(entry, start, end) for entry in self.entries)
+        # each of them, not the first that strikes: two may hide different parts of one answer
+        struck = [self._struck(entry, start, end) for entry in self.entries]
+        return any(struck)
 
     def _struck(self, entry: Entry, start: int, end: int) -> bool:
         assert isinstance(entry.fault, MissingRange | WrongValues)

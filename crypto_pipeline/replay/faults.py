@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.errors import ReplayError
-from crypto_pipeline.replay.fault_base import BaseFault, SpanFault
+from crypto_pipeline.replay.fault_base import BaseFault, RowChanges, SpanFault
 from crypto_pipeline.replay.stream_faults import StreamFault
 
 
@@ -87,6 +87,12 @@ class Malformed(BaseFault):
     body: str = "<html><body>502 Bad Gateway</body></html>"
 
 
+class BadRows(RowChanges):
+    """Rows of answers of ``klines`` or ``aggTrades`` say what cannot be, or are not what was asked for."""
+
+    kind: Literal["bad_rows"]
+
+
 class CorruptArchive(BaseFault):
     """Archive files damaged: wrong bytes, a checksum of something else, half a file, none at all, or a header row."""
 
@@ -105,6 +111,7 @@ Fault = Annotated[
     | Hang
     | Truncated
     | Malformed
+    | BadRows
     | CorruptArchive
     | StreamFault,
     Field(discriminator="kind"),

@@ -9,9 +9,11 @@ from itertools import count
 
 from crypto_pipeline.replay.connection import StreamConnection
 from crypto_pipeline.replay.fault_book import Entry, FaultBook
+from crypto_pipeline.replay.spoiling import spoil_message
 from crypto_pipeline.replay.stream_faults import (
     MessageFault,
     WsBadIds,
+    WsBadRows,
     WsClockSkew,
     WsDelay,
     WsDrop,
@@ -70,6 +72,8 @@ class MessageFaults:
                 overtaken = max(overtaken, fault.by)
             elif isinstance(fault, WsBadIds):
                 body = _ID.sub(lambda found, fault=fault: _wrong_id(fault, found), body, count=1)  # type: ignore[misc]
+            elif isinstance(fault, WsBadRows):
+                body = spoil_message(fault, body)
             elif isinstance(fault, WsClockSkew):
                 body = _skewed(fault, body)
             elif isinstance(fault, WsMalformed):

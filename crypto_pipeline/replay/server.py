@@ -13,13 +13,14 @@ from crypto_pipeline.replay.clock import VirtualClock
 from crypto_pipeline.replay.connection import StreamRules
 from crypto_pipeline.replay.control import PREFIX, ControlHandlers
 from crypto_pipeline.replay.fault_book import Call, FaultBook
-from crypto_pipeline.replay.faults import Hang, Malformed, Outage, RateLimit, ServerError, Slow, Truncated
+from crypto_pipeline.replay.faults import BadRows, Hang, Malformed, Outage, RateLimit, ServerError, Slow, Truncated
 from crypto_pipeline.replay.feed import Feed
 from crypto_pipeline.replay.hub import StreamHub
 from crypto_pipeline.replay.limits import WEIGHTS, Verdict, WeightLimits
 from crypto_pipeline.replay.parameters import Refused
 from crypto_pipeline.replay.playback import PlaybackHandlers
 from crypto_pipeline.replay.rest import RestHandlers, json_answer
+from crypto_pipeline.replay.spoiling import spoil_body
 from crypto_pipeline.replay.streams import StreamHandlers
 from crypto_pipeline.replay.tape import Market
 from crypto_pipeline.web_guard import Names, allowed_names, refusal
@@ -123,6 +124,10 @@ class ReplayServer:
         malformed = self.faults.strikes(Malformed, call)
         if malformed is not None:
             return web.Response(text=malformed.body, content_type="application/json")
+        if isinstance(response, web.Response) and response.status == 200 and isinstance(response.body, bytes):
+            spoiled = self.faults.strikes(BadRows, call) if call.endpoint in ("klines", "aggTrades") else None
+            if spoiled is not None:
+                response.body = spoil_body(spoiled, response.body)
         truncated = self.faults.strikes(Truncated, call)
         if truncated is None or not isinstance(response, web.Response) or not isinstance(response.body, bytes):
             return response

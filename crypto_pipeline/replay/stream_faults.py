@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from crypto_pipeline.replay.fault_base import BaseFault
+from crypto_pipeline.replay.fault_base import BaseFault, RowChanges
 from crypto_pipeline.replay.wire import StreamKind
 
 
@@ -101,6 +101,12 @@ class WsMalformed(MessageFault):
     body: str = "<html><body>502 Bad Gateway</body></html>"
 
 
+class WsBadRows(MessageFault, RowChanges):
+    """A trade or a bar says what cannot be; ``values`` and the like as of ``bad_rows``."""
+
+    kind: Literal["ws_bad_rows"]
+
+
 class WsBadIds(MessageFault):
     """A trade with a wrong id: moved by ``shift``, the id before its own, or 0."""
 
@@ -130,5 +136,6 @@ StreamFault = (
     | WsDrop
     | WsMalformed
     | WsBadIds
+    | WsBadRows
     | WsClockSkew
 )

@@ -257,3 +257,30 @@ async def test_only_json_with_the_token_and_from_no_other_page_controls_it() -> 
             await session.ws_connect("/ws/btcusdt@trade", origin="http://evil.example")
         assert exchange.server.faults.show() == []
         assert await post(json=fault, headers=token) == 201
+
+
+async def test_two_missing_ranges_of_one_answer_both_act(client: Client) -> None:
+    whole = opens(await client.klines())
+    places = [(10, 12), (30, 33)]
+    for first, last in places:
+        span = {name: (HOUR + timedelta(minutes=at)).isoformat() for name, at in (("start", first), ("end", last))}
+        client.exchange.control({"kind": "missing_range", "symbol": "BTC-USDT", **span})
+    hidden = {whole[at] for first, last in places for at in range(first, last)}
+    assert opens(await client.klines()) == [ms for ms in whole if ms not in hidden]
+    assert await client.struck() == 2
+
+
+async def test_bad_rows_say_what_they_are_told_to(client: Client) -> None:
+    whole = await client.klines()
+    client.exchange.control({"kind": "bad_rows", "endpoint": "klines", "values": {"volume": "1e308"}, **SPAN})
+    spoiled = await client.klines()
+    assert [row[5] for row in spoiled] == [row[5] if not 10 <= at < 20 else "1e308" for at, row in enumerate(whole)]
+    asked = {"symbol": "BTCUSDT", "startTime": to_ms(HOUR), "limit": 5}
+    good = json.loads((await client.get("/api/v3/aggTrades", **asked))[1])
+    client.exchange.control(
+        {"kind": "bad_rows", "endpoint": "aggTrades", "values": {"p": "NaN"}, "absent": "q", "reverse_ids": True}
+    )
+    bad = json.loads((await client.get("/api/v3/aggTrades", **asked))[1])
+    assert [row["a"] for row in bad] == [row["a"] for row in good][::-1]
+    assert {row["p"] for row in bad} == {"NaN"}
+    assert not any("q" in row for row in bad)
