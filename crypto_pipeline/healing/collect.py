@@ -14,7 +14,7 @@ import polars as pl
 from crypto_pipeline.healing import spans as span
 from crypto_pipeline.healing.reports import Counts, Progress
 from crypto_pipeline.market.bars import Source
-from crypto_pipeline.market.gaps import merge_spans
+from crypto_pipeline.market.gaps import merge_spans, subtract
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.writer import WriteResult
@@ -41,7 +41,8 @@ class Collected:
     unknown: set[str] = field(default_factory=set)
     #: instruments about which the venue could not be asked, as it is down or has banned us
     unavailable: dict[str, str] = field(default_factory=dict)
-    #: spans (instrument, start, end) of which the venue stated something that is not believed, with what it was
+    #: spans (instrument, start, end) of which the venue stated something that is not believed, or for which it answers
+    #: this instrument with an error and others well; with what it did, as the rest of a sentence
     refused: list[tuple[str, datetime, datetime, str]] = field(default_factory=list)
 
     def answered_spans(self) -> pl.DataFrame:
@@ -75,6 +76,8 @@ async def collect(
     """
     collected = Collected()
 
+    own: list[tuple[FetchPlan, VenueError]] = []
+
     def failed(plan: FetchPlan, error: VenueError) -> None:
         collected.failed[plan.instrument] = str(error)
         if isinstance(error, UnknownSymbol):
@@ -82,7 +85,9 @@ async def collect(
         if isinstance(error, VenueUnavailable):
             collected.unavailable[plan.instrument] = str(error)
         if isinstance(error, MalformedAnswer):  # its page alone; the plan's other pages are fetched
-            collected.refused += [(plan.instrument, *clipped, str(error)) for clipped in plan.spans]
+            collected.refused += [(plan.instrument, *clipped, cannot_be(str(error))) for clipped in plan.spans]
+        elif error.permanent or isinstance(error, VenueUnavailable):
+            own.append((plan, error))
         log.warning("%s %s: %s", plan.instrument, plan.timeframe, error)
 
     total = sum(timeframe.count(start, end) for plan in plans for start, end in plan.spans)
@@ -93,7 +98,9 @@ async def collect(
         asked = timeframe.count(answer.start, answer.end)
         if answer.bars.height < asked:
             collected.holes.append(_holes(answer))
+        if answer.refused:
             collected.refused += _refused(answer)
+            await asyncio.to_thread(store.bars_apart.refuse, venue.name, answer.instrument, timeframe, answer.refused)
         counts.fetched += answer.bars.height
         if seen is not None:
             seen(answer.bars)
@@ -102,7 +109,34 @@ async def collect(
         done += asked
         progress(f"fetch {timeframe}", done, total)
     await writer.flush()
+    collected.refused += await _failed_alone(venue, own, collected)
     return collected
+
+
+async def _failed_alone(
+    venue: Venue, own: list[tuple[FetchPlan, VenueError]], collected: Collected
+) -> list[tuple[str, datetime, datetime, str]]:
+    """What of plans failed for the instrument's own sake: with an error for good, or while the venue answers others.
+
+    Of a venue that is down for all nothing is said: it is asked again as soon as it answers.
+    """
+    unavailable = any(isinstance(error, VenueUnavailable) for _, error in own)
+    answers = unavailable and bool(collected.answered) and (await venue.status()).reachable
+    found = []
+    for plan, error in own:
+        if isinstance(error, VenueUnavailable) and not answers:
+            continue
+        asked = span.spans([(plan.instrument, *bounds) for bounds in plan.spans])
+        left = subtract(asked, collected.answered_spans())
+        found += [
+            (*row, f"answers for it with an error: {error}") for row in left.select(*span.SPAN_SCHEMA).iter_rows()
+        ]
+    return found
+
+
+def cannot_be(said: str) -> str:
+    """What a venue did that stated something unbelievable, as the rest of a sentence."""
+    return f"states something that cannot be: {said}"
 
 
 def _refused(answer: BarsAnswer) -> list[tuple[str, datetime, datetime, str]]:
@@ -114,7 +148,7 @@ def _refused(answer: BarsAnswer) -> list[tuple[str, datetime, datetime, str]]:
             continue
         start = answer.timeframe.floor(datetime.fromtimestamp(one.ms / 1000, UTC))
         if answer.start <= start < answer.end and start not in stated:
-            because = f"{one.reason} ({one.said})" if one.said else one.reason
+            because = cannot_be(f"{one.reason} ({one.said})" if one.said else one.reason)
             found.append((answer.instrument, start, start + answer.timeframe.delta, because))
     return found
 
@@ -172,5 +206,7 @@ class _Batches:
         if self._writing is not None:
             result = await self._writing
             self._counts.add_write(result)
-            self._refused += [(name, at, at + self._timeframe.delta, why) for name, at, why in result.refused]
+            self._refused += [
+                (name, at, at + self._timeframe.delta, cannot_be(why)) for name, at, why in result.refused
+            ]
             self._writing = None

@@ -109,6 +109,8 @@ class Explainer:
         proofs = Proofs()
         if self.timeframe is Timeframe.M1:
             proofs = await gather_proofs(self.venue, self.known, holes, progress)
+            for name, rows in proofs.refused.items():
+                await asyncio.to_thread(self.store.trades.refuse, self.venue.name, name, rows)
             if proofs.rebuilt.height:
                 written = await asyncio.to_thread(self.store.bars.write, proofs.rebuilt, self.timeframe)
                 counts.rebuilt_from_trades += written.inserted
@@ -181,10 +183,13 @@ class Explainer:
         return verdicts.with_columns(pl.lit(attempted).alias("attempted"))
 
     def _refused(self, name: str, start: datetime, end: datetime, earlier: pl.DataFrame, said: str) -> pl.DataFrame:
-        """What the venue stated there cannot be: asked for again, with pauses, until it was asked often enough."""
+        """What the venue stated there cannot be, or it has only errors for it.
+
+        Asked for again, with pauses, until it was asked often enough.
+        """
         attempts, attempted = self._attempts(earlier, start, end)
         given_up = attempts >= self.settings.heal_attempts
-        because = f"{self.venue.name} states something that cannot be: {said}"
+        because = f"{self.venue.name} {said}"
         if given_up:
             because = f"{because}. {attempts} spaced attempts brought nothing else."
         state = GapState.UNFILLABLE if given_up else GapState.LOST

@@ -124,6 +124,10 @@ class Failover:
             async for answer in self._answers(name, timeframe, mine):
                 answered.append((answer.instrument, answer.start, answer.end))
                 bars = answer.bars
+                if answer.refused:
+                    await asyncio.to_thread(
+                        self.store.bars_apart.refuse, name, answer.instrument, timeframe, answer.refused
+                    )
                 if bars.is_empty():
                     continue
                 held = to_spans(bars.select("instrument", "open_time"), timeframe)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 
@@ -17,9 +18,10 @@ from crypto_pipeline.market.bars import Source, empty_bars
 from crypto_pipeline.market.evidence import TradeProof
 from crypto_pipeline.market.gaps import intersect, to_spans
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues import TradesAnswer, Venue, VenueError
+from crypto_pipeline.venues import Refused, TradesAnswer, Venue, VenueError, VenueTraits
 
 log = logging.getLogger(__name__)
+AskTrades: TypeAlias = Callable[[str, str, datetime, datetime], Awaitable[TradesAnswer]]
 
 # Holes of one instrument and day that are asked for one by one; with more, the day's trades are read once.
 _SINGLY = 5
@@ -37,6 +39,8 @@ class Proofs:
 
     answers: dict[str, list[TradesAnswer]] = field(default_factory=dict)
     rebuilt: pl.DataFrame = field(default_factory=empty_bars)
+    #: trades that were stated and cannot be, by instrument
+    refused: dict[str, list[Refused]] = field(default_factory=dict)
 
     def of(self, name: str, start: datetime, end: datetime) -> TradeProof | None:
         """The trades asked for about a hole, or None."""
@@ -63,15 +67,21 @@ async def gather_proofs(
     ]
     done = 0
 
+    async def trades(name: str, symbol: str, start: datetime, end: datetime) -> TradesAnswer:
+        answer = await venue.trades(name, symbol, start, end)
+        if answer.refused:
+            proofs.refused.setdefault(name, []).extend(answer.refused)
+        return answer
+
     async def ask(name: str, start: datetime, end: datetime, one_hole: bool) -> None:
         nonlocal done
         symbol = known[name]["venue_symbol"]
         try:
             # The day around many short holes is mostly bars: its edges say nothing of what lies between.
             if one_hole:
-                answer = await _trades(venue, name, symbol, start, end)
+                answer = await _trades(trades, venue.traits, name, symbol, start, end)
             else:
-                answer = await venue.trades(name, symbol, start, end)
+                answer = await trades(name, symbol, start, end)
             if answer is not None:
                 proofs.answers.setdefault(name, []).append(answer)
         except VenueError as error:  # without proof the hole stays lost and is asked for again
@@ -86,24 +96,26 @@ async def gather_proofs(
     return proofs
 
 
-async def _trades(venue: Venue, name: str, symbol: str, start: datetime, end: datetime) -> TradesAnswer | None:
+async def _trades(
+    trades: AskTrades, traits: VenueTraits, name: str, symbol: str, start: datetime, end: datetime
+) -> TradesAnswer | None:
     """The trades of a hole; of a long one its edges, and all between when these tell that they are few.
 
     Where the last trade before the hole is followed by the first one after it, the edges say all there is to say, over
     a halt of days as over a minute. None: there are too many.
     """
     if end - start <= _LONGEST:
-        return await venue.trades(name, symbol, start, end)
-    if not venue.traits.contiguous_trade_ids:
+        return await trades(name, symbol, start, end)
+    if not traits.contiguous_trade_ids:
         return None
-    first = await venue.trades(name, symbol, start, start + _EDGE)
-    last = await venue.trades(name, symbol, end - _EDGE, end)
+    first = await trades(name, symbol, start, start + _EDGE)
+    last = await trades(name, symbol, end - _EDGE, end)
     before, after = first.id_before, last.id_after
     if before is None or after is None or after - before - 1 > _MOST:
         return None
     # also where the edges show nothing: the venue may show between them what its ids already tell of
     if after - before > 1:
-        return await venue.trades(name, symbol, start, end)
+        return await trades(name, symbol, start, end)
     return TradesAnswer(name, start, end, first.trades.clear(), before, after, first.single_before, last.single_after)
 
 

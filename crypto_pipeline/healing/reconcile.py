@@ -127,6 +127,8 @@ class Reconciler:
         """Compare one answer with what is stored, and add what was found to ``answered``."""
         instrument, timeframe = answer.instrument, answer.timeframe
         since = answer.start if first is None else min(max(answer.start, first), answer.end)
+        if answer.refused:
+            self.store.bars_apart.refuse(self.venue.name, instrument, timeframe, answer.refused)
         held = self._comparable(self.store.reader.read([instrument], timeframe, since, answer.end))
         found = differing(instrument, held, answer.bars)
         taken = held.filter(pl.col("source") == str(Source.VENUE_HISTORICAL))

@@ -12,7 +12,7 @@ from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series
 from crypto_pipeline.ingest.repairs import Ask, moment
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues import BarsAnswer, TradesAnswer
+from crypto_pipeline.venues import BarsAnswer, TradesAnswer, VenueError
 from crypto_pipeline.venues.streaming import LiveBar, LiveTrade
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Answers:
         if result.doubted:
             log.warning("%s (%s): the answer lacks %d trades, without proof", ask.symbol, ask.why, len(result.doubted))
         if answer.refused:
-            await self._refuse(answer)
+            await ingest.refusals.of_trades(answer)
         concerned = watch.proofreader.concerns(ask.symbol, ask.start_ms, ask.end_ms)
         if result.removed or result.doubted or caught_up or concerned:
             # what an earlier process stored may be false as well
@@ -54,9 +54,7 @@ class Answers:
             if watch.silence.verdict(ask.symbol, len(result.added)):
                 ingest.session.replace(ask.symbol)
         if caught_up:
-            watch.recovering.pop(ask.symbol, None)
-            if not watch.recovering:
-                watch.recovered.set()
+            watch.caught_up(ask.symbol)
         series = ingest.aggregator.series.get(ask.symbol)
         if series is not None:
             watch.hidden(series, answer)
@@ -97,14 +95,16 @@ class Answers:
             self._contradicted.discard(source)
             await asyncio.to_thread(store.checks.resolve_alert, source)
 
-    async def _refuse(self, answer: TradesAnswer) -> None:
-        """Write down the trades of an answer that cannot be."""
-        store, venue = self._ingest.holder.store, self._ingest.venue.name
-
-        async def refuse() -> None:
-            await asyncio.to_thread(store.trades.refuse, venue, answer.instrument, answer.refused)
-
-        await self._ingest.surely(refuse)
+    async def take_failure(self, ask: Ask, error: VenueError, last: bool) -> None:
+        """The venue fails for one instrument: the others do not wait for it, and after the last time healing has it."""
+        watch = self._ingest.watch
+        if last:
+            watch.suspects.discard(ask.symbol)
+            await self._ingest.refusals.not_had(ask, error)
+            if not ask.bars:
+                watch.caught_up(ask.symbol)
+        else:
+            watch.excuse(ask.symbol)
 
     def _ask_silent(self, series: Series, answer: TradesAnswer, now_ms: int) -> None:
         """Minutes in which nothing traded have a bar too, where the venue states them."""
@@ -123,6 +123,8 @@ class Answers:
         series = ingest.aggregator.series.get(ask.symbol)
         older = []
         for answer in answers:
+            if answer.refused:
+                await ingest.refusals.of_bars(answer)
             here = pl.lit(moment(series.gone_ms if series is not None else ask.end_ms), UTC_MS)
             older.append(answer.bars.filter(pl.col("open_time") < here))
             for row in answer.bars.filter(pl.col("open_time") >= here).iter_rows(named=True):
@@ -135,6 +137,7 @@ class Answers:
 
             async def write() -> None:
                 result = await asyncio.to_thread(ingest.holder.store.bars.write, bars, Timeframe.M1)
+                await ingest.refusals.by_store(result.refused)
                 ingest.bars_made += result.inserted + result.superseded
 
             await ingest.surely(write)

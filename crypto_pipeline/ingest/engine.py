@@ -22,6 +22,7 @@ from crypto_pipeline.ingest.forming import Forming
 from crypto_pipeline.ingest.lease import Duty, Holder
 from crypto_pipeline.ingest.minute_ends import MinuteEnds, OnMinute, Report
 from crypto_pipeline.ingest.minutes import Series
+from crypto_pipeline.ingest.refusals import Refusals
 from crypto_pipeline.ingest.repairs import Repairs
 from crypto_pipeline.ingest.session import Session
 from crypto_pipeline.ingest.stream_alert import StreamAlert
@@ -29,8 +30,9 @@ from crypto_pipeline.ingest.watch import Watch
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import LeaseLost, StoreError
+from crypto_pipeline.store.writer import WriteResult
 from crypto_pipeline.venues import Venue, VenueError
-from crypto_pipeline.venues.streaming import Anchor, Event, LiveBar, LiveTrade, StreamingVenue
+from crypto_pipeline.venues.streaming import Anchor, Event, LiveBar, LiveTrade, Notice, StreamingVenue
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -38,6 +40,8 @@ T = TypeVar("T")
 BEAT = 2.0
 _HIGHER_EVERY = 1.0
 _CLOCK_EVERY = 10.0
+#: The longest pause between two questions for the venue's time before it told it once. Seconds.
+_CLOCK_LONGEST = 30.0
 
 
 class Ingest:
@@ -72,8 +76,16 @@ class Ingest:
         self.forming = Forming()
         self.session = Session(stream, self._deliver, self._up, self._down)
         self.watch = Watch(self)
+        self.refusals = Refusals(self)
+        answers = self.watch.answers
         self.repairs = Repairs(
-            venue, self.clock, dict(instruments), self.watch.answers.take_trades, self.watch.answers.take_bars
+            venue,
+            self.clock,
+            dict(instruments),
+            answers.take_trades,
+            answers.take_bars,
+            answers.take_failure,
+            self.refusals.had,
         )
         self.minute_ends = MinuteEnds(self)
         self.stream_alert = StreamAlert(self)
@@ -186,6 +198,7 @@ class Ingest:
             self._every(flush, self._write_bars),
             self._every(0.2, self.watch.look),
             self._every(1.0, self.watch.proofread),
+            self._every(1.0, self.refusals.write),
             self.minute_ends.run(),
             self.repairs.run(),
         )
@@ -204,6 +217,7 @@ class Ingest:
         try:
             await self._flush()
             await self._write_bars()
+            await self.refusals.write()
         except StoreError as error:  # the next holder fetches it again, by the ids that are stored
             log.error("at the end: %s", error)
 
@@ -224,6 +238,8 @@ class Ingest:
                 aggregator.bar(event)  # type: ignore[arg-type]
             elif kind is Anchor:
                 aggregator.anchor(event)  # type: ignore[arg-type]
+            elif kind is Notice:
+                self.refusals.heard(event)  # type: ignore[arg-type]
         return self.buffer.room() if self.buffer.tight else None
 
     def _up(self, names: list[str]) -> None:
@@ -277,11 +293,13 @@ class Ingest:
 
         frame = self.aggregator.frame(dues)
 
-        def write() -> None:
-            result = store.bars.write(frame, Timeframe.M1)
-            self.bars_made += result.inserted + result.superseded
+        def write() -> WriteResult:
+            return store.bars.write(frame, Timeframe.M1)
 
-        await self._in(self._bars, write)
+        result = await self._in(self._bars, write)
+        self.bars_made += result.inserted + result.superseded
+        if result.refused:
+            await self.refusals.by_store(result.refused)
         self.aggregator.wrote(dues)
         now_ms = self.clock.now_ms()
         for due in dues:
@@ -300,17 +318,20 @@ class Ingest:
     # -- beside ---------------------------------------------------------------------------------------------------
 
     async def _set_clock(self) -> None:
+        pause = 1.0
         while True:
             try:
                 sent = time.monotonic()
                 told = await self.venue.server_time()
                 self.clock.set(told.timestamp() * 1000, sent, time.monotonic())
+                self.repairs.heard()
                 return
             except VenueError as error:
                 log.warning("the venue does not tell its time: %s", error)
                 if self.clock.known:
                     return
-                await asyncio.sleep(1)
+                await asyncio.sleep(pause)
+                pause = min(_CLOCK_LONGEST, 2 * pause)
 
     async def _tell_clock(self) -> None:
         """Hand the venue's time on to everyone else. Needs no lease: whoever asked the venue may say what it said."""

@@ -1,7 +1,9 @@
 """Asking the venue for what the stream did not bring: spans of trades, and its own bars where trades cannot tell.
 
-One ask per instrument at a time, asks that touch are one; a failed ask is repeated with growing pauses and never
-forgotten while it matters. What an answer means is the caller's business.
+One ask per instrument at a time, asks that touch are one. A failed ask is repeated with growing pauses. While the venue
+answers nobody, that does not end. Where it fails for one instrument alone (an answer that cannot be read, or none while
+others get theirs), it ends after MOST asks in a row and is handed over with the reason. The next ask for the same
+instrument waits on, and is let go of at once if it fails too. What an answer means is the caller's business.
 """
 
 from __future__ import annotations
@@ -15,11 +17,14 @@ from datetime import UTC, datetime, timedelta
 
 from crypto_pipeline.ingest.clock import VenueClock
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues import BarsAnswer, FetchPlan, TradesAnswer, Venue, VenueError
+from crypto_pipeline.venues import BarsAnswer, FetchPlan, MalformedAnswer, TradesAnswer, Venue, VenueError
 
 log = logging.getLogger(__name__)
 
-_FIRST, _LONGEST = 0.5, 60.0
+#: Pauses grow from the first to the longest: of a venue that is away, and of an instrument that it fails for. Seconds.
+_FIRST, _LONGEST, _LONGEST_ALONE = 0.5, 60.0, 900.0
+#: A venue that answers others fails so often for one instrument; then the ask comes to an end.
+MOST = 6
 #: Asks of one instrument that are nearer than this become one, venue milliseconds.
 _NEAR_MS = 5_000
 
@@ -36,10 +41,15 @@ class Ask:
     failures: int = 0
     due: float = 0.0
     since: float = 0.0
+    failed: float = 0.0
 
 
 TakeTrades = Callable[[Ask, TradesAnswer, int], Awaitable[None]]
 TakeBars = Callable[[Ask, list[BarsAnswer]], Awaitable[None]]
+#: Is told of a failure that is the instrument's own, and whether it was the last.
+Failed = Callable[[Ask, VenueError, bool], Awaitable[None]]
+#: Is told that the venue answered for an instrument.
+Answered = Callable[[str], Awaitable[None]]
 
 
 class Repairs:
@@ -52,16 +62,23 @@ class Repairs:
         venue_symbols: dict[str, str],
         take_trades: TakeTrades,
         take_bars: TakeBars,
+        failed: Failed,
+        answered: Answered,
         workers: int = 6,
     ) -> None:
         self._venue, self._clock, self.venue_symbols = venue, clock, venue_symbols
         self._take_trades, self._take_bars, self._workers = take_trades, take_bars, workers
+        self._failed, self._answered = failed, answered
+        #: when the venue last answered anything (monotonic)
+        self._heard = 0.0
+        #: instruments (and whether of bars) that the venue fails for: how often in a row, not asked for before when
+        self._troubles: dict[tuple[str, bool], tuple[int, float]] = {}
         self._waiting: list[Ask] = []
         self._running: set[str] = set()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.counters = dict.fromkeys(("asked", "filled", "failed"), 0)
+        self.counters = dict.fromkeys(("asked", "filled", "failed", "given_up"), 0)
         #: longest time from knowing of a hole to having filled it, seconds
         self.slowest = 0.0
 
@@ -78,7 +95,9 @@ class Repairs:
                 ask.start_ms, ask.end_ms = min(ask.start_ms, start_ms), max(ask.end_ms, end_ms)
                 break
         else:
-            self._waiting.append(Ask(symbol, start_ms, end_ms, why, bars, due=now, since=now))
+            _, not_before = self._troubles.get((symbol, bars), (0, 0.0))
+            due = max(now + delay, not_before)
+            self._waiting.append(Ask(symbol, start_ms, end_ms, why, bars, due=due, since=now, failed=now))
             self.counters["asked"] += 1
         self._idle.clear()
         self._wake.set()
@@ -138,16 +157,40 @@ class Repairs:
             await (self._ask_bars(ask) if ask.bars else self._ask_trades(ask))
         except VenueError as error:
             self.counters["failed"] += 1
-            if error.permanent:
-                log.warning("%s: %s", ask.symbol, error)
-                return
-            ask.failures += 1
-            ask.due = time.monotonic() + min(_LONGEST, _FIRST * 2**ask.failures)
-            self._waiting.append(ask)
-            log.info("%s (%s): %s; again in %.1f s", ask.symbol, ask.why, error, ask.due - time.monotonic())
+            await self._again(ask, error)
         else:
             self.counters["filled"] += 1
+            self.heard()
             self.slowest = max(self.slowest, time.monotonic() - ask.since)
+            if self._troubles.pop((ask.symbol, ask.bars), None) is not None:
+                await self._answered(ask.symbol)
+
+    def heard(self) -> None:
+        """The venue answered something just now."""
+        self._heard = time.monotonic()
+
+    async def _again(self, ask: Ask, error: VenueError) -> None:
+        """Ask again later; let go of what is the instrument's own failure for the last time."""
+        ask.failures += 1
+        alone = error.permanent or isinstance(error, MalformedAnswer) or self._heard > ask.failed
+        ask.failed = time.monotonic()
+        if not alone:
+            ask.due = time.monotonic() + _pause(ask.failures, _LONGEST)
+            self._waiting.append(ask)
+            log.info("%s (%s): %s; again in %.1f s", ask.symbol, ask.why, error, ask.due - time.monotonic())
+            return
+        key = ask.symbol, ask.bars
+        times = self._troubles.get(key, (0, 0.0))[0] + 1
+        ask.due = time.monotonic() + _pause(times, _LONGEST_ALONE)
+        self._troubles[key] = times, ask.due
+        last = error.permanent or times >= MOST
+        if last:
+            self.counters["given_up"] += 1
+            log.warning("%s (%s): %s; asked %d times, let go of", ask.symbol, ask.why, error, ask.failures)
+        else:
+            self._waiting.append(ask)
+            log.info("%s (%s): %s; again in %.1f s", ask.symbol, ask.why, error, ask.due - time.monotonic())
+        await self._failed(ask, error, last)
 
     async def _ask_trades(self, ask: Ask) -> None:
         asked_ms = self._clock.now_ms()
@@ -160,6 +203,10 @@ class Repairs:
             ask.symbol, self.venue_symbols[ask.symbol], Timeframe.M1, [(moment(ask.start_ms), moment(ask.end_ms))]
         )
         await self._take_bars(ask, [answer async for answer in self._venue.bars(plan, archive=False)])
+
+
+def _pause(times: int, longest: float) -> float:
+    return min(longest, _FIRST * 2.0 ** min(times, 16))
 
 
 def moment(ms: int) -> datetime:

@@ -67,7 +67,9 @@ class Session:
         self.troubles: dict[int, Trouble] = {}
         self._parts = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self.counters = dict.fromkeys(("connects", "failures", "cuts", "silences", "replaced", "refused", "frames"), 0)
+        self.counters = dict.fromkeys(
+            ("connects", "failures", "cuts", "silences", "replaced", "refused", "unread", "frames"), 0
+        )
 
     def start(self, instruments: Sequence[tuple[str, str]]) -> None:
         """Begin to keep links for these (canonical name, venue symbol)."""
@@ -224,6 +226,8 @@ class Session:
             elif event.kind == "refused":
                 self.counters["refused"] += 1
                 log.warning("subscription refused: %s %s", event.instrument or "", event.text)
+            elif event.kind == "unknown":
+                self.counters["unread"] += 1
 
     async def _end(self, link: Link) -> None:
         with suppress(VenueError, OSError):

@@ -57,6 +57,8 @@ class Watch:
         self._holes: dict[tuple[str, int, int], Chase] = {}
         self._behind: dict[str, list[float]] = {}
         self.recovering: dict[str, int] = {}
+        #: of these, those that the venue fails for: nobody waits for them
+        self._excused: set[str] = set()
         self.recovered = asyncio.Event()
         self.suspects: set[str] = set()
         self._checked: dict[str, float] = {}
@@ -74,7 +76,7 @@ class Watch:
             self._overflowed(ingest.buffer.relieve(aggregator))
         for series, hole in aggregator.holes():
             self._hole(series, hole, now)
-        if not self.recovering:
+        if not self.catching_up:
             self._doubts(now, now_ms)
             for series in aggregator.series.values():
                 if series.behind:
@@ -92,7 +94,7 @@ class Watch:
 
     async def proofread(self) -> None:
         """One round of reading again; by itself, because the database may keep it waiting."""
-        if not self.recovering:
+        if not self.catching_up:
             for symbol, open_ms, source in await self.proofreader.look(self.ingest.clock.now_ms()):
                 self.found += 1
                 self._again(symbol, open_ms, Written(True, source) if source else None, "trades and bar differ")
@@ -209,6 +211,26 @@ class Watch:
         if not self.recovering:
             self.recovered.set()
         await self.recovered.wait()
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether an instrument that the venue answers for is not caught up yet."""
+        return not self._excused.issuperset(self.recovering)
+
+    def excuse(self, symbol: str) -> None:
+        """Let the others begin without this instrument; it catches up when the venue answers for it."""
+        if symbol in self.recovering:
+            self._excused.add(symbol)
+            self._look_whether_recovered()
+
+    def caught_up(self, symbol: str) -> None:
+        """Nothing of this instrument is left to catch up with."""
+        if self.recovering.pop(symbol, None) is not None:
+            self._look_whether_recovered()
+
+    def _look_whether_recovered(self) -> None:
+        if not self.catching_up:
+            self.recovered.set()
 
     def _begin(self, start: Start, now_ms: int) -> None:
         series = self.ingest.aggregator.series[start.symbol]

@@ -18,6 +18,7 @@ from crypto_pipeline.store.bar_columns import NULLABLE, RANKS
 from crypto_pipeline.store.errors import StoreError
 
 _REQUIRED = [name for name in BAR_SCHEMA if name not in NULLABLE]
+_SHOWN = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count", "source")
 _MONDAY_MS = 4 * 86_400_000
 
 
@@ -41,9 +42,9 @@ def require_schema(frame: pl.DataFrame) -> pl.DataFrame:
 
 def split_bad(
     frame: pl.DataFrame, timeframe: Timeframe
-) -> tuple[pl.DataFrame, dict[str, int], list[tuple[str, datetime, str]]]:
+) -> tuple[pl.DataFrame, dict[str, int], list[tuple[str, datetime, str, str]]]:
     """The rows that may be stored, how many were refused for which reason (each row counts for its first), and which:
-    instrument, open time, reason of those whose bar can be told."""
+    instrument, open time, reason and values of those whose bar can be told."""
     faults = _faults(timeframe)
     fault = pl.coalesce(*(pl.when(wrong).then(pl.lit(reason)) for reason, wrong in faults.items()))
     # one cheap pass decides for the usual case that all is well
@@ -58,7 +59,8 @@ def split_bad(
         millis.is_between(0, MAX_MS),
         (millis - _anchor(timeframe)) % timeframe.milliseconds == 0,
     )
-    refused = known.select("instrument", "open_time", "fault").rows()
+    said = [pl.format(f"{name} {{}}", pl.col(name).cast(pl.String).fill_null("null")) for name in _SHOWN]
+    refused = known.select("instrument", "open_time", "fault", pl.concat_str(said, separator=", ")).rows()
     return judged.filter(pl.col("fault").is_null()).drop("fault"), dict(counts.iter_rows()), refused
 
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 from crypto_pipeline.store import forking
 from crypto_pipeline.store.archive import Archive
 from crypto_pipeline.store.audit import Audit
+from crypto_pipeline.store.bars_apart import BarsApart
 from crypto_pipeline.store.budgets import Budgets
 from crypto_pipeline.store.checks import Checks
 from crypto_pipeline.store.clock import Clock
@@ -81,6 +82,11 @@ class Store:
     def bars(self) -> BarWriter:
         """Writing bars."""
         return BarWriter(self.connections, self._symbols, self._batch_rows)
+
+    @cached_property
+    def bars_apart(self) -> BarsApart:
+        """Bars that are not believed."""
+        return BarsApart(self.connections, self._symbols)
 
     @cached_property
     def reader(self) -> Reader:

@@ -18,6 +18,7 @@ import psycopg
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import bar_checks, bar_columns, batch, partitions
 from crypto_pipeline.store.bar_columns import Array, Columns, take
+from crypto_pipeline.store.bars_apart import BarsApart
 from crypto_pipeline.store.batch import Batch, Outcome
 from crypto_pipeline.store.cells import Cells
 from crypto_pipeline.store.errors import StoreError
@@ -48,7 +49,7 @@ class WriteResult:
     cells: list[tuple[str, date]] = field(default_factory=list)
     #: Why bars were rejected, and how many.
     reasons: dict[str, int] = field(default_factory=dict)
-    #: The rejected bars that can be told apart: instrument, open time, reason.
+    #: The rejected bars that can be told apart: instrument, open time, reason and values.
     refused: list[tuple[str, datetime, str]] = field(default_factory=list)
 
     @property
@@ -62,13 +63,14 @@ class BarWriter:
 
     def __init__(self, connections: Connections, symbols: Symbols, batch_rows: int = 50_000) -> None:
         self._connections, self._symbols, self._batch_rows = connections, symbols, batch_rows
+        self._apart = BarsApart(connections, symbols)
         self._made: set[tuple[Timeframe, int]] = set()
 
     def write(self, frame: pl.DataFrame, timeframe: Timeframe) -> WriteResult:
         """Store what is better than what is stored, and account for it, in one transaction per batch.
 
-        Faulty bars are turned away and counted. Raises StoreError for an unknown instrument or a frame that is no
-        frame of bars.
+        Faulty bars are turned away, counted, and written down in ``market.bars_apart``. Raises StoreError for an
+        unknown instrument or a frame that is no frame of bars.
         """
         return self._write(frame, Timeframe(timeframe), None)
 
@@ -83,8 +85,13 @@ class BarWriter:
 
     def _write(self, frame: pl.DataFrame, timeframe: Timeframe, built_from: pl.DataFrame | None) -> WriteResult:
         good, reasons, refused = bar_checks.split_bad(bar_checks.require_schema(frame), timeframe)
-        result = WriteResult(rejected=len(frame) - len(good), reasons=reasons, refused=refused)
+        result = WriteResult(
+            rejected=len(frame) - len(good),
+            reasons=reasons,
+            refused=[(name, at, f"{why} ({said})") for name, at, why, said in refused],
+        )
         if reasons:
+            self._apart.refuse_many("", timeframe, refused)
             log.warning("turned away %d of %d %s bars: %s", result.rejected, len(frame), timeframe, reasons)
         names = [good["instrument"]] if built_from is None else [good["instrument"], built_from["instrument"]]
         ids = self._symbols.ids(pl.concat(names).unique().to_list())

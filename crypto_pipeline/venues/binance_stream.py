@@ -22,10 +22,15 @@ from crypto_pipeline.venues.streaming import (
     StreamTraits,
     spread_evenly,
 )
-from crypto_pipeline.venues.websocket import FrameParser, SocketOpener, WebSocketConnection
+from crypto_pipeline.venues.websocket import FrameParser, Place, SocketOpener, WebSocketConnection
 
 #: Minutes of the intervals that a bar may be of.
 MINUTES = {str(timeframe): timeframe.minutes for timeframe in Timeframe}
+#: What is quoted of a bar that cannot be.
+_SAID = {
+    **{"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "quote_volume": "q"},
+    **{"taker_buy_volume": "V", "trade_count": "n"},
+}
 #: What one connection may listen to, by the venue's rule.
 MAX_STREAMS = 1024
 #: An address longer than this is cut, and the other streams are subscribed to by message.
@@ -206,6 +211,17 @@ class BinanceFrames(FrameParser):
         text = f"{error.get('code')} {error.get('msg', '')}".strip() if isinstance(error, dict) else str(error)
         return [Notice("refused", cut(text), name) for name in names]
 
+    def place(self, kind: str, fields: dict[str, Any]) -> Place | None:
+        """See FrameParser.place."""
+        if kind == "kline":
+            bar = fields["k"]
+            said = ", ".join(f"{name} {bar.get(letter)}" for name, letter in _SAID.items())
+            return Place(fields["s"], str(bar["i"]), _stated_ms(bar.get("t")), closed=bar.get("x") is True, said=said)
+        if kind in ("aggTrade", "trade"):
+            number = fields.get("a") if kind == "aggTrade" else fields.get("t")
+            return Place(fields["s"], "", _stated_ms(fields.get("T")), whole(number), said=str(fields))
+        return None
+
     def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
         """See FrameParser.parts."""
         data = document.get("data", document) if isinstance(document, dict) else None
@@ -215,6 +231,11 @@ class BinanceFrames(FrameParser):
         if isinstance(data.get("k"), dict):
             found.append(("bar", data["k"]))
         return found
+
+
+def _stated_ms(stamp: object) -> int | None:
+    number = whole(stamp)
+    return number // 1000 if number is not None and number > MICROSECONDS_FROM else number
 
 
 class BinanceStream:

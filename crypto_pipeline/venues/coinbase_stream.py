@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE
+from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.protocol import cut
-from crypto_pipeline.venues.stamps import IsoStamps
+from crypto_pipeline.venues.stamps import IsoStamps, readable_ms
 from crypto_pipeline.venues.streaming import (
     Alive,
     Anchor,
@@ -17,7 +20,7 @@ from crypto_pipeline.venues.streaming import (
     StreamTraits,
     spread_evenly,
 )
-from crypto_pipeline.venues.websocket import FrameParser, SocketOpener, WebSocketConnection, fields_of
+from crypto_pipeline.venues.websocket import FrameParser, Place, SocketOpener, WebSocketConnection, fields_of
 
 
 class _Match(msgspec.Struct, tag_field="type", tag="match", gc=False):
@@ -148,6 +151,12 @@ class CoinbaseFrames(FrameParser):
         if kind in _OTHERS:
             return [Alive()]
         return self.passed_over(str(kind or sorted(document)))
+
+    def place(self, kind: str, fields: dict[str, Any]) -> Place | None:
+        """See FrameParser.place."""
+        if kind != "match":
+            return None
+        return Place(fields["product_id"], "", readable_ms(self._ms, fields.get("time")), whole(fields.get("trade_id")))
 
     def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
         """See FrameParser.parts."""

@@ -13,9 +13,10 @@ import msgspec
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.decoding import document as any_document
+from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.kraken_names import stream_name
 from crypto_pipeline.venues.protocol import cut
-from crypto_pipeline.venues.stamps import IsoStamps
+from crypto_pipeline.venues.stamps import IsoStamps, readable_ms
 from crypto_pipeline.venues.streaming import (
     Alive,
     Event,
@@ -26,7 +27,7 @@ from crypto_pipeline.venues.streaming import (
     StreamTraits,
     spread_evenly,
 )
-from crypto_pipeline.venues.websocket import FrameParser, SocketOpener, WebSocketConnection, fields_of
+from crypto_pipeline.venues.websocket import FrameParser, Place, SocketOpener, WebSocketConnection, fields_of
 
 _SYMBOLS_A_MESSAGE = 100
 _WIDTHS = {timeframe.minutes: str(timeframe) for timeframe in Timeframe}
@@ -185,6 +186,16 @@ class KrakenFrames(FrameParser):
         if document.get("method") == "subscribe":
             return [Notice("subscribed", str(result.get("channel", "")), name)]
         return [Alive()]
+
+    def place(self, kind: str, fields: dict[str, Any]) -> Place | None:
+        """See FrameParser.place."""
+        if kind == "ohlc" or "interval_begin" in fields:
+            width = _WIDTHS.get(whole(fields.get("interval")) or 0, "")
+            return Place(fields["symbol"], width, readable_ms(self._begin_ms, fields.get("interval_begin")))
+        if kind not in ("", "trade"):
+            return None
+        stated = readable_ms(self._ms, fields.get("timestamp"))
+        return Place(fields["symbol"], "", stated, whole(fields.get("trade_id")))
 
     def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
         """See FrameParser.parts."""

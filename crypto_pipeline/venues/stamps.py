@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,6 +39,14 @@ def iso_ms(text: str) -> int:
     if moment.tzinfo is None:
         raise ValueError(f"time without a zone: {text[:40]!r}")
     return (moment - _EPOCH) // _MS
+
+
+def readable_ms(read: Callable[[str], int], stated: object) -> int | None:
+    """What ``read`` makes of a time; None where it is no text or no time."""
+    try:
+        return read(stated) if isinstance(stated, str) else None
+    except ValueError:
+        return None
 
 
 def moment_of(ms: float) -> datetime:

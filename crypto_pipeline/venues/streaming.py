@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 
 from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
-from crypto_pipeline.venues.protocol import VenueUnavailable
+from crypto_pipeline.venues.protocol import Refused, VenueUnavailable
 
 
 class LiveTrade(msgspec.Struct, frozen=True, gc=False):
@@ -71,12 +71,19 @@ class Notice(msgspec.Struct, frozen=True, gc=False):
     """Something said about the stream itself.
 
     ``shutdown`` asks to open a replacement first; ``refused`` is a subscription that was not granted (of one
-    instrument, or of all when None); ``unknown`` is a frame that was counted and passed over.
+    instrument, or of all when None); ``unknown`` is a frame that was counted and passed over, or a row that is not
+    believed.
     """
 
     kind: NoticeKind
     text: str = ""
     instrument: str | None = None
+    #: a trade or bar of ``instrument`` that cannot be
+    refused: Refused | None = None
+    #: of the bar that ``refused`` tells of; empty: it is a trade
+    timeframe: str = ""
+    #: that bar is over
+    over: bool = False
 
 
 Event = LiveTrade | LiveBar | Anchor | Alive | Notice

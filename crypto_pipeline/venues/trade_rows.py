@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Generic, TypeVar
 
 from crypto_pipeline.market.sanity import MAX_MS
-from crypto_pipeline.venues.protocol import Refused, cut
+from crypto_pipeline.venues.protocol import MalformedAnswer, Refused, cut
 
 T = TypeVar("T")
 #: Most pages of a thousand trades for one span: a liquid pair has a million trades a day, and memory is not endless.
 MOST_PAGES = 2_000
+#: Trades of one moment may come in any order of ids; further apart they do not (none in the recorded ones). Ms.
+_ORDER_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,9 @@ def page_of(
     ms: Callable[[T], int],
 ) -> TradePage[T]:
     """Sift the rows of a page. Two rows that say different things of one id are both refused; the same row twice is one
-    trade."""
+    trade. Rows whose time does not rise with their id are refused.
+
+    Raises MalformedAnswer where that is most of them."""
     faults = [fault(row) for row in rows]
     if any(faults):
         bad = [(row, why) for row, why in zip(rows, faults, strict=True) if why is not None]
@@ -45,7 +50,38 @@ def page_of(
     if any(number(later) <= number(earlier) for earlier, later in pairwise(rows)):
         rows, twice = _once(sorted(rows, key=number), number, ms)
         refused = [*refused, *twice]
+    times = [ms(row) // _ORDER_MS for row in rows]
+    if any(later < earlier for earlier, later in pairwise(times)):
+        places = _rising(times)
+        if 2 * len(places) <= len(rows):
+            raise MalformedAnswer("the times of most trades do not rise with their ids: which is wrong cannot be told")
+        refused = [
+            *refused,
+            *(
+                _refused(row, "its time does not rise with its id", number, ms)
+                for place, row in enumerate(rows)
+                if place not in places
+            ),
+        ]
+        rows = [row for place, row in enumerate(rows) if place in places]
     return TradePage(rows, refused)
+
+
+def _rising(times: list[int]) -> set[int]:
+    """Places of the most times that do not fall: with one wrong time all the others."""
+    ends: list[int] = []  # the lowest end of a run of each length, and where it is
+    places: list[int] = []
+    before: list[int] = []
+    for place, time in enumerate(times):
+        length = bisect_right(ends, time)
+        before.append(places[length - 1] if length else -1)
+        ends[length : length + 1], places[length : length + 1] = [time], [place]
+    found: set[int] = set()
+    place = places[-1] if places else -1
+    while place >= 0:
+        found.add(place)
+        place = before[place]
+    return found
 
 
 def _once(rows: list[T], number: Callable[[T], int], ms: Callable[[T], int]) -> tuple[list[T], list[Refused]]:

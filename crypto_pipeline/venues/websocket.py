@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urljoin
 
 import aiohttp
 import msgspec
 
-from crypto_pipeline.venues.decoding import UNREADABLE, quoted
+from crypto_pipeline.market.sanity import MAX_ID, MAX_MS
+from crypto_pipeline.venues.decoding import UNREADABLE, document, quoted
 from crypto_pipeline.venues.http import USER_AGENT, same_host, stated_wait
-from crypto_pipeline.venues.protocol import cut
+from crypto_pipeline.venues.protocol import Refused, cut
 from crypto_pipeline.venues.streaming import Alive, Event, Notice, StreamClosed, StreamRefused
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,19 @@ MAX_FRAME = 1 << 20
 _BINARY_OR_TEXT = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 #: Said by venues that allow only so many connections, each in its own words.
 _TOO_MANY = ("maximum number of", "max_connections", "too many connections")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a row that cannot be used is of, as far as it can be read; ``timeframe`` is empty for a trade."""
+
+    symbol: object
+    timeframe: str = ""
+    ms: int | None = None
+    trade_id: int | None = None
+    closed: bool = False
+    #: what was said, where the row is a small part of what came
+    said: str = ""
 
 
 class FrameParser:
@@ -70,12 +85,35 @@ class FrameParser:
             try:
                 events += read(row)
             except UNREADABLE as error:
-                events.append(self._malformed(error, str(row)))
+                events.append(self._malformed(error, row))
         return events or [Alive()]
 
-    def _malformed(self, error: BaseException, what: str | bytes) -> Notice:
+    def _malformed(self, error: BaseException, what: object) -> Notice:
         self.malformed += 1
-        return Notice("unknown", f"malformed ({cut(str(error))}): {quoted(what)}")
+        why, said = cut(str(error)), quoted(what)
+        text = f"malformed ({why}): {said}"
+        try:
+            place = self._place(what)
+        except UNREADABLE:
+            place = None
+        name = self.names.get(place.symbol) if place is not None and isinstance(place.symbol, str) else None
+        if place is None or name is None:
+            return Notice("unknown", text)
+        ms = place.ms if place.ms is not None and 0 < place.ms < MAX_MS else None
+        trade_id = place.trade_id if place.trade_id is not None and 0 <= place.trade_id <= MAX_ID else None
+        refused = Refused(ms, why, cut(place.said or said), trade_id)
+        return Notice("unknown", text, name, refused, place.timeframe, place.closed)
+
+    def _place(self, what: object) -> Place | None:
+        if isinstance(what, str | bytes):
+            parts = self.parts(document(what))
+            return self.place(*parts[0]) if parts else None
+        fields = msgspec.to_builtins(what)
+        return self.place("", fields) if isinstance(fields, dict) else None
+
+    def place(self, kind: str, fields: dict[str, Any]) -> Place | None:
+        """What a message of this type (empty: a row of a frame) speaks of. Raises what UNREADABLE names."""
+        return None
 
     def read(self, frame: str | bytes) -> list[Event]:
         """The events of one frame."""
