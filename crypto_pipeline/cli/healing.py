@@ -287,15 +287,19 @@ def gaps_reopen(
     """Have a gap tried again as if it were new, also one that was given up."""
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.cli.errors import BadInput
+    from crypto_pipeline.market.timeframes import Timeframe
 
     if not gap_id.isdigit():
         raise BadInput(f"ID {gap_id!r} is not a number: `crypto-pipeline gaps list` shows the ids")
     with open_store(_settings(data_dir)) as store:
         store.ledger.reopen(int(gap_id), note)
         row = store.ledger.row(int(gap_id))
+        cells = store.coverage.cells([Timeframe(row["timeframe"])], row["start"], row["end"], [row["instrument"]])
+        archived = bool((cells["archived"] > 0).any())
+    when = "its days are archived, so no pass asks for it by itself" if archived else "the next pass asks for it"
     span = f"--start {row['start']:%Y-%m-%dT%H:%M:%SZ} --end {row['end']:%Y-%m-%dT%H:%M:%SZ}"
     typer.echo(
-        f"gap {gap_id} is open again: the next pass asks for it; "
+        f"gap {gap_id} is open again: {when}; "
         f"`crypto-pipeline backfill {span} --instruments {row['instrument']}` asks now"
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from crypto_pipeline.settings import Settings
-    from crypto_pipeline.store import Store
     from crypto_pipeline.store.archive_catalogue import ArchiveFile
 
 _FIRST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -150,34 +148,21 @@ def repair(
     with open_store(settings) as store:
         damaged = archive_repair.find_damaged(store, files, _say)
         left = archive_repair.repair_from_backups(store, settings, damaged, _say)
-        if left and from_venue:
-            bars = archive_repair.give_up(store, settings, left, _say)
-            asyncio.run(_fetch_again(store, settings, bars))
-            left = []
+        missing = 0
+        if from_venue:
+            done = asyncio.run(archive_repair.repair_from_venue(store, settings, left, _say))
+            left, missing = done.left, int(done.missing["bars"].sum())
         prove_archive(store, 0, 0)
     typer.echo(f"{len(files)} archive files: {len(damaged)} were damaged, {len(damaged) - len(left)} are repaired")
+    if missing:
+        typer.echo(f"{missing:,} bars of files that were given up are missing: see `crypto-pipeline gaps`", err=True)
     for file in left:
-        typer.echo(
-            f"no backup has {file.url}: --from-venue fetches its bars again (what was known earlier of them is lost)",
-            err=True,
-        )
-    if left:
+        advice = "--from-venue fetches its bars again (what was known earlier of them is lost)"
+        if file.kind == "trades":
+            advice = "restore a backup that has it, no venue states trades again"
+        typer.echo(f"no backup has {file.url}: {advice}", err=True)
+    if left or missing:
         raise typer.Exit(1)
-
-
-async def _fetch_again(store: Store, settings: Settings, files: Sequence[ArchiveFile]) -> None:
-    """Fill the spans of files that were given up, also where they are older than the history that is collected."""
-    from dataclasses import replace
-
-    from crypto_pipeline.healing import Pipeline
-
-    async with Pipeline.open(store, settings) as pipeline:
-        horizon = await pipeline.horizon()
-        for file in files:
-            assert file.timeframe is not None
-            reaching = replace(horizon, start=min(horizon.start, file.first_open))
-            await pipeline.backfill(file.first_open, file.end_open, (), [file.timeframe], horizon=reaching)
-            _say(f"{file.timeframe} of {file.first_open:%Y-%m} is fetched again")
 
 
 def restore(

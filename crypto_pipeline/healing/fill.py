@@ -71,6 +71,9 @@ class Filler:
         explainer.outside_listing(start, end)
         back = self.failover.to_take_back(timeframe, names, start, end, horizon.now)
         wanted = plan.missing(self.store, timeframe, start, end, names, horizon)
+        if manner.ask_now:
+            lost = plan.lost_in_archive(self.store, timeframe, start, end, names, horizon)
+            wanted = merge_spans(pl.concat([wanted, lost]))
         if timeframe is Timeframe.M1 and manner.only is not None:
             wanted = intersect(wanted, manner.only)
         counts = report.of(timeframe)
@@ -88,6 +91,21 @@ class Filler:
             wanted = plan.missing(self.store, timeframe, start, end, names, horizon)
         counts.still_missing += span.bar_count(wanted, timeframe)
         _count_gaps(counts, found, wanted)
+
+    async def fetch(
+        self,
+        timeframe: Timeframe,
+        spans: pl.DataFrame,
+        known: pl.DataFrame,
+        horizon: Horizon,
+        report: HealReport,
+        progress: Progress,
+    ) -> None:
+        """Ask the venue for ``spans`` whatever is expected, store what it states, and explain the rest."""
+        explainer = Explainer(self.store, self.venue, self.settings, timeframe, horizon, known)
+        nothing = self.failover.to_take_back(timeframe, [], horizon.start, horizon.now, horizon.now)
+        report.of(timeframe).planned += span.bar_count(spans, timeframe)
+        await self._fetch(timeframe, spans, nothing, known, horizon, explainer, report, progress, NAMED)
 
     async def _fetch(
         self,

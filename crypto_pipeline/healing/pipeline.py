@@ -13,6 +13,7 @@ from functools import partial
 import polars as pl
 
 from crypto_pipeline.healing import comparison, plan
+from crypto_pipeline.healing import spans as span
 from crypto_pipeline.healing.agreement import Agreement, agreements, stands_for, venue_agreement
 from crypto_pipeline.healing.explain import OUTSIDE, Explainer
 from crypto_pipeline.healing.failover import Failover
@@ -26,6 +27,8 @@ from crypto_pipeline.healing.reports import WAITING, HealReport, Progress, Recon
 from crypto_pipeline.healing.rolling import roll
 from crypto_pipeline.healing.silence import silence_is_plausible
 from crypto_pipeline.healing.verify import LOWER, MINUTE_CHECKS, verify
+from crypto_pipeline.market.classification import GapState
+from crypto_pipeline.market.gaps import intersect
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
@@ -157,6 +160,28 @@ class Pipeline:
         await self._bring_all([timeframe], start, end, instruments, horizon, report, progress, manner)
         return report
 
+    async def bring_back(self, timeframe: Timeframe, spans: pl.DataFrame, progress: Progress = silent) -> HealReport:
+        """Have bars of ``spans`` (``instrument``, ``start``, ``end``) again that once were here, however old they are.
+
+        Also of instruments that are no longer collected. What can be is rolled up, the rest is asked for.
+        """
+        report, horizon = HealReport(), await self.horizon()
+        if spans.is_empty():
+            return report
+        start, end = spans.select(pl.col("start").min(), pl.col("end").max()).row(0)
+        horizon = replace(horizon, start=min(horizon.start, start), policy=None)
+        known = self._known(spans["instrument"].unique().to_list())
+        lower = LOWER.get(timeframe)
+        if lower is not None:
+            counts = report.of(timeframe)
+            await asyncio.to_thread(roll, self.store, timeframe, lower, start, end, known, horizon, counts, progress)
+            states = [*plan.OPEN_UNEXPLAINED, str(GapState.UNFILLABLE)]
+            rows = self.store.ledger.open(timeframe, known["instrument"].to_list(), states, start, end)
+            spans = intersect(spans, rows.select(*span.SPAN_SCHEMA))
+        if spans.height:
+            await self.filler.fetch(timeframe, spans, known, horizon, report, progress)
+        return report
+
     def _refresh(self, instruments: Sequence[str], horizon: Horizon, timeframes: Sequence[Timeframe]) -> None:
         # Not cut to the listing: what lies outside of it is explained in the ledger, where people look for reasons.
         plan.refresh_expected(
@@ -185,7 +210,7 @@ class Pipeline:
         unfinished = await asyncio.to_thread(self._unfinished, spans, known, horizon)
         begun = False
         for timeframe, (begin, until) in spans.items():
-            begun = begun or timeframe in unfinished
+            begun = begun or manner.ask_now or timeframe in unfinished
             if begun:
                 await self._bring(timeframe, begin, until, known, horizon, report, progress, manner)
             else:

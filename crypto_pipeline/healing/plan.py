@@ -10,7 +10,7 @@ import polars as pl
 
 from crypto_pipeline.healing import spans as span
 from crypto_pipeline.market import GapState, expected_cells
-from crypto_pipeline.market.gaps import merge_spans, missing_spans_by_cell, subtract
+from crypto_pipeline.market.gaps import intersect, merge_spans, missing_spans_by_cell, subtract
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings, SettingsError
@@ -116,6 +116,26 @@ def missing(
     whole = span.clip(bounds.filter(untouched), start, end)
     partial = span.clip(bounds.filter(~untouched), start, end)
     return merge_spans(pl.concat([whole.select(*span.SPAN_SCHEMA), _inside(store, timeframe, partial)]))
+
+
+def lost_in_archive(
+    store: Store,
+    timeframe: Timeframe,
+    start: datetime,
+    end: datetime,
+    instruments: Sequence[str],
+    horizon: Horizon,
+) -> pl.DataFrame:
+    """Spans that archived days lack and that the ledger calls lost: only who names them has them asked for again."""
+    start, end = horizon.clip(timeframe, start, end)
+    if start >= end or not instruments:
+        return span.no_spans()
+    archived = store.coverage.cells([timeframe], start, end, instruments).filter(pl.col("archived") > 0)
+    if archived.is_empty():
+        return span.no_spans()
+    day = pl.col("day").cast(UTC_NAIVE_MS).dt.replace_time_zone("UTC")
+    days = archived.select("instrument", day.alias("start"), day.dt.offset_by(f"{timeframe.cell_days}d").alias("end"))
+    return span.clip(intersect(ledger_spans(store, timeframe, OPEN_UNEXPLAINED, days), days), start, end)
 
 
 def _inside(store: Store, timeframe: Timeframe, cells: pl.DataFrame) -> pl.DataFrame:

@@ -1,15 +1,25 @@
-"""Damaged archive files brought back, from backups first."""
+"""Damaged archive files brought back, from backups first, else from what they were made of."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import polars as pl
+
+from crypto_pipeline.healing import Pipeline
+from crypto_pipeline.market.gaps import merge_spans
+from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.backup import backup_dir
 from crypto_pipeline.ops.backup_files import ARCHIVE
 from crypto_pipeline.ops.retention import open_retention
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, archive_proof, archive_repair
 from crypto_pipeline.store.archive_catalogue import ArchiveFile
+from crypto_pipeline.store.archive_storage import local_path
 
 Say = Callable[[str], None]
 
@@ -40,13 +50,58 @@ def repair_from_backups(
     return left
 
 
-def give_up(store: Store, settings: Settings, files: Sequence[ArchiveFile], say: Say) -> list[ArchiveFile]:
-    """Let go of damaged files so that their bars are fetched again; those of bars, whose spans are to be filled."""
+@dataclass(frozen=True, slots=True)
+class FromVenue:
+    """What a repair from the venue came to: files that stay damaged, and ledger rows of bars that nobody states."""
+
+    left: list[ArchiveFile]
+    missing: pl.DataFrame
+
+
+async def repair_from_venue(store: Store, settings: Settings, files: Sequence[ArchiveFile], say: Say) -> FromVenue:
+    """Give up files of which no backup has a copy, and have their bars again: rolled up, or from the venue.
+
+    Goes on with what an earlier call left, killed or not. Nothing is given up while the venue does not answer
+    (VenueError). Files of trades stay: no venue states those again.
+    """
+    left = [file for file in files if file.kind == "trades"]
+    async with Pipeline.open(store, settings) as pipeline:
+        await pipeline.horizon()
+        await asyncio.to_thread(_give_up, store, settings, [file for file in files if file not in left], say)
+        for timeframe in Timeframe:  # the narrowest first: wider bars are made of them
+            rows = archive_repair.given_up(store, timeframe)
+            if rows.height:
+                report = await pipeline.bring_back(timeframe, merge_spans(rows.select("instrument", "start", "end")))
+                for name, problem in report.problems.items():
+                    say(f"{name}: {problem}")
+                say(f"{timeframe}: bars of {rows['note'].n_unique()} files were asked for again")
+    missing = archive_repair.given_up(store)
+    for row in missing.iter_rows(named=True):
+        because = json.loads(row["evidence"]).get("because", "nothing explains it")
+        span = f"{row['start']:%Y-%m-%dT%H:%M:%SZ} to {row['end']:%Y-%m-%dT%H:%M:%SZ}"
+        say(f"{row['instrument']} {row['timeframe']} {span}: {row['bars']} bars are not to be had again: {because}")
+    return FromVenue(left, missing)
+
+
+def _give_up(store: Store, settings: Settings, files: Sequence[ArchiveFile], say: Say) -> None:
     with open_retention(store, settings).alone():
         for file in files:
+            _set_aside(settings, file, say)
+            if file.kind == "bars":
+                archive_repair.write_down(store, file)
             archive_repair.give_up(store.connections, file)
             lost = "earlier copies of bars, which no venue states, are lost" if file.kind == "revisions" else (
-                "its bars are to be fetched again"
+                "its bars are to be had again"
             )  # fmt: skip
             say(f"{file.url} is given up: {lost}")
-    return [file for file in files if file.kind == "bars"]
+
+
+def _set_aside(settings: Settings, file: ArchiveFile, say: Say) -> None:
+    """Keep what is left of a local file: retention removes it from the archive one day."""
+    path = local_path(file.url)
+    if path is None or not path.is_file():
+        return
+    target = settings.data_dir / "damaged" / file.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+    say(f"what is left of {file.path} is kept as {target}")

@@ -60,6 +60,7 @@ class Ledger:
         as one attempt more, unless the frame has ``attempted`` and it is false: attempts are spaced, and what a person
         asked for in between is none of them. Bars that are stored by now are left out. Spans of one series must not
         overlap each other.
+        Where the frame has a ``note``, that stays with the row whatever is found out about it.
         One transaction per timeframe.
         """
         require_columns(frame, ["instrument", "timeframe", "start", "end", "state", "evidence"], "a frame of gaps")
@@ -69,6 +70,8 @@ class Ledger:
             frame = frame.with_columns(pl.lit(next_attempt, UTC_MS).alias("next_attempt"))
         if "attempted" not in frame.columns:
             frame = frame.with_columns(pl.lit(True).alias("attempted"))
+        if "note" not in frame.columns:
+            frame = frame.with_columns(pl.lit(None, pl.String).alias("note"))
         ids = self._symbols.ids(frame["instrument"].unique().to_list())
         for name in frame["timeframe"].unique(maintain_order=True):
             timeframe = Timeframe.parse(str(name))
@@ -156,6 +159,7 @@ def _checked(frame: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
         pl.col("evidence").fill_null("{}"),
         pl.col("next_attempt").cast(UTC_MS),
         pl.col("attempted").fill_null(True),
+        pl.col("note").cast(pl.String),
     ).sort("instrument", "start")
     for what, wrong in {
         "ends before it starts": pl.col("start") >= pl.col("end"),

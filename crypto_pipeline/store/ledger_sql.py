@@ -29,7 +29,7 @@ WHERE gap_id = %s AND closed_at IS NULL
 TEMPORARY = """
 CREATE TEMP TABLE IF NOT EXISTS stated_gaps (
     instrument_id int, start timestamptz, "end" timestamptz, state text, evidence jsonb,
-    next_attempt timestamptz, attempted boolean, bars int,
+    next_attempt timestamptz, attempted boolean, note text, bars int,
     EXCLUDE USING gist (instrument_id WITH =, tstzrange(start, "end") WITH &&)
 ) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS replaced_gaps (
@@ -58,7 +58,7 @@ WITH present AS (
 )
 INSERT INTO pg_temp.stated_gaps
 SELECT t.instrument_id, lower(absent.piece), upper(absent.piece), t.state, t.evidence, t.next_attempt,
-       t.attempted, extract(epoch FROM upper(absent.piece) - lower(absent.piece)) / %(seconds)s
+       t.attempted, t.note, extract(epoch FROM upper(absent.piece) - lower(absent.piece)) / %(seconds)s
 FROM taken t
 CROSS JOIN LATERAL unnest(tstzmultirange(tstzrange(t.start, t."end")) - t.there) AS absent (piece)
 """
@@ -100,7 +100,7 @@ INSERT INTO market.gaps (gap_id, instrument_id, timeframe, start_time, end_time,
 SELECT coalesce(was.gap_id, nextval(pg_get_serial_sequence('market.gaps', 'gap_id'))),
        s.instrument_id, %(timeframe)s, s.start, s."end", s.bars, s.state, s.evidence,
        coalesce(was.attempts, 0) + (s.attempted AND s.state = ANY(%(waiting)s))::int,
-       coalesce(was.first_seen, now()), now(), s.next_attempt, was.note
+       coalesce(was.first_seen, now()), now(), s.next_attempt, coalesce(s.note, was.note)
 FROM pg_temp.stated_gaps s
 CROSS JOIN LATERAL (
     SELECT min(r.gap_id) FILTER (WHERE tstzrange(r.start_time, r.end_time) <@ tstzrange(s.start, s."end")) AS gap_id,

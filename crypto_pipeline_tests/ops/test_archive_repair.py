@@ -19,6 +19,7 @@ from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store, StoreError, archive_proof
 from crypto_pipeline.store.archive_catalogue import ArchiveFile
 from crypto_pipeline.store.archive_proof import DamagedFileError, forget_proofs
+from crypto_pipeline.store.archive_repair import give_up
 from crypto_pipeline.store.archive_storage import ArchiveStorage, local_path
 from crypto_pipeline.store.retention import Retention
 from crypto_pipeline_tests.store.bar_factory import SYMBOLS, add_symbols, miscounted, series
@@ -167,7 +168,7 @@ def test_what_no_backup_has_counts_as_missing_and_is_archived_anew(
     shutil.rmtree(backup.backup_dir(settings), ignore_errors=True)
     damaged = archive_repair.find_damaged(store, store.archive.files(None), silent)
     assert archive_repair.repair_from_backups(store, settings, damaged, silent) == damaged
-    assert archive_repair.give_up(store, settings, damaged, silent) == damaged
+    give_up(store.connections, file)
     cells = store.coverage.cells([Timeframe.M1], MARCH, APRIL)
     assert cells["present"].sum() == cells["archived"].sum() == 0
     assert not cells["final"].any()
