@@ -63,6 +63,9 @@ class Agreement:
     through: Timeframe | None
     stored: int = 0
     compared: int = 0
+    #: bars of days that were compared that cannot be held against the venue's: minutes under them are absent here, or
+    #: another venue states them
+    incomparable: int = 0
     unsettled: int = 0
     first_day: date | None = None
     last_day: date | None = None
@@ -96,6 +99,8 @@ class Agreement:
                 f"{self.venue}'s own, {self.first_day} to {self.last_day}, last {self.newest:%Y-%m-%d %H:%M} UTC, "
                 f"the longest ago {self.oldest:%Y-%m-%d %H:%M} UTC"
             )
+            if self.incomparable:
+                found += f"; {self.incomparable:,} never comparable: minutes under them are absent or another venue's"
         return found if self.never is None else f"never compared themselves: {self.never} stand for them; {found}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -103,6 +108,7 @@ class Agreement:
         return {
             "share": round(self.share, 6),
             "compared": self.compared,
+            "incomparable": self.incomparable,
             "stored": self.stored,
             "unsettled": self.unsettled,
             "through": str(self.through) if self.through else None,
@@ -122,7 +128,7 @@ def agreements(
     rows = {row["timeframe"]: row for row in store.comparisons.summary(venue, now, asked).iter_rows(named=True)}
     active = [row.instrument.symbol for row in store.instruments.list()]
     unsettled = dict(store.reconciliations.open(instruments=active)["timeframe"].value_counts().iter_rows())
-    names = ("stored", "compared", "first_day", "last_day", "oldest", "newest")
+    names = ("stored", "compared", "incomparable", "first_day", "last_day", "oldest", "newest")
     found = {}
     for timeframe in timeframes:
         through = stands_for(timeframe, traits)
@@ -144,6 +150,7 @@ def venue_agreement(store: Store, agreement: Agreement, now_compared: int, store
     said = agreement.said() + (f"; {now_compared:,} of the newest days just now" if now_compared else "")
     figures = {
         "bars_compared": agreement.compared,
+        "bars_incomparable": agreement.incomparable,
         "share_compared": round(agreement.share, 6),
         "compared_just_now": now_compared,
         "unsettled": unsettled.height,

@@ -58,7 +58,7 @@ class ComparisonReport(ReconcileReport):
         """Take over the figures of one unit."""
         for timeframe, bars in other.compared.items():
             self.compared[timeframe] = self.compared.get(timeframe, 0) + bars
-        for name in ("disagreed", "resolved", "disputed", "superseded"):
+        for name in ("disagreed", "resolved", "disputed", "superseded", "incomparable"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.problems.update(other.problems)
 

@@ -24,8 +24,9 @@ from crypto_pipeline.healing.reports import Counts, Progress, ReconcileReport, s
 from crypto_pipeline.healing.rolling import roll
 from crypto_pipeline.healing.verify import LOWER
 from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, Source, empty_bars
+from crypto_pipeline.market.classification import GapState
 from crypto_pipeline.market.first_bars import FirstBars
-from crypto_pipeline.market.gaps import merge_spans, subtract, to_spans
+from crypto_pipeline.market.gaps import intersect, merge_spans, subtract, to_spans
 from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
 from crypto_pipeline.market.rollup import roll_up
 from crypto_pipeline.market.timeframes import Timeframe
@@ -137,7 +138,25 @@ class Reconciler:
             self.report.superseded += self.store.bars.write(revised, timeframe).superseded
             held = self._comparable(self.store.reader.read([instrument], timeframe, since, answer.end))
             found = differing(instrument, held, answer.bars)
+        apart = self._over_absent_minutes(instrument, timeframe, found)
+        if apart.height:
+            held = held.join(apart, on="open_time", how="anti")
+            found = found.join(apart, on="open_time", how="anti")
+            self.report.incomparable += apart.height
         answered.add(answer, held, found)
+
+    def _over_absent_minutes(self, instrument: str, timeframe: Timeframe, found: pl.DataFrame) -> pl.DataFrame:
+        """Windows of ``found`` (``open_time``) that are made of fewer minutes than the venue's bar may be: nobody can
+        tell whether the two disagree. Minutes in which nothing traded are none of them."""
+        if found.is_empty() or timeframe is Timeframe.M1:
+            return found.select("open_time").clear()
+        windows = to_spans(found.select("instrument", "open_time"), timeframe)
+        start, end = windows.select(pl.col("start").min(), pl.col("end").max()).row(0)
+        states = [str(state) for state in GapState if state is not GapState.NO_TRADE]
+        absent = self.store.ledger.open(Timeframe.M1, [instrument], states, start, end)
+        inside = intersect(windows, merge_spans(absent.select(*span.SPAN_SCHEMA)))
+        minutes = span.open_times_of(inside, Timeframe.M1)
+        return minutes.select(timeframe.floor_expr()).unique()
 
     def _comparable(self, ours: pl.DataFrame) -> pl.DataFrame:
         """What can be held against the venue's own: a bar of another venue waits for it."""

@@ -94,6 +94,8 @@ class ReconcileReport:
     resolved: int = 0
     disputed: int = 0
     superseded: int = 0
+    #: windows made of fewer minutes than the venue's bar may be: they differ, and nobody can tell whether they disagree
+    incomparable: int = 0
     problems: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:

@@ -30,6 +30,7 @@ SUMMARY_SCHEMA: dict[str, pl.DataType] = {
     "timeframe": pl.String(),
     "stored": pl.Int64(),
     "compared": pl.Int64(),
+    "incomparable": pl.Int64(),
     "cells": pl.Int64(),
     "cells_compared": pl.Int64(),
     "disagreed": pl.Int64(),
@@ -56,6 +57,7 @@ WHERE c.present > 0
 _SUMMARY = """
 SELECT c.timeframe, sum(c.present)::bigint AS stored,
        coalesce(sum(least(coalesce(m.compared, 0), c.present)), 0)::bigint AS compared,
+       coalesce(sum(greatest(c.present - m.stored, 0)), 0)::bigint AS incomparable,
        count(*) AS cells, count(m.day) AS cells_compared, coalesce(sum(m.disagreed), 0)::bigint AS disagreed,
        min(m.day) AS first_day, max(m.day) AS last_day, min(m.compared_at) AS oldest, max(m.compared_at) AS newest
 FROM market.coverage c
@@ -145,7 +147,8 @@ class Comparisons:
     def summary(self, venue: str, now: datetime, timeframes: Sequence[Timeframe] = tuple(Timeframe)) -> pl.DataFrame:
         """How much of what is stored of days over by ``now`` was compared with ``venue`` as it is, in SUMMARY_SCHEMA.
 
-        ``stored`` and ``compared`` are bars, ``oldest`` and ``newest`` the moments of comparison.
+        ``stored``, ``compared`` and ``incomparable`` (of days that were compared) are bars, ``oldest`` and ``newest``
+        the moments of comparison.
         """
         answer = self._connections.frame(_SUMMARY, [venue, now.date(), [str(timeframe) for timeframe in timeframes]])
         order = pl.col("timeframe").cast(pl.Enum([str(timeframe) for timeframe in Timeframe]))
