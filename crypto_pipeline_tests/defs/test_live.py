@@ -118,3 +118,15 @@ def test_it_can_be_switched_off(deploy: Callable[..., Deployed], monkeypatch: py
     house = deploy("BTC-USDT")
     monkeypatch.setenv("CRYPTO_PIPELINE_INGEST", "false")
     assert isinstance(look(house), dg.SkipReason)
+
+
+def test_a_failed_run_is_no_alert_any_more_once_ingest_is_live(deploy: Callable[..., Deployed]) -> None:
+    house = deploy("BTC-USDT")
+    checks = house.store.checks
+    checks.raise_alert("run:live_ingest", "error", "run 1 failed: marked by somebody")
+    house.store.heartbeats.beat("ingest-0", "someone", {"state": "recovering"})
+    look(house)
+    assert checks.open_alerts().height == 1
+    house.store.heartbeats.beat("ingest-0", "someone", {"state": "live"})
+    look(house)
+    assert checks.open_alerts().is_empty()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
 
+from crypto_pipeline.healing.freshness import Thresholds
 from crypto_pipeline.healing.plan import Horizon
-from crypto_pipeline.healing.verify import checks_of
+from crypto_pipeline.healing.verify import checks_of, verify
 from crypto_pipeline.market import Timeframe
 
 from .conftest import NOW, Bench
@@ -61,3 +62,21 @@ def test_all_checks_pass_after_a_backfill(make_bench: Callable[..., Bench], time
     outcomes = bench.run(lambda pipeline: pipeline.verify(timeframe, NOW - timedelta(days=3), NOW))
     assert [outcome for outcome in outcomes if not outcome.passed] == []
     assert {outcome.name for outcome in outcomes} == set(checks_of(timeframe))
+
+
+def test_minutes_that_ended_since_a_pass_began_are_not_of_the_future(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(instruments="BTCUSDT")
+    bench.collect("BTC-USDT")
+    bench.run(lambda pipeline: pipeline.backfill())
+    thresholds = Thresholds.of(bench.settings)
+    minute = timedelta(minutes=1)
+
+    def passed(horizon_at: datetime, clock_at: datetime) -> bool:
+        """With a pass that began at the first, and the market's clock at the second."""
+        bench.store.clock.learn("replay", clock_at)
+        horizon = Horizon.of(horizon_at, 3, 5)
+        outcomes = verify(bench.store, Timeframe.M1, horizon.start, horizon_at, horizon, thresholds)
+        return next(one.passed for one in outcomes if one.name == "no_future_bars")
+
+    assert passed(NOW - minute, NOW)
+    assert not passed(NOW - 5 * minute, NOW - 5 * minute)
