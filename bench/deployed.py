@@ -43,7 +43,7 @@ class Deployed:
 
     @property
     def base(self) -> str:
-        return f"http://127.0.0.1:{self.house.state.ports['replay']}"
+        return self.house.state.urls["replay"]
 
     @property
     def store(self) -> Store:

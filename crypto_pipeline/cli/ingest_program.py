@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 
+import crypto_pipeline.cli._without_pandas  # noqa: F401  (before anything that imports ADBC)
 from crypto_pipeline.ingest import run_ingest
 from crypto_pipeline.ops.ingest_here import IngestHere, LateGuest, LineKeeper, offer
 from crypto_pipeline.settings import SettingsError, load_settings

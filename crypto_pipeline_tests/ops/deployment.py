@@ -70,14 +70,18 @@ class Deployment:
     def start(self) -> Self:
         """Start and wait until healthy."""
         started = time.monotonic()
+        self.begin()
+        self.await_healthy(60 * crowding())
+        self.took = time.monotonic() - started
+        return self
+
+    def begin(self) -> None:
+        """Start, and wait for nothing."""
         with self.output.open("a") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "crypto_pipeline.cli", "up", *self.options],
                 env=self.environment, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
             )  # fmt: skip
-        self.await_healthy(60 * crowding())
-        self.took = time.monotonic() - started
-        return self
 
     @property
     def state(self) -> UpState:

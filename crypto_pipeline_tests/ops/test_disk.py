@@ -157,7 +157,7 @@ def test_up_waits_on_a_full_disk_and_goes_on_by_itself(small: Path) -> None:
                 time.sleep(0.2)
             await_(lambda pid=postgres: not processes.is_alive(pid), 60 * crowding())  # type: ignore[misc]
             await_(lambda: house.output.read_text().count("waiting for room") > number, 60 * crowding())  # noqa: B023
-            (house.data_dir / "postgres.before-2026-01-01T00-00-00Z").mkdir()
+            (house.data_dir / "postgres.before-2026-01-01T00-00-00Z").mkdir(exist_ok=True)
             trimmed = house.command("storage", "trim", "--yes")
             assert trimmed.returncode == 0, trimmed.stderr
             assert "the database does not run" in trimmed.stderr
