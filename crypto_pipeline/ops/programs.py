@@ -61,7 +61,7 @@ def programs(
         for shard in range(settings.ingest_shards):
             found.append(Program(f"{INGEST}{shard}", [*ingest, "--shard", str(shard)], first=True, stop_wait=15))
     socket = str(places.socket(CODE_SERVER))
-    grpc = [sys.executable, "-m", "dagster", "api", "grpc", "--socket", socket]
+    grpc = [sys.executable, "-m", "crypto_pipeline.ops.code_server", "api", "grpc", "--socket", socket]
     module = ["-m", "crypto_pipeline.defs", "--location-name", LOCATION, "--use-python-environment-entry-point"]
     # Its runs inherit it: whatever they do, live bars go before.
     found.append(Program(CODE_SERVER, [*grpc, *module], needs_database=False, nice=10))

@@ -1,0 +1,42 @@
+"""Dagster's code server, whose runs start at once: each is forked from one process that has everything imported.
+
+Dagster starts a new interpreter for every run, which imports Dagster and the definitions for seconds before it does
+anything. Here a fork server (Python's own, see `multiprocessing`) imports them once. It never runs a thread, a query or
+a Polars expression, so that what is forked from it finds no lock held and no connection open.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing import forkserver
+from typing import Any
+
+from dagster._cli import ENV_PREFIX, cli
+from dagster._grpc.server import DagsterApiServer
+
+#: What the fork server imports: what Dagster runs a job with, and what we define.
+PRELOAD = [
+    "dagster._grpc.impl",
+    "dagster._core.execution.api",
+    "dagster_postgres",
+    "crypto_pipeline.defs",
+]
+
+
+def fork_runs() -> None:
+    """Let the code server of this process fork its runs. The fork server starts importing now."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    forkserver.ensure_running()
+    begin = DagsterApiServer.__init__
+
+    def forking(self: DagsterApiServer, *arguments: Any, **options: Any) -> None:
+        begin(self, *arguments, **options)
+        self._mp_ctx = context  # type: ignore[assignment]  # Dagster has no option for it
+
+    DagsterApiServer.__init__ = forking  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    fork_runs()
+    cli(auto_envvar_prefix=ENV_PREFIX)
