@@ -146,7 +146,7 @@ def report(settings: Settings, store: Store, url: str, *, sample: bool = False) 
         dagster=dagster,
         backups_bytes=backups,
         archive_is_local=local_path(base_url(archive_url(settings))) is not None,
-        partitions_ahead=storage.partitions_ahead(now),
+        partitions_ahead=storage.partitions_ahead(store.clock.now()),
     )
 
 

@@ -9,12 +9,13 @@ database's own clock, on both sides.
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 
 from crypto_pipeline.market.timeframes import require_utc
+from crypto_pipeline.store.connecting import connect
 from crypto_pipeline.store.pool import Connections
 
 # Written when it says something new, or nothing was said for a minute: every pass of healing asks the venue.
@@ -57,12 +58,34 @@ class Clock:
         read = self._read
         if read is None or time.monotonic() - read[0] > _KEPT:
             return self.now()
-        return read[1] + timedelta(seconds=(time.monotonic() - read[0]) * read[2])
+        return _counted_on(read)
+
+    def reckoned(self) -> datetime:
+        """The market's time as last asked here, counted on by this process; only the first time costs a question.
+
+        For what must answer while the database is away, and need not see at once that a clock was set.
+        """
+        read = self._read
+        return self.now() if read is None else _counted_on(read)
 
     def _ask(self, connection: psycopg.Connection[Any]) -> datetime:
         moment, rate = market_now(connection)
         self._read = time.monotonic(), moment, rate
         return moment
+
+
+def _counted_on(read: tuple[float, datetime, float]) -> datetime:
+    at, moment, rate = read
+    return moment + timedelta(seconds=(time.monotonic() - at) * rate)
+
+
+def stated_now(url: str) -> datetime | None:
+    """The market's time, asked outside of any pool; None where no venue has told yet, or the schema is older."""
+    with connect(url) as connection:
+        if connection.execute("SELECT to_regclass('market.clock')").fetchone() == (None,):
+            return None
+        row = connection.execute("SELECT market.now() FROM market.clock").fetchone()
+        return None if row is None else row[0].astimezone(UTC)
 
 
 def _learn(connection: psycopg.Connection[Any], values: dict[str, Any]) -> None:

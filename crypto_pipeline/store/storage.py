@@ -109,7 +109,7 @@ SELECT c.timeframe, (sum(c.present) / 3)::float8 AS rows_per_day,
        (sum(c.present) / 3 * coalesce(max(t.bytes::float8 / nullif(t.rows, 0)), {BAR_BYTES})) AS bytes_per_day
 FROM market.coverage c
 JOIN ({_TABLES}) AS t ON t."table" = 'market.ohlc_data' AND t.timeframe = c.timeframe
-WHERE c.day >= (now() AT TIME ZONE 'UTC')::date - 3 AND c.day < (now() AT TIME ZONE 'UTC')::date
+WHERE c.day >= (market.now() AT TIME ZONE 'UTC')::date - 3 AND c.day < (market.now() AT TIME ZONE 'UTC')::date
   AND c.timeframe <> '1w'
 GROUP BY 1
 """

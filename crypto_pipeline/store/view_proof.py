@@ -123,7 +123,7 @@ def differences(connection: psycopg.Connection[Any], view: str, span: str | None
     To be called in one snapshot, with the view kept from being refreshed.
     """
     row = connection.execute(
-        "SELECT certain_to, possible_to, refreshed_at - %s::interval, refreshed_at - interval '24 hours' "
+        "SELECT certain_to, possible_to, market_at - %s::interval, market_at - interval '24 hours' "
         "FROM ops.view_refreshes WHERE name = %s",
         [span or "25 hours", view],
     ).fetchone()

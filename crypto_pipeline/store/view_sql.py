@@ -6,7 +6,7 @@ from typing import LiteralString
 
 # What was recorded before the oldest transaction that is open now has begun is there for everyone to see.
 CERTAIN = """
-SELECT now(), least(now(), min(xact_start)) FROM pg_stat_activity
+SELECT now(), least(now(), min(xact_start)), market.now() FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
 """
 
@@ -47,10 +47,12 @@ RENAMES: tuple[LiteralString, ...] = (
 )
 
 NOTE = """
-INSERT INTO ops.view_refreshes AS r (name, refreshed_at, certain_to, possible_to, seconds, rows, bytes, method)
-VALUES (%(name)s, %(at)s, %(certain)s, %(possible)s, %(seconds)s, %(rows)s,
+INSERT INTO ops.view_refreshes AS r
+    (name, refreshed_at, market_at, certain_to, possible_to, seconds, rows, bytes, method)
+VALUES (%(name)s, %(at)s, %(market)s, %(certain)s, %(possible)s, %(seconds)s, %(rows)s,
         pg_total_relation_size(%(view)s::regclass), %(method)s)
-ON CONFLICT (name) DO UPDATE SET refreshed_at = excluded.refreshed_at, certain_to = excluded.certain_to,
+ON CONFLICT (name) DO UPDATE SET refreshed_at = excluded.refreshed_at, market_at = excluded.market_at,
+    certain_to = excluded.certain_to,
     possible_to = excluded.possible_to, seconds = excluded.seconds, rows = excluded.rows, bytes = excluded.bytes,
     method = excluded.method
 """

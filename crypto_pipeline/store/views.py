@@ -220,11 +220,15 @@ def _compare(connection: psycopg.Connection[Any], name: str, started: float, bec
 
 
 def _begin(connection: psycopg.Connection[Any], name: str) -> dict[str, Any]:
-    """A transaction of its own, so that ``now()`` is now; returns what of the refresh is known beforehand."""
+    """A transaction of its own, so that ``now()`` is now; returns what of the refresh is known beforehand.
+
+    Of one snapshot, so that the market's clock, which may be set meanwhile, says the same in the view's own query.
+    """
     connection.commit()
+    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     row = connection.execute(view_sql.CERTAIN).fetchone()
     assert row is not None
-    return {"name": name, "view": f"market.{name}", "at": row[0], "certain": row[1]}
+    return {"name": name, "view": f"market.{name}", "at": row[0], "certain": row[1], "market": row[2]}
 
 
 def _clock(connection: psycopg.Connection[Any]) -> datetime:

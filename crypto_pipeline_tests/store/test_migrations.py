@@ -89,3 +89,62 @@ def test_a_user_without_rights_is_told_what_to_do(
         migrate(url, folder)
     with pytest.raises(StoreError, match=r"'other' does not exist .* may not create it: .*CREATE DATABASE"):
         migrate(with_database(url, "other"), folder)
+
+
+def test_what_a_person_hung_on_the_views_is_there_again(missing_url: str, tmp_path: Path) -> None:
+    for file in sql_folder().glob("*.sql"):
+        if file.name < "0019":
+            (tmp_path / file.name).write_text(file.read_text())
+    migrate(missing_url, tmp_path)
+    with connect(missing_url) as connection:
+        connection.execute("DROP ROLE IF EXISTS analyst")
+        connection.execute("CREATE ROLE analyst")
+        connection.execute(
+            """
+            CREATE INDEX by_time ON market.ohlc_today (open_time);
+            GRANT SELECT ON market.ohlc_today TO PUBLIC;
+            GRANT SELECT (symbol, close) ON market.ohlc_recent TO analyst;
+            CREATE SCHEMA mine;
+            CREATE VIEW mine.closes WITH (security_barrier=true) AS SELECT symbol, close FROM market.ohlc_today;
+            COMMENT ON VIEW mine.closes IS 'my view';
+            CREATE MATERIALIZED VIEW mine.highest AS SELECT symbol, max(close) AS close FROM mine.closes GROUP BY 1;
+            CREATE UNIQUE INDEX highest_key ON mine.highest (symbol);
+            ALTER MATERIALIZED VIEW mine.highest OWNER TO analyst;
+            GRANT SELECT ON mine.closes TO analyst WITH GRANT OPTION;
+            """
+        )
+    hung = """
+        SELECT pg_get_viewdef('mine.closes'::regclass), pg_get_viewdef('mine.highest'::regclass),
+               obj_description('mine.closes'::regclass), pg_get_indexdef('mine.highest_key'::regclass),
+               pg_get_indexdef('market.by_time'::regclass), (SELECT relacl FROM pg_class WHERE relname = 'closes'),
+               (SELECT reloptions FROM pg_class WHERE relname = 'closes'),
+               (SELECT relacl FROM pg_class WHERE oid = 'market.ohlc_today'::regclass),
+               (SELECT array_agg((attname, attacl)::text ORDER BY 1) FROM pg_attribute
+                WHERE attrelid = 'market.ohlc_recent'::regclass AND attacl IS NOT NULL),
+               (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'highest')
+    """
+    with connect(missing_url) as connection:
+        before = connection.execute(hung).fetchone()
+        assert migrate(missing_url)[0] == "0019.views_of_the_market"
+        assert connection.execute(hung).fetchone() == before
+        text = connection.execute("SELECT pg_get_viewdef('market.ohlc_today'::regclass)").fetchone()
+        assert text is not None
+        assert "market.now()" in text[0]
+    with connect(missing_url) as connection:
+        connection.execute("DROP OWNED BY analyst")
+        connection.execute("DROP ROLE analyst")
+
+
+def test_what_cannot_be_made_again_is_not_taken_away(missing_url: str, tmp_path: Path) -> None:
+    for file in sql_folder().glob("*.sql"):
+        if file.name < "0019":
+            (tmp_path / file.name).write_text(file.read_text())
+    migrate(missing_url, tmp_path)
+    with connect(missing_url) as connection:
+        connection.execute(
+            "CREATE FUNCTION public.newest() RETURNS float8 LANGUAGE sql BEGIN ATOMIC "
+            "SELECT max(close) FROM market.ohlc_today; END"
+        )
+    with pytest.raises(StoreError, match=r"0019.*ohlc_today.*nothing of it"):
+        migrate(missing_url)
+    assert "0019.views_of_the_market" not in applied(missing_url)
