@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AwareDatetime, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 PREFIX = "CRYPTO_PIPELINE_"
@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     replay_seed: int = Field(1, description="Seed of the generated market.")
     replay_speed: float = Field(1.0, gt=0, description="How fast the replay exchange's clock runs.")
     replay_shift_to_now: bool = Field(False, description="Shift recordings by whole weeks so that they end now.")
+    replay_now: AwareDatetime | None = Field(
+        None,
+        description="Time at which the replay exchange's clock begins (2021-05-10T12:00Z). Default: now; for a "
+        "recording that is not shifted, a day or more before its end.",
+    )
     replay_faults: Path | None = Field(None, description="JSON file with faults to play.")
     replay_intensity: int = Field(1, ge=1, le=10_000, description="Times as many trades, for load tests.")
     replay_token: SecretStr | None = Field(

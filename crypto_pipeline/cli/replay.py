@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from crypto_pipeline.cli.options import DataDir
+from crypto_pipeline.cli.options import DataDir, moment
 
 _PREFIX = "CRYPTO_PIPELINE_"
 
@@ -41,6 +42,15 @@ def serve(
         bool | None,
         typer.Option("--shift-to-now", envvar=f"{_PREFIX}REPLAY_SHIFT_TO_NOW", help="By whole weeks, to end now."),
     ] = None,
+    now: Annotated[
+        str | None,
+        typer.Option(
+            "--now",
+            metavar="TIME",
+            envvar=f"{_PREFIX}REPLAY_NOW",
+            help="What its clock shows at first: 2021-05-10T12:00Z",
+        ),
+    ] = None,
     faults: Annotated[
         Path | None, typer.Option("--faults", envvar=f"{_PREFIX}REPLAY_FAULTS", help="JSON file with faults to play.")
     ] = None,
@@ -67,6 +77,7 @@ def serve(
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.ops.choice import generated_symbols
     from crypto_pipeline.ops.places import Places
+    from crypto_pipeline.ops.replay_clock import replay_clock
     from crypto_pipeline.replay import serve as run
 
     settings = deployment_settings(
@@ -77,13 +88,16 @@ def serve(
         replay_seed=seed,
         replay_speed=speed,
         replay_shift_to_now=shift_to_now,
+        replay_now=None if now is None else moment(now, "--now"),
         replay_faults=faults,
         replay_intensity=intensity,
     )
     places = Places(settings.data_dir)
     places.make()
-    given = settings.replay_token
+    given, wall = settings.replay_token, datetime.now(UTC)
+    clock = replay_clock(settings, places, wall)
     run(
+        now=None if clock is None else clock.at(wall),
         token=given.get_secret_value() if given is not None else places.replay_token(),
         allowed_hosts=settings.allowed_hosts,
         source=settings.replay_source,

@@ -25,6 +25,7 @@ from crypto_pipeline.ops.nursing import Nurse
 from crypto_pipeline.ops.places import Places, UpLock, UpState, running_state
 from crypto_pipeline.ops.ports import claim_port
 from crypto_pipeline.ops.programs import POSTGRES, Program, environment, given_settings, programs
+from crypto_pipeline.ops.replay_clock import replay_clock
 from crypto_pipeline.ops.taking_down import end_descendants, take_down
 from crypto_pipeline.settings import Settings, command
 from crypto_pipeline.store.errors import StoreError
@@ -131,6 +132,7 @@ class Guardian:
             os.getpid(), "starting", time.time(), urls, ports, chosen, settings.database_url is not None, socket
         )
         self.state.write(self.places)
+        replay_clock(settings, self.places)  # begun before the code server asks which days there are
         self._database_url = database_url
         self._disk = DiskWatch(settings, database_url, self._say)
 

@@ -86,6 +86,11 @@ class Places:
             new.replace(file)
         return file.read_text().strip()
 
+    @property
+    def replay_clock(self) -> Path:
+        """Where the clock of a replay exchange began whose time is not ours (see ``replay_clock``)."""
+        return self.run / "replay-clock.json"
+
     def has_run(self) -> bool:
         """Whether a deployment in this data directory came as far as a database that can be used."""
         return (self.dagster_home / "storage-version").exists()

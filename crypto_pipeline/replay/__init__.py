@@ -12,7 +12,7 @@ from crypto_pipeline.replay.errors import ReplayError
 from crypto_pipeline.replay.exchange import ReplayExchange, open_market, running_exchange, serve
 from crypto_pipeline.replay.faults import Fault, load_faults, parse_faults
 from crypto_pipeline.replay.generated import GeneratedMarket
-from crypto_pipeline.replay.recorded import RecordedMarket
+from crypto_pipeline.replay.recorded import RecordedMarket, recorded_span
 from crypto_pipeline.replay.tape import Market
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "load_faults",
     "open_market",
     "parse_faults",
+    "recorded_span",
     "running_exchange",
     "serve",
 ]

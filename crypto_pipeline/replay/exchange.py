@@ -190,9 +190,11 @@ def serve(
     captures: Path | None = None,
     token: str | None = None,
     allowed_hosts: str | None = None,
+    now: datetime | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Prints one line with the URL. Raises ReplayError with one clear line.
 
+    ``now``: what its clock shows when it begins, if not our time.
     ``token``: only who sends it as bearer token may set faults and the clock.
     """
     exchange = ReplayExchange(
@@ -200,6 +202,7 @@ def serve(
         host=host,
         port=port,
         seed=seed,
+        now=now,
         speed=speed,
         shift_to_now=shift_to_now,
         instruments=instruments,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,15 @@ import polars as pl
 
 from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, Source
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.replay.layouts import RECORDED_BARS, RECORDED_TRADES, RecordedFile, find_files
+from crypto_pipeline.replay.errors import ReplayError
+from crypto_pipeline.replay.layouts import (
+    RECORDED_BARS,
+    RECORDED_TRADES,
+    RecordedFile,
+    find_files,
+    read_bars,
+    read_trades,
+)
 from crypto_pipeline.replay.prices import Ints
 from crypto_pipeline.replay.recorded_series import (
     load_bars,
@@ -26,6 +34,20 @@ from crypto_pipeline.replay.tape import BAR_TEXT, TRADE_TEXT, chunk_width, floor
 
 _WEEK_MS = 7 * DAY_MS
 _DECIMALS = ("open", "high", "low", "close", "volume", "quote_volume", "taker_volume", "taker_quote")
+
+
+def recorded_span(source: Path) -> tuple[datetime, datetime]:
+    """Begin and end of everything that was recorded in a folder, UTC. Raises ReplayError where there is nothing."""
+    spans = []
+    for file in find_files(source):
+        width = 0 if file.timeframe is None else file.timeframe.milliseconds
+        times = read_trades(file.path)["time_ms"] if file.timeframe is None else read_bars(file.path)["open_ms"]
+        if len(times):
+            spans.append((int(times.min()), int(times.max()) + width))  # type: ignore[arg-type]
+    if not spans:
+        raise ReplayError(f"the recorded files in {source} are empty")
+    first, end = min(one for one, _ in spans), max(one for _, one in spans)
+    return datetime.fromtimestamp(first / 1000, UTC), datetime.fromtimestamp(end / 1000, UTC)
 
 
 class RecordedMarket:

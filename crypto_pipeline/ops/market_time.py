@@ -1,0 +1,31 @@
+"""What time it is for the market, asked once by a process that cannot wait for a database or a venue.
+
+Dagster's partitions are laid down when a code server starts, on a first start beside the database. Everything else asks
+the store's clock.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import psycopg
+
+from crypto_pipeline.ops.places import Places
+from crypto_pipeline.ops.replay_clock import known_clock, own_clock
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import StoreError, resolve_url
+from crypto_pipeline.store.clock import stated_now
+
+
+def market_time(settings: Settings, wall: datetime | None = None) -> datetime:
+    """The market's time, UTC: as the database counts it on from what the venue said; before it said anything, that of
+    the replay exchange's own clock; else this machine's, ``wall``."""
+    wall = wall or datetime.now(UTC)
+    try:
+        stated = stated_now(resolve_url(settings))
+    except (StoreError, psycopg.Error):
+        stated = None  # the database is not there yet, or not migrated
+    if stated is not None:
+        return stated
+    kept = known_clock(Places(settings.data_dir)) if own_clock(settings) else None
+    return wall if kept is None else kept.at(wall)
