@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from pathlib import Path
 
     import polars as pl
@@ -55,7 +56,10 @@ def bars(
     """
     from crypto_pipeline.reading import question
 
-    asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill)
+    def now() -> datetime:
+        return _reader(data_dir).now()
+
+    asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill, now=now)
     return _reader(data_dir).told(asked, stacklevel=2)
 
 

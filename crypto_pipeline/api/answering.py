@@ -99,6 +99,10 @@ class Answering:
     async def _run(self, work: Callable[[], T]) -> T:
         return await run_sync(work, limiter=self._limiter)
 
+    async def now(self) -> datetime:
+        """The market's time."""
+        return await self._run(self.reader.now)
+
     async def bars(self, request: Request, asked: Question, limit: int) -> Response:
         """A page of bars of one instrument, or its newest."""
         form = _form(request)
@@ -171,7 +175,7 @@ class Answering:
     def _page(self, asked: Question, limit: int) -> tuple[Question, datetime | None]:
         """The question of one page, no wider than ``limit`` windows, and where the next page begins."""
         assert asked.start is not None
-        until = asked.end or datetime.now(UTC)
+        until = asked.end or self.reader.store.clock.lately()
         # years before the first bar would be thousands of empty pages
         first = self._first_day(asked)
         begin = asked.start if first is None else max(asked.start, min(first, until))

@@ -78,9 +78,12 @@ def _add_routes(app: FastAPI, answering: Answering) -> None:
 
     @app.get("/bars/{symbol}", response_model=models.Bars, responses=_responses(404), summary="Bars of an instrument")
     async def bars(request: Request, symbol: Symbol, query: Annotated[models.BarsQuery, Query()]) -> Any:
+        # a span that is left out ends at the market's now, for which the database may have to be asked
+        open_span = query.start is None and query.end is None and query.last is None
+        moment = await answering.now() if open_span else None
         asked = question(
             symbol, query.timeframe, query.start, query.end, query.last, query.as_of, query.final_only,
-            _columns(query.columns), query.fill,
+            _columns(query.columns), query.fill, **({} if moment is None else {"now": lambda: moment}),
         )  # fmt: skip
         return await answering.bars(request, asked, query.limit)
 

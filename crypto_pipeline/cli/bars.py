@@ -51,7 +51,7 @@ def read(
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.output import write_frame
     from crypto_pipeline.reading import Reader, SpanWarning, question
-    from crypto_pipeline.reading.question import ALL, default_start
+    from crypto_pipeline.reading.question import ALL
 
     if form not in _FORMS:
         raise BadInput(f"unknown format {form!r}: use one of {', '.join(_FORMS)}")
@@ -59,16 +59,18 @@ def read(
         raise BadInput(f"--fill {fill!r}: give flat, or leave it out")
     chosen = options.timeframe(timeframe)
     moment = options.moment(as_of, "--as-of") if as_of else None
-    given = options.moment(end, "--end") if end else None
-    first, _ = options.span(start, end, default_start(chosen, given))
+    begin, given = options.bounds(start, end)
     wanted = columns if columns in (None, ALL) else [name.strip() for name in columns.split(",")]
     if last is not None and start is not None:
         raise BadInput("--last and --start contradict each other: give one of them")
     with database(deployment_settings(data_dir)) as url, Reader(url) as reader:
         symbols = options.known_symbols(symbol, reader.symbols(active_only=False)) or []
-        begin = None if last is not None else first
+        if begin is not None and given is None and begin >= (now := reader.now()):
+            raise BadInput(
+                f"--start {begin:%Y-%m-%dT%H:%MZ} lies in the future: it is {now:%Y-%m-%dT%H:%MZ} at the venue"
+            )
         try:
-            asked = question(symbols, chosen, begin, given, last, moment, not forming, wanted, fill)
+            asked = question(symbols, chosen, begin, given, last, moment, not forming, wanted, fill, now=reader.now)
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always", SpanWarning)
                 frame = reader.told(asked)

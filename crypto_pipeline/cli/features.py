@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -36,8 +36,9 @@ def build(
     from crypto_pipeline.features.pipeline import bring_up_to_date
 
     settings = deployment_settings(data_dir)
-    first, last = options.span(start, end, datetime.now(UTC) - timedelta(days=settings.history_days))
+    options.bounds(start, end)  # a bad one is refused before a database is looked for
     with open_store(settings) as store:
+        first, last = options.span(start, end, store.clock.now(), timedelta(days=settings.history_days))
         known = [row.instrument.symbol for row in store.instruments.list()]
         symbols = options.known_symbols(instruments, known) or []
         report = bring_up_to_date(store, first, last, symbols, benchmark=settings.feature_benchmark)
@@ -60,9 +61,10 @@ def verify(
     names = [name.strip() for name in check.split(",") if name.strip()] if check else list(CHECKS)
     if unknown := [name for name in names if name not in CHECKS]:
         raise BadInput(f"--check {unknown[0]!r} is no check of features: use some of {', '.join(CHECKS)}")
-    first, last = options.span(start, end, datetime.now(UTC) - timedelta(days=7))
+    options.bounds(start, end)  # a bad one is refused before a database is looked for
     settings = deployment_settings(data_dir)
     with open_store(settings) as store:
+        first, last = options.span(start, end, store.clock.now(), timedelta(days=7))
         outcomes = verify_features(store, first, last, benchmark=settings.feature_benchmark, names=names)
     if as_json:
         rows = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,10 +56,8 @@ def backfill(
 
     chosen = options.timeframes(timeframe)
     settings = _settings(data_dir)
-    options.span(start, end, datetime(2000, 1, 1, tzinfo=UTC))
     # What is left open is left to the venue's clock, which need not be ours.
-    first = options.moment(start, "--start") if start else None
-    last = options.moment(end, "--end") if end else None
+    first, last = options.bounds(start, end)
 
     def work(pipeline: Pipeline, symbols: list[str] | None, progress: Any) -> Awaitable[Any]:
         return pipeline.backfill(first, last, symbols or (), chosen or (), progress, manner=NAMED if named else HISTORY)
@@ -109,12 +107,13 @@ def reconcile(
 
     chosen = options.timeframes(timeframe)
     settings = _settings(data_dir)
-    default = datetime.now(UTC) - timedelta(days=settings.reconcile_sample_days)
-    first, last = options.span(start, end, default)
+    options.bounds(start, end)  # a bad one is refused before a database is looked for
 
-    def work(pipeline: Pipeline, symbols: list[str] | None, progress: Any) -> Awaitable[Any]:
+    async def work(pipeline: Pipeline, symbols: list[str] | None, progress: Any) -> Any:
         wanted = {} if chosen is None else {"timeframes": chosen}
-        return pipeline.reconcile(first, last, symbols or (), reread=reread, progress=progress, **wanted)
+        now, usual = (await pipeline.horizon()).now, timedelta(days=settings.reconcile_sample_days)
+        first, last = options.span(start, end, now, usual)
+        return await pipeline.reconcile(first, last, symbols or (), reread=reread, progress=progress, **wanted)
 
     report = _heal(settings, instruments, work)
     found = report.as_dict()
@@ -180,7 +179,7 @@ def coverage(
     from crypto_pipeline.market import Timeframe
 
     chosen = options.timeframes(timeframe) or list(Timeframe)
-    first, last = options.span(start, end, datetime(2000, 1, 1, tzinfo=UTC))
+    first, last = options.bounds(start, end)
     with open_store(_settings(data_dir)) as store:
         symbols = options.known_symbols(instruments, _active(store))
         cells = store.coverage.cells(chosen, first, last, symbols)
@@ -270,7 +269,7 @@ def _open_gaps(
 
     chosen = options.timeframes(timeframe)
     states = _states(state)
-    first, last = options.span(start, end, datetime(2000, 1, 1, tzinfo=UTC))
+    first, last = options.bounds(start, end)
     with open_store(_settings(data_dir)) as store:
         symbols = options.known_symbols(instruments, _active(store))
         frame = store.ledger.open(instruments=symbols, states=states, start=first, end=last)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -45,7 +45,7 @@ def live(
             print_json(now(store).to_dicts())
             return
         if once or not console().is_terminal:
-            console().print(table(now(store)))
+            console().print(table(now(store), store.clock.lately()))
             return
         _renew(store)
 
@@ -76,7 +76,7 @@ def now(store: Store) -> pl.DataFrame:
 
     from crypto_pipeline.market import Timeframe
 
-    moment = datetime.now(UTC)
+    moment = store.clock.now()
     names = [row.instrument.symbol for row in store.instruments.list()]
     prices = store.live.prices(names, [Timeframe.M1])
     trade_age = (pl.lit(moment) - pl.col("last_trade_time")).dt.total_milliseconds() / 1000
@@ -123,11 +123,11 @@ def _with_bars(store: Store, shown: pl.DataFrame, moment: datetime) -> pl.DataFr
     return joined.select("instrument", *both)
 
 
-def table(frame: pl.DataFrame) -> Table:
-    """The frame for people: red where a price is old or a hole is open."""
+def table(frame: pl.DataFrame, moment: datetime) -> Table:
+    """The frame for people, at the market's ``moment``: red where a price is old or a hole is open."""
     from rich.table import Table
 
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), caption=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), caption=f"{moment:%Y-%m-%d %H:%M:%S} UTC")
     for name in frame.columns:
         shown.add_column(name, justify="left" if name in ("instrument", "source") else "right", no_wrap=True)
     for row in frame.iter_rows(named=True):
@@ -153,7 +153,7 @@ def _age(seconds: float | None) -> str:
 def _renew(store: Store) -> None:
     from rich.live import Live
 
-    with Live(table(now(store)), refresh_per_second=2, screen=False) as screen:
+    with Live(_shown(store), refresh_per_second=2, screen=False) as screen:
         while True:
             time.sleep(1)
             screen.update(_shown(store))
@@ -163,6 +163,6 @@ def _shown(store: Store) -> Any:
     from crypto_pipeline.store import StoreError
 
     try:
-        return table(now(store))
+        return table(now(store), store.clock.lately())
     except StoreError as error:
         return f"the database does not answer now: {error}"

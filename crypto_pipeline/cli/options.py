@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,16 +48,32 @@ def moment(text: str, option: str) -> datetime:
         raise BadInput(f"{option}: {error}") from None
 
 
-def span(start: str | None, end: str | None, default_start: datetime) -> tuple[datetime, datetime]:
-    """The half-open span of two options; BadInput when it is empty or turned round."""
-    first = moment(start, "--start") if start else default_start
-    last = moment(end, "--end") if end else datetime.now(UTC)
+def bounds(start: str | None, end: str | None) -> tuple[datetime | None, datetime | None]:
+    """Begin and end of two options, None where it is left open; BadInput when nothing lies between."""
+    first = moment(start, "--start") if start else None
+    last = moment(end, "--end") if end else None
+    if first is not None and last is not None:
+        _something_between(first, last)
+    return first, last
+
+
+def span(start: str | None, end: str | None, now: datetime, usual: timedelta) -> tuple[datetime, datetime]:
+    """The half-open span of two options: up to the market's ``now`` and ``usual`` long where they say nothing.
+
+    BadInput when it is empty or turned round.
+    """
+    first, last = bounds(start, end)
+    begin, until = now - usual if first is None else first, now if last is None else last
+    _something_between(begin, until)
+    return begin, until
+
+
+def _something_between(first: datetime, last: datetime) -> None:
     if first >= last:
         raise BadInput(
             f"--start {first:%Y-%m-%dT%H:%MZ} is not before --end {last:%Y-%m-%dT%H:%MZ}: "
             "the span [start, end) is empty; exchange them or give another one"
         )
-    return first, last
 
 
 def timeframe(text: str) -> Timeframe:

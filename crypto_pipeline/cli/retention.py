@@ -202,7 +202,7 @@ def _files(
     from crypto_pipeline.cli import options
     from crypto_pipeline.cli.context import open_store
 
-    first, last = options.span(start, end, _FIRST)
+    first, last = options.bounds(start, end)
     chosen = options.timeframes(timeframe)
     with open_store(settings) as store:
         found = store.archive.files(None, None, first, last)

@@ -48,7 +48,9 @@ def build(
     from crypto_pipeline.labels.parameters import ParameterError, Strategy, parameter_sets
     from crypto_pipeline.labels.training import TrainingSetError, training_set
 
-    first, last = options.span(start, end, options.moment(start, "--start"))
+    first, last = options.bounds(start, end)
+    assert first is not None  # both are required
+    assert last is not None
     settings = deployment_settings(data_dir)
     try:
         chosen, sets = Strategy.parse(strategy), parameter_sets(settings.label_parameters)

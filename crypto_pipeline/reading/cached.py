@@ -72,7 +72,9 @@ class CachedReader:
         fill: str | None = None,
     ) -> Answer[pl.DataFrame]:
         """As ``Reader.bars``."""
-        return self.answer(question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill))
+        now = self._reader.now
+        asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill, now=now)
+        return self.answer(asked)
 
     def latest(
         self,

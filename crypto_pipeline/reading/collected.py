@@ -44,7 +44,7 @@ class Collected:
         if asked.as_of is not None or any("-" not in name for name in asked.instruments) or self._whole(asked, frame):
             return
         newest = frame["open_time"].max() if "open_time" in frame.columns else None
-        said = outside(asked, self._days(asked), newest if isinstance(newest, datetime) else None, datetime.now(UTC))
+        said = outside(asked, self._days(asked), newest if isinstance(newest, datetime) else None, self._now())
         if said is not None:
             warnings.warn(said, SpanWarning, stacklevel=stacklevel + 1)
 
@@ -54,13 +54,16 @@ class Collected:
         if asked.start is None:
             enough = frame.height == many * (asked.last or 0)
         else:
-            until = asked.end or datetime.now(UTC)
+            until = asked.end or self._now()
             # the newest one may be on its way
             enough = frame.height >= many * (asked.timeframe.count(asked.start, until) - 2)
         if not enough or asked.end is not None or "open_time" not in frame.columns:
             return enough
         newest = frame["open_time"].max()
-        return isinstance(newest, datetime) and datetime.now(UTC) - newest < _allowed(asked.timeframe)
+        return isinstance(newest, datetime) and self._now() - newest < _allowed(asked.timeframe)
+
+    def _now(self) -> datetime:
+        return self._store.clock.lately()
 
     def _days(self, asked: Question) -> Mapping[str, tuple[date, date]]:
         key, now = (asked.timeframe, asked.instruments), time.monotonic()

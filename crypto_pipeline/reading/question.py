@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -40,9 +40,12 @@ class Question:
     fill: Fill | None
 
 
-def default_start(timeframe: Timeframe, end: datetime | None = None) -> datetime:
-    """Where a span begins that has none: a day before its end (default: now) for minutes, more for wider bars."""
-    until = datetime.now(UTC) if end is None else end
+def _wall() -> datetime:
+    return datetime.now(UTC)
+
+
+def default_start(timeframe: Timeframe, until: datetime) -> datetime:
+    """Where a span begins that ends ``until`` and has no begin: a day before for minutes, more for wider bars."""
     return timeframe.floor(until - max(timeframe.delta * _DEFAULT_BARS, _DEFAULT_SPAN))
 
 
@@ -56,8 +59,13 @@ def question(
     final_only: bool = True,
     columns: str | Sequence[str] | None = None,
     fill: str | None = None,
+    *,
+    now: Callable[[], datetime] = _wall,
 ) -> Question:
-    """The checked question. Raises ValueError that names the argument at fault."""
+    """The checked question. Raises ValueError that names the argument at fault.
+
+    ``now`` is asked for the market's time where neither start, end nor last is given.
+    """
     width = Timeframe.parse(timeframe)
     if start is not None and last is not None:
         raise ValueError("give either start, or last (the newest so many bars of each instrument), not both")
@@ -69,7 +77,7 @@ def question(
         span(begin, until)
     until = _inside(until)
     if begin is None and count is None:
-        begin = default_start(width, None if until is None else max(until, FIRST + timedelta(days=1000)))
+        begin = default_start(width, now() if until is None else max(until, FIRST + timedelta(days=1000)))
     begin = _inside(begin)
     if begin is not None and until is not None and begin >= until:
         # both lie where there are no bars, on the same side

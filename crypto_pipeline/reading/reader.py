@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -96,10 +96,10 @@ class Reader:
     ) -> pl.DataFrame:
         """Bars with open time in ``[start, end)``, or the newest ``last`` before ``end`` of each instrument.
 
-        Sorted by instrument and time. ``end`` is now unless given; without ``start`` and ``last`` the span is the last
-        day for minutes, a hundred bars for wider ones. Times are aware datetimes (of pandas too) or ISO 8601 text with
-        zone; a bare date is its midnight in UTC. What is finer than a microsecond is rounded up. A SpanWarning says
-        where the span reaches beyond what is collected, or where the newest bars are old.
+        Sorted by instrument and time. ``end`` is ``now()`` unless given; without ``start`` and ``last`` the span is the
+        last day for minutes, a hundred bars for wider ones. Times are aware datetimes (of pandas too) or ISO 8601 text
+        with zone; a bare date is its midnight in UTC. What is finer than a microsecond is rounded up. A SpanWarning
+        says where the span reaches beyond what is collected, or where the newest bars are old.
 
         ``as_of`` gives what was known at that moment. ``final_only`` leaves out what may still grow: copies that saw
         only a part of their window, and the bar that is forming now; without it the forming bar comes too (not with
@@ -113,7 +113,7 @@ class Reader:
         String; ``complete`` Boolean; ``revision`` Datetime(ms, UTC), when the venue stated it; ``recorded_at``
         Datetime(us, UTC), since when it is the truth here; ``vwap`` Float64, null where nothing traded.
         """
-        asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill)
+        asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill, now=self.now)
         return self.told(asked, stacklevel=2)
 
     def told(self, asked: Question, *, stacklevel: int = 1) -> pl.DataFrame:
@@ -154,7 +154,7 @@ class Reader:
         For spans that do not fit into memory: filters, and ``sink_parquet``, see one month at a time. Sorted by
         instrument and time within each month; each month is read at a moment of its own.
         """
-        asked = question(instruments, timeframe, start, end or datetime.now(UTC), None, as_of, final_only, ALL)
+        asked = question(instruments, timeframe, start, end or self._now(), None, as_of, final_only, ALL)
         if forking.without_polars():
             raise NeedsPolarsError("scan")
         self.store.symbols.ids(asked.instruments)  # a wrong name is refused now, not when it is collected
@@ -192,13 +192,14 @@ class Reader:
         return with_forming(found, forming, asked).select(chosen)
 
     def _stored(self, asked: Question, columns: tuple[str, ...] | None) -> pl.DataFrame:
-        read, until = self.store.reader, asked.end or datetime.now(UTC)
+        read = self.store.reader
         if asked.start is None:
             assert asked.last is not None
             return read.newest(
                 asked.instruments, asked.timeframe, asked.last,
                 before=asked.end, as_of=asked.as_of, complete=asked.final_only, columns=columns,
             )  # fmt: skip
+        until = asked.end or self._now()
         moments.span(asked.start, until)
         return read.read(
             asked.instruments, asked.timeframe, asked.start, until,
@@ -206,7 +207,7 @@ class Reader:
         )  # fmt: skip
 
     def _filled(self, asked: Question, found: pl.DataFrame) -> pl.DataFrame:
-        until = asked.end or datetime.now(UTC)
+        until = asked.end or self._now()
         read, names = self.store.reader, list(asked.instruments)
         before: dict[str, tuple[datetime, float]] = {}
         if asked.start is not None:
@@ -226,6 +227,14 @@ class Reader:
         return fill_flat(found, asked.timeframe, calendars, before, dict(newest.iter_rows()), asked.start, until)
 
     # -- what else is known ---------------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """The market's time, UTC, which decides what a missing ``end`` means: the venue's, as it last said, and counted
+        on from there. Of a replayed recording it may be years ago."""
+        return self.store.clock.reckoned()
+
+    def _now(self) -> datetime:
+        return self.store.clock.lately()
 
     def symbols(self, *, active_only: bool = True) -> list[str]:
         """Names of the instruments that are collected."""
@@ -260,7 +269,7 @@ class Reader:
 
         ``venue``: needed only where trades of several venues are stored.
         """
-        begin, until = moments.span(moments.moment(start, "start"), moments.optional(end, "end") or datetime.now(UTC))
+        begin, until = moments.span(moments.moment(start, "start"), moments.optional(end, "end") or self._now())
         return self.store.trade_reads.read(moments.names(instruments), begin, until, venue)
 
     @by_polars

@@ -265,6 +265,26 @@ def test_without_a_span_the_last_day_is_read(store: Store, reader: Reader) -> No
     assert reader.bars("BTC-USDT", "1m").height == 2
 
 
+def test_over_a_recording_the_defaults_are_those_of_its_day(read_database: str, store: Store) -> None:
+    now = datetime(2021, 5, 16, 12, 0, 30, tzinfo=UTC)
+    today = frame([bar(at=M1.floor(now) - (n + 1) * MINUTE) for n in range(1600)])
+    store.clock.learn("replay", now)
+    try:
+        store.bars.write(today, M1)
+        with Reader(read_database) as reader, warnings.catch_warnings():
+            warnings.simplefilter("error")  # nothing is short or old
+            assert now <= reader.now() < now + MINUTE
+            assert reader.bars("BTC-USDT", "1m").height in (1440, 1439)
+            assert reader.cached.bars("BTC-USDT", "1m").value.height in (1440, 1439)
+            assert reader.bars("BTC-USDT", "1m", now - HOUR).height in (59, 60)
+            assert reader.bars("BTC-USDT", "1m", last=5).height == 5
+            assert reader.latest("BTC-USDT").height == 1
+            flat = reader.bars("BTC-USDT", "1m", now - HOUR, fill="flat")
+            assert flat.height in (59, 60)
+    finally:
+        store.connections.run(lambda connection: connection.execute("DELETE FROM market.clock") and None)
+
+
 def test_the_package_says_what_it_offers(store: Store, read_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", read_database)
     assert set(crypto_pipeline.__all__) <= set(dir(crypto_pipeline))
