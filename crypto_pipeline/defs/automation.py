@@ -18,10 +18,16 @@ _WATCH = dg.DefaultSensorStatus.RUNNING
 def _days(
     context: dg.ScheduleEvaluationContext, processor: str, priority: int, first: datetime, last: datetime
 ) -> dg.RunRequest:
+    """A run over days of the market; when it is asked for is a matter of this machine's clock."""
     at = context.scheduled_execution_time
     return dg.RunRequest(
         run_key=f"{processor}:{at:%Y-%m-%dT%H:%M}", tags={**tags(priority, processor), **range_tags(first, last)}
     )
+
+
+def _market_now(database: Market) -> datetime:
+    with database.store() as store:
+        return store.clock.now()
 
 
 @dg.schedule(
@@ -31,9 +37,9 @@ def _days(
     default_status=ON,
     description="Every 5 minutes: brings the bars of the running day up to date, until 01:00 UTC also the day before.",
 )
-def recent_processor(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Every 5 minutes: the running day (and the one before, until 01:00), so that bars stay fresh."""
-    now = context.scheduled_execution_time.astimezone(UTC)
+def recent_processor(context: dg.ScheduleEvaluationContext, database: Market) -> dg.RunRequest:
+    """Every 5 minutes: the running day (and the one before, until 01:00 UTC of the market), so that bars stay fresh."""
+    now = _market_now(database)
     return _days(context, "recent_processor", HIGH, now - timedelta(hours=1), now)
 
 
@@ -44,9 +50,9 @@ def recent_processor(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     default_status=ON,
     description="Every 6 hours: brings the bars of the last 7 days up to date and checks them.",
 )
-def historical_processor(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+def historical_processor(context: dg.ScheduleEvaluationContext, database: Market) -> dg.RunRequest:
     """Every 6 hours at :30: the last 7 days brought to the desired state, roll-ups and checks included."""
-    now = context.scheduled_execution_time.astimezone(UTC)
+    now = _market_now(database)
     return _days(context, "historical_processor", MEDIUM, now - timedelta(days=7), now)
 
 
@@ -57,9 +63,9 @@ def historical_processor(context: dg.ScheduleEvaluationContext) -> dg.RunRequest
     default_status=ON,
     description="Every night: asks for whatever is missing in history older than 7 days.",
 )
-def historical_gap_monitor(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+def historical_gap_monitor(context: dg.ScheduleEvaluationContext, database: Market) -> dg.RunRequest:
     """Daily at 02:00 UTC: whatever is missing in history older than 7 days."""
-    now = context.scheduled_execution_time.astimezone(UTC)
+    now = _market_now(database)
     return _days(context, "historical_gap_monitor", LOW, FIRST_DAY, now - timedelta(days=7))
 
 
@@ -95,10 +101,10 @@ def new_instruments(context: dg.SensorEvaluationContext, database: Market) -> dg
     asked: dict[str, str] = json.loads(context.cursor or "{}")
     with database.store() as store:
         active = {row.instrument.symbol: row.added_at.isoformat() for row in store.instruments.list()}
+        now = store.clock.now()
     fresh = sorted(symbol for symbol, added in active.items() if asked.get(symbol) != added)
     if not fresh:
         return dg.SkipReason("every active instrument has been asked for")
-    now = datetime.now(UTC)
     request = dg.RunRequest(
         run_key=f"new:{fresh[0]}:{len(fresh)}:{max(active[symbol] for symbol in fresh)}",
         run_config={"resources": {"scope": {"config": {"instruments": [] if len(fresh) == len(active) else fresh}}}},
@@ -129,11 +135,10 @@ def removed_instruments(context: dg.SensorEvaluationContext, database: Market) -
             if record.dagster_run.job_name != "live_ingest"
         ]
         ready = [symbol for symbol, removed in empty.items() if all(run > removed for run in began)]
-        forgotten = store.instruments.forget(ready)
+        forgotten, now = store.instruments.forget(ready), store.clock.now()
     if not forgotten:
         return dg.SkipReason(f"runs go on that knew {', '.join(empty)}")
     context.log.info(f"forgotten: {', '.join(forgotten)}")
-    now = datetime.now(UTC)
     key = f"forgotten:{','.join(forgotten)}:{max(empty.values())}"
     return dg.RunRequest(run_key=key, tags={**tags(HIGH, "removed_instruments"), **range_tags(now, now)})
 

@@ -56,23 +56,22 @@ def not_now(
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look of a sensor: what happened after ``after``, up to Dagster's event number ``newest``."""
+    """One look of a sensor: what happened after ``after``, up to Dagster's event number ``newest``.
+
+    ``today``: the market's running day, UTC. ``after`` is of this machine's clock, as Dagster's own records are.
+    """
 
     instance: dg.DagsterInstance
     after: datetime
-    now: datetime
+    today: date
     newest: int
 
     @classmethod
-    def begin(cls, context: dg.SensorEvaluationContext, now: datetime) -> Self:
-        """The sensor's cursor is the ISO time of its last look."""
+    def begin(cls, context: dg.SensorEvaluationContext, now: datetime, market: datetime) -> Self:
+        """The sensor's cursor is the ISO time of its last look. ``market``: the market's time."""
         after = datetime.fromisoformat(context.cursor) if context.cursor else now - _FIRST_LOOK
-        return cls(context.instance, after, now, context.instance.event_log_storage.get_maximum_record_id() or 0)
-
-    @property
-    def today(self) -> date:
-        """The running day, UTC."""
-        return self.now.astimezone(UTC).date()
+        newest = context.instance.event_log_storage.get_maximum_record_id() or 0
+        return cls(context.instance, after, market.astimezone(UTC).date(), newest)
 
 
 def changed_bars(look: Look, store: Store) -> list[dg.AssetMaterialization]:

@@ -33,7 +33,9 @@ def bar_checks(timeframe: Timeframe) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(name=f"checks_{timeframe}", specs=specs, can_subset=True)
     def checks(context: dg.AssetCheckExecutionContext, database: Market) -> Iterable[dg.AssetCheckResult]:
-        outcomes, start, end = database.run(lambda pipeline: evaluate(pipeline, timeframe, *checked_span(context)))
+        outcomes, start, end = database.run(
+            lambda pipeline: evaluate(pipeline, timeframe, *checked_span(context, pipeline.store))
+        )
         wanted = {key.name for key in context.selected_asset_check_keys}
         with database.store() as store:
             for outcome in outcomes:
@@ -93,13 +95,13 @@ def as_evaluation(outcome: CheckOutcome, shown: dict[str, Any]) -> dg.AssetCheck
     )
 
 
-def checked_span(context: dg.AssetCheckExecutionContext) -> tuple[datetime, datetime]:
-    """The partitions of the run, or all of history when the checks are run by themselves."""
+def checked_span(context: dg.AssetCheckExecutionContext, store: Store) -> tuple[datetime, datetime]:
+    """The partitions of the run, or all of history, up to the market's now, when the checks are run by themselves."""
     tags = context.run.tags
     first = tags.get("dagster/asset_partition_range_start") or tags.get("dagster/partition")
     last = tags.get("dagster/asset_partition_range_end") or first
     if first is None or last is None:
-        return FIRST_DAY, datetime.now(FIRST_DAY.tzinfo)
+        return FIRST_DAY, store.clock.now()
     weekly = any(key.path[-1] == "ohlc_1w" for key in context.run.asset_selection or ())
     definition = WEEKLY if weekly else DAILY
     return definition.time_window_for_partition_key(first).start, definition.time_window_for_partition_key(last).end

@@ -156,9 +156,9 @@ def pictures(store: Store, names: list[str], end: datetime) -> dict[str, Any]:
 )
 def feature_checks(context: dg.AssetCheckExecutionContext, database: Market) -> Iterable[dg.AssetCheckResult]:
     """Every check of the features as one step; every outcome also goes to the alerts."""
-    start, end = checked_span(context)
     wanted = [key.name for key in context.selected_asset_check_keys]
     with database.store() as store:
+        start, end = checked_span(context, store)
         benchmark = load_settings().feature_benchmark
         names = [name for name in CHECKS if name in wanted]
         earlier = {name: Sample.from_detail(detail) for name, detail in store.checks.failed_on("ml_features").items()}
@@ -228,10 +228,10 @@ def stale_features(context: dg.SensorEvaluationContext, database: Market) -> dg.
     now = datetime.now(UTC)
     if skipped := not_now(context, now, _LOOK_EVERY, (build_features.name, backfill_bars.name)):
         return skipped
-    look = Look.begin(context, now)
     with database.store() as store:
-        told: list[Any] = [*changed_bars(look, store)]
         market = store.clock.now()
+        look = Look.begin(context, now, market)
+        told: list[Any] = [*changed_bars(look, store)]
         days = days_due(store, market)
     told += still_standing(look, "ml_features", each_day(days))
     requests = []

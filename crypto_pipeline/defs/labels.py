@@ -198,10 +198,10 @@ def label_checks(strategy: Strategy) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(name=f"checks_{strategy}_labels", specs=specs, can_subset=True)
     def checks(context: dg.AssetCheckExecutionContext, database: Market) -> Iterable[dg.AssetCheckResult]:
-        start, end = checked_span(context)
         wanted = {key.name for key in context.selected_asset_check_keys}
         with database.store() as store:
             now = store.clock.now()
+            start, end = checked_span(context, store)
             parameters = chosen_parameters(strategy)["default"]
             start, end = _with_failures(store, strategy, start, end)
             settings, history = load_settings(), (HISTORY_DAY, min(end, now))
@@ -285,10 +285,11 @@ def labels_due(context: dg.SensorEvaluationContext, database: Market) -> dg.Sens
     now = datetime.now(UTC)
     if skipped := not_now(context, now, _LOOK_EVERY, (label_setups.name, backfill_bars.name)):
         return skipped
-    look = Look.begin(context, now)
     with database.store() as store:
+        market = store.clock.now()
+        look = Look.begin(context, now, market)
         told: list[Any] = [*changed_bars(look, store)]
-        due = days_due(store, store.clock.now())
+        due = days_due(store, market)
     for strategy in Strategy:
         asset, ahead = f"strategy_{strategy}_labels", _reach(strategy)[1]
         told += still_standing(look, asset, each_day(due), ahead)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -76,11 +76,13 @@ def test_a_removed_instrument_without_a_bar_is_forgotten_when_no_run_goes_on_tha
         ("historical_processor", datetime(2026, 11, 21, 6, 30, tzinfo=UTC), "2026-11-14", "2026-11-21"),
     ],
 )
-def test_schedules_ask_for_their_days_in_one_run(
-    name: str, at: datetime, first: str, last: str, monkeypatch: pytest.MonkeyPatch
+def test_schedules_ask_for_their_days_of_the_market_in_one_run(
+    name: str, at: datetime, first: str, last: str, deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crypto_pipeline.defs.partitions.FIRST_DAY", datetime(2026, 1, 5, tzinfo=UTC))
-    request = getattr(automation, name)(dg.build_schedule_context(scheduled_execution_time=at))
+    deploy("BTC-USDT").store.clock.learn("replay", at)
+    context = dg.build_schedule_context(scheduled_execution_time=at + timedelta(days=1000))
+    request = getattr(automation, name)(context, database=Market())
     assert (request.tags[START], request.tags[END]) == (first, last)
     assert int(request.tags["dagster/priority"]) > 0
 
