@@ -285,7 +285,7 @@ def _explain(answer: Answer) -> VenueError | None:
     if error.code in _TRANSIENT:
         return VenueUnavailable(text)
     if error.code == -1003:
-        return parse.banned(text, error.msg)
+        return parse.banned(text, error.msg, answer.said_at)
     return VenueError(text, permanent=True)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from datetime import datetime
 from typing import Any
 
@@ -283,10 +282,13 @@ def parse_error(body: bytes) -> ErrorBody | None:
     return ErrorBody(error.code, cut(error.msg))
 
 
-def banned(text: str, message: str) -> RateLimited:
-    """-1003: slow down, or banned until a time in ms that only the text tells."""
+def banned(text: str, message: str, said_at: float) -> RateLimited:
+    """-1003: slow down, or banned until a time in ms that only the text tells.
+
+    ``said_at``: the venue's time (Unix seconds) when it said so.
+    """
     until = re.search(r"until (\d{13})", message)
-    return RateLimited(text, retry_after=max(1.0, int(until[1]) / 1000 - time.time()) if until else 1.0)
+    return RateLimited(text, retry_after=max(1.0, int(until[1]) / 1000 - said_at) if until else 1.0)
 
 
 def weight_limit(info: ExchangeInfo, share: float) -> BudgetLimit | None:

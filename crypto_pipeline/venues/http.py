@@ -67,6 +67,14 @@ class Answer:
     body: bytes
     sent: float
 
+    @property
+    def said_at(self) -> float:
+        """The server's own time (Unix seconds), by which it says until when to wait; ours where it tells none."""
+        try:
+            return parsedate_to_datetime(self.headers.get("Date", "")).timestamp()
+        except (ValueError, OverflowError):
+            return time.time()
+
 
 class Doubtful(MalformedAnswer):
     """An answer of which some rows are not believed.
@@ -355,7 +363,7 @@ def _retry_after(answer: Answer) -> float | None:
         wait = float(stated)
     except ValueError:  # not seconds: an HTTP date
         try:
-            wait = parsedate_to_datetime(stated).timestamp() - time.time()
+            wait = parsedate_to_datetime(stated).timestamp() - answer.said_at
         except (ValueError, OverflowError):
             return None
     return min(max(0.0, wait), _LONGEST_PAUSE) if wait == wait else None

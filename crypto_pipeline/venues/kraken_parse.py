@@ -6,7 +6,6 @@ A row that cannot be read or cannot be is refused with the reason; the rows besi
 from __future__ import annotations
 
 import re
-import time
 from datetime import datetime
 from typing import Any
 
@@ -102,7 +101,7 @@ def refusal(answer: Answer) -> VenueError | None:
     if "Unknown asset pair" in said or "Unknown asset" in said:
         return UnknownSymbol(text)
     if throttled := re.search(r"Throttled: ?(\d{1,12})", said):
-        wait = int(throttled[1]) - time.time()  # a Unix time, until which nothing is answered
+        wait = int(throttled[1]) - answer.said_at  # a Unix time, until which nothing is answered
         return RateLimited(text, retry_after=min(max(wait, 1.0), _LONG_PAUSE))
     if "Too many requests" in said or "Rate limit" in said:
         return RateLimited(text, retry_after=_PAUSE)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import polars as pl
 import pytest
@@ -171,10 +172,14 @@ async def test_a_long_ban_is_told_not_waited_for(server: ScriptedVenue, make: Ma
     assert caught.value.retry_after == 86400
 
 
-async def test_a_ban_that_only_the_text_dates(server: ScriptedVenue, make: Make) -> None:
-    until = int(time.time() * 1000) + 7_200_000
-    text = f"Way too much request weight used; IP banned until {until}."
-    server.script(KLINES, status(418, json.dumps({"code": -1003, "msg": text})))
+@pytest.mark.parametrize("apart", [0, -400 * 86_400, 45 * 86_400])
+async def test_a_ban_that_only_the_text_dates_is_as_long_as_by_the_venues_own_clock(
+    server: ScriptedVenue, make: Make, apart: int
+) -> None:
+    now = time.time() + apart
+    text = f"Way too much request weight used; IP banned until {int(now * 1000) + 7_200_000}."
+    body = json.dumps({"code": -1003, "msg": text})
+    server.script(KLINES, status(418, body, Date=format_datetime(datetime.fromtimestamp(now, UTC), usegmt=True)))
     with pytest.raises(VenueUnavailable) as caught:
         await fetch(make(), plan(DAY, DAY + timedelta(hours=1)))
     assert caught.value.retry_after == pytest.approx(7200, abs=10)
