@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from crypto_pipeline.cli.output import console, table
@@ -10,6 +10,9 @@ from crypto_pipeline.settings import command
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+#: Clocks of venues differ from ours by seconds; more is worth a line.
+_APART = timedelta(minutes=1)
 
 
 def print_status(found: dict[str, Any]) -> None:
@@ -34,6 +37,9 @@ def print_status(found: dict[str, Any]) -> None:
         return
     size = database["size_bytes"] / 1e6
     out.print(f"\ndatabase {database['address']}, {size:,.0f} MB, schema {database['schema_version']}", markup=False)
+    stated, ours = database["market_time"], datetime.now(UTC)
+    if stated is not None and abs((market := datetime.fromisoformat(stated)) - ours) > _APART:
+        out.print(f"time: {market:%Y-%m-%d %H:%M} UTC at the venue, {ours:%Y-%m-%d %H:%M} UTC on this machine")
     columns = ["rows", "expected", "explained", "missing", "newest"]
     rows = [[name, *(row[column] for column in columns)] for name, row in found["timeframes"].items()]
     compared = {name: _compared(row) for name, row in found["agreement"].items()}

@@ -189,6 +189,7 @@ def _describe(url: str, store: Store) -> dict[str, Any]:
     versions = applied(url)
     return {
         "reachable": True,
+        "market_time": store.clock.now().isoformat() if "0016.clock" in versions else None,
         "trouble": None,
         "address": address(url),
         "size_bytes": store.size_bytes(),
