@@ -25,6 +25,8 @@ def print_status(found: dict[str, Any]) -> None:
         for name, url in found["urls"].items():
             out.print(f"  {name:<8} {url}", markup=False)
         table("", ["process", "state", "pid", "up", "healthy"], [_process(row) for row in found["processes"]])
+        for note in found["notes"]:
+            out.print(note, markup=False)
         for trouble in (found["venue_trouble"], found["queue_trouble"]):
             if trouble is not None:
                 out.print(f"not healthy: {trouble}", markup=False)

@@ -60,6 +60,7 @@ class Guardian:
         #: Whether there is a deployment already: then ingest has something to do at once.
         self._has_run = self.places.has_run()
         self._disk: DiskWatch | None = None
+        self._told: dict[str, str] = {}
 
     # Coming up
 
@@ -226,7 +227,16 @@ class Guardian:
             self._keep_supervisord()
             if time.monotonic() - self._last_health >= _HEALTH_EVERY:
                 self._last_health = time.monotonic()
-                self._nurse_known.tend(health.ask(self.settings, self.places, self._known_state))
+                found = health.ask(self.settings, self.places, self._known_state)
+                self._nurse_known.tend(found)
+                self._tell(found.notes)
+
+    def _tell(self, notes: dict[str, str]) -> None:
+        """Say what is new."""
+        for name, note in notes.items():
+            if self._told.get(name) != note:
+                self._say(f"{name} {note}")
+        self._told = notes
 
     def _keep_supervisord(self) -> None:
         """Collect orphans that ended; when supervisord itself died, clear what it left and start all again."""

@@ -44,6 +44,8 @@ class Health:
     processes: list[ProcessInfo] = field(default_factory=list)
     troubles: dict[str, str] = field(default_factory=dict)
     supervisord: bool = False
+    #: What is well and should be known all the same, by program: who else works on the database.
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def healthy(self) -> bool:
@@ -74,7 +76,7 @@ def ask(settings: Settings, places: Places, state: UpState) -> Health:
     troubles |= {name: trouble for name, trouble in said.items() if name not in troubles}
     if POSTGRES not in troubles and (trouble := _venue(settings, beats)):
         troubles[VENUE] = trouble
-    return Health(found, troubles, supervisord=True)
+    return Health(found, troubles, supervisord=True, notes=_stands_by(found, beats))
 
 
 def crowding() -> float:
@@ -110,6 +112,22 @@ def _ingest(info: ProcessInfo, beat: Heartbeat | None) -> str | None:
     if beat.age >= STALE:
         return f"{NO_HEARTBEAT} for {beat.age:.0f} s" if mine else "starting"
     return None if mine or not _is_dead(beat.holder) else "starting"
+
+
+def _stands_by(found: list[ProcessInfo], beats: dict[str, Heartbeat]) -> dict[str, str]:
+    """Our ingest programs that wait because somebody else holds their shard, and who that is."""
+    notes = {}
+    for info in found:
+        beat = beats.get(info.name)
+        if beat is None or beat.age >= STALE or beat.detail.get("pid") == info.pid or _is_dead(beat.holder):
+            continue
+        try:
+            process = Identity.parse(beat.holder.rpartition(":")[0])
+            who = f"process {process.pid} on {process.host}, of another deployment on this database"
+        except ValueError:  # a run of Dagster
+            who = f"run {beat.holder}"
+        notes[info.name] = f"stands by and takes over when it ends: {who}, ingests"
+    return notes
 
 
 def _venue(settings: Settings, beats: dict[str, Heartbeat]) -> str | None:

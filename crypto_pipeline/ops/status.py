@@ -107,10 +107,12 @@ def gather(settings: Settings) -> dict[str, Any]:
         "processes": [],
         "venue_trouble": None,
         "queue_trouble": None,
+        "notes": [],
     }
     if state is not None:
         asked = health.ask(settings, places, state)
         found["healthy"] = asked.healthy
+        found["notes"] = [f"{name} {note}" for name, note in asked.notes.items()]
         found["venue_trouble"] = asked.troubles.get(health.VENUE)
         found["processes"] = _processes(state, asked)
     found |= _database(settings)

@@ -11,18 +11,22 @@ import stat
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
-from crypto_pipeline.ops import processes, supervisord
+from crypto_pipeline.ops import health, processes, supervisord
 from crypto_pipeline.ops.dagster_home import needs_migration, note_version, shipped, write_dagster_home
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.places import Places, UpLock, UpState, running_state
 from crypto_pipeline.ops.ports import claim_port, free_port
+from crypto_pipeline.ops.processes import Identity, this_process
 from crypto_pipeline.ops.programs import environment, given_settings, programs
+from crypto_pipeline.ops.supervisord import ProcessInfo
 from crypto_pipeline.settings import Settings, load_settings
+from crypto_pipeline.store import Heartbeat
 
 ROOT = Path(__file__).parents[2]
 
@@ -249,3 +253,21 @@ def test_a_copy_of_a_data_directory_is_another_deployment(places: Places, tmp_pa
     shutil.copytree(places.data_dir, copied.data_dir)
     assert copied.deployment() != first
     assert places.deployment() == first
+
+
+def test_who_ingests_elsewhere_on_the_same_database_is_told() -> None:
+    ours = ProcessInfo("ingest-0", "RUNNING", 7, 0.0, "")
+
+    def note(holder: str, pid: int, age: float = 1.0) -> str | None:
+        now = datetime.now(UTC)
+        beat = Heartbeat("ingest-0", holder, now, now, age, {"pid": pid})
+        return health._stands_by([ours], {"ingest-0": beat}).get("ingest-0")
+
+    host, boot = Identity.machine()
+    alive = this_process()
+    assert note(f"{host}:{boot}:7:1:abc", 7) is None, "it is ours"
+    assert note(f"{host}:{boot}:{alive.pid}:1:abc", alive.pid) is None, "who held it has ended: it is being taken over"
+    assert note(f"elsewhere:{boot}:8:1:abc", 8, age=health.STALE) is None, "and so is what fell silent"
+    assert "process 8 on elsewhere" in str(note(f"elsewhere:{boot}:8:1:abc", 8))
+    assert f"process {alive.pid} on {host}" in str(note(f"{alive}:abc", alive.pid))
+    assert "run f3a9" in str(note("f3a9", 9))
