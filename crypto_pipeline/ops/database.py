@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from crypto_pipeline.ops import replay_clock
 from crypto_pipeline.ops.choice import begin_collecting
 from crypto_pipeline.ops.dagster_home import needs_migration, note_version
 from crypto_pipeline.ops.errors import OpsError
@@ -41,6 +42,8 @@ def make_ready(
     """
     if applied := migrate(url):
         say(f"schema: {len(applied)} migrations applied")
+    with Store(url) as store:
+        replay_clock.tell(settings, places, store)
     migrated()
     ensure_databases(environment[DAGSTER_URL_VARIABLE], [database_name(environment[DAGSTER_URL_VARIABLE])])
     with Store(url) as store:

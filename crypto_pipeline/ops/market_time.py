@@ -27,5 +27,5 @@ def market_time(settings: Settings, wall: datetime | None = None) -> datetime:
         stated = None  # the database is not there yet, or not migrated
     if stated is not None:
         return stated
-    kept = known_clock(Places(settings.data_dir)) if own_clock(settings) else None
+    kept = known_clock(settings, Places(settings.data_dir)) if own_clock(settings) else None
     return wall if kept is None else kept.at(wall)

@@ -10,9 +10,11 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from crypto_pipeline.ops.places import Places
 from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import Store
 
 _DAY = timedelta(days=1)
 
@@ -21,8 +23,6 @@ _DAY = timedelta(days=1)
 class ReplayClock:
     """The exchange said ``venue`` when this machine said ``wall``; since then it ran ``speed`` times as fast. UTC."""
 
-    source: str
-    asked: str | None
     wall: datetime
     venue: datetime
     speed: float
@@ -46,29 +46,46 @@ def replay_clock(settings: Settings, places: Places, wall: datetime | None = Non
     if not own_clock(settings):
         return None
     wall = wall or datetime.now(UTC)
-    asked = None if settings.replay_now is None else settings.replay_now.astimezone(UTC).isoformat()
-    kept = known_clock(places)
-    if kept is not None and (kept.source, kept.asked) == (settings.replay_source, asked):
-        if kept.speed == settings.replay_speed:
-            return kept
-        begun = kept.at(wall)
-    else:
-        begun = settings.replay_now or _begin(settings, wall)
-    clock = ReplayClock(settings.replay_source, asked, wall, begun.astimezone(UTC), settings.replay_speed)
-    _keep(places.replay_clock, clock)
+    kept = known_clock(settings, places)
+    if kept is not None and kept.speed == settings.replay_speed:
+        return kept
+    begun = settings.replay_now or _begin(settings, wall) if kept is None else kept.at(wall)
+    clock = ReplayClock(wall, begun.astimezone(UTC), settings.replay_speed)
+    _keep(settings, places, clock)
     return clock
 
 
-def known_clock(places: Places) -> ReplayClock | None:
-    """The clock as it was kept; None where there is none."""
+def tell(settings: Settings, places: Places, store: Store) -> None:
+    """Tell the database at once what the exchange's clock shows, so that nothing goes by another before it answers."""
+    wall = datetime.now(UTC)
+    clock = replay_clock(settings, places, wall)
+    if clock is not None:
+        store.clock.learn(settings.venue, clock.at(wall), clock.speed)
+
+
+def known_clock(settings: Settings, places: Places) -> ReplayClock | None:
+    """The clock of these settings' exchange as it was kept; None where it never ran."""
+    kept = _kept(places).get(_name(settings))
+    return None if kept is None else ReplayClock(**kept)
+
+
+def _name(settings: Settings) -> str:
+    """Another recording, or another time that was asked for, is another clock."""
+    asked = "" if settings.replay_now is None else f" from {settings.replay_now.astimezone(UTC).isoformat()}"
+    return f"{settings.replay_source}{asked}"
+
+
+def _kept(places: Places) -> dict[str, dict[str, Any]]:
+    """All clocks by their names. A file that is not ours is written anew."""
     try:
         found = json.loads(places.replay_clock.read_text())
-        times = {name: datetime.fromisoformat(found[name]) for name in ("wall", "venue")}
-        return ReplayClock(**{**found, **times})
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError):
-        return None  # a file that is not ours: it is written anew
+        return {
+            str(name): {"speed": float(one["speed"])}
+            | {at: datetime.fromisoformat(one[at]) for at in ("wall", "venue")}
+            for name, one in found.items()
+        }
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 def beginning(first: datetime, end: datetime, wall: datetime) -> datetime:
@@ -93,7 +110,7 @@ def _begin(settings: Settings, wall: datetime) -> datetime:
     return beginning(*recorded_span(Path(settings.replay_source).expanduser()), wall)
 
 
-def _keep(file: Path, clock: ReplayClock) -> None:
-    new = file.with_suffix(".new")
-    new.write_text(json.dumps(asdict(clock), default=datetime.isoformat))
-    new.replace(file)
+def _keep(settings: Settings, places: Places, clock: ReplayClock) -> None:
+    new = places.replay_clock.with_suffix(".new")
+    new.write_text(json.dumps(_kept(places) | {_name(settings): asdict(clock)}, default=datetime.isoformat, indent=1))
+    new.replace(places.replay_clock)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from crypto_pipeline.ops.market_time import market_time
 from crypto_pipeline.ops.places import Places
-from crypto_pipeline.ops.replay_clock import beginning, replay_clock
+from crypto_pipeline.ops.replay_clock import beginning, replay_clock, tell
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 
@@ -71,6 +71,9 @@ def test_a_recording_keeps_its_dates_and_its_clock_goes_on_over_restarts(tmp_pat
     asked = replay_clock(named, places, WALL + 3 * DAY)
     assert asked is not None
     assert asked.at(WALL + 3 * DAY) == datetime(2021, 5, 1, tzinfo=UTC)
+    still = replay_clock(settings(places.data_dir, recording, replay_speed=10.0), places, WALL + 3 * DAY)
+    assert still is not None
+    assert still.at(WALL + 3 * DAY) == first.at(WALL) + 12 * DAY, "one exchange does not set the clock of another"
 
 
 def test_what_shows_our_time_has_no_clock_of_its_own(tmp_path: Path, recording: Path) -> None:
@@ -89,6 +92,19 @@ def test_a_damaged_file_is_written_anew(tmp_path: Path, recording: Path) -> None
     found = replay_clock(settings(places.data_dir, recording), places, WALL)
     assert found is not None
     assert found == replay_clock(settings(places.data_dir, recording), places, WALL + DAY)
+
+
+def test_the_database_is_told_before_the_exchange_answers(tmp_path: Path, recording: Path, postgres_url: str) -> None:
+    places = Places(tmp_path / "data")
+    places.make()
+    with Store(postgres_url) as store:
+        tell(settings(places.data_dir, "generated"), places, store)
+        assert store.connections.row("SELECT count(*) FROM market.clock") == (0,)
+        tell(settings(places.data_dir, recording), places, store)
+        clock = replay_clock(settings(places.data_dir, recording), places)
+        assert clock is not None
+        assert abs(store.clock.now() - clock.at(datetime.now(UTC))) < timedelta(seconds=30)
+        assert store.clock.now() < END
 
 
 def test_what_the_venue_said_comes_before_any_file(tmp_path: Path, recording: Path, postgres_url: str) -> None:
