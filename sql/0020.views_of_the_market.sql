@@ -1,5 +1,5 @@
 -- The views end at the market's now, not at the database's: a deployment over a recording shows its last day, too.
--- depends: 0016.clock
+-- depends: 0019.bars_apart
 
 -- A materialized view cannot be given another query, so the three are made again. What a person hung on them (views,
 -- indexes, grants) is noted and made again afterwards; where it is of another kind, PostgreSQL refuses and names it.

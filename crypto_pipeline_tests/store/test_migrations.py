@@ -93,7 +93,7 @@ def test_a_user_without_rights_is_told_what_to_do(
 
 def test_what_a_person_hung_on_the_views_is_there_again(missing_url: str, tmp_path: Path) -> None:
     for file in sql_folder().glob("*.sql"):
-        if file.name < "0019":
+        if file.name < "0020":
             (tmp_path / file.name).write_text(file.read_text())
     migrate(missing_url, tmp_path)
     with connect(missing_url) as connection:
@@ -125,7 +125,7 @@ def test_what_a_person_hung_on_the_views_is_there_again(missing_url: str, tmp_pa
     """
     with connect(missing_url) as connection:
         before = connection.execute(hung).fetchone()
-        assert migrate(missing_url)[0] == "0019.views_of_the_market"
+        assert migrate(missing_url)[0] == "0020.views_of_the_market"
         assert connection.execute(hung).fetchone() == before
         text = connection.execute("SELECT pg_get_viewdef('market.ohlc_today'::regclass)").fetchone()
         assert text is not None
@@ -137,7 +137,7 @@ def test_what_a_person_hung_on_the_views_is_there_again(missing_url: str, tmp_pa
 
 def test_what_cannot_be_made_again_is_not_taken_away(missing_url: str, tmp_path: Path) -> None:
     for file in sql_folder().glob("*.sql"):
-        if file.name < "0019":
+        if file.name < "0020":
             (tmp_path / file.name).write_text(file.read_text())
     migrate(missing_url, tmp_path)
     with connect(missing_url) as connection:
@@ -145,6 +145,6 @@ def test_what_cannot_be_made_again_is_not_taken_away(missing_url: str, tmp_path:
             "CREATE FUNCTION public.newest() RETURNS float8 LANGUAGE sql BEGIN ATOMIC "
             "SELECT max(close) FROM market.ohlc_today; END"
         )
-    with pytest.raises(StoreError, match=r"0019.*ohlc_today.*nothing of it"):
+    with pytest.raises(StoreError, match=r"0020.*ohlc_today.*nothing of it"):
         migrate(missing_url)
-    assert "0019.views_of_the_market" not in applied(missing_url)
+    assert "0020.views_of_the_market" not in applied(missing_url)
