@@ -7,6 +7,7 @@ import resource
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import httpx
 import pyarrow as pa
@@ -51,6 +52,21 @@ def test_what_openapi_says_is_true_of_any_request(served: Served) -> None:
             case.call_and_validate(base_url=served.url, checks=checks)
 
         ask()
+
+
+def test_without_a_span_the_markets_last_day_is_given(served: Served, served_database: str) -> None:
+    with Store(served_database) as store, httpx.Client(base_url=served.url) as client:
+        store.clock.learn("replay", START + timedelta(hours=2))
+        try:
+            serving = Reader(served_database)
+            with serving, Served(serving, load_settings()) as fresh:
+                found = httpx.get(f"{fresh.url}/bars/BTC-USDT?timeframe=1m").json()
+                assert len(found["bars"]) == 42
+                page = httpx.get(f"{fresh.url}/bars/BTC-USDT?timeframe=1m&start=2025-03-31&limit=40").json()
+                assert page["next"] is not None
+                assert len(client.get(page["next"]).json()["bars"]) > 0
+        finally:
+            store.connections.run(lambda connection: connection.execute("DELETE FROM market.clock") and None)
 
 
 def test_a_wrong_request_is_told_what_is_wrong(served: Served) -> None:

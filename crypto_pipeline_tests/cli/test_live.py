@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
+import pytest
 
 from crypto_pipeline.cli.live import now
 from crypto_pipeline.healing.plan import Horizon, refresh_expected
@@ -20,10 +21,15 @@ __all__ = ["run"]
 SYMBOLS = ["BTC-USDT", "ETH-USDT", "SOL-USDT"]
 
 
-def test_prices_ages_sources_bars_and_holes_of_today(run: Run, postgres_url: str) -> None:
-    moment = datetime.now(UTC)
+@pytest.mark.parametrize("recorded", [None, datetime(2021, 4, 25, 8, 0, 30, tzinfo=UTC)])
+def test_prices_ages_sources_bars_and_holes_of_the_markets_today(
+    run: Run, postgres_url: str, recorded: datetime | None
+) -> None:
+    moment = recorded or datetime.now(UTC)
     minute = Timeframe.M1.floor(moment)
     with Store(postgres_url) as store:
+        if recorded is not None:
+            store.clock.learn("replay", recorded)
         store.instruments.add([Instrument.crypto(symbol) for symbol in SYMBOLS])
         known = pl.DataFrame({"instrument": SYMBOLS, "calendar": ["24/7"] * 3})
         refresh_expected(store, known, Horizon.of(moment, 1, 0), [Timeframe.M1])
