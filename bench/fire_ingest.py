@@ -54,9 +54,9 @@ def watch_failed_run(exam: Exam, instance: DagsterInstance, minutes: float) -> N
         (6, "a person launches five more"), (10, "marked, one stands by"), (16, "marked, the program stands by"),
         (21, "marked, nobody stands by"),
     ]  # fmt: skip
-    most, looked = 0, 0.0
+    most, looked, crowded = 0, 0.0, time.monotonic()
     while (passed := time.monotonic() - began) < minutes * 60:
-        going = live_runs(instance, [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED])
+        going = live_runs(instance, [DagsterRunStatus.STARTED])
         if passed > looked:
             looked = passed + 60
             status = exam.house.status()
@@ -74,7 +74,9 @@ def watch_failed_run(exam: Exam, instance: DagsterInstance, minutes: float) -> N
             looked = 0.0
         if passed > 7.5 * 60 * share:
             most = max(most, len(going))
-            exam.want(len(going) <= 2, f"{len(going)} runs of ingest at once")
+            # one ingests, one stands by; a third that was let in meanwhile sees that and ends
+            crowded = time.monotonic() if len(going) <= 2 else crowded
+            exam.want(time.monotonic() - crowded < 60, f"{len(going)} runs of ingest at once")
         time.sleep(2)
     others = Counter(
         (run.job_name, run.status.value) for run in instance.get_runs(RunsFilter(created_after=start))

@@ -118,7 +118,8 @@ def remove(symbols: Symbols, data_dir: DataDir = None) -> None:
         empty = store.instruments.without_bars()
         # While `up` runs, work that knows an instrument may go on; a sensor forgets it when that is over.
         if running_state(Places(settings.data_dir)) is None:
-            store.instruments.forget(empty)
+            if store.instruments.forget(empty):
+                store.views.refresh("instrument_summary")
             later = ""
         else:
             later = " within a minute"

@@ -135,7 +135,9 @@ def removed_instruments(context: dg.SensorEvaluationContext, database: Market) -
             if record.dagster_run.job_name != "live_ingest"
         ]
         ready = [symbol for symbol, removed in empty.items() if all(run > removed for run in began)]
-        forgotten, now = store.instruments.forget(ready), store.clock.now()
+        if forgotten := store.instruments.forget(ready):
+            store.views.refresh("instrument_summary")  # else it would name them until its schedule comes
+        now = store.clock.now()
     if not forgotten:
         return dg.SkipReason(f"runs go on that knew {', '.join(empty)}")
     context.log.info(f"forgotten: {', '.join(forgotten)}")

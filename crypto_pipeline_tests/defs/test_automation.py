@@ -57,6 +57,8 @@ def test_a_removed_instrument_without_a_bar_is_forgotten_when_no_run_goes_on_tha
     house.store.instruments.add([Instrument.crypto("FOO-BAR")])
     job = defs.resolve_job_def("backfill_bars")
     run = house.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    house.store.views.refresh("instrument_summary")
+    assert summarized(house) == ["BTC-USDT", "FOO-BAR"]
     house.store.instruments.remove("FOO-BAR")
     waiting = look()
     assert isinstance(waiting, dg.SkipReason)
@@ -65,7 +67,14 @@ def test_a_removed_instrument_without_a_bar_is_forgotten_when_no_run_goes_on_tha
     asked = look()
     assert isinstance(asked, dg.RunRequest), "the day is looked at again"
     assert list(house.store.instruments.ids()) == ["BTC-USDT"]
+    assert summarized(house) == ["BTC-USDT"]
     assert isinstance(look(), dg.SkipReason)
+
+
+def summarized(house: Deployed) -> list[str]:
+    """Whom the view that sums up instruments names."""
+    answer = house.store.connections.frame("SELECT symbol FROM market.instrument_summary ORDER BY 1")
+    return list(answer["symbol"])
 
 
 @pytest.mark.parametrize(
