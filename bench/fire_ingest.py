@@ -212,7 +212,7 @@ def unfinished(instance: DagsterInstance, runs: list[str]) -> int:
 
 def kills(given: argparse.Namespace) -> int:
     with Exam.sitting("--instruments", "8", "--days", "2") as exam:
-        exam.until(lambda: exam.house.status()["complete"], 300, "complete")
+        exam.until(lambda: exam.house.status()["complete"], 600, "complete")
         rows = []
         for hogs, most in ((0, 30), (given.hogs, 60)):
             with hog(hogs):

@@ -93,7 +93,9 @@ class Deployment:
     def ask(self) -> health.Health:
         """Ask every program once, as `status` does."""
         state = self.state
-        return health.ask(load_settings(data_dir=self.data_dir, **state.settings), self.places, state)
+        own = self.settings.get("CRYPTO_PIPELINE_DATABASE_URL")  # no state file names it: it may hold a password
+        settings = load_settings(data_dir=self.data_dir, database_url=own, **state.settings)
+        return health.ask(settings, self.places, state)
 
     def pid(self, name: str) -> int:
         """Process id of a program, of supervisord or of `up`."""
