@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
@@ -29,6 +30,9 @@ from crypto_pipeline.venues import (
 )
 
 log = logging.getLogger(__name__)
+
+#: So many others are asked whether the venue fails for one instrument alone.
+_WITNESSES = 3
 
 
 @dataclass(slots=True)
@@ -68,11 +72,14 @@ async def collect(
     seen: Callable[[pl.DataFrame], None] | None = None,
     mark: Source | None = None,
     choose: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+    witnesses: Mapping[str, str | None] = MappingProxyType({}),
 ) -> Collected:
     """Fetch all plans concurrently and write every bar. One instrument's failure never stops the others.
 
     ``seen`` is shown every frame of bars that the venue stated. ``mark`` is what the bars are called, if not by the
     name that the venue's client gives them. ``choose`` says which of an answer's bars are written; None: all.
+    ``witnesses`` are instruments with their venue symbols: where nothing else was asked for, some of them tell whether
+    the venue fails for one instrument or for all.
     """
     collected = Collected()
 
@@ -109,19 +116,24 @@ async def collect(
         done += asked
         progress(f"fetch {timeframe}", done, total)
     await writer.flush()
-    collected.refused += await _failed_alone(venue, own, collected)
+    collected.refused += await _failed_alone(venue, own, collected, witnesses)
     return collected
 
 
 async def _failed_alone(
-    venue: Venue, own: list[tuple[FetchPlan, VenueError]], collected: Collected
+    venue: Venue,
+    own: list[tuple[FetchPlan, VenueError]],
+    collected: Collected,
+    witnesses: Mapping[str, str | None],
 ) -> list[tuple[str, datetime, datetime, str]]:
     """What of plans failed for the instrument's own sake: with an error for good, or while the venue answers others.
 
     Of a venue that is down for all nothing is said: it is asked again as soon as it answers.
     """
+    others = [symbol for name, symbol in witnesses.items() if symbol is not None and name not in collected.failed]
     unavailable = any(isinstance(error, VenueUnavailable) for _, error in own)
-    answers = unavailable and bool(collected.answered) and (await venue.status()).reachable
+    answers = unavailable and (await venue.status()).reachable
+    answers = answers and (bool(collected.answered) or await _answers_for(venue, others))
     found = []
     for plan, error in own:
         if isinstance(error, VenueUnavailable) and not answers:
@@ -132,6 +144,18 @@ async def _failed_alone(
             (*row, f"answers for it with an error: {error}") for row in left.select(*span.SPAN_SCHEMA).iter_rows()
         ]
     return found
+
+
+async def _answers_for(venue: Venue, symbols: Sequence[str]) -> bool:
+    """Whether the venue has an answer for any of some symbols."""
+    for symbol in symbols[:_WITNESSES]:
+        try:
+            await venue.last_bar(symbol)
+        except VenueError as error:
+            log.info("%s: no answer for %s either: %s", venue.name, symbol, error)
+        else:
+            return True
+    return False
 
 
 def cannot_be(said: str) -> str:

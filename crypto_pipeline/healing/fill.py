@@ -134,6 +134,7 @@ class Filler:
             progress,
             batch_rows=self.settings.write_batch_rows,
             mark=manner.mark if timeframe is Timeframe.M1 else None,
+            witnesses=dict(known.select("instrument", "venue_symbol").iter_rows()),
         )
         report.problems.update(collected.failed)
         await explainer.explain(collected, counts, progress)
