@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -19,6 +21,37 @@ log = logging.getLogger(__name__)
 # A symbol that its venue has halted for longer than this will not come back soon: it is treated as delisted since its
 # last bar, and picked up again by the next look if trading resumes.
 _HALTED_FOR_GOOD = timedelta(days=1)
+#: Pauses between looks for the same instruments that a venue does not list. Seconds.
+_FIRST_LOOK, _LONGEST_LOOK = 30.0, 6 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ListingLook:
+    """The last look for listings of instruments that a venue did not list, shared by all passes: which, how long ago,
+    and after how many seconds it is worth another."""
+
+    name: str
+    unlisted: tuple[str, ...] = ()
+    age: float = math.inf
+    pause: float = 0.0
+
+    @classmethod
+    def of(cls, store: Store, venue: str) -> ListingLook:
+        """As it is written down."""
+        name = f"listings:{venue}"
+        row = store.heartbeats.get(name)
+        return cls(name) if row is None else cls(name, tuple(row.detail["unlisted"]), row.age, row.detail["pause"])
+
+    def due(self, unlisted: Sequence[str]) -> bool:
+        """Whether to look now: for others than last time at once."""
+        return not set(unlisted) <= set(self.unlisted) or self.age >= self.pause
+
+    def looked(self, store: Store, unlisted: Sequence[str]) -> None:
+        """Write down that it was looked for these."""
+        same = set(unlisted) <= set(self.unlisted)
+        pause = min(_LONGEST_LOOK, 2 * self.pause) if same else _FIRST_LOOK
+        names = sorted({*unlisted, *self.unlisted}) if same else sorted(unlisted)
+        store.heartbeats.beat(self.name, "look", {"unlisted": names, "pause": pause})
 
 
 async def sync_instruments(store: Store, venue: Venue, now: datetime) -> pl.DataFrame:

@@ -19,7 +19,7 @@ from crypto_pipeline.healing.explain import OUTSIDE, Explainer
 from crypto_pipeline.healing.failover import Failover
 from crypto_pipeline.healing.fill import HISTORY, Filler, Manner
 from crypto_pipeline.healing.freshness import Thresholds
-from crypto_pipeline.healing.listings import sync_instruments
+from crypto_pipeline.healing.listings import ListingLook, sync_instruments
 from crypto_pipeline.healing.outcomes import CheckOutcome, coverage_figures
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reconcile import Reconciler
@@ -32,7 +32,7 @@ from crypto_pipeline.market.gaps import intersect
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
-from crypto_pipeline.venues import StandIns, Venue, make_stand_ins, make_venue
+from crypto_pipeline.venues import StandIns, Venue, VenueError, VenueUnavailable, make_stand_ins, make_venue
 
 #: Part of the venue's allowance that history never takes: live passes need a page per instrument and minute at most.
 KEPT_FOR_LIVE = 0.05
@@ -136,9 +136,8 @@ class Pipeline:
         chosen = self.choose(instruments)
         report = HealReport()
         horizon = horizon or await self.horizon()
-        # added just now, or not listed at the last look
-        if self.failover.down is None and self._known(chosen)["venue_symbol"].null_count():
-            await self.sync_instruments()
+        if self.failover.down is None:
+            report.problems.update(await self._look_for_listings(chosen))
         self._refresh(chosen, horizon, list(Timeframe))
         wanted = list(timeframes) or list(Timeframe)
         await self._bring_all(wanted, start, end, chosen, horizon, report, progress, manner)
@@ -181,6 +180,26 @@ class Pipeline:
         if spans.height:
             await self.filler.fetch(timeframe, spans, known, horizon, report, progress)
         return report
+
+    async def _look_for_listings(self, instruments: Sequence[str]) -> dict[str, str]:
+        """Ask the venue for its listings where an instrument has none yet, with growing pauses for the same ones.
+
+        Why it could not tell, by instrument: a listing that cannot be read costs those that wait for it, no others.
+        """
+        known = self._known(instruments)
+        unlisted = known.filter(pl.col("venue_symbol").is_null())["instrument"].to_list()
+        look = await asyncio.to_thread(ListingLook.of, self.store, self.venue.name)
+        if not unlisted or not look.due(unlisted):
+            return {}
+        try:
+            await self.sync_instruments()
+        except VenueUnavailable:
+            raise
+        except VenueError as error:
+            return dict.fromkeys(unlisted, f"{self.venue.name} does not say whether it lists it: {error}")
+        finally:
+            await asyncio.to_thread(look.looked, self.store, unlisted)
+        return {}
 
     def _refresh(self, instruments: Sequence[str], horizon: Horizon, timeframes: Sequence[Timeframe]) -> None:
         # Not cut to the listing: what lies outside of it is explained in the ledger, where people look for reasons.

@@ -59,9 +59,15 @@ def split_bad(
         millis.is_between(0, MAX_MS),
         (millis - _anchor(timeframe)) % timeframe.milliseconds == 0,
     )
-    said = [pl.format(f"{name} {{}}", pl.col(name).cast(pl.String).fill_null("null")) for name in _SHOWN]
-    refused = known.select("instrument", "open_time", "fault", pl.concat_str(said, separator=", ")).rows()
+    refused = [
+        (name, at, why, ", ".join(f"{column} {_text(value)}" for column, value in zip(_SHOWN, values, strict=True)))
+        for name, at, why, *values in known.select("instrument", "open_time", "fault", *_SHOWN).iter_rows()
+    ]
     return judged.filter(pl.col("fault").is_null()).drop("fault"), dict(counts.iter_rows()), refused
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _anchor(timeframe: Timeframe) -> int:

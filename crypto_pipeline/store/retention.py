@@ -40,6 +40,10 @@ Progress = Callable[[str], None]
 PATIENCE = timedelta(days=30)
 _LOCK = 0x7265746E  # "retn"
 _MOMENT = "3s"
+#: What is kept apart from bars and trades is forgotten when it was not stated again for so long.
+APART_KEPT = timedelta(days=90)
+_APART = ("bars_apart", "trades_apart")
+_FORGET_APART = "DELETE FROM market.{} WHERE last_seen < clock_timestamp() - %s"
 
 _MONTHS = """
 SELECT date_trunc('month', day)::date AS month, sum(present - archived)::bigint AS rows,
@@ -196,6 +200,8 @@ class Retention:
                     progress(report.failed[-1])
             report.expired = self._expire(now, progress)
             report.files_removed = self.archiver.remove_retired()
+            for table in _APART:
+                self._connections.run(_forget_apart, table)
         if report.failed:
             raise StoreError("; ".join(report.failed))
         return report
@@ -267,6 +273,11 @@ class Retention:
                     "another retention run is at work: wait for its end, see `crypto-pipeline status`"
                 ) from None
             yield
+
+
+def _forget_apart(connection: psycopg.Connection[Any], table: str) -> None:
+    """Forget what was refused, contradicted or replaced and has not been stated for long."""
+    connection.execute(_FORGET_APART.format(table), [APART_KEPT])
 
 
 def _is_held(connection: psycopg.Connection[Any], span: Span) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -78,7 +79,10 @@ class BarRequests:
         holes = [Piece("rest", start, end) for start, end in _between(piece, answers)]
         # The archive lacks bars there: either nobody has them, or REST knows better.
         answers.extend(await self._all(plan, holes))
-        return sorted(answers, key=lambda answer: answer.start)
+        answers.sort(key=lambda answer: answer.start)
+        if file.refused and answers:
+            answers[0] = replace(answers[0], refused=(*answers[0].refused, *file.refused))
+        return answers
 
     async def _all(self, plan: FetchPlan, cut: Iterable[Piece]) -> list[BarsAnswer]:
         answers: list[BarsAnswer] = []

@@ -105,6 +105,22 @@ async def test_rest_is_asked_where_the_file_lacks_bars(server: ScriptedVenue, ma
     }  # fmt: skip
 
 
+async def test_a_row_of_a_file_that_cannot_be_is_told_and_had_from_rest(server: ScriptedVenue, make: Make) -> None:
+    for number in range(3):
+        text = csv_of(FEB + number * DAY, FEB + (number + 1) * DAY)
+        if number == 1:
+            rows = text.splitlines()
+            fields = rows[77].split(b",")
+            rows[77] = b",".join([*fields[:5], b"1e308", *fields[6:]])
+            text = b"\n".join(rows) + b"\n"
+        server.publish(daily(FEB + number * DAY), text)
+    answers = await fetch(make(), FEB, FEB + 3 * DAY)
+    assert together(answers).height == 3 * 1440
+    (one,) = [row for answer in answers for row in answer.refused]
+    assert "larger than anything" in one.reason
+    assert one.ms == ms(FEB + DAY) + 77 * 60_000
+
+
 @pytest.mark.parametrize("damage", ["checksum", "zip", "rows", "columns", "outside", "no checksum", "hanging", "500"])
 async def test_a_corrupt_file_is_fetched_again_and_then_rest_stands_in(
     server: ScriptedVenue, make: Make, caplog: pytest.LogCaptureFixture, damage: str
