@@ -26,7 +26,7 @@ def test_what_is_refused_is_one_row_and_is_forgotten_in_the_end(postgres_url: st
         bad = series(count=3, start=MARCH).with_columns(pl.lit(1e308).alias("volume"))
         result = store.bars.write(bad, Timeframe.M1)
         assert (result.rejected, result.inserted) == (3 * len(SYMBOLS), 0)
-        assert all("1e308" in why for _, _, why in result.refused)
+        assert all("volume 1e+308" in why for _, _, why in result.refused)
 
         found = store.bars_apart.read(SYMBOLS)
         mine = found.filter(instrument=SYMBOLS[0], venue="binance").sort("open_time", nulls_last=True)
@@ -34,7 +34,7 @@ def test_what_is_refused_is_one_row_and_is_forgotten_in_the_end(postgres_url: st
         assert mine["said"][0] == "volume � 1e307"
         ours = found.filter(venue="")
         assert ours.height == 3 * len(SYMBOLS)
-        assert ours["said"].str.contains("volume 1e308").all()
+        assert ours["said"].str.contains("volume 1e+308", literal=True).all()
 
         old = "UPDATE market.bars_apart SET last_seen = clock_timestamp() - %s WHERE venue = ''"
         store.connections.run(lambda connection: connection.execute(old, [timedelta(days=91)]) and None)
