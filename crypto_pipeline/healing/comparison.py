@@ -8,11 +8,12 @@ before every unit.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
@@ -32,7 +33,8 @@ log = logging.getLogger(__name__)
 
 #: Bars of one unit: some seconds of requests, some megabytes of memory.
 UNIT_BARS = 60_000
-#: A day on which both sides differed is compared again this soon: the venue may have corrected itself.
+#: A day on which both sides differed, or that could not be compared, is tried again this soon: the venue may have
+#: corrected itself.
 DISPUTED_AGAIN = timedelta(days=1)
 
 #: Waits until nothing more urgent is being done.
@@ -138,9 +140,7 @@ class Comparison:
             if rows.height == 1:
                 instrument, timeframe, day = rows.select("instrument", "timeframe", "day").row(0)
                 self.report.failed.append(f"{instrument} {timeframe} {day}")
-                log.warning(
-                    "%s %s %s is not compared: %s", instrument, timeframe, day, self.report.problems[instrument]
-                )
+                await asyncio.to_thread(self._put_off, rows, self.report.problems[instrument])
                 continue
             middle = rows.height // 2
             for half in (rows[:middle], rows[middle:]):
@@ -148,6 +148,17 @@ class Comparison:
                 if still.height:
                     parts.append(still)
         return not set(unit["instrument"]) <= unavailable
+
+    def _put_off(self, cells: pl.DataFrame, because: str) -> None:
+        """Write down that cells could not be compared, and why: they are tried again a day later, not at once."""
+        for instrument, timeframe, day in cells.select("instrument", "timeframe", "day").iter_rows():
+            log.warning("%s %s %s is not compared: %s", instrument, timeframe, day, because)
+            at = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            row = (instrument, at, f"not compared: {because}", "")
+            self.store.bars_apart.refuse_many(self.venue.name, Timeframe(timeframe), [row])
+        nothing = [pl.col("present").alias("stored"), pl.lit(0).alias("compared"), pl.lit(0).alias("disagreed")]
+        self.store.comparisons.record(cells.with_columns(nothing), self.venue.name, self.horizon.now)
+        self.report.left -= cells.height
 
     async def _attempt(self, unit: pl.DataFrame) -> tuple[pl.DataFrame, set[str]]:
         """Compare the cells in one go; returns those of instruments whose answer could not be read, and the names of
@@ -161,7 +172,12 @@ class Comparison:
         self.report.days += compared.height
         self.report.left -= compared.height
         unreadable = [name for name, error in reconciler.errors.items() if isinstance(error, MalformedAnswer)]
-        return unit.filter(pl.col("instrument").is_in(unreadable)), set(reconciler.errors) - set(unreadable)
+        refused = [name for name, error in reconciler.errors.items() if error.permanent and name not in unreadable]
+        for name in refused:
+            mine = unit.filter(pl.col("instrument") == name)
+            await asyncio.to_thread(self._put_off, mine, reconciler.report.problems[name])
+        away = set(reconciler.errors) - {*unreadable, *refused}
+        return unit.filter(pl.col("instrument").is_in(unreadable)), away
 
     def _plans(self, timeframe: Timeframe, unit: pl.DataFrame) -> list[FetchPlan]:
         symbols = dict(self.known.select("instrument", "venue_symbol").iter_rows())

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 _ORDER, _OVERTAKEN, _RECONNECTED = 0.3, 1.0, 2.0
 #: REST is asked about the same hole or minute so often; then the venue does not have it.
 _ASKS = 4
+#: The longest pause before a trade is asked for again that the venue tells of and does not show. Seconds.
+_LONGEST_DENIAL = 900.0
 
 
 @dataclass(slots=True)
@@ -56,6 +58,8 @@ class Watch:
         self.filled = 0
         self._holes: dict[tuple[str, int, int], Chase] = {}
         self._behind: dict[str, list[float]] = {}
+        #: instruments whose newest trade REST did not show either: how often in a row, not asked for before when
+        self._denied: dict[str, tuple[int, float]] = {}
         self.recovering: dict[str, int] = {}
         #: of these, those that the venue fails for: nobody waits for them
         self._excused: set[str] = set()
@@ -81,8 +85,9 @@ class Watch:
             for series in aggregator.series.values():
                 if series.behind:
                     self._lags(series, now, now_ms)
-                elif series.symbol in self._behind:
-                    del self._behind[series.symbol]
+                elif max(series.anchor_id, series.single_id) >= 0:  # what was told of is there
+                    self._behind.pop(series.symbol, None)
+                    self._denied.pop(series.symbol, None)
         for symbol, open_ms in list(aggregator.late):
             # the copy that is stored may be a live one: what corrects it must not rank below
             self._again(symbol, open_ms, Written(True, str(Source.LIVE_AGGREGATED)), "late trade")
@@ -134,11 +139,13 @@ class Watch:
     def _lags(self, series: Series, now: float, now_ms: int) -> None:
         """The venue told of a trade that we do not have."""
         seen = self._behind.setdefault(series.symbol, [now, 0])
-        if now - seen[0] < _OVERTAKEN or self.ingest.repairs.wants(series.symbol):
+        times, not_before = self._denied.get(series.symbol, (0, 0.0))
+        if now - seen[0] < _OVERTAKEN or now < not_before or self.ingest.repairs.wants(series.symbol):
             return
         if seen[1] >= _ASKS:  # it was not true, or of another kind of id
             series.anchor_id = series.single_id = -1
             del self._behind[series.symbol]
+            self._denied[series.symbol] = times + 1, now + min(_LONGEST_DENIAL, 2.0 ** min(times + 2, 16))
             return
         seen[1] += 1
         seen[0] = now

@@ -50,7 +50,8 @@ LEFT JOIN market.comparisons m
     ON m.instrument_id = c.instrument_id AND m.timeframe = c.timeframe AND m.day = c.day
 WHERE c.present > 0
   AND (m.instrument_id IS NULL OR m.venue <> $4 OR m.data_version <> c.data_version
-       OR m.compared_at < $5::timestamptz OR (m.disagreed > 0 AND m.compared_at < $6::timestamptz))
+       OR m.compared_at < $5::timestamptz
+       OR (m.disagreed > 0 OR (m.compared = 0 AND m.stored > 0)) AND m.compared_at < $6::timestamptz)
 """
 
 # An earlier comparison of bars that have changed since says nothing of what is stored now.
@@ -110,8 +111,8 @@ class Comparisons:
         """Cells of active instruments to compare with ``venue`` now, in DUE_SCHEMA.
 
         A cell is due when it was never compared, when its bars changed since, when that was more than ``again`` ago, or
-        more than ``disputed_again`` ago and both sides differed. Only cells that begin in a timeframe's span of
-        ``spans`` (whole days).
+        more than ``disputed_again`` ago and both sides differed or nothing could be compared. Only cells that begin in
+        a timeframe's span of ``spans`` (whole days).
         """
         values: list[Any] = [
             [str(timeframe) for timeframe in spans],

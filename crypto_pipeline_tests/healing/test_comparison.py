@@ -137,11 +137,15 @@ def test_one_unreadable_answer_costs_its_own_days_and_no_other(filled: Callable[
     bench.exchange.control({"kind": "malformed", "symbol": "ETH-USDT", "timeframe": "5m", "endpoint": "klines"})
     report = bench.run(lambda pipeline: pipeline.compare_due(60))
     assert sorted(report.failed) == [f"ETH-USDT 5m 2026-11-{day}" for day in (17, 18, 19)]
-    left = due(bench)
-    assert set(left.select("instrument", "timeframe").rows()) == {("ETH-USDT", "5m")}
-    assert report.left == left.height
+    assert report.left == due(bench).height == 0, "not asked for again at once, for ever"
+    apart = bench.store.bars_apart.read(["BTC-USDT", "ETH-USDT"])
+    assert apart.select("instrument", "timeframe").unique().rows() == [("ETH-USDT", "5m")]
+    assert apart["reason"].str.contains("not compared: .*malformed").all()
+    assert agreement(bench, Timeframe.M5).share < 1
     bench.exchange.clear_faults()
-    assert bench.run(lambda pipeline: pipeline.compare_due(60)).days == 3
+    bench.exchange.clock.set(now=NOW + timedelta(days=1, minutes=1))
+    again = due(bench).filter(timeframe="5m", instrument="ETH-USDT")
+    assert set(again["day"]) >= {date(2026, 11, 18), date(2026, 11, 19)}, "but a day later"
 
 
 def test_a_venue_that_is_down_ends_the_pass(filled: Callable[..., Bench]) -> None:

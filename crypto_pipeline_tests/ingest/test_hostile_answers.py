@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.healing.processors import after_minute
-from crypto_pipeline.ingest import engine, repairs
+from crypto_pipeline.ingest import engine, repairs, watch
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline_tests.ingest.conftest import Desk
 
@@ -96,7 +96,7 @@ def _complete(desk: Desk, minute: Any) -> set[tuple[str, Any]]:
 
 
 async def test_what_a_stream_says_and_cannot_be_is_named_and_had_otherwise(make_desk: Callable[..., Desk]) -> None:
-    desk = make_desk(len(MESSAGES) + 3, speed=30.0)
+    desk = make_desk(len(MESSAGES) + 3, speed=60.0)
     clock, names = desk.exchange.clock, dict(zip(MESSAGES, desk.symbols, strict=False))
     mixed, lost, good = desk.symbols[-3:]
     async with desk.ingesting():
@@ -150,10 +150,27 @@ def _evidence(desk: Desk) -> list[dict[str, Any]]:
     return [{**row, "because": json.loads(row["evidence"])["because"]} for row in rows]
 
 
+async def test_a_trade_that_the_venue_only_tells_of_is_not_asked_for_again_and_again(
+    make_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bars count up to an id that no trade has."""
+    monkeypatch.setattr(watch, "_OVERTAKEN", 0.02)
+    desk = make_desk(2, speed=20.0)
+    clock, symbol = desk.exchange.clock, desk.symbols[0]
+    async with desk.ingesting():
+        await desk.until(lambda: desk.state() == "live")
+        desk.exchange.control({"kind": "ws_bad_rows", "symbol": symbol, "stream": "kline_1m", "values": {"L": 2**50}})
+        start = Timeframe.M1.ceil(clock.now())
+        await desk.until(lambda: clock.now() > start + 3 * MINUTE)
+        beat = desk.store.heartbeats.get("ingest-0")
+        assert beat is not None
+        assert beat.detail["ask_asked"] < 25
+
+
 async def test_an_instrument_that_the_venue_fails_for_holds_nobody_up_and_comes_to_an_end(
     make_desk: Callable[..., Desk],
 ) -> None:
-    desk = make_desk(4, speed=20.0, settings={"request_attempts": 1, "heal_backoff": 0.001})
+    desk = make_desk(4, speed=60.0, settings={"request_attempts": 1, "heal_backoff": 0.001})
     clock, (unread, unknown, broken, _) = desk.exchange.clock, desk.symbols
     async with desk.ingesting():
         await desk.until(lambda: desk.state() == "live")
