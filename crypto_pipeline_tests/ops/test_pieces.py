@@ -271,3 +271,14 @@ def test_who_ingests_elsewhere_on_the_same_database_is_told() -> None:
     assert "process 8 on elsewhere" in str(note(f"elsewhere:{boot}:8:1:abc", 8))
     assert f"process {alive.pid} on {host}" in str(note(f"{alive}:abc", alive.pid))
     assert "run f3a9" in str(note("f3a9", 9))
+
+
+def test_ingest_starts_without_what_it_does_not_need() -> None:
+    heavy = ["dagster", "matplotlib", "numba", "pandas", "sqlalchemy"]
+    code = (
+        "import sys, crypto_pipeline.cli.ingest_program, adbc_driver_manager.dbapi, polars\n"
+        f"print([name for name in {heavy} if name in sys.modules])\n"
+        "import importlib.util; print(all(type(one).__name__ != '_NoPandas' for one in sys.meta_path))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split("\n")[:2] == ["[]", "True"], done.stdout + done.stderr
