@@ -123,10 +123,10 @@ def _stands_by(found: list[ProcessInfo], beats: dict[str, Heartbeat]) -> dict[st
             continue
         try:
             process = Identity.parse(beat.holder.rpartition(":")[0])
-            who = f"process {process.pid} on {process.host}, of another deployment on this database"
+            who = f"process {process.pid} on {process.host}, of another deployment on this database,"
         except ValueError:  # a run of Dagster
             who = f"run {beat.holder}"
-        notes[info.name] = f"stands by and takes over when it ends: {who}, ingests"
+        notes[info.name] = f"stands by, because {who} ingests; it takes over when that one ends"
     return notes
 
 
