@@ -133,7 +133,8 @@ def frames(given: argparse.Namespace) -> int:
             status = exam.house.status()
             exam.say(f"peak {peak / 1024:.0f} MiB; {len(opened)} connections, pauses {pauses}")
             exam.say(f"state {exam.detail().get('state')}; healthy {status['healthy']}; alerts {exam.alerts()}")
-            exam.want(peak < 400 * 1024, f"peak {peak / 1024:.0f} MiB")
+            # without any frame the program holds 400: Dagster, features and polars
+            exam.want(peak < 464 * 1024, f"peak {peak / 1024:.0f} MiB: more than one frame above what it holds anyway")
             exam.want(pauses[-1] > 10, "pauses do not grow")
             exam.want(any(name.startswith("stream") for name in exam.alerts()), "no alert")
             exam.want(exam.detail().get("state") != "live", "it says that it is live")
