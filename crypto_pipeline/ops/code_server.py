@@ -24,15 +24,16 @@ PRELOAD = [
 
 
 def fork_runs() -> None:
-    """Let the code server of this process fork its runs. The fork server starts importing now."""
+    """Let the code server of this process fork its runs, from when it has loaded the definitions."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    forkserver.ensure_running()
     begin = DagsterApiServer.__init__
 
     def forking(self: DagsterApiServer, *arguments: Any, **options: Any) -> None:
         begin(self, *arguments, **options)
         self._mp_ctx = context  # type: ignore[assignment]  # Dagster has no option for it
+        # Not before: what shows the UI goes first.
+        forkserver.ensure_running()
 
     DagsterApiServer.__init__ = forking  # type: ignore[method-assign]
 

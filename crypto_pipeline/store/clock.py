@@ -29,8 +29,12 @@ WHERE c.venue <> excluded.venue OR c.rate <> excluded.rate
    OR abs(extract(epoch FROM c.stated + (excluded.measured_at - c.measured_at) * c.rate - excluded.stated)) > 0.5
 RETURNING c.xmax = 0 AS first, c.stated - c.measured_at AS ahead
 """
-# What was added before any venue had told was dated by the database's clock.
-_DATE_AGAIN = "UPDATE market.instruments SET added_at = added_at + %(ahead)s"
+# What was added before any venue had told was dated by the database's clock. Clocks that nearly agree change nothing:
+# who saw the earlier date would take the instrument for one that was added again.
+_DATE_AGAIN = """
+UPDATE market.instruments SET added_at = added_at + %(ahead)s
+WHERE abs(extract(epoch FROM %(ahead)s::interval)) > 60
+"""
 _NOW = "SELECT market.now(), (SELECT rate FROM market.clock)"
 #: Seconds for which ``lately`` counts on by itself.
 _KEPT = 5.0

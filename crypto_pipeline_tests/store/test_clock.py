@@ -43,6 +43,15 @@ def test_an_instrument_is_collected_since_a_moment_of_the_market(postgres_url: s
             assert RECORDED - SOON < row.added_at < RECORDED + SOON, "whether added before or after a venue told"
 
 
+def test_a_venue_that_nearly_agrees_dates_no_instrument_again(postgres_url: str) -> None:
+    with Store(postgres_url) as store:
+        store.instruments.add([Instrument.crypto("BTC-USDT")])
+        before = [row.added_at for row in store.instruments.list()]
+        (now,) = store.connections.row("SELECT clock_timestamp()")
+        store.clock.learn("replay", now.astimezone(UTC) + timedelta(seconds=2))
+        assert [row.added_at for row in store.instruments.list()] == before
+
+
 def test_a_process_that_cannot_wait_is_told_what_the_venue_said(postgres_url: str) -> None:
     assert stated_now(postgres_url) is None
     with Store(postgres_url) as store:
