@@ -77,7 +77,7 @@ def serve(
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.ops.choice import generated_symbols
     from crypto_pipeline.ops.places import Places
-    from crypto_pipeline.ops.replay_clock import replay_clock
+    from crypto_pipeline.ops.replay_clock import replay_clock, shifted_at
     from crypto_pipeline.replay import serve as run
 
     settings = deployment_settings(
@@ -106,6 +106,7 @@ def serve(
         seed=settings.replay_seed,
         speed=settings.replay_speed,
         shift_to_now=settings.replay_shift_to_now,
+        shifted_at=shifted_at(settings, places, wall),
         faults_file=settings.replay_faults,
         instruments=generated_symbols(settings) if settings.replay_source == "generated" else None,
         weight_limit=weight_limit,

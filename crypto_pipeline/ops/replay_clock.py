@@ -1,4 +1,4 @@
-"""The clock of a replay exchange that does not stand at our time: where it began, kept over restarts.
+"""The clock of a replay exchange that does not stand at our time, or the shift of its recording: kept over restarts.
 
 A recording that is not shifted keeps its own dates, so the exchange's clock goes back to them. Like a real venue's it
 goes on while nothing runs here; were it to begin again with each start, what is stored would lie in its future.
@@ -51,8 +51,23 @@ def replay_clock(settings: Settings, places: Places, wall: datetime | None = Non
         return kept
     begun = settings.replay_now or _begin(settings, wall) if kept is None else kept.at(wall)
     clock = ReplayClock(wall, begun.astimezone(UTC), settings.replay_speed)
-    _keep(settings, places, clock)
+    _keep(places, _name(settings), clock)
     return clock
+
+
+def shifted_at(settings: Settings, places: Places, wall: datetime) -> datetime | None:
+    """When the recording was first moved to now; None where it is not moved.
+
+    Moved anew a week later, it would say other prices of the days that are stored.
+    """
+    if settings.replay_source == "generated" or not settings.replay_shift_to_now:
+        return None
+    name = f"{settings.replay_source} shifted"
+    kept = _kept(places).get(name)
+    if kept is not None:
+        return ReplayClock(**kept).wall
+    _keep(places, name, ReplayClock(wall, wall, settings.replay_speed))
+    return wall
 
 
 def tell(settings: Settings, places: Places, store: Store) -> None:
@@ -110,7 +125,7 @@ def _begin(settings: Settings, wall: datetime) -> datetime:
     return beginning(*recorded_span(Path(settings.replay_source).expanduser()), wall)
 
 
-def _keep(settings: Settings, places: Places, clock: ReplayClock) -> None:
+def _keep(places: Places, name: str, clock: ReplayClock) -> None:
     new = places.replay_clock.with_suffix(".new")
-    new.write_text(json.dumps(_kept(places) | {_name(settings): asdict(clock)}, default=datetime.isoformat, indent=1))
+    new.write_text(json.dumps(_kept(places) | {name: asdict(clock)}, default=datetime.isoformat, indent=1))
     new.replace(places.replay_clock)

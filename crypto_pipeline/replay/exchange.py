@@ -55,6 +55,7 @@ class ReplayExchange:
     """An exchange that runs while the ``async with`` block does, on a free port unless one is given.
 
     ``url`` serves REST and archive; ``market`` (also ``tape``) is the truth behind it; ``control`` sets faults.
+    ``shifted_at``: the moment to which ``shift_to_now`` moved the recording when it was first served.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class ReplayExchange:
         now: datetime | None = None,
         speed: float = 1.0,
         shift_to_now: bool = False,
+        shifted_at: datetime | None = None,
         instruments: Instruments = None,
         faults: Sequence[dict[str, Any]] | Path | None = None,
         weight_limit: int = 6000,
@@ -84,7 +86,7 @@ class ReplayExchange:
                 seed=seed,
                 instruments=instruments,
                 shift_to_now=shift_to_now,
-                now=self.clock.now(),
+                now=shifted_at or self.clock.now(),
                 intensity=intensity,
             )
             if isinstance(source, str | Path)
@@ -183,6 +185,7 @@ def serve(
     seed: int = 1,
     speed: float = 1.0,
     shift_to_now: bool = False,
+    shifted_at: datetime | None = None,
     faults_file: Path | None = None,
     instruments: Instruments = None,
     weight_limit: int = 6000,
@@ -205,6 +208,7 @@ def serve(
         now=now,
         speed=speed,
         shift_to_now=shift_to_now,
+        shifted_at=shifted_at,
         instruments=instruments,
         faults=Path(faults_file) if faults_file is not None else None,
         weight_limit=weight_limit,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from crypto_pipeline.ops.market_time import market_time
 from crypto_pipeline.ops.places import Places
-from crypto_pipeline.ops.replay_clock import beginning, replay_clock, tell
+from crypto_pipeline.ops.replay_clock import beginning, replay_clock, shifted_at, tell
+from crypto_pipeline.replay import ReplayExchange
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 
@@ -83,6 +84,20 @@ def test_what_shows_our_time_has_no_clock_of_its_own(tmp_path: Path, recording: 
     assert replay_clock(settings(places.data_dir, recording, replay_shift_to_now=True), places, WALL) is None
     assert replay_clock(settings(places.data_dir, recording, venue="binance"), places, WALL) is None
     assert market_time(settings(places.data_dir, "generated"), WALL) == WALL
+
+
+def test_a_recording_that_was_moved_to_now_stays_where_it_was_over_restarts(tmp_path: Path, recording: Path) -> None:
+    places = Places(tmp_path / "data")
+    places.make()
+    moved = settings(places.data_dir, recording, replay_shift_to_now=True)
+    assert shifted_at(settings(places.data_dir, recording), places, WALL) is None
+    days = []
+    for wall in (WALL, WALL + 8 * DAY):
+        at = shifted_at(moved, places, wall)
+        assert at == WALL
+        exchange = ReplayExchange(recording, now=wall, shift_to_now=True, shifted_at=at)
+        days.append(exchange.market.symbols()[0].listed_ms)
+    assert days[0] == days[1]
 
 
 def test_a_damaged_file_is_written_anew(tmp_path: Path, recording: Path) -> None:
