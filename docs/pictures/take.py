@@ -120,15 +120,6 @@ def events(page: Page, base: str, job: str, name: str, word: str, seen: str) -> 
     save(page, name)
 
 
-def supervisor(page: Page, base: str) -> None:
-    """The sensor that keeps ingest alive."""
-    page.set_viewport_size({"width": 1440, "height": 760})
-    page.goto(f"{base}/locations/crypto_pipeline/sensors/live_ingest_supervisor")
-    page.get_by_text("View logs").first.wait_for()
-    page.wait_for_timeout(3000)
-    save(page, "live-supervisor")
-
-
 def main() -> None:
     """Take them all."""
     good, bad = sys.argv[1].rstrip("/"), sys.argv[2].rstrip("/")
@@ -146,7 +137,6 @@ def main() -> None:
             "failing": lambda: check(page, bad, "check-failing", "coverage", "candles"),
             "run": lambda: run(page, good),
             "live-ingest": lambda: events(page, good, "live_ingest", "live-ingest", "trades", "instruments over"),
-            "live-supervisor": lambda: supervisor(page, good),
             "live-gap": lambda: events(page, bad, "live_gap_fill", "live-gap", "gap", "Yielded output"),
         }
         for name, job in jobs.items():
