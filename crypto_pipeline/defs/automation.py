@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from crypto_pipeline.defs.jobs import HIGH, LOW, MEDIUM, backfill_bars, reconcile, tags, weekly_bars
+from crypto_pipeline.defs.jobs import HIGH, LOW, MEDIUM, SOON, backfill_bars, reconcile, tags, weekly_bars
 from crypto_pipeline.defs.live_gaps import UNFINISHED
 from crypto_pipeline.defs.partitions import FIRST_DAY, range_tags
 from crypto_pipeline.defs.resources import Market
@@ -23,10 +23,6 @@ def _days(
     return dg.RunRequest(
         run_key=f"{processor}:{at:%Y-%m-%dT%H:%M}", tags={**tags(priority, processor), **range_tags(first, last)}
     )
-
-
-# Dagster goes round all sensors every 5 s. One that asks for 5 is often a moment early, and waits for the next round.
-_SOON = 4
 
 
 def _market_now(database: Market) -> datetime:
@@ -92,7 +88,7 @@ def weekly_full_sweep(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 
 @dg.sensor(
     job=backfill_bars,
-    minimum_interval_seconds=_SOON,
+    minimum_interval_seconds=SOON,
     default_status=_WATCH,
     description="Asks for the whole history of an instrument that was just added.",
 )
@@ -153,7 +149,7 @@ def removed_instruments(context: dg.SensorEvaluationContext, database: Market) -
     run_status=dg.DagsterRunStatus.SUCCESS,
     monitored_jobs=[backfill_bars],
     request_job=weekly_bars,
-    minimum_interval_seconds=_SOON,
+    minimum_interval_seconds=SOON,
     default_status=_WATCH,
     description="Brings weekly bars up to date after a run of the days under them.",
 )

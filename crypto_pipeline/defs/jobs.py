@@ -17,6 +17,9 @@ from crypto_pipeline.market.timeframes import Timeframe, parse_time
 
 # Higher runs first when the queue is full. Ingest stands above all of these.
 CRITICAL, HIGH, MEDIUM, LOW = 40, 30, 20, 10
+#: Seconds between two looks of a sensor that must be quick. Dagster goes round all sensors every 5 s. One that asks for
+#: 5 is often a moment early, and waits for the next round.
+SOON = 4
 
 
 def tags(priority: int, processor: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ import dagster as dg
 from pydantic import Field
 
 from crypto_pipeline.defs import live_run
-from crypto_pipeline.defs.jobs import CRITICAL
+from crypto_pipeline.defs.jobs import CRITICAL, SOON
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.features.live import after_minute_with_features
 from crypto_pipeline.ingest import Duty, run_ingest
@@ -129,7 +129,7 @@ def live_ingest() -> None:
 
 @dg.sensor(
     job=live_ingest,
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=SOON,
     default_status=_WATCH,
     description="Keeps one ingest run per shard alive, judged by its heartbeat.",
 )

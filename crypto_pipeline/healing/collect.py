@@ -27,6 +27,7 @@ from crypto_pipeline.venues import (
     Venue,
     VenueError,
     VenueUnavailable,
+    cannot_be,
 )
 
 log = logging.getLogger(__name__)
@@ -158,11 +159,6 @@ async def _answers_for(venue: Venue, symbols: Sequence[str]) -> bool:
     return False
 
 
-def cannot_be(said: str) -> str:
-    """What a venue did that stated something unbelievable, as the rest of a sentence."""
-    return f"states something that cannot be: {said}"
-
-
 def _refused(answer: BarsAnswer) -> list[tuple[str, datetime, datetime, str]]:
     """Bars that the answer stated in a way that cannot be, and that it did not state otherwise."""
     stated = set(answer.bars["open_time"].to_list()) if answer.refused else set()
@@ -172,7 +168,7 @@ def _refused(answer: BarsAnswer) -> list[tuple[str, datetime, datetime, str]]:
             continue
         start = answer.timeframe.floor(datetime.fromtimestamp(one.ms / 1000, UTC))
         if answer.start <= start < answer.end and start not in stated:
-            because = cannot_be(f"{one.reason} ({one.said})" if one.said else one.reason)
+            because = cannot_be(one.why)
             found.append((answer.instrument, start, start + answer.timeframe.delta, because))
     return found
 

@@ -23,7 +23,7 @@ from crypto_pipeline.healing.failover import Failover
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reconcile import Reconciler
 from crypto_pipeline.healing.reports import Progress, ReconcileReport, silent
-from crypto_pipeline.market.gaps import merge_spans
+from crypto_pipeline.market.gaps import merge_spans, whole_cells
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
@@ -181,8 +181,7 @@ class Comparison:
 
     def _plans(self, timeframe: Timeframe, unit: pl.DataFrame) -> list[FetchPlan]:
         symbols = dict(self.known.select("instrument", "venue_symbol").iter_rows())
-        day = pl.col("day").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
-        bounds = unit.select("instrument", day.alias("start"), day.dt.offset_by(f"{timeframe.cell_days}d").alias("end"))
+        bounds = whole_cells(unit, timeframe).select("instrument", "start", "end")
         merged = merge_spans(bounds.cast(span.SPAN_SCHEMA))  # type: ignore[arg-type]
         return [
             FetchPlan(str(name), symbols[name], timeframe, rows.select("start", "end").rows())

@@ -10,7 +10,7 @@ import polars as pl
 
 from crypto_pipeline.healing import spans as span
 from crypto_pipeline.market import GapState, expected_cells
-from crypto_pipeline.market.gaps import intersect, merge_spans, missing_spans_by_cell, subtract
+from crypto_pipeline.market.gaps import intersect, merge_spans, missing_spans_by_cell, subtract, whole_cells
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings, SettingsError
@@ -18,7 +18,6 @@ from crypto_pipeline.store import Store
 
 EXPLAINED = tuple(str(state) for state in GapState if state.explained)
 OPEN_UNEXPLAINED = (str(GapState.LOST), str(GapState.PENDING))
-UTC_NAIVE_MS = pl.Datetime("ms")
 
 
 def retention_policy(settings: Settings) -> RetentionPolicy:
@@ -110,8 +109,7 @@ def missing(
     )
     if cells.is_empty():
         return span.no_spans()
-    day = pl.col("day").cast(UTC_NAIVE_MS).dt.replace_time_zone("UTC")
-    bounds = cells.with_columns(day.alias("start"), day.dt.offset_by(f"{timeframe.cell_days}d").alias("end"))
+    bounds = whole_cells(cells, timeframe)
     untouched = (pl.col("present") == 0) & (pl.col("explained") == 0)
     whole = span.clip(bounds.filter(untouched), start, end)
     partial = span.clip(bounds.filter(~untouched), start, end)
@@ -133,8 +131,7 @@ def lost_in_archive(
     archived = store.coverage.cells([timeframe], start, end, instruments).filter(pl.col("archived") > 0)
     if archived.is_empty():
         return span.no_spans()
-    day = pl.col("day").cast(UTC_NAIVE_MS).dt.replace_time_zone("UTC")
-    days = archived.select("instrument", day.alias("start"), day.dt.offset_by(f"{timeframe.cell_days}d").alias("end"))
+    days = whole_cells(archived, timeframe).select("instrument", "start", "end")
     return span.clip(intersect(ledger_spans(store, timeframe, OPEN_UNEXPLAINED, days), days), start, end)
 
 

@@ -10,12 +10,12 @@ from datetime import datetime
 import polars as pl
 
 from crypto_pipeline.healing import spans as span
-from crypto_pipeline.healing.plan import EXPLAINED, UTC_NAIVE_MS, Horizon
+from crypto_pipeline.healing.plan import EXPLAINED, Horizon
 from crypto_pipeline.healing.reports import Counts, Progress
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS
 from crypto_pipeline.market.classification import GapState
 from crypto_pipeline.market.first_bars import FirstBars
-from crypto_pipeline.market.gaps import intersect, subtract, to_spans
+from crypto_pipeline.market.gaps import intersect, subtract, to_spans, whole_cells
 from crypto_pipeline.market.rollup import roll_up_final
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
@@ -103,8 +103,7 @@ def _as_stated(bars: pl.DataFrame) -> pl.DataFrame:
 
 def _explained(store: Store, timeframe: Timeframe, lower: Timeframe, cells: pl.DataFrame) -> pl.DataFrame:
     """What the ledger explains of ``lower`` in the cells: ``instrument``, ``start``, ``end``, ``state``."""
-    day = pl.col("day").cast(UTC_NAIVE_MS).dt.replace_time_zone("UTC")
-    bounds = cells.select("instrument", day.alias("start"), day.dt.offset_by(f"{timeframe.cell_days}d").alias("end"))
+    bounds = whole_cells(cells, timeframe).select("instrument", "start", "end")
     rows = store.ledger.open(
         timeframe=lower,
         instruments=cells["instrument"].unique().to_list(),

@@ -16,7 +16,7 @@ from crypto_pipeline.healing.collect import Collected
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.calendars import ALWAYS, get_calendar
 from crypto_pipeline.market.evidence import WITNESS_SCHEMA
-from crypto_pipeline.market.gaps import Span, intersect, merge_spans, subtract
+from crypto_pipeline.market.gaps import Span, intersect, merge_spans, subtract, whole_cells
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
@@ -53,14 +53,10 @@ class Siblings:
     def _stored(self, store: Store, cells: pl.DataFrame) -> pl.DataFrame:
         """What earlier passes looked at: cells with nothing unaccounted for, up to the newest bar."""
         newest = store.audit.newest(self._timeframe).drop_nulls()
-        day = pl.col("day").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
         whole = cells.filter((pl.col("present") > 0) & (pl.col("present") + pl.col("explained") >= pl.col("expected")))
-        bounded = whole.join(newest, on="instrument").with_columns(
-            day.alias("start"),
-            pl.min_horizontal(
-                day.dt.offset_by(f"{self._timeframe.cell_days}d"),
-                pl.col("open_time") + pl.duration(milliseconds=self._timeframe.milliseconds),
-            ).alias("end"),
+        newest_end = pl.col("open_time") + pl.duration(milliseconds=self._timeframe.milliseconds)
+        bounded = whole_cells(whole.join(newest, on="instrument"), self._timeframe).with_columns(
+            pl.min_horizontal("end", newest_end).alias("end")
         )
         return bounded.select(pl.col(name).cast(kind) for name, kind in span.SPAN_SCHEMA.items()).filter(
             pl.col("start") < pl.col("end")

@@ -22,7 +22,7 @@ from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.gaps import subtract
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
-from crypto_pipeline.venues import BarsAnswer, Refused, TradesAnswer, VenueError
+from crypto_pipeline.venues import BarsAnswer, Refused, TradesAnswer, VenueError, cannot_be
 from crypto_pipeline.venues.streaming import Notice
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Refusals:
         try:
             await asyncio.to_thread(_write, store, venue, waiting)
             over = [
-                (notice.instrument, notice.refused.ms, f"{notice.refused.reason} ({notice.refused.said})")
+                (notice.instrument, notice.refused.ms, notice.refused.why)
                 for notice in waiting
                 if notice.over and notice.timeframe == Timeframe.M1 and notice.refused is not None
             ]
@@ -95,7 +95,7 @@ class Refusals:
         store, venue = self._ingest.holder.store, self._ingest.venue.name
         stated = set(answer.bars["open_time"].to_list())
         rows = [
-            (answer.instrument, one.ms, f"{one.reason} ({one.said})")
+            (answer.instrument, one.ms, one.why)
             for one in answer.refused
             if one.ms is not None and moment(one.ms - one.ms % MINUTE) not in stated
         ]
@@ -162,7 +162,7 @@ def record_refused(store: Store, who: str, rows: Sequence[tuple[str, int, str]])
     """Put minutes (instrument, ms in it, why) into the ledger, as far as they have no bar and no reason yet."""
     last = {(name, ms - ms % MINUTE): why for name, ms, why in rows}
     for (name, open_ms), why in last.items():
-        because = f"{who} states something that cannot be: {why}"
+        because = f"{who} {cannot_be(why)}"
         _record(store, [(name, open_ms, open_ms + MINUTE)], because, "refused", 1)
 
 

@@ -135,6 +135,12 @@ def missing_spans(
     return subtract(expected, present)  # type: ignore[arg-type]
 
 
+def whole_cells(cells: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
+    """Coverage cells (``day``) with the ``start`` and ``end`` (ms, UTC) of the day, or week, that each is of."""
+    day = pl.col("day").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
+    return cells.with_columns(start=day, end=day.dt.offset_by(f"{timeframe.cell_days}d"))
+
+
 def missing_spans_by_cell(cells: pl.DataFrame, present: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
     """Missing spans ``[instrument, start, end]`` of coverage ``cells``, neighbouring cells joined.
 
@@ -143,8 +149,7 @@ def missing_spans_by_cell(cells: pl.DataFrame, present: pl.DataFrame, timeframe:
     ``open_time`` of the bars that are there.
     """
     if "start" not in cells.columns:
-        day = pl.col("day").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
-        cells = cells.with_columns(start=day, end=day.dt.offset_by(f"{timeframe.cell_days}d"))
+        cells = whole_cells(cells, timeframe)
     return frames.subtract(cells, frames.from_open_times(present, timeframe))
 
 

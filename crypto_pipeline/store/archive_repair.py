@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import psycopg
 
-from crypto_pipeline.market.gaps import merge_spans, subtract
+from crypto_pipeline.market.gaps import merge_spans, subtract, whole_cells
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import archive_proof, archive_switch
 from crypto_pipeline.store.archive_catalogue import ArchiveFile
@@ -62,9 +62,7 @@ def write_down(store: Store, file: ArchiveFile) -> None:
     cells = store.coverage.cells([file.timeframe], file.first_open, file.end_open, names)
     inside = (pl.col("day") >= file.first_open.date()) & (pl.col("day") < file.end_open.date())
     cells = cells.filter((pl.col("archived") > 0) & inside)
-    day = pl.col("day").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
-    last = day.dt.offset_by(f"{file.timeframe.cell_days}d")
-    bounds = cells.select("instrument", day.alias("start"), last.alias("end"))
+    bounds = whole_cells(cells, file.timeframe).select("instrument", "start", "end")
     if bounds.is_empty():
         return
     known = store.ledger.open(file.timeframe, names, None, file.first_open, bounds["end"].max())  # type: ignore[arg-type]

@@ -36,6 +36,7 @@ from crypto_pipeline.venues.protocol import (
     VenueStatus,
     VenueTraits,
     VenueUnavailable,
+    cannot_be,
 )
 from crypto_pipeline.venues.streaming import (
     Alive,
@@ -93,6 +94,7 @@ __all__ = [
     "VenueStatus",
     "VenueTraits",
     "VenueUnavailable",
+    "cannot_be",
     "frame_of_live_trades",
     "make_stand_ins",
     "make_stream",

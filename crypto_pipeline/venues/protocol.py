@@ -78,6 +78,16 @@ class Refused:
     said: str = ""
     trade_id: int | None = None
 
+    @property
+    def why(self) -> str:
+        """The reason, with what was said."""
+        return f"{self.reason} ({self.said})" if self.said else self.reason
+
+
+def cannot_be(said: str) -> str:
+    """What a venue did that stated something unbelievable, as the rest of a sentence."""
+    return f"states something that cannot be: {said}"
+
 
 @dataclass(frozen=True, slots=True)
 class BarsAnswer:
