@@ -28,9 +28,10 @@ from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.retention import Kept, RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.generated import GeneratedMarket
-from crypto_pipeline.store import Store, archive_parquet, restoring
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.retention import Retention
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.archive import parquet, restore
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.retention import Retention
 
 MONTH = datetime(2026, 9, 1, tzinfo=UTC)
 NEXT = datetime(2026, 10, 1, tzinfo=UTC)
@@ -142,7 +143,7 @@ def measure(store: Store, names: list[str], folder: Path) -> None:
                       switched, beside.shown() if busy else "–"))  # fmt: skip
         (file,) = store.archive.files("bars", Timeframe.M1)
         began = time.monotonic()
-        archive_parquet.verify(folder / "archive" / file.path, "bars", file.sha256, rows=file.rows)
+        parquet.verify(folder / "archive" / file.path, "bars", file.sha256, rows=file.rows)
         checked = time.monotonic() - began
         lines.append(("  of which reading back", f"{checked:.2f}", f"{rows / checked:,.0f}", "–", "–"))
         began = time.monotonic()
@@ -150,7 +151,7 @@ def measure(store: Store, names: list[str], folder: Path) -> None:
         took = time.monotonic() - began
         lines.append((f"  {found.height:,} rows of one instrument read from it", f"{took:.3f}", "–", "–", "–"))
         began = time.monotonic()
-        restoring.restore(store.connections, store.archive.files(None, Timeframe.M1), timedelta(0))
+        restore.restore(store.connections, store.archive.files(None, Timeframe.M1), timedelta(0))
         took = time.monotonic() - began
         lines.append(("  restore", f"{took:.1f}", f"{rows / took:,.0f}", "–", "–"))
     print(

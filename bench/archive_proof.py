@@ -23,9 +23,9 @@ from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.retention import Kept, RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.archive_proof import DamagedFileError, forget_proofs
-from crypto_pipeline.store.archive_storage import ArchiveStorage, local_path
-from crypto_pipeline.store.retention import Retention
+from crypto_pipeline.store.archive.object_store import ArchiveStorage, local_path
+from crypto_pipeline.store.archive.proof import DamagedFileError, forget_proofs
+from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline_tests.store.bar_factory import series
 
 MONTH, NEXT, NOW = (

@@ -34,10 +34,13 @@ from psycopg import sql
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import EmbeddedServer, Store, bar_columns, batch, migrate, partitions
-from crypto_pipeline.store.batch import Batch
-from crypto_pipeline.store.cells import Cells
-from crypto_pipeline.store.copy_encoder import PG_EPOCH_US
+from crypto_pipeline.store import EmbeddedServer, Store, migrate
+from crypto_pipeline.store.bars import transaction
+from crypto_pipeline.store.bars.transaction import Batch
+from crypto_pipeline.store.columns import bars as bar_columns
+from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US
+from crypto_pipeline.store.coverage.cell_locks import Cells
+from crypto_pipeline.store.partitions import bars as partitions
 
 MINUTE = timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -144,11 +147,11 @@ class Builder:
         cells = Cells.of(timeframe, made["instrument_id"], bar_columns.days(made))
         whole = Batch(timeframe, month_of(first) if timeframe in FINE else None, made, cells)
         if whole.month is not None:
-            built = self.store.connections.run(batch.build, whole)
+            built = self.store.connections.run(transaction.build, whole)
             assert built is not None, "this month was built before: begin with an empty folder"
         else:
-            for piece in batch.split(whole, 100_000):
-                self.store.connections.run(batch.write, piece)
+            for piece in transaction.split(whole, 100_000):
+                self.store.connections.run(transaction.write, piece)
         self.rows += len(made["open_time"])
 
     def build(self) -> None:

@@ -17,7 +17,7 @@ import psutil
 import psycopg
 
 from crypto_pipeline.store import EmbeddedServer, migrate
-from crypto_pipeline.store.connecting import ensure_databases
+from crypto_pipeline.store.database.connect import ensure_databases
 
 _SERVE = (
     "from crypto_pipeline.replay import serve; import sys;"

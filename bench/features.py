@@ -175,7 +175,7 @@ def _compared(ours: dict[str, pl.DataFrame], theirs: dict[str, Any]) -> dict[str
 def store(options: argparse.Namespace) -> dict[str, Any]:
     """The worker: fill a store, one range run through Dagster, live steps."""
     from crypto_pipeline.store import Store, migrate
-    from crypto_pipeline.store.connecting import ensure_databases
+    from crypto_pipeline.store.database.connect import ensure_databases
 
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="cp-home-") as home, postgres() as server:

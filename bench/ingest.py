@@ -26,7 +26,7 @@ from common import MIB, machine, postgres, table
 from crypto_pipeline.market import Instrument
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, migrate
-from crypto_pipeline.store.connecting import ensure_databases
+from crypto_pipeline.store.database.connect import ensure_databases
 from crypto_pipeline.store.instruments import ListingRow
 from crypto_pipeline.venues import make_venue
 

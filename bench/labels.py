@@ -34,7 +34,7 @@ from crypto_pipeline.labels.parameters import Parameters, Strategy, parameter_se
 from crypto_pipeline.market import Instrument, Timeframe, roll_up_all
 from crypto_pipeline.market.instruments import Tier
 from crypto_pipeline.store import Store, migrate
-from crypto_pipeline.store.connecting import ensure_databases
+from crypto_pipeline.store.database.connect import ensure_databases
 from crypto_pipeline_tests.labels import reference
 from crypto_pipeline_tests.labels.comparing import LOOSE, NAME, as_bars, equal, panel_of
 from crypto_pipeline_tests.labels.market import START, minutes

@@ -61,7 +61,7 @@ def run(instance: Any, start: datetime, end: datetime, profile: bool = False) ->
 def measure(options: argparse.Namespace) -> None:
     from crypto_pipeline.market import choose_instruments, load_universe
     from crypto_pipeline.store import Store, migrate
-    from crypto_pipeline.store.connecting import ensure_databases
+    from crypto_pipeline.store.database.connect import ensure_databases
 
     with (
         tempfile.TemporaryDirectory(prefix="cp-home-") as home,

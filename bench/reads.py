@@ -27,9 +27,9 @@ from common import machine, table
 from crypto_pipeline import Reader
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import EmbeddedServer, Store, migrate
-from crypto_pipeline.store.archive_spans import Span
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.archiver import Archiver
+from crypto_pipeline.store.archive.archiver import Archiver
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.partitions.span import Span
 
 DAY = timedelta(days=1)
 OHLCV = ["instrument", "open_time", "open", "high", "low", "close", "volume"]

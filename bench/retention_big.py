@@ -25,8 +25,8 @@ from crypto_pipeline.market.retention import month_of, month_start
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import EmbeddedServer, Store
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.retention import Retention, RetentionReport
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.retention import Retention, RetentionReport
 
 
 def number(store: Store, query: str) -> int:

@@ -23,8 +23,8 @@ import psycopg
 from common import MIB, machine, table
 
 from crypto_pipeline.store import EmbeddedServer, Store, migrate
-from crypto_pipeline.store import views as room
-from crypto_pipeline.store.views import BAR_VIEWS, VIEWS
+from crypto_pipeline.store.views import views as room
+from crypto_pipeline.store.views.views import BAR_VIEWS, VIEWS
 
 WAYS = ("swap", "concurrently", "plain")
 

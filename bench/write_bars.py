@@ -24,9 +24,11 @@ from psycopg import sql
 from crypto_pipeline.market.bars import BAR_SCHEMA
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import EmbeddedServer, Store, bar_columns, migrate, partitions
-from crypto_pipeline.store.bar_columns import take
-from crypto_pipeline.store.copy_encoder import PG_EPOCH_US
+from crypto_pipeline.store import EmbeddedServer, Store, migrate
+from crypto_pipeline.store.columns import bars
+from crypto_pipeline.store.columns.bars import take
+from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US
+from crypto_pipeline.store.partitions import bars as partitions
 
 M1 = Timeframe.M1
 MONTH = datetime(2025, 3, 1, tzinfo=UTC)
@@ -92,12 +94,12 @@ class Bench:
 
     def plain_copy(self, frame: pl.DataFrame) -> None:
         """The yardstick: encode and COPY into the partition with its key, a transaction per batch; nothing else."""
-        columns = bar_columns.from_frame(frame, self.ids)
+        columns = bars.from_frame(frame, self.ids)
         columns["recorded_at"] = np.full(len(frame), int(time.time() * 1e6) - PG_EPOCH_US)
-        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(PARTITION, bar_columns.column_list())
+        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(PARTITION, bars.column_list())
         for start in range(0, len(frame), BATCH):
             with self.store.connections.transaction() as connection, connection.cursor() as cursor:
-                bar_columns.copy_in(cursor, statement, M1, take(columns, slice(start, start + BATCH)))
+                bars.copy_in(cursor, statement, M1, take(columns, slice(start, start + BATCH)))
 
     def write(self, frame: pl.DataFrame) -> None:
         self.store.bars.write(frame, M1)

@@ -33,8 +33,8 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.generated import GeneratedMarket
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.retention import Retention
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.retention import Retention
 
 BEGIN = datetime(2025, 1, 6, tzinfo=UTC)
 DAY = timedelta(days=1)

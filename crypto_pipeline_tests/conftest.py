@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from crypto_pipeline.store.connecting import connect, with_database
-from crypto_pipeline.store.embedded import EmbeddedServer
-from crypto_pipeline.store.migrations import migrate
+from crypto_pipeline.store.database.connect import connect, with_database
+from crypto_pipeline.store.database.migrations import migrate
+from crypto_pipeline.store.embedded.server import EmbeddedServer
 
 #: A week of history unless a test says otherwise; the default of the generated market takes much longer to collect.
 os.environ.setdefault("CRYPTO_PIPELINE_DAYS", "7")

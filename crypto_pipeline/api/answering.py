@@ -27,8 +27,8 @@ from crypto_pipeline.reading import Reader
 from crypto_pipeline.reading.answers import Answer
 from crypto_pipeline.reading.cached import time_to_live
 from crypto_pipeline.reading.question import Question
-from crypto_pipeline.store.changes import Series
-from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.coordination.notifications import Series
+from crypto_pipeline.store.database.pool import Connections
 
 T = TypeVar("T")
 

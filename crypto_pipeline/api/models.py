@@ -8,8 +8,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.question import MOST_LAST, NARROW
-from crypto_pipeline.store.bar_frames import READ_SCHEMA
-from crypto_pipeline.store.ledger import STATES
+from crypto_pipeline.store.columns.frames import READ_SCHEMA
+from crypto_pipeline.store.coverage.ledger import STATES
 
 Time = Annotated[
     str,

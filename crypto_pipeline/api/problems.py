@@ -17,7 +17,12 @@ from starlette.responses import Response
 
 from crypto_pipeline.api.models import QUERIES
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store.errors import DatabaseAwayError, QueryTooLongError, StoreError, UnknownInstrumentError
+from crypto_pipeline.store.database.errors import (
+    DatabaseAwayError,
+    QueryTooLongError,
+    StoreError,
+    UnknownInstrumentError,
+)
 
 log = logging.getLogger(__name__)
 

@@ -230,7 +230,7 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 def postgres(data_dir: DataDir = None) -> None:
     """Become the embedded PostgreSQL. For the supervisor."""
     from crypto_pipeline.settings import load_settings
-    from crypto_pipeline.store.embedded import EmbeddedServer
+    from crypto_pipeline.store.embedded.server import EmbeddedServer
 
     if data_dir is not None and not Path(data_dir).is_absolute():
         raise typer.Exit(USAGE)
@@ -241,7 +241,7 @@ def api(data_dir: DataDir = None, port: Annotated[int | None, typer.Option("--po
     """Serve HTTP reads. For the supervisor."""
     from crypto_pipeline.api.serve import serve
     from crypto_pipeline.settings import load_settings
-    from crypto_pipeline.store.urls import resolve_url
+    from crypto_pipeline.store.resolve_url import resolve_url
 
     settings = load_settings(data_dir=data_dir, api_port=port)
     serve(settings, resolve_url(settings))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from crypto_pipeline.settings import Settings
-    from crypto_pipeline.store.archive_catalogue import ArchiveFile
+    from crypto_pipeline.store.archive.catalogue import ArchiveFile
 
 _FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 KeepDays = Annotated[int, typer.Option("--keep-days", min=1, help="Retention leaves it alone for so long.")]
@@ -114,15 +114,16 @@ def verify(
     data_dir: DataDir = None,
 ) -> None:
     """Read every archive file again: bytes, hash and rows must be what the catalogue says."""
-    from crypto_pipeline.store import StoreError, archive_parquet
-    from crypto_pipeline.store.archive_storage import ArchiveStorage
+    from crypto_pipeline.store import StoreError
+    from crypto_pipeline.store.archive import parquet
+    from crypto_pipeline.store.archive.object_store import ArchiveStorage
 
     files = _files(_settings(data_dir), timeframe, start, end, trades=None)
     damaged = 0
     for file in files:
         try:
             with ArchiveStorage(file.base_url).fetched(file.path) as path:
-                archive_parquet.verify(path, file.kind, file.sha256, rows=file.rows)
+                parquet.verify(path, file.kind, file.sha256, rows=file.rows)
         except StoreError as error:
             damaged += 1
             typer.echo(str(error), err=True)
@@ -177,7 +178,7 @@ def restore(
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.ops.retention import open_retention
-    from crypto_pipeline.store import restoring
+    from crypto_pipeline.store.archive import restore as restoring
 
     if start is None or (timeframe is None) != trades:
         raise BadInput("say what to restore: --timeframe 1m --start 2026-01-01 --end 2026-02-01, or --trades --start …")

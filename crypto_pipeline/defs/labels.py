@@ -26,7 +26,7 @@ from crypto_pipeline.labels.parameters import TIMEFRAME, Parameters, Strategy, p
 from crypto_pipeline.ops import label_charts
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.label_columns import meanings, stored_schema
+from crypto_pipeline.store.research.label_columns import meanings, stored_schema
 
 GROUP = "labels"
 OWNERS = ["team:research"]

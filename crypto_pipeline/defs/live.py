@@ -28,7 +28,7 @@ from crypto_pipeline.ops.ingest_here import ingest_here
 from crypto_pipeline.ops.processes import MARK
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.heartbeats import Heartbeat
+from crypto_pipeline.store.coordination.heartbeats import Heartbeat
 
 _WATCH = dg.DefaultSensorStatus.RUNNING
 #: A heartbeat older than this belongs to a dead or stuck holder.

@@ -12,7 +12,8 @@ from crypto_pipeline.ops import dagster_cleaning
 from crypto_pipeline.ops.storage import judge, readable, report
 from crypto_pipeline.ops.storage_chart import storage_chart
 from crypto_pipeline.settings import load_settings
-from crypto_pipeline.store import dagster_storage, dagster_url, resolve_url
+from crypto_pipeline.store import dagster_url, resolve_url
+from crypto_pipeline.store.operations import dagster_storage
 
 GROUP = "operations"
 OWNERS = ["team:market-data"]

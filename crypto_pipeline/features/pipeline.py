@@ -26,7 +26,7 @@ from crypto_pipeline.features.compute import (
 from crypto_pipeline.market.instruments import AssetClass
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.feature_cells import LookBacks
+from crypto_pipeline.store.research.feature_cells import LookBacks
 
 #: Rows in one writing transaction.
 BATCH_ROWS = 50_000

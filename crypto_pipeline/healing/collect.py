@@ -18,7 +18,7 @@ from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.gaps import merge_spans, subtract
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.writer import WriteResult
+from crypto_pipeline.store.bars.writer import WriteResult
 from crypto_pipeline.venues import (
     BarsAnswer,
     FetchPlan,

@@ -21,7 +21,7 @@ from crypto_pipeline.market.gaps import intersect, subtract, to_spans
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.failovers import Reason
+from crypto_pipeline.store.coverage.failovers import Reason
 from crypto_pipeline.venues import BarsAnswer, FetchPlan, StandIns, Venue, VenueError, VenueStatus, VenueUnavailable
 
 log = logging.getLogger(__name__)

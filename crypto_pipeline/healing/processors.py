@@ -16,7 +16,7 @@ from crypto_pipeline.healing.reports import Counts, HealReport
 from crypto_pipeline.ingest import MinuteDone, OnMinute
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.metrics import JobMetrics
+from crypto_pipeline.store.operations.metrics import JobMetrics
 
 #: How far back the live processor looks at every minute's end, and the live gap monitor every five minutes.
 LIVE_SPAN = timedelta(hours=24)

@@ -14,7 +14,7 @@ from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.gaps import merge_spans, to_spans
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.stored_trades import StoredTrades
+from crypto_pipeline.store.trades.spans import StoredTrades
 
 #: Trades of so much time are in memory at once: a liquid instrument has a million of them a day.
 _PIECE = timedelta(hours=3)

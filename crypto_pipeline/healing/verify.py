@@ -30,7 +30,7 @@ MINUTE_CHECKS = {
     "the instrument's habits explain, or shared by all instruments.",
 }
 
-#: The market's clock as two processes count it on may differ so much (see store/clock.py).
+#: The market's clock as two processes count it on may differ so much (see store/database/market_clock.py).
 _SKEW = timedelta(seconds=1)
 LOWER = dict(zip(list(Timeframe)[1:], list(Timeframe)[:-1], strict=True))
 

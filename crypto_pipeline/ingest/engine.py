@@ -30,7 +30,7 @@ from crypto_pipeline.ingest.watch import Watch
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import LeaseLost, StoreError
-from crypto_pipeline.store.writer import WriteResult
+from crypto_pipeline.store.bars.writer import WriteResult
 from crypto_pipeline.venues import Venue, VenueError
 from crypto_pipeline.venues.streaming import Anchor, Event, LiveBar, LiveTrade, Notice, StreamingVenue
 

@@ -20,9 +20,9 @@ from crypto_pipeline.labels.stored_minutes import StoredMinutes
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store, StoreError
-from crypto_pipeline.store.cells import EXPLAINING
-from crypto_pipeline.store.label_columns import label_schema
-from crypto_pipeline.store.labels import CELL_SCHEMA, LabelsWritten
+from crypto_pipeline.store.coverage.cell_locks import EXPLAINING
+from crypto_pipeline.store.research.label_columns import label_schema
+from crypto_pipeline.store.research.labels import CELL_SCHEMA, LabelsWritten
 
 #: 15m bars that are in memory at once (about 0.2 GB).
 _TOGETHER = 2_000_000

@@ -25,7 +25,7 @@ from crypto_pipeline.labels.parameters import (
     SwingParameters,
 )
 from crypto_pipeline.labels.uniqueness import uniqueness
-from crypto_pipeline.store.label_columns import MEASURES, label_schema
+from crypto_pipeline.store.research.label_columns import MEASURES, label_schema
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe, parse_time, require_utc
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store, StoreError
-from crypto_pipeline.store.label_columns import MEASURES
+from crypto_pipeline.store.research.label_columns import MEASURES
 
 FORMAT = 1
 #: Of the label, in this order before the features.

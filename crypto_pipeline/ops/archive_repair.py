@@ -17,9 +17,10 @@ from crypto_pipeline.ops.backup import backup_dir
 from crypto_pipeline.ops.backup_files import ARCHIVE
 from crypto_pipeline.ops.retention import open_retention
 from crypto_pipeline.settings import Settings
-from crypto_pipeline.store import Store, archive_proof, archive_repair
-from crypto_pipeline.store.archive_catalogue import ArchiveFile
-from crypto_pipeline.store.archive_storage import local_path
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.archive import proof, repair
+from crypto_pipeline.store.archive.catalogue import ArchiveFile
+from crypto_pipeline.store.archive.object_store import local_path
 
 Say = Callable[[str], None]
 
@@ -28,8 +29,8 @@ def find_damaged(store: Store, files: Sequence[ArchiveFile], say: Say) -> list[A
     """Read all of the files again; those that are not what was written, each said."""
     found = []
     for file in files:
-        fault = archive_proof.examine(file)
-        archive_proof.note(store.connections, file, fault)
+        fault = proof.examine(file)
+        proof.note(store.connections, file, fault)
         if fault is not None:
             say(fault)
             found.append(file)
@@ -43,7 +44,7 @@ def repair_from_backups(
     pool = backup_dir(settings) / ARCHIVE
     left = []
     for file in damaged:
-        if archive_repair.replace(store.connections, file, pool / file.path):
+        if repair.replace(store.connections, file, pool / file.path):
             say(f"{file.url} is whole again, from the backups in {backup_dir(settings)}")
         else:
             left.append(file)
@@ -69,13 +70,13 @@ async def repair_from_venue(store: Store, settings: Settings, files: Sequence[Ar
         await pipeline.horizon()
         await asyncio.to_thread(_give_up, store, settings, [file for file in files if file not in left], say)
         for timeframe in Timeframe:  # the narrowest first: wider bars are made of them
-            rows = archive_repair.given_up(store, timeframe)
+            rows = repair.given_up(store, timeframe)
             if rows.height:
                 report = await pipeline.bring_back(timeframe, merge_spans(rows.select("instrument", "start", "end")))
                 for name, problem in report.problems.items():
                     say(f"{name}: {problem}")
                 say(f"{timeframe}: bars of {rows['note'].n_unique()} files were asked for again")
-    missing = archive_repair.given_up(store)
+    missing = repair.given_up(store)
     for row in missing.iter_rows(named=True):
         because = json.loads(row["evidence"]).get("because", "nothing explains it")
         span = f"{row['start']:%Y-%m-%dT%H:%M:%SZ} to {row['end']:%Y-%m-%dT%H:%M:%SZ}"
@@ -88,8 +89,8 @@ def _give_up(store: Store, settings: Settings, files: Sequence[ArchiveFile], say
         for file in files:
             _set_aside(settings, file, say)
             if file.kind == "bars":
-                archive_repair.write_down(store, file)
-            archive_repair.give_up(store.connections, file)
+                repair.write_down(store, file)
+            repair.give_up(store.connections, file)
             lost = "earlier copies of bars, which no venue states, are lost" if file.kind == "revisions" else (
                 "its bars are to be had again"
             )  # fmt: skip

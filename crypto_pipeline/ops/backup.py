@@ -26,12 +26,13 @@ from crypto_pipeline.ops import backup_files
 from crypto_pipeline.ops.backup_files import ARCHIVE, PARTIAL, Backup, Manifest
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.settings import Settings
-from crypto_pipeline.store import dagster_url, locks
-from crypto_pipeline.store.archive_catalogue import ArchiveFile
-from crypto_pipeline.store.archive_storage import local_path
-from crypto_pipeline.store.backups import Fingerprint, frozen
-from crypto_pipeline.store.binaries import Program, client_program, client_programs
-from crypto_pipeline.store.connecting import MissingDatabaseError, plain_url
+from crypto_pipeline.store import dagster_url
+from crypto_pipeline.store.archive.catalogue import ArchiveFile
+from crypto_pipeline.store.archive.object_store import local_path
+from crypto_pipeline.store.database import file_locks
+from crypto_pipeline.store.database.connect import MissingDatabaseError, plain_url
+from crypto_pipeline.store.embedded.binaries import Program, client_program, client_programs
+from crypto_pipeline.store.operations.fingerprints import Fingerprint, frozen
 
 Say = Callable[[str], None]
 DATABASES = ("market", "dagster")
@@ -319,13 +320,13 @@ def copy_once(source: Path, target: Path, sha256: str) -> None:
 def _alone(target: Path) -> Iterator[None]:
     try:
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = locks.open_lock(target / "backup.lock")
+        descriptor = file_locks.open_lock(target / "backup.lock")
     except OSError as error:
         raise OpsError(
             f"cannot write to the backup folder {target}: {error.strerror}; set CRYPTO_PIPELINE_BACKUP_DIR"
         ) from None
     try:
-        if not locks.try_lock(descriptor):
+        if not file_locks.try_lock(descriptor):
             raise OpsError(f"another backup is being written to {target}: wait for it")
         yield
     finally:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from crypto_pipeline.store import dagster_storage
+from crypto_pipeline.store.operations import dagster_storage
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance

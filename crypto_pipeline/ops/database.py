@@ -14,7 +14,7 @@ from crypto_pipeline.ops.places import Places
 from crypto_pipeline.ops.programs import DAGSTER_URL_VARIABLE
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import EmbeddedServer, Store, dagster_url, ensure_databases, migrate, resolve_url
-from crypto_pipeline.store.connecting import database_name
+from crypto_pipeline.store.database.connect import database_name
 
 
 def database_urls(settings: Settings) -> tuple[str, str]:

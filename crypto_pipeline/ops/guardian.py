@@ -28,7 +28,7 @@ from crypto_pipeline.ops.programs import POSTGRES, Program, environment, given_s
 from crypto_pipeline.ops.replay_clock import replay_clock
 from crypto_pipeline.ops.taking_down import end_descendants, take_down
 from crypto_pipeline.settings import Settings, command
-from crypto_pipeline.store.errors import StoreError
+from crypto_pipeline.store.database.errors import StoreError
 
 _TICK = 0.5
 _HEALTH_EVERY = 5.0
@@ -189,7 +189,7 @@ class Guardian:
             self._pause(0.05)
 
     def _await_postgres(self) -> None:
-        from crypto_pipeline.store.embedded import EmbeddedServer
+        from crypto_pipeline.store.embedded.server import EmbeddedServer
 
         server = EmbeddedServer(self.settings.data_dir)
         while not server.is_alive():

@@ -93,9 +93,9 @@ def _beats(settings: Settings, found: list[ProcessInfo]) -> tuple[dict[str, Hear
     programs = [info for info in found if info.name.startswith(INGEST)]
     if not programs:
         return {}, {}
-    from crypto_pipeline.store.errors import StoreError
-    from crypto_pipeline.store.heartbeats import read_heartbeats
-    from crypto_pipeline.store.urls import resolve_url
+    from crypto_pipeline.store.coordination.heartbeats import read_heartbeats
+    from crypto_pipeline.store.database.errors import StoreError
+    from crypto_pipeline.store.resolve_url import resolve_url
 
     try:
         beats = {beat.name: beat for beat in read_heartbeats(resolve_url(settings), f"{INGEST}%")}
@@ -191,14 +191,14 @@ def _trouble(
 
 
 def _postgres(settings: Settings) -> str | None:
-    from crypto_pipeline.store.embedded import EmbeddedServer
+    from crypto_pipeline.store.embedded.server import EmbeddedServer
 
     return None if EmbeddedServer(settings.data_dir).is_alive() else "does not accept connections"
 
 
 def _database(settings: Settings) -> str | None:
-    from crypto_pipeline.store.errors import StoreError
-    from crypto_pipeline.store.urls import resolve_url
+    from crypto_pipeline.store.database.errors import StoreError
+    from crypto_pipeline.store.resolve_url import resolve_url
 
     try:
         resolve_url(settings)

@@ -14,7 +14,7 @@ from crypto_pipeline.ops.places import Places
 from crypto_pipeline.ops.replay_clock import known_clock, own_clock
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import StoreError, resolve_url
-from crypto_pipeline.store.clock import stated_now
+from crypto_pipeline.store.database.market_clock import stated_now
 
 
 def market_time(settings: Settings, wall: datetime | None = None) -> datetime:

@@ -6,9 +6,10 @@ from datetime import datetime
 
 from crypto_pipeline.ops.backup import first_day_of_trades
 from crypto_pipeline.settings import Settings
-from crypto_pipeline.store import Store, archive_proof
-from crypto_pipeline.store.archive_proof import ArchiveProof
-from crypto_pipeline.store.table_proofs import TableProof
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.archive import proof as archive_proof
+from crypto_pipeline.store.archive.proof import ArchiveProof
+from crypto_pipeline.store.operations.proof_rotation import TableProof
 
 #: Rows that one round reads: some seconds of one processor. Larger tables take turns, so all are proven in a few hours.
 ROWS_PER_ROUND = 10_000_000

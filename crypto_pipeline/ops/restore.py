@@ -14,11 +14,12 @@ from crypto_pipeline.ops.backup_files import ARCHIVE, Backup
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.places import Places, UpLock
 from crypto_pipeline.settings import Settings, command
-from crypto_pipeline.store import EmbeddedServer, Store, dagster_url, ensure_databases, locks, migrate
-from crypto_pipeline.store.archive_storage import base_url, local_path
-from crypto_pipeline.store.backups import Fingerprint, analyze, fingerprints, is_empty, move_archive
-from crypto_pipeline.store.connecting import address, connect, database_name, plain_url
-from crypto_pipeline.store.views import VIEWS
+from crypto_pipeline.store import EmbeddedServer, Store, dagster_url, ensure_databases, migrate
+from crypto_pipeline.store.archive.object_store import base_url, local_path
+from crypto_pipeline.store.database import file_locks
+from crypto_pipeline.store.database.connect import address, connect, database_name, plain_url
+from crypto_pipeline.store.operations.fingerprints import Fingerprint, analyze, fingerprints, is_empty, move_archive
+from crypto_pipeline.store.views.views import VIEWS
 
 Say = Callable[[str], None]
 _BUILDING = "restoring"
@@ -56,9 +57,9 @@ def _rebuild(settings: Settings, chosen: Backup, say: Say, *, replace: bool) -> 
         raise OpsError(
             f"there is a database in {settings.data_dir}: give another --data-dir, or --replace, which keeps it beside"
         )
-    guard = locks.open_lock(settings.data_dir / f"{_BUILDING}.lock")
+    guard = file_locks.open_lock(settings.data_dir / f"{_BUILDING}.lock")
     try:
-        if not locks.try_lock(guard):
+        if not file_locks.try_lock(guard):
             raise OpsError(f"another restore is at work in {settings.data_dir}: wait for it")
         # Left by a restore that was killed; its server may be ending only now: so never build in the same place.
         shutil.rmtree(place, ignore_errors=True)

@@ -16,8 +16,8 @@ from crypto_pipeline.market.retention import LookBack
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings, SettingsError
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.retention import Retention
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.retention import Retention
 
 #: Days that the weekly sweep reads again.
 SWEPT_DAYS = 14

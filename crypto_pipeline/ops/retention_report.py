@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from crypto_pipeline.store.archive_catalogue import ArchiveFile
-from crypto_pipeline.store.retention import Due, RetentionReport
+from crypto_pipeline.store.archive.catalogue import ArchiveFile
+from crypto_pipeline.store.archive.retention import Due, RetentionReport
 
 
 def archive_frame(files: Sequence[ArchiveFile]) -> pl.DataFrame:

@@ -15,9 +15,10 @@ from crypto_pipeline.ops import backup_files
 from crypto_pipeline.ops.backup import backup_dir, nightly_backup
 from crypto_pipeline.ops.retention import archive_url, kept_for_ever_per_day, open_retention
 from crypto_pipeline.settings import Settings, SettingsError
-from crypto_pipeline.store import Store, StoreError, dagster_storage, dagster_url
-from crypto_pipeline.store.archive_storage import base_url, local_path
-from crypto_pipeline.store.storage import BAR_BYTES
+from crypto_pipeline.store import Store, StoreError, dagster_url
+from crypto_pipeline.store.archive.object_store import base_url, local_path
+from crypto_pipeline.store.operations import dagster_storage
+from crypto_pipeline.store.operations.disk_usage import BAR_BYTES
 
 #: A table of some size of which more than this is unused room is worth a look.
 BLOATED, BLOAT_FROM = 0.3, 100_000_000

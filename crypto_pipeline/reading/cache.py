@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from crypto_pipeline.reading.answers import Answer
-from crypto_pipeline.store import forking
-from crypto_pipeline.store.changes import Changes, Series
-from crypto_pipeline.store.errors import DatabaseAwayError
+from crypto_pipeline.store.coordination.notifications import Changes, Series
+from crypto_pipeline.store.database import fork_safety
+from crypto_pipeline.store.database.errors import DatabaseAwayError
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class Cache:
     def __init__(self, changes: Changes, most_bytes: int) -> None:
         self._changes, self._most = changes, most_bytes
         self.after_fork()
-        forking.renew_in_children(self)
+        fork_safety.renew_in_children(self)
 
     def after_fork(self) -> None:
         """Begin empty: also in a forked child, where nobody computes what the parent's threads were computing."""

@@ -16,8 +16,8 @@ from crypto_pipeline.reading.answers import Answer
 from crypto_pipeline.reading.cache import Cache, CacheStats
 from crypto_pipeline.reading.moments import Moment
 from crypto_pipeline.reading.question import Question, question
-from crypto_pipeline.store.bar_together import FEW_BARS
-from crypto_pipeline.store.changes import Changes, Series
+from crypto_pipeline.store.coordination.notifications import Changes, Series
+from crypto_pipeline.store.reads.small_reads import FEW_BARS
 
 if TYPE_CHECKING:
     from crypto_pipeline.reading.reader import Reader

@@ -12,7 +12,8 @@ import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.question import Question
-from crypto_pipeline.store import Store, forking
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.database import fork_safety
 
 #: Seconds for which it is remembered what is collected.
 _REMEMBER = 60.0
@@ -31,7 +32,7 @@ class Collected:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.after_fork()
-        forking.renew_in_children(self)
+        fork_safety.renew_in_children(self)
 
     def after_fork(self) -> None:
         """In a forked child: another thread may have held the lock."""

@@ -20,8 +20,8 @@ from typing import IO, TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import polars as pl
 
-from crypto_pipeline.store import forking
-from crypto_pipeline.store.errors import StoreError
+from crypto_pipeline.store.database import fork_safety
+from crypto_pipeline.store.database.errors import StoreError
 
 if TYPE_CHECKING:
     from crypto_pipeline.reading.reader import Reader
@@ -37,7 +37,7 @@ def by_polars(
     """A method of a reader that needs Polars' threads: asked of a fresh process where there are none."""
 
     def here_or_there(reader: Reader, /, *args: P.args, **kwargs: P.kwargs) -> pl.DataFrame:
-        if forking.without_polars():
+        if fork_safety.without_polars():
             return reader.fresh.ask(method.__name__, *args, **kwargs)
         return method(reader, *args, **kwargs)
 
@@ -52,14 +52,14 @@ class Fresh:
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        forking.renew_in_children(self)
+        fork_safety.renew_in_children(self)
 
     def after_fork(self) -> None:
         """In a forked child: have a process of one's own, and do not keep the parent's from seeing that it went."""
         self._lock = threading.Lock()
         process, self._process = self._process, None
         if process is not None:
-            forking.abandon(process)
+            fork_safety.abandon(process)
             for pipe in (process.stdin, process.stdout):
                 assert pipe is not None
                 os.close(pipe.fileno())  # without flushing what the parent had begun to write

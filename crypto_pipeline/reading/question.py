@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.moments import Moment, names, optional, span
-from crypto_pipeline.store.bar_frames import READ_SCHEMA
-from crypto_pipeline.store.bar_queries import FIRST, LAST
+from crypto_pipeline.store.columns.frames import READ_SCHEMA
+from crypto_pipeline.store.reads.queries import FIRST, LAST
 
 Fill = Literal["flat"]
 #: Nobody wants more, and a server should not try.

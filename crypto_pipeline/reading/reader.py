@@ -24,11 +24,12 @@ from crypto_pipeline.reading.moments import Moment
 from crypto_pipeline.reading.question import ALL, Question, question
 from crypto_pipeline.reading.scanning import scan
 from crypto_pipeline.settings import load_settings
-from crypto_pipeline.store import Store, forking, resolve_url
-from crypto_pipeline.store.bar_frames import READ_SCHEMA
-from crypto_pipeline.store.errors import NeedsPolarsError
-from crypto_pipeline.store.ledger import STATES
-from crypto_pipeline.store.portable import PortableUrl
+from crypto_pipeline.store import Store, resolve_url
+from crypto_pipeline.store.columns.frames import READ_SCHEMA
+from crypto_pipeline.store.coverage.ledger import STATES
+from crypto_pipeline.store.database import fork_safety
+from crypto_pipeline.store.database.errors import NeedsPolarsError
+from crypto_pipeline.store.database.portable_url import PortableUrl
 
 __all__ = ["Reader"]
 
@@ -36,7 +37,7 @@ _KEY = ("instrument", "open_time")
 _FOR_FILL = (*_KEY, "close")
 
 
-@forking.with_parts
+@fork_safety.with_parts
 class Reader:
     """Reads from the database behind ``url``; without one, from that of ``data_dir`` or of the settings.
 
@@ -155,7 +156,7 @@ class Reader:
         instrument and time within each month; each month is read at a moment of its own.
         """
         asked = question(instruments, timeframe, start, end or self._now(), None, as_of, final_only, ALL)
-        if forking.without_polars():
+        if fork_safety.without_polars():
             raise NeedsPolarsError("scan")
         self.store.symbols.ids(asked.instruments)  # a wrong name is refused now, not when it is collected
         return scan(self.answer, asked)
@@ -165,7 +166,7 @@ class Reader:
         for name in asked.columns or ():
             if name not in READ_SCHEMA:
                 raise ValueError(f"columns: bars have no column {name!r}; choose among {', '.join(READ_SCHEMA)}")
-        if forking.without_polars():
+        if fork_safety.without_polars():
             return self._without_polars(asked)
         if asked.fill is None:
             return self._bars(asked, asked.columns)

@@ -10,7 +10,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from crypto_pipeline.reading.question import Question
-from crypto_pipeline.store.bar_frames import READ_SCHEMA
+from crypto_pipeline.store.columns.frames import READ_SCHEMA
 
 
 def scan(read: Callable[[Question], pl.DataFrame], asked: Question) -> pl.LazyFrame:

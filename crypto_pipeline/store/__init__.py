@@ -13,18 +13,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crypto_pipeline.store.connecting import ensure_databases, redact
-    from crypto_pipeline.store.embedded import EmbeddedServer
-    from crypto_pipeline.store.errors import StoreError
-    from crypto_pipeline.store.heartbeats import Heartbeat
+    from crypto_pipeline.store.bars.writer import WriteResult
+    from crypto_pipeline.store.coordination.heartbeats import Heartbeat
+    from crypto_pipeline.store.coordination.leases import Lease, LeaseLost
+    from crypto_pipeline.store.database.connect import ensure_databases, redact
+    from crypto_pipeline.store.database.errors import StoreError
+    from crypto_pipeline.store.database.migrations import migrate
+    from crypto_pipeline.store.embedded.server import EmbeddedServer
     from crypto_pipeline.store.instruments import InstrumentRow, ListingRow
-    from crypto_pipeline.store.leases import Lease, LeaseLost
-    from crypto_pipeline.store.live import LivePrice
-    from crypto_pipeline.store.metrics import JobMetrics
-    from crypto_pipeline.store.migrations import migrate
+    from crypto_pipeline.store.operations.metrics import JobMetrics
+    from crypto_pipeline.store.resolve_url import dagster_url, resolve_url
     from crypto_pipeline.store.store import Store
-    from crypto_pipeline.store.urls import dagster_url, resolve_url
-    from crypto_pipeline.store.writer import WriteResult
+    from crypto_pipeline.store.trades.live_prices import LivePrice
 
 __all__ = [
     "EmbeddedServer",
@@ -46,22 +46,22 @@ __all__ = [
 ]
 
 _HOME = {
-    "EmbeddedServer": "embedded",
-    "Heartbeat": "heartbeats",
+    "EmbeddedServer": "embedded.server",
+    "Heartbeat": "coordination.heartbeats",
     "InstrumentRow": "instruments",
-    "JobMetrics": "metrics",
-    "Lease": "leases",
-    "LeaseLost": "leases",
+    "JobMetrics": "operations.metrics",
+    "Lease": "coordination.leases",
+    "LeaseLost": "coordination.leases",
     "ListingRow": "instruments",
-    "LivePrice": "live",
+    "LivePrice": "trades.live_prices",
     "Store": "store",
-    "StoreError": "errors",
-    "WriteResult": "writer",
-    "dagster_url": "urls",
-    "ensure_databases": "connecting",
-    "migrate": "migrations",
-    "redact": "connecting",
-    "resolve_url": "urls",
+    "StoreError": "database.errors",
+    "WriteResult": "bars.writer",
+    "dagster_url": "resolve_url",
+    "ensure_databases": "database.connect",
+    "migrate": "database.migrations",
+    "redact": "database.connect",
+    "resolve_url": "resolve_url",
 }
 
 

@@ -15,8 +15,8 @@ from psycopg.rows import dict_row
 
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.instruments import Instrument
-from crypto_pipeline.store.errors import StoreError
-from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pool import Connections
 
 
 @dataclass(frozen=True, slots=True)

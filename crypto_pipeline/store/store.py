@@ -8,40 +8,40 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
-from crypto_pipeline.store import forking
-from crypto_pipeline.store.archive import Archive
-from crypto_pipeline.store.audit import Audit
-from crypto_pipeline.store.bars_apart import BarsApart
-from crypto_pipeline.store.budgets import Budgets
-from crypto_pipeline.store.checks import Checks
-from crypto_pipeline.store.clock import Clock
-from crypto_pipeline.store.comparisons import Comparisons
-from crypto_pipeline.store.connecting import database_name, redact
-from crypto_pipeline.store.coverage import Coverage
-from crypto_pipeline.store.failovers import Failovers
-from crypto_pipeline.store.features import Features
-from crypto_pipeline.store.heartbeats import Heartbeats
+from crypto_pipeline.store.archive.reader import Archive
+from crypto_pipeline.store.bars.audit import Audit
+from crypto_pipeline.store.bars.refused import BarsApart
+from crypto_pipeline.store.bars.writer import BarWriter
+from crypto_pipeline.store.coordination.budgets import Budgets
+from crypto_pipeline.store.coordination.heartbeats import Heartbeats
+from crypto_pipeline.store.coordination.leases import FencedConnections, Lease, Leases
+from crypto_pipeline.store.coverage.comparisons import Comparisons
+from crypto_pipeline.store.coverage.coverage import Coverage
+from crypto_pipeline.store.coverage.failovers import Failovers
+from crypto_pipeline.store.coverage.ledger import Ledger
+from crypto_pipeline.store.coverage.reconciliations import Reconciliations
+from crypto_pipeline.store.database import fork_safety
+from crypto_pipeline.store.database.connect import database_name, redact
+from crypto_pipeline.store.database.instrument_ids import Symbols
+from crypto_pipeline.store.database.market_clock import Clock
+from crypto_pipeline.store.database.pool import PATIENCE, Connections
+from crypto_pipeline.store.database.portable_url import PortableUrl
 from crypto_pipeline.store.instruments import Instruments
-from crypto_pipeline.store.labels import Labels
-from crypto_pipeline.store.leases import FencedConnections, Lease, Leases
-from crypto_pipeline.store.ledger import Ledger
-from crypto_pipeline.store.live import Live
-from crypto_pipeline.store.metrics import Metrics
-from crypto_pipeline.store.pool import PATIENCE, Connections
-from crypto_pipeline.store.portable import PortableUrl
-from crypto_pipeline.store.reader import Reader
-from crypto_pipeline.store.reconciliations import Reconciliations
-from crypto_pipeline.store.storage import Storage
-from crypto_pipeline.store.stored_trades import StoredTrades, stored_trades
-from crypto_pipeline.store.symbols import Symbols
-from crypto_pipeline.store.table_proofs import TableProofs
-from crypto_pipeline.store.trade_reads import TradeReads
-from crypto_pipeline.store.trades import Trades
-from crypto_pipeline.store.views import Views
-from crypto_pipeline.store.writer import BarWriter
+from crypto_pipeline.store.operations.checks import Checks
+from crypto_pipeline.store.operations.disk_usage import Storage
+from crypto_pipeline.store.operations.metrics import Metrics
+from crypto_pipeline.store.operations.proof_rotation import TableProofs
+from crypto_pipeline.store.reads.bars import Reader
+from crypto_pipeline.store.reads.trades import TradeReads
+from crypto_pipeline.store.research.features import Features
+from crypto_pipeline.store.research.labels import Labels
+from crypto_pipeline.store.trades.live_prices import Live
+from crypto_pipeline.store.trades.spans import StoredTrades, stored_trades
+from crypto_pipeline.store.trades.writer import Trades
+from crypto_pipeline.store.views.views import Views
 
 
-@forking.with_parts
+@fork_safety.with_parts
 class Store:
     """The database behind ``url``, migrated already. Thread-safe; connects on first use, close it or use ``with``.
 

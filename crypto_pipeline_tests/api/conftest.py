@@ -16,7 +16,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.ports import free_port
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import EmbeddedServer, Store
-from crypto_pipeline.store.connecting import connect
+from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline_tests.store.bar_factory import START, add_symbols, bar, frame
 
 

@@ -22,8 +22,8 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.question import NARROW
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.bar_frames import READ_SCHEMA
-from crypto_pipeline.store.connecting import connect
+from crypto_pipeline.store.columns.frames import READ_SCHEMA
+from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline_tests.api.conftest import Served
 from crypto_pipeline_tests.store.bar_factory import START, bar, frame
 

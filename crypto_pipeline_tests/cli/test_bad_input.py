@@ -145,7 +145,7 @@ def test_unreachable_database(run: Run) -> None:
 
 
 def test_newer_schema(run: Run, database: str) -> None:
-    from crypto_pipeline.store.connecting import connect
+    from crypto_pipeline.store.database.connect import connect
 
     with connect(database) as connection:
         connection.execute(

@@ -15,7 +15,7 @@ from crypto_pipeline.ops.guardian import already_running
 from crypto_pipeline.ops.places import Places
 from crypto_pipeline.settings import command
 from crypto_pipeline.store import EmbeddedServer, Store, StoreError
-from crypto_pipeline.store.migrations import migrate
+from crypto_pipeline.store.database.migrations import migrate
 from crypto_pipeline_tests.cli.test_bad_input import Run, run
 from crypto_pipeline_tests.store.bar_factory import START, bar, frame
 

@@ -12,8 +12,9 @@ import pytest
 
 from crypto_pipeline.ops.dagster_cleaning import clean
 from crypto_pipeline.ops.dagster_home import shipped
-from crypto_pipeline.store import EmbeddedServer, dagster_storage, ensure_databases
-from crypto_pipeline.store.connecting import plain_url
+from crypto_pipeline.store import EmbeddedServer, ensure_databases
+from crypto_pipeline.store.database.connect import plain_url
+from crypto_pipeline.store.operations import dagster_storage
 
 from .conftest import Deployed
 

@@ -11,7 +11,7 @@ import polars as pl
 from crypto_pipeline.defs import defs
 from crypto_pipeline.defs.partitions import range_tags
 from crypto_pipeline.defs.views import column_schema
-from crypto_pipeline.store.views import VIEWS
+from crypto_pipeline.store.views.views import VIEWS
 
 from .conftest import Deployed
 

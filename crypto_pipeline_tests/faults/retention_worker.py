@@ -8,9 +8,10 @@ from pathlib import Path
 
 from crypto_pipeline.market.retention import Kept, RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import Store, restoring
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.retention import Retention
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.archive import restore
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.retention import Retention
 
 #: March and its trades are due, April is not.
 NOW = datetime(2025, 5, 3, 12, tzinfo=UTC)
@@ -35,7 +36,7 @@ def main(url: str, folder: Path) -> None:
                 for file in store.archive.files(None):
                     together = [one for one in store.archive.files(None) if _span(one) == _span(file)]
                     if together:
-                        restoring.restore(store.connections, together, timedelta(0))
+                        restore.restore(store.connections, together, timedelta(0))
             at_work.compact(NOW, progress=lambda text: None)
             print("restored", flush=True)
 

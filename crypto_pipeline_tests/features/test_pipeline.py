@@ -16,7 +16,8 @@ from crypto_pipeline.features.compute import NAMES as FEATURES
 from crypto_pipeline.features.compute import ROW_SCHEMA, compute_features
 from crypto_pipeline.features.pipeline import Universe, bring_up_to_date, features_as_of, first_kept_day, stale_days
 from crypto_pipeline.market import Timeframe
-from crypto_pipeline.store import Store, StoreError, feature_retention
+from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store.research import feature_retention
 from crypto_pipeline_tests.features.market import START, bars_of, minutes, rolled_up, stock
 
 #: What recursive indicators still know of bars beyond their look-back, in deviations.

@@ -16,12 +16,13 @@ from crypto_pipeline.market import Timeframe
 from crypto_pipeline.ops import archive_repair, backup
 from crypto_pipeline.ops.proofs import ARCHIVE_CHECK, prove_archive, prove_tables
 from crypto_pipeline.settings import Settings, load_settings
-from crypto_pipeline.store import Store, StoreError, archive_proof
-from crypto_pipeline.store.archive_catalogue import ArchiveFile
-from crypto_pipeline.store.archive_proof import DamagedFileError, forget_proofs
-from crypto_pipeline.store.archive_repair import give_up
-from crypto_pipeline.store.archive_storage import ArchiveStorage, local_path
-from crypto_pipeline.store.retention import Retention
+from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store.archive import proof
+from crypto_pipeline.store.archive.catalogue import ArchiveFile
+from crypto_pipeline.store.archive.object_store import ArchiveStorage, local_path
+from crypto_pipeline.store.archive.proof import DamagedFileError, forget_proofs
+from crypto_pipeline.store.archive.repair import give_up
+from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline_tests.store.bar_factory import SYMBOLS, add_symbols, miscounted, series
 from crypto_pipeline_tests.store.test_archive import APRIL, MARCH, NOW, policy
 
@@ -96,8 +97,8 @@ def test_no_flipped_bit_is_ever_read(store: Store) -> None:
 
 def test_a_file_is_hashed_once_and_again_when_it_is_another(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[Path] = []
-    whole = archive_proof.sha256
-    monkeypatch.setattr(archive_proof, "sha256", lambda path: hashed.append(path) or whole(path))
+    whole = proof.sha256
+    monkeypatch.setattr(proof, "sha256", lambda path: hashed.append(path) or whole(path))
     for _ in range(3):
         read(store)
     path = place(the_file(store))

@@ -24,8 +24,8 @@ from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.restore import restore
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import EmbeddedServer, Store
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.retention import Retention
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline_tests.store import test_archive
 from crypto_pipeline_tests.store.bar_factory import SYMBOLS, add_symbols, miscounted, series
 

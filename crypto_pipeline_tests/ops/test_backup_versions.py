@@ -19,12 +19,13 @@ from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.proofs import prove_tables
 from crypto_pipeline.ops.restore import restore
 from crypto_pipeline.settings import load_settings
-from crypto_pipeline.store import EmbeddedServer, Store, binaries
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.binaries import Binaries
-from crypto_pipeline.store.connecting import MINIMUM_VERSION, connect, with_database
-from crypto_pipeline.store.migrations import migrate
-from crypto_pipeline.store.retention import Retention
+from crypto_pipeline.store import EmbeddedServer, Store
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.retention import Retention
+from crypto_pipeline.store.database.connect import MINIMUM_VERSION, connect, with_database
+from crypto_pipeline.store.database.migrations import migrate
+from crypto_pipeline.store.embedded import binaries
+from crypto_pipeline.store.embedded.binaries import Binaries
 from crypto_pipeline_tests.store import test_archive
 from crypto_pipeline_tests.store.bar_factory import SYMBOLS, add_symbols, miscounted, series
 

@@ -10,7 +10,7 @@ import yaml
 from dagster import DagsterInstance
 
 from crypto_pipeline.ops.dagster_storage import KeptConnectionEventLogStorage
-from crypto_pipeline.store.connecting import connect, with_database
+from crypto_pipeline.store.database.connect import connect, with_database
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 

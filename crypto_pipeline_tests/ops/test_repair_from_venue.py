@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.market import Timeframe
-from crypto_pipeline.store.archive_proof import forget_proofs
-from crypto_pipeline.store.archive_repair import NOTE
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.retention import Retention
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.proof import forget_proofs
+from crypto_pipeline.store.archive.repair import NOTE
+from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline_tests.cli.test_bad_input import Run, run
 from crypto_pipeline_tests.healing.conftest import NOW, Bench, make_bench
 from crypto_pipeline_tests.ops.test_archive_repair import flip, place, the_file

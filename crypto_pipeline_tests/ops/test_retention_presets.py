@@ -14,8 +14,8 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.retention import check_look_backs, describe_retention, kept_for_ever_per_day
 from crypto_pipeline.settings import SettingsError, load_settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.retention import Retention
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline_tests.store.bar_factory import SYMBOLS, add_symbols, miscounted, series
 
 NOW = datetime(2025, 9, 10, 12, tzinfo=UTC)

@@ -14,7 +14,8 @@ from crypto_pipeline.ops.storage import Disk, StorageReport, judge, readable, re
 from crypto_pipeline.ops.storage_chart import storage_chart
 from crypto_pipeline.ops.trimming import plan, trim
 from crypto_pipeline.settings import Settings, load_settings
-from crypto_pipeline.store import Store, trade_days
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.partitions import trades
 from crypto_pipeline_tests.store.bar_factory import add_symbols, series
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -169,7 +170,7 @@ def test_trimming_frees_room_and_never_a_bar(filled: tuple[Settings, Store], tmp
     today = (NOW.date() - date(1970, 1, 1)).days
     with psycopg.connect(store.url) as connection:
         for day in range(today - 4, today + 1):
-            trade_days.ensure_day(connection, day)
+            trades.ensure_day(connection, day)
     steps = plan(settings, store)
     assert [step.what.split(" ")[0] for step in steps] == ["database", "trades"]
     said: list[str] = []
@@ -177,7 +178,7 @@ def test_trimming_frees_room_and_never_a_bar(filled: tuple[Settings, Store], tmp
     assert len(said) == 2
     assert not replaced.exists()
     with psycopg.connect(store.url) as connection:
-        assert len(trade_days.partitions(connection)) == 2
+        assert len(trades.partitions(connection)) == 2
     assert store.connections.frame("SELECT count(*) AS n FROM market.ohlc_data")["n"][0] == bars
     assert plan(settings, store) == []
 

@@ -17,7 +17,7 @@ import pytest
 from crypto_pipeline.ops import processes
 from crypto_pipeline.ops.health import request
 from crypto_pipeline.store import EmbeddedServer
-from crypto_pipeline.store.connecting import connect
+from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline_tests.ops.deployment import PROGRAMS, Deployment, crowding
 
 pytestmark = pytest.mark.faults

@@ -13,7 +13,7 @@ import polars as pl
 
 from crypto_pipeline.reading.question import Question
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.bar_frames import READ_SCHEMA
+from crypto_pipeline.store.columns.frames import READ_SCHEMA
 
 _MAKE = """
 CREATE SCHEMA IF NOT EXISTS plain;

@@ -23,12 +23,13 @@ import pytest
 
 from crypto_pipeline import Reader
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import Store, StoreError, forking
-from crypto_pipeline.store.archive_spans import Span
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.archiver import Archiver
-from crypto_pipeline.store.connecting import connect
-from crypto_pipeline.store.portable import without_password
+from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store.archive.archiver import Archiver
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.database import fork_safety
+from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline.store.database.portable_url import without_password
+from crypto_pipeline.store.partitions.span import Span
 from crypto_pipeline_tests.reading.test_reader import price
 from crypto_pipeline_tests.store.bar_factory import START, bar, frame
 
@@ -103,7 +104,7 @@ def test_whatever_a_reader_gives_it_gives_in_a_child_as_well(filled: Store, read
     assert expected["incomplete too"]["source"].to_list()[-1] == "forming"
 
     def work() -> bool:
-        assert forking.without_polars()
+        assert fork_safety.without_polars()
         for what, ask in asks.items():
             assert ask().equals(expected[what]), what
         for call, said in (

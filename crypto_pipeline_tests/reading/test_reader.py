@@ -21,10 +21,10 @@ from crypto_pipeline import Reader
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading import SpanWarning, question
 from crypto_pipeline.store import LivePrice, Store, StoreError
-from crypto_pipeline.store.archive_spans import Span
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.archiver import Archiver
-from crypto_pipeline.store.bar_frames import READ_SCHEMA
+from crypto_pipeline.store.archive.archiver import Archiver
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.columns.frames import READ_SCHEMA
+from crypto_pipeline.store.partitions.span import Span
 from crypto_pipeline_tests.store.bar_factory import START, SYMBOLS, bar, frame
 from crypto_pipeline_tests.store.test_trades import trades
 

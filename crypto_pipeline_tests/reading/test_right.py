@@ -26,10 +26,10 @@ from crypto_pipeline.api.forms import ARROW, CSV, JSON, PARQUET
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.question import Question, question
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.archive_spans import Span
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.archiver import Archiver
-from crypto_pipeline.store.bar_frames import READ_SCHEMA
+from crypto_pipeline.store.archive.archiver import Archiver
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.columns.frames import READ_SCHEMA
+from crypto_pipeline.store.partitions.span import Span
 from crypto_pipeline_tests.reading.conftest import clear
 from crypto_pipeline_tests.reading.plain import Plain
 from crypto_pipeline_tests.store.bar_factory import SYMBOLS, bar, database_clock, frame

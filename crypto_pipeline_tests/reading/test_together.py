@@ -21,11 +21,12 @@ from crypto_pipeline import Reader
 from crypto_pipeline.api.app import create_app
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading import question
-from crypto_pipeline.store import Store, StoreError, compaction
-from crypto_pipeline.store.archive_spans import Span
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.retention import Retention
-from crypto_pipeline.store.views import VIEWS
+from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.retention import Retention
+from crypto_pipeline.store.partitions import compaction
+from crypto_pipeline.store.partitions.span import Span
+from crypto_pipeline.store.views.views import VIEWS
 from crypto_pipeline_tests.store.bar_factory import bar, database_clock, frame
 from crypto_pipeline_tests.store.test_archive import NOW, policy
 

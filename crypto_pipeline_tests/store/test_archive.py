@@ -14,9 +14,11 @@ from polars.testing import assert_frame_equal
 from crypto_pipeline.market.bars import BAR_SCHEMA
 from crypto_pipeline.market.retention import Kept, LookBack, RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import Store, StoreError, archive_leaving, archive_parquet, archive_rows, restoring
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.retention import Retention
+from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store.archive import detach, parquet, restore
+from crypto_pipeline.store.archive import rows as archive_rows
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline_tests.store.bar_factory import SYMBOLS, add_symbols, bar, database_clock, frame, miscounted, series
 
 MARCH, APRIL = datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 4, 1, tzinfo=UTC)
@@ -147,7 +149,7 @@ def test_hours_leave_by_delete_and_come_back(store: Store, retention: Make) -> N
     assert_frame_equal(everything(store, Timeframe.H1), before)
 
     files = [file for kind in ("bars", "revisions") for file in store.archive.files(kind, Timeframe.H1)]
-    done = restoring.restore(store.connections, files, timedelta(days=1))
+    done = restore.restore(store.connections, files, timedelta(days=1))
 
     assert done.rows["bars"] == 31 * 24 * 4
     assert store.connections.run(lambda c: c.execute(counts).fetchone()) == stored
@@ -163,7 +165,7 @@ def test_a_restored_month_of_minutes_is_what_it_was(store: Store, retention: Mak
     store.bars.write(series(count=3000, start=MARCH + timedelta(days=20)), Timeframe.M1)
     before = everything(store, Timeframe.M1)
     retention().run(NOW)
-    restoring.restore(store.connections, store.archive.files("bars", Timeframe.M1), timedelta(days=1))
+    restore.restore(store.connections, store.archive.files("bars", Timeframe.M1), timedelta(days=1))
     assert_frame_equal(everything(store, Timeframe.M1), before)
     assert store.connections.run(lambda c: c.execute("SELECT count(*) FROM market.ohlc_1m").fetchone()) == (12000,)
     assert miscounted(store) == []
@@ -227,20 +229,20 @@ def test_damage_is_found_before_anything_leaves(store: Store, retention: Make, m
 
 def test_a_tally_sees_any_other_value() -> None:
     rows = series(count=50).with_columns(pl.col("revision").cast(pl.Datetime("us", "UTC")).alias("recorded_at"))
-    whole = archive_parquet.Tally()
+    whole = parquet.Tally()
     whole.add(rows)
     for name in BAR_SCHEMA:
         values = rows[name]
         other = values.shift(1).fill_null(values[-1]) if name != "complete" else ~values
         other = pl.Series([*values[:-1], "reconciled"]) if name == "source" else other
-        tally = archive_parquet.Tally()
+        tally = parquet.Tally()
         tally.add(rows.with_columns(other.alias(name)))
         assert whole.difference(tally), name
     assert whole.difference(whole) is None
 
 
 def test_only_one_run_at_a_time(store: Store, retention: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crypto_pipeline.store.retention._MOMENT", "100ms")
+    monkeypatch.setattr("crypto_pipeline.store.archive.retention._MOMENT", "100ms")
     with retention().alone(), pytest.raises(StoreError, match="another retention run"):
         retention().run(NOW)
 
@@ -315,9 +317,9 @@ def test_many_instruments_leave_a_shared_table_a_few_at_a_time(
     store: Store, retention: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One whose bars change after they were archived stays until the next run."""
-    monkeypatch.setattr(archive_leaving, "PART_ROWS", 1000)
+    monkeypatch.setattr(detach, "PART_ROWS", 1000)
     store.bars.write(series(count=31 * 24, start=MARCH, timeframe=Timeframe.H1), Timeframe.H1)
-    leave, parts = archive_leaving._leave, []
+    leave, parts = detach._leave, []
 
     def late(connection: Any, span: Any, part: Any, *args: Any, **kwargs: Any) -> Any:
         parts.append(part)
@@ -331,7 +333,7 @@ def test_many_instruments_leave_a_shared_table_a_few_at_a_time(
         return store.reader.read(SYMBOLS, Timeframe.H1, MARCH, APRIL)
 
     now, corrected = read(), bar(SYMBOLS[2], MARCH, price=7.0, source="reconciled")
-    monkeypatch.setattr(archive_leaving, "_leave", late)
+    monkeypatch.setattr(detach, "_leave", late)
     retention().run(NOW)
     monkeypatch.undo()
     assert [len(part) for part in parts] == [1, 1, 1, 1]

@@ -15,9 +15,10 @@ from polars.testing import assert_frame_equal
 from crypto_pipeline.market.bars import BAR_SCHEMA, Source
 from crypto_pipeline.market.retention import Kept, RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import Store, restoring
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.retention import Retention
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.archive import restore
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline_tests.store.bar_factory import add_symbols, bar, database_clock, empty_tables, frame, miscounted
 
 MARCH = datetime(2025, 3, 1, tzinfo=UTC)
@@ -66,7 +67,7 @@ def test_precedence_decides_wherever_the_copies_lie(store: Store, tmp_path: Path
             for timeframe in ARCHIVED:
                 files = [file for file in store.archive.files(None) if file.timeframe == timeframe]
                 if files:
-                    restoring.restore(store.connections, files, timedelta(0))
+                    restore.restore(store.connections, files, timedelta(0))
         else:
             for timeframe in (*ARCHIVED, PLAIN):
                 store.bars.write(frame(step), timeframe)

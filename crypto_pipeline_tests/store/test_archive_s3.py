@@ -11,9 +11,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import Store, StoreError, restoring
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.retention import Retention
+from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store.archive import restore
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline_tests.store.bar_factory import SYMBOLS, add_symbols, miscounted, series
 from crypto_pipeline_tests.store.test_archive import MARCH, NOW, everything, policy
 
@@ -64,7 +65,7 @@ def test_there_and_back(store: Store, s3: str, tmp_path: Path) -> None:
     end = datetime(2025, 4, 1, tzinfo=UTC)
     read = store.reader.read(SYMBOLS, Timeframe.M1, MARCH, end).select(before.columns)
     assert_frame_equal(read, before, check_row_order=False)
-    restoring.restore(store.connections, store.archive.files(None), timedelta(0))
+    restore.restore(store.connections, store.archive.files(None), timedelta(0))
     assert_frame_equal(everything(store, Timeframe.M1), before)
     assert miscounted(store) == []
     with store.connections.transaction() as connection:

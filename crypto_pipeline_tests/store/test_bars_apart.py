@@ -9,8 +9,8 @@ import polars as pl
 
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.archive_storage import ArchiveStorage
-from crypto_pipeline.store.retention import Retention
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline.venues import Refused
 from crypto_pipeline_tests.store.bar_factory import SYMBOLS, add_symbols, series
 from crypto_pipeline_tests.store.test_archive import MARCH, NOW, policy

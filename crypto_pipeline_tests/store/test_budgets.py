@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from crypto_pipeline.store.budgets import Budgets, PostgresBudget
-from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.coordination.budgets import Budgets, PostgresBudget
+from crypto_pipeline.store.database.pool import Connections
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ def connections(postgres_url: str) -> Iterator[Connections]:
 
 _SPENDER = """
 import asyncio, json, sys, time
-from crypto_pipeline.store.pool import Connections
-from crypto_pipeline.store.budgets import PostgresBudget
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.coordination.budgets import PostgresBudget
 
 async def main(url, start, until):
     budget = PostgresBudget(Connections(url), "binance")

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store.checks import Checks
-from crypto_pipeline.store.errors import StoreError
-from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.operations.checks import Checks
 
 
 @pytest.fixture

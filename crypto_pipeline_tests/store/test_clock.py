@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from crypto_pipeline.market import Instrument, Timeframe
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.clock import stated_now
-from crypto_pipeline.store.views import VIEWS
+from crypto_pipeline.store.database.market_clock import stated_now
+from crypto_pipeline.store.views.views import VIEWS
 
 from .bar_factory import series
 

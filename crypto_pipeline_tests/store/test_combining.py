@@ -11,9 +11,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from crypto_pipeline.store import combining
-from crypto_pipeline.store.combining import Combiner
-from crypto_pipeline.store.errors import DatabaseAwayError
+from crypto_pipeline.store.database import coalescer
+from crypto_pipeline.store.database.coalescer import Combiner
+from crypto_pipeline.store.database.errors import DatabaseAwayError
 
 
 class Slow:
@@ -65,7 +65,7 @@ def test_who_waits_is_asked_together_first_come_first_served() -> None:
 
 
 def test_nobody_who_comes_later_waits_for_one_that_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(combining, "SLOW", 0.01)
+    monkeypatch.setattr(coalescer, "SLOW", 0.01)
     slow = Slow()
     combiner = Combiner(slow, 1.0, most=10, at_once=1)
     with ThreadPoolExecutor(16) as threads:

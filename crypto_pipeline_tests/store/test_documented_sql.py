@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crypto_pipeline.store.connecting import connect
+from crypto_pipeline.store.database.connect import connect
 
 _PAGE = Path(__file__).parents[2] / "docs" / "sql.md"
 

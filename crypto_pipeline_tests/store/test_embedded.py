@@ -13,15 +13,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crypto_pipeline.store import binaries, cluster, locks, runas
-from crypto_pipeline.store.connecting import connect
-from crypto_pipeline.store.embedded import EmbeddedServer
-from crypto_pipeline.store.errors import StoreError
-from crypto_pipeline.store.migrations import migrate
+from crypto_pipeline.store.database import file_locks
+from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.migrations import migrate
+from crypto_pipeline.store.embedded import binaries, cluster, run_as
+from crypto_pipeline.store.embedded.server import EmbeddedServer
 
 pytestmark = pytest.mark.faults
 AS_ROOT = os.geteuid() == 0
-_EXEC = "import sys; from pathlib import Path; from crypto_pipeline.store.embedded import EmbeddedServer; "
+_EXEC = "import sys; from pathlib import Path; from crypto_pipeline.store.embedded.server import EmbeddedServer; "
 _SUPERVISED = _EXEC + "EmbeddedServer(Path(sys.argv[1])).exec_server()"
 _COMMAND = f"""{_EXEC}
 import time
@@ -381,7 +382,7 @@ def test_an_unwritable_parent_is_named_with_the_fix(empty_dir: Path) -> None:
     empty_dir.chmod(0o555)
     me = os.geteuid()
     if AS_ROOT:
-        os.seteuid(runas.NOBODY)
+        os.seteuid(run_as.NOBODY)
     try:
         with pytest.raises(StoreError) as error, EmbeddedServer(empty_dir / "below").running():
             pass
@@ -394,12 +395,12 @@ def test_an_unwritable_parent_is_named_with_the_fix(empty_dir: Path) -> None:
 @pytest.mark.skipif(not AS_ROOT, reason="only root has to step down")
 class TestAsRoot:
     def test_without_namespaces_nobody_runs_it(self, empty_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(runas, "_namespace", lambda: ())
+        monkeypatch.setattr(run_as, "_namespace", lambda: ())
         empty_dir.chmod(0o755)
         with EmbeddedServer(empty_dir).running() as url, connect(url) as connection:
             row = connection.execute("SELECT pg_backend_pid()").fetchone()
             assert row is not None
-            assert Path(f"/proc/{row[0]}").stat().st_uid == runas.NOBODY
+            assert Path(f"/proc/{row[0]}").stat().st_uid == run_as.NOBODY
             connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
         assert empty_dir.stat().st_mode & 0o777 == 0o755
         monkeypatch.undo()  # what nobody made, nobody goes on running
@@ -407,7 +408,7 @@ class TestAsRoot:
             assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
 
     def test_a_parent_closed_to_nobody_is_named(self, empty_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(runas, "_namespace", lambda: ())
+        monkeypatch.setattr(run_as, "_namespace", lambda: ())
         with pytest.raises(StoreError, match=f"cannot enter {empty_dir}"), EmbeddedServer(empty_dir).running():
             pass
 
@@ -420,7 +421,7 @@ class TestAsRoot:
 def test_another_users_folder_is_refused(empty_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(StoreError, match=r"belongs to user .* and this is user 12345"):
-        runas.choose(empty_dir, Path(sys.executable))
+        run_as.choose(empty_dir, Path(sys.executable))
 
 
 def test_data_of_another_version_is_refused(empty_dir: Path) -> None:
@@ -433,7 +434,7 @@ def test_data_of_another_version_is_refused(empty_dir: Path) -> None:
 
 def _server_processes(data_dir: Path) -> list[int]:
     """Whoever has the owner lock open: PostgreSQL's processes, and nobody else once it runs."""
-    return [pid for pid in locks.holders(data_dir / "postgres/owner.lock") if pid != os.getpid()]
+    return [pid for pid in file_locks.holders(data_dir / "postgres/owner.lock") if pid != os.getpid()]
 
 
 def _wait_until(condition: Callable[[], bool], timeout: float) -> None:

@@ -8,9 +8,9 @@ import pytest
 from crypto_pipeline.market.instruments import Instrument, Tier
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.errors import StoreError
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.instruments import Instruments, ListingRow
-from crypto_pipeline.store.pool import Connections
 from crypto_pipeline_tests.store.bar_factory import series
 
 LISTED = datetime(2020, 1, 1, tzinfo=UTC)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store, StoreError
-from crypto_pipeline.store.healed import cut
-from crypto_pipeline.store.ledger import STATES, WAITING
+from crypto_pipeline.store.coverage.ledger import STATES, WAITING
+from crypto_pipeline.store.coverage.ledger_closing import cut
 from crypto_pipeline_tests.store.bar_factory import START, bar, empty_tables, frame, miscounted
 
 BTC, ETH = "BTC-USDT", "ETH-USDT"

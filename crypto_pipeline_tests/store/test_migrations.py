@@ -7,10 +7,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crypto_pipeline.store.connecting import connect, with_database
-from crypto_pipeline.store.embedded import EmbeddedServer
-from crypto_pipeline.store.errors import StoreError
-from crypto_pipeline.store.migrations import applied, migrate, migration_files, sql_folder
+from crypto_pipeline.store.database.connect import connect, with_database
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.migrations import applied, migrate, migration_files, sql_folder
+from crypto_pipeline.store.embedded.server import EmbeddedServer
 
 _MIGRATE = "import sys; from crypto_pipeline.store import migrate; print(len(migrate(sys.argv[1])))"
 

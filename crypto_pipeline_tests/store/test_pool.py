@@ -12,11 +12,11 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 
-from crypto_pipeline.store.connecting import connect
-from crypto_pipeline.store.embedded import EmbeddedServer
-from crypto_pipeline.store.errors import StoreError
-from crypto_pipeline.store.locks import holders
-from crypto_pipeline.store.pool import Connections
+from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.file_locks import holders
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.embedded.server import EmbeddedServer
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_an_unreachable_server_is_named_within_seconds() -> None:
 _SERVE = """
 import sys
 from pathlib import Path
-from crypto_pipeline.store.embedded import EmbeddedServer
+from crypto_pipeline.store.embedded.server import EmbeddedServer
 EmbeddedServer(Path(sys.argv[1])).exec_server()
 """
 

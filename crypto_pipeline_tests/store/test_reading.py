@@ -10,10 +10,10 @@ import pytest
 from crypto_pipeline.market.precedence import best_copies
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store, StoreError
-from crypto_pipeline.store.coverage import CELL_SCHEMA
-from crypto_pipeline.store.ledger import GAP_SCHEMA
-from crypto_pipeline.store.reader import READ_SCHEMA
-from crypto_pipeline.store.reconciliations import RECONCILIATION_SCHEMA
+from crypto_pipeline.store.coverage.coverage import CELL_SCHEMA
+from crypto_pipeline.store.coverage.ledger import GAP_SCHEMA
+from crypto_pipeline.store.coverage.reconciliations import RECONCILIATION_SCHEMA
+from crypto_pipeline.store.reads.bars import READ_SCHEMA
 from crypto_pipeline_tests.store.bar_factory import START, SYMBOLS, bar, frame, series
 
 M1, H1, D1, W1 = Timeframe.M1, Timeframe.H1, Timeframe.D1, Timeframe.W1

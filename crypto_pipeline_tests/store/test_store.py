@@ -29,5 +29,5 @@ def test_the_room_exports_what_it_names() -> None:
 
 
 def test_no_file_of_the_room_outgrows_a_reader() -> None:
-    for path in Path(room.__file__).parent.glob("*.py"):
+    for path in Path(room.__file__).parent.rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 400, path

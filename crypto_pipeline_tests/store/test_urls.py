@@ -5,10 +5,17 @@ from pathlib import Path
 import pytest
 
 from crypto_pipeline.settings import Settings
-from crypto_pipeline.store.connecting import address, connect, database_name, ensure_databases, redact, with_database
-from crypto_pipeline.store.embedded import EmbeddedServer
-from crypto_pipeline.store.errors import StoreError
-from crypto_pipeline.store.urls import dagster_url, resolve_url
+from crypto_pipeline.store.database.connect import (
+    address,
+    connect,
+    database_name,
+    ensure_databases,
+    redact,
+    with_database,
+)
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.embedded.server import EmbeddedServer
+from crypto_pipeline.store.resolve_url import dagster_url, resolve_url
 
 
 def _settings(**given: object) -> Settings:
@@ -82,7 +89,7 @@ def test_a_bad_url_is_one_clear_line() -> None:
 
 
 def test_an_old_server_is_refused(postgres_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crypto_pipeline.store.connecting.MINIMUM_VERSION", 99)
+    monkeypatch.setattr("crypto_pipeline.store.database.connect.MINIMUM_VERSION", 99)
     with pytest.raises(StoreError, match="version 99 or newer is needed"):
         resolve_url(_settings(database_url=postgres_server.url()))
 

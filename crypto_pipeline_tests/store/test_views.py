@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.store import Store, StoreError
-from crypto_pipeline.store.views import BAR_VIEWS, CATALOG_LOCK, VIEWS
+from crypto_pipeline.store.views.views import BAR_VIEWS, CATALOG_LOCK, VIEWS
 
 from .bar_factory import SYMBOLS, series
 
@@ -165,7 +165,7 @@ def test_readers_see_whole_views_and_do_not_wait(store: Store) -> None:
 
 
 def test_a_reader_that_stays_is_worked_around(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crypto_pipeline.store.views._ATTEMPTS", 2)
+    monkeypatch.setattr("crypto_pipeline.store.views.views._ATTEMPTS", 2)
     fill(store, hours=1)
     store.views.refresh("ohlc_today")
     with psycopg.connect(store.url) as staying:

@@ -14,8 +14,9 @@ from crypto_pipeline.market.bars import BAR_SCHEMA, Source
 from crypto_pipeline.market.precedence import best_copies
 from crypto_pipeline.market.sanity import bar_sanity
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import Store, StoreError, writer
-from crypto_pipeline.store.bar_checks import split_bad
+from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store.bars import writer
+from crypto_pipeline.store.bars.validation import split_bad
 from crypto_pipeline_tests.store.bar_factory import (
     START,
     SYMBOLS,

@@ -14,7 +14,8 @@ import pytest
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.precedence import best_copies
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store import Store, batch, writer
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.bars import transaction, writer
 from crypto_pipeline_tests.store.bar_factory import START, SYMBOLS, miscounted, series, stored
 
 M1 = Timeframe.M1
@@ -100,7 +101,7 @@ def test_killed_at_any_step(store: Store, monkeypatch: pytest.MonkeyPatch, step:
     """The backend dies right after each kind of statement, once: nothing of the try remains, the repeat succeeds."""
     old, new = series(count=300), series(count=600, seed=2, source="reconciled")
     store.bars.write(old, M1)
-    real = getattr(batch, step)
+    real = getattr(transaction, step)
     struck: list[int] = []
 
     def fatal(connection: psycopg.Connection, *args: object) -> None:
@@ -111,7 +112,7 @@ def test_killed_at_any_step(store: Store, monkeypatch: pytest.MonkeyPatch, step:
                 other.execute("SELECT pg_terminate_backend(%s)", struck)
             connection.execute("SELECT 1")
 
-    monkeypatch.setattr(batch, step, fatal)
+    monkeypatch.setattr(transaction, step, fatal)
     store.bars.write(new, M1)
     assert struck
     assert stored(store, M1).equals(best_copies(pl.concat([old, new])))

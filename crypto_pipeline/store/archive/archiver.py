@@ -1,0 +1,153 @@
+"""Archiving one span: export, store, read back, and only then let the rows go. It may end anywhere and begin again."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from crypto_pipeline.store.archive import catalogue, detach, hashing, parquet
+from crypto_pipeline.store.archive.catalogue import ArchiveFile
+from crypto_pipeline.store.archive.export import Exported, export
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.parquet import Tally
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.partitions import swap
+from crypto_pipeline.store.partitions.span import ChangedError, Span
+
+log = logging.getLogger(__name__)
+
+#: Writers may change a span while it is read; more often than this it is left to the next run.
+_ATTEMPTS = 3
+#: A retired file stays so long for those who asked for it before and read it still.
+GRACE_SECONDS = 3600
+
+_VERIFIED = """
+UPDATE market.archive_files SET status = 'verified', verified_at = clock_timestamp()
+WHERE archive_id = %s AND status = 'written'
+"""
+_ABANDON = """
+UPDATE market.archive_files SET status = 'retired', retired_at = clock_timestamp()
+WHERE status IN ('written', 'verified')
+"""
+# What was never current was never read.
+_REMOVABLE = """
+SELECT archive_id, base_url, path FROM market.archive_files
+WHERE status = 'retired' AND (current_at IS NULL OR retired_at < clock_timestamp() - make_interval(secs => %s))
+ORDER BY archive_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """What became of one span: rows in its files (``kept_hot`` of them in the table too), bytes, seconds of each part.
+
+    ``export_seconds`` includes storing and reading back; ``switch_seconds`` is what writers of the span waited.
+    """
+
+    span: Span
+    rows: int
+    revisions: int
+    bytes: int
+    kept_hot: int
+    export_seconds: float
+    switch_seconds: float
+    drop_seconds: float
+
+
+class Archiver:
+    """Archives spans into ``storage``; ``scratch`` is a folder of its own. For the one holder of retention's lock."""
+
+    def __init__(self, connections: Connections, storage: ArchiveStorage, scratch: Path) -> None:
+        self._connections, self.storage, self._scratch = connections, storage, scratch
+
+    def recover(self) -> None:
+        """Clear away what an earlier run left half done: its files were never read, its tables nobody sees."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._connections.run(lambda connection: connection.execute(_ABANDON) and None)
+        swap.drop_leftovers(self._connections)
+        self.storage.sweep()
+
+    def archive(self, span: Span, min_bars: int) -> Archived:
+        """Put a span into files, verified, and take its rows out of the table. Raises StoreError when it cannot."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return self._archive(span, min_bars)
+            except ChangedError as error:
+                log.info("%s (attempt %d)", error, attempt)
+        raise StoreError(f"{span} is being changed all the time: the next run tries it again")
+
+    def _archive(self, span: Span, min_bars: int) -> Archived:
+        clock = time.monotonic()
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            out = export(self._connections, span, self.current(span), Path(folder))
+            numbers = [self._keep(out, kind, path, tally) for kind, path, tally in out.files]
+            size = sum(path.stat().st_size for _, path, _ in out.files)
+        exported = time.monotonic()
+        done = detach.switch(self._connections, span, out.made_from, out.cells, numbers, min_bars)
+        switched = time.monotonic()
+        swap.drop_leftovers(self._connections)
+        rows = {kind: tally.rows for kind, _, tally in out.files}
+        return Archived(
+            span,
+            rows=rows.get("trades", 0) if span.timeframe is None else rows.get("bars", 0),
+            revisions=rows.get("revisions", 0),
+            bytes=size,
+            kept_hot=done.staying,
+            export_seconds=exported - clock,
+            switch_seconds=done.seconds,
+            drop_seconds=time.monotonic() - switched,
+        )
+
+    def current(self, span: Span) -> list[ArchiveFile]:
+        """The files that hold the span now."""
+        found = self._connections.run(catalogue.find, None, span.timeframe, span.start, span.end)
+        return [file for file in found if file.kind in span.kinds]
+
+    def _keep(self, out: Exported, kind: str, path: Path, tally: Tally) -> int:
+        """Catalogue, store and verify one file; returns its number."""
+        digest, size = hashing.sha256(path), path.stat().st_size
+        # never the name of another file, so that removing one can never remove the other
+        place = f"{out.span.folder(kind)}/{digest[:24]}-{secrets.token_hex(3)}.parquet"
+        entry: dict[str, Any] = {
+            **parquet.entry(kind, tally, digest, size),
+            "timeframe": str(out.span.timeframe or ""),
+            "first_open": out.span.start,
+            "end_open": out.span.end,
+            "base_url": self.storage.url,
+            "path": place,
+            "made_from": out.made_from,
+        }
+        number = self._connections.run(catalogue.add, entry)
+        self.storage.put(place, path)
+        with self.storage.fetched(place) as stored:
+            parquet.verify(stored, kind, digest, tally)
+        self._connections.run(_mark_verified, number)
+        return number
+
+    def remove_retired(self) -> int:
+        """Delete retired files that nobody can be reading any more, then their rows; returns how many."""
+        rows = self._connections.run(lambda connection: connection.execute(_REMOVABLE, [GRACE_SECONDS]).fetchall())
+        for number, url, path in rows:
+            storage = self.storage if url == self.storage.url else ArchiveStorage(url)
+            storage.delete(path)
+            self._connections.run(_forget, number)
+        return len(rows)
+
+
+def _mark_verified(connection: psycopg.Connection[Any], number: int) -> None:
+    if connection.execute(_VERIFIED, [number]).rowcount != 1:
+        raise StoreError(f"archive file {number} was taken away while it was verified: another run is at work")
+
+
+def _forget(connection: psycopg.Connection[Any], number: int) -> None:
+    connection.execute("DELETE FROM market.archive_files WHERE archive_id = %s AND status = 'retired'", [number])

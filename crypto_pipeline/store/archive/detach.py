@@ -1,0 +1,231 @@
+"""The moment in which rows leave a table: their files become the truth of their span in the same transaction.
+
+A partition leaves as a whole. Months that share a table with others leave it by DELETE, some instruments at a time, so
+that no transaction is long; until then their rows are in both places, which readers do not see.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from crypto_pipeline.store.archive import accounting
+from crypto_pipeline.store.archive.accounting import Staying
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.partitions import bars, rebuild, trades
+from crypto_pipeline.store.partitions import span as archive_spans
+from crypto_pipeline.store.partitions.span import ChangedError, Span
+from crypto_pipeline.store.partitions.swap import hold, patiently, replace_partition
+
+log = logging.getLogger(__name__)
+
+#: Rows that one transaction deletes, about; at least one instrument's month.
+PART_ROWS = 20_000
+
+_COPY_STAYING = """
+INSERT INTO {new}
+SELECT o.* FROM unnest(%(ids)s::int[], %(since)s::timestamptz[]) AS u (i, since)
+JOIN {old} o ON o.instrument_id = u.i
+WHERE o.timeframe = %(timeframe)s AND o.open_time >= greatest(u.since, %(start)s) AND o.open_time < %(end)s
+"""
+_DELETE = """
+DELETE FROM market.{table} o USING unnest(%(instruments)s::int[], %(until_open)s::timestamptz[]) AS u (i, until_open)
+WHERE o.instrument_id = u.i AND o.timeframe = %(timeframe)s
+  AND o.open_time >= %(start)s AND o.open_time < least(u.until_open, %(end)s)
+"""
+_RETIRE = """
+UPDATE market.archive_files SET status = 'retired', retired_at = clock_timestamp()
+WHERE status = 'current' AND kind = ANY(%(kinds)s) AND timeframe = %(timeframe)s
+  AND first_open = %(start)s AND end_open = %(end)s
+"""
+_CURRENT = """
+UPDATE market.archive_files SET status = 'current', current_at = clock_timestamp()
+WHERE archive_id = ANY(%s) AND status = 'verified'
+"""
+
+
+_MARKS = """
+SELECT instrument_id, count(*) || '.' || sum(data_version) || '.' || sum(present - archived),
+    sum(present - archived)::bigint
+FROM market.coverage
+WHERE timeframe = %(timeframe)s AND day >= %(first)s AND day < %(until)s
+  AND (%(only)s::int[] IS NULL OR instrument_id = ANY(%(only)s::int[]))
+GROUP BY 1 ORDER BY 1
+"""
+_IN_TABLE = """
+SELECT instrument_id, day, present::bigint, (present - archived)::bigint FROM market.coverage
+WHERE timeframe = %(timeframe)s AND day >= %(first)s AND day < %(until)s AND instrument_id = ANY(%(only)s::int[])
+"""
+#: Per instrument what its cells are, and how many of its bars are in the table.
+Marks = dict[int, tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """How many rows left, how many stay because they are among the newest (or changed at the last moment), how long
+    writers of the span waited at most.
+    """
+
+    rows: int
+    staying: int
+    seconds: float
+
+
+def switch(
+    connections: Connections, span: Span, made_from: str, counted: pl.DataFrame, files: Sequence[int], min_bars: int
+) -> Switched:
+    """Make verified ``files`` current and take their rows out of the table.
+
+    ``counted`` (CELLS) says how many bars of each cell the files hold. The newest ``min_bars`` of each series stay.
+    Without files the rows are dropped for good. Raises ChangedError when rows are other than ``made_from`` says.
+    """
+    if span.partitioned:
+        return patiently(connections, span, _switch, span, made_from, counted, list(files), min_bars)
+    return _by_parts(connections, span, made_from, counted, list(files), min_bars)
+
+
+def leaving(connection: psycopg.Connection[Any], span: Span, min_bars: int) -> int:
+    """How many rows of the span's table are not among the newest ``min_bars`` of their series."""
+    rows = archive_spans.fingerprint(connection, span).hot_rows
+    if span.timeframe is None or not rows:
+        return rows
+    numbers = list(archive_spans.symbols(connection, span).values())
+    return rows - Staying.of(connection, span, numbers, min_bars).rows
+
+
+# -- a partition ------------------------------------------------------------------------------------------------------
+
+
+def _switch(
+    connection: psycopg.Connection[Any],
+    span: Span,
+    made_from: str,
+    counted: pl.DataFrame,
+    files: list[int],
+    min_bars: int,
+) -> Switched:
+    began, rows = _hold(connection, span, made_from)
+    staying = Staying.of(connection, span, counted["instrument_id"].to_list(), min_bars)
+    if span.timeframe is None:
+        trades.note_removed(connection, [span.start.date()])
+    else:
+        accounting.account(connection, span, staying.beside(counted), dropped=not files)
+        _delete(connection, "ohlc_revisions", span, staying)
+    _make_current(connection, span, files)
+    if staying.rows:
+        _build_of_staying(connection, span, staying)
+        rebuild.take_place(connection, span)
+    else:
+        replace_partition(connection, span, None)
+    return Switched(rows - staying.rows, staying.rows, time.monotonic() - began)
+
+
+def _hold(connection: psycopg.Connection[Any], span: Span, made_from: str) -> tuple[float, int]:
+    hold(connection, span)
+    began = time.monotonic()
+    found = archive_spans.fingerprint(connection, span)
+    if found.text != made_from:
+        raise ChangedError(f"{span}: rows changed while they were archived")
+    return began, found.hot_rows
+
+
+def _make_current(connection: psycopg.Connection[Any], span: Span, files: list[int]) -> None:
+    if files:
+        connection.execute(_RETIRE, span.values() | {"kinds": list(span.kinds)})
+        if connection.execute(_CURRENT, [files]).rowcount != len(files):
+            raise StoreError(f"{span}: its files are not verified any more; run the archive again")
+
+
+def _build_of_staying(connection: psycopg.Connection[Any], span: Span, staying: Staying) -> None:
+    """A table with just the bars that stay, to take the partition's place."""
+    old, new = bars.identifier(span.table), rebuild.begin(connection, span)
+    values = span.values() | {"ids": staying.ids, "since": staying.since}
+    connection.execute(sql.SQL(_COPY_STAYING).format(new=new, old=old), values, prepare=False)
+    rebuild.finish(connection, span)
+
+
+# -- a month among others ---------------------------------------------------------------------------------------------
+
+
+def _by_parts(
+    connections: Connections, span: Span, made_from: str, counted: pl.DataFrame, files: list[int], min_bars: int
+) -> Switched:
+    marks, longest = patiently(connections, span, _publish, span, made_from, counted, files)
+    gone = 0
+    for part in _parts(marks):
+        try:
+            rows, seconds = patiently(connections, span, _leave, span, part, min_bars, archived=bool(files))
+        except ChangedError as error:
+            log.info("%s: they stay until the next run", error)
+            continue
+        gone, longest = gone + rows, max(longest, seconds)
+    return Switched(gone, sum(rows for _, rows in marks.values()) - gone, longest)
+
+
+def _publish(
+    connection: psycopg.Connection[Any], span: Span, made_from: str, counted: pl.DataFrame, files: list[int]
+) -> tuple[Marks, float]:
+    """The files are the truth from here on, beside the rows, which are all still there."""
+    began, _ = _hold(connection, span, made_from)
+    if files:
+        numbers = counted["instrument_id"].unique().to_list()
+        there = _cells(connection, span, numbers).drop("rows")
+        accounting.account(connection, span, counted.join(there, on=["instrument_id", "day"]))
+        _make_current(connection, span, files)
+    return _marks(connection, span), time.monotonic() - began
+
+
+def _leave(
+    connection: psycopg.Connection[Any], span: Span, part: Marks, min_bars: int, *, archived: bool
+) -> tuple[int, float]:
+    """Delete what some instruments have in the span, unless a bar of theirs is another by now."""
+    numbers = list(part)
+    hold(connection, span, numbers)
+    began = time.monotonic()
+    if _marks(connection, span, numbers) != part:
+        raise ChangedError(f"{span}: bars of {len(part)} instruments changed after they were archived")
+    staying = Staying.of(connection, span, numbers, min_bars)
+    cells = staying.beside(_cells(connection, span, numbers).drop("staying"))
+    accounting.account(connection, span, cells, dropped=not archived)
+    gone = _delete(connection, span.table, span, staying)
+    if gone + staying.rows != sum(rows for _, rows in part.values()):
+        raise ChangedError(f"{span}: {gone:,} rows were to go and {staying.rows:,} to stay, which are not all")
+    _delete(connection, "ohlc_revisions", span, staying)
+    return gone, time.monotonic() - began
+
+
+def _parts(marks: Marks) -> Iterator[Marks]:
+    part: Marks = {}
+    for number, (text, rows) in marks.items():
+        if part and sum(count for _, count in part.values()) + rows > PART_ROWS:
+            yield part
+            part = {}
+        if rows:
+            part[number] = (text, rows)
+    if part:
+        yield part
+
+
+def _marks(connection: psycopg.Connection[Any], span: Span, only: list[int] | None = None) -> Marks:
+    rows = connection.execute(_MARKS, span.values() | {"only": only}).fetchall()
+    return {number: (text, count) for number, text, count in rows}
+
+
+def _cells(connection: psycopg.Connection[Any], span: Span, numbers: list[int]) -> pl.DataFrame:
+    """Of each cell ``rows``, how many bars there are, and ``staying``, how many of them in the table."""
+    rows = connection.execute(_IN_TABLE, span.values() | {"only": numbers}).fetchall()
+    return pl.DataFrame(rows, schema={**accounting.CELLS, "staying": pl.Int64()}, orient="row")
+
+
+def _delete(connection: psycopg.Connection[Any], table: str, span: Span, staying: Staying) -> int:
+    """Delete what does not stay: bars, or their history, which is in a file of its own."""
+    statement = sql.SQL(_DELETE).format(table=sql.Identifier(table))
+    return connection.execute(statement, span.values() | staying.limits).rowcount

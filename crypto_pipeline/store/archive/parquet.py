@@ -1,0 +1,181 @@
+"""Parquet files of the archive: written row group by row group, and read back to prove that they hold what went in.
+
+A row group is what was read at once: about a month of 1m bars of one instrument. So a question about one instrument
+opens one row group of a file. The same rows give the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain, zip_longest
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+
+from crypto_pipeline.store.archive.hashing import sha256
+from crypto_pipeline.store.archive.rows import FILE_SCHEMAS
+from crypto_pipeline.store.database.errors import StoreError
+
+#: Rows in a row group, about: see the module's docstring.
+GROUP_ROWS = 50_000
+_TEXTS = ("instrument", "source", "venue", "taker_side")
+_ADDABLE = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count", "quantity")
+#: Columns by which readers choose; of the others the smallest and largest would only make the file's foot longer.
+_CHOSEN_BY = ["instrument", "open_time", "time", "recorded_at", "superseded_at"]
+#: Whole numbers, most of them rising from row to row: their differences take a tenth of the room and less time.
+_WHOLE = ("open_time", "revision", "recorded_at", "superseded_at", "trade_count", "time", "trade_id", "first_id",
+          "last_id")  # fmt: skip
+#: Measured with differences: level 3 saves 8 % more room and takes 20 % more time.
+_LEVEL = 1
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a file holds, in figures: rows, sums per column, first and last time, and a hash of each row group's rows.
+
+    Two tallies are equal when the rows are: the hash covers every value of every row.
+    """
+
+    rows: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+    hashes: list[tuple[int, int]] = field(default_factory=list)
+    parts: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Count one row group."""
+        time = "time" if "time" in frame.columns else "open_time"
+        self.rows += frame.height
+        low, high = frame[time].min(), frame[time].max()
+        assert isinstance(low, datetime)
+        assert isinstance(high, datetime)
+        self.first, self.last = min(self.first or low, low), max(self.last or high, high)
+        hashed = frame.hash_rows(seed=1).to_numpy()
+        self.hashes.append((frame.height, int(hashed.sum(dtype=np.uint64))))
+        for name in _ADDABLE:
+            if name in frame.columns:
+                self.parts.setdefault(name, []).append(float(frame[name].sum()))
+
+    def extend(self, other: Tally) -> None:
+        """Take in the row groups that ``other`` counted, as following ours."""
+        self.rows += other.rows
+        self.first = min((one for one in (self.first, other.first) if one is not None), default=None)
+        self.last = max((one for one in (self.last, other.last) if one is not None), default=None)
+        self.hashes += other.hashes
+        for name, parts in other.parts.items():
+            self.parts.setdefault(name, []).extend(parts)
+
+    @property
+    def sums(self) -> dict[str, float]:
+        """Per column the sum of its values; absent ones count as nothing."""
+        return {name: math.fsum(parts) for name, parts in self.parts.items()}
+
+    def difference(self, other: Tally) -> str | None:
+        """What of ``other`` is not as here, in words; None when nothing is."""
+        if self.rows != other.rows:
+            return f"{other.rows:,} rows instead of {self.rows:,}"
+        for name, value in self.sums.items():
+            # the order of additions is not ours to choose; the hashes below are exact
+            if not math.isclose(value, other.sums.get(name, math.nan), rel_tol=1e-12, abs_tol=1e-9):
+                return f"the sum of {name} is {other.sums.get(name)} instead of {value}"
+        return None if self.hashes == other.hashes else "other rows than went in"
+
+
+class ParquetOut:
+    """A new file at ``path``, filled by ``add``. Use ``with``; ``close`` is what makes it a Parquet file."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path, self.kind = path, kind
+        self.tally = Tally()
+        schema = pl.DataFrame(schema=FILE_SCHEMAS[kind]).to_arrow().schema
+        names = list(FILE_SCHEMAS[kind])
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            compression="zstd",
+            compression_level=_LEVEL,
+            use_dictionary=[name for name in names if name in _TEXTS],
+            column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in _WHOLE},
+            write_statistics=[name for name in names if name in _CHOSEN_BY],
+        )
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Append a frame in the kind's schema as one row group; an empty one is left out."""
+        if frame.height:
+            self.tally.add(frame)
+            self._writer.write_table(frame.to_arrow(), row_group_size=frame.height)
+
+    def close(self) -> None:
+        """Write the end of the file."""
+        self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def row_groups(path: Path, kind: str, first: int = 0, step: int = 1) -> Iterator[pl.DataFrame]:
+    """Every ``step``-th row group of a file from the ``first`` on, in the kind's schema."""
+    with pq.ParquetFile(path) as file:
+        for number in range(first, file.num_row_groups, step):
+            frame = pl.from_arrow(file.read_row_group(number, use_threads=False))
+            assert isinstance(frame, pl.DataFrame)
+            yield frame.select(pl.col(name).cast(dtype) for name, dtype in FILE_SCHEMAS[kind].items())
+
+
+def verify(path: Path, kind: str, digest: str, expected: Tally | None = None, rows: int | None = None) -> Tally:
+    """Read a whole file again. Raises StoreError when its bytes or its rows are not what they should be."""
+    found = sha256(path)
+    if found != digest:
+        raise StoreError(f"archive file {path.name} is damaged: its SHA-256 is {found}, not {digest}")
+    tally = _tally(path, kind)
+    problem = expected.difference(tally) if expected is not None else None
+    if problem is None and rows is not None and rows != tally.rows:
+        problem = f"{tally.rows:,} rows instead of {rows:,}"
+    if problem:
+        raise StoreError(f"archive file {path.name} does not hold what was put into it: {problem}")
+    return tally
+
+
+def _tally(path: Path, kind: str) -> Tally:
+    """The figures of a whole file, counted on two threads."""
+
+    def some(first: int) -> list[Tally]:
+        found = []
+        for frame in row_groups(path, kind, first, 2):
+            found.append(Tally())
+            found[-1].add(frame)
+        return found
+
+    with ThreadPoolExecutor(2, thread_name_prefix="verify") as pool:
+        halves = list(pool.map(some, (0, 1)))
+    total = Tally()
+    for one in chain.from_iterable(zip_longest(*halves)):
+        if one is not None:
+            total.extend(one)
+    return total
+
+
+def entry(kind: str, tally: Tally, digest: str, size: int) -> Mapping[str, Any]:
+    """What the catalogue says of a file's content."""
+    return {
+        "kind": kind,
+        "rows": tally.rows,
+        "bytes": size,
+        "sha256": digest,
+        "min_open_time": tally.first,
+        "max_open_time": tally.last,
+        "sums": tally.sums,
+    }

@@ -1,0 +1,141 @@
+"""Proof that archive files are what was written: before the first use in a process, and all of them in turn.
+
+A Parquet reader takes many a flipped bit for another value. So a file on this machine is hashed before a process reads
+it for the first time, and again when its size or its time of change is another. That costs a read of the file: some 100
+ms for a month of 1m bars of 90 instruments. Files in an object store are proven in turn only: their first use would
+have to download them whole, and such stores keep checksums of their own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from crypto_pipeline.store.archive import catalogue
+from crypto_pipeline.store.archive.catalogue import ArchiveFile
+from crypto_pipeline.store.archive.hashing import sha256
+from crypto_pipeline.store.archive.object_store import ArchiveStorage, local_path
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pool import Connections
+
+#: Hash of each file that this process has read, by where it is and what its directory entry says of it.
+_seen: dict[tuple[str, int, int, int], str] = {}
+
+_LAST = "SELECT archive_id, fault IS NULL, proven_at FROM ops.archive_proofs"
+_NOTE = """
+INSERT INTO ops.archive_proofs (archive_id, fault) VALUES (%s, %s)
+ON CONFLICT (archive_id) DO UPDATE SET proven_at = clock_timestamp(), fault = excluded.fault
+"""
+_FORGET = """
+DELETE FROM ops.archive_proofs p
+WHERE NOT EXISTS (SELECT FROM market.archive_files f WHERE f.archive_id = p.archive_id)
+"""
+_STANDING = """
+SELECT count(p.archive_id), count(*), min(p.proven_at),
+       coalesce(array_agg(p.fault ORDER BY p.archive_id) FILTER (WHERE p.fault IS NOT NULL), '{}')
+FROM market.archive_files f LEFT JOIN ops.archive_proofs p USING (archive_id) WHERE f.status = 'current'
+"""
+
+
+class DamagedFileError(StoreError):
+    """An archive file is not what was written, or is gone; the message names it and what brings it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveProof:
+    """What is known of all current files: ``faults`` in words, how many of ``files`` were ever ``proven``, the oldest
+    proof from ``oldest``. ``looked_at`` files were read in this round.
+    """
+
+    faults: list[str]
+    looked_at: int
+    proven: int
+    files: int
+    oldest: datetime | None
+
+
+def require_whole(files: Sequence[ArchiveFile]) -> None:
+    """Raise DamagedFileError unless every file that lies on this machine is what was written.
+
+    Each is read once in a process. Raises FileNotFoundError for one that is not there (any more).
+    """
+    unseen = [(file, path) for file in files if (path := local_path(file.url)) is not None]
+    unseen = [(file, path) for file, path in unseen if _seen.get(_key(path)) != file.sha256]
+    if not unseen:
+        return
+    with ThreadPoolExecutor(min(len(unseen), os.cpu_count() or 1), thread_name_prefix="prove") as pool:
+        for fault in pool.map(lambda one: _fault(*one), unseen):
+            if fault is not None:
+                raise DamagedFileError(fault)
+
+
+def forget_proofs() -> None:
+    """Have every file read again before its next use, as a new process does."""
+    _seen.clear()
+
+
+def _key(path: Path) -> tuple[str, int, int, int]:
+    entry = path.stat()
+    return str(path), entry.st_size, entry.st_mtime_ns, entry.st_ino
+
+
+def _fault(file: ArchiveFile, path: Path) -> str | None:
+    key = _key(path)
+    found = sha256(path)
+    if found != file.sha256:
+        return damaged(file, f"its SHA-256 is {found}, not {file.sha256}")
+    _seen[key] = found
+    return None
+
+
+def damaged(file: ArchiveFile, why: str) -> str:
+    """What to say of a damaged file."""
+    return f"archive file {file.url} is damaged: {why}; `crypto-pipeline archive repair` brings it back"
+
+
+def examine(file: ArchiveFile) -> str | None:
+    """Read a file again, wherever it is; in words what is wrong with it, None when nothing is."""
+    try:
+        with ArchiveStorage(file.base_url).fetched(file.path) as path:
+            found = sha256(path)
+    except (StoreError, OSError) as error:
+        return damaged(file, str(error))
+    return None if found == file.sha256 else damaged(file, f"its SHA-256 is {found}, not {file.sha256}")
+
+
+def prove_in_turn(connections: Connections, most_bytes: int, most_downloaded: int) -> ArchiveProof:
+    """Examine current files, those with a fault and those proven longest ago first.
+
+    About ``most_bytes`` are read on this machine and ``most_downloaded`` from object stores, by whole files.
+    """
+    last = {number: (fine, at) for number, fine, at in connections.run(_rows, _LAST)}
+    files = connections.run(catalogue.find)
+    files.sort(key=lambda file: (file.archive_id in last, *last.get(file.archive_id, ()), file.archive_id))
+    left = {True: most_bytes, False: most_downloaded}
+    looked_at = 0
+    for file in files:
+        here = local_path(file.url) is not None
+        if left[here] <= 0:
+            continue
+        left[here] -= file.bytes
+        note(connections, file, examine(file))
+        looked_at += 1
+    connections.run(lambda connection: connection.execute(_FORGET) and None)
+    ((proven, count, oldest, faults),) = connections.run(_rows, _STANDING)
+    return ArchiveProof(list(faults), looked_at, proven, count, oldest)
+
+
+def note(connections: Connections, file: ArchiveFile, fault: str | None) -> None:
+    """Keep what was found of one file."""
+    connections.run(lambda connection: connection.execute(_NOTE, [file.archive_id, fault]) and None)
+
+
+def _rows(connection: psycopg.Connection[Any], query: str) -> list[Any]:
+    return connection.execute(query).fetchall()

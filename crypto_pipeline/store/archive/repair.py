@@ -1,0 +1,105 @@
+"""Bringing an archive file back: by a copy that is proven, or by letting its span go so that it is fetched again.
+
+What a file that is given up held alone is first put into the ledger, under a note that stays with the rows. So a repair
+that was killed goes on where it was, and what nobody has any more stays named.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import psycopg
+
+from crypto_pipeline.market.gaps import merge_spans, subtract, whole_cells
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store.archive import proof
+from crypto_pipeline.store.archive.catalogue import ArchiveFile
+from crypto_pipeline.store.archive.hashing import sha256
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.coverage.ledger import WAITING
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.partitions import swap
+from crypto_pipeline.store.partitions.span import Span
+
+if TYPE_CHECKING:
+    from crypto_pipeline.store.store import Store
+
+_RETIRE = """
+UPDATE market.archive_files SET status = 'retired', retired_at = clock_timestamp()
+WHERE archive_id = %s AND status = 'current'
+"""
+# What lay in the file alone is missing from now on, and is fetched again.
+_MISSING = """
+UPDATE market.coverage
+SET present = present - archived, archived = 0, built_from = NULL,
+    data_version = nextval('market.data_version'), updated_at = now(),
+    final = expected > 0 AND present - archived + explained >= expected
+WHERE timeframe = %(timeframe)s AND day >= %(first)s AND day < %(until)s AND archived > 0
+"""
+
+
+def replace(connections: Connections, file: ArchiveFile, copy: Path) -> bool:
+    """Put ``copy`` in the place of a damaged file. False, and nothing done, where that is no better."""
+    if not copy.is_file() or sha256(copy) != file.sha256:
+        return False
+    ArchiveStorage(file.base_url).replace(file.path, copy)
+    fault = proof.examine(file)
+    proof.note(connections, file, fault)
+    return fault is None
+
+
+#: How the notes of such ledger rows begin.
+NOTE = "was in an archive file that was damaged: "
+
+
+def write_down(store: Store, file: ArchiveFile) -> None:
+    """Put the bars that lay in the file alone into the ledger, as far as nothing explains their absence."""
+    assert file.timeframe is not None
+    names = list(store.symbols.names().values())
+    cells = store.coverage.cells([file.timeframe], file.first_open, file.end_open, names)
+    inside = (pl.col("day") >= file.first_open.date()) & (pl.col("day") < file.end_open.date())
+    cells = cells.filter((pl.col("archived") > 0) & inside)
+    bounds = whole_cells(cells, file.timeframe).select("instrument", "start", "end")
+    if bounds.is_empty():
+        return
+    known = store.ledger.open(file.timeframe, names, None, file.first_open, bounds["end"].max())  # type: ignore[arg-type]
+    explained = known.filter(~pl.col("state").is_in(list(WAITING))).select(*bounds.columns)
+    because = f"the archive file {file.path} that held it is damaged, and no backup has a copy"
+    store.ledger.record(
+        subtract(merge_spans(bounds), explained).with_columns(
+            pl.lit(str(file.timeframe)).alias("timeframe"),
+            pl.lit("lost").alias("state"),
+            pl.lit(json.dumps({"because": because, "rule": "archive", "attempts": 0})).alias("evidence"),
+            pl.lit(False).alias("attempted"),
+            pl.lit(NOTE + file.path).alias("note"),
+        )
+    )
+
+
+def given_up(store: Store, timeframe: Timeframe | None = None) -> pl.DataFrame:
+    """Ledger rows (GAP_SCHEMA) of bars that lay in files that were given up, and that nothing explains yet."""
+    rows = store.ledger.open(timeframe, list(store.symbols.names().values()), [*WAITING, "unfillable"])
+    return rows.filter(pl.col("note").str.starts_with(NOTE))
+
+
+def give_up(connections: Connections, file: ArchiveFile) -> None:
+    """Take a damaged file out of the catalogue. Bars that lay in it alone count as missing from then on; write them
+    down before.
+
+    For the one holder of retention's lock. Raises StoreError for trades, which no venue states again.
+    """
+    if file.kind == "trades":
+        raise StoreError(f"{file.url} holds trades, which cannot be fetched again: restore a backup that has it")
+    swap.patiently(connections, Span(file.timeframe, file.first_open, file.end_open), _give_up, file)
+
+
+def _give_up(connection: psycopg.Connection[Any], file: ArchiveFile) -> None:
+    span = Span(file.timeframe, file.first_open, file.end_open)
+    swap.hold(connection, span)
+    connection.execute(_RETIRE, [file.archive_id])
+    if file.kind == "bars":
+        connection.execute(_MISSING, span.values())

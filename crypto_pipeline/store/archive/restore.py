@@ -1,0 +1,159 @@
+"""Back from the archive: months of bars with their history, or days of trades, into the tables they came from.
+
+A month that is a partition is built apart, out of its file and of what the table has of it, and takes the partition's
+place in an instant. A restored span is left alone by retention for as long as was asked for; then it is archived again.
+Its files stay until then as well.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from crypto_pipeline.store.archive import parquet, restore_bars
+from crypto_pipeline.store.archive.catalogue import ArchiveFile
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.restore_bars import Loaded
+from crypto_pipeline.store.archive.rows import FILE_SCHEMAS
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.frames import copy_rows
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database.vacuum import vacuum
+from crypto_pipeline.store.partitions import bars, rebuild, swap, trades
+from crypto_pipeline.store.partitions import span as archive_spans
+from crypto_pipeline.store.partitions.span import ChangedError, Span
+
+log = logging.getLogger(__name__)
+
+#: Writers may change a span while it is built; more often than this it is left to whoever asks again.
+_ATTEMPTS = 3
+_EPOCH = date(1970, 1, 1)
+
+# What is in the table is newer than what was archived.
+_INSERT_TRADES = """
+INSERT INTO market.trades ({columns})
+SELECT {columns} FROM pg_temp.restored_trades s
+WHERE NOT EXISTS (
+    SELECT FROM market.trades t WHERE t.instrument_id = s.instrument_id AND t."time" = s."time"
+    AND t.trade_id = s.trade_id AND t.venue_id = s.venue_id
+)
+ORDER BY instrument_id, "time", trade_id, venue_id
+"""
+_HOLD = """
+UPDATE market.archive_files SET status = 'retired', retired_at = clock_timestamp() + %s::interval
+WHERE archive_id = ANY(%s) AND status = 'current'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Rows that a span got back, by kind of file."""
+
+    span: Span
+    rows: dict[str, int]
+
+
+def restore(connections: Connections, files: Sequence[ArchiveFile], keep: timedelta) -> Restored:
+    """Bring the current files of one span back, all or nothing, verified before; ``keep`` holds retention off.
+
+    For the one holder of retention's lock. Raises StoreError when a file is not there or not what it was, or when the
+    span is being changed all the time.
+    """
+    span = Span(files[0].timeframe, files[0].first_open, files[0].end_open)
+    numbers = [file.archive_id for file in files]
+    with ExitStack() as stack:
+        places = {file.kind: _verified(stack, file) for file in files}
+        if span.timeframe is None:
+            rows = _trades(connections, span, places["trades"], numbers, keep)
+        else:
+            rows = _bars(connections, span, places, numbers, keep)
+    return Restored(span, {kind: rows[kind] for kind in places})
+
+
+def _verified(stack: ExitStack, file: ArchiveFile) -> Path:
+    path = stack.enter_context(ArchiveStorage(file.base_url).fetched(file.path))
+    parquet.verify(path, file.kind, file.sha256, rows=file.rows)
+    return path
+
+
+def _release(connection: psycopg.Connection[Any], span: Span, numbers: list[int], keep: timedelta) -> None:
+    if connection.execute(_HOLD, [keep, numbers]).rowcount != len(numbers):
+        raise StoreError(f"{span} was restored or archived anew meanwhile: look again with `crypto-pipeline archive`")
+
+
+def _bars(
+    connections: Connections, span: Span, places: dict[str, Path], numbers: list[int], keep: timedelta
+) -> dict[str, int]:
+    for attempt in range(1, _ATTEMPTS + 1):
+        found = connections.run(archive_spans.fingerprint, span)
+        if span.partitioned:
+            assert span.timeframe is not None
+            connections.run(bars.ensure, span.timeframe, span.month_number)
+            loaded = connections.run(restore_bars.build, connections, span, places)
+        else:
+            loaded = restore_bars.collect(connections, span, places)
+        try:
+            swap.patiently(connections, span, _switch, span, found.text, loaded, numbers, keep)
+        except ChangedError as error:
+            log.info("%s (attempt %d)", error, attempt)
+            continue
+        swap.drop_leftovers(connections)
+        if span.partitioned:
+            vacuum(connections, [bars.identifier(span.table)], "ANALYZE")
+        return loaded.restored
+    raise StoreError(f"{span} is being changed all the time: try again later")
+
+
+def _switch(
+    connection: psycopg.Connection[Any],
+    span: Span,
+    made_from: str,
+    loaded: Loaded,
+    numbers: list[int],
+    keep: timedelta,
+) -> None:
+    swap.hold(connection, span)
+    if archive_spans.fingerprint(connection, span).text != made_from:
+        raise ChangedError(f"{span}: bars changed while they were brought back")
+    _release(connection, span, numbers, keep)
+    restore_bars.account(connection, span, loaded)
+    if span.partitioned:
+        rebuild.take_place(connection, span)
+    else:
+        restore_bars.replace(connection, span, loaded)
+
+
+def _trades(connections: Connections, span: Span, place: Path, numbers: list[int], keep: timedelta) -> dict[str, int]:
+    schema = FILE_SCHEMAS["trades"]
+    frame = pl.concat([pl.DataFrame(schema=schema), *parquet.row_groups(place, "trades")])
+    connections.run(trades.ensure_day, (span.start.date() - _EPOCH).days)
+    return {"trades": connections.run(_add_trades, span, frame, numbers, keep)}
+
+
+def _add_trades(
+    connection: psycopg.Connection[Any], span: Span, frame: pl.DataFrame, numbers: list[int], keep: timedelta
+) -> int:
+    swap.hold(connection, span)
+    _release(connection, span, numbers, keep)
+    trades.note_returned(connection, span.start.date())
+    known = {name: number for number, name in archive_spans.venues(connection).items()}
+    symbols = archive_spans.symbols(connection, span)
+    rows = frame.with_columns(
+        pl.col("instrument").replace_strict(symbols, return_dtype=pl.Int32).alias("instrument_id"),
+        pl.col("venue").replace_strict(known, return_dtype=pl.Int16).alias("venue_id"),
+        (pl.col("taker_side") == "buy").alias("taker_buy"),
+    ).drop("instrument", "venue", "taker_side")
+    connection.execute("CREATE TEMP TABLE restored_trades (LIKE market.trades) ON COMMIT DROP")
+    copy_rows(connection, "restored_trades", rows)
+    connection.execute("ANALYZE pg_temp.restored_trades")
+    columns = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
+    return connection.execute(sql.SQL(_INSERT_TRADES).format(columns=columns)).rowcount

@@ -1,0 +1,178 @@
+"""Rows on their way into archive files: out of the tables as numpy columns, as frames in the schema of the files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store.columns.bars import RANKS, STORED, Columns
+from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field
+from crypto_pipeline.store.trades import writer
+
+_UTC_US = pl.Datetime("us", "UTC")
+_ABSENT = {"quote_volume": "'NaN'", "taker_buy_volume": "'NaN'", "trade_count": "-1"}
+_SEND = {
+    "int2": "int2send",
+    "int4": "int4send",
+    "int8": "int8send",
+    "float8": "float8send",
+    "bool": "boolsend",
+    "timestamptz": "timestamptz_send",
+}
+_SUPERSEDED = Field("superseded_at", "timestamptz")
+#: Three narrow columns as one number: what a column costs is its own call per row, whatever its width.
+_PACKED = ("instrument_id", "source_rank", "complete")
+_FLAGS = Field("flags", "int8")
+_PACK = "(p.instrument_id::int8 << 17) | (p.source_rank::int8 << 1) | p.complete::int::int8"
+_BARS = (*(field for field in STORED if field.name not in _PACKED), _FLAGS)
+
+#: Columns of a file of bars: READ_SCHEMA without ``vwap``, which follows from the others.
+BAR_FILE: dict[str, pl.DataType] = {
+    "instrument": pl.String(),
+    "open_time": UTC_MS,
+    **dict.fromkeys(("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume"), pl.Float64()),
+    "trade_count": pl.Int64(),
+    "source": pl.String(),
+    "complete": pl.Boolean(),
+    "revision": UTC_MS,
+    "recorded_at": _UTC_US,
+}
+REVISION_FILE: dict[str, pl.DataType] = {**BAR_FILE, "superseded_at": _UTC_US}
+TRADE_FILE: dict[str, pl.DataType] = {
+    "instrument": pl.String(),
+    "venue": pl.String(),
+    "trade_id": pl.Int64(),
+    "first_id": pl.Int64(),
+    "last_id": pl.Int64(),
+    "time": UTC_MS,
+    "price": pl.Float64(),
+    "quantity": pl.Float64(),
+    "taker_side": pl.String(),
+}
+FILE_SCHEMAS: dict[str, dict[str, pl.DataType]] = {
+    "bars": BAR_FILE,
+    "revisions": REVISION_FILE,
+    "trades": TRADE_FILE,
+}
+
+_OF_SERIES = """
+    SELECT * FROM market.{table}
+    WHERE instrument_id = ANY(%(instruments)s) AND timeframe = %(timeframe)s
+      AND open_time >= %(start)s AND open_time < %(end)s
+    ORDER BY instrument_id, open_time
+"""
+_OF_TRADES = """
+    SELECT * FROM market.trades
+    WHERE instrument_id = ANY(%(instruments)s) AND "time" >= %(start)s AND "time" < %(end)s
+    ORDER BY instrument_id, "time", trade_id
+"""
+
+
+def bars(
+    connection: psycopg.Connection[Any], names: Mapping[int, str], timeframe: Timeframe, start: datetime, end: datetime
+) -> pl.DataFrame:
+    """Bars of the instruments (names by number) in ``[start, end)``, in BAR_FILE, sorted by name and time."""
+    query = sql.SQL(_OF_SERIES).format(table=sql.Identifier("ohlc_data"))
+    found = _columns(connection, _BARS, query, _span(names, timeframe, start, end))
+    return _ordered(_bar_frame(found, names).select(*BAR_FILE), names, "open_time")
+
+
+def revisions(
+    connection: psycopg.Connection[Any], names: Mapping[int, str], timeframe: Timeframe, start: datetime, end: datetime
+) -> pl.DataFrame:
+    """Superseded copies likewise, in REVISION_FILE, oldest first among those of one bar."""
+    query = sql.SQL(_OF_SERIES).format(table=sql.Identifier("ohlc_revisions"))
+    found = _columns(connection, (*_BARS, _SUPERSEDED), query, _span(names, timeframe, start, end))
+    frame = _bar_frame(found, names).with_columns(_time(found["superseded_at"], "superseded_at", "us"))
+    return frame.select(*REVISION_FILE).sort("instrument", "open_time", "superseded_at", "recorded_at")
+
+
+def day_of_trades(
+    connection: psycopg.Connection[Any],
+    names: Mapping[int, str],
+    venues: Mapping[int, str],
+    start: datetime,
+    end: datetime,
+) -> pl.DataFrame:
+    """Trades of the instruments in ``[start, end)``, in TRADE_FILE, sorted by name, time and id."""
+    found = _columns(connection, writer.LAYOUT, sql.SQL(_OF_TRADES), _span(names, None, start, end))
+    frame = pl.DataFrame({name: found[name] for name in ("trade_id", "first_id", "last_id", "price", "quantity")})
+    frame = frame.with_columns(
+        _text(found["instrument_id"], names, "instrument"),
+        _text(found["venue_id"], venues, "venue"),
+        _time(found["time"], "time", "ms"),
+        pl.Series("taker_side", np.where(found["taker_buy"], "buy", "sell")).cast(pl.String),
+    )
+    return _ordered(frame.select(*TRADE_FILE), names, "time", "trade_id")
+
+
+def _span(names: Mapping[int, str], timeframe: Timeframe | None, start: datetime, end: datetime) -> dict[str, Any]:
+    return {"instruments": list(names), "timeframe": timeframe and str(timeframe), "start": start, "end": end}
+
+
+def _columns(
+    connection: psycopg.Connection[Any], layout: Sequence[Field], query: sql.Composable, values: Mapping[str, Any]
+) -> Columns:
+    """Whole columns as strings of bytes: a third of the processor time that rows cost on their way out."""
+    columns = sql.SQL(", ").join(
+        sql.SQL("string_agg({}({}), '')").format(sql.SQL(_SEND[field.type]), _present(field)) for field in layout
+    )
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(sql.SQL("SELECT {} FROM ({}) AS p").format(columns, query), values, prepare=False)
+        row = cursor.fetchone()
+    assert row is not None, "an aggregate always answers"
+    return {
+        field.name: np.frombuffer(data or b"", field.wire).astype(field.wire.newbyteorder("="))
+        for field, data in zip(layout, row, strict=True)
+    }
+
+
+def _present(field: Field) -> sql.Composable:
+    if field is _FLAGS:
+        return sql.SQL(_PACK)
+    column = sql.Identifier("p", field.name)
+    absent = _ABSENT.get(field.name)
+    return column if absent is None else sql.SQL("coalesce({}, {})").format(column, sql.SQL(absent))
+
+
+def _bar_frame(columns: Columns, names: Mapping[int, str]) -> pl.DataFrame:
+    nullable = ("quote_volume", "taker_buy_volume")
+    flags = columns["flags"]
+    frame = pl.DataFrame(
+        {name: columns[name] for name in ("open", "high", "low", "close", "volume", *nullable, "trade_count")}
+        | {"complete": flags & 1 > 0}
+    )
+    sources = {rank: source for source, rank in RANKS.items()}
+    return frame.with_columns(
+        _text(flags >> 17, names, "instrument"),
+        _text(flags >> 1 & 0xFFFF, sources, "source"),
+        _time(columns["open_time"], "open_time", "ms"),
+        _time(columns["revision"], "revision", "ms"),
+        _time(columns["recorded_at"], "recorded_at", "us"),
+        pl.col(nullable).fill_nan(None),
+        pl.when(pl.col("trade_count") >= 0).then("trade_count").alias("trade_count"),
+    )
+
+
+def _ordered(frame: pl.DataFrame, names: Mapping[int, str], *by: str) -> pl.DataFrame:
+    """Sorted by name; the database sorted by number, and what is of one instrument is in order already."""
+    return frame if len(names) == 1 else frame.sort("instrument", *by)
+
+
+def _text(numbers: Any, texts: Mapping[int, str], name: str) -> pl.Series:
+    """Names for numbers; one that has none is an error, not a null."""
+    return pl.Series(name, numbers).replace_strict(texts, return_dtype=pl.String)
+
+
+def _time(microseconds: Any, name: str, unit: str) -> pl.Series:
+    since_1970 = microseconds + PG_EPOCH_US
+    values = since_1970 // 1000 if unit == "ms" else since_1970
+    return pl.Series(name, values, dtype=pl.Int64).cast(UTC_MS if unit == "ms" else _UTC_US)

@@ -1,0 +1,127 @@
+"""Questions that prove the table right or wrong: read-only, each one query over a span."""
+
+# ruff: noqa: S608  (queries are put together from constants; values are parameters)
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import polars as pl
+
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store.database.pool import Connections
+
+_SPAN = "o.timeframe = $1 AND o.open_time >= $2::timestamptz AND o.open_time < $3::timestamptz"
+
+
+class Audit:
+    """Reads for checks. All spans are half-open and in UTC; symbols are canonical names."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def activity(self, timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
+        """How many instruments have a bar at each ``open_time``: ``instruments``. Silent times have no row."""
+        return self._frame(
+            f"SELECT o.open_time, count(*)::int AS instruments FROM market.ohlc_data o WHERE {_SPAN} GROUP BY 1",
+            timeframe, start, end,
+        )  # fmt: skip
+
+    def insane_bars(self, timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
+        """Bars that cannot be: ``instrument``, ``open_time``, ``reason``; at most 1,000."""
+        return self._frame(
+            f"""
+            SELECT i.symbol AS instrument, o.open_time, CASE
+                WHEN NOT (o.low <= o.open AND o.low <= o.close AND o.low <= o.high) THEN 'low above another price'
+                WHEN NOT (o.high >= o.open AND o.high >= o.close) THEN 'high below another price'
+                WHEN o.low <= 0 THEN 'price not above zero'
+                WHEN o.volume < 0 OR o.quote_volume < 0 THEN 'negative volume'
+                WHEN o.high = 'NaN' OR o.volume = 'NaN' OR o.high = 'Infinity' THEN 'not a finite number'
+                ELSE 'taker volume above volume' END AS reason
+            FROM market.ohlc_data o JOIN market.instruments i USING (instrument_id)
+            WHERE {_SPAN} AND i.active AND NOT (
+                o.low <= o.open AND o.low <= o.close AND o.high >= o.open AND o.high >= o.close AND o.low > 0
+                AND o.high < 'Infinity' AND o.volume >= 0 AND o.volume < 'Infinity'
+                AND coalesce(o.quote_volume, 0) >= 0 AND coalesce(o.taker_buy_volume, 0) <= o.volume * (1 + 1e-9))
+            ORDER BY 1, 2 LIMIT 1000""",
+            timeframe, start, end,
+        )  # fmt: skip
+
+    def silent_minutes(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """1m bars without volume: ``instrument``, ``open_time``, ``flat`` at the close of the minute before, in order.
+
+        Where the minute before has no bar, its close is not known, and only the bar itself has to be flat.
+        """
+        return self._frame(
+            f"""
+            SELECT i.symbol AS instrument, w.open_time, w.high = w.low AND coalesce(w.open = w.before, true) AS flat
+            FROM (
+                SELECT o.instrument_id, o.open_time, o.open, o.high, o.low, o.volume, CASE
+                    WHEN lag(o.open_time) OVER series = o.open_time - interval '1 minute'
+                    THEN lag(o.close) OVER series END AS before
+                FROM market.ohlc_data o
+                WHERE {_SPAN}
+                WINDOW series AS (PARTITION BY o.instrument_id ORDER BY o.open_time)) w
+            JOIN market.instruments i USING (instrument_id)
+            WHERE w.volume = 0 ORDER BY 1, 2""",
+            Timeframe.M1, start, end,
+        )  # fmt: skip
+
+    def future_bars(self, timeframe: Timeframe, now: datetime) -> pl.DataFrame:
+        """Complete bars whose window is not over at ``now``: ``instrument``, ``open_time``; at most 1,000."""
+        return self._frame(
+            """
+            SELECT i.symbol AS instrument, o.open_time
+            FROM market.ohlc_data o JOIN market.instruments i USING (instrument_id)
+            WHERE o.timeframe = $1 AND o.open_time > $2::timestamptz AND o.complete AND i.active
+            ORDER BY 1, 2 LIMIT 1000""",
+            timeframe, now - timeframe.delta,
+        )  # fmt: skip
+
+    def volume_conservation(
+        self, timeframe: Timeframe, lower: Timeframe, start: datetime, end: datetime, tolerance: float = 1e-9
+    ) -> pl.DataFrame:
+        """Days on which rolled-up bars hold another volume than the lower bars of the same windows.
+
+        Only windows that were rolled up count. Columns ``instrument``, ``day``, ``rolled``, ``below``; at most 1,000.
+        """
+        width = f"'{timeframe.minutes} minutes'::interval"
+        # Both sides in one pass and one aggregation: a join of them is at the mercy of statistics, which a table that
+        # was just filled does not have.
+        return self._frame(
+            f"""
+            SELECT i.symbol AS instrument, (w.open_time AT TIME ZONE 'UTC')::date AS day,
+                   sum(w.rolled) AS rolled, sum(coalesce(w.below, 0)) AS below
+            FROM (
+                SELECT o.instrument_id, date_bin({width}, o.open_time, '1970-01-05Z') AS open_time,
+                       sum(o.volume) FILTER (WHERE o.timeframe = $1 AND o.source_rank = 20) AS rolled,
+                       sum(o.volume) FILTER (WHERE o.timeframe = $4) AS below
+                FROM market.ohlc_data o
+                WHERE o.timeframe IN ($1, $4) AND o.open_time >= $2::timestamptz AND o.open_time < $3::timestamptz
+                GROUP BY 1, 2) w
+            JOIN market.instruments i USING (instrument_id)
+            WHERE w.rolled IS NOT NULL AND i.active
+            GROUP BY 1, 2
+            HAVING abs(sum(w.rolled) - sum(coalesce(w.below, 0))) > $5 * greatest(sum(w.rolled), 1e-12)
+            ORDER BY 1, 2 LIMIT 1000""",
+            timeframe, start, end, str(lower), tolerance,
+        )  # fmt: skip
+
+    def newest(self, timeframe: Timeframe) -> pl.DataFrame:
+        """Open time of the newest complete bar of every active instrument: ``instrument``, ``open_time`` (or null)."""
+        return self._frame(
+            """
+            SELECT i.symbol AS instrument, n.open_time FROM market.instruments i
+            LEFT JOIN LATERAL (
+                SELECT o.open_time FROM market.ohlc_data o
+                WHERE o.instrument_id = i.instrument_id AND o.timeframe = $1 AND o.complete
+                ORDER BY o.open_time DESC LIMIT 1) n ON true
+            WHERE i.active ORDER BY 1""",
+            timeframe,
+        )  # fmt: skip
+
+    def _frame(self, query: str, timeframe: Timeframe, *parameters: object) -> pl.DataFrame:
+        sent = [p.isoformat() if isinstance(p, datetime) else p for p in parameters]
+        frame = self._connections.frame(query, [str(timeframe), *sent])
+        return frame.cast({"open_time": UTC_MS}) if "open_time" in frame.columns else frame

@@ -1,0 +1,226 @@
+"""One writing transaction: the bars of some coverage cells of one partition, from lock to counters.
+
+With the cells locked nobody else can change these bars, so what is stored can be read, compared here column by column,
+and the differences sent: measured faster than staging and an upsert for every mix, and the order of arrival is decided
+in one place. A superseded row is deleted and written anew in the same transaction: COPY inserts many rows at a time,
+UPDATE one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import psycopg
+from psycopg import sql
+
+from crypto_pipeline.market.bars import STAND_IN, Source
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store.bars import stored_rows
+from crypto_pipeline.store.columns import bars as bar_columns
+from crypto_pipeline.store.columns import copy_format
+from crypto_pipeline.store.columns.bars import Array, Columns, take
+from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field
+from crypto_pipeline.store.columns.precedence import judge
+from crypto_pipeline.store.coverage import ledger_closing
+from crypto_pipeline.store.coverage.cell_locks import Cells
+from crypto_pipeline.store.partitions import bars as partitions
+
+_COPY = "COPY {} ({}) FROM STDIN (FORMAT BINARY)"
+# FREEZE: nobody sees the table before the commit, so its rows can be marked old from the start
+_COPY_NEW = "COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)"
+_REVISIONS = sql.Identifier("market", "ohlc_revisions")
+#: What a roll-up may be called.
+_ROLLED = np.array([Source.HISTORICAL_AGGREGATED.rank, *sorted(source.rank for source in STAND_IN)], np.int16)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Bars (sorted, best copies only) and the cells they are in; ``built_from`` where the bars are roll-ups."""
+
+    timeframe: Timeframe
+    month: int | None
+    bars: Columns
+    cells: Cells
+    built_from: Array | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a transaction did; ``changed`` marks the cells in which anything did."""
+
+    inserted: int = 0
+    superseded: int = 0
+    revised_only: int = 0
+    unchanged: int = 0
+    changed: Array = field(default_factory=lambda: np.zeros(0, bool))
+
+
+def split(whole: Batch, rows: int) -> Iterator[Batch]:
+    """Batches of about ``rows`` bars (and no more cells than that), cut between cells."""
+    place = whole.cells.index(whole.bars)
+    weight = np.maximum(np.bincount(place, minlength=len(whole.cells)), 1)
+    group = (np.cumsum(weight) - 1) // rows
+    cell_edges = np.append(np.flatnonzero(np.diff(group, prepend=-1)), len(whole.cells))
+    bar_edges = np.searchsorted(place, cell_edges)
+    for i in range(len(cell_edges) - 1):
+        cells = slice(cell_edges[i], cell_edges[i + 1])
+        yield Batch(
+            whole.timeframe,
+            whole.month,
+            take(whole.bars, slice(bar_edges[i], bar_edges[i + 1])),
+            Cells(whole.timeframe, whole.cells.instruments[cells], whole.cells.days[cells]),
+            None if whole.built_from is None else whole.built_from[cells],
+        )
+
+
+def write(connection: psycopg.Connection[Any], batch: Batch) -> Outcome:
+    """Write the batch into its partition, which exists. To be run in a transaction of its own."""
+    present, stored_from = batch.cells.lock(connection)
+    table = partitions.identifier(partitions.table(batch.timeframe, batch.month))
+    bars, outdated = batch.bars, 0
+    if batch.built_from is not None:
+        # Computed from older 1m bars than what is stored was: that computation has been overtaken.
+        overtaken = batch.built_from < stored_from
+        late = overtaken[batch.cells.index(bars)]
+        bars, outdated = take(bars, ~late), int(late.sum())
+    cell_of = batch.cells.index(bars)
+    new = present[cell_of] == 0
+    inserts, rest = take(bars, new), take(bars, ~new)
+    at = _clock(connection)
+    outcome = Outcome(unchanged=outdated, changed=np.zeros(len(batch.cells), bool))
+    if len(rest["open_time"]):
+        fresh = _supersede(connection, table, batch, rest, at, outcome)
+        inserts = bar_columns.join(inserts, fresh)
+    outcome.inserted = len(inserts["open_time"])
+    if outcome.inserted:
+        inserts["recorded_at"] = np.full(outcome.inserted, at)
+        _copy(connection, _COPY, table, batch.timeframe, inserts)
+    _account(connection, batch, inserts, outcome, stored_from)
+    return outcome
+
+
+def build(connection: psycopg.Connection[Any], batch: Batch) -> Outcome | None:
+    """Make the month's partition out of the batch. None, and nothing done, when the partition exists already."""
+    assert batch.month is not None, "only monthly partitions are built"
+    stored_from = np.full(len(batch.cells), -1)
+
+    def fill(apart: sql.Identifier) -> None:
+        stored_from[:] = batch.cells.lock(connection)[1]
+        batch.bars["recorded_at"] = np.full(len(batch.bars["open_time"]), _clock(connection))
+        _copy(connection, _COPY_NEW, apart, batch.timeframe, batch.bars)
+
+    if not partitions.build(connection, batch.timeframe, batch.month, fill):
+        return None
+    outcome = Outcome(inserted=len(batch.bars["open_time"]), changed=np.zeros(len(batch.cells), bool))
+    _account(connection, batch, batch.bars, outcome, stored_from)
+    return outcome
+
+
+def _supersede(
+    connection: psycopg.Connection[Any],
+    table: sql.Identifier,
+    batch: Batch,
+    bars: Columns,
+    at: int,
+    outcome: Outcome,
+) -> Columns:
+    """Replace stored copies by better ones, keeping the old. Returns the bars of which there was no copy."""
+    stored = stored_rows.read(connection, table, batch.timeframe, bars)
+    keys = bar_columns.key(bars)
+    stored_keys = bar_columns.key(stored)
+    place = np.searchsorted(keys, stored_keys)
+    met = np.flatnonzero(keys[np.minimum(place, len(keys) - 1)] == stored_keys)
+    place = place[met]
+    old, new = take(stored, met), take(bars, place)
+
+    better, same = judge(new, old)
+    if batch.built_from is not None:
+        # The roll-up of newer minutes replaces the roll-up of older ones, whatever their revisions are, and whether it
+        # was another venue that stated some of the minutes then or now.
+        both = np.isin(new["source_rank"], _ROLLED) & np.isin(old["source_rank"], _ROLLED)
+        better = np.where(both, ~same | (new["revision"] != old["revision"]), better)
+    outcome.superseded = int((better & ~same).sum())
+    outcome.revised_only = int((better & same).sum())
+    outcome.unchanged += int((~better).sum())
+    if better.any():
+        outcome.changed[batch.cells.index(take(new, better))] = True
+        _replace(connection, table, batch.timeframe, take(old, better), take(new, better), same[better], at)
+    absent = np.ones(len(keys), bool)
+    absent[place] = False
+    return take(bars, absent)
+
+
+def _replace(
+    connection: psycopg.Connection[Any],
+    table: sql.Identifier,
+    timeframe: Timeframe,
+    old: Columns,
+    new: Columns,
+    same: Array,
+    at: int,
+) -> None:
+    """Swap rows; the old ones go to the history unless only their revision moves."""
+    # a clock that was set back must not end a truth before it began
+    moment = np.maximum(at, old["recorded_at"])
+    new = new | {"recorded_at": np.where(same, old["recorded_at"], moment)}
+    history = take(old | {"superseded_at": moment}, ~same)
+    if len(history["open_time"]):
+        _copy(connection, _COPY, _REVISIONS, timeframe, history, Field("superseded_at", "timestamptz"))
+    _delete(connection, table, old["ctid"])
+    _copy(connection, _COPY, table, timeframe, new)
+
+
+def _delete(connection: psycopg.Connection[Any], table: sql.Identifier, places: Array) -> None:
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS doomed_rows (place tid) ON COMMIT DELETE ROWS")
+    with connection.cursor() as cursor, cursor.copy("COPY pg_temp.doomed_rows FROM STDIN (FORMAT BINARY)") as copy:
+        copy.write(copy_format.HEADER)
+        copy.write(copy_format.encode((Field("place", "tid"),), {"place": np.sort(places)}).data)
+        copy.write(copy_format.TRAILER)
+    # not a join, for which the planner may read the whole partition
+    done = connection.execute(
+        sql.SQL("DELETE FROM {} WHERE ctid = ANY(ARRAY(SELECT place FROM pg_temp.doomed_rows))").format(table)
+    )
+    assert done.rowcount == len(places), "a locked bar was changed by someone who did not hold its cell"
+    connection.execute("TRUNCATE pg_temp.doomed_rows")
+
+
+def _account(
+    connection: psycopg.Connection[Any], batch: Batch, inserts: Columns, outcome: Outcome, stored_from: Array
+) -> None:
+    """Count the inserted bars, close what they heal in the ledger."""
+    cells = batch.cells
+    inserted = np.zeros(len(cells), np.int64)
+    if len(inserts["open_time"]):
+        inserted = np.bincount(cells.index(inserts), minlength=len(cells))
+        ledger_closing.close(connection, cells, inserts)
+    outcome.changed |= inserted > 0
+    versions = None
+    if batch.built_from is not None:
+        versions = [
+            int(version) if version >= before else None
+            for version, before in zip(batch.built_from, stored_from, strict=True)
+        ]
+    cells.update(connection, inserted, outcome.changed, versions)
+
+
+def _copy(
+    connection: psycopg.Connection[Any],
+    statement: str,
+    table: sql.Identifier,
+    timeframe: Timeframe,
+    columns: Columns,
+    *extra: Field,
+) -> None:
+    with connection.cursor() as cursor:
+        target = sql.SQL(statement).format(table, bar_columns.column_list(*copy_format.names(extra)))
+        bar_columns.copy_in(cursor, target, timeframe, columns, *extra)
+
+
+def _clock(connection: psycopg.Connection[Any]) -> int:
+    """The database's clock, in microseconds since its epoch. Asked for once the locks are held."""
+    row = connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").fetchone()
+    assert row is not None
+    return int(row[0]) - PG_EPOCH_US

@@ -1,0 +1,115 @@
+"""Bars as numpy columns: what the writer works on between the Polars frame and the wire.
+
+``instrument_id`` and ``source_rank`` replace the names, times are microseconds since PostgreSQL's epoch, and absent
+values are marked by NaN or -1 (real values are finite and counts are not negative: ``bar_checks`` sees to that).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store.columns import copy_format
+from crypto_pipeline.store.columns.copy_format import PG_EPOCH_DAYS, PG_EPOCH_US, Field
+
+Array = npt.NDArray[Any]
+Columns = dict[str, Array]
+
+DAY_US = 86_400_000_000
+PRICES = ("open", "high", "low", "close")
+NULLABLE = ("quote_volume", "taker_buy_volume", "trade_count")
+RANKS = {str(source): source.rank for source in Source}
+
+#: Columns of market.ohlc_data in their order, without the constant ``timeframe``.
+STORED = (
+    Field("open_time", "timestamptz"),
+    *(Field(name, "float8") for name in (*PRICES, "volume", "quote_volume", "taker_buy_volume")),
+    Field("trade_count", "int8"),
+    Field("revision", "timestamptz"),
+    Field("recorded_at", "timestamptz"),
+    Field("instrument_id", "int4"),
+    Field("source_rank", "int2"),
+    Field("complete", "bool"),
+)
+#: Rows encoded at a time: few enough for the processor's cache; the server loads one piece while we make the next.
+_PIECE = 4096
+
+
+def from_frame(frame: pl.DataFrame, ids: dict[str, int]) -> Columns:
+    """Columns of a checked frame. ``recorded_at`` is left for the transaction to fill in."""
+    numbered = frame.select(
+        "open_time",
+        pl.col(*PRICES, "volume"),
+        pl.col("quote_volume", "taker_buy_volume").fill_null(float("nan")),
+        pl.col("trade_count").fill_null(-1),
+        "revision",
+        "complete",
+        pl.col("instrument").replace_strict(ids, return_dtype=pl.Int32).alias("instrument_id"),
+        pl.col("source").replace_strict(RANKS, return_dtype=pl.Int16).alias("source_rank"),
+    )
+    columns = {}
+    for name in numbered.columns:
+        values = numbered[name]
+        if values.dtype == pl.Datetime("ms", "UTC"):
+            columns[name] = values.to_physical().to_numpy() * 1000 - PG_EPOCH_US
+        else:
+            # + 0 makes one zero of the two that floats have
+            columns[name] = values.to_numpy() + 0 if values.dtype == pl.Float64 else values.to_numpy()
+    return columns
+
+
+def take(columns: Columns, rows: Array | slice) -> Columns:
+    """The chosen rows of every column."""
+    return {name: values[rows] for name, values in columns.items()}
+
+
+def join(first: Columns, second: Columns) -> Columns:
+    """The rows of both, of the columns of the first."""
+    return {name: np.concatenate([values, second[name]]) for name, values in first.items()}
+
+
+def key(columns: Columns) -> Array:
+    """One sortable number per bar: instrument, then open time."""
+    keys: Array = (columns["instrument_id"].astype(np.int64) << 40) + columns["open_time"] // 60_000_000
+    return keys
+
+
+def days(columns: Columns) -> Array:
+    """Coverage day of each bar, in days since 1970. (A weekly bar opens on its cell's Monday.)"""
+    return columns["open_time"] // DAY_US + PG_EPOCH_DAYS
+
+
+def copy_in(
+    cursor: psycopg.Cursor[Any],
+    statement: sql.Composed,
+    timeframe: Timeframe,
+    columns: Columns,
+    *extra: Field,
+) -> None:
+    """COPY all rows by ``statement``, whose columns are STORED, then ``timeframe``, then ``extra``."""
+    layout = (*STORED, Field("timeframe", "text", str(timeframe)), *extra)
+    nulls = {
+        "quote_volume": np.isnan(columns["quote_volume"]),
+        "taker_buy_volume": np.isnan(columns["taker_buy_volume"]),
+        "trade_count": columns["trade_count"] < 0,
+    }
+    nulls = {name: mask for name, mask in nulls.items() if mask.any()}
+    with cursor.copy(statement) as copy:
+        copy.write(copy_format.HEADER)
+        for start in range(0, len(columns["open_time"]), _PIECE):
+            piece = slice(start, start + _PIECE)
+            copy.write(copy_format.encode(layout, take(columns, piece), take(nulls, piece)).data)
+        copy.write(copy_format.TRAILER)
+
+
+def column_list(*extra: str) -> sql.Composed:
+    """The column names that ``copy_in`` writes."""
+    chosen = [*copy_format.names(STORED), "timeframe", *extra]
+    return sql.SQL(", ").join(map(sql.Identifier, chosen))

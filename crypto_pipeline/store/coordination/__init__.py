@@ -1,0 +1,1 @@
+"""What processes share through the database: leases, heartbeats, request budgets and notifications."""

@@ -1,0 +1,77 @@
+"""Heartbeats: a holder of some duty says that it lives. Whoever supervises it judges by these rows only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.operations.checks import plain
+
+_BEAT = """
+INSERT INTO ops.heartbeats AS h (name, holder, started, beat, detail)
+VALUES (%(name)s, %(holder)s, clock_timestamp(), clock_timestamp(), %(detail)s)
+ON CONFLICT (name) DO UPDATE
+SET started = CASE WHEN h.holder = excluded.holder THEN h.started ELSE excluded.started END,
+    holder = excluded.holder, beat = excluded.beat, detail = excluded.detail
+"""
+
+_READ = """
+SELECT name, holder, started, beat, extract(epoch FROM clock_timestamp() - beat)::float8 AS age, detail
+FROM ops.heartbeats WHERE name LIKE %s ORDER BY name
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The newest sign of life. ``age`` in seconds, by the database's clock."""
+
+    name: str
+    holder: str
+    started: datetime
+    beat: datetime
+    age: float
+    detail: dict[str, Any]
+
+
+def read_heartbeats(url: str, pattern: str = "%") -> list[Heartbeat]:
+    """Rows whose name is LIKE the pattern, over one connection of its own. Raises StoreError when there is none."""
+    try:
+        with connect(url) as connection, connection.cursor(row_factory=class_row(Heartbeat)) as cursor:
+            return cursor.execute(_READ, [pattern]).fetchall()
+    except psycopg.Error as error:
+        raise StoreError(f"heartbeats cannot be read: {str(error).strip()}") from None
+
+
+class Heartbeats:
+    """``ops.heartbeats``."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def beat(self, name: str, holder: str, detail: Mapping[str, Any] | None = None) -> None:
+        """A sign of life. ``started`` is kept as long as the holder is the same."""
+        values = {"name": name, "holder": holder, "detail": json.dumps(plain(dict(detail or {})), default=str)}
+        self._connections.run(lambda connection: connection.execute(_BEAT, values) and None)
+
+    def get(self, name: str) -> Heartbeat | None:
+        """The row called so; None when there never was one."""
+        found = [row for row in self.all(name) if row.name == name]
+        return found[0] if found else None
+
+    def all(self, pattern: str = "%") -> list[Heartbeat]:
+        """Every row whose name is LIKE the pattern."""
+
+        def read(connection: psycopg.Connection[Any]) -> list[Heartbeat]:
+            with connection.cursor(row_factory=class_row(Heartbeat)) as cursor:
+                return cursor.execute(_READ, [pattern]).fetchall()
+
+        return self._connections.run(read)

@@ -1,0 +1,239 @@
+"""Leases: a duty that exactly one process has, and the fencing token that keeps a former holder from writing.
+
+A process that was paused does not know it. So whoever writes under a lease proves in the same transaction that the
+lease is still theirs, and holds the lease's row until that transaction ends: a successor cannot take over in between,
+and nothing of the former holder can be committed afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import polars as pl
+import psycopg
+from adbc_driver_manager import dbapi
+from psycopg.rows import class_row
+
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pool import Connections
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+#: How long a transaction of a holder that stopped in the middle may keep a successor waiting, seconds.
+_STUCK = 3.0
+#: When the server itself ends a transaction in which nothing comes any more, seconds.
+_IDLE = 10.0
+
+# One statement, whose only row is there as long as the lease is ours. The name of the session lets a successor end a
+# transaction whose process stands still; the server itself ends one that is idle.
+_PROVE = """
+SELECT set_config('application_name', %(session)s, true),
+       set_config('idle_in_transaction_session_timeout', %(stuck)s, true)
+FROM ops.leases
+WHERE name = %(name)s AND token = %(token)s AND expires_at > clock_timestamp()
+FOR KEY SHARE
+"""
+
+# Waits for every transaction that has proven to hold the lease, which renewing it (no change of the key) does not.
+_HOLD = "SELECT FROM ops.leases WHERE name = %(name)s AND expires_at <= clock_timestamp() FOR UPDATE"
+
+_TAKE = """
+INSERT INTO ops.leases AS l (name, holder, token, expires_at)
+VALUES (%(name)s, %(holder)s, 1, clock_timestamp() + make_interval(secs => %(seconds)s))
+ON CONFLICT (name) DO UPDATE
+SET holder = excluded.holder, token = l.token + 1, acquired_at = clock_timestamp(), expires_at = excluded.expires_at,
+    waiting = NULL, waiting_until = NULL
+WHERE l.expires_at <= clock_timestamp()
+RETURNING token
+"""
+
+_RENEW = """
+UPDATE ops.leases SET expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
+WHERE name = %(name)s AND token = %(token)s AND expires_at > clock_timestamp()
+RETURNING CASE WHEN waiting_until > clock_timestamp() THEN waiting END
+"""
+
+_RELEASE = "UPDATE ops.leases SET expires_at = clock_timestamp() WHERE name = %(name)s AND token = %(token)s"
+
+_WAIT = """
+UPDATE ops.leases SET waiting = %(holder)s, waiting_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+WHERE name = %(name)s
+  AND (waiting IS NULL OR waiting = %(holder)s OR coalesce(waiting_until, '-infinity') < clock_timestamp())
+"""
+
+_END_STUCK = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE %(sessions)s
+  AND xact_start < clock_timestamp() - make_interval(secs => %(stuck)s)
+  AND EXISTS (SELECT FROM ops.leases WHERE name = %(name)s AND expires_at <= clock_timestamp())
+"""
+
+_ALL = """
+SELECT name, holder, token, acquired_at, expires_at, expires_at > clock_timestamp() AS held,
+       CASE WHEN waiting_until > clock_timestamp() THEN waiting END AS waiting
+FROM ops.leases ORDER BY name
+"""
+
+
+class LeaseLost(StoreError):  # noqa: N818  (reads as the fact it states)
+    """The lease is not ours any more: nothing was written, and nothing may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Proof of having taken a duty. Another taking of the same duty has a higher token."""
+
+    name: str
+    holder: str
+    token: int
+
+    @property
+    def session(self) -> str:
+        """What the database calls sessions that write under this lease."""
+        return f"lease {self.name} #{self.token}"[:63]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """A duty as the database has it."""
+
+    name: str
+    holder: str
+    token: int
+    acquired_at: datetime
+    expires_at: datetime
+    held: bool
+    waiting: str | None
+
+
+class Leases:
+    """``ops.leases``. Times are the database's, the one clock that all processes share."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def acquire(self, name: str, holder: str, seconds: float) -> Lease | None:
+        """Take the duty if nobody has it; None while somebody does."""
+        values = {"name": name, "holder": holder, "seconds": seconds}
+
+        def take(connection: psycopg.Connection[Any]) -> int | None:
+            connection.execute("SELECT set_config('lock_timeout', '1s', true)")
+            connection.execute(_HOLD, values)
+            row = connection.execute(_TAKE, values).fetchone()
+            return None if row is None else int(row[0])
+
+        try:
+            token = self._connections.run(take)
+        except psycopg.errors.LockNotAvailable:
+            # The holder is in the middle of a transaction, for a moment or, when it was paused there, for ever.
+            self._end_stuck(name)
+            return None
+        return None if token is None else Lease(name, holder, token)
+
+    def renew(self, lease: Lease, seconds: float) -> str | None:
+        """Keep it for ``seconds`` from now. Returns who stands by to take over. Raises LeaseLost."""
+        values = {"name": lease.name, "token": lease.token, "seconds": seconds}
+        row = self._connections.run(lambda connection: connection.execute(_RENEW, values).fetchone())
+        if row is None:
+            raise _lost(lease)
+        waiting: str | None = row[0]
+        return waiting
+
+    def release(self, lease: Lease) -> None:
+        """Give it back, so that the next need not wait for its end. Nothing happens where it is lost already."""
+        values = {"name": lease.name, "token": lease.token}
+        self._connections.run(lambda connection: connection.execute(_RELEASE, values) and None)
+
+    def stand_by(self, name: str, holder: str, seconds: float) -> bool:
+        """Let the holder know for ``seconds`` that somebody waits. False when somebody else stands by already."""
+        values = {"name": name, "holder": holder, "seconds": seconds}
+        return self._connections.run(lambda connection: connection.execute(_WAIT, values).rowcount) > 0
+
+    def rows(self) -> list[LeaseRow]:
+        """Every duty there is."""
+
+        def read(connection: psycopg.Connection[Any]) -> list[LeaseRow]:
+            with connection.cursor(row_factory=class_row(LeaseRow)) as cursor:
+                return cursor.execute(_ALL).fetchall()
+
+        return self._connections.run(read)
+
+    def _end_stuck(self, name: str) -> None:
+        values = {"name": name, "sessions": f"lease {name} #%", "stuck": _STUCK}
+        self._connections.run(lambda connection: connection.execute(_END_STUCK, values) and None)
+
+
+class FencedConnections(Connections):
+    """Connections under a lease: every transaction of ``run`` proves first that the lease is still held.
+
+    Shares the pool of ``inner``; closing it closes nothing.
+    """
+
+    def __init__(self, inner: Connections, lease: Lease) -> None:
+        super().__init__(inner.url, inner.size)
+        self._inner, self.lease = inner, lease
+        self._proof = {
+            "session": lease.session,
+            "stuck": f"{_IDLE * 1000:.0f}",
+            "name": lease.name,
+            "token": lease.token,
+        }
+
+    def run(
+        self,
+        work: Callable[Concatenate[psycopg.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """``work(connection, …)`` in one transaction with the proof; raises LeaseLost, and then nothing is written."""
+
+        def proven(connection: psycopg.Connection) -> T:
+            if connection.execute(_PROVE, self._proof).fetchone() is None:
+                raise _lost(self.lease)
+            return work(connection, *args, **kwargs)
+
+        while True:
+            try:
+                return self._inner.run(proven)
+            except psycopg.errors.IdleInTransactionSessionTimeout:
+                log.warning("%s: stood still in the middle of a transaction; doing it again", self.lease.session)
+
+    def transaction(self) -> AbstractContextManager[psycopg.Connection]:  # type: ignore[override]
+        """Not under a lease: what is not proven may not be written."""
+        raise StoreError("under a lease there are only whole transactions: use run")
+
+    def adbc(self) -> AbstractContextManager[dbapi.Connection]:  # type: ignore[override]
+        """For reading, which needs no proof."""
+        return self._inner.adbc()
+
+    def frame(self, query: str, parameters: tuple[Any, ...] | list[Any] | None = None) -> pl.DataFrame:
+        """For reading, which needs no proof."""
+        return self._inner.frame(query, parameters)
+
+    def row(self, query: str, parameters: Any = None) -> tuple[Any, ...]:
+        """For reading, which needs no proof."""
+        return self._inner.row(query, parameters)
+
+    def close(self) -> None:
+        """The connections belong to whoever made them."""
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"the lease {lease.name} (token {lease.token}) is not held by {lease.holder} any more")
+
+
+def wait_for(acquire: Callable[[], Lease | None], patience: float, step: float = 0.2) -> Lease | None:
+    """Try until it is ours or the patience is over. For callers without an event loop."""
+    until = time.monotonic() + patience
+    while (lease := acquire()) is None and time.monotonic() < until:
+        time.sleep(step)
+    return lease

@@ -1,0 +1,126 @@
+"""Database URLs and what is behind them: taking them apart, connecting, and saying clearly why that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+
+from crypto_pipeline.store.database.errors import StoreError
+
+MINIMUM_VERSION = 15
+CONNECT_TIMEOUT = 5
+
+
+def plain_url(url: str) -> str:
+    """``url`` with the scheme that libpq understands, whatever driver it names."""
+    return urlunsplit(urlsplit(url)._replace(scheme="postgresql"))
+
+
+def with_database(url: str, name: str) -> str:
+    """``url`` pointing at another database of the same server."""
+    return urlunsplit(urlsplit(url)._replace(path="/" + quote(name, safe="")))
+
+
+def database_name(url: str) -> str:
+    """The database that ``url`` names; libpq's own default is the user's name."""
+    parts = urlsplit(url)
+    return unquote(parts.path.lstrip("/")) or unquote(parts.username or "") or "postgres"
+
+
+def redact(url: str) -> str:
+    """``url`` for printing: without its password."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+def address(url: str) -> str:
+    """``host:port`` of ``url``."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or 'localhost'}:{parts.port or 5432}"
+
+
+def connect(url: str, *, autocommit: bool = True, timeout: int = CONNECT_TIMEOUT) -> psycopg.Connection:
+    """One connection outside of any pool. Raises StoreError in one clear line when there is none to be had."""
+    try:
+        connection = psycopg.connect(plain_url(url), autocommit=autocommit, connect_timeout=timeout)
+    except psycopg.OperationalError as error:
+        raise explain_failure(error, url) from None
+    except psycopg.ProgrammingError as error:
+        raise StoreError(f"cannot read database URL {redact(url)}: {_one_line(error)}") from None
+    version = connection.info.server_version // 10_000
+    if version < MINIMUM_VERSION:
+        connection.close()
+        raise StoreError(
+            f"PostgreSQL at {address(url)} is version {version}: version {MINIMUM_VERSION} or newer is needed; "
+            "upgrade it, or unset CRYPTO_PIPELINE_DATABASE_URL to use the embedded server"
+        )
+    return connection
+
+
+def check_server(url: str) -> None:
+    """Raise StoreError unless a server new enough answers; the database itself need not exist yet."""
+    try:
+        connect(url).close()
+    except StoreError as error:
+        if not isinstance(error, MissingDatabaseError):
+            raise
+
+
+def ensure_databases(url: str, names: Sequence[str]) -> None:
+    """Create the databases that do not exist yet on the server behind ``url``. Several processes may race."""
+    with _any_connection(url) as connection:
+        for name in names:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+                continue
+            try:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+                continue
+            except psycopg.errors.InsufficientPrivilege:
+                raise StoreError(
+                    f"database {name!r} does not exist at {address(url)} and this user may not create it: "
+                    f'run `CREATE DATABASE "{name}"` there as its administrator'
+                ) from None
+
+
+def _any_connection(url: str) -> psycopg.Connection:
+    """A connection to a database that surely exists: the usual maintenance ones, else the one named."""
+    for candidate in (with_database(url, "postgres"), with_database(url, "template1")):
+        try:
+            return connect(candidate)
+        except MissingDatabaseError:
+            continue
+    return connect(url)
+
+
+class MissingDatabaseError(StoreError):
+    """The server answers but has no such database."""
+
+
+def explain_failure(error: psycopg.Error, url: str) -> StoreError:
+    """What a failed connection means, in one line."""
+    said = _one_line(error)
+    where = address(url)
+    if "does not exist" in said and "database" in said:
+        return MissingDatabaseError(
+            f"database {database_name(url)!r} does not exist at {where}: start `crypto-pipeline up`, which creates it"
+        )
+    if "authentication failed" in said or "no password supplied" in said or "no pg_hba.conf entry" in said:
+        return StoreError(f"PostgreSQL at {where} refuses {redact(url)}: {said}; correct user and password in the URL")
+    return StoreError(
+        f"cannot reach PostgreSQL at {where}: {said}; is it running, and is CRYPTO_PIPELINE_DATABASE_URL right?"
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # libpq tries every address of a host and repeats itself; the last line says what finally happened
+    meaningful = [line for line in lines if not line.startswith(("Multiple connection attempts", "Is the server"))]
+    said = (meaningful or lines or [type(error).__name__])[-1]
+    return said.rpartition("FATAL:")[2].strip() if "FATAL:" in said else said.removeprefix("- ")

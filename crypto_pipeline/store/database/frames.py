@@ -1,0 +1,51 @@
+"""Small things that every table's module needs to turn frames into rows and rows into frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store.database.errors import StoreError
+
+
+def require_columns(frame: pl.DataFrame, columns: Sequence[str], what: str) -> None:
+    """Raise StoreError that names the first missing column."""
+    for name in columns:
+        if name not in frame.columns:
+            raise StoreError(f"{what} needs the column {name!r}; it has {', '.join(frame.columns) or 'none'}")
+
+
+def numbered(frame: pl.DataFrame, ids: dict[str, int]) -> pl.DataFrame:
+    """``instrument`` replaced by ``instrument_id``."""
+    number = pl.col("instrument").replace_strict(ids, return_dtype=pl.Int32).alias("instrument_id")
+    return frame.with_columns(number).drop("instrument")
+
+
+def named(frame: pl.DataFrame, ids: dict[str, int]) -> pl.DataFrame:
+    """``instrument_id`` replaced by ``instrument``, in front."""
+    symbols = {number: symbol for symbol, number in ids.items()}
+    name = pl.col("instrument_id").replace_strict(symbols, return_dtype=pl.String).alias("instrument")
+    return frame.select(name, pl.exclude("instrument_id"))
+
+
+def copy_rows(connection: psycopg.Connection[Any], table: str, frame: pl.DataFrame) -> None:
+    """COPY a frame of plain values into a temporary table with the same columns."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT CSV)").format(sql.Identifier("pg_temp", table), columns)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for piece in frame.iter_slices(50_000):
+            copy.write(piece.write_csv(include_header=False, datetime_format="%Y-%m-%d %H:%M:%S%.6f+00"))
+
+
+def cell_bounds(timeframe: Timeframe, start: datetime | None, end: datetime | None) -> tuple[date, date]:
+    """First and last coverage day of the cells that ``[start, end)`` touches; None is unbounded."""
+    step = timedelta(days=timeframe.cell_days - 1)
+    first = date(1, 1, 8) if start is None else start.astimezone(UTC).date() - step
+    last = date(9999, 12, 31) if end is None else (end.astimezone(UTC) - timedelta(microseconds=1)).date()
+    return first, last

@@ -1,0 +1,105 @@
+"""The market's clock: which time it is for bars, whatever the clocks of this machine and of the database show.
+
+The venue decides. What it last said is kept in ``market.clock``; from there the database's clock counts on. So a
+deployment over a recording behaves as one over today, a machine whose clock is wrong still knows which bars are due,
+and a venue that is down changes nothing. Ages of leases, heartbeats and runs are not of the market: their judge is the
+database's own clock, on both sides.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from crypto_pipeline.market.timeframes import require_utc
+from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline.store.database.pool import Connections
+
+# Written when it says something new, or nothing was said for a minute: every pass of healing asks the venue.
+_LEARN = """
+INSERT INTO market.clock AS c (venue, stated, measured_at, rate)
+VALUES (%(venue)s, %(stated)s, clock_timestamp(), %(rate)s)
+ON CONFLICT (only_row) DO UPDATE
+SET venue = excluded.venue, stated = excluded.stated, measured_at = excluded.measured_at, rate = excluded.rate
+WHERE c.venue <> excluded.venue OR c.rate <> excluded.rate
+   OR excluded.measured_at NOT BETWEEN c.measured_at AND c.measured_at + interval '1 minute'
+   OR abs(extract(epoch FROM c.stated + (excluded.measured_at - c.measured_at) * c.rate - excluded.stated)) > 0.5
+RETURNING c.xmax = 0 AS first, c.stated - c.measured_at AS ahead
+"""
+# What was added before any venue had told was dated by the database's clock. Clocks that nearly agree change nothing:
+# who saw the earlier date would take the instrument for one that was added again.
+_DATE_AGAIN = """
+UPDATE market.instruments SET added_at = added_at + %(ahead)s
+WHERE abs(extract(epoch FROM %(ahead)s::interval)) > 60
+"""
+_NOW = "SELECT market.now(), (SELECT rate FROM market.clock)"
+#: Seconds for which ``lately`` counts on by itself.
+_KEPT = 5.0
+
+
+class Clock:
+    """``market.clock``. Thread-safe."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._read: tuple[float, datetime, float] | None = None
+
+    def learn(self, venue: str, stated: datetime, rate: float = 1.0) -> None:
+        """The venue says just now that it is ``stated`` (UTC); its clock runs ``rate`` times as fast as ours."""
+        values = {"venue": venue, "stated": require_utc(stated), "rate": rate}
+        self._connections.run(_learn, values)
+        self._read = None
+
+    def now(self) -> datetime:
+        """The market's time, UTC; the database's own before a venue has told."""
+        return self._connections.run(self._ask)
+
+    def lately(self) -> datetime:
+        """The market's time, for reads that must not cost a question to the database each: asked for every 5 s."""
+        read = self._read
+        if read is None or time.monotonic() - read[0] > _KEPT:
+            return self.now()
+        return _counted_on(read)
+
+    def reckoned(self) -> datetime:
+        """The market's time as last asked here, counted on by this process; only the first time costs a question.
+
+        For what must answer while the database is away, and need not see at once that a clock was set.
+        """
+        read = self._read
+        return self.now() if read is None else _counted_on(read)
+
+    def _ask(self, connection: psycopg.Connection[Any]) -> datetime:
+        moment, rate = market_now(connection)
+        self._read = time.monotonic(), moment, rate
+        return moment
+
+
+def _counted_on(read: tuple[float, datetime, float]) -> datetime:
+    at, moment, rate = read
+    return moment + timedelta(seconds=(time.monotonic() - at) * rate)
+
+
+def stated_now(url: str) -> datetime | None:
+    """The market's time, asked outside of any pool; None where no venue has told yet, or the schema is older."""
+    with connect(url) as connection:
+        if connection.execute("SELECT to_regclass('market.clock')").fetchone() == (None,):
+            return None
+        row = connection.execute("SELECT market.now() FROM market.clock").fetchone()
+        return None if row is None else row[0].astimezone(UTC)
+
+
+def _learn(connection: psycopg.Connection[Any], values: dict[str, Any]) -> None:
+    written = connection.execute(_LEARN, values).fetchone()
+    if written is not None and written[0]:
+        connection.execute(_DATE_AGAIN, {"ahead": written[1]})
+
+
+def market_now(connection: psycopg.Connection[Any]) -> tuple[datetime, float]:
+    """The market's time at the begin of this transaction, and how fast it runs."""
+    row = connection.execute(_NOW).fetchone()
+    assert row is not None
+    return row[0], 1.0 if row[1] is None else row[1]

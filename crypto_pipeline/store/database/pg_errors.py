@@ -1,0 +1,54 @@
+"""What can go wrong between us and PostgreSQL: what may succeed if it is done again, and how the rest is said."""
+
+from __future__ import annotations
+
+import psycopg
+from adbc_driver_manager import AdbcStatusCode, dbapi
+from psycopg_pool import PoolTimeout
+
+from crypto_pipeline.store.database.connect import address
+from crypto_pipeline.store.database.errors import DatabaseAwayError, QueryTooLongError, StoreError
+
+#: server going down, coming up, killed; too many clients; deadlock and serialization failures, which a repeat resolves
+_TRANSIENT = {"57P01", "57P02", "57P03", "53300", "40001", "40P01"}
+_PERMANENT_WORDS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "invalid connection option")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same transaction may succeed if it is done again on a new connection."""
+    if isinstance(error, psycopg.InterfaceError | PoolTimeout):
+        return True
+    if isinstance(error, psycopg.OperationalError):
+        if error.sqlstate is None:  # the connection broke, or none could be made
+            return not any(word in str(error) for word in _PERMANENT_WORDS)
+        return error.sqlstate in _TRANSIENT or error.sqlstate.startswith("08")
+    if isinstance(error, dbapi.Error):
+        state = error.sqlstate or ""
+        return error.status_code == AdbcStatusCode.IO and (
+            not state or state in _TRANSIENT or state.startswith(("08", "XX"))
+        )
+    return False
+
+
+def explained(error: Exception, url: str, patience: float) -> Exception:
+    """The error as one clear line where it is one of these; else as it is. ``patience``: how long was waited for it."""
+    if isinstance(error, psycopg.errors.DiskFull):
+        return StoreError(f"the disk of PostgreSQL at {address(url)} is full: free some space; nothing was lost")
+    if isinstance(error, psycopg.errors.QueryCanceled) or getattr(error, "sqlstate", None) == "57014":
+        return QueryTooLongError("this read takes longer than is allowed: ask for a shorter span or less at once")
+    if getattr(error, "sqlstate", None) == "42P01":
+        missing = str(error).strip().splitlines()[0]
+        return StoreError(f"the database is older than this program ({missing}): `crypto-pipeline up` brings it up")
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return StoreError(f"PostgreSQL at {address(url)} is read-only: use the primary server")
+    if is_transient(error):
+        said = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        return DatabaseAwayError(
+            f"PostgreSQL at {address(url)} was away for {patience:.0f} s ({said[0]}): is it running?"
+        )
+    return error
+
+
+def busy(patience: float) -> DatabaseAwayError:
+    """All connections are in use, and stayed so."""
+    return DatabaseAwayError(f"no connection became free within {patience:.0f} s: ask for less at once, or later")

@@ -1,0 +1,301 @@
+"""The connections of one process: a psycopg pool for statements, kept ADBC connections for frames, and one retry rule.
+
+PostgreSQL may be killed and come back at any moment. Every write of ours is one transaction that may be repeated, so
+``run`` repeats it on a new connection until it succeeds or the patience is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import quote
+
+import polars as pl
+import psycopg
+import stamina
+import stamina.instrumentation
+from adbc_driver_manager import dbapi
+from adbc_driver_postgresql import dbapi as postgresql
+from psycopg_pool import ConnectionPool
+
+from crypto_pipeline.store.database import fork_safety
+from crypto_pipeline.store.database.connect import check_server, plain_url
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.interrupts import interruptible
+from crypto_pipeline.store.database.pg_errors import busy, explained, is_transient
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PATIENCE = 60.0
+_OPTIONS = "-c TimeZone=UTC -c jit=off"
+
+
+def retrying(patience: float = PATIENCE) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Repeat the decorated function while the database is away, at most ``patience`` seconds."""
+    return stamina.retry(
+        on=is_transient,
+        attempts=None,
+        timeout=patience,
+        wait_initial=0.05,
+        wait_max=1.0,
+        wait_jitter=0.2,
+    )
+
+
+def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    log.info("%s; attempt %d in %.1f s", details.caused_by, details.retry_num + 1, details.wait_for)
+
+
+# Both would fill a command's output while PostgreSQL restarts; what does not heal is raised in one line.
+stamina.instrumentation.set_on_retry_hooks([_log_retry])
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+
+class Connections:
+    """Thread-safe. Opens on first use, keeps what it opened, replaces what broke. A forked child opens its own."""
+
+    def __init__(
+        self, url: str, size: int = 8, *, patience: float = PATIENCE, statement_timeout: float | None = None
+    ) -> None:
+        self.url = plain_url(url)
+        self.size = size
+        self.patience = patience
+        #: A statement that takes longer (seconds) is cancelled by the server; None: never.
+        limit = "" if statement_timeout is None else f" -c statement_timeout={int(statement_timeout * 1000)}"
+        self._options = _OPTIONS + limit
+        self._closed = False
+        self._reached = False
+        self._begin()
+        fork_safety.renew_in_children(self)
+
+    def _begin(self) -> None:
+        """No connection is open yet."""
+        #: A place for each reading connection, with the connection where one was made; first come, first served.
+        self._readers: queue.SimpleQueue[psycopg.Connection[Any] | None] = queue.SimpleQueue()
+        for _ in range(self.size):
+            self._readers.put(None)
+        self._streams = threading.BoundedSemaphore(self.size)
+        self._lock = threading.Lock()
+        self._pool: ConnectionPool | None = None
+        self._idle: list[dbapi.Connection] = []
+        #: Another object in each process: what was opened before a fork is not given back to the child's connections.
+        self._era = object()
+
+    def after_fork(self) -> None:
+        """In a forked child: leave the parent's connections alone, and open others when they are needed."""
+        fork_safety.abandon(self._readers, self._streams, self._lock, self._pool, self._idle)
+        self._begin()
+
+    # -- statements -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection]:
+        """One pooled connection in one transaction: committed at the end of the block, rolled back on an error."""
+        with self._statements().connection() as connection:
+            yield connection
+
+    def run(
+        self,
+        work: Callable[Concatenate[psycopg.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """``work(connection, …)`` in one transaction, repeated while PostgreSQL is away. It must be safe to repeat."""
+
+        @retrying(self.patience)
+        def attempt() -> T:
+            with self.transaction() as connection:
+                return work(connection, *args, **kwargs)
+
+        try:
+            return attempt()
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise explained(error, self.url, self.patience) from error
+
+    def _statements(self) -> ConnectionPool:
+        with self._lock:
+            self._before_use()
+            if self._pool is None:
+                self._pool = ConnectionPool(
+                    self.url,
+                    kwargs={"options": self._options, "application_name": "crypto_pipeline", "connect_timeout": 5},
+                    min_size=1,
+                    max_size=self.size,
+                    timeout=3.0,  # then asked for again, see `run`; a waiting client does not make it try to reconnect
+                    # short, so that a server which was away is found again at once instead of after a long back-off
+                    reconnect_timeout=2.0,
+                    check=ConnectionPool.check_connection,
+                    open=True,
+                )
+            return self._pool
+
+    # -- frames ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def adbc(self) -> Iterator[dbapi.Connection]:
+        """One ADBC connection (a fresh one costs 50 ms, so it is kept). Rolled back at the end: for reading.
+
+        One that saw an error is thrown away. Of several threads each gets its own; at most ``size`` are out at once.
+        """
+        streams, era = self._streams, self._era
+        if not streams.acquire(timeout=self.patience):
+            raise busy(self.patience)
+        try:
+            connection = self._take()
+            try:
+                yield connection
+                self._must_be(era, connection)
+                connection.rollback()
+            except BaseException:
+                if era is self._era:
+                    _quietly_close(connection)
+                raise
+            self._give_back(connection)
+        finally:
+            streams.release()
+
+    def _must_be(self, era: object, connection: object) -> None:
+        """StoreError where this process was forked while the connection was out: it is the parent's."""
+        if era is not self._era:
+            fork_safety.abandon(connection)
+            raise StoreError("this process was forked in the middle of a read: fork before it or after it")
+
+    def frame(self, query: str, parameters: tuple[Any, ...] | list[Any] | None = None) -> pl.DataFrame:
+        """The answer of ``query`` ($1, $2 … for ``parameters``), repeated while PostgreSQL is away.
+
+        Without parameters it comes by COPY, which is twice as fast. An empty list goes as NULL, because nothing in it
+        says of which type it is: no value is ``= ANY(NULL)``, as none is in an empty list.
+        """
+        sent = [None if isinstance(value, list) and not value else value for value in parameters or []] or None
+
+        def attempt() -> pl.DataFrame:
+            with self.adbc() as connection, connection.cursor() as cursor:
+
+                def fetch() -> Any:
+                    cursor.execute(query, sent)
+                    return cursor.fetch_arrow_table()
+
+                table = interruptible(fetch, connection.adbc_cancel)
+                if fork_safety.without_polars():
+                    return pl.DataFrame([pl.Series(name, table[name]) for name in table.column_names])
+                answer = pl.from_arrow(table)
+                assert isinstance(answer, pl.DataFrame)
+                return answer
+
+        return self._repeated(attempt)
+
+    def row(self, query: str, parameters: Any = None) -> tuple[Any, ...]:
+        """The first row of ``query``, in binary, repeated while PostgreSQL is away. For reading: every statement is a
+        transaction of its own, on a kept connection that remembers its plan.
+        """
+
+        def attempt() -> tuple[Any, ...]:
+            with self.reading() as connection:
+                found = connection.execute(query, parameters, prepare=True, binary=True).fetchone()
+            assert found is not None, "a statement for row() gives at least one"
+            return tuple(found)
+
+        return self._repeated(attempt)
+
+    @contextmanager
+    def reading(self) -> Iterator[psycopg.Connection[Any]]:
+        """One of at most ``size`` connections that read; one that saw an error is thrown away."""
+        readers, era = self._readers, self._era
+        try:
+            connection = readers.get(timeout=self.patience)
+        except queue.Empty:
+            raise busy(self.patience) from None
+        kept = None
+        try:
+            with self._lock:
+                self._before_use()
+            if connection is None:
+                connection = psycopg.connect(
+                    self.url,
+                    autocommit=True,
+                    # no plan of its own for every call: finding one takes longer than a small read
+                    options=f"{self._options} -c plan_cache_mode=force_generic_plan",
+                    application_name="crypto_pipeline",
+                    connect_timeout=5,
+                )
+            yield connection
+            self._must_be(era, connection)
+            kept = connection
+        except BaseException:
+            if connection is not None and era is self._era:
+                connection.close()
+            raise
+        finally:
+            if self._closed and kept is not None:
+                kept.close()
+                kept = None
+            readers.put(kept)
+
+    def _repeated(self, attempt: Callable[[], T]) -> T:
+        """Try once, then with patience: setting up the repetition costs more than a small read."""
+        try:
+            return attempt()
+        except (psycopg.Error, dbapi.Error) as error:
+            if not is_transient(error):
+                raise explained(error, self.url, self.patience) from error
+        try:
+            return retrying(self.patience)(attempt)()
+        except (psycopg.Error, dbapi.Error) as error:
+            raise explained(error, self.url, self.patience) from error
+
+    def _take(self) -> dbapi.Connection:
+        with self._lock:
+            self._before_use()
+            if self._idle:
+                return self._idle.pop()
+        joiner = "&" if "?" in self.url else "?"
+        extra = f"options={quote(self._options)}&application_name=crypto_pipeline&connect_timeout=5"
+        connection: dbapi.Connection = postgresql.connect(f"{self.url}{joiner}{extra}")
+        return connection
+
+    def _give_back(self, connection: dbapi.Connection) -> None:
+        with self._lock:
+            if not self._closed and len(self._idle) < self.size:
+                self._idle.append(connection)
+                return
+        _quietly_close(connection)
+
+    # -- end ------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close everything. Connections in use are closed when they are given back."""
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
+            idle, self._idle = self._idle, []
+        if pool is not None:
+            pool.close()
+        for _ in range(self.size):
+            with contextlib.suppress(queue.Empty):  # one that is in use is closed when it is given back
+                reader = self._readers.get_nowait()
+                self._readers.put(None)
+                if reader is not None:
+                    reader.close()
+        for connection in idle:
+            _quietly_close(connection)
+
+    def _before_use(self) -> None:
+        if self._closed:
+            raise StoreError("this store is closed: open a new one")
+        if not self._reached:  # a wrong address is told at once; one that was right is waited for
+            check_server(self.url)
+            self._reached = True
+
+
+def _quietly_close(connection: dbapi.Connection) -> None:
+    try:
+        connection.close()
+    except dbapi.Error:
+        pass  # it is broken already, which is why it is closed

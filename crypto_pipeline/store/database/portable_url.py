@@ -1,0 +1,48 @@
+"""How a database's URL travels in a pickle: without its password, except to a process that is just being started.
+
+Python's own ``multiprocessing`` treats its key the same way. A pickle lies on disks and in queues, where nobody expects
+a password. Whoever unpickles has it all the same where that is possible: the same process and those it forks remember
+it, one that ``multiprocessing`` starts is given it over a private pipe, and any other takes it from
+CRYPTO_PIPELINE_DATABASE_URL when that names the same database, or from PGPASSWORD or ~/.pgpass, where libpq looks.
+"""
+
+from __future__ import annotations
+
+import multiprocessing.context
+import os
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from crypto_pipeline.store.database.connect import plain_url
+
+_VARIABLE = "CRYPTO_PIPELINE_DATABASE_URL"
+#: URLs of this process by what they are without their password.
+_known: dict[str, str] = {}
+
+
+def without_password(url: str) -> str:
+    """``url`` with neither ``user:password@`` nor ``?password=``."""
+    parts = urlsplit(plain_url(url))
+    host = parts.netloc.rpartition("@")[2]
+    netloc = f"{parts.username}@{host}" if parts.username else host
+    kept = [(name, value) for name, value in parse_qsl(parts.query, True) if name != "password"]
+    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(kept)))
+
+
+class PortableUrl:
+    """A URL that is pickled as this module says."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        _known[without_password(url)] = url
+
+    def __reduce__(self) -> tuple[type[PortableUrl], tuple[str]]:
+        starting = multiprocessing.context.get_spawning_popen() is not None
+        return (PortableUrl, (self.url,)) if starting else (_found, (without_password(self.url),))  # type: ignore[return-value]
+
+
+def _found(bare: str) -> PortableUrl:
+    known = _known.get(bare)
+    if known is None:
+        own = os.environ.get(_VARIABLE)
+        known = own if own and without_password(own) == bare else bare
+    return PortableUrl(known)

@@ -1,0 +1,104 @@
+"""The embedded server's configuration: sized by the machine, written anew at every start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from crypto_pipeline.store.embedded.binaries import Binaries
+
+MB = 1024 * 1024
+#: a socket's whole path must stay below this; the name that PostgreSQL appends is part of it
+_SOCKET_PATH = 107
+
+
+def memory() -> int:
+    """Bytes of memory that this process may count on: the machine's, or the container's limit."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            total = min(total, int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no such limit, or "max"
+            continue
+    return total
+
+
+def socket_folder(folder: Path, port: int) -> str:
+    """Where the unix socket goes, or nothing where its path would be too long to work."""
+    path = folder / f".s.PGSQL.{port}.lock"
+    return str(folder) if len(os.fsencode(path)) < _SOCKET_PATH else ""
+
+
+def render(binaries: Binaries, *, host: str, port: int, sockets: Path, logs: Path) -> str:
+    """The text of the configuration file."""
+    ram = memory()
+    preload = "pg_stat_statements" if binaries.has_library("pg_stat_statements") else ""
+    options = {
+        "listen_addresses": host,
+        "port": port,
+        "unix_socket_directories": socket_folder(sockets, port),
+        "unix_socket_permissions": "0700",
+        "max_connections": 100,
+        "password_encryption": "scram-sha-256",
+        # The page cache serves reads as well; and every process that touched them all shows these buffers as its own.
+        "shared_buffers": f"{_between(ram // 20, 64 * MB, 768 * MB) // MB}MB",
+        "effective_cache_size": f"{max(ram // 2, 128 * MB) // MB}MB",
+        "work_mem": f"{_between(ram // 256, 8 * MB, 64 * MB) // MB}MB",
+        "maintenance_work_mem": f"{_between(ram // 32, 64 * MB, 256 * MB) // MB}MB",
+        "dynamic_shared_memory_type": "posix" if _shm_is_roomy() else "mmap",
+        # Recovery after a kill reads at most this much log again.
+        "max_wal_size": "2GB",
+        "min_wal_size": "128MB",
+        "checkpoint_timeout": "10min",
+        # The binaries have pglz alone, which takes ten times as long over a page as writing the page does.
+        "wal_compression": "off",
+        "wal_level": "minimal",
+        "max_wal_senders": 0,
+        "jit": "off",
+        "random_page_cost": 1.1,
+        "max_parallel_workers_per_gather": 2 if (os.cpu_count() or 1) > 2 else 1,
+        # A query whose asker was killed must not go on holding its locks.
+        "client_connection_check_interval": "2s",
+        "idle_in_transaction_session_timeout": "15min",
+        "tcp_keepalives_idle": 60,
+        "max_locks_per_transaction": 256,
+        "shared_preload_libraries": preload,
+        "track_io_timing": "on",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+        "logging_collector": "on",
+        # One file per weekday, overwritten a week later.
+        "log_directory": str(logs),
+        "log_filename": "postgresql-%a.log",
+        "log_rotation_age": "1d",
+        "log_rotation_size": 0,
+        "log_truncate_on_rotation": "on",
+        "log_file_mode": "0600",
+        "log_line_prefix": "%m [%p] %q%a ",
+        "log_min_duration_statement": "5s",
+        "log_lock_waits": "on",
+    }
+    if binaries.version >= 16:
+        options["scram_iterations"] = 4096  # for passwords that people set; our own random one needs none
+    lines = [f"{name} = {_quoted(value)}" for name, value in options.items()]
+    return (
+        "# Written at every start. Your own settings go into local.conf beside this file.\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _between(value: int, low: int, high: int) -> int:
+    return max(low, min(value, high))
+
+
+def _quoted(value: object) -> str:
+    text = str(value).replace("\\", "\\\\").replace("'", "''")
+    return f"'{text}'"
+
+
+def _shm_is_roomy() -> bool:
+    """Containers often have 64 MB of it, too little for a parallel query."""
+    try:
+        found = os.statvfs("/dev/shm")  # noqa: S108  (asked for its size, nothing is written)
+    except OSError:
+        return False
+    return found.f_frsize * found.f_bavail > 512 * MB

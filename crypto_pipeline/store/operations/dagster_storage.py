@@ -1,0 +1,78 @@
+"""Dagster's own tables, where its interface has no way: which runs are still needed, and what nobody ever removes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import psycopg
+
+from crypto_pipeline.store.database.connect import MissingDatabaseError, connect, plain_url
+
+# Deleting a run deletes its events, and the state of a partition is its newest event: those runs stay.
+_NEEDED = """
+SELECT DISTINCT run_id FROM event_logs WHERE id IN (
+    SELECT max(id) FROM event_logs
+    WHERE dagster_event_type IN ('ASSET_MATERIALIZATION', 'ASSET_OBSERVATION') GROUP BY asset_key, partition)
+"""
+
+# Jobs that run every few minutes would fill the storage within the days that other runs are kept.
+_SURPLUS = """
+SELECT run_id FROM (
+    SELECT run_id, row_number() OVER (PARTITION BY pipeline_name ORDER BY id DESC) AS place
+    FROM runs WHERE status = 'SUCCESS') AS r
+WHERE place > %s ORDER BY place DESC
+"""
+
+# `delete_run` leaves these behind, one row per check and run.
+_CHECKS = """
+DELETE FROM asset_check_executions c
+WHERE create_timestamp < %s AND NOT EXISTS (SELECT FROM runs r WHERE r.run_id = c.run_id) AND id NOT IN (
+    SELECT max(id) FROM asset_check_executions GROUP BY asset_key, check_name, partition)
+"""
+
+_SIZES = """
+SELECT relname AS "table", greatest(reltuples, 0)::bigint AS rows, pg_total_relation_size(c.oid) AS bytes
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE relkind = 'r' AND nspname = 'public' ORDER BY bytes DESC
+"""
+
+
+def needed_runs(url: str) -> set[str]:
+    """Ids of runs that hold the newest materialization or observation of an asset's partition."""
+    with connect(plain_url(url)) as connection:
+        return {run_id for (run_id,) in connection.execute(_NEEDED)}
+
+
+def surplus_runs(url: str, per_job: int) -> list[str]:
+    """Ids of successful runs beyond the newest ``per_job`` of their job, oldest first."""
+    with connect(plain_url(url)) as connection:
+        return [run_id for (run_id,) in connection.execute(_SURPLUS, [per_job])]
+
+
+def prune_checks(url: str, now: datetime) -> int:
+    """Forget evaluations of checks whose run is gone, but the newest of each check; returns how many.
+
+    Those of the last hour stay: a run may be stored after its first evaluation.
+    """
+    with connect(plain_url(url)) as connection:
+        # Dagster keeps these times in UTC without saying so
+        before = (now - timedelta(hours=1)).astimezone(UTC).replace(tzinfo=None)
+        return connection.execute(_CHECKS, [before]).rowcount
+
+
+def sizes(url: str) -> pl.DataFrame:
+    """``table``, ``rows`` (estimates), ``bytes``, largest first. Empty where Dagster has not made its tables."""
+    with connect(plain_url(url)) as connection:
+        rows = connection.execute(_SIZES).fetchall()
+    return pl.DataFrame(rows, schema={"table": pl.String, "rows": pl.Int64, "bytes": pl.Int64}, orient="row")
+
+
+def is_there(url: str) -> bool:
+    """Whether Dagster has made its tables in the database behind ``url``."""
+    try:
+        with connect(plain_url(url)) as connection:
+            connection.execute("SELECT FROM asset_check_executions LIMIT 1")
+    except (MissingDatabaseError, psycopg.errors.UndefinedTable):
+        return False
+    return True

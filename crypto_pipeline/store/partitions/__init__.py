@@ -1,0 +1,1 @@
+"""Month and day tables: named, made ahead of time, built beside the one in use, swapped, compacted."""

@@ -1,0 +1,118 @@
+"""Taking a table out of its parent and putting another in its place, and keeping writers out while it is decided.
+
+Readers are never made to wait for work: what is slow happens before, without locks, or afterwards to a table that
+nobody sees any more. A partition leaves by DETACH, for which everyone else must be out of its parent for an instant;
+that is tried again and again with a short patience, so that no queue forms behind it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import psycopg
+from psycopg import sql
+
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.partitions import bars
+from crypto_pipeline.store.partitions.span import Span
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: A table on its way out or in has one of these at the end of its name, and no parent.
+LEAVING, COMING = "__leaving", "__coming"
+#: How long the instant without others is waited for, each time and altogether.
+_PATIENCE_MS = 100
+_ALTOGETHER = 120.0
+
+_LOCK_CELLS = """
+SELECT instrument_id FROM market.coverage
+WHERE timeframe = %(timeframe)s AND day >= %(first)s AND day < %(until)s
+  AND (%(only)s::int[] IS NULL OR instrument_id = ANY(%(only)s::int[]))
+ORDER BY instrument_id, day FOR UPDATE
+"""
+
+
+def patiently(
+    connections: Connections,
+    span: Span,
+    work: Callable[Concatenate[psycopg.Connection[Any], P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """``work(connection, …)`` in a transaction, again and again until nobody is in its way for an instant."""
+    until, wait = time.monotonic() + _ALTOGETHER, 0.05
+    while True:
+        try:
+            return connections.run(work, *args, **kwargs)
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > until:
+                raise StoreError(
+                    f"{span} could not leave its table within {_ALTOGETHER:.0f} s because of long readers: "
+                    "it is tried again with the next run"
+                ) from None
+            time.sleep(wait * (0.5 + random.random()))
+            wait = min(2.0, wait * 1.5)
+
+
+def hold(connection: psycopg.Connection[Any], span: Span, only: Sequence[int] | None = None) -> None:
+    """Keep writers out of the span (or of those instruments' cells in it, and of its table) until the transaction ends;
+    readers go on. In the order in which writers lock.
+    """
+    if span.timeframe is not None:
+        if span.partitioned:
+            bars.lock(connection, span.timeframe, span.month_number)
+        connection.execute(_LOCK_CELLS, span.values() | {"only": None if only is None else list(only)})
+    if bars.exists(connection, span.table):
+        _soon(connection)
+        table = bars.identifier(span.table)
+        connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table))
+
+
+def replace_partition(connection: psycopg.Connection[Any], span: Span, successor: str | None) -> None:
+    """Take the span's partition out of its parent under another name, and put ``successor`` in its place.
+
+    The last thing of a transaction: from here to its end nobody else is in the parent. Raises LockNotAvailable when
+    somebody does not leave it soon.
+    """
+    if not bars.exists(connection, span.table):
+        return
+    parent, old = bars.identifier(span.parent), bars.identifier(span.table)
+    _soon(connection)
+    connection.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(parent, old))
+    leaving = f"{span.table}{LEAVING}_{time.time_ns() // 1_000_000:x}"
+    connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(old, sql.Identifier(leaving)))
+    if successor is not None:
+        new = bars.identifier(successor)
+        connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(new, sql.Identifier(span.table)))
+        connection.execute(
+            sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
+                parent, old, sql.Literal(span.start.isoformat()), sql.Literal(span.end.isoformat())
+            )
+        )
+
+
+def _soon(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(f"SET LOCAL lock_timeout = {_PATIENCE_MS}")
+
+
+def drop_leftovers(connections: Connections) -> int:
+    """Drop tables that left or never came in, one transaction each; returns how many. Nobody reads them."""
+    query = """
+        SELECT c.relname FROM pg_class c
+        WHERE c.relnamespace = 'market'::regnamespace AND c.relkind = 'r' AND NOT c.relispartition
+          AND (c.relname LIKE 'ohlc\\_%%' OR c.relname LIKE 'trades\\_%%')
+          AND (strpos(c.relname, %s) > 0 OR strpos(c.relname, %s) > 0)
+    """
+    names = connections.run(lambda connection: connection.execute(query, [LEAVING, COMING]).fetchall())
+    for (name,) in names:
+        connections.run(_drop, name)
+    return len(names)
+
+
+def _drop(connection: psycopg.Connection[Any], name: str) -> None:
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(bars.identifier(name)))

@@ -1,0 +1,1 @@
+"""Reading bars and trades: table and archive as one answer."""

@@ -1,0 +1,1 @@
+"""Tables of features and labels, their history, and what they were computed from."""

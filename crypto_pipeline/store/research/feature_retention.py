@@ -1,0 +1,57 @@
+"""Letting features go: whole months, each by dropping its partition, together with what they were computed from."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import psycopg
+import stamina
+from psycopg import sql
+
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pool import Connections
+
+_PARTITIONS = """
+SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'research.ml_features'::regclass ORDER BY c.relname
+"""
+#: Whoever reads or writes the month is waited for this long at a time, for nobody is to wait behind us; and altogether.
+_MOMENT, _PATIENCE = "200ms", 20.0
+
+
+def months(connection: psycopg.Connection[Any]) -> list[date]:
+    """First days of the months that have a partition, oldest first."""
+    names = [name for (name,) in connection.execute(_PARTITIONS).fetchall()]
+    return [datetime.strptime(name, "ml_features_%Y_%m").replace(tzinfo=UTC).date() for name in names]
+
+
+def forget(connections: Connections, before: date) -> list[date]:
+    """Drop the features of every month that ended before the day ``before``; returns the months, oldest first.
+
+    Each month is a transaction of its own. Raises StoreError when readers are in the way for long.
+    """
+    gone = []
+    for month in connections.run(months):
+        following = (month + timedelta(days=32)).replace(day=1)
+        if following > before:
+            continue
+        try:
+            for attempt in stamina.retry_context(psycopg.errors.LockNotAvailable, attempts=None, timeout=_PATIENCE):
+                with attempt:
+                    connections.run(_drop, month, following)
+        except psycopg.errors.LockNotAvailable:
+            raise StoreError(
+                f"features of {month:%Y-%m} could not be dropped within {_PATIENCE:.0f} s because of long readers: "
+                "it is tried again with the next run"
+            ) from None
+        gone.append(month)
+    return gone
+
+
+def _drop(connection: psycopg.Connection[Any], month: date, following: date) -> None:
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", [_MOMENT])
+    # in the order in which writers lock: cells, then rows
+    connection.execute("DELETE FROM research.feature_cells WHERE day >= %s AND day < %s", [month, following])
+    table = sql.Identifier("research", f"ml_features_{month:%Y_%m}")
+    connection.execute(sql.SQL("DROP TABLE {}").format(table))

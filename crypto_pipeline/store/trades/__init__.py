@@ -1,0 +1,1 @@
+"""Writing trades and live prices; trades that are refused; stored trades as a source of bars."""

@@ -1,0 +1,152 @@
+"""The live edge: forming bars and last prices in ``market.live_prices``, told to whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import psycopg
+
+from crypto_pipeline.market.bars import UTC_MS, vwap
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store.columns.frames import READ_SCHEMA
+from crypto_pipeline.store.database.frames import named
+from crypto_pipeline.store.database.instrument_ids import Symbols
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.trades.writer import Array, Trades, store_trades
+
+CHANNEL = "live_prices"
+
+_UPSERT = """
+INSERT INTO market.live_prices AS p
+    (instrument_id, timeframe, open_time, open, high, low, close, volume, quote_volume, taker_buy_volume, trade_count,
+     last_price, last_trade_time, last_trade_id, source)
+SELECT * FROM unnest(
+    %(instrument_id)s::int[], %(timeframe)s::text[], %(open_time)s::timestamptz[], %(open)s::float8[],
+    %(high)s::float8[], %(low)s::float8[], %(close)s::float8[], %(volume)s::float8[], %(quote_volume)s::float8[],
+    %(taker_buy_volume)s::float8[], %(trade_count)s::bigint[], %(last_price)s::float8[],
+    %(last_trade_time)s::timestamptz[], %(last_trade_id)s::bigint[], %(source)s::text[])
+ON CONFLICT (instrument_id, timeframe) DO UPDATE
+SET open_time = excluded.open_time, open = excluded.open, high = excluded.high, low = excluded.low,
+    close = excluded.close, volume = excluded.volume, quote_volume = excluded.quote_volume,
+    taker_buy_volume = excluded.taker_buy_volume, trade_count = excluded.trade_count,
+    last_price = excluded.last_price, last_trade_time = excluded.last_trade_time,
+    last_trade_id = excluded.last_trade_id, source = excluded.source, updated_at = clock_timestamp()
+"""
+
+_READ = """
+SELECT instrument_id, timeframe, open_time, open, high, low, close, volume, quote_volume, taker_buy_volume,
+       trade_count, last_price, last_trade_time, last_trade_id, source, updated_at,
+       extract(epoch FROM clock_timestamp() - updated_at)::float8 AS age
+FROM market.live_prices
+WHERE instrument_id = ANY($1) AND timeframe = ANY($2)
+"""
+
+
+@dataclass(slots=True)
+class LivePrice:
+    """A forming bar and the last price. Times in Unix milliseconds; what is not known is None."""
+
+    instrument: str
+    timeframe: Timeframe
+    open_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    quote_volume: float | None
+    taker_buy_volume: float | None
+    trade_count: int | None
+    last_price: float
+    last_ms: int | None
+    last_id: int | None
+    source: str
+
+
+class Live:
+    """Writes and reads the live edge. Thread-safe."""
+
+    def __init__(self, connections: Connections, symbols: Symbols, trades: Trades) -> None:
+        self._connections, self._symbols, self._trades = connections, symbols, trades
+
+    def flush(
+        self, venue: str, trades: Mapping[str, Array] | None = None, prices: Sequence[LivePrice] = ()
+    ) -> tuple[int, int]:
+        """Store trades and the prices they led to in one transaction, and tell the listeners.
+
+        Returns how many trades were new and how many rows of prices were written.
+        """
+        prepared = self._trades.prepare(venue, trades) if trades is not None else None
+        values = self._values(prices) if prices else None
+        told = _payload(price.instrument for price in prices)
+
+        def work(connection: psycopg.Connection[Any]) -> int:
+            added = store_trades(connection, prepared) if prepared is not None else 0
+            if values is not None:
+                connection.execute(_UPSERT, values)
+                connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, told])
+            return added
+
+        return self._connections.run(work), len(prices)
+
+    def prices(
+        self, instruments: Sequence[str] | None = None, timeframes: Sequence[Timeframe] = (Timeframe.M1,)
+    ) -> pl.DataFrame:
+        """Forming bars and last prices, one row per instrument and timeframe that has one; ``age`` in seconds."""
+        if instruments is None:
+            ids = {symbol: number for number, symbol in self._symbols.names().items()}
+        else:
+            ids = self._symbols.ids(instruments)
+        answer = self._connections.frame(_READ, [list(ids.values()), [str(each) for each in timeframes]])
+        moments = pl.col("open_time", "last_trade_time", "updated_at").cast(UTC_MS)
+        return named(answer, ids).with_columns(moments).sort("instrument", "timeframe")
+
+    def forming(self, instruments: Sequence[str], timeframe: Timeframe) -> pl.DataFrame:
+        """The bars that are forming now, one per instrument that has one, in the READ_SCHEMA of stored bars.
+
+        ``source`` is "forming", ``complete`` false, ``revision`` and ``recorded_at`` are when it was last written.
+        """
+        rows = self.prices(instruments, [Timeframe(timeframe)]).with_columns(
+            pl.lit("forming").alias("source"),
+            pl.lit(False).alias("complete"),
+            pl.col("updated_at").alias("revision"),
+            pl.col("updated_at").alias("recorded_at"),
+            vwap(),
+        )
+        return rows.select(pl.col(name).cast(dtype) for name, dtype in READ_SCHEMA.items())
+
+    def _values(self, prices: Sequence[LivePrice]) -> dict[str, list[Any]]:
+        ids = self._symbols.ids({price.instrument for price in prices})
+        # always in one order, so that two writers (of other shards) never wait for each other in a circle
+        rows = sorted(prices, key=lambda price: (ids[price.instrument], price.timeframe))
+        return {
+            "instrument_id": [ids[row.instrument] for row in rows],
+            "timeframe": [str(row.timeframe) for row in rows],
+            "open_time": [_moment(row.open_ms) for row in rows],
+            "open": [row.open for row in rows],
+            "high": [row.high for row in rows],
+            "low": [row.low for row in rows],
+            "close": [row.close for row in rows],
+            "volume": [row.volume for row in rows],
+            "quote_volume": [row.quote_volume for row in rows],
+            "taker_buy_volume": [row.taker_buy_volume for row in rows],
+            "trade_count": [row.trade_count for row in rows],
+            "last_price": [row.last_price for row in rows],
+            "last_trade_time": [None if row.last_ms is None else _moment(row.last_ms) for row in rows],
+            "last_trade_id": [row.last_id for row in rows],
+            "source": [row.source for row in rows],
+        }
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _payload(symbols: Iterable[str]) -> str:
+    """The names, as far as a notification holds them; an empty one says: look at all."""
+    text = ",".join(dict.fromkeys(symbols))
+    return text if len(text) < 7900 else ""

@@ -1,0 +1,353 @@
+"""Trades as the venue stated them: batches in by binary COPY, read back by time, with the ids that are missing.
+
+A trade is known by (instrument, venue, id); the venue never changes its time, so storing it twice is a no-op. Where a
+second statement of the venue (REST) differs from the first (stream), ``restate`` takes over what ids prove of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
+from crypto_pipeline.market.stated_trades import whole_spans
+from crypto_pipeline.store.columns import copy_format
+from crypto_pipeline.store.columns.bars import RANKS
+from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.frames import named, require_columns
+from crypto_pipeline.store.database.instrument_ids import Symbols
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.partitions.trades import drop_before, ensure_day
+from crypto_pipeline.store.trades import sql as trades_sql
+from crypto_pipeline.store.trades.refused import KEEP_DOUBTED, RefusedRow, TradesApart
+
+Array = npt.NDArray[Any]
+
+_DAY_MS = 86_400_000
+#: How long a day's partition is trusted to be there without looking.
+_SURE_SECONDS = 60.0
+_NO_LIMIT = (1 << 63) - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: Columns of market.trades in their order.
+LAYOUT = (
+    Field("time", "timestamptz"),
+    Field("trade_id", "int8"),
+    Field("first_id", "int8"),
+    Field("last_id", "int8"),
+    Field("price", "float8"),
+    Field("quantity", "float8"),
+    Field("instrument_id", "int4"),
+    Field("venue_id", "int2"),
+    Field("taker_buy", "bool"),
+)
+_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, copy_format.names(LAYOUT)))
+
+_MERGE = sql.SQL(
+    "INSERT INTO market.trades ({0}) SELECT {0} FROM pg_temp.arrived_trades "
+    'ORDER BY instrument_id, "time", trade_id ON CONFLICT DO NOTHING'
+).format(_COLUMNS)
+
+
+class TradeEvent(Protocol):
+    """What a trade of a stream has; times in Unix milliseconds."""
+
+    @property
+    def instrument(self) -> str:
+        """Canonical name."""
+
+    @property
+    def trade_id(self) -> int:
+        """The venue's id."""
+
+    @property
+    def first_id(self) -> int:
+        """First individual trade."""
+
+    @property
+    def last_id(self) -> int:
+        """Last individual trade."""
+
+    @property
+    def time_ms(self) -> int:
+        """When."""
+
+    @property
+    def price(self) -> float:
+        """In the quote asset."""
+
+    @property
+    def quantity(self) -> float:
+        """In the base asset."""
+
+    @property
+    def taker_buy(self) -> bool:
+        """Whether the taker bought."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastTrade:
+    """The newest stored trade of an instrument; ``last_id`` is the last individual trade in it."""
+
+    trade_id: int
+    last_id: int
+    time: datetime
+
+
+class Restatement(NamedTuple):
+    """How many trades were new, how many stored ones left, and how many stayed although the answer lacked them."""
+
+    added: int
+    removed: int
+    contradicted: int
+
+
+class Trades:
+    """Writes and reads ``market.trades``. Thread-safe."""
+
+    def __init__(self, connections: Connections, symbols: Symbols) -> None:
+        self._connections, self._symbols = connections, symbols
+        self.apart = TradesApart(connections, symbols)
+        self._days: dict[int, float] = {}
+        self._venues: dict[str, int] = {}
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def write(self, venue: str, frame: pl.DataFrame) -> int:
+        """Store trades (TRADE_SCHEMA); those that are stored already are no-ops. Returns how many were new."""
+        return self.write_columns(venue, self.columns(frame))
+
+    def write_columns(self, venue: str, columns: Mapping[str, Array]) -> int:
+        """As ``write``, of columns as ``columns`` makes them."""
+        prepared = self.prepare(venue, columns)
+        return self._connections.run(store_trades, prepared)
+
+    def prepare(self, venue: str, columns: Mapping[str, Array]) -> dict[str, Array]:
+        """The columns as ``store_trades`` takes them; makes the partitions they go to."""
+        rows = len(columns["trade_id"])
+        number = self.venue_id(venue)
+        time_us = columns["time"]
+        self._ensure_days(np.unique((time_us + PG_EPOCH_US) // (_DAY_MS * 1000)).tolist())
+        return dict(columns) | {"venue_id": np.full(rows, number, np.int16)}
+
+    def columns(self, frame: pl.DataFrame) -> dict[str, Array]:
+        """TRADE_SCHEMA as arrays: instrument ids, times in microseconds since PostgreSQL's epoch."""
+        require_columns(frame, list(TRADE_SCHEMA), "a frame of trades")
+        ids = self._symbols.ids(frame["instrument"].unique().to_list())
+        numbered = frame["instrument"].replace_strict(ids, return_dtype=pl.Int32)
+        return {
+            "time": frame["time"].cast(UTC_MS).to_physical().to_numpy() * 1000 - PG_EPOCH_US,
+            **{name: frame[name].to_numpy() for name in ("trade_id", "first_id", "last_id", "price", "quantity")},
+            "instrument_id": numbered.to_numpy(),
+            "taker_buy": (frame["taker_side"] == "buy").to_numpy(),
+        }
+
+    def columns_of(self, trades: Sequence[TradeEvent]) -> dict[str, Array]:
+        """As ``columns``, of events of a stream."""
+        count = len(trades)
+        ids = self._symbols.ids({trade.instrument for trade in trades})
+
+        def column(values: Iterable[Any], kind: type) -> Array:
+            return np.fromiter(values, kind, count)
+
+        return {
+            "time": column((trade.time_ms for trade in trades), np.int64) * 1000 - PG_EPOCH_US,
+            "trade_id": column((trade.trade_id for trade in trades), np.int64),
+            "first_id": column((trade.first_id for trade in trades), np.int64),
+            "last_id": column((trade.last_id for trade in trades), np.int64),
+            "price": column((trade.price for trade in trades), np.float64),
+            "quantity": column((trade.quantity for trade in trades), np.float64),
+            "instrument_id": column((ids[trade.instrument] for trade in trades), np.int32),
+            "taker_buy": column((trade.taker_buy for trade in trades), np.bool_),
+        }
+
+    def restate(
+        self,
+        venue: str,
+        instrument: str,
+        start: datetime,
+        end: datetime,
+        frame: pl.DataFrame,
+        *,
+        id_before: int | None = None,
+        id_after: int | None = None,
+        final: datetime | None = None,
+        also: Sequence[int] = (),
+    ) -> Restatement:
+        """Take over ``frame``, what the venue states of ``[start, end)``, with the ids on either side.
+
+        A stored trade is replaced where the venue states its id otherwise, and removed where ids prove that nothing
+        happened at its time but what is stated, or where ``also`` names its id (proven false elsewhere; it is looked
+        for within a day of the span). One that the answer merely lacks stays, and is written down as contradicted;
+        ``final`` is until when the answer can have known it. What is replaced or removed is kept apart.
+        """
+        prepared = self.prepare(venue, self.columns(frame))
+        number = self._symbols.ids([instrument])[instrument]
+        ordered = frame.sort("trade_id")
+        ids, times = ordered["trade_id"].to_list(), ordered["time"].cast(UTC_MS).to_physical().to_list()
+        whole = whole_spans(ids, times, _ms(start), _ms(end), id_before, id_after)
+        values = {
+            "instrument": number,
+            "venue": self.venue_id(venue),
+            "start": start,
+            "end": end,
+            "after": [_moment(after) for after, _ in whole],
+            "before": [_moment(before) for _, before in whole],
+            "also": list(also),
+            "upto": _NO_LIMIT if id_after is not None or not ids else ids[-1],
+            "final": final if final is not None else end,
+            "ids": [*also, *ids],
+            "near": start - timedelta(days=1),
+            "far": end + timedelta(days=1),
+        }
+
+        def work(connection: psycopg.Connection[Any]) -> Restatement:
+            _stage(connection, prepared)
+            connection.execute(trades_sql.DOUBT)
+            doubted = connection.execute(trades_sql.FIND_DOUBTED, values).rowcount
+            removed = contradicted = 0
+            if doubted:
+                connection.execute(trades_sql.LEAVE_NEWER, values)
+                connection.execute(KEEP_DOUBTED)
+                removed = connection.execute(trades_sql.REMOVE).rowcount
+                row = connection.execute(trades_sql.CONTRADICTED).fetchone()
+                contradicted = int(row[0]) if row is not None else 0
+            added = connection.execute(_MERGE).rowcount
+            connection.execute("TRUNCATE pg_temp.arrived_trades, pg_temp.doubted_trades")
+            return Restatement(added, removed, contradicted)
+
+        return self._connections.run(work)
+
+    def refuse(self, venue: str, instrument: str, rows: Sequence[RefusedRow]) -> int:
+        """Write down trades that the venue stated and that cannot be. Returns how many."""
+        return self.apart.refuse(self.venue_id(venue), instrument, rows)
+
+    def drop_before(self, day: date) -> list[date]:
+        """Drop the days before ``day``, whole; returns which."""
+
+        dropped = self._connections.run(drop_before, day)
+        self.apart.forget_before(day)
+        self._days.clear()
+        return dropped
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def read(self, venue: str, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
+        """Stored trades of ``[start, end)`` in TRADE_SCHEMA, sorted by instrument as given and id."""
+        ids = self._symbols.ids(instruments)
+        answer = self._connections.frame(trades_sql.READ, [list(ids.values()), self.venue_id(venue), start, end])
+        places = {number: place for place, number in enumerate(ids.values())}
+        order = pl.col("instrument_id").replace_strict(places, return_dtype=pl.Int32)
+        side = pl.when("taker_buy").then(pl.lit("buy")).otherwise(pl.lit("sell")).alias("taker_side")
+        rows = named(answer.sort(order, "trade_id").with_columns(side), ids)
+        return rows.select(pl.col(name).cast(dtype) for name, dtype in TRADE_SCHEMA.items())
+
+    def last_ids(self, venue: str, instruments: Sequence[str]) -> dict[str, LastTrade]:
+        """The newest stored trade of each instrument that has one."""
+        ids = self._symbols.ids(instruments)
+        answer = named(self._connections.frame(trades_sql.LAST, [list(ids.values()), self.venue_id(venue)]), ids)
+        rows = answer.with_columns(pl.col("time").cast(UTC_MS)).iter_rows()
+        return {name: LastTrade(trade_id, last_id, time) for name, trade_id, last_id, time in rows}
+
+    def first_times(self, venue: str, instruments: Sequence[str], start: datetime) -> dict[str, datetime]:
+        """Time of the oldest stored trade from ``start`` on, of each instrument that has one."""
+        ids = self._symbols.ids(instruments)
+        answer = named(
+            self._connections.frame(trades_sql.FIRST, [list(ids.values()), self.venue_id(venue), start]), ids
+        )
+        return dict(answer.with_columns(pl.col("time").cast(UTC_MS)).iter_rows())
+
+    def missing(self, venue: str, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
+        """Ids that are absent between stored trades of ``[start, end)``: ``instrument``, ``first_missing``,
+        ``last_missing``, and the times of the neighbours, ``start`` and ``end``.
+        """
+        ids = self._symbols.ids(instruments)
+        answer = self._connections.frame(trades_sql.MISSING, [list(ids.values()), self.venue_id(venue), start, end])
+        return named(answer, ids).with_columns(pl.col("start", "end").cast(UTC_MS))
+
+    def differing(self, venue: str, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
+        """Minutes of ``[start, end)`` whose stored trades are not those that their stored bar was made of.
+
+        ``instrument``, ``open_time``, ``back_to`` (the same, or the minute before between whose trades and the next an
+        id is absent; that minute is named as well, also before ``start``), ``source`` of the bar (null: there is none).
+        For venues whose ids have no gaps of their own.
+        """
+        ids = self._symbols.ids(instruments)
+        answer = self._connections.frame(trades_sql.DIFFERING, [list(ids.values()), self.venue_id(venue), start, end])
+        source = (
+            pl.col("source_rank")
+            .replace_strict({rank: name for name, rank in RANKS.items()}, return_dtype=pl.String)
+            .alias("source")
+        )
+        return named(answer, ids).select("instrument", pl.col("open_time", "back_to").cast(UTC_MS), source)
+
+    def venue_id(self, venue: str) -> int:
+        """The number that stands for a venue."""
+        if venue not in self._venues:
+
+            def work(connection: psycopg.Connection[Any]) -> int:
+                connection.execute("INSERT INTO market.venues (name) VALUES (%s) ON CONFLICT DO NOTHING", [venue])
+                row = connection.execute("SELECT venue_id FROM market.venues WHERE name = %s", [venue]).fetchone()
+                assert row is not None
+                return int(row[0])
+
+            self._venues[venue] = self._connections.run(work)
+        return self._venues[venue]
+
+    # -- days -----------------------------------------------------------------------------------------------------
+
+    def _ensure_days(self, days: Sequence[int]) -> None:
+        for day in days:
+            # not for ever: another process's retention may drop a day
+            if time.monotonic() > self._days.get(day, -_SURE_SECONDS) + _SURE_SECONDS:
+                if not 0 <= day < 80_000:
+                    raise StoreError(f"a trade {day} days after 1970 cannot be: its time is in another unit")
+                self._connections.run(ensure_day, day)
+                self._days[day] = time.monotonic()
+
+
+def store_trades(connection: psycopg.Connection[Any], columns: Mapping[str, Array]) -> int:
+    """Write prepared columns, in the caller's transaction. Returns how many were new."""
+    rows = len(columns["trade_id"])
+    if not rows:
+        return 0
+    try:
+        with connection.transaction():
+            _copy(connection, sql.SQL("market.trades"), columns)
+        return rows
+    except psycopg.errors.UniqueViolation:  # some are stored already: the rarer and slower case
+        _stage(connection, columns)
+        added = connection.execute(_MERGE).rowcount
+        connection.execute("TRUNCATE pg_temp.arrived_trades")
+        return added
+
+
+def _stage(connection: psycopg.Connection[Any], columns: Mapping[str, Array]) -> None:
+    connection.execute(trades_sql.TEMPORARY)
+    _copy(connection, sql.SQL("pg_temp.arrived_trades"), columns)
+
+
+def _copy(connection: psycopg.Connection[Any], table: sql.Composable, columns: Mapping[str, Array]) -> None:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(table, _COLUMNS)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(copy_format.HEADER)
+        copy.write(copy_format.encode(LAYOUT, columns).data)
+        copy.write(copy_format.TRAILER)
+
+
+def _ms(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _moment(ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=ms)

@@ -1,0 +1,1 @@
+"""The materialized views for people and tools: refreshed beside themselves, and proven."""

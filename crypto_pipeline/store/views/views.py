@@ -1,0 +1,266 @@
+"""The materialized views for people and tools: rebuilt beside themselves and renamed, so that no reader ever waits.
+
+REFRESH locks readers out while it works; REFRESH … CONCURRENTLY does not, but compares every row and costs five times
+as much. So a view is built anew under another name and takes the name of the old one in a transaction of a millisecond,
+which gives up at once where a reader is in its way. Where one stays there for long, or where somebody hung things on
+the view that a renaming would lose (views upon it, indexes, grants on columns), CONCURRENTLY is used after all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.views import sql as view_sql
+
+#: Name → how long a span it shows, as PostgreSQL writes intervals.
+BAR_VIEWS = {"ohlc_today": "24 hours", "ohlc_recent": "7 days"}
+VIEWS = (*BAR_VIEWS, "instrument_summary")
+
+_LOCK_SPACE = 0x76696577  # "view"
+#: Advisory lock that whoever reads the catalog for longer (a backup) holds: views keep their identity meanwhile.
+CATALOG_LOCK = (_LOCK_SPACE, 0)
+#: A reader may be kept waiting this long, milliseconds; and how often, and at what pace, the names are tried.
+_READERS_WAIT = 10
+_ATTEMPTS, _PAUSE = 50, 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """One refresh. ``method``: swap or concurrently; ``because`` says why it was not a swap."""
+
+    name: str
+    rows: int
+    seconds: float
+    at: datetime
+    method: str
+    because: str = ""
+
+
+class Views:
+    """``market.ohlc_today``, ``market.ohlc_recent``, ``market.instrument_summary``. Thread-safe."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def state(self) -> pl.DataFrame:
+        """Per view: ``name``, ``rows``, ``bytes``, ``refreshed_at``, ``age_seconds``, ``seconds``, ``method``."""
+        return self._connections.frame(view_sql.STATE).with_columns(pl.col("refreshed_at").cast(UTC_MS))
+
+    def refresh(self, name: str) -> Refreshed:
+        """Bring one view up to date without blocking its readers. Raises StoreError for an unknown name.
+
+        Safe to repeat and to kill: until the names are exchanged the old view is the view. Two at once take turns.
+        """
+        if name not in VIEWS:
+            raise StoreError(f"unknown view {name!r}: use one of {', '.join(VIEWS)}")
+        return self._connections.run(_refresh, name)
+
+    def differences(self, name: str) -> pl.DataFrame:
+        """Where a view is not what its tables held at its refresh: ``instrument``, ``timeframe``, ``open_time``,
+        ``fault``; at most 1,000 rows, none when all is well. Raises StoreError for an unknown name.
+
+        What was being written during the refresh may be in the view or not; everything else must be, to the last bit.
+        """
+        from crypto_pipeline.store.views import proof
+
+        if name not in VIEWS:
+            raise StoreError(f"unknown view {name!r}: use one of {', '.join(VIEWS)}")
+
+        def look(connection: psycopg.Connection[Any]) -> pl.DataFrame:
+            with _turn(connection, name):  # a refresh between two questions would be taken for a difference
+                connection.commit()
+                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                return proof.differences(connection, name, BAR_VIEWS.get(name))
+
+        return self._connections.run(look)
+
+
+@contextmanager
+def _turn(connection: psycopg.Connection[Any], name: str) -> Iterator[None]:
+    """One process at a time for each view. A lock of the session, because a refresh is several transactions; it goes
+    with the connection if that breaks.
+    """
+    key = [_LOCK_SPACE, VIEWS.index(name) + 1]
+    connection.execute("SELECT pg_advisory_lock(%s, %s)", key)
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.rollback()
+            connection.execute("SELECT pg_advisory_unlock(%s, %s)", key)
+
+
+def _refresh(connection: psycopg.Connection[Any], name: str) -> Refreshed:
+    started = time.monotonic()
+    with _turn(connection, name):
+        _drop_leftovers(connection, name)
+        attached = connection.execute(view_sql.ATTACHED, {"view": f"market.{name}"}).fetchone()
+        if attached:
+            return _compare(connection, name, started, f"{attached[0]} hangs on it")
+        if not _hold(connection, "SELECT pg_try_advisory_lock_shared(%s, %s)"):
+            return _compare(connection, name, started, "a backup is reading the catalog")
+        try:
+            if found := _swap(connection, name, started):
+                return found
+        finally:
+            if not connection.closed:
+                connection.rollback()
+                _hold(connection, "SELECT pg_advisory_unlock_shared(%s, %s)")
+        return _compare(connection, name, started, "a reader has been in the way for seconds")
+
+
+def _hold(connection: psycopg.Connection[Any], statement: LiteralString) -> bool:
+    row = connection.execute(statement, CATALOG_LOCK).fetchone()
+    return bool(row and row[0])
+
+
+def _swap(connection: psycopg.Connection[Any], name: str, started: float) -> Refreshed | None:
+    noted = _build(connection, name)
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE)  # no event tells when a reader is through
+        if _exchange(connection, name, noted, started):
+            seconds = time.monotonic() - started
+            _drop_leftovers(connection, name)
+            return _refreshed(name, noted, seconds, "swap")
+    _drop_leftovers(connection, name)
+    return None
+
+
+def _build(connection: psycopg.Connection[Any], name: str) -> dict[str, Any]:
+    """The view anew, committed, under the name ``<name>_fresh``; returns what is to be noted of it."""
+    fresh, view = sql.Identifier("market", f"{name}_fresh"), f"market.{name}"
+    noted = _begin(connection, name)
+    row = connection.execute(view_sql.DEFINITION, {"view": view}).fetchone()
+    assert row is not None
+    definition, key, comment = row
+    text = sql.SQL("CREATE MATERIALIZED VIEW {} AS {} WITH NO DATA").format(fresh, sql.SQL(definition.rstrip(" ;")))
+    connection.execute(text)
+    # REFRESH writes rows that every snapshot sees; what CREATE writes is missing to transactions that began before.
+    connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(fresh))
+    noted["possible"] = _clock(connection)
+    columns = sql.SQL(key[key.rindex("(") :])
+    index = sql.Identifier(f"{name}_fresh_key")
+    connection.execute(sql.SQL("CREATE UNIQUE INDEX {} ON {} {}").format(index, fresh, columns))
+    noted["rows"] = _counted(connection, f"{view}_fresh")
+    connection.execute(sql.SQL("COMMENT ON MATERIALIZED VIEW {} IS {}").format(fresh, sql.Literal(comment)))
+    _dress(connection, name, fresh)
+    # Without statistics the first questions are planned blindly. The columns of the key are what is asked by; those of
+    # all would cost a tenth of the whole refresh.
+    connection.execute("SET LOCAL default_statistics_target = 10")
+    connection.execute(sql.SQL("ANALYZE {} {}").format(fresh, columns))
+    # A power failure a moment later may take the view back to what it was; its file is on disk in any case.
+    connection.execute("SET LOCAL synchronous_commit = off")
+    connection.commit()
+    return noted
+
+
+def _dress(connection: psycopg.Connection[Any], name: str, fresh: sql.Identifier) -> None:
+    """Grants and comments of the view that is there."""
+    for grantee, privilege, grantable in connection.execute(view_sql.GRANTS, [f"market.{name}"]).fetchall():
+        role = sql.SQL("PUBLIC") if grantee is None else sql.Identifier(grantee)
+        grant = sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(privilege), fresh, role)
+        connection.execute(grant + sql.SQL(" WITH GRANT OPTION") if grantable else grant)
+    for column, text in connection.execute(view_sql.COLUMN_COMMENTS, [f"market.{name}"]).fetchall():
+        target = sql.Identifier("market", f"{name}_fresh", column)
+        connection.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(target, sql.Literal(text)))
+
+
+def _exchange(connection: psycopg.Connection[Any], name: str, noted: dict[str, Any], started: float) -> bool:
+    """Give the fresh view the name, unless a reader is in the way; then nothing happened."""
+    old = f"{name}_old_{time.time_ns() // 1_000_000}"
+    names = {
+        "view": sql.Identifier("market", name),
+        "fresh": sql.Identifier("market", f"{name}_fresh"),
+        "key": sql.Identifier("market", f"{name}_key"),
+        "fresh_key": sql.Identifier("market", f"{name}_fresh_key"),
+        "to": sql.Identifier(name),
+        "key_to": sql.Identifier(f"{name}_key"),
+        "old": sql.Identifier(old),
+        "old_key": sql.Identifier(f"{old}_key"),
+    }
+    try:
+        _hurry(connection)
+        # Whether the exchange outlives a power failure a moment later is of no account: both are views.
+        connection.execute("SET LOCAL synchronous_commit = off")
+        for statement in view_sql.RENAMES:
+            connection.execute(sql.SQL(statement).format(**names))
+        connection.execute(view_sql.NOTE, noted | {"seconds": time.monotonic() - started, "method": "swap"})
+        connection.commit()
+    except psycopg.errors.LockNotAvailable:
+        connection.rollback()
+        return False
+    return True
+
+
+def _compare(connection: psycopg.Connection[Any], name: str, started: float, because: str) -> Refreshed:
+    """REFRESH … CONCURRENTLY: slower, but it needs nothing that a reader could hold."""
+    noted = _begin(connection, name)
+    view = sql.Identifier("market", name)
+    connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW CONCURRENTLY {}").format(view))
+    noted["possible"] = _clock(connection)
+    counted = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(view)).fetchone()
+    noted["rows"] = counted[0] if counted else 0
+    seconds = time.monotonic() - started
+    connection.execute(view_sql.NOTE, noted | {"seconds": seconds, "method": "concurrently"})
+    connection.commit()
+    return _refreshed(name, noted, seconds, "concurrently", because)
+
+
+def _begin(connection: psycopg.Connection[Any], name: str) -> dict[str, Any]:
+    """A transaction of its own, so that ``now()`` is now; returns what of the refresh is known beforehand.
+
+    Of one snapshot, so that the market's clock, which may be set meanwhile, says the same in the view's own query.
+    """
+    connection.commit()
+    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    row = connection.execute(view_sql.CERTAIN).fetchone()
+    assert row is not None
+    return {"name": name, "view": f"market.{name}", "at": row[0], "certain": row[1], "market": row[2]}
+
+
+def _clock(connection: psycopg.Connection[Any]) -> datetime:
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    moment: datetime = row[0]
+    return moment
+
+
+def _counted(connection: psycopg.Connection[Any], view: str) -> int:
+    """Rows as the making of the index has just counted them."""
+    row = connection.execute("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = %s::regclass", [view])
+    found = row.fetchone()
+    return int(found[0]) if found else 0
+
+
+def _refreshed(name: str, noted: dict[str, Any], seconds: float, method: str, because: str = "") -> Refreshed:
+    return Refreshed(name, int(noted["rows"]), seconds, noted["at"], method, because)
+
+
+def _hurry(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{_READERS_WAIT}ms")))
+
+
+def _drop_leftovers(connection: psycopg.Connection[Any], name: str) -> None:
+    """Views that were replaced, and one that a kill left unfinished. One that is still being read goes next time."""
+    connection.commit()
+    wanted = {"fresh": f"{name}_fresh", "old": f"{name}_old_"}
+    for (left,) in connection.execute(view_sql.LEFTOVERS, wanted).fetchall():
+        try:
+            _hurry(connection)
+            connection.execute(sql.SQL("DROP MATERIALIZED VIEW {}").format(sql.Identifier("market", left)))
+            connection.commit()
+        except psycopg.errors.LockNotAvailable:
+            connection.rollback()
