@@ -20,8 +20,8 @@ from common import MIB, machine, table
 
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS
-from crypto_pipeline.ops import backup
-from crypto_pipeline.ops.restore import restore
+from crypto_pipeline.ops.backups import backup
+from crypto_pipeline.ops.backups.restore import restore
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import EmbeddedServer, Store, migrate
 

@@ -87,7 +87,7 @@ def prepare_dagster(home: Path, url: str, dagster: str, days: int) -> None:
     """An instance of Dagster in this process: its home, storage (``dagster``), and the database ``url``. Before any
     definition is imported.
     """
-    from crypto_pipeline.ops.programs import DAGSTER_URL_VARIABLE
+    from crypto_pipeline.ops.supervision.programs import DAGSTER_URL_VARIABLE
 
     os.environ |= {
         "DAGSTER_HOME": str(home), DAGSTER_URL_VARIABLE: dagster, "DAGSTER_EVENT_BATCH_SIZE": "500",

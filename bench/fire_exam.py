@@ -17,8 +17,8 @@ from common import load, machine
 from dagster import DagsterInstance
 from deployed import Deployed
 
-from crypto_pipeline.ops.places import Places
-from crypto_pipeline.ops.programs import DAGSTER_URL_VARIABLE
+from crypto_pipeline.ops.supervision.paths import Places
+from crypto_pipeline.ops.supervision.programs import DAGSTER_URL_VARIABLE
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store.resolve_url import dagster_url
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from common import Replay, load
 from fire_exam import Exam, compare
 
-from crypto_pipeline.ops import processes
-from crypto_pipeline.ops.disk import Disk
-from crypto_pipeline.ops.places import Places
+from crypto_pipeline.ops.housekeeping.disk_space import Disk
+from crypto_pipeline.ops.supervision import processes
+from crypto_pipeline.ops.supervision.paths import Places
 from crypto_pipeline_tests.ops.test_disk import MB, empty, fill
 from crypto_pipeline_tests.venues.stream_server import Line, serving
 

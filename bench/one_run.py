@@ -24,7 +24,7 @@ from common import Replay, load, machine, postgres, table
 
 def prepare(folder: Path, url: str, dagster: str, port: int, days: int) -> None:
     """What `up` sets for the programs that it starts; before anything of Dagster is imported."""
-    from crypto_pipeline.ops.programs import DAGSTER_URL_VARIABLE
+    from crypto_pipeline.ops.supervision.programs import DAGSTER_URL_VARIABLE
 
     os.environ |= {
         "DAGSTER_HOME": str(folder), DAGSTER_URL_VARIABLE: dagster, "DAGSTER_EVENT_BATCH_SIZE": "500",

@@ -11,7 +11,7 @@ from crypto_pipeline.cli.errors import FAILED
 from crypto_pipeline.cli.options import AsJson, DataDir
 
 if TYPE_CHECKING:
-    from crypto_pipeline.ops.backup_files import Backup
+    from crypto_pipeline.ops.backups.files import Backup
     from crypto_pipeline.settings import Settings
 
 Which = Annotated[
@@ -39,7 +39,7 @@ def backup(
     if context.invoked_subcommand is not None:
         return
     from crypto_pipeline.cli.context import database
-    from crypto_pipeline.ops import backup as room
+    from crypto_pipeline.ops.backups import backup as room
     from crypto_pipeline.store import Store
 
     settings = _settings(data_dir, to)
@@ -62,10 +62,10 @@ def list_(
 ) -> None:
     """Complete backups, oldest first."""
     from crypto_pipeline.cli.output import print_json, table
-    from crypto_pipeline.ops import backup_files
-    from crypto_pipeline.ops.backup import backup_dir
+    from crypto_pipeline.ops.backups import files
+    from crypto_pipeline.ops.backups.backup import backup_dir
 
-    found = [summary(one) for one in backup_files.complete(backup_dir(_settings(data_dir, to)))]
+    found = [summary(one) for one in files.complete(backup_dir(_settings(data_dir, to)))]
     if as_json:
         print_json(found)
         return
@@ -97,7 +97,7 @@ def verify(
     data_dir: DataDir = None,
 ) -> None:
     """Read a backup back: every file's hash, every table's rows."""
-    from crypto_pipeline.ops import backup as room
+    from crypto_pipeline.ops.backups import backup as room
 
     chosen = find(_settings(data_dir, to), name)
     room.verify(chosen, _say)
@@ -119,7 +119,7 @@ def restore(
 
     For example: crypto-pipeline restore /backups/2026-11-21T03-30-00Z --data-dir ~/restored
     """
-    from crypto_pipeline.ops.restore import restore as bring_back
+    from crypto_pipeline.ops.backups.restore import restore as bring_back
     from crypto_pipeline.settings import command
 
     settings = _settings(data_dir, to)
@@ -133,14 +133,14 @@ def restore(
 def find(settings: Settings, name: str) -> Backup:
     """The backup that is meant. BadInput lists those there are."""
     from crypto_pipeline.cli.errors import BadInput
-    from crypto_pipeline.ops import backup_files
-    from crypto_pipeline.ops.backup import backup_dir
-    from crypto_pipeline.ops.backup_files import Backup, Manifest
+    from crypto_pipeline.ops.backups import files
+    from crypto_pipeline.ops.backups.backup import backup_dir
+    from crypto_pipeline.ops.backups.files import Backup, Manifest
 
     if Path(name).is_dir():
         return Backup(Path(name).absolute(), Manifest.read(Path(name)))
     folder = backup_dir(settings)
-    found = backup_files.complete(folder)
+    found = files.complete(folder)
     if not found:
         raise BadInput(f"no backup in {folder}: make one with `crypto-pipeline backup`, or name its folder")
     names = {one.folder.name: one for one in found}

@@ -17,7 +17,7 @@ from crypto_pipeline.cli.errors import FAILED, NOT_RUNNING, USAGE, BadInput
 from crypto_pipeline.cli.options import AsJson, DataDir
 
 if TYPE_CHECKING:
-    from crypto_pipeline.ops.places import Places, UpState
+    from crypto_pipeline.ops.supervision.paths import Places, UpState
     from crypto_pipeline.settings import Settings
 
 _PREFIX = "CRYPTO_PIPELINE_"
@@ -85,9 +85,9 @@ def up(
     ] = False,
 ) -> None:
     """Start everything, keep it running and fill the database. Ctrl-C stops it."""
-    from crypto_pipeline.ops.choice import chosen_instruments
     from crypto_pipeline.ops.errors import OpsError
-    from crypto_pipeline.ops.retention import check_look_backs
+    from crypto_pipeline.ops.housekeeping.retention import check_look_backs
+    from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
     from crypto_pipeline.settings import load_settings
 
     given = {
@@ -113,9 +113,9 @@ def up(
 
 def _run(settings: Settings) -> None:
     from crypto_pipeline.cli.first_minutes import FirstMinutes
-    from crypto_pipeline.ops.choice import chosen_instruments
-    from crypto_pipeline.ops.guardian import Guardian
-    from crypto_pipeline.ops.retention import describe_retention
+    from crypto_pipeline.ops.housekeeping.retention import describe_retention
+    from crypto_pipeline.ops.supervision.guardian import Guardian
+    from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
 
     screen = FirstMinutes()
     if settings.venue != "replay":
@@ -127,14 +127,14 @@ def _run(settings: Settings) -> None:
 
 def _detach(settings: Settings) -> None:
     """Run ``up`` again in a session of its own and wait until everything answers."""
-    from crypto_pipeline.ops.places import Places, UpLock, running_state
+    from crypto_pipeline.ops.supervision.paths import Places, UpLock, running_state
     from crypto_pipeline.settings import command
 
     places = Places(settings.data_dir)
     places.make()
     log = places.logs / "up.log"
     if UpLock.holder(places) is not None:
-        from crypto_pipeline.ops.guardian import already_running
+        from crypto_pipeline.ops.supervision.guardian import already_running
 
         raise already_running(places)
     with log.open("wb") as output:
@@ -176,8 +176,8 @@ def _await(look: Callable[[], UpState | None], child: subprocess.Popen[bytes]) -
 
 def down(data_dir: DataDir = None) -> None:
     """Stop everything that `up` started on this data directory."""
-    from crypto_pipeline.ops.places import Places, UpLock, running_state
-    from crypto_pipeline.ops.processes import end, marked
+    from crypto_pipeline.ops.supervision.paths import Places, UpLock, running_state
+    from crypto_pipeline.ops.supervision.processes import end, marked
     from crypto_pipeline.settings import load_settings
 
     places = Places(load_settings(data_dir=data_dir).data_dir)

@@ -14,7 +14,7 @@ import threading
 
 import crypto_pipeline.cli._without_pandas  # noqa: F401  (before anything that imports ADBC)
 from crypto_pipeline.ingest import run_ingest
-from crypto_pipeline.ops.ingest_here import IngestHere, LateGuest, LineKeeper, offer
+from crypto_pipeline.ops.supervision.ingest_process import IngestHere, LateGuest, LineKeeper, offer
 from crypto_pipeline.settings import SettingsError, load_settings
 from crypto_pipeline.store import StoreError
 

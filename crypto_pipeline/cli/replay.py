@@ -75,9 +75,9 @@ def serve(
 ) -> None:
     """Serve Binance's REST interface, streams and file archive from recordings or a generated market."""
     from crypto_pipeline.cli.context import deployment_settings
-    from crypto_pipeline.ops.choice import generated_symbols
-    from crypto_pipeline.ops.places import Places
     from crypto_pipeline.ops.replay_clock import replay_clock, shifted_at
+    from crypto_pipeline.ops.supervision.initial_instruments import generated_symbols
+    from crypto_pipeline.ops.supervision.paths import Places
     from crypto_pipeline.replay import serve as run
 
     settings = deployment_settings(
@@ -126,8 +126,8 @@ def fault(
     from crypto_pipeline.addresses import base_url
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.cli.errors import BadInput
-    from crypto_pipeline.ops.health import request
-    from crypto_pipeline.ops.places import Places
+    from crypto_pipeline.ops.supervision.health import request
+    from crypto_pipeline.ops.supervision.paths import Places
 
     settings = deployment_settings(data_dir)
     address = (url or base_url(settings.host, settings.replay_port)).rstrip("/")

@@ -42,8 +42,8 @@ def retention(context: typer.Context, as_json: AsJson = False, data_dir: DataDir
     if context.invoked_subcommand is not None:
         return
     from crypto_pipeline.cli.context import open_store
-    from crypto_pipeline.ops.retention import open_retention
-    from crypto_pipeline.ops.retention_report import due_frame
+    from crypto_pipeline.ops.housekeeping.retention import open_retention
+    from crypto_pipeline.ops.housekeeping.retention_report import due_frame
 
     settings = _settings(data_dir)
     with open_store(settings) as store:
@@ -58,8 +58,8 @@ def run(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Archive and drop what is due, now. Killed at any moment it loses nothing; run it again."""
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.cli.output import print_json
-    from crypto_pipeline.ops.retention import forget_features, open_retention
-    from crypto_pipeline.ops.retention_report import retention_frame
+    from crypto_pipeline.ops.housekeeping.retention import forget_features, open_retention
+    from crypto_pipeline.ops.housekeeping.retention_report import retention_frame
 
     settings = _settings(data_dir)
     with open_store(settings) as store:
@@ -78,7 +78,7 @@ def run(as_json: AsJson = False, data_dir: DataDir = None) -> None:
 def compact(data_dir: DataDir = None) -> None:
     """Put closed months of 1m bars in the order of their key, each once; readers and writers go on."""
     from crypto_pipeline.cli.context import open_store
-    from crypto_pipeline.ops.retention import open_retention
+    from crypto_pipeline.ops.housekeeping.retention import open_retention
 
     settings = _settings(data_dir)
     with open_store(settings) as store:
@@ -98,7 +98,7 @@ def archive(
     """List the archive files that are the truth of their spans."""
     if context.invoked_subcommand is not None:
         return
-    from crypto_pipeline.ops.retention_report import archive_frame
+    from crypto_pipeline.ops.housekeeping.retention_report import archive_frame
 
     frame = archive_frame(_files(_settings(data_dir), timeframe, start, end, trades=None))
     if frame.is_empty() and not as_json:
@@ -141,8 +141,8 @@ def repair(
 ) -> None:
     """Read every archive file again and bring damaged ones back, from backups first; exit code 1 when one is left."""
     from crypto_pipeline.cli.context import open_store
-    from crypto_pipeline.ops import archive_repair
-    from crypto_pipeline.ops.proofs import prove_archive
+    from crypto_pipeline.ops.backups import archive_repair
+    from crypto_pipeline.ops.housekeeping.table_proofs import prove_archive
 
     settings = _settings(data_dir)
     files = _files(settings, timeframe, start, end, trades=None)
@@ -177,7 +177,7 @@ def restore(
     """Bring archived months (or days of trades) that touch the span back into the tables, history included."""
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.cli.errors import BadInput
-    from crypto_pipeline.ops.retention import open_retention
+    from crypto_pipeline.ops.housekeeping.retention import open_retention
     from crypto_pipeline.store.archive import restore as restoring
 
     if start is None or (timeframe is None) != trades:

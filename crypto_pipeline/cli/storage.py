@@ -14,7 +14,7 @@ from crypto_pipeline.cli.options import AsJson, DataDir
 if TYPE_CHECKING:
     import polars as pl
 
-    from crypto_pipeline.ops.storage import StorageReport
+    from crypto_pipeline.ops.housekeeping.storage_report import StorageReport
     from crypto_pipeline.settings import Settings
     from crypto_pipeline.store import Store
 
@@ -39,7 +39,7 @@ def storage(
         return
     from crypto_pipeline.cli.context import database, deployment_settings
     from crypto_pipeline.cli.output import print_json
-    from crypto_pipeline.ops.storage import judge, report
+    from crypto_pipeline.ops.housekeeping.storage_report import judge, report
     from crypto_pipeline.store import Store
 
     settings = deployment_settings(data_dir)
@@ -68,9 +68,9 @@ def trim(
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.output import table
-    from crypto_pipeline.ops.storage import size_text
-    from crypto_pipeline.ops.trimming import plan
-    from crypto_pipeline.ops.trimming import trim as act
+    from crypto_pipeline.ops.housekeeping.storage_report import size_text
+    from crypto_pipeline.ops.housekeeping.trim import plan
+    from crypto_pipeline.ops.housekeeping.trim import trim as act
 
     settings = deployment_settings(data_dir)
     with _running_store(settings) as store:
@@ -92,7 +92,7 @@ def trim(
 def _running_store(settings: Settings) -> Iterator[Store | None]:
     """The store, None where its database neither runs nor can be started for lack of room."""
     from crypto_pipeline.cli.context import open_store
-    from crypto_pipeline.ops.disk import Disk
+    from crypto_pipeline.ops.housekeeping.disk_space import Disk
     from crypto_pipeline.store import Store, StoreError, resolve_url
 
     disk = Disk(settings.data_dir, settings.disk_reserve_mb)
@@ -113,7 +113,7 @@ def prove(data_dir: DataDir = None) -> None:
     """Count the rows of every table and hold them against what is counted elsewhere; exit code 1 when one lacks any."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import FAILED
-    from crypto_pipeline.ops.proofs import prove_tables, said
+    from crypto_pipeline.ops.housekeeping.table_proofs import prove_tables, said
 
     with open_store(settings := deployment_settings(data_dir)) as store:
         proof = prove_tables(store, settings, rows=sys.maxsize)
@@ -126,7 +126,7 @@ def prove(data_dir: DataDir = None) -> None:
 
 def _print(found: StorageReport, *, queries: bool) -> None:
     from crypto_pipeline.cli.output import table
-    from crypto_pipeline.ops.storage import size_text
+    from crypto_pipeline.ops.housekeeping.storage_report import size_text
 
     typer.echo(found.headline())
     cache = "unknown" if found.cache_hit is None else f"{found.cache_hit:.1%}"
@@ -155,7 +155,7 @@ def _print(found: StorageReport, *, queries: bool) -> None:
 
 
 def _table_row(row: dict[str, Any], rate: dict[str, float]) -> list[Any]:
-    from crypto_pipeline.ops.storage import size_text
+    from crypto_pipeline.ops.housekeeping.storage_report import size_text
 
     grows = rate.get(f"{row['table']} {row['timeframe']}".strip())
     return [
@@ -173,7 +173,7 @@ def _table_row(row: dict[str, Any], rate: dict[str, float]) -> list[Any]:
 
 def _small(title: str, frame: pl.DataFrame, columns: list[str]) -> None:
     from crypto_pipeline.cli.output import table
-    from crypto_pipeline.ops.storage import size_text
+    from crypto_pipeline.ops.housekeeping.storage_report import size_text
 
     if frame.is_empty():
         return

@@ -10,8 +10,8 @@ import polars as pl
 from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.jobs import LOW, tags
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.ops import backup as room
-from crypto_pipeline.ops import backup_files
+from crypto_pipeline.ops.backups import backup as room
+from crypto_pipeline.ops.backups import files
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import resolve_url
 
@@ -28,7 +28,7 @@ def backup(context: dg.AssetExecutionContext, database: Market) -> dg.Materializ
     with database.store() as store:
         stored = store.size_bytes()
     made = room.make(settings, resolve_url(settings), stored, context.log.info)
-    kept = backup_files.complete(room.backup_dir(settings))
+    kept = files.complete(room.backup_dir(settings))
     shown: dict[str, Any] = {
         "dagster/row_count": made.manifest.rows,
         "folder": dg.MetadataValue.path(str(made.folder)),
@@ -63,7 +63,7 @@ def checks_backup(database: Market) -> Iterable[dg.AssetCheckResult]:
     """One that is right is there and is young."""
     settings = load_settings()
     folder = room.backup_dir(settings)
-    found = backup_files.complete(folder)
+    found = files.complete(folder)
     kept = [one.manifest for one in found if one.manifest.right]
     if not room.nightly_backup(settings) and not kept:
         passed, said = True, "no nightly backup is wanted (CRYPTO_PIPELINE_BACKUP_DAILY)"

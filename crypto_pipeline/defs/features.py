@@ -31,7 +31,7 @@ from crypto_pipeline.features.pipeline import (
 )
 from crypto_pipeline.features.verify import CHECKS, FeatureOutcome, Sample, verify_features
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.ops import feature_charts
+from crypto_pipeline.ops.charts import features
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
 
@@ -143,9 +143,7 @@ def pictures(store: Store, names: list[str], end: datetime) -> dict[str, Any]:
     known, matrix = monitor.correlation(rows)
     if len(known) < 2:
         return {}
-    drawn = feature_charts.correlation_heatmap(
-        known, matrix, f"correlation of features, {rows.height:,} rows of 7 days"
-    )
+    drawn = features.correlation_heatmap(known, matrix, f"correlation of features, {rows.height:,} rows of 7 days")
     return {"correlation": metadata.picture(drawn, "correlation of features")}
 
 

@@ -23,7 +23,7 @@ from crypto_pipeline.labels.build import LabelReport, bring_up_to_date, due_cell
 from crypto_pipeline.labels.checks import LabelOutcome, check_labels, checks_of, example_of
 from crypto_pipeline.labels.inputs import look_ahead, look_back
 from crypto_pipeline.labels.parameters import TIMEFRAME, Parameters, Strategy, parameter_sets
-from crypto_pipeline.ops import label_charts
+from crypto_pipeline.ops.charts import labels as label_charts
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.research.label_columns import meanings, stored_schema

@@ -24,8 +24,8 @@ from crypto_pipeline.defs.jobs import CRITICAL, SOON
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.features.live import after_minute_with_features
 from crypto_pipeline.ingest import Duty, run_ingest
-from crypto_pipeline.ops.ingest_here import ingest_here
-from crypto_pipeline.ops.processes import MARK
+from crypto_pipeline.ops.supervision.ingest_process import ingest_here
+from crypto_pipeline.ops.supervision.processes import MARK
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.coordination.heartbeats import Heartbeat

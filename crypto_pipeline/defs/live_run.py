@@ -18,11 +18,11 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
 
-from crypto_pipeline.ops.ingest_here import IngestHere
-from crypto_pipeline.ops.places import Places
-from crypto_pipeline.ops.processes import DEPLOYMENT
-from crypto_pipeline.ops.programs import CODE_SERVER, LOCATION
-from crypto_pipeline.ops.runs import WORKER, Worker
+from crypto_pipeline.ops.dagster_instance.lost_runs import WORKER, Worker
+from crypto_pipeline.ops.supervision.ingest_process import IngestHere
+from crypto_pipeline.ops.supervision.paths import Places
+from crypto_pipeline.ops.supervision.processes import DEPLOYMENT
+from crypto_pipeline.ops.supervision.programs import CODE_SERVER, LOCATION
 from crypto_pipeline.settings import load_settings
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import polars as pl
 from crypto_pipeline.healing import CheckOutcome, HealReport
 from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.ops import charts
+from crypto_pipeline.ops.charts import bars as charts
 from crypto_pipeline.store import Store
 
 #: A heatmap shows at least the days before, however short the checked span is: a hole is seen among its neighbours.

@@ -6,13 +6,13 @@ import dagster as dg
 
 from crypto_pipeline.defs.jobs import LOW, schedule, tags
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.ops import proofs
+from crypto_pipeline.ops.housekeeping import table_proofs
 from crypto_pipeline.settings import load_settings
 
 
 @dg.asset_check(
     asset="coverage",
-    name=proofs.CHECK,
+    name=table_proofs.CHECK,
     description="Every table holds the rows that are counted of it elsewhere: bars by coverage, features and labels by "
     "their cells, trades by the live bars made of them, the archive's catalogue and the ledger by coverage, and every "
     "table by its own index.",
@@ -20,11 +20,11 @@ from crypto_pipeline.settings import load_settings
 def tables_hold_what_is_counted(database: Market) -> dg.AssetCheckResult:
     """A damaged file, a lost partition or an emptied day is found here, and not when somebody reads it."""
     with database.store() as store:
-        proof = proofs.prove_tables(store, load_settings())
+        proof = table_proofs.prove_tables(store, load_settings())
     return dg.AssetCheckResult(
         passed=not proof.faults,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=proofs.said(proof),
+        description=table_proofs.said(proof),
         metadata={
             "faults": len(proof.faults),
             "tables_proven": proof.proven,
@@ -36,17 +36,17 @@ def tables_hold_what_is_counted(database: Market) -> dg.AssetCheckResult:
 
 @dg.asset_check(
     asset="bar_archive",
-    name=proofs.ARCHIVE_CHECK,
+    name=table_proofs.ARCHIVE_CHECK,
     description="Every archive file is what was written, byte for byte; 2 GB are read again each hour, in turn.",
 )
 def archive_files_are_whole(database: Market) -> dg.AssetCheckResult:
     """A flipped bit is found here; `crypto-pipeline archive repair` brings the file back."""
     with database.store() as store:
-        proof = proofs.prove_archive(store)
+        proof = table_proofs.prove_archive(store)
     return dg.AssetCheckResult(
         passed=not proof.faults,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=proofs.said_of_archive(proof),
+        description=table_proofs.said_of_archive(proof),
         metadata={
             "faults": len(proof.faults),
             "files_proven": proof.looked_at,

@@ -7,8 +7,8 @@ import dagster as dg
 from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.jobs import LOW, tags
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.ops.retention import check_look_backs, forget_features, open_retention
-from crypto_pipeline.ops.retention_report import archive_frame, retention_frame
+from crypto_pipeline.ops.housekeeping.retention import check_look_backs, forget_features, open_retention
+from crypto_pipeline.ops.housekeeping.retention_report import archive_frame, retention_frame
 from crypto_pipeline.settings import load_settings
 
 GROUP = "operations"

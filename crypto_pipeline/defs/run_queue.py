@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.ops import run_queue
+from crypto_pipeline.ops.dagster_instance import run_queue
 
 
 @dg.sensor(

@@ -8,9 +8,9 @@ import dagster as dg
 from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.jobs import HIGH, LOW, schedule, tags
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.ops import dagster_cleaning
-from crypto_pipeline.ops.storage import judge, readable, report
-from crypto_pipeline.ops.storage_chart import storage_chart
+from crypto_pipeline.ops.charts.storage import storage_chart
+from crypto_pipeline.ops.dagster_instance import cleanup
+from crypto_pipeline.ops.housekeeping.storage_report import judge, readable, report
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import dagster_url, resolve_url
 from crypto_pipeline.store.operations import dagster_storage
@@ -109,7 +109,7 @@ def clean_dagster(context: dg.OpExecutionContext) -> None:
         context.log.warning("Dagster's storage is not in the database that the settings name: nothing was cleaned")
         return
     keep = timedelta(days=settings.dagster_keep_days)
-    done = dagster_cleaning.clean(context.instance, url, keep)
+    done = cleanup.clean(context.instance, url, keep)
     context.log.info(f"deleted {done.runs} runs, {done.checks} evaluations of checks; {done.kept} hold newest states")
     context.add_output_metadata({"runs": done.runs, "kept": done.kept, "check_evaluations": done.checks})
 

@@ -9,7 +9,7 @@ import dagster as dg
 from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.jobs import HIGH, schedule
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.ops.storage import size_text
+from crypto_pipeline.ops.housekeeping.storage_report import size_text
 from crypto_pipeline.store.views.views import VIEWS
 
 GROUP = "views"

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from crypto_pipeline.ops.places import Places
 from crypto_pipeline.ops.replay_clock import known_clock, own_clock
+from crypto_pipeline.ops.supervision.paths import Places
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import StoreError, resolve_url
 from crypto_pipeline.store.database.market_clock import stated_now

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from crypto_pipeline.ops.health import request
+from crypto_pipeline.ops.supervision.health import request
 from crypto_pipeline_tests.browser.conftest import REBOUND
 from crypto_pipeline_tests.ops.deployment import Deployment
 

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from crypto_pipeline.defs import defs
-from crypto_pipeline.ops import backup_files
+from crypto_pipeline.ops.backups import files
 
 from .conftest import Deployed
 
@@ -32,7 +32,7 @@ def test_a_backup_is_made_read_back_and_missed(
     assert result.success
     assert [e.passed for e in result.get_asset_check_evaluations()] == [True, True]
     assert house.store.checks.open_alerts().is_empty()
-    (made,) = backup_files.complete(tmp_path / "backups")
+    (made,) = files.complete(tmp_path / "backups")
     assert made.manifest.tables["market"]["market.instruments"][0] == 1
     with dg.build_schedule_context(scheduled_execution_time=made.manifest.created_at) as context:
         schedule = defs.resolve_schedule_def("nightly_backup")

@@ -11,7 +11,7 @@ from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepo
 from crypto_pipeline.defs import defs, live
 from crypto_pipeline.defs.live import live_ingest_supervisor
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.ops.processes import MARK
+from crypto_pipeline.ops.supervision.processes import MARK
 
 from .conftest import Deployed
 

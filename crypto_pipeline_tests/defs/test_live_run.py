@@ -14,10 +14,10 @@ import pytest
 from dagster._core.test_utils import instance_for_test
 
 from crypto_pipeline.defs import defs, live_run
-from crypto_pipeline.ops import ingest_here as place
-from crypto_pipeline.ops.ingest_here import IngestHere, LineKeeper, offer
-from crypto_pipeline.ops.processes import DEPLOYMENT
-from crypto_pipeline.ops.runs import WORKER, Worker
+from crypto_pipeline.ops.dagster_instance.lost_runs import WORKER, Worker
+from crypto_pipeline.ops.supervision import ingest_process as place
+from crypto_pipeline.ops.supervision.ingest_process import IngestHere, LineKeeper, offer
+from crypto_pipeline.ops.supervision.processes import DEPLOYMENT
 
 JOB = defs.resolve_job_def("live_ingest")
 

@@ -62,7 +62,7 @@ def test_what_left_is_not_fetched_back(
 
 
 def test_a_look_back_that_does_not_fit_is_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    from crypto_pipeline.ops.retention import check_look_backs
+    from crypto_pipeline.ops.housekeeping.retention import check_look_backs
     from crypto_pipeline.settings import SettingsError, load_settings
 
     check_look_backs(load_settings())

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto_pipeline.market import Timeframe
-from crypto_pipeline.ops import backup, backup_files
-from crypto_pipeline.ops.backup_files import Backup, Manifest
+from crypto_pipeline.ops.backups import backup, files
+from crypto_pipeline.ops.backups.files import Backup, Manifest
+from crypto_pipeline.ops.backups.restore import restore
 from crypto_pipeline.ops.errors import OpsError
-from crypto_pipeline.ops.restore import restore
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import EmbeddedServer, Store
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
@@ -184,7 +184,7 @@ def test_a_damaged_backup_is_refused(source: Store, folder: Path) -> None:
     with pytest.raises(OpsError, match=r"rows, not"):
         backup.verify(made, silent)
     (made.folder / "manifest.json").write_text("{")
-    assert backup_files.complete(folder / "backups") == []
+    assert files.complete(folder / "backups") == []
     with pytest.raises(OpsError, match=r"cannot read .*manifest"):
         Manifest.read(made.folder)
     assert not (folder / "copy" / "postgres").exists()
@@ -196,7 +196,7 @@ def test_the_newest_are_kept_and_what_a_kill_left_goes(source: Store, folder: Pa
     (folder / "backups" / "archive" / "bars").mkdir(parents=True)
     (folder / "backups" / "archive" / "bars" / "orphan.parquet").write_bytes(b"1")
     second = make(source, folder, backup_keep=1)
-    assert [one.folder for one in backup_files.complete(folder / "backups")] == [second.folder]
+    assert [one.folder for one in files.complete(folder / "backups")] == [second.folder]
     assert not first.folder.exists()
     assert not list((folder / "backups").rglob("*.partial")) + list((folder / "backups").rglob("orphan*"))
 
@@ -205,14 +205,14 @@ def test_backups_of_one_second_stand_beside_each_other_and_the_newest_stays(fold
     moment = datetime(2026, 11, 21, 3, 30, tzinfo=UTC)
     names = []
     for turn in range(12):
-        made = backup_files.new_folder(folder, moment)
+        made = files.new_folder(folder, moment)
         made.mkdir()
         at = moment + timedelta(milliseconds=turn)
         Manifest(at, "0", 15, [], {"market": {}}, {}, verified_at=at).write(made)
         names.append(made.name)
-        backup_files.prune(folder, 3)
+        files.prune(folder, 3)
     assert names[:2] == ["2026-11-21T03-30-00Z", "2026-11-21T03-30-00Z-2"]
-    kept = backup_files.complete(folder)
+    kept = files.complete(folder)
     assert [one.manifest.created_at.microsecond // 1000 for one in kept] == [9, 10, 11]
     assert [one.folder.name for one in kept] == names[-3:]
 
@@ -236,7 +236,7 @@ def test_no_room_is_told_before_anything_is_written(source: Store, folder: Path)
     settings: Settings = load_settings(data_dir=folder, database_url=source.url)
     with pytest.raises(OpsError, match="GB free, a backup may need"):
         backup.make(settings, source.url, 10**18, silent)
-    assert backup_files.complete(folder / "backups") == []
+    assert files.complete(folder / "backups") == []
 
 
 @given(
@@ -255,4 +255,4 @@ def test_rows_are_counted_wherever_the_stream_is_cut(blocks: list[tuple[str, lis
         def read(self, size: int | None = -1) -> bytes:
             return stream.read(piece)
 
-    assert list(backup_files.copied_rows(Cut())) == [(table, len(rows)) for table, rows in blocks]
+    assert list(files.copied_rows(Cut())) == [(table, len(rows)) for table, rows in blocks]

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from crypto_pipeline.market import Timeframe
-from crypto_pipeline.ops import backup
+from crypto_pipeline.ops.backups import backup
+from crypto_pipeline.ops.backups.restore import restore
 from crypto_pipeline.ops.errors import OpsError
-from crypto_pipeline.ops.proofs import prove_tables
-from crypto_pipeline.ops.restore import restore
+from crypto_pipeline.ops.housekeeping.table_proofs import prove_tables
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import EmbeddedServer, Store
 from crypto_pipeline.store.archive.object_store import ArchiveStorage

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from dagster import DagsterInstance
 
-from crypto_pipeline.ops.dagster_storage import KeptConnectionEventLogStorage
+from crypto_pipeline.ops.dagster_instance.event_log import KeptConnectionEventLogStorage
 from crypto_pipeline.store.database.connect import connect, with_database
 
 PROJECT = Path(__file__).resolve().parent.parent.parent

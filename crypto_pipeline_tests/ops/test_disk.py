@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from crypto_pipeline.ops import processes
-from crypto_pipeline.ops.disk import Disk, Limits
-from crypto_pipeline.ops.disk_watch import SOURCE, DiskWatch, Room
+from crypto_pipeline.ops.housekeeping.disk_space import Disk, Limits
+from crypto_pipeline.ops.housekeeping.disk_watch import SOURCE, DiskWatch, Room
+from crypto_pipeline.ops.supervision import processes
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.ops.deployment import Deployment, crowding
@@ -124,7 +124,7 @@ def test_supervisord_outlives_its_own_log(small: Path, tmp_path: Path) -> None:
         "autorestart = true\nstartsecs = 0\nstdout_logfile = %(here)s/one.log\n"
     )
     fill(small)
-    command = ["python", "-m", "crypto_pipeline.ops.supervisor_program", "-c", str(config)]
+    command = ["python", "-m", "crypto_pipeline.ops.supervision.supervisor_program", "-c", str(config)]
     with (small / "out").open("ab") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
             with pytest.raises(subprocess.TimeoutExpired):

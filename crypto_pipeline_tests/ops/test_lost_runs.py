@@ -12,8 +12,8 @@ import pytest
 from dagster._core.events import EngineEventData
 from dagster._core.test_utils import instance_for_test
 
-from crypto_pipeline.ops.processes import Identity, boot_id
-from crypto_pipeline.ops.runs import LAUNCHED_BY, WORKER, LostRuns, Worker
+from crypto_pipeline.ops.dagster_instance.lost_runs import LAUNCHED_BY, WORKER, LostRuns, Worker
+from crypto_pipeline.ops.supervision.processes import Identity, boot_id
 
 
 @dg.job

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from crypto_pipeline.market import Timeframe
-from crypto_pipeline.ops import backup, backup_files
-from crypto_pipeline.ops.proofs import CHECK, prove_tables
+from crypto_pipeline.ops.backups import backup, files
+from crypto_pipeline.ops.housekeeping.table_proofs import CHECK, prove_tables
 from crypto_pipeline.ops.status import Stored
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store
@@ -154,7 +154,7 @@ def test_a_backup_of_a_damaged_database_says_so_and_pushes_no_right_one_out(
         spoilt = make()
         assert spoilt.manifest.faults
         assert not spoilt.manifest.right
-    kept = [one.folder.name for one in backup_files.complete(backup.backup_dir(keep))]
+    kept = [one.folder.name for one in files.complete(backup.backup_dir(keep))]
     assert kept == [right.folder.name, spoilt.folder.name], "of the damaged ones only the newest takes room"
     said = backup.damage(spoilt, backup.backup_dir(keep)) or ""
     assert f"the last backup that was right is {right.folder.name}" in said

@@ -11,7 +11,7 @@ import pytest
 from crypto_pipeline.healing import plan
 from crypto_pipeline.healing.plan import Horizon, retention_policy
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.ops.retention import check_look_backs, describe_retention, kept_for_ever_per_day
+from crypto_pipeline.ops.housekeeping.retention import check_look_backs, describe_retention, kept_for_ever_per_day
 from crypto_pipeline.settings import SettingsError, load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive.object_store import ArchiveStorage

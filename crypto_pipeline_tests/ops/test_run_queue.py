@@ -10,8 +10,8 @@ import pytest
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import instance_for_test
 
-from crypto_pipeline.ops import run_queue
-from crypto_pipeline.ops.runs import WORKER
+from crypto_pipeline.ops.dagster_instance import run_queue
+from crypto_pipeline.ops.dagster_instance.lost_runs import WORKER
 from crypto_pipeline.ops.status import Stored
 from crypto_pipeline.store import Store
 

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from crypto_pipeline.market import Timeframe
-from crypto_pipeline.ops.storage import Disk, StorageReport, judge, readable, report, size_text
-from crypto_pipeline.ops.storage_chart import storage_chart
-from crypto_pipeline.ops.trimming import plan, trim
+from crypto_pipeline.ops.charts.storage import storage_chart
+from crypto_pipeline.ops.housekeeping.storage_report import Disk, StorageReport, judge, readable, report, size_text
+from crypto_pipeline.ops.housekeeping.trim import plan, trim
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.partitions import trades

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from crypto_pipeline.ops import processes
-from crypto_pipeline.ops.health import request
+from crypto_pipeline.ops.supervision import processes
+from crypto_pipeline.ops.supervision.health import request
 from crypto_pipeline.store import EmbeddedServer
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline_tests.ops.deployment import PROGRAMS, Deployment, crowding

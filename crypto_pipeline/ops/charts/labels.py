@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from crypto_pipeline.ops.charts import draw_candles, figure, png
+from crypto_pipeline.ops.charts.bars import draw_candles, figure, png
 
 _COLOURS = {"TP": "#1a7f5a", "TIME": "#c9a227", "SL": "#c0392b"}
 _INK = "#30363d"

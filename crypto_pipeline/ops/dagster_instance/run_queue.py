@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from crypto_pipeline.ops.runs import WORKER
+from crypto_pipeline.ops.dagster_instance.lost_runs import WORKER
 from crypto_pipeline.store import Store
 
 if TYPE_CHECKING:

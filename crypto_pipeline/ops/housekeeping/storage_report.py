@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 import psycopg
 
-from crypto_pipeline.ops import backup_files
-from crypto_pipeline.ops.backup import backup_dir, nightly_backup
-from crypto_pipeline.ops.retention import archive_url, kept_for_ever_per_day, open_retention
+from crypto_pipeline.ops.backups import files as backup_files
+from crypto_pipeline.ops.backups.backup import backup_dir, nightly_backup
+from crypto_pipeline.ops.housekeeping.retention import archive_url, kept_for_ever_per_day, open_retention
 from crypto_pipeline.settings import Settings, SettingsError
 from crypto_pipeline.store import Store, StoreError, dagster_url
 from crypto_pipeline.store.archive.object_store import base_url, local_path

@@ -6,8 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import crypto_pipeline
-from crypto_pipeline.ops.places import Places
-from crypto_pipeline.ops.programs import CODE_SERVER, LOCATION
+from crypto_pipeline.ops.supervision.paths import Places
+from crypto_pipeline.ops.supervision.programs import CODE_SERVER, LOCATION
 
 _WORKSPACE = """\
 load_from:

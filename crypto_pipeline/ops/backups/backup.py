@@ -22,8 +22,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from crypto_pipeline.healing.plan import retention_policy
-from crypto_pipeline.ops import backup_files
-from crypto_pipeline.ops.backup_files import ARCHIVE, PARTIAL, Backup, Manifest
+from crypto_pipeline.ops.backups import files as backup_files
+from crypto_pipeline.ops.backups.files import ARCHIVE, PARTIAL, Backup, Manifest
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import dagster_url

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crypto_pipeline.ops.places import Places
-from crypto_pipeline.ops.processes import DEPLOYMENT, MARK
+from crypto_pipeline.ops.supervision.paths import Places
+from crypto_pipeline.ops.supervision.processes import DEPLOYMENT, MARK
 from crypto_pipeline.settings import PREFIX, Settings
 
 POSTGRES = "postgres"
@@ -61,13 +61,13 @@ def programs(
         for shard in range(settings.ingest_shards):
             found.append(Program(f"{INGEST}{shard}", [*ingest, "--shard", str(shard)], first=True, stop_wait=15))
     socket = str(places.socket(CODE_SERVER))
-    grpc = [sys.executable, "-m", "crypto_pipeline.ops.code_server", "api", "grpc", "--socket", socket]
+    grpc = [sys.executable, "-m", "crypto_pipeline.ops.dagster_instance.code_server", "api", "grpc", "--socket", socket]
     module = ["-m", "crypto_pipeline.defs", "--location-name", LOCATION, "--use-python-environment-entry-point"]
     # Its runs inherit it: whatever they do, live bars go before.
     found.append(Program(CODE_SERVER, [*grpc, *module], needs_database=False, nice=10))
     where = ["-w", str(places.workspace)]
     serve = ["-h", settings.host, "-p", str(ui_port)]
-    dagster = [sys.executable, "-m", "crypto_pipeline.ops.program"]
+    dagster = [sys.executable, "-m", "crypto_pipeline.ops.dagster_instance.process"]
     found.append(Program(WEBSERVER, [*dagster, "dagster-webserver", *where, *serve], nice=5))
     found.append(Program(DAEMON, [*dagster, "dagster-daemon", "run", *where], nice=5))
     if api_port is not None:

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crypto_pipeline.ops import processes
 from crypto_pipeline.ops.errors import OpsError
-from crypto_pipeline.ops.places import Places
-from crypto_pipeline.ops.programs import Program, tied_to_parent
+from crypto_pipeline.ops.supervision import processes
+from crypto_pipeline.ops.supervision.paths import Places
+from crypto_pipeline.ops.supervision.programs import Program, tied_to_parent
 
 #: What a call may raise while supervisord is away or busy dying.
 _SHUTTING_DOWN = 6
@@ -183,7 +183,13 @@ def spawn(places: Places, environment: dict[str, str]) -> subprocess.Popen[bytes
 
     with (places.logs / "supervisord.out").open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "crypto_pipeline.ops.supervisor_program", "-c", str(places.supervisord_conf)],
+            [
+                sys.executable,
+                "-m",
+                "crypto_pipeline.ops.supervision.supervisor_program",
+                "-c",
+                str(places.supervisord_conf),
+            ],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

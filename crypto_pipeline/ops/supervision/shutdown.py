@@ -8,9 +8,9 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 
-from crypto_pipeline.ops import processes
-from crypto_pipeline.ops.programs import POSTGRES, Program
-from crypto_pipeline.ops.supervisord import Supervisord
+from crypto_pipeline.ops.supervision import processes
+from crypto_pipeline.ops.supervision.programs import POSTGRES, Program
+from crypto_pipeline.ops.supervision.supervisord import Supervisord
 
 
 def take_down(

@@ -1,6 +1,6 @@
 """Dagster's webserver and daemon as we supervise them.
 
-Run as ``python -m crypto_pipeline.ops.program dagster-webserver …`` or ``… dagster-daemon run …``. The programs are
+Run as ``python -m crypto_pipeline.ops.dagster_instance.process dagster-webserver …`` or ``… dagster-daemon run …``. The programs are
 Dagster's own. Added is: they wait for the code server after their imports, because one that finds none comes up with
 an error it looks at again only after ten seconds; the webserver takes nothing from pages of another origin; beside the
 daemon runs the watch for runs whose worker is gone, and at its start the kernels of features are compiled.
@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from crypto_pipeline.ops import health
-from crypto_pipeline.ops.places import Places
-from crypto_pipeline.ops.processes import DEPLOYMENT
+from crypto_pipeline.ops.supervision import health
+from crypto_pipeline.ops.supervision.paths import Places
+from crypto_pipeline.ops.supervision.processes import DEPLOYMENT
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.web_guard import WebGuard, allowed_names
 
@@ -75,7 +75,7 @@ def _compile_kernels() -> None:
 def _watch_runs() -> None:
     from dagster import DagsterInstance
 
-    from crypto_pipeline.ops.runs import watch
+    from crypto_pipeline.ops.dagster_instance.lost_runs import watch
 
     with DagsterInstance.get() as instance:
         watch(instance, os.environ[DEPLOYMENT])

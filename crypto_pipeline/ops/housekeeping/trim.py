@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from crypto_pipeline.ops import backup_files, disk
-from crypto_pipeline.ops.backup import backup_dir
+from crypto_pipeline.ops.backups import files
+from crypto_pipeline.ops.backups.backup import backup_dir
+from crypto_pipeline.ops.housekeeping import disk_space
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 
@@ -47,14 +48,14 @@ def trim(steps: list[Step], say: Callable[[str], None]) -> int:
 
 def _reserve(settings: Settings) -> list[Step]:
     """Only while the disk is low: else it would be made again at once."""
-    there = disk.Disk(settings.data_dir, settings.disk_reserve_mb)
+    there = disk_space.Disk(settings.data_dir, settings.disk_reserve_mb)
     if there.free >= there.limits.start:
         return []
     return [Step("room kept in reserve", there.reserved, "nothing; it is kept again when there is room",
                  lambda: _give_up(there))]  # fmt: skip
 
 
-def _give_up(there: disk.Disk) -> None:
+def _give_up(there: disk_space.Disk) -> None:
     there.give_up_reserve()
 
 
@@ -68,8 +69,8 @@ def _replaced_databases(settings: Settings) -> list[Step]:
 
 def _old_backups(settings: Settings) -> list[Step]:
     folder = backup_dir(settings)
-    done = backup_files.complete(folder)
-    stay = backup_files.staying(done, 1)
+    done = files.complete(folder)
+    stay = files.staying(done, 1)
     old = [one for one in done if one not in stay]
     if not old:
         return []
@@ -80,7 +81,7 @@ def _old_backups(settings: Settings) -> list[Step]:
 
 
 def _keep_newest(folder: Path) -> None:
-    backup_files.prune(folder, 1)
+    files.prune(folder, 1)
 
 
 def _old_trades(store: Store) -> list[Step]:

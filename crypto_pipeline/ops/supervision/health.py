@@ -12,10 +12,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from crypto_pipeline.ops.places import Places, UpState
-from crypto_pipeline.ops.processes import Identity, is_alive
-from crypto_pipeline.ops.programs import API, CODE_SERVER, DAEMON, INGEST, LOCATION, POSTGRES, REPLAY, WEBSERVER
-from crypto_pipeline.ops.supervisord import ProcessInfo, Supervisord
+from crypto_pipeline.ops.supervision.paths import Places, UpState
+from crypto_pipeline.ops.supervision.processes import Identity, is_alive
+from crypto_pipeline.ops.supervision.programs import (
+    API,
+    CODE_SERVER,
+    DAEMON,
+    INGEST,
+    LOCATION,
+    POSTGRES,
+    REPLAY,
+    WEBSERVER,
+)
+from crypto_pipeline.ops.supervision.supervisord import ProcessInfo, Supervisord
 from crypto_pipeline.settings import Settings
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from crypto_pipeline.ops.charts import figure, png
+from crypto_pipeline.ops.charts.bars import figure, png
 
 
 def correlation_heatmap(names: Sequence[str], matrix: npt.NDArray[np.float64], title: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from crypto_pipeline.ops.backup import first_day_of_trades
+from crypto_pipeline.ops.backups.backup import first_day_of_trades
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive import proof as archive_proof

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crypto_pipeline.ops.disk import FULL
 from crypto_pipeline.ops.errors import OpsError
+from crypto_pipeline.ops.housekeeping.disk_space import FULL
 
 #: The kernel refuses longer addresses of unix sockets (108 bytes with the closing zero).
 _LONGEST_SOCKET = 100

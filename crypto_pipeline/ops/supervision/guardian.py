@@ -16,17 +16,18 @@ from dataclasses import replace
 from typing import Any
 
 from crypto_pipeline.addresses import base_url
-from crypto_pipeline.ops import disk, health, processes, supervisord
-from crypto_pipeline.ops.dagster_home import write_dagster_home
-from crypto_pipeline.ops.database import database_urls, make_ready
-from crypto_pipeline.ops.disk_watch import DiskWatch
+from crypto_pipeline.ops.dagster_instance.home import write_dagster_home
 from crypto_pipeline.ops.errors import OpsError
-from crypto_pipeline.ops.nursing import Nurse
-from crypto_pipeline.ops.places import Places, UpLock, UpState, running_state
-from crypto_pipeline.ops.ports import claim_port
-from crypto_pipeline.ops.programs import POSTGRES, Program, environment, given_settings, programs
+from crypto_pipeline.ops.housekeeping import disk_space
+from crypto_pipeline.ops.housekeeping.disk_watch import DiskWatch
 from crypto_pipeline.ops.replay_clock import replay_clock
-from crypto_pipeline.ops.taking_down import end_descendants, take_down
+from crypto_pipeline.ops.supervision import health, processes, supervisord
+from crypto_pipeline.ops.supervision.database import database_urls, make_ready
+from crypto_pipeline.ops.supervision.paths import Places, UpLock, UpState, running_state
+from crypto_pipeline.ops.supervision.ports import claim_port
+from crypto_pipeline.ops.supervision.programs import POSTGRES, Program, environment, given_settings, programs
+from crypto_pipeline.ops.supervision.restarts import Nurse
+from crypto_pipeline.ops.supervision.shutdown import end_descendants, take_down
 from crypto_pipeline.settings import Settings, command
 from crypto_pipeline.store.database.errors import StoreError
 
@@ -292,7 +293,7 @@ class Guardian:
         try:
             self.state.write(self.places)
         except OSError as error:
-            if error.errno not in disk.FULL:
+            if error.errno not in disk_space.FULL:
                 raise
             self._say(f"cannot write {self.places.state}: {error.strerror}")
 

@@ -1,0 +1,1 @@
+"""Backups while everything runs, their files on disk, and restoring from them."""

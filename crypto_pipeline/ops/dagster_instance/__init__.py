@@ -1,0 +1,1 @@
+"""Dagster's own processes and storage as this deployment runs them."""

@@ -1,0 +1,1 @@
+"""Disk space, retention, proofs of tables, and freeing room."""
