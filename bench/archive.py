@@ -27,7 +27,7 @@ from crypto_pipeline.market.bars import BAR_SCHEMA
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.retention import Kept, RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.replay.generated import GeneratedMarket
+from crypto_pipeline.replay.market.generated import GeneratedMarket
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive import parquet, restore
 from crypto_pipeline.store.archive.object_store import ArchiveStorage

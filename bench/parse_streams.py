@@ -142,7 +142,7 @@ def compare(
 SERVE = """
 import asyncio, sys
 from aiohttp import web
-from crypto_pipeline.replay.wire import text_frame
+from crypto_pipeline.replay.wire.frames import text_frame
 frames = open(sys.argv[1]).read().splitlines()
 body = b"".join(text_frame(frame.encode()) for frame in frames)
 async def serve(request):

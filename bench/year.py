@@ -30,7 +30,7 @@ from crypto_pipeline.market.bars import BAR_SCHEMA
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.replay.generated import GeneratedMarket
+from crypto_pipeline.replay.market.generated import GeneratedMarket
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive.object_store import ArchiveStorage

@@ -7,13 +7,13 @@ makes its bars from trades without the `market` room's roll-up, and so can be th
 """
 
 from crypto_pipeline.replay.clock import VirtualClock
-from crypto_pipeline.replay.connection import StreamRules
 from crypto_pipeline.replay.errors import ReplayError
-from crypto_pipeline.replay.exchange import ReplayExchange, open_market, running_exchange, serve
-from crypto_pipeline.replay.faults import Fault, load_faults, parse_faults
-from crypto_pipeline.replay.generated import GeneratedMarket
-from crypto_pipeline.replay.recorded import RecordedMarket, recorded_span
-from crypto_pipeline.replay.tape import Market
+from crypto_pipeline.replay.faults.script import Fault, load_faults, parse_faults
+from crypto_pipeline.replay.market.generated import GeneratedMarket
+from crypto_pipeline.replay.market.recorded import RecordedMarket, recorded_span
+from crypto_pipeline.replay.market.tape import Market
+from crypto_pipeline.replay.server.exchange import ReplayExchange, open_market, running_exchange, serve
+from crypto_pipeline.replay.wire.connection import StreamRules
 
 __all__ = [
     "Fault",

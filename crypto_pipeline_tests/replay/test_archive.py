@@ -14,7 +14,7 @@ import pytest
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay import ReplayExchange, running_exchange
-from crypto_pipeline.replay.tape import to_ms
+from crypto_pipeline.replay.market.tape import to_ms
 from crypto_pipeline_tests.replay.conftest import NOW
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC)

@@ -15,7 +15,7 @@ import pytest
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay import ReplayError, ReplayExchange, load_faults, parse_faults
-from crypto_pipeline.replay.tape import to_ms
+from crypto_pipeline.replay.market.tape import to_ms
 from crypto_pipeline_tests.replay.conftest import NOW
 
 HOUR = NOW.replace(hour=5, minute=0, second=0)

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay import GeneratedMarket, ReplayError
-from crypto_pipeline.replay.prices import FIRST_DAY
-from crypto_pipeline.replay.symbols import DAY_MS, choose_symbols
-from crypto_pipeline.replay.tape import to_ms
-from crypto_pipeline.replay.trades import outage_minutes
+from crypto_pipeline.replay.market.prices import FIRST_DAY
+from crypto_pipeline.replay.market.symbols import DAY_MS, choose_symbols
+from crypto_pipeline.replay.market.tape import to_ms
+from crypto_pipeline.replay.market.trades import outage_minutes
 
 DAY = datetime(2026, 11, 10, tzinfo=UTC)
 SYMBOLS = ("BTC-USDT", "TRX-USDT", "STRK-USDT", "BRETT-USDT")

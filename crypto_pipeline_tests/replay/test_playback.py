@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from crypto_pipeline.replay import ReplayError, ReplayExchange
-from crypto_pipeline.replay.playback import recorded_frames
+from crypto_pipeline.replay.server.playback import recorded_frames
 from crypto_pipeline_tests.replay.streaming import exchange_at, listen
 
 SESSION = """wss://somewhere <-> 1618677816.84

@@ -16,8 +16,8 @@ import pytest
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay import RecordedMarket, ReplayError, ReplayExchange, open_market, running_exchange
-from crypto_pipeline.replay.recorded_series import compute
-from crypto_pipeline.replay.tape import to_ms
+from crypto_pipeline.replay.market.recorded_series import compute
+from crypto_pipeline.replay.market.tape import to_ms
 
 START = datetime(2023, 5, 1, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_pipeline.replay.render import decimal_text
+from crypto_pipeline.replay.market.render import decimal_text
 
 
 @given(st.lists(st.integers(0, 2**63 - 1), min_size=1), st.integers(0, 8))

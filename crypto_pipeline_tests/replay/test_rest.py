@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay import ReplayError, ReplayExchange, running_exchange
-from crypto_pipeline.replay.tape import to_ms
+from crypto_pipeline.replay.market.tape import to_ms
 from crypto_pipeline_tests.replay.conftest import NOW
 
 NOW_MS = to_ms(NOW)

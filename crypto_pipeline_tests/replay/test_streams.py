@@ -13,7 +13,7 @@ import pytest
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay import ReplayError, ReplayExchange, StreamRules
-from crypto_pipeline.replay.tape import to_ms
+from crypto_pipeline.replay.market.tape import to_ms
 from crypto_pipeline_tests.replay.conftest import NOW
 from crypto_pipeline_tests.replay.streaming import exchange_at, listen, put_forward, subscribed, tape
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay import ReplayExchange
-from crypto_pipeline.replay.tape import chunk_start, chunk_width, to_ms
+from crypto_pipeline.replay.market.tape import chunk_start, chunk_width, to_ms
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.venues import (
     BinanceSpot,

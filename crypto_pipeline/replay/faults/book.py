@@ -1,0 +1,194 @@
+"""Which faults are set, and whether one strikes this request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import polars as pl
+
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.replay.clock import VirtualClock
+from crypto_pipeline.replay.faults.script import Fault, MissingRange, WrongValues, applies_at
+from crypto_pipeline.replay.market.prices import stream
+from crypto_pipeline.replay.market.tape import to_ms
+
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a request asks for, as far as faults look at it."""
+
+    endpoint: str
+    symbol: str | None = None
+    timeframe: str | None = None
+
+
+@dataclass(slots=True)
+class Entry:
+    """A fault that is set, since when, and how often it struck."""
+
+    fault: Fault
+    added: float
+    struck: int = 0
+
+
+class FaultBook:
+    """The faults of one exchange. Draws come from its seed, one stream a fault."""
+
+    def __init__(self, clock: VirtualClock, seed: int = 1) -> None:
+        self.clock, self._seed = clock, seed
+        self._entries: dict[int, Entry] = {}
+        self._draws: dict[int, Any] = {}
+        self._next_id = 1
+
+    def add(self, faults: list[Fault]) -> list[int]:
+        """Set faults; their times in real seconds run from now. Returns their ids."""
+        ids = []
+        for fault in faults:
+            fault = fault.model_copy(update={"id": self._next_id})
+            self._entries[fault.id] = Entry(fault, time.monotonic())
+            self._draws[fault.id] = stream(self._seed, "fault", fault.id)
+            ids.append(fault.id)
+            self._next_id += 1
+        return ids
+
+    def clear(self, fault_id: int | None = None) -> int:
+        """Lift one fault or all; returns how many were lifted."""
+        gone = [fault_id] if fault_id is not None else list(self._entries)
+        return sum(self._entries.pop(one, None) is not None for one in gone)
+
+    def show(self) -> list[dict[str, Any]]:
+        """Every fault with how often it struck and whether it is active."""
+        return [
+            {
+                **entry.fault.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+                "id": entry.fault.id,
+                "struck": entry.struck,
+                "active": self._active(entry),
+            }
+            for entry in self._entries.values()
+        ]
+
+    @property
+    def any(self) -> bool:
+        """Whether any fault is set at all."""
+        return bool(self._entries)
+
+    def active(self, kinds: tuple[type, ...]) -> list[Entry]:
+        """Faults of these kinds whose time it is, whatever they match."""
+        return [
+            entry for entry in list(self._entries.values()) if isinstance(entry.fault, kinds) and self._active(entry)
+        ]
+
+    def draw(self, entry: Entry) -> bool:
+        """Whether the fault strikes this time, counted if so; never more often than its count."""
+        if entry.fault.count is not None and entry.struck >= entry.fault.count:
+            return False
+        return self._draw(entry)
+
+    def _active(self, entry: Entry) -> bool:
+        if entry.fault.count is not None and entry.struck >= entry.fault.count:
+            return False
+        return applies_at(entry.fault, self.clock.now(), time.monotonic() - entry.added)
+
+    def _matching(self, kind: type[Kind] | tuple[type[Kind], ...], call: Call) -> list[Entry]:
+        return [
+            entry
+            for entry in self._entries.values()
+            if isinstance(entry.fault, kind) and _matches(entry.fault, call) and self._active(entry)
+        ]
+
+    def _draw(self, entry: Entry) -> bool:
+        if entry.fault.probability < 1 and self._draws[entry.fault.id].random() >= entry.fault.probability:
+            return False
+        entry.struck += 1
+        return True
+
+    def strikes(self, kind: type[Kind], call: Call, can: Callable[[Kind], bool] = lambda _: True) -> Kind | None:
+        """The first fault of this kind that strikes the request, counted as struck; None when none does.
+
+        ``can`` says whether a fault could show in this answer at all.
+        """
+        if not self._entries:
+            return None
+        for entry in self._matching(kind, call):
+            fault = entry.fault
+            if isinstance(fault, kind) and can(fault) and self._draw(entry):
+                return fault
+        return None
+
+    def rows(self, call: Call) -> RowFaults:
+        """What may change the rows of this request's answer."""
+        return RowFaults(self, self._matching((MissingRange, WrongValues), call) if self._entries else [])
+
+
+def _matches(fault: Fault, call: Call) -> bool:
+    if fault.endpoint is not None and call.endpoint not in fault.endpoint:
+        return False
+    if fault.symbol is not None and call.symbol not in fault.symbol:
+        return False
+    return fault.timeframe is None or call.timeframe is None or call.timeframe in fault.timeframe
+
+
+@dataclass(slots=True)
+class RowFaults:
+    """Faults that hide or falsify rows, for one request: each decides once, when the request comes to its span."""
+
+    book: FaultBook
+    entries: list[Entry]
+    decided: dict[int, bool] = field(default_factory=dict)
+
+    def touch(self, start: int, end: int) -> bool:
+        """Whether rows in [start, end) ms are to be changed."""
+        # each of them, not the first that strikes: two may hide different parts of one answer
+        struck = [self._struck(entry, start, end) for entry in self.entries]
+        return any(struck)
+
+    def _struck(self, entry: Entry, start: int, end: int) -> bool:
+        assert isinstance(entry.fault, MissingRange | WrongValues)
+        if to_ms(entry.fault.start) >= end or to_ms(entry.fault.end) <= start:
+            return False
+        if entry.fault.id not in self.decided:
+            self.decided[entry.fault.id] = self.book._draw(entry)
+        return self.decided[entry.fault.id]
+
+    def _chosen(self) -> list[MissingRange | WrongValues]:
+        struck = [entry.fault for entry in self.entries if self.decided.get(entry.fault.id)]
+        return [fault for fault in struck if isinstance(fault, MissingRange | WrongValues)]
+
+    def bars(self, bars: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
+        """BAR_TEXT without the hidden bars (those wholly inside a missing span) and with the wrong values."""
+        for fault in self._chosen():
+            opens, ends = pl.col("open_ms"), pl.col("open_ms") + timeframe.milliseconds
+            inside = (opens >= to_ms(fault.start)) & (ends <= to_ms(fault.end))
+            if isinstance(fault, MissingRange):
+                bars = bars.filter(~inside)
+            else:
+                bars = bars.with_columns(
+                    pl.when(inside).then(_scaled(name, fault.factor)).otherwise(pl.col(name)).alias(name)
+                    for name in (*fault.columns, *(_WITHIN[name] for name in fault.columns if name in _WITHIN))
+                )
+        return bars
+
+    def trades(self, trades: pl.DataFrame) -> pl.DataFrame:
+        """TRADE_TEXT without the hidden trades."""
+        for fault in self._chosen():
+            if isinstance(fault, MissingRange):
+                hidden = pl.col("time_ms").is_between(to_ms(fault.start), to_ms(fault.end), closed="left")
+                trades = trades.filter(~hidden)
+        return trades
+
+
+#: What takers bought is a part of the volume, and is wrong with it.
+_WITHIN = {"volume": "taker_volume", "quote_volume": "taker_quote"}
+
+
+def _scaled(name: str, factor: float) -> pl.Expr:
+    """Text × factor as text with eight places."""
+    units = (pl.col(name).cast(pl.Float64) * factor * 100_000_000).round().cast(pl.Int64)
+    whole = (units // 100_000_000).cast(pl.String)
+    return pl.concat_str(whole, pl.lit("."), (units % 100_000_000).cast(pl.String).str.zfill(8))

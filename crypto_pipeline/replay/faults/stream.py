@@ -1,0 +1,141 @@
+"""Faults of streams. REST keeps telling the truth meanwhile, unless a fault of its own says otherwise.
+
+``probability`` and ``count`` speak of messages on a connection for faults of messages, and of connections for faults of
+the line. A fault of the line with a probability below 1 is drawn once a second for each connection it may strike.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from crypto_pipeline.replay.faults.base import BaseFault, RowChanges
+from crypto_pipeline.replay.wire.frames import StreamKind
+
+
+class LineFault(BaseFault):
+    """Strikes whole connections; with ``symbol``, those that listen to one of them."""
+
+
+class MessageFault(BaseFault):
+    """Strikes single messages; with ``symbol`` and ``stream``, those of these streams."""
+
+    stream: list[StreamKind] | None = None
+
+
+_TRADES: list[StreamKind] = ["aggTrade", "trade"]
+
+
+class WsCut(LineFault):
+    """The connection breaks: reset without a word, closed politely, or in the middle of a frame."""
+
+    kind: Literal["ws_cut"]
+    manner: Literal["abort", "close", "half"] = "abort"
+
+
+class WsFreeze(LineFault):
+    """Nothing comes, not even pings, and the socket stays open. With ``symbol`` only these fall silent."""
+
+    kind: Literal["ws_freeze"]
+    seconds: float = Field(3600.0, gt=0, description="Real seconds; what happens meanwhile is never sent.")
+
+
+class WsSlowConsumer(LineFault):
+    """Who leaves more than ``bytes`` unread is cut."""
+
+    kind: Literal["ws_slow_consumer"]
+    bytes: int = Field(65_536, ge=0)
+
+
+class WsMaintenance(LineFault):
+    """``serverShutdown`` is announced, the connection closed later, and new ones refused for a while after that."""
+
+    kind: Literal["ws_maintenance"]
+    closes_after: float = Field(10.0, ge=0, description="Real seconds from the announcement to the close.")
+    down_seconds: float = Field(0.0, ge=0, description="Real seconds after the close in which nobody gets in.")
+
+
+class WsRefuse(BaseFault):
+    """More than ``connections`` of one address at a time: the new one is refused, or the oldest evicted."""
+
+    kind: Literal["ws_refuse"]
+    connections: int = Field(1, ge=0)
+    manner: Literal["refuse", "http", "evict"] = "refuse"
+    retry_after: int = Field(5, ge=0, description="Retry-After of a refusal by HTTP status 429.")
+
+
+class WsDuplicate(MessageFault):
+    """The message comes again."""
+
+    kind: Literal["ws_duplicate"]
+    copies: int = Field(1, ge=1, le=100)
+
+
+class WsReorder(MessageFault):
+    """The message comes after the next ``by`` of its stream."""
+
+    kind: Literal["ws_reorder"]
+    by: int = Field(1, ge=1, le=1000)
+
+
+class WsDelay(MessageFault):
+    """The message comes late; those after it do not wait."""
+
+    kind: Literal["ws_delay"]
+    seconds: float = Field(1.0, gt=0, le=3600, description="Real seconds.")
+
+
+class WsDrop(MessageFault):
+    """The message never comes. By default only trades, which REST still states."""
+
+    kind: Literal["ws_drop"]
+    stream: list[StreamKind] | None = Field(_TRADES)
+
+
+class WsMalformed(MessageFault):
+    """Not what the protocol promises: half a message, ``body`` instead of it, or a binary frame."""
+
+    kind: Literal["ws_malformed"]
+    manner: Literal["half", "body", "binary"] = "half"
+    body: str = "<html><body>502 Bad Gateway</body></html>"
+
+
+class WsBadRows(MessageFault, RowChanges):
+    """A trade or a bar says what cannot be; ``values`` and the like as of ``bad_rows``."""
+
+    kind: Literal["ws_bad_rows"]
+
+
+class WsBadIds(MessageFault):
+    """A trade with a wrong id: moved by ``shift``, the id before its own, or 0."""
+
+    kind: Literal["ws_bad_ids"]
+    stream: list[StreamKind] | None = Field(_TRADES)
+    manner: Literal["shift", "repeat", "zero"] = "shift"
+    shift: int = 1000
+
+
+class WsClockSkew(MessageFault):
+    """Event times (``E``) and trade times (``T``) are off."""
+
+    kind: Literal["ws_clock_skew"]
+    milliseconds: int = -1500
+    fields: list[Literal["E", "T"]] = Field(["E", "T"])
+
+
+StreamFault = (
+    WsCut
+    | WsFreeze
+    | WsSlowConsumer
+    | WsMaintenance
+    | WsRefuse
+    | WsDuplicate
+    | WsReorder
+    | WsDelay
+    | WsDrop
+    | WsMalformed
+    | WsBadIds
+    | WsBadRows
+    | WsClockSkew
+)

@@ -1,0 +1,104 @@
+"""What the server asks of any market, generated or recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+import polars as pl
+
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.replay.market.symbols import DAY_MS, SymbolInfo
+
+#: Bars as the wire carries them: times and counts as integers, decimals as text.
+BAR_TEXT: dict[str, pl.DataType] = {
+    "open_ms": pl.Int64(),
+    "open": pl.String(),
+    "high": pl.String(),
+    "low": pl.String(),
+    "close": pl.String(),
+    "volume": pl.String(),
+    "quote_volume": pl.String(),
+    "trades": pl.Int64(),
+    "taker_volume": pl.String(),
+    "taker_quote": pl.String(),
+}
+
+#: Aggregate trades as the wire carries them.
+TRADE_TEXT: dict[str, pl.DataType] = {
+    "id": pl.Int64(),
+    "price": pl.String(),
+    "quantity": pl.String(),
+    "first_id": pl.Int64(),
+    "last_id": pl.Int64(),
+    "time_ms": pl.Int64(),
+    "buyer_is_maker": pl.Boolean(),
+}
+
+_WEEK_MS = 7 * DAY_MS
+_MONDAY_MS = 4 * DAY_MS
+
+
+def chunk_start(timeframe: Timeframe, ms: int) -> int:
+    """Bars are made and cached by day, weekly bars by week: the start of the chunk that holds ``ms``."""
+    return floor_ms(Timeframe.W1 if timeframe is Timeframe.W1 else Timeframe.D1, ms)
+
+
+def chunk_width(timeframe: Timeframe) -> int:
+    """Milliseconds in one chunk of bars."""
+    return _WEEK_MS if timeframe is Timeframe.W1 else DAY_MS
+
+
+def floor_ms(timeframe: Timeframe, ms: int) -> int:
+    """Open time of the bar that holds ``ms``, in Unix milliseconds."""
+    anchor = _MONDAY_MS if timeframe is Timeframe.W1 else 0
+    return ms - (ms - anchor) % timeframe.milliseconds
+
+
+def to_ms(moment: datetime) -> int:
+    """Unix milliseconds, exactly."""
+    delta = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
+
+
+class Market(Protocol):
+    """A true tape. Nothing here knows of faults or of what time it is, except where a time is passed."""
+
+    @property
+    def description(self) -> str:
+        """What this is, for the line printed at start."""
+
+    def symbols(self) -> Sequence[SymbolInfo]:
+        """Every symbol there ever is, listed yet or not."""
+
+    def symbol(self, name: str) -> SymbolInfo | None:
+        """The symbol called so on the wire (BTCUSDT)."""
+
+    def seek(self, symbol: str, timeframe: Timeframe, ms: int, *, forward: bool) -> int | None:
+        """A time at or after (at or before) ``ms`` before (after) which there surely is no bar; None: no bar at all."""
+
+    def bar_text(self, symbol: str, timeframe: Timeframe, chunk_ms: int) -> pl.DataFrame:
+        """All bars of one chunk as BAR_TEXT, also those of the future."""
+
+    def forming_bar(self, symbol: str, timeframe: Timeframe, now_ms: int) -> pl.DataFrame:
+        """The bar that holds ``now_ms`` as known then: one row of BAR_TEXT or none."""
+
+    @property
+    def trade_width(self) -> int:
+        """Milliseconds in one chunk of trades: a day, or less where a day would be too many. Divides a day."""
+
+    def seek_trade(self, symbol: str, ms: int, *, forward: bool) -> int | None:
+        """As ``seek``, for trades."""
+
+    def trade_text(self, symbol: str, chunk_ms: int) -> pl.DataFrame:
+        """All aggregate trades of one chunk as TRADE_TEXT, also those of the future."""
+
+    def chunk_of_trade(self, symbol: str, trade_id: int) -> int | None:
+        """Start of the chunk of the first aggregate trade with this id or a higher one; None: there is none."""
+
+    def bars(self, symbol: str, timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
+        """The true bars of ``[start, end)`` in BAR_SCHEMA, for tests to compare with."""
+
+    def trades(self, symbol: str, start: datetime, end: datetime) -> pl.DataFrame:
+        """The true aggregate trades of ``[start, end)`` in TRADE_SCHEMA."""

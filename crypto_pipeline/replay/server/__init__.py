@@ -1,0 +1,1 @@
+"""The exchange's endpoints over the tape: REST, streams, file archive, control."""

@@ -1,0 +1,230 @@
+"""The exchange as something to start: for tests on a free port, or as a program that serves until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from aiohttp import web
+
+from crypto_pipeline.addresses import base_url
+from crypto_pipeline.replay.clock import VirtualClock
+from crypto_pipeline.replay.errors import ReplayError
+from crypto_pipeline.replay.faults.script import load_faults, parse_faults
+from crypto_pipeline.replay.market.generated import GeneratedMarket
+from crypto_pipeline.replay.market.intense import IntenseMarket
+from crypto_pipeline.replay.market.recorded import RecordedMarket
+from crypto_pipeline.replay.market.tape import Market
+from crypto_pipeline.replay.server.app import ReplayServer
+from crypto_pipeline.replay.wire.connection import StreamRules
+from crypto_pipeline.web_guard import allowed_names
+
+Instruments = str | int | Iterable[str] | None
+
+
+def open_market(
+    source: str | Path = "generated",
+    *,
+    seed: int = 1,
+    instruments: Instruments = None,
+    shift_to_now: bool = False,
+    now: datetime | None = None,
+    intensity: int = 1,
+) -> Market:
+    """The market that ``source`` names: ``generated``, or a folder of recorded files.
+
+    ``intensity`` above 1 multiplies the trades of a generated market, for load tests; its tape is then another one.
+    """
+    if str(source) == "generated":
+        if intensity != 1:
+            return IntenseMarket(seed, instruments, intensity)
+        return GeneratedMarket(seed, instruments)
+    if intensity != 1:
+        raise ReplayError(f"intensity {intensity}: only a generated market can be made busier; use 1 for {source}")
+    return RecordedMarket(Path(source).expanduser(), (now or datetime.now(UTC)) if shift_to_now else None)
+
+
+class ReplayExchange:
+    """An exchange that runs while the ``async with`` block does, on a free port unless one is given.
+
+    ``url`` serves REST and archive; ``market`` (also ``tape``) is the truth behind it; ``control`` sets faults.
+    ``shifted_at``: the moment to which ``shift_to_now`` moved the recording when it was first served.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | Market = "generated",
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        seed: int = 1,
+        now: datetime | None = None,
+        speed: float = 1.0,
+        shift_to_now: bool = False,
+        shifted_at: datetime | None = None,
+        instruments: Instruments = None,
+        faults: Sequence[dict[str, Any]] | Path | None = None,
+        weight_limit: int = 6000,
+        ban_after: int = 20,
+        stream_rules: StreamRules | None = None,
+        intensity: int = 1,
+        captures: Path | None = None,
+        token: str | None = None,
+        allowed_hosts: str | None = None,
+    ) -> None:
+        self.clock = VirtualClock(now, speed)
+        self.market: Market = (
+            open_market(
+                source,
+                seed=seed,
+                instruments=instruments,
+                shift_to_now=shift_to_now,
+                now=shifted_at or self.clock.now(),
+                intensity=intensity,
+            )
+            if isinstance(source, str | Path)
+            else source
+        )
+        if captures is None and isinstance(source, str | Path) and (Path(source) / "captures").is_dir():
+            captures = Path(source) / "captures"
+        if captures is not None and not captures.is_dir():
+            raise ReplayError(f"no folder of recorded sessions at {captures}: name one that holds <exchange>/<name>.gz")
+        self.server = ReplayServer(
+            self.market,
+            self.clock,
+            seed=seed,
+            weight_limit=weight_limit,
+            ban_after=ban_after,
+            stream_rules=stream_rules,
+            captures=captures,
+            token=token,
+            names=allowed_names(host, allowed_hosts),
+        )
+        if faults:
+            self.server.faults.add(load_faults(faults) if isinstance(faults, Path) else parse_faults(list(faults)))
+        self.host, self.port = host, port
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of REST and archive alike."""
+        return base_url(self.host, self.port)
+
+    @property
+    def ws_url(self) -> str:
+        """Address of the streams."""
+        return base_url(self.host, self.port, "ws")
+
+    @property
+    def tape(self) -> Market:
+        """The truth: bars and trades as they really were."""
+        return self.market
+
+    def control(self, *faults: dict[str, Any]) -> list[int]:
+        """Set faults, as POST /_control/faults does; returns their ids. Raises ReplayError for a bad one."""
+        return self.server.faults.add(parse_faults(list(faults)))
+
+    def clear_faults(self, fault_id: int | None = None) -> int:
+        """Lift one fault or all."""
+        return self.server.faults.clear(fault_id)
+
+    async def __aenter__(self) -> Self:
+        # The address of a combined stream is as long as the names of all its streams.
+        self._runner = web.AppRunner(
+            self.server.application(), access_log=None, shutdown_timeout=0.5, max_line_size=65_536
+        )
+        await self._runner.setup()
+        try:
+            site = web.TCPSite(self._runner, self.host, self.port)
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            if error.errno == errno.EADDRINUSE:
+                raise ReplayError(
+                    f"port {self.port} on {self.host} is in use: stop what uses it or choose another with --port"
+                ) from None
+            raise ReplayError(f"cannot listen on {self.host}:{self.port}: {error.strerror or error}") from None
+        self.port = int(self._runner.addresses[0][1])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+@contextmanager
+def running_exchange(source: str | Path | Market = "generated", **options: Any) -> Iterator[ReplayExchange]:
+    """A ReplayExchange in a thread of its own, for code that is not asynchronous. Options as ReplayExchange."""
+    exchange = ReplayExchange(source, **options)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="replay-exchange", daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(exchange.__aenter__(), loop).result()
+        try:
+            yield exchange
+        finally:
+            asyncio.run_coroutine_threadsafe(exchange.__aexit__(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def serve(
+    source: str | Path = "generated",
+    port: int = 8765,
+    host: str = "127.0.0.1",
+    seed: int = 1,
+    speed: float = 1.0,
+    shift_to_now: bool = False,
+    shifted_at: datetime | None = None,
+    faults_file: Path | None = None,
+    instruments: Instruments = None,
+    weight_limit: int = 6000,
+    intensity: int = 1,
+    captures: Path | None = None,
+    token: str | None = None,
+    allowed_hosts: str | None = None,
+    now: datetime | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT. Prints one line with the URL. Raises ReplayError with one clear line.
+
+    ``now``: what its clock shows when it begins, if not our time.
+    ``token``: only who sends it as bearer token may set faults and the clock.
+    """
+    exchange = ReplayExchange(
+        source,
+        host=host,
+        port=port,
+        seed=seed,
+        now=now,
+        speed=speed,
+        shift_to_now=shift_to_now,
+        shifted_at=shifted_at,
+        instruments=instruments,
+        faults=Path(faults_file) if faults_file is not None else None,
+        weight_limit=weight_limit,
+        intensity=intensity,
+        captures=Path(captures) if captures is not None else None,
+        token=token,
+        allowed_hosts=allowed_hosts,
+    )
+    asyncio.run(_serve(exchange))
+
+
+async def _serve(exchange: ReplayExchange) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with exchange:
+        print(f"replay exchange: {exchange.url} ({exchange.market.description})", flush=True)
+        await stop.wait()

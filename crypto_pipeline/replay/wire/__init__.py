@@ -1,0 +1,1 @@
+"""Bytes and connections: stream frames, one connection's state, a bounded cache."""

@@ -1,0 +1,162 @@
+"""One stream connection as the venue sees it: what it listens to, what it is owed, what it may not do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+from itertools import count
+
+from aiohttp import web
+
+from crypto_pipeline.replay.wire.frames import Batch, ping_frame, text_frame
+
+_NUMBERS = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRules:
+    """The venue's limits on streams, all in real seconds: they guard the wire, not the market."""
+
+    ping_seconds: float = 20.0
+    pong_seconds: float = 60.0
+    lifetime_seconds: float = 86_400.0
+    max_streams: int = 1024
+    messages_per_second: int = 5
+    max_buffer: int = 64 << 20
+    connects: int = 300
+    connects_seconds: float = 300.0
+
+
+class StreamConnection:
+    """Writes whole frames past aiohttp's writer: frames are made once and shared by all connections."""
+
+    def __init__(self, transport: asyncio.Transport, rules: StreamRules, *, combined: bool, address: str = "") -> None:
+        self.number = next(_NUMBERS)
+        self.transport, self.rules, self.combined, self.address = transport, rules, combined, address
+        self.streams: dict[str, None] = {}
+        self.symbols: set[str] = set()
+        self.opened = time.monotonic()
+        #: Set while the connection is to look alive and say nothing.
+        self.frozen_until = 0.0
+        self.mute_until: dict[str, float] = {}
+        #: Whether its send buffer was made small, for a fault that looks at it.
+        self.shrunk = False
+        #: Set when the venue drops it.
+        self.dropped = asyncio.Event()
+        self._owed: list[bytes] = []
+        self._next_ping = self.opened + rules.ping_seconds
+        self._pings: dict[bytes, float] = {}
+        self._incoming: deque[float] = deque(maxlen=rules.messages_per_second)
+
+    # Outgoing -----------------------------------------------------------------------------------------------------
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self.dropped.is_set() or self.transport.is_closing()
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that the other side has not taken."""
+        return self.transport.get_write_buffer_size()
+
+    def take(self, batch: Batch) -> None:
+        """Owe the messages of a batch."""
+        self._owed.append(batch.joined(self.combined))
+
+    def take_frame(self, frame: bytes) -> None:
+        """Owe one frame."""
+        self._owed.append(frame)
+
+    def say(self, body: str) -> None:
+        """Owe one message that belongs to no stream."""
+        self._owed.append(text_frame(body.encode()))
+
+    def is_mute(self, symbol: str, now: float) -> bool:
+        """Whether a symbol is frozen."""
+        return now < self.mute_until.get(symbol, 0.0)
+
+    def flush(self, now: float) -> None:
+        """Send what is owed. Who does not read is cut before the memory is."""
+        owed, self._owed = self._owed, []
+        if not owed or self.gone or now < self.frozen_until:
+            return
+        self.transport.write(b"".join(owed) if len(owed) > 1 else owed[0])
+        if self.buffered > self.rules.max_buffer:
+            self.cut()
+
+    def cut(self) -> None:
+        """Gone without a word, as a broken line is."""
+        self.dropped.set()
+        self.transport.abort()
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye with a close frame, then close."""
+        if not self.gone:
+            self.transport.write(b"".join(self._owed) + close_frame(code, reason))
+            self._owed = []
+        self.dropped.set()
+        self.transport.close()
+
+    # Alive --------------------------------------------------------------------------------------------------------
+
+    def check(self, now: float) -> None:
+        """Ping when it is time; drop who does not answer or has been here for too long."""
+        if self.gone or now < self.frozen_until:
+            return
+        if now - self.opened >= self.rules.lifetime_seconds:
+            self.close(1001, "connection lifetime is over")
+        elif self._pings and now - next(iter(self._pings.values())) >= self.rules.pong_seconds:
+            self.cut()
+        elif now >= self._next_ping:
+            self._next_ping = now + self.rules.ping_seconds
+            payload = str(time.time_ns() // 1_000_000).encode()
+            self._pings[payload] = now
+            self.transport.write(ping_frame(payload))
+
+    def ponged(self, payload: bytes) -> None:
+        """An answer counts for its ping and those before it; one that nobody asked for counts for nothing."""
+        if payload in self._pings:
+            for older in list(self._pings):
+                del self._pings[older]
+                if older == payload:
+                    break
+
+    def heard(self, now: float) -> bool:
+        """Count a message from the client; False when they come too fast."""
+        full = len(self._incoming) == self.rules.messages_per_second
+        too_fast = full and now - self._incoming[0] < 1.0
+        self._incoming.append(now)
+        return not too_fast
+
+    def listen(self, stream: str) -> bool:
+        """Add a stream; False when that would be too many."""
+        if stream not in self.streams and len(self.streams) >= self.rules.max_streams:
+            return False
+        self.streams[stream] = None
+        self._name_symbols()
+        return True
+
+    def leave(self, stream: str) -> None:
+        """Remove a stream."""
+        self.streams.pop(stream, None)
+        self._name_symbols()
+
+    def _name_symbols(self) -> None:
+        self.symbols = {stream.partition("@")[0].upper() for stream in self.streams}
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """A close frame with its code and at most 123 bytes of reason."""
+    payload = code.to_bytes(2, "big") + reason.encode()[:123]
+    return bytes((0x88, len(payload))) + payload
+
+
+def transport_of(request: web.Request) -> asyncio.Transport:
+    """The socket under a request."""
+    transport = request.transport
+    if not isinstance(transport, asyncio.Transport):
+        raise web.HTTPBadRequest(text="the connection is gone")
+    return transport
