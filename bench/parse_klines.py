@@ -23,8 +23,8 @@ import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import FetchPlan
-from crypto_pipeline.venues import binance_parse as parse
-from crypto_pipeline.venues.binance_archive import read_csv
+from crypto_pipeline.venues.binance import parse
+from crypto_pipeline.venues.binance.archive import read_csv
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 START = datetime(2026, 1, 1, tzinfo=UTC)

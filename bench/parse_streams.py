@@ -31,11 +31,11 @@ import aiohttp
 from common import machine, table
 
 from crypto_pipeline.venues import LiveBar, LiveTrade
-from crypto_pipeline.venues.binance_stream import BinanceFrames
-from crypto_pipeline.venues.coinbase_stream import CoinbaseFrames
-from crypto_pipeline.venues.kraken_v1 import KrakenV1Frames
-from crypto_pipeline.venues.streaming import Event
-from crypto_pipeline.venues.websocket import FrameParser, WebSocketConnection
+from crypto_pipeline.venues.binance.stream import BinanceFrames
+from crypto_pipeline.venues.client.websocket import FrameParser, WebSocketConnection
+from crypto_pipeline.venues.coinbase.stream import CoinbaseFrames
+from crypto_pipeline.venues.kraken.stream_v1 import KrakenV1Frames
+from crypto_pipeline.venues.stream_protocol import Event
 
 Pairs = list[tuple[str, str]]
 Row = list[object]

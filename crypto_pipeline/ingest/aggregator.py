@@ -17,7 +17,7 @@ from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series, Written
 from crypto_pipeline.ingest.restating import Restated, restate
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import TradesAnswer
-from crypto_pipeline.venues.streaming import Anchor, LiveBar, LiveTrade
+from crypto_pipeline.venues.stream_protocol import Anchor, LiveBar, LiveTrade
 
 #: Trades that claim a time further from the venue's clock than this are not believed.
 _FUTURE_MS, _PAST_MS = 10_000, 7 * 86_400_000

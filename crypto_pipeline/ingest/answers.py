@@ -13,7 +13,7 @@ from crypto_pipeline.ingest.repairs import Ask, moment
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import BarsAnswer, TradesAnswer, VenueError
-from crypto_pipeline.venues.streaming import LiveBar, LiveTrade
+from crypto_pipeline.venues.stream_protocol import LiveBar, LiveTrade
 
 if TYPE_CHECKING:
     from crypto_pipeline.ingest.engine import Ingest

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from crypto_pipeline.ingest.aggregator import Aggregator
 from crypto_pipeline.ingest.minutes import MINUTE
-from crypto_pipeline.venues.streaming import LiveTrade
+from crypto_pipeline.venues.stream_protocol import LiveTrade
 
 #: Readers are held back from this part of the limit on, and for at most so long at a time, seconds.
 _HIGH_WATER, _PATIENCE = 0.8, 5.0

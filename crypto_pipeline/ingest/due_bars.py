@@ -11,7 +11,7 @@ import polars as pl
 
 from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source
-from crypto_pipeline.venues.streaming import LiveBar
+from crypto_pipeline.venues.stream_protocol import LiveBar
 
 
 class Rules(Protocol):

@@ -32,7 +32,7 @@ from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import LeaseLost, StoreError
 from crypto_pipeline.store.bars.writer import WriteResult
 from crypto_pipeline.venues import Venue, VenueError
-from crypto_pipeline.venues.streaming import Anchor, Event, LiveBar, LiveTrade, Notice, StreamingVenue
+from crypto_pipeline.venues.stream_protocol import Anchor, Event, LiveBar, LiveTrade, Notice, StreamingVenue
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from crypto_pipeline.market.gaps import subtract
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.venues import BarsAnswer, Refused, TradesAnswer, VenueError, cannot_be
-from crypto_pipeline.venues.streaming import Notice
+from crypto_pipeline.venues.stream_protocol import Notice
 
 if TYPE_CHECKING:
     from crypto_pipeline.ingest.engine import Ingest

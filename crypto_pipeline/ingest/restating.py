@@ -11,7 +11,7 @@ import polars as pl
 from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series
 from crypto_pipeline.market.stated_trades import proven_absent, whole_spans
 from crypto_pipeline.venues import TradesAnswer
-from crypto_pipeline.venues.streaming import LiveTrade
+from crypto_pipeline.venues.stream_protocol import LiveTrade
 
 if TYPE_CHECKING:
     from crypto_pipeline.ingest.aggregator import Aggregator

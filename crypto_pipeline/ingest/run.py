@@ -15,7 +15,7 @@ from crypto_pipeline.ingest.minute_ends import OnMinute, Report
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import LeaseLost, Store, StoreError, resolve_url
 from crypto_pipeline.venues import Venue, make_venue
-from crypto_pipeline.venues.streaming import StreamingVenue
+from crypto_pipeline.venues.stream_protocol import StreamingVenue
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from crypto_pipeline.venues import VenueError, VenueUnavailable
-from crypto_pipeline.venues.streaming import Event, Notice, StreamConnection, StreamingVenue, StreamPlan
+from crypto_pipeline.venues.stream_protocol import Event, Notice, StreamConnection, StreamingVenue, StreamPlan
 
 log = logging.getLogger(__name__)
 

@@ -11,15 +11,14 @@ from collections.abc import Callable
 from crypto_pipeline.addresses import base_url
 from crypto_pipeline.market.universe import load_universe
 from crypto_pipeline.settings import VENUES, Settings
-from crypto_pipeline.venues.binance import BinanceSpot
-from crypto_pipeline.venues.binance_stream import BinanceStream
-from crypto_pipeline.venues.budget import MemoryBudget
-from crypto_pipeline.venues.coinbase import CoinbaseExchange
-from crypto_pipeline.venues.coinbase_stream import CoinbaseStream
-from crypto_pipeline.venues.failover import StandIns
-from crypto_pipeline.venues.http import HttpClient, Manners, NotFound, RateLimited
-from crypto_pipeline.venues.kraken import KrakenSpot
-from crypto_pipeline.venues.kraken_stream import KrakenStream
+from crypto_pipeline.venues.binance.rest import BinanceSpot
+from crypto_pipeline.venues.binance.stream import BinanceStream
+from crypto_pipeline.venues.client.budget import MemoryBudget
+from crypto_pipeline.venues.client.http import HttpClient, Manners, NotFound, RateLimited
+from crypto_pipeline.venues.coinbase.rest import CoinbaseExchange
+from crypto_pipeline.venues.coinbase.stream import CoinbaseStream
+from crypto_pipeline.venues.kraken.rest import KrakenSpot
+from crypto_pipeline.venues.kraken.stream import KrakenStream
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     BudgetLimit,
@@ -38,7 +37,8 @@ from crypto_pipeline.venues.protocol import (
     VenueUnavailable,
     cannot_be,
 )
-from crypto_pipeline.venues.streaming import (
+from crypto_pipeline.venues.stand_ins import StandIns
+from crypto_pipeline.venues.stream_protocol import (
     Alive,
     Anchor,
     Event,

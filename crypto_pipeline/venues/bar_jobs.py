@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from crypto_pipeline.venues.ahead import Fate
+from crypto_pipeline.venues.client.prefetch import Fate
 from crypto_pipeline.venues.protocol import FetchPlan, MalformedAnswer, VenueError
 
 OnError = Callable[[FetchPlan, VenueError], None]

@@ -17,7 +17,7 @@ from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import Source, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import TradesAnswer
-from crypto_pipeline.venues.streaming import Anchor, LiveBar, LiveTrade, frame_of_live_trades
+from crypto_pipeline.venues.stream_protocol import Anchor, LiveBar, LiveTrade, frame_of_live_trades
 
 BASE = 1_780_000_020_000 - 1_780_000_020_000 % 60_000
 VALUES = ["open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count"]

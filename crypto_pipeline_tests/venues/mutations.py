@@ -18,14 +18,14 @@ from typing import Any
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import FetchPlan, LiveBar, LiveTrade, MalformedAnswer
-from crypto_pipeline.venues import binance_parse as binance
-from crypto_pipeline.venues import coinbase_parse as coinbase
-from crypto_pipeline.venues import kraken_parse as kraken
-from crypto_pipeline.venues.binance_archive import read_csv
-from crypto_pipeline.venues.binance_stream import BinanceFrames
-from crypto_pipeline.venues.coinbase_stream import CoinbaseFrames
-from crypto_pipeline.venues.kraken_stream import KrakenFrames
-from crypto_pipeline.venues.kraken_v1 import KrakenV1Frames
+from crypto_pipeline.venues.binance import parse as binance
+from crypto_pipeline.venues.binance.archive import read_csv
+from crypto_pipeline.venues.binance.stream import BinanceFrames
+from crypto_pipeline.venues.coinbase import parse as coinbase
+from crypto_pipeline.venues.coinbase.stream import CoinbaseFrames
+from crypto_pipeline.venues.kraken import parse as kraken
+from crypto_pipeline.venues.kraken.stream import KrakenFrames
+from crypto_pipeline.venues.kraken.stream_v1 import KrakenV1Frames
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 PLAN = FetchPlan("A-B", "AB", Timeframe.M1)

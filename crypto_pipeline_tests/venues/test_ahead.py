@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_pipeline.venues.ahead import Fate, Job, run_ahead
+from crypto_pipeline.venues.client.prefetch import Fate, Job, run_ahead
 
 
 @given(

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import BarsAnswer, BinanceSpot, FetchPlan
-from crypto_pipeline.venues.binance_archive import pieces, read_csv
-from crypto_pipeline.venues.binance_bars import PAGE
+from crypto_pipeline.venues.binance.archive import pieces, read_csv
+from crypto_pipeline.venues.binance.bars import PAGE
 
 from .scripted import ScriptedVenue, csv_of, hanging, ms, status, zipped
 

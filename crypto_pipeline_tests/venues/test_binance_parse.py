@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import BudgetLimit, ListingStatus, MalformedAnswer
-from crypto_pipeline.venues import binance_parse as parse
-from crypto_pipeline.venues.binance_archive import read_csv
+from crypto_pipeline.venues.binance import parse
+from crypto_pipeline.venues.binance.archive import read_csv
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

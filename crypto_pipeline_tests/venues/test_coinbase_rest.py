@@ -27,7 +27,7 @@ from crypto_pipeline.venues import (
     VenueError,
     make_venue,
 )
-from crypto_pipeline.venues import coinbase_parse as parse
+from crypto_pipeline.venues.coinbase import parse
 
 from .conftest import HASTY
 from .scripted import body, status, truncated

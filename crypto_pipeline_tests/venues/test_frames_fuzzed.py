@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto_pipeline.venues import Notice
-from crypto_pipeline.venues.binance_stream import BinanceFrames
-from crypto_pipeline.venues.coinbase_stream import CoinbaseFrames
-from crypto_pipeline.venues.kraken_stream import KrakenFrames
-from crypto_pipeline.venues.kraken_v1 import KrakenV1Frames
+from crypto_pipeline.venues.binance.stream import BinanceFrames
+from crypto_pipeline.venues.coinbase.stream import CoinbaseFrames
+from crypto_pipeline.venues.kraken.stream import KrakenFrames
+from crypto_pipeline.venues.kraken.stream_v1 import KrakenV1Frames
 
 KINDS = [
     lambda: BinanceFrames([("A-B", "AB")]),

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from crypto_pipeline.ingest.session import Session
 from crypto_pipeline.venues import BinanceSpot, VenueError
-from crypto_pipeline.venues.binance_stream import BinanceStream
+from crypto_pipeline.venues.binance.stream import BinanceStream
 
 from .scripted import MODIFIED, ScriptedVenue, status
 from .stream_server import Line, serving

@@ -31,8 +31,8 @@ from crypto_pipeline.venues import (
     VenueUnavailable,
     make_venue,
 )
-from crypto_pipeline.venues import kraken_parse as parse
-from crypto_pipeline.venues.kraken_names import rest_name, stream_name
+from crypto_pipeline.venues.kraken import parse
+from crypto_pipeline.venues.kraken.names import rest_name, stream_name
 
 from .conftest import HASTY
 from .scripted import body, status, truncated

@@ -17,11 +17,11 @@ from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import Alive, Anchor, Event, LiveBar, LiveTrade, Notice, frame_of_live_trades
-from crypto_pipeline.venues.binance_stream import BinanceFrames
-from crypto_pipeline.venues.coinbase_stream import CoinbaseFrames
-from crypto_pipeline.venues.kraken_stream import KrakenFrames
-from crypto_pipeline.venues.kraken_v1 import NO_ID, KrakenV1Frames
-from crypto_pipeline.venues.websocket import FrameParser
+from crypto_pipeline.venues.binance.stream import BinanceFrames
+from crypto_pipeline.venues.client.websocket import FrameParser
+from crypto_pipeline.venues.coinbase.stream import CoinbaseFrames
+from crypto_pipeline.venues.kraken.stream import KrakenFrames
+from crypto_pipeline.venues.kraken.stream_v1 import NO_ID, KrakenV1Frames
 
 pytestmark = pytest.mark.realdata
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -15,17 +15,11 @@ from hypothesis import strategies as st
 
 from crypto_pipeline.market.sanity import bar_fault, bar_faults, bar_sanity
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues import (
-    BarsAnswer,
-    BinanceSpot,
-    FetchPlan,
-    MalformedAnswer,
-    VenueError,
-    binance_parse,
-    coinbase_parse,
-    kraken_parse,
-)
-from crypto_pipeline.venues.binance_stream import BinanceFrames
+from crypto_pipeline.venues import BarsAnswer, BinanceSpot, FetchPlan, MalformedAnswer, VenueError
+from crypto_pipeline.venues.binance import parse
+from crypto_pipeline.venues.binance.stream import BinanceFrames
+from crypto_pipeline.venues.coinbase import parse as coinbase_parse
+from crypto_pipeline.venues.kraken import parse as kraken_parse
 
 from .scripted import ScriptedVenue, body, kline, ms
 
@@ -56,9 +50,9 @@ def test_a_bad_kline_is_refused_with_its_reason_and_costs_itself(
 ) -> None:
     rows: list[Any] = [kline(ms(DAY) + at * 60_000) for at in range(9)]
     rows[3] = spoil(rows[3])
-    read, unread = binance_parse.parse_klines(json.dumps(rows).encode())
+    read, unread = parse.parse_klines(json.dumps(rows).encode())
     span = ms(DAY), ms(DAY) + 9 * 60_000
-    bars, refused = binance_parse.frame_of_klines(read, "A-B", Timeframe.M1, NOW, span)
+    bars, refused = parse.frame_of_klines(read, "A-B", Timeframe.M1, NOW, span)
     assert ((bars["open_time"] - DAY).dt.total_minutes()).to_list() == [0, 1, 2, 4, 5, 6, 7, 8]
     (one,) = [*unread, *refused]
     assert reason in one.reason
@@ -68,8 +62,8 @@ def test_a_bad_kline_is_refused_with_its_reason_and_costs_itself(
 def test_the_same_row_twice_is_one_bar_and_a_contradiction_is_none() -> None:
     rows = [kline(ms(DAY) + at * 60_000) for at in (2, 0, 1, 1, 3, 4, 4)]  # and out of order
     rows[-1][4] = "99.5"
-    read, _ = binance_parse.parse_klines(json.dumps(rows).encode())
-    bars, refused = binance_parse.frame_of_klines(read, "A-B", Timeframe.M1, NOW)
+    read, _ = parse.parse_klines(json.dumps(rows).encode())
+    bars, refused = parse.frame_of_klines(read, "A-B", Timeframe.M1, NOW)
     assert ((bars["open_time"] - DAY).dt.total_minutes()).to_list() == [0, 1, 2, 3]
     assert [(one.ms, "different things" in one.reason) for one in refused] == [(ms(DAY) + 240_000, True)] * 2
 
@@ -77,8 +71,8 @@ def test_the_same_row_twice_is_one_bar_and_a_contradiction_is_none() -> None:
 def test_a_row_that_took_the_time_of_another_is_told_by_when_it_ends() -> None:
     rows = [kline(ms(DAY) + at * 60_000) for at in range(5)]
     rows[2][0] = rows[3][0]
-    read, _ = binance_parse.parse_klines(json.dumps(rows).encode())
-    bars, refused = binance_parse.frame_of_klines(read, "A-B", Timeframe.M1, NOW)
+    read, _ = parse.parse_klines(json.dumps(rows).encode())
+    bars, refused = parse.frame_of_klines(read, "A-B", Timeframe.M1, NOW)
     assert ((bars["open_time"] - DAY).dt.total_minutes()).to_list() == [0, 1, 3, 4]
     assert bars["close"][2] == float(rows[3][4])
     assert len(refused) == 1
@@ -110,7 +104,7 @@ def test_trades_that_cannot_be_are_refused_one_by_one() -> None:
     ]
     rows[1]["p"], rows[2]["q"], rows[3]["l"], rows[4]["T"] = "NaN", "1e308", -5, 10**30
     rows[5]["a"], rows[6]["p"] = "x", None
-    page = binance_parse.parse_trades(json.dumps([*rows, rows[7]]).encode())
+    page = parse.parse_trades(json.dumps([*rows, rows[7]]).encode())
     assert [row.a for row in page.rows] == [0, 7]
     assert sorted(one.trade_id for one in page.refused if one.trade_id is not None) == [1, 2, 3, 4, 6]
     assert len(page.refused) == 6
@@ -140,7 +134,7 @@ def test_a_bad_entry_of_a_listing_is_named_and_skipped(caplog: pytest.LogCapture
         17,
     ]
     limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000}, {"x": 1}]
-    info = binance_parse.parse_info(
+    info = parse.parse_info(
         json.dumps({"serverTime": 1, "rateLimits": limits, "symbols": [good, *bad, good | {"symbol": "CD"}]}).encode()
     )
     assert [one.venue_symbol for one in info.symbols] == ["AB", "CD"]
@@ -159,9 +153,7 @@ def test_a_bad_entry_of_a_listing_is_named_and_skipped(caplog: pytest.LogCapture
 def test_nonsense_limits_are_not_taken_over() -> None:
     def limit(**changed: int) -> object:
         stated = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000} | changed
-        return binance_parse.weight_limit(
-            binance_parse.parse_info(json.dumps({"rateLimits": [stated], "symbols": []}).encode()), 0.9
-        )
+        return parse.weight_limit(parse.parse_info(json.dumps({"rateLimits": [stated], "symbols": []}).encode()), 0.9)
 
     assert limit() is not None
     assert [limit(limit=0), limit(limit=-5), limit(limit=2**62), limit(intervalNum=0)] == [None] * 4

@@ -22,10 +22,10 @@ from crypto_pipeline.venues import (
     StreamRefused,
     VenueUnavailable,
 )
-from crypto_pipeline.venues.binance_stream import BinanceFrames
-from crypto_pipeline.venues.coinbase_stream import CoinbaseFrames
-from crypto_pipeline.venues.kraken_v1 import KrakenV1Frames
-from crypto_pipeline.venues.websocket import FrameParser, SocketOpener, WebSocketConnection
+from crypto_pipeline.venues.binance.stream import BinanceFrames
+from crypto_pipeline.venues.client.websocket import FrameParser, SocketOpener, WebSocketConnection
+from crypto_pipeline.venues.coinbase.stream import CoinbaseFrames
+from crypto_pipeline.venues.kraken.stream_v1 import KrakenV1Frames
 
 from .test_recorded_streams import frames
 

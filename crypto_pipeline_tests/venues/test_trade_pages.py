@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto_pipeline.venues import MalformedAnswer
-from crypto_pipeline.venues.binance_parse import parse_trades
+from crypto_pipeline.venues.binance.parse import parse_trades
 
 DAY_MS = 1_767_571_200_000
 

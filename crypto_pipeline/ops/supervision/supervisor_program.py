@@ -1,4 +1,4 @@
-"""supervisord, run as ``python -m crypto_pipeline.ops.supervision.supervisor_program``: one that a full disk cannot end.
+"""supervisord, run as ``python -m crypto_pipeline.ops.supervision.supervisor_program``: a full disk cannot end it.
 
 Its own way with a line that cannot be logged is to write that to its error output; when that is on the same full disk,
 it dies and everything with it. Here such a line is lost, and nothing else.

@@ -1,6 +1,6 @@
 """Keeps a PostgreSQL server running for as long as any command uses it. A script of its own that needs only Python.
 
-``python _guard.py USERS_LOCK USER OWNER_FD COMMAND…``: every command that uses the server holds USERS_LOCK shared, so
+``python guard.py USERS_LOCK USER OWNER_FD COMMAND…``: every command that uses the server holds USERS_LOCK shared, so
 the exclusive lock is granted once the last of them is gone, however it went. Then the server is shut down; new
 commands wait until that is over. OWNER_FD (the ownership lock) is passed on to the server and closed here, so that
 the server alone holds it. USER is a number, or - to stay who we are.

@@ -7,9 +7,9 @@ from datetime import datetime
 
 import polars as pl
 
-from crypto_pipeline.venues import binance_parse as parse
-from crypto_pipeline.venues.binance_parse import AggTrade
-from crypto_pipeline.venues.http import Params
+from crypto_pipeline.venues.binance import parse
+from crypto_pipeline.venues.binance.parse import AggTrade
+from crypto_pipeline.venues.client.http import Params
 from crypto_pipeline.venues.protocol import MalformedAnswer, TradesAnswer
 from crypto_pipeline.venues.trade_rows import MOST_PAGES, TradePage
 

@@ -7,12 +7,14 @@ from datetime import datetime
 from functools import partial
 
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
-from crypto_pipeline.venues import coinbase_parse as parse
-from crypto_pipeline.venues.ahead import Job
-from crypto_pipeline.venues.binance_bars import clip_spans, page_spans
-from crypto_pipeline.venues.bodies import rows_bound
-from crypto_pipeline.venues.coinbase_trades import LIMIT, Page, fetch_trades, readable
-from crypto_pipeline.venues.http import Answer, Manners, NotFound, Params, sure
+from crypto_pipeline.venues.binance.bars import clip_spans, page_spans
+from crypto_pipeline.venues.client.bodies import rows_bound
+from crypto_pipeline.venues.client.http import Answer, Manners, NotFound, Params, sure
+from crypto_pipeline.venues.client.prefetch import Job
+from crypto_pipeline.venues.client.rest_venue import BarsJob, RestVenue
+from crypto_pipeline.venues.client.timestamps import moment_of, ms_of
+from crypto_pipeline.venues.coinbase import parse
+from crypto_pipeline.venues.coinbase.trades import LIMIT, Page, fetch_trades, readable
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     FetchPlan,
@@ -24,8 +26,6 @@ from crypto_pipeline.venues.protocol import (
     VenueError,
     VenueTraits,
 )
-from crypto_pipeline.venues.rest_venue import BarsJob, RestVenue
-from crypto_pipeline.venues.stamps import moment_of, ms_of
 
 #: Most buckets that one answer holds; asking for more is refused.
 BUCKETS = 300

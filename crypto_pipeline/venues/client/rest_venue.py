@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from crypto_pipeline.market.bars import Source, conform, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues.ahead import Fate, Job, run_ahead
 from crypto_pipeline.venues.bar_jobs import judge_failure
 from crypto_pipeline.venues.bar_rows import sift
-from crypto_pipeline.venues.budget import MemoryBudget
-from crypto_pipeline.venues.http import Answer, Explain, HttpClient, Manners
+from crypto_pipeline.venues.client.budget import MemoryBudget
+from crypto_pipeline.venues.client.http import Answer, Explain, HttpClient, Manners
+from crypto_pipeline.venues.client.prefetch import Fate, Job, run_ahead
+from crypto_pipeline.venues.client.timestamps import moment_of
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     BudgetLimit,
@@ -30,7 +31,6 @@ from crypto_pipeline.venues.protocol import (
     VenueTraits,
     VenueUnavailable,
 )
-from crypto_pipeline.venues.stamps import moment_of
 
 _ROWS_AHEAD = 400_000
 _REANCHOR = 60.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from crypto_pipeline.venues.kraken_parse import Trade
+from crypto_pipeline.venues.kraken.parse import Trade
 from crypto_pipeline.venues.protocol import MalformedAnswer, Refused
 from crypto_pipeline.venues.trade_rows import MOST_PAGES, TradePage
 

@@ -11,11 +11,11 @@ from functools import partial
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
-from crypto_pipeline.venues.ahead import Job, run_ahead
-from crypto_pipeline.venues.binance_archive import Archive, ArchiveFile, Piece, days_of, pieces
-from crypto_pipeline.venues.http import NotFound
+from crypto_pipeline.venues.binance.archive import Archive, ArchiveFile, Piece, days_of, pieces
+from crypto_pipeline.venues.client.http import NotFound
+from crypto_pipeline.venues.client.prefetch import Job, run_ahead
+from crypto_pipeline.venues.client.timestamps import moment_of
 from crypto_pipeline.venues.protocol import BarsAnswer, FetchPlan, MalformedAnswer, Refused, VenueUnavailable
-from crypto_pipeline.venues.stamps import moment_of
 
 log = logging.getLogger(__name__)
 

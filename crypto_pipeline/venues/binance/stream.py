@@ -9,10 +9,11 @@ import msgspec
 
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues.binance_parse import MICROSECONDS_FROM
+from crypto_pipeline.venues.binance.parse import MICROSECONDS_FROM
+from crypto_pipeline.venues.client.websocket import FrameParser, Place, SocketOpener, WebSocketConnection
 from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.protocol import cut
-from crypto_pipeline.venues.streaming import (
+from crypto_pipeline.venues.stream_protocol import (
     Alive,
     Event,
     LiveBar,
@@ -22,7 +23,6 @@ from crypto_pipeline.venues.streaming import (
     StreamTraits,
     spread_evenly,
 )
-from crypto_pipeline.venues.websocket import FrameParser, Place, SocketOpener, WebSocketConnection
 
 #: Minutes of the intervals that a bar may be of.
 MINUTES = {str(timeframe): timeframe.minutes for timeframe in Timeframe}

@@ -15,9 +15,9 @@ import aiohttp
 import stamina
 import stamina.instrumentation
 
-from crypto_pipeline.venues.bodies import SMALL, read_body, read_start
-from crypto_pipeline.venues.breaker import Breaker
-from crypto_pipeline.venues.budget import MemoryBudget
+from crypto_pipeline.venues.client.bodies import SMALL, read_body, read_start
+from crypto_pipeline.venues.client.breaker import Breaker
+from crypto_pipeline.venues.client.budget import MemoryBudget
 from crypto_pipeline.venues.protocol import (
     MAX_QUOTED,
     MalformedAnswer,

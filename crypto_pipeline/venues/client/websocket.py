@@ -13,10 +13,10 @@ import aiohttp
 import msgspec
 
 from crypto_pipeline.market.sanity import MAX_ID, MAX_MS
+from crypto_pipeline.venues.client.http import USER_AGENT, same_host, stated_wait
 from crypto_pipeline.venues.decoding import UNREADABLE, document, quoted
-from crypto_pipeline.venues.http import USER_AGENT, same_host, stated_wait
 from crypto_pipeline.venues.protocol import Refused, cut
-from crypto_pipeline.venues.streaming import Alive, Event, Notice, StreamClosed, StreamRefused
+from crypto_pipeline.venues.stream_protocol import Alive, Event, Notice, StreamClosed, StreamRefused
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")

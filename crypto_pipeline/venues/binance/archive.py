@@ -18,10 +18,10 @@ from typing import Literal
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues import binance_parse as parse
-from crypto_pipeline.venues.http import Answer, HttpClient
+from crypto_pipeline.venues.binance import parse
+from crypto_pipeline.venues.client.http import Answer, HttpClient
+from crypto_pipeline.venues.client.timestamps import ms_of
 from crypto_pipeline.venues.protocol import FetchPlan, MalformedAnswer, Refused, cut
-from crypto_pipeline.venues.stamps import ms_of
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE
+from crypto_pipeline.venues.client.timestamps import IsoStamps, readable_ms
+from crypto_pipeline.venues.client.websocket import FrameParser, Place, SocketOpener, WebSocketConnection, fields_of
 from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.protocol import cut
-from crypto_pipeline.venues.stamps import IsoStamps, readable_ms
-from crypto_pipeline.venues.streaming import (
+from crypto_pipeline.venues.stream_protocol import (
     Alive,
     Anchor,
     Event,
@@ -20,7 +21,6 @@ from crypto_pipeline.venues.streaming import (
     StreamTraits,
     spread_evenly,
 )
-from crypto_pipeline.venues.websocket import FrameParser, Place, SocketOpener, WebSocketConnection, fields_of
 
 
 class _Match(msgspec.Struct, tag_field="type", tag="match", gc=False):

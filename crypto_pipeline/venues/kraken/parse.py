@@ -14,9 +14,10 @@ import polars as pl
 
 from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
 from crypto_pipeline.market.sanity import MAX_MS, trade_fault
+from crypto_pipeline.venues.client.http import Answer, RateLimited
+from crypto_pipeline.venues.client.rest_venue import bar_frame
 from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_rows, raw_fields, raw_rows, whole
-from crypto_pipeline.venues.http import Answer, RateLimited
-from crypto_pipeline.venues.kraken_names import split_pair
+from crypto_pipeline.venues.kraken.names import split_pair
 from crypto_pipeline.venues.listing_rows import decimal, read_listings
 from crypto_pipeline.venues.protocol import (
     FetchPlan,
@@ -29,7 +30,6 @@ from crypto_pipeline.venues.protocol import (
     VenueUnavailable,
     cut,
 )
-from crypto_pipeline.venues.rest_venue import bar_frame
 from crypto_pipeline.venues.trade_rows import TradePage, page_of
 
 #: time (s), open, high, low, close, vwap, volume, count

@@ -13,11 +13,11 @@ import polars as pl
 
 from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
 from crypto_pipeline.market.sanity import MAX_MS, trade_fault
+from crypto_pipeline.venues.client.rest_venue import bar_frame
+from crypto_pipeline.venues.client.timestamps import iso_ms
 from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_rows, raw_rows, whole
 from crypto_pipeline.venues.listing_rows import decimal, read_listings
 from crypto_pipeline.venues.protocol import FetchPlan, Listing, ListingStatus, MalformedAnswer, Refused, cut
-from crypto_pipeline.venues.rest_venue import bar_frame
-from crypto_pipeline.venues.stamps import iso_ms
 from crypto_pipeline.venues.trade_rows import TradePage, page_of
 
 #: time (s), low, high, open, close, volume

@@ -12,12 +12,13 @@ import msgspec
 
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.venues.client.timestamps import IsoStamps, readable_ms
+from crypto_pipeline.venues.client.websocket import FrameParser, Place, SocketOpener, WebSocketConnection, fields_of
 from crypto_pipeline.venues.decoding import document as any_document
 from crypto_pipeline.venues.decoding import whole
-from crypto_pipeline.venues.kraken_names import stream_name
+from crypto_pipeline.venues.kraken.names import stream_name
 from crypto_pipeline.venues.protocol import cut
-from crypto_pipeline.venues.stamps import IsoStamps, readable_ms
-from crypto_pipeline.venues.streaming import (
+from crypto_pipeline.venues.stream_protocol import (
     Alive,
     Event,
     LiveBar,
@@ -27,7 +28,6 @@ from crypto_pipeline.venues.streaming import (
     StreamTraits,
     spread_evenly,
 )
-from crypto_pipeline.venues.websocket import FrameParser, Place, SocketOpener, WebSocketConnection, fields_of
 
 _SYMBOLS_A_MESSAGE = 100
 _WIDTHS = {timeframe.minutes: str(timeframe) for timeframe in Timeframe}

@@ -10,14 +10,16 @@ from functools import partial
 
 from crypto_pipeline.market.sanity import MAX_MS
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
-from crypto_pipeline.venues import kraken_parse as parse
-from crypto_pipeline.venues.ahead import Job
-from crypto_pipeline.venues.binance_bars import clip_spans, page_spans
-from crypto_pipeline.venues.bodies import rows_bound
-from crypto_pipeline.venues.http import Answer, Manners, sure
-from crypto_pipeline.venues.kraken_minutes import minutes_of_trades
-from crypto_pipeline.venues.kraken_names import rest_name
-from crypto_pipeline.venues.kraken_trades import fetch_trades
+from crypto_pipeline.venues.binance.bars import clip_spans, page_spans
+from crypto_pipeline.venues.client.bodies import rows_bound
+from crypto_pipeline.venues.client.http import Answer, Manners, sure
+from crypto_pipeline.venues.client.prefetch import Job
+from crypto_pipeline.venues.client.rest_venue import BarsJob, RestVenue, refusal
+from crypto_pipeline.venues.client.timestamps import moment_of, ms_of
+from crypto_pipeline.venues.kraken import parse
+from crypto_pipeline.venues.kraken.minutes import minutes_of_trades
+from crypto_pipeline.venues.kraken.names import rest_name
+from crypto_pipeline.venues.kraken.trades import fetch_trades
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     FetchPlan,
@@ -30,8 +32,6 @@ from crypto_pipeline.venues.protocol import (
     VenueStatus,
     VenueTraits,
 )
-from crypto_pipeline.venues.rest_venue import BarsJob, RestVenue, refusal
-from crypto_pipeline.venues.stamps import moment_of, ms_of
 from crypto_pipeline.venues.trade_rows import TradePage
 
 #: Committed bars that OHLC keeps, whatever is asked for.

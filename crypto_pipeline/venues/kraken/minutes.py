@@ -9,7 +9,7 @@ import polars as pl
 from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues.kraken_parse import Trade, frame_of_trades
+from crypto_pipeline.venues.kraken.parse import Trade, frame_of_trades
 
 
 def minutes_of_trades(

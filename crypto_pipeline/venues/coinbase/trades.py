@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from crypto_pipeline.venues.coinbase_parse import Trade
+from crypto_pipeline.venues.coinbase.parse import Trade
 from crypto_pipeline.venues.protocol import MalformedAnswer, Refused
 from crypto_pipeline.venues.trade_rows import MOST_PAGES
 

@@ -13,15 +13,15 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
-from crypto_pipeline.venues import binance_parse as parse
-from crypto_pipeline.venues.ahead import Fate, Job, run_ahead
 from crypto_pipeline.venues.bar_jobs import judge_failure
-from crypto_pipeline.venues.binance_archive import Archive
-from crypto_pipeline.venues.binance_bars import PAGE, BarRequests
-from crypto_pipeline.venues.binance_trades import LIMIT, fetch_trades
-from crypto_pipeline.venues.bodies import rows_bound
-from crypto_pipeline.venues.budget import MemoryBudget
-from crypto_pipeline.venues.http import Answer, HttpClient, Manners, Params, sure
+from crypto_pipeline.venues.binance import parse
+from crypto_pipeline.venues.binance.archive import Archive
+from crypto_pipeline.venues.binance.bars import PAGE, BarRequests
+from crypto_pipeline.venues.binance.trades import LIMIT, fetch_trades
+from crypto_pipeline.venues.client.bodies import rows_bound
+from crypto_pipeline.venues.client.budget import MemoryBudget
+from crypto_pipeline.venues.client.http import Answer, HttpClient, Manners, Params, sure
+from crypto_pipeline.venues.client.prefetch import Fate, Job, run_ahead
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     BudgetLimit,

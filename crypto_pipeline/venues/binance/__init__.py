@@ -1,0 +1,1 @@
+"""Binance spot: REST, file archive and streams."""

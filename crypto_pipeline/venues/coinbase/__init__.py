@@ -1,0 +1,1 @@
+"""Coinbase Exchange: REST and streams."""
