@@ -214,7 +214,7 @@ def gaps(
 def _summary(frame: pl.DataFrame) -> None:
     """Two lines for each cause that fit a terminal of 80 columns."""
     from crypto_pipeline.cli.output import console
-    from crypto_pipeline.market.gap_groups import gap_groups
+    from crypto_pipeline.market.gaps.groups import gap_groups
 
     out = console()
     out.width = min(out.width, 120)
@@ -305,7 +305,7 @@ def gaps_reopen(
 
 def _states(text: str | None) -> list[str] | None:
     from crypto_pipeline.cli.errors import BadInput
-    from crypto_pipeline.market.classification import GapState
+    from crypto_pipeline.market.gaps.classification import GapState
 
     if text is None:
         return None

@@ -15,7 +15,7 @@ import polars as pl
 from crypto_pipeline.healing import spans as span
 from crypto_pipeline.healing.reports import Counts, Progress
 from crypto_pipeline.market.bars import Source
-from crypto_pipeline.market.gaps import merge_spans, subtract
+from crypto_pipeline.market.gaps.arithmetic import merge_spans, subtract
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.bars.writer import WriteResult

@@ -23,7 +23,7 @@ from crypto_pipeline.healing.failover import Failover
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reconcile import Reconciler
 from crypto_pipeline.healing.reports import Progress, ReconcileReport, silent
-from crypto_pipeline.market.gaps import merge_spans, whole_cells
+from crypto_pipeline.market.gaps.arithmetic import merge_spans, whole_cells
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store

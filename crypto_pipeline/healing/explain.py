@@ -18,10 +18,10 @@ from crypto_pipeline.healing.proof import Proofs, gather_proofs
 from crypto_pipeline.healing.reports import Counts, Progress
 from crypto_pipeline.healing.siblings import Siblings
 from crypto_pipeline.market.bars import UTC_MS
-from crypto_pipeline.market.classification import GapState, Verdict, classify, verdict_frame
-from crypto_pipeline.market.evidence import Evidence
-from crypto_pipeline.market.first_bars import FirstBars
-from crypto_pipeline.market.gaps import subtract
+from crypto_pipeline.market.gaps.arithmetic import subtract
+from crypto_pipeline.market.gaps.classification import GapState, Verdict, classify, verdict_frame
+from crypto_pipeline.market.gaps.evidence import Evidence
+from crypto_pipeline.market.gaps.first_bars import FirstBars
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store

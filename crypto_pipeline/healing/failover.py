@@ -17,7 +17,7 @@ from crypto_pipeline.healing import spans as span
 from crypto_pipeline.healing.listings import sync_names
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.market.bars import Source
-from crypto_pipeline.market.gaps import intersect, subtract, to_spans
+from crypto_pipeline.market.gaps.arithmetic import intersect, subtract, to_spans
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store

@@ -17,7 +17,7 @@ from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import Counts, HealReport, Progress
 from crypto_pipeline.healing.stored import fill_from_trades
 from crypto_pipeline.market.bars import Source
-from crypto_pipeline.market.gaps import intersect, merge_spans, subtract
+from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, subtract
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store

@@ -27,8 +27,8 @@ from crypto_pipeline.healing.reports import WAITING, HealReport, Progress, Recon
 from crypto_pipeline.healing.rolling import roll
 from crypto_pipeline.healing.silence import silence_is_plausible
 from crypto_pipeline.healing.verify import LOWER, MINUTE_CHECKS, verify
-from crypto_pipeline.market.classification import GapState
-from crypto_pipeline.market.gaps import intersect
+from crypto_pipeline.market.gaps.arithmetic import intersect
+from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError

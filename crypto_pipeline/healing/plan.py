@@ -10,7 +10,7 @@ import polars as pl
 
 from crypto_pipeline.healing import spans as span
 from crypto_pipeline.market import GapState, expected_cells
-from crypto_pipeline.market.gaps import intersect, merge_spans, missing_spans_by_cell, subtract, whole_cells
+from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, missing_spans_by_cell, subtract, whole_cells
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings, SettingsError

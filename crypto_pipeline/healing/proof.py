@@ -15,8 +15,8 @@ from crypto_pipeline.healing import spans as span
 from crypto_pipeline.healing.reports import Progress
 from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import Source, empty_bars
-from crypto_pipeline.market.evidence import TradeProof
-from crypto_pipeline.market.gaps import intersect, to_spans
+from crypto_pipeline.market.gaps.arithmetic import intersect, to_spans
+from crypto_pipeline.market.gaps.evidence import TradeProof
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import Refused, TradesAnswer, Venue, VenueError, VenueTraits
 

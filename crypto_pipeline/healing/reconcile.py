@@ -24,9 +24,9 @@ from crypto_pipeline.healing.reports import Counts, Progress, ReconcileReport, s
 from crypto_pipeline.healing.rolling import roll
 from crypto_pipeline.healing.verify import LOWER
 from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, Source, empty_bars
-from crypto_pipeline.market.classification import GapState
-from crypto_pipeline.market.first_bars import FirstBars
-from crypto_pipeline.market.gaps import intersect, merge_spans, subtract, to_spans
+from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, subtract, to_spans
+from crypto_pipeline.market.gaps.classification import GapState
+from crypto_pipeline.market.gaps.first_bars import FirstBars
 from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
 from crypto_pipeline.market.rollup import roll_up
 from crypto_pipeline.market.timeframes import Timeframe

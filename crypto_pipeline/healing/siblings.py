@@ -15,8 +15,8 @@ from crypto_pipeline.healing import spans as span
 from crypto_pipeline.healing.collect import Collected
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.calendars import ALWAYS, get_calendar
-from crypto_pipeline.market.evidence import WITNESS_SCHEMA
-from crypto_pipeline.market.gaps import Span, intersect, merge_spans, subtract, whole_cells
+from crypto_pipeline.market.gaps.arithmetic import Span, intersect, merge_spans, subtract, whole_cells
+from crypto_pipeline.market.gaps.evidence import WITNESS_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 

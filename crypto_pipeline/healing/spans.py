@@ -7,7 +7,7 @@ from datetime import datetime
 import polars as pl
 
 from crypto_pipeline.market.bars import UTC_MS
-from crypto_pipeline.market.gaps import count_bars
+from crypto_pipeline.market.gaps.arithmetic import count_bars
 from crypto_pipeline.market.timeframes import Timeframe
 
 SPAN_SCHEMA: dict[str, pl.DataType] = {"instrument": pl.String(), "start": UTC_MS, "end": UTC_MS}

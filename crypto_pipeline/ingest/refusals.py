@@ -19,7 +19,7 @@ import polars as pl
 from crypto_pipeline.ingest.minutes import MINUTE
 from crypto_pipeline.ingest.repairs import Ask, moment
 from crypto_pipeline.market.bars import UTC_MS
-from crypto_pipeline.market.gaps import subtract
+from crypto_pipeline.market.gaps.arithmetic import subtract
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.venues import BarsAnswer, Refused, TradesAnswer, VenueError, cannot_be

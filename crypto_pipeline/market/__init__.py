@@ -9,10 +9,7 @@ runs does not belong here.
 from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, Source, conform, empty_bars, vwap
 from crypto_pipeline.market.calendars import Calendar, expected_open_times, get_calendar
-from crypto_pipeline.market.classification import GapState, Rules, Verdict, classify, verdict_frame
-from crypto_pipeline.market.evidence import Evidence, TradeProof, sibling_activity
-from crypto_pipeline.market.expected import expected_bounds, expected_cells
-from crypto_pipeline.market.gaps import (
+from crypto_pipeline.market.gaps.arithmetic import (
     Span,
     count_bars,
     intersect,
@@ -22,6 +19,9 @@ from crypto_pipeline.market.gaps import (
     subtract,
     to_spans,
 )
+from crypto_pipeline.market.gaps.classification import GapState, Rules, Verdict, classify, verdict_frame
+from crypto_pipeline.market.gaps.evidence import Evidence, TradeProof, sibling_activity
+from crypto_pipeline.market.gaps.expected import expected_bounds, expected_cells
 from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier
 from crypto_pipeline.market.precedence import best_copies
 from crypto_pipeline.market.reconciliation import Disagreement, compare_bars

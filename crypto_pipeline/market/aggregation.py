@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source
-from crypto_pipeline.market.singles import new_singles
+from crypto_pipeline.market.individual_trades import new_singles
 from crypto_pipeline.market.timeframes import Timeframe
 
 _STEPS = ("id_in", "id_out", "single_in", "single_out")

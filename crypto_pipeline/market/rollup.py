@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.market._segments import Bools, Columns, Floats, Ints, widen
 from crypto_pipeline.market.bars import STAND_IN, UTC_MS, Source
-from crypto_pipeline.market.gaps import intersect, subtract, to_spans
+from crypto_pipeline.market.gaps.arithmetic import intersect, subtract, to_spans
+from crypto_pipeline.market.rollup_segments import Bools, Columns, Floats, Ints, widen
 from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe, require_utc
 
 _PRICES = ("open", "high", "low", "close", "volume")

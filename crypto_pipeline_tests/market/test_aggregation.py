@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from crypto_pipeline.market import BAR_SCHEMA, TRADE_SCHEMA, Source, Timeframe, bars_from_trades, roll_up
-from crypto_pipeline.market.singles import new_singles
+from crypto_pipeline.market.individual_trades import new_singles
 
 from .strategies import START
 

@@ -22,7 +22,7 @@ from crypto_pipeline.market import (
     sibling_activity,
     verdict_frame,
 )
-from crypto_pipeline.market.evidence import WITNESS_SCHEMA
+from crypto_pipeline.market.gaps.evidence import WITNESS_SCHEMA
 
 START = datetime(2021, 4, 25, 4, 0, tzinfo=UTC)
 LATER = datetime(2021, 5, 1, tzinfo=UTC)

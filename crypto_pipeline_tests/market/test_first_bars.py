@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto_pipeline.market import Timeframe
-from crypto_pipeline.market.first_bars import FirstBars
+from crypto_pipeline.market.gaps.first_bars import FirstBars
 
 FIRST = datetime(2021, 4, 10, 20, 16, tzinfo=UTC)
 EARLIER = datetime(2021, 2, 25, tzinfo=UTC)

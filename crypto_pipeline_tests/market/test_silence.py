@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.market.silence import improbable, longest_plausible
+from crypto_pipeline.market.gaps.zero_volume import improbable, longest_plausible
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

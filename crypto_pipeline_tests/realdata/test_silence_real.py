@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from crypto_pipeline.market.silence import improbable
+from crypto_pipeline.market.gaps.zero_volume import improbable
 
 pytestmark = pytest.mark.realdata
 

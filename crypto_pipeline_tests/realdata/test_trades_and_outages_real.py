@@ -22,7 +22,7 @@ from crypto_pipeline.market import (
     roll_up,
     sibling_activity,
 )
-from crypto_pipeline.market.evidence import WITNESS_SCHEMA
+from crypto_pipeline.market.gaps.evidence import WITNESS_SCHEMA
 
 from .conftest import read_bars
 

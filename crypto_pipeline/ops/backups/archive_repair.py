@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from crypto_pipeline.healing import Pipeline
-from crypto_pipeline.market.gaps import merge_spans
+from crypto_pipeline.market.gaps.arithmetic import merge_spans
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.backups.backup import backup_dir
 from crypto_pipeline.ops.backups.files import ARCHIVE

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import psycopg
 
-from crypto_pipeline.market.gaps import merge_spans, subtract, whole_cells
+from crypto_pipeline.market.gaps.arithmetic import merge_spans, subtract, whole_cells
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.archive import proof
 from crypto_pipeline.store.archive.catalogue import ArchiveFile

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from crypto_pipeline.market.bars import UTC_MS
-from crypto_pipeline.market.evidence import (
+from crypto_pipeline.market.gaps.evidence import (
     WITNESSES,
     Array,
     Evidence,

@@ -13,7 +13,7 @@ from typing import TypeAlias, overload
 
 import polars as pl
 
-from crypto_pipeline.market import _span_frames as frames
+from crypto_pipeline.market.gaps import span_frames as frames
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 
 Span: TypeAlias = tuple[datetime, datetime]
