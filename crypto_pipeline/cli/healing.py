@@ -52,7 +52,7 @@ def backfill(
     are missing.
     """
     from crypto_pipeline.cli import options
-    from crypto_pipeline.healing.fill import HISTORY, NAMED
+    from crypto_pipeline.healing.fill.filler import HISTORY, NAMED
 
     chosen = options.timeframes(timeframe)
     settings = _settings(data_dir)

@@ -16,7 +16,7 @@ from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.partitions import DAILY, WEEKLY
 from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.healing import HealReport, Pipeline
-from crypto_pipeline.healing.fill import HISTORY, NAMED
+from crypto_pipeline.healing.fill.filler import HISTORY, NAMED
 from crypto_pipeline.healing.processors import measured
 from crypto_pipeline.market.timeframes import Timeframe
 

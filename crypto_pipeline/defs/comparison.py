@@ -20,8 +20,8 @@ from crypto_pipeline.defs.checks import as_evaluation, record
 from crypto_pipeline.defs.live_gaps import UNFINISHED
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.healing import CheckOutcome, Pipeline
-from crypto_pipeline.healing.agreement import stands_for
-from crypto_pipeline.healing.comparison import ComparisonReport
+from crypto_pipeline.healing.comparison.agreement import stands_for
+from crypto_pipeline.healing.comparison.rotation import ComparisonReport
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store

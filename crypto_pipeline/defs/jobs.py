@@ -11,7 +11,7 @@ from crypto_pipeline.defs.bars import BAR_ASSETS, BY_HAND, coverage, instruments
 from crypto_pipeline.defs.partitions import DAILY, WEEKLY
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.healing import HealReport, Pipeline, ReconcileReport
-from crypto_pipeline.healing.fill import HISTORY, NAMED
+from crypto_pipeline.healing.fill.filler import HISTORY, NAMED
 from crypto_pipeline.healing.processors import measured
 from crypto_pipeline.market.timeframes import Timeframe, parse_time
 

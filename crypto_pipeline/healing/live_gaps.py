@@ -13,8 +13,8 @@ from datetime import timedelta
 import polars as pl
 
 from crypto_pipeline.healing import plan
-from crypto_pipeline.healing import spans as span
-from crypto_pipeline.healing.fill import Manner
+from crypto_pipeline.healing import span_frames as span
+from crypto_pipeline.healing.fill.filler import Manner
 from crypto_pipeline.healing.pipeline import Pipeline
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import HealReport, Progress, silent

@@ -12,21 +12,22 @@ from functools import partial
 
 import polars as pl
 
-from crypto_pipeline.healing import comparison, plan
-from crypto_pipeline.healing import spans as span
-from crypto_pipeline.healing.agreement import Agreement, agreements, stands_for, venue_agreement
-from crypto_pipeline.healing.explain import OUTSIDE, Explainer
-from crypto_pipeline.healing.failover import Failover
-from crypto_pipeline.healing.fill import HISTORY, Filler, Manner
-from crypto_pipeline.healing.freshness import Thresholds
+from crypto_pipeline.healing import plan
+from crypto_pipeline.healing import span_frames as span
+from crypto_pipeline.healing.checks.freshness import Thresholds
+from crypto_pipeline.healing.checks.outcomes import CheckOutcome, coverage_figures
+from crypto_pipeline.healing.checks.verify import LOWER, MINUTE_CHECKS, verify
+from crypto_pipeline.healing.checks.zero_volume import silence_is_plausible
+from crypto_pipeline.healing.comparison import rotation
+from crypto_pipeline.healing.comparison.agreement import Agreement, agreements, stands_for, venue_agreement
+from crypto_pipeline.healing.comparison.reconciler import Reconciler
+from crypto_pipeline.healing.fill.explain import OUTSIDE, Explainer
+from crypto_pipeline.healing.fill.failover import Failover
+from crypto_pipeline.healing.fill.filler import HISTORY, Filler, Manner
 from crypto_pipeline.healing.listings import ListingLook, sync_instruments
-from crypto_pipeline.healing.outcomes import CheckOutcome, coverage_figures
 from crypto_pipeline.healing.plan import Horizon
-from crypto_pipeline.healing.reconcile import Reconciler
 from crypto_pipeline.healing.reports import WAITING, HealReport, Progress, ReconcileReport, silent
-from crypto_pipeline.healing.rolling import roll
-from crypto_pipeline.healing.silence import silence_is_plausible
-from crypto_pipeline.healing.verify import LOWER, MINUTE_CHECKS, verify
+from crypto_pipeline.healing.roll_up import roll
 from crypto_pipeline.market.gaps.arithmetic import intersect
 from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.timeframes import Timeframe
@@ -345,18 +346,18 @@ class Pipeline:
 
     async def due_for_comparison(self) -> pl.DataFrame:
         """The days that are to be compared with the venue's own bars now: see healing.comparison."""
-        return await asyncio.to_thread(comparison.due, self.store, self.venue, self.settings, await self.horizon())
+        return await asyncio.to_thread(rotation.due, self.store, self.venue, self.settings, await self.horizon())
 
     async def compare_due(
         self,
         seconds: float,
         progress: Progress = silent,
-        give_way: comparison.GiveWay = comparison.at_once,
-    ) -> comparison.ComparisonReport:
+        give_way: rotation.GiveWay = rotation.at_once,
+    ) -> rotation.ComparisonReport:
         """Compare the days that are due, for about ``seconds``; the next call goes on where this one ended."""
         horizon = await self.horizon()
         known = self._known(self.choose())
-        work = comparison.Comparison(self.store, self.venue, self.settings, horizon, known, self.failover, progress)
+        work = rotation.Comparison(self.store, self.venue, self.settings, horizon, known, self.failover, progress)
         return await work.run(seconds, give_way)
 
     def _look_at_silence(

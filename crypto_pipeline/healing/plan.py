@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.healing import spans as span
+from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.market import GapState, expected_cells
 from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, missing_spans_by_cell, subtract, whole_cells
 from crypto_pipeline.market.retention import RetentionPolicy

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from crypto_pipeline.healing.fill import LIVE
+from crypto_pipeline.healing.fill.filler import LIVE
 from crypto_pipeline.healing.pipeline import Pipeline
 from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
 from crypto_pipeline.healing.reports import Counts, HealReport

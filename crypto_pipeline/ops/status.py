@@ -31,7 +31,7 @@ class Stored:
     @classmethod
     def read(cls, store: Store) -> Stored:
         """Ask the database."""
-        from crypto_pipeline.healing.verify import checks_of
+        from crypto_pipeline.healing.checks.verify import checks_of
         from crypto_pipeline.market.timeframes import Timeframe
 
         results = store.checks.results().to_dicts()
@@ -73,7 +73,7 @@ class Stored:
 
         A check that doubts what the venue itself states is no reason: no bar is missing or wrong here.
         """
-        from crypto_pipeline.healing.verify import MINUTE_CHECKS
+        from crypto_pipeline.healing.checks.verify import MINUTE_CHECKS
 
         found = []
         if self.expected == 0:
@@ -164,7 +164,7 @@ def _database(settings: Settings) -> dict[str, Any]:
 
 def _compared(settings: Settings, url: str, store: Store) -> dict[str, Any]:
     """How much of each timeframe was compared with the venue's own bars, and when."""
-    from crypto_pipeline.healing.agreement import agreements
+    from crypto_pipeline.healing.comparison.agreement import agreements
     from crypto_pipeline.store.database.migrations import applied
     from crypto_pipeline.venues import traits_of
 

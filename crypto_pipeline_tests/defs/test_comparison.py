@@ -97,7 +97,7 @@ def _ended(run: dg.DagsterRun) -> Any:
 
 def test_a_dispute_is_an_alert_and_no_reason_to_look_at_more_days_in_every_run(house: Deployed) -> None:
     """A failed check has its span looked at again; a dispute ends by another comparison, not by a look at all days."""
-    from crypto_pipeline.healing.agreement import NAME
+    from crypto_pipeline.healing.comparison.agreement import NAME
 
     day = f"{house.store.coverage.first_day('BTC-USDT', Timeframe.M5):%Y-%m-%d}"
     fault = {"kind": "wrong_values", "timeframe": "5m", "start": f"{day}T10:00:00Z", "end": f"{day}T10:05:00Z"}

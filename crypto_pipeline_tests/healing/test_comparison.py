@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from crypto_pipeline.healing.agreement import Agreement, agreements, stands_for, venue_agreement
+from crypto_pipeline.healing.comparison.agreement import Agreement, agreements, stands_for, venue_agreement
 from crypto_pipeline.market import Source, Timeframe
 from crypto_pipeline.venues import traits_of
 
@@ -81,7 +81,7 @@ def test_wrong_minutes_of_any_day_are_found_by_a_pass_that_nobody_told_where(fil
 def test_a_pass_that_ends_at_any_moment_is_gone_on_with(
     filled: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crypto_pipeline.healing.comparison.UNIT_BARS", 288)
+    monkeypatch.setattr("crypto_pipeline.healing.comparison.rotation.UNIT_BARS", 288)
     bench = filled()
     total, seen, times = due(bench).height, 0, 0
     while not due(bench).is_empty():

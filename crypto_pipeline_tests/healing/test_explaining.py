@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from crypto_pipeline.healing.fill import NAMED
+from crypto_pipeline.healing.fill.filler import NAMED
 from crypto_pipeline.market import Source, Timeframe
 
 from .conftest import NOW, Bench

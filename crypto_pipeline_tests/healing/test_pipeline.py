@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 
-from crypto_pipeline.healing.freshness import Thresholds
+from crypto_pipeline.healing.checks.freshness import Thresholds
+from crypto_pipeline.healing.checks.verify import checks_of, verify
 from crypto_pipeline.healing.plan import Horizon
-from crypto_pipeline.healing.verify import checks_of, verify
 from crypto_pipeline.market import Timeframe
 
 from .conftest import NOW, Bench

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from crypto_pipeline.healing import spans as span
-from crypto_pipeline.healing.proof import Proofs, gather_proofs
+from crypto_pipeline.healing import span_frames as span
+from crypto_pipeline.healing.fill.trade_proof import Proofs, gather_proofs
 from crypto_pipeline.healing.reports import silent
 from crypto_pipeline.market import Evidence, GapState, Timeframe, Verdict, classify
 from crypto_pipeline.venues import BinanceSpot

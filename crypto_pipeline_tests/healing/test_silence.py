@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.healing.silence import NAME, silence_is_plausible
+from crypto_pipeline.healing.checks.zero_volume import NAME, silence_is_plausible
 from crypto_pipeline.market import BAR_SCHEMA, Instrument, Timeframe
 from crypto_pipeline.store import Store
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.healing import spans as span
+from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.listings import sync_names
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.market.bars import Source

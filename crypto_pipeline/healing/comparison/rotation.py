@@ -17,11 +17,11 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.healing import spans as span
-from crypto_pipeline.healing.agreement import comparable_spans
-from crypto_pipeline.healing.failover import Failover
+from crypto_pipeline.healing import span_frames as span
+from crypto_pipeline.healing.comparison.agreement import comparable_spans
+from crypto_pipeline.healing.comparison.reconciler import Reconciler
+from crypto_pipeline.healing.fill.failover import Failover
 from crypto_pipeline.healing.plan import Horizon
-from crypto_pipeline.healing.reconcile import Reconciler
 from crypto_pipeline.healing.reports import Progress, ReconcileReport, silent
 from crypto_pipeline.market.gaps.arithmetic import merge_spans, whole_cells
 from crypto_pipeline.market.timeframes import Timeframe

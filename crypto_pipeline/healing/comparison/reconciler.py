@@ -15,14 +15,14 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.healing import spans as span
-from crypto_pipeline.healing.collect import collect
-from crypto_pipeline.healing.differences import Answered, cell_day, differing, no_differences, within
-from crypto_pipeline.healing.failover import Failover
+from crypto_pipeline.healing import span_frames as span
+from crypto_pipeline.healing.checks.verify import LOWER
+from crypto_pipeline.healing.comparison.differences import Answered, cell_day, differing, no_differences, within
+from crypto_pipeline.healing.fill.failover import Failover
+from crypto_pipeline.healing.fill.fetch import collect
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import Counts, Progress, ReconcileReport, silent
-from crypto_pipeline.healing.rolling import roll
-from crypto_pipeline.healing.verify import LOWER
+from crypto_pipeline.healing.roll_up import roll
 from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, Source, empty_bars
 from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, subtract, to_spans
 from crypto_pipeline.market.gaps.classification import GapState

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.healing import spans as span
+from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.reports import Counts
 from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import Source

@@ -9,13 +9,13 @@ from datetime import datetime
 import polars as pl
 
 from crypto_pipeline.healing import plan
-from crypto_pipeline.healing import spans as span
-from crypto_pipeline.healing.collect import Collected, collect
-from crypto_pipeline.healing.explain import Explainer
-from crypto_pipeline.healing.failover import Failover
+from crypto_pipeline.healing import span_frames as span
+from crypto_pipeline.healing.fill.explain import Explainer
+from crypto_pipeline.healing.fill.failover import Failover
+from crypto_pipeline.healing.fill.fetch import Collected, collect
+from crypto_pipeline.healing.fill.stored_trades import fill_from_trades
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import Counts, HealReport, Progress
-from crypto_pipeline.healing.stored import fill_from_trades
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, subtract
 from crypto_pipeline.market.timeframes import Timeframe

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import polars as pl
 
-from crypto_pipeline.healing import spans as span
+from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.plan import EXPLAINED, Horizon
 from crypto_pipeline.healing.reports import Counts, Progress
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS

@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
-from crypto_pipeline.healing import spans as span
-from crypto_pipeline.healing.collect import Collected
+from crypto_pipeline.healing import span_frames as span
+from crypto_pipeline.healing.fill.fetch import Collected
+from crypto_pipeline.healing.fill.siblings import Siblings
+from crypto_pipeline.healing.fill.trade_proof import Proofs, gather_proofs
 from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED, Horizon
-from crypto_pipeline.healing.proof import Proofs, gather_proofs
 from crypto_pipeline.healing.reports import Counts, Progress
-from crypto_pipeline.healing.siblings import Siblings
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.gaps.arithmetic import subtract
 from crypto_pipeline.market.gaps.classification import GapState, Verdict, classify, verdict_frame

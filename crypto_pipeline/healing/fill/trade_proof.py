@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
-from crypto_pipeline.healing import spans as span
+from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.reports import Progress
 from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import Source, empty_bars

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.healing import spans as span
+from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.reports import Counts, Progress
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.gaps.arithmetic import merge_spans, subtract

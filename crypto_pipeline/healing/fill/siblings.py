@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.healing import spans as span
-from crypto_pipeline.healing.collect import Collected
+from crypto_pipeline.healing import span_frames as span
+from crypto_pipeline.healing.fill.fetch import Collected
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.calendars import ALWAYS, get_calendar
 from crypto_pipeline.market.gaps.arithmetic import Span, intersect, merge_spans, subtract, whole_cells
