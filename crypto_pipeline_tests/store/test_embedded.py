@@ -173,7 +173,7 @@ def test_a_killed_guard_takes_its_server_along(data_dir: Path) -> None:
         connection = connect(url)
         for stat in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
-                if b"_guard.py" in (line := stat.read_bytes()) and os.fsencode(data_dir) in line:
+                if b"embedded/guard.py" in (line := stat.read_bytes()) and os.fsencode(data_dir) in line:
                     os.kill(int(stat.parent.name), signal.SIGKILL)
         _wait_until(lambda: not _server_processes(data_dir), 10)
         connection.execute("SELECT 1")

@@ -1,1 +1,1 @@
-"""Getting bars that are missing: from stored trades, from the venue, from a venue that stands in; explaining the rest."""
+"""Getting bars that are missing: from stored trades, from the venue or another one; explaining what stays missing."""

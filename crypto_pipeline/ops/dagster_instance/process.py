@@ -1,9 +1,9 @@
 """Dagster's webserver and daemon as we supervise them.
 
-Run as ``python -m crypto_pipeline.ops.dagster_instance.process dagster-webserver …`` or ``… dagster-daemon run …``. The
-programs are Dagster's own. Added is: they wait for the code server after their imports, because one that finds none comes up with
-an error it looks at again only after ten seconds; the webserver takes nothing from pages of another origin; beside the
-daemon runs the watch for runs whose worker is gone, and at its start the kernels of features are compiled.
+Run as ``python -m crypto_pipeline.ops.dagster_instance.process dagster-webserver …`` or ``… dagster-daemon run …``.
+The programs are Dagster's own. This module adds: they wait for the code server after their imports, because one that
+finds none shows an error and looks again only after ten seconds; the webserver accepts nothing from pages of another
+origin; the daemon also watches for runs whose worker is gone, and compiles the kernels of features at its start.
 """
 
 from __future__ import annotations
