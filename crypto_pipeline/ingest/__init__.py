@@ -12,18 +12,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crypto_pipeline.ingest.aggregator import Aggregator
+    from crypto_pipeline.ingest.after_minute import MinuteDone, OnMinute
+    from crypto_pipeline.ingest.aggregation.aggregator import Aggregator
     from crypto_pipeline.ingest.lease import Duty
-    from crypto_pipeline.ingest.minute_ends import MinuteDone, OnMinute
     from crypto_pipeline.ingest.run import heartbeat_name, run_ingest
 
 __all__ = ["Aggregator", "Duty", "MinuteDone", "OnMinute", "heartbeat_name", "run_ingest"]
 
 _HOME = {
-    "Aggregator": "aggregator",
+    "Aggregator": "aggregation.aggregator",
     "Duty": "lease",
-    "MinuteDone": "minute_ends",
-    "OnMinute": "minute_ends",
+    "MinuteDone": "after_minute",
+    "OnMinute": "after_minute",
     "heartbeat_name": "run",
     "run_ingest": "run",
 }

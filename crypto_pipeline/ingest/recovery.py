@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from crypto_pipeline.ingest.minutes import MINUTE, Written
-from crypto_pipeline.ingest.repairs import moment
+from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, Written
+from crypto_pipeline.ingest.repair.rest_requests import moment
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store

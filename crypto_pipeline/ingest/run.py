@@ -9,9 +9,9 @@ import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from crypto_pipeline.ingest.engine import Ingest
+from crypto_pipeline.ingest.after_minute import OnMinute, Report
 from crypto_pipeline.ingest.lease import Duty, Holder, holder_name
-from crypto_pipeline.ingest.minute_ends import OnMinute, Report
+from crypto_pipeline.ingest.term import Ingest
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import LeaseLost, Store, StoreError, resolve_url
 from crypto_pipeline.venues import Venue, make_venue

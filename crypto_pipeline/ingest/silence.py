@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crypto_pipeline.ingest.minutes import Series
+from crypto_pipeline.ingest.aggregation.minute_state import Series
 
 #: Nobody is suspected sooner; nobody is asked about more rarely than that. Seconds.
 _SOONEST, _RAREST = 15.0, 300.0

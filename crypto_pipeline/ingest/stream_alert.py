@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from crypto_pipeline.ingest.session import Trouble
 
 if TYPE_CHECKING:
-    from crypto_pipeline.ingest.engine import Ingest
+    from crypto_pipeline.ingest.term import Ingest
 
 #: Lost so often in a row, a person is told.
 TIMES = 3

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from crypto_pipeline.ingest.minute_ends import OnMinute
+from crypto_pipeline.ingest.after_minute import OnMinute
 from crypto_pipeline.ingest.run import run_ingest
 from crypto_pipeline.market import Instrument
 from crypto_pipeline.market.timeframes import Timeframe

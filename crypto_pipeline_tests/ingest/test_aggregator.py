@@ -10,9 +10,9 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_pipeline.ingest.aggregator import Aggregator
-from crypto_pipeline.ingest.due_bars import Kind
-from crypto_pipeline.ingest.minutes import Written
+from crypto_pipeline.ingest.aggregation.aggregator import Aggregator
+from crypto_pipeline.ingest.aggregation.bar_decision import Kind
+from crypto_pipeline.ingest.aggregation.minute_state import Written
 from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import Source, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe

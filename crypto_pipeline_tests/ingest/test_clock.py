@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from crypto_pipeline.ingest.clock import VenueClock
+from crypto_pipeline.ingest.venue_clock import VenueClock
 
 
 def test_a_slow_answer_moves_a_known_clock_not_and_an_unknown_one_not_ahead() -> None:

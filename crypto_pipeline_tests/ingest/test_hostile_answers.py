@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.healing.processors import after_minute
-from crypto_pipeline.ingest import engine, repairs, watch
+from crypto_pipeline.ingest import term
+from crypto_pipeline.ingest.repair import gap_watch, rest_requests
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline_tests.ingest.conftest import Desk
 
@@ -48,8 +49,8 @@ MESSAGES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repairs, "_FIRST", 0.01)
-    monkeypatch.setattr(engine, "_CLOCK_EVERY", 0.2)
+    monkeypatch.setattr(rest_requests, "_FIRST", 0.01)
+    monkeypatch.setattr(term, "_CLOCK_EVERY", 0.2)
 
 
 async def test_no_answer_of_rest_takes_a_stored_trade_or_bar_away(make_desk: Callable[..., Desk]) -> None:
@@ -154,7 +155,7 @@ async def test_a_trade_that_the_venue_only_tells_of_is_not_asked_for_again_and_a
     make_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its bars count up to an id that no trade has."""
-    monkeypatch.setattr(watch, "_OVERTAKEN", 0.02)
+    monkeypatch.setattr(gap_watch, "_OVERTAKEN", 0.02)
     desk = make_desk(2, speed=20.0)
     clock, symbol = desk.exchange.clock, desk.symbols[0]
     async with desk.ingesting():

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_pipeline.ingest.ids import Hole, IdSpans
+from crypto_pipeline.ingest.aggregation.trade_ids import Hole, IdSpans
 
 NUMBERS = st.integers(1, 30)
 

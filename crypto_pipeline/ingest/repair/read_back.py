@@ -13,12 +13,12 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from crypto_pipeline.ingest.minutes import MINUTE
+from crypto_pipeline.ingest.aggregation.minute_state import MINUTE
 from crypto_pipeline.ingest.recovery import Start
-from crypto_pipeline.ingest.repairs import moment
+from crypto_pipeline.ingest.repair.rest_requests import moment
 
 if TYPE_CHECKING:
-    from crypto_pipeline.ingest.engine import Ingest
+    from crypto_pipeline.ingest.term import Ingest
 
 log = logging.getLogger(__name__)
 

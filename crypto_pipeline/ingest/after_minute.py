@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from crypto_pipeline.ingest.minutes import MINUTE
-from crypto_pipeline.ingest.repairs import moment
+from crypto_pipeline.ingest.aggregation.minute_state import MINUTE
+from crypto_pipeline.ingest.repair.rest_requests import moment
 from crypto_pipeline.store import JobMetrics, LeaseLost, Store
 from crypto_pipeline.venues import Venue
 
 if TYPE_CHECKING:
-    from crypto_pipeline.ingest.engine import Ingest
+    from crypto_pipeline.ingest.term import Ingest
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from crypto_pipeline.ingest.clock import VenueClock
+from crypto_pipeline.ingest.venue_clock import VenueClock
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import BarsAnswer, FetchPlan, MalformedAnswer, TradesAnswer, Venue, VenueError
 

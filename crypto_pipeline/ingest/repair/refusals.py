@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from crypto_pipeline.ingest.minutes import MINUTE
-from crypto_pipeline.ingest.repairs import Ask, moment
+from crypto_pipeline.ingest.aggregation.minute_state import MINUTE
+from crypto_pipeline.ingest.repair.rest_requests import Ask, moment
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.gaps.arithmetic import subtract
 from crypto_pipeline.market.timeframes import Timeframe
@@ -26,7 +26,7 @@ from crypto_pipeline.venues import BarsAnswer, Refused, TradesAnswer, VenueError
 from crypto_pipeline.venues.stream_protocol import Notice
 
 if TYPE_CHECKING:
-    from crypto_pipeline.ingest.engine import Ingest
+    from crypto_pipeline.ingest.term import Ingest
 
 log = logging.getLogger(__name__)
 

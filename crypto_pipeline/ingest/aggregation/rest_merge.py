@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series
+from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, Minute, Series
 from crypto_pipeline.market.stated_trades import proven_absent, whole_spans
 from crypto_pipeline.venues import TradesAnswer
 from crypto_pipeline.venues.stream_protocol import LiveTrade
 
 if TYPE_CHECKING:
-    from crypto_pipeline.ingest.aggregator import Aggregator
+    from crypto_pipeline.ingest.aggregation.aggregator import Aggregator
 
 
 @dataclass(slots=True)

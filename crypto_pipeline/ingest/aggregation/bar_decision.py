@@ -9,7 +9,7 @@ from typing import Protocol
 
 import polars as pl
 
-from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series
+from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, Minute, Series
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source
 from crypto_pipeline.venues.stream_protocol import LiveBar
 

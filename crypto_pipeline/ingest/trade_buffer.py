@@ -11,8 +11,8 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from crypto_pipeline.ingest.aggregator import Aggregator
-from crypto_pipeline.ingest.minutes import MINUTE
+from crypto_pipeline.ingest.aggregation.aggregator import Aggregator
+from crypto_pipeline.ingest.aggregation.minute_state import MINUTE
 from crypto_pipeline.venues.stream_protocol import LiveTrade
 
 #: Readers are held back from this part of the limit on, and for at most so long at a time, seconds.

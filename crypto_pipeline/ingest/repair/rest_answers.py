@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series
-from crypto_pipeline.ingest.repairs import Ask, moment
+from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, Minute, Series
+from crypto_pipeline.ingest.repair.rest_requests import Ask, moment
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import BarsAnswer, TradesAnswer, VenueError
 from crypto_pipeline.venues.stream_protocol import LiveBar, LiveTrade
 
 if TYPE_CHECKING:
-    from crypto_pipeline.ingest.engine import Ingest
+    from crypto_pipeline.ingest.term import Ingest
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series
+from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, Minute, Series
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe
 from crypto_pipeline.store import LivePrice, Store

@@ -15,18 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from crypto_pipeline.ingest.aggregator import Aggregator
-from crypto_pipeline.ingest.buffer import TradeBuffer
-from crypto_pipeline.ingest.clock import VenueClock
-from crypto_pipeline.ingest.forming import Forming
+from crypto_pipeline.ingest.after_minute import MinuteEnds, OnMinute, Report
+from crypto_pipeline.ingest.aggregation.aggregator import Aggregator
+from crypto_pipeline.ingest.aggregation.forming_bars import Forming
+from crypto_pipeline.ingest.aggregation.minute_state import Series
 from crypto_pipeline.ingest.lease import Duty, Holder
-from crypto_pipeline.ingest.minute_ends import MinuteEnds, OnMinute, Report
-from crypto_pipeline.ingest.minutes import Series
-from crypto_pipeline.ingest.refusals import Refusals
-from crypto_pipeline.ingest.repairs import Repairs
+from crypto_pipeline.ingest.repair.gap_watch import Watch
+from crypto_pipeline.ingest.repair.refusals import Refusals
+from crypto_pipeline.ingest.repair.rest_requests import Repairs
 from crypto_pipeline.ingest.session import Session
 from crypto_pipeline.ingest.stream_alert import StreamAlert
-from crypto_pipeline.ingest.watch import Watch
+from crypto_pipeline.ingest.trade_buffer import TradeBuffer
+from crypto_pipeline.ingest.venue_clock import VenueClock
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import LeaseLost, StoreError

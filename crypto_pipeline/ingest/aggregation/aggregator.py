@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from crypto_pipeline.ingest.due_bars import Due, Kind, bars_of, decide
-from crypto_pipeline.ingest.ids import Hole
-from crypto_pipeline.ingest.minutes import MINUTE, Minute, Series, Written
-from crypto_pipeline.ingest.restating import Restated, restate
+from crypto_pipeline.ingest.aggregation.bar_decision import Due, Kind, bars_of, decide
+from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, Minute, Series, Written
+from crypto_pipeline.ingest.aggregation.rest_merge import Restated, restate
+from crypto_pipeline.ingest.aggregation.trade_ids import Hole
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import TradesAnswer
 from crypto_pipeline.venues.stream_protocol import Anchor, LiveBar, LiveTrade

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from crypto_pipeline.ingest.answers import Answers
-from crypto_pipeline.ingest.buffer import Overflow
-from crypto_pipeline.ingest.ids import Hole
-from crypto_pipeline.ingest.minutes import MINUTE, Series, Written
-from crypto_pipeline.ingest.proofreading import Proofreader
+from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, Series, Written
+from crypto_pipeline.ingest.aggregation.trade_ids import Hole
 from crypto_pipeline.ingest.recovery import Start, plan_recovery
-from crypto_pipeline.ingest.repairs import moment
+from crypto_pipeline.ingest.repair.read_back import Proofreader
+from crypto_pipeline.ingest.repair.rest_answers import Answers
+from crypto_pipeline.ingest.repair.rest_requests import moment
 from crypto_pipeline.ingest.silence import Silence
+from crypto_pipeline.ingest.trade_buffer import Overflow
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.venues import TradesAnswer
 
 if TYPE_CHECKING:
-    from crypto_pipeline.ingest.engine import Ingest
+    from crypto_pipeline.ingest.term import Ingest
 
 log = logging.getLogger(__name__)
 
