@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from crypto_pipeline.reading import Reader, SpanWarning
-    from crypto_pipeline.reading.moments import Moment
+    from crypto_pipeline.reading.arguments import Moment
     from crypto_pipeline.store import StoreError
 
     __version__: str
@@ -54,12 +54,12 @@ def bars(
 
     Raises ValueError for a bad argument, StoreError for an unknown instrument or when no database answers.
     """
-    from crypto_pipeline.reading import question
+    from crypto_pipeline.reading import query
 
     def now() -> datetime:
         return _reader(data_dir).now()
 
-    asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill, now=now)
+    asked = query(instruments, timeframe, start, end, last, as_of, final_only, columns, fill, now=now)
     return _reader(data_dir).told(asked, stacklevel=2)
 
 
@@ -89,7 +89,7 @@ def training_set(
     from crypto_pipeline.healing.plan import retention_policy
     from crypto_pipeline.labels.parameters import Strategy, parameter_sets
     from crypto_pipeline.labels.training import EmptyTrainingSetWarning, training_set
-    from crypto_pipeline.reading.moments import moment, optional
+    from crypto_pipeline.reading.arguments import moment, optional
     from crypto_pipeline.settings import load_settings
     from crypto_pipeline.store import Store, resolve_url
 

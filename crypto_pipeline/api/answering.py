@@ -24,9 +24,9 @@ from crypto_pipeline.api import forms
 from crypto_pipeline.api.forms import Form
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading import Reader
-from crypto_pipeline.reading.answers import Answer
-from crypto_pipeline.reading.cached import time_to_live
-from crypto_pipeline.reading.question import Question
+from crypto_pipeline.reading.answer import Answer
+from crypto_pipeline.reading.cached_reader import time_to_live
+from crypto_pipeline.reading.query import Question
 from crypto_pipeline.store.coordination.notifications import Series
 from crypto_pipeline.store.database.pool import Connections
 

@@ -17,7 +17,7 @@ from crypto_pipeline.api.answering import Again, Answering
 from crypto_pipeline.api.forms import ARROW, CSV, PARQUET
 from crypto_pipeline.api.limits import Limits
 from crypto_pipeline.reading import Reader
-from crypto_pipeline.reading.question import ALL, question
+from crypto_pipeline.reading.query import ALL, question
 
 Symbol = Annotated[str, Path(max_length=64, description="Canonical name.", examples=["BTC-USDT"])]
 _BINARY = {"schema": {"type": "string", "format": "binary"}}

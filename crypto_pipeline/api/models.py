@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.reading.question import MOST_LAST, NARROW
+from crypto_pipeline.reading.query import MOST_LAST, NARROW
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.coverage.ledger import STATES
 

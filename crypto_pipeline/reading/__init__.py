@@ -5,9 +5,9 @@ for whoever wants them, and a cache that says how old it is. What is stored, and
 nothing here knows Dagster, HTTP or a venue, and nothing here needs more than a plain ``pip install crypto-pipeline``.
 """
 
-from crypto_pipeline.reading.answers import Answer
+from crypto_pipeline.reading.answer import Answer
 from crypto_pipeline.reading.collected import SpanWarning
-from crypto_pipeline.reading.question import question
+from crypto_pipeline.reading.query import question
 from crypto_pipeline.reading.reader import Reader
 
 __all__ = ["Answer", "Reader", "SpanWarning", "question"]

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from crypto_pipeline.reading.answers import Answer
+from crypto_pipeline.reading.answer import Answer
 from crypto_pipeline.store.coordination.notifications import Changes, Series
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.errors import DatabaseAwayError

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.reading.question import Question
+from crypto_pipeline.reading.query import Question
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.database import fork_safety
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from crypto_pipeline.reading.question import Question
+from crypto_pipeline.reading.query import Question
 
 _KEY = ["instrument", "open_time"]
 

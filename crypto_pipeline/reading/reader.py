@@ -14,15 +14,15 @@ import polars as pl
 
 from crypto_pipeline.market.calendars import get_calendar
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.reading import moments
-from crypto_pipeline.reading.cached import CachedReader
+from crypto_pipeline.reading import arguments
+from crypto_pipeline.reading.arguments import Moment
+from crypto_pipeline.reading.cached_reader import CachedReader
 from crypto_pipeline.reading.collected import Collected
-from crypto_pipeline.reading.filling import fill_flat
+from crypto_pipeline.reading.fill import fill_flat
 from crypto_pipeline.reading.forming import with_forming
-from crypto_pipeline.reading.fresh import Fresh, by_polars
-from crypto_pipeline.reading.moments import Moment
-from crypto_pipeline.reading.question import ALL, Question, question
-from crypto_pipeline.reading.scanning import scan
+from crypto_pipeline.reading.helper_process import Fresh, by_polars
+from crypto_pipeline.reading.lazy import scan
+from crypto_pipeline.reading.query import ALL, Question, question
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store, resolve_url
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
@@ -201,7 +201,7 @@ class Reader:
                 before=asked.end, as_of=asked.as_of, complete=asked.final_only, columns=columns,
             )  # fmt: skip
         until = asked.end or self._now()
-        moments.span(asked.start, until)
+        arguments.span(asked.start, until)
         return read.read(
             asked.instruments, asked.timeframe, asked.start, until,
             as_of=asked.as_of, complete=asked.final_only, columns=columns,
@@ -259,7 +259,7 @@ class Reader:
     @by_polars
     def prices(self, instruments: str | Sequence[str] | None = None, timeframe: str = "1m") -> pl.DataFrame:
         """Forming bars with the last price of each instrument, and the ``age`` of each row in seconds."""
-        chosen = None if instruments is None else moments.names(instruments)
+        chosen = None if instruments is None else arguments.names(instruments)
         return self.store.live.prices(chosen, [Timeframe.parse(timeframe)])
 
     @by_polars
@@ -270,8 +270,8 @@ class Reader:
 
         ``venue``: needed only where trades of several venues are stored.
         """
-        begin, until = moments.span(moments.moment(start, "start"), moments.optional(end, "end") or self._now())
-        return self.store.trade_reads.read(moments.names(instruments), begin, until, venue)
+        begin, until = arguments.span(arguments.moment(start, "start"), arguments.optional(end, "end") or self._now())
+        return self.store.trade_reads.read(arguments.names(instruments), begin, until, venue)
 
     @by_polars
     def gaps(
@@ -287,12 +287,12 @@ class Reader:
         for state in states or ():
             if state not in STATES:
                 raise ValueError(f"states: unknown state {state!r}; use some of {', '.join(STATES)}")
-        begin, until = moments.optional(start, "start"), moments.optional(end, "end")
+        begin, until = arguments.optional(start, "start"), arguments.optional(end, "end")
         if begin is not None and until is not None:
-            moments.span(begin, until)
+            arguments.span(begin, until)
         return self.store.ledger.open(
             None if timeframe is None else Timeframe.parse(timeframe),
-            None if instruments is None else moments.names(instruments),
+            None if instruments is None else arguments.names(instruments),
             states, begin, until,
         )  # fmt: skip
 
@@ -305,11 +305,11 @@ class Reader:
         end: Moment | None = None,
     ) -> pl.DataFrame:
         """Per instrument, timeframe and day how many bars are expected, present and explained, in CELL_SCHEMA."""
-        begin, until = moments.optional(start, "start"), moments.optional(end, "end")
+        begin, until = arguments.optional(start, "start"), arguments.optional(end, "end")
         if begin is not None and until is not None:
-            moments.span(begin, until)
+            arguments.span(begin, until)
         timeframes = list(Timeframe) if timeframe is None else [Timeframe.parse(timeframe)]
-        chosen = None if instruments is None else moments.names(instruments)
+        chosen = None if instruments is None else arguments.names(instruments)
         return self.store.coverage.cells(timeframes, begin, until, chosen)
 
     # -- end ------------------------------------------------------------------------------------------------------

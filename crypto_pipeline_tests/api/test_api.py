@@ -19,7 +19,7 @@ from schemathesis.checks import CHECKS
 from crypto_pipeline import Reader
 from crypto_pipeline.api import serve
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.reading.question import NARROW
+from crypto_pipeline.reading.query import NARROW
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.columns.frames import READ_SCHEMA

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from crypto_pipeline.reading.question import Question
+from crypto_pipeline.reading.query import Question
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 

@@ -24,7 +24,7 @@ from crypto_pipeline import Reader
 from crypto_pipeline.api.app import create_app
 from crypto_pipeline.api.forms import ARROW, CSV, JSON, PARQUET
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.reading.question import Question, question
+from crypto_pipeline.reading.query import Question, question
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive.archiver import Archiver
 from crypto_pipeline.store.archive.object_store import ArchiveStorage

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from crypto_pipeline.reading.question import Question
+from crypto_pipeline.reading.query import Question
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 
 

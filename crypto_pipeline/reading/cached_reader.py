@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.reading.answers import Answer
+from crypto_pipeline.reading.answer import Answer
+from crypto_pipeline.reading.arguments import Moment
 from crypto_pipeline.reading.cache import Cache, CacheStats
-from crypto_pipeline.reading.moments import Moment
-from crypto_pipeline.reading.question import Question, question
+from crypto_pipeline.reading.query import Question, question
 from crypto_pipeline.store.coordination.notifications import Changes, Series
 from crypto_pipeline.store.reads.small_reads import FEW_BARS
 

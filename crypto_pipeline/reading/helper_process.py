@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-_SERVE = "from crypto_pipeline.reading.fresh import serve; serve()"
+_SERVE = "from crypto_pipeline.reading.helper_process import serve; serve()"
 
 
 def by_polars(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.reading.moments import Moment, names, optional, span
+from crypto_pipeline.reading.arguments import Moment, names, optional, span
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.reads.queries import FIRST, LAST
 
