@@ -13,9 +13,9 @@ from fastapi import FastAPI, Path, Query, Request
 from starlette.responses import Response
 
 from crypto_pipeline.api import models, problems
-from crypto_pipeline.api.answering import Again, Answering
-from crypto_pipeline.api.forms import ARROW, CSV, PARQUET
+from crypto_pipeline.api.formats import ARROW, CSV, PARQUET
 from crypto_pipeline.api.limits import Limits
+from crypto_pipeline.api.responses import Again, Answering
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.reading.query import ALL, question
 

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 
 from crypto_pipeline import Reader
 from crypto_pipeline.api.app import create_app
-from crypto_pipeline.api.forms import ARROW, CSV, JSON, PARQUET
+from crypto_pipeline.api.formats import ARROW, CSV, JSON, PARQUET
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.query import Question, question
 from crypto_pipeline.store import Store

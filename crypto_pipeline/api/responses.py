@@ -20,8 +20,8 @@ from anyio.to_thread import run_sync
 from fastapi import Request
 from starlette.responses import Response
 
-from crypto_pipeline.api import forms
-from crypto_pipeline.api.forms import Form
+from crypto_pipeline.api import formats
+from crypto_pipeline.api.formats import Form
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.reading.answer import Answer
@@ -115,7 +115,7 @@ class Answering:
             frame = self.reader.answer(page)
             link = None if following is None else _link(request, start=_iso(following))
             head = {"instrument": asked.instruments[0], "timeframe": str(asked.timeframe), "next": link}
-            return Body(forms.encode(frame, form, _head(head, "bars"), b"}"), link)
+            return Body(formats.encode(frame, form, _head(head, "bars"), b"}"), link)
 
         return await self._kept(request, key, asked, compute)
 
@@ -125,7 +125,7 @@ class Answering:
 
         def compute() -> Body:
             head = _head({"timeframe": str(asked.timeframe)}, "bars")
-            return Body(forms.encode(self.reader.answer(asked), form, head, b"}"), None)
+            return Body(formats.encode(self.reader.answer(asked), form, head, b"}"), None)
 
         return await self._kept(request, ("latest", asked, form), asked, compute)
 
@@ -142,7 +142,7 @@ class Answering:
                 if frame.height > offset + limit:
                     link = _link(request, offset=str(offset + limit))
                 frame = frame.slice(offset, limit)
-            return Body(forms.encode(frame, form, _head({"next": link}, "rows"), b"}"), link)
+            return Body(formats.encode(frame, form, _head({"next": link}, "rows"), b"}"), link)
 
         body = await self._run(compute)
         return _response(Words.of(request.scope), form, Answer(body, datetime.now(UTC)))
@@ -200,7 +200,7 @@ class Answering:
 
 
 def _form(request: Request) -> Form:
-    return forms.negotiate(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
+    return formats.negotiate(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
 
 
 def _head(values: Mapping[str, object], rows: str) -> bytes:
@@ -239,7 +239,7 @@ def _response(words: Words, form: Form, answer: Answer[Body]) -> Response:
         known = words.known.decode("latin-1")
         if known.strip() == "*" or tag in known:
             return Response(status_code=304, headers=headers)
-    encoding = forms.encoding_of(body.data) if form.encoding else None
+    encoding = formats.encoding_of(body.data) if form.encoding else None
     if encoding is not None:
         headers["Content-Encoding"] = encoding
     return Response(body.data, 200, headers, form.media_type)
