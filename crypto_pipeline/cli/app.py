@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from crypto_pipeline.cli import (
+from crypto_pipeline.cli.commands import (
     alerts,
     backups,
     bars,
@@ -19,7 +19,7 @@ from crypto_pipeline.cli import (
     live,
     replay,
     retention,
-    settings_list,
+    settings,
     storage,
     training,
 )
@@ -65,7 +65,7 @@ for module in (
     storage,
     replay,
     retention,
-    settings_list,
+    settings,
 ):
     module.register(app)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from crypto_pipeline.cli.live import now
+from crypto_pipeline.cli.commands.live import now
 from crypto_pipeline.healing.plan import Horizon, refresh_expected
 from crypto_pipeline.market import Instrument, Source, Timeframe
 from crypto_pipeline.store import Store

@@ -112,7 +112,7 @@ def up(
 
 
 def _run(settings: Settings) -> None:
-    from crypto_pipeline.cli.first_minutes import FirstMinutes
+    from crypto_pipeline.cli.startup_progress import FirstMinutes
     from crypto_pipeline.ops.housekeeping.retention import describe_retention
     from crypto_pipeline.ops.supervision.guardian import Guardian
     from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
@@ -213,7 +213,7 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.cli.output import print_json
-    from crypto_pipeline.cli.status_view import print_status
+    from crypto_pipeline.cli.status import print_status
     from crypto_pipeline.ops.status import gather
 
     found = gather(deployment_settings(data_dir))
