@@ -54,12 +54,12 @@ def bars(
 
     Raises ValueError for a bad argument, StoreError for an unknown instrument or when no database answers.
     """
-    from crypto_pipeline.reading import query
+    from crypto_pipeline.reading import question
 
     def now() -> datetime:
         return _reader(data_dir).now()
 
-    asked = query(instruments, timeframe, start, end, last, as_of, final_only, columns, fill, now=now)
+    asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill, now=now)
     return _reader(data_dir).told(asked, stacklevel=2)
 
 

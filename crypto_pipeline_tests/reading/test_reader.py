@@ -19,7 +19,7 @@ import pytest
 import crypto_pipeline
 from crypto_pipeline import Reader
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.reading import SpanWarning, query
+from crypto_pipeline.reading import SpanWarning, question
 from crypto_pipeline.store import LivePrice, Store, StoreError
 from crypto_pipeline.store.archive.archiver import Archiver
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
@@ -120,7 +120,7 @@ def test_a_lazy_scan_reads_only_what_is_used(store: Store, reader: Reader, monke
     store.bars.write(frame([bar(at=START + timedelta(hours=n)) for n in range(72)]), M1)
     asked: list[Any] = []
     answer = reader.answer
-    monkeypatch.setattr(reader, "answer", lambda question: asked.append(query) or answer(query))
+    monkeypatch.setattr(reader, "answer", lambda question: asked.append(question) or answer(question))
     lazy = reader.scan("BTC-USDT", "1m", START - timedelta(days=60), START + timedelta(days=60))
     assert lazy.collect_schema() == READ_SCHEMA
     assert asked == []
@@ -129,7 +129,7 @@ def test_a_lazy_scan_reads_only_what_is_used(store: Store, reader: Reader, monke
     assert len(asked) >= 8
     asked.clear()
     lazy.select("close").collect()
-    assert {query.columns for query in asked} == {("close",)}
+    assert {question.columns for question in asked} == {("close",)}
     with pytest.raises(StoreError, match="unknown instrument 'BTC'"):
         reader.scan("BTC", "1m", START)
 
@@ -258,8 +258,8 @@ def test_a_short_answer_says_so(store: Store, reader: Reader) -> None:
 
 
 def test_without_a_span_the_last_day_is_read(store: Store, reader: Reader) -> None:
-    assert query("BTC-USDT", "1m", end=START).start == START - timedelta(days=1)
-    assert query("BTC-USDT", "1h", end=START).start == START - timedelta(hours=100)
+    assert question("BTC-USDT", "1m", end=START).start == START - timedelta(days=1)
+    assert question("BTC-USDT", "1h", end=START).start == START - timedelta(hours=100)
     now = datetime.now(UTC)
     store.bars.write(frame([bar(at=M1.floor(now) - n * HOUR) for n in (1, 23, 25)]), M1)
     assert reader.bars("BTC-USDT", "1m").height == 2

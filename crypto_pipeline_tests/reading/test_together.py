@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from crypto_pipeline import Reader
 from crypto_pipeline.api.app import create_app
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.reading import query
+from crypto_pipeline.reading import question
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.retention import Retention
@@ -262,7 +262,7 @@ def test_equal_questions_at_once_are_asked_once(store: Store, reader: Reader) ->
 async def test_equal_questions_of_many_tasks_are_asked_once(store: Store, reader: Reader) -> None:
     Generations(store).write(1)
     reader.cached.await_changes()
-    asked = query("BTC-USDT", "1m", BEGIN, END)
+    asked = question("BTC-USDT", "1m", BEGIN, END)
     answers = await asyncio.gather(*(reader.cached.answer_async(asked) for _ in range(16)))
     assert [whole(answer.value) for answer in answers] == [1] * 16
     assert reader.cached.stats.misses == 1

@@ -50,7 +50,7 @@ def read(
     from crypto_pipeline.cli.context import database, deployment_settings
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.output import write_frame
-    from crypto_pipeline.reading import Reader, SpanWarning, query
+    from crypto_pipeline.reading import Reader, SpanWarning, question
     from crypto_pipeline.reading.query import ALL
 
     if form not in _FORMS:
@@ -70,7 +70,7 @@ def read(
                 f"--start {begin:%Y-%m-%dT%H:%MZ} lies in the future: it is {now:%Y-%m-%dT%H:%MZ} at the venue"
             )
         try:
-            asked = query(symbols, chosen, begin, given, last, moment, not forming, wanted, fill, now=reader.now)
+            asked = question(symbols, chosen, begin, given, last, moment, not forming, wanted, fill, now=reader.now)
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always", SpanWarning)
                 frame = reader.told(asked)
