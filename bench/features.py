@@ -26,7 +26,7 @@ import numpy as np
 import polars as pl
 from common import MIB, PeakMemory, family, load, machine, postgres, postmaster, prepare_dagster, table
 
-from crypto_pipeline.features import kernels
+from crypto_pipeline.arrays import rolling
 from crypto_pipeline.features.compute import NAMES, Bars, compute_features, feature_frames
 from crypto_pipeline.market import BAR_SCHEMA, Instrument, Timeframe, roll_up_all
 from crypto_pipeline.market.bars import UTC_MS
@@ -64,7 +64,7 @@ def compute(options: argparse.Namespace) -> dict[str, Any]:
     bars = market(options.instruments, options.days, end)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     begin = time.perf_counter()
-    kernels.prepare()
+    rolling.prepare()
     prepared = time.perf_counter() - begin
     seconds = {}
     for call in ("first", "second"):
@@ -239,7 +239,7 @@ def _run(instance: Any, start: datetime, end: datetime) -> dict[str, Any]:
 
 def _live(opened: Any, end: datetime) -> list[float]:
     """Seconds of five live steps, each over the rows of one close."""
-    from crypto_pipeline.features.live import live_step
+    from crypto_pipeline.features.stored.live import live_step
 
     def forget(connection: Any) -> None:
         for name in ("ml_features", "ml_features_live"):

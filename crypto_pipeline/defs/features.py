@@ -18,10 +18,11 @@ from crypto_pipeline.defs.checks import checked_span
 from crypto_pipeline.defs.jobs import MEDIUM, backfill_bars
 from crypto_pipeline.defs.partitions import HISTORY_DAY, RESEARCH_DAILY, each_day, range_tags
 from crypto_pipeline.defs.resources import Market, Scope
-from crypto_pipeline.features import monitor
+from crypto_pipeline.features import drift
 from crypto_pipeline.features.compute import FEATURES, LOOK_BACK, NAMES, SCHEMA_HASH
-from crypto_pipeline.features.live import KEPT
-from crypto_pipeline.features.pipeline import (
+from crypto_pipeline.features.stored.checks import CHECKS, FeatureOutcome, Sample, verify_features
+from crypto_pipeline.features.stored.live import KEPT
+from crypto_pipeline.features.stored.update import (
     FeatureReport,
     Universe,
     bring_up_to_date,
@@ -29,7 +30,6 @@ from crypto_pipeline.features.pipeline import (
     lacks_benchmark,
     stale_days,
 )
-from crypto_pipeline.features.verify import CHECKS, FeatureOutcome, Sample, verify_features
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.charts import features
 from crypto_pipeline.settings import load_settings
@@ -140,7 +140,7 @@ def _metadata(
 def pictures(store: Store, names: list[str], end: datetime) -> dict[str, Any]:
     """How the features of the last week go together."""
     rows = store.features.read(names, end - timedelta(days=7), end, ["open_time", *NAMES], hourly=True)
-    known, matrix = monitor.correlation(rows)
+    known, matrix = drift.correlation(rows)
     if len(known) < 2:
         return {}
     drawn = features.correlation_heatmap(known, matrix, f"correlation of features, {rows.height:,} rows of 7 days")

@@ -18,7 +18,7 @@ from crypto_pipeline.defs.checks import checked_span
 from crypto_pipeline.defs.jobs import MEDIUM, backfill_bars
 from crypto_pipeline.defs.partitions import HISTORY_DAY, RESEARCH_DAILY, each_day, range_tags
 from crypto_pipeline.defs.resources import Market, Scope
-from crypto_pipeline.features.pipeline import Universe, lacks_benchmark
+from crypto_pipeline.features.stored.update import Universe, lacks_benchmark
 from crypto_pipeline.labels.build import LabelReport, bring_up_to_date, due_cells, traded
 from crypto_pipeline.labels.checks import LabelOutcome, check_labels, checks_of, example_of
 from crypto_pipeline.labels.inputs import look_ahead, look_back

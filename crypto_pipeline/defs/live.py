@@ -22,7 +22,7 @@ from pydantic import Field
 from crypto_pipeline.defs import live_run
 from crypto_pipeline.defs.jobs import CRITICAL, SOON
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.features.live import after_minute_with_features
+from crypto_pipeline.features.stored.live import after_minute_with_features
 from crypto_pipeline.ingest import Duty, run_ingest
 from crypto_pipeline.ops.supervision.ingest_process import ingest_here
 from crypto_pipeline.ops.supervision.processes import MARK

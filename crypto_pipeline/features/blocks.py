@@ -12,14 +12,14 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from crypto_pipeline.features import higher, regimes
-from crypto_pipeline.features.bar_features import BAR_FEATURES, clock, eligible
-from crypto_pipeline.features.bar_series import BarSeries
-from crypto_pipeline.features.grid import COLUMNS, Grid, Ints, take
-from crypto_pipeline.features.higher import HIGHER
-from crypto_pipeline.features.kernels import Floats
-from crypto_pipeline.features.market_features import BENCHMARK, RELATIVE, CrossSection, cross_section
-from crypto_pipeline.features.schema import ROW_SCHEMA
+from crypto_pipeline.arrays.grid import COLUMNS, Grid, Ints, take
+from crypto_pipeline.arrays.rolling import Floats
+from crypto_pipeline.features.definitions import regimes, wider_timeframes
+from crypto_pipeline.features.definitions.bar_series import BarSeries
+from crypto_pipeline.features.definitions.bars import BAR_FEATURES, clock, eligible
+from crypto_pipeline.features.definitions.market import BENCHMARK, RELATIVE, CrossSection, cross_section
+from crypto_pipeline.features.definitions.schema import ROW_SCHEMA
+from crypto_pipeline.features.definitions.wider_timeframes import HIGHER
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
 
@@ -86,7 +86,7 @@ class Market:
         with np.errstate(all="ignore"):
             columns = {name: _nullable(cut(of(series))) for name, of in _OWN}
             for wide in self.wider:
-                found = higher.values(
+                found = wider_timeframes.values(
                     BarSeries({n: values[members] for n, values in wide.bars.items()}), wide.timeframe
                 )
                 for name, values in found.items():

@@ -13,7 +13,7 @@ from datetime import datetime
 import polars as pl
 
 from crypto_pipeline.features.blocks import Market
-from crypto_pipeline.features.schema import FEATURES, NAMES, ROW_SCHEMA, SCHEMA_HASH, STATES
+from crypto_pipeline.features.definitions.schema import FEATURES, NAMES, ROW_SCHEMA, SCHEMA_HASH, STATES
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: Days of own bars before a row's day that can change it, by timeframe: every warm-up fits.

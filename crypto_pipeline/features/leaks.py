@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.features.apart import in_fresh_process
 from crypto_pipeline.features.compute import FEATURES, LOOK_BACK, STATES, Bars, Compute
-from crypto_pipeline.features.registry import Feature
+from crypto_pipeline.features.definitions.registry import Feature
+from crypto_pipeline.features.fresh_process import in_fresh_process
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: Differences up to these, in standard deviations of the feature, are rounding.

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.features.pipeline import BENCHMARK, Universe
+from crypto_pipeline.features.stored.update import BENCHMARK, Universe
 from crypto_pipeline.labels import inputs, setups
 from crypto_pipeline.labels.finality import accounted, final
 from crypto_pipeline.labels.grid import PRICES, Panel

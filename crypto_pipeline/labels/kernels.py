@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from crypto_pipeline.features.compiling import compiled
+from crypto_pipeline.arrays.compiled import compiled
 from crypto_pipeline.labels.barriers import UNCLEAR, Bars, Outcome, Plans, Results
 from crypto_pipeline.labels.grid import Flags, Floats, Ints
 from crypto_pipeline.labels.minutes import Ambiguous, Minutes

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.features import regimes, technical
-from crypto_pipeline.features.kernels import rolling_max, rolling_min
+from crypto_pipeline.arrays.rolling import rolling_max, rolling_min
+from crypto_pipeline.features.definitions import indicators, regimes
 from crypto_pipeline.labels.grid import Flags, Floats, Ints, Panel
 from crypto_pipeline.labels.parameters import ChannelParameters, DcaParameters, SwingParameters
 
@@ -30,8 +30,8 @@ def dca(panel: Panel, halted: Flags, enterable: Flags, parameters: DcaParameters
     """
     p = parameters
     fall = _over(panel.close, rolling_max(panel.high, p.fall_window)) - 1
-    volume_ratio = _over(technical.sma(panel.volume, HOUR), technical.sma(panel.volume, DAY))
-    rsi14 = technical.rsi(panel.close)
+    volume_ratio = _over(indicators.sma(panel.volume, HOUR), indicators.sma(panel.volume, DAY))
+    rsi14 = indicators.rsi(panel.close)
     met = (fall <= -p.fall) & (volume_ratio >= p.volume_ratio) & (rsi14 <= p.rsi_most) & ~halted & enterable
     rows = np.flatnonzero(met)
     numbers, places = np.divmod(rows, panel.width)
@@ -47,11 +47,11 @@ def swing(panel: Panel, hours: Panel | None, parameters: SwingParameters) -> pl.
     """
     p, close = parameters, panel.close
     measures = {
-        "breakout": _over(close, technical.lagged(rolling_max(panel.high, p.window))) - 1,
-        "volume_ratio": _over(panel.volume, technical.sma(panel.volume, p.window)),
-        "rsi14": technical.rsi(close),
-        "macd_histogram": _over(technical.macd(close).histogram, close),
-        "day_change": _over(close, technical.lagged(close, DAY)) - 1,
+        "breakout": _over(close, indicators.lagged(rolling_max(panel.high, p.window))) - 1,
+        "volume_ratio": _over(panel.volume, indicators.sma(panel.volume, p.window)),
+        "rsi14": indicators.rsi(close),
+        "macd_histogram": _over(indicators.macd(close).histogram, close),
+        "day_change": _over(close, indicators.lagged(close, DAY)) - 1,
     }
     met = (
         (measures["breakout"] > p.breakout)
@@ -71,7 +71,7 @@ def swing(panel: Panel, hours: Panel | None, parameters: SwingParameters) -> pl.
 
 def rising(close: Floats) -> Flags:
     """Per hour: close > SMA 20 > SMA 50; false while an hour of them is absent."""
-    fast, slow = technical.sma(close, 20), technical.sma(close, 50)
+    fast, slow = indicators.sma(close, 20), indicators.sma(close, 50)
     uphill: Flags = (close > fast) & (fast > slow)
     return uphill
 
@@ -85,7 +85,7 @@ def channel(panel: Panel, cost_factors: Floats, parameters: ChannelParameters) -
     """
     p, close = parameters, panel.close
     y = np.log(close)
-    line = technical.ols(y, p.window)
+    line = indicators.ols(y, p.window)
     half = p.bands * line.sigma
     width, position = np.expm1(2 * half), _over(y - line.end + half, 2 * half)
     day_range = _over(rolling_max(panel.high, DAY), rolling_min(panel.low, DAY)) - 1
@@ -93,7 +93,7 @@ def channel(panel: Panel, cost_factors: Floats, parameters: ChannelParameters) -
         (width >= p.width_least)
         & (width <= p.width_most)
         & (position <= p.position_most)
-        & (close > technical.lagged(close))
+        & (close > indicators.lagged(close))
         & (day_range < p.day_range_most)
     )
     rows = np.flatnonzero(near)
@@ -114,7 +114,7 @@ def channel(panel: Panel, cost_factors: Floats, parameters: ChannelParameters) -
     )
 
 
-def _shape(panel: Panel, y: Floats, rows: Ints, line: technical.Line, p: ChannelParameters) -> list[pl.Series]:
+def _shape(panel: Panel, y: Floats, rows: Ints, line: indicators.Line, p: ChannelParameters) -> list[pl.Series]:
     """Containment and touches of the windows that end at ``rows``.
 
     A close is contained that is not beyond a band. A bar touches a band when its range, from low to high, comes within
@@ -160,7 +160,7 @@ def halts(benchmark: Floats) -> Flags:
     """Per 15m close of the benchmark: the market crashes or panics, or it cannot be told; nothing is entered."""
     crash = regimes.regime_of(benchmark, np.zeros(benchmark.shape)) == regimes.Regime.CRASH
     calm = regimes.stress_of(benchmark) > regimes.Stress.PANIC
-    seen = ~np.isnan(benchmark + sum(technical.lagged(benchmark, bars) for bars in (HOUR, 4 * HOUR, DAY)))
+    seen = ~np.isnan(benchmark + sum(indicators.lagged(benchmark, bars) for bars in (HOUR, 4 * HOUR, DAY)))
     halted: Flags = crash | ~calm | ~seen
     return halted
 

@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from crypto_pipeline.features.compute import LOOK_BACK, NAMES, ROW_SCHEMA, SCHEMA_HASH, feature_frames
-from crypto_pipeline.features.pipeline import Universe, read_bars
+from crypto_pipeline.features.stored.update import Universe, read_bars
 from crypto_pipeline.healing.plan import retention_policy
 from crypto_pipeline.labels.emptiness import why_empty
 from crypto_pipeline.labels.parameters import MODELS, Parameters, Strategy, parameter_sets

@@ -13,7 +13,7 @@ from crypto_pipeline.defs import defs
 from crypto_pipeline.defs.features import days_due, stale_features
 from crypto_pipeline.defs.partitions import range_tags
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.features.verify import CHECKS
+from crypto_pipeline.features.stored.checks import CHECKS
 from crypto_pipeline.market import Timeframe
 
 from .conftest import Deployed

@@ -18,7 +18,7 @@ from dagster._core.loader import LoadingContextForTest
 from polars.testing import assert_frame_equal
 
 from crypto_pipeline.features.compute import LOOK_BACK, MARKET_LOOK_BACK, ROW_SCHEMA
-from crypto_pipeline.features.pipeline import features_as_of
+from crypto_pipeline.features.stored.update import features_as_of
 from crypto_pipeline.labels import inputs
 from crypto_pipeline.labels.build import bring_up_to_date
 from crypto_pipeline.labels.parameters import Parameters, Strategy

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 import talib
 
-from crypto_pipeline.features import technical as ind
-from crypto_pipeline.features.kernels import Floats
+from crypto_pipeline.arrays.rolling import Floats
+from crypto_pipeline.features.definitions import indicators as ind
 from crypto_pipeline_tests.features.recorded import NAMES, dense, recorded_bars
 
 #: Bars after which even the slowest, EMA 96, has forgotten how it began to better than 1e-9.

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_pipeline.features import kernels
-from crypto_pipeline.features.kernels import Floats
+from crypto_pipeline.arrays import rolling
+from crypto_pipeline.arrays.rolling import Floats
 
 #: Ordinary values, equal ones, spikes that dwarf them, and holes.
 VALUES = st.one_of(
@@ -57,13 +57,13 @@ def close_to(ours: Floats, exact: Floats, size: Floats) -> None:
 def test_windows_hold_what_is_in_them_and_nothing_else(values: list[float], n: int, needed: int) -> None:
     x, needed = np.array(values, float), min(n, needed)
     size = windows(x, n, needed, lambda rows: float(np.abs(rows).max()))
-    mean, deviation = kernels.rolling_moments(x, n, needed, ddof=0)
-    close_to(kernels.rolling_mean(x, n, needed), windows(x, n, needed, exact_mean), size)
+    mean, deviation = rolling.rolling_moments(x, n, needed, ddof=0)
+    close_to(rolling.rolling_mean(x, n, needed), windows(x, n, needed, exact_mean), size)
     close_to(mean, windows(x, n, needed, exact_mean), size)
     close_to(deviation**2, windows(x, n, needed, lambda rows: exact_variance(rows, 0)), size**2)
-    sample = kernels.rolling_std(x, n, needed)
+    sample = rolling.rolling_std(x, n, needed)
     close_to(sample**2, windows(x, n, needed, lambda rows: exact_variance(rows, 1), 2), size**2)
-    for ours, extreme in ((kernels.rolling_max(x, n, needed), np.max), (kernels.rolling_min(x, n, needed), np.min)):
+    for ours, extreme in ((rolling.rolling_max(x, n, needed), np.max), (rolling.rolling_min(x, n, needed), np.min)):
         assert np.array_equal(ours, windows(x, n, needed, extreme), equal_nan=True)
     flat = windows(x, n, needed, np.ptp) == 0
     assert (deviation[flat] == 0).all()
@@ -75,7 +75,7 @@ def test_windows_hold_what_is_in_them_and_nothing_else(values: list[float], n: i
 def test_two_series_vary_together_where_both_are_there(a: list[float], b: list[float], n: int, needed: int) -> None:
     rows, needed = min(len(a), len(b)), min(n, needed)
     x, y = np.array(a[:rows], float), np.array(b[:rows], float)
-    of_x, of_y, together = kernels.rolling_comoments(x, y, n, needed)
+    of_x, of_y, together = rolling.rolling_comoments(x, y, n, needed)
     for at in range(rows):
         p, q = x[max(0, at - n + 1) : at + 1], y[max(0, at - n + 1) : at + 1]
         both = ~np.isnan(p + q)
@@ -99,7 +99,7 @@ def test_a_spike_that_has_left_the_window_leaves_no_residue() -> None:
     held = np.ones(4000, bool)
     for at in range(0, 4000, 331):
         held[at : at + 96] = False
-    for ours, without in zip(kernels.rolling_moments(spiky, 96), kernels.rolling_moments(calm, 96), strict=True):
+    for ours, without in zip(rolling.rolling_moments(spiky, 96), rolling.rolling_moments(calm, 96), strict=True):
         assert np.nanmax(np.abs(ours - without)[held] / without[held]) < 1e-12
 
 
@@ -109,7 +109,7 @@ def test_recursions_cut_absent_rows_out_and_rows_do_not_touch_each_other() -> No
     x[rng.random((3, 500)) < 0.2] = np.nan
     x[1] = np.nan
     for mean_first in (False, True):
-        ours = kernels.smoothed(x, 0.1, 7, mean_first=mean_first)
+        ours = rolling.smoothed(x, 0.1, 7, mean_first=mean_first)
         for row in range(3):
             there = ~np.isnan(x[row])
             values = x[row][there]
@@ -123,7 +123,7 @@ def test_recursions_cut_absent_rows_out_and_rows_do_not_touch_each_other() -> No
                     expected[at] = state if at >= 6 else np.nan
             assert np.isnan(ours[row][~there]).all()
             assert np.allclose(ours[row][there], expected, rtol=1e-12, equal_nan=True)
-    last = kernels.held(x)
+    last = rolling.held(x)
     assert np.isnan(last[1]).all()
     filled = x[2].copy()
     for at in range(1, 500):
@@ -132,14 +132,14 @@ def test_recursions_cut_absent_rows_out_and_rows_do_not_touch_each_other() -> No
 
 
 def test_ranks_share_ties_and_leave_out_what_is_absent() -> None:
-    found = kernels.ranks(np.array([[3.0, 1.0, np.nan, 3.0, 2.0], [np.nan] * 5]))
+    found = rolling.ranks(np.array([[3.0, 1.0, np.nan, 3.0, 2.0], [np.nan] * 5]))
     assert np.array_equal(found, [[3.5, 1.0, np.nan, 3.5, 2.0], [np.nan] * 5], equal_nan=True)
 
 
 def test_they_work_where_no_folder_can_be_written(tmp_path: Path) -> None:
     package = tmp_path / "crypto_pipeline"
     package.mkdir()
-    source = Path(kernels.__file__)
+    source = Path(rolling.__file__)
     (package / "kernels.py").write_text(source.read_text())
     code = (
         "import logging; logging.basicConfig(level='INFO')\n"

@@ -11,9 +11,9 @@ import pytest
 
 from crypto_pipeline.features.compute import NAMES, ROW_SCHEMA
 from crypto_pipeline.features.leaks import compare, spreads
-from crypto_pipeline.features.live import live_step
-from crypto_pipeline.features.pipeline import Universe, bring_up_to_date, features_as_of, stale_days
-from crypto_pipeline.features.verify import CHECKS, Sample, _Span, verify_features
+from crypto_pipeline.features.stored.checks import CHECKS, Sample, _Span, verify_features
+from crypto_pipeline.features.stored.live import live_step
+from crypto_pipeline.features.stored.update import Universe, bring_up_to_date, features_as_of, stale_days
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.features.market import START, minutes, rolled_up, stock

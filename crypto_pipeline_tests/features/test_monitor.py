@@ -7,7 +7,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.features import monitor
+from crypto_pipeline.features import drift
 from crypto_pipeline.features.compute import NAMES
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline_tests.features.market import START
@@ -28,7 +28,7 @@ def rows(seed: int = 1) -> pl.DataFrame:
             slow[step] = 0.99 * slow[step - 1] + noise[step]
         values = {}
         for place, name in enumerate(NAMES):
-            low, high = monitor.BOUNDS.get(name, (-1e9, 1e9))
+            low, high = drift.BOUNDS.get(name, (-1e9, 1e9))
             middle = low + 1.0 if high > 1e8 else (low + high) / 2
             width = 0.1 if high > 1e8 else (high - low) / 20
             column = middle + width * slow[:, place]
@@ -45,10 +45,10 @@ def split(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def test_what_is_as_before_passes() -> None:
     history, now = split(rows())
-    assert monitor.null_shares(history, now).is_empty()
-    assert monitor.out_of_range(history, now).is_empty()
+    assert drift.null_shares(history, now).is_empty()
+    assert drift.out_of_range(history, now).is_empty()
     short = history.filter(pl.col("open_time") >= NOW - timedelta(days=3))
-    assert monitor.null_shares(short, now.with_columns(lr_1=None)).is_empty(), "too little history to judge"
+    assert drift.null_shares(short, now.with_columns(lr_1=None)).is_empty(), "too little history to judge"
 
 
 def test_a_hole_makes_no_alarm_of_range_or_nulls() -> None:
@@ -60,16 +60,16 @@ def test_a_hole_makes_no_alarm_of_range_or_nulls() -> None:
         eligible=~beside,
         lr_96=pl.when(extreme).then(1e6).when(beside).then(None).otherwise(pl.col("lr_96")),
     )
-    assert monitor.out_of_range(history, holed).is_empty()
-    assert monitor.null_shares(history, holed).is_empty()
-    assert monitor.out_of_range(history, holed.with_columns(eligible=True))["feature"].to_list() == ["lr_96"]
-    assert monitor.null_shares(history, holed.with_columns(eligible=True))["feature"].to_list() == ["lr_96"]
+    assert drift.out_of_range(history, holed).is_empty()
+    assert drift.null_shares(history, holed).is_empty()
+    assert drift.out_of_range(history, holed.with_columns(eligible=True))["feature"].to_list() == ["lr_96"]
+    assert drift.null_shares(history, holed.with_columns(eligible=True))["feature"].to_list() == ["lr_96"]
 
 
 def test_more_nulls_than_ever_are_named() -> None:
     history, now = split(rows())
     holes = pl.when(pl.int_range(pl.len()) % 4 > 0).then(pl.col("rv_96")).alias("rv_96")
-    found = monitor.null_shares(history, now.with_columns(holes))
+    found = drift.null_shares(history, now.with_columns(holes))
     assert found["feature"].to_list() == ["rv_96"]
     assert found["found"][0] > 0.2 > found["allowed"][0]
 
@@ -77,7 +77,7 @@ def test_more_nulls_than_ever_are_named() -> None:
 def test_values_outside_of_formula_or_history_are_named() -> None:
     history, now = split(rows())
     first = pl.int_range(pl.len()) == 0
-    found = monitor.out_of_range(
+    found = drift.out_of_range(
         history,
         now.with_columns(
             rsi_14=pl.when(first).then(101.0).otherwise("rsi_14"),  # once is enough: it cannot be
@@ -92,24 +92,24 @@ def test_values_outside_of_formula_or_history_are_named() -> None:
 def test_drift_is_judged_by_each_features_own_past() -> None:
     frame = rows()
     last = (START + timedelta(days=DAYS - 1)).date()
-    calm = monitor.drift(frame, last)
+    calm = drift.drift(frame, last)
     assert calm["threshold"].null_count() == 0
     # Slow features have a PSI far above the usual 0.25 every week; few are above what is usual for them.
     assert calm["psi"].median() > 0.25  # type: ignore[operator]
     assert calm["drifted"].sum() <= 0.1 * len(NAMES)
     week = pl.col("open_time") >= START + timedelta(days=DAYS - 7)
     moved = frame.with_columns(pl.when(week).then(pl.col("lr_4") + 20).otherwise("lr_4").alias("lr_4"))
-    found = monitor.drift(moved, last).filter("drifted")
+    found = drift.drift(moved, last).filter("drifted")
     assert "lr_4" in found["feature"].to_list()
     early = frame.filter(pl.col("open_time") < START + timedelta(days=20))
-    young = monitor.drift(early, (START + timedelta(days=19)).date())
+    young = drift.drift(early, (START + timedelta(days=19)).date())
     assert young["threshold"].null_count() == len(NAMES)
     assert not young["drifted"].any()
 
 
 def test_correlation_is_pearsons_over_known_pairs() -> None:
     frame = rows().with_columns(lr_4=pl.col("lr_1") * -2)
-    names, matrix = monitor.correlation(frame)
+    names, matrix = drift.correlation(frame)
     place = {name: number for number, name in enumerate(names)}
     assert matrix[place["lr_1"], place["lr_4"]] < -1 + 1e-12
     both = frame.select("rsi_14", "macd").drop_nulls()

@@ -10,11 +10,17 @@ import polars as pl
 import psycopg
 import pytest
 
-from crypto_pipeline.features.bar_features import eligible
-from crypto_pipeline.features.bar_series import BarSeries
 from crypto_pipeline.features.compute import NAMES as FEATURES
 from crypto_pipeline.features.compute import ROW_SCHEMA, compute_features
-from crypto_pipeline.features.pipeline import Universe, bring_up_to_date, features_as_of, first_kept_day, stale_days
+from crypto_pipeline.features.definitions.bar_series import BarSeries
+from crypto_pipeline.features.definitions.bars import eligible
+from crypto_pipeline.features.stored.update import (
+    Universe,
+    bring_up_to_date,
+    features_as_of,
+    first_kept_day,
+    stale_days,
+)
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.research import feature_retention

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from crypto_pipeline.features.registry import Feature, fingerprint, schema_hash
-from crypto_pipeline.features.schema import COMPUTING, FEATURES, SCHEMA_HASH
+from crypto_pipeline.features.definitions.registry import Feature, fingerprint, schema_hash
+from crypto_pipeline.features.definitions.schema import COMPUTING, FEATURES, SCHEMA_HASH
 
 CODE = '''
 """What it is."""

@@ -14,7 +14,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import crypto_pipeline
-from crypto_pipeline.features import pipeline as features
+from crypto_pipeline.features.stored import update as features
 from crypto_pipeline.labels import inputs
 from crypto_pipeline.labels.build import LabelReport, bring_up_to_date, due_cells, traded
 from crypto_pipeline.labels.checks import check_labels, checks_of

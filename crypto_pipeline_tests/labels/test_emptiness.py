@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 import crypto_pipeline
-from crypto_pipeline.features.pipeline import Universe
+from crypto_pipeline.features.stored.update import Universe
 from crypto_pipeline.labels.build import bring_up_to_date
 from crypto_pipeline.labels.emptiness import why_empty
 from crypto_pipeline.labels.parameters import Parameters, Strategy

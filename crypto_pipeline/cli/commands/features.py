@@ -33,7 +33,7 @@ def build(
     """Compute the features of days that are missing or rest on bars that changed. Doing it twice costs nothing."""
     from crypto_pipeline.cli import options
     from crypto_pipeline.cli.context import deployment_settings, open_store
-    from crypto_pipeline.features.pipeline import bring_up_to_date
+    from crypto_pipeline.features.stored.update import bring_up_to_date
 
     settings = deployment_settings(data_dir)
     options.bounds(start, end)  # a bad one is refused before a database is looked for
@@ -56,7 +56,7 @@ def verify(
     from crypto_pipeline.cli import options
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
-    from crypto_pipeline.features.verify import CHECKS, verify_features
+    from crypto_pipeline.features.stored.checks import CHECKS, verify_features
 
     names = [name.strip() for name in check.split(",") if name.strip()] if check else list(CHECKS)
     if unknown := [name for name in names if name not in CHECKS]:

@@ -68,7 +68,7 @@ def _await_code_server() -> None:
 
 def _compile_kernels() -> None:
     """Once per installation, after everything else: whoever computes features later finds their kernels compiled."""
-    command = [sys.executable, "-m", "crypto_pipeline.features.kernels"]
+    command = [sys.executable, "-m", "crypto_pipeline.arrays.rolling"]
     subprocess.run(["nice", "-n", "19", *command] if shutil.which("nice") else command, check=False)
 
 

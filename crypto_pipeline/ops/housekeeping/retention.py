@@ -7,7 +7,7 @@ from datetime import date, datetime
 import polars as pl
 
 from crypto_pipeline.features.compute import LOOK_BACK
-from crypto_pipeline.features.pipeline import first_kept_day
+from crypto_pipeline.features.stored.update import first_kept_day
 from crypto_pipeline.healing.plan import retention_policy
 from crypto_pipeline.healing.processors import MONITORED
 from crypto_pipeline.labels.inputs import look_ahead, look_back

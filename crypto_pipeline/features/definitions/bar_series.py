@@ -9,8 +9,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from crypto_pipeline.features import technical
-from crypto_pipeline.features.kernels import (
+from crypto_pipeline.arrays.rolling import (
     Floats,
     rolling_comoments,
     rolling_max,
@@ -18,8 +17,9 @@ from crypto_pipeline.features.kernels import (
     rolling_min,
     rolling_moments,
 )
-from crypto_pipeline.features.registry import enough
-from crypto_pipeline.features.technical import lagged
+from crypto_pipeline.features.definitions import indicators
+from crypto_pipeline.features.definitions.indicators import lagged
+from crypto_pipeline.features.definitions.registry import enough
 
 Flags = npt.NDArray[np.bool_]
 DAY, WEEK = 96, 672
@@ -57,12 +57,12 @@ class BarSeries:
     @cached_property
     def atr(self) -> Floats:
         """Average true range, 14 bars."""
-        return technical.atr(self.high, self.low, self.close)
+        return indicators.atr(self.high, self.low, self.close)
 
     @cached_property
     def rsi(self) -> Floats:
         """Relative strength index, 14 bars, 0 to 100."""
-        return technical.rsi(self.close)
+        return indicators.rsi(self.close)
 
     @cached_property
     def span(self) -> Floats:
@@ -76,9 +76,9 @@ class BarSeries:
         return self.close * self.volume
 
     @cached_property
-    def bands(self) -> technical.Bands:
+    def bands(self) -> indicators.Bands:
         """Bollinger bands of 20 closes."""
-        return technical.bollinger(self.close, 20, min_samples=enough(20))
+        return indicators.bollinger(self.close, 20, min_samples=enough(20))
 
     @cached_property
     def with_itself(self) -> tuple[Floats, Floats, Floats]:

@@ -10,11 +10,11 @@ from functools import partial
 
 import numpy as np
 
-from crypto_pipeline.features import technical
-from crypto_pipeline.features.bar_features import from_ema, log_return
-from crypto_pipeline.features.bar_series import BarSeries, mean
-from crypto_pipeline.features.kernels import Floats
-from crypto_pipeline.features.registry import Feature
+from crypto_pipeline.arrays.rolling import Floats
+from crypto_pipeline.features.definitions import indicators
+from crypto_pipeline.features.definitions.bar_series import BarSeries, mean
+from crypto_pipeline.features.definitions.bars import from_ema, log_return
+from crypto_pipeline.features.definitions.registry import Feature
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: Bars of 1h and 4h after which RSI, ATR and EMA have forgotten where they began.
@@ -38,7 +38,7 @@ def from_mean(bars: BarSeries) -> Floats:
 
 def mean_true_range(bars: BarSeries) -> Floats:
     """Mean true range of 14 bars relative to the close."""
-    return mean(technical.true_range(bars.high, bars.low, bars.close), 14) / bars.close
+    return mean(indicators.true_range(bars.high, bars.low, bars.close), 14) / bars.close
 
 
 def _recursive(timeframe: Timeframe) -> list[Feature]:

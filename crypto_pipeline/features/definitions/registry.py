@@ -11,7 +11,7 @@ from importlib.abc import InspectLoader
 from importlib.util import find_spec
 from typing import Any
 
-from crypto_pipeline.features.kernels import Floats
+from crypto_pipeline.arrays.rolling import Floats
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: Of the rows of a bounded window this share may be absent; beyond it the feature is null.

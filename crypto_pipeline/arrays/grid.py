@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from crypto_pipeline.features.kernels import Floats
+from crypto_pipeline.arrays.rolling import Floats
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 

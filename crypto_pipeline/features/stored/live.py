@@ -10,9 +10,9 @@ from threading import Thread
 
 import polars as pl
 
-from crypto_pipeline.features import kernels
+from crypto_pipeline.arrays import rolling
 from crypto_pipeline.features.compute import SCHEMA_HASH, compute_features
-from crypto_pipeline.features.pipeline import BENCHMARK, Universe, read_bars
+from crypto_pipeline.features.stored.update import BENCHMARK, Universe, read_bars
 from crypto_pipeline.healing.processors import after_minute
 from crypto_pipeline.ingest import MinuteDone, OnMinute
 from crypto_pipeline.market.timeframes import Timeframe
@@ -65,7 +65,7 @@ def after_minute_with_features(settings: Settings) -> OnMinute:
     Kernels are made ready beside it from now on, long before a bar closes.
     """
     bars = after_minute(settings)
-    Thread(target=kernels.prepare, name="prepare-kernels", daemon=True).start()
+    Thread(target=rolling.prepare, name="prepare-kernels", daemon=True).start()
 
     def run(done: MinuteDone) -> None:
         try:

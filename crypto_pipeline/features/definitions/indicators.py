@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from crypto_pipeline.features.kernels import (
+from crypto_pipeline.arrays.rolling import (
     Floats,
     held,
     rolling_line,

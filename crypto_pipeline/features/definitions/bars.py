@@ -11,11 +11,11 @@ from functools import partial
 
 import numpy as np
 
-from crypto_pipeline.features import technical
-from crypto_pipeline.features.bar_series import DAY, WEEK, BarSeries, Flags, mean
-from crypto_pipeline.features.kernels import Floats, rolling_mean, rolling_moments
-from crypto_pipeline.features.registry import Feature, enough
-from crypto_pipeline.features.technical import lagged, ratio
+from crypto_pipeline.arrays.rolling import Floats, rolling_mean, rolling_moments
+from crypto_pipeline.features.definitions import indicators
+from crypto_pipeline.features.definitions.bar_series import DAY, WEEK, BarSeries, Flags, mean
+from crypto_pipeline.features.definitions.indicators import lagged, ratio
+from crypto_pipeline.features.definitions.registry import Feature, enough
 
 #: Bars after which recursive indicators have forgotten where they began, to better than 1e-7 of their spread.
 WARM_EMA20, WARM_WILDER, WARM_EMA96 = 200, 300, 800
@@ -59,12 +59,12 @@ def relative_atr(bars: BarSeries) -> Floats:
 
 def from_ema(bars: BarSeries, n: int, warm: int) -> Floats:
     """Close relative to its exponential average."""
-    return bars.warm(warm, bars.close / technical.ema(bars.close, n) - 1)
+    return bars.warm(warm, bars.close / indicators.ema(bars.close, n) - 1)
 
 
 def macd(bars: BarSeries) -> Floats:
     """MACD's histogram in units of the average true range."""
-    return bars.warm(WARM_WILDER, ratio(technical.macd(bars.close).histogram, bars.atr))
+    return bars.warm(WARM_WILDER, ratio(indicators.macd(bars.close).histogram, bars.atr))
 
 
 def rsi(bars: BarSeries) -> Floats:
@@ -80,12 +80,12 @@ def rsi_change(bars: BarSeries) -> Floats:
 
 def adx(bars: BarSeries) -> Floats:
     """Average directional index."""
-    return bars.warm(WARM_WILDER, technical.adx(bars.high, bars.low, bars.close))
+    return bars.warm(WARM_WILDER, indicators.adx(bars.high, bars.low, bars.close))
 
 
 def slope(bars: BarSeries) -> Floats:
     """Least-squares slope of the log close, per bar."""
-    return technical.ols(bars.y, DAY, min_samples=enough(DAY)).slope
+    return indicators.ols(bars.y, DAY, min_samples=enough(DAY)).slope
 
 
 def place_in_range(bars: BarSeries, n: int, scale: float) -> Floats:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from crypto_pipeline.features.bar_features import BAR_FEATURES
-from crypto_pipeline.features.higher import HIGHER_FEATURES
-from crypto_pipeline.features.market_features import MARKET_FEATURES
-from crypto_pipeline.features.registry import Feature, schema_hash
+from crypto_pipeline.features.definitions.bars import BAR_FEATURES
+from crypto_pipeline.features.definitions.market import MARKET_FEATURES
+from crypto_pipeline.features.definitions.registry import Feature, schema_hash
+from crypto_pipeline.features.definitions.wider_timeframes import HIGHER_FEATURES
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
 
@@ -23,13 +23,18 @@ STATES: tuple[Feature, ...] = (
 )
 
 #: Modules that make the numbers: rows of other code are stale.
-COMPUTING = tuple(
-    f"crypto_pipeline.features.{name}"
-    for name in (
-        "loops", "kernels", "technical", "bar_series", "bar_features", "market_features", "higher", "regimes", "grid",
-        "blocks",
-    )
-)  # fmt: skip
+COMPUTING = (
+    "crypto_pipeline.arrays.grid",
+    "crypto_pipeline.arrays.rolling",
+    "crypto_pipeline.arrays.rolling_loops",
+    "crypto_pipeline.features.blocks",
+    "crypto_pipeline.features.definitions.bar_series",
+    "crypto_pipeline.features.definitions.bars",
+    "crypto_pipeline.features.definitions.indicators",
+    "crypto_pipeline.features.definitions.market",
+    "crypto_pipeline.features.definitions.regimes",
+    "crypto_pipeline.features.definitions.wider_timeframes",
+)
 SCHEMA_HASH = schema_hash(FEATURES, COMPUTING)
 
 #: What ``compute_features`` returns. ``open_time`` is the row's key, ``available_at`` (its close) the first moment at

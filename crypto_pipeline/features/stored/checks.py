@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.features import monitor
+from crypto_pipeline.features import drift
 from crypto_pipeline.features.compute import LOOK_BACK, NAMES, ROW_SCHEMA, Bars, Compute, compute_features
 from crypto_pipeline.features.leaks import PARITY_TOLERANCE, Proof, compare, leak_check, spreads, summed, warm_up_check
-from crypto_pipeline.features.pipeline import (
+from crypto_pipeline.features.stored.update import (
     BENCHMARK,
     Universe,
     features_as_of,
@@ -105,8 +105,8 @@ def verify_features(
         "parity": _parity,
         "benchmark": partial(_benchmark, benchmark),
         "up_to_date": _up_to_date,
-        "null_share": partial(_against_history, "null_share", monitor.null_shares, "are null more often than before"),
-        "range": partial(_against_history, "range", monitor.out_of_range, "are out of range"),
+        "null_share": partial(_against_history, "null_share", drift.null_shares, "are null more often than before"),
+        "range": partial(_against_history, "range", drift.out_of_range, "are out of range"),
         "drift": _drift,
     }
     outcomes = []
@@ -245,11 +245,11 @@ def _against_history(
 
 def _drift(span: _Span) -> FeatureOutcome:
     last = (span.end - timedelta(microseconds=1)).date()
-    begin = datetime.combine(monitor.since(last, DRIFT_DAYS), time(), UTC)
+    begin = datetime.combine(drift.since(last, DRIFT_DAYS), time(), UTC)
     history = span.store.features.read(span.universe.instruments, begin, span.end, ["open_time", *NAMES], hourly=True)
     if history.is_empty():
         return FeatureOutcome("drift", True, "warning", "no features are stored in this span")
-    found = monitor.drift(history, last)
+    found = drift.drift(history, last)
     span.store.features.record_drift(found)
     drifted = found.filter("drifted").sort(pl.col("psi") / pl.col("threshold"), descending=True)
     known = found["threshold"].count()

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from crypto_pipeline.features import compiling, loops
-from crypto_pipeline.features.loops import Floats
+from crypto_pipeline.arrays import compiled as compiling
+from crypto_pipeline.arrays import rolling_loops
+from crypto_pipeline.arrays.rolling_loops import Floats
 
 
 class Kernel:
@@ -143,14 +144,14 @@ def _run(kernel: Kernel, series: tuple[Floats, ...], outputs: int, *numbers: flo
     return tuple(one.reshape(shape) for one in found)
 
 
-_MEAN = Kernel(loops.mean, 1, 1)
-_MOMENTS = Kernel(loops.moments, 1, 2, integers=3)
-_COMOMENTS = Kernel(loops.comoments, 2, 3)
-_EXTREME = Kernel(loops.extreme, 1, 1, integers=3)
-_LINE = Kernel(loops.line, 1, 3)
-_SMOOTHED = Kernel(loops.smoothed, 1, 1, floats=1)
-_HELD = Kernel(loops.held, 1, 1, integers=0)
-_RANKS = Kernel(loops.ranks, 1, 1, integers=0)
+_MEAN = Kernel(rolling_loops.mean, 1, 1)
+_MOMENTS = Kernel(rolling_loops.moments, 1, 2, integers=3)
+_COMOMENTS = Kernel(rolling_loops.comoments, 2, 3)
+_EXTREME = Kernel(rolling_loops.extreme, 1, 1, integers=3)
+_LINE = Kernel(rolling_loops.line, 1, 3)
+_SMOOTHED = Kernel(rolling_loops.smoothed, 1, 1, floats=1)
+_HELD = Kernel(rolling_loops.held, 1, 1, integers=0)
+_RANKS = Kernel(rolling_loops.ranks, 1, 1, integers=0)
 KERNELS = (_MEAN, _MOMENTS, _COMOMENTS, _EXTREME, _LINE, _SMOOTHED, _HELD, _RANKS)
 
 __all__ = [

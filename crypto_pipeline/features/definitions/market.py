@@ -7,11 +7,11 @@ from functools import partial
 
 import numpy as np
 
-from crypto_pipeline.features.bar_features import correlation, log_return, volatility
-from crypto_pipeline.features.bar_series import DAY, WEEK, BarSeries
-from crypto_pipeline.features.kernels import Floats, ranks
-from crypto_pipeline.features.registry import Feature
-from crypto_pipeline.features.technical import lagged, ratio
+from crypto_pipeline.arrays.rolling import Floats, ranks
+from crypto_pipeline.features.definitions.bar_series import DAY, WEEK, BarSeries
+from crypto_pipeline.features.definitions.bars import correlation, log_return, volatility
+from crypto_pipeline.features.definitions.indicators import lagged, ratio
+from crypto_pipeline.features.definitions.registry import Feature
 
 
 def correlation_with_benchmark(bars: BarSeries) -> Floats:

@@ -12,9 +12,9 @@ from enum import IntEnum
 
 import numpy as np
 
-from crypto_pipeline.features.kernels import Floats, rolling_mean
-from crypto_pipeline.features.registry import enough
-from crypto_pipeline.features.technical import lagged
+from crypto_pipeline.arrays.rolling import Floats, rolling_mean
+from crypto_pipeline.features.definitions.indicators import lagged
+from crypto_pipeline.features.definitions.registry import enough
 
 
 class Regime(IntEnum):
