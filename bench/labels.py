@@ -26,11 +26,11 @@ from common import PeakMemory, database, family, load, machine, postgres, postma
 
 from crypto_pipeline.labels import setups
 from crypto_pipeline.labels.barriers import touch
-from crypto_pipeline.labels.build import bring_up_to_date
-from crypto_pipeline.labels.grid import PRICES, Panel
-from crypto_pipeline.labels.labelling import Context, find_setups, label, make_plans
-from crypto_pipeline.labels.minutes import KeptMinutes, minutes_of
+from crypto_pipeline.labels.compute import Context, find_setups, label, make_plans
+from crypto_pipeline.labels.intrabar import KeptMinutes, minutes_of
+from crypto_pipeline.labels.panel import PRICES, Panel
 from crypto_pipeline.labels.parameters import Parameters, Strategy, parameter_sets
+from crypto_pipeline.labels.stored.update import bring_up_to_date
 from crypto_pipeline.market import Instrument, Timeframe, roll_up_all
 from crypto_pipeline.market.instruments import Tier
 from crypto_pipeline.store import Store, migrate

@@ -88,7 +88,7 @@ def training_set(
     """
     from crypto_pipeline.healing.plan import retention_policy
     from crypto_pipeline.labels.parameters import Strategy, parameter_sets
-    from crypto_pipeline.labels.training import EmptyTrainingSetWarning, training_set
+    from crypto_pipeline.labels.stored.training import EmptyTrainingSetWarning, training_set
     from crypto_pipeline.reading.arguments import moment, optional
     from crypto_pipeline.settings import load_settings
     from crypto_pipeline.store import Store, resolve_url

@@ -19,10 +19,10 @@ from crypto_pipeline.defs.jobs import MEDIUM, backfill_bars
 from crypto_pipeline.defs.partitions import HISTORY_DAY, RESEARCH_DAILY, each_day, range_tags
 from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.features.stored.update import Universe, lacks_benchmark
-from crypto_pipeline.labels.build import LabelReport, bring_up_to_date, due_cells, traded
-from crypto_pipeline.labels.checks import LabelOutcome, check_labels, checks_of, example_of
-from crypto_pipeline.labels.inputs import look_ahead, look_back
 from crypto_pipeline.labels.parameters import TIMEFRAME, Parameters, Strategy, parameter_sets
+from crypto_pipeline.labels.stored.checks import LabelOutcome, check_labels, checks_of, example_of
+from crypto_pipeline.labels.stored.inputs import look_ahead, look_back
+from crypto_pipeline.labels.stored.update import LabelReport, bring_up_to_date, due_cells, traded
 from crypto_pipeline.ops.charts import labels as label_charts
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store

@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crypto_pipeline.labels.grid import Floats, Ints, Panel
-from crypto_pipeline.labels.minutes import MinuteSource, no_minutes
+from crypto_pipeline.labels.intrabar import MinuteSource, no_minutes
+from crypto_pipeline.labels.panel import Floats, Ints, Panel
 
 
 class Outcome(IntEnum):

@@ -10,7 +10,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.labels.grid import Flags, Ints, Panel
+from crypto_pipeline.labels.panel import Flags, Ints, Panel
 from crypto_pipeline.labels.setups import DAY
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from crypto_pipeline.arrays.compiled import compiled
 from crypto_pipeline.labels.barriers import UNCLEAR, Bars, Outcome, Plans, Results
-from crypto_pipeline.labels.grid import Flags, Floats, Ints
-from crypto_pipeline.labels.minutes import Ambiguous, Minutes
+from crypto_pipeline.labels.intrabar import Ambiguous, Minutes
+from crypto_pipeline.labels.panel import Flags, Floats, Ints
 
 _OPEN, _TP, _SL, _TIME = (int(one) for one in Outcome)
 _BY_MINUTES, _ASSUMED = int(Ambiguous.MINUTES), int(Ambiguous.ASSUMED)

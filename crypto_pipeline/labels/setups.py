@@ -12,7 +12,7 @@ import polars as pl
 
 from crypto_pipeline.arrays.rolling import rolling_max, rolling_min
 from crypto_pipeline.features.definitions import indicators, regimes
-from crypto_pipeline.labels.grid import Flags, Floats, Ints, Panel
+from crypto_pipeline.labels.panel import Flags, Floats, Ints, Panel
 from crypto_pipeline.labels.parameters import ChannelParameters, DcaParameters, SwingParameters
 
 #: Bars in an hour and in a day.

@@ -14,8 +14,8 @@ import pytest
 from crypto_pipeline.defs.labels import chosen_parameters, days_due, labels_due, record
 from crypto_pipeline.defs.partitions import range_tags
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.labels.checks import enough
 from crypto_pipeline.labels.parameters import Strategy
+from crypto_pipeline.labels.stored.checks import enough
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.labels.market import store_market
 

@@ -19,9 +19,9 @@ from polars.testing import assert_frame_equal
 
 from crypto_pipeline.features.compute import LOOK_BACK, MARKET_LOOK_BACK, ROW_SCHEMA
 from crypto_pipeline.features.stored.update import features_as_of
-from crypto_pipeline.labels import inputs
-from crypto_pipeline.labels.build import bring_up_to_date
 from crypto_pipeline.labels.parameters import Parameters, Strategy
+from crypto_pipeline.labels.stored import inputs
+from crypto_pipeline.labels.stored.update import bring_up_to_date
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.settings import settings
 from crypto_pipeline.store import Store

@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 
 from crypto_pipeline.labels import setups
-from crypto_pipeline.labels.grid import Panel
-from crypto_pipeline.labels.labelling import Context, find_setups, label
-from crypto_pipeline.labels.minutes import KeptMinutes, minutes_of
+from crypto_pipeline.labels.compute import Context, find_setups, label
+from crypto_pipeline.labels.intrabar import KeptMinutes, minutes_of
+from crypto_pipeline.labels.panel import Panel
 from crypto_pipeline.labels.parameters import Parameters, Strategy, parameter_sets
 from crypto_pipeline.market import Timeframe
 

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from crypto_pipeline.labels.labelling import find_setups
+from crypto_pipeline.labels.compute import find_setups
 from crypto_pipeline.labels.parameters import Strategy
 from crypto_pipeline.market import Timeframe, roll_up_all
 from crypto_pipeline_tests.realdata.conftest import read_bars, recorded

@@ -15,11 +15,11 @@ from polars.testing import assert_frame_equal
 
 import crypto_pipeline
 from crypto_pipeline.features.stored import update as features
-from crypto_pipeline.labels import inputs
-from crypto_pipeline.labels.build import LabelReport, bring_up_to_date, due_cells, traded
-from crypto_pipeline.labels.checks import check_labels, checks_of
 from crypto_pipeline.labels.parameters import Strategy
-from crypto_pipeline.labels.training import TrainingSetError, manifest_path, purged, reproduce, training_set
+from crypto_pipeline.labels.stored import inputs
+from crypto_pipeline.labels.stored.checks import check_labels, checks_of
+from crypto_pipeline.labels.stored.training import TrainingSetError, manifest_path, purged, reproduce, training_set
+from crypto_pipeline.labels.stored.update import LabelReport, bring_up_to_date, due_cells, traded
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.store import Store, StoreError

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.labels import setups
-from crypto_pipeline.labels.grid import Panel
-from crypto_pipeline.labels.labelling import Context, find_setups
+from crypto_pipeline.labels.compute import Context, find_setups
+from crypto_pipeline.labels.panel import Panel
 from crypto_pipeline.labels.parameters import parameter_sets
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.market.universe import choose_instruments, load_universe

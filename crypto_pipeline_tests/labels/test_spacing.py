@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto_pipeline.labels import setups
-from crypto_pipeline.labels.labelling import enterable, find_setups
+from crypto_pipeline.labels.compute import enterable, find_setups
 from crypto_pipeline.labels.parameters import WARM_UP, DcaParameters, Strategy
 from crypto_pipeline.market import Timeframe, roll_up_all
 

@@ -46,7 +46,7 @@ def build(
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.healing.plan import retention_policy
     from crypto_pipeline.labels.parameters import ParameterError, Strategy, parameter_sets
-    from crypto_pipeline.labels.training import TrainingSetError, training_set
+    from crypto_pipeline.labels.stored.training import TrainingSetError, training_set
 
     first, last = options.bounds(start, end)
     assert first is not None  # both are required
@@ -95,8 +95,8 @@ def reproduce(
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.healing.plan import retention_policy
-    from crypto_pipeline.labels.training import TrainingSetError
-    from crypto_pipeline.labels.training import reproduce as again
+    from crypto_pipeline.labels.stored.training import TrainingSetError
+    from crypto_pipeline.labels.stored.training import reproduce as again
 
     try:
         stated = json.loads(manifest.read_text())

@@ -21,9 +21,9 @@ import polars as pl
 from crypto_pipeline.features.compute import LOOK_BACK, NAMES, ROW_SCHEMA, SCHEMA_HASH, feature_frames
 from crypto_pipeline.features.stored.update import Universe, read_bars
 from crypto_pipeline.healing.plan import retention_policy
-from crypto_pipeline.labels.emptiness import why_empty
 from crypto_pipeline.labels.parameters import MODELS, Parameters, Strategy, parameter_sets
-from crypto_pipeline.labels.removed import require_kept
+from crypto_pipeline.labels.stored.emptiness import why_empty
+from crypto_pipeline.labels.stored.removed_bars import require_kept
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe, parse_time, require_utc
 from crypto_pipeline.settings import load_settings

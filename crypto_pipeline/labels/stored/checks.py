@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from crypto_pipeline.features.stored.update import BENCHMARK, Universe, lacks_benchmark
-from crypto_pipeline.labels.build import due_cells, traded
 from crypto_pipeline.labels.parameters import TIMEFRAME, Parameters, Strategy
+from crypto_pipeline.labels.stored.update import due_cells, traded
 from crypto_pipeline.store import Store
 
 #: Least numbers for a model to learn from, beside the setting ``label_events``.

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.labels.grid import Flags, Ints
+from crypto_pipeline.labels.panel import Flags, Ints
 from crypto_pipeline.labels.parameters import TIMEFRAME, WARM_UP, DcaParameters, Parameters, Strategy
 from crypto_pipeline.labels.setups import DAY, WEEK, reach
 from crypto_pipeline.market.timeframes import Timeframe

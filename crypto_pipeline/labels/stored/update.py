@@ -11,12 +11,13 @@ import numpy as np
 import polars as pl
 
 from crypto_pipeline.features.stored.update import BENCHMARK, Universe
-from crypto_pipeline.labels import inputs, setups
+from crypto_pipeline.labels import setups
+from crypto_pipeline.labels.compute import Context, find_setups, label
 from crypto_pipeline.labels.finality import accounted, final
-from crypto_pipeline.labels.grid import PRICES, Panel
-from crypto_pipeline.labels.labelling import Context, find_setups, label
+from crypto_pipeline.labels.panel import PRICES, Panel
 from crypto_pipeline.labels.parameters import TIMEFRAME, TRADED, Parameters, Strategy
-from crypto_pipeline.labels.stored_minutes import StoredMinutes
+from crypto_pipeline.labels.stored import inputs
+from crypto_pipeline.labels.stored.intrabar import StoredMinutes
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store, StoreError

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.labels.build import due_cells, traded
 from crypto_pipeline.labels.parameters import TIMEFRAME, WARM_UP, Parameters, Strategy
+from crypto_pipeline.labels.stored.update import due_cells, traded
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 

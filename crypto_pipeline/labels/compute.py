@@ -14,8 +14,8 @@ import polars as pl
 
 from crypto_pipeline.labels import setups
 from crypto_pipeline.labels.barriers import Outcome, Plans, Results, touch
-from crypto_pipeline.labels.grid import Flags, Floats, Ints, Panel
-from crypto_pipeline.labels.minutes import Ambiguous, MinuteSource, no_minutes
+from crypto_pipeline.labels.intrabar import Ambiguous, MinuteSource, no_minutes
+from crypto_pipeline.labels.panel import Flags, Floats, Ints, Panel
 from crypto_pipeline.labels.parameters import (
     WARM_UP,
     ChannelParameters,

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.labels.grid import Floats, Ints, Panel
+from crypto_pipeline.labels.panel import Floats, Ints, Panel
 from crypto_pipeline.market.bars import UTC_MS
 
 

@@ -1,0 +1,1 @@
+"""Labels where they meet the store: bringing stored rows up to date, training sets, checks."""
