@@ -21,8 +21,8 @@ from common import MISCOUNTED, machine, table
 
 from crypto_pipeline.healing.plan import retention_policy
 from crypto_pipeline.market.bars import BAR_SCHEMA
-from crypto_pipeline.market.retention import month_of, month_start
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import month_number, month_start
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import EmbeddedServer, Store
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
@@ -43,7 +43,7 @@ def seen(
     found = {}
     for timeframe in Timeframe:
         kept = retention.policy.kept_start(timeframe, now)
-        begin = datetime(2000, 1, 1, tzinfo=UTC) if kept is None else month_start(month_of(kept))
+        begin = datetime(2000, 1, 1, tzinfo=UTC) if kept is None else month_start(month_number(kept))
         rows, total = 0, 0
         for start in range(0, len(names), 5):
             bars = store.reader.read(names[start : start + 5], timeframe, begin, until)

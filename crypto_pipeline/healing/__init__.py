@@ -5,10 +5,10 @@ minute means, whether our bars agree with the venue's. Wire protocols (venues), 
 belong here, nor anything that knows of Dagster.
 """
 
-from crypto_pipeline.healing.checks.outcomes import CheckOutcome
 from crypto_pipeline.healing.checks.verify import verify
 from crypto_pipeline.healing.pipeline import Pipeline
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import HealReport, ReconcileReport
+from crypto_pipeline.market.checks import CheckOutcome
 
 __all__ = ["CheckOutcome", "HealReport", "Horizon", "Pipeline", "ReconcileReport", "verify"]

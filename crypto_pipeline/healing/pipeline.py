@@ -14,8 +14,8 @@ import polars as pl
 
 from crypto_pipeline.healing import plan
 from crypto_pipeline.healing import span_frames as span
+from crypto_pipeline.healing.checks.coverage_figures import coverage_figures
 from crypto_pipeline.healing.checks.freshness import Thresholds
-from crypto_pipeline.healing.checks.outcomes import CheckOutcome, coverage_figures
 from crypto_pipeline.healing.checks.verify import LOWER, MINUTE_CHECKS, verify
 from crypto_pipeline.healing.checks.zero_volume import silence_is_plausible
 from crypto_pipeline.healing.comparison import rotation
@@ -28,6 +28,7 @@ from crypto_pipeline.healing.listings import ListingLook, sync_instruments
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import WAITING, HealReport, Progress, ReconcileReport, silent
 from crypto_pipeline.healing.roll_up import roll
+from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.market.gaps.arithmetic import intersect
 from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.timeframes import Timeframe

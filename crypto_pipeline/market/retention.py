@@ -7,13 +7,12 @@ stays whole, and nothing that was removed is ever expected again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 
-from crypto_pipeline.market.timeframes import Timeframe, require_utc
-
-_DAY = timedelta(days=1)
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import midnight
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +104,4 @@ def _kept(name: str, hot: int | None, kept: int | None) -> Kept:
 def _before(now: datetime, days: int | None) -> datetime | None:
     if days is None:
         return None
-    midnight = require_utc(now).replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight - timedelta(days=days)
-
-
-def month_of(moment: datetime | date) -> int:
-    """Months since January 1970."""
-    return (moment.year - 1970) * 12 + moment.month - 1
-
-
-def month_start(month: int) -> datetime:
-    """First moment of a month that is counted from January 1970."""
-    return datetime(1970 + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-
-
-def months_over(first: datetime, until: datetime) -> Iterator[int]:
-    """The months from the one that holds ``first`` on that end at or before ``until``."""
-    month = month_of(require_utc(first))
-    while month_start(month + 1) <= require_utc(until):
-        yield month
-        month += 1
+    return midnight(now) - timedelta(days=days)

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from crypto_pipeline.healing.checks.freshness import Thresholds, ages
-from crypto_pipeline.healing.checks.outcomes import CheckOutcome, Severity
 from crypto_pipeline.healing.plan import Horizon
+from crypto_pipeline.market.checks import CheckOutcome, Severity
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
-from crypto_pipeline.healing.checks.outcomes import CheckOutcome
+from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.market.gaps.zero_volume import OFFENDERS, improbable
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store

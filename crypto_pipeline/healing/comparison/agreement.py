@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from crypto_pipeline.healing.checks.outcomes import CheckOutcome
+from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.venues import VenueTraits

@@ -13,8 +13,9 @@ from typing import Any
 import polars as pl
 import psycopg
 
-from crypto_pipeline.market.retention import RetentionPolicy, month_of, month_start
+from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import month_number, month_start
 from crypto_pipeline.store.archive import catalogue, detach
 from crypto_pipeline.store.archive.archiver import Archived, Archiver
 from crypto_pipeline.store.archive.catalogue import Kind
@@ -148,13 +149,13 @@ class Retention:
         limit = self.policy.hot_start(timeframe, now)
         if limit is None:
             return
-        first_kept = month_start(month_of(limit))
+        first_kept = month_start(month_number(limit))
         kept = self.policy.kept_start(timeframe, now)
         rows = self._connections.run(
             lambda connection: connection.execute(_MONTHS, [str(timeframe), first_kept.date()]).fetchall()
         )
         for month, _, missing in rows:
-            span = Span.month(timeframe, month_of(month))
+            span = Span.month(timeframe, month_number(month))
             going = self._connections.run(detach.leaving, span, self.policy.min_bars)
             if not going:
                 continue
@@ -251,7 +252,7 @@ class Retention:
                     gone.append(span)
                     progress(f"{span} leaves the archive: its time is over")
             if timeframe is not None:
-                self._connections.run(_forget_cells, timeframe, month_start(month_of(limit)))
+                self._connections.run(_forget_cells, timeframe, month_start(month_number(limit)))
         return gone
 
     @contextmanager

@@ -11,11 +11,10 @@ import polars as pl
 from psycopg import Connection
 
 from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.checks import SEVERITIES
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
-
-SEVERITIES = ("info", "warning", "error", "critical")
 
 _RESULT = """
 INSERT INTO ops.check_results AS r (check_name, timeframe, passed, severity, summary, detail)
@@ -38,7 +37,7 @@ WHERE source = %(source)s AND timeframe = %(timeframe)s AND resolved_at IS NULL"
 
 
 # Severities in the order of their gravity
-_GRAVITY = "array_position(ARRAY['critical', 'error', 'warning', 'info'], severity)"
+_GRAVITY = f"array_position(ARRAY{list(SEVERITIES)}, severity)"
 
 _RESULTS = """
 SELECT check_name AS "check", timeframe, passed, severity, summary, detail::text AS detail, checked_at, since

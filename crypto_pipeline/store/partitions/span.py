@@ -8,8 +8,8 @@ from typing import Any
 
 import psycopg
 
-from crypto_pipeline.market.retention import month_start
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import month_start
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.partitions import bars
 
