@@ -26,7 +26,7 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive.object_store import ArchiveStorage, local_path
 from crypto_pipeline.store.archive.proof import DamagedFileError, forget_proofs
 from crypto_pipeline.store.archive.retention import Retention
-from crypto_pipeline_tests.store.bar_factory import series
+from crypto_pipeline_tests.builders.bars import series
 
 MONTH, NEXT, NOW = (
     datetime(2025, 3, 1, tzinfo=UTC),

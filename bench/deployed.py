@@ -16,7 +16,7 @@ import polars as pl
 from crypto_pipeline.ingest.run import wanted
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import EmbeddedServer, Store, StoreError
-from crypto_pipeline_tests.ops.deployment import Deployment
+from crypto_pipeline_tests.builders.deployment import Deployment
 
 PRICES = ("open", "high", "low", "close")
 

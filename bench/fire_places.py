@@ -23,8 +23,8 @@ from fire_exam import Exam, compare
 from crypto_pipeline.ops.housekeeping.disk_space import Disk
 from crypto_pipeline.ops.supervision import processes
 from crypto_pipeline.ops.supervision.paths import Places
-from crypto_pipeline_tests.ops.test_disk import MB, empty, fill
-from crypto_pipeline_tests.venues.stream_server import Line, serving
+from crypto_pipeline_tests.builders.stream_server import Line, serving
+from crypto_pipeline_tests.ops.housekeeping.test_disk import MB, empty, fill
 
 
 def disk(given: argparse.Namespace) -> int:

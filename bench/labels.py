@@ -35,9 +35,9 @@ from crypto_pipeline.market import Instrument, Timeframe, roll_up_all
 from crypto_pipeline.market.instruments import Tier
 from crypto_pipeline.store import Store, migrate
 from crypto_pipeline.store.database.connect import ensure_databases
-from crypto_pipeline_tests.labels import reference
-from crypto_pipeline_tests.labels.comparing import LOOSE, NAME, as_bars, equal, panel_of
-from crypto_pipeline_tests.labels.market import START, minutes
+from crypto_pipeline_tests.builders.label_market import START, minutes
+from crypto_pipeline_tests.labels.comparison import LOOSE, NAME, as_bars, equal, panel_of
+from crypto_pipeline_tests.oracles import labels
 
 _TIERS = list(Tier)[:3]
 
@@ -129,15 +129,15 @@ def beside_the_loop(parameters: Parameters, days: int) -> None:
     ours = label(Strategy.DCA, panel, found, parameters, tiers, source)
     took = time.perf_counter() - began
     dumped = parameters.model_dump(mode="json")
-    seen = reference.dca_setups(plain[0], plain[3], dumped)
+    seen = labels.dca_setups(plain[0], plain[3], dumped)
     began = time.perf_counter()
     until = int(end.timestamp() * 1000)
     costs = parameters.costs.factor("large")
     usable = [one for one in seen if one["signal"] in set(ours["signal_ts"].to_physical())]
     for one in usable:
-        reference.one_label(one, "dca", plain[0], plain[1], dumped, "large", costs, until)
+        labels.one_label(one, "dca", plain[0], plain[1], dumped, "large", costs, until)
     loop = time.perf_counter() - began
-    equal(ours, reference.labels("dca", *plain, dumped, "large", until), "dca")
+    equal(ours, labels.labels("dca", *plain, dumped, "large", until), "dca")
     each = took / ours.height * 1e6, loop / len(usable) * 1e6
     print(
         f"\nDCA, {ours.height:,} events: {each[0]:.1f} µs each, a plain loop {each[1]:.1f} µs: {each[1] / each[0]:.1f}×"

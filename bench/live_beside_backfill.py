@@ -23,7 +23,7 @@ from common import load, machine, table
 
 from crypto_pipeline.market import Timeframe, choose_instruments, load_universe
 from crypto_pipeline.store import EmbeddedServer, Store
-from crypto_pipeline_tests.ops.deployment import Deployment
+from crypto_pipeline_tests.builders.deployment import Deployment
 
 _LOSE = """
 DELETE FROM market.ohlc_data o USING market.instruments i

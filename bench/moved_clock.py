@@ -22,7 +22,7 @@ from crypto_pipeline_tests.moved_clock import MOMENTS, library, run_tests
 
 _USUAL = [
     "crypto_pipeline_tests", "-n", "2", "--ignore=crypto_pipeline_tests/browser",
-    "--ignore=crypto_pipeline_tests/ops/test_up.py", "--ignore=crypto_pipeline_tests/test_moved_clock.py",
+    "--ignore=crypto_pipeline_tests/ops/supervision/test_up.py", "--ignore=crypto_pipeline_tests/test_moved_clock.py",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from crypto_pipeline_tests.venues.mutations import Tally, examine, examine_session, sessions, subjects
+from crypto_pipeline_tests.builders.mutations import Tally, examine, examine_session, sessions, subjects
 
 
 def main() -> None:

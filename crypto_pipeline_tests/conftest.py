@@ -1,4 +1,7 @@
-"""A real PostgreSQL for every test that asks: one server per session, one fresh migrated database per test."""
+"""A real PostgreSQL for every test that asks: one server per session, one fresh migrated database per test.
+
+Also the folder of recorded exchange data, and which test files may run side by side.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,14 @@ import pytest
 from crypto_pipeline.store.database.connect import connect, with_database
 from crypto_pipeline.store.database.migrations import migrate
 from crypto_pipeline.store.embedded.server import EmbeddedServer
+from crypto_pipeline_tests.builders.places import recorded_folder
 
 #: A week of history unless a test says otherwise; the default of the generated market takes much longer to collect.
 os.environ.setdefault("CRYPTO_PIPELINE_DAYS", "7")
 
 _TEMPLATE = "migrated_template"
 #: Tests of whole deployments, a dozen programs each: of those never two run side by side.
-_DEPLOYMENTS = ("browser/", "ops/test_up.py", "ops/test_disk.py", "ingest/test_processes.py")
+_DEPLOYMENTS = ("browser/", "ops/supervision/test_up.py", "ops/housekeeping/test_disk.py", "ingest/test_processes.py")
 _numbers = itertools.count()
 
 
@@ -36,6 +40,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "deployments" if file.split("/", 1)[-1].startswith(_DEPLOYMENTS) else file
 
     return ByServers(config, log)
+
+
+@pytest.fixture(scope="session")
+def recorded_data() -> Path:
+    """The folder of recorded exchange data; tests that need it are skipped where it is absent."""
+    return recorded_folder()
 
 
 @pytest.fixture(scope="session")

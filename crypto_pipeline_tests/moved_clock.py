@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
+from crypto_pipeline_tests.builders.places import PROJECT
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from crypto_pipeline_tests.moved_clock import MOMENTS, Moment, compiler, library
 
 _TESTS = (
     "crypto_pipeline_tests/healing/test_live_gaps.py",
-    "crypto_pipeline_tests/store/test_clock.py",
+    "crypto_pipeline_tests/store/database/test_market_clock.py",
 )
 _SOME = [each for each in MOMENTS if each.name in ("400 days ago", "Berlin's clocks go back")]
 

@@ -17,7 +17,7 @@ from crypto_pipeline.ops.supervision.ports import free_port
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import EmbeddedServer, Store
 from crypto_pipeline.store.database.connect import connect
-from crypto_pipeline_tests.store.bar_factory import START, add_symbols, bar, frame
+from crypto_pipeline_tests.builders.bars import START, add_symbols, bar, frame
 
 
 @pytest.fixture(scope="module")

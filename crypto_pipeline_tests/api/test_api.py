@@ -25,7 +25,7 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline_tests.api.conftest import Served
-from crypto_pipeline_tests.store.bar_factory import START, bar, frame
+from crypto_pipeline_tests.builders.bars import START, bar, frame
 
 EXAMPLES = int(os.environ.get("CRYPTO_PIPELINE_TEST_EXAMPLES", "20"))
 BARS = "/bars/BTC-USDT?timeframe=1m&start=2025-03-31&end=2025-04-01"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from crypto_pipeline_tests.ops.deployment import Deployment, crowding
+from crypto_pipeline_tests.builders.deployment import Deployment, crowding
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

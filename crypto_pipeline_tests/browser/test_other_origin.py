@@ -12,7 +12,7 @@ import pytest
 
 from crypto_pipeline.ops.supervision.health import request
 from crypto_pipeline_tests.browser.conftest import REBOUND
-from crypto_pipeline_tests.ops.deployment import Deployment
+from crypto_pipeline_tests.builders.deployment import Deployment
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

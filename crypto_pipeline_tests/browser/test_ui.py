@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,8 @@ from crypto_pipeline.cli.context import deployment_settings
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.store import Store, resolve_url
 from crypto_pipeline_tests.browser.conftest import END, FIRST, HIDDEN, Watched
-from crypto_pipeline_tests.ops.deployment import Deployment
+from crypto_pipeline_tests.builders.deployment import Deployment
+from crypto_pipeline_tests.builders.places import PROJECT
 
 pytestmark = [pytest.mark.browser, pytest.mark.faults, pytest.mark.slow]
 
@@ -27,7 +27,7 @@ ON_PAGE = {
     "/automation": "historical_gap_monitor",
     "/runs": "Launched by",
 }
-README = Path(__file__).parents[2] / "README.md"
+README = PROJECT / "README.md"
 
 
 def test_readme_names_the_pages_that_are_tried() -> None:

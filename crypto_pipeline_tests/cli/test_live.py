@@ -13,8 +13,8 @@ from crypto_pipeline.healing.plan import Horizon, refresh_expected
 from crypto_pipeline.market import Instrument, Source, Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.trades.live_prices import LivePrice
+from crypto_pipeline_tests.builders.bars import bar, frame
 from crypto_pipeline_tests.cli.test_bad_input import Run, run
-from crypto_pipeline_tests.store.bar_factory import bar, frame
 
 __all__ = ["run"]
 

@@ -14,8 +14,8 @@ from crypto_pipeline.market import Instrument
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import LivePrice, Store
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
+from crypto_pipeline_tests.builders.bars import bar, database_clock, frame
 from crypto_pipeline_tests.cli.test_bad_input import Run, run
-from crypto_pipeline_tests.store.bar_factory import bar, database_clock, frame
 
 __all__ = ["run"]
 

@@ -12,8 +12,7 @@ import pytest
 from crypto_pipeline.defs import automation
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.market import Instrument, Timeframe
-
-from .conftest import Deployed
+from crypto_pipeline_tests.defs.conftest import Deployed
 
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 

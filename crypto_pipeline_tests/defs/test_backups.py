@@ -10,8 +10,7 @@ import pytest
 
 from crypto_pipeline.defs import defs
 from crypto_pipeline.ops.backups import files
-
-from .conftest import Deployed
+from crypto_pipeline_tests.defs.conftest import Deployed
 
 
 def test_a_backup_is_made_read_back_and_missed(

@@ -15,8 +15,7 @@ from crypto_pipeline.defs.partitions import range_tags
 from crypto_pipeline.healing.checks.verify import CHECKS, MINUTE_CHECKS
 from crypto_pipeline.market import Instrument, Timeframe
 from crypto_pipeline.ops.alerts import alert_groups
-
-from .conftest import Deployed
+from crypto_pipeline_tests.defs.conftest import Deployed
 
 Span = tuple[datetime, datetime]
 

@@ -13,8 +13,7 @@ from crypto_pipeline.defs import comparison as defined
 from crypto_pipeline.defs import defs
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.market import Timeframe
-
-from .conftest import Deployed
+from crypto_pipeline_tests.defs.conftest import Deployed
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from crypto_pipeline.defs.partitions import range_tags
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.features.stored.checks import CHECKS
 from crypto_pipeline.market import Timeframe
-
-from .conftest import Deployed
+from crypto_pipeline_tests.defs.conftest import Deployed
 
 
 def look(house: Deployed, cursor: str | None = None) -> dg.SensorResult:

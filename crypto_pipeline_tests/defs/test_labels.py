@@ -17,7 +17,7 @@ from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.labels.parameters import Strategy
 from crypto_pipeline.labels.stored.checks import enough
 from crypto_pipeline.store import Store
-from crypto_pipeline_tests.labels.market import store_market
+from crypto_pipeline_tests.builders.label_market import store_market
 
 DAYS = 24
 TIGHT = '{"tight": {"dca": {"fall": 0.03}, "channel": {"touches": 1}}}'

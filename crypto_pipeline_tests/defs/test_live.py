@@ -12,8 +12,7 @@ from crypto_pipeline.defs import defs, live
 from crypto_pipeline.defs.live import live_ingest_supervisor
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.ops.supervision.processes import MARK
-
-from .conftest import Deployed
+from crypto_pipeline_tests.defs.conftest import Deployed
 
 
 def look(house: Deployed) -> dg.SensorResult | dg.SkipReason:

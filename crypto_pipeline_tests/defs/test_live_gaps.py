@@ -17,8 +17,7 @@ from crypto_pipeline.defs.live_gaps import JOB, MONITOR, live_gap_monitor
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.healing import Pipeline
 from crypto_pipeline.market import Instrument, Source, Timeframe
-
-from .conftest import Deployed
+from crypto_pipeline_tests.defs.conftest import Deployed
 
 HOUR = timedelta(hours=1)
 

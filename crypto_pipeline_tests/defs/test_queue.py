@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,8 +14,9 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 
 from crypto_pipeline.defs import defs
 from crypto_pipeline.defs.jobs import HIGH, LOW, tags
+from crypto_pipeline_tests.builders.places import PROJECT
 
-CONFIG = Path(__file__).parents[2] / "dagster.yaml"
+CONFIG = PROJECT / "dagster.yaml"
 QUEUED = dg.DagsterRunStatus.QUEUED
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from crypto_pipeline.market.timeframes import Timeframe
-
-from .conftest import Deployed
+from crypto_pipeline_tests.defs.conftest import Deployed
 
 #: Fifty days of history: of 1m 40 are kept, 15 in the table; of 5m 50, 20 in the table.
 SETTINGS = {

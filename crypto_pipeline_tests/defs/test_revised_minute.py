@@ -25,10 +25,10 @@ from crypto_pipeline.labels.stored.update import bring_up_to_date
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.settings import settings
 from crypto_pipeline.store import Store
-from crypto_pipeline_tests.features.market import rolled_up, stock
-from crypto_pipeline_tests.features.test_pipeline import FORGOTTEN, differences
-from crypto_pipeline_tests.labels.comparing import LOOSE, SETS
-from crypto_pipeline_tests.labels.market import minutes
+from crypto_pipeline_tests.builders.feature_market import rolled_up, stock
+from crypto_pipeline_tests.builders.label_market import minutes
+from crypto_pipeline_tests.features.stored.test_update import FORGOTTEN, differences
+from crypto_pipeline_tests.labels.comparison import LOOSE, SETS
 
 DAYS = 60
 NAMES = ("BTC-USDT", "ADA-USDT")

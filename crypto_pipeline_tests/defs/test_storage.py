@@ -15,8 +15,7 @@ from crypto_pipeline.ops.dagster_instance.home import shipped
 from crypto_pipeline.store import EmbeddedServer, ensure_databases
 from crypto_pipeline.store.database.connect import plain_url
 from crypto_pipeline.store.operations import dagster_storage
-
-from .conftest import Deployed
+from crypto_pipeline_tests.defs.conftest import Deployed
 
 
 def test_storage_is_reported_and_judged(deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch) -> None:

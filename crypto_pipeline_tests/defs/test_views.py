@@ -12,8 +12,7 @@ from crypto_pipeline.defs import defs
 from crypto_pipeline.defs.partitions import range_tags
 from crypto_pipeline.defs.views import column_schema
 from crypto_pipeline.store.views.views import VIEWS
-
-from .conftest import Deployed
+from crypto_pipeline_tests.defs.conftest import Deployed
 
 
 def test_views_are_refreshed_and_proven(deploy: Callable[..., Deployed], span: tuple[datetime, datetime]) -> None:

@@ -23,9 +23,9 @@ from polars.testing import assert_frame_equal
 from crypto_pipeline.market.bars import TRADE_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import EmbeddedServer, Store, migrate
+from crypto_pipeline_tests.builders.bars import SYMBOLS, add_symbols, database_clock, miscounted, series
 from crypto_pipeline_tests.faults import retention_worker
-from crypto_pipeline_tests.store.bar_factory import SYMBOLS, add_symbols, database_clock, miscounted, series
-from crypto_pipeline_tests.store.test_archive import everything
+from crypto_pipeline_tests.store.archive.test_archive import everything
 
 #: CRYPTO_PIPELINE_TEST_KILLS=60 for the long form.
 KILLS = int(os.environ.get("CRYPTO_PIPELINE_TEST_KILLS", "3"))

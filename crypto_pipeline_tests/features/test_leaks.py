@@ -16,9 +16,9 @@ from crypto_pipeline.features.fresh_process import FreshProcessError, in_fresh_p
 from crypto_pipeline.features.leaks import KEYS, cut_times, leak_check, warm_up_check
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.store import Store
-from crypto_pipeline_tests.features import leaking
-from crypto_pipeline_tests.features.market import START, bars_of, minutes
-from crypto_pipeline_tests.features.recorded import OUTAGE, THIN, recorded_market
+from crypto_pipeline_tests.builders import leaking
+from crypto_pipeline_tests.builders.feature_market import START, bars_of, minutes
+from crypto_pipeline_tests.builders.recorded_bars import OUTAGE, THIN, recorded_market
 
 DAYS = 11
 NAMES_USED = ("BTC-USDT", "ADA-USDT", "ETH-USDT")

@@ -13,8 +13,7 @@ from crypto_pipeline.healing import HealReport, Pipeline
 from crypto_pipeline.healing.live_gaps import fill_gaps, find_gaps
 from crypto_pipeline.healing.processors import looked, measured
 from crypto_pipeline.market import Source, Timeframe
-
-from .conftest import NOW, Bench
+from crypto_pipeline_tests.healing.conftest import NOW, Bench
 
 WEEK = timedelta(days=7)
 VALUES = ["open_time", "open", "high", "low", "close", "trade_count"]

@@ -12,8 +12,7 @@ from crypto_pipeline.healing.checks.freshness import Thresholds
 from crypto_pipeline.healing.checks.verify import checks_of, verify
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.market import Timeframe
-
-from .conftest import NOW, Bench
+from crypto_pipeline_tests.healing.conftest import NOW, Bench
 
 VALUES = ["open", "high", "low", "close"]
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "STRK-USDT", "HIPPO-USDT", "TREMP-USDT")

@@ -17,10 +17,9 @@ import pytest
 from crypto_pipeline.labels.compute import find_setups
 from crypto_pipeline.labels.parameters import Strategy
 from crypto_pipeline.market import Timeframe, roll_up_all
+from crypto_pipeline_tests.builders.label_market import START, minutes
+from crypto_pipeline_tests.labels.comparison import NAME, SETS, Tally, compare, context_of, panel_of
 from crypto_pipeline_tests.realdata.conftest import read_bars, recorded
-
-from .comparing import NAME, SETS, Tally, compare, context_of, panel_of
-from .market import START, minutes
 
 __all__ = ["recorded"]
 EVENTS = int(os.environ.get("CRYPTO_PIPELINE_TEST_EVENTS", "0"))

@@ -15,10 +15,9 @@ from crypto_pipeline.labels import setups
 from crypto_pipeline.labels.compute import enterable, find_setups
 from crypto_pipeline.labels.parameters import WARM_UP, DcaParameters, Strategy
 from crypto_pipeline.market import Timeframe, roll_up_all
-
-from . import reference
-from .comparing import NAME, SETS, Tally, compare, context_of, panel_of
-from .market import START, minutes
+from crypto_pipeline_tests.builders.label_market import START, minutes
+from crypto_pipeline_tests.labels.comparison import NAME, SETS, Tally, compare, context_of, panel_of
+from crypto_pipeline_tests.oracles import labels
 
 DAYS = 21
 DENSE = SETS["dense"][Strategy.DCA]
@@ -39,8 +38,8 @@ def test_spacing_holds_and_is_bounded_and_never_looks_ahead(steps: list[int], fi
     chosen = setups.spaced(bars, spacing)
     taken = bars[chosen]
     assert (np.diff(taken) >= spacing).all()
-    milliseconds = (bars * reference.QUARTER).tolist()
-    assert {*(taken * reference.QUARTER).tolist()} == reference.spaced(milliseconds, spacing)
+    milliseconds = (bars * labels.QUARTER).tolist()
+    assert {*(taken * labels.QUARTER).tolist()} == labels.spaced(milliseconds, spacing)
     for place in {0, len(bars) // 2, len(bars) - 1}:
         assert setups.spaced(bars[: place + 1], spacing)[-1] == chosen[place]
         recent = bars[(bars >= bars[place] - setups.reach(spacing)) & (bars <= bars[place])]

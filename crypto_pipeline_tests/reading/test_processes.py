@@ -30,12 +30,13 @@ from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.database.portable_url import without_password
 from crypto_pipeline.store.partitions.span import Span
+from crypto_pipeline_tests.builders.bars import START, bar, frame
+from crypto_pipeline_tests.builders.places import PROJECT
 from crypto_pipeline_tests.reading.test_reader import price
-from crypto_pipeline_tests.store.bar_factory import START, bar, frame
 
 M1, MINUTE, DAY = Timeframe.M1, timedelta(minutes=1), timedelta(days=1)
 APRIL = START + DAY
-EXAM = Path(__file__).parents[2] / "bench" / "forks.py"
+EXAM = PROJECT / "bench" / "forks.py"
 #: An interpreter that starts takes a second, and many times as long beside others.
 HUNG = 200.0
 

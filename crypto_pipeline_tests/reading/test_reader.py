@@ -25,8 +25,8 @@ from crypto_pipeline.store.archive.archiver import Archiver
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.partitions.span import Span
-from crypto_pipeline_tests.store.bar_factory import START, SYMBOLS, bar, frame
-from crypto_pipeline_tests.store.test_trades import trades
+from crypto_pipeline_tests.builders.bars import START, SYMBOLS, bar, frame
+from crypto_pipeline_tests.store.trades.test_writer import trades
 
 M1 = Timeframe.M1
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

@@ -1,26 +1,13 @@
-"""Recorded exchange data: where it is, and how its bars are read."""
+"""Reading the bars of recorded exchange data."""
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import polars as pl
-import pytest
 
 from crypto_pipeline.market import UTC_MS
-
-_ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def recorded() -> Path:
-    """The folder of recorded data; tests that need it are skipped where it is absent."""
-    folder = Path(os.environ.get("CRYPTO_PIPELINE_TEST_DATA") or _ROOT.parent / "shared" / "data")
-    if not (folder / "bars").is_dir():
-        pytest.skip(f"no recorded exchange data in {folder}: set CRYPTO_PIPELINE_TEST_DATA to the folder with bars/")
-    return folder
 
 
 def read_bars(path: Path) -> pl.DataFrame:

@@ -13,8 +13,7 @@ from crypto_pipeline.market import Timeframe, compare_bars
 from crypto_pipeline.replay import running_exchange
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.healing.conftest import Bench
-
-from .conftest import read_bars
+from crypto_pipeline_tests.realdata.conftest import read_bars
 
 pytestmark = pytest.mark.realdata
 
@@ -47,11 +46,11 @@ def disagreeing(folder: Path, symbol: str) -> set[tuple[str, datetime]]:
 
 
 def test_the_job_that_compares_finds_every_window_that_disagrees_and_no_other(
-    recorded: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    recorded_data: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from crypto_pipeline.defs import defs
 
-    folder = recorded / "bars/binance_spot"
+    folder = recorded_data / "bars/binance_spot"
     expected = set().union(*(disagreeing(folder, symbol) for symbol in SYMBOLS))
     assert len(expected) == 32
     monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", postgres_url)
@@ -76,10 +75,12 @@ def test_the_job_that_compares_finds_every_window_that_disagrees_and_no_other(
         assert "32 windows in dispute" in alert["summary"]
 
 
-def test_wider_bars_from_before_the_first_minute_are_not_called_unlisted(recorded: Path, postgres_url: str) -> None:
+def test_wider_bars_from_before_the_first_minute_are_not_called_unlisted(
+    recorded_data: Path, postgres_url: str
+) -> None:
     """The recording of DASH-BTC has 5m bars since February and 1m bars since 2021-04-10 20:16."""
     first = datetime(2021, 4, 10, 20, 16, tzinfo=UTC)
-    folder = recorded / "bars/binance_spot"
+    folder = recorded_data / "bars/binance_spot"
     with (
         running_exchange(folder, now=datetime(2021, 4, 11, 12, tzinfo=UTC), weight_limit=0) as exchange,
         Store(postgres_url) as store,

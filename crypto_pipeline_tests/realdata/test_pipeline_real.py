@@ -14,8 +14,7 @@ from crypto_pipeline.market import Source, Timeframe, compare_bars, merge_spans
 from crypto_pipeline.replay import running_exchange
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.healing.conftest import Bench
-
-from .conftest import read_bars
+from crypto_pipeline_tests.realdata.conftest import read_bars
 
 pytestmark = pytest.mark.realdata
 
@@ -33,8 +32,8 @@ def benched(folder: Path, url: str, now: datetime, days: int) -> Iterator[Bench]
         yield Bench(exchange, store, days=days, heal_backoff=0.001, heal_attempts=2)
 
 
-def test_every_complete_window_of_2023_equals_the_venues_own_bar(recorded: Path, postgres_url: str) -> None:
-    folder = recorded / "bars/binance_spot"
+def test_every_complete_window_of_2023_equals_the_venues_own_bar(recorded_data: Path, postgres_url: str) -> None:
+    folder = recorded_data / "bars/binance_spot"
     with benched(folder, postgres_url, datetime(2023, 5, 2, tzinfo=UTC), 48) as bench:
         bench.collect(*BINANCE_2023)
         report = bench.run(lambda pipeline: pipeline.backfill(timeframes=[Timeframe.M1, *TIMEFRAMES]))
@@ -64,8 +63,8 @@ def test_every_complete_window_of_2023_equals_the_venues_own_bar(recorded: Path,
         assert compared == 56_409
 
 
-def test_reconciliation_told_nothing_finds_the_damaged_minutes_of_2021(recorded: Path, postgres_url: str) -> None:
-    with benched(recorded / "bars/binance_spot", postgres_url, datetime(2021, 4, 30, tzinfo=UTC), 20) as bench:
+def test_reconciliation_told_nothing_finds_the_damaged_minutes_of_2021(recorded_data: Path, postgres_url: str) -> None:
+    with benched(recorded_data / "bars/binance_spot", postgres_url, datetime(2021, 4, 30, tzinfo=UTC), 20) as bench:
         bench.collect(*BINANCE_2021)
         bench.run(lambda pipeline: pipeline.backfill(timeframes=[Timeframe.M1, Timeframe.M5]))
         start, end = datetime(2021, 4, 10, tzinfo=UTC), datetime(2021, 4, 30, tzinfo=UTC)
@@ -83,8 +82,10 @@ def test_reconciliation_told_nothing_finds_the_damaged_minutes_of_2021(recorded:
         assert set(days["instrument"]) == set(BINANCE_2021)
 
 
-def test_the_outage_of_2021_is_explained_because_every_instrument_is_silent(recorded: Path, postgres_url: str) -> None:
-    with benched(recorded / "bars/binance_spot", postgres_url, datetime(2021, 4, 27, tzinfo=UTC), 3) as bench:
+def test_the_outage_of_2021_is_explained_because_every_instrument_is_silent(
+    recorded_data: Path, postgres_url: str
+) -> None:
+    with benched(recorded_data / "bars/binance_spot", postgres_url, datetime(2021, 4, 27, tzinfo=UTC), 3) as bench:
         bench.collect(*BINANCE_2021)
         bench.run(lambda pipeline: pipeline.backfill(timeframes=[Timeframe.M1, Timeframe.M5]))
         rows = bench.store.ledger.open(timeframe=Timeframe.M1)
@@ -102,9 +103,9 @@ def test_the_outage_of_2021_is_explained_because_every_instrument_is_silent(reco
         assert set(windows["end"]) == {datetime(2021, 4, 25, 8, 45, tzinfo=UTC)}
 
 
-def test_minutes_without_trades_are_explained_as_such(recorded: Path, postgres_url: str) -> None:
+def test_minutes_without_trades_are_explained_as_such(recorded_data: Path, postgres_url: str) -> None:
     symbols = ("BTC-USD", "ETH-USD", "LTC-USD", "NEO-USD")
-    with benched(recorded / "bars/bitfinex", postgres_url, datetime(2019, 3, 8, tzinfo=UTC), 4) as bench:
+    with benched(recorded_data / "bars/bitfinex", postgres_url, datetime(2019, 3, 8, tzinfo=UTC), 4) as bench:
         bench.collect(*symbols)
         bench.run(lambda pipeline: pipeline.backfill(timeframes=[Timeframe.M1]))
         bench.run(lambda pipeline: pipeline.backfill(timeframes=[Timeframe.M1]))

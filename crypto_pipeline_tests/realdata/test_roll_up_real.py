@@ -10,8 +10,7 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.market import Timeframe, compare_bars, roll_up
-
-from .conftest import read_bars
+from crypto_pipeline_tests.realdata.conftest import read_bars
 
 pytestmark = pytest.mark.realdata
 
@@ -44,10 +43,10 @@ def complete_windows(folder: Path, year: int) -> list[tuple[Timeframe, pl.DataFr
     return found
 
 
-def test_every_complete_window_of_2023_equals_the_venues_own(recorded: Path) -> None:
+def test_every_complete_window_of_2023_equals_the_venues_own(recorded_data: Path) -> None:
     windows: Counter[Timeframe] = Counter()
     naive_faults = 0
-    for timeframe, ours, theirs, naive in complete_windows(recorded, 2023):
+    for timeframe, ours, theirs, naive in complete_windows(recorded_data, 2023):
         assert ours.height == theirs.height
         assert compare_bars(ours, theirs).is_empty()
         naive_faults += compare_bars(naive, theirs).height
@@ -57,8 +56,8 @@ def test_every_complete_window_of_2023_equals_the_venues_own(recorded: Path) -> 
     assert naive_faults == 2_431, "the rule matters: counting flat bars is wrong in this many windows"
 
 
-def test_the_silent_faults_of_2021_are_found_untold(recorded: Path) -> None:
-    pairs = complete_windows(recorded, 2021)
+def test_the_silent_faults_of_2021_are_found_untold(recorded_data: Path) -> None:
+    pairs = complete_windows(recorded_data, 2021)
     assert sum(ours.height for _, ours, _, _ in pairs) == 125_845
     found = pl.concat([compare_bars(ours, theirs) for _, ours, theirs, _ in pairs])
     assert found.height == 195

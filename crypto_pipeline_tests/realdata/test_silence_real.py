@@ -21,12 +21,12 @@ def read(path: Path) -> pl.DataFrame:
     return bars.select("instrument", time, flat.fill_null(True).alias("flat"), "volume")
 
 
-def test_only_known_faults_of_the_venues_are_doubted(recorded: Path) -> None:
+def test_only_known_faults_of_the_venues_are_doubted(recorded_data: Path) -> None:
     """Two bars beside the fault of 2021-04-12 09:45, and the 72 minutes before the outage of 2023-03-24."""
     groups = ["binance_spot/*-1m-2021-04", "binance_spot/*-1m-2023-*", "binance_us/*-1m-*", "bitfinex/*-1m-*"]
     found, silent_bars = [], 0
     for group in groups:
-        bars = pl.concat([read(path) for path in sorted((recorded / "bars").glob(f"{group}.parquet"))])
+        bars = pl.concat([read(path) for path in sorted((recorded_data / "bars").glob(f"{group}.parquet"))])
         bars = bars.sort("instrument", "open_time")
         silent = bars.filter(pl.col("volume") == 0)
         silent_bars += silent.height

@@ -23,15 +23,14 @@ from crypto_pipeline.market import (
     sibling_activity,
 )
 from crypto_pipeline.market.gaps.evidence import WITNESS_SCHEMA
-
-from .conftest import read_bars
+from crypto_pipeline_tests.realdata.conftest import read_bars
 
 pytestmark = pytest.mark.realdata
 
 
-def test_trades_make_the_recorded_minutes_and_these_the_recorded_five_minutes(recorded: Path) -> None:
-    bars = recorded / "bars" / "binance_spot"
-    trades = pl.read_parquet(recorded / "trades" / "binance_spot" / "XRP_ETH-trades-2019-10.parquet").select(
+def test_trades_make_the_recorded_minutes_and_these_the_recorded_five_minutes(recorded_data: Path) -> None:
+    bars = recorded_data / "bars" / "binance_spot"
+    trades = pl.read_parquet(recorded_data / "trades" / "binance_spot" / "XRP_ETH-trades-2019-10.parquet").select(
         pl.lit("XRP-ETH").alias("instrument"),
         pl.col("id").cast(pl.Int64).alias("trade_id"),
         pl.col("id").cast(pl.Int64).alias("first_id"),
@@ -53,8 +52,8 @@ def test_trades_make_the_recorded_minutes_and_these_the_recorded_five_minutes(re
     assert compare_bars(roll_up(minutes, Timeframe.M5), fives).is_empty()
 
 
-def test_the_outage_of_april_2021_is_the_venues_because_everyone_is_silent(recorded: Path) -> None:
-    files = sorted((recorded / "bars" / "binance_spot").glob("*_*-1m-2021-04.parquet"))
+def test_the_outage_of_april_2021_is_the_venues_because_everyone_is_silent(recorded_data: Path) -> None:
+    files = sorted((recorded_data / "bars" / "binance_spot").glob("*_*-1m-2021-04.parquet"))
     start, end = datetime(2021, 4, 25, tzinfo=UTC), datetime(2021, 4, 26, tzinfo=UTC)
     inside = pl.col("open_time").is_between(start, end, closed="left")
     day = pl.concat([read_bars(file).filter(inside).select("instrument", "open_time") for file in files])

@@ -8,7 +8,7 @@ import pytest
 
 from crypto_pipeline.store import EmbeddedServer, Store
 from crypto_pipeline.store.database.connect import connect
-from crypto_pipeline_tests.store.bar_factory import add_symbols, empty_tables
+from crypto_pipeline_tests.builders.bars import add_symbols, empty_tables
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline_tests.builders.places import PROJECT
 
-_PAGE = Path(__file__).parents[2] / "docs" / "sql.md"
+_PAGE = PROJECT / "docs" / "sql.md"
 
 
 @pytest.mark.skipif(not _PAGE.exists(), reason="not in a checkout")

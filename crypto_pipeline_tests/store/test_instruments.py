@@ -11,7 +11,7 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.instruments import Instruments, ListingRow
-from crypto_pipeline_tests.store.bar_factory import series
+from crypto_pipeline_tests.builders.bars import series
 
 LISTED = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -1,17 +1,15 @@
+"""A scripted Binance on a real socket, and the client under test."""
+
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_asyncio
 
 from crypto_pipeline.venues import BinanceSpot, Manners, RequestBudget
-
-from .scripted import ScriptedVenue
+from crypto_pipeline_tests.builders.scripted_binance import ScriptedVenue
 
 #: Patient enough to repeat, too hasty to make anyone wait; tests of silence shorten the timeout.
 HASTY = Manners(
@@ -40,13 +38,3 @@ async def make(server: ScriptedVenue) -> AsyncIterator[Callable[..., BinanceSpot
     yield build
     for venue in made:
         await venue.close()
-
-
-@pytest.fixture(scope="session")
-def recorded() -> Path:
-    """The recorded market data; tests that need it are skipped where it is not there."""
-    default = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    folder = Path(os.environ.get("CRYPTO_PIPELINE_TEST_DATA", default))
-    if not folder.is_dir():
-        pytest.skip(f"no recorded data at {folder}: set CRYPTO_PIPELINE_TEST_DATA")
-    return folder

@@ -24,8 +24,7 @@ from crypto_pipeline.venues import (
     VenueUnavailable,
     make_venue,
 )
-
-from .conftest import HASTY
+from crypto_pipeline_tests.venues.conftest import HASTY
 
 NOW = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
 DAY = datetime(2026, 11, 18, tzinfo=UTC)

@@ -46,8 +46,8 @@ def contiguous(trades: list[LiveTrade]) -> bool:
     return ids == list(range(ids[0], ids[0] + len(ids)))
 
 
-def test_binance_sessions_join_across_midnight_without_a_hole(recorded: Path) -> None:
-    folder = recorded / "captures/binance_spot"
+def test_binance_sessions_join_across_midnight_without_a_hole(recorded_data: Path) -> None:
+    folder = recorded_data / "captures/binance_spot"
     joined: list[LiveTrade] = []
     for name, count, snapshots in (("btcusdt_20240808.gz", 9757, 1), ("btcusdt_20240809.gz", 10147, 0)):
         messages = frames(folder / name)
@@ -79,8 +79,8 @@ def test_binance_sessions_join_across_midnight_without_a_hole(recorded: Path) ->
     assert minutes[1723161600 // 60][0].trade_id < 3735693016
 
 
-def test_binance_bars_and_trades_of_one_session_agree(recorded: Path) -> None:
-    messages = frames(recorded / "captures/binance/BINANCE.ws.1.0.gz")
+def test_binance_bars_and_trades_of_one_session_agree(recorded_data: Path) -> None:
+    messages = frames(recorded_data / "captures/binance/BINANCE.ws.1.0.gz")
     symbols = {"NKN-USDT": "NKNUSDT", "BLZ-ETH": "BLZETH", "LRC-BTC": "LRCBTC", "RUNE-EUR": "RUNEEUR"}
     parser = BinanceFrames(list(symbols.items()))
     events = play(parser, messages)
@@ -107,8 +107,8 @@ def test_binance_bars_and_trades_of_one_session_agree(recorded: Path) -> None:
     assert len(of(events, Alive)) == len(messages) - 4
 
 
-def test_binance_samples_with_fields_that_are_new(recorded: Path) -> None:
-    folder = recorded / "rest_ws_samples/binance_spot"
+def test_binance_samples_with_fields_that_are_new(recorded_data: Path) -> None:
+    folder = recorded_data / "rest_ws_samples/binance_spot"
     parser = BinanceFrames([("ETH-USDT", "ETHUSDT")])
     (trade,) = parser.parse((folder / "ws_spot_agg_trade.json").read_bytes())
     assert trade == LiveTrade("ETH-USDT", 226532, 228423, 228423, 1675759520847, 1632.46, 0.34305, True)
@@ -120,8 +120,8 @@ def test_binance_samples_with_fields_that_are_new(recorded: Path) -> None:
     assert (parser.unknown, parser.malformed) == (0, 0)
 
 
-def test_coinbase_matches_follow_their_anchor(recorded: Path) -> None:
-    messages = frames(recorded / "captures/coinbase/COINBASE.ws.28.0.gz")
+def test_coinbase_matches_follow_their_anchor(recorded_data: Path) -> None:
+    messages = frames(recorded_data / "captures/coinbase/COINBASE.ws.28.0.gz")
     products = sorted({json.loads(message)["product_id"] for message in messages if b'"last_match"' in message})
     parser = CoinbaseFrames([(product, product) for product in products])
     events = play(parser, messages)
@@ -147,8 +147,8 @@ def test_coinbase_matches_follow_their_anchor(recorded: Path) -> None:
     assert {event.instrument for event in of(events, Notice)} == set(products)
 
 
-def test_kraken_v1_session(recorded: Path) -> None:
-    folder = recorded / "captures/kraken"
+def test_kraken_v1_session(recorded_data: Path) -> None:
+    folder = recorded_data / "captures/kraken"
     pairs = "WAVES/EUR XMR/USD KSM/XBT GRT/ETH SC/EUR ETH/CHF OCEAN/XBT OMG/USD XBT/CHF ADA/XBT".split()  # noqa: SIM905
     names = [(pair.replace("XBT", "BTC").replace("/", "-"), pair) for pair in pairs]
     parser = KrakenV1Frames(names)
@@ -170,8 +170,8 @@ def test_kraken_v1_session(recorded: Path) -> None:
     assert (books.frames, books.unknown, books.malformed) == (4321, 0, 0)
 
 
-def test_kraken_v2_samples(recorded: Path) -> None:
-    folder = recorded / "rest_ws_samples/kraken"
+def test_kraken_v2_samples(recorded_data: Path) -> None:
+    folder = recorded_data / "rest_ws_samples/kraken"
     parser = KrakenFrames([("BTC-USD", "BTC/USD")])
     trades = parser.parse((folder / "ws_trade_update.json").read_bytes())
     assert trades == [

@@ -20,8 +20,7 @@ from crypto_pipeline.venues.binance import parse
 from crypto_pipeline.venues.binance.stream import BinanceFrames
 from crypto_pipeline.venues.coinbase import parse as coinbase_parse
 from crypto_pipeline.venues.kraken import parse as kraken_parse
-
-from .scripted import ScriptedVenue, body, kline, ms
+from crypto_pipeline_tests.builders.scripted_binance import ScriptedVenue, body, kline, ms
 
 KLINES = "/api/v3/klines"
 Make = Callable[..., BinanceSpot]

@@ -26,8 +26,7 @@ from crypto_pipeline.venues.binance.stream import BinanceFrames
 from crypto_pipeline.venues.client.websocket import FrameParser, SocketOpener, WebSocketConnection
 from crypto_pipeline.venues.coinbase.stream import CoinbaseFrames
 from crypto_pipeline.venues.kraken.stream_v1 import KrakenV1Frames
-
-from .test_recorded_streams import frames
+from crypto_pipeline_tests.venues.test_recorded_streams import frames
 
 PLAN = StreamPlan([("BTC-USDT", "BTCUSDT"), ("ETH-USDT", "ETHUSDT")])
 
@@ -139,17 +138,17 @@ SESSIONS: dict[str, tuple[type[FrameParser], list[tuple[str, str]]]] = {
 
 @pytest.mark.realdata
 @pytest.mark.parametrize("session", SESSIONS)
-async def test_recorded_sessions_over_a_socket(recorded: Path, session: str) -> None:
+async def test_recorded_sessions_over_a_socket(recorded_data: Path, session: str) -> None:
     kind, instruments = SESSIONS[session]
     opener = SocketOpener("playback")
-    async with ReplayExchange(instruments="BTC-USDT", captures=recorded / "captures") as running:
+    async with ReplayExchange(instruments="BTC-USDT", captures=recorded_data / "captures") as running:
         socket = await opener.open(f"{running.ws_url}/playback/{session}?speed=0")
         connection = WebSocketConnection("playback", socket, kind(instruments), silence_limit=5)
         events, error = await read(connection)
         await opener.close()
     assert isinstance(error, StreamClosed)
     alone = kind(instruments)
-    expected = [event for frame in frames(recorded / "captures" / f"{session}.gz") for event in alone.parse(frame)]
+    expected = [event for frame in frames(recorded_data / "captures" / f"{session}.gz") for event in alone.parse(frame)]
     played = [event for event in events if isinstance(event, LiveTrade)]
     assert played == [event for event in expected if isinstance(event, LiveTrade)]
     assert connection.counters["trades"] == len(played) > 0

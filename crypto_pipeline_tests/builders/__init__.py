@@ -1,0 +1,1 @@
+"""What several rooms' tests build with: frames of bars, scripted venues, markets, deployments. Holds no test."""

@@ -1,0 +1,235 @@
+"""A real `up`: healthy in time, whole after any kill, clear about refusals, gone without a trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crypto_pipeline.ops.supervision import processes
+from crypto_pipeline.ops.supervision.health import request
+from crypto_pipeline.store import EmbeddedServer
+from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline_tests.builders.deployment import PROGRAMS, Deployment, crowding
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Deployment]:
+    deployment = Deployment()
+    try:
+        yield deployment.start()
+    finally:
+        deployment.stop()
+
+
+def test_answers_in_the_ui_within_twenty_seconds(up: Deployment) -> None:
+    assert up.took < 20 * crowding()
+    code, body = request("GET", up.state.urls["ui"] + "/server_info")
+    assert code == 200
+    assert b"dagster_webserver_version" in body
+
+
+def test_status_says_what_runs_and_what_is_stored(up: Deployment) -> None:
+    answer = up.command("status", "--json")
+    found = json.loads(answer.stdout)
+    assert answer.returncode == 0
+    assert found["running"]
+    assert found["healthy"]
+    assert isinstance(found["complete"], bool)
+    assert found["url"] == found["urls"]["ui"] == up.state.urls["ui"]
+    assert found["venue"] == "replay"
+    rows = {row["name"]: row for row in found["processes"]}
+    assert set(rows) == {"up", "supervisord", *PROGRAMS}
+    for row in rows.values():
+        assert row["healthy"], row
+        assert row["pid"] > 0
+        assert row["uptime_seconds"] >= 0
+    assert found["database"]["reachable"]
+    assert found["database"]["size_bytes"] > 0
+    assert found["database"]["schema_version"]
+    for row in found["timeframes"].values():
+        assert row.keys() >= {"rows", "expected", "present", "explained", "missing", "newest"}
+    assert found["checks"].keys() == {"passed", "wanted", "failing"}
+
+
+def test_status_for_people(up: Deployment) -> None:
+    answer = up.command("status")
+    assert answer.returncode == 0
+    assert up.state.urls["ui"] in answer.stdout
+    assert "supervisord" in answer.stdout
+
+
+def test_no_secret_is_in_sight(up: Deployment) -> None:
+    password = (up.data_dir / "postgres" / "password").read_text().strip()
+    for pid in processes.marked(up.data_dir):
+        assert password not in Path(f"/proc/{pid}/cmdline").read_text()
+    for path in [*up.places.run.rglob("*"), *up.places.dagster_home.rglob("*")]:
+        if path.is_file():
+            assert password not in path.read_text(errors="replace"), path
+    assert password not in up.output.read_text()
+    assert stat.S_IMODE(up.places.run.stat().st_mode) == 0o700
+
+
+def test_second_up_refuses_and_names_the_first(up: Deployment) -> None:
+    answer = up.command("up", "--ui-port", "0", "--replay-port", "0", "--api-port", "0")
+    assert answer.returncode == 1
+    assert answer.stderr.count("\n") == 1
+    assert str(up.state.pid) in answer.stderr
+    assert up.state.urls["ui"] in answer.stderr
+    assert "crypto-pipeline down" in answer.stderr
+    detached = up.command("up", "--detach", "--ui-port", "0", "--replay-port", "0", "--api-port", "0")
+    assert detached.returncode == 1
+    assert up.state.urls["ui"] in detached.stderr
+
+
+def test_port_in_use_is_refused_before_anything_starts(up: Deployment) -> None:
+    other = Deployment()
+    try:
+        answer = other.command("up", "--ui-port", str(up.state.ports["ui"]), "--replay-port", "0", "--api-port", "0")
+        assert answer.returncode == 1
+        assert f"port {up.state.ports['ui']}" in answer.stderr
+        assert "--ui-port N" in answer.stderr
+        assert answer.stderr.count("\n") == 1
+        answer = other.command(
+            "up", "--ui-port", "0", "--replay-port", str(up.state.ports["replay"]), "--api-port", "0"
+        )
+        assert answer.returncode == 1
+        assert "--replay-port N" in answer.stderr
+        assert not (other.data_dir / "postgres").exists()
+    finally:
+        other.stop()
+
+
+def test_other_commands_follow_the_running_deployment(up: Deployment) -> None:
+    settings = {row["name"]: row["value"] for row in json.loads(up.command("settings", "--json").stdout)}
+    assert settings["replay_port"] == up.state.ports["replay"]
+    assert settings["days"] == 1
+
+
+def test_backfill_read_and_coverage_from_the_command_line(up: Deployment) -> None:
+    done = up.command("backfill", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["problems"] == {}
+    symbol = json.loads(up.command("instruments", "list", "--json").stdout)[0]["symbol"]
+    bars = json.loads(up.command("read", symbol, "1h", "--format", "json").stdout)
+    assert len(bars) >= 24
+    assert bars[0]["instrument"] == symbol
+    cells = json.loads(up.command("coverage", "--json").stdout)
+    assert {cell["timeframe"] for cell in cells} >= {"1m", "1h"}
+    assert all(cell["missing"] == 0 for cell in cells)
+    again = up.command("backfill")
+    assert again.returncode == 0, again.stderr
+
+
+def test_bars_from_python_without_dagster(up: Deployment) -> None:
+    assert up.command("backfill").returncode == 0
+    symbol = json.loads(up.command("instruments", "list", "--json").stdout)[0]["symbol"]
+    code = (
+        "import sys, crypto_pipeline\n"
+        "from datetime import UTC, datetime, timedelta\n"
+        f"frame = crypto_pipeline.bars([{symbol!r}], '15m', start=datetime.now(UTC) - timedelta(hours=20))\n"
+        "assert frame.height >= 79, frame\n"
+        "assert not any(name.split('.')[0] == 'dagster' for name in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], env=up.environment, check=True)
+
+
+@pytest.mark.parametrize("name", [*PROGRAMS, "supervisord"])
+def test_whatever_is_killed_is_back_and_nothing_is_lost(up: Deployment, name: str) -> None:
+    up.await_healthy(30 * crowding())
+    before = up.rows()
+    victim = up.pid(name)
+    os.kill(victim, signal.SIGKILL)
+    assert up.await_healthy(30 * crowding(), without=victim) < 30 * crowding()
+    assert up.pid(name) != victim
+    after = up.rows()
+    assert all(after[timeframe] >= rows for timeframe, rows in before.items())
+
+
+def test_a_frozen_child_of_a_killed_supervisord_does_not_stay(up: Deployment) -> None:
+    up.await_healthy(30 * crowding())
+    before = up.pids()
+    os.kill(before["webserver"], signal.SIGSTOP)
+    os.kill(before["supervisord"], signal.SIGKILL)
+    up.await_healthy(40 * crowding(), without=before["supervisord"])
+    assert not any(processes.is_alive(pid) for pid in before.values())
+
+
+def test_down_leaves_nothing_running_and_keeps_what_is_stored(up: Deployment) -> None:
+    rows = up.rows()
+    started = time.monotonic()
+    answer = up.command("down")
+    assert answer.returncode == 0, answer.stderr
+    assert time.monotonic() - started < 40 * crowding()
+    assert up.process is not None
+    assert up.process.wait(10) == 0
+    assert processes.marked(up.data_dir) == []
+    status = up.command("status", "--json")
+    assert status.returncode == 3
+    assert not json.loads(status.stdout)["running"]
+    # Reading needs no `up`: the database is started for the one command.
+    symbol = json.loads(up.command("instruments", "list", "--json").stdout)[0]["symbol"]
+    assert len(up.command("read", symbol, "1h", "--format", "csv").stdout.splitlines()) > 20
+    assert processes.marked(up.data_dir) == []
+    up.start()
+    assert all(count >= rows[timeframe] for timeframe, count in up.rows().items())
+
+
+def test_a_killed_up_takes_its_programs_along_and_can_start_again_on_its_ports(up: Deployment) -> None:
+    up.await_healthy(30 * crowding())
+    assert up.process is not None
+    for name, port in up.state.ports.items():
+        up.options = (*up.options, f"--{name}-port", str(port))
+    os.kill(up.pid("webserver"), signal.SIGSTOP)  # it cannot leave its port by itself
+    up.process.kill()
+    up.process.wait()
+    up.start()
+    # One family: whatever of the first one outlived it was ended.
+    family = {up.state.pid, *processes.descendants(up.state.pid)}
+    assert set(processes.marked(up.data_dir)) - {*family, *processes.descendants(up.state.pid)} == set()
+
+
+def test_detached_up_prints_its_urls_and_down_ends_it() -> None:
+    other = Deployment()
+    try:
+        answer = other.command("up", "--detach", *other.options)
+        assert answer.returncode == 0, answer.stderr
+        assert other.state.urls["ui"] in answer.stdout
+        assert other.ask().healthy
+        assert other.command("down").returncode == 0
+        assert processes.marked(other.data_dir) == []
+    finally:
+        other.stop()
+
+
+def test_a_database_of_ones_own_is_used_and_left_running(postgres_server: EmbeddedServer) -> None:
+    url = postgres_server.url("mine")
+    other = Deployment(database_url=url)
+    try:
+        answer = other.command("up", "--detach", *other.options)
+        assert answer.returncode == 0, answer.stderr
+        found = other.status()
+        assert found["healthy"], found
+        assert "postgres" not in {row["name"] for row in found["processes"]}
+        assert not (other.data_dir / "postgres").exists()
+        # Whoever forgets to say which database is told, and not shown an empty one.
+        other.settings.clear()
+        forgot = other.command("coverage")
+        assert forgot.returncode == 2
+        assert "CRYPTO_PIPELINE_DATABASE_URL" in forgot.stderr
+        assert other.command("down").returncode == 0
+        assert postgres_server.is_alive()
+        with connect(url) as connection:
+            assert connection.execute("SELECT count(*) FROM market.instruments").fetchone() == (2,)
+    finally:
+        other.stop()

@@ -1,0 +1,1 @@
+"""Independent, deliberately simple second implementations, which tests compare the package with."""

@@ -1,0 +1,124 @@
+"""Many writers at once, and writers whose backends die: the same table, nothing half, no deadlock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import polars as pl
+import psycopg
+import pytest
+
+from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.precedence import best_copies
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.bars import transaction, writer
+from crypto_pipeline_tests.builders.bars import START, SYMBOLS, miscounted, series, stored
+
+M1 = Timeframe.M1
+
+
+def _from_all_sources(count: int) -> list[pl.DataFrame]:
+    """Overlapping bars of every source, each in another order."""
+    return [
+        series(
+            count=count, start=START + timedelta(minutes=200 * place), seed=place, source=source,
+            revised=timedelta(seconds=place),
+        ).sample(fraction=1, shuffle=True, seed=place)
+        for place, source in enumerate(Source)
+    ]  # fmt: skip
+
+
+def _deadlocks(store: Store) -> int:
+    row = store.connections.run(
+        lambda connection: connection.execute(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        ).fetchone()
+    )
+    assert row is not None
+    return int(row[0])
+
+
+@pytest.mark.parametrize("build_rows", [1, 10**9], ids=["months built apart", "months in place"])
+def test_writers_of_the_same_bars_take_turns(
+    store: Store, bar_database: str, monkeypatch: pytest.MonkeyPatch, build_rows: int
+) -> None:
+    monkeypatch.setattr(writer, "BUILD_ROWS", build_rows)
+    frames = _from_all_sources(1200)
+    before = _deadlocks(store)
+    begin = threading.Barrier(len(frames))
+
+    def write(frame: pl.DataFrame) -> int:
+        with Store(bar_database, batch_rows=1500, connections=1) as own:
+            begin.wait()
+            return sum(own.bars.write(part, M1).changed for part in frame.iter_slices(2500))
+
+    with ThreadPoolExecutor(len(frames)) as pool:
+        assert all(pool.map(write, frames))
+    assert stored(store, M1).equals(best_copies(pl.concat(frames)))
+    assert not miscounted(store)
+    assert _deadlocks(store) == before
+
+
+def test_writers_and_the_ledger_take_turns(store: Store, bar_database: str) -> None:
+    """The ledger states holes under the writers' feet; in the end no bar is both there and explained."""
+    bars = series(count=480, start=START + timedelta(hours=20))  # over midnight
+    begin, end = START + timedelta(hours=20), START + timedelta(hours=28)
+    whole = pl.DataFrame(
+        {"instrument": list(SYMBOLS), "timeframe": "1m", "start": begin, "end": end, "state": "lost", "evidence": "{}"}
+    )
+    store.ledger.record(whole)
+    before = _deadlocks(store)
+
+    def write(part: int) -> None:
+        with Store(bar_database, connections=1) as own:
+            for piece in bars.gather_every(4, offset=part).iter_slices(150):
+                own.bars.write(piece, M1)
+
+    def explain(_: int) -> None:
+        with Store(bar_database, connections=2) as own:
+            for state in ["unfillable", "lost", "no_trade"] * 2:
+                own.ledger.record(whole.with_columns(pl.lit(state).alias("state")))
+
+    work: list[tuple[Callable[[int], None], int]] = [(write, 0), (write, 1), (write, 2), (explain, 0)]
+    with ThreadPoolExecutor(len(work)) as pool:
+        for done in [pool.submit(task, part) for task, part in work]:
+            done.result()
+    assert _deadlocks(store) == before
+    assert not miscounted(store)
+    open_rows = store.ledger.open()
+    assert open_rows["bars"].sum() == len(SYMBOLS) * 480 // 4  # the quarter that nobody wrote
+    explained = open_rows.filter(pl.col("state") != "lost")["bars"].sum()
+    assert store.coverage.cells([M1], None, None)["explained"].sum() == explained
+    assert store.ledger.healed()["bars"].sum() == len(SYMBOLS) * 480 * 3 // 4
+
+
+@pytest.mark.parametrize("step", ["_copy", "_replace", "_delete", "_account"])
+def test_killed_at_any_step(store: Store, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """The backend dies right after each kind of statement, once: nothing of the try remains, the repeat succeeds."""
+    old, new = series(count=300), series(count=600, seed=2, source="reconciled")
+    store.bars.write(old, M1)
+    real = getattr(transaction, step)
+    struck: list[int] = []
+
+    def fatal(connection: psycopg.Connection, *args: object) -> None:
+        real(connection, *args)
+        if not struck:
+            struck.append(connection.info.backend_pid)
+            with psycopg.connect(store.connections.url, autocommit=True) as other:
+                other.execute("SELECT pg_terminate_backend(%s)", struck)
+            connection.execute("SELECT 1")
+
+    monkeypatch.setattr(transaction, step, fatal)
+    store.bars.write(new, M1)
+    assert struck
+    assert stored(store, M1).equals(best_copies(pl.concat([old, new])))
+    assert not miscounted(store)
+    history = store.connections.run(
+        lambda connection: connection.execute("SELECT count(*) FROM market.ohlc_revisions").fetchone()
+    )
+    expected = best_copies(pl.concat([old, new])).join(old, on=["instrument", "open_time"], how="semi")
+    assert history == (expected.filter(pl.col("source") == "reconciled").height,)
