@@ -19,7 +19,7 @@ from crypto_pipeline.labels.parameters import Strategy
 from crypto_pipeline.market import Timeframe, roll_up_all
 from crypto_pipeline_tests.builders.label_market import START, minutes
 from crypto_pipeline_tests.labels.comparison import NAME, SETS, Tally, compare, context_of, panel_of
-from crypto_pipeline_tests.realdata.conftest import read_bars, recorded
+from crypto_pipeline_tests.realdata.conftest import read_bars
 
 __all__ = ["recorded"]
 EVENTS = int(os.environ.get("CRYPTO_PIPELINE_TEST_EVENTS", "0"))
@@ -86,9 +86,9 @@ def test_the_first_setup_of_a_series_needs_its_warm_up() -> None:
 
 
 @pytest.mark.realdata
-def test_recorded_markets(recorded: Path) -> None:
+def test_recorded_markets(recorded_data: Path) -> None:
     tally = Tally()
-    folder = recorded / "bars" / "binance_spot"
+    folder = recorded_data / "bars" / "binance_spot"
     market = quarters_and_hours(read_bars(folder / "BTC_USDT-1m-2021-04.parquet"))[0]
     names = ["DOGE_USDT", "ETH_USDT", "XRP_USDT", "ADA_USDT", "LTC_USDT", "LINK_USDT", "BCH_USDT", "BRD_BTC", "ETH_BTC"]
     for place, name in enumerate(names):
