@@ -1,35 +1,58 @@
-"""The bar frame: one Polars schema that every room speaks.
+"""The bar frame: the one registry of bar columns, and the schema of frames that follows from it.
 
-A bar is keyed by (instrument, timeframe, open time); a frame holds bars of one timeframe. ``quote_volume``,
-``taker_buy_volume`` and ``trade_count`` are null where the venue does not state them: never zero in their place.
+A bar is keyed by (instrument, timeframe, open time); a frame holds bars of one timeframe. Optional columns are null
+where the venue does not state them, never zero. Table, archive files, reads, checks and roll-up take their lists of
+columns from here, so a new column is one entry here, a migration of ``market.ohlc_data`` and ``market.ohlc_revisions``,
+a test and a line of docs.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 import polars as pl
 
 UTC_MS = pl.Datetime("ms", "UTC")
 
+
+@dataclass(frozen=True, slots=True)
+class BarField:
+    """One column of a frame of bars.
+
+    ``optional``: null where the venue does not state it; not negative, and the value of a wider bar is the sum of its
+    parts. Optional columns are Float64 or Int64.
+    """
+
+    name: str
+    dtype: pl.DataType
+    description: str
+    optional: bool = False
+
+
+#: The columns of a frame of bars, in their order. A new optional column goes after ``trade_count``.
+BAR_FIELDS = (
+    BarField("instrument", pl.String(), "Canonical name."),
+    BarField("open_time", UTC_MS, "Start of the bar's window, UTC."),
+    BarField("open", pl.Float64(), "First price, in the quote asset."),
+    BarField("high", pl.Float64(), "Highest price, in the quote asset."),
+    BarField("low", pl.Float64(), "Lowest price, in the quote asset."),
+    BarField("close", pl.Float64(), "Last price, in the quote asset."),
+    BarField("volume", pl.Float64(), "Volume in the base asset."),
+    BarField("quote_volume", pl.Float64(), "Volume in the quote asset; null where not stated.", True),
+    BarField("taker_buy_volume", pl.Float64(), "Base volume bought by takers; null where not stated.", True),
+    BarField("trade_count", pl.Int64(), "Trades in the bar; null where not stated.", True),
+    BarField("source", pl.String(), "Where this copy comes from."),
+    BarField("complete", pl.Boolean(), "False if the source saw only a part of the window."),
+    BarField("revision", UTC_MS, "When the venue stated the values, UTC (not when they were stored)."),
+)
 #: Columns and dtypes of a frame of bars as it travels between rooms.
-#: ``volume`` and ``taker_buy_volume`` are in the base asset, ``quote_volume`` in the quote asset.
-#: ``revision`` is when the venue stated the value (not when it was stored).
-BAR_SCHEMA: dict[str, pl.DataType] = {
-    "instrument": pl.String(),
-    "open_time": UTC_MS,
-    "open": pl.Float64(),
-    "high": pl.Float64(),
-    "low": pl.Float64(),
-    "close": pl.Float64(),
-    "volume": pl.Float64(),
-    "quote_volume": pl.Float64(),
-    "taker_buy_volume": pl.Float64(),
-    "trade_count": pl.Int64(),
-    "source": pl.String(),
-    "complete": pl.Boolean(),
-    "revision": UTC_MS,
-}
+BAR_SCHEMA: dict[str, pl.DataType] = {field.name: field.dtype for field in BAR_FIELDS}
+PRICE_COLUMNS = ("open", "high", "low", "close")
+#: Columns that a venue may leave unstated.
+OPTIONAL_COLUMNS = tuple(field.name for field in BAR_FIELDS if field.optional)
+#: What a bar says of its window: prices and amounts.
+VALUE_COLUMNS = (*PRICE_COLUMNS, "volume", *OPTIONAL_COLUMNS)
 
 #: Trades as venues state them, one row a trade (or aggregate trade), ids ascending.
 TRADE_SCHEMA: dict[str, pl.DataType] = {
@@ -109,7 +132,7 @@ SUBSTITUTE = frozenset(source for source in Source if source.startswith("substit
 STAND_IN = FAILOVER | SUBSTITUTE
 
 
-_REQUIRED = ("instrument", "open_time", "open", "high", "low", "close", "volume", "source", "complete", "revision")
+_REQUIRED = tuple(field.name for field in BAR_FIELDS if not field.optional)
 
 
 def conform(frame: pl.DataFrame) -> pl.DataFrame:

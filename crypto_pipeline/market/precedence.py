@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import polars as pl
 
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import OPTIONAL_COLUMNS, Source
 
 #: Columns after (complete, rank, revision) that break ties, least important last; nulls come first.
-TIE_BREAKERS = ("trade_count", "volume", "quote_volume", "open", "high", "low", "close", "taker_buy_volume")
+_FIRST = ("trade_count", "volume", "quote_volume", "open", "high", "low", "close", "taker_buy_volume")
+TIE_BREAKERS = (*_FIRST, *(name for name in OPTIONAL_COLUMNS if name not in _FIRST))
 _RANKS = {str(source): source.rank for source in Source}
 
 

@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.market.bars import STAND_IN, UTC_MS, Source
+from crypto_pipeline.market.bars import OPTIONAL_COLUMNS, STAND_IN, UTC_MS, Source
 from crypto_pipeline.market.gaps.arithmetic import intersect, subtract, to_spans
 from crypto_pipeline.market.rollup_segments import Bools, Columns, Floats, Ints, widen
 from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe, require_utc
 
 _PRICES = ("open", "high", "low", "close", "volume")
-_SUMS = ("quote_volume", "taker_buy_volume", "taker_buy_quote_volume", "trade_count")
+_SUMS = OPTIONAL_COLUMNS
 _LATEST = ("revision", "recorded_at")
 _KNOWN = {"instrument", "open_time", *_PRICES, *_SUMS, *_LATEST, "source", "complete", "timeframe", "vwap"}
 # 1970-01-05 was the first Monday; every finer grid passes through it too.

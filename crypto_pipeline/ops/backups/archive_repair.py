@@ -70,13 +70,13 @@ async def repair_from_venue(store: Store, settings: Settings, files: Sequence[Ar
         await pipeline.horizon()
         await asyncio.to_thread(_give_up, store, settings, [file for file in files if file not in left], say)
         for timeframe in Timeframe:  # the narrowest first: wider bars are made of them
-            rows = repair.given_up(store, timeframe)
+            rows = repair.given_up(store.ledger, store.symbols, timeframe)
             if rows.height:
                 report = await pipeline.bring_back(timeframe, merge_spans(rows.select("instrument", "start", "end")))
                 for name, problem in report.problems.items():
                     say(f"{name}: {problem}")
                 say(f"{timeframe}: bars of {rows['note'].n_unique()} files were asked for again")
-    missing = repair.given_up(store)
+    missing = repair.given_up(store.ledger, store.symbols)
     for row in missing.iter_rows(named=True):
         because = json.loads(row["evidence"]).get("because", "nothing explains it")
         span = f"{row['start']:%Y-%m-%dT%H:%M:%SZ} to {row['end']:%Y-%m-%dT%H:%M:%SZ}"
@@ -89,7 +89,7 @@ def _give_up(store: Store, settings: Settings, files: Sequence[ArchiveFile], say
         for file in files:
             _set_aside(settings, file, say)
             if file.kind == "bars":
-                repair.write_down(store, file)
+                repair.write_down(store.coverage, store.ledger, store.symbols, file)
             repair.give_up(store.connections, file)
             lost = "earlier copies of bars, which no venue states, are lost" if file.kind == "revisions" else (
                 "its bars are to be had again"

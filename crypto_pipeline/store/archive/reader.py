@@ -12,9 +12,10 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.archive import catalogue, proof
 from crypto_pipeline.store.archive.catalogue import ArchiveFile, Kind
 from crypto_pipeline.store.archive.object_store import scan_source
+from crypto_pipeline.store.archive.rows import FILE_SCHEMAS
+from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.reads.bars import READ_SCHEMA
 
 #: What a scan of revisions returns: bars that were the truth in ``[recorded_at, superseded_at)``.
 REVISION_SCHEMA: dict[str, pl.DataType] = {**READ_SCHEMA, "superseded_at": pl.Datetime("us", "UTC")}
@@ -63,8 +64,15 @@ class Archive:
         if not files:
             return pl.LazyFrame(schema=READ_SCHEMA)
         proof.require_whole(files)
-        schema = SCHEMAS[kinds.pop()]
-        frame = pl.scan_parquet([scan_source(file.url) for file in files], hive_partitioning=False, glob=False)
+        kind = kinds.pop()
+        schema = SCHEMAS[kind]
+        frame = pl.scan_parquet(
+            [scan_source(file.url) for file in files],
+            hive_partitioning=False,
+            glob=False,
+            schema=FILE_SCHEMAS[kind],
+            missing_columns="insert",  # a file that is older than a column has null in it
+        )
         if "vwap" in schema:
             frame = frame.with_columns(vwap())  # follows from other columns, so it takes no room in the file
         return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())

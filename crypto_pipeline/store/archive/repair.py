@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 import psycopg
@@ -19,14 +19,13 @@ from crypto_pipeline.store.archive import proof
 from crypto_pipeline.store.archive.catalogue import ArchiveFile
 from crypto_pipeline.store.archive.hashing import sha256
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
-from crypto_pipeline.store.coverage.ledger import WAITING
+from crypto_pipeline.store.coverage.coverage import Coverage
+from crypto_pipeline.store.coverage.ledger import WAITING, Ledger
 from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.partitions import swap
 from crypto_pipeline.store.partitions.span import Span
-
-if TYPE_CHECKING:
-    from crypto_pipeline.store.store import Store
 
 _RETIRE = """
 UPDATE market.archive_files SET status = 'retired', retired_at = clock_timestamp()
@@ -56,20 +55,20 @@ def replace(connections: Connections, file: ArchiveFile, copy: Path) -> bool:
 NOTE = "was in an archive file that was damaged: "
 
 
-def write_down(store: Store, file: ArchiveFile) -> None:
+def write_down(coverage: Coverage, ledger: Ledger, symbols: Symbols, file: ArchiveFile) -> None:
     """Put the bars that lay in the file alone into the ledger, as far as nothing explains their absence."""
     assert file.timeframe is not None
-    names = list(store.symbols.names().values())
-    cells = store.coverage.cells([file.timeframe], file.first_open, file.end_open, names)
+    names = list(symbols.names().values())
+    cells = coverage.cells([file.timeframe], file.first_open, file.end_open, names)
     inside = (pl.col("day") >= file.first_open.date()) & (pl.col("day") < file.end_open.date())
     cells = cells.filter((pl.col("archived") > 0) & inside)
     bounds = whole_cells(cells, file.timeframe).select("instrument", "start", "end")
     if bounds.is_empty():
         return
-    known = store.ledger.open(file.timeframe, names, None, file.first_open, bounds["end"].max())  # type: ignore[arg-type]
+    known = ledger.open(file.timeframe, names, None, file.first_open, bounds["end"].max())  # type: ignore[arg-type]
     explained = known.filter(~pl.col("state").is_in(list(WAITING))).select(*bounds.columns)
     because = f"the archive file {file.path} that held it is damaged, and no backup has a copy"
-    store.ledger.record(
+    ledger.record(
         subtract(merge_spans(bounds), explained).with_columns(
             pl.lit(str(file.timeframe)).alias("timeframe"),
             pl.lit("lost").alias("state"),
@@ -80,9 +79,9 @@ def write_down(store: Store, file: ArchiveFile) -> None:
     )
 
 
-def given_up(store: Store, timeframe: Timeframe | None = None) -> pl.DataFrame:
+def given_up(ledger: Ledger, symbols: Symbols, timeframe: Timeframe | None = None) -> pl.DataFrame:
     """Ledger rows (GAP_SCHEMA) of bars that lay in files that were given up, and that nothing explains yet."""
-    rows = store.ledger.open(timeframe, list(store.symbols.names().values()), [*WAITING, "unfillable"])
+    rows = ledger.open(timeframe, list(symbols.names().values()), [*WAITING, "unfillable"])
     return rows.filter(pl.col("note").str.starts_with(NOTE))
 
 

@@ -11,14 +11,13 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, VALUE_COLUMNS
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store.columns.bars import RANKS, STORED, Columns
+from crypto_pipeline.store.columns.bars import ABSENT, BAR_LAYOUT, OPTIONAL_AMOUNTS, OPTIONAL_COUNTS, RANKS, Columns
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field
 from crypto_pipeline.store.trades import writer
 
 _UTC_US = pl.Datetime("us", "UTC")
-_ABSENT = {"quote_volume": "'NaN'", "taker_buy_volume": "'NaN'", "trade_count": "-1"}
 _SEND = {
     "int2": "int2send",
     "int4": "int4send",
@@ -32,17 +31,11 @@ _SUPERSEDED = Field("superseded_at", "timestamptz")
 _PACKED = ("instrument_id", "source_rank", "complete")
 _FLAGS = Field("flags", "int8")
 _PACK = "(p.instrument_id::int8 << 17) | (p.source_rank::int8 << 1) | p.complete::int::int8"
-_BARS = (*(field for field in STORED if field.name not in _PACKED), _FLAGS)
+_BARS = (*(field for field in BAR_LAYOUT if field.name not in _PACKED), _FLAGS)
 
 #: Columns of a file of bars: READ_SCHEMA without ``vwap``, which follows from the others.
 BAR_FILE: dict[str, pl.DataType] = {
-    "instrument": pl.String(),
-    "open_time": UTC_MS,
-    **dict.fromkeys(("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume"), pl.Float64()),
-    "trade_count": pl.Int64(),
-    "source": pl.String(),
-    "complete": pl.Boolean(),
-    "revision": UTC_MS,
+    **BAR_SCHEMA,
     "recorded_at": _UTC_US,
 }
 REVISION_FILE: dict[str, pl.DataType] = {**BAR_FILE, "superseded_at": _UTC_US}
@@ -139,17 +132,13 @@ def _present(field: Field) -> sql.Composable:
     if field is _FLAGS:
         return sql.SQL(_PACK)
     column = sql.Identifier("p", field.name)
-    absent = _ABSENT.get(field.name)
+    absent = ABSENT.get(field.name)
     return column if absent is None else sql.SQL("coalesce({}, {})").format(column, sql.SQL(absent))
 
 
 def _bar_frame(columns: Columns, names: Mapping[int, str]) -> pl.DataFrame:
-    nullable = ("quote_volume", "taker_buy_volume")
     flags = columns["flags"]
-    frame = pl.DataFrame(
-        {name: columns[name] for name in ("open", "high", "low", "close", "volume", *nullable, "trade_count")}
-        | {"complete": flags & 1 > 0}
-    )
+    frame = pl.DataFrame({name: columns[name] for name in VALUE_COLUMNS} | {"complete": flags & 1 > 0})
     sources = {rank: source for source, rank in RANKS.items()}
     return frame.with_columns(
         _text(flags >> 17, names, "instrument"),
@@ -157,8 +146,8 @@ def _bar_frame(columns: Columns, names: Mapping[int, str]) -> pl.DataFrame:
         _time(columns["open_time"], "open_time", "ms"),
         _time(columns["revision"], "revision", "ms"),
         _time(columns["recorded_at"], "recorded_at", "us"),
-        pl.col(nullable).fill_nan(None),
-        pl.when(pl.col("trade_count") >= 0).then("trade_count").alias("trade_count"),
+        pl.col(OPTIONAL_AMOUNTS).fill_nan(None),
+        *(pl.when(pl.col(name) >= 0).then(name).alias(name) for name in OPTIONAL_COUNTS),
     )
 
 

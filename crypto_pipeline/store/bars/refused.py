@@ -13,10 +13,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.frames import named
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.trades.refused import RefusedRow
-
-#: Rows of one call; of the others only that there were more is worth knowing, and the log says it.
-_MOST = 1_000
+from crypto_pipeline.store.database.refused_rows import MOST, RefusedRow, shown
 
 _REFUSE = """
 INSERT INTO market.bars_apart AS a (instrument_id, venue, timeframe, open_time, reason, said)
@@ -50,7 +47,7 @@ class BarsApart:
         self, venue: str, timeframe: Timeframe, bars: Sequence[tuple[str, datetime | None, str, str]]
     ) -> int:
         """As ``refuse``, of any instruments: (instrument, open time, reason, what was stated)."""
-        newest = {bar[:2]: bar for bar in bars[-_MOST:]}
+        newest = {bar[:2]: bar for bar in bars[-MOST:]}
         if not newest:
             return 0
         ids = self._symbols.ids({name for name, _ in newest})
@@ -59,8 +56,8 @@ class BarsApart:
             "timeframe": str(timeframe),
             "instruments": [ids[name] for name, _ in newest],
             "times": [at for _, at in newest],
-            "reasons": [_clean(reason) for _, _, reason, _ in newest.values()],
-            "said": [_clean(said) for *_, said in newest.values()],
+            "reasons": [shown(reason) for _, _, reason, _ in newest.values()],
+            "said": [shown(said) for *_, said in newest.values()],
         }
 
         def work(connection: psycopg.Connection[Any]) -> int:
@@ -72,7 +69,3 @@ class BarsApart:
         """All that is kept of these instruments."""
         ids = self._symbols.ids(instruments)
         return named(self._connections.frame(_READ, [list(ids.values())]), ids)
-
-
-def _clean(text: str) -> str:
-    return text.replace("\x00", "�")

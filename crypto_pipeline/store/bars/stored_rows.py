@@ -10,14 +10,13 @@ from psycopg import sql
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.columns import copy_format
-from crypto_pipeline.store.columns.bars import DAY_US, STORED, Columns
+from crypto_pipeline.store.columns.bars import ABSENT, BAR_LAYOUT, DAY_US, Columns
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field
 
-_PLACED = (*STORED, Field("ctid", "tid"))
-_ABSENT = {"quote_volume": "'NaN'", "taker_buy_volume": "'NaN'", "trade_count": "-1"}
+_PLACED = (*BAR_LAYOUT, Field("ctid", "tid"))
 _ARRAYS = ", ".join(
-    f"array_send(array_agg(coalesce(p.{field.name}, {_ABSENT[field.name]})))"
-    if field.name in _ABSENT
+    f"array_send(array_agg(coalesce(p.{field.name}, {ABSENT[field.name]})))"
+    if field.name in ABSENT
     else f"array_send(array_agg(p.{field.name}))"
     for field in _PLACED
 )

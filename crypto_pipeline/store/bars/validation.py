@@ -11,14 +11,14 @@ from datetime import datetime
 
 import polars as pl
 
-from crypto_pipeline.market.bars import BAR_SCHEMA
+from crypto_pipeline.market.bars import BAR_SCHEMA, OPTIONAL_COLUMNS, VALUE_COLUMNS
 from crypto_pipeline.market.sanity import MAX_MS, bar_fault_exprs
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store.columns.bars import NULLABLE, RANKS
+from crypto_pipeline.store.columns.bars import RANKS
 from crypto_pipeline.store.database.errors import StoreError
 
-_REQUIRED = [name for name in BAR_SCHEMA if name not in NULLABLE]
-_SHOWN = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count", "source")
+_REQUIRED = [name for name in BAR_SCHEMA if name not in OPTIONAL_COLUMNS]
+_SHOWN = (*VALUE_COLUMNS, "source")
 _MONDAY_MS = 4 * 86_400_000
 
 

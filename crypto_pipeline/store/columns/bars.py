@@ -1,7 +1,8 @@
-"""Bars as numpy columns: what the writer works on between the Polars frame and the wire.
+"""Bars as numpy columns, between the Polars frame and PostgreSQL's binary wire; which columns the tables have.
 
 ``instrument_id`` and ``source_rank`` replace the names, times are microseconds since PostgreSQL's epoch, and absent
-values are marked by NaN or -1 (real values are finite and counts are not negative: ``bar_checks`` sees to that).
+values are marked by NaN or -1 (stored values are finite and not negative: ``bars.validation`` refuses others). Every
+list of columns follows from ``market.bars.BAR_FIELDS``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BAR_SCHEMA, OPTIONAL_COLUMNS, PRICE_COLUMNS, VALUE_COLUMNS, Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.columns import copy_format
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_DAYS, PG_EPOCH_US, Field
@@ -23,21 +24,26 @@ Array = npt.NDArray[Any]
 Columns = dict[str, Array]
 
 DAY_US = 86_400_000_000
-PRICES = ("open", "high", "low", "close")
-NULLABLE = ("quote_volume", "taker_buy_volume", "trade_count")
 RANKS = {str(source): source.rank for source in Source}
 
-#: Columns of market.ohlc_data in their order, without the constant ``timeframe``.
-STORED = (
+_TYPES: dict[pl.DataType, str] = {pl.Float64(): "float8", pl.Int64(): "int8"}
+#: The columns of ``market.ohlc_data`` as COPY sends them, without the constant ``timeframe``.
+BAR_LAYOUT = (
     Field("open_time", "timestamptz"),
-    *(Field(name, "float8") for name in (*PRICES, "volume", "quote_volume", "taker_buy_volume")),
-    Field("trade_count", "int8"),
+    *(Field(name, _TYPES[BAR_SCHEMA[name]]) for name in VALUE_COLUMNS),
     Field("revision", "timestamptz"),
     Field("recorded_at", "timestamptz"),
     Field("instrument_id", "int4"),
     Field("source_rank", "int2"),
     Field("complete", "bool"),
 )
+#: The same columns in the order in which reads ask for them.
+BAR_COLUMNS = ("instrument_id", "open_time", *VALUE_COLUMNS, "source_rank", "complete", "revision", "recorded_at")
+#: Optional columns of real numbers (absent: NaN) and of counts (absent: -1).
+OPTIONAL_AMOUNTS = tuple(name for name in OPTIONAL_COLUMNS if BAR_SCHEMA[name] == pl.Float64)
+OPTIONAL_COUNTS = tuple(name for name in OPTIONAL_COLUMNS if BAR_SCHEMA[name] == pl.Int64)
+#: SQL that stands for null, per optional column: arrays without nulls have elements of one width.
+ABSENT = {**dict.fromkeys(OPTIONAL_AMOUNTS, "'NaN'::float8"), **dict.fromkeys(OPTIONAL_COUNTS, "-1")}
 #: Rows encoded at a time: few enough for the processor's cache; the server loads one piece while we make the next.
 _PIECE = 4096
 
@@ -46,9 +52,9 @@ def from_frame(frame: pl.DataFrame, ids: dict[str, int]) -> Columns:
     """Columns of a checked frame. ``recorded_at`` is left for the transaction to fill in."""
     numbered = frame.select(
         "open_time",
-        pl.col(*PRICES, "volume"),
-        pl.col("quote_volume", "taker_buy_volume").fill_null(float("nan")),
-        pl.col("trade_count").fill_null(-1),
+        pl.col(*PRICE_COLUMNS, "volume"),
+        pl.col(OPTIONAL_AMOUNTS).fill_null(float("nan")),
+        pl.col(OPTIONAL_COUNTS).fill_null(-1),
         "revision",
         "complete",
         pl.col("instrument").replace_strict(ids, return_dtype=pl.Int32).alias("instrument_id"),
@@ -93,13 +99,10 @@ def copy_in(
     columns: Columns,
     *extra: Field,
 ) -> None:
-    """COPY all rows by ``statement``, whose columns are STORED, then ``timeframe``, then ``extra``."""
-    layout = (*STORED, Field("timeframe", "text", str(timeframe)), *extra)
-    nulls = {
-        "quote_volume": np.isnan(columns["quote_volume"]),
-        "taker_buy_volume": np.isnan(columns["taker_buy_volume"]),
-        "trade_count": columns["trade_count"] < 0,
-    }
+    """COPY all rows by ``statement``, whose columns are BAR_LAYOUT, then ``timeframe``, then ``extra``."""
+    layout = (*BAR_LAYOUT, Field("timeframe", "text", str(timeframe)), *extra)
+    nulls = {name: np.isnan(columns[name]) for name in OPTIONAL_AMOUNTS}
+    nulls |= {name: columns[name] < 0 for name in OPTIONAL_COUNTS}
     nulls = {name: mask for name, mask in nulls.items() if mask.any()}
     with cursor.copy(statement) as copy:
         copy.write(copy_format.HEADER)
@@ -111,5 +114,5 @@ def copy_in(
 
 def column_list(*extra: str) -> sql.Composed:
     """The column names that ``copy_in`` writes."""
-    chosen = [*copy_format.names(STORED), "timeframe", *extra]
+    chosen = [*copy_format.names(BAR_LAYOUT), "timeframe", *extra]
     return sql.SQL(", ").join(map(sql.Identifier, chosen))

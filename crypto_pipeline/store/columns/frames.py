@@ -11,9 +11,8 @@ import numpy.typing as npt
 import polars as pl
 
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS
-from crypto_pipeline.store.columns.bars import RANKS
+from crypto_pipeline.store.columns.bars import BAR_COLUMNS, OPTIONAL_AMOUNTS, OPTIONAL_COUNTS, RANKS
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US
-from crypto_pipeline.store.reads.queries import STORED
 
 Array = npt.NDArray[Any]
 
@@ -47,26 +46,15 @@ def _columns_for(names: tuple[str, ...]) -> tuple[str, ...]:
     needed = {"instrument_id", "open_time"}
     for name in names:
         needed.update(_MADE_OF.get(name, (name,)))
-    return tuple(name for name in STORED if name in needed)
+    return tuple(name for name in BAR_COLUMNS if name in needed)
 
 
 def _layout(name: str) -> np.dtype[Any]:
-    kind = _TYPES.get(name, "i8" if name in _MOMENTS or name == "trade_count" else "f8")
+    kind = _TYPES.get(name, "i8" if name in _MOMENTS or name in OPTIONAL_COUNTS else "f8")
     return np.dtype([("length", ">i4"), ("value", f">{kind}")])
 
 
-_LAYOUTS = {
-    name: _layout(name)
-    for name in (
-        "place",
-        *_MADE_OF["instrument"],
-        *_MADE_OF["source"],
-        "complete",
-        *_MOMENTS,
-        "trade_count",
-        *BAR_SCHEMA,
-    )
-}
+_LAYOUTS = {name: _layout(name) for name in ("place", *BAR_COLUMNS)}
 
 
 class Names:
@@ -187,11 +175,11 @@ def _series(name: str, values: Array) -> pl.Series:
         return _SOURCES[values.astype(np.uint32)]
     if name == "complete":
         return pl.Series(name, values.astype(np.bool_))
-    if name == "trade_count":
+    if name in OPTIONAL_COUNTS:
         counts = values.astype(np.int64)
         stated = pl.Series(name, counts)
         return stated if (counts >= 0).all() else stated.set(pl.Series(counts < 0), None)
-    return pl.Series(name, values.astype(np.float64), nan_to_null=name.endswith("_volume"))
+    return pl.Series(name, values.astype(np.float64), nan_to_null=name in OPTIONAL_AMOUNTS)
 
 
 def _order(places: Array, times: Array) -> Array | None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from crypto_pipeline.store.columns.bars import PRICES, Array, Columns, key, take
+from crypto_pipeline.market.precedence import TIE_BREAKERS
+from crypto_pipeline.store.columns.bars import Array, Columns, key, take
 
 #: From the most significant to the least. Absent values rank lowest.
 _STANDING = ("complete", "source_rank")
-_CONTENT = ("trade_count", "volume", "quote_volume", *PRICES, "taker_buy_volume")
-ORDER = (*_STANDING, "revision", *_CONTENT)
+ORDER = (*_STANDING, "revision", *TIE_BREAKERS)
 
 
 def _comparable(values: Array) -> Array:
@@ -23,7 +23,7 @@ def _comparable(values: Array) -> Array:
 
 def judge(new: Columns, old: Columns) -> tuple[Array, Array]:
     """For aligned rows: where the new copy is better, and where the copies differ at most in their revision."""
-    standing, content = _compare(new, old, _STANDING), _compare(new, old, _CONTENT)
+    standing, content = _compare(new, old, _STANDING), _compare(new, old, TIE_BREAKERS)
     revision = np.sign(new["revision"] - old["revision"])
     same = (standing == 0) & (content == 0)
     # each counts only where everything before it is equal

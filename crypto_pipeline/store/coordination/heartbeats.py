@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +12,8 @@ from psycopg.rows import class_row
 
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.json_values import json_text
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.operations.checks import plain
 
 _BEAT = """
 INSERT INTO ops.heartbeats AS h (name, holder, started, beat, detail)
@@ -59,7 +58,7 @@ class Heartbeats:
 
     def beat(self, name: str, holder: str, detail: Mapping[str, Any] | None = None) -> None:
         """A sign of life. ``started`` is kept as long as the holder is the same."""
-        values = {"name": name, "holder": holder, "detail": json.dumps(plain(dict(detail or {})), default=str)}
+        values = {"name": name, "holder": holder, "detail": json_text(detail)}
         self._connections.run(lambda connection: connection.execute(_BEAT, values) and None)
 
     def get(self, name: str) -> Heartbeat | None:

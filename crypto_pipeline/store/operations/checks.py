@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.checks import SEVERITIES
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.json_values import json_text
 from crypto_pipeline.store.database.pool import Connections
 
 _RESULT = """
@@ -119,18 +119,5 @@ def _values(
         "timeframe": str(timeframe or ""),
         "severity": severity,
         "summary": summary.replace("\x00", ""),
-        "detail": json.dumps(plain(detail or {}), default=str),
+        "detail": json_text(detail),
     }
-
-
-def plain(value: Any) -> Any:
-    """What PostgreSQL takes as JSON: no NaN, no infinity, no zero bytes."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, str):
-        return value.replace("\x00", "")
-    if isinstance(value, Mapping):
-        return {str(key).replace("\x00", ""): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [plain(item) for item in value]
-    return value

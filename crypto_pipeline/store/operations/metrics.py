@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -12,8 +11,8 @@ import polars as pl
 import psycopg
 
 from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.store.database.json_values import json_text
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.operations.checks import plain
 
 _RECORD = """
 INSERT INTO ops.job_metrics (job, run_id, started, seconds, rows, succeeded, status, bars_made, gaps_found, gaps_filled,
@@ -68,7 +67,7 @@ class Metrics:
 
     def record(self, metrics: JobMetrics) -> None:
         """Add one run."""
-        values = asdict(metrics) | {"detail": json.dumps(plain(dict(metrics.detail)), default=str)}
+        values = asdict(metrics) | {"detail": json_text(metrics.detail)}
         self._connections.run(lambda connection: connection.execute(_RECORD, values) and None)
 
     def recent(self, since: datetime, job: str = "") -> pl.DataFrame:

@@ -11,11 +11,12 @@ import polars as pl
 from crypto_pipeline.market.bars import BAR_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.store.columns import frames
+from crypto_pipeline.store.columns.bars import BAR_COLUMNS
 from crypto_pipeline.store.columns.frames import READ_SCHEMA, Names
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.reads.queries import FIRST, LAST, STORED, Wanted
+from crypto_pipeline.store.reads.queries import FIRST, LAST, Wanted
 from crypto_pipeline.store.reads.router import BarReads
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ CROSS JOIN LATERAL (
 ) AS o
 """
 _OPEN_TIMES = "SELECT o.instrument_id, o.open_time" + _CELLS
-_IN_CELLS = f"SELECT {', '.join(f'o.{name}' for name in STORED)}" + _CELLS
+_IN_CELLS = f"SELECT {', '.join(f'o.{name}' for name in BAR_COLUMNS)}" + _CELLS
 
 _SPAN = """
 SELECT c.instrument_id, sum(c.present)::bigint AS rows, f.first, l.last

@@ -23,14 +23,8 @@ from functools import lru_cache
 from typing import Any
 
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store.columns.bars import ABSENT, BAR_COLUMNS
 
-#: What the table's columns are called, in the order in which they are asked for.
-STORED = (
-    "instrument_id", "open_time", "open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume",
-    "trade_count", "source_rank", "complete", "revision", "recorded_at",
-)  # fmt: skip
-#: Values that never occur, in place of null: arrays without nulls have elements of one width.
-_NO_NULL = {"quote_volume": "'NaN'::float8", "taker_buy_volume": "'NaN'::float8", "trade_count": "-1"}
 #: Beyond any bar, and so far from the ends of Python's calendar that a week more or less stays inside.
 FIRST, LAST = datetime(1, 1, 15, tzinfo=UTC), datetime(9999, 12, 1, tzinfo=UTC)
 #: Later than any bar; and in microseconds since 1970.
@@ -44,7 +38,7 @@ class Wanted:
     """Bars of ``ids`` with open time in ``[begin, until)``: all of them, or the newest ``last`` of each instrument.
 
     ``as_of``: copies that were the truth then. ``complete``: without copies that saw only a part of their window; it is
-    not applied here but by whoever merges, unless ``last`` has to count. ``columns`` are names of STORED.
+    not applied here but by whoever merges, unless ``last`` has to count. ``columns`` are names of BAR_COLUMNS.
     """
 
     ids: tuple[int, ...]
@@ -54,7 +48,7 @@ class Wanted:
     as_of: datetime | None = None
     last: int | None = None
     complete: bool = False
-    columns: tuple[str, ...] = STORED
+    columns: tuple[str, ...] = BAR_COLUMNS
 
     @property
     def most(self) -> int:
@@ -104,7 +98,7 @@ def packed(wanted: Wanted) -> tuple[str, dict[str, Any]]:
 
 @lru_cache(maxsize=256)
 def _packed_text(wanted: Wanted) -> str:
-    inner = _rows(wanted, _PARAMETERS.__getitem__, [_NO_NULL.get(c, "") for c in wanted.columns])
+    inner = _rows(wanted, _PARAMETERS.__getitem__, [ABSENT.get(c, "") for c in wanted.columns])
     arrays = ", ".join(f"array_send(array_agg(q.{name}))" for name in wanted.columns)
     files = _files(wanted, _PARAMETERS)
     return (
@@ -151,7 +145,7 @@ _SEVERAL = (
 def _together_text(wanted: Wanted) -> str:
     # the timeframe is written out: with it the plan has only its own partitions
     each = {**_EACH, "timeframe": f"'{Timeframe(wanted.timeframe)}'::text"}
-    inner = _rows(wanted, each.__getitem__, [_NO_NULL.get(name, "") for name in wanted.columns], each_its_own=True)
+    inner = _rows(wanted, each.__getitem__, [ABSENT.get(name, "") for name in wanted.columns], each_its_own=True)
     arrays = ", ".join(f"array_send(array_agg(q.{name}))" for name in wanted.columns)
     files = _files(wanted, {**each, "begin": "%(first)s::timestamptz", "until": "%(end)s::timestamptz"})
     named = ", ".join(f"(SELECT array_agg(a.{name} ORDER BY a.archive_id) {files})" for name in _FILE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import polars as pl
 import psycopg
@@ -12,9 +12,7 @@ import psycopg
 from crypto_pipeline.store.database.frames import named
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
-
-#: Rows of one call; of the others only that there were more is worth knowing, and the log says it.
-_MOST = 1_000
+from crypto_pipeline.store.database.refused_rows import MOST, RefusedRow, shown
 
 _REFUSE = """
 INSERT INTO market.trades_apart AS a (instrument_id, venue_id, reason, trade_id, "time", said)
@@ -48,26 +46,6 @@ FROM market.trades_apart WHERE instrument_id = ANY($1) ORDER BY instrument_id, r
 FORGET = "DELETE FROM market.trades_apart WHERE last_seen < %s"
 
 
-class RefusedRow(Protocol):
-    """What a venue stated and what is not believed; ``ms`` in Unix milliseconds."""
-
-    @property
-    def ms(self) -> int | None:
-        """When."""
-
-    @property
-    def trade_id(self) -> int | None:
-        """The venue's id."""
-
-    @property
-    def reason(self) -> str:
-        """Why."""
-
-    @property
-    def said(self) -> str:
-        """What was stated."""
-
-
 class TradesApart:
     """Writes and reads ``market.trades_apart``. Thread-safe."""
 
@@ -76,7 +54,7 @@ class TradesApart:
 
     def refuse(self, venue_id: int, instrument: str, rows: Sequence[RefusedRow]) -> int:
         """Write down trades that cannot be; once each, however often they are stated. Returns how many."""
-        newest = {row.trade_id: row for row in rows[-_MOST:]}
+        newest = {row.trade_id: row for row in rows[-MOST:]}
         values = {
             "instrument": self._symbols.ids([instrument])[instrument],
             "venue": venue_id,
@@ -84,7 +62,7 @@ class TradesApart:
             "times": [
                 None if one.ms is None else datetime.fromtimestamp(one.ms / 1000, UTC) for one in newest.values()
             ],
-            "said": [f"{one.reason}: {one.said}".replace("\x00", "�") for one in newest.values()],
+            "said": [shown(f"{one.reason}: {one.said}") for one in newest.values()],
         }
 
         def work(connection: psycopg.Connection[Any]) -> int:

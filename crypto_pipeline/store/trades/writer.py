@@ -27,9 +27,10 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.frames import named, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database.refused_rows import RefusedRow
 from crypto_pipeline.store.partitions.trades import drop_before, ensure_day
 from crypto_pipeline.store.trades import sql as trades_sql
-from crypto_pipeline.store.trades.refused import KEEP_DOUBTED, RefusedRow, TradesApart
+from crypto_pipeline.store.trades.refused import KEEP_DOUBTED, TradesApart
 
 Array = npt.NDArray[Any]
 
