@@ -21,7 +21,6 @@ from crypto_pipeline_tests.builders.label_market import START, minutes
 from crypto_pipeline_tests.labels.comparison import NAME, SETS, Tally, compare, context_of, panel_of
 from crypto_pipeline_tests.realdata.conftest import read_bars
 
-__all__ = ["recorded"]
 EVENTS = int(os.environ.get("CRYPTO_PIPELINE_TEST_EVENTS", "0"))
 
 
