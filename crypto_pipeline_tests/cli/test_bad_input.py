@@ -148,10 +148,7 @@ def test_newer_schema(run: Run, database: str) -> None:
     from crypto_pipeline.store.database.connect import connect
 
     with connect(database) as connection:
-        connection.execute(
-            "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc) "
-            "VALUES ('x', '9999.future', now())"
-        )
+        connection.execute("INSERT INTO crypto_pipeline_version VALUES ('9999.future')")
     code, _, err = run("instruments", "list", DATABASE_URL=database)
     assert code == 1
     assert "9999.future" in _one_line(err)

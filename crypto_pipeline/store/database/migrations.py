@@ -1,15 +1,21 @@
 """The schema: numbered plain-SQL files in ``sql/``, applied forward only, each whole or not at all.
 
-yoyo keeps the books (which file was applied when, in ``_yoyo_migration``), and we hold an advisory lock around it. A
-file is applied and noted in one transaction, so a kill at any moment leaves nothing half done.
+Alembic applies them (see ``alembic_runner``) while this process holds an advisory lock. A file is applied and noted in
+``crypto_pipeline_version`` in one transaction, so a process may be killed at any moment. A file that cannot run inside
+a transaction (CREATE INDEX CONCURRENTLY, VACUUM) is refused by the server, and nothing of it is applied.
+
+Databases from before this table was introduced have ``_yoyo_migration`` instead. What that lists is applied, and is
+carried over together with the next file that is applied.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from crypto_pipeline.store.database.connect import (
     MissingDatabaseError,
@@ -20,29 +26,54 @@ from crypto_pipeline.store.database.connect import (
 )
 from crypto_pipeline.store.database.errors import StoreError
 
-#: any number will do, as long as it stays the same
+#: Key of the advisory lock; any number that stays the same.
 _LOCK = 0x63727970746F  # "crypto"
+#: One row for each file that was applied. A name of its own, because Dagster's tables have an ``alembic_version``.
+VERSION_TABLE = "crypto_pipeline_version"
+_OLDER_TABLE = "_yoyo_migration"
+#: Alembic's column is no longer.
+_LONGEST_NAME = 32
+
+_CARRY_OVER = f"""
+CREATE TABLE {VERSION_TABLE} (
+    version_num varchar({_LONGEST_NAME}) NOT NULL, CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num)
+);
+INSERT INTO {VERSION_TABLE} SELECT migration_id FROM {_OLDER_TABLE}
+"""  # noqa: S608  (names of ours)
 
 
 def migrate(url: str, folder: Path | None = None) -> list[str]:
     """Bring the database behind ``url`` to this version's schema; returns the ids that were applied, mostly none.
 
     Creates the database where it is missing. Any number of processes may call it at once. Raises StoreError for a
-    database with a schema from a newer version. When all is applied already this is one connection and one query.
+    database with a schema from a newer version, and for a file that fails. When all is applied already this is one
+    connection and two queries.
     """
-    known = migration_files(folder or sql_folder())
-    if not _outstanding(url, known):
+    files = migration_files(folder or sql_folder())
+    if not _outstanding(url, files):
         return []
     with connect(url) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
-        todo = _outstanding(url, known)  # somebody may have been quicker
-        return _apply(url, todo)
+        outstanding = _outstanding(url, files)  # another process may have applied them meanwhile
+        return _apply(connection, url, outstanding)
 
 
 def applied(url: str) -> list[str]:
     """Ids of what was applied to the database, in order."""
     with connect(url) as connection:
-        return _applied(connection)
+        return applied_on(connection)
+
+
+def applied_on(connection: psycopg.Connection[Any]) -> list[str]:
+    """As ``applied``, over a connection that is open."""
+    tables = connection.execute("SELECT to_regclass(%s), to_regclass(%s)", [VERSION_TABLE, _OLDER_TABLE]).fetchone()
+    if tables is None or tables == (None, None):
+        return []
+    column = "version_num" if tables[0] is not None else "migration_id"
+    table = VERSION_TABLE if tables[0] is not None else _OLDER_TABLE
+    names = sql.SQL("SELECT {column} FROM {table} ORDER BY {column}")
+    rows = connection.execute(names.format(column=sql.Identifier(column), table=sql.Identifier(table)))
+    return [row[0] for row in rows]
 
 
 def sql_folder() -> Path:
@@ -57,60 +88,65 @@ def sql_folder() -> Path:
 @lru_cache(maxsize=8)
 def migration_files(folder: Path) -> dict[str, Path]:
     """Migration files by id (their name without ``.sql``), in the order in which they apply."""
-    return {path.stem: path for path in sorted(folder.glob("[0-9]*.sql"))}
+    files = {path.stem: path for path in sorted(folder.glob("[0-9]*.sql"))}
+    for name, path in files.items():
+        if len(name) > _LONGEST_NAME:
+            raise StoreError(f"migration {path} has a name of {len(name)} characters: shorten it to {_LONGEST_NAME}")
+    return files
 
 
-def _outstanding(url: str, known: dict[str, Path]) -> dict[str, Path]:
+def _outstanding(url: str, files: dict[str, Path]) -> dict[str, Path]:
     try:
         with connect(url) as connection:
-            done = _applied(connection)
+            done = applied_on(connection)
     except MissingDatabaseError:
         ensure_databases(url, [database_name(url)])
-        return known
-    if unknown := sorted(set(done) - set(known)):
+        return files
+    if unknown := sorted(set(done) - set(files)):
         raise StoreError(
             f"database {database_name(url)!r} at {address(url)} has schema {unknown[-1]}, newer than this version "
             "knows: upgrade crypto-pipeline"
         )
-    return {name: path for name, path in known.items() if name not in done}
+    return {name: path for name, path in files.items() if name not in done}
 
 
-def _applied(connection: psycopg.Connection) -> list[str]:
-    try:
-        rows = connection.execute("SELECT migration_id FROM _yoyo_migration ORDER BY applied_at_utc, migration_id")
-    except psycopg.errors.UndefinedTable:
-        return []
-    return [row[0] for row in rows]
-
-
-def _apply(url: str, todo: dict[str, Path]) -> list[str]:
-    if not todo:
+def _apply(connection: psycopg.Connection[Any], url: str, files: dict[str, Path]) -> list[str]:
+    """Apply ``files`` in their order; ``connection`` holds the lock."""
+    if not files:
         return []
     try:
-        from crypto_pipeline.store.database.yoyo_backend import Backend, WholeFile
+        from crypto_pipeline.store.database.alembic_runner import runner
     except ImportError:
         raise StoreError(
             "this database needs migrations, which a reader-only installation cannot apply: "
             "`pip install 'crypto-pipeline[server]'`"
         ) from None
     place = f"database {database_name(url)!r} at {address(url)}"
-    with Backend(url) as backend:
-        doing = "bookkeeping"
-        try:
-            backend.ensure_internal_schema_updated()
-            for name, path in todo.items():
-                doing = name
-                backend.apply_whole(WholeFile(path))
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise StoreError(
-                f"this user may not apply migration {doing} to {place} ({_first_line(error)}): make it the owner of "
-                f'the database, `ALTER DATABASE "{database_name(url)}" OWNER TO …`'
-            ) from error
-        except psycopg.Error as error:
-            raise StoreError(
-                f"migration {doing} failed on {place}: {_first_line(error)}; nothing of it was applied"
-            ) from error
-    return list(todo)
+    step = "carry-over of the version table"
+    try:
+        _carry_over(connection)
+        with runner(url, VERSION_TABLE) as apply:
+            for name, path in files.items():
+                step = name
+                apply(name, path)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise StoreError(
+            f"this user may not apply migration {step} to {place} ({_first_line(error)}): make it the owner of "
+            f'the database, `ALTER DATABASE "{database_name(url)}" OWNER TO …`'
+        ) from error
+    except psycopg.Error as error:
+        raise StoreError(
+            f"migration {step} failed on {place}: {_first_line(error)}; nothing of it was applied"
+        ) from error
+    return list(files)
+
+
+def _carry_over(connection: psycopg.Connection[Any]) -> None:
+    """Give a database that has only the older table the one of today, with the same rows."""
+    tables = connection.execute("SELECT to_regclass(%s), to_regclass(%s)", [VERSION_TABLE, _OLDER_TABLE]).fetchone()
+    if tables is not None and tables[0] is None and tables[1] is not None:
+        with connection.transaction():
+            connection.execute(_CARRY_OVER)
 
 
 def _first_line(error: psycopg.Error) -> str:

@@ -14,6 +14,7 @@ from psycopg import sql
 from crypto_pipeline.store.archive import catalogue
 from crypto_pipeline.store.archive.catalogue import ArchiveFile
 from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline.store.database.migrations import applied_on
 from crypto_pipeline.store.operations import proof_rotation
 from crypto_pipeline.store.views.views import CATALOG_LOCK
 
@@ -59,8 +60,7 @@ class Frozen:
 
     def migrations(self) -> list[str]:
         """Ids of the migrations applied."""
-        rows = self.connection.execute("SELECT migration_id FROM _yoyo_migration ORDER BY migration_id")
-        return [row[0] for row in rows]
+        return applied_on(self.connection)
 
     def archive(self) -> list[ArchiveFile]:
         """Files that the catalogue relies on."""

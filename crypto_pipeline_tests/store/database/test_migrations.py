@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crypto_pipeline.store.database.connect import connect, with_database
+from crypto_pipeline.store.database.connect import connect, database_name, ensure_databases, with_database
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.migrations import applied, migrate, migration_files, sql_folder
 from crypto_pipeline.store.embedded.server import EmbeddedServer
@@ -47,7 +47,7 @@ def test_nothing_to_do_is_cheap(postgres_url: str) -> None:
 
 def test_a_newer_schema_is_refused(postgres_url: str) -> None:
     with connect(postgres_url) as connection:
-        connection.execute("INSERT INTO _yoyo_migration VALUES ('x', '0042_future', now())")
+        connection.execute("INSERT INTO crypto_pipeline_version VALUES ('0042_future')")
     with pytest.raises(
         StoreError, match="has schema 0042_future, newer than this version knows: upgrade crypto-pipeline"
     ):
@@ -73,6 +73,66 @@ def test_a_file_applies_whole_or_not_at_all(missing_url: str, folder: Path) -> N
     (folder / "0002.second.sql").write_text("CREATE TABLE b (n int)")
     migration_files.cache_clear()
     assert migrate(missing_url, folder) == ["0002.second"]
+
+
+def test_a_file_that_cannot_run_in_a_transaction_is_refused(missing_url: str, folder: Path) -> None:
+    (folder / "0002.second.sql").write_text("CREATE INDEX CONCURRENTLY i ON a (n)")
+    with pytest.raises(StoreError, match=r"0002.second failed .*transaction block; nothing of it was applied"):
+        migrate(missing_url, folder)
+
+
+def test_a_name_that_does_not_fit_the_version_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "0001.a_name_of_more_than_thirty_two_characters.sql").write_text("SELECT 1")
+    with pytest.raises(StoreError, match=r"0001\.a_name.* has a name of 46 characters: shorten it to 32"):
+        migration_files(tmp_path)
+
+
+def test_a_killed_migration_leaves_nothing_and_is_done_again(missing_url: str, folder: Path) -> None:
+    (folder / "0002.second.sql").write_text("CREATE TABLE b (n int); SELECT pg_advisory_xact_lock(42)")
+    ensure_databases(missing_url, [database_name(missing_url)])
+    code = (
+        "import sys, pathlib; from crypto_pipeline.store import migrate; "
+        "migrate(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    )
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 42 AND NOT granted"
+    with connect(missing_url) as connection:
+        connection.execute("SELECT pg_advisory_lock(42)")
+        migrating = subprocess.Popen([sys.executable, "-c", code, missing_url, str(folder)])
+        while connection.execute(waiting).fetchone() == (0,):
+            assert migrating.poll() is None
+            time.sleep(0.02)
+        migrating.kill()
+        migrating.wait()
+    assert applied(missing_url) == ["0001.first"]
+    assert migrate(missing_url, folder) == ["0002.second"]
+
+
+_OLDER_TABLE = """
+    CREATE TABLE _yoyo_migration (migration_hash varchar(64), migration_id varchar(255), applied_at_utc timestamp,
+                                  PRIMARY KEY (migration_hash));
+    INSERT INTO _yoyo_migration SELECT md5(version_num), version_num, now() FROM crypto_pipeline_version;
+    DROP TABLE crypto_pipeline_version
+"""
+
+
+def test_a_database_with_the_version_table_of_before_is_recognised(missing_url: str, tmp_path: Path) -> None:
+    names = list(migration_files(sql_folder()))
+    migrate(missing_url)
+    with connect(missing_url) as connection:
+        connection.execute(_OLDER_TABLE)
+    assert migrate(missing_url) == []
+    assert applied(missing_url) == names
+    for name, path in migration_files(sql_folder()).items():
+        (tmp_path / f"{name}.sql").write_text(path.read_text())
+    (tmp_path / "0014.between.sql").write_text("CREATE TABLE between_them (n int)")
+    (tmp_path / "9000.newest.sql").write_text("CREATE TABLE newest (n int)")
+    # also a number that is not the highest: another branch may have been applied first
+    assert migrate(missing_url, tmp_path) == ["0014.between", "9000.newest"]
+    assert applied(missing_url) == sorted([*names, "0014.between", "9000.newest"])
+    assert migrate(missing_url, tmp_path) == []
+    with connect(missing_url) as connection:  # what a program of before reads: it says that the database is newer
+        rows = connection.execute("SELECT migration_id FROM _yoyo_migration ORDER BY 1").fetchall()
+    assert [row[0] for row in rows] == applied(missing_url)
 
 
 def test_a_user_without_rights_is_told_what_to_do(
