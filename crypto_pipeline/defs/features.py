@@ -19,7 +19,7 @@ from crypto_pipeline.defs.jobs import MEDIUM, backfill_bars
 from crypto_pipeline.defs.partitions import HISTORY_DAY, RESEARCH_DAILY, each_day, range_tags
 from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.features import drift
-from crypto_pipeline.features.compute import FEATURES, LOOK_BACK, NAMES, SCHEMA_HASH
+from crypto_pipeline.features.compute import FEATURES, LOOK_BACK, NAMES, schema_hash
 from crypto_pipeline.features.stored.checks import CHECKS, FeatureOutcome, Sample, verify_features
 from crypto_pipeline.features.stored.live import KEPT
 from crypto_pipeline.features.stored.update import (
@@ -134,7 +134,7 @@ def _metadata(
             own[key]["eligible_share"] = round(eligible[first.date()], 6)
     if cells.height:
         own[key] |= pictures(store, names, end)
-    return {"benchmark": report.benchmark or "none", "schema_hash": SCHEMA_HASH}, own
+    return {"benchmark": report.benchmark or "none", "schema_hash": schema_hash()}, own
 
 
 def pictures(store: Store, names: list[str], end: datetime) -> dict[str, Any]:

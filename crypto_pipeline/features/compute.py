@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 
 import polars as pl
 
 from crypto_pipeline.features.blocks import Market
-from crypto_pipeline.features.definitions.schema import FEATURES, NAMES, ROW_SCHEMA, SCHEMA_HASH, STATES
+from crypto_pipeline.features.definitions.code_hash import Definition
+from crypto_pipeline.features.definitions.registry import schema_hash as hash_of
+from crypto_pipeline.features.definitions.schema import FEATURES, NAMES, ROW_SCHEMA, STATES
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: Days of own bars before a row's day that can change it, by timeframe: every warm-up fits.
@@ -76,6 +79,23 @@ def feature_frames(
         yield computed.get(instrument, pl.DataFrame(schema=ROW_SCHEMA))
 
 
+#: What stored rows come from.
+ENTRIES = tuple(
+    Definition(__name__, name)
+    for name in ("compute_features", "feature_frames", "LOOK_BACK", "BENCHMARK_LOOK_BACK", "MARKET_LOOK_BACK")
+)
+
+
+@cache
+def schema_hash() -> str:
+    """Which features there are and how they are computed: stored rows that have another one are stale.
+
+    The same for code that gives the same numbers, wherever it stands (see ``registry.schema_hash``). The first call
+    reads the source: some 50 ms.
+    """
+    return hash_of(ENTRIES)
+
+
 def _blocks(market: Market | None, instruments: Sequence[str]) -> Iterator[tuple[Sequence[str], pl.DataFrame]]:
     """Rows of a few instruments at a time, in order: for the newest rows many together, of long history one."""
     if market is None:
@@ -93,10 +113,10 @@ __all__ = [
     "MARKET_LOOK_BACK",
     "NAMES",
     "ROW_SCHEMA",
-    "SCHEMA_HASH",
     "STATES",
     "Bars",
     "Compute",
     "compute_features",
     "feature_frames",
+    "schema_hash",
 ]

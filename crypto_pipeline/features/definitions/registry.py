@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import json
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.abc import InspectLoader
@@ -12,12 +11,13 @@ from importlib.util import find_spec
 from typing import Any
 
 from crypto_pipeline.arrays.rolling import Floats
+from crypto_pipeline.features.definitions.code_hash import Definition, Source, code_hash
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: Of the rows of a bounded window this share may be absent; beyond it the feature is null.
 TOLERATED = 0.05
 #: Raised whenever a formula changes in a way that code and texts do not show: rows of another version are stale.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,52 +40,37 @@ def enough(n: int) -> int:
     return n - int(n * TOLERATED)
 
 
-def schema_hash(features: Iterable[Feature], modules: Iterable[str]) -> str:
-    """A text that is another whenever a feature is added, moved, or computed differently.
+def schema_hash(entries: Iterable[Definition], source: Source | None = None) -> str:
+    """A text that is another whenever ``entries`` (what computes rows of features) give other numbers.
 
-    It is made of the declared list and of the code of ``modules`` (those that make the numbers), so it changes with
-    any statement in them, but neither with comments, docstrings and layout nor with the version of Python.
+    It follows their code (see ``code_hash``). Of each feature in a list that they reach count its name, its timeframe
+    and its function, not its texts, its warm-up, nor where it stands. ``source`` gives the code of a module (default:
+    as it is installed).
+
+    Raises ImportError where the package is installed without its source.
     """
-    stated = [(one.name, one.timeframe, one.warm_up, one.text) for one in features]
-    code = {module: fingerprint(_source(module)) for module in modules}
-    return hashlib.sha256(json.dumps([VERSION, TOLERATED, stated, code]).encode()).hexdigest()[:16]
+    code = code_hash(__name__.partition(".")[0], source or installed_source, entries, _features_in)
+    return hashlib.sha256(f"{VERSION} {code}".encode()).hexdigest()[:16]
 
 
-def fingerprint(source: str) -> str:
-    """Hash of what a module does: its syntax tree without docstrings. The same on every version of Python."""
-    parts: list[str] = []
-    _write(ast.parse(source), parts)
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+def _features_in(one: Definition) -> list[tuple[str, Callable[[Any], Floats] | None]] | None:
+    value = getattr(sys.modules.get(one.module), one.name, None)
+    values = value if isinstance(value, list | tuple) else [value]
+    features = [feature for feature in values if isinstance(feature, Feature)]
+    if not features or len(features) < len(values):
+        return None
+    return [(f"{feature.name} {feature.timeframe}", feature.of) for feature in features]
 
 
-def _write(node: Any, parts: list[str]) -> None:
-    # Not `ast.dump`: what it writes differs between versions. Fields that are empty are left out, so that fields which
-    # only newer versions know change nothing.
-    if isinstance(node, ast.AST):
-        parts.append(type(node).__name__)
-        for name in node._fields:
-            value = getattr(node, name, None)
-            if value is None or value == [] or name in ("ctx", "kind", "type_comment"):
-                continue
-            if name == "body" and isinstance(value, list) and _is_docstring(value[0]):
-                value = value[1:]
-            parts.append(f".{name}")
-            _write(value, parts)
-    elif isinstance(node, list):
-        parts.append(f"[{len(node)}")
-        for one in node:
-            _write(one, parts)
-    else:
-        parts.append(repr(node))
-
-
-def _is_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def _source(module: str) -> str:
-    spec = find_spec(module)
-    source = spec.loader.get_source(module) if spec and isinstance(spec.loader, InspectLoader) else None
+def installed_source(module: str) -> str | None:
+    """The source of a module; None where there is no such module. ImportError where it is installed without source."""
+    try:
+        spec = find_spec(module)
+    except ModuleNotFoundError:
+        return None
+    if spec is None or not isinstance(spec.loader, InspectLoader):
+        return None
+    source = spec.loader.get_source(module)
     if source is None:
         raise ImportError(f"the source of {module} is not installed: install the package with its .py files")
     return source

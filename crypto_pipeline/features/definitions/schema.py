@@ -1,4 +1,4 @@
-"""Which features there are, the columns of their rows, and the hash that says how they were computed."""
+"""Which features there are, and the columns of their rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import polars as pl
 
 from crypto_pipeline.features.definitions.bars import BAR_FEATURES
 from crypto_pipeline.features.definitions.market import MARKET_FEATURES
-from crypto_pipeline.features.definitions.registry import Feature, schema_hash
+from crypto_pipeline.features.definitions.registry import Feature
 from crypto_pipeline.features.definitions.wider_timeframes import HIGHER_FEATURES
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
@@ -21,21 +21,6 @@ STATES: tuple[Feature, ...] = (
     Feature("regime", "state", 200, "direction of the market", timeframe=Timeframe.H4),
     Feature("stress", "state", 97, "how violently the market moves"),
 )
-
-#: Modules that make the numbers: rows of other code are stale.
-COMPUTING = (
-    "crypto_pipeline.arrays.grid",
-    "crypto_pipeline.arrays.rolling",
-    "crypto_pipeline.arrays.rolling_loops",
-    "crypto_pipeline.features.blocks",
-    "crypto_pipeline.features.definitions.bar_series",
-    "crypto_pipeline.features.definitions.bars",
-    "crypto_pipeline.features.definitions.indicators",
-    "crypto_pipeline.features.definitions.market",
-    "crypto_pipeline.features.definitions.regimes",
-    "crypto_pipeline.features.definitions.wider_timeframes",
-)
-SCHEMA_HASH = schema_hash(FEATURES, COMPUTING)
 
 #: What ``compute_features`` returns. ``open_time`` is the row's key, ``available_at`` (its close) the first moment at
 #: which the row may be used; ``regime`` and ``stress`` are the numbers of ``regimes.Regime`` and ``regimes.Stress``.

@@ -11,7 +11,7 @@ from threading import Thread
 import polars as pl
 
 from crypto_pipeline.arrays import rolling
-from crypto_pipeline.features.compute import SCHEMA_HASH, compute_features
+from crypto_pipeline.features.compute import compute_features, schema_hash
 from crypto_pipeline.features.stored.update import BENCHMARK, Universe, read_bars
 from crypto_pipeline.healing.processors import after_minute
 from crypto_pipeline.ingest import MinuteDone, OnMinute
@@ -53,7 +53,7 @@ def live_step(store: Store, now: datetime, *, benchmark: str = BENCHMARK) -> Liv
     bars = read_bars(store, universe, names, first.date(), until, as_of=known_at)
     rows = compute_features(bars, first, until, benchmark=universe.benchmark, instruments=names)
     rows = rows.join(due, on=["instrument", "open_time"], how="semi", maintain_order="left")
-    added = store.features.append(rows, SCHEMA_HASH, known_at)
+    added = store.features.append(rows, schema_hash(), known_at)
     seconds = time.monotonic() - clock
     store.metrics.record(JobMetrics(job="live_features", started=started, seconds=seconds, rows=added))
     return LiveStep(added, seconds)

@@ -18,10 +18,10 @@ from crypto_pipeline.features.compute import (
     BENCHMARK_LOOK_BACK,
     LOOK_BACK,
     MARKET_LOOK_BACK,
-    SCHEMA_HASH,
     Bars,
     compute_features,
     feature_frames,
+    schema_hash,
 )
 from crypto_pipeline.market.instruments import AssetClass
 from crypto_pipeline.market.timeframes import Timeframe
@@ -113,7 +113,7 @@ def stale_days(store: Store, universe: Universe, instruments: Sequence[str], fir
         first,
         last,
         looks=looks,
-        schema_hash=SCHEMA_HASH,
+        schema_hash=schema_hash(),
         benchmark=universe.benchmark,
         market=universe.instruments,
     )
@@ -235,7 +235,7 @@ class _Writer:
         self._waiting.append(work)
 
     def _write(self, frames: list[pl.DataFrame], cells: pl.DataFrame) -> int:
-        return self._store.features.write(pl.concat(frames), cells, SCHEMA_HASH, self._until)
+        return self._store.features.write(pl.concat(frames), cells, schema_hash(), self._until)
 
     def __enter__(self) -> Self:
         return self

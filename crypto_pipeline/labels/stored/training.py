@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from crypto_pipeline.features.compute import LOOK_BACK, NAMES, ROW_SCHEMA, SCHEMA_HASH, feature_frames
+from crypto_pipeline.features.compute import LOOK_BACK, NAMES, ROW_SCHEMA, feature_frames, schema_hash
 from crypto_pipeline.features.stored.update import Universe, read_bars
 from crypto_pipeline.healing.plan import retention_policy
 from crypto_pipeline.labels.parameters import MODELS, Parameters, Strategy, parameter_sets
@@ -139,7 +139,7 @@ def training_set(
         "eligible_only": eligible_only,
         "parameters": used.model_dump(mode="json"),
         "parameters_hash": used.hash,
-        "feature_schema_hash": SCHEMA_HASH,
+        "feature_schema_hash": schema_hash(),
         "universe": {"instruments": everyone.instruments, "benchmark": everyone.benchmark},
         "data_versions_when_made": _versions(store, chosen, used, begin, until),
         "labels": labels.height,
@@ -164,9 +164,9 @@ def reproduce(store: Store, manifest: Mapping[str, Any], *, retention: Retention
     """
     if manifest.get("format") != FORMAT:
         raise TrainingSetError(f"manifest of format {manifest.get('format')!r}: this version reads {FORMAT}")
-    if manifest["feature_schema_hash"] != SCHEMA_HASH:
+    if manifest["feature_schema_hash"] != schema_hash():
         raise TrainingSetError(
-            f"made with features {manifest['feature_schema_hash']}, this version has {SCHEMA_HASH}: install "
+            f"made with features {manifest['feature_schema_hash']}, this version has {schema_hash()}: install "
             f"crypto-pipeline {manifest['made_by']['crypto-pipeline']}"
         )
     strategy = Strategy.parse(manifest["strategy"])

@@ -1,41 +1,83 @@
-"""The schema hash: another for other code, the same for another layout, on every version of Python."""
+"""The schema hash of the features: which changes of the project make stored rows stale, and which do not."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from crypto_pipeline.features.definitions.registry import Feature, fingerprint, schema_hash
-from crypto_pipeline.features.definitions.schema import COMPUTING, FEATURES, SCHEMA_HASH
+from crypto_pipeline.features.compute import ENTRIES, schema_hash
+from crypto_pipeline.features.definitions import bars, market, registry, wider_timeframes
+from crypto_pipeline.features.definitions.registry import installed_source
+from crypto_pipeline.features.definitions.schema import FEATURES
 
-CODE = '''
-"""What it is."""
-def mean(x, n: int = 3, *, f=lambda a: f"{a!r}"):
-    """Mean."""
-    if n > 2 and not x[1:-1]:  # why
-        return sum(x) / n
-    return -x[0] ** 2
-'''
+CODE = "crypto_pipeline."
 
 
-def test_comments_and_layout_do_not_count() -> None:
-    other = (
-        CODE.replace("Mean.", "Average.\n\n    Long.").replace("  # why", "").replace("sum(x) / n", "(sum(x) /\n n)")
+def edited(module: str, old: str, new: str) -> str:
+    """The schema hash with ``old`` replaced by ``new`` in a module."""
+    text = installed_source(CODE + module)
+    assert text is not None
+    assert old in text, old
+    return registry.schema_hash(
+        ENTRIES, lambda name: text.replace(old, new) if name == CODE + module else installed_source(name)
     )
-    assert fingerprint(other) == fingerprint(CODE)
-    # Written down once: another version of Python must find the same.
-    assert fingerprint(CODE) == "cb841fd9c6d27e29b5cf9123484e9219edd51e12dbbbc3f0bef20dedbdc692ea"
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
-    [("> 2", "> 3"), ("sum(x) / n", "sum(x) / (n - 1)"), ("-x[0]", "x[0]"), ("n: int = 3", "m: int = 3")],
+    ("module", "old", "new"),
+    [
+        ("features.definitions.registry", "TOLERATED = 0.05", "TOLERATED = 0.06"),
+        ("features.definitions.registry", "n - int(n", "n - 1 - int(n"),
+        ("features.definitions.bar_series", "DAY, WEEK = 96, 672", "DAY, WEEK = 96, 671"),
+        ("features.definitions.bars", "for day in range(2, 8)", "for day in range(2, 7)"),
+        ("features.definitions.bars", "hour = 2 * math.pi", "hour = math.pi"),
+        ("features.definitions.indicators", "n: int = 14, *, seed", "n: int = 15, *, seed"),
+        ("features.definitions.market", "moved > 0", "moved >= 0"),
+        ("features.definitions.regimes", "<= -0.10", "<= -0.11"),
+        ("features.definitions.regimes", "CRASH = -2", "CRASH = -3"),
+        ("features.definitions.wider_timeframes", "mean(bars.close, 20)", "mean(bars.close, 21)"),
+        ("features.compute", "Timeframe.H4: 42", "Timeframe.H4: 43"),
+        ("features.blocks", "opens + grid.step", "opens"),
+        ("arrays.rolling", "ddof: int = 1", "ddof: int = 0"),
+        ("arrays.rolling_loops", "below + 0.5", "below + 0.4"),
+        ("arrays.compiled", "nogil=True, cache=True", "nogil=True, cache=True, fastmath=True"),
+        ("market.bars", 'UTC_MS = pl.Datetime("ms"', 'UTC_MS = pl.Datetime("us"'),
+    ],
 )
-def test_every_statement_counts(old: str, new: str) -> None:
-    assert fingerprint(CODE.replace(old, new)) != fingerprint(CODE)
+def test_what_rows_are_computed_from_counts(module: str, old: str, new: str) -> None:
+    assert edited(module, old, new) != schema_hash()
 
 
-def test_the_declared_list_counts() -> None:
-    assert schema_hash(FEATURES, COMPUTING) == SCHEMA_HASH
-    assert schema_hash(FEATURES[1:], COMPUTING) != SCHEMA_HASH
-    assert schema_hash([Feature("lr_1", "return", 3, "another"), *FEATURES[1:]], COMPUTING) != SCHEMA_HASH
-    assert schema_hash(FEATURES, COMPUTING[1:]) != SCHEMA_HASH
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("features.definitions.bars", '"""Relative strength index."""', '"""RSI."""'),
+        ("features.definitions.bars", "def macd(", "def unused() -> None: ...\ndef macd("),
+        ("arrays.compiled", "compiled kernels are not kept", "kernels are not kept"),
+        ("market.timeframes", "give a time zone", "say which time zone"),
+    ],
+)
+def test_texts_do_not_count(module: str, old: str, new: str) -> None:
+    assert edited(module, old, new) == schema_hash()
+
+
+def test_of_a_feature_only_name_timeframe_and_function_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = list(bars.BAR_FEATURES)
+
+    def with_list(*features: registry.Feature) -> str:
+        monkeypatch.setattr(bars, "BAR_FEATURES", list(features))
+        return registry.schema_hash(ENTRIES)
+
+    first, *rest = listed
+    assert with_list(*reversed(listed)) == schema_hash()
+    assert with_list(replace(first, text="another", warm_up=999, group="other"), *rest) == schema_hash()
+    assert with_list(replace(first, of=bars.macd), *rest) != schema_hash()
+    assert with_list(replace(first, name="other"), *rest) != schema_hash()
+    assert with_list(*rest) != schema_hash()
+
+
+def test_every_feature_is_in_the_list_once() -> None:
+    names = [feature.name for feature in FEATURES]
+    assert len(names) == len(set(names))
+    assert len(FEATURES) == sum(map(len, (bars.BAR_FEATURES, market.MARKET_FEATURES, wider_timeframes.HIGHER_FEATURES)))
