@@ -28,7 +28,7 @@ from typing import Any
 
 import aiohttp
 import polars as pl
-from common import machine, table
+from common import machine, numbers, table
 from read_load import answering
 
 from crypto_pipeline.market.instruments import Instrument
@@ -217,9 +217,7 @@ def report(samples: list[tuple[float, Any]], after: Any, clients: Clients, writt
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--clients", type=int, default=24)
+    parser = numbers(__doc__, minutes=10.0, clients=24)
     parser.add_argument("--rate", type=float, default=250.0, help="requests a second of all clients, at most")
     options = parser.parse_args()
     print(f"{machine()}\n")

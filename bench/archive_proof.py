@@ -8,8 +8,6 @@ bits of the file are flipped, one at a time, with its time of change put back.
 
 from __future__ import annotations
 
-import argparse
-import os
 import random
 import shutil
 import tempfile
@@ -17,7 +15,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from common import database, machine, postgres, table
+from common import database, machine, numbers, postgres, table
 
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.retention import Kept, RetentionPolicy
@@ -27,6 +25,7 @@ from crypto_pipeline.store.archive.object_store import ArchiveStorage, local_pat
 from crypto_pipeline.store.archive.proof import DamagedFileError, forget_proofs
 from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline_tests.builders.bars import series
+from crypto_pipeline_tests.builders.files import flip
 
 MONTH, NEXT, NOW = (
     datetime(2025, 3, 1, tzinfo=UTC),
@@ -36,20 +35,8 @@ MONTH, NEXT, NOW = (
 FOR_EVER = Kept(None, None)
 
 
-def flip(path: Path, bit: int) -> None:
-    entry = path.stat()
-    with path.open("r+b") as file:
-        file.seek(bit // 8)
-        byte = file.read(1)[0]
-        file.seek(bit // 8)
-        file.write(bytes([byte ^ 1 << bit % 8]))
-    os.utime(path, ns=(entry.st_atime_ns, entry.st_mtime_ns))
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--instruments", type=int, default=90)
-    parser.add_argument("--flips", type=int, default=300)
+    parser = numbers(__doc__, instruments=90, flips=300)
     options = parser.parse_args()
     print(machine())
     folder = Path(tempfile.mkdtemp(prefix="bench-proof-"))

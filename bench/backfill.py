@@ -22,7 +22,19 @@ from typing import Any
 
 import aiohttp
 import psutil
-from common import PeakMemory, Replay, cpu_seconds, database, family, load, machine, postgres, postmaster, table
+from common import (
+    PeakMemory,
+    Replay,
+    cpu_seconds,
+    database,
+    family,
+    load,
+    machine,
+    numbers,
+    postgres,
+    postmaster,
+    table,
+)
 
 from crypto_pipeline.healing import Pipeline
 from crypto_pipeline.market import Timeframe, choose_instruments, load_universe
@@ -138,10 +150,7 @@ async def _watch(url: str, minutes: int) -> list[int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--instruments", type=int, default=20)
-    parser.add_argument("--days", type=int, default=21)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = numbers(__doc__, instruments=20, days=21, rounds=3)
     parser.add_argument("--throttled", type=int, metavar="MINUTES")
     parser.add_argument("--under", type=str.split, default=[], help="run the worker under this, e.g. py-spy record …")
     parser.add_argument("--worker", help=argparse.SUPPRESS)

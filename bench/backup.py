@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,32 +24,23 @@ from crypto_pipeline.ops.backups import backup
 from crypto_pipeline.ops.backups.restore import restore
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import EmbeddedServer, Store, migrate
+from crypto_pipeline_tests.builders.background import Background
 
 
-class Writers:
+class Writers(Background):
     """Threads that revise the newest hours of some instruments without pause."""
 
     def __init__(self, store: Store, count: int) -> None:
-        self.rows, self._store, self._stop = 0, store, threading.Event()
+        self.rows, self._store = 0, store
         self._names = [row.instrument.symbol for row in store.instruments.list()]
-        self._threads = [threading.Thread(target=self._write, args=(number,)) for number in range(count)]
+        super().__init__(partial(self._write, number) for number in range(count))
 
     def _write(self, number: int) -> None:
         generator = np.random.default_rng(number)
-        while not self._stop.is_set():
+        while not self.stopping.is_set():
             frame = bars(self._names[number::8], generator)
             done = self._store.bars.write(frame, Timeframe.M1)
             self.rows += done.inserted + done.superseded
-
-    def __enter__(self) -> Writers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
 
 def bars(names: list[str], generator: np.random.Generator, minutes: int = 120) -> pl.DataFrame:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +18,7 @@ import psycopg
 
 from crypto_pipeline.store import EmbeddedServer, migrate
 from crypto_pipeline.store.database.connect import ensure_databases
+from crypto_pipeline_tests.builders.background import Background
 
 _SERVE = (
     "from crypto_pipeline.replay import serve; import sys;"
@@ -120,6 +121,14 @@ class Replay:
         self.process.wait(30)
 
 
+def numbers(description: str | None, **defaults: float) -> argparse.ArgumentParser:
+    """A parser with an option for each number: ``days=7`` gives ``--days``, which takes whole numbers as its default is."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    return parser
+
+
 def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
     """Processor time of processes and their children, living and dead."""
     total = 0.0
@@ -135,7 +144,7 @@ def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
     return total
 
 
-class PeakMemory:
+class PeakMemory(Background):
     """Highest memory of each named group's processes, looked at five times a second.
 
     ``own`` is what a process has for itself (unique set size): PostgreSQL's shared buffers would else count once for
@@ -146,11 +155,10 @@ class PeakMemory:
         self._groups = groups
         self.rss: dict[str, int] = dict.fromkeys(groups, 0)
         self.own: dict[str, int] = dict.fromkeys(groups, 0)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        super().__init__([self._watch])
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.2):
+        while not self.stopping.wait(0.2):
             for name, find in self._groups.items():
                 try:
                     for process in find():
@@ -158,14 +166,6 @@ class PeakMemory:
                         self.own[name] = max(self.own[name], _own(process.pid))
                 except psutil.Error:
                     continue
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def rows(self) -> list[tuple[str, str, str]]:
         """For a table: group, MiB shown, MiB of its own."""

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from common import MIB, PeakMemory, family, load, machine, postgres, postmaster, prepare_dagster, table
+from common import MIB, PeakMemory, family, load, machine, numbers, postgres, postmaster, prepare_dagster, table
 
 from crypto_pipeline.arrays import rolling
 from crypto_pipeline.features.compute import NAMES, Bars, compute_features, feature_frames
@@ -256,9 +256,7 @@ WORKERS = {"compute": compute, "pandas": pandas, "store": store}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--instruments", type=int, default=90)
-    parser.add_argument("--days", type=int, default=180)
+    parser = numbers(__doc__, instruments=90, days=180)
     parser.add_argument("--only", default=",".join(WORKERS))
     parser.add_argument("--worker", choices=WORKERS)
     options = parser.parse_args()

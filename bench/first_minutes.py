@@ -31,6 +31,7 @@ from crypto_pipeline.ops.status import Stored
 from crypto_pipeline.ops.supervision.paths import Places, running_state
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import EmbeddedServer, Store, StoreError
+from crypto_pipeline_tests.builders.deployment import FREE_PORTS
 
 _RUNS = """
 SELECT pipeline_name, status, extract(epoch FROM create_timestamp AT TIME ZONE 'UTC')::float8, start_time, end_time,
@@ -50,18 +51,7 @@ class Watch:
         self.begin = time.time()
         self.marks: dict[str, float] = {}
         self.rows: dict[str, int] = {}
-        command = [
-            sys.executable,
-            "-m",
-            "crypto_pipeline.cli",
-            "up",
-            "--ui-port",
-            "0",
-            "--replay-port",
-            "0",
-            "--api-port",
-            "0",
-        ]
+        command = [sys.executable, "-m", "crypto_pipeline.cli", "up", *FREE_PORTS]
         command += ["--data-dir", str(folder)]
         if options.instruments:
             command += ["--instruments", options.instruments]

@@ -13,28 +13,28 @@ Without ``--url`` a server of its own is made; the database behind ``--url`` get
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
-from common import database, machine, postgres, table
+from common import database, machine, numbers, postgres, table
 
 from crypto_pipeline import Reader
 from crypto_pipeline.market import Instrument
 from crypto_pipeline.market.bars import BAR_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
+from crypto_pipeline_tests.builders.background import Background
 
 NAMES = ["FORKA-USDT", "FORKB-USDT", "FORKC-USDT"]
 START, BARS, HUNG = datetime(2025, 3, 3, tzinfo=UTC), 6_000, 180.0
@@ -87,18 +87,17 @@ def child(reader: Reader, name: str, expected: dict[str, pl.DataFrame], everythi
     return 0
 
 
-class Beside:
+class Beside(Background):
     """Threads of the parent that read and compute all the time."""
 
     def __init__(self, reader: Reader, expected: dict[str, dict[str, pl.DataFrame]]) -> None:
         self.reader, self.expected = reader, expected
-        self.over, self.asked, self.wrong = threading.Event(), 0, 0
-        self.threads = [threading.Thread(target=self.read, args=(name,)) for name in NAMES]
-        self.threads.append(threading.Thread(target=self.compute))
+        self.asked, self.wrong = 0, 0
+        super().__init__([*(partial(self.read, name) for name in NAMES), self.compute])
 
     def read(self, name: str) -> None:
         asks = questions(self.reader, name, False)
-        while not self.over.is_set():
+        while not self.stopping.is_set():
             for what, ask in asks.items():
                 self.asked += 1
                 try:
@@ -109,19 +108,9 @@ class Beside:
 
     def compute(self) -> None:
         frame = pl.DataFrame({"a": np.random.default_rng(1).random(20_000), "b": np.arange(20_000) % 7})
-        while not self.over.is_set():
+        while not self.stopping.is_set():
             frame.filter(pl.col("a") > 0.5).group_by("b").agg(pl.col("a").sum()).sort("b")
             time.sleep(0.001)
-
-    def __enter__(self) -> Beside:
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
 
 
 def wait(children: dict[int, float], results: Counter[str], took: list[float]) -> None:
@@ -184,9 +173,7 @@ def exam(url: str, forks: int, children: int) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--forks", type=int, default=200)
-    parser.add_argument("--children", type=int, default=3)
+    parser = numbers(__doc__, forks=200, children=3)
     parser.add_argument("--url")
     options = parser.parse_args()
     if options.url:

@@ -21,7 +21,7 @@ import time
 
 import psutil
 import psycopg
-from common import MIB, machine, postgres, table
+from common import MIB, machine, numbers, postgres, table
 
 from crypto_pipeline.market import Instrument
 from crypto_pipeline.settings import Settings
@@ -151,10 +151,5 @@ def measure(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--instruments", type=int, default=100)
-    parser.add_argument("--intensity", type=int, default=2000)
-    parser.add_argument("--speed", type=float, default=1.0)
-    parser.add_argument("--seconds", type=float, default=70.0)
-    parser.add_argument("--warm", type=float, default=10.0)
+    parser = numbers(__doc__, instruments=100, intensity=2000, speed=1.0, seconds=70.0, warm=10.0)
     run(parser.parse_args())

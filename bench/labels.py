@@ -11,7 +11,6 @@ run, checks included, from a PostgreSQL that has the bars; minutes only of the l
 
 from __future__ import annotations
 
-import argparse
 import resource
 import tempfile
 import time
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import psutil
-from common import PeakMemory, database, family, load, machine, postgres, postmaster, prepare_dagster, table
+from common import PeakMemory, database, family, load, machine, numbers, postgres, postmaster, prepare_dagster, table
 
 from crypto_pipeline.labels import setups
 from crypto_pipeline.labels.barriers import touch
@@ -218,9 +217,7 @@ def range_run(instance: Any, start: datetime, end: datetime) -> tuple[str, str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--instruments", type=int, default=90)
-    parser.add_argument("--days", type=int, default=180)
+    parser = numbers(__doc__, instruments=90, days=180)
     parser.add_argument("--store", action="store_true")
     parser.add_argument("--dagster", action="store_true")
     options = parser.parse_args()

@@ -19,7 +19,7 @@ from typing import Any
 
 import polars as pl
 import psycopg
-from common import load, machine, table
+from common import load, machine, numbers, table
 
 from crypto_pipeline.market import Timeframe, choose_instruments, load_universe
 from crypto_pipeline.store import EmbeddedServer, Store
@@ -66,10 +66,7 @@ def summary(rows: pl.DataFrame) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--instruments", type=int, default=6)
-    parser.add_argument("--added", type=int, default=24)
-    parser.add_argument("--days", type=int, default=30)
+    parser = numbers(__doc__, instruments=6, added=24, days=30)
     parser.add_argument("--alone", type=float, default=125, help="Seconds to watch the live processor alone.")
     options = parser.parse_args()
     print(machine(), load())

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from common import Replay, load, machine, postgres, table
+from common import Replay, load, machine, numbers, postgres, table
 
 
 def prepare(folder: Path, url: str, dagster: str, port: int, days: int) -> None:
@@ -101,9 +101,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--instruments", type=int, default=3)
-    parser.add_argument("--days", type=int, default=180)
+    parser = numbers(__doc__, instruments=3, days=180)
     parser.add_argument("--profile", action="store_true")
     measure(parser.parse_args())
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from common import PeakMemory, Replay, cpu_seconds, family, load, machine, postgres, postmaster, table
+from common import PeakMemory, Replay, cpu_seconds, family, load, machine, numbers, postgres, postmaster, table
 
 from crypto_pipeline.healing import Pipeline
 from crypto_pipeline.market import Timeframe, choose_instruments, load_universe
@@ -145,10 +145,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--instruments", type=int, default=90)
-    parser.add_argument("--days", type=int, default=180)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser = numbers(__doc__, instruments=90, days=180, repeats=7)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--under", type=str.split, default=[], help="run workers under this, e.g. 'py-spy record …'")
     parser.add_argument("--worker", choices=["fill", "nothing"], help=argparse.SUPPRESS)

@@ -7,7 +7,6 @@ One server process, one client process that reads the bodies and does not parse 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import subprocess
@@ -17,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import psutil
+from common import numbers
 
 DAY_MS = 86_400_000
 SERVE = (
@@ -103,9 +103,6 @@ async def run(instruments: int, days: int, repeats: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--instruments", type=int, default=20)
-    parser.add_argument("--days", type=int, default=7)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = numbers(__doc__, instruments=20, days=7, repeats=5)
     given = parser.parse_args()
     asyncio.run(run(given.instruments, given.days, given.repeats))

@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 import aiohttp
 import psutil
+from common import numbers
 
 SERVE = (
     "from crypto_pipeline.replay import serve; import sys;"
@@ -104,11 +105,5 @@ async def run(given: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--instruments", type=int, default=100)
-    parser.add_argument("--intensity", type=int, default=6000)
-    parser.add_argument("--connections", type=int, default=1)
-    parser.add_argument("--speed", type=float, default=1.0)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--warm", type=float, default=10.0)
+    parser = numbers(__doc__, instruments=100, intensity=6000, connections=1, speed=1.0, seconds=10.0, warm=10.0)
     asyncio.run(run(parser.parse_args()))

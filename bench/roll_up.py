@@ -9,7 +9,6 @@ pandas also every timeframe straight from 1m. Results are compared value by valu
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
+from common import numbers
 
 from crypto_pipeline.market import HIGHER_TIMEFRAMES, Timeframe, roll_up_all
 
@@ -137,9 +137,7 @@ def check(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--repeat", type=int, default=5)
+    parser = numbers(__doc__, rows=10_000_000, repeat=5)
     options = parser.parse_args()
     bars = make_bars(options.rows)
     connection = duckdb_tables(bars)

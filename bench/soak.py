@@ -25,7 +25,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from common import machine, table
+from common import machine, numbers, table
 from deployed import Deployed
 
 from crypto_pipeline.market.timeframes import Timeframe
@@ -181,12 +181,7 @@ class Range(Deployed):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=25.0)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--instruments", type=int, default=32)
-    parser.add_argument("--intensity", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=1)
+    parser = numbers(__doc__, minutes=25.0, kills=10, instruments=32, intensity=50, seed=1)
     parser.add_argument("--keep", help="Folder for the logs, should anything differ.")
     parser.add_argument("--cuts", type=int, default=10)
     soak = Range(parser.parse_args())

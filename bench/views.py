@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,12 @@ from common import MIB, machine, table
 from crypto_pipeline.store import EmbeddedServer, Store, migrate
 from crypto_pipeline.store.views import views as room
 from crypto_pipeline.store.views.views import BAR_VIEWS, VIEWS
+from crypto_pipeline_tests.builders.background import Background
 
 WAYS = ("swap", "concurrently", "plain")
 
 
-class Readers:
+class Readers(Background):
     """Two connections that read a view all the time."""
 
     def __init__(self, url: str, view: str) -> None:
@@ -40,27 +41,16 @@ class Readers:
         if view in BAR_VIEWS:
             one += " AND timeframe = '15m'"
         self.waits: dict[str, list[float]] = {"one": [], "count": []}
-        self._stop = threading.Event()
         queries = {"one": one, "count": f"SELECT count(*) FROM market.{view}"}
-        self._threads = [threading.Thread(target=self._read, args=(url, *item)) for item in queries.items()]
+        super().__init__(partial(self._read, url, *item) for item in queries.items())
 
     def _read(self, url: str, name: str, query: str) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
-            while not self._stop.is_set():
+            while not self.stopping.is_set():
                 began = time.perf_counter()
                 connection.execute(query).fetchall()
                 self.waits[name].append(time.perf_counter() - began)
-                self._stop.wait(0.02)
-
-    def __enter__(self) -> Readers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+                self.stopping.wait(0.02)
 
 
 def ways(store: Store) -> dict[str, Callable[[str], Any]]:

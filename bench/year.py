@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
-from common import MISCOUNTED, database, machine, postgres, table
+from common import MISCOUNTED, database, machine, numbers, postgres, table
 from polars.testing import assert_frame_equal
 
 from crypto_pipeline.healing.plan import Horizon, missing, refresh_expected
@@ -174,9 +174,7 @@ def grown(sizes: list[dict[str, int]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--days", type=int, default=365)
-    parser.add_argument("--instruments", type=int, default=4)
+    parser = numbers(__doc__, days=365, instruments=4)
     parser.add_argument("--revised", type=int, default=3, help="every so many days bars come in two copies")
     parser.add_argument("--product", action="store_true")
     parser.add_argument("--every", type=int, default=30, help="days from one inspection to the next")

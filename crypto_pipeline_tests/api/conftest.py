@@ -16,22 +16,17 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.supervision.ports import free_port
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import EmbeddedServer, Store
-from crypto_pipeline.store.database.connect import connect
-from crypto_pipeline_tests.builders.bars import START, add_symbols, bar, frame
+from crypto_pipeline_tests.builders.bars import START, bar, frame
+from crypto_pipeline_tests.builders.databases import shared_database
 
 
 @pytest.fixture(scope="module")
 def served_database(postgres_server: EmbeddedServer, postgres_template: str) -> Iterator[str]:
-    with connect(postgres_server.url("postgres")) as connection:
-        connection.execute(f"CREATE DATABASE served_in_tests TEMPLATE {postgres_template} STRATEGY FILE_COPY")
-    url = postgres_server.url("served_in_tests")
-    with Store(url) as store:
-        add_symbols(store)
-        rows = [bar(at=START + minute * timedelta(minutes=1)) for minute in range(50) if minute % 7]
-        store.bars.write(frame(rows), Timeframe.M1)
-    yield url
-    with connect(postgres_server.url("postgres")) as connection:
-        connection.execute("DROP DATABASE served_in_tests WITH (FORCE)")
+    with shared_database(postgres_server, postgres_template, "served_in_tests") as url:
+        with Store(url) as store:
+            rows = [bar(at=START + minute * timedelta(minutes=1)) for minute in range(50) if minute % 7]
+            store.bars.write(frame(rows), Timeframe.M1)
+        yield url
 
 
 class Served:

@@ -27,6 +27,10 @@ def crowding() -> float:
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
+#: Options of `up`: every program listens on a port that is free.
+FREE_PORTS = ("--ui-port", "0", "--replay-port", "0", "--api-port", "0")
+
+
 class Deployment:
     """`crypto-pipeline up` with two generated instruments and one day of history."""
 
@@ -34,19 +38,7 @@ class Deployment:
         # A short path (sockets), which others may enter (PostgreSQL may have to step down from root).
         self.data_dir = Path(tempfile.mkdtemp(prefix="cp-up-"))
         self.places = Places(self.data_dir)
-        self.options = (
-            "--ui-port",
-            "0",
-            "--replay-port",
-            "0",
-            "--api-port",
-            "0",
-            "--instruments",
-            "2",
-            "--days",
-            "1",
-            *options,
-        )
+        self.options = (*FREE_PORTS, "--instruments", "2", "--days", "1", *options)
         self.settings = {f"CRYPTO_PIPELINE_{name.upper()}": value for name, value in settings.items()}
         self.process: subprocess.Popen[str] | None = None
         self.output = self.data_dir / "output"

@@ -61,6 +61,11 @@ class Desk:
             assert time.monotonic() < until, "it did not happen in time"
             await asyncio.sleep(0.05)
 
+    async def first_whole_minute(self) -> datetime:
+        """Wait until ingest is live; the first minute that it sees from its start."""
+        await self.until(lambda: self.state() == "live")
+        return Timeframe.M1.ceil(self.exchange.clock.now())
+
     def state(self) -> str:
         beat = self.store.heartbeats.get("ingest-0")
         return beat.detail["state"] if beat is not None else ""

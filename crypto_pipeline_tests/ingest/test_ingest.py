@@ -17,8 +17,7 @@ async def test_trades_and_bars_arrive_by_themselves(make_desk: Callable[..., Des
     desk = make_desk(6, speed=20.0)
     clock = desk.exchange.clock
     async with desk.ingesting():
-        await desk.until(lambda: desk.state() == "live")
-        start = Timeframe.M1.ceil(clock.now())
+        start = await desk.first_whole_minute()
         await desk.until(lambda: clock.now() > start + 5 * MINUTE + timedelta(seconds=20))
         bars = desk.check(start, start + 4 * MINUTE)
         assert len(bars) == 4 * 6
@@ -40,8 +39,7 @@ async def test_every_fault_of_the_stream_is_healed(make_desk: Callable[..., Desk
     desk = make_desk(8, speed=20.0)
     clock = desk.exchange.clock
     async with desk.ingesting():
-        await desk.until(lambda: desk.state() == "live")
-        start = Timeframe.M1.ceil(clock.now())
+        start = await desk.first_whole_minute()
         desk.exchange.control(
             {"kind": "ws_duplicate", "probability": 0.05, "copies": 2},
             {"kind": "ws_reorder", "probability": 0.05, "by": 3},

@@ -43,8 +43,7 @@ async def test_what_memory_cannot_hold_is_written_down_and_fetched_again(make_de
     clock = desk.exchange.clock
     told: list[Any] = []
     async with desk.ingesting(report=told.append):
-        await desk.until(lambda: desk.state() == "live")
-        start = Timeframe.M1.ceil(clock.now())
+        start = await desk.first_whole_minute()
         await desk.until(lambda: bool(desk.trades(start, start + 60 * MINUTE).height))
         with Jam(desk):
             until = clock.now() + 15 * MINUTE
@@ -103,8 +102,7 @@ async def test_a_part_of_the_stream_that_falls_silent_is_noticed(make_desk: Call
     desk = make_desk(4, speed=20.0)
     clock = desk.exchange.clock
     async with desk.ingesting():
-        await desk.until(lambda: desk.state() == "live")
-        start = Timeframe.M1.ceil(clock.now())
+        start = await desk.first_whole_minute()
         desk.exchange.control({"kind": "ws_freeze", "symbol": desk.symbols[0].replace("-", ""), "seconds": 3600})
         await desk.until(lambda: clock.now() > start + 4 * MINUTE)
         await desk.reach(start, start + 3 * MINUTE)

@@ -8,20 +8,14 @@ import pytest
 
 from crypto_pipeline import Reader
 from crypto_pipeline.store import EmbeddedServer, Store
-from crypto_pipeline.store.database.connect import connect
-from crypto_pipeline_tests.builders.bars import add_symbols, empty_tables
+from crypto_pipeline_tests.builders.bars import empty_tables
+from crypto_pipeline_tests.builders.databases import shared_database
 
 
 @pytest.fixture(scope="module")
 def read_database(postgres_server: EmbeddedServer, postgres_template: str) -> Iterator[str]:
-    with connect(postgres_server.url("postgres")) as connection:
-        connection.execute(f"CREATE DATABASE read_in_tests TEMPLATE {postgres_template} STRATEGY FILE_COPY")
-    url = postgres_server.url("read_in_tests")
-    with Store(url) as store:
-        add_symbols(store)
-    yield url
-    with connect(postgres_server.url("postgres")) as connection:
-        connection.execute("DROP DATABASE read_in_tests WITH (FORCE)")
+    with shared_database(postgres_server, postgres_template, "read_in_tests") as url:
+        yield url
 
 
 def clear(store: Store) -> None:

@@ -7,18 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from crypto_pipeline.store import EmbeddedServer, Store
-from crypto_pipeline.store.database.connect import connect
-from crypto_pipeline_tests.builders.bars import add_symbols, empty_tables
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline_tests.builders.bars import empty_tables
+from crypto_pipeline_tests.builders.databases import shared_database
 
 
 @pytest.fixture(scope="session")
-def bar_database(postgres_server: EmbeddedServer, postgres_template: str) -> str:
-    with connect(postgres_server.url("postgres")) as connection:
-        connection.execute(f"CREATE DATABASE bars_in_tests TEMPLATE {postgres_template} STRATEGY FILE_COPY")
-    url = postgres_server.url("bars_in_tests")
-    with Store(url) as store:
-        add_symbols(store)
-    return url
+def bar_database(postgres_server: EmbeddedServer, postgres_template: str) -> Iterator[str]:
+    with shared_database(postgres_server, postgres_template, "bars_in_tests") as url:
+        yield url
 
 
 @pytest.fixture
@@ -27,3 +24,11 @@ def store(bar_database: str) -> Iterator[Store]:
     with Store(bar_database, batch_rows=1000) as opened:
         empty_tables(opened)
         yield opened
+
+
+@pytest.fixture
+def connections(postgres_url: str) -> Iterator[Connections]:
+    """The connections of one process to a database of the test's own."""
+    opened = Connections(postgres_url)
+    yield opened
+    opened.close()

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -17,10 +16,8 @@ LISTED = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def instruments(postgres_url: str) -> Iterator[Instruments]:
-    connections = Connections(postgres_url)
-    yield Instruments(connections)
-    connections.close()
+def instruments(connections: Connections) -> Instruments:
+    return Instruments(connections)
 
 
 def test_added_once_removed_and_added_again(instruments: Instruments) -> None:

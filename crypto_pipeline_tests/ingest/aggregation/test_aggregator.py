@@ -84,6 +84,24 @@ def drain(aggregator: Aggregator, now_ms: int) -> pl.DataFrame:
     return frame
 
 
+def shuffled(trades: list[LiveTrade], rng: random.Random, shuffle: float) -> list[LiveTrade]:
+    """The trades in another order; none moves by more than ``shuffle`` places."""
+    places = [place + rng.uniform(0, shuffle) for place in range(len(trades))]
+    return [trade for _, trade in sorted(zip(places, trades, strict=True), key=lambda pair: pair[0])]
+
+
+def write_all(aggregator: Aggregator, arriving: list[LiveTrade], looks: int) -> pl.DataFrame:
+    """The last copy of every bar that is written when the aggregator is drained after every ``looks`` trades."""
+    frames = [empty_bars()]
+    for place, trade in enumerate(arriving):
+        aggregator.now_ms = max(aggregator.now_ms, trade.time_ms)
+        aggregator.trade(trade)
+        if place % looks == 0:
+            frames.append(drain(aggregator, trade.time_ms))
+    frames.append(drain(aggregator, BASE + 4 * 60_000))
+    return pl.concat(frames).unique(["instrument", "open_time"], keep="last").sort("instrument", "open_time")
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     st.integers(0, 60),
@@ -101,18 +119,10 @@ def test_any_order_any_pieces_any_losses_give_the_bars_of_the_set(
     truth = make(count, seed) + make(count // 2, seed + 1, "C-D")
     arriving = [trade for trade in truth if rng.random() >= loss]
     arriving += [trade for trade in arriving if rng.random() < doubling]
-    places = [place + rng.uniform(0, shuffle) for place in range(len(arriving))]
-    arriving = [trade for _, trade in sorted(zip(places, arriving, strict=True), key=lambda pair: pair[0])]
+    arriving = shuffled(arriving, rng, shuffle)
     # so fast a clock that no trade is too late to be believed
     aggregator = Aggregator(["A-B", "C-D"], states_bars=True, rate=1000.0)
-    frames = [empty_bars()]
-    for place, trade in enumerate(arriving):
-        aggregator.now_ms = max(aggregator.now_ms, trade.time_ms)
-        aggregator.trade(trade)
-        if place % looks == 0:
-            frames.append(drain(aggregator, trade.time_ms))
-    frames.append(drain(aggregator, BASE + 4 * 60_000))
-    written = pl.concat(frames).unique(["instrument", "open_time"], keep="last").sort("instrument", "open_time")
+    written = write_all(aggregator, arriving, looks)
     expected = batch(arriving)
     assert written.select("instrument", "open_time", *VALUES).equals(
         expected.select("instrument", "open_time", *VALUES)
@@ -349,17 +359,9 @@ def test_overlapping_individual_trades_give_the_same_bars_live_as_in_batch(
 ) -> None:
     rng = random.Random(seed)
     truth = odd_singles(make(count, seed), rng, share)
-    places = [place + rng.uniform(0, shuffle) for place in range(len(truth))]
-    arriving = [trade for _, trade in sorted(zip(places, truth, strict=True), key=lambda pair: pair[0])]
+    arriving = shuffled(truth, rng, shuffle)
     aggregator = Aggregator(["A-B"], states_bars=True, rate=1000.0)
-    frames = [empty_bars()]
-    for place, trade in enumerate(arriving):
-        aggregator.now_ms = max(aggregator.now_ms, trade.time_ms)
-        aggregator.trade(trade)
-        if place % looks == 0:
-            frames.append(drain(aggregator, trade.time_ms))
-    frames.append(drain(aggregator, BASE + 4 * 60_000))
-    written = pl.concat(frames).unique(["instrument", "open_time"], keep="last").sort("instrument", "open_time")
+    written = write_all(aggregator, arriving, looks)
     expected = batch(truth).sort("open_time")
     assert written.select("open_time", *VALUES).equals(expected.select("open_time", *VALUES))
     # a bar that the stream calls whole is whole; at the ends of the tape only the stream knows that it ended

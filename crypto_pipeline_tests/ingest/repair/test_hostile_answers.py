@@ -57,8 +57,7 @@ async def test_no_answer_of_rest_takes_a_stored_trade_or_bar_away(make_desk: Cal
     desk = make_desk(len(ANSWERS) + 1, speed=60.0, settings={"request_attempts": 2, "heal_backoff": 0.001})
     clock, names = desk.exchange.clock, dict(zip(ANSWERS, desk.symbols, strict=False))
     async with desk.ingesting():
-        await desk.until(lambda: desk.state() == "live")
-        start = Timeframe.M1.ceil(clock.now())
+        start = await desk.first_whole_minute()
         await desk.until(lambda: clock.now() > start + 3 * MINUTE)
     end = clock.now() + MINUTE
     trades, bars = desk.trades(start, end), desk.bars(start, end)
@@ -101,8 +100,7 @@ async def test_what_a_stream_says_and_cannot_be_is_named_and_had_otherwise(make_
     clock, names = desk.exchange.clock, dict(zip(MESSAGES, desk.symbols, strict=False))
     mixed, lost, good = desk.symbols[-3:]
     async with desk.ingesting():
-        await desk.until(lambda: desk.state() == "live")
-        start = Timeframe.M1.ceil(clock.now()) + MINUTE
+        start = await desk.first_whole_minute() + MINUTE
         # of this one nothing but bars that cannot be are to be had
         desk.exchange.control(
             {"kind": "ws_bad_rows", "symbol": lost, **MESSAGES["bar volume"]},

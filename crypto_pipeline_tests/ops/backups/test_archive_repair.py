@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from crypto_pipeline.store.archive.proof import DamagedFileError, forget_proofs
 from crypto_pipeline.store.archive.repair import give_up
 from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline_tests.builders.bars import SYMBOLS, add_symbols, miscounted, series
+from crypto_pipeline_tests.builders.files import flip
 from crypto_pipeline_tests.store.archive.test_archive import APRIL, MARCH, NOW, policy
 
 FLIPS = 40
@@ -63,17 +63,6 @@ def place(file: ArchiveFile) -> Path:
     path = local_path(file.url)
     assert path is not None
     return path
-
-
-def flip(path: Path, bit: int) -> None:
-    """One bit, as a disk does it: the directory entry says nothing."""
-    entry = path.stat()
-    with path.open("r+b") as file:
-        file.seek(bit // 8)
-        byte = file.read(1)[0]
-        file.seek(bit // 8)
-        file.write(bytes([byte ^ 1 << bit % 8]))
-    os.utime(path, ns=(entry.st_atime_ns, entry.st_mtime_ns))
 
 
 def read(store: Store) -> pl.DataFrame:

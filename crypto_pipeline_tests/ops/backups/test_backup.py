@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import EmbeddedServer, Store
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.retention import Retention
+from crypto_pipeline_tests.builders.background import Background
 from crypto_pipeline_tests.builders.bars import SYMBOLS, add_symbols, miscounted, series
 from crypto_pipeline_tests.store.archive import test_archive
 
@@ -59,32 +61,22 @@ def make(source: Store, folder: Path, **settings: object) -> Backup:
     return backup.make(chosen, source.url, source.size_bytes(), silent)
 
 
-class Writers:
+class Writers(Background):
     """Bars, revisions and new months, from two threads, until the block ends."""
 
     def __init__(self, store: Store) -> None:
         self.writes = 0
-        self._store, self._stop = store, threading.Event()
-        self._threads = [threading.Thread(target=self._write, args=(number,)) for number in range(2)]
+        self._store = store
+        super().__init__(partial(self._write, number) for number in range(2))
 
     def _write(self, number: int) -> None:
         seed = number
-        while not self._stop.is_set():
+        while not self.stopping.is_set():
             seed += 2
             start = _ago(days=2 + 40 * (seed % 3))
             bars = series(SYMBOLS[number : number + 2], 700, start, seed=seed, revised=timedelta(seconds=seed))
             self._store.bars.write(bars, Timeframe.M1)
             self.writes += 1
-
-    def __enter__(self) -> Writers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
 
 def test_a_backup_under_way_of_writers_restores_to_a_store_that_is_right(source: Store, folder: Path) -> None:

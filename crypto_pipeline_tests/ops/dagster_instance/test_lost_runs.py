@@ -10,21 +10,10 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
-from dagster._core.test_utils import instance_for_test
 
 from crypto_pipeline.ops.dagster_instance.lost_runs import LAUNCHED_BY, WORKER, LostRuns, Worker
 from crypto_pipeline.ops.supervision.processes import Identity, boot_id
-
-
-@dg.job
-def some_job() -> None:
-    pass
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with instance_for_test() as made:
-        yield made
+from crypto_pipeline_tests.ops.dagster_instance.conftest import some_job
 
 
 @pytest.fixture

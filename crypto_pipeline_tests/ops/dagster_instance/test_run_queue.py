@@ -8,23 +8,12 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
-from dagster._core.test_utils import instance_for_test
 
 from crypto_pipeline.ops.dagster_instance import run_queue
 from crypto_pipeline.ops.dagster_instance.lost_runs import WORKER
 from crypto_pipeline.ops.status import Stored
 from crypto_pipeline.store import Store
-
-
-@dg.job
-def some_job() -> None:
-    pass
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with instance_for_test() as made:
-        yield made
+from crypto_pipeline_tests.ops.dagster_instance.conftest import some_job
 
 
 def queued(instance: dg.DagsterInstance) -> dg.DagsterRun:

@@ -4,7 +4,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,13 +16,6 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.file_locks import holders
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.embedded.server import EmbeddedServer
-
-
-@pytest.fixture
-def connections(postgres_url: str) -> Iterator[Connections]:
-    connections = Connections(postgres_url)
-    yield connections
-    connections.close()
 
 
 def test_frames_come_typed_and_in_utc(connections: Connections) -> None:

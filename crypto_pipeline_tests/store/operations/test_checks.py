@@ -1,6 +1,5 @@
 import json
 import math
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -12,10 +11,8 @@ from crypto_pipeline.store.operations.checks import Checks
 
 
 @pytest.fixture
-def checks(postgres_url: str) -> Iterator[Checks]:
-    connections = Connections(postgres_url)
-    yield Checks(connections)
-    connections.close()
+def checks(connections: Connections) -> Checks:
+    return Checks(connections)
 
 
 def test_failure_opens_one_alert_refreshes_it_and_a_pass_resolves_it(checks: Checks) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.views.views import BAR_VIEWS, CATALOG_LOCK, VIEWS
+from crypto_pipeline_tests.builders.background import Background
 from crypto_pipeline_tests.builders.bars import SYMBOLS, series
 
 MINUTE = timedelta(minutes=1)
@@ -127,29 +127,21 @@ def test_a_false_row_is_found(store: Store, statement: str, fault: str) -> None:
     assert store.views.differences("instrument_summary").height == 2
 
 
-class Reader:
+class Reader(Background):
     """Reads a view all the time; ``worst`` is its longest wait and ``rows`` the numbers of rows that it saw."""
 
     def __init__(self, url: str, view: str) -> None:
         self.worst, self.rows, self.error = 0.0, set[int](), ""
-        self._url, self._view, self._stop = url, view, threading.Event()
-        self._thread = threading.Thread(target=self._read)
+        self._url, self._view = url, view
+        super().__init__([self._read])
 
     def _read(self) -> None:
         with psycopg.connect(self._url, autocommit=True) as connection:
-            while not self._stop.is_set():
+            while not self.stopping.is_set():
                 began = time.monotonic()
                 row = connection.execute(f"SELECT count(*) FROM market.{self._view}").fetchone()
                 self.worst = max(self.worst, time.monotonic() - began)
                 self.rows.add(row[0] if row else -1)
-
-    def __enter__(self) -> Reader:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 def test_readers_see_whole_views_and_do_not_wait(store: Store) -> None:
