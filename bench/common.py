@@ -122,7 +122,7 @@ class Replay:
 
 
 def numbers(description: str | None, **defaults: float) -> argparse.ArgumentParser:
-    """A parser with an option for each number: ``days=7`` gives ``--days``, which takes whole numbers as its default is."""
+    """A parser with an option for each number: ``days=7`` gives ``--days``, which takes whole numbers."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in defaults.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
