@@ -1,4 +1,4 @@
-"""Venues: a few modules per venue behind the Venue and StreamingVenue protocols, and the manners that all share.
+"""Venues: a few modules per venue behind the Venue and StreamingVenue protocols, and the client that all share.
 
 Here belongs everything that knows how a venue talks: addresses, parameters, weights, error codes, bodies, archive
 files, stream frames, and how to be a patient client (budget, retries, breaker, pongs). What is asked for and what
@@ -14,7 +14,8 @@ from crypto_pipeline.settings import VENUES, Settings
 from crypto_pipeline.venues.binance.rest import BinanceSpot
 from crypto_pipeline.venues.binance.stream import BinanceStream
 from crypto_pipeline.venues.client.budget import MemoryBudget
-from crypto_pipeline.venues.client.http import HttpClient, Manners, NotFound, RateLimited
+from crypto_pipeline.venues.client.http import HttpClient, RequestPolicy
+from crypto_pipeline.venues.client.responses import NotFound, RateLimited
 from crypto_pipeline.venues.coinbase.rest import CoinbaseExchange
 from crypto_pipeline.venues.coinbase.stream import CoinbaseStream
 from crypto_pipeline.venues.kraken.rest import KrakenSpot
@@ -73,13 +74,13 @@ __all__ = [
     "LiveBar",
     "LiveTrade",
     "MalformedAnswer",
-    "Manners",
     "MemoryBudget",
     "NotFound",
     "Notice",
     "RateLimited",
     "Refused",
     "RequestBudget",
+    "RequestPolicy",
     "StandIns",
     "StreamClosed",
     "StreamConnection",
@@ -106,7 +107,7 @@ __all__ = [
 def make_venue(settings: Settings, budget: RequestBudget | None = None, venue: str | None = None) -> Venue:
     """The venue that the settings name, or another. Raises ValueError that names the choices."""
     name = venue or settings.venue
-    manners = Manners(
+    policy = RequestPolicy(
         timeout=settings.request_timeout,
         attempts=settings.request_attempts,
         concurrency=settings.fetch_concurrency,
@@ -115,17 +116,17 @@ def make_venue(settings: Settings, budget: RequestBudget | None = None, venue: s
     match name:
         case "replay":
             url = base_url(settings.host, settings.replay_port)
-            return BinanceSpot(url, url, budget, name=name, share=share, archive_min_days=days, manners=manners)
+            return BinanceSpot(url, url, budget, name=name, share=share, archive_min_days=days, policy=policy)
         case "replay_standby":
             url = base_url(settings.host, settings.replay_standby_port)
-            return BinanceSpot(url, url, budget, name=name, share=share, archive_min_days=days, manners=manners)
+            return BinanceSpot(url, url, budget, name=name, share=share, archive_min_days=days, policy=policy)
         case "binance":
             url, archive = settings.binance_url, settings.binance_archive_url
-            return BinanceSpot(url, archive, budget, name=name, share=share, archive_min_days=days, manners=manners)
+            return BinanceSpot(url, archive, budget, name=name, share=share, archive_min_days=days, policy=policy)
         case "coinbase":
-            return CoinbaseExchange(settings.coinbase_url, budget, share=share, manners=manners)
+            return CoinbaseExchange(settings.coinbase_url, budget, share=share, policy=policy)
         case "kraken":
-            return KrakenSpot(settings.kraken_url, budget, share=share, manners=manners)
+            return KrakenSpot(settings.kraken_url, budget, share=share, policy=policy)
     raise ValueError(f"unknown venue {name!r}: use one of {', '.join(VENUES)}")
 
 

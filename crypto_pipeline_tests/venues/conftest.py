@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest_asyncio
 
-from crypto_pipeline.venues import BinanceSpot, Manners, RequestBudget
+from crypto_pipeline.venues import BinanceSpot, RequestBudget, RequestPolicy
 from crypto_pipeline_tests.builders.scripted_binance import ScriptedVenue
 
 #: Patient enough to repeat, too hasty to make anyone wait; tests of silence shorten the timeout.
-HASTY = Manners(
+HASTY = RequestPolicy(
     timeout=5, attempts=4, concurrency=4, wait_initial=0.005, wait_max=0.02, wait_jitter=0.005, breaker_threshold=3,
     breaker_recovery=0.3,
 )  # fmt: skip
@@ -28,9 +28,9 @@ async def server() -> AsyncIterator[ScriptedVenue]:
 async def make(server: ScriptedVenue) -> AsyncIterator[Callable[..., BinanceSpot]]:
     made: list[BinanceSpot] = []
 
-    def build(budget: RequestBudget | None = None, archive_min_days: int = 3, **manners: Any) -> BinanceSpot:
+    def build(budget: RequestBudget | None = None, archive_min_days: int = 3, **policy: Any) -> BinanceSpot:
         venue = BinanceSpot(
-            server.url, server.url, budget, archive_min_days=archive_min_days, manners=replace(HASTY, **manners)
+            server.url, server.url, budget, archive_min_days=archive_min_days, policy=replace(HASTY, **policy)
         )
         made.append(venue)
         return venue

@@ -40,7 +40,7 @@ async def exchange() -> AsyncIterator[ReplayExchange]:
 
 @pytest_asyncio.fixture
 async def venue(exchange: ReplayExchange) -> AsyncIterator[BinanceSpot]:
-    client = BinanceSpot(exchange.url, exchange.url, name="replay", manners=replace(HASTY, timeout=2))
+    client = BinanceSpot(exchange.url, exchange.url, name="replay", policy=replace(HASTY, timeout=2))
     yield client
     await client.close()
 

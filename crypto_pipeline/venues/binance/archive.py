@@ -19,7 +19,8 @@ import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.binance import parse
-from crypto_pipeline.venues.client.http import Answer, HttpClient
+from crypto_pipeline.venues.client.http import HttpClient
+from crypto_pipeline.venues.client.responses import HttpResponse
 from crypto_pipeline.venues.client.timestamps import ms_of
 from crypto_pipeline.venues.protocol import FetchPlan, MalformedAnswer, Refused, cut
 
@@ -126,12 +127,12 @@ class Archive:
             return await self._fetch(plan, piece, path)
 
     async def _fetch(self, plan: FetchPlan, piece: Piece, path: str) -> ArchiveFile:
-        answer = await self._http.get(path, lambda answer: answer, most=_most_text(plan, piece))
+        answer = await self._http.get(path, lambda answer: answer, max_bytes=_most_text(plan, piece))
         promised = await self._http.get(path + ".CHECKSUM", _read_checksum)
         return await asyncio.to_thread(read_file, plan, piece, answer, promised)
 
 
-def read_file(plan: FetchPlan, piece: Piece, answer: Answer, promised: str) -> ArchiveFile:
+def read_file(plan: FetchPlan, piece: Piece, answer: HttpResponse, promised: str) -> ArchiveFile:
     """Verify and read a downloaded file. MalformedAnswer names the file and what is wrong with it."""
     try:
         found = hashlib.sha256(answer.body).hexdigest()
@@ -209,14 +210,14 @@ def _unzip(body: bytes, most: int) -> bytes:
     return text
 
 
-def _read_checksum(answer: Answer) -> str:
+def _read_checksum(answer: HttpResponse) -> str:
     words = answer.body.decode("ascii", errors="replace").split()
     if not words or len(words[0]) != 64:
         raise MalformedAnswer(f"{answer.url} holds no SHA-256")
     return words[0].lower()
 
 
-def _modified(answer: Answer) -> datetime:
+def _modified(answer: HttpResponse) -> datetime:
     """When the venue issued the file: what revision its bars are."""
     try:
         return parsedate_to_datetime(answer.headers["Last-Modified"]).astimezone(UTC)

@@ -12,8 +12,8 @@ import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.venues.binance.archive import Archive, ArchiveFile, Piece, days_of, pieces
-from crypto_pipeline.venues.client.http import NotFound
 from crypto_pipeline.venues.client.prefetch import Job, run_ahead
+from crypto_pipeline.venues.client.responses import NotFound
 from crypto_pipeline.venues.client.timestamps import moment_of
 from crypto_pipeline.venues.protocol import BarsAnswer, FetchPlan, MalformedAnswer, Refused, VenueUnavailable
 

@@ -20,7 +20,7 @@ from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, Source
 from crypto_pipeline.market.sanity import MAX_MS, trade_fault
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.bar_rows import sift
-from crypto_pipeline.venues.client.http import RateLimited
+from crypto_pipeline.venues.client.responses import RateLimited
 from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_rows, quoted, raw_fields, raw_rows, whole
 from crypto_pipeline.venues.listing_rows import decimal, read_listings
 from crypto_pipeline.venues.protocol import BudgetLimit, Listing, ListingStatus, MalformedAnswer, Refused, cut

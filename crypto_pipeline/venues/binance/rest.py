@@ -20,8 +20,9 @@ from crypto_pipeline.venues.binance.bars import PAGE, BarRequests
 from crypto_pipeline.venues.binance.trades import LIMIT, fetch_trades
 from crypto_pipeline.venues.client.bodies import rows_bound
 from crypto_pipeline.venues.client.budget import MemoryBudget
-from crypto_pipeline.venues.client.http import Answer, HttpClient, Manners, Params, sure
+from crypto_pipeline.venues.client.http import HttpClient, Params, RequestPolicy
 from crypto_pipeline.venues.client.prefetch import Fate, Job, run_ahead
+from crypto_pipeline.venues.client.responses import HttpResponse, require_all_rows
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     BudgetLimit,
@@ -67,19 +68,19 @@ class BinanceSpot:
         name: str = "binance",
         share: float = 0.9,
         archive_min_days: int = 3,
-        manners: Manners | None = None,
+        policy: RequestPolicy | None = None,
     ) -> None:
         self.name = name
         self.share = share
-        manners = manners or Manners(timeout=timeout, attempts=attempts, concurrency=concurrency)
-        self.manners = manners
+        policy = policy or RequestPolicy(timeout=timeout, attempts=attempts, concurrency=concurrency)
+        self.policy = policy
         budget = budget or MemoryBudget(BudgetLimit(6000, share=share))
         self.http = HttpClient(
-            name, base_url, budget=budget, manners=manners, used_header="X-MBX-USED-WEIGHT-1M", explain=_explain
+            name, base_url, budget=budget, policy=policy, used_header="X-MBX-USED-WEIGHT-1M", explain=_explain
         )
         # Files are not weighed: a budget of their own, for pauses only. Where they fail, REST stands in soon.
         self.files = HttpClient(
-            f"{name} archive", archive_url, manners=replace(manners, attempts=min(manners.attempts, 3))
+            f"{name} archive", archive_url, policy=replace(policy, attempts=min(policy.attempts, 3))
         )
         self._requests = BarRequests(self._page, Archive(self.files), timedelta(days=archive_min_days))
         self._clock: tuple[float, float] | None = None
@@ -113,7 +114,7 @@ class BinanceSpot:
             "/api/v3/exchangeInfo",
             lambda answer: parse.parse_info(answer.body),
             weight=_INFO_WEIGHT,
-            most=_ALL_SYMBOLS,
+            max_bytes=_ALL_SYMBOLS,
         )
         await self._take_limits(info)
         return info.symbols
@@ -159,7 +160,7 @@ class BinanceSpot:
                 lambda answer: parse.parse_info(answer.body),
                 params={"symbol": venue_symbol},
                 weight=_INFO_WEIGHT,
-                most=_ONE_SYMBOL,
+                max_bytes=_ONE_SYMBOL,
             )
         except VenueError as error:
             if not error.permanent and not isinstance(error, MalformedAnswer):
@@ -204,7 +205,7 @@ class BinanceSpot:
 
         answers = run_ahead(
             (job for place, plan in enumerate(plans) for job in self._requests.jobs(place, plan, settled, archive)),
-            max_jobs=4 * self.manners.concurrency,
+            max_jobs=4 * self.policy.concurrency,
             max_rows=_ROWS_AHEAD,
             failed=failed,
         )
@@ -224,17 +225,17 @@ class BinanceSpot:
             "limit": PAGE,
         }
 
-        def decode(answer: Answer) -> tuple[pl.DataFrame, list[Refused], datetime]:
+        def decode(answer: HttpResponse) -> tuple[pl.DataFrame, list[Refused], datetime]:
             stated = self._venue_time(answer.sent)
             rows, unread = parse.parse_klines(answer.body)
             span = _ms(start), _ms(end)
             frame, refused = parse.frame_of_klines(rows, plan.instrument, plan.timeframe, stated, span)
             found = [*unread, *refused]
-            return sure((frame, found, stated), found)
+            return require_all_rows((frame, found, stated), found)
 
         await self._anchor_clock()
         most = rows_bound(min(PAGE, plan.timeframe.count(start, end)))
-        return await self.http.get("/api/v3/klines", decode, params=params, weight=_KLINES_WEIGHT, most=most)
+        return await self.http.get("/api/v3/klines", decode, params=params, weight=_KLINES_WEIGHT, max_bytes=most)
 
     # Trades
 
@@ -242,16 +243,16 @@ class BinanceSpot:
         """All aggregate trades of ``[start, end)``, paged by id; ids are those of aggregate trades."""
 
         async def page(params: Params) -> TradePage[parse.AggTrade]:
-            def read(answer: Answer) -> TradePage[parse.AggTrade]:
+            def read(answer: HttpResponse) -> TradePage[parse.AggTrade]:
                 found = parse.parse_trades(answer.body)
-                return sure(found, found.refused)
+                return require_all_rows(found, found.refused)
 
             return await self.http.get(
                 "/api/v3/aggTrades",
                 read,
                 params={"symbol": venue_symbol, **params},
                 weight=_TRADES_WEIGHT,
-                most=rows_bound(LIMIT),
+                max_bytes=rows_bound(LIMIT),
             )
 
         return await fetch_trades(page, instrument, require_utc(start), require_utc(end))
@@ -274,7 +275,7 @@ class BinanceSpot:
         return _moment(stated + (monotonic - sent) * 1000)
 
 
-def _explain(answer: Answer) -> VenueError | None:
+def _explain(answer: HttpResponse) -> VenueError | None:
     """Binance's own error code, where the body has one."""
     error = parse.parse_error(answer.body)
     if error is None or answer.status >= 500:
@@ -285,11 +286,11 @@ def _explain(answer: Answer) -> VenueError | None:
     if error.code in _TRANSIENT:
         return VenueUnavailable(text)
     if error.code == -1003:
-        return parse.banned(text, error.msg, answer.said_at)
+        return parse.banned(text, error.msg, answer.server_time)
     return VenueError(text, permanent=True)
 
 
-def _read_time(answer: Answer) -> tuple[float, float]:
+def _read_time(answer: HttpResponse) -> tuple[float, float]:
     """(monotonic time of the request, venue time in ms)."""
     return answer.sent, float(parse.parse_time(answer.body))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import cast
 
-import aiohttp
+import httpx
 
 from crypto_pipeline.venues.protocol import MalformedAnswer, Truncated
 
@@ -13,7 +15,6 @@ from crypto_pipeline.venues.protocol import MalformedAnswer, Truncated
 SMALL = 64 * 1024
 #: What is read of the body of a refusal: enough for a code and a text.
 REFUSAL = 16 * 1024
-_PIECE = 64 * 1024
 
 
 def rows_bound(rows: int, bytes_a_row: int = 512) -> int:
@@ -21,39 +22,55 @@ def rows_bound(rows: int, bytes_a_row: int = 512) -> int:
     return SMALL + rows * bytes_a_row
 
 
-async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
+async def read_body(response: httpx.Response, most: int) -> bytes:
     """The whole body, unpacked. Raises MalformedAnswer when it is larger than ``most`` bytes or cannot be unpacked."""
-    stated = response.content_length
-    if stated is not None and stated > most:
+    stated = _stated_length(response)
+    if stated > most:
         raise MalformedAnswer(f"its body is said to have {stated:,} bytes, and the most that was asked for is {most:,}")
     unpack = _unpacker(response)
     body = bytearray()
-    async for piece in response.content.iter_chunked(_PIECE):
-        body += unpack(piece, most + 1 - len(body))
-        if len(body) > most:
-            raise MalformedAnswer(f"its body has more than the {most:,} bytes that can have been asked for")
+    try:
+        async with _pieces(response) as pieces:
+            async for piece in pieces:
+                body += unpack(piece, most + 1 - len(body))
+                if len(body) > most:
+                    raise MalformedAnswer(f"its body has more than the {most:,} bytes that can have been asked for")
+    except (httpx.RemoteProtocolError, httpx.ReadError) as error:
+        raise Truncated(f"truncated answer ({error})") from error
     unpack(b"", 0)
     return bytes(body)
 
 
-async def read_start(response: aiohttp.ClientResponse, most: int = REFUSAL) -> bytes:
+async def read_start(response: httpx.Response, most: int = REFUSAL) -> bytes:
     """The first bytes of a body, unpacked as far as that goes; the rest is not read."""
     body = bytearray()
     try:
         unpack = _unpacker(response)
-        async for piece in response.content.iter_chunked(_PIECE):
-            body += unpack(piece, most - len(body))
-            if len(body) >= most:
-                break
-    except (MalformedAnswer, aiohttp.ClientPayloadError):
+        async with _pieces(response) as pieces:
+            async for piece in pieces:
+                body += unpack(piece, most - len(body))
+                if len(body) >= most:
+                    break
+    except (MalformedAnswer, httpx.RemoteProtocolError, httpx.ReadError):
         pass  # of a refusal its status says the most
     return bytes(body)
+
+
+def _pieces(response: httpx.Response) -> aclosing[AsyncGenerator[bytes, None]]:
+    """The body as it comes, packed; httpx declares the generator only as an iterator."""
+    return aclosing(cast(AsyncGenerator[bytes, None], response.aiter_raw()))
+
+
+def _stated_length(response: httpx.Response) -> int:
+    """Bytes that the venue announces, 0 where it announces none."""
+    stated = response.headers.get("Content-Length", "")
+    return int(stated) if stated.isascii() and stated.isdigit() else 0
 
 
 Unpack = Callable[[bytes, int], bytes]
 
 
-def _unpacker(response: aiohttp.ClientResponse) -> Unpack:
+def _unpacker(response: httpx.Response) -> Unpack:
     """Unpacks piece after piece to at most so many bytes; given nothing it raises unless the end was reached."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("identity", ""):

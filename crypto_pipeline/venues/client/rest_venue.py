@@ -17,8 +17,9 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.bar_jobs import judge_failure
 from crypto_pipeline.venues.bar_rows import sift
 from crypto_pipeline.venues.client.budget import MemoryBudget
-from crypto_pipeline.venues.client.http import Answer, Explain, HttpClient, Manners
+from crypto_pipeline.venues.client.http import Explain, HttpClient, RequestPolicy
 from crypto_pipeline.venues.client.prefetch import Fate, Job, run_ahead
+from crypto_pipeline.venues.client.responses import HttpResponse
 from crypto_pipeline.venues.client.timestamps import moment_of
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
@@ -53,26 +54,26 @@ class RestVenue(ABC):
         budget: RequestBudget | None,
         *,
         share: float,
-        manners: Manners,
+        policy: RequestPolicy,
         explain: Explain | None = None,
         refused: Explain | None = None,
     ) -> None:
         self.name = name
-        self.manners = manners
+        self.policy = policy
         self._limit = BudgetLimit(self.limit[0], self.limit[1], share)
         self._limit_told = False
         self.http = HttpClient(
             name,
             base_url,
             budget=budget or MemoryBudget(self._limit),
-            manners=manners,
+            policy=policy,
             explain=explain,
             refused=refused,
         )
         self._clock: tuple[float, float] | None = None
 
     @abstractmethod
-    def read_time(self, answer: Answer) -> float:
+    def read_time(self, answer: HttpResponse) -> float:
         """Unix ms of the body at ``time_path``."""
 
     @abstractmethod
@@ -131,7 +132,7 @@ class RestVenue(ABC):
 
         found = run_ahead(
             (job for place, plan in enumerate(plans) for job in self._jobs(place, plan, settled)),
-            max_jobs=4 * self.manners.concurrency,
+            max_jobs=4 * self.policy.concurrency,
             max_rows=_ROWS_AHEAD,
             failed=failed,
         )
@@ -162,7 +163,7 @@ class RestVenue(ABC):
         sent, stated = self._clock
         return moment_of(stated + (monotonic - sent) * 1000)
 
-    def _timed(self, answer: Answer) -> tuple[float, float]:
+    def _timed(self, answer: HttpResponse) -> tuple[float, float]:
         return answer.sent, self.read_time(answer)
 
 

@@ -13,7 +13,8 @@ import aiohttp
 import msgspec
 
 from crypto_pipeline.market.sanity import MAX_ID, MAX_MS
-from crypto_pipeline.venues.client.http import USER_AGENT, same_host, stated_wait
+from crypto_pipeline.venues.client.http import USER_AGENT
+from crypto_pipeline.venues.client.responses import same_host, stated_wait
 from crypto_pipeline.venues.decoding import UNREADABLE, document, quoted
 from crypto_pipeline.venues.protocol import Refused, cut
 from crypto_pipeline.venues.stream_protocol import Alive, Event, Notice, StreamClosed, StreamRefused

@@ -9,8 +9,9 @@ from functools import partial
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.venues.binance.bars import clip_spans, page_spans
 from crypto_pipeline.venues.client.bodies import rows_bound
-from crypto_pipeline.venues.client.http import Answer, Manners, NotFound, Params, sure
+from crypto_pipeline.venues.client.http import Params, RequestPolicy
 from crypto_pipeline.venues.client.prefetch import Job
+from crypto_pipeline.venues.client.responses import HttpResponse, NotFound, require_all_rows
 from crypto_pipeline.venues.client.rest_venue import BarsJob, RestVenue
 from crypto_pipeline.venues.client.timestamps import moment_of, ms_of
 from crypto_pipeline.venues.coinbase import parse
@@ -54,12 +55,12 @@ class CoinbaseExchange(RestVenue):
         *,
         name: str = "coinbase",
         share: float = 0.9,
-        manners: Manners | None = None,
+        policy: RequestPolicy | None = None,
     ) -> None:
-        manners = manners or Manners(timeout=timeout, attempts=attempts, concurrency=concurrency)
-        super().__init__(name, base_url, budget, share=share, manners=manners, explain=_explain)
+        policy = policy or RequestPolicy(timeout=timeout, attempts=attempts, concurrency=concurrency)
+        super().__init__(name, base_url, budget, share=share, policy=policy, explain=_explain)
 
-    def read_time(self, answer: Answer) -> float:
+    def read_time(self, answer: HttpResponse) -> float:
         """See RestVenue.read_time."""
         return parse.parse_time(answer.body)
 
@@ -67,7 +68,7 @@ class CoinbaseExchange(RestVenue):
         """Every product. When one was listed it does not state: see ``listed_since``."""
         await self.tell_limit()
         return await self.http.get(
-            "/products", lambda answer: parse.parse_products(answer.body), weight=1, most=_ALL_PRODUCTS
+            "/products", lambda answer: parse.parse_products(answer.body), weight=1, max_bytes=_ALL_PRODUCTS
         )
 
     async def listed_since(self, venue_symbol: str) -> datetime | None:
@@ -97,15 +98,17 @@ class CoinbaseExchange(RestVenue):
             "end": last.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
 
-        def decode(answer: Answer) -> tuple[list[parse.Candle], list[Refused], float]:
+        def decode(answer: HttpResponse) -> tuple[list[parse.Candle], list[Refused], float]:
             rows, unread = parse.parse_candles(answer.body)
             # judged here already, so that a fault that passes is asked for again
             _, refused = parse.frame_of_candles(rows, plan, ms_of(start), ms_of(end), start)
-            return sure((rows, unread, answer.sent), [*unread, *refused])
+            return require_all_rows((rows, unread, answer.sent), [*unread, *refused])
 
         path = f"/products/{plan.venue_symbol}/candles"
         # buckets from before the start may be added
-        rows, unread, sent = await self.http.get(path, decode, params=params, weight=1, most=rows_bound(2 * BUCKETS))
+        rows, unread, sent = await self.http.get(
+            path, decode, params=params, weight=1, max_bytes=rows_bound(2 * BUCKETS)
+        )
         stated = await self.venue_time(sent)
         frame, refused = parse.frame_of_candles(rows, plan, ms_of(start), ms_of(end), stated)
         found = (*unread, *refused)
@@ -130,17 +133,17 @@ class CoinbaseExchange(RestVenue):
     async def _trades(self, venue_symbol: str, params: Params) -> Page:
         await self.tell_limit()
 
-        def decode(answer: Answer) -> Page:
+        def decode(answer: HttpResponse) -> Page:
             cursor = answer.headers.get("CB-AFTER", "")
             found = parse.parse_trades(answer.body)
             known = cursor.isascii() and cursor.isdigit() and len(cursor) < 17
-            return sure(Page(found.rows, int(cursor) if known else None, found.refused), found.refused)
+            return require_all_rows(Page(found.rows, int(cursor) if known else None, found.refused), found.refused)
 
         most = rows_bound(LIMIT)
-        return await self.http.get(f"/products/{venue_symbol}/trades", decode, params=params, weight=1, most=most)
+        return await self.http.get(f"/products/{venue_symbol}/trades", decode, params=params, weight=1, max_bytes=most)
 
 
-def _explain(answer: Answer) -> VenueError | None:
+def _explain(answer: HttpResponse) -> VenueError | None:
     """Coinbase's own words, where the body has them."""
     text = parse.parse_message(answer.body)
     if text is None or answer.status >= 500 or answer.status == 429:

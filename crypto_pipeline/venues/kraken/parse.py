@@ -14,7 +14,7 @@ import polars as pl
 
 from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
 from crypto_pipeline.market.sanity import MAX_MS, trade_fault
-from crypto_pipeline.venues.client.http import Answer, RateLimited
+from crypto_pipeline.venues.client.responses import HttpResponse, RateLimited
 from crypto_pipeline.venues.client.rest_venue import bar_frame
 from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_rows, raw_fields, raw_rows, whole
 from crypto_pipeline.venues.kraken.names import split_pair
@@ -87,7 +87,7 @@ _SYSTEM = msgspec.json.Decoder(_SystemBody)
 _PAIR, _ANY = msgspec.json.Decoder(_Pair), msgspec.json.Decoder()
 
 
-def refusal(answer: Answer) -> VenueError | None:
+def refusal(answer: HttpResponse) -> VenueError | None:
     """The error in a body that came with HTTP 200; warnings (``W…``) are none."""
     try:
         errors = decode(_ERRORS, answer.body, answer.url).error
@@ -101,7 +101,7 @@ def refusal(answer: Answer) -> VenueError | None:
     if "Unknown asset pair" in said or "Unknown asset" in said:
         return UnknownSymbol(text)
     if throttled := re.search(r"Throttled: ?(\d{1,12})", said):
-        wait = int(throttled[1]) - answer.said_at  # a Unix time, until which nothing is answered
+        wait = int(throttled[1]) - answer.server_time  # a Unix time, until which nothing is answered
         return RateLimited(text, retry_after=min(max(wait, 1.0), _LONG_PAUSE))
     if "Too many requests" in said or "Rate limit" in said:
         return RateLimited(text, retry_after=_PAUSE)

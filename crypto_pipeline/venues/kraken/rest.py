@@ -12,8 +12,9 @@ from crypto_pipeline.market.sanity import MAX_MS
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.venues.binance.bars import clip_spans, page_spans
 from crypto_pipeline.venues.client.bodies import rows_bound
-from crypto_pipeline.venues.client.http import Answer, Manners, sure
+from crypto_pipeline.venues.client.http import RequestPolicy
 from crypto_pipeline.venues.client.prefetch import Job
+from crypto_pipeline.venues.client.responses import HttpResponse, require_all_rows
 from crypto_pipeline.venues.client.rest_venue import BarsJob, RestVenue, refusal
 from crypto_pipeline.venues.client.timestamps import moment_of, ms_of
 from crypto_pipeline.venues.kraken import parse
@@ -61,15 +62,15 @@ class KrakenSpot(RestVenue):
         *,
         name: str = "kraken",
         share: float = 0.9,
-        manners: Manners | None = None,
+        policy: RequestPolicy | None = None,
         pair_pause: float = 1.0,
     ) -> None:
-        manners = manners or Manners(timeout=timeout, attempts=attempts, concurrency=concurrency)
-        super().__init__(name, base_url, budget, share=share, manners=manners, refused=parse.refusal)
+        policy = policy or RequestPolicy(timeout=timeout, attempts=attempts, concurrency=concurrency)
+        super().__init__(name, base_url, budget, share=share, policy=policy, refused=parse.refusal)
         self._pause = pair_pause
         self._turns: dict[str, float] = {}
 
-    def read_time(self, answer: Answer) -> float:
+    def read_time(self, answer: HttpResponse) -> float:
         """See RestVenue.read_time."""
         return parse.parse_time(answer.body)
 
@@ -87,7 +88,7 @@ class KrakenSpot(RestVenue):
         """Every pair. When one was listed it does not state: see ``listed_since``."""
         await self.tell_limit()
         return await self.http.get(
-            "/0/public/AssetPairs", lambda answer: parse.parse_pairs(answer.body), weight=1, most=_ALL_PAIRS
+            "/0/public/AssetPairs", lambda answer: parse.parse_pairs(answer.body), weight=1, max_bytes=_ALL_PAIRS
         )
 
     async def listed_since(self, venue_symbol: str) -> datetime | None:
@@ -168,16 +169,16 @@ class KrakenSpot(RestVenue):
         return await fetch_trades(partial(self._page, venue_symbol), ms_of(start), ms_of(end), refused)
 
     async def _page(self, venue_symbol: str, since: int, count: int = _TRADES) -> tuple[TradePage[parse.Trade], int]:
-        def read(answer: Answer) -> tuple[TradePage[parse.Trade], int]:
+        def read(answer: HttpResponse) -> tuple[TradePage[parse.Trade], int]:
             found, cursor = parse.parse_trades(answer.body)
-            return sure((found, cursor), found.refused)
+            return require_all_rows((found, cursor), found.refused)
 
         await self._turn(f"Trades {venue_symbol}")
         return await self.http.get(
             "/0/public/Trades",
             read,
             params={"pair": rest_name(venue_symbol), "since": str(since), "count": count},
-            most=rows_bound(count),
+            max_bytes=rows_bound(count),
         )
 
     async def _ohlc(
@@ -187,16 +188,16 @@ class KrakenSpot(RestVenue):
         if since is not None:
             params["since"] = ms_of(since) // 1000 - 1
 
-        def read(answer: Answer) -> tuple[tuple[list[parse.OhlcRow], int, list[Refused]], float]:
+        def read(answer: HttpResponse) -> tuple[tuple[list[parse.OhlcRow], int, list[Refused]], float]:
             found = parse.parse_ohlc(answer.body)
-            return sure((found, answer.sent), found[2])
+            return require_all_rows((found, answer.sent), found[2])
 
         await self._turn(f"OHLC {venue_symbol}")
         return await self.http.get(
             "/0/public/OHLC",
             read,
             params=params,
-            most=rows_bound(KEPT + 2),
+            max_bytes=rows_bound(KEPT + 2),
         )
 
     async def _turn(self, what: str) -> None:

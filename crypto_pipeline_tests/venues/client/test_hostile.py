@@ -32,11 +32,11 @@ CLIENT = """
 import asyncio, json, sys
 from datetime import UTC, datetime, timedelta
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues import BinanceSpot, FetchPlan, Manners
+from crypto_pipeline.venues import BinanceSpot, FetchPlan, RequestPolicy
 
 async def main(url):
-    manners = Manners(timeout=5, attempts=2, wait_initial=0.01, wait_max=0.02, wait_jitter=0.01)
-    venue = BinanceSpot(url, url, archive_min_days=1, manners=manners)
+    policy = RequestPolicy(timeout=5, attempts=2, wait_initial=0.01, wait_max=0.02, wait_jitter=0.01)
+    venue = BinanceSpot(url, url, archive_min_days=1, policy=policy)
     said = []
     day = datetime(2026, 2, 1, tzinfo=UTC)
     for symbol in ("ENDLESS", "BOMB", "TEXT", "AWAY", "ZIP", "SHORT", "MANY") * int(sys.argv[2]):

@@ -51,7 +51,7 @@ async def server() -> AsyncIterator[ScriptedCoinbase]:
 
 @pytest_asyncio.fixture
 async def venue(server: ScriptedCoinbase) -> AsyncIterator[CoinbaseExchange]:
-    made = CoinbaseExchange(server.url, Freely(), manners=HASTY)
+    made = CoinbaseExchange(server.url, Freely(), policy=HASTY)
     yield made
     await made.close()
 
@@ -146,7 +146,7 @@ async def test_errors(venue: CoinbaseExchange, server: ScriptedCoinbase) -> None
 
 
 async def test_it_keeps_to_ten_requests_a_second(server: ScriptedCoinbase) -> None:
-    venue = CoinbaseExchange(server.url, manners=HASTY)
+    venue = CoinbaseExchange(server.url, policy=HASTY)
     begun = time.monotonic()
     for _ in range(25):
         await venue.last_bar("BTC-USD")

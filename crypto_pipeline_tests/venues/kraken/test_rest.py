@@ -54,7 +54,7 @@ async def server() -> AsyncIterator[ScriptedKraken]:
 
 @pytest_asyncio.fixture
 async def venue(server: ScriptedKraken) -> AsyncIterator[KrakenSpot]:
-    made = KrakenSpot(server.url, Freely(), manners=HASTY, pair_pause=0.0)
+    made = KrakenSpot(server.url, Freely(), policy=HASTY, pair_pause=0.0)
     yield made
     await made.close()
 
@@ -196,7 +196,7 @@ async def test_errors_come_with_good_answers(venue: KrakenSpot, server: Scripted
 
 
 async def test_each_pair_is_asked_once_a_second(server: ScriptedKraken) -> None:
-    venue = KrakenSpot(server.url, Freely(), manners=HASTY, pair_pause=0.2)
+    venue = KrakenSpot(server.url, Freely(), policy=HASTY, pair_pause=0.2)
     begun = time.monotonic()
     for _ in range(4):
         await venue.listed_since("BTC/USD")
