@@ -32,7 +32,8 @@ from common import machine, table
 
 from crypto_pipeline.venues import LiveBar, LiveTrade
 from crypto_pipeline.venues.binance.stream import BinanceFrames
-from crypto_pipeline.venues.client.websocket import FrameParser, WebSocketConnection
+from crypto_pipeline.venues.client.frame_parser import FrameParser
+from crypto_pipeline.venues.client.websocket import WebSocketConnection
 from crypto_pipeline.venues.coinbase.stream import CoinbaseFrames
 from crypto_pipeline.venues.kraken.stream_v1 import KrakenV1Frames
 from crypto_pipeline.venues.stream_protocol import Event

@@ -56,6 +56,7 @@ def main() -> int:
     parser.add_argument("--shards", type=int, required=True)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it says every request at INFO
     here = IngestHere(given.shard, given.shards)
     offer(here)
     logging.getLogger("crypto_pipeline").addHandler(LineKeeper(here.lines))

@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--shards", type=int, help="how many parts there are; default: the setting ingest_shards")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it says every request at INFO
     try:
         print(asyncio.run(_run(given.shard, given.shards)), flush=True)
     except (StoreError, SettingsError, ValueError) as error:

@@ -104,7 +104,7 @@ def test_good_frames_are_good() -> None:
     for tree, kind in zip(GOOD, [0, 0, 1, 1, 2, 2, 2, 3, 3], strict=True):
         parser = KINDS[kind]()
         parser.parse(json.dumps(tree))
-        assert (parser.unknown, parser.malformed, parser.strangers) == (0, 0, set()), tree
+        assert (parser.unknown, parser.malformed, parser.unknown_fields) == (0, 0, set()), tree
 
 
 def test_nested_without_end() -> None:

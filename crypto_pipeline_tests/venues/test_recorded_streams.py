@@ -18,7 +18,7 @@ from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import Alive, Anchor, Event, LiveBar, LiveTrade, Notice, frame_of_live_trades
 from crypto_pipeline.venues.binance.stream import BinanceFrames
-from crypto_pipeline.venues.client.websocket import FrameParser
+from crypto_pipeline.venues.client.frame_parser import FrameParser
 from crypto_pipeline.venues.coinbase.stream import CoinbaseFrames
 from crypto_pipeline.venues.kraken.stream import KrakenFrames
 from crypto_pipeline.venues.kraken.stream_v1 import NO_ID, KrakenV1Frames
@@ -56,7 +56,7 @@ def test_binance_sessions_join_across_midnight_without_a_hole(recorded_data: Pat
         assert len(trades) == count == sum(b"@trade" in message for message in messages)
         assert contiguous(trades)
         # The one thing unknown is a REST answer that the recorder put between the messages.
-        assert (parser.unknown, parser.malformed, parser.strangers) == (snapshots, 0, set())
+        assert (parser.unknown, parser.malformed, parser.unknown_fields) == (snapshots, 0, set())
         joined += trades
     assert len(joined) == 19_904
     assert contiguous(joined)
@@ -84,7 +84,7 @@ def test_binance_bars_and_trades_of_one_session_agree(recorded_data: Path) -> No
     symbols = {"NKN-USDT": "NKNUSDT", "BLZ-ETH": "BLZETH", "LRC-BTC": "LRCBTC", "RUNE-EUR": "RUNEEUR"}
     parser = BinanceFrames(list(symbols.items()))
     events = play(parser, messages)
-    assert (len(messages), parser.unknown, parser.malformed, parser.strangers) == (265, 0, 0, set())
+    assert (len(messages), parser.unknown, parser.malformed, parser.unknown_fields) == (265, 0, 0, set())
     bars, trades = of(events, LiveBar), of(events, LiveTrade)
     assert {bar.instrument for bar in bars} == {trade.instrument for trade in trades} == {"NKN-USDT", "LRC-BTC"}
     assert [len(bars), len(trades)] == [2, 2]
@@ -112,7 +112,7 @@ def test_binance_samples_with_fields_that_are_new(recorded_data: Path) -> None:
     parser = BinanceFrames([("ETH-USDT", "ETHUSDT")])
     (trade,) = parser.parse((folder / "ws_spot_agg_trade.json").read_bytes())
     assert trade == LiveTrade("ETH-USDT", 226532, 228423, 228423, 1675759520847, 1632.46, 0.34305, True)
-    assert parser.strangers == {"aggTrade.st"}
+    assert parser.unknown_fields == {"aggTrade.st"}
     assert parser.counters["fields"] == 1
     (single,) = parser.parse((folder / "ws_spot_trade.json").read_bytes())
     assert isinstance(single, LiveTrade)
@@ -127,7 +127,7 @@ def test_coinbase_matches_follow_their_anchor(recorded_data: Path) -> None:
     events = play(parser, messages)
     trades = of(events, LiveTrade)
     assert (len(products), len(trades)) == (10, 97)
-    assert (parser.unknown, parser.malformed, parser.strangers) == (0, 0, set())
+    assert (parser.unknown, parser.malformed, parser.unknown_fields) == (0, 0, set())
     raw = {
         (match["product_id"], match["trade_id"]): match
         for match in map(json.loads, messages) if match["type"] == "match"
@@ -188,4 +188,4 @@ def test_kraken_v2_samples(recorded_data: Path) -> None:
     ]
     for name in ("ws_pong", "ws_ticker_snapshot"):
         assert parser.parse((folder / f"{name}.json").read_bytes()) == [Alive()]
-    assert (parser.unknown, parser.malformed, parser.strangers) == (0, 0, set())
+    assert (parser.unknown, parser.malformed, parser.unknown_fields) == (0, 0, set())

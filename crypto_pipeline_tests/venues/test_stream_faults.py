@@ -23,7 +23,8 @@ from crypto_pipeline.venues import (
     VenueUnavailable,
 )
 from crypto_pipeline.venues.binance.stream import BinanceFrames
-from crypto_pipeline.venues.client.websocket import FrameParser, SocketOpener, WebSocketConnection
+from crypto_pipeline.venues.client.frame_parser import FrameParser
+from crypto_pipeline.venues.client.websocket import SocketOpener, WebSocketConnection
 from crypto_pipeline.venues.coinbase.stream import CoinbaseFrames
 from crypto_pipeline.venues.kraken.stream_v1 import KrakenV1Frames
 from crypto_pipeline_tests.venues.test_recorded_streams import frames

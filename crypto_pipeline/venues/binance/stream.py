@@ -10,7 +10,8 @@ import msgspec
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.binance.parse import MICROSECONDS_FROM
-from crypto_pipeline.venues.client.websocket import FrameParser, Place, SocketOpener, WebSocketConnection
+from crypto_pipeline.venues.client.frame_parser import FrameParser, Place
+from crypto_pipeline.venues.client.websocket import SocketOpener, WebSocketConnection
 from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.protocol import cut
 from crypto_pipeline.venues.stream_protocol import (
@@ -136,7 +137,7 @@ class BinanceFrames(FrameParser):
             ms = data.T if data.T < MICROSECONDS_FROM else data.T // 1000
             name = self.names.get(data.s)
             if name is None:
-                return self.passed_over(f"aggTrade of {data.s}, which was not subscribed to")
+                return self.count_unknown(f"aggTrade of {data.s}, which was not subscribed to")
             # the rules of market.sanity.trade_fault, spelled out where thousands are read a second
             numbers = 0 <= data.f <= data.l <= MAX_ID and 0 <= data.a <= MAX_ID and 0 < ms <= MAX_MS
             if not (numbers and 0.0 < data.p <= MAX_PRICE and 0.0 < data.q <= MAX_AMOUNT):
@@ -154,7 +155,7 @@ class BinanceFrames(FrameParser):
     def _trade(self, data: _Trade) -> list[Event]:
         name = self.names.get(data.s)
         if name is None:
-            return self.passed_over(f"trade of {data.s}, which was not subscribed to")
+            return self.count_unknown(f"trade of {data.s}, which was not subscribed to")
         if data.X != "MARKET":
             return [Alive(_ms(data.T))]
         ms = data.T if data.T < MICROSECONDS_FROM else data.T // 1000
@@ -167,7 +168,7 @@ class BinanceFrames(FrameParser):
     def _bar(self, data: _Kline) -> list[Event]:
         bar, name = data.k, self.names.get(data.s)
         if name is None:
-            return self.passed_over(f"kline of {data.s}, which was not subscribed to")
+            return self.count_unknown(f"kline of {data.s}, which was not subscribed to")
         begin, stated = _ms(bar.t), _ms(data.E)
         why = bar_fault(bar.o, bar.h, bar.l, bar.c, bar.v, bar.q, bar.V, bar.n, MINUTES.get(bar.i, 1))
         if why is not None or begin % 60_000 or not (0 <= begin <= MAX_MS and 0 <= stated <= MAX_MS):
@@ -200,7 +201,7 @@ class BinanceFrames(FrameParser):
             return [Notice("shutdown", "the server is about to shut down")]
         if kind in _OTHER_TYPES or any(other in stream for other in _OTHERS):
             return [Alive(_ms(data.get("E")) if isinstance(data, dict) else None)]
-        return self.passed_over(str(kind or stream or sorted(document)))
+        return self.count_unknown(str(kind or stream or sorted(document)))
 
     def _answered(self, document: dict[str, Any]) -> list[Event]:
         """An answer to a subscribe message: ``{"result":null,"id":1}``, or a code and a text."""

@@ -1,164 +1,88 @@
-"""One websocket client for all venues: pings answered, silence ends the link, every frame goes through a parser."""
+"""One websocket client for all venues, on the library websockets: frames become events, silence ends a connection."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
-from urllib.parse import urljoin
+import ssl
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+from weakref import WeakSet
 
-import aiohttp
 import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.frames import Frame, Opcode
 
-from crypto_pipeline.market.sanity import MAX_ID, MAX_MS
+from crypto_pipeline.venues.client.frame_parser import Parser
 from crypto_pipeline.venues.client.http import USER_AGENT
+from crypto_pipeline.venues.client.proxy import HttpProxy, ProxyRefused, proxy_for
 from crypto_pipeline.venues.client.responses import same_host, stated_wait
-from crypto_pipeline.venues.decoding import UNREADABLE, document, quoted
-from crypto_pipeline.venues.protocol import Refused, cut
+from crypto_pipeline.venues.protocol import cut
 from crypto_pipeline.venues.stream_protocol import Alive, Event, Notice, StreamClosed, StreamRefused
 
 log = logging.getLogger(__name__)
-R = TypeVar("R")
 
-#: Frames of one connection whose fields are all looked at: the first ones, then one in so many.
-_ALL_UNTIL, _ONE_IN = 64, 1021
-#: The largest frames of what is subscribed to are lists of subscriptions and snapshots of fifty trades: kilobytes.
+#: Bytes. The largest frames that are subscribed to, lists of subscriptions and snapshots of 50 trades, have kilobytes.
 MAX_FRAME = 1 << 20
-_BINARY_OR_TEXT = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
+#: Frames that were received and not yet read: the socket is not read above the first, and read again at the second.
+_QUEUE = (64, 16)
+#: Seconds that the other side has to answer a close frame.
+_CLOSE_TIMEOUT = 1.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: Said by venues that allow only so many connections, each in its own words.
 _TOO_MANY = ("maximum number of", "max_connections", "too many connections")
+#: Stands in the queue of messages for a ping or pong. A venue that sends these bytes says only that it is alive.
+_CONTROL = b"\xff\xfe\xfd"
+_CONTROL_FRAME = Frame(Opcode.BINARY, _CONTROL)
+#: Codes with which we end a connection: protocol broken, no text, too large.
+_BROKEN = frozenset({1002, 1007, 1009})
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What a row that cannot be used is of, as far as it can be read; ``timeframe`` is empty for a trade."""
+class _Socket(ClientConnection):
+    """A connection that shows pings and pongs to the reader of its messages, and does not wait long for its end.
 
-    symbol: object
-    timeframe: str = ""
-    ms: int | None = None
-    trade_id: int | None = None
-    closed: bool = False
-    #: what was said, where the row is a small part of what came
-    said: str = ""
+    The library answers pings itself and shows them to nobody. After a close frame, of either side, it waits for the
+    other side to close the socket, however long that takes.
+    """
 
+    _abort: asyncio.TimerHandle | None = None
 
-class FrameParser:
-    """Makes events of frames and counts. A venue fills in ``read``, which raises msgspec.MsgspecError or ValueError for
-    what it cannot use."""
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        super().data_received(data)
+        if self.protocol.parser_exc is not None:  # nothing that follows can be read
+            self.transport.abort()
+        elif self._abort is None and self.protocol.close_expected():
+            self._abort = self.loop.call_later(_CLOSE_TIMEOUT, self.transport.abort)
 
-    #: Fields of a message by its type, for those types that ``read`` makes events of.
-    known_fields: Mapping[str, frozenset[str]] = {}
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        if self._abort is not None:
+            self._abort.cancel()
+        super().connection_lost(exc)
 
-    def __init__(self, instruments: Sequence[tuple[str, str]]) -> None:
-        #: Canonical name by venue symbol.
-        self.names = {symbol: name for name, symbol in instruments}
-        self.frames = self.trades = self.bars = self.unknown = self.malformed = self.fields = 0
-        #: Fields met that nobody here knows, as ``type.field``.
-        self.strangers: set[str] = set()
-        self._look_at = 1
-
-    @property
-    def counters(self) -> dict[str, int]:
-        """What came so far."""
-        return {name: getattr(self, name) for name in ("frames", "trades", "bars", "unknown", "malformed", "fields")}
-
-    def parse(self, frame: str | bytes) -> list[Event]:
-        """The events of one frame, in the venue's order. Never raises for what a venue may send."""
-        self.frames += 1
-        try:
-            events = self.read(frame)
-        except UNREADABLE as error:
-            return [self._malformed(error, frame)]
-        if self.frames >= self._look_at:
-            self._look_at += 1 if self.frames < _ALL_UNTIL else _ONE_IN
-            try:
-                self._look_closer(frame)
-            except UNREADABLE as error:
-                log.debug("the fields of a frame cannot be looked at: %s", error)
-        return events
-
-    def each(self, rows: Iterable[R], read: Callable[[R], list[Event]]) -> list[Event]:
-        """The events of the rows of one frame: one that cannot be used is counted and told, the others are taken."""
-        events: list[Event] = []
-        for row in rows:
-            try:
-                events += read(row)
-            except UNREADABLE as error:
-                events.append(self._malformed(error, row))
-        return events or [Alive()]
-
-    def _malformed(self, error: BaseException, what: object) -> Notice:
-        self.malformed += 1
-        why, said = cut(str(error)), quoted(what)
-        text = f"malformed ({why}): {said}"
-        try:
-            place = self._place(what)
-        except UNREADABLE:
-            place = None
-        name = self.names.get(place.symbol) if place is not None and isinstance(place.symbol, str) else None
-        if place is None or name is None:
-            return Notice("unknown", text)
-        ms = place.ms if place.ms is not None and 0 < place.ms < MAX_MS else None
-        trade_id = place.trade_id if place.trade_id is not None and 0 <= place.trade_id <= MAX_ID else None
-        refused = Refused(ms, why, cut(place.said or said), trade_id)
-        return Notice("unknown", text, name, refused, place.timeframe, place.closed)
-
-    def _place(self, what: object) -> Place | None:
-        if isinstance(what, str | bytes):
-            parts = self.parts(document(what))
-            return self.place(*parts[0]) if parts else None
-        fields = msgspec.to_builtins(what)
-        return self.place("", fields) if isinstance(fields, dict) else None
-
-    def place(self, kind: str, fields: dict[str, Any]) -> Place | None:
-        """What a message of this type (empty: a row of a frame) speaks of. Raises what UNREADABLE names."""
-        return None
-
-    def read(self, frame: str | bytes) -> list[Event]:
-        """The events of one frame."""
-        raise NotImplementedError
-
-    def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
-        """(type, fields) of the messages in a decoded frame, to look for fields that are new."""
-        raise NotImplementedError
-
-    def passed_over(self, what: str) -> list[Event]:
-        """Count a frame of a type that nobody here knows."""
-        self.unknown += 1
-        return [Notice("unknown", what[:300])]
-
-    def _look_closer(self, frame: str | bytes) -> None:
-        for kind, fields in self.parts(msgspec.json.decode(frame)):
-            known = self.known_fields.get(kind)
-            if known is None or fields.keys() <= known:
-                continue
-            self.fields += 1
-            for field in sorted(fields.keys() - known):
-                if f"{kind}.{field}" not in self.strangers:
-                    self.strangers.add(f"{kind}.{field}")
-                    log.info("the stream has a field that is new: %s.%s", kind, field)
-
-
-class Parser(Protocol):
-    """What a connection needs of a parser."""
-
-    @property
-    def counters(self) -> dict[str, int]:
-        """What came so far."""
-
-    def parse(self, frame: str | bytes) -> list[Event]:
-        """The events of one frame."""
+    def process_event(self, event: Any) -> None:
+        """See ClientConnection."""
+        super().process_event(event)
+        if type(event) is not Frame or (event.opcode is not Opcode.PING and event.opcode is not Opcode.PONG):
+            return
+        if self.protocol.current_size is None and not self.recv_messages.closed:  # not amid a message in parts
+            self.recv_messages.put(_CONTROL_FRAME)
 
 
 class WebSocketConnection:
-    """One socket that is subscribed; see StreamConnection."""
+    """One socket that is subscribed; see StreamConnection.
+
+    ``silence_limit`` in seconds: when half of it has passed without any frame, a ping is sent; when all of it has, the
+    link is dead. A quiet link whose venue answers pings stays.
+    """
 
     def __init__(
         self,
         name: str,
-        socket: aiohttp.ClientWebSocketResponse,
+        socket: ClientConnection,
         parser: Parser,
         *,
         silence_limit: float,
@@ -172,7 +96,7 @@ class WebSocketConnection:
         self._waiting_since: float | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._silent = self._closing = False
-        self._ending: asyncio.Task[bool] | None = None
+        self._pinging: asyncio.Task[None] | None = None
         self._refusal = ""
 
     @property
@@ -183,33 +107,29 @@ class WebSocketConnection:
     async def events(self) -> AsyncGenerator[list[Event], None]:
         """One list a frame; see StreamConnection.events."""
         loop = asyncio.get_running_loop()
-        socket, parse = self._socket, self.parser.parse
-        self._arm(loop)
+        receive, parse = self._socket.recv, self.parser.parse
+        self._start_watch(loop)
         try:
             if self._opening:
                 yield self._opening
             while True:
                 self._waiting_since = loop.time()
-                message = await socket.receive()
+                try:
+                    frame = await receive(decode=False)
+                except ConnectionClosed as end:
+                    if self._closing:
+                        return
+                    raise self._ended(end) from end
                 self._waiting_since = None
-                if message.type in _BINARY_OR_TEXT:
-                    events = parse(message.data)
-                    if len(events) == 1 and type(events[0]) is Notice:
-                        self._note(events[0])
-                    yield events
-                elif message.type is aiohttp.WSMsgType.PING:
-                    await self._pong(bytes(message.data))
+                if frame == _CONTROL:
                     yield [Alive()]
-                elif message.type is aiohttp.WSMsgType.PONG:
-                    yield [Alive()]
-                elif self._closing:
-                    return
-                else:
-                    raise self._ended(message)
+                    continue
+                events = parse(frame)
+                if len(events) == 1 and type(events[0]) is Notice:
+                    self._note(events[0])
+                yield events
         finally:
             self._waiting_since = None
-            if self._watch is not None:
-                self._watch.cancel()
             await self._shut()
 
     async def close(self) -> None:
@@ -220,83 +140,104 @@ class WebSocketConnection:
     async def _shut(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
+        if self._pinging is not None:
+            self._pinging.cancel()
         await self._socket.close()
-
-    async def _pong(self, payload: bytes) -> None:
-        try:
-            await self._socket.pong(payload)
-        except (aiohttp.ClientError, OSError) as error:  # gone meanwhile: the next receive says so
-            log.debug("%s: no pong (%s)", self.name, error)
 
     def _note(self, notice: Notice) -> None:
         if notice.kind == "refused" or any(words in notice.text.lower() for words in _TOO_MANY):
             self._refusal = notice.text
 
-    def _ended(self, message: aiohttp.WSMessage) -> StreamClosed | StreamRefused:
+    def _ended(self, end: ConnectionClosed) -> StreamClosed | StreamRefused:
         if self._silent:
-            return StreamClosed(f"{self.name}: nothing came for {self._limit:g} s")
-        said = str(message.extra or "") if message.type is aiohttp.WSMsgType.CLOSE else ""
-        code = self._socket.close_code
-        if message.type is aiohttp.WSMsgType.ERROR:
-            said = f"broken frame ({message.data})"
-        text = f"{self.name}: the stream ended" + (f" with code {code}" if code else "") + (f": {said}" if said else "")
+            return StreamClosed(f"{self.name}: nothing came for {self._limit:g} s, not even an answer to a ping")
+        text, said = f"{self.name}: the stream ended", ""
+        if end.rcvd is not None:
+            text, said = f"{text} with code {end.rcvd.code}", end.rcvd.reason
+        elif end.sent is not None and end.sent.code in _BROKEN:
+            text, said = f"{text} with code {end.sent.code}", f"broken frame ({end.sent.reason})"
+        elif end.__cause__ is not None:
+            said = str(end.__cause__)
+        text = f"{text}: {said}" if said else text
         if any(words in f"{said} {self._refusal}".lower() for words in _TOO_MANY):
             return StreamRefused(f"{text} {self._refusal}".strip())
         return StreamClosed(text)
 
-    # Silence: judged only while we wait for the venue, not while the reader of the events is busy. One timer in the
-    # limit's time, where a timeout around each receive would cost as much as the receive.
+    # Silence is judged only while we wait for the venue, not while the reader of the events is busy: nothing is read
+    # then, no pong either, which is why the library's own keepalive is off. One timer in the limit's time, where a
+    # timeout around each receive would cost as much as the receive.
 
-    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _start_watch(self, loop: asyncio.AbstractEventLoop) -> None:
         self._watch = loop.call_later(self._limit / 4, self._check, loop)
 
     def _check(self, loop: asyncio.AbstractEventLoop) -> None:
-        waiting = self._waiting_since
-        if waiting is not None and loop.time() - waiting >= self._limit:
+        quiet = 0.0 if self._waiting_since is None else loop.time() - self._waiting_since
+        if quiet >= self._limit:
             self._silent = True
-            self._ending = loop.create_task(self._socket.close())  # wakes the receive at once; no goodbye is awaited
+            self._socket.transport.abort()  # wakes the receive at once; no close frame is waited for
             return
-        self._arm(loop)
+        if quiet >= self._limit / 2 and (self._pinging is None or self._pinging.done()):
+            self._pinging = loop.create_task(self._ping())
+        self._start_watch(loop)
+
+    async def _ping(self) -> None:
+        try:
+            await self._socket.ping()
+        except ConnectionClosed as end:  # the receive says so, too
+            log.debug("%s: no ping (%s)", self.name, end)
 
 
 class SocketOpener:
-    """Opens the sockets of one venue, for one event loop at a time."""
+    """Opens the sockets of one venue, for one event loop at a time.
+
+    A proxy is taken from the environment (see ``proxy_for``).
+    """
 
     def __init__(self, name: str, *, timeout: float = 15.0) -> None:
         self.name = name
         self.timeout = timeout
-        self._session: aiohttp.ClientSession | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._open: WeakSet[ClientConnection] = WeakSet()
+        self._tls: ssl.SSLContext | None = None
 
-    async def open(self, url: str) -> aiohttp.ClientWebSocketResponse:
-        """A connected socket that leaves pings to us. Raises StreamRefused."""
-        session = self._open_session()
+    async def open(self, url: str) -> ClientConnection:
+        """A connected socket. Raises StreamRefused."""
         try:
-            async with asyncio.timeout(self.timeout):
-                return await session.ws_connect(
-                    url,
-                    autoping=False,
-                    max_msg_size=MAX_FRAME,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
-                )
-        except aiohttp.WSServerHandshakeError as error:
-            wait = stated_wait(error.status, error.headers or {})
-            raise StreamRefused(f"{self.name}: HTTP {error.status} {error.message}", wait) from error
+            proxy = proxy_for(url)
+            options: dict[str, Any] = {"ssl": self._context()} if urlsplit(url).scheme == "wss" else {}
+            socket = await _Connect(
+                url,
+                create_connection=_Socket,
+                compression=None,  # unpacking costs more than these small frames save
+                user_agent_header=USER_AGENT,
+                proxy=None if proxy is None else _with_user(proxy),
+                open_timeout=self.timeout,
+                close_timeout=_CLOSE_TIMEOUT,
+                ping_interval=None,  # WebSocketConnection sends pings when it is quiet
+                ping_timeout=None,
+                max_size=MAX_FRAME,
+                max_queue=_QUEUE,
+                **options,
+            )
+        except InvalidStatus as error:
+            response = error.response
+            wait = stated_wait(response.status_code, _first_values(response.headers))
+            text = f"{self.name}: HTTP {response.status_code} {response.reason_phrase}"
+            raise StreamRefused(cut(text), wait) from error
         except TimeoutError as error:
             raise StreamRefused(f"{self.name}: no connection in {self.timeout:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise StreamRefused(f"{self.name} at {cut(url)}: {error or type(error).__name__}") from error
+        except (WebSocketException, ProxyRefused, OSError, ValueError) as error:
+            raise StreamRefused(f"{self.name} at {cut(url)}: {cut(str(error)) or type(error).__name__}") from error
+        self._open.add(socket)
+        return socket
 
-    async def say(
-        self, socket: aiohttp.ClientWebSocketResponse, messages: Sequence[object], *, pause: float = 0.0
-    ) -> None:
+    async def say(self, socket: ClientConnection, messages: Sequence[object], *, pause: float = 0.0) -> None:
         """Send control messages, ``pause`` seconds apart. Raises StreamRefused when the socket is gone."""
         try:
             for place, message in enumerate(messages):
                 if place and pause:
                     await asyncio.sleep(pause)
-                await socket.send_str(msgspec.json.encode(message).decode())
-        except (aiohttp.ClientError, OSError) as error:
+                await socket.send(msgspec.json.encode(message), text=True)
+        except (WebSocketException, OSError) as error:
             await socket.close()
             raise StreamRefused(f"{self.name}: the stream ended while subscribing ({error})") from error
         except BaseException:
@@ -305,39 +246,44 @@ class SocketOpener:
 
     async def close(self) -> None:
         """Close all sockets."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for socket in list(self._open):
+            socket.transport.abort()
+        self._open.clear()
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        loop = asyncio.get_running_loop()
-        if self._session is None or self._session.closed or self._loop is not loop:
-            self._loop = loop
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                middlewares=(_stay_with_host,),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.timeout),
-                headers={"User-Agent": USER_AGENT},
-            )
-        return self._session
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()  # the certificates of this machine
+        return self._tls
 
 
-async def _stay_with_host(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """A redirect of the handshake leads nowhere but to the host that was asked."""
-    response = await handler(request)
-    location = response.headers.get("Location")
-    if 300 <= response.status < 400 and location is not None:
-        here = str(request.url)
+class _Connect(connect):
+    """A handshake that is redirected nowhere but to the host that was asked."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """See ``connect``: the new address, or the exception to raise."""
+        if not isinstance(exc, InvalidStatus) or exc.response.status_code not in _REDIRECTS:
+            return exc
+        location = _first_values(exc.response.headers).get("Location")
+        if location is None:
+            return exc
         try:
-            followed = same_host(here, urljoin(here, location))
+            target = urljoin(self.uri, location)
+            if same_host(self.uri, target):
+                scheme = {"http": "ws", "https": "wss"}.get(urlsplit(target).scheme, urlsplit(target).scheme)
+                return urlsplit(target)._replace(scheme=scheme).geturl()
         except ValueError:
-            followed = False
-        if not followed:
-            response.close()
-            raise aiohttp.ClientError(f"it redirects to {cut(location)!r}, another place than was asked: not followed")
-    return response
+            pass
+        return InvalidHandshake(f"it redirects to {cut(location)!r}, another place than was asked: not followed")
 
 
-def fields_of(names: str) -> frozenset[str]:
-    """Field names of one text, for ``known_fields``."""
-    return frozenset(names.split())
+def _with_user(proxy: HttpProxy) -> str:
+    """The address of a proxy with its user name and password: for the library, and for nobody to read."""
+    if proxy.auth is None:
+        return proxy.url
+    scheme, _, place = proxy.url.partition("://")
+    return f"{scheme}://{quote(proxy.username, safe='')}:{quote(proxy.password, safe='')}@{place}"
+
+
+def _first_values(headers: Any) -> dict[str, str]:
+    """The first value of each header, by its name as it is usually written."""
+    return {name.title(): value for name, value in reversed(list(headers.raw_items()))}

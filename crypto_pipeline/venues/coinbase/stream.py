@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE
+from crypto_pipeline.venues.client.frame_parser import FrameParser, Place, fields_of
 from crypto_pipeline.venues.client.timestamps import IsoStamps, readable_ms
-from crypto_pipeline.venues.client.websocket import FrameParser, Place, SocketOpener, WebSocketConnection, fields_of
+from crypto_pipeline.venues.client.websocket import SocketOpener, WebSocketConnection
 from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.protocol import cut
 from crypto_pipeline.venues.stream_protocol import (
@@ -101,13 +102,13 @@ class CoinbaseFrames(FrameParser):
             # It has said 0 for long periods: then it only proves that the link of this product is alive.
             name = self.names.get(data.product_id)
             if name is None:
-                return self.passed_over(f"heartbeat of {data.product_id}, which was not subscribed to")
+                return self.count_unknown(f"heartbeat of {data.product_id}, which was not subscribed to")
             return [Anchor(name, _known(data.last_trade_id), self._ms(data.time))]
         if isinstance(data, _LastMatch):
             # The trade before the subscription: where we join, not a trade of the stream.
             name = self.names.get(data.product_id)
             if name is None:
-                return self.passed_over(f"last_match of {data.product_id}, which was not subscribed to")
+                return self.count_unknown(f"last_match of {data.product_id}, which was not subscribed to")
             return [Anchor(name, _known(data.trade_id), self._ms(data.time))]
         if isinstance(data, _Subscriptions):
             return self._subscriptions(data)
@@ -118,7 +119,7 @@ class CoinbaseFrames(FrameParser):
     def _match(self, data: _Match) -> list[Event]:
         name = self.names.get(data.product_id)
         if name is None:
-            return self.passed_over(f"match of {data.product_id}, which was not subscribed to")
+            return self.count_unknown(f"match of {data.product_id}, which was not subscribed to")
         if data.side not in ("buy", "sell") or not (0.0 < data.price <= MAX_PRICE and 0.0 < data.size <= MAX_AMOUNT):
             raise ValueError("a match that cannot be")
         number, stated = data.trade_id, self._ms(data.time)
@@ -150,7 +151,7 @@ class CoinbaseFrames(FrameParser):
             _FRAME.decode(frame)  # raises what was wrong with it
         if kind in _OTHERS:
             return [Alive()]
-        return self.passed_over(str(kind or sorted(document)))
+        return self.count_unknown(str(kind or sorted(document)))
 
     def place(self, kind: str, fields: dict[str, Any]) -> Place | None:
         """See FrameParser.place."""

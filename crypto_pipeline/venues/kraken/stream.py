@@ -12,8 +12,9 @@ import msgspec
 
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.venues.client.frame_parser import FrameParser, Place, fields_of
 from crypto_pipeline.venues.client.timestamps import IsoStamps, readable_ms
-from crypto_pipeline.venues.client.websocket import FrameParser, Place, SocketOpener, WebSocketConnection, fields_of
+from crypto_pipeline.venues.client.websocket import SocketOpener, WebSocketConnection
 from crypto_pipeline.venues.decoding import document as any_document
 from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.kraken.names import stream_name
@@ -119,7 +120,7 @@ class KrakenFrames(FrameParser):
     def _trade(self, data: _Trade) -> list[Event]:
         name = self.names.get(data.symbol)
         if name is None:
-            return self.passed_over(f"trade of {data.symbol}, which was not subscribed to")
+            return self.count_unknown(f"trade of {data.symbol}, which was not subscribed to")
         if data.side not in ("buy", "sell") or not (0.0 < data.price <= MAX_PRICE and 0.0 < data.qty <= MAX_AMOUNT):
             raise ValueError("a trade that cannot be")
         number, stated = data.trade_id, self._ms(data.timestamp)
@@ -131,7 +132,7 @@ class KrakenFrames(FrameParser):
     def _bar(self, row: _Bar, stated: int | None) -> list[Event]:
         name, timeframe = self.names.get(row.symbol), _WIDTHS.get(row.interval)
         if name is None or timeframe is None:
-            return self.passed_over(f"ohlc-{row.interval} of {row.symbol}, which was not subscribed to")
+            return self.count_unknown(f"ohlc-{row.interval} of {row.symbol}, which was not subscribed to")
         why = bar_fault(row.open, row.high, row.low, row.close, row.volume, None, None, row.trades, row.interval)
         begin = self._begin_ms(row.interval_begin)
         if why is not None or begin % 60_000 or not 0 <= begin <= MAX_MS:
@@ -163,7 +164,7 @@ class KrakenFrames(FrameParser):
             _FRAME.decode(frame)  # raises what was wrong with it
         if channel in _OTHERS:
             return [Alive()]
-        return self.passed_over(str(channel or sorted(document)))
+        return self.count_unknown(str(channel or sorted(document)))
 
     def _row_by_row(self, channel: str, document: dict[str, Any]) -> list[Event]:
         """A frame of which some row does not fit: the others are taken."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from crypto_pipeline.market.sanity import MAX_MS, trade_fault
-from crypto_pipeline.venues.client.websocket import FrameParser
+from crypto_pipeline.venues.client.frame_parser import FrameParser
 from crypto_pipeline.venues.kraken.names import stream_name
 from crypto_pipeline.venues.stream_protocol import Alive, Event, LiveTrade, Notice
 
@@ -42,7 +42,7 @@ class KrakenV1Frames(FrameParser):
             return self._other_channel(msgspec.json.decode(frame))
         name = self.names.get(stream_name(pair))
         if name is None or channel != "trade":
-            return self.passed_over(f"{channel} of {pair}")
+            return self.count_unknown(f"{channel} of {pair}")
         return self.each(rows, lambda row: [self._trade(name, *row[:4])])
 
     def _trade(self, name: str, price: float, volume: float, seconds: float, side: str) -> LiveTrade:
@@ -69,7 +69,7 @@ class KrakenV1Frames(FrameParser):
             if said.status == "error":
                 return [Notice("refused", said.error, name)]
             return [Notice("subscribed", said.channel, name)]
-        return self.passed_over(said.event)
+        return self.count_unknown(said.event)
 
     def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
         """Rows have places, not fields."""
