@@ -276,6 +276,8 @@ class HttpClient:
             return NotFound(where)
         if response.status == 403:  # a firewall that found us too fast; it lets go after a while
             return VenueUnavailable(f"{where} (blocked by the venue's firewall)", retry_after=retry_after(response))
+        if response.status == 407:
+            return VenueUnavailable(f"{where} (the proxy wants another user name and password)")
         if response.status >= 500 or response.status == 408:
             return VenueUnavailable(where, retry_after=retry_after(response))
         return VenueError(f"{where} {response.body[:MAX_QUOTED].decode(errors='replace')}", permanent=True)

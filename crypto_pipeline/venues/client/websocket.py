@@ -48,6 +48,8 @@ class _Socket(ClientConnection):
     """
 
     _abort: asyncio.TimerHandle | None = None
+    #: A message has begun whose other parts are still to come: nothing may be put between them.
+    _in_parts = False
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -66,10 +68,13 @@ class _Socket(ClientConnection):
     def process_event(self, event: Any) -> None:
         """See ClientConnection."""
         super().process_event(event)
-        if type(event) is not Frame or (event.opcode is not Opcode.PING and event.opcode is not Opcode.PONG):
+        if type(event) is not Frame:
             return
-        if self.protocol.current_size is None and not self.recv_messages.closed:  # not amid a message in parts
-            self.recv_messages.put(_CONTROL_FRAME)
+        if event.opcode is Opcode.PING or event.opcode is Opcode.PONG:
+            if not self._in_parts and not self.recv_messages.closed:
+                self.recv_messages.put(_CONTROL_FRAME)
+        else:
+            self._in_parts = not event.fin
 
 
 class WebSocketConnection:

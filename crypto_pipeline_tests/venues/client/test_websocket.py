@@ -117,6 +117,85 @@ async def test_silence_ends_the_link_though_the_socket_stays_open() -> None:
     assert 0.3 <= time.monotonic() - begun < 1.5
 
 
+async def test_a_quiet_link_that_answers_pings_stays_and_is_told_alive() -> None:
+    pings: list[object] = []
+
+    async def play(line: Line) -> None:
+        await line.say(agg(1))
+        while len(pings) < 4:  # twice the limit
+            kind, payload = await line.heard()
+            pings.append(kind)
+            await line.socket.pong(payload)
+        await forever(line)
+
+    async with serving(play) as server:
+        venue = BinanceStream(server.url, silence_limit=0.4)
+        begun = time.monotonic()
+        events, error = await until_closed(await venue.connect(PLAN))
+        await venue.close()
+    assert pings == [WSMsgType.PING] * 4
+    assert [event for event in events if isinstance(event, Alive)] == [Alive()] * 4
+    assert time.monotonic() - begun > 4 * 0.2 + 0.4
+    assert "not even an answer to a ping" in str(error)
+
+
+async def test_a_ping_amid_a_message_in_parts_leaves_it_whole() -> None:
+    whole = agg(5).encode()
+
+    async def play(line: Line) -> None:
+        transport = line.request.transport
+        assert isinstance(transport, asyncio.Transport)
+        first, last = whole[:100], whole[100:]
+        transport.write(bytes((0x01, len(first))) + first + b"\x89\x02hi" + bytes((0x80, len(last))) + last)
+        assert await line.heard() == (WSMsgType.PONG, b"hi")
+
+    async with serving(play) as server:
+        venue = BinanceStream(server.url)
+        events, _ = await until_closed(await venue.connect(PLAN))
+        await venue.close()
+    assert [event.trade_id for event in events if isinstance(event, LiveTrade)] == [5]
+
+
+async def test_a_venue_that_takes_leave_and_keeps_the_socket_open_is_left_all_the_same() -> None:
+    async def play(line: Line) -> None:
+        transport = line.request.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(b"\x88\x02\x03\xe9")
+        await forever(line)
+
+    async with serving(play) as server:
+        venue = BinanceStream(server.url)
+        _, error = await until_closed(await venue.connect(PLAN))
+        await venue.close()
+    assert "the stream ended with code 1001" in str(error)
+
+
+@pytest.mark.parametrize("location", ["http://169.254.169.254/stream", "http://[", "//example.com/stream"])
+async def test_a_handshake_is_redirected_within_the_host_alone(location: str) -> None:
+    async def elsewhere(_: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": location})
+
+    async with serving(lambda line: line.say(agg(3))) as there:
+
+        async def here(request: web.Request) -> web.StreamResponse:
+            if request.path == "/stream":
+                return web.Response(
+                    status=307, headers={"Location": f"http{server.url[2:]}/moved?{request.query_string}"}
+                )
+            return await there.serve(request)
+
+        async with serving(plain=here) as server:
+            venue = BinanceStream(server.url)
+            events, _ = await until_closed(await venue.connect(PLAN))
+            await venue.close()
+        assert [event.trade_id for event in events if isinstance(event, LiveTrade)] == [3]
+    async with serving(plain=elsewhere) as server:
+        venue = BinanceStream(server.url)
+        with pytest.raises(StreamRefused, match="another place than was asked"):
+            await venue.connect(PLAN)
+        await venue.close()
+
+
 async def test_a_busy_reader_is_not_taken_for_silence() -> None:
     async def play(line: Line) -> None:
         await line.say(*(agg(number) for number in range(6)))
