@@ -24,6 +24,7 @@ from crypto_pipeline.cli.commands import (
     training,
 )
 from crypto_pipeline.cli.errors import exit_code
+from crypto_pipeline.store.database.logs import quiet_drivers
 
 app = typer.Typer(
     name="crypto-pipeline",
@@ -76,6 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
     if "--debug" in given:
         os.environ["CRYPTO_PIPELINE_DEBUG"] = "1"
         given = [argument for argument in given if argument != "--debug"]
+    quiet_drivers()
     try:
         code = app(args=given, prog_name="crypto-pipeline", standalone_mode=False)
     except Exception as error:

@@ -17,6 +17,7 @@ from crypto_pipeline.ingest import run_ingest
 from crypto_pipeline.ops.supervision.ingest_process import IngestHere, LateGuest, LineKeeper, offer
 from crypto_pipeline.settings import SettingsError, load_settings
 from crypto_pipeline.store import StoreError
+from crypto_pipeline.store.database.logs import quiet_drivers
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def main() -> int:
     parser.add_argument("--shard", type=int, required=True)
     parser.add_argument("--shards", type=int, required=True)
     given = parser.parse_args()
+    quiet_drivers()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it says every request at INFO
     here = IngestHere(given.shard, given.shards)

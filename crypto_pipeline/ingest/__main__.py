@@ -11,6 +11,7 @@ import sys
 from crypto_pipeline.ingest.run import run_ingest
 from crypto_pipeline.settings import SettingsError, load_settings
 from crypto_pipeline.store import StoreError
+from crypto_pipeline.store.database.logs import quiet_drivers
 
 
 async def _run(shard: int, shards: int | None) -> str:
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--shard", type=int, default=0, help="which part of the instruments, from 0")
     parser.add_argument("--shards", type=int, help="how many parts there are; default: the setting ingest_shards")
     given = parser.parse_args()
+    quiet_drivers()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it says every request at INFO
     try:

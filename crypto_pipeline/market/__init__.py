@@ -6,29 +6,35 @@ What reads or writes anything (files, sockets, SQL), what knows one venue's prot
 runs does not belong here.
 """
 
-from crypto_pipeline.market.aggregation import bars_from_trades
-from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, Source, conform, empty_bars, vwap
-from crypto_pipeline.market.calendars import Calendar, expected_open_times, get_calendar
-from crypto_pipeline.market.gaps.arithmetic import (
-    Span,
-    count_bars,
-    intersect,
-    merge_spans,
-    missing_spans,
-    missing_spans_by_cell,
-    subtract,
-    to_spans,
-)
-from crypto_pipeline.market.gaps.classification import GapState, Rules, Verdict, classify, verdict_frame
-from crypto_pipeline.market.gaps.evidence import Evidence, TradeProof, sibling_activity
-from crypto_pipeline.market.gaps.expected import expected_bounds, expected_cells
-from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier
-from crypto_pipeline.market.precedence import best_copies
-from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
-from crypto_pipeline.market.rollup import roll_up, roll_up_all, roll_up_final
-from crypto_pipeline.market.sanity import bar_sanity
-from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe, parse_time, require_utc
-from crypto_pipeline.market.universe import choose_instruments, load_universe, parse_universe
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crypto_pipeline.market.aggregation import bars_from_trades
+    from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, Source, conform, empty_bars, vwap
+    from crypto_pipeline.market.calendars import Calendar, expected_open_times, get_calendar
+    from crypto_pipeline.market.gaps.arithmetic import (
+        Span,
+        count_bars,
+        intersect,
+        merge_spans,
+        missing_spans,
+        missing_spans_by_cell,
+        subtract,
+        to_spans,
+    )
+    from crypto_pipeline.market.gaps.classification import GapState, Rules, Verdict, classify, verdict_frame
+    from crypto_pipeline.market.gaps.evidence import Evidence, TradeProof, sibling_activity
+    from crypto_pipeline.market.gaps.expected import expected_bounds, expected_cells
+    from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier
+    from crypto_pipeline.market.precedence import best_copies
+    from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
+    from crypto_pipeline.market.rollup import roll_up, roll_up_all, roll_up_final
+    from crypto_pipeline.market.sanity import bar_sanity
+    from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe, parse_time, require_utc
+    from crypto_pipeline.market.universe import choose_instruments, load_universe, parse_universe
 
 __all__ = [
     "BAR_SCHEMA",
@@ -78,3 +84,61 @@ __all__ = [
     "verdict_frame",
     "vwap",
 ]
+
+_HOME = {
+    "bars_from_trades": "aggregation",
+    "BAR_SCHEMA": "bars",
+    "Source": "bars",
+    "TRADE_SCHEMA": "bars",
+    "UTC_MS": "bars",
+    "conform": "bars",
+    "empty_bars": "bars",
+    "vwap": "bars",
+    "Calendar": "calendars",
+    "expected_open_times": "calendars",
+    "get_calendar": "calendars",
+    "Span": "gaps.arithmetic",
+    "count_bars": "gaps.arithmetic",
+    "intersect": "gaps.arithmetic",
+    "merge_spans": "gaps.arithmetic",
+    "missing_spans": "gaps.arithmetic",
+    "missing_spans_by_cell": "gaps.arithmetic",
+    "subtract": "gaps.arithmetic",
+    "to_spans": "gaps.arithmetic",
+    "GapState": "gaps.classification",
+    "Rules": "gaps.classification",
+    "Verdict": "gaps.classification",
+    "classify": "gaps.classification",
+    "verdict_frame": "gaps.classification",
+    "Evidence": "gaps.evidence",
+    "TradeProof": "gaps.evidence",
+    "sibling_activity": "gaps.evidence",
+    "expected_bounds": "gaps.expected",
+    "expected_cells": "gaps.expected",
+    "AssetClass": "instruments",
+    "Instrument": "instruments",
+    "Tier": "instruments",
+    "best_copies": "precedence",
+    "Disagreement": "reconciliation",
+    "compare_bars": "reconciliation",
+    "roll_up": "rollup",
+    "roll_up_all": "rollup",
+    "roll_up_final": "rollup",
+    "bar_sanity": "sanity",
+    "HIGHER_TIMEFRAMES": "timeframes",
+    "Timeframe": "timeframes",
+    "parse_time": "timeframes",
+    "require_utc": "timeframes",
+    "choose_instruments": "universe",
+    "load_universe": "universe",
+    "parse_universe": "universe",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: a reader of bars needs few of these modules."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -6,39 +6,42 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from crypto_pipeline.store.archive.reader import Archive
-from crypto_pipeline.store.bars.audit import Audit
-from crypto_pipeline.store.bars.refused import BarsApart
-from crypto_pipeline.store.bars.writer import BarWriter
-from crypto_pipeline.store.coordination.budgets import Budgets
-from crypto_pipeline.store.coordination.heartbeats import Heartbeats
 from crypto_pipeline.store.coordination.leases import FencedConnections, Lease, Leases
-from crypto_pipeline.store.coverage.comparisons import Comparisons
-from crypto_pipeline.store.coverage.coverage import Coverage
-from crypto_pipeline.store.coverage.failovers import Failovers
-from crypto_pipeline.store.coverage.ledger import Ledger
-from crypto_pipeline.store.coverage.reconciliations import Reconciliations
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.connect import database_name, redact
 from crypto_pipeline.store.database.instrument_ids import Symbols
-from crypto_pipeline.store.database.market_clock import Clock
 from crypto_pipeline.store.database.pool import PATIENCE, Connections
 from crypto_pipeline.store.database.portable_url import PortableUrl
-from crypto_pipeline.store.instruments import Instruments
-from crypto_pipeline.store.operations.checks import Checks
-from crypto_pipeline.store.operations.disk_usage import Storage
-from crypto_pipeline.store.operations.metrics import Metrics
-from crypto_pipeline.store.operations.proof_rotation import TableProofs
-from crypto_pipeline.store.reads.bars import Reader
-from crypto_pipeline.store.reads.trades import TradeReads
-from crypto_pipeline.store.research.features import Features
-from crypto_pipeline.store.research.labels import Labels
-from crypto_pipeline.store.trades.live_prices import Live
-from crypto_pipeline.store.trades.spans import StoredTrades, stored_trades
-from crypto_pipeline.store.trades.writer import Trades
-from crypto_pipeline.store.views.views import Views
+
+if TYPE_CHECKING:
+    from crypto_pipeline.store.archive.reader import Archive
+    from crypto_pipeline.store.bars.audit import Audit
+    from crypto_pipeline.store.bars.refused import BarsApart
+    from crypto_pipeline.store.bars.writer import BarWriter
+    from crypto_pipeline.store.coordination.budgets import Budgets
+    from crypto_pipeline.store.coordination.heartbeats import Heartbeats
+    from crypto_pipeline.store.coordination.leases import Leases
+    from crypto_pipeline.store.coverage.comparisons import Comparisons
+    from crypto_pipeline.store.coverage.coverage import Coverage
+    from crypto_pipeline.store.coverage.failovers import Failovers
+    from crypto_pipeline.store.coverage.ledger import Ledger
+    from crypto_pipeline.store.coverage.reconciliations import Reconciliations
+    from crypto_pipeline.store.database.market_clock import Clock
+    from crypto_pipeline.store.instruments import Instruments
+    from crypto_pipeline.store.operations.checks import Checks
+    from crypto_pipeline.store.operations.disk_usage import Storage
+    from crypto_pipeline.store.operations.metrics import Metrics
+    from crypto_pipeline.store.operations.proof_rotation import TableProofs
+    from crypto_pipeline.store.reads.bars import Reader
+    from crypto_pipeline.store.reads.trades import TradeReads
+    from crypto_pipeline.store.research.features import Features
+    from crypto_pipeline.store.research.labels import Labels
+    from crypto_pipeline.store.trades.live_prices import Live
+    from crypto_pipeline.store.trades.spans import StoredTrades
+    from crypto_pipeline.store.trades.writer import Trades
+    from crypto_pipeline.store.views.views import Views
 
 
 @fork_safety.with_parts
@@ -71,31 +74,43 @@ class Store:
     @cached_property
     def clock(self) -> Clock:
         """Which time it is for the market."""
+        from crypto_pipeline.store.database.market_clock import Clock
+
         return Clock(self.connections)
 
     @cached_property
     def instruments(self) -> Instruments:
         """What is collected, and what venues call it."""
+        from crypto_pipeline.store.instruments import Instruments
+
         return Instruments(self.connections)
 
     @cached_property
     def bars(self) -> BarWriter:
         """Writing bars."""
+        from crypto_pipeline.store.bars.writer import BarWriter
+
         return BarWriter(self.connections, self._symbols, self._batch_rows)
 
     @cached_property
     def bars_apart(self) -> BarsApart:
         """Bars that are not believed."""
+        from crypto_pipeline.store.bars.refused import BarsApart
+
         return BarsApart(self.connections, self._symbols)
 
     @cached_property
     def reader(self) -> Reader:
         """Reading bars."""
+        from crypto_pipeline.store.reads.bars import Reader
+
         return Reader(self.connections, self._symbols, self.archive)
 
     @cached_property
     def archive(self) -> Archive:
         """Reading what retention put into files."""
+        from crypto_pipeline.store.archive.reader import Archive
+
         return Archive(self.connections)
 
     @property
@@ -106,100 +121,140 @@ class Store:
     @cached_property
     def trade_reads(self) -> TradeReads:
         """Trades of any day, in the table or in files."""
+        from crypto_pipeline.store.reads.trades import TradeReads
+
         return TradeReads(self.connections, self._symbols, self.archive)
 
     @cached_property
     def coverage(self) -> Coverage:
         """What is expected, present and explained, by day."""
+        from crypto_pipeline.store.coverage.coverage import Coverage
+
         return Coverage(self.connections, self._symbols)
 
     @cached_property
     def ledger(self) -> Ledger:
         """Why bars are missing."""
+        from crypto_pipeline.store.coverage.ledger import Ledger
+
         return Ledger(self.connections, self._symbols)
 
     @cached_property
     def labels(self) -> Labels:
         """Labels of the strategies' setups, with their history."""
+        from crypto_pipeline.store.research.labels import Labels
+
         return Labels(self.connections, self._symbols)
 
     @cached_property
     def features(self) -> Features:
         """Features, and what they were computed from."""
+        from crypto_pipeline.store.research.features import Features
+
         return Features(self.connections, self._symbols)
 
     @cached_property
     def reconciliations(self) -> Reconciliations:
         """Where our bars and the venue's differ."""
+        from crypto_pipeline.store.coverage.reconciliations import Reconciliations
+
         return Reconciliations(self.connections, self._symbols)
 
     @cached_property
     def comparisons(self) -> Comparisons:
         """Which days were compared with the venue's own bars, and which are due."""
+        from crypto_pipeline.store.coverage.comparisons import Comparisons
+
         return Comparisons(self.connections, self._symbols)
 
     @cached_property
     def audit(self) -> Audit:
         """Questions that prove the tables right or wrong."""
+        from crypto_pipeline.store.bars.audit import Audit
+
         return Audit(self.connections)
 
     @cached_property
     def checks(self) -> Checks:
         """Results of checks, and alerts."""
+        from crypto_pipeline.store.operations.checks import Checks
+
         return Checks(self.connections)
 
     @cached_property
     def table_proofs(self) -> TableProofs:
         """Proof that tables hold what is counted of them."""
+        from crypto_pipeline.store.operations.proof_rotation import TableProofs
+
         return TableProofs(self.connections)
 
     @cached_property
     def budgets(self) -> Budgets:
         """Request weight of venues, shared by all processes."""
+        from crypto_pipeline.store.coordination.budgets import Budgets
+
         return Budgets(self.connections)
 
     @cached_property
     def trades(self) -> Trades:
         """Trades of the last days."""
+        from crypto_pipeline.store.trades.writer import Trades
+
         return Trades(self.connections, self._symbols)
 
     def trades_around(self, venue: str, spans: Sequence[tuple[str, datetime, datetime]]) -> Iterator[StoredTrades]:
         """Of each span (instrument, start, end) that has trades of ``venue`` stored, those, and the ids beside them."""
+        from crypto_pipeline.store.trades.spans import stored_trades
+
         return stored_trades(self.connections, self._symbols, self.trades, venue, spans)
 
     @cached_property
     def failovers(self) -> Failovers:
         """Where bars of another venue stand in for the first one."""
+        from crypto_pipeline.store.coverage.failovers import Failovers
+
         return Failovers(self.connections, self._symbols)
 
     @cached_property
     def live(self) -> Live:
         """Forming bars and last prices."""
+        from crypto_pipeline.store.trades.live_prices import Live
+
         return Live(self.connections, self._symbols, self.trades)
 
     @cached_property
     def leases(self) -> Leases:
         """Duties that exactly one process has."""
+        from crypto_pipeline.store.coordination.leases import Leases
+
         return Leases(self.connections)
 
     @cached_property
     def heartbeats(self) -> Heartbeats:
         """Who lives."""
+        from crypto_pipeline.store.coordination.heartbeats import Heartbeats
+
         return Heartbeats(self.connections)
 
     @cached_property
     def metrics(self) -> Metrics:
         """What jobs did."""
+        from crypto_pipeline.store.operations.metrics import Metrics
+
         return Metrics(self.connections)
 
     @cached_property
     def storage(self) -> Storage:
         """What takes room, and how fast it grows."""
+        from crypto_pipeline.store.operations.disk_usage import Storage
+
         return Storage(self.connections)
 
     @cached_property
     def views(self) -> Views:
         """The materialized views for people and tools."""
+        from crypto_pipeline.store.views.views import Views
+
         return Views(self.connections)
 
     def fenced(self, lease: Lease) -> Store:

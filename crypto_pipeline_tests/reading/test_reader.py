@@ -353,6 +353,20 @@ with crypto_pipeline.Reader({read_database!r}) as reader:
     assert crypto_pipeline.bars("BTC-USDT", "1m", last=1).height == 1
 
 
+def test_the_first_read_imports_little(store: Store, read_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of these takes longer to import than the read takes."""
+    monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", read_database)
+    store.bars.write(frame([bar(at=START)]), M1)
+    code = """
+import sys, crypto_pipeline
+assert crypto_pipeline.bars('BTC-USDT', '1m', last=1).height == 1
+slow = {'adbc_driver_manager', 'alembic', 'pandas', 'psycopg_pool', 'pyarrow', 'sqlalchemy', 'stamina', 'tenacity'}
+print(sorted(slow & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
+
+
 def _server_modules() -> set[str]:
     return {
         "aiohttp", "alembic", "dagster", "dagster_graphql", "dagster_postgres", "dagster_webserver",

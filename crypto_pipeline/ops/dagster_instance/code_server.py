@@ -19,6 +19,7 @@ PRELOAD = [
     "dagster._grpc.impl",
     "dagster._core.execution.api",
     "dagster_postgres",
+    "crypto_pipeline.store.every_part",
     "crypto_pipeline.defs",
 ]
 

@@ -21,6 +21,7 @@ from crypto_pipeline.ops.supervision import health
 from crypto_pipeline.ops.supervision.paths import Places
 from crypto_pipeline.ops.supervision.processes import DEPLOYMENT
 from crypto_pipeline.settings import load_settings
+from crypto_pipeline.store.database.logs import quiet_drivers
 from crypto_pipeline.web_guard import WebGuard, allowed_names
 
 #: Definitions that cannot be loaded are no reason to have no UI: it shows the error.
@@ -29,6 +30,7 @@ _PATIENCE = 20.0
 
 def main(name: str, arguments: list[str]) -> None:
     """Run the program called ``name`` with these arguments."""
+    quiet_drivers()
     if name == "dagster-daemon":
         threading.Thread(target=_compile_kernels, name="compile-kernels", daemon=True).start()
     command = _webserver() if name == "dagster-webserver" else _daemon()

@@ -13,15 +13,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-import polars as pl
 import psycopg
-from adbc_driver_manager import dbapi
 from psycopg.rows import class_row
 
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
+
+if TYPE_CHECKING:
+    import polars as pl
+    import sqlalchemy
+    from adbc_driver_manager import dbapi
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -197,13 +200,36 @@ class FencedConnections(Connections):
         """``work(connection, …)`` in one transaction with the proof; raises LeaseLost, and then nothing is written."""
 
         def proven(connection: psycopg.Connection) -> T:
-            if connection.execute(_PROVE, self._proof).fetchone() is None:
-                raise _lost(self.lease)
+            self._prove(connection)
             return work(connection, *args, **kwargs)
 
+        return self._unless_idle(lambda: self._inner.run(proven))
+
+    def run_core(
+        self,
+        work: Callable[Concatenate[sqlalchemy.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """As ``run``, with a connection of SQLAlchemy."""
+
+        def proven(connection: sqlalchemy.Connection) -> T:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)
+            self._prove(driver)
+            return work(connection, *args, **kwargs)
+
+        return self._unless_idle(lambda: self._inner.run_core(proven))
+
+    def _prove(self, connection: psycopg.Connection) -> None:
+        if connection.execute(_PROVE, self._proof).fetchone() is None:
+            raise _lost(self.lease)
+
+    def _unless_idle(self, attempt: Callable[[], T]) -> T:
+        """Repeat what the server ended because this process stood still in the middle of the transaction."""
         while True:
             try:
-                return self._inner.run(proven)
+                return attempt()
             except psycopg.errors.IdleInTransactionSessionTimeout:
                 log.warning("%s: stood still in the middle of a transaction; doing it again", self.lease.session)
 
@@ -219,9 +245,9 @@ class FencedConnections(Connections):
         """For reading, which needs no proof."""
         return self._inner.frame(query, parameters)
 
-    def row(self, query: str, parameters: Any = None) -> tuple[Any, ...]:
+    def rows(self, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
         """For reading, which needs no proof."""
-        return self._inner.row(query, parameters)
+        return self._inner.rows(query, parameters)
 
     def close(self) -> None:
         """The connections belong to whoever made them."""

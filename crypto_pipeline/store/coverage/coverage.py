@@ -223,15 +223,13 @@ class Coverage:
     def collected(self, timeframe: Timeframe, instruments: Sequence[str]) -> dict[str, tuple[date, date]]:
         """First and last day with bars, in the table or archived, of each instrument that has any."""
         ids = self._symbols.ids(instruments)
-        rows = self._connections.run(
-            lambda connection: connection.execute(
-                """SELECT i.number, f.day, l.day FROM unnest(%s::int[]) AS i (number)
+        rows = self._connections.rows(
+            """SELECT i.number, f.day, l.day FROM unnest(%s::int[]) AS i (number)
                 CROSS JOIN LATERAL (SELECT c.day FROM market.coverage c WHERE c.instrument_id = i.number
                     AND c.timeframe = %s AND c.present > 0 ORDER BY c.day LIMIT 1) AS f
                 CROSS JOIN LATERAL (SELECT c.day FROM market.coverage c WHERE c.instrument_id = i.number
                     AND c.timeframe = %s AND c.present > 0 ORDER BY c.day DESC LIMIT 1) AS l""",
-                [list(ids.values()), str(timeframe), str(timeframe)],
-            ).fetchall()
+            [list(ids.values()), str(timeframe), str(timeframe)],
         )
         symbols = {number: symbol for symbol, number in ids.items()}
         return {symbols[number]: (first, last) for number, first, last in rows}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import psycopg
@@ -45,10 +46,15 @@ def address(url: str) -> str:
     return f"{parts.hostname or 'localhost'}:{parts.port or 5432}"
 
 
-def connect(url: str, *, autocommit: bool = True, timeout: int = CONNECT_TIMEOUT) -> psycopg.Connection:
-    """One connection outside of any pool. Raises StoreError in one clear line when there is none to be had."""
+def connect(
+    url: str, *, autocommit: bool = True, timeout: int = CONNECT_TIMEOUT, **options: Any
+) -> psycopg.Connection[tuple[Any, ...]]:
+    """One connection outside of any pool; ``options`` are libpq's.
+
+    Raises StoreError, in one clear line, where no server answers within ``timeout`` seconds or the server is too old.
+    """
     try:
-        connection = psycopg.connect(plain_url(url), autocommit=autocommit, connect_timeout=timeout)
+        connection = psycopg.connect(plain_url(url), autocommit=autocommit, connect_timeout=timeout, **options)
     except psycopg.OperationalError as error:
         raise explain_failure(error, url) from None
     except psycopg.ProgrammingError as error:

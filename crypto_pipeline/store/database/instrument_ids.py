@@ -9,9 +9,6 @@ import difflib
 import threading
 import time
 from collections.abc import Iterable
-from typing import Any
-
-import psycopg
 
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.errors import UnknownInstrumentError
@@ -60,10 +57,7 @@ class Symbols:
         return self._collected
 
     def _refresh(self) -> None:
-        def load(connection: psycopg.Connection[Any]) -> list[tuple[str, int, bool]]:
-            return connection.execute("SELECT symbol, instrument_id, active FROM market.instruments").fetchall()
-
-        rows = self._connections.run(load)
+        rows = self._connections.rows("SELECT symbol, instrument_id, active FROM market.instruments")
         with self._lock:
             self._ids = {symbol: number for symbol, number, _ in rows}
             self._collected = {symbol: number for symbol, number, active in rows if active}

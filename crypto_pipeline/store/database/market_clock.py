@@ -55,7 +55,9 @@ class Clock:
 
     def now(self) -> datetime:
         """The market's time, UTC; the database's own before a venue has told."""
-        return self._connections.run(self._ask)
+        moment, rate = _told(self._connections.row(_NOW))
+        self._read = time.monotonic(), moment, rate
+        return moment
 
     def lately(self) -> datetime:
         """The market's time, for reads that must not cost a question to the database each: asked for every 5 s."""
@@ -71,11 +73,6 @@ class Clock:
         """
         read = self._read
         return self.now() if read is None else _counted_on(read)
-
-    def _ask(self, connection: psycopg.Connection[Any]) -> datetime:
-        moment, rate = market_now(connection)
-        self._read = time.monotonic(), moment, rate
-        return moment
 
 
 def _counted_on(read: tuple[float, datetime, float]) -> datetime:
@@ -102,4 +99,8 @@ def market_now(connection: psycopg.Connection[Any]) -> tuple[datetime, float]:
     """The market's time at the begin of this transaction, and how fast it runs."""
     row = connection.execute(_NOW).fetchone()
     assert row is not None
+    return _told(row)
+
+
+def _told(row: tuple[Any, ...]) -> tuple[datetime, float]:
     return row[0], 1.0 if row[1] is None else row[1]

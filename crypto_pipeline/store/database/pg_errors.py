@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import psycopg
-from adbc_driver_manager import AdbcStatusCode, dbapi
-from psycopg_pool import PoolTimeout
 
 from crypto_pipeline.store.database.connect import address
 from crypto_pipeline.store.database.errors import DatabaseAwayError, QueryTooLongError, StoreError
@@ -16,18 +17,29 @@ _PERMANENT_WORDS = ("authentication failed", "does not exist", "no pg_hba.conf e
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same transaction may succeed if it is done again on a new connection."""
-    if isinstance(error, psycopg.InterfaceError | PoolTimeout):
+    if isinstance(error, psycopg.InterfaceError):
         return True
     if isinstance(error, psycopg.OperationalError):
-        if error.sqlstate is None:  # the connection broke, or none could be made
+        if error.sqlstate is None:  # the connection broke, none could be made, or the pool had none in time
             return not any(word in str(error) for word in _PERMANENT_WORDS)
         return error.sqlstate in _TRANSIENT or error.sqlstate.startswith("08")
-    if isinstance(error, dbapi.Error):
+    adbc = _adbc()
+    if adbc is not None and isinstance(error, adbc.dbapi.Error):
         state = error.sqlstate or ""
-        return error.status_code == AdbcStatusCode.IO and (
-            not state or state in _TRANSIENT or state.startswith(("08", "XX"))
-        )
+        is_io = error.status_code == adbc.AdbcStatusCode.IO
+        return is_io and (not state or state in _TRANSIENT or state.startswith(("08", "XX")))
     return False
+
+
+def is_driver_error(error: BaseException) -> bool:
+    """Whether one of the two drivers (psycopg, ADBC) raised it."""
+    adbc = _adbc()
+    return isinstance(error, psycopg.Error) or (adbc is not None and isinstance(error, adbc.dbapi.Error))
+
+
+def _adbc() -> ModuleType | None:
+    """ADBC's module where it was imported, which takes longer than many reads; else none of its errors can occur."""
+    return sys.modules.get("adbc_driver_manager") if "adbc_driver_manager.dbapi" in sys.modules else None
 
 
 def explained(error: Exception, url: str, patience: float) -> Exception:

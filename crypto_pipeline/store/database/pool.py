@@ -7,55 +7,35 @@ PostgreSQL may be killed and come back at any moment. Every write of ours is one
 from __future__ import annotations
 
 import contextlib
-import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
-import polars as pl
 import psycopg
-import stamina
-import stamina.instrumentation
-from adbc_driver_manager import dbapi
-from adbc_driver_postgresql import dbapi as postgresql
-from psycopg_pool import ConnectionPool
 
 from crypto_pipeline.store.database import fork_safety
-from crypto_pipeline.store.database.connect import check_server, plain_url
+from crypto_pipeline.store.database.connect import CONNECT_TIMEOUT, check_server, connect, plain_url
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.interrupts import interruptible
-from crypto_pipeline.store.database.pg_errors import busy, explained, is_transient
+from crypto_pipeline.store.database.pg_errors import busy, explained, is_driver_error, is_transient
+from crypto_pipeline.store.database.retry import retrying
 
-log = logging.getLogger(__name__)
+# Imported where they are first used: together they take longer than the first read of a process.
+if TYPE_CHECKING:
+    import polars as pl
+    import sqlalchemy
+    from adbc_driver_manager import dbapi
+    from psycopg_pool import ConnectionPool
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 PATIENCE = 60.0
+_NAMED: dict[str, Any] = {"application_name": "crypto_pipeline"}
 _OPTIONS = "-c TimeZone=UTC -c jit=off"
-
-
-def retrying(patience: float = PATIENCE) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Repeat the decorated function while the database is away, at most ``patience`` seconds."""
-    return stamina.retry(
-        on=is_transient,
-        attempts=None,
-        timeout=patience,
-        wait_initial=0.05,
-        wait_max=1.0,
-        wait_jitter=0.2,
-    )
-
-
-def _log_retry(details: stamina.instrumentation.RetryDetails) -> None:
-    log.info("%s; attempt %d in %.1f s", details.caused_by, details.retry_num + 1, details.wait_for)
-
-
-# Both would fill a command's output while PostgreSQL restarts; what does not heal is raised in one line.
-stamina.instrumentation.set_on_retry_hooks([_log_retry])
-logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 class Connections:
@@ -84,13 +64,14 @@ class Connections:
         self._streams = threading.BoundedSemaphore(self.size)
         self._lock = threading.Lock()
         self._pool: ConnectionPool | None = None
+        self._engine: sqlalchemy.Engine | None = None
         self._idle: list[dbapi.Connection] = []
         #: Another object in each process: what was opened before a fork is not given back to the child's connections.
         self._era = object()
 
     def after_fork(self) -> None:
         """In a forked child: leave the parent's connections alone, and open others when they are needed."""
-        fork_safety.abandon(self._readers, self._streams, self._lock, self._pool, self._idle)
+        fork_safety.abandon(self._readers, self._streams, self._lock, self._pool, self._engine, self._idle)
         self._begin()
 
     # -- statements -----------------------------------------------------------------------------------------------
@@ -109,29 +90,60 @@ class Connections:
     ) -> T:
         """``work(connection, …)`` in one transaction, repeated while PostgreSQL is away. It must be safe to repeat."""
 
-        @retrying(self.patience)
         def attempt() -> T:
             with self.transaction() as connection:
                 return work(connection, *args, **kwargs)
 
-        try:
-            return attempt()
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise explained(error, self.url, self.patience) from error
+        return self._repeated(attempt, _of_connection)
+
+    def run_core(
+        self,
+        work: Callable[Concatenate[sqlalchemy.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """As ``run``, with a connection of SQLAlchemy over one of the same pool. Raises what psycopg raises."""
+        from sqlalchemy.exc import DBAPIError
+
+        def attempt() -> T:
+            try:
+                with self._core_engine().begin() as connection:
+                    return work(connection, *args, **kwargs)
+            except DBAPIError as error:
+                if error.orig is None:
+                    raise
+                raise error.orig from error
+
+        return self._repeated(attempt, _of_connection)
+
+    def _core_engine(self) -> sqlalchemy.Engine:
+        pool = self._statements()
+        with self._lock:
+            if self._engine is None:
+                from sqlalchemy import create_engine
+                from sqlalchemy.pool import NullPool
+
+                self._engine = create_engine(
+                    "postgresql+psycopg://", creator=pool.getconn, poolclass=NullPool, use_native_hstore=False
+                )
+            return self._engine
 
     def _statements(self) -> ConnectionPool:
         with self._lock:
             self._before_use()
             if self._pool is None:
+                from psycopg_pool import ConnectionPool
+
                 self._pool = ConnectionPool(
                     self.url,
-                    kwargs={"options": self._options, "application_name": "crypto_pipeline", "connect_timeout": 5},
+                    kwargs={**_NAMED, "options": self._options, "connect_timeout": CONNECT_TIMEOUT},
                     min_size=1,
                     max_size=self.size,
                     timeout=3.0,  # then asked for again, see `run`; a waiting client does not make it try to reconnect
                     # short, so that a server which was away is found again at once instead of after a long back-off
                     reconnect_timeout=2.0,
                     check=ConnectionPool.check_connection,
+                    close_returns=True,  # SQLAlchemy closes what it has borrowed
                     open=True,
                 )
             return self._pool
@@ -175,6 +187,8 @@ class Connections:
         """
         sent = [None if isinstance(value, list) and not value else value for value in parameters or []] or None
 
+        import polars as pl
+
         def attempt() -> pl.DataFrame:
             with self.adbc() as connection, connection.cursor() as cursor:
 
@@ -192,15 +206,17 @@ class Connections:
         return self._repeated(attempt)
 
     def row(self, query: str, parameters: Any = None) -> tuple[Any, ...]:
-        """The first row of ``query``, in binary, repeated while PostgreSQL is away. For reading: every statement is a
-        transaction of its own, on a kept connection that remembers its plan.
+        """The first row of ``query``, which gives at least one; as ``rows``."""
+        return self.rows(query, parameters)[0]
+
+    def rows(self, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+        """The rows of ``query``, in binary, repeated while PostgreSQL is away. For reading few rows: every statement is
+        a transaction of its own, on a kept connection that remembers its plan.
         """
 
-        def attempt() -> tuple[Any, ...]:
+        def attempt() -> list[tuple[Any, ...]]:
             with self.reading() as connection:
-                found = connection.execute(query, parameters, prepare=True, binary=True).fetchone()
-            assert found is not None, "a statement for row() gives at least one"
-            return tuple(found)
+                return connection.execute(query, parameters, prepare=True, binary=True).fetchall()
 
         return self._repeated(attempt)
 
@@ -214,17 +230,7 @@ class Connections:
             raise busy(self.patience) from None
         kept = None
         try:
-            with self._lock:
-                self._before_use()
-            if connection is None:
-                connection = psycopg.connect(
-                    self.url,
-                    autocommit=True,
-                    # no plan of its own for every call: finding one takes longer than a small read
-                    options=f"{self._options} -c plan_cache_mode=force_generic_plan",
-                    application_name="crypto_pipeline",
-                    connect_timeout=5,
-                )
+            connection = connection or self._new_reader()
             yield connection
             self._must_be(era, connection)
             kept = connection
@@ -238,23 +244,45 @@ class Connections:
                 kept = None
             readers.put(kept)
 
-    def _repeated(self, attempt: Callable[[], T]) -> T:
-        """Try once, then with patience: setting up the repetition costs more than a small read."""
+    def _new_reader(self) -> psycopg.Connection[Any]:
+        with self._lock:
+            if self._closed or self._reached:
+                self._before_use()
+        # no plan of its own for every call: finding one takes longer than a small read
+        options = f"{self._options} -c plan_cache_mode=force_generic_plan"
+        if self._reached:
+            return psycopg.connect(
+                self.url, autocommit=True, connect_timeout=CONNECT_TIMEOUT, options=options, **_NAMED
+            )
+        connection = connect(self.url, options=options, **_NAMED)  # a wrong address is told at once
+        self._reached = True
+        return connection
+
+    def _repeated(self, attempt: Callable[[], T], explain: Callable[[BaseException], bool] = is_driver_error) -> T:
+        """Try once, then for as long as ``patience``: setting up the repetition costs more than a small read.
+
+        An error for which ``explain`` holds is raised as one clear line where there is one for it.
+        """
         try:
-            return attempt()
-        except (psycopg.Error, dbapi.Error) as error:
-            if not is_transient(error):
-                raise explained(error, self.url, self.patience) from error
-        try:
-            return retrying(self.patience)(attempt)()
-        except (psycopg.Error, dbapi.Error) as error:
-            raise explained(error, self.url, self.patience) from error
+            try:
+                return attempt()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+            return retrying(attempt, self.patience)
+        except Exception as error:
+            said = explained(error, self.url, self.patience) if explain(error) else error
+            if said is error:
+                raise
+            raise said from error
 
     def _take(self) -> dbapi.Connection:
         with self._lock:
             self._before_use()
             if self._idle:
                 return self._idle.pop()
+        from adbc_driver_postgresql import dbapi as postgresql
+
         joiner = "&" if "?" in self.url else "?"
         extra = f"options={quote(self._options)}&application_name=crypto_pipeline&connect_timeout=5"
         connection: dbapi.Connection = postgresql.connect(f"{self.url}{joiner}{extra}")
@@ -294,7 +322,13 @@ class Connections:
             self._reached = True
 
 
+def _of_connection(error: BaseException) -> bool:
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+
+
 def _quietly_close(connection: dbapi.Connection) -> None:
+    from adbc_driver_manager import dbapi
+
     try:
         connection.close()
     except dbapi.Error:

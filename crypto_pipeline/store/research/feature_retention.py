@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
-import stamina
+import tenacity
 from psycopg import sql
 
 from crypto_pipeline.store.database.errors import StoreError
@@ -37,9 +37,12 @@ def forget(connections: Connections, before: date) -> list[date]:
         if following > before:
             continue
         try:
-            for attempt in stamina.retry_context(psycopg.errors.LockNotAvailable, attempts=None, timeout=_PATIENCE):
-                with attempt:
-                    connections.run(_drop, month, following)
+            tenacity.Retrying(
+                retry=tenacity.retry_if_exception_type(psycopg.errors.LockNotAvailable),
+                stop=tenacity.stop_after_delay(_PATIENCE),
+                wait=tenacity.wait_exponential(multiplier=0.1, max=5.0) + tenacity.wait_random(0, 1.0),
+                reraise=True,
+            )(connections.run, _drop, month, following)
         except psycopg.errors.LockNotAvailable:
             raise StoreError(
                 f"features of {month:%Y-%m} could not be dropped within {_PATIENCE:.0f} s because of long readers: "

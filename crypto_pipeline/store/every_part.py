@@ -1,0 +1,32 @@
+"""Imports all that a ``Store`` imports on first use, for processes that fork others: those then need not import it."""
+
+# ruff: noqa: F401
+
+import adbc_driver_postgresql.dbapi
+import psycopg_pool
+import sqlalchemy.dialects.postgresql.psycopg
+
+import crypto_pipeline.store.archive.reader
+import crypto_pipeline.store.bars.audit
+import crypto_pipeline.store.bars.refused
+import crypto_pipeline.store.bars.writer
+import crypto_pipeline.store.coordination.budgets
+import crypto_pipeline.store.coordination.heartbeats
+import crypto_pipeline.store.coverage.comparisons
+import crypto_pipeline.store.coverage.coverage
+import crypto_pipeline.store.coverage.failovers
+import crypto_pipeline.store.coverage.ledger
+import crypto_pipeline.store.coverage.reconciliations
+import crypto_pipeline.store.instruments
+import crypto_pipeline.store.operations.checks
+import crypto_pipeline.store.operations.disk_usage
+import crypto_pipeline.store.operations.metrics
+import crypto_pipeline.store.operations.proof_rotation
+import crypto_pipeline.store.reads.bars
+import crypto_pipeline.store.reads.trades
+import crypto_pipeline.store.research.features
+import crypto_pipeline.store.research.labels
+import crypto_pipeline.store.trades.live_prices
+import crypto_pipeline.store.trades.spans
+import crypto_pipeline.store.trades.writer
+import crypto_pipeline.store.views.views
