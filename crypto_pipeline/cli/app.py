@@ -79,14 +79,18 @@ for module in (
 
 def _say_whole_sentences(app: typer.Typer) -> None:
     # The list of commands would else cut their first sentences short.
-    for info in (*app.registered_commands, *app.registered_groups):
-        group = getattr(info, "typer_instance", None)
-        if group is not None:
-            _say_whole_sentences(group)
-        callback = info.callback if group is None else getattr(group.registered_callback, "callback", None)
-        text = " ".join((getattr(callback, "__doc__", None) or "").split("\n\n")[0].split())
-        if text:
-            info.short_help = text
+    for command in app.registered_commands:
+        command.short_help = _first_paragraph(command.callback.__doc__ if command.callback else None)
+    for group in app.registered_groups:
+        inner = group.typer_instance
+        if inner is not None:
+            callback = inner.registered_callback.callback if inner.registered_callback else None
+            group.short_help = _first_paragraph(callback.__doc__ if callback else group.help or inner.info.help)
+            _say_whole_sentences(inner)
+
+
+def _first_paragraph(text: str | None) -> str:
+    return " ".join((text or "").split("\n\n")[0].split())
 
 
 _say_whole_sentences(app)
