@@ -14,7 +14,7 @@ from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, WEEKLY
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.healing import CheckOutcome, Pipeline
-from crypto_pipeline.healing.checks.verify import checks_of
+from crypto_pipeline.healing.checks.stored_bars import checks_of
 from crypto_pipeline.healing.comparison.agreement import NAME as AGREEMENT
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store

@@ -16,7 +16,7 @@ from crypto_pipeline.defs.live_gaps import Newest, being_collected, is_filling, 
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.healing import CheckOutcome, Pipeline
 from crypto_pipeline.healing.checks.freshness import Thresholds, thin
-from crypto_pipeline.healing.checks.verify import freshness as freshness_check
+from crypto_pipeline.healing.checks.stored_bars import freshness as freshness_check
 from crypto_pipeline.healing.live_gaps import quick_horizon
 from crypto_pipeline.market.timeframes import Timeframe
 

@@ -5,7 +5,7 @@ minute means, whether our bars agree with the venue's. Wire protocols (venues), 
 belong here, nor anything that knows of Dagster.
 """
 
-from crypto_pipeline.healing.checks.verify import verify
+from crypto_pipeline.healing.checks.stored_bars import verify
 from crypto_pipeline.healing.pipeline import Pipeline
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import HealReport, ReconcileReport

@@ -16,7 +16,7 @@ from crypto_pipeline.healing import plan
 from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.checks.coverage_figures import coverage_figures
 from crypto_pipeline.healing.checks.freshness import Thresholds
-from crypto_pipeline.healing.checks.verify import LOWER, MINUTE_CHECKS, verify
+from crypto_pipeline.healing.checks.stored_bars import LOWER, MINUTE_CHECKS, verify
 from crypto_pipeline.healing.checks.zero_volume import silence_is_plausible
 from crypto_pipeline.healing.comparison import rotation
 from crypto_pipeline.healing.comparison.agreement import Agreement, agreements, stands_for, venue_agreement

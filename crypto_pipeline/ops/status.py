@@ -31,7 +31,7 @@ class Stored:
     @classmethod
     def read(cls, store: Store) -> Stored:
         """Ask the database."""
-        from crypto_pipeline.healing.checks.verify import checks_of
+        from crypto_pipeline.healing.checks.stored_bars import checks_of
         from crypto_pipeline.market.timeframes import Timeframe
 
         results = store.checks.results().to_dicts()
@@ -73,7 +73,7 @@ class Stored:
 
         A check that doubts what the venue itself states is no reason: no bar is missing or wrong here.
         """
-        from crypto_pipeline.healing.checks.verify import MINUTE_CHECKS
+        from crypto_pipeline.healing.checks.stored_bars import MINUTE_CHECKS
 
         found = []
         if self.expected == 0:

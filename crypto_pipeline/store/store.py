@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.store.coverage.reconciliations import Reconciliations
     from crypto_pipeline.store.database.market_clock import Clock
     from crypto_pipeline.store.instruments import Instruments
-    from crypto_pipeline.store.operations.checks import Checks
+    from crypto_pipeline.store.operations.check_results import Checks
     from crypto_pipeline.store.operations.disk_usage import Storage
     from crypto_pipeline.store.operations.metrics import Metrics
     from crypto_pipeline.store.operations.proof_rotation import TableProofs
@@ -177,7 +177,7 @@ class Store:
     @cached_property
     def checks(self) -> Checks:
         """Results of checks, and alerts."""
-        from crypto_pipeline.store.operations.checks import Checks
+        from crypto_pipeline.store.operations.check_results import Checks
 
         return Checks(self.connections)
 

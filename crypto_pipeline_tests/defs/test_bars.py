@@ -12,7 +12,7 @@ import pytest
 
 from crypto_pipeline.defs.bars import by_person
 from crypto_pipeline.defs.partitions import range_tags
-from crypto_pipeline.healing.checks.verify import CHECKS, MINUTE_CHECKS
+from crypto_pipeline.healing.checks.stored_bars import CHECKS, MINUTE_CHECKS
 from crypto_pipeline.market import Instrument, Timeframe
 from crypto_pipeline.ops.alerts import alert_groups
 from crypto_pipeline_tests.defs.conftest import Deployed

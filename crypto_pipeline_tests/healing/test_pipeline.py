@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.healing.checks.freshness import Thresholds
-from crypto_pipeline.healing.checks.verify import checks_of, verify
+from crypto_pipeline.healing.checks.stored_bars import checks_of, verify
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline_tests.healing.conftest import NOW, Bench

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from crypto_pipeline.market import BAR_SCHEMA, Source, best_copies
 from crypto_pipeline.market.bars import FAILOVER, SUBSTITUTE
-from crypto_pipeline_tests.builders.strategies import START
+from crypto_pipeline_tests.builders.generators import START
 
 _VALUE = st.sampled_from([1.0, 2.0, 3.0])
 _STATED = st.none() | _VALUE

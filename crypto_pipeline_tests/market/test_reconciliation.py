@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crypto_pipeline.market import BAR_SCHEMA, Disagreement, compare_bars
-from crypto_pipeline_tests.builders.strategies import START, bars_of
+from crypto_pipeline_tests.builders.generators import START, bars_of
 
 
 @given(bars_of())

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from crypto_pipeline.healing import span_frames as span
-from crypto_pipeline.healing.checks.verify import LOWER
+from crypto_pipeline.healing.checks.stored_bars import LOWER
 from crypto_pipeline.healing.comparison.differences import Answered, cell_day, differing, no_differences, within
 from crypto_pipeline.healing.fill.failover import Failover
 from crypto_pipeline.healing.fill.fetch import collect
@@ -28,7 +28,7 @@ from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, subtr
 from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.gaps.first_bars import FirstBars
 from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
-from crypto_pipeline.market.rollup import roll_up
+from crypto_pipeline.market.roll_up import roll_up
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store

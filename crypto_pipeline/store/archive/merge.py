@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import polars as pl
 
 from crypto_pipeline.store.archive import rows
-from crypto_pipeline.store.columns import precedence
+from crypto_pipeline.store.columns import best_copy
 from crypto_pipeline.store.columns.bars import RANKS
 
 KEY = ["instrument", "open_time"]
 #: Columns of frames that decide; of two copies that are equal in all of them the one known longer stays.
-DECIDING = ["source" if name == "source_rank" else name for name in precedence.ORDER]
+DECIDING = ["source" if name == "source_rank" else name for name in best_copy.ORDER]
 
 _RANK = pl.col("source").replace_strict(RANKS, return_dtype=pl.Int16)
 _ORDER = [_RANK if name == "source" else pl.col(name) for name in DECIDING]

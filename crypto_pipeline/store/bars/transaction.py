@@ -22,8 +22,8 @@ from crypto_pipeline.store.bars import stored_rows
 from crypto_pipeline.store.columns import bars as bar_columns
 from crypto_pipeline.store.columns import copy_format
 from crypto_pipeline.store.columns.bars import Array, Columns, take
+from crypto_pipeline.store.columns.best_copy import judge
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field
-from crypto_pipeline.store.columns.precedence import judge
 from crypto_pipeline.store.coverage import ledger_closing
 from crypto_pipeline.store.coverage.cell_locks import Cells
 from crypto_pipeline.store.partitions import bars as partitions

@@ -21,7 +21,7 @@ from crypto_pipeline.store.bars.refused import BarsApart
 from crypto_pipeline.store.bars.transaction import Batch, Outcome
 from crypto_pipeline.store.columns import bars as bar_columns
 from crypto_pipeline.store.columns.bars import Array, Columns, take
-from crypto_pipeline.store.columns.precedence import sort_best
+from crypto_pipeline.store.columns.best_copy import sort_best
 from crypto_pipeline.store.coverage.cell_locks import Cells
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.instrument_ids import Symbols

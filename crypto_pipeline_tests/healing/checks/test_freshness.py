@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.healing.checks.freshness import Thresholds, ages, thin
-from crypto_pipeline.healing.checks.verify import freshness
+from crypto_pipeline.healing.checks.stored_bars import freshness
 from crypto_pipeline.healing.plan import Horizon, refresh_expected
 from crypto_pipeline.market import AssetClass, Instrument, Tier, Timeframe
 from crypto_pipeline.settings import Settings

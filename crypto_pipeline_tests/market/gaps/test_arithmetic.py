@@ -21,7 +21,7 @@ from crypto_pipeline.market import (
     subtract,
     to_spans,
 )
-from crypto_pipeline_tests.builders.strategies import NAMES, START
+from crypto_pipeline_tests.builders.generators import NAMES, START
 
 TIMEFRAMES = st.sampled_from(list(Timeframe))
 SLOTS = st.sets(st.integers(0, 60))

@@ -147,7 +147,7 @@ def test_a_killed_restore_leaves_nothing_and_is_repeated(source: Store, folder: 
 
 
 def _assert_checks_pass(store: Store) -> None:
-    from crypto_pipeline.healing.checks.verify import no_future_bars, ohlc_sanity, rollup_conservation
+    from crypto_pipeline.healing.checks.stored_bars import no_future_bars, ohlc_sanity, rollup_conservation
 
     now = datetime.now(UTC)
     for timeframe in Timeframe:

@@ -7,7 +7,7 @@ import pytest
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.operations.checks import Checks
+from crypto_pipeline.store.operations.check_results import Checks
 
 
 @pytest.fixture
