@@ -18,7 +18,6 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 PREFIX = "CRYPTO_PIPELINE_"
 TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w")
-VENUES = ("replay", "binance", "coinbase", "kraken", "replay_standby")
 
 #: What the setting ``retention`` chooses: days in the tables, and days in table and archive together, by timeframe. A
 #: timeframe that is not named, or has 0 days, is kept for ever.
@@ -30,6 +29,14 @@ RETENTION: dict[str, dict[str, dict[str, int]]] = {
         "keep_days": {"1m": 90, "5m": 365, "15m": 365, "30m": 365, "1h": 730, "4h": 730},
     },
 }
+
+
+@lru_cache
+def venue_names(*, first: bool = False) -> tuple[str, ...]:
+    """Names of the venues; with ``first`` those that can be the first one, which need a stream."""
+    lines = (Path(__file__).parent / "venues/names.txt").read_text(encoding="utf-8").splitlines()
+    names = [line.split() for line in lines if line.strip() and not line.startswith("#")]
+    return tuple(name for name, *marks in names if not (first and "standby" in marks))
 
 
 class SettingsError(ValueError):
@@ -65,9 +72,7 @@ class Settings(BaseSettings):
     replay_port: int = Field(8765, ge=0, le=65535, description="Port of the replay exchange.")
 
     # What is collected
-    venue: Literal["replay", "binance", "coinbase", "kraken"] = Field(
-        "replay", description="Where bars come from: replay, binance, coinbase or kraken."
-    )
+    venue: str = Field("replay", description=f"Where bars come from: {', '.join(venue_names(first=True))}.")
     instruments: str | None = Field(
         None, description="The first N of the universe, or a list 'BTC-USDT,ETH-USDT'. Default: 8 on replay, else all."
     )
@@ -248,12 +253,20 @@ class Settings(BaseSettings):
             raise ValueError("use postgresql://user:password@host:5432/database")
         return value
 
+    @field_validator("venue")
+    @classmethod
+    def _venue(cls, value: str) -> str:
+        names = venue_names(first=True)
+        if value not in names:
+            raise ValueError(f"{value!r} is no venue: use one of {', '.join(names)}")
+        return value
+
     @field_validator("failover_venues")
     @classmethod
     def _venues(cls, value: str | None) -> str | None:
         names = [name.strip() for name in (value or "").split(",") if name.strip()]
-        if strangers := [name for name in names if name not in VENUES]:
-            raise ValueError(f"{strangers[0]!r} is no venue: use {', '.join(VENUES)}")
+        if unknown := [name for name in names if name not in venue_names()]:
+            raise ValueError(f"{unknown[0]!r} is no venue: use {', '.join(venue_names())}")
         return ",".join(names) or None
 
     @property

@@ -1,0 +1,155 @@
+"""The venues that exist: one entry each, and what is made from an entry.
+
+A new venue is a folder beside ``binance``, a line in ``names.txt``, an entry here, its tests, and its page of the docs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from crypto_pipeline.addresses import base_url
+from crypto_pipeline.market.universe import load_universe
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.venues.binance.rest import BinanceSpot
+from crypto_pipeline.venues.binance.stream import BinanceStream
+from crypto_pipeline.venues.client.http import RequestPolicy
+from crypto_pipeline.venues.coinbase.rest import CoinbaseExchange
+from crypto_pipeline.venues.coinbase.stream import CoinbaseStream
+from crypto_pipeline.venues.kraken.rest import KrakenSpot
+from crypto_pipeline.venues.kraken.stream import KrakenStream
+from crypto_pipeline.venues.protocol import RequestBudget, Venue, VenueTraits
+from crypto_pipeline.venues.stand_ins import StandIns
+from crypto_pipeline.venues.stream_protocol import StreamingVenue
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """What a client is made with: the settings, the account of request weight, and timeouts and retries."""
+
+    settings: Settings
+    budget: RequestBudget | None
+    policy: RequestPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class VenueEntry:
+    """One venue: facts about its data, its REST client, and its stream (None: it only stands in for another)."""
+
+    traits: VenueTraits
+    rest: Callable[[ClientOptions], Venue]
+    stream: Callable[[Settings], StreamingVenue] | None = None
+
+
+def _binance_at(name: str, url: str, archive_url: str, options: ClientOptions) -> BinanceSpot:
+    settings = options.settings
+    return BinanceSpot(
+        url,
+        archive_url,
+        options.budget,
+        name=name,
+        share=settings.budget_share,
+        archive_min_days=settings.archive_min_days,
+        policy=options.policy,
+    )
+
+
+def _binance(options: ClientOptions) -> BinanceSpot:
+    return _binance_at("binance", options.settings.binance_url, options.settings.binance_archive_url, options)
+
+
+def _replay(options: ClientOptions) -> BinanceSpot:
+    url = base_url(options.settings.host, options.settings.replay_port)
+    return _binance_at("replay", url, url, options)
+
+
+def _replay_standby(options: ClientOptions) -> BinanceSpot:
+    url = base_url(options.settings.host, options.settings.replay_standby_port)
+    return _binance_at("replay_standby", url, url, options)
+
+
+def _coinbase(options: ClientOptions) -> CoinbaseExchange:
+    settings = options.settings
+    return CoinbaseExchange(settings.coinbase_url, options.budget, share=settings.budget_share, policy=options.policy)
+
+
+def _kraken(options: ClientOptions) -> KrakenSpot:
+    settings = options.settings
+    return KrakenSpot(settings.kraken_url, options.budget, share=settings.budget_share, policy=options.policy)
+
+
+def _replay_stream(settings: Settings) -> BinanceStream:
+    url = base_url(settings.host, settings.replay_port, "ws")
+    return BinanceStream(url, name="replay", timeout=settings.request_timeout)
+
+
+def _binance_stream(settings: Settings) -> BinanceStream:
+    return BinanceStream(settings.binance_stream_url, timeout=settings.request_timeout)
+
+
+def _coinbase_stream(settings: Settings) -> CoinbaseStream:
+    return CoinbaseStream(settings.coinbase_stream_url, timeout=settings.request_timeout)
+
+
+def _kraken_stream(settings: Settings) -> KrakenStream:
+    return KrakenStream(settings.kraken_stream_url, timeout=settings.request_timeout)
+
+
+#: The replay exchange speaks as Binance does.
+REGISTRY: dict[str, VenueEntry] = {
+    "replay": VenueEntry(BinanceSpot.traits, _replay, _replay_stream),
+    "binance": VenueEntry(BinanceSpot.traits, _binance, _binance_stream),
+    "coinbase": VenueEntry(CoinbaseExchange.traits, _coinbase, _coinbase_stream),
+    "kraken": VenueEntry(KrakenSpot.traits, _kraken, _kraken_stream),
+    "replay_standby": VenueEntry(BinanceSpot.traits, _replay_standby),
+}
+
+
+def venue_entry(name: str) -> VenueEntry:
+    """The entry of a venue. Raises ValueError that names the choices."""
+    entry = REGISTRY.get(name)
+    if entry is None:
+        raise ValueError(f"unknown venue {name!r}: use one of {', '.join(REGISTRY)}")
+    return entry
+
+
+def make_venue(settings: Settings, budget: RequestBudget | None = None, venue: str | None = None) -> Venue:
+    """The client of the venue that the settings name, or of another. Raises ValueError that names the choices."""
+    policy = RequestPolicy(
+        timeout=settings.request_timeout,
+        attempts=settings.request_attempts,
+        concurrency=settings.fetch_concurrency,
+    )
+    return venue_entry(venue or settings.venue).rest(ClientOptions(settings, budget, policy))
+
+
+def make_stream(settings: Settings, venue: str | None = None) -> StreamingVenue:
+    """The stream of the venue that the settings name, or of another. Raises ValueError that names the choices."""
+    name = venue or settings.venue
+    stream = venue_entry(name).stream
+    if stream is None:
+        others = ", ".join(each for each, entry in REGISTRY.items() if entry.stream is not None)
+        raise ValueError(f"{name} has no stream: use one of {others}")
+    return stream(settings)
+
+
+def traits_of(venue: str) -> VenueTraits:
+    """Facts about the data of a venue, without a client of it. Raises ValueError that names the choices."""
+    return venue_entry(venue).traits
+
+
+def make_stand_ins(settings: Settings, budgets: Callable[[str], RequestBudget] | None = None) -> StandIns:
+    """The venues that stand in for the first one, by the settings and the universe file; each opened on first use.
+
+    ``budgets`` gives each venue's account. Raises ValueError for a universe file that is wrong or names no such venue.
+    """
+    lists = {one.symbol: one.failover for one in load_universe(settings.universe_file) if one.failover}
+    for symbol, names in lists.items():
+        if unknown := [name for name in names if name not in REGISTRY]:
+            raise ValueError(f"universe, failover of {symbol}: {unknown[0]!r} is no venue: use {', '.join(REGISTRY)}")
+    default = (settings.failover_venues or "").split(",")
+
+    def open_venue(name: str) -> Venue:
+        return make_venue(settings, budgets(name) if budgets is not None else None, name)
+
+    return StandIns(settings.venue, open_venue, filter(None, default), lists)
