@@ -11,18 +11,18 @@ from crypto_pipeline.replay.errors import ReplayError
 from crypto_pipeline.replay.faults.script import Fault, load_faults, parse_faults
 from crypto_pipeline.replay.market.generated import GeneratedMarket
 from crypto_pipeline.replay.market.recorded import RecordedMarket, recorded_span
-from crypto_pipeline.replay.market.tape import Market
+from crypto_pipeline.replay.market.tape import Tape
 from crypto_pipeline.replay.server.exchange import ReplayExchange, open_market, running_exchange, serve
 from crypto_pipeline.replay.wire.connection import StreamRules
 
 __all__ = [
     "Fault",
     "GeneratedMarket",
-    "Market",
     "RecordedMarket",
     "ReplayError",
     "ReplayExchange",
     "StreamRules",
+    "Tape",
     "VirtualClock",
     "load_faults",
     "open_market",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from crypto_pipeline.venues.client.prefetch import Fate
+from crypto_pipeline.venues.client.prefetch import FailureAction
 from crypto_pipeline.venues.protocol import FetchPlan, MalformedAnswer, VenueError
 
 OnError = Callable[[FetchPlan, VenueError], None]
@@ -14,12 +14,12 @@ OnError = Callable[[FetchPlan, VenueError], None]
 
 def judge_failure(
     plan: FetchPlan, span: tuple[datetime, datetime] | None, error: Exception, on_error: OnError | None
-) -> Fate:
+) -> FailureAction:
     """Tell ``on_error`` what failed: a page that cannot be read costs its span alone, anything else the plan."""
     if on_error is None or not isinstance(error, VenueError):
-        return Fate.RAISE
+        return FailureAction.RAISE
     if isinstance(error, MalformedAnswer) and span is not None:
         on_error(replace(plan, spans=[span]), error)
-        return Fate.SKIP
+        return FailureAction.SKIP
     on_error(plan, error)
-    return Fate.DROP_GROUP
+    return FailureAction.DROP_GROUP

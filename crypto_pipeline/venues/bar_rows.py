@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from crypto_pipeline.market.sanity import MAX_MS, bar_faults
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues.protocol import Refused, cut
+from crypto_pipeline.venues.protocol import RejectedRow, shorten
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +25,14 @@ def sift(
     timeframe: Timeframe,
     span: tuple[int, int] | None = None,
     doubtful: NDArray[np.bool_] | None = None,
-) -> tuple[Rows, list[Refused]]:
+) -> tuple[Rows, list[RejectedRow]]:
     """The rows that may be bars of ``span`` (ms), by rising open times.
 
     The same row twice is one bar. Two rows that say different things of one bar are both refused, unless one of them is
     ``doubtful`` (another field of it contradicts its open time). Rows off the grid are left out: they are no bars.
     """
     times, values, counts = rows
-    refused: list[Refused] = []
+    refused: list[RejectedRow] = []
     faults = _wrong_times(times, span) | bar_faults(values, counts, timeframe.minutes)
     if faults:
         refused += [_refused(rows, place, why) for place, why in faults.items()]
@@ -70,12 +70,12 @@ def _wrong_times(times: NDArray[np.int64], span: tuple[int, int] | None) -> dict
     }
 
 
-def _once(rows: Rows, doubtful: NDArray[np.bool_] | None) -> tuple[Rows, list[Refused]]:
+def _once(rows: Rows, doubtful: NDArray[np.bool_] | None) -> tuple[Rows, list[RejectedRow]]:
     """Rows in order of time, each time once."""
     times, values, counts = rows
     columns = [*values.values(), *([] if counts is None else [counts])]
     keep = np.ones(len(times), dtype=np.bool_)
-    refused: list[Refused] = []
+    refused: list[RejectedRow] = []
     starts = np.flatnonzero(np.r_[True, times[1:] != times[:-1]])
     ends = np.r_[starts[1:], len(times)]
     for first, last in zip(starts.tolist(), ends.tolist(), strict=True):
@@ -104,13 +104,13 @@ def _take(rows: Rows, which: NDArray[np.bool_] | NDArray[np.int64]) -> Rows:
     )
 
 
-def _refused(rows: Rows, place: int, why: str) -> Refused:
+def _refused(rows: Rows, place: int, why: str) -> RejectedRow:
     times, values, counts = rows
     said = {name: float(column[place]) for name, column in values.items()}
     if counts is not None:
         said["trade_count"] = int(counts[place])
     ms = int(times[place])
-    return Refused(ms if 0 <= ms < MAX_MS else None, why, cut(_shown(ms, said)))
+    return RejectedRow(ms if 0 <= ms < MAX_MS else None, why, shorten(_shown(ms, said)))
 
 
 def _shown(ms: int, said: Mapping[str, float]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from crypto_pipeline.venues.protocol import MAX_QUOTED, MalformedAnswer, Refused, cut
+from crypto_pipeline.venues.protocol import MAX_QUOTED, MalformedAnswer, RejectedRow, shorten
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ def raw_fields(body: bytes | msgspec.Raw, where: str) -> dict[str, msgspec.Raw]:
         fields = _leniently(body)
         if not isinstance(fields, dict):
             raise MalformedAnswer(f"{where}: {_why(error)}") from error
-        return {cut(name): _raw(value) for name, value in fields.items()}
+        return {shorten(name): _raw(value) for name, value in fields.items()}
 
 
 def document(body: bytes | str) -> object:
@@ -100,21 +100,21 @@ def decode_rows(
     read_id: Callable[[Any], int | None] = lambda _: None,
     *,
     some: bool = False,
-) -> tuple[list[T], list[Refused]]:
+) -> tuple[list[T], list[RejectedRow]]:
     """Rows one by one: those that can be read, and the others with the reason.
 
     ``read_ms`` and ``read_id`` find the time and the id in a row of any shape, if they are there. With ``some``, raises
     MalformedAnswer where not one row can be read: then it is no fault of a row.
     """
     good: list[T] = []
-    refused: list[Refused] = []
+    refused: list[RejectedRow] = []
     for place, raw in enumerate(rows):
         try:
             good.append(row.decode(raw))
         except UNREADABLE as error:
             found = _anything(raw)
             refused.append(
-                Refused(
+                RejectedRow(
                     _tried(read_ms, found), f"{where}, row {place}: {_why(error)}", quoted(raw), _tried(read_id, found)
                 )
             )
@@ -126,8 +126,8 @@ def decode_rows(
 def quoted(raw: bytes | msgspec.Raw | object) -> str:
     """The begin of what was sent, as text."""
     if isinstance(raw, bytes | msgspec.Raw):
-        return cut(bytes(memoryview(raw)[: 2 * MAX_QUOTED]).decode(errors="replace"))
-    return cut(str(raw))
+        return shorten(bytes(memoryview(raw)[: 2 * MAX_QUOTED]).decode(errors="replace"))
+    return shorten(str(raw))
 
 
 def whole(value: object) -> int | None:
@@ -156,4 +156,4 @@ def _tried(read: Callable[[Any], int | None], found: object) -> int | None:
 
 
 def _why(error: BaseException) -> str:
-    return cut(str(error) or type(error).__name__)
+    return shorten(str(error) or type(error).__name__)

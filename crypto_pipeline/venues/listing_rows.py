@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from crypto_pipeline.venues.decoding import UNREADABLE, quoted
-from crypto_pipeline.venues.protocol import Listing, MalformedAnswer, cut
+from crypto_pipeline.venues.protocol import Listing, MalformedAnswer, shorten
 
 log = logging.getLogger(__name__)
 
@@ -34,29 +34,31 @@ def read_listings(
                 found.append(_checked(listing))
         except UNREADABLE as error:
             skipped.append(_name(raw, name_field) or f"entry {count}")
-            log.warning("%s lists %s in a way that cannot be read, skipped: %s", venue, skipped[-1], cut(str(error)))
+            log.warning(
+                "%s lists %s in a way that cannot be read, skipped: %s", venue, skipped[-1], shorten(str(error))
+            )
     if skipped and len(skipped) == count:
         raise MalformedAnswer(f"listings of {venue}: none of {count} entries can be read, the first is {skipped[0]}")
     return found
 
 
-def decimal(text: str | None) -> Decimal | None:
+def decimal_or_none(text: str | None) -> Decimal | None:
     """A number that a venue writes as text. Raises ValueError."""
     if text is None:
         return None
     try:
         return Decimal(text)
     except InvalidOperation as error:
-        raise ValueError(f"{cut(text)!r} is not a number") from error
+        raise ValueError(f"{shorten(text)!r} is not a number") from error
 
 
 def _checked(listing: Listing) -> Listing:
     for what, name in (("symbol", listing.venue_symbol), ("base", listing.base), ("quote", listing.quote)):
         if not 0 < len(name) <= _LONGEST or not name.isprintable():
-            raise ValueError(f"its {what} is {cut(repr(name), 40)}")
+            raise ValueError(f"its {what} is {shorten(repr(name), 40)}")
     for what, step in (("tick size", listing.tick_size), ("lot size", listing.lot_size)):
         if step is not None and not (step.is_finite() and 0 <= step < Decimal("1e15")):
-            raise ValueError(f"its {what} is {cut(str(step), 40)}")
+            raise ValueError(f"its {what} is {shorten(str(step), 40)}")
     return listing
 
 
@@ -65,4 +67,4 @@ def _name(raw: msgspec.Raw, field: str) -> str:
         found = msgspec.json.decode(raw)
     except UNREADABLE:
         return quoted(raw)
-    return cut(str(found[field]), 40) if isinstance(found, dict) and found.get(field) else quoted(raw)
+    return shorten(str(found[field]), 40) if isinstance(found, dict) and found.get(field) else quoted(raw)

@@ -17,7 +17,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 MAX_MESSAGE, MAX_QUOTED = 1_000, 200
 
 
-def cut(text: str, most: int = MAX_QUOTED) -> str:
+def shorten(text: str, most: int = MAX_QUOTED) -> str:
     """``text`` of at most so many characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
@@ -69,7 +69,7 @@ class VenueTraits:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedRow:
     """A row of an answer that is not believed: when it is of (open time of a bar, time of a trade, Unix ms; None where
     that cannot be read), why, and what it said, cut to a line. ``trade_id`` where it is a trade's and can be read."""
 
@@ -105,7 +105,7 @@ class BarsAnswer:
     bars: pl.DataFrame
     stated_at: datetime
     origin: Literal["rest", "archive"]
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RejectedRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class TradesAnswer:
     id_after: int | None = None
     single_before: int | None = None
     single_after: int | None = None
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RejectedRow, ...] = ()
 
 
 class VenueError(Exception):
@@ -139,7 +139,7 @@ class VenueError(Exception):
     permanent = False
 
     def __init__(self, message: str, *, permanent: bool | None = None) -> None:
-        super().__init__(cut(message, MAX_MESSAGE))
+        super().__init__(shorten(message, MAX_MESSAGE))
         if permanent is not None:
             self.permanent = permanent
 
@@ -162,7 +162,7 @@ class MalformedAnswer(VenueError):  # noqa: N818
     """The body was truncated or is not what the protocol promises. It says where."""
 
 
-class Truncated(MalformedAnswer):
+class TruncatedBody(MalformedAnswer):
     """The transfer broke off: nothing is known of what the venue would have said."""
 
 

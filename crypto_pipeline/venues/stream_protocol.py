@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 
 from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
-from crypto_pipeline.venues.protocol import Refused, VenueUnavailable
+from crypto_pipeline.venues.protocol import RejectedRow, VenueUnavailable
 
 
 class LiveTrade(msgspec.Struct, frozen=True, gc=False):
@@ -79,7 +79,7 @@ class Notice(msgspec.Struct, frozen=True, gc=False):
     text: str = ""
     instrument: str | None = None
     #: a trade or bar of ``instrument`` that cannot be
-    refused: Refused | None = None
+    refused: RejectedRow | None = None
     #: of the bar that ``refused`` tells of; empty: it is a trade
     timeframe: str = ""
     #: that bar is over

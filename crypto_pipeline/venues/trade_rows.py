@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Generic, TypeVar
 
 from crypto_pipeline.market.sanity import MAX_MS
-from crypto_pipeline.venues.protocol import MalformedAnswer, Refused, cut
+from crypto_pipeline.venues.protocol import MalformedAnswer, RejectedRow, shorten
 
 T = TypeVar("T")
 #: Most pages of a thousand trades for one span: a liquid pair has a million trades a day, and memory is not endless.
@@ -23,7 +23,7 @@ class TradePage(Generic[T]):
     """Trades by rising ids, and the rows that are not believed."""
 
     rows: list[T]
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[RejectedRow] = field(default_factory=list)
 
     def beyond(self, known: int) -> int | None:
         """The highest id above ``known`` among refused rows, where no row could be taken: what to go on from."""
@@ -33,7 +33,7 @@ class TradePage(Generic[T]):
 
 def page_of(
     rows: list[T],
-    refused: list[Refused],
+    refused: list[RejectedRow],
     number: Callable[[T], int],
     fault: Callable[[T], str | None],
     ms: Callable[[T], int],
@@ -84,7 +84,7 @@ def _rising(times: list[int]) -> set[int]:
     return found
 
 
-def _once(rows: list[T], number: Callable[[T], int], ms: Callable[[T], int]) -> tuple[list[T], list[Refused]]:
+def _once(rows: list[T], number: Callable[[T], int], ms: Callable[[T], int]) -> tuple[list[T], list[RejectedRow]]:
     by_id: dict[int, list[T]] = {}
     for row in rows:
         same = by_id.setdefault(number(row), [])
@@ -95,6 +95,6 @@ def _once(rows: list[T], number: Callable[[T], int], ms: Callable[[T], int]) -> 
     return [same[0] for same in by_id.values() if len(same) == 1], refused
 
 
-def _refused(row: T, why: str, number: Callable[[T], int], ms: Callable[[T], int]) -> Refused:
+def _refused(row: T, why: str, number: Callable[[T], int], ms: Callable[[T], int]) -> RejectedRow:
     stated = ms(row)
-    return Refused(stated if 0 < stated < MAX_MS else None, why, cut(repr(row)), number(row))
+    return RejectedRow(stated if 0 < stated < MAX_MS else None, why, shorten(repr(row)), number(row))

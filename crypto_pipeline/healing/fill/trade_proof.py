@@ -18,7 +18,7 @@ from crypto_pipeline.market.bars import Source, empty_bars
 from crypto_pipeline.market.gaps.arithmetic import intersect, to_spans
 from crypto_pipeline.market.gaps.evidence import TradeProof
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues import Refused, TradesAnswer, Venue, VenueError, VenueTraits
+from crypto_pipeline.venues import RejectedRow, TradesAnswer, Venue, VenueError, VenueTraits
 
 log = logging.getLogger(__name__)
 AskTrades: TypeAlias = Callable[[str, str, datetime, datetime], Awaitable[TradesAnswer]]
@@ -40,7 +40,7 @@ class Proofs:
     answers: dict[str, list[TradesAnswer]] = field(default_factory=dict)
     rebuilt: pl.DataFrame = field(default_factory=empty_bars)
     #: trades that were stated and cannot be, by instrument
-    refused: dict[str, list[Refused]] = field(default_factory=dict)
+    refused: dict[str, list[RejectedRow]] = field(default_factory=dict)
 
     def of(self, name: str, start: datetime, end: datetime) -> TradeProof | None:
         """The trades asked for about a hole, or None."""

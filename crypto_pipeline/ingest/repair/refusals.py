@@ -22,7 +22,7 @@ from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.gaps.arithmetic import subtract
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
-from crypto_pipeline.venues import BarsAnswer, Refused, TradesAnswer, VenueError, cannot_be
+from crypto_pipeline.venues import BarsAnswer, RejectedRow, TradesAnswer, VenueError, cannot_be
 from crypto_pipeline.venues.stream_protocol import Notice
 
 if TYPE_CHECKING:
@@ -143,8 +143,8 @@ class Refusals:
 
 
 def _write(store: Store, venue: str, notices: Sequence[Notice]) -> None:
-    trades: dict[str, list[Refused]] = {}
-    bars: dict[tuple[str, str], list[Refused]] = {}
+    trades: dict[str, list[RejectedRow]] = {}
+    bars: dict[tuple[str, str], list[RejectedRow]] = {}
     for notice in notices:
         if notice.refused is None or notice.instrument is None:
             continue

@@ -9,7 +9,7 @@ import time
 from crypto_pipeline.replay.clock import VirtualClock
 from crypto_pipeline.replay.faults.book import Call, Entry, FaultBook
 from crypto_pipeline.replay.faults.stream import LineFault, WsCut, WsFreeze, WsMaintenance, WsRefuse, WsSlowConsumer
-from crypto_pipeline.replay.wire.connection import StreamConnection
+from crypto_pipeline.replay.wire.connection import Subscriber
 from crypto_pipeline.replay.wire.frames import wrapped
 
 TOO_MANY = "Maximum number of connections exceeded. You have reached the connection limit for your account."
@@ -24,12 +24,12 @@ class LineFaults:
     def __init__(self, book: FaultBook, clock: VirtualClock) -> None:
         self.book, self.clock = book, clock
         self.down_until = 0.0
-        self._closing: list[tuple[float, float, StreamConnection]] = []
+        self._closing: list[tuple[float, float, Subscriber]] = []
         self._struck: dict[tuple[int, int], float] = {}
 
     # At the door --------------------------------------------------------------------------------------------------
 
-    def at_the_door(self, address: str, connections: list[StreamConnection]) -> WsRefuse | None:
+    def at_the_door(self, address: str, connections: list[Subscriber]) -> WsRefuse | None:
         """The fault that keeps a new connection out, or None; the older ones are evicted here."""
         same = [connection for connection in connections if connection.address == address and not connection.gone]
         fault = self.book.strikes(WsRefuse, Call("stream"), lambda fault: len(same) >= fault.connections)
@@ -39,14 +39,14 @@ class LineFaults:
             self.refuse(connection)
         return None
 
-    def refuse(self, connection: StreamConnection) -> None:
+    def refuse(self, connection: Subscriber) -> None:
         """Say why, and close."""
         connection.say(json.dumps({"code": _POLICY_VIOLATION, "msg": TOO_MANY}, separators=(",", ":")))
         connection.close(_POLICY_VIOLATION, _REASON)
 
     # On the line --------------------------------------------------------------------------------------------------
 
-    def strike(self, connections: list[StreamConnection], now: float) -> None:
+    def strike(self, connections: list[Subscriber], now: float) -> None:
         """Let the faults that are active strike."""
         self._finish(now)
         if not self.book.any:
@@ -57,7 +57,7 @@ class LineFaults:
                 if not connection.gone and _listens(entry.fault, connection) and self._draw(entry, connection, now):
                     self._do(entry, connection, now)
 
-    def _draw(self, entry: Entry, connection: StreamConnection, now: float) -> bool:
+    def _draw(self, entry: Entry, connection: Subscriber, now: float) -> bool:
         fault = entry.fault
         if isinstance(fault, WsSlowConsumer):
             _shrink(connection)
@@ -72,7 +72,7 @@ class LineFaults:
         self._struck[key] = float("inf") if fault.probability == 1 else now + getattr(fault, "seconds", 1.0)
         return True
 
-    def _do(self, entry: Entry, connection: StreamConnection, now: float) -> None:
+    def _do(self, entry: Entry, connection: Subscriber, now: float) -> None:
         fault = entry.fault
         if isinstance(fault, WsSlowConsumer):
             connection.cut()
@@ -89,7 +89,7 @@ class LineFaults:
             connection.flush(now)
             self._closing.append((now + fault.closes_after, fault.down_seconds, connection))
 
-    def forget(self, connection: StreamConnection) -> None:
+    def forget(self, connection: Subscriber) -> None:
         """The connection is gone."""
         for key in [key for key in self._struck if key[1] == connection.number]:
             del self._struck[key]
@@ -102,12 +102,12 @@ class LineFaults:
             self._closing.remove((due, down, connection))
 
 
-def _listens(fault: object, connection: StreamConnection) -> bool:
+def _listens(fault: object, connection: Subscriber) -> bool:
     assert isinstance(fault, LineFault)
     return fault.symbol is None or not connection.symbols.isdisjoint(fault.symbol)
 
 
-def _cut(fault: WsCut, connection: StreamConnection) -> None:
+def _cut(fault: WsCut, connection: Subscriber) -> None:
     if fault.manner == "close":
         connection.close(_GOING_AWAY, "")
         return
@@ -119,7 +119,7 @@ def _cut(fault: WsCut, connection: StreamConnection) -> None:
     connection.cut()
 
 
-def _shrink(connection: StreamConnection) -> None:
+def _shrink(connection: Subscriber) -> None:
     """A slow reader is to be felt here and not hidden by megabytes of the kernel's buffers."""
     if not connection.shrunk:
         connection.shrunk = True

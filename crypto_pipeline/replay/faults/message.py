@@ -20,8 +20,8 @@ from crypto_pipeline.replay.faults.stream import (
     WsMalformed,
     WsReorder,
 )
-from crypto_pipeline.replay.wire.connection import StreamConnection
-from crypto_pipeline.replay.wire.frames import Batch, text_frame
+from crypto_pipeline.replay.wire.connection import Subscriber
+from crypto_pipeline.replay.wire.frames import FrameBatch, text_frame
 
 _ID = re.compile(r'"([at])":(\d+)')
 _TIMES = re.compile(r'"([ET])":(\d+)')
@@ -32,12 +32,12 @@ class MessageFaults:
 
     def __init__(self, book: FaultBook) -> None:
         self.book = book
-        self._late: list[tuple[float, int, StreamConnection, bytes]] = []
+        self._late: list[tuple[float, int, Subscriber, bytes]] = []
         self._order = count()
         #: Messages that others are to overtake, by connection and stream: how many still, and the frames.
         self._held: dict[tuple[int, str], list[list[int | bytes]]] = {}
 
-    def deliver(self, batch: Batch, connections: list[StreamConnection]) -> None:
+    def deliver(self, batch: FrameBatch, connections: list[Subscriber]) -> None:
         """Give every connection the batch."""
         entries = self._entries(batch)
         for connection in connections:
@@ -49,13 +49,13 @@ class MessageFaults:
             for body in batch.bodies:
                 self._one(entries, batch, body, connection)
 
-    def _entries(self, batch: Batch) -> list[Entry]:
+    def _entries(self, batch: FrameBatch) -> list[Entry]:
         if not self.book.any:
             return []
         active = self.book.active((MessageFault,))
         return [entry for entry in active if _concerns(entry.fault, batch)]
 
-    def _one(self, entries: list[Entry], batch: Batch, body: str, connection: StreamConnection) -> None:
+    def _one(self, entries: list[Entry], batch: FrameBatch, body: str, connection: Subscriber) -> None:
         spoiled: bytes | None = None
         times, wait, overtaken = 1, 0.0, 0
         for entry in entries:
@@ -88,7 +88,7 @@ class MessageFaults:
             if self._held:
                 self._overtake(connection, batch.stream)
 
-    def _overtake(self, connection: StreamConnection, stream: str) -> None:
+    def _overtake(self, connection: Subscriber, stream: str) -> None:
         held = self._held.pop((connection.number, stream), [])
         waiting = []
         for left, frame in held:
@@ -108,13 +108,13 @@ class MessageFaults:
             if not connection.gone:
                 connection.take_frame(frame)
 
-    def forget(self, connection: StreamConnection) -> None:
+    def forget(self, connection: Subscriber) -> None:
         """The connection is gone, and with it what was held back for it."""
         for key in [key for key in self._held if key[0] == connection.number]:
             del self._held[key]
 
 
-def _concerns(fault: object, batch: Batch) -> bool:
+def _concerns(fault: object, batch: FrameBatch) -> bool:
     assert isinstance(fault, MessageFault)
     if fault.symbol is not None and batch.symbol not in fault.symbol:
         return False

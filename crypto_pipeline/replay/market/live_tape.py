@@ -10,8 +10,8 @@ import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.market.symbols import DAY_MS, SymbolInfo
-from crypto_pipeline.replay.market.tape import BAR_TEXT, TRADE_TEXT, Market
-from crypto_pipeline.replay.wire.frames import PLACES, KlineValues, TradeRow, decimal, kline, units
+from crypto_pipeline.replay.market.tape import BAR_TEXT, TRADE_TEXT, Tape
+from crypto_pipeline.replay.wire.frames import PLACES, KlineValues, TradeRow, from_units, kline, to_units
 
 MINUTE_MS = 60_000
 UPDATE_MS = 2_000
@@ -22,7 +22,7 @@ NEVER = 1 << 62
 class TradeCursor:
     """Trades after a moment, in order, each handed out once."""
 
-    def __init__(self, market: Market, symbol: str, after_ms: int) -> None:
+    def __init__(self, market: Tape, symbol: str, after_ms: int) -> None:
         self.market, self.symbol = market, symbol
         self._frame = pl.DataFrame(schema=TRADE_TEXT)
         self._ahead: tuple[int, pl.DataFrame] | None = None
@@ -108,7 +108,7 @@ class MinuteBar:
     def add(self, row: TradeRow) -> None:
         """Count one aggregate trade."""
         _, price_text, quantity_text, first, last, _, maker = row
-        price, quantity = units(price_text), units(quantity_text)
+        price, quantity = to_units(price_text), to_units(quantity_text)
         if self.first_id < 0:
             self.first_id, self.open, self.high, self.low = first, price, price, price
         self.last_id, self.close = last, price
@@ -122,25 +122,25 @@ class MinuteBar:
     def values(self, previous_close: str) -> KlineValues:
         """As a message states it; flat at ``previous_close`` before the first trade."""
         if self.first_id < 0:
-            zero = decimal(0)
+            zero = from_units(0)
             return previous_close, previous_close, previous_close, previous_close, zero, zero, 0, zero, zero
         return (
-            decimal(self.open),
-            decimal(self.high),
-            decimal(self.low),
-            decimal(self.close),
-            decimal(self.volume),
-            decimal(self.quote // PLACES),
+            from_units(self.open),
+            from_units(self.high),
+            from_units(self.low),
+            from_units(self.close),
+            from_units(self.volume),
+            from_units(self.quote // PLACES),
             self.last_id - self.first_id + 1,  # ids of single trades are contiguous, so they count them
-            decimal(self.taker),
-            decimal(self.taker_quote // PLACES),
+            from_units(self.taker),
+            from_units(self.taker_quote // PLACES),
         )
 
 
 class MinuteBars:
     """The ``@kline_1m`` messages of one symbol: an update every two seconds, a closing one after each minute."""
 
-    def __init__(self, market: Market, info: SymbolInfo, now_ms: int) -> None:
+    def __init__(self, market: Tape, info: SymbolInfo, now_ms: int) -> None:
         self.market, self.info = market, info
         #: A minute's closing message comes this long after its end: from 4 ms to 2 s, different for each symbol.
         self.phase_ms = 4 + zlib.crc32(info.symbol.encode()) % (UPDATE_MS - 4)
@@ -220,4 +220,4 @@ class MinuteBars:
         self._opens = self._bars["open_ms"].to_numpy()
 
 
-_ZERO = decimal(0)
+_ZERO = from_units(0)

@@ -24,9 +24,9 @@ from crypto_pipeline.replay.market.prices import Ints
 from crypto_pipeline.replay.market.recorded_series import (
     load_bars,
     load_trades,
-    minutes_of_trades,
     number_text,
     places,
+    recorded_minutes,
     with_computed,
 )
 from crypto_pipeline.replay.market.symbols import DAY_MS, SymbolInfo, split_symbol
@@ -59,7 +59,7 @@ class RecordedMarket:
         self._bars = load_bars(files)
         self._trades = load_trades(files)
         for name in self._trades.keys() - self._bars.keys():
-            minutes = minutes_of_trades(self._trades[name])
+            minutes = recorded_minutes(self._trades[name])
             span = int(minutes["open_ms"][0]), int(minutes["open_ms"][-1]) + 60_000
             self._bars[name] = with_computed({Timeframe.M1: minutes}, {Timeframe.M1: [span]})
         self.shift_ms = self._shift(to_ms(shift_to)) if shift_to is not None else 0

@@ -167,7 +167,7 @@ def _numbered(trades: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def minutes_of_trades(trades: pl.DataFrame) -> pl.DataFrame:
+def recorded_minutes(trades: pl.DataFrame) -> pl.DataFrame:
     """1m bars of recorded trades, for a symbol of which nothing but trades was recorded. Silent minutes stay absent."""
     price, quantity = _places_of(trades, "price"), _places_of(trades, "quantity")
     sizes = (pl.col("quantity") * 10**quantity).round().cast(pl.Int64)

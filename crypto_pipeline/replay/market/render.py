@@ -43,7 +43,7 @@ def decimal_text(units: pl.Series, decimals: int) -> pl.Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RenderedRows:
     """Rendered rows of one chunk, cut anywhere without rendering again. ``keys`` ascend (open time, or trade id)."""
 
     keys: Ints
@@ -66,17 +66,17 @@ class Rows:
         return self.body[int(self.offsets[first]) : int(self.offsets[last]) - 1]
 
 
-def _rows(keys: pl.Series, times: pl.Series, lines: pl.Series) -> Rows:
+def _rows(keys: pl.Series, times: pl.Series, lines: pl.Series) -> RenderedRows:
     lengths = lines.str.len_bytes().to_numpy().astype(np.int64)
     offsets = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(lengths + 1)))
     body = (lines.str.join(",").item() or "").encode()
-    return Rows(keys.to_numpy(), times.to_numpy(), body, offsets)
+    return RenderedRows(keys.to_numpy(), times.to_numpy(), body, offsets)
 
 
 _BAR_TEXTS = ("open", "high", "low", "close", "volume")
 
 
-def bar_rows(bars: pl.DataFrame, timeframe: Timeframe) -> Rows:
+def bar_rows(bars: pl.DataFrame, timeframe: Timeframe) -> RenderedRows:
     """BAR_TEXT as kline arrays, the twelve elements in Binance's order."""
     quote = pl.lit('"')
     open_ms, comma = pl.col("open_ms"), pl.lit(",")
@@ -99,7 +99,7 @@ def bar_rows(bars: pl.DataFrame, timeframe: Timeframe) -> Rows:
     return _rows(bars["open_ms"], bars["open_ms"], bars.select(line=line)["line"])
 
 
-def trade_rows(trades: pl.DataFrame) -> Rows:
+def trade_rows(trades: pl.DataFrame) -> RenderedRows:
     """TRADE_TEXT as aggTrade objects."""
     line = pl.concat_str(
         pl.lit('{"a":'),

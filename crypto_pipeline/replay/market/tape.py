@@ -62,7 +62,7 @@ def to_ms(moment: datetime) -> int:
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
 
 
-class Market(Protocol):
+class Tape(Protocol):
     """A true tape. Nothing here knows of faults or of what time it is, except where a time is passed."""
 
     @property

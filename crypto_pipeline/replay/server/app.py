@@ -21,12 +21,12 @@ from crypto_pipeline.replay.faults.script import (
     Truncated,
 )
 from crypto_pipeline.replay.faults.spoiling import spoil_body
-from crypto_pipeline.replay.market.tape import Market
+from crypto_pipeline.replay.market.tape import Tape
 from crypto_pipeline.replay.server.archive import ArchiveHandlers
 from crypto_pipeline.replay.server.control import PREFIX, ControlHandlers
 from crypto_pipeline.replay.server.feed import Feed
 from crypto_pipeline.replay.server.hub import StreamHub
-from crypto_pipeline.replay.server.limits import WEIGHTS, Verdict, WeightLimits
+from crypto_pipeline.replay.server.limits import WEIGHTS, Admission, WeightLimits
 from crypto_pipeline.replay.server.parameters import Refused
 from crypto_pipeline.replay.server.playback import PlaybackHandlers
 from crypto_pipeline.replay.server.rest import RestHandlers, json_answer
@@ -42,7 +42,7 @@ class ReplayServer:
 
     def __init__(
         self,
-        market: Market,
+        market: Tape,
         clock: VirtualClock,
         *,
         seed: int = 1,
@@ -119,7 +119,7 @@ class ReplayServer:
         limited = self.faults.strikes(RateLimit, call)
         if limited is not None:
             until = self.clock.now_ms() + limited.retry_after * 1000
-            verdict = Verdict(self.limits.limit, limited.status, limited.retry_after, until)
+            verdict = Admission(self.limits.limit, limited.status, limited.retry_after, until)
             return _too_many(verdict, self.limits.limit, {"X-MBX-USED-WEIGHT-1M": str(self.limits.limit)})
         error = self.faults.strikes(ServerError, call)
         if error is not None:
@@ -159,7 +159,7 @@ def _call(request: web.Request) -> Call:
     return Call(request.path.rpartition("/")[2], query.get("symbol"), query.get("interval"))
 
 
-def _too_many(verdict: Verdict, limit: int, headers: dict[str, str]) -> web.Response:
+def _too_many(verdict: Admission, limit: int, headers: dict[str, str]) -> web.Response:
     if verdict.status == 418:
         text = f"Way too much request weight used; IP banned until {verdict.banned_until}. "
         text += "Please use WebSocket Streams for live updates to avoid bans."

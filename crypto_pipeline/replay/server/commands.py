@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from crypto_pipeline.replay.server.hub import StreamHub
-from crypto_pipeline.replay.wire.connection import StreamConnection
+from crypto_pipeline.replay.wire.connection import Subscriber
 
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 
@@ -17,7 +17,7 @@ class _Bad(Exception):  # noqa: N818  (never leaves this module)
         self.code, self.message = code, message
 
 
-def answer(hub: StreamHub, connection: StreamConnection, text: str) -> str:
+def answer(hub: StreamHub, connection: Subscriber, text: str) -> str:
     """Do what the message asks and word the answer."""
     given: Any = None
     try:
@@ -35,7 +35,7 @@ def answer(hub: StreamHub, connection: StreamConnection, text: str) -> str:
     return _text({"result": result, "id": given["id"]})
 
 
-def _do(hub: StreamHub, connection: StreamConnection, given: Any, length: int) -> Any:
+def _do(hub: StreamHub, connection: Subscriber, given: Any, length: int) -> Any:
     if not isinstance(given, dict):
         raise _Bad(2, f"Invalid request: invalid type, expected a request object at line 1 column {length}")
     if "method" not in given:
@@ -64,7 +64,7 @@ def _do(hub: StreamHub, connection: StreamConnection, given: Any, length: int) -
     return None
 
 
-def _property(connection: StreamConnection, method: str, params: Any) -> Any:
+def _property(connection: Subscriber, method: str, params: Any) -> Any:
     if not isinstance(params, list) or not params or not isinstance(params[0], str):
         raise _Bad(2, "Invalid request: property name must be a string")
     if params[0] != "combined":

@@ -21,7 +21,7 @@ from crypto_pipeline.replay.faults.script import load_faults, parse_faults
 from crypto_pipeline.replay.market.generated import GeneratedMarket
 from crypto_pipeline.replay.market.intense import IntenseMarket
 from crypto_pipeline.replay.market.recorded import RecordedMarket
-from crypto_pipeline.replay.market.tape import Market
+from crypto_pipeline.replay.market.tape import Tape
 from crypto_pipeline.replay.server.app import ReplayServer
 from crypto_pipeline.replay.wire.connection import StreamRules
 from crypto_pipeline.web_guard import allowed_names
@@ -37,7 +37,7 @@ def open_market(
     shift_to_now: bool = False,
     now: datetime | None = None,
     intensity: int = 1,
-) -> Market:
+) -> Tape:
     """The market that ``source`` names: ``generated``, or a folder of recorded files.
 
     ``intensity`` above 1 multiplies the trades of a generated market, for load tests; its tape is then another one.
@@ -60,7 +60,7 @@ class ReplayExchange:
 
     def __init__(
         self,
-        source: str | Path | Market = "generated",
+        source: str | Path | Tape = "generated",
         *,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -80,7 +80,7 @@ class ReplayExchange:
         allowed_hosts: str | None = None,
     ) -> None:
         self.clock = VirtualClock(now, speed)
-        self.market: Market = (
+        self.market: Tape = (
             open_market(
                 source,
                 seed=seed,
@@ -123,7 +123,7 @@ class ReplayExchange:
         return base_url(self.host, self.port, "ws")
 
     @property
-    def tape(self) -> Market:
+    def tape(self) -> Tape:
         """The truth: bars and trades as they really were."""
         return self.market
 
@@ -160,7 +160,7 @@ class ReplayExchange:
 
 
 @contextmanager
-def running_exchange(source: str | Path | Market = "generated", **options: Any) -> Iterator[ReplayExchange]:
+def running_exchange(source: str | Path | Tape = "generated", **options: Any) -> Iterator[ReplayExchange]:
     """A ReplayExchange in a thread of its own, for code that is not asynchronous. Options as ReplayExchange."""
     exchange = ReplayExchange(source, **options)
     loop = asyncio.new_event_loop()

@@ -11,8 +11,8 @@ import polars as pl
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.clock import VirtualClock
 from crypto_pipeline.replay.faults.book import RowFaults
-from crypto_pipeline.replay.market.render import Rows, bar_rows, trade_rows
-from crypto_pipeline.replay.market.tape import Market, chunk_start, chunk_width, floor_ms
+from crypto_pipeline.replay.market.render import RenderedRows, bar_rows, trade_rows
+from crypto_pipeline.replay.market.tape import Tape, chunk_start, chunk_width, floor_ms
 from crypto_pipeline.replay.wire.cache import BoundedCache
 
 _MEGABYTE = 1 << 20
@@ -21,11 +21,11 @@ _MEGABYTE = 1 << 20
 class Feed:
     """Reads pages of bars and trades from a market at the clock's time, with what faults do to rows."""
 
-    def __init__(self, market: Market, clock: VirtualClock, cache_megabytes: int = 128) -> None:
+    def __init__(self, market: Tape, clock: VirtualClock, cache_megabytes: int = 128) -> None:
         self.market, self.clock = market, clock
-        self._cache: BoundedCache[Rows] = BoundedCache(cache_megabytes * _MEGABYTE)
+        self._cache: BoundedCache[RenderedRows] = BoundedCache(cache_megabytes * _MEGABYTE)
 
-    async def _chunk(self, key: tuple[str, str, int], make: Callable[[], Rows]) -> Rows:
+    async def _chunk(self, key: tuple[str, str, int], make: Callable[[], RenderedRows]) -> RenderedRows:
         rows = self._cache.get(key)
         if rows is None:
             rows = make()
@@ -34,15 +34,15 @@ class Feed:
             await asyncio.sleep(0)
         return rows
 
-    async def _bars(self, symbol: str, timeframe: Timeframe, chunk: int, faults: RowFaults) -> Rows:
-        def make() -> Rows:
+    async def _bars(self, symbol: str, timeframe: Timeframe, chunk: int, faults: RowFaults) -> RenderedRows:
+        def make() -> RenderedRows:
             return bar_rows(self.market.bar_text(symbol, timeframe, chunk), timeframe)
 
         if faults.touch(chunk, chunk + chunk_width(timeframe)):
             return bar_rows(faults.bars(self.market.bar_text(symbol, timeframe, chunk), timeframe), timeframe)
         return await self._chunk((symbol, timeframe, chunk), make)
 
-    async def _trades(self, symbol: str, chunk: int, faults: RowFaults) -> Rows:
+    async def _trades(self, symbol: str, chunk: int, faults: RowFaults) -> RenderedRows:
         if faults.touch(chunk, chunk + self.market.trade_width):
             return trade_rows(faults.trades(self.market.trade_text(symbol, chunk)))
         return await self._chunk((symbol, "trades", chunk), lambda: trade_rows(self.market.trade_text(symbol, chunk)))
@@ -181,7 +181,7 @@ class _Piece(bytes):
     rows: int
 
 
-def _pieces(rows: Rows, first: int, stop: int) -> list[bytes]:
+def _pieces(rows: RenderedRows, first: int, stop: int) -> list[bytes]:
     if stop <= first:
         return []
     piece = _Piece(rows.cut(first, stop))

@@ -12,9 +12,9 @@ from crypto_pipeline.replay.faults.connection import LineFaults
 from crypto_pipeline.replay.faults.message import MessageFaults
 from crypto_pipeline.replay.market.live_tape import NEVER, MinuteBars, TradeCursor
 from crypto_pipeline.replay.market.symbols import SymbolInfo
-from crypto_pipeline.replay.market.tape import Market
-from crypto_pipeline.replay.wire.connection import StreamConnection
-from crypto_pipeline.replay.wire.frames import Batch, StreamKind, TradeRow, aggregate_trades, single_trades
+from crypto_pipeline.replay.market.tape import Tape
+from crypto_pipeline.replay.wire.connection import Subscriber
+from crypto_pipeline.replay.wire.frames import FrameBatch, StreamKind, TradeRow, aggregate_trades, single_trades
 
 log = logging.getLogger(__name__)
 _KINDS: tuple[StreamKind, ...] = ("aggTrade", "trade", "kline_1m")
@@ -33,11 +33,11 @@ _JUMP_MS = 6 * 3_600_000
 class _Channel:
     """One symbol that somebody listens to."""
 
-    def __init__(self, market: Market, info: SymbolInfo, now_ms: int) -> None:
+    def __init__(self, market: Tape, info: SymbolInfo, now_ms: int) -> None:
         self.market, self.info = market, info
         self.trades = TradeCursor(market, info.symbol, now_ms)
         self.bars: MinuteBars | None = None
-        self.listeners: dict[StreamKind, list[StreamConnection]] = {kind: [] for kind in _KINDS}
+        self.listeners: dict[StreamKind, list[Subscriber]] = {kind: [] for kind in _KINDS}
 
     def name(self, kind: StreamKind) -> str:
         return f"{self.info.symbol.lower()}@{kind}"
@@ -46,7 +46,7 @@ class _Channel:
     def next_ms(self) -> int:
         return min(self.trades.next_ms, self.bars.next_ms if self.bars else NEVER)
 
-    def batches(self, now_ms: int) -> list[Batch]:
+    def batches(self, now_ms: int) -> list[FrameBatch]:
         """What is due for those who listen."""
         rows = self.trades.advance(now_ms, _MOST_ROWS)
         made: list[tuple[StreamKind, list[str]]] = []
@@ -56,7 +56,7 @@ class _Channel:
             self.bars.count(rows)
             # Where trades are behind, bars are too: none may close before its last trade is counted.
             made.append(("kline_1m", self.bars.messages(min(now_ms, self.trades.next_ms - 1))))
-        return [Batch(self.name(kind), self.info.symbol, kind, bodies) for kind, bodies in made if bodies]
+        return [FrameBatch(self.name(kind), self.info.symbol, kind, bodies) for kind, bodies in made if bodies]
 
     def _trade_messages(self, rows: list[TradeRow]) -> list[tuple[StreamKind, list[str]]]:
         made: list[tuple[StreamKind, list[str]]] = []
@@ -70,10 +70,10 @@ class _Channel:
 class StreamHub:
     """All stream connections of one exchange."""
 
-    def __init__(self, market: Market, clock: VirtualClock, faults: FaultBook) -> None:
+    def __init__(self, market: Tape, clock: VirtualClock, faults: FaultBook) -> None:
         self.market, self.clock = market, clock
         self.messages, self.lines = MessageFaults(faults), LineFaults(faults, clock)
-        self.connections: dict[int, StreamConnection] = {}
+        self.connections: dict[int, Subscriber] = {}
         self._channels: dict[str, _Channel] = {}
         self._played_ms = clock.now_ms()
         self._turn = self._next_made = 0
@@ -81,12 +81,12 @@ class StreamHub:
 
     # Who listens --------------------------------------------------------------------------------------------------
 
-    def join(self, connection: StreamConnection) -> None:
+    def join(self, connection: Subscriber) -> None:
         """A connection that may listen."""
         self.connections[connection.number] = connection
         self._someone.set()
 
-    def part(self, connection: StreamConnection) -> None:
+    def part(self, connection: Subscriber) -> None:
         """The connection is gone."""
         for stream in list(connection.streams):
             self.unsubscribe(connection, stream)
@@ -94,7 +94,7 @@ class StreamHub:
         self.messages.forget(connection)
         self.lines.forget(connection)
 
-    def subscribe(self, connection: StreamConnection, stream: str) -> bool:
+    def subscribe(self, connection: Subscriber, stream: str) -> bool:
         """Listen from now on. A stream that does not exist is accepted and stays silent, as on the real venue."""
         known = stream in connection.streams
         if not connection.listen(stream):
@@ -115,7 +115,7 @@ class StreamHub:
         channel.listeners[kind].append(connection)
         return True
 
-    def unsubscribe(self, connection: StreamConnection, stream: str) -> None:
+    def unsubscribe(self, connection: Subscriber, stream: str) -> None:
         """Stop listening."""
         if stream not in connection.streams:
             return

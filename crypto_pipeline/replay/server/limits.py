@@ -23,7 +23,7 @@ class _Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Admission:
     """What became of one request. ``status`` 0 means: served."""
 
     used: int
@@ -44,7 +44,7 @@ class WeightLimits:
         """The limit that exchangeInfo states."""
         return self.limit or UNTHROTTLED
 
-    def spend(self, address: str, weight: int) -> Verdict:
+    def spend(self, address: str, weight: int) -> Admission:
         """Book ``weight``. Who goes on after ``ban_after`` refusals in one minute is banned, each time for longer."""
         now = self.clock.now_ms()
         account = self._accounts.setdefault(address, _Account())
@@ -52,20 +52,20 @@ class WeightLimits:
             account.window, account.used, account.refused = now // MINUTE_MS, 0, 0
         account.used += weight
         if not self.limit:
-            return Verdict(account.used)
+            return Admission(account.used)
         if now < account.banned_until:
             return self._banned(account, now)
         if account.used <= self.limit:
-            return Verdict(account.used)
+            return Admission(account.used)
         account.refused += 1
         if account.refused > self.ban_after:
             account.ban_ms = min(account.ban_ms * 2 or self.ban_ms, 3 * 86_400_000)
             account.banned_until = now + account.ban_ms
             return self._banned(account, now)
-        return Verdict(account.used, 429, self._real_seconds(MINUTE_MS - now % MINUTE_MS))
+        return Admission(account.used, 429, self._real_seconds(MINUTE_MS - now % MINUTE_MS))
 
-    def _banned(self, account: _Account, now: int) -> Verdict:
-        return Verdict(account.used, 418, self._real_seconds(account.banned_until - now), account.banned_until)
+    def _banned(self, account: _Account, now: int) -> Admission:
+        return Admission(account.used, 418, self._real_seconds(account.banned_until - now), account.banned_until)
 
     def _real_seconds(self, venue_ms: int) -> int:
         """Retry-After is waited in the client's time, whatever the speed of ours."""

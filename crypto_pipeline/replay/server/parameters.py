@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.market.symbols import SymbolInfo
-from crypto_pipeline.replay.market.tape import Market
+from crypto_pipeline.replay.market.tape import Tape
 
 _SYMBOL = re.compile(r"[A-Z0-9\-_.]{1,20}")
 _MICROSECONDS_FROM = 100_000_000_000_000
@@ -31,7 +31,7 @@ def mandatory(query: Mapping[str, str], name: str) -> str:
     return text
 
 
-def symbol(name: str, market: Market, now_ms: int) -> SymbolInfo:
+def symbol(name: str, market: Tape, now_ms: int) -> SymbolInfo:
     """The symbol called so, if the venue knows it at ``now_ms``: -1100 for bad characters, -1121 for an unknown one."""
     if not _SYMBOL.fullmatch(name):
         raise Refused(-1100, _illegal("symbol", r"^[A-Z0-9-_.]{1,20}$"))

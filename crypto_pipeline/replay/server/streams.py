@@ -16,7 +16,7 @@ from crypto_pipeline.replay.faults.stream import WsRefuse
 from crypto_pipeline.replay.server.commands import answer
 from crypto_pipeline.replay.server.hub import StreamHub
 from crypto_pipeline.replay.server.rest import json_answer
-from crypto_pipeline.replay.wire.connection import StreamConnection, StreamRules, transport_of
+from crypto_pipeline.replay.wire.connection import StreamRules, Subscriber, transport_of
 
 log = logging.getLogger(__name__)
 _PONG = b"\x8a"
@@ -71,7 +71,7 @@ class StreamHandlers:
             return turned_away
         socket = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=1 << 20)
         await socket.prepare(request)
-        connection = StreamConnection(transport_of(request), self.rules, combined=combined, address=address)
+        connection = Subscriber(transport_of(request), self.rules, combined=combined, address=address)
         if refused is not None:
             self.hub.lines.refuse(connection)
             return socket
@@ -100,7 +100,7 @@ class StreamHandlers:
         recent.append(now)
         return None
 
-    async def _listen(self, socket: web.WebSocketResponse, connection: StreamConnection) -> None:
+    async def _listen(self, socket: web.WebSocketResponse, connection: Subscriber) -> None:
         async for message in socket:
             now = time.monotonic()
             if not connection.heard(now):

@@ -10,7 +10,7 @@ from itertools import count
 
 from aiohttp import web
 
-from crypto_pipeline.replay.wire.frames import Batch, ping_frame, text_frame
+from crypto_pipeline.replay.wire.frames import FrameBatch, ping_frame, text_frame
 
 _NUMBERS = count(1)
 
@@ -29,7 +29,7 @@ class StreamRules:
     connects_seconds: float = 300.0
 
 
-class StreamConnection:
+class Subscriber:
     """Writes whole frames past aiohttp's writer: frames are made once and shared by all connections."""
 
     def __init__(self, transport: asyncio.Transport, rules: StreamRules, *, combined: bool, address: str = "") -> None:
@@ -62,7 +62,7 @@ class StreamConnection:
         """Bytes that the other side has not taken."""
         return self.transport.get_write_buffer_size()
 
-    def take(self, batch: Batch) -> None:
+    def take(self, batch: FrameBatch) -> None:
         """Owe the messages of a batch."""
         self._owed.append(batch.joined(self.combined))
 

@@ -31,7 +31,7 @@ def wrapped(stream: str, body: str) -> str:
     return f'{{"stream":"{stream}","data":{body}}}'
 
 
-class Batch:
+class FrameBatch:
     """Messages of one stream that go out together; each is framed at most once a form, for all connections."""
 
     __slots__ = ("_joined", "bodies", "kind", "stream", "symbol")
@@ -67,12 +67,12 @@ def single_trades(symbol: str, rows: Iterable[TradeRow], step_decimals: int) -> 
     bodies = []
     for _, price, quantity, first, last, ms, maker in rows:
         step = 10 ** (8 - step_decimals)
-        whole, count = units(quantity), last - first + 1
+        whole, count = to_units(quantity), last - first + 1
         share = whole // count // step * step
         for number in range(first, last + 1):
             part = share if number < last else whole - share * (count - 1)
             bodies.append(
-                f'{{"e":"trade","E":{ms + 1},"s":"{symbol}","t":{number},"p":"{price}","q":"{decimal(part)}",'
+                f'{{"e":"trade","E":{ms + 1},"s":"{symbol}","t":{number},"p":"{price}","q":"{from_units(part)}",'
                 f'"T":{ms},"m":{"true" if maker else "false"},"M":true}}'
             )
     return bodies
@@ -92,12 +92,12 @@ def kline(symbol: str, event_ms: int, open_ms: int, ids: tuple[int, int], closed
 KlineValues = tuple[str, str, str, str, str, str, int, str, str]
 
 
-def units(text: str) -> int:
+def to_units(text: str) -> int:
     """Decimal text in whole units of the eighth place."""
     whole, _, part = text.partition(".")
     return int(whole + part[:8].ljust(8, "0"))
 
 
-def decimal(count: int) -> str:
+def from_units(count: int) -> str:
     """Units of the eighth place as text with eight places."""
     return f"{count // PLACES}.{count % PLACES:08d}"

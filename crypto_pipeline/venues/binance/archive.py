@@ -22,7 +22,7 @@ from crypto_pipeline.venues.binance import parse
 from crypto_pipeline.venues.client.http import HttpClient
 from crypto_pipeline.venues.client.responses import HttpResponse
 from crypto_pipeline.venues.client.timestamps import ms_of
-from crypto_pipeline.venues.protocol import FetchPlan, MalformedAnswer, Refused, cut
+from crypto_pipeline.venues.protocol import FetchPlan, MalformedAnswer, RejectedRow, shorten
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ _CSV = {
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SpanPart:
     """A part of a span and where it comes from: a monthly file, a daily file, or REST."""
 
     kind: Literal["monthly", "daily", "rest"]
@@ -51,15 +51,15 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveFile:
+class ArchivedBars:
     """The bars of one file and when the venue put it there."""
 
     bars: pl.DataFrame
     modified: datetime
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RejectedRow, ...] = ()
 
 
-def pieces(timeframe: Timeframe, start: datetime, end: datetime, page: int) -> Iterator[Piece]:
+def pieces(timeframe: Timeframe, start: datetime, end: datetime, page: int) -> Iterator[SpanPart]:
     """Cut a span: whole calendar months, then whole days, then what is left to REST.
 
     A file is worth asking for when it holds more bars than one REST page; a week crosses files, so weeks never are.
@@ -78,38 +78,38 @@ def pieces(timeframe: Timeframe, start: datetime, end: datetime, page: int) -> I
             until = min(start.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY, end)
         if kind is not None:
             if rest < start:
-                yield Piece("rest", rest, start)
-            yield Piece(kind, start, until)
+                yield SpanPart("rest", rest, start)
+            yield SpanPart(kind, start, until)
             rest = until
         start = until
     if rest < end:
-        yield Piece("rest", rest, end)
+        yield SpanPart("rest", rest, end)
 
 
-def days_of(piece: Piece, timeframe: Timeframe, page: int) -> Iterator[Piece]:
+def days_of(piece: SpanPart, timeframe: Timeframe, page: int) -> Iterator[SpanPart]:
     """What to ask for instead of a monthly file that is not there."""
     if timeframe.bars_per_cell <= page:
-        yield Piece("rest", piece.start, piece.end)
+        yield SpanPart("rest", piece.start, piece.end)
         return
     day = piece.start
     while day < piece.end:
-        yield Piece("daily", day, day + _DAY)
+        yield SpanPart("daily", day, day + _DAY)
         day += _DAY
 
 
-def path_of(piece: Piece, venue_symbol: str, timeframe: Timeframe) -> str:
+def path_of(piece: SpanPart, venue_symbol: str, timeframe: Timeframe) -> str:
     """Path of the piece's file below the archive's address."""
     date = piece.start.strftime("%Y-%m" if piece.kind == "monthly" else "%Y-%m-%d")
     return f"/data/spot/{piece.kind}/klines/{venue_symbol}/{timeframe}/{venue_symbol}-{timeframe}-{date}.zip"
 
 
-class Archive:
+class BinanceArchive:
     """Fetches, verifies and reads archive files."""
 
     def __init__(self, http: HttpClient) -> None:
         self._http = http
 
-    async def fetch(self, plan: FetchPlan, piece: Piece) -> ArchiveFile:
+    async def fetch(self, plan: FetchPlan, piece: SpanPart) -> ArchivedBars:
         """The file's bars. NotFound where the archive has no such file, MalformedAnswer where it is corrupt twice."""
         path = path_of(piece, plan.venue_symbol, plan.timeframe)
         try:
@@ -126,13 +126,13 @@ class Archive:
             log.warning("%s; fetching it once more", error)
             return await self._fetch(plan, piece, path)
 
-    async def _fetch(self, plan: FetchPlan, piece: Piece, path: str) -> ArchiveFile:
+    async def _fetch(self, plan: FetchPlan, piece: SpanPart, path: str) -> ArchivedBars:
         answer = await self._http.get(path, lambda answer: answer, max_bytes=_most_text(plan, piece))
         promised = await self._http.get(path + ".CHECKSUM", _read_checksum)
         return await asyncio.to_thread(read_file, plan, piece, answer, promised)
 
 
-def read_file(plan: FetchPlan, piece: Piece, answer: HttpResponse, promised: str) -> ArchiveFile:
+def read_file(plan: FetchPlan, piece: SpanPart, answer: HttpResponse, promised: str) -> ArchivedBars:
     """Verify and read a downloaded file. MalformedAnswer names the file and what is wrong with it."""
     try:
         found = hashlib.sha256(answer.body).hexdigest()
@@ -145,12 +145,12 @@ def read_file(plan: FetchPlan, piece: Piece, answer: HttpResponse, promised: str
         raw, unread = read_csv(text)
         span = ms_of(piece.start), ms_of(piece.end)
         bars, refused = parse.frame_of_csv(raw, plan.instrument, plan.timeframe, modified, span)
-        return ArchiveFile(bars, modified, (*unread, *refused))
+        return ArchivedBars(bars, modified, (*unread, *refused))
     except MalformedAnswer as error:
         raise MalformedAnswer(f"corrupt archive file {answer.url}: {error}") from error
 
 
-def read_csv(text: bytes) -> tuple[pl.DataFrame, list[Refused]]:
+def read_csv(text: bytes) -> tuple[pl.DataFrame, list[RejectedRow]]:
     """Klines CSV with or without header row: the rows of 12 numbers, and the others. Raises MalformedAnswer."""
     skip = int(not text[:1].isdigit())
     try:
@@ -162,7 +162,7 @@ def read_csv(text: bytes) -> tuple[pl.DataFrame, list[Refused]]:
     return _row_by_row(text, skip)
 
 
-def _row_by_row(text: bytes, skip: int) -> tuple[pl.DataFrame, list[Refused]]:
+def _row_by_row(text: bytes, skip: int) -> tuple[pl.DataFrame, list[RejectedRow]]:
     try:
         lines = pl.read_csv(
             text, has_header=False, skip_rows=skip, schema=dict.fromkeys(_CSV, pl.String()), raise_if_empty=False,
@@ -174,19 +174,21 @@ def _row_by_row(text: bytes, skip: int) -> tuple[pl.DataFrame, list[Refused]]:
     whole = read.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
     bad = lines.with_row_index("line", offset=1 + skip).filter(~whole)
     refused = [
-        Refused(
-            None, f"line {row[0]} is not of 12 numbers", cut(",".join("" if one is None else one for one in row[1:]))
+        RejectedRow(
+            None,
+            f"line {row[0]} is not of 12 numbers",
+            shorten(",".join("" if one is None else one for one in row[1:])),
         )
         for row in bad.iter_rows()
     ]
     return read.filter(whole), refused
 
 
-def _most_rows(plan: FetchPlan, piece: Piece) -> int:
+def _most_rows(plan: FetchPlan, piece: SpanPart) -> int:
     return plan.timeframe.count(piece.start, piece.end) + _MORE_LINES
 
 
-def _most_text(plan: FetchPlan, piece: Piece) -> int:
+def _most_text(plan: FetchPlan, piece: SpanPart) -> int:
     """Bytes that a file of the piece can have at most, packed or unpacked."""
     return _most_rows(plan, piece) * _ROW_BYTES
 

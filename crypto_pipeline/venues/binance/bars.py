@@ -11,11 +11,11 @@ from functools import partial
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
-from crypto_pipeline.venues.binance.archive import Archive, ArchiveFile, Piece, days_of, pieces
-from crypto_pipeline.venues.client.prefetch import Job, run_ahead
+from crypto_pipeline.venues.binance.archive import ArchivedBars, BinanceArchive, SpanPart, days_of, pieces
+from crypto_pipeline.venues.client.prefetch import Job, prefetch
 from crypto_pipeline.venues.client.responses import NotFound
 from crypto_pipeline.venues.client.timestamps import moment_of
-from crypto_pipeline.venues.protocol import BarsAnswer, FetchPlan, MalformedAnswer, Refused, VenueUnavailable
+from crypto_pipeline.venues.protocol import BarsAnswer, FetchPlan, MalformedAnswer, RejectedRow, VenueUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 PAGE = 1000
 
 #: Asks for one REST page of ``[start, end)``: its bars, the rows that are not believed, and when the venue stated it.
-Pager = Callable[[FetchPlan, datetime, datetime], Awaitable[tuple[pl.DataFrame, list[Refused], datetime]]]
+Pager = Callable[[FetchPlan, datetime, datetime], Awaitable[tuple[pl.DataFrame, list[RejectedRow], datetime]]]
 
 
 class BarRequests:
     """Makes the jobs whose answers, in order, cover a plan's spans."""
 
-    def __init__(self, page: Pager, archive: Archive, archive_min: timedelta) -> None:
+    def __init__(self, page: Pager, archive: BinanceArchive, archive_min: timedelta) -> None:
         self._page = page
         self._archive = archive
         self._archive_min = archive_min
@@ -38,10 +38,10 @@ class BarRequests:
         """Jobs of one plan in time order, up to the last bar that is over by ``settled``."""
         for start, end in clip_spans(plan, settled):
             long = archive and end - start >= self._archive_min
-            cut = pieces(plan.timeframe, start, end, PAGE) if long else iter([Piece("rest", start, end)])
+            cut = pieces(plan.timeframe, start, end, PAGE) if long else iter([SpanPart("rest", start, end)])
             yield from self._of_pieces(key, plan, cut)
 
-    def _of_pieces(self, key: int, plan: FetchPlan, cut: Iterable[Piece]) -> Iterator[Job[int, list[BarsAnswer]]]:
+    def _of_pieces(self, key: int, plan: FetchPlan, cut: Iterable[SpanPart]) -> Iterator[Job[int, list[BarsAnswer]]]:
         for piece in cut:
             if piece.kind == "rest":
                 for start, end in page_spans(plan.timeframe, piece.start, piece.end):
@@ -64,19 +64,19 @@ class BarRequests:
         bars = frames[0] if len(frames) == 1 else pl.concat(frames)
         return [BarsAnswer(plan.instrument, plan.timeframe, start, end, bars, stated_at, "rest", tuple(refused))]
 
-    async def _file(self, plan: FetchPlan, piece: Piece) -> list[BarsAnswer]:
+    async def _file(self, plan: FetchPlan, piece: SpanPart) -> list[BarsAnswer]:
         """One archive file, or what stands in for it."""
         try:
             file = await self._archive.fetch(plan, piece)
         except NotFound:
             parts = days_of(piece, plan.timeframe, PAGE) if piece.kind == "monthly" else None
-            return await self._all(plan, parts or [Piece("rest", piece.start, piece.end)])
+            return await self._all(plan, parts or [SpanPart("rest", piece.start, piece.end)])
         except (MalformedAnswer, VenueUnavailable) as error:
             log.warning("%s; asking REST instead", error)
-            return await self._all(plan, [Piece("rest", piece.start, piece.end)])
+            return await self._all(plan, [SpanPart("rest", piece.start, piece.end)])
         # rows of the file that are not believed leave a hole, for which REST is asked
         answers = list(_whole_windows(plan, piece, file))
-        holes = [Piece("rest", start, end) for start, end in _between(piece, answers)]
+        holes = [SpanPart("rest", start, end) for start, end in _between(piece, answers)]
         # The archive lacks bars there: either nobody has them, or REST knows better.
         answers.extend(await self._all(plan, holes))
         answers.sort(key=lambda answer: answer.start)
@@ -84,16 +84,16 @@ class BarRequests:
             answers[0] = replace(answers[0], refused=(*answers[0].refused, *file.refused))
         return answers
 
-    async def _all(self, plan: FetchPlan, cut: Iterable[Piece]) -> list[BarsAnswer]:
+    async def _all(self, plan: FetchPlan, cut: Iterable[SpanPart]) -> list[BarsAnswer]:
         answers: list[BarsAnswer] = []
         jobs = self._of_pieces(0, plan, cut)
-        async for several in run_ahead(jobs, max_jobs=8, max_rows=50 * PAGE):
+        async for several in prefetch(jobs, max_jobs=8, max_rows=50 * PAGE):
             answers.extend(several)
         return answers
 
 
 def _after(
-    frame: pl.DataFrame, refused: list[Refused], timeframe: Timeframe, cursor: datetime, end: datetime
+    frame: pl.DataFrame, refused: list[RejectedRow], timeframe: Timeframe, cursor: datetime, end: datetime
 ) -> datetime | None:
     """From where on to ask for more than a page that was asked for from ``cursor``; None: it had nothing."""
     told = [] if frame.is_empty() else [frame.item(-1, "open_time")]
@@ -127,7 +127,7 @@ def page_spans(
         start = until
 
 
-def _whole_windows(plan: FetchPlan, piece: Piece, file: ArchiveFile) -> Iterator[BarsAnswer]:
+def _whole_windows(plan: FetchPlan, piece: SpanPart, file: ArchivedBars) -> Iterator[BarsAnswer]:
     """The parts of a file that lack nothing, as few answers as possible."""
     if file.bars.height == plan.timeframe.count(piece.start, piece.end):
         yield BarsAnswer(plan.instrument, plan.timeframe, piece.start, piece.end, file.bars, file.modified, "archive")
@@ -145,7 +145,7 @@ def _whole_windows(plan: FetchPlan, piece: Piece, file: ArchiveFile) -> Iterator
             begin = None
 
 
-def _between(piece: Piece, answers: list[BarsAnswer]) -> Iterator[tuple[datetime, datetime]]:
+def _between(piece: SpanPart, answers: list[BarsAnswer]) -> Iterator[tuple[datetime, datetime]]:
     cursor = piece.start
     for answer in answers:
         if cursor < answer.start:

@@ -22,8 +22,8 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.bar_rows import sift
 from crypto_pipeline.venues.client.responses import RateLimited
 from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_rows, quoted, raw_fields, raw_rows, whole
-from crypto_pipeline.venues.listing_rows import decimal, read_listings
-from crypto_pipeline.venues.protocol import BudgetLimit, Listing, ListingStatus, MalformedAnswer, Refused, cut
+from crypto_pipeline.venues.listing_rows import decimal_or_none, read_listings
+from crypto_pipeline.venues.protocol import BudgetLimit, Listing, ListingStatus, MalformedAnswer, RejectedRow, shorten
 from crypto_pipeline.venues.trade_rows import TradePage, page_of
 
 log = logging.getLogger(__name__)
@@ -104,9 +104,9 @@ _ERROR = msgspec.json.Decoder(ErrorBody)
 _SECONDS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86400}
 
 
-def parse_klines(body: bytes) -> tuple[NDArray[np.float64], list[Refused]]:
+def parse_klines(body: bytes) -> tuple[NDArray[np.float64], list[RejectedRow]]:
     """Rows × 12 of a klines body, and the rows that have not the promised elements. Raises MalformedAnswer."""
-    refused: list[Refused] = []
+    refused: list[RejectedRow] = []
     try:
         rows = np.array(_KLINES.decode(body), dtype=np.float64)
     except UNREADABLE:
@@ -114,7 +114,7 @@ def parse_klines(body: bytes) -> tuple[NDArray[np.float64], list[Refused]]:
         # a whole number too large for a double cannot be a time or count
         fit = [all(abs(value) < 1e300 for value in row) for row in read]
         refused += [
-            Refused(None, "klines: a number is too large", quoted(row))
+            RejectedRow(None, "klines: a number is too large", quoted(row))
             for row, good in zip(read, fit, strict=True)
             if not good
         ]
@@ -139,7 +139,7 @@ def frame_of_klines(
     timeframe: Timeframe,
     revision: datetime,
     span: tuple[int, int] | None = None,
-) -> tuple[pl.DataFrame, list[Refused]]:
+) -> tuple[pl.DataFrame, list[RejectedRow]]:
     """BAR_SCHEMA frame of parsed rows, oldest first, and the rows that cannot be bars of ``span`` (ms)."""
     columns = np.ascontiguousarray(rows.T)
     values = {name: columns[place] for name, place in _PLACES.items()}
@@ -157,7 +157,7 @@ def frame_of_csv(
     timeframe: Timeframe,
     revision: datetime,
     span: tuple[int, int] | None = None,
-) -> tuple[pl.DataFrame, list[Refused]]:
+) -> tuple[pl.DataFrame, list[RejectedRow]]:
     """BAR_SCHEMA frame of the columns of an archive file, and the rows that cannot be bars of ``span`` (ms)."""
     values = {name: raw.get_column(name).to_numpy() for name in _PLACES}
     times, ends, counts = (raw.get_column(name).to_numpy() for name in ("open_time", "close_time", "trade_count"))
@@ -173,7 +173,7 @@ def assemble(
     timeframe: Timeframe,
     revision: datetime,
     span: tuple[int, int] | None = None,
-) -> tuple[pl.DataFrame, list[Refused]]:
+) -> tuple[pl.DataFrame, list[RejectedRow]]:
     """Columns into a frame, without expressions: on a page of 1000 rows their set-up costs more than the work."""
     times = np.where(times > MICROSECONDS_FROM, times // 1000, times)
     ends = np.where(ends > MICROSECONDS_FROM, ends // 1000, ends)
@@ -202,7 +202,7 @@ def assemble(
 
 def parse_trades(body: bytes) -> TradePage[AggTrade]:
     """Aggregate trades of an aggTrades body by rising ids. Raises MalformedAnswer."""
-    refused: list[Refused] = []
+    refused: list[RejectedRow] = []
     try:
         rows = _TRADES.decode(body)
     except UNREADABLE:
@@ -268,7 +268,7 @@ def parse_info(body: bytes) -> ExchangeInfo:
     return ExchangeInfo(read, read_listings("Binance", rows, lambda raw: _listing(_SYMBOL.decode(raw)), "symbol"))
 
 
-def parse_time(body: bytes) -> int:
+def parse_server_time(body: bytes) -> int:
     """Unix ms of a /time body."""
     return _believed(decode(_TIME, body, "time").server_time, "time")
 
@@ -279,7 +279,7 @@ def parse_error(body: bytes) -> ErrorBody | None:
         error = _ERROR.decode(body)
     except UNREADABLE:
         return None
-    return ErrorBody(error.code, cut(error.msg))
+    return ErrorBody(error.code, shorten(error.msg))
 
 
 def banned(text: str, message: str, said_at: float) -> RateLimited:
@@ -321,6 +321,6 @@ def _listing(symbol: _Symbol) -> Listing:
         base=symbol.base_asset,
         quote=symbol.quote_asset,
         status=status,
-        tick_size=decimal(price.tick_size if price else None),
-        lot_size=decimal(lot.step_size if lot else None),
+        tick_size=decimal_or_none(price.tick_size if price else None),
+        lot_size=decimal_or_none(lot.step_size if lot else None),
     )

@@ -15,13 +15,13 @@ import polars as pl
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.venues.bar_jobs import judge_failure
 from crypto_pipeline.venues.binance import parse
-from crypto_pipeline.venues.binance.archive import Archive
+from crypto_pipeline.venues.binance.archive import BinanceArchive
 from crypto_pipeline.venues.binance.bars import PAGE, BarRequests
 from crypto_pipeline.venues.binance.trades import LIMIT, fetch_trades
 from crypto_pipeline.venues.client.bodies import rows_bound
 from crypto_pipeline.venues.client.budget import MemoryBudget
 from crypto_pipeline.venues.client.http import HttpClient, Params, RequestPolicy
-from crypto_pipeline.venues.client.prefetch import Fate, Job, run_ahead
+from crypto_pipeline.venues.client.prefetch import FailureAction, Job, prefetch
 from crypto_pipeline.venues.client.responses import HttpResponse, require_all_rows
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
@@ -29,7 +29,7 @@ from crypto_pipeline.venues.protocol import (
     FetchPlan,
     Listing,
     MalformedAnswer,
-    Refused,
+    RejectedRow,
     RequestBudget,
     TradesAnswer,
     UnknownSymbol,
@@ -82,7 +82,7 @@ class BinanceSpot:
         self.files = HttpClient(
             f"{name} archive", archive_url, policy=replace(policy, attempts=min(policy.attempts, 3))
         )
-        self._requests = BarRequests(self._page, Archive(self.files), timedelta(days=archive_min_days))
+        self._requests = BarRequests(self._page, BinanceArchive(self.files), timedelta(days=archive_min_days))
         self._clock: tuple[float, float] | None = None
         self._asked = 0.0
         self._limits_known = False
@@ -200,10 +200,10 @@ class BinanceSpot:
                 on_error(plan, error)
             return
 
-        def failed(job: Job[int, list[BarsAnswer]], error: Exception) -> Fate:
+        def failed(job: Job[int, list[BarsAnswer]], error: Exception) -> FailureAction:
             return judge_failure(plans[job.key], job.span, error, on_error)
 
-        answers = run_ahead(
+        answers = prefetch(
             (job for place, plan in enumerate(plans) for job in self._requests.jobs(place, plan, settled, archive)),
             max_jobs=4 * self.policy.concurrency,
             max_rows=_ROWS_AHEAD,
@@ -216,7 +216,7 @@ class BinanceSpot:
 
     async def _page(
         self, plan: FetchPlan, start: datetime, end: datetime
-    ) -> tuple[pl.DataFrame, list[Refused], datetime]:
+    ) -> tuple[pl.DataFrame, list[RejectedRow], datetime]:
         params: Params = {
             "symbol": plan.venue_symbol,
             "interval": str(plan.timeframe),
@@ -225,7 +225,7 @@ class BinanceSpot:
             "limit": PAGE,
         }
 
-        def decode(answer: HttpResponse) -> tuple[pl.DataFrame, list[Refused], datetime]:
+        def decode(answer: HttpResponse) -> tuple[pl.DataFrame, list[RejectedRow], datetime]:
             stated = self._venue_time(answer.sent)
             rows, unread = parse.parse_klines(answer.body)
             span = _ms(start), _ms(end)
@@ -292,7 +292,7 @@ def _explain(answer: HttpResponse) -> VenueError | None:
 
 def _read_time(answer: HttpResponse) -> tuple[float, float]:
     """(monotonic time of the request, venue time in ms)."""
-    return answer.sent, float(parse.parse_time(answer.body))
+    return answer.sent, float(parse.parse_server_time(answer.body))
 
 
 def _moment(ms: float) -> datetime:

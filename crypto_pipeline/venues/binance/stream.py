@@ -13,7 +13,7 @@ from crypto_pipeline.venues.binance.parse import MICROSECONDS_FROM
 from crypto_pipeline.venues.client.frame_parser import FrameParser, Place
 from crypto_pipeline.venues.client.websocket import SocketOpener, WebSocketConnection
 from crypto_pipeline.venues.decoding import whole
-from crypto_pipeline.venues.protocol import cut
+from crypto_pipeline.venues.protocol import shorten
 from crypto_pipeline.venues.stream_protocol import (
     Alive,
     Event,
@@ -210,7 +210,7 @@ class BinanceFrames(FrameParser):
             return [Notice("subscribed", "", name) for name in names]
         error = document.get("error") or document
         text = f"{error.get('code')} {error.get('msg', '')}".strip() if isinstance(error, dict) else str(error)
-        return [Notice("refused", cut(text), name) for name in names]
+        return [Notice("refused", shorten(text), name) for name in names]
 
     def place(self, kind: str, fields: dict[str, Any]) -> Place | None:
         """See FrameParser.place."""

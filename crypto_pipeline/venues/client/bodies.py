@@ -9,7 +9,7 @@ from typing import cast
 
 import httpx
 
-from crypto_pipeline.venues.protocol import MalformedAnswer, Truncated
+from crypto_pipeline.venues.protocol import MalformedAnswer, TruncatedBody
 
 #: Bound of an answer of which nothing else is said (a time, a status, a checksum), in bytes.
 SMALL = 64 * 1024
@@ -36,7 +36,7 @@ async def read_body(response: httpx.Response, most: int) -> bytes:
                 if len(body) > most:
                     raise MalformedAnswer(f"its body has more than the {most:,} bytes that can have been asked for")
     except (httpx.RemoteProtocolError, httpx.ReadError) as error:
-        raise Truncated(f"truncated answer ({error})") from error
+        raise TruncatedBody(f"truncated answer ({error})") from error
     unpack(b"", 0)
     return bytes(body)
 
@@ -95,7 +95,7 @@ def _unpacker(response: httpx.Response) -> Unpack:
         except zlib.error as error:
             raise MalformedAnswer(f"its body cannot be unpacked ({error})") from error
         if not packed.eof:
-            raise Truncated("its packed body breaks off")
+            raise TruncatedBody("its packed body breaks off")
         return b""
 
     return unpack

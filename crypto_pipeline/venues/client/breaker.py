@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
 
-from crypto_pipeline.venues.protocol import MalformedAnswer, Truncated, VenueError, VenueUnavailable
+from crypto_pipeline.venues.protocol import MalformedAnswer, TruncatedBody, VenueError, VenueUnavailable
 
 
 class Breaker:
@@ -44,7 +44,7 @@ class Breaker:
         try:
             yield
         except VenueError as error:
-            if error.permanent or (isinstance(error, MalformedAnswer) and not isinstance(error, Truncated)):
+            if error.permanent or (isinstance(error, MalformedAnswer) and not isinstance(error, TruncatedBody)):
                 await circuit.__aexit__(None, None, None)
             else:
                 await circuit.__aexit__(type(error), error, error.__traceback__)

@@ -11,7 +11,7 @@ import msgspec
 
 from crypto_pipeline.market.sanity import MAX_ID, MAX_MS
 from crypto_pipeline.venues.decoding import UNREADABLE, document, quoted
-from crypto_pipeline.venues.protocol import Refused, cut
+from crypto_pipeline.venues.protocol import RejectedRow, shorten
 from crypto_pipeline.venues.stream_protocol import Alive, Event, Notice
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class FrameParser:
 
     def _malformed(self, error: BaseException, what: object) -> Notice:
         self.malformed += 1
-        why, said = cut(str(error)), quoted(what)
+        why, said = shorten(str(error)), quoted(what)
         text = f"malformed ({why}): {said}"
         try:
             place = self._place(what)
@@ -92,7 +92,7 @@ class FrameParser:
             return Notice("unknown", text)
         ms = place.ms if place.ms is not None and 0 < place.ms < MAX_MS else None
         trade_id = place.trade_id if place.trade_id is not None and 0 <= place.trade_id <= MAX_ID else None
-        refused = Refused(ms, why, cut(place.said or said), trade_id)
+        refused = RejectedRow(ms, why, shorten(place.said or said), trade_id)
         return Notice("unknown", text, name, refused, place.timeframe, place.closed)
 
     def _place(self, what: object) -> Place | None:

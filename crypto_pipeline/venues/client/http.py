@@ -39,7 +39,7 @@ from crypto_pipeline.venues.protocol import (
     RequestBudget,
     VenueError,
     VenueUnavailable,
-    cut,
+    shorten,
 )
 
 log = logging.getLogger(__name__)
@@ -230,7 +230,7 @@ class HttpClient:
                     continue
                 whole = response.status_code == 200
                 body = await (read_body(response, max_bytes) if whole else read_start(response))
-                return HttpResponse(cut(without_user(url)), response.status_code, response.headers, body, sent)
+                return HttpResponse(shorten(without_user(url)), response.status_code, response.headers, body, sent)
             finally:
                 await response.aclose()
         raise _NotRepeated(f"{self.name} {path}: redirected more than {_MAX_REDIRECTS} times")
@@ -245,7 +245,7 @@ class HttpClient:
             pass
         if not followed:
             raise _NotRepeated(
-                f"{self.name} redirects to {cut(target)!r}, another place than {origin_of(url)}: not followed"
+                f"{self.name} redirects to {shorten(target)!r}, another place than {origin_of(url)}: not followed"
             )
         return target
 

@@ -14,7 +14,7 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 
-class Fate(Enum):
+class FailureAction(Enum):
     """What becomes of the others when a job failed."""
 
     #: the error is raised and ends everything
@@ -35,12 +35,12 @@ class Job(Generic[K, T]):
     span: tuple[datetime, datetime] | None = None
 
 
-async def run_ahead(
+async def prefetch(
     jobs: Iterable[Job[K, T]],
     *,
     max_jobs: int,
     max_rows: int,
-    failed: Callable[[Job[K, T], Exception], Fate] | None = None,
+    failed: Callable[[Job[K, T], Exception], FailureAction] | None = None,
 ) -> AsyncGenerator[T, None]:
     """Yield the results in the order of ``jobs``, with at most that many jobs and rows begun and not yet taken.
 
@@ -72,9 +72,9 @@ async def run_ahead(
                 if failed is None or not task.done() or task.cancelled() or task.exception() is not error:
                     raise
                 fate = failed(job, error)
-                if fate is Fate.RAISE:
+                if fate is FailureAction.RAISE:
                     raise
-                if fate is Fate.DROP_GROUP:
+                if fate is FailureAction.DROP_GROUP:
                     dropped.add(job.key)
             finally:
                 rows -= job.size

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from crypto_pipeline.venues.protocol import MalformedAnswer, Refused, VenueError, VenueUnavailable
+from crypto_pipeline.venues.protocol import MalformedAnswer, RejectedRow, VenueError, VenueUnavailable
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class RowsRefused(MalformedAnswer):
         self.result = result
 
 
-def require_all_rows(result: T, refused: Sequence[Refused]) -> T:
+def require_all_rows(result: T, refused: Sequence[RejectedRow]) -> T:
     """``result``. Raises RowsRefused when rows of it were refused."""
     if refused:
         raise RowsRefused(f"{len(refused)} rows are not believed, first: {refused[0].reason}", result)

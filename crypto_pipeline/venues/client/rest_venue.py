@@ -18,14 +18,14 @@ from crypto_pipeline.venues.bar_jobs import judge_failure
 from crypto_pipeline.venues.bar_rows import sift
 from crypto_pipeline.venues.client.budget import MemoryBudget
 from crypto_pipeline.venues.client.http import Explain, HttpClient, RequestPolicy
-from crypto_pipeline.venues.client.prefetch import Fate, Job, run_ahead
+from crypto_pipeline.venues.client.prefetch import FailureAction, Job, prefetch
 from crypto_pipeline.venues.client.responses import HttpResponse
 from crypto_pipeline.venues.client.timestamps import moment_of
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     BudgetLimit,
     FetchPlan,
-    Refused,
+    RejectedRow,
     RequestBudget,
     VenueError,
     VenueStatus,
@@ -127,10 +127,10 @@ class RestVenue(ABC):
                 on_error(plan, error)
             return
 
-        def failed(job: BarsJob, error: Exception) -> Fate:
+        def failed(job: BarsJob, error: Exception) -> FailureAction:
             return judge_failure(plans[job.key], job.span, error, on_error)
 
-        found = run_ahead(
+        found = prefetch(
             (job for place, plan in enumerate(plans) for job in self._jobs(place, plan, settled)),
             max_jobs=4 * self.policy.concurrency,
             max_rows=_ROWS_AHEAD,
@@ -146,7 +146,7 @@ class RestVenue(ABC):
             yield from self.jobs(place, plan, settled)
         else:
             has = ", ".join(each for each in Timeframe if each in self.traits.timeframes)
-            yield refusal(place, f"{self.name} has no bars of {plan.timeframe}: it has {has}")
+            yield refused_job(place, f"{self.name} has no bars of {plan.timeframe}: it has {has}")
 
     async def tell_limit(self) -> None:
         """Tell the budget what this venue allows, before the first request."""
@@ -167,7 +167,7 @@ class RestVenue(ABC):
         return answer.sent, self.read_time(answer)
 
 
-def refusal(key: int, text: str) -> BarsJob:
+def refused_job(key: int, text: str) -> BarsJob:
     """A job that says why there is no answer."""
 
     async def run() -> list[BarsAnswer]:
@@ -182,7 +182,7 @@ def bar_frame(
     timeframe: Timeframe,
     revision: datetime,
     span: tuple[int, int] | None = None,
-) -> tuple[pl.DataFrame, list[Refused]]:
+) -> tuple[pl.DataFrame, list[RejectedRow]]:
     """BAR_SCHEMA frame of ``open_time`` (ms) and values, oldest first, and the rows that cannot be bars of ``span``.
 
     What is not given stays null. ``span`` in ms.

@@ -9,7 +9,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
 
-class IsoStamps:
+class IsoTimes:
     """Unix ms of ISO times in UTC. Remembers the last second: in a stream most times share it with the one before."""
 
     __slots__ = ("_base", "_second")

@@ -19,7 +19,7 @@ from crypto_pipeline.venues.client.frame_parser import Parser
 from crypto_pipeline.venues.client.http import USER_AGENT
 from crypto_pipeline.venues.client.proxy import HttpProxy, ProxyRefused, proxy_for
 from crypto_pipeline.venues.client.responses import same_host, stated_wait
-from crypto_pipeline.venues.protocol import cut
+from crypto_pipeline.venues.protocol import shorten
 from crypto_pipeline.venues.stream_protocol import Alive, Event, Notice, StreamClosed, StreamRefused
 
 log = logging.getLogger(__name__)
@@ -227,11 +227,13 @@ class SocketOpener:
             response = error.response
             wait = stated_wait(response.status_code, _first_values(response.headers))
             text = f"{self.name}: HTTP {response.status_code} {response.reason_phrase}"
-            raise StreamRefused(cut(text), wait) from error
+            raise StreamRefused(shorten(text), wait) from error
         except TimeoutError as error:
             raise StreamRefused(f"{self.name}: no connection in {self.timeout:g} s") from error
         except (WebSocketException, ProxyRefused, OSError, ValueError) as error:
-            raise StreamRefused(f"{self.name} at {cut(url)}: {cut(str(error)) or type(error).__name__}") from error
+            raise StreamRefused(
+                f"{self.name} at {shorten(url)}: {shorten(str(error)) or type(error).__name__}"
+            ) from error
         self._open.add(socket)
         return socket
 
@@ -278,7 +280,7 @@ class _Connect(connect):
                 return urlsplit(target)._replace(scheme=scheme).geturl()
         except ValueError:
             pass
-        return InvalidHandshake(f"it redirects to {cut(location)!r}, another place than was asked: not followed")
+        return InvalidHandshake(f"it redirects to {shorten(location)!r}, another place than was asked: not followed")
 
 
 def _with_user(proxy: HttpProxy) -> str:

@@ -16,8 +16,8 @@ from crypto_pipeline.market.sanity import MAX_MS, trade_fault
 from crypto_pipeline.venues.client.rest_venue import bar_frame
 from crypto_pipeline.venues.client.timestamps import iso_ms
 from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_rows, raw_rows, whole
-from crypto_pipeline.venues.listing_rows import decimal, read_listings
-from crypto_pipeline.venues.protocol import FetchPlan, Listing, ListingStatus, MalformedAnswer, Refused, cut
+from crypto_pipeline.venues.listing_rows import decimal_or_none, read_listings
+from crypto_pipeline.venues.protocol import FetchPlan, Listing, ListingStatus, MalformedAnswer, RejectedRow, shorten
 from crypto_pipeline.venues.trade_rows import TradePage, page_of
 
 #: time (s), low, high, open, close, volume
@@ -26,7 +26,7 @@ _CANDLES = msgspec.json.Decoder(list[Candle], strict=False)
 _CANDLE = msgspec.json.Decoder(Candle, strict=False)
 
 
-class Trade(msgspec.Struct):
+class CoinbaseTrade(msgspec.Struct):
     """One trade. ``side`` is the maker's."""
 
     trade_id: int
@@ -55,14 +55,14 @@ class _Message(msgspec.Struct):
     message: str
 
 
-_TRADES = msgspec.json.Decoder(list[Trade], strict=False)
-_TRADE = msgspec.json.Decoder(Trade, strict=False)
+_TRADES = msgspec.json.Decoder(list[CoinbaseTrade], strict=False)
+_TRADE = msgspec.json.Decoder(CoinbaseTrade, strict=False)
 _PRODUCT = msgspec.json.Decoder(_Product)
 _TIME = msgspec.json.Decoder(_Time)
 _MESSAGE = msgspec.json.Decoder(_Message)
 
 
-def parse_time(body: bytes) -> float:
+def parse_server_time(body: bytes) -> float:
     """Unix ms of a /time body."""
     ms = decode(_TIME, body, "time").epoch * 1000
     if not 0 <= ms < MAX_MS:
@@ -73,12 +73,12 @@ def parse_time(body: bytes) -> float:
 def parse_message(body: bytes) -> str | None:
     """Text of an error body; None when it is something else."""
     try:
-        return cut(_MESSAGE.decode(body).message)
+        return shorten(_MESSAGE.decode(body).message)
     except UNREADABLE:
         return None
 
 
-def parse_candles(body: bytes) -> tuple[list[Candle], list[Refused]]:
+def parse_candles(body: bytes) -> tuple[list[Candle], list[RejectedRow]]:
     """Rows of a candles body, newest first as they come, and those that cannot be read. Raises MalformedAnswer."""
     try:
         return _CANDLES.decode(body), []
@@ -88,7 +88,7 @@ def parse_candles(body: bytes) -> tuple[list[Candle], list[Refused]]:
 
 def frame_of_candles(
     rows: list[Candle], plan: FetchPlan, start_ms: int, end_ms: int, revision: datetime
-) -> tuple[pl.DataFrame, list[Refused]]:
+) -> tuple[pl.DataFrame, list[RejectedRow]]:
     """BAR_SCHEMA frame of the rows inside ``[start, end)``, oldest first, and the rows that cannot be bars.
 
     Rows from before the start do appear, and are no matter of this answer.
@@ -110,9 +110,9 @@ def frame_of_candles(
     return bar_frame(columns, plan.instrument, plan.timeframe, revision, (start_ms, end_ms))
 
 
-def parse_trades(body: bytes) -> TradePage[Trade]:
+def parse_trades(body: bytes) -> TradePage[CoinbaseTrade]:
     """Rows of a trades body by rising ids, each with its time in ms. Raises MalformedAnswer."""
-    refused: list[Refused] = []
+    refused: list[RejectedRow] = []
     try:
         rows = _TRADES.decode(body)
     except UNREADABLE:
@@ -131,19 +131,19 @@ def parse_trades(body: bytes) -> TradePage[Trade]:
     return page_of(rows[::-1], refused, _trade_id, _trade_fault, _ms_of)
 
 
-def _trade_id(row: Trade) -> int:
+def _trade_id(row: CoinbaseTrade) -> int:
     return row.trade_id
 
 
-def _ms_of(row: Trade) -> int:
+def _ms_of(row: CoinbaseTrade) -> int:
     return row.ms
 
 
-def _trade_fault(row: Trade) -> str | None:
+def _trade_fault(row: CoinbaseTrade) -> str | None:
     if row.side not in ("buy", "sell"):
-        return f"its side is {cut(row.side, 40)!r}"
+        return f"its side is {shorten(row.side, 40)!r}"
     if row.ms == -1:
-        return f"its time is {cut(row.time, 40)!r}"
+        return f"its time is {shorten(row.time, 40)!r}"
     number = row.trade_id
     return trade_fault(number, number, number, row.ms, row.price, row.size)
 
@@ -153,7 +153,7 @@ def _row_ms(stated: Any) -> int | None:
     return seconds * 1000 if seconds is not None and 0 <= seconds * 1000 < MAX_MS else None
 
 
-def frame_of_trades(rows: list[Trade], instrument: str) -> pl.DataFrame:
+def frame_of_trades(rows: list[CoinbaseTrade], instrument: str) -> pl.DataFrame:
     """TRADE_SCHEMA frame of rows with rising ids. A maker that sold was met by a taker that bought."""
     ids = [row.trade_id for row in rows]
     return pl.DataFrame(
@@ -188,6 +188,6 @@ def _listing(product: _Product) -> Listing:
         base=product.base_currency,
         quote=product.quote_currency,
         status=status,
-        tick_size=decimal(product.quote_increment),
-        lot_size=decimal(product.base_increment),
+        tick_size=decimal_or_none(product.quote_increment),
+        lot_size=decimal_or_none(product.base_increment),
     )

@@ -15,12 +15,12 @@ from crypto_pipeline.venues.client.responses import HttpResponse, NotFound, requ
 from crypto_pipeline.venues.client.rest_venue import BarsJob, RestVenue
 from crypto_pipeline.venues.client.timestamps import moment_of, ms_of
 from crypto_pipeline.venues.coinbase import parse
-from crypto_pipeline.venues.coinbase.trades import LIMIT, Page, fetch_trades, readable
+from crypto_pipeline.venues.coinbase.trades import LIMIT, Page, fetch_trades, require_readable
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     FetchPlan,
     Listing,
-    Refused,
+    RejectedRow,
     RequestBudget,
     TradesAnswer,
     UnknownSymbol,
@@ -62,7 +62,7 @@ class CoinbaseExchange(RestVenue):
 
     def read_time(self, answer: HttpResponse) -> float:
         """See RestVenue.read_time."""
-        return parse.parse_time(answer.body)
+        return parse.parse_server_time(answer.body)
 
     async def listings(self) -> list[Listing]:
         """Every product. When one was listed it does not state: see ``listed_since``."""
@@ -75,13 +75,13 @@ class CoinbaseExchange(RestVenue):
         """The minute of the product's trade number 1: ids begin there and lack none."""
         page = await self._trades(venue_symbol, {"after": 2, "limit": 1})
         page = page if page.rows else await self._trades(venue_symbol, {"after": 1000, "limit": 1000})
-        readable(page)
+        require_readable(page)
         return Timeframe.M1.floor(moment_of(page.rows[0].ms)) if page.rows else None
 
     async def last_bar(self, venue_symbol: str) -> datetime | None:
         """The minute of the product's newest trade: there is a bar only where something traded."""
         page = await self._trades(venue_symbol, {"limit": 1})
-        readable(page)
+        require_readable(page)
         return Timeframe.M1.floor(moment_of(page.rows[-1].ms)) if page.rows else None
 
     def jobs(self, key: int, plan: FetchPlan, settled: datetime) -> Iterator[BarsJob]:
@@ -98,7 +98,7 @@ class CoinbaseExchange(RestVenue):
             "end": last.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
 
-        def decode(answer: HttpResponse) -> tuple[list[parse.Candle], list[Refused], float]:
+        def decode(answer: HttpResponse) -> tuple[list[parse.Candle], list[RejectedRow], float]:
             rows, unread = parse.parse_candles(answer.body)
             # judged here already, so that a fault that passes is asked for again
             _, refused = parse.frame_of_candles(rows, plan, ms_of(start), ms_of(end), start)
@@ -125,7 +125,7 @@ class CoinbaseExchange(RestVenue):
             return await self._trades(venue_symbol, params)
 
         begin, until = ms_of(require_utc(start)), ms_of(require_utc(end))
-        refused: list[Refused] = []
+        refused: list[RejectedRow] = []
         rows, before, after = await fetch_trades(page, begin, until, refused)
         frame = parse.frame_of_trades(rows, instrument)
         return TradesAnswer(instrument, start, end, frame, before, after, refused=tuple(refused))

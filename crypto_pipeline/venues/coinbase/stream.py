@@ -8,10 +8,10 @@ import msgspec
 
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE
 from crypto_pipeline.venues.client.frame_parser import FrameParser, Place, fields_of
-from crypto_pipeline.venues.client.timestamps import IsoStamps, readable_ms
+from crypto_pipeline.venues.client.timestamps import IsoTimes, readable_ms
 from crypto_pipeline.venues.client.websocket import SocketOpener, WebSocketConnection
 from crypto_pipeline.venues.decoding import whole
-from crypto_pipeline.venues.protocol import cut
+from crypto_pipeline.venues.protocol import shorten
 from crypto_pipeline.venues.stream_protocol import (
     Alive,
     Anchor,
@@ -87,7 +87,7 @@ class CoinbaseFrames(FrameParser):
 
     def __init__(self, instruments: list[tuple[str, str]]) -> None:
         super().__init__(instruments)
-        self._ms = IsoStamps().ms
+        self._ms = IsoTimes().ms
         self._subscribed: set[str] = set()
 
     def read(self, frame: str | bytes) -> list[Event]:
@@ -138,7 +138,7 @@ class CoinbaseFrames(FrameParser):
         return [Notice("subscribed", "matches", self.names[product]) for product in fresh] or [Alive()]
 
     def _error(self, data: _Error) -> list[Event]:
-        text = cut(f"{data.message}: {data.reason}" if data.reason else data.message)
+        text = shorten(f"{data.message}: {data.reason}" if data.reason else data.message)
         named = [name for product, name in self.names.items() if product in text.replace(",", " ").split()]
         return [Notice("refused", text, name) for name in named] or [Notice("refused", text)]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from crypto_pipeline.venues.coinbase.parse import Trade
-from crypto_pipeline.venues.protocol import MalformedAnswer, Refused
+from crypto_pipeline.venues.coinbase.parse import CoinbaseTrade
+from crypto_pipeline.venues.protocol import MalformedAnswer, RejectedRow
 from crypto_pipeline.venues.trade_rows import MOST_PAGES
 
 LIMIT = 1000
@@ -16,9 +16,9 @@ LIMIT = 1000
 class Page:
     """Trades by rising ids, the cursor of the next older page where the header states it, and rows not believed."""
 
-    rows: list[Trade]
+    rows: list[CoinbaseTrade]
     after: int | None = None
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[RejectedRow] = field(default_factory=list)
 
     @property
     def older(self) -> int:
@@ -27,7 +27,7 @@ class Page:
         return lowest if self.after is None else min(lowest, self.after)
 
 
-def readable(page: Page) -> None:
+def require_readable(page: Page) -> None:
     """Raise MalformedAnswer when nothing of a page could be read."""
     if page.refused and not page.rows:
         raise MalformedAnswer(page.refused[0].reason)
@@ -38,8 +38,8 @@ Pager = Callable[[int | None, int], Awaitable[Page]]
 
 
 async def fetch_trades(
-    page: Pager, begin: int, until: int, refused: list[Refused] | None = None
-) -> tuple[list[Trade], int | None, int | None]:
+    page: Pager, begin: int, until: int, refused: list[RejectedRow] | None = None
+) -> tuple[list[CoinbaseTrade], int | None, int | None]:
     """Trades of ``[begin, until)`` in ms with rising ids, the last id before them and the first after.
 
     Rows that are not believed are added to ``refused``.
@@ -54,7 +54,7 @@ async def fetch_trades(
         found = await _page_across(page, newest, until)
         refused += found.refused
     after = next((row.trade_id for row in found.rows if row.ms >= until), None)
-    kept: list[Trade] = []
+    kept: list[CoinbaseTrade] = []
     current = found
     for _ in range(MOST_PAGES):
         rows = current.rows[::-1]

@@ -9,16 +9,16 @@ import polars as pl
 from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues.kraken.parse import Trade, frame_of_trades
+from crypto_pipeline.venues.kraken.parse import KrakenTrade, frame_of_trades
 
 
 def minutes_of_trades(
     instrument: str,
     start: datetime,
     end: datetime,
-    before: Trade | None,
-    inside: list[Trade],
-    after: Trade | None,
+    before: KrakenTrade | None,
+    inside: list[KrakenTrade],
+    after: KrakenTrade | None,
     stated: datetime,
 ) -> pl.DataFrame:
     """BAR_SCHEMA frame of ``[start, end)`` (1m).
@@ -50,7 +50,7 @@ def minutes_of_trades(
     return pl.concat([made, flat.select(*BAR_SCHEMA).cast(BAR_SCHEMA)]).sort("open_time")  # type: ignore[arg-type]
 
 
-def _silent_minutes(start: datetime, end: datetime, trades: list[Trade | None]) -> pl.DataFrame:
+def _silent_minutes(start: datetime, end: datetime, trades: list[KrakenTrade | None]) -> pl.DataFrame:
     """``open_time`` and ``close`` (that of the trade before) of minutes between two trades with neighbouring ids."""
     width = Timeframe.M1.milliseconds
     begin, until = round(start.timestamp() * 1000), round(end.timestamp() * 1000)

@@ -18,17 +18,17 @@ from crypto_pipeline.venues.client.responses import HttpResponse, RateLimited
 from crypto_pipeline.venues.client.rest_venue import bar_frame
 from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_rows, raw_fields, raw_rows, whole
 from crypto_pipeline.venues.kraken.names import split_pair
-from crypto_pipeline.venues.listing_rows import decimal, read_listings
+from crypto_pipeline.venues.listing_rows import decimal_or_none, read_listings
 from crypto_pipeline.venues.protocol import (
     FetchPlan,
     Listing,
     ListingStatus,
     MalformedAnswer,
-    Refused,
+    RejectedRow,
     UnknownSymbol,
     VenueError,
     VenueUnavailable,
-    cut,
+    shorten,
 )
 from crypto_pipeline.venues.trade_rows import TradePage, page_of
 
@@ -39,7 +39,7 @@ _TradeRow = tuple[float, float, float, str, str, str, int]
 _PAUSE, _LONG_PAUSE = 5.0, 60.0
 
 
-class Trade(msgspec.Struct, gc=False):
+class KrakenTrade(msgspec.Struct, gc=False):
     """One trade, its side the taker's."""
 
     trade_id: int
@@ -87,7 +87,7 @@ _SYSTEM = msgspec.json.Decoder(_SystemBody)
 _PAIR, _ANY = msgspec.json.Decoder(_Pair), msgspec.json.Decoder()
 
 
-def refusal(answer: HttpResponse) -> VenueError | None:
+def read_refusal(answer: HttpResponse) -> VenueError | None:
     """The error in a body that came with HTTP 200; warnings (``W…``) are none."""
     try:
         errors = decode(_ERRORS, answer.body, answer.url).error
@@ -96,7 +96,7 @@ def refusal(answer: HttpResponse) -> VenueError | None:
     bad = [text for text in errors if not text.startswith("W")]
     if not bad:
         return None
-    said = cut(" ".join(bad[:20]), 500)
+    said = shorten(" ".join(bad[:20]), 500)
     text = f"Kraken refused {answer.url}: {said}"
     if "Unknown asset pair" in said or "Unknown asset" in said:
         return UnknownSymbol(text)
@@ -110,7 +110,7 @@ def refusal(answer: HttpResponse) -> VenueError | None:
     return VenueError(text, permanent=True)
 
 
-def parse_ohlc(body: bytes) -> tuple[list[OhlcRow], int, list[Refused]]:
+def parse_ohlc(body: bytes) -> tuple[list[OhlcRow], int, list[RejectedRow]]:
     """Committed rows as they come, the open time (s) of the newest of them, and rows that cannot be read.
 
     The running row is left out. Raises MalformedAnswer.
@@ -119,7 +119,7 @@ def parse_ohlc(body: bytes) -> tuple[list[OhlcRow], int, list[Refused]]:
     last = whole(decode(_ANY, fields["last"], "OHLC, last")) if "last" in fields else None
     if last is None or not 0 <= last * 1000 < MAX_MS:
         raise MalformedAnswer("OHLC: no 'last', or not a time")
-    refused: list[Refused] = []
+    refused: list[RejectedRow] = []
     stated = _only(fields, "OHLC")
     try:
         rows = _OHLC.decode(stated)
@@ -139,7 +139,7 @@ def _only(fields: dict[str, msgspec.Raw], where: str) -> msgspec.Raw:
     """The one result that is not ``last``: it goes by the pair's key, which is rarely the name that was asked for."""
     found = [value for name, value in fields.items() if name != "last"]
     if len(found) != 1:
-        raise MalformedAnswer(f"{where}: one result was expected, not {cut(', '.join(fields)) or 'none'}")
+        raise MalformedAnswer(f"{where}: one result was expected, not {shorten(', '.join(fields)) or 'none'}")
     return found[0]
 
 
@@ -150,7 +150,7 @@ def _row_ms(stated: Any) -> int | None:
 
 def frame_of_ohlc(
     rows: list[OhlcRow], plan: FetchPlan, revision: datetime, span: tuple[int, int]
-) -> tuple[pl.DataFrame, list[Refused]]:
+) -> tuple[pl.DataFrame, list[RejectedRow]]:
     """BAR_SCHEMA frame of rows, oldest first, and the rows that cannot be bars of ``span`` (ms).
 
     The quote volume is not stated (vwap is rounded).
@@ -167,13 +167,13 @@ def frame_of_ohlc(
     return bar_frame(columns, plan.instrument, plan.timeframe, revision, span)
 
 
-def parse_trades(body: bytes) -> tuple[TradePage[Trade], int]:
+def parse_trades(body: bytes) -> tuple[TradePage[KrakenTrade], int]:
     """Trades in rising order of their ids, each once, and the cursor (ns) of the next page. Raises MalformedAnswer."""
     fields = _result(body, "Trades")
     last = whole(decode(_ANY, fields["last"], "Trades, last")) if "last" in fields else None
     if last is None or not 0 <= last <= MAX_MS * 1_000_000:
         raise MalformedAnswer("Trades: no 'last', or not a time")
-    refused: list[Refused] = []
+    refused: list[RejectedRow] = []
     stated = _only(fields, "Trades")
     try:
         rows = _TRADES.decode(stated)
@@ -188,29 +188,29 @@ def parse_trades(body: bytes) -> tuple[TradePage[Trade], int]:
     return page_of([_trade(row) for row in rows], refused, _trade_id, _trade_fault, _ms_of), last
 
 
-def _trade(row: _TradeRow) -> Trade:
+def _trade(row: _TradeRow) -> KrakenTrade:
     price, volume, seconds, side, _, _, number = row
     # The time is a float with about 100 ns of noise: whole microseconds first, then cut to milliseconds.
     ms = round(seconds * 1_000_000) // 1000 if 0 <= seconds < MAX_MS else -1
-    return Trade(number, ms, price, volume, side == "b", side)
+    return KrakenTrade(number, ms, price, volume, side == "b", side)
 
 
-def _trade_id(row: Trade) -> int:
+def _trade_id(row: KrakenTrade) -> int:
     return row.trade_id
 
 
-def _ms_of(row: Trade) -> int:
+def _ms_of(row: KrakenTrade) -> int:
     return row.ms
 
 
-def _trade_fault(row: Trade) -> str | None:
+def _trade_fault(row: KrakenTrade) -> str | None:
     if row.side not in ("b", "s"):
-        return f"its side is {cut(row.side, 40)!r}"
+        return f"its side is {shorten(row.side, 40)!r}"
     number = row.trade_id
     return trade_fault(number, number, number, row.ms, row.price, row.volume)
 
 
-def frame_of_trades(trades: list[Trade], instrument: str) -> pl.DataFrame:
+def frame_of_trades(trades: list[KrakenTrade], instrument: str) -> pl.DataFrame:
     """TRADE_SCHEMA frame, ids rising."""
     ids = [trade.trade_id for trade in trades]
     return pl.DataFrame(
@@ -228,7 +228,7 @@ def frame_of_trades(trades: list[Trade], instrument: str) -> pl.DataFrame:
     ).with_columns(pl.col("time").cast(UTC_MS))
 
 
-def parse_time(body: bytes) -> float:
+def parse_server_time(body: bytes) -> float:
     """Unix ms of a Time body (whole seconds)."""
     ms = decode(_TIME, body, "Time").result.unixtime * 1000
     if not 0 <= ms < MAX_MS:
@@ -238,7 +238,7 @@ def parse_time(body: bytes) -> float:
 
 def parse_status(body: bytes) -> str:
     """What the system says of itself: online, maintenance, cancel_only, post_only."""
-    return cut(decode(_SYSTEM, body, "SystemStatus").result.status)
+    return shorten(decode(_SYSTEM, body, "SystemStatus").result.status)
 
 
 def parse_pairs(body: bytes) -> list[Listing]:
@@ -258,7 +258,7 @@ def _pair(raw: msgspec.Raw) -> Listing | None:
 def _listing(pair: _Pair) -> Listing:
     base, quote = split_pair(pair.wsname)
     trading = pair.status in ("online", "limit_only", "post_only", "reduce_only")
-    tick = decimal(pair.tick_size) if pair.tick_size else _step(pair.pair_decimals)
+    tick = decimal_or_none(pair.tick_size) if pair.tick_size else _step(pair.pair_decimals)
     return Listing(
         venue_symbol=f"{base}/{quote}",
         base=base,
@@ -274,4 +274,4 @@ def _step(decimals: int | None) -> Any:
         return None
     if not 0 <= decimals <= 30:
         raise ValueError(f"it has {decimals} decimals")
-    return decimal(f"1e-{decimals}")
+    return decimal_or_none(f"1e-{decimals}")

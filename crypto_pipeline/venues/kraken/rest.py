@@ -15,7 +15,7 @@ from crypto_pipeline.venues.client.bodies import rows_bound
 from crypto_pipeline.venues.client.http import RequestPolicy
 from crypto_pipeline.venues.client.prefetch import Job
 from crypto_pipeline.venues.client.responses import HttpResponse, require_all_rows
-from crypto_pipeline.venues.client.rest_venue import BarsJob, RestVenue, refusal
+from crypto_pipeline.venues.client.rest_venue import BarsJob, RestVenue, refused_job
 from crypto_pipeline.venues.client.timestamps import moment_of, ms_of
 from crypto_pipeline.venues.kraken import parse
 from crypto_pipeline.venues.kraken.minutes import minutes_of_trades
@@ -26,7 +26,7 @@ from crypto_pipeline.venues.protocol import (
     FetchPlan,
     Listing,
     MalformedAnswer,
-    Refused,
+    RejectedRow,
     RequestBudget,
     TradesAnswer,
     VenueError,
@@ -43,6 +43,9 @@ _WINDOW = 360
 _ALL_PAIRS, _TRADES = 16 * 1024 * 1024, 1000
 #: Timeframes whose bars begin where ours do; its weeks do not begin on Monday.
 _TIMEFRAMES = frozenset(Timeframe) - {Timeframe.W1}
+
+#: A page of trades, and the cursor of the next one.
+_Page = tuple[TradePage[parse.KrakenTrade], int]
 
 
 class KrakenSpot(RestVenue):
@@ -66,13 +69,13 @@ class KrakenSpot(RestVenue):
         pair_pause: float = 1.0,
     ) -> None:
         policy = policy or RequestPolicy(timeout=timeout, attempts=attempts, concurrency=concurrency)
-        super().__init__(name, base_url, budget, share=share, policy=policy, refused=parse.refusal)
+        super().__init__(name, base_url, budget, share=share, policy=policy, refused=parse.read_refusal)
         self._pause = pair_pause
         self._turns: dict[str, float] = {}
 
     def read_time(self, answer: HttpResponse) -> float:
         """See RestVenue.read_time."""
-        return parse.parse_time(answer.body)
+        return parse.parse_server_time(answer.body)
 
     async def status(self) -> VenueStatus:
         """Ask once what the system says of itself. Never raises."""
@@ -119,7 +122,7 @@ class KrakenSpot(RestVenue):
         if new:
             yield Job(key, KEPT, partial(self._stated, plan, new), (new[0][0], new[-1][1]))
         if old and frame is not Timeframe.M1:
-            yield refusal(key, f"{self.name} keeps only the newest {KEPT} bars of {frame}: none before {reach}")
+            yield refused_job(key, f"{self.name} keeps only the newest {KEPT} bars of {frame}: none before {reach}")
 
     async def _stated(self, plan: FetchPlan, spans: list[tuple[datetime, datetime]]) -> list[BarsAnswer]:
         frame = plan.timeframe
@@ -147,7 +150,7 @@ class KrakenSpot(RestVenue):
     async def _rebuilt(self, plan: FetchPlan, start: datetime, end: datetime) -> list[BarsAnswer]:
         """Minutes that OHLC does not keep any more, from trades: the same bars, as the venue's own are made of them."""
         sent = time.monotonic()
-        refused: list[Refused] = []
+        refused: list[RejectedRow] = []
         before, inside, after = await self._span(plan.venue_symbol, start, end, refused)
         stated = await self.venue_time(sent)
         bars = minutes_of_trades(plan.instrument, start, end, before, inside, after, stated)
@@ -157,19 +160,19 @@ class KrakenSpot(RestVenue):
 
     async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
         """All trades of ``[start, end)``, with the ids on either side."""
-        refused: list[Refused] = []
+        refused: list[RejectedRow] = []
         before, inside, after = await self._span(venue_symbol, require_utc(start), require_utc(end), refused)
         frame = parse.frame_of_trades(inside, instrument)
         ids = (before.trade_id if before else None, after.trade_id if after else None)
         return TradesAnswer(instrument, start, end, frame, *ids, refused=tuple(refused))
 
     async def _span(
-        self, venue_symbol: str, start: datetime, end: datetime, refused: list[Refused]
-    ) -> tuple[parse.Trade | None, list[parse.Trade], parse.Trade | None]:
+        self, venue_symbol: str, start: datetime, end: datetime, refused: list[RejectedRow]
+    ) -> tuple[parse.KrakenTrade | None, list[parse.KrakenTrade], parse.KrakenTrade | None]:
         return await fetch_trades(partial(self._page, venue_symbol), ms_of(start), ms_of(end), refused)
 
-    async def _page(self, venue_symbol: str, since: int, count: int = _TRADES) -> tuple[TradePage[parse.Trade], int]:
-        def read(answer: HttpResponse) -> tuple[TradePage[parse.Trade], int]:
+    async def _page(self, venue_symbol: str, since: int, count: int = _TRADES) -> _Page:
+        def read(answer: HttpResponse) -> _Page:
             found, cursor = parse.parse_trades(answer.body)
             return require_all_rows((found, cursor), found.refused)
 
@@ -183,12 +186,12 @@ class KrakenSpot(RestVenue):
 
     async def _ohlc(
         self, venue_symbol: str, timeframe: Timeframe, since: datetime | None
-    ) -> tuple[tuple[list[parse.OhlcRow], int, list[Refused]], float]:
+    ) -> tuple[tuple[list[parse.OhlcRow], int, list[RejectedRow]], float]:
         params: dict[str, str | int] = {"pair": rest_name(venue_symbol), "interval": timeframe.minutes}
         if since is not None:
             params["since"] = ms_of(since) // 1000 - 1
 
-        def read(answer: HttpResponse) -> tuple[tuple[list[parse.OhlcRow], int, list[Refused]], float]:
+        def read(answer: HttpResponse) -> tuple[tuple[list[parse.OhlcRow], int, list[RejectedRow]], float]:
             found = parse.parse_ohlc(answer.body)
             return require_all_rows((found, answer.sent), found[2])
 

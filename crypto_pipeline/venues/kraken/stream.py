@@ -13,12 +13,12 @@ import msgspec
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.client.frame_parser import FrameParser, Place, fields_of
-from crypto_pipeline.venues.client.timestamps import IsoStamps, readable_ms
+from crypto_pipeline.venues.client.timestamps import IsoTimes, readable_ms
 from crypto_pipeline.venues.client.websocket import SocketOpener, WebSocketConnection
 from crypto_pipeline.venues.decoding import document as any_document
 from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.kraken.names import stream_name
-from crypto_pipeline.venues.protocol import cut
+from crypto_pipeline.venues.protocol import shorten
 from crypto_pipeline.venues.stream_protocol import (
     Alive,
     Event,
@@ -97,7 +97,7 @@ class KrakenFrames(FrameParser):
 
     def __init__(self, instruments: list[tuple[str, str]]) -> None:
         super().__init__([(name, stream_name(symbol)) for name, symbol in instruments])
-        self._ms, self._begin_ms = IsoStamps().ms, IsoStamps().ms
+        self._ms, self._begin_ms = IsoTimes().ms, IsoTimes().ms
         self._forming: dict[tuple[str, int], LiveBar] = {}
 
     def read(self, frame: str | bytes) -> list[Event]:
@@ -114,7 +114,7 @@ class KrakenFrames(FrameParser):
             stated = self._ms(data.timestamp) if data.timestamp else None
             return self.each(data.data, lambda row: self._bar(row, stated))
         if isinstance(data, _Status):
-            return [Notice("status", cut(each.system)) for each in data.data] or [Alive()]
+            return [Notice("status", shorten(each.system)) for each in data.data] or [Alive()]
         return [Alive()]
 
     def _trade(self, data: _Trade) -> list[Event]:
@@ -183,7 +183,7 @@ class KrakenFrames(FrameParser):
         symbol = str(result.get("symbol") or document.get("symbol") or "")
         name = self.names.get(symbol)
         if not document.get("success", False):
-            return [Notice("refused", cut(f"{symbol} {document.get('error', 'no reason given')}".strip()), name)]
+            return [Notice("refused", shorten(f"{symbol} {document.get('error', 'no reason given')}".strip()), name)]
         if document.get("method") == "subscribe":
             return [Notice("subscribed", str(result.get("channel", "")), name)]
         return [Alive()]

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from crypto_pipeline.venues.kraken.parse import Trade
-from crypto_pipeline.venues.protocol import MalformedAnswer, Refused
+from crypto_pipeline.venues.kraken.parse import KrakenTrade
+from crypto_pipeline.venues.protocol import MalformedAnswer, RejectedRow
 from crypto_pipeline.venues.trade_rows import MOST_PAGES, TradePage
 
 #: Asks for up to 1000 trades after a time (ns, exclusive): rising ids, and the cursor of the next page.
-Pager = Callable[[int], Awaitable[tuple[TradePage[Trade], int]]]
+Pager = Callable[[int], Awaitable[tuple[TradePage[KrakenTrade], int]]]
 
 #: How far before the span the trade before it is looked for, in seconds: the venue cannot page backwards.
 _LOOKS = (60, 3_600, 86_400, 30 * 86_400, 365 * 86_400)
 
 
 async def fetch_trades(
-    page: Pager, begin: int, until: int, refused: list[Refused] | None = None
-) -> tuple[Trade | None, list[Trade], Trade | None]:
+    page: Pager, begin: int, until: int, refused: list[RejectedRow] | None = None
+) -> tuple[KrakenTrade | None, list[KrakenTrade], KrakenTrade | None]:
     """The last trade before ``[begin, until)`` (ms), those inside with rising ids, and the first after.
 
     Rows that are not believed are added to ``refused``.
     """
     refused = refused if refused is not None else []
-    before: Trade | None = None
-    inside: list[Trade] = []
-    after: Trade | None = None
+    before: KrakenTrade | None = None
+    inside: list[KrakenTrade] = []
+    after: KrakenTrade | None = None
     for look in _LOOKS:
         since = max(0, begin - look * 1000) * 1_000_000
         before, inside, after = await _walk(page, max(since - 1, 0), begin, until, refused)
@@ -36,10 +36,10 @@ async def fetch_trades(
 
 
 async def _walk(
-    page: Pager, since: int, begin: int, until: int, refused: list[Refused]
-) -> tuple[Trade | None, list[Trade], Trade | None]:
-    before: Trade | None = None
-    inside: list[Trade] = []
+    page: Pager, since: int, begin: int, until: int, refused: list[RejectedRow]
+) -> tuple[KrakenTrade | None, list[KrakenTrade], KrakenTrade | None]:
+    before: KrakenTrade | None = None
+    inside: list[KrakenTrade] = []
     newest = -1
     for _ in range(MOST_PAGES):
         found, cursor = await page(since)

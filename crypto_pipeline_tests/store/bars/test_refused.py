@@ -11,7 +11,7 @@ from crypto_pipeline.market import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.retention import Retention
-from crypto_pipeline.venues import Refused
+from crypto_pipeline.venues import RejectedRow
 from crypto_pipeline_tests.builders.bars import SYMBOLS, add_symbols, series
 from crypto_pipeline_tests.store.archive.test_archive import MARCH, NOW, policy
 
@@ -21,7 +21,7 @@ def test_what_is_refused_is_one_row_and_is_forgotten_in_the_end(postgres_url: st
     with Store(postgres_url) as store:
         add_symbols(store)
         for said in ("volume 1e308", "volume \x00 1e307"):
-            rows = [Refused(ms, "too large", said), Refused(None, "no time", "null")]
+            rows = [RejectedRow(ms, "too large", said), RejectedRow(None, "no time", "null")]
             assert store.bars_apart.refuse("binance", SYMBOLS[0], Timeframe.M1, rows) == 2
         bad = series(count=3, start=MARCH).with_columns(pl.lit(1e308).alias("volume"))
         result = store.bars.write(bad, Timeframe.M1)

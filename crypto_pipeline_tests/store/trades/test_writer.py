@@ -8,7 +8,7 @@ from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import TRADE_SCHEMA, Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import LivePrice, Store
-from crypto_pipeline.venues import Refused
+from crypto_pipeline.venues import RejectedRow
 
 START = datetime(2026, 3, 30, 23, 59, tzinfo=UTC)
 
@@ -113,9 +113,12 @@ def test_an_answer_that_merely_lacks_trades_removes_none(clean: Store, lacks: st
 
 
 def test_trades_that_cannot_be_are_written_down_once(clean: Store) -> None:
-    rows = [Refused(1_767_571_200_000, "price is no number", "p NaN", 7), Refused(None, "not a row", "{}", None)]
+    rows = [
+        RejectedRow(1_767_571_200_000, "price is no number", "p NaN", 7),
+        RejectedRow(None, "not a row", "{}", None),
+    ]
     for _ in range(3):
-        clean.trades.refuse("replay", "BTC-USDT", [*rows, Refused(5, "an id is too large", "", 2**70)])
+        clean.trades.refuse("replay", "BTC-USDT", [*rows, RejectedRow(5, "an id is too large", "", 2**70)])
     found = clean.trades.apart.read(["BTC-USDT"])
     assert found.select("reason", "times").unique().rows() == [("refused", 3)]
     assert found.height == 3

@@ -88,7 +88,7 @@ def test_recorded_exchange_info_and_time(recorded_data: Path) -> None:
     listing = info.symbols[0]
     assert (listing.venue_symbol, listing.base, listing.quote) == ("BTCUSDT", "BTC", "USDT")
     assert (listing.status, str(listing.tick_size)) == (ListingStatus.TRADING, "0.01000000")
-    assert parse.parse_time(sample(recorded_data, "time")) == 1633835466289
+    assert parse.parse_server_time(sample(recorded_data, "time")) == 1633835466289
 
 
 decimals = st.decimals(min_value=0, max_value=10**9, places=8, allow_nan=False)
@@ -114,7 +114,7 @@ def test_every_digit_survives_on_both_ways(numbers: list[tuple[Any, ...]]) -> No
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 @settings(deadline=None)
 def test_garbage_is_malformed_or_empty_never_another_error(body: bytes) -> None:
-    for reader in (parse.parse_klines, parse.parse_trades, parse.parse_info, parse.parse_time, parse.kline_open):
+    for reader in (parse.parse_klines, parse.parse_trades, parse.parse_info, parse.parse_server_time, parse.kline_open):
         try:
             found = reader(body)  # type: ignore[operator]
         except MalformedAnswer:

@@ -240,7 +240,7 @@ def test_recorded_answers(recorded_data: Path) -> None:
         if each.quote == "USDT"
     )
     assert (pair.venue_symbol, pair.base) == ("BTC/USDT", "BTC")
-    assert parse.parse_time((folder / "kraken/http_server_time.json").read_bytes()) == 1_762_820_224_000
+    assert parse.parse_server_time((folder / "kraken/http_server_time.json").read_bytes()) == 1_762_820_224_000
     assert parse.parse_status((folder / "kraken/http_system_status.json").read_bytes()) == "online"
     sample = json.loads((folder / "contract_pairs.json").read_text())["kraken"]["fetchTrades"]
     page, last = parse.parse_trades(json.dumps(sample["raw"]).encode())
