@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from crypto_pipeline.ingest.run import wanted
+from crypto_pipeline.ingest.run import instruments_of_shard
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import EmbeddedServer, Store, StoreError
 from crypto_pipeline_tests.builders.deployment import Deployment
@@ -39,7 +39,7 @@ class Deployed:
     @property
     def symbols(self) -> list[str]:
         """What is collected now: what is delisted by now has nothing to stream."""
-        return [name for name, _ in wanted(self.store, "replay", 0, 1)]
+        return [name for name, _ in instruments_of_shard(self.store, "replay", 0, 1)]
 
     @property
     def base(self) -> str:

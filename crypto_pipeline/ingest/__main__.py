@@ -23,7 +23,7 @@ async def _run(shard: int, shards: int | None) -> str:
 
 
 def main() -> int:
-    """Parse, run, and say in one line what went wrong."""
+    """Parse the arguments and run; an error is one line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m crypto_pipeline.ingest", description=__doc__)
     parser.add_argument("--shard", type=int, default=0, help="which part of the instruments, from 0")
     parser.add_argument("--shards", type=int, help="how many parts there are; default: the setting ingest_shards")

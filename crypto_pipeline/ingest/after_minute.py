@@ -1,23 +1,20 @@
-"""After each minute: the guests who work on its bars, and the figures of the term."""
+"""After each minute: the work of others on its bars, and the figures of the term."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crypto_pipeline.ingest.aggregation.minute_state import MINUTE
-from crypto_pipeline.ingest.repair.rest_requests import moment
+from crypto_pipeline.ingest.term_state import TermState
+from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.store import JobMetrics, LeaseLost, Store
 from crypto_pipeline.venues import Venue
-
-if TYPE_CHECKING:
-    from crypto_pipeline.ingest.term import Ingest
 
 log = logging.getLogger(__name__)
 
@@ -35,103 +32,90 @@ class MinuteDone:
     unproven: list[tuple[str, datetime]] = field(default_factory=list)
 
 
-#: Roll-ups and healing after each minute. Called in a thread, one at a time; minutes that end meanwhile are one call. A
-#: coroutine is run there on a loop of its own, so it opens what it needs. What it returns (bars_made, gaps_found,
-#: gaps_filled, oldest_gap, anything else) goes into the metrics.
+#: Called in a thread after each minute, one call at a time; minutes that end meanwhile are one call. A coroutine is run
+#: there on an event loop of its own, so it opens what it needs. Returns figures for the metrics (bars_made, gaps_found,
+#: gaps_filled, oldest_gap, and any others), or None.
 Figures = Mapping[str, Any] | None
 OnMinute = Callable[[MinuteDone], Figures | Coroutine[Any, Any, Figures]]
+#: Called in a thread with the figures of each minute.
 Report = Callable[[Mapping[str, Any]], None]
 
 
-class MinuteEnds:
-    """Calls ``on_minute`` after each minute of one term, and writes down what the minute was like."""
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What is called after each minute."""
 
-    def __init__(self, ingest: Ingest) -> None:
-        self._ingest = ingest
+    #: roll-ups and healing
+    on_minute: OnMinute | None
+    report: Report | None
+    #: ``bars_made``, ``gaps_found`` and ``gaps_filled`` of the term since the last call
+    figures: Callable[[], Mapping[str, int]]
+    #: what the heartbeat says
+    detail: Callable[[], Mapping[str, Any]]
+    #: begin of the oldest hole that is requested, Unix milliseconds
+    oldest_gap_ms: Callable[[], int | None]
+
+
+class AfterMinute:
+    """Calls the callbacks after each minute of one term, and writes the metrics of the minute."""
+
+    def __init__(self, callbacks: Callbacks, state: TermState) -> None:
+        self._callbacks, self._state = callbacks, state
 
     async def run(self) -> None:
-        """After each minute's bars: what the others want to do with them, and the figures."""
-        ingest = self._ingest
-        done_ms = ingest.clock.now_ms() // MINUTE * MINUTE
+        """After each minute's bars, until cancelled. An error of a callback is logged and ends nothing."""
+        state = self._state
+        done_ms = state.clock.now_ms() // MINUTE * MINUTE
         while True:
-            end_ms = (ingest.clock.now_ms() - ingest.settings.ingest_settle_ms - 500) // MINUTE * MINUTE
+            end_ms = (state.clock.now_ms() - state.settings.ingest_settle_ms - 500) // MINUTE * MINUTE
             if end_ms <= done_ms:
-                await asyncio.sleep(min(0.5, max(0.01, ingest.clock.seconds(5000))))
+                await asyncio.sleep(min(0.5, max(0.01, state.clock.seconds(5000))))
                 continue
             done_ms = end_ms
             try:
-                await self._minute(moment(end_ms))
+                await self._minute(from_unix_ms(end_ms))
             except LeaseLost:
-                await ingest.retake()
-            except Exception:
-                # whatever the guest does, the host goes on
-                log.exception("after the minute that ended at %s", moment(end_ms))
+                await state.lease.retake()
+            except Exception:  # whatever a callback or the database does, ingest continues
+                log.exception("after the minute that ended at %s", from_unix_ms(end_ms))
 
     async def _minute(self, now: datetime) -> None:
-        ingest = self._ingest
+        callbacks, state = self._callbacks, self._state
         began, started = time.monotonic(), datetime.now(UTC)
-        store, before = ingest.holder.store, ingest.watch.figures()
-        unproven, ingest.unproven = ingest.unproven, []
-        told: dict[str, Any] = {}
+        store, own = state.store, callbacks.figures()
+        unproven, state.unproven = state.unproven, []
+        returned: dict[str, Any] = {}
         succeeded, status = True, "succeeded"
-        if ingest.on_minute is not None:
-            done = MinuteDone(store, ingest.venue, now, ingest.names, unproven)
+        if callbacks.on_minute is not None:
+            done = MinuteDone(store, state.venue, now, state.names, unproven)
             try:
-                said = await asyncio.to_thread(_call, ingest.on_minute, done)
-                told = dict(said or {})
+                figures: Figures = await asyncio.to_thread(_call, callbacks.on_minute, done)
+                returned = dict(figures or {})
             except LeaseLost:
                 raise
             except Exception as error:
                 log.exception("on_minute failed")
                 succeeded, status = False, f"{type(error).__name__}: {error}"[:500]
-        oldest = told.pop("oldest_gap", None) or ingest.watch.oldest_gap()
+        oldest_ms = callbacks.oldest_gap_ms()
+        oldest = returned.pop("oldest_gap", None) or (None if oldest_ms is None else from_unix_ms(oldest_ms))
         metrics = JobMetrics(
             "live_ingest",
             started,
             time.monotonic() - began,
             succeeded,
             status,
-            rows=ingest.stored,
-            bars_made=before["bars_made"] + int(told.pop("bars_made", 0)),
-            gaps_found=before["gaps_found"] + int(told.pop("gaps_found", 0)),
-            gaps_filled=before["gaps_filled"] + int(told.pop("gaps_filled", 0)),
+            rows=state.trades_stored,
             oldest_gap=oldest,
-            detail=self.detail() | told,
+            bars_made=own["bars_made"] + int(returned.pop("bars_made", 0)),
+            gaps_found=own["gaps_found"] + int(returned.pop("gaps_found", 0)),
+            gaps_filled=own["gaps_filled"] + int(returned.pop("gaps_filled", 0)),
+            detail={**callbacks.detail(), **returned},
         )
         await asyncio.to_thread(store.metrics.record, metrics)
-        if ingest.report is not None:
-            ingest.report({"minute": now.isoformat(), **self.detail(), **told})
-
-    def detail(self) -> dict[str, Any]:
-        """What the heartbeat says."""
-        ingest = self._ingest
-        return {
-            "state": ingest.said,
-            "pid": os.getpid(),
-            "venue": ingest.venue.name,
-            "instruments": len(ingest.names),
-            "links": len(ingest.session.links),
-            "waiting": len(ingest.buffer),
-            "held": ingest.aggregator.held,
-            "asks": len(ingest.repairs),
-            "stored": ingest.stored,
-            "lag_ms": _part(ingest.lags, 0.5),
-            "lag_ms_p99": _part(ingest.lags, 0.99),
-            "bar_lag_ms": _part(ingest.bar_lags, 0.5),
-            "bar_lag_ms_p99": _part(ingest.bar_lags, 0.99),
-            "overflowed": ingest.buffer.overflowed,
-            "age": round(time.monotonic() - ingest.started, 1),
-            **ingest.aggregator.counters,
-            **{f"link_{name}": count for name, count in ingest.session.counters.items()},
-            **{f"ask_{name}": count for name, count in ingest.repairs.counters.items()},
-        }
-
-
-def _part(values: Iterable[int], part: float) -> int | None:
-    ordered = sorted(values)
-    return ordered[int(part * (len(ordered) - 1))] if ordered else None
+        if callbacks.report is not None:
+            await asyncio.to_thread(callbacks.report, {"minute": now.isoformat(), **callbacks.detail(), **returned})
 
 
 def _call(on_minute: OnMinute, done: MinuteDone) -> Figures:
-    said = on_minute(done)
-    return asyncio.run(said) if asyncio.iscoroutine(said) else said
+    returned = on_minute(done)
+    return asyncio.run(returned) if asyncio.iscoroutine(returned) else returned

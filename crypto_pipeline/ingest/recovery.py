@@ -1,24 +1,25 @@
-"""From what is stored to now: where each instrument must go on, so that a stop of any kind leaves no hole."""
+"""From what is stored to now: where each instrument must continue, so that no stop of any kind leaves a hole."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, Written
-from crypto_pipeline.ingest.repair.rest_requests import moment
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.store import Store
 
-#: The venue's bars are taken for so much of a long absence; what lies before is for the monitors of gaps.
+#: Of a longer absence only this much is fetched here as bars; older gaps are found by the gap monitors. Milliseconds.
 _LONGEST_MS = 86_400_000
 
 
 @dataclass(slots=True)
 class Start:
-    """Where one instrument goes on: trades from ``since_ms``, and before that the venue's bars from ``bars_ms``."""
+    """Where one instrument continues: trades from ``since_ms``, and before that the venue's bars from ``bars_ms``."""
 
     symbol: str
     since_ms: int
@@ -29,22 +30,71 @@ class Start:
     whole_ms: int | None = None
 
 
-def plan_recovery(store: Store, venue: str, symbols: list[str], now_ms: int, window_ms: int) -> list[Start]:
-    """From the last stored trade on; further back where bars or ids are missing; by bars where it was long ago.
+class CatchUp:
+    """The instruments that have not caught up with the venue yet. Use from one event loop."""
 
-    ``window_ms`` is how far back trades are fetched: a liquid instrument has a million of them a day.
+    def __init__(self) -> None:
+        #: venue time up to which each must be fetched
+        self._until: dict[str, int] = {}
+        #: those that the venue fails for: the others do not wait for them
+        self._excused: set[str] = set()
+        self._done = asyncio.Event()
+
+    def begin(self, symbols: list[str], now_ms: int) -> None:
+        """All of ``symbols`` have to be fetched up to ``now_ms``."""
+        self._until = dict.fromkeys(symbols, now_ms)
+        self._check()
+
+    @property
+    def running(self) -> bool:
+        """Whether an instrument that the venue answers for has not caught up yet."""
+        return not self._excused.issuperset(self._until)
+
+    async def wait(self) -> None:
+        """Wait until every instrument that the venue answers for has caught up."""
+        await self._done.wait()
+
+    def is_completed_by(self, symbol: str, end_ms: int) -> bool:
+        """Whether an answer up to ``end_ms`` completes the instrument."""
+        return self._until.get(symbol, end_ms) < end_ms
+
+    def excuse(self, symbol: str) -> None:
+        """Do not wait for this instrument any more; it catches up when the venue answers for it."""
+        if symbol in self._until:
+            self._excused.add(symbol)
+            self._check()
+
+    def complete(self, symbol: str) -> None:
+        """Nothing of this instrument is left to fetch."""
+        if self._until.pop(symbol, None) is not None:
+            self._check()
+
+    def _check(self) -> None:
+        if not self.running:
+            self._done.set()
+
+
+def plan_recovery(store: Store, venue: str, symbols: list[str], now_ms: int, window_ms: int) -> list[Start]:
+    """Where each instrument continues: at its last stored trade, or earlier where bars or trade ids are missing.
+
+    An instrument whose last trade is older than ``window_ms`` gets the venue's bars instead: a liquid one has a million
+    trades a day. Times are Unix milliseconds of the venue's clock. Reads the store; raises StoreError.
     """
     floor = now_ms - now_ms % MINUTE
     first = floor - window_ms - (floor - window_ms) % MINUTE
-    last = {name: round(trade.time.timestamp() * 1000) for name, trade in store.trades.last_ids(venue, symbols).items()}
+    last = {name: unix_ms(trade.time) for name, trade in store.trades.last_ids(venue, symbols).items()}
     recent = [name for name in symbols if last.get(name, 0) >= first]
-    holes = store.trades.missing(venue, recent, moment(first), moment(now_ms)) if recent else None
-    oldest = store.trades.first_times(venue, recent, moment(first)) if recent else {}
-    bars = store.reader.read(symbols, Timeframe.M1, moment(first), moment(floor + MINUTE))
+    span = from_unix_ms(first), from_unix_ms(now_ms)
+    jumps: dict[str, list[int]] = {}
+    if recent:
+        missing = store.trades.missing(venue, recent, *span).select("instrument", pl.col("start").to_physical())
+        for name, start in missing.iter_rows():
+            jumps.setdefault(name, []).append(start)
+    oldest = store.trades.first_times(venue, recent, span[0]) if recent else {}
+    bars = store.reader.read(symbols, Timeframe.M1, span[0], from_unix_ms(floor + MINUTE))
     copies: dict[str, dict[int, Written]] = {name: {} for name in symbols}
-    for name, opened, complete, source in bars.select(
-        "instrument", pl.col("open_time").to_physical(), "complete", "source"
-    ).iter_rows():
+    columns = "instrument", pl.col("open_time").to_physical(), "complete", "source"
+    for name, opened, complete, source in bars.select(columns).iter_rows():
         copies[name][opened] = Written(complete, source)
     starts = []
     for name in symbols:
@@ -56,17 +106,14 @@ def plan_recovery(store: Store, venue: str, symbols: list[str], now_ms: int, win
             starts.append(Start(name, floor - MINUTE, since, copies[name]))
         else:
             # the first minute of all may have been entered in its middle
-            whole = -(-round(oldest[name].timestamp() * 1000) // MINUTE) * MINUTE
+            whole = -(-unix_ms(oldest[name]) // MINUTE) * MINUTE
             doubtful = [ms for ms in range(first, floor, MINUTE) if not _good(copies[name].get(ms), ms >= whole)]
-            jumps = (
-                holes.filter(pl.col("instrument") == name)["start"].to_physical().to_list() if holes is not None else []
-            )
-            since = min([last[name], *doubtful[:1], *jumps])
+            since = min([last[name], *doubtful[:1], *jumps.get(name, [])])
             since -= since % MINUTE
             starts.append(Start(name, since, None, copies[name], min(whole, since)))
     return starts
 
 
 def _good(copy: Written | None, traded: bool) -> bool:
-    """Where our trades should be, the venue's own bar stands in for ones that nobody could prove."""
+    """Whether a stored copy needs no repair. Where our own trades should be, the venue's bar is only a stand-in."""
     return copy is not None and copy.complete and not (traded and copy.source == Source.VENUE_HISTORICAL)

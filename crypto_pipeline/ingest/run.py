@@ -1,4 +1,4 @@
-"""The program around the terms of ingest: open what is needed, take the lease, work, hand over, begin again."""
+"""One shard of ingest as a whole: open what is needed, take the lease, work for one term, hand over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from crypto_pipeline.ingest.after_minute import OnMinute, Report
 from crypto_pipeline.ingest.lease import Duty, Holder, holder_name
-from crypto_pipeline.ingest.term import Ingest
+from crypto_pipeline.ingest.term import Term
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import LeaseLost, Store, StoreError, resolve_url
 from crypto_pipeline.venues import Venue, make_venue
@@ -32,56 +32,54 @@ async def run_ingest(
     holder: str | None = None,
     duty: Duty | None = None,
 ) -> str:
-    """Ingest one shard of the instruments until ``stop`` is set, or until it was relieved after its time.
+    """Ingest one shard of the instruments until ``stop`` is set, or until another process takes over.
 
-    Waits for the lease as long as somebody else holds it. Returns ``stopped``, ``rotated`` (a stand-by took over),
-    ``lost`` (somebody else holds the lease) or ``crowded`` (another one stands by already). ``report`` gets a summary
-    once a minute. Raises StoreError when there is no database, and ValueError for a shard that cannot be.
+    Waits for the lease while another process holds it. Returns ``stopped``, ``rotated`` (a process that stood by took
+    over), ``lost`` (another process holds the lease) or ``crowded`` (another process stands by already). ``on_minute``
+    and ``report`` are called in threads after each minute (see after_minute). Raises StoreError when there is no
+    database, and ValueError for a shard number outside of ``0 … shards - 1``.
     """
     count = settings.ingest_shards if shards is None else shards
     if not 0 <= shard < count:
         raise ValueError(f"shard {shard} of {count}: use 0 to {count - 1}")
     stop = stop or asyncio.Event()
-    opened = store or Store(resolve_url(settings))
+    opened: Store = await asyncio.to_thread(_open_store, settings) if store is None else store
     claim = Holder(opened, heartbeat_name(shard), holder or holder_name(), settings.ingest_lease_seconds)
     duty = duty or Duty()
     try:
         if (taken := await claim.take(stop, duty)) != "taken":
             log.info("%s: %s", claim.name, taken)
             return taken
-        log.info("%s: the lease is ours (token %d)", claim.name, claim.lease.token if claim.lease else 0)
-        while True:
-            async with _open(settings, opened) as (venue, stream):
-                instruments = await _instruments(claim, venue.name, shard, count, stop)
-                ingest = Ingest(settings, claim, venue, stream, instruments, report, on_minute, duty)
-                why = await ingest.run(stop)
-            if why != "changed":
-                log.info("%s: %s", claim.name, why)
-                return why
+        log.info("%s: this process has the lease (token %d)", claim.name, claim.lease.token if claim.lease else 0)
+        async with _open(settings, opened) as (venue, stream):
+            instruments = await _instruments(claim, venue.name, shard, count, stop)
+            why = await Term(settings, claim, venue, stream, instruments, report, on_minute, duty).run(stop)
+        log.info("%s: %s", claim.name, why)
+        return why
     except LeaseLost as error:
         log.warning("%s", error)
         return "lost"
     finally:
         try:
             await asyncio.to_thread(claim.release)
-        except StoreError as error:  # it runs out by itself
+        except StoreError as error:  # it expires by itself
             log.warning("%s", error)
         if store is None:
-            opened.close()
+            await asyncio.to_thread(opened.close)
 
 
 def heartbeat_name(shard: int) -> str:
-    """What the lease and the heartbeat row of a shard are called."""
+    """Name of the lease and of the heartbeat row of a shard."""
     return f"ingest-{shard}"
 
 
 def in_shard(symbol: str, shard: int, shards: int) -> bool:
-    """Whether an instrument belongs to a shard: by its name alone, so that others moving in and out change nothing."""
+    """Whether an instrument belongs to a shard: by its name alone, whatever other instruments there are."""
     return zlib.crc32(symbol.encode()) % shards == shard
 
 
-def wanted(store: Store, venue: str, shard: int, shards: int) -> list[tuple[str, str]]:
-    """(canonical name, venue symbol) of what a shard collects now."""
+def instruments_of_shard(store: Store, venue: str, shard: int, shards: int) -> list[tuple[str, str]]:
+    """(canonical name, venue symbol) of the instruments that a shard collects now. Raises StoreError."""
     rows = store.instruments.frame(venue)
     return [
         (row["instrument"], row["venue_symbol"])
@@ -96,18 +94,23 @@ def wanted(store: Store, venue: str, shard: int, shards: int) -> list[tuple[str,
 async def _instruments(
     claim: Holder, venue: str, shard: int, shards: int, stop: asyncio.Event
 ) -> list[tuple[str, str]]:
-    """What is to be ingested; waits, and keeps the lease, while there is nothing. Raises LeaseLost."""
-    told = False
-    while not (found := await asyncio.to_thread(wanted, claim.plain, venue, shard, shards)) and not stop.is_set():
-        if not told:
+    """The instruments of the shard; waits, and keeps the lease, while there are none. Raises LeaseLost."""
+    logged = False
+    arguments = claim.plain, venue, shard, shards
+    while not (chosen := await asyncio.to_thread(instruments_of_shard, *arguments)) and not stop.is_set():
+        if not logged:
             log.warning("no instrument of shard %d of %d is listed on %s yet", shard, shards, venue)
-            told = True
+            logged = True
         await asyncio.to_thread(claim.beat, {"state": "waiting", "pid": os.getpid(), "venue": venue, "instruments": 0})
         try:
             await asyncio.wait_for(stop.wait(), min(2.0, claim.seconds / 3))
         except TimeoutError:
             continue
-    return found
+    return chosen
+
+
+def _open_store(settings: Settings) -> Store:
+    return Store(resolve_url(settings))
 
 
 @asynccontextmanager

@@ -1,8 +1,8 @@
-"""What was received and is not stored yet: bounded, whatever the database does.
+"""Trades that were received and are not stored yet: bounded, whatever the database does.
 
-While it fills, readers are held back for a while (back-pressure reaches the venue through the socket). When that does
-not help, the oldest minute of all instruments is let go of, whole, and what went is told: it becomes a ledger row and
-is fetched again later. Nothing is dropped in silence.
+While the buffer is nearly full, readers are held back for a while (back-pressure reaches the venue through the socket).
+When that does not help, the oldest minute of all instruments is dropped whole and returned to the caller, who writes it
+into the ledger and requests it again.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from crypto_pipeline.ingest.aggregation.aggregator import Aggregator
 from crypto_pipeline.ingest.aggregation.minute_state import MINUTE
 from crypto_pipeline.venues.stream_protocol import LiveTrade
 
-#: Readers are held back from this part of the limit on, and for at most so long at a time, seconds.
-_HIGH_WATER, _PATIENCE = 0.8, 5.0
+#: Readers are held back while the buffer is fuller than this part of its limit.
+_HIGH_WATER = 0.8
+#: The longest time for which readers are held back. Seconds.
+_LONGEST_HOLD = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Overflow:
-    """Trades of one instrument and minute that were let go of before they were stored."""
+class DroppedMinute:
+    """Trades of one instrument and minute that were dropped before they were stored."""
 
     instrument: str
     open_ms: int
@@ -31,7 +33,7 @@ class Overflow:
 
 
 class TradeBuffer:
-    """Trades on their way to the database. ``limit`` counts also those that a running transaction is storing."""
+    """Trades on their way to the database. ``limit`` includes those that a running transaction is storing."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -41,34 +43,32 @@ class TradeBuffer:
         self._room = asyncio.Event()
         self._room.set()
         self._held_since: float | None = None
-        self.highest = 0
         self.overflowed = 0
 
     def __len__(self) -> int:
         return len(self.waiting) + self._storing
 
     def take(self) -> list[LiveTrade]:
-        """Everything, to be stored now; ``stored`` or ``put_back`` must follow."""
+        """Take every trade, to store it now; ``stored`` or ``put_back`` must follow."""
         taken, self.waiting = self.waiting, []
         self._storing = len(taken)
-        self.highest = max(self.highest, len(taken))
         return taken
 
     def stored(self) -> None:
-        """What was taken is safe."""
+        """The trades that were taken are stored."""
         self._storing = 0
         self._false.clear()
         self._room.set()
         self._held_since = None
 
     def put_back(self, trades: list[LiveTrade]) -> None:
-        """What was taken could not be stored."""
+        """The trades that were taken could not be stored."""
         self.waiting = [trade for trade in trades if trade not in self._false] + self.waiting
         self._storing = 0
         self._false.clear()
 
-    def strike(self, false: list[LiveTrade]) -> None:
-        """Let go of trades that are not true. One that is being stored right now is not, if that should fail."""
+    def remove(self, false: list[LiveTrade]) -> None:
+        """Remove false trades; those that are being stored now are not put back if that fails."""
         gone = set(false)
         self.waiting[:] = [trade for trade in self.waiting if trade not in gone]
         if self._storing:
@@ -80,23 +80,23 @@ class TradeBuffer:
         return len(self.waiting) + self._storing >= self.limit * _HIGH_WATER
 
     async def room(self) -> None:
-        """Hold a reader back while the buffer is nearly full, until there is room or patience is over."""
+        """Hold a reader back while the buffer is nearly full, until there is room, at most for five seconds."""
         if not self.tight:
             return
         now = time.monotonic()
         if self._held_since is None:
             self._held_since = now
             self._room.clear()
-        left = self._held_since + _PATIENCE - now
+        left = self._held_since + _LONGEST_HOLD - now
         if left > 0:
             try:
                 await asyncio.wait_for(self._room.wait(), left)
             except TimeoutError:
-                pass  # the venue would cut us off: from now on memory gives way instead
+                pass  # the venue would close the connection: from now on minutes are dropped instead
 
-    def relieve(self, aggregator: Aggregator) -> list[Overflow]:
-        """Let go of the oldest minutes until what is left fits. Returns what went."""
-        gone: list[Overflow] = []
+    def relieve(self, aggregator: Aggregator) -> list[DroppedMinute]:
+        """Drop the oldest minutes of all instruments until the rest fits. Returns what was dropped."""
+        dropped: list[DroppedMinute] = []
         while len(self) > self.limit and self.waiting:
             oldest = min(trade.time_ms for trade in self.waiting)
             end = oldest - oldest % MINUTE + MINUTE
@@ -109,6 +109,6 @@ class TradeBuffer:
                     kept.append(trade)
             self.waiting = kept
             aggregator.forget(end - MINUTE)
-            gone += [Overflow(name, end - MINUTE, min(ids), max(ids), len(ids)) for name, ids in lost.items()]
-        self.overflowed += sum(each.trades for each in gone)
-        return gone
+            dropped += [DroppedMinute(name, end - MINUTE, min(ids), max(ids), len(ids)) for name, ids in lost.items()]
+        self.overflowed += sum(each.trades for each in dropped)
+        return dropped

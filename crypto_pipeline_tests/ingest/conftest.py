@@ -45,9 +45,8 @@ class Desk:
     async def ingesting(self, on_minute: OnMinute | None = None, **options: Any) -> AsyncIterator[asyncio.Task[str]]:
         """An ingest that runs during the block and is stopped well at its end."""
         stop = asyncio.Event()
-        task = asyncio.create_task(
-            run_ingest(self.settings, stop=stop, store=self.store, on_minute=on_minute, **options)
-        )
+        options = {"store": self.store, **options}
+        task = asyncio.create_task(run_ingest(self.settings, stop=stop, on_minute=on_minute, **options))
         try:
             yield task
         finally:

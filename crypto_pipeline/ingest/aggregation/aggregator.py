@@ -1,8 +1,8 @@
-"""Trades of all instruments into one-minute bars, in whatever order, pieces and repetitions they arrive.
+"""Trades of all instruments to one-minute bars, in whatever order, pieces and repetitions they arrive.
 
-What is known is kept as sets (ids, trades of a minute), so the result does not depend on how it arrived. The bars have
-the digits of the function that history uses (invariant I6: a property test holds the two together); here it is decided
-when a bar is written, whether it is complete, and what must be asked of the venue because the stream cannot tell.
+Ids and trades are kept as sets, so the result does not depend on how they arrived. The bars equal those of the function
+that history uses, digit for digit (invariant I6, held by a property test). Here it is decided when a bar is written,
+whether it is complete, and what must be requested from the venue because the stream cannot tell.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from crypto_pipeline.ingest.aggregation.bar_decision import Due, Kind, bars_of, decide
-from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, Minute, Series, Written
+from crypto_pipeline.ingest.aggregation.bar_decision import BarToWrite, Basis, bars_frame, decide
+from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, InstrumentStream, Minute, Written
 from crypto_pipeline.ingest.aggregation.rest_merge import Restated, restate
-from crypto_pipeline.ingest.aggregation.trade_ids import Hole
+from crypto_pipeline.ingest.aggregation.trade_ids import IdHole
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import TradesAnswer
 from crypto_pipeline.venues.stream_protocol import Anchor, LiveBar, LiveTrade
 
-#: Trades that claim a time further from the venue's clock than this are not believed.
+#: Trades whose time is further than this from the venue's clock are not believed. Milliseconds.
 _FUTURE_MS, _PAST_MS = 10_000, 7 * 86_400_000
-#: A trade whose age on arrival differs so much from that of others has an odd time, real milliseconds.
+#: A trade whose age on arrival differs so much from that of others has an odd time. Real milliseconds.
 _ODD_MS = 1_000
 
 
 class Aggregator:
-    """All instruments of one ingest. Not thread-safe: one event loop feeds it and asks it."""
+    """All instruments of one term. Not thread-safe: use it from one event loop. Times in Unix milliseconds."""
 
     def __init__(
         self,
@@ -40,17 +40,17 @@ class Aggregator:
     ) -> None:
         self.settle_ms, self.states_bars = settle_ms, states_bars
         self.keep_ms, self.give_up_ms = keep_ms, give_up_ms
-        self.series: dict[str, Series] = {symbol: Series(symbol) for symbol in symbols}
-        #: instruments in which something happened since the last look at prices
-        self.moved: set[Series] = set()
+        self.streams: dict[str, InstrumentStream] = {symbol: InstrumentStream(symbol) for symbol in symbols}
+        #: instruments in which something happened since prices were last written
+        self.moved: set[InstrumentStream] = set()
         #: instruments with a hole in their ids
-        self.jumped: set[Series] = set()
-        #: minutes that were let go of and are needed again, (instrument, open time), with what came for them since
+        self.jumped: set[InstrumentStream] = set()
+        #: forgotten minutes that are needed again, (instrument, open time), with the trades that came for them since
         self.late: dict[tuple[str, int], list[LiveTrade]] = {}
-        #: venue time, and when what is being taken in arrived (monotonic): as far as the caller says
+        #: venue time, and when the message that is being taken in arrived (monotonic); set by the caller
         self.now_ms = 0
         self.arrived = 0.0
-        #: how old trades usually are when they arrive, venue milliseconds; and how much is odd
+        #: usual age of trades when they arrive, and the difference from it that is odd. Venue milliseconds.
         self._age = 0.0
         self._odd_ms = _ODD_MS * max(1.0, rate)
         self.counters = dict.fromkeys(
@@ -60,39 +60,42 @@ class Aggregator:
     # -- taking in ------------------------------------------------------------------------------------------------
 
     def trade(self, trade: LiveTrade) -> bool:
-        """Take in a trade of the stream; False when it is not new or not to be believed."""
-        series = self.series.get(trade.instrument)
-        if series is None:
+        """Take in a trade of the stream; False when it is not new or not believed."""
+        stream = self.streams.get(trade.instrument)
+        if stream is None:
             self.counters["strangers"] += 1
             return False
-        series.heard = self.arrived
+        stream.last_message_at = self.arrived
         if self.now_ms and not self.now_ms - _PAST_MS < trade.time_ms < self.now_ms + _FUTURE_MS:
             self.counters["implausible"] += 1
             return False
-        spans = len(series.ids.spans)
-        if trade.time_ms < series.gone_ms:
-            return self._late(series, trade)
-        last = series.last
-        minute = series.take(trade)
+        spans = len(stream.ids.spans)
+        if trade.time_ms < stream.forgotten_until_ms:
+            return self._late(stream, trade)
+        last = stream.last
+        minute = stream.take(trade)
         if minute is None:
             self.counters["duplicates"] += 1
             return False
         self.counters["trades"] += 1
-        self.moved.add(series)
+        self.moved.add(stream)
         if self.now_ms:
-            self._look_at_time(series, trade, minute, last)
-        if minute.thin:
-            self.too_late(series, trade)
+            self._check_time(stream, trade, minute, last)
+        if minute.summary_only:
+            self.too_late(stream, trade)
             return True
-        if len(series.ids.spans) > spans and spans:
+        if len(stream.ids.spans) > spans and spans:
             self.counters["jumps"] += 1
-            self.jumped.add(series)
+            self.jumped.add(stream)
         if self.now_ms > minute.end_ms:
             minute.changed_ms = max(minute.changed_ms, self.now_ms)
         return True
 
-    def _look_at_time(self, series: Series, trade: LiveTrade, minute: Minute, last: LiveTrade | None) -> None:
-        """Times run with the ids, and all trades are about as old when they arrive. Else REST must state the minute."""
+    def _check_time(self, stream: InstrumentStream, trade: LiveTrade, minute: Minute, last: LiveTrade | None) -> None:
+        """Mark the minute of a trade with an odd time, so that REST must state it.
+
+        Times rise with ids, and all trades are about as old when they arrive.
+        """
         off = self.now_ms - trade.time_ms - self._age
         odd = abs(off) > self._odd_ms
         self._age += 0.02 * off if not odd else 0.002 * off
@@ -100,168 +103,174 @@ class Aggregator:
             odd |= (trade.trade_id > last.trade_id) != (trade.time_ms > last.time_ms)
         if odd:
             self.counters["odd"] += 1
-            minute.hollow = True
-            # which of the two is wrong cannot be told here
-            if last is not None and (other := series.minutes.get(last.time_ms - last.time_ms % MINUTE)) is not None:
-                other.hollow = True
+            minute.trades_incomplete = True
+            # which of the two is wrong is not known here
+            if last is not None and (other := stream.minutes.get(last.time_ms - last.time_ms % MINUTE)) is not None:
+                other.trades_incomplete = True
 
-    def _late(self, series: Series, trade: LiveTrade) -> bool:
-        if not series.ids.add(trade.trade_id, trade.time_ms, trade.first_id, trade.last_id):
+    def _late(self, stream: InstrumentStream, trade: LiveTrade) -> bool:
+        if not stream.ids.add(trade.trade_id, trade.time_ms, trade.first_id, trade.last_id):
             self.counters["duplicates"] += 1
             return False
-        self.too_late(series, trade)
+        self.too_late(stream, trade)
         return True
 
-    def too_late(self, series: Series, trade: LiveTrade) -> None:
-        """A trade of a minute that is done: the minute must be opened again."""
-        self.late.setdefault((series.symbol, trade.time_ms - trade.time_ms % MINUTE), []).append(trade)
+    def too_late(self, stream: InstrumentStream, trade: LiveTrade) -> None:
+        """Take a trade of a minute that is not in memory any more: the minute must be reopened."""
+        self.late.setdefault((stream.symbol, trade.time_ms - trade.time_ms % MINUTE), []).append(trade)
 
     def bar(self, bar: LiveBar) -> None:
-        """Take in the venue's own bar: proof for a minute that is over, an anchor while it forms."""
-        series = self.series.get(bar.instrument)
-        if series is None or bar.timeframe != Timeframe.M1:
+        """Take in the venue's own bar: a proof for a minute that is over, an anchor while it forms."""
+        stream = self.streams.get(bar.instrument)
+        if stream is None or bar.timeframe != Timeframe.M1:
             return
-        series.heard = self.arrived
-        if bar.closed and bar.open_ms >= series.gone_ms and self._plausible(bar.open_ms):
-            minute = series.minute(bar.open_ms)
+        stream.last_message_at = self.arrived
+        if bar.closed and bar.open_ms >= stream.forgotten_until_ms and self._plausible(bar.open_ms):
+            minute = stream.minute(bar.open_ms)
             if minute.stated != bar:
                 minute.stated = bar
-                if minute.thin:
+                if minute.summary_only:
                     if not minute.agrees():
-                        self.late.setdefault((series.symbol, minute.open_ms), [])
+                        self.late.setdefault((stream.symbol, minute.open_ms), [])
                 elif not minute.settled or not minute.agrees():
-                    minute.dirty, minute.settled = True, False
+                    minute.changed_since_write, minute.settled = True, False
             self.counters["bars"] += 1
-        if bar.last_id is not None and bar.last_id > series.single_id:
-            series.single_id = bar.last_id
+        if bar.last_id is not None and bar.last_id > stream.single_id:
+            stream.single_id = bar.last_id
 
     def anchor(self, anchor: Anchor) -> None:
-        """Take in which trade is the newest by the venue. Ids of 0 and those from before are not news."""
-        series = self.series.get(anchor.instrument)
-        if series is None:
+        """Take in which trade is the newest by the venue. Ids of 0 and older ids change nothing."""
+        stream = self.streams.get(anchor.instrument)
+        if stream is None:
             return
-        series.heard = self.arrived
-        if not anchor.last_trade_id or anchor.last_trade_id < series.anchor_id:
+        stream.last_message_at = self.arrived
+        if not anchor.last_trade_id or anchor.last_trade_id < stream.anchor_id:
             return
-        series.anchor_id = anchor.last_trade_id
-        series.anchor_ms = max(series.anchor_ms, anchor.time_ms or 0)
+        stream.anchor_id = anchor.last_trade_id
+        stream.anchor_ms = max(stream.anchor_ms, anchor.time_ms or 0)
 
     def restate(self, answer: TradesAnswer, asked_ms: int) -> Restated:
-        """Take over what REST states of a span, asked at ``asked_ms`` (venue time). It is the truth there."""
-        series = self.series.get(answer.instrument)
-        return Restated() if series is None else restate(self, series, answer, asked_ms)
+        """Take over what REST states of a span, asked at ``asked_ms`` (venue time): it replaces what was known."""
+        stream = self.streams.get(answer.instrument)
+        return Restated() if stream is None else restate(self, stream, answer, asked_ms)
 
     def reopen(self, symbol: str, open_ms: int, written: Written | None = None) -> None:
-        """Take care of a minute again that was let go of, or was before our time.
+        """Put a minute into memory again that was forgotten, or that is older than the term.
 
-        ``written`` is the stored copy of its bar: one that was live is corrected by one that is live. REST must state
-        the minute before anything is written.
+        ``written`` is the stored copy of its bar: a live copy is corrected by a live one. REST must state the minute
+        before anything is written.
         """
-        series = self.series[symbol]
-        series.far_ms = max(series.far_ms, series.gone_ms, open_ms + MINUTE)
-        series.gone_ms = min(series.gone_ms, open_ms)
-        old = series.minutes.pop(open_ms, None)
-        minute = series.minute(open_ms)
-        minute.hollow = True
+        stream = self.streams[symbol]
+        stream.ever_forgotten_until_ms = max(
+            stream.ever_forgotten_until_ms, stream.forgotten_until_ms, open_ms + MINUTE
+        )
+        stream.forgotten_until_ms = min(stream.forgotten_until_ms, open_ms)
+        old = stream.minutes.pop(open_ms, None)
+        minute = stream.minute(open_ms)
+        minute.trades_incomplete = True
         minute.written = written
         if old is not None:
             minute.written, minute.stated = old.written or written, old.stated
-            if series.current is old:
-                series.current = minute
-        # among them may be false ones: REST will tell
+            if stream.current is old:
+                stream.current = minute
+        # some of them may be false: REST will tell
         for trade in self.late.pop((symbol, open_ms), []):
             minute.add(trade)
 
-    def void(self, series: Series, hole: Hole) -> None:
-        """The venue does not show these ids either: stop looking for them, and call no bar whole that lacks them."""
-        series.ids.void(hole)
+    def void(self, stream: InstrumentStream, hole: IdHole) -> None:
+        """The venue does not show these ids either: stop requesting them; bars that lack them are not complete."""
+        stream.ids.void(hole)
         for ms in range(hole.start_ms - hole.start_ms % MINUTE, hole.end_ms + 1, MINUTE):
-            minute = series.minutes.get(ms)
+            minute = stream.minutes.get(ms)
             if minute is not None and (minute.count or minute.open_ms > hole.start_ms):
-                minute.holed = True
+                minute.has_hidden_ids = True
 
     def _plausible(self, ms: int) -> bool:
         return not self.now_ms or self.now_ms - _PAST_MS < ms < self.now_ms + _FUTURE_MS
 
-    # -- giving out -----------------------------------------------------------------------------------------------
+    # -- results --------------------------------------------------------------------------------------------------
 
-    def due(self, now_ms: int) -> list[Due]:
-        """Bars to write now: proven ones at once, others when they have settled."""
+    def bars_to_write(self, now_ms: int) -> list[BarToWrite]:
+        """Bars to write now: proven ones at once, others when their minute has settled."""
         self.now_ms = now_ms
         return [
-            due
-            for series in self.series.values()
-            for minute in series.minutes.values()
-            if minute.dirty and (due := decide(self, series, minute)) is not None
+            bar
+            for stream in self.streams.values()
+            for minute in stream.minutes.values()
+            if minute.changed_since_write and (bar := decide(self, stream, minute)) is not None
         ]
 
-    def frame(self, dues: Sequence[Due]) -> pl.DataFrame:
-        """The bars themselves (BAR_SCHEMA), digit for digit what ``market.bars_from_trades`` makes of the trades."""
-        return bars_of(dues)
+    def frame(self, bars: Sequence[BarToWrite]) -> pl.DataFrame:
+        """The bars as a frame (BAR_SCHEMA), equal to what ``market.bars_from_trades`` makes of the trades."""
+        return bars_frame(bars)
 
-    def wrote(self, dues: Iterable[Due]) -> None:
-        """These are stored now."""
-        for due in dues:
-            due.minute.written = Written(due.kind is not Kind.PARTIAL, str(due.source), due.count, due.changed_ms)
-            unchanged = (len(due.minute.trades), due.minute.changed_ms) == (due.count, due.changed_ms)
-            if unchanged and due.kind in (Kind.PROVEN, Kind.SILENT):
-                due.minute.slim()
+    def wrote(self, bars: Iterable[BarToWrite]) -> None:
+        """Note that these bars are stored; trades of proven minutes are dropped from memory."""
+        for bar in bars:
+            minute = bar.minute
+            minute.written = Written(bar.basis is not Basis.PARTIAL, str(bar.source), bar.count, bar.changed_ms)
+            unchanged = (len(minute.trades), minute.changed_ms) == (bar.count, bar.changed_ms)
+            if unchanged and bar.basis in (Basis.PROVEN, Basis.SILENT):
+                minute.drop_trades()
 
-    def doubts(self, now_ms: int) -> list[tuple[Series, Minute]]:
-        """Minutes that have settled and are neither proven nor stated as silent: REST must be asked."""
+    def doubts(self, now_ms: int) -> list[tuple[InstrumentStream, Minute]]:
+        """Minutes that have settled and are neither proven nor stated as silent: they must be requested."""
         return [
-            (series, minute)
-            for series in self.series.values()
-            for minute in series.minutes.values()
-            if minute.dirty and now_ms >= minute.end_ms + self.settle_ms and not minute.settled
+            (stream, minute)
+            for stream in self.streams.values()
+            for minute in stream.minutes.values()
+            if minute.changed_since_write and now_ms >= minute.end_ms + self.settle_ms and not minute.settled
         ]
 
     def open_minutes(self, now_ms: int) -> None:
-        """Have a minute for every instrument even when nothing comes, so that silence is looked into as well."""
+        """Have a minute for every instrument even when nothing comes, so that silent ones are requested as well."""
         open_ms = now_ms - now_ms % MINUTE - MINUTE
-        for series in self.series.values():
-            if open_ms >= series.gone_ms and open_ms not in series.minutes:
-                series.minute(open_ms)
+        for stream in self.streams.values():
+            if open_ms >= stream.forgotten_until_ms and open_ms not in stream.minutes:
+                stream.minute(open_ms)
 
-    def holes(self) -> list[tuple[Series, Hole]]:
+    def holes(self) -> list[tuple[InstrumentStream, IdHole]]:
         """Ids that are missing between known ones."""
-        found = []
-        for series in list(self.jumped):
-            holes = series.ids.holes()
+        every = []
+        for stream in list(self.jumped):
+            holes = stream.ids.holes()
             if not holes:
-                self.jumped.discard(series)
-                series.jumped = None
-            found += [(series, hole) for hole in holes]
-        return found
+                self.jumped.discard(stream)
+            every += [(stream, hole) for hole in holes]
+        return every
 
     def let_go(self, now_ms: int) -> list[tuple[str, int]]:
-        """Forget minutes that are done; returns those given up: (instrument, open time), their bar is not proven."""
+        """Forget old minutes; returns those whose bar could not be proven: (instrument, open time)."""
         given_up: list[tuple[str, int]] = []
-        for series in self.series.values():
-            for open_ms in sorted(series.minutes):
-                minute = series.minutes[open_ms]
+        for stream in self.streams.values():
+            for open_ms in sorted(stream.minutes):
+                minute = stream.minutes[open_ms]
                 age = now_ms - minute.end_ms
-                if minute is series.current or age < self.keep_ms or (minute.dirty and age < self.give_up_ms):
+                if (
+                    minute is stream.current
+                    or age < self.keep_ms
+                    or (minute.changed_since_write and age < self.give_up_ms)
+                ):
                     break
-                if minute.dirty:
-                    given_up.append((series.symbol, open_ms))
-                series.drop(open_ms)
-            series.ids.forget_before(min(series.gone_ms, now_ms - self.keep_ms))
+                if minute.changed_since_write:
+                    given_up.append((stream.symbol, open_ms))
+                stream.drop(open_ms)
+            stream.ids.forget_before(min(stream.forgotten_until_ms, now_ms - self.keep_ms))
         return given_up
 
     def forget(self, open_ms: int) -> None:
-        """Let go of a minute of all instruments to have memory again; its ids are unknown from now on."""
-        for series in self.series.values():
-            minute = series.minutes.get(open_ms)
+        """Forget a minute of all instruments to free memory; its ids are unknown from now on."""
+        for stream in self.streams.values():
+            minute = stream.minutes.get(open_ms)
             if minute is None:
                 continue
-            series.drop(open_ms)
-            if series.current is minute:
-                series.current = None
+            stream.drop(open_ms)
+            if stream.current is minute:
+                stream.current = None
             if minute.count:
-                series.ids.forget_upto(minute.last)
+                stream.ids.forget_upto(minute.last)
 
     @property
     def held(self) -> int:
         """Trades in memory."""
-        return sum(len(minute.trades) for series in self.series.values() for minute in series.minutes.values())
+        return sum(len(minute.trades) for stream in self.streams.values() for minute in stream.minutes.values())

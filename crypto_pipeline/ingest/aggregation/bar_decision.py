@@ -9,20 +9,23 @@ from typing import Protocol
 
 import polars as pl
 
-from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, Minute, Series
+from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, InstrumentStream, Minute
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source
 from crypto_pipeline.venues.stream_protocol import LiveBar
 
 
-class Rules(Protocol):
+class DecisionInputs(Protocol):
     """What the decision depends on besides the minute itself."""
 
+    #: venue time, Unix milliseconds
     now_ms: int
+    #: a minute has settled so long after its end. Milliseconds.
     settle_ms: int
+    #: whether the venue states 1m bars of its own
     states_bars: bool
 
 
-class Kind(Enum):
+class Basis(Enum):
     """What a bar is written from."""
 
     PROVEN = "trades, none missing"
@@ -32,82 +35,81 @@ class Kind(Enum):
 
 
 @dataclass(slots=True)
-class Due:
-    """A bar to write now; ``count`` and ``changed_ms`` tell later whether the minute has changed meanwhile."""
+class BarToWrite:
+    """A bar to write now; ``count`` and ``changed_ms`` show later whether the minute has changed meanwhile."""
 
-    series: Series
+    stream: InstrumentStream
     minute: Minute
-    kind: Kind
+    basis: Basis
     source: Source
     count: int
     changed_ms: int
 
 
-def decide(rules: Rules, series: Series, minute: Minute) -> Due | None:
-    """What to write of a minute now; None: nothing yet."""
-    settled = rules.now_ms >= minute.end_ms + rules.settle_ms
-    if rules.now_ms < minute.end_ms and not (minute.stated or minute.sealed):
-        newer = series.last is not None and series.last.time_ms >= minute.end_ms
+def decide(inputs: DecisionInputs, stream: InstrumentStream, minute: Minute) -> BarToWrite | None:
+    """The bar to write of a minute now; None: none yet."""
+    settled = inputs.now_ms >= minute.end_ms + inputs.settle_ms
+    if inputs.now_ms < minute.end_ms and not (minute.stated or minute.stated_by_rest):
+        newer = stream.last is not None and stream.last.time_ms >= minute.end_ms
         if not newer:
             return None
-    kind = _kind(rules, series, minute, settled)
-    if kind is None:
+    basis = _basis(inputs, stream, minute, settled)
+    if basis is None:
         return None
-    source = Source.VENUE_HISTORICAL if kind is Kind.STATED else series.source(minute)
-    if kind in (Kind.PARTIAL, Kind.STATED) and minute.written is not None:
-        # a copy that is no worse is stored: nothing is won until more is known
+    source = Source.VENUE_HISTORICAL if basis is Basis.STATED else stream.source(minute)
+    if basis in (Basis.PARTIAL, Basis.STATED) and minute.written is not None:
+        # the stored copy is no worse: wait until more is known
         same = minute.written.trades == len(minute.trades) and minute.written.changed_ms == minute.changed_ms
-        if minute.written.complete or (kind is Kind.PARTIAL and same):
+        if minute.written.complete or (basis is Basis.PARTIAL and same):
             return None
-    return Due(series, minute, kind, source, len(minute.trades), minute.changed_ms)
+    return BarToWrite(stream, minute, basis, source, len(minute.trades), minute.changed_ms)
 
 
-def _kind(rules: Rules, series: Series, minute: Minute, settled: bool) -> Kind | None:
-    if series.proven(minute, trust_link=not rules.states_bars, settled=settled):
-        return Kind.PROVEN
+def _basis(inputs: DecisionInputs, stream: InstrumentStream, minute: Minute, settled: bool) -> Basis | None:
+    if stream.proven(minute, trust_link=not inputs.states_bars, settled=settled):
+        return Basis.PROVEN
     stated = minute.stated
     if not minute.count:
-        return Kind.SILENT if stated is not None and _empty(stated) else (Kind.STATED if settled and stated else None)
+        return Basis.SILENT if stated is not None and _empty(stated) else (Basis.STATED if settled and stated else None)
     if not settled:
         return None
-    return Kind.STATED if stated is not None and not _empty(stated) else Kind.PARTIAL
+    return Basis.STATED if stated is not None and not _empty(stated) else Basis.PARTIAL
 
 
-def bars_of(dues: Sequence[Due]) -> pl.DataFrame:
-    """The bars themselves (BAR_SCHEMA), digit for digit what ``market.bars_from_trades`` makes of the trades."""
-    rows = [
-        _of_trades(due) if due.kind in (Kind.PROVEN, Kind.PARTIAL) else _of_statement(due.minute.stated, due)
-        for due in dues
-    ]
+def bars_frame(bars: Sequence[BarToWrite]) -> pl.DataFrame:
+    """The bars as a frame (BAR_SCHEMA), equal to what ``market.bars_from_trades`` makes of the trades."""
+    of_trades = (Basis.PROVEN, Basis.PARTIAL)
+    rows = [_row_of_trades(bar) if bar.basis in of_trades else _row_of_statement(bar) for bar in bars]
     times = {"open_time": pl.Int64(), "revision": pl.Int64()}
     frame = pl.DataFrame(rows, schema={**BAR_SCHEMA, **times}, orient="row")
     return frame.with_columns(pl.col("open_time", "revision").cast(UTC_MS))
 
 
-def _of_trades(due: Due) -> tuple[object, ...]:
-    minute = due.minute
+def _row_of_trades(bar: BarToWrite) -> tuple[object, ...]:
+    minute = bar.minute
     minute.put_in_order()
     return (
-        due.series.symbol,
+        bar.stream.symbol,
         minute.open_ms,
         *(minute.open, minute.high, minute.low, minute.close),
         *(minute.volume, minute.quote, minute.taker, minute.count),
-        str(due.source),
-        due.kind is Kind.PROVEN,
-        due.changed_ms,
+        str(bar.source),
+        bar.basis is Basis.PROVEN,
+        bar.changed_ms,
     )
 
 
-def _of_statement(bar: LiveBar | None, due: Due) -> tuple[object, ...]:
-    assert bar is not None, "without a statement there is nothing to state"
+def _row_of_statement(bar: BarToWrite) -> tuple[object, ...]:
+    stated = bar.minute.stated
+    assert stated is not None, "a bar of the venue's statement needs the statement"
     return (
-        bar.instrument,
-        bar.open_ms,
-        *(bar.open, bar.high, bar.low, bar.close),
-        *(bar.volume, bar.quote_volume, bar.taker_buy_volume, bar.trade_count),
-        str(due.source),
+        stated.instrument,
+        stated.open_ms,
+        *(stated.open, stated.high, stated.low, stated.close),
+        *(stated.volume, stated.quote_volume, stated.taker_buy_volume, stated.trade_count),
+        str(bar.source),
         True,
-        max(bar.open_ms + MINUTE, due.changed_ms),
+        max(stated.open_ms + MINUTE, bar.changed_ms),
     )
 
 

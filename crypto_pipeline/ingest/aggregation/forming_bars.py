@@ -1,16 +1,17 @@
-"""The bars that are forming now, of every timeframe, and the last prices."""
+"""The bars that are forming now, in every timeframe, and the last prices."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 
-from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, Minute, Series
+from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, InstrumentStream, Minute
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe
+from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.store import LivePrice, Store
 
 _MONDAY_MS = 4 * 86_400_000
@@ -18,11 +19,11 @@ _SUMS = ("volume", "quote_volume", "taker_buy_volume", "trade_count")
 
 
 @dataclass(slots=True)
-class Sum:
-    """Minutes of one window that are over, put together: those that opened before ``upto``."""
+class WindowSum:
+    """The sum of those minutes of one window that opened before ``until_ms``. Unix milliseconds."""
 
     window: int
-    upto: int
+    until_ms: int
     traded: bool = False
     open: float = 0.0
     high: float = 0.0
@@ -35,7 +36,7 @@ class Sum:
 
     def take(self, minute: Minute) -> None:
         """Add a minute that is over."""
-        self.upto = minute.open_ms + MINUTE
+        self.until_ms = minute.open_ms + MINUTE
         if minute.trades:
             self.add(
                 minute.open,
@@ -59,7 +60,7 @@ class Sum:
         taker: float | None,
         count: int | None,
     ) -> None:
-        """Add what traded after all that is in."""
+        """Add figures of trades that came after those in the sum."""
         if not self.traded:
             self.open, self.high, self.low, self.traded = open_, high, low, True
         else:
@@ -70,6 +71,13 @@ class Sum:
         self.taker = None if self.taker is None or taker is None else self.taker + taker
         self.count = None if self.count is None or count is None else self.count + count
 
+    def copy(self) -> WindowSum:
+        """The same sum; ten times as fast as the standard copy, as this is done for every instrument each second."""
+        return WindowSum(
+            self.window, self.until_ms, self.traded, self.open, self.high, self.low, self.close, self.volume,
+            self.quote, self.taker, self.count,
+        )  # fmt: skip
+
 
 def window_of(timeframe: Timeframe, ms: int) -> int:
     """Open time of the window that holds ``ms``."""
@@ -77,92 +85,84 @@ def window_of(timeframe: Timeframe, ms: int) -> int:
     return ms - (ms - anchor) % timeframe.milliseconds
 
 
-class Forming:
-    """Per instrument the sums of the running windows. One per ingest."""
+class FormingBars:
+    """The sums of the running windows of every instrument and timeframe; one object per term."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, Timeframe], Sum] = {}
+        self._sums: dict[tuple[str, Timeframe], WindowSum] = {}
 
     def load(self, store: Store, instruments: list[str], now_ms: int) -> None:
-        """Begin with what is stored: days of this week, minutes of today."""
-        now = datetime.fromtimestamp(now_ms / 1000, UTC)
+        """Begin with the stored bars: days of this week and minutes of today. Raises StoreError."""
+        now = from_unix_ms(now_ms)
         today, week = Timeframe.D1.floor(now), Timeframe.W1.floor(now)
         minutes = store.reader.read(instruments, Timeframe.M1, today, Timeframe.M1.floor(now))
         days = store.reader.read(instruments, Timeframe.D1, week, today) if today > week else minutes.clear()
-        upto = int(Timeframe.M1.floor(now).timestamp() * 1000)
+        until_ms = unix_ms(Timeframe.M1.floor(now))
         for timeframe in HIGHER_TIMEFRAMES:
             window = timeframe.floor(now)
             bars = pl.concat([days, minutes]).filter(pl.col("open_time") >= window)
-            self._load(timeframe, bars, window, upto)
+            self._load(timeframe, bars, window, until_ms)
 
-    def _load(self, timeframe: Timeframe, bars: pl.DataFrame, window: datetime, upto: int) -> None:
-        open_ms = (window - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    def _load(self, timeframe: Timeframe, bars: pl.DataFrame, window: datetime, until_ms: int) -> None:
         traded = bars.filter(pl.col("volume") > 0).sort("instrument", "open_time")
         summed = traded.group_by("instrument", maintain_order=True).agg(
             pl.col("open").first(),
             pl.col("high").max(),
             pl.col("low").min(),
             pl.col("close").last(),
-            # what one part does not state, the whole cannot
-            *(
-                pl.when(pl.col(name).is_null().any()).then(None).otherwise(pl.col(name).sum()).alias(name)
-                for name in _SUMS
-            ),
+            *map(_sum, _SUMS),
         )
         for name, *values in summed.iter_rows():
-            fresh = Sum(open_ms, upto)
-            fresh.add(*values)
-            self._sums[name, timeframe] = fresh
+            begun = WindowSum(unix_ms(window), until_ms)
+            begun.add(*values)
+            self._sums[name, timeframe] = begun
 
-    def prices(self, moved: Iterable[Series], higher: Iterable[Series]) -> list[LivePrice]:
-        """Rows for the instruments that moved: the minute, and of those in ``higher`` all other timeframes as well."""
-        rows = [row for series in moved if (row := _minute_row(series)) is not None]
-        for series in higher:
-            rows += self._higher(series)
+    def prices(self, moved: Iterable[InstrumentStream], higher: Iterable[InstrumentStream]) -> list[LivePrice]:
+        """Rows of the running minute of each of ``moved``, and of all wider timeframes of each of ``higher``."""
+        rows = [row for stream in moved if (row := _minute_row(stream)) is not None]
+        for stream in higher:
+            rows += self._higher(stream)
         return rows
 
-    def _higher(self, series: Series) -> list[LivePrice]:
-        current, last = series.current, series.last
+    def _higher(self, stream: InstrumentStream) -> list[LivePrice]:
+        current, last = stream.current, stream.last
         if current is None or last is None:
             return []
-        return [self._row(series, current, timeframe) for timeframe in HIGHER_TIMEFRAMES]
+        return [self._row(stream, current, timeframe) for timeframe in HIGHER_TIMEFRAMES]
 
-    def _row(self, series: Series, current: Minute, timeframe: Timeframe) -> LivePrice:
+    def _row(self, stream: InstrumentStream, current: Minute, timeframe: Timeframe) -> LivePrice:
         window = window_of(timeframe, current.open_ms)
-        done = self._sums.get((series.symbol, timeframe))
+        done = self._sums.get((stream.symbol, timeframe))
         if done is None or done.window != window:
-            done = self._sums[series.symbol, timeframe] = Sum(window, window)
-        for open_ms in sorted(ms for ms in series.minutes if done.upto <= ms < current.open_ms):
-            done.take(series.minutes[open_ms])
-        whole = Sum(
-            done.window, done.upto, done.traded, done.open, done.high, done.low, done.close, done.volume, done.quote,
-            done.taker, done.count,
-        )  # fmt: skip
-        if current.open_ms >= done.upto:
+            done = self._sums[stream.symbol, timeframe] = WindowSum(window, window)
+        for open_ms in sorted(ms for ms in stream.minutes if done.until_ms <= ms < current.open_ms):
+            done.take(stream.minutes[open_ms])
+        whole = done.copy()
+        if current.open_ms >= done.until_ms:
             whole.take(current)
-        return _live_price(series, timeframe, whole)
+        return _live_price(stream, timeframe, whole)
 
 
 def _sum(name: str) -> pl.Expr:
-    """What one part does not state, the whole cannot."""
+    """Sum of a column; null where any part is null."""
     column = pl.col(name)
     return pl.when(column.is_null().any()).then(None).otherwise(column.sum()).alias(name)
 
 
-def _minute_row(series: Series) -> LivePrice | None:
-    minute = series.current
+def _minute_row(stream: InstrumentStream) -> LivePrice | None:
+    minute = stream.current
     if minute is None or not minute.count:
         return None
-    whole = Sum(minute.open_ms, minute.open_ms)
+    whole = WindowSum(minute.open_ms, minute.open_ms)
     whole.take(minute)
-    return _live_price(series, Timeframe.M1, whole)
+    return _live_price(stream, Timeframe.M1, whole)
 
 
-def _live_price(series: Series, timeframe: Timeframe, whole: Sum) -> LivePrice:
-    last = series.last
+def _live_price(stream: InstrumentStream, timeframe: Timeframe, whole: WindowSum) -> LivePrice:
+    last = stream.last
     price = last.price if last is not None else whole.close
     return LivePrice(
-        series.symbol,
+        stream.symbol,
         timeframe,
         whole.window,
         whole.open,

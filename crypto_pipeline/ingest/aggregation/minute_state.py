@@ -1,4 +1,4 @@
-"""One instrument's minutes as they fill with trades, and what is proven about each."""
+"""The minutes of one instrument as they fill with trades, and what is proven about each."""
 
 from __future__ import annotations
 
@@ -18,25 +18,23 @@ class Written:
 
     complete: bool
     source: str
-    #: what it was made from; not known of a copy that an earlier process wrote
+    #: number of trades it was made from, and their newest change; not known of a copy of an earlier process
     trades: int = -1
     changed_ms: int = 0
 
 
 class Minute:
-    """The trades of one minute in any order, with the running figures of its bar."""
+    """The trades of one minute, taken in any order, with the running figures of its bar. Times in Unix milliseconds."""
 
     __slots__ = (
-        "again",
-        "asks",
         "changed_ms",
+        "changed_since_write",
         "close",
         "count",
-        "dirty",
         "first",
+        "has_hidden_ids",
+        "has_rest_trades",
         "high",
-        "holed",
-        "hollow",
         "last",
         "last_single",
         "low",
@@ -44,13 +42,15 @@ class Minute:
         "open_ms",
         "ordered",
         "quote",
-        "rest",
-        "sealed",
+        "rest_requests",
+        "retry_at",
         "settled",
         "stated",
+        "stated_by_rest",
+        "summary_only",
         "taker",
-        "thin",
         "trades",
+        "trades_incomplete",
         "volume",
         "written",
     )
@@ -65,26 +65,26 @@ class Minute:
         #: the venue's own bar once it is closed
         self.stated: LiveBar | None = None
         #: a trade of it came by REST
-        self.rest = False
+        self.has_rest_trades = False
         #: REST stated all trades of it after its end
-        self.sealed = False
+        self.stated_by_rest = False
         #: venue time of the newest change after its end
         self.changed_ms = open_ms + MINUTE
         self.written: Written | None = None
-        #: something changed since it was written
-        self.dirty = True
-        #: made again after it had been let go of: known ids may have no trade here, until REST states it
-        self.hollow = False
-        #: the venue itself does not show some of its ids, so nobody can say that it is whole
-        self.holed = False
-        #: the figures were counted in the order of ids, as the batch function counts
+        #: something changed since its bar was written
+        self.changed_since_write = True
+        #: reopened after it was forgotten: known ids may have no trade here, until REST states the minute
+        self.trades_incomplete = False
+        #: the venue itself does not show some of its ids, so it cannot be proven complete
+        self.has_hidden_ids = False
+        #: the figures were summed in the order of ids, as the batch function sums
         self.ordered = True
-        #: a bar is stored with which nothing was wrong; then the trades are let go of, and only figures are kept
+        #: a proven bar is stored; then the trades are dropped and only the figures are kept
         self.settled = False
-        self.thin = False
-        #: how often REST was asked to settle a doubt about it, and when it may be asked again (monotonic)
-        self.asks = 0
-        self.again = 0.0
+        self.summary_only = False
+        #: how often it was requested because it is not proven, and when it may be requested again (monotonic)
+        self.rest_requests = 0
+        self.retry_at = 0.0
 
     @property
     def end_ms(self) -> int:
@@ -92,7 +92,7 @@ class Minute:
         return self.open_ms + MINUTE
 
     def add(self, trade: LiveTrade) -> None:
-        """Take in a trade that is not in yet."""
+        """Add a trade that is not in the minute yet."""
         price, quantity = trade.price, trade.quantity
         if not self.trades:
             self.first = self.last = trade.trade_id
@@ -101,7 +101,7 @@ class Minute:
         elif trade.trade_id > self.last:
             self.last, self.close = trade.trade_id, price
             if trade.first_id <= self.last_single:
-                self.ordered = False  # sums what another one sums: counted once, when it is counted again
+                self.ordered = False  # sums trades that another one sums: counted once by put_in_order
             self.last_single = max(self.last_single, trade.last_id)
         else:
             self.ordered = False
@@ -118,20 +118,20 @@ class Minute:
             self.taker += quantity
         self.count += trade.last_id - trade.first_id + 1
         self.trades.append(trade)
-        self.dirty = True
+        self.changed_since_write = True
 
     def replace(self, trades: list[LiveTrade]) -> None:
-        """Have exactly these trades."""
+        """Replace the trades by exactly these."""
         self.trades = []
         self.first = self.last = self.last_single = self.count = 0
         self.open = self.high = self.low = self.close = 0.0
         self.volume = self.quote = self.taker = 0.0
-        self.dirty = self.ordered = True
+        self.changed_since_write = self.ordered = True
         for trade in trades:
             self.add(trade)
 
     def put_in_order(self) -> None:
-        """Count again in the order of ids: sums of floats depend on it. Individual trades are counted once."""
+        """Sum again in the order of ids, on which float sums depend. Individual trades are counted once."""
         if self.ordered:
             return
         trades = sorted(self.trades, key=lambda trade: trade.trade_id)
@@ -140,18 +140,18 @@ class Minute:
             new = new_singles((trade.first_id, trade.last_id) for trade in trades)
             last, last_single = self.last, self.last_single
             self.replace([trade for trade, count in zip(trades, new, strict=True) if count])
-            # what identifies the minute is all of its trades, also those that repeat others
+            # the minute keeps all of its trades, also those that repeat others
             self.trades, self.count, self.last, self.last_single = trades, sum(new), last, last_single
             self.ordered = True
 
-    def slim(self) -> None:
-        """Its bar is stored and right: keep the figures only."""
-        self.settled = self.thin = True
-        self.dirty = False
+    def drop_trades(self) -> None:
+        """The bar is stored and proven: keep the figures only."""
+        self.settled = self.summary_only = True
+        self.changed_since_write = False
         self.trades = []
 
     def agrees(self) -> bool:
-        """Whether the venue's closed bar says what our trades say: the same number of them, up to the same id."""
+        """Whether the venue's closed bar matches our trades: as many of them, up to the same id."""
         stated = self.stated
         if stated is None:
             return False
@@ -163,19 +163,18 @@ class Minute:
         return abs(stated.volume - self.volume) <= 1e-9 * max(stated.volume, self.volume)
 
 
-class Series:
-    """One instrument: its known ids, its newest minutes, and what the venue says its newest trade is."""
+class InstrumentStream:
+    """One instrument: its known ids, its newest minutes, and the newest trade that the venue has announced."""
 
     __slots__ = (
         "anchor_id",
         "anchor_ms",
         "current",
-        "far_ms",
-        "gone_ms",
-        "heard",
+        "ever_forgotten_until_ms",
+        "forgotten_until_ms",
         "ids",
-        "jumped",
         "last",
+        "last_message_at",
         "linked_ms",
         "minutes",
         "single_id",
@@ -189,44 +188,43 @@ class Series:
         self.current: Minute | None = None
         #: newest trade by id
         self.last: LiveTrade | None = None
-        #: the newest id the venue knew of, and when
+        #: the newest id that the venue announced, and when
         self.anchor_id = -1
         self.anchor_ms = 0
-        #: the newest individual trade that the venue's own bars count
+        #: the newest individual trade that the venue's own bars include
         self.single_id = -1
-        #: minutes that opened before this were let go of
-        self.gone_ms = 0
-        #: the furthest that ``gone_ms`` ever was: minutes may be opened again
-        self.far_ms = 0
-        #: a link to the venue has been up without a break since then; None: there is none
+        #: minutes that opened before this are not in memory any more
+        self.forgotten_until_ms = 0
+        #: the highest value that ``forgotten_until_ms`` ever had: minutes may be reopened
+        self.ever_forgotten_until_ms = 0
+        #: a connection has been up without a break since then; None: there is none
         self.linked_ms: int | None = None
-        #: monotonic time of the newest message about it, and since when a hole in its ids is known
-        self.heard = 0.0
-        self.jumped: float | None = None
+        #: monotonic time of the newest message about it
+        self.last_message_at = 0.0
 
     def minute(self, open_ms: int) -> Minute:
-        """The minute that opens then, made where it is not there."""
-        found = self.minutes.get(open_ms)
-        if found is None:
-            found = self.minutes[open_ms] = Minute(open_ms)
-            found.hollow = open_ms < self.far_ms
-        return found
+        """The minute that opens at ``open_ms``; a new one where none is in memory."""
+        minute = self.minutes.get(open_ms)
+        if minute is None:
+            minute = self.minutes[open_ms] = Minute(open_ms)
+            minute.trades_incomplete = open_ms < self.ever_forgotten_until_ms
+        return minute
 
     def drop(self, open_ms: int) -> None:
-        """Let go of a minute and all before it."""
+        """Forget a minute and all before it."""
         del self.minutes[open_ms]
-        self.gone_ms = max(self.gone_ms, open_ms + MINUTE)
-        self.far_ms = max(self.far_ms, self.gone_ms)
+        self.forgotten_until_ms = max(self.forgotten_until_ms, open_ms + MINUTE)
+        self.ever_forgotten_until_ms = max(self.ever_forgotten_until_ms, self.forgotten_until_ms)
 
     @property
     def behind(self) -> bool:
-        """Whether the venue has told of a trade newer than our newest."""
+        """Whether the venue has announced a trade that is newer than our newest."""
         if self.last is None:
             return self.anchor_id > 0 or self.single_id > 0
         return self.anchor_id > self.last.trade_id or self.single_id > self.last.last_id
 
     def take(self, trade: LiveTrade) -> Minute | None:
-        """Take in a trade; None when its id is known already. A minute that is thin it does not enter."""
+        """Take in a trade; returns its minute, or None when its id is known. A minute with a summary only stays so."""
         if not self.ids.add(trade.trade_id, trade.time_ms, trade.first_id, trade.last_id):
             return None
         if self.last is None or trade.trade_id > self.last.trade_id:
@@ -235,11 +233,11 @@ class Series:
         open_ms = trade.time_ms - trade.time_ms % MINUTE
         if current is None or current.open_ms != open_ms:
             current = self.minute(open_ms)
-            if current.thin:
+            if current.summary_only:
                 return current
             if self.current is None or open_ms > self.current.open_ms:
                 self.current = current
-        elif current.thin:
+        elif current.summary_only:
             return current
         current.add(trade)
         return current
@@ -247,18 +245,18 @@ class Series:
     def proven(self, minute: Minute, *, trust_link: bool, settled: bool) -> bool:
         """Whether no trade of the minute can be missing.
 
-        By ids: they run through the minute without a jump and on to a trade before and one after it. An edge is also
-        proven by REST (it stated the whole minute), by the venue's closed bar with the same count, by an anchor (the
-        newest id at a later time is our last), and, for a venue that states neither, by an unbroken link.
+        By ids: those of the minute are consecutive, and so are those of a trade before and one after it. An edge is
+        also proven by REST (it stated the whole minute), by the venue's closed bar with the same count, by an anchor
+        (the newest id at a later time is our last), and, for a venue that states neither, by an unbroken connection.
         """
         if not minute.count:
             return False
         inside, before, after = self.ids.around(minute.first, minute.last)
-        if not inside or minute.holed:
+        if not inside or minute.has_hidden_ids:
             return False
-        if minute.sealed:
+        if minute.stated_by_rest:
             return True
-        if minute.hollow:
+        if minute.trades_incomplete:
             return False
         if minute.stated is not None:
             return minute.agrees()
@@ -267,9 +265,9 @@ class Series:
         return before and (after or linked)
 
     def source(self, minute: Minute) -> Source:
-        """What a bar from the minute's trades may call itself.
+        """The source of a bar from the minute's trades.
 
-        A correction must outrank what it corrects: it is as live as the copy that was wrong, and newer.
+        A correction must outrank the copy that it corrects: it has the same source, and is newer.
         """
         was_live = minute.written is not None and minute.written.source == Source.LIVE_AGGREGATED
-        return Source.LIVE_AGGREGATED if was_live or not minute.rest else Source.LIVE_GAP_FILLED
+        return Source.LIVE_AGGREGATED if was_live or not minute.has_rest_trades else Source.LIVE_GAP_FILLED

@@ -6,10 +6,10 @@ from bisect import bisect_right
 from typing import NamedTuple
 
 
-class Hole(NamedTuple):
-    """Ids that nobody has seen, both inclusive, and the times of the known neighbours (Unix milliseconds).
+class IdHole(NamedTuple):
+    """Missing ids, both inclusive, and the times of the known neighbours (Unix milliseconds).
 
-    ``last`` is one less than ``first`` where the ids run on, but not the individual trades that they sum.
+    ``last`` is one less than ``first`` where the ids are consecutive, but not the individual trades that they sum.
     """
 
     first: int
@@ -19,10 +19,10 @@ class Hole(NamedTuple):
 
 
 class IdSpans:
-    """Known ids as spans, sorted, apart from each other. In the usual case one span whose end moves.
+    """Known ids as sorted spans that do not touch. Usually there is one span whose end moves.
 
-    An id may carry the first and last individual trade that it sums. Two neighbours are one span only when these run
-    on as well; otherwise a hole of no ids lies between them: what the venue stated there contradicts itself.
+    An id may carry the first and last individual trade that it sums. Two neighbours are one span only when these
+    continue as well; otherwise a hole of no ids lies between them: the venue contradicts itself there.
     """
 
     __slots__ = ("spans",)
@@ -32,7 +32,7 @@ class IdSpans:
         self.spans: list[list[int]] = []
 
     def add(self, number: int, ms: int, first: int = -1, last: int = -1) -> bool:
-        """Now it is known. False when it was known before."""
+        """Add one id with its time. False when it was known before."""
         spans = self.spans
         if not spans or number > spans[-1][1] + 1:
             spans.append([number, number, ms, ms, first, last])
@@ -63,7 +63,7 @@ class IdSpans:
         return True
 
     def discard(self, number: int, first: int = -1, last: int = -1) -> None:
-        """It is not known after all. Times at a new end are those of the old one: near enough to ask by."""
+        """Remove one id. The times at the new ends are those of the old ones: near enough to request by."""
         place = self._place(number)
         if place < 0 or number > self.spans[place][1]:
             return
@@ -74,11 +74,11 @@ class IdSpans:
         ]
         self.spans[place : place + 1] = [part for part in parts if part[0] <= part[1]]
 
-    def void(self, hole: Hole) -> None:
-        """The venue itself has no such ids: they are not missing any more."""
+    def void(self, hole: IdHole) -> None:
+        """The venue itself does not show these ids: they count as present."""
         left, right = self._place(hole.first - 1), self._place(hole.last + 1)
         if left < 0 or self.spans[left][1] < hole.first - 1 or right <= left:
-            return  # a neighbour was let go of, and the hole with it
+            return  # a neighbour was forgotten, and the hole with it
         self.spans[left] = [
             value for pair in zip(self.spans[left][::2], self.spans[right][1::2], strict=True) for value in pair
         ]
@@ -91,31 +91,31 @@ class IdSpans:
             return False, False, False
         return True, self.spans[place][0] < first, self.spans[place][1] > last
 
-    def holes(self) -> list[Hole]:
-        """What is missing between known ids, oldest first."""
+    def holes(self) -> list[IdHole]:
+        """The missing ids between known ones, oldest first."""
         return [
-            Hole(left[1] + 1, right[0] - 1, left[3], right[2])
+            IdHole(left[1] + 1, right[0] - 1, left[3], right[2])
             for left, right in zip(self.spans, self.spans[1:], strict=False)
         ]
 
     def forget_upto(self, number: int) -> None:
-        """Let go of every id up to this one."""
+        """Forget every id up to this one."""
         while self.spans and self.spans[0][1] <= number:
             del self.spans[0]
         if self.spans and self.spans[0][0] <= number:
             self.spans[0][0], self.spans[0][4] = number + 1, -1
 
     def forget_before(self, ms: int) -> None:
-        """Let go of spans that ended before ``ms``, except the newest."""
+        """Forget spans that ended before ``ms``, except the newest."""
         keep = next((place for place, span in enumerate(self.spans) if span[3] >= ms), len(self.spans) - 1)
         if keep > 0:
             del self.spans[:keep]
 
     def _place(self, number: int) -> int:
-        """Of the last span that begins at or before the id; -1 when there is none."""
+        """Index of the last span that begins at or before the id; -1 when there is none."""
         return bisect_right(self.spans, number, key=lambda span: span[0]) - 1
 
 
 def _runs_on(last: int, first: int) -> bool:
-    """Whether the individual trade ``first`` follows ``last``; what is not known is not held against it."""
+    """Whether the individual trade ``first`` follows ``last``; True where one of them is not known."""
     return last < 0 or first < 0 or first == last + 1

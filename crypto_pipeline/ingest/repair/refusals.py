@@ -1,7 +1,7 @@
-"""What is not believed of a stream or an answer, and what could not be had at all: written down, with the reason.
+"""What is not believed of a stream or an answer, and what the venue did not answer: written down, with the reason.
 
-Rows go to the tables of trades and bars that are kept apart. A minute that has no bar for such a reason is in the
-ledger at once; from there healing asks for it with growing pauses, until it has it or was asked often enough.
+Refused trades and bars go to tables of their own. A minute that has no bar for such a reason is in the ledger at once;
+from there healing asks for it with growing pauses, until it has the bar or has asked often enough.
 """
 
 from __future__ import annotations
@@ -12,25 +12,23 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from crypto_pipeline.ingest.aggregation.minute_state import MINUTE
-from crypto_pipeline.ingest.repair.rest_requests import Ask, moment
+from crypto_pipeline.ingest.repair.rest_requests import RestRequest
+from crypto_pipeline.ingest.term_state import TermState
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.gaps.arithmetic import subtract
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.store import Store
 from crypto_pipeline.venues import BarsAnswer, RejectedRow, TradesAnswer, VenueError, cannot_be
 from crypto_pipeline.venues.stream_protocol import Notice
 
-if TYPE_CHECKING:
-    from crypto_pipeline.ingest.term import Ingest
-
 log = logging.getLogger(__name__)
 
-#: Rows of a stream that are held until the next round; of more the number is told.
+#: So many refused rows of a stream are held until the next round; of more only the number is logged.
 _MOST = 2_000
 _SPAN = {"instrument": pl.String(), "start": UTC_MS, "end": UTC_MS}
 
@@ -38,17 +36,17 @@ _SPAN = {"instrument": pl.String(), "start": UTC_MS, "end": UTC_MS}
 class Refusals:
     """Writes down what one term did not believe."""
 
-    def __init__(self, ingest: Ingest) -> None:
-        self._ingest = ingest
+    def __init__(self, state: TermState) -> None:
+        self._state = state
         self._waiting: list[Notice] = []
         self._dropped = 0
         #: instruments with an open alert that this term raised
-        self._told: set[str] = set()
+        self._alerted: set[str] = set()
 
-    # -- what a stream said ---------------------------------------------------------------------------------------
+    # -- from the stream ------------------------------------------------------------------------------------------
 
-    def heard(self, notice: Notice) -> None:
-        """Take in what a stream said and what is not believed."""
+    def take(self, notice: Notice) -> None:
+        """Take in a statement of the stream that is not believed; other notices are left out."""
         if notice.refused is None:
             return
         if len(self._waiting) < _MOST:
@@ -57,14 +55,14 @@ class Refusals:
             self._dropped += 1
 
     async def write(self) -> None:
-        """One round: what came since the last one."""
+        """One round: write what came since the last one. Raises StoreError, and then the next round writes it."""
         waiting, self._waiting = self._waiting, []
         dropped, self._dropped = self._dropped, 0
         if not waiting:
             return
-        many = Counter(notice.instrument for notice in waiting)
-        log.warning("the stream said %d things that are not believed: %s", len(waiting) + dropped, dict(many))
-        store, venue = self._ingest.holder.store, self._ingest.venue.name
+        counts = Counter(notice.instrument for notice in waiting)
+        log.warning("%d statements of the stream are not believed: %s", len(waiting) + dropped, dict(counts))
+        store, venue = self._state.store, self._state.venue.name
         try:
             await asyncio.to_thread(_write, store, venue, waiting)
             over = [
@@ -79,67 +77,74 @@ class Refusals:
             self._waiting = [*waiting, *self._waiting][:_MOST]
             raise
 
-    # -- what an answer said --------------------------------------------------------------------------------------
+    # -- from answers ---------------------------------------------------------------------------------------------
 
-    async def of_trades(self, answer: TradesAnswer) -> None:
-        """Write down the trades of an answer that cannot be."""
-        store, venue = self._ingest.holder.store, self._ingest.venue.name
+    async def write_trades(self, answer: TradesAnswer) -> None:
+        """Write down the refused trades of an answer."""
+        state = self._state
 
         async def work() -> None:
-            await asyncio.to_thread(store.trades.refuse, venue, answer.instrument, answer.refused)
+            await asyncio.to_thread(state.store.trades.refuse, state.venue.name, answer.instrument, answer.refused)
 
-        await self._ingest.surely(work)
+        await state.lease.retry_until_done(work)
 
-    async def of_bars(self, answer: BarsAnswer) -> None:
-        """Write down the bars of an answer that cannot be, and that their minutes lack them."""
-        store, venue = self._ingest.holder.store, self._ingest.venue.name
+    async def write_bars(self, answer: BarsAnswer) -> None:
+        """Write down the refused bars of an answer, and put their minutes into the ledger."""
+        state = self._state
         stated = set(answer.bars["open_time"].to_list())
         rows = [
             (answer.instrument, one.ms, one.why)
             for one in answer.refused
-            if one.ms is not None and moment(one.ms - one.ms % MINUTE) not in stated
+            if one.ms is not None and from_unix_ms(one.ms - one.ms % MINUTE) not in stated
         ]
 
         async def work() -> None:
+            store, venue = state.store, state.venue.name
             await asyncio.to_thread(store.bars_apart.refuse, venue, answer.instrument, Timeframe.M1, answer.refused)
             await asyncio.to_thread(record_refused, store, venue, rows)
 
-        await self._ingest.surely(work)
+        await state.lease.retry_until_done(work)
 
-    async def by_store(self, refused: Sequence[tuple[str, datetime, str]]) -> None:
-        """Put minutes into the ledger whose bars could not be stored."""
-        rows = [(name, round(at.timestamp() * 1000), why) for name, at, why in refused]
-        store = self._ingest.holder.store
-        await asyncio.to_thread(record_refused, store, "a bar made of its trades", rows)
+    async def write_unstored(self, refused: Sequence[tuple[str, datetime, str]]) -> None:
+        """Put minutes into the ledger whose bars the store refused: (instrument, open time, why). Raises StoreError."""
+        rows = [(name, unix_ms(opened), why) for name, opened, why in refused]
+        await asyncio.to_thread(record_refused, self._state.store, "a bar made of its trades", rows)
 
-    # -- what could not be had ------------------------------------------------------------------------------------
+    # -- without an answer ----------------------------------------------------------------------------------------
 
-    async def not_had(self, ask: Ask, error: VenueError) -> None:
-        """The venue was asked often enough: from now on its minutes without a bar are healing's, and a person knows."""
-        store, venue = self._ingest.holder.store, self._ingest.venue.name
-        what = "bars" if ask.bars else "trades"
-        said = f"{venue} was asked {ask.failures} times for {what} of {ask.symbol} and gave none: {error}"
-        now_ms = self._ingest.clock.now_ms()
-        start, end = ask.start_ms - ask.start_ms % MINUTE, min(-(-ask.end_ms // MINUTE), now_ms // MINUTE) * MINUTE
-        source = self._alert(ask.symbol)
-        detail = {"start": moment(start).isoformat(), "end": moment(end).isoformat(), "why": ask.why}
+    async def write_unanswered(self, request: RestRequest, error: VenueError) -> None:
+        """The venue was asked often enough: healing asks for its minutes from now on, and an alert is raised."""
+        state, venue = self._state, self._state.venue.name
+        what = "bars" if request.bars else "trades"
+        because = f"{venue} was asked {request.failures} times for {what} of {request.symbol} and gave none: {error}"
+        last_ms = min(-(-request.end_ms // MINUTE), state.clock.now_ms() // MINUTE) * MINUTE
+        start, end = from_unix_ms(request.start_ms - request.start_ms % MINUTE), from_unix_ms(last_ms)
+        detail = {"start": start.isoformat(), "end": end.isoformat(), "why": request.why}
 
         async def work() -> None:
+            store, source = state.store, self._alert(request.symbol)
             if start < end:
-                await asyncio.to_thread(_record, store, [(ask.symbol, start, end)], said, "unanswered", ask.failures)
-            await asyncio.to_thread(store.checks.raise_alert, source, "warning", said, detail)
+                span = request.symbol, start, end
+                await asyncio.to_thread(_record, store, span, because, "unanswered", request.failures)
+            await asyncio.to_thread(store.checks.raise_alert, source, "warning", because, detail)
 
-        await self._ingest.surely(work)
-        self._told.add(ask.symbol)
+        await state.lease.retry_until_done(work)
+        self._alerted.add(request.symbol)
 
-    async def had(self, symbol: str) -> None:
-        """The venue answered for this instrument again."""
-        if symbol in self._told:
-            self._told.discard(symbol)
-            await asyncio.to_thread(self._ingest.holder.store.checks.resolve_alert, self._alert(symbol))
+    async def resolve_unanswered(self, symbol: str) -> None:
+        """The venue answers for this instrument again: close its alert."""
+        if symbol not in self._alerted:
+            return
+        state = self._state
+
+        async def work() -> None:
+            await asyncio.to_thread(state.store.checks.resolve_alert, self._alert(symbol))
+
+        await state.lease.retry_until_done(work)
+        self._alerted.discard(symbol)
 
     def _alert(self, symbol: str) -> str:
-        return f"asks:{self._ingest.venue.name}:{symbol}"
+        return f"asks:{self._state.venue.name}:{symbol}"
 
 
 def _write(store: Store, venue: str, notices: Sequence[Notice]) -> None:
@@ -159,19 +164,17 @@ def _write(store: Store, venue: str, notices: Sequence[Notice]) -> None:
 
 
 def record_refused(store: Store, who: str, rows: Sequence[tuple[str, int, str]]) -> None:
-    """Put minutes (instrument, ms in it, why) into the ledger, as far as they have no bar and no reason yet."""
+    """Put minutes (instrument, Unix ms in it, why) into the ledger, as far as they have no bar and no reason yet."""
     last = {(name, ms - ms % MINUTE): why for name, ms, why in rows}
     for (name, open_ms), why in last.items():
-        because = f"{who} {cannot_be(why)}"
-        _record(store, [(name, open_ms, open_ms + MINUTE)], because, "refused", 1)
+        span = name, from_unix_ms(open_ms), from_unix_ms(open_ms + MINUTE)
+        _record(store, span, f"{who} {cannot_be(why)}", "refused", 1)
 
 
-def _record(store: Store, spans: Sequence[tuple[str, int, int]], because: str, rule: str, attempts: int) -> None:
-    rows = [(name, moment(start), moment(end)) for name, start, end in spans]
-    wanted = pl.DataFrame(rows, schema=_SPAN, orient="row")
-    name, start, end = rows[0]
-    known = store.ledger.open(timeframe=Timeframe.M1, instruments=[name], start=start, end=end)
-    absent = subtract(wanted, known.select(*_SPAN))
+def _record(store: Store, span: tuple[str, datetime, datetime], because: str, rule: str, attempts: int) -> None:
+    name, start, end = span
+    recorded = store.ledger.open(timeframe=Timeframe.M1, instruments=[name], start=start, end=end)
+    absent = subtract(pl.DataFrame([span], schema=_SPAN, orient="row"), recorded.select(*_SPAN))
     store.ledger.record(
         absent.with_columns(
             pl.lit(str(Timeframe.M1)).alias("timeframe"),

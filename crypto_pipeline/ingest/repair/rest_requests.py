@@ -1,9 +1,10 @@
-"""Asking the venue for what the stream did not bring: spans of trades, and its own bars where trades cannot tell.
+"""Requests to the venue's REST interface for what the stream did not bring: spans of trades, or the venue's own bars.
 
-One ask per instrument at a time, asks that touch are one. A failed ask is repeated with growing pauses. While the venue
-answers nobody, that does not end. Where it fails for one instrument alone (an answer that cannot be read, or none while
-others get theirs), it ends after MOST asks in a row and is handed over with the reason. The next ask for the same
-instrument waits on, and is let go of at once if it fails too. What an answer means is the caller's business.
+Each instrument has one request under way at a time; requests for spans that touch become one. A failed request is
+repeated with growing pauses. While the venue answers no instrument, it is repeated without end. Where the venue fails
+for one instrument alone (an answer that cannot be read, or no answer while others get theirs), the request ends after
+MOST_FAILURES failures in a row and is handed over with the reason. The next request for the same instrument waits
+longer, and ends at once if it fails too. What an answer means is decided by an AnswerHandler.
 """
 
 from __future__ import annotations
@@ -11,27 +12,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from crypto_pipeline.ingest.venue_clock import VenueClock
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.venues import BarsAnswer, FetchPlan, MalformedAnswer, TradesAnswer, Venue, VenueError
 
 log = logging.getLogger(__name__)
 
-#: Pauses grow from the first to the longest: of a venue that is away, and of an instrument that it fails for. Seconds.
-_FIRST, _LONGEST, _LONGEST_ALONE = 0.5, 60.0, 900.0
-#: A venue that answers others fails so often for one instrument; then the ask comes to an end.
-MOST = 6
-#: Asks of one instrument that are nearer than this become one, venue milliseconds.
+#: Pauses double from the first to the longest: while the venue is away, or while it fails for one instrument. Seconds.
+_FIRST, _LONGEST, _LONGEST_FOR_ONE = 0.5, 60.0, 900.0
+#: After so many failures in a row a venue that answers for other instruments is not asked for this one again.
+MOST_FAILURES = 6
+#: Requests of one instrument whose spans are nearer than this become one. Venue milliseconds.
 _NEAR_MS = 5_000
 
 
 @dataclass(slots=True)
-class Ask:
-    """One span of one instrument; ``bars`` asks for the venue's bars and not for trades."""
+class RestRequest:
+    """One span ``[start_ms, end_ms)`` of one instrument; ``bars`` asks for the venue's bars instead of its trades."""
 
     symbol: str
     start_ms: int
@@ -39,176 +40,157 @@ class Ask:
     why: str
     bars: bool = False
     failures: int = 0
+    #: monotonic times: when to ask, when the span was first requested, when it failed last
     due: float = 0.0
     since: float = 0.0
     failed: float = 0.0
 
 
-TakeTrades = Callable[[Ask, TradesAnswer, int], Awaitable[None]]
-TakeBars = Callable[[Ask, list[BarsAnswer]], Awaitable[None]]
-#: Is told of a failure that is the instrument's own, and whether it was the last.
-Failed = Callable[[Ask, VenueError, bool], Awaitable[None]]
-#: Is told that the venue answered for an instrument.
-Answered = Callable[[str], Awaitable[None]]
+class AnswerHandler(Protocol):
+    """Takes in what the venue answered."""
+
+    async def take_trades(self, request: RestRequest, answer: TradesAnswer, asked_ms: int) -> None:
+        """Trades of the span, asked for at ``asked_ms`` by the venue's clock."""
+
+    async def take_bars(self, request: RestRequest, answers: list[BarsAnswer]) -> None:
+        """The venue's own 1m bars of the span."""
+
+    async def take_failure(self, request: RestRequest, error: VenueError, last: bool) -> None:
+        """The venue failed for this instrument alone; ``last``: it will not be asked again."""
+
+    async def take_recovery(self, symbol: str) -> None:
+        """The venue answered for an instrument that it had failed for."""
 
 
-class Repairs:
-    """The asks that wait, and the workers that do them."""
+class RestRequests:
+    """The requests that wait, and the workers that make them."""
 
-    def __init__(
-        self,
-        venue: Venue,
-        clock: VenueClock,
-        venue_symbols: dict[str, str],
-        take_trades: TakeTrades,
-        take_bars: TakeBars,
-        failed: Failed,
-        answered: Answered,
-        workers: int = 6,
-    ) -> None:
+    def __init__(self, venue: Venue, clock: VenueClock, venue_symbols: dict[str, str], workers: int = 6) -> None:
         self._venue, self._clock, self.venue_symbols = venue, clock, venue_symbols
-        self._take_trades, self._take_bars, self._workers = take_trades, take_bars, workers
-        self._failed, self._answered = failed, answered
-        #: when the venue last answered anything (monotonic)
-        self._heard = 0.0
-        #: instruments (and whether of bars) that the venue fails for: how often in a row, not asked for before when
-        self._troubles: dict[tuple[str, bool], tuple[int, float]] = {}
-        self._waiting: list[Ask] = []
+        self._workers = workers
+        #: when the venue last answered any request (monotonic)
+        self._answered_at = 0.0
+        #: (instrument, whether of bars) that the venue fails for: failures in a row, and not to be asked before when
+        self._failing: dict[tuple[str, bool], tuple[int, float]] = {}
+        self._waiting: list[RestRequest] = []
         self._running: set[str] = set()
         self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
         self.counters = dict.fromkeys(("asked", "filled", "failed", "given_up"), 0)
-        #: longest time from knowing of a hole to having filled it, seconds
-        self.slowest = 0.0
 
-    def want(
-        self, symbol: str, start_ms: int, end_ms: int, why: str, *, bars: bool = False, delay: float = 0.0
-    ) -> None:
-        """Ask for ``[start_ms, end_ms)``, ``delay`` seconds from now."""
+    def add(self, symbol: str, start_ms: int, end_ms: int, why: str, *, bars: bool = False) -> None:
+        """Request ``[start_ms, end_ms)`` of one instrument. Unknown instruments and empty spans are left out."""
         if symbol not in self.venue_symbols or start_ms >= end_ms:
             return
         now = time.monotonic()
-        for ask in self._waiting:
-            near = ask.start_ms <= end_ms + _NEAR_MS and start_ms <= ask.end_ms + _NEAR_MS
-            if ask.symbol == symbol and ask.bars == bars and near:
-                ask.start_ms, ask.end_ms = min(ask.start_ms, start_ms), max(ask.end_ms, end_ms)
+        for request in self._waiting:
+            near = request.start_ms <= end_ms + _NEAR_MS and start_ms <= request.end_ms + _NEAR_MS
+            if request.symbol == symbol and request.bars == bars and near:
+                request.start_ms, request.end_ms = min(request.start_ms, start_ms), max(request.end_ms, end_ms)
                 break
         else:
-            _, not_before = self._troubles.get((symbol, bars), (0, 0.0))
-            due = max(now + delay, not_before)
-            self._waiting.append(Ask(symbol, start_ms, end_ms, why, bars, due=due, since=now, failed=now))
+            _, not_before = self._failing.get((symbol, bars), (0, 0.0))
+            due = max(now, not_before)
+            self._waiting.append(RestRequest(symbol, start_ms, end_ms, why, bars, due=due, since=now, failed=now))
             self.counters["asked"] += 1
-        self._idle.clear()
         self._wake.set()
 
-    def wants(self, symbol: str) -> bool:
-        """Whether anything of this instrument is being asked for."""
-        return symbol in self._running or any(ask.symbol == symbol for ask in self._waiting)
-
-    async def settled(self) -> None:
-        """Wait until nothing is left to ask for."""
-        await self._idle.wait()
+    def is_requested(self, symbol: str) -> bool:
+        """Whether anything of this instrument is requested."""
+        return symbol in self._running or any(request.symbol == symbol for request in self._waiting)
 
     @property
     def oldest_ms(self) -> int | None:
-        """Begin of the oldest span that is still asked for."""
-        return min((ask.start_ms for ask in self._waiting), default=None)
+        """Begin of the oldest span that waits; None when none does."""
+        return min((request.start_ms for request in self._waiting), default=None)
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._running)
 
-    async def run(self) -> None:
-        """Do what is wanted until cancelled."""
+    def venue_answered(self) -> None:
+        """Note that the venue answered some request just now."""
+        self._answered_at = time.monotonic()
+
+    async def run(self, handler: AnswerHandler) -> None:
+        """Make the requests until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._workers):
-                group.create_task(self._work())
+                group.create_task(self._work(handler))
 
-    async def _work(self) -> None:
+    async def _work(self, handler: AnswerHandler) -> None:
         while True:
-            ask = self._next()
-            if ask is None:
+            request = self._next()
+            if request is None:
                 self._wake.clear()
-                pause = min((ask.due for ask in self._waiting), default=time.monotonic() + 1) - time.monotonic()
+                pause = min((each.due for each in self._waiting), default=time.monotonic() + 1) - time.monotonic()
                 try:
                     await asyncio.wait_for(self._wake.wait(), min(1.0, max(0.02, pause)))
                 except TimeoutError:
                     pass
                 continue
-            self._running.add(ask.symbol)
+            self._running.add(request.symbol)
             try:
-                await self._do(ask)
+                await self._make(request, handler)
             finally:
-                self._running.discard(ask.symbol)
-                if not self._waiting and not self._running:
-                    self._idle.set()
+                self._running.discard(request.symbol)
 
-    def _next(self) -> Ask | None:
+    def _next(self) -> RestRequest | None:
         now = time.monotonic()
-        ready = [ask for ask in self._waiting if ask.due <= now and ask.symbol not in self._running]
+        ready = [each for each in self._waiting if each.due <= now and each.symbol not in self._running]
         if not ready:
             return None
-        ask = min(ready, key=lambda each: each.due)
-        self._waiting.remove(ask)
-        return ask
+        request = min(ready, key=lambda each: each.due)
+        self._waiting.remove(request)
+        return request
 
-    async def _do(self, ask: Ask) -> None:
+    async def _make(self, request: RestRequest, handler: AnswerHandler) -> None:
         try:
-            await (self._ask_bars(ask) if ask.bars else self._ask_trades(ask))
+            await (self._ask_bars(request, handler) if request.bars else self._ask_trades(request, handler))
         except VenueError as error:
             self.counters["failed"] += 1
-            await self._again(ask, error)
+            await self._failed(request, error, handler)
         else:
             self.counters["filled"] += 1
-            self.heard()
-            self.slowest = max(self.slowest, time.monotonic() - ask.since)
-            if self._troubles.pop((ask.symbol, ask.bars), None) is not None:
-                await self._answered(ask.symbol)
+            self.venue_answered()
+            if self._failing.pop((request.symbol, request.bars), None) is not None:
+                await handler.take_recovery(request.symbol)
 
-    def heard(self) -> None:
-        """The venue answered something just now."""
-        self._heard = time.monotonic()
-
-    async def _again(self, ask: Ask, error: VenueError) -> None:
-        """Ask again later; let go of what is the instrument's own failure for the last time."""
-        ask.failures += 1
-        alone = error.permanent or isinstance(error, MalformedAnswer) or self._heard > ask.failed
-        ask.failed = time.monotonic()
-        if not alone:
-            ask.due = time.monotonic() + _pause(ask.failures, _LONGEST)
-            self._waiting.append(ask)
-            log.info("%s (%s): %s; again in %.1f s", ask.symbol, ask.why, error, ask.due - time.monotonic())
+    async def _failed(self, request: RestRequest, error: VenueError, handler: AnswerHandler) -> None:
+        """Make the request again later, or end it where the venue failed for its instrument alone for the last time."""
+        request.failures += 1
+        for_this_one = error.permanent or isinstance(error, MalformedAnswer) or self._answered_at > request.failed
+        request.failed = time.monotonic()
+        if not for_this_one:
+            self._make_later(request, error, _pause(request.failures, _LONGEST))
             return
-        key = ask.symbol, ask.bars
-        times = self._troubles.get(key, (0, 0.0))[0] + 1
-        ask.due = time.monotonic() + _pause(times, _LONGEST_ALONE)
-        self._troubles[key] = times, ask.due
-        last = error.permanent or times >= MOST
+        key = request.symbol, request.bars
+        times = self._failing.get(key, (0, 0.0))[0] + 1
+        pause = _pause(times, _LONGEST_FOR_ONE)
+        self._failing[key] = times, time.monotonic() + pause
+        last = error.permanent or times >= MOST_FAILURES
         if last:
             self.counters["given_up"] += 1
-            log.warning("%s (%s): %s; asked %d times, let go of", ask.symbol, ask.why, error, ask.failures)
+            times_asked = request.failures
+            log.warning("%s (%s): %s; given up after %d requests", request.symbol, request.why, error, times_asked)
         else:
-            self._waiting.append(ask)
-            log.info("%s (%s): %s; again in %.1f s", ask.symbol, ask.why, error, ask.due - time.monotonic())
-        await self._failed(ask, error, last)
+            self._make_later(request, error, pause)
+        await handler.take_failure(request, error, last)
 
-    async def _ask_trades(self, ask: Ask) -> None:
+    def _make_later(self, request: RestRequest, error: VenueError, pause: float) -> None:
+        request.due = time.monotonic() + pause
+        self._waiting.append(request)
+        log.info("%s (%s): %s; requested again in %.1f s", request.symbol, request.why, error, pause)
+
+    async def _ask_trades(self, request: RestRequest, handler: AnswerHandler) -> None:
         asked_ms = self._clock.now_ms()
-        symbol = self.venue_symbols[ask.symbol]
-        answer = await self._venue.trades(ask.symbol, symbol, moment(ask.start_ms), moment(ask.end_ms))
-        await self._take_trades(ask, answer, asked_ms)
+        start, end = from_unix_ms(request.start_ms), from_unix_ms(request.end_ms)
+        answer = await self._venue.trades(request.symbol, self.venue_symbols[request.symbol], start, end)
+        await handler.take_trades(request, answer, asked_ms)
 
-    async def _ask_bars(self, ask: Ask) -> None:
-        plan = FetchPlan(
-            ask.symbol, self.venue_symbols[ask.symbol], Timeframe.M1, [(moment(ask.start_ms), moment(ask.end_ms))]
-        )
-        await self._take_bars(ask, [answer async for answer in self._venue.bars(plan, archive=False)])
+    async def _ask_bars(self, request: RestRequest, handler: AnswerHandler) -> None:
+        span = from_unix_ms(request.start_ms), from_unix_ms(request.end_ms)
+        plan = FetchPlan(request.symbol, self.venue_symbols[request.symbol], Timeframe.M1, [span])
+        await handler.take_bars(request, [answer async for answer in self._venue.bars(plan, archive=False)])
 
 
 def _pause(times: int, longest: float) -> float:
     return min(longest, _FIRST * 2.0 ** min(times, 16))
-
-
-def moment(ms: int) -> datetime:
-    """Unix milliseconds as an aware datetime."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)

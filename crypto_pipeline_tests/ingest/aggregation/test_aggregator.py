@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto_pipeline.ingest.aggregation.aggregator import Aggregator
-from crypto_pipeline.ingest.aggregation.bar_decision import Kind
+from crypto_pipeline.ingest.aggregation.bar_decision import Basis
 from crypto_pipeline.ingest.aggregation.minute_state import Written
 from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import Source, empty_bars
@@ -77,10 +77,10 @@ def batch(trades: list[LiveTrade]) -> pl.DataFrame:
 
 
 def drain(aggregator: Aggregator, now_ms: int) -> pl.DataFrame:
-    """Write what is due, as the engine does, and keep the best copies as the store does."""
-    dues = aggregator.due(now_ms)
-    frame = aggregator.frame(dues)
-    aggregator.wrote(dues)
+    """Write what is due, as a term does, and keep the best copies as the store does."""
+    bars = aggregator.bars_to_write(now_ms)
+    frame = aggregator.frame(bars)
+    aggregator.wrote(bars)
     return frame
 
 
@@ -154,14 +154,14 @@ def test_holes_are_filled_by_rest_and_everything_ends_complete(count: int, seed:
             aggregator.trade(trade)
     drain(aggregator, BASE + 4 * 60_000)
     asked = BASE + 5 * 60_000
-    for series, hole in aggregator.holes():
-        assert series.symbol == "A-B"
+    for stream, hole in aggregator.holes():
+        assert stream.symbol == "A-B"
         aggregator.restate(answer(truth, hole.start_ms, hole.end_ms + 1), asked)
     assert aggregator.holes() == []
     aggregator.restate(answer(truth, BASE, BASE + 3 * 60_000), asked)
     drain(aggregator, asked)
-    for minute in aggregator.series["A-B"].minutes.values():
-        minute.dirty = True
+    for minute in aggregator.streams["A-B"].minutes.values():
+        minute.changed_since_write = True
     last = drain(aggregator, asked).sort("open_time")
     assert last.select(VALUES).equals(batch(truth).select(VALUES))
     assert last["complete"].all()
@@ -174,11 +174,13 @@ def test_a_bar_waits_for_proof_until_it_has_settled() -> None:
     for trade in first:
         aggregator.trade(trade)
     end = BASE + 60_000
-    assert aggregator.due(end - 1) == []
-    assert aggregator.due(end + 1999) == []
-    assert [due.kind for due in aggregator.due(end + 2000)] == [Kind.PARTIAL]
+    assert aggregator.bars_to_write(end - 1) == []
+    assert aggregator.bars_to_write(end + 1999) == []
+    assert [bar.basis for bar in aggregator.bars_to_write(end + 2000)] == [Basis.PARTIAL]
     aggregator.bar(closed(trades, BASE))
-    assert [due.kind for due in aggregator.due(end + 2000)] == [Kind.PROVEN]  # joined mid-stream, and yet counted whole
+    assert [bar.basis for bar in aggregator.bars_to_write(end + 2000)] == [
+        Basis.PROVEN
+    ]  # joined mid-stream, and yet counted whole
 
 
 def test_the_venues_bar_stands_in_until_the_trades_are_there() -> None:
@@ -189,8 +191,8 @@ def test_the_venues_bar_stands_in_until_the_trades_are_there() -> None:
         aggregator.trade(trade)
     aggregator.bar(closed(trades, BASE))
     end = BASE + 60_000
-    assert aggregator.series["A-B"].behind
-    assert aggregator.due(end + 100) == []
+    assert aggregator.streams["A-B"].behind
+    assert aggregator.bars_to_write(end + 100) == []
     frame = drain(aggregator, end + 2000)
     assert frame.select("source", "complete").rows() == [("venue_historical", True)]
     assert [minute.open_ms for _, minute in aggregator.doubts(end + 2000)] == [BASE]
@@ -216,15 +218,15 @@ def test_a_silent_minute_is_the_venues_flat_bar() -> None:
 def test_a_correction_outranks_the_live_bar_that_was_wrong() -> None:
     trades = make(30, 5, minutes=1)
     aggregator = Aggregator(["A-B"], states_bars=False, settle_ms=2000)
-    aggregator.series["A-B"].linked_ms = BASE - 1
-    aggregator.series["A-B"].ids.add(99, BASE - 1)
+    aggregator.streams["A-B"].linked_ms = BASE - 1
+    aggregator.streams["A-B"].ids.add(99, BASE - 1)
     for trade in trades[:-2]:
         aggregator.trade(trade)
     end = BASE + 60_000
     wrong = drain(aggregator, end + 2000)  # nothing speaks against it: the link was up and no id is missing
     assert wrong["complete"].to_list() == [True]
     aggregator.anchor(Anchor("A-B", trades[-1].trade_id, end + 4000))
-    assert aggregator.series["A-B"].behind
+    assert aggregator.streams["A-B"].behind
     aggregator.restate(answer(trades, trades[-3].time_ms, end + 4000), end + 9000)
     assert set(aggregator.late) == {("A-B", BASE)}
     aggregator.reopen("A-B", BASE, Written(True, "live_aggregated"))
@@ -287,11 +289,11 @@ def test_ids_the_venue_itself_does_not_show_are_no_longer_looked_for() -> None:
     aggregator = Aggregator(["A-B"])
     for trade in shown:
         aggregator.trade(trade)
-    ((series, hole),) = aggregator.holes()
+    ((stream, hole),) = aggregator.holes()
     aggregator.restate(answer(shown, hole.start_ms, hole.end_ms + 1), BASE + 90_000)
-    aggregator.void(series, hole)
+    aggregator.void(stream, hole)
     assert aggregator.holes() == []
-    assert [due.kind for due in aggregator.due(BASE + 90_000)] == [Kind.PARTIAL]
+    assert [bar.basis for bar in aggregator.bars_to_write(BASE + 90_000)] == [Basis.PARTIAL]
 
 
 def test_memory_is_bounded_by_letting_go_of_the_oldest() -> None:
@@ -302,17 +304,17 @@ def test_memory_is_bounded_by_letting_go_of_the_oldest() -> None:
     aggregator.forget(BASE)
     assert aggregator.held == len([trade for trade in trades if trade.time_ms >= BASE + 60_000])
     assert aggregator.holes() == []
-    kinds = {due.minute.open_ms: due.kind for due in aggregator.due(BASE + 200_000)}
-    assert kinds[BASE + 60_000] is Kind.PARTIAL  # what came before is not known any more
+    kinds = {bar.minute.open_ms: bar.basis for bar in aggregator.bars_to_write(BASE + 200_000)}
+    assert kinds[BASE + 60_000] is Basis.PARTIAL  # what came before is not known any more
     aggregator.reopen("A-B", BASE)
     aggregator.restate(answer(trades, BASE, BASE + 60_000), BASE + 200_000)
-    kinds = {due.minute.open_ms: due.kind for due in aggregator.due(BASE + 200_000)}
-    assert kinds == {BASE: Kind.PROVEN, BASE + 60_000: Kind.PROVEN, BASE + 120_000: Kind.PARTIAL}
+    kinds = {bar.minute.open_ms: bar.basis for bar in aggregator.bars_to_write(BASE + 200_000)}
+    assert kinds == {BASE: Basis.PROVEN, BASE + 60_000: Basis.PROVEN, BASE + 120_000: Basis.PARTIAL}
 
 
 def test_impossible_times_are_not_believed() -> None:
     aggregator = Aggregator(["A-B"])
-    aggregator.due(BASE)
+    aggregator.bars_to_write(BASE)
     for ms in (BASE + 3_600_000, BASE - 30 * 86_400_000):
         assert not aggregator.trade(LiveTrade("A-B", 1, 1, 1, ms, 1.0, 1.0, True))
     assert not aggregator.trade(LiveTrade("X-Y", 1, 1, 1, BASE, 1.0, 1.0, True))
@@ -386,12 +388,12 @@ def test_a_minute_of_overlapping_aggregates_is_the_venues_own_bar() -> None:
     assert [(hole.first, hole.last) for _, hole in aggregator.holes()] == [(12, 11), (13, 12)]
     rest = answer(trades, BASE, BASE + 180_000)
     assert aggregator.restate(rest, BASE + 190_000).removed == []
-    for series, hole in aggregator.holes():
-        aggregator.void(series, hole)
+    for stream, hole in aggregator.holes():
+        aggregator.void(stream, hole)
     stated = closed([before, *odd[:2], after], BASE + 60_000)
     aggregator.bar(stated)
     aggregator.now_ms = BASE + 190_000
-    due = {each.minute.open_ms: each for each in aggregator.due(BASE + 190_000)}[BASE + 60_000]
-    assert due.kind is Kind.STATED
-    (bar,) = aggregator.frame([due]).iter_rows(named=True)
+    chosen = {each.minute.open_ms: each for each in aggregator.bars_to_write(BASE + 190_000)}[BASE + 60_000]
+    assert chosen.basis is Basis.STATED
+    (bar,) = aggregator.frame([chosen]).iter_rows(named=True)
     assert (bar["volume"], bar["trade_count"], bar["source"]) == (2.0, 2, "venue_historical")

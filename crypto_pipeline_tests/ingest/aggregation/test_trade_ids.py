@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_pipeline.ingest.aggregation.trade_ids import Hole, IdSpans
+from crypto_pipeline.ingest.aggregation.trade_ids import IdHole, IdSpans
 
 NUMBERS = st.integers(1, 30)
 
@@ -46,7 +46,7 @@ def test_holes_carry_the_times_of_their_neighbours_and_can_be_voided(known: set[
     for number in sorted(known):
         spans.add(number, number * 10)
     for hole in spans.holes():
-        assert hole == Hole(hole.first, hole.last, (hole.first - 1) * 10, (hole.last + 1) * 10)
+        assert hole == IdHole(hole.first, hole.last, (hole.first - 1) * 10, (hole.last + 1) * 10)
         spans.void(hole)
     assert [span[:2] for span in spans.spans] == [[min(known), max(known)]]
 
@@ -56,7 +56,7 @@ def test_a_span_ends_where_the_individual_trades_do_not_run_on() -> None:
     for number, first, last in [(1, 70, 70), (2, 71, 72), (3, 75, 75), (4, 76, 76)]:
         spans.add(number, number * 10, first, last)
     assert [span[:2] for span in spans.spans] == [[1, 2], [3, 4]]
-    assert spans.holes() == [Hole(3, 2, 20, 30)]
+    assert spans.holes() == [IdHole(3, 2, 20, 30)]
     assert spans.around(1, 2) == (True, False, False)
     # REST states it otherwise
     spans.discard(3, 75, 75)
