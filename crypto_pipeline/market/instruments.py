@@ -35,6 +35,26 @@ class Tier(StrEnum):
     MACRO = "macro"
 
 
+class Refresh(StrEnum):
+    """How soon readers of an instrument want news; it decides how long an answer may be cached."""
+
+    HOT = "hot"
+    NORMAL = "normal"
+    COLD = "cold"
+
+
+#: Base assets and tickers of each class; all others are cold.
+_REFRESH = {
+    **dict.fromkeys(("BTC", "ETH", "NVDA", "AAPL"), Refresh.HOT),
+    **dict.fromkeys(("MSFT", "GOOGL", "AMZN", "META", "TSLA", "BNB", "SOL", "XRP"), Refresh.NORMAL),
+}
+
+
+def refresh_class(symbol: str) -> Refresh:
+    """The class of the instrument called ``symbol``, by its base asset or ticker."""
+    return _REFRESH.get(symbol.partition("-")[0], Refresh.COLD)
+
+
 class Instrument(BaseModel):
     """One instrument. ``symbol`` is canonical, ``BASE-QUOTE`` for crypto, the ticker otherwise."""
 

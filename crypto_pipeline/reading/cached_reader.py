@@ -1,4 +1,4 @@
-"""The reader's answers through a cache. What each class of answers may be kept for is in DEFINITIONS §8."""
+"""The reader's answers through a cache."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 
+from crypto_pipeline.market.instruments import Refresh, refresh_class
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.answer import Answer
 from crypto_pipeline.reading.arguments import Moment
@@ -19,39 +20,51 @@ from crypto_pipeline.reading.query import Question, question
 from crypto_pipeline.store.coordination.notifications import Changes, Series
 from crypto_pipeline.store.reads.small_reads import FEW_BARS
 
-if TYPE_CHECKING:
-    from crypto_pipeline.reading.reader import Reader
-
-#: Seconds an answer is believed without asking the database whether it holds, though no change was heard.
-TTL_HOT, TTL_NORMAL, TTL_COLD = 120.0, 300.0, 600.0
-_HOT = frozenset({"BTC", "ETH", "NVDA", "AAPL"})
-_NORMAL = frozenset({"MSFT", "GOOGL", "AMZN", "META", "TSLA", "BNB", "SOL", "XRP"})
+#: Seconds for which a cached answer is used without asking the database whether it still holds.
+_SECONDS = {Refresh.HOT: 120.0, Refresh.NORMAL: 300.0, Refresh.COLD: 600.0}
 
 
 def time_to_live(instruments: Collection[str]) -> float:
-    """Of an answer about these instruments: that of the one that must be freshest."""
-    bases = {name.partition("-")[0] for name in instruments}
-    if bases & _HOT:
-        return TTL_HOT
-    return TTL_NORMAL if bases & _NORMAL else TTL_COLD
+    """Seconds for which an answer about these instruments may be cached: the shortest time of them all."""
+    return min(_SECONDS[refresh_class(name)] for name in instruments)
+
+
+class AnswerSource(Protocol):
+    """Computes what a CachedReader keeps."""
+
+    def answer(self, asked: Question) -> pl.DataFrame:
+        """The bars that a question asks for."""
+
+    def version(self, asked: Question) -> str:
+        """A text that changes whenever any bar of the question's span changes."""
+
+    def symbol_ids(self, instruments: Sequence[str]) -> Collection[int]:
+        """The database ids of instruments. Raises StoreError for an unknown one."""
+
+    def symbols(self) -> list[str]:
+        """Names of the active instruments."""
+
+    def now(self) -> datetime:
+        """The market's time, UTC."""
 
 
 class CachedReader:
     """As Reader, but ``bars`` and ``latest`` give an Answer: the frame, and since when it is known to be right.
 
-    A kept answer is given only while a listening connection proves that it has heard of every change (a few hundred
-    milliseconds of age), and none concerned it. Frames are shared: they must not be changed in place. Thread-safe; one
-    computation at a time for equal questions; ``answer_async`` is for event loops.
+    A cached answer is given only while a listening connection proves that it has heard of every change (its age is a
+    few hundred milliseconds), and no change concerned it. Frames are shared: do not change them in place. Thread-safe;
+    equal questions are computed once at a time; ``answer_async`` is for event loops. ``source`` has this object as its
+    attribute ``cached``, by which it is pickled.
     """
 
-    def __init__(self, reader: Reader, most_bytes: int) -> None:
-        self._reader = reader
-        self._changes = Changes(reader.store.url)
+    def __init__(self, source: AnswerSource, url: str, most_bytes: int) -> None:
+        self._source = source
+        self._changes = Changes(url)
         self._changes.start()
         self.cache = Cache(self._changes, most_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return attrgetter("cached"), (self._reader,)
+        return attrgetter("cached"), (self._source,)
 
     @property
     def stats(self) -> CacheStats:
@@ -72,7 +85,7 @@ class CachedReader:
         fill: str | None = None,
     ) -> Answer[pl.DataFrame]:
         """As ``Reader.bars``."""
-        now = self._reader.now
+        now = self._source.now
         asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill, now=now)
         return self.answer(asked)
 
@@ -85,14 +98,14 @@ class CachedReader:
         columns: str | Sequence[str] | None = None,
     ) -> Answer[pl.DataFrame]:
         """As ``Reader.latest``."""
-        chosen = self._reader.symbols() if instruments is None else instruments
+        chosen = self._source.symbols() if instruments is None else instruments
         return self.bars(chosen, timeframe, last=1, final_only=final_only, columns=columns)
 
     def answer(self, asked: Question) -> Answer[pl.DataFrame]:
-        """The answer to a question. What is forming now is always computed anew."""
+        """The answer to a question. A question for forming bars is always computed."""
         if not asked.final_only and asked.as_of is None:
             now = datetime.now(UTC)
-            return Answer(self._reader.answer(asked), now)
+            return Answer(self._source.answer(asked), now)
         ttl = time_to_live(asked.instruments)
         kept = self.cache.peek(asked, ttl)
         if kept is not None:
@@ -101,13 +114,13 @@ class CachedReader:
             asked,
             ttl,
             lambda: self.series(asked),
-            lambda: _by_itself(self._reader.answer(asked)),
+            lambda: _copied_if_small(self._source.answer(asked)),
             lambda frame: int(frame.estimated_size()),
-            (lambda: self.version(asked)) if asked.start is not None and asked.end is not None else None,
+            (lambda: self._source.version(asked)) if asked.start is not None and asked.end is not None else None,
         )
 
     async def answer_async(self, asked: Question) -> Answer[pl.DataFrame]:
-        """As ``answer``, for tasks of an event loop, which never waits: what has to be read is read in a thread."""
+        """As ``answer``, for tasks of an event loop: what has to be read is read in a thread."""
         if asked.final_only or asked.as_of is not None:
             kept = self.cache.peek(asked, time_to_live(asked.instruments))
             if kept is not None:
@@ -115,36 +128,33 @@ class CachedReader:
         return await asyncio.to_thread(self.answer, asked)
 
     def version(self, asked: Question) -> str:
-        """A text that is another whenever any bar of the question's span changed, whoever changed it."""
-        series, timeframe = list(asked.instruments), asked.timeframe
-        # flat bars go on from a bar before the span, and as far as bars come after it
-        start, end = (None, None) if asked.fill else (asked.start, asked.end)
-        return self._reader.store.coverage.version(timeframe, start, end, series)
+        """A text that changes whenever any bar of the question's span changes, whichever process changes it."""
+        return self._source.version(asked)
 
     def series(self, asked: Question) -> Collection[Series]:
-        """What has to stay as it is for the answer to hold."""
+        """The series that the answer depends on."""
         timeframe = str(Timeframe(asked.timeframe))
-        return [(timeframe, number) for number in self._reader.store.symbols.ids(asked.instruments).values()]
+        return [(timeframe, number) for number in self._source.symbol_ids(asked.instruments)]
 
     def await_changes(self, timeout: float = 5.0) -> bool:
-        """Wait until everything that is committed by now is known here; False when that took too long.
+        """Wait until every change that is committed by now is known here; False after ``timeout`` seconds.
 
-        For whoever has just written and now reads what they wrote.
+        For callers that have just written and now read what they wrote.
         """
         return self._changes.await_proof(timeout)
 
     def close_listening(self) -> None:
-        """Stop listening: from now on the database is asked each time whether an answer still holds."""
+        """Stop listening: from now on every question asks the database whether the answer still holds."""
         self._changes.close()
 
     def close(self) -> None:
-        """Stop listening, forget everything."""
+        """Stop listening and clear the cache."""
         self.close_listening()
         self.cache.clear()
 
 
-def _by_itself(frame: pl.DataFrame) -> pl.DataFrame:
-    """A small frame may be a slice of what was read for many: kept, it would keep all of that."""
+def _copied_if_small(frame: pl.DataFrame) -> pl.DataFrame:
+    """A copy of a small frame: it may be a slice of a large one, which the cache would keep in memory as a whole."""
     if not 0 < frame.height <= FEW_BARS:
         return frame
     every = np.arange(frame.height)

@@ -26,7 +26,7 @@ class SpanWarning(UserWarning):
     """The span that was asked for reaches beyond what is collected, or what is collected has come to an end."""
 
 
-class Collected:
+class CollectedDays:
     """First and last day of the bars of each instrument, asked for only where an answer is short. Thread-safe."""
 
     def __init__(self, store: Store) -> None:

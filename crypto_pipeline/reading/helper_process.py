@@ -1,4 +1,4 @@
-"""A process of its own that reads for a forked one, in which Polars' threads are missing.
+"""A helper process that reads for a forked process, in which Polars' threads are missing.
 
 In the child of a process that used Polars, joins, filters, sorts and Parquet files wait for ever for threads that
 stayed with the parent. What the table alone answers, ``store`` reads there without them. The rest (archived months,
@@ -10,42 +10,47 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import IO, TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import IO, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import polars as pl
 
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.errors import StoreError
 
-if TYPE_CHECKING:
-    from crypto_pipeline.reading.reader import Reader
-
 P = ParamSpec("P")
 
-_SERVE = "from crypto_pipeline.reading.helper_process import serve; serve()"
+_SERVE = "from crypto_pipeline.reading.helper_program import serve; serve()"
 
 
-def by_polars(
-    method: Callable[Concatenate[Reader, P], pl.DataFrame],
-) -> Callable[Concatenate[Reader, P], pl.DataFrame]:
-    """A method of a reader that needs Polars' threads: asked of a fresh process where there are none."""
+class HasHelper(Protocol):
+    """A reader with a helper process."""
 
-    def here_or_there(reader: Reader, /, *args: P.args, **kwargs: P.kwargs) -> pl.DataFrame:
+    @property
+    def helper(self) -> HelperProcess:
+        """The process that reads where Polars' threads are missing."""
+
+
+R = TypeVar("R", bound=HasHelper)
+
+
+def needs_polars(method: Callable[Concatenate[R, P], pl.DataFrame]) -> Callable[Concatenate[R, P], pl.DataFrame]:
+    """Mark a method of a reader that needs Polars' threads: the helper process does it where there are none."""
+
+    def here_or_there(reader: R, /, *args: P.args, **kwargs: P.kwargs) -> pl.DataFrame:
         if fork_safety.without_polars():
-            return reader.fresh.ask(method.__name__, *args, **kwargs)
+            return reader.helper.ask(method.__name__, *args, **kwargs)
         return method(reader, *args, **kwargs)
 
     update_wrapper(here_or_there, method)
     return here_or_there
 
 
-class Fresh:
+class HelperProcess:
     """The process, and the pipe to it. Thread-safe; started by the first question."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -55,7 +60,7 @@ class Fresh:
         fork_safety.renew_in_children(self)
 
     def after_fork(self) -> None:
-        """In a forked child: have a process of one's own, and do not keep the parent's from seeing that it went."""
+        """In a forked child: start another process, and close this child's ends of the pipes to the parent's."""
         self._lock = threading.Lock()
         process, self._process = self._process, None
         if process is not None:
@@ -65,20 +70,20 @@ class Fresh:
                 os.close(pipe.fileno())  # without flushing what the parent had begun to write
 
     def ask(self, method: str, *args: Any, **kwargs: Any) -> pl.DataFrame:
-        """What the method of a reader gives; its errors are raised here."""
+        """What the method of a reader returns; its errors are raised here."""
         with self._lock:
             try:
                 process = self._process or self._start()
                 assert process.stdin is not None
                 assert process.stdout is not None
-                _send(process.stdin, (method, args, kwargs))
+                send(process.stdin, (method, args, kwargs))
                 answer = pickle.load(process.stdout)  # noqa: S301  (of our own process)
             except (OSError, EOFError) as error:
                 self._end()
                 raise StoreError(
                     f"the process that reads for this forked one has ended: {error or 'ask again'}"
                 ) from None
-            except BaseException:  # interrupted: its answer would be taken for that of the next question
+            except BaseException:  # interrupted: the next question would get this answer
                 self._end()
                 raise
         if isinstance(answer, Exception):
@@ -96,7 +101,7 @@ class Fresh:
         self._process = process
         assert process.stdin is not None
         # over the pipe, because it holds the URL
-        _send(process.stdin, (sys.path, self._settings))
+        send(process.stdin, (sys.path, self._settings))
         return process
 
     def _end(self) -> None:
@@ -109,33 +114,10 @@ class Fresh:
                 try:
                     pipe.close()
                 except BrokenPipeError:
-                    pass  # what was not sent is of no use to anybody
+                    pass  # what was not sent is not needed any more
 
 
-def _send(pipe: IO[bytes], value: Any) -> None:
+def send(pipe: IO[bytes], value: Any) -> None:
+    """Write a value to the other process."""
     pickle.dump(value, pipe)
     pipe.flush()
-
-
-def serve() -> None:
-    """Answer questions from stdin on stdout until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asks, whose end ends this
-    questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # nothing else may be written there
-    sys.path[:], settings = pickle.load(questions)  # noqa: S301  (of the process that started this one)
-    from crypto_pipeline.reading.reader import Reader
-
-    with Reader(**settings) as reader:
-        while True:
-            try:
-                method, args, kwargs = pickle.load(questions)  # noqa: S301
-            except EOFError:
-                return
-            answer: Any
-            try:
-                answer = getattr(reader, method)(*args, **kwargs)
-            except (StoreError, ValueError) as error:
-                answer = error
-            except Exception as error:
-                answer = StoreError(f"{type(error).__name__}: {error}")
-            _send(answers, answer)

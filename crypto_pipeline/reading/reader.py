@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
@@ -17,10 +17,10 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading import arguments
 from crypto_pipeline.reading.arguments import Moment
 from crypto_pipeline.reading.cached_reader import CachedReader
-from crypto_pipeline.reading.collected import Collected
+from crypto_pipeline.reading.collected import CollectedDays
 from crypto_pipeline.reading.fill import fill_flat
 from crypto_pipeline.reading.forming import with_forming
-from crypto_pipeline.reading.helper_process import Fresh, by_polars
+from crypto_pipeline.reading.helper_process import HelperProcess, needs_polars
 from crypto_pipeline.reading.lazy import scan
 from crypto_pipeline.reading.query import ALL, Question, question
 from crypto_pipeline.settings import load_settings
@@ -59,18 +59,18 @@ class Reader:
         statement_timeout: float | None = None,
         cache_bytes: int = 256 * 2**20,
     ) -> None:
-        found = url if url is not None else resolve_url(load_settings(data_dir=data_dir))
+        chosen = url if url is not None else resolve_url(load_settings(data_dir=data_dir))
         how = {"connections": connections, "patience": patience, "statement_timeout": statement_timeout}
-        self.store = Store(found, **how)  # type: ignore[arg-type]
+        self.store = Store(chosen, **how)  # type: ignore[arg-type]
         self._settings = {
             "url": None if url is None else PortableUrl(url),
             "data_dir": None if data_dir is None else str(Path(data_dir).expanduser().absolute()),
             "cache_bytes": cache_bytes, **how,
         }  # fmt: skip
         self._cache_bytes = cache_bytes
-        self._collected = Collected(self.store)
+        self._collected = CollectedDays(self.store)
         #: Reads for this process where it was forked and Polars cannot work.
-        self.fresh = Fresh({**self._settings, "url": found, "data_dir": None})
+        self.helper = HelperProcess({**self._settings, "url": chosen, "data_dir": None})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self._settings,)
@@ -78,7 +78,7 @@ class Reader:
     @cached_property
     def cached(self) -> CachedReader:
         """The same reads through a cache that learns of every change; each answer says how old it is."""
-        return CachedReader(self, self._cache_bytes)
+        return CachedReader(self, self.store.url, self._cache_bytes)
 
     # -- bars -----------------------------------------------------------------------------------------------------
 
@@ -179,7 +179,7 @@ class Reader:
         if asked.fill is None and (asked.final_only or asked.as_of is not None):
             with suppress(NeedsPolarsError):
                 return self._stored(asked, asked.columns)
-        return self.fresh.ask("answer", asked)
+        return self.helper.ask("answer", asked)
 
     def _bars(self, asked: Question, columns: tuple[str, ...] | None) -> pl.DataFrame:
         if asked.final_only or asked.as_of is not None:
@@ -237,6 +237,16 @@ class Reader:
     def _now(self) -> datetime:
         return self.store.clock.lately()
 
+    def version(self, asked: Question) -> str:
+        """A text that changes whenever any bar of the question's span changes, whichever process changes it."""
+        # flat bars depend on the bar before the span, and on how far bars reach after it
+        start, end = (None, None) if asked.fill else (asked.start, asked.end)
+        return self.store.coverage.version(asked.timeframe, start, end, list(asked.instruments))
+
+    def symbol_ids(self, instruments: Sequence[str]) -> Collection[int]:
+        """The database ids of instruments. Raises StoreError for an unknown one."""
+        return self.store.symbols.ids(instruments).values()
+
     def symbols(self, *, active_only: bool = True) -> list[str]:
         """Names of the instruments that are collected."""
         return [row.instrument.symbol for row in self.store.instruments.list(active_only=active_only)]
@@ -256,13 +266,13 @@ class Reader:
             values.append((one.symbol, *kinds, row.active, row.added_at))
         return pl.DataFrame(sorted(values), schema=schema, orient="row")
 
-    @by_polars
+    @needs_polars
     def prices(self, instruments: str | Sequence[str] | None = None, timeframe: str = "1m") -> pl.DataFrame:
         """Forming bars with the last price of each instrument, and the ``age`` of each row in seconds."""
         chosen = None if instruments is None else arguments.names(instruments)
         return self.store.live.prices(chosen, [Timeframe.parse(timeframe)])
 
-    @by_polars
+    @needs_polars
     def trades(
         self, instruments: str | Sequence[str], start: Moment, end: Moment | None = None, *, venue: str | None = None
     ) -> pl.DataFrame:
@@ -273,7 +283,7 @@ class Reader:
         begin, until = arguments.span(arguments.moment(start, "start"), arguments.optional(end, "end") or self._now())
         return self.store.trade_reads.read(arguments.names(instruments), begin, until, venue)
 
-    @by_polars
+    @needs_polars
     def gaps(
         self,
         instruments: str | Sequence[str] | None = None,
@@ -296,7 +306,7 @@ class Reader:
             states, begin, until,
         )  # fmt: skip
 
-    @by_polars
+    @needs_polars
     def coverage(
         self,
         instruments: str | Sequence[str] | None = None,
@@ -318,7 +328,7 @@ class Reader:
         """Close every connection, and stop the cache's."""
         if "cached" in self.__dict__:
             self.cached.close()
-        self.fresh.close()
+        self.helper.close()
         self.store.close()
 
     def __enter__(self) -> Self:

@@ -7,7 +7,7 @@ else does. What the child must neither use nor tidy up is handed to ``abandon``:
 the parent's session.
 
 Polars keeps threads too, and cannot begin anew: in the child of a process that used them, most of its operations wait
-for ever. ``without_polars`` says so; see ``reading.fresh``.
+for ever. ``without_polars`` says so; see ``reading.helper_process``.
 """
 
 from __future__ import annotations
