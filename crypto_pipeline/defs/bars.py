@@ -16,9 +16,9 @@ from crypto_pipeline.defs import metadata
 from crypto_pipeline.defs.partitions import DAILY, WEEKLY
 from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.healing import HealReport, Pipeline
-from crypto_pipeline.healing.fill.filler import HISTORY, NAMED
+from crypto_pipeline.healing.passes import HISTORY, NAMED
 from crypto_pipeline.healing.processors import measured
-from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.timeframes import LOWER, Timeframe
 
 GROUP = "bars"
 OWNERS = ["team:market-data"]
@@ -31,7 +31,6 @@ _ABOUT = {
     Timeframe.W1: "Weekly bars, Monday 00:00 UTC, rolled up from daily bars.",
 }
 
-LOWER = dict(zip(list(Timeframe)[1:], list(Timeframe)[:-1], strict=True))
 
 # Rolling up again what changed below in the last week is worth doing by itself; older days are the gap monitors' work.
 # A pass that found nothing to do leaves the data version as it was, and nothing follows.
@@ -124,9 +123,9 @@ def bar_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
             chosen, gone = pipeline.collected(scope.instruments)
             if gone:
                 context.log.warning(f"{', '.join(gone)}: no longer collected, so left out of this run.")
-            manner = NAMED if by_person(context.run.tags) else HISTORY
+            mode = NAMED if by_person(context.run.tags) else HISTORY
             bring = partial(
-                pipeline.bring_up_to_date, timeframe, start, end, chosen, progress=Steps(context), manner=manner
+                pipeline.bring_up_to_date, timeframe, start, end, chosen, progress=Steps(context), mode=mode
             )
             if timeframe is not Timeframe.M1:
                 return await bring(), chosen

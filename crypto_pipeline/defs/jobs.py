@@ -11,7 +11,7 @@ from crypto_pipeline.defs.bars import BAR_ASSETS, BY_HAND, coverage, instruments
 from crypto_pipeline.defs.partitions import DAILY, WEEKLY
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.healing import HealReport, Pipeline, ReconcileReport
-from crypto_pipeline.healing.fill.filler import HISTORY, NAMED
+from crypto_pipeline.healing.passes import HISTORY, NAMED
 from crypto_pipeline.healing.processors import measured
 from crypto_pipeline.market.timeframes import Timeframe, parse_time
 
@@ -90,8 +90,8 @@ def heal(context: dg.OpExecutionContext, config: Span, database: Market) -> None
     start, end = config.bounds()
 
     async def work(pipeline: Pipeline) -> HealReport:
-        manner = NAMED if start or end else HISTORY
-        fill = partial(pipeline.backfill, start, end, config.instruments, manner=manner)
+        mode = NAMED if start or end else HISTORY
+        fill = partial(pipeline.backfill, start, end, config.instruments, mode=mode)
         return await measured(pipeline.store, config.job, fill, context.run.run_id)
 
     report = database.run(work)

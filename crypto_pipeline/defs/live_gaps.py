@@ -18,7 +18,7 @@ from crypto_pipeline.defs.jobs import CRITICAL
 from crypto_pipeline.defs.resources import Market
 from crypto_pipeline.healing import HealReport, Pipeline
 from crypto_pipeline.healing.live_gaps import fill_gaps, find_gaps
-from crypto_pipeline.healing.processors import MONITORED, looked, measured
+from crypto_pipeline.healing.processors import MONITORED, measured, record_idle_pass
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
@@ -112,7 +112,7 @@ def live_gap_monitor(context: dg.SensorEvaluationContext, database: Market) -> d
     gaps = database.run(lambda pipeline: find_gaps(pipeline, MONITORED, collecting=collecting), live=True)
     if gaps.is_empty():
         with database.store() as store:
-            looked(store, MONITOR, started, time.monotonic() - clock)
+            record_idle_pass(store, MONITOR, started, time.monotonic() - clock)
         return dg.SkipReason("no gap in the last 7 days")
     first = gaps.sort("start").row(0, named=True)
     context.log.info(f"{gaps.height} gaps, the first: {json.dumps(metadata.plain_rows(gaps.sort('start'), most=1)[0])}")

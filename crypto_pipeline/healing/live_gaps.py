@@ -14,7 +14,7 @@ import polars as pl
 
 from crypto_pipeline.healing import plan
 from crypto_pipeline.healing import span_frames as span
-from crypto_pipeline.healing.fill.filler import Manner
+from crypto_pipeline.healing.passes import FillMode
 from crypto_pipeline.healing.pipeline import Pipeline
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import HealReport, Progress, silent
@@ -88,8 +88,8 @@ async def fill_gaps(pipeline: Pipeline, gaps: pl.DataFrame, progress: Progress =
     if gaps.is_empty():
         return HealReport()
     minutes = gaps.filter(pl.col("timeframe") == str(Timeframe.M1)).select(*span.SPAN_SCHEMA)
-    manner = Manner(from_trades=True, mark=Source.LIVE_GAP_FILLED, only=minutes)
+    mode = FillMode(from_trades=True, mark=Source.LIVE_GAP_FILLED, only=minutes)
     start, end = gaps.select(pl.col("start").min(), pl.col("end").max()).row(0)
     names = gaps["instrument"].unique().sort().to_list()
     horizon = await quick_horizon(pipeline)
-    return await pipeline.backfill(start, end, names, progress=progress, manner=manner, horizon=horizon)
+    return await pipeline.backfill(start, end, names, progress=progress, mode=mode, horizon=horizon)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import polars as pl
 
@@ -16,22 +17,23 @@ from crypto_pipeline.healing import plan
 from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.checks.coverage_figures import coverage_figures
 from crypto_pipeline.healing.checks.freshness import Thresholds
-from crypto_pipeline.healing.checks.stored_bars import LOWER, MINUTE_CHECKS, verify
+from crypto_pipeline.healing.checks.stored_bars import MINUTE_CHECKS, verify
 from crypto_pipeline.healing.checks.zero_volume import silence_is_plausible
 from crypto_pipeline.healing.comparison import rotation
 from crypto_pipeline.healing.comparison.agreement import Agreement, agreements, stands_for, venue_agreement
 from crypto_pipeline.healing.comparison.reconciler import Reconciler
-from crypto_pipeline.healing.fill.explain import OUTSIDE, Explainer
 from crypto_pipeline.healing.fill.failover import Failover
-from crypto_pipeline.healing.fill.filler import HISTORY, Filler, Manner
+from crypto_pipeline.healing.fill.filler import fetch_again, fill
+from crypto_pipeline.healing.fill.remaining import report_missing, unfinished_timeframes
 from crypto_pipeline.healing.listings import ListingLook, sync_instruments
+from crypto_pipeline.healing.passes import HISTORY, FillMode, FillPass, HealingPass
 from crypto_pipeline.healing.plan import Horizon
-from crypto_pipeline.healing.reports import WAITING, HealReport, Progress, ReconcileReport, silent
-from crypto_pipeline.healing.roll_up import roll
+from crypto_pipeline.healing.reports import HealReport, Progress, ReconcileReport, silent
+from crypto_pipeline.healing.roll_up import roll_up_span
 from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.market.gaps.arithmetic import intersect
 from crypto_pipeline.market.gaps.classification import GapState
-from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.timeframes import LOWER, Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.venues import StandIns, Venue, VenueError, VenueUnavailable, make_stand_ins, make_venue
@@ -58,7 +60,6 @@ class Pipeline:
         self.store, self.venue, self.settings = store, venue, settings
         others = stand_ins or StandIns(venue.name, lambda name: make_venue(settings, venue=name))
         self.failover = Failover(store, venue, others, settings)
-        self.filler = Filler(store, venue, settings, self.failover)
         self._fixed_now = now
 
     @classmethod
@@ -127,7 +128,7 @@ class Pipeline:
         instruments: Sequence[str] = (),
         timeframes: Sequence[Timeframe] = (),
         progress: Progress = silent,
-        manner: Manner = HISTORY,
+        mode: FillMode = HISTORY,
         horizon: Horizon | None = None,
     ) -> HealReport:
         """Every timeframe (or those given) of ``[start, end)`` brought to the desired state, finest first.
@@ -136,14 +137,14 @@ class Pipeline:
         when it does not answer and none stands in for it.
         """
         chosen = self.choose(instruments)
-        report = HealReport()
         horizon = horizon or await self.horizon()
+        work = self._fill_pass(chosen, horizon, progress, mode)
         if self.failover.down is None:
-            report.problems.update(await self._look_for_listings(chosen))
-        self._refresh(chosen, horizon, list(Timeframe))
-        wanted = list(timeframes) or list(Timeframe)
-        await self._bring_all(wanted, start, end, chosen, horizon, report, progress, manner)
-        return report
+            work.report.problems.update(await self._look_for_listings(chosen))
+            work = replace(work, instruments=self._listings(chosen))
+        self._refresh(work, list(Timeframe))
+        await self._bring_all(work, list(timeframes) or list(Timeframe), start, end)
+        return work.report
 
     async def bring_up_to_date(
         self,
@@ -152,44 +153,53 @@ class Pipeline:
         end: datetime | None,
         instruments: Sequence[str],
         progress: Progress = silent,
-        manner: Manner = HISTORY,
+        mode: FillMode = HISTORY,
     ) -> HealReport:
         """One timeframe of ``[start, end)`` brought to the desired state."""
-        horizon = await self.horizon()
-        self._refresh(instruments, horizon, [timeframe])
-        report = HealReport()
-        await self._bring_all([timeframe], start, end, instruments, horizon, report, progress, manner)
-        return report
+        work = self._fill_pass(instruments, await self.horizon(), progress, mode)
+        self._refresh(work, [timeframe])
+        await self._bring_all(work, [timeframe], start, end)
+        return work.report
 
     async def bring_back(self, timeframe: Timeframe, spans: pl.DataFrame, progress: Progress = silent) -> HealReport:
-        """Have bars of ``spans`` (``instrument``, ``start``, ``end``) again that once were here, however old they are.
+        """Restore bars of ``spans`` (``instrument``, ``start``, ``end``) that were stored once, however old they are.
 
-        Also of instruments that are no longer collected. What can be is rolled up, the rest is asked for.
+        Also of instruments that are no longer collected. Bars are rolled up where possible; the others are requested.
         """
-        report, horizon = HealReport(), await self.horizon()
         if spans.is_empty():
-            return report
+            return HealReport()
         start, end = spans.select(pl.col("start").min(), pl.col("end").max()).row(0)
+        horizon = await self.horizon()
         horizon = replace(horizon, start=min(horizon.start, start), policy=None)
-        known = self._known(spans["instrument"].unique().to_list())
-        lower = LOWER.get(timeframe)
-        if lower is not None:
-            counts = report.of(timeframe)
-            await asyncio.to_thread(roll, self.store, timeframe, lower, start, end, known, horizon, counts, progress)
+        work = self._fill_pass(spans["instrument"].unique().to_list(), horizon, progress)
+        if timeframe in LOWER:
+            await asyncio.to_thread(roll_up_span, work, timeframe, start, end, work.counts(timeframe), progress)
             states = [*plan.OPEN_UNEXPLAINED, str(GapState.UNFILLABLE)]
-            rows = self.store.ledger.open(timeframe, known["instrument"].to_list(), states, start, end)
+            rows = self.store.ledger.open(timeframe, work.names, states, start, end)
             spans = intersect(spans, rows.select(*span.SPAN_SCHEMA))
         if spans.height:
-            await self.filler.fetch(timeframe, spans, known, horizon, report, progress)
-        return report
+            await fetch_again(work, timeframe, spans)
+        return work.report
+
+    def _pass(self, instruments: Sequence[str], horizon: Horizon, progress: Progress = silent) -> HealingPass:
+        return HealingPass(**self._parts(instruments), horizon=horizon, progress=progress)
+
+    def _fill_pass(
+        self, instruments: Sequence[str], horizon: Horizon, progress: Progress, mode: FillMode = HISTORY
+    ) -> FillPass:
+        return FillPass(**self._parts(instruments), horizon=horizon, progress=progress, mode=mode)
+
+    def _parts(self, instruments: Sequence[str]) -> dict[str, Any]:
+        shared = {"store": self.store, "venue": self.venue, "settings": self.settings, "failover": self.failover}
+        return {**shared, "instruments": self._listings(instruments)}
 
     async def _look_for_listings(self, instruments: Sequence[str]) -> dict[str, str]:
         """Ask the venue for its listings where an instrument has none yet, with growing pauses for the same ones.
 
         Why it could not tell, by instrument: a listing that cannot be read costs those that wait for it, no others.
         """
-        known = self._known(instruments)
-        unlisted = known.filter(pl.col("venue_symbol").is_null())["instrument"].to_list()
+        listings = self._listings(instruments)
+        unlisted = listings.filter(pl.col("venue_symbol").is_null())["instrument"].to_list()
         look = await asyncio.to_thread(ListingLook.of, self.store, self.venue.name)
         if not unlisted or not look.due(unlisted):
             return {}
@@ -203,83 +213,31 @@ class Pipeline:
             await asyncio.to_thread(look.looked, self.store, unlisted)
         return {}
 
-    def _refresh(self, instruments: Sequence[str], horizon: Horizon, timeframes: Sequence[Timeframe]) -> None:
+    def _refresh(self, work: HealingPass, timeframes: Sequence[Timeframe]) -> None:
         # Not cut to the listing: what lies outside of it is explained in the ledger, where people look for reasons.
-        plan.refresh_expected(
-            self.store, self._known(instruments).select("instrument", "calendar"), horizon, timeframes
-        )
+        plan.refresh_expected(self.store, work.instruments.select("instrument", "calendar"), work.horizon, timeframes)
 
-    def _known(self, instruments: Sequence[str]) -> pl.DataFrame:
-        """``instrument``, ``venue_symbol``, ``listed``, ``delisted``, ``calendar`` of the instruments."""
+    def _listings(self, instruments: Sequence[str]) -> pl.DataFrame:
+        """The instruments as the store knows them and their listings on the venue (see HealingPass)."""
         return self.store.instruments.frame(self.venue.name).filter(pl.col("instrument").is_in(list(instruments)))
 
     async def _bring_all(
-        self,
-        timeframes: Sequence[Timeframe],
-        start: datetime | None,
-        end: datetime | None,
-        instruments: Sequence[str],
-        horizon: Horizon,
-        report: HealReport,
-        progress: Progress,
-        manner: Manner = HISTORY,
+        self, work: FillPass, timeframes: Sequence[Timeframe], start: datetime | None, end: datetime | None
     ) -> None:
-        """Bring each timeframe up to date, from the first on that has anything to do: the wider ones follow it."""
-        spans = {timeframe: horizon.clip(timeframe, start, end) for timeframe in timeframes}
+        """Bring each timeframe up to date, beginning with the first that has anything to do: the wider ones follow."""
+        spans = {timeframe: work.horizon.clip(timeframe, start, end) for timeframe in timeframes}
         spans = {timeframe: bounds for timeframe, bounds in spans.items() if bounds[0] < bounds[1]}
-        known = self._known(instruments)
-        unfinished = await asyncio.to_thread(self._unfinished, spans, known, horizon)
+        unfinished = await asyncio.to_thread(unfinished_timeframes, work, spans)
         begun = False
         for timeframe, (begin, until) in spans.items():
-            begun = begun or manner.ask_now or timeframe in unfinished
+            counts = work.counts(timeframe)
+            begun = begun or work.mode.ask_now or timeframe in unfinished
             if begun:
-                await self._bring(timeframe, begin, until, known, horizon, report, progress, manner)
-            else:
-                report.of(timeframe)
+                if timeframe in LOWER:
+                    await asyncio.to_thread(roll_up_span, work, timeframe, begin, until, counts, work.progress)
+                await fill(work, timeframe, begin, until)
         await asyncio.to_thread(self.failover.tell, minutes=Timeframe.M1 in timeframes)
-        await asyncio.to_thread(self._say_what_waits, spans, instruments, report)
-
-    def _say_what_waits(
-        self, spans: dict[Timeframe, tuple[datetime, datetime]], instruments: Sequence[str], report: HealReport
-    ) -> None:
-        """Add to the report what of the spans is still missing, with the reason and when it is asked for again."""
-        for timeframe, (begin, until) in spans.items():
-            if report.of(timeframe).still_missing:
-                rows = self.store.ledger.open(timeframe, instruments, plan.OPEN_UNEXPLAINED, begin, until)
-                because = pl.col("evidence").str.json_path_match("$.because").alias("because")
-                report.waiting.append(rows.select(*WAITING, because))
-
-    def _unfinished(
-        self, spans: dict[Timeframe, tuple[datetime, datetime]], known: pl.DataFrame, horizon: Horizon
-    ) -> set[Timeframe]:
-        """Timeframes with anything to do; a few questions to the database, whatever the size of the spans."""
-        names = known["instrument"].to_list()
-        found = self.store.coverage.unfinished(spans, LOWER, names)
-        written = self.store.ledger.open(instruments=names, states=list(OUTSIDE))
-        for timeframe, (begin, until) in spans.items():
-            explainer = Explainer(self.store, self.venue, self.settings, timeframe, horizon, known)
-            if timeframe not in found and not explainer.outside_is_written(begin, until, written):
-                found.add(timeframe)
-        back = self.store.failovers.due(self.venue.name, horizon.now)["timeframe"].unique()
-        return found | {Timeframe(name) for name in back if Timeframe(name) in spans}
-
-    async def _bring(
-        self,
-        timeframe: Timeframe,
-        begin: datetime,
-        until: datetime,
-        known: pl.DataFrame,
-        horizon: Horizon,
-        report: HealReport,
-        progress: Progress,
-        manner: Manner,
-    ) -> None:
-        lower = LOWER.get(timeframe)
-        if lower is not None:
-            await asyncio.to_thread(
-                roll, self.store, timeframe, lower, begin, until, known, horizon, report.of(timeframe), progress
-            )
-        await self.filler.fill(timeframe, begin, until, known, horizon, report, progress, manner)
+        await asyncio.to_thread(report_missing, work, spans)
 
     # Proving
 
@@ -297,8 +255,7 @@ class Pipeline:
         ``reread`` asks the venue for every 1m bar of the span again as well, and takes over what it revised.
         """
         horizon = await self.horizon()
-        known = self._known(self.choose(instruments))
-        reconciler = Reconciler(self.store, self.venue, self.settings, horizon, known, progress, self.failover)
+        reconciler = Reconciler(self._pass(self.choose(instruments), horizon, progress))
         return await reconciler.run(start, end, timeframes, reread=reread)
 
     async def verify(self, timeframe: Timeframe, start: datetime, end: datetime) -> list[CheckOutcome]:
@@ -347,7 +304,7 @@ class Pipeline:
 
     async def due_for_comparison(self) -> pl.DataFrame:
         """The days that are to be compared with the venue's own bars now: see healing.comparison."""
-        return await asyncio.to_thread(rotation.due, self.store, self.venue, self.settings, await self.horizon())
+        return await asyncio.to_thread(rotation.days_due, self.store, self.venue, self.settings, await self.horizon())
 
     async def compare_due(
         self,
@@ -357,9 +314,8 @@ class Pipeline:
     ) -> rotation.ComparisonReport:
         """Compare the days that are due, for about ``seconds``; the next call goes on where this one ended."""
         horizon = await self.horizon()
-        known = self._known(self.choose())
-        work = rotation.Comparison(self.store, self.venue, self.settings, horizon, known, self.failover, progress)
-        return await work.run(seconds, give_way)
+        comparison = rotation.ComparisonPass(self._pass(self.choose(), horizon, progress))
+        return await comparison.run(seconds, give_way)
 
     def _look_at_silence(
         self, outcomes: list[CheckOutcome], start: datetime, end: datetime, horizon: Horizon

@@ -1,4 +1,4 @@
-"""The processors: passes of healing with a name, each leaving a row of what it did in ``ops.job_metrics``."""
+"""The processors: named passes of healing, each of which writes a row of its figures into ``ops.job_metrics``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from crypto_pipeline.healing.fill.filler import LIVE
+from crypto_pipeline.healing.passes import LIVE
 from crypto_pipeline.healing.pipeline import Pipeline
 from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
 from crypto_pipeline.healing.reports import Counts, HealReport
 from crypto_pipeline.ingest import MinuteDone, OnMinute
+from crypto_pipeline.market.times import midnight
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.operations.metrics import JobMetrics
 
-#: How far back the live processor looks at every minute's end, and the live gap monitor every five minutes.
+#: How far back the live processor fills after each minute, and the live gap monitor searches every five minutes.
 LIVE_SPAN = timedelta(hours=24)
 MONITORED = timedelta(days=7)
 
@@ -26,7 +27,7 @@ MONITORED = timedelta(days=7)
 async def measured(
     store: Store, job: str, work: Callable[[], Awaitable[HealReport]], run_id: str | None = None
 ) -> HealReport:
-    """Do ``work`` and write down what it did under the name ``job``, whether it succeeds or not."""
+    """Do ``work`` and write its figures under the name ``job``, whether it succeeds or not."""
     started, clock = datetime.now(UTC), time.monotonic()
 
     def record(report: HealReport, status: str) -> None:
@@ -62,8 +63,8 @@ async def measured(
     return report
 
 
-def looked(store: Store, job: str, started: datetime, seconds: float) -> None:
-    """Write down a look of the processor ``job`` that found nothing to do: it ran, and it ran well."""
+def record_idle_pass(store: Store, job: str, started: datetime, seconds: float) -> None:
+    """Write the metrics of a pass of the processor ``job`` that found nothing to do. Raises StoreError."""
     store.metrics.record(JobMetrics(job=job, started=started, seconds=seconds, oldest_gap=oldest_gap(store)))
 
 
@@ -71,13 +72,13 @@ def after_minute(settings: Settings) -> OnMinute:
     """The live processor, for ingest to call after each minute: the last 24 hours checked, filled and rolled up."""
 
     async def work(done: MinuteDone) -> None:
-        # The minute that is over tells the venue's time: where nothing is missing, the venue is not asked at all.
+        # The end of the minute tells the venue's time: where nothing is missing, the venue is not asked at all.
         settled = done.now + timedelta(seconds=settings.settle_delay)
         async with Pipeline.open(done.store, settings, live=True) as pipeline:
             horizon = pipeline.horizon_at(settled)
             await pipeline.failover.look()
             span = done.now - LIVE_SPAN, done.now, done.instruments
-            fill = partial(pipeline.backfill, *span, manner=LIVE, horizon=horizon)
+            fill = partial(pipeline.backfill, *span, mode=LIVE, horizon=horizon)
             await measured(done.store, "live_processor", fill)
 
     def run(done: MinuteDone) -> None:
@@ -96,13 +97,13 @@ def summed(report: HealReport) -> Counts:
 
 
 def oldest_gap(store: Store) -> datetime | None:
-    """Begin of the oldest hole that nothing explains, be it in the ledger yet or not; None when there is none.
+    """Begin of the oldest hole that is not explained, in the ledger or not; None when there is none.
 
-    A hole that the venue could not be asked about has no row: then it is known to the day, by what is expected of it.
+    A hole that the venue could not be asked about has no ledger row: then its day is taken, from what is expected.
     """
     rows = store.ledger.open(states=list(OPEN_UNEXPLAINED))
-    known: list[datetime] = rows["start"].drop_nulls().to_list()
+    begins: list[datetime] = rows["start"].drop_nulls().to_list()
     day = store.coverage.oldest_unfinished()
-    if day is not None and not any(start.date() <= day for start in known):
-        known.append(datetime(day.year, day.month, day.day, tzinfo=UTC))
-    return min(known, default=None)
+    if day is not None and not any(start.date() <= day for start in begins):
+        begins.append(midnight(day))
+    return min(begins, default=None)

@@ -10,55 +10,50 @@ from datetime import datetime
 import polars as pl
 
 from crypto_pipeline.healing import span_frames as span
-from crypto_pipeline.healing.plan import EXPLAINED, Horizon
+from crypto_pipeline.healing.passes import StorePass
+from crypto_pipeline.healing.plan import EXPLAINED
 from crypto_pipeline.healing.reports import Counts, Progress
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS
 from crypto_pipeline.market.gaps.arithmetic import intersect, subtract, to_spans, whole_cells
 from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.gaps.first_bars import FirstBars
 from crypto_pipeline.market.roll_up import roll_up_final
-from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.timeframes import LOWER, Timeframe
 from crypto_pipeline.store import Store
 
-#: Lower bars in memory at a time; twice that, as the next are read meanwhile.
+#: Lower bars of one chunk; two chunks are in memory, as the next one is read meanwhile.
 _ROWS_AT_ONCE = 150_000
 
 
-def roll(
-    store: Store,
-    timeframe: Timeframe,
-    lower: Timeframe,
-    start: datetime,
-    end: datetime,
-    known: pl.DataFrame,
-    horizon: Horizon,
-    counts: Counts,
-    progress: Progress,
+def roll_up_span(
+    work: StorePass, timeframe: Timeframe, start: datetime, end: datetime, counts: Counts, progress: Progress
 ) -> None:
-    """Bring the roll-up of ``timeframe`` from stored ``lower`` bars up to date in ``[start, end)``.
+    """Bring ``timeframe`` (wider than 1m) up to date in ``[start, end)`` from the stored bars of the next narrower one.
 
     A window is written when each of its lower bars is stored or explained by the ledger, and at least one is stored.
-    A window of which every lower bar is explained is explained likewise. Any other window is left to the venue's own,
-    and so is one that lies before the first lower bar while the venue has bars of its width from other days on.
+    A window of which every lower bar is explained is explained with the same reason. Any other window is left to the
+    venue's own bars, and so is one before the first lower bar while the venue has bars of its width from other days on.
+    Blocks: call it in a thread. Raises StoreError.
     """
-    stale = store.coverage.stale_rollups(timeframe, start, end, known["instrument"].to_list(), lower=lower)
+    store, lower = work.store, LOWER[timeframe]
+    stale = store.coverage.stale_rollups(timeframe, start, end, work.names, lower=lower)
     step = max(1, _ROWS_AT_ONCE // (lower.bars_per_cell * timeframe.cell_days // lower.cell_days))
     chunks = list(stale.sort("instrument", "day").iter_slices(step))
 
-    apart = _begin_apart(known, lower, timeframe)
+    apart = _begin_apart(work.instruments, lower, timeframe)
 
     def read(cells: pl.DataFrame) -> _Rolled:
-        return _read(store, timeframe, lower, cells, horizon, apart)
+        return _read(work, timeframe, cells, apart)
 
     done = 0
-    # One chunk is read and rolled up while the one before it is being written: most of either is waiting.
+    # One chunk is read and rolled up while the one before it is being written: both mostly wait for the database.
     with ThreadPoolExecutor(1, thread_name_prefix="roll") as reader:
         coming = [reader.submit(read, chunk) for chunk in chunks[:1]]
         for number in range(len(chunks)):
             rolled = coming.pop().result()
             coming = [reader.submit(read, chunk) for chunk in chunks[number + 1 : number + 2]]
             counts.add_write(store.bars.write_rolled(rolled.bars, timeframe, built_from=rolled.cells))
-            _explain_hollow(store, timeframe, lower, rolled.explained, horizon, counts)
+            _explain_windows(work, timeframe, rolled.explained, counts)
             done += rolled.cells.height
             progress(f"roll up {timeframe}", done * timeframe.bars_per_cell, stale.height * timeframe.bars_per_cell)
 
@@ -72,18 +67,19 @@ class _Rolled:
     explained: pl.DataFrame
 
 
-def _begin_apart(known: pl.DataFrame, lower: Timeframe, timeframe: Timeframe) -> list[str]:
-    """Instruments whose bars of the two widths do not begin in one window: a part that was never listed in the finer
-    width says nothing of the wider one."""
-    if "first_bars" not in known.columns:
+def _begin_apart(instruments: pl.DataFrame, lower: Timeframe, timeframe: Timeframe) -> list[str]:
+    """Instruments whose bars of the two widths do not begin in the same window.
+
+    For these, a part that was never listed in the finer width says nothing about the wider one.
+    """
+    if "first_bars" not in instruments.columns:
         return []
-    facts = known.select("instrument", "listed", "first_bars").iter_rows()
+    facts = instruments.select("instrument", "listed", "first_bars").iter_rows()
     return [name for name, *first in facts if not FirstBars.read(*first).begin_together(lower, timeframe)]
 
 
-def _read(
-    store: Store, timeframe: Timeframe, lower: Timeframe, cells: pl.DataFrame, horizon: Horizon, apart: list[str]
-) -> _Rolled:
+def _read(work: StorePass, timeframe: Timeframe, cells: pl.DataFrame, apart: list[str]) -> _Rolled:
+    store, horizon, lower = work.store, work.horizon, LOWER[timeframe]
     below = store.reader.cells(cells.select("instrument", "day"), lower, days=timeframe.cell_days)
     explained = _explained(store, timeframe, lower, cells).filter(
         ~(pl.col("instrument").is_in(apart) & (pl.col("state") == str(GapState.NOT_LISTED)))
@@ -118,11 +114,10 @@ def _explained(store: Store, timeframe: Timeframe, lower: Timeframe, cells: pl.D
     return pl.concat([span.no_spans().with_columns(pl.lit(None, pl.String).alias("state")), *parts])
 
 
-def _explain_hollow(
-    store: Store, timeframe: Timeframe, lower: Timeframe, explained: pl.DataFrame, horizon: Horizon, counts: Counts
-) -> None:
-    """Windows of which every part is explained are explained likewise, by the most frequent reason of their parts."""
-    settled = pl.lit(horizon.settled_end(timeframe), UTC_MS)
+def _explain_windows(work: StorePass, timeframe: Timeframe, explained: pl.DataFrame, counts: Counts) -> None:
+    """Explain windows of which every part is explained, by the most frequent reason of their parts."""
+    store, lower = work.store, LOWER[timeframe]
+    settled = pl.lit(work.horizon.settled_end(timeframe), UTC_MS)
     times = [
         span.open_times_of(rows, lower).with_columns(pl.lit(state, pl.String).alias("state"))
         for (state,), rows in explained.partition_by("state", as_dict=True).items()
@@ -137,17 +132,19 @@ def _explain_hollow(
     )
     for (state,), rows in windows.partition_by("state", as_dict=True).items():
         evidence = {"because": f"Every {lower} bar of the window is explained as {state}.", "rule": "derived"}
-        hollow = to_spans(rows.select("instrument", "open_time"), timeframe)
-        known = store.ledger.open(timeframe=timeframe, instruments=hollow["instrument"].to_list(), states=[str(state)])
-        fresh = subtract(hollow, known.select(*span.SPAN_SCHEMA))
-        if fresh.is_empty():
+        windows_of_state = to_spans(rows.select("instrument", "open_time"), timeframe)
+        recorded = store.ledger.open(
+            timeframe=timeframe, instruments=windows_of_state["instrument"].to_list(), states=[str(state)]
+        )
+        new = subtract(windows_of_state, recorded.select(*span.SPAN_SCHEMA))
+        if new.is_empty():
             continue
         store.ledger.record(
-            fresh.with_columns(
+            new.with_columns(
                 pl.lit(str(timeframe)).alias("timeframe"),
                 pl.lit(state, pl.String).alias("state"),
                 pl.lit(json.dumps(evidence)).alias("evidence"),
                 pl.lit(None, UTC_MS).alias("next_attempt"),
             )
         )
-        counts.explained += span.bar_count(fresh, timeframe)
+        counts.explained += span.bar_count(new, timeframe)

@@ -110,6 +110,9 @@ _MINUTES = {
 # Polars' weeks begin on Monday, as ours do.
 _POLARS_EVERY = {timeframe: str(timeframe) for timeframe in Timeframe}
 
+#: Each timeframe above 1m, and the next narrower one, from whose bars it is rolled up.
+LOWER: dict[Timeframe, Timeframe] = dict(zip(list(Timeframe)[1:], list(Timeframe)[:-1], strict=True))
+
 HIGHER_TIMEFRAMES: tuple[Timeframe, ...] = tuple(timeframe for timeframe in Timeframe if timeframe is not Timeframe.M1)
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
 from crypto_pipeline.features.compute import Bars
+from crypto_pipeline.healing.passes import StorePass
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import Counts, silent
-from crypto_pipeline.healing.roll_up import roll
+from crypto_pipeline.healing.roll_up import roll_up_span
 from crypto_pipeline.market import BAR_SCHEMA, Instrument, Timeframe, roll_up_all
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.store import Store
@@ -80,7 +80,8 @@ def rolled_up(store: Store, minute_bars: pl.DataFrame) -> None:
     assert isinstance(begin, datetime)
     assert isinstance(last, datetime)
     end = last + timedelta(minutes=1)
-    known = pl.DataFrame({"instrument": minute_bars["instrument"].unique().sort()})
+    instruments = pl.DataFrame({"instrument": minute_bars["instrument"].unique().sort()})
     horizon = Horizon(Timeframe.D1.floor(begin), end, timedelta(0))
-    for lower, timeframe in pairwise(LADDER):
-        roll(store, timeframe, lower, Timeframe.D1.floor(begin), end, known, horizon, Counts(), silent)
+    work = StorePass(store=store, horizon=horizon, instruments=instruments)
+    for timeframe in LADDER[1:]:
+        roll_up_span(work, timeframe, Timeframe.D1.floor(begin), end, Counts(), silent)

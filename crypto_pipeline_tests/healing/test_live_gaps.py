@@ -11,7 +11,7 @@ import pytest
 
 from crypto_pipeline.healing import HealReport, Pipeline
 from crypto_pipeline.healing.live_gaps import fill_gaps, find_gaps
-from crypto_pipeline.healing.processors import looked, measured
+from crypto_pipeline.healing.processors import measured, record_idle_pass
 from crypto_pipeline.market import Source, Timeframe
 from crypto_pipeline_tests.healing.conftest import NOW, Bench
 
@@ -199,7 +199,7 @@ def test_a_processor_says_what_it_did(make_bench: Callable[..., Bench], works: b
 
     bench.run(work)
     # runs are of our own clock, whatever the venue's shows
-    looked(bench.store, "live_gap_monitor", datetime.now(NOW.tzinfo), 0.1)
+    record_idle_pass(bench.store, "live_gap_monitor", datetime.now(NOW.tzinfo), 0.1)
     rows = bench.store.metrics.summary(datetime.now(NOW.tzinfo) - WEEK)
     row = rows.filter(pl.col("job") == "live_gap_monitor").row(0, named=True)
     assert (row["runs"], row["last_status"]) == (2, "succeeded")

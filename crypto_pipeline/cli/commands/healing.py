@@ -52,7 +52,7 @@ def backfill(
     are missing.
     """
     from crypto_pipeline.cli import options
-    from crypto_pipeline.healing.fill.filler import HISTORY, NAMED
+    from crypto_pipeline.healing.passes import HISTORY, NAMED
 
     chosen = options.timeframes(timeframe)
     settings = _settings(data_dir)
@@ -60,7 +60,7 @@ def backfill(
     first, last = options.bounds(start, end)
 
     def work(pipeline: Pipeline, symbols: list[str] | None, progress: Any) -> Awaitable[Any]:
-        return pipeline.backfill(first, last, symbols or (), chosen or (), progress, manner=NAMED if named else HISTORY)
+        return pipeline.backfill(first, last, symbols or (), chosen or (), progress, mode=NAMED if named else HISTORY)
 
     named = bool(start or end or instruments)
     report = _heal(settings, instruments, work)

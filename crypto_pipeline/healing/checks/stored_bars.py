@@ -10,7 +10,7 @@ import polars as pl
 from crypto_pipeline.healing.checks.freshness import Thresholds, ages
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.market.checks import CheckOutcome, Severity
-from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.timeframes import LOWER, Timeframe
 from crypto_pipeline.store import Store
 
 #: Every check that a timeframe has, with what it promises. `complete` in `status` means that all of them passed.
@@ -32,7 +32,6 @@ MINUTE_CHECKS = {
 
 #: The market's clock as two processes count it on may differ so much (see store/database/market_clock.py).
 _SKEW = timedelta(seconds=1)
-LOWER = dict(zip(list(Timeframe)[1:], list(Timeframe)[:-1], strict=True))
 
 
 def checks_of(timeframe: Timeframe) -> dict[str, str]:

@@ -11,28 +11,25 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import polars as pl
 
 from crypto_pipeline.healing import span_frames as span
-from crypto_pipeline.healing.checks.stored_bars import LOWER
 from crypto_pipeline.healing.comparison.differences import Answered, cell_day, differing, no_differences, within
-from crypto_pipeline.healing.fill.failover import Failover
-from crypto_pipeline.healing.fill.fetch import collect
-from crypto_pipeline.healing.plan import Horizon
-from crypto_pipeline.healing.reports import Counts, Progress, ReconcileReport, silent
-from crypto_pipeline.healing.roll_up import roll
+from crypto_pipeline.healing.fill.fetch import fetch_bars
+from crypto_pipeline.healing.passes import HealingPass
+from crypto_pipeline.healing.reports import Counts, ReconcileReport, silent
+from crypto_pipeline.healing.roll_up import roll_up_span
 from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, Source, empty_bars
 from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, subtract, to_spans
 from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.gaps.first_bars import FirstBars
 from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
 from crypto_pipeline.market.roll_up import roll_up
-from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.settings import Settings
-from crypto_pipeline.store import Store
-from crypto_pipeline.venues import BarsAnswer, FetchPlan, Venue, VenueError
+from crypto_pipeline.market.timeframes import LOWER, Timeframe
+from crypto_pipeline.venues import BarsAnswer, FetchPlan, VenueError
 
 KIND = "rollup_vs_venue"
 #: What a venue says of a bar.
@@ -40,21 +37,12 @@ _SAID = ["open_time", "open", "high", "low", "close", "volume", "quote_volume", 
 
 
 class Reconciler:
-    """One reconciliation of some instruments over some span."""
+    """One reconciliation of the instruments of a pass that the venue lists."""
 
-    def __init__(
-        self,
-        store: Store,
-        venue: Venue,
-        settings: Settings,
-        horizon: Horizon,
-        known: pl.DataFrame,
-        progress: Progress,
-        failover: Failover,
-    ) -> None:
-        self.failover = failover
-        self.store, self.venue, self.settings, self.horizon, self.progress = store, venue, settings, horizon, progress
-        self.known = known.drop_nulls("venue_symbol")
+    def __init__(self, work: HealingPass) -> None:
+        self.work = replace(work, instruments=work.instruments.drop_nulls("venue_symbol"))
+        self.store, self.venue, self.failover, self.horizon = work.store, work.venue, work.failover, work.horizon
+        self.instruments = self.work.instruments
         self.report = ReconcileReport()
         #: why instruments could not be asked: the errors behind ``report.problems``
         self.errors: dict[str, VenueError] = {}
@@ -64,7 +52,7 @@ class Reconciler:
     ) -> ReconcileReport:
         """Compare, refetch what disagrees, roll up again, and settle or dispute."""
         if self.failover.down is not None:
-            self.report.problems |= dict.fromkeys(self.known["instrument"], self.failover.down)
+            self.report.problems |= dict.fromkeys(self.instruments["instrument"], self.failover.down)
             return self.report
         if reread:
             await self._refetch(self._all(Timeframe.M1, start, end), "read again")
@@ -72,7 +60,7 @@ class Reconciler:
         for timeframe in timeframes:
             begin, until = self.horizon.clip(timeframe, start, end)
             if begin < until and timeframe in self.venue.traits.timeframes:
-                cells = self.store.coverage.cells([timeframe], begin, until, self.known["instrument"].to_list())
+                cells = self.store.coverage.cells([timeframe], begin, until, self.instruments["instrument"].to_list())
                 whole = within(cells, timeframe, begin, until).filter(pl.col("present") > 0)
                 await self.compare(timeframe, self._all(timeframe, begin, until), whole)
         return self.report
@@ -112,14 +100,14 @@ class Reconciler:
         total = sum(timeframe.count(*bounds) for plan in plans for bounds in plan.spans)
         firsts = {
             name: FirstBars.read(*first).of(timeframe)
-            for name, *first in self.known.select("instrument", "listed", "first_bars").iter_rows()
+            for name, *first in self.instruments.select("instrument", "listed", "first_bars").iter_rows()
         }
         answered, done = Answered(), 0
         # From REST: it states what holds now, while files of the archive may be older than what was stored from it.
         async for answer in self.venue.bars_many(plans, archive=False, on_error=self._failed):
             await asyncio.to_thread(self._hold_against, answer, firsts[answer.instrument], answered)
             done += timeframe.count(answer.start, answer.end)
-            self.progress(f"compare {timeframe}", done, total)
+            self.work.progress(f"compare {timeframe}", done, total)
         name = str(timeframe)
         self.report.compared[name] = self.report.compared.get(name, 0) + answered.compared
         return answered
@@ -220,20 +208,18 @@ class Reconciler:
         # Verdicts need the venue's minutes beside ours; nobody judges a whole history at once.
         small = sum(Timeframe.M1.count(*one) for plan in plans for one in plan.spans) <= 200_000
 
-        collected = await collect(
-            self.store,
-            self.venue,
+        fetched = await fetch_bars(
+            self.work,
             Timeframe.M1,
             plans,
             counts,
-            lambda _, done, total: self.progress(stage, done, total),
-            batch_rows=self.settings.write_batch_rows,
+            stage=stage,
             archive=False,
             seen=kept.append if small else None,
             choose=choose,
         )
         self.report.superseded += counts.superseded
-        self.report.problems.update(collected.failed)
+        self.report.problems.update(fetched.failed)
         return pl.concat(kept)
 
     def _news(self, bars: pl.DataFrame) -> pl.DataFrame:
@@ -246,9 +232,9 @@ class Reconciler:
         return bars.join(stored, on=_SAID, how="anti", nulls_equal=True)
 
     def _roll(self, start: datetime, end: datetime) -> None:
-        for timeframe, lower in LOWER.items():
+        for timeframe in LOWER:
             begin, until = self.horizon.clip(timeframe, start, end)
-            roll(self.store, timeframe, lower, begin, until, self.known, self.horizon, Counts(), silent)
+            roll_up_span(self.work, timeframe, begin, until, Counts(), silent)
 
     def _record(self, timeframe: Timeframe, found: pl.DataFrame) -> None:
         self.store.reconciliations.record(
@@ -296,11 +282,11 @@ class Reconciler:
         begin, until = self.horizon.clip(timeframe, start, end)
         return [
             FetchPlan(instrument, symbol, timeframe, [(begin, until)])
-            for instrument, symbol in self.known.select("instrument", "venue_symbol").iter_rows()
+            for instrument, symbol in self.instruments.select("instrument", "venue_symbol").iter_rows()
         ]
 
     def _windows(self, timeframe: Timeframe, found: pl.DataFrame) -> list[FetchPlan]:
-        symbols = dict(self.known.select("instrument", "venue_symbol").iter_rows())
+        symbols = dict(self.instruments.select("instrument", "venue_symbol").iter_rows())
         windows = merge_spans(to_spans(found.select("instrument", "open_time"), timeframe))
         # what retention took away is not fetched back, whatever is found of the wider bars over it
         windows = span.clip(windows, self.horizon.first_open(Timeframe.M1), self.horizon.settled_end(Timeframe.M1))

@@ -12,19 +12,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
 
 import polars as pl
 
 from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.comparison.agreement import comparable_spans
 from crypto_pipeline.healing.comparison.reconciler import Reconciler
-from crypto_pipeline.healing.fill.failover import Failover
+from crypto_pipeline.healing.passes import HealingPass
 from crypto_pipeline.healing.plan import Horizon
-from crypto_pipeline.healing.reports import Progress, ReconcileReport, silent
+from crypto_pipeline.healing.reports import ReconcileReport, silent
 from crypto_pipeline.market.gaps.arithmetic import merge_spans, whole_cells
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import midnight
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.venues import FetchPlan, MalformedAnswer, Venue
@@ -69,7 +70,7 @@ class ComparisonReport(ReconcileReport):
         return asdict(self)
 
 
-def due(store: Store, venue: Venue, settings: Settings, horizon: Horizon) -> pl.DataFrame:
+def days_due(store: Store, venue: Venue, settings: Settings, horizon: Horizon) -> pl.DataFrame:
     """The cells that are due (see store.comparisons), in the order in which they are compared.
 
     First those that were never compared or changed since, then those whose turn it is; the narrowest timeframe first,
@@ -91,31 +92,22 @@ def units(cells: pl.DataFrame) -> Iterator[pl.DataFrame]:
         yield from rows.iter_slices(max(1, UNIT_BARS // Timeframe(timeframe).bars_per_cell))
 
 
-class Comparison:
-    """One pass over what is due. ``known`` has the active instruments as the venue lists them."""
+class ComparisonPass:
+    """One pass over the days that are due, of the instruments that the venue lists."""
 
-    def __init__(
-        self,
-        store: Store,
-        venue: Venue,
-        settings: Settings,
-        horizon: Horizon,
-        known: pl.DataFrame,
-        failover: Failover,
-        progress: Progress = silent,
-    ) -> None:
-        self.store, self.venue, self.settings, self.horizon = store, venue, settings, horizon
-        self.known, self.failover, self.progress = known.drop_nulls("venue_symbol"), failover, progress
+    def __init__(self, work: HealingPass) -> None:
+        self.work = replace(work, instruments=work.instruments.drop_nulls("venue_symbol"))
+        self.store, self.venue, self.horizon = work.store, work.venue, work.horizon
         self.report = ComparisonReport()
 
     async def run(self, seconds: float, give_way: GiveWay = at_once) -> ComparisonReport:
         """Compare what is due, for about ``seconds`` at most."""
         report, ends = self.report, time.monotonic() + seconds
-        if self.failover.down is not None:
-            report.ended = f"the venue cannot be asked: {self.failover.down}"
+        if self.work.failover.down is not None:
+            report.ended = f"the venue cannot be asked: {self.work.failover.down}"
             return report
-        cells = due(self.store, self.venue, self.settings, self.horizon)
-        cells = cells.filter(pl.col("instrument").is_in(self.known["instrument"].to_list()))
+        cells = days_due(self.store, self.venue, self.work.settings, self.horizon)
+        cells = cells.filter(pl.col("instrument").is_in(self.work.names))
         report.left = cells.height
         total, done = int(cells["present"].sum()), 0
         for unit in units(cells):
@@ -127,7 +119,7 @@ class Comparison:
                 report.ended = f"the venue cannot be asked: {next(iter(report.problems.values()))}"
                 break
             done += int(unit["present"].sum())
-            self.progress("compared with the venue", done, total)
+            self.work.progress("compared with the venue", done, total)
         return report
 
     async def _compare(self, unit: pl.DataFrame) -> bool:
@@ -153,8 +145,7 @@ class Comparison:
         """Write down that cells could not be compared, and why: they are tried again a day later, not at once."""
         for instrument, timeframe, day in cells.select("instrument", "timeframe", "day").iter_rows():
             log.warning("%s %s %s is not compared: %s", instrument, timeframe, day, because)
-            at = datetime(day.year, day.month, day.day, tzinfo=UTC)
-            row = (instrument, at, f"not compared: {because}", "")
+            row = (instrument, midnight(day), f"not compared: {because}", "")
             self.store.bars_apart.refuse_many(self.venue.name, Timeframe(timeframe), [row])
         nothing = [pl.col("present").alias("stored"), pl.lit(0).alias("compared"), pl.lit(0).alias("disagreed")]
         self.store.comparisons.record(cells.with_columns(nothing), self.venue.name, self.horizon.now)
@@ -164,7 +155,7 @@ class Comparison:
         """Compare the cells in one go; returns those of instruments whose answer could not be read, and the names of
         instruments for which the venue gave no answer."""
         timeframe = Timeframe(unit["timeframe"][0])
-        reconciler = Reconciler(self.store, self.venue, self.settings, self.horizon, self.known, silent, self.failover)
+        reconciler = Reconciler(replace(self.work, progress=silent))
         await reconciler.compare(timeframe, self._plans(timeframe, unit), unit)
         self.report.add(reconciler.report)
         compared = unit.filter(~pl.col("instrument").is_in(list(reconciler.report.problems)))
@@ -180,10 +171,10 @@ class Comparison:
         return unit.filter(pl.col("instrument").is_in(unreadable)), away
 
     def _plans(self, timeframe: Timeframe, unit: pl.DataFrame) -> list[FetchPlan]:
-        symbols = dict(self.known.select("instrument", "venue_symbol").iter_rows())
+        symbols = self.work.venue_symbols
         bounds = whole_cells(unit, timeframe).select("instrument", "start", "end")
         merged = merge_spans(bounds.cast(span.SPAN_SCHEMA))  # type: ignore[arg-type]
         return [
-            FetchPlan(str(name), symbols[name], timeframe, rows.select("start", "end").rows())
+            FetchPlan(str(name), str(symbols[str(name)]), timeframe, rows.select("start", "end").rows())
             for (name,), rows in merged.partition_by("instrument", as_dict=True, maintain_order=True).items()
         ]

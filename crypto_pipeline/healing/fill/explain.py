@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from crypto_pipeline.healing import span_frames as span
-from crypto_pipeline.healing.fill.fetch import Collected
+from crypto_pipeline.healing.fill.fetch import FetchResult
 from crypto_pipeline.healing.fill.siblings import Siblings
 from crypto_pipeline.healing.fill.trade_proof import Proofs, gather_proofs
-from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED, Horizon
+from crypto_pipeline.healing.passes import HealingPass
+from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
 from crypto_pipeline.healing.reports import Counts, Progress
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.gaps.arithmetic import subtract
@@ -23,9 +24,7 @@ from crypto_pipeline.market.gaps.classification import GapState, Verdict, classi
 from crypto_pipeline.market.gaps.evidence import Evidence
 from crypto_pipeline.market.gaps.first_bars import FirstBars
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.settings import Settings
-from crypto_pipeline.store import Store
-from crypto_pipeline.venues import ListingStatus, Venue
+from crypto_pipeline.venues import ListingStatus
 
 log = logging.getLogger(__name__)
 
@@ -38,28 +37,19 @@ _Outside: TypeAlias = tuple[str, datetime, datetime, GapState, str]
 
 
 class Explainer:
-    """Explains holes of one timeframe. ``known`` has instrument, venue_symbol, listed, delisted, status and
-    first_bars."""
+    """Explains the holes of one timeframe."""
 
-    def __init__(
-        self,
-        store: Store,
-        venue: Venue,
-        settings: Settings,
-        timeframe: Timeframe,
-        horizon: Horizon,
-        known: pl.DataFrame,
-    ) -> None:
-        self.store, self.venue, self.settings = store, venue, settings
-        self.timeframe, self.horizon = timeframe, horizon
-        self.known = {row["instrument"]: row for row in known.iter_rows(named=True)}
+    def __init__(self, work: HealingPass, timeframe: Timeframe) -> None:
+        self.store, self.venue, self.settings, self.horizon = work.store, work.venue, work.settings, work.horizon
+        self.timeframe = timeframe
+        self.instruments = {row["instrument"]: row for row in work.instruments.iter_rows(named=True)}
 
     def outside_is_written(self, start: datetime, end: datetime, written: pl.DataFrame) -> bool:
         """Whether the ledger (its ``written`` rows of OUTSIDE states) says just what the listings say."""
         rows = written.filter(pl.col("timeframe") == str(self.timeframe)).select("instrument", "state", "start", "end")
         should = (
             (name, str(state), since, until)
-            for facts in self.known.values()
+            for facts in self.instruments.values()
             for name, since, until, state, _ in self._outside(facts["instrument"], facts, start, end)
         )
         return _joined(rows.iter_rows(), start, end) == _joined(should, start, end)
@@ -69,10 +59,10 @@ class Explainer:
 
         What was written down so and is inside the listing by now (an instrument listed since) is asked for again.
         """
-        rows = [row for name, facts in self.known.items() for row in self._outside(name, facts, start, end)]
+        rows = [row for name, facts in self.instruments.items() for row in self._outside(name, facts, start, end)]
         stated = _ledger_rows(rows, self.timeframe)
         written = self.store.ledger.open(
-            timeframe=self.timeframe, instruments=list(self.known), states=list(OUTSIDE), start=start, end=end
+            timeframe=self.timeframe, instruments=list(self.instruments), states=list(OUTSIDE), start=start, end=end
         )
         for state in OUTSIDE:
             should = stated.filter(pl.col("state") == state)
@@ -101,14 +91,14 @@ class Explainer:
         """When bars of this width begin: the venue may have had wider ones before its first minute."""
         return FirstBars.read(facts["listed"], facts.get("first_bars")).expected(self.timeframe)
 
-    async def explain(self, collected: Collected, counts: Counts, progress: Progress) -> None:
-        """Explain every hole of ``collected``; what trades can rebuild is written as bars instead."""
-        holes = collected.hole_spans()
+    async def explain(self, fetched: FetchResult, counts: Counts, progress: Progress) -> None:
+        """Explain every hole of ``fetched``; what trades can rebuild is written as bars instead."""
+        holes = fetched.hole_spans()
         if holes.is_empty():
             return
         proofs = Proofs()
         if self.timeframe is Timeframe.M1:
-            proofs = await gather_proofs(self.venue, self.known, holes, progress)
+            proofs = await gather_proofs(self.venue, self.instruments, holes, progress)
             for name, rows in proofs.refused.items():
                 await asyncio.to_thread(self.store.trades.refuse, self.venue.name, name, rows)
             if proofs.rebuilt.height:
@@ -117,21 +107,21 @@ class Explainer:
                 holes = subtract(holes, proofs.rebuilt_spans(self.timeframe))
         if holes.is_empty():
             return
-        verdicts = await asyncio.to_thread(self._judge, holes, collected, proofs)
+        verdicts = await asyncio.to_thread(self._judge, holes, fetched, proofs)
         self.store.ledger.record(verdicts)
         explained = verdicts.filter(~pl.col("state").is_in(OPEN_UNEXPLAINED))
         counts.explained += span.bar_count(explained, self.timeframe)
 
-    def _judge(self, holes: pl.DataFrame, collected: Collected, proofs: Proofs) -> pl.DataFrame:
+    def _judge(self, holes: pl.DataFrame, fetched: FetchResult, proofs: Proofs) -> pl.DataFrame:
         start, end = holes.select(pl.col("start").min(), pl.col("end").max()).row(0)
         activity = self.store.audit.activity(self.timeframe, start, end).rename({"instruments": "active"})
-        siblings = Siblings(self.store, self.venue.name, self.timeframe, start, end, collected)
+        siblings = Siblings(self.store, self.venue.name, self.timeframe, start, end, fetched)
         earlier = self.store.ledger.open(
             timeframe=self.timeframe, instruments=holes["instrument"].unique().to_list(), states=list(OPEN_UNEXPLAINED)
         )
-        answered = collected.answered_spans()
+        answered = fetched.answered_spans()
         refusals: dict[str, list[Refusal]] = {}
-        for instrument, since, until, why in collected.refused:
+        for instrument, since, until, why in fetched.refused:
             refusals.setdefault(instrument, []).append((since, until, why))
         frames = []
         for (name,), rows in holes.partition_by("instrument", as_dict=True).items():
@@ -156,7 +146,7 @@ class Explainer:
         answered: pl.DataFrame,
         proofs: Proofs,
     ) -> pl.DataFrame:
-        facts = self.known[name]
+        facts = self.instruments[name]
         if facts["status"] == str(ListingStatus.PAUSED) and end >= self.horizon.settled_end(self.timeframe):
             because = f"{self.venue.name} has halted trading of {facts['venue_symbol']}"
             halted = {"because": because, "rule": "halted", "status": facts["status"]}

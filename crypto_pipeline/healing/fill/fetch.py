@@ -6,17 +6,20 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
 import polars as pl
 
 from crypto_pipeline.healing import span_frames as span
-from crypto_pipeline.healing.reports import Counts, Progress
+from crypto_pipeline.healing.passes import HealingPass
+from crypto_pipeline.healing.reports import Counts
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.gaps.arithmetic import merge_spans, subtract
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.bars.writer import WriteResult
 from crypto_pipeline.venues import (
@@ -37,17 +40,17 @@ _WITNESSES = 3
 
 
 @dataclass(slots=True)
-class Collected:
-    """What the venue answered: spans it spoke about, and the holes in its answers."""
+class FetchResult:
+    """What the venue answered: the spans of its answers, and the holes in them."""
 
     answered: list[tuple[str, datetime, datetime]] = field(default_factory=list)
     holes: list[pl.DataFrame] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
-    #: instruments about which the venue could not be asked, as it is down or has banned us
+    #: instruments that the venue could not be asked for, as it is down or has banned us
     unavailable: dict[str, str] = field(default_factory=dict)
-    #: spans (instrument, start, end) of which the venue stated something that is not believed, or for which it answers
-    #: this instrument with an error and others well; with what it did, as the rest of a sentence
+    #: spans (instrument, start, end) of refused bars, or for which the venue answers with an error while it answers
+    #: well for other instruments; and what it did, as the rest of a sentence
     refused: list[tuple[str, datetime, datetime, str]] = field(default_factory=list)
 
     def answered_spans(self) -> pl.DataFrame:
@@ -55,59 +58,47 @@ class Collected:
         return merge_spans(span.spans(self.answered))
 
     def hole_spans(self) -> pl.DataFrame:
-        """Spans that the venue answered without stating a bar that is believed, merged."""
+        """Spans that the venue answered without a bar, or with one that was refused, merged."""
         pages = span.spans([each[:3] for each in self.refused])
         return merge_spans(pl.concat([span.no_spans(), *self.holes, pages]))
 
 
-async def collect(
-    store: Store,
-    venue: Venue,
+async def fetch_bars(
+    work: HealingPass,
     timeframe: Timeframe,
     plans: Sequence[FetchPlan],
     counts: Counts,
-    progress: Progress,
     *,
-    batch_rows: int,
+    stage: str | None = None,
     archive: bool = True,
     seen: Callable[[pl.DataFrame], None] | None = None,
     mark: Source | None = None,
     choose: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     witnesses: Mapping[str, str | None] = MappingProxyType({}),
-) -> Collected:
+) -> FetchResult:
     """Fetch all plans concurrently and write every bar. One instrument's failure never stops the others.
 
-    ``seen`` is shown every frame of bars that the venue stated. ``mark`` is what the bars are called, if not by the
-    name that the venue's client gives them. ``choose`` says which of an answer's bars are written; None: all.
-    ``witnesses`` are instruments with their venue symbols: where nothing else was asked for, some of them tell whether
-    the venue fails for one instrument or for all.
+    ``stage`` names the progress (default: ``fetch 1m`` and so on). Without ``archive`` only REST is asked. ``seen``
+    gets every frame of bars that the venue stated. ``mark`` is the source of the bars, if not the one that the venue's
+    client gives them. ``choose`` returns the bars of an answer that are written; None: all. ``witnesses`` are
+    instruments with their venue symbols: where nothing else was asked for, some of them tell whether the venue fails
+    for one instrument or for all.
     """
-    collected = Collected()
-
-    own: list[tuple[FetchPlan, VenueError]] = []
-
-    def failed(plan: FetchPlan, error: VenueError) -> None:
-        collected.failed[plan.instrument] = str(error)
-        if isinstance(error, UnknownSymbol):
-            collected.unknown.add(plan.instrument)
-        if isinstance(error, VenueUnavailable):
-            collected.unavailable[plan.instrument] = str(error)
-        if isinstance(error, MalformedAnswer):  # its page alone; the plan's other pages are fetched
-            collected.refused += [(plan.instrument, *clipped, cannot_be(str(error))) for clipped in plan.spans]
-        elif error.permanent or isinstance(error, VenueUnavailable):
-            own.append((plan, error))
-        log.warning("%s %s: %s", plan.instrument, plan.timeframe, error)
+    store, venue = work.store, work.venue
+    result = FetchResult()
+    errors: list[tuple[FetchPlan, VenueError]] = []
 
     total = sum(timeframe.count(start, end) for plan in plans for start, end in plan.spans)
     done = 0
-    writer = _Batches(store, timeframe, counts, batch_rows, collected.refused)
-    async for answer in venue.bars_many(list(plans), archive=archive, on_error=failed):
-        collected.answered.append((answer.instrument, answer.start, answer.end))
+    writer = _Batches(store, timeframe, counts, work.settings.write_batch_rows, result.refused)
+    on_error = partial(_take_error, result, errors)
+    async for answer in venue.bars_many(list(plans), archive=archive, on_error=on_error):
+        result.answered.append((answer.instrument, answer.start, answer.end))
         asked = timeframe.count(answer.start, answer.end)
         if answer.bars.height < asked:
-            collected.holes.append(_holes(answer))
+            result.holes.append(_holes(answer))
         if answer.refused:
-            collected.refused += _refused(answer)
+            result.refused += _refused(answer)
             await asyncio.to_thread(store.bars_apart.refuse, venue.name, answer.instrument, timeframe, answer.refused)
         counts.fetched += answer.bars.height
         if seen is not None:
@@ -115,36 +106,52 @@ async def collect(
         bars = answer.bars if choose is None else await asyncio.to_thread(choose, answer.bars)
         await writer.add(bars if mark is None else bars.with_columns(pl.lit(str(mark)).alias("source")))
         done += asked
-        progress(f"fetch {timeframe}", done, total)
+        work.progress(stage or f"fetch {timeframe}", done, total)
     await writer.flush()
-    collected.refused += await _failed_alone(venue, own, collected, witnesses)
-    return collected
+    result.refused += await _failures_of_one(venue, errors, result, witnesses)
+    return result
 
 
-async def _failed_alone(
+def _take_error(
+    result: FetchResult, errors: list[tuple[FetchPlan, VenueError]], plan: FetchPlan, error: VenueError
+) -> None:
+    """Note the failure of one instrument; those that may be its own alone also in ``errors``."""
+    result.failed[plan.instrument] = str(error)
+    if isinstance(error, UnknownSymbol):
+        result.unknown.add(plan.instrument)
+    if isinstance(error, VenueUnavailable):
+        result.unavailable[plan.instrument] = str(error)
+    if isinstance(error, MalformedAnswer):  # only its page failed; the plan's other pages are fetched
+        result.refused += [(plan.instrument, *page, cannot_be(str(error))) for page in plan.spans]
+    elif error.permanent or isinstance(error, VenueUnavailable):
+        errors.append((plan, error))
+    log.warning("%s %s: %s", plan.instrument, plan.timeframe, error)
+
+
+async def _failures_of_one(
     venue: Venue,
-    own: list[tuple[FetchPlan, VenueError]],
-    collected: Collected,
+    errors: list[tuple[FetchPlan, VenueError]],
+    result: FetchResult,
     witnesses: Mapping[str, str | None],
 ) -> list[tuple[str, datetime, datetime, str]]:
-    """What of plans failed for the instrument's own sake: with an error for good, or while the venue answers others.
+    """Spans that failed for one instrument alone: with a permanent error, or while the venue answers for others.
 
-    Of a venue that is down for all nothing is said: it is asked again as soon as it answers.
+    Nothing is returned while the venue answers for none: it is asked again as soon as it does.
     """
-    others = [symbol for name, symbol in witnesses.items() if symbol is not None and name not in collected.failed]
-    unavailable = any(isinstance(error, VenueUnavailable) for _, error in own)
+    others = [symbol for name, symbol in witnesses.items() if symbol is not None and name not in result.failed]
+    unavailable = any(isinstance(error, VenueUnavailable) for _, error in errors)
     answers = unavailable and (await venue.status()).reachable
-    answers = answers and (bool(collected.answered) or await _answers_for(venue, others))
-    found = []
-    for plan, error in own:
+    answers = answers and (bool(result.answered) or await _answers_for(venue, others))
+    failures = []
+    for plan, error in errors:
         if isinstance(error, VenueUnavailable) and not answers:
             continue
         asked = span.spans([(plan.instrument, *bounds) for bounds in plan.spans])
-        left = subtract(asked, collected.answered_spans())
-        found += [
+        left = subtract(asked, result.answered_spans())
+        failures += [
             (*row, f"answers for it with an error: {error}") for row in left.select(*span.SPAN_SCHEMA).iter_rows()
         ]
-    return found
+    return failures
 
 
 async def _answers_for(venue: Venue, symbols: Sequence[str]) -> bool:
@@ -160,17 +167,17 @@ async def _answers_for(venue: Venue, symbols: Sequence[str]) -> bool:
 
 
 def _refused(answer: BarsAnswer) -> list[tuple[str, datetime, datetime, str]]:
-    """Bars that the answer stated in a way that cannot be, and that it did not state otherwise."""
+    """The refused bars of an answer that it did not state otherwise: (instrument, start, end, what the venue did)."""
     stated = set(answer.bars["open_time"].to_list()) if answer.refused else set()
-    found = []
+    spans = []
     for one in answer.refused:
         if one.ms is None:
             continue
-        start = answer.timeframe.floor(datetime.fromtimestamp(one.ms / 1000, UTC))
+        start = answer.timeframe.floor(from_unix_ms(one.ms))
         if answer.start <= start < answer.end and start not in stated:
             because = cannot_be(one.why)
-            found.append((answer.instrument, start, start + answer.timeframe.delta, because))
-    return found
+            spans.append((answer.instrument, start, start + answer.timeframe.delta, because))
+    return spans
 
 
 def _holes(answer: BarsAnswer) -> pl.DataFrame:
@@ -179,7 +186,7 @@ def _holes(answer: BarsAnswer) -> pl.DataFrame:
     In numpy: it runs on the event loop, where the set-up of a query on a thousand rows holds up every other answer.
     """
     width = answer.timeframe.milliseconds
-    first, last = (round(moment.timestamp() * 1000) for moment in (answer.start, answer.end))
+    first, last = unix_ms(answer.start), unix_ms(answer.end)
     edges = np.concatenate([[first - width], answer.bars["open_time"].to_physical().to_numpy(), [last]])
     jumps = np.flatnonzero(np.diff(edges) > width)
     holes = {"start": edges[jumps] + width, "end": edges[jumps + 1]}

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 from crypto_pipeline.healing import span_frames as span
-from crypto_pipeline.healing.fill.fetch import Collected
+from crypto_pipeline.healing.fill.fetch import FetchResult
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.calendars import ALWAYS, get_calendar
 from crypto_pipeline.market.gaps.arithmetic import Span, intersect, merge_spans, subtract, whole_cells
@@ -27,7 +27,7 @@ class Siblings:
     """The instruments of ``venue`` that can testify between ``start`` and ``end``, and how often they have bars."""
 
     def __init__(
-        self, store: Store, venue: str, timeframe: Timeframe, start: datetime, end: datetime, collected: Collected
+        self, store: Store, venue: str, timeframe: Timeframe, start: datetime, end: datetime, fetched: FetchResult
     ) -> None:
         self._timeframe = timeframe
         # a bar more on either side: an outage of whole days has bars only before and after
@@ -42,7 +42,7 @@ class Siblings:
             str(name): dict(rows.select("day", "present").iter_rows())
             for (name,), rows in cells.filter(pl.col("present") > 0).partition_by("instrument", as_dict=True).items()
         }
-        looked_at = merge_spans(pl.concat([collected.answered_spans(), self._stored(store, cells)]))
+        looked_at = merge_spans(pl.concat([fetched.answered_spans(), self._stored(store, cells)]))
         alive = subtract(_alive(known, timeframe, first, last), outside.select(*span.SPAN_SCHEMA))
         self._spans: dict[str, list[Span]] = {
             str(name): list(rows.select("start", "end").iter_rows())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from crypto_pipeline.healing.fill.filler import NAMED
+from crypto_pipeline.healing.passes import NAMED
 from crypto_pipeline.market import Source, Timeframe
 from crypto_pipeline_tests.healing.conftest import NOW, Bench
 
@@ -93,14 +93,14 @@ def test_a_span_that_a_person_names_is_asked_for_now_and_what_waits_says_until_w
     assert row["next_attempt"].startswith("2026-11-20T11:30:")
     named = (DAY + timedelta(hours=8), DAY + timedelta(hours=14))
     for _ in range(3):
-        asked = bench.run(lambda pipeline: pipeline.backfill(*named, manner=NAMED))
+        asked = bench.run(lambda pipeline: pipeline.backfill(*named, mode=NAMED))
         assert (asked.of(Timeframe.M1).planned, asked.of(Timeframe.M1).still_missing) == (240, 240)
     # attempts are spaced: what a person asks for in between gives nothing up
     rows = bench.store.ledger.open(timeframe=Timeframe.M1)
     assert rows.select("state", "attempts").rows() == [("lost", 1)]
     bench.exchange.clear_faults()
     assert bench.run(lambda pipeline: pipeline.backfill()).still_missing >= 240
-    assert bench.run(lambda pipeline: pipeline.backfill(*named, manner=NAMED)).still_missing == 0
+    assert bench.run(lambda pipeline: pipeline.backfill(*named, mode=NAMED)).still_missing == 0
     assert bench.store.ledger.open(instruments=["BTC-USDT"]).is_empty()
 
 
