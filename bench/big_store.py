@@ -33,6 +33,7 @@ from psycopg import sql
 
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.instruments import Instrument
+from crypto_pipeline.market.precedence import SOURCE_RANKS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import EmbeddedServer, Store, migrate
 from crypto_pipeline.store.bars import transaction
@@ -112,7 +113,7 @@ def columns(bars: dict[str, Array], ids: list[int], first: datetime, timeframe: 
         "open_time": times,
         "revision": times + timeframe.seconds * 1_000_000,
         "instrument_id": np.repeat(np.array(ids, np.int32), count),
-        "source_rank": np.full(len(times), source.rank, np.int16),
+        "source_rank": np.full(len(times), SOURCE_RANKS[source], np.int16),
         "complete": np.ones(len(times), bool),
     }
 

@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     from crypto_pipeline.market.gaps.evidence import Evidence, TradeProof, sibling_activity
     from crypto_pipeline.market.gaps.expected import expected_bounds, expected_cells
     from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier
-    from crypto_pipeline.market.precedence import best_copies
     from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
     from crypto_pipeline.market.roll_up import roll_up, roll_up_all, roll_up_final
-    from crypto_pipeline.market.sanity import bar_sanity
     from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe, parse_time, require_utc
     from crypto_pipeline.market.universe import choose_instruments, load_universe, parse_universe
 
@@ -54,9 +52,7 @@ __all__ = [
     "Timeframe",
     "TradeProof",
     "Verdict",
-    "bar_sanity",
     "bars_from_trades",
-    "best_copies",
     "choose_instruments",
     "classify",
     "compare_bars",
@@ -118,13 +114,11 @@ _HOME = {
     "AssetClass": "instruments",
     "Instrument": "instruments",
     "Tier": "instruments",
-    "best_copies": "precedence",
     "Disagreement": "reconciliation",
     "compare_bars": "reconciliation",
-    "roll_up": "roll_up",
-    "roll_up_all": "roll_up",
-    "roll_up_final": "roll_up",
-    "bar_sanity": "sanity",
+    "roll_up": "rollup",
+    "roll_up_all": "rollup",
+    "roll_up_final": "rollup",
     "HIGHER_TIMEFRAMES": "timeframes",
     "Timeframe": "timeframes",
     "parse_time": "timeframes",

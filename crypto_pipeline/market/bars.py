@@ -68,12 +68,12 @@ TRADE_SCHEMA: dict[str, pl.DataType] = {
 
 
 class Source(StrEnum):
-    """Where a copy of a bar came from; ``rank`` says which copy is believed (invariant I1).
+    """Where a copy of a bar came from; ``market.precedence`` says which copy is believed (invariant I1).
 
-    What another venue stated is never called by the first venue's names. A ``failover_`` copy stands where the first
-    venue could not be asked, and any complete copy of the first venue is better, in whatever order they arrive. A
-    ``substitute_`` copy stands where the first venue contradicts itself (the reconciliation's row is the evidence), and
-    only a verdict is better: the first venue's statement once it agrees with itself.
+    Bars of another venue have sources of their own. A ``failover_`` copy was taken because the first venue could not be
+    asked; any complete copy of the first venue is better, in whatever order they arrive. A ``substitute_`` copy was
+    taken because the first venue contradicts itself (the row of the reconciliation is the evidence); only a verdict is
+    better: the first venue's statement once it agrees with itself.
     """
 
     RECONCILED = "reconciled"
@@ -92,41 +92,18 @@ class Source(StrEnum):
     FAILOVER_REPLAY = "failover_replay"
     FAILOVER_REPLAY_STANDBY = "failover_replay_standby"
 
-    @property
-    def rank(self) -> int:
-        """Higher wins among complete copies."""
-        return _RANKS[self]
-
     @classmethod
     def failover(cls, venue: str) -> Source:
-        """What a bar of ``venue`` is called while the first venue cannot be asked. Raises ValueError for a stranger."""
+        """Source of ``venue`` while the first venue cannot be asked. Raises ValueError for an unknown venue."""
         return cls(f"failover_{venue}")
 
     @classmethod
     def substitute(cls, venue: str) -> Source:
-        """What a bar of ``venue`` is called where the first venue contradicts itself. Raises ValueError."""
+        """Source of ``venue`` where the first venue contradicts itself. Raises ValueError for an unknown venue."""
         return cls(f"substitute_{venue}")
 
 
-_RANKS = {
-    Source.RECONCILED: 50,
-    Source.SUBSTITUTE_BINANCE: 49,
-    Source.SUBSTITUTE_COINBASE: 48,
-    Source.SUBSTITUTE_KRAKEN: 47,
-    Source.SUBSTITUTE_REPLAY: 46,
-    Source.SUBSTITUTE_REPLAY_STANDBY: 45,
-    Source.LIVE_AGGREGATED: 40,
-    Source.LIVE_GAP_FILLED: 30,
-    Source.HISTORICAL_AGGREGATED: 20,
-    Source.VENUE_HISTORICAL: 10,
-    Source.FAILOVER_BINANCE: 5,
-    Source.FAILOVER_COINBASE: 4,
-    Source.FAILOVER_KRAKEN: 3,
-    Source.FAILOVER_REPLAY: 2,
-    Source.FAILOVER_REPLAY_STANDBY: 1,
-}
-
-#: Names of copies that came from another venue than the first.
+#: Sources of copies that came from another venue than the first.
 FAILOVER = frozenset(source for source in Source if source.startswith("failover_"))
 SUBSTITUTE = frozenset(source for source in Source if source.startswith("substitute_"))
 STAND_IN = FAILOVER | SUBSTITUTE

@@ -15,6 +15,7 @@ import polars as pl
 
 from crypto_pipeline.market.bars import OPTIONAL_COLUMNS, STAND_IN, UTC_MS, Source
 from crypto_pipeline.market.gaps.arithmetic import intersect, subtract, to_spans
+from crypto_pipeline.market.precedence import SOURCE_RANKS
 from crypto_pipeline.market.roll_up_segments import Bools, Columns, Floats, Ints, widen
 from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe, require_utc
 
@@ -25,7 +26,7 @@ _KNOWN = {"instrument", "open_time", *_PRICES, *_SUMS, *_LATEST, "source", "comp
 # 1970-01-05 was the first Monday; every finer grid passes through it too.
 _ANCHOR_MS = 4 * 86_400_000
 _NEVER = np.iinfo(np.int64).min
-_STAND_IN_RANKS = {str(source): source.rank for source in STAND_IN}
+_STAND_IN_RANKS = {str(source): SOURCE_RANKS[source] for source in STAND_IN}
 _OURS = 99
 
 
@@ -150,7 +151,7 @@ def _checked(bars: pl.DataFrame) -> pl.DataFrame:
         raise ValueError("open_time is naive: give it a time zone, for example .dt.replace_time_zone('UTC')")
     for name in ("open_time", *_PRICES, *(["instrument"] if "instrument" in bars.columns else [])):
         if bars[name].null_count():
-            raise ValueError(f"{name} is null in {bars[name].null_count()} of {len(bars)} bars: see bar_sanity")
+            raise ValueError(f"{name} is null in {bars[name].null_count()} of {len(bars)} bars: leave these bars out")
     return bars if kind == UTC_MS else bars.with_columns(pl.col("open_time").dt.convert_time_zone("UTC").cast(UTC_MS))
 
 
@@ -181,7 +182,7 @@ def _refuse_duplicates(bars: pl.DataFrame, time: Ints, run: np.ndarray[tuple[int
     if same.any():
         row = bars.row(int(np.flatnonzero(same)[0]), named=True)
         name = f"{row['instrument']} " if run is not None else ""
-        raise ValueError(f"{name}{row['open_time']:%Y-%m-%d %H:%M} is there twice: choose with best_copies first")
+        raise ValueError(f"{name}{row['open_time']:%Y-%m-%d %H:%M} is there twice: keep one copy of each bar")
 
 
 def _floats(column: pl.Series) -> Floats:

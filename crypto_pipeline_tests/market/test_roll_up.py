@@ -23,7 +23,8 @@ from crypto_pipeline.market import (
     subtract,
     to_spans,
 )
-from crypto_pipeline_tests.builders.generators import NAMES, START, bars_of
+from crypto_pipeline.market.precedence import SOURCE_RANKS
+from crypto_pipeline_tests.builders.strategies import NAMES, START, bars_of
 
 HIGHER = st.sampled_from(HIGHER_TIMEFRAMES)
 
@@ -58,7 +59,7 @@ def naive_roll_up(bars: pl.DataFrame, timeframe: Timeframe) -> list[dict[str, An
 def least_believed(sources: list[Source]) -> str:
     """What another venue stated is never called ours."""
     others = [source for source in sources if source.startswith(("failover_", "substitute_"))]
-    return str(min(others, key=lambda source: source.rank)) if others else "historical_aggregated"
+    return str(min(others, key=SOURCE_RANKS.__getitem__)) if others else "historical_aggregated"
 
 
 @given(bars_of(), HIGHER)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_pipeline.market.sanity import bar_fault, bar_faults, bar_sanity
+from crypto_pipeline.market.sanity import bar_fault, bar_fault_exprs, bar_faults
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import BarsAnswer, BinanceSpot, FetchPlan, MalformedAnswer, VenueError
 from crypto_pipeline.venues.binance import parse
@@ -21,6 +21,7 @@ from crypto_pipeline.venues.binance.stream import BinanceFrames
 from crypto_pipeline.venues.coinbase import parse as coinbase_parse
 from crypto_pipeline.venues.kraken import parse as kraken_parse
 from crypto_pipeline_tests.builders.scripted_binance import ScriptedVenue, body, kline, ms
+from crypto_pipeline_tests.oracles.sanity import bar_sanity
 
 KLINES = "/api/v3/klines"
 Make = Callable[..., BinanceSpot]
@@ -225,6 +226,7 @@ def test_rest_stream_and_store_refuse_the_same(rows: list[tuple[Any, ...]]) -> N
     arrays = {name: np.array(columns[name]) for name in names[:-1]}
     by_array = bar_faults(arrays, np.array(columns["trade_count"]))
     assert [DAY + place * MINUTE for place in sorted(by_array)] == by_frame
+    assert frame.filter(pl.any_horizontal(bar_fault_exprs().values()))["open_time"].to_list() == by_frame
     assert sorted(by_array) == [place for place, row in enumerate(rows) if bar_fault(*row) is not None]
     parser = BinanceFrames([("A-B", "AB")])
     for place, row in enumerate(rows):

@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from crypto_pipeline.market.bars import STAND_IN, Source
+from crypto_pipeline.market.precedence import SOURCE_RANKS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.bars import stored_rows
 from crypto_pipeline.store.columns import bars as bar_columns
@@ -33,7 +34,7 @@ _COPY = "COPY {} ({}) FROM STDIN (FORMAT BINARY)"
 _COPY_NEW = "COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)"
 _REVISIONS = sql.Identifier("market", "ohlc_revisions")
 #: What a roll-up may be called.
-_ROLLED = np.array([Source.HISTORICAL_AGGREGATED.rank, *sorted(source.rank for source in STAND_IN)], np.int16)
+_ROLLED = np.array([SOURCE_RANKS[source] for source in (Source.HISTORICAL_AGGREGATED, *STAND_IN)], np.int16)
 
 
 @dataclass(slots=True)

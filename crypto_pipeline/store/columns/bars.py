@@ -15,7 +15,8 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, OPTIONAL_COLUMNS, PRICE_COLUMNS, VALUE_COLUMNS, Source
+from crypto_pipeline.market.bars import BAR_SCHEMA, OPTIONAL_COLUMNS, PRICE_COLUMNS, VALUE_COLUMNS
+from crypto_pipeline.market.precedence import SOURCE_RANKS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.columns import copy_format
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_DAYS, PG_EPOCH_US, Field
@@ -24,7 +25,7 @@ Array = npt.NDArray[Any]
 Columns = dict[str, Array]
 
 DAY_US = 86_400_000_000
-RANKS = {str(source): source.rank for source in Source}
+RANKS = {str(source): rank for source, rank in SOURCE_RANKS.items()}
 
 _TYPES: dict[pl.DataType, str] = {pl.Float64(): "float8", pl.Int64(): "int8"}
 #: The columns of ``market.ohlc_data`` as COPY sends them, without the constant ``timeframe``.

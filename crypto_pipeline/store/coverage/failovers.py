@@ -10,6 +10,7 @@ import polars as pl
 import psycopg
 
 from crypto_pipeline.market.bars import STAND_IN, UTC_MS
+from crypto_pipeline.market.precedence import SOURCE_RANKS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.frames import named, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
@@ -82,7 +83,7 @@ class Failovers:
 
     def __init__(self, connections: Connections, symbols: Symbols) -> None:
         self._connections, self._symbols = connections, symbols
-        self._ranks = sorted(source.rank for source in STAND_IN)
+        self._ranks = sorted(SOURCE_RANKS[source] for source in STAND_IN)
 
     def record(
         self,

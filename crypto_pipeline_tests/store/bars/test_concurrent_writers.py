@@ -12,11 +12,11 @@ import psycopg
 import pytest
 
 from crypto_pipeline.market.bars import Source
-from crypto_pipeline.market.precedence import best_copies
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.bars import transaction, writer
 from crypto_pipeline_tests.builders.bars import START, SYMBOLS, miscounted, series, stored
+from crypto_pipeline_tests.oracles.precedence import best_copies
 
 M1 = Timeframe.M1
 

@@ -11,8 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crypto_pipeline.market.bars import BAR_SCHEMA, Source
-from crypto_pipeline.market.precedence import best_copies
-from crypto_pipeline.market.sanity import bar_sanity
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.bars import writer
@@ -28,6 +26,8 @@ from crypto_pipeline_tests.builders.bars import (
     series,
     stored,
 )
+from crypto_pipeline_tests.oracles.precedence import best_copies
+from crypto_pipeline_tests.oracles.sanity import bar_sanity
 
 M1 = Timeframe.M1
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

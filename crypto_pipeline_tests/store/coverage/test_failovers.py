@@ -7,6 +7,7 @@ from datetime import timedelta
 import polars as pl
 
 from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.precedence import SOURCE_RANKS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.bars import START, bar, frame
@@ -30,7 +31,7 @@ def test_the_database_knows_every_source_by_the_same_rank(store: Store) -> None:
     rows = store.connections.run(
         lambda link: link.execute("SELECT name, source_rank FROM market.bar_sources").fetchall()
     )
-    assert dict(rows) == {str(source): source.rank for source in Source}
+    assert dict(rows) == {str(source): rank for source, rank in SOURCE_RANKS.items()}
 
 
 def test_one_that_goes_on_is_one_row_and_closes_when_the_first_venue_has_stated_its_own(store: Store) -> None:

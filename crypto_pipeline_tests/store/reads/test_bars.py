@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from crypto_pipeline.market.precedence import best_copies
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.coverage.coverage import CELL_SCHEMA
@@ -15,6 +14,7 @@ from crypto_pipeline.store.coverage.ledger import GAP_SCHEMA
 from crypto_pipeline.store.coverage.reconciliations import RECONCILIATION_SCHEMA
 from crypto_pipeline.store.reads.bars import READ_SCHEMA
 from crypto_pipeline_tests.builders.bars import START, SYMBOLS, bar, frame, series
+from crypto_pipeline_tests.oracles.precedence import best_copies
 
 M1, H1, D1, W1 = Timeframe.M1, Timeframe.H1, Timeframe.D1, Timeframe.W1
 DAY = timedelta(days=1)
