@@ -13,12 +13,12 @@ from datetime import timedelta
 import polars as pl
 
 from crypto_pipeline.healing import plan
-from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.passes import FillMode
 from crypto_pipeline.healing.pipeline import Pipeline
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import HealReport, Progress, silent
 from crypto_pipeline.market.bars import UTC_MS, Source
+from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 

@@ -14,7 +14,6 @@ from typing import Any
 import polars as pl
 
 from crypto_pipeline.healing import plan
-from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.checks.coverage_figures import coverage_figures
 from crypto_pipeline.healing.checks.freshness import Thresholds
 from crypto_pipeline.healing.checks.stored_bars import MINUTE_CHECKS, verify
@@ -31,6 +30,7 @@ from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import HealReport, Progress, ReconcileReport, silent
 from crypto_pipeline.healing.roll_up import roll_up_span
 from crypto_pipeline.market.checks import CheckOutcome
+from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect
 from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.timeframes import LOWER, Timeframe

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.market import GapState, expected_cells
+from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, missing_spans_by_cell, subtract, whole_cells
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
@@ -101,14 +101,14 @@ def missing(
     """Spans of ``[start, end)`` that are expected, not stored and not explained, merged per instrument."""
     start, end = horizon.clip(timeframe, start, end)
     if start >= end or not instruments:
-        return span.no_spans()
+        return span.empty_spans()
     # What an archived cell lacks it will not get: it was waited for before the archive took it, and its bars that are
     # there must not look absent.
     cells = store.coverage.cells([timeframe], start, end, instruments).filter(
         (pl.col("expected") > pl.col("present") + pl.col("explained")) & (pl.col("archived") == 0)
     )
     if cells.is_empty():
-        return span.no_spans()
+        return span.empty_spans()
     bounds = whole_cells(cells, timeframe)
     untouched = (pl.col("present") == 0) & (pl.col("explained") == 0)
     whole = span.clip(bounds.filter(untouched), start, end)
@@ -127,10 +127,10 @@ def lost_in_archive(
     """Spans that archived days lack and that the ledger calls lost: only who names them has them asked for again."""
     start, end = horizon.clip(timeframe, start, end)
     if start >= end or not instruments:
-        return span.no_spans()
+        return span.empty_spans()
     archived = store.coverage.cells([timeframe], start, end, instruments).filter(pl.col("archived") > 0)
     if archived.is_empty():
-        return span.no_spans()
+        return span.empty_spans()
     days = whole_cells(archived, timeframe).select("instrument", "start", "end")
     return span.clip(intersect(ledger_spans(store, timeframe, OPEN_UNEXPLAINED, days), days), start, end)
 
@@ -138,7 +138,7 @@ def lost_in_archive(
 def _inside(store: Store, timeframe: Timeframe, cells: pl.DataFrame) -> pl.DataFrame:
     """Holes inside cells of which some bars are stored or explained."""
     if cells.is_empty():
-        return span.no_spans()
+        return span.empty_spans()
     present = store.reader.open_times(cells.select("instrument", "day"), timeframe)
     holes = missing_spans_by_cell(cells, present, timeframe)
     return subtract(holes, ledger_spans(store, timeframe, EXPLAINED, cells))

@@ -9,11 +9,11 @@ from datetime import datetime
 
 import polars as pl
 
-from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.passes import StorePass
 from crypto_pipeline.healing.plan import EXPLAINED
 from crypto_pipeline.healing.reports import Counts, Progress
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS
+from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, subtract, to_spans, whole_cells
 from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.gaps.first_bars import FirstBars
@@ -111,7 +111,7 @@ def _explained(store: Store, timeframe: Timeframe, lower: Timeframe, cells: pl.D
         intersect(of_state.select(*span.SPAN_SCHEMA), bounds).with_columns(pl.lit(state, pl.String).alias("state"))
         for (state,), of_state in rows.partition_by("state", as_dict=True).items()
     ]
-    return pl.concat([span.no_spans().with_columns(pl.lit(None, pl.String).alias("state")), *parts])
+    return pl.concat([span.empty_spans().with_columns(pl.lit(None, pl.String).alias("state")), *parts])
 
 
 def _explain_windows(work: StorePass, timeframe: Timeframe, explained: pl.DataFrame, counts: Counts) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         subtract,
         to_spans,
     )
-    from crypto_pipeline.market.gaps.classification import GapState, Rules, Verdict, classify, verdict_frame
+    from crypto_pipeline.market.gaps.classification import GapState, GapRules, GapVerdict, classify, verdict_frame
     from crypto_pipeline.market.gaps.evidence import Evidence, TradeProof, sibling_activity
     from crypto_pipeline.market.gaps.expected import expected_bounds, expected_cells
     from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier
@@ -45,13 +45,13 @@ __all__ = [
     "Evidence",
     "GapState",
     "Instrument",
-    "Rules",
+    "GapRules",
     "Source",
     "Span",
     "Tier",
     "Timeframe",
     "TradeProof",
-    "Verdict",
+    "GapVerdict",
     "bars_from_trades",
     "choose_instruments",
     "classify",
@@ -102,8 +102,8 @@ _HOME = {
     "subtract": "gaps.arithmetic",
     "to_spans": "gaps.arithmetic",
     "GapState": "gaps.classification",
-    "Rules": "gaps.classification",
-    "Verdict": "gaps.classification",
+    "GapRules": "gaps.classification",
+    "GapVerdict": "gaps.classification",
     "classify": "gaps.classification",
     "verdict_frame": "gaps.classification",
     "Evidence": "gaps.evidence",

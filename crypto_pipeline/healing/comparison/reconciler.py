@@ -16,13 +16,13 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.comparison.differences import Answered, cell_day, differing, no_differences, within
 from crypto_pipeline.healing.fill.fetch import fetch_bars
 from crypto_pipeline.healing.passes import HealingPass
 from crypto_pipeline.healing.reports import Counts, ReconcileReport, silent
 from crypto_pipeline.healing.roll_up import roll_up_span
 from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, Source, empty_bars
+from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, subtract, to_spans
 from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.gaps.first_bars import FirstBars
@@ -267,7 +267,7 @@ class Reconciler:
             return rows
         remaining = rows.join(left, on=["instrument", "open_time"], how="semi")
         unseen = to_spans(rows.select("instrument", "open_time"), timeframe)
-        unseen = subtract(unseen, merge_spans(span.spans(answered)))
+        unseen = subtract(unseen, merge_spans(span.spans_from_rows(answered)))
         settled = rows.join(left, on=["instrument", "open_time"], how="anti").filter(
             ~pl.col("instrument").is_in(list(self.report.problems))
         )

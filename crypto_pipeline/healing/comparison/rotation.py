@@ -17,12 +17,12 @@ from datetime import timedelta
 
 import polars as pl
 
-from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.comparison.agreement import comparable_spans
 from crypto_pipeline.healing.comparison.reconciler import Reconciler
 from crypto_pipeline.healing.passes import HealingPass
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import ReconcileReport, silent
+from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import merge_spans, whole_cells
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
-from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.fill.fetch import FetchResult
 from crypto_pipeline.healing.fill.siblings import Siblings
 from crypto_pipeline.healing.fill.trade_proof import Proofs, gather_proofs
@@ -19,8 +18,9 @@ from crypto_pipeline.healing.passes import HealingPass
 from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
 from crypto_pipeline.healing.reports import Counts, Progress
 from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import subtract
-from crypto_pipeline.market.gaps.classification import GapState, Verdict, classify, verdict_frame
+from crypto_pipeline.market.gaps.classification import GapState, GapVerdict, classify, verdict_frame
 from crypto_pipeline.market.gaps.evidence import Evidence
 from crypto_pipeline.market.gaps.first_bars import FirstBars
 from crypto_pipeline.market.timeframes import Timeframe
@@ -150,7 +150,7 @@ class Explainer:
         if facts["status"] == str(ListingStatus.PAUSED) and end >= self.horizon.settled_end(self.timeframe):
             because = f"{self.venue.name} has halted trading of {facts['venue_symbol']}"
             halted = {"because": because, "rule": "halted", "status": facts["status"]}
-            verdict = Verdict(start, end, GapState.VENUE_OUTAGE, halted)
+            verdict = GapVerdict(start, end, GapState.VENUE_OUTAGE, halted)
             return verdict_frame(name, self.timeframe, [verdict]).with_columns(pl.lit(True).alias("attempted"))
         attempts, attempted = self._attempts(earlier, start, end)
         around = answered.filter((pl.col("start") <= start) & (pl.col("end") >= end))
@@ -183,7 +183,7 @@ class Explainer:
         if given_up:
             because = f"{because}. {attempts} spaced attempts brought nothing else."
         state = GapState.UNFILLABLE if given_up else GapState.LOST
-        verdict = Verdict(start, end, state, {"because": because, "rule": "refused", "attempts": attempts})
+        verdict = GapVerdict(start, end, state, {"because": because, "rule": "refused", "attempts": attempts})
         return verdict_frame(name, self.timeframe, [verdict]).with_columns(pl.lit(attempted).alias("attempted"))
 
     def _attempts(self, earlier: pl.DataFrame, start: datetime, end: datetime) -> tuple[int, bool]:
@@ -244,7 +244,7 @@ def _joined(
 
 def _ledger_rows(rows: list[_Outside], timeframe: Timeframe) -> pl.DataFrame:
     """Rows for the ledger from (instrument, start, end, state, because)."""
-    return span.spans([row[:3] for row in rows]).with_columns(
+    return span.spans_from_rows([row[:3] for row in rows]).with_columns(
         pl.lit(str(timeframe)).alias("timeframe"),
         pl.Series("state", [str(row[3]) for row in rows], dtype=pl.String),
         pl.Series("evidence", [json.dumps({"because": row[4]}) for row in rows], dtype=pl.String),

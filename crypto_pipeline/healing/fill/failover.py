@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.listings import sync_names
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, subtract, to_spans
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
@@ -140,7 +140,7 @@ class Failover:
                 marked = bars.with_columns(pl.lit(str(source)).alias("source"))
                 result = await asyncio.to_thread(self.store.bars.write, marked, timeframe)
                 stored += result.inserted + result.superseded
-            left = subtract(left, span.spans(answered))
+            left = subtract(left, span.spans_from_rows(answered))
         return stored
 
     def _turns(self, wanted: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:

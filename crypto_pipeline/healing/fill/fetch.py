@@ -13,10 +13,10 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.passes import HealingPass
 from crypto_pipeline.healing.reports import Counts
 from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import merge_spans, subtract
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms, unix_ms
@@ -55,12 +55,12 @@ class FetchResult:
 
     def answered_spans(self) -> pl.DataFrame:
         """Spans that the venue answered for, merged."""
-        return merge_spans(span.spans(self.answered))
+        return merge_spans(span.spans_from_rows(self.answered))
 
     def hole_spans(self) -> pl.DataFrame:
         """Spans that the venue answered without a bar, or with one that was refused, merged."""
-        pages = span.spans([each[:3] for each in self.refused])
-        return merge_spans(pl.concat([span.no_spans(), *self.holes, pages]))
+        pages = span.spans_from_rows([each[:3] for each in self.refused])
+        return merge_spans(pl.concat([span.empty_spans(), *self.holes, pages]))
 
 
 async def fetch_bars(
@@ -146,7 +146,7 @@ async def _failures_of_one(
     for plan, error in errors:
         if isinstance(error, VenueUnavailable) and not answers:
             continue
-        asked = span.spans([(plan.instrument, *bounds) for bounds in plan.spans])
+        asked = span.spans_from_rows([(plan.instrument, *bounds) for bounds in plan.spans])
         left = subtract(asked, result.answered_spans())
         failures += [
             (*row, f"answers for it with an error: {error}") for row in left.select(*span.SPAN_SCHEMA).iter_rows()

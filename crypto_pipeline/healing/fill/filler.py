@@ -8,12 +8,12 @@ from datetime import datetime
 import polars as pl
 
 from crypto_pipeline.healing import plan
-from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.fill.explain import Explainer
 from crypto_pipeline.healing.fill.fetch import FetchResult, fetch_bars
 from crypto_pipeline.healing.fill.stored_trades import fill_from_trades
 from crypto_pipeline.healing.passes import NAMED, FillPass
 from crypto_pipeline.healing.reports import Counts
+from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, subtract
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import FetchPlan

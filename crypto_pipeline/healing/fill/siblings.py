@@ -11,10 +11,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.fill.fetch import FetchResult
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.calendars import ALWAYS, get_calendar
+from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import Span, intersect, merge_spans, subtract, whole_cells
 from crypto_pipeline.market.gaps.evidence import WITNESS_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.reports import Counts
 from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import merge_spans, to_spans
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
@@ -27,7 +27,7 @@ def fill_from_trades(store: Store, venue: str, holes: pl.DataFrame, counts: Coun
     to the trade after it, and so do the individual trades that they sum. Minutes without trades are the venue's to
     state. Returns the spans that were filled.
     """
-    made = [span.no_spans()]
+    made = [span.empty_spans()]
     for found in store.trades_around(venue, list(_pieces(holes))):
         bars = _whole(found)
         if bars.is_empty():

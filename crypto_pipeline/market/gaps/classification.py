@@ -59,7 +59,7 @@ class GapState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GapVerdict:
     """One span with one reason. ``evidence`` is JSON-serialisable; its ``because`` is a sentence for people."""
 
     start: datetime
@@ -69,7 +69,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class GapRules:
     """Where the lines are drawn.
 
     ``max_active``: the venue counts as silent while at most this many siblings have a bar. An outage does not cut every
@@ -130,19 +130,19 @@ _SENTENCES = {
 
 
 def classify(
-    span: tuple[datetime, datetime], timeframe: Timeframe, evidence: Evidence, rules: Rules | None = None
-) -> list[Verdict]:
+    span: tuple[datetime, datetime], timeframe: Timeframe, evidence: Evidence, rules: GapRules | None = None
+) -> list[GapVerdict]:
     """Why the bars of ``timeframe`` that open in ``span`` are missing: verdicts in time order that cover the span."""
     start, end = timeframe.floor(span[0]), timeframe.ceil(span[1])
     if start >= end:
         return []
-    verdicts: list[Verdict] = []
+    verdicts: list[GapVerdict] = []
     if evidence.listed is not None and start < (first := timeframe.floor(evidence.listed)):
         facts = {"rule": "before_listing", "listed": _iso(evidence.listed)}
         because = f"The venue's first bar opens at {_iso(evidence.listed)}."
         verdicts.append(_verdict(start, min(first, end), GapState.NOT_LISTED, because, facts))
         start = min(first, end)
-    tail: list[Verdict] = []
+    tail: list[GapVerdict] = []
     if evidence.delisted is not None and end > (last := timeframe.ceil(evidence.delisted)):
         facts = {"rule": "after_delisting", "delisted": _iso(evidence.delisted)}
         because = f"The venue delisted the instrument at {_iso(evidence.delisted)}."
@@ -154,11 +154,11 @@ def classify(
         tail.insert(0, _verdict(max(settled, start), end, GapState.PENDING, because, facts))
         end = max(settled, start)
     if start < end:
-        verdicts.extend(_settled((start, end), timeframe, evidence, rules or Rules()))
+        verdicts.extend(_settled((start, end), timeframe, evidence, rules or GapRules()))
     return [verdict for verdict in (*verdicts, *tail) if verdict.start < verdict.end]
 
 
-def verdict_frame(instrument: str, timeframe: Timeframe, verdicts: Iterable[Verdict]) -> pl.DataFrame:
+def verdict_frame(instrument: str, timeframe: Timeframe, verdicts: Iterable[GapVerdict]) -> pl.DataFrame:
     """Verdicts as ledger rows: ``instrument``, ``timeframe``, ``start``, ``end``, ``state``, ``evidence`` (JSON)."""
     rows = [
         (instrument, str(timeframe), one.start, one.end, str(one.state), json.dumps(one.evidence, sort_keys=True))
@@ -169,7 +169,9 @@ def verdict_frame(instrument: str, timeframe: Timeframe, verdicts: Iterable[Verd
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _settled(span: tuple[datetime, datetime], timeframe: Timeframe, evidence: Evidence, rules: Rules) -> list[Verdict]:
+def _settled(
+    span: tuple[datetime, datetime], timeframe: Timeframe, evidence: Evidence, rules: GapRules
+) -> list[GapVerdict]:
     """Verdicts on windows that are over, listed and settled."""
     opens = grid(*span, timeframe)
     active = active_siblings(opens, evidence)
@@ -185,7 +187,7 @@ def _settled(span: tuple[datetime, datetime], timeframe: Timeframe, evidence: Ev
     return verdicts
 
 
-def _judge(active: Array, seen: Witnesses, says: Array, evidence: Evidence, rules: Rules) -> Array:
+def _judge(active: Array, seen: Witnesses, says: Array, evidence: Evidence, rules: GapRules) -> Array:
     """The rule that decides each window; later assignments outweigh earlier ones."""
     down = outage(active, seen, evidence, rules.max_active)
     edge = _edges(down, active, seen, rules) & (says != Heard.PROVEN_SILENT)
@@ -207,7 +209,7 @@ def _judge(active: Array, seen: Witnesses, says: Array, evidence: Evidence, rule
     return rule
 
 
-def _edges(down: Mask, active: Array, seen: Witnesses, rules: Rules) -> Mask:
+def _edges(down: Mask, active: Array, seen: Witnesses, rules: GapRules) -> Mask:
     """Windows just before or after an outage in which most of the venue is silent already, or still."""
     edge = np.zeros(len(down), dtype=np.bool_)
     quiet = (active <= rules.edge_share * seen.usual) & (seen.count >= WITNESSES)
@@ -224,7 +226,9 @@ def _edges(down: Mask, active: Array, seen: Witnesses, rules: Rules) -> Mask:
     return edge & ~down
 
 
-def _explain(rule: _Rule, start: datetime, end: datetime, active: Array, count: Array, evidence: Evidence) -> Verdict:
+def _explain(
+    rule: _Rule, start: datetime, end: datetime, active: Array, count: Array, evidence: Evidence
+) -> GapVerdict:
     """The verdict with its evidence in words."""
     facts: dict[str, Any] = {"rule": rule.name.lower(), "attempts": evidence.attempts}
     if evidence.sibling_bars is not None:
@@ -247,8 +251,8 @@ def _because(rule: _Rule, facts: dict[str, Any]) -> str:
     return _SENTENCES[rule].format(witnesses=seen, least=least, most=most, before=before, after=after)
 
 
-def _verdict(start: datetime, end: datetime, state: GapState, because: str, facts: dict[str, Any]) -> Verdict:
-    return Verdict(start, end, state, {"because": because, **facts})
+def _verdict(start: datetime, end: datetime, state: GapState, because: str, facts: dict[str, Any]) -> GapVerdict:
+    return GapVerdict(start, end, state, {"because": because, **facts})
 
 
 def _iso(moment: datetime) -> str:

@@ -1,6 +1,9 @@
-"""Span arithmetic on frames ``[instrument, start, end)``, vectorised over all instruments at once."""
+"""Frames of half-open spans (``instrument``, ``start``, ``end``; UTC), for all instruments at once."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
 
 import polars as pl
 
@@ -14,6 +17,36 @@ SPAN_SCHEMA: dict[str, pl.DataType] = {"instrument": pl.String(), "start": UTC_M
 def empty_spans() -> pl.DataFrame:
     """A frame of spans with no row."""
     return pl.DataFrame(schema=SPAN_SCHEMA)
+
+
+def spans_from_rows(rows: Iterable[tuple[str, datetime, datetime]]) -> pl.DataFrame:
+    """A frame of spans from ``(instrument, start, end)`` rows."""
+    return pl.DataFrame(list(rows), schema=SPAN_SCHEMA, orient="row")
+
+
+def clip(frame: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
+    """The spans of ``frame`` cut to ``[start, end)``, other columns kept; spans outside are left out."""
+    cut = frame.with_columns(
+        pl.max_horizontal("start", pl.lit(start, UTC_MS)), pl.min_horizontal("end", pl.lit(end, UTC_MS))
+    )
+    return cut.filter(pl.col("start") < pl.col("end"))
+
+
+def open_times_of(frame: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
+    """Every open time of ``timeframe`` inside the spans, one row each: ``instrument``, ``open_time`` (ms, UTC)."""
+    every = f"{timeframe.minutes}m"
+    return (
+        frame.with_columns(pl.datetime_ranges("start", "end", every, closed="left", time_unit="ms").alias("open_time"))
+        .select("instrument", "open_time")
+        .explode("open_time", empty_as_null=False)
+        .cast({"open_time": UTC_MS})
+    )
+
+
+def bar_count(frame: pl.DataFrame, timeframe: Timeframe) -> int:
+    """How many bars of ``timeframe`` all spans together hold (their edges lie on its grid)."""
+    width = (pl.col("end") - pl.col("start")).dt.total_milliseconds() // timeframe.milliseconds
+    return int(frame.select(width.sum()).item())
 
 
 def merge(spans: pl.DataFrame) -> pl.DataFrame:

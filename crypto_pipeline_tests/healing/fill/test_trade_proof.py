@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from crypto_pipeline.healing import span_frames as span
 from crypto_pipeline.healing.fill.trade_proof import Proofs, gather_proofs
 from crypto_pipeline.healing.reports import silent
-from crypto_pipeline.market import Evidence, GapState, Timeframe, Verdict, classify
+from crypto_pipeline.market import Evidence, GapState, GapVerdict, Timeframe, classify
+from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.venues import BinanceSpot
 from crypto_pipeline_tests.builders.scripted_binance import ScriptedVenue, ms
 
@@ -31,9 +31,9 @@ async def server() -> AsyncIterator[ScriptedVenue]:
         yield server
 
 
-async def ask(server: ScriptedVenue) -> tuple[Proofs, list[Verdict]]:
+async def ask(server: ScriptedVenue) -> tuple[Proofs, list[GapVerdict]]:
     """The proofs of the halt, and what they make of it while everything else trades."""
-    holes = span.spans([("A-B", *HALT)])
+    holes = span.spans_from_rows([("A-B", *HALT)])
     venue = BinanceSpot(server.url, server.url)
     try:
         proofs = await gather_proofs(venue, {"A-B": {"venue_symbol": "AB"}}, holes, silent)
@@ -94,7 +94,7 @@ async def test_trades_whose_individual_ids_jump_at_the_edge_rebuild_no_bar(serve
     times = [(100, -5, 0), (101, 5, 4), (102, 20, 4), (103, 65, 4)]
     server.trades = [trade(number, HALT[0] + timedelta(seconds=second), jump) for number, second, jump in times]
     venue = BinanceSpot(server.url, server.url)
-    holes = span.spans([("A-B", *minute)])
+    holes = span.spans_from_rows([("A-B", *minute)])
     proofs = await gather_proofs(venue, {"A-B": {"venue_symbol": "AB"}}, holes, silent)
     assert proofs.rebuilt.is_empty()
     server.trades = [trade(number, HALT[0] + timedelta(seconds=second)) for number, second, _ in times]

@@ -13,11 +13,11 @@ from crypto_pipeline.market import (
     TRADE_SCHEMA,
     UTC_MS,
     Evidence,
+    GapRules,
     GapState,
-    Rules,
+    GapVerdict,
     Timeframe,
     TradeProof,
-    Verdict,
     classify,
     sibling_activity,
     verdict_frame,
@@ -47,7 +47,7 @@ def trades(first: float, last: float, ids: dict[int, float], before: int | None,
     return TradeProof(at(first), at(last), pl.DataFrame(rows, schema=TRADE_SCHEMA, orient="row"), before, after)
 
 
-def states(verdicts: list[Verdict]) -> list[tuple[float, float, str]]:
+def states(verdicts: list[GapVerdict]) -> list[tuple[float, float, str]]:
     def minute(moment: datetime) -> float:
         return (moment - START) / timedelta(minutes=1)
 
@@ -185,7 +185,7 @@ def test_nearly_silent_is_a_matter_of_the_rules() -> None:
     bars = siblings(dict.fromkeys(range(9), 1))
     evidence = Evidence(settled_until=LATER, witnesses=others(9), sibling_bars=bars, states_empty_bars=True)
     assert states(classify((at(0), at(9)), M1, evidence)) == [(0, 9, "lost")]
-    assert states(classify((at(0), at(9)), M1, evidence, Rules(max_active=1))) == [(0, 9, "venue_outage")]
+    assert states(classify((at(0), at(9)), M1, evidence, GapRules(max_active=1))) == [(0, 9, "venue_outage")]
 
 
 def test_the_recorded_outage_begins_a_minute_later_for_some() -> None:
