@@ -8,8 +8,9 @@ stored (healing: it is passed in as ``on_minute``) and who starts and watches th
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from crypto_pipeline.lazy_attributes import lazy_attributes
 
 if TYPE_CHECKING:
     from crypto_pipeline.ingest.after_minute import MinuteDone, OnMinute
@@ -19,20 +20,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Aggregator", "Duty", "MinuteDone", "OnMinute", "heartbeat_name", "run_ingest"]
 
-_HOME = {
-    "Aggregator": "aggregation.aggregator",
-    "Duty": "lease",
-    "MinuteDone": "after_minute",
-    "OnMinute": "after_minute",
-    "heartbeat_name": "run",
-    "run_ingest": "run",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use, so that ``python -m`` and light users of one part do not load all of it."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "aggregation.aggregator": ("Aggregator",),
+        "lease": ("Duty",),
+        "after_minute": (
+            "MinuteDone",
+            "OnMinute",
+        ),
+        "run": (
+            "heartbeat_name",
+            "run_ingest",
+        ),
+    },
+)

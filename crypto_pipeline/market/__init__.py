@@ -8,8 +8,9 @@ runs does not belong here.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from crypto_pipeline.lazy_attributes import lazy_attributes
 
 if TYPE_CHECKING:
     from crypto_pipeline.market.aggregation import bars_from_trades
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         subtract,
         to_spans,
     )
-    from crypto_pipeline.market.gaps.classification import GapState, GapRules, GapVerdict, classify, verdict_frame
+    from crypto_pipeline.market.gaps.classification import GapRules, GapState, GapVerdict, classify, verdict_frame
     from crypto_pipeline.market.gaps.evidence import Evidence, TradeProof, sibling_activity
     from crypto_pipeline.market.gaps.expected import expected_bounds, expected_cells
     from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier
@@ -43,15 +44,15 @@ __all__ = [
     "Calendar",
     "Disagreement",
     "Evidence",
-    "GapState",
-    "Instrument",
     "GapRules",
+    "GapState",
+    "GapVerdict",
+    "Instrument",
     "Source",
     "Span",
     "Tier",
     "Timeframe",
     "TradeProof",
-    "GapVerdict",
     "bars_from_trades",
     "choose_instruments",
     "classify",
@@ -81,58 +82,74 @@ __all__ = [
     "vwap",
 ]
 
-_HOME = {
-    "bars_from_trades": "aggregation",
-    "BAR_SCHEMA": "bars",
-    "Source": "bars",
-    "TRADE_SCHEMA": "bars",
-    "UTC_MS": "bars",
-    "conform": "bars",
-    "empty_bars": "bars",
-    "vwap": "bars",
-    "Calendar": "calendars",
-    "expected_open_times": "calendars",
-    "get_calendar": "calendars",
-    "Span": "gaps.arithmetic",
-    "count_bars": "gaps.arithmetic",
-    "intersect": "gaps.arithmetic",
-    "merge_spans": "gaps.arithmetic",
-    "missing_spans": "gaps.arithmetic",
-    "missing_spans_by_cell": "gaps.arithmetic",
-    "subtract": "gaps.arithmetic",
-    "to_spans": "gaps.arithmetic",
-    "GapState": "gaps.classification",
-    "GapRules": "gaps.classification",
-    "GapVerdict": "gaps.classification",
-    "classify": "gaps.classification",
-    "verdict_frame": "gaps.classification",
-    "Evidence": "gaps.evidence",
-    "TradeProof": "gaps.evidence",
-    "sibling_activity": "gaps.evidence",
-    "expected_bounds": "gaps.expected",
-    "expected_cells": "gaps.expected",
-    "AssetClass": "instruments",
-    "Instrument": "instruments",
-    "Tier": "instruments",
-    "Disagreement": "reconciliation",
-    "compare_bars": "reconciliation",
-    "roll_up": "rollup",
-    "roll_up_all": "rollup",
-    "roll_up_final": "rollup",
-    "HIGHER_TIMEFRAMES": "timeframes",
-    "Timeframe": "timeframes",
-    "parse_time": "timeframes",
-    "require_utc": "timeframes",
-    "choose_instruments": "universe",
-    "load_universe": "universe",
-    "parse_universe": "universe",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: a reader of bars needs few of these modules."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "aggregation": ("bars_from_trades",),
+        "bars": (
+            "BAR_SCHEMA",
+            "TRADE_SCHEMA",
+            "UTC_MS",
+            "Source",
+            "conform",
+            "empty_bars",
+            "vwap",
+        ),
+        "calendars": (
+            "Calendar",
+            "expected_open_times",
+            "get_calendar",
+        ),
+        "gaps.arithmetic": (
+            "Span",
+            "count_bars",
+            "intersect",
+            "merge_spans",
+            "missing_spans",
+            "missing_spans_by_cell",
+            "subtract",
+            "to_spans",
+        ),
+        "gaps.classification": (
+            "GapRules",
+            "GapState",
+            "GapVerdict",
+            "classify",
+            "verdict_frame",
+        ),
+        "gaps.evidence": (
+            "Evidence",
+            "TradeProof",
+            "sibling_activity",
+        ),
+        "gaps.expected": (
+            "expected_bounds",
+            "expected_cells",
+        ),
+        "instruments": (
+            "AssetClass",
+            "Instrument",
+            "Tier",
+        ),
+        "reconciliation": (
+            "Disagreement",
+            "compare_bars",
+        ),
+        "rollup": (
+            "roll_up",
+            "roll_up_all",
+            "roll_up_final",
+        ),
+        "timeframes": (
+            "HIGHER_TIMEFRAMES",
+            "Timeframe",
+            "parse_time",
+            "require_utc",
+        ),
+        "universe": (
+            "choose_instruments",
+            "load_universe",
+            "parse_universe",
+        ),
+    },
+)

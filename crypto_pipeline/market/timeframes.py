@@ -9,24 +9,48 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 
 
 class Timeframe(StrEnum):
-    """Width of a bar, named as venues and their users name it."""
+    """Width of a bar, named as venues and their users name it, and what follows from it; from narrow to wide.
 
-    M1 = "1m"
-    M5 = "5m"
-    M15 = "15m"
-    M30 = "30m"
-    H1 = "1h"
-    H4 = "4h"
-    D1 = "1d"
-    W1 = "1w"
+    This is the one list of timeframes. Each member has its name, its width in minutes, the days for which its bars stay
+    in their table, and the days for which the retention ``lean`` keeps them in table and archive together (None: for
+    ever). A new member needs a partition of ``market.ohlc_data`` and the views over it (a migration), a test and a page
+    of docs, and nothing else.
+    """
+
+    M1 = "1m", 1, 30, 90
+    M5 = "5m", 5, 180, 365
+    M15 = "15m", 15, 180, 365
+    M30 = "30m", 30, 180, 365
+    H1 = "1h", 60, 365, 730
+    H4 = "4h", 240, 365, 730
+    D1 = "1d", 1440
+    W1 = "1w", 10080
+
+    #: Width in minutes.
+    minutes: int
+    #: Days in the table by both retention presets; None: for ever.
+    hot_days: int | None
+    #: Days in table and archive together by the retention ``lean``; None: for ever.
+    kept_days: int | None
+
+    def __new__(
+        cls, name: str, minutes: int = 0, hot_days: int | None = None, kept_days: int | None = None
+    ) -> Timeframe:
+        """A member called ``name``."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.minutes, member.hot_days, member.kept_days = minutes, hot_days, kept_days
+        return member
 
     @classmethod
     def parse(cls, text: str) -> Timeframe:
@@ -35,11 +59,6 @@ class Timeframe(StrEnum):
             return cls(text)
         except ValueError:
             raise ValueError(f"unknown timeframe {text!r}: use one of {', '.join(cls)}") from None
-
-    @property
-    def minutes(self) -> int:
-        """Width in minutes."""
-        return _MINUTES[self]
 
     @property
     def seconds(self) -> int:
@@ -94,21 +113,10 @@ class Timeframe(StrEnum):
 
     def floor_expr(self, column: str = "open_time") -> pl.Expr:
         """Polars expression: ``column`` (Datetime UTC) floored to this grid, sortedness kept."""
-        return pl.col(column).dt.truncate(_POLARS_EVERY[self])
+        import polars as pl  # here, because settings read the list of timeframes and must load fast
 
+        return pl.col(column).dt.truncate(str(self))  # Polars' weeks begin on Monday, as ours do
 
-_MINUTES = {
-    Timeframe.M1: 1,
-    Timeframe.M5: 5,
-    Timeframe.M15: 15,
-    Timeframe.M30: 30,
-    Timeframe.H1: 60,
-    Timeframe.H4: 240,
-    Timeframe.D1: 1440,
-    Timeframe.W1: 10080,
-}
-# Polars' weeks begin on Monday, as ours do.
-_POLARS_EVERY = {timeframe: str(timeframe) for timeframe in Timeframe}
 
 #: Each timeframe above 1m, and the next narrower one, from whose bars it is rolled up.
 LOWER: dict[Timeframe, Timeframe] = dict(zip(list(Timeframe)[1:], list(Timeframe)[:-1], strict=True))

@@ -9,8 +9,9 @@ command line.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from crypto_pipeline.lazy_attributes import lazy_attributes
 
 if TYPE_CHECKING:
     from crypto_pipeline.store.bars.writer import WriteResult
@@ -45,30 +46,32 @@ __all__ = [
     "resolve_url",
 ]
 
-_HOME = {
-    "EmbeddedServer": "embedded.server",
-    "Heartbeat": "coordination.heartbeats",
-    "InstrumentRow": "instruments",
-    "JobMetrics": "operations.metrics",
-    "Lease": "coordination.leases",
-    "LeaseLost": "coordination.leases",
-    "ListingRow": "instruments",
-    "LivePrice": "trades.live_prices",
-    "Store": "store",
-    "StoreError": "database.errors",
-    "WriteResult": "bars.writer",
-    "dagster_url": "resolve_url",
-    "ensure_databases": "database.connect",
-    "migrate": "database.migrations",
-    "redact": "database.connect",
-    "resolve_url": "resolve_url",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: what starts the server or prints a status must not wait for Arrow and Polars."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "embedded.server": ("EmbeddedServer",),
+        "coordination.heartbeats": ("Heartbeat",),
+        "instruments": (
+            "InstrumentRow",
+            "ListingRow",
+        ),
+        "operations.metrics": ("JobMetrics",),
+        "coordination.leases": (
+            "Lease",
+            "LeaseLost",
+        ),
+        "trades.live_prices": ("LivePrice",),
+        "store": ("Store",),
+        "database.errors": ("StoreError",),
+        "bars.writer": ("WriteResult",),
+        "resolve_url": (
+            "dagster_url",
+            "resolve_url",
+        ),
+        "database.connect": (
+            "ensure_databases",
+            "redact",
+        ),
+        "database.migrations": ("migrate",),
+    },
+)
