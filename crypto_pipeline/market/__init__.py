@@ -135,7 +135,7 @@ __getattr__ = lazy_attributes(
             "Disagreement",
             "compare_bars",
         ),
-        "rollup": (
+        "roll_up": (
             "roll_up",
             "roll_up_all",
             "roll_up_final",

@@ -2,7 +2,7 @@
 
 A complete copy before an incomplete one, then the source with the higher rank, then the newer revision. Copies that are
 equal in all three are ordered by their content, so that the same copies give the same bar in whatever order they come.
-The store applies this order to whole columns (``store.columns.precedence``), the archive to frames
+The store applies this order to whole columns (``store.columns.best_copy``), the archive to frames
 (``store.archive.merge``). The ranks are in the table ``market.bar_sources`` as well; a test compares the two.
 """
 

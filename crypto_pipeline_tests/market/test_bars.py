@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from crypto_pipeline.market import BAR_SCHEMA, UTC_MS, conform, vwap
-from crypto_pipeline_tests.builders.strategies import START, bars_of
+from crypto_pipeline_tests.builders.generators import START, bars_of
 
 GOOD = dict(
     zip(

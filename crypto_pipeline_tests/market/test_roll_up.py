@@ -24,7 +24,7 @@ from crypto_pipeline.market import (
     to_spans,
 )
 from crypto_pipeline.market.precedence import SOURCE_RANKS
-from crypto_pipeline_tests.builders.strategies import NAMES, START, bars_of
+from crypto_pipeline_tests.builders.generators import NAMES, START, bars_of
 
 HIGHER = st.sampled_from(HIGHER_TIMEFRAMES)
 

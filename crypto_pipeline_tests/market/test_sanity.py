@@ -12,7 +12,7 @@ from hypothesis import given
 
 from crypto_pipeline.market.bars import BAR_SCHEMA
 from crypto_pipeline.market.sanity import bar_fault, bar_fault_exprs, bar_faults
-from crypto_pipeline_tests.builders.strategies import bars_of
+from crypto_pipeline_tests.builders.generators import bars_of
 
 _NAMES = ("open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count")
 GOOD = dict(zip(_NAMES, (2.0, 3.0, 1.0, 2.5, 4.0, 8.0, 1.0, 7), strict=True))

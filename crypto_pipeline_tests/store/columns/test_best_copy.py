@@ -18,8 +18,8 @@ from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, Source
 from crypto_pipeline.store.archive import merge
 from crypto_pipeline.store.columns import bars as bar_columns
 from crypto_pipeline.store.columns.bars import Columns
-from crypto_pipeline.store.columns.precedence import judge, sort_best
-from crypto_pipeline_tests.builders.strategies import START
+from crypto_pipeline.store.columns.best_copy import judge, sort_best
+from crypto_pipeline_tests.builders.generators import START
 from crypto_pipeline_tests.oracles.precedence import best_copies
 
 _IDS = {"A": 1, "B": 2}
