@@ -20,7 +20,7 @@ from deployed import Deployed
 from crypto_pipeline.ops.supervision.paths import Places
 from crypto_pipeline.ops.supervision.programs import DAGSTER_URL_VARIABLE
 from crypto_pipeline.settings import load_settings
-from crypto_pipeline.store.resolve_url import dagster_url
+from crypto_pipeline.store.database_url import dagster_url
 
 _LAUNCH = """mutation ($job: String!) { launchRun(executionParams: {runConfigData: {}, selector: {
   repositoryLocationName: "crypto_pipeline", repositoryName: "__repository__", jobName: $job}}) {

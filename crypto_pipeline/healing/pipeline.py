@@ -28,7 +28,7 @@ from crypto_pipeline.healing.listings import ListingLook, sync_instruments
 from crypto_pipeline.healing.passes import HISTORY, FillMode, FillPass, HealingPass
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import HealReport, Progress, ReconcileReport, silent
-from crypto_pipeline.healing.roll_up import roll_up_span
+from crypto_pipeline.healing.rollup import roll_up_span
 from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect

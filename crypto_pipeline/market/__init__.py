@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.market.gaps.expected import expected_bounds, expected_cells
     from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier
     from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
-    from crypto_pipeline.market.roll_up import roll_up, roll_up_all, roll_up_final
+    from crypto_pipeline.market.rollup import roll_up, roll_up_all, roll_up_final
     from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe, parse_time, require_utc
     from crypto_pipeline.market.universe import choose_instruments, load_universe, parse_universe
 

@@ -12,7 +12,7 @@ from crypto_pipeline.features.compute import Bars
 from crypto_pipeline.healing.passes import StorePass
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import Counts, silent
-from crypto_pipeline.healing.roll_up import roll_up_span
+from crypto_pipeline.healing.rollup import roll_up_span
 from crypto_pipeline.market import BAR_SCHEMA, Instrument, Timeframe, roll_up_all
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.store import Store

@@ -241,7 +241,7 @@ def api(data_dir: DataDir = None, port: Annotated[int | None, typer.Option("--po
     """Serve HTTP reads. For the supervisor."""
     from crypto_pipeline.api.serve import serve
     from crypto_pipeline.settings import load_settings
-    from crypto_pipeline.store.resolve_url import resolve_url
+    from crypto_pipeline.store.database_url import resolve_url
 
     settings = load_settings(data_dir=data_dir, api_port=port)
     serve(settings, resolve_url(settings))

@@ -20,14 +20,14 @@ from crypto_pipeline.healing.comparison.differences import Answered, cell_day, d
 from crypto_pipeline.healing.fill.fetch import fetch_bars
 from crypto_pipeline.healing.passes import HealingPass
 from crypto_pipeline.healing.reports import Counts, ReconcileReport, silent
-from crypto_pipeline.healing.roll_up import roll_up_span
+from crypto_pipeline.healing.rollup import roll_up_span
 from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, Source, empty_bars
 from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, subtract, to_spans
 from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.gaps.first_bars import FirstBars
 from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
-from crypto_pipeline.market.roll_up import roll_up
+from crypto_pipeline.market.rollup import roll_up
 from crypto_pipeline.market.timeframes import LOWER, Timeframe
 from crypto_pipeline.venues import BarsAnswer, FetchPlan, VenueError
 

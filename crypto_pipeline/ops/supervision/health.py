@@ -104,7 +104,7 @@ def _beats(settings: Settings, found: list[ProcessInfo]) -> tuple[dict[str, Hear
         return {}, {}
     from crypto_pipeline.store.coordination.heartbeats import read_heartbeats
     from crypto_pipeline.store.database.errors import StoreError
-    from crypto_pipeline.store.resolve_url import resolve_url
+    from crypto_pipeline.store.database_url import resolve_url
 
     try:
         beats = {beat.name: beat for beat in read_heartbeats(resolve_url(settings), f"{INGEST}%")}
@@ -207,7 +207,7 @@ def _postgres(settings: Settings) -> str | None:
 
 def _database(settings: Settings) -> str | None:
     from crypto_pipeline.store.database.errors import StoreError
-    from crypto_pipeline.store.resolve_url import resolve_url
+    from crypto_pipeline.store.database_url import resolve_url
 
     try:
         resolve_url(settings)

@@ -14,8 +14,8 @@ from crypto_pipeline.store.database.connect import (
     with_database,
 )
 from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database_url import dagster_url, resolve_url
 from crypto_pipeline.store.embedded.server import EmbeddedServer
-from crypto_pipeline.store.resolve_url import dagster_url, resolve_url
 
 
 def _settings(**given: object) -> Settings:

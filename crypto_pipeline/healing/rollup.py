@@ -17,7 +17,7 @@ from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, subtract, to_spans, whole_cells
 from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.gaps.first_bars import FirstBars
-from crypto_pipeline.market.roll_up import roll_up_final
+from crypto_pipeline.market.rollup import roll_up_final
 from crypto_pipeline.market.timeframes import LOWER, Timeframe
 from crypto_pipeline.store import Store
 

@@ -16,7 +16,7 @@ import polars as pl
 from crypto_pipeline.market.bars import OPTIONAL_COLUMNS, STAND_IN, UTC_MS, Source
 from crypto_pipeline.market.gaps.arithmetic import intersect, subtract, to_spans
 from crypto_pipeline.market.precedence import SOURCE_RANKS
-from crypto_pipeline.market.roll_up_segments import Bools, Columns, Floats, Ints, widen
+from crypto_pipeline.market.rollup_segments import Bools, Columns, Floats, Ints, widen
 from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe, require_utc
 
 _PRICES = ("open", "high", "low", "close", "volume")
