@@ -135,7 +135,7 @@ __getattr__ = lazy_attributes(
             "Disagreement",
             "compare_bars",
         ),
-        "roll_up": (
+        "rollup": (
             "roll_up",
             "roll_up_all",
             "roll_up_final",

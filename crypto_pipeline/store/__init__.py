@@ -64,7 +64,7 @@ __getattr__ = lazy_attributes(
         "store": ("Store",),
         "database.errors": ("StoreError",),
         "bars.writer": ("WriteResult",),
-        "resolve_url": (
+        "database_url": (
             "dagster_url",
             "resolve_url",
         ),
