@@ -16,18 +16,17 @@ from urllib.parse import urlsplit
 from pydantic import AwareDatetime, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from crypto_pipeline.market.timeframes import Timeframe
+
 PREFIX = "CRYPTO_PIPELINE_"
-TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w")
 
 #: What the setting ``retention`` chooses: days in the tables, and days in table and archive together, by timeframe. A
 #: timeframe that is not named, or has 0 days, is kept for ever.
-_HOT = {"1m": 30, "5m": 180, "15m": 180, "30m": 180, "1h": 365, "4h": 365}
+_HOT = {str(each): each.hot_days for each in Timeframe if each.hot_days is not None}
+_KEPT = {str(each): each.kept_days for each in Timeframe if each.kept_days is not None}
 RETENTION: dict[str, dict[str, dict[str, int]]] = {
     "research": {"keep_hot_days": _HOT, "keep_days": dict.fromkeys(_HOT, 0)},
-    "lean": {
-        "keep_hot_days": _HOT,
-        "keep_days": {"1m": 90, "5m": 365, "15m": 365, "30m": 365, "1h": 730, "4h": 730},
-    },
+    "lean": {"keep_hot_days": _HOT, "keep_days": _KEPT},
 }
 
 
@@ -240,8 +239,8 @@ class Settings(BaseSettings):
     @classmethod
     def _all_timeframes(cls, value: dict[str, int], info: ValidationInfo) -> dict[str, int]:
         preset = RETENTION[info.data.get("retention", "research")][str(info.field_name)]
-        if unknown := [name for name in value if name not in TIMEFRAMES]:
-            raise ValueError(f"unknown timeframe {unknown[0]!r}: use one of {', '.join(TIMEFRAMES)}")
+        if unknown := [name for name in value if name not in set(Timeframe)]:
+            raise ValueError(f"unknown timeframe {unknown[0]!r}: use one of {', '.join(Timeframe)}")
         if low := [name for name in value if value[name] < 0]:
             raise ValueError(f"{value[low[0]]} days of {low[0]}: give a number of days, or 0 for ever")
         return preset | value

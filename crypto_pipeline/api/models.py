@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -23,8 +23,10 @@ Instruments = Annotated[
     str | None,
     Field(None, max_length=4000, description="Names, separated by commas. Default: all."),
 ]
-_TIMEFRAMES = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w"]
-assert set(_TIMEFRAMES.__args__) == set(map(str, Timeframe))  # type: ignore[attr-defined]
+if TYPE_CHECKING:
+    _TimeframeName = str
+else:  # the schema lists the names
+    _TimeframeName = Literal[tuple(map(str, Timeframe))]
 
 
 class _Query(BaseModel):
@@ -34,7 +36,7 @@ class _Query(BaseModel):
 class BarsQuery(_Query):
     """``start``, or ``last``; without both the last day, for wider bars than minutes more."""
 
-    timeframe: _TIMEFRAMES = Field(description="Width of the bars.")
+    timeframe: _TimeframeName = Field(description="Width of the bars.")
     start: Time | None = Field(None, description="First moment.")
     end: Time | None = Field(None, description="First moment no longer included. Default: now.")
     last: int | None = Field(None, ge=1, le=50_000, description="The newest so many bars.")
@@ -53,7 +55,7 @@ class LatestQuery(_Query):
     """Which newest bars."""
 
     instruments: Instruments
-    timeframe: _TIMEFRAMES = Field("1m", description="Width of the bars.")
+    timeframe: _TimeframeName = Field("1m", description="Width of the bars.")
     final_only: bool = Field(True, description="False: also incomplete bars, and the one that is forming.")
     columns: str | None = Field(None, max_length=500, description="As for bars.")
 
@@ -62,7 +64,7 @@ class RowsQuery(_Query):
     """Which rows, and which page of them."""
 
     instruments: Instruments
-    timeframe: _TIMEFRAMES | None = Field(None, description="Default: all.")
+    timeframe: _TimeframeName | None = Field(None, description="Default: all.")
     start: Time | None = Field(None, description="Rows that reach beyond it.")
     end: Time | None = Field(None, description="Rows that begin before it.")
     limit: Limit = 1_000
@@ -112,7 +114,7 @@ class Bars(BaseModel):
     """A page of bars."""
 
     instrument: str
-    timeframe: _TIMEFRAMES
+    timeframe: _TimeframeName
     next: str | None = Field(description="Address of the next page.")
     bars: list[Bar]
 
@@ -120,7 +122,7 @@ class Bars(BaseModel):
 class Latest(BaseModel):
     """The newest bars."""
 
-    timeframe: _TIMEFRAMES
+    timeframe: _TimeframeName
     bars: list[Bar]
 
 

@@ -17,7 +17,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.coverage.cell_locks import EXPLAINING
+from crypto_pipeline.store.partitions.bars import MONTHLY
 
 #: A live bar may be a little older than the last of its trades that is stored.
 _SETTLED = timedelta(minutes=15)
@@ -65,10 +67,10 @@ SELECT EXISTS (
 """
 
 # Months in which rows are counted and that have no partition.
-_NO_PARTITION = """
+_NO_PARTITION = f"""
 SELECT name, rows FROM (
     SELECT 'market.ohlc_' || timeframe || to_char(day, '_YYYY_MM') AS name, sum(present - archived)::bigint AS rows
-    FROM market.coverage WHERE timeframe IN ('1m', '5m', '15m') AND present > archived GROUP BY 1
+    FROM market.coverage WHERE timeframe = ANY(ARRAY{sorted(map(str, MONTHLY))}) AND present > archived GROUP BY 1
     UNION ALL
     SELECT 'research.ml_features' || to_char(day, '_YYYY_MM'), sum(rows)::bigint
     FROM research.feature_cells WHERE rows > 0 GROUP BY 1
@@ -235,7 +237,7 @@ def _counted(table: str) -> tuple[str, dict[str, Any], str] | None:
     """Statement that counts what must be in the table, its parameters, and what does the counting."""
     schema, _, name = table.partition(".")
     kind, *rest = name.split("_")
-    if schema == "market" and kind == "ohlc" and rest and rest[0] in _TIMEFRAMES:
+    if schema == "market" and kind == "ohlc" and rest and rest[0] in set(Timeframe):
         first, until = _month(rest[1:])
         return _BARS, {"timeframe": rest[0], "first": first, "until": until}, "coverage"
     if schema == "research" and name.startswith("ml_features_2"):
@@ -244,9 +246,6 @@ def _counted(table: str) -> tuple[str, dict[str, Any], str] | None:
     if schema == "research" and kind == "strategy" and rest[-1] == "labels":
         return _LABELS, {"strategy": rest[0]}, "research.label_cells"
     return None
-
-
-_TIMEFRAMES: Sequence[str] = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w")
 
 
 def _month(parts: Sequence[str]) -> tuple[date, date]:

@@ -15,7 +15,8 @@ from psycopg import sql
 
 from crypto_pipeline.market.timeframes import Timeframe
 
-MONTHLY = frozenset({Timeframe.M1, Timeframe.M5, Timeframe.M15})
+#: Timeframes whose table is partitioned again by month.
+MONTHLY = frozenset(timeframe for timeframe in Timeframe if timeframe.minutes <= 15)
 _LOCK_SPACE = 0x6F686C63  # "ohlc"
 
 

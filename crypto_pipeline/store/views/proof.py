@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.timeframes import Timeframe
 
 SCHEMA: dict[str, pl.DataType] = {
     "instrument": pl.String(),
@@ -32,6 +33,8 @@ _TOLERANCE = 1e-9
 _SHARED: LiteralString = (
     "open_time, open, high, low, close, volume, quote_volume, taker_buy_volume, trade_count, complete, recorded_at"
 )
+#: Sorted, as the views themselves list them.
+_TIMEFRAMES: LiteralString = ", ".join(sorted(f"'{each.value}'" for each in Timeframe))
 _OF_VIEW: LiteralString = f"symbol, timeframe, {_SHARED}, vwap, source"
 
 # The same ranges of the key as in the view's own query; the newest state of what it could have seen.
@@ -39,7 +42,7 @@ _TABLE: LiteralString = f"""
 SELECT i.symbol, o.timeframe, {", ".join(f"o.{name}" for name in _SHARED.split(", "))},
        CASE WHEN o.volume > 0 THEN o.quote_volume / o.volume END AS vwap, s.name AS source, o.superseded_at
 FROM market.instruments i
-CROSS JOIN unnest(ARRAY['15m', '1d', '1h', '1m', '1w', '30m', '4h', '5m']) AS t (timeframe)
+CROSS JOIN unnest(ARRAY[{_TIMEFRAMES}]) AS t (timeframe)
 CROSS JOIN LATERAL (
     SELECT timeframe, {_SHARED}, source_rank, NULL::timestamptz AS superseded_at FROM market.ohlc_data b
     WHERE b.instrument_id = i.instrument_id AND b.timeframe = t.timeframe

@@ -41,8 +41,8 @@ KEPT = 720
 _WINDOW = 360
 #: All pairs, a kilobyte each; trades of one answer.
 _ALL_PAIRS, _TRADES = 16 * 1024 * 1024, 1000
-#: Timeframes whose bars begin where ours do; its weeks do not begin on Monday.
-_TIMEFRAMES = frozenset(Timeframe) - {Timeframe.W1}
+#: Timeframes that it states and whose bars begin where ours do; its weeks do not begin on Monday.
+_TIMEFRAMES = frozenset(each for each in Timeframe if each.minutes in (1, 5, 15, 30, 60, 240, 1440))
 
 #: A page of trades, and the cursor of the next one.
 _Page = tuple[TradePage[parse.KrakenTrade], int]
