@@ -11,14 +11,17 @@ import asyncio
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from psycopg import Connection
 from psycopg.rows import class_row
 
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.pool import Connections
+
+T = TypeVar("T")
 
 
 class Limit(Protocol):
@@ -159,14 +162,19 @@ class PostgresBudget:
 
     async def report(self, used: int) -> None:
         """Take over what the venue's own header says was used in the current window, where that is more."""
-        with self._lock:
-            if used + self._unspent() > self._allowed:
-                self._block = 0  # somebody else spends on the same account: what we reserved is not there any more
-            at_least = used + self._unspent()
-            if at_least <= self._account + self._stated // 100:
-                return  # as good as known; saves a round trip per answer
-            self._account = at_least
-        await asyncio.to_thread(self._run, _REPORT, used=at_least, skew=_SKEW)
+        at_least = await self._locked(lambda: self._note(used))
+        if at_least is not None:
+            await asyncio.to_thread(self._run, _REPORT, used=at_least, skew=_SKEW)
+
+    def _note(self, used: int) -> int | None:
+        """What the account must show at least; None where it is as good as known, which saves a round trip."""
+        if used + self._unspent() > self._allowed:
+            self._block = 0  # another process spends on the same account: what we reserved is not there any more
+        at_least = used + self._unspent()
+        if at_least <= self._account + self._stated // 100:
+            return None
+        self._account = at_least
+        return at_least
 
     async def limit(self, limit: Limit) -> None:
         """Take over the limit that the venue states."""
@@ -178,9 +186,26 @@ class PostgresBudget:
 
     async def pause(self, seconds: float) -> None:
         """No requests from any process for this long; others notice within half a second."""
-        with self._lock:
-            self._closed_until = max(self._closed_until, time.monotonic() + seconds)
+        until = time.monotonic() + seconds
+        await self._locked(lambda: self._close(until))
         await asyncio.to_thread(self._run, _PAUSE, seconds=float(seconds))
+
+    def _close(self, until: float) -> None:
+        self._closed_until = max(self._closed_until, until)
+
+    async def _locked(self, work: Callable[[], T]) -> T:
+        """``work()`` under the lock. A thread may hold the lock as long as the database is slow: then wait in one."""
+        if self._lock.acquire(blocking=False):
+            try:
+                return work()
+            finally:
+                self._lock.release()
+
+        def wait() -> T:
+            with self._lock:
+                return work()
+
+        return await asyncio.to_thread(wait)
 
     # -- one process's part ---------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -202,3 +203,33 @@ async def test_many_who_want_one_request_do_not_use_the_window_up(connections: C
         row = connection.execute("SELECT used FROM ops.venue_budgets WHERE venue = 'binance'").fetchone()
     assert row is not None
     assert row[0] <= 60 * 12
+
+
+async def test_the_event_loop_never_waits_while_a_thread_asks_a_slow_database(connections: Connections) -> None:
+    """A venue's answer and a pause are taken while the account's row is locked: whoever waits, waits in a thread."""
+    budget = PostgresBudget(connections, "binance")
+    await budget.limit(Limit(1200, 60.0))
+    locked, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with connections.transaction() as connection:
+            connection.execute("SELECT FROM ops.venue_budgets WHERE venue = 'binance' FOR UPDATE")
+            locked.set()
+            release.wait(30)
+
+    holder = asyncio.create_task(asyncio.to_thread(hold))
+    await asyncio.to_thread(locked.wait, 30)
+    acquiring = asyncio.create_task(budget.acquire(1))
+    while budget._lock.acquire(blocking=False):  # until the thread that asks has begun
+        budget._lock.release()
+        await asyncio.sleep(0.01)
+    threading.Timer(5.0, release.set).start()  # should the loop stand still, it ends by this
+    others = [asyncio.create_task(budget.report(100)), asyncio.create_task(budget.pause(0.01))]
+    longest, last = 0.0, time.monotonic()
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+    assert longest < 2.0
+    assert not acquiring.done()
+    release.set()
+    await asyncio.gather(holder, acquiring, *others)
