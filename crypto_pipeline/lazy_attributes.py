@@ -11,7 +11,8 @@ from typing import Any
 def lazy_attributes(package: str, modules: Mapping[str, tuple[str, ...]]) -> Callable[[str], Any]:
     """A ``__getattr__`` for ``package``: each name comes from its module, whose path is relative to the package.
 
-    ``modules`` has the names of each module. The ``__getattr__`` raises AttributeError for any other name.
+    ``modules`` has the names of each module. The ``__getattr__`` raises AttributeError for any other name. A module
+    must not be called like one of the names: importing it would put the module in the place of the name.
     """
     homes = {name: module for module, names in modules.items() for name in names}
 
