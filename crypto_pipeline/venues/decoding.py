@@ -123,6 +123,21 @@ def decode_rows(
     return good, refused
 
 
+def decode_list(
+    rows: msgspec.json.Decoder[list[T]],
+    row: msgspec.json.Decoder[T],
+    body: bytes | msgspec.Raw,
+    where: str,
+    read_ms: Callable[[Any], int | None],
+    read_id: Callable[[Any], int | None],
+) -> tuple[list[T], list[RejectedRow]]:
+    """The rows of a list: all at once, and one by one where that fails; see ``decode_rows``. Raises MalformedAnswer."""
+    try:
+        return rows.decode(body), []
+    except UNREADABLE:
+        return decode_rows(raw_rows(body, where), row, where, read_ms, read_id)
+
+
 def quoted(raw: bytes | msgspec.Raw | object) -> str:
     """The begin of what was sent, as text."""
     if isinstance(raw, bytes | msgspec.Raw):

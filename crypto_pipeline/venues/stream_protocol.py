@@ -13,8 +13,8 @@ from typing import Literal, Protocol
 import msgspec
 import polars as pl
 
-from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
 from crypto_pipeline.venues.protocol import RejectedRow, VenueUnavailable
+from crypto_pipeline.venues.trade_rows import trade_frame
 
 
 class LiveTrade(msgspec.Struct, frozen=True, gc=False):
@@ -108,10 +108,10 @@ class StreamTraits:
     states_bars: bool
     #: A link on which nothing at all came for this long is dead.
     silence_limit_s: float
-    #: A connection is replaced at this age, before the venue ends it.
-    max_age_s: float
     #: Instruments on one connection.
     max_per_connection: int
+    #: A connection is replaced at this age (seconds), before the venue ends it: those that say when do so after a day.
+    max_age_s: float = 23.5 * 3600
 
 
 class StreamClosed(VenueUnavailable):
@@ -169,16 +169,13 @@ def spread_evenly(plan: StreamPlan, most: int) -> list[StreamPlan]:
 
 def frame_of_live_trades(trades: Sequence[LiveTrade]) -> pl.DataFrame:
     """TRADE_SCHEMA frame of live trades, in the order given."""
-    return pl.DataFrame(
-        {
-            "instrument": [trade.instrument for trade in trades],
-            "trade_id": [trade.trade_id for trade in trades],
-            "first_id": [trade.first_id for trade in trades],
-            "last_id": [trade.last_id for trade in trades],
-            "time": [trade.time_ms for trade in trades],
-            "price": [trade.price for trade in trades],
-            "quantity": [trade.quantity for trade in trades],
-            "taker_side": ["buy" if trade.taker_buy else "sell" for trade in trades],
-        },
-        schema_overrides={**TRADE_SCHEMA, "time": pl.Int64()},
-    ).with_columns(pl.col("time").cast(UTC_MS))
+    return trade_frame(
+        [trade.instrument for trade in trades],
+        [trade.trade_id for trade in trades],
+        [trade.time_ms for trade in trades],
+        [trade.price for trade in trades],
+        [trade.quantity for trade in trades],
+        [trade.taker_buy for trade in trades],
+        first_ids=[trade.first_id for trade in trades],
+        last_ids=[trade.last_id for trade in trades],
+    )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Generic, TypeVar
 
+import polars as pl
+
+from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
 from crypto_pipeline.market.sanity import MAX_MS
 from crypto_pipeline.venues.protocol import MalformedAnswer, RejectedRow, shorten
 
@@ -98,3 +101,34 @@ def _once(rows: list[T], number: Callable[[T], int], ms: Callable[[T], int]) -> 
 def _refused(row: T, why: str, number: Callable[[T], int], ms: Callable[[T], int]) -> RejectedRow:
     stated = ms(row)
     return RejectedRow(stated if 0 < stated < MAX_MS else None, why, shorten(repr(row)), number(row))
+
+
+def trade_frame(
+    instrument: str | Sequence[str],
+    ids: Sequence[int],
+    times: Sequence[int],
+    prices: Sequence[float],
+    quantities: Sequence[float],
+    taker_buys: Sequence[bool],
+    *,
+    first_ids: Sequence[int] | None = None,
+    last_ids: Sequence[int] | None = None,
+) -> pl.DataFrame:
+    """TRADE_SCHEMA frame of columns, in the order given.
+
+    ``times`` in Unix ms UTC. Without ``first_ids`` and ``last_ids`` each row is one trade. ``taker_buys``: the taker
+    bought.
+    """
+    return pl.DataFrame(
+        {
+            "instrument": [instrument] * len(ids) if isinstance(instrument, str) else instrument,
+            "trade_id": ids,
+            "first_id": ids if first_ids is None else first_ids,
+            "last_id": ids if last_ids is None else last_ids,
+            "time": times,
+            "price": prices,
+            "quantity": quantities,
+            "taker_side": ["buy" if bought else "sell" for bought in taker_buys],
+        },
+        schema_overrides={**TRADE_SCHEMA, "time": pl.Int64()},
+    ).with_columns(pl.col("time").cast(UTC_MS))

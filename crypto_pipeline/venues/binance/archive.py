@@ -18,10 +18,10 @@ from typing import Literal
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.venues.binance import parse
 from crypto_pipeline.venues.client.http import HttpClient
 from crypto_pipeline.venues.client.responses import HttpResponse
-from crypto_pipeline.venues.client.timestamps import ms_of
 from crypto_pipeline.venues.protocol import FetchPlan, MalformedAnswer, RejectedRow, shorten
 
 log = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ def read_file(plan: FetchPlan, piece: SpanPart, answer: HttpResponse, promised: 
         if (lines := text.count(b"\n")) > (most := _most_rows(plan, piece)):
             raise MalformedAnswer(f"it has {lines:,} lines, and {most:,} at most can be bars of it")
         raw, unread = read_csv(text)
-        span = ms_of(piece.start), ms_of(piece.end)
+        span = unix_ms(piece.start), unix_ms(piece.end)
         bars, refused = parse.frame_of_csv(raw, plan.instrument, plan.timeframe, modified, span)
         return ArchivedBars(bars, modified, (*unread, *refused))
     except MalformedAnswer as error:

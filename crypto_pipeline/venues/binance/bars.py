@@ -11,10 +11,10 @@ from functools import partial
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
+from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.venues.binance.archive import ArchivedBars, BinanceArchive, SpanPart, days_of, pieces
 from crypto_pipeline.venues.client.prefetch import Job, prefetch
 from crypto_pipeline.venues.client.responses import NotFound
-from crypto_pipeline.venues.client.timestamps import moment_of
 from crypto_pipeline.venues.protocol import BarsAnswer, FetchPlan, MalformedAnswer, RejectedRow, VenueUnavailable
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def _after(
 ) -> datetime | None:
     """From where on to ask for more than a page that was asked for from ``cursor``; None: it had nothing."""
     told = [] if frame.is_empty() else [frame.item(-1, "open_time")]
-    told += [timeframe.floor(moment_of(one.ms)) for one in refused if one.ms is not None]
+    told += [timeframe.floor(from_unix_ms(one.ms)) for one in refused if one.ms is not None]
     beyond = [one + timeframe.delta for one in told if cursor <= one < end]
     return max(beyond, default=None)
 

@@ -16,15 +16,24 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, Source
+from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source
 from crypto_pipeline.market.sanity import MAX_MS, trade_fault
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.bar_rows import sift
 from crypto_pipeline.venues.client.responses import RateLimited
-from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_rows, quoted, raw_fields, raw_rows, whole
+from crypto_pipeline.venues.decoding import (
+    UNREADABLE,
+    decode,
+    decode_list,
+    decode_rows,
+    quoted,
+    raw_fields,
+    raw_rows,
+    whole,
+)
 from crypto_pipeline.venues.listing_rows import decimal_or_none, read_listings
 from crypto_pipeline.venues.protocol import BudgetLimit, Listing, ListingStatus, MalformedAnswer, RejectedRow, shorten
-from crypto_pipeline.venues.trade_rows import TradePage, page_of
+from crypto_pipeline.venues.trade_rows import TradePage, page_of, trade_frame
 
 log = logging.getLogger(__name__)
 
@@ -202,17 +211,9 @@ def assemble(
 
 def parse_trades(body: bytes) -> TradePage[AggTrade]:
     """Aggregate trades of an aggTrades body by rising ids. Raises MalformedAnswer."""
-    refused: list[RejectedRow] = []
-    try:
-        rows = _TRADES.decode(body)
-    except UNREADABLE:
-        rows, refused = decode_rows(
-            raw_rows(body, "aggTrades"),
-            _TRADE,
-            "aggTrades",
-            lambda row: _row_ms(row.get("T")),
-            lambda row: whole(row.get("a")),
-        )
+    rows, refused = decode_list(
+        _TRADES, _TRADE, body, "aggTrades", lambda row: _row_ms(row.get("T")), lambda row: whole(row.get("a"))
+    )
     return page_of(rows, refused, _trade_id, lambda row: trade_fault(row.f, row.l, row.a, row.ms, row.p, row.q), _ms_of)
 
 
@@ -242,19 +243,16 @@ def _believed(ms: float, where: str) -> int:
 
 def frame_of_trades(trades: list[AggTrade], instrument: str) -> pl.DataFrame:
     """TRADE_SCHEMA frame, ids ascending. Buyer was maker means that the taker sold."""
-    return pl.DataFrame(
-        {
-            "instrument": [instrument] * len(trades),
-            "trade_id": [trade.a for trade in trades],
-            "first_id": [trade.f for trade in trades],
-            "last_id": [trade.l for trade in trades],
-            "time": [trade.ms for trade in trades],
-            "price": [trade.p for trade in trades],
-            "quantity": [trade.q for trade in trades],
-            "taker_side": ["sell" if trade.m else "buy" for trade in trades],
-        },
-        schema_overrides={**TRADE_SCHEMA, "time": pl.Int64()},
-    ).with_columns(pl.col("time").cast(UTC_MS))
+    return trade_frame(
+        instrument,
+        [trade.a for trade in trades],
+        [trade.ms for trade in trades],
+        [trade.p for trade in trades],
+        [trade.q for trade in trades],
+        [not trade.m for trade in trades],
+        first_ids=[trade.f for trade in trades],
+        last_ids=[trade.l for trade in trades],
+    )
 
 
 def parse_info(body: bytes) -> ExchangeInfo:

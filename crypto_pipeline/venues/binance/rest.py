@@ -5,27 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
-from crypto_pipeline.venues.bar_jobs import judge_failure
+from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.venues.binance import parse
 from crypto_pipeline.venues.binance.archive import BinanceArchive
 from crypto_pipeline.venues.binance.bars import PAGE, BarRequests
 from crypto_pipeline.venues.binance.trades import LIMIT, fetch_trades
 from crypto_pipeline.venues.client.bodies import rows_bound
-from crypto_pipeline.venues.client.budget import MemoryBudget
 from crypto_pipeline.venues.client.http import HttpClient, Params, RequestPolicy
-from crypto_pipeline.venues.client.prefetch import FailureAction, Job, prefetch
 from crypto_pipeline.venues.client.responses import HttpResponse, require_all_rows
+from crypto_pipeline.venues.client.rest_venue import BarsJob, RestVenue
 from crypto_pipeline.venues.protocol import (
-    BarsAnswer,
-    BudgetLimit,
     FetchPlan,
     Listing,
     MalformedAnswer,
@@ -34,7 +30,6 @@ from crypto_pipeline.venues.protocol import (
     TradesAnswer,
     UnknownSymbol,
     VenueError,
-    VenueStatus,
     VenueTraits,
     VenueUnavailable,
 )
@@ -51,10 +46,13 @@ _REANCHOR = 60.0
 _ALL_SYMBOLS, _ONE_SYMBOL = 48 * 1024 * 1024, 256 * 1024
 
 
-class BinanceSpot:
+class BinanceSpot(RestVenue):
     """One connection set to Binance spot or to something that speaks like it. Use from one event loop at a time."""
 
     traits = VenueTraits(timeframes=frozenset(Timeframe), states_empty_bars=True, contiguous_trade_ids=True)
+    #: Until ``exchangeInfo`` states another.
+    limit = (6000, 60.0)
+    time_path = "/api/v3/time"
 
     def __init__(
         self,
@@ -70,20 +68,15 @@ class BinanceSpot:
         archive_min_days: int = 3,
         policy: RequestPolicy | None = None,
     ) -> None:
-        self.name = name
-        self.share = share
         policy = policy or RequestPolicy(timeout=timeout, attempts=attempts, concurrency=concurrency)
-        self.policy = policy
-        budget = budget or MemoryBudget(BudgetLimit(6000, share=share))
-        self.http = HttpClient(
-            name, base_url, budget=budget, policy=policy, used_header="X-MBX-USED-WEIGHT-1M", explain=_explain
-        )
+        super().__init__(name, base_url, budget, share=share, policy=policy, explain=_explain)
+        self.share = share
+        self.http.used_header = "X-MBX-USED-WEIGHT-1M"
         # Files are not weighed: a budget of their own, for pauses only. Where they fail, REST stands in soon.
         self.files = HttpClient(
             f"{name} archive", archive_url, policy=replace(policy, attempts=min(policy.attempts, 3))
         )
         self._requests = BarRequests(self._page, BinanceArchive(self.files), timedelta(days=archive_min_days))
-        self._clock: tuple[float, float] | None = None
         self._asked = 0.0
         self._limits_known = False
 
@@ -94,19 +87,12 @@ class BinanceSpot:
 
     # Facts about the venue
 
-    async def server_time(self) -> datetime:
-        """The venue's clock, UTC."""
-        sent, stated = await self.http.get("/api/v3/time", _read_time, weight=1)
-        self._clock = sent, stated
-        return _moment(stated)
+    def read_time(self, answer: HttpResponse) -> float:
+        """See RestVenue.read_time."""
+        return float(parse.parse_server_time(answer.body))
 
-    async def status(self) -> VenueStatus:
-        """Ask once, even while the breaker is open. Never raises: an unreachable venue is an answer."""
-        try:
-            _, stated = await self.http.get_once("/api/v3/time", _read_time, weight=1)
-        except VenueError as error:
-            return VenueStatus(reachable=False, time=None, detail=str(error))
-        return VenueStatus(reachable=True, time=_moment(stated), detail="answers")
+    async def tell_limit(self) -> None:
+        """Nothing: the venue states its limit, which ``prepare`` takes over; processes that share it may know it."""
 
     async def listings(self) -> list[Listing]:
         """Every symbol that Binance states. When a symbol was listed it does not state: see ``listed_since``."""
@@ -141,7 +127,7 @@ class BinanceSpot:
         ms = await self.http.get(
             "/api/v3/klines", lambda answer: parse.kline_open(answer.body), params=params, weight=_KLINES_WEIGHT
         )
-        return None if ms is None else _moment(ms)
+        return None if ms is None else from_unix_ms(ms)
 
     async def _take_limits(self, info: parse.ExchangeInfo) -> None:
         limit = parse.weight_limit(info, self.share)
@@ -150,7 +136,7 @@ class BinanceSpot:
             self.http.used_header = parse.used_header(limit)
         self._limits_known = True
 
-    async def _learn_limits(self, venue_symbol: str) -> None:
+    async def prepare(self, plans: list[FetchPlan]) -> None:
         """Before paging at full speed, ask what full speed is: the published figures have changed before."""
         if self._limits_known:
             return
@@ -158,7 +144,7 @@ class BinanceSpot:
             info = await self.http.get(
                 "/api/v3/exchangeInfo",
                 lambda answer: parse.parse_info(answer.body),
-                params={"symbol": venue_symbol},
+                params={"symbol": plans[0].venue_symbol},
                 weight=_INFO_WEIGHT,
                 max_bytes=_ONE_SYMBOL,
             )
@@ -170,49 +156,9 @@ class BinanceSpot:
 
     # Bars
 
-    async def bars(self, plan: FetchPlan, *, archive: bool = True) -> AsyncGenerator[BarsAnswer, None]:
-        """Fetch the plan's spans; see Venue.bars."""
-        async with aclosing(self.bars_many([plan], archive=archive)) as answers:
-            async for answer in answers:
-                yield answer
-
-    async def bars_many(
-        self,
-        plans: list[FetchPlan],
-        *,
-        archive: bool = True,
-        on_error: Callable[[FetchPlan, VenueError], None] | None = None,
-    ) -> AsyncGenerator[BarsAnswer, None]:
-        """Fetch many plans concurrently, read ahead only as far as memory stays small.
-
-        Answers of one plan come in time order. With ``on_error``, a plan that fails is reported there and left, and the
-        others go on; without, the first failure is raised.
-        """
-        if not plans:
-            return
-        try:
-            settled = await self.server_time() - self.traits.settle_delay
-            await self._learn_limits(plans[0].venue_symbol)
-        except VenueError as error:
-            if on_error is None:
-                raise
-            for plan in plans:
-                on_error(plan, error)
-            return
-
-        def failed(job: Job[int, list[BarsAnswer]], error: Exception) -> FailureAction:
-            return judge_failure(plans[job.key], job.span, error, on_error)
-
-        answers = prefetch(
-            (job for place, plan in enumerate(plans) for job in self._requests.jobs(place, plan, settled, archive)),
-            max_jobs=4 * self.policy.concurrency,
-            max_rows=_ROWS_AHEAD,
-            failed=failed,
-        )
-        async with aclosing(answers):
-            async for several in answers:
-                for answer in several:
-                    yield answer
+    def jobs(self, key: int, plan: FetchPlan, settled: datetime, archive: bool) -> Iterator[BarsJob]:
+        """See RestVenue.jobs."""
+        return self._requests.jobs(key, plan, settled, archive)
 
     async def _page(
         self, plan: FetchPlan, start: datetime, end: datetime
@@ -220,15 +166,15 @@ class BinanceSpot:
         params: Params = {
             "symbol": plan.venue_symbol,
             "interval": str(plan.timeframe),
-            "startTime": _ms(start),
-            "endTime": _ms(end) - 1,  # inclusive there, exclusive here
+            "startTime": unix_ms(start),
+            "endTime": unix_ms(end) - 1,  # inclusive there, exclusive here
             "limit": PAGE,
         }
 
         def decode(answer: HttpResponse) -> tuple[pl.DataFrame, list[RejectedRow], datetime]:
-            stated = self._venue_time(answer.sent)
+            stated = self.time_by_clock(answer.sent)
             rows, unread = parse.parse_klines(answer.body)
-            span = _ms(start), _ms(end)
+            span = unix_ms(start), unix_ms(end)
             frame, refused = parse.frame_of_klines(rows, plan.instrument, plan.timeframe, stated, span)
             found = [*unread, *refused]
             return require_all_rows((frame, found, stated), found)
@@ -261,18 +207,11 @@ class BinanceSpot:
 
     async def _anchor_clock(self) -> None:
         now = time.monotonic()
-        if self._clock is None:
+        if self.clock is None:
             await self.server_time()
-        elif now - self._clock[0] > _REANCHOR and now - self._asked > _REANCHOR:
+        elif now - self.clock[0] > _REANCHOR and now - self._asked > _REANCHOR:
             self._asked = now  # one of the pages that come by asks, not all of them
             await self.server_time()
-
-    def _venue_time(self, monotonic: float) -> datetime:
-        """The venue's time at a moment of our monotonic clock: what a bar's revision is stated in."""
-        if self._clock is None:
-            raise VenueUnavailable(f"{self.name}: its clock is not known yet")
-        sent, stated = self._clock
-        return _moment(stated + (monotonic - sent) * 1000)
 
 
 def _explain(answer: HttpResponse) -> VenueError | None:
@@ -288,16 +227,3 @@ def _explain(answer: HttpResponse) -> VenueError | None:
     if error.code == -1003:
         return parse.banned(text, error.msg, answer.server_time)
     return VenueError(text, permanent=True)
-
-
-def _read_time(answer: HttpResponse) -> tuple[float, float]:
-    """(monotonic time of the request, venue time in ms)."""
-    return answer.sent, float(parse.parse_server_time(answer.body))
-
-
-def _moment(ms: float) -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(ms))
-
-
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)

@@ -11,7 +11,8 @@ from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE,
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.binance.parse import MICROSECONDS_FROM
 from crypto_pipeline.venues.client.frame_parser import FrameParser, Place
-from crypto_pipeline.venues.client.websocket import SocketOpener, WebSocketConnection
+from crypto_pipeline.venues.client.stream_venue import VenueStream
+from crypto_pipeline.venues.client.websocket import WebSocketConnection
 from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.protocol import shorten
 from crypto_pipeline.venues.stream_protocol import (
@@ -239,7 +240,7 @@ def _stated_ms(stamp: object) -> int | None:
     return number // 1000 if number is not None and number > MICROSECONDS_FROM else number
 
 
-class BinanceStream:
+class BinanceStream(VenueStream):
     """The live side of Binance spot, or of something that speaks like it; see StreamingVenue."""
 
     # A ping comes every 20 s, whatever the market does: nothing at all for 30 s is a dead link.
@@ -252,16 +253,13 @@ class BinanceStream:
         silence_limit: float = 30.0,
         timeout: float = 15.0,
     ) -> None:
-        self.name = name
-        self.url = url.rstrip("/")
-        self.stream_traits = StreamTraits(
+        traits = StreamTraits(
             contiguous_ids=True,
             states_bars=True,
             silence_limit_s=silence_limit,
-            max_age_s=23.5 * 3600,
             max_per_connection=symbols_per_connection,
         )
-        self._opener = SocketOpener(name, timeout=timeout)
+        super().__init__(url, name=name, traits=traits, timeout=timeout)
 
     def spread(self, plan: StreamPlan) -> list[StreamPlan]:
         """Cut a plan into one plan a connection."""
@@ -272,23 +270,13 @@ class BinanceStream:
         """Open a connection and subscribe. Raises StreamRefused."""
         parser = BinanceFrames(plan.instruments)
         told, rest = _in_address(plan)
-        socket = await self._opener.open(f"{self.url}/stream?streams={'/'.join(_names(plan, told))}")
+        socket = await self.opener.open(f"{self.url}/stream?streams={'/'.join(_names(plan, told))}")
         messages: list[object] = []
         for number, part in enumerate(_chunks(rest, _NAMES_A_MESSAGE // max(1, plan.trades + plan.bars)), start=1):
             parser.pending[number] = [name for name, _ in part]
             messages.append({"method": "SUBSCRIBE", "params": _names(plan, part), "id": number})
-        await self._opener.say(socket, messages, pause=_PAUSE)
-        return WebSocketConnection(
-            self.name,
-            socket,
-            parser,
-            silence_limit=self.stream_traits.silence_limit_s,
-            opening=[Notice("subscribed", "in the address", name) for name, _ in told],
-        )
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._opener.close()
+        await self.opener.say(socket, messages, pause=_PAUSE)
+        return self.connection(socket, parser, [Notice("subscribed", "in the address", name) for name, _ in told])
 
 
 def _names(plan: StreamPlan, part: Sequence[tuple[str, str]]) -> list[str]:

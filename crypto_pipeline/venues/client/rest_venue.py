@@ -1,4 +1,4 @@
-"""What venues that are asked page by page have in common: a clock, a limit told once, plans cut into jobs."""
+"""What the REST clients of all venues share: the venue's clock, its request limit, plans cut into jobs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from crypto_pipeline.market.bars import Source, conform, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.venues.bar_jobs import judge_failure
 from crypto_pipeline.venues.bar_rows import sift
 from crypto_pipeline.venues.client.budget import MemoryBudget
 from crypto_pipeline.venues.client.http import Explain, HttpClient, RequestPolicy
 from crypto_pipeline.venues.client.prefetch import FailureAction, Job, prefetch
 from crypto_pipeline.venues.client.responses import HttpResponse
-from crypto_pipeline.venues.client.timestamps import moment_of
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     BudgetLimit,
@@ -40,7 +40,7 @@ BarsJob = Job[int, list[BarsAnswer]]
 
 
 class RestVenue(ABC):
-    """A venue over REST alone. Use from one event loop at a time."""
+    """A venue over REST. Use from one event loop at a time."""
 
     traits: VenueTraits
     #: Requests that the venue allows in so many seconds.
@@ -70,15 +70,23 @@ class RestVenue(ABC):
             explain=explain,
             refused=refused,
         )
-        self._clock: tuple[float, float] | None = None
+        #: When the venue was last asked for its time (``time.monotonic``), and what it stated (Unix ms).
+        self.clock: tuple[float, float] | None = None
 
     @abstractmethod
     def read_time(self, answer: HttpResponse) -> float:
         """Unix ms of the body at ``time_path``."""
 
     @abstractmethod
-    def jobs(self, key: int, plan: FetchPlan, settled: datetime) -> Iterator[BarsJob]:
-        """Jobs of one plan in time order, up to the last bar that is over by ``settled``."""
+    def jobs(self, key: int, plan: FetchPlan, settled: datetime, archive: bool) -> Iterator[BarsJob]:
+        """Jobs of one plan in time order, up to the last bar that is over by ``settled``.
+
+        ``archive``: files may be asked for, where the venue has some.
+        """
+
+    async def prepare(self, plans: list[FetchPlan]) -> None:
+        """Learn what must be known before bars are requested. Raises VenueError."""
+        await self.tell_limit()
 
     async def close(self) -> None:
         """Close connections."""
@@ -87,8 +95,8 @@ class RestVenue(ABC):
     async def server_time(self) -> datetime:
         """The venue's clock, UTC."""
         await self.tell_limit()
-        self._clock = await self.http.get(self.time_path, self._timed, weight=1)
-        return moment_of(self._clock[1])
+        self.clock = await self.http.get(self.time_path, self._timed, weight=1)
+        return from_unix_ms(int(self.clock[1]))
 
     async def first_bars(self, venue_symbol: str) -> dict[Timeframe, datetime]:
         """Nothing: every width begins with the first trade."""
@@ -100,10 +108,10 @@ class RestVenue(ABC):
             _, stated = await self.http.get_once(self.time_path, self._timed, weight=1)
         except VenueError as error:
             return VenueStatus(reachable=False, time=None, detail=str(error))
-        return VenueStatus(reachable=True, time=moment_of(stated), detail="answers")
+        return VenueStatus(reachable=True, time=from_unix_ms(int(stated)), detail="answers")
 
     async def bars(self, plan: FetchPlan, *, archive: bool = True) -> AsyncGenerator[BarsAnswer, None]:
-        """Fetch the plan's spans; see Venue.bars. There is no archive to ask."""
+        """Fetch the plan's spans; see Venue.bars."""
         async with aclosing(self.bars_many([plan], archive=archive)) as answers:
             async for answer in answers:
                 yield answer
@@ -120,6 +128,7 @@ class RestVenue(ABC):
             return
         try:
             settled = await self.server_time() - self.traits.settle_delay
+            await self.prepare(plans)
         except VenueError as error:
             if on_error is None:
                 raise
@@ -131,7 +140,7 @@ class RestVenue(ABC):
             return judge_failure(plans[job.key], job.span, error, on_error)
 
         found = prefetch(
-            (job for place, plan in enumerate(plans) for job in self._jobs(place, plan, settled)),
+            (job for place, plan in enumerate(plans) for job in self._jobs(place, plan, settled, archive)),
             max_jobs=4 * self.policy.concurrency,
             max_rows=_ROWS_AHEAD,
             failed=failed,
@@ -141,9 +150,9 @@ class RestVenue(ABC):
                 for answer in several:
                     yield answer
 
-    def _jobs(self, place: int, plan: FetchPlan, settled: datetime) -> Iterator[BarsJob]:
+    def _jobs(self, place: int, plan: FetchPlan, settled: datetime, archive: bool) -> Iterator[BarsJob]:
         if plan.timeframe in self.traits.timeframes:
-            yield from self.jobs(place, plan, settled)
+            yield from self.jobs(place, plan, settled, archive)
         else:
             has = ", ".join(each for each in Timeframe if each in self.traits.timeframes)
             yield refused_job(place, f"{self.name} has no bars of {plan.timeframe}: it has {has}")
@@ -156,12 +165,16 @@ class RestVenue(ABC):
 
     async def venue_time(self, monotonic: float) -> datetime:
         """The venue's time at a moment of our monotonic clock: what a bar's revision is stated in."""
-        if self._clock is None or abs(monotonic - self._clock[0]) > _REANCHOR:
+        if self.clock is None or abs(monotonic - self.clock[0]) > _REANCHOR:
             await self.server_time()
-        if self._clock is None:
+        return self.time_by_clock(monotonic)
+
+    def time_by_clock(self, monotonic: float) -> datetime:
+        """The same by the clock as it was last stated. Raises VenueUnavailable when it never was."""
+        if self.clock is None:
             raise VenueUnavailable(f"{self.name}: its clock is not known yet")
-        sent, stated = self._clock
-        return moment_of(stated + (monotonic - sent) * 1000)
+        sent, stated = self.clock
+        return from_unix_ms(int(stated + (monotonic - sent) * 1000))
 
     def _timed(self, answer: HttpResponse) -> tuple[float, float]:
         return answer.sent, self.read_time(answer)

@@ -1,12 +1,11 @@
-"""Times as venues write them, as whole milliseconds."""
+"""Times as venues write them, as whole Unix milliseconds UTC."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MS = timedelta(milliseconds=1)
+from crypto_pipeline.market.times import unix_ms
 
 
 class IsoTimes:
@@ -38,7 +37,7 @@ def iso_ms(text: str) -> int:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"time without a zone: {text[:40]!r}")
-    return (moment - _EPOCH) // _MS
+    return unix_ms(moment)
 
 
 def readable_ms(read: Callable[[str], int], stated: object) -> int | None:
@@ -47,13 +46,3 @@ def readable_ms(read: Callable[[str], int], stated: object) -> int | None:
         return read(stated) if isinstance(stated, str) else None
     except ValueError:
         return None
-
-
-def moment_of(ms: float) -> datetime:
-    """UTC datetime of Unix milliseconds."""
-    return _EPOCH + timedelta(milliseconds=int(ms))
-
-
-def ms_of(moment: datetime) -> int:
-    """Unix milliseconds of an aware datetime."""
-    return (moment - _EPOCH) // _MS

@@ -11,14 +11,13 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
 from crypto_pipeline.market.sanity import MAX_MS, trade_fault
 from crypto_pipeline.venues.client.rest_venue import bar_frame
 from crypto_pipeline.venues.client.timestamps import iso_ms
-from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_rows, raw_rows, whole
+from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_list, decode_rows, raw_rows, whole
 from crypto_pipeline.venues.listing_rows import decimal_or_none, read_listings
 from crypto_pipeline.venues.protocol import FetchPlan, Listing, ListingStatus, MalformedAnswer, RejectedRow, shorten
-from crypto_pipeline.venues.trade_rows import TradePage, page_of
+from crypto_pipeline.venues.trade_rows import TradePage, page_of, trade_frame
 
 #: time (s), low, high, open, close, volume
 Candle = tuple[int, float, float, float, float, float]
@@ -112,17 +111,9 @@ def frame_of_candles(
 
 def parse_trades(body: bytes) -> TradePage[CoinbaseTrade]:
     """Rows of a trades body by rising ids, each with its time in ms. Raises MalformedAnswer."""
-    refused: list[RejectedRow] = []
-    try:
-        rows = _TRADES.decode(body)
-    except UNREADABLE:
-        rows, refused = decode_rows(
-            raw_rows(body, "trades"),
-            _TRADE,
-            "trades",
-            lambda row: iso_ms(row["time"]),
-            lambda row: whole(row["trade_id"]),
-        )
+    rows, refused = decode_list(
+        _TRADES, _TRADE, body, "trades", lambda row: iso_ms(row["time"]), lambda row: whole(row["trade_id"])
+    )
     for row in rows:
         try:
             row.ms = iso_ms(row.time)
@@ -155,20 +146,14 @@ def _row_ms(stated: Any) -> int | None:
 
 def frame_of_trades(rows: list[CoinbaseTrade], instrument: str) -> pl.DataFrame:
     """TRADE_SCHEMA frame of rows with rising ids. A maker that sold was met by a taker that bought."""
-    ids = [row.trade_id for row in rows]
-    return pl.DataFrame(
-        {
-            "instrument": [instrument] * len(rows),
-            "trade_id": ids,
-            "first_id": ids,
-            "last_id": ids,
-            "time": [row.ms for row in rows],
-            "price": [row.price for row in rows],
-            "quantity": [row.size for row in rows],
-            "taker_side": ["buy" if row.side == "sell" else "sell" for row in rows],
-        },
-        schema_overrides={**TRADE_SCHEMA, "time": pl.Int64()},
-    ).with_columns(pl.col("time").cast(UTC_MS))
+    return trade_frame(
+        instrument,
+        [row.trade_id for row in rows],
+        [row.ms for row in rows],
+        [row.price for row in rows],
+        [row.size for row in rows],
+        [row.side == "sell" for row in rows],
+    )
 
 
 def parse_products(body: bytes) -> list[Listing]:

@@ -7,13 +7,13 @@ from datetime import datetime
 from functools import partial
 
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
+from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.venues.binance.bars import clip_spans, page_spans
 from crypto_pipeline.venues.client.bodies import rows_bound
 from crypto_pipeline.venues.client.http import Params, RequestPolicy
 from crypto_pipeline.venues.client.prefetch import Job
 from crypto_pipeline.venues.client.responses import HttpResponse, NotFound, require_all_rows
 from crypto_pipeline.venues.client.rest_venue import BarsJob, RestVenue
-from crypto_pipeline.venues.client.timestamps import moment_of, ms_of
 from crypto_pipeline.venues.coinbase import parse
 from crypto_pipeline.venues.coinbase.trades import LIMIT, Page, fetch_trades, require_readable
 from crypto_pipeline.venues.protocol import (
@@ -76,15 +76,15 @@ class CoinbaseExchange(RestVenue):
         page = await self._trades(venue_symbol, {"after": 2, "limit": 1})
         page = page if page.rows else await self._trades(venue_symbol, {"after": 1000, "limit": 1000})
         require_readable(page)
-        return Timeframe.M1.floor(moment_of(page.rows[0].ms)) if page.rows else None
+        return Timeframe.M1.floor(from_unix_ms(page.rows[0].ms)) if page.rows else None
 
     async def last_bar(self, venue_symbol: str) -> datetime | None:
         """The minute of the product's newest trade: there is a bar only where something traded."""
         page = await self._trades(venue_symbol, {"limit": 1})
         require_readable(page)
-        return Timeframe.M1.floor(moment_of(page.rows[-1].ms)) if page.rows else None
+        return Timeframe.M1.floor(from_unix_ms(page.rows[-1].ms)) if page.rows else None
 
-    def jobs(self, key: int, plan: FetchPlan, settled: datetime) -> Iterator[BarsJob]:
+    def jobs(self, key: int, plan: FetchPlan, settled: datetime, archive: bool) -> Iterator[BarsJob]:
         """See RestVenue.jobs."""
         for start, end in clip_spans(plan, settled):
             for begin, until in page_spans(plan.timeframe, start, end, BUCKETS):
@@ -101,7 +101,7 @@ class CoinbaseExchange(RestVenue):
         def decode(answer: HttpResponse) -> tuple[list[parse.Candle], list[RejectedRow], float]:
             rows, unread = parse.parse_candles(answer.body)
             # judged here already, so that a fault that passes is asked for again
-            _, refused = parse.frame_of_candles(rows, plan, ms_of(start), ms_of(end), start)
+            _, refused = parse.frame_of_candles(rows, plan, unix_ms(start), unix_ms(end), start)
             return require_all_rows((rows, unread, answer.sent), [*unread, *refused])
 
         path = f"/products/{plan.venue_symbol}/candles"
@@ -110,7 +110,7 @@ class CoinbaseExchange(RestVenue):
             path, decode, params=params, weight=1, max_bytes=rows_bound(2 * BUCKETS)
         )
         stated = await self.venue_time(sent)
-        frame, refused = parse.frame_of_candles(rows, plan, ms_of(start), ms_of(end), stated)
+        frame, refused = parse.frame_of_candles(rows, plan, unix_ms(start), unix_ms(end), stated)
         found = (*unread, *refused)
         return [BarsAnswer(plan.instrument, plan.timeframe, start, end, frame, stated, "rest", found)]
 
@@ -124,7 +124,7 @@ class CoinbaseExchange(RestVenue):
                 params["after"] = after
             return await self._trades(venue_symbol, params)
 
-        begin, until = ms_of(require_utc(start)), ms_of(require_utc(end))
+        begin, until = unix_ms(require_utc(start)), unix_ms(require_utc(end))
         refused: list[RejectedRow] = []
         rows, before, after = await fetch_trades(page, begin, until, refused)
         frame = parse.frame_of_trades(rows, instrument)

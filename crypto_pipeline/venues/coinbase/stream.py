@@ -8,8 +8,9 @@ import msgspec
 
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE
 from crypto_pipeline.venues.client.frame_parser import FrameParser, Place, fields_of
+from crypto_pipeline.venues.client.stream_venue import VenueStream
 from crypto_pipeline.venues.client.timestamps import IsoTimes, readable_ms
-from crypto_pipeline.venues.client.websocket import SocketOpener, WebSocketConnection
+from crypto_pipeline.venues.client.websocket import WebSocketConnection
 from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.protocol import shorten
 from crypto_pipeline.venues.stream_protocol import (
@@ -20,7 +21,6 @@ from crypto_pipeline.venues.stream_protocol import (
     Notice,
     StreamPlan,
     StreamTraits,
-    spread_evenly,
 )
 
 
@@ -170,7 +170,7 @@ def _known(trade_id: int) -> int | None:
     return trade_id or None
 
 
-class CoinbaseStream:
+class CoinbaseStream(VenueStream):
     """The live side of Coinbase Exchange; see StreamingVenue. It streams no bars."""
 
     def __init__(
@@ -182,35 +182,19 @@ class CoinbaseStream:
         silence_limit: float = 10.0,
         timeout: float = 15.0,
     ) -> None:
-        self.name = name
-        self.url = url
         # A heartbeat of every product comes each second. No age limit is published: replaced daily all the same.
-        self.stream_traits = StreamTraits(
+        traits = StreamTraits(
             contiguous_ids=True,
             states_bars=False,
             silence_limit_s=silence_limit,
-            max_age_s=23.5 * 3600,
             max_per_connection=symbols_per_connection,
         )
-        self._opener = SocketOpener(name, timeout=timeout)
-
-    def spread(self, plan: StreamPlan) -> list[StreamPlan]:
-        """Cut a plan into one plan a connection."""
-        return spread_evenly(plan, self.stream_traits.max_per_connection)
+        super().__init__(url, name=name, traits=traits, timeout=timeout)
 
     async def connect(self, plan: StreamPlan) -> WebSocketConnection:
         """Open a connection and subscribe at once: the venue waits 5 s. Raises StreamRefused."""
-        socket = await self._opener.open(self.url)
+        socket = await self.opener.open(self.url)
         channels = ["matches", "heartbeat"] if plan.trades else ["heartbeat"]
         products = [symbol for _, symbol in plan.instruments]
-        await self._opener.say(socket, [{"type": "subscribe", "product_ids": products, "channels": channels}])
-        return WebSocketConnection(
-            self.name,
-            socket,
-            CoinbaseFrames(plan.instruments),
-            silence_limit=self.stream_traits.silence_limit_s,
-        )
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._opener.close()
+        await self.opener.say(socket, [{"type": "subscribe", "product_ids": products, "channels": channels}])
+        return self.connection(socket, CoinbaseFrames(plan.instruments))

@@ -12,11 +12,10 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
 from crypto_pipeline.market.sanity import MAX_MS, trade_fault
 from crypto_pipeline.venues.client.responses import HttpResponse, RateLimited
 from crypto_pipeline.venues.client.rest_venue import bar_frame
-from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_rows, raw_fields, raw_rows, whole
+from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_list, decode_rows, raw_fields, raw_rows, whole
 from crypto_pipeline.venues.kraken.names import split_pair
 from crypto_pipeline.venues.listing_rows import decimal_or_none, read_listings
 from crypto_pipeline.venues.protocol import (
@@ -30,7 +29,7 @@ from crypto_pipeline.venues.protocol import (
     VenueUnavailable,
     shorten,
 )
-from crypto_pipeline.venues.trade_rows import TradePage, page_of
+from crypto_pipeline.venues.trade_rows import TradePage, page_of, trade_frame
 
 #: time (s), open, high, low, close, vwap, volume, count
 OhlcRow = tuple[int, float, float, float, float, float, float, int]
@@ -173,18 +172,10 @@ def parse_trades(body: bytes) -> tuple[TradePage[KrakenTrade], int]:
     last = whole(decode(_ANY, fields["last"], "Trades, last")) if "last" in fields else None
     if last is None or not 0 <= last <= MAX_MS * 1_000_000:
         raise MalformedAnswer("Trades: no 'last', or not a time")
-    refused: list[RejectedRow] = []
     stated = _only(fields, "Trades")
-    try:
-        rows = _TRADES.decode(stated)
-    except UNREADABLE:
-        rows, refused = decode_rows(
-            raw_rows(stated, "Trades"),
-            _TRADE_ROW,
-            "Trades",
-            lambda row: round(float(row[2]) * 1000),
-            lambda row: whole(row[6]),
-        )
+    rows, refused = decode_list(
+        _TRADES, _TRADE_ROW, stated, "Trades", lambda row: round(float(row[2]) * 1000), lambda row: whole(row[6])
+    )
     return page_of([_trade(row) for row in rows], refused, _trade_id, _trade_fault, _ms_of), last
 
 
@@ -212,20 +203,14 @@ def _trade_fault(row: KrakenTrade) -> str | None:
 
 def frame_of_trades(trades: list[KrakenTrade], instrument: str) -> pl.DataFrame:
     """TRADE_SCHEMA frame, ids rising."""
-    ids = [trade.trade_id for trade in trades]
-    return pl.DataFrame(
-        {
-            "instrument": [instrument] * len(ids),
-            "trade_id": ids,
-            "first_id": ids,
-            "last_id": ids,
-            "time": [trade.ms for trade in trades],
-            "price": [trade.price for trade in trades],
-            "quantity": [trade.volume for trade in trades],
-            "taker_side": ["buy" if trade.taker_buy else "sell" for trade in trades],
-        },
-        schema_overrides={**TRADE_SCHEMA, "time": pl.Int64()},
-    ).with_columns(pl.col("time").cast(UTC_MS))
+    return trade_frame(
+        instrument,
+        [trade.trade_id for trade in trades],
+        [trade.ms for trade in trades],
+        [trade.price for trade in trades],
+        [trade.volume for trade in trades],
+        [trade.taker_buy for trade in trades],
+    )
 
 
 def parse_server_time(body: bytes) -> float:

@@ -10,13 +10,13 @@ from functools import partial
 
 from crypto_pipeline.market.sanity import MAX_MS
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
+from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.venues.binance.bars import clip_spans, page_spans
 from crypto_pipeline.venues.client.bodies import rows_bound
 from crypto_pipeline.venues.client.http import RequestPolicy
 from crypto_pipeline.venues.client.prefetch import Job
 from crypto_pipeline.venues.client.responses import HttpResponse, require_all_rows
 from crypto_pipeline.venues.client.rest_venue import BarsJob, RestVenue, refused_job
-from crypto_pipeline.venues.client.timestamps import moment_of, ms_of
 from crypto_pipeline.venues.kraken import parse
 from crypto_pipeline.venues.kraken.minutes import minutes_of_trades
 from crypto_pipeline.venues.kraken.names import rest_name
@@ -99,16 +99,16 @@ class KrakenSpot(RestVenue):
         page, _ = await self._page(venue_symbol, 0, 1)
         if page.refused and not page.rows:
             raise MalformedAnswer(page.refused[0].reason)
-        return Timeframe.M1.floor(moment_of(page.rows[0].ms)) if page.rows else None
+        return Timeframe.M1.floor(from_unix_ms(page.rows[0].ms)) if page.rows else None
 
     async def last_bar(self, venue_symbol: str) -> datetime | None:
         """Open time of the newest committed minute."""
         (_, last, _), _ = await self._ohlc(venue_symbol, Timeframe.M1, None)
-        return moment_of(last * 1000) if last else None
+        return from_unix_ms(last * 1000) if last else None
 
     # Bars
 
-    def jobs(self, key: int, plan: FetchPlan, settled: datetime) -> Iterator[BarsJob]:
+    def jobs(self, key: int, plan: FetchPlan, settled: datetime, archive: bool) -> Iterator[BarsJob]:
         """What OHLC still has comes in one answer; minutes before that come from trades, 1 request a second a pair."""
         frame = plan.timeframe
         reach = frame.floor(settled) - (KEPT - 2) * frame.delta
@@ -130,7 +130,7 @@ class KrakenSpot(RestVenue):
         stated = await self.venue_time(sent)
         # As many as it keeps: what is before the first was cut off. Fewer: there is nothing before the first.
         first = min((row[0] for row in rows if row[0] * 1000 < MAX_MS), default=0)
-        begins = moment_of(first * 1000) if len(rows) + len(unread) >= KEPT else None
+        begins = from_unix_ms(first * 1000) if len(rows) + len(unread) >= KEPT else None
         answers: list[BarsAnswer] = []
         for start, end in spans:
             cut = start if begins is None or begins <= start else min(begins, end)
@@ -139,7 +139,7 @@ class KrakenSpot(RestVenue):
                     raise VenueError(f"{self.name} {plan.venue_symbol}: bars of {frame} before {begins} are gone")
                 answers += await self._rebuilt(plan, start, cut)
             if cut < end:
-                low, high = ms_of(cut), ms_of(end)
+                low, high = unix_ms(cut), unix_ms(end)
                 # the answer reaches from before the first span to now; what is in another unit belongs to no span
                 inside = [row for row in rows if low <= row[0] * 1000 < high or row[0] * 1000 >= MAX_MS]
                 bars, refused = parse.frame_of_ohlc(inside, plan, stated, (low, high))
@@ -169,7 +169,7 @@ class KrakenSpot(RestVenue):
     async def _span(
         self, venue_symbol: str, start: datetime, end: datetime, refused: list[RejectedRow]
     ) -> tuple[parse.KrakenTrade | None, list[parse.KrakenTrade], parse.KrakenTrade | None]:
-        return await fetch_trades(partial(self._page, venue_symbol), ms_of(start), ms_of(end), refused)
+        return await fetch_trades(partial(self._page, venue_symbol), unix_ms(start), unix_ms(end), refused)
 
     async def _page(self, venue_symbol: str, since: int, count: int = _TRADES) -> _Page:
         def read(answer: HttpResponse) -> _Page:
@@ -189,7 +189,7 @@ class KrakenSpot(RestVenue):
     ) -> tuple[tuple[list[parse.OhlcRow], int, list[RejectedRow]], float]:
         params: dict[str, str | int] = {"pair": rest_name(venue_symbol), "interval": timeframe.minutes}
         if since is not None:
-            params["since"] = ms_of(since) // 1000 - 1
+            params["since"] = unix_ms(since) // 1000 - 1
 
         def read(answer: HttpResponse) -> tuple[tuple[list[parse.OhlcRow], int, list[RejectedRow]], float]:
             found = parse.parse_ohlc(answer.body)

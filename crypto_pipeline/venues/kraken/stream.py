@@ -13,8 +13,9 @@ import msgspec
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.client.frame_parser import FrameParser, Place, fields_of
+from crypto_pipeline.venues.client.stream_venue import VenueStream
 from crypto_pipeline.venues.client.timestamps import IsoTimes, readable_ms
-from crypto_pipeline.venues.client.websocket import SocketOpener, WebSocketConnection
+from crypto_pipeline.venues.client.websocket import WebSocketConnection
 from crypto_pipeline.venues.decoding import document as any_document
 from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.kraken.names import stream_name
@@ -27,7 +28,6 @@ from crypto_pipeline.venues.stream_protocol import (
     Notice,
     StreamPlan,
     StreamTraits,
-    spread_evenly,
 )
 
 _SYMBOLS_A_MESSAGE = 100
@@ -206,7 +206,7 @@ class KrakenFrames(FrameParser):
         return [(document["channel"], row) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
-class KrakenStream:
+class KrakenStream(VenueStream):
     """The live side of Kraken spot; see StreamingVenue. Venue symbols may be written as REST or as v1 writes them."""
 
     def __init__(
@@ -218,36 +218,20 @@ class KrakenStream:
         silence_limit: float = 5.0,
         timeout: float = 15.0,
     ) -> None:
-        self.name = name
-        self.url = url
         # A heartbeat comes about every second when nothing else does.
-        self.stream_traits = StreamTraits(
+        traits = StreamTraits(
             contiguous_ids=True,
             states_bars=True,
             silence_limit_s=silence_limit,
-            max_age_s=23.5 * 3600,
             max_per_connection=symbols_per_connection,
         )
-        self._opener = SocketOpener(name, timeout=timeout)
-
-    def spread(self, plan: StreamPlan) -> list[StreamPlan]:
-        """Cut a plan into one plan a connection."""
-        return spread_evenly(plan, self.stream_traits.max_per_connection)
+        super().__init__(url, name=name, traits=traits, timeout=timeout)
 
     async def connect(self, plan: StreamPlan) -> WebSocketConnection:
         """Open a connection and subscribe. Raises StreamRefused."""
-        socket = await self._opener.open(self.url)
-        await self._opener.say(socket, _subscriptions(plan), pause=0.05)
-        return WebSocketConnection(
-            self.name,
-            socket,
-            KrakenFrames(plan.instruments),
-            silence_limit=self.stream_traits.silence_limit_s,
-        )
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._opener.close()
+        socket = await self.opener.open(self.url)
+        await self.opener.say(socket, _subscriptions(plan), pause=0.05)
+        return self.connection(socket, KrakenFrames(plan.instruments))
 
 
 def _subscriptions(plan: StreamPlan) -> list[object]:
