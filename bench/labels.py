@@ -23,13 +23,16 @@ import polars as pl
 import psutil
 from common import PeakMemory, database, family, load, machine, numbers, postgres, postmaster, prepare_dagster, table
 
-from crypto_pipeline.labels import setups
+from crypto_pipeline.arrays.grid import COLUMNS, Grid
+from crypto_pipeline.arrays.panel import Panel
 from crypto_pipeline.labels.barriers import touch
-from crypto_pipeline.labels.compute import Context, find_setups, label, make_plans
+from crypto_pipeline.labels.compute import SetupContext, find_setups, label, make_plans
 from crypto_pipeline.labels.intrabar import KeptMinutes, minutes_of
-from crypto_pipeline.labels.panel import PRICES, Panel
-from crypto_pipeline.labels.parameters import Parameters, Strategy, parameter_sets
+from crypto_pipeline.labels.parameters import parameter_sets
 from crypto_pipeline.labels.stored.update import bring_up_to_date
+from crypto_pipeline.labels.strategies.base import TIMEFRAME, Parameters
+from crypto_pipeline.labels.strategies.dca import halts
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market import Instrument, Timeframe, roll_up_all
 from crypto_pipeline.market.instruments import Tier
 from crypto_pipeline.store import Store, migrate
@@ -55,12 +58,12 @@ def measure(count: int, days: int, sets: dict[str, dict[Strategy, Parameters]]) 
     for number in range(count):
         name, fine, quarters, hourly = make(number, days)
         kept[name] = KeptMinutes.of(fine)
-        parts.append(quarters.select("instrument", "open_time", *PRICES))
-        hours.append(hourly.select("instrument", "open_time", *PRICES))
+        parts.append(quarters.select("instrument", "open_time", *COLUMNS))
+        hours.append(hourly.select("instrument", "open_time", *COLUMNS))
         tiers[name] = _TIERS[number % 3]
-    panel = Panel.of(pl.concat(parts), list(tiers), START, end)
-    hourly_panel = Panel.of(pl.concat(hours), list(tiers), START, end, Timeframe.H1)
-    context = Context(setups.halts(panel.close[0]), hourly_panel)
+    panel = Panel.from_bars(pl.concat(parts), list(tiers), START, end, TIMEFRAME)
+    hourly_panel = Panel.from_bars(pl.concat(hours), list(tiers), START, end, Timeframe.H1)
+    context = SetupContext(halts(panel.close[0]), hourly_panel)
     source = minutes_of(panel, kept)
     bars = count * days * 96
     rows, total = [], np.zeros(4)
@@ -83,13 +86,13 @@ def measure(count: int, days: int, sets: dict[str, dict[Strategy, Parameters]]) 
 
 
 def once(
-    strategy: Strategy, panel: Panel, context: Context, parameters: Parameters, tiers: Any, source: Any
+    strategy: Strategy, panel: Panel, context: SetupContext, parameters: Parameters, tiers: Any, source: Any
 ) -> np.ndarray:
     """Events, and seconds of barriers, whole labels and setups."""
     began = time.perf_counter()
     found = find_setups(strategy, panel, context, parameters, tiers)
     at = [time.perf_counter()]
-    plans, _ = make_plans(panel, found, parameters, list(tiers.values()))
+    plans, _ = make_plans(strategy, panel, found, parameters, list(tiers.values()))
     touch(panel, plans, parameters.horizon, source)
     at.append(time.perf_counter())
     label(strategy, panel, found, parameters, tiers, source)
@@ -107,11 +110,12 @@ def figures(took: np.ndarray, bars: int) -> list[str]:
 
 
 def compiled(
-    strategy: Strategy, panel: Panel, context: Context, parameters: Parameters, tiers: Any, source: Any
+    strategy: Strategy, panel: Panel, context: SetupContext, parameters: Parameters, tiers: Any, source: Any
 ) -> None:
     """The first call of a compiled loop compiles it."""
-    few = Panel(panel.names[:1], panel.begin, panel.step, *(getattr(panel, name)[:1, :2000] for name in PRICES))
-    less = Context(context.halted[:2000], context.hours)
+    grid = Grid(TIMEFRAME, START, START + 2000 * TIMEFRAME.delta)
+    few = Panel(panel.names[:1], grid, *(getattr(panel, name)[:1, :2000] for name in COLUMNS))
+    less = SetupContext(context.halted[:2000], context.hours)
     label(strategy, few, find_setups(strategy, few, less, parameters, tiers), parameters, tiers, source)
 
 
@@ -121,7 +125,7 @@ def beside_the_loop(parameters: Parameters, days: int) -> None:
     plain = [as_bars(frame) for frame in (quarters, fine, hours, quarters)]
     end = START + timedelta(days=days)
     panel = panel_of(quarters, START, end)
-    context, tiers = Context(setups.halts(panel.close[0])), {NAME: "large"}
+    context, tiers = SetupContext(halts(panel.close[0])), {NAME: "large"}
     source = minutes_of(panel, {NAME: KeptMinutes.of(fine)})
     found = find_setups(Strategy.DCA, panel, context, parameters, tiers)
     began = time.perf_counter()
@@ -194,7 +198,7 @@ def through_dagster(count: int, days: int) -> None:
                 for what in ("first", "nothing to do"):
                     rows.append((what, *range_run(instance, end - timedelta(days=days), end), load()))
             stored = [
-                store.labels.read(strategy, parameters.hash, end - timedelta(days=days), end).height
+                store.labels.read(strategy.definition.table, parameters.hash, end - timedelta(days=days), end).height
                 for strategy, parameters in parameter_sets({})["default"].items()
             ]
     table(("run", "s", "s in the three assets", "keys", "checks that failed", "load"), rows)

@@ -87,8 +87,9 @@ def training_set(
     Raises ValueError for a bad argument, StoreError for an unknown instrument or when no database answers.
     """
     from crypto_pipeline.healing.plan import retention_policy
-    from crypto_pipeline.labels.parameters import Strategy, parameter_sets
+    from crypto_pipeline.labels.parameters import parameter_sets
     from crypto_pipeline.labels.stored.training import EmptyTrainingSetWarning, training_set
+    from crypto_pipeline.labels.strategies.registry import Strategy
     from crypto_pipeline.reading.arguments import moment, optional
     from crypto_pipeline.settings import load_settings
     from crypto_pipeline.store import Store, resolve_url

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -12,15 +13,57 @@ log = logging.getLogger(__name__)
 
 
 def compiled(function: Callable[P, R], *signature: Any) -> Callable[P, R]:
-    """Compiled now for ``signature``; without one, at its first call for what it is called with."""
-    import numba  # late: half a second that whoever computes nothing need not wait
+    """Compile ``function`` now for ``signature``; without one, at each first call with arguments of other types.
+
+    Functions that call each other are compiled this way, one that stands alone as a ``Kernel``.
+    """
+    import numba  # late: it takes half a second, which programs that compute nothing need not wait
 
     found: Callable[P, R]
     njit: Any = numba.njit  # its overloads know no list of arguments
     try:
         found = njit(*signature, nogil=True, cache=True)(function)
     except (RuntimeError, OSError) as error:
-        # No folder that can be written, neither beside the code nor in the home: seconds at every start.
+        # Neither the folder of the code nor the home directory can be written: compiling takes seconds at every start.
         log.info("compiled kernels are not kept: %s (set NUMBA_CACHE_DIR to a folder that can be written)", error)
         found = njit(*signature, nogil=True)(function)
     return found
+
+
+class Kernel:
+    """A function that is compiled for one signature when it is first called.
+
+    Its arguments are, in this order: ``inputs`` arrays that it reads, ``integers`` whole numbers, ``floats`` Float64
+    numbers, ``outputs`` arrays that it fills. Arrays are C-ordered, two-dimensional, of Float64.
+    """
+
+    def __init__(
+        self, function: Callable[..., None], inputs: int, outputs: int, *, integers: int = 2, floats: int = 0
+    ) -> None:
+        self._function = function
+        self._shape = (inputs, integers, floats, outputs)
+        self._lock = Lock()
+        self._compiled: Callable[..., None] | None = None
+
+    def __call__(self, *arguments: Any) -> None:
+        """Run it. The arrays are C-ordered."""
+        compiled = self._compiled or self.prepare()
+        compiled(*arguments)
+
+    def prepare(self) -> Callable[..., None]:
+        """Compile it, or load what was compiled before."""
+        with self._lock:
+            if self._compiled is None:
+                self._compiled = self._compile()
+            return self._compiled
+
+    def _compile(self) -> Callable[..., None]:
+        import numba  # late, as above
+
+        inputs, integers, floats, outputs = self._shape
+        read = numba.types.Array(numba.float64, 2, "C", readonly=True)
+        written = numba.types.Array(numba.float64, 2, "C")
+        signature = numba.void(
+            *[read] * inputs, *[numba.int64] * integers, *[numba.float64] * floats, *[written] * outputs
+        )
+        return compiled(self._function, signature)

@@ -1,9 +1,9 @@
-"""Bars of many instruments on one gapless grid of open times, as arrays: aligned by place, without joins."""
+"""A gapless grid of open times on which the bars of many instruments lie as arrays: equal times, equal places."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -11,23 +11,27 @@ import polars as pl
 
 from crypto_pipeline.arrays.rolling import Floats
 from crypto_pipeline.market.bars import UTC_MS
-from crypto_pipeline.market.timeframes import Timeframe, require_utc
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import from_unix_ms, unix_ms
 
 Ints = npt.NDArray[np.int64]
 COLUMNS = ("open", "high", "low", "close", "volume")
 
 
 class Grid:
-    """Open times ``[start, end)`` of one timeframe. ``start`` is floored and ``end`` raised to the grid."""
+    """The open times of one timeframe in ``[start, end)``; both are moved to the grid, ``start`` back, ``end`` on.
+
+    ``first`` is the first open time and ``step`` the width of a bar, in Unix milliseconds; ``rows`` counts the times.
+    """
 
     def __init__(self, timeframe: Timeframe, start: datetime, end: datetime) -> None:
         self.timeframe = timeframe
         self.step = timeframe.milliseconds
-        self.first = _ms(timeframe.floor(start))
-        self.rows = max(0, (_ms(timeframe.ceil(end)) - self.first) // self.step)
+        self.first = unix_ms(timeframe.floor(start))
+        self.rows = max(0, (unix_ms(timeframe.ceil(end)) - self.first) // self.step)
 
     @classmethod
-    def of(cls, bars: pl.DataFrame, timeframe: Timeframe, end: datetime) -> Grid | None:
+    def from_bars(cls, bars: pl.DataFrame, timeframe: Timeframe, end: datetime) -> Grid | None:
         """From the first of ``bars`` to the last that has closed at ``end``; None where there is none."""
         first, last = bars["open_time"].min(), bars["open_time"].max()
         if not isinstance(first, datetime) or not isinstance(last, datetime):
@@ -38,16 +42,16 @@ class Grid:
     @property
     def end(self) -> datetime:
         """The close of the last row."""
-        return datetime.fromtimestamp((self.first + self.step * self.rows) / 1000, UTC)
+        return from_unix_ms(self.first + self.step * self.rows)
 
     def open_times(self, skipped: int = 0) -> Ints:
-        """Milliseconds since 1970, without the first ``skipped`` rows."""
-        found: Ints = self.first + self.step * np.arange(skipped, self.rows, dtype=np.int64)
-        return found
+        """Open times in Unix milliseconds, without the first ``skipped`` rows."""
+        times: Ints = self.first + self.step * np.arange(skipped, self.rows, dtype=np.int64)
+        return times
 
     def row_from(self, moment: datetime) -> int:
         """The first row that opens at ``moment`` or later."""
-        return min(max(0, -((self.first - _ms(moment)) // self.step)), self.rows)
+        return min(max(0, -((self.first - unix_ms(moment)) // self.step)), self.rows)
 
     def lay(self, bars: pl.DataFrame, members: Mapping[str, int]) -> dict[str, Floats]:
         """``bars`` as arrays (members × rows) by column, NaN where there is none, and throughout for a column that the
@@ -63,11 +67,11 @@ class Grid:
         whole = bool(inside.all())
         laid = {}
         for name in COLUMNS:
-            found = np.full(len(members) * self.rows, np.nan)
+            column = np.full(len(members) * self.rows, np.nan)
             if name in bars.columns:
                 values = bars[name].cast(pl.Float64).to_numpy()
-                found[target if whole else target[inside]] = values if whole else values[inside]
-            laid[name] = found.reshape(len(members), self.rows)
+                column[target if whole else target[inside]] = values if whole else values[inside]
+            laid[name] = column.reshape(len(members), self.rows)
         return laid
 
     def closed_at(self, wider: Grid, skipped: int) -> Ints:
@@ -82,9 +86,5 @@ class Grid:
 def take(values: Floats, place: Ints) -> Floats:
     """``values`` (instruments × rows) at ``place`` of their rows; NaN at -1."""
     padded = np.concatenate((values, np.full((len(values), 1), np.nan)), axis=1)
-    found: Floats = padded[:, place]
-    return found
-
-
-def _ms(moment: datetime) -> int:
-    return int(require_utc(moment).timestamp() * 1000)
+    taken: Floats = padded[:, place]
+    return taken

@@ -5,62 +5,19 @@ the same shape. NaN is an absent row; whatever else goes in must be finite. A wi
 ``min_samples`` of its ``n`` rows are there (default: all; rows before the first count as absent); recursions are NaN on
 absent rows and go on after them as if those were cut out.
 
-No error runs along a series: what has left a window leaves no trace in it (see ``loops``), and a window of equal values
-has exactly that mean and a deviation of exactly 0.
+Errors do not add up along a series: values that have left a window leave no trace in it (see ``rolling_loops``), and a
+window of equal values has exactly that mean and a deviation of exactly 0.
 
 Compiled by numba when first used (`prepare`), kept on disk where a folder can be written, and free of Python's lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from threading import Lock
-from typing import Any
-
 import numpy as np
 
-from crypto_pipeline.arrays import compiled as compiling
 from crypto_pipeline.arrays import rolling_loops
+from crypto_pipeline.arrays.compiled import Kernel
 from crypto_pipeline.arrays.rolling_loops import Floats
-
-
-class Kernel:
-    """A function that is compiled for one signature when it is first called.
-
-    The last ``outputs`` arguments are arrays that it fills (2-D Float64), those before are 2-D arrays that it reads,
-    after them come whole numbers (``integers``) and Float64 (``floats``).
-    """
-
-    def __init__(
-        self, function: Callable[..., None], inputs: int, outputs: int, *, integers: int = 2, floats: int = 0
-    ) -> None:
-        self._function = function
-        self._shape = (inputs, integers, floats, outputs)
-        self._lock = Lock()
-        self._compiled: Callable[..., None] | None = None
-
-    def __call__(self, *arguments: Any) -> None:
-        """Run it. The arrays are C-ordered."""
-        compiled = self._compiled or self.prepare()
-        compiled(*arguments)
-
-    def prepare(self) -> Callable[..., None]:
-        """Compile it, or load what was compiled before."""
-        with self._lock:
-            if self._compiled is None:
-                self._compiled = self._compile()
-            return self._compiled
-
-    def _compile(self) -> Callable[..., None]:
-        import numba  # late: half a second that whoever computes nothing need not wait
-
-        inputs, integers, floats, outputs = self._shape
-        read = numba.types.Array(numba.float64, 2, "C", readonly=True)
-        written = numba.types.Array(numba.float64, 2, "C")
-        signature = numba.void(
-            *[read] * inputs, *[numba.int64] * integers, *[numba.float64] * floats, *[written] * outputs
-        )
-        return compiling.compiled(self._function, signature)
 
 
 def prepare() -> None:

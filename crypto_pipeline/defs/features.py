@@ -20,7 +20,7 @@ from crypto_pipeline.defs.partitions import HISTORY_DAY, RESEARCH_DAILY, each_da
 from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.features import drift
 from crypto_pipeline.features.compute import FEATURES, LOOK_BACK, NAMES, schema_hash
-from crypto_pipeline.features.stored.checks import CHECKS, FeatureOutcome, Sample, verify_features
+from crypto_pipeline.features.stored.checks import CHECKS, Sample, verify_features
 from crypto_pipeline.features.stored.live import KEPT
 from crypto_pipeline.features.stored.update import (
     FeatureReport,
@@ -30,6 +30,7 @@ from crypto_pipeline.features.stored.update import (
     lacks_benchmark,
     stale_days,
 )
+from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.charts import features
 from crypto_pipeline.settings import load_settings
@@ -166,7 +167,7 @@ def feature_checks(context: dg.AssetCheckExecutionContext, database: Market) -> 
             yield _result(outcome)
 
 
-def record(store: Store, outcome: FeatureOutcome) -> None:
+def record(store: Store, outcome: CheckOutcome) -> None:
     """Keep the outcome; one that failed opens an alert."""
     store.checks.record_result(
         f"{outcome.name}:ml_features",
@@ -178,16 +179,15 @@ def record(store: Store, outcome: FeatureOutcome) -> None:
     )
 
 
-def _failed_on(outcome: FeatureOutcome) -> dict[str, Any]:
-    sample = outcome.sample.as_detail() if outcome.sample else {}
-    return {**sample, "offenders": metadata.plain_rows(outcome.offenders, most=100)}
+def _failed_on(outcome: CheckOutcome) -> dict[str, Any]:
+    return {**outcome.detail, "offenders": metadata.plain_rows(outcome.offenders, most=100)}
 
 
-def _result(outcome: FeatureOutcome) -> dg.AssetCheckResult:
+def _result(outcome: CheckOutcome) -> dg.AssetCheckResult:
     shown: dict[str, Any] = {"summary": outcome.summary, "offending": outcome.offenders.height}
-    if outcome.sample is not None:
-        shown["from"] = dg.MetadataValue.timestamp(outcome.sample.start)
-        shown["to"] = dg.MetadataValue.timestamp(outcome.sample.end)
+    if (sample := Sample.from_detail(outcome.detail)) is not None:
+        shown["from"] = dg.MetadataValue.timestamp(sample.start)
+        shown["to"] = dg.MetadataValue.timestamp(sample.end)
     if outcome.offenders.height and not outcome.passed:
         shown["offenders"] = metadata.table(outcome.offenders)
     return dg.AssetCheckResult(

@@ -19,25 +19,21 @@ from crypto_pipeline.defs.jobs import MEDIUM, backfill_bars
 from crypto_pipeline.defs.partitions import HISTORY_DAY, RESEARCH_DAILY, each_day, range_tags
 from crypto_pipeline.defs.resources import Market, Scope
 from crypto_pipeline.features.stored.update import Universe, lacks_benchmark
-from crypto_pipeline.labels.parameters import TIMEFRAME, Parameters, Strategy, parameter_sets
-from crypto_pipeline.labels.stored.checks import LabelOutcome, check_labels, checks_of, example_of
+from crypto_pipeline.labels.parameters import parameter_sets
+from crypto_pipeline.labels.stored.checks import check_labels, checks_of, example_of
 from crypto_pipeline.labels.stored.inputs import look_ahead, look_back
 from crypto_pipeline.labels.stored.update import LabelReport, bring_up_to_date, due_cells, traded
+from crypto_pipeline.labels.strategies.base import TIMEFRAME, Parameters
+from crypto_pipeline.labels.strategies.registry import Strategy
+from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.ops.charts import labels as label_charts
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.research.label_columns import meanings, stored_schema
 
 GROUP = "labels"
 OWNERS = ["team:research"]
 #: Days that are due and so near to each other are one run.
 _ONE_RUN = timedelta(days=7)
-
-_ABOUT = {
-    Strategy.DCA: "Sharp falls on normal volume, bought in a grid of orders; take profit on the average entry.",
-    Strategy.SWING: "Breakouts on volume with the trend of the hour.",
-    Strategy.CHANNEL: "The lower edge of a straight channel, bought for the way to the upper one.",
-}
 
 
 def chosen_parameters(strategy: Strategy) -> dict[str, Parameters]:
@@ -60,7 +56,7 @@ def label_asset(strategy: Strategy) -> dg.AssetsDefinition:
     around = dg.TimeWindowPartitionMapping(
         start_offset=-back, end_offset=ahead, allow_nonexistent_upstream_partitions=True
     )
-    bars = ["ohlc_15m", "ohlc_1m", *(["ohlc_1h"] if strategy is Strategy.SWING else [])]
+    bars = ["ohlc_15m", "ohlc_1m", *(["ohlc_1h"] if strategy.definition.uses_hours else [])]
 
     @dg.asset(
         name=f"strategy_{strategy}_labels",
@@ -70,10 +66,10 @@ def label_asset(strategy: Strategy) -> dg.AssetsDefinition:
         partitions_def=RESEARCH_DAILY,
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=[dg.AssetDep(name, partition_mapping=around) for name in bars],
-        description=f"{_ABOUT[strategy]} One row per setup whose horizon has ended: which barrier came first, returns, "
-        "excursions, uniqueness weight. A day is the day of the signal.",
+        description=f"{strategy.definition.about} One row per setup whose horizon has ended: which barrier came first, "
+        "returns, excursions, uniqueness weight. A day is the day of the signal.",
         metadata={
-            "dagster/table_name": f"research.strategy_{strategy}_labels",
+            "dagster/table_name": strategy.definition.table.name,
             "dagster/column_schema": _columns(strategy),
         },
         op_tags={"strategy": str(strategy)},
@@ -87,7 +83,9 @@ def label_asset(strategy: Strategy) -> dg.AssetsDefinition:
                 name: bring_up_to_date(store, strategy, parameters, start, end, scope.instruments, benchmark=benchmark)
                 for name, parameters in every.items()
             }
-            if strategy is Strategy.DCA and (lacking := lacks_benchmark(Universe.of(store, benchmark), benchmark)):
+            if strategy.definition.uses_benchmark and (
+                lacking := lacks_benchmark(Universe.of(store, benchmark), benchmark)
+            ):
                 context.log.warning(lacking)
             hashes = [parameters.hash for parameters in every.values()]
             shown, own = _metadata(store, strategy, every, reports, metadata.by_partition(context))
@@ -101,8 +99,8 @@ def label_asset(strategy: Strategy) -> dg.AssetsDefinition:
 
 
 def _columns(strategy: Strategy) -> dg.TableSchema:
-    told = meanings(strategy)
-    columns = [dg.TableColumn(name, str(dtype), told[name]) for name, dtype in stored_schema(strategy).items()]
+    table = strategy.definition.table
+    columns = [dg.TableColumn(name, str(dtype), table.meanings[name]) for name, dtype in table.stored_schema.items()]
     keys = dg.TableConstraints(other=["one row per (instrument, signal_ts, params_hash)"])
     return dg.TableSchema(columns=columns, constraints=keys)
 
@@ -120,21 +118,21 @@ def _metadata(
         "parameters": {name: parameters.hash for name, parameters in every.items()},
         "computed": metadata.table(pl.DataFrame([_counts(name, report) for name, report in reports.items()])),
     }
-    if strategy is Strategy.DCA:
+    if strategy.definition.uses_benchmark:
         run["benchmark"] = reports[next(iter(reports))].benchmark or "none: no setups"
     own: dict[str, dict[str, Any]] = {
         key: {"dagster/row_count": 0, "span": metadata.span_text(*window)} for key, window in partitions.items()
     }
     for name, parameters in every.items():
         suffix = "" if name == "default" else f"_{name}"
-        labels = store.labels.read(strategy, parameters.hash, start, end)
+        labels = store.labels.read(strategy.definition.table, parameters.hash, start, end)
         cells = store.labels.cells(strategy, parameters.hash, start, end)
         for key, (first, _) in partitions.items():
             of_day = labels.filter(pl.col("signal_ts").dt.date() == first.date())
             figures = _of_day(of_day, cells.filter(pl.col("day") == first.date()))
             own[key]["dagster/row_count"] += of_day.height
             own[key] |= {f"{what}{suffix}": value for what, value in figures.items()}
-        history = store.labels.read(strategy, parameters.hash, HISTORY_DAY, end)
+        history = store.labels.read(strategy.definition.table, parameters.hash, HISTORY_DAY, end)
         drawn = pictures(store, strategy, history, of_day)
         own[key] |= {f"{what}{suffix}": value for what, value in drawn.items()}
     return run, own
@@ -223,10 +221,10 @@ def _with_failures(store: Store, strategy: Strategy, start: datetime, end: datet
     return min([start, *days]), max([end, *(day + timedelta(days=1) for day in days)])
 
 
-def record(store: Store, outcome: LabelOutcome) -> None:
+def record(store: Store, outcome: CheckOutcome) -> None:
     """Keep a result where alerts come from: a failure opens one, a pass closes it."""
     store.checks.record_result(
-        f"{outcome.name}:{outcome.strategy}",
+        f"{outcome.name}:{outcome.subject}",
         TIMEFRAME,
         passed=outcome.passed,
         severity=outcome.severity,
@@ -236,14 +234,15 @@ def record(store: Store, outcome: LabelOutcome) -> None:
 
 
 def _result(
-    store: Store, outcome: LabelOutcome, asset: str, parameters: Parameters, end: datetime
+    store: Store, outcome: CheckOutcome, asset: str, parameters: Parameters, end: datetime
 ) -> dg.AssetCheckResult:
     shown: dict[str, Any] = {"summary": outcome.summary, "parameters": parameters.hash}
     shown["offending"] = 0 if outcome.passed else outcome.offenders.height
     if outcome.name == "too_few_events":
         shown["labels_by_instrument"] = metadata.table(outcome.offenders, most=200)
-        history = store.labels.read(outcome.strategy, parameters.hash, HISTORY_DAY, end)
-        shown |= pictures(store, outcome.strategy, history, history)
+        strategy = Strategy(outcome.subject)
+        history = store.labels.read(strategy.definition.table, parameters.hash, HISTORY_DAY, end)
+        shown |= pictures(store, strategy, history, history)
     elif outcome.offenders.height and not outcome.passed:
         shown["offenders"] = metadata.table(outcome.offenders)
     return dg.AssetCheckResult(

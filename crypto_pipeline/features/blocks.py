@@ -30,7 +30,7 @@ _T = TypeVar("_T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
-class Wider:
+class WiderBars:
     """Bars of a wider timeframe, and for each row of the fine grid that is kept the one that had closed last."""
 
     timeframe: Timeframe
@@ -39,7 +39,7 @@ class Wider:
 
 
 @dataclass(frozen=True, slots=True)
-class Market:
+class FeatureInputs:
     """What the rows of all instruments share."""
 
     grid: Grid
@@ -47,18 +47,18 @@ class Market:
     skipped: int
     members: dict[str, int]
     fine: dict[str, Floats]
-    wider: list[Wider]
-    crowd: CrossSection
+    wider: list[WiderBars]
+    cross_section: CrossSection
     benchmark: BarSeries
-    #: per row that is kept: open time, close, features of the moment, the benchmark and the crowd, regime and stress
+    #: one row per time from the start on: open time, close, features that all instruments share, regime and stress
     common: pl.DataFrame
 
     @classmethod
-    def of(
+    def from_bars(
         cls, bars: Mapping[Timeframe, pl.DataFrame], start: datetime, end: datetime, benchmark: str | None
-    ) -> Market | None:
+    ) -> FeatureInputs | None:
         """None where no 15m bar has closed at ``end``."""
-        grid = Grid.of(bars[Timeframe.M15], Timeframe.M15, end)
+        grid = Grid.from_bars(bars[Timeframe.M15], Timeframe.M15, end)
         if grid is None:
             return None
         names = bars[Timeframe.M15]["instrument"].unique().sort().to_list()
@@ -68,9 +68,9 @@ class Market:
         row = members.get(benchmark or "")
         with np.errstate(all="ignore"):
             leading = BarSeries(_one(fine, row))
-            crowd = cross_section(fine["close"])
-            common = _common(grid, skipped, leading, crowd, wider, row)
-        return cls(grid, skipped, members, fine, wider, crowd, leading, common)
+            section = cross_section(fine["close"])
+            common = _common(grid, skipped, leading, section, wider, row)
+        return cls(grid, skipped, members, fine, wider, section, leading, common)
 
     def rows(self, instruments: Sequence[str]) -> pl.DataFrame:
         """All features of some instruments (members, each once), one below the other, from the start on."""
@@ -92,7 +92,7 @@ class Market:
                 for name, values in found.items():
                     laid = take(values, wide.closed)
                     columns[name] = _nullable(laid if whole else laid[kept])
-        columns["rank_lr_96"] = _nullable(cut(self.crowd.rank[members]))
+        columns["rank_lr_96"] = _nullable(cut(self.cross_section.rank[members]))
         columns["eligible"] = pa.array(cut(eligible(series)).ravel())
         # Series by series: a query of Polars would be planned longer than it runs.
         shared = pl.concat([self.common] * len(members)) if len(members) > 1 else self.common
@@ -108,7 +108,7 @@ class Market:
 
 
 def _common(
-    grid: Grid, skipped: int, leading: BarSeries, crowd: CrossSection, wider: Sequence[Wider], row: int | None
+    grid: Grid, skipped: int, leading: BarSeries, section: CrossSection, wider: Sequence[WiderBars], row: int | None
 ) -> pl.DataFrame:
     """The columns that are the same for every instrument; nulls where they need a benchmark that is not there."""
     four = next(wide for wide in wider if wide.timeframe is Timeframe.H4)
@@ -120,7 +120,7 @@ def _common(
     found = {
         **clock(opens / _DAY_MS),
         **{name: of(leading)[0, skipped:] for name, of in _OF_BENCHMARK},
-        "breadth": crowd.breadth[skipped:],
+        "breadth": section.breadth[skipped:],
         "regime": regime[0, skipped:],
         "stress": regimes.stress_of(leading.close)[0, skipped:],
     }
@@ -135,13 +135,13 @@ def _common(
 
 def _wider(
     bars: pl.DataFrame | None, timeframe: Timeframe, grid: Grid, skipped: int, members: Mapping[str, int]
-) -> Wider:
+) -> WiderBars:
     """The bars of a wider timeframe that closed before the fine grid ends."""
-    wider = None if bars is None else Grid.of(bars, timeframe, grid.end)
+    wider = None if bars is None else Grid.from_bars(bars, timeframe, grid.end)
     if bars is None or wider is None:
         nothing = dict.fromkeys(COLUMNS, np.full((len(members), 0), np.nan))
-        return Wider(timeframe, nothing, np.full(grid.rows - skipped, -1))
-    return Wider(timeframe, wider.lay(bars, members), grid.closed_at(wider, skipped))
+        return WiderBars(timeframe, nothing, np.full(grid.rows - skipped, -1))
+    return WiderBars(timeframe, wider.lay(bars, members), grid.closed_at(wider, skipped))
 
 
 def _one(bars: Mapping[str, Floats], row: int | None) -> dict[str, Floats]:

@@ -13,7 +13,7 @@ from functools import cache
 
 import polars as pl
 
-from crypto_pipeline.features.blocks import Market
+from crypto_pipeline.features.blocks import FeatureInputs
 from crypto_pipeline.features.definitions.code_hash import Definition
 from crypto_pipeline.features.definitions.registry import schema_hash as hash_of
 from crypto_pipeline.features.definitions.schema import FEATURES, NAMES, ROW_SCHEMA, STATES
@@ -48,10 +48,10 @@ def compute_features(
     rank and breadth; ``benchmark`` names the one that the market features refer to. Only bars that have closed may be
     given.
     """
-    market = Market.of(bars, start, end, benchmark)
-    known = {} if market is None else market.members
-    chosen = sorted(known) if instruments is None else sorted(set(instruments) & set(known))
-    frames = [frame for _, frame in _blocks(market, chosen)]
+    inputs = FeatureInputs.from_bars(bars, start, end, benchmark)
+    members = {} if inputs is None else inputs.members
+    chosen = sorted(members) if instruments is None else sorted(set(instruments) & set(members))
+    frames = [frame for _, frame in _blocks(inputs, chosen)]
     return pl.concat([pl.DataFrame(schema=ROW_SCHEMA), *frames])
 
 
@@ -62,17 +62,17 @@ def feature_frames(
     benchmark: str | None,
     instruments: Sequence[str] | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """As ``compute_features``, one instrument at a time: what is given out need not be kept.
+    """The rows of ``compute_features`` one instrument at a time, so that not all of them are in memory at once.
 
     One frame for each of ``instruments`` in their order (default: all that have bars, sorted), empty without bars.
     """
-    market = Market.of(bars, start, end, benchmark)
-    known = {} if market is None else market.members
-    chosen = sorted(known) if instruments is None else list(instruments)
-    blocks = _blocks(market, [name for name in dict.fromkeys(chosen) if name in known])
+    inputs = FeatureInputs.from_bars(bars, start, end, benchmark)
+    members = {} if inputs is None else inputs.members
+    chosen = sorted(members) if instruments is None else list(instruments)
+    blocks = _blocks(inputs, [name for name in dict.fromkeys(chosen) if name in members])
     computed: dict[str, pl.DataFrame] = {}
     for instrument in chosen:
-        if instrument in known and instrument not in computed:
+        if instrument in members and instrument not in computed:
             names, rows = next(blocks)
             parts = rows.partition_by("instrument", as_dict=True) if len(names) > 1 else {(names[0],): rows}
             computed = {name: parts.get((name,), rows.clear()) for name in names}
@@ -96,14 +96,14 @@ def schema_hash() -> str:
     return hash_of(ENTRIES)
 
 
-def _blocks(market: Market | None, instruments: Sequence[str]) -> Iterator[tuple[Sequence[str], pl.DataFrame]]:
+def _blocks(inputs: FeatureInputs | None, instruments: Sequence[str]) -> Iterator[tuple[Sequence[str], pl.DataFrame]]:
     """Rows of a few instruments at a time, in order: for the newest rows many together, of long history one."""
-    if market is None:
+    if inputs is None:
         return
-    size = max(1, _BLOCK_ROWS // max(market.grid.rows, 1))
+    size = max(1, _BLOCK_ROWS // max(inputs.grid.rows, 1))
     for first in range(0, len(instruments), size):
         names = instruments[first : first + size]
-        yield names, market.rows(names)
+        yield names, inputs.rows(names)
 
 
 __all__ = [

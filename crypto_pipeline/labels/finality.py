@@ -10,8 +10,8 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.labels.panel import Flags, Ints, Panel
-from crypto_pipeline.labels.setups import DAY
+from crypto_pipeline.arrays.panel import Flags, Ints, Panel
+from crypto_pipeline.labels.strategies.base import DAY
 
 
 def accounted(panel: Panel, explained: pl.DataFrame) -> Flags:
@@ -20,7 +20,7 @@ def accounted(panel: Panel, explained: pl.DataFrame) -> Flags:
     numbers = {name: number for number, name in enumerate(panel.names)}
     spans = explained.select(pl.col("instrument").cast(pl.String), pl.col("start", "end").to_physical())
     for name, start, end in spans.iter_rows():
-        first, until = (max(0, -((panel.begin - moment) // panel.step)) for moment in (start, end))
+        first, until = (max(0, -((panel.grid.first - moment) // panel.grid.step)) for moment in (start, end))
         known[numbers[name], first:until] = True
     return known
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.labels.panel import Floats, Ints, Panel
+from crypto_pipeline.arrays.panel import Floats, Ints, Panel
 from crypto_pipeline.market.bars import UTC_MS
 
 
@@ -83,7 +83,7 @@ def gathered(panel: Panel, kept: Mapping[str, KeptMinutes], numbers: Ints, opens
             continue
         places = np.flatnonzero(numbers == number)
         begin = np.searchsorted(own.times, opens[places])
-        count[places] = sizes = np.searchsorted(own.times, opens[places] + panel.step) - begin
+        count[places] = sizes = np.searchsorted(own.times, opens[places] + panel.grid.step) - begin
         first[places] = starts = total + np.cumsum(sizes) - sizes
         size = int(sizes.sum())
         rows.append(np.repeat(begin - (starts - total), sizes) + np.arange(size))

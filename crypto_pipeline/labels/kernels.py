@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from crypto_pipeline.arrays.compiled import compiled
-from crypto_pipeline.labels.barriers import UNCLEAR, Bars, Outcome, Plans, Results
+from crypto_pipeline.arrays.panel import Flags, Floats, Ints
+from crypto_pipeline.labels.barrier_types import UNCLEAR, Outcome, PathBars, Plans, Results
 from crypto_pipeline.labels.intrabar import Ambiguous, Minutes
-from crypto_pipeline.labels.panel import Flags, Floats, Ints
 
 _OPEN, _TP, _SL, _TIME = (int(one) for one in Outcome)
 _BY_MINUTES, _ASSUMED = int(Ambiguous.MINUTES), int(Ambiguous.ASSUMED)
@@ -18,7 +18,7 @@ _BY_MINUTES, _ASSUMED = int(Ambiguous.MINUTES), int(Ambiguous.ASSUMED)
 
 @compiled
 def follow(
-    bars: Bars, plans: Plans, horizon: int, events: Ints, minutes: Minutes, told: bool, results: Results
+    bars: PathBars, plans: Plans, horizon: int, events: Ints, minutes: Minutes, told: bool, results: Results
 ) -> None:
     """Take ``events`` from the bar at which they stand to their end, or to the next bar that is unclear.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from crypto_pipeline.labels.panel import Floats, Ints
+from crypto_pipeline.arrays.panel import Floats, Ints
 
 
 def uniqueness(entry: Ints, bars: Ints, width: int) -> Floats:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
-from crypto_pipeline.labels.parameters import Strategy, parameter_sets
+from crypto_pipeline.labels.parameters import parameter_sets
 from crypto_pipeline.labels.stored.update import bring_up_to_date
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.label_market import START, store_market
 from crypto_pipeline_tests.cli.test_bad_input import Run, run

@@ -14,8 +14,8 @@ import pytest
 from crypto_pipeline.defs.labels import chosen_parameters, days_due, labels_due, record
 from crypto_pipeline.defs.partitions import range_tags
 from crypto_pipeline.defs.resources import Market
-from crypto_pipeline.labels.parameters import Strategy
 from crypto_pipeline.labels.stored.checks import enough
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.label_market import store_market
 
@@ -53,7 +53,7 @@ def test_labels_are_made_in_one_run_shown_and_checked(
     every = {strategy: chosen_parameters(strategy) for strategy in Strategy}
     assert set(every[Strategy.DCA]) == {"default", "tight"}
     assert set(every[Strategy.SWING]) == {"default"}
-    tight = store.labels.read("dca", every[Strategy.DCA]["tight"].hash, start, today)
+    tight = store.labels.read(Strategy.DCA.definition.table, every[Strategy.DCA]["tight"].hash, start, today)
     assert tight.height
     assert (tight["label_end_ts"] <= today).all()
     failed = [e.check_name for e in result.get_asset_check_evaluations() if not e.passed]
@@ -82,7 +82,7 @@ def each_day_has_its_own_figures(store: Store, result: Any, start: datetime) -> 
     for event in events:
         shown = event.materialization.metadata
         day = datetime.fromisoformat(event.partition or "").replace(tzinfo=UTC)
-        labels = store.labels.read("dca", parameters.hash, day, day + timedelta(days=1))
+        labels = store.labels.read(Strategy.DCA.definition.table, parameters.hash, day, day + timedelta(days=1))
         outcomes = [shown[f"{name}_tight"].value for name in ("take_profit", "stop_loss", "time")]
         assert shown["labels_tight"].value == labels.height == sum(outcomes)
         assert shown["dagster/row_count"].value == shown["labels"].value + labels.height

@@ -19,9 +19,10 @@ from polars.testing import assert_frame_equal
 
 from crypto_pipeline.features.compute import LOOK_BACK, MARKET_LOOK_BACK, ROW_SCHEMA
 from crypto_pipeline.features.stored.update import features_as_of
-from crypto_pipeline.labels.parameters import Parameters, Strategy
 from crypto_pipeline.labels.stored import inputs
 from crypto_pipeline.labels.stored.update import bring_up_to_date
+from crypto_pipeline.labels.strategies.base import Parameters
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.settings import settings
 from crypto_pipeline.store import Store
@@ -126,7 +127,7 @@ class House:
         """What is stored, without what says when it was."""
         found = {"ml_features": self.store.features.read(NAMES, START, TODAY).select(*ROW_SCHEMA)}
         for strategy, parameters in LABELLED.items():
-            rows = self.store.labels.read(strategy, parameters.hash, START, TODAY)
+            rows = self.store.labels.read(strategy.definition.table, parameters.hash, START, TODAY)
             found[f"strategy_{strategy}_labels"] = rows.drop("recorded_at", "data_version")
         return found
 

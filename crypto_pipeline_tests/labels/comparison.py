@@ -10,42 +10,44 @@ from typing import Any
 
 import polars as pl
 
-from crypto_pipeline.labels import setups
-from crypto_pipeline.labels.compute import Context, find_setups, label
+from crypto_pipeline.arrays.panel import Panel
+from crypto_pipeline.labels.compute import SetupContext, find_setups, label
 from crypto_pipeline.labels.intrabar import KeptMinutes, minutes_of
-from crypto_pipeline.labels.panel import Panel
-from crypto_pipeline.labels.parameters import Parameters, Strategy, parameter_sets
+from crypto_pipeline.labels.parameters import parameter_sets
+from crypto_pipeline.labels.strategies.base import Parameters
+from crypto_pipeline.labels.strategies.dca import halts
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline_tests.oracles import labels
 
 #: Sets that find many setups and end them quickly, beside the default one.
 LOOSE: dict[str, Any] = {
     "loose": {
-        "dca": {"fall": 0.012, "rsi_most": 60, "volume_ratio": 0.5, "spacing": 3, "step": 0.004, "stop_below": 0.006},
-        "swing": {"breakout": -0.004, "volume_ratio": 0.8, "rsi_least": 40, "rsi_most": 90},
+        "dca": {"fall": 0.012, "rsi_max": 60, "volume_ratio": 0.5, "spacing": 3, "step": 0.004, "stop_below": 0.006},
+        "swing": {"breakout": -0.004, "volume_ratio": 0.8, "rsi_min": 40, "rsi_max": 90},
         "channel": {
-            "touches": 1, "containment": 0.8, "position_most": 0.4, "reward_to_risk": 0.3, "width_least": 0.005,
-            "width_most": 0.3, "day_range_most": 0.3,
+            "touches": 1, "containment": 0.8, "position_max": 0.4, "reward_to_risk": 0.3, "width_min": 0.005,
+            "width_max": 0.3, "day_range_max": 0.3,
         },
     },
     "narrow": {
         "dca": {
-            "fall": 0.01, "rsi_most": 70, "volume_ratio": 0.3, "spacing": 2, "step": 0.0015, "stop_below": 0.0015,
+            "fall": 0.01, "rsi_max": 70, "volume_ratio": 0.3, "spacing": 2, "step": 0.0015, "stop_below": 0.0015,
             "horizon": 48,
             "exits": {tier: {"take_profit": 0.003, "stop_loss": 0.02} for tier in ("large", "mid", "meme")},
         },
         "swing": {
-            "breakout": -0.02, "volume_ratio": 0.3, "rsi_least": 20, "rsi_most": 95, "horizon": 24,
+            "breakout": -0.02, "volume_ratio": 0.3, "rsi_min": 20, "rsi_max": 95, "horizon": 24,
             "exits": {tier: {"take_profit": 0.004, "stop_loss": 0.004} for tier in ("large", "mid", "meme")},
         },
         "channel": {
-            "touches": 0, "containment": 0.5, "position_most": 0.6, "reward_to_risk": 0, "width_least": 0.002,
-            "width_most": 0.5, "day_range_most": 0.5, "target": 0.7, "stop_below": 0.002, "horizon": 64,
+            "touches": 0, "containment": 0.5, "position_max": 0.6, "reward_to_risk": 0, "width_min": 0.002,
+            "width_max": 0.5, "day_range_max": 0.5, "target": 0.7, "stop_below": 0.002, "horizon": 64,
         },
     },
 }  # fmt: skip
 #: Nearly every bar is a candidate, and setups are to be 60 bars apart.
-DENSE: dict[str, Any] = {"dense": {"dca": {"fall": 0.0001, "volume_ratio": 0.0, "rsi_most": 100.0, "spacing": 60}}}
+DENSE: dict[str, Any] = {"dense": {"dca": {"fall": 0.0001, "volume_ratio": 0.0, "rsi_max": 100.0, "spacing": 60}}}
 SETS = parameter_sets(LOOSE | DENSE)
 NAME = "ONE-USDT"
 
@@ -64,13 +66,13 @@ class Tally:
 
 def panel_of(bars: pl.DataFrame, start: datetime, end: datetime, timeframe: Timeframe = Timeframe.M15) -> Panel:
     """A panel of one instrument, called NAME."""
-    return Panel.of(bars.with_columns(pl.lit(NAME).alias("instrument")), [NAME], start, end, timeframe)
+    return Panel.from_bars(bars.with_columns(pl.lit(NAME).alias("instrument")), [NAME], start, end, timeframe)
 
 
-def context_of(benchmark: pl.DataFrame, hours: pl.DataFrame, start: datetime, end: datetime) -> Context:
+def context_of(benchmark: pl.DataFrame, hours: pl.DataFrame, start: datetime, end: datetime) -> SetupContext:
     """The benchmark's 15m bars and the instrument's 1h bars as setups look at them."""
-    halted = setups.halts(panel_of(benchmark, start, end).close[0])
-    return Context(halted, panel_of(hours, start, end, Timeframe.H1))
+    halted = halts(panel_of(benchmark, start, end).close[0])
+    return SetupContext(halted, panel_of(hours, start, end, Timeframe.H1))
 
 
 def as_bars(frame: pl.DataFrame) -> labels.Bars:

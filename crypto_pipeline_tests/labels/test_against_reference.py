@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.labels.compute import find_setups
-from crypto_pipeline.labels.parameters import Strategy
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market import Timeframe, roll_up_all
 from crypto_pipeline_tests.builders.label_market import START, minutes
 from crypto_pipeline_tests.labels.comparison import NAME, SETS, Tally, compare, context_of, panel_of

@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from crypto_pipeline.labels import setups
-from crypto_pipeline.labels.compute import Context, find_setups
-from crypto_pipeline.labels.panel import Panel
+from crypto_pipeline.arrays.panel import Panel
+from crypto_pipeline.labels.compute import SetupContext, find_setups
 from crypto_pipeline.labels.parameters import parameter_sets
+from crypto_pipeline.labels.strategies.dca import halts
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.market.universe import choose_instruments, load_universe
 from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
@@ -28,10 +28,10 @@ def test_every_strategy_has_setups_whose_horizon_has_ended() -> None:
 
     def panel(timeframe: Timeframe) -> Panel:
         bars = pl.concat([market.bars(name, timeframe, start, now) for name in GENERATED])
-        return Panel.of(bars, GENERATED, start, now, timeframe)
+        return Panel.from_bars(bars, GENERATED, start, now, timeframe)
 
     quarters = panel(Timeframe.M15)
-    context = Context(setups.halts(quarters.close[0]), panel(Timeframe.H1))
+    context = SetupContext(halts(quarters.close[0]), panel(Timeframe.H1))
     for strategy, parameters in parameter_sets({})["default"].items():
         found = find_setups(strategy, quarters, context, parameters, tiers)
         ended = found.filter(pl.col("place") + 1 + parameters.horizon < quarters.width)

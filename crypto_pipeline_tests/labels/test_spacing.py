@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_pipeline.labels import setups
 from crypto_pipeline.labels.compute import enterable, find_setups
-from crypto_pipeline.labels.parameters import WARM_UP, DcaParameters, Strategy
+from crypto_pipeline.labels.spacing import reach, spaced
+from crypto_pipeline.labels.strategies import dca
+from crypto_pipeline.labels.strategies.base import WARM_UP, WEEK, SetupBars
+from crypto_pipeline.labels.strategies.dca import DcaParameters
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market import Timeframe, roll_up_all
 from crypto_pipeline_tests.builders.label_market import START, minutes
 from crypto_pipeline_tests.labels.comparison import NAME, SETS, Tally, compare, context_of, panel_of
@@ -35,28 +38,28 @@ def candidates(steps: list[int], first: int) -> np.ndarray[tuple[int], np.dtype[
 @given(_STEPS, st.integers(2_000_000, 2_002_000), st.integers(0, 288))
 def test_spacing_holds_and_is_bounded_and_never_looks_ahead(steps: list[int], first: int, spacing: int) -> None:
     bars = candidates(steps, first)
-    chosen = setups.spaced(bars, spacing)
+    chosen = spaced(bars, spacing)
     taken = bars[chosen]
     assert (np.diff(taken) >= spacing).all()
     milliseconds = (bars * labels.QUARTER).tolist()
     assert {*(taken * labels.QUARTER).tolist()} == labels.spaced(milliseconds, spacing)
     for place in {0, len(bars) // 2, len(bars) - 1}:
-        assert setups.spaced(bars[: place + 1], spacing)[-1] == chosen[place]
-        recent = bars[(bars >= bars[place] - setups.reach(spacing)) & (bars <= bars[place])]
-        assert setups.spaced(recent, spacing)[-1] == chosen[place]
+        assert spaced(bars[: place + 1], spacing)[-1] == chosen[place]
+        recent = bars[(bars >= bars[place] - reach(spacing)) & (bars <= bars[place])]
+        assert spaced(recent, spacing)[-1] == chosen[place]
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 80), min_size=1, max_size=60), st.integers(2_000_000, 2_002_000))
 def test_a_run_no_older_than_a_week_is_followed_from_its_first_candidate(steps: list[int], first: int) -> None:
     bars = candidates(steps, first)
-    bars = bars[bars < bars[0] + setups.WEEK]
+    bars = bars[bars < bars[0] + WEEK]
     last, greedy = -1_000, []
     for bar in bars.tolist():
         if bar - last >= 60:
             greedy.append(bar)
             last = bar
-    assert bars[setups.spaced(bars, 60)].tolist() == greedy
+    assert bars[spaced(bars, 60)].tolist() == greedy
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +86,14 @@ def test_what_is_no_setup_spaces_nothing(market: dict[Timeframe, pl.DataFrame]) 
 
     panel = panel_of(quarters, START, end)
     able = enterable(panel)
-    every = setups.dca(panel, context.halted, able, DENSE.model_copy(update={"spacing": 0}))["place"].to_list()
-    spaced = setups.dca(panel, context.halted, able, DENSE)["place"].to_list()
+    bars = SetupBars(panel, able, context.halted, context.hours, ["mid"])
+    every = dca.find(bars, DENSE.model_copy(update={"spacing": 0}))["place"].to_list()
+    apart = dca.find(bars, DENSE)["place"].to_list()
     assert not able[0, :WARM_UP].any()
-    assert spaced[0] == every[0]  # whatever fell before it, inside the warm-up
+    assert apart[0] == every[0]  # whatever fell before it, inside the warm-up
     # Where the next bar is absent nothing is bought: a later candidate takes its place, and waits for nobody.
-    able[0, spaced[1]] = False
-    assert spaced[1] < setups.dca(panel, context.halted, able, DENSE)["place"][1] < spaced[1] + 60
+    able[0, apart[1]] = False
+    assert apart[1] < dca.find(bars, DENSE)["place"][1] < apart[1] + 60
 
 
 def test_the_reference_agrees_where_candidates_are_dense(market: dict[Timeframe, pl.DataFrame]) -> None:

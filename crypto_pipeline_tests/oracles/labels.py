@@ -88,7 +88,7 @@ def dca_setups(bars: Bars, benchmark: Bars, p: dict[str, Any]) -> list[dict[str,
         if highs is None:
             continue
         fall = bars[time][CLOSE] / max(highs) - 1
-        if fall > -p["fall"] or rsi.get(time, 101.0) > p["rsi_most"] or not calm(benchmark, time):
+        if fall > -p["fall"] or rsi.get(time, 101.0) > p["rsi_max"] or not calm(benchmark, time):
             continue
         volumes = window(bars, time, 96, VOLUME)
         if volumes is None:
@@ -145,9 +145,9 @@ def swing_setups(bars: Bars, hours: Bars, p: dict[str, Any]) -> list[dict[str, A
         if volumes is None or day is None or time not in rsi or time not in histogram:
             continue
         ratio, change = bars[time][VOLUME] / (sum(volumes) / len(volumes)), close / day[CLOSE] - 1
-        if ratio < p["volume_ratio"] or not p["rsi_least"] <= rsi[time] <= p["rsi_most"]:
+        if ratio < p["volume_ratio"] or not p["rsi_min"] <= rsi[time] <= p["rsi_max"]:
             continue
-        if histogram[time] <= 0 or change > p["day_change_most"] or not rising(hours, time + QUARTER):
+        if histogram[time] <= 0 or change > p["day_change_max"] or not rising(hours, time + QUARTER):
             continue
         found.append(
             {
@@ -183,7 +183,7 @@ def channel_setups(bars: Bars, factor: float, p: dict[str, Any]) -> list[dict[st
         if highs is None or lows is None or closes is None:
             continue
         day_range = max(highs) / min(lows) - 1
-        if day_range >= p["day_range_most"]:
+        if day_range >= p["day_range_max"]:
             continue
         logs = [math.log(value) for value in closes]
         mean_x, mean_y = (n - 1) / 2, math.fsum(logs) / n
@@ -197,7 +197,7 @@ def channel_setups(bars: Bars, factor: float, p: dict[str, Any]) -> list[dict[st
             continue
         end = mean_y + slope * (n - 1 - mean_x)
         width, position = math.exp(2 * half) - 1, (logs[-1] - end + half) / (2 * half)
-        if not p["width_least"] <= width <= p["width_most"] or position > p["position_most"]:
+        if not p["width_min"] <= width <= p["width_max"] or position > p["position_max"]:
             continue
         target = math.exp(end - half + p["target"] * 2 * half)
         stop = math.exp(end - half) * (1 - p["stop_below"])

@@ -45,8 +45,9 @@ def build(
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.healing.plan import retention_policy
-    from crypto_pipeline.labels.parameters import ParameterError, Strategy, parameter_sets
+    from crypto_pipeline.labels.parameters import ParameterError, parameter_sets
     from crypto_pipeline.labels.stored.training import TrainingSetError, training_set
+    from crypto_pipeline.labels.strategies.registry import Strategy
 
     first, last = options.bounds(start, end)
     assert first is not None  # both are required

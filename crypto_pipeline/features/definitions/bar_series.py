@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from crypto_pipeline.arrays.arithmetic import lagged
 from crypto_pipeline.arrays.rolling import (
     Floats,
     rolling_comoments,
@@ -18,7 +19,6 @@ from crypto_pipeline.arrays.rolling import (
     rolling_moments,
 )
 from crypto_pipeline.features.definitions import indicators
-from crypto_pipeline.features.definitions.indicators import lagged
 from crypto_pipeline.features.definitions.registry import enough
 
 Flags = npt.NDArray[np.bool_]

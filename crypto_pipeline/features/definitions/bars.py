@@ -11,10 +11,10 @@ from functools import partial
 
 import numpy as np
 
+from crypto_pipeline.arrays.arithmetic import lagged, ratio
 from crypto_pipeline.arrays.rolling import Floats, rolling_mean, rolling_moments
 from crypto_pipeline.features.definitions import indicators
 from crypto_pipeline.features.definitions.bar_series import DAY, WEEK, BarSeries, Flags, mean
-from crypto_pipeline.features.definitions.indicators import lagged, ratio
 from crypto_pipeline.features.definitions.registry import Feature, enough
 
 #: Bars after which recursive indicators have forgotten where they began, to better than 1e-7 of their spread.

@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from crypto_pipeline.arrays.arithmetic import lagged, ratio
 from crypto_pipeline.arrays.rolling import (
     Floats,
     held,
@@ -43,22 +44,6 @@ def ema_warm_up(n: int, tolerance: float = 1e-7) -> int:
 def wilder_warm_up(n: int, tolerance: float = 1e-9) -> int:
     """Bars after which the first value weighs less than ``tolerance`` in Wilder's smoothing of ``n``."""
     return math.ceil(math.log(tolerance) / math.log(1 - 1 / n))
-
-
-def lagged(x: Floats, n: int = 1) -> Floats:
-    """``x`` of ``n`` places before, NaN at the first ``n``."""
-    found = np.empty(x.shape)
-    found[..., :n] = np.nan
-    found[..., n:] = x[..., : max(x.shape[-1] - n, 0)]
-    return found
-
-
-def ratio(part: Floats, whole: Floats) -> Floats:
-    """``part / whole``, NaN where the whole is not above 0 (nothing there, nothing moved, or less by rounding)."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        found = part / whole
-    found[~(whole > 0)] = np.nan
-    return found
 
 
 def sma(x: Floats, n: int, *, min_samples: int | None = None) -> Floats:

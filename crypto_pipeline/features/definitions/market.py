@@ -7,10 +7,10 @@ from functools import partial
 
 import numpy as np
 
+from crypto_pipeline.arrays.arithmetic import lagged, ratio
 from crypto_pipeline.arrays.rolling import Floats, ranks
 from crypto_pipeline.features.definitions.bar_series import DAY, WEEK, BarSeries
 from crypto_pipeline.features.definitions.bars import correlation, log_return, volatility
-from crypto_pipeline.features.definitions.indicators import lagged, ratio
 from crypto_pipeline.features.definitions.registry import Feature
 
 

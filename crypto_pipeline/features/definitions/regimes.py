@@ -12,8 +12,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from crypto_pipeline.arrays.arithmetic import lagged
 from crypto_pipeline.arrays.rolling import Floats, rolling_mean
-from crypto_pipeline.features.definitions.indicators import lagged
 from crypto_pipeline.features.definitions.registry import enough
 
 

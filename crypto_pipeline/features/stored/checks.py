@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,9 +22,12 @@ from crypto_pipeline.features.stored.update import (
     read_bars,
     stale_days,
 )
+from crypto_pipeline.market.checks import CheckOutcome, Severity
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
+#: What the checks are about: the ``subject`` of their outcomes.
+SUBJECT = "features"
 CHECKS = {
     "no_leak": "No row knows what came later: computed again by a fresh process from bars cut short, all are equal.",
     "warm_up": "No feature needs more bars than it declares.",
@@ -43,21 +46,6 @@ SAMPLE_CLOSES = 6
 RANGE_DAYS, DRIFT_DAYS = 14, 90
 #: Of independent features one in a hundred drifts by chance; they are not independent.
 DRIFTED_SHARE = 0.10
-
-Severity = Literal["warning", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureOutcome:
-    """One evaluated check. ``offenders`` names features, instruments and times; empty when it passed."""
-
-    name: str
-    passed: bool
-    severity: Severity
-    summary: str
-    offenders: pl.DataFrame = field(default_factory=pl.DataFrame)
-    #: What was looked at; the same sample gives the same outcome until rows or bars change.
-    sample: Sample | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +78,16 @@ def verify_features(
     names: Sequence[str] = tuple(CHECKS),
     seed: int | None = None,
     failed_on: Mapping[str, Sample] | None = None,
-) -> list[FeatureOutcome]:
+) -> list[CheckOutcome]:
     """Run the checks ``names`` on ``[start, end)``. ``seed`` fixes the samples (default: by the hour).
 
     A check in ``failed_on`` looks first at what it failed on before. Only when that is right does it look elsewhere:
-    other rows that are right say nothing of those that were wrong.
+    other rows that are right say nothing of those that were wrong. The ``detail`` of an outcome is its ``Sample``.
     """
     now = now or store.clock.now()
     universe = Universe.of(store, benchmark)
     sample = Sample(start, min(end, now), seed or int(now.timestamp()) // 3600)
-    checks: dict[str, Callable[[_Span], FeatureOutcome]] = {
+    checks: dict[str, Callable[[_Span], CheckOutcome]] = {
         "no_leak": _no_leak,
         "warm_up": _warm_up,
         "parity": _parity,
@@ -116,7 +104,7 @@ def verify_features(
             outcome = checks[name](_Span(store, universe, one.start, one.end, now, one.seed))
             if not outcome.passed:
                 break
-        outcomes.append(replace(outcome, sample=one))
+        outcomes.append(replace(outcome, detail=one.as_detail()))
     return outcomes
 
 
@@ -161,7 +149,13 @@ class _Span:
         return partial(compute_features, benchmark=self.universe.benchmark)
 
 
-def _no_leak(span: _Span) -> FeatureOutcome:
+def _outcome(
+    name: str, passed: bool, severity: Severity, summary: str, offenders: pl.DataFrame | None = None
+) -> CheckOutcome:
+    return CheckOutcome(name, SUBJECT, passed, severity, summary, pl.DataFrame() if offenders is None else offenders)
+
+
+def _no_leak(span: _Span) -> CheckOutcome:
     bars, _first = span.bars(span.sample_with_edges())
     # From the first bar on, so that the warm-up is among what is cut.
     begin = span.end - timedelta(days=SAMPLE_DAYS + LOOK_BACK[Timeframe.M15])
@@ -169,7 +163,7 @@ def _no_leak(span: _Span) -> FeatureOutcome:
     return _proven("no_leak", proof, "cells, {cuts} cuts: no row knows what came later", "know what came later")
 
 
-def _warm_up(span: _Span) -> FeatureOutcome:
+def _warm_up(span: _Span) -> CheckOutcome:
     bars, _ = span.bars(span.sample()[:3])
     proof = warm_up_check(bars, span.compute, span.end)
     return _proven(
@@ -177,10 +171,10 @@ def _warm_up(span: _Span) -> FeatureOutcome:
     )
 
 
-def _parity(span: _Span) -> FeatureOutcome:
+def _parity(span: _Span) -> CheckOutcome:
     rows = span.store.features.read(span.universe.instruments, span.start, span.end, live=True)
     if rows.is_empty():
-        return FeatureOutcome("parity", True, "error", "the live path wrote nothing in this span")
+        return _outcome("parity", True, "error", "the live path wrote nothing in this span")
     moments = rows["known_at"].unique().sort()
     rng = np.random.default_rng(span.seed)
     chosen = moments.gather(np.sort(rng.choice(len(moments), min(SAMPLE_CLOSES, len(moments)), replace=False)))
@@ -202,25 +196,25 @@ def _parity(span: _Span) -> FeatureOutcome:
     return _proven("parity", proof, "live cells of {cuts} closes equal their history", "differ from what history gives")
 
 
-def _benchmark(stated: str, span: _Span) -> FeatureOutcome:
+def _benchmark(stated: str, span: _Span) -> CheckOutcome:
     if lacking := lacks_benchmark(span.universe, stated):
-        return FeatureOutcome("benchmark", False, "warning", lacking)
+        return _outcome("benchmark", False, "warning", lacking)
     known = span.universe.benchmark
     said = f"market features refer to {known}" if known else "there is none, as the setting says"
-    return FeatureOutcome("benchmark", True, "warning", said)
+    return _outcome("benchmark", True, "warning", said)
 
 
-def _up_to_date(span: _Span) -> FeatureOutcome:
+def _up_to_date(span: _Span) -> CheckOutcome:
     """Days that are over; the running day is the live path's."""
     last = min(span.end - timedelta(microseconds=1), datetime.combine(span.now.date(), time(), UTC) - timedelta(days=1))
     if last < span.start:
-        return FeatureOutcome("up_to_date", True, "warning", "no day of the span is over yet")
+        return _outcome("up_to_date", True, "warning", "no day of the span is over yet")
     universe = span.universe
     stale = stale_days(span.store, universe, universe.instruments, span.start.date(), last.date())
     if stale.is_empty():
-        return FeatureOutcome("up_to_date", True, "warning", "every day that is over stands on the bars of now")
+        return _outcome("up_to_date", True, "warning", "every day that is over stands on the bars of now")
     days = stale["day"].n_unique()
-    return FeatureOutcome(
+    return _outcome(
         "up_to_date", False, "warning",
         f"{stale.height} instrument-days of {stale['instrument'].n_unique()} instruments on {days} days are stale",
         stale.select("instrument", "day", "computed_from", "stored_from"),
@@ -229,7 +223,7 @@ def _up_to_date(span: _Span) -> FeatureOutcome:
 
 def _against_history(
     name: str, compared: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame], what: str, span: _Span
-) -> FeatureOutcome:
+) -> CheckOutcome:
     columns = ["open_time", "eligible", *NAMES]
     first = max(span.start, span.end - timedelta(days=SAMPLE_DAYS))
     rows = span.store.features.read(span.universe.instruments, first, span.end, columns)
@@ -238,30 +232,30 @@ def _against_history(
     )
     offenders = compared(history, rows)
     if offenders.is_empty():
-        return FeatureOutcome(name, True, "warning", f"{rows.height:,} rows are as in {RANGE_DAYS} days before")
+        return _outcome(name, True, "warning", f"{rows.height:,} rows are as in {RANGE_DAYS} days before")
     shown = ", ".join(offenders["feature"].head(5))
-    return FeatureOutcome(name, False, "warning", f"{offenders.height} features {what}: {shown}", offenders)
+    return _outcome(name, False, "warning", f"{offenders.height} features {what}: {shown}", offenders)
 
 
-def _drift(span: _Span) -> FeatureOutcome:
+def _drift(span: _Span) -> CheckOutcome:
     last = (span.end - timedelta(microseconds=1)).date()
     begin = datetime.combine(drift.since(last, DRIFT_DAYS), time(), UTC)
     history = span.store.features.read(span.universe.instruments, begin, span.end, ["open_time", *NAMES], hourly=True)
     if history.is_empty():
-        return FeatureOutcome("drift", True, "warning", "no features are stored in this span")
+        return _outcome("drift", True, "warning", "no features are stored in this span")
     found = drift.drift(history, last)
     span.store.features.record_drift(found)
     drifted = found.filter("drifted").sort(pl.col("psi") / pl.col("threshold"), descending=True)
     known = found["threshold"].count()
     if not known:
-        return FeatureOutcome("drift", True, "warning", "too little history to tell drift from chance")
+        return _outcome("drift", True, "warning", "too little history to tell drift from chance")
     summary = f"{drifted.height} of {known} features drift by their own history"
     passed = drifted.height <= DRIFTED_SHARE * known
-    return FeatureOutcome("drift", passed, "warning", summary, drifted if not passed else pl.DataFrame())
+    return _outcome("drift", passed, "warning", summary, drifted if not passed else pl.DataFrame())
 
 
-def _proven(name: str, proof: Proof, fine: str, fault: str) -> FeatureOutcome:
+def _proven(name: str, proof: Proof, fine: str, fault: str) -> CheckOutcome:
     if proof.passed:
-        return FeatureOutcome(name, True, "error", f"{proof.cells:,} {fine.format(cuts=proof.cuts)}")
+        return _outcome(name, True, "error", f"{proof.cells:,} {fine.format(cuts=proof.cuts)}")
     shown = ", ".join(proof.findings["feature"].head(5))
-    return FeatureOutcome(name, False, "error", f"{proof.findings.height} features {fault}: {shown}", proof.findings)
+    return _outcome(name, False, "error", f"{proof.findings.height} features {fault}: {shown}", proof.findings)

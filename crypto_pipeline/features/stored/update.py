@@ -196,10 +196,10 @@ def read_bars(
     # Side by side: most of each reading is waiting for the server.
     with ThreadPoolExecutor(3, "read-bars") as readers:
         coming = {timeframe: readers.submit(read, own, timeframe, days) for timeframe, days in LOOK_BACK.items()}
-        crowd = readers.submit(read, others, Timeframe.M15, MARKET_LOOK_BACK) if others else None
+        others_bars = readers.submit(read, others, Timeframe.M15, MARKET_LOOK_BACK) if others else None
         bars = {timeframe: future.result() for timeframe, future in coming.items()}
-        if crowd is not None:
-            bars[Timeframe.M15] = pl.concat([bars[Timeframe.M15], crowd.result()])
+        if others_bars is not None:
+            bars[Timeframe.M15] = pl.concat([bars[Timeframe.M15], others_bars.result()])
     return bars
 
 

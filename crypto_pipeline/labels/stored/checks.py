@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import polars as pl
 
 from crypto_pipeline.features.stored.update import BENCHMARK, Universe, lacks_benchmark
-from crypto_pipeline.labels.parameters import TIMEFRAME, Parameters, Strategy
 from crypto_pipeline.labels.stored.update import due_cells, traded
+from crypto_pipeline.labels.strategies.base import TIMEFRAME, Parameters
+from crypto_pipeline.labels.strategies.registry import Strategy
+from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.store import Store
 
 #: Least numbers for a model to learn from, beside the setting ``label_events``.
 LEAST_CLASS, LEAST_DAYS, LEAST_INSTRUMENTS = 100, 60, 20
 
 
-@dataclass(frozen=True, slots=True)
-class LabelOutcome:
-    """Result of one check of one strategy; ``offenders`` names what fails, at least by ``instrument``."""
-
-    name: str
-    strategy: Strategy
-    passed: bool
-    severity: str
-    summary: str
-    offenders: pl.DataFrame
-
-
 CHECKS = {
     "label_finality": "No label is told before its horizon has ended, and none that could be told still waits.",
     "labels_current": "Every label rests on the bars as they are now: none was computed from bars that changed since.",
-    "benchmark": "The instrument whose crashes stop DCA entries is collected: without it there are no setups.",
+    "benchmark": "The instrument whose crashes stop entries is collected: without it there are no setups.",
     "too_few_events": "There are enough labels, of both kinds, over enough days and instruments, to learn from.",
 }
 
 
 def checks_of(strategy: Strategy) -> dict[str, str]:
-    """The checks of one strategy with what each promises: only DCA looks at the benchmark."""
-    return {name: text for name, text in CHECKS.items() if name != "benchmark" or strategy is Strategy.DCA}
+    """The checks of one strategy with what each promises: the benchmark is of those that look at it."""
+    return {name: text for name, text in CHECKS.items() if name != "benchmark" or strategy.definition.uses_benchmark}
 
 
 def check_labels(
@@ -51,12 +40,12 @@ def check_labels(
     now: datetime,
     least: int,
     benchmark: str = BENCHMARK,
-) -> list[LabelOutcome]:
+) -> list[CheckOutcome]:
     """The checks of CHECKS over the labels of signals in ``history``; whether they are current, over ``span``.
 
-    ``benchmark``: the setting ``feature_benchmark``; only DCA looks at it.
+    ``benchmark``: the setting ``feature_benchmark``.
     """
-    labels = store.labels.read(strategy, parameters.hash, *history)
+    labels = store.labels.read(strategy.definition.table, parameters.hash, *history)
     return [
         finality(store, strategy, parameters, *history, labels, now),
         current(store, strategy, parameters, *span, now, benchmark),
@@ -73,7 +62,7 @@ def finality(
     end: datetime,
     labels: pl.DataFrame,
     now: datetime,
-) -> LabelOutcome:
+) -> CheckOutcome:
     """Labels told too early are an error; cells that wait although every horizon ended a day ago are a warning."""
     limit = pl.col("entry_ts") + TIMEFRAME.delta * pl.col("horizon")
     early = labels.filter(
@@ -90,13 +79,13 @@ def finality(
     )
     if early.height:
         words = f"{early.height} {strategy} labels were told before their horizon had ended"
-        return LabelOutcome("label_finality", strategy, False, "error", words, early)
+        return CheckOutcome("label_finality", strategy, False, "error", words, early)
     if late.height:
         words = f"{int(late['waiting'].sum())} {strategy} labels wait for bars although their horizon ended a day ago"
         offenders = late.select("instrument", "day", "setups", "labels", "waiting")
-        return LabelOutcome("label_finality", strategy, False, "warning", words, offenders)
+        return CheckOutcome("label_finality", strategy, False, "warning", words, offenders)
     words = f"{labels.height} {strategy} labels, each told after its horizon"
-    return LabelOutcome("label_finality", strategy, True, "error", words, early)
+    return CheckOutcome("label_finality", strategy, True, "error", words, early)
 
 
 def current(
@@ -107,7 +96,7 @@ def current(
     end: datetime,
     now: datetime,
     benchmark: str = BENCHMARK,
-) -> LabelOutcome:
+) -> CheckOutcome:
     """Instrument-days that are to be computed, or computed again."""
     outdated = due_cells(store, strategy, parameters, start, end, traded(store), now, benchmark=benchmark)
     stale = outdated.filter(pl.col("reason") == "stale").height
@@ -115,19 +104,19 @@ def current(
     if outdated.is_empty():
         words = f"every {strategy} label rests on the bars as they are"
     offenders = outdated.select("instrument", "day", "reason")
-    return LabelOutcome("labels_current", strategy, outdated.is_empty(), "warning", words, offenders)
+    return CheckOutcome("labels_current", strategy, outdated.is_empty(), "warning", words, offenders)
 
 
-def has_benchmark(store: Store, strategy: Strategy, benchmark: str) -> LabelOutcome:
+def has_benchmark(store: Store, strategy: Strategy, benchmark: str) -> CheckOutcome:
     """Whether the benchmark is collected."""
     universe = Universe.of(store, benchmark)
     lacking = lacks_benchmark(universe, benchmark)
     known = universe.benchmark
     said = f"{strategy} entries stop when {known} crashes or panics" if known else "there is none, as the setting says"
-    return LabelOutcome("benchmark", strategy, lacking is None, "warning", lacking or said, pl.DataFrame())
+    return CheckOutcome("benchmark", strategy, lacking is None, "warning", lacking or said, pl.DataFrame())
 
 
-def enough(strategy: Strategy, labels: pl.DataFrame, history: timedelta, least: int) -> LabelOutcome:
+def enough(strategy: Strategy, labels: pl.DataFrame, history: timedelta, least: int) -> CheckOutcome:
     """Counts of events, classes, days and instruments. A history too short to reach them is not judged."""
     wins = labels.filter(pl.col("net_return") > 0).height
     days = labels["signal_ts"].dt.date().n_unique()
@@ -136,7 +125,7 @@ def enough(strategy: Strategy, labels: pl.DataFrame, history: timedelta, least: 
     by_instrument = labels.group_by("instrument").len("labels").sort("instrument")
     if history < timedelta(days=LEAST_DAYS):
         words = f"{counted}: not judged, the span is shorter than {LEAST_DAYS} days"
-        return LabelOutcome("too_few_events", strategy, True, "warning", words, by_instrument)
+        return CheckOutcome("too_few_events", strategy, True, "warning", words, by_instrument)
     few = [
         f"{what} {have} of {need}"
         for what, have, need in (
@@ -149,7 +138,7 @@ def enough(strategy: Strategy, labels: pl.DataFrame, history: timedelta, least: 
         if have < need
     ]
     words = f"{counted}: too few to learn from ({', '.join(few)})" if few else counted
-    return LabelOutcome("too_few_events", strategy, not few, "warning", words, by_instrument)
+    return CheckOutcome("too_few_events", strategy, not few, "warning", words, by_instrument)
 
 
 def example_of(labels: pl.DataFrame, tiers: Sequence[str] = ("large", "mid", "meme")) -> dict[str, object] | None:

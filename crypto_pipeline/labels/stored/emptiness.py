@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
-from crypto_pipeline.labels.parameters import TIMEFRAME, WARM_UP, Parameters, Strategy
 from crypto_pipeline.labels.stored.update import due_cells, traded
+from crypto_pipeline.labels.strategies.base import TIMEFRAME, WARM_UP, Parameters
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import midnight
 from crypto_pipeline.store import Store
 
 
@@ -27,8 +29,8 @@ def why_empty(
 ) -> str:
     """The reason in a sentence or two, with what to do, when no label of signals in ``[start, end)`` is left.
 
-    ``benchmark``: the instrument whose market DCA looks at; ``ineligible``: labels that were left out as such. Raises
-    StoreError for an unknown instrument.
+    ``benchmark``: the instrument whose market some strategies look at; ``ineligible``: labels that were left out as
+    such. Raises StoreError for an unknown instrument.
     """
     head = f"no {strategy} labels of signals from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC: "
     if ineligible:
@@ -39,9 +41,9 @@ def why_empty(
     tiers = traded(store, instruments or ())
     if not tiers:
         return f"{head}no instrument of the tiers large, mid and meme is collected"
-    if strategy is Strategy.DCA and benchmark is None:
+    if strategy.definition.uses_benchmark and benchmark is None:
         return (
-            f"{head}the benchmark, whose crashes stop DCA entries, is not collected. Add it (`crypto-pipeline "
+            f"{head}the benchmark, whose crashes stop {strategy} entries, is not collected. Add it (`crypto-pipeline "
             "instruments add BTC-USDT`) or name another (CRYPTO_PIPELINE_FEATURE_BENCHMARK)"
         )
     held = store.coverage.cells([TIMEFRAME], None, None, list(tiers)).filter(pl.col("present") > 0)
@@ -49,7 +51,7 @@ def why_empty(
     if not isinstance(first, date) or not isinstance(last, date):
         return f"{head}no {TIMEFRAME} bars are stored yet. See `crypto-pipeline status`"
     return head + (
-        _too_short(parameters, start, end, now, _midnight(first), _midnight(last) + timedelta(days=1))
+        _too_short(parameters, start, end, now, midnight(first), midnight(last) + timedelta(days=1))
         or _not_labelled(store, strategy, parameters, start, end, now, list(tiers))
         or _nothing_found(store, strategy, parameters, start, end, list(tiers))
     )
@@ -89,7 +91,7 @@ def _not_labelled(
     names: list[str],
 ) -> str | None:
     """Whether days of the span have not been computed yet, or labels came only after the moment that was asked for."""
-    labels = store.labels.read(strategy, parameters.hash, start, end, instruments=names)
+    labels = store.labels.read(strategy.definition.table, parameters.hash, start, end, instruments=names)
     if labels.height:
         at = labels["recorded_at"].min()
         assert isinstance(at, datetime)
@@ -116,19 +118,12 @@ def _nothing_found(
             f"{waiting} setups wait for the end of their horizon{when}, or for bars that are missing without a reason "
             "(`crypto-pipeline gaps`)"
         )
+    wider = strategy.definition.wider
+    beside = (
+        ", or label a wider parameter set beside them, such as CRYPTO_PIPELINE_LABEL_PARAMETERS="
+        f'\'{{"wide": {{"{strategy}": {wider}}}}}\' and set "wide"'
+    )
     return (
         f"none of the {cells.height} instrument-days has a setup. With these parameters they are rare: collect more "
-        "days or instruments (`crypto-pipeline up --days N --instruments N`), or label a wider parameter set beside "
-        f"them, such as CRYPTO_PIPELINE_LABEL_PARAMETERS='{_WIDER[strategy]}' and set \"wide\""
+        f"days or instruments (`crypto-pipeline up --days N --instruments N`){beside if wider else ''}"
     )
-
-
-_WIDER = {
-    Strategy.DCA: '{"wide": {"dca": {"fall": 0.03}}}',
-    Strategy.SWING: '{"wide": {"swing": {"breakout": 0.0, "volume_ratio": 1.0}}}',
-    Strategy.CHANNEL: '{"wide": {"channel": {"touches": 2, "reward_to_risk": 1.0}}}',
-}
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)

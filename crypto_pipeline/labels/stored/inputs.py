@@ -14,9 +14,10 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.labels.panel import Flags, Ints
-from crypto_pipeline.labels.parameters import TIMEFRAME, WARM_UP, DcaParameters, Parameters, Strategy
-from crypto_pipeline.labels.setups import DAY, WEEK, reach
+from crypto_pipeline.arrays.panel import Flags, Ints
+from crypto_pipeline.labels.spacing import reach
+from crypto_pipeline.labels.strategies.base import DAY, TIMEFRAME, WARM_UP, WEEK, Parameters
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
@@ -25,8 +26,9 @@ _EPOCH = date(1970, 1, 1)
 
 def look_back(parameters: Parameters) -> int:
     """Days before a signal on which its label rests: neighbours that overlap, what spaces them, their indicators."""
-    # Setups of the other strategies are not spaced; a week more than they need keeps their stored labels current.
-    spaced = reach(parameters.spacing) if isinstance(parameters, DcaParameters) else WEEK
+    # Setups that are not spaced do not need the week: it keeps labels current that were stored when it was read.
+    spacing = parameters.setup_spacing
+    spaced = WEEK if spacing is None else reach(spacing)
     return math.ceil((parameters.horizon + 1 + spaced + WARM_UP) / DAY)
 
 
@@ -48,28 +50,14 @@ def input_versions(
     """Per instrument of ``tiers`` and day of ``[start, end)`` with bars: ``instrument``, ``day``, ``inputs``, ``kept``.
 
     ``inputs`` is a text that is another whenever anything below has changed; ``kept`` counts the days with bars in it.
-    ``benchmark``: the instrument whose market DCA looks at; None where it is not collected.
+    ``benchmark``: the instrument whose market some strategies look at; None where it is not collected.
     """
-    back, ahead = look_back(parameters), look_ahead(parameters)
     first, last = _number(start), _number(end - timedelta(microseconds=1))
-    today = _number(now)
     names = list(tiers)
-    own = _Windows(store, TIMEFRAME, first - back, min(last + ahead, today - 1), names)
-    parts = [own.windows(first, last, back, ahead)]
-    if strategy is Strategy.SWING:
-        hourly = _Windows(store, Timeframe.H1, first - back, min(last, today - 1), names)
-        parts.append(hourly.windows(first, last, back, 0))
-    if strategy is Strategy.DCA:
-        market = _Windows(
-            store, TIMEFRAME, first - back, min(last + ahead, today - 1), [benchmark] if benchmark else []
-        )
-        parts.append(
-            [np.broadcast_to(each.sum(axis=0), parts[0][0].shape) for each in market.windows(first, last, back, ahead)]
-        )
+    parts, present = _window_versions(store, strategy, parameters, first, last, _number(now), names, benchmark)
     # Another benchmark, or none, is another market, whatever its data versions are.
-    market_of = [benchmark or "none"] if strategy is Strategy.DCA else []
+    market_of = [benchmark or "none"] if strategy.definition.uses_benchmark else []
     rows = []
-    present = own.present(first, last)
     for place, name in enumerate(names):
         for offset in np.flatnonzero(present[place]).tolist():
             texts = [f"{count[place, offset]}.{total[place, offset]}" for count, total in parts]
@@ -79,6 +67,33 @@ def input_versions(
             )
     schema = {"instrument": pl.String, "day": pl.Date, "inputs": pl.String, "kept": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _window_versions(
+    store: Store,
+    strategy: Strategy,
+    parameters: Parameters,
+    first: int,
+    last: int,
+    today: int,
+    names: Sequence[str],
+    benchmark: str | None,
+) -> tuple[list[list[Ints]], Flags]:
+    """Days with bars and sums of data versions per instrument and day from ``first`` to ``last``: of the own 15m bars,
+    and of the 1h and benchmark bars where the strategy looks at them. And whether there are bars, likewise.
+    """
+    back, ahead = look_back(parameters), look_ahead(parameters)
+    reached = min(last + ahead, today - 1)
+    own = _Windows(store, TIMEFRAME, first - back, reached, names)
+    parts = [own.windows(first, last, back, ahead)]
+    if strategy.definition.uses_hours:
+        hourly = _Windows(store, Timeframe.H1, first - back, min(last, today - 1), names)
+        parts.append(hourly.windows(first, last, back, 0))
+    if strategy.definition.uses_benchmark:
+        market = _Windows(store, TIMEFRAME, first - back, reached, [benchmark] if benchmark else [])
+        shape = parts[0][0].shape
+        parts.append([np.broadcast_to(each.sum(axis=0), shape) for each in market.windows(first, last, back, ahead)])
+    return parts, own.present(first, last)
 
 
 class _Windows:

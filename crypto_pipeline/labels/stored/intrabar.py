@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
+from crypto_pipeline.arrays.panel import Ints, Panel
 from crypto_pipeline.labels.intrabar import KeptMinutes, Minutes, gathered
-from crypto_pipeline.labels.panel import Ints, Panel
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 

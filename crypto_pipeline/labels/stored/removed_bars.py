@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 from crypto_pipeline.features.compute import BENCHMARK_LOOK_BACK, LOOK_BACK
-from crypto_pipeline.labels.parameters import TIMEFRAME, Parameters
 from crypto_pipeline.labels.stored import inputs
+from crypto_pipeline.labels.strategies.base import TIMEFRAME, Parameters
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store, StoreError

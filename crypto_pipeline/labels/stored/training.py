@@ -21,14 +21,15 @@ import polars as pl
 from crypto_pipeline.features.compute import LOOK_BACK, NAMES, ROW_SCHEMA, feature_frames, schema_hash
 from crypto_pipeline.features.stored.update import Universe, read_bars
 from crypto_pipeline.healing.plan import retention_policy
-from crypto_pipeline.labels.parameters import MODELS, Parameters, Strategy, parameter_sets
+from crypto_pipeline.labels.parameters import parameter_sets
 from crypto_pipeline.labels.stored.emptiness import why_empty
 from crypto_pipeline.labels.stored.removed_bars import require_kept
+from crypto_pipeline.labels.strategies.base import Parameters
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe, parse_time, require_utc
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store, StoreError
-from crypto_pipeline.store.research.label_columns import MEASURES
 
 FORMAT = 1
 #: Of the label, in this order before the features.
@@ -118,10 +119,11 @@ def training_set(
     if begin >= until:
         raise TrainingSetError(f"start {begin.isoformat()} is not before end {until.isoformat()}: exchange them")
     used = parameters or parameter_sets({})["default"][chosen]
-    if not isinstance(used, MODELS[chosen]):
-        raise TrainingSetError(f"{type(used).__name__} are no parameters of {chosen}: use {MODELS[chosen].__name__}")
+    if not isinstance(used, chosen.definition.parameters):
+        model = chosen.definition.parameters.__name__
+        raise TrainingSetError(f"{type(used).__name__} are no parameters of {chosen}: use {model}")
     moment = store.labels.settle(as_of)
-    labels = store.labels.read(chosen, used.hash, begin, until, instruments=instruments, as_of=moment)
+    labels = store.labels.read(chosen.definition.table, used.hash, begin, until, instruments=instruments, as_of=moment)
     settings = load_settings()
     everyone = universe or Universe.of(store, settings.feature_benchmark)
     policy = retention or retention_policy(settings)
@@ -170,7 +172,7 @@ def reproduce(store: Store, manifest: Mapping[str, Any], *, retention: Retention
             f"crypto-pipeline {manifest['made_by']['crypto-pipeline']}"
         )
     strategy = Strategy.parse(manifest["strategy"])
-    parameters = MODELS[strategy].model_validate(manifest["parameters"])
+    parameters = strategy.definition.parameters.model_validate(manifest["parameters"])
     if parameters.hash != manifest["parameters_hash"]:
         raise TrainingSetError(
             f"the parameters of the manifest have the hash {parameters.hash}, not {manifest['parameters_hash']}: "
@@ -245,7 +247,7 @@ def _features(
 
 
 def _joined(strategy: Strategy, labels: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
-    measures = {name: f"setup_{name}" for name in MEASURES[strategy]}
+    measures = {name: f"setup_{name}" for name in strategy.definition.table.measures}
     known = labels.rename(measures).with_columns(
         (pl.col("net_return") > 0).cast(pl.Int8).alias("y"), pl.col("uniqueness").alias("weight")
     )

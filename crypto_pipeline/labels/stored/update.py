@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
+from crypto_pipeline.arrays.grid import COLUMNS
+from crypto_pipeline.arrays.panel import Panel
 from crypto_pipeline.features.stored.update import BENCHMARK, Universe
-from crypto_pipeline.labels import setups
-from crypto_pipeline.labels.compute import Context, find_setups, label
+from crypto_pipeline.labels.compute import SetupContext, find_setups, label
 from crypto_pipeline.labels.finality import accounted, final
-from crypto_pipeline.labels.panel import PRICES, Panel
-from crypto_pipeline.labels.parameters import TIMEFRAME, TRADED, Parameters, Strategy
 from crypto_pipeline.labels.stored import inputs
 from crypto_pipeline.labels.stored.intrabar import StoredMinutes
+from crypto_pipeline.labels.strategies.base import DAY, TIMEFRAME, TRADED, Parameters
+from crypto_pipeline.labels.strategies.dca import halts
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import midnight
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.coverage.cell_locks import EXPLAINING
-from crypto_pipeline.store.research.label_columns import label_schema
 from crypto_pipeline.store.research.labels import CELL_SCHEMA, LabelsWritten
 
 #: 15m bars that are in memory at once (about 0.2 GB).
@@ -42,7 +44,7 @@ class LabelReport:
     setups: int = 0
     labels: int = 0
     waiting: int = 0
-    #: whose market DCA setups look at; None where it is not collected
+    #: whose market the setups of some strategies look at; None where it is not collected
     benchmark: str | None = None
     written: LabelsWritten = field(default_factory=LabelsWritten)
 
@@ -69,7 +71,8 @@ def bring_up_to_date(
     """Compute and store the labels of signals in ``[start, end)`` (whole UTC days) that are new, stale or were waiting.
 
     ``instruments``: default all that are traded. ``everything`` computes every day again. ``benchmark``: the setting
-    ``feature_benchmark``; without such an instrument there are no DCA setups. A second call finds nothing to do.
+    ``feature_benchmark``; without such an instrument strategies that look at it have no setups. A second call finds
+    nothing to do.
 
     Raises StoreError for an unknown instrument, and when the database fails.
     """
@@ -120,7 +123,7 @@ def due_cells(
     asked = [day for days in stored["minute_days"].drop_nulls() for day in days]
     minutes = {}
     if asked:
-        first, last = _midnight(min(asked)), _midnight(max(asked)) + timedelta(days=1)
+        first, last = midnight(min(asked)), midnight(max(asked)) + timedelta(days=1)
         minutes = inputs.minute_versions(store, first, last, list(tiers))
     return inputs.due(current, stored, minutes, parameters, now)
 
@@ -134,7 +137,7 @@ def _pieces(todo: pl.DataFrame, apart: int) -> Iterator[tuple[pl.DataFrame, list
             continue
         stretch = todo.filter(pl.col("day").is_between(days[first], days[until - 1]))
         every = stretch["instrument"].unique().sort().to_list()
-        each = ((days[until - 1] - days[first]).days + 2 * apart) * setups.DAY
+        each = ((days[until - 1] - days[first]).days + 2 * apart) * DAY
         together = max(1, _TOGETHER // each)
         for place in range(0, len(every), together):
             names = every[place : place + together]
@@ -155,13 +158,13 @@ def _compute(
     first, last = cells["day"].min(), cells["day"].max()
     assert isinstance(first, date)
     assert isinstance(last, date)
-    begin = _midnight(first) - timedelta(days=inputs.look_back(parameters))
-    end = min(_midnight(last) + timedelta(days=1 + inputs.look_ahead(parameters)), TIMEFRAME.floor(now))
+    begin = midnight(first) - timedelta(days=inputs.look_back(parameters))
+    end = min(midnight(last) + timedelta(days=1 + inputs.look_ahead(parameters)), TIMEFRAME.floor(now))
     # Versions first: a bar that changes after they were read makes the cell stale once more.
     minute_days = inputs.minute_versions(store, begin, end, list(tiers))
     names = list(tiers)
     bars = store.reader.read(names, TIMEFRAME, begin, end, columns=_COLUMNS)
-    panel = Panel.of(bars, names, begin, end)
+    panel = Panel.from_bars(bars, names, begin, end, TIMEFRAME)
     context = _context(store, strategy, panel, begin, end, benchmark)
     source = StoredMinutes(store, panel)
     found = find_setups(strategy, panel, context, parameters, tiers)
@@ -176,8 +179,8 @@ def _compute(
     told = labelled.filter("ready").join(
         cells.select("instrument", "day", data_version="inputs"), on=["instrument", "day"]
     )
-    rows = told.select("instrument", "data_version", *label_schema(strategy))
-    report.add(store.labels.write(strategy, parameters.hash, summaries, rows))
+    rows = told.select("instrument", "data_version", *strategy.definition.table.schema)
+    report.add(store.labels.write(strategy.definition.table, parameters.hash, summaries, rows))
     report.setups += int(summaries["setups"].sum())
     report.labels += int(summaries["labels"].sum())
     report.waiting += int(summaries["waiting"].sum())
@@ -185,23 +188,23 @@ def _compute(
 
 def _context(
     store: Store, strategy: Strategy, panel: Panel, begin: datetime, end: datetime, benchmark: str | None
-) -> Context:
+) -> SetupContext:
     """What the strategy's setups look at beside 15m bars."""
 
     def read(names: Sequence[str], timeframe: Timeframe) -> Panel:
         bars = store.reader.read(names, timeframe, begin, end, columns=_COLUMNS)
-        return Panel.of(bars, names, begin, end, timeframe)
+        return Panel.from_bars(bars, names, begin, end, timeframe)
 
-    if strategy is Strategy.SWING:
-        return Context(_HALTED, read(panel.names, Timeframe.H1))
-    if strategy is not Strategy.DCA or benchmark is None:
-        return Context(_HALTED)
-    return Context(setups.halts(read([benchmark], TIMEFRAME).close[0]))
+    uses = strategy.definition
+    hours = read(panel.names, Timeframe.H1) if uses.uses_hours else None
+    if not uses.uses_benchmark or benchmark is None:
+        return SetupContext(_HALTED, hours)
+    return SetupContext(halts(read([benchmark], TIMEFRAME).close[0]), hours)
 
 
 #: Nothing is known of the market: no setup that asks for it.
 _HALTED = np.ones(1, np.bool_)
-_COLUMNS = ["instrument", "open_time", *PRICES]
+_COLUMNS = ["instrument", "open_time", *COLUMNS]
 
 
 def _summary(
@@ -233,7 +236,3 @@ def _summary(
         pl.Series("minute_days", near, dtype=CELL_SCHEMA["minute_days"]),
         pl.Series("minute_versions", versions, dtype=pl.String),
     )
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)

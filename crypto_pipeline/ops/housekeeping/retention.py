@@ -10,8 +10,9 @@ from crypto_pipeline.features.compute import LOOK_BACK
 from crypto_pipeline.features.stored.update import first_kept_day
 from crypto_pipeline.healing.plan import retention_policy
 from crypto_pipeline.healing.processors import MONITORED
-from crypto_pipeline.labels.parameters import TIMEFRAME, parameter_sets
+from crypto_pipeline.labels.parameters import parameter_sets
 from crypto_pipeline.labels.stored.inputs import look_ahead, look_back
+from crypto_pipeline.labels.strategies.base import TIMEFRAME
 from crypto_pipeline.market.retention import LookBack
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings, SettingsError

@@ -22,7 +22,7 @@ from crypto_pipeline.store.database.frames import copy_rows, named, numbered, re
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import PATIENCE, Connections
 from crypto_pipeline.store.research import labels_sql as statements
-from crypto_pipeline.store.research.label_columns import MEASURES, label_schema, stored_schema
+from crypto_pipeline.store.research.label_columns import LabelTable
 
 #: What ``cells`` returns.
 CELL_SCHEMA: dict[str, pl.DataType] = {
@@ -79,17 +79,16 @@ class Labels:
             raise StoreError(f"no labels were ever made with the parameters {params_hash!r}")
         return dict(row[0])
 
-    def write(self, strategy: str, params_hash: str, cells: pl.DataFrame, labels: pl.DataFrame) -> LabelsWritten:
+    def write(self, table: LabelTable, params_hash: str, cells: pl.DataFrame, labels: pl.DataFrame) -> LabelsWritten:
         """Make ``labels`` the labels of ``cells``: everything else that is stored of these instruments and days goes.
 
         ``cells`` has ``instrument``, ``day`` (UTC date of the signals), ``setups``, ``labels``, ``waiting``,
         ``waits_until``, ``inputs``, ``minute_days`` and ``minute_versions``; ``labels`` has ``instrument``,
-        ``data_version`` and the columns of ``label_schema``. Values that differ by rounding only (1e-9 of their size)
+        ``data_version`` and the columns of ``table.schema``. Values that differ by rounding only (1e-9 of their size)
         are no change. Raises StoreError for a label outside of the cells.
         """
-        _require_strategy(strategy)
         require_columns(cells, [*_CELL_COLUMNS, "minute_versions"], "a frame of label cells")
-        require_columns(labels, ["instrument", "data_version", *label_schema(strategy)], "a frame of labels")
+        require_columns(labels, ["instrument", "data_version", *table.schema], "a frame of labels")
         if cells.is_empty():
             return LabelsWritten()
         days = labels.select("instrument", pl.col("signal_ts").dt.date().alias("day")).unique()
@@ -98,12 +97,12 @@ class Labels:
             raise StoreError(f"a label of {instrument} on {day} is in none of the cells that are written")
         ids = self._symbols.ids(cells["instrument"].unique().to_list())
         numbers = numbered(cells.select(*_CELL_COLUMNS, "minute_versions"), ids).sort("instrument_id", "day")
-        rows = numbered(labels.select("instrument", "data_version", *label_schema(strategy)), ids)
-        return self._connections.run(_write, strategy, params_hash, numbers, rows)
+        rows = numbered(labels.select("instrument", "data_version", *table.schema), ids)
+        return self._connections.run(_write, table, params_hash, numbers, rows)
 
     def read(
         self,
-        strategy: str,
+        table: LabelTable,
         params_hash: str,
         start: datetime,
         end: datetime,
@@ -111,20 +110,19 @@ class Labels:
         instruments: Sequence[str] | None = None,
         as_of: datetime | None = None,
     ) -> pl.DataFrame:
-        """Labels of signals in ``[start, end)``, sorted by signal and instrument, in ``stored_schema``.
+        """Labels of signals in ``[start, end)``, sorted by signal and instrument, in ``table.stored_schema``.
 
-        ``as_of`` gives what was stored at that moment, and the same again whenever it is asked: it waits for whoever is
-        just writing. Raises StoreError for an unknown instrument, a strategy that is none, or an ``as_of`` to come.
+        ``as_of`` gives what was stored at that moment, and the same again whenever it is asked: it waits for
+        transactions that are writing. Raises StoreError for an unknown instrument or an ``as_of`` to come.
         """
-        _require_strategy(strategy)
         ids = self._ids(instruments)
         parameters: list[Any] = [params_hash, require_utc(start), require_utc(end), list(ids.values())]
-        query = statements.read(strategy, as_of=as_of is not None)
+        query = statements.read(table, as_of=as_of is not None)
         if as_of is not None:
             self.settle(as_of)
             parameters.append(require_utc(as_of))
         answer = named(self._connections.frame(query, parameters), ids)
-        columns = [pl.col(name).cast(dtype) for name, dtype in stored_schema(strategy).items()]
+        columns = [pl.col(name).cast(dtype) for name, dtype in table.stored_schema.items()]
         return answer.select(columns).sort("signal_ts", "instrument")
 
     def settle(self, as_of: datetime | None = None) -> datetime:
@@ -175,11 +173,6 @@ class Labels:
         return {symbol: number for number, symbol in self._symbols.names().items()}
 
 
-def _require_strategy(strategy: str) -> None:
-    if strategy not in MEASURES:
-        raise StoreError(f"unknown strategy {strategy!r}: use one of {', '.join(MEASURES)}")
-
-
 def _days(start: datetime, end: datetime) -> tuple[date, date]:
     last = require_utc(end) - timedelta(microseconds=1)
     return require_utc(start).date(), last.date()
@@ -201,22 +194,22 @@ def _writing_since(connection: psycopg.Connection[Any], moment: datetime) -> lis
 
 
 def _write(
-    connection: psycopg.Connection[Any], strategy: str, params_hash: str, cells: pl.DataFrame, labels: pl.DataFrame
+    connection: psycopg.Connection[Any], table: LabelTable, params_hash: str, cells: pl.DataFrame, labels: pl.DataFrame
 ) -> LabelsWritten:
     connection.execute(statements.STAGE_CELLS)
-    for statement in statements.stage(strategy):
+    for statement in statements.stage(table):
         connection.execute(statement)
     days = pl.col("minute_days").list.eval(pl.element().cast(pl.String)).list.join(",")
     lists = pl.concat_str(pl.lit("{"), days, pl.lit("}"))
     copy_rows(connection, "staged_label_cells", cells.with_columns(lists.alias("minute_days")))
-    copy_rows(connection, f"staged_{strategy}_labels", labels)
-    key = {"strategy": strategy, "params_hash": params_hash}
+    copy_rows(connection, f"staged_{table.strategy}_labels", labels)
+    key = {"strategy": table.strategy, "params_hash": params_hash}
     connection.execute(statements.ADD_CELLS, key)
     connection.execute(statements.LOCK_CELLS, key)
     values = key | {"at": _clock(connection)}
-    outdated = connection.execute(statements.retire(strategy), values).rowcount
-    added = connection.execute(statements.add(strategy), values).rowcount
-    withdrawn = connection.execute(statements.count_withdrawn(strategy), values).fetchone()
+    outdated = connection.execute(statements.retire(table), values).rowcount
+    added = connection.execute(statements.add(table), values).rowcount
+    withdrawn = connection.execute(statements.count_withdrawn(table), values).fetchone()
     assert withdrawn is not None
     connection.execute(statements.UPDATE_CELLS, values)
     gone = int(withdrawn[0])

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import polars as pl
 
-from crypto_pipeline.store.research.label_columns import label_schema
+from crypto_pipeline.store.research.label_columns import LabelTable
 
 # ruff: noqa: S608  (names of our own tables and columns)
 
@@ -71,25 +71,25 @@ _DAY = "l.signal_ts::date"
 _ON_DAY = "{0}.signal_ts >= c.day::timestamptz AND {0}.signal_ts < (c.day + 1)::timestamptz"
 
 
-def _columns(strategy: str) -> list[str]:
-    return [f'"{name}"' for name in label_schema(strategy)]
+def _columns(table: LabelTable) -> list[str]:
+    return [f'"{name}"' for name in table.schema]
 
 
 @lru_cache(maxsize=8)
-def stage(strategy: str) -> tuple[str, str]:
+def stage(table: LabelTable) -> tuple[str, str]:
     """Temporary tables: labels as they are to be, and the days in which one is another than before."""
-    names = ", ".join(["instrument_id", "data_version", *_columns(strategy)])
+    names = ", ".join(["instrument_id", "data_version", *_columns(table)])
     return (
-        f"CREATE TEMP TABLE IF NOT EXISTS staged_{strategy}_labels ON COMMIT DELETE ROWS AS "
-        f"SELECT {names} FROM research.strategy_{strategy}_labels WITH NO DATA",
+        f"CREATE TEMP TABLE IF NOT EXISTS staged_{table.strategy}_labels ON COMMIT DELETE ROWS AS "
+        f"SELECT {names} FROM {table.name} WITH NO DATA",
         "CREATE TEMP TABLE IF NOT EXISTS changed_label_days (instrument_id int, day date) ON COMMIT DELETE ROWS",
     )
 
 
-def _differs(strategy: str) -> str:
+def _differs(table: LabelTable) -> str:
     """Whether stored ``l`` and staged ``s`` are more apart than by rounding."""
     parts = []
-    for name, dtype in label_schema(strategy).items():
+    for name, dtype in table.schema.items():
         mine, theirs = f'l."{name}"', f's."{name}"'
         if dtype == pl.Float64():
             parts.append(f"abs({mine} - {theirs}) > greatest(1e-9 * greatest(abs({mine}), abs({theirs})), 1e-12)")
@@ -99,44 +99,43 @@ def _differs(strategy: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def retire(strategy: str) -> str:
+def retire(table: LabelTable) -> str:
     """Move stored rows of the staged cells that are staged no more, or with other values, to the revisions."""
-    table = f"research.strategy_{strategy}_labels"
     names = ", ".join(
-        f'"{name}"' for name in ("instrument_id", "params_hash", "data_version", "recorded_at", *label_schema(strategy))
+        f'"{name}"' for name in ("instrument_id", "params_hash", "data_version", "recorded_at", *table.schema)
     )
     return f"""
 WITH outdated AS (
     SELECT l.instrument_id, l.signal_ts
     FROM pg_temp.staged_label_cells c
-    JOIN {table} l ON l.instrument_id = c.instrument_id AND l.params_hash = %(params_hash)s
+    JOIN {table.name} l ON l.instrument_id = c.instrument_id AND l.params_hash = %(params_hash)s
         AND {_ON_DAY.format("l")}
-    LEFT JOIN pg_temp.staged_{strategy}_labels s ON s.instrument_id = l.instrument_id AND s.signal_ts = l.signal_ts
-    WHERE s.signal_ts IS NULL OR {_differs(strategy)}
+    LEFT JOIN pg_temp.staged_{table.strategy}_labels s
+        ON s.instrument_id = l.instrument_id AND s.signal_ts = l.signal_ts
+    WHERE s.signal_ts IS NULL OR {_differs(table)}
 ), gone AS (
-    DELETE FROM {table} l USING outdated o
+    DELETE FROM {table.name} l USING outdated o
     WHERE l.instrument_id = o.instrument_id AND l.signal_ts = o.signal_ts AND l.params_hash = %(params_hash)s
     RETURNING l.*
 ), noted AS (
     INSERT INTO pg_temp.changed_label_days SELECT l.instrument_id, {_DAY} FROM gone l
 )
-INSERT INTO research.strategy_{strategy}_label_revisions ({names}, superseded_at)
+INSERT INTO {table.revisions} ({names}, superseded_at)
 SELECT {names}, greatest(%(at)s, recorded_at) FROM gone
 """
 
 
 @lru_cache(maxsize=8)
-def add(strategy: str) -> str:
+def add(table: LabelTable) -> str:
     """Insert the staged rows that are not stored."""
-    table = f"research.strategy_{strategy}_labels"
-    names = ", ".join(["instrument_id", "data_version", *_columns(strategy)])
-    staged = ", ".join(f"s.{name}" for name in ["instrument_id", "data_version", *_columns(strategy)])
+    names = ", ".join(["instrument_id", "data_version", *_columns(table)])
+    staged = ", ".join(f"s.{name}" for name in ["instrument_id", "data_version", *_columns(table)])
     return f"""
 WITH added AS (
-    INSERT INTO {table} ({names}, params_hash, recorded_at)
-    SELECT {staged}, %(params_hash)s, %(at)s FROM pg_temp.staged_{strategy}_labels s
+    INSERT INTO {table.name} ({names}, params_hash, recorded_at)
+    SELECT {staged}, %(params_hash)s, %(at)s FROM pg_temp.staged_{table.strategy}_labels s
     WHERE NOT EXISTS (
-        SELECT FROM {table} l
+        SELECT FROM {table.name} l
         WHERE l.instrument_id = s.instrument_id AND l.signal_ts = s.signal_ts AND l.params_hash = %(params_hash)s
     )
     ORDER BY s.instrument_id, s.signal_ts
@@ -147,30 +146,29 @@ INSERT INTO pg_temp.changed_label_days SELECT l.instrument_id, {_DAY} FROM added
 
 
 @lru_cache(maxsize=8)
-def count_withdrawn(strategy: str) -> str:
+def count_withdrawn(table: LabelTable) -> str:
     """How many rows were retired at this moment without another taking their place."""
     return f"""
-SELECT count(*) FROM research.strategy_{strategy}_label_revisions r
+SELECT count(*) FROM {table.revisions} r
 JOIN pg_temp.staged_label_cells c ON r.instrument_id = c.instrument_id
     AND {_ON_DAY.format("r")}
 WHERE r.params_hash = %(params_hash)s AND r.superseded_at = %(at)s AND NOT EXISTS (
-    SELECT FROM pg_temp.staged_{strategy}_labels s
+    SELECT FROM pg_temp.staged_{table.strategy}_labels s
     WHERE s.instrument_id = r.instrument_id AND s.signal_ts = r.signal_ts
 )
 """
 
 
 @lru_cache(maxsize=8)
-def read(strategy: str, *, as_of: bool) -> str:
+def read(table: LabelTable, *, as_of: bool) -> str:
     """Labels of one parameter hash in a span of signals."""
-    columns = [*_columns(strategy), "params_hash", "data_version", "recorded_at"]
+    columns = [*_columns(table), "params_hash", "data_version", "recorded_at"]
     names = ", ".join(["instrument_id", *columns])
     wanted = "params_hash = $1 AND signal_ts >= $2 AND signal_ts < $3 AND instrument_id = ANY($4)"
-    table = f"research.strategy_{strategy}_labels"
     if not as_of:
-        return f"SELECT {names} FROM {table} WHERE {wanted}"
+        return f"SELECT {names} FROM {table.name} WHERE {wanted}"
     return (
-        f"SELECT {names} FROM {table} WHERE {wanted} AND recorded_at <= $5 UNION ALL "
-        f"SELECT {names} FROM research.strategy_{strategy}_label_revisions "
+        f"SELECT {names} FROM {table.name} WHERE {wanted} AND recorded_at <= $5 UNION ALL "
+        f"SELECT {names} FROM {table.revisions} "
         f"WHERE {wanted} AND recorded_at <= $5 AND superseded_at > $5"
     )

@@ -13,10 +13,11 @@ import pytest
 
 import crypto_pipeline
 from crypto_pipeline.features.stored.update import Universe
-from crypto_pipeline.labels.parameters import Parameters, Strategy
 from crypto_pipeline.labels.stored.emptiness import why_empty
 from crypto_pipeline.labels.stored.training import EmptyTrainingSetWarning
 from crypto_pipeline.labels.stored.update import bring_up_to_date
+from crypto_pipeline.labels.strategies.base import Parameters
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market import Instrument
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.label_market import START, store_market

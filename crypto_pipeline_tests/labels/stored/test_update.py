@@ -15,11 +15,11 @@ from polars.testing import assert_frame_equal
 
 import crypto_pipeline
 from crypto_pipeline.features.stored import update as features
-from crypto_pipeline.labels.parameters import Strategy
 from crypto_pipeline.labels.stored import inputs
 from crypto_pipeline.labels.stored.checks import check_labels, checks_of
 from crypto_pipeline.labels.stored.training import TrainingSetError, manifest_path, purged, reproduce, training_set
 from crypto_pipeline.labels.stored.update import LabelReport, bring_up_to_date, due_cells, traded
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.store import Store, StoreError
@@ -50,7 +50,9 @@ def make(store: Store, strategy: Strategy, now: datetime = END, **options: bool)
 
 def values(store: Store, strategy: Strategy) -> pl.DataFrame:
     """Labels without what says when and from what they were made."""
-    return store.labels.read(strategy, LOOSE[strategy].hash, START, END).drop("recorded_at", "data_version")
+    return store.labels.read(strategy.definition.table, LOOSE[strategy].hash, START, END).drop(
+        "recorded_at", "data_version"
+    )
 
 
 def revise(store: Store, bars: pl.DataFrame, symbol: str, at: datetime, **prices: float) -> pl.DataFrame:
@@ -171,7 +173,7 @@ def test_without_its_benchmark_dca_says_so_and_comes_by_itself_when_there_is_one
 def test_minutes_that_decided_are_inputs_and_others_are_not(store: Store, bars: pl.DataFrame) -> None:
     strategy, parameters = Strategy.SWING, SETS["narrow"][Strategy.SWING]
     bring_up_to_date(store, strategy, parameters, START, END, now=END)
-    labels = store.labels.read(strategy, parameters.hash, START, END)
+    labels = store.labels.read(strategy.definition.table, parameters.hash, START, END)
     decided = labels.filter((pl.col("ambiguous") == "minutes") & (pl.col("signal_ts") > START + timedelta(days=14)))
     row = decided.row(0, named=True)
     quarter = row["label_end_ts"] - timedelta(minutes=15)
@@ -189,7 +191,7 @@ def test_minutes_that_decided_are_inputs_and_others_are_not(store: Store, bars: 
     assert set(due["instrument"]) == {row["instrument"]}
     bring_up_to_date(store, strategy, parameters, START, END, now=END)
     key = {"instrument": row["instrument"], "signal_ts": row["signal_ts"]}
-    after = store.labels.read(strategy, parameters.hash, START, END).filter(**key).row(0, named=True)
+    after = store.labels.read(strategy.definition.table, parameters.hash, START, END).filter(**key).row(0, named=True)
     assert (row["outcome"], after["outcome"]) in {("TP", "SL"), ("SL", "TP")}
 
 

@@ -1,0 +1,151 @@
+"""CHANNEL: the lower edge of a straight channel, bought for the way to the upper one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from crypto_pipeline.arrays.arithmetic import lagged, ratio
+from crypto_pipeline.arrays.panel import Floats, Ints, Panel
+from crypto_pipeline.arrays.rolling import rolling_max, rolling_min
+from crypto_pipeline.features.definitions import indicators
+from crypto_pipeline.labels.strategies.base import (
+    DAY,
+    Barriers,
+    Entries,
+    Parameters,
+    SetupBars,
+    StrategyDefinition,
+    TierExits,
+    exits_by_tier,
+    tier_barriers,
+)
+from crypto_pipeline.store.research.label_columns import BOOL, FLOAT, INT, LabelTable
+
+
+class ChannelParameters(Parameters):
+    """The lower edge of a straight channel, bought for the way to the upper one."""
+
+    FORMER_NAMES: ClassVar[Mapping[str, str]] = {
+        "width_min": "width_least",
+        "width_max": "width_most",
+        "position_max": "position_most",
+        "day_range_max": "day_range_most",
+    }
+    horizon: int = Field(288, gt=0, le=2000)
+    #: Where the entry price is not between the channel's own stop and target.
+    exits: TierExits = exits_by_tier((0.015, 0.02), (0.02, 0.025), (0.025, 0.03))
+    window: int = Field(96, ge=10, le=300)
+    bands: float = Field(2.0, gt=0, le=5, description="Distance of the bands from the line, in sigma.")
+    width_min: float = Field(0.02, gt=0, lt=1, description="Upper band relative to the lower minus 1, at least.")
+    width_max: float = Field(0.10, gt=0, lt=1, description="Upper band relative to the lower minus 1, at most.")
+    containment: float = Field(0.90, ge=0, le=1, description="Share of the closes between the bands, at least.")
+    touches: int = Field(3, ge=0, le=50, description="Touches of each band, at least.")
+    touch_within: float = Field(0.25, gt=0, le=2, description="How near to a band is a touch, in sigma.")
+    touch_apart: int = Field(4, ge=1, le=96, description="Bars between two touches, at least.")
+    position_max: float = Field(0.15, gt=0, lt=1, description="Place of the close between the bands, at most.")
+    day_range_max: float = Field(0.08, gt=0, description="Range of 24 hours, less than this.")
+    target: float = Field(0.85, gt=0, le=2, description="Place of the take profit between the bands.")
+    stop_below: float = Field(0.01, gt=0, lt=0.5, description="The stop is this far below the lower band.")
+    reward_to_risk: float = Field(1.5, ge=0, description="Net gain at the target to net loss at the stop, at least.")
+
+
+def find(bars: SetupBars, parameters: ChannelParameters) -> pl.DataFrame:
+    """The lower edge of a straight channel of closes: ``slope`` (of ln price, per bar), ``sigma``, ``width``,
+    ``containment``, ``touches_upper``, ``touches_lower`` (Int64), ``position``, ``day_range``, ``reward_to_risk``, and
+    the prices ``target`` and ``channel_stop``, all as at the signal bar's close.
+    """
+    p, panel = parameters, bars.panel
+    close = panel.close
+    # by instrument: turns 1 + gross into 1 + net return
+    cost_factors = np.array([p.costs.factor(tier) for tier in bars.tiers])
+    y = np.log(close)
+    line = indicators.ols(y, p.window)
+    half = p.bands * line.sigma
+    width, position = np.expm1(2 * half), ratio(y - line.end + half, 2 * half)
+    day_range = ratio(rolling_max(panel.high, DAY), rolling_min(panel.low, DAY)) - 1
+    near = (
+        (width >= p.width_min)
+        & (width <= p.width_max)
+        & (position <= p.position_max)
+        & (close > lagged(close))
+        & (day_range < p.day_range_max)
+    )
+    rows = np.flatnonzero(near)
+    measures = {"slope": line.slope, "sigma": line.sigma, "width": width, "position": position, "day_range": day_range}
+    setups = bars.setups(rows, measures)
+    lower, band = line.end.ravel()[rows] - half.ravel()[rows], 2 * half.ravel()[rows]
+    target, stop = np.exp(lower + p.target * band), np.exp(lower) * (1 - p.stop_below)
+    price, factor = close.ravel()[rows], cost_factors[rows // panel.width]
+    reward_to_risk = ratio(target / price * factor - 1, 1 - stop / price * factor)
+    setups = setups.with_columns(
+        *_shape(panel, y, rows, line, p), target=target, channel_stop=stop, reward_to_risk=reward_to_risk
+    )
+    return setups.filter(
+        pl.Series((stop < price) & (reward_to_risk >= p.reward_to_risk))
+        & (pl.col("containment") >= p.containment)
+        & (pl.col("touches_upper") >= p.touches)
+        & (pl.col("touches_lower") >= p.touches)
+    )
+
+
+def _shape(panel: Panel, y: Floats, rows: Ints, line: indicators.Line, p: ChannelParameters) -> list[pl.Series]:
+    """Containment and touches of the windows that end at ``rows``.
+
+    A close is contained that is not beyond a band. A bar touches a band when its range, from low to high, comes within
+    ``touch_within`` sigma of it.
+    """
+    from crypto_pipeline.labels.kernels import channel_shape  # late: it imports numba, which takes half a second
+
+    slope, end, sigma = (column.ravel()[rows] for column in (line.slope, line.end, line.sigma))
+    lines = np.column_stack((slope, end, p.bands * sigma, p.touch_within * sigma))
+    high, low = np.log(panel.high).ravel(), np.log(panel.low).ravel()
+    shape = np.zeros((len(rows), 3))
+    channel_shape(y.ravel(), high, low, rows, lines, p.window, p.touch_apart, shape)
+    return [
+        pl.Series("containment", shape[:, 0]),
+        pl.Series("touches_upper", shape[:, 1]).cast(pl.Int64),
+        pl.Series("touches_lower", shape[:, 2]).cast(pl.Int64),
+    ]
+
+
+def barriers(entries: Entries, parameters: ChannelParameters) -> Barriers:
+    """The channel's own target and stop, and those of the tier where the entry price is not between them."""
+    price, of_tier = entries.price, tier_barriers(entries, parameters)
+    stop, target = entries.setups["channel_stop"].to_numpy(), entries.setups["target"].to_numpy()
+    fallback = ~((stop < price) & (price < target))
+    return replace(
+        of_tier,
+        stop=np.where(fallback, of_tier.stop, stop),
+        take_profit=np.where(fallback, of_tier.take_profit, target),
+        fallback=fallback,
+    )
+
+
+CHANNEL = StrategyDefinition(
+    about="The lower edge of a straight channel, bought for the way to the upper one.",
+    parameters=ChannelParameters,
+    table=LabelTable(
+        "channel",
+        {
+            "slope": (FLOAT, "Slope of the channel, of ln price per bar."),
+            "sigma": (FLOAT, "Deviation of ln price from its middle."),
+            "width": (FLOAT, "Upper edge relative to the lower, minus 1."),
+            "containment": (FLOAT, "Share of the closes inside."),
+            "touches_upper": (INT, "Touches of the upper edge."),
+            "touches_lower": (INT, "Touches of the lower edge."),
+            "position": (FLOAT, "Place of the close between the edges, 0 to 1."),
+            "day_range": (FLOAT, "Highest high of a day relative to its lowest low, minus 1."),
+            "reward_to_risk": (FLOAT, "Net gain at the target relative to net loss at the stop."),
+            "fallback": (BOOL, "Whether the channel's own barriers had to be replaced by those of the tier."),
+        },
+    ),
+    find=find,
+    barriers=barriers,
+    wider='{"touches": 2, "reward_to_risk": 1.0}',
+)
