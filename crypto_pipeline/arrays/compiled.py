@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,17 +19,46 @@ def compiled(function: Callable[P, R], *signature: Any) -> Callable[P, R]:
 
     Functions that call each other are compiled this way, one that stands alone as a ``Kernel``.
     """
-    import numba  # late: it takes half a second, which programs that compute nothing need not wait
-
-    found: Callable[P, R]
-    njit: Any = numba.njit  # its overloads know no list of arguments
+    # Late: it takes half a second, which programs that compute nothing need not wait.
+    numba: Any = import_module("numba")
+    if numba.config.DISABLE_JIT:
+        return function
+    dispatcher = numba.njit(nogil=True)(function)
     try:
-        found = njit(*signature, nogil=True, cache=True)(function)
+        dispatcher._cache = _cache_on_disk(function)
+        return _for_signature(dispatcher, signature)
     except (RuntimeError, OSError) as error:
         # Neither the folder of the code nor the home directory can be written: compiling takes seconds at every start.
         log.info("compiled kernels are not kept: %s (set NUMBA_CACHE_DIR to a folder that can be written)", error)
-        found = njit(*signature, nogil=True)(function)
-    return found
+        return _for_signature(numba.njit(nogil=True)(function), signature)
+
+
+def _for_signature(function: Any, signature: Sequence[Any]) -> Any:
+    for one in signature:
+        function.compile(one)
+    if signature:
+        function.disable_compile()
+    return function
+
+
+def _cache_on_disk(function: Callable[..., Any]) -> Any:
+    """Where numba keeps what it compiles. Files that another version of the project left there may name types that are
+    gone: numba would fail to read them for ever; here they are written anew.
+    """
+    caching: Any = import_module("numba.core.caching")  # it has no types
+    cache: Any = caching.FunctionCache(function)
+    load = cache.load_overload
+
+    def load_or_renew(signature: Any, context: Any) -> Any:
+        try:
+            return load(signature, context)
+        except (AttributeError, ImportError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
+            log.info("%s is compiled anew, its kept form cannot be read: %s", function.__qualname__, error)
+            cache.flush()
+            return None
+
+    cache.load_overload = load_or_renew
+    return cache
 
 
 class Kernel:
@@ -58,7 +89,7 @@ class Kernel:
             return self._compiled
 
     def _compile(self) -> Callable[..., None]:
-        import numba  # late, as above
+        import numba  # late
 
         inputs, integers, floats, outputs = self._shape
         read = numba.types.Array(numba.float64, 2, "C", readonly=True)
