@@ -88,14 +88,13 @@ def test_a_row_that_was_tampered_with_fails_parity_and_every_check_has_its_say(
     failed = verify_features(store, START, close, now=close, names=["parity"])[0]
     assert not failed.passed
     assert failed.offenders["feature"].to_list() == ["rsi_14"]
-    assert failed.sample is not None
     elsewhere = {"start": START, "end": START + timedelta(days=1), "now": close, "names": ["parity"]}
     assert verify_features(store, **elsewhere)[0].passed, "there the live path wrote nothing"
-    told = Sample.from_detail(json.loads(json.dumps(failed.sample.as_detail())))
+    told = Sample.from_detail(json.loads(json.dumps(failed.detail)))
     assert told is not None
     still = verify_features(store, **elsewhere, failed_on={"parity": told})[0]
     assert not still.passed, "other rows that are right say nothing of those that were wrong"
-    assert still.sample == told
+    assert Sample.from_detail(still.detail) == told
     for column, other in (
         ("regime", "coalesce(regime, 0) - 1"), ("stress", "coalesce(stress, 0) - 1"), ("eligible", "NOT eligible"),
         ("available_at", "available_at + interval '1 ms'"),

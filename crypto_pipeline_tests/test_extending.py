@@ -1,0 +1,167 @@
+"""The worked examples of docs/extending.md, each made in a copy of the package as it is written there.
+
+A section names every file that it touches. The copy with these changes, and no others, is imported and tested, its
+migrations are applied to a database, and something of the new thing is written and read back.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import crypto_pipeline_tests
+from crypto_pipeline.store.database.connect import connect, with_database
+from crypto_pipeline.store.embedded.server import EmbeddedServer
+
+ROOT = Path(crypto_pipeline_tests.__file__).parent.parent
+PAGE = (ROOT / "docs" / "extending.md").read_text()
+COPIED = ("crypto_pipeline", "crypto_pipeline_tests", "sql", "docs", "pyproject.toml", "dagster.yaml", "README.md")
+#: Where each kind of file lies. Of files that are there before, a section changes one, and one page of docs.
+KINDS = {
+    "migration": re.compile(r"sql/\d{4}\.\w+\.sql"),
+    "test": re.compile(r"crypto_pipeline_tests/.*test_\w+\.py"),
+    "docs": re.compile(r"docs/\w+\.md"),
+    "code": re.compile(r"crypto_pipeline/.*\.py"),
+}
+
+#: What the changed package does in a process of its own; ``url`` is that of an empty database.
+SCRIPTS = {
+    "A feature": """
+        from datetime import timedelta
+        from crypto_pipeline.features.stored.update import bring_up_to_date
+        from crypto_pipeline_tests.builders.feature_market import START, minutes, stock
+
+        stock(store, minutes(("BTC-USDT",), 3))
+        end = START + timedelta(days=3)
+        bring_up_to_date(store, START, end, now=end)
+        rows = store.features.read(["BTC-USDT"], START, end, ["open_time", "realised_skew_96"])
+        assert rows["realised_skew_96"].count() > 96
+    """,
+    "A strategy": """
+        from datetime import timedelta
+        from crypto_pipeline.labels.parameters import parameter_sets
+        from crypto_pipeline.labels.stored.update import bring_up_to_date
+        from crypto_pipeline.labels.strategies.registry import Strategy
+        from crypto_pipeline_tests.builders.feature_market import START, minutes, stock
+
+        stock(store, minutes(("BTC-USDT",), 7))
+        parameters = parameter_sets({"loose": {"breakout": {"breakout": 0.0, "window": 24, "horizon": 24}}})["loose"][Strategy.BREAKOUT]
+        end = START + timedelta(days=7)
+        report = bring_up_to_date(store, Strategy.BREAKOUT, parameters, START, end, now=end)
+        table = Strategy.BREAKOUT.definition.table
+        labels = store.labels.read(table, parameters.hash, START, end)
+        assert labels.height == report.labels > 0
+        assert labels.columns == list(table.stored_schema)
+    """,
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """One file of a worked example: its text when it is new, else a diff."""
+
+    path: str
+    text: str
+    new: bool
+
+    @property
+    def kind(self) -> str:
+        return next(kind for kind, pattern in KINDS.items() if pattern.fullmatch(self.path))
+
+    def apply(self, folder: Path) -> None:
+        target = folder / self.path
+        if self.new:
+            assert not target.exists(), f"{self.path} is there already"
+            target.write_text(self.text)
+            return
+        text = target.read_text()
+        for hunk in self.text.split("@@\n"):
+            lines = hunk.splitlines(keepends=True)
+            before = "".join(line[1:] for line in lines if line[0] in " -")
+            after = "".join(line[1:] for line in lines if line[0] in " +")
+            assert text.count(before) == 1, f"{self.path} has {text.count(before)} times:\n{before}"
+            text = text.replace(before, after)
+        target.write_text(text)
+
+
+def sections() -> dict[str, list[Block]]:
+    """The blocks of every section of the page, by its title."""
+    pattern = re.compile(r"^\*\*`([^`]+)`\*\*( \(new\))?\n\n```\w+\n(.*?)^```$", re.M | re.S)
+    parts = re.split(r"^## (.+)$", PAGE, flags=re.M)[1:]
+    return {
+        title: [Block(path, code, bool(new)) for path, new, code in pattern.findall(text)]
+        for title, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of everything that an example may touch."""
+    folder = tmp_path_factory.mktemp("copy")
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("pictures"))
+        else:
+            shutil.copy(source, folder / name)
+    return folder
+
+
+def test_the_page_has_a_section_for_everything_that_grows() -> None:
+    assert list(sections()) == list(SCRIPTS)
+
+
+@pytest.mark.parametrize("title", SCRIPTS)
+def test_an_example_touches_nothing_but_its_own(title: str) -> None:
+    blocks = sections()[title]
+    changed = [block.path for block in blocks if not block.new and block.kind == "code"]
+    assert len(changed) <= 1, f"more than one registry: {changed}"
+    assert {block.kind for block in blocks} >= {"test", "docs"}
+    assert len({block.path for block in blocks}) == len(blocks)
+
+
+@pytest.mark.parametrize("title", SCRIPTS)
+def test_the_worked_example_works(title: str, copied: Path, tmp_path: Path, postgres_server: EmbeddedServer) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(copied, folder)
+    blocks = sections()[title]
+    for block in blocks:
+        block.apply(folder)
+    tests = [str(folder / block.path) for block in blocks if block.kind == "test"]
+    name = f"extending_{os.getpid()}"
+    admin = postgres_server.url("postgres")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program(title), with_database(admin, name), *tests],
+            cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)}, capture_output=True, text=True, timeout=300,
+            check=False,
+        )  # fmt: skip
+    finally:
+        with connect(admin) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def program(title: str) -> str:
+    """What a process of the changed package runs: the example's tests, the migrations, and its script."""
+    return textwrap.dedent("""
+            import sys
+            import pytest
+            import crypto_pipeline
+            from crypto_pipeline.store import Store
+            from crypto_pipeline.store.database.migrations import migrate
+
+            assert crypto_pipeline.__file__.startswith(sys.path[1] + "/"), crypto_pipeline.__file__
+            url, *tests = sys.argv[1:]
+            assert pytest.main(["-q", "-p", "no:cacheprovider", *tests]) == 0
+            migrate(url)
+            with Store(url) as store:
+        """) + textwrap.indent(textwrap.dedent(SCRIPTS[title]), "    ")
