@@ -53,7 +53,8 @@ SCRIPTS = {
         from crypto_pipeline_tests.builders.feature_market import START, minutes, stock
 
         stock(store, minutes(("BTC-USDT",), 7))
-        parameters = parameter_sets({"loose": {"breakout": {"breakout": 0.0, "window": 24, "horizon": 24}}})["loose"][Strategy.BREAKOUT]
+        loose = {"loose": {"breakout": {"breakout": 0.0, "window": 24, "horizon": 24}}}
+        parameters = parameter_sets(loose)["loose"][Strategy.BREAKOUT]
         end = START + timedelta(days=7)
         report = bring_up_to_date(store, Strategy.BREAKOUT, parameters, START, end, now=end)
         table = Strategy.BREAKOUT.definition.table
