@@ -18,7 +18,7 @@ from crypto_pipeline.features.definitions import regimes, wider_timeframes
 from crypto_pipeline.features.definitions.bar_series import BarSeries
 from crypto_pipeline.features.definitions.bars import BAR_FEATURES, clock, eligible
 from crypto_pipeline.features.definitions.market import BENCHMARK, RELATIVE, CrossSection, cross_section
-from crypto_pipeline.features.definitions.schema import ROW_SCHEMA
+from crypto_pipeline.features.definitions.registry import ROW_SCHEMA
 from crypto_pipeline.features.definitions.wider_timeframes import HIGHER
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe

@@ -15,8 +15,8 @@ import polars as pl
 
 from crypto_pipeline.features.blocks import FeatureInputs
 from crypto_pipeline.features.definitions.code_hash import Definition
-from crypto_pipeline.features.definitions.registry import schema_hash as hash_of
-from crypto_pipeline.features.definitions.schema import FEATURES, NAMES, ROW_SCHEMA, STATES
+from crypto_pipeline.features.definitions.registry import FEATURES, NAMES, ROW_SCHEMA, STATES
+from crypto_pipeline.features.definitions.schema_hash import hash_of_rows
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: Days of own bars before a row's day that can change it, by timeframe: every warm-up fits.
@@ -90,10 +90,10 @@ ENTRIES = tuple(
 def schema_hash() -> str:
     """Which features there are and how they are computed: stored rows that have another one are stale.
 
-    The same for code that gives the same numbers, wherever it stands (see ``registry.schema_hash``). The first call
+    The same for code that gives the same numbers, wherever it stands (see ``schema_hash.hash_of_rows``). The first call
     reads the source: some 50 ms.
     """
-    return hash_of(ENTRIES)
+    return hash_of_rows(ENTRIES)
 
 
 def _blocks(inputs: FeatureInputs | None, instruments: Sequence[str]) -> Iterator[tuple[Sequence[str], pl.DataFrame]]:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from crypto_pipeline.features.compute import FEATURES, LOOK_BACK, STATES, Bars, Compute
-from crypto_pipeline.features.definitions.registry import Feature
+from crypto_pipeline.features.definitions.feature import Feature
 from crypto_pipeline.features.fresh_process import in_fresh_process
 from crypto_pipeline.market.timeframes import Timeframe
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.features.compute import FEATURES, NAMES, ROW_SCHEMA, STATES, Bars, Compute, compute_features
-from crypto_pipeline.features.definitions.registry import Feature
+from crypto_pipeline.features.definitions.feature import Feature
 from crypto_pipeline.features.fresh_process import FreshProcessError, in_fresh_process
 from crypto_pipeline.features.leaks import KEYS, cut_times, leak_check, warm_up_check
 from crypto_pipeline.market import Timeframe

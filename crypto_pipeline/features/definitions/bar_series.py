@@ -19,7 +19,7 @@ from crypto_pipeline.arrays.rolling import (
     rolling_moments,
 )
 from crypto_pipeline.features.definitions import indicators
-from crypto_pipeline.features.definitions.registry import enough
+from crypto_pipeline.features.definitions.feature import enough
 
 Flags = npt.NDArray[np.bool_]
 DAY, WEEK = 96, 672
@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 class BarSeries:
     """Prices and volume (instruments × rows, Float64), and what several features are made of, each computed once.
 
-    Windows tolerate absent rows as ``registry.enough`` says. ``benchmark`` is that of one instrument on the same grid;
+    Windows tolerate absent rows as ``feature.enough`` says. ``benchmark`` is that of one instrument on the same grid;
     without it the instruments are compared with themselves.
     """
 

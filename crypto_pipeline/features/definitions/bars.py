@@ -15,7 +15,7 @@ from crypto_pipeline.arrays.arithmetic import lagged, ratio
 from crypto_pipeline.arrays.rolling import Floats, rolling_mean, rolling_moments
 from crypto_pipeline.features.definitions import indicators
 from crypto_pipeline.features.definitions.bar_series import DAY, WEEK, BarSeries, Flags, mean
-from crypto_pipeline.features.definitions.registry import Feature, enough
+from crypto_pipeline.features.definitions.feature import Feature, enough
 
 #: Bars after which recursive indicators have forgotten where they began, to better than 1e-7 of their spread.
 WARM_EMA20, WARM_WILDER, WARM_EMA96 = 200, 300, 800

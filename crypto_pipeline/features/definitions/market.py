@@ -11,7 +11,7 @@ from crypto_pipeline.arrays.arithmetic import lagged, ratio
 from crypto_pipeline.arrays.rolling import Floats, ranks
 from crypto_pipeline.features.definitions.bar_series import DAY, WEEK, BarSeries
 from crypto_pipeline.features.definitions.bars import correlation, log_return, volatility
-from crypto_pipeline.features.definitions.registry import Feature
+from crypto_pipeline.features.definitions.feature import Feature
 
 
 def correlation_with_benchmark(bars: BarSeries) -> Floats:

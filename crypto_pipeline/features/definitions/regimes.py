@@ -14,7 +14,7 @@ import numpy as np
 
 from crypto_pipeline.arrays.arithmetic import lagged
 from crypto_pipeline.arrays.rolling import Floats, rolling_mean
-from crypto_pipeline.features.definitions.registry import enough
+from crypto_pipeline.features.definitions.feature import enough
 
 
 class Regime(IntEnum):

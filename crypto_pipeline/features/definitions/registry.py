@@ -1,76 +1,38 @@
-"""What a feature is: its name, what it measures, how many bars it needs, and the function that computes it."""
+"""The registry of features: all of them by group, and the columns of their rows.
+
+A new feature is a function and an entry in the list of its group, a migration, a test and a line of docs.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from importlib.abc import InspectLoader
-from importlib.util import find_spec
-from typing import Any
+import polars as pl
 
-from crypto_pipeline.arrays.rolling import Floats
-from crypto_pipeline.features.definitions.code_hash import Definition, Source, code_hash
+from crypto_pipeline.features.definitions.bars import BAR_FEATURES
+from crypto_pipeline.features.definitions.feature import Feature
+from crypto_pipeline.features.definitions.market import MARKET_FEATURES
+from crypto_pipeline.features.definitions.wider_timeframes import HIGHER_FEATURES
+from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
 
-#: Of the rows of a bounded window this share may be absent; beyond it the feature is null.
-TOLERATED = 0.05
-#: Raised whenever a formula changes in a way that code and texts do not show: rows of another version are stale.
-VERSION = 3
+FEATURES: tuple[Feature, ...] = (*BAR_FEATURES, *MARKET_FEATURES, *HIGHER_FEATURES)
+NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 
+#: Columns that are no features (nothing learns from them as a number), each with every timeframe that it needs.
+STATES: tuple[Feature, ...] = (
+    Feature("eligible", "state", 96, "the row may be used"),
+    Feature("regime", "state", 97, "direction of the market"),
+    Feature("regime", "state", 200, "direction of the market", timeframe=Timeframe.H4),
+    Feature("stress", "state", 97, "how violently the market moves"),
+)
 
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """One column of ``ml_features``, Float64, null where its input is missing or not warm."""
-
-    name: str
-    group: str
-    #: Bars of ``timeframe``, the newest included, from which on the value no longer depends on where the series begins.
-    warm_up: int
-    #: What it is, in a line.
-    text: str
-    #: From the series of bars of its timeframe (``bar_series.BarSeries``); None: computed for the whole market.
-    of: Callable[[Any], Floats] | None = None
-    timeframe: Timeframe = Timeframe.M15
-
-
-def enough(n: int) -> int:
-    """Rows that must be there in a window of ``n``."""
-    return n - int(n * TOLERATED)
-
-
-def schema_hash(entries: Iterable[Definition], source: Source | None = None) -> str:
-    """A text that is another whenever ``entries`` (what computes rows of features) give other numbers.
-
-    It follows their code (see ``code_hash``). Of each feature in a list that they reach count its name, its timeframe
-    and its function, not its texts, its warm-up, nor where it stands. ``source`` gives the code of a module (default:
-    as it is installed).
-
-    Raises ImportError where the package is installed without its source.
-    """
-    code = code_hash(__name__.partition(".")[0], source or installed_source, entries, _features_in)
-    return hashlib.sha256(f"{VERSION} {code}".encode()).hexdigest()[:16]
-
-
-def _features_in(one: Definition) -> list[tuple[str, Callable[[Any], Floats] | None]] | None:
-    value = getattr(sys.modules.get(one.module), one.name, None)
-    values = value if isinstance(value, list | tuple) else [value]
-    features = [feature for feature in values if isinstance(feature, Feature)]
-    if not features or len(features) < len(values):
-        return None
-    return [(f"{feature.name} {feature.timeframe}", feature.of) for feature in features]
-
-
-def installed_source(module: str) -> str | None:
-    """The source of a module; None where there is no such module. ImportError where it is installed without source."""
-    try:
-        spec = find_spec(module)
-    except ModuleNotFoundError:
-        return None
-    if spec is None or not isinstance(spec.loader, InspectLoader):
-        return None
-    source = spec.loader.get_source(module)
-    if source is None:
-        raise ImportError(f"the source of {module} is not installed: install the package with its .py files")
-    return source
+#: What ``compute_features`` returns. ``open_time`` is the row's key, ``available_at`` (its close) the first moment at
+#: which the row may be used; ``regime`` and ``stress`` are the numbers of ``regimes.Regime`` and ``regimes.Stress``.
+ROW_SCHEMA: dict[str, pl.DataType] = {
+    "instrument": pl.String(),
+    "open_time": UTC_MS,
+    "available_at": UTC_MS,
+    "eligible": pl.Boolean(),
+    "regime": pl.Int8(),
+    "stress": pl.Int8(),
+    **dict.fromkeys(NAMES, pl.Float64()),
+}

@@ -14,7 +14,7 @@ from crypto_pipeline.arrays.rolling import Floats
 from crypto_pipeline.features.definitions import indicators
 from crypto_pipeline.features.definitions.bar_series import BarSeries, mean
 from crypto_pipeline.features.definitions.bars import from_ema, log_return
-from crypto_pipeline.features.definitions.registry import Feature
+from crypto_pipeline.features.definitions.feature import Feature
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: Bars of 1h and 4h after which RSI, ATR and EMA have forgotten where they began.
