@@ -20,7 +20,7 @@ import tempfile
 import time
 from typing import Any
 
-import aiohttp
+import httpx
 import psutil
 from common import (
     PeakMemory,
@@ -139,12 +139,12 @@ async def throttled(options: argparse.Namespace) -> None:
 async def _watch(url: str, minutes: int) -> list[int]:
     """Weight of whole windows, asked of the exchange just before each turns."""
     windows: list[int] = []
-    async with aiohttp.ClientSession(url) as session:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         await asyncio.sleep(60 - time.time() % 60 + 0.5)  # only windows that were watched from their beginning
         while len(windows) < minutes:
             await asyncio.sleep(60 - time.time() % 60 - 0.3)
-            async with session.get("/api/v3/ping") as answer:
-                windows.append(int(answer.headers["X-MBX-USED-WEIGHT-1M"]) - 1)
+            answer = await client.get("/api/v3/ping")
+            windows.append(int(answer.headers["X-MBX-USED-WEIGHT-1M"]) - 1)
             await asyncio.sleep(1)
     return windows
 

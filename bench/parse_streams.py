@@ -1,6 +1,11 @@
 """CPU per message of reading live streams: our parsers against cryptofeed (PyPI) on the same recorded frames, one run.
 
-Run: python bench/parse_streams.py [--data ../shared/data] [--cryptofeed PYTHON] [--repeat 5]
+Run: python bench/parse_streams.py [--data ../shared/data] [--cryptofeed PYTHON] [--repeat 5] [--before PYTHON]
+     python bench/parse_streams.py --socket [--before PYTHON]
+
+``--socket`` measures only the whole client, from a real socket to events, against a server that sends as fast as it is
+read. ``--before`` names the interpreter of an environment in which another version of the package is installed: the two
+take turns.
 
 Without ``--cryptofeed`` a throwaway virtual environment is made for it, so that its pins do not touch ours. Each side
 is a process of its own; they take turns. Both make a typed object of every trade and bar and hand it on: cryptofeed to
@@ -27,13 +32,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from common import machine, table
 
 from crypto_pipeline.venues import LiveBar, LiveTrade
 from crypto_pipeline.venues.binance.stream import BinanceFrames
 from crypto_pipeline.venues.client.frame_parser import FrameParser
-from crypto_pipeline.venues.client.websocket import WebSocketConnection
 from crypto_pipeline.venues.coinbase.stream import CoinbaseFrames
 from crypto_pipeline.venues.kraken.stream_v1 import KrakenV1Frames
 from crypto_pipeline.venues.stream_protocol import Event
@@ -160,7 +163,7 @@ async def serve(request):
     return socket
 async def main():
     app = web.Application()
-    app.router.add_get("/", serve)
+    app.router.add_get("/{path:.*}", serve)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -170,8 +173,30 @@ asyncio.run(main())
 """
 
 
-def over_a_socket(frames: list[str], times: int) -> list[object]:
-    """The whole client: socket, aiohttp, parser, one list of events a frame."""
+READ = """
+import asyncio, sys, time
+from crypto_pipeline.venues import BinanceStream, StreamPlan
+async def main():
+    venue = BinanceStream(sys.argv[1])
+    connection = await venue.connect(StreamPlan([("BTC-USDT", "BTCUSDT")]))
+    count, begun = 0, None
+    try:
+        async for events in connection.events():
+            if begun is None:
+                begun, cpu = time.perf_counter(), time.process_time()
+            count += len(events)
+    except Exception as end:
+        if "1000" not in str(end):
+            raise
+    print(count, time.perf_counter() - begun, time.process_time() - cpu)
+    await venue.close()
+asyncio.run(main())
+"""
+
+
+def over_a_socket(frames: list[str], times: int, pythons: dict[str, Path], repeat: int) -> list[Row]:
+    """The whole client: socket, handshake, frames, parser, one list of events a frame; each reader is a process."""
+    measured: dict[str, list[tuple[int, float, float]]] = {name: [] for name in pythons}
     with tempfile.NamedTemporaryFile("w") as file:
         file.write("\n".join(frames))
         file.flush()
@@ -180,26 +205,20 @@ def over_a_socket(frames: list[str], times: int) -> list[object]:
         )
         try:
             assert server.stdout is not None
-            port = int(server.stdout.readline())
-            return asyncio.run(_read(port))
+            url = f"ws://127.0.0.1:{int(server.stdout.readline())}"
+            for _ in range(repeat):
+                for name, python in pythons.items():
+                    done = subprocess.run([python, "-c", READ, url], capture_output=True, text=True, check=True)
+                    count, wall, cpu = done.stdout.split()
+                    measured[name].append((int(count), float(wall), float(cpu)))
         finally:
             server.terminate()
             server.wait(10)
-
-
-async def _read(port: int) -> list[object]:
-    async with aiohttp.ClientSession() as session:
-        socket = await session.ws_connect(f"http://127.0.0.1:{port}/", autoping=False)
-        connection = WebSocketConnection("bench", socket, BinanceFrames([("BTC-USDT", "BTCUSDT")]), silence_limit=50)
-        count, begun, cpu = 0, time.perf_counter(), time.process_time()
-        try:
-            async for events in connection.events():
-                count += len(events)
-        except Exception as end:
-            if "1000" not in str(end):
-                raise
-        wall, cpu = time.perf_counter() - begun, time.process_time() - cpu
-    return [f"{count:,}", f"{count / wall:,.0f}", f"{cpu / count * 1e6:.1f}", f"{cpu / count * 5000 * 100:.1f} %"]
+    rows: list[Row] = []
+    for name, passes in measured.items():
+        wall, cpu = (statistics.median(one[place] / one[0] for one in passes) for place in (1, 2))
+        rows.append([name, f"{passes[0][0]:,}", f"{1 / wall:,.0f}", f"{1 / cpu:,.0f}", f"{cpu * 1e6:.1f}"])
+    return rows
 
 
 @contextmanager
@@ -214,21 +233,13 @@ def cryptofeed(given: Path | None) -> Iterator[Path]:
         yield python
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    options.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data")
-    options.add_argument("--cryptofeed", type=Path)
-    options.add_argument("--repeat", type=int, default=5)
-    given = options.parse_args()
+def compare_parsers(given: argparse.Namespace, sessions: list[list[str]], trades: list[str]) -> None:
     captures = given.data / "captures"
-    sessions = [received(captures / f"binance_spot/btcusdt_{day}.gz") for day in ("20240808", "20240809")]
-    trades = [restated(frame) for session in sessions for frame in session if "@trade" in frame]
     mixed = [frame for frame in received(captures / "binance/BINANCE.ws.1.0.gz") if re.search("@(agg|kline)", frame)]
     kraken = received(captures / "kraken/KRAKEN.ws.48.0.gz")
     only = [frame for frame in kraken if frame.startswith("[")]
     coinbase = received(captures / "coinbase/COINBASE.ws.28.0.gz")
     bitcoin = [("BTC-USDT", "BTCUSDT")]
-    print(machine())
     with cryptofeed(given.cryptofeed) as python:
         asked = "import importlib.metadata as m; print(m.version('cryptofeed'))"
         version = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
@@ -261,8 +272,26 @@ def main() -> None:
         _, times = own(make, frames, given.repeat)
         rows.append([name, f"{len(frames):,}", f"{statistics.median(times) / len(frames) * 1e6:.2f}"])
     table(["ours alone", "frames", "µs CPU a frame"], rows)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    options.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data")
+    options.add_argument("--cryptofeed", type=Path)
+    options.add_argument("--repeat", type=int, default=5)
+    options.add_argument("--socket", action="store_true")
+    options.add_argument("--before", type=Path)
+    given = options.parse_args()
+    captures = given.data / "captures"
+    sessions = [received(captures / f"binance_spot/btcusdt_{day}.gz") for day in ("20240808", "20240809")]
+    trades = [restated(frame) for session in sessions for frame in session if "@trade" in frame]
+    print(machine())
+    pythons = {"this version": Path(sys.executable)} | ({"before": given.before} if given.before else {})
+    if not given.socket:
+        compare_parsers(given, sessions, trades)
     print()
-    table(["socket → events, frames", "frames/s", "µs CPU a frame", "one core at 5,000/s"], [over_a_socket(trades, 10)])
+    head = ["socket → events", "events", "events/s", "events/s of processor", "µs CPU an event"]
+    table(head, over_a_socket(trades, 10, pythons, given.repeat))
 
 
 if __name__ == "__main__":
