@@ -1,9 +1,12 @@
-"""An exchange of our own that speaks Binance's REST and archive over real HTTP.
+"""The replay exchange: a server of our own that speaks Binance's REST, streams and file archive over real sockets.
 
-Here belongs what a venue would do, and the truth behind it: a market generated from a seed or read from recordings,
-the endpoints, weights, error bodies and archive files over it, a clock that can run elsewhere and faster, and faults by
-script or on demand. What reads a venue does not belong here: this room knows nothing of `venues`, `store` or `healing`,
-makes its bars from trades without the `market` room's roll-up, and so can be the reference those are held against.
+Here belongs what a venue does, and the true market behind it: generated from a seed or read from recordings, with
+request weights, error bodies, archive files, a clock that can be set and run faster, and faults by script or on demand.
+Not here: anything that reads a venue. This room imports nothing of ``venues``, ``store`` or ``healing`` and makes its
+bars from trades without the roll-up of ``market``; so it can be the reference that all of them are compared with.
+
+The server is built on aiohttp, which no other room imports: one port serves REST, control and websockets, and the
+transport under a request can be written to directly, as faults need that send half a frame or cut a connection.
 """
 
 from crypto_pipeline.replay.clock import VirtualClock

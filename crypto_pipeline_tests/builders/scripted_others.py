@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from crypto_pipeline.market.bars import TRADE_SCHEMA
+from crypto_pipeline.venues import TradesAnswer
 from crypto_pipeline_tests.builders.scripted_binance import ScriptedVenue
 
 NOW = datetime(2026, 1, 5, 12, 0, 30, tzinfo=UTC)
@@ -49,6 +51,18 @@ def minute_bars(trades: list[Deal], width: int = 60_000) -> dict[int, list[Any]]
         bar[4] = round(bar[4] + size, 8)
         bar[5] += 1
     return bars
+
+
+def assert_all_trades(found: TradesAnswer, trades: list[Deal], start: datetime, end: datetime) -> None:
+    """The answer has every trade of ``[start, end)`` and names those on either side."""
+    low, high = round(start.timestamp() * 1e6), round(end.timestamp() * 1e6)
+    inside = [deal for deal in trades if low <= deal.us < high]
+    assert dict(found.trades.schema) == TRADE_SCHEMA
+    assert found.trades["trade_id"].to_list() == [deal.number for deal in inside]
+    assert found.trades["taker_side"].to_list() == ["buy" if deal.taker_buy else "sell" for deal in inside]
+    assert found.trades["time"].dt.epoch("ms").to_list() == [deal.us // 1000 for deal in inside]
+    assert found.id_before == max((deal.number for deal in trades if deal.us < low), default=None)
+    assert found.id_after == min((deal.number for deal in trades if deal.us >= high), default=None)
 
 
 class ScriptedCoinbase(ScriptedVenue):

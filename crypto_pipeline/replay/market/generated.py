@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, Source
+from crypto_pipeline.market.bars import BAR_SCHEMA, Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.market.bars import BarColumns, concatenate, count_bars, join_bars
 from crypto_pipeline.replay.market.prices import DAYS, FIRST_DAY, DailyPath, daily_path
@@ -22,7 +22,7 @@ from crypto_pipeline.replay.market.symbols import (
     choose_symbols,
     split_symbol,
 )
-from crypto_pipeline.replay.market.tape import chunk_start, chunk_width, floor_ms, to_ms
+from crypto_pipeline.replay.market.tape import chunk_start, chunk_width, floor_ms, stated_trades, to_ms
 from crypto_pipeline.replay.market.trades import DayTrades, make_day, open_minutes
 from crypto_pipeline.replay.wire.cache import BoundedCache
 
@@ -232,24 +232,13 @@ class GeneratedMarket:
         name, first, last = self._name(symbol), to_ms(start), to_ms(end)
         info = self._symbols[name].info
         chunks = range(first - first % self.trade_width, last, self.trade_width)
-        side = pl.when("buyer_is_maker").then(pl.lit("sell")).otherwise(pl.lit("buy"))
         frame = pl.concat([self._aggregates(name, chunk) for chunk in chunks])
         frame = frame.filter(pl.col("time_ms").is_between(first, last, closed="left"))
-        return (
+        return stated_trades(
             frame.with_columns(
                 exact_float(frame["price"], info.tick_decimals), exact_float(frame["quantity"], info.step_decimals)
-            )
-            .select(
-                pl.lit(info.canonical).alias("instrument"),
-                pl.col("id").alias("trade_id"),
-                "first_id",
-                "last_id",
-                pl.col("time_ms").cast(pl.Datetime("ms", "UTC")).alias("time"),
-                "price",
-                "quantity",
-                side.alias("taker_side"),
-            )
-            .cast(TRADE_SCHEMA)  # type: ignore[arg-type]
+            ),
+            info.canonical,
         )
 
 

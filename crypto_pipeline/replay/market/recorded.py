@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, Source
+from crypto_pipeline.market.bars import BAR_SCHEMA, Source
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.errors import ReplayError
 from crypto_pipeline.replay.market.layouts import (
@@ -30,7 +30,7 @@ from crypto_pipeline.replay.market.recorded_series import (
     with_computed,
 )
 from crypto_pipeline.replay.market.symbols import DAY_MS, SymbolInfo, split_symbol
-from crypto_pipeline.replay.market.tape import BAR_TEXT, TRADE_TEXT, chunk_width, floor_ms, to_ms
+from crypto_pipeline.replay.market.tape import BAR_TEXT, TRADE_TEXT, chunk_width, floor_ms, stated_trades, to_ms
 
 _WEEK_MS = 7 * DAY_MS
 _DECIMALS = ("open", "high", "low", "close", "volume", "quote_volume", "taker_volume", "taker_quote")
@@ -192,21 +192,7 @@ class RecordedMarket:
     def trades(self, symbol: str, start: datetime, end: datetime) -> pl.DataFrame:
         """The recorded trades of ``[start, end)`` in TRADE_SCHEMA."""
         info = self._infos[self._name(symbol)]
-        side = pl.when("buyer_is_maker").then(pl.lit("sell")).otherwise(pl.lit("buy"))
-        return (
-            self._between(info.symbol, to_ms(start), to_ms(end))
-            .select(
-                pl.lit(info.canonical).alias("instrument"),
-                pl.col("id").alias("trade_id"),
-                "first_id",
-                "last_id",
-                pl.col("time_ms").cast(pl.Datetime("ms", "UTC")).alias("time"),
-                "price",
-                "quantity",
-                side.alias("taker_side"),
-            )
-            .cast(TRADE_SCHEMA)  # type: ignore[arg-type]
-        )
+        return stated_trades(self._between(info.symbol, to_ms(start), to_ms(end)), info.canonical)
 
 
 def _bar_text(frame: pl.DataFrame) -> pl.DataFrame:

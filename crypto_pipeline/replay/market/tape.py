@@ -8,6 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
+from crypto_pipeline.market.bars import TRADE_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.market.symbols import DAY_MS, SymbolInfo
 
@@ -60,6 +61,21 @@ def to_ms(moment: datetime) -> int:
     """Unix milliseconds, exactly."""
     delta = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
+
+
+def stated_trades(frame: pl.DataFrame, instrument: str) -> pl.DataFrame:
+    """TRADE_SCHEMA frame of aggregate trades (``id``, ``time_ms``, ``buyer_is_maker``, prices as numbers)."""
+    side = pl.when("buyer_is_maker").then(pl.lit("sell")).otherwise(pl.lit("buy"))
+    return frame.select(
+        pl.lit(instrument).alias("instrument"),
+        pl.col("id").alias("trade_id"),
+        "first_id",
+        "last_id",
+        pl.col("time_ms").cast(pl.Datetime("ms", "UTC")).alias("time"),
+        "price",
+        "quantity",
+        side.alias("taker_side"),
+    ).cast(TRADE_SCHEMA)  # type: ignore[arg-type]
 
 
 class Tape(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import numpy as np
 import polars as pl
@@ -11,6 +11,7 @@ import polars as pl
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.clock import VirtualClock
 from crypto_pipeline.replay.faults.book import RowFaults
+from crypto_pipeline.replay.market.prices import Ints
 from crypto_pipeline.replay.market.render import RenderedRows, bar_rows, trade_rows
 from crypto_pipeline.replay.market.tape import Tape, chunk_start, chunk_width, floor_ms
 from crypto_pipeline.replay.wire.cache import BoundedCache
@@ -91,17 +92,15 @@ class Feed:
     async def _bars_back(
         self, symbol: str, timeframe: Timeframe, last: int, limit: int, faults: RowFaults
     ) -> list[bytes]:
-        pieces: list[list[bytes]] = []
-        position = last
-        while limit > 0 and (found := self.market.seek(symbol, timeframe, position, forward=False)) is not None:
+        async def read(found: int) -> tuple[int, RenderedRows, Ints]:
             chunk = chunk_start(timeframe, found)
             rows = await self._bars(symbol, timeframe, chunk, faults)
-            stop = int(np.searchsorted(rows.keys, last, side="right"))
-            first = max(0, stop - limit)
-            pieces.append(_pieces(rows, first, stop))
-            limit -= stop - first
-            position = chunk - 1
-        return [piece for part in reversed(pieces) for piece in part]
+            return chunk, rows, rows.keys
+
+        def seek(position: int) -> int | None:
+            return self.market.seek(symbol, timeframe, position, forward=False)
+
+        return await _newest(seek, read, last, limit)
 
     # Trades -------------------------------------------------------------------------------------------------------
 
@@ -119,17 +118,16 @@ class Feed:
         last = self.clock.now_ms() if end is None else min(end, self.clock.now_ms())
         if start is not None:
             return await self._trades_on(symbol, start, last, limit, faults)
-        pieces: list[list[bytes]] = []
-        position = last
-        while limit > 0 and (found := self.market.seek_trade(symbol, position, forward=False)) is not None:
+
+        async def read(found: int) -> tuple[int, RenderedRows, Ints]:
             chunk = found - found % self.market.trade_width
             rows = await self._trades(symbol, chunk, faults)
-            stop = int(np.searchsorted(rows.times, last, side="right"))
-            first = max(0, stop - limit)
-            pieces.append(_pieces(rows, first, stop))
-            limit -= stop - first
-            position = chunk - 1
-        return [piece for part in reversed(pieces) for piece in part]
+            return chunk, rows, rows.times
+
+        def seek(position: int) -> int | None:
+            return self.market.seek_trade(symbol, position, forward=False)
+
+        return await _newest(seek, read, last, limit)
 
     async def _trades_on(
         self, symbol: str, start: int, last: int, limit: int, faults: RowFaults, first_id: int = 0
@@ -179,6 +177,29 @@ class _Piece(bytes):
     """Rendered rows that know how many they are."""
 
     rows: int
+
+
+async def _newest(
+    seek: Callable[[int], int | None],
+    read: Callable[[int], Awaitable[tuple[int, RenderedRows, Ints]]],
+    last: int,
+    limit: int,
+) -> list[bytes]:
+    """The newest ``limit`` rows up to ``last`` (ms), oldest first.
+
+    ``seek`` finds the newest time of a row at or before one; ``read`` the chunk that holds it: its start, its rows, and
+    their times.
+    """
+    pieces: list[list[bytes]] = []
+    position = last
+    while limit > 0 and (found := seek(position)) is not None:
+        chunk, rows, times = await read(found)
+        stop = int(np.searchsorted(times, last, side="right"))
+        first = max(0, stop - limit)
+        pieces.append(_pieces(rows, first, stop))
+        limit -= stop - first
+        position = chunk - 1
+    return [piece for part in reversed(pieces) for piece in part]
 
 
 def _pieces(rows: RenderedRows, first: int, stop: int) -> list[bytes]:

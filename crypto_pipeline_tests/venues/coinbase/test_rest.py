@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 import pytest_asyncio
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA
+from crypto_pipeline.market.bars import BAR_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.venues import (
@@ -29,7 +29,15 @@ from crypto_pipeline.venues import (
 )
 from crypto_pipeline.venues.coinbase import parse
 from crypto_pipeline_tests.builders.scripted_binance import body, status, truncated
-from crypto_pipeline_tests.builders.scripted_others import NOW, NOW_MS, Deal, ScriptedCoinbase, deals, minute_bars
+from crypto_pipeline_tests.builders.scripted_others import (
+    NOW,
+    NOW_MS,
+    Deal,
+    ScriptedCoinbase,
+    assert_all_trades,
+    deals,
+    minute_bars,
+)
 from crypto_pipeline_tests.venues.conftest import HASTY
 
 TRADES = "/products/BTC-USD/trades"
@@ -94,14 +102,7 @@ async def test_trades_are_found_by_id(server: ScriptedCoinbase, venue: CoinbaseE
     end = datetime(2026, 1, 5, 12, tzinfo=UTC) - timedelta(hours=back) + timedelta(minutes=1)
     start = end - timedelta(hours=width)
     found = await venue.trades("BTC-USD", "BTC-USD", start, end)
-    low, high = round(start.timestamp() * 1e6), round(end.timestamp() * 1e6)
-    inside = [deal for deal in server.deals if low <= deal.us < high]
-    assert dict(found.trades.schema) == TRADE_SCHEMA
-    assert found.trades["trade_id"].to_list() == [deal.number for deal in inside]
-    assert found.trades["taker_side"].to_list() == ["buy" if deal.taker_buy else "sell" for deal in inside]
-    assert found.trades["time"].dt.epoch("ms").to_list() == [deal.us // 1000 for deal in inside]
-    assert found.id_before == max((deal.number for deal in server.deals if deal.us < low), default=None)
-    assert found.id_after == min((deal.number for deal in server.deals if deal.us >= high), default=None)
+    assert_all_trades(found, server.deals, start, end)
     assert server.count(TRADES) < 14, "searched, not walked"
 
 
