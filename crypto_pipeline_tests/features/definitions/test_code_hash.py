@@ -169,6 +169,7 @@ SAME: dict[str, Sources] = {
         ("pkg.calc", "tools.scaled", "resized"),
     ),
     "re-exported": edited(("pkg", "", "from pkg.series import Series\n"), ("pkg.calc", "from pkg.series", "from pkg")),
+    "imported twice": edited(("pkg.calc", "from pkg import tools\n", "from pkg import tools\nfrom pkg import tools\n")),
     "function renamed": renamed("pkg.calc", ("odd", "not_even"), ("even", "e")),
     "constant renamed": renamed("pkg.calc", ("LOW", "LOWEST")),
     "argument renamed": edited(

@@ -155,7 +155,8 @@ class Project:
             bound = bound_by((statement,))
             for node in bound.imports:
                 for name, target in self.imported(module, node):
-                    found.setdefault(name, []).append(target)
+                    if target not in found.setdefault(name, []):  # imported twice is imported
+                        found[name].append(target)
             for name in dict.fromkeys((*bound.names, *bound.changed)):
                 found.setdefault(name, []).append(statement)
         return found
