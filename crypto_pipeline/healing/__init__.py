@@ -1,8 +1,8 @@
 """Making the stored bars complete and right: plan → fetch → write → explain, roll up, reconcile, verify.
 
-Here belongs whatever brings a venue's answers and the store together: what is missing, what to ask for, what an absent
-minute means, whether our bars agree with the venue's. Wire protocols (venues), SQL (store) and schedules (defs) do not
-belong here, nor anything that knows of Dagster.
+This room brings a venue's answers and the store together: which bars are missing, what to ask the venue for, why a
+minute is absent, whether our bars agree with the venue's. Wire protocols belong to ``venues``, SQL to ``store`` and
+schedules to ``defs``; nothing here knows Dagster.
 """
 
 from crypto_pipeline.healing.checks.stored_bars import verify

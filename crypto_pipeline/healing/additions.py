@@ -1,4 +1,4 @@
-"""What a person wants to collect as well, held against what the venue lists."""
+"""Instruments that a person wants to add, checked against what the venue lists."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Addition:
 
     @property
     def remark(self) -> str:
-        """What a person should know of it; empty where there is nothing to say."""
+        """A remark for the person who adds it; empty where there is none."""
         if self.listing is None or self.listing.status is ListingStatus.TRADING:
             return ""
         return f"the venue does not let it trade now ({self.listing.status}): its history is collected"
@@ -32,22 +32,22 @@ def additions(
 ) -> list[Addition]:
     """The instruments called ``names`` with their listings. Raises ValueError naming the first that ``venue`` lacks.
 
-    Capitals do not matter where only one name can be meant.
+    Upper and lower case do not matter where only one name matches.
     """
     pairs = [f"{each.base}-{each.quote}" for each in listings]
     known = {each.symbol: each for each in universe}
-    found = []
+    added = []
     for text in names:
         instrument = _instrument(text, known, pairs)
         listing = listed([instrument], venue, listings).get(instrument.symbol)
         if listing is None:
             raise ValueError(_refusal(text, venue, pairs))
-        found.append(Addition(instrument, listing))
-    return found
+        added.append(Addition(instrument, listing))
+    return added
 
 
 def unasked(names: Sequence[str], universe: Sequence[Instrument]) -> list[Addition]:
-    """The instruments called ``names``, whatever any venue lists. Raises ValueError for what is no name."""
+    """The instruments called ``names``, without asking a venue. Raises ValueError for a text that is no name."""
     known = {each.symbol: each for each in universe}
     return [Addition(_instrument(text, known, []), None) for text in names]
 

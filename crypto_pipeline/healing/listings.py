@@ -1,4 +1,4 @@
-"""What the venue says of the instruments that are collected: its name for each, its rules, listed and delisted."""
+"""Listings: the venue's name of each collected instrument, its rules, and when it was listed and delisted."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from crypto_pipeline.venues import Listing, ListingStatus, Venue, VenueError
 
 log = logging.getLogger(__name__)
 
-# A symbol that its venue has halted for longer than this will not come back soon: it is treated as delisted since its
-# last bar, and picked up again by the next look if trading resumes.
+# A symbol that its venue has halted for longer than this counts as delisted since its last bar; if trading resumes, the
+# next request for listings shows it.
 _HALTED_FOR_GOOD = timedelta(days=1)
-#: Pauses between looks for the same instruments that a venue does not list. Seconds.
+#: Pauses between requests for the same instruments that a venue does not list. Seconds.
 _FIRST_LOOK, _LONGEST_LOOK = 30.0, 6 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class ListingLook:
-    """The last look for listings of instruments that a venue did not list, shared by all passes: which, how long ago,
-    and after how many seconds it is worth another."""
+    """The last request for listings of instruments that a venue did not list, shared by all passes.
+
+    It has the instruments, how long ago it was, and after how many seconds the next one is due.
+    """
 
     name: str
     unlisted: tuple[str, ...] = ()
@@ -37,17 +39,17 @@ class ListingLook:
 
     @classmethod
     def of(cls, store: Store, venue: str) -> ListingLook:
-        """As it is written down."""
+        """The last request as the store has it. Raises StoreError."""
         name = f"listings:{venue}"
         row = store.heartbeats.get(name)
         return cls(name) if row is None else cls(name, tuple(row.detail["unlisted"]), row.age, row.detail["pause"])
 
     def due(self, unlisted: Sequence[str]) -> bool:
-        """Whether to look now: for others than last time at once."""
+        """Whether to request listings now; at once for instruments that were not in the last request."""
         return not set(unlisted) <= set(self.unlisted) or self.age >= self.pause
 
-    def looked(self, store: Store, unlisted: Sequence[str]) -> None:
-        """Write down that it was looked for these."""
+    def record(self, store: Store, unlisted: Sequence[str]) -> None:
+        """Write down that listings of these were requested. Raises StoreError."""
         same = set(unlisted) <= set(self.unlisted)
         pause = min(_LONGEST_LOOK, 2 * self.pause) if same else _FIRST_LOOK
         names = sorted({*unlisted, *self.unlisted}) if same else sorted(unlisted)
@@ -57,7 +59,7 @@ class ListingLook:
 async def sync_instruments(store: Store, venue: Venue, now: datetime) -> pl.DataFrame:
     """Take over the venue's listings of all active instruments; returns one row each, nulls where it lists none.
 
-    Where the venue does not answer for one instrument, what was known of that one stays and the others go on.
+    Where the venue does not answer for one instrument, its earlier listing stays and the others are taken over.
     """
     stated = await _stated(store, venue)
     known = {row.symbol: row for row in store.instruments.listings(venue.name)}
@@ -66,7 +68,7 @@ async def sync_instruments(store: Store, venue: Venue, now: datetime) -> pl.Data
         before = known.get(symbol)
         listed = listing.listed or (before.listed if before else None)
         first_bars = dict(before.first_bars) if before else {}
-        # Asked once: where history begins does not change. Of a symbol that has no bar yet, at each look.
+        # Requested once, as the begin of history does not change; for a symbol without a bar each time.
         if not first_bars:
             first_bars = {str(one): first for one, first in (await venue.first_bars(listing.venue_symbol)).items()}
         listed = listed or first_bars.get(str(Timeframe.M1))
@@ -96,7 +98,7 @@ async def sync_instruments(store: Store, venue: Venue, now: datetime) -> pl.Data
 
 
 async def sync_names(store: Store, venue: Venue) -> None:
-    """Take over what a venue calls the active instruments, and no more: enough to ask it for their newest bars."""
+    """Take over only the venue's names of the active instruments: enough to ask it for their newest bars."""
     rows = [
         ListingRow(symbol, listing.venue_symbol, status=str(listing.status))
         for symbol, listing in (await _stated(store, venue)).items()

@@ -1,7 +1,7 @@
-"""Gaps of the newest days: found wherever they are, and filled each by itself, however many there are.
+"""Gaps of the newest days: each is found and filled by itself, however many there are.
 
-What counts is what is expected, not how much of it is there, and not where the newest bar is: one minute that is absent
-from the middle of a day that is otherwise whole is found as any other. Nothing but the gaps found is asked for.
+A gap is any expected bar that is absent, also a single minute in the middle of a complete day. Nothing but the gaps is
+requested.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
-#: The newest minutes are still being written: their absence is no gap yet.
+#: The newest minutes are still being written and are no gaps yet.
 _GRACE = timedelta(minutes=1)
-#: Columns of what ``find_gaps`` returns.
+#: Columns of ``find_gaps``.
 GAPS = {**span.SPAN_SCHEMA, "timeframe": pl.String()}
 
 
@@ -33,9 +33,9 @@ async def find_gaps(
 ) -> pl.DataFrame:
     """Every gap of the newest ``back`` that may be filled now: ``instrument``, ``start``, ``end``, ``timeframe``.
 
-    In all timeframes; wider windows over an absent minute are gaps of their own. One whose next attempt lies ahead is
-    left out. Of instruments whose history is being collected for the first time (``collecting``), only what is missing
-    since they were added is a gap.
+    In all timeframes; a wider window over an absent minute is a gap of its own. Gaps whose next attempt lies ahead are
+    left out. For instruments whose history is being collected for the first time (``collecting``), only bars since they
+    were added count.
     """
     horizon = await quick_horizon(pipeline)
     names, _ = pipeline.collected(instruments)
@@ -51,9 +51,9 @@ async def find_gaps(
 
 
 async def quick_horizon(pipeline: Pipeline) -> Horizon:
-    """The horizon by the venue's clock, or as it last told when it does not at once: a look must not wait for a venue.
+    """The horizon by the venue's clock; where the venue does not answer at once, by its last known time.
 
-    What is expected is brought up to date, by the venue's clock only.
+    Where the venue answered, ``coverage.expected`` is brought up to date.
     """
     status = await pipeline.failover.probe()
     told = status.time
@@ -80,10 +80,10 @@ def _find(store: Store, names: list[str], horizon: Horizon, back: timedelta) -> 
 
 
 async def fill_gaps(pipeline: Pipeline, gaps: pl.DataFrame, progress: Progress = silent) -> HealReport:
-    """Fill just these gaps (as ``find_gaps`` gives them): from stored trades, else from the venue, else from another.
+    """Fill these gaps (as ``find_gaps`` returns them) from stored trades, the venue, or a venue that stands in.
 
-    1m bars are called ``live_gap_filled``. Stored trades are used although the venue may not
-    answer. What is wider is rolled up, and asked for where it cannot be.
+    The source of 1m bars is ``live_gap_filled``. Stored trades are used even while the venue does not answer. Wider
+    bars are rolled up, and requested where they cannot be.
     """
     if gaps.is_empty():
         return HealReport()

@@ -1,4 +1,4 @@
-"""The one face of healing: bring spans up to date, reconcile them with the venue, verify them."""
+"""The interface of healing: bring spans up to date, reconcile them with the venue, verify them."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.venues import StandIns, Venue, VenueError, VenueUnavailable, make_stand_ins, make_venue
 
-#: Part of the venue's allowance that history never takes: live passes need a page per instrument and minute at most.
+#: Part of the venue's request budget that history leaves to live passes, which need a page per instrument and minute.
 KEPT_FOR_LIVE = 0.05
-#: Timeframes whose newest days each check compares with the venue, and a person's `reconcile` unless told otherwise.
+#: Timeframes whose newest days each check compares with the venue; also the default of `reconcile`.
 RECONCILED = (Timeframe.M5, Timeframe.M15, Timeframe.H1)
-#: How far back 1m bars are compared themselves, before any wider bar was: one answer of any venue.
+#: How far back 1m bars are compared while no wider bar was: one answer of any venue.
 _FIRST_MINUTES = timedelta(hours=11)
 
 
 class Pipeline:
-    """A store, a venue and the settings, with everything that is done to them. Use from one event loop."""
+    """Everything that healing does with one store and one venue. Use from one event loop."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Pipeline:
     ) -> AsyncIterator[Pipeline]:
         """A pipeline with the venue that the settings name, sharing the venue's request budget with all processes.
 
-        Unless it is ``live``, it leaves the part ``keep`` of the budget to others.
+        Unless it is ``live``, it leaves the part ``keep`` (0 to 1) of the budget to others.
         """
         budget = partial(store.budgets.of, keep=0.0 if live else keep)
         venue = make_venue(settings, budget(settings.venue))
@@ -80,10 +80,10 @@ class Pipeline:
             await stand_ins.close()
             await venue.close()
 
-    # What there is
+    # Instruments and horizon
 
     async def horizon(self) -> Horizon:
-        """What is expected now, by the venue's clock, or that of one that stands in for it. Raises VenueError."""
+        """What is expected now, by the clock of the venue or of one that stands in for it. Raises VenueError."""
         now = self._fixed_now or await self.failover.now()
         return self.horizon_at(now)
 
@@ -107,8 +107,8 @@ class Pipeline:
     def collected(self, symbols: Sequence[str] = ()) -> tuple[list[str], list[str]]:
         """The active instruments called ``symbols`` (all when empty), and those of ``symbols`` that were removed.
 
-        For work that was asked for a while ago: an instrument that was removed since must not stop the others. Raises
-        StoreError naming one that was never added.
+        For work that was requested a while ago: an instrument that was removed since must not stop the others. Raises
+        StoreError naming an instrument that was never added.
         """
         active = {row.instrument.symbol: row.active for row in self.store.instruments.list(active_only=False)}
         removed = [one for one in symbols if active.get(one) is False]
@@ -131,10 +131,10 @@ class Pipeline:
         mode: FillMode = HISTORY,
         horizon: Horizon | None = None,
     ) -> HealReport:
-        """Every timeframe (or those given) of ``[start, end)`` brought to the desired state, finest first.
+        """Bring every timeframe (or those given) of ``[start, end)`` up to date, finest first.
 
-        A caller that knows the venue's time gives the ``horizon``; otherwise the venue is asked, and VenueError raised
-        when it does not answer and none stands in for it.
+        A caller that knows the venue's time gives the ``horizon``; otherwise the venue is asked. Raises VenueError when
+        it does not answer and no venue stands in for it, StoreError for an unknown instrument.
         """
         chosen = self.choose(instruments)
         horizon = horizon or await self.horizon()
@@ -155,7 +155,7 @@ class Pipeline:
         progress: Progress = silent,
         mode: FillMode = HISTORY,
     ) -> HealReport:
-        """One timeframe of ``[start, end)`` brought to the desired state."""
+        """Bring one timeframe of ``[start, end)`` up to date. Raises VenueError and StoreError as ``backfill``."""
         work = self._fill_pass(instruments, await self.horizon(), progress, mode)
         self._refresh(work, [timeframe])
         await self._bring_all(work, [timeframe], start, end)
@@ -194,9 +194,9 @@ class Pipeline:
         return {**shared, "instruments": self._listings(instruments)}
 
     async def _look_for_listings(self, instruments: Sequence[str]) -> dict[str, str]:
-        """Ask the venue for its listings where an instrument has none yet, with growing pauses for the same ones.
+        """Ask the venue for listings where an instrument has none yet, with growing pauses for the same instruments.
 
-        Why it could not tell, by instrument: a listing that cannot be read costs those that wait for it, no others.
+        Returns the reason of a failure for each instrument without a listing; the others are not affected.
         """
         listings = self._listings(instruments)
         unlisted = listings.filter(pl.col("venue_symbol").is_null())["instrument"].to_list()
@@ -210,11 +210,11 @@ class Pipeline:
         except VenueError as error:
             return dict.fromkeys(unlisted, f"{self.venue.name} does not say whether it lists it: {error}")
         finally:
-            await asyncio.to_thread(look.looked, self.store, unlisted)
+            await asyncio.to_thread(look.record, self.store, unlisted)
         return {}
 
     def _refresh(self, work: HealingPass, timeframes: Sequence[Timeframe]) -> None:
-        # Not cut to the listing: what lies outside of it is explained in the ledger, where people look for reasons.
+        # Not cut to the listing: bars outside of it are explained in the ledger, where people look for reasons.
         plan.refresh_expected(self.store, work.instruments.select("instrument", "calendar"), work.horizon, timeframes)
 
     def _listings(self, instruments: Sequence[str]) -> pl.DataFrame:
@@ -239,7 +239,7 @@ class Pipeline:
         await asyncio.to_thread(self.failover.tell, minutes=Timeframe.M1 in timeframes)
         await asyncio.to_thread(report_missing, work, spans)
 
-    # Proving
+    # Comparing and verifying
 
     async def reconcile(
         self,
@@ -250,7 +250,7 @@ class Pipeline:
         reread: bool = False,
         progress: Progress = silent,
     ) -> ReconcileReport:
-        """Compare our bars of ``[start, end)`` with the venue's own; refetch what disagrees; keep what stays disputed.
+        """Compare our bars of ``[start, end)`` with the venue's own, request again what disagrees, record disputes.
 
         ``reread`` asks the venue for every 1m bar of the span again as well, and takes over what it revised.
         """
@@ -277,11 +277,11 @@ class Pipeline:
     async def _compare_newest(self, timeframe: Timeframe, start: datetime, end: datetime, horizon: Horizon) -> int:
         """Compare the newest end of ``[start, end)`` with the venue; returns how many bars were compared.
 
-        Of the timeframes that are looked at in every check; of another only as long as nothing was compared that speaks
-        for it, so that a check has something to go by before the comparison of everything has begun.
+        This is done for RECONCILED; for another timeframe only while no comparison counts for it, so that its check
+        has a result before the comparison of everything has begun.
         """
         if timeframe not in RECONCILED:
-            # 30m of a venue without such bars is spoken for by 15m; 1m, which nothing narrower speaks for, is not
+            # 15m counts for 30m of a venue without such bars; for 1m no narrower timeframe counts
             speaks = stands_for(timeframe, self.venue.traits) is timeframe or timeframe is Timeframe.M1
             if not speaks or (await asyncio.to_thread(self.agreements, horizon, [timeframe]))[timeframe].compared:
                 return 0
@@ -292,7 +292,7 @@ class Pipeline:
         return sum(report.compared.values())
 
     async def agreement_checks(self, timeframes: Sequence[Timeframe]) -> list[CheckOutcome]:
-        """The check of agreement of each of ``timeframes``, by what is written down of comparisons."""
+        """The check of agreement of each of ``timeframes``, by the recorded comparisons."""
         found = await asyncio.to_thread(self.agreements, await self.horizon(), timeframes)
         return [venue_agreement(self.store, one, 0, one.stored) for one in found.values()]
 
@@ -303,8 +303,10 @@ class Pipeline:
     # The comparison of everything
 
     async def due_for_comparison(self) -> pl.DataFrame:
-        """The days that are to be compared with the venue's own bars now: see healing.comparison."""
-        return await asyncio.to_thread(rotation.days_due, self.store, self.venue, self.settings, await self.horizon())
+        """The days to compare with the venue's own bars now (see healing.comparison.rotation)."""
+        return await asyncio.to_thread(
+            rotation.cells_to_compare, self.store, self.venue, self.settings, await self.horizon()
+        )
 
     async def compare_due(
         self,
@@ -312,7 +314,7 @@ class Pipeline:
         progress: Progress = silent,
         give_way: rotation.GiveWay = rotation.at_once,
     ) -> rotation.ComparisonReport:
-        """Compare the days that are due, for about ``seconds``; the next call goes on where this one ended."""
+        """Compare the days that are due, for about ``seconds``; the next call continues where this one ended."""
         horizon = await self.horizon()
         comparison = rotation.ComparisonPass(self._pass(self.choose(), horizon, progress))
         return await comparison.run(seconds, give_way)
@@ -320,7 +322,7 @@ class Pipeline:
     def _look_at_silence(
         self, outcomes: list[CheckOutcome], start: datetime, end: datetime, horizon: Horizon
     ) -> list[CheckOutcome]:
-        """The outcomes with that of the check of silence; `accounted_for` says which share of the minutes traded."""
+        """The outcomes and that of the check of silence; `accounted_for` also states the share of traded minutes."""
         start, end = horizon.clip(Timeframe.M1, start, end)
         silence, traded = silence_is_plausible(self.store, max(start, horizon.first_hot(Timeframe.M1)), end)
         told = [
@@ -329,9 +331,9 @@ class Pipeline:
         return [*told, silence]
 
     def span_to_verify(self, timeframe: Timeframe, start: datetime, end: datetime) -> tuple[datetime, datetime]:
-        """The span with every earlier failure in it: only a look at the same bars may take a failure back."""
+        """The span widened to every earlier failure: only a check of the same bars may end a failure."""
         for row in self.store.checks.results().iter_rows(named=True):
-            carried = row["check"] in MINUTE_CHECKS  # it tells by itself what it found elsewhere
+            carried = row["check"] in MINUTE_CHECKS  # its outcome includes earlier offenders
             if row["timeframe"] == str(timeframe) and not row["passed"] and not carried:
                 where = json.loads(row["detail"])
                 if "start" in where and "end" in where:

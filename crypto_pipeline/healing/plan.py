@@ -1,10 +1,10 @@
-"""What is missing: expected − present − explained, from the coverage table alone wherever a whole cell answers it."""
+"""What is missing: expected − present − explained, from the coverage table alone where a whole cell is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -13,6 +13,7 @@ from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, missing_spans_by_cell, subtract, whole_cells
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import midnight
 from crypto_pipeline.settings import Settings, SettingsError
 from crypto_pipeline.store import Store
 
@@ -21,7 +22,7 @@ OPEN_UNEXPLAINED = (str(GapState.LOST), str(GapState.PENDING))
 
 
 def retention_policy(settings: Settings) -> RetentionPolicy:
-    """How long what is kept. Raises SettingsError when settings contradict each other."""
+    """The retention policy of the settings. Raises SettingsError when settings contradict each other."""
     try:
         return RetentionPolicy.of(
             settings.keep_hot_days,
@@ -36,7 +37,7 @@ def retention_policy(settings: Settings) -> RetentionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """Which moments are expected to be there: from ``start`` (UTC midnight) to what has settled at ``now``."""
+    """The span in which bars are expected: from ``start`` (UTC midnight) to what has settled at ``now``."""
 
     start: datetime
     now: datetime
@@ -49,8 +50,7 @@ class Horizon:
 
         What retention takes away is not expected, so it is never fetched back.
         """
-        midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        return cls(midnight - timedelta(days=days), now, timedelta(seconds=settle_seconds), policy)
+        return cls(midnight(now) - timedelta(days=days), now, timedelta(seconds=settle_seconds), policy)
 
     def first_open(self, timeframe: Timeframe) -> datetime:
         """Open time of the first expected bar, which may lie in the archive."""
@@ -58,7 +58,7 @@ class Horizon:
         return timeframe.floor(self.start if kept is None else max(self.start, kept))
 
     def first_hot(self, timeframe: Timeframe) -> datetime:
-        """Open time from which on no expected bar is anywhere but in the table."""
+        """Open time from which every expected bar is in the table, not in the archive."""
         hot = self.policy.hot_start(timeframe, self.now) if self.policy else None
         return timeframe.floor(self.start if hot is None else max(self.start, hot))
 
@@ -67,7 +67,7 @@ class Horizon:
         return timeframe.floor(self.now - self.settle)
 
     def clip(self, timeframe: Timeframe, start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
-        """``[start, end)`` cut to what is expected of ``timeframe``; a window that holds ``start`` is in."""
+        """``[start, end)`` cut to the expected bars of ``timeframe``; a window that contains ``start`` is included."""
         first, last = self.first_open(timeframe), self.settled_end(timeframe)
         low = first if start is None else max(first, timeframe.floor(start))
         high = last if end is None else min(last, timeframe.ceil(end))
@@ -77,8 +77,8 @@ class Horizon:
 def refresh_expected(store: Store, instruments: pl.DataFrame, horizon: Horizon, timeframes: Sequence[Timeframe]) -> int:
     """Bring ``coverage.expected`` up to date; only cells whose figure changed are written. Returns how many.
 
-    ``instruments`` has ``instrument`` and ``calendar``. Instruments of one calendar expect the same: it is worked out
-    once for each calendar, and compared with what is stored in the database.
+    ``instruments`` has ``instrument`` and ``calendar``. Instruments of one calendar expect the same bars: these are
+    computed once for each calendar and compared in the database. Raises StoreError.
     """
     changed = 0
     for (calendar,), rows in instruments.partition_by("calendar", as_dict=True).items():
@@ -102,8 +102,8 @@ def missing(
     start, end = horizon.clip(timeframe, start, end)
     if start >= end or not instruments:
         return span.empty_spans()
-    # What an archived cell lacks it will not get: it was waited for before the archive took it, and its bars that are
-    # there must not look absent.
+    # Archived cells are left out: their bars are not in the table, and what they lack was requested often enough before
+    # they were archived.
     cells = store.coverage.cells([timeframe], start, end, instruments).filter(
         (pl.col("expected") > pl.col("present") + pl.col("explained")) & (pl.col("archived") == 0)
     )
@@ -124,7 +124,7 @@ def lost_in_archive(
     instruments: Sequence[str],
     horizon: Horizon,
 ) -> pl.DataFrame:
-    """Spans that archived days lack and that the ledger calls lost: only who names them has them asked for again."""
+    """Spans of archived days that the ledger calls lost: they are requested again only when a person names them."""
     start, end = horizon.clip(timeframe, start, end)
     if start >= end or not instruments:
         return span.empty_spans()
@@ -150,7 +150,7 @@ def ledger_spans(store: Store, timeframe: Timeframe, states: Sequence[str], near
 
 
 def due(store: Store, timeframe: Timeframe, wanted: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    """What of ``wanted`` may be asked for now: a hole whose next attempt lies ahead would only hammer the venue."""
+    """What of ``wanted`` may be requested now: without holes whose next attempt lies ahead."""
     if wanted.is_empty():
         return wanted
     waiting = _ledger(store, timeframe, OPEN_UNEXPLAINED, wanted).filter(pl.col("next_attempt") > now)

@@ -1,4 +1,4 @@
-"""What a pass of healing did, in numbers a person reads in a run's metadata or a terminal."""
+"""Reports of healing: the figures of a pass, for a run's metadata or a terminal."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from crypto_pipeline.market.timeframes import Timeframe
 Progress = Callable[[str, int, int], None]
 
 
-#: What a report says of bars that are still missing, and ``because``.
+#: Columns of a report's rows about bars that are still missing; the reason is in ``because``.
 WAITING = ("gap_id", "instrument", "timeframe", "start", "end", "bars", "attempts", "next_attempt")
-#: So many of them are in its JSON form.
+#: At most so many of these rows are in the JSON form.
 _MOST = 100
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """A progress callback for callers that show none."""
+    """A progress callback that does nothing."""
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class Counts:
     rebuilt_from_trades: int = 0
     explained: int = 0
     still_missing: int = 0
-    #: bars of another venue that stand in for the first one's
+    #: bars taken from a venue that stands in for the first one
     stood_in: int = 0
     #: runs of absent bars that were found, and those of which every bar is stored or explained by now
     gaps: int = 0
@@ -94,7 +94,7 @@ class ReconcileReport:
     resolved: int = 0
     disputed: int = 0
     superseded: int = 0
-    #: windows made of fewer minutes than the venue's bar may be: they differ, and nobody can tell whether they disagree
+    #: windows over absent minutes: they differ from the venue's bars, which may contain more minutes
     incomparable: int = 0
     problems: dict[str, str] = field(default_factory=dict)
 

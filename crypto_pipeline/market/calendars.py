@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Protocol
 
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
+from crypto_pipeline.market.times import midnight
 
 _Span = tuple[datetime, datetime]
 
@@ -67,8 +68,8 @@ class SessionCalendar:
         margin = timedelta(days=timeframe.cell_days + 1)
         for day, opened, closed in self._sessions((start - margin).date(), (end + margin).date()):
             if timeframe in (Timeframe.D1, Timeframe.W1):
-                midnight = timeframe.floor(datetime(day.year, day.month, day.day, tzinfo=UTC))
-                yield midnight, midnight + timeframe.delta
+                opens = timeframe.floor(midnight(day))
+                yield opens, opens + timeframe.delta
             else:
                 yield timeframe.floor(opened), timeframe.ceil(closed)
 

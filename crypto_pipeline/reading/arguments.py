@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from crypto_pipeline.market.timeframes import parse_time, require_utc
+from crypto_pipeline.market.times import midnight
 
 Moment = datetime | date | str
 
@@ -51,7 +52,7 @@ def _read(value: Any) -> tuple[datetime, bool]:
         )  # fmt: skip
         return require_utc(plain), getattr(value, "nanosecond", 0) > 0
     if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC), False
+        return midnight(value), False
     if type(value).__name__ == "datetime64":
         raise ValueError(f"{value} has no time zone, as all of numpy's times: give '{value}Z' if it is UTC")
     raise ValueError(f"{_FORMS}, not {value!r}")

@@ -6,11 +6,12 @@ import threading
 import time
 import warnings
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import midnight
 from crypto_pipeline.reading.query import Question
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.database import fork_safety
@@ -108,7 +109,7 @@ def outside(
             "is `crypto-pipeline up` running?"
         )
     width = timedelta(days=asked.timeframe.cell_days)
-    ended = [name for name in asked.instruments if _end(days[name][1]) + width <= until]
+    ended = [name for name in asked.instruments if midnight(days[name][1]) + _DAY + width <= until]
     if ended and (start is not None or asked.end is None):
         last = max(days[name][1] for name in ended)
         return (
@@ -116,10 +117,6 @@ def outside(
             f"{last}: is `crypto-pipeline up` running?"
         )
     return None
-
-
-def _end(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC) + _DAY
 
 
 def _some(names: list[str]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from crypto_pipeline.market.times import EPOCH, month_number, month_start
 from crypto_pipeline.reading.query import Question
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 
@@ -38,10 +39,9 @@ def scan(read: Callable[[Question], pl.DataFrame], asked: Question) -> pl.LazyFr
 def _months(asked: Question) -> Iterator[tuple[datetime, datetime]]:
     assert asked.start is not None
     assert asked.end is not None
-    # there are no bars before computers; and a span from the year 1 on would be 24,000 questions
-    begin = max(asked.start, min(asked.end, datetime(1970, 1, 1, tzinfo=UTC)))
+    # no bar is older; and a span from the year 1 on would be 24,000 questions
+    begin = max(asked.start, min(asked.end, EPOCH))
     while begin < asked.end:
-        following = datetime(begin.year + begin.month // 12, begin.month % 12 + 1, 1, tzinfo=UTC)
-        until = min(following, asked.end)
+        until = min(month_start(month_number(begin) + 1), asked.end)
         yield begin, until
         begin = until

@@ -17,8 +17,8 @@ from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 
 Level = Literal["ok", "warning", "error", "critical"]
-#: What ``ages`` returns. ``known_to``: up to there every bar at the end is stored or explained. ``overdue``: since how
-#: long the first bar after that should have been there; zero when none is expected.
+#: Columns of ``ages``. ``known_to``: end of the newest bar that is stored or explained. ``overdue``: for how long the
+#: first bar after that has been due; zero when none is expected.
 AGE_SCHEMA: dict[str, pl.DataType] = {
     "instrument": pl.String(),
     "timeframe": pl.String(),
@@ -28,7 +28,7 @@ AGE_SCHEMA: dict[str, pl.DataType] = {
     "level": pl.String(),
 }
 _HOUR = timedelta(hours=1)
-#: Explanations that reach to now are looked for this far back.
+#: Explanations that reach to now are read from so far back.
 _EXPLAINED_SINCE = timedelta(days=8)
 
 
@@ -42,12 +42,12 @@ class Thresholds:
 
     @classmethod
     def of(cls, settings: Settings) -> Thresholds:
-        """Those of the settings."""
+        """The thresholds of the settings."""
         seconds = settings.freshness_ok, settings.freshness_warn, settings.freshness_critical
         return cls(*(timedelta(seconds=each) for each in seconds))
 
     def level(self, overdue: timedelta) -> Level:
-        """What an age is called."""
+        """The level of a bar that is overdue for so long."""
         if overdue < self.ok:
             return "ok"
         return "warning" if overdue < self.warn else "error" if overdue <= self.critical else "critical"
@@ -56,9 +56,9 @@ class Thresholds:
 def ages(store: Store, timeframe: Timeframe, horizon: Horizon, thresholds: Thresholds) -> pl.DataFrame:
     """Every active instrument's newest bar and how overdue the next one is: AGE_SCHEMA, the most overdue first.
 
-    A bar is due when its window is over and has settled, in the sessions of the instrument's calendar only: on a Sunday
-    nobody waits for a stock's bar. An hourly bar is overdue when its hour is over, not when it is an hour old. Nothing
-    is overdue for longer than its instrument has been collected.
+    A bar is due when its window is over and has settled, in the sessions of the instrument's calendar only: no bar
+    of a stock is due on a Sunday. An hourly bar is overdue when its hour is over, not when it is an hour old. No bar is
+    overdue for longer than its instrument has been collected. Raises StoreError.
     """
     settled = horizon.settled_end(timeframe)
     first = horizon.first_open(timeframe)
@@ -76,7 +76,7 @@ def ages(store: Store, timeframe: Timeframe, horizon: Horizon, thresholds: Thres
         known = max([first, *covered, *([reach[name]] if name in reach else [])])
         overdue = _overdue(active[name].instrument.calendar, timeframe, known, settled, horizon)
         if timedelta(0) < (collected := horizon.now - active[name].added_at) < overdue:
-            overdue = collected  # nothing is late for longer than it has been wanted
+            overdue = collected  # no bar was due before its instrument was added
         rows.append((name, str(timeframe), opened, known, overdue, thresholds.level(overdue)))
     return pl.DataFrame(rows, schema=AGE_SCHEMA, orient="row").sort("overdue", "instrument", descending=[True, False])
 
@@ -93,7 +93,7 @@ def _overdue(calendar: str, timeframe: Timeframe, known: datetime, settled: date
 def thin(store: Store, horizon: Horizon, bars: int) -> list[str]:
     """Active instruments of which fewer than ``bars`` 1m bars of the last hour are stored or explained.
 
-    Fewer are enough where the calendar expects fewer. What is expected must be up to date in ``coverage``.
+    Where the calendar expects fewer bars, these are enough. ``coverage.expected`` must be up to date.
     """
     calendars = {row.instrument.symbol: row.instrument.calendar for row in store.instruments.list()}
     end = horizon.settled_end(Timeframe.M1)

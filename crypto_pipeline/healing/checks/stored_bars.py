@@ -1,4 +1,4 @@
-"""Checks that prove what is stored, per timeframe. Each names the offenders: which instruments, and when."""
+"""Checks of the stored bars of one timeframe. Each names the instruments and times that fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crypto_pipeline.market.checks import CheckOutcome, Severity
 from crypto_pipeline.market.timeframes import LOWER, Timeframe
 from crypto_pipeline.store import Store
 
-#: Every check that a timeframe has, with what it promises. `complete` in `status` means that all of them passed.
+#: The checks of every timeframe, with what each promises. `complete` in `status` means that all of them passed.
 CHECKS = {
     "accounted_for": "Every expected bar is present or explained by the ledger.",
     "ohlc_sanity": "No bar is impossible: low ≤ open, close ≤ high; prices above zero, volumes not below, all finite.",
@@ -23,14 +23,14 @@ CHECKS = {
     "freshness": "The newest bar of every instrument is as new as it should be.",
 }
 
-#: What only minutes have. It says what is to be doubted of the venue's own bars, which nothing here can repair:
-#: `status` says `complete` although it fails.
+#: Checks of 1m bars alone. They doubt the venue's own bars, which healing cannot repair: `status` says `complete`
+#: although they fail.
 MINUTE_CHECKS = {
     "silence_is_plausible": "Minutes without volume are flat at the close before them, and no silence is longer than "
     "the instrument's habits explain, or shared by all instruments.",
 }
 
-#: The market's clock as two processes count it on may differ so much (see store/database/market_clock.py).
+#: The market's time in two processes may differ so much (see store/database/market_clock.py).
 _SKEW = timedelta(seconds=1)
 
 
@@ -44,13 +44,13 @@ def verify(
 ) -> list[CheckOutcome]:
     """Run every check that needs only the store on ``[start, end)``."""
     start, end = horizon.clip(timeframe, start, end)
-    # where the bars below are in the archive there is nothing to compare with
+    # lower bars in the archive cannot be compared
     comparable = horizon.first_hot(LOWER.get(timeframe, timeframe))
     span_checks: list[Callable[[], CheckOutcome]] = [
         lambda: accounted_for(store, timeframe, start, end),
         lambda: ohlc_sanity(store, timeframe, start, end),
         lambda: rollup_conservation(store, timeframe, max(start, comparable), end),
-        # by the clock of now: bars that live ingest finished since the horizon was taken are not of the future
+        # by the present time: bars that ingest finished since the horizon was taken are not of the future
         lambda: no_future_bars(store, timeframe, max(horizon.now, store.clock.now()) + _SKEW),
         lambda: freshness(store, timeframe, horizon, thresholds),
     ]
@@ -101,13 +101,13 @@ def rollup_conservation(store: Store, timeframe: Timeframe, start: datetime, end
 
 
 def no_future_bars(store: Store, timeframe: Timeframe, now: datetime) -> CheckOutcome:
-    """Nothing complete from a window that is not over."""
+    """No bar is complete before its window is over."""
     early = store.audit.future_bars(timeframe, now)
     return _outcome("no_future_bars", timeframe, early, "error", "bars from windows that are not over", "none")
 
 
 def freshness(store: Store, timeframe: Timeframe, horizon: Horizon, thresholds: Thresholds) -> CheckOutcome:
-    """How overdue each active instrument's next bar is, by its calendar; as grave as the worst of them."""
+    """How overdue each active instrument's next bar is, by its calendar; the severity is that of the worst."""
     if horizon.settled_end(timeframe) <= horizon.first_open(timeframe):
         return _passed("freshness", timeframe, "no window of the kept history is over yet")
     aged = ages(store, timeframe, horizon, thresholds)

@@ -1,4 +1,4 @@
-"""The check that looks at bars without volume: what a venue that works would hardly have stated."""
+"""The check of bars without volume: silences that a working venue would hardly have stated."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ NAME = "silence_is_plausible"
 
 
 def silence_is_plausible(store: Store, start: datetime, end: datetime) -> tuple[CheckOutcome, str]:
-    """Minutes without volume in ``[start, end)``, with what an earlier look found outside of it; and the traded share.
+    """Check minutes without volume in ``[start, end)``; returns the outcome and the share of minutes that traded.
 
-    Nothing here repairs what the venue states, so what was found once stays told; a look at the same days takes it
-    back.
+    Offenders of earlier checks outside of the span stay in the outcome: the venue's statements cannot be repaired here,
+    so only a check of the same days removes them. Raises StoreError.
     """
     silent = store.audit.silent_minutes(start, end)
     days = store.coverage.cells([Timeframe.M1], start, end).select("instrument", "day", "present")
@@ -40,7 +40,7 @@ def silence_is_plausible(store: Store, start: datetime, end: datetime) -> tuple[
 
 
 def _earlier(store: Store, start: datetime, end: datetime) -> pl.DataFrame:
-    """What the newest result says of silences outside ``[start, end)``; of instruments that are still collected."""
+    """Offenders of the newest result outside ``[start, end)``, of instruments that are still collected."""
     active = [row.instrument.symbol for row in store.instruments.list()]
     rows = []
     for text in store.checks.results().filter(check=NAME)["detail"]:

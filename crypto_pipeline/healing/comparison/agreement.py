@@ -1,4 +1,4 @@
-"""What is known of our bars' agreement with the venue's own: how much was compared, when, and what never can be."""
+"""How far our bars agree with the venue's own: how many were compared, when, and which never can be."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _OVER = timedelta(hours=1)
 
 
 def comparable(traits: VenueTraits) -> list[Timeframe]:
-    """The timeframes that are compared: all but 1m whose bars the venue states in their own width, narrowest first."""
+    """The timeframes that are compared: those above 1m in which the venue states bars, narrowest first."""
     return [timeframe for timeframe in HIGHER_TIMEFRAMES if timeframe in traits.timeframes]
 
 
 def stands_for(timeframe: Timeframe, traits: VenueTraits) -> Timeframe | None:
-    """The timeframe whose comparison speaks for one that is not compared itself: the next narrower one of which its
-    bars are made, or for the narrowest the next wider one that is made of them. None: nothing does."""
+    """The timeframe whose comparison counts for ``timeframe``: its own, or where it is not compared itself, that of the
+    next narrower timeframe from which it is rolled up, or for 1m the next wider one. None: there is none."""
     compared = comparable(traits)
     if timeframe in compared:
         return timeframe
@@ -37,7 +37,7 @@ def stands_for(timeframe: Timeframe, traits: VenueTraits) -> Timeframe | None:
 def comparable_spans(
     traits: VenueTraits, first_opens: dict[Timeframe, datetime], now: datetime
 ) -> dict[Timeframe, tuple[datetime, datetime]]:
-    """Whole days (weeks) that can be compared at ``now``, by timeframe: kept here and there, and over for long enough.
+    """Whole days (weeks) that can be compared at ``now``, by timeframe: kept by us and the venue, and long enough over.
 
     ``first_opens`` says where the kept history of each timeframe begins.
     """
@@ -59,12 +59,11 @@ class Agreement:
 
     venue: str
     timeframe: Timeframe
-    #: whose comparison this is: the timeframe's own, or of the one that speaks for it; None: nothing can be compared
+    #: the timeframe that was compared: this one, or the one that counts for it; None: nothing can be compared
     through: Timeframe | None
     stored: int = 0
     compared: int = 0
-    #: bars of days that were compared that cannot be held against the venue's: minutes under them are absent here, or
-    #: another venue states them
+    #: bars of compared days that cannot be compared: minutes under them are absent, or come from another venue
     incomparable: int = 0
     unsettled: int = 0
     first_day: date | None = None
@@ -74,7 +73,7 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """Part of the stored bars that was compared as they are now, 0 to 1."""
+        """Part of the stored bars that was compared in their present state, 0 to 1."""
         return self.compared / self.stored if self.stored else 0.0
 
     @property
@@ -88,8 +87,8 @@ class Agreement:
             return f"1m bars are what {self.venue} states or what its trades make; the {self.through} bars made of them"
         return f"{self.venue} states no {self.timeframe} bars; the {self.through} bars that they are made of"
 
-    def said(self) -> str:
-        """One sentence: the share, the span and when."""
+    def sentence(self) -> str:
+        """The share, the span and the time of the comparison in one sentence."""
         whose = f"{self.through or self.timeframe} bars"
         if not self.compared or self.newest is None or self.oldest is None:
             found = f"none of {self.stored:,} {whose} of closed days was compared with {self.venue}'s own yet"
@@ -104,7 +103,7 @@ class Agreement:
         return found if self.never is None else f"never compared themselves: {self.never} stand for them; {found}"
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """The figures, JSON-ready."""
         return {
             "share": round(self.share, 6),
             "compared": self.compared,
@@ -139,15 +138,15 @@ def agreements(
 
 
 def venue_agreement(store: Store, agreement: Agreement, now_compared: int, stored: int) -> CheckOutcome:
-    """Whether the bars of a timeframe agree with the venue's, as far as they were compared; never when none of those
-    ``stored`` was.
+    """The check whether the bars of a timeframe agree with the venue's, as far as they were compared.
 
-    ``now_compared`` bars were compared just now, besides what is written down of closed days.
+    It fails when bars are ``stored`` and none was compared. ``now_compared`` bars were compared just now, besides those
+    of closed days, which are in the store. Raises StoreError.
     """
     timeframe = agreement.timeframe
     active = [row.instrument.symbol for row in store.instruments.list()]
     unsettled = store.reconciliations.open(timeframe=timeframe, instruments=active)
-    said = agreement.said() + (f"; {now_compared:,} of the newest days just now" if now_compared else "")
+    said = agreement.sentence() + (f"; {now_compared:,} of the newest days just now" if now_compared else "")
     figures = {
         "bars_compared": agreement.compared,
         "bars_incomparable": agreement.incomparable,
@@ -171,5 +170,5 @@ def venue_agreement(store: Store, agreement: Agreement, now_compared: int, store
 
 
 def _percent(share: float) -> str:
-    """Never rounded up to all."""
+    """As text, never rounded up to 100 %."""
     return "100 %" if share >= 1 else f"{int(share * 1000) / 10:.1f} %"

@@ -1,4 +1,4 @@
-"""What a venue answered to a comparison, held against what is stored: which bars differ, how many were compared."""
+"""A venue's answers compared with stored bars: which bars differ, and how many were compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crypto_pipeline.venues import BarsAnswer
 
 @dataclass(slots=True)
 class Answered:
-    """What the venue answered to one comparison, and how it compares with what is stored."""
+    """The venue's answers to one comparison, and how they differ from what is stored."""
 
     spans: list[tuple[str, datetime, datetime]] = field(default_factory=list)
     compared: int = 0
@@ -24,7 +24,7 @@ class Answered:
     _held: list[pl.DataFrame] = field(default_factory=list)
 
     def add(self, answer: BarsAnswer, held: pl.DataFrame, found: pl.DataFrame) -> None:
-        """Take over one answer, the stored bars that could be held against it, and what differs."""
+        """Add one answer, the stored bars that could be compared with it, and those that differ."""
         self.spans.append((answer.instrument, answer.start, answer.end))
         times = held.select("instrument", "open_time").join(
             answer.bars.select("open_time", pl.lit(value=True).alias("compared")), on="open_time", how="left"
@@ -70,7 +70,7 @@ def cell_day(timeframe: Timeframe) -> pl.Expr:
 
 
 def differing(instrument: str, held: pl.DataFrame, theirs: pl.DataFrame) -> pl.DataFrame:
-    """Where our bars and the venue's differ; a window that we do not have is the gap filler's matter."""
+    """The bars on which ours and the venue's differ; windows without a stored bar are left out, as they are gaps."""
     comparable = theirs.join(held, on="open_time", how="semi")
     return compare_bars(held.select(*BAR_SCHEMA), comparable).with_columns(pl.lit(instrument).alias("instrument"))
 

@@ -1,9 +1,9 @@
-"""Reconciliation: our bars against the venue's own, because wrong minutes look complete to a gap detector.
+"""Reconciliation: our bars are compared with the venue's own, because a gap detector does not see wrong minutes.
 
-A disagreement is written down with both values, the 1m bars under it are asked for again, and then it is either settled
-(the venue had corrected its minutes, or ours were damaged) or stays disputed (the venue contradicts itself). Of a bar
-that we once took from the venue in its own width, the newer statement is taken. Which days were compared is written
-down too, against the data version that was read.
+A disagreement is written down with both values, and the 1m bars under it are requested again. Then it is either settled
+(the venue had corrected its minutes, or ours were damaged) or disputed (the venue contradicts itself). Where our bar is
+itself the venue's statement in that width, the newer statement is taken. The days that were compared are written down
+with the data version that was read.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from crypto_pipeline.market.timeframes import LOWER, Timeframe
 from crypto_pipeline.venues import BarsAnswer, FetchPlan, VenueError
 
 KIND = "rollup_vs_venue"
-#: What a venue says of a bar.
-_SAID = ["open_time", "open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count"]
+#: Columns in which a venue states a bar.
+_STATED = ["open_time", "open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count"]
 
 
 class Reconciler:
@@ -50,7 +50,7 @@ class Reconciler:
     async def run(
         self, start: datetime, end: datetime, timeframes: Sequence[Timeframe], *, reread: bool
     ) -> ReconcileReport:
-        """Compare, refetch what disagrees, roll up again, and settle or dispute."""
+        """Compare, request again what disagrees, roll up, settle or dispute. ``reread``: request every minute again."""
         if self.failover.down is not None:
             self.report.problems |= dict.fromkeys(self.instruments["instrument"], self.failover.down)
             return self.report
@@ -68,8 +68,8 @@ class Reconciler:
     async def compare(self, timeframe: Timeframe, plans: list[FetchPlan], cells: pl.DataFrame) -> None:
         """Compare the spans of ``plans``, settle what differs, and write down that ``cells`` were compared.
 
-        ``cells`` (``instrument``, ``day``, ``data_version``) lie whole in the spans and were read before: a change
-        meanwhile makes them due again.
+        ``cells`` (``instrument``, ``day``, ``data_version``) lie whole in the spans and were read before: those that
+        change meanwhile are due again.
         """
         spans = [bounds for plan in plans for bounds in plan.spans]
         if not spans:
@@ -96,7 +96,7 @@ class Reconciler:
         self._remember(timeframe, cells, answered, found)
 
     async def _compare(self, timeframe: Timeframe, plans: list[FetchPlan]) -> Answered:
-        """Disagreements of the spans, and the venue's bars of the windows concerned."""
+        """Ask the venue for the spans and compare its answers with the stored bars."""
         total = sum(timeframe.count(*bounds) for plan in plans for bounds in plan.spans)
         firsts = {
             name: FirstBars.read(*first).of(timeframe)
@@ -105,15 +105,15 @@ class Reconciler:
         answered, done = Answered(), 0
         # From REST: it states what holds now, while files of the archive may be older than what was stored from it.
         async for answer in self.venue.bars_many(plans, archive=False, on_error=self._failed):
-            await asyncio.to_thread(self._hold_against, answer, firsts[answer.instrument], answered)
+            await asyncio.to_thread(self._compare_answer, answer, firsts[answer.instrument], answered)
             done += timeframe.count(answer.start, answer.end)
             self.work.progress(f"compare {timeframe}", done, total)
         name = str(timeframe)
         self.report.compared[name] = self.report.compared.get(name, 0) + answered.compared
         return answered
 
-    def _hold_against(self, answer: BarsAnswer, first: datetime | None, answered: Answered) -> None:
-        """Compare one answer with what is stored, and add what was found to ``answered``."""
+    def _compare_answer(self, answer: BarsAnswer, first: datetime | None, answered: Answered) -> None:
+        """Compare one answer with the stored bars, and add the result to ``answered``."""
         instrument, timeframe = answer.instrument, answer.timeframe
         since = answer.start if first is None else min(max(answer.start, first), answer.end)
         if answer.refused:
@@ -134,8 +134,8 @@ class Reconciler:
         answered.add(answer, held, found)
 
     def _over_absent_minutes(self, instrument: str, timeframe: Timeframe, found: pl.DataFrame) -> pl.DataFrame:
-        """Windows of ``found`` (``open_time``) that are made of fewer minutes than the venue's bar may be: nobody can
-        tell whether the two disagree. Minutes in which nothing traded are none of them."""
+        """Windows of ``found`` (``open_time``) over absent minutes: the venue's bar may contain more minutes than ours,
+        so the two cannot be compared. Minutes in which nothing traded do not count as absent."""
         if found.is_empty() or timeframe is Timeframe.M1:
             return found.select("open_time").clear()
         windows = to_spans(found.select("instrument", "open_time"), timeframe)
@@ -147,7 +147,7 @@ class Reconciler:
         return minutes.select(timeframe.floor_expr()).unique()
 
     def _comparable(self, ours: pl.DataFrame) -> pl.DataFrame:
-        """What can be held against the venue's own: a bar of another venue waits for it."""
+        """The bars that can be compared with the venue's own: not those of another venue, which it will replace."""
         return ours.filter(~pl.col("source").is_in(list(map(str, FAILOVER))))
 
     def _remember(self, timeframe: Timeframe, cells: pl.DataFrame, answered: Answered, left: pl.DataFrame) -> None:
@@ -166,9 +166,12 @@ class Reconciler:
     def _judge(
         self, timeframe: Timeframe, found: pl.DataFrame, theirs: pl.DataFrame, fresh: pl.DataFrame
     ) -> pl.DataFrame:
-        """What still disagrees after the refetch; minutes that the venue now states consistently become the verdict."""
+        """The bars that still disagree after the minutes under them were requested again.
+
+        Minutes that add up to the venue's own bar are stored as the verdict.
+        """
         left = self._still(timeframe, found, theirs)
-        # A minute has no parts that could bear out either side.
+        # A minute has no parts that could prove either side.
         if left.is_empty() or fresh.is_empty() or timeframe is Timeframe.M1:
             return left
         # Our minutes may outrank the venue's (they were built from trades). If the venue's own minutes add up to its
@@ -205,7 +208,7 @@ class Reconciler:
         """Ask the venue for 1m bars again by REST and write those that ``choose`` chooses; returns what it stated."""
         kept: list[pl.DataFrame] = [empty_bars()]
         counts = Counts()
-        # Verdicts need the venue's minutes beside ours; nobody judges a whole history at once.
+        # A verdict needs the venue's minutes in memory; a whole history is never judged at once.
         small = sum(Timeframe.M1.count(*one) for plan in plans for one in plan.spans) <= 200_000
 
         fetched = await fetch_bars(
@@ -223,13 +226,16 @@ class Reconciler:
         return pl.concat(kept)
 
     def _news(self, bars: pl.DataFrame) -> pl.DataFrame:
-        """Those of one instrument's 1m bars that are not stored with the same values. What the venue only repeats is
-        no change: a lasting dispute would else make its days new at every look, and all that is computed from them."""
+        """The 1m bars of one instrument that are not stored with the same values.
+
+        Bars that the venue only repeats are not written: a lasting dispute would otherwise change the data version of
+        its days at every comparison, and all that is computed from them.
+        """
         if bars.is_empty():
             return bars
         first, last = bars["open_time"][0], bars["open_time"][-1]
         stored = self.store.reader.read([bars["instrument"][0]], Timeframe.M1, first, last + Timeframe.M1.delta)
-        return bars.join(stored, on=_SAID, how="anti", nulls_equal=True)
+        return bars.join(stored, on=_STATED, how="anti", nulls_equal=True)
 
     def _roll(self, start: datetime, end: datetime) -> None:
         for timeframe in LOWER:
@@ -253,8 +259,10 @@ class Reconciler:
     def _settle(
         self, timeframe: Timeframe, answered: list[tuple[str, datetime, datetime]], left: pl.DataFrame
     ) -> pl.DataFrame:
-        """Rows of the answered spans that no longer disagree are resolved; the others, which are returned, are
-        disputed. What the venue did not answer for stays as it is."""
+        """Resolve the rows of the answered spans that no longer disagree; mark the others as disputed and return them.
+
+        Rows of spans that the venue did not answer for stay as they are.
+        """
         if not answered:
             return self.store.reconciliations.open(timeframe=timeframe, instruments=[])
         rows = self.store.reconciliations.open(
@@ -288,7 +296,7 @@ class Reconciler:
     def _windows(self, timeframe: Timeframe, found: pl.DataFrame) -> list[FetchPlan]:
         symbols = dict(self.instruments.select("instrument", "venue_symbol").iter_rows())
         windows = merge_spans(to_spans(found.select("instrument", "open_time"), timeframe))
-        # what retention took away is not fetched back, whatever is found of the wider bars over it
+        # minutes that retention removed are not requested, whatever the wider bars over them say
         windows = span.clip(windows, self.horizon.first_open(Timeframe.M1), self.horizon.settled_end(Timeframe.M1))
         return [
             FetchPlan(str(instrument), symbols[instrument], Timeframe.M1, rows.select("start", "end").rows())

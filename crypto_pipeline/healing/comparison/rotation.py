@@ -1,9 +1,9 @@
-"""The comparison of everything that is stored with the venue's own bars: once in full, then again in rotation.
+"""Comparing all stored bars with the venue's own: once in full, then again in rotation.
 
-A day is due when it was never compared, when its bars changed since, or when that is long ago. What is due is compared
-in units of bounded size, newest change first. Each unit is written down when it is done, so a pass may end at any
-moment and the next one goes on where it was. A pass asks for a small share of the venue's request budget, and gives way
-before every unit.
+A day is due when it was never compared, when its bars changed since, or when its comparison is long ago. Days are
+compared in units of bounded size, the newest change first. Each unit is written down when it is done, so a pass may end
+at any moment and the next one continues there. A pass uses a small share of the venue's request budget, and waits for
+more urgent work before every unit.
 """
 
 from __future__ import annotations
@@ -34,22 +34,25 @@ log = logging.getLogger(__name__)
 
 #: Bars of one unit: some seconds of requests, some megabytes of memory.
 UNIT_BARS = 60_000
-#: A day on which both sides differed, or that could not be compared, is tried again this soon: the venue may have
+#: A day with a disagreement, or one that could not be compared, is due again after this time: the venue may have
 #: corrected itself.
 DISPUTED_AGAIN = timedelta(days=1)
 
-#: Waits until nothing more urgent is being done.
+#: Waits until no more urgent work is being done.
 GiveWay = Callable[[], Awaitable[None]]
 
 
 async def at_once() -> None:
-    """Give way to nobody."""
+    """Do not wait."""
 
 
 @dataclass(slots=True)
 class ComparisonReport(ReconcileReport):
-    """One pass of the comparison. ``days`` are cells (instrument, timeframe, day) compared, ``left`` those still due;
-    ``ended`` says why it ended."""
+    """One pass of the comparison.
+
+    ``days`` are the cells (instrument, timeframe, day) that were compared, ``left`` those still due; ``ended`` is the
+    reason of its end.
+    """
 
     days: int = 0
     left: int = 0
@@ -70,11 +73,11 @@ class ComparisonReport(ReconcileReport):
         return asdict(self)
 
 
-def days_due(store: Store, venue: Venue, settings: Settings, horizon: Horizon) -> pl.DataFrame:
+def cells_to_compare(store: Store, venue: Venue, settings: Settings, horizon: Horizon) -> pl.DataFrame:
     """The cells that are due (see store.comparisons), in the order in which they are compared.
 
-    First those that were never compared or changed since, then those whose turn it is; the narrowest timeframe first,
-    because what is repaired there changes the wider ones; in each, the newest change first, and the newest day.
+    First the cells that were never compared or changed since, then those of the rotation; the narrowest timeframe
+    first, because repairs there change the wider ones; within each, the newest change and the newest day first.
     """
     firsts = {timeframe: horizon.first_open(timeframe) for timeframe in Timeframe}
     spans = comparable_spans(venue.traits, firsts, horizon.now)
@@ -106,7 +109,7 @@ class ComparisonPass:
         if self.work.failover.down is not None:
             report.ended = f"the venue cannot be asked: {self.work.failover.down}"
             return report
-        cells = days_due(self.store, self.venue, self.work.settings, self.horizon)
+        cells = cells_to_compare(self.store, self.venue, self.work.settings, self.horizon)
         cells = cells.filter(pl.col("instrument").is_in(self.work.names))
         report.left = cells.height
         total, done = int(cells["present"].sum()), 0
@@ -123,10 +126,10 @@ class ComparisonPass:
         return report
 
     async def _compare(self, unit: pl.DataFrame) -> bool:
-        """Compare one unit. False: the venue answered for nothing of it."""
+        """Compare one unit. False: the venue answered for no instrument of it."""
         failed, unavailable = await self._attempt(unit)
         parts = failed.partition_by("instrument")
-        # One bad page must not keep the days around it from being compared: ask for smaller and smaller parts.
+        # One bad page must not prevent the comparison of the days around it: request smaller and smaller parts.
         while parts:
             rows = parts.pop()
             if rows.height == 1:
@@ -142,7 +145,7 @@ class ComparisonPass:
         return not set(unit["instrument"]) <= unavailable
 
     def _put_off(self, cells: pl.DataFrame, because: str) -> None:
-        """Write down that cells could not be compared, and why: they are tried again a day later, not at once."""
+        """Write down that cells could not be compared, and why; they are due again a day later."""
         for instrument, timeframe, day in cells.select("instrument", "timeframe", "day").iter_rows():
             log.warning("%s %s %s is not compared: %s", instrument, timeframe, day, because)
             row = (instrument, midnight(day), f"not compared: {because}", "")
@@ -152,8 +155,10 @@ class ComparisonPass:
         self.report.left -= cells.height
 
     async def _attempt(self, unit: pl.DataFrame) -> tuple[pl.DataFrame, set[str]]:
-        """Compare the cells in one go; returns those of instruments whose answer could not be read, and the names of
-        instruments for which the venue gave no answer."""
+        """Compare the cells at once.
+
+        Returns the cells of instruments whose answer could not be read, and the names of instruments without an answer.
+        """
         timeframe = Timeframe(unit["timeframe"][0])
         reconciler = Reconciler(replace(self.work, progress=silent))
         await reconciler.compare(timeframe, self._plans(timeframe, unit), unit)

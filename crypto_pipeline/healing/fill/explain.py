@@ -1,4 +1,4 @@
-"""Why a bar that was asked for is not there: gather the evidence, rebuild what trades can tell, write the ledger."""
+"""Explaining absent bars: gather the evidence, rebuild bars that trades prove, write the reasons into the ledger."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 #: Ledger states that follow from the listing alone.
 OUTSIDE = (str(GapState.NOT_LISTED), str(GapState.DELISTED))
-#: A span of which the venue stated something that cannot be, and what.
+#: A span whose bar was refused, and what the venue did.
 Refusal: TypeAlias = tuple[datetime, datetime, str]
 _Outside: TypeAlias = tuple[str, datetime, datetime, GapState, str]
 
@@ -55,9 +55,9 @@ class Explainer:
         return _joined(rows.iter_rows(), start, end) == _joined(should, start, end)
 
     def outside_listing(self, start: datetime, end: datetime) -> None:
-        """Write down what lies before the listing or after the delisting: nobody needs to ask the venue for it.
+        """Write spans before the listing and after the delisting into the ledger: the venue is not asked for them.
 
-        What was written down so and is inside the listing by now (an instrument listed since) is asked for again.
+        Spans of the ledger that are inside the listing by now (it changed since) become pending.
         """
         rows = [row for name, facts in self.instruments.items() for row in self._outside(name, facts, start, end)]
         stated = _ledger_rows(rows, self.timeframe)
@@ -88,11 +88,11 @@ class Explainer:
             yield name, since, end, GapState.DELISTED, f"{venue}: no bar since {delisted:%Y-%m-%d %H:%M} UTC"
 
     def _first_bar(self, facts: dict[str, Any]) -> datetime | None:
-        """When bars of this width begin: the venue may have had wider ones before its first minute."""
+        """Open time of the first bar of this width: the venue may have wider bars before its first minute."""
         return FirstBars.read(facts["listed"], facts.get("first_bars")).expected(self.timeframe)
 
     async def explain(self, fetched: FetchResult, counts: Counts, progress: Progress) -> None:
-        """Explain every hole of ``fetched``; what trades can rebuild is written as bars instead."""
+        """Explain every hole of ``fetched``; bars that trades prove are written instead. Raises StoreError."""
         holes = fetched.hole_spans()
         if holes.is_empty():
             return
@@ -128,7 +128,7 @@ class Explainer:
             mine = earlier.filter(pl.col("instrument") == name)
             spoke = answered.filter(pl.col("instrument") == name)
             for _, start, end in rows.select(*span.SPAN_SCHEMA).iter_rows():
-                for begin, until, because in apart(start, end, refusals.get(str(name), [])):
+                for begin, until, because in split_at_refusals(start, end, refusals.get(str(name), [])):
                     if because is None:
                         frames.append(self._verdicts(str(name), begin, until, activity, siblings, mine, spoke, proofs))
                     else:
@@ -173,9 +173,9 @@ class Explainer:
         return verdicts.with_columns(pl.lit(attempted).alias("attempted"))
 
     def _refused(self, name: str, start: datetime, end: datetime, earlier: pl.DataFrame, said: str) -> pl.DataFrame:
-        """What the venue stated there cannot be, or it has only errors for it.
+        """The verdict on a refused bar, or on a span for which the venue answers with an error.
 
-        Asked for again, with pauses, until it was asked often enough.
+        It is requested again with pauses, at most ``heal_attempts`` times.
         """
         attempts, attempted = self._attempts(earlier, start, end)
         given_up = attempts >= self.settings.heal_attempts
@@ -187,16 +187,16 @@ class Explainer:
         return verdict_frame(name, self.timeframe, [verdict]).with_columns(pl.lit(attempted).alias("attempted"))
 
     def _attempts(self, earlier: pl.DataFrame, start: datetime, end: datetime) -> tuple[int, bool]:
-        """How often the bars were asked for, and whether this time is one of them.
+        """How often the bars were requested, and whether this request counts.
 
-        Attempts are spaced: one that a person asked for before the next was due is not counted among them.
+        Attempts are spaced: a request by a person before the next attempt is due does not count.
         """
         before = earlier.filter((pl.col("start") < end) & (pl.col("end") > start))
         attempted = before.is_empty() or not (before["next_attempt"] > self.horizon.now).fill_null(False).all()
         return int(before.select(pl.col("attempts").max()).item() or 0) + (1 if attempted else 0), attempted
 
     def _scheduled(self, verdicts: pl.DataFrame) -> pl.DataFrame:
-        """Say when each unexplained hole is asked for again: soon at first, four times later each time."""
+        """Add the time of the next attempt to each unexplained hole: each pause is four times the one before."""
         attempts = (
             pl.col("evidence").str.json_path_match("$.attempts").cast(pl.Int64, strict=False).fill_null(1).clip(1, 8)
         )
@@ -212,8 +212,10 @@ class Explainer:
         )
 
 
-def apart(start: datetime, end: datetime, refusals: list[Refusal]) -> Iterator[tuple[datetime, datetime, str | None]]:
-    """``[start, end)`` in time order, cut where the venue stated something that is not believed, with what it was."""
+def split_at_refusals(
+    start: datetime, end: datetime, refusals: list[Refusal]
+) -> Iterator[tuple[datetime, datetime, str | None]]:
+    """``[start, end)`` in time order, cut at the refusals; with what the venue did, or None outside of them."""
     cursor = start
     for since, until, why in sorted(refusals):
         since, until = max(since, cursor), min(until, end)
@@ -230,7 +232,7 @@ def apart(start: datetime, end: datetime, refusals: list[Refusal]) -> Iterator[t
 def _joined(
     rows: Iterable[tuple[str, str, datetime, datetime]], start: datetime, end: datetime
 ) -> list[tuple[str, str, datetime, datetime]]:
-    """Spans by (instrument, state), cut to ``[start, end)``; touching ones are one, however they were written."""
+    """Spans by (instrument, state), cut to ``[start, end)``, with touching ones joined."""
     joined: list[tuple[str, str, datetime, datetime]] = []
     for name, state, since, until in sorted(rows):
         since, until = max(since, start), min(until, end)

@@ -1,7 +1,8 @@
-"""When the first venue cannot be asked or contradicts itself: other venues stand in, under sources of their own.
+"""Failover: other venues stand in while the first venue cannot be asked or contradicts itself.
 
-A switch is one row of `ops.alerts` and is taken back as soon as the first venue answers; what was taken is written down
-in `market.failovers`, and the first venue is asked for it until it has stated its own bars or was asked often enough.
+Their bars have sources of their own. Failover is shown as one row of `ops.alerts` and ends as soon as the first venue
+answers. The spans that were taken are in `market.failovers`; the first venue is asked for them until it has stated its
+own bars or was asked often enough.
 """
 
 from __future__ import annotations
@@ -26,37 +27,37 @@ from crypto_pipeline.venues import BarsAnswer, FetchPlan, StandIns, Venue, Venue
 
 log = logging.getLogger(__name__)
 
-#: The first venue is asked for its own bars this soon after others were taken, at the earliest.
+#: The earliest time after which the first venue is asked for spans that were taken from others.
 _SOON = timedelta(minutes=1)
-#: Between two questions whether the first venue answers, seconds.
+#: Pause between two probes of the first venue. Seconds.
 _AGAIN = 0.5
 
 
 class Failover:
-    """The first venue and those that stand in for it, during one pass. Use from one event loop."""
+    """The first venue and the venues that stand in for it, during one pass. Use from one event loop."""
 
     def __init__(self, store: Store, venue: Venue, stand_ins: StandIns, settings: Settings) -> None:
         self.store, self.venue, self.stand_ins, self.settings = store, venue, stand_ins, settings
-        #: why the first venue is not asked in this pass; None: it is
+        #: why the first venue is not asked in this pass; None: it is asked
         self.down: str | None = None
-        #: why it could not be asked for some bars of this pass
+        #: why the first venue could not be asked for some bars of this pass
         self.because = ""
 
     @property
     def alert(self) -> str:
-        """Source of the alert that says the switch."""
+        """Source of the alert that shows the failover."""
         return f"failover:{self.venue.name}"
 
     @property
     def possible(self) -> bool:
-        """Whether any venue stands in for anything."""
+        """Whether any venue may stand in."""
         return bool(self.stand_ins.names)
 
     async def now(self) -> datetime:
-        """The first venue's clock; while it is down, that of one that stands in. Raises VenueUnavailable without any.
+        """The first venue's time; while it is down, that of a venue that stands in. Raises VenueUnavailable.
 
-        While the switch is on, the first venue is asked once and not with all patience: a pass must not wait minutes
-        for a venue that is known to be down.
+        During failover the first venue is probed once instead of with all retries: a pass must not wait minutes for a
+        venue that is known to be down.
         """
         if not self.possible:
             return await self._told()
@@ -82,13 +83,13 @@ class Failover:
         self.store.clock.learn(self.venue.name, told, self.settings.clock_rate)
 
     async def look(self) -> None:
-        """See whether a switch that is on can be taken back; without one the first venue is asked as ever."""
+        """End the failover of an earlier pass where the first venue answers again."""
         self.down = None
         if self.possible and await asyncio.to_thread(self.switched):
             await self.probe()
 
     async def probe(self) -> VenueStatus:
-        """Ask the first venue at once whether it answers; twice, because one lost request is no outage."""
+        """Ask the first venue whether it answers; twice, because one lost request is no outage."""
         status = await self.venue.status()
         if not status.reachable:
             await asyncio.sleep(_AGAIN)
@@ -99,7 +100,7 @@ class Failover:
         return status
 
     def switched(self) -> bool:
-        """Whether other venues stand in for the first now, as an earlier pass left it."""
+        """Whether an earlier pass left the failover on."""
         return self.alert in set(self.store.checks.open_alerts()["source"])
 
     # Taking from others
@@ -107,9 +108,9 @@ class Failover:
     async def stand_in(
         self, timeframe: Timeframe, wanted: pl.DataFrame, horizon: Horizon, reason: Reason, because: str
     ) -> int:
-        """Ask the other venues, in each instrument's order, for the bars of ``wanted`` spans; how many were stored.
+        """Ask the other venues, in each instrument's order, for bars of ``wanted`` spans; returns the number stored.
 
-        Only for the newest days: older history waits for the first venue.
+        Only for the newest ``failover_days``: older history waits for the first venue.
         """
         newest = horizon.now - timedelta(days=self.settings.failover_days)
         left = span.clip(wanted, timeframe.ceil(newest), horizon.settled_end(timeframe))
@@ -119,7 +120,7 @@ class Failover:
             mine = intersect(left, rows)
             if mine.is_empty():
                 continue
-            # A minute that this venue leaves out is not taken from a third: then every bar would be of another.
+            # A minute that this venue leaves out is not taken from the next one, which would mix venues bar by bar.
             answered = []
             async for answer in self._answers(name, timeframe, mine):
                 answered.append((answer.instrument, answer.start, answer.end))
@@ -131,7 +132,7 @@ class Failover:
                 if bars.is_empty():
                     continue
                 held = to_spans(bars.select("instrument", "open_time"), timeframe)
-                # the span first: what stands in without being written down would never be replaced
+                # the span first: bars of an unrecorded span would never be replaced
                 await asyncio.to_thread(
                     self.store.failovers.record,
                     held, timeframe, name, self.venue.name, reason, because, again if reason == "unavailable" else None,
@@ -144,7 +145,7 @@ class Failover:
         return stored
 
     def _turns(self, wanted: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
-        """Venues in the order in which they are asked, each with the spans of the instruments whose turn it is."""
+        """Venues in the order in which they are asked, each with the spans of the instruments that name it there."""
         lists = {name: self.stand_ins.of(name) for name in wanted["instrument"].unique().sort().to_list()}
         for place in range(max(map(len, lists.values()), default=0)):
             for venue in dict.fromkeys(names[place] for names in lists.values() if len(names) > place):
@@ -152,7 +153,7 @@ class Failover:
                 yield venue, wanted.filter(pl.col("instrument").is_in(turn)).select(*span.SPAN_SCHEMA)
 
     async def _answers(self, name: str, timeframe: Timeframe, wanted: pl.DataFrame) -> AsyncIterator[BarsAnswer]:
-        """What the venue ``name`` says of the spans; what it cannot answer is logged and left out."""
+        """The answers of the venue ``name`` for the spans; failures are logged and left out."""
         venue = self.stand_ins.venue(name)
         if timeframe not in venue.traits.timeframes:
             return
@@ -186,14 +187,14 @@ class Failover:
     def to_take_back(
         self, timeframe: Timeframe, instruments: list[str], start: datetime, end: datetime, now: datetime
     ) -> pl.DataFrame:
-        """Others' spans that the first venue is to be asked for now, cut to ``[start, end)``: FAILOVER_SCHEMA."""
+        """Spans taken from others that are due at the first venue, cut to ``[start, end)``: FAILOVER_SCHEMA."""
         rows = self.store.failovers.due(self.venue.name, now, timeframe)
         if rows.height and self.store.failovers.close_replaced(self.venue.name):  # ingest may have brought them
             rows = self.store.failovers.due(self.venue.name, now, timeframe)
         return span.clip(rows.filter(pl.col("instrument").is_in(instruments)), start, end)
 
     def taken_back(self, rows: pl.DataFrame, answered: pl.DataFrame, now: datetime) -> None:
-        """The first venue answered for ``answered`` spans: ``rows`` in them are replaced, or asked for again."""
+        """The first venue answered for ``answered``: close the ``rows`` that it replaced, schedule the others again."""
         if rows.is_empty():
             return
         silent = subtract(rows.select(*span.SPAN_SCHEMA), answered).rows()
@@ -209,7 +210,7 @@ class Failover:
     # Where the first venue contradicts itself
 
     async def substitute(self, windows: pl.DataFrame, horizon: Horizon) -> int:
-        """Take the minutes of disputed ``windows`` (spans) from other venues, once; how many bars were stored."""
+        """Take the minutes of disputed ``windows`` (spans) from other venues, once; returns the number stored."""
         taken = self.store.failovers.open(self.venue.name, Timeframe.M1, "disputed").select(*span.SPAN_SCHEMA)
         because = f"{self.venue.name} contradicts itself"
         return await self.stand_in(Timeframe.M1, subtract(windows, taken), horizon, "disputed", because)
@@ -221,10 +222,10 @@ class Failover:
         self.store.failovers.close_replaced(self.venue.name, settled)
         self._alert(f"{self.alert}:disputed", "disputed", f"{self.venue.name} contradicts itself")
 
-    # Saying so
+    # Alerts
 
     def tell(self, *, minutes: bool) -> None:
-        """Raise the alert of the switch; resolve it once the first venue answered a pass that asked for ``minutes``."""
+        """Raise the alert of the failover; resolve it when the first venue answered a pass that requested ``minutes``."""
         if not self.possible:
             return
         because = self.down or self.because

@@ -1,4 +1,4 @@
-"""Fetch what a plan asks for and write it in bounded batches, fetching on while a batch is being written."""
+"""Fetching the bars of plans and writing them in bounded batches; fetching continues while a batch is written."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from crypto_pipeline.venues import (
 
 log = logging.getLogger(__name__)
 
-#: So many others are asked whether the venue fails for one instrument alone.
+#: So many other instruments are tried to tell whether the venue fails for one instrument alone.
 _WITNESSES = 3
 
 
@@ -47,7 +47,7 @@ class FetchResult:
     holes: list[pl.DataFrame] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
-    #: instruments that the venue could not be asked for, as it is down or has banned us
+    #: instruments for which the venue could not be asked, because it is down or has banned us
     unavailable: dict[str, str] = field(default_factory=dict)
     #: spans (instrument, start, end) of refused bars, or for which the venue answers with an error while it answers
     #: well for other instruments; and what it did, as the rest of a sentence
@@ -155,7 +155,7 @@ async def _failures_of_one(
 
 
 async def _answers_for(venue: Venue, symbols: Sequence[str]) -> bool:
-    """Whether the venue has an answer for any of some symbols."""
+    """Whether the venue answers for any of the first few symbols."""
     for symbol in symbols[:_WITNESSES]:
         try:
             await venue.last_bar(symbol)
@@ -181,9 +181,9 @@ def _refused(answer: BarsAnswer) -> list[tuple[str, datetime, datetime, str]]:
 
 
 def _holes(answer: BarsAnswer) -> pl.DataFrame:
-    """Spans of the answer without a bar. Bars of an answer are in order, so the jumps between them are all there is.
+    """Spans of the answer without a bar. Bars of an answer are in order, so the holes are the jumps between them.
 
-    In numpy: it runs on the event loop, where the set-up of a query on a thousand rows holds up every other answer.
+    In numpy, because it runs on the event loop, where setting up a query would delay every other answer.
     """
     width = answer.timeframe.milliseconds
     first, last = unix_ms(answer.start), unix_ms(answer.end)

@@ -1,13 +1,13 @@
-"""Which other instruments can testify where one has a hole: only their silence says anything about the venue.
+"""Witnesses of a hole: other instruments whose silence says that the venue as a whole was silent.
 
-An instrument is a witness where it was looked at, by this pass or an earlier one, while the venue listed it, in the
-sessions of its calendar, and if it has bars around the hole. One that is not listed yet, delisted, closed, halted for
-days, or not looked at is silent for reasons of its own.
+An instrument is a witness where it was fetched, by this pass or an earlier one, while the venue listed it, in the
+sessions of its calendar, and if it has bars around the hole. An instrument that is not listed yet, delisted, closed,
+halted for days, or not fetched is silent for reasons of its own.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
@@ -18,26 +18,27 @@ from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import Span, intersect, merge_spans, subtract, whole_cells
 from crypto_pipeline.market.gaps.evidence import WITNESS_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import midnight
 from crypto_pipeline.store import Store
 
 _OUTSIDE = ("not_listed", "delisted")
 
 
 class Siblings:
-    """The instruments of ``venue`` that can testify between ``start`` and ``end``, and how often they have bars."""
+    """The witnesses among the instruments of ``venue`` between ``start`` and ``end``, and how often they have bars."""
 
     def __init__(
         self, store: Store, venue: str, timeframe: Timeframe, start: datetime, end: datetime, fetched: FetchResult
     ) -> None:
         self._timeframe = timeframe
-        # a bar more on either side: an outage of whole days has bars only before and after
+        # one bar more on either side: around an outage of whole days there are bars only before and after
         start, end = timeframe.floor(start) - timeframe.delta, end + timeframe.delta
         cells = store.coverage.cells([timeframe], start, end)
         known = store.instruments.frame(venue).filter(pl.col("venue_symbol").is_not_null())
         outside = store.ledger.open(timeframe, known["instrument"].to_list(), list(_OUTSIDE), start, end)
         hull = pl.concat([cells.select("day"), pl.DataFrame({"day": [start.date(), end.date()]})])
-        first = datetime.combine(hull["day"].min(), datetime.min.time(), UTC)  # type: ignore[arg-type]
-        last = datetime.combine(hull["day"].max(), datetime.min.time(), UTC) + timedelta(days=timeframe.cell_days)  # type: ignore[arg-type]
+        first_day, last_day = hull.select(pl.col("day").min(), pl.col("day").max().alias("last")).row(0)
+        first, last = midnight(first_day), midnight(last_day) + timedelta(days=timeframe.cell_days)
         self._days = {
             str(name): dict(rows.select("day", "present").iter_rows())
             for (name,), rows in cells.filter(pl.col("present") > 0).partition_by("instrument", as_dict=True).items()
@@ -51,7 +52,7 @@ class Siblings:
         self._rates = self._rated(store, first, last, alive)
 
     def _stored(self, store: Store, cells: pl.DataFrame) -> pl.DataFrame:
-        """What earlier passes looked at: cells with nothing unaccounted for, up to the newest bar."""
+        """Spans that earlier passes fetched: cells in which nothing is missing, up to the newest bar."""
         newest = store.audit.newest(self._timeframe).drop_nulls()
         whole = cells.filter((pl.col("present") > 0) & (pl.col("present") + pl.col("explained") >= pl.col("expected")))
         newest_end = pl.col("open_time") + pl.duration(milliseconds=self._timeframe.milliseconds)
@@ -63,7 +64,7 @@ class Siblings:
         )
 
     def _rated(self, store: Store, first: datetime, last: datetime, alive: pl.DataFrame) -> dict[str, float]:
-        """Of each instrument the share of its bars that it has in windows in which any instrument has one."""
+        """Each instrument's share of bars in those windows in which any instrument has one, 0 to 1."""
         busy = store.audit.activity(self._timeframe, first, last)["open_time"].to_frame()
         rates = {}
         for (name,), rows in alive.partition_by("instrument", as_dict=True).items():

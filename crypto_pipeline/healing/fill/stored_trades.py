@@ -1,4 +1,4 @@
-"""Bars from the trades that are stored: what a live gap is filled from before the venue is asked."""
+"""Filling gaps with bars made from stored trades, before the venue is asked."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.trades.spans import StoredTrades
 
-#: Trades of so much time are in memory at once: a liquid instrument has a million of them a day.
+#: Trades of at most so much time are in memory at once: a liquid instrument has a million of them a day.
 _PIECE = timedelta(hours=3)
 
 
 def fill_from_trades(store: Store, venue: str, holes: pl.DataFrame, counts: Counts) -> pl.DataFrame:
     """Write the 1m bars of ``holes`` (``instrument``, ``start``, ``end``) that stored trades of ``venue`` prove whole.
 
-    Only for a venue whose ids have no gaps of their own: a minute is whole when its ids run on from the trade before it
-    to the trade after it, and so do the individual trades that they sum. Minutes without trades are the venue's to
-    state. Returns the spans that were filled.
+    Only for a venue whose trade ids are consecutive: a minute is proven when the ids from the trade before it to the
+    trade after it are consecutive, and so are the individual trades that they sum. Minutes without trades are left to
+    the venue. Returns the spans that were filled. Raises StoreError.
     """
     made = [span.empty_spans()]
     for found in store.trades_around(venue, list(_pieces(holes))):
@@ -47,7 +47,7 @@ def _pieces(holes: pl.DataFrame) -> Iterator[tuple[str, datetime, datetime]]:
 
 
 def _whole(found: StoredTrades) -> pl.DataFrame:
-    """Bars of which no trade can be missing. An edge without a neighbour is no proof: its minute is left out."""
+    """Bars of which no trade can be missing. A minute at an edge without a neighbouring trade is left out."""
     trades = found.trades
     first, last, stated = trades.select(
         pl.col("trade_id").min(), pl.col("trade_id").max().alias("last"), pl.col("time").max()

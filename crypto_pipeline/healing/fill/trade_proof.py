@@ -1,4 +1,4 @@
-"""Trades as proof: ids that run on without a jump prove silence, trades that are there rebuild the bar."""
+"""Trades as proof of an absent bar: consecutive ids prove that nothing traded, trades rebuild the bar."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from crypto_pipeline.venues import RejectedRow, TradesAnswer, Venue, VenueError,
 log = logging.getLogger(__name__)
 AskTrades: TypeAlias = Callable[[str, str, datetime, datetime], Awaitable[TradesAnswer]]
 
-# Holes of one instrument and day that are asked for one by one; with more, the day's trades are read once.
+# So many holes of one instrument and day are requested one by one; for more holes the day's trades are read once.
 _SINGLY = 5
-# Of a longer hole the trades are read only when its edges tell that they are few: a liquid pair has a million a day.
+# The trades of a longer hole are read only when its edges show that they are few: a liquid pair has a million a day.
 _LONGEST = timedelta(hours=12)
-# So many trades are read of a long hole, some pages; with more the bars are asked for again.
+# At most so many trades are read of a long hole (some pages); for more the bars are requested again.
 _MOST = 20_000
-# So much is asked for at either edge of a long hole.
+# Span that is requested at either edge of a long hole.
 _EDGE = timedelta(minutes=1)
 
 
 @dataclass(slots=True)
 class Proofs:
-    """What trades said about holes, by instrument; and bars rebuilt from them."""
+    """Trades around holes, by instrument, and the bars rebuilt from them."""
 
     answers: dict[str, list[TradesAnswer]] = field(default_factory=dict)
     rebuilt: pl.DataFrame = field(default_factory=empty_bars)
-    #: trades that were stated and cannot be, by instrument
+    #: refused trades, by instrument
     refused: dict[str, list[RejectedRow]] = field(default_factory=dict)
 
     def of(self, name: str, start: datetime, end: datetime) -> TradeProof | None:
-        """The trades asked for about a hole, or None."""
+        """The trades that were requested for a hole, or None."""
         for answer in self.answers.get(name, []):
             if answer.start <= start and end <= answer.end:
                 ids = (answer.id_before, answer.id_after, answer.single_before, answer.single_after)
@@ -58,7 +58,10 @@ class Proofs:
 async def gather_proofs(
     venue: Venue, known: dict[str, dict[str, Any]], holes: pl.DataFrame, progress: Progress
 ) -> Proofs:
-    """Ask the venue for the trades around every hole and rebuild the bars that they make whole."""
+    """Ask the venue for the trades around every hole and rebuild the bars that they prove.
+
+    A failure of the venue is logged; its holes stay without proof.
+    """
     proofs = Proofs()
     asks = [
         ask
@@ -77,14 +80,14 @@ async def gather_proofs(
         nonlocal done
         symbol = known[name]["venue_symbol"]
         try:
-            # The day around many short holes is mostly bars: its edges say nothing of what lies between.
+            # Between many short holes of a day there are bars, so its edges do not tell how many trades there are.
             if one_hole:
                 answer = await _trades(trades, venue.traits, name, symbol, start, end)
             else:
                 answer = await trades(name, symbol, start, end)
             if answer is not None:
                 proofs.answers.setdefault(name, []).append(answer)
-        except VenueError as error:  # without proof the hole stays lost and is asked for again
+        except VenueError as error:  # without proof the hole stays lost and is requested again
             log.warning("%s: no trades of %s … %s: %s", name, start, end, error)
         done += 1
         progress("ask for trades", done, len(asks))
@@ -99,10 +102,10 @@ async def gather_proofs(
 async def _trades(
     trades: AskTrades, traits: VenueTraits, name: str, symbol: str, start: datetime, end: datetime
 ) -> TradesAnswer | None:
-    """The trades of a hole; of a long one its edges, and all between when these tell that they are few.
+    """The trades of a hole; of a long one those at its edges, and all between them when these show that they are few.
 
-    Where the last trade before the hole is followed by the first one after it, the edges say all there is to say, over
-    a halt of days as over a minute. None: there are too many.
+    Where the last trade before the hole is followed by the first one after it, the edges alone are the proof, over a
+    halt of days as over a minute. None: there are too many trades.
     """
     if end - start <= _LONGEST:
         return await trades(name, symbol, start, end)
@@ -113,7 +116,7 @@ async def _trades(
     before, after = first.id_before, last.id_after
     if before is None or after is None or after - before - 1 > _MOST:
         return None
-    # also where the edges show nothing: the venue may show between them what its ids already tell of
+    # also where the edges show no trade: by the ids there are trades between them
     if after - before > 1:
         return await trades(name, symbol, start, end)
     return TradesAnswer(name, start, end, first.trades.clear(), before, after, first.single_before, last.single_after)
@@ -134,7 +137,7 @@ def _asks(name: str, holes: pl.DataFrame) -> list[tuple[str, datetime, datetime,
 
 
 def _rebuild(answer: TradesAnswer, holes: pl.DataFrame) -> pl.DataFrame:
-    """Bars of the missing minutes that the trades make whole."""
+    """Bars of the missing minutes that the trades prove."""
     if answer.trades.is_empty():
         return empty_bars()
     stated = answer.trades.select(pl.col("time").max()).item()

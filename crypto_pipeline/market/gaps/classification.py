@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from itertools import pairwise
 from typing import Any
@@ -33,6 +33,7 @@ from crypto_pipeline.market.gaps.evidence import (
     witnesses,
 )
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
+from crypto_pipeline.market.times import from_unix_ms
 
 
 class GapState(StrEnum):
@@ -181,8 +182,8 @@ def _settled(
     cuts = [0, *(np.flatnonzero(np.diff(rule)) + 1).tolist(), len(opens)]
     verdicts = []
     for low, high in pairwise(cuts):
-        begin = _moment(int(opens[low]))
-        over = _moment(int(opens[high - 1]) + timeframe.milliseconds)
+        begin = from_unix_ms(int(opens[low]))
+        over = from_unix_ms(int(opens[high - 1]) + timeframe.milliseconds)
         verdicts.append(_explain(_Rule(int(rule[low])), begin, over, active[low:high], seen.count[low:high], evidence))
     return verdicts
 
@@ -257,7 +258,3 @@ def _verdict(start: datetime, end: datetime, state: GapState, because: str, fact
 
 def _iso(moment: datetime) -> str:
     return require_utc(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import unix_ms
 
 Array = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -99,7 +100,7 @@ def sibling_activity(
 
 def grid(start: datetime, end: datetime, timeframe: Timeframe) -> Array:
     """Open times in ``[start, end)`` as milliseconds; the edges lie on the grid."""
-    return np.arange(_ms(start), _ms(end), timeframe.milliseconds, dtype=np.int64)
+    return np.arange(unix_ms(start), unix_ms(end), timeframe.milliseconds, dtype=np.int64)
 
 
 def active_siblings(opens: Array, evidence: Evidence) -> Array:
@@ -134,8 +135,8 @@ def witnesses(opens: Array, timeframe: Timeframe, evidence: Evidence) -> Witness
     usual, surprise = np.zeros(size), np.zeros(size)
     if evidence.witnesses is not None:
         for start, end, rate in evidence.witnesses.select(*WITNESS_SCHEMA).iter_rows():
-            low = int(np.searchsorted(opens, _ms(start), side="left"))
-            high = int(np.searchsorted(opens, _ms(end) - timeframe.milliseconds, side="right"))
+            low = int(np.searchsorted(opens, unix_ms(start), side="left"))
+            high = int(np.searchsorted(opens, unix_ms(end) - timeframe.milliseconds, side="right"))
             if low >= high:
                 continue
             for totals, value in (
@@ -176,7 +177,7 @@ def heard(opens: Array, timeframe: Timeframe, evidence: Evidence) -> Array:
     if proof is None:
         return says
     width = timeframe.milliseconds
-    says[(opens >= _ms(proof.start)) & (opens + width <= _ms(proof.end))] = Heard.EMPTY
+    says[(opens >= unix_ms(proof.start)) & (opens + width <= unix_ms(proof.end))] = Heard.EMPTY
     times = proof.trades["time"].cast(UTC_MS).to_physical().to_numpy()
     if evidence.contiguous_trade_ids:
         _walk_ids(says, opens, width, times, proof)
@@ -198,13 +199,13 @@ def _walk_ids(says: Array, opens: Array, width: int, times: Array, proof: TradeP
         single = proof.single_before
         if single is None:
             single = int(firsts[0]) - 1 if len(firsts) else (proof.single_after or 0) - 1
-        ids, times = np.append(proof.id_before, ids), np.append(_ms(proof.start), times)
+        ids, times = np.append(proof.id_before, ids), np.append(unix_ms(proof.start), times)
         firsts, lasts = np.append(single, firsts), np.append(single, lasts)
     if proof.id_after is not None:
         single = proof.single_after
         if single is None:
             single = int(lasts[-1]) + 1 if len(lasts) else 0
-        ids, times = np.append(ids, proof.id_after), np.append(times, _ms(proof.end))
+        ids, times = np.append(ids, proof.id_after), np.append(times, unix_ms(proof.end))
         firsts, lasts = np.append(firsts, single), np.append(lasts, single)
     if len(ids) < 2:
         return
@@ -212,7 +213,3 @@ def _walk_ids(says: Array, opens: Array, width: int, times: Array, proof: TradeP
     says[asked & (opens >= times[0]) & (opens + width <= times[-1])] = Heard.PROVEN_SILENT
     for jump in np.flatnonzero((np.diff(ids) > 1) | (firsts[1:] > lasts[:-1] + 1)):
         says[asked & (opens + width > times[jump]) & (opens <= times[jump + 1])] = Heard.IDS_MISSING
-
-
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)

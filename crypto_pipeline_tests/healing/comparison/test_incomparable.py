@@ -66,7 +66,7 @@ def test_a_window_with_absent_minutes_is_never_comparable(make_bench: Callable[.
     assert report.incomparable == 3 * 6, "that of every width"
     agreement = bench.run(_agreement)
     assert agreement.incomparable == 3
-    assert "3 never comparable" in agreement.said()
+    assert "3 never comparable" in agreement.sentence()
 
 
 async def _agreement(pipeline: object) -> object:

@@ -215,6 +215,6 @@ def test_a_timeframe_that_is_never_compared_says_so_and_who_stands_for_it(
 ) -> None:
     spoken = stands_for(Timeframe(timeframe), traits_of(venue))
     assert spoken == Timeframe(through)
-    said = Agreement(venue, Timeframe(timeframe), spoken, stored=10).said()
+    said = Agreement(venue, Timeframe(timeframe), spoken, stored=10).sentence()
     assert ("never compared" in said) == (timeframe != through)
     assert f"none of 10 {through} bars" in said
