@@ -60,7 +60,7 @@ def bars(
         return _reader(data_dir).now()
 
     asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill, now=now)
-    return _reader(data_dir).told(asked, stacklevel=2)
+    return _reader(data_dir).answer_or_warn(asked, stacklevel=2)
 
 
 def instruments(*, active_only: bool = True, data_dir: str | Path | None = None) -> pl.DataFrame:

@@ -1,9 +1,9 @@
-"""The words of the field, pure: instruments, timeframes, calendars, bars and their precedence, roll-up, gap arithmetic
-and classification, reconciliation.
+"""The terms and rules of market data, pure: instruments, timeframes, calendars, bars and their precedence, roll-up, gap
+arithmetic and classification, reconciliation, the form of a check's outcome.
 
-Polars in, Polars out. Here belongs what is true of market data whatever the venue, the database or the scheduler.
-What reads or writes anything (files, sockets, SQL), what knows one venue's protocol and what decides *when* something
-runs does not belong here.
+Functions take and return Polars frames. This room holds what is true of market data for any venue, database and
+scheduler. It reads and writes nothing (files, sockets, SQL), knows no venue's protocol, and does not decide when
+something runs.
 """
 
 from __future__ import annotations

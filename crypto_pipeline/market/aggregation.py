@@ -1,4 +1,4 @@
-"""Bars from trades: the same function for history and for live, so that both give the same rows (invariant I6)."""
+"""Bars from trades: one function for history and for live bars, so that both give the same rows (invariant I6)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def bars_from_trades(
     """One bar (BAR_SCHEMA) for each window of ``timeframe`` in which a trade of TRADE_SCHEMA happened.
 
     The trades are of one instrument, each at most once. Open and close are the first and last by trade id; the count is
-    that of individual trades. A bar is ``complete`` when no id is missing inside it or at either edge: the ids run on
-    from the window before (or ``id_before``) into the window after (or ``id_after``), and so do the ids of the
-    individual trades in them (``single_before``: the last one before; ``single_after``: the first one after); where a
-    neighbour is not known, the edge counts as whole. An individual trade that several aggregates of a window sum is
+    that of individual trades. A bar is ``complete`` when no id is missing inside it or at either edge: the ids are
+    consecutive from the window before (or ``id_before``) to the window after (or ``id_after``), and so are the ids of
+    the individual trades in them (``single_before``: the last one before; ``single_after``: the first one after). An
+    edge without a known neighbour counts as complete. An individual trade that several aggregates of a window sum is
     counted once, and the bar is not complete. Sums add trade after trade in the order of ids, so a running sum has the
     same digits.
     """
@@ -64,7 +64,7 @@ def bars_from_trades(
 
 
 def _counted_once(ordered: pl.DataFrame) -> pl.DataFrame:
-    """The same windows without the repetitions; ``singles`` counts what no earlier aggregate of the window sums."""
+    """The same windows without repetitions; ``singles`` counts trades that no earlier aggregate of the window sums."""
     windows = []
     for window in ordered.partition_by("open_time", maintain_order=True):
         counts = new_singles(window.select("first_id", "last_id").iter_rows())

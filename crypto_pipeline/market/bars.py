@@ -51,7 +51,7 @@ BAR_SCHEMA: dict[str, pl.DataType] = {field.name: field.dtype for field in BAR_F
 PRICE_COLUMNS = ("open", "high", "low", "close")
 #: Columns that a venue may leave unstated.
 OPTIONAL_COLUMNS = tuple(field.name for field in BAR_FIELDS if field.optional)
-#: What a bar says of its window: prices and amounts.
+#: Columns with prices and amounts.
 VALUE_COLUMNS = (*PRICE_COLUMNS, "volume", *OPTIONAL_COLUMNS)
 
 #: Trades as venues state them, one row a trade (or aggregate trade), ids ascending.
@@ -113,9 +113,9 @@ _REQUIRED = tuple(field.name for field in BAR_FIELDS if not field.optional)
 
 
 def conform(frame: pl.DataFrame) -> pl.DataFrame:
-    """``frame`` with exactly the columns and dtypes of BAR_SCHEMA; what a venue may leave unstated is filled with null.
+    """``frame`` with exactly the columns and dtypes of BAR_SCHEMA; absent optional columns are filled with null.
 
-    Raises ValueError that names the column: one that is missing, a naive time, or values that do not fit.
+    Raises ValueError that names the column where it is missing, has naive times, or values that do not fit.
     """
     if missing := [name for name in _REQUIRED if name not in frame.columns]:
         raise ValueError(f"bars lack the column {', '.join(missing)}: there are {', '.join(frame.columns)}")

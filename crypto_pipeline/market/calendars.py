@@ -14,11 +14,11 @@ _Span = tuple[datetime, datetime]
 
 
 class Calendar(Protocol):
-    """Says which windows of a timeframe are expected to hold a bar."""
+    """Decides which windows of a timeframe are expected to have a bar."""
 
     @property
     def name(self) -> str:
-        """How instruments refer to it."""
+        """The name by which instruments refer to it."""
 
     def spans(self, timeframe: Timeframe, start: datetime, end: datetime) -> list[_Span]:
         """Half-open spans, edges on the timeframe's grid, of the expected windows that open in ``[start, end)``."""
@@ -30,7 +30,7 @@ class AlwaysOpen:
     name = "24/7"
 
     def spans(self, timeframe: Timeframe, start: datetime, end: datetime) -> list[_Span]:
-        """All of it."""
+        """The whole span, on the timeframe's grid."""
         first, last = timeframe.ceil(start), timeframe.ceil(end)
         return [(first, last)] if first < last else []
 
@@ -115,7 +115,7 @@ def expected_open_times(calendar: Calendar, timeframe: Timeframe, start: datetim
 
 
 def _utc(stamp: Any) -> datetime | None:
-    """A pandas time as ours; None for NaT, which is not equal to itself."""
+    """A pandas time as a UTC datetime; None for NaT, which is not equal to itself."""
     return None if stamp != stamp else require_utc(stamp.to_pydatetime())
 
 

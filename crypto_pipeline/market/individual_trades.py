@@ -1,7 +1,7 @@
-"""Individual trades inside aggregate trades: which of them were seen, and none counted twice.
+"""Individual trades inside aggregate trades: each is counted once.
 
-A venue that aggregates states in each aggregate the first and last individual trade that it sums. Its aggregate ids may
-run on while these overlap (the same trade summed twice) or jump (trades that no aggregate sums).
+A venue that aggregates trades states in each aggregate the first and last individual trade that it sums. Aggregate ids
+may be consecutive while these overlap (a trade is summed twice) or jump (no aggregate sums a trade).
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
-#: No order of a taker meets so many orders at one price. An aggregate that claims more is not used to judge others:
-#: one mistaken number would otherwise declare every trade after it a repetition.
+#: An aggregate that claims more trades than this is not used to judge others: one wrong number would otherwise make
+#: every trade after it a repetition.
 LARGEST = 1_000_000
 
 
 def new_singles(aggregates: Iterable[tuple[int, int]]) -> list[int]:
-    """How many individual trades of each ``(first, last)`` no earlier one sums; 0: a repetition, not to be counted."""
-    seen: list[list[int]] = []  # spans of ids, sorted, apart from each other
+    """Of each aggregate ``(first, last)`` the number of trades that no earlier one sums; 0: a repetition."""
+    seen: list[list[int]] = []  # sorted spans of ids that do not touch
     counts = []
     for first, last in aggregates:
         size = last - first + 1

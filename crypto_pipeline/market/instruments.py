@@ -1,4 +1,4 @@
-"""Instruments: what is collected, under one canonical name, whatever each venue calls it."""
+"""Instruments: what is collected, under one canonical name for all venues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TO_CAPITALS = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 
 
 class AssetClass(StrEnum):
-    """What kind of thing is traded or published."""
+    """The kind of asset, or of published value."""
 
     CRYPTO = "crypto"
     STOCK = "stock"
@@ -71,7 +71,7 @@ class Instrument(BaseModel):
     lot_size: Decimal | None = None
     listed: datetime | None = None
     delisted: datetime | None = None
-    #: Venues that stand in for the first one, in this order; empty: those of the settings.
+    #: Venues that stand in for the first one, in this order; empty: the venues of the settings.
     failover: tuple[str, ...] = ()
     #: Never part of "the first N" or "all" of a universe, only collected when asked for by name.
     by_name_only: bool = False
@@ -96,7 +96,7 @@ class Instrument(BaseModel):
         return value
 
     def venue_symbol(self, venue: str) -> str:
-        """What ``venue`` calls it: as the universe says, else base and quote run together, else the ticker."""
+        """The venue's name of it: as the universe states it, else base and quote joined, else the ticker."""
         plain = f"{self.base}{self.quote}" if self.asset_class is AssetClass.CRYPTO else self.symbol
         return self.venue_symbols.get(venue, plain)
 
@@ -113,10 +113,10 @@ class Instrument(BaseModel):
 
 
 def find_symbol(text: str, known: Iterable[str]) -> str | None:
-    """The one name of ``known`` that ``text`` means: the same letters, or the same but for capitals of A to Z.
+    """The one name of ``known`` that equals ``text``, exactly or except for the case of A to Z.
 
-    None when there is no such name, or several (``AAPLx-USD`` and ``AAPLX-USD``) and none of them exactly. Letters of
-    other scripts are never changed: capitals of ``ß`` would be another name.
+    None when there is no such name, or several (``AAPLx-USD`` and ``AAPLX-USD``) and none of them equals it exactly.
+    The case of other letters is never changed: an upper-case ``ß`` would be another name.
     """
     name = unicodedata.normalize("NFC", text.strip())
     key = name.translate(_TO_CAPITALS)

@@ -1,7 +1,7 @@
 """Reconciliation: two statements about the same bars, compared bar by bar.
 
-A gap detector sees what is absent; only a second statement shows what is wrong. Prices must agree bit for bit, because
-both sides took them from the same trades; volumes to a tolerance, because sums of floats depend on their order.
+A gap detector finds absent bars; only a second statement shows wrong ones. Prices must agree bit for bit, because both
+sides took them from the same trades; volumes to a tolerance, because sums of floats depend on their order.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def compare_bars(ours: pl.DataFrame, theirs: pl.DataFrame, volume_rtol: float = 
 
     Columns: ``instrument`` (if the frames have it), ``open_time``, ``kind`` (see Disagreement), ``columns`` (the names
     that differ), ``ours`` and ``theirs`` (structs of open, high, low, close, volume; null where that side has no bar).
-    Bars that say they are incomplete are not held against the other side. Cut both frames to one span first: a bar that
-    only one side has is a disagreement too.
+    Bars that are not complete are left out. Cut both frames to one span first: a bar that only one side has is a
+    disagreement too.
     """
     key: list[str] = [name for name in ("instrument", "open_time") if name in ours.columns]
     left, right = (_side(frame, key, name) for frame, name in ((ours, "ours"), (theirs, "theirs")))

@@ -1,8 +1,8 @@
 """How long bars and trades are kept, in tables and in the archive; pure arithmetic of months and days.
 
 Bars leave their table by whole months (UTC) once the month's end is ``hot_days`` ago, and the archive once it is
-``kept_days`` ago. What is expected of a timeframe is what is kept, to the day: so a month that still has one kept day
-stays whole, and nothing that was removed is ever expected again.
+``kept_days`` ago. Bars are expected for exactly the days that are kept: a month with one kept day stays complete, and
+no bar that was removed is expected again.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from crypto_pipeline.market.times import midnight
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Days in the table, and days altogether (the rest in the archive). None: for ever. Equal: never archived."""
+    """Days in the table, and days in table and archive together. None: for ever. Equal: never archived."""
 
     hot_days: int | None
     kept_days: int | None
 
     @property
     def archived(self) -> bool:
-        """Whether what leaves the table goes into the archive."""
+        """Whether rows that leave the table go into the archive."""
         return self.hot_days is not None and (self.kept_days is None or self.kept_days > self.hot_days)
 
 
 @dataclass(frozen=True, slots=True)
 class LookBack:
-    """Somebody who reads ``days`` back, of ``timeframe`` (None: trades), from the tables alone."""
+    """A part that reads ``days`` of ``timeframe`` (None: trades) back from the tables alone."""
 
     who: str
     timeframe: Timeframe | None
@@ -39,7 +39,7 @@ class LookBack:
 
 @dataclass(frozen=True, slots=True)
 class RetentionPolicy:
-    """What is kept of each timeframe and of trades; of every series at least its newest ``min_bars`` stay hot."""
+    """How long each timeframe and trades are kept; the newest ``min_bars`` of every series stay in the table."""
 
     bars: Mapping[Timeframe, Kept]
     trades: Kept
@@ -61,11 +61,11 @@ class RetentionPolicy:
         return cls(bars, _kept("trades", trades_hot_days, max(trades_hot_days, trades_kept_days)), min_bars)
 
     def of_series(self, timeframe: Timeframe | None) -> Kept:
-        """What is kept of a timeframe, or of trades (None)."""
+        """How long a timeframe, or trades (None), are kept."""
         return self.trades if timeframe is None else self.bars[timeframe]
 
     def hot_start(self, timeframe: Timeframe | None, now: datetime) -> datetime | None:
-        """From here on nothing ever leaves the table; None: nothing ever does."""
+        """Midnight from which on all rows are still in the table; None: all rows are, for ever."""
         return _before(now, self.of_series(timeframe).hot_days)
 
     def kept_start(self, timeframe: Timeframe | None, now: datetime) -> datetime | None:
@@ -73,7 +73,7 @@ class RetentionPolicy:
         return _before(now, self.of_series(timeframe).kept_days)
 
     def check(self, look_backs: Iterable[LookBack]) -> None:
-        """Raise ValueError naming everyone who looks back further than the tables reach."""
+        """Raise ValueError naming every part that reads further back than the tables reach."""
         problems = []
         for one in look_backs:
             hot = self.of_series(one.timeframe).hot_days

@@ -39,7 +39,7 @@ def roll_up(bars: pl.DataFrame, timeframe: Timeframe | str) -> pl.DataFrame:
     part of another venue where there is one; ``complete`` holds where every part is, ``revision`` is the newest of the
     parts.
 
-    Windows with missing minutes are rolled up from what is there: see ``roll_up_final`` for those that are whole.
+    Windows with missing minutes are rolled up from the present ones; ``roll_up_final`` gives only complete windows.
     Raises ValueError naming the column or the bar that is wrong.
     """
     target = Timeframe.parse(timeframe)
@@ -224,7 +224,7 @@ def _column(source: pl.DataFrame, name: str, columns: Columns, timeframe: Timefr
 
 
 def _source(parts: pl.Series, columns: Columns) -> pl.Series:
-    """Ours, unless another venue stated a part: then the window is not the first venue's either."""
+    """``historical_aggregated``, unless another venue stated a part: then the source of the least believed part."""
     ours = pl.repeat(str(Source.HISTORICAL_AGGREGATED), len(columns), dtype=pl.String, eager=True).alias("source")
     parts = parts.cast(pl.String)
     if not len(columns) or not parts.is_in(list(_STAND_IN_RANKS)).any():

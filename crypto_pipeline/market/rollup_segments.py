@@ -51,7 +51,7 @@ def widen(bars: Columns, width: int, anchor: int) -> Columns:
     """Bars of the grid ``anchor + k * width`` (milliseconds), from finer bars: invariant I4.
 
     Open, high, low and close come from parts with volume; a window in which nothing traded is made of its flat parts.
-    Because a wide bar without volume is flat in just the same sense, widening in steps gives what one step would.
+    A wide bar without volume is flat in the same sense, so widening in steps gives the same as widening at once.
     """
     if not len(bars):
         return bars
@@ -146,7 +146,7 @@ def _skip_flat(traded: Bools, first: Ints, last: Ints) -> tuple[Bools, Ints, Int
     """Which windows are flat, first and last row that counts in each window, and which rows count at all."""
     begin, end = first.copy(), last.copy()
     flat = np.zeros(len(first), dtype=np.bool_)
-    # Nearly all windows begin and end with a trade; the few others step inwards until they meet one.
+    # Nearly all windows begin and end with a traded row; in the others the edge moves inwards until it meets one.
     pending = np.flatnonzero(~traded[first])
     while len(pending):
         begin[pending] += 1
@@ -164,7 +164,7 @@ def _skip_flat(traded: Bools, first: Ints, last: Ints) -> tuple[Bools, Ints, Int
 
 
 def _sum(values: Floats, traded: Bools, begins: Ints, flat: Bools | None) -> Floats:
-    """Sums per window; a part without a value spoils the sum if it traded, or if nothing in its window did."""
+    """Sums per window; NaN where a part without a value traded, or where no part of the window traded."""
     plain: Floats = np.add.reduceat(values, begins)
     if flat is None or not np.isnan(plain).any():
         return plain

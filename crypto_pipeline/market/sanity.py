@@ -1,4 +1,4 @@
-"""What no bar and no trade may be, whichever source states it: one set of rules for REST, streams, files and the store.
+"""Impossible bars and trades: one set of rules for REST answers, streams, files and the store.
 
 The rules stand here in three forms: expressions over a frame for the store (``bar_fault_exprs``), masks over arrays for
 pages of an answer (``bar_faults``), and one bar or trade at a time for streams (``bar_fault``, ``trade_fault``). A
@@ -35,7 +35,7 @@ _TAKER = "taker volume is larger than volume"
 
 
 def bar_fault_exprs(minutes: int = 1) -> dict[str, pl.Expr]:
-    """Reason → expression over BAR_SCHEMA that is true for a bar of ``minutes`` that cannot be (null for a null)."""
+    """Reason → expression over BAR_SCHEMA that is true for an impossible bar of ``minutes`` (null for a null)."""
     col = pl.col
     amounts = ("volume", "quote_volume", "taker_buy_volume")
     return {
@@ -64,7 +64,7 @@ def bar_fault(
     count: int | None = None,
     minutes: int = 1,
 ) -> str | None:
-    """Why a bar of ``minutes`` cannot be, or None. What a venue does not state is None."""
+    """Why a bar of ``minutes`` is impossible, or None. Values that a venue does not state are None."""
     most = MAX_AMOUNT * minutes
     # the usual case in one expression: NaN fails every comparison
     if (
@@ -91,7 +91,7 @@ def bar_fault(
 def bar_faults(
     values: Mapping[str, NDArray[np.float64]], counts: NDArray[np.int64] | None = None, minutes: int = 1
 ) -> dict[int, str]:
-    """Place → reason of the bars of ``minutes`` that cannot be; columns go by their names in BAR_SCHEMA."""
+    """Row number → reason of the impossible bars of ``minutes``; ``values`` has columns of BAR_SCHEMA by name."""
     opened, high, low, close = (values[name] for name in _PRICES)
     volume = values["volume"]
     amounts = [values[name] for name in ("volume", "quote_volume", "taker_buy_volume") if name in values]
@@ -116,7 +116,7 @@ def bar_faults(
 
 
 def trade_fault(first_id: int, last_id: int, trade_id: int, ms: int, price: float, quantity: float) -> str | None:
-    """Why a trade cannot be, or None. Ids of one trade are the same; time in Unix milliseconds."""
+    """Why a trade is impossible, or None. A single trade has the same first and last id; time in Unix milliseconds."""
     if not (0.0 < price <= MAX_PRICE and 0.0 < quantity <= MAX_AMOUNT):
         return "price or quantity is not a number above zero that anything trades at"
     if not 0 <= first_id <= last_id <= MAX_ID or not 0 <= trade_id <= MAX_ID:

@@ -1,4 +1,4 @@
-"""What an answer of trades proves by its ids: where it states every trade there was."""
+"""What the ids of an answer of trades prove: in which spans it states every trade."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def whole_spans(
     id_before: int | None = None,
     id_after: int | None = None,
 ) -> list[tuple[int, int]]:
-    """Spans of time ``(after, before)``, both ends exclusive, in which no trade but those stated can have happened.
+    """Spans of time ``(after, before)``, both ends exclusive, in which no other trade can have happened.
 
     ``ids`` rise, ``times`` are theirs, all inside ``[start, end)``; ``id_before`` is the last id before ``start`` and
     ``id_after`` the first at or after ``end``. Ids rise with time, so between two neighbouring ids nothing else
-    happened. An answer that merely lacks a trade has a jump there, or does not see the end, and proves nothing.
+    happened. An answer that lacks a trade has a jump there, or does not reach the end, and proves nothing there.
     """
     known = list(zip(ids, times, strict=True))
     if id_before is not None:

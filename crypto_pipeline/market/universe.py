@@ -1,4 +1,4 @@
-"""The universe: which instruments there are to choose from, and the choice a person makes among them."""
+"""The universe: the instruments to choose from, and the choice that a person makes among them."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _refusal(name: str, offered: Iterable[str], others: dict[str, Instrument], k
         return f"{name} is a {others[name].asset_class} instrument: this venue does not trade it"
     symbols = [*offered, *sorted(known)]
     typed, name = name, name.upper()
-    # Names without a quote, or with another separator, are the commonest slip; the nearest spelling comes after.
+    # Names without a quote, or with another separator, are the most frequent mistakes; similar names come after.
     base = name.replace("/", "-").replace("_", "-").partition("-")[0]
     joined = [symbol for symbol in symbols if symbol.replace("-", "") == name.replace("/", "").replace("_", "")]
     same_base = [symbol for symbol in symbols if symbol.partition("-")[0] == base]

@@ -1,8 +1,8 @@
-"""The public face for readers: bars, prices, trades, gaps and coverage as Polars frames, with only a URL.
+"""The interface for readers: bars, prices, trades, gaps and coverage as Polars frames, with only a URL.
 
-Here belongs what makes reading pleasant: times in several forms, forming bars beside stored ones, flat bars filled in
-for whoever wants them, and a cache that says how old it is. What is stored, and how it is asked for, is ``store``'s;
-nothing here knows Dagster, HTTP or a venue, and nothing here needs more than a plain ``pip install crypto-pipeline``.
+This room makes reading convenient: times in several forms, forming bars beside stored ones, flat bars for windows
+without a bar, and a cache whose answers state their age. Queries belong to ``store``. Nothing here knows Dagster, HTTP
+or a venue, and nothing here needs more than a plain ``pip install crypto-pipeline``.
 """
 
 from crypto_pipeline.reading.answer import Answer

@@ -1,4 +1,4 @@
-"""What a cache answers: the frame, and since when it is known to be what the table says."""
+"""The answer of a cache: a value, and the time at which it was known to be right."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
-    """``value`` is what the table said at ``as_of`` (by this machine's clock), or later.
+    """``value`` is what the table contained at ``as_of`` (by this machine's clock, UTC), or later.
 
-    ``stale``: the database could not be asked, so this is the last that was known. ``hit``: nothing was computed.
-    ``version``: another text whenever the bars of the question changed; None where only the bars themselves tell.
+    ``stale``: the database could not be asked, so this is the last known value. ``hit``: nothing was computed.
+    ``version``: a text that changes whenever the bars of the question change; None where there is none.
     """
 
     value: T

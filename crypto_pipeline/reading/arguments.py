@@ -21,13 +21,13 @@ _FORMS = "give an aware datetime, or ISO 8601 text such as 2026-01-31 or 2026-01
 
 
 def moment(value: Moment, name: str, *, up: bool = True) -> datetime:
-    """``value`` as a UTC datetime: of pandas and of text as well. Raises ValueError that names the argument.
+    """``value`` (also of pandas, or text) as a UTC datetime. Raises ValueError that names the argument.
 
-    What is finer than a microsecond is rounded ``up``, as both bounds of a span need it; else down.
+    Times finer than a microsecond are rounded ``up``, as both bounds of a span need it; otherwise down.
     """
     try:
-        found, rest = _read(value)
-        return found + _MICROSECOND if up and rest else found
+        read, finer = _read(value)
+        return read + _MICROSECOND if up and finer else read
     except OverflowError:
         raise ValueError(f"{name}: {value} is not within the years 1 to 9999 in UTC: give a time inside") from None
     except ValueError as error:
@@ -35,8 +35,8 @@ def moment(value: Moment, name: str, *, up: bool = True) -> datetime:
 
 
 def _read(value: Any) -> tuple[datetime, bool]:
-    """The time to the microsecond, and whether something is left of it."""
-    if type(value) is datetime:  # mostly
+    """The time, rounded down to microseconds, and whether it was finer."""
+    if type(value) is datetime:  # the usual case
         return require_utc(value), False
     if isinstance(value, str):
         text = _LOST_PLUS.sub(r"\1+\2", value.strip())
@@ -45,7 +45,7 @@ def _read(value: Any) -> tuple[datetime, bool]:
     if value != value or str(value) == "NaT":
         raise ValueError(f"{value} is no time: leave it out, or {_FORMS}")
     if isinstance(value, datetime):
-        # a plain one also out of pandas' kind, which is finer
+        # pandas' Timestamp is a datetime that is finer than a microsecond
         plain = datetime(
             value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond,
             value.tzinfo, fold=value.fold,
@@ -68,19 +68,19 @@ def names(value: str | Sequence[str], what: str = "instruments") -> list[str]:
     if isinstance(value, str):
         return [value]
     try:
-        found = list(value)
+        chosen = list(value)
     except TypeError:
         raise ValueError(f"{what}: give a name as text, or a list of names, not {value!r}") from None
-    for name in found:
+    for name in chosen:
         if not isinstance(name, str):
             raise ValueError(f"{what}: give names as text, not {name!r}")
-    if not found:
+    if not chosen:
         raise ValueError(f"{what}: the list is empty; name at least one")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(chosen))
 
 
 def span(start: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """Both, or ValueError when nothing lies between."""
+    """Both bounds; raises ValueError when the span is empty."""
     if start >= end:
         raise ValueError(
             f"start {start.isoformat()} is not before end {end.isoformat()}: the span [start, end) is empty"

@@ -1,4 +1,4 @@
-"""Answers kept: each is computed once at a time, believed while nothing was heard to change, and says how old it is."""
+"""A cache of answers: each is computed once at a time, used while no change is known, and states its age."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from crypto_pipeline.store.database.errors import DatabaseAwayError
 
 T = TypeVar("T")
 
-#: Seconds after which a listener that proved nothing is not believed.
+#: Seconds after which a listener that did not prove that it hears everything is not trusted.
 HEARING = 3.0
-#: An answer may be served stale, while the database is away, up to so many times its time to live.
+#: While the database is away, an answer is given as stale up to so many times its time to live.
 STALE_TIMES = 3.0
-#: What an entry costs besides its value.
+#: Bytes of an entry besides its value.
 _OVERHEAD = 2_000
 
 
 @dataclass
 class CacheStats:
-    """What became of the questions. ``validated``: asked the database only whether the answer still holds."""
+    """Counts of questions by outcome. ``validated``: the database was only asked whether the answer still holds."""
 
     hits: int = 0
     validated: int = 0
     misses: int = 0
-    #: Waited for the same question of somebody else.
+    #: waited for the same question of another caller
     joined: int = 0
     stale: int = 0
     evicted: int = 0
@@ -42,12 +42,12 @@ class CacheStats:
 
     @property
     def hit_rate(self) -> float:
-        """Share of the questions that read no bars."""
+        """Share of the questions for which no bars were read, 0 to 1."""
         asked = self.hits + self.validated + self.misses + self.joined + self.stale
         return (asked - self.misses) / asked if asked else 0.0
 
     def as_dict(self) -> dict[str, float]:
-        """For reports."""
+        """The counts, JSON-ready."""
         return {**asdict(self), "hit_rate": round(self.hit_rate, 4)}
 
 
@@ -62,7 +62,7 @@ class _Entry(Generic[T]):
 
 
 class Cache:
-    """Thread-safe, bounded by bytes (the entry that was longest not asked for goes first)."""
+    """A cache that is bounded by bytes: the least recently used entry is dropped first. Thread-safe."""
 
     def __init__(self, changes: Changes, most_bytes: int) -> None:
         self._changes, self._most = changes, most_bytes
@@ -70,14 +70,14 @@ class Cache:
         fork_safety.renew_in_children(self)
 
     def after_fork(self) -> None:
-        """Begin empty: also in a forked child, where nobody computes what the parent's threads were computing."""
+        """Begin empty; also in a forked child, where the parent's threads that were computing do not exist."""
         self.stats = CacheStats()
         self._entries: OrderedDict[Hashable, _Entry[Any]] = OrderedDict()
         self._flights: dict[Hashable, Future[Answer[Any]]] = {}
         self._lock = threading.Lock()
 
     def peek(self, key: Hashable, ttl: float) -> Answer[Any] | None:
-        """The kept answer, if nothing has to be asked to believe it. Never waits: also for an event loop."""
+        """The cached answer, if it can be used without asking the database. Never waits: also for event loops."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -100,10 +100,10 @@ class Cache:
         size: Callable[[T], int],
         version: Callable[[], str] | None = None,
     ) -> Answer[T]:
-        """The answer: kept, or validated by ``version``, or computed, by one caller at a time.
+        """The answer: cached, or validated by ``version``, or computed, by one caller at a time.
 
-        While the database is away (DatabaseAwayError) a kept answer is given as stale, until it is STALE_TIMES its time
-        to live old.
+        While the database is away (DatabaseAwayError) a cached answer is given as stale, up to STALE_TIMES its time to
+        live.
         """
         kept = self.peek(key, ttl)
         if kept is not None:
@@ -125,7 +125,7 @@ class Cache:
             answer = self._ask(key, ttl, series, compute, size, version)
         except BaseException as error:
             self._landed(key)
-            # a signal to the thread that asks is not one to those who wait for its answer
+            # a signal that interrupts this thread must not interrupt those that wait for its answer
             flight.set_exception(error if isinstance(error, Exception) else _InterruptedError())
             raise
         self._landed(key)
@@ -137,7 +137,7 @@ class Cache:
             del self._flights[key]
 
     def clear(self) -> None:
-        """Forget every answer."""
+        """Drop every answer."""
         with self._lock:
             self._entries.clear()
             self.stats.bytes = self.stats.entries = 0
@@ -152,7 +152,7 @@ class Cache:
         version: Callable[[], str] | None,
     ) -> Answer[T]:
         entry: _Entry[T] | None = self._entries.get(key)
-        # all three before the tables are asked: what is committed meanwhile must count as later
+        # before the tables are read: what is committed meanwhile must count as later
         seen, begun = self._changes.count(), time.monotonic()
         try:
             current = version() if version is not None else None
@@ -189,7 +189,7 @@ class Cache:
 
 
 class _InterruptedError(Exception):
-    """Whoever was asking was interrupted: ask again."""
+    """The thread that was computing was interrupted: ask again."""
 
 
 def _answer(entry: _Entry[T], known_at: float, *, hit: bool, stale: bool = False) -> Answer[T]:

@@ -68,7 +68,7 @@ class CachedReader:
 
     @property
     def stats(self) -> CacheStats:
-        """How the cache did so far."""
+        """The counts of the cache."""
         return self.cache.stats
 
     def bars(

@@ -1,4 +1,4 @@
-"""Whether a question reaches beyond what is collected: an empty or short frame should not be taken for the market's."""
+"""Warnings about questions that reach beyond what is collected, whose frames are short or empty for that reason."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from crypto_pipeline.reading.query import Question
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.database import fork_safety
 
-#: Seconds for which it is remembered what is collected.
+#: Seconds for which the collected days are remembered.
 _REMEMBER = 60.0
-#: A newest bar that ended longer ago is old, for wider bars than a minute after three of them.
+#: A newest bar that ended longer ago is old; for wider bars three widths count where that is longer.
 _OLD = timedelta(minutes=15)
 _DAY = timedelta(days=1)
 
 
 class SpanWarning(UserWarning):
-    """The span that was asked for reaches beyond what is collected, or what is collected has come to an end."""
+    """The requested span reaches beyond what is collected, or the newest bars are old."""
 
 
 class CollectedDays:
-    """First and last day of the bars of each instrument, asked for only where an answer is short. Thread-safe."""
+    """First and last day with bars of each instrument, read only where an answer is short. Thread-safe."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -41,8 +41,8 @@ class CollectedDays:
         self._known: dict[tuple[Timeframe, tuple[str, ...]], tuple[float, dict[str, tuple[date, date]]]] = {}
 
     def warn(self, asked: Question, frame: pl.DataFrame, stacklevel: int) -> None:
-        """Warn where ``frame`` is short because the question of it reaches beyond what is collected."""
-        # a market that closes overnight is quiet without anything being amiss: those have no pair in their name
+        """Warn where ``frame`` is short because its question reaches beyond what is collected."""
+        # a market with sessions has no bars at night; its instruments have no pair in their name
         if asked.as_of is not None or any("-" not in name for name in asked.instruments) or self._whole(asked, frame):
             return
         newest = frame["open_time"].max() if "open_time" in frame.columns else None
@@ -51,13 +51,13 @@ class CollectedDays:
             warnings.warn(said, SpanWarning, stacklevel=stacklevel + 1)
 
     def _whole(self, asked: Question, frame: pl.DataFrame) -> bool:
-        """Whether as many bars came as there can be, and the newest is not old where the newest were asked for."""
+        """Whether the frame has as many bars as there can be, and a new one where the newest were requested."""
         many = len(asked.instruments)
         if asked.start is None:
             enough = frame.height == many * (asked.last or 0)
         else:
             until = asked.end or self._now()
-            # the newest one may be on its way
+            # the newest bar may not be stored yet
             enough = frame.height >= many * (asked.timeframe.count(asked.start, until) - 2)
         if not enough or asked.end is not None or "open_time" not in frame.columns:
             return enough
@@ -87,9 +87,9 @@ def _allowed(timeframe: Timeframe) -> timedelta:
 def outside(
     asked: Question, days: Mapping[str, tuple[date, date]], newest: datetime | None, now: datetime
 ) -> str | None:
-    """What to say of a question whose answer's ``newest`` bar is that one; None: nothing.
+    """The warning about a question whose answer's newest bar opened at ``newest``; None: there is none.
 
-    ``days`` are first and last day with bars of the instruments that have any.
+    ``days`` are the first and last day with bars of the instruments that have any.
     """
     without = [name for name in asked.instruments if name not in days]
     if without:

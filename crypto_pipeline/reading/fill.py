@@ -1,4 +1,4 @@
-"""Flat bars for windows without one: for whoever needs an even grid, marked, and never stored."""
+"""Flat bars for windows without a bar: for callers that need an even grid. They are marked and never stored."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def fill_flat(
     """``bars`` (instrument, open_time, close and any others of the read schema) with a row for every expected window.
 
     A window without a bar gets the close before it as its four prices, zero volumes and counts, nulls elsewhere, and
-    true in the column ``filled``. Only between bars: from the span's begin where ``before`` has the last bar (open time
-    and close) before it, else from the first bar; to the span's end where a bar opens at or ``after`` it, else to the
-    last bar. Nothing is known of what comes after the newest bar. ``begin`` None: from the first bar on.
+    true in the column ``filled``. Windows are filled between bars only: from the span's begin where ``before`` has the
+    last bar before it (open time and close), else from the first bar; to the span's end where a bar opens at or
+    ``after`` it, else to the last bar. ``begin`` None: from the first bar on.
     """
     parts = []
     own = {name: part for (name,), part in bars.partition_by("instrument", as_dict=True, maintain_order=True).items()}
@@ -40,7 +40,7 @@ def fill_flat(
         newest = after.get(name)
         last = until if newest is not None and newest >= until else part["open_time"].max()
         if not isinstance(first, datetime) or not isinstance(last, datetime):
-            continue  # no bar on either side: there is no price to go on with
+            continue  # no bar on either side: there is no price to fill with
         end = last if last == until else last + timeframe.delta
         grid = pl.DataFrame({"open_time": _windows(calendars[name], timeframe, first, end)})
         whole = grid.join(part, on="open_time", how="full", coalesce=True).sort("open_time")

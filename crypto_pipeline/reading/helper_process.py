@@ -1,9 +1,9 @@
 """A helper process that reads for a forked process, in which Polars' threads are missing.
 
-In the child of a process that used Polars, joins, filters, sorts and Parquet files wait for ever for threads that
-stayed with the parent. What the table alone answers, ``store`` reads there without them. The rest (archived months,
-flat bars, forming bars, prices, trades, gaps, coverage) is asked of a fresh interpreter: the same code, the same
-answer. It starts with the first such question, which takes some seconds at most, and ends with whoever asks.
+In the child of a process that used Polars, joins, filters, sorts and Parquet files wait for ever for threads that only
+the parent has. Questions that the table alone answers are read by ``store`` without Polars. All others (archived
+months, flat bars, forming bars, prices, trades, gaps, coverage) are answered by a fresh interpreter with the same code.
+It starts with the first such question, which takes some seconds at most, and ends with the process that asks.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class HelperProcess:
         process = subprocess.Popen([sys.executable, "-c", _SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._process = process
         assert process.stdin is not None
-        # over the pipe, because it holds the URL
+        # over the pipe and not as an argument, because it contains the URL
         send(process.stdin, (sys.path, self._settings))
         return process
 

@@ -20,7 +20,7 @@ def scan(read: Callable[[Question], pl.DataFrame], asked: Question) -> pl.LazyFr
     def pieces(
         columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, batch: int | None
     ) -> Iterator[pl.DataFrame]:
-        del batch  # a month is the batch
+        del batch  # each batch is a month
         left = rows
         for begin, until in _months(asked):
             found = read(replace(asked, start=begin, end=until, columns=tuple(columns or READ_SCHEMA)))

@@ -1,4 +1,4 @@
-"""One question for bars, checked and in one form, so that equal questions are equal keys."""
+"""A question for bars, checked and normalised, so that equal questions are equal keys."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.reads.queries import FIRST, LAST
 
 Fill = Literal["flat"]
-#: Nobody wants more, and a server should not try.
+#: The most bars that ``last`` may ask for.
 MOST_LAST = 10_000_000
-#: Columns of a frame unless others are asked for; "all" is every one.
+#: Columns of a frame unless others are requested; "all" is every one.
 NARROW = (
     "instrument", "open_time", "open", "high", "low", "close", "volume", "trade_count", "source", "complete",
 )  # fmt: skip
 ALL = "all"
-#: Without start and last: so many bars, at least so long.
+#: Length of a span without start and last: so many bars, but at least so long.
 _DEFAULT_BARS, _DEFAULT_SPAN = 100, timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What ``Reader.bars`` was asked. ``end`` None is now, at every asking; ``columns`` None is all."""
+    """The checked arguments of ``Reader.bars``. ``end`` None is now, at every read; ``columns`` None is all."""
 
     instruments: tuple[str, ...]
     timeframe: Timeframe
@@ -45,7 +45,7 @@ def _wall() -> datetime:
 
 
 def default_start(timeframe: Timeframe, until: datetime) -> datetime:
-    """Where a span begins that ends ``until`` and has no begin: a day before for minutes, more for wider bars."""
+    """The begin of a span that ends at ``until`` and has none: a day before for minutes, more for wider bars."""
     return timeframe.floor(until - max(timeframe.delta * _DEFAULT_BARS, _DEFAULT_SPAN))
 
 
@@ -64,7 +64,7 @@ def question(
 ) -> Question:
     """The checked question. Raises ValueError that names the argument at fault.
 
-    ``now`` is asked for the market's time where neither start, end nor last is given.
+    ``now`` gives the market's time where neither start, end nor last is given.
     """
     width = Timeframe.parse(timeframe)
     if start is not None and last is not None:
@@ -89,7 +89,7 @@ def question(
 
 
 def _inside(bound: datetime | None) -> datetime | None:
-    """Bounds near the ends of the calendar, beyond which there are no bars, moved to where one can calculate."""
+    """A bound near the ends of the calendar, where there are no bars, moved to where arithmetic does not overflow."""
     return None if bound is None else min(max(bound, FIRST), LAST)
 
 

@@ -42,10 +42,10 @@ class Reader:
     """Reads from the database behind ``url``; without one, from that of ``data_dir`` or of the settings.
 
     Thread-safe, and safe to fork: a child opens connections of its own. It is pickled as its settings, with the URL but
-    without its password (see ``store.portable``). Connections are kept; close it, or use ``with``.
+    without its password (see ``store.database.portable_url``). Connections are kept; close it, or use ``with``.
 
-    All times are UTC, spans half-open. Every answer is what the plain table would say, wherever the rows lie; for
-    repeated questions see ``cached``. Methods raise ValueError for a bad argument, and StoreError for an unknown
+    All times are UTC, spans half-open. Every answer equals that of the plain table, wherever the rows are stored;
+    for repeated questions see ``cached``. Methods raise ValueError for a bad argument, and StoreError for an unknown
     instrument or a database that does not answer (its kind DatabaseAwayError after ``patience`` seconds).
     """
 
@@ -99,25 +99,25 @@ class Reader:
 
         Sorted by instrument and time. ``end`` is ``now()`` unless given; without ``start`` and ``last`` the span is the
         last day for minutes, a hundred bars for wider ones. Times are aware datetimes (of pandas too) or ISO 8601 text
-        with zone; a bare date is its midnight in UTC. What is finer than a microsecond is rounded up. A SpanWarning
+        with zone; a bare date is its midnight in UTC. Times finer than a microsecond are rounded up. A SpanWarning
         says where the span reaches beyond what is collected, or where the newest bars are old.
 
-        ``as_of`` gives what was known at that moment. ``final_only`` leaves out what may still grow: copies that saw
-        only a part of their window, and the bar that is forming now; without it the forming bar comes too (not with
-        ``as_of``: it has no history), ``source`` "forming", ``complete`` false. ``columns`` chooses and orders columns;
-        "all" is every one, unless given the first ten below with ``trade_count``, ``source`` and ``complete``.
+        ``as_of`` gives the bars as they were known at that moment. ``final_only`` leaves out bars that may still grow:
+        copies that cover only a part of their window, and the bar that is forming now. Without it the forming bar is
+        included (not with ``as_of``, as it has no history), with ``source`` "forming" and ``complete`` false.
+        ``columns`` chooses and orders columns; "all" is every column; the default is NARROW of ``reading.query``.
         ``fill="flat"`` adds the column ``filled``, and flat bars where a window between two bars has none.
 
         Columns and dtypes: ``instrument`` String; ``open_time`` Datetime(ms, UTC); ``open``, ``high``, ``low``,
         ``close`` Float64 in the quote asset; ``volume`` Float64 in the base asset; ``quote_volume``,
         ``taker_buy_volume`` Float64 and ``trade_count`` Int64, null where the venue does not state them; ``source``
         String; ``complete`` Boolean; ``revision`` Datetime(ms, UTC), when the venue stated it; ``recorded_at``
-        Datetime(us, UTC), since when it is the truth here; ``vwap`` Float64, null where nothing traded.
+        Datetime(us, UTC), since when the store has these values; ``vwap`` Float64, null where nothing traded.
         """
         asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill, now=self.now)
-        return self.told(asked, stacklevel=2)
+        return self.answer_or_warn(asked, stacklevel=2)
 
-    def told(self, asked: Question, *, stacklevel: int = 1) -> pl.DataFrame:
+    def answer_or_warn(self, asked: Question, *, stacklevel: int = 1) -> pl.DataFrame:
         """The answer to a question, with a SpanWarning where it reaches beyond what is collected."""
         frame = self.answer(asked)
         if asked.fill is None and asked.final_only:
@@ -138,7 +138,7 @@ class Reader:
             chosen = question("none", timeframe, last=1, columns=columns).columns or ()
             return pl.DataFrame(schema={name: READ_SCHEMA[name] for name in chosen})
         asked = question(chosen, timeframe, last=1, final_only=final_only, columns=columns)
-        return self.told(asked, stacklevel=2)
+        return self.answer_or_warn(asked, stacklevel=2)
 
     def scan(
         self,
@@ -150,10 +150,10 @@ class Reader:
         as_of: Moment | None = None,
         final_only: bool = True,
     ) -> pl.LazyFrame:
-        """As ``bars``, lazily: read month by month when it is collected, and only the columns that are used.
+        """As ``bars``, lazily: read month by month when the frame is collected, and only the columns that are used.
 
-        For spans that do not fit into memory: filters, and ``sink_parquet``, see one month at a time. Sorted by
-        instrument and time within each month; each month is read at a moment of its own.
+        For spans that do not fit into memory: filters and ``sink_parquet`` process one month at a time. Sorted by
+        instrument and time within each month; the months are read one after the other, not in one transaction.
         """
         asked = question(instruments, timeframe, start, end or self._now(), None, as_of, final_only, ALL)
         if fork_safety.without_polars():
@@ -175,7 +175,7 @@ class Reader:
         return self._filled(asked, found).select([*columns, "filled"])
 
     def _without_polars(self, asked: Question) -> pl.DataFrame:
-        """The same in a forked process: what the table alone answers, here; else by a fresh process."""
+        """The answer in a forked process: read here where the table alone answers, else by the helper process."""
         if asked.fill is None and (asked.final_only or asked.as_of is not None):
             with suppress(NeedsPolarsError):
                 return self._stored(asked, asked.columns)
@@ -184,7 +184,7 @@ class Reader:
     def _bars(self, asked: Question, columns: tuple[str, ...] | None) -> pl.DataFrame:
         if asked.final_only or asked.as_of is not None:
             return self._stored(asked, columns)
-        # before the table: a bar that closes in between is then in the table, and not nowhere
+        # before the table: a bar that closes in between is then in the table
         forming = self.store.live.forming(asked.instruments, asked.timeframe)
         if forming.is_empty():
             return self._stored(asked, columns)
@@ -227,11 +227,13 @@ class Reader:
         }
         return fill_flat(found, asked.timeframe, calendars, before, dict(newest.iter_rows()), asked.start, until)
 
-    # -- what else is known ---------------------------------------------------------------------------------------
+    # -- instruments, prices, trades, gaps ------------------------------------------------------------------------
 
     def now(self) -> datetime:
-        """The market's time, UTC, which decides what a missing ``end`` means: the venue's, as it last said, and counted
-        on from there. Of a replayed recording it may be years ago."""
+        """The market's time, UTC, the default of ``end``: the venue's last stated time, continued by our clock.
+
+        For a replayed recording it may be years ago.
+        """
         return self.store.clock.reckoned()
 
     def _now(self) -> datetime:
@@ -252,8 +254,8 @@ class Reader:
         return [row.instrument.symbol for row in self.store.instruments.list(active_only=active_only)]
 
     def instruments(self, *, active_only: bool = True) -> pl.DataFrame:
-        """What is collected: ``instrument``, ``asset_class``, ``base``, ``quote``, ``tier``, ``calendar``, ``active``,
-        ``added_at``."""
+        """The collected instruments: ``instrument``, ``asset_class``, ``base``, ``quote``, ``tier``, ``calendar``,
+        ``active``, ``added_at`` (ms, UTC)."""
         rows = self.store.instruments.list(active_only=active_only)
         schema = {
             "instrument": pl.String(), "asset_class": pl.String(), "base": pl.String(), "quote": pl.String(),
@@ -325,7 +327,7 @@ class Reader:
     # -- end ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close every connection, and stop the cache's."""
+        """Close every connection, that of the cache included."""
         if "cached" in self.__dict__:
             self.cached.close()
         self.helper.close()

@@ -73,7 +73,7 @@ def read(
             asked = question(symbols, chosen, begin, given, last, moment, not forming, wanted, fill, now=reader.now)
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always", SpanWarning)
-                frame = reader.told(asked)
+                frame = reader.answer_or_warn(asked)
         except ValueError as error:
             raise BadInput(str(error)) from None
     for each in said:

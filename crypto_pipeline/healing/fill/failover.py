@@ -225,7 +225,7 @@ class Failover:
     # Alerts
 
     def tell(self, *, minutes: bool) -> None:
-        """Raise the alert of the failover; resolve it when the first venue answered a pass that requested ``minutes``."""
+        """Raise the alert of the failover; resolve it after a pass that requested ``minutes`` and was answered."""
         if not self.possible:
             return
         because = self.down or self.because

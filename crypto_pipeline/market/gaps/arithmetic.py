@@ -1,8 +1,8 @@
-"""Gap arithmetic: what is missing is what is expected minus what is there.
+"""Gap arithmetic: what is missing is what is expected minus what is present.
 
 Spans are half-open, ``[start, end)``. Every function takes lists of ``(start, end)`` for one series, or a frame
-``[instrument, start, end]`` for many, and answers in kind. Holes inside, at either edge, and whole absent series are
-all found alike, because nothing here looks at neighbouring bars.
+``[instrument, start, end]`` for many, and returns the same kind. Holes inside, holes at either edge and whole absent
+series are found in the same way, because no function depends on neighbouring bars.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def subtract(spans: pl.DataFrame, holes: pl.DataFrame) -> pl.DataFrame: ...
 @overload
 def subtract(spans: Iterable[Span], holes: Iterable[Span]) -> list[Span]: ...
 def subtract(spans: pl.DataFrame | Iterable[Span], holes: pl.DataFrame | Iterable[Span]) -> pl.DataFrame | list[Span]:
-    """What of ``spans`` lies in none of ``holes``."""
+    """The parts of ``spans`` that lie in none of ``holes``."""
     if isinstance(spans, pl.DataFrame) and isinstance(holes, pl.DataFrame):
         return frames.subtract(spans, holes)
     if isinstance(spans, pl.DataFrame) or isinstance(holes, pl.DataFrame):
@@ -70,7 +70,7 @@ def intersect(spans: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame: ...
 @overload
 def intersect(spans: Iterable[Span], others: Iterable[Span]) -> list[Span]: ...
 def intersect(spans: pl.DataFrame | Iterable[Span], others: pl.DataFrame | Iterable[Span]) -> pl.DataFrame | list[Span]:
-    """What of ``spans`` lies in one of ``others``."""
+    """The parts of ``spans`` that lie in one of ``others``."""
     if isinstance(spans, pl.DataFrame) and isinstance(others, pl.DataFrame):
         return frames.intersect(spans, others)
     if isinstance(spans, pl.DataFrame) or isinstance(others, pl.DataFrame):
@@ -96,7 +96,7 @@ def to_spans(open_times: pl.Series | Iterable[datetime], timeframe: Timeframe) -
 def to_spans(
     open_times: pl.DataFrame | pl.Series | Iterable[datetime], timeframe: Timeframe
 ) -> pl.DataFrame | list[Span]:
-    """The spans that bars of ``timeframe`` with these open times fill; any order, copies allowed."""
+    """The spans that bars of ``timeframe`` with these open times cover; in any order, copies allowed."""
     if isinstance(open_times, pl.DataFrame):
         return frames.from_open_times(open_times, timeframe)
     if isinstance(open_times, pl.Series):
@@ -120,9 +120,9 @@ def missing_spans(
     present: pl.DataFrame | pl.Series | Iterable[Span] | Iterable[datetime],
     timeframe: Timeframe | None = None,
 ) -> pl.DataFrame | list[Span]:
-    """The expected spans that nothing fills.
+    """The expected spans that are not present.
 
-    ``present`` is spans; or, with ``timeframe``, the open times of the bars that are there.
+    ``present`` is spans; or, with ``timeframe``, the open times of the bars that are present.
     """
     if isinstance(expected, pl.DataFrame):
         if not isinstance(present, pl.DataFrame):
@@ -136,7 +136,7 @@ def missing_spans(
 
 
 def whole_cells(cells: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
-    """Coverage cells (``day``) with the ``start`` and ``end`` (ms, UTC) of the day, or week, that each is of."""
+    """Coverage cells (``day``) with the ``start`` and ``end`` (ms, UTC) of their day or week."""
     day = pl.col("day").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
     return cells.with_columns(start=day, end=day.dt.offset_by(f"{timeframe.cell_days}d"))
 
@@ -146,7 +146,7 @@ def missing_spans_by_cell(cells: pl.DataFrame, present: pl.DataFrame, timeframe:
 
     ``cells`` has ``instrument`` and ``day``; and ``start`` and ``end``, the expected part of each cell, as
     ``expected_bounds`` gives them (without them all of the cell is expected). ``present`` has ``instrument`` and
-    ``open_time`` of the bars that are there.
+    ``open_time`` of the bars that are present.
     """
     if "start" not in cells.columns:
         cells = whole_cells(cells, timeframe)

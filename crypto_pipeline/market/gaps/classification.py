@@ -1,7 +1,7 @@
-"""Classification: why bars are missing, from evidence, in words that a person can check.
+"""Classification: the reason why bars are missing, from evidence, in sentences that a person can check.
 
-Each missing window is judged by itself and neighbours with the same verdict are joined, so one span may come apart: the
-first minute of an outage may be missing for some instruments and there for others.
+Each missing window is judged by itself, and neighbours with the same verdict are joined. So one span may get several
+verdicts: the first minute of an outage may be missing for some instruments and present for others.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from crypto_pipeline.market.times import from_unix_ms
 
 
 class GapState(StrEnum):
-    """What the ledger says of missing bars."""
+    """The state of missing bars in the ledger."""
 
     PENDING = "pending"
     LOST = "lost"
@@ -50,7 +50,7 @@ class GapState(StrEnum):
 
     @property
     def explained(self) -> bool:
-        """The bars are known not to exist, or not to be had: they count as accounted for (invariant I3)."""
+        """The bars are known not to exist, or not to be obtainable: they count as accounted for (invariant I3)."""
         return self not in (GapState.PENDING, GapState.LOST, GapState.HEALED)
 
     @property
@@ -71,7 +71,7 @@ class GapVerdict:
 
 @dataclass(frozen=True, slots=True)
 class GapRules:
-    """Where the lines are drawn.
+    """The limits of the classification.
 
     ``max_active``: the venue counts as silent while at most this many siblings have a bar. An outage does not cut every
     instrument off in the same minute: up to ``edge_windows`` windows that join directly on an outage of at least ten

@@ -1,4 +1,4 @@
-"""What is known about missing bars, and what it says of each missing minute taken alone."""
+"""Evidence about missing bars, and what it shows of each missing minute by itself."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ Array = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
-#: Fewer instruments than this tell nothing of the venue as a whole: one may be halted by itself. Two that usually have
-#: bars do not stop in the same minute unless the venue does: of the twelve pairs recorded in April 2021 no two lack one
-#: and the same minute outside the venue's two outages.
+#: Fewer instruments than this prove nothing about the venue as a whole: one may be halted by itself. Two that usually
+#: have bars do not stop in the same minute unless the venue does: of the twelve pairs recorded in April 2021 no two
+#: lack the same minute outside the venue's two outages.
 WITNESSES = 2
-#: Witnesses are taken to be silent together by chance when that is likelier than this (natural logarithm). It is as if
-#: each silence were five times shorter: recorded silences come in clusters, and the longest of an instrument are up to
-#: 4.5 times as long as those of minutes that do not depend on each other.
+#: Silence of all witnesses counts as chance when its probability is higher than this (natural logarithm). Each silence
+#: counts as if it were five times shorter, because recorded silences come in clusters: the longest of an instrument are
+#: up to 4.5 times as long as those of minutes that do not depend on each other.
 _CHANCE = -math.log(1e-6) * 5
 _STATED = 0.9
-#: Frame of witnesses: spans in which another instrument was looked at, listed, and expected to have bars. ``rate`` is
-#: the share of its bars that it has while the venue works; null: not known.
+#: Frame of witnesses: spans in which another instrument was fetched, listed, and expected to have bars. ``rate`` is the
+#: share of its bars that it has while the venue works; null: not known.
 WITNESS_SCHEMA = {"start": UTC_MS, "end": UTC_MS, "rate": pl.Float64()}
 
 
 @dataclass(frozen=True, slots=True)
 class TradeProof:
-    """What the venue's trades say of ``[start, end)``.
+    """The venue's trades in ``[start, end)``.
 
     ``trades`` is in TRADE_SCHEMA, ascending. ``id_before`` is the last id before ``start`` and ``id_after`` the first
     at or after ``end``, None where the venue cannot say; ``single_before`` and ``single_after`` are the individual
@@ -53,13 +53,13 @@ class TradeProof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything known about one missing span of one series. What was not looked at is None.
+    """The evidence about one missing span of one series. None: not examined.
 
-    ``attempts`` are fetches that did not bring the bars, the present one included.
+    ``attempts`` are requests that did not bring the bars, the present one included.
 
     ``sibling_bars`` has ``open_time`` and ``active``, how many other instruments of the venue have a bar there; open
-    times that are not in it count as 0. ``witnesses`` (WITNESS_SCHEMA) are those whose silence says something: where
-    their rate is low, silence together may be chance, and only a long one is an outage.
+    times that are not in it count as 0. ``witnesses`` (WITNESS_SCHEMA) are those whose silence counts: where their
+    rate is low, silence of all may be chance, and only a long one is an outage.
     """
 
     settled_until: datetime
@@ -78,7 +78,7 @@ class Evidence:
 
 
 class Heard(IntEnum):
-    """What the trades say of one window."""
+    """What the trades show of one window."""
 
     NOT_ASKED = 0
     EMPTY = 1
@@ -118,10 +118,10 @@ def active_siblings(opens: Array, evidence: Evidence) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Witnesses:
-    """Per window: how many witnesses there are, the bars that they usually have, and what their silence is worth."""
+    """Per window: the number of witnesses, the bars that they usually have, and the weight of their silence."""
 
     count: Array
-    #: those that nearly always have a bar, or of which it is not known how often
+    #: those that nearly always have a bar, or whose rate is not known
     steady: Array
     usual: Floats
     #: minus the logarithm of the chance that all of them are silent
@@ -129,7 +129,7 @@ class Witnesses:
 
 
 def witnesses(opens: Array, timeframe: Timeframe, evidence: Evidence) -> Witnesses:
-    """Who can testify in each window: only instruments that were looked at, listed and expected at that time."""
+    """The witnesses in each window: only instruments that were fetched, listed and expected at that time."""
     size = len(opens) + 1
     count, steady = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
     usual, surprise = np.zeros(size), np.zeros(size)
@@ -155,7 +155,7 @@ def outage(active: Array, seen: Witnesses, evidence: Evidence, max_active: int) 
     if evidence.sibling_bars is None:
         return np.zeros(len(active), dtype=np.bool_)
     silent: Mask = active <= max_active
-    if evidence.venue_down:  # it is known; a witness shows that the instrument was silent with it
+    if evidence.venue_down:  # known; a witness shows that the instrument was silent together with others
         return silent & (seen.count > 0)
     down: Mask = silent & (seen.steady >= WITNESSES) & evidence.states_empty_bars
     silent &= seen.count >= WITNESSES
@@ -171,7 +171,7 @@ def runs(mask: Mask) -> list[tuple[int, int]]:
 
 
 def heard(opens: Array, timeframe: Timeframe, evidence: Evidence) -> Array:
-    """What the trades say of each window, as Heard values."""
+    """What the trades show of each window, as Heard values."""
     says = np.full(len(opens), Heard.NOT_ASKED, dtype=np.int64)
     proof = evidence.trades
     if proof is None:
@@ -181,7 +181,7 @@ def heard(opens: Array, timeframe: Timeframe, evidence: Evidence) -> Array:
     times = proof.trades["time"].cast(UTC_MS).to_physical().to_numpy()
     if evidence.contiguous_trade_ids:
         _walk_ids(says, opens, width, times, proof)
-    # Last, because nothing outweighs a trade that was seen.
+    # Last, because a trade outweighs everything else.
     says[np.isin(opens, (times - opens[0]) // width * width + opens[0])] = Heard.TRADED
     return says
 
@@ -195,7 +195,7 @@ def _walk_ids(says: Array, opens: Array, width: int, times: Array, proof: TradeP
         proof.trades[name].to_numpy().astype(np.int64) for name in ("trade_id", "first_id", "last_id")
     )
     if proof.id_before is not None:
-        # what is not known of a neighbour is not held against it
+        # an unknown id of a neighbour is no jump
         single = proof.single_before
         if single is None:
             single = int(firsts[0]) - 1 if len(firsts) else (proof.single_after or 0) - 1

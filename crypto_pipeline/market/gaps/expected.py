@@ -1,4 +1,4 @@
-"""What should be there: which bars of which instrument are expected by now.
+"""Expected bars: which bars of which instrument should be present by now.
 
 A window is expected when it opens at or after the start of the kept history (floored to its grid), when it is over and
 has settled, while the instrument is listed, and when its calendar is open.
@@ -75,7 +75,7 @@ def _no_cells() -> pl.DataFrame:
 
 
 def _known(instruments: pl.DataFrame) -> pl.DataFrame:
-    """The four columns, whatever was left out."""
+    """The four columns; those that are absent are filled."""
     given = instruments.columns
     if "instrument" not in given:
         raise ValueError(f"instruments lack the column instrument: there are {', '.join(given)}")

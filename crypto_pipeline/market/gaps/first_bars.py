@@ -1,7 +1,7 @@
-"""Where a venue's history of an instrument begins, width by width.
+"""The begin of a venue's history of an instrument, for each timeframe.
 
-A venue may keep wider bars of an instrument for longer than its one-minute bars. What lies before the first minute is
-then not listed in 1m only: the wider bars of those days are there to be asked for.
+A venue may keep wider bars of an instrument for longer than its 1m bars. Days before the first minute are then not
+listed in 1m only; their wider bars can be requested.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class FirstBars:
         return timeframe.floor(self.listed) if self.listed is not None else None
 
     def expected(self, timeframe: Timeframe) -> datetime | None:
-        """Open time of the first bar that can be there: the venue's own, or one that finer bars fill; None: unknown."""
+        """Open time of the first possible bar: the venue's own, or one rolled up from finer bars; None: unknown."""
         own = self.of(timeframe)
         finer = [first for one in Timeframe if one.minutes < timeframe.minutes and (first := self.stated.get(one))]
         return min([*([own] if own is not None else []), *map(timeframe.ceil, finer)], default=None)
 
     def begin_together(self, lower: Timeframe, timeframe: Timeframe) -> bool:
-        """Whether both widths begin in the same window of ``timeframe``: then it is whole although it begins with
-        parts that were never listed. True where nothing else is known."""
+        """Whether both widths begin in the same window of ``timeframe``, so that it is complete though its first parts
+        were never listed. True where it is not known."""
         first, own = self.expected(lower), self.of(timeframe)
         return first is None or own is None or timeframe.floor(first) == own

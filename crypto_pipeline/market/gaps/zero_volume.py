@@ -1,9 +1,9 @@
-"""Bars without volume: which of them a venue that works would hardly have stated.
+"""Improbable bars without volume, which a working venue would hardly have stated.
 
-A minute in which nothing traded is stated flat at the close before it. Filled holes look just so, whoever filled them:
-what gives them away is a price that moved without a trade, a silence that is too long for the instrument, or one that
-all instruments share. The limits were set on 83,938 recorded bars without volume of ten pairs on two venues. Of these
-they doubt 74: one outage, and two bars beside a known fault of the venue.
+A minute in which nothing traded is stated flat at the close before it. Filled holes look the same, but show in a price
+that moved without a trade, in a silence that is too long for the instrument, or in one that all instruments share. The
+limits were set on 83,938 recorded bars without volume of ten pairs on two venues. They doubt 74 of these: one outage,
+and two bars beside a known fault of the venue.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import polars as pl
 from crypto_pipeline.market.bars import UTC_MS
 
 #: Silences come in clusters: the longest recorded ones are up to 4.5 times as long as minutes that do not depend on
-#: each other would give. One that is longer than this factor is improbable.
+#: each other would give. A silence is improbable when it is longer by more than this factor.
 CLUSTERED = 5.0
-#: No silence up to here is called long: the longest of a pair that is silent in 73 % of its minutes lasts 58 minutes.
+#: No silence up to this is long: the longest of a pair that is silent in 73 % of its minutes lasts 58 minutes.
 #: An instrument that is silent in less than 1 % of them was never silent for more than three minutes.
 SHORTEST, SHORTEST_STEADY = 60, 10
 STEADY = 0.01
-#: All are silent at once for so many minutes, at least two of them, and one of these hardly ever is by itself. A pair
-#: that is silent in 5 % of its minutes or less never was for more than three.
+#: Silence of all instruments for so many minutes is improbable when there are at least two, and one of them is rarely
+#: silent: a pair that is silent in at most 5 % of its minutes never was for more than three.
 TOGETHER, AT_LEAST, RARELY = 5, 2, 0.05
 
-#: What ``improbable`` returns; ``minutes`` from ``open_time`` on.
+#: Columns of ``improbable``; a silence of ``minutes`` begins at ``open_time``.
 OFFENDERS = {"instrument": pl.String(), "open_time": UTC_MS, "minutes": pl.Int64(), "reason": pl.String()}
 
 
