@@ -17,7 +17,7 @@ from crypto_pipeline.ingest import MinuteDone, OnMinute
 from crypto_pipeline.market.times import midnight
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.operations.metrics import JobMetrics
+from crypto_pipeline.store.operations.job_metrics import JobMetrics
 
 #: How far back the live processor fills after each minute, and the live gap monitor searches every five minutes.
 LIVE_SPAN = timedelta(hours=24)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.store.database_url import dagster_url, resolve_url
     from crypto_pipeline.store.embedded.server import EmbeddedServer
     from crypto_pipeline.store.instruments import InstrumentRow, ListingRow
-    from crypto_pipeline.store.operations.metrics import JobMetrics
+    from crypto_pipeline.store.operations.job_metrics import JobMetrics
     from crypto_pipeline.store.store import Store
     from crypto_pipeline.store.trades.live_prices import LivePrice
 
@@ -55,7 +55,7 @@ __getattr__ = lazy_attributes(
             "InstrumentRow",
             "ListingRow",
         ),
-        "operations.metrics": ("JobMetrics",),
+        "operations.job_metrics": ("JobMetrics",),
         "coordination.leases": (
             "Lease",
             "LeaseLost",

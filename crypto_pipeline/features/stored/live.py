@@ -18,7 +18,7 @@ from crypto_pipeline.ingest import MinuteDone, OnMinute
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.operations.metrics import JobMetrics
+from crypto_pipeline.store.operations.job_metrics import JobMetrics
 
 log = logging.getLogger(__name__)
 

@@ -58,7 +58,7 @@ class Heartbeats:
 
     def beat(self, name: str, holder: str, detail: Mapping[str, Any] | None = None) -> None:
         """A sign of life. ``started`` is kept as long as the holder is the same."""
-        values = {"name": name, "holder": holder, "detail": json_text(detail)}
+        values = {"name": name, "holder": holder, "detail": json_text(detail or {})}
         self._connections.run(lambda connection: connection.execute(_BEAT, values) and None)
 
     def get(self, name: str) -> Heartbeat | None:

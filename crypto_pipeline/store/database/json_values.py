@@ -21,6 +21,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def json_text(value: Mapping[str, Any] | None) -> str:
+def json_text(value: Any) -> str:
     """``value`` as JSON text for a ``jsonb`` column; what JSON has no form for is written as text."""
-    return json.dumps(plain(dict(value or {})), default=str)
+    return json.dumps(plain(value), default=str)

@@ -20,6 +20,7 @@ from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.connect import CONNECT_TIMEOUT, check_server, connect, plain_url
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.interrupts import interruptible
+from crypto_pipeline.store.database.json_values import json_text
 from crypto_pipeline.store.database.pg_errors import busy, explained, is_driver_error, is_transient
 from crypto_pipeline.store.database.retry import retrying
 
@@ -124,7 +125,10 @@ class Connections:
                 from sqlalchemy.pool import NullPool
 
                 self._engine = create_engine(
-                    "postgresql+psycopg://", creator=pool.getconn, poolclass=NullPool, use_native_hstore=False
+                    "postgresql+psycopg://",
+                    creator=pool.getconn,
+                    poolclass=NullPool,
+                    use_native_hstore=False,
                 )
             return self._engine
 
@@ -132,6 +136,7 @@ class Connections:
         with self._lock:
             self._before_use()
             if self._pool is None:
+                from psycopg.types.json import set_json_dumps
                 from psycopg_pool import ConnectionPool
 
                 self._pool = ConnectionPool(
@@ -143,6 +148,8 @@ class Connections:
                     # short, so that a server which was away is found again at once instead of after a long back-off
                     reconnect_timeout=2.0,
                     check=ConnectionPool.check_connection,
+                    # SQLAlchemy leaves writing JSON to psycopg
+                    configure=lambda connection: set_json_dumps(json_text, connection),
                     close_returns=True,  # SQLAlchemy closes what it has borrowed
                     open=True,
                 )

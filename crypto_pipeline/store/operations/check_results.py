@@ -7,45 +7,40 @@ from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
-from psycopg import Connection
+from sqlalchemy import Connection, Text, Update, case, cast, func, select, update
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.checks import SEVERITIES
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store.database.core_frames import frame
 from crypto_pipeline.store.database.errors import StoreError
-from crypto_pipeline.store.database.json_values import json_text
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.tables import ALERTS, CHECK_RESULTS
 
-_RESULT = """
-INSERT INTO ops.check_results AS r (check_name, timeframe, passed, severity, summary, detail)
-VALUES (%(source)s, %(timeframe)s, %(passed)s, %(severity)s, %(summary)s, %(detail)s)
-ON CONFLICT (check_name, timeframe) DO UPDATE SET
-    passed = excluded.passed, severity = excluded.severity, summary = excluded.summary, detail = excluded.detail,
-    checked_at = excluded.checked_at,
-    since = CASE WHEN r.passed = excluded.passed THEN r.since ELSE excluded.checked_at END"""
-
-_RAISE = """
-INSERT INTO ops.alerts AS a (source, timeframe, severity, summary, detail)
-VALUES (%(source)s, %(timeframe)s, %(severity)s, %(summary)s, %(detail)s)
-ON CONFLICT (source, timeframe) WHERE resolved_at IS NULL DO UPDATE SET
-    severity = excluded.severity, summary = excluded.summary, detail = excluded.detail,
-    last_seen = excluded.last_seen, times_seen = a.times_seen + 1"""
-
-_RESOLVE = """
-UPDATE ops.alerts SET resolved_at = clock_timestamp()
-WHERE source = %(source)s AND timeframe = %(timeframe)s AND resolved_at IS NULL"""
-
-
-# Severities in the order of their gravity
-_GRAVITY = f"array_position(ARRAY{list(SEVERITIES)}, severity)"
-
-_RESULTS = """
-SELECT check_name AS "check", timeframe, passed, severity, summary, detail::text AS detail, checked_at, since
-FROM ops.check_results ORDER BY check_name, timeframe"""
-
-_OPEN_ALERTS = f"""
-SELECT id AS alert_id, source, timeframe, severity, summary, detail::text AS detail, opened_at, last_seen, times_seen
-FROM ops.alerts WHERE resolved_at IS NULL ORDER BY {_GRAVITY}, opened_at"""  # noqa: S608  (a constant)
+#: What ``results`` returns. ``detail`` is JSON.
+RESULT_SCHEMA: dict[str, pl.DataType] = {
+    "check": pl.String(),
+    "timeframe": pl.String(),
+    "passed": pl.Boolean(),
+    "severity": pl.String(),
+    "summary": pl.String(),
+    "detail": pl.String(),
+    "checked_at": UTC_MS,
+    "since": UTC_MS,
+}
+#: What ``open_alerts`` returns. ``detail`` is JSON.
+ALERT_SCHEMA: dict[str, pl.DataType] = {
+    "alert_id": pl.Int64(),
+    "source": pl.String(),
+    "timeframe": pl.String(),
+    "severity": pl.String(),
+    "summary": pl.String(),
+    "detail": pl.String(),
+    "opened_at": UTC_MS,
+    "last_seen": UTC_MS,
+    "times_seen": pl.Int32(),
+}
 
 
 class Checks:
@@ -64,13 +59,14 @@ class Checks:
         detail: Mapping[str, Any] | None = None,
     ) -> None:
         """Keep a check's newest result; in the same transaction a failure opens its alert and a pass resolves it."""
-        values = _values(check, timeframe, severity, summary, detail) | {"passed": passed}
+        values = _values(check, timeframe, severity, summary, detail)
+        alert = _resolve(values["source"], values["timeframe"]) if passed else _raise(values)
 
         def record(connection: Connection) -> None:
-            connection.execute(_RESULT, values)
-            connection.execute(_RESOLVE if passed else _RAISE, values)
+            connection.execute(_result(values, passed))
+            connection.execute(alert)
 
-        self._connections.run(record)
+        self._connections.run_core(record)
 
     def raise_alert(
         self,
@@ -82,18 +78,25 @@ class Checks:
     ) -> None:
         """Open an alert that no check stands behind (a failed run), or refresh the one that is open already."""
         values = _values(source, timeframe, severity, summary, detail)
-        self._connections.run(lambda connection: connection.execute(_RAISE, values) and None)
+        statement = _raise(values)
+        self._connections.run_core(lambda connection: connection.execute(statement) and None)
 
     def resolve_alert(self, source: str, timeframe: Timeframe | str | None = None) -> bool:
         """Close an open alert; False when there is none."""
-        values = {"source": source, "timeframe": str(timeframe or "")}
-        return self._connections.run(lambda connection: connection.execute(_RESOLVE, values).rowcount > 0)
+        statement = _resolve(source, str(timeframe or ""))
+        return self._connections.run_core(lambda connection: connection.execute(statement).rowcount) > 0
 
     def results(self) -> pl.DataFrame:
-        """The newest result of every check: ``check``, ``timeframe`` (empty where a check has none), ``passed``,
-        ``severity``, ``summary``, ``detail`` (JSON), ``checked_at``, ``since`` (when the verdict last changed).
+        """The newest result of every check, in RESULT_SCHEMA, by name and timeframe.
+
+        ``timeframe`` is empty where a check has none; ``since`` is when the verdict last changed.
         """
-        return self._connections.frame(_RESULTS).with_columns(pl.col("checked_at", "since").cast(UTC_MS))
+        results = CHECK_RESULTS.c
+        query = select(
+            results.check_name.label("check"), results.timeframe, results.passed, results.severity, results.summary,
+            cast(results.detail, Text).label("detail"), results.checked_at, results.since,
+        )  # fmt: skip
+        return frame(self._connections, query.order_by(results.check_name, results.timeframe), RESULT_SCHEMA)
 
     def failed_on(self, of: str) -> dict[str, dict[str, Any]]:
         """What each failed check called ``<name>:<of>`` failed on: its ``detail``, by name."""
@@ -103,10 +106,49 @@ class Checks:
         }
 
     def open_alerts(self) -> pl.DataFrame:
-        """Alerts whose reason still holds, gravest and oldest first: ``alert_id``, ``source``, ``timeframe``,
-        ``severity``, ``summary``, ``detail`` (JSON), ``opened_at``, ``last_seen``, ``times_seen``.
-        """
-        return self._connections.frame(_OPEN_ALERTS).with_columns(pl.col("opened_at", "last_seen").cast(UTC_MS))
+        """Alerts whose reason still holds, in ALERT_SCHEMA, the gravest and oldest first."""
+        alerts = ALERTS.c
+        gravity = case({name: place for place, name in enumerate(SEVERITIES)}, value=alerts.severity)
+        query = select(
+            alerts.id.label("alert_id"), alerts.source, alerts.timeframe, alerts.severity, alerts.summary,
+            cast(alerts.detail, Text).label("detail"), alerts.opened_at, alerts.last_seen, alerts.times_seen,
+        ).where(alerts.resolved_at.is_(None))  # fmt: skip
+        return frame(self._connections, query.order_by(gravity, alerts.opened_at), ALERT_SCHEMA)
+
+
+def _result(values: Mapping[str, Any], passed: bool) -> Insert:
+    """Put a check's result in the place of the one before; ``since`` stays while the verdict is the same."""
+    new = {name: values[name] for name in ("timeframe", "severity", "summary", "detail")}
+    statement = insert(CHECK_RESULTS).values(check_name=values["source"], passed=passed, **new)
+    before, now = CHECK_RESULTS.c, statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=[before.check_name, before.timeframe],
+        set_={
+            **{name: now[name] for name in ("passed", "severity", "summary", "detail", "checked_at")},
+            "since": case((before.passed == now.passed, before.since), else_=now.checked_at),
+        },
+    )
+
+
+def _raise(values: Mapping[str, Any]) -> Insert:
+    """Open an alert, or refresh the one that is open."""
+    statement = insert(ALERTS).values(**values)
+    now = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=[ALERTS.c.source, ALERTS.c.timeframe],
+        index_where=ALERTS.c.resolved_at.is_(None),
+        set_={
+            **{name: now[name] for name in ("severity", "summary", "detail", "last_seen")},
+            "times_seen": ALERTS.c.times_seen + 1,
+        },
+    )
+
+
+def _resolve(source: str, timeframe: str) -> Update:
+    """Close the open alert."""
+    alerts = ALERTS.c
+    open_one = alerts.source == source, alerts.timeframe == timeframe, alerts.resolved_at.is_(None)
+    return update(ALERTS).where(*open_one).values(resolved_at=func.clock_timestamp())
 
 
 def _values(
@@ -119,5 +161,5 @@ def _values(
         "timeframe": str(timeframe or ""),
         "severity": severity,
         "summary": summary.replace("\x00", ""),
-        "detail": json_text(detail),
+        "detail": dict(detail or {}),
     }

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
 
 import polars as pl
-import psycopg
+from sqlalchemy import Text, cast, delete, func, insert, select
 
 from crypto_pipeline.market.bars import UTC_MS
-from crypto_pipeline.store.database.json_values import json_text
+from crypto_pipeline.store.database.core_frames import frame
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.operations.job_metrics import JobMetrics
+from crypto_pipeline.store.tables import JOB_METRICS
 
-_RECORD = """
-INSERT INTO ops.job_metrics (job, run_id, started, seconds, rows, succeeded, status, bars_made, gaps_found, gaps_filled,
-                             oldest_gap, detail)
-VALUES (%(job)s, %(run_id)s, %(started)s, %(seconds)s, %(rows)s, %(succeeded)s, %(status)s, %(bars_made)s,
-        %(gaps_found)s, %(gaps_filled)s, %(oldest_gap)s, %(detail)s)
-"""
-
-_RECENT = """
-SELECT job, run_id, started, seconds, rows, succeeded, status, bars_made, gaps_found, gaps_filled, oldest_gap,
-       detail::text AS detail
-FROM ops.job_metrics WHERE ($1::text = '' OR job = $1) AND started >= $2 ORDER BY started, id
-"""
+#: What ``recent`` returns. ``detail`` is JSON.
+RUN_SCHEMA: dict[str, pl.DataType] = {
+    "job": pl.String(),
+    "run_id": pl.String(),
+    "started": UTC_MS,
+    "seconds": pl.Float64(),
+    "rows": pl.Int64(),
+    "succeeded": pl.Boolean(),
+    "status": pl.String(),
+    "bars_made": pl.Int64(),
+    "gaps_found": pl.Int64(),
+    "gaps_filled": pl.Int64(),
+    "oldest_gap": UTC_MS,
+    "detail": pl.String(),
+}
 
 # The last run of each job is what a person looks at first; how many failed in a row decides about an alert.
 _SUMMARY = """
@@ -41,24 +44,6 @@ WHERE started >= $1 GROUP BY job ORDER BY job
 """
 
 
-@dataclass(slots=True)
-class JobMetrics:
-    """One run of one job."""
-
-    job: str
-    started: datetime
-    seconds: float
-    succeeded: bool = True
-    status: str = "succeeded"
-    run_id: str | None = None
-    rows: int = 0
-    bars_made: int = 0
-    gaps_found: int = 0
-    gaps_filled: int = 0
-    oldest_gap: datetime | None = None
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-
 class Metrics:
     """``ops.job_metrics``."""
 
@@ -67,12 +52,15 @@ class Metrics:
 
     def record(self, metrics: JobMetrics) -> None:
         """Add one run."""
-        values = asdict(metrics) | {"detail": json_text(metrics.detail)}
-        self._connections.run(lambda connection: connection.execute(_RECORD, values) and None)
+        statement = insert(JOB_METRICS).values(asdict(metrics))
+        self._connections.run_core(lambda connection: connection.execute(statement) and None)
 
     def recent(self, since: datetime, job: str = "") -> pl.DataFrame:
-        """Runs (of one job) that started at or after ``since``, oldest first."""
-        return self._connections.frame(_RECENT, [job, since]).with_columns(pl.col("started", "oldest_gap").cast(UTC_MS))
+        """Runs (of one job) that started at or after ``since``, in RUN_SCHEMA, oldest first."""
+        runs = JOB_METRICS.c
+        columns = [cast(runs.detail, Text).label(name) if name == "detail" else runs[name] for name in RUN_SCHEMA]
+        query = select(*columns).where(runs.started >= since).order_by(runs.started, runs.id)
+        return frame(self._connections, query.where(runs.job == job) if job else query, RUN_SCHEMA)
 
     def summary(self, since: datetime) -> pl.DataFrame:
         """Per job: ``runs``, ``bars_made``, ``gaps_found``, ``gaps_filled`` since then, and of the last run
@@ -85,9 +73,5 @@ class Metrics:
     def prune(self, keep: timedelta) -> int:
         """Forget runs older than that; returns how many."""
 
-        def forget(connection: psycopg.Connection[Any]) -> int:
-            return connection.execute(
-                "DELETE FROM ops.job_metrics WHERE started < clock_timestamp() - %s::interval", [keep]
-            ).rowcount
-
-        return self._connections.run(forget)
+        old = delete(JOB_METRICS).where(JOB_METRICS.c.started < func.clock_timestamp() - keep)
+        return self._connections.run_core(lambda connection: connection.execute(old).rowcount)

@@ -1,0 +1,150 @@
+"""Tables of administration and of low volume, typed for SQLAlchemy Core.
+
+The migrations in ``sql/`` make the tables; a test compares these declarations with a migrated database. Here belong
+tables with few rows that are written by single statements. Bars, trades, features and labels do not: those go by COPY
+and ADBC. Import this where it is used, not in what a reader of bars imports.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Identity, Integer, MetaData, Numeric, Table, Text, func
+from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSONB, TIMESTAMP
+
+METADATA = MetaData()
+_TIME = TIMESTAMP(timezone=True)
+_CLOCK = func.clock_timestamp()
+_TIMEFRAME = Text(collation="C")
+
+
+def _required(name: str, kind: Any, *more: Any, **options: Any) -> Column[Any]:
+    return Column(name, kind, *more, nullable=False, **options)
+
+
+def _instrument(*more: Any, **options: Any) -> Column[Any]:
+    return _required("instrument_id", Integer, ForeignKey("market.instruments.instrument_id"), *more, **options)
+
+
+INSTRUMENTS = Table(
+    "instruments",
+    METADATA,
+    Column("instrument_id", Integer, Identity(always=True), primary_key=True),
+    _required("symbol", Text, unique=True),
+    _required("asset_class", Text),
+    _required("base", Text),
+    _required("quote", Text),
+    _required("tier", Text),
+    _required("calendar", Text, server_default="24/7"),
+    _required("active", Boolean, server_default="true"),
+    _required("added_at", _TIME, server_default=func.now()),
+    Column("tick_size", Numeric),
+    Column("lot_size", Numeric),
+    Column("removed_at", _TIME),
+    schema="market",
+)
+
+LISTINGS = Table(
+    "listings",
+    METADATA,
+    _instrument(primary_key=True),
+    Column("venue", Text, primary_key=True),
+    _required("venue_symbol", Text),
+    Column("listed", _TIME),
+    Column("delisted", _TIME),
+    _required("status", Text, server_default="trading"),
+    Column("tick_size", Numeric),
+    Column("lot_size", Numeric),
+    _required("updated_at", _TIME, server_default=func.now()),
+    _required("first_bars", JSONB, server_default="{}"),
+    schema="market",
+)
+
+RECONCILIATIONS = Table(
+    "reconciliations",
+    METADATA,
+    Column("reconciliation_id", BigInteger, Identity(always=True), primary_key=True),
+    _instrument(),
+    _required("timeframe", _TIMEFRAME),
+    _required("open_time", _TIME),
+    _required("kind", Text),
+    _required("state", Text, server_default="open"),
+    _required("ours", JSONB),
+    _required("theirs", JSONB),
+    _required("columns", ARRAY(Text)),
+    _required("attempts", Integer, server_default="0"),
+    _required("found_at", _TIME, server_default=func.now()),
+    _required("last_seen", _TIME, server_default=func.now()),
+    Column("resolved_at", _TIME),
+    Column("note", Text),
+    schema="market",
+)
+
+FAILOVERS = Table(
+    "failovers",
+    METADATA,
+    Column("failover_id", BigInteger, Identity(always=True), primary_key=True),
+    _instrument(),
+    _required("timeframe", _TIMEFRAME),
+    _required("start_time", _TIME),
+    _required("end_time", _TIME),
+    _required("venue", Text),
+    _required("instead_of", Text),
+    _required("reason", Text),
+    _required("because", Text, server_default=""),
+    _required("attempts", Integer, server_default="0"),
+    _required("taken_at", _TIME, server_default=_CLOCK),
+    Column("next_attempt", _TIME),
+    Column("closed_at", _TIME),
+    Column("outcome", Text),
+    schema="market",
+)
+
+CHECK_RESULTS = Table(
+    "check_results",
+    METADATA,
+    Column("check_name", Text, primary_key=True),
+    Column("timeframe", Text, primary_key=True, server_default=""),
+    _required("passed", Boolean),
+    _required("severity", Text),
+    _required("summary", Text),
+    _required("detail", JSONB, server_default="{}"),
+    _required("checked_at", _TIME, server_default=_CLOCK),
+    _required("since", _TIME, server_default=_CLOCK),
+    schema="ops",
+)
+
+ALERTS = Table(
+    "alerts",
+    METADATA,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _required("source", Text),
+    _required("timeframe", Text, server_default=""),
+    _required("severity", Text),
+    _required("summary", Text),
+    _required("detail", JSONB, server_default="{}"),
+    _required("opened_at", _TIME, server_default=_CLOCK),
+    _required("last_seen", _TIME, server_default=_CLOCK),
+    _required("times_seen", Integer, server_default="1"),
+    Column("resolved_at", _TIME),
+    schema="ops",
+)
+
+JOB_METRICS = Table(
+    "job_metrics",
+    METADATA,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _required("job", Text),
+    Column("run_id", Text),
+    _required("started", _TIME),
+    _required("seconds", DOUBLE_PRECISION),
+    _required("rows", BigInteger, server_default="0"),
+    _required("succeeded", Boolean),
+    _required("detail", JSONB, server_default="{}"),
+    _required("status", Text, server_default="succeeded"),
+    _required("bars_made", BigInteger, server_default="0"),
+    _required("gaps_found", BigInteger, server_default="0"),
+    _required("gaps_filled", BigInteger, server_default="0"),
+    Column("oldest_gap", _TIME),
+    schema="ops",
+)
