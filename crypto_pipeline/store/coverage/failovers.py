@@ -7,14 +7,16 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import polars as pl
-import psycopg
+from sqlalchemy import Connection, Update, case, cast, func, insert, or_, select, text, update
 
 from crypto_pipeline.market.bars import STAND_IN, UTC_MS
 from crypto_pipeline.market.precedence import SOURCE_RANKS
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store.database.core_frames import frame
 from crypto_pipeline.store.database.frames import named, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.tables import FAILOVERS
 
 Reason = Literal["unavailable", "disputed"]
 
@@ -36,46 +38,22 @@ FAILOVER_SCHEMA: dict[str, pl.DataType] = {
 #: A span that was taken so recently may still be being written, seconds.
 _FRESH = 60.0
 
-# One that goes on is one row, however many passes it takes.
-_EXTEND = """
-UPDATE market.failovers f
-SET start_time = least(f.start_time, %(start)s), end_time = greatest(f.end_time, %(end)s), because = %(because)s,
-    taken_at = clock_timestamp(), next_attempt = %(again)s
-WHERE f.failover_id = (
-    SELECT failover_id FROM market.failovers
-    WHERE closed_at IS NULL AND instrument_id = %(instrument)s AND timeframe = %(timeframe)s AND venue = %(venue)s
-      AND instead_of = %(instead_of)s AND reason = %(reason)s AND start_time <= %(end)s AND end_time >= %(start)s
-    ORDER BY failover_id LIMIT 1 FOR UPDATE)
-"""
-_INSERT = """
-INSERT INTO market.failovers (instrument_id, timeframe, start_time, end_time, venue, instead_of, reason, because,
-                              next_attempt)
-VALUES (%(instrument)s, %(timeframe)s, %(start)s, %(end)s, %(venue)s, %(instead_of)s, %(reason)s, %(because)s,
-        %(again)s)
-"""
-_OPEN = """
-SELECT failover_id, instrument_id, timeframe, start_time AS start, end_time AS "end", venue, instead_of, reason,
-       because, attempts, taken_at, next_attempt
-FROM market.failovers
-WHERE closed_at IS NULL AND instead_of = $1 AND ($2 = '' OR timeframe = $2) AND ($3 = '' OR reason = $3)
-"""
-_ASKED = """
-UPDATE market.failovers
-SET attempts = attempts + 1,
-    next_attempt = %(now)s::timestamptz + make_interval(secs => %(wait)s * 4.0 ^ least(attempts, 7)),
-    closed_at = CASE WHEN attempts + 1 >= %(most)s THEN now() END,
-    outcome = CASE WHEN attempts + 1 >= %(most)s THEN 'kept' END
-WHERE failover_id = ANY(%(ids)s) AND closed_at IS NULL
-"""
-_REPLACED = """
-UPDATE market.failovers f SET closed_at = now(), outcome = 'replaced', next_attempt = NULL
-WHERE f.closed_at IS NULL AND f.instead_of = %(instead_of)s
-  AND (f.taken_at < clock_timestamp() - make_interval(secs => %(fresh)s) OR f.failover_id = ANY(%(ids)s))
-  AND NOT EXISTS (
-      SELECT FROM market.ohlc_data o
-      WHERE o.instrument_id = f.instrument_id AND o.timeframe = f.timeframe
-        AND o.open_time >= f.start_time AND o.open_time < f.end_time AND o.source_rank = ANY(%(ranks)s))
-"""
+_SPANS = FAILOVERS.c
+#: ``FAILOVER_SCHEMA`` as the table has it.
+_COLUMNS = [
+    _SPANS.failover_id, _SPANS.instrument_id, _SPANS.timeframe, _SPANS.start_time.label("start"),
+    _SPANS.end_time.label("end"), _SPANS.venue, _SPANS.instead_of, _SPANS.reason, _SPANS.because, _SPANS.attempts,
+    _SPANS.taken_at, _SPANS.next_attempt,
+]  # fmt: skip
+_STORED = {("instrument_id" if name == "instrument" else name): dtype for name, dtype in FAILOVER_SCHEMA.items()}
+_STORED["instrument_id"] = pl.Int32()
+
+# Whether no bar of another venue is left in the span.
+_NO_BAR_LEFT = text(
+    "NOT EXISTS (SELECT FROM market.ohlc_data o WHERE o.instrument_id = market.failovers.instrument_id "
+    "AND o.timeframe = market.failovers.timeframe AND o.open_time >= market.failovers.start_time "
+    "AND o.open_time < market.failovers.end_time AND o.source_rank = ANY(:ranks))"
+)
 
 
 class Failovers:
@@ -104,27 +82,30 @@ class Failovers:
         ids = self._symbols.ids(spans["instrument"].unique().to_list())
         fixed = {
             "timeframe": str(timeframe), "venue": venue, "instead_of": instead_of, "reason": reason,
-            "because": because[:500].replace("\x00", ""), "again": again,
+            "because": because[:500].replace("\x00", ""), "next_attempt": again,
         }  # fmt: skip
         rows = [
-            fixed | {"instrument": ids[name], "start": start, "end": end}
+            fixed | {"instrument_id": ids[name], "start_time": start, "end_time": end}
             for name, start, end in spans.select("instrument", "start", "end").sort("instrument", "start").iter_rows()
         ]
 
-        def work(connection: psycopg.Connection[Any]) -> None:
+        def work(connection: Connection) -> None:
             for row in rows:
-                if connection.execute(_EXTEND, row).rowcount == 0:
-                    connection.execute(_INSERT, row)
+                if connection.execute(_extended(row)).rowcount == 0:
+                    connection.execute(insert(FAILOVERS).values(row))
 
-        self._connections.run(work)
+        self._connections.run_core(work)
 
     def open(self, instead_of: str, timeframe: Timeframe | None = None, reason: Reason | None = None) -> pl.DataFrame:
         """Spans whose bars the venue ``instead_of`` has not stated yet, in FAILOVER_SCHEMA, by instrument and start."""
         ids = {symbol: number for number, symbol in self._symbols.names().items()}
-        rows = named(self._connections.frame(_OPEN, [instead_of, str(timeframe or ""), reason or ""]), ids)
-        return rows.select(pl.col(name).cast(dtype) for name, dtype in FAILOVER_SCHEMA.items()).sort(
-            "instrument", "start"
-        )
+        query = select(*_COLUMNS).where(_SPANS.closed_at.is_(None), _SPANS.instead_of == instead_of)
+        if timeframe is not None:
+            query = query.where(_SPANS.timeframe == str(timeframe))
+        if reason is not None:
+            query = query.where(_SPANS.reason == reason)
+        rows = named(frame(self._connections, query, _STORED), ids).select(*FAILOVER_SCHEMA)
+        return rows.sort("instrument", "start")
 
     def due(self, instead_of: str, now: datetime, timeframe: Timeframe | None = None) -> pl.DataFrame:
         """Of these, those that the venue is to be asked for by now."""
@@ -135,13 +116,63 @@ class Failovers:
 
         After ``most`` answers without the bars the span is closed, and the other venue's bars are kept.
         """
-        values = {"ids": list(ids), "now": now, "wait": wait.total_seconds(), "most": most}
-        self._connections.run(lambda connection: connection.execute(_ASKED, values) and None)
+        attempts = _SPANS.attempts + 1
+        last = attempts >= most
+        pause = wait * func.power(4.0, func.least(_SPANS.attempts, 7))
+        statement = (
+            update(FAILOVERS)
+            .where(_SPANS.failover_id.in_(ids), _SPANS.closed_at.is_(None))
+            .values(
+                attempts=attempts,
+                next_attempt=cast(now, _SPANS.next_attempt.type) + pause,
+                closed_at=case((last, func.now())),
+                outcome=case((last, "kept")),
+            )
+        )
+        self._connections.run_core(lambda connection: connection.execute(statement) and None)
 
     def close_replaced(self, instead_of: str, ids: Iterable[int] = ()) -> int:
         """Close spans in which no other venue's bar is left; returns how many.
 
         One that was taken a moment ago is left alone, because its bars may be on their way, unless it is in ``ids``.
         """
-        values = {"instead_of": instead_of, "fresh": _FRESH, "ids": list(ids), "ranks": self._ranks}
-        return self._connections.run(lambda connection: connection.execute(_REPLACED, values).rowcount)
+        settled = func.clock_timestamp() - timedelta(seconds=_FRESH)
+        statement = (
+            update(FAILOVERS)
+            .where(
+                _SPANS.closed_at.is_(None),
+                _SPANS.instead_of == instead_of,
+                or_(_SPANS.taken_at < settled, _SPANS.failover_id.in_(list(ids))),
+                _NO_BAR_LEFT.bindparams(ranks=self._ranks),
+            )
+            .values(closed_at=func.now(), outcome="replaced", next_attempt=None)
+        )
+        return self._connections.run_core(lambda connection: connection.execute(statement).rowcount)
+
+
+def _extended(row: dict[str, Any]) -> Update:
+    """Widen the open span that ``row`` touches: one that goes on is one row, however many passes it takes."""
+    same = ("instrument_id", "timeframe", "venue", "instead_of", "reason")
+    first = (
+        select(_SPANS.failover_id)
+        .where(
+            _SPANS.closed_at.is_(None),
+            *(_SPANS[name] == row[name] for name in same),
+            _SPANS.start_time <= row["end_time"],
+            _SPANS.end_time >= row["start_time"],
+        )
+        .order_by(_SPANS.failover_id)
+        .limit(1)
+        .with_for_update()
+    )
+    return (
+        update(FAILOVERS)
+        .where(_SPANS.failover_id == first.scalar_subquery())
+        .values(
+            start_time=func.least(_SPANS.start_time, row["start_time"]),
+            end_time=func.greatest(_SPANS.end_time, row["end_time"]),
+            because=row["because"],
+            taken_at=func.clock_timestamp(),
+            next_attempt=row["next_attempt"],
+        )
+    )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import polars as pl
-import psycopg
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, select, update
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store.database.core_frames import frame
 from crypto_pipeline.store.database.frames import named, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.tables import RECONCILIATIONS
 
 #: What ``open`` returns. ``ours`` and ``theirs`` are JSON.
 RECONCILIATION_SCHEMA: dict[str, pl.DataType] = {
@@ -32,31 +36,13 @@ RECONCILIATION_SCHEMA: dict[str, pl.DataType] = {
     "note": pl.String(),
 }
 
-_RECORD = """
-INSERT INTO market.reconciliations AS r (instrument_id, timeframe, open_time, kind, ours, theirs, columns)
-VALUES (%s, %s, %s, %s, %s::jsonb, %s::jsonb, %s)
-ON CONFLICT (instrument_id, timeframe, open_time, kind) WHERE resolved_at IS NULL DO UPDATE
-SET ours = excluded.ours, theirs = excluded.theirs, columns = excluded.columns,
-    attempts = r.attempts + 1, last_seen = now()
-"""
-
-_OPEN = """
-SELECT reconciliation_id, instrument_id, timeframe, open_time, kind, state, ours::text AS ours, theirs::text AS theirs,
-       columns, attempts, found_at, last_seen, note
-FROM market.reconciliations
-WHERE resolved_at IS NULL AND timeframe = ANY($1) AND instrument_id = ANY($2) AND state = ANY($3)
-  AND open_time >= $4 AND open_time < $5
-"""
-
-_RESOLVE = """
-UPDATE market.reconciliations SET state = 'resolved', resolved_at = now(), note = coalesce(%s, note)
-WHERE reconciliation_id = ANY(%s) AND resolved_at IS NULL
-"""
-
-_DISPUTE = """
-UPDATE market.reconciliations SET state = 'disputed', note = coalesce(%s, note)
-WHERE reconciliation_id = ANY(%s) AND state = 'open'
-"""
+_ROWS = RECONCILIATIONS.c
+#: The same as the table has it.
+_STORED = {("instrument_id" if name == "instrument" else name): dtype for name, dtype in RECONCILIATION_SCHEMA.items()}
+_STORED["instrument_id"] = pl.Int32()
+#: What the two sides state, as JSON.
+_SIDES = ("ours", "theirs")
+_KEY = ("instrument_id", "timeframe", "open_time", "kind")
 
 
 class Reconciliations:
@@ -65,31 +51,39 @@ class Reconciliations:
     def __init__(self, connections: Connections, symbols: Symbols) -> None:
         self._connections, self._symbols = connections, symbols
 
-    def record(self, frame: pl.DataFrame) -> int:
+    def record(self, disagreements: pl.DataFrame) -> int:
         """Note disagreements: ``instrument``, ``timeframe``, ``open_time``, ``kind``, ``ours``, ``theirs`` (JSON) and
         ``columns`` (list of names). One that is noted already is brought up to date and counts an attempt more.
         Returns how many rows."""
         names = ["instrument", "timeframe", "open_time", "kind", "ours", "theirs", "columns"]
-        require_columns(frame, names, "a frame of disagreements")
-        ids = self._symbols.ids(frame["instrument"].unique().to_list())
-        ordered = frame.select(names).sort("instrument", "timeframe", "open_time", "kind")  # so that two never deadlock
-        rows = [(ids[instrument], *rest) for instrument, *rest in ordered.iter_rows()]
+        require_columns(disagreements, names, "a frame of disagreements")
+        ids = self._symbols.ids(disagreements["instrument"].unique().to_list())
+        ordered = disagreements.select(names).sort(
+            "instrument", "timeframe", "open_time", "kind"
+        )  # so that two never deadlock
+        rows = [
+            {**values, "instrument_id": ids[instrument], **{name: json.loads(values[name]) for name in _SIDES}}
+            for instrument, values in zip(
+                ordered["instrument"], ordered.drop("instrument").iter_rows(named=True), strict=True
+            )
+        ]
 
-        def work(connection: psycopg.Connection[Any]) -> None:
-            with connection.cursor() as cursor:
-                cursor.executemany(_RECORD, rows)
+        def work(connection: Connection) -> None:
+            connection.execute(_recorded(), rows)
 
         if rows:
-            self._connections.run(work)
+            self._connections.run_core(work)
         return len(rows)
 
     def resolve(self, reconciliation_ids: Sequence[int], note: str | None = None) -> int:
         """Close rows on which both sides agree by now. Returns how many were open."""
-        return self._close(_RESOLVE, reconciliation_ids, note)
+        return self._close(
+            reconciliation_ids, note, _ROWS.resolved_at.is_(None), state="resolved", resolved_at=func.now()
+        )
 
     def mark_disputed(self, reconciliation_ids: Sequence[int], note: str | None = None) -> int:
         """State that the venue contradicts itself. Returns how many rows were not disputed before."""
-        return self._close(_DISPUTE, reconciliation_ids, note)
+        return self._close(reconciliation_ids, note, _ROWS.state == "open", state="disputed")
 
     def open(
         self,
@@ -101,25 +95,38 @@ class Reconciliations:
     ) -> pl.DataFrame:
         """Unresolved rows with open time in ``[start, end)``, in RECONCILIATION_SCHEMA, sorted."""
         ids = self._symbols.ids(instruments) if instruments is not None else self._symbols.collected()
-        answer = self._connections.frame(
-            _OPEN,
-            [
-                [str(timeframe)] if timeframe is not None else [str(each) for each in Timeframe],
-                list(ids.values()),
-                list(states),
-                start or datetime(1, 1, 2, tzinfo=UTC),
-                end or datetime(9999, 12, 31, tzinfo=UTC),
-            ],
+        columns = [cast(_ROWS[name], Text).label(name) if name in _SIDES else _ROWS[name] for name in _STORED]
+        query = select(*columns).where(
+            _ROWS.resolved_at.is_(None), _ROWS.instrument_id.in_(ids.values()), _ROWS.state.in_(states)
         )
-        rows = named(answer, ids).select(pl.col(name).cast(kind) for name, kind in RECONCILIATION_SCHEMA.items())
+        if timeframe is not None:
+            query = query.where(_ROWS.timeframe == str(timeframe))
+        if start is not None:
+            query = query.where(_ROWS.open_time >= start)
+        if end is not None:
+            query = query.where(_ROWS.open_time < end)
+        rows = named(frame(self._connections, query, _STORED), ids).select(*RECONCILIATION_SCHEMA)
         return rows.sort("instrument", "timeframe", "open_time", "kind")
 
-    def _close(self, statement: str, reconciliation_ids: Sequence[int], note: str | None) -> int:
+    def _close(self, reconciliation_ids: Sequence[int], note: str | None, still: ColumnElement[bool], **to: Any) -> int:
         numbers = list(reconciliation_ids)
         if not numbers:
             return 0
+        chosen = update(RECONCILIATIONS).where(_ROWS.reconciliation_id.in_(numbers), still)
+        statement = chosen.values(note=func.coalesce(note, _ROWS.note), **to)
+        return self._connections.run_core(lambda connection: connection.execute(statement).rowcount)
 
-        def work(connection: psycopg.Connection[Any]) -> int:
-            return connection.execute(statement, [note, numbers]).rowcount
 
-        return self._connections.run(work)
+def _recorded() -> Insert:
+    """Note a disagreement; one that is noted already gets its newest values and counts an attempt more."""
+    statement = insert(RECONCILIATIONS)
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=list(_KEY),
+        index_where=_ROWS.resolved_at.is_(None),
+        set_={
+            **{name: new[name] for name in (*_SIDES, "columns")},
+            "attempts": _ROWS.attempts + 1,
+            "last_seen": func.now(),
+        },
+    )
