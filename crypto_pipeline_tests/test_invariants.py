@@ -37,6 +37,14 @@ def test_every_test_it_names_exists() -> None:
     assert not missing
 
 
+def test_every_file_with_such_a_test_says_which_invariants_it_guards() -> None:
+    for name, text in SECTIONS.items():
+        for path in set(re.findall(r"^- `(\S+)::", text, flags=re.M)):
+            guards = re.search(r"Guards (.*)\.", ast.get_docstring(ast.parse((TESTS / path).read_text())) or "")
+            assert guards is not None, path
+            assert name in re.findall(r"I\d+", guards[1]), f"{path} does not say at its top that it guards {name}"
+
+
 def test_code_cites_only_what_is_there() -> None:
     for path in [
         *PACKAGE.rglob("*.py"),

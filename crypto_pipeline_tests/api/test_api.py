@@ -1,4 +1,7 @@
-"""HTTP reads over a real socket: what is promised is true, what is wrong is said, nothing is left behind."""
+"""HTTP reads over a real socket: what is promised is true, what is wrong is said, nothing is left behind.
+
+Guards I10 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

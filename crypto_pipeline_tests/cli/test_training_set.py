@@ -1,4 +1,7 @@
-"""``training-set``: a file with its manifest, and the same file again."""
+"""``training-set``: a file with its manifest, and the same file again.
+
+Guards I11 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

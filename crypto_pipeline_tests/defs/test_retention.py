@@ -1,4 +1,7 @@
-"""Retention through real runs: bars leave, nothing fetches them back, everything can still be read."""
+"""Retention through real runs: bars leave, nothing fetches them back, everything can still be read.
+
+Guards I9 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A backfill through a faulty exchange, worker and database killed again and again: the tables equal the tape."""
+"""A backfill through a faulty exchange, worker and database killed again and again: the tables equal the tape.
+
+Guards I7 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

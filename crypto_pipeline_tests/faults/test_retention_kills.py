@@ -1,5 +1,7 @@
 """SIGKILL at any moment of archiving, retention, restoring and compaction, of the worker, of PostgreSQL or of both: no
 row is lost, none is doubled.
+
+Guards I7 (docs/invariants.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The leak check finds six planted leaks, each alone; the shipped features pass, on generated and on recorded bars."""
+"""The leak check finds six planted leaks, each alone; the shipped features pass, on generated and on recorded bars.
+
+Guards I5 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The whole path over real sockets: what ends up stored equals the exchange's own tape, in every timeframe."""
+"""The whole path over real sockets: what ends up stored equals the exchange's own tape, in every timeframe.
+
+Guards I3, I4 and I7 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The whole path: the exchange's websocket in, stored trades and bars out, held against the tape."""
+"""The whole path: the exchange's websocket in, stored trades and bars out, held against the tape.
+
+Guards I6, I8 and I12 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

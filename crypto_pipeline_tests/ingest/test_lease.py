@@ -1,4 +1,7 @@
-"""Never two at a time: supervisors that start at once, holders that are paused and wake, and what the database saw."""
+"""Never two at a time: supervisors that start at once, holders that are paused and wake, and what the database saw.
+
+Guards I7 and I8 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

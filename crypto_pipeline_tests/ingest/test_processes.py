@@ -1,4 +1,7 @@
-"""Ingest as processes that are killed, paused, doubled and relieved: one writes at a time, and nothing is missing."""
+"""Ingest as processes that are killed, paused, doubled and relieved: one writes at a time, and nothing is missing.
+
+Guards I7 and I8 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Labels equal an independent, deliberately simple reference in every field.
 
 CRYPTO_PIPELINE_TEST_EVENTS=20000 (or more) compares at least so many events; the default is what CI has time for.
+
+Guards I5 (docs/invariants.md).
 """
 
 from __future__ import annotations

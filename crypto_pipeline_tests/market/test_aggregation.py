@@ -1,3 +1,8 @@
+"""Bars from trades, against a naive count, and against the roll-up of narrower bars.
+
+Guards I6 (docs/invariants.md).
+"""
+
 from __future__ import annotations
 
 from datetime import timedelta

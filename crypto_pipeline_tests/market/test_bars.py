@@ -1,3 +1,5 @@
+"""The bar frame: its schema, and the rules of what a bar cannot be."""
+
 from __future__ import annotations
 
 from datetime import timedelta

@@ -1,3 +1,5 @@
+"""Canonical names of instruments, and what is refused as one."""
+
 import pytest
 
 from crypto_pipeline.market import Instrument

@@ -1,4 +1,7 @@
-"""The rank of every source (invariant I1)."""
+"""The rank of every source (invariant I1).
+
+Guards I1 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Two statements about the same bars, compared bar by bar, against a walk over all of them."""
+
 from __future__ import annotations
 
 from datetime import timedelta

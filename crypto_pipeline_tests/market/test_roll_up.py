@@ -1,3 +1,8 @@
+"""Wider bars from narrower ones, against the rule written as plain Python.
+
+Guards I4 (docs/invariants.md).
+"""
+
 from __future__ import annotations
 
 import math

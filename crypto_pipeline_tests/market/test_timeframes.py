@@ -1,3 +1,5 @@
+"""The grid of open times, and the table of timeframes."""
+
 from datetime import UTC, datetime, timedelta, timezone
 
 import polars as pl

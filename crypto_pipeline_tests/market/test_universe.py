@@ -1,3 +1,5 @@
+"""The universe file: what it says, and what is refused with the name of the value."""
+
 from pathlib import Path
 
 import pytest

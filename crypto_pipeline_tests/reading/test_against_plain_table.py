@@ -1,4 +1,7 @@
-"""Reader, cache and HTTP against plain SQL, on random stores: archive seams, revisions, holes, as of any moment."""
+"""Reader, cache and HTTP against plain SQL, on random stores: archive seams, revisions, holes, as of any moment.
+
+Guards I2 and I10 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

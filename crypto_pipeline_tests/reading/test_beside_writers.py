@@ -1,4 +1,7 @@
-"""Reading beside writers, retention, archive, compaction and views: answers are whole, and no older than they say."""
+"""Reading beside writers, retention, archive, compaction and views: answers are whole, and no older than they say.
+
+Guards I8 and I10 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

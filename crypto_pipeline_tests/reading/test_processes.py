@@ -1,4 +1,7 @@
-"""Readers across processes, signals and event loops: forked, pickled, interrupted; the right frame, never a hang."""
+"""Readers across processes, signals and event loops: forked, pickled, interrupted; the right frame, never a hang.
+
+Guards I10 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

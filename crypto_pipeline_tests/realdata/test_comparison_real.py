@@ -1,4 +1,7 @@
-"""Recorded Binance data of April 2021, whose 5m bars disagree with its 1m bars: found without being asked for."""
+"""Recorded Binance data of April 2021, whose 5m bars disagree with its 1m bars: found without being asked for.
+
+Guards I3 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

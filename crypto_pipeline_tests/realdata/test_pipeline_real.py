@@ -1,4 +1,7 @@
-"""Recorded Binance and Bitfinex data through the replay exchange and the whole pipeline."""
+"""Recorded Binance and Bitfinex data through the replay exchange and the whole pipeline.
+
+Guards I3 and I4 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Our roll-up of Binance's 1m bars against Binance's own wider bars, as recorded. Straight from the files."""
+"""Our roll-up of Binance's 1m bars against Binance's own wider bars, as recorded. Straight from the files.
+
+Guards I4 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

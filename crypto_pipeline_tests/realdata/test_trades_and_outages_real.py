@@ -1,4 +1,7 @@
-"""Bars from recorded trades, and the outages that recorded bars show: straight from the files."""
+"""Bars from recorded trades, and the outages that recorded bars show: straight from the files.
+
+Guards I3 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Which database is ours, and what is said where none can be reached."""
+
 import socket
 import time
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""What is collected, and what each venue calls it."""
+
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 

@@ -1,3 +1,5 @@
+"""The store as one handle."""
+
 from pathlib import Path
 
 import pytest

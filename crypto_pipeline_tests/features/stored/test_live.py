@@ -1,4 +1,7 @@
-"""Live rows: written once per close from what is known then, equal to history, put right by history afterwards."""
+"""Live rows: written once per close from what is known then, equal to history, put right by history afterwards.
+
+Guards I6 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Stored features: only stale days are computed again, exactly those, and the result is that of a fresh start."""
+"""Stored features: only stale days are computed again, exactly those, and the result is that of a fresh start.
+
+Guards I6 and I7 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

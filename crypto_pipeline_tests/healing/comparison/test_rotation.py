@@ -1,4 +1,7 @@
-"""Everything that is stored is compared with the venue's own bars: once, then when it changes, and in rotation."""
+"""Everything that is stored is compared with the venue's own bars: once, then when it changes, and in rotation.
+
+Guards I1 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

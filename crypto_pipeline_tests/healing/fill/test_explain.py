@@ -1,4 +1,7 @@
-"""Every absent minute gets its reason, from evidence; what was lost is healed when the venue shows it."""
+"""Every absent minute gets its reason, from evidence; what was lost is healed when the venue shows it.
+
+Guards I3 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

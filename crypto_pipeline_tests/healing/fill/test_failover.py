@@ -1,4 +1,7 @@
-"""Two exchanges on two ports: one stands in for the other, under its own name, and gives way to it."""
+"""Two exchanges on two ports: one stands in for the other, under its own name, and gives way to it.
+
+Guards I1 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Aggregation piece by piece against the batch function on the set of all trades, and against a naive model."""
+"""Aggregation piece by piece against the batch function on the set of all trades, and against a naive model.
+
+Guards I6 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Spans of trade ids: known, missing between two that are known, and joined in any order."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 

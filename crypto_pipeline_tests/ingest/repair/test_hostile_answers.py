@@ -1,4 +1,7 @@
-"""What a venue states and cannot be, live: nothing stored is lost by it, it is named, neighbours go on, and it ends."""
+"""What a venue states and cannot be, live: nothing stored is lost by it, it is named, neighbours go on, and it ends.
+
+Guards I1 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

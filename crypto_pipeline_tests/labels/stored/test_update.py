@@ -1,4 +1,7 @@
-"""Labels in the database: told when final, stale exactly where their bars changed, and the past stays as it was."""
+"""Labels in the database: told when final, stale exactly where their bars changed, and the past stays as it was.
+
+Guards I2, I5 and I11 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Span arithmetic against sets of minutes: whatever the spans, the minutes must come out the same."""
+"""Span arithmetic against sets of minutes: whatever the spans, the minutes must come out the same.
+
+Guards I3 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,8 @@
+"""Why bars are missing: evidence in, a verdict for every missing minute out.
+
+Guards I3 (docs/invariants.md).
+"""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,7 @@
-"""What is expected, against a walk over every window; and the sessions of exchanges over the year."""
+"""What is expected, against a walk over every window; and the sessions of exchanges over the year.
+
+Guards I3 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Damaged archive files: never read, found in turn, named, brought back from backups or fetched again."""
+"""Damaged archive files: never read, found in turn, named, brought back from backups or fetched again.
+
+Guards I9 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

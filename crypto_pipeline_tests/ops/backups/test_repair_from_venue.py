@@ -1,4 +1,7 @@
-"""Archived bars of which no backup has a copy: had again from the venue, what it lacks named, killed and repeated."""
+"""Archived bars of which no backup has a copy: had again from the venue, what it lacks named, killed and repeated.
+
+Guards I7 and I9 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

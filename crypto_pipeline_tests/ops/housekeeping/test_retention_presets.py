@@ -1,4 +1,7 @@
-"""The two presets of retention: what each keeps, what is expected under it, and moving from one to the other."""
+"""The two presets of retention: what each keeps, what is expected under it, and moving from one to the other.
+
+Guards I9 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Archive and retention against a real PostgreSQL: nothing is lost, nothing is doubled, as-of reads stay true."""
+"""Archive and retention against a real PostgreSQL: nothing is lost, nothing is doubled, as-of reads stay true.
+
+Guards I9 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

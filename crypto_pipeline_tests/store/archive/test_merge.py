@@ -1,4 +1,7 @@
-"""Late copies of archived bars: table and archive together say what one table would, now and as of any moment."""
+"""Late copies of archived bars: table and archive together say what one table would, now and as of any moment.
+
+Guards I1 and I10 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

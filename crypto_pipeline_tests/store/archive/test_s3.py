@@ -1,4 +1,7 @@
-"""The archive on an S3-compatible server: the same files, the same answers."""
+"""The archive on an S3-compatible server: the same files, the same answers.
+
+Guards I9 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Many writers at once, and writers whose backends die: the same table, nothing half, no deadlock."""
+"""Many writers at once, and writers whose backends die: the same table, nothing half, no deadlock.
+
+Guards I1 and I7 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What is stored depends only on the copies that came, never on when, how often, in which order or in which company."""
+"""What is stored depends only on the copies that came, never on when, how often, in which order or in which company.
+
+Guards I1 and I2 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Request budgets that processes share: never above the limit, one pause for all."""
+
 import asyncio
 import json
 import subprocess

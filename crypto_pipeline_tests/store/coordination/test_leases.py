@@ -1,3 +1,8 @@
+"""Leases: one holder at a time, and a token that keeps a former holder from writing.
+
+Guards I7 (docs/invariants.md).
+"""
+
 import os
 import signal
 import subprocess

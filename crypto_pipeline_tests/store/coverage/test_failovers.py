@@ -1,4 +1,7 @@
-"""Spans in which another venue stands in: one row while it goes on, closed when nothing of the other venue is left."""
+"""Spans in which another venue stands in: one row while it goes on, closed when nothing of the other venue is left.
+
+Guards I1 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The ledger against a model that is a plain dictionary: minute → state."""
+"""The ledger against a model that is a plain dictionary: minute → state.
+
+Guards I3 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

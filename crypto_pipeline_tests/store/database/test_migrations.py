@@ -1,3 +1,8 @@
+"""Migrations: each whole or not at all, by several processes at once, on databases of every earlier version.
+
+Guards I7 (docs/invariants.md).
+"""
+
 import subprocess
 import sys
 import time

@@ -1,3 +1,5 @@
+"""Connections: typed frames, one retry rule, clear errors, and nothing left behind."""
+
 import os
 import signal
 import subprocess

@@ -1,3 +1,5 @@
+"""The embedded PostgreSQL: made, started, shared, killed, and gone with its last user."""
+
 import contextlib
 import os
 import shutil

@@ -1,3 +1,8 @@
+"""Results of checks, and the alerts that open and close with them.
+
+Guards I12 (docs/invariants.md).
+"""
+
 import json
 import math
 from datetime import UTC, datetime

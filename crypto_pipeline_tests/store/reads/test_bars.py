@@ -1,4 +1,7 @@
-"""Bars read back, coverage and disagreements."""
+"""Bars read back, coverage and disagreements.
+
+Guards I2 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,8 @@
+"""Trades written in batches, restated spans, and reading them back.
+
+Guards I1 (docs/invariants.md).
+"""
+
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""Materialized views: what they show, that nobody waits for them, that every false row of them is found."""
+"""Materialized views: what they show, that nobody waits for them, that every false row of them is found.
+
+Guards I10 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 
