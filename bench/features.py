@@ -218,12 +218,14 @@ def _stated(bars: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
 
 
 def _run(instance: Any, start: datetime, end: datetime) -> dict[str, Any]:
-    from crypto_pipeline.defs import defs
-    from crypto_pipeline.defs.partitions import range_tags
+    from crypto_pipeline.definitions import defs
+    from crypto_pipeline.defs.base.partitions import range_tags
 
     begin = time.perf_counter()
-    result = defs.resolve_job_def("build_features").execute_in_process(
-        instance=instance, tags=range_tags(start, end), raise_on_error=True
+    result = (
+        defs()
+        .resolve_job_def("build_features")
+        .execute_in_process(instance=instance, tags=range_tags(start, end), raise_on_error=True)
     )
     seconds = time.perf_counter() - begin
     checks = {one.check_name: one.passed for one in result.get_asset_check_evaluations()}

@@ -19,7 +19,7 @@ from common import load, postgres, table
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from fire_exam import Exam, compare
 
-from crypto_pipeline.defs.live_run import UNFINISHED
+from crypto_pipeline.defs.base.runs import UNFINISHED
 
 
 def live_runs(instance: DagsterInstance, statuses: list[DagsterRunStatus] | None = None) -> list[DagsterRun]:

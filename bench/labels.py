@@ -207,11 +207,11 @@ def through_dagster(count: int, days: int) -> None:
 
 
 def range_run(instance: Any, start: datetime, end: datetime) -> tuple[str, str, int, str]:
-    from crypto_pipeline.defs import defs
-    from crypto_pipeline.defs.partitions import range_tags
+    from crypto_pipeline.definitions import defs
+    from crypto_pipeline.defs.base.partitions import range_tags
 
     began = time.perf_counter()
-    job = defs.resolve_job_def("label_setups")
+    job = defs().resolve_job_def("label_setups")
     result = job.execute_in_process(instance=instance, tags=range_tags(start, end))
     took = time.perf_counter() - began
     steps = [event for event in result.all_node_events if event.is_step_success and event.step_key.startswith("strat")]

@@ -36,10 +36,10 @@ def prepare(folder: Path, url: str, dagster: str, port: int, days: int) -> None:
 
 def run(instance: Any, start: datetime, end: datetime, profile: bool = False) -> dict[str, Any]:
     """One run over the days of ``[start, end)``."""
-    from crypto_pipeline.defs import defs
-    from crypto_pipeline.defs.partitions import range_tags
+    from crypto_pipeline.definitions import defs
+    from crypto_pipeline.defs.base.partitions import range_tags
 
-    job = defs.resolve_job_def("backfill_bars")
+    job = defs().resolve_job_def("backfill_bars")
     profiler = cProfile.Profile()
     begin, cpu = time.perf_counter(), time.process_time()
     if profile:

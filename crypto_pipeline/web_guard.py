@@ -26,17 +26,17 @@ FRAMING = {"X-Frame-Options": "SAMEORIGIN"}
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class AllowedNames:
     """Names under which a server may be addressed; ``proxied`` are those that a person allowed, at whatever port."""
 
     own: frozenset[str]
     proxied: frozenset[str]
 
 
-def allowed_names(host: str, more: str | None) -> Names:
+def allowed_names(host: str, more: str | None) -> AllowedNames:
     """The names of a server bound to ``host``; ``more`` is the setting ``allowed_hosts``."""
     given = frozenset(name.strip().lower() for name in (more or "").split(",") if name.strip())
-    return Names(frozenset({host.strip("[]").lower(), *_own_names()}), given)
+    return AllowedNames(frozenset({host.strip("[]").lower(), *_own_names()}), given)
 
 
 @lru_cache(maxsize=1)
@@ -44,7 +44,7 @@ def _own_names() -> tuple[str, ...]:
     return "localhost", socket.gethostname().lower()
 
 
-def refusal(method: str, headers: Mapping[str, str], names: Names, *, websocket: bool = False) -> str | None:
+def refusal(method: str, headers: Mapping[str, str], names: AllowedNames, *, websocket: bool = False) -> str | None:
     """Why this request is refused; None when it may pass.
 
     ``headers``: names in lower case. ``names``: from ``allowed_names``. Addresses in figures are always allowed as
@@ -84,14 +84,14 @@ def graphql_refusal(method: str, path: str, query: str, headers: Mapping[str, st
     return None
 
 
-def _is_known(host: str, names: Names) -> bool:
+def _is_known(host: str, names: AllowedNames) -> bool:
     name = _name_of(f"//{host}")
     if name is None:
         return False
     return _is_figures(name) or name in names.own or name in names.proxied or name.endswith(".localhost")
 
 
-def _is_own(origin: str, host: str, names: Names) -> bool:
+def _is_own(origin: str, host: str, names: AllowedNames) -> bool:
     """The page came from this server, or from one of the names that a person allowed: a proxy has a port of its own."""
     if origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}"):
         return True
@@ -119,7 +119,7 @@ def _is_figures(name: str) -> bool:
 class WebGuard:
     """ASGI layer that answers 403 to what ``refusal`` refuses; ``graphql``: to what ``graphql_refusal`` does too."""
 
-    def __init__(self, app: App, names: Names, *, graphql: bool = False) -> None:
+    def __init__(self, app: App, names: AllowedNames, *, graphql: bool = False) -> None:
         self._app, self._names, self._graphql = app, names, graphql
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:

@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from crypto_pipeline.api import models, problems
 from crypto_pipeline.api.formats import ARROW, CSV, PARQUET
-from crypto_pipeline.api.limits import Limits
-from crypto_pipeline.api.responses import Again, Answering
+from crypto_pipeline.api.limits import RequestLimits
+from crypto_pipeline.api.responses import CachedResponses, Responses
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.reading.query import ALL, question
 
@@ -56,7 +56,7 @@ def create_app(reader: Reader, *, token: str | None = None, rate: float = 0.0) -
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await run_sync(answering.alive.close)
+        await run_sync(responses.alive.close)
         await run_sync(reader.close)
 
     app = FastAPI(
@@ -64,37 +64,48 @@ def create_app(reader: Reader, *, token: str | None = None, rate: float = 0.0) -
         description="Bars that are complete, correct and explained. Times are UTC, spans half-open.",
     )  # fmt: skip
     problems.install(app)
-    answering = Answering(reader)
-    _add_routes(app, answering)
+    responses = Responses(reader)
+    _add_routes(app, responses)
     _describe(app, token)
-    app.add_middleware(Again, answering=answering)
-    app.add_middleware(Limits, token=token, rate=rate)
+    app.add_middleware(CachedResponses, responses=responses)
+    app.add_middleware(RequestLimits, token=token, rate=rate)
     return app
 
 
-def _add_routes(app: FastAPI, answering: Answering) -> None:
-    reader = answering.reader
-    alone = CapacityLimiter(1)
+def _add_routes(app: FastAPI, responses: Responses) -> None:
+    _add_bar_routes(app, responses)
+    _add_row_routes(app, responses)
+    _add_health_route(app, responses)
+
+
+def _add_bar_routes(app: FastAPI, responses: Responses) -> None:
+    """Bars of one instrument, and the newest of many."""
+    reader = responses.reader
 
     @app.get("/bars/{symbol}", response_model=models.Bars, responses=_responses(404), summary="Bars of an instrument")
     async def bars(request: Request, symbol: Symbol, query: Annotated[models.BarsQuery, Query()]) -> Any:
         # a span that is left out ends at the market's now, for which the database may have to be asked
         open_span = query.start is None and query.end is None and query.last is None
-        moment = await answering.now() if open_span else None
+        moment = await responses.now() if open_span else None
         asked = question(
             symbol, query.timeframe, query.start, query.end, query.last, query.as_of, query.final_only,
             _columns(query.columns), query.fill, **({} if moment is None else {"now": lambda: moment}),
         )  # fmt: skip
-        return await answering.bars(request, asked, query.limit)
+        return await responses.bars(request, asked, query.limit)
 
     @app.get("/latest", response_model=models.Latest, responses=_responses(404), summary="Newest bars")
     async def latest(request: Request, query: Annotated[models.LatestQuery, Query()]) -> Any:
         names = _names(query.instruments) or await run_sync(reader.symbols)
         if not names:
-            return await answering.rows(request, lambda: reader.latest([]))
+            return await responses.rows(request, lambda: reader.latest([]))
         columns = _columns(query.columns)
         asked = question(names, query.timeframe, last=1, final_only=query.final_only, columns=columns)
-        return await answering.latest(request, asked)
+        return await responses.latest(request, asked)
+
+
+def _add_row_routes(app: FastAPI, responses: Responses) -> None:
+    """Tables whose rows are read anew for every request: gaps, coverage, instruments."""
+    reader = responses.reader
 
     @app.get("/gaps", response_model=models.Rows, responses=_responses(404), summary="Absent bars and why")
     async def gaps(request: Request, query: Annotated[models.GapsQuery, Query()]) -> Any:
@@ -104,7 +115,7 @@ def _add_routes(app: FastAPI, answering: Answering) -> None:
         def read() -> Any:
             return reader.gaps(names, query.timeframe, query.start, query.end, states=states)
 
-        return await answering.rows(request, read, query.limit, query.offset)
+        return await responses.rows(request, read, query.limit, query.offset)
 
     @app.get("/coverage", response_model=models.Rows, responses=_responses(404), summary="Expected, present, explained")
     async def coverage(request: Request, query: Annotated[models.RowsQuery, Query()]) -> Any:
@@ -113,18 +124,23 @@ def _add_routes(app: FastAPI, answering: Answering) -> None:
         def read() -> Any:
             return reader.coverage(names, query.timeframe, query.start, query.end)
 
-        return await answering.rows(request, read, query.limit, query.offset)
+        return await responses.rows(request, read, query.limit, query.offset)
 
     @app.get("/instruments", response_model=models.Rows, responses=_responses(), summary="What is collected")
     async def instruments(request: Request, query: Annotated[models.InstrumentsQuery, Query()]) -> Any:
-        return await answering.rows(request, lambda: reader.instruments(active_only=query.active_only))
+        return await responses.rows(request, lambda: reader.instruments(active_only=query.active_only))
+
+
+def _add_health_route(app: FastAPI, responses: Responses) -> None:
+    """Whether the database answers, asked on a connection of its own by one request at a time."""
+    alone = CapacityLimiter(1)
 
     @app.get("/health/simple", response_model=models.Health, summary="Whether the database answers",
              responses={503: {"description": "It does not", "content": {problems.MEDIA_TYPE: _PROBLEM}}})  # fmt: skip
     async def health() -> Any:
-        await run_sync(partial(answering.alive.row, "SELECT 1"), limiter=alone)
+        await run_sync(partial(responses.alive.row, "SELECT 1"), limiter=alone)
         return Response(
-            models.Health(status="ok", cache=answering.cached.stats.as_dict()).model_dump_json(),
+            models.Health(status="ok", cache=responses.cached.stats.as_dict()).model_dump_json(),
             media_type="application/json",
         )
 

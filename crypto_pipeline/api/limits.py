@@ -21,7 +21,7 @@ _MOST_AT_WORK = 1_000
 OPEN = frozenset({"/health/simple", "/openapi.json"})
 
 
-class Limits:
+class RequestLimits:
     """Answers 401 without the right bearer token, 429 above ``rate`` requests a second (in bursts twice as many), and
     503 while there is too much to do."""
 

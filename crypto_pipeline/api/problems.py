@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -16,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from crypto_pipeline.api.models import QUERIES
+from crypto_pipeline.market.near_names import did_you_mean, near_names
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.errors import (
     DatabaseAwayError,
@@ -95,8 +95,7 @@ def _unknown(name: str, path: str) -> str:
         return f"unknown parameter {name!r}: ask for a form by its header, such as `Accept: text/csv`"
     model = QUERIES.get(path.strip("/").partition("/")[0])
     known = list(model.model_fields) if model is not None else []
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+    hint = did_you_mean(near_names(name, known, 1)) or f"there are {', '.join(known) or 'none'}"
     return f"unknown parameter {name!r}: {hint}"
 
 

@@ -1,6 +1,6 @@
-"""From a question to a body: kept bodies first, then a worker thread; validators, age and links as headers.
+"""From a query to a response: cached bodies first, then a worker thread; validators, age and links as headers.
 
-A request in words that were answered before is not taken apart again: while its body is kept, ``again`` gives it.
+A request that was answered before is not parsed again: while its body is cached, ``cached_for`` returns it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ T = TypeVar("T")
 
 #: Requests at work. More than there are connections: small reads of many are asked together by one of them.
 _THREADS = 32
-#: Remembered wordings of requests, and how long one may be.
-_MOST_WORDS, _LONGEST = 5_000, 1_000
+#: Requests whose cache key is remembered, and how long one may be, in bytes.
+_MOST_REQUESTS, _LONGEST = 5_000, 1_000
 
 
 class Body:
@@ -48,8 +48,8 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """A request as it came: everything that decides what is answered."""
+class RequestKey:
+    """What of a request decides its response."""
 
     path: str
     query: bytes
@@ -58,8 +58,8 @@ class Words:
     known: bytes | None
 
     @classmethod
-    def of(cls, scope: MutableMapping[str, Any]) -> Words:
-        """Those of an ASGI request; of headers that come twice the first counts, as in Starlette."""
+    def from_scope(cls, scope: MutableMapping[str, Any]) -> RequestKey:
+        """The key of an ASGI request; of headers that come twice the first counts, as in Starlette."""
         found: dict[bytes, bytes] = {}
         for name, value in reversed(scope["headers"]):
             found[name] = value
@@ -70,12 +70,12 @@ class Words:
 
     @property
     def question(self) -> Hashable:
-        """Without what the client knows already."""
+        """The key without the version that the client has already."""
         return self.path, self.query, self.accept, self.encoding
 
 
-class Answering:
-    """Makes bodies out of a reader's answers, and keeps them in its cache."""
+class Responses:
+    """Makes responses of a reader's answers, and caches their bodies in the reader's cache."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
@@ -84,17 +84,17 @@ class Answering:
         #: A connection of its own, so that being busy is not taken for being away.
         self.alive = Connections(reader.store.url, 1, patience=min(2.0, connections.patience), statement_timeout=2.0)
         self._limiter = CapacityLimiter(max(_THREADS, connections.size))
-        self._words: OrderedDict[Hashable, tuple[Hashable, float, Form]] = OrderedDict()
+        self._requests: OrderedDict[Hashable, tuple[Hashable, float, Form]] = OrderedDict()
 
-    def again(self, scope: MutableMapping[str, Any]) -> Response | None:
-        """The answer to a request that was answered in the same words before, if it is kept and known to hold."""
-        words = Words.of(scope)
-        found = self._words.get(words.question)
+    def cached_for(self, scope: MutableMapping[str, Any]) -> Response | None:
+        """The response to a request that was answered before, if its body is cached and still valid; else None."""
+        request_key = RequestKey.from_scope(scope)
+        found = self._requests.get(request_key.question)
         if found is None:
             return None
         key, ttl, form = found
         answer: Answer[Body] | None = self.cached.cache.peek(key, ttl)
-        return None if answer is None else _response(words, form, answer)
+        return None if answer is None else _response(request_key, form, answer)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await run_sync(work, limiter=self._limiter)
@@ -145,18 +145,18 @@ class Answering:
             return Body(formats.encode(frame, form, _head({"next": link}, "rows"), b"}"), link)
 
         body = await self._run(compute)
-        return _response(Words.of(request.scope), form, Answer(body, datetime.now(UTC)))
+        return _response(RequestKey.from_scope(request.scope), form, Answer(body, datetime.now(UTC)))
 
     async def _kept(self, request: Request, key: Hashable, asked: Question, compute: Callable[[], Body]) -> Response:
-        form, words = _form(request), Words.of(request.scope)
+        form, request_key = _form(request), RequestKey.from_scope(request.scope)
         if not asked.final_only and asked.as_of is None:  # what is forming is another with every trade
             now = datetime.now(UTC)
-            return _response(words, form, Answer(await self._run(compute), now))
+            return _response(request_key, form, Answer(await self._run(compute), now))
         ttl = time_to_live(asked.instruments)
-        if len(words.query) + len(words.accept) + len(words.encoding) < _LONGEST:
-            self._words[words.question] = key, ttl, form
-            if len(self._words) > _MOST_WORDS:
-                self._words.popitem(last=False)
+        if len(request_key.query) + len(request_key.accept) + len(request_key.encoding) < _LONGEST:
+            self._requests[request_key.question] = key, ttl, form
+            if len(self._requests) > _MOST_REQUESTS:
+                self._requests.popitem(last=False)
         answer: Answer[Body] | None = self.cached.cache.peek(key, ttl)
         if answer is None:
             version: Callable[[], str] | None = None
@@ -166,8 +166,8 @@ class Answering:
             def get() -> Answer[Body]:
                 return self.cached.cache.get(key, ttl, lambda: self._series(asked), compute, _size, version)
 
-            return _response(words, form, await self._run(get))
-        return _response(words, form, answer)
+            return _response(request_key, form, await self._run(get))
+        return _response(request_key, form, answer)
 
     def _series(self, asked: Question) -> Collection[Series]:
         return self.cached.series(asked)
@@ -220,7 +220,7 @@ def _link(request: Request, **changed: str) -> str:
     return f"{request.url.path}?{urlencode(query)}"
 
 
-def _response(words: Words, form: Form, answer: Answer[Body]) -> Response:
+def _response(request_key: RequestKey, form: Form, answer: Answer[Body]) -> Response:
     body = answer.value
     version = answer.version if answer.version is not None else "c"
     tag = f'"{version}-{body.crc}"'
@@ -235,8 +235,8 @@ def _response(words: Words, form: Form, answer: Answer[Body]) -> Response:
         headers["X-Stale"] = "true"
     if body.next is not None:
         headers["Link"] = f'<{body.next}>; rel="next"'
-    if words.known is not None:
-        known = words.known.decode("latin-1")
+    if request_key.known is not None:
+        known = request_key.known.decode("latin-1")
         if known.strip() == "*" or tag in known:
             return Response(status_code=304, headers=headers)
     encoding = formats.encoding_of(body.data) if form.encoding else None
@@ -245,13 +245,13 @@ def _response(words: Words, form: Form, answer: Answer[Body]) -> Response:
     return Response(body.data, 200, headers, form.media_type)
 
 
-class Again:
-    """An ASGI layer: what ``Answering.again`` has is sent at once, everything else goes on."""
+class CachedResponses:
+    """ASGI middleware: a cached response is sent at once, every other request goes on to the application."""
 
-    def __init__(self, app: Callable[..., Any], answering: Answering) -> None:
-        self._app, self._answering = app, answering
+    def __init__(self, app: Callable[..., Any], responses: Responses) -> None:
+        self._app, self._answering = app, responses
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """ASGI."""
-        found = self._answering.again(scope) if scope["type"] == "http" and scope["method"] == "GET" else None
+        found = self._answering.cached_for(scope) if scope["type"] == "http" and scope["method"] == "GET" else None
         await (self._app if found is None else found)(scope, receive, send)

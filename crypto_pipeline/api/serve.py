@@ -1,4 +1,4 @@
-"""The application under uvicorn, with the patience of a server that is left alone for years."""
+"""The application under uvicorn, with limits on time and number of connections."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ARRIVAL, IDLE, ACKNOWLEDGED = 10.0, 30, 30
 _MOST_CONNECTIONS, _SPARE_FILES, _AT_A_TIME = 2_000, 200, 50
 
 
-class PatientProtocol(HttpToolsProtocol):
+class BoundedProtocol(HttpToolsProtocol):
     """HTTP whose half-open connections end: uvicorn itself waits for ever for the rest of a request."""
 
     _timer: asyncio.TimerHandle | None = None
@@ -37,7 +37,7 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.idle_since = self.loop.time()
         if len(self.connections) > self.most:
-            make_room([each for each in self.connections if isinstance(each, PatientProtocol) and each is not self])
+            make_room([each for each in self.connections if isinstance(each, BoundedProtocol) and each is not self])
         connection = transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             with suppress(OSError):  # not a TCP socket
@@ -80,9 +80,9 @@ class PatientProtocol(HttpToolsProtocol):
             self._timer = None
 
 
-def make_room(connections: Sequence[PatientProtocol]) -> None:
+def make_room(connections: Sequence[BoundedProtocol]) -> None:
     """Close idle connections: of the address that has most of them those that were idle longest."""
-    idle: dict[str, list[PatientProtocol]] = {}
+    idle: dict[str, list[BoundedProtocol]] = {}
     for each in connections:
         if each.idle and not each.transport.is_closing():
             idle.setdefault(each.client[0] if each.client else "", []).append(each)
@@ -105,12 +105,12 @@ def _allowed_connections() -> int:
 
 def config(reader: Reader, settings: Settings, port: int) -> uvicorn.Config:
     """How uvicorn is to serve ``reader``."""
-    PatientProtocol.most = _allowed_connections()
+    BoundedProtocol.most = _allowed_connections()
     token = settings.api_token
     inner = create_app(reader, token=token.get_secret_value() if token else None, rate=settings.api_rate)
     app = WebGuard(inner, allowed_names(settings.host, settings.allowed_hosts))
     return uvicorn.Config(
-        app, host=settings.host, port=port, http=PatientProtocol, ws="none", access_log=False, log_level="warning",
+        app, host=settings.host, port=port, http=BoundedProtocol, ws="none", access_log=False, log_level="warning",
         server_header=False, timeout_keep_alive=IDLE, backlog=1024, timeout_graceful_shutdown=5,
     )  # fmt: skip
 

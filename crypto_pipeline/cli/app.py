@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from crypto_pipeline.cli.commands import (
-    alerts,
-    backups,
-    bars,
-    deployment,
-    features,
-    healing,
-    instruments,
-    live,
-    replay,
-    retention,
-    settings,
-    storage,
-    training,
-)
+from crypto_pipeline.cli import commands
 from crypto_pipeline.cli.errors import exit_code
 from crypto_pipeline.store.database.logs import quiet_drivers
 
@@ -59,22 +47,11 @@ def common(
         raise typer.Exit
 
 
-for module in (
-    deployment,
-    healing,
-    alerts,
-    bars,
-    features,
-    training,
-    live,
-    instruments,
-    backups,
-    storage,
-    replay,
-    retention,
-    settings,
-):
-    module.register(app)
+def _register_commands() -> None:
+    """Every module of ``cli.commands`` adds its commands: those of a deployment first, the others by name."""
+    names = [module.name for module in pkgutil.iter_modules(commands.__path__)]
+    for name in sorted(names, key=lambda name: (name != "deployment", name)):
+        import_module(f"{commands.__name__}.{name}").register(app)
 
 
 def _say_whole_sentences(app: typer.Typer) -> None:
@@ -93,6 +70,7 @@ def _first_paragraph(text: str | None) -> str:
     return " ".join((text or "").split("\n\n")[0].split())
 
 
+_register_commands()
 _say_whole_sentences(app)
 
 

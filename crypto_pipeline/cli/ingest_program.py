@@ -12,9 +12,9 @@ import signal
 import sys
 import threading
 
-import crypto_pipeline.cli._without_pandas  # noqa: F401  (before anything that imports ADBC)
+import crypto_pipeline.ops.without_pandas  # noqa: F401  (before anything that imports ADBC)
 from crypto_pipeline.ingest import run_ingest
-from crypto_pipeline.ops.supervision.ingest_process import IngestHere, LateGuest, LineKeeper, offer
+from crypto_pipeline.ops.supervision.ingest_process import IngestProcess, LateMinuteWork, LineQueueHandler, offer
 from crypto_pipeline.settings import SettingsError, load_settings
 from crypto_pipeline.store import StoreError
 from crypto_pipeline.store.database.logs import quiet_drivers
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _AGAIN = 1.0
 
 
-async def ingest(here: IngestHere) -> None:
+async def ingest(here: IngestProcess) -> None:
     """Ingest and stand by in turn until a signal ends it."""
     settings = load_settings()
     stop = asyncio.Event()
@@ -33,7 +33,7 @@ async def ingest(here: IngestHere) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    guest = LateGuest(settings, here.duty.live)
+    guest = LateMinuteWork(settings, here.duty.live)
     while not stop.is_set():
         why = await run_ingest(
             settings, here.shard, here.shards, stop, here.report, guest, holder=here.holder, duty=here.duty
@@ -43,11 +43,14 @@ async def ingest(here: IngestHere) -> None:
             await asyncio.sleep(_AGAIN)
 
 
-def _show_in_dagster(here: IngestHere) -> None:
+def _show_in_dagster(here: IngestProcess) -> None:
     here.duty.live.wait()
-    from crypto_pipeline.defs.live_run import keep_run
+    from crypto_pipeline.definitions import defs
+    from crypto_pipeline.defs.live.ingest_run import JOB, keep_run
+    from crypto_pipeline.ops.dagster_instance.beta_warnings import ignore_beta_warnings
 
-    keep_run(here)
+    ignore_beta_warnings()
+    keep_run(here, defs().resolve_job_def(JOB))
 
 
 def main() -> int:
@@ -59,9 +62,9 @@ def main() -> int:
     quiet_drivers()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it says every request at INFO
-    here = IngestHere(given.shard, given.shards)
+    here = IngestProcess(given.shard, given.shards)
     offer(here)
-    logging.getLogger("crypto_pipeline").addHandler(LineKeeper(here.lines))
+    logging.getLogger("crypto_pipeline").addHandler(LineQueueHandler(here.lines))
     face = threading.Thread(target=_show_in_dagster, args=[here], name="dagster-run", daemon=True)
     face.start()
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -104,16 +103,17 @@ def same_symbols(texts: Sequence[str], known: Iterable[str]) -> list[str]:
     BadInput for one that is not collected, with the nearest ones and the way to add it.
     """
     from crypto_pipeline.market.instruments import find_symbol
+    from crypto_pipeline.market.near_names import did_you_mean, near_names
 
     choices = sorted(known)
     found = []
     for text in texts:
         symbol = find_symbol(text, choices)
         if symbol is None:
-            near = difflib.get_close_matches(text.upper(), choices, 3, 0.5)
-            meant = f"did you mean {' or '.join(near)}? " if near else ""
+            hint = did_you_mean(near_names(text, choices, cutoff=0.5))
             raise BadInput(
-                f"unknown symbol {text!r}: {meant}`crypto-pipeline instruments list` shows what is collected, "
+                f"unknown symbol {text!r}: {hint + ' ' if hint else ''}"
+                "`crypto-pipeline instruments list` shows what is collected, "
                 f"`crypto-pipeline instruments add {shlex.quote(text)}` adds one"
             )
         found.append(symbol)

@@ -1,17 +1,7 @@
-"""Dagster definitions, thin: assets, checks, sensors, schedules, jobs and resources, grouped by subject.
+"""Dagster definitions, thin: each folder holds the assets, checks, jobs, schedules and sensors of one subject.
 
-Here belongs only the declaration of what runs when and what people see of it. Logic does not: every function calls the
-core (healing, store, ops) with a span and instruments.
+``crypto_pipeline.definitions`` finds all of them; adding a module here is enough. Here belongs only what runs when and
+what people see of it. Logic does not: every function calls the core (healing, store, ops) with a span and instruments.
+Importing a module of this package reads no setting. What depends on settings is built by functions when Dagster loads
+the definitions.
 """
-
-import warnings
-
-import dagster as dg
-
-# What we use of Dagster's beta interface is covered by tests; a warning for each asset would drown the server's log.
-warnings.filterwarnings("ignore", category=dg.BetaWarning)
-warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-
-from crypto_pipeline.defs.definitions import defs  # noqa: E402  (after the filter, or it comes too late)
-
-__all__ = ["defs"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crypto_pipeline.healing.listings import listed
 from crypto_pipeline.market import Instrument
 from crypto_pipeline.market.instruments import find_symbol
+from crypto_pipeline.market.near_names import did_you_mean, near_names
 from crypto_pipeline.venues import Listing, ListingStatus
 
 
@@ -58,6 +58,5 @@ def _instrument(text: str, universe: dict[str, Instrument], pairs: Sequence[str]
 
 
 def _refusal(text: str, venue: str, pairs: Sequence[str]) -> str:
-    near = difflib.get_close_matches(text.upper(), pairs, 3, 0.6)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"{venue} does not list {text!r}: {hint}--force adds it nevertheless"
+    hint = did_you_mean(near_names(text, pairs))
+    return f"{venue} does not list {text!r}: {hint + ' ' if hint else ''}--force adds it nevertheless"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Iterable, Sequence
 from importlib import resources
@@ -12,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier, find_symbol
+from crypto_pipeline.market.near_names import did_you_mean, near_names
 
 _FIX = "add it to a universe file of your own (CRYPTO_PIPELINE_UNIVERSE_FILE)"
 
@@ -137,6 +137,6 @@ def _refusal(name: str, offered: Iterable[str], others: dict[str, Instrument], k
     base = name.replace("/", "-").replace("_", "-").partition("-")[0]
     joined = [symbol for symbol in symbols if symbol.replace("-", "") == name.replace("/", "").replace("_", "")]
     same_base = [symbol for symbol in symbols if symbol.partition("-")[0] == base]
-    near = list(dict.fromkeys([*joined, *same_base, *difflib.get_close_matches(name, symbols, n=3, cutoff=0.6)]))[:3]
-    hint = f"did you mean {' or '.join(near)}? Otherwise {_FIX}" if near else f"write BASE-QUOTE, or {_FIX}"
+    near = list(dict.fromkeys([*joined, *same_base, *near_names(name, symbols)]))[:3]
+    hint = f"{did_you_mean(near)} Otherwise {_FIX}" if near else f"write BASE-QUOTE, or {_FIX}"
     return f"unknown symbol {typed!r}: {hint}"

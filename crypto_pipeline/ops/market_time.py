@@ -1,7 +1,7 @@
-"""What time it is for the market, asked once by a process that cannot wait for a database or a venue.
+"""The market's time and the first day of its history, for a process that cannot wait for a database or a venue.
 
-Dagster's partitions are laid down when a code server starts, on a first start beside the database. Everything else asks
-the store's clock.
+Dagster's partitions are laid down when a code server starts, on a first start at the same time as the database.
+Everything else asks the store's clock.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 
 import psycopg
 
+from crypto_pipeline.market.times import midnight
 from crypto_pipeline.ops.replay_clock import known_clock, own_clock
 from crypto_pipeline.ops.supervision.paths import Places
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import StoreError, resolve_url
+from crypto_pipeline.store.coverage.first_day import first_day_of_minutes
 from crypto_pipeline.store.database.market_clock import stated_now
 
 
@@ -29,3 +31,12 @@ def market_time(settings: Settings, wall: datetime | None = None) -> datetime:
         return stated
     kept = known_clock(settings, Places(settings.data_dir)) if own_clock(settings) else None
     return wall if kept is None else kept.at(wall)
+
+
+def first_stored_day(settings: Settings) -> datetime | None:
+    """00:00 UTC of the first day with 1m bars that are stored or expected; None where there is none, or no database."""
+    try:
+        day = first_day_of_minutes(resolve_url(settings))
+    except (StoreError, psycopg.Error):
+        return None  # the database is not there yet, or not migrated
+    return None if day is None else midnight(day)

@@ -122,7 +122,7 @@ def gather(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def _processes(state: UpState, asked: health.Health) -> list[dict[str, Any]]:
+def _processes(state: UpState, asked: health.HealthReport) -> list[dict[str, Any]]:
     from crypto_pipeline.ops.supervision.processes import is_alive, started_at
 
     def row(name: str, status: str, pid: int | None, since: float | None, trouble: str | None) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def test_thousands_of_idle_connections_keep_nobody_out(served_database: str) -> 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
     with Served(Reader(served_database), load_settings()) as running:
-        limit = serve.PatientProtocol.most
+        limit = serve.BoundedProtocol.most
         held: list[socket.socket] = []
         with httpx.Client(base_url=running.url, timeout=20) as client:
             assert client.get(BARS).status_code == 200

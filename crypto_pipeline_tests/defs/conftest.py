@@ -10,6 +10,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from crypto_pipeline.definitions import defs
+from crypto_pipeline.defs.base import partitions as layout
 from crypto_pipeline.market import Instrument
 from crypto_pipeline.replay import ReplayExchange, running_exchange
 from crypto_pipeline.store import Store
@@ -25,10 +27,10 @@ class Deployed:
 
     def run(self, job: str, *, tags: dict[str, str] | None = None, config: dict[str, Any] | None = None) -> Any:
         """Run a job of the definitions to its end in this process."""
-        from crypto_pipeline.defs import defs
-
-        return defs.resolve_job_def(job).execute_in_process(
-            instance=self.instance, tags=tags, run_config=config, raise_on_error=False
+        return (
+            defs()
+            .resolve_job_def(job)
+            .execute_in_process(instance=self.instance, tags=tags, run_config=config, raise_on_error=False)
         )
 
 
@@ -59,3 +61,17 @@ def span() -> tuple[datetime, datetime]:
     """The last two days and what there is of today."""
     now = datetime.now(UTC)
     return now - timedelta(days=2), now
+
+
+@pytest.fixture
+def history(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[datetime], None]]:
+    """``history(day)``: partitions begin on that day (of bars on its Monday) until the test ends."""
+
+    def begin(day: datetime) -> None:
+        laid_down = layout.Partitions.from_history(day, timedelta(0))
+        monkeypatch.setattr(layout, "read_partitions", lambda *_: laid_down)
+        layout.partitions.cache_clear()
+
+    yield begin
+    monkeypatch.undo()
+    layout.partitions.cache_clear()

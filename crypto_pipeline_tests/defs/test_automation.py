@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from crypto_pipeline.defs import automation
-from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.definitions import defs
+from crypto_pipeline.defs.bars import sensors
+from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.market import Instrument, Timeframe
 from crypto_pipeline_tests.defs.conftest import Deployed
 
@@ -22,7 +23,7 @@ def test_a_new_instrument_is_asked_for_once(deploy: Callable[..., Deployed]) -> 
 
     def look(cursor: str | None) -> dg.SensorResult | dg.SkipReason:
         with dg.build_sensor_context(instance=house.instance, cursor=cursor) as context:
-            return automation.new_instruments(context, database=Market())  # type: ignore[return-value]
+            return sensors.new_instruments(context, database=MarketDatabase())  # type: ignore[return-value]
 
     first = look(None)
     assert isinstance(first, dg.SensorResult)
@@ -44,17 +45,15 @@ def test_a_new_instrument_is_asked_for_once(deploy: Callable[..., Deployed]) -> 
 def test_a_removed_instrument_without_a_bar_is_forgotten_when_no_run_goes_on_that_knew_it(
     deploy: Callable[..., Deployed],
 ) -> None:
-    from crypto_pipeline.defs import defs
-
     house = deploy("BTC-USDT")
 
     def look() -> dg.RunRequest | dg.SkipReason:
         with dg.build_sensor_context(instance=house.instance) as context:
-            return automation.removed_instruments(context, database=Market())  # type: ignore[return-value]
+            return sensors.removed_instruments(context, database=MarketDatabase())  # type: ignore[return-value]
 
     assert isinstance(look(), dg.SkipReason)
     house.store.instruments.add([Instrument.crypto("FOO-BAR")])
-    job = defs.resolve_job_def("backfill_bars")
+    job = defs().resolve_job_def("backfill_bars")
     run = house.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
     house.store.views.refresh("instrument_summary")
     assert summarized(house) == ["BTC-USDT", "FOO-BAR"]
@@ -85,21 +84,19 @@ def summarized(house: Deployed) -> list[str]:
     ],
 )
 def test_schedules_ask_for_their_days_of_the_market_in_one_run(
-    name: str, at: datetime, first: str, last: str, deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch
+    name: str, at: datetime, first: str, last: str, deploy: Callable[..., Deployed], history: Callable[[datetime], None]
 ) -> None:
-    monkeypatch.setattr("crypto_pipeline.defs.partitions.FIRST_DAY", datetime(2026, 1, 5, tzinfo=UTC))
+    history(datetime(2026, 1, 5, tzinfo=UTC))
     deploy("BTC-USDT").store.clock.learn("replay", at)
     context = dg.build_schedule_context(scheduled_execution_time=at + timedelta(days=1000))
-    request = getattr(automation, name)(context, database=Market())
+    request = defs().get_repository_def().get_schedule_def(name)(context, database=MarketDatabase())
     assert (request.tags[START], request.tags[END]) == (first, last)
     assert int(request.tags["dagster/priority"]) > 0
 
 
 def test_definitions_load_and_everything_is_on() -> None:
-    from crypto_pipeline.defs import defs
-
-    dg.Definitions.validate_loadable(defs)
-    repository = defs.get_repository_def()
+    dg.Definitions.validate_loadable(defs())
+    repository = defs().get_repository_def()
     assert {one.name for one in repository.schedule_defs} >= {
         "recent_processor", "historical_processor", "historical_gap_monitor", "weekly_full_sweep",
     }  # fmt: skip
@@ -111,8 +108,6 @@ def test_definitions_load_and_everything_is_on() -> None:
 
 
 def test_only_a_changed_data_version_makes_the_wider_bars_follow(deploy: Callable[..., Deployed]) -> None:
-    from crypto_pipeline.defs import defs
-
     house = deploy("BTC-USDT")
     today = f"{datetime.now(UTC):%Y-%m-%d}"
 
@@ -122,7 +117,7 @@ def test_only_a_changed_data_version_makes_the_wider_bars_follow(deploy: Callabl
         )
 
     def asked(cursor: object) -> tuple[set[str], object]:
-        result = dg.evaluate_automation_conditions(defs, house.instance, cursor=cursor)  # type: ignore[arg-type]
+        result = dg.evaluate_automation_conditions(defs(), house.instance, cursor=cursor)  # type: ignore[arg-type]
         names = ("ohlc_5m", "ohlc_15m")
         return {name for name in names if result.get_requested_partitions(dg.AssetKey(name))}, result.cursor
 
@@ -138,9 +133,7 @@ def test_only_a_changed_data_version_makes_the_wider_bars_follow(deploy: Callabl
 
 
 def test_everything_that_runs_says_in_one_plain_sentence_what_it_does() -> None:
-    from crypto_pipeline.defs import defs
-
-    repository = defs.get_repository_def()
+    repository = defs().get_repository_def()
     ours = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
     for one in [*repository.schedule_defs, *repository.sensor_defs, *ours]:
         text = one.description or ""
@@ -151,16 +144,18 @@ def test_everything_that_runs_says_in_one_plain_sentence_what_it_does() -> None:
 
 
 def test_the_lineage_is_one_chain_with_few_edges() -> None:
-    from crypto_pipeline.defs import defs
-
-    graph = defs.get_repository_def().asset_graph
+    graph = defs().get_repository_def().asset_graph
     parents = {
         key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
         for key in graph.get_all_asset_keys()
     }
     chain = ["instruments", *(f"ohlc_{timeframe}" for timeframe in Timeframe)]
     for above, below in itertools.pairwise(chain):
-        assert parents[below] == {above}
+        assert parents[below] - {"trades"} == {above}
+    # Live bars are made of trades, and everything comes from the venue.
+    assert parents["ohlc_1m"] == {"instruments", "trades"}
+    assert parents["live_prices"] == {"trades"}
+    assert parents["trades"] == parents["instruments"] == {"venues/replay"}
     assert parents["ml_features"] <= set(chain)
     for name in ("coverage", "ohlc_today", "ohlc_recent", "instrument_summary", "backup", "storage_report"):
         assert len(parents[name]) == 1, (name, parents[name])

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from crypto_pipeline.defs import defs
+from crypto_pipeline.definitions import defs
 from crypto_pipeline.ops.backups import files
 from crypto_pipeline_tests.defs.conftest import Deployed
 
@@ -21,7 +21,7 @@ def test_a_backup_is_made_read_back_and_missed(
     house = deploy("BTC-USDT")
     job = dg.define_asset_job("look", selection=dg.AssetSelection.checks_for_assets("backup"))
     looked = dg.Definitions(
-        asset_checks=defs.asset_checks, assets=defs.assets, jobs=[job], resources=defs.resources
+        asset_checks=defs().asset_checks, assets=defs().assets, jobs=[job], resources=defs().resources
     ).resolve_job_def("look")
     missing = looked.execute_in_process(instance=house.instance).get_asset_check_evaluations()
     assert {e.check_name: e.passed for e in missing} == {"is_recent": False, "is_right": True}
@@ -34,7 +34,7 @@ def test_a_backup_is_made_read_back_and_missed(
     (made,) = files.complete(tmp_path / "backups")
     assert made.manifest.tables["market"]["market.instruments"][0] == 1
     with dg.build_schedule_context(scheduled_execution_time=made.manifest.created_at) as context:
-        schedule = defs.resolve_schedule_def("nightly_backup")
+        schedule = defs().resolve_schedule_def("nightly_backup")
         assert len(schedule.evaluate_tick(context).run_requests or []) == 1
         monkeypatch.setenv("CRYPTO_PIPELINE_BACKUP_DAILY", "false")
         assert not schedule.evaluate_tick(context).run_requests

@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from crypto_pipeline.defs.bars import by_person
-from crypto_pipeline.defs.partitions import range_tags
+from crypto_pipeline.defs.base.partitions import partitions, range_tags
+from crypto_pipeline.defs.base.runs import by_person
 from crypto_pipeline.healing.checks.stored_bars import CHECKS, MINUTE_CHECKS
 from crypto_pipeline.market import Instrument, Timeframe
 from crypto_pipeline.ops.alerts import alert_groups
@@ -161,13 +161,13 @@ def test_days_that_a_person_chose_are_asked_for_now(
 
 
 def test_weekly_bars_are_a_run_of_their_own(deploy: Callable[..., Deployed], span: Span) -> None:
-    from crypto_pipeline.defs.partitions import FIRST_DAY
+    first_day = partitions().first_day
 
     house = deploy("BTC-USDT")
-    assert house.run("backfill_bars", tags=range_tags(FIRST_DAY, span[1])).success
-    assert house.run("weekly_bars", tags=range_tags(FIRST_DAY, span[1], Timeframe.W1)).success
-    weeks = house.store.reader.read(["BTC-USDT"], Timeframe.W1, FIRST_DAY, span[1])
-    true = house.exchange.market.bars("BTCUSDT", Timeframe.W1, FIRST_DAY, span[1])
+    assert house.run("backfill_bars", tags=range_tags(first_day, span[1])).success
+    assert house.run("weekly_bars", tags=range_tags(first_day, span[1], Timeframe.W1)).success
+    weeks = house.store.reader.read(["BTC-USDT"], Timeframe.W1, first_day, span[1])
+    true = house.exchange.market.bars("BTCUSDT", Timeframe.W1, first_day, span[1])
     assert weeks["close"].to_list() == true.head(weeks.height)["close"].to_list()
     assert weeks.height >= 1
 

@@ -9,9 +9,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from crypto_pipeline.defs import comparison as defined
-from crypto_pipeline.defs import defs
-from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.definitions import defs
+from crypto_pipeline.defs.bars import comparison as defined
+from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline_tests.defs.conftest import Deployed
 
@@ -21,18 +21,18 @@ def house(deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch) -> D
     """One instrument whose three days are stored, and not compared by any check."""
     monkeypatch.setenv("CRYPTO_PIPELINE_DAYS", "3")
     made = deploy("BTC-USDT")
-    Market().run(lambda pipeline: pipeline.backfill())
+    MarketDatabase().run(lambda pipeline: pipeline.backfill())
     return made
 
 
 def tick(house: Deployed, cursor: str | None = None) -> Any:
-    with dg.build_sensor_context(instance=house.instance, definitions=defs, cursor=cursor) as context:
-        return defined.comparison_due(context, database=Market())
+    with dg.build_sensor_context(instance=house.instance, definitions=defs(), cursor=cursor) as context:
+        return defined.comparison_due(context, database=MarketDatabase())
 
 
 def unfinished(house: Deployed, job: str) -> str:
     """A run of ``job`` that goes on."""
-    run = house.instance.create_run_for_job(defs.resolve_job_def(job), status=dg.DagsterRunStatus.STARTED)
+    run = house.instance.create_run_for_job(defs().resolve_job_def(job), status=dg.DagsterRunStatus.STARTED)
     return run.run_id
 
 
@@ -105,8 +105,8 @@ def test_a_dispute_is_an_alert_and_no_reason_to_look_at_more_days_in_every_run(h
     alerts = house.store.checks.open_alerts()
     assert alerts.select("source", "timeframe").rows() == [(NAME, "5m")]
     # what the venue repeats is no change: the day in dispute is not due again at once, and nothing downstream is stale
-    assert Market().run(lambda pipeline: pipeline.due_for_comparison()).is_empty()
-    before = Market().run(lambda pipeline: _span(pipeline))
+    assert MarketDatabase().run(lambda pipeline: pipeline.due_for_comparison()).is_empty()
+    before = MarketDatabase().run(lambda pipeline: _span(pipeline))
     assert before[0] == before[1]
 
 

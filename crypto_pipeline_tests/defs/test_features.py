@@ -9,10 +9,10 @@ import dagster as dg
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from crypto_pipeline.defs import defs
-from crypto_pipeline.defs.features import days_due, stale_features
-from crypto_pipeline.defs.partitions import range_tags
-from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.definitions import defs
+from crypto_pipeline.defs.base.partitions import range_tags
+from crypto_pipeline.defs.base.resources import MarketDatabase
+from crypto_pipeline.defs.features.sensors import days_due, stale_features
 from crypto_pipeline.features.stored.checks import CHECKS
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline_tests.defs.conftest import Deployed
@@ -21,14 +21,14 @@ from crypto_pipeline_tests.defs.conftest import Deployed
 def look(house: Deployed, cursor: str | None = None) -> dg.SensorResult:
     """One tick of the sensor."""
     with dg.build_sensor_context(instance=house.instance, cursor=cursor) as context:
-        answer = stale_features(context, database=Market())
+        answer = stale_features(context, database=MarketDatabase())
     assert isinstance(answer, dg.SensorResult)
     return answer
 
 
 def status(house: Deployed, day: date) -> StaleStatus:
     """What the UI says of the features of a day."""
-    graph = defs.resolve_asset_graph()
+    graph = defs().resolve_asset_graph()
     resolver = CachingStaleStatusResolver(house.instance, graph, LoadingContextForTest(house.instance))
     return resolver.get_status(dg.AssetKey("ml_features"), f"{day}")
 
@@ -91,7 +91,9 @@ def test_features_follow_their_bars(deploy: Callable[..., Deployed]) -> None:
 
     # A run over several days gives them all one version; what was computed from the bars of now is said to stand.
     wide = dg.define_asset_job("backfill_bars", dg.AssetSelection.assets("ohlc_1d").without_checks())
-    alone = dg.Definitions(assets=defs.assets, jobs=[wide], resources=defs.resources).resolve_job_def("backfill_bars")
+    alone = dg.Definitions(assets=defs().assets, jobs=[wide], resources=defs().resources).resolve_job_def(
+        "backfill_bars"
+    )
     assert alone.execute_in_process(instance=house.instance, tags=range_tags(day, now)).success
     assert status(house, yesterday) is StaleStatus.STALE
     for event in look(house, tick.cursor).asset_events or []:

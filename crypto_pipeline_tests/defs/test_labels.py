@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,9 +11,12 @@ import polars as pl
 import psycopg
 import pytest
 
-from crypto_pipeline.defs.labels import chosen_parameters, days_due, labels_due, record
-from crypto_pipeline.defs.partitions import range_tags
-from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.definitions import defs
+from crypto_pipeline.defs.base.partitions import range_tags
+from crypto_pipeline.defs.base.resources import MarketDatabase
+from crypto_pipeline.defs.labels.checks import record
+from crypto_pipeline.defs.labels.sensors import days_due, labels_due
+from crypto_pipeline.defs.labels.strategies import chosen_parameters
 from crypto_pipeline.labels.stored.checks import enough
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.store import Store
@@ -32,19 +35,17 @@ def house(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[
 
 
 def run(instance: dg.DagsterInstance, first: datetime, end: datetime) -> Any:
-    from crypto_pipeline.defs import defs
-
-    job = defs.resolve_job_def("label_setups")
+    job = defs().resolve_job_def("label_setups")
     return job.execute_in_process(instance=instance, tags=range_tags(first, end), raise_on_error=False)
 
 
 def test_labels_are_made_in_one_run_shown_and_checked(
-    house: tuple[Store, dg.DagsterInstance], monkeypatch: pytest.MonkeyPatch
+    house: tuple[Store, dg.DagsterInstance], history: Callable[[datetime], None]
 ) -> None:
     store, instance = house
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     start = today - timedelta(days=DAYS)
-    monkeypatch.setattr("crypto_pipeline.defs.labels.HISTORY_DAY", start)
+    history(start)
     store_market(store, DAYS, start)
     due = days_due(store, datetime.now(UTC))
     assert [(first, last) for first, last in due] == [(start.date(), (today - timedelta(days=2)).date())]
@@ -70,7 +71,7 @@ def test_labels_are_made_in_one_run_shown_and_checked(
     day = {e.asset_key.path[-1]: e for e in again.get_asset_materialization_events()}["strategy_dca_labels"]
     assert "data:image/png;base64" in day.materialization.metadata["outcomes_tight"].value
     assert [row["instrument_days"] for row in table(day)] == [0, 0]
-    planted_faults_fail_their_checks(store, instance, today, monkeypatch)
+    planted_faults_fail_their_checks(store, instance, today, history)
 
 
 def each_day_has_its_own_figures(store: Store, result: Any, start: datetime) -> None:
@@ -94,16 +95,16 @@ def each_day_has_its_own_figures(store: Store, result: Any, start: datetime) -> 
 
 
 def planted_faults_fail_their_checks(
-    store: Store, instance: dg.DagsterInstance, today: datetime, monkeypatch: pytest.MonkeyPatch
+    store: Store, instance: dg.DagsterInstance, today: datetime, history: Callable[[datetime], None]
 ) -> None:
-    from crypto_pipeline.defs import defs
-
     parameters = chosen_parameters(Strategy.DCA)["default"]
     day = today - timedelta(days=6)
 
     def check() -> dict[str, tuple[bool, str, str]]:
-        result = defs.resolve_job_def("label_setups").execute_in_process(
-            instance=instance, tags=range_tags(day, today), op_selection=["checks_dca_labels"]
+        result = (
+            defs()
+            .resolve_job_def("label_setups")
+            .execute_in_process(instance=instance, tags=range_tags(day, today), op_selection=["checks_dca_labels"])
         )
         assert result.success
         alerts = {row["source"]: row for row in store.checks.open_alerts().rows(named=True)}
@@ -128,7 +129,7 @@ def planted_faults_fail_their_checks(
             [day.date()],
         )
     assert told
-    monkeypatch.setattr("crypto_pipeline.defs.labels.HISTORY_DAY", today - timedelta(days=90))
+    history(today - timedelta(days=90))
     seen = check()
     assert seen["label_finality"] == (
         False, "ERROR", f"{told} dca labels were told before their horizon had ended"
@@ -140,7 +141,7 @@ def planted_faults_fail_their_checks(
     with psycopg.connect(store.url) as connection:
         connection.execute("UPDATE research.strategy_dca_labels SET recorded_at = now()")
     assert run(instance, day, today).success
-    monkeypatch.setattr("crypto_pipeline.defs.labels.HISTORY_DAY", today - timedelta(days=DAYS))
+    history(today - timedelta(days=DAYS))
     assert all(passed for passed, _, _ in check().values())
 
 
@@ -155,15 +156,16 @@ def test_the_sensor_asks_for_what_is_due_and_then_for_nothing(
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     start = today - timedelta(days=7)
     store_market(store, 7, start)
-    from crypto_pipeline.defs import defs
 
     def ask() -> list[dg.RunRequest]:
-        context = dg.build_sensor_context(instance=instance, definitions=defs, resources={"database": Market()})
+        context = dg.build_sensor_context(
+            instance=instance, definitions=defs(), resources={"database": MarketDatabase()}
+        )
         answer = labels_due.evaluate_tick(context)
         return list(answer.run_requests or [])
 
     (request,) = ask()
-    job = defs.resolve_job_def("label_setups")
+    job = defs().resolve_job_def("label_setups")
     assert job.execute_in_process(instance=instance, tags=request.tags).success
     assert ask() == []
     # A bar that changes makes its days due again, and no other.

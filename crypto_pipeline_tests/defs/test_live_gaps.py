@@ -11,10 +11,10 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from crypto_pipeline.defs import defs
-from crypto_pipeline.defs.freshness import FILL, freshness
-from crypto_pipeline.defs.live_gaps import JOB, MONITOR, live_gap_monitor
-from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.definitions import defs
+from crypto_pipeline.defs.base.resources import MarketDatabase
+from crypto_pipeline.defs.live.freshness import FILL, freshness
+from crypto_pipeline.defs.live.gaps import JOB, MONITOR, live_gap_monitor
 from crypto_pipeline.healing import Pipeline
 from crypto_pipeline.market import Instrument, Source, Timeframe
 from crypto_pipeline_tests.defs.conftest import Deployed
@@ -30,13 +30,13 @@ def house(deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch) -> D
     made.store.connections.run(
         lambda link: link.execute("UPDATE market.instruments SET added_at = now() - interval '2 days'") and None
     )
-    Market().run(lambda pipeline: pipeline.backfill())
+    MarketDatabase().run(lambda pipeline: pipeline.backfill())
     return made
 
 
 def tick(house: Deployed, sensor: Any, cursor: str | None = None) -> Any:
-    with dg.build_sensor_context(instance=house.instance, definitions=defs, cursor=cursor) as context:
-        return sensor(context, database=Market())
+    with dg.build_sensor_context(instance=house.instance, definitions=defs(), cursor=cursor) as context:
+        return sensor(context, database=MarketDatabase())
 
 
 def lose(house: Deployed, symbol: str, start: datetime, end: datetime) -> None:
@@ -95,7 +95,7 @@ def test_history_that_is_being_collected_is_left_to_its_run(house: Deployed) -> 
     lose(house, "ETH-USDT", start, start + HOUR)
     house.store.instruments.remove("ETH-USDT")
     house.store.instruments.add([Instrument.crypto("ETH-USDT")])  # wanted since now
-    job = defs.resolve_job_def("backfill_bars")
+    job = defs().resolve_job_def("backfill_bars")
     house.instance.create_run_for_job(
         job, tags={"processor": "new_instruments"}, status=dg.DagsterRunStatus.STARTED,
         run_config={"resources": {"scope": {"config": {"instruments": ["ETH-USDT"]}}}},
@@ -131,7 +131,7 @@ def test_a_series_that_falls_behind_is_a_failed_check_and_an_alert_until_it_is_b
     async def heal(pipeline: Pipeline) -> None:
         await pipeline.backfill()
 
-    Market().run(heal)
+    MarketDatabase().run(heal)
     back = tick(house, freshness, late.cursor)
     assert [one.passed for one in back.asset_events] == [True]
     assert house.store.checks.open_alerts().is_empty()

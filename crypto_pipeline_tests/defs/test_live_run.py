@@ -13,13 +13,14 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import instance_for_test
 
-from crypto_pipeline.defs import defs, live_run
+from crypto_pipeline.definitions import defs
+from crypto_pipeline.defs.live import ingest_run
 from crypto_pipeline.ops.dagster_instance.lost_runs import WORKER, Worker
 from crypto_pipeline.ops.supervision import ingest_process as place
-from crypto_pipeline.ops.supervision.ingest_process import IngestHere, LineKeeper, offer
+from crypto_pipeline.ops.supervision.ingest_process import IngestProcess, LineQueueHandler, offer
 from crypto_pipeline.ops.supervision.processes import DEPLOYMENT
 
-JOB = defs.resolve_job_def("live_ingest")
+JOB = defs().resolve_job_def("live_ingest")
 
 
 @pytest.fixture
@@ -29,10 +30,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[IngestHere]:
+def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[IngestProcess]:
     monkeypatch.setenv(DEPLOYMENT, "ours")
-    monkeypatch.setattr(live_run, "_LOOK_EVERY", 0.05)
-    made = IngestHere(0, 1)
+    monkeypatch.setattr(ingest_run, "_LOOK_EVERY", 0.05)
+    made = IngestProcess(0, 1)
     offer(made)
     yield made
     made.ended.set()
@@ -47,10 +48,10 @@ def until(true: Callable[[], object], seconds: float = 30) -> None:
 
 
 @contextmanager
-def shown(instance: dg.DagsterInstance, here: IngestHere) -> Iterator[tuple[dg.DagsterRun, list[dg.DagsterRun]]]:
+def shown(instance: dg.DagsterInstance, here: IngestProcess) -> Iterator[tuple[dg.DagsterRun, list[dg.DagsterRun]]]:
     """The run while it is followed, and afterwards how it ended."""
     ended: list[dg.DagsterRun] = []
-    thread = threading.Thread(target=lambda: ended.append(live_run.show(instance, JOB, here)))
+    thread = threading.Thread(target=lambda: ended.append(ingest_run.show(instance, JOB, here)))
     thread.start()
     until(lambda: here.sink is not None)
     (run,) = instance.get_runs()
@@ -60,10 +61,10 @@ def shown(instance: dg.DagsterInstance, here: IngestHere) -> Iterator[tuple[dg.D
 
 
 def test_it_is_a_run_with_steps_and_logs_and_ends_well_with_the_process(
-    instance: dg.DagsterInstance, here: IngestHere
+    instance: dg.DagsterInstance, here: IngestProcess
 ) -> None:
     logger = logging.getLogger("crypto_pipeline.ingest.session")
-    keeper = LineKeeper(here.lines)
+    keeper = LineQueueHandler(here.lines)
     logging.getLogger("crypto_pipeline").addHandler(keeper)
     try:
         with shown(instance, here) as (run, ended):
@@ -83,7 +84,7 @@ def said(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
 
 
 def test_a_run_that_is_marked_failed_while_ingest_lives_ends_and_stays_failed(
-    instance: dg.DagsterInstance, here: IngestHere
+    instance: dg.DagsterInstance, here: IngestProcess
 ) -> None:
     with shown(instance, here) as (run, ended):
         instance.report_run_failed(run, "by somebody else")
@@ -92,7 +93,7 @@ def test_a_run_that_is_marked_failed_while_ingest_lives_ends_and_stays_failed(
 
 
 def test_terminating_the_run_ends_the_process_and_cancels_the_run(
-    instance: dg.DagsterInstance, here: IngestHere, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, here: IngestProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped = threading.Event()
     monkeypatch.setattr(here, "stop", stopped.set)
@@ -103,7 +104,7 @@ def test_terminating_the_run_ends_the_process_and_cancels_the_run(
 
 
 def test_the_next_process_ends_the_run_of_the_one_before_and_no_other(
-    instance: dg.DagsterInstance, here: IngestHere
+    instance: dg.DagsterInstance, here: IngestProcess
 ) -> None:
     before = replace(here.worker, started=1)
 
@@ -118,7 +119,7 @@ def test_the_next_process_ends_the_run_of_the_one_before_and_no_other(
         run_of("other", "0", dg.DagsterRunStatus.STARTED),
         instance.create_run_for_job(JOB, tags={"shard": "0"}, status=dg.DagsterRunStatus.STARTED).run_id,
     ]
-    live_run.end_earlier(instance, here)
+    ingest_run.end_earlier(instance, here)
     assert status_of(instance, mine) is dg.DagsterRunStatus.FAILURE
     assert status_of(instance, canceling) is dg.DagsterRunStatus.CANCELED
     assert {status_of(instance, other) for other in others} == {dg.DagsterRunStatus.STARTED}

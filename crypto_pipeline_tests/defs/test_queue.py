@@ -12,8 +12,8 @@ from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepo
 from dagster._core.test_utils import instance_for_test
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-from crypto_pipeline.defs import defs
-from crypto_pipeline.defs.jobs import HIGH, LOW, tags
+from crypto_pipeline.definitions import defs
+from crypto_pipeline.defs.base.runs import HIGH, LOW, tags
 from crypto_pipeline_tests.builders.places import PROJECT
 
 CONFIG = PROJECT / "dagster.yaml"
@@ -30,7 +30,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def queue(instance: dg.DagsterInstance, job: str, run_tags: dict[str, str]) -> str:
-    definition = defs.resolve_job_def(job)
+    definition = defs().resolve_job_def(job)
     server = GrpcServerCodeLocationOrigin(host="localhost", port=1, location_name="crypto_pipeline")
     origin = RemoteRepositoryOrigin(server, "__repository__").get_job_origin(job)
     run = instance.create_run_for_job(

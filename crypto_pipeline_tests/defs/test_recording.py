@@ -15,7 +15,7 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_pipeline.defs.partitions import end_offset
+from crypto_pipeline.defs.base.partitions import end_offset
 from crypto_pipeline.market import Instrument, Timeframe
 from crypto_pipeline.replay import running_exchange
 from crypto_pipeline.store import Store
@@ -40,31 +40,34 @@ with Store(resolve_url(load_settings())) as store:
 
 import dagster as dg
 from datetime import UTC, datetime
-from crypto_pipeline.defs import automation, defs, partitions
+from crypto_pipeline.definitions import defs
+from crypto_pipeline.defs.base import partitions
+from crypto_pipeline.defs.bars import sensors
 from crypto_pipeline.market import Timeframe
-from crypto_pipeline.defs.features import stale_features
-from crypto_pipeline.defs.partitions import DAILY, FIRST_DAY, RESEARCH_DAILY, WEEKLY
-from crypto_pipeline.defs.resources import Market
+from crypto_pipeline.defs.features.sensors import stale_features
+from crypto_pipeline.defs.base.resources import MarketDatabase
 
-found = {"days": DAILY.get_partition_keys(), "research": RESEARCH_DAILY.get_partition_keys(),
-         "weeks": WEEKLY.get_partition_keys(), "runs": {}}
+laid_down = partitions.partitions()
+found = {"days": laid_down.daily.get_partition_keys(), "research": laid_down.research.get_partition_keys(),
+         "weeks": laid_down.weekly.get_partition_keys(), "runs": {}}
 with dg.DagsterInstance.ephemeral() as instance:
     def run(job, tags=None):
-        done = defs.resolve_job_def(job).execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+        done = defs().resolve_job_def(job).execute_in_process(instance=instance, tags=tags, raise_on_error=False)
         checks = {f"{one.asset_key.to_user_string()} {one.check_name}": one.passed
                   for one in done.get_asset_check_evaluations()}
         found["runs"][job] = {"success": done.success, "failed": sorted(k for k, v in checks.items() if not v)}
     with dg.build_sensor_context(instance=instance) as context:
-        asked = automation.new_instruments(context, database=Market()).run_requests[0]
+        asked = sensors.new_instruments(context, database=MarketDatabase()).run_requests[0]
     run("backfill_bars", dict(asked.tags))
     first, last = partitions.run_days(asked.tags)
     end = datetime(last.year, last.month, last.day, 1, tzinfo=UTC)
-    run("weekly_bars", partitions.range_tags(FIRST_DAY, end, Timeframe.W1))
+    run("weekly_bars", partitions.range_tags(laid_down.first_day, end, Timeframe.W1))
     run("refresh_today")
-    recent = automation.recent_processor(dg.build_schedule_context(instance, datetime.now(UTC)), database=Market())
+    recent = defs().get_repository_def().get_schedule_def("recent_processor")(
+        dg.build_schedule_context(instance, datetime.now(UTC)), database=MarketDatabase())
     found["recent"] = dict(recent.tags)
     with dg.build_sensor_context(instance=instance) as context:
-        looked = stale_features(context, database=Market())
+        looked = stale_features(context, database=MarketDatabase())
     found["features"] = [dict(one.tags) for one in looked.run_requests]
 json.dump(found, sys.stdout)
 """

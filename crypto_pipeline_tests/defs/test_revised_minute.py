@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from types import ModuleType
 from typing import Any
 
 import dagster as dg
@@ -17,6 +15,8 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 from polars.testing import assert_frame_equal
 
+from crypto_pipeline.definitions import built
+from crypto_pipeline.defs.base import partitions as layout
 from crypto_pipeline.features.compute import LOOK_BACK, MARKET_LOOK_BACK, ROW_SCHEMA
 from crypto_pipeline.features.stored.update import features_as_of
 from crypto_pipeline.labels.stored import inputs
@@ -24,7 +24,6 @@ from crypto_pipeline.labels.stored.update import bring_up_to_date
 from crypto_pipeline.labels.strategies.base import Parameters
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market import Timeframe
-from crypto_pipeline.settings import settings
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.feature_market import rolled_up, stock
 from crypto_pipeline_tests.builders.label_market import minutes
@@ -45,29 +44,24 @@ Cells = set[tuple[str, date]]
 
 
 @pytest.fixture
-def definitions(monkeypatch: pytest.MonkeyPatch, postgres_url: str) -> Iterator[ModuleType]:
-    """Definitions whose partitions reach sixty days back, loaded beside those of the other tests."""
+def definitions(monkeypatch: pytest.MonkeyPatch, postgres_url: str) -> Iterator[dg.Definitions]:
+    """Definitions whose partitions reach sixty days back, built anew."""
     monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", postgres_url)
     monkeypatch.setenv("CRYPTO_PIPELINE_DAYS", str(DAYS))
     monkeypatch.setenv("CRYPTO_PIPELINE_LABEL_PARAMETERS", json.dumps({"loose": LOOSE["loose"]}))
-    import crypto_pipeline.defs
-
-    monkeypatch.setattr(crypto_pipeline, "defs", crypto_pipeline.defs)
-    for name in [name for name in sys.modules if name.startswith("crypto_pipeline.defs")]:
-        monkeypatch.delitem(sys.modules, name)
-    settings.cache_clear()
-    import crypto_pipeline.defs as loaded
-
-    yield loaded
+    layout.partitions.cache_clear()
+    built.cache_clear()
+    yield built()
     monkeypatch.undo()
-    settings.cache_clear()
+    layout.partitions.cache_clear()
+    built.cache_clear()
 
 
 class House:
     """A store of sixty days, and an instance of Dagster that knows its bars."""
 
-    def __init__(self, store: Store, instance: dg.DagsterInstance, definitions: ModuleType) -> None:
-        self.store, self.instance, self.defs = store, instance, definitions.defs
+    def __init__(self, store: Store, instance: dg.DagsterInstance, definitions: dg.Definitions) -> None:
+        self.store, self.instance, self.defs = store, instance, definitions
 
     def show_bars(self, first: datetime, end: datetime) -> None:
         """State the data versions of the bars as the bar assets do."""
@@ -147,7 +141,7 @@ def dependents(hit: datetime) -> dict[str, Cells]:
     return found
 
 
-def test_one_revised_minute_of_sixty_days(definitions: ModuleType, postgres_url: str) -> None:
+def test_one_revised_minute_of_sixty_days(definitions: dg.Definitions, postgres_url: str) -> None:
     with dg.DagsterInstance.ephemeral() as instance, Store(postgres_url) as store:
         house = House(store, instance, definitions)
         market = pl.concat([minutes(name, DAYS, number, START) for number, name in enumerate(NAMES)])

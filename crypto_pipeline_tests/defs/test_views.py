@@ -8,9 +8,9 @@ from datetime import datetime
 import dagster as dg
 import polars as pl
 
-from crypto_pipeline.defs import defs
-from crypto_pipeline.defs.partitions import range_tags
-from crypto_pipeline.defs.views import column_schema
+from crypto_pipeline.definitions import defs
+from crypto_pipeline.defs.base.partitions import range_tags
+from crypto_pipeline.defs.views.assets import column_schema
 from crypto_pipeline.store.views.views import VIEWS
 from crypto_pipeline_tests.defs.conftest import Deployed
 
@@ -45,7 +45,7 @@ def test_views_are_refreshed_and_proven(deploy: Callable[..., Deployed], span: t
 
     spoil = "UPDATE market.ohlc_data SET close = low WHERE timeframe = '1m'"
     house.store.connections.run(lambda connection: connection.execute(spoil) and None)
-    check = defs.resolve_asset_graph().asset_check_keys
+    check = defs().resolve_asset_graph().asset_check_keys
     assert dg.AssetCheckKey(dg.AssetKey("ohlc_recent"), "equals_table") in check
     house.store.connections.run(
         lambda connection: (
@@ -54,7 +54,7 @@ def test_views_are_refreshed_and_proven(deploy: Callable[..., Deployed], span: t
     )
     job = dg.define_asset_job("look", selection=dg.AssetSelection.checks_for_assets("ohlc_today"))
     looked = dg.Definitions(
-        asset_checks=defs.asset_checks, assets=defs.assets, jobs=[job], resources=defs.resources
+        asset_checks=defs().asset_checks, assets=defs().assets, jobs=[job], resources=defs().resources
     ).resolve_job_def("look")
     found = looked.execute_in_process(instance=house.instance, raise_on_error=False).get_asset_check_evaluations()
     assert {e.check_name for e in found if not e.passed} == {"is_fresh", "equals_table"}
@@ -66,7 +66,7 @@ def test_views_are_refreshed_and_proven(deploy: Callable[..., Deployed], span: t
 def test_schedules_of_views_run_by_themselves() -> None:
     on = {
         schedule.name: schedule.cron_schedule
-        for schedule in defs.schedules or ()
+        for schedule in defs().schedules or ()
         if isinstance(schedule, dg.ScheduleDefinition) and schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     }
     assert on["today_every_five_minutes"] == "2-59/5 * * * *"

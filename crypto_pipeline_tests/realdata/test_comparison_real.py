@@ -51,7 +51,7 @@ def disagreeing(folder: Path, symbol: str) -> set[tuple[str, datetime]]:
 def test_the_job_that_compares_finds_every_window_that_disagrees_and_no_other(
     recorded_data: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crypto_pipeline.defs import defs
+    from crypto_pipeline.definitions import defs
 
     folder = recorded_data / "bars/binance_spot"
     expected = set().union(*(disagreeing(folder, symbol) for symbol in SYMBOLS))
@@ -67,7 +67,7 @@ def test_the_job_that_compares_finds_every_window_that_disagrees_and_no_other(
         bench = Bench(exchange, store, days=DAYS)
         bench.collect(*SYMBOLS)
         bench.run(lambda pipeline: pipeline.backfill())
-        run = defs.resolve_job_def("compare_with_venue").execute_in_process(instance=instance)
+        run = defs().resolve_job_def("compare_with_venue").execute_in_process(instance=instance)
         assert run.success
         found = store.reconciliations.open()
         assert set(found["timeframe"]) == {str(Timeframe.M5)}

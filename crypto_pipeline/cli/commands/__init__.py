@@ -1,1 +1,1 @@
-"""One module per group of commands. ``cli.app`` puts them together."""
+"""One module per group of commands. ``cli.app`` finds each of them here and calls its ``register``."""

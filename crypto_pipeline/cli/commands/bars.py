@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,27 @@ from crypto_pipeline.cli.options import DataDir, End, Start
 
 _FORMS = ("table", "csv", "json", "parquet", "arrow")
 
+Symbol = Annotated[str, typer.Argument(help="One instrument or several: BTC-USDT or BTC-USDT,ETH-USDT")]
+TimeframeName = Annotated[str, typer.Argument(help="1m 5m 15m 30m 1h 4h 1d or 1w")]
+AsOf = Annotated[str | None, typer.Option("--as-of", help="What was known at that moment. Default: what is known now.")]
+Last = Annotated[
+    int | None, typer.Option("--last", metavar="N", min=1, help="The newest N bars of each, instead of a start.")
+]
+Forming = Annotated[bool, typer.Option("--forming", help="Also bars that are incomplete or not over yet.")]
+Fill = Annotated[
+    str | None, typer.Option("--fill", metavar="flat", help="Flat bars where there is none, marked as filled.")
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="LIST",
+        help="all, or for example open_time,close,vwap. Default: prices, volume, trade_count, source, complete.",
+    ),
+]
+Form = Annotated[str, typer.Option("--format", help=f"{', '.join(_FORMS)}.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write. Default: the terminal.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -19,30 +41,17 @@ def register(app: typer.Typer) -> None:
 
 
 def read(
-    symbol: Annotated[str, typer.Argument(help="One instrument or several: BTC-USDT or BTC-USDT,ETH-USDT")],
-    timeframe: Annotated[str, typer.Argument(help="1m 5m 15m 30m 1h 4h 1d or 1w")],
+    symbol: Symbol,
+    timeframe: TimeframeName,
     start: Start = None,
     end: End = None,
-    as_of: Annotated[
-        str | None, typer.Option("--as-of", help="What was known at that moment. Default: what is known now.")
-    ] = None,
-    last: Annotated[
-        int | None, typer.Option("--last", metavar="N", min=1, help="The newest N bars of each, instead of a start.")
-    ] = None,
-    forming: Annotated[bool, typer.Option("--forming", help="Also bars that are incomplete or not over yet.")] = False,
-    fill: Annotated[
-        str | None, typer.Option("--fill", metavar="flat", help="Flat bars where there is none, marked as filled.")
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            "--columns",
-            metavar="LIST",
-            help="all, or for example open_time,close,vwap. Default: prices, volume, trade_count, source, complete.",
-        ),
-    ] = None,
-    form: Annotated[str, typer.Option("--format", help=f"{', '.join(_FORMS)}.")] = "table",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write. Default: the terminal.")] = None,
+    as_of: AsOf = None,
+    last: Last = None,
+    forming: Forming = False,
+    fill: Fill = None,
+    columns: Columns = None,
+    form: Form = "table",
+    output: Output = None,
     data_dir: DataDir = None,
 ) -> None:
     """Stored bars of [start, end), oldest first. Default: the last day for minutes, more for wider bars."""
@@ -53,22 +62,15 @@ def read(
     from crypto_pipeline.reading import Reader, SpanWarning, question
     from crypto_pipeline.reading.query import ALL
 
-    if form not in _FORMS:
-        raise BadInput(f"unknown format {form!r}: use one of {', '.join(_FORMS)}")
-    if fill not in (None, "flat"):
-        raise BadInput(f"--fill {fill!r}: give flat, or leave it out")
+    _refuse_bad_options(form, fill, start, last)
     chosen = options.timeframe(timeframe)
     moment = options.moment(as_of, "--as-of") if as_of else None
     begin, given = options.bounds(start, end)
     wanted = columns if columns in (None, ALL) else [name.strip() for name in columns.split(",")]
-    if last is not None and start is not None:
-        raise BadInput("--last and --start contradict each other: give one of them")
     with database(deployment_settings(data_dir)) as url, Reader(url) as reader:
         symbols = options.known_symbols(symbol, reader.symbols(active_only=False)) or []
-        if begin is not None and given is None and begin >= (now := reader.now()):
-            raise BadInput(
-                f"--start {begin:%Y-%m-%dT%H:%MZ} lies in the future: it is {now:%Y-%m-%dT%H:%MZ} at the venue"
-            )
+        if begin is not None and given is None:
+            _refuse_future(begin, reader.now())
         try:
             asked = question(symbols, chosen, begin, given, last, moment, not forming, wanted, fill, now=reader.now)
             with warnings.catch_warnings(record=True) as said:
@@ -79,3 +81,23 @@ def read(
     for each in said:
         typer.echo(f"note: {each.message}", err=True)
     write_frame(frame, form, output, f"{symbol} {chosen}")
+
+
+def _refuse_bad_options(form: str, fill: str | None, start: str | None, last: int | None) -> None:
+    """Raise BadInput for a value that is none, or for two that contradict each other."""
+    from crypto_pipeline.cli.errors import BadInput
+
+    if form not in _FORMS:
+        raise BadInput(f"unknown format {form!r}: use one of {', '.join(_FORMS)}")
+    if fill not in (None, "flat"):
+        raise BadInput(f"--fill {fill!r}: give flat, or leave it out")
+    if last is not None and start is not None:
+        raise BadInput("--last and --start contradict each other: give one of them")
+
+
+def _refuse_future(begin: datetime, now: datetime) -> None:
+    """Raise BadInput where a span that ends ``now``, at the venue, would begin later."""
+    from crypto_pipeline.cli.errors import BadInput
+
+    if begin >= now:
+        raise BadInput(f"--start {begin:%Y-%m-%dT%H:%MZ} lies in the future: it is {now:%Y-%m-%dT%H:%MZ} at the venue")

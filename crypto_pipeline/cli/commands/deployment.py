@@ -23,6 +23,50 @@ if TYPE_CHECKING:
 _PREFIX = "CRYPTO_PIPELINE_"
 _CHILD = f"{_PREFIX}DETACHED_CHILD"
 
+UiPort = Annotated[
+    str | None,
+    typer.Option(
+        "--ui-port", metavar="N", envvar=f"{_PREFIX}UI_PORT", help="Port of the Dagster UI; 0 picks a free one. [3000]"
+    ),
+]
+ReplayPort = Annotated[
+    str | None,
+    typer.Option(
+        "--replay-port",
+        metavar="N",
+        envvar=f"{_PREFIX}REPLAY_PORT",
+        help="Port of the replay exchange; 0 picks one. [8765]",
+    ),
+]
+ApiPort = Annotated[
+    str | None,
+    typer.Option(
+        "--api-port", metavar="N", envvar=f"{_PREFIX}API_PORT", help="Port of the HTTP reads; 0 picks one. [8790]"
+    ),
+]
+Host = Annotated[str | None, typer.Option("--host", envvar=f"{_PREFIX}HOST", help="Address to listen on. [127.0.0.1]")]
+Venue = Annotated[
+    str | None,
+    typer.Option("--venue", envvar=f"{_PREFIX}VENUE", help="Where bars come from: replay or binance. [replay]"),
+]
+Instruments = Annotated[
+    str | None,
+    typer.Option(
+        "--instruments",
+        metavar="N|LIST",
+        envvar=f"{_PREFIX}INSTRUMENTS",
+        help="How many, or which: BTC-USDT,ETH-USDT [8 on replay, else all]",
+    ),
+]
+Days = Annotated[
+    str | None,
+    typer.Option("--days", metavar="N", envvar=f"{_PREFIX}DAYS", help="Days of history. [45 on replay, else 180]"),
+]
+Detach = Annotated[
+    bool,
+    typer.Option("--detach", envvar=f"{_PREFIX}DETACH", help="Return once everything is up; stop it with `down`."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -35,54 +79,14 @@ def register(app: typer.Typer) -> None:
 
 def up(
     data_dir: DataDir = None,
-    ui_port: Annotated[
-        str | None,
-        typer.Option(
-            "--ui-port",
-            metavar="N",
-            envvar=f"{_PREFIX}UI_PORT",
-            help="Port of the Dagster UI; 0 picks a free one. [3000]",
-        ),
-    ] = None,
-    replay_port: Annotated[
-        str | None,
-        typer.Option(
-            "--replay-port",
-            metavar="N",
-            envvar=f"{_PREFIX}REPLAY_PORT",
-            help="Port of the replay exchange; 0 picks one. [8765]",
-        ),
-    ] = None,
-    api_port: Annotated[
-        str | None,
-        typer.Option(
-            "--api-port", metavar="N", envvar=f"{_PREFIX}API_PORT", help="Port of the HTTP reads; 0 picks one. [8790]"
-        ),
-    ] = None,
-    host: Annotated[
-        str | None, typer.Option("--host", envvar=f"{_PREFIX}HOST", help="Address to listen on. [127.0.0.1]")
-    ] = None,
-    venue: Annotated[
-        str | None,
-        typer.Option("--venue", envvar=f"{_PREFIX}VENUE", help="Where bars come from: replay or binance. [replay]"),
-    ] = None,
-    instruments: Annotated[
-        str | None,
-        typer.Option(
-            "--instruments",
-            metavar="N|LIST",
-            envvar=f"{_PREFIX}INSTRUMENTS",
-            help="How many, or which: BTC-USDT,ETH-USDT [8 on replay, else all]",
-        ),
-    ] = None,
-    days: Annotated[
-        str | None,
-        typer.Option("--days", metavar="N", envvar=f"{_PREFIX}DAYS", help="Days of history. [45 on replay, else 180]"),
-    ] = None,
-    detach: Annotated[
-        bool,
-        typer.Option("--detach", envvar=f"{_PREFIX}DETACH", help="Return once everything is up; stop it with `down`."),
-    ] = False,
+    ui_port: UiPort = None,
+    replay_port: ReplayPort = None,
+    api_port: ApiPort = None,
+    host: Host = None,
+    venue: Venue = None,
+    instruments: Instruments = None,
+    days: Days = None,
+    detach: Detach = False,
 ) -> None:
     """Start everything, keep it running and fill the database. Ctrl-C stops it."""
     from crypto_pipeline.ops.errors import OpsError

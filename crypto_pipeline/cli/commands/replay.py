@@ -4,13 +4,62 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crypto_pipeline.cli.options import DataDir, moment
 
+if TYPE_CHECKING:
+    from crypto_pipeline.settings import Settings
+
 _PREFIX = "CRYPTO_PIPELINE_"
+
+Source = Annotated[
+    str | None,
+    typer.Option("--source", envvar=f"{_PREFIX}REPLAY_SOURCE", help="'generated', or a folder of recordings."),
+]
+Port = Annotated[str | None, typer.Option("--port", metavar="N", envvar=f"{_PREFIX}REPLAY_PORT", help="Port. [8765]")]
+Host = Annotated[str | None, typer.Option("--host", envvar=f"{_PREFIX}HOST", help="Address. [127.0.0.1]")]
+Seed = Annotated[
+    str | None, typer.Option("--seed", metavar="N", envvar=f"{_PREFIX}REPLAY_SEED", help="Of a generated market.")
+]
+Speed = Annotated[
+    str | None, typer.Option("--speed", metavar="N", envvar=f"{_PREFIX}REPLAY_SPEED", help="Of its clock.")
+]
+ShiftToNow = Annotated[
+    bool | None,
+    typer.Option("--shift-to-now", envvar=f"{_PREFIX}REPLAY_SHIFT_TO_NOW", help="By whole weeks, to end now."),
+]
+Now = Annotated[
+    str | None,
+    typer.Option(
+        "--now",
+        metavar="TIME",
+        envvar=f"{_PREFIX}REPLAY_NOW",
+        help="What its clock shows at first: 2021-05-10T12:00Z",
+    ),
+]
+Faults = Annotated[
+    Path | None, typer.Option("--faults", envvar=f"{_PREFIX}REPLAY_FAULTS", help="JSON file with faults to play.")
+]
+WeightLimit = Annotated[
+    int,
+    typer.Option("--weight-limit", metavar="N", min=1, help="Request weight per minute before it answers 429."),
+]
+Intensity = Annotated[
+    int | None,
+    typer.Option(
+        "--intensity",
+        metavar="N",
+        envvar=f"{_PREFIX}REPLAY_INTENSITY",
+        help="Times as many trades, for load tests.",
+    ),
+]
+Captures = Annotated[
+    Path | None,
+    typer.Option("--captures", metavar="DIR", help="Recorded raw sessions to play back. [SOURCE/captures]"),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -24,61 +73,21 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    source: Annotated[
-        str | None,
-        typer.Option("--source", envvar=f"{_PREFIX}REPLAY_SOURCE", help="'generated', or a folder of recordings."),
-    ] = None,
-    port: Annotated[
-        str | None, typer.Option("--port", metavar="N", envvar=f"{_PREFIX}REPLAY_PORT", help="Port. [8765]")
-    ] = None,
-    host: Annotated[str | None, typer.Option("--host", envvar=f"{_PREFIX}HOST", help="Address. [127.0.0.1]")] = None,
-    seed: Annotated[
-        str | None, typer.Option("--seed", metavar="N", envvar=f"{_PREFIX}REPLAY_SEED", help="Of a generated market.")
-    ] = None,
-    speed: Annotated[
-        str | None, typer.Option("--speed", metavar="N", envvar=f"{_PREFIX}REPLAY_SPEED", help="Of its clock.")
-    ] = None,
-    shift_to_now: Annotated[
-        bool | None,
-        typer.Option("--shift-to-now", envvar=f"{_PREFIX}REPLAY_SHIFT_TO_NOW", help="By whole weeks, to end now."),
-    ] = None,
-    now: Annotated[
-        str | None,
-        typer.Option(
-            "--now",
-            metavar="TIME",
-            envvar=f"{_PREFIX}REPLAY_NOW",
-            help="What its clock shows at first: 2021-05-10T12:00Z",
-        ),
-    ] = None,
-    faults: Annotated[
-        Path | None, typer.Option("--faults", envvar=f"{_PREFIX}REPLAY_FAULTS", help="JSON file with faults to play.")
-    ] = None,
-    weight_limit: Annotated[
-        int,
-        typer.Option("--weight-limit", metavar="N", min=1, help="Request weight per minute before it answers 429."),
-    ] = 6000,
-    intensity: Annotated[
-        int | None,
-        typer.Option(
-            "--intensity",
-            metavar="N",
-            envvar=f"{_PREFIX}REPLAY_INTENSITY",
-            help="Times as many trades, for load tests.",
-        ),
-    ] = None,
-    captures: Annotated[
-        Path | None,
-        typer.Option("--captures", metavar="DIR", help="Recorded raw sessions to play back. [SOURCE/captures]"),
-    ] = None,
+    source: Source = None,
+    port: Port = None,
+    host: Host = None,
+    seed: Seed = None,
+    speed: Speed = None,
+    shift_to_now: ShiftToNow = None,
+    now: Now = None,
+    faults: Faults = None,
+    weight_limit: WeightLimit = 6000,
+    intensity: Intensity = None,
+    captures: Captures = None,
     data_dir: DataDir = None,
 ) -> None:
     """Serve Binance's REST interface, streams and file archive from recordings or a generated market."""
     from crypto_pipeline.cli.context import deployment_settings
-    from crypto_pipeline.ops.replay_clock import replay_clock, shifted_at
-    from crypto_pipeline.ops.supervision.initial_instruments import generated_symbols
-    from crypto_pipeline.ops.supervision.paths import Places
-    from crypto_pipeline.replay import serve as run
 
     settings = deployment_settings(
         data_dir,
@@ -92,6 +101,16 @@ def serve(
         replay_faults=faults,
         replay_intensity=intensity,
     )
+    _serve(settings, weight_limit, captures)
+
+
+def _serve(settings: Settings, weight_limit: int, captures: Path | None) -> None:
+    """Serve until a signal ends it, with the clock and token that the data directory keeps."""
+    from crypto_pipeline.ops.replay_clock import replay_clock, shifted_at
+    from crypto_pipeline.ops.supervision.initial_instruments import generated_symbols
+    from crypto_pipeline.ops.supervision.paths import Places
+    from crypto_pipeline.replay import serve as run
+
     places = Places(settings.data_dir)
     places.make()
     given, wall = settings.replay_token, datetime.now(UTC)

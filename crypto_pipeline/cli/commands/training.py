@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crypto_pipeline.cli.options import DataDir, Instruments
+
+if TYPE_CHECKING:
+    from crypto_pipeline.labels.stored.training import TrainingSet
+    from crypto_pipeline.labels.strategies.base import Parameters
+    from crypto_pipeline.labels.strategies.registry import Strategy
+    from crypto_pipeline.settings import Settings
+
+StrategyName = Annotated[str, typer.Argument(help="dca, swing or channel")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write; the manifest lies beside it.")]
+FirstSignal = Annotated[str, typer.Option("--start", help="First signal, ISO 8601: 2026-01-31 or 2026-01-31T12:00Z")]
+EndOfSignals = Annotated[str, typer.Option("--end", help="First signal no longer included.")]
+AsOf = Annotated[
+    str | None, typer.Option("--as-of", help="As it was known at that moment. Default: as it is known now.")
+]
+ParameterSet = Annotated[str, typer.Option("--set", help="Which set of the setting label_parameters.")]
+Ineligible = Annotated[
+    bool,
+    typer.Option(
+        "--ineligible",
+        help="Keep signals whose last day lacks more than 5 % of its bars, or traded in fewer than half.",
+    ),
+]
+AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Where there are no rows, write a file all the same.")]
 
 group = typer.Typer(name="training-set", help="Features joined to labels, to learn from.", no_args_is_help=True)
 
@@ -19,46 +42,28 @@ def register(app: typer.Typer) -> None:
 
 @group.command()
 def build(
-    strategy: Annotated[str, typer.Argument(help="dca, swing or channel")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write; the manifest lies beside it.")],
-    start: Annotated[str, typer.Option("--start", help="First signal, ISO 8601: 2026-01-31 or 2026-01-31T12:00Z")],
-    end: Annotated[str, typer.Option("--end", help="First signal no longer included.")],
-    as_of: Annotated[
-        str | None, typer.Option("--as-of", help="As it was known at that moment. Default: as it is known now.")
-    ] = None,
-    parameter_set: Annotated[str, typer.Option("--set", help="Which set of the setting label_parameters.")] = "default",
+    strategy: StrategyName,
+    output: Output,
+    start: FirstSignal,
+    end: EndOfSignals,
+    as_of: AsOf = None,
+    parameter_set: ParameterSet = "default",
     instruments: Instruments = None,
-    ineligible: Annotated[
-        bool,
-        typer.Option(
-            "--ineligible",
-            help="Keep signals whose last day lacks more than 5 % of its bars, or traded in fewer than half.",
-        ),
-    ] = False,
-    allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Where there are no rows, write a file all the same.")
-    ] = False,
+    ineligible: Ineligible = False,
+    allow_empty: AllowEmpty = False,
     data_dir: DataDir = None,
 ) -> None:
     """Write the training set of a strategy for signals in [start, end). Without rows: exit code 1, no file."""
     from crypto_pipeline.cli import options
     from crypto_pipeline.cli.context import deployment_settings, open_store
-    from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.healing.plan import retention_policy
-    from crypto_pipeline.labels.parameters import ParameterError, parameter_sets
-    from crypto_pipeline.labels.stored.training import TrainingSetError, training_set
-    from crypto_pipeline.labels.strategies.registry import Strategy
+    from crypto_pipeline.labels.stored.training import training_set
 
     first, last = options.bounds(start, end)
     assert first is not None  # both are required
     assert last is not None
     settings = deployment_settings(data_dir)
-    try:
-        chosen, sets = Strategy.parse(strategy), parameter_sets(settings.label_parameters)
-    except (ParameterError, ValueError) as error:
-        raise BadInput(str(error)) from None
-    if parameter_set not in sets:
-        raise BadInput(f"unknown parameter set {parameter_set!r}: there are {', '.join(sets)}")
+    chosen, parameters = _parameters(settings, strategy, parameter_set)
     moment = options.moment(as_of, "--as-of") if as_of else None
     with open_store(settings) as store:
         known = [row.instrument.symbol for row in store.instruments.list(active_only=False)]
@@ -69,18 +74,40 @@ def build(
             first,
             last,
             as_of=moment,
-            parameters=sets[parameter_set][chosen],
+            parameters=parameters,
             instruments=symbols,
             eligible_only=not ineligible,
             retention=retention_policy(settings),
         )
+    _write(made, output, allow_empty=allow_empty)
+
+
+def _parameters(settings: Settings, strategy: str, parameter_set: str) -> tuple[Strategy, Parameters]:
+    """The strategy called so, and its parameters in the set. Raises BadInput that names what there is."""
+    from crypto_pipeline.cli.errors import BadInput
+    from crypto_pipeline.labels.parameters import ParameterError, parameter_sets
+    from crypto_pipeline.labels.strategies.registry import Strategy
+
+    try:
+        chosen, sets = Strategy.parse(strategy), parameter_sets(settings.label_parameters)
+    except (ParameterError, ValueError) as error:
+        raise BadInput(str(error)) from None
+    if parameter_set not in sets:
+        raise BadInput(f"unknown parameter set {parameter_set!r}: there are {', '.join(sets)}")
+    return chosen, sets[parameter_set][chosen]
+
+
+def _write(made: TrainingSet, output: Path, *, allow_empty: bool) -> None:
+    """Write the set and its manifest. Raises TrainingSetError where there are no rows and that is not allowed."""
+    from crypto_pipeline.labels.stored.training import TrainingSetError
+
     if made.why_empty and not allow_empty:
         raise TrainingSetError(f"{made.why_empty}. Nothing was written; --allow-empty writes a file without rows")
     if made.why_empty:
         typer.echo(f"warning: {made.why_empty}", err=True)
-    beside = made.write(output)
+    manifest = made.write(output)
     typer.echo(f"{made.frame.height:,} rows, {made.frame.width} columns, as of {made.manifest['as_of']}")
-    typer.echo(f"{output}\n{beside}")
+    typer.echo(f"{output}\n{manifest}")
 
 
 @group.command()

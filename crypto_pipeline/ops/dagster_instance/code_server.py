@@ -14,13 +14,17 @@ from typing import Any
 from dagster._cli import ENV_PREFIX, cli
 from dagster._grpc.server import DagsterApiServer
 
+import crypto_pipeline.ops.without_pandas  # noqa: F401  (before anything that imports ADBC)
+from crypto_pipeline.ops.dagster_instance.beta_warnings import ignore_beta_warnings
+
 #: What the fork server imports: what Dagster runs a job with, and what we define.
 PRELOAD = [
+    "crypto_pipeline.ops.without_pandas",
     "dagster._grpc.impl",
     "dagster._core.execution.api",
     "dagster_postgres",
     "crypto_pipeline.store.every_part",
-    "crypto_pipeline.defs",
+    "crypto_pipeline.preloaded_definitions",
 ]
 
 
@@ -40,5 +44,6 @@ def fork_runs() -> None:
 
 
 if __name__ == "__main__":
+    ignore_beta_warnings()
     fork_runs()
     cli(auto_envvar_prefix=ENV_PREFIX)

@@ -20,7 +20,7 @@ _PIECE = 16 * _MB
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DiskLimits:
     """Bytes: the ``reserve`` file, the free room below which everything is stopped (``stop``), and below which a person
     is warned (``warn``, long before).
     """
@@ -30,7 +30,7 @@ class Limits:
     warn: int
 
     @classmethod
-    def of(cls, total: int, reserve_mb: int) -> Limits:
+    def of(cls, total: int, reserve_mb: int) -> DiskLimits:
         """For a disk of ``total`` bytes: fixed figures, and shares of it where it is small."""
         reserve = min(reserve_mb * _MB, total // 20)
         stop = min(200 * _MB, total // 25)
@@ -48,7 +48,7 @@ class Disk:
     def __init__(self, data_dir: Path, reserve_mb: int) -> None:
         self._data_dir = data_dir
         self._reserve = data_dir / "reserve"
-        self.limits = Limits.of(shutil.disk_usage(data_dir).total, reserve_mb)
+        self.limits = DiskLimits.of(shutil.disk_usage(data_dir).total, reserve_mb)
 
     @property
     def free(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import psycopg
 
+from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.ops.backups import files as backup_files
 from crypto_pipeline.ops.backups.backup import backup_dir, nightly_backup
 from crypto_pipeline.ops.housekeeping.retention import archive_url, kept_for_ever_per_day, open_retention
@@ -29,7 +30,7 @@ _SMALL = 65_536
 
 
 @dataclass(frozen=True)
-class Disk:
+class DiskUse:
     """The disk that the database is on; None where it is not ours to see."""
 
     free: int | None
@@ -42,7 +43,7 @@ class StorageReport:
     """Everything that ``crypto-pipeline storage`` says. Bytes are bytes, rates are per day."""
 
     taken_at: datetime
-    disk: Disk
+    disk: DiskUse
     database_bytes: int
     cache_hit: float | None
     tables: pl.DataFrame
@@ -208,14 +209,14 @@ def _same_disk(one: Path, other: Path) -> bool:
     return _existing(one).stat().st_dev == _existing(other).stat().st_dev
 
 
-def _disk(settings: Settings, stored: int) -> Disk:
+def _disk(settings: Settings, stored: int) -> DiskUse:
     if settings.database_url is None:
         usage = shutil.disk_usage(_existing(settings.data_dir))
-        return Disk(usage.free, usage.total)
+        return DiskUse(usage.free, usage.total)
     if settings.disk_gb is not None:
         total = int(settings.disk_gb * 1e9)
-        return Disk(max(0, total - stored), total)
-    return Disk(None, None, "a server of your own: set CRYPTO_PIPELINE_DISK_GB to its size")
+        return DiskUse(max(0, total - stored), total)
+    return DiskUse(None, None, "a server of your own: set CRYPTO_PIPELINE_DISK_GB to its size")
 
 
 def _existing(path: Path) -> Path:
@@ -229,17 +230,7 @@ def _dagster(settings: Settings, url: str) -> pl.DataFrame:
         return pl.DataFrame(schema={"table": pl.String, "rows": pl.Int64, "bytes": pl.Int64})
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One check of the report."""
-
-    name: str
-    passed: bool
-    severity: str
-    summary: str
-
-
-def judge(settings: Settings, found: StorageReport) -> list[Verdict]:
+def judge(settings: Settings, found: StorageReport) -> list[CheckOutcome]:
     """The report's checks: whether the disk lasts, partitions are there in time, tables are mostly rows."""
     until = found.days_until_full
     low = found.disk.free is not None and found.disk.total and found.disk.free < 0.05 * found.disk.total
@@ -247,6 +238,7 @@ def judge(settings: Settings, found: StorageReport) -> list[Verdict]:
     grave = (until is not None and until < settings.disk_days_error) or low
     ahead = {name: count for name, count in found.partitions_ahead.items() if count < FEWEST_AHEAD}
     said_ahead = ", ".join(f"{name}: {count} ahead" for name, count in (ahead or found.partitions_ahead).items())
+    said_ahead += "; run the job maintenance" if ahead else ""
     bloated = [
         f"{row['table']} {row['timeframe']}: {size_text(row['bloat_bytes'])} of {size_text(row['heap_bytes'])} unused"
         for row in found.bloated.iter_rows(named=True)
@@ -254,9 +246,9 @@ def judge(settings: Settings, found: StorageReport) -> list[Verdict]:
     trim = "" if lasts else "; `crypto-pipeline storage trim` shows what can go at once"
     fine = f"no table over {size_text(BLOAT_FROM)} has more than {BLOATED:.0%} unused room"
     return [
-        Verdict("disk_lasts", bool(lasts), "error" if grave else "warning", found.headline() + trim),
-        Verdict("partitions_ahead", not ahead, "warning", said_ahead + ("; run the job maintenance" if ahead else "")),
-        Verdict("tables_are_not_bloated", not bloated, "warning", ", ".join(bloated) or fine),
+        CheckOutcome("disk_lasts", "storage", bool(lasts), "error" if grave else "warning", found.headline() + trim),
+        CheckOutcome("partitions_ahead", "storage", not ahead, "warning", said_ahead),
+        CheckOutcome("tables_are_not_bloated", "storage", not bloated, "warning", ", ".join(bloated) or fine),
     ]
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from crypto_pipeline.addresses import base_url
@@ -25,8 +26,8 @@ from crypto_pipeline.ops.supervision import health, processes, supervisord
 from crypto_pipeline.ops.supervision.database import database_urls, make_ready
 from crypto_pipeline.ops.supervision.paths import Places, UpLock, UpState, running_state
 from crypto_pipeline.ops.supervision.ports import claim_port
-from crypto_pipeline.ops.supervision.programs import POSTGRES, Program, environment, given_settings, programs
-from crypto_pipeline.ops.supervision.restarts import Nurse
+from crypto_pipeline.ops.supervision.programs import POSTGRES, SupervisedProgram, environment, given_settings, programs
+from crypto_pipeline.ops.supervision.restarts import Restarter
 from crypto_pipeline.ops.supervision.shutdown import end_descendants, take_down
 from crypto_pipeline.settings import Settings, command
 from crypto_pipeline.store.database.errors import StoreError
@@ -50,18 +51,17 @@ class Guardian:
         self.state: UpState | None = None
         self._say = say
         self._lock = UpLock(self.places)
-        self._programs: list[Program] = []
+        self._programs: list[SupervisedProgram] = []
         self._environment: dict[str, str] = {}
         self._daemon: subprocess.Popen[bytes] | None = None
         #: Set once everything is to be taken down.
         self.stopping = self._stop = threading.Event()
         self._hurry = False
-        self._nurse: Nurse | None = None
         self._last_health = 0.0
         #: Whether there is a deployment already: then ingest has something to do at once.
         self._has_run = self.places.has_run()
         self._disk: DiskWatch | None = None
-        self._told: dict[str, str] = {}
+        self._reported_notes: dict[str, str] = {}
 
     # Coming up
 
@@ -79,7 +79,7 @@ class Guardian:
                     self._await_health()
                     if not self._stop.is_set():
                         self._phase("healthy")
-                        on_healthy(self._known_state)
+                        on_healthy(self._require_state)
                     self._supervise()
                 finally:
                     self._take_down()
@@ -91,16 +91,14 @@ class Guardian:
         self._stop.set()
 
     @property
-    def _known_state(self) -> UpState:
+    def _require_state(self) -> UpState:
         if self.state is None:
             raise RuntimeError("the guardian has not prepared yet")
         return self.state
 
-    @property
-    def _nurse_known(self) -> Nurse:
-        if self._nurse is None:
-            self._nurse = Nurse(self._client(), self.places, self._say, {program.name for program in self._programs})
-        return self._nurse
+    @cached_property
+    def _restarter(self) -> Restarter:
+        return Restarter(self._client(), self.places, self._say, {program.name for program in self._programs})
 
     def _prepare(self) -> None:
         """Everything that can be refused is refused here, before anything is started."""
@@ -150,7 +148,7 @@ class Guardian:
             self.places.socket(program.name).unlink(missing_ok=True)
         supervisord.write_config(self.places, self._programs, first_only=self._has_run)
         self._daemon = supervisord.spawn(self.places, self._environment)
-        self.state = replace(self._known_state, supervisord_pid=self._daemon.pid)
+        self.state = replace(self._require_state, supervisord_pid=self._daemon.pid)
         self.state.write(self.places)
         self._await_supervisord()
         if self.settings.database_url is None:
@@ -180,13 +178,13 @@ class Guardian:
             self._pause(0.2)
 
     def _client(self) -> supervisord.Supervisord:
-        return supervisord.Supervisord(self._known_state.supervisor_socket)
+        return supervisord.Supervisord(self._require_state.supervisor_socket)
 
     def _await_supervisord(self) -> None:
         client = self._client()
         while not client.reachable():
             if self._daemon is not None and self._daemon.poll() is not None:
-                raise OpsError(f"supervisord did not start: {_last_words(self.places, 'supervisord')}")
+                raise OpsError(f"supervisord did not start: {_last_message(self.places, 'supervisord')}")
             self._pause(0.05)
 
     def _await_postgres(self) -> None:
@@ -201,17 +199,17 @@ class Guardian:
     def _await_health(self) -> None:
         """Wait until everything answers. What cannot become healthy is named, and supervised all the same."""
         shown: dict[str, str] = {}
-        patience = time.monotonic() + _VENUE_PATIENCE
+        timeout = time.monotonic() + _VENUE_PATIENCE
         while not self._stop.is_set():
-            self._mind_the_disk()
+            self._check_disk()
             if self._stop.is_set():
                 return
-            found = health.ask(self.settings, self.places, self._known_state)
+            found = health.ask(self.settings, self.places, self._require_state)
             if found.healthy:
                 return
-            self._nurse_known.tend(found)
+            self._restarter.check(found)
             for name, trouble in found.troubles.items():
-                away = name == health.VENUE and time.monotonic() > patience
+                away = name == health.VENUE and time.monotonic() > timeout
                 if ("cannot load" in trouble or away) and shown.get(name) != trouble:
                     shown[name] = trouble
                     log = "" if name == health.VENUE else f" (log: {self.places.logs / name}.log)"
@@ -222,22 +220,22 @@ class Guardian:
 
     def _supervise(self) -> None:
         while not self._stop.wait(_TICK):
-            self._mind_the_disk()
+            self._check_disk()
             if self._stop.is_set():  # while waiting for room
                 return
             self._keep_supervisord()
             if time.monotonic() - self._last_health >= _HEALTH_EVERY:
                 self._last_health = time.monotonic()
-                found = health.ask(self.settings, self.places, self._known_state)
-                self._nurse_known.tend(found)
-                self._tell(found.notes)
+                found = health.ask(self.settings, self.places, self._require_state)
+                self._restarter.check(found)
+                self._report_notes(found.notes)
 
-    def _tell(self, notes: dict[str, str]) -> None:
+    def _report_notes(self, notes: dict[str, str]) -> None:
         """Say what is new."""
         for name, note in notes.items():
-            if self._told.get(name) != note:
+            if self._reported_notes.get(name) != note:
                 self._say(f"{name} {note}")
-        self._told = notes
+        self._reported_notes = notes
 
     def _keep_supervisord(self) -> None:
         """Collect orphans that ended; when supervisord itself died, clear what it left and start all again."""
@@ -253,16 +251,16 @@ class Guardian:
         """Bring everything up once more; what fails is tried again when supervisord is next looked at."""
         assert self._daemon is not None
         self._phase("restarting")
-        end_descendants(self._daemon, patience=5.0)
+        end_descendants(self._daemon, timeout=5.0)
         try:
             self._bring_up()
             self._phase("healthy")
         except (OpsError, StoreError, OSError) as error:
             self._say(f"cannot start again yet: {error}")
-            end_descendants(self._daemon, patience=5.0)
+            end_descendants(self._daemon, timeout=5.0)
             self._pause(1.0)
 
-    def _mind_the_disk(self) -> None:
+    def _check_disk(self) -> None:
         """When the disk is full, stop everything while there is room to stop in, and wait until there is more."""
         if self._disk is None or not self._disk.look():
             return
@@ -282,14 +280,14 @@ class Guardian:
         if self._daemon.poll() is None:
             take_down(self._client(), self._daemon, self._programs, self._say, lambda: self._hurry)
         else:  # while waiting for room nothing runs
-            end_descendants(self._daemon, patience=5.0)
+            end_descendants(self._daemon, timeout=5.0)
         self.places.clear_sockets()
         self._phase("stopped")
 
     # Small things
 
     def _phase(self, phase: str) -> None:
-        self.state = replace(self._known_state, phase=phase)
+        self.state = replace(self._require_state, phase=phase)
         try:
             self.state.write(self.places)
         except OSError as error:
@@ -338,7 +336,7 @@ def already_running(places: Places) -> OpsError:
     )
 
 
-def _last_words(places: Places, name: str) -> str:
+def _last_message(places: Places, name: str) -> str:
     output = places.logs / f"{name}.out"
     lines = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
     return lines[-1] if lines else supervisord.tail(places, name, 1) or "it left no message"

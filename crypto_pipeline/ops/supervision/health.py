@@ -47,7 +47,7 @@ _QUERY = """{
 
 
 @dataclass(frozen=True)
-class Health:
+class HealthReport:
     """What one round of questions found. ``troubles`` says why a program is not healthy."""
 
     processes: list[ProcessInfo] = field(default_factory=list)
@@ -66,12 +66,12 @@ class Health:
         return self.supervisord and name not in self.troubles
 
 
-def ask(settings: Settings, places: Places, state: UpState) -> Health:
+def ask(settings: Settings, places: Places, state: UpState) -> HealthReport:
     """Ask every program once."""
     try:
         found = Supervisord(state.supervisor_socket).processes()
     except ConnectionError as error:
-        return Health(troubles={"supervisord": str(error)})
+        return HealthReport(troubles={"supervisord": str(error)})
     troubles = {info.name: f"{info.state.lower()}: {info.detail}" for info in found if not info.running}
     # supervisord may not have noticed yet.
     troubles |= {info.name: "just died" for info in found if info.pid is not None and not is_alive(info.pid)}
@@ -85,7 +85,7 @@ def ask(settings: Settings, places: Places, state: UpState) -> Health:
     troubles |= {name: trouble for name, trouble in said.items() if name not in troubles}
     if POSTGRES not in troubles and (trouble := _venue(settings, beats)):
         troubles[VENUE] = trouble
-    return Health(found, troubles, supervisord=True, notes=_stands_by(found, beats))
+    return HealthReport(found, troubles, supervisord=True, notes=_stands_by(found, beats))
 
 
 def crowding() -> float:

@@ -2,7 +2,7 @@
 
 Under ``up`` every shard of the live layer is a supervised program. It begins to ingest before anything of Dagster is
 imported, so that no queue, code server or daemon stands before live bars. Afterwards a thread of the same process shows
-it as a run of Dagster (defs/live_run.py).
+it as a run of Dagster (``defs.live.ingest_run``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST_LINES = 500
 RELIEF = 8.0
 
 
-class IngestHere:
+class IngestProcess:
     """One shard that this process ingests. Everything here may be used from any thread."""
 
     def __init__(self, shard: int, shards: int) -> None:
@@ -65,7 +65,7 @@ class IngestHere:
         self.duty.over.clear()
 
 
-class LineKeeper(logging.Handler):
+class LineQueueHandler(logging.Handler):
     """Puts records aside without waiting: writing them into Dagster's storage is not for the thread that ingests."""
 
     def __init__(self, lines: queue.Queue[logging.LogRecord]) -> None:
@@ -80,20 +80,20 @@ class LineKeeper(logging.Handler):
             pass  # the program's log file has it; memory has a bound
 
 
-_here: dict[int, IngestHere] = {}
+_here: dict[int, IngestProcess] = {}
 
 
-def offer(here: IngestHere) -> None:
+def offer(here: IngestProcess) -> None:
     """Let a run in this process find it."""
     _here[here.shard] = here
 
 
-def ingest_here(shard: int) -> IngestHere | None:
+def ingest_here(shard: int) -> IngestProcess | None:
     """The ingest of this shard in this process, if there is one."""
     return _here.get(shard)
 
 
-class LateGuest:
+class LateMinuteWork:
     """What is done after each minute, imported and made only once ingest is live."""
 
     def __init__(self, settings: Settings, live: threading.Event) -> None:

@@ -172,13 +172,13 @@ def reap(keep: Iterable[int] = ()) -> None:
                 os.waitpid(pid, os.WNOHANG)
 
 
-def end(pids: Iterable[int], polite: signal.Signals, patience: float) -> list[int]:
+def end(pids: Iterable[int], polite: signal.Signals, timeout: float) -> list[int]:
     """Send ``polite``, wait, then SIGKILL what is left. Returns those that had to be killed.
 
     A process that took the id of one that ended meanwhile is never sent anything.
     """
     waiting = [found for pid in pids if (found := Identity.of(pid)) is not None and _send(found, polite)]
-    waiting = _await_end(waiting, patience)
+    waiting = _await_end(waiting, timeout)
     for process in waiting:
         _send(process, signal.SIGKILL)
     _await_end(waiting, 10.0)
@@ -202,8 +202,8 @@ def _send(process: Identity, number: signal.Signals) -> bool:
     return True
 
 
-def _await_end(waiting: list[Identity], patience: float) -> list[Identity]:
-    deadline = time.monotonic() + patience
+def _await_end(waiting: list[Identity], timeout: float) -> list[Identity]:
+    deadline = time.monotonic() + timeout
     while (alive := [process for process in waiting if process.lives()]) and time.monotonic() < deadline:
         time.sleep(0.05)
     return alive

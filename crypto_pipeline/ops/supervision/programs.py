@@ -27,7 +27,7 @@ DAGSTER_URL_VARIABLE = "DAGSTER_POSTGRES_URL"
 
 
 @dataclass(frozen=True)
-class Program:
+class SupervisedProgram:
     """One supervised program."""
 
     name: str
@@ -46,32 +46,36 @@ class Program:
 
 def programs(
     settings: Settings, places: Places, ui_port: int, replay_port: int | None, api_port: int | None = None
-) -> list[Program]:
+) -> list[SupervisedProgram]:
     """The programs of a deployment with these settings."""
     ours = [sys.executable, "-m", "crypto_pipeline.cli"]
     found = []
     if settings.database_url is None:
         # SIGINT is PostgreSQL's fast shutdown; its children belong to the postmaster alone.
         postgres = [*ours, "_postgres"]
-        found.append(Program(POSTGRES, postgres, False, True, stop_signal="INT", stop_group=False, stop_wait=60))
+        found.append(
+            SupervisedProgram(POSTGRES, postgres, False, True, stop_signal="INT", stop_group=False, stop_wait=60)
+        )
     if replay_port is not None:
-        found.append(Program(REPLAY, [*ours, "replay", "serve", "--port", str(replay_port)], False, True))
+        found.append(SupervisedProgram(REPLAY, [*ours, "replay", "serve", "--port", str(replay_port)], False, True))
     if settings.ingest:
         ingest = [sys.executable, "-m", "crypto_pipeline.cli.ingest_program", "--shards", str(settings.ingest_shards)]
         for shard in range(settings.ingest_shards):
-            found.append(Program(f"{INGEST}{shard}", [*ingest, "--shard", str(shard)], first=True, stop_wait=15))
+            found.append(
+                SupervisedProgram(f"{INGEST}{shard}", [*ingest, "--shard", str(shard)], first=True, stop_wait=15)
+            )
     socket = str(places.socket(CODE_SERVER))
     grpc = [sys.executable, "-m", "crypto_pipeline.ops.dagster_instance.code_server", "api", "grpc", "--socket", socket]
-    module = ["-m", "crypto_pipeline.defs", "--location-name", LOCATION, "--use-python-environment-entry-point"]
+    module = ["-m", "crypto_pipeline.definitions", "--location-name", LOCATION, "--use-python-environment-entry-point"]
     # Its runs inherit it: whatever they do, live bars go before.
-    found.append(Program(CODE_SERVER, [*grpc, *module], needs_database=False, nice=10))
+    found.append(SupervisedProgram(CODE_SERVER, [*grpc, *module], needs_database=False, nice=10))
     where = ["-w", str(places.workspace)]
     serve = ["-h", settings.host, "-p", str(ui_port)]
     dagster = [sys.executable, "-m", "crypto_pipeline.ops.dagster_instance.process"]
-    found.append(Program(WEBSERVER, [*dagster, "dagster-webserver", *where, *serve], nice=5))
-    found.append(Program(DAEMON, [*dagster, "dagster-daemon", "run", *where], nice=5))
+    found.append(SupervisedProgram(WEBSERVER, [*dagster, "dagster-webserver", *where, *serve], nice=5))
+    found.append(SupervisedProgram(DAEMON, [*dagster, "dagster-daemon", "run", *where], nice=5))
     if api_port is not None:
-        found.append(Program(API, [*ours, "_api", "--port", str(api_port)], nice=5))
+        found.append(SupervisedProgram(API, [*ours, "_api", "--port", str(api_port)], nice=5))
     return found
 
 
@@ -109,7 +113,7 @@ def environment(settings: Settings, places: Places, given: dict[str, Any], dagst
     return found
 
 
-def tied_to_parent(program: Program) -> list[str]:
+def tied_to_parent(program: SupervisedProgram) -> list[str]:
     """The command, wrapped so that the program dies with supervisord where the machine has setpriv, and stands back.
 
     Without setpriv, the supervising process finds and ends what a killed supervisord leaves behind.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from crypto_pipeline.ops.supervision import supervisord
-from crypto_pipeline.ops.supervision.health import NO_HEARTBEAT, Health, crowding
+from crypto_pipeline.ops.supervision.health import NO_HEARTBEAT, HealthReport, crowding
 from crypto_pipeline.ops.supervision.paths import Places
 
 #: A program that runs but does not answer for this long (on a machine that is not busy) is killed and started again;
@@ -15,7 +15,7 @@ _HUNG_AFTER, _SILENT_AFTER = 120.0, 5.0
 _LONGEST_BACKOFF = 10.0
 
 
-class Nurse:
+class Restarter:
     """Keeps no program down for ever: supervisord gives up after a few failures, this does not."""
 
     def __init__(
@@ -26,9 +26,9 @@ class Nurse:
         self._say = say
         self._names = names
         self._failures: dict[str, tuple[int, float]] = {}
-        self._sick_since: dict[str, float] = {}
+        self._unhealthy_since: dict[str, float] = {}
 
-    def tend(self, found: Health) -> None:
+    def check(self, found: HealthReport) -> None:
         """Act on one round of questions."""
         now = time.monotonic()
         for info in found.processes:
@@ -36,14 +36,14 @@ class Nurse:
                 continue
             if found.is_healthy(info.name):
                 self._failures.pop(info.name, None)
-                self._sick_since.pop(info.name, None)
+                self._unhealthy_since.pop(info.name, None)
             elif info.state in ("FATAL", "EXITED"):
                 self._start_again(info, now)
             elif info.state == "RUNNING":
                 self._kill_if_hung(info, found.troubles[info.name], now)
 
     def _start_again(self, info: supervisord.ProcessInfo, now: float) -> None:
-        self._sick_since.pop(info.name, None)
+        self._unhealthy_since.pop(info.name, None)
         count, last = self._failures.get(info.name, (0, -_LONGEST_BACKOFF))
         if now - last < min(2.0**count, _LONGEST_BACKOFF):
             return
@@ -57,9 +57,9 @@ class Nurse:
         if "cannot load" in trouble:
             return
         limit = _SILENT_AFTER if trouble.startswith(NO_HEARTBEAT) else _HUNG_AFTER * crowding()
-        if (since := now - self._sick_since.setdefault(info.name, now)) > limit:
+        if (since := now - self._unhealthy_since.setdefault(info.name, now)) > limit:
             self._say(f"{info.name} has not answered for {since:.0f} s ({trouble}): restarting it")
-            del self._sick_since[info.name]
+            del self._unhealthy_since[info.name]
             _quietly(self._client.kill, info.name)
 
 

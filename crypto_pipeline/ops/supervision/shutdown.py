@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from crypto_pipeline.ops.supervision import processes
-from crypto_pipeline.ops.supervision.programs import POSTGRES, Program
+from crypto_pipeline.ops.supervision.programs import POSTGRES, SupervisedProgram
 from crypto_pipeline.ops.supervision.supervisord import Supervisord
 
 
 def take_down(
     client: Supervisord,
     daemon: subprocess.Popen[bytes],
-    programs: Sequence[Program],
+    programs: Sequence[SupervisedProgram],
     say: Callable[[str], None],
     hurry: Callable[[], bool],
 ) -> None:
@@ -36,23 +36,23 @@ def take_down(
         daemon.wait(timeout=15)
     except (ConnectionError, subprocess.TimeoutExpired) as error:
         say(f"supervisord does not stop by itself ({error}): ending its processes")
-    end_descendants(daemon, patience=0.0 if hurry() else 10.0)
+    end_descendants(daemon, timeout=0.0 if hurry() else 10.0)
 
 
-def end_descendants(daemon: subprocess.Popen[bytes], patience: float) -> None:
+def end_descendants(daemon: subprocess.Popen[bytes], timeout: float) -> None:
     """End everything below us: politely as PostgreSQL understands it (SIGINT), then by force."""
     # Three rounds, because what is ended may have been about to start something.
     for _ in range(3):
         left = [pid for pid in processes.descendants(os.getpid()) if processes.is_alive(pid)]
         if not left:
             break
-        processes.end(left, signal.SIGINT, patience)
+        processes.end(left, signal.SIGINT, timeout)
     processes.reap(keep=[daemon.pid])
     daemon.poll()
 
 
-def _await_down(client: Supervisord, names: Sequence[str], patience: float, hurry: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + patience
+def _await_down(client: Supervisord, names: Sequence[str], timeout: float, hurry: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline and not hurry():
         if client.await_stopped(names, 0.5):
             return

@@ -18,7 +18,7 @@ from typing import Any
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.supervision import processes
 from crypto_pipeline.ops.supervision.paths import Places
-from crypto_pipeline.ops.supervision.programs import Program, tied_to_parent
+from crypto_pipeline.ops.supervision.programs import SupervisedProgram, tied_to_parent
 
 #: What a call may raise while supervisord is away or busy dying.
 _SHUTTING_DOWN = 6
@@ -102,9 +102,9 @@ class Supervisord:
         """Stop everything and exit."""
         self._call("shutdown")
 
-    def await_stopped(self, names: Sequence[str], patience: float) -> bool:
-        """Wait until all of ``names`` are down; False when patience ran out."""
-        deadline = time.monotonic() + patience
+    def await_stopped(self, names: Sequence[str], timeout: float) -> bool:
+        """Wait until all of ``names`` are down; False when timeout ran out."""
+        deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             alive = [info for info in self.processes() if info.name in names and info.pid]
             if not alive:
@@ -113,7 +113,7 @@ class Supervisord:
         return False
 
 
-def write_config(places: Places, wanted: Sequence[Program], *, first_only: bool = False) -> None:
+def write_config(places: Places, wanted: Sequence[SupervisedProgram], *, first_only: bool = False) -> None:
     """Write the configuration file.
 
     It holds no secret: those are in the environment alone. ``first_only``: of the programs that need no database, those
@@ -147,7 +147,7 @@ def write_config(places: Places, wanted: Sequence[Program], *, first_only: bool 
     places.supervisord_conf.chmod(0o600)
 
 
-def _section(program: Program, *, autostart: bool) -> list[str]:
+def _section(program: SupervisedProgram, *, autostart: bool) -> list[str]:
     group = str(program.stop_group).lower()
     return [
         f"[program:{program.name}]",

@@ -32,7 +32,7 @@ from crypto_pipeline.replay.server.playback import PlaybackHandlers
 from crypto_pipeline.replay.server.rest import RestHandlers, json_answer
 from crypto_pipeline.replay.server.streams import StreamHandlers
 from crypto_pipeline.replay.wire.connection import StreamRules
-from crypto_pipeline.web_guard import Names, allowed_names, refusal
+from crypto_pipeline.web_guard import AllowedNames, allowed_names, refusal
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -51,7 +51,7 @@ class ReplayServer:
         stream_rules: StreamRules | None = None,
         captures: Path | None = None,
         token: str | None = None,
-        names: Names | None = None,
+        names: AllowedNames | None = None,
     ) -> None:
         self.market, self.clock = market, clock
         self.faults = FaultBook(clock, seed)

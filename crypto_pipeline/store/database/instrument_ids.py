@@ -5,11 +5,11 @@ An id never changes; a name can only get another one after its instrument was de
 
 from __future__ import annotations
 
-import difflib
 import threading
 import time
 from collections.abc import Iterable
 
+from crypto_pipeline.market.near_names import did_you_mean, near_names
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.errors import UnknownInstrumentError
 from crypto_pipeline.store.database.pool import Connections
@@ -40,9 +40,7 @@ class Symbols:
             self._refresh()
         for symbol in wanted:
             if symbol not in self._ids:
-                upper = {known.upper(): known for known in self._ids}
-                near = difflib.get_close_matches(symbol.upper(), upper, 1)
-                hint = f"did you mean {upper[near[0]]}?" if near else "see `crypto-pipeline instruments list`"
+                hint = did_you_mean(near_names(symbol, self._ids, 1)) or "see `crypto-pipeline instruments list`"
                 raise UnknownInstrumentError(f"unknown instrument {symbol!r}: {hint}")
         return {symbol: self._ids[symbol] for symbol in wanted}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 _IMPORTED = """
 import importlib, json, os, pathlib, sys, threading
-from crypto_pipeline.ops import code_server
+from crypto_pipeline.ops.dagster_instance import code_server
 for name in code_server.PRELOAD:
     importlib.import_module(name)
 tasks = [pathlib.Path(f"/proc/self/task/{task}/comm").read_text().strip() for task in os.listdir("/proc/self/task")]
@@ -25,12 +25,12 @@ print(json.dumps({"python": threading.active_count(), "tasks": tasks, "sockets":
 
 _FORKED = """
 import multiprocessing, os, sys
-from crypto_pipeline.ops import code_server
+from crypto_pipeline.ops.dagster_instance import code_server
 from dagster._grpc.server import DagsterApiServer
 
 def look(queue):
     import polars as pl
-    loaded = "crypto_pipeline.defs.definitions" in sys.modules
+    loaded = "crypto_pipeline.preloaded_definitions" in sys.modules
     queue.put((loaded, pl.select(pl.int_range(10).sum()).item(), os.getppid()))
 
 if __name__ == "__main__":

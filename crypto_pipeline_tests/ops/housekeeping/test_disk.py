@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from crypto_pipeline.ops.housekeeping.disk_space import Disk, Limits
+from crypto_pipeline.ops.housekeeping.disk_space import Disk, DiskLimits
 from crypto_pipeline.ops.housekeeping.disk_watch import SOURCE, DiskWatch, Room
 from crypto_pipeline.ops.supervision import processes
 from crypto_pipeline.settings import load_settings
@@ -56,7 +56,7 @@ def empty(place: Path) -> None:
 
 
 def test_limits_are_shares_of_a_small_disk_and_fixed_on_a_large_one() -> None:
-    small, large = Limits.of(1_000 * MB, 256), Limits.of(2_000_000 * MB, 256)
+    small, large = DiskLimits.of(1_000 * MB, 256), DiskLimits.of(2_000_000 * MB, 256)
     assert (small.reserve, small.stop, small.warn) == (50 * MB, 40 * MB, 140 * MB)
     assert (large.reserve, large.stop, large.warn) == (256 * MB, 200 * MB, 5_200 * MB)
     assert small.start == 130 * MB
@@ -145,7 +145,7 @@ def test_up_waits_on_a_full_disk_and_goes_on_by_itself(small: Path) -> None:
     house.output = small / "output"
     try:
         house.start()
-        assert (house.data_dir / "reserve").stat().st_size == Limits.of(shutil.disk_usage(small).total, 256).reserve
+        assert (house.data_dir / "reserve").stat().st_size == DiskLimits.of(shutil.disk_usage(small).total, 256).reserve
         for number in range(ROUNDS):
             postgres = house.pid("postgres")
             deadline = time.monotonic() + 90 * crowding()

@@ -186,7 +186,7 @@ def test_shipped_dagster_yaml_is_valid_and_keeps_a_slot_free(places: Places, mon
 
 def test_top_level_workspace_names_the_location() -> None:
     entry = yaml.safe_load((PROJECT / "workspace.yaml").read_text())["load_from"][0]["python_module"]
-    assert entry == {"module_name": "crypto_pipeline.defs", "location_name": "crypto_pipeline"}
+    assert entry == {"module_name": "crypto_pipeline.definitions", "location_name": "crypto_pipeline"}
 
 
 def test_storage_is_migrated_only_after_another_version(places: Places) -> None:

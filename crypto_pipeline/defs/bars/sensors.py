@@ -1,0 +1,81 @@
+"""Sensors over bars: instruments that were added or removed, and assets that follow changed data."""
+
+import json
+
+import dagster as dg
+
+from crypto_pipeline.defs.bars.jobs import BACKFILL
+from crypto_pipeline.defs.base.partitions import partitions, range_tags
+from crypto_pipeline.defs.base.resources import MarketDatabase
+from crypto_pipeline.defs.base.runs import HIGH, LOW, SOON, UNFINISHED, tags
+
+_ON = dg.DefaultSensorStatus.RUNNING
+
+# Counted with the processors: what follows a change may not take the slots of what is live.
+follow_changes = dg.AutomationConditionSensorDefinition(
+    "follow_changes",
+    target=dg.AssetSelection.all(),
+    default_status=_ON,
+    minimum_interval_seconds=60,
+    description="Rolls bars up again, and renews what is made of them, after the data below has changed.",
+    run_tags=tags(LOW, "follow_changes"),
+)
+
+
+@dg.sensor(
+    job_name=BACKFILL,
+    minimum_interval_seconds=SOON,
+    default_status=_ON,
+    description="Asks for the whole history of an instrument that was just added.",
+)
+def new_instruments(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult | dg.SkipReason:
+    """An instrument that was just added is backfilled over all of history, in one run, without anyone asking.
+
+    The cursor remembers which were asked for and when they had been added; a run that fails is made up for by the
+    processors, which heal whatever is missing.
+    """
+    asked: dict[str, str] = json.loads(context.cursor or "{}")
+    with database.store() as store:
+        active = {row.instrument.symbol: row.added_at.isoformat() for row in store.instruments.list()}
+        now = store.clock.now()
+    added = sorted(symbol for symbol, since in active.items() if asked.get(symbol) != since)
+    if not added:
+        return dg.SkipReason("every active instrument has been asked for")
+    request = dg.RunRequest(
+        run_key=f"new:{added[0]}:{len(added)}:{max(active[symbol] for symbol in added)}",
+        run_config={"resources": {"scope": {"config": {"instruments": [] if len(added) == len(active) else added}}}},
+        tags={**tags(HIGH, "new_instruments"), **range_tags(partitions().first_day, now)},
+    )
+    return dg.SensorResult(run_requests=[request], cursor=json.dumps(active))
+
+
+@dg.sensor(
+    job_name=BACKFILL,
+    minimum_interval_seconds=15,
+    default_status=_ON,
+    description="Forgets an instrument that was removed and never had a bar.",
+)
+def removed_instruments(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.RunRequest | dg.SkipReason:
+    """An instrument that was removed and never had a bar is forgotten as soon as no run goes on that knew it.
+
+    The running day is then looked at again, so that no check speaks of it any more.
+    """
+    with database.store() as store:
+        empty = store.instruments.without_bars()
+        if not empty:
+            return dg.SkipReason("no instrument was removed that never had a bar")
+        # The ingest run, which goes on for hours, looks at what is collected again and again.
+        began = [
+            record.create_timestamp
+            for record in context.instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED))
+            if record.dagster_run.job_name != "live_ingest"
+        ]
+        ready = [symbol for symbol, removed in empty.items() if all(run > removed for run in began)]
+        if forgotten := store.instruments.forget(ready):
+            store.views.refresh("instrument_summary")  # else it would name them until its schedule comes
+        now = store.clock.now()
+    if not forgotten:
+        return dg.SkipReason(f"runs go on that knew {', '.join(empty)}")
+    context.log.info(f"forgotten: {', '.join(forgotten)}")
+    key = f"forgotten:{','.join(forgotten)}:{max(empty.values())}"
+    return dg.RunRequest(run_key=key, tags={**tags(HIGH, "removed_instruments"), **range_tags(now, now)})

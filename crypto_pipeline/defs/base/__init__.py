@@ -1,0 +1,1 @@
+"""What the subjects share: partitions, resources, run requests, check results, metadata. No definition of its own."""

@@ -1,0 +1,49 @@
+"""Check results as Dagster shows them, and the span that a run's checks look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+
+from crypto_pipeline.defs.base.partitions import partitions, run_partitions
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+
+#: Severities of results that are worth knowing and no error.
+_WARNINGS = ("info", "warning")
+
+
+def dagster_severity(severity: str) -> dg.AssetCheckSeverity:
+    """Dagster's severity of a result: ``error`` and ``critical`` are errors, ``info`` and ``warning`` are warnings."""
+    return dg.AssetCheckSeverity.WARN if severity in _WARNINGS else dg.AssetCheckSeverity.ERROR
+
+
+def check_result(
+    name: str, asset: str, *, passed: bool, severity: str, summary: str, metadata: Mapping[str, Any] | None = None
+) -> dg.AssetCheckResult:
+    """The result of the check ``name`` of ``asset``. ``severity`` is info, warning, error or critical."""
+    return dg.AssetCheckResult(
+        check_name=name,
+        asset_key=asset,
+        passed=passed,
+        severity=dagster_severity(severity),
+        description=summary,
+        metadata=dict(metadata or {}),
+    )
+
+
+def checked_span(context: dg.AssetCheckExecutionContext, store: Store) -> tuple[datetime, datetime]:
+    """The partitions of the run, or all of history up to the market's now when the checks are run by themselves.
+
+    ``[start, end)``, UTC.
+    """
+    keys = run_partitions(context.run.tags)
+    if keys is None:
+        return partitions().first_day, store.clock.now()
+    weekly = any(key.path[-1].endswith("ohlc_1w") for key in context.run.asset_selection or ())
+    definition = partitions().of(Timeframe.W1 if weekly else Timeframe.D1)
+    windows = [definition.time_window_for_partition_key(key) for key in keys]
+    return windows[0].start, windows[-1].end

@@ -1,0 +1,59 @@
+"""Resources: the market database with its venue, and the scope of a run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import dagster as dg
+from pydantic import Field
+
+from crypto_pipeline.healing import Pipeline
+from crypto_pipeline.healing.pipeline import KEPT_FOR_LIVE
+from crypto_pipeline.settings import Settings, load_settings
+from crypto_pipeline.store import Store, resolve_url
+
+T = TypeVar("T")
+
+
+class RunScope(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Which instruments a run touches."""
+
+    instruments: list[str] = Field(
+        default=[],
+        description="Canonical symbols, for example BTC-USDT and ETH-USDT. Empty: every active instrument.",
+    )
+
+
+class MarketDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The market database and the venue that feeds it, as the settings of the process say."""
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """An open store for the length of one step."""
+        settings = load_settings()
+        with Store(resolve_url(settings), batch_rows=settings.write_batch_rows) as store:
+            yield store
+
+    def run(
+        self,
+        work: Callable[[Pipeline], Awaitable[T]],
+        *,
+        live: bool = False,
+        keep: float = KEPT_FOR_LIVE,
+        settings: Settings | None = None,
+    ) -> T:
+        """Run ``work`` with a pipeline on an open store and venue; both are closed afterwards.
+
+        ``live`` work may use the share ``keep`` of the venue's request budget that other work leaves alone.
+        ``settings``: those of another venue than the process's own.
+        """
+
+        async def main(store: Store) -> T:
+            async with Pipeline.open(store, settings or load_settings(), live=live, keep=keep) as pipeline:
+                return await work(pipeline)
+
+        with self.store() as store:
+            return asyncio.run(main(store))

@@ -1,0 +1,66 @@
+"""Runs: priorities and tags, requests over ranges of days, and whether a job is running."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import Any
+
+import dagster as dg
+
+from crypto_pipeline.defs.base.partitions import range_tags
+from crypto_pipeline.market.times import midnight
+
+#: Higher runs first when the queue is full. Ingest stands above all others, the comparison with the venue below.
+CRITICAL, HIGH, MEDIUM, LOW, LOWEST = 40, 30, 20, 10, 0
+#: Seconds between two looks of a sensor that must be quick. Dagster goes round all sensors every 5 s. One that asks for
+#: 5 is often a moment early, and waits for the next round.
+SOON = 4
+#: What the tag `processor` of a run says that no processor asked for.
+BY_HAND = "backfill"
+#: Statuses of runs that wait, start or work.
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+def tags(priority: int, processor: str | None = None) -> dict[str, str]:
+    """Queue priority, and the processor's name to filter runs by."""
+    return {"dagster/priority": str(priority)} | ({"processor": processor} if processor else {})
+
+
+def schedule(name: str, job: Any, cron: str, description: str) -> dg.ScheduleDefinition:
+    """A schedule in UTC that is on from the start and asks for a job as it is."""
+    return dg.ScheduleDefinition(
+        name=name, job=job, cron_schedule=cron, execution_timezone="UTC", description=description,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )  # fmt: skip
+
+
+def by_person(run_tags: Mapping[str, str]) -> bool:
+    """Whether a person launched the run: schedules, sensors and conditions say so in its tags, or in `processor`."""
+    automatic = {"dagster/schedule_name", "dagster/sensor_name", "dagster/from_automation_condition"}
+    return run_tags.get("processor", BY_HAND) == BY_HAND and not automatic & run_tags.keys()
+
+
+def is_running(instance: dg.DagsterInstance, job: str | None = None, *, tags: Mapping[str, str] | None = None) -> bool:
+    """Whether a run of ``job`` (any, where it is None) with these tags is unfinished."""
+    chosen = dg.RunsFilter(job_name=job, statuses=UNFINISHED, tags=dict(tags or {}))
+    return bool(instance.get_runs(chosen, limit=1))
+
+
+def run_over_days(run_key: str, first: date, last: date, run_tags: Mapping[str, str]) -> dg.RunRequest:
+    """One run over the days from ``first`` to ``last``, both included."""
+    span = range_tags(midnight(first), midnight(last) + timedelta(days=1))
+    return dg.RunRequest(run_key=run_key, tags={**run_tags, **span})
+
+
+def stretches(days: Collection[date], gap: timedelta) -> list[tuple[date, date]]:
+    """First and last day of every stretch of ``days`` in which neighbours are at most ``gap`` apart, in order."""
+    ordered = sorted(days)
+    cuts = [0, *(place for place, (a, b) in enumerate(pairwise(ordered), 1) if b - a > gap), len(ordered)]
+    return [(ordered[start], ordered[stop - 1]) for start, stop in pairwise(cuts) if stop > start]

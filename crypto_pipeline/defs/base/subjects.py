@@ -1,0 +1,43 @@
+"""Who looks after the assets of a subject, what they are filtered by in the UI, and names that subjects share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import dagster as dg
+
+#: The asset of stored trades: live bars are made of them.
+TRADES = "trades"
+#: The asset of the newest prices and forming bars.
+LIVE_PRICES = "live_prices"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A group of assets and the team that owns it."""
+
+    name: str
+    team: str
+
+    @property
+    def owners(self) -> list[str]:
+        """Owners as Dagster writes them."""
+        return [f"team:{self.team}"]
+
+    def tags(self, schema: str | None = None, **more: str) -> dict[str, str]:
+        """Tags of an asset whose table is in ``schema`` of the database."""
+        return {"subject": self.name} | ({"schema": schema} if schema else {}) | more
+
+
+VENUES = Subject("venues", "market-data")
+LIVE = Subject("live", "market-data")
+BARS = Subject("bars", "market-data")
+VIEWS = Subject("views", "market-data")
+OPERATIONS = Subject("operations", "market-data")
+FEATURES = Subject("features", "research")
+LABELS = Subject("labels", "research")
+
+
+def venue_key(venue: str) -> dg.AssetKey:
+    """The key of the external asset that stands for a venue."""
+    return dg.AssetKey(["venues", venue])

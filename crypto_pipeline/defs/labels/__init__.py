@@ -1,0 +1,1 @@
+"""Labels: what became of every setup, one table for each strategy."""

@@ -1,0 +1,72 @@
+"""Freshness, per instrument and timeframe and by its calendar: a look every minute, and a fill where bars are few.
+
+Dagster's own freshness policies judge the last materialization of a whole asset. They do not see one series that
+stopped.
+"""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from crypto_pipeline.defs.bars.checks import as_evaluation, record
+from crypto_pipeline.defs.base import metadata
+from crypto_pipeline.defs.base.resources import MarketDatabase
+from crypto_pipeline.defs.live.gaps import NewestGaps, being_collected, is_filling, live_gap_fill, request
+from crypto_pipeline.healing import CheckOutcome, Pipeline
+from crypto_pipeline.healing.checks.freshness import Thresholds, thin
+from crypto_pipeline.healing.checks.stored_bars import freshness as freshness_check
+from crypto_pipeline.healing.live_gaps import quick_horizon
+from crypto_pipeline.market.timeframes import Timeframe
+
+FILL = "freshness_fill"
+#: A run for the same reason is asked for at most this often, seconds.
+_EVERY = 300
+_LOOK_BACK = timedelta(hours=2)
+
+
+async def look(pipeline: Pipeline) -> tuple[list[CheckOutcome], list[str]]:
+    """Freshness of every timeframe, and the instruments with too few bars in the last hour."""
+    horizon = await quick_horizon(pipeline)
+    limits = Thresholds.of(pipeline.settings)
+    outcomes = [freshness_check(pipeline.store, timeframe, horizon, limits) for timeframe in Timeframe]
+    return outcomes, thin(pipeline.store, horizon, pipeline.settings.freshness_bars)
+
+
+@dg.sensor(
+    name="freshness",
+    job=live_gap_fill,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Every minute: checks how overdue the newest bar of each instrument is, and fills hours with few bars.",
+)
+def freshness(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult:
+    """Every minute: how overdue each series is (check `freshness`, alerts), and a fill where an hour has few bars."""
+    outcomes, short = database.run(look, live=True)
+    with database.store() as store:
+        collecting = being_collected(context.instance, store)
+        for outcome in outcomes:
+            record(store, outcome)
+    # Dagster is told of changes only: its event log keeps every evaluation for ever.
+    levels = {str(one.timeframe): "ok" if one.passed else one.severity for one in outcomes}
+    before = dict(part.split("=") for part in (context.cursor or "").split(",") if part)
+    events = [_event(one) for one in outcomes if levels[str(one.timeframe)] != before.get(str(one.timeframe), "ok")]
+    requests = []
+    wanted = sorted(set(short) - set(collecting))
+    if wanted and not is_filling(context.instance):
+        config = NewestGaps(hours=_LOOK_BACK / timedelta(hours=1), instruments=wanted, job=FILL)
+        requests.append(request(config, f"thin:{int(time.time()) // _EVERY}"))
+    late = [f"{name} {level}" for name, level in levels.items() if level != "ok"]
+    said = f"{', '.join(late) or 'every series is fresh'}; {len(short)} instruments with too few bars in the last hour"
+    return dg.SensorResult(
+        run_requests=requests,
+        asset_events=events,
+        cursor=",".join(f"{name}={level}" for name, level in levels.items()),
+        skip_reason=None if requests else said,
+    )
+
+
+def _event(outcome: CheckOutcome) -> dg.AssetCheckEvaluation:
+    shown: dict[str, Any] = {"late": outcome.offenders.height, **outcome.figures}
+    return as_evaluation(outcome, shown | ({"offenders": metadata.table(outcome.offenders)} if shown["late"] else {}))

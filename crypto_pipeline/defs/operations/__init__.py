@@ -1,0 +1,1 @@
+"""Backups, storage, retention, proofs of tables, the run queue, and alerts of failed runs."""

@@ -1,0 +1,108 @@
+"""Retention and archive as assets: every night what is due leaves the tables, every month the last one is compacted."""
+
+from datetime import timedelta
+
+import dagster as dg
+
+from crypto_pipeline.defs.base import metadata
+from crypto_pipeline.defs.base.resources import MarketDatabase
+from crypto_pipeline.defs.base.runs import LOW, tags
+from crypto_pipeline.defs.base.subjects import OPERATIONS
+from crypto_pipeline.ops.housekeeping.retention import forget_features, open_retention
+from crypto_pipeline.ops.housekeeping.retention_report import archive_frame, retention_frame
+from crypto_pipeline.settings import load_settings
+
+_ON = dg.DefaultScheduleStatus.RUNNING
+
+
+@dg.asset(
+    group_name=OPERATIONS.name,
+    owners=OPERATIONS.owners,
+    tags=OPERATIONS.tags("market"),
+    kinds={"postgres", "parquet"},
+    deps=["coverage"],
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=54), warn_window=timedelta(hours=30)),
+)
+def bar_archive(context: dg.AssetExecutionContext, database: MarketDatabase) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Bars, their history and trades that are past their time in the tables: in Parquet files, verified, catalogued.
+
+    Rows leave a table in the same transaction in which their files become the truth of the span. A run that was killed
+    is simply run again. Policy: the setting retention (research or lean); single figures by keep_hot_days, keep_days,
+    keep_min_bars and keep_trades_days. Features leave by whole months, as keep_features_days says.
+    """
+    with database.store() as store:
+        report = open_retention(store, load_settings()).run(progress=context.log.info)
+        months = forget_features(store, load_settings())
+        files = archive_frame(store.archive.files(None))
+    shown = {name: value for name, value in report.as_dict().items() if isinstance(value, int | float)}
+    return dg.MaterializeResult(
+        metadata={
+            **shown,
+            "dagster/row_count": int(files["rows"].sum()),
+            "months_of_features_dropped": ", ".join(f"{month:%Y-%m}" for month in months) or "none",
+            "this_run": metadata.table(retention_frame(report)),
+            "waiting": dg.MetadataValue.json(report.as_dict()["waiting"]),
+            "archive": metadata.table(files),
+        }
+    )
+
+
+@dg.asset(
+    group_name=OPERATIONS.name,
+    owners=OPERATIONS.owners,
+    tags=OPERATIONS.tags("market"),
+    kinds={"postgres"},
+    deps=["coverage"],
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(days=35), warn_window=timedelta(days=32)),
+)
+def compacted_months(context: dg.AssetExecutionContext, database: MarketDatabase) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Closed months of 1m bars in the order of their key, so that one instrument's month lies together."""
+    with database.store() as store:
+        done = open_retention(store, load_settings()).compact(progress=context.log.info)
+    return dg.MaterializeResult(
+        metadata={
+            "months": [str(one.span) for one in done],
+            "dagster/row_count": sum(one.rows for one in done),
+            "bytes_before": sum(one.bytes_before for one in done),
+            "bytes_after": sum(one.bytes_after for one in done),
+            "longest_switch_seconds": round(max((one.switch_seconds for one in done), default=0.0), 3),
+        }
+    )
+
+
+retention = dg.define_asset_job(
+    "retention",
+    selection=dg.AssetSelection.assets(bar_archive),
+    tags=tags(LOW, "retention"),
+    description="Archives what is past its time in the tables, and drops what is past its time altogether.",
+)
+compaction = dg.define_asset_job(
+    "compaction",
+    selection=dg.AssetSelection.assets(compacted_months),
+    tags=tags(LOW, "compaction"),
+    description="Sorts closed months of 1m bars by instrument and time, while readers go on.",
+)
+
+
+@dg.schedule(
+    job=retention,
+    cron_schedule="0 3 * * *",
+    execution_timezone="UTC",
+    default_status=_ON,
+    description="Every night: archives and drops what is past its time in the tables.",
+)
+def nightly_retention(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Daily 03:00 UTC, after the gap monitor: what is due leaves the tables."""
+    return dg.RunRequest(run_key=f"retention:{context.scheduled_execution_time:%Y-%m-%d}")
+
+
+@dg.schedule(
+    job=compaction,
+    cron_schedule="0 5 3 * *",
+    execution_timezone="UTC",
+    default_status=_ON,
+    description="Every month on the 3rd: sorts the 1m bars of the month that has ended, so that reads are fast.",
+)
+def monthly_compaction(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """On the 3rd at 05:00 UTC: the month that has just ended, before the archive takes it."""
+    return dg.RunRequest(run_key=f"compaction:{context.scheduled_execution_time:%Y-%m}")

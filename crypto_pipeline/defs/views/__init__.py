@@ -1,0 +1,1 @@
+"""Materialized views for people and tools that query SQL by name."""

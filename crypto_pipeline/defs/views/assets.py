@@ -1,0 +1,104 @@
+"""The materialized views as assets, with their age and size."""
+
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from crypto_pipeline.defs.bars.metadata import COLUMN_SCHEMA
+from crypto_pipeline.defs.base.resources import MarketDatabase
+from crypto_pipeline.defs.base.subjects import VIEWS as SUBJECT
+from crypto_pipeline.ops.housekeeping.storage_report import size_text
+from crypto_pipeline.store.views.views import VIEWS
+
+#: An older view missed the turn of its schedule more than once.
+TOO_OLD = {
+    "ohlc_today": timedelta(minutes=20),
+    "instrument_summary": timedelta(minutes=20),
+    "ohlc_recent": timedelta(hours=3),
+}
+_ABOUT = {
+    "ohlc_today": "Bars of the last 24 hours, every timeframe, with the names of instrument and source. For people and "
+    "tools that query SQL by name; our own reader never depends on it. Refreshed every 5 minutes.",
+    "ohlc_recent": "Bars of the last 7 days, every timeframe, with the names of instrument and source. Refreshed every "
+    "hour.",
+    "instrument_summary": "Per instrument: last price, change, range and volume of 24 hours, coverage of 7 days. "
+    "Refreshed every 5 minutes.",
+}
+
+_BAR_COLUMNS = {column.name: column for column in COLUMN_SCHEMA.columns}
+_BARS_SHOWN = (
+    "timeframe open_time open high low close volume quote_volume vwap taker_buy_volume trade_count source complete "
+    "revision recorded_at"
+)
+_SYMBOL = dg.TableColumn("symbol", "text", description="The instrument's name: BTC-USDT.")
+_NAMED = {
+    "vwap": dg.TableColumn("vwap", "float8", description="Volume-weighted mean price; null where nothing traded."),
+    "source": dg.TableColumn("source", "text", description="Where this copy of the bar came from."),
+}
+_SUMMARY = [
+    ("asset_class", "text", "crypto, stock, …"),
+    ("tier", "text", "Liquidity class: large, mid, meme, stock, macro."),
+    ("active", "boolean", "It is collected."),
+    ("last_open_time", "timestamptz", "Newest 1m bar of the last 24 hours."),
+    ("last_price", "float8", "Its close."),
+    ("change_24h", "float8", "Fraction: last price against the close 24 hours before the refresh."),
+    ("high_24h", "float8", "Highest price of 24 hours."),
+    ("low_24h", "float8", "Lowest price of 24 hours."),
+    ("range_24h", "float8", "Fraction: highest against lowest price."),
+    ("volume_24h", "float8", "Volume in the base asset."),
+    ("quote_volume_24h", "float8", "Volume in the quote asset."),
+    ("trade_count_24h", "bigint", "Trades."),
+    ("bars_24h", "integer", "1m bars of the last 24 hours."),
+    ("coverage_7d", "float8", "Share of the expected 1m bars of 7 UTC days that is present or explained."),
+    ("missing_7d", "bigint", "1m bars of 7 UTC days that are neither present nor explained."),
+    ("first_day", "date", "First UTC day with 1m bars, archive included."),
+    ("bars", "bigint", "1m bars stored, archive included."),
+]
+
+
+def column_schema(name: str) -> dg.TableSchema:
+    """Columns of one view with what they say."""
+    if name == "instrument_summary":
+        columns = [dg.TableColumn(column, kind, description=text) for column, kind, text in _SUMMARY]
+        return dg.TableSchema([_SYMBOL, *columns], dg.TableConstraints(["one row per symbol"]))
+    columns = [_NAMED.get(column) or _BAR_COLUMNS[column] for column in _BARS_SHOWN.split()]
+    return dg.TableSchema([_SYMBOL, *columns], dg.TableConstraints(["one row per (symbol, timeframe, open time)"]))
+
+
+def view_asset(name: str) -> dg.AssetsDefinition:
+    """The asset of one materialized view."""
+
+    @dg.asset(
+        name=name,
+        group_name=SUBJECT.name,
+        owners=SUBJECT.owners,
+        tags=SUBJECT.tags("market"),
+        kinds={"postgres", "view"},
+        description=_ABOUT[name],
+        # All of them are made of all bars. One edge says so as well as eight, and can be seen; schedules refresh them.
+        deps=["coverage"],
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=TOO_OLD[name], warn_window=TOO_OLD[name] / 2),
+        metadata={"dagster/table_name": f"market.{name}", "dagster/column_schema": column_schema(name)},
+    )
+    def view(context: dg.AssetExecutionContext, database: MarketDatabase) -> dg.MaterializeResult[None]:
+        with database.store() as store:
+            done = store.views.refresh(name)
+            state = store.views.state().filter(name=name).row(0, named=True)
+        shown: dict[str, Any] = {
+            "dagster/row_count": done.rows,
+            "refreshed_at": dg.MetadataValue.timestamp(done.at),
+            "age_seconds": round(state["age_seconds"], 3),
+            "seconds": round(done.seconds, 3),
+            "bytes": state["bytes"],
+            "size": size_text(state["bytes"]),
+            "method": done.method,
+        }
+        if done.because:
+            shown["why_not_swapped"] = done.because
+        return dg.MaterializeResult(metadata=shown)
+
+    return view
+
+
+view_assets = [view_asset(name) for name in VIEWS]

@@ -1,0 +1,10 @@
+"""Importing this module builds the definitions, for processes that are forked from the one that imports it.
+
+The fork server of the code server imports it once; every run that is forked from it finds the definitions there.
+"""
+
+from crypto_pipeline.definitions import defs
+from crypto_pipeline.ops.dagster_instance.beta_warnings import ignore_beta_warnings
+
+ignore_beta_warnings()
+defs()
