@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from crypto_pipeline.reading import Reader, SpanWarning
     from crypto_pipeline.reading.arguments import Moment
+    from crypto_pipeline.reading.query import BarOptions
     from crypto_pipeline.store import StoreError
 
     __version__: str
@@ -59,7 +60,8 @@ def bars(
     def now() -> datetime:
         return _reader(data_dir).now()
 
-    asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill, now=now)
+    options: BarOptions = {"last": last, "as_of": as_of, "final_only": final_only, "columns": columns, "fill": fill}
+    asked = question(instruments, timeframe, start, end, now=now, **options)
     return _reader(data_dir).answer_or_warn(asked, stacklevel=2)
 
 

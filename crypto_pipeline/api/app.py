@@ -88,8 +88,9 @@ def _add_bar_routes(app: FastAPI, responses: Responses) -> None:
         open_span = query.start is None and query.end is None and query.last is None
         moment = await responses.now() if open_span else None
         asked = question(
-            symbol, query.timeframe, query.start, query.end, query.last, query.as_of, query.final_only,
-            _columns(query.columns), query.fill, **({} if moment is None else {"now": lambda: moment}),
+            symbol, query.timeframe, query.start, query.end, now=reader.now if moment is None else lambda: moment,
+            last=query.last, as_of=query.as_of, final_only=query.final_only, columns=_columns(query.columns),
+            fill=query.fill,
         )  # fmt: skip
         return await responses.bars(request, asked, query.limit)
 

@@ -25,6 +25,7 @@ from crypto_pipeline.api.formats import Form
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.reading.answer import Answer
+from crypto_pipeline.reading.cache import CacheRequest
 from crypto_pipeline.reading.cached_reader import time_to_live
 from crypto_pipeline.reading.query import Question
 from crypto_pipeline.store.coordination.notifications import Series
@@ -164,7 +165,8 @@ class Responses:
                 version = lambda: self.cached.version(asked)  # noqa: E731
 
             def get() -> Answer[Body]:
-                return self.cached.cache.get(key, ttl, lambda: self._series(asked), compute, _size, version)
+                request = CacheRequest(key, ttl, lambda: self._series(asked), compute, _size, version)
+                return self.cached.cache.get(request)
 
             return _response(request_key, form, await self._run(get))
         return _response(request_key, form, answer)
@@ -189,10 +191,11 @@ class Responses:
     def _first_day(self, asked: Question) -> datetime | None:
         assert asked.start is not None
         name, timeframe = asked.instruments[0], Timeframe(asked.timeframe)
-        kept = self.cached.cache.get(
+        request = CacheRequest(
             ("first day", name, timeframe), time_to_live([name]), lambda: self._series(asked),
             lambda: self.reader.store.coverage.first_day(name, timeframe), lambda _: 100,
-        ).value  # fmt: skip
+        )  # fmt: skip
+        kept = self.cached.cache.get(request).value
         if kept is not None and kept <= asked.start:
             return kept
         # something would be left out because of it: then it must not be older than the answer

@@ -47,11 +47,14 @@ async def run_ingest(
     claim = Holder(opened, heartbeat_name(shard), holder or holder_name(), settings.ingest_lease_seconds)
     duty = duty or Duty()
     try:
-        if (taken := await claim.take(stop, duty)) != "taken":
-            log.info("%s: %s", claim.name, taken)
-            return taken
-        log.info("%s: this process has the lease (token %d)", claim.name, claim.lease.token if claim.lease else 0)
         async with _open(settings, opened) as (venue, stream):
+            # A first read imports libraries, for seconds on a busy machine: not while the lease is held.
+            await asyncio.to_thread(instruments_of_shard, opened, venue.name, shard, count)
+            if (taken := await claim.take(stop, duty)) != "taken":
+                log.info("%s: %s", claim.name, taken)
+                return taken
+            token = claim.lease.token if claim.lease else 0
+            log.info("%s: this process has the lease (token %d)", claim.name, token)
             instruments = await _instruments(claim, venue.name, shard, count, stop)
             why = await Term(settings, claim, venue, stream, instruments, report, on_minute, duty).run(stop)
         log.info("%s: %s", claim.name, why)

@@ -61,6 +61,22 @@ class _Entry(Generic[T]):
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class CacheRequest(Generic[T]):
+    """What an answer is computed from."""
+
+    key: Hashable
+    #: seconds for which the answer may be used without asking the database
+    ttl: float
+    #: the series that the answer depends on
+    series: Callable[[], Collection[Series]]
+    compute: Callable[[], T]
+    #: bytes of a value
+    size: Callable[[T], int]
+    #: a text that changes with the bars; None: there is none
+    version: Callable[[], str] | None = None
+
+
 class Cache:
     """A cache that is bounded by bytes: the least recently used entry is dropped first. Thread-safe."""
 
@@ -91,21 +107,14 @@ class Cache:
             self.stats.hits += 1
         return _answer(entry, max(heard, entry.known_at), hit=True)
 
-    def get(
-        self,
-        key: Hashable,
-        ttl: float,
-        series: Callable[[], Collection[Series]],
-        compute: Callable[[], T],
-        size: Callable[[T], int],
-        version: Callable[[], str] | None = None,
-    ) -> Answer[T]:
+    def get(self, request: CacheRequest[T]) -> Answer[T]:
         """The answer: cached, or validated by ``version``, or computed, by one caller at a time.
 
         While the database is away (DatabaseAwayError) a cached answer is given as stale, up to STALE_TIMES its time to
         live.
         """
-        kept = self.peek(key, ttl)
+        key = request.key
+        kept = self.peek(key, request.ttl)
         if kept is not None:
             return kept
         self._changes.start()  # a forked child begins to listen with its first question
@@ -120,9 +129,9 @@ class Cache:
             try:
                 return flight.result()
             except _InterruptedError:
-                return self.get(key, ttl, series, compute, size, version)
+                return self.get(request)
         try:
-            answer = self._ask(key, ttl, series, compute, size, version)
+            answer = self._ask(request)
         except BaseException as error:
             self._landed(key)
             # a signal that interrupts this thread must not interrupt those that wait for its answer
@@ -142,34 +151,27 @@ class Cache:
             self._entries.clear()
             self.stats.bytes = self.stats.entries = 0
 
-    def _ask(
-        self,
-        key: Hashable,
-        ttl: float,
-        series: Callable[[], Collection[Series]],
-        compute: Callable[[], T],
-        size: Callable[[T], int],
-        version: Callable[[], str] | None,
-    ) -> Answer[T]:
+    def _ask(self, request: CacheRequest[T]) -> Answer[T]:
+        key = request.key
         entry: _Entry[T] | None = self._entries.get(key)
         # before the tables are read: what is committed meanwhile must count as later
         seen, begun = self._changes.count(), time.monotonic()
         try:
-            current = version() if version is not None else None
+            current = request.version() if request.version is not None else None
             if entry is not None and current is not None and current == entry.version:
                 entry.seen, entry.known_at = seen, begun
                 with self._lock:
                     self.stats.validated += 1
                 return _answer(entry, begun, hit=True)
-            value = compute()
-            watched = series()
+            value = request.compute()
+            watched = request.series()
         except DatabaseAwayError:
-            if entry is None or time.monotonic() - entry.known_at > STALE_TIMES * ttl:
+            if entry is None or time.monotonic() - entry.known_at > STALE_TIMES * request.ttl:
                 raise
             with self._lock:
                 self.stats.stale += 1
             return _answer(entry, entry.known_at, hit=True, stale=True)
-        fresh = _Entry(value, watched, current, seen, begun, size(value) + _OVERHEAD)
+        fresh = _Entry(value, watched, current, seen, begun, request.size(value) + _OVERHEAD)
         self._keep(key, fresh)
         return _answer(fresh, begun, hit=False)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import numpy as np
 import polars as pl
@@ -15,8 +15,8 @@ from crypto_pipeline.market.instruments import Refresh, refresh_class
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.answer import Answer
 from crypto_pipeline.reading.arguments import Moment
-from crypto_pipeline.reading.cache import Cache, CacheStats
-from crypto_pipeline.reading.query import Question, question
+from crypto_pipeline.reading.cache import Cache, CacheRequest, CacheStats
+from crypto_pipeline.reading.query import BarOptions, Question, question
 from crypto_pipeline.store.coordination.notifications import Changes, Series
 from crypto_pipeline.store.reads.small_reads import FEW_BARS
 
@@ -77,17 +77,10 @@ class CachedReader:
         timeframe: str,
         start: Moment | None = None,
         end: Moment | None = None,
-        *,
-        last: int | None = None,
-        as_of: Moment | None = None,
-        final_only: bool = True,
-        columns: str | Sequence[str] | None = None,
-        fill: str | None = None,
+        **options: Unpack[BarOptions],
     ) -> Answer[pl.DataFrame]:
-        """As ``Reader.bars``."""
-        now = self._source.now
-        asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill, now=now)
-        return self.answer(asked)
+        """As ``Reader.bars``, with the same options."""
+        return self.answer(question(instruments, timeframe, start, end, now=self._source.now, **options))
 
     def latest(
         self,
@@ -110,7 +103,7 @@ class CachedReader:
         kept = self.cache.peek(asked, ttl)
         if kept is not None:
             return kept
-        return self.cache.get(
+        request = CacheRequest(
             asked,
             ttl,
             lambda: self.series(asked),
@@ -118,6 +111,7 @@ class CachedReader:
             lambda frame: int(frame.estimated_size()),
             (lambda: self._source.version(asked)) if asked.start is not None and asked.end is not None else None,
         )
+        return self.cache.get(request)
 
     async def answer_async(self, asked: Question) -> Answer[pl.DataFrame]:
         """As ``answer``, for tasks of an event loop: what has to be read is read in a thread."""

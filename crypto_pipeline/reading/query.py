@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.arguments import Moment, names, optional, span
@@ -49,24 +49,31 @@ def default_start(timeframe: Timeframe, until: datetime) -> datetime:
     return timeframe.floor(until - max(timeframe.delta * _DEFAULT_BARS, _DEFAULT_SPAN))
 
 
+class BarOptions(TypedDict, total=False):
+    """The keyword arguments of ``Reader.bars``, which explains them."""
+
+    last: int | None
+    as_of: Moment | None
+    final_only: bool
+    columns: str | Sequence[str] | None
+    fill: str | None
+
+
 def question(
     instruments: str | Sequence[str],
     timeframe: str,
     start: Moment | None = None,
     end: Moment | None = None,
-    last: int | None = None,
-    as_of: Moment | None = None,
-    final_only: bool = True,
-    columns: str | Sequence[str] | None = None,
-    fill: str | None = None,
     *,
     now: Callable[[], datetime] = _wall,
+    **options: Unpack[BarOptions],
 ) -> Question:
     """The checked question. Raises ValueError that names the argument at fault.
 
     ``now`` gives the market's time where neither start, end nor last is given.
     """
     width = Timeframe.parse(timeframe)
+    last, as_of, fill = options.get("last"), options.get("as_of"), options.get("fill")
     if start is not None and last is not None:
         raise ValueError("give either start, or last (the newest so many bars of each instrument), not both")
     if fill not in (None, "flat"):
@@ -83,8 +90,8 @@ def question(
         # both lie where there are no bars, on the same side
         begin, until = (FIRST, FIRST + width.delta) if until <= FIRST else (begin, begin + width.delta)
     return Question(
-        tuple(names(instruments)), width, begin, until, count, optional(as_of, "as_of", up=False), bool(final_only),
-        _columns(columns), "flat" if fill else None,
+        tuple(names(instruments)), width, begin, until, count, optional(as_of, "as_of", up=False),
+        bool(options.get("final_only", True)), _columns(options.get("columns")), "flat" if fill else None,
     )  # fmt: skip
 
 

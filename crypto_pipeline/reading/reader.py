@@ -114,7 +114,10 @@ class Reader:
         String; ``complete`` Boolean; ``revision`` Datetime(ms, UTC), when the venue stated it; ``recorded_at``
         Datetime(us, UTC), since when the store has these values; ``vwap`` Float64, null where nothing traded.
         """
-        asked = question(instruments, timeframe, start, end, last, as_of, final_only, columns, fill, now=self.now)
+        asked = question(
+            instruments, timeframe, start, end,
+            last=last, as_of=as_of, final_only=final_only, columns=columns, fill=fill, now=self.now,
+        )  # fmt: skip
         return self.answer_or_warn(asked, stacklevel=2)
 
     def answer_or_warn(self, asked: Question, *, stacklevel: int = 1) -> pl.DataFrame:
@@ -155,7 +158,8 @@ class Reader:
         For spans that do not fit into memory: filters and ``sink_parquet`` process one month at a time. Sorted by
         instrument and time within each month; the months are read one after the other, not in one transaction.
         """
-        asked = question(instruments, timeframe, start, end or self._now(), None, as_of, final_only, ALL)
+        end = end or self._now()
+        asked = question(instruments, timeframe, start, end, as_of=as_of, final_only=final_only, columns=ALL)
         if fork_safety.without_polars():
             raise NeedsPolarsError("scan")
         self.store.symbols.ids(asked.instruments)  # a wrong name is refused now, not when it is collected

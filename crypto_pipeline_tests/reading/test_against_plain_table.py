@@ -122,8 +122,8 @@ def questioned(asked: dict[str, Any], moments: list[datetime]) -> Question:
     # not before all moments: an archived copy's history is known from the first write on
     return question(
         sorted(asked["symbols"], reverse=True), asked["timeframe"], None if asked["last"] else begin,
-        begin + asked["width"] * delta if asked["end"] or not asked["last"] else None, asked["last"], moment,
-        asked["final"], asked["columns"],
+        begin + asked["width"] * delta if asked["end"] or not asked["last"] else None, last=asked["last"],
+        as_of=moment, final_only=asked["final"], columns=asked["columns"],
     )  # fmt: skip
 
 

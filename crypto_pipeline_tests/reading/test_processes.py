@@ -223,7 +223,7 @@ def test_a_reader_is_pickled_as_its_settings_and_without_its_password(
         assert again._cache_bytes == 12345
         assert again.bars("BTC-USDT", "1m", last=3).equals(expected)
         again.close()
-    for another in (copy.copy(reader), copy.deepcopy(reader), pickle.loads(pickle.dumps(reader.cached))._reader):
+    for another in (copy.copy(reader), copy.deepcopy(reader), pickle.loads(pickle.dumps(reader.cached))._source):
         assert another.bars("BTC-USDT", "1m", last=3).equals(expected)
         another.close()
     data = pickle.dumps(reader)

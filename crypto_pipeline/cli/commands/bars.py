@@ -72,7 +72,10 @@ def read(
         if begin is not None and given is None:
             _refuse_future(begin, reader.now())
         try:
-            asked = question(symbols, chosen, begin, given, last, moment, not forming, wanted, fill, now=reader.now)
+            asked = question(
+                symbols, chosen, begin, given, now=reader.now,
+                last=last, as_of=moment, final_only=not forming, columns=wanted, fill=fill,
+            )  # fmt: skip
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always", SpanWarning)
                 frame = reader.answer_or_warn(asked)
