@@ -30,20 +30,28 @@ KINDS = {
     "test": re.compile(r"crypto_pipeline_tests/.*test_\w+\.py"),
     "docs": re.compile(r"docs/\w+\.md"),
     "code": re.compile(r"crypto_pipeline/.*\.py"),
+    "list": re.compile(r"crypto_pipeline/venues/names\.txt"),
 }
 
 #: What the changed package does in a process of its own; ``url`` is that of an empty database.
 SCRIPTS = {
-    "A feature": """
-        from datetime import timedelta
-        from crypto_pipeline.features.stored.update import bring_up_to_date
-        from crypto_pipeline_tests.builders.feature_market import START, minutes, stock
+    "A venue": """
+        from crypto_pipeline.market.instruments import Instrument
 
-        stock(store, minutes(("BTC-USDT",), 3))
-        end = START + timedelta(days=3)
-        bring_up_to_date(store, START, end, now=end)
-        rows = store.features.read(["BTC-USDT"], START, end, ["open_time", "realised_skew_96"])
-        assert rows["realised_skew_96"].count() > 96
+        one = Instrument.crypto("BTC-USDT").model_copy(update={"venue_symbols": {"binance_us": "BTCUSDT"}})
+        store.instruments.add([one])
+        assert store.instruments.frame("binance_us")["venue_symbol"].to_list() == ["BTCUSDT"]
+    """,
+    "A timeframe": """
+        from datetime import timedelta
+        from crypto_pipeline.market import Instrument, Timeframe, roll_up_all
+        from crypto_pipeline_tests.builders.feature_market import START, minutes
+
+        store.instruments.add([Instrument.crypto("BTC-USDT")])
+        bars = roll_up_all(minutes(("BTC-USDT",), 1), [Timeframe.H2])[Timeframe.H2]
+        store.bars.write(bars, Timeframe.H2)
+        rows = store.reader.read(["BTC-USDT"], Timeframe.H2, START, START + timedelta(days=1), columns=["close"])
+        assert rows["close"].to_list() == bars["close"].to_list()
     """,
     "A strategy": """
         from datetime import timedelta
@@ -61,6 +69,30 @@ SCRIPTS = {
         labels = store.labels.read(table, parameters.hash, START, end)
         assert labels.height == report.labels > 0
         assert labels.columns == list(table.stored_schema)
+    """,
+    "A bar column": """
+        from datetime import timedelta
+        import polars as pl
+        from crypto_pipeline.market import BAR_SCHEMA, Instrument, Timeframe
+        from crypto_pipeline_tests.builders.feature_market import START, minutes
+
+        store.instruments.add([Instrument.crypto("BTC-USDT")])
+        bars = minutes(("BTC-USDT",), 0.01).with_columns(taker_quote_volume=pl.lit(2.5)).select(BAR_SCHEMA.keys())
+        store.bars.write(bars, Timeframe.M1)
+        end = START + timedelta(days=1)
+        rows = store.reader.read(["BTC-USDT"], Timeframe.M1, START, end, columns=["taker_quote_volume"])
+        assert rows["taker_quote_volume"].to_list() == [2.5] * bars.height > []
+    """,
+    "A feature": """
+        from datetime import timedelta
+        from crypto_pipeline.features.stored.update import bring_up_to_date
+        from crypto_pipeline_tests.builders.feature_market import START, minutes, stock
+
+        stock(store, minutes(("BTC-USDT",), 3))
+        end = START + timedelta(days=3)
+        bring_up_to_date(store, START, end, now=end)
+        rows = store.features.read(["BTC-USDT"], START, end, ["open_time", "realised_skew_96"])
+        assert rows["realised_skew_96"].count() > 96
     """,
 }
 
@@ -81,6 +113,7 @@ class Block:
         target = folder / self.path
         if self.new:
             assert not target.exists(), f"{self.path} is there already"
+            target.parent.mkdir(exist_ok=True)
             target.write_text(self.text)
             return
         text = target.read_text()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source
+from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source, as_bars
 from crypto_pipeline.market.individual_trades import new_singles
 from crypto_pipeline.market.timeframes import Timeframe
 
@@ -60,7 +60,7 @@ def bars_from_trades(
         pl.col("whole").all().alias("complete"),
         pl.lit(revision, UTC_MS).alias("revision"),
     )
-    return bars.select(*BAR_SCHEMA).cast(BAR_SCHEMA).sort("open_time")  # type: ignore[arg-type]
+    return as_bars(bars).sort("open_time")
 
 
 def _counted_once(ordered: pl.DataFrame) -> pl.DataFrame:

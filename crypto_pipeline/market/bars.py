@@ -54,6 +54,16 @@ OPTIONAL_COLUMNS = tuple(field.name for field in BAR_FIELDS if field.optional)
 #: Columns with prices and amounts.
 VALUE_COLUMNS = (*PRICE_COLUMNS, "volume", *OPTIONAL_COLUMNS)
 
+
+def as_bars(frame: pl.DataFrame) -> pl.DataFrame:
+    """``frame`` with the columns of BAR_SCHEMA in their order and types; an optional column that it lacks is null.
+
+    Raises a Polars error where it lacks another one, or has values that do not fit.
+    """
+    lacking = [pl.lit(None, BAR_SCHEMA[name]).alias(name) for name in OPTIONAL_COLUMNS if name not in frame.columns]
+    return frame.with_columns(lacking).select(pl.col(name).cast(dtype) for name, dtype in BAR_SCHEMA.items())
+
+
 #: Trades as venues state them, one row a trade (or aggregate trade), ids ascending.
 TRADE_SCHEMA: dict[str, pl.DataType] = {
     "instrument": pl.String(),

@@ -13,8 +13,8 @@ from crypto_pipeline.healing.passes import StorePass
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import Counts, silent
 from crypto_pipeline.healing.rollup import roll_up_span
-from crypto_pipeline.market import BAR_SCHEMA, Instrument, Timeframe, roll_up_all
-from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market import Instrument, Timeframe, roll_up_all
+from crypto_pipeline.market.bars import UTC_MS, as_bars
 from crypto_pipeline.store import Store
 
 NAMES = ("BTC-USDT", "ADA-USDT", "ETH-USDT", "SOL-USDT", "XRP-USDT")
@@ -55,9 +55,9 @@ def minutes(
                     "complete": [True] * count,
                     "revision": pl.Series(opens + 60_000).cast(UTC_MS),
                 }
-            ).select(pl.col(name).cast(dtype) for name, dtype in BAR_SCHEMA.items())
+            )
         )
-    return pl.concat(parts)
+    return as_bars(pl.concat(parts))
 
 
 def bars_of(minute_bars: pl.DataFrame) -> Bars:

@@ -10,7 +10,7 @@ from typing import Protocol
 import polars as pl
 
 from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, InstrumentStream, Minute
-from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source
+from crypto_pipeline.market.bars import BAR_SCHEMA, Source, as_bars
 from crypto_pipeline.venues.stream_protocol import LiveBar
 
 
@@ -81,8 +81,14 @@ def bars_frame(bars: Sequence[BarToWrite]) -> pl.DataFrame:
     of_trades = (Basis.PROVEN, Basis.PARTIAL)
     rows = [_row_of_trades(bar) if bar.basis in of_trades else _row_of_statement(bar) for bar in bars]
     times = {"open_time": pl.Int64(), "revision": pl.Int64()}
-    frame = pl.DataFrame(rows, schema={**BAR_SCHEMA, **times}, orient="row")
-    return frame.with_columns(pl.col("open_time", "revision").cast(UTC_MS))
+    return as_bars(pl.DataFrame(rows, schema={name: times.get(name, BAR_SCHEMA[name]) for name in _ROW}, orient="row"))
+
+
+#: What the rows of the two functions below hold; other columns are null.
+_ROW = (
+    "instrument", "open_time", "open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume",
+    "trade_count", "source", "complete", "revision",
+)  # fmt: skip
 
 
 def _row_of_trades(bar: BarToWrite) -> tuple[object, ...]:

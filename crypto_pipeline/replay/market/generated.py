@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, Source
+from crypto_pipeline.market.bars import Source, as_bars
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.market.bars import BarColumns, concatenate, count_bars, join_bars
 from crypto_pipeline.replay.market.prices import DAYS, FIRST_DAY, DailyPath, daily_path
@@ -174,7 +174,7 @@ class GeneratedMarket:
                 pl.lit(True).alias("complete"),
                 opened.dt.offset_by(f"{timeframe.minutes}m").alias("revision"),
             )
-            .cast(BAR_SCHEMA)  # type: ignore[arg-type]
+            .pipe(as_bars)
         )
 
     def _name(self, symbol: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, Source
+from crypto_pipeline.market.bars import Source, as_bars
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.errors import ReplayError
 from crypto_pipeline.replay.market.layouts import (
@@ -143,7 +143,7 @@ class RecordedMarket:
         info = self._infos[self._name(symbol)]
         opened = pl.col("open_ms").cast(pl.Datetime("ms", "UTC"))
         frame = self._frame(info.symbol, timeframe, to_ms(start), to_ms(end))
-        return frame.select(
+        bars = frame.select(
             pl.lit(info.canonical).alias("instrument"),
             opened.alias("open_time"),
             *("open", "high", "low", "close", "volume", "quote_volume"),
@@ -152,7 +152,8 @@ class RecordedMarket:
             pl.lit(str(Source.VENUE_HISTORICAL)).alias("source"),
             pl.lit(True).alias("complete"),
             opened.dt.offset_by(f"{timeframe.minutes}m").alias("revision"),
-        ).cast(BAR_SCHEMA)  # type: ignore[arg-type]
+        )
+        return as_bars(bars)
 
     def _name(self, symbol: str) -> str:
         base, quote = split_symbol(symbol)

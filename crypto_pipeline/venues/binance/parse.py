@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source
+from crypto_pipeline.market.bars import BAR_SCHEMA, OPTIONAL_COLUMNS, UTC_MS, Source
 from crypto_pipeline.market.sanity import MAX_MS, trade_fault
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.bar_rows import sift
@@ -206,6 +206,9 @@ def assemble(
         for name in ("quote_volume", "taker_buy_volume", "trade_count"):
             column = columns[name]
             columns[name] = column.set(pl.Series(unstated & (column.to_numpy() == 0)), None)
+    for name in OPTIONAL_COLUMNS:
+        if name not in columns:
+            columns[name] = pl.Series(name, [None], BAR_SCHEMA[name]).new_from_index(0, len(times))
     return pl.DataFrame([columns[name] for name in BAR_SCHEMA]), refused
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import polars as pl
 
 from crypto_pipeline.market.aggregation import bars_from_trades
-from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source, empty_bars
+from crypto_pipeline.market.bars import UTC_MS, Source, as_bars, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.kraken.parse import KrakenTrade, frame_of_trades
 
@@ -47,7 +47,7 @@ def minutes_of_trades(
         pl.lit(True).alias("complete"),
         pl.lit(stated, UTC_MS).alias("revision"),
     )
-    return pl.concat([made, flat.select(*BAR_SCHEMA).cast(BAR_SCHEMA)]).sort("open_time")  # type: ignore[arg-type]
+    return pl.concat([made, as_bars(flat)]).sort("open_time")
 
 
 def _silent_minutes(start: datetime, end: datetime, trades: list[KrakenTrade | None]) -> pl.DataFrame:
