@@ -1,7 +1,7 @@
-"""The one error of the room that a person reads."""
+"""The error of this room that a person reads."""
 
 from __future__ import annotations
 
 
 class ReplayError(Exception):
-    """The exchange cannot start or cannot be used so: one clear line that names the value and the fix."""
+    """The exchange cannot start, or a request of a person is wrong: one line that names the value and the fix."""

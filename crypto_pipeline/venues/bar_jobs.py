@@ -1,4 +1,4 @@
-"""What a failed page of a plan means for the rest of it."""
+"""Decides what a failed page means for the rest of its plan."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OnError = Callable[[FetchPlan, VenueError], None]
 def judge_failure(
     plan: FetchPlan, span: tuple[datetime, datetime] | None, error: Exception, on_error: OnError | None
 ) -> FailureAction:
-    """Tell ``on_error`` what failed: a page that cannot be read costs its span alone, anything else the plan."""
+    """Report a failed page to ``on_error``. An unreadable page costs its span; another error costs the plan."""
     if on_error is None or not isinstance(error, VenueError):
         return FailureAction.RAISE
     if isinstance(error, MalformedAnswer) and span is not None:

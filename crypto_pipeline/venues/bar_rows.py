@@ -1,4 +1,4 @@
-"""Rows of bars as a venue stated them, sifted: each that can be, once, in order; the others with the reason."""
+"""Checks the rows of bars that a venue stated: the valid ones in order, each time once; the others with the reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sift(
     span: tuple[int, int] | None = None,
     doubtful: NDArray[np.bool_] | None = None,
 ) -> tuple[Rows, list[RejectedRow]]:
-    """The rows that may be bars of ``span`` (ms), by rising open times.
+    """The rows that are valid bars of ``span`` (Unix ms), by rising open time.
 
     The same row twice is one bar. Two rows that say different things of one bar are both refused, unless one of them is
     ``doubtful`` (another field of it contradicts its open time). Rows off the grid are left out: they are no bars.
@@ -49,7 +49,7 @@ def sift(
     anchor = _MONDAY if timeframe is Timeframe.W1 else 0
     on_grid = (times - anchor) % timeframe.milliseconds == 0
     if not on_grid.all():
-        # Binance has a few of these around its outages of 2017 and 2018: no bar of the grid, so not ours to store.
+        # Binance has a few of these around its outages of 2017 and 2018: they are off the grid, so they are not stored.
         log.warning("%s %s: left out %d bars off the grid", instrument, timeframe, (~on_grid).sum())
         rows = _take(rows, on_grid)
     if refused:
@@ -71,7 +71,7 @@ def _wrong_times(times: NDArray[np.int64], span: tuple[int, int] | None) -> dict
 
 
 def _once(rows: Rows, doubtful: NDArray[np.bool_] | None) -> tuple[Rows, list[RejectedRow]]:
-    """Rows in order of time, each time once."""
+    """Rows by rising time, each time once."""
     times, values, counts = rows
     columns = [*values.values(), *([] if counts is None else [counts])]
     keep = np.ones(len(times), dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""JSON bodies, row by row where the whole does not fit: the row that is wrong costs itself alone."""
+"""Decodes JSON bodies, row by row where the whole fails: an invalid row costs only itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crypto_pipeline.venues.protocol import MAX_QUOTED, MalformedAnswer, Rejecte
 
 T = TypeVar("T")
 
-#: What reading a document may raise, whatever is in it.
+#: Errors that decoding a document may raise, whatever it contains.
 UNREADABLE = (
     msgspec.MsgspecError,
     ValueError,
@@ -57,7 +57,7 @@ def raw_fields(body: bytes | msgspec.Raw, where: str) -> dict[str, msgspec.Raw]:
 
 
 def document(body: bytes | str) -> object:
-    """Any JSON, with texts in place of what only Python's reader takes. Raises MsgspecError or ValueError."""
+    """Any JSON. Values that only Python's decoder accepts are replaced by texts. Raises MsgspecError or ValueError."""
     try:
         return msgspec.json.decode(body)
     except msgspec.MsgspecError:
@@ -65,7 +65,7 @@ def document(body: bytes | str) -> object:
 
 
 def _leniently(body: bytes | msgspec.Raw) -> object:
-    """What Python's reader makes of it: half of a surrogate pair in one text spoils the document for msgspec."""
+    """The document by Python's decoder: msgspec rejects a whole document for half a surrogate pair in one text."""
     try:
         return json.loads(bytes(body))
     except UNREADABLE:
@@ -80,7 +80,7 @@ def _raw(value: object) -> msgspec.Raw:
 
 
 def _cleaned(value: object) -> object:
-    """The same with texts for what no JSON can hold: those make the one row unreadable that has them."""
+    """The same with texts in place of values that JSON cannot hold: only the row that has one is then unreadable."""
     if isinstance(value, dict):
         return {str(_cleaned(name)): _cleaned(one) for name, one in value.items()}
     if isinstance(value, list):
@@ -101,7 +101,7 @@ def decode_rows(
     *,
     some: bool = False,
 ) -> tuple[list[T], list[RejectedRow]]:
-    """Rows one by one: those that can be read, and the others with the reason.
+    """Decode rows one by one: the valid rows, and the others with the reason.
 
     ``read_ms`` and ``read_id`` find the time and the id in a row of any shape, if they are there. With ``some``, raises
     MalformedAnswer where not one row can be read: then it is no fault of a row.
@@ -139,7 +139,7 @@ def decode_list(
 
 
 def quoted(raw: bytes | msgspec.Raw | object) -> str:
-    """The begin of what was sent, as text."""
+    """The beginning of a message or row, as text, for quoting."""
     if isinstance(raw, bytes | msgspec.Raw):
         return shorten(bytes(memoryview(raw)[: 2 * MAX_QUOTED]).decode(errors="replace"))
     return shorten(str(raw))

@@ -1,4 +1,4 @@
-"""Listings entry by entry: one that cannot be read is named, warned about and skipped."""
+"""Reads listings entry by entry. An entry that cannot be read is logged and skipped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_listings(
     read: Callable[[msgspec.Raw], Listing | None],
     name_field: str,
 ) -> list[Listing]:
-    """What ``read`` makes of each entry (None: none of ours). Raises MalformedAnswer where not one can be read."""
+    """The listing that ``read`` makes of each entry (None: skipped). Raises MalformedAnswer when none can be read."""
     found: list[Listing] = []
     skipped: list[str] = []
     count = 0

@@ -1,4 +1,4 @@
-"""What the rest of the system may ask of any venue."""
+"""The interface of every venue: requests, answers, errors, and the facts that decide how an absent bar is read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def shorten(text: str, most: int = MAX_QUOTED) -> str:
 
 
 class ListingStatus(StrEnum):
-    """Whether a venue lets an instrument trade now."""
+    """Whether an instrument can be traded at a venue now."""
 
     TRADING = "trading"
     PAUSED = "paused"
@@ -46,7 +46,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class VenueStatus:
-    """Whether the venue answers, and what it says of itself."""
+    """Whether the venue answers, and the state that it reports."""
 
     reachable: bool
     time: datetime | None
@@ -55,7 +55,7 @@ class VenueStatus:
 
 @dataclass(frozen=True, slots=True)
 class VenueTraits:
-    """Facts about a venue's data that decide how absence is read."""
+    """Facts about a venue's data that decide what an absent bar or trade id means."""
 
     timeframes: frozenset[Timeframe]
     #: A minute in which nothing traded is stated as a flat bar (Binance) rather than left out (Coinbase, Bitfinex).
@@ -64,14 +64,14 @@ class VenueTraits:
     contiguous_trade_ids: bool
     #: A bar is final this long after its end by venue time.
     settle_delay: timedelta = timedelta(seconds=3)
-    #: Of each width only so many newest bars are stated; None: all there ever were.
+    #: How many of the newest bars of each timeframe the venue states; None: all of them.
     kept_bars: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A row of an answer that is not believed: when it is of (open time of a bar, time of a trade, Unix ms; None where
-    that cannot be read), why, and what it said, cut to a line. ``trade_id`` where it is a trade's and can be read."""
+    """An invalid row of an answer. ``ms``: open time of the bar or time of the trade (Unix ms; None where it cannot be
+    read). ``reason``: why it is invalid. ``said``: the row, cut to a line. ``trade_id``: of a trade, if readable."""
 
     ms: int | None
     reason: str
@@ -80,18 +80,18 @@ class RejectedRow:
 
     @property
     def why(self) -> str:
-        """The reason, with what was said."""
+        """The reason, with the quoted row."""
         return f"{self.reason} ({self.said})" if self.said else self.reason
 
 
 def cannot_be(said: str) -> str:
-    """What a venue did that stated something unbelievable, as the rest of a sentence."""
+    """The rest of a sentence about a venue that stated something invalid."""
     return f"states something that cannot be: {said}"
 
 
 @dataclass(frozen=True, slots=True)
 class BarsAnswer:
-    """What a venue said of ``[start, end)``: every bar it has there.
+    """A venue's answer about ``[start, end)``: every bar that it has there.
 
     A minute without a row is a minute it did not state, or of which it stated something that cannot be: those rows are
     in ``refused``.
@@ -163,7 +163,7 @@ class MalformedAnswer(VenueError):  # noqa: N818
 
 
 class TruncatedBody(MalformedAnswer):
-    """The transfer broke off: nothing is known of what the venue would have said."""
+    """The transfer broke off: the body is incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +176,13 @@ class BudgetLimit:
 
 
 class RequestBudget(Protocol):
-    """Shared account of request weight. One venue, many processes."""
+    """The request weight of one venue, shared by many processes."""
 
     async def acquire(self, weight: int) -> None:
         """Wait until ``weight`` may be spent, then book it."""
 
     async def report(self, used: int) -> None:
-        """Take over what the venue's own header says was used in the current window."""
+        """Take over the weight that the venue's header states for the current window."""
 
     async def limit(self, limit: BudgetLimit) -> None:
         """Take over the limit that the venue states."""

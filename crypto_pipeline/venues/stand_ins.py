@@ -1,4 +1,4 @@
-"""Venues that stand in for the first one: which of them for which instrument, opened when they are first needed."""
+"""Venues that stand in for the first one, by instrument. Each is opened on first use."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class StandIns:
         self._opened: dict[str, Venue] = {}
 
     def of(self, instrument: str) -> tuple[str, ...]:
-        """Names of the venues that stand in for the first, the one to ask first in front; empty: none does."""
+        """Names of the venues that stand in for the first one, in the order in which they are asked; may be empty."""
         return self._lists.get(instrument, self._default)
 
     @property
     def names(self) -> list[str]:
-        """Every venue that stands in for anything."""
+        """Every venue that stands in for the first one for some instrument."""
         return list(dict.fromkeys([*self._default, *(name for names in self._lists.values() for name in names)]))
 
     def venue(self, name: str) -> Venue:
@@ -45,7 +45,7 @@ class StandIns:
         return self._opened[name]
 
     async def close(self) -> None:
-        """Close what was opened."""
+        """Close the clients that were opened."""
         opened, self._opened = self._opened, {}
         for venue in opened.values():
             await venue.close()

@@ -1,4 +1,4 @@
-"""What the rest of the system may ask of any venue's live stream, and the words a stream speaks.
+"""The interface of every venue's streams, and the events that they yield.
 
 All times are the venue's, Unix milliseconds UTC; instruments go by their canonical name. Events are msgspec structs
 without garbage-collector tracking: thousands are made a second.
@@ -59,7 +59,7 @@ class Anchor(msgspec.Struct, frozen=True, gc=False):
 
 
 class Alive(msgspec.Struct, frozen=True, gc=False):
-    """Something that only proves that the link is alive."""
+    """Proves that the connection is alive, and states nothing else: a heartbeat, a ping, a pong."""
 
     time_ms: int | None = None
 
@@ -68,7 +68,7 @@ NoticeKind = Literal["subscribed", "refused", "shutdown", "status", "unknown"]
 
 
 class Notice(msgspec.Struct, frozen=True, gc=False):
-    """Something said about the stream itself.
+    """A message about the stream itself.
 
     ``shutdown`` asks to open a replacement first; ``refused`` is a subscription that was not granted (of one
     instrument, or of all when None); ``unknown`` is a frame that was counted and passed over, or a row that is not
@@ -106,7 +106,7 @@ class StreamTraits:
     contiguous_ids: bool
     #: The venue streams minute bars of its own.
     states_bars: bool
-    #: A link on which nothing at all came for this long is dead.
+    #: Seconds without any message, ping or pong after which a connection is dead.
     silence_limit_s: float
     #: Instruments on one connection.
     max_per_connection: int
@@ -115,7 +115,7 @@ class StreamTraits:
 
 
 class StreamClosed(VenueUnavailable):
-    """The connection ended: by the venue, by the network, or because nothing came any more."""
+    """The connection ended: by the venue, by the network, or after silence."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason, retry_after=retry_after)
@@ -138,15 +138,15 @@ class StreamConnection(Protocol):
         """What came: frames, trades, bars, unknown (passed over), malformed, fields (new ones, by sample)."""
 
     def events(self) -> AsyncIterator[list[Event]]:
-        """One list a frame, until it raises StreamClosed (or StreamRefused). A malformed frame is counted and told as a
-        Notice, never raised. Ends without error after ``close``."""
+        """One list for each frame, until it raises StreamClosed (or StreamRefused). A malformed frame is counted and
+        becomes a Notice. Ends without error after ``close``."""
 
     async def close(self) -> None:
         """End the connection; safe to call twice."""
 
 
 class StreamingVenue(Protocol):
-    """The live side of one venue."""
+    """The streams of one venue."""
 
     name: str
     stream_traits: StreamTraits

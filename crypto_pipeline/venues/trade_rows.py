@@ -1,4 +1,4 @@
-"""Pages of trades, sifted: each trade that can be, once, by rising ids; the others with the reason."""
+"""Checks pages of trades: the valid trades by rising id, each once; the other rows with the reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crypto_pipeline.market.sanity import MAX_MS
 from crypto_pipeline.venues.protocol import MalformedAnswer, RejectedRow, shorten
 
 T = TypeVar("T")
-#: Most pages of a thousand trades for one span: a liquid pair has a million trades a day, and memory is not endless.
+#: Pages of a thousand trades that one span may have: a liquid pair has a million trades a day; this bounds memory.
 MOST_PAGES = 2_000
 #: Trades of one moment may come in any order of ids; further apart they do not (none in the recorded ones). Ms.
 _ORDER_MS = 1_000
@@ -23,13 +23,13 @@ _ORDER_MS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class TradePage(Generic[T]):
-    """Trades by rising ids, and the rows that are not believed."""
+    """Trades by rising id, and the rejected rows."""
 
     rows: list[T]
     refused: list[RejectedRow] = field(default_factory=list)
 
     def beyond(self, known: int) -> int | None:
-        """The highest id above ``known`` among refused rows, where no row could be taken: what to go on from."""
+        """The highest id from ``known`` on among the rejected rows, if no row is valid: where the next page begins."""
         ids = [one.trade_id for one in self.refused if one.trade_id is not None and one.trade_id >= known]
         return max(ids) if ids and not self.rows else None
 
@@ -41,7 +41,7 @@ def page_of(
     fault: Callable[[T], str | None],
     ms: Callable[[T], int],
 ) -> TradePage[T]:
-    """Sift the rows of a page. Two rows that say different things of one id are both refused; the same row twice is one
+    """Check the rows of a page. Two different rows with one id are both rejected; the same row twice is one
     trade. Rows whose time does not rise with their id are refused.
 
     Raises MalformedAnswer where that is most of them."""
@@ -71,7 +71,7 @@ def page_of(
 
 
 def _rising(times: list[int]) -> set[int]:
-    """Places of the most times that do not fall: with one wrong time all the others."""
+    """Places of the longest run of times that do not fall: with one wrong time, the places of all others."""
     ends: list[int] = []  # the lowest end of a run of each length, and where it is
     places: list[int] = []
     before: list[int] = []

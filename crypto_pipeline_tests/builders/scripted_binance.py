@@ -31,7 +31,7 @@ def kline(open_ms: int, width: int = 60_000) -> list[Any]:
 
 
 class ScriptedVenue:
-    """``script(path, …)`` queues handlers that are used up before the honest answer is given again."""
+    """``script(path, …)`` queues handlers that are used up before the true answers are given again."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str]]] = []
@@ -87,11 +87,11 @@ class ScriptedVenue:
                 return await self._scripts[request.path].popleft()(request)
             if request.path in self._always:
                 return await self._always[request.path](request)
-            return self.honest(request)
+            return self.true_answer(request)
         finally:
             self.in_flight -= 1
 
-    def honest(self, request: web.Request) -> web.StreamResponse:
+    def true_answer(self, request: web.Request) -> web.StreamResponse:
         match request.path:
             case "/api/v3/time":
                 return self._weighed({"serverTime": self.now()}, 1)

@@ -70,7 +70,7 @@ class ScriptedCoinbase(ScriptedVenue):
         super().__init__()
         self.deals = trades
 
-    def honest(self, request: web.Request) -> web.StreamResponse:
+    def true_answer(self, request: web.Request) -> web.StreamResponse:
         query = request.query
         if "User-Agent" not in request.headers:
             return _json({"message": "User-Agent header is required."}, 400)
@@ -119,7 +119,7 @@ class ScriptedKraken(ScriptedVenue):
         super().__init__()
         self.deals = trades
 
-    def honest(self, request: web.Request) -> web.StreamResponse:
+    def true_answer(self, request: web.Request) -> web.StreamResponse:
         query = request.query
         name = request.path.removeprefix("/0/public/")
         if name in ("OHLC", "Trades") and query.get("pair") != "XBTUSD":

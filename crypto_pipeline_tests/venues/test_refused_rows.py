@@ -165,7 +165,7 @@ async def test_a_bad_page_costs_its_span_and_the_other_pages_come(server: Script
     async def handler(request: Any) -> Any:
         if int(request.query.get("startTime", 0)) == ms(bad):
             return await body('[[1,2,3],"x"')(request)
-        return server.honest(request)
+        return server.true_answer(request)
 
     server.always(KLINES, handler)
     venue = make()
@@ -188,7 +188,7 @@ async def test_bad_pages_of_one_instrument_do_not_close_the_venue_for_others(ser
     async def handler(request: Any) -> Any:
         if request.query["symbol"] == "BAD":
             return await body("<html>")(request)
-        return server.honest(request)
+        return server.true_answer(request)
 
     server.always(KLINES, handler)
     venue = make()

@@ -18,12 +18,13 @@ from crypto_pipeline.settings import Settings
 from crypto_pipeline.venues import LiveBar, LiveTrade, StreamPlan, frame_of_live_trades, make_stream, make_venue
 
 NAMES = ["BTC-USDT", "ETH-USDT", "SHIB-USDT"]
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 PLAN = StreamPlan([(name, name.replace("-", "")) for name in NAMES])
 
 
 @pytest_asyncio.fixture
 async def exchange() -> AsyncIterator[ReplayExchange]:
-    async with ReplayExchange(instruments=",".join(NAMES), speed=60.0) as running:
+    async with ReplayExchange(instruments=",".join(NAMES), speed=60.0, now=NOW) as running:
         yield running
 
 

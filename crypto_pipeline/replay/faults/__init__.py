@@ -1,1 +1,1 @@
-"""What can go wrong: faults of requests, rows, connections and stream messages, on demand."""
+"""Faults of requests, rows, connections and stream messages, on demand."""

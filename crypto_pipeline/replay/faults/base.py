@@ -1,4 +1,4 @@
-"""When a fault applies: what every kind of fault states alike."""
+"""The fields that every kind of fault has: when and to what it applies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _listed(value: object) -> object:
 
 
 class BaseFault(BaseModel):
-    """When a fault applies. What is left out matches everything."""
+    """When and to what a fault applies. A field that is left out matches everything."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 

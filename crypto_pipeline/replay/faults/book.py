@@ -1,4 +1,4 @@
-"""Which faults are set, and whether one strikes this request."""
+"""The faults that are set, and whether one of them applies to a request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a request asks for, as far as faults look at it."""
+    """The parts of a request that faults look at."""
 
     endpoint: str
     symbol: str | None = None
@@ -29,7 +29,7 @@ class Call:
 
 @dataclass(slots=True)
 class Entry:
-    """A fault that is set, since when, and how often it struck."""
+    """A fault that is set, since when, and how often it was applied."""
 
     fault: Fault
     added: float
@@ -37,7 +37,7 @@ class Entry:
 
 
 class FaultBook:
-    """The faults of one exchange. Draws come from its seed, one stream a fault."""
+    """The faults of one exchange. Random draws come from its seed, one generator for each fault."""
 
     def __init__(self, clock: VirtualClock, seed: int = 1) -> None:
         self.clock, self._seed = clock, seed
@@ -79,7 +79,7 @@ class FaultBook:
         return bool(self._entries)
 
     def active(self, kinds: tuple[type, ...]) -> list[Entry]:
-        """Faults of these kinds whose time it is, whatever they match."""
+        """Active faults of these kinds, whatever they match."""
         return [
             entry for entry in list(self._entries.values()) if isinstance(entry.fault, kinds) and self._active(entry)
         ]
@@ -122,7 +122,7 @@ class FaultBook:
         return None
 
     def rows(self, call: Call) -> RowFaults:
-        """What may change the rows of this request's answer."""
+        """The faults that may change rows of the answer to this request."""
         return RowFaults(self, self._matching((MissingRange, WrongValues), call) if self._entries else [])
 
 
@@ -136,7 +136,7 @@ def _matches(fault: Fault, call: Call) -> bool:
 
 @dataclass(slots=True)
 class RowFaults:
-    """Faults that hide or falsify rows, for one request: each decides once, when the request comes to its span."""
+    """Faults that hide or change rows, for one request. Each decides once, when the request reaches its span."""
 
     book: FaultBook
     entries: list[Entry]
@@ -183,7 +183,7 @@ class RowFaults:
         return trades
 
 
-#: What takers bought is a part of the volume, and is wrong with it.
+#: The takers' volume is a part of the volume and is changed with it.
 _WITHIN = {"volume": "taker_volume", "quote_volume": "taker_quote"}
 
 

@@ -1,4 +1,4 @@
-"""What faults do to whole connections."""
+"""Applies faults to whole connections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SMALL_BUFFER = 32_768
 
 
 class LineFaults:
-    """Looks at every connection at every turn of the scheduler."""
+    """Applies the active faults to every connection, once in each turn of the scheduler."""
 
     def __init__(self, book: FaultBook, clock: VirtualClock) -> None:
         self.book, self.clock = book, clock
@@ -40,14 +40,14 @@ class LineFaults:
         return None
 
     def refuse(self, connection: Subscriber) -> None:
-        """Say why, and close."""
+        """Close the connection with the venue's reason."""
         connection.say(json.dumps({"code": _POLICY_VIOLATION, "msg": TOO_MANY}, separators=(",", ":")))
         connection.close(_POLICY_VIOLATION, _REASON)
 
     # On the line --------------------------------------------------------------------------------------------------
 
     def strike(self, connections: list[Subscriber], now: float) -> None:
-        """Let the faults that are active strike."""
+        """Apply the active faults."""
         self._finish(now)
         if not self.book.any:
             self._struck.clear()
@@ -90,12 +90,12 @@ class LineFaults:
             self._closing.append((now + fault.closes_after, fault.down_seconds, connection))
 
     def forget(self, connection: Subscriber) -> None:
-        """The connection is gone."""
+        """Forget a connection that ended."""
         for key in [key for key in self._struck if key[1] == connection.number]:
             del self._struck[key]
 
     def _finish(self, now: float) -> None:
-        """Close what was announced."""
+        """Close the connections whose end was announced."""
         for due, down, connection in [one for one in self._closing if one[0] <= now]:
             connection.close(_GOING_AWAY, "server shutdown")
             self.down_until = max(self.down_until, time.monotonic() + down if down else 0.0)
@@ -120,7 +120,7 @@ def _cut(fault: WsCut, connection: Subscriber) -> None:
 
 
 def _shrink(connection: Subscriber) -> None:
-    """A slow reader is to be felt here and not hidden by megabytes of the kernel's buffers."""
+    """Make the send buffer small: else the kernel's megabytes would hide a slow reader."""
     if not connection.shrunk:
         connection.shrunk = True
         wire: socket.socket | None = connection.transport.get_extra_info("socket")

@@ -1,4 +1,4 @@
-"""What faults do to single messages on their way to one connection."""
+"""Applies faults to single messages of one connection."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _TIMES = re.compile(r'"([ET])":(\d+)')
 
 
 class MessageFaults:
-    """Hands messages to connections: unharmed in one piece, or one by one where a fault may strike."""
+    """Hands messages to connections: in one piece, or one by one where a fault may apply."""
 
     def __init__(self, book: FaultBook) -> None:
         self.book = book
         self._late: list[tuple[float, int, Subscriber, bytes]] = []
         self._order = count()
-        #: Messages that others are to overtake, by connection and stream: how many still, and the frames.
+        #: Messages held back for a new order, by connection and stream: how many others come first, and the frames.
         self._held: dict[tuple[int, str], list[list[int | bytes]]] = {}
 
     def deliver(self, batch: FrameBatch, connections: list[Subscriber]) -> None:
-        """Give every connection the batch."""
+        """Hand the batch to every connection."""
         entries = self._entries(batch)
         for connection in connections:
             if connection.mute_until and connection.is_mute(batch.symbol, time.monotonic()):
@@ -102,14 +102,14 @@ class MessageFaults:
             self._held[connection.number, stream] = waiting  # type: ignore[assignment]
 
     def release(self, now: float) -> None:
-        """Give what was delayed and is due."""
+        """Hand over the delayed messages that are due."""
         while self._late and self._late[0][0] <= now:
             _, _, connection, frame = heapq.heappop(self._late)
             if not connection.gone:
                 connection.take_frame(frame)
 
     def forget(self, connection: Subscriber) -> None:
-        """The connection is gone, and with it what was held back for it."""
+        """Forget a connection that ended, and the messages held back for it."""
         for key in [key for key in self._held if key[0] == connection.number]:
             del self._held[key]
 

@@ -1,4 +1,4 @@
-"""Faults as a script or a request states them: validated, with one clear line for what is wrong."""
+"""The kinds of faults, as a script or a request states them: validated, with one line about what is wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crypto_pipeline.replay.faults.stream import StreamFault
 
 
 class MissingRange(SpanFault):
-    """Bars and trades of a span are not shown: for good, until a time, or for a number of requests (served later)."""
+    """Bars and trades of a span are not shown: always, until a time, or for a number of requests."""
 
     kind: Literal["missing_range"]
 
@@ -88,7 +88,7 @@ class Malformed(BaseFault):
 
 
 class BadRows(RowChanges):
-    """Rows of answers of ``klines`` or ``aggTrades`` say what cannot be, or are not what was asked for."""
+    """Rows of answers of ``klines`` or ``aggTrades`` are invalid, or not those that were requested."""
 
     kind: Literal["bad_rows"]
 

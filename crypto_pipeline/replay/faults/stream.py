@@ -1,4 +1,4 @@
-"""Faults of streams. REST keeps telling the truth meanwhile, unless a fault of its own says otherwise.
+"""Faults of streams. REST meanwhile states the true market, unless another fault changes it.
 
 ``probability`` and ``count`` speak of messages on a connection for faults of messages, and of connections for faults of
 the line. A fault of the line with a probability below 1 is drawn once a second for each connection it may strike.
@@ -15,11 +15,11 @@ from crypto_pipeline.replay.wire.frames import StreamKind
 
 
 class LineFault(BaseFault):
-    """Strikes whole connections; with ``symbol``, those that listen to one of them."""
+    """Applies to whole connections; with ``symbol``, to those that are subscribed to one of them."""
 
 
 class MessageFault(BaseFault):
-    """Strikes single messages; with ``symbol`` and ``stream``, those of these streams."""
+    """Applies to single messages; with ``symbol`` and ``stream``, to those of these streams."""
 
     stream: list[StreamKind] | None = None
 
@@ -28,21 +28,21 @@ _TRADES: list[StreamKind] = ["aggTrade", "trade"]
 
 
 class WsCut(LineFault):
-    """The connection breaks: reset without a word, closed politely, or in the middle of a frame."""
+    """The connection breaks: reset, closed with a close frame, or cut in the middle of a frame."""
 
     kind: Literal["ws_cut"]
     manner: Literal["abort", "close", "half"] = "abort"
 
 
 class WsFreeze(LineFault):
-    """Nothing comes, not even pings, and the socket stays open. With ``symbol`` only these fall silent."""
+    """Nothing is sent, not even pings, and the socket stays open. With ``symbol`` only these are silent."""
 
     kind: Literal["ws_freeze"]
     seconds: float = Field(3600.0, gt=0, description="Real seconds; what happens meanwhile is never sent.")
 
 
 class WsSlowConsumer(LineFault):
-    """Who leaves more than ``bytes`` unread is cut."""
+    """A connection that leaves more than ``bytes`` unread is cut."""
 
     kind: Literal["ws_slow_consumer"]
     bytes: int = Field(65_536, ge=0)
@@ -53,7 +53,7 @@ class WsMaintenance(LineFault):
 
     kind: Literal["ws_maintenance"]
     closes_after: float = Field(10.0, ge=0, description="Real seconds from the announcement to the close.")
-    down_seconds: float = Field(0.0, ge=0, description="Real seconds after the close in which nobody gets in.")
+    down_seconds: float = Field(0.0, ge=0, description="Real seconds in which new connections are refused.")
 
 
 class WsRefuse(BaseFault):
@@ -94,7 +94,7 @@ class WsDrop(MessageFault):
 
 
 class WsMalformed(MessageFault):
-    """Not what the protocol promises: half a message, ``body`` instead of it, or a binary frame."""
+    """The message breaks the protocol: half of it, ``body`` instead of it, or a binary frame."""
 
     kind: Literal["ws_malformed"]
     manner: Literal["half", "body", "binary"] = "half"
@@ -102,7 +102,7 @@ class WsMalformed(MessageFault):
 
 
 class WsBadRows(MessageFault, RowChanges):
-    """A trade or a bar says what cannot be; ``values`` and the like as of ``bad_rows``."""
+    """A trade or a bar is invalid; ``values`` and the other fields as in ``bad_rows``."""
 
     kind: Literal["ws_bad_rows"]
 

@@ -30,7 +30,7 @@ _MEGABYTE = 1 << 20
 
 
 class GeneratedMarket:
-    """A market that is a function of its seed. Answers never depend on what was asked before."""
+    """A market that is a function of its seed. Answers never depend on earlier requests."""
 
     def __init__(
         self, seed: int = 1, instruments: str | int | Iterable[str] | None = None, cache_megabytes: int = 128
@@ -44,15 +44,15 @@ class GeneratedMarket:
 
     @property
     def description(self) -> str:
-        """What this is, for the line printed at start."""
+        """A short description, for the line printed at start."""
         return f"generated market, seed {self.seed}, {len(self._symbols)} symbols"
 
     def symbols(self) -> Sequence[SymbolInfo]:
-        """Every symbol there ever is, listed yet or not."""
+        """Every symbol, already listed or not."""
         return [one.info for one in self._symbols.values()]
 
     def symbol(self, name: str) -> SymbolInfo | None:
-        """The symbol called so on the wire (BTCUSDT)."""
+        """The symbol with this venue name (BTCUSDT)."""
         one = self._symbols.get(name)
         return one.info if one else None
 

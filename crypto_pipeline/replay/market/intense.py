@@ -40,7 +40,7 @@ class IntenseMarket(GeneratedMarket):
 
     @property
     def description(self) -> str:
-        """What this is, for the line printed at start."""
+        """A short description, for the line printed at start."""
         return f"{super().description}, {self.intensity} times as many trades"
 
     @property
@@ -49,7 +49,7 @@ class IntenseMarket(GeneratedMarket):
         return _MINUTE_MS
 
     def day_trades(self, symbol: str, day_ms: int) -> DayTrades | None:
-        """The plain tape with smaller quantities: what each of the many is."""
+        """The plain tape with the quantities of the multiplied trades."""
         plain = super().day_trades(symbol, day_ms)
         if plain is None:
             return None

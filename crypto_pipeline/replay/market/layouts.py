@@ -1,4 +1,4 @@
-"""Recorded files of bars and trades in the layouts people keep them in, read into one shape each."""
+"""Reads recorded files of bars and trades, in several layouts, into one schema each."""
 
 from __future__ import annotations
 

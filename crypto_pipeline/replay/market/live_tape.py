@@ -1,4 +1,4 @@
-"""One symbol's tape as the streams play it: what traded since the last look, and the minute's bar so far."""
+"""One symbol's tape as the streams play it: the trades since the last turn, and the bar of the current minute."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ class MinuteBars:
         return place if place < len(self._opens) and self._opens[place] == open_ms else None
 
     def prepare(self, day: int) -> None:
-        """Have the bars of ``day`` at hand."""
+        """Load the bars of ``day``."""
         self._day = day
         self._bars = self.market.bar_text(self.info.symbol, Timeframe.M1, day).select(*BAR_TEXT)
         self._opens = self._bars["open_ms"].to_numpy()

@@ -1,4 +1,4 @@
-"""What is drawn once for all days: each symbol's level at every midnight, its volatility, its number of trades.
+"""Random draws for all days at once: each symbol's price level at every midnight, its volatility, its number of trades.
 
 A day's tape hangs on nothing but (seed, symbol, day): the levels at both its midnights and the trade ids before it come
 from these draws over all days of the market, so any day can be made without making the days before it.

@@ -1,4 +1,4 @@
-"""The recorded market: files as they were recorded, holes and all."""
+"""The recorded market: files as they were recorded, with their holes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class RecordedMarket:
 
     @property
     def description(self) -> str:
-        """What this is, for the line printed at start."""
+        """A short description, for the line printed at start."""
         moved = f", shifted by {self.shift_ms // _WEEK_MS} weeks" if self.shift_ms else ""
         return f"recorded in {self.source}, {len(self._infos)} symbols{moved}"
 
@@ -106,7 +106,7 @@ class RecordedMarket:
         return list(self._infos.values())
 
     def symbol(self, name: str) -> SymbolInfo | None:
-        """The symbol called so on the wire (BTCUSDT)."""
+        """The symbol with this venue name (BTCUSDT)."""
         return self._infos.get(name)
 
     # Bars ---------------------------------------------------------------------------------------------------------

@@ -83,13 +83,13 @@ class Tape(Protocol):
 
     @property
     def description(self) -> str:
-        """What this is, for the line printed at start."""
+        """A short description, for the line printed at start."""
 
     def symbols(self) -> Sequence[SymbolInfo]:
-        """Every symbol there ever is, listed yet or not."""
+        """Every symbol, already listed or not."""
 
     def symbol(self, name: str) -> SymbolInfo | None:
-        """The symbol called so on the wire (BTCUSDT)."""
+        """The symbol with this venue name (BTCUSDT)."""
 
     def seek(self, symbol: str, timeframe: Timeframe, ms: int, *, forward: bool) -> int | None:
         """A time at or after (at or before) ``ms`` before (after) which there surely is no bar; None: no bar at all."""

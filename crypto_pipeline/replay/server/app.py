@@ -1,4 +1,4 @@
-"""The HTTP application: routes, and around every request the faults, the weights and the error bodies."""
+"""The HTTP application: routes; faults, request weights and error bodies are applied to every request."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class ReplayServer:
         return await self._spoiled(request, call, response)
 
     async def _broken(self, request: web.Request, call: Call) -> web.StreamResponse | None:
-        """Faults that keep the request from being served."""
+        """The answer of a fault that prevents the request from being served; None where there is none."""
         outage = self.faults.strikes(Outage, call)
         if outage is not None:
             if outage.manner == "refuse":

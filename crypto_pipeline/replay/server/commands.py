@@ -1,4 +1,4 @@
-"""What clients say on a stream connection, and Binance's answers."""
+"""Commands that clients send on a stream connection, and Binance's answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Bad(Exception):  # noqa: N818  (never leaves this module)
 
 
 def answer(hub: StreamHub, connection: Subscriber, text: str) -> str:
-    """Do what the message asks and word the answer."""
+    """Carry out a command; returns the answer."""
     given: Any = None
     try:
         try:

@@ -23,7 +23,7 @@ PREFIX = "/_control"
 
 
 class ControlHandlers:
-    """The control endpoint. Faults never strike it."""
+    """The control endpoint. Faults never apply to it."""
 
     def __init__(self, faults: FaultBook, clock: VirtualClock, token: str | None = None) -> None:
         self.faults, self.clock, self._token = faults, clock, token
@@ -40,7 +40,7 @@ class ControlHandlers:
         ]
 
     async def show(self, _: web.Request) -> web.Response:
-        """All faults with how often each struck."""
+        """All faults, with how often each was applied."""
         return json_answer({"faults": self.faults.show()})
 
     async def add(self, request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""The exchange as something to start: for tests on a free port, or as a program that serves until told to stop."""
+"""Starts the exchange: for tests on a free port, or as a program that serves until a signal."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class ReplayExchange:
 
     @property
     def tape(self) -> Tape:
-        """The truth: bars and trades as they really were."""
+        """The true bars and trades."""
         return self.market
 
     def control(self, *faults: dict[str, Any]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Rendered chunks of the tape, cached, as the venue shows them now: what REST and archive both read."""
+"""Rendered chunks of the tape, cached, as the venue shows them now. REST and the archive read them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MEGABYTE = 1 << 20
 
 
 class Feed:
-    """Reads pages of bars and trades from a market at the clock's time, with what faults do to rows."""
+    """Reads pages of bars and trades from a market at the clock's time; faults change rows of them."""
 
     def __init__(self, market: Tape, clock: VirtualClock, cache_megabytes: int = 128) -> None:
         self.market, self.clock = market, clock
@@ -57,7 +57,7 @@ class Feed:
         now = self.clock.now_ms()
         forming = floor_ms(timeframe, now)
         last = forming - 1 if end is None else min(end, forming - 1)
-        # The forming bar is the newest there is; nobody else can be behind it.
+        # The forming bar is the newest one: no other bar comes after it.
         newest = self._forming(symbol, timeframe, now, faults) if _within(forming, start, end) else []
         if start is None:
             older = await self._bars_back(symbol, timeframe, last, limit - len(newest), faults)

@@ -1,4 +1,4 @@
-"""The one scheduler behind all stream connections: plays the market's tape to whoever listens, at the clock's pace."""
+"""The scheduler behind all stream connections: plays the market's tape to subscribers, at the clock's speed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from crypto_pipeline.replay.wire.frames import FrameBatch, StreamKind, TradeRow,
 
 log = logging.getLogger(__name__)
 _KINDS: tuple[StreamKind, ...] = ("aggTrade", "trade", "kline_1m")
-#: Real seconds between two looks at the tape: as short as the load allows, never longer than a clock jump may wait.
+#: Real seconds between two turns: the least, and the most that a jump of the clock may wait.
 _SHORTEST, _LONGEST = 0.005, 0.05
-#: Of one symbol in one turn, so that a market busier than the machine makes trades late and nothing else.
+#: Trades of one symbol in one turn: in a market too busy for the machine only trades come late.
 _MOST_ROWS = 1024
-#: Real seconds after which a turn ends even so, and the rest of the machine has its say.
+#: Real seconds after which a turn ends, so that other tasks can run.
 _TURN = 0.1
 #: Next chunks of the tape are made this long before they are played: venue ms, and real seconds at high speed.
 _AHEAD_MS, _AHEAD_SECONDS = 60_000, 4.0
@@ -31,7 +31,7 @@ _JUMP_MS = 6 * 3_600_000
 
 
 class _Channel:
-    """One symbol that somebody listens to."""
+    """One symbol that has subscribers."""
 
     def __init__(self, market: Tape, info: SymbolInfo, now_ms: int) -> None:
         self.market, self.info = market, info
@@ -47,7 +47,7 @@ class _Channel:
         return min(self.trades.next_ms, self.bars.next_ms if self.bars else NEVER)
 
     def batches(self, now_ms: int) -> list[FrameBatch]:
-        """What is due for those who listen."""
+        """The messages that are due for the subscribers."""
         rows = self.trades.advance(now_ms, _MOST_ROWS)
         made: list[tuple[StreamKind, list[str]]] = []
         if rows:
@@ -82,12 +82,12 @@ class StreamHub:
     # Who listens --------------------------------------------------------------------------------------------------
 
     def join(self, connection: Subscriber) -> None:
-        """A connection that may listen."""
+        """Add a connection."""
         self.connections[connection.number] = connection
         self._someone.set()
 
     def part(self, connection: Subscriber) -> None:
-        """The connection is gone."""
+        """Forget a connection that ended."""
         for stream in list(connection.streams):
             self.unsubscribe(connection, stream)
         self.connections.pop(connection.number, None)
@@ -95,7 +95,7 @@ class StreamHub:
         self.lines.forget(connection)
 
     def subscribe(self, connection: Subscriber, stream: str) -> bool:
-        """Listen from now on. A stream that does not exist is accepted and stays silent, as on the real venue."""
+        """Subscribe from now on. A stream that does not exist is accepted and stays silent, as on the real venue."""
         known = stream in connection.streams
         if not connection.listen(stream):
             return False
@@ -116,7 +116,7 @@ class StreamHub:
         return True
 
     def unsubscribe(self, connection: Subscriber, stream: str) -> None:
-        """Stop listening."""
+        """End a subscription."""
         if stream not in connection.streams:
             return
         connection.leave(stream)
@@ -182,7 +182,7 @@ class StreamHub:
             self.messages.deliver(batch, listeners)
 
     def _restart(self, now_ms: int) -> None:
-        """The clock was put elsewhere: go on from there."""
+        """Go on from the clock's new time."""
         for channel in self._channels.values():
             channel.trades = TradeCursor(self.market, channel.info.symbol, now_ms)
             if channel.bars is not None:
@@ -197,7 +197,7 @@ class StreamHub:
         return min(_LONGEST, (due - self.clock.now_ms()) / 1000 / speed)
 
     def _prepare(self) -> bool:
-        """Make a chunk that is needed soon, one at a time, so that midnight does not stop the play."""
+        """Make one chunk that is needed soon, so that streams do not stop at midnight."""
         channels = list(self._channels.values())
         if not channels:
             return False

@@ -24,7 +24,7 @@ class _Account:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What became of one request. ``status`` 0 means: served."""
+    """Whether a request is served (``status`` 0), or the status with which it is refused."""
 
     used: int
     status: int = 0
@@ -45,7 +45,7 @@ class WeightLimits:
         return self.limit or UNTHROTTLED
 
     def spend(self, address: str, weight: int) -> Admission:
-        """Book ``weight``. Who goes on after ``ban_after`` refusals in one minute is banned, each time for longer."""
+        """Book ``weight``. More than ``ban_after`` refusals in one minute are a ban, each time for longer."""
         now = self.clock.now_ms()
         account = self._accounts.setdefault(address, _Account())
         if account.window != now // MINUTE_MS:
@@ -68,5 +68,5 @@ class WeightLimits:
         return Admission(account.used, 418, self._real_seconds(account.banned_until - now), account.banned_until)
 
     def _real_seconds(self, venue_ms: int) -> int:
-        """Retry-After is waited in the client's time, whatever the speed of ours."""
+        """Retry-After is in real seconds, whatever the clock's speed."""
         return max(1, math.ceil(venue_ms / 1000 / max(self.clock.speed, 1e-9))) if self.clock.speed else 1

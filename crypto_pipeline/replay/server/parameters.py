@@ -32,7 +32,7 @@ def mandatory(query: Mapping[str, str], name: str) -> str:
 
 
 def symbol(name: str, market: Tape, now_ms: int) -> SymbolInfo:
-    """The symbol called so, if the venue knows it at ``now_ms``: -1100 for bad characters, -1121 for an unknown one."""
+    """The symbol with this name at ``now_ms``. Refused with -1100 for bad characters, -1121 for an unknown one."""
     if not _SYMBOL.fullmatch(name):
         raise Refused(-1100, _illegal("symbol", r"^[A-Z0-9-_.]{1,20}$"))
     info = market.symbol(name)

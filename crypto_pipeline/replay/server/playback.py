@@ -52,13 +52,13 @@ class PlaybackHandlers:
         return [web.get("/playback", self.show), web.get("/playback/{exchange}/{name}", self.serve)]
 
     def sessions(self) -> list[str]:
-        """Names of what can be played."""
+        """Names of the sessions that can be played."""
         if self.folder is None:
             return []
         return sorted(str(path.relative_to(self.folder)).removesuffix(".gz") for path in self.folder.glob("*/*.gz"))
 
     async def show(self, _: web.Request) -> web.Response:
-        """What can be played."""
+        """The sessions that can be played."""
         return web.json_response({"sessions": self.sessions()})
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -114,7 +114,7 @@ async def _taken(transport: asyncio.Transport, most: int) -> None:
 
 
 async def _listen(socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
-    """What the client says changes nothing, except that a ping has its pong."""
+    """Messages of the client are ignored, except that a ping is answered."""
     async for message in socket:
         if message.type is WSMsgType.PING:
             payload = bytes(message.data)

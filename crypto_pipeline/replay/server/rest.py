@@ -25,7 +25,7 @@ def json_answer(data: object, status: int = 200, headers: dict[str, str] | None 
 
 
 class RestHandlers:
-    """The handlers; what surrounds them (weights, faults, errors) is the server's."""
+    """The handlers. Weights, faults and errors are the application's."""
 
     def __init__(self, feed: Feed, limits: WeightLimits, faults: FaultBook) -> None:
         self.feed, self.limits, self.faults = feed, limits, faults

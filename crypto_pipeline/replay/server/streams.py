@@ -49,7 +49,7 @@ class StreamHandlers:
         await asyncio.gather(task, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A scheduler that fails takes its connections with it: silence would look like a quiet market."""
+        """Cut all connections when the scheduler failed: silence would look like a quiet market."""
         if task.cancelled() or task.exception() is None:
             return
         log.error("the streams have failed: restart the exchange", exc_info=task.exception())

@@ -1,4 +1,4 @@
-"""A memory cache bounded by bytes: what was used longest ago goes first."""
+"""A memory cache bounded by bytes; the least recently used entry is dropped first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stream connection as the venue sees it: what it listens to, what it is owed, what it may not do."""
+"""One stream connection of the venue: its subscriptions, the frames to send, its limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NUMBERS = count(1)
 
 @dataclass(frozen=True, slots=True)
 class StreamRules:
-    """The venue's limits on streams, all in real seconds: they guard the wire, not the market."""
+    """The venue's limits on streams, in real seconds, whatever the clock's speed."""
 
     ping_seconds: float = 20.0
     pong_seconds: float = 60.0
@@ -38,7 +38,7 @@ class Subscriber:
         self.streams: dict[str, None] = {}
         self.symbols: set[str] = set()
         self.opened = time.monotonic()
-        #: Set while the connection is to look alive and say nothing.
+        #: Until when (monotonic) the connection stays open and nothing is sent.
         self.frozen_until = 0.0
         self.mute_until: dict[str, float] = {}
         #: Whether its send buffer was made small, for a fault that looks at it.
@@ -59,19 +59,19 @@ class Subscriber:
 
     @property
     def buffered(self) -> int:
-        """Bytes that the other side has not taken."""
+        """Bytes that the client has not yet received."""
         return self.transport.get_write_buffer_size()
 
     def take(self, batch: FrameBatch) -> None:
-        """Owe the messages of a batch."""
+        """Queue the messages of a batch."""
         self._owed.append(batch.joined(self.combined))
 
     def take_frame(self, frame: bytes) -> None:
-        """Owe one frame."""
+        """Queue one frame."""
         self._owed.append(frame)
 
     def say(self, body: str) -> None:
-        """Owe one message that belongs to no stream."""
+        """Queue one message that belongs to no stream."""
         self._owed.append(text_frame(body.encode()))
 
     def is_mute(self, symbol: str, now: float) -> bool:
@@ -79,7 +79,7 @@ class Subscriber:
         return now < self.mute_until.get(symbol, 0.0)
 
     def flush(self, now: float) -> None:
-        """Send what is owed. Who does not read is cut before the memory is."""
+        """Send the queued frames. A client that does not read is cut before memory grows."""
         owed, self._owed = self._owed, []
         if not owed or self.gone or now < self.frozen_until:
             return
@@ -88,12 +88,12 @@ class Subscriber:
             self.cut()
 
     def cut(self) -> None:
-        """Gone without a word, as a broken line is."""
+        """End the connection without a close frame, as a broken network does."""
         self.dropped.set()
         self.transport.abort()
 
     def close(self, code: int, reason: str) -> None:
-        """Say goodbye with a close frame, then close."""
+        """Send a close frame, then close."""
         if not self.gone:
             self.transport.write(b"".join(self._owed) + close_frame(code, reason))
             self._owed = []
@@ -103,7 +103,7 @@ class Subscriber:
     # Alive --------------------------------------------------------------------------------------------------------
 
     def check(self, now: float) -> None:
-        """Ping when it is time; drop who does not answer or has been here for too long."""
+        """Send a ping when it is due; end a connection that does not answer or is too old."""
         if self.gone or now < self.frozen_until:
             return
         if now - self.opened >= self.rules.lifetime_seconds:
@@ -117,7 +117,7 @@ class Subscriber:
             self.transport.write(ping_frame(payload))
 
     def ponged(self, payload: bytes) -> None:
-        """An answer counts for its ping and those before it; one that nobody asked for counts for nothing."""
+        """A pong answers its ping and earlier ones. A pong without a ping is ignored."""
         if payload in self._pings:
             for older in list(self._pings):
                 del self._pings[older]

@@ -52,7 +52,7 @@ class SpanPart:
 
 @dataclass(frozen=True, slots=True)
 class ArchivedBars:
-    """The bars of one file and when the venue put it there."""
+    """The bars of one archive file, and when the venue published it (UTC)."""
 
     bars: pl.DataFrame
     modified: datetime
@@ -87,7 +87,7 @@ def pieces(timeframe: Timeframe, start: datetime, end: datetime, page: int) -> I
 
 
 def days_of(piece: SpanPart, timeframe: Timeframe, page: int) -> Iterator[SpanPart]:
-    """What to ask for instead of a monthly file that is not there."""
+    """What to request instead of a monthly file that does not exist."""
     if timeframe.bars_per_cell <= page:
         yield SpanPart("rest", piece.start, piece.end)
         return
@@ -194,7 +194,7 @@ def _most_text(plan: FetchPlan, piece: SpanPart) -> int:
 
 
 def _unzip(body: bytes, most: int) -> bytes:
-    """The text of the one file in a zip; it is unpacked no further than ``most`` bytes, whatever it says of itself."""
+    """The text of the one file in a zip. At most ``most`` bytes are unpacked, whatever size it states."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as zipped:
             members = zipped.infolist()
@@ -220,7 +220,7 @@ def _read_checksum(answer: HttpResponse) -> str:
 
 
 def _modified(answer: HttpResponse) -> datetime:
-    """When the venue issued the file: what revision its bars are."""
+    """When the venue issued the file (UTC): the revision of its bars."""
     try:
         return parsedate_to_datetime(answer.headers["Last-Modified"]).astimezone(UTC)
     except (KeyError, ValueError, OverflowError):

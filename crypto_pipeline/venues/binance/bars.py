@@ -19,10 +19,10 @@ from crypto_pipeline.venues.protocol import BarsAnswer, FetchPlan, MalformedAnsw
 
 log = logging.getLogger(__name__)
 
-#: Most rows that one REST answer holds.
+#: Rows that one REST answer has at most.
 PAGE = 1000
 
-#: Asks for one REST page of ``[start, end)``: its bars, the rows that are not believed, and when the venue stated it.
+#: Requests one REST page of ``[start, end)``: its bars, the rejected rows, and when the venue stated it.
 Pager = Callable[[FetchPlan, datetime, datetime], Awaitable[tuple[pl.DataFrame, list[RejectedRow], datetime]]]
 
 
@@ -54,7 +54,7 @@ class BarRequests:
         """One REST window of at most PAGE bars."""
         frame, refused, stated_at = await self._page(plan, start, end)
         frames = [frame]
-        # Fewer rows than there is room for may be a hole at the end or a page cut short: only asking on tells.
+        # Fewer rows than the limit may be a hole at the end or a page cut short: only another request tells which.
         cursor = start
         while (upcoming := _after(frame, refused, plan.timeframe, cursor, end)) is not None and upcoming < end:
             cursor = upcoming
@@ -65,7 +65,7 @@ class BarRequests:
         return [BarsAnswer(plan.instrument, plan.timeframe, start, end, bars, stated_at, "rest", tuple(refused))]
 
     async def _file(self, plan: FetchPlan, piece: SpanPart) -> list[BarsAnswer]:
-        """One archive file, or what stands in for it."""
+        """The bars of one archive file, or of REST where the file does not exist."""
         try:
             file = await self._archive.fetch(plan, piece)
         except NotFound:
@@ -74,10 +74,10 @@ class BarRequests:
         except (MalformedAnswer, VenueUnavailable) as error:
             log.warning("%s; asking REST instead", error)
             return await self._all(plan, [SpanPart("rest", piece.start, piece.end)])
-        # rows of the file that are not believed leave a hole, for which REST is asked
+        # rejected rows of the file leave a hole, which is requested from REST
         answers = list(_whole_windows(plan, piece, file))
         holes = [SpanPart("rest", start, end) for start, end in _between(piece, answers)]
-        # The archive lacks bars there: either nobody has them, or REST knows better.
+        # The archive lacks these bars: they do not exist, or only REST has them.
         answers.extend(await self._all(plan, holes))
         answers.sort(key=lambda answer: answer.start)
         if file.refused and answers:
@@ -95,7 +95,7 @@ class BarRequests:
 def _after(
     frame: pl.DataFrame, refused: list[RejectedRow], timeframe: Timeframe, cursor: datetime, end: datetime
 ) -> datetime | None:
-    """From where on to ask for more than a page that was asked for from ``cursor``; None: it had nothing."""
+    """Where the next request begins after a page that was requested from ``cursor``; None when the page was empty."""
     told = [] if frame.is_empty() else [frame.item(-1, "open_time")]
     told += [timeframe.floor(from_unix_ms(one.ms)) for one in refused if one.ms is not None]
     beyond = [one + timeframe.delta for one in told if cursor <= one < end]
@@ -119,7 +119,7 @@ def clip_spans(plan: FetchPlan, settled: datetime) -> Iterator[tuple[datetime, d
 def page_spans(
     timeframe: Timeframe, start: datetime, end: datetime, most: int = PAGE
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Cut a span into windows of at most ``most`` bars, so that every answer covers a span known beforehand."""
+    """Cut a span into windows of at most ``most`` bars, so that the span of each answer is known before it comes."""
     step = timeframe.delta * most
     while start < end:
         until = min(start + step, end)
@@ -128,7 +128,7 @@ def page_spans(
 
 
 def _whole_windows(plan: FetchPlan, piece: SpanPart, file: ArchivedBars) -> Iterator[BarsAnswer]:
-    """The parts of a file that lack nothing, as few answers as possible."""
+    """The complete parts of a file, in as few answers as possible."""
     if file.bars.height == plan.timeframe.count(piece.start, piece.end):
         yield BarsAnswer(plan.instrument, plan.timeframe, piece.start, piece.end, file.bars, file.modified, "archive")
         return

@@ -1,4 +1,4 @@
-"""Binance's bodies into frames: strict about each row, exact about digits, fast enough that the network is the limit.
+"""Reads Binance's response bodies into frames: each row is checked, digits are kept exactly.
 
 A row that cannot be read or cannot be is refused with the reason; the rows beside it are taken. What is no list of rows
 at all is a MalformedAnswer.
@@ -60,7 +60,7 @@ class AggTrade(msgspec.Struct, frozen=True):
 
     @property
     def ms(self) -> int:
-        """Unix milliseconds of the trade, whichever unit the venue states."""
+        """Unix ms of the trade; the venue states milliseconds or microseconds."""
         return self.T // 1000 if self.T > MICROSECONDS_FROM else self.T
 
 
@@ -86,7 +86,7 @@ class _RateLimit(msgspec.Struct, rename="camel"):
 
 
 class ExchangeInfo(msgspec.Struct):
-    """What is used of exchangeInfo: the limits and symbols that can be read."""
+    """The part of exchangeInfo that is used: the limits and symbols that can be read."""
 
     rate_limits: list[_RateLimit]
     symbols: list[Listing]
@@ -114,7 +114,7 @@ _SECONDS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86400}
 
 
 def parse_klines(body: bytes) -> tuple[NDArray[np.float64], list[RejectedRow]]:
-    """Rows × 12 of a klines body, and the rows that have not the promised elements. Raises MalformedAnswer."""
+    """Rows × 12 of a klines body, and the rows that lack an element. Raises MalformedAnswer."""
     refused: list[RejectedRow] = []
     try:
         rows = np.array(_KLINES.decode(body), dtype=np.float64)
@@ -200,7 +200,7 @@ def assemble(
             for name, value in same.items()
         },
     }
-    # Something traded, yet no trade is counted: a recording without these fields. Unknown is null, never zero.
+    # Something traded, but no trade is counted: a recording without these fields. They are null, not zero.
     unstated = (counts == 0) & (values["volume"] > 0)
     if unstated.any():
         for name in ("quote_volume", "taker_buy_volume", "trade_count"):
@@ -237,7 +237,7 @@ def _row_ms(stated: Any) -> int | None:
 
 
 def _believed(ms: float, where: str) -> int:
-    """A time in milliseconds. Raises MalformedAnswer when it is in no unit that is known."""
+    """A time in Unix ms. Raises MalformedAnswer when it is neither milliseconds nor microseconds."""
     ms = ms / 1000 if ms > MICROSECONDS_FROM else ms
     if not 0 <= ms < MAX_MS:
         raise MalformedAnswer(f"{where}: {ms:g} is no time in milliseconds or microseconds")
@@ -259,7 +259,7 @@ def frame_of_trades(trades: list[AggTrade], instrument: str) -> pl.DataFrame:
 
 
 def parse_info(body: bytes) -> ExchangeInfo:
-    """Read exchangeInfo, entry by entry: one that cannot be read is named, and skipped."""
+    """Read exchangeInfo entry by entry. An entry that cannot be read is logged and skipped."""
     fields = raw_fields(body, "exchangeInfo")
     limits = raw_rows(fields["rateLimits"], "exchangeInfo, rateLimits") if "rateLimits" in fields else []
     read, refused = decode_rows(limits, _LIMIT, "exchangeInfo, rateLimits", lambda _: None)
@@ -284,7 +284,7 @@ def parse_error(body: bytes) -> ErrorBody | None:
 
 
 def banned(text: str, message: str, said_at: float) -> RateLimited:
-    """-1003: slow down, or banned until a time in ms that only the text tells.
+    """Error -1003: slow down, or banned until a time (Unix ms) that only the text states.
 
     ``said_at``: the venue's time (Unix seconds) when it said so.
     """
@@ -296,7 +296,7 @@ def weight_limit(info: ExchangeInfo, share: float) -> BudgetLimit | None:
     """The request-weight limit that exchangeInfo states, if it does."""
     for limit in info.rate_limits:
         known = limit.rate_limit_type == "REQUEST_WEIGHT" and limit.interval in _SECONDS
-        # nonsense would stop all requests, or allow any number: then what is published holds
+        # an impossible limit would stop all requests, or allow any number: then the published limit is used
         if known and 20 <= limit.limit <= 10_000_000 and 1 <= limit.interval_num <= 1_440:
             return BudgetLimit(limit.limit, float(limit.interval_num * _SECONDS[limit.interval]), share)
     return None

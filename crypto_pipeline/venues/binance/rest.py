@@ -47,7 +47,7 @@ _ALL_SYMBOLS, _ONE_SYMBOL = 48 * 1024 * 1024, 256 * 1024
 
 
 class BinanceSpot(RestVenue):
-    """One connection set to Binance spot or to something that speaks like it. Use from one event loop at a time."""
+    """REST client of Binance spot, or of a server with the same interface. Use from one event loop at a time."""
 
     traits = VenueTraits(timeframes=frozenset(Timeframe), states_empty_bars=True, contiguous_trade_ids=True)
     #: Until ``exchangeInfo`` states another.
@@ -72,7 +72,7 @@ class BinanceSpot(RestVenue):
         super().__init__(name, base_url, budget, share=share, policy=policy, explain=_explain)
         self.share = share
         self.http.used_header = "X-MBX-USED-WEIGHT-1M"
-        # Files are not weighed: a budget of their own, for pauses only. Where they fail, REST stands in soon.
+        # Files have no request weight: their budget is for pauses only. Few attempts, because REST has the same bars.
         self.files = HttpClient(
             f"{name} archive", archive_url, policy=replace(policy, attempts=min(policy.attempts, 3))
         )
@@ -95,7 +95,7 @@ class BinanceSpot(RestVenue):
         """Nothing: the venue states its limit, which ``prepare`` takes over; processes that share it may know it."""
 
     async def listings(self) -> list[Listing]:
-        """Every symbol that Binance states. When a symbol was listed it does not state: see ``listed_since``."""
+        """Every symbol. Binance does not state when it was listed: see ``listed_since``."""
         info = await self.http.get(
             "/api/v3/exchangeInfo",
             lambda answer: parse.parse_info(answer.body),
@@ -106,11 +106,11 @@ class BinanceSpot(RestVenue):
         return info.symbols
 
     async def listed_since(self, venue_symbol: str) -> datetime | None:
-        """Open time of the first minute bar Binance ever had of the symbol."""
+        """Open time of the symbol's first minute bar (UTC)."""
         return await self._first_bar(venue_symbol, Timeframe.M1)
 
     async def first_bars(self, venue_symbol: str) -> dict[Timeframe, datetime]:
-        """Open time of the first bar of each width, one small request each: they need not begin together."""
+        """Open time of the first bar of each timeframe, one request each: timeframes may begin at different times."""
         firsts = await asyncio.gather(*(self._first_bar(venue_symbol, timeframe) for timeframe in Timeframe))
         return {timeframe: first for timeframe, first in zip(Timeframe, firsts, strict=True) if first is not None}
 
@@ -119,7 +119,7 @@ class BinanceSpot(RestVenue):
         return await self._one_open(params)
 
     async def last_bar(self, venue_symbol: str) -> datetime | None:
-        """Open time of the newest minute bar of the symbol: for one that does not trade any more, when it ended."""
+        """Open time of the symbol's newest minute bar; for a delisted symbol, the minute in which it ended."""
         params: Params = {"symbol": venue_symbol, "interval": "1m", "limit": 1}
         return await self._one_open(params)
 
@@ -137,7 +137,7 @@ class BinanceSpot(RestVenue):
         self._limits_known = True
 
     async def prepare(self, plans: list[FetchPlan]) -> None:
-        """Before paging at full speed, ask what full speed is: the published figures have changed before."""
+        """Learn the request limit before many pages are requested: Binance has changed it before. Raises VenueError."""
         if self._limits_known:
             return
         try:
@@ -151,7 +151,7 @@ class BinanceSpot(RestVenue):
         except VenueError as error:
             if not error.permanent and not isinstance(error, MalformedAnswer):
                 raise
-            return  # this one symbol is bad; its own page request will say so to whoever asked
+            return  # only this symbol is bad; the request of its page raises the error
         await self._take_limits(info)
 
     # Bars
@@ -203,14 +203,14 @@ class BinanceSpot(RestVenue):
 
         return await fetch_trades(page, instrument, require_utc(start), require_utc(end))
 
-    # The venue's clock between two looks at it
+    # The venue's clock
 
     async def _anchor_clock(self) -> None:
         now = time.monotonic()
         if self.clock is None:
             await self.server_time()
         elif now - self.clock[0] > _REANCHOR and now - self._asked > _REANCHOR:
-            self._asked = now  # one of the pages that come by asks, not all of them
+            self._asked = now  # one page asks for the time, not all of them
             await self.server_time()
 
 

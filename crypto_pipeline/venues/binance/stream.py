@@ -28,12 +28,12 @@ from crypto_pipeline.venues.stream_protocol import (
 
 #: Minutes of the intervals that a bar may be of.
 MINUTES = {str(timeframe): timeframe.minutes for timeframe in Timeframe}
-#: What is quoted of a bar that cannot be.
+#: The values of an invalid bar that its message quotes, by their letters.
 _SAID = {
     **{"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "quote_volume": "q"},
     **{"taker_buy_volume": "V", "trade_count": "n"},
 }
-#: What one connection may listen to, by the venue's rule.
+#: Streams that the venue allows on one connection.
 MAX_STREAMS = 1024
 #: An address longer than this is cut, and the other streams are subscribed to by message.
 _MAX_URL = 3_500
@@ -104,7 +104,7 @@ class _Combined(msgspec.Struct, gc=False):
 _COMBINED = msgspec.json.Decoder(_Combined, strict=False)
 _PLAIN = msgspec.json.Decoder(_Data, strict=False)
 _TAGS = frozenset({"aggTrade", "trade", "kline", "serverShutdown", "depthUpdate"})
-#: Streams that this module does not take and that mean no loss.
+#: Streams that this module ignores.
 _OTHERS = ("@bookTicker", "@depth", "@ticker", "@miniTicker", "@avgPrice", "@markPrice", "@forceOrder")
 _OTHER_TYPES = frozenset(
     {"bookTicker", "24hrTicker", "24hrMiniTicker", "1hTicker", "4hTicker", "1dTicker", "avgPrice", "markPriceUpdate"}
@@ -241,7 +241,7 @@ def _stated_ms(stamp: object) -> int | None:
 
 
 class BinanceStream(VenueStream):
-    """The live side of Binance spot, or of something that speaks like it; see StreamingVenue."""
+    """Streams of Binance spot, or of a server with the same interface; see StreamingVenue."""
 
     # A ping comes every 20 s, whatever the market does: nothing at all for 30 s is a dead link.
     def __init__(

@@ -1,4 +1,4 @@
-"""All aggregate trades of a span: seeded by time, then paged by id only, because many trades share a millisecond."""
+"""All aggregate trades of a span: the first page by time, the others by id, because many trades share a millisecond."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def fetch_trades(page: Pager, instrument: str, start: datetime, end: datet
 
 
 async def _before(page: Pager, first: int | None, begin: int) -> AggTrade | None:
-    """The last trade before the span, as the venue shows it: not always one less than the first inside or after it."""
+    """The last trade before the span; its id is not always one less than that of the first trade inside or after it."""
     if first == 0:
         return None
     if first is not None:

@@ -1,4 +1,4 @@
-"""Bodies no larger than what was asked for: streamed, unpacked here and counted, whatever the venue sends."""
+"""Reads response bodies in pieces, unpacks them and counts: no body may be larger than its request allows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import httpx
 
 from crypto_pipeline.venues.protocol import MalformedAnswer, TruncatedBody
 
-#: Bound of an answer of which nothing else is said (a time, a status, a checksum), in bytes.
+#: Bytes that a response may have where nothing else is stated (a time, a status, a checksum).
 SMALL = 64 * 1024
-#: What is read of the body of a refusal: enough for a code and a text.
+#: Bytes that are read of the body of a refusal: enough for a code and a text.
 REFUSAL = 16 * 1024
 
 
 def rows_bound(rows: int, bytes_a_row: int = 512) -> int:
-    """Bound of a body with so many rows; a row of any venue has less than 300 bytes."""
+    """Bytes that a body with so many rows may have; a row of any venue has less than 300 bytes."""
     return SMALL + rows * bytes_a_row
 
 
@@ -42,7 +42,7 @@ async def read_body(response: httpx.Response, most: int) -> bytes:
 
 
 async def read_start(response: httpx.Response, most: int = REFUSAL) -> bytes:
-    """The first bytes of a body, unpacked as far as that goes; the rest is not read."""
+    """The first bytes of a body, unpacked as far as possible; the rest is not read."""
     body = bytearray()
     try:
         unpack = _unpacker(response)
@@ -52,7 +52,7 @@ async def read_start(response: httpx.Response, most: int = REFUSAL) -> bytes:
                 if len(body) >= most:
                     break
     except (MalformedAnswer, httpx.RemoteProtocolError, httpx.ReadError):
-        pass  # of a refusal its status says the most
+        pass  # the status of a refusal says enough
     return bytes(body)
 
 
@@ -71,7 +71,8 @@ Unpack = Callable[[bytes, int], bytes]
 
 
 def _unpacker(response: httpx.Response) -> Unpack:
-    """Unpacks piece after piece to at most so many bytes; given nothing it raises unless the end was reached."""
+    """A function that unpacks one piece to at most so many bytes. Called with b"" at the end, it raises TruncatedBody
+    unless the packed body is complete."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("identity", ""):
         return lambda piece, most: piece[:most] if len(piece) > most else piece

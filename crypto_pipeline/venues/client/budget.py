@@ -1,4 +1,4 @@
-"""A request-weight account for one process: fixed windows, the venue's own header believed, one pause for all."""
+"""Request weight of one process: fixed windows, corrected by the venue's header, and pauses that all requests keep."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class MemoryBudget:
             if now < self._paused_until:
                 return self._paused_until - now
             self._turn(now)
-            # A request heavier than the whole allowance goes alone in a fresh window rather than waiting for ever.
+            # A request that is heavier than the whole allowance is sent alone in a new window, else it would never be.
             if weight == 0 or self._used + weight <= self.allowed or self._used == 0:
                 self._used += weight
                 self.booked += weight
@@ -77,7 +77,7 @@ class MemoryBudget:
             self._used_before, self._used = self._used, 0
 
     async def report(self, used: int) -> None:
-        """Take over what the venue's own header says was used in the current window."""
+        """Take over the weight that the venue's header states for the current window."""
         with self._lock:
             now = self._clock()
             self._turn(now)
@@ -85,7 +85,7 @@ class MemoryBudget:
                 return  # requests in flight are booked here and not yet counted there
             begun = self._window_end - self._limit.window
             if now - begun < _SKEW and self._used_before and used > self._used_before:
-                # Right after our turn the header still continues the old count: the venue's clock is behind ours.
+                # Our window has just turned and the header still has the old count: the venue's clock is behind ours.
                 # Waiting a whole window for that would halve the throughput; look again in a second.
                 self._window_end = now + 1.0
             self._used = used

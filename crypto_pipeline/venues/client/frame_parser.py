@@ -23,7 +23,7 @@ _ALL_UNTIL, _ONE_IN = 64, 1021
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a row that cannot be used is of, as far as it can be read; ``timeframe`` is empty for a trade."""
+    """Which trade or bar an invalid row is about, as far as it can be read; ``timeframe`` is empty for a trade."""
 
     symbol: object
     timeframe: str = ""
@@ -35,8 +35,8 @@ class Place:
 
 
 class FrameParser:
-    """Makes events of frames and counts. A venue fills in ``read``, which raises msgspec.MsgspecError or ValueError for
-    what it cannot use."""
+    """Makes events of frames, and counts them. A venue adds ``read``, which raises msgspec.MsgspecError or ValueError
+    for an invalid frame."""
 
     #: Fields of a message by its type, for those types that ``read`` makes events of.
     known_fields: Mapping[str, frozenset[str]] = {}
@@ -45,17 +45,17 @@ class FrameParser:
         #: Canonical name by venue symbol.
         self.names = {symbol: name for name, symbol in instruments}
         self.frames = self.trades = self.bars = self.unknown = self.malformed = self.fields = 0
-        #: Fields met that nobody here knows, as ``type.field``.
+        #: Fields that came and are in no list of ours, as ``type.field``.
         self.unknown_fields: set[str] = set()
         self._look_at = 1
 
     @property
     def counters(self) -> dict[str, int]:
-        """What came so far."""
+        """How many frames, trades, bars and faults came so far, by name."""
         return {name: getattr(self, name) for name in ("frames", "trades", "bars", "unknown", "malformed", "fields")}
 
     def parse(self, frame: str | bytes) -> list[Event]:
-        """The events of one frame, in the venue's order. Never raises for what a venue may send."""
+        """The events of one frame, in the venue's order. An invalid frame becomes a Notice; nothing is raised."""
         self.frames += 1
         try:
             events = self.read(frame)
@@ -70,7 +70,7 @@ class FrameParser:
         return events
 
     def each(self, rows: Iterable[R], read: Callable[[R], list[Event]]) -> list[Event]:
-        """The events of the rows of one frame: one that cannot be used is counted and told, the others are taken."""
+        """The events of the rows of one frame. An invalid row is counted and becomes a Notice."""
         events: list[Event] = []
         for row in rows:
             try:
@@ -103,7 +103,7 @@ class FrameParser:
         return self.place("", fields) if isinstance(fields, dict) else None
 
     def place(self, kind: str, fields: dict[str, Any]) -> Place | None:
-        """What a message of this type (empty: a row of a frame) speaks of. Raises what UNREADABLE names."""
+        """Which trade or bar a message of this type (empty: a row of a frame) is about. Raises errors of UNREADABLE."""
         return None
 
     def read(self, frame: str | bytes) -> list[Event]:
@@ -115,7 +115,7 @@ class FrameParser:
         raise NotImplementedError
 
     def count_unknown(self, what: str) -> list[Event]:
-        """Count a frame of a type that nobody here knows."""
+        """Count a frame of an unknown type, and return a Notice of it."""
         self.unknown += 1
         return [Notice("unknown", what[:300])]
 
@@ -132,11 +132,11 @@ class FrameParser:
 
 
 class Parser(Protocol):
-    """What a connection needs of a parser."""
+    """The part of a parser that a connection uses."""
 
     @property
     def counters(self) -> dict[str, int]:
-        """What came so far."""
+        """How many frames, trades, bars and faults came so far, by name."""
 
     def parse(self, frame: str | bytes) -> list[Event]:
         """The events of one frame."""

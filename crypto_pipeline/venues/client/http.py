@@ -53,7 +53,7 @@ MAX_PAUSE = 150.0
 MAX_BUDGET_WAIT = 300.0
 #: An answer takes at most so many times the timeout, however steadily its bytes come.
 _TOTAL_TIMEOUTS = 20
-#: An answer with refused rows is asked for so often; then its other rows are taken.
+#: Requests for an answer that has rejected rows; then its valid rows are used.
 _ATTEMPTS_FOR_REFUSED_ROWS = 3
 _REDIRECTS, _MAX_REDIRECTS = frozenset({301, 302, 303, 307, 308}), 5
 

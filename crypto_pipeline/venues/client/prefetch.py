@@ -15,7 +15,7 @@ K = TypeVar("K")
 
 
 class FailureAction(Enum):
-    """What becomes of the others when a job failed."""
+    """What happens to the other jobs when one failed."""
 
     #: the error is raised and ends everything
     RAISE = auto()
@@ -27,7 +27,7 @@ class FailureAction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[K, T]):
-    """A piece of work of the group ``key``, whose result will hold about ``size`` rows, of ``span`` if it has one."""
+    """A coroutine function of the group ``key``, for a ``span`` of time if any. Its result has about ``size`` rows."""
 
     key: K
     size: int

@@ -99,7 +99,7 @@ class RestVenue(ABC):
         return from_unix_ms(int(self.clock[1]))
 
     async def first_bars(self, venue_symbol: str) -> dict[Timeframe, datetime]:
-        """Nothing: every width begins with the first trade."""
+        """Empty: every timeframe begins with the first trade."""
         return {}
 
     async def status(self) -> VenueStatus:
@@ -158,13 +158,13 @@ class RestVenue(ABC):
             yield refused_job(place, f"{self.name} has no bars of {plan.timeframe}: it has {has}")
 
     async def tell_limit(self) -> None:
-        """Tell the budget what this venue allows, before the first request."""
+        """Tell the budget the venue's limit, before the first request."""
         if not self._limit_told:
             self._limit_told = True
             await self.http.budget.limit(self._limit)
 
     async def venue_time(self, monotonic: float) -> datetime:
-        """The venue's time at a moment of our monotonic clock: what a bar's revision is stated in."""
+        """The venue's time (UTC) at a moment of ``time.monotonic``: the revision of bars that came then."""
         if self.clock is None or abs(monotonic - self.clock[0]) > _REANCHOR:
             await self.server_time()
         return self.time_by_clock(monotonic)
@@ -181,7 +181,7 @@ class RestVenue(ABC):
 
 
 def refused_job(key: int, text: str) -> BarsJob:
-    """A job that says why there is no answer."""
+    """A job that raises a permanent VenueError with this text."""
 
     async def run() -> list[BarsAnswer]:
         raise VenueError(text, permanent=True)
@@ -222,5 +222,5 @@ def bar_frame(
 
 
 def _whole_numbers(values: list[int]) -> NDArray[np.int64]:
-    """As an array; what does not fit becomes a number that no check lets pass."""
+    """As an int64 array; a number that does not fit becomes -1, which no check accepts."""
     return np.array([value if -(2**62) < value < 2**62 else -1 for value in values], dtype=np.int64)

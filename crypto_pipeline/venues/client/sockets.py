@@ -129,7 +129,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         transport.write(buffer)
 
     async def aclose(self) -> None:
-        """Close at once: nothing that was asked for is still to be sent or read."""
+        """Close at once: no request is in flight."""
         self._transport.abort()
 
     async def start_tls(
@@ -161,7 +161,7 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         """What httpcore asks: the TLS object, the socket, and whether an idle connection has something to read."""
-        if info == "is_readable":  # of an idle connection: it was closed, or something came that nobody asked for
+        if info == "is_readable":  # of an idle connection: it was closed, or bytes came without a request
             return bool(self._buffer.data) or self._buffer.ended
         names = {"socket": "socket", "ssl_object": "ssl_object", "client_addr": "sockname", "server_addr": "peername"}
         return self._transport.get_extra_info(names[info]) if info in names else None

@@ -12,7 +12,7 @@ from crypto_pipeline.venues.stream_protocol import Event, StreamPlan, StreamTrai
 
 
 class VenueStream:
-    """A StreamingVenue but for ``connect``, which each venue adds. Use from one event loop at a time."""
+    """A StreamingVenue without ``connect``, which each venue adds. Use from one event loop at a time."""
 
     def __init__(self, url: str, *, name: str, traits: StreamTraits, timeout: float) -> None:
         self.name = name
@@ -27,7 +27,7 @@ class VenueStream:
     def connection(
         self, socket: ClientConnection, parser: Parser, opening: Sequence[Event] = ()
     ) -> WebSocketConnection:
-        """The connection of a subscribed socket; ``opening`` comes before what the venue says."""
+        """The connection of a subscribed socket. ``opening`` are events that come before the venue's."""
         limit = self.stream_traits.silence_limit_s
         return WebSocketConnection(self.name, socket, parser, silence_limit=limit, opening=opening)
 

@@ -18,7 +18,7 @@ class IsoTimes:
         self._base = 0
 
     def ms(self, text: str) -> int:
-        """Whole milliseconds, what is below cut off (so that a trade stays in its minute). Raises ValueError."""
+        """Unix ms, rounded down (so that a trade stays in its minute). Raises ValueError."""
         if text[-1:] != "Z" or text[19:20] not in (".", "Z"):
             return iso_ms(text)
         if text[:19] != self._second:
@@ -33,7 +33,7 @@ class IsoTimes:
 
 
 def iso_ms(text: str) -> int:
-    """Whole milliseconds of an ISO time with its zone. Raises ValueError."""
+    """Unix ms of an ISO time with its zone, rounded down. Raises ValueError."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"time without a zone: {text[:40]!r}")

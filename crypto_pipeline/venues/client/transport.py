@@ -59,7 +59,7 @@ class ConnectionStack(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Close the idle connections. One whose body is still read is closed by whoever reads it."""
+        """Close the idle connections. One whose body is still being read is closed when its response is."""
         self._closed = True
         idle, self._idle = self._idle, []
         for connection in idle:

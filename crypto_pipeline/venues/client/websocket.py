@@ -43,7 +43,7 @@ _BROKEN = frozenset({1002, 1007, 1009})
 class _Socket(ClientConnection):
     """A connection that shows pings and pongs to the reader of its messages, and does not wait long for its end.
 
-    The library answers pings itself and shows them to nobody. After a close frame, of either side, it waits for the
+    The library answers pings itself and does not show them. After a close frame, of either side, it waits for the
     other side to close the socket, however long that takes.
     """
 
@@ -106,7 +106,7 @@ class WebSocketConnection:
 
     @property
     def counters(self) -> dict[str, int]:
-        """What came so far."""
+        """How many frames, trades, bars and faults came so far, by name."""
         return self.parser.counters
 
     async def events(self) -> AsyncGenerator[list[Event], None]:
@@ -284,7 +284,7 @@ class _Connect(connect):
 
 
 def _with_user(proxy: HttpProxy) -> str:
-    """The address of a proxy with its user name and password: for the library, and for nobody to read."""
+    """The address of a proxy with its user name and password, as the library takes it. Never to be shown."""
     if proxy.auth is None:
         return proxy.url
     scheme, _, place = proxy.url.partition("://")

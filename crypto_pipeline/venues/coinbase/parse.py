@@ -1,4 +1,4 @@
-"""Coinbase Exchange's bodies into frames: candles come newest first, as time, low, high, open, close, volume.
+"""Reads Coinbase's response bodies into frames: candles come newest first, as time, low, high, open, close, volume.
 
 A row that cannot be read or cannot be is refused with the reason; the rows beside it are taken.
 """

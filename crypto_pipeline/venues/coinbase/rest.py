@@ -28,14 +28,14 @@ from crypto_pipeline.venues.protocol import (
     VenueTraits,
 )
 
-#: Most buckets that one answer holds; asking for more is refused.
+#: Candles that one answer has at most; a request for more is refused.
 BUCKETS = 300
 #: All products, a kilobyte each.
 _ALL_PRODUCTS = 16 * 1024 * 1024
 
 
 class CoinbaseExchange(RestVenue):
-    """One connection set to Coinbase Exchange. The User-Agent that it demands comes from the HTTP client."""
+    """REST client of Coinbase Exchange. The HTTP client sends the User-Agent that it requires."""
 
     traits = VenueTraits(
         timeframes=frozenset({Timeframe.M1, Timeframe.M5, Timeframe.M15, Timeframe.H1, Timeframe.D1}),
@@ -65,7 +65,7 @@ class CoinbaseExchange(RestVenue):
         return parse.parse_server_time(answer.body)
 
     async def listings(self) -> list[Listing]:
-        """Every product. When one was listed it does not state: see ``listed_since``."""
+        """Every product. Coinbase does not state when it was listed: see ``listed_since``."""
         await self.tell_limit()
         return await self.http.get(
             "/products", lambda answer: parse.parse_products(answer.body), weight=1, max_bytes=_ALL_PRODUCTS
@@ -100,7 +100,7 @@ class CoinbaseExchange(RestVenue):
 
         def decode(answer: HttpResponse) -> tuple[list[parse.Candle], list[RejectedRow], float]:
             rows, unread = parse.parse_candles(answer.body)
-            # judged here already, so that a fault that passes is asked for again
+            # checked here, so that a passing fault is requested again
             _, refused = parse.frame_of_candles(rows, plan, unix_ms(start), unix_ms(end), start)
             return require_all_rows((rows, unread, answer.sent), [*unread, *refused])
 
@@ -115,7 +115,7 @@ class CoinbaseExchange(RestVenue):
         return [BarsAnswer(plan.instrument, plan.timeframe, start, end, frame, stated, "rest", found)]
 
     async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
-        """All trades of ``[start, end)``, found by id: the venue pages from newer to older ids and by nothing else."""
+        """All trades of ``[start, end)``, found by id: the venue pages only from newer to older ids."""
         await self.tell_limit()
 
         async def page(after: int | None, limit: int) -> Page:
@@ -144,7 +144,7 @@ class CoinbaseExchange(RestVenue):
 
 
 def _explain(answer: HttpResponse) -> VenueError | None:
-    """Coinbase's own words, where the body has them."""
+    """The error of the body's text; None where it has none."""
     text = parse.parse_message(answer.body)
     if text is None or answer.status >= 500 or answer.status == 429:
         return None

@@ -71,7 +71,7 @@ _FRAME = msgspec.json.Decoder(
     _Match | _LastMatch | _Heartbeat | _Subscriptions | _Error | _Changes | _Ticker, strict=False
 )
 _TAGS = frozenset({"match", "last_match", "heartbeat", "subscriptions", "error", "l2update", "ticker"})
-#: Types of channels that this module does not take: no loss.
+#: Types of messages that this module ignores.
 _OTHERS = frozenset(
     {"snapshot", "received", "open", "done", "change", "activate", "status", "ticker_batch", "rfq_match", "auction"}
 )
@@ -99,7 +99,7 @@ class CoinbaseFrames(FrameParser):
         if isinstance(data, _Match):
             return self._match(data)
         if isinstance(data, _Heartbeat):
-            # It has said 0 for long periods: then it only proves that the link of this product is alive.
+            # It has stated 0 for long periods: then it only proves that the product's stream is alive.
             name = self.names.get(data.product_id)
             if name is None:
                 return self.count_unknown(f"heartbeat of {data.product_id}, which was not subscribed to")
@@ -131,7 +131,7 @@ class CoinbaseFrames(FrameParser):
         return [LiveTrade(name, number, number, number, stated, data.price, data.size, taker_buy)]
 
     def _subscriptions(self, data: _Subscriptions) -> list[Event]:
-        """A full list each time: only what is new in it is news."""
+        """The answer to a subscription: a full list each time, of which only new products become events."""
         products = [product for each in data.channels if each.name == "matches" for product in each.product_ids]
         fresh = [product for product in products if product in self.names and product not in self._subscribed]
         self._subscribed.update(fresh)
@@ -171,7 +171,7 @@ def _known(trade_id: int) -> int | None:
 
 
 class CoinbaseStream(VenueStream):
-    """The live side of Coinbase Exchange; see StreamingVenue. It streams no bars."""
+    """Streams of Coinbase Exchange; see StreamingVenue. It streams no bars."""
 
     def __init__(
         self,

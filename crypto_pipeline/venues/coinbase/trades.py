@@ -14,7 +14,7 @@ LIMIT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Trades by rising ids, the cursor of the next older page where the header states it, and rows not believed."""
+    """Trades by rising id, the cursor of the next older page where the header states it, and the rejected rows."""
 
     rows: list[CoinbaseTrade]
     after: int | None = None
@@ -22,7 +22,7 @@ class Page:
 
     @property
     def older(self) -> int:
-        """Ask for ids below this to go on."""
+        """The next page has the ids below this."""
         lowest = self.rows[0].trade_id
         return lowest if self.after is None else min(lowest, self.after)
 
@@ -33,7 +33,7 @@ def require_readable(page: Page) -> None:
         raise MalformedAnswer(page.refused[0].reason)
 
 
-#: Asks for at most ``limit`` trades with ids below ``after`` (the newest without).
+#: Requests at most ``limit`` trades with ids below ``after`` (without it, the newest).
 Pager = Callable[[int | None, int], Awaitable[Page]]
 
 
@@ -81,7 +81,7 @@ async def _page_across(page: Pager, newest: Page, until: int) -> Page:
     for _ in range(MOST_PAGES):
         span = late.trade_id - early_id
         if span <= LIMIT:
-            # Everything in doubt fits on the page that ends with the trade known to be late enough.
+            # All trades in question fit on the page that ends with the trade known to be late enough.
             return await page(late.trade_id + 1, LIMIT)
         if early_ms is None:
             # Back in growing steps until a page is early enough.

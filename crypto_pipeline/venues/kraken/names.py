@@ -7,7 +7,7 @@ _OWN = {common: own for own, common in _COMMON.items()}
 
 
 def common_asset(asset: str) -> str:
-    """The name that everyone else uses."""
+    """The common name of a Kraken asset: BTC for XBT."""
     return _COMMON.get(asset, asset)
 
 

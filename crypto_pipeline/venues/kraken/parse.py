@@ -1,4 +1,4 @@
-"""Kraken's bodies into frames. Errors come with HTTP 200, and results under a name of Kraken's own choice.
+"""Reads Kraken's response bodies into frames. Errors come with HTTP 200, and results under Kraken's name of the pair.
 
 A row that cannot be read or cannot be is refused with the reason; the rows beside it are taken.
 """
@@ -222,12 +222,12 @@ def parse_server_time(body: bytes) -> float:
 
 
 def parse_status(body: bytes) -> str:
-    """What the system says of itself: online, maintenance, cancel_only, post_only."""
+    """The system's state: online, maintenance, cancel_only or post_only."""
     return shorten(decode(_SYSTEM, body, "SystemStatus").result.status)
 
 
 def parse_pairs(body: bytes) -> list[Listing]:
-    """Every pair with a stream name, under the names that everyone else uses; its venue symbol is ``BTC/USD``.
+    """Every pair that has a stream name, under common names; its venue symbol is ``BTC/USD``.
 
     An entry that cannot be read is named, and skipped. Raises MalformedAnswer.
     """

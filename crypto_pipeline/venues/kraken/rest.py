@@ -49,7 +49,7 @@ _Page = tuple[TradePage[parse.KrakenTrade], int]
 
 
 class KrakenSpot(RestVenue):
-    """One connection set to Kraken spot. Trades and OHLC are limited for each pair by itself."""
+    """REST client of Kraken spot. Trades and OHLC have a request limit for each pair."""
 
     traits = VenueTraits(timeframes=_TIMEFRAMES, states_empty_bars=True, contiguous_trade_ids=True, kept_bars=KEPT - 2)
     limit = (1, 1.0)
@@ -78,7 +78,7 @@ class KrakenSpot(RestVenue):
         return parse.parse_server_time(answer.body)
 
     async def status(self) -> VenueStatus:
-        """Ask once what the system says of itself. Never raises."""
+        """Ask once for the system's state. Never raises."""
         try:
             said = await self.http.get_once(
                 "/0/public/SystemStatus", lambda answer: parse.parse_status(answer.body), weight=1
@@ -88,7 +88,7 @@ class KrakenSpot(RestVenue):
         return VenueStatus(reachable=said != "maintenance", time=None, detail=said)
 
     async def listings(self) -> list[Listing]:
-        """Every pair. When one was listed it does not state: see ``listed_since``."""
+        """Every pair. Kraken does not state when it was listed: see ``listed_since``."""
         await self.tell_limit()
         return await self.http.get(
             "/0/public/AssetPairs", lambda answer: parse.parse_pairs(answer.body), weight=1, max_bytes=_ALL_PAIRS
@@ -109,7 +109,7 @@ class KrakenSpot(RestVenue):
     # Bars
 
     def jobs(self, key: int, plan: FetchPlan, settled: datetime, archive: bool) -> Iterator[BarsJob]:
-        """What OHLC still has comes in one answer; minutes before that come from trades, 1 request a second a pair."""
+        """OHLC states the newest bars in one answer; older minutes come from trades, one request a second a pair."""
         frame = plan.timeframe
         reach = frame.floor(settled) - (KEPT - 2) * frame.delta
         spans = list(clip_spans(plan, settled))
@@ -148,7 +148,7 @@ class KrakenSpot(RestVenue):
         return answers
 
     async def _rebuilt(self, plan: FetchPlan, start: datetime, end: datetime) -> list[BarsAnswer]:
-        """Minutes that OHLC does not keep any more, from trades: the same bars, as the venue's own are made of them."""
+        """Minutes that OHLC does not have any more, made of trades: equal to the venue's own bars."""
         sent = time.monotonic()
         refused: list[RejectedRow] = []
         before, inside, after = await self._span(plan.venue_symbol, start, end, refused)

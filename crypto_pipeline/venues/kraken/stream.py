@@ -167,7 +167,7 @@ class KrakenFrames(FrameParser):
         return self.count_unknown(str(channel or sorted(document)))
 
     def _row_by_row(self, channel: str, document: dict[str, Any]) -> list[Event]:
-        """A frame of which some row does not fit: the others are taken."""
+        """The events of a frame with an invalid row: the other rows are used."""
         if channel == "trade":
             return self.each(document["data"], lambda row: self._trade(msgspec.convert(row, _Trade)))
         stamp = document.get("timestamp")
@@ -207,7 +207,7 @@ class KrakenFrames(FrameParser):
 
 
 class KrakenStream(VenueStream):
-    """The live side of Kraken spot; see StreamingVenue. Venue symbols may be written as REST or as v1 writes them."""
+    """Streams of Kraken spot; see StreamingVenue. Venue symbols may be written as in REST or as in WebSocket v1."""
 
     def __init__(
         self,

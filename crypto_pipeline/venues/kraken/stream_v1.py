@@ -22,7 +22,7 @@ class _Said(msgspec.Struct, gc=False):
 
 
 _SAID = msgspec.json.Decoder(_Said)
-#: What stands in for the id.
+#: Stands for the missing trade id.
 NO_ID = -1
 
 
@@ -72,5 +72,5 @@ class KrakenV1Frames(FrameParser):
         return self.count_unknown(said.event)
 
     def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
-        """Rows have places, not fields."""
+        """Empty: rows are arrays, which have no fields."""
         return []

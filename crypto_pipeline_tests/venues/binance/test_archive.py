@@ -90,10 +90,10 @@ async def test_short_spans_and_coarse_bars_ask_rest(server: ScriptedVenue, make:
 
 async def test_rest_is_asked_where_the_file_lacks_bars(server: ScriptedVenue, make: Make) -> None:
     start, end = FEB, FEB + 3 * DAY
-    mine, nobodys = ms(FEB) + 1234 * 60_000, ms(FEB + DAY) + 77 * 60_000
-    server.holes = {nobodys}
+    mine, absent = ms(FEB) + 1234 * 60_000, ms(FEB + DAY) + 77 * 60_000
+    server.holes = {absent}
     for number in range(3):
-        text = csv_of(FEB + number * DAY, FEB + (number + 1) * DAY, skip={mine, nobodys})
+        text = csv_of(FEB + number * DAY, FEB + (number + 1) * DAY, skip={mine, absent})
         server.publish(daily(FEB + number * DAY), text)
     bars = together(await fetch(make(), start, end))
     assert bars.height == 3 * 1440 - 1

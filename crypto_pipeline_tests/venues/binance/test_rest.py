@@ -248,7 +248,7 @@ async def test_one_bad_plan_does_not_stop_the_others(server: ScriptedVenue, make
     async def picky(request: object) -> object:
         if request.query["symbol"] == "XUSDT":  # type: ignore[attr-defined]
             return await status(400, '{"code":-1121,"msg":"Invalid symbol."}')(request)  # type: ignore[arg-type]
-        return server.honest(request)  # type: ignore[arg-type]
+        return server.true_answer(request)  # type: ignore[arg-type]
 
     server.always(KLINES, picky)  # type: ignore[arg-type]
     end = DAY + timedelta(days=2)
@@ -278,7 +278,7 @@ async def test_a_venue_that_is_down_is_reported_for_every_plan(server: ScriptedV
 async def test_read_ahead_is_bounded_and_requests_are_concurrent(server: ScriptedVenue, make: Make) -> None:
     async def unhurried(request: object) -> object:
         await asyncio.sleep(0.01)
-        return server.honest(request)  # type: ignore[arg-type]
+        return server.true_answer(request)  # type: ignore[arg-type]
 
     server.always(KLINES, unhurried)  # type: ignore[arg-type]
     venue = make()

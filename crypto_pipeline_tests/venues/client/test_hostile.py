@@ -108,7 +108,7 @@ async def test_every_hostile_body_stays_within_its_bound(server: ScriptedVenue) 
     async def handle(request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/data/"):
             return await file(request)
-        return await klines(request) if request.path == KLINES else server.honest(request)
+        return await klines(request) if request.path == KLINES else server.true_answer(request)
 
     app = web.Application()
     app.router.add_get("/{path:.*}", handle)

@@ -91,7 +91,7 @@ async def test_a_cut_line_ends_the_events() -> None:
     assert "the stream ended" in error.reason
 
 
-async def test_a_goodbye_is_told_with_its_words() -> None:
+async def test_a_close_frame_is_told_with_its_code_and_reason() -> None:
     async def play(line: Line) -> None:
         await line.socket.close(code=1008, message=b"Too many requests")
 
@@ -270,7 +270,7 @@ async def test_refused_at_the_door(status: int, headers: dict[str, str], wait: f
     assert caught.value.retry_after == wait
 
 
-async def test_nobody_there() -> None:
+async def test_no_server() -> None:
     async with serving() as server:
         url = server.url
     venue = BinanceStream(url)
