@@ -73,7 +73,7 @@ def _find(store: Store, names: list[str], horizon: Horizon, back: timedelta) -> 
     found = [pl.DataFrame(schema=GAPS)]
     for timeframe in Timeframe:
         until = timeframe.floor(horizon.now - _GRACE)
-        wanted = plan.missing(store, timeframe, horizon.now - back, until, names, horizon)
+        wanted = plan.missing(store, timeframe, (horizon.now - back, until), names, horizon)
         due = plan.due(store, timeframe, wanted, horizon.now)
         found.append(due.with_columns(pl.lit(str(timeframe)).alias("timeframe")).select(*GAPS))
     return pl.concat(found)

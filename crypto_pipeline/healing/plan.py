@@ -10,7 +10,14 @@ import polars as pl
 
 from crypto_pipeline.market import GapState, expected_cells
 from crypto_pipeline.market.gaps import span_frames as span
-from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, missing_spans_by_cell, subtract, whole_cells
+from crypto_pipeline.market.gaps.arithmetic import (
+    Span,
+    intersect,
+    merge_spans,
+    missing_spans_by_cell,
+    subtract,
+    whole_cells,
+)
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
@@ -91,15 +98,10 @@ def refresh_expected(store: Store, instruments: pl.DataFrame, horizon: Horizon, 
 
 
 def missing(
-    store: Store,
-    timeframe: Timeframe,
-    start: datetime,
-    end: datetime,
-    instruments: Sequence[str],
-    horizon: Horizon,
+    store: Store, timeframe: Timeframe, bounds: Span, instruments: Sequence[str], horizon: Horizon
 ) -> pl.DataFrame:
-    """Spans of ``[start, end)`` that are expected, not stored and not explained, merged per instrument."""
-    start, end = horizon.clip(timeframe, start, end)
+    """Spans inside ``bounds`` that are expected, not stored and not explained, merged per instrument."""
+    start, end = horizon.clip(timeframe, *bounds)
     if start >= end or not instruments:
         return span.empty_spans()
     # Archived cells are left out: their bars are not in the table, and what they lack was requested often enough before
@@ -109,23 +111,18 @@ def missing(
     )
     if cells.is_empty():
         return span.empty_spans()
-    bounds = whole_cells(cells, timeframe)
+    days = whole_cells(cells, timeframe)
     untouched = (pl.col("present") == 0) & (pl.col("explained") == 0)
-    whole = span.clip(bounds.filter(untouched), start, end)
-    partial = span.clip(bounds.filter(~untouched), start, end)
+    whole = span.clip(days.filter(untouched), start, end)
+    partial = span.clip(days.filter(~untouched), start, end)
     return merge_spans(pl.concat([whole.select(*span.SPAN_SCHEMA), _inside(store, timeframe, partial)]))
 
 
 def lost_in_archive(
-    store: Store,
-    timeframe: Timeframe,
-    start: datetime,
-    end: datetime,
-    instruments: Sequence[str],
-    horizon: Horizon,
+    store: Store, timeframe: Timeframe, bounds: Span, instruments: Sequence[str], horizon: Horizon
 ) -> pl.DataFrame:
     """Spans of archived days that the ledger calls lost: they are requested again only when a person names them."""
-    start, end = horizon.clip(timeframe, start, end)
+    start, end = horizon.clip(timeframe, *bounds)
     if start >= end or not instruments:
         return span.empty_spans()
     archived = store.coverage.cells([timeframe], start, end, instruments).filter(pl.col("archived") > 0)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from crypto_pipeline.lazy_attributes import lazy_attributes
 
 if TYPE_CHECKING:
-    from crypto_pipeline.market.aggregation import bars_from_trades
     from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, Source, conform, empty_bars, vwap
     from crypto_pipeline.market.calendars import Calendar, expected_open_times, get_calendar
     from crypto_pipeline.market.gaps.arithmetic import (
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.market.reconciliation import Disagreement, compare_bars
     from crypto_pipeline.market.rollup import roll_up, roll_up_all, roll_up_final
     from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe, parse_time, require_utc
+    from crypto_pipeline.market.trades.aggregation import bars_from_trades
     from crypto_pipeline.market.universe import choose_instruments, load_universe, parse_universe
 
 __all__ = [
@@ -85,7 +85,7 @@ __all__ = [
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "aggregation": ("bars_from_trades",),
+        "trades.aggregation": ("bars_from_trades",),
         "bars": (
             "BAR_SCHEMA",
             "TRADE_SCHEMA",

@@ -13,9 +13,9 @@ import msgspec
 import polars as pl
 import pytest
 
-from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.trades.aggregation import bars_from_trades
 from crypto_pipeline.venues import Alive, Anchor, Event, LiveBar, LiveTrade, Notice, frame_of_live_trades
 from crypto_pipeline.venues.binance.stream import BinanceFrames
 from crypto_pipeline.venues.client.frame_parser import FrameParser

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest_asyncio
 
-from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.trades.aggregation import bars_from_trades
 from crypto_pipeline.replay import ReplayExchange
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.venues import LiveBar, LiveTrade, StreamPlan, frame_of_live_trades, make_stream, make_venue

@@ -98,7 +98,7 @@ def thin(store: Store, horizon: Horizon, bars: int) -> list[str]:
     calendars = {row.instrument.symbol: row.instrument.calendar for row in store.instruments.list()}
     end = horizon.settled_end(Timeframe.M1)
     start = max(end - _HOUR, horizon.first_open(Timeframe.M1))
-    missing = plan.missing(store, Timeframe.M1, start, end, list(calendars), horizon)
+    missing = plan.missing(store, Timeframe.M1, (start, end), list(calendars), horizon)
     short = []
     for (name,), rows in missing.partition_by("instrument", as_dict=True).items():
         spans = get_calendar(calendars[name]).spans(Timeframe.M1, start, end)

@@ -26,9 +26,9 @@ async def fill(work: FillPass, timeframe: Timeframe, start: datetime, end: datet
     explainer = Explainer(work, timeframe)
     explainer.outside_listing(start, end)
     to_take_back = work.failover.to_take_back(timeframe, names, start, end, now)
-    missing = plan.missing(store, timeframe, start, end, names, work.horizon)
+    missing = plan.missing(store, timeframe, (start, end), names, work.horizon)
     if mode.ask_now:
-        lost = plan.lost_in_archive(store, timeframe, start, end, names, work.horizon)
+        lost = plan.lost_in_archive(store, timeframe, (start, end), names, work.horizon)
         missing = merge_spans(pl.concat([missing, lost]))
     if timeframe is Timeframe.M1 and mode.only is not None:
         missing = intersect(missing, mode.only)
@@ -43,7 +43,7 @@ async def fill(work: FillPass, timeframe: Timeframe, start: datetime, end: datet
     if timeframe in work.venue.traits.timeframes and not (due.is_empty() and to_take_back.is_empty()):
         counts.planned += span.bar_count(due, timeframe)
         await _fetch(work, timeframe, due, to_take_back, explainer)
-        missing = plan.missing(store, timeframe, start, end, names, work.horizon)
+        missing = plan.missing(store, timeframe, (start, end), names, work.horizon)
     counts.still_missing += span.bar_count(missing, timeframe)
     _count_gaps(counts, gaps, missing)
 

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from crypto_pipeline.healing.reports import Counts
-from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import merge_spans, to_spans
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.trades.aggregation import bars_from_trades
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.trades.spans import StoredTrades
 

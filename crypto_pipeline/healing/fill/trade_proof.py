@@ -12,12 +12,12 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from crypto_pipeline.healing.reports import Progress
-from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import Source, empty_bars
 from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, to_spans
 from crypto_pipeline.market.gaps.evidence import TradeProof
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.trades.aggregation import bars_from_trades
 from crypto_pipeline.venues import RejectedRow, TradesAnswer, Venue, VenueError, VenueTraits
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from crypto_pipeline.ingest.aggregation.trade_ids import IdSpans
 from crypto_pipeline.market.bars import Source
-from crypto_pipeline.market.individual_trades import new_singles
+from crypto_pipeline.market.trades.individual_trades import new_singles
 from crypto_pipeline.venues.stream_protocol import LiveBar, LiveTrade
 
 MINUTE = 60_000

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
-from crypto_pipeline.market.stated_trades import whole_spans
+from crypto_pipeline.market.trades.stated_trades import whole_spans
 from crypto_pipeline.store.columns import copy_format
 from crypto_pipeline.store.columns.bars import RANKS
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field

@@ -6,9 +6,9 @@ from datetime import datetime
 
 import polars as pl
 
-from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import UTC_MS, Source, as_bars, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.trades.aggregation import bars_from_trades
 from crypto_pipeline.venues.kraken.parse import KrakenTrade, frame_of_trades
 
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from crypto_pipeline.ingest.aggregation.aggregator import Aggregator
 from crypto_pipeline.ingest.aggregation.bar_decision import Basis
 from crypto_pipeline.ingest.aggregation.minute_state import Written
-from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import Source, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.trades.aggregation import bars_from_trades
 from crypto_pipeline.venues import TradesAnswer
 from crypto_pipeline.venues.stream_protocol import Anchor, LiveBar, LiveTrade, frame_of_live_trades
 

@@ -107,7 +107,7 @@ def test_from_lean_to_research_nothing_is_lost_and_what_was_dropped_is_expected_
         horizon, research = keep("research", NOW)
         instruments = pl.DataFrame({"instrument": [SYMBOLS[0]], "calendar": ["24/7"]})
         plan.refresh_expected(store, instruments, horizon, [Timeframe.M1])
-        missing = plan.missing(store, Timeframe.M1, june, june + timedelta(days=1), [SYMBOLS[0]], horizon)
+        missing = plan.missing(store, Timeframe.M1, (june, june + timedelta(days=1)), [SYMBOLS[0]], horizon)
         assert missing.select("start", "end").rows() == [(june, june + timedelta(days=1))], "fetched again"
         store.bars.write(series(SYMBOLS[:1], 1440, june), Timeframe.M1)
         late = NOW + timedelta(days=3650)

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from crypto_pipeline.market.aggregation import bars_from_trades
 from crypto_pipeline.market.bars import TRADE_SCHEMA, Source
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.trades.aggregation import bars_from_trades
 from crypto_pipeline.store import LivePrice, Store
 from crypto_pipeline.venues import RejectedRow
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source, as_bars
-from crypto_pipeline.market.individual_trades import new_singles
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.trades.individual_trades import new_singles
 
 _STEPS = ("id_in", "id_out", "single_in", "single_out")
 

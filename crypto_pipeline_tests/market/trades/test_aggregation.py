@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from crypto_pipeline.market import BAR_SCHEMA, TRADE_SCHEMA, Source, Timeframe, bars_from_trades, roll_up
-from crypto_pipeline.market.individual_trades import new_singles
+from crypto_pipeline.market.trades.individual_trades import new_singles
 from crypto_pipeline_tests.builders.generators import START
 
 PRICES = st.integers(1, 99).map(lambda tick: tick / 8)
