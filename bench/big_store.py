@@ -145,7 +145,7 @@ class Builder:
         if not bars["open"].shape[1]:
             return
         made = columns(bars, self.ids, first, timeframe)
-        cells = Cells.of(timeframe, made["instrument_id"], bar_columns.days(made))
+        cells = Cells.from_columns(timeframe, made["instrument_id"], bar_columns.days(made))
         whole = Batch(timeframe, month_of(first) if timeframe in FINE else None, made, cells)
         if whole.month is not None:
             built = self.store.connections.run(transaction.build, whole)

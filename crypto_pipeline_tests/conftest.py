@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from crypto_pipeline.store.database.connect import connect, with_database
-from crypto_pipeline.store.database.migrations import migrate
 from crypto_pipeline.store.embedded.server import EmbeddedServer
+from crypto_pipeline.store.schema.migrations import migrate
 from crypto_pipeline_tests.builders.places import recorded_folder
 
 #: A week of history unless a test says otherwise; the default of the generated market takes much longer to collect.

@@ -191,7 +191,7 @@ def program(title: str) -> str:
             import pytest
             import crypto_pipeline
             from crypto_pipeline.store import Store
-            from crypto_pipeline.store.database.migrations import migrate
+            from crypto_pipeline.store.schema.migrations import migrate
 
             assert crypto_pipeline.__file__.startswith(sys.path[1] + "/"), crypto_pipeline.__file__
             url, *tests = sys.argv[1:]

@@ -23,7 +23,7 @@ Symbol = Annotated[str, Path(max_length=64, description="Canonical name.", examp
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _TABLES = {CSV: {"schema": {"type": "string"}}, ARROW: _BINARY, PARQUET: _BINARY}
 _HEADERS = {
-    "ETag": {"description": "Changes with the data.", "schema": {"type": "string"}},
+    "ETag": {"description": "BarNotifications with the data.", "schema": {"type": "string"}},
     "X-As-Of": {"description": "The table said this then, or later.", "schema": {"type": "string"}},
     "Age": {"description": "Seconds since then.", "schema": {"type": "integer"}},
 }

@@ -39,8 +39,8 @@ def database(settings: Settings) -> Iterator[str]:
     from crypto_pipeline.ops.supervision.paths import Places, running_state
     from crypto_pipeline.settings import command
     from crypto_pipeline.store import resolve_url
-    from crypto_pipeline.store.database.migrations import migrate
     from crypto_pipeline.store.embedded.server import EmbeddedServer
+    from crypto_pipeline.store.schema.migrations import migrate
 
     if settings.database_url is not None:
         url = resolve_url(settings)

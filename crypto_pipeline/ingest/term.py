@@ -227,7 +227,7 @@ class Term:
             return
         try:
             store = state.store
-            columns = store.trades.columns_of(batch) if batch else None
+            columns = store.trades.columns_from_events(batch) if batch else None
             added, _ = await state.run_in(state.trade_thread, store.live.flush, state.venue.name, columns, prices)
         except BaseException:
             state.buffer.put_back(batch)

@@ -165,7 +165,7 @@ def _database(settings: Settings) -> dict[str, Any]:
 def _compared(settings: Settings, url: str, store: Store) -> dict[str, Any]:
     """How much of each timeframe was compared with the venue's own bars, and when."""
     from crypto_pipeline.healing.comparison.agreement import agreements
-    from crypto_pipeline.store.database.migrations import applied
+    from crypto_pipeline.store.schema.migrations import applied
     from crypto_pipeline.venues import traits_of
 
     if not {"0010.comparisons", "0016.clock"} <= set(applied(url)):  # a database that `up` has not migrated yet
@@ -186,7 +186,7 @@ def _open(settings: Settings) -> Iterator[tuple[str, Store]]:
 
 def _describe(url: str, store: Store) -> dict[str, Any]:
     from crypto_pipeline.store.database.connect import address
-    from crypto_pipeline.store.database.migrations import applied
+    from crypto_pipeline.store.schema.migrations import applied
 
     versions = applied(url)
     return {

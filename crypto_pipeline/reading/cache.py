@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from crypto_pipeline.reading.answer import Answer
-from crypto_pipeline.store.coordination.notifications import Changes, Series
+from crypto_pipeline.store.coordination.notifications import BarNotifications, Series
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.errors import DatabaseAwayError
 
@@ -80,7 +80,7 @@ class CacheRequest(Generic[T]):
 class Cache:
     """A cache that is bounded by bytes: the least recently used entry is dropped first. Thread-safe."""
 
-    def __init__(self, changes: Changes, most_bytes: int) -> None:
+    def __init__(self, changes: BarNotifications, most_bytes: int) -> None:
         self._changes, self._most = changes, most_bytes
         self.after_fork()
         fork_safety.renew_in_children(self)
@@ -98,7 +98,7 @@ class Cache:
         if entry is None:
             return None
         now = time.monotonic()
-        heard = self._changes.complete_at()
+        heard = self._changes.heard_everything_until()
         if now - heard > HEARING or now - entry.known_at > ttl or self._changes.since(entry.seen, entry.series):
             return None
         with self._lock:

@@ -17,7 +17,7 @@ from crypto_pipeline.reading.answer import Answer
 from crypto_pipeline.reading.arguments import Moment
 from crypto_pipeline.reading.cache import Cache, CacheRequest, CacheStats
 from crypto_pipeline.reading.query import BarOptions, Question, question
-from crypto_pipeline.store.coordination.notifications import Changes, Series
+from crypto_pipeline.store.coordination.notifications import BarNotifications, Series
 from crypto_pipeline.store.reads.small_reads import FEW_BARS
 
 #: Seconds for which a cached answer is used without asking the database whether it still holds.
@@ -59,7 +59,7 @@ class CachedReader:
 
     def __init__(self, source: AnswerSource, url: str, most_bytes: int) -> None:
         self._source = source
-        self._changes = Changes(url)
+        self._changes = BarNotifications(url)
         self._changes.start()
         self.cache = Cache(self._changes, most_bytes)
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from crypto_pipeline.store.coordination.leases import Lease, LeaseLost
     from crypto_pipeline.store.database.connect import ensure_databases, redact
     from crypto_pipeline.store.database.errors import StoreError
-    from crypto_pipeline.store.database.migrations import migrate
     from crypto_pipeline.store.database_url import dagster_url, resolve_url
     from crypto_pipeline.store.embedded.server import EmbeddedServer
     from crypto_pipeline.store.instruments import InstrumentRow, ListingRow
     from crypto_pipeline.store.operations.job_metrics import JobMetrics
+    from crypto_pipeline.store.schema.migrations import migrate
     from crypto_pipeline.store.store import Store
     from crypto_pipeline.store.trades.live_prices import LivePrice
 
@@ -72,6 +72,6 @@ __getattr__ = lazy_attributes(
             "ensure_databases",
             "redact",
         ),
-        "database.migrations": ("migrate",),
+        "schema.migrations": ("migrate",),
     },
 )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.store.operations.disk_usage import Storage
     from crypto_pipeline.store.operations.metrics import Metrics
     from crypto_pipeline.store.operations.proof_rotation import TableProofs
-    from crypto_pipeline.store.reads.bars import Reader
+    from crypto_pipeline.store.reads.bars import BarReader
     from crypto_pipeline.store.reads.trades import TradeReads
     from crypto_pipeline.store.research.features import Features
     from crypto_pipeline.store.research.labels import Labels
@@ -99,11 +99,11 @@ class Store:
         return BarsApart(self.connections, self._symbols)
 
     @cached_property
-    def reader(self) -> Reader:
+    def reader(self) -> BarReader:
         """Reading bars."""
-        from crypto_pipeline.store.reads.bars import Reader
+        from crypto_pipeline.store.reads.bars import BarReader
 
-        return Reader(self.connections, self._symbols, self.archive)
+        return BarReader(self.connections, self._symbols, self.archive)
 
     @cached_property
     def archive(self) -> Archive:

@@ -15,7 +15,7 @@ from crypto_pipeline.ops.supervision.guardian import already_running
 from crypto_pipeline.ops.supervision.paths import Places
 from crypto_pipeline.settings import command
 from crypto_pipeline.store import EmbeddedServer, Store, StoreError
-from crypto_pipeline.store.database.migrations import migrate
+from crypto_pipeline.store.schema.migrations import migrate
 from crypto_pipeline_tests.builders.bars import START, bar, frame
 from crypto_pipeline_tests.cli.test_bad_input import Run, run
 

@@ -32,7 +32,7 @@ def main(url: str, folder: Path) -> None:
         while True:
             at_work.run(NOW, progress=lambda text: None)
             print("archived", flush=True)
-            with at_work.alone():
+            with at_work.exclusive():
                 for file in store.archive.files(None):
                     together = [one for one in store.archive.files(None) if _span(one) == _span(file)]
                     if together:

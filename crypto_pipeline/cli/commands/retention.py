@@ -190,7 +190,7 @@ def restore(
     spans: dict[Any, list[ArchiveFile]] = {}
     for file in files:
         spans.setdefault((str(file.timeframe), file.first_open), []).append(file)
-    with open_store(settings) as store, open_retention(store, settings).alone():
+    with open_store(settings) as store, open_retention(store, settings).exclusive():
         for of_span in spans.values():
             done = restoring.restore(store.connections, of_span, timedelta(days=keep_days))
             counts = ", ".join(f"{count:,} {kind}" for kind, count in done.rows.items())

@@ -85,7 +85,7 @@ async def repair_from_venue(store: Store, settings: Settings, files: Sequence[Ar
 
 
 def _give_up(store: Store, settings: Settings, files: Sequence[ArchiveFile], say: Say) -> None:
-    with open_retention(store, settings).alone():
+    with open_retention(store, settings).exclusive():
         for file in files:
             _set_aside(settings, file, say)
             if file.kind == "bars":

@@ -31,7 +31,7 @@ from crypto_pipeline.store.archive.catalogue import ArchiveFile
 from crypto_pipeline.store.archive.object_store import local_path
 from crypto_pipeline.store.database import file_locks
 from crypto_pipeline.store.database.connect import MissingDatabaseError, plain_url
-from crypto_pipeline.store.embedded.binaries import Program, client_program, client_programs
+from crypto_pipeline.store.embedded.binaries import ServerProgram, client_program, client_programs
 from crypto_pipeline.store.operations.fingerprints import Fingerprint, frozen
 
 Say = Callable[[str], None]
@@ -181,7 +181,7 @@ def _dumping(program: str, url: str, snapshot: str, target: Path) -> Iterator[No
         _end(process, "pg_dump")
 
 
-def restoring_program(manifest: Manifest, server_version: int = 0) -> Program:
+def restoring_program(manifest: Manifest, server_version: int = 0) -> ServerProgram:
     """The pg_restore that reads the backup's dumps and can talk to a server of that major version."""
     written_by = manifest.client_version
     if written_by is None:  # an earlier version took the first program that it found: only the newest surely reads it
@@ -245,7 +245,7 @@ def _program(command: list[str], url: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def load(program: Program, dump: Path, url: str, server_version: int) -> None:
+def load(program: ServerProgram, dump: Path, url: str, server_version: int) -> None:
     """Load a dump into an empty database; its rows are to be held against what was backed up. OpsError: what failed.
 
     pg_restore of version 17 and newer begins with a setting that older servers do not know. Only that may fail, so

@@ -66,7 +66,7 @@ def account(connection: psycopg.Connection[Any], span: Span, counted: pl.DataFra
 
 
 @dataclass(frozen=True, slots=True)
-class Staying:
+class KeptRows:
     """Per instrument the open time from which on its bars stay, and how many of the span that is.
 
     ``limits`` are parameters for statements: ``instruments`` and ``until_open``. ``ids`` and ``since`` are those of
@@ -80,7 +80,9 @@ class Staying:
     counts: list[tuple[int, Any, int]]
 
     @classmethod
-    def of(cls, connection: psycopg.Connection[Any], span: Span, numbers: Sequence[int], min_bars: int) -> Staying:
+    def of_span(
+        cls, connection: psycopg.Connection[Any], span: Span, numbers: Sequence[int], min_bars: int
+    ) -> KeptRows:
         """The newest ``min_bars`` of each of the instruments stay; trades never do."""
         if span.timeframe is None:
             return cls({}, [], [], 0, [])

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from crypto_pipeline.store.archive import catalogue, detach, hashing, parquet
+from crypto_pipeline.store.archive import catalogue, detach, parquet
 from crypto_pipeline.store.archive.catalogue import ArchiveFile
 from crypto_pipeline.store.archive.export import Exported, export
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
@@ -93,7 +93,7 @@ class Archiver:
             numbers = [self._keep(out, kind, path, tally) for kind, path, tally in out.files]
             size = sum(path.stat().st_size for _, path, _ in out.files)
         exported = time.monotonic()
-        done = detach.switch(self._connections, span, out.made_from, out.cells, numbers, min_bars)
+        done = detach.detach(self._connections, span, out.made_from, out.cells, numbers, min_bars)
         switched = time.monotonic()
         swap.drop_leftovers(self._connections)
         rows = {kind: tally.rows for kind, _, tally in out.files}
@@ -115,7 +115,7 @@ class Archiver:
 
     def _keep(self, out: Exported, kind: str, path: Path, tally: Tally) -> int:
         """Catalogue, store and verify one file; returns its number."""
-        digest, size = hashing.sha256(path), path.stat().st_size
+        digest, size = catalogue.sha256(path), path.stat().st_size
         # never the name of another file, so that removing one can never remove the other
         place = f"{out.span.folder(kind)}/{digest[:24]}-{secrets.token_hex(3)}.parquet"
         entry: dict[str, Any] = {

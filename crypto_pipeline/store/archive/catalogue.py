@@ -7,9 +7,11 @@ Only current files are read.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import psycopg
@@ -105,3 +107,9 @@ def add(connection: psycopg.Connection[Any], file: Mapping[str, Any]) -> int:
 
 def _file(row: dict[str, Any]) -> ArchiveFile:
     return ArchiveFile(**{**row, "timeframe": Timeframe(row["timeframe"]) if row["timeframe"] else None})
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

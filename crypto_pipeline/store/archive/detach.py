@@ -17,13 +17,13 @@ import psycopg
 from psycopg import sql
 
 from crypto_pipeline.store.archive import accounting
-from crypto_pipeline.store.archive.accounting import Staying
+from crypto_pipeline.store.archive.accounting import KeptRows
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.partitions import bars, rebuild, trades
 from crypto_pipeline.store.partitions import span as archive_spans
 from crypto_pipeline.store.partitions.span import ChangedError, Span
-from crypto_pipeline.store.partitions.swap import hold, patiently, replace_partition
+from crypto_pipeline.store.partitions.swap import lock_out_writers, replace_partition, retry_until_unlocked
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Switched:
     seconds: float
 
 
-def switch(
+def detach(
     connections: Connections, span: Span, made_from: str, counted: pl.DataFrame, files: Sequence[int], min_bars: int
 ) -> Switched:
     """Make verified ``files`` current and take their rows out of the table.
@@ -88,17 +88,17 @@ def switch(
     Without files the rows are dropped for good. Raises ChangedError when rows are other than ``made_from`` says.
     """
     if span.partitioned:
-        return patiently(connections, span, _switch, span, made_from, counted, list(files), min_bars)
+        return retry_until_unlocked(connections, span, _switch, span, made_from, counted, list(files), min_bars)
     return _by_parts(connections, span, made_from, counted, list(files), min_bars)
 
 
-def leaving(connection: psycopg.Connection[Any], span: Span, min_bars: int) -> int:
+def rows_to_detach(connection: psycopg.Connection[Any], span: Span, min_bars: int) -> int:
     """How many rows of the span's table are not among the newest ``min_bars`` of their series."""
     rows = archive_spans.fingerprint(connection, span).hot_rows
     if span.timeframe is None or not rows:
         return rows
     numbers = list(archive_spans.symbols(connection, span).values())
-    return rows - Staying.of(connection, span, numbers, min_bars).rows
+    return rows - KeptRows.of_span(connection, span, numbers, min_bars).rows
 
 
 # -- a partition ------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def _switch(
     min_bars: int,
 ) -> Switched:
     began, rows = _hold(connection, span, made_from)
-    staying = Staying.of(connection, span, counted["instrument_id"].to_list(), min_bars)
+    staying = KeptRows.of_span(connection, span, counted["instrument_id"].to_list(), min_bars)
     if span.timeframe is None:
         trades.note_removed(connection, [span.start.date()])
     else:
@@ -129,7 +129,7 @@ def _switch(
 
 
 def _hold(connection: psycopg.Connection[Any], span: Span, made_from: str) -> tuple[float, int]:
-    hold(connection, span)
+    lock_out_writers(connection, span)
     began = time.monotonic()
     found = archive_spans.fingerprint(connection, span)
     if found.text != made_from:
@@ -144,7 +144,7 @@ def _make_current(connection: psycopg.Connection[Any], span: Span, files: list[i
             raise StoreError(f"{span}: its files are not verified any more; run the archive again")
 
 
-def _build_of_staying(connection: psycopg.Connection[Any], span: Span, staying: Staying) -> None:
+def _build_of_staying(connection: psycopg.Connection[Any], span: Span, staying: KeptRows) -> None:
     """A table with just the bars that stay, to take the partition's place."""
     old, new = bars.identifier(span.table), rebuild.begin(connection, span)
     values = span.values() | {"ids": staying.ids, "since": staying.since}
@@ -158,11 +158,13 @@ def _build_of_staying(connection: psycopg.Connection[Any], span: Span, staying: 
 def _by_parts(
     connections: Connections, span: Span, made_from: str, counted: pl.DataFrame, files: list[int], min_bars: int
 ) -> Switched:
-    marks, longest = patiently(connections, span, _publish, span, made_from, counted, files)
+    marks, longest = retry_until_unlocked(connections, span, _publish, span, made_from, counted, files)
     gone = 0
     for part in _parts(marks):
         try:
-            rows, seconds = patiently(connections, span, _leave, span, part, min_bars, archived=bool(files))
+            rows, seconds = retry_until_unlocked(
+                connections, span, _detach_part, span, part, min_bars, archived=bool(files)
+            )
         except ChangedError as error:
             log.info("%s: they stay until the next run", error)
             continue
@@ -183,16 +185,16 @@ def _publish(
     return _marks(connection, span), time.monotonic() - began
 
 
-def _leave(
+def _detach_part(
     connection: psycopg.Connection[Any], span: Span, part: Marks, min_bars: int, *, archived: bool
 ) -> tuple[int, float]:
     """Delete what some instruments have in the span, unless a bar of theirs is another by now."""
     numbers = list(part)
-    hold(connection, span, numbers)
+    lock_out_writers(connection, span, numbers)
     began = time.monotonic()
     if _marks(connection, span, numbers) != part:
         raise ChangedError(f"{span}: bars of {len(part)} instruments changed after they were archived")
-    staying = Staying.of(connection, span, numbers, min_bars)
+    staying = KeptRows.of_span(connection, span, numbers, min_bars)
     cells = staying.beside(_cells(connection, span, numbers).drop("staying"))
     accounting.account(connection, span, cells, dropped=not archived)
     gone = _delete(connection, span.table, span, staying)
@@ -225,7 +227,7 @@ def _cells(connection: psycopg.Connection[Any], span: Span, numbers: list[int]) 
     return pl.DataFrame(rows, schema={**accounting.CELLS, "staying": pl.Int64()}, orient="row")
 
 
-def _delete(connection: psycopg.Connection[Any], table: str, span: Span, staying: Staying) -> int:
+def _delete(connection: psycopg.Connection[Any], table: str, span: Span, staying: KeptRows) -> int:
     """Delete what does not stay: bars, or their history, which is in a file of its own."""
     statement = sql.SQL(_DELETE).format(table=sql.Identifier(table))
     return connection.execute(statement, span.values() | staying.limits).rowcount

@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from crypto_pipeline.market.bars import VALUE_COLUMNS
-from crypto_pipeline.store.archive.hashing import sha256
+from crypto_pipeline.store.archive.catalogue import sha256
 from crypto_pipeline.store.archive.rows import FILE_SCHEMAS
 from crypto_pipeline.store.columns.bars import OPTIONAL_COUNTS
 from crypto_pipeline.store.database.errors import StoreError

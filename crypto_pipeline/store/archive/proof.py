@@ -19,8 +19,7 @@ from typing import Any
 import psycopg
 
 from crypto_pipeline.store.archive import catalogue
-from crypto_pipeline.store.archive.catalogue import ArchiveFile
-from crypto_pipeline.store.archive.hashing import sha256
+from crypto_pipeline.store.archive.catalogue import ArchiveFile, sha256
 from crypto_pipeline.store.archive.object_store import ArchiveStorage, local_path
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections

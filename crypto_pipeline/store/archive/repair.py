@@ -16,8 +16,7 @@ import psycopg
 from crypto_pipeline.market.gaps.arithmetic import merge_spans, subtract, whole_cells
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.archive import proof
-from crypto_pipeline.store.archive.catalogue import ArchiveFile
-from crypto_pipeline.store.archive.hashing import sha256
+from crypto_pipeline.store.archive.catalogue import ArchiveFile, sha256
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.coverage.coverage import Coverage
 from crypto_pipeline.store.coverage.ledger import WAITING, Ledger
@@ -93,12 +92,12 @@ def give_up(connections: Connections, file: ArchiveFile) -> None:
     """
     if file.kind == "trades":
         raise StoreError(f"{file.url} holds trades, which cannot be fetched again: restore a backup that has it")
-    swap.patiently(connections, Span(file.timeframe, file.first_open, file.end_open), _give_up, file)
+    swap.retry_until_unlocked(connections, Span(file.timeframe, file.first_open, file.end_open), _give_up, file)
 
 
 def _give_up(connection: psycopg.Connection[Any], file: ArchiveFile) -> None:
     span = Span(file.timeframe, file.first_open, file.end_open)
-    swap.hold(connection, span)
+    swap.lock_out_writers(connection, span)
     connection.execute(_RETIRE, [file.archive_id])
     if file.kind == "bars":
         connection.execute(_MISSING, span.values())

@@ -27,10 +27,10 @@ from crypto_pipeline.store.archive.rows import FILE_SCHEMAS
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.frames import copy_rows
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.vacuum import vacuum
 from crypto_pipeline.store.partitions import bars, rebuild, swap, trades
 from crypto_pipeline.store.partitions import span as archive_spans
 from crypto_pipeline.store.partitions.span import ChangedError, Span
+from crypto_pipeline.store.partitions.vacuum import vacuum
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def _bars(
         else:
             loaded = restore_bars.collect(connections, span, places)
         try:
-            swap.patiently(connections, span, _switch, span, found.text, loaded, numbers, keep)
+            swap.retry_until_unlocked(connections, span, _switch, span, found.text, loaded, numbers, keep)
         except ChangedError as error:
             log.info("%s (attempt %d)", error, attempt)
             continue
@@ -121,7 +121,7 @@ def _switch(
     numbers: list[int],
     keep: timedelta,
 ) -> None:
-    swap.hold(connection, span)
+    swap.lock_out_writers(connection, span)
     if archive_spans.fingerprint(connection, span).text != made_from:
         raise ChangedError(f"{span}: bars changed while they were brought back")
     _release(connection, span, numbers, keep)
@@ -142,7 +142,7 @@ def _trades(connections: Connections, span: Span, place: Path, numbers: list[int
 def _add_trades(
     connection: psycopg.Connection[Any], span: Span, frame: pl.DataFrame, numbers: list[int], keep: timedelta
 ) -> int:
-    swap.hold(connection, span)
+    swap.lock_out_writers(connection, span)
     _release(connection, span, numbers, keep)
     trades.note_returned(connection, span.start.date())
     known = {name: number for number, name in archive_spans.venues(connection).items()}

@@ -156,7 +156,7 @@ class Retention:
         )
         for month, _, missing in rows:
             span = Span.month(timeframe, month_number(month))
-            going = self._connections.run(detach.leaving, span, self.policy.min_bars)
+            going = self._connections.run(detach.rows_to_detach, span, self.policy.min_bars)
             if not going:
                 continue
             # a month whose time is over in the archive too does not go there first
@@ -176,7 +176,7 @@ class Retention:
         for day in days:
             span = Span.day(day)
             held = self._connections.run(_is_held, span)
-            rows = self._connections.run(detach.leaving, span, 0)
+            rows = self._connections.run(detach.rows_to_detach, span, 0)
             found.append(Due(span, rows, self.policy.trades.archived, "restored from the archive" if held else None))
         return found
 
@@ -186,7 +186,7 @@ class Retention:
         """
         now = now or self._now()
         report = RetentionReport()
-        with self.alone():
+        with self.exclusive():
             self.archiver.recover()
             for due in self.due(now):
                 try:
@@ -223,14 +223,14 @@ class Retention:
         found = self._connections.run(archive_spans.fingerprint, span)
         numbers = list(self._connections.run(archive_spans.symbols, span).values())
         cells = self._connections.run(_cells, span) if span.timeframe is not None else _no_cells(numbers)
-        detach.switch(self._connections, span, found.text, cells, [], self.policy.min_bars)
+        detach.detach(self._connections, span, found.text, cells, [], self.policy.min_bars)
         swap.drop_leftovers(self._connections)
 
     def compact(self, now: datetime | None = None, progress: Progress = log.info) -> list[Compacted]:
         """Bring closed months of 1m bars into the order of their key, each once. Raises StoreError as ``run`` does."""
         now = now or self._now()
         done = []
-        with self.alone():
+        with self.exclusive():
             swap.drop_leftovers(self._connections)
             for span in self._connections.run(compaction.closed_months, Timeframe.M1, now):
                 done.append(compaction.compact(self._connections, span))
@@ -256,7 +256,7 @@ class Retention:
         return gone
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Be the one run at work for the block; the database lets go of the lock however the process ends."""
         self._connections.run(lambda connection: None)  # a server that is just coming back is waited for
         with connect(self._connections.url) as connection:
@@ -281,7 +281,7 @@ def _is_held(connection: psycopg.Connection[Any], span: Span) -> bool:
 
 
 def _expire(connection: psycopg.Connection[Any], span: Span) -> None:
-    swap.hold(connection, span)
+    swap.lock_out_writers(connection, span)
     connection.execute(_DROP_FILES, span.values() | {"kinds": list(span.kinds)})
     if span.timeframe is not None:
         connection.execute(_DROP_CELLS, span.values())

@@ -13,7 +13,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.frames import named
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.refused_rows import MOST, RefusedRow, shown
+from crypto_pipeline.store.database.values import MOST, RefusedRow, without_zero_bytes
 
 _REFUSE = """
 INSERT INTO market.bars_apart AS a (instrument_id, venue, timeframe, open_time, reason, said)
@@ -56,8 +56,8 @@ class BarsApart:
             "timeframe": str(timeframe),
             "instruments": [ids[name] for name, _ in newest],
             "times": [at for _, at in newest],
-            "reasons": [shown(reason) for _, _, reason, _ in newest.values()],
-            "said": [shown(said) for *_, said in newest.values()],
+            "reasons": [without_zero_bytes(reason) for _, _, reason, _ in newest.values()],
+            "said": [without_zero_bytes(said) for *_, said in newest.values()],
         }
 
         def work(connection: psycopg.Connection[Any]) -> int:

@@ -49,7 +49,7 @@ class Batch:
 
 
 @dataclass(slots=True)
-class Outcome:
+class BatchOutcome:
     """What a transaction did; ``changed`` marks the cells in which anything did."""
 
     inserted: int = 0
@@ -77,7 +77,7 @@ def split(whole: Batch, rows: int) -> Iterator[Batch]:
         )
 
 
-def write(connection: psycopg.Connection[Any], batch: Batch) -> Outcome:
+def write(connection: psycopg.Connection[Any], batch: Batch) -> BatchOutcome:
     """Write the batch into its partition, which exists. To be run in a transaction of its own."""
     present, stored_from = batch.cells.lock(connection)
     table = partitions.identifier(partitions.table(batch.timeframe, batch.month))
@@ -91,7 +91,7 @@ def write(connection: psycopg.Connection[Any], batch: Batch) -> Outcome:
     new = present[cell_of] == 0
     inserts, rest = take(bars, new), take(bars, ~new)
     at = _clock(connection)
-    outcome = Outcome(unchanged=outdated, changed=np.zeros(len(batch.cells), bool))
+    outcome = BatchOutcome(unchanged=outdated, changed=np.zeros(len(batch.cells), bool))
     if len(rest["open_time"]):
         fresh = _supersede(connection, table, batch, rest, at, outcome)
         inserts = bar_columns.join(inserts, fresh)
@@ -103,7 +103,7 @@ def write(connection: psycopg.Connection[Any], batch: Batch) -> Outcome:
     return outcome
 
 
-def build(connection: psycopg.Connection[Any], batch: Batch) -> Outcome | None:
+def build(connection: psycopg.Connection[Any], batch: Batch) -> BatchOutcome | None:
     """Make the month's partition out of the batch. None, and nothing done, when the partition exists already."""
     assert batch.month is not None, "only monthly partitions are built"
     stored_from = np.full(len(batch.cells), -1)
@@ -115,7 +115,7 @@ def build(connection: psycopg.Connection[Any], batch: Batch) -> Outcome | None:
 
     if not partitions.build(connection, batch.timeframe, batch.month, fill):
         return None
-    outcome = Outcome(inserted=len(batch.bars["open_time"]), changed=np.zeros(len(batch.cells), bool))
+    outcome = BatchOutcome(inserted=len(batch.bars["open_time"]), changed=np.zeros(len(batch.cells), bool))
     _account(connection, batch, batch.bars, outcome, stored_from)
     return outcome
 
@@ -126,7 +126,7 @@ def _supersede(
     batch: Batch,
     bars: Columns,
     at: int,
-    outcome: Outcome,
+    outcome: BatchOutcome,
 ) -> Columns:
     """Replace stored copies by better ones, keeping the old. Returns the bars of which there was no copy."""
     stored = stored_rows.read(connection, table, batch.timeframe, bars)
@@ -189,7 +189,7 @@ def _delete(connection: psycopg.Connection[Any], table: sql.Identifier, places: 
 
 
 def _account(
-    connection: psycopg.Connection[Any], batch: Batch, inserts: Columns, outcome: Outcome, stored_from: Array
+    connection: psycopg.Connection[Any], batch: Batch, inserts: Columns, outcome: BatchOutcome, stored_from: Array
 ) -> None:
     """Count the inserted bars, close what they heal in the ledger."""
     cells = batch.cells

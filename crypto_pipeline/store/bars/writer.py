@@ -18,7 +18,7 @@ import psycopg
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.bars import transaction, validation
 from crypto_pipeline.store.bars.refused import BarsApart
-from crypto_pipeline.store.bars.transaction import Batch, Outcome
+from crypto_pipeline.store.bars.transaction import Batch, BatchOutcome
 from crypto_pipeline.store.columns import bars as bar_columns
 from crypto_pipeline.store.columns.bars import Array, Columns, take
 from crypto_pipeline.store.columns.best_copy import sort_best
@@ -116,7 +116,7 @@ class BarWriter:
                 ]
         return result
 
-    def _store(self, whole: Batch) -> Iterator[tuple[Batch, Outcome]]:
+    def _store(self, whole: Batch) -> Iterator[tuple[Batch, BatchOutcome]]:
         """Write all bars of one partition, which is made where there is none."""
         rows = len(whole.bars["open_time"])
         if whole.month is not None and rows >= BUILD_ROWS:
@@ -129,7 +129,7 @@ class BarWriter:
         for piece in transaction.split(whole, self._batch_rows):
             yield piece, self._write_piece(piece)
 
-    def _write_piece(self, piece: Batch) -> Outcome:
+    def _write_piece(self, piece: Batch) -> BatchOutcome:
         while True:
             try:
                 return self._connections.run(transaction.write, piece)
@@ -178,8 +178,8 @@ def _batch(
     timeframe: Timeframe, month: int | None, bars: Columns, days: Array, versions: tuple[Array, Array, Array] | None
 ) -> Batch:
     if versions is None:
-        return Batch(timeframe, month, bars, Cells.of(timeframe, bars["instrument_id"], days))
-    cells = Cells.of(timeframe, versions[0], versions[1])
+        return Batch(timeframe, month, bars, Cells.from_columns(timeframe, bars["instrument_id"], days))
+    cells = Cells.from_columns(timeframe, versions[0], versions[1])
     if not cells.hold(bars):
         raise StoreError(f"rolled-up {timeframe} bars lie outside of the cells that they were built from")
     return Batch(timeframe, month, bars, cells, versions[2])

@@ -57,7 +57,7 @@ def _layout(name: str) -> np.dtype[Any]:
 _LAYOUTS = {name: _layout(name) for name in ("place", *BAR_COLUMNS)}
 
 
-class Names:
+class InstrumentNames:
     """The instruments of one question: their numbers, and their places in the order of names."""
 
     def __init__(self, ids: Mapping[str, int]) -> None:
@@ -73,21 +73,21 @@ class Names:
             return np.zeros(len(numbers), np.int64)
         return self._by_number[np.searchsorted(self._numbers, numbers)]
 
-    def of(self, places: Array) -> pl.Series:
-        """Names at places."""
+    def at(self, places: Array) -> pl.Series:
+        """InstrumentNames at places."""
         if len(self._numbers) == 1:
             return self._names.new_from_index(0, len(places))
         return self._names[places.astype(np.uint32)]
 
 
 def packed_bars(
-    columns: Sequence[str], arrays: Sequence[bytes | None], names: Names, wanted: Sequence[str]
+    columns: Sequence[str], arrays: Sequence[bytes | None], names: InstrumentNames, wanted: Sequence[str]
 ) -> pl.DataFrame:
     """A frame out of ``array_send`` texts, as ``bars`` makes it. In numpy: a Polars expression alone costs 0.1 ms."""
     values = {name: _values(name, data) for name, data in zip(columns, arrays, strict=True)}
     places = names.places(values.pop("instrument_id"))
     places, made = _ordered(places, values)
-    return _frame(made, names.of(places), wanted)
+    return _frame(made, names.at(places), wanted)
 
 
 def frames_together(
@@ -117,7 +117,7 @@ def _ordered(places: Array, values: dict[str, Array]) -> tuple[Array, dict[str, 
     return places, {column.name: column for column in (_series(name, each) for name, each in values.items())}
 
 
-def bars(columns: Mapping[str, pl.Series], names: Names, wanted: Sequence[str]) -> pl.DataFrame:
+def bars(columns: Mapping[str, pl.Series], names: InstrumentNames, wanted: Sequence[str]) -> pl.DataFrame:
     """A frame with the ``wanted`` columns of READ_SCHEMA, in its types, sorted by instrument name and time.
 
     Without ``instrument_id`` all are of the only one.
@@ -135,11 +135,11 @@ def bars(columns: Mapping[str, pl.Series], names: Names, wanted: Sequence[str]) 
     made |= {name: made[name].cast(UTC_MS) for name in ("open_time", "revision") if name in made}
     if "source_rank" in made:
         made["source"] = _sources(made["source_rank"])
-    return _frame(made, names.of(places), wanted)
+    return _frame(made, names.at(places), wanted)
 
 
 def _sources(ranks: pl.Series) -> pl.Series:
-    """Names of sources; mostly all are the same one."""
+    """InstrumentNames of sources; mostly all are the same one."""
     least, most = ranks.min(), ranks.max()
     if isinstance(least, int) and least == most:
         return _SOURCES.new_from_index(least, len(ranks))

@@ -12,8 +12,8 @@ from psycopg.rows import class_row
 
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.database.errors import StoreError
-from crypto_pipeline.store.database.json_values import json_text
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database.values import json_text
 
 _BEAT = """
 INSERT INTO ops.heartbeats AS h (name, holder, started, beat, detail)

@@ -29,7 +29,7 @@ _DEAD_AFTER = 5.0
 Series = tuple[str, int]
 
 
-class Changes:
+class BarNotifications:
     """Counts changes of series (timeframe, instrument number). Thread-safe. ``start`` it, and ``close`` it."""
 
     def __init__(self, url: str) -> None:
@@ -83,7 +83,7 @@ class Changes:
         changed = self._changed
         return any(changed.get(one, 0) > count for one in series)
 
-    def complete_at(self) -> float:
+    def heard_everything_until(self) -> float:
         """The newest moment (``time.monotonic``) of which everything committed before has been heard."""
         return self._heard_all_at
 

@@ -113,7 +113,7 @@ class Cells:
     days: Array
 
     @classmethod
-    def of(cls, timeframe: Timeframe, instruments: Array, cell_days: Array) -> Cells:
+    def from_columns(cls, timeframe: Timeframe, instruments: Array, cell_days: Array) -> Cells:
         """The distinct cells among the given ones."""
         keys = _key(instruments, cell_days)
         ordered = bool((np.diff(keys) >= 0).all())  # as bars come; a sort of all rows is not free

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store.database.coalescer import Combiner
+from crypto_pipeline.store.database.coalescer import QueryCoalescer
 from crypto_pipeline.store.database.pool import Connections
 
 _MOST = 256
@@ -26,8 +26,8 @@ CROSS JOIN LATERAL ({_SUM.format(timeframe="i.timeframe", first="i.first", last=
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
-    """Cells of some instruments of one timeframe, both days included."""
+class CellRange:
+    """CellRange of some instruments of one timeframe, both days included."""
 
     timeframe: Timeframe
     first: date
@@ -40,15 +40,15 @@ class Versions:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._combiner: Combiner[Cells, str] = Combiner(self._work, connections.patience, _MOST)
+        self._combiner: QueryCoalescer[CellRange, str] = QueryCoalescer(self._work, connections.patience, _MOST)
 
-    def of(self, cells: Cells) -> str:
+    def of(self, cells: CellRange) -> str:
         """A text that is another whenever anything in the cells has changed."""
         if len(cells.numbers) == 1:
             return self._combiner.ask(None, cells)
         return self._work([cells])[0]
 
-    def _work(self, several: Sequence[Cells]) -> list[str]:
+    def _work(self, several: Sequence[CellRange]) -> list[str]:
         if len(several) == 1:
             (one,) = several
             values: list[Any] = [str(one.timeframe), one.first, one.last, list(one.numbers)]

@@ -15,7 +15,7 @@ import psycopg
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.coverage import unfinished as survey
-from crypto_pipeline.store.coverage.cell_versions import Cells, Versions
+from crypto_pipeline.store.coverage.cell_versions import CellRange, Versions
 from crypto_pipeline.store.database.frames import cell_bounds, copy_rows, named, numbered, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
@@ -218,7 +218,7 @@ class Coverage:
     ) -> str:
         """A text that is another whenever anything in the cells that ``[start, end)`` touches has changed."""
         first, last = cell_bounds(Timeframe(timeframe), start, end)
-        return self._versions.of(Cells(Timeframe(timeframe), first, last, tuple(self._ids(instruments).values())))
+        return self._versions.of(CellRange(Timeframe(timeframe), first, last, tuple(self._ids(instruments).values())))
 
     def collected(self, timeframe: Timeframe, instruments: Sequence[str]) -> dict[str, tuple[date, date]]:
         """First and last day with bars, in the table or archived, of each instrument that has any."""

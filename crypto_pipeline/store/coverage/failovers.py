@@ -12,11 +12,10 @@ from sqlalchemy import Connection, Update, case, cast, func, insert, or_, select
 from crypto_pipeline.market.bars import STAND_IN, UTC_MS
 from crypto_pipeline.market.precedence import SOURCE_RANKS
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store.database.core_frames import frame
-from crypto_pipeline.store.database.frames import named, require_columns
+from crypto_pipeline.store.database.frames import core_frame, named, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.tables import FAILOVERS
+from crypto_pipeline.store.schema.tables import FAILOVERS
 
 Reason = Literal["unavailable", "disputed"]
 
@@ -104,7 +103,7 @@ class Failovers:
             query = query.where(_SPANS.timeframe == str(timeframe))
         if reason is not None:
             query = query.where(_SPANS.reason == reason)
-        rows = named(frame(self._connections, query, _STORED), ids).select(*FAILOVER_SCHEMA)
+        rows = named(core_frame(self._connections, query, _STORED), ids).select(*FAILOVER_SCHEMA)
         return rows.sort("instrument", "start")
 
     def due(self, instead_of: str, now: datetime, timeframe: Timeframe | None = None) -> pl.DataFrame:

@@ -188,7 +188,7 @@ def _cells(timeframe: Timeframe, rows: pl.DataFrame) -> Cells:
     cells = rows.select("instrument_id", pl.date_ranges(first, last, f"{timeframe.cell_days}d").alias("day")).explode(
         "day", empty_as_null=False
     )
-    return Cells.of(timeframe, cells["instrument_id"].to_numpy(), cells["day"].to_physical().to_numpy())
+    return Cells.from_columns(timeframe, cells["instrument_id"].to_numpy(), cells["day"].to_physical().to_numpy())
 
 
 def _record(connection: psycopg.Connection[Any], timeframe: Timeframe, rows: pl.DataFrame) -> None:

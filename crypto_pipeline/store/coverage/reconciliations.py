@@ -13,11 +13,10 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store.database.core_frames import frame
-from crypto_pipeline.store.database.frames import named, require_columns
+from crypto_pipeline.store.database.frames import core_frame, named, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.tables import RECONCILIATIONS
+from crypto_pipeline.store.schema.tables import RECONCILIATIONS
 
 #: What ``open`` returns. ``ours`` and ``theirs`` are JSON.
 RECONCILIATION_SCHEMA: dict[str, pl.DataType] = {
@@ -105,7 +104,7 @@ class Reconciliations:
             query = query.where(_ROWS.open_time >= start)
         if end is not None:
             query = query.where(_ROWS.open_time < end)
-        rows = named(frame(self._connections, query, _STORED), ids).select(*RECONCILIATION_SCHEMA)
+        rows = named(core_frame(self._connections, query, _STORED), ids).select(*RECONCILIATION_SCHEMA)
         return rows.sort("instrument", "timeframe", "open_time", "kind")
 
     def _close(self, reconciliation_ids: Sequence[int], note: str | None, still: ColumnElement[bool], **to: Any) -> int:

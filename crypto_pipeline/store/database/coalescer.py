@@ -26,7 +26,7 @@ A = TypeVar("A")
 AT_ONCE, SLOW, MOST_AT_ONCE = 2, 0.05, 6
 
 
-class _Place(Generic[Q, A]):
+class _Waiter(Generic[Q, A]):
     """One thread's place in the queue. The bell rings once: when it is answered, or has to ask itself."""
 
     def __init__(self, kind: Hashable, question: Q, size: int) -> None:
@@ -34,15 +34,15 @@ class _Place(Generic[Q, A]):
         self.answers: list[A] = []
         self.error: BaseException | None = None
         #: Whether it has to ask; whether its bell rang; whether nobody waits at it any more.
-        self.leads = self.rung = self.gone = False
+        self.leads = self.woken = self.gone = False
         #: Whom to wake once it was woken.
-        self.following: _Place[Q, A] | None = None
+        self.following: _Waiter[Q, A] | None = None
         self.since = time.monotonic()
-        self.bell = threading.Lock()
-        self.bell.acquire()
+        self.event = threading.Lock()
+        self.event.acquire()
 
 
-class Combiner(Generic[Q, A]):
+class QueryCoalescer(Generic[Q, A]):
     """``work`` answers questions of one kind, in their order, together no larger than ``most``. Thread-safe.
 
     An error of several questions is nobody's yet: each is asked again alone, so that one cannot spoil the others'
@@ -61,13 +61,13 @@ class Combiner(Generic[Q, A]):
     def after_fork(self) -> None:
         """Nobody waits, nothing is under way: also in a forked child, whose other threads stayed with the parent."""
         self._lock = threading.Lock()
-        self._queue: deque[_Place[Q, A]] = deque()
+        self._queue: deque[_Waiter[Q, A]] = deque()
         #: When each round that is under way began.
         self._rounds: list[float] = []
 
     def ask(self, kind: Hashable, question: Q, size: int = 1) -> A:
         """The answer to ``question``, asked alone or with others of the same ``kind``."""
-        mine: _Place[Q, A] = _Place(kind, question, size)
+        mine: _Waiter[Q, A] = _Waiter(kind, question, size)
         try:
             with self._lock:
                 self.questions += 1
@@ -76,7 +76,7 @@ class Combiner(Generic[Q, A]):
                 else:
                     self._queue.append(mine)
             if not mine.leads:
-                mine.bell.acquire()
+                mine.event.acquire()
             if mine.leads:
                 self._lead(mine)
         finally:  # also of one that was interrupted
@@ -87,7 +87,7 @@ class Combiner(Generic[Q, A]):
             raise DatabaseAwayError(*mine.error.args)
         return self._work([question])[0]
 
-    def _lead(self, mine: _Place[Q, A]) -> None:
+    def _lead(self, mine: _Waiter[Q, A]) -> None:
         """Ask for all that wait with a question of the same kind."""
         group = [mine]
         try:
@@ -105,28 +105,28 @@ class Combiner(Generic[Q, A]):
             for place, following in pairwise(group):
                 place.following = following
 
-    def _leave(self, mine: _Place[Q, A]) -> None:
+    def _leave(self, mine: _Waiter[Q, A]) -> None:
         """Pass on whatever another waits for: the turn to ask, and the bell."""
         with self._lock:
             mine.gone = True
-            if not mine.rung and mine in self._queue:
+            if not mine.woken and mine in self._queue:
                 self._queue.remove(mine)
             if mine.leads:
                 self._rounds.remove(mine.since)
                 if self._queue and self._free():
                     following = self._queue.popleft()
-                    following.rung = True
+                    following.woken = True
                     self._begin(following)
-                    following.bell.release()
+                    following.event.release()
         self._wake(mine.following)
 
-    def _wake(self, place: _Place[Q, A] | None) -> None:
+    def _wake(self, place: _Waiter[Q, A] | None) -> None:
         while place is not None:
             with self._lock:
-                if place.rung:
+                if place.woken:
                     return
-                place.rung = True
-                place.bell.release()
+                place.woken = True
+                place.event.release()
                 if not place.gone:
                     return
             place = place.following
@@ -138,13 +138,13 @@ class Combiner(Generic[Q, A]):
         late = time.monotonic() - SLOW
         return len(self._rounds) < MOST_AT_ONCE and sum(since >= late for since in self._rounds) < self._at_once
 
-    def _begin(self, place: _Place[Q, A]) -> None:
+    def _begin(self, place: _Waiter[Q, A]) -> None:
         place.leads, place.since = True, time.monotonic()
         self._rounds.append(place.since)
 
-    def _like(self, mine: _Place[Q, A]) -> list[_Place[Q, A]]:
+    def _like(self, mine: _Waiter[Q, A]) -> list[_Waiter[Q, A]]:
         """Who waits with a question of the same kind, as many as fit; they are in the queue no longer."""
-        found, left, size = [], deque[_Place[Q, A]](), mine.size
+        found, left, size = [], deque[_Waiter[Q, A]](), mine.size
         with self._lock:
             self.rounds += 1
             for place in self._queue:
@@ -156,7 +156,7 @@ class Combiner(Generic[Q, A]):
             self._queue = left
         return found
 
-    def _impatient(self) -> list[_Place[Q, A]]:
+    def _impatient(self) -> list[_Waiter[Q, A]]:
         """Those who have waited too long to wait for one more attempt; they are in the queue no longer."""
         until = time.monotonic() - self._patience
         with self._lock:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import psycopg
@@ -12,6 +12,12 @@ from psycopg import sql
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pool import Connections
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Select
+
+_UTC_US = pl.Datetime("us", "UTC")
 
 
 def require_columns(frame: pl.DataFrame, columns: Sequence[str], what: str) -> None:
@@ -49,3 +55,15 @@ def cell_bounds(timeframe: Timeframe, start: datetime | None, end: datetime | No
     first = date(1, 1, 8) if start is None else start.astimezone(UTC).date() - step
     last = date(9999, 12, 31) if end is None else (end.astimezone(UTC) - timedelta(microseconds=1)).date()
     return first, last
+
+
+def core_frame(connections: Connections, query: Select[Any], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """The rows of ``query`` in ``schema``, whose columns have the query's names and order."""
+
+    def read(connection: Connection) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in connection.execute(query)]
+
+    # PostgreSQL's times have microseconds
+    types = {name: _UTC_US if isinstance(dtype, pl.Datetime) else dtype for name, dtype in schema.items()}
+    rows = pl.DataFrame(connections.run_core(read), schema=types, orient="row")
+    return rows.select(pl.col(name).cast(dtype) for name, dtype in schema.items())

@@ -20,9 +20,9 @@ from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.connect import CONNECT_TIMEOUT, check_server, connect, plain_url
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.interrupts import interruptible
-from crypto_pipeline.store.database.json_values import json_text
 from crypto_pipeline.store.database.pg_errors import busy, explained, is_driver_error, is_transient
 from crypto_pipeline.store.database.retry import retrying
+from crypto_pipeline.store.database.values import json_text
 
 # Imported where they are first used: together they take longer than the first read of a process.
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ class Binaries:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class ServerProgram:
     """One program of PostgreSQL: where it is, and its major version."""
 
     path: str
@@ -69,7 +69,7 @@ def find_binaries(wanted: int | None = None) -> Binaries:
     )
 
 
-def client_program(name: str, at_least: int) -> Program:
+def client_program(name: str, at_least: int) -> ServerProgram:
     """The oldest installed client program (pg_dump, pg_restore) of that major version or a newer one.
 
     The oldest, because what a newer one writes an older server or program may not understand. Raises StoreError that
@@ -86,10 +86,10 @@ def client_program(name: str, at_least: int) -> Program:
     )
 
 
-def client_programs(name: str) -> list[Program]:
+def client_programs(name: str) -> list[ServerProgram]:
     """Every installed program of that name, in the order in which they are looked for."""
     found = [(folder / name, _version(folder / name)) for folder in _candidates()]
-    return [Program(str(path), version) for path, version in found if version is not None]
+    return [ServerProgram(str(path), version) for path, version in found if version is not None]
 
 
 def _candidates() -> Iterator[Path]:

@@ -13,10 +13,10 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.checks import SEVERITIES
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store.database.core_frames import frame
 from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.frames import core_frame
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.tables import ALERTS, CHECK_RESULTS
+from crypto_pipeline.store.schema.tables import ALERTS, CHECK_RESULTS
 
 #: What ``results`` returns. ``detail`` is JSON.
 RESULT_SCHEMA: dict[str, pl.DataType] = {
@@ -96,7 +96,7 @@ class Checks:
             results.check_name.label("check"), results.timeframe, results.passed, results.severity, results.summary,
             cast(results.detail, Text).label("detail"), results.checked_at, results.since,
         )  # fmt: skip
-        return frame(self._connections, query.order_by(results.check_name, results.timeframe), RESULT_SCHEMA)
+        return core_frame(self._connections, query.order_by(results.check_name, results.timeframe), RESULT_SCHEMA)
 
     def failed_on(self, of: str) -> dict[str, dict[str, Any]]:
         """What each failed check called ``<name>:<of>`` failed on: its ``detail``, by name."""
@@ -113,7 +113,7 @@ class Checks:
             alerts.id.label("alert_id"), alerts.source, alerts.timeframe, alerts.severity, alerts.summary,
             cast(alerts.detail, Text).label("detail"), alerts.opened_at, alerts.last_seen, alerts.times_seen,
         ).where(alerts.resolved_at.is_(None))  # fmt: skip
-        return frame(self._connections, query.order_by(gravity, alerts.opened_at), ALERT_SCHEMA)
+        return core_frame(self._connections, query.order_by(gravity, alerts.opened_at), ALERT_SCHEMA)
 
 
 def _result(values: Mapping[str, Any], passed: bool) -> Insert:

@@ -14,8 +14,8 @@ from adbc_driver_manager import dbapi
 from psycopg import sql
 
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.vacuum import vacuum
 from crypto_pipeline.store.partitions import premake
+from crypto_pipeline.store.partitions.vacuum import vacuum
 
 #: What a bar takes with its index, where no statistics say it yet.
 BAR_BYTES = 170

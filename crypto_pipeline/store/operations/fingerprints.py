@@ -14,8 +14,8 @@ from psycopg import sql
 from crypto_pipeline.store.archive import catalogue
 from crypto_pipeline.store.archive.catalogue import ArchiveFile
 from crypto_pipeline.store.database.connect import connect
-from crypto_pipeline.store.database.migrations import applied_on
 from crypto_pipeline.store.operations import proof_rotation
+from crypto_pipeline.store.schema.migrations import applied_on
 from crypto_pipeline.store.views.views import CATALOG_LOCK
 
 # Tables that hold rows: no partitioned parents, nothing of the system's, of sessions or of extensions.

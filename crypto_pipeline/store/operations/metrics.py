@@ -9,10 +9,10 @@ import polars as pl
 from sqlalchemy import Text, cast, delete, func, insert, select
 
 from crypto_pipeline.market.bars import UTC_MS
-from crypto_pipeline.store.database.core_frames import frame
+from crypto_pipeline.store.database.frames import core_frame
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.operations.job_metrics import JobMetrics
-from crypto_pipeline.store.tables import JOB_METRICS
+from crypto_pipeline.store.schema.tables import JOB_METRICS
 
 #: What ``recent`` returns. ``detail`` is JSON.
 RUN_SCHEMA: dict[str, pl.DataType] = {
@@ -60,7 +60,7 @@ class Metrics:
         runs = JOB_METRICS.c
         columns = [cast(runs.detail, Text).label(name) if name == "detail" else runs[name] for name in RUN_SCHEMA]
         query = select(*columns).where(runs.started >= since).order_by(runs.started, runs.id)
-        return frame(self._connections, query.where(runs.job == job) if job else query, RUN_SCHEMA)
+        return core_frame(self._connections, query.where(runs.job == job) if job else query, RUN_SCHEMA)
 
     def summary(self, since: datetime) -> pl.DataFrame:
         """Per job: ``runs``, ``bars_made``, ``gaps_found``, ``gaps_filled`` since then, and of the last run

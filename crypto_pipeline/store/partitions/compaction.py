@@ -16,10 +16,10 @@ from psycopg import sql
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.vacuum import vacuum
 from crypto_pipeline.store.partitions import bars, rebuild, swap
 from crypto_pipeline.store.partitions import span as archive_spans
 from crypto_pipeline.store.partitions.span import ChangedError, Span
+from crypto_pipeline.store.partitions.vacuum import vacuum
 
 #: Repairs of the last days are left to come in first.
 _SETTLED = timedelta(days=2)
@@ -63,7 +63,7 @@ def compact(connections: Connections, span: Span) -> Compacted:
     found = connections.run(archive_spans.fingerprint, span)
     before = connections.run(_size, span)
     connections.run(_build, span)
-    switched = swap.patiently(connections, span, _swap, span, found.text)
+    switched = swap.retry_until_unlocked(connections, span, _swap, span, found.text)
     swap.drop_leftovers(connections)
     # statistics, and pages marked as seen by all, which spares index scans the way to the table
     vacuum(connections, [bars.identifier(span.table)], "ANALYZE")
@@ -82,7 +82,7 @@ def _build(connection: psycopg.Connection[Any], span: Span) -> None:
 
 
 def _swap(connection: psycopg.Connection[Any], span: Span, made_from: str) -> float:
-    swap.hold(connection, span)
+    swap.lock_out_writers(connection, span)
     began = time.monotonic()
     if archive_spans.fingerprint(connection, span).text != made_from:
         raise ChangedError(f"{span}: bars changed while the month was put in order; the next run does it")

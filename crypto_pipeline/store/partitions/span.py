@@ -101,22 +101,22 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Fingerprint:
+class SpanFingerprint:
     """A text that is another whenever a row of the span is, and how many rows the tables have."""
 
     text: str
     hot_rows: int
 
 
-def fingerprint(connection: psycopg.Connection[Any], span: Span) -> Fingerprint:
+def fingerprint(connection: psycopg.Connection[Any], span: Span) -> SpanFingerprint:
     """What the rows of the span are now. Every change of bars draws a new data version for its cell."""
     if span.timeframe is None:
         row = connection.execute(_TRADES, span.values()).fetchone()
         assert row is not None
-        return Fingerprint(f"{row[0]}.{row[1]}", row[0])
+        return SpanFingerprint(f"{row[0]}.{row[1]}", row[0])
     row = connection.execute(_CELLS, span.values()).fetchone()
     assert row is not None
-    return Fingerprint(f"{row[0]}.{row[1]}.{row[2]}", row[2])
+    return SpanFingerprint(f"{row[0]}.{row[1]}.{row[2]}", row[2])
 
 
 def symbols(connection: psycopg.Connection[Any], span: Span) -> dict[str, int]:

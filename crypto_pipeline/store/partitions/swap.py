@@ -37,7 +37,7 @@ ORDER BY instrument_id, day FOR UPDATE
 """
 
 
-def patiently(
+def retry_until_unlocked(
     connections: Connections,
     span: Span,
     work: Callable[Concatenate[psycopg.Connection[Any], P], T],
@@ -59,7 +59,7 @@ def patiently(
             wait = min(2.0, wait * 1.5)
 
 
-def hold(connection: psycopg.Connection[Any], span: Span, only: Sequence[int] | None = None) -> None:
+def lock_out_writers(connection: psycopg.Connection[Any], span: Span, only: Sequence[int] | None = None) -> None:
     """Keep writers out of the span (or of those instruments' cells in it, and of its table) until the transaction ends;
     readers go on. In the order in which writers lock.
     """
@@ -68,7 +68,7 @@ def hold(connection: psycopg.Connection[Any], span: Span, only: Sequence[int] | 
             bars.lock(connection, span.timeframe, span.month_number)
         connection.execute(_LOCK_CELLS, span.values() | {"only": None if only is None else list(only)})
     if bars.exists(connection, span.table):
-        _soon(connection)
+        _short_lock_timeout(connection)
         table = bars.identifier(span.table)
         connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table))
 
@@ -82,7 +82,7 @@ def replace_partition(connection: psycopg.Connection[Any], span: Span, successor
     if not bars.exists(connection, span.table):
         return
     parent, old = bars.identifier(span.parent), bars.identifier(span.table)
-    _soon(connection)
+    _short_lock_timeout(connection)
     connection.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(parent, old))
     leaving = f"{span.table}{LEAVING}_{time.time_ns() // 1_000_000:x}"
     connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(old, sql.Identifier(leaving)))
@@ -96,7 +96,7 @@ def replace_partition(connection: psycopg.Connection[Any], span: Span, successor
         )
 
 
-def _soon(connection: psycopg.Connection[Any]) -> None:
+def _short_lock_timeout(connection: psycopg.Connection[Any]) -> None:
     connection.execute(f"SET LOCAL lock_timeout = {_PATIENCE_MS}")
 
 

@@ -12,17 +12,17 @@ from crypto_pipeline.market.bars import BAR_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.store.columns import frames
 from crypto_pipeline.store.columns.bars import BAR_COLUMNS
-from crypto_pipeline.store.columns.frames import READ_SCHEMA, Names
+from crypto_pipeline.store.columns.frames import READ_SCHEMA, InstrumentNames
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.reads.queries import FIRST, LAST, Wanted
-from crypto_pipeline.store.reads.router import BarReads
+from crypto_pipeline.store.reads.router import BarRouter
 
 if TYPE_CHECKING:
     from crypto_pipeline.store.archive.reader import Archive
 
-__all__ = ["READ_SCHEMA", "Reader"]
+__all__ = ["READ_SCHEMA", "BarReader"]
 
 # OFFSET 0 has every cell read by the key, instead of one reading of everything joined to the cells.
 _CELLS = """
@@ -55,12 +55,12 @@ GROUP BY c.instrument_id, f.first, l.last
 """
 
 
-class Reader:
+class BarReader:
     """Reads bars: the table and the archive as one, as the plain table would say it. Thread-safe."""
 
     def __init__(self, connections: Connections, symbols: Symbols, archive: Archive) -> None:
         self._connections, self._symbols = connections, symbols
-        self._reads = BarReads(connections, archive)
+        self._reads = BarRouter(connections, archive)
 
     def read(
         self,
@@ -170,4 +170,4 @@ def _names(ids: dict[str, int]) -> pl.Expr:
 
 
 def _bars(answer: pl.DataFrame, ids: dict[str, int]) -> pl.DataFrame:
-    return frames.bars({name: answer[name] for name in answer.columns}, Names(ids), list(READ_SCHEMA))
+    return frames.bars({name: answer[name] for name in answer.columns}, InstrumentNames(ids), list(READ_SCHEMA))

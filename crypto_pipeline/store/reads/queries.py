@@ -5,7 +5,7 @@ nothing is done per bar on our side. *Streamed*: the rows themselves, for ADBC, 
 as it reads the answer of a statement with parameters. COPY takes no parameters, so there the values are written into
 the text: only numbers, members of ``Timeframe`` and times that we format ourselves, never a text from outside.
 
-*Together*: as packed, for one series each of several questions that differ only in instrument and times.
+*SmallReads*: as packed, for one series each of several questions that differ only in instrument and times.
 
 Each statement also names the archive files that are the truth of a part of the span. It is one statement because of the
 moment at which a month leaves its table: a statement that began before keeps the partition locked in place, one that
@@ -106,7 +106,7 @@ def _packed_text(wanted: Wanted) -> str:
     )
 
 
-def together(several: Sequence[Wanted]) -> tuple[str, dict[str, Any]]:
+def packed_together(several: Sequence[Wanted]) -> tuple[str, dict[str, Any]]:
     """A statement for psycopg, and its parameters, for questions for one series each, alike but for it and the times.
 
     One row: the number, begin and end of each archive file that touches any of the spans, as three arrays; then for
@@ -117,7 +117,7 @@ def together(several: Sequence[Wanted]) -> tuple[str, dict[str, Any]]:
         (), first.timeframe, as_of=None if first.as_of is None else FIRST, last=None if first.last is None else 1,
         complete=first.complete, columns=first.columns,
     )  # fmt: skip
-    return _together_text(like), {
+    return _packed_together_text(like), {
         "ids": _array(one.ids[0] for one in several),
         "begin": _array(one.begin.isoformat() for one in several),
         "until": _array(one.until.isoformat() for one in several),
@@ -142,7 +142,7 @@ _SEVERAL = (
 
 
 @lru_cache(maxsize=256)
-def _together_text(wanted: Wanted) -> str:
+def _packed_together_text(wanted: Wanted) -> str:
     # the timeframe is written out: with it the plan has only its own partitions
     each = {**_EACH, "timeframe": f"'{Timeframe(wanted.timeframe)}'::text"}
     inner = _rows(wanted, each.__getitem__, [ABSENT.get(name, "") for name in wanted.columns], each_its_own=True)

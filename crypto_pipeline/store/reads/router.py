@@ -15,13 +15,13 @@ from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.store.archive import catalogue, merge
 from crypto_pipeline.store.archive.catalogue import ArchiveFile
 from crypto_pipeline.store.columns import frames
-from crypto_pipeline.store.columns.frames import READ_SCHEMA, Names, columns_for
+from crypto_pipeline.store.columns.frames import READ_SCHEMA, InstrumentNames, columns_for
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.errors import NeedsPolarsError, StoreError
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.reads import queries
 from crypto_pipeline.store.reads.queries import EPOCH, FIRST, Wanted
-from crypto_pipeline.store.reads.small_reads import FEW_BARS, Found, Together, packed
+from crypto_pipeline.store.reads.small_reads import FEW_BARS, Found, SmallReads, packed
 
 if TYPE_CHECKING:
     from crypto_pipeline.store.archive.reader import Archive
@@ -41,12 +41,12 @@ SELECT i.number, (
 """
 
 
-class BarReads:
+class BarRouter:
     """Reads bars of ``[begin, until)`` or the newest ones. Thread-safe."""
 
     def __init__(self, connections: Connections, archive: Archive) -> None:
         self._connections, self._archive = connections, archive
-        self.together = Together(connections)
+        self.small_reads = SmallReads(connections)
 
     def read(self, wanted: Wanted, ids: dict[str, int], columns: Sequence[str]) -> pl.DataFrame:
         """The ``columns`` of READ_SCHEMA, sorted by instrument and time. ``wanted.columns`` is set here."""
@@ -91,13 +91,13 @@ class BarReads:
             return pl.DataFrame(schema={name: READ_SCHEMA[name] for name in needed}), [], None
         most = wanted.most
         if most <= FEW_BARS and len(ids) == 1:
-            return self.together.ask(wanted, next(iter(ids)), needed)
+            return self.small_reads.ask(wanted, next(iter(ids)), needed)
         if most <= PACKED_BARS:
             return packed(self._connections, wanted, ids, needed)
         answer = pl.DataFrame([column.rechunk() for column in self._connections.frame(queries.streamed(wanted))])
         answer, files, until = _without_marks(answer)
         columns = {name: answer[name] for name in answer.columns}
-        return frames.bars(columns, Names(ids), needed), files, until
+        return frames.bars(columns, InstrumentNames(ids), needed), files, until
 
     # -- the newest -----------------------------------------------------------------------------------------------
 

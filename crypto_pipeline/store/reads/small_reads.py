@@ -9,8 +9,8 @@ from datetime import datetime
 import polars as pl
 
 from crypto_pipeline.store.columns import frames as bar_frames
-from crypto_pipeline.store.columns.frames import Names
-from crypto_pipeline.store.database.coalescer import Combiner
+from crypto_pipeline.store.columns.frames import InstrumentNames
+from crypto_pipeline.store.database.coalescer import QueryCoalescer
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.reads import queries
 from crypto_pipeline.store.reads.queries import Wanted
@@ -29,18 +29,18 @@ class _Asked:
     needed: tuple[str, ...]
 
 
-class Together:
+class SmallReads:
     """Reads the table alone, as one question at a time would. Thread-safe."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self.combiner: Combiner[_Asked, Found] = Combiner(self._work, connections.patience, MOST_BARS)
+        self.coalescer: QueryCoalescer[_Asked, Found] = QueryCoalescer(self._work, connections.patience, MOST_BARS)
 
     def ask(self, wanted: Wanted, name: str, needed: Sequence[str]) -> Found:
         """Bars of the only instrument of ``wanted``, in the ``needed`` columns."""
         asked = _Asked(wanted, name, tuple(needed))
         kind = (wanted.timeframe, wanted.last is None, wanted.as_of is None, wanted.complete, asked.needed)
-        return self.combiner.ask(kind, asked, wanted.most)
+        return self.coalescer.ask(kind, asked, wanted.most)
 
     def _work(self, several: Sequence[_Asked]) -> list[Found]:
         first = several[0]
@@ -48,7 +48,7 @@ class Together:
             return [packed(self._connections, first.wanted, {first.name: first.wanted.ids[0]}, first.needed)]
         columns = tuple(name for name in first.wanted.columns if name != "instrument_id")
         questions = [replace(asked.wanted, columns=columns) for asked in several]
-        numbers, begins, ends, *arrays = self._connections.row(*queries.together(questions))
+        numbers, begins, ends, *arrays = self._connections.row(*queries.packed_together(questions))
         frames = bar_frames.frames_together(columns, arrays, [asked.name for asked in several], first.needed)
         files = list(zip(numbers or (), begins or (), ends or (), strict=True))
         return [(frame, *_touching(files, asked)) for frame, asked in zip(frames, questions, strict=True)]
@@ -57,7 +57,7 @@ class Together:
 def packed(connections: Connections, wanted: Wanted, ids: dict[str, int], needed: Sequence[str]) -> Found:
     """The same for one question, of any instruments, by itself."""
     files, until, *arrays = connections.row(*queries.packed(wanted))
-    return bar_frames.packed_bars(wanted.columns, arrays, Names(ids), needed), files or [], until
+    return bar_frames.packed_bars(wanted.columns, arrays, InstrumentNames(ids), needed), files or [], until
 
 
 def _touching(files: Sequence[tuple[int, datetime, datetime]], wanted: Wanted) -> tuple[list[int], datetime | None]:

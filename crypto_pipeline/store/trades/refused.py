@@ -12,7 +12,7 @@ import psycopg
 from crypto_pipeline.store.database.frames import named
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.refused_rows import MOST, RefusedRow, shown
+from crypto_pipeline.store.database.values import MOST, RefusedRow, without_zero_bytes
 
 _REFUSE = """
 INSERT INTO market.trades_apart AS a (instrument_id, venue_id, reason, trade_id, "time", said)
@@ -62,7 +62,7 @@ class TradesApart:
             "times": [
                 None if one.ms is None else datetime.fromtimestamp(one.ms / 1000, UTC) for one in newest.values()
             ],
-            "said": [shown(f"{one.reason}: {one.said}") for one in newest.values()],
+            "said": [without_zero_bytes(f"{one.reason}: {one.said}") for one in newest.values()],
         }
 
         def work(connection: psycopg.Connection[Any]) -> int:

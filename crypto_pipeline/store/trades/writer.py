@@ -27,7 +27,7 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.frames import named, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.refused_rows import RefusedRow
+from crypto_pipeline.store.database.values import RefusedRow
 from crypto_pipeline.store.partitions.trades import drop_before, ensure_day
 from crypto_pipeline.store.trades import sql as trades_sql
 from crypto_pipeline.store.trades.refused import KEEP_DOUBTED, TradesApart
@@ -153,7 +153,7 @@ class Trades:
             "taker_buy": (frame["taker_side"] == "buy").to_numpy(),
         }
 
-    def columns_of(self, trades: Sequence[TradeEvent]) -> dict[str, Array]:
+    def columns_from_events(self, trades: Sequence[TradeEvent]) -> dict[str, Array]:
         """As ``columns``, of events of a stream."""
         count = len(trades)
         ids = self._symbols.ids({trade.instrument for trade in trades})

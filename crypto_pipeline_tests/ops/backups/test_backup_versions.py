@@ -23,9 +23,9 @@ from crypto_pipeline.store import EmbeddedServer, Store
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline.store.database.connect import MINIMUM_VERSION, connect, with_database
-from crypto_pipeline.store.database.migrations import migrate
 from crypto_pipeline.store.embedded import binaries
 from crypto_pipeline.store.embedded.binaries import Binaries
+from crypto_pipeline.store.schema.migrations import migrate
 from crypto_pipeline_tests.builders.bars import SYMBOLS, add_symbols, miscounted, series
 from crypto_pipeline_tests.store.archive import test_archive
 

@@ -246,7 +246,7 @@ def test_a_tally_sees_any_other_value() -> None:
 
 def test_only_one_run_at_a_time(store: Store, retention: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crypto_pipeline.store.archive.retention._MOMENT", "100ms")
-    with retention().alone(), pytest.raises(StoreError, match="another retention run"):
+    with retention().exclusive(), pytest.raises(StoreError, match="another retention run"):
         retention().run(NOW)
 
 
@@ -322,7 +322,7 @@ def test_many_instruments_leave_a_shared_table_a_few_at_a_time(
     """One whose bars change after they were archived stays until the next run."""
     monkeypatch.setattr(detach, "PART_ROWS", 1000)
     store.bars.write(series(count=31 * 24, start=MARCH, timeframe=Timeframe.H1), Timeframe.H1)
-    leave, parts = detach._leave, []
+    leave, parts = detach._detach_part, []
 
     def late(connection: Any, span: Any, part: Any, *args: Any, **kwargs: Any) -> Any:
         parts.append(part)
@@ -336,7 +336,7 @@ def test_many_instruments_leave_a_shared_table_a_few_at_a_time(
         return store.reader.read(SYMBOLS, Timeframe.H1, MARCH, APRIL)
 
     now, corrected = read(), bar(SYMBOLS[2], MARCH, price=7.0, source="reconciled")
-    monkeypatch.setattr(detach, "_leave", late)
+    monkeypatch.setattr(detach, "_detach_part", late)
     retention().run(NOW)
     monkeypatch.undo()
     assert [len(part) for part in parts] == [1, 1, 1, 1]

@@ -41,7 +41,7 @@ def copies(draw: st.DrawFn) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=BAR_SCHEMA, orient="row")
 
 
-def columns_of(frame: pl.DataFrame) -> Columns:
+def columns_from_events(frame: pl.DataFrame) -> Columns:
     columns = bar_columns.from_frame(frame, _IDS)
     return columns | {"recorded_at": np.zeros(frame.height, np.int64)}
 
@@ -60,12 +60,12 @@ def shuffled(frame: pl.DataFrame, random: Any) -> pl.DataFrame:
 def test_the_store_keeps_the_best_copies_in_any_order_and_any_writes(
     frame: pl.DataFrame, random: Any, cuts: list[int]
 ) -> None:
-    best, mixed = columns_of(best_copies(frame)), shuffled(frame, random)
-    assert same(sort_best(columns_of(mixed)), best)
+    best, mixed = columns_from_events(best_copies(frame)), shuffled(frame, random)
+    assert same(sort_best(columns_from_events(mixed)), best)
     bounds = [0, *sorted(min(cut, frame.height) for cut in cuts), frame.height]
-    table = columns_of(frame.clear())
+    table = columns_from_events(frame.clear())
     for low, high in pairwise(bounds):
-        table = sort_best(bar_columns.join(table, columns_of(mixed[low:high])))
+        table = sort_best(bar_columns.join(table, columns_from_events(mixed[low:high])))
     assert same(table, best)
 
 
@@ -75,7 +75,7 @@ def test_a_new_copy_replaces_a_stored_one_where_it_is_better(one: pl.DataFrame, 
     stored, new = best_copies(one), best_copies(other)
     old = stored.join(new, on=key, how="semi", maintain_order="left")
     new = new.join(stored, on=key, how="semi", maintain_order="left")
-    better, _ = judge(columns_of(new), columns_of(old))
+    better, _ = judge(columns_from_events(new), columns_from_events(old))
     winners = best_copies(pl.concat([new, old]))
     # of two equal copies the stored one stays
     assert new.filter(pl.Series(better, dtype=pl.Boolean)).rows() == [
@@ -95,7 +95,7 @@ def test_a_later_worse_copy_never_wins() -> None:
     good = ("A", START, *values, "venue_historical", True, START)
     late = ("A", START, *values, "live_aggregated", False, START + timedelta(days=1))
     frame = pl.DataFrame([good, late], schema=BAR_SCHEMA, orient="row")
-    assert same(sort_best(columns_of(frame)), columns_of(frame[:1]))
+    assert same(sort_best(columns_from_events(frame)), columns_from_events(frame[:1]))
 
 
 @given(copies(), st.randoms())
@@ -105,7 +105,7 @@ def test_a_complete_copy_of_the_first_venue_beats_any_that_stood_in_while_it_was
     """Whatever comes last, and however new its revision is."""
     names = [str(each) for each in FAILOVER]
     stated = frame.filter(pl.col("complete") & ~pl.col("source").is_in(names))
-    best = sort_best(columns_of(shuffled(frame, random)))
+    best = sort_best(columns_from_events(shuffled(frame, random)))
     ranks = [bar_columns.RANKS[name] for name in names]
     stand_ins = set(bar_columns.key(best)[np.isin(best["source_rank"], ranks)].tolist())
-    assert stand_ins.isdisjoint(bar_columns.key(columns_of(stated)).tolist())
+    assert stand_ins.isdisjoint(bar_columns.key(columns_from_events(stated)).tolist())

@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from crypto_pipeline.store.database import coalescer
-from crypto_pipeline.store.database.coalescer import Combiner
+from crypto_pipeline.store.database import coalescer as module
+from crypto_pipeline.store.database.coalescer import QueryCoalescer
 from crypto_pipeline.store.database.errors import DatabaseAwayError
 
 
@@ -31,53 +31,53 @@ class Slow:
         return [number * number for number in numbers]
 
 
-def waiting(combiner: Combiner[int, int], count: int) -> None:
+def waiting(coalescer: QueryCoalescer[int, int], count: int) -> None:
     deadline = time.monotonic() + 10
-    while len(combiner._queue) != count:
+    while len(coalescer._queue) != count:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
 def queued(
-    threads: ThreadPoolExecutor, combiner: Combiner[int, int], slow: Slow, kinds: Sequence[str]
+    threads: ThreadPoolExecutor, coalescer: QueryCoalescer[int, int], slow: Slow, kinds: Sequence[str]
 ) -> list[Future[int]]:
     """Number 0 is under way; those from 1 on wait, in order."""
-    found = [threads.submit(combiner.ask, "a", 0)]
+    found = [threads.submit(coalescer.ask, "a", 0)]
     while not slow.groups:
         time.sleep(0.001)
     for number, kind in enumerate(kinds, 1):
-        found.append(threads.submit(combiner.ask, kind, number))
-        waiting(combiner, number)
+        found.append(threads.submit(coalescer.ask, kind, number))
+        waiting(coalescer, number)
     return found
 
 
 def test_who_waits_is_asked_together_first_come_first_served() -> None:
     slow = Slow()
-    combiner = Combiner(slow, 1.0, most=4, at_once=1)
+    coalescer = QueryCoalescer(slow, 1.0, most=4, at_once=1)
     with ThreadPoolExecutor(16) as threads:
-        found = queued(threads, combiner, slow, "aababaaa")
+        found = queued(threads, coalescer, slow, "aababaaa")
         slow.go.release(100)
         assert [each.result(10) for each in found] == [number**2 for number in range(9)]
     assert slow.groups == [[0], [1, 2, 4, 6], [3, 5], [7, 8]]
-    assert (combiner.questions, combiner.rounds) == (9, 4)
-    assert combiner.ask("a", 12) == 144
+    assert (coalescer.questions, coalescer.rounds) == (9, 4)
+    assert coalescer.ask("a", 12) == 144
     assert slow.groups[-1] == [12]
 
 
 def test_nobody_who_comes_later_waits_for_one_that_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coalescer, "SLOW", 0.01)
+    monkeypatch.setattr(module, "SLOW", 0.01)
     slow = Slow()
-    combiner = Combiner(slow, 1.0, most=10, at_once=1)
+    coalescer = QueryCoalescer(slow, 1.0, most=10, at_once=1)
     with ThreadPoolExecutor(16) as threads:
-        found = [threads.submit(combiner.ask, "a", 0)]
+        found = [threads.submit(coalescer.ask, "a", 0)]
         while not slow.groups:
             time.sleep(0.001)
         time.sleep(0.02)  # that is what makes it stuck
-        found.append(threads.submit(combiner.ask, "a", 1))
+        found.append(threads.submit(coalescer.ask, "a", 1))
         while len(slow.groups) < 2:
             time.sleep(0.001)
-        found.append(threads.submit(combiner.ask, "a", 2))
-        waiting(combiner, 1)
+        found.append(threads.submit(coalescer.ask, "a", 2))
+        waiting(coalescer, 1)
         slow.go.release(100)
         assert [each.result(10) for each in found] == [0, 1, 4]
     assert slow.groups == [[0], [1], [2]]
@@ -91,14 +91,14 @@ def test_one_that_fails_spoils_nobodys_answer() -> None:
             raise ValueError("two")
 
     slow.fail = fail
-    combiner = Combiner(slow, 1.0, most=10, at_once=1)
+    coalescer = QueryCoalescer(slow, 1.0, most=10, at_once=1)
     with ThreadPoolExecutor(16) as threads:
-        found = queued(threads, combiner, slow, "aaa")
+        found = queued(threads, coalescer, slow, "aaa")
         slow.go.release(100)
         assert [found[number].result(10) for number in (0, 1, 3)] == [0, 1, 9]
         with pytest.raises(ValueError, match="two"):
             found[2].result(10)
-        assert threads.submit(combiner.ask, "a", 5).result(10) == 25
+        assert threads.submit(coalescer.ask, "a", 5).result(10) == 25
 
 
 def test_that_the_database_is_away_is_told_to_all_who_have_waited_long_enough() -> None:
@@ -108,14 +108,14 @@ def test_that_the_database_is_away_is_told_to_all_who_have_waited_long_enough() 
         raise DatabaseAwayError("away for a while")
 
     slow.fail = away
-    combiner = Combiner(slow, 0.0, most=1, at_once=1)
+    coalescer = QueryCoalescer(slow, 0.0, most=1, at_once=1)
     with ThreadPoolExecutor(16) as threads:
-        found = queued(threads, combiner, slow, "abab")
+        found = queued(threads, coalescer, slow, "abab")
         slow.go.release()  # one attempt is enough for all
         for each in found:
             with pytest.raises(DatabaseAwayError, match="away for a while"):
                 each.result(10)
-        patient = Combiner(slow, 60.0, most=1, at_once=1)
+        patient = QueryCoalescer(slow, 60.0, most=1, at_once=1)
         slow.groups.clear()
         found = queued(threads, patient, slow, "a")
         slow.go.release()
@@ -128,21 +128,21 @@ def test_that_the_database_is_away_is_told_to_all_who_have_waited_long_enough() 
 
 def test_nobody_waits_for_one_who_was_interrupted() -> None:
     slow = Slow()
-    combiner = Combiner(slow, 1.0, most=10, at_once=1)
+    coalescer = QueryCoalescer(slow, 1.0, most=10, at_once=1)
     with ThreadPoolExecutor(16) as threads:
-        found = queued(threads, combiner, slow, "a")
+        found = queued(threads, coalescer, slow, "a")
 
         def interrupt() -> None:
-            waiting(combiner, 2)
-            found.append(threads.submit(combiner.ask, "a", 3))
-            waiting(combiner, 3)
+            waiting(coalescer, 2)
+            found.append(threads.submit(coalescer.ask, "a", 3))
+            waiting(coalescer, 3)
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
         previous = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             interrupted = threads.submit(interrupt)
             with pytest.raises(KeyboardInterrupt):
-                combiner.ask("a", 2)
+                coalescer.ask("a", 2)
         finally:
             signal.signal(signal.SIGINT, previous)
         interrupted.result(10)
@@ -159,19 +159,19 @@ def test_in_a_crowd_everybody_gets_their_own_answer(at_once: int) -> None:
             raise ValueError("97")
         return [number * number for number in numbers]
 
-    combiner = Combiner(work, 1.0, most=7, at_once=at_once)
+    coalescer = QueryCoalescer(work, 1.0, most=7, at_once=at_once)
 
     def ask(seed: int) -> None:
         rng = random.Random(seed)
         for _ in range(60):
             number = rng.randrange(10_000)
             if number % 97:
-                assert combiner.ask(number % 3, number) == number * number
+                assert coalescer.ask(number % 3, number) == number * number
             else:
                 with pytest.raises(ValueError, match="97"):
-                    combiner.ask(number % 3, number)
+                    coalescer.ask(number % 3, number)
 
     with ThreadPoolExecutor(24) as threads:
         list(threads.map(ask, range(24)))
-    assert combiner.rounds < combiner.questions == 24 * 60
-    assert combiner._rounds == []
+    assert coalescer.rounds < coalescer.questions == 24 * 60
+    assert coalescer._rounds == []

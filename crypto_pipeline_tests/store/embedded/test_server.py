@@ -18,9 +18,9 @@ import pytest
 from crypto_pipeline.store.database import file_locks
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.database.errors import StoreError
-from crypto_pipeline.store.database.migrations import migrate
 from crypto_pipeline.store.embedded import binaries, cluster, run_as
 from crypto_pipeline.store.embedded.server import EmbeddedServer
+from crypto_pipeline.store.schema.migrations import migrate
 
 pytestmark = pytest.mark.faults
 AS_ROOT = os.geteuid() == 0

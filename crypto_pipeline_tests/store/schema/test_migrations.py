@@ -14,8 +14,8 @@ import pytest
 
 from crypto_pipeline.store.database.connect import connect, database_name, ensure_databases, with_database
 from crypto_pipeline.store.database.errors import StoreError
-from crypto_pipeline.store.database.migrations import applied, migrate, migration_files, sql_folder
 from crypto_pipeline.store.embedded.server import EmbeddedServer
+from crypto_pipeline.store.schema.migrations import applied, migrate, migration_files, sql_folder
 
 _MIGRATE = "import sys; from crypto_pipeline.store import migrate; print(len(migrate(sys.argv[1])))"
 

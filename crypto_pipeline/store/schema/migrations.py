@@ -115,7 +115,7 @@ def _apply(connection: psycopg.Connection[Any], url: str, files: dict[str, Path]
     if not files:
         return []
     try:
-        from crypto_pipeline.store.database.alembic_runner import runner
+        from crypto_pipeline.store.schema.alembic_runner import runner
     except ImportError:
         raise StoreError(
             "this database needs migrations, which a reader-only installation cannot apply: "

@@ -10,7 +10,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql import dialect
 
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.tables import METADATA
+from crypto_pipeline.store.schema.tables import METADATA
 
 TABLES = list(METADATA.tables.values())
 
