@@ -87,18 +87,22 @@ def _export_bars(
             hot_rows += hot.height
             before = Copies(*(_archived(files, kind, chosen) for kind, files in archived.items()))
             merged = merge.merge(Copies(hot, past), before)
-            kept = merged.bars
-            file.add(kept)
+            file.add(merged.bars)
             history.append(merged.past)
-            counted.append(accounting.cells(kept, ids))
+            counted.append(accounting.cells(merged.bars, ids))
     out.hot_rows = hot_rows
     if file.tally.rows:
         out.files.append(("bars", path, file.tally))
     out.cells = pl.concat([out.cells, *counted])
+    _export_history(out, history, folder)
+
+
+def _export_history(out: Exported, history: Sequence[pl.DataFrame], folder: Path) -> None:
+    """Superseded copies, as a file where there are any."""
     # a bar that never left the table has its history there and in an earlier file
     past = pl.concat([pl.DataFrame(schema=rows.REVISION_FILE), *history]).unique()
     if past.height:
-        path = folder / f"{span.name}.revisions.parquet"
+        path = folder / f"{out.span.name}.revisions.parquet"
         with ParquetOut(path, "revisions") as file:
             for part in past.sort(*merge.KEY, "superseded_at", "recorded_at").iter_slices(GROUP_ROWS):
                 file.add(part)

@@ -15,7 +15,7 @@ from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, VALUE_COLUMNS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.columns.bars import ABSENT, BAR_LAYOUT, OPTIONAL_AMOUNTS, OPTIONAL_COUNTS, RANKS, Columns
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field
-from crypto_pipeline.store.trades import writer
+from crypto_pipeline.store.columns.trades import TRADE_LAYOUT
 
 _UTC_US = pl.Datetime("us", "UTC")
 _SEND = {
@@ -96,7 +96,7 @@ def day_of_trades(
     end: datetime,
 ) -> pl.DataFrame:
     """Trades of the instruments in ``[start, end)``, in TRADE_FILE, sorted by name, time and id."""
-    found = _columns(connection, writer.LAYOUT, sql.SQL(_OF_TRADES), _span(names, None, start, end))
+    found = _columns(connection, TRADE_LAYOUT, sql.SQL(_OF_TRADES), _span(names, None, start, end))
     frame = pl.DataFrame({name: found[name] for name in ("trade_id", "first_id", "last_id", "price", "quantity")})
     frame = frame.with_columns(
         _text(found["instrument_id"], names, "instrument"),

@@ -46,14 +46,7 @@ def render(binaries: Binaries, *, host: str, port: int, sockets: Path, logs: Pat
         "work_mem": f"{_between(ram // 256, 8 * MB, 64 * MB) // MB}MB",
         "maintenance_work_mem": f"{_between(ram // 32, 64 * MB, 256 * MB) // MB}MB",
         "dynamic_shared_memory_type": "posix" if _shm_is_roomy() else "mmap",
-        # Recovery after a kill reads at most this much log again.
-        "max_wal_size": "2GB",
-        "min_wal_size": "128MB",
-        "checkpoint_timeout": "10min",
-        # The binaries have pglz alone, which takes ten times as long over a page as writing the page does.
-        "wal_compression": "off",
-        "wal_level": "minimal",
-        "max_wal_senders": 0,
+        **_write_ahead_log(),
         "jit": "off",
         "random_page_cost": 1.1,
         "max_parallel_workers_per_gather": 2 if (os.cpu_count() or 1) > 2 else 1,
@@ -64,11 +57,37 @@ def render(binaries: Binaries, *, host: str, port: int, sockets: Path, logs: Pat
         "max_locks_per_transaction": 256,
         "shared_preload_libraries": preload,
         "track_io_timing": "on",
+        **_logging(logs),
+    }
+    if binaries.version >= 16:
+        options["scram_iterations"] = 4096  # for passwords that people set; our own random one needs none
+    lines = [f"{name} = {_quoted(value)}" for name, value in options.items()]
+    return (
+        "# Written at every start. Your own settings go into local.conf beside this file.\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _write_ahead_log() -> dict[str, object]:
+    return {
+        # Recovery after a kill reads at most this much log again.
+        "max_wal_size": "2GB",
+        "min_wal_size": "128MB",
+        "checkpoint_timeout": "10min",
+        # The binaries have pglz alone, which takes ten times as long over a page as writing the page does.
+        "wal_compression": "off",
+        "wal_level": "minimal",
+        "max_wal_senders": 0,
+    }
+
+
+def _logging(folder: Path) -> dict[str, object]:
+    """Options of the server's log."""
+    return {
         "timezone": "UTC",
         "log_timezone": "UTC",
         "logging_collector": "on",
         # One file per weekday, overwritten a week later.
-        "log_directory": str(logs),
+        "log_directory": str(folder),
         "log_filename": "postgresql-%a.log",
         "log_rotation_age": "1d",
         "log_rotation_size": 0,
@@ -78,12 +97,6 @@ def render(binaries: Binaries, *, host: str, port: int, sockets: Path, logs: Pat
         "log_min_duration_statement": "5s",
         "log_lock_waits": "on",
     }
-    if binaries.version >= 16:
-        options["scram_iterations"] = 4096  # for passwords that people set; our own random one needs none
-    lines = [f"{name} = {_quoted(value)}" for name, value in options.items()]
-    return (
-        "# Written at every start. Your own settings go into local.conf beside this file.\n" + "\n".join(lines) + "\n"
-    )
 
 
 def _between(value: int, low: int, high: int) -> int:

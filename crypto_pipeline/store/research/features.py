@@ -140,42 +140,7 @@ class Features:
         table = self._conform(rows, ids)
         for month in table["open_time"].dt.truncate("1mo").dt.date().unique().sort():
             self._connections.run(_ensure_month, month)
-        day = pl.col("open_time").dt.date().alias("day")
-        cells = table.select("instrument_id", day).unique().sort("instrument_id", "day")
-
-        def work(connection: psycopg.Connection[Any]) -> int:
-            feature_cells.lock(connection, cells)
-            there = connection.execute(
-                "SELECT f.instrument_id, f.open_time FROM unnest(%s::int[], %s::timestamptz[]) AS u (i, t) "
-                "JOIN research.ml_features f ON f.instrument_id = u.i AND f.open_time = u.t",
-                [table["instrument_id"].to_list(), table["open_time"].to_list()],
-            ).fetchall()
-            known = pl.DataFrame(there, schema={"instrument_id": pl.Int32, "open_time": UTC_MS}, orient="row")
-            fresh = table.join(known, on=["instrument_id", "open_time"], how="anti", maintain_order="left")
-            if fresh.is_empty():
-                return 0
-            _copy(connection, _TABLE, fresh)
-            connection.execute(
-                "CREATE TEMP TABLE IF NOT EXISTS live_rows (LIKE research.ml_features_live) ON COMMIT DELETE ROWS"
-            )
-            stamped = fresh.with_columns(pl.lit(require_utc(known_at)).cast(pl.Datetime("us", "UTC")).alias("known_at"))
-            _copy(connection, "live_rows", stamped, "pg_temp")
-            connection.execute(
-                "INSERT INTO research.ml_features_live SELECT * FROM pg_temp.live_rows ON CONFLICT DO NOTHING"
-            )
-            counts = fresh.group_by("instrument_id", day).len().sort("instrument_id", "day")
-            connection.execute(
-                _OPEN_CELLS,
-                {
-                    "instruments": counts["instrument_id"].to_list(),
-                    "days": counts["day"].to_list(),
-                    "rows": counts["len"].to_list(),
-                    "schema": schema_hash,
-                },
-            )
-            return len(fresh)
-
-        return self._connections.run(work)
+        return self._connections.run(_append, table, schema_hash, require_utc(known_at))
 
     def read(
         self,
@@ -286,3 +251,36 @@ def _ensure_month(connection: psycopg.Connection[Any], month: date) -> None:
     connection.execute(
         sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(parent, apart, *bounds)
     )
+
+
+def _append(connection: psycopg.Connection[Any], table: pl.DataFrame, schema_hash: str, known_at: datetime) -> int:
+    """Add the rows that are not there; returns how many."""
+    day = pl.col("open_time").dt.date().alias("day")
+    feature_cells.lock(connection, table.select("instrument_id", day).unique().sort("instrument_id", "day"))
+    there = connection.execute(
+        "SELECT f.instrument_id, f.open_time FROM unnest(%s::int[], %s::timestamptz[]) AS u (i, t) "
+        "JOIN research.ml_features f ON f.instrument_id = u.i AND f.open_time = u.t",
+        [table["instrument_id"].to_list(), table["open_time"].to_list()],
+    ).fetchall()
+    known = pl.DataFrame(there, schema={"instrument_id": pl.Int32, "open_time": UTC_MS}, orient="row")
+    fresh = table.join(known, on=["instrument_id", "open_time"], how="anti", maintain_order="left")
+    if fresh.is_empty():
+        return 0
+    _copy(connection, _TABLE, fresh)
+    connection.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS live_rows (LIKE research.ml_features_live) ON COMMIT DELETE ROWS"
+    )
+    stamped = fresh.with_columns(pl.lit(known_at).cast(pl.Datetime("us", "UTC")).alias("known_at"))
+    _copy(connection, "live_rows", stamped, "pg_temp")
+    connection.execute("INSERT INTO research.ml_features_live SELECT * FROM pg_temp.live_rows ON CONFLICT DO NOTHING")
+    counts = fresh.group_by("instrument_id", day).len().sort("instrument_id", "day")
+    connection.execute(
+        _OPEN_CELLS,
+        {
+            "instruments": counts["instrument_id"].to_list(),
+            "days": counts["day"].to_list(),
+            "rows": counts["len"].to_list(),
+            "schema": schema_hash,
+        },
+    )
+    return len(fresh)

@@ -7,10 +7,10 @@ second statement of the venue (REST) differs from the first (stream), ``restate`
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,8 @@ from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
 from crypto_pipeline.market.trades.stated_trades import whole_spans
 from crypto_pipeline.store.columns import copy_format
 from crypto_pipeline.store.columns.bars import RANKS
-from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field
+from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US
+from crypto_pipeline.store.columns.trades import TRADE_LAYOUT, TradeEvent, columns_from_events, columns_from_frame
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.frames import named, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
@@ -40,60 +41,12 @@ _SURE_SECONDS = 60.0
 _NO_LIMIT = (1 << 63) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: Columns of market.trades in their order.
-LAYOUT = (
-    Field("time", "timestamptz"),
-    Field("trade_id", "int8"),
-    Field("first_id", "int8"),
-    Field("last_id", "int8"),
-    Field("price", "float8"),
-    Field("quantity", "float8"),
-    Field("instrument_id", "int4"),
-    Field("venue_id", "int2"),
-    Field("taker_buy", "bool"),
-)
-_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, copy_format.names(LAYOUT)))
+_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, copy_format.names(TRADE_LAYOUT)))
 
 _MERGE = sql.SQL(
     "INSERT INTO market.trades ({0}) SELECT {0} FROM pg_temp.arrived_trades "
     'ORDER BY instrument_id, "time", trade_id ON CONFLICT DO NOTHING'
 ).format(_COLUMNS)
-
-
-class TradeEvent(Protocol):
-    """What a trade of a stream has; times in Unix milliseconds."""
-
-    @property
-    def instrument(self) -> str:
-        """Canonical name."""
-
-    @property
-    def trade_id(self) -> int:
-        """The venue's id."""
-
-    @property
-    def first_id(self) -> int:
-        """First individual trade."""
-
-    @property
-    def last_id(self) -> int:
-        """Last individual trade."""
-
-    @property
-    def time_ms(self) -> int:
-        """When."""
-
-    @property
-    def price(self) -> float:
-        """In the quote asset."""
-
-    @property
-    def quantity(self) -> float:
-        """In the base asset."""
-
-    @property
-    def taker_buy(self) -> bool:
-        """Whether the taker bought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,33 +97,11 @@ class Trades:
     def columns(self, frame: pl.DataFrame) -> dict[str, Array]:
         """TRADE_SCHEMA as arrays: instrument ids, times in microseconds since PostgreSQL's epoch."""
         require_columns(frame, list(TRADE_SCHEMA), "a frame of trades")
-        ids = self._symbols.ids(frame["instrument"].unique().to_list())
-        numbered = frame["instrument"].replace_strict(ids, return_dtype=pl.Int32)
-        return {
-            "time": frame["time"].cast(UTC_MS).to_physical().to_numpy() * 1000 - PG_EPOCH_US,
-            **{name: frame[name].to_numpy() for name in ("trade_id", "first_id", "last_id", "price", "quantity")},
-            "instrument_id": numbered.to_numpy(),
-            "taker_buy": (frame["taker_side"] == "buy").to_numpy(),
-        }
+        return columns_from_frame(frame, self._symbols.ids(frame["instrument"].unique().to_list()))
 
     def columns_from_events(self, trades: Sequence[TradeEvent]) -> dict[str, Array]:
         """As ``columns``, of events of a stream."""
-        count = len(trades)
-        ids = self._symbols.ids({trade.instrument for trade in trades})
-
-        def column(values: Iterable[Any], kind: type) -> Array:
-            return np.fromiter(values, kind, count)
-
-        return {
-            "time": column((trade.time_ms for trade in trades), np.int64) * 1000 - PG_EPOCH_US,
-            "trade_id": column((trade.trade_id for trade in trades), np.int64),
-            "first_id": column((trade.first_id for trade in trades), np.int64),
-            "last_id": column((trade.last_id for trade in trades), np.int64),
-            "price": column((trade.price for trade in trades), np.float64),
-            "quantity": column((trade.quantity for trade in trades), np.float64),
-            "instrument_id": column((ids[trade.instrument] for trade in trades), np.int32),
-            "taker_buy": column((trade.taker_buy for trade in trades), np.bool_),
-        }
+        return columns_from_events(trades, self._symbols.ids({trade.instrument for trade in trades}))
 
     def restate(
         self,
@@ -212,22 +143,7 @@ class Trades:
             "far": end + timedelta(days=1),
         }
 
-        def work(connection: psycopg.Connection[Any]) -> Restatement:
-            _stage(connection, prepared)
-            connection.execute(trades_sql.DOUBT)
-            doubted = connection.execute(trades_sql.FIND_DOUBTED, values).rowcount
-            removed = contradicted = 0
-            if doubted:
-                connection.execute(trades_sql.LEAVE_NEWER, values)
-                connection.execute(KEEP_DOUBTED)
-                removed = connection.execute(trades_sql.REMOVE).rowcount
-                row = connection.execute(trades_sql.CONTRADICTED).fetchone()
-                contradicted = int(row[0]) if row is not None else 0
-            added = connection.execute(_MERGE).rowcount
-            connection.execute("TRUNCATE pg_temp.arrived_trades, pg_temp.doubted_trades")
-            return Restatement(added, removed, contradicted)
-
-        return self._connections.run(work)
+        return self._connections.run(_settle, prepared, values)
 
     def refuse(self, venue: str, instrument: str, rows: Sequence[RefusedRow]) -> int:
         """Write down trades that the venue stated and that cannot be. Returns how many."""
@@ -333,6 +249,25 @@ def store_trades(connection: psycopg.Connection[Any], columns: Mapping[str, Arra
         return added
 
 
+def _settle(
+    connection: psycopg.Connection[Any], prepared: Mapping[str, Array], values: Mapping[str, Any]
+) -> Restatement:
+    """Take over the prepared trades of a span, and remove or keep apart the stored ones that they contradict."""
+    _stage(connection, prepared)
+    connection.execute(trades_sql.DOUBT)
+    doubted = connection.execute(trades_sql.FIND_DOUBTED, values).rowcount
+    removed = contradicted = 0
+    if doubted:
+        connection.execute(trades_sql.LEAVE_NEWER, values)
+        connection.execute(KEEP_DOUBTED)
+        removed = connection.execute(trades_sql.REMOVE).rowcount
+        row = connection.execute(trades_sql.CONTRADICTED).fetchone()
+        contradicted = int(row[0]) if row is not None else 0
+    added = connection.execute(_MERGE).rowcount
+    connection.execute("TRUNCATE pg_temp.arrived_trades, pg_temp.doubted_trades")
+    return Restatement(added, removed, contradicted)
+
+
 def _stage(connection: psycopg.Connection[Any], columns: Mapping[str, Array]) -> None:
     connection.execute(trades_sql.TEMPORARY)
     _copy(connection, sql.SQL("pg_temp.arrived_trades"), columns)
@@ -342,7 +277,7 @@ def _copy(connection: psycopg.Connection[Any], table: sql.Composable, columns: M
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(table, _COLUMNS)
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(copy_format.HEADER)
-        copy.write(copy_format.encode(LAYOUT, columns).data)
+        copy.write(copy_format.encode(TRADE_LAYOUT, columns).data)
         copy.write(copy_format.TRAILER)
 
 
