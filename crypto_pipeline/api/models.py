@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+import polars as pl
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
+from crypto_pipeline.market.bars import BAR_FIELDS, UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.query import MOST_LAST, NARROW
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
@@ -89,25 +91,17 @@ QUERIES: dict[str, type[_Query]] = {
 }  # fmt: skip
 
 
-class Bar(BaseModel):
-    """One bar; with ``columns`` only those."""
-
-    instrument: str | None = None
-    open_time: AwareDatetime | None = None
-    open: float | None = None
-    high: float | None = None
-    low: float | None = None
-    close: float | None = None
-    volume: float | None = Field(None, description="In the base asset.")
-    quote_volume: float | None = Field(None, description="In the quote asset; null: not stated.")
-    taker_buy_volume: float | None = None
-    trade_count: int | None = None
-    source: str | None = Field(None, description="Where it came from; forming: it is not over.")
-    complete: bool | None = Field(None, description="False: the source saw only a part of the window.")
-    revision: AwareDatetime | None = Field(None, description="When the venue stated it.")
-    recorded_at: AwareDatetime | None = Field(None, description="Since when it is the truth here.")
-    vwap: float | None = None
-    filled: bool | None = Field(None, description="With fill: true where nothing was stored.")
+_KINDS: dict[pl.DataType, Any] = {
+    pl.String(): str, pl.Float64(): float, pl.Int64(): int, pl.Boolean(): bool, UTC_MS: AwareDatetime,
+}  # fmt: skip
+_BAR_FIELDS: dict[str, Any] = {
+    **{field.name: (_KINDS[field.dtype] | None, Field(None, description=field.description)) for field in BAR_FIELDS},
+    "recorded_at": (AwareDatetime | None, Field(None, description="Since when it is the truth here.")),
+    "vwap": (float | None, Field(None, description="Volume-weighted average price; null where nothing traded.")),
+    "filled": (bool | None, Field(None, description="With fill: true where nothing was stored.")),
+}
+#: One bar: the columns of a frame of bars, and what reading adds to them.
+Bar: Any = create_model("Bar", __doc__="One bar; with ``columns`` only those.", **_BAR_FIELDS)
 
 
 class Bars(BaseModel):

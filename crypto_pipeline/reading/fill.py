@@ -7,12 +7,12 @@ from datetime import datetime
 
 import polars as pl
 
-from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.bars import OPTIONAL_COLUMNS, UTC_MS
 from crypto_pipeline.market.calendars import Calendar
 from crypto_pipeline.market.timeframes import Timeframe
 
 _PRICES = ("open", "high", "low", "close")
-_NOTHING_TRADED = ("volume", "quote_volume", "taker_buy_volume", "trade_count")
+_NOTHING_TRADED = ("volume", *OPTIONAL_COLUMNS)
 
 
 def fill_flat(

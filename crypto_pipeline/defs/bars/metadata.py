@@ -12,6 +12,7 @@ import polars as pl
 from crypto_pipeline.defs.base.metadata import picture, span_text, table
 from crypto_pipeline.healing import CheckOutcome, HealReport
 from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
+from crypto_pipeline.market.bars import BAR_FIELDS, VALUE_COLUMNS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.charts import bars as charts
 from crypto_pipeline.store import Store
@@ -19,18 +20,12 @@ from crypto_pipeline.store import Store
 #: A heatmap shows at least the days before, however short the checked span is: a hole is seen among its neighbours.
 _HEATMAP = timedelta(days=14)
 
+_SQL_TYPES: dict[pl.DataType, str] = {pl.Float64(): "float8", pl.Int64(): "bigint"}
 _COLUMNS = [
     ("instrument_id", "integer", "Which instrument: market.instruments names it."),
     ("timeframe", "text", "Width of the bar: 1m 5m 15m 30m 1h 4h 1d 1w."),
     ("open_time", "timestamptz", "Start of the bar, UTC."),
-    ("open", "float8", "First price, in the quote asset."),
-    ("high", "float8", "Highest price."),
-    ("low", "float8", "Lowest price."),
-    ("close", "float8", "Last price."),
-    ("volume", "float8", "Volume in the base asset."),
-    ("quote_volume", "float8", "Volume in the quote asset; null where the venue does not state it."),
-    ("taker_buy_volume", "float8", "Base volume bought by takers; null where not stated."),
-    ("trade_count", "bigint", "Trades in the bar; null where not stated."),
+    *((field.name, _SQL_TYPES[field.dtype], field.description) for field in BAR_FIELDS if field.name in VALUE_COLUMNS),
     ("source_rank", "smallint", "Where this copy came from: market.bar_sources names it."),
     ("complete", "boolean", "Every trade of the bar is in it."),
     ("revision", "timestamptz", "When the venue stated the value."),

@@ -27,6 +27,7 @@ _ABOUT = {
 }
 
 _BAR_COLUMNS = {column.name: column for column in COLUMN_SCHEMA.columns}
+#: The columns of the views, which the migrations made: a new column of bars is in them once a migration says so.
 _BARS_SHOWN = (
     "timeframe open_time open high low close volume quote_volume vwap taker_buy_volume trade_count source complete "
     "revision recorded_at"

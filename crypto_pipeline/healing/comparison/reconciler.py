@@ -21,7 +21,7 @@ from crypto_pipeline.healing.fill.fetch import fetch_bars
 from crypto_pipeline.healing.passes import HealingPass
 from crypto_pipeline.healing.reports import Counts, ReconcileReport, silent
 from crypto_pipeline.healing.rollup import roll_up_span
-from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, Source, empty_bars
+from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, VALUE_COLUMNS, Source, empty_bars
 from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, subtract, to_spans
 from crypto_pipeline.market.gaps.classification import GapState
@@ -33,7 +33,7 @@ from crypto_pipeline.venues import BarsAnswer, FetchPlan, VenueError
 
 KIND = "rollup_vs_venue"
 #: Columns in which a venue states a bar.
-_STATED = ["open_time", "open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume", "trade_count"]
+_STATED = ["open_time", *VALUE_COLUMNS]
 
 
 class Reconciler:

@@ -117,7 +117,8 @@ class Live:
             pl.col("updated_at").alias("recorded_at"),
             vwap(),
         )
-        return rows.select(pl.col(name).cast(dtype) for name, dtype in READ_SCHEMA.items())
+        absent = [pl.lit(None, dtype).alias(name) for name, dtype in READ_SCHEMA.items() if name not in rows.columns]
+        return rows.with_columns(absent).select(pl.col(name).cast(dtype) for name, dtype in READ_SCHEMA.items())
 
     def _values(self, prices: Sequence[LivePrice]) -> dict[str, list[Any]]:
         ids = self._symbols.ids({price.instrument for price in prices})
