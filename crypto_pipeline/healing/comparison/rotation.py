@@ -146,10 +146,12 @@ class ComparisonPass:
 
     def _put_off(self, cells: pl.DataFrame, because: str) -> None:
         """Write down that cells could not be compared, and why; they are due again a day later."""
-        for instrument, timeframe, day in cells.select("instrument", "timeframe", "day").iter_rows():
-            log.warning("%s %s %s is not compared: %s", instrument, timeframe, day, because)
-            row = (instrument, midnight(day), f"not compared: {because}", "")
-            self.store.bars_apart.refuse_many(self.venue.name, Timeframe(timeframe), [row])
+        for (timeframe,), part in cells.group_by("timeframe", maintain_order=True):
+            rows = []
+            for instrument, day in part.select("instrument", "day").iter_rows():
+                log.warning("%s %s %s is not compared: %s", instrument, timeframe, day, because)
+                rows.append((instrument, midnight(day), f"not compared: {because}", ""))
+            self.store.bars_apart.refuse_many(self.venue.name, Timeframe(str(timeframe)), rows, len(rows))
         nothing = [pl.col("present").alias("stored"), pl.lit(0).alias("compared"), pl.lit(0).alias("disagreed")]
         self.store.comparisons.record(cells.with_columns(nothing), self.venue.name, self.horizon.now)
         self.report.left -= cells.height

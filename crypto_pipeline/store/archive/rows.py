@@ -11,7 +11,7 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, VALUE_COLUMNS
+from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, VALUE_COLUMNS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.columns.bars import ABSENT, BAR_LAYOUT, OPTIONAL_AMOUNTS, OPTIONAL_COUNTS, RANKS, Columns
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field
@@ -39,17 +39,7 @@ BAR_FILE: dict[str, pl.DataType] = {
     "recorded_at": _UTC_US,
 }
 REVISION_FILE: dict[str, pl.DataType] = {**BAR_FILE, "superseded_at": _UTC_US}
-TRADE_FILE: dict[str, pl.DataType] = {
-    "instrument": pl.String(),
-    "venue": pl.String(),
-    "trade_id": pl.Int64(),
-    "first_id": pl.Int64(),
-    "last_id": pl.Int64(),
-    "time": UTC_MS,
-    "price": pl.Float64(),
-    "quantity": pl.Float64(),
-    "taker_side": pl.String(),
-}
+TRADE_FILE: dict[str, pl.DataType] = {"instrument": pl.String(), "venue": pl.String(), **TRADE_SCHEMA}
 FILE_SCHEMAS: dict[str, dict[str, pl.DataType]] = {
     "bars": BAR_FILE,
     "revisions": REVISION_FILE,

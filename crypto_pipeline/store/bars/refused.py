@@ -44,10 +44,17 @@ class BarsApart:
         return self.refuse_many(venue, timeframe, bars)
 
     def refuse_many(
-        self, venue: str, timeframe: Timeframe, bars: Sequence[tuple[str, datetime | None, str, str]]
+        self,
+        venue: str,
+        timeframe: Timeframe,
+        bars: Sequence[tuple[str, datetime | None, str, str]],
+        most: int = MOST,
     ) -> int:
-        """As ``refuse``, of any instruments: (instrument, open time, reason, what was stated)."""
-        newest = {bar[:2]: bar for bar in bars[-MOST:]}
+        """As ``refuse``, of any instruments: (instrument, open time, reason, what was stated).
+
+        Of more than ``most`` bars the last ones are kept.
+        """
+        newest = {bar[:2]: bar for bar in bars[-most:]}
         if not newest:
             return 0
         ids = self._symbols.ids({name for name, _ in newest})

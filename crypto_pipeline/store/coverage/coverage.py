@@ -14,7 +14,7 @@ import psycopg
 
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store.coverage import unfinished as survey
+from crypto_pipeline.store.coverage import unfinished
 from crypto_pipeline.store.coverage.cell_versions import CellRange, Versions
 from crypto_pipeline.store.database.frames import cell_bounds, copy_rows, named, numbered, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
@@ -45,16 +45,14 @@ CREATE TEMP TABLE IF NOT EXISTS expected_cells (instrument_id int, timeframe tex
 ON COMMIT DELETE ROWS
 """
 
-_SET_EXPECTED = """
+_SET_EXPECTED = (
+    """
 INSERT INTO market.coverage AS c (instrument_id, timeframe, day, expected)
 SELECT instrument_id, timeframe, day, expected FROM pg_temp.expected_cells
 ORDER BY instrument_id, timeframe COLLATE "C", day
-ON CONFLICT (instrument_id, timeframe, day) DO UPDATE
-SET expected = excluded.expected,
-    final = excluded.expected > 0 AND c.present + c.explained >= excluded.expected,
-    updated_at = now()
-WHERE c.expected <> excluded.expected
 """
+    + unfinished.ON_EXPECTED_AGAIN
+)
 
 # The sum, not the newest: versions are drawn before they are committed, so a change may become visible after a later
 # one, and would then hide behind it. Every version only rises, so the sum changes with any of them.
@@ -159,7 +157,7 @@ class Coverage:
             return 0
         ids = list(self._symbols.ids(instruments).values())
         rows = cells.select("timeframe", "day", "expected").rows()
-        return self._connections.run(survey.set_expected, ids, rows)
+        return self._connections.run(unfinished.set_expected, ids, rows)
 
     def unfinished(
         self,
@@ -172,10 +170,10 @@ class Coverage:
         """
         ids = list(self._symbols.ids(instruments).values())
         cells = [
-            survey.CellSpan(timeframe, *cell_bounds(timeframe, *bounds), lower.get(timeframe))
+            unfinished.CellSpan(timeframe, *cell_bounds(timeframe, *bounds), lower.get(timeframe))
             for timeframe, bounds in spans.items()
         ]
-        return self._connections.run(survey.unfinished, ids, cells) if cells and ids else set()
+        return self._connections.run(unfinished.unfinished, ids, cells) if cells and ids else set()
 
     def stale_rollups(
         self,

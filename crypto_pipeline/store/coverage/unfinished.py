@@ -15,7 +15,16 @@ import psycopg
 
 from crypto_pipeline.market.timeframes import Timeframe
 
-_SET_EXPECTED = """
+#: What becomes of a cell whose expected count is stated again; ``c`` is ``market.coverage``.
+ON_EXPECTED_AGAIN = """
+ON CONFLICT (instrument_id, timeframe, day) DO UPDATE
+SET expected = excluded.expected,
+    final = excluded.expected > 0 AND c.present + c.explained >= excluded.expected,
+    updated_at = now()
+WHERE c.expected <> excluded.expected
+"""
+_SET_EXPECTED = (
+    """
 INSERT INTO market.coverage AS c (instrument_id, timeframe, day, expected)
 SELECT i.number, t.timeframe, t.day, t.expected
 FROM unnest(%(instruments)s::int[]) AS i (number)
@@ -24,12 +33,9 @@ LEFT JOIN market.coverage k
     ON k.instrument_id = i.number AND k.timeframe = t.timeframe COLLATE "C" AND k.day = t.day
 WHERE k.expected IS DISTINCT FROM t.expected
 ORDER BY 1, t.timeframe COLLATE "C", 3
-ON CONFLICT (instrument_id, timeframe, day) DO UPDATE
-SET expected = excluded.expected,
-    final = excluded.expected > 0 AND c.present + c.explained >= excluded.expected,
-    updated_at = now()
-WHERE c.expected <> excluded.expected
 """
+    + ON_EXPECTED_AGAIN
+)
 
 # Of days a version is compared with one version; of weeks with the sum of their days', as stale_rollups says why.
 _UNFINISHED = """
