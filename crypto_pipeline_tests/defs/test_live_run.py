@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.test_utils import instance_for_test
 
 from crypto_pipeline.definitions import defs
-from crypto_pipeline.defs.live import ingest_run
+from crypto_pipeline.defs.live import ingest_run, live_ingest
 from crypto_pipeline.ops.dagster_instance.lost_runs import WORKER, Worker
 from crypto_pipeline.ops.supervision import ingest_process as place
 from crypto_pipeline.ops.supervision.ingest_process import IngestProcess, LineQueueHandler, offer
@@ -25,7 +28,9 @@ JOB = defs().resolve_job_def("live_ingest")
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with instance_for_test() as made:
+    # as the deployment's dagster.yaml has it
+    logs = {"managed_python_loggers": ["crypto_pipeline"], "python_log_level": "INFO"}
+    with instance_for_test(overrides={"python_logs": logs}) as made:
         yield made
 
 
@@ -129,3 +134,33 @@ def status_of(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
     run = instance.get_run_by_id(run_id)
     assert run is not None
     return run.status
+
+
+def test_elsewhere_the_thread_that_ingests_writes_nothing_into_the_event_log(
+    instance: dg.DagsterInstance, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a program of its own the run ingests; its warnings come from another thread than its event loop."""
+    given = {"DATA_DIR": tmp_path, "DATABASE_URL": postgres_url, "VENUE": "replay", "REPLAY_PORT": 1}
+    for name, value in given.items():
+        monkeypatch.setenv(f"CRYPTO_PIPELINE_{name}", str(value))
+    monkeypatch.setattr(live_ingest, "_OWN_RUN_EVERY", 0.1)
+    writers: dict[str, str] = {}
+    store = instance.event_log_storage.store_event
+
+    def store_event(event: dg.EventLogEntry) -> None:
+        writers[event.user_message] = threading.current_thread().name
+        store(event)
+
+    monkeypatch.setattr(instance.event_log_storage, "store_event", store_event)
+    warning = "no instrument of shard 0 of 1 is listed on replay yet"
+
+    def stop_when_warned() -> None:
+        until(lambda: any(warning in message for message in list(writers)), 60)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop_when_warned)
+    stopper.start()
+    assert JOB.execute_in_process(instance=instance).success
+    stopper.join()
+    (written_by,) = [thread for message, thread in writers.items() if warning in message]
+    assert written_by != threading.main_thread().name

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import time
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def follow(
     try:
         context.log.info(f"shard {here.shard} of {here.shards} is ingested by process {here.worker}")
         while not here.ended.wait(_LOOK_EVERY):
-            _tell(context, here)
+            write_lines(context.log, here.lines)
             status = _status(context)
             if status is dg.DagsterRunStatus.CANCELING:
                 here.stop()
@@ -69,10 +70,11 @@ def follow(
         here.sink = None
 
 
-def _tell(context: dg.OpExecutionContext, here: IngestProcess) -> None:
-    while not here.lines.empty():
-        record = here.lines.get_nowait()
-        context.log.log(record.levelno, f"{record.name}: {record.getMessage()}")
+def write_lines(log: dg.DagsterLogManager, lines: queue.Queue[logging.LogRecord]) -> None:
+    """Write the records that wait into the run's log, which is in the database."""
+    while not lines.empty():
+        record = lines.get_nowait()
+        log.log(record.levelno, f"{record.name}: {record.getMessage()}")
 
 
 def _status(context: dg.OpExecutionContext) -> dg.DagsterRunStatus | None:

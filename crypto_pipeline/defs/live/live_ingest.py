@@ -9,6 +9,7 @@ asks for the runs.
 import asyncio
 import logging
 import os
+import queue
 import signal
 import threading
 import time
@@ -25,7 +26,7 @@ from crypto_pipeline.defs.live import ingest_run
 from crypto_pipeline.defs.live.heartbeats import observations
 from crypto_pipeline.features.stored.live import after_minute_with_features
 from crypto_pipeline.ingest import Duty, run_ingest
-from crypto_pipeline.ops.supervision.ingest_process import ingest_here
+from crypto_pipeline.ops.supervision.ingest_process import LineQueueHandler, ingest_here
 from crypto_pipeline.ops.supervision.processes import MARK
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store.coordination.heartbeats import Heartbeat
@@ -37,6 +38,8 @@ STALE = 20.0
 STARTING = 180.0
 #: How often a run looks whether it is over, seconds.
 _OWN_RUN_EVERY = 5.0
+#: Log lines that wait for the run's log; more are dropped from there, as memory has a bound.
+_MOST_LINES = 500
 
 
 class Shard(dg.Config):
@@ -71,8 +74,12 @@ def ingest(context: dg.OpExecutionContext, config: Shard) -> None:
     if (here := ingest_here(config.shard)) is not None:
         ingest_run.follow(context, here, Summaries(context.log), settings.ingest_rotate_hours)
         return
-    # for hours, and by default every line would be an event in the database
-    logging.getLogger("crypto_pipeline").setLevel(logging.WARNING)
+    # Python's own logging would write each line into the database in the thread that ingests.
+    context.log.end_python_log_capture()
+    logger, lines = logging.getLogger("crypto_pipeline"), queue.Queue[logging.LogRecord](_MOST_LINES)
+    logger.setLevel(logging.WARNING)
+    handler = LineQueueHandler(lines)
+    logger.addHandler(handler)
     duty = Duty()
 
     async def main() -> None:
@@ -96,22 +103,26 @@ def ingest(context: dg.OpExecutionContext, config: Shard) -> None:
             raise ingest_run.RunIsOver("the run was marked as over while it ingested: another one took over")
 
     ended = threading.Event()
-    watch = threading.Thread(target=_watch_own_run, args=[context.instance, context.run_id, duty, ended], daemon=True)
+    watch = threading.Thread(target=_watch_own_run, args=[context, duty, ended, lines], daemon=True)
     watch.start()
     try:
         asyncio.run(main())
     finally:
         ended.set()
         watch.join(5)
+        logger.removeHandler(handler)
 
 
-def _watch_own_run(instance: dg.DagsterInstance, run_id: str, duty: Duty, ended: threading.Event) -> None:
-    """Notice that the run is over by Dagster's word while this process lives: then it hands over to a stand-by."""
-    while not ended.wait(_OWN_RUN_EVERY) and not duty.over.is_set():
+def _watch_own_run(
+    context: dg.OpExecutionContext, duty: Duty, ended: threading.Event, lines: queue.Queue[logging.LogRecord]
+) -> None:
+    """Write the log lines of ingest into the run, and have ingest hand over once Dagster says that the run is over."""
+    while not ended.wait(_OWN_RUN_EVERY):
         try:
-            run = instance.get_run_by_id(run_id)
+            ingest_run.write_lines(context.log, lines)
+            run = context.instance.get_run_by_id(context.run_id)
         except Exception as error:  # the database may be away for a moment
-            logging.getLogger(__name__).warning("cannot look at the run %s now: %s", run_id, error)
+            logging.getLogger(__name__).warning("cannot look at the run %s now: %s", context.run_id, error)
             continue
         if run is None or run.is_finished:
             duty.over.set()
