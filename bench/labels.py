@@ -57,7 +57,7 @@ def measure(count: int, days: int, sets: dict[str, dict[Strategy, Parameters]]) 
     kept, hours, tiers, parts = {}, [], {}, []
     for number in range(count):
         name, fine, quarters, hourly = make(number, days)
-        kept[name] = KeptMinutes.of(fine)
+        kept[name] = KeptMinutes.from_bars(fine)
         parts.append(quarters.select("instrument", "open_time", *COLUMNS))
         hours.append(hourly.select("instrument", "open_time", *COLUMNS))
         tiers[name] = _TIERS[number % 3]
@@ -126,7 +126,7 @@ def beside_the_loop(parameters: Parameters, days: int) -> None:
     end = START + timedelta(days=days)
     panel = panel_of(quarters, START, end)
     context, tiers = SetupContext(halts(panel.close[0])), {NAME: "large"}
-    source = minutes_of(panel, {NAME: KeptMinutes.of(fine)})
+    source = minutes_of(panel, {NAME: KeptMinutes.from_bars(fine)})
     found = find_setups(Strategy.DCA, panel, context, parameters, tiers)
     began = time.perf_counter()
     ours = label(Strategy.DCA, panel, found, parameters, tiers, source)

@@ -9,15 +9,15 @@ from crypto_pipeline.arrays.rolling_loops import Floats
 
 def lagged(x: Floats, n: int = 1) -> Floats:
     """``x`` of ``n`` places before on the last axis, NaN at the first ``n``."""
-    found = np.empty(x.shape)
-    found[..., :n] = np.nan
-    found[..., n:] = x[..., : max(x.shape[-1] - n, 0)]
-    return found
+    moved = np.empty(x.shape)
+    moved[..., :n] = np.nan
+    moved[..., n:] = x[..., : max(x.shape[-1] - n, 0)]
+    return moved
 
 
 def ratio(part: Floats, whole: Floats) -> Floats:
     """``part / whole``, NaN where ``whole`` is not above 0: nothing is there, or nothing moved."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        found = part / whole
-    found[~(whole > 0)] = np.nan
-    return found
+        quotient = part / whole
+    quotient[~(whole > 0)] = np.nan
+    return quotient

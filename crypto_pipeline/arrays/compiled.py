@@ -23,16 +23,16 @@ def compiled(function: Callable[P, R], *signature: Any) -> Callable[P, R]:
     numba: Any = import_module("numba")
     if numba.config.DISABLE_JIT:
         return function
-    made: Callable[P, R]
+    result: Callable[P, R]
     dispatcher = numba.njit(nogil=True)(function)
     try:
         dispatcher._cache = _cache_on_disk(function)
-        made = _for_signature(dispatcher, signature)
+        result = _for_signature(dispatcher, signature)
     except (RuntimeError, OSError) as error:
         # Neither the folder of the code nor the home directory can be written: compiling takes seconds at every start.
         log.info("compiled kernels are not kept: %s (set NUMBA_CACHE_DIR to a folder that can be written)", error)
-        made = _for_signature(numba.njit(nogil=True)(function), signature)
-    return made
+        result = _for_signature(numba.njit(nogil=True)(function), signature)
+    return result
 
 
 def _for_signature(function: Any, signature: Sequence[Any]) -> Any:

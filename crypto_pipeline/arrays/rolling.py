@@ -96,9 +96,9 @@ def _run(kernel: Kernel, series: tuple[Floats, ...], outputs: int, *numbers: flo
     shape = series[0].shape
     flat = (1, *shape) if len(shape) == 1 else shape
     arrays = [np.ascontiguousarray(one, np.float64).reshape(flat) for one in series]
-    found = [np.empty(flat) for _ in range(outputs)]
-    kernel(*arrays, *numbers, *found)
-    return tuple(one.reshape(shape) for one in found)
+    filled = [np.empty(flat) for _ in range(outputs)]
+    kernel(*arrays, *numbers, *filled)
+    return tuple(one.reshape(shape) for one in filled)
 
 
 _MEAN = Kernel(rolling_loops.mean, 1, 1)

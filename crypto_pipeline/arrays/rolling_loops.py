@@ -169,7 +169,7 @@ def comoments(x: Floats, y: Floats, n: int, needed: int, of_x: Floats, of_y: Flo
                 ends[rest, 4] = sxy - sx * sy * per[count]
 
 
-def extreme(x: Floats, n: int, needed: int, sign: int, found: Floats) -> None:
+def extreme(x: Floats, n: int, needed: int, sign: int, out: Floats) -> None:
     """Maximum (``sign`` 1) or minimum (-1) over ``n`` rows."""
     ends, counts = np.zeros(n + 1), np.zeros(n + 1, np.int64)
     for row in range(x.shape[0]):
@@ -184,7 +184,7 @@ def extreme(x: Floats, n: int, needed: int, sign: int, found: Floats) -> None:
                     count += 1
                 rest = at - begin + 1
                 enough = counts[rest] + count >= needed
-                found[row, at] = sign * max(top, ends[rest]) if enough else math.nan
+                out[row, at] = sign * max(top, ends[rest]) if enough else math.nan
             top, count = -math.inf, 0
             for at in range(until - 1, begin - 1, -1):
                 value = sign * x[row, at]

@@ -86,10 +86,10 @@ class FeatureInputs:
         with np.errstate(all="ignore"):
             columns = {name: _nullable(cut(of(series))) for name, of in _OWN}
             for wide in self.wider:
-                found = wider_timeframes.values(
+                features = wider_timeframes.values(
                     BarSeries({n: values[members] for n, values in wide.bars.items()}), wide.timeframe
                 )
-                for name, values in found.items():
+                for name, values in features.items():
                     laid = take(values, wide.closed)
                     columns[name] = _nullable(laid if whole else laid[kept])
         columns["rank_lr_96"] = _nullable(cut(self.cross_section.rank[members]))
@@ -117,14 +117,14 @@ def _common(
         trend = take(regimes.trend_of(four.bars["close"][[row]]), four.closed)
     regime = regimes.regime_of(leading.close, np.pad(trend, ((0, 0), (skipped, 0)), constant_values=np.nan))
     opens = grid.open_times(skipped)
-    found = {
+    columns = {
         **clock(opens / _DAY_MS),
         **{name: of(leading)[0, skipped:] for name, of in _OF_BENCHMARK},
         "breadth": section.breadth[skipped:],
         "regime": regime[0, skipped:],
         "stress": regimes.stress_of(leading.close)[0, skipped:],
     }
-    frame = pl.from_arrow(pa.table({name: _nullable(values) for name, values in found.items()}))
+    frame = pl.from_arrow(pa.table({name: _nullable(values) for name, values in columns.items()}))
     assert isinstance(frame, pl.DataFrame)
     return frame.with_columns(
         pl.Series("open_time", opens).cast(UTC_MS),
@@ -153,8 +153,8 @@ def _one(bars: Mapping[str, Floats], row: int | None) -> dict[str, Floats]:
 def _nullable(values: Floats) -> pa.Array:
     """As Arrow has it, null where it is not finite."""
     finite = np.isfinite(values)
-    known = None if finite.all() else _owned(np.packbits(finite, bitorder="little"))
-    return pa.Array.from_buffers(pa.float64(), values.size, [known, _owned(values)])
+    validity = None if finite.all() else _owned(np.packbits(finite, bitorder="little"))
+    return pa.Array.from_buffers(pa.float64(), values.size, [validity, _owned(values)])
 
 
 def _owned(values: npt.NDArray[_T]) -> pa.Buffer:

@@ -87,13 +87,13 @@ def compare_cuts(
 ) -> tuple[int, pl.DataFrame]:
     """Cells compared, and what of ``whole`` differs from rows computed from the bars that had closed at each moment."""
     spread = spreads(whole)
-    found, cells = [_nothing_found()], 0
+    findings, cells = [_nothing_found()], 0
     for moment in moments:
         part = whole.filter(pl.col("available_at") <= moment)
         again = compute(closed_by(bars, moment), start, min(end, moment))
-        found.append(compare(part, again.filter(pl.col("available_at") <= moment), spread, LEAK_TOLERANCE))
+        findings.append(compare(part, again.filter(pl.col("available_at") <= moment), spread, LEAK_TOLERANCE))
         cells += part.height * len(spread)
-    return cells, summed(found)
+    return cells, summed(findings)
 
 
 def cut_times(bars: pl.DataFrame, start: datetime, end: datetime, cuts: int, seed: int) -> list[datetime]:
@@ -161,12 +161,12 @@ def warm_up_check(
         return Proof(0, 0, _nothing_found())
     last = min(last, Timeframe.M15.floor(end) - Timeframe.M15.delta)
     until = last + Timeframe.M15.delta
-    known = closed_by(bars, until)
-    history = compute(known, until - timedelta(days=30), until)
+    closed = closed_by(bars, until)
+    history = compute(closed, until - timedelta(days=30), until)
     spread = spreads(history)
     truth = history.filter(pl.col("open_time") == last)
-    begins = {timeframe: frame["open_time"].min() for timeframe, frame in known.items()}
-    found, cells, cuts = [_nothing_found()], 0, 0
+    begins = {timeframe: frame["open_time"].min() for timeframe, frame in closed.items()}
+    findings, cells, cuts = [_nothing_found()], 0, 0
     groups: dict[tuple[Timeframe, int], list[str]] = {}
     for feature in features:
         groups.setdefault((feature.timeframe, feature.warm_up), []).append(feature.name)
@@ -179,12 +179,12 @@ def warm_up_check(
             if isinstance(begin, datetime) and since >= begin:  # else there is no longer history to compare with
                 tried.append(({timeframe: since}, names))
     for cut, names in tried:
-        again = compute(closed_by(known, until, cut), last, until)
+        again = compute(closed_by(closed, until, cut), last, until)
         chosen = {name: spread[name] for name in names if name in spread}
-        found.append(compare(truth, again, chosen, WARM_UP_TOLERANCE))
+        findings.append(compare(truth, again, chosen, WARM_UP_TOLERANCE))
         cells += truth.height * len(chosen)
         cuts += 1
-    return Proof(cells, cuts, summed(found), tuple(spread))
+    return Proof(cells, cuts, summed(findings), tuple(spread))
 
 
 def spreads(rows: pl.DataFrame) -> dict[str, float | None]:
@@ -236,10 +236,10 @@ def compare(
     return pl.DataFrame(rows, schema=FINDING_SCHEMA, orient="row")
 
 
-def summed(found: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def summed(findings: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Findings of several comparisons, one row a feature, the most cells first."""
     return (
-        pl.concat(found)
+        pl.concat(findings)
         .group_by("feature", maintain_order=True)
         .agg(
             pl.col("cells").sum(),

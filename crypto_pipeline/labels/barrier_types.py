@@ -10,7 +10,7 @@ import numpy as np
 from crypto_pipeline.arrays.panel import Floats, Ints
 
 
-class Outcome(IntEnum):
+class BarrierOutcome(IntEnum):
     """What came first."""
 
     OPEN = 0  # the bars end before the horizon, and nothing was touched yet

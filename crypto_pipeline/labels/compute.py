@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from crypto_pipeline.arrays.panel import Flags, Floats, Ints, Panel
-from crypto_pipeline.labels.barrier_types import Outcome, Plans, Results
+from crypto_pipeline.labels.barrier_types import BarrierOutcome, Plans, Results
 from crypto_pipeline.labels.barriers import touch
 from crypto_pipeline.labels.intrabar import Ambiguous, MinuteSource, no_minutes
 from crypto_pipeline.labels.strategies.base import WARM_UP, Entries, Parameters, SetupBars
@@ -118,7 +118,7 @@ def _returns(plans: Plans, results: Results, costs: Floats, parameters: Paramete
     }
 
 
-_OUTCOMES = [None, "TP", "SL", "TIME"]  # in the order of Outcome
+_OUTCOMES = [None, "TP", "SL", "TIME"]  # in the order of BarrierOutcome
 _AMBIGUOUS = [value.word for value in Ambiguous]
 _CLASSES = [None, "TIMEOUT", "BREAKEVEN", "WIN", "LOSS"]
 
@@ -130,7 +130,12 @@ def _words(words: list[Any], codes: Ints) -> pl.Series:
 
 def _classes(results: Results, net: Floats, breakeven: float) -> Ints:
     """Places in _CLASSES."""
-    cases = [results.outcome == Outcome.OPEN, results.outcome == Outcome.TIME, np.abs(net) <= breakeven, net > 0]
+    cases = [
+        results.outcome == BarrierOutcome.OPEN,
+        results.outcome == BarrierOutcome.TIME,
+        np.abs(net) <= breakeven,
+        net > 0,
+    ]
     return np.select(cases, [0, 1, 2, 3], 4)
 
 

@@ -16,23 +16,23 @@ from crypto_pipeline.labels.strategies.base import DAY
 
 def accounted(panel: Panel, explained: pl.DataFrame) -> Flags:
     """Per instrument and bar: present, or in a span (``instrument``, ``start``, ``end``) whose reason is known."""
-    known: Flags = ~np.isnan(panel.close)
+    accounted_for: Flags = ~np.isnan(panel.close)
     numbers = {name: number for number, name in enumerate(panel.names)}
     spans = explained.select(pl.col("instrument").cast(pl.String), pl.col("start", "end").to_physical())
     for name, start, end in spans.iter_rows():
         first, until = (max(0, -((panel.grid.first - moment) // panel.grid.step)) for moment in (start, end))
-        known[numbers[name], first:until] = True
-    return known
+        accounted_for[numbers[name], first:until] = True
+    return accounted_for
 
 
-def final(panel: Panel, known: Flags, numbers: Ints, signal: Ints, horizon: int, now: datetime) -> Flags:
+def final(panel: Panel, accounted_for: Flags, numbers: Ints, signal: Ints, horizon: int, now: datetime) -> Flags:
     """For each signal (number of its instrument, place of its bar): whether its label may be told at ``now``.
 
     Needed: every bar from 24 hours before the signal's close to the end of the horizon is accounted for, and that end
     is past.
     """
     counted = np.zeros((len(panel.names), panel.width + 1), np.int64)
-    np.cumsum(known, axis=1, out=counted[:, 1:])
+    np.cumsum(accounted_for, axis=1, out=counted[:, 1:])
     first, end = np.maximum(signal + 1 - DAY, 0), signal + 1 + horizon
     inside = end <= panel.width
     whole = counted[numbers, np.minimum(end, panel.width)] - counted[numbers, first] == end - first

@@ -56,7 +56,7 @@ class KeptMinutes:
     columns: tuple[Floats, ...]  # open, high, low, volume
 
     @classmethod
-    def of(cls, bars: pl.DataFrame) -> Self:
+    def from_bars(cls, bars: pl.DataFrame) -> Self:
         """The bars of a frame that is sorted by ``open_time``."""
         times = bars["open_time"].cast(UTC_MS).to_physical().to_numpy()
         return cls(times, tuple(bars[name].to_numpy() for name in ("open", "high", "low", "volume")))

@@ -9,16 +9,16 @@ import numpy as np
 
 from crypto_pipeline.arrays.compiled import compiled
 from crypto_pipeline.arrays.panel import Flags, Floats, Ints
-from crypto_pipeline.labels.barrier_types import UNCLEAR, Outcome, PathBars, Plans, Results
+from crypto_pipeline.labels.barrier_types import UNCLEAR, BarrierOutcome, PathBars, Plans, Results
 from crypto_pipeline.labels.intrabar import Ambiguous, Minutes
 
-_OPEN, _TP, _SL, _TIME = (int(one) for one in Outcome)
+_OPEN, _TP, _SL, _TIME = (int(one) for one in BarrierOutcome)
 _BY_MINUTES, _ASSUMED = int(Ambiguous.MINUTES), int(Ambiguous.ASSUMED)
 
 
 @compiled
 def follow(
-    bars: PathBars, plans: Plans, horizon: int, events: Ints, minutes: Minutes, told: bool, results: Results
+    bars: PathBars, plans: Plans, horizon: int, events: Ints, minutes: Minutes, minutes_given: bool, results: Results
 ) -> None:
     """Take ``events`` from the bar at which they stand to their end, or to the next bar that is unclear.
 
@@ -27,11 +27,11 @@ def follow(
     opens, highs, lows = bars.open, bars.high, bars.low
     for number in range(len(events)):
         event = events[number]
-        entry, stop = plans.entry[event], plans.stop[event]
+        entry = plans.entry[event]
         end = min(entry + horizon, plans.end[event])
         filled, average = results.filled[event], results.average_price[event]
         lowest, highest = results.lowest[event], results.highest[event]
-        row, outcome, price, ask = entry + results.bars[event], _OPEN, np.nan, told
+        row, outcome, price, ask = entry + results.bars[event], _OPEN, np.nan, minutes_given
         below, above = _edges(plans, event, filled, average)
         while row < end and outcome == _OPEN:
             opened, high, low = opens[row], highs[row], lows[row]
@@ -41,21 +41,12 @@ def follow(
             if np.isnan(opened):
                 row += 1
                 continue
-            outcome, filled, average = _at_open(plans, event, opened, opened, filled, average)
-            price = opened
-            if outcome == _OPEN:
-                outcome, after, mean, unclear = _within(plans, event, high, low, filled, average)
-                if unclear and not ask:
-                    outcome = UNCLEAR
-                    break
-                if unclear:
-                    first, last = minutes.first[number], minutes.end[number]
-                    outcome, after, mean, decided = _inside(
-                        plans, event, high, low, filled, average, minutes, first, last
-                    )
-                    results.ambiguous[event] = max(results.ambiguous[event], decided)
-                filled, average = after, mean
-                price = stop if outcome == _SL else _target(plans, event, filled, average)
+            outcome, filled, average, price, decided = _in_bar(
+                plans, event, opened, high, low, filled, average, minutes, number if ask else -1
+            )
+            if outcome == UNCLEAR:
+                break
+            results.ambiguous[event] = max(results.ambiguous[event], decided)
             ask = False
             row += 1
             if outcome == _OPEN:
@@ -65,16 +56,52 @@ def follow(
                 # Of the last bar its open and the exit are sure to have been seen.
                 lowest, highest = min(lowest, opened, price), max(highest, opened, price)
         if outcome == _OPEN:
-            price = np.nan
-            if entry + horizon <= plans.end[event]:
-                outcome, last = _TIME, row - 1
-                while np.isnan(bars.close[last]):
-                    last -= 1
-                price = bars.close[last]
+            outcome, price = _at_end(bars, entry + horizon <= plans.end[event], row)
         results.outcome[event], results.bars[event], results.exit_price[event] = outcome, row - entry, price
         results.filled[event], results.average_price[event] = filled, average
         results.take_profit[event] = _target(plans, event, filled, average)
         results.lowest[event], results.highest[event] = lowest, highest
+
+
+@compiled
+def _in_bar(
+    plans: Plans,
+    event: int,
+    opened: float,
+    high: float,
+    low: float,
+    filled: int,
+    average: float,
+    minutes: Minutes,
+    number: int,
+) -> tuple[int, int, float, float, int]:
+    """One bar by rules 1 to 6: outcome, orders filled, average price, exit price, and what decided.
+
+    ``number``: the place of the bar in ``minutes``; -1: its minutes were not read, and an unclear bar stays UNCLEAR.
+    """
+    outcome, filled, average = _at_open(plans, event, opened, opened, filled, average)
+    if outcome != _OPEN:
+        return outcome, filled, average, opened, 0
+    outcome, after, mean, unclear = _within(plans, event, high, low, filled, average)
+    decided = 0
+    if unclear:
+        if number < 0:
+            return UNCLEAR, filled, average, opened, 0
+        first, end = minutes.first[number], minutes.end[number]
+        outcome, after, mean, decided = _inside(plans, event, high, low, filled, average, minutes, first, end)
+    price = plans.stop[event] if outcome == _SL else _target(plans, event, after, mean)
+    return outcome, after, mean, price, decided
+
+
+@compiled
+def _at_end(bars: PathBars, over: bool, row: int) -> tuple[int, float]:
+    """Nothing was touched before ``row``: outcome and exit price, by whether the horizon is ``over``."""
+    if not over:
+        return _OPEN, np.nan
+    last = row - 1
+    while np.isnan(bars.close[last]):
+        last -= 1
+    return _TIME, bars.close[last]
 
 
 @compiled

@@ -96,7 +96,7 @@ def compare(
     end = times.max() + Timeframe.M15.delta  # type: ignore[operator]
     panel = panel_of(quarters, start, end)
     context = context_of(benchmark, hours, start, end)
-    source = minutes_of(panel, {NAME: KeptMinutes.of(minutes)})
+    source = minutes_of(panel, {NAME: KeptMinutes.from_bars(minutes)})
     plain = [as_bars(frame) for frame in (quarters, minutes, hours, benchmark)]
     for name in sets:
         for strategy in strategies:

@@ -74,7 +74,7 @@ def features_asset() -> dg.AssetsDefinition:
                 store, start, end, scope.instruments, benchmark=benchmark,
                 progress=lambda stage, done, total: context.log.info(f"{stage}: {done} of {total} parts computed"),
             )  # fmt: skip
-            if lacking := lacks_benchmark(Universe.of(store, benchmark), benchmark):
+            if lacking := lacks_benchmark(Universe.from_store(store, benchmark), benchmark):
                 context.log.warning(lacking)
             store.features.forget_live(store.clock.now() - KEPT)
             last = (end - timedelta(microseconds=1)).date()

@@ -52,7 +52,7 @@ def _request(first: date, last: date, now: datetime, today: date) -> dg.RunReque
 def days_due(store: Store, now: datetime) -> list[tuple[date, date]]:
     """First and last day of every stretch with stale features; today is a stretch of its own."""
     settings = load_settings()
-    universe = Universe.of(store, settings.feature_benchmark)
+    universe = Universe.from_store(store, settings.feature_benchmark)
     if not universe.instruments:
         return []
     # Days that retention removed are not asked for again.

@@ -88,7 +88,7 @@ def update(
             for name, parameters in sets.items()
         }
         if strategy.definition.uses_benchmark and (
-            lacking := lacks_benchmark(Universe.of(store, benchmark), benchmark)
+            lacking := lacks_benchmark(Universe.from_store(store, benchmark), benchmark)
         ):
             context.log.warning(lacking)
         hashes = [parameters.hash for parameters in sets.values()]

@@ -141,6 +141,6 @@ def known(x: Floats) -> Floats:
 
 def _counted(flags: Flags, n: int) -> npt.NDArray[np.int32]:
     """How many of the last ``n`` are true."""
-    found: npt.NDArray[np.int32] = np.cumsum(flags, axis=-1, dtype=np.int32)
-    found[..., n:] -= found[..., :-n].copy()
-    return found
+    counts: npt.NDArray[np.int32] = np.cumsum(flags, axis=-1, dtype=np.int32)
+    counts[..., n:] -= counts[..., :-n].copy()
+    return counts

@@ -51,8 +51,8 @@ def regime_of(close: Floats, trend: Floats) -> Floats:
 def stress_of(close: Floats) -> Floats:
     """Stress of every 15m bar, from its ``close``."""
     hour, four, day = _change(close, 4), _change(close, 16), _change(close, 96)
-    known = ~np.isnan(hour + four + day)
-    value = np.where(known, float(Stress.CALM), np.nan)
+    all_there = ~np.isnan(hour + four + day)
+    value = np.where(all_there, float(Stress.CALM), np.nan)
     value[(hour >= 0.03) | (day >= 0.08)] = float(Stress.EUPHORIA)
     value[(hour <= -0.02) | (four <= -0.03) | (day <= -0.03)] = float(Stress.CAUTION)
     value[(hour <= -0.03) | (day <= -0.05)] = float(Stress.PANIC)

@@ -85,7 +85,7 @@ def verify_features(
     other rows that are right say nothing of those that were wrong. The ``detail`` of an outcome is its ``Sample``.
     """
     now = now or store.clock.now()
-    universe = Universe.of(store, benchmark)
+    universe = Universe.from_store(store, benchmark)
     sample = Sample(start, min(end, now), seed or int(now.timestamp()) // 3600)
     checks: dict[str, Callable[[_Span], CheckOutcome]] = {
         "no_leak": _no_leak,
@@ -199,8 +199,8 @@ def _parity(span: _Span) -> CheckOutcome:
 def _benchmark(stated: str, span: _Span) -> CheckOutcome:
     if lacking := lacks_benchmark(span.universe, stated):
         return _outcome("benchmark", False, "warning", lacking)
-    known = span.universe.benchmark
-    said = f"market features refer to {known}" if known else "there is none, as the setting says"
+    name = span.universe.benchmark
+    said = f"market features refer to {name}" if name else "there is none, as the setting says"
     return _outcome("benchmark", True, "warning", said)
 
 
@@ -243,14 +243,14 @@ def _drift(span: _Span) -> CheckOutcome:
     history = span.store.features.read(span.universe.instruments, begin, span.end, ["open_time", *NAMES], hourly=True)
     if history.is_empty():
         return _outcome("drift", True, "warning", "no features are stored in this span")
-    found = drift.drift(history, last)
-    span.store.features.record_drift(found)
-    drifted = found.filter("drifted").sort(pl.col("psi") / pl.col("threshold"), descending=True)
-    known = found["threshold"].count()
-    if not known:
+    drifts = drift.drift(history, last)
+    span.store.features.record_drift(drifts)
+    drifted = drifts.filter("drifted").sort(pl.col("psi") / pl.col("threshold"), descending=True)
+    judged = drifts["threshold"].count()
+    if not judged:
         return _outcome("drift", True, "warning", "too little history to tell drift from chance")
-    summary = f"{drifted.height} of {known} features drift by their own history"
-    passed = drifted.height <= DRIFTED_SHARE * known
+    summary = f"{drifted.height} of {judged} features drift by their own history"
+    passed = drifted.height <= DRIFTED_SHARE * judged
     return _outcome("drift", passed, "warning", summary, drifted if not passed else pl.DataFrame())
 
 

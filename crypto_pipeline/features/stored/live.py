@@ -44,7 +44,7 @@ def live_step(store: Store, now: datetime, *, benchmark: str = BENCHMARK) -> Liv
     """
     clock, started = time.monotonic(), datetime.now(UTC)
     until = Timeframe.M15.floor(now)
-    universe = Universe.of(store, benchmark)
+    universe = Universe.from_store(store, benchmark)
     due = store.features.missing(universe.instruments, until - LATE, until) if universe.instruments else pl.DataFrame()
     if due.is_empty():
         return LiveStep(0, time.monotonic() - clock)

@@ -53,7 +53,7 @@ class Universe:
     benchmark: str | None
 
     @classmethod
-    def of(cls, store: Store, benchmark: str = BENCHMARK) -> Universe:
+    def from_store(cls, store: Store, benchmark: str = BENCHMARK) -> Universe:
         """Active crypto instruments; the benchmark is named, or the first of them with that base, or None."""
         rows = [row.instrument for row in store.instruments.list() if row.instrument.asset_class is AssetClass.CRYPTO]
         names = [one.symbol for one in rows]
@@ -135,7 +135,7 @@ def bring_up_to_date(
     case. Raises StoreError for an unknown instrument.
     """
     now = now or store.clock.now()
-    universe = Universe.of(store, benchmark)
+    universe = Universe.from_store(store, benchmark)
     chosen = sorted(set(instruments)) or universe.instruments
     until = min(end, Timeframe.M15.floor(now))
     report = FeatureReport(benchmark=universe.benchmark, instruments=len(chosen))
@@ -213,7 +213,7 @@ def features_as_of(
     benchmark: str = BENCHMARK,
 ) -> pl.DataFrame:
     """Features of ``[start, end)`` computed, not read: from the bars as they were known at ``as_of`` (default: now)."""
-    universe = Universe.of(store, benchmark)
+    universe = Universe.from_store(store, benchmark)
     bars = read_bars(store, universe, instruments, start.astimezone(UTC).date(), end, as_of=as_of)
     return compute_features(bars, start, end, benchmark=universe.benchmark, instruments=instruments)
 
@@ -254,11 +254,11 @@ def _compute(store: Store, universe: Universe, task: Task, until: datetime, writ
     end = min(until, datetime.combine(task.last + timedelta(days=1), time(), UTC))
     bars = read_bars(store, universe, task.instruments, task.first, end)
     frames: list[pl.DataFrame] = []
-    wanted = task.cells.partition_by("instrument", as_dict=True)
+    stale = task.cells.partition_by("instrument", as_dict=True)
     computed = feature_frames(bars, begin, end, universe.benchmark, task.instruments)
     names: list[str] = []
     for instrument, rows in zip(task.instruments, computed, strict=True):
-        days = wanted[(instrument,)]["day"]
+        days = stale[(instrument,)]["day"]
         frames.append(rows.filter(pl.col("open_time").dt.date().is_in(days.implode())))
         names.append(instrument)
         if sum(map(len, frames)) >= BATCH_ROWS or instrument == task.instruments[-1]:

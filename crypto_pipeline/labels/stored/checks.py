@@ -109,10 +109,10 @@ def current(
 
 def has_benchmark(store: Store, strategy: Strategy, benchmark: str) -> CheckOutcome:
     """Whether the benchmark is collected."""
-    universe = Universe.of(store, benchmark)
+    universe = Universe.from_store(store, benchmark)
     lacking = lacks_benchmark(universe, benchmark)
-    known = universe.benchmark
-    said = f"{strategy} entries stop when {known} crashes or panics" if known else "there is none, as the setting says"
+    name = universe.benchmark
+    said = f"{strategy} entries stop when {name} crashes or panics" if name else "there is none, as the setting says"
     return CheckOutcome("benchmark", strategy, lacking is None, "warning", lacking or said, pl.DataFrame())
 
 

@@ -71,12 +71,12 @@ def _too_short(
             f"{stored}, and setups are looked for after {WARM_UP} bars, from {first:%Y-%m-%d %H:%M} on. Choose a later "
             "end, or collect more days (`crypto-pipeline up --days N`)"
         )
-    told = max(start, first) + reach
-    if told > now:
+    known_from = max(start, first) + reach
+    if known_from > now:
         return (
             f"a label is stored when its horizon of {parameters.horizon} bars has ended, here from "
-            f"{told:%Y-%m-%d %H:%M} UTC on. Choose an earlier start, collect more days (`crypto-pipeline up --days N`) "
-            "or wait"
+            f"{known_from:%Y-%m-%d %H:%M} UTC on. Choose an earlier start, collect more days (`crypto-pipeline up "
+            "--days N`) or wait"
         )
     return None
 

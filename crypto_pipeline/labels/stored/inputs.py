@@ -177,8 +177,8 @@ def due(
         .when(pl.col("waits_until") <= now)
         .then(pl.lit("waiting"))
     )
-    found = joined.with_columns(reason.alias("reason")).filter(pl.col("reason").is_not_null())
-    return found.select("instrument", "day", "inputs", "reason")
+    cells_due = joined.with_columns(reason.alias("reason")).filter(pl.col("reason").is_not_null())
+    return cells_due.select("instrument", "day", "inputs", "reason")
 
 
 def minute_versions(

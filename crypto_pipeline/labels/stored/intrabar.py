@@ -40,7 +40,7 @@ class StoredMinutes:
         known |= set(fresh)
         read = [self._read(name, *bounds) for bounds in _runs(fresh)]
         bars = pl.concat([*([self._bars[name]] if name in self._bars else []), *read]).sort("open_time")
-        self._bars[name], self._kept[name] = bars, KeptMinutes.of(bars)
+        self._bars[name], self._kept[name] = bars, KeptMinutes.from_bars(bars)
 
     def _read(self, name: str, first: date, last: date) -> pl.DataFrame:
         span = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))

@@ -115,42 +115,26 @@ def training_set(
     ValueError for a naive time or a bad strategy.
     """
     chosen = Strategy.parse(strategy)
-    begin, until = require_utc(start), require_utc(end)
-    if begin >= until:
-        raise TrainingSetError(f"start {begin.isoformat()} is not before end {until.isoformat()}: exchange them")
-    used = parameters or parameter_sets({})["default"][chosen]
-    if not isinstance(used, chosen.definition.parameters):
-        model = chosen.definition.parameters.__name__
-        raise TrainingSetError(f"{type(used).__name__} are no parameters of {chosen}: use {model}")
+    begin, until = _span(start, end)
+    used = _parameters(chosen, parameters)
     moment = store.labels.settle(as_of)
     labels = store.labels.read(chosen.definition.table, used.hash, begin, until, instruments=instruments, as_of=moment)
     settings = load_settings()
-    everyone = universe or Universe.of(store, settings.feature_benchmark)
+    everyone = universe or Universe.from_store(store, settings.feature_benchmark)
     policy = retention or retention_policy(settings)
     require_kept(store, labels, used, everyone.benchmark, policy, store.clock.now())
     features = _features(store, labels, everyone, begin, until, moment)
     joined = _joined(chosen, labels, features)
     frame = joined.filter("eligible") if eligible_only else joined
-    manifest = {
-        "format": FORMAT,
-        "strategy": str(chosen),
-        "start": begin.isoformat(),
-        "end": until.isoformat(),
-        "as_of": moment.isoformat(),
+    chosen_rows = {
         "instruments": sorted(instruments) if instruments is not None else None,
         "eligible_only": eligible_only,
-        "parameters": used.model_dump(mode="json"),
-        "parameters_hash": used.hash,
-        "feature_schema_hash": schema_hash(),
         "universe": {"instruments": everyone.instruments, "benchmark": everyone.benchmark},
         "data_versions_when_made": _versions(store, chosen, used, begin, until),
         "labels": labels.height,
-        "rows": frame.height,
         "ineligible": joined.height - joined["eligible"].sum(),
-        "columns": {name: str(dtype) for name, dtype in frame.schema.items()},
-        "content_sha256": content_hash(frame),
-        "made_by": {"crypto-pipeline": version("crypto-pipeline"), "polars": pl.__version__},
     }
+    manifest = _manifest(chosen, used, begin, until, moment, frame) | chosen_rows
     reason = None
     if frame.is_empty():
         reason = why_empty(
@@ -178,7 +162,7 @@ def reproduce(store: Store, manifest: Mapping[str, Any], *, retention: Retention
             f"the parameters of the manifest have the hash {parameters.hash}, not {manifest['parameters_hash']}: "
             "it was changed, or labels are computed differently by this version"
         )
-    made = training_set(
+    again = training_set(
         store,
         strategy,
         parse_time(manifest["start"]),
@@ -190,13 +174,13 @@ def reproduce(store: Store, manifest: Mapping[str, Any], *, retention: Retention
         universe=Universe(manifest["universe"]["instruments"], manifest["universe"]["benchmark"]),
         retention=retention,
     )
-    if made.manifest["content_sha256"] != manifest["content_sha256"]:
+    if again.manifest["content_sha256"] != manifest["content_sha256"]:
         raise TrainingSetError(
-            f"it has {made.frame.height} rows and the hash {made.manifest['content_sha256'][:16]}, the manifest says "
+            f"it has {again.frame.height} rows and the hash {again.manifest['content_sha256'][:16]}, the manifest says "
             f"{manifest['rows']} and {manifest['content_sha256'][:16]}: bars or labels of that time are no longer "
             f"kept, or it was made with another version ({manifest['made_by']})"
         )
-    return TrainingSet(made.frame, {**manifest, "content_sha256": made.manifest["content_sha256"]})
+    return TrainingSet(again.frame, {**manifest, "content_sha256": again.manifest["content_sha256"]})
 
 
 def purged(
@@ -229,6 +213,42 @@ def content_hash(frame: pl.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def _span(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    begin, until = require_utc(start), require_utc(end)
+    if begin >= until:
+        raise TrainingSetError(f"start {begin.isoformat()} is not before end {until.isoformat()}: exchange them")
+    return begin, until
+
+
+def _parameters(strategy: Strategy, given: Parameters | None) -> Parameters:
+    """The parameters that are given, or those of the set ``default``."""
+    used = given or parameter_sets({})["default"][strategy]
+    model = strategy.definition.parameters
+    if not isinstance(used, model):
+        raise TrainingSetError(f"{type(used).__name__} are no parameters of {strategy}: use {model.__name__}")
+    return used
+
+
+def _manifest(
+    strategy: Strategy, parameters: Parameters, start: datetime, end: datetime, as_of: datetime, frame: pl.DataFrame
+) -> dict[str, Any]:
+    """What a set is and what it is computed with; which rows it has is added by its maker."""
+    return {
+        "format": FORMAT,
+        "strategy": str(strategy),
+        "start": start.isoformat(),
+        "end": end.isoformat(),
+        "as_of": as_of.isoformat(),
+        "parameters": parameters.model_dump(mode="json"),
+        "parameters_hash": parameters.hash,
+        "feature_schema_hash": schema_hash(),
+        "rows": frame.height,
+        "columns": {name: str(dtype) for name, dtype in frame.schema.items()},
+        "content_sha256": content_hash(frame),
+        "made_by": {"crypto-pipeline": version("crypto-pipeline"), "polars": pl.__version__},
+    }
+
+
 def _features(
     store: Store, labels: pl.DataFrame, universe: Universe, start: datetime, end: datetime, as_of: datetime
 ) -> pl.DataFrame:
@@ -248,10 +268,12 @@ def _features(
 
 def _joined(strategy: Strategy, labels: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
     measures = {name: f"setup_{name}" for name in strategy.definition.table.measures}
-    known = labels.rename(measures).with_columns(
+    renamed = labels.rename(measures).with_columns(
         (pl.col("net_return") > 0).cast(pl.Int8).alias("y"), pl.col("uniqueness").alias("weight")
     )
-    joined = known.join(features, left_on=["instrument", "signal_ts"], right_on=["instrument", "open_time"], how="left")
+    joined = renamed.join(
+        features, left_on=["instrument", "signal_ts"], right_on=["instrument", "open_time"], how="left"
+    )
     if joined["available_at"].null_count():
         instrument, signal = joined.filter(pl.col("available_at").is_null()).row(0)[:2]
         raise StoreError(f"the bar of the signal of {instrument} at {signal} is no longer there: label it again")

@@ -78,7 +78,7 @@ def bring_up_to_date(
     """
     moment = store.clock.now() if now is None else now
     tiers = traded(store, instruments)
-    market = Universe.of(store, benchmark).benchmark
+    market = Universe.from_store(store, benchmark).benchmark
     report = LabelReport(benchmark=market)
     if not tiers or start >= end:
         return report
@@ -96,10 +96,10 @@ def bring_up_to_date(
 def traded(store: Store, instruments: Sequence[str] = ()) -> dict[str, str]:
     """Tier by symbol of the instruments (default: every active one) of tiers that are traded."""
     rows = store.instruments.list(active_only=not instruments)
-    known = {row.instrument.symbol: row.instrument.tier for row in rows}
-    if unknown := [name for name in instruments if name not in known]:
+    tiers = {row.instrument.symbol: row.instrument.tier for row in rows}
+    if unknown := [name for name in instruments if name not in tiers]:
         raise StoreError(f"unknown instrument {unknown[0]!r}: see `crypto-pipeline instruments list`")
-    return {name: str(known[name]) for name in instruments or known if known[name] in TRADED}
+    return {name: str(tiers[name]) for name in instruments or tiers if tiers[name] in TRADED}
 
 
 def due_cells(
@@ -115,7 +115,7 @@ def due_cells(
     benchmark: str = BENCHMARK,
 ) -> pl.DataFrame:
     """Which instruments and days are to be computed: ``instrument``, ``day``, ``inputs`` and ``reason``."""
-    market = Universe.of(store, benchmark).benchmark
+    market = Universe.from_store(store, benchmark).benchmark
     current = inputs.input_versions(store, strategy, parameters, start, end, tiers, now, market)
     if everything:
         return current.select("instrument", "day", "inputs", pl.lit("stale").alias("reason"))
@@ -167,19 +167,19 @@ def _compute(
     panel = Panel.from_bars(bars, names, begin, end, TIMEFRAME)
     context = _context(store, strategy, panel, begin, end, benchmark)
     source = StoredMinutes(store, panel)
-    found = find_setups(strategy, panel, context, parameters, tiers)
-    numbers = found["number"].to_numpy()
-    labelled = label(strategy, panel, found, parameters, tiers, source).with_columns(
+    setups = find_setups(strategy, panel, context, parameters, tiers)
+    numbers = setups["number"].to_numpy()
+    labelled = label(strategy, panel, setups, parameters, tiers, source).with_columns(
         pl.Series("instrument", names, dtype=pl.String).gather(numbers), pl.col("signal_ts").dt.date().alias("day")
     )
-    known = accounted(panel, store.ledger.open(TIMEFRAME, names, EXPLAINING, begin, end))
-    ready = final(panel, known, numbers, found["place"].to_numpy(), parameters.horizon, now)
+    accounted_for = accounted(panel, store.ledger.open(TIMEFRAME, names, EXPLAINING, begin, end))
+    ready = final(panel, accounted_for, numbers, setups["place"].to_numpy(), parameters.horizon, now)
     labelled = labelled.with_columns(pl.Series("ready", ready, dtype=pl.Boolean))
     summaries = _summary(cells, labelled, source.days, parameters, now, minute_days)
-    told = labelled.filter("ready").join(
+    final_labels = labelled.filter("ready").join(
         cells.select("instrument", "day", data_version="inputs"), on=["instrument", "day"]
     )
-    rows = told.select("instrument", "data_version", *strategy.definition.table.schema)
+    rows = final_labels.select("instrument", "data_version", *strategy.definition.table.schema)
     report.add(store.labels.write(strategy.definition.table, parameters.hash, summaries, rows))
     report.setups += int(summaries["setups"].sum())
     report.labels += int(summaries["labels"].sum())
@@ -208,7 +208,7 @@ _COLUMNS = ["instrument", "open_time", *COLUMNS]
 
 
 def _summary(
-    wanted: pl.DataFrame,
+    cells: pl.DataFrame,
     labelled: pl.DataFrame,
     asked: Mapping[str, set[date]],
     parameters: Parameters,
@@ -226,7 +226,7 @@ def _summary(
         (~pl.col("ready")).sum().cast(pl.Int32).alias("waiting"),
         again.filter(~pl.col("ready")).min().cast(UTC_MS).alias("waits_until"),
     )
-    joined = wanted.join(counted, on=["instrument", "day"], how="left", maintain_order="left")
+    joined = cells.join(counted, on=["instrument", "day"], how="left", maintain_order="left")
     joined = joined.with_columns(pl.col("setups", "labels", "waiting").fill_null(0)).drop("reason")
     reach = timedelta(days=inputs.look_ahead(parameters))
     keys = joined.select("instrument", "day").rows()

@@ -64,7 +64,7 @@ def test_every_close_gets_its_rows_once_and_they_equal_history(store: Store, mar
     served = store.features.read(THREE, begin, end, live=True)
     assert served.equals(wrote)
     tomorrow = DAY + timedelta(days=1)
-    universe = Universe.of(store)
+    universe = Universe.from_store(store)
     assert stale_days(store, universe, universe.instruments, DAY.date(), DAY.date()).height == len(THREE)
     bring_up_to_date(store, DAY, tomorrow, now=end)
     stored = store.features.read(THREE, begin, end).select(*ROW_SCHEMA)
@@ -121,7 +121,7 @@ def test_the_leak_check_looks_at_who_has_gaps_and_who_is_new(store: Store) -> No
         )
     )
     end = START + timedelta(days=5)
-    span = _Span(store, Universe.of(store), START, end, end, seed=1)
+    span = _Span(store, Universe.from_store(store), START, end, end, seed=1)
     assert not {"KAA-USDT", "TAA-USDT"} & set(span.sample())
     assert set(span.sample_with_edges()) == {*span.sample(), "KAA-USDT", "TAA-USDT"}
 

@@ -97,7 +97,7 @@ def test_a_new_instrument_changes_the_ranks_of_all(store: Store) -> None:
     end = START + timedelta(days=3)
     bring_up_to_date(store, START, end, now=end)
     stock(store, minutes(("SOL-USDT",), 1, start=START + timedelta(days=1)))
-    universe = Universe.of(store)
+    universe = Universe.from_store(store)
     stale = stale_days(store, universe, universe.instruments, date(2026, 1, 1), date(2026, 1, 3))
     assert set(stale.select("instrument", "day").rows()) == {
         (name, START.date() + timedelta(days=n)) for name in THREE for n in (1, 2)

@@ -111,7 +111,7 @@ def test_python_warns_and_the_command_fails_without_a_file(
 def test_a_set_with_rows_warns_of_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store_market(store, DAYS)
     bring_up_to_date(store, Strategy.DCA, DCA, START, END, now=END)
-    assert Universe.of(store).benchmark == "BTC-USDT"
+    assert Universe.from_store(store).benchmark == "BTC-USDT"
     monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", store.url)
     monkeypatch.setenv("CRYPTO_PIPELINE_LABEL_PARAMETERS", '{"loose": {"dca": {"fall": 0.012, "rsi_most": 60, '
                        '"volume_ratio": 0.5, "spacing": 3, "step": 0.004, "stop_below": 0.006}}}')  # fmt: skip

@@ -169,7 +169,7 @@ def test_without_its_benchmark_dca_says_so_and_comes_by_itself_when_there_is_one
     assert bring("ETH").stale == report.cells
     # An inactive instrument is no benchmark, neither of features nor of labels.
     store.instruments.remove("BTC-USDT")
-    assert features.Universe.of(store, "BTC").benchmark is None
+    assert features.Universe.from_store(store, "BTC").benchmark is None
     assert not check("BTC")["benchmark"][0]
 
 

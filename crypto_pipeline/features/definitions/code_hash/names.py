@@ -76,12 +76,12 @@ class Project:
         Raises LookupError where nothing defines it.
         """
         if (module, name) not in self._targets:
-            found = self._find(module, name, ())
-            if found is None and name in _BUILTINS:
-                found = Library(f"builtins.{name}")
-            if found is None:
+            target = self._find(module, name, ())
+            if target is None and name in _BUILTINS:
+                target = Library(f"builtins.{name}")
+            if target is None:
                 raise LookupError(f"{module} defines no {name!r}: what it means cannot be told from the code")
-            self._targets[module, name] = found
+            self._targets[module, name] = target
         return self._targets[module, name]
 
     def meaning(self, one: Target) -> Target:
@@ -91,10 +91,10 @@ class Project:
         """
         if not isinstance(one, Definition):
             return one
-        found = self._find(one.module, one.name, ())
-        if found is None:
+        target = self._find(one.module, one.name, ())
+        if target is None:
             raise LookupError(f"{one.module} has no {one.name!r}: what it means cannot be told from the code")
-        return found
+        return target
 
     def member(self, target: Target, attribute: str) -> Target | None:
         """What ``attribute`` of a module or library is; None for one of a definition."""
@@ -149,17 +149,17 @@ class Project:
         return Module(f"{module}.{name}") if self.names(f"{module}.{name}") is not None else None
 
     def _bindings(self, module: str, tree: ast.Module) -> dict[str, list[Binding]]:
-        found: dict[str, list[Binding]] = {}
+        bindings: dict[str, list[Binding]] = {}
         for statement in tree.body:
             # A compound statement counts whole for each of the names that it binds or changes.
             bound = bound_by((statement,))
             for node in bound.imports:
                 for name, target in self.imported(module, node):
-                    if target not in found.setdefault(name, []):  # imported twice is imported
-                        found[name].append(target)
+                    if target not in bindings.setdefault(name, []):  # imported twice is imported
+                        bindings[name].append(target)
             for name in dict.fromkeys((*bound.names, *bound.changed)):
-                found.setdefault(name, []).append(statement)
-        return found
+                bindings.setdefault(name, []).append(statement)
+        return bindings
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,27 +188,8 @@ def bound_by(nodes: Iterable[ast.AST]) -> Bound:
             # Of what it binds only `:=` is bound outside of it.
             waiting.extend(one.target for one in ast.walk(node) if isinstance(one, ast.NamedExpr))
             continue
-        match node:
-            case ast.Name():
-                if type(node.ctx) is not ast.Load:
-                    bound.names[node.id] = None
-                continue
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                bound.names[node.name] = None
-                continue
-            case ast.Import() | ast.ImportFrom():
-                bound.imports.append(node)
-                continue
-            case ast.Global() | ast.Nonlocal():
-                outside.update(node.names)
-            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                bound.names[name] = None
-            case ast.MatchMapping(rest=str(name)):
-                bound.names[name] = None
-            case ast.Subscript(ctx=ast.Store() | ast.Del()) | ast.Attribute(ctx=ast.Store() | ast.Del()):
-                _change(bound, node)
-            case ast.Expr(value=ast.Call(func=ast.Attribute() as method)):
-                _change(bound, method)
+        if not _note(node, bound, outside):
+            continue
         for field in node._fields:
             value = getattr(node, field, None)
             if isinstance(value, ast.AST):
@@ -218,6 +199,32 @@ def bound_by(nodes: Iterable[ast.AST]) -> Bound:
     for name in outside:
         bound.names.pop(name, None)
     return bound
+
+
+def _note(node: ast.AST, bound: Bound, outside: set[str]) -> bool:
+    """Note what one node binds; whether what is below it is to be looked at too."""
+    match node:
+        case ast.Name():
+            if type(node.ctx) is not ast.Load:
+                bound.names[node.id] = None
+            return False
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            bound.names[node.name] = None
+            return False
+        case ast.Import() | ast.ImportFrom():
+            bound.imports.append(node)
+            return False
+        case ast.Global() | ast.Nonlocal():
+            outside.update(node.names)
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            bound.names[name] = None
+        case ast.MatchMapping(rest=str(name)):
+            bound.names[name] = None
+        case ast.Subscript(ctx=ast.Store() | ast.Del()) | ast.Attribute(ctx=ast.Store() | ast.Del()):
+            _change(bound, node)
+        case ast.Expr(value=ast.Call(func=ast.Attribute() as method)):
+            _change(bound, method)
+    return True
 
 
 def _change(bound: Bound, place: ast.expr) -> None:

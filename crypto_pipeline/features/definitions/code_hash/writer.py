@@ -27,6 +27,7 @@ from crypto_pipeline.features.definitions.code_hash.reached import Reached
 #: For a constant that is a table of functions: a label and the function of each entry. None: it is no such constant.
 Table = Callable[[Definition], Sequence[tuple[str, Callable[..., Any] | None]] | None]
 
+_SKIPPED = (ast.Import, ast.ImportFrom, ast.Pass, ast.Global, ast.Nonlocal)
 _LEFT_OUT = frozenset(("ctx", "kind", "type_comment", "type_params", "annotation", "returns"))
 #: Bases that call no method of a class by its name, other than special ones.
 _PLAIN_BASES = frozenset(("builtins.object", "abc.ABC", "typing.NamedTuple", "typing.Protocol", "typing.Generic"))
@@ -55,8 +56,6 @@ class Writer:
         for function, names in enumerate(self._arguments):
             self._words += [f"{function}:{at}={name}" for at, name in enumerate(names) if name in keywords]
         return self._words
-
-    # Definitions
 
     def _refer(self, target: Target, *, whole: bool = True) -> None:
         """Write a reference. ``whole``: the class itself is used, not only one of its attributes."""
@@ -137,12 +136,11 @@ class Writer:
         calls_back = None in bases or bool(libraries - _PLAIN_BASES - _ENUMS)
         for statement in node.body:
             name = member_name(statement)
-            if isinstance(statement, Function) or (enum and name):
+            is_method = isinstance(statement, Function)
+            if is_method or (enum and name):
+                at_once = calls_back or (name.startswith("_") and name.endswith("_"))
                 write = partial(self._member, statement, inside, one)
-                special = name.startswith("_") and name.endswith("_")
-                self._reached.add_member(
-                    one, name, write, at_once=special or calls_back, of_enum=not isinstance(statement, Function)
-                )
+                self._reached.add_member(one, name, write, at_once=at_once, of_enum=not is_method)
             elif name:
                 self._words.append(f"field {name}")
                 value = getattr(statement, "value", None)
@@ -197,8 +195,6 @@ class Writer:
             self._words.append("@")
             self._write(decorator, scope)
 
-    # Names
-
     def _resolve(self, node: ast.expr, scope: Scope) -> Target | None:
         """What a name or a dotted name stands for; None for local variables and for attributes of values."""
         if isinstance(node, ast.Name):
@@ -223,8 +219,6 @@ class Writer:
             self._reached.look_up(name)
         else:
             self._words.append(f"%{bound}")
-
-    # Expressions and statements
 
     def _write(self, node: ast.AST, scope: Scope) -> None:
         match node:
@@ -261,11 +255,9 @@ class Writer:
             case ast.ClassDef():
                 self._name(node.name, scope)
                 self._class(node, scope, None)
-            case ast.Expr(value=ast.Constant()) | ast.Pass():
+            case ast.Expr(value=ast.Constant()):
                 pass
-            case ast.Import() | ast.ImportFrom() | ast.Global() | ast.Nonlocal():
-                pass
-            case _:
+            case _ if not isinstance(node, _SKIPPED):
                 self._fields(node, scope)
 
     def _fields(self, node: ast.AST, scope: Scope) -> None:
