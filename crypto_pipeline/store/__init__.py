@@ -1,10 +1,12 @@
 """PostgreSQL, the only place with SQL besides ``sql/``.
 
-Here belongs everything that talks to the database: the embedded server and its life, connections, migrations, writing
-and reading bars, the coverage and the ledger kept with them, instruments, checks and alerts, request budgets. Every
-write is one transaction that may be repeated. What a value means, and what should be fetched or explained, is decided
-elsewhere: ``market`` has the words and rules, ``healing`` the decisions. Nothing here knows a venue, Dagster or the
-command line.
+``Store`` is one handle for everything in the database. Sub-rooms, low to high: ``database`` (connections, retry rule,
+instrument ids, the market's clock), ``columns`` and ``schema``, ``coverage`` and ``partitions``, ``research``,
+``views`` and ``embedded`` (the server), ``bars`` and ``trades``, ``archive``, and on top ``reads``, ``coordination``
+and ``operations``. Every write is one transaction that may be repeated.
+
+What a value means belongs to ``market``; what is fetched or explained is decided by ``healing``. Nothing here knows a
+venue, Dagster or the command line.
 """
 
 from __future__ import annotations

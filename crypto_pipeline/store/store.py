@@ -93,7 +93,7 @@ class Store:
 
     @cached_property
     def bars_apart(self) -> BarsApart:
-        """Bars that are not believed."""
+        """Bars that were refused."""
         from crypto_pipeline.store.bars.refused import BarsApart
 
         return BarsApart(self.connections, self._symbols)
@@ -114,7 +114,7 @@ class Store:
 
     @property
     def symbols(self) -> Symbols:
-        """Names of instruments, and the numbers that stand for them."""
+        """Names of instruments and their ids."""
         return self._symbols
 
     @cached_property
@@ -168,7 +168,7 @@ class Store:
 
     @cached_property
     def audit(self) -> Audit:
-        """Questions that prove the tables right or wrong."""
+        """Queries that check the tables."""
         from crypto_pipeline.store.bars.audit import Audit
 
         return Audit(self.connections)
@@ -182,7 +182,7 @@ class Store:
 
     @cached_property
     def table_proofs(self) -> TableProofs:
-        """Proof that tables hold what is counted of them."""
+        """Checks that tables hold the rows that are counted elsewhere."""
         from crypto_pipeline.store.operations.proof_rotation import TableProofs
 
         return TableProofs(self.connections)
@@ -223,14 +223,14 @@ class Store:
 
     @cached_property
     def leases(self) -> Leases:
-        """Duties that exactly one process has."""
+        """Tasks that exactly one process may do."""
         from crypto_pipeline.store.coordination.leases import Leases
 
         return Leases(self.connections)
 
     @cached_property
     def heartbeats(self) -> Heartbeats:
-        """Who lives."""
+        """When each process last said that it runs."""
         from crypto_pipeline.store.coordination.heartbeats import Heartbeats
 
         return Heartbeats(self.connections)
@@ -244,7 +244,7 @@ class Store:
 
     @cached_property
     def storage(self) -> Storage:
-        """What takes room, and how fast it grows."""
+        """Disk use, and how fast it grows."""
         from crypto_pipeline.store.operations.disk_usage import Storage
 
         return Storage(self.connections)
@@ -257,7 +257,7 @@ class Store:
         return Views(self.connections)
 
     def fenced(self, lease: Lease) -> Store:
-        """The same database, where every write proves in its transaction that the lease is still held.
+        """The same database, where every write checks in its transaction that the lease is still held.
 
         Writing raises LeaseLost once it is not. Shares this store's connections, and closing it closes nothing.
         """

@@ -1,9 +1,8 @@
 """One writing transaction: the bars of some coverage cells of one partition, from lock to counters.
 
-With the cells locked nobody else can change these bars, so what is stored can be read, compared here column by column,
-and the differences sent: measured faster than staging and an upsert for every mix, and the order of arrival is decided
-in one place. A superseded row is deleted and written anew in the same transaction: COPY inserts many rows at a time,
-UPDATE one by one.
+While the cells are locked no other session can change these bars. So the stored bars are read and compared here column
+by column, and only the differences are sent: measured faster than staging and an upsert for every mix. A superseded row
+is deleted and written anew in the same transaction: COPY inserts many rows at a time, UPDATE one by one.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from crypto_pipeline.store.coverage.cell_locks import Cells
 from crypto_pipeline.store.partitions import bars as partitions
 
 _COPY = "COPY {} ({}) FROM STDIN (FORMAT BINARY)"
-# FREEZE: nobody sees the table before the commit, so its rows can be marked old from the start
+# FREEZE: the table is not visible before the commit, so its rows can be marked as frozen
 _COPY_NEW = "COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)"
 _REVISIONS = sql.Identifier("market", "ohlc_revisions")
 #: What a roll-up may be called.
@@ -83,7 +82,7 @@ def write(connection: psycopg.Connection[Any], batch: Batch) -> BatchOutcome:
     table = partitions.identifier(partitions.table(batch.timeframe, batch.month))
     bars, outdated = batch.bars, 0
     if batch.built_from is not None:
-        # Computed from older 1m bars than what is stored was: that computation has been overtaken.
+        # Computed from older 1m bars than the stored copy: a newer roll-up is stored already.
         overtaken = batch.built_from < stored_from
         late = overtaken[batch.cells.index(bars)]
         bars, outdated = take(bars, ~late), int(late.sum())
@@ -164,7 +163,7 @@ def _replace(
     at: int,
 ) -> None:
     """Swap rows; the old ones go to the history unless only their revision moves."""
-    # a clock that was set back must not end a truth before it began
+    # a clock that was set back must not end a copy before it began
     moment = np.maximum(at, old["recorded_at"])
     new = new | {"recorded_at": np.where(same, old["recorded_at"], moment)}
     history = take(old | {"superseded_at": moment}, ~same)
@@ -191,7 +190,7 @@ def _delete(connection: psycopg.Connection[Any], table: sql.Identifier, places: 
 def _account(
     connection: psycopg.Connection[Any], batch: Batch, inserts: Columns, outcome: BatchOutcome, stored_from: Array
 ) -> None:
-    """Count the inserted bars, close what they heal in the ledger."""
+    """Count the inserted bars, and close the gaps of the ledger that they fill."""
     cells = batch.cells
     inserted = np.zeros(len(cells), np.int64)
     if len(inserts["open_time"]):

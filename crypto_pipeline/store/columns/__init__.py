@@ -1,4 +1,4 @@
-"""Rows as numpy columns on PostgreSQL's binary wire, and as Polars frames; which of two copies of a bar wins.
+"""Rows as numpy columns on PostgreSQL's binary wire, and as Polars frames; which of two copies of a bar is better.
 
-Nothing here opens a connection.
+Here belong layouts and conversions without I/O. Statements do not, and nothing here opens a connection.
 """

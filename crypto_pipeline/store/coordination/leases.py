@@ -1,8 +1,8 @@
-"""Leases: a duty that exactly one process has, and the fencing token that keeps a former holder from writing.
+"""Leases: a task that exactly one process may do, with a fencing token that stops a former holder from writing.
 
-A process that was paused does not know it. So whoever writes under a lease proves in the same transaction that the
-lease is still theirs, and holds the lease's row until that transaction ends: a successor cannot take over in between,
-and nothing of the former holder can be committed afterwards.
+A process that was paused does not know that its lease has expired. So a write under a lease checks in its own
+transaction that the lease is still held, and locks the lease's row until the transaction ends. Another process cannot
+take the lease in between, and the former holder cannot commit afterwards.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: How long a transaction of a holder that stopped in the middle may keep a successor waiting, seconds.
+#: How long a transaction of a paused holder may keep the next holder waiting, seconds.
 _STUCK = 3.0
-#: When the server itself ends a transaction in which nothing comes any more, seconds.
+#: After so many idle seconds the server ends a transaction.
 _IDLE = 10.0
 
 # One statement, whose only row is there as long as the lease is ours. The name of the session lets a successor end a
@@ -88,12 +88,12 @@ FROM ops.leases ORDER BY name
 
 
 class LeaseLost(StoreError):  # noqa: N818  (reads as the fact it states)
-    """The lease is not ours any more: nothing was written, and nothing may be."""
+    """This process no longer holds the lease: nothing was written, and nothing may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Proof of having taken a duty. Another taking of the same duty has a higher token."""
+    """A lease that was taken. Each time the same lease is taken its token is higher."""
 
     name: str
     holder: str
@@ -107,7 +107,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRow:
-    """A duty as the database has it."""
+    """A lease as the database has it."""
 
     name: str
     holder: str
@@ -125,7 +125,7 @@ class Leases:
         self._connections = connections
 
     def acquire(self, name: str, holder: str, seconds: float) -> Lease | None:
-        """Take the duty if nobody has it; None while somebody does."""
+        """Take the lease if no process holds it, else None."""
         values = {"name": name, "holder": holder, "seconds": seconds}
 
         def take(connection: psycopg.Connection[Any]) -> int | None:
@@ -143,7 +143,7 @@ class Leases:
         return None if token is None else Lease(name, holder, token)
 
     def renew(self, lease: Lease, seconds: float) -> str | None:
-        """Keep it for ``seconds`` from now. Returns who stands by to take over. Raises LeaseLost."""
+        """Extend it to ``seconds`` from now. Returns which process waits to take over. Raises LeaseLost."""
         values = {"name": lease.name, "token": lease.token, "seconds": seconds}
         row = self._connections.run(lambda connection: connection.execute(_RENEW, values).fetchone())
         if row is None:
@@ -152,17 +152,17 @@ class Leases:
         return waiting
 
     def release(self, lease: Lease) -> None:
-        """Give it back, so that the next need not wait for its end. Nothing happens where it is lost already."""
+        """Give it back, so that the next holder need not wait until it expires. Does nothing if it is lost already."""
         values = {"name": lease.name, "token": lease.token}
         self._connections.run(lambda connection: connection.execute(_RELEASE, values) and None)
 
     def stand_by(self, name: str, holder: str, seconds: float) -> bool:
-        """Let the holder know for ``seconds`` that somebody waits. False when somebody else stands by already."""
+        """Tell the holder for ``seconds`` that ``holder`` waits. False when another process waits already."""
         values = {"name": name, "holder": holder, "seconds": seconds}
         return self._connections.run(lambda connection: connection.execute(_WAIT, values).rowcount) > 0
 
     def rows(self) -> list[LeaseRow]:
-        """Every duty there is."""
+        """Every lease."""
 
         def read(connection: psycopg.Connection[Any]) -> list[LeaseRow]:
             with connection.cursor(row_factory=class_row(LeaseRow)) as cursor:
@@ -176,7 +176,7 @@ class Leases:
 
 
 class FencedConnections(Connections):
-    """Connections under a lease: every transaction of ``run`` proves first that the lease is still held.
+    """Connections under a lease: every transaction of ``run`` checks first that the lease is still held.
 
     Shares the pool of ``inner``; closing it closes nothing.
     """
@@ -197,7 +197,7 @@ class FencedConnections(Connections):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """``work(connection, …)`` in one transaction with the proof; raises LeaseLost, and then nothing is written."""
+        """``work(connection, …)`` in one transaction with the check; raises LeaseLost, and then nothing is written."""
 
         def proven(connection: psycopg.Connection) -> T:
             self._prove(connection)
@@ -226,31 +226,31 @@ class FencedConnections(Connections):
             raise _lost(self.lease)
 
     def _unless_idle(self, attempt: Callable[[], T]) -> T:
-        """Repeat what the server ended because this process stood still in the middle of the transaction."""
+        """Repeat a transaction that the server ended because this process was paused in the middle of it."""
         while True:
             try:
                 return attempt()
             except psycopg.errors.IdleInTransactionSessionTimeout:
-                log.warning("%s: stood still in the middle of a transaction; doing it again", self.lease.session)
+                log.warning("%s: was paused in the middle of a transaction, which is repeated", self.lease.session)
 
     def transaction(self) -> AbstractContextManager[psycopg.Connection]:  # type: ignore[override]
-        """Not under a lease: what is not proven may not be written."""
+        """Raises StoreError: a write without the check is not allowed."""
         raise StoreError("under a lease there are only whole transactions: use run")
 
     def adbc(self) -> AbstractContextManager[dbapi.Connection]:  # type: ignore[override]
-        """For reading, which needs no proof."""
+        """For reading, which needs no check."""
         return self._inner.adbc()
 
     def frame(self, query: str, parameters: tuple[Any, ...] | list[Any] | None = None) -> pl.DataFrame:
-        """For reading, which needs no proof."""
+        """For reading, which needs no check."""
         return self._inner.frame(query, parameters)
 
     def rows(self, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-        """For reading, which needs no proof."""
+        """For reading, which needs no check."""
         return self._inner.rows(query, parameters)
 
     def close(self) -> None:
-        """The connections belong to whoever made them."""
+        """Does nothing: the connections belong to the store that made them."""
 
 
 def _lost(lease: Lease) -> LeaseLost:
@@ -258,7 +258,7 @@ def _lost(lease: Lease) -> LeaseLost:
 
 
 def wait_for(acquire: Callable[[], Lease | None], patience: float, step: float = 0.2) -> Lease | None:
-    """Try until it is ours or the patience is over. For callers without an event loop."""
+    """Call ``acquire`` until it gives a lease, at most ``patience`` seconds. For callers without an event loop."""
     until = time.monotonic() + patience
     while (lease := acquire()) is None and time.monotonic() < until:
         time.sleep(step)

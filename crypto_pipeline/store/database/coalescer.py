@@ -1,9 +1,9 @@
-"""Small questions of many threads, asked together: one round trip and one frame for all that wait.
+"""Request coalescing: small queries of many threads become one round trip and one frame.
 
-A question that finds nothing under way is asked at once and alone, so whoever is the only one waits for nobody. While
-it is under way others come; they wait, first come first served, and the first of them asks for all of its kind that
-wait by then. Nobody who comes later waits for a round that is stuck. The answered ones are woken one after the other,
-each by the one before: so a hundred threads do not keep each other from the interpreter, which runs one at a time.
+A query that comes while no round is running is sent at once and alone. Queries that come during a round wait in order
+of arrival; when a place for a round is free, the first of them is sent together with all waiting queries of its kind.
+A round that takes too long does not hold up later queries. Waiting threads with an answer are woken one after the
+other, each by the one before, so that a hundred threads do not compete for the interpreter at once.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from crypto_pipeline.store.database.errors import DatabaseAwayError
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-#: Rounds at once. Measured on two processors: with one the server waits while frames are made; more make the groups
-#: smaller. A round that is older than so many seconds is stuck: beside such there may be others, up to so many.
+#: Rounds at the same time. Measured on two processors: with one the server is idle while frames are made; with more
+#: the groups are smaller. Rounds that run longer than SLOW seconds are not counted, up to MOST_AT_ONCE in all.
 AT_ONCE, SLOW, MOST_AT_ONCE = 2, 0.05, 6
 
 
 class _Waiter(Generic[Q, A]):
-    """One thread's place in the queue. The bell rings once: when it is answered, or has to ask itself."""
+    """One waiting thread. Its event is set once: when it has an answer, or has to send the round itself."""
 
     def __init__(self, kind: Hashable, question: Q, size: int) -> None:
         self.kind, self.question, self.size = kind, question, size
         self.answers: list[A] = []
         self.error: BaseException | None = None
-        #: Whether it has to ask; whether its bell rang; whether nobody waits at it any more.
+        #: Whether it has to send the round; whether its event was set; whether its thread no longer waits.
         self.leads = self.woken = self.gone = False
-        #: Whom to wake once it was woken.
+        #: The next to be woken after this one.
         self.following: _Waiter[Q, A] | None = None
         self.since = time.monotonic()
         self.event = threading.Lock()
@@ -43,30 +43,30 @@ class _Waiter(Generic[Q, A]):
 
 
 class QueryCoalescer(Generic[Q, A]):
-    """``work`` answers questions of one kind, in their order, together no larger than ``most``. Thread-safe.
+    """``work`` answers queries of one kind, in their order, whose sizes add up to at most ``most``. Thread-safe.
 
-    An error of several questions is nobody's yet: each is asked again alone, so that one cannot spoil the others'
-    answer. Only that the database is away concerns all who were asked for, and all who waited ``patience`` seconds.
+    After an error of a round of several queries each is sent again alone, so that one bad query costs only itself. If
+    the database is away, all queries of the round fail, and so do all that have waited ``patience`` seconds.
     """
 
     def __init__(
         self, work: Callable[[Sequence[Q]], Sequence[A]], patience: float, most: int, at_once: int = AT_ONCE
     ) -> None:
         self._work, self._patience, self._at_once, self._most = work, patience, at_once, most
-        #: Questions so far, and how often they were asked together or alone.
+        #: Queries so far, and rounds.
         self.questions = self.rounds = 0
         self.after_fork()
         fork_safety.renew_in_children(self)
 
     def after_fork(self) -> None:
-        """Nobody waits, nothing is under way: also in a forked child, whose other threads stayed with the parent."""
+        """Start empty: a forked child has none of the threads that wait or run rounds."""
         self._lock = threading.Lock()
         self._queue: deque[_Waiter[Q, A]] = deque()
-        #: When each round that is under way began.
+        #: When each running round began.
         self._rounds: list[float] = []
 
     def ask(self, kind: Hashable, question: Q, size: int = 1) -> A:
-        """The answer to ``question``, asked alone or with others of the same ``kind``."""
+        """The answer to ``question``, which is sent alone or with others of the same ``kind``."""
         mine: _Waiter[Q, A] = _Waiter(kind, question, size)
         try:
             with self._lock:
@@ -88,15 +88,15 @@ class QueryCoalescer(Generic[Q, A]):
         return self._work([question])[0]
 
     def _lead(self, mine: _Waiter[Q, A]) -> None:
-        """Ask for all that wait with a question of the same kind."""
+        """Send the round: this query and all waiting ones of the same kind."""
         group = [mine]
         try:
-            group += self._like(mine)
+            group += self._same_kind(mine)
             for place, answer in zip(group, self._work([place.question for place in group]), strict=True):
                 place.answers.append(answer)
         except BaseException as error:
             if isinstance(error, DatabaseAwayError):
-                group += self._impatient()
+                group += self._expired()
             for place in group:
                 place.error = error
             if len(group) == 1 or not isinstance(error, Exception):
@@ -106,7 +106,7 @@ class QueryCoalescer(Generic[Q, A]):
                 place.following = following
 
     def _leave(self, mine: _Waiter[Q, A]) -> None:
-        """Pass on whatever another waits for: the turn to ask, and the bell."""
+        """Let the next query start a round, and wake the next thread."""
         with self._lock:
             mine.gone = True
             if not mine.woken and mine in self._queue:
@@ -132,7 +132,7 @@ class QueryCoalescer(Generic[Q, A]):
             place = place.following
 
     def _free(self) -> bool:
-        """Whether another round may begin: few are under way that are likely to end soon."""
+        """Whether another round may begin."""
         if len(self._rounds) < self._at_once:
             return True
         late = time.monotonic() - SLOW
@@ -142,8 +142,8 @@ class QueryCoalescer(Generic[Q, A]):
         place.leads, place.since = True, time.monotonic()
         self._rounds.append(place.since)
 
-    def _like(self, mine: _Waiter[Q, A]) -> list[_Waiter[Q, A]]:
-        """Who waits with a question of the same kind, as many as fit; they are in the queue no longer."""
+    def _same_kind(self, mine: _Waiter[Q, A]) -> list[_Waiter[Q, A]]:
+        """Take the waiting queries of the same kind out of the queue, as many as fit."""
         found, left, size = [], deque[_Waiter[Q, A]](), mine.size
         with self._lock:
             self.rounds += 1
@@ -156,8 +156,8 @@ class QueryCoalescer(Generic[Q, A]):
             self._queue = left
         return found
 
-    def _impatient(self) -> list[_Waiter[Q, A]]:
-        """Those who have waited too long to wait for one more attempt; they are in the queue no longer."""
+    def _expired(self) -> list[_Waiter[Q, A]]:
+        """Take those out of the queue that have waited ``patience`` seconds."""
         until = time.monotonic() - self._patience
         with self._lock:
             gone = [place for place in self._queue if place.since <= until]

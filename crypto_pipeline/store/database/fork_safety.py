@@ -1,13 +1,13 @@
-"""What a forked process must begin anew: connections, threads and locks of its parent are of no use to it.
+"""Fork safety: a forked process needs connections, threads and locks of its own.
 
 ``os.fork`` copies memory, but only the thread that forks. A copied connection is one socket that two processes write
-to; a copied lock may stay locked for ever, because the thread that held it is not there. So everything in this package
-that holds one of these registers with ``renew_in_children``, and its ``after_fork`` runs in each child before anything
-else does. What the child must neither use nor tidy up is handed to ``abandon``: closing a copied connection would end
-the parent's session.
+to; a copied lock may stay locked for ever, because the thread that held it does not exist in the child. So each object
+of this package that holds one of these registers with ``renew_in_children``, and its ``after_fork`` runs first in each
+child. Objects that the child must neither use nor close are passed to ``abandon``: closing a copied connection would
+end the parent's session.
 
-Polars keeps threads too, and cannot begin anew: in the child of a process that used them, most of its operations wait
-for ever. ``without_polars`` says so; see ``reading.helper_process``.
+Polars has threads too and cannot start them again: in the child of a process that used them, most of its operations
+never return. ``without_polars`` says whether this is such a child; see ``reading.helper_process``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Renewable(Protocol):
     """Something that holds connections, threads or locks."""
 
     def after_fork(self) -> None:
-        """Begin anew. Runs in the child, which has one thread."""
+        """Create locks and connections again. Runs in the child, which has one thread."""
 
 
 _things: WeakSet[Renewable] = WeakSet()
@@ -49,7 +49,7 @@ def with_parts(owner: type) -> type:
 
 
 def abandon(*things: object) -> None:
-    """Keep ``things`` for ever, so that nothing tidies them up: not even at the end of the process."""
+    """Keep ``things`` for ever, so that they are never closed, not even at the end of the process."""
     for thing in things:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 

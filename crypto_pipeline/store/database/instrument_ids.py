@@ -19,7 +19,7 @@ _REMEMBERED = 60.0
 
 
 class Symbols:
-    """Thread-safe. Asks the database for names it has not met, and for all of them once a minute."""
+    """Reads the database for names it does not have yet, and for all of them once a minute. Thread-safe."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections

@@ -1,7 +1,7 @@
-"""Waiting for the database in a way that Ctrl-C ends.
+"""Queries that Ctrl-C ends.
 
-In the main thread ADBC puts a handler of its own in the place of Python's: a signal cancels the query, which then fails
-as if the server had taken too long, and nobody hears of the signal. The handler also writes to a pipe that a forked
+In the main thread ADBC replaces Python's signal handler: a signal cancels the query, which then fails as if the server
+had taken too long, and Python never sees the signal. The handler also writes to a pipe that a forked
 child shares with its parent, so that Ctrl-C in the child would cancel the parent's query. In any other thread ADBC
 leaves signals alone.
 """
@@ -19,7 +19,10 @@ _STEP = 0.25
 
 
 def interruptible(work: Callable[[], T], cancel: Callable[[], None]) -> T:
-    """What ``work`` gives. A signal that raises here has it cancelled and waited for; costs a thread (0.1 ms)."""
+    """Run ``work`` and return its result. A signal that raises an error calls ``cancel`` and waits for ``work`` to end.
+
+    In the main thread this costs a thread (0.1 ms).
+    """
     if threading.current_thread() is not threading.main_thread():
         return work()
     future: Future[T] = Future()

@@ -40,7 +40,10 @@ _OPTIONS = "-c TimeZone=UTC -c jit=off"
 
 
 class Connections:
-    """Thread-safe. Opens on first use, keeps what it opened, replaces what broke. A forked child opens its own."""
+    """Opens connections on first use, keeps them and replaces broken ones. Thread-safe.
+
+    A forked child opens its own.
+    """
 
     def __init__(
         self, url: str, size: int = 8, *, patience: float = PATIENCE, statement_timeout: float | None = None
@@ -57,8 +60,8 @@ class Connections:
         fork_safety.renew_in_children(self)
 
     def _begin(self) -> None:
-        """No connection is open yet."""
-        #: A place for each reading connection, with the connection where one was made; first come, first served.
+        """Start without an open connection."""
+        #: One entry for each reading connection: the connection, or None where it is not made yet.
         self._readers: queue.SimpleQueue[psycopg.Connection[Any] | None] = queue.SimpleQueue()
         for _ in range(self.size):
             self._readers.put(None)
@@ -71,7 +74,7 @@ class Connections:
         self._era = object()
 
     def after_fork(self) -> None:
-        """In a forked child: leave the parent's connections alone, and open others when they are needed."""
+        """In a forked child: leave the parent's connections as they are, and open others when they are needed."""
         fork_safety.abandon(self._readers, self._streams, self._lock, self._pool, self._engine, self._idle)
         self._begin()
 

@@ -1,9 +1,9 @@
-"""How a database's URL travels in a pickle: without its password, except to a process that is just being started.
+"""A database's URL in a pickle: without its password, except for a process that ``multiprocessing`` is starting.
 
-Python's own ``multiprocessing`` treats its key the same way. A pickle lies on disks and in queues, where nobody expects
-a password. Whoever unpickles has it all the same where that is possible: the same process and those it forks remember
-it, one that ``multiprocessing`` starts is given it over a private pipe, and any other takes it from
-CRYPTO_PIPELINE_DATABASE_URL when that names the same database, or from PGPASSWORD or ~/.pgpass, where libpq looks.
+Pickles are kept in files and queues, where a password does not belong (``multiprocessing`` treats its own key the same
+way). The process that unpickles gets the password where that is possible: the same process and its forks remember it, a
+process that ``multiprocessing`` starts receives it over a private pipe, and any other takes it from
+CRYPTO_PIPELINE_DATABASE_URL when that names the same database, or from PGPASSWORD or ~/.pgpass, which libpq reads.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def without_password(url: str) -> str:
 
 
 class PortableUrl:
-    """A URL that is pickled as this module says."""
+    """A URL that is pickled without its password, see this module."""
 
     def __init__(self, url: str) -> None:
         self.url = url

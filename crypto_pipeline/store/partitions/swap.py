@@ -1,8 +1,8 @@
-"""Taking a table out of its parent and putting another in its place, and keeping writers out while it is decided.
+"""Detaching a partition and attaching another in its place, and locking writers out until that is committed.
 
-Readers are never made to wait for work: what is slow happens before, without locks, or afterwards to a table that
-nobody sees any more. A partition leaves by DETACH, for which everyone else must be out of its parent for an instant;
-that is tried again and again with a short patience, so that no queue forms behind it.
+Readers never wait for slow work: that is done before, without locks, or afterwards on a table that is no longer
+attached. DETACH needs the parent table free of other users for a moment. It is tried with a short lock timeout and
+repeated, so that no queue forms behind it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from crypto_pipeline.store.partitions.span import Span
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: A table on its way out or in has one of these at the end of its name, and no parent.
+#: Suffixes of tables that are detached or not yet attached.
 LEAVING, COMING = "__leaving", "__coming"
-#: How long the instant without others is waited for, each time and altogether.
+#: How long to wait for the locks, at each attempt and in all.
 _PATIENCE_MS = 100
 _ALTOGETHER = 120.0
 
@@ -44,7 +44,7 @@ def retry_until_unlocked(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """``work(connection, …)`` in a transaction, again and again until nobody is in its way for an instant."""
+    """``work(connection, …)`` in a transaction, repeated until it gets its locks at once."""
     until, wait = time.monotonic() + _ALTOGETHER, 0.05
     while True:
         try:
@@ -76,8 +76,8 @@ def lock_out_writers(connection: psycopg.Connection[Any], span: Span, only: Sequ
 def replace_partition(connection: psycopg.Connection[Any], span: Span, successor: str | None) -> None:
     """Take the span's partition out of its parent under another name, and put ``successor`` in its place.
 
-    The last thing of a transaction: from here to its end nobody else is in the parent. Raises LockNotAvailable when
-    somebody does not leave it soon.
+    Call it last in a transaction: until its end no other session can use the parent. Raises LockNotAvailable where
+    another session does not release the parent in time.
     """
     if not bars.exists(connection, span.table):
         return
@@ -101,7 +101,7 @@ def _short_lock_timeout(connection: psycopg.Connection[Any]) -> None:
 
 
 def drop_leftovers(connections: Connections) -> int:
-    """Drop tables that left or never came in, one transaction each; returns how many. Nobody reads them."""
+    """Drop tables that were detached or never attached, one transaction each; returns how many."""
     query = """
         SELECT c.relname FROM pg_class c
         WHERE c.relnamespace = 'market'::regnamespace AND c.relkind = 'r' AND NOT c.relispartition

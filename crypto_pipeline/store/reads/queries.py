@@ -1,15 +1,14 @@
-"""The reader's questions as SQL, each in forms that say the same.
+"""Reads of bars as SQL. A query has three forms that give the same rows.
 
-*Packed*: one row of arrays, parameters apart so that the server keeps the plan; least work for few bars, because
-nothing is done per bar on our side. *Streamed*: the rows themselves, for ADBC, which reads them by COPY, twice as fast
-as it reads the answer of a statement with parameters. COPY takes no parameters, so there the values are written into
-the text: only numbers, members of ``Timeframe`` and times that we format ourselves, never a text from outside.
+*Packed*: one row of arrays, with parameters, so that the server keeps the plan. It is fastest for few bars, because
+Python does nothing per bar. *Packed together*: the same for several queries that differ only in instrument and times.
+*Streamed*: the rows themselves, for ADBC, which reads them by COPY, twice as fast as the answer to a statement with
+parameters. COPY takes no parameters, so the values are written into the text: only numbers, members of ``Timeframe``
+and times that are formatted here, never text from outside.
 
-*SmallReads*: as packed, for one series each of several questions that differ only in instrument and times.
-
-Each statement also names the archive files that are the truth of a part of the span. It is one statement because of the
-moment at which a month leaves its table: a statement that began before keeps the partition locked in place, one that
-begins later sees the file; two statements could see neither, whatever snapshot they share.
+Each statement also names the archive files that hold a part of the span. It must be the same statement, because a month
+may be detached from its table meanwhile: a statement that began before keeps the partition locked, and one that begins
+later sees the file. Two statements could see neither, even in one snapshot.
 """
 
 # ruff: noqa: S608  (see above)
@@ -37,8 +36,9 @@ MARKED_FILE, MARKED_END = (_YEARS_400 * years // 400 - 62_167_219_200_000_000 fo
 class Wanted:
     """Bars of ``ids`` with open time in ``[begin, until)``: all of them, or the newest ``last`` of each instrument.
 
-    ``as_of``: copies that were the truth then. ``complete``: without copies that saw only a part of their window; it is
-    not applied here but by whoever merges, unless ``last`` has to count. ``columns`` are names of BAR_COLUMNS.
+    ``as_of``: the copies that were valid then. ``complete``: without copies that saw only a part of their window; the
+    caller applies it after merging, except with ``last``, where the statement must count complete bars. ``columns`` are
+    names of BAR_COLUMNS.
     """
 
     ids: tuple[int, ...]
@@ -52,7 +52,7 @@ class Wanted:
 
     @property
     def most(self) -> int:
-        """No more bars than these can come."""
+        """The largest possible number of bars."""
         if self.last is not None and (self.begin, self.until) == (FIRST, LAST):
             return len(self.ids) * self.last
         span = self.timeframe.count(max(self.begin, EPOCH), max(self.until, EPOCH))
@@ -107,7 +107,7 @@ def _packed_text(wanted: Wanted) -> str:
 
 
 def packed_together(several: Sequence[Wanted]) -> tuple[str, dict[str, Any]]:
-    """A statement for psycopg, and its parameters, for questions for one series each, alike but for it and the times.
+    """A statement for psycopg, and its parameters, for queries of one series each that differ in series and times.
 
     One row: the number, begin and end of each archive file that touches any of the spans, as three arrays; then for
     every bar the place of its question, from 1 on, and one ``array_send`` per column.
@@ -129,7 +129,7 @@ def packed_together(several: Sequence[Wanted]) -> tuple[str, dict[str, Any]]:
 
 
 def _array(values: Iterable[object]) -> str:
-    """A literal, made in a tenth of the time that adapting a list takes."""
+    """An array literal; making it takes a tenth of the time that adapting a list takes."""
     return f"{{{','.join(map(str, values))}}}"
 
 
@@ -156,10 +156,10 @@ def _packed_together_text(wanted: Wanted) -> str:
 
 
 def streamed(wanted: Wanted) -> str:
-    """A statement without parameters. Beside the bars it gives two rows for each archive file, told by ``open_time``:
-    its number as seconds after MARKED_FILE, its end as far after MARKED_END as it is after 1970.
+    """A statement without parameters. Beside the bars it gives two rows for each archive file, marked by ``open_time``:
+    its number as seconds after MARKED_FILE, and its end as far after MARKED_END as it is after 1970.
 
-    Of one instrument without ``instrument_id``: what is the same in every row need not be sent.
+    For one instrument there is no ``instrument_id``, which would be the same in every row.
     """
     values = {
         "ids": f"'{{{','.join(str(int(number)) for number in wanted.ids)}}}'::int[]",
@@ -195,9 +195,11 @@ def _time(moment: datetime) -> str:
 
 
 def _rows(wanted: Wanted, value: Callable[[str], str], instead: Sequence[str], *, each_its_own: bool = False) -> str:
-    """The statement that gives the bars; ``value`` writes a parameter, ``instead`` of null stands what is given.
+    """The statement that selects the bars.
 
-    ``each_its_own``: of one instrument, inside of a loop over questions that has its number as ``i.number``.
+    ``value`` writes a parameter; ``instead`` has SQL in place of null per column.
+
+    ``each_its_own``: for one instrument, inside a loop over queries that has its number as ``i.number``.
     """
     columns = ", ".join(
         f"coalesce(b.{name}, {other}) AS {name}" if other else f"b.{name}"

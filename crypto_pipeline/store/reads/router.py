@@ -1,4 +1,4 @@
-"""Bars out of the table and the archive as one answer: routed by size, merged without a double or a hole."""
+"""Bars of table and archive as one answer: routed by size, merged without duplicates and without holes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from crypto_pipeline.store.reads.small_reads import FEW_BARS, Found, SmallReads,
 if TYPE_CHECKING:
     from crypto_pipeline.store.archive.reader import Archive
 
-#: Up to so many bars come packed; measured: from there on the stream is faster.
+#: Up to so many bars are read packed; measured: above that the stream is faster.
 PACKED_BARS = 3_000
 _ATTEMPTS = 5
 _KEY = ["instrument", "open_time"]
@@ -77,7 +77,7 @@ class BarRouter:
             if merged is None:
                 return self._read(wanted, ids, list(READ_SCHEMA)).select(columns)
             hot = merged
-        # of the newest ones the statement has left out the others
+        # with `last` the statement has left out the others
         if wanted.complete and wanted.last is None and not hot["complete"].all():
             hot = pl.DataFrame([column.filter(hot["complete"]) for column in hot])
         # not `select`, which takes ten times as long, and threads
@@ -102,7 +102,7 @@ class BarRouter:
     # -- the newest -----------------------------------------------------------------------------------------------
 
     def _newest(self, wanted: Wanted, ids: dict[str, int], columns: Sequence[str]) -> pl.DataFrame:
-        """The newest bars where the archive may have some of them: file by file into the past, until there are enough.
+        """The newest bars where some may be archived: file by file into the past, until there are enough.
 
         Several statements, so the catalogue must be the same before and after.
         """
@@ -134,14 +134,12 @@ class BarRouter:
             raise _Moved("its catalogue changes all the time")
         return pl.concat(parts).sort(_KEY).select(columns)
 
-    # -- the seam -------------------------------------------------------------------------------------------------
+    # -- merging -------------------------------------------------------------------------------------------------
 
     def _merge(
         self, hot: pl.DataFrame, wanted: Wanted, ids: dict[str, int], needed: Sequence[str], numbers: Sequence[int]
     ) -> pl.DataFrame | None:
-        """The table's bars and those of the files. None: of some bars both have a copy, and which one is believed shows
-        only with all columns.
-        """
+        """The bars of table and files. None where both have a copy of a bar and more columns are needed to choose."""
         files = self._connections.run(_files, wanted, list(numbers))
         parts = [
             _from_files(self._archive, [file for file in files if file.kind == kind], wanted, ids, needed)
@@ -149,7 +147,7 @@ class BarRouter:
         ]
         archived = pl.concat(parts)
         both = pl.concat([archived, hot])
-        if wanted.as_of is None:  # a place has a bar once
+        if wanted.as_of is None:  # each of the two has a bar at most once
             beside = hot.filter(pl.col("open_time") < max(file.end_open for file in files))
             doubled = beside.height > 0 and archived.join(beside, on=_KEY, how="semi").height > 0
         else:
@@ -164,7 +162,7 @@ class BarRouter:
 
 
 def _without_marks(answer: pl.DataFrame) -> Found:
-    """What ``streamed`` gives, taken apart: the bars, numbers of files, and the end of the newest of them."""
+    """Split what ``streamed`` gives into the bars, the numbers of files, and the end of the newest file."""
     times = answer["open_time"].to_physical().to_numpy()
     marked = times >= queries.MARKED_FILE
     if not marked.any():
@@ -185,7 +183,7 @@ def _need_polars() -> None:
 def _newest_archived(
     connection: psycopg.Connection[Any], wanted: Wanted, ids: dict[str, int], until: datetime
 ) -> dict[str, date]:
-    """Of each instrument that may have archived bars the newest day on which it may."""
+    """The newest day on which an instrument may have archived bars, for each that may have some."""
     values = [str(wanted.timeframe), until.date(), list(wanted.ids)]
     days = dict(connection.execute(_ARCHIVED, values).fetchall())
     return {name: days[number] for name, number in ids.items() if days[number] is not None}

@@ -1,4 +1,4 @@
-"""Few bars of one series each, for many threads at once: a statement and a frame for all who wait."""
+"""Reads of few bars of one series by many threads: one statement and one frame for all that wait."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.reads import queries
 from crypto_pipeline.store.reads.queries import Wanted
 
-#: So few bars cost less than asking for them; and so many at most in one statement, which others have to wait for.
+#: Queries of up to so many bars are sent together, because the round trip costs more than the bars; and the most bars
+#: of one statement, for which other queries wait.
 FEW_BARS, MOST_BARS = 500, 6_000
 
 #: The table's bars, the archive files that hold a part of the span, and the end of the newest of them.
@@ -30,7 +31,7 @@ class _Asked:
 
 
 class SmallReads:
-    """Reads the table alone, as one question at a time would. Thread-safe."""
+    """Reads few bars of the table, several queries at a time. Thread-safe."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -55,7 +56,7 @@ class SmallReads:
 
 
 def packed(connections: Connections, wanted: Wanted, ids: dict[str, int], needed: Sequence[str]) -> Found:
-    """The same for one question, of any instruments, by itself."""
+    """As ``SmallReads.ask``, of one query for any instruments, alone."""
     files, until, *arrays = connections.row(*queries.packed(wanted))
     return bar_frames.packed_bars(wanted.columns, arrays, InstrumentNames(ids), needed), files or [], until
 

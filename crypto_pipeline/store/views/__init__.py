@@ -1,1 +1,4 @@
-"""The materialized views for people and tools: refreshed beside themselves, and proven."""
+"""The materialized views for people and tools that query SQL: refreshed beside the ones in use, and compared.
+
+Reads of the package never use them.
+"""
