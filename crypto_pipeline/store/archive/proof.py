@@ -100,7 +100,7 @@ def damaged(file: ArchiveFile, why: str) -> str:
 
 
 def examine(file: ArchiveFile) -> str | None:
-    """Read a file again, wherever it is; in words what is wrong with it, None when nothing is."""
+    """Read a file again, wherever it is; its fault in words, None when there is none."""
     try:
         with ArchiveStorage(file.base_url).fetched(file.path) as path:
             found = sha256(path)
@@ -132,7 +132,7 @@ def prove_in_turn(connections: Connections, most_bytes: int, most_downloaded: in
 
 
 def note(connections: Connections, file: ArchiveFile, fault: str | None) -> None:
-    """Keep what was found of one file."""
+    """Record the result for one file."""
     connections.run(lambda connection: connection.execute(_NOTE, [file.archive_id, fault]) and None)
 
 

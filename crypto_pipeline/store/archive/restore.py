@@ -1,8 +1,8 @@
-"""Back from the archive: months of bars with their history, or days of trades, into the tables they came from.
+"""Restoring archived months of bars with their history, or days of trades, into their tables.
 
-A month that is a partition is built apart, out of its file and of what the table has of it, and takes the partition's
-place in an instant. A restored span is left alone by retention for as long as was asked for; then it is archived again.
-Its files stay until then as well.
+A month that is a partition is built as a table of its own, from its file and from the rows in the table, and replaces
+the partition at once. Retention leaves a restored span in the table for the requested time, then archives it again. Its
+files are kept until then.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from crypto_pipeline.store.partitions.vacuum import vacuum
 
 log = logging.getLogger(__name__)
 
-#: Writers may change a span while it is built; more often than this it is left to whoever asks again.
+#: Attempts, because writers may change a span while it is built; then the caller has to ask again.
 _ATTEMPTS = 3
 _EPOCH = date(1970, 1, 1)
 

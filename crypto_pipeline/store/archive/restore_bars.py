@@ -24,7 +24,7 @@ from crypto_pipeline.store.partitions import span as archive_spans
 from crypto_pipeline.store.partitions.span import Span
 
 _COPY = "COPY {} ({}) FROM STDIN (FORMAT BINARY)"
-# Nobody sees the new table before it takes its place, so its rows need not be looked up, marked and vacuumed later.
+# The new table is not visible before it is attached, so its rows need not be looked up, marked and vacuumed later.
 _COPY_NEW = "COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)"
 _SUPERSEDED = "superseded_at"
 _BARS = sql.Identifier("market", "ohlc_data")
@@ -41,8 +41,8 @@ WHERE instrument_id = u.i AND timeframe = %(timeframe)s AND open_time = u.at
 
 @dataclass(slots=True)
 class Loaded:
-    """What a month is to be: rows of each cell, the whole history; of a month that is not built apart also the bars
-    that are other than the table's. ``restored`` counts what came out of the files.
+    """The restored month: rows of each cell and the whole history. For a month that shares its table also the bars that
+    differ from the table's. ``restored`` counts the rows from the files.
     """
 
     ids: dict[str, int]
@@ -66,7 +66,7 @@ def build(connection: psycopg.Connection[Any], connections: Connections, span: S
 
 
 def collect(connections: Connections, span: Span, places: dict[str, Path]) -> Loaded:
-    """The same for a month that shares its table with others: what is other than there."""
+    """The same for a month that shares its table with others: the bars that differ from the table's."""
     loaded = Loaded(connections.run(archive_spans.symbols, span))
     for hot, merged in _merged(connections, span, places, loaded):
         loaded.other.append(merged.bars.join(hot, on=hot.columns, how="anti", nulls_equal=True))

@@ -1,4 +1,4 @@
-"""Retention: what is due to leave the tables or the archive, and letting it go, in an order that may stop anywhere."""
+"""Retention: which spans are due to be archived or dropped, and doing that in an order that may stop anywhere."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Progress = Callable[[str], None]
 PATIENCE = timedelta(days=30)
 _LOCK = 0x7265746E  # "retn"
 _MOMENT = "3s"
-#: What is kept apart from bars and trades is forgotten when it was not stated again for so long.
+#: Refused bars and trades are deleted when they were not stated again for so long.
 APART_KEPT = timedelta(days=90)
 _APART = ("bars_apart", "trades_apart")
 _FORGET_APART = "DELETE FROM market.{} WHERE last_seen < clock_timestamp() - %s"
@@ -65,7 +65,7 @@ WHERE status = 'current' AND timeframe = %(timeframe)s AND first_open = %(start)
   AND kind = ANY(%(kinds)s)
 """
 _EMPTY_CELLS = "DELETE FROM market.coverage WHERE timeframe = %s AND day < %s AND present = 0"
-# What was said of bars that nobody expects any more goes with their cells.
+# Records about bars that are no longer expected are deleted with their cells.
 _ITS_CELLS = """
     SELECT FROM market.coverage c WHERE c.instrument_id = t.instrument_id AND c.timeframe = t.timeframe
     AND c.day BETWEEN (t.{first} AT TIME ZONE 'UTC')::date AND (t.{last} AT TIME ZONE 'UTC')::date
@@ -126,7 +126,7 @@ class RetentionReport:
 
 
 class Retention:
-    """Applies a policy. ``scratch`` is a folder of its own on this machine. One run at a time, whoever starts it."""
+    """Applies a policy. ``scratch`` is a folder on this machine that nothing else uses. One run at a time."""
 
     def __init__(
         self, connections: Connections, storage: ArchiveStorage, scratch: Path, policy: RetentionPolicy
@@ -159,7 +159,7 @@ class Retention:
             going = self._connections.run(detach.rows_to_detach, span, self.policy.min_bars)
             if not going:
                 continue
-            # a month whose time is over in the archive too does not go there first
+            # a month that has expired in the archive too is not archived first
             archived = self.policy.bars[timeframe].archived and (kept is None or span.end > kept)
             waits = None
             if self._connections.run(_is_held, span):
@@ -238,7 +238,7 @@ class Retention:
         return done
 
     def _expire(self, now: datetime, progress: Progress) -> list[Span]:
-        """Archive files whose time is over, cells of which nothing is left, and what was said of their bars."""
+        """Drop archive files that have expired, empty cells, and what was recorded about their bars."""
         gone = []
         for timeframe in (*Timeframe, None):
             limit = self.policy.kept_start(timeframe, now)
@@ -260,7 +260,7 @@ class Retention:
         """Be the one run at work for the block; the database lets go of the lock however the process ends."""
         self._connections.run(lambda connection: None)  # a server that is just coming back is waited for
         with connect(self._connections.url) as connection:
-            # a moment of patience: the server takes note a little later that a holder is gone
+            # the server notices a little later that a holder is gone
             connection.execute("SELECT set_config('lock_timeout', %s, false)", [_MOMENT])
             try:
                 connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])

@@ -1,4 +1,4 @@
-"""Bars that are not believed: kept apart with the reason and with what was stated, whoever stated them."""
+"""Refused bars: kept in ``market.bars_apart`` with the reason and the stated values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class BarsApart:
         self._connections, self._symbols = connections, symbols
 
     def refuse(self, venue: str, instrument: str, timeframe: Timeframe, rows: Sequence[RefusedRow]) -> int:
-        """Write down bars that ``venue`` stated and that cannot be; one row each, however often. Returns how many."""
+        """Record bars of ``venue`` that were refused, one row each, however often they are stated. Returns how many."""
         times = [None if row.ms is None else datetime.fromtimestamp(row.ms / 1000, UTC) for row in rows]
         bars = [(instrument, at, row.reason, row.said) for at, row in zip(times, rows, strict=True)]
         return self.refuse_many(venue, timeframe, bars)
@@ -73,6 +73,6 @@ class BarsApart:
         return self._connections.run(work)
 
     def read(self, instruments: Sequence[str]) -> pl.DataFrame:
-        """All that is kept of these instruments."""
+        """Every refused bar of these instruments."""
         ids = self._symbols.ids(instruments)
         return named(self._connections.frame(_READ, [list(ids.values())]), ids)

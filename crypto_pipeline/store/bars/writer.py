@@ -31,7 +31,7 @@ from crypto_pipeline.store.partitions import bars as partitions
 log = logging.getLogger(__name__)
 
 _EPOCH = date(1970, 1, 1)
-#: A month without a partition gets it built apart from so many bars on; below, attaching costs more than it saves.
+#: From so many bars on a new month is built as a table of its own and attached; below, attaching costs more.
 BUILD_ROWS = 100_000
 
 
@@ -51,7 +51,7 @@ class WriteResult:
     cells: list[tuple[str, date]] = field(default_factory=list)
     #: Why bars were rejected, and how many.
     reasons: dict[str, int] = field(default_factory=dict)
-    #: The rejected bars that can be told apart: instrument, open time, reason and values.
+    #: The refused bars that can be identified: instrument, open time, reason and values.
     refused: list[tuple[str, datetime, str]] = field(default_factory=list)
 
     @property
@@ -69,9 +69,9 @@ class BarWriter:
         self._made: set[tuple[Timeframe, int]] = set()
 
     def write(self, frame: pl.DataFrame, timeframe: Timeframe) -> WriteResult:
-        """Store what is better than what is stored, and account for it, in one transaction per batch.
+        """Store bars that are better than the stored copies, with counters and history, in one transaction per batch.
 
-        Faulty bars are turned away, counted, and written down in ``market.bars_apart``. Raises StoreError for an
+        Faulty bars are refused, counted, and recorded in ``market.bars_apart``. Raises StoreError for an
         unknown instrument or a frame that is no frame of bars.
         """
         return self._write(frame, Timeframe(timeframe), None)
@@ -134,7 +134,7 @@ class BarWriter:
             try:
                 return self._connections.run(transaction.write, piece)
             except psycopg.errors.UndefinedTable:
-                # retention took the month out of the table since it was made sure of; late bars make it anew
+                # retention detached the month meanwhile; late bars create it again
                 if piece.month is None:
                     raise
                 self._connections.run(partitions.ensure, piece.timeframe, piece.month)

@@ -297,9 +297,9 @@ class Budgets:
         self._open: dict[tuple[str, float], PostgresBudget] = {}
 
     def of(self, venue: str, *, keep: float = 0.0) -> PostgresBudget:
-        """The venue's account; the same object every time, so that a process has one block at most.
+        """The venue's budget; the same object every time, so that a process has at most one block.
 
-        ``keep`` is the part of the allowance that is left to callers without it, whatever this one wants: a backfill of
-        any size never takes the last request of the minute, so what is live never waits for it.
+        ``keep`` is the share of the allowance that this caller leaves to callers without it: a backfill of any size
+        never takes the last requests of a minute, so live requests never wait for it.
         """
         return self._open.setdefault((venue, keep), PostgresBudget(self._connections, venue, keep=keep))

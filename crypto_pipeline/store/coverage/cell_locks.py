@@ -1,7 +1,7 @@
-"""Coverage cells as locks and counters: whoever changes what is known of an instrument-day holds its row meanwhile.
+"""Coverage cells as locks and counters: a transaction that changes bars or reasons of a cell locks the cell's row.
 
-Everyone takes the rows in the order of their key, before any other row, so writers wait for each other but never in a
-circle. Cells are passed as two aligned arrays: instrument ids, and days since 1970; sorted, each once.
+Every transaction locks the rows in the order of their key, before any other row, so writers wait but never deadlock.
+Cells are passed as two aligned arrays: instrument ids, and days since 1970; sorted, each once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The coverage table: per instrument, timeframe and day how many bars there should be, are, and are explained.
 
-Bars and ledger keep their counters in their own transactions; here are the questions, and what is expected.
+The writers of bars and ledger keep the counters in their own transactions. Here belong reads, and what is expected.
 """
 
 from __future__ import annotations
@@ -129,9 +129,9 @@ class Coverage:
         return pl.concat(parts)
 
     def set_expected(self, frame: pl.DataFrame) -> int:
-        """State how many bars cells (``instrument``, ``timeframe``, ``day``, ``expected``) should have.
+        """Set how many bars cells (``instrument``, ``timeframe``, ``day``, ``expected``) should have.
 
-        Only cells whose figure changes are written; returns how many.
+        Only cells whose count changes are written; returns how many.
         """
         columns = ["instrument", "timeframe", "day", "expected"]
         require_columns(frame, columns, "a frame of expected cells")
@@ -148,9 +148,9 @@ class Coverage:
         return self._connections.run(work)
 
     def set_expected_alike(self, instruments: Sequence[str], cells: pl.DataFrame) -> int:
-        """State how many bars cells (``timeframe``, ``day``, ``expected``) should have, alike for all instruments.
+        """Set how many bars cells (``timeframe``, ``day``, ``expected``) should have, the same for all instruments.
 
-        As ``set_expected``, but what is stored is compared in the database: for everything, in a moment.
+        As ``set_expected``, but compared in the database, which is fast for all instruments at once.
         """
         require_columns(cells, ["timeframe", "day", "expected"], "a frame of expected cells")
         if cells.is_empty() or not instruments:

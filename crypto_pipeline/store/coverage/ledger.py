@@ -1,7 +1,7 @@
 """The ledger: every run of absent bars with the reason why they are absent (table market.gaps).
 
-Open rows of one series never overlap. What is recorded replaces whatever stood there before, in one transaction with
-the counters of coverage, and in the same order of locks as the bar writer: cells, then series.
+Open rows of one series never overlap. A new row replaces open rows of its span, in one transaction with the counters
+of coverage, and in the same order of locks as the bar writer: cells, then series.
 """
 
 from __future__ import annotations
@@ -52,16 +52,14 @@ class Ledger:
         self._connections, self._symbols = connections, symbols
 
     def record(self, frame: pl.DataFrame, next_attempt: datetime | None = None) -> int:
-        """Write what is known now of absent bars; returns how many rows.
+        """Record absent bars and their reasons; returns how many rows.
 
         ``frame`` has ``instrument``, ``timeframe``, ``start``, ``end`` (on the grid), ``state``, ``evidence`` (JSON)
-        and, if it differs by row, ``next_attempt``. Open rows that overlap are replaced there and keep what sticks out.
-        The new row inherits when the hole was first seen and how often it was asked for; ``pending`` and ``lost`` count
-        as one attempt more, unless the frame has ``attempted`` and it is false: attempts are spaced, and what a person
-        asked for in between is none of them. Bars that are stored by now are left out. Spans of one series must not
-        overlap each other.
-        Where the frame has a ``note``, that stays with the row whatever is found out about it.
-        One transaction per timeframe.
+        and, if it differs by row, ``next_attempt``. Open rows that overlap are replaced in the span and keep the rest
+        of theirs. The new row inherits when the gap was first seen and the number of attempts. ``pending`` and ``lost``
+        count one attempt more, unless the frame has ``attempted`` and it is false (a request by a person between the
+        spaced attempts). Bars that are stored by now are left out. Spans of one series must not overlap each other. A
+        ``note`` in the frame stays with the row. One transaction per timeframe.
         """
         require_columns(frame, ["instrument", "timeframe", "start", "end", "state", "evidence"], "a frame of gaps")
         if frame.is_empty():

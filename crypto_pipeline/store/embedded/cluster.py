@@ -1,4 +1,4 @@
-"""The embedded server's folder on disk: made once, whole or not at all, and configured anew before every start."""
+"""The embedded server's data folder: created once, whole or not at all, and configured before every start."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from crypto_pipeline.store.embedded.binaries import Binaries, find_binaries
 from crypto_pipeline.store.embedded.postgresql_conf import render
 
 USER = "crypto_pipeline"
-#: below the ports that systems hand out for outgoing connections, so that nobody takes ours by accident
+#: below the ports that systems hand out for outgoing connections, so that no other program takes ours by accident
 _PORTS = range(20_000, 32_000)
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Cluster:
-    """What is in the folder. No life cycle here: the caller holds the owner lock where that matters."""
+    """The folder's contents. Starting and stopping are not here; the caller holds the owner lock where needed."""
 
     def __init__(self, folder: Path, host: str) -> None:
         self.folder = folder
@@ -38,7 +38,7 @@ class Cluster:
 
     @cached_property
     def binaries(self) -> Binaries:
-        """Programs that fit the data, or the first to be found where there is none yet."""
+        """PostgreSQL programs of the data's version, or the first ones on the machine where there is no data yet."""
         made_by = self.data / "PG_VERSION"
         return find_binaries(int(made_by.read_text()) if made_by.exists() else None)
 
@@ -68,7 +68,7 @@ class Cluster:
     def prepare(self, lock: int) -> None:
         """Make the data directory if there is none, write the configuration, clear what dead servers left behind.
 
-        ``lock`` is the held owner lock; initdb inherits it, so that nobody takes over while one is still writing.
+        ``lock`` is the held owner lock; initdb inherits it, so that no other process takes over while one still writes.
         """
         with self.explaining():
             run_as = self.run_as()
@@ -140,7 +140,7 @@ class Cluster:
         return path
 
     def _port(self) -> int:
-        """The port of last time, or another one, kept from then on, where somebody else sits on it now."""
+        """The port of the last start, or another one, kept from then on, where another program uses it."""
         path = self.folder / "port"
         try:
             kept = int(path.read_text())

@@ -144,8 +144,8 @@ class EmbeddedServer:
     def _own(self, descriptor: int, kind: str, *, wait_for_commands: bool, patience: float = 30) -> bool:
         """Take the owner lock. False when a living server has it.
 
-        While the holder does not answer it may be starting, or be what is left after its main process was killed: then
-        wait, and after two seconds end such leftovers, which only block the way.
+        A holder that does not answer may be starting, or may be child processes whose main process was killed. This
+        waits, and ends such child processes after two seconds.
         """
         started = time.monotonic()
         told = False
@@ -169,7 +169,7 @@ class EmbeddedServer:
         return True
 
     def _end_leftovers(self) -> None:
-        """SIGKILL processes of a server whose main process is gone; the coming crash recovery makes up for it."""
+        """SIGKILL processes of a server whose main process is gone; crash recovery follows at the next start."""
         left = []
         for pid in file_locks.holders(self._owner_path):
             try:

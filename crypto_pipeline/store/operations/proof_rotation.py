@@ -1,4 +1,4 @@
-"""Proving all tables in turn: so many rows at a time, what was proven longest ago first, what is wrong every time."""
+"""Checking all tables in turn: a number of rows at a time, the one checked longest ago first, faulty ones each time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TableProof:
 
 
 class TableProofs:
-    """Proves tables of one database and remembers what was found. Thread-safe."""
+    """Checks tables of one database and keeps the results. Thread-safe."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -72,7 +72,7 @@ class TableProofs:
 
 
 def everything(connection: psycopg.Connection[Any], now: datetime, trades_since: date) -> list[str]:
-    """What is wrong with any table, in the caller's snapshot; empty when nothing is. Reads every row."""
+    """Faults of all tables, in the caller's snapshot; empty when there are none. Reads every row."""
     proven = [table_proof.prove(connection, table) for table in table_proof.tables(connection)]
     found = [one.fault for one in proven if one.fault]
     return table_proof.absent(connection) + table_proof.tradeless(connection, trades_since, now) + found

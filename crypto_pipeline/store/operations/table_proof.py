@@ -1,7 +1,7 @@
-"""Whether a table holds the rows that are counted of it elsewhere; no table is asked about itself.
+"""Whether a table holds the rows that are counted elsewhere.
 
-Bars are held against coverage, features and labels against their cells, days of trades against the live bars that were
-made of them, and every table against its own index: a file that was cut has fewer rows than its index has entries. Rows
+Bars are compared with coverage, features and labels with their cells, days of trades with the live bars made from them,
+and every table with its own index: a file that was cut has fewer rows than its index has entries. Rows
 are counted by reading the whole table, never by an index, which may name rows that are gone.
 """
 
@@ -142,7 +142,7 @@ _FAR = (date(1, 1, 1), date(9999, 12, 31))
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """One table that was read: its rows, and in words what is wrong with them (None: nothing)."""
+    """One table that was read: its rows, and its fault in words (None: no fault)."""
 
     table: str
     rows: int
@@ -155,7 +155,7 @@ def tables(connection: psycopg.Connection[Any]) -> dict[str, int]:
 
 
 def prove(connection: psycopg.Connection[Any], table: str) -> Proven:
-    """Count the rows of one table and hold them against what is counted elsewhere, in the caller's snapshot."""
+    """Count the rows of one table and compare with the counts kept elsewhere, in the caller's snapshot."""
     try:
         with connection.transaction():
             connection.execute(_BY_ROWS + "; SET LOCAL enable_bitmapscan = off")
@@ -171,7 +171,7 @@ def prove(connection: psycopg.Connection[Any], table: str) -> Proven:
 
 
 def absent(connection: psycopg.Connection[Any]) -> list[str]:
-    """What is not a table any more, or not in the catalogue or the ledger, though coverage counts on it."""
+    """Tables, archive files and ledger rows that are absent although coverage counts them."""
     found = [
         f"{name} is gone, of which {rows:,} rows are counted"
         for name, rows in connection.execute(_NO_PARTITION).fetchall()

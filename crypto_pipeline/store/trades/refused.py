@@ -1,4 +1,4 @@
-"""Trades that are not believed, and stored ones that an answer contradicted: kept apart, never among the others."""
+"""Refused trades, and stored trades that an answer contradicted: kept in ``market.trades_apart``."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TradesApart:
         self._connections, self._symbols = connections, symbols
 
     def refuse(self, venue_id: int, instrument: str, rows: Sequence[RefusedRow]) -> int:
-        """Write down trades that cannot be; once each, however often they are stated. Returns how many."""
+        """Record refused trades, one row each, however often they are stated. Returns how many."""
         newest = {row.trade_id: row for row in rows[-MOST:]}
         values = {
             "instrument": self._symbols.ids([instrument])[instrument],
@@ -71,12 +71,12 @@ class TradesApart:
         return self._connections.run(work) if newest else 0
 
     def read(self, instruments: Sequence[str]) -> pl.DataFrame:
-        """All that is kept of these instruments."""
+        """Every trade that is kept of these instruments."""
         ids = self._symbols.ids(instruments)
         return named(self._connections.frame(_READ, [list(ids.values())]), ids)
 
     def forget_before(self, day: date) -> int:
-        """Forget what was not seen since ``day``; returns how many."""
+        """Delete rows that were last stated before ``day``; returns how many."""
 
         def work(connection: psycopg.Connection[Any]) -> int:
             return connection.execute(FORGET, [day]).rowcount

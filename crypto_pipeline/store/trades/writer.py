@@ -116,12 +116,13 @@ class Trades:
         final: datetime | None = None,
         also: Sequence[int] = (),
     ) -> Restatement:
-        """Take over ``frame``, what the venue states of ``[start, end)``, with the ids on either side.
+        """Take over ``frame``, the trades that the venue states in ``[start, end)``, with the ids on either side.
 
-        A stored trade is replaced where the venue states its id otherwise, and removed where ids prove that nothing
-        happened at its time but what is stated, or where ``also`` names its id (proven false elsewhere; it is looked
-        for within a day of the span). One that the answer merely lacks stays, and is written down as contradicted;
-        ``final`` is until when the answer can have known it. What is replaced or removed is kept apart.
+        A stored trade is replaced where the venue states other values for its id. It is removed where ids prove that
+        only the stated trades happened at its time, or where ``also`` names its id (proven false elsewhere; it is
+        looked for within a day of the span). A stored trade that is only absent from the answer stays and is recorded
+        as contradicted, if it is older than ``final``, up to which the answer is complete. Replaced and removed trades
+        are kept in ``market.trades_apart``.
         """
         prepared = self.prepare(venue, self.columns(frame))
         number = self._symbols.ids([instrument])[instrument]
@@ -193,11 +194,11 @@ class Trades:
         return named(answer, ids).with_columns(pl.col("start", "end").cast(UTC_MS))
 
     def differing(self, venue: str, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
-        """Minutes of ``[start, end)`` whose stored trades are not those that their stored bar was made of.
+        """Minutes of ``[start, end)`` whose stored trades do not give their stored bar.
 
-        ``instrument``, ``open_time``, ``back_to`` (the same, or the minute before between whose trades and the next an
-        id is absent; that minute is named as well, also before ``start``), ``source`` of the bar (null: there is none).
-        For venues whose ids have no gaps of their own.
+        ``instrument``, ``open_time``, ``back_to`` (the same, or an earlier minute where an id is absent between its
+        trades and the next ones; that minute is in the frame too, even before ``start``), ``source`` of the bar (null:
+        there is none). For venues whose ids have no gaps of their own.
         """
         ids = self._symbols.ids(instruments)
         answer = self._connections.frame(trades_sql.DIFFERING, [list(ids.values()), self.venue_id(venue), start, end])
@@ -252,7 +253,7 @@ def store_trades(connection: psycopg.Connection[Any], columns: Mapping[str, Arra
 def _settle(
     connection: psycopg.Connection[Any], prepared: Mapping[str, Array], values: Mapping[str, Any]
 ) -> Restatement:
-    """Take over the prepared trades of a span, and remove or keep apart the stored ones that they contradict."""
+    """Take over the prepared trades of a span, and remove or mark the stored ones that they contradict."""
     _stage(connection, prepared)
     connection.execute(trades_sql.DOUBT)
     doubted = connection.execute(trades_sql.FIND_DOUBTED, values).rowcount

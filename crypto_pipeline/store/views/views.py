@@ -1,9 +1,9 @@
-"""The materialized views for people and tools: rebuilt beside themselves and renamed, so that no reader ever waits.
+"""The materialized views for people and tools: rebuilt under another name and renamed, so that readers never wait.
 
 REFRESH locks readers out while it works; REFRESH … CONCURRENTLY does not, but compares every row and costs five times
-as much. So a view is built anew under another name and takes the name of the old one in a transaction of a millisecond,
-which gives up at once where a reader is in its way. Where one stays there for long, or where somebody hung things on
-the view that a renaming would lose (views upon it, indexes, grants on columns), CONCURRENTLY is used after all.
+as much. So a view is built under another name and takes the name of the old one in a transaction of a millisecond,
+which gives up at once where a reader has the view locked. CONCURRENTLY is used where a reader keeps it locked for long,
+or where other objects depend on the view that a renaming would lose (views, indexes, grants on columns).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BAR_VIEWS = {"ohlc_today": "24 hours", "ohlc_recent": "7 days"}
 VIEWS = (*BAR_VIEWS, "instrument_summary")
 
 _LOCK_SPACE = 0x76696577  # "view"
-#: Advisory lock that whoever reads the catalog for longer (a backup) holds: views keep their identity meanwhile.
+#: Advisory lock that a long reader of the catalog (a backup) holds: meanwhile views keep their identity.
 CATALOG_LOCK = (_LOCK_SPACE, 0)
 #: A reader may be kept waiting this long, milliseconds; and how often, and at what pace, the names are tried.
 _READERS_WAIT = 10
@@ -140,7 +140,7 @@ def _swap(connection: psycopg.Connection[Any], name: str, started: float) -> Ref
 
 
 def _build(connection: psycopg.Connection[Any], name: str) -> dict[str, Any]:
-    """The view anew, committed, under the name ``<name>_fresh``; returns what is to be noted of it."""
+    """Build the view under the name ``<name>_fresh`` and commit; returns what is recorded about it."""
     fresh, view = sql.Identifier("market", f"{name}_fresh"), f"market.{name}"
     noted = _begin(connection, name)
     row = connection.execute(view_sql.DEFINITION, {"view": view}).fetchone()
