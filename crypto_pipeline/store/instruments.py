@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 from psycopg import Connection, sql
@@ -17,6 +16,9 @@ from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
+
+if TYPE_CHECKING:
+    import sqlalchemy
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,31 +50,6 @@ class ListingRow:
 Listings: TypeAlias = list[ListingRow]
 Names: TypeAlias = list[str]
 
-# Back again after a removal counts as added: it is to be collected from now on, by the market's clock, because nothing
-# is late for longer than it has been collected.
-_ADD = """
-INSERT INTO market.instruments AS i (symbol, asset_class, base, quote, tier, calendar, tick_size, lot_size, added_at)
-VALUES (%(symbol)s, %(asset_class)s, %(base)s, %(quote)s, %(tier)s, %(calendar)s, %(tick_size)s, %(lot_size)s,
-        market.now())
-ON CONFLICT (symbol) DO UPDATE SET active = true, added_at = market.now(), removed_at = NULL WHERE NOT i.active
-RETURNING symbol"""
-
-_LIST = """
-INSERT INTO market.listings AS l
-    (instrument_id, venue, venue_symbol, listed, delisted, status, tick_size, lot_size, first_bars)
-SELECT instrument_id, %(venue)s, %(venue_symbol)s, %(listed)s, %(delisted)s, %(status)s, %(tick_size)s, %(lot_size)s,
-       %(first_bars)s::jsonb
-FROM market.instruments WHERE symbol = %(symbol)s
-ON CONFLICT (instrument_id, venue) DO UPDATE SET
-    venue_symbol = excluded.venue_symbol, listed = coalesce(excluded.listed, l.listed), delisted = excluded.delisted,
-    status = excluded.status, tick_size = coalesce(excluded.tick_size, l.tick_size),
-    lot_size = coalesce(excluded.lot_size, l.lot_size), first_bars = l.first_bars || excluded.first_bars,
-    updated_at = now()
-WHERE (l.venue_symbol, l.listed, l.delisted, l.status, l.tick_size, l.lot_size, l.first_bars) IS DISTINCT FROM
-    (excluded.venue_symbol, coalesce(excluded.listed, l.listed), excluded.delisted, excluded.status,
-     coalesce(excluded.tick_size, l.tick_size), coalesce(excluded.lot_size, l.lot_size),
-     l.first_bars || excluded.first_bars)"""
-
 _ROWS = """
 SELECT i.instrument_id AS id, i.symbol, i.asset_class, i.base, i.quote, i.tier, i.calendar, i.tick_size, i.lot_size,
        i.active, i.added_at, coalesce(l.venue_symbols, '{}') AS venue_symbols, l.listed, l.delisted
@@ -91,12 +68,6 @@ SELECT i.symbol AS instrument, l.venue_symbol, l.listed, l.delisted, coalesce(l.
 FROM market.instruments i
 LEFT JOIN market.listings l ON l.instrument_id = i.instrument_id AND l.venue = $1
 ORDER BY i.instrument_id"""
-
-# It is expected no longer: what is stored of it stays, and what was still to be fetched is not missing.
-_REMOVE = (
-    "UPDATE market.instruments SET active = false, removed_at = coalesce(removed_at, clock_timestamp()) "
-    "WHERE symbol = %s RETURNING instrument_id"
-)
 
 #: Instruments that are no longer collected and never had a bar or a trade.
 _WITHOUT_BARS = """
@@ -127,26 +98,32 @@ class Instruments:
         """Collect these from now on; returns the symbols for which that is new. Known ones stay as they are."""
         wanted = sorted(instruments, key=lambda each: each.symbol)  # one order for all, or two callers deadlock
 
-        def write(connection: Connection) -> list[str]:
+        from crypto_pipeline.store.schema import instrument_statements as statements
+
+        def write(connection: sqlalchemy.Connection) -> list[str]:
             added = []
             for each in wanted:
-                row = connection.execute(_ADD, _instrument_values(each)).fetchone()
-                if row is None:
+                if connection.execute(statements.add(_instrument_values(each))).scalar() is None:
                     continue
-                added.append(row[0])
+                added.append(each.symbol)
                 for venue, name in each.venue_symbols.items():
                     listing = ListingRow(each.symbol, name, each.listed, each.delisted)
-                    connection.execute(_LIST, _listing_values(venue, listing))
+                    connection.execute(statements.put_listing(), _listing_values(venue, listing))
             return added
 
-        return self._connections.run(write)
+        return self._connections.run_core(write)
 
     def remove(self, symbol: str) -> None:
         """Collect it no longer. Its data is kept, and adding it again goes on where it stopped.
 
         One that never had a bar leaves no trace once `forget` was called.
         """
-        if self._connections.run(lambda connection: connection.execute(_REMOVE, [symbol]).fetchone()) is None:
+        from crypto_pipeline.store.schema import instrument_statements as statements
+
+        if (
+            self._connections.run_core(lambda connection: connection.execute(statements.remove(symbol)).scalar())
+            is None
+        ):
             raise self._unknown([symbol])
 
     def without_bars(self) -> dict[str, datetime]:
@@ -207,12 +184,14 @@ class Instruments:
         if unknown := [row.symbol for row in ordered if row.symbol not in ids]:
             raise self._unknown(unknown)
 
-        def write(connection: Connection) -> int:
-            with connection.cursor() as cursor:
-                cursor.executemany(_LIST, [_listing_values(venue, row) for row in ordered])
-                return max(cursor.rowcount, 0)
+        from crypto_pipeline.store.schema import instrument_statements as statements
 
-        return self._connections.run(write)
+        def write(connection: sqlalchemy.Connection) -> int:
+            values = [_listing_values(venue, row) for row in ordered]
+            kept = {"preserve_rowcount": True}
+            return max(connection.execute(statements.put_listing(), values, execution_options=kept).rowcount, 0)
+
+        return self._connections.run_core(write) if ordered else 0
 
     def listings(self, venue: str) -> Listings:
         """What is known of the venue's instruments."""
@@ -261,7 +240,7 @@ def _listing_values(venue: str, row: ListingRow) -> dict[str, Any]:
         "status": str(row.status),
         "tick_size": row.tick_size,
         "lot_size": row.lot_size,
-        "first_bars": json.dumps({name: first.isoformat() for name, first in row.first_bars.items()}),
+        "first_bars": {name: first.isoformat() for name, first in row.first_bars.items()},
     }
 
 
