@@ -21,7 +21,7 @@ from crypto_pipeline.store.database.logs import quiet_drivers
 
 log = logging.getLogger(__name__)
 
-#: The end of a term that was relieved or lost; then this process stands by.
+#: Pause after a term that was handed over or lost, seconds; then this process stands by.
 _AGAIN = 1.0
 
 
@@ -33,10 +33,10 @@ async def ingest(here: IngestProcess) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    guest = LateMinuteWork(settings, here.duty.live)
+    after_minute = LateMinuteWork(settings, here.duty.live)
     while not stop.is_set():
         why = await run_ingest(
-            settings, here.shard, here.shards, stop, here.report, guest, holder=here.holder, duty=here.duty
+            settings, here.shard, here.shards, stop, here.report, after_minute, holder=here.holder, duty=here.duty
         )
         if why != "stopped":
             log.warning("shard %d: %s; standing by", here.shard, why)
@@ -65,8 +65,8 @@ def main() -> int:
     here = IngestProcess(given.shard, given.shards)
     offer(here)
     logging.getLogger("crypto_pipeline").addHandler(LineQueueHandler(here.lines))
-    face = threading.Thread(target=_show_in_dagster, args=[here], name="dagster-run", daemon=True)
-    face.start()
+    shown_run = threading.Thread(target=_show_in_dagster, args=[here], name="dagster-run", daemon=True)
+    shown_run.start()
     try:
         asyncio.run(ingest(here))
     except (StoreError, SettingsError, ValueError) as error:
@@ -75,7 +75,7 @@ def main() -> int:
     finally:
         here.ended.set()
         if here.duty.live.is_set():
-            face.join(10)  # it ends its run
+            shown_run.join(10)  # it ends its run
     return 0
 
 

@@ -28,6 +28,11 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
+def say(text: str) -> None:
+    """One line for people beside the answer, on stderr."""
+    print(text, file=sys.stderr)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     json.dump(value, sys.stdout, indent=2, default=_plain)
@@ -81,6 +86,14 @@ def frame_table(title: str, frame: pl.DataFrame) -> None:
 def print_frame_json(frame: pl.DataFrame) -> None:
     """A frame as a JSON list of rows."""
     print_json(frame.to_dicts())
+
+
+def show_frame(frame: pl.DataFrame, as_json: bool, title: str) -> None:
+    """A frame as a JSON list of rows, or as a table for people."""
+    if as_json:
+        print_frame_json(frame)
+    else:
+        frame_table(title, frame)
 
 
 class HealingProgress:

@@ -1,4 +1,4 @@
-"""What a person sees while `up` comes up and fills the database for the first time."""
+"""The lines and progress bars of `up` while it starts and fills the database for the first time."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import typer
 
 from crypto_pipeline.cli.errors import FAILED
 from crypto_pipeline.cli.options import AsJson, DataDir
+from crypto_pipeline.cli.output import say
 
 if TYPE_CHECKING:
     from crypto_pipeline.ops.backups.files import Backup
@@ -18,6 +19,8 @@ Which = Annotated[
     str,
     typer.Argument(metavar="[NAME]", help="A name of `backup list`, a folder, or latest (the newest that is right)."),
 ]
+
+Folder = Annotated[Path | None, typer.Option("--to", help="Folder of backups. Default: setting backup_dir.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def backup(
     context: typer.Context,
-    to: Annotated[Path | None, typer.Option("--to", help="Folder of backups. Default: setting backup_dir.")] = None,
+    to: Folder = None,
     data_dir: DataDir = None,
 ) -> None:
     """Back up the database while everything runs, and read it back. Keeps the newest (setting backup_keep)."""
@@ -44,7 +47,7 @@ def backup(
 
     settings = _settings(data_dir, to)
     with database(settings) as url, Store(url) as store:
-        made = room.make(settings, url, store.size_bytes(), _say)
+        made = room.make(settings, url, store.size_bytes(), say)
     manifest = made.manifest
     typer.echo(
         f"{made.folder}: {manifest.rows:,} rows, {manifest.bytes / 1e6:,.1f} MB, "
@@ -56,7 +59,7 @@ def backup(
 
 
 def list_(
-    to: Annotated[Path | None, typer.Option("--to", help="Folder of backups. Default: setting backup_dir.")] = None,
+    to: Folder = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -93,14 +96,14 @@ def summary(one: Backup) -> dict[str, Any]:
 
 def verify(
     name: Which = "latest",
-    to: Annotated[Path | None, typer.Option("--to", help="Folder of backups. Default: setting backup_dir.")] = None,
+    to: Folder = None,
     data_dir: DataDir = None,
 ) -> None:
     """Read a backup back: every file's hash, every table's rows."""
     from crypto_pipeline.ops.backups import backup as room
 
     chosen = find(_settings(data_dir, to), name)
-    room.verify(chosen, _say)
+    room.verify(chosen, say)
     typer.echo(f"{chosen.folder.name} is whole")
     if said := room.damage(chosen, room.backup_dir(_settings(data_dir, to))):
         typer.echo(f"error: {said}", err=True)
@@ -125,8 +128,8 @@ def restore(
     settings = _settings(data_dir, to)
     chosen = find(settings, name)
     for fault in chosen.manifest.faults or []:
-        _say(f"this backup is of a damaged database: {fault}")
-    bring_back(settings, chosen, _say, replace=replace)
+        say(f"this backup is of a damaged database: {fault}")
+    bring_back(settings, chosen, say, replace=replace)
     typer.echo(f"restored {chosen.folder.name}: start it with `{command('up', '--data-dir', settings.data_dir)}`")
 
 
@@ -155,7 +158,3 @@ def _settings(data_dir: Path | None, to: Path | None) -> Settings:
     from crypto_pipeline.cli.context import deployment_settings
 
     return deployment_settings(data_dir, backup_dir=to)
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crypto_pipeline.cli.context import deployment_settings
 from crypto_pipeline.cli.options import AsJson, DataDir, End, Instruments, Start, Timeframes
+from crypto_pipeline.cli.output import show_frame
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,7 +57,7 @@ def backfill(
     from crypto_pipeline.healing.passes import HISTORY, NAMED
 
     chosen = options.timeframes(timeframe)
-    settings = _settings(data_dir)
+    settings = deployment_settings(data_dir)
     # What is left open is left to the venue's clock, which need not be ours.
     first, last = options.bounds(start, end)
 
@@ -106,7 +108,7 @@ def reconcile(
     from crypto_pipeline.cli import options
 
     chosen = options.timeframes(timeframe)
-    settings = _settings(data_dir)
+    settings = deployment_settings(data_dir)
     options.bounds(start, end)  # a bad one is refused before a database is looked for
 
     async def work(pipeline: Pipeline, symbols: list[str] | None, progress: Any) -> Any:
@@ -180,7 +182,7 @@ def coverage(
 
     chosen = options.timeframes(timeframe) or list(Timeframe)
     first, last = options.bounds(start, end)
-    with open_store(_settings(data_dir)) as store:
+    with open_store(deployment_settings(data_dir)) as store:
         symbols = options.known_symbols(instruments, _active(store))
         cells = store.coverage.cells(chosen, first, last, symbols)
     counts = [pl.col(column).sum() for column in ("expected", "present", "explained")]
@@ -188,7 +190,7 @@ def coverage(
     days = pl.col("day").min().alias("first_day"), pl.col("day").max().alias("last_day")
     frame = cells.group_by("timeframe", "instrument").agg(*counts, lacking, *days)
     order = pl.col("timeframe").cast(pl.Enum([str(one) for one in Timeframe]))
-    _show(frame.sort(order, "instrument"), as_json, "coverage")
+    show_frame(frame.sort(order, "instrument"), as_json, "coverage")
 
 
 def gaps(
@@ -206,7 +208,7 @@ def gaps(
         return
     frame = _open_gaps(instruments, timeframe, state, start, end, data_dir)
     if as_json:
-        _show(frame, True, "")
+        show_frame(frame, True, "")
     else:
         _summary(frame)
 
@@ -256,7 +258,7 @@ def gaps_list(
         because = pl.col("evidence").str.json_path_match("$.because").alias("because")
         waiting = pl.col("state").is_in(["lost", "pending"])
         frame = frame.sort(~waiting, maintain_order=True).select(*_IN_TABLE, because)
-    _show(frame, as_json, "open gaps")
+    show_frame(frame, as_json, "open gaps")
 
 
 def _open_gaps(
@@ -270,7 +272,7 @@ def _open_gaps(
     chosen = options.timeframes(timeframe)
     states = _states(state)
     first, last = options.bounds(start, end)
-    with open_store(_settings(data_dir)) as store:
+    with open_store(deployment_settings(data_dir)) as store:
         symbols = options.known_symbols(instruments, _active(store))
         frame = store.ledger.open(instruments=symbols, states=states, start=first, end=last)
     if chosen is not None:
@@ -290,7 +292,7 @@ def gaps_reopen(
 
     if not gap_id.isdigit():
         raise BadInput(f"ID {gap_id!r} is not a number: `crypto-pipeline gaps list` shows the ids")
-    with open_store(_settings(data_dir)) as store:
+    with open_store(deployment_settings(data_dir)) as store:
         store.ledger.reopen(int(gap_id), note)
         row = store.ledger.row(int(gap_id))
         cells = store.coverage.cells([Timeframe(row["timeframe"])], row["start"], row["end"], [row["instrument"]])
@@ -316,20 +318,5 @@ def _states(text: str | None) -> list[str] | None:
     return states
 
 
-def _settings(data_dir: Any) -> Settings:
-    from crypto_pipeline.cli.context import deployment_settings
-
-    return deployment_settings(data_dir)
-
-
 def _active(store: Store) -> list[str]:
     return [row.instrument.symbol for row in store.instruments.list(active_only=False)]
-
-
-def _show(frame: pl.DataFrame, as_json: bool, title: str) -> None:
-    from crypto_pipeline.cli.output import frame_table, print_frame_json
-
-    if as_json:
-        print_frame_json(frame)
-    else:
-        frame_table(title, frame)

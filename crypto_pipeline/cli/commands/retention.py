@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crypto_pipeline.cli.context import deployment_settings
 from crypto_pipeline.cli.options import AsJson, DataDir, End, Start, Timeframes
+from crypto_pipeline.cli.output import say, show_frame
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from crypto_pipeline.settings import Settings
     from crypto_pipeline.store.archive.catalogue import ArchiveFile
 
@@ -45,13 +45,13 @@ def retention(context: typer.Context, as_json: AsJson = False, data_dir: DataDir
     from crypto_pipeline.ops.housekeeping.retention import open_retention
     from crypto_pipeline.ops.housekeeping.retention_report import due_frame
 
-    settings = _settings(data_dir)
+    settings = deployment_settings(data_dir)
     with open_store(settings) as store:
         frame = due_frame(open_retention(store, settings).due())
     if frame.is_empty() and not as_json:
         typer.echo("nothing is due: everything in the tables is within its time")
         return
-    _show(frame, as_json, "next retention run")
+    show_frame(frame, as_json, "next retention run")
 
 
 def run(as_json: AsJson = False, data_dir: DataDir = None) -> None:
@@ -61,18 +61,18 @@ def run(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     from crypto_pipeline.ops.housekeeping.retention import forget_features, open_retention
     from crypto_pipeline.ops.housekeeping.retention_report import retention_frame
 
-    settings = _settings(data_dir)
+    settings = deployment_settings(data_dir)
     with open_store(settings) as store:
-        report = open_retention(store, settings).run(progress=_say)
+        report = open_retention(store, settings).run(progress=say)
         months = [f"{month:%Y-%m}" for month in forget_features(store, settings)]
     for month in months:
-        _say(f"features of {month} dropped, as the policy says")
+        say(f"features of {month} dropped, as the policy says")
     if as_json:
         print_json(report.as_dict() | {"features_dropped": months})
     elif not report.archived and not report.dropped:
         typer.echo("nothing left the tables")
     else:
-        _show(retention_frame(report), False, "left the tables")
+        show_frame(retention_frame(report), False, "left the tables")
 
 
 def compact(data_dir: DataDir = None) -> None:
@@ -80,9 +80,9 @@ def compact(data_dir: DataDir = None) -> None:
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.ops.housekeeping.retention import open_retention
 
-    settings = _settings(data_dir)
+    settings = deployment_settings(data_dir)
     with open_store(settings) as store:
-        done = open_retention(store, settings).compact(progress=_say)
+        done = open_retention(store, settings).compact(progress=say)
     if not done:
         typer.echo("every closed month is in order")
 
@@ -100,11 +100,11 @@ def archive(
         return
     from crypto_pipeline.ops.housekeeping.retention_report import archive_frame
 
-    frame = archive_frame(_files(_settings(data_dir), timeframe, start, end, trades=None))
+    frame = archive_frame(_files(deployment_settings(data_dir), timeframe, start, end, trades=None))
     if frame.is_empty() and not as_json:
         typer.echo("nothing is archived there")
         return
-    _show(frame, as_json, "archive")
+    show_frame(frame, as_json, "archive")
 
 
 def verify(
@@ -118,7 +118,7 @@ def verify(
     from crypto_pipeline.store.archive import parquet
     from crypto_pipeline.store.archive.object_store import ArchiveStorage
 
-    files = _files(_settings(data_dir), timeframe, start, end, trades=None)
+    files = _files(deployment_settings(data_dir), timeframe, start, end, trades=None)
     damaged = 0
     for file in files:
         try:
@@ -144,14 +144,14 @@ def repair(
     from crypto_pipeline.ops.backups import archive_repair
     from crypto_pipeline.ops.housekeeping.table_proofs import prove_archive
 
-    settings = _settings(data_dir)
+    settings = deployment_settings(data_dir)
     files = _files(settings, timeframe, start, end, trades=None)
     with open_store(settings) as store:
-        damaged = archive_repair.find_damaged(store, files, _say)
-        left = archive_repair.repair_from_backups(store, settings, damaged, _say)
+        damaged = archive_repair.find_damaged(store, files, say)
+        left = archive_repair.repair_from_backups(store, settings, damaged, say)
         missing = 0
         if from_venue:
-            done = asyncio.run(archive_repair.repair_from_venue(store, settings, left, _say))
+            done = asyncio.run(archive_repair.repair_from_venue(store, settings, left, say))
             left, missing = done.left, int(done.missing["bars"].sum())
         prove_archive(store, 0, 0)
     typer.echo(f"{len(files)} archive files: {len(damaged)} were damaged, {len(damaged) - len(left)} are repaired")
@@ -182,7 +182,7 @@ def restore(
 
     if start is None or (timeframe is None) != trades:
         raise BadInput("say what to restore: --timeframe 1m --start 2026-01-01 --end 2026-02-01, or --trades --start …")
-    settings = _settings(data_dir)
+    settings = deployment_settings(data_dir)
     files = _files(settings, timeframe, start, end, trades=trades)
     if not files:
         typer.echo("nothing of that span is in the archive; `crypto-pipeline archive` lists what is")
@@ -212,22 +212,3 @@ def _files(
     if trades is False:
         found = [file for file in found if file.kind != "trades"]
     return [file for file in found if chosen is None or file.timeframe in chosen]
-
-
-def _settings(data_dir: Any) -> Settings:
-    from crypto_pipeline.cli.context import deployment_settings
-
-    return deployment_settings(data_dir)
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def _show(frame: pl.DataFrame, as_json: bool, title: str) -> None:
-    from crypto_pipeline.cli.output import frame_table, print_frame_json
-
-    if as_json:
-        print_frame_json(frame)
-    else:
-        frame_table(title, frame)

@@ -174,7 +174,7 @@ def _dumping(program: str, url: str, snapshot: str, target: Path) -> Iterator[No
     options = ["--format=directory", f"--file={target}", f"--jobs={jobs()}", "--compress=1"]
     options += [f"--snapshot={snapshot}", "--no-owner", "--no-privileges"]
     if target.name == "market":
-        # Extensions of the server's owner (statistics of queries) need rights that whoever restores may not have.
+        # Extensions of the server's owner (statistics of queries) need rights that the restoring user may lack.
         options.append("--extension=btree_gist")
     with _program([program, *options], url) as process:
         yield

@@ -24,8 +24,8 @@ from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store.database.logs import quiet_drivers
 from crypto_pipeline.web_guard import WebGuard, allowed_names
 
-#: Definitions that cannot be loaded are no reason to have no UI: it shows the error.
-_PATIENCE = 20.0
+#: The UI starts after this long even if the definitions cannot be loaded: it shows the error.
+_LONGEST_WAIT = 20.0
 
 
 def main(name: str, arguments: list[str]) -> None:
@@ -63,13 +63,13 @@ def _daemon() -> Callable[..., object]:
 
 def _await_code_server() -> None:
     places = Places(load_settings().data_dir)
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _LONGEST_WAIT
     while health.code_server(places) is not None and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
 def _compile_kernels() -> None:
-    """Once per installation, after everything else: whoever computes features later finds their kernels compiled."""
+    """Compile the kernels of features once per installation, so that later processes find them compiled."""
     command = [sys.executable, "-m", "crypto_pipeline.arrays.rolling"]
     subprocess.run(["nice", "-n", "19", *command] if shutil.which("nice") else command, check=False)
 

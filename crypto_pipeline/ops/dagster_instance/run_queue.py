@@ -1,4 +1,4 @@
-"""Whether Dagster's run queue moves: runs that wait while nothing is started are seen, said and alerted."""
+"""Whether Dagster's run queue moves: an alert is opened while runs wait and none is started."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 #: Name of the check in ``ops.check_results``, and of its alert.
 CHECK = "run_queue"
-#: A run may wait so long while not one other is started.
-PATIENCE = timedelta(minutes=10)
+#: A run may wait this long while no other is started.
+LONGEST_WAIT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def look(instance: DagsterInstance, now: datetime) -> QueueState:
         return QueueState(True, 0, "no run waits")
     waiting, age = instance.get_runs_count(queued), now - oldest[0].create_timestamp
     minutes = f"{age / timedelta(minutes=1):.0f} min"
-    if age < PATIENCE or _started_since(instance, now - PATIENCE):
+    if age < LONGEST_WAIT or _started_since(instance, now - LONGEST_WAIT):
         return QueueState(True, waiting, f"{waiting} runs wait, the oldest for {minutes}; the queue moves")
     holding = Counter(run.job_name for run in instance.get_runs(RunsFilter(statuses=_holding())))
     slots = ", ".join(f"{count} of {job}" for job, count in holding.most_common()) or "none"
@@ -46,7 +46,7 @@ def look(instance: DagsterInstance, now: datetime) -> QueueState:
         False,
         waiting,
         f"the run queue does not move: {waiting} runs wait, the oldest for {minutes}, and none was started in the last "
-        f"{PATIENCE / timedelta(minutes=1):.0f} min; runs that hold slots: {slots}. End those that should not run "
+        f"{LONGEST_WAIT / timedelta(minutes=1):.0f} min; runs that hold slots: {slots}. End those that should not run "
         "(page Runs), or restart with `crypto-pipeline down` and `up`",
     )
 

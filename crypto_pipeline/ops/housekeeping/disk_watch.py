@@ -15,7 +15,7 @@ from crypto_pipeline.store import Store, StoreError
 SOURCE = "disk_room"
 _EVERY, _REMIND = 1.0, 60.0
 #: The database is not waited for: what cannot be told now is told at the next look.
-_PATIENCE = 2.0
+_LONGEST_WAIT = 2.0
 
 
 class Room(StrEnum):
@@ -87,7 +87,7 @@ class DiskWatch:
             return
         severity = "warning" if self._to_tell is Room.LITTLE else "critical"
         try:
-            with Store(self._url, connections=1, patience=_PATIENCE) as store:
+            with Store(self._url, connections=1, patience=_LONGEST_WAIT) as store:
                 store.checks.record_result(
                     SOURCE,
                     None,

@@ -37,7 +37,7 @@ _HEALTH_EVERY = 5.0
 #: After a restart everything else waits for ingest so long, seconds on a machine that is not busy.
 _INGEST_FIRST = 10.0
 #: A venue that does not answer is spoken of after this: the replay exchange takes a moment to start, seconds.
-_VENUE_PATIENCE = 20.0
+_VENUE_TIMEOUT = 20.0
 
 Say = Callable[[str], None]
 
@@ -199,7 +199,7 @@ class Guardian:
     def _await_health(self) -> None:
         """Wait until everything answers. What cannot become healthy is named, and supervised all the same."""
         shown: dict[str, str] = {}
-        timeout = time.monotonic() + _VENUE_PATIENCE
+        deadline = time.monotonic() + _VENUE_TIMEOUT
         while not self._stop.is_set():
             self._check_disk()
             if self._stop.is_set():
@@ -209,7 +209,7 @@ class Guardian:
                 return
             self._restarter.check(found)
             for name, trouble in found.troubles.items():
-                away = name == health.VENUE and time.monotonic() > timeout
+                away = name == health.VENUE and time.monotonic() > deadline
                 if ("cannot load" in trouble or away) and shown.get(name) != trouble:
                     shown[name] = trouble
                     log = "" if name == health.VENUE else f" (log: {self.places.logs / name}.log)"

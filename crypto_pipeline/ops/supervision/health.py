@@ -1,4 +1,4 @@
-"""Whether each program does its work: asked of the program itself, never of a process id."""
+"""Whether each program does its work: the program itself is asked, a process id proves nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STALE = 20.0
 VENUE = "venue"
 _VENUE_EVERY = 30.0
 _asked: dict[str, tuple[float, str | None]] = {}
-#: What is said of ingest that stands still: it is ended soon, for whoever takes over.
+#: Begin of the message about ingest without a heartbeat: it is killed soon, so that another process can take over.
 NO_HEARTBEAT = "no heartbeat"
 _QUERY = """{
   workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
@@ -150,8 +150,8 @@ def _venue(settings: Settings, beats: dict[str, Heartbeat]) -> str | None:
     now = time.monotonic()
     asked, trouble = _asked.get(where, (-_VENUE_EVERY, None))
     if now - asked >= (_VENUE_EVERY if trouble is None else _TIMEOUT):
-        with ThreadPoolExecutor(1) as apart:  # whoever asks may have an event loop of its own
-            trouble = apart.submit(asyncio.run, _ask_venue(settings)).result()
+        with ThreadPoolExecutor(1) as executor:  # the caller may have an event loop of its own
+            trouble = executor.submit(asyncio.run, _ask_venue(settings)).result()
         _asked[where] = now, trouble
     return trouble
 

@@ -1,4 +1,4 @@
-"""The ingest that a process of ours runs by itself, and how Dagster's run of it follows and ends it.
+"""One shard of ingest that a supervised program runs, and how the Dagster run that shows it follows and ends it.
 
 Under ``up`` every shard of the live layer is a supervised program. It begins to ingest before anything of Dagster is
 imported, so that no queue, code server or daemon stands before live bars. Afterwards a thread of the same process shows
@@ -54,19 +54,19 @@ class IngestProcess:
             self._loop.call_soon_threadsafe(self._stop.set)
 
     def report(self, said: Mapping[str, Any]) -> None:
-        """What ingest says once a minute."""
+        """Take the figures that ingest reports once a minute."""
         if (sink := self.sink) is not None:
             sink(said)
 
     def give_way(self) -> None:
-        """The run is over, by Dagster's word: hand over to who stands by; where nobody does, go on."""
+        """Dagster says that the run is over: hand over to a process that stands by; without one, go on."""
         self.duty.over.set()
         self.ended.wait(RELIEF)
         self.duty.over.clear()
 
 
 class LineQueueHandler(logging.Handler):
-    """Puts records aside without waiting: writing them into Dagster's storage is not for the thread that ingests."""
+    """Puts records into a queue without waiting: another thread writes them into Dagster's storage."""
 
     def __init__(self, lines: queue.Queue[logging.LogRecord]) -> None:
         super().__init__(logging.WARNING)
@@ -84,7 +84,7 @@ _here: dict[int, IngestProcess] = {}
 
 
 def offer(here: IngestProcess) -> None:
-    """Let a run in this process find it."""
+    """Register the shard, so that a run in this process finds it."""
     _here[here.shard] = here
 
 
@@ -94,7 +94,7 @@ def ingest_here(shard: int) -> IngestProcess | None:
 
 
 class LateMinuteWork:
-    """What is done after each minute, imported and made only once ingest is live."""
+    """The work after each minute. It is imported only once ingest is live, so that ingest starts sooner."""
 
     def __init__(self, settings: Settings, live: threading.Event) -> None:
         self._settings, self._live = settings, live

@@ -1,4 +1,4 @@
-"""What is done about programs that fail: started again with backoff, killed when they hang."""
+"""Programs that fail are started again with growing pauses; programs that hang are killed and started again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_BACKOFF = 10.0
 
 
 class Restarter:
-    """Keeps no program down for ever: supervisord gives up after a few failures, this does not."""
+    """Restarts programs without end: supervisord itself gives up after a few failures."""
 
     def __init__(
         self, client: supervisord.Supervisord, places: Places, say: Callable[[str], None], names: set[str]
@@ -29,7 +29,7 @@ class Restarter:
         self._unhealthy_since: dict[str, float] = {}
 
     def check(self, found: HealthReport) -> None:
-        """Act on one round of questions."""
+        """Restart what the report says has failed or hangs."""
         now = time.monotonic()
         for info in found.processes:
             if info.name not in self._names:
@@ -48,12 +48,12 @@ class Restarter:
         if now - last < min(2.0**count, _LONGEST_BACKOFF):
             return
         self._failures[info.name] = (count + 1, now)
-        if count == 1:  # once is bad luck; twice is worth a word
+        if count == 1:  # a person is told of the second failure in a row
             self._say(f"{info.name} keeps failing and is retried: {supervisord.tail(self._places, info.name, 1)}")
         _quietly(self._client.start, info.name)
 
     def _kill_if_hung(self, info: supervisord.ProcessInfo, trouble: str, now: float) -> None:
-        # One that answers with an error of ours (definitions that do not load) is not helped by a restart.
+        # A restart does not help where the definitions cannot be loaded.
         if "cannot load" in trouble:
             return
         limit = _SILENT_AFTER if trouble.startswith(NO_HEARTBEAT) else _HUNG_AFTER * crowding()
@@ -64,7 +64,7 @@ class Restarter:
 
 
 def _quietly(call: Callable[[str], None], name: str) -> None:
-    """Commands to a supervisord that just died are lost; the guardian starts it and everything anew."""
+    """Ignore that supervisord just died: the guardian starts it and all programs again."""
     try:
         call(name)
     except ConnectionError:

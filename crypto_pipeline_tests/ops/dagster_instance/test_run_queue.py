@@ -35,7 +35,7 @@ def store(postgres_url: str) -> Iterator[Store]:
 
 def test_a_queue_in_which_nothing_is_started_is_seen(instance: dg.DagsterInstance, store: Store) -> None:
     now = datetime.now(UTC)
-    later = now + run_queue.PATIENCE + timedelta(minutes=1)
+    later = now + run_queue.LONGEST_WAIT + timedelta(minutes=1)
     assert run_queue.look(instance, now).moves, "nothing waits"
     for _ in range(3):
         run = queued(instance)
@@ -61,4 +61,4 @@ def test_what_shows_ingest_never_left_the_queue(instance: dg.DagsterInstance) ->
     start(instance, shown)
     now = datetime.now(UTC) + timedelta(minutes=1)
     assert run_queue.look(instance, now).moves
-    assert not run_queue.look(instance, now + run_queue.PATIENCE - timedelta(seconds=30)).moves
+    assert not run_queue.look(instance, now + run_queue.LONGEST_WAIT - timedelta(seconds=30)).moves
