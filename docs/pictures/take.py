@@ -60,6 +60,15 @@ def lineage(page: Page, base: str) -> None:
     save(page, "lineage")
 
 
+def automation(page: Page, base: str) -> None:
+    """Schedules and sensors, with what each does."""
+    page.set_viewport_size({"width": 1440, "height": 1120})
+    page.goto(f"{base}/automation")
+    page.get_by_text("recent_processor").first.wait_for()
+    page.wait_for_timeout(6000)
+    save(page, "automation")
+
+
 def partitions(page: Page, base: str) -> None:
     """Days of ohlc_1m, one of them chosen."""
     page.set_viewport_size({"width": 1440, "height": 900})
@@ -132,6 +141,7 @@ def main() -> None:
         page.set_default_timeout(PATIENCE)
         jobs = {
             "lineage": lambda: lineage(page, good),
+            "automation": lambda: automation(page, good),
             "partitions": lambda: partitions(page, good),
             "passing": lambda: check(page, good, "check-passing", "coverage"),
             "failing": lambda: check(page, bad, "check-failing", "coverage", "candles"),
