@@ -43,7 +43,7 @@ class ConnectionStack(httpx.AsyncBaseTransport):
         """Send a request over an idle connection or a new one. Raises httpx.TransportError."""
         address = request.url
         url = httpcore.URL(scheme=address.raw_scheme, host=address.raw_host, port=address.port, target=address.raw_path)
-        connection = await self._connection(url, str(address))
+        connection = await self._connection(url, address)
         asked = httpcore.Request(request.method, url, headers=request.headers.raw, extensions=request.extensions)
         try:
             with _ExceptionsOfHttpx():
@@ -71,7 +71,7 @@ class ConnectionStack(httpx.AsyncBaseTransport):
         else:
             self._idle.append(connection)
 
-    async def _connection(self, url: httpcore.URL, address: str) -> _Connection:
+    async def _connection(self, url: httpcore.URL, address: httpx.URL) -> _Connection:
         origin = url.origin
         if self._idle and not _usable(self._idle[0], origin):  # the one that was not used for the longest time
             await self._idle.pop(0).aclose()
@@ -81,7 +81,7 @@ class ConnectionStack(httpx.AsyncBaseTransport):
                 return connection
             await connection.aclose()
         secure = origin.scheme == b"https"
-        proxy = proxy_for(address)
+        proxy = proxy_for(str(address))
         if proxy is not None:
             return self._proxied(proxy)
         return httpcore.AsyncHTTPConnection(
