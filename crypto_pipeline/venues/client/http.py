@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlencode, urljoin
 
 import httpx
@@ -55,6 +55,8 @@ MAX_BUDGET_WAIT = 300.0
 _TOTAL_TIMEOUTS = 20
 #: Requests for an answer that has rejected rows; then its valid rows are used.
 _ATTEMPTS_FOR_REFUSED_ROWS = 3
+#: Addresses that are kept parsed.
+_MAX_ADDRESSES = 256
 _REDIRECTS, _MAX_REDIRECTS = frozenset({301, 302, 303, 307, 308}), 5
 
 #: Reads a venue's error body; None leaves the judgement to the HTTP status.
@@ -107,7 +109,8 @@ class HttpClient:
         #: Reads a refusal that came with HTTP 200, as some venues send them.
         self._refused = refused
         timeout = self.policy.timeout
-        self._extensions = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), timeout)}
+        self._timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
+        self._addresses: dict[str, httpx.URL] = {}
         # Packed bodies are unpacked by ``bodies``: httpx would unpack first and count afterwards.
         self._headers = httpx.Headers({"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agent": USER_AGENT})
         self._client: httpx.AsyncClient | None = None
@@ -219,21 +222,39 @@ class HttpClient:
 
     async def _fetch(self, client: httpx.AsyncClient, path: str, params: Params, max_bytes: int) -> HttpResponse:
         """The response, after redirects within the host."""
-        url = f"{self.base_url}{path}?{urlencode(params)}" if params else self.base_url + path
+        url, query = self.base_url + path, urlencode(params)
         for _ in range(_MAX_REDIRECTS + 1):
             sent = time.monotonic()
-            request = httpx.Request("GET", url, headers=self._headers, extensions=self._extensions)
+            request = self._request_for(url, query)
             response = await client.send(request, stream=True)
             try:
                 if response.status_code in _REDIRECTS and "Location" in response.headers:
-                    url = self._redirected(url, response.headers["Location"])
+                    url, query = self._redirected(_with_query(url, query), response.headers["Location"]), ""
                     continue
                 whole = response.status_code == 200
                 body = await (read_body(response, max_bytes) if whole else read_start(response))
-                return HttpResponse(shorten(without_user(url)), response.status_code, response.headers, body, sent)
+                return HttpResponse(
+                    shorten(without_user(_with_query(url, query))),
+                    response.status_code,
+                    response.headers,
+                    body,
+                    sent,
+                )
             finally:
                 await response.aclose()
         raise _NotRepeated(f"{self.name} {path}: redirected more than {_MAX_REDIRECTS} times")
+
+    def _request_for(self, url: str, query: str) -> httpx.Request:
+        """A GET. The address without its query is parsed once: httpx looks at every character of it."""
+        address = self._addresses.get(url)
+        if address is None:
+            if len(self._addresses) >= _MAX_ADDRESSES:
+                self._addresses.clear()
+            address = self._addresses[url] = httpx.URL(url)
+        extensions: dict[str, Any] = {"timeout": self._timeouts}
+        if query:
+            extensions["target"] = address.raw_path + b"?" + query.encode("ascii")
+        return httpx.Request("GET", address, headers=self._headers, extensions=extensions)
 
     def _redirected(self, url: str, location: str) -> str:
         """The address that a redirect names, if it is of the host that was asked."""
@@ -289,6 +310,10 @@ class HttpClient:
             self._slots = asyncio.Semaphore(self.policy.concurrency)
             self._client = httpx.AsyncClient(transport=ConnectionStack(), trust_env=False)
         return self._client
+
+
+def _with_query(url: str, query: str) -> str:
+    return f"{url}?{query}" if query else url
 
 
 class _NotRepeated(VenueUnavailable):

@@ -42,9 +42,12 @@ class ConnectionStack(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request over an idle connection or a new one. Raises httpx.TransportError."""
         address = request.url
-        url = httpcore.URL(scheme=address.raw_scheme, host=address.raw_host, port=address.port, target=address.raw_path)
+        # httpx's extension "target" is resolved here: through a proxy httpcore would send it without its host.
+        target = request.extensions.get("target", address.raw_path)
+        url = httpcore.URL(scheme=address.raw_scheme, host=address.raw_host, port=address.port, target=target)
         connection = await self._connection(url, address)
-        asked = httpcore.Request(request.method, url, headers=request.headers.raw, extensions=request.extensions)
+        extensions = {name: value for name, value in request.extensions.items() if name != "target"}
+        asked = httpcore.Request(request.method, url, headers=request.headers.raw, extensions=extensions)
         try:
             with _ExceptionsOfHttpx():
                 response = await connection.handle_async_request(asked)
