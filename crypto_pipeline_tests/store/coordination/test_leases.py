@@ -101,6 +101,18 @@ with Store(sys.argv[1]) as store:
 """
 
 
+def test_statements_of_sqlalchemy_are_fenced_too(leases: Store) -> None:
+    lease = leases.leases.acquire("ingest-0", "a", 60)
+    assert lease is not None
+    fenced = leases.fenced(lease)
+    fenced.checks.raise_alert("fenced", "error", "held")
+    leases.leases.release(lease)
+    with pytest.raises(LeaseLost):
+        fenced.checks.raise_alert("fenced", "error", "lost")
+    assert leases.checks.open_alerts()["summary"].to_list() == ["held"]
+    leases.checks.resolve_alert("fenced")
+
+
 def test_a_paused_holder_writes_nothing_after_it_wakes(leases: Store) -> None:
     def start(name: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
+import sqlalchemy
 
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.database.errors import StoreError
@@ -102,6 +103,54 @@ EmbeddedServer(Path(sys.argv[1])).exec_server()
 
 
 @pytest.mark.faults
+def test_a_connection_of_sqlalchemy_is_one_of_the_pool_and_is_replaced_when_it_is_cut(connections: Connections) -> None:
+    pids: list[int] = []
+
+    def work(connection: sqlalchemy.Connection) -> int:
+        pids.append(connection.execute(sqlalchemy.text("SELECT pg_backend_pid()")).scalar_one())
+        if len(pids) == 2:
+            with connect(connections.url) as other:
+                other.execute("SELECT pg_terminate_backend(%s, 5000)", [pids[-1]])
+        return connection.execute(sqlalchemy.select(sqlalchemy.literal(7))).scalar_one()
+
+    assert connections.run_core(work) == 7
+    assert connections.run_core(work) == 7
+    assert len(pids) == 3
+    assert pids[2] != pids[1]
+    for _ in range(3 * connections.size):  # each is given back
+        assert connections.run_core(work) == 7
+
+
+def test_an_error_of_a_core_statement_is_psycopgs_and_leaves_nothing(connections: Connections) -> None:
+    def work(connection: sqlalchemy.Connection) -> None:
+        connection.execute(sqlalchemy.text("CREATE TABLE nothing_of_core (n int)"))
+        connection.execute(sqlalchemy.text("SELECT 1 / 0"))
+
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        connections.run_core(work)
+    assert connections.run(lambda c: c.execute("SELECT to_regclass('nothing_of_core')").fetchone()) == (None,)
+
+
+def test_a_forked_child_has_core_connections_of_its_own(connections: Connections) -> None:
+    def pid(connection: sqlalchemy.Connection) -> int:
+        return connection.execute(sqlalchemy.text("SELECT pg_backend_pid()")).scalar_one()
+
+    ours = connections.run_core(pid)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, str(connections.run_core(pid)).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        theirs = int(pipe.read())
+    os.waitpid(child, 0)
+    assert theirs != ours
+    assert connections.run_core(pid) != theirs
+
+
 def test_writers_and_readers_outlive_a_killed_server() -> None:
     """PostgreSQL is killed whole three times while two threads write and one reads; every step counts exactly once."""
     with TemporaryDirectory(prefix="cp-pool-") as folder:
