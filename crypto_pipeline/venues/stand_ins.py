@@ -29,7 +29,7 @@ class StandIns:
         }
         self._opened: dict[str, Venue] = {}
 
-    def of(self, instrument: str) -> tuple[str, ...]:
+    def for_instrument(self, instrument: str) -> tuple[str, ...]:
         """Names of the venues that stand in for the first one, in the order in which they are asked; may be empty."""
         return self._lists.get(instrument, self._default)
 

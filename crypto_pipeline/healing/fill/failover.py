@@ -146,7 +146,7 @@ class Failover:
 
     def _turns(self, wanted: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
         """Venues in the order in which they are asked, each with the spans of the instruments that name it there."""
-        lists = {name: self.stand_ins.of(name) for name in wanted["instrument"].unique().sort().to_list()}
+        lists = {name: self.stand_ins.for_instrument(name) for name in wanted["instrument"].unique().sort().to_list()}
         for place in range(max(map(len, lists.values()), default=0)):
             for venue in dict.fromkeys(names[place] for names in lists.values() if len(names) > place):
                 turn = [symbol for symbol, names in lists.items() if names[place : place + 1] == (venue,)]

@@ -69,17 +69,20 @@ async def prefetch(
                 else:
                     yield await task
             except Exception as error:
-                if failed is None or not task.done() or task.cancelled() or task.exception() is not error:
+                action = failed(job, error) if failed is not None and _raised_by(task, error) else FailureAction.RAISE
+                if action is FailureAction.RAISE:
                     raise
-                fate = failed(job, error)
-                if fate is FailureAction.RAISE:
-                    raise
-                if fate is FailureAction.DROP_GROUP:
+                if action is FailureAction.DROP_GROUP:
                     dropped.add(job.key)
             finally:
                 rows -= job.size
     finally:
         await _cancel([task for _, task in waiting])
+
+
+def _raised_by(task: asyncio.Task[T], error: Exception) -> bool:
+    """Whether the error is the task's own, and not the consumer's."""
+    return task.done() and not task.cancelled() and task.exception() is error
 
 
 async def _cancel(tasks: list[asyncio.Task[T]]) -> None:

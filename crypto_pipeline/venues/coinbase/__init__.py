@@ -1,1 +1,1 @@
-"""Coinbase Exchange: REST and streams."""
+"""Coinbase Exchange: REST (products, candles, trades by id) and the streams of matches and heartbeats."""

@@ -1,1 +1,1 @@
-"""Kraken spot: REST and streams."""
+"""Kraken spot: REST (the newest 720 bars, trades by time), WebSocket v2, and v1 for recorded sessions."""
