@@ -42,26 +42,31 @@ async def run_ingest(
     count = settings.ingest_shards if shards is None else shards
     if not 0 <= shard < count:
         raise ValueError(f"shard {shard} of {count}: use 0 to {count - 1}")
-    stop = stop or asyncio.Event()
-    opened: Store = await asyncio.to_thread(_open_store, settings) if store is None else store
-    claim = Holder(opened, heartbeat_name(shard), holder or holder_name(), settings.ingest_lease_seconds)
-    duty = duty or Duty()
+    stop, duty = stop or asyncio.Event(), duty or Duty()
+    name = heartbeat_name(shard)
     try:
-        async with _open(settings, opened) as (venue, stream):
+        async with _claim(settings, store, name, holder) as claim, _open(settings, claim.plain) as (venue, stream):
             # A first read imports libraries, for seconds on a busy machine: not while the lease is held.
-            await asyncio.to_thread(instruments_of_shard, opened, venue.name, shard, count)
-            if (taken := await claim.take(stop, duty)) != "taken":
-                log.info("%s: %s", claim.name, taken)
-                return taken
-            token = claim.lease.token if claim.lease else 0
-            log.info("%s: this process has the lease (token %d)", claim.name, token)
-            instruments = await _instruments(claim, venue.name, shard, count, stop)
-            why = await Term(settings, claim, venue, stream, instruments, report, on_minute, duty).run(stop)
-        log.info("%s: %s", claim.name, why)
-        return why
+            await asyncio.to_thread(instruments_of_shard, claim.plain, venue.name, shard, count)
+            why: str = await claim.take(stop, duty)
+            if why == "taken":
+                log.info("%s: this process has the lease (token %d)", name, claim.lease.token if claim.lease else 0)
+                instruments = await _instruments(claim, venue.name, shard, count, stop)
+                why = await Term(settings, claim, venue, stream, instruments, report, on_minute, duty).run(stop)
     except LeaseLost as error:
         log.warning("%s", error)
-        return "lost"
+        why = "lost"
+    log.info("%s: %s", name, why)
+    return why
+
+
+@asynccontextmanager
+async def _claim(settings: Settings, store: Store | None, name: str, holder: str | None) -> AsyncIterator[Holder]:
+    """A claim to the lease, given back at the end; ``store`` is opened, and closed again, where none is given."""
+    opened: Store = await asyncio.to_thread(_open_store, settings) if store is None else store
+    claim = Holder(opened, name, holder or holder_name(), settings.ingest_lease_seconds)
+    try:
+        yield claim
     finally:
         try:
             await asyncio.to_thread(claim.release)
