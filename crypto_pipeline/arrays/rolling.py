@@ -1,4 +1,4 @@
-"""Windows and recursions over series, compiled: what indicators and features are made of.
+"""Compiled windows and recursions over series, from which indicators and features are made.
 
 Every function takes an array of Float64 whose last axis is time (one series, or a row per series) and returns arrays of
 the same shape. NaN is an absent row; whatever else goes in must be finite. A window is NaN while fewer than
@@ -81,7 +81,7 @@ def smoothed(x: Floats, alpha: float, n: int, *, mean_first: bool = False) -> Fl
 
 
 def held(x: Floats) -> Floats:
-    """The last value that was there, at every row; NaN before the first."""
+    """The last value that is not absent, at every row; NaN before the first."""
     (found,) = _run(_HELD, (x,), 1)
     return found
 

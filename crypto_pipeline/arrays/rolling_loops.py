@@ -276,7 +276,7 @@ def smoothed(x: Floats, n: int, mean_first: int, alpha: float, out: Floats) -> N
 
 
 def held(x: Floats, out: Floats) -> None:
-    """The last value that was there."""
+    """The last value that is not absent."""
     for row in range(x.shape[0]):
         last = math.nan
         for at in range(x.shape[1]):

@@ -40,7 +40,7 @@ class WiderBars:
 
 @dataclass(frozen=True, slots=True)
 class FeatureInputs:
-    """What the rows of all instruments share."""
+    """The inputs of one pass, which all instruments share."""
 
     grid: Grid
     #: rows before the start: they are there to warm up
@@ -82,7 +82,7 @@ class FeatureInputs:
         def cut(values: npt.NDArray[_T]) -> npt.NDArray[_T]:
             return values[:, self.skipped :] if whole else values[:, self.skipped :][kept]
 
-        # Dividing by nothing is how a value becomes unknown here: whatever is not finite is null in the end.
+        # A division by 0 makes a value unknown: whatever is not finite becomes null.
         with np.errstate(all="ignore"):
             columns = {name: _nullable(cut(of(series))) for name, of in _OWN}
             for wide in self.wider:
@@ -110,7 +110,7 @@ class FeatureInputs:
 def _common(
     grid: Grid, skipped: int, leading: BarSeries, section: CrossSection, wider: Sequence[WiderBars], row: int | None
 ) -> pl.DataFrame:
-    """The columns that are the same for every instrument; nulls where they need a benchmark that is not there."""
+    """The columns that are equal for every instrument; null without a benchmark where they need one."""
     four = next(wide for wide in wider if wide.timeframe is Timeframe.H4)
     trend = np.full((1, grid.rows - skipped), np.nan)
     if row is not None:
@@ -145,13 +145,13 @@ def _wider(
 
 
 def _one(bars: Mapping[str, Floats], row: int | None) -> dict[str, Floats]:
-    """The bars of one instrument; where there is none, absent ones."""
+    """The bars of one instrument (``row``); absent bars (NaN) where there is no such instrument."""
     return {name: values[[row]] if row is not None else np.full((1, values.shape[1]), np.nan)
             for name, values in bars.items()}  # fmt: skip
 
 
 def _nullable(values: Floats) -> pa.Array:
-    """As Arrow has it, null where it is not finite."""
+    """An Arrow array, null where a value is not finite."""
     finite = np.isfinite(values)
     validity = None if finite.all() else _owned(np.packbits(finite, bitorder="little"))
     return pa.Array.from_buffers(pa.float64(), values.size, [validity, _owned(values)])

@@ -1,4 +1,4 @@
-"""A function called in a process of its own, which has computed nothing before and so remembers nothing.
+"""Call a function in a new process, which has computed nothing before, so no module remembers anything.
 
 The process is this module, run as a program. Function and arguments come in through its standard input, the result goes
 out through its standard output, both pickled: nothing but the two processes reads them.
@@ -17,7 +17,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 #: Seconds after which a process that does not end is stopped.
-PATIENCE = 900.0
+TIMEOUT = 900.0
 
 
 class FreshProcessError(RuntimeError):
@@ -27,18 +27,16 @@ class FreshProcessError(RuntimeError):
 def in_fresh_process(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """``function(*args, **kwargs)`` in a new Python process. The function must be importable, all values picklable.
 
-    Raises FreshProcessError when the process fails, or takes longer than PATIENCE.
+    Raises FreshProcessError when the process fails, or takes longer than TIMEOUT.
     """
     # What can be imported here can be imported there.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-m", __name__]
     handed = pickle.dumps((function, args, kwargs))
     try:
-        done = subprocess.run(
-            command, input=handed, capture_output=True, env=environment, timeout=PATIENCE, check=False
-        )
+        done = subprocess.run(command, input=handed, capture_output=True, env=environment, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
-        raise FreshProcessError(f"{function.__qualname__} took longer than {PATIENCE:.0f} s") from None
+        raise FreshProcessError(f"{function.__qualname__} took longer than {TIMEOUT:.0f} s") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()[-5:]
         raise FreshProcessError(f"{function.__qualname__} ended with code {done.returncode}: " + "\n".join(said))

@@ -39,7 +39,7 @@ FINDING_SCHEMA: dict[str, pl.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a check looked at and found; it passed when there are no ``findings``. ``columns``: what it compared."""
+    """The extent and the findings of one check; it passed if there are no ``findings``. ``columns``: those compared."""
 
     cells: int
     cuts: int
@@ -48,7 +48,7 @@ class Proof:
 
     @property
     def passed(self) -> bool:
-        """Nothing was found."""
+        """There are no findings."""
         return self.findings.is_empty()
 
 
@@ -85,7 +85,7 @@ def leak_check(
 def compare_cuts(
     compute: Compute, bars: Bars, whole: pl.DataFrame, start: datetime, end: datetime, moments: Sequence[datetime]
 ) -> tuple[int, pl.DataFrame]:
-    """Cells compared, and what of ``whole`` differs from rows computed from the bars that had closed at each moment."""
+    """How many cells were compared, and where ``whole`` differs from rows computed from bars cut at each moment."""
     spread = spreads(whole)
     findings, cells = [_nothing_found()], 0
     for moment in moments:

@@ -63,7 +63,7 @@ class Results(NamedTuple):
 
     @classmethod
     def at_entry(cls, plans: Plans) -> Results:
-        """Bought at the open of the entry bar, and nothing more is known."""
+        """The state of each event at its entry: one order filled at the open, no outcome yet."""
         count, price = len(plans.entry), plans.orders[:, 0]
         return cls(
             outcome=np.zeros(count, np.int64),

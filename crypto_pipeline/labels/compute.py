@@ -1,4 +1,4 @@
-"""Labels: setups, their barriers, what touched them first, and how much each is its own.
+"""Labels: setups, their barriers, the first barrier that was touched, and uniqueness weights.
 
 All instruments of a panel at once: setups are rare, and whatever is done per instrument costs more than they do.
 """

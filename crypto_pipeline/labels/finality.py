@@ -1,6 +1,6 @@
-"""When a label is final: its horizon is over, and every bar it rests on is there or known never to come.
+"""When a label is final: its horizon is over, and every bar that it depends on is stored or explained.
 
-An early touch does not make a label final: labels that were told at their touch would be the quick ones only.
+An early touch does not make a label final: else the newest labels would only be those that ended quickly.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def accounted(panel: Panel, explained: pl.DataFrame) -> Flags:
 
 
 def final(panel: Panel, accounted_for: Flags, numbers: Ints, signal: Ints, horizon: int, now: datetime) -> Flags:
-    """For each signal (number of its instrument, place of its bar): whether its label may be told at ``now``.
+    """For each signal (number of its instrument, place of its bar): whether its label may be stored at ``now``.
 
     Needed: every bar from 24 hours before the signal's close to the end of the horizon is accounted for, and that end
     is past.

@@ -15,7 +15,7 @@ from crypto_pipeline.market.bars import UTC_MS
 
 
 class Ambiguous(IntEnum):
-    """Whether one bar could have ended an event in two ways, and what decided."""
+    """Whether one bar could have ended an event in two ways, and by what that was decided."""
 
     NO = 0
     MINUTES = 1  # its 1m bars

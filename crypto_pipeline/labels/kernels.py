@@ -1,4 +1,4 @@
-"""What is compiled: plain loops over events and their bars. Import this late: numba takes half a second to import.
+"""Compiled loops over events and their bars. Import this late: numba takes half a second to import.
 
 Compiled at the first call (about two seconds, kept on disk afterwards); free of the interpreter's lock while they run.
 """
@@ -86,7 +86,7 @@ def _at_end(bars: PathBars, over: bool, row: int) -> tuple[int, float]:
 
 @compiled
 def _edges(plans: Plans, event: int, filled: int, average: float) -> tuple[float, float]:
-    """Between these prices nothing happens: above the stop and the next order, below the take profit."""
+    """The prices between which a bar changes nothing: below, the stop or the next order; above, the take profit."""
     below = plans.orders[event, filled] if filled < plans.orders.shape[1] else plans.stop[event]
     return below, _target(plans, event, filled, average)
 
@@ -148,7 +148,7 @@ def _inside(
     first: int,
     end: int,
 ) -> tuple[int, int, float, int]:
-    """An unclear bar, minute by minute from after its open: outcome, orders filled, average price, what decided."""
+    """An unclear bar, minute by minute after its open: outcome, orders filled, average price, how it was decided."""
     top, bottom = -np.inf, np.inf
     for minute in range(first, end):
         if minutes.volume[minute] > 0:

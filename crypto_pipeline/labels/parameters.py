@@ -20,7 +20,7 @@ class ParameterError(ValueError):
 
 
 def parameter_sets(given: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[Strategy, Parameters]]:
-    """The sets that the setting ``label_parameters`` describes: per name what differs from the defaults.
+    """The sets of the setting ``label_parameters``, which has by name the values that differ from the defaults.
 
     ``default`` is always there. Raises ParameterError in one clear line.
     """

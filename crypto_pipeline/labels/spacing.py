@@ -29,5 +29,5 @@ def spaced(bars: Ints, spacing: int) -> Flags:
 
 
 def reach(spacing: int) -> int:
-    """Bars before a candidate whose candidates can decide whether it becomes a setup."""
+    """How many bars before a candidate other candidates can decide whether it becomes a setup."""
     return 2 * WEEK + spacing

@@ -41,7 +41,7 @@ class BarSeries:
 
     @cached_property
     def there(self) -> Flags:
-        """Where there is a bar."""
+        """Whether there is a bar, by instrument and row."""
         return ~np.isnan(self.close)
 
     @cached_property
@@ -111,11 +111,11 @@ class BarSeries:
         return self._once("volume", n, lambda: mean(self.volume, n))
 
     def warm(self, n: int, value: Floats) -> Floats:
-        """``value`` where enough of the last ``n`` bars are there, however far back the series reaches."""
+        """``value`` where enough of the last ``n`` bars are present, NaN elsewhere."""
         return np.where(self.has(n), value, np.nan)
 
     def has(self, n: int) -> Flags:
-        """Where enough of the last ``n`` bars are there."""
+        """Whether enough of the last ``n`` bars are present."""
         return self._once("has", n, lambda: _counted(self.there, n) >= enough(n))
 
     def trades_in_half(self, n: int) -> Flags:
@@ -129,12 +129,12 @@ class BarSeries:
 
 
 def mean(x: Floats, n: int) -> Floats:
-    """Mean over ``n`` rows of which enough are there."""
+    """Mean over ``n`` rows, NaN where too few of them are present."""
     return rolling_mean(x, n, enough(n))
 
 
 def known(x: Floats) -> Floats:
-    """``x`` (changed in place) with NaN for whatever is infinite."""
+    """``x`` (changed in place) with NaN for infinite values."""
     x[np.isinf(x)] = np.nan
     return x
 

@@ -21,7 +21,7 @@ class Feature:
     group: str
     #: Bars of ``timeframe``, the newest included, from which on the value no longer depends on where the series begins.
     warm_up: int
-    #: What it is, in a line.
+    #: What it measures, in a line.
     text: str
     #: From the series of bars of its timeframe (``bar_series.BarSeries``); None: computed for the whole market.
     of: Callable[[Any], Floats] | None = None
@@ -29,5 +29,5 @@ class Feature:
 
 
 def enough(n: int) -> int:
-    """Rows that must be there in a window of ``n``."""
+    """How many rows of a window of ``n`` must be present."""
     return n - int(n * TOLERATED)

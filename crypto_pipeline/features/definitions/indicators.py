@@ -172,6 +172,6 @@ def ols(y: Floats, n: int, *, min_samples: int | None = None) -> Line:
 
 
 def _where_present(x: Floats, value: Floats) -> Floats:
-    """``value`` (changed in place) on bars that are there; windows also have one where the bar itself is absent."""
+    """``value`` (changed in place), NaN where the bar itself is absent: a window may have a value there too."""
     value[np.isnan(x)] = np.nan
     return value

@@ -1,4 +1,4 @@
-"""The hash that says whether stored rows of features are what this version would compute."""
+"""The hash by which stored rows of features are known to be computed as this version computes them."""
 
 from __future__ import annotations
 

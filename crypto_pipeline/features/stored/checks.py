@@ -1,4 +1,4 @@
-"""The checks of stored features: each looks at the store, computes again what it must, and names the offenders."""
+"""The checks of stored features: each reads the store, computes rows again where needed, and names the offenders."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ DRIFTED_SHARE = 0.10
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Which rows a check looked at: a span (UTC) and the seed of what was drawn from it."""
+    """The rows that a check looked at: a span (UTC), and the seed with which a sample was drawn from it."""
 
     start: datetime
     end: datetime

@@ -22,7 +22,7 @@ from crypto_pipeline.store.operations.job_metrics import JobMetrics
 
 log = logging.getLogger(__name__)
 
-#: Bars that came late get their row as long as they are not older than this; later it is history's work.
+#: Late bars get their row here if they are not older than this; older ones are left to the batch path.
 LATE = timedelta(hours=2)
 #: How long the rows stay as they were served, for the parity check.
 KEPT = timedelta(days=7)
@@ -30,7 +30,7 @@ KEPT = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class LiveStep:
-    """What one step did: rows written, and seconds for all of it."""
+    """The result of one step: rows written, and seconds that it took."""
 
     rows: int
     seconds: float
@@ -60,7 +60,7 @@ def live_step(store: Store, now: datetime, *, benchmark: str = BENCHMARK) -> Liv
 
 
 def after_minute_with_features(settings: Settings) -> OnMinute:
-    """What ingest calls after each minute: bars checked, filled and rolled up, then the features of what closed.
+    """A callback for ingest after each minute: check, fill and roll up bars, then compute the features of closed bars.
 
     Kernels are made ready beside it from now on, long before a bar closes.
     """

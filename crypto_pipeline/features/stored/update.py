@@ -47,7 +47,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Universe:
-    """Whose features there are, and the benchmark among them."""
+    """The instruments that have features, and the benchmark among them."""
 
     instruments: list[str]
     benchmark: str | None
@@ -79,7 +79,7 @@ def lacks_benchmark(universe: Universe, benchmark: str) -> str | None:
 
 @dataclass(slots=True)
 class FeatureReport:
-    """What a pass did."""
+    """The result of one pass."""
 
     stale_cells: int = 0
     instruments: int = 0
@@ -92,7 +92,7 @@ class FeatureReport:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Instruments whose stale days are the same, computed together."""
+    """Instruments with the same stale days, which are computed together."""
 
     instruments: list[str]
     first: date
@@ -101,12 +101,12 @@ class Task:
 
 
 def first_kept_day(now: datetime, keep_days: int) -> date:
-    """The first day whose features are kept: months leave as a whole, once their last day is ``keep_days`` old."""
+    """The first day whose features are kept: a month is removed as a whole when its last day is ``keep_days`` old."""
     return (now.astimezone(UTC) - timedelta(days=keep_days)).date().replace(day=1)
 
 
 def stale_days(store: Store, universe: Universe, instruments: Sequence[str], first: date, last: date) -> pl.DataFrame:
-    """Cells of ``first`` … ``last`` whose features are not what the stored bars give: see ``FeatureCells.stale``."""
+    """Cells of ``first`` … ``last`` whose features do not follow from the stored bars: see ``FeatureCells.stale``."""
     looks = LookBacks(LOOK_BACK, BENCHMARK_LOOK_BACK, MARKET_LOOK_BACK)
     return store.features.cells.stale(
         instruments,

@@ -27,7 +27,7 @@ CHECKS = {
 
 
 def checks_of(strategy: Strategy) -> dict[str, str]:
-    """The checks of one strategy with what each promises: the benchmark is of those that look at it."""
+    """The checks of one strategy with the promise of each; ``benchmark`` only where the strategy looks at it."""
     return {name: text for name, text in CHECKS.items() if name != "benchmark" or strategy.definition.uses_benchmark}
 
 
@@ -63,7 +63,7 @@ def finality(
     labels: pl.DataFrame,
     now: datetime,
 ) -> CheckOutcome:
-    """Labels told too early are an error; cells that wait although every horizon ended a day ago are a warning."""
+    """Labels stored before their horizon ended are an error; cells that wait a day longer than it are a warning."""
     limit = pl.col("entry_ts") + TIMEFRAME.delta * pl.col("horizon")
     early = labels.filter(
         (limit > now)
@@ -142,7 +142,7 @@ def enough(strategy: Strategy, labels: pl.DataFrame, history: timedelta, least: 
 
 
 def example_of(labels: pl.DataFrame, tiers: Sequence[str] = ("large", "mid", "meme")) -> dict[str, object] | None:
-    """The newest label of the first tier that has any, as a row to draw; None where there is none."""
+    """The newest label of the first tier that has labels, as a row to draw; None without labels."""
     for tier in tiers:
         of_tier = labels.filter(pl.col("tier") == tier)
         if of_tier.height:

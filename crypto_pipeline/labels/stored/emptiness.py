@@ -1,4 +1,4 @@
-"""Why a training set has no rows, and what would give it some."""
+"""Why a training set has no rows, and what a person can do about it."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _not_labelled(
 def _nothing_found(
     store: Store, strategy: Strategy, parameters: Parameters, start: datetime, end: datetime, names: list[str]
 ) -> str:
-    """Setups wait, or there are none."""
+    """The sentence for setups that wait, or for days without setups."""
     cells = store.labels.cells(strategy, parameters.hash, start, end, names)
     waiting, until = int(cells["waiting"].sum()), cells["waits_until"].min()
     if waiting:

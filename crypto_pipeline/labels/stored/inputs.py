@@ -25,7 +25,7 @@ _EPOCH = date(1970, 1, 1)
 
 
 def look_back(parameters: Parameters) -> int:
-    """Days before a signal on which its label rests: neighbours that overlap, what spaces them, their indicators."""
+    """Days of bars before a signal on which its label depends: of neighbours, their spacing and their indicators."""
     # Setups that are not spaced do not need the week: it keeps labels current that were stored when it was read.
     spacing = parameters.setup_spacing
     spaced = WEEK if spacing is None else reach(spacing)
@@ -33,7 +33,7 @@ def look_back(parameters: Parameters) -> int:
 
 
 def look_ahead(parameters: Parameters) -> int:
-    """Days after the day of a signal on which its label rests."""
+    """Days of bars after the day of a signal on which its label depends."""
     return math.ceil((parameters.horizon + 1) / DAY)
 
 

@@ -1,4 +1,4 @@
-"""Whether bars that a training set needs have been removed since: it would else be smaller, or emptier, in silence."""
+"""Whether bars that a training set needs have been removed; without this check the set would lose rows silently."""
 
 from __future__ import annotations
 

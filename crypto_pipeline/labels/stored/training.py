@@ -1,4 +1,4 @@
-"""Training sets: features joined to labels by signal, as they were known at a moment, with what makes them again.
+"""Training sets: features joined to labels by signal, as known at a moment, with a manifest to make them again.
 
 The labels are read as they stood at ``as_of``, and the features are computed from the bars as they stood then, by the
 function that computes them live. So a set does not change when bars or labels are revised later, and its manifest gives
@@ -56,7 +56,7 @@ EMBARGO = timedelta(days=1)
 
 
 class EmptyTrainingSetWarning(UserWarning):
-    """A training set has no rows; the message says why, and what would give it some."""
+    """A training set has no rows; the message says why, and what a person can do about it."""
 
 
 class TrainingSetError(ValueError):
@@ -65,7 +65,7 @@ class TrainingSetError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """``frame``: one row per label, sorted by signal and instrument; ``manifest``: what makes it again.
+    """``frame``: one row per label, sorted by signal and instrument; ``manifest``: all that is needed to make it again.
 
     ``why_empty`` says why there are no rows, and what to do; None where there are some.
     """
@@ -232,7 +232,7 @@ def _parameters(strategy: Strategy, given: Parameters | None) -> Parameters:
 def _manifest(
     strategy: Strategy, parameters: Parameters, start: datetime, end: datetime, as_of: datetime, frame: pl.DataFrame
 ) -> dict[str, Any]:
-    """What a set is and what it is computed with; which rows it has is added by its maker."""
+    """Span, parameters, hashes and versions of a set. The caller adds which rows were chosen."""
     return {
         "format": FORMAT,
         "strategy": str(strategy),
@@ -285,7 +285,7 @@ def _joined(strategy: Strategy, labels: pl.DataFrame, features: pl.DataFrame) ->
 def _versions(
     store: Store, strategy: Strategy, parameters: Parameters, start: datetime, end: datetime
 ) -> dict[str, str]:
-    """Data versions of what went in, as they are now: equal ones say that nothing has changed since."""
+    """Data versions of bars and labels as they are now. If they are equal later, nothing has changed."""
     shown = {
         str(timeframe): store.coverage.version(timeframe, start - timedelta(days=days), end)
         for timeframe, days in LOOK_BACK.items()

@@ -1,4 +1,4 @@
-"""Labels of a span of days brought to the desired state: what is due is computed, and nothing else."""
+"""Bring the labels of a span of days up to date: only days that are due are computed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class LabelReport:
     written: LabelsWritten = field(default_factory=LabelsWritten)
 
     def add(self, other: LabelsWritten) -> None:
-        """Count what was written of some cells."""
+        """Add the counts of one write."""
         self.written.inserted += other.inserted
         self.written.superseded += other.superseded
         self.written.withdrawn += other.withdrawn
@@ -129,7 +129,7 @@ def due_cells(
 
 
 def _pieces(todo: pl.DataFrame, apart: int) -> Iterator[tuple[pl.DataFrame, list[str]]]:
-    """Cells in stretches of days whose bars are better read together, some instruments at a time."""
+    """Cells grouped so that their bars are read together: days that are near each other, some instruments at a time."""
     days = todo["day"].unique().sort().to_list()
     cuts = [0, *(i for i, (a, b) in enumerate(pairwise(days), 1) if (b - a).days > apart), len(days)]
     for first, until in pairwise(cuts):
@@ -189,7 +189,7 @@ def _compute(
 def _context(
     store: Store, strategy: Strategy, panel: Panel, begin: datetime, end: datetime, benchmark: str | None
 ) -> SetupContext:
-    """What the strategy's setups look at beside 15m bars."""
+    """The other bars that the strategy's setups look at: 1h bars and the benchmark's."""
 
     def read(names: Sequence[str], timeframe: Timeframe) -> Panel:
         bars = store.reader.read(names, timeframe, begin, end, columns=_COLUMNS)
@@ -215,7 +215,7 @@ def _summary(
     now: datetime,
     minute_days: Mapping[tuple[str, date], int],
 ) -> pl.DataFrame:
-    """Per cell: setups, labels, waiting, when to look again, and whose minutes decided (``asked``, by instrument)."""
+    """Per cell: setups, labels, waiting, when to look again, and the days whose minutes decided (of ``asked``)."""
     end = pl.col("entry_ts") + TIMEFRAME.delta * parameters.horizon
     # Over, but a bar is missing: its coming makes the cell stale, except while the day it belongs to still runs.
     recent = pl.when(end > now - timedelta(days=1)).then(pl.lit(now + _AGAIN).cast(UTC_MS))

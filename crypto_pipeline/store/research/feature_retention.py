@@ -16,7 +16,7 @@ _PARTITIONS = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'research.ml_features'::regclass ORDER BY c.relname
 """
-#: Whoever reads or writes the month is waited for this long at a time, for nobody is to wait behind us; and altogether.
+#: Seconds to wait for readers and writers of a month at a time, so that others do not queue behind; and altogether.
 _MOMENT, _PATIENCE = "200ms", 20.0
 
 

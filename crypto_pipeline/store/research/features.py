@@ -99,7 +99,7 @@ class Features:
 
         def work(connection: psycopg.Connection[Any]) -> int:
             held = feature_cells.lock(connection, chosen)
-            # Of two that computed the same cell the one that read newer bars wins, whoever comes last.
+            # Of two passes that computed the same cell the one that read newer bars wins, in any order of writing.
             untouched = pl.col("held_from").eq_missing(pl.col("stored_from")) & (
                 pl.col("held_schema") == pl.col("stored_schema")
             )
