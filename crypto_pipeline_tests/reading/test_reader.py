@@ -360,7 +360,7 @@ def test_the_first_read_imports_little(store: Store, read_database: str, monkeyp
     code = """
 import sys, crypto_pipeline
 assert crypto_pipeline.bars('BTC-USDT', '1m', last=1).height == 1
-slow = {'adbc_driver_manager', 'alembic', 'pandas', 'psycopg_pool', 'pyarrow', 'sqlalchemy', 'stamina', 'tenacity'}
+slow = {'adbc_driver_manager', 'alembic', 'pandas', 'psycopg_pool', 'pyarrow', 'sqlalchemy', 'tenacity'}
 print(sorted(slow & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
