@@ -1,9 +1,10 @@
-"""The live layer: a venue's stream becomes stored trades and bars, for ever, without a hole and without a double.
+"""The live layer: a venue's stream becomes stored trades and bars, without a hole and without a duplicate.
 
-Here belong the connections and their supervision, the bounded memory between socket and database, trades to bars with
-the proof that none is missing, the ids that show a loss and its repair, the lease that lets exactly one process do it,
-and the program around all that. How a venue's messages read (venues), SQL (store), what is done to bars once they are
-stored (healing: it is passed in as ``on_minute``) and who starts and watches this (defs, ops) do not belong here.
+``run`` ingests one shard: it takes the lease, works for one ``term``, and hands over. ``term_state`` is what the parts
+of a term share; ``session`` keeps the connections, ``aggregation`` makes bars of trades and proves that no trade is
+missing, ``repair`` finds holes and requests them by REST, ``after_minute`` calls what others do with each minute. Venue
+messages belong to ``venues``, SQL to ``store``, roll-up and filling of stored bars to ``healing`` (passed in as
+``on_minute``), starting and watching the programs to ``defs`` and ``ops``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Connections to the venue's stream: opened with patience, watched, and replaced before they are given up."""
+"""Connections to the venue's stream: opened with growing pauses, watched, and replaced before they are closed."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from crypto_pipeline.venues.stream_protocol import Event, Notice, StreamConnecti
 
 log = logging.getLogger(__name__)
 
-#: Takes in what came on a link; awaiting it holds the reader back.
+#: Takes in the events of a message; awaiting the result holds the reader back.
 Deliver = Callable[[list[Event]], Awaitable[None] | None]
 
 _FIRST, _LONGEST = 0.2, 30.0
 _CONNECT, _BEGIN = 15.0, 10.0
-#: A link that held this long was good: the next failure begins with short waits again.
+#: After a link that held this long, the next failure begins with short pauses again. Seconds.
 _GOOD = 10.0
-#: Lost so often in a row, a link is in trouble.
+#: A link that was lost so often in a row counts as down.
 _AGAIN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a part of the plan has had no link that held, and how often in a row it was lost or refused."""
+    """Why a part of the plan has no lasting link, and how often in a row its link was lost or refused."""
 
     times: int
     reason: str
@@ -72,7 +72,7 @@ class Session:
         )
 
     def start(self, instruments: Sequence[tuple[str, str]]) -> None:
-        """Begin to keep links for these (canonical name, venue symbol)."""
+        """Open and keep links for these (canonical name, venue symbol)."""
         plan = StreamPlan(list(instruments), bars=self.stream.stream_traits.states_bars)
         parts = self.stream.spread(plan)
         self._parts = len(parts)
@@ -82,7 +82,7 @@ class Session:
 
     @property
     def up(self) -> bool:
-        """Whether every part of the plan has a link that brings something, and none is lost again and again."""
+        """Whether every part of the plan has a link with messages, and none was lost too often in a row."""
         begun = sum(link.begun.is_set() for link in self.links.values())
         return begun >= self._parts and not any(one.times >= _AGAIN for one in self.troubles.values())
 
@@ -115,14 +115,14 @@ class Session:
                 self.links.pop(number, None)
                 await self._end(link)
                 self._down(names, link.reason)
-            # whatever it brought: a link that is lost soon, again and again, must not be opened again at once each time
+            # a link that is lost soon again and again must not be reopened without a pause, whatever it delivered
             failures = failures + 1 if time.monotonic() - link.opened < _GOOD else 0
             self._trouble(number, failures, link.reason, names)
             self.counters["cuts"] += 1
             log.warning("link %d lost: %s", number, link.reason)
 
     async def _until_lost(self, number: int, link: Link) -> Link:
-        """Watch the link, replace it when it is to go; returns the one that was lost at last."""
+        """Watch the link and replace it when it is due; returns the link that was lost in the end."""
         traits = self.stream.stream_traits
         try:
             while True:
@@ -156,7 +156,7 @@ class Session:
         leaving.cancel()
 
     async def _successor(self, old: Link) -> Link | None:
-        """A new link that has begun to speak, while the old one goes on; None when the old one ended meanwhile."""
+        """A new link that has delivered a message, opened while the old one is read; None when the old one ended."""
         assert old.task is not None
         opening = asyncio.create_task(self._open(old.plan, 0, None))
         try:
@@ -177,7 +177,7 @@ class Session:
             self.troubles[number] = Trouble(times, reason, tuple(names))
 
     async def _open(self, plan: StreamPlan, failures: int, number: int | None) -> Link:
-        """Connect, however often it takes."""
+        """Connect; repeat until it succeeds, with growing pauses."""
         while True:
             if failures:
                 await asyncio.sleep(min(_LONGEST, _FIRST * 2 ** min(failures, 10)) * random.uniform(0.5, 1.5))
@@ -199,7 +199,7 @@ class Session:
             return link
 
     async def _read(self, link: Link) -> None:
-        """Deliver everything that comes, until the link ends."""
+        """Deliver every message until the link ends."""
         counters = self.counters
         try:
             async for events in link.connection.events():

@@ -19,7 +19,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import TradesAnswer
 from crypto_pipeline.venues.stream_protocol import Anchor, LiveBar, LiveTrade
 
-#: Trades whose time is further than this from the venue's clock are not believed. Milliseconds.
+#: Trades whose time is further than this from the venue's clock are refused. Milliseconds.
 _FUTURE_MS, _PAST_MS = 10_000, 7 * 86_400_000
 #: A trade whose age on arrival differs so much from that of others has an odd time. Real milliseconds.
 _ODD_MS = 1_000
@@ -60,7 +60,7 @@ class Aggregator:
     # -- taking in ------------------------------------------------------------------------------------------------
 
     def trade(self, trade: LiveTrade) -> bool:
-        """Take in a trade of the stream; False when it is not new or not believed."""
+        """Take in a trade of the stream; False when it is not new or refused."""
         stream = self.streams.get(trade.instrument)
         if stream is None:
             self.counters["strangers"] += 1

@@ -1,4 +1,4 @@
-"""What is not believed of a stream or an answer, and what the venue did not answer: written down, with the reason.
+"""Refused rows of streams and answers, and requests without an answer: written down with the reason.
 
 Refused trades and bars go to tables of their own. A minute that has no bar for such a reason is in the ledger at once;
 from there healing asks for it with growing pauses, until it has the bar or has asked often enough.
@@ -34,7 +34,7 @@ _SPAN = {"instrument": pl.String(), "start": UTC_MS, "end": UTC_MS}
 
 
 class Refusals:
-    """Writes down what one term did not believe."""
+    """Writes down what one term refused."""
 
     def __init__(self, state: TermState) -> None:
         self._state = state
@@ -46,7 +46,7 @@ class Refusals:
     # -- from the stream ------------------------------------------------------------------------------------------
 
     def take(self, notice: Notice) -> None:
-        """Take in a statement of the stream that is not believed; other notices are left out."""
+        """Take in a refused row of the stream; other notices are left out."""
         if notice.refused is None:
             return
         if len(self._waiting) < _MOST:
@@ -61,7 +61,7 @@ class Refusals:
         if not waiting:
             return
         counts = Counter(notice.instrument for notice in waiting)
-        log.warning("%d statements of the stream are not believed: %s", len(waiting) + dropped, dict(counts))
+        log.warning("%d rows of the stream are refused: %s", len(waiting) + dropped, dict(counts))
         store, venue = self._state.store, self._state.venue.name
         try:
             await asyncio.to_thread(_write, store, venue, waiting)
