@@ -56,16 +56,16 @@ def lineage(page: Page, base: str) -> None:
     quiet(base, page)
     page.goto(f"{base}/asset-groups")
     page.get_by_text("features").first.wait_for()
-    page.wait_for_timeout(9000)  # counts and icons come late, and nothing says when
+    page.wait_for_timeout(30_000)  # counts and icons come late, and nothing says when
     save(page, "lineage")
 
 
 def automation(page: Page, base: str) -> None:
     """Schedules and sensors, with what each does."""
-    page.set_viewport_size({"width": 1440, "height": 1120})
+    page.set_viewport_size({"width": 1440, "height": 900})
     page.goto(f"{base}/automation")
     page.get_by_text("recent_processor").first.wait_for()
-    page.wait_for_timeout(6000)
+    page.wait_for_timeout(30_000)  # the rows come late, and nothing says when
     save(page, "automation")
 
 
