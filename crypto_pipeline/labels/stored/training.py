@@ -121,8 +121,7 @@ def training_set(
     labels = store.labels.read(chosen.definition.table, used.hash, begin, until, instruments=instruments, as_of=moment)
     settings = load_settings()
     everyone = universe or Universe.from_store(store, settings.feature_benchmark)
-    policy = retention or retention_policy(settings)
-    require_kept(store, labels, used, everyone.benchmark, policy, store.clock.now())
+    require_kept(store, labels, used, everyone.benchmark, retention or retention_policy(settings), store.clock.now())
     features = _features(store, labels, everyone, begin, until, moment)
     joined = _joined(chosen, labels, features)
     frame = joined.filter("eligible") if eligible_only else joined
