@@ -8,11 +8,15 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import statistics
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 from crypto_pipeline_tests.builders.places import PROJECT
@@ -38,6 +42,45 @@ def lines(path: Path) -> int:
     return len(path.read_text("utf-8").splitlines())
 
 
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = grimp.build_graph("crypto_pipeline")
+    TopologicalSorter({module: graph.find_modules_directly_imported_by(module) for module in graph.modules}).prepare()
+
+
+def test_no_folder_holds_more_than_fifteen_modules() -> None:
+    folders = Counter(path.parent for path in FILES if path.name != "__init__.py")
+    assert {name(folder): files for folder, files in folders.items() if files > 15} == {}
+
+
+def test_no_public_class_has_the_name_of_another() -> None:
+    places = defaultdict(list)
+    for path in FILES:
+        for node in tree(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(name(path))
+    assert {each: paths for each, paths in places.items() if len(paths) > 1} == {}
+
+
+def test_modules_are_short() -> None:
+    sizes = {name(path): lines(path) for path in FILES}
+    assert statistics.median(sizes.values()) <= 120
+    assert {path: size for path, size in sizes.items() if size > 350} == {}
+
+
+def test_functions_fit_on_a_screen() -> None:
+    long = {}
+    for path in FILES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name not in LONG_FUNCTIONS:
+                docstring = node.body[0] if ast.get_docstring(node) is not None else None
+                told = (docstring.end_lineno or 0) - docstring.lineno + 1 if docstring else 0
+                size = (node.end_lineno or 0) - node.lineno + 1 - told
+                if size > 40:
+                    long[f"{name(path)}:{node.name}"] = size
+    assert len(LONG_FUNCTIONS) <= 5
+    assert long == {}
+
+
 @pytest.mark.parametrize("package", [path for path in FILES if path.name == "__init__.py"], ids=name)
 def test_every_package_says_what_belongs_there(package: Path) -> None:
     assert len((ast.get_docstring(tree(package)) or "").split()) >= 5
@@ -61,3 +104,8 @@ def test_a_package_exports_what_it_says_and_hides_none_of_it_behind_a_module(pac
     assert [each for each in exported if getattr(module, each, None) is None] == []
     below = {path.stem for path in package.parent.iterdir()}
     assert exported & below == set(), "importing that module would put it in the place of the export"
+
+
+def test_only_documents_of_the_repository_are_cited() -> None:
+    tracked = [*FILES, *PROJECT.glob("docs/*.md"), PROJECT / "README.md", *PROJECT.glob("sql/*.sql")]
+    assert [name(path) for path in tracked if ABSENT.search(path.read_text("utf-8"))] == []

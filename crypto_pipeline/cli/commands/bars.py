@@ -5,11 +5,17 @@ from __future__ import annotations
 import warnings
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crypto_pipeline.cli.options import DataDir, End, Start
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from crypto_pipeline.reading import Reader
+    from crypto_pipeline.reading.query import Question
 
 _FORMS = ("table", "csv", "json", "parquet", "arrow")
 
@@ -59,7 +65,7 @@ def read(
     from crypto_pipeline.cli.context import database, deployment_settings
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.output import write_frame
-    from crypto_pipeline.reading import Reader, SpanWarning, question
+    from crypto_pipeline.reading import Reader, question
     from crypto_pipeline.reading.query import ALL
 
     _refuse_bad_options(form, fill, start, last)
@@ -76,14 +82,22 @@ def read(
                 symbols, chosen, begin, given, now=reader.now,
                 last=last, as_of=moment, final_only=not forming, columns=wanted, fill=fill,
             )  # fmt: skip
-            with warnings.catch_warnings(record=True) as said:
-                warnings.simplefilter("always", SpanWarning)
-                frame = reader.answer_or_warn(asked)
+            frame = _answer_with_notes(reader, asked)
         except ValueError as error:
             raise BadInput(str(error)) from None
-    for each in said:
-        typer.echo(f"note: {each.message}", err=True)
     write_frame(frame, form, output, f"{symbol} {chosen}")
+
+
+def _answer_with_notes(reader: Reader, asked: Question) -> pl.DataFrame:
+    """The answer; what the reader warns of is a note on stderr."""
+    from crypto_pipeline.reading import SpanWarning
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", SpanWarning)
+        frame = reader.answer_or_warn(asked)
+    for each in warned:
+        typer.echo(f"note: {each.message}", err=True)
+    return frame
 
 
 def _refuse_bad_options(form: str, fill: str | None, start: str | None, last: int | None) -> None:

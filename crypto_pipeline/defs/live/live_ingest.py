@@ -28,7 +28,7 @@ from crypto_pipeline.features.stored.live import after_minute_with_features
 from crypto_pipeline.ingest import Duty, run_ingest
 from crypto_pipeline.ops.supervision.ingest_process import LineQueueHandler, ingest_here
 from crypto_pipeline.ops.supervision.processes import MARK
-from crypto_pipeline.settings import load_settings
+from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store.coordination.heartbeats import Heartbeat
 
 _ON = dg.DefaultSensorStatus.RUNNING
@@ -82,35 +82,36 @@ def ingest(context: dg.OpExecutionContext, config: Shard) -> None:
     logger.addHandler(handler)
     duty = Duty()
 
-    async def main() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        # The lease is held in the name of the run, so that the supervisor can tell whose heartbeat it sees.
-        why = await run_ingest(
-            settings,
-            config.shard,
-            config.shards,
-            stop,
-            Summaries(context.log),
-            after_minute_with_features(settings),
-            holder=context.run_id,
-            duty=duty,
-        )
-        context.log.info(f"shard {config.shard} of {config.shards}: {why}")
-        if duty.over.is_set():
-            raise ingest_run.RunIsOver("the run was marked as over while it ingested: another one took over")
-
     ended = threading.Event()
     watch = threading.Thread(target=_watch_own_run, args=[context, duty, ended, lines], daemon=True)
     watch.start()
     try:
-        asyncio.run(main())
+        asyncio.run(_ingest_until_stopped(context, config, settings, duty))
     finally:
         ended.set()
         watch.join(5)
         logger.removeHandler(handler)
+
+
+async def _ingest_until_stopped(context: dg.OpExecutionContext, config: Shard, settings: Settings, duty: Duty) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    # The lease is held in the name of the run, so that the supervisor can tell whose heartbeat it sees.
+    why = await run_ingest(
+        settings,
+        config.shard,
+        config.shards,
+        stop,
+        Summaries(context.log),
+        after_minute_with_features(settings),
+        holder=context.run_id,
+        duty=duty,
+    )
+    context.log.info(f"shard {config.shard} of {config.shards}: {why}")
+    if duty.over.is_set():
+        raise ingest_run.RunIsOver("the run was marked as over while it ingested: another one took over")
 
 
 def _watch_own_run(

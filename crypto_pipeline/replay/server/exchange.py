@@ -51,6 +51,15 @@ def open_market(
     return RecordedMarket(Path(source).expanduser(), (now or datetime.now(UTC)) if shift_to_now else None)
 
 
+def _captures(given: Path | None, source: str | Path | Tape) -> Path | None:
+    """The folder of recorded sessions: ``given``, else the one beside recorded bars, if there is one."""
+    if given is None and isinstance(source, str | Path) and (Path(source) / "captures").is_dir():
+        return Path(source) / "captures"
+    if given is not None and not given.is_dir():
+        raise ReplayError(f"no folder of recorded sessions at {given}: name one that holds <exchange>/<name>.gz")
+    return given
+
+
 class ReplayExchange:
     """An exchange that runs while the ``async with`` block does, on a free port unless one is given.
 
@@ -92,10 +101,6 @@ class ReplayExchange:
             if isinstance(source, str | Path)
             else source
         )
-        if captures is None and isinstance(source, str | Path) and (Path(source) / "captures").is_dir():
-            captures = Path(source) / "captures"
-        if captures is not None and not captures.is_dir():
-            raise ReplayError(f"no folder of recorded sessions at {captures}: name one that holds <exchange>/<name>.gz")
         self.server = ReplayServer(
             self.market,
             self.clock,
@@ -103,7 +108,7 @@ class ReplayExchange:
             weight_limit=weight_limit,
             ban_after=ban_after,
             stream_rules=stream_rules,
-            captures=captures,
+            captures=_captures(captures, source),
             token=token,
             names=allowed_names(host, allowed_hosts),
         )
