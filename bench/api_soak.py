@@ -33,7 +33,7 @@ from read_load import answering
 
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.ops.supervision.ports import free_port
+from crypto_pipeline.ops.host.ports import free_port
 from crypto_pipeline.store import EmbeddedServer, Store, migrate
 
 NAMES = [f"A{number:03d}-USDT" for number in range(20)]

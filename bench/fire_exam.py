@@ -17,7 +17,7 @@ from common import load, machine
 from dagster import DagsterInstance
 from deployed import Deployed
 
-from crypto_pipeline.ops.supervision.paths import Places
+from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.supervision.programs import DAGSTER_URL_VARIABLE
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store.database_url import dagster_url

@@ -20,9 +20,9 @@ from pathlib import Path
 from common import Replay, load
 from fire_exam import Exam, compare
 
-from crypto_pipeline.ops.housekeeping.disk_space import Disk
-from crypto_pipeline.ops.supervision import processes
-from crypto_pipeline.ops.supervision.paths import Places
+from crypto_pipeline.ops.host import processes
+from crypto_pipeline.ops.host.disk_space import Disk
+from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline_tests.builders.stream_server import Line, serving
 from crypto_pipeline_tests.ops.housekeeping.test_disk import MB, empty, fill
 

@@ -27,8 +27,8 @@ import psutil
 import psycopg
 from common import cpu_seconds, load, machine, table
 
+from crypto_pipeline.ops.host.paths import Places, running_state
 from crypto_pipeline.ops.status import Stored
-from crypto_pipeline.ops.supervision.paths import Places, running_state
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import EmbeddedServer, Store, StoreError
 from crypto_pipeline_tests.builders.deployment import FREE_PORTS

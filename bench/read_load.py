@@ -26,7 +26,7 @@ from common import machine, table
 from reads import last_midnight, names, quantile
 
 from crypto_pipeline import Reader
-from crypto_pipeline.ops.supervision.ports import free_port
+from crypto_pipeline.ops.host.ports import free_port
 from crypto_pipeline.store import EmbeddedServer, migrate
 
 

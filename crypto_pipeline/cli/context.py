@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def deployment_settings(data_dir: Path | None, **given: Any) -> Settings:
     """Settings of a deployment: what was given now, then the environment, then what its ``up`` was given."""
-    from crypto_pipeline.ops.supervision.paths import Places, UpState
+    from crypto_pipeline.ops.host.paths import Places, UpState
     from crypto_pipeline.settings import PREFIX, load_settings
 
     first = load_settings(data_dir=data_dir, **given)
@@ -36,7 +36,7 @@ def deployment_settings(data_dir: Path | None, **given: Any) -> Settings:
 def database(settings: Settings) -> Iterator[str]:
     """URL of the deployment's database for the block, migrated. The embedded one is started for it when it is down."""
     from crypto_pipeline.cli.errors import BadInput
-    from crypto_pipeline.ops.supervision.paths import Places, running_state
+    from crypto_pipeline.ops.host.paths import Places, running_state
     from crypto_pipeline.settings import command
     from crypto_pipeline.store import resolve_url
     from crypto_pipeline.store.embedded.server import EmbeddedServer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from crypto_pipeline.ops.supervision.paths import UpState
+    from crypto_pipeline.ops.host.paths import UpState
     from crypto_pipeline.settings import Settings
 
 _LOOK_EVERY = 1.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from crypto_pipeline.healing.fill.failover import Failover
+from crypto_pipeline.healing.failover import Failover
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import Counts, HealReport, Progress, silent
 from crypto_pipeline.market.bars import Source

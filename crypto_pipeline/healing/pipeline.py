@@ -21,7 +21,7 @@ from crypto_pipeline.healing.checks.zero_volume import silence_is_plausible
 from crypto_pipeline.healing.comparison import rotation
 from crypto_pipeline.healing.comparison.agreement import Agreement, agreements, stands_for, venue_agreement
 from crypto_pipeline.healing.comparison.reconciler import Reconciler
-from crypto_pipeline.healing.fill.failover import Failover
+from crypto_pipeline.healing.failover import Failover
 from crypto_pipeline.healing.fill.filler import fetch_again, fill
 from crypto_pipeline.healing.fill.remaining import report_missing, unfinished_timeframes
 from crypto_pipeline.healing.listings import ListingLook, sync_instruments

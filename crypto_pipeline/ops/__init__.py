@@ -6,6 +6,6 @@ touch Dagster import it inside functions, so that commands stay quick.
 """
 
 from crypto_pipeline.ops.errors import OpsError
-from crypto_pipeline.ops.supervision.paths import Places, UpState, running_state
+from crypto_pipeline.ops.host.paths import Places, UpState, running_state
 
 __all__ = ["OpsError", "Places", "UpState", "running_state"]

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import psycopg
 
 from crypto_pipeline.market.times import midnight
+from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.replay_clock import known_clock, own_clock
-from crypto_pipeline.ops.supervision.paths import Places
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import StoreError, resolve_url
 from crypto_pipeline.store.coverage.first_day import first_day_of_minutes

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from crypto_pipeline.ops.supervision.paths import Places
+from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 

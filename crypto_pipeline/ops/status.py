@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crypto_pipeline.ops.dagster_instance.run_queue import CHECK
+from crypto_pipeline.ops.host.paths import Places, UpState, running_state
 from crypto_pipeline.ops.supervision import health
-from crypto_pipeline.ops.supervision.paths import Places, UpState, running_state
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 
@@ -123,7 +123,7 @@ def gather(settings: Settings) -> dict[str, Any]:
 
 
 def _processes(state: UpState, asked: health.HealthReport) -> list[dict[str, Any]]:
-    from crypto_pipeline.ops.supervision.processes import is_alive, started_at
+    from crypto_pipeline.ops.host.processes import is_alive, started_at
 
     def row(name: str, status: str, pid: int | None, since: float | None, trouble: str | None) -> dict[str, Any]:
         uptime = round(time.time() - since, 1) if since else None

@@ -13,7 +13,7 @@ import uvicorn
 from crypto_pipeline import Reader
 from crypto_pipeline.api.serve import config
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.ops.supervision.ports import free_port
+from crypto_pipeline.ops.host.ports import free_port
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import EmbeddedServer, Store
 from crypto_pipeline_tests.builders.bars import START, bar, frame

@@ -14,9 +14,10 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from crypto_pipeline.ops.host import processes
+from crypto_pipeline.ops.host.paths import Places, UpState, running_state
 from crypto_pipeline.ops.status import gather
-from crypto_pipeline.ops.supervision import health, processes
-from crypto_pipeline.ops.supervision.paths import Places, UpState, running_state
+from crypto_pipeline.ops.supervision import health
 from crypto_pipeline.settings import load_settings
 
 PROGRAMS = ("postgres", "replay", "ingest-0", "code-server", "webserver", "daemon", "api")

@@ -11,8 +11,8 @@ import pytest
 import crypto_pipeline
 from crypto_pipeline.market import Instrument
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.supervision.guardian import already_running
-from crypto_pipeline.ops.supervision.paths import Places
 from crypto_pipeline.settings import command
 from crypto_pipeline.store import EmbeddedServer, Store, StoreError
 from crypto_pipeline.store.schema.migrations import migrate

@@ -14,7 +14,7 @@ from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.live import live_ingest as live
 from crypto_pipeline.defs.live.heartbeats import EVERY, observations
 from crypto_pipeline.defs.live.live_ingest import live_ingest_supervisor
-from crypto_pipeline.ops.supervision.processes import MARK
+from crypto_pipeline.ops.host.processes import MARK
 from crypto_pipeline_tests.defs.conftest import Deployed
 
 

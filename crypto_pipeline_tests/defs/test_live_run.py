@@ -19,9 +19,9 @@ from dagster._core.test_utils import instance_for_test
 from crypto_pipeline.definitions import defs
 from crypto_pipeline.defs.live import ingest_run, live_ingest
 from crypto_pipeline.ops.dagster_instance.lost_runs import WORKER, Worker
+from crypto_pipeline.ops.host.processes import DEPLOYMENT
 from crypto_pipeline.ops.supervision import ingest_process as place
 from crypto_pipeline.ops.supervision.ingest_process import IngestProcess, LineQueueHandler, offer
-from crypto_pipeline.ops.supervision.processes import DEPLOYMENT
 
 JOB = defs().resolve_job_def("live_ingest")
 

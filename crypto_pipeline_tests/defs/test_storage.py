@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from crypto_pipeline.ops.dagster_instance.cleanup import clean
-from crypto_pipeline.ops.dagster_instance.home import shipped
+from crypto_pipeline.ops.supervision.dagster_home import shipped
 from crypto_pipeline.store import EmbeddedServer, ensure_databases
 from crypto_pipeline.store.database.connect import plain_url
 from crypto_pipeline.store.operations import dagster_storage

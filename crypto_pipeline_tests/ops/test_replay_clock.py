@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.market_time import market_time
 from crypto_pipeline.ops.replay_clock import beginning, replay_clock, shifted_at, tell
-from crypto_pipeline.ops.supervision.paths import Places
 from crypto_pipeline.replay import ReplayExchange
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store

@@ -17,7 +17,7 @@ from crypto_pipeline.cli.errors import FAILED, NOT_RUNNING, USAGE, BadInput
 from crypto_pipeline.cli.options import AsJson, DataDir
 
 if TYPE_CHECKING:
-    from crypto_pipeline.ops.supervision.paths import Places, UpState
+    from crypto_pipeline.ops.host.paths import Places, UpState
     from crypto_pipeline.settings import Settings
 
 _PREFIX = "CRYPTO_PIPELINE_"
@@ -131,7 +131,7 @@ def _run(settings: Settings) -> None:
 
 def _detach(settings: Settings) -> None:
     """Run ``up`` again in a session of its own and wait until everything answers."""
-    from crypto_pipeline.ops.supervision.paths import Places, UpLock, running_state
+    from crypto_pipeline.ops.host.paths import Places, UpLock, running_state
     from crypto_pipeline.settings import command
 
     places = Places(settings.data_dir)
@@ -180,8 +180,8 @@ def _await(look: Callable[[], UpState | None], child: subprocess.Popen[bytes]) -
 
 def down(data_dir: DataDir = None) -> None:
     """Stop everything that `up` started on this data directory."""
-    from crypto_pipeline.ops.supervision.paths import Places, UpLock, running_state
-    from crypto_pipeline.ops.supervision.processes import end, marked
+    from crypto_pipeline.ops.host.paths import Places, UpLock, running_state
+    from crypto_pipeline.ops.host.processes import end, marked
     from crypto_pipeline.settings import load_settings
 
     places = Places(load_settings(data_dir=data_dir).data_dir)

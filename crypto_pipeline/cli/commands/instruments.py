@@ -108,7 +108,7 @@ def remove(symbols: Symbols, data_dir: DataDir = None) -> None:
     """Collect these no longer. Stored bars stay; what never had a bar is forgotten."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.options import same_symbols
-    from crypto_pipeline.ops.supervision.paths import Places, running_state
+    from crypto_pipeline.ops.host.paths import Places, running_state
 
     settings = deployment_settings(data_dir)
     with open_store(settings) as store:

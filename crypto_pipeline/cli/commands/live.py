@@ -35,7 +35,7 @@ def live(
     """Instruments with last price, its age, where it came from, and today's bars and holes. Ctrl-C ends it."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.output import console, print_json
-    from crypto_pipeline.ops.supervision.paths import Places, running_state
+    from crypto_pipeline.ops.host.paths import Places, running_state
 
     settings = deployment_settings(data_dir)
     if running_state(Places(settings.data_dir)) is None:

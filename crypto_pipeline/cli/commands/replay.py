@@ -106,9 +106,9 @@ def serve(
 
 def _serve(settings: Settings, weight_limit: int, captures: Path | None) -> None:
     """Serve until a signal ends it, with the clock and token that the data directory keeps."""
+    from crypto_pipeline.ops.host.paths import Places
     from crypto_pipeline.ops.replay_clock import replay_clock, shifted_at
     from crypto_pipeline.ops.supervision.initial_instruments import generated_symbols
-    from crypto_pipeline.ops.supervision.paths import Places
     from crypto_pipeline.replay import serve as run
 
     places = Places(settings.data_dir)
@@ -145,8 +145,8 @@ def fault(
     from crypto_pipeline.addresses import base_url
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.cli.errors import BadInput
+    from crypto_pipeline.ops.host.paths import Places
     from crypto_pipeline.ops.supervision.health import request
-    from crypto_pipeline.ops.supervision.paths import Places
 
     settings = deployment_settings(data_dir)
     address = (url or base_url(settings.host, settings.replay_port)).rstrip("/")

@@ -141,7 +141,7 @@ def repair(
 ) -> None:
     """Read every archive file again and bring damaged ones back, from backups first; exit code 1 when one is left."""
     from crypto_pipeline.cli.context import open_store
-    from crypto_pipeline.ops.backups import archive_repair
+    from crypto_pipeline.ops.housekeeping import archive_repair
     from crypto_pipeline.ops.housekeeping.table_proofs import prove_archive
 
     settings = deployment_settings(data_dir)

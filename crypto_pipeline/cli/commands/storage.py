@@ -92,7 +92,7 @@ def trim(
 def _running_store(settings: Settings) -> Iterator[Store | None]:
     """The store, None where its database neither runs nor can be started for lack of room."""
     from crypto_pipeline.cli.context import open_store
-    from crypto_pipeline.ops.housekeeping.disk_space import Disk
+    from crypto_pipeline.ops.host.disk_space import Disk
     from crypto_pipeline.store import Store, StoreError, resolve_url
 
     disk = Disk(settings.data_dir, settings.disk_reserve_mb)

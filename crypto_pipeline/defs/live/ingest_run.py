@@ -21,9 +21,9 @@ from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepo
 
 from crypto_pipeline.defs.base.runs import UNFINISHED
 from crypto_pipeline.ops.dagster_instance.lost_runs import WORKER, Worker
+from crypto_pipeline.ops.host.paths import Places
+from crypto_pipeline.ops.host.processes import DEPLOYMENT
 from crypto_pipeline.ops.supervision.ingest_process import IngestProcess
-from crypto_pipeline.ops.supervision.paths import Places
-from crypto_pipeline.ops.supervision.processes import DEPLOYMENT
 from crypto_pipeline.ops.supervision.programs import CODE_SERVER, LOCATION
 from crypto_pipeline.settings import load_settings
 

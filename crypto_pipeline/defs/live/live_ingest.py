@@ -26,8 +26,8 @@ from crypto_pipeline.defs.live import ingest_run
 from crypto_pipeline.defs.live.heartbeats import observations
 from crypto_pipeline.features.stored.live import after_minute_with_features
 from crypto_pipeline.ingest import Duty, run_ingest
+from crypto_pipeline.ops.host.processes import MARK
 from crypto_pipeline.ops.supervision.ingest_process import LineQueueHandler, ingest_here
-from crypto_pipeline.ops.supervision.processes import MARK
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store.coordination.heartbeats import Heartbeat
 

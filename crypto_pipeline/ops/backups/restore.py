@@ -12,7 +12,7 @@ from pathlib import Path
 from crypto_pipeline.ops.backups import backup
 from crypto_pipeline.ops.backups.files import ARCHIVE, Backup
 from crypto_pipeline.ops.errors import OpsError
-from crypto_pipeline.ops.supervision.paths import Places, UpLock
+from crypto_pipeline.ops.host.paths import Places, UpLock
 from crypto_pipeline.settings import Settings, command
 from crypto_pipeline.store import EmbeddedServer, Store, dagster_url, ensure_databases, migrate
 from crypto_pipeline.store.archive.object_store import base_url, local_path

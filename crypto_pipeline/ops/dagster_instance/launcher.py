@@ -8,7 +8,7 @@ from dagster import DefaultRunLauncher
 from dagster._core.launcher import LaunchRunContext
 
 from crypto_pipeline.ops.dagster_instance.lost_runs import LAUNCHED_BY, launched_by
-from crypto_pipeline.ops.supervision.processes import DEPLOYMENT
+from crypto_pipeline.ops.host.processes import DEPLOYMENT
 
 
 class MarkingRunLauncher(DefaultRunLauncher):

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from crypto_pipeline.ops.supervision import processes
-from crypto_pipeline.ops.supervision.processes import Identity
+from crypto_pipeline.ops.host import processes
+from crypto_pipeline.ops.host.processes import Identity
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun

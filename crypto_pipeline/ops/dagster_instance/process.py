@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
+from crypto_pipeline.ops.host.paths import Places
+from crypto_pipeline.ops.host.processes import DEPLOYMENT
 from crypto_pipeline.ops.supervision import health
-from crypto_pipeline.ops.supervision.paths import Places
-from crypto_pipeline.ops.supervision.processes import DEPLOYMENT
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store.database.logs import quiet_drivers
 from crypto_pipeline.web_guard import WebGuard, allowed_names

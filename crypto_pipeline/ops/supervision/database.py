@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable
 
 from crypto_pipeline.ops import replay_clock
-from crypto_pipeline.ops.dagster_instance.home import needs_migration, note_version
 from crypto_pipeline.ops.errors import OpsError
+from crypto_pipeline.ops.host.paths import Places
+from crypto_pipeline.ops.supervision.dagster_home import needs_migration, note_version
 from crypto_pipeline.ops.supervision.initial_instruments import begin_collecting
-from crypto_pipeline.ops.supervision.paths import Places
 from crypto_pipeline.ops.supervision.programs import DAGSTER_URL_VARIABLE
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import EmbeddedServer, Store, dagster_url, ensure_databases, migrate, resolve_url

@@ -17,15 +17,15 @@ from functools import cached_property
 from typing import Any
 
 from crypto_pipeline.addresses import base_url
-from crypto_pipeline.ops.dagster_instance.home import write_dagster_home
 from crypto_pipeline.ops.errors import OpsError
-from crypto_pipeline.ops.housekeeping import disk_space
+from crypto_pipeline.ops.host import disk_space, processes
+from crypto_pipeline.ops.host.paths import Places, UpLock, UpState, running_state
+from crypto_pipeline.ops.host.ports import claim_port
 from crypto_pipeline.ops.housekeeping.disk_watch import DiskWatch
 from crypto_pipeline.ops.replay_clock import replay_clock
-from crypto_pipeline.ops.supervision import health, processes, supervisord
+from crypto_pipeline.ops.supervision import health, supervisord
+from crypto_pipeline.ops.supervision.dagster_home import write_dagster_home
 from crypto_pipeline.ops.supervision.database import database_urls, make_ready
-from crypto_pipeline.ops.supervision.paths import Places, UpLock, UpState, running_state
-from crypto_pipeline.ops.supervision.ports import claim_port
 from crypto_pipeline.ops.supervision.programs import POSTGRES, SupervisedProgram, environment, given_settings, programs
 from crypto_pipeline.ops.supervision.restarts import Restarter
 from crypto_pipeline.ops.supervision.shutdown import end_descendants, take_down

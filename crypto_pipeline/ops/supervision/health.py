@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from crypto_pipeline.ops.supervision.paths import Places, UpState
-from crypto_pipeline.ops.supervision.processes import Identity, is_alive
+from crypto_pipeline.ops.host.paths import Places, UpState
+from crypto_pipeline.ops.host.processes import Identity, is_alive
 from crypto_pipeline.ops.supervision.programs import (
     API,
     CODE_SERVER,

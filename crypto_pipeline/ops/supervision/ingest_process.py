@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from crypto_pipeline.ingest import Duty, MinuteDone, OnMinute
-from crypto_pipeline.ops.supervision.processes import Identity, this_process
+from crypto_pipeline.ops.host.processes import Identity, this_process
 from crypto_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)

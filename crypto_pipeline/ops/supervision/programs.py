@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crypto_pipeline.ops.supervision.paths import Places
-from crypto_pipeline.ops.supervision.processes import DEPLOYMENT, MARK
+from crypto_pipeline.ops.host.paths import Places
+from crypto_pipeline.ops.host.processes import DEPLOYMENT, MARK
 from crypto_pipeline.settings import PREFIX, Settings
 
 POSTGRES = "postgres"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.supervision import supervisord
 from crypto_pipeline.ops.supervision.health import NO_HEARTBEAT, HealthReport, crowding
-from crypto_pipeline.ops.supervision.paths import Places
 
 #: A program that runs but does not answer for this long (on a machine that is not busy) is killed and started again;
 #: ingest, whose last sign of life is old by then, after this.

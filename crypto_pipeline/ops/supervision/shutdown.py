@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 
-from crypto_pipeline.ops.supervision import processes
+from crypto_pipeline.ops.host import processes
 from crypto_pipeline.ops.supervision.programs import POSTGRES, SupervisedProgram
 from crypto_pipeline.ops.supervision.supervisord import Supervisord
 

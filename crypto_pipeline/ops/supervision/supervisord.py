@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from crypto_pipeline.ops.errors import OpsError
-from crypto_pipeline.ops.supervision import processes
-from crypto_pipeline.ops.supervision.paths import Places
+from crypto_pipeline.ops.host import processes
+from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.supervision.programs import SupervisedProgram, tied_to_parent
 
 #: What a call may raise while supervisord is away or busy dying.

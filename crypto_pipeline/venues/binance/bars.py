@@ -10,9 +10,10 @@ from functools import partial
 
 import polars as pl
 
-from crypto_pipeline.market.timeframes import Timeframe, require_utc
+from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.venues.binance.archive import ArchivedBars, BinanceArchive, SpanPart, days_of, pieces
+from crypto_pipeline.venues.client.bar_jobs import clip_spans, page_spans
 from crypto_pipeline.venues.client.prefetch import Job, prefetch
 from crypto_pipeline.venues.client.responses import NotFound
 from crypto_pipeline.venues.protocol import BarsAnswer, FetchPlan, MalformedAnswer, RejectedRow, VenueUnavailable
@@ -44,7 +45,7 @@ class BarRequests:
     def _of_pieces(self, key: int, plan: FetchPlan, cut: Iterable[SpanPart]) -> Iterator[Job[int, list[BarsAnswer]]]:
         for piece in cut:
             if piece.kind == "rest":
-                for start, end in page_spans(plan.timeframe, piece.start, piece.end):
+                for start, end in page_spans(plan.timeframe, piece.start, piece.end, PAGE):
                     yield Job(key, PAGE, partial(self._window, plan, start, end), (start, end))
             else:
                 rows = plan.timeframe.count(piece.start, piece.end)
@@ -102,31 +103,6 @@ def _after(
     return max(beyond, default=None)
 
 
-def clip_spans(plan: FetchPlan, settled: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The plan's spans on the grid, in time order, without overlap, up to the last bar that is over by ``settled``."""
-    frame = plan.timeframe
-    limit = frame.floor(settled)
-    done: datetime | None = None
-    for start, end in sorted(plan.spans):
-        begin, until = frame.ceil(require_utc(start)), min(frame.ceil(require_utc(end)), limit)
-        if done is not None:
-            begin = max(begin, done)
-        if begin < until:
-            yield begin, until
-            done = until
-
-
-def page_spans(
-    timeframe: Timeframe, start: datetime, end: datetime, most: int = PAGE
-) -> Iterator[tuple[datetime, datetime]]:
-    """Cut a span into windows of at most ``most`` bars, so that the span of each answer is known before it comes."""
-    step = timeframe.delta * most
-    while start < end:
-        until = min(start + step, end)
-        yield start, until
-        start = until
-
-
 def _whole_windows(plan: FetchPlan, piece: SpanPart, file: ArchivedBars) -> Iterator[BarsAnswer]:
     """The complete parts of a file, in as few answers as possible."""
     if file.bars.height == plan.timeframe.count(piece.start, piece.end):
@@ -134,7 +110,7 @@ def _whole_windows(plan: FetchPlan, piece: SpanPart, file: ArchivedBars) -> Iter
         return
     times = file.bars.get_column("open_time")
     begin: datetime | None = None
-    for start, end in [*page_spans(plan.timeframe, piece.start, piece.end), (piece.end, piece.end)]:
+    for start, end in [*page_spans(plan.timeframe, piece.start, piece.end, PAGE), (piece.end, piece.end)]:
         low, high = times.search_sorted(start, "left"), times.search_sorted(end, "left")
         if start < end and high - low == plan.timeframe.count(start, end):
             begin = start if begin is None else begin

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from crypto_pipeline.market.bars import Source, conform, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms
-from crypto_pipeline.venues.bar_jobs import judge_failure
 from crypto_pipeline.venues.bar_rows import sift
+from crypto_pipeline.venues.client.bar_jobs import judge_failure
 from crypto_pipeline.venues.client.budget import MemoryBudget
 from crypto_pipeline.venues.client.http import Explain, HttpClient, RequestPolicy
 from crypto_pipeline.venues.client.prefetch import FailureAction, Job, prefetch

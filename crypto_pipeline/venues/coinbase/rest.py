@@ -8,7 +8,7 @@ from functools import partial
 
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.market.times import from_unix_ms, unix_ms
-from crypto_pipeline.venues.binance.bars import clip_spans, page_spans
+from crypto_pipeline.venues.client.bar_jobs import clip_spans, page_spans
 from crypto_pipeline.venues.client.bodies import rows_bound
 from crypto_pipeline.venues.client.http import Params, RequestPolicy
 from crypto_pipeline.venues.client.prefetch import Job

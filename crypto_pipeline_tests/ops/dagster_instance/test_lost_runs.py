@@ -12,7 +12,7 @@ import pytest
 from dagster._core.events import EngineEventData
 
 from crypto_pipeline.ops.dagster_instance.lost_runs import LAUNCHED_BY, WORKER, LostRuns, Worker
-from crypto_pipeline.ops.supervision.processes import Identity, boot_id
+from crypto_pipeline.ops.host.processes import Identity, boot_id
 from crypto_pipeline_tests.ops.dagster_instance.conftest import some_job
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from crypto_pipeline.ops.housekeeping.disk_space import Disk, DiskLimits
+from crypto_pipeline.ops.host import processes
+from crypto_pipeline.ops.host.disk_space import Disk, DiskLimits
 from crypto_pipeline.ops.housekeeping.disk_watch import SOURCE, DiskWatch, Room
-from crypto_pipeline.ops.supervision import processes
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.deployment import Deployment, crowding

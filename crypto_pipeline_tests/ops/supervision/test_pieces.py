@@ -17,12 +17,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from crypto_pipeline.ops.dagster_instance.home import needs_migration, note_version, shipped, write_dagster_home
 from crypto_pipeline.ops.errors import OpsError
-from crypto_pipeline.ops.supervision import health, processes, supervisord
-from crypto_pipeline.ops.supervision.paths import Places, UpLock, UpState, running_state
-from crypto_pipeline.ops.supervision.ports import claim_port, free_port
-from crypto_pipeline.ops.supervision.processes import Identity, this_process
+from crypto_pipeline.ops.host import processes
+from crypto_pipeline.ops.host.paths import Places, UpLock, UpState, running_state
+from crypto_pipeline.ops.host.ports import claim_port, free_port
+from crypto_pipeline.ops.host.processes import Identity, this_process
+from crypto_pipeline.ops.supervision import health, supervisord
+from crypto_pipeline.ops.supervision.dagster_home import needs_migration, note_version, shipped, write_dagster_home
 from crypto_pipeline.ops.supervision.programs import environment, given_settings, programs
 from crypto_pipeline.ops.supervision.supervisord import ProcessInfo
 from crypto_pipeline.settings import Settings, load_settings
@@ -72,7 +73,7 @@ def test_socket_path_that_is_too_long_moves_to_a_private_folder(tmp_path: Path) 
 def test_lock_is_held_once_and_ends_with_its_holder(places: Places) -> None:
     assert UpLock.holder(places) is None
     code = (
-        "import sys; from pathlib import Path; from crypto_pipeline.ops.supervision.paths import Places, UpLock\n"
+        "import sys; from pathlib import Path; from crypto_pipeline.ops.host.paths import Places, UpLock\n"
         f"lock = UpLock(Places(Path({str(places.data_dir)!r}))); assert lock.take()\n"
         "print('held', flush=True); sys.stdin.read()"
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from crypto_pipeline.ops.supervision import processes
+from crypto_pipeline.ops.host import processes
 from crypto_pipeline.ops.supervision.health import request
 from crypto_pipeline.store import EmbeddedServer
 from crypto_pipeline.store.database.connect import connect

@@ -24,7 +24,7 @@ from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline_tests.builders.bars import miscounted
 from crypto_pipeline_tests.cli.test_bad_input import Run, run
 from crypto_pipeline_tests.healing.conftest import NOW, Bench, make_bench
-from crypto_pipeline_tests.ops.backups.test_archive_repair import flip, place, the_file
+from crypto_pipeline_tests.ops.housekeeping.test_archive_repair import flip, place, the_file
 from crypto_pipeline_tests.store.archive.test_archive import policy
 
 __all__ = ["make_bench", "run"]

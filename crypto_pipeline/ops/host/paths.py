@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from crypto_pipeline.ops.errors import OpsError
-from crypto_pipeline.ops.housekeeping.disk_space import FULL
+from crypto_pipeline.ops.host.disk_space import FULL
 
 #: The kernel refuses longer addresses of unix sockets (108 bytes with the closing zero).
 _LONGEST_SOCKET = 100

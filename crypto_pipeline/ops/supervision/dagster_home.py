@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import crypto_pipeline
-from crypto_pipeline.ops.supervision.paths import Places
+from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.supervision.programs import CODE_SERVER, LOCATION
 
 _WORKSPACE = """\

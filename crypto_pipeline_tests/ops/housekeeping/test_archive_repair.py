@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.market import Timeframe
-from crypto_pipeline.ops.backups import archive_repair, backup
+from crypto_pipeline.ops.backups import backup
+from crypto_pipeline.ops.housekeeping import archive_repair
 from crypto_pipeline.ops.housekeeping.table_proofs import ARCHIVE_CHECK, prove_archive, prove_tables
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store, StoreError
