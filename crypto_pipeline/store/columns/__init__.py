@@ -1,4 +1,5 @@
-"""Rows as numpy columns on PostgreSQL's binary wire, and as Polars frames; which of two copies of a bar is better.
+"""Rows as numpy columns on PostgreSQL's binary wire, and as Polars frames; ``best_copy`` applies the precedence of
+``market`` to them.
 
 Here belong layouts and conversions without I/O. Statements do not, and nothing here opens a connection.
 """
