@@ -2,7 +2,9 @@
 arithmetic and classification, reconciliation, the form of a check's outcome.
 
 ``timeframes`` lists the timeframes and for how many days bars of each are kept; ``retention`` computes with these days.
-``precedence`` ranks the sources of a bar. Functions take and return Polars frames. This room holds what is true of market data for any venue, database and
+``precedence`` ranks the sources of a bar.
+
+Functions take and return Polars frames. This room holds what is true of market data for any venue, database and
 scheduler. It reads and writes nothing (files, sockets, SQL), knows no venue's protocol, and does not decide when
 something runs.
 """

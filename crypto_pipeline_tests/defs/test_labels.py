@@ -16,7 +16,7 @@ from crypto_pipeline.defs.base.partitions import range_tags
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.labels.checks import record
 from crypto_pipeline.defs.labels.sensors import days_due, labels_due
-from crypto_pipeline.defs.labels.strategies import chosen_parameters
+from crypto_pipeline.defs.labels.strategy_assets import chosen_parameters
 from crypto_pipeline.labels.stored.checks import enough
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.store import Store

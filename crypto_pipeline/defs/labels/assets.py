@@ -14,7 +14,7 @@ from crypto_pipeline.defs.base.resources import MarketDatabase, RunScope
 from crypto_pipeline.defs.base.runs import MEDIUM, tags
 from crypto_pipeline.defs.base.subjects import LABELS
 from crypto_pipeline.defs.labels.metadata import column_schema, materialization
-from crypto_pipeline.defs.labels.strategies import asset_name, chosen_parameters, reach
+from crypto_pipeline.defs.labels.strategy_assets import asset_name, chosen_parameters, reach
 from crypto_pipeline.features.stored.update import Universe, lacks_benchmark
 from crypto_pipeline.labels.stored.update import bring_up_to_date
 from crypto_pipeline.labels.strategies.registry import Strategy

@@ -11,7 +11,7 @@ from crypto_pipeline.defs.base.check_results import check_result, checked_span
 from crypto_pipeline.defs.base.partitions import partitions
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.labels.metadata import pictures
-from crypto_pipeline.defs.labels.strategies import asset_name, chosen_parameters
+from crypto_pipeline.defs.labels.strategy_assets import asset_name, chosen_parameters
 from crypto_pipeline.labels.stored.checks import check_labels, checks_of
 from crypto_pipeline.labels.strategies.base import TIMEFRAME, Parameters
 from crypto_pipeline.labels.strategies.registry import Strategy

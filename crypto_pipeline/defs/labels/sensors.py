@@ -10,7 +10,7 @@ from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import MEDIUM, run_over_days, stretches, tags
 from crypto_pipeline.defs.base.staleness import FollowBars
 from crypto_pipeline.defs.labels.assets import JOB
-from crypto_pipeline.defs.labels.strategies import asset_name, chosen_parameters, reach
+from crypto_pipeline.defs.labels.strategy_assets import asset_name, chosen_parameters, reach
 from crypto_pipeline.labels.stored.update import due_cells, traded
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.settings import load_settings
