@@ -101,7 +101,7 @@ class Year:
         """What the generated venue has no bars of, it was out for: healing would have found that out."""
         for timeframe in Timeframe:
             begin = timeframe.floor(day) if timeframe is not Timeframe.W1 else timeframe.floor(end) - timeframe.delta
-            holes = missing(self.store, timeframe, begin, end, self.names, self.horizon(now))
+            holes = missing(self.store, timeframe, (begin, end), self.names, self.horizon(now))
             if holes.height:
                 self.store.ledger.record(
                     holes.select("instrument", "start", "end").with_columns(
@@ -133,7 +133,7 @@ class Year:
             lacking = cells.filter(pl.col("expected") > pl.col("present") + pl.col("explained"))
             if timeframe is not Timeframe.W1:  # the running week is expected before it is collected
                 assert lacking.filter(pl.col("day") < now.date()).is_empty(), (timeframe, lacking)
-                assert missing(self.store, timeframe, first, timeframe.floor(last - timedelta(hours=4)), self.names,
+                assert missing(self.store, timeframe, (first, timeframe.floor(last - timedelta(hours=4))), self.names,
                                horizon).is_empty(), "healing would fetch what retention removed"  # fmt: skip
             for name in self.names:
                 true = self.market.bars(name, timeframe, first, timeframe.floor(now - timedelta(hours=3)))

@@ -83,7 +83,7 @@ class Deployment:
         assert found is not None, self.output.read_text()
         return found
 
-    def ask(self) -> health.Health:
+    def ask(self) -> health.HealthReport:
         """Ask every program once, as `status` does."""
         state = self.state
         own = self.settings.get("CRYPTO_PIPELINE_DATABASE_URL")  # no state file names it: it may hold a password

@@ -11,7 +11,7 @@ import pytest
 
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.ops.charts.storage import storage_chart
-from crypto_pipeline.ops.housekeeping.storage_report import Disk, StorageReport, judge, readable, report, size_text
+from crypto_pipeline.ops.housekeeping.storage_report import DiskUse, StorageReport, judge, readable, report, size_text
 from crypto_pipeline.ops.housekeeping.trim import plan, trim
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store
@@ -101,12 +101,12 @@ def test_people_see_sizes_and_shares(filled: tuple[Settings, Store]) -> None:
 
 
 DISKS = [
-    (Disk(10**12, 2 * 10**12), 10**9, True, "warning"),
-    (Disk(2 * 10**10, 10**11), 10**9, False, "warning"),
-    (Disk(6 * 10**9, 10**11), 10**9, False, "error"),
-    (Disk(10**9, 10**11), 0, False, "error"),
-    (Disk(10**9, 10**10), -5, True, "warning"),
-    (Disk(None, None, "not ours"), 10**12, True, "warning"),
+    (DiskUse(10**12, 2 * 10**12), 10**9, True, "warning"),
+    (DiskUse(2 * 10**10, 10**11), 10**9, False, "warning"),
+    (DiskUse(6 * 10**9, 10**11), 10**9, False, "error"),
+    (DiskUse(10**9, 10**11), 0, False, "error"),
+    (DiskUse(10**9, 10**10), -5, True, "warning"),
+    (DiskUse(None, None, "not ours"), 10**12, True, "warning"),
 ]
 
 
