@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -20,7 +20,9 @@ from crypto_pipeline_tests.defs.conftest import Deployed
 def house(deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch) -> Deployed:
     """One instrument whose three days are stored, and not compared by any check."""
     monkeypatch.setenv("CRYPTO_PIPELINE_DAYS", "3")
-    made = deploy("BTC-USDT")
+    # At noon: in the first hour of a day the day before is not compared yet.
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    made = deploy("BTC-USDT", now=noon)
     MarketDatabase().run(lambda pipeline: pipeline.backfill())
     return made
 
