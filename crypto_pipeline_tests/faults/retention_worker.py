@@ -12,6 +12,7 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive import restore
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.retention import Retention
+from crypto_pipeline.store.database.logs import quiet_drivers
 
 #: March and its trades are due, April is not.
 NOW = datetime(2025, 5, 3, 12, tzinfo=UTC)
@@ -46,4 +47,5 @@ def _span(file: object) -> tuple[object, ...]:
 
 
 if __name__ == "__main__":
+    quiet_drivers()  # as programs of the product do: while PostgreSQL is away, its pool would complain line by line
     main(sys.argv[1], Path(sys.argv[2]))
