@@ -19,9 +19,8 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline_tests.ingest.conftest import Desk
 
-#: The database is slow, or the lease row locked, for so long; the loop may pause for at most so long. Seconds. A busy
-#: machine alone makes pauses of a second.
-SLOW, LONGEST_PAUSE = 2.5, 2.0
+#: The database is slow, or the lease row locked, for so long; the loop may pause for at most so long. Seconds.
+SLOW, LONGEST_PAUSE = 2.5, 0.8
 _SLEEP = """
 CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$
