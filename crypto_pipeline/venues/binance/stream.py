@@ -22,7 +22,6 @@ from crypto_pipeline.venues.stream_protocol import (
     LiveTrade,
     Notice,
     StreamPlan,
-    StreamTraits,
     spread_evenly,
 )
 
@@ -243,23 +242,10 @@ def _stated_ms(stamp: object) -> int | None:
 class BinanceStream(VenueStream):
     """Streams of Binance spot, or of a server with the same interface; see StreamingVenue."""
 
-    # A ping comes every 20 s, whatever the market does: nothing at all for 30 s is a dead link.
-    def __init__(
-        self,
-        url: str = "wss://data-stream.binance.vision",
-        *,
-        name: str = "binance",
-        symbols_per_connection: int = 200,
-        silence_limit: float = 30.0,
-        timeout: float = 15.0,
-    ) -> None:
-        traits = StreamTraits(
-            contiguous_ids=True,
-            states_bars=True,
-            silence_limit_s=silence_limit,
-            max_per_connection=symbols_per_connection,
-        )
-        super().__init__(url, name=name, traits=traits, timeout=timeout)
+    default_url = "wss://data-stream.binance.vision"
+    default_name = "binance"
+    #: A ping comes every 20 s, whatever the market does: nothing at all for 30 s is a dead link.
+    default_silence_limit = 30.0
 
     def spread(self, plan: StreamPlan) -> list[StreamPlan]:
         """Cut a plan into one plan a connection."""

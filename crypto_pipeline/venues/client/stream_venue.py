@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from websockets.asyncio.client import ClientConnection
 
@@ -12,13 +13,38 @@ from crypto_pipeline.venues.stream_protocol import Event, StreamPlan, StreamTrai
 
 
 class VenueStream:
-    """A StreamingVenue without ``connect``, which each venue adds. Use from one event loop at a time."""
+    """A StreamingVenue without ``connect``, which each venue adds. Use from one event loop at a time.
 
-    def __init__(self, url: str, *, name: str, traits: StreamTraits, timeout: float) -> None:
-        self.name = name
-        self.url = url.rstrip("/")
-        self.stream_traits = traits
-        self.opener = SocketOpener(name, timeout=timeout)
+    ``url``, ``name``, ``symbols_per_connection`` and ``silence_limit`` (seconds) are the venue's own unless given;
+    ``timeout`` is in seconds.
+    """
+
+    default_url: ClassVar[str]
+    default_name: ClassVar[str]
+    default_silence_limit: ClassVar[float]
+    default_symbols_per_connection: ClassVar[int] = 200
+    states_bars: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        name: str | None = None,
+        symbols_per_connection: int | None = None,
+        silence_limit: float | None = None,
+        timeout: float = 15.0,
+    ) -> None:
+        self.name = self.default_name if name is None else name
+        self.url = (self.default_url if url is None else url).rstrip("/")
+        self.stream_traits = StreamTraits(
+            contiguous_ids=True,
+            states_bars=self.states_bars,
+            silence_limit_s=self.default_silence_limit if silence_limit is None else silence_limit,
+            max_per_connection=(
+                self.default_symbols_per_connection if symbols_per_connection is None else symbols_per_connection
+            ),
+        )
+        self.opener = SocketOpener(self.name, timeout=timeout)
 
     def spread(self, plan: StreamPlan) -> list[StreamPlan]:
         """Cut a plan into one plan a connection."""

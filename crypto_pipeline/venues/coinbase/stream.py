@@ -20,7 +20,6 @@ from crypto_pipeline.venues.stream_protocol import (
     LiveTrade,
     Notice,
     StreamPlan,
-    StreamTraits,
 )
 
 
@@ -173,23 +172,12 @@ def _known(trade_id: int) -> int | None:
 class CoinbaseStream(VenueStream):
     """Streams of Coinbase Exchange; see StreamingVenue. It streams no bars."""
 
-    def __init__(
-        self,
-        url: str = "wss://ws-feed.exchange.coinbase.com",
-        *,
-        name: str = "coinbase",
-        symbols_per_connection: int = 100,
-        silence_limit: float = 10.0,
-        timeout: float = 15.0,
-    ) -> None:
-        # A heartbeat of every product comes each second. No age limit is published: replaced daily all the same.
-        traits = StreamTraits(
-            contiguous_ids=True,
-            states_bars=False,
-            silence_limit_s=silence_limit,
-            max_per_connection=symbols_per_connection,
-        )
-        super().__init__(url, name=name, traits=traits, timeout=timeout)
+    default_url = "wss://ws-feed.exchange.coinbase.com"
+    default_name = "coinbase"
+    #: A heartbeat of every product comes each second. No age limit is published: replaced daily all the same.
+    default_silence_limit = 10.0
+    default_symbols_per_connection = 100
+    states_bars = False
 
     async def connect(self, plan: StreamPlan) -> WebSocketConnection:
         """Open a connection and subscribe at once: the venue waits 5 s. Raises StreamRefused."""

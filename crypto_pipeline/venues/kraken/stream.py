@@ -27,7 +27,6 @@ from crypto_pipeline.venues.stream_protocol import (
     LiveTrade,
     Notice,
     StreamPlan,
-    StreamTraits,
 )
 
 _SYMBOLS_A_MESSAGE = 100
@@ -209,23 +208,10 @@ class KrakenFrames(FrameParser):
 class KrakenStream(VenueStream):
     """Streams of Kraken spot; see StreamingVenue. Venue symbols may be written as in REST or as in WebSocket v1."""
 
-    def __init__(
-        self,
-        url: str = "wss://ws.kraken.com/v2",
-        *,
-        name: str = "kraken",
-        symbols_per_connection: int = 200,
-        silence_limit: float = 5.0,
-        timeout: float = 15.0,
-    ) -> None:
-        # A heartbeat comes about every second when nothing else does.
-        traits = StreamTraits(
-            contiguous_ids=True,
-            states_bars=True,
-            silence_limit_s=silence_limit,
-            max_per_connection=symbols_per_connection,
-        )
-        super().__init__(url, name=name, traits=traits, timeout=timeout)
+    default_url = "wss://ws.kraken.com/v2"
+    default_name = "kraken"
+    #: A heartbeat comes about every second when nothing else does.
+    default_silence_limit = 5.0
 
     async def connect(self, plan: StreamPlan) -> WebSocketConnection:
         """Open a connection and subscribe. Raises StreamRefused."""
