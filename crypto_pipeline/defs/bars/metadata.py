@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from crypto_pipeline.defs.base.metadata import picture, span_text, table
+from crypto_pipeline.defs.base.metadata import picture, span_text, table, table_schema
 from crypto_pipeline.healing import CheckOutcome, HealReport
 from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
 from crypto_pipeline.market.bars import BAR_FIELDS, VALUE_COLUMNS
@@ -21,7 +21,7 @@ from crypto_pipeline.store import Store
 _HEATMAP = timedelta(days=14)
 
 _SQL_TYPES: dict[pl.DataType, str] = {pl.Float64(): "float8", pl.Int64(): "bigint"}
-_COLUMNS = [
+COLUMNS = [
     ("instrument_id", "integer", "Which instrument: market.instruments names it."),
     ("timeframe", "text", "Width of the bar: 1m 5m 15m 30m 1h 4h 1d 1w."),
     ("open_time", "timestamptz", "Start of the bar, UTC."),
@@ -31,33 +31,30 @@ _COLUMNS = [
     ("revision", "timestamptz", "When the venue stated the value."),
     ("recorded_at", "timestamptz", "When it became the truth here."),
 ]
-COLUMN_SCHEMA = dg.TableSchema(
-    columns=[dg.TableColumn(name, kind, description=text) for name, kind, text in _COLUMNS],
-    constraints=dg.TableConstraints(other=["one row per (instrument, timeframe, open time)"]),
-)
+COLUMN_SCHEMA = table_schema(COLUMNS, "(instrument, timeframe, open time)")
 
-INSTRUMENT_SCHEMA = dg.TableSchema(
-    columns=[
-        dg.TableColumn("instrument_id", "integer", description="Number of the instrument in every table."),
-        dg.TableColumn("symbol", "text", description="Canonical name: BTC-USDT."),
-        dg.TableColumn("asset_class", "text", description="crypto, stock, …"),
-        dg.TableColumn("tier", "text", description="Liquidity class: large, mid, meme, stock, macro."),
-        dg.TableColumn("active", "boolean", description="It is collected."),
-        dg.TableColumn("added_at", "timestamptz", description="When it was added, or added again."),
+INSTRUMENT_SCHEMA = table_schema(
+    [
+        ("instrument_id", "integer", "Number of the instrument in every table."),
+        ("symbol", "text", "Canonical name: BTC-USDT."),
+        ("asset_class", "text", "crypto, stock, …"),
+        ("tier", "text", "Liquidity class: large, mid, meme, stock, macro."),
+        ("active", "boolean", "It is collected."),
+        ("added_at", "timestamptz", "When it was added, or added again."),
     ],
-    constraints=dg.TableConstraints(other=["one row per symbol"]),
+    "symbol",
 )
-COVERAGE_SCHEMA = dg.TableSchema(
-    columns=[
-        dg.TableColumn("instrument_id", "integer", description="Which instrument: market.instruments names it."),
-        dg.TableColumn("timeframe", "text", description="Width of the bars."),
-        dg.TableColumn("day", "date", description="UTC day; of weekly bars the Monday."),
-        dg.TableColumn("expected", "integer", description="Bars that should exist by now."),
-        dg.TableColumn("present", "integer", description="Bars stored."),
-        dg.TableColumn("explained", "integer", description="Absent bars whose row in market.gaps says why."),
-        dg.TableColumn("data_version", "bigint", description="Changes whenever bars or explanations of the day do."),
+COVERAGE_SCHEMA = table_schema(
+    [
+        ("instrument_id", "integer", "Which instrument: market.instruments names it."),
+        ("timeframe", "text", "Width of the bars."),
+        ("day", "date", "UTC day; of weekly bars the Monday."),
+        ("expected", "integer", "Bars that should exist by now."),
+        ("present", "integer", "Bars stored."),
+        ("explained", "integer", "Absent bars whose row in market.gaps says why."),
+        ("data_version", "bigint", "Changes whenever bars or explanations of the day do."),
     ],
-    constraints=dg.TableConstraints(other=["one row per (instrument, timeframe, day)"]),
+    "(instrument, timeframe, day)",
 )
 #: Prices come from the bars below in which something traded; each other column from its own.
 _COMPUTED_FROM = {price: (price, "volume") for price in ("open", "high", "low", "close")}
@@ -68,7 +65,7 @@ def column_lineage(lower: str) -> dg.TableColumnLineage:
     return dg.TableColumnLineage(
         {
             name: [dg.TableColumnDep(dg.AssetKey(lower), one) for one in _COMPUTED_FROM.get(name, (name,))]
-            for name, _, _ in _COLUMNS
+            for name, _, _ in COLUMNS
             if name not in ("timeframe", "recorded_at")
         }
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,14 @@ def table(frame: pl.DataFrame, most: int = 50) -> dg.TableMetadataValue:
     records = [dg.TableRecord(row) for row in plain_rows(shown, most)]
     schema = dg.TableSchema([dg.TableColumn(name, _kind(dtype)) for name, dtype in shown.schema.items()])
     return dg.MetadataValue.table(records=records, schema=schema)
+
+
+def table_schema(columns: Iterable[tuple[str, str, str]], key: str) -> dg.TableSchema:
+    """Columns of a table of the database as (name, SQL type, meaning), and what there is one row of."""
+    return dg.TableSchema(
+        columns=[dg.TableColumn(name, kind, description=text) for name, kind, text in columns],
+        constraints=dg.TableConstraints(other=[f"one row per {key}"]),
+    )
 
 
 def by_partition(context: dg.AssetExecutionContext) -> dict[str, tuple[datetime, datetime]]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-import dagster as dg
 import polars as pl
 
 from crypto_pipeline.defs.base import metadata
@@ -28,18 +27,8 @@ _KEYS = [
     ("regime", "smallint", "Market: -2 CRASH, -1 BEAR, 0 NEUTRAL, 1 BULL."),
     ("stress", "smallint", "Market: -2 PANIC, -1 CAUTION, 0 CALM, 1 EUPHORIA."),
 ]
-COLUMN_SCHEMA = dg.TableSchema(
-    columns=[
-        *(dg.TableColumn(name, kind, description=text) for name, kind, text in _KEYS),
-        *(
-            dg.TableColumn(
-                one.name, "float8", description=f"{one.text} ({one.group}; {one.warm_up} {one.timeframe} bars)"
-            )
-            for one in FEATURES
-        ),
-    ],
-    constraints=dg.TableConstraints(other=["one row per (instrument, open time)"]),
-)
+_FEATURES = [(one.name, "float8", f"{one.text} ({one.group}; {one.warm_up} {one.timeframe} bars)") for one in FEATURES]
+COLUMN_SCHEMA = metadata.table_schema([*_KEYS, *_FEATURES], "(instrument, open time)")
 
 
 def materialization(

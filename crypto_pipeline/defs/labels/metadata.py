@@ -22,9 +22,8 @@ from crypto_pipeline.store import Store
 def column_schema(strategy: Strategy) -> dg.TableSchema:
     """Columns of the labels of one strategy with what they mean."""
     table = strategy.definition.table
-    columns = [dg.TableColumn(name, str(dtype), table.meanings[name]) for name, dtype in table.stored_schema.items()]
-    keys = dg.TableConstraints(other=["one row per (instrument, signal_ts, params_hash)"])
-    return dg.TableSchema(columns=columns, constraints=keys)
+    columns = [(name, str(dtype), table.meanings[name]) for name, dtype in table.stored_schema.items()]
+    return metadata.table_schema(columns, "(instrument, signal_ts, params_hash)")
 
 
 def materialization(

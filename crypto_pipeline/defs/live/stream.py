@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from crypto_pipeline.defs.base.metadata import table_schema
 from crypto_pipeline.defs.base.subjects import LIVE, LIVE_PRICES, TRADES, venue_key
 from crypto_pipeline.settings import load_settings
 
@@ -32,13 +33,6 @@ _PRICES = [
 ]
 
 
-def _schema(columns: list[tuple[str, str, str]], key: str) -> dg.TableSchema:
-    return dg.TableSchema(
-        columns=[dg.TableColumn(name, kind, description=text) for name, kind, text in columns],
-        constraints=dg.TableConstraints(other=[key]),
-    )
-
-
 @dg.definitions
 def stream() -> dg.Definitions:
     """Trades and live prices behind the venue that the settings name."""
@@ -53,7 +47,7 @@ def stream() -> dg.Definitions:
         "kept for some days. Live bars are made of them, and gaps are filled from them.",
         metadata={
             "dagster/table_name": "market.trades",
-            "dagster/column_schema": _schema(_TRADES, "one row per (instrument, time, trade id, venue)"),
+            "dagster/column_schema": table_schema(_TRADES, "(instrument, time, trade id, venue)"),
         },
     )
     prices = dg.AssetSpec(
@@ -66,7 +60,7 @@ def stream() -> dg.Definitions:
         description="The newest price of each instrument, and the bar of each width that is forming now.",
         metadata={
             "dagster/table_name": "market.live_prices",
-            "dagster/column_schema": _schema(_PRICES, "one row per (instrument, timeframe)"),
+            "dagster/column_schema": table_schema(_PRICES, "(instrument, timeframe)"),
         },
     )
     return dg.Definitions(assets=[trades, prices])

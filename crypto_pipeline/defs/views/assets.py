@@ -5,7 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from crypto_pipeline.defs.bars.metadata import COLUMN_SCHEMA
+from crypto_pipeline.defs.bars.metadata import COLUMNS
+from crypto_pipeline.defs.base.metadata import table_schema
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.subjects import VIEWS as SUBJECT
 from crypto_pipeline.ops.housekeeping.storage_report import size_text
@@ -26,16 +27,16 @@ _ABOUT = {
     "Refreshed every 5 minutes.",
 }
 
-_BAR_COLUMNS = {column.name: column for column in COLUMN_SCHEMA.columns}
+_BAR_COLUMNS = {column[0]: column for column in COLUMNS}
 #: The columns of the views, which the migrations made: a new column of bars is in them once a migration says so.
 _BARS_SHOWN = (
     "timeframe open_time open high low close volume quote_volume vwap taker_buy_volume trade_count source complete "
     "revision recorded_at"
 )
-_SYMBOL = dg.TableColumn("symbol", "text", description="The instrument's name: BTC-USDT.")
+_SYMBOL = ("symbol", "text", "The instrument's name: BTC-USDT.")
 _NAMED = {
-    "vwap": dg.TableColumn("vwap", "float8", description="Volume-weighted mean price; null where nothing traded."),
-    "source": dg.TableColumn("source", "text", description="Where this copy of the bar came from."),
+    "vwap": ("vwap", "float8", "Volume-weighted mean price; null where nothing traded."),
+    "source": ("source", "text", "Where this copy of the bar came from."),
 }
 _SUMMARY = [
     ("asset_class", "text", "crypto, stock, …"),
@@ -61,10 +62,9 @@ _SUMMARY = [
 def column_schema(name: str) -> dg.TableSchema:
     """Columns of one view with what they say."""
     if name == "instrument_summary":
-        columns = [dg.TableColumn(column, kind, description=text) for column, kind, text in _SUMMARY]
-        return dg.TableSchema([_SYMBOL, *columns], dg.TableConstraints(["one row per symbol"]))
+        return table_schema([_SYMBOL, *_SUMMARY], "symbol")
     columns = [_NAMED.get(column) or _BAR_COLUMNS[column] for column in _BARS_SHOWN.split()]
-    return dg.TableSchema([_SYMBOL, *columns], dg.TableConstraints(["one row per (symbol, timeframe, open time)"]))
+    return table_schema([_SYMBOL, *columns], "(symbol, timeframe, open time)")
 
 
 def view_asset(name: str) -> dg.AssetsDefinition:
