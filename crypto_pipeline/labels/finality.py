@@ -12,6 +12,7 @@ import polars as pl
 
 from crypto_pipeline.arrays.panel import Flags, Ints, Panel
 from crypto_pipeline.labels.strategies.base import DAY
+from crypto_pipeline.market.times import unix_ms
 
 
 def accounted(panel: Panel, explained: pl.DataFrame) -> Flags:
@@ -36,6 +37,6 @@ def final(panel: Panel, accounted_for: Flags, numbers: Ints, signal: Ints, horiz
     first, end = np.maximum(signal + 1 - DAY, 0), signal + 1 + horizon
     inside = end <= panel.width
     whole = counted[numbers, np.minimum(end, panel.width)] - counted[numbers, first] == end - first
-    over = panel.times(end) <= int(now.timestamp() * 1000)
+    over = panel.times(end) <= unix_ms(now)
     ready: Flags = inside & whole & over
     return ready

@@ -13,8 +13,9 @@ import pytest_asyncio
 
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.replay import ReplayExchange
-from crypto_pipeline.replay.market.tape import chunk_start, chunk_width, to_ms
+from crypto_pipeline.replay.market.tape import chunk_start, chunk_width
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.venues import (
     BinanceSpot,
@@ -49,7 +50,7 @@ def truth(
     exchange: ReplayExchange, start: datetime, end: datetime, timeframe: Timeframe = Timeframe.M1
 ) -> pl.DataFrame:
     """The tape as text, each number read to the nearest double."""
-    first, last = to_ms(start), to_ms(end)
+    first, last = unix_ms(start), unix_ms(end)
     chunks = range(chunk_start(timeframe, first), last, chunk_width(timeframe))
     text = pl.concat(exchange.tape.bar_text("BTCUSDT", timeframe, chunk) for chunk in chunks)
     return text.filter(pl.col("open_ms").is_between(first, last, closed="left")).select(
@@ -101,8 +102,8 @@ async def test_higher_timeframes_too(exchange: ReplayExchange, venue: BinanceSpo
 
 async def test_trades_equal_the_tape_and_their_ids_join(exchange: ReplayExchange, venue: BinanceSpot) -> None:
     start, end = DAY + timedelta(hours=23), DAY + timedelta(hours=26)
-    days = [exchange.tape.trade_text("BTCUSDT", to_ms(day)) for day in (DAY, DAY + timedelta(days=1))]
-    tape = pl.concat(days).filter(pl.col("time_ms").is_between(to_ms(start), to_ms(end), closed="left"))
+    days = [exchange.tape.trade_text("BTCUSDT", unix_ms(day)) for day in (DAY, DAY + timedelta(days=1))]
+    tape = pl.concat(days).filter(pl.col("time_ms").is_between(unix_ms(start), unix_ms(end), closed="left"))
     found = await venue.trades("BTC-USDT", "BTCUSDT", start, end)
     assert tape.height > 1000
     assert (

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.replay.clock import VirtualClock
 from crypto_pipeline.replay.faults.script import Fault, MissingRange, WrongValues, applies_at
 from crypto_pipeline.replay.market.prices import stream
-from crypto_pipeline.replay.market.tape import to_ms
 
 Kind = TypeVar("Kind")
 
@@ -150,7 +150,7 @@ class RowFaults:
 
     def _struck(self, entry: Entry, start: int, end: int) -> bool:
         assert isinstance(entry.fault, MissingRange | WrongValues)
-        if to_ms(entry.fault.start) >= end or to_ms(entry.fault.end) <= start:
+        if unix_ms(entry.fault.start) >= end or unix_ms(entry.fault.end) <= start:
             return False
         if entry.fault.id not in self.decided:
             self.decided[entry.fault.id] = self.book._draw(entry)
@@ -164,7 +164,7 @@ class RowFaults:
         """BAR_TEXT without the hidden bars (those wholly inside a missing span) and with the wrong values."""
         for fault in self._chosen():
             opens, ends = pl.col("open_ms"), pl.col("open_ms") + timeframe.milliseconds
-            inside = (opens >= to_ms(fault.start)) & (ends <= to_ms(fault.end))
+            inside = (opens >= unix_ms(fault.start)) & (ends <= unix_ms(fault.end))
             if isinstance(fault, MissingRange):
                 bars = bars.filter(~inside)
             else:
@@ -178,7 +178,7 @@ class RowFaults:
         """TRADE_TEXT without the hidden trades."""
         for fault in self._chosen():
             if isinstance(fault, MissingRange):
-                hidden = pl.col("time_ms").is_between(to_ms(fault.start), to_ms(fault.end), closed="left")
+                hidden = pl.col("time_ms").is_between(unix_ms(fault.start), unix_ms(fault.end), closed="left")
                 trades = trades.filter(~hidden)
         return trades
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.replay.faults.base import RowChanges
-from crypto_pipeline.replay.market.tape import to_ms
 
 #: Places of a kline's elements, by the names that the fault uses.
 KLINE = {
@@ -56,7 +56,7 @@ def spoil_message(fault: RowChanges, body: str) -> str:
 
 
 def _in_span(fault: RowChanges, ms: int) -> bool:
-    return (fault.start is None or ms >= to_ms(fault.start)) and (fault.end is None or ms < to_ms(fault.end))
+    return (fault.start is None or ms >= unix_ms(fault.start)) and (fault.end is None or ms < unix_ms(fault.end))
 
 
 def _kline(fault: RowChanges, row: list[Any]) -> list[Any]:

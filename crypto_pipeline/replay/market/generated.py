@@ -11,6 +11,7 @@ import polars as pl
 
 from crypto_pipeline.market.bars import Source, as_bars
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.replay.market.bars import BarColumns, concatenate, count_bars, join_bars
 from crypto_pipeline.replay.market.prices import DAYS, FIRST_DAY, DailyPath, daily_path
 from crypto_pipeline.replay.market.render import decimal_text, exact_float
@@ -22,7 +23,7 @@ from crypto_pipeline.replay.market.symbols import (
     choose_symbols,
     split_symbol,
 )
-from crypto_pipeline.replay.market.tape import chunk_start, chunk_width, floor_ms, stated_trades, to_ms
+from crypto_pipeline.replay.market.tape import chunk_start, chunk_width, floor_ms, stated_trades
 from crypto_pipeline.replay.market.trades import DayTrades, make_day, open_minutes
 from crypto_pipeline.replay.wire.cache import BoundedCache
 
@@ -151,7 +152,7 @@ class GeneratedMarket:
 
     def bars(self, symbol: str, timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
         """The true bars of ``[start, end)`` in BAR_SCHEMA, whatever the time is now."""
-        name, first, last = self._name(symbol), to_ms(start), to_ms(end)
+        name, first, last = self._name(symbol), unix_ms(start), unix_ms(end)
         info = self._symbols[name].info
         chunks = range(chunk_start(timeframe, first), last, chunk_width(timeframe))
         columns = concatenate([self.columns(name, timeframe, chunk) for chunk in chunks])
@@ -229,7 +230,7 @@ class GeneratedMarket:
 
     def trades(self, symbol: str, start: datetime, end: datetime) -> pl.DataFrame:
         """The true aggregate trades of ``[start, end)`` in TRADE_SCHEMA, whatever the time is now."""
-        name, first, last = self._name(symbol), to_ms(start), to_ms(end)
+        name, first, last = self._name(symbol), unix_ms(start), unix_ms(end)
         info = self._symbols[name].info
         chunks = range(first - first % self.trade_width, last, self.trade_width)
         frame = pl.concat([self._aggregates(name, chunk) for chunk in chunks])

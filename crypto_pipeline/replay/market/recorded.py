@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import polars as pl
 
 from crypto_pipeline.market.bars import Source, as_bars
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.replay.errors import ReplayError
 from crypto_pipeline.replay.market.layouts import (
     RECORDED_BARS,
@@ -30,7 +31,7 @@ from crypto_pipeline.replay.market.recorded_series import (
     with_computed,
 )
 from crypto_pipeline.replay.market.symbols import DAY_MS, SymbolInfo, split_symbol
-from crypto_pipeline.replay.market.tape import BAR_TEXT, TRADE_TEXT, chunk_width, floor_ms, stated_trades, to_ms
+from crypto_pipeline.replay.market.tape import BAR_TEXT, TRADE_TEXT, chunk_width, floor_ms, stated_trades
 
 _WEEK_MS = 7 * DAY_MS
 _DECIMALS = ("open", "high", "low", "close", "volume", "quote_volume", "taker_volume", "taker_quote")
@@ -47,7 +48,7 @@ def recorded_span(source: Path) -> tuple[datetime, datetime]:
     if not spans:
         raise ReplayError(f"the recorded files in {source} are empty")
     first, end = min(one for one, _ in spans), max(one for _, one in spans)
-    return datetime.fromtimestamp(first / 1000, UTC), datetime.fromtimestamp(end / 1000, UTC)
+    return from_unix_ms(first), from_unix_ms(end)
 
 
 class RecordedMarket:
@@ -62,7 +63,7 @@ class RecordedMarket:
             minutes = recorded_minutes(self._trades[name])
             span = int(minutes["open_ms"][0]), int(minutes["open_ms"][-1]) + 60_000
             self._bars[name] = with_computed({Timeframe.M1: minutes}, {Timeframe.M1: [span]})
-        self.shift_ms = self._shift(to_ms(shift_to)) if shift_to is not None else 0
+        self.shift_ms = self._shift(unix_ms(shift_to)) if shift_to is not None else 0
         self._opens = {
             (name, timeframe): frame["open_ms"].to_numpy()
             for name, series in self._bars.items()
@@ -142,7 +143,7 @@ class RecordedMarket:
         """The recorded bars of ``[start, end)`` in BAR_SCHEMA; what was not recorded is null."""
         info = self._infos[self._name(symbol)]
         opened = pl.col("open_ms").cast(pl.Datetime("ms", "UTC"))
-        frame = self._frame(info.symbol, timeframe, to_ms(start), to_ms(end))
+        frame = self._frame(info.symbol, timeframe, unix_ms(start), unix_ms(end))
         bars = frame.select(
             pl.lit(info.canonical).alias("instrument"),
             opened.alias("open_time"),
@@ -193,7 +194,7 @@ class RecordedMarket:
     def trades(self, symbol: str, start: datetime, end: datetime) -> pl.DataFrame:
         """The recorded trades of ``[start, end)`` in TRADE_SCHEMA."""
         info = self._infos[self._name(symbol)]
-        return stated_trades(self._between(info.symbol, to_ms(start), to_ms(end)), info.canonical)
+        return stated_trades(self._between(info.symbol, unix_ms(start), unix_ms(end)), info.canonical)
 
 
 def _bar_text(frame: pl.DataFrame) -> pl.DataFrame:

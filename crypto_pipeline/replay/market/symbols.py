@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+from crypto_pipeline.market.times import midnight, unix_ms
 from crypto_pipeline.replay.errors import ReplayError
 
 DAY_MS = 86_400_000
@@ -64,7 +65,7 @@ def split_symbol(name: str) -> tuple[str, str]:
 
 
 def _ms(day: str) -> int:
-    return int(datetime.combine(date.fromisoformat(day), datetime.min.time(), tzinfo=UTC).timestamp() * 1000)
+    return unix_ms(midnight(date.fromisoformat(day)))
 
 
 #: First day of the generated market; nothing was listed before.
@@ -112,7 +113,7 @@ _DELISTED = {
 
 
 def _moment_ms(text: str) -> int:
-    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+    return unix_ms(datetime.fromisoformat(text).replace(tzinfo=UTC))
 
 
 def _decimals(level: float) -> tuple[int, int]:

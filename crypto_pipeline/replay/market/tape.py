@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 import polars as pl
@@ -55,12 +55,6 @@ def floor_ms(timeframe: Timeframe, ms: int) -> int:
     """Open time of the bar that holds ``ms``, in Unix milliseconds."""
     anchor = _MONDAY_MS if timeframe is Timeframe.W1 else 0
     return ms - (ms - anchor) % timeframe.milliseconds
-
-
-def to_ms(moment: datetime) -> int:
-    """Unix milliseconds, exactly."""
-    delta = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
 
 
 def stated_trades(frame: pl.DataFrame, instrument: str) -> pl.DataFrame:

@@ -14,11 +14,12 @@ from email.utils import format_datetime
 from aiohttp import web
 
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.replay.faults.book import Call, FaultBook, RowFaults
 from crypto_pipeline.replay.faults.script import CorruptArchive
 from crypto_pipeline.replay.market.render import bar_lines, trade_lines
 from crypto_pipeline.replay.market.symbols import DAY_MS
-from crypto_pipeline.replay.market.tape import floor_ms, to_ms
+from crypto_pipeline.replay.market.tape import floor_ms
 from crypto_pipeline.replay.server.feed import Feed
 from crypto_pipeline.replay.wire.cache import BoundedCache
 
@@ -73,7 +74,7 @@ class ArchiveHandlers:
         missing = web.Response(
             status=404, text=_NO_SUCH_KEY.format(request.path.lstrip("/")), content_type="application/xml"
         )
-        if file is None or self.feed.market.symbol(file.symbol) is None or to_ms(file.published) > self._now():
+        if file is None or self.feed.market.symbol(file.symbol) is None or unix_ms(file.published) > self._now():
             return missing
         call = Call("archive", file.symbol, file.timeframe)
         wants_sum = request.path.endswith(".CHECKSUM")

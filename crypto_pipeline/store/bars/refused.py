@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 import psycopg
 
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.store.database.frames import named
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
@@ -39,7 +40,7 @@ class BarsApart:
 
     def refuse(self, venue: str, instrument: str, timeframe: Timeframe, rows: Sequence[RefusedRow]) -> int:
         """Record bars of ``venue`` that were refused, one row each, however often they are stated. Returns how many."""
-        times = [None if row.ms is None else datetime.fromtimestamp(row.ms / 1000, UTC) for row in rows]
+        times = [None if row.ms is None else from_unix_ms(row.ms) for row in rows]
         bars = [(instrument, at, row.reason, row.said) for at, row in zip(times, rows, strict=True)]
         return self.refuse_many(venue, timeframe, bars)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -12,6 +11,7 @@ import psycopg
 
 from crypto_pipeline.market.bars import UTC_MS, vwap
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.database.frames import named
 from crypto_pipeline.store.database.instrument_ids import Symbols
@@ -127,7 +127,7 @@ class Live:
         return {
             "instrument_id": [ids[row.instrument] for row in rows],
             "timeframe": [str(row.timeframe) for row in rows],
-            "open_time": [_moment(row.open_ms) for row in rows],
+            "open_time": [from_unix_ms(row.open_ms) for row in rows],
             "open": [row.open for row in rows],
             "high": [row.high for row in rows],
             "low": [row.low for row in rows],
@@ -137,14 +137,10 @@ class Live:
             "taker_buy_volume": [row.taker_buy_volume for row in rows],
             "trade_count": [row.trade_count for row in rows],
             "last_price": [row.last_price for row in rows],
-            "last_trade_time": [None if row.last_ms is None else _moment(row.last_ms) for row in rows],
+            "last_trade_time": [None if row.last_ms is None else from_unix_ms(row.last_ms) for row in rows],
             "last_trade_id": [row.last_id for row in rows],
             "source": [row.source for row in rows],
         }
-
-
-def _moment(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def _payload(symbols: Iterable[str]) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import polars as pl
 import psycopg
 
+from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.store.database.frames import named
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
@@ -59,9 +60,7 @@ class TradesApart:
             "instrument": self._symbols.ids([instrument])[instrument],
             "venue": venue_id,
             "ids": list(newest),
-            "times": [
-                None if one.ms is None else datetime.fromtimestamp(one.ms / 1000, UTC) for one in newest.values()
-            ],
+            "times": [None if one.ms is None else from_unix_ms(one.ms) for one in newest.values()],
             "said": [without_zero_bytes(f"{one.reason}: {one.said}") for one in newest.values()],
         }
 

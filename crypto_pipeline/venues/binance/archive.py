@@ -18,7 +18,7 @@ from typing import Literal
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.market.times import unix_ms
+from crypto_pipeline.market.times import midnight, unix_ms
 from crypto_pipeline.venues.binance import parse
 from crypto_pipeline.venues.client.http import HttpClient
 from crypto_pipeline.venues.client.responses import HttpResponse
@@ -67,15 +67,15 @@ def pieces(timeframe: Timeframe, start: datetime, end: datetime, page: int) -> I
     per_day = timeframe.bars_per_cell if timeframe.cell_days == 1 else 0
     rest = start
     while start < end:
-        midnight = start == start.replace(hour=0, minute=0, second=0, microsecond=0)
+        whole_days = start == midnight(start)
         month_end = (start.replace(day=1) + 32 * _DAY).replace(day=1)
         kind: Literal["monthly", "daily"] | None = None
-        if midnight and start.day == 1 and month_end <= end and 28 * per_day > page:
+        if whole_days and start.day == 1 and month_end <= end and 28 * per_day > page:
             kind, until = "monthly", month_end
-        elif midnight and start + _DAY <= end and per_day > page:
+        elif whole_days and start + _DAY <= end and per_day > page:
             kind, until = "daily", start + _DAY
         else:
-            until = min(start.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY, end)
+            until = min(midnight(start) + _DAY, end)
         if kind is not None:
             if rest < start:
                 yield SpanPart("rest", rest, start)

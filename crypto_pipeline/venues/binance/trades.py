@@ -7,6 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.venues.binance import parse
 from crypto_pipeline.venues.binance.parse import AggTrade
 from crypto_pipeline.venues.client.http import Params
@@ -20,7 +21,7 @@ LIMIT = 1000
 
 async def fetch_trades(page: Pager, instrument: str, start: datetime, end: datetime) -> TradesAnswer:
     """Every aggregate trade of ``[start, end)`` with the ids on either side."""
-    begin, until = round(start.timestamp() * 1000), round(end.timestamp() * 1000)
+    begin, until = unix_ms(start), unix_ms(end)
     got = await page({"startTime": begin, "limit": LIMIT})
     first = got.rows[0].a if got.rows else None
     kept = [parse.frame_of_trades([], instrument)]

@@ -8,6 +8,7 @@ import polars as pl
 
 from crypto_pipeline.market.bars import UTC_MS, Source, as_bars, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.market.trades.aggregation import bars_from_trades
 from crypto_pipeline.venues.kraken.parse import KrakenTrade, frame_of_trades
 
@@ -53,7 +54,7 @@ def minutes_of_trades(
 def _silent_minutes(start: datetime, end: datetime, trades: list[KrakenTrade | None]) -> pl.DataFrame:
     """``open_time`` and ``close`` (that of the trade before) of minutes between two trades with neighbouring ids."""
     width = Timeframe.M1.milliseconds
-    begin, until = round(start.timestamp() * 1000), round(end.timestamp() * 1000)
+    begin, until = unix_ms(start), unix_ms(end)
     known = [trade for trade in trades if trade is not None]
     times: list[int] = []
     closes: list[float] = []

@@ -14,14 +14,14 @@ import aiohttp
 import pytest
 
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.replay import ReplayError, ReplayExchange, load_faults, parse_faults
-from crypto_pipeline.replay.market.tape import to_ms
 from crypto_pipeline_tests.builders.places import PROJECT
 from crypto_pipeline_tests.replay.conftest import NOW
 
 HOUR = NOW.replace(hour=5, minute=0, second=0)
 SPAN = {"start": (HOUR + timedelta(minutes=10)).isoformat(), "end": (HOUR + timedelta(minutes=20)).isoformat()}
-KLINES = {"symbol": "BTCUSDT", "interval": "1m", "startTime": to_ms(HOUR), "endTime": to_ms(HOUR) + 3_599_999}
+KLINES = {"symbol": "BTCUSDT", "interval": "1m", "startTime": unix_ms(HOUR), "endTime": unix_ms(HOUR) + 3_599_999}
 
 
 class Client:
@@ -57,11 +57,11 @@ def opens(rows: list[list[Any]]) -> list[int]:
 async def test_a_missing_range_is_served_later(client: Client) -> None:
     whole = await client.klines()
     client.exchange.control({"kind": "missing_range", "symbol": "BTC-USDT", "count": 2, **SPAN})
-    hidden = [ms for ms in opens(whole) if not to_ms(HOUR) + 600_000 <= ms < to_ms(HOUR) + 1_200_000]
+    hidden = [ms for ms in opens(whole) if not unix_ms(HOUR) + 600_000 <= ms < unix_ms(HOUR) + 1_200_000]
     assert len(hidden) == 50
     assert opens(await client.klines()) == hidden
     assert len(await client.klines(symbol="ETHUSDT")) == 60
-    assert len(await client.klines(startTime=to_ms(HOUR) - 86_400_000, limit=5)) == 5  # not in its span: not struck
+    assert len(await client.klines(startTime=unix_ms(HOUR) - 86_400_000, limit=5)) == 5  # not in its span: not struck
     assert opens(await client.klines()) == hidden
     assert await client.klines() == whole
     assert await client.struck() == 2
@@ -70,7 +70,7 @@ async def test_a_missing_range_is_served_later(client: Client) -> None:
 async def test_a_page_over_a_hidden_range_still_fills_its_limit(client: Client) -> None:
     client.exchange.control({"kind": "missing_range", "endpoint": "klines", **SPAN})
     rows = await client.klines(limit=15)
-    assert opens(rows)[-5:] == [to_ms(HOUR) + minute * 60_000 for minute in range(20, 25)]
+    assert opens(rows)[-5:] == [unix_ms(HOUR) + minute * 60_000 for minute in range(20, 25)]
     assert len(await client.klines(limit=60)) == 50
 
 
@@ -78,11 +78,11 @@ async def test_a_missing_range_hides_whole_windows_and_trades(client: Client) ->
     client.exchange.control({"kind": "missing_range", **SPAN})
     assert len(await client.klines(interval="5m")) == 10
     assert len(await client.klines(interval="15m")) == 4
-    query = {"symbol": "BTCUSDT", "startTime": to_ms(HOUR) + 540_000, "limit": 1000}
+    query = {"symbol": "BTCUSDT", "startTime": unix_ms(HOUR) + 540_000, "limit": 1000}
     trades = json.loads((await client.get("/api/v3/aggTrades", **query))[1])
     ids = [trade["a"] for trade in trades]
     assert any(after - before > 1 for before, after in pairwise(ids))
-    assert not any(600_000 <= trade["T"] - to_ms(HOUR) < 1_200_000 for trade in trades)
+    assert not any(600_000 <= trade["T"] - unix_ms(HOUR) < 1_200_000 for trade in trades)
 
 
 async def test_wrong_values_are_revised(client: Client) -> None:
@@ -276,7 +276,7 @@ async def test_bad_rows_say_what_they_are_told_to(client: Client) -> None:
     client.exchange.control({"kind": "bad_rows", "endpoint": "klines", "values": {"volume": "1e308"}, **SPAN})
     spoiled = await client.klines()
     assert [row[5] for row in spoiled] == [row[5] if not 10 <= at < 20 else "1e308" for at, row in enumerate(whole)]
-    asked = {"symbol": "BTCUSDT", "startTime": to_ms(HOUR), "limit": 5}
+    asked = {"symbol": "BTCUSDT", "startTime": unix_ms(HOUR), "limit": 5}
     good = json.loads((await client.get("/api/v3/aggTrades", **asked))[1])
     client.exchange.control(
         {"kind": "bad_rows", "endpoint": "aggTrades", "values": {"p": "NaN"}, "absent": "q", "reverse_ids": True}

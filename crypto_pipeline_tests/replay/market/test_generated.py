@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.replay import GeneratedMarket, ReplayError
 from crypto_pipeline.replay.market.prices import FIRST_DAY
 from crypto_pipeline.replay.market.symbols import DAY_MS, choose_symbols
-from crypto_pipeline.replay.market.tape import to_ms
 from crypto_pipeline.replay.market.trades import outage_minutes
 
 DAY = datetime(2026, 11, 10, tzinfo=UTC)
@@ -160,7 +160,7 @@ def test_listings_and_delistings() -> None:
 @settings(max_examples=40, deadline=None)
 @given(
     symbol=st.sampled_from(sorted(choose_symbols(None))),
-    minute=st.integers(to_ms(at("2026-05-01")) // 60_000, to_ms(at("2026-11-20")) // 60_000),
+    minute=st.integers(unix_ms(at("2026-05-01")) // 60_000, unix_ms(at("2026-11-20")) // 60_000),
 )
 def test_a_forming_bar_knows_only_what_has_happened(symbol: str, minute: int) -> None:
     market = GENERATED

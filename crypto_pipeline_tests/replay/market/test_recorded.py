@@ -15,16 +15,16 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.replay import RecordedMarket, ReplayError, ReplayExchange, open_market, running_exchange
 from crypto_pipeline.replay.market.recorded_series import compute
-from crypto_pipeline.replay.market.tape import to_ms
 
 START = datetime(2023, 5, 1, tzinfo=UTC)
 
 
 def klines(exchange: ReplayExchange, symbol: str, interval: str, start: datetime, **query: Any) -> list[list[Any]]:
     asked = "".join(f"&{name}={value}" for name, value in query.items())
-    url = f"{exchange.url}/api/v3/klines?symbol={symbol}&interval={interval}&startTime={to_ms(start)}{asked}"
+    url = f"{exchange.url}/api/v3/klines?symbol={symbol}&interval={interval}&startTime={unix_ms(start)}{asked}"
     with urllib.request.urlopen(url) as answer:
         return json.loads(answer.read())  # type: ignore[no-any-return]
 
@@ -92,7 +92,7 @@ def test_computed_timeframes_equal_the_venues_own(binance: ReplayExchange) -> No
 def test_real_holes_stay_holes_and_trades_are_served(binance: ReplayExchange) -> None:
     gap = datetime(2021, 4, 25, 4, 0, tzinfo=UTC)
     around = klines(binance, "BTCUSDT", "1m", gap, limit=2)
-    assert [row[0] for row in around] == [to_ms(gap), to_ms(gap) + 285 * 60_000]
+    assert [row[0] for row in around] == [unix_ms(gap), unix_ms(gap) + 285 * 60_000]
     with urllib.request.urlopen(f"{binance.url}/api/v3/aggTrades?symbol=XRPETH&fromId=13519807&limit=3") as answer:
         trades = json.loads(answer.read())
     assert [trade["a"] for trade in trades] == [13519807, 13519808, 13519809]
@@ -145,7 +145,7 @@ HEADERS = {
 @pytest.mark.parametrize("header", HEADERS)
 @pytest.mark.parametrize("packed", [False, True])
 def test_csv_layouts(tmp_path: Path, header: str, packed: bool) -> None:
-    ms = to_ms(START)
+    ms = unix_ms(START)
     line = HEADERS[header].format(ms=ms, us=ms * 1000, iso=START.isoformat(), s=ms // 1000, close=ms + 59_999)
     text = (header + "\n" if header else "") + line + "\n"
     if packed:
@@ -162,7 +162,7 @@ def test_csv_layouts(tmp_path: Path, header: str, packed: bool) -> None:
 
 
 def test_files_are_merged_and_differences_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    ms = to_ms(START)
+    ms = unix_ms(START)
     lines = [f"{ms + minute * 60_000},1,2,1,{minute + 1}.5,0.1" for minute in range(10)]
     head = "ts_ms,open,high,low,close,volume"
     (tmp_path / "BTC_USDT-1m-a.csv").write_text("\n".join([head, *lines[:6]]))

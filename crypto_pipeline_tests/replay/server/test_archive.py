@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.replay import ReplayExchange, running_exchange
-from crypto_pipeline.replay.market.tape import to_ms
 from crypto_pipeline_tests.replay.conftest import NOW
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
@@ -51,7 +51,7 @@ def test_a_daily_file_is_the_tape(frozen: ReplayExchange) -> None:
     lines = unpacked(body)
     truth = frozen.market.bars("BTC-USDT", Timeframe.M1, DAY, DAY + timedelta(days=1))
     # Files of these days carry microseconds.
-    assert [int(line[0]) for line in lines] == [to_ms(moment) * 1000 for moment in truth["open_time"]]
+    assert [int(line[0]) for line in lines] == [unix_ms(moment) * 1000 for moment in truth["open_time"]]
     assert all(int(line[6]) == int(line[0]) + 59_999_999 for line in lines)
     assert [float(line[4]) for line in lines] == truth["close"].to_list()
     assert [float(line[7]) for line in lines] == truth["quote_volume"].to_list()
@@ -61,7 +61,7 @@ def test_a_daily_file_is_the_tape(frozen: ReplayExchange) -> None:
 def test_files_before_2025_carry_milliseconds(frozen: ReplayExchange) -> None:
     lines = unpacked(get(frozen, "daily/klines/BTCUSDT/1h/BTCUSDT-1h-2024-12-31.zip")[1])
     assert len(lines) in (23, 24)
-    assert int(lines[0][0]) == to_ms(datetime(2024, 12, 31, tzinfo=UTC))
+    assert int(lines[0][0]) == unix_ms(datetime(2024, 12, 31, tzinfo=UTC))
     assert int(lines[0][6]) == int(lines[0][0]) + 3_599_999
 
 

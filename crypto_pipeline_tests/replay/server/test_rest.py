@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.replay import ReplayError, ReplayExchange, running_exchange
-from crypto_pipeline.replay.market.tape import to_ms
 from crypto_pipeline_tests.replay.conftest import NOW
 
-NOW_MS = to_ms(NOW)
+NOW_MS = unix_ms(NOW)
 
 
 def get(exchange: ReplayExchange, path: str, **query: Any) -> tuple[int, Any, http.client.HTTPMessage]:
@@ -40,9 +40,9 @@ def rows(exchange: ReplayExchange, **query: Any) -> list[list[Any]]:
 def test_a_row_is_binances_row(frozen: ReplayExchange) -> None:
     start = NOW - timedelta(days=1)
     truth = frozen.market.bars("SOL-USDT", Timeframe.M15, start, start + timedelta(hours=1)).row(0, named=True)
-    row = rows(frozen, symbol="SOLUSDT", interval="15m", startTime=to_ms(start), limit=1)[0]
+    row = rows(frozen, symbol="SOLUSDT", interval="15m", startTime=unix_ms(start), limit=1)[0]
     assert len(row) == 12
-    assert row[0] == to_ms(truth["open_time"])
+    assert row[0] == unix_ms(truth["open_time"])
     assert row[6] == row[0] + 15 * 60_000 - 1
     names = ("open", "high", "low", "close", "volume")
     assert [float(text) for text in row[1:6]] == [truth[name] for name in names]
@@ -59,7 +59,7 @@ def test_a_row_is_binances_row(frozen: ReplayExchange) -> None:
 def test_the_forming_bar_is_last(frozen: ReplayExchange, timeframe: Timeframe) -> None:
     newest = rows(frozen, symbol="BTCUSDT", interval=str(timeframe), limit=3)
     assert len(newest) == 3
-    assert newest[-1][0] == to_ms(timeframe.floor(NOW))
+    assert newest[-1][0] == unix_ms(timeframe.floor(NOW))
     assert newest[-1][0] - newest[-2][0] == timeframe.milliseconds
     seen = frozen.market.trades("BTC-USDT", timeframe.floor(NOW), NOW + timedelta(milliseconds=1))
     assert newest[-1][8] == (seen["last_id"] - seen["first_id"] + 1).sum()
@@ -81,7 +81,7 @@ def all_bars(frozen: ReplayExchange) -> dict[tuple[str, str], list[int]]:
         for timeframe in (Timeframe.M1, Timeframe.H1, Timeframe.W1):
             start = timeframe.floor(NOW - timedelta(days=9))
             bars = frozen.market.bars(symbol, timeframe, start, NOW)["open_time"].to_list()
-            shown[symbol, str(timeframe)] = [to_ms(moment) for moment in bars]
+            shown[symbol, str(timeframe)] = [unix_ms(moment) for moment in bars]
     return shown
 
 
@@ -169,7 +169,7 @@ def test_a_symbol_before_its_listing_is_unknown() -> None:
 def test_trades_paged_by_id_are_the_tape(frozen: ReplayExchange) -> None:
     start = NOW.replace(hour=0, minute=0, second=0) - timedelta(minutes=30)
     truth = frozen.market.trades("XRP-USDT", start, start + timedelta(hours=1))
-    page = get(frozen, "/api/v3/aggTrades", symbol="XRPUSDT", startTime=to_ms(start), limit=100)[1]
+    page = get(frozen, "/api/v3/aggTrades", symbol="XRPUSDT", startTime=unix_ms(start), limit=100)[1]
     seen = page
     while page and len(seen) < len(truth):
         page = get(frozen, "/api/v3/aggTrades", symbol="XRPUSDT", fromId=page[-1]["a"] + 1, limit=100)[1]
@@ -185,7 +185,7 @@ def test_trades_paged_by_id_are_the_tape(frozen: ReplayExchange) -> None:
     until = frozen.market.trades("XRP-USDT", NOW - timedelta(hours=1), NOW + timedelta(milliseconds=1))
     assert newest[-1]["a"] == until["trade_id"][-1]
     assert get(frozen, "/api/v3/aggTrades", symbol="XRPUSDT", fromId=newest[-1]["a"] + 1)[1] == []
-    span = {"startTime": to_ms(start), "endTime": to_ms(start) + 59_999}
+    span = {"startTime": unix_ms(start), "endTime": unix_ms(start) + 59_999}
     inside = get(frozen, "/api/v3/aggTrades", symbol="XRPUSDT", limit=1000, **span)[1]
     minute = frozen.market.trades("XRP-USDT", start, start + timedelta(minutes=1))
     assert [trade["a"] for trade in inside] == minute["trade_id"].to_list()

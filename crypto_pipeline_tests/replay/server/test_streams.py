@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.replay import ReplayError, ReplayExchange, StreamRules
-from crypto_pipeline.replay.market.tape import to_ms
 from crypto_pipeline_tests.builders.stream_client import exchange_at, listen, put_forward, subscribed, tape
 from crypto_pipeline_tests.replay.conftest import NOW
 
@@ -32,7 +32,7 @@ async def test_the_stream_is_the_tape_trade_by_trade_and_its_closing_bar_is_that
     """Two minutes at speed 60, several symbols on one connection."""
     symbols = ("btcusdt", "ethusdt", "solusdt")
     names = [f"{symbol}@{kind}" for symbol in symbols for kind in ("aggTrade", "kline_1m")]
-    first = to_ms(NOW) // 60_000 * 60_000
+    first = unix_ms(NOW) // 60_000 * 60_000
     async with exchange_at() as exchange, listen(exchange, "/stream?streams=" + "/".join(names)) as listener:
         await subscribed(listener)
         exchange.clock.set(speed=60)
@@ -93,7 +93,7 @@ async def test_a_silent_symbol_states_flat_minutes() -> None:
             await subscribed(listener)
             put_forward(exchange, 30)
             put_forward(exchange, 35)
-            messages = await listener.until(lambda one: one["k"]["x"] and one["k"]["t"] == to_ms(silent))
+            messages = await listener.until(lambda one: one["k"]["x"] and one["k"]["t"] == unix_ms(silent))
     bar = messages[-1]["k"]
     assert (bar["n"], bar["f"], bar["L"], bar["v"]) == (0, -1, -1, "0.00000000")
     assert len({bar[key] for key in "ohlc"}) == 1
@@ -232,7 +232,7 @@ async def test_midnight_and_a_clock_put_back() -> None:
         await subscribed(listener)
         put_forward(exchange, 60)
         put_forward(exchange, 35)
-        last = to_ms(eve) // 60_000 * 60_000 + 60_000
+        last = unix_ms(eve) // 60_000 * 60_000 + 60_000
         messages = await listener.until(lambda one: one["data"].get("k", {}).get("x") and one["data"]["k"]["t"] == last)
         trades = [as_tape(one["data"]) for one in messages if one["stream"].endswith("aggTrade")]
         assert trades == tape(exchange, "BTCUSDT", eve, eve + timedelta(seconds=95))
@@ -249,7 +249,7 @@ async def test_a_market_many_times_as_busy_keeps_its_word() -> None:
         async with listen(exchange, "/stream?streams=btcusdt@aggTrade/btcusdt@kline_1m") as listener:
             await subscribed(listener)
             put_forward(exchange, 95)
-            opened = to_ms(NOW) // 60_000 * 60_000 + 60_000
+            opened = unix_ms(NOW) // 60_000 * 60_000 + 60_000
             messages = await listener.until(
                 lambda one: one["data"].get("k", {}).get("x") and one["data"]["k"]["t"] == opened
             )
