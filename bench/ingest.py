@@ -81,6 +81,11 @@ def quantile(values: list[float], part: float) -> float:
     return ordered[int(part * (len(ordered) - 1))] if ordered else float("nan")
 
 
+def seconds(ms: object) -> str:
+    """Milliseconds that ingest states, in seconds; "none" where no bar settled in the time measured."""
+    return "none" if ms is None else f"{float(str(ms)) / 1000:.2f}"
+
+
 def run(given: argparse.Namespace) -> None:
     with postgres() as server, tempfile.TemporaryDirectory() as folder:
         url = server.url("crypto_pipeline")
@@ -144,7 +149,7 @@ def measure(
         [[count, f"{(int(last['stored']) - int(first['stored'])) / age:,.0f}", f"{max(waiting):,.0f}",
           f"{statistics.median(lags):.0f} / {max(worst):.0f}",
           f"{quantile(watcher.delays, 0.5):.2f} / {quantile(watcher.delays, 0.99):.2f} / {len(watcher.delays)}",
-          f"{float(last['bar_lag_ms']) / 1000:.2f} / {float(last['bar_lag_ms_p99']) / 1000:.2f}",
+          f"{seconds(last['bar_lag_ms'])} / {seconds(last['bar_lag_ms_p99'])}",
           f"{cpu:.0%}", f"{memory[0]:.0f} / {memory[-1]:.0f} / {max(memory):.0f}"]],
     )  # fmt: skip
     print(f"counters: {last}")

@@ -22,13 +22,13 @@ import msgspec
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues import FetchPlan
 from crypto_pipeline.venues.binance import parse
 from crypto_pipeline.venues.binance.archive import read_csv
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 START = datetime(2026, 1, 1, tzinfo=UTC)
-PLAN = FetchPlan("BTC-USDT", "BTCUSDT", Timeframe.M1)
+INSTRUMENT = "BTC-USDT"
+SPAN = (int(START.timestamp() * 1000), int(NOW.timestamp() * 1000))
 
 
 def rows(count: int) -> list[list[object]]:
@@ -46,15 +46,15 @@ def rows(count: int) -> list[list[object]]:
 
 
 def page(body: bytes) -> pl.DataFrame:
-    frame = parse.frame_of_klines(parse.parse_klines(body), PLAN.instrument, PLAN.timeframe, NOW)
-    return parse.inside(frame, PLAN, START, NOW)
+    rows, _ = parse.parse_klines(body)
+    return parse.frame_of_klines(rows, INSTRUMENT, Timeframe.M1, NOW, SPAN)[0]
 
 
 def through_text_columns(body: bytes) -> pl.DataFrame:
     """The obvious other way: decode to strings, let Polars read the numbers."""
     columns = list(zip(*msgspec.json.decode(body), strict=True))
     return pl.DataFrame({str(n): columns[n] for n in range(12)}).with_columns(
-        pl.col(pl.String).cast(pl.Float64), pl.lit("BTC-USDT").alias("instrument")
+        pl.col(pl.String).cast(pl.Float64), pl.lit(INSTRUMENT).alias("instrument")
     )
 
 
@@ -82,7 +82,7 @@ def main() -> None:
         "REST page of 1000, deflated": median_rate(1000, lambda: page(zlib.decompress(packed)), repeat, 100),
         "REST page through string columns": median_rate(1000, lambda: through_text_columns(body), repeat, 100),
         "archive CSV of a month": median_rate(
-            44_640, lambda: parse.frame_of_csv(read_csv(text), "BTC-USDT", Timeframe.M1, NOW), repeat, 3
+            44_640, lambda: parse.frame_of_csv(read_csv(text), INSTRUMENT, Timeframe.M1, NOW), repeat, 3
         ),
     }
     print(f"Python {platform.python_version()}, polars {pl.__version__}, msgspec {msgspec.__version__}; one thread")
