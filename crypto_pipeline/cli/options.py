@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 _PREFIX = "CRYPTO_PIPELINE_"
 
+
+def setting(option: str, name: str, text: str, metavar: str | None = None) -> Any:
+    """An option that gives the setting ``name``, which its environment variable gives as well; ``text`` is its help."""
+    return typer.Option(option, envvar=f"{_PREFIX}{name.upper()}", help=text, metavar=metavar)
+
+
 DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir", envvar=f"{_PREFIX}DATA_DIR", help="Where everything is stored. Default: ~/.crypto_pipeline"
-    ),
+    Path | None, setting("--data-dir", "data_dir", "Where everything is stored. Default: ~/.crypto_pipeline")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 Instruments = Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crypto_pipeline.cli.command_groups import add_group
 from crypto_pipeline.cli.errors import FAILED
 from crypto_pipeline.cli.options import AsJson, DataDir
 from crypto_pipeline.cli.output import say
@@ -25,11 +26,7 @@ Folder = Annotated[Path | None, typer.Option("--to", help="Folder of backups. De
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(invoke_without_command=True)
-    group.callback()(backup)
-    group.command("list")(list_)
-    group.command()(verify)
-    app.add_typer(group, name="backup")
+    add_group(app, "backup", backup, list=list_, verify=verify)
     app.command()(restore)
 
 

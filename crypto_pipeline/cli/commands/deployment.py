@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crypto_pipeline.cli.errors import FAILED, NOT_RUNNING, USAGE, BadInput
-from crypto_pipeline.cli.options import AsJson, DataDir
+from crypto_pipeline.cli.option_groups import with_groups
+from crypto_pipeline.cli.options import AsJson, DataDir, setting
 
 if TYPE_CHECKING:
     from crypto_pipeline.ops.host.paths import Places, UpState
@@ -23,49 +25,36 @@ if TYPE_CHECKING:
 _PREFIX = "CRYPTO_PIPELINE_"
 _CHILD = f"{_PREFIX}DETACHED_CHILD"
 
-UiPort = Annotated[
-    str | None,
-    typer.Option(
-        "--ui-port", metavar="N", envvar=f"{_PREFIX}UI_PORT", help="Port of the Dagster UI; 0 picks a free one. [3000]"
-    ),
-]
-ReplayPort = Annotated[
-    str | None,
-    typer.Option(
-        "--replay-port",
-        metavar="N",
-        envvar=f"{_PREFIX}REPLAY_PORT",
-        help="Port of the replay exchange; 0 picks one. [8765]",
-    ),
-]
-ApiPort = Annotated[
-    str | None,
-    typer.Option(
-        "--api-port", metavar="N", envvar=f"{_PREFIX}API_PORT", help="Port of the HTTP reads; 0 picks one. [8790]"
-    ),
-]
-Host = Annotated[str | None, typer.Option("--host", envvar=f"{_PREFIX}HOST", help="Address to listen on. [127.0.0.1]")]
-Venue = Annotated[
-    str | None,
-    typer.Option("--venue", envvar=f"{_PREFIX}VENUE", help="Where bars come from: replay or binance. [replay]"),
-]
-Instruments = Annotated[
-    str | None,
-    typer.Option(
-        "--instruments",
-        metavar="N|LIST",
-        envvar=f"{_PREFIX}INSTRUMENTS",
-        help="How many, or which: BTC-USDT,ETH-USDT [8 on replay, else all]",
-    ),
-]
-Days = Annotated[
-    str | None,
-    typer.Option("--days", metavar="N", envvar=f"{_PREFIX}DAYS", help="Days of history. [45 on replay, else 180]"),
-]
-Detach = Annotated[
-    bool,
-    typer.Option("--detach", envvar=f"{_PREFIX}DETACH", help="Return once everything is up; stop it with `down`."),
-]
+Detach = Annotated[bool, setting("--detach", "detach", "Return once everything is up; stop it with `down`.")]
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentOptions:
+    """Settings of a deployment that a person may give; a field has the name of its setting."""
+
+    ui_port: Annotated[
+        str | None, setting("--ui-port", "ui_port", "Port of the Dagster UI; 0 picks a free one. [3000]", "N")
+    ] = None
+    replay_port: Annotated[
+        str | None, setting("--replay-port", "replay_port", "Port of the replay exchange; 0 picks one. [8765]", "N")
+    ] = None
+    api_port: Annotated[
+        str | None, setting("--api-port", "api_port", "Port of the HTTP reads; 0 picks one. [8790]", "N")
+    ] = None
+    host: Annotated[str | None, setting("--host", "host", "Address to listen on. [127.0.0.1]")] = None
+    venue: Annotated[str | None, setting("--venue", "venue", "Where bars come from: replay or binance. [replay]")] = (
+        None
+    )
+    instruments: Annotated[
+        str | None,
+        setting(
+            "--instruments",
+            "instruments",
+            "How many, or which: BTC-USDT,ETH-USDT [8 on replay, else all]",
+            "N|LIST",
+        ),
+    ] = None
+    days: Annotated[str | None, setting("--days", "days", "Days of history. [45 on replay, else 180]", "N")] = None
 
 
 def register(app: typer.Typer) -> None:
@@ -77,33 +66,15 @@ def register(app: typer.Typer) -> None:
     app.command("_api", hidden=True)(api)
 
 
-def up(
-    data_dir: DataDir = None,
-    ui_port: UiPort = None,
-    replay_port: ReplayPort = None,
-    api_port: ApiPort = None,
-    host: Host = None,
-    venue: Venue = None,
-    instruments: Instruments = None,
-    days: Days = None,
-    detach: Detach = False,
-) -> None:
+@with_groups
+def up(deployment: DeploymentOptions, detach: Detach = False, data_dir: DataDir = None) -> None:
     """Start everything, keep it running and fill the database. Ctrl-C stops it."""
     from crypto_pipeline.ops.errors import OpsError
     from crypto_pipeline.ops.housekeeping.retention import check_look_backs
     from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
     from crypto_pipeline.settings import load_settings
 
-    given = {
-        "ui_port": ui_port,
-        "replay_port": replay_port,
-        "api_port": api_port,
-        "host": host,
-        "venue": venue,
-        "instruments": instruments,
-        "days": days,
-    }
-    settings = load_settings(data_dir=data_dir, **given)
+    settings = load_settings(data_dir=data_dir, **asdict(deployment))
     try:
         chosen_instruments(settings)  # an unknown symbol is refused before anything starts
     except OpsError as error:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from crypto_pipeline.cli.options import AsJson, DataDir, End, Instruments, Start
+from crypto_pipeline.cli.option_groups import SpanOptions, with_groups
+from crypto_pipeline.cli.options import AsJson, DataDir, Instruments
 
 Only = Annotated[
     str | None, typer.Option("--check", metavar="LIST", help="For example no_leak,parity. Default: all checks.")
@@ -23,12 +24,9 @@ def register(app: typer.Typer) -> None:
     app.add_typer(features_app, name="features")
 
 
+@with_groups
 def build(
-    instruments: Instruments = None,
-    start: Start = None,
-    end: End = None,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
+    span: SpanOptions, instruments: Instruments = None, as_json: AsJson = False, data_dir: DataDir = None
 ) -> None:
     """Compute the features of days that are missing or rest on bars that changed. Doing it twice costs nothing."""
     from crypto_pipeline.cli import options
@@ -36,9 +34,9 @@ def build(
     from crypto_pipeline.features.stored.update import bring_up_to_date
 
     settings = deployment_settings(data_dir)
-    options.bounds(start, end)  # a bad one is refused before a database is looked for
+    span.bounds()  # a bad one is refused before a database is looked for
     with open_store(settings) as store:
-        first, last = options.span(start, end, store.clock.now(), timedelta(days=settings.history_days))
+        first, last = span.until(store.clock.now(), timedelta(days=settings.history_days))
         known = [row.instrument.symbol for row in store.instruments.list()]
         symbols = options.known_symbols(instruments, known) or []
         report = bring_up_to_date(store, first, last, symbols, benchmark=settings.feature_benchmark)
@@ -49,11 +47,9 @@ def build(
         typer.echo(f"{report.stale_cells:,} instrument-days computed, {report.rows:,} rows written")
 
 
-def verify(
-    start: Start = None, end: End = None, check: Only = None, as_json: AsJson = False, data_dir: DataDir = None
-) -> None:
+@with_groups
+def verify(span: SpanOptions, check: Only = None, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Run the checks of features over a span (default: the last 7 days). Exit code 1 when one fails."""
-    from crypto_pipeline.cli import options
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.features.stored.checks import CHECKS, verify_features
@@ -61,10 +57,10 @@ def verify(
     names = [name.strip() for name in check.split(",") if name.strip()] if check else list(CHECKS)
     if unknown := [name for name in names if name not in CHECKS]:
         raise BadInput(f"--check {unknown[0]!r} is no check of features: use some of {', '.join(CHECKS)}")
-    options.bounds(start, end)  # a bad one is refused before a database is looked for
+    span.bounds()  # a bad one is refused before a database is looked for
     settings = deployment_settings(data_dir)
     with open_store(settings) as store:
-        first, last = options.span(start, end, store.clock.now(), timedelta(days=7))
+        first, last = span.until(store.clock.now(), timedelta(days=7))
         outcomes = verify_features(store, first, last, benchmark=settings.feature_benchmark, names=names)
     if as_json:
         rows = [

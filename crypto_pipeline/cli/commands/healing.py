@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crypto_pipeline.cli.command_groups import add_group
 from crypto_pipeline.cli.context import deployment_settings
-from crypto_pipeline.cli.options import AsJson, DataDir, End, Instruments, Start, Timeframes
+from crypto_pipeline.cli.option_groups import BarOptions, with_groups
+from crypto_pipeline.cli.options import AsJson, DataDir
 from crypto_pipeline.cli.output import show_frame
 
 if TYPE_CHECKING:
@@ -33,39 +35,28 @@ def register(app: typer.Typer) -> None:
     app.command()(backfill)
     app.command()(reconcile)
     app.command()(coverage)
-    gaps_app = typer.Typer(invoke_without_command=True)
-    gaps_app.callback()(gaps)
-    gaps_app.command("list")(gaps_list)
-    gaps_app.command("reopen")(gaps_reopen)
-    app.add_typer(gaps_app, name="gaps")
+    add_group(app, "gaps", gaps, list=gaps_list, reopen=gaps_reopen)
 
 
-def backfill(
-    instruments: Instruments = None,
-    start: Start = None,
-    end: End = None,
-    timeframe: Timeframes = None,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
-) -> None:
+@with_groups
+def backfill(bars: BarOptions, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Fetch what is missing in a span, write it, roll it up and explain the rest. Doing it twice costs nothing.
 
     A named span or instrument is asked for now; without one, holes wait for their next attempt. Exits with 1 while bars
     are missing.
     """
-    from crypto_pipeline.cli import options
     from crypto_pipeline.healing.passes import HISTORY, NAMED
 
-    chosen = options.timeframes(timeframe)
+    chosen = bars.timeframes()
     settings = deployment_settings(data_dir)
     # What is left open is left to the venue's clock, which need not be ours.
-    first, last = options.bounds(start, end)
+    first, last = bars.bounds()
 
     def work(pipeline: Pipeline, symbols: list[str] | None, progress: Any) -> Awaitable[Any]:
         return pipeline.backfill(first, last, symbols or (), chosen or (), progress, mode=NAMED if named else HISTORY)
 
-    named = bool(start or end or instruments)
-    report = _heal(settings, instruments, work)
+    named = bool(bars.start or bars.end or bars.instruments)
+    report = _heal(settings, bars, work)
     found = report.as_dict()
     columns = ["planned", "fetched", "inserted", "superseded", "unchanged", "explained", "still_missing"]
     rows = [[name, *(counts[column] for column in columns)] for name, counts in found["timeframes"].items()]
@@ -95,29 +86,20 @@ def _missing(found: dict[str, Any], named: bool) -> list[str]:
     return lines
 
 
-def reconcile(
-    start: Start = None,
-    end: End = None,
-    instruments: Instruments = None,
-    timeframe: Timeframes = None,
-    reread: Reread = False,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
-) -> None:
+@with_groups
+def reconcile(bars: BarOptions, reread: Reread = False, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Compare our bars with the venue's own over a span, refetch what disagrees, keep what stays disputed."""
-    from crypto_pipeline.cli import options
-
-    chosen = options.timeframes(timeframe)
+    chosen = bars.timeframes()
     settings = deployment_settings(data_dir)
-    options.bounds(start, end)  # a bad one is refused before a database is looked for
+    bars.bounds()  # a bad one is refused before a database is looked for
 
     async def work(pipeline: Pipeline, symbols: list[str] | None, progress: Any) -> Any:
         wanted = {} if chosen is None else {"timeframes": chosen}
         now, usual = (await pipeline.horizon()).now, timedelta(days=settings.reconcile_sample_days)
-        first, last = options.span(start, end, now, usual)
+        first, last = bars.until(now, usual)
         return await pipeline.reconcile(first, last, symbols or (), reread=reread, progress=progress, **wanted)
 
-    report = _heal(settings, instruments, work)
+    report = _heal(settings, bars, work)
     found = report.as_dict()
     rows = [[name, count] for name, count in found["compared"].items()]
     columns = ["disagreed", "resolved", "disputed"]
@@ -128,14 +110,13 @@ def reconcile(
         raise typer.Exit(1)
 
 
-def _heal(settings: Settings, instruments: str | None, work: Callable[..., Awaitable[Any]]) -> Any:
+def _heal(settings: Settings, bars: BarOptions, work: Callable[..., Awaitable[Any]]) -> Any:
     from crypto_pipeline.cli.context import open_store
-    from crypto_pipeline.cli.options import known_symbols
     from crypto_pipeline.cli.output import HealingProgress
     from crypto_pipeline.healing import Pipeline
 
     with open_store(settings) as store:
-        symbols = known_symbols(instruments, _active(store))
+        symbols = bars.symbols(_active(store))
 
         async def run() -> Any:
             async with Pipeline.open(store, settings) as pipeline:
@@ -165,25 +146,18 @@ def _finish(
         raise typer.Exit(1)
 
 
-def coverage(
-    instruments: Instruments = None,
-    start: Start = None,
-    end: End = None,
-    timeframe: Timeframes = None,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
-) -> None:
+@with_groups
+def coverage(bars: BarOptions, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Per timeframe and instrument: bars expected, present, explained and missing."""
     import polars as pl
 
-    from crypto_pipeline.cli import options
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.market import Timeframe
 
-    chosen = options.timeframes(timeframe) or list(Timeframe)
-    first, last = options.bounds(start, end)
+    chosen = bars.timeframes() or list(Timeframe)
+    first, last = bars.bounds()
     with open_store(deployment_settings(data_dir)) as store:
-        symbols = options.known_symbols(instruments, _active(store))
+        symbols = bars.symbols(_active(store))
         cells = store.coverage.cells(chosen, first, last, symbols)
     counts = [pl.col(column).sum() for column in ("expected", "present", "explained")]
     lacking = (pl.col("expected") - pl.col("present") - pl.col("explained")).clip(lower_bound=0).sum().alias("missing")
@@ -193,20 +167,14 @@ def coverage(
     show_frame(frame.sort(order, "instrument"), as_json, "coverage")
 
 
+@with_groups
 def gaps(
-    context: typer.Context,
-    instruments: Instruments = None,
-    timeframe: Timeframes = None,
-    state: States = None,
-    start: Start = None,
-    end: End = None,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
+    context: typer.Context, bars: BarOptions, state: States = None, as_json: AsJson = False, data_dir: DataDir = None
 ) -> None:
     """The ledger: every absent bar with its reason. Without a further word: a summary by cause."""
     if context.invoked_subcommand is not None:
         return
-    frame = _open_gaps(instruments, timeframe, state, start, end, data_dir)
+    frame = _open_gaps(bars, state, data_dir)
     if as_json:
         show_frame(frame, True, "")
     else:
@@ -241,19 +209,12 @@ def _indented(text: str, width: int) -> str:
     return textwrap.fill(text, width, initial_indent=" " * 13, subsequent_indent=" " * 13)
 
 
-def gaps_list(
-    instruments: Instruments = None,
-    timeframe: Timeframes = None,
-    state: States = None,
-    start: Start = None,
-    end: End = None,
-    as_json: AsJson = False,
-    data_dir: DataDir = None,
-) -> None:
+@with_groups
+def gaps_list(bars: BarOptions, state: States = None, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Open rows of the ledger, what has no reason first: which bars are absent, since when, and why."""
     import polars as pl
 
-    frame = _open_gaps(instruments, timeframe, state, start, end, data_dir)
+    frame = _open_gaps(bars, state, data_dir)
     if not as_json:
         because = pl.col("evidence").str.json_path_match("$.because").alias("because")
         waiting = pl.col("state").is_in(["lost", "pending"])
@@ -261,19 +222,16 @@ def gaps_list(
     show_frame(frame, as_json, "open gaps")
 
 
-def _open_gaps(
-    instruments: str | None, timeframe: str | None, state: str | None, start: str | None, end: str | None, data_dir: Any
-) -> pl.DataFrame:
+def _open_gaps(bars: BarOptions, state: str | None, data_dir: Any) -> pl.DataFrame:
     import polars as pl
 
-    from crypto_pipeline.cli import options
     from crypto_pipeline.cli.context import open_store
 
-    chosen = options.timeframes(timeframe)
+    chosen = bars.timeframes()
     states = _states(state)
-    first, last = options.bounds(start, end)
+    first, last = bars.bounds()
     with open_store(deployment_settings(data_dir)) as store:
-        symbols = options.known_symbols(instruments, _active(store))
+        symbols = bars.symbols(_active(store))
         frame = store.ledger.open(instruments=symbols, states=states, start=first, end=last)
     if chosen is not None:
         frame = frame.filter(pl.col("timeframe").cast(pl.String).is_in([str(one) for one in chosen]))

@@ -2,64 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crypto_pipeline.cli.options import DataDir, moment
+from crypto_pipeline.cli.option_groups import with_groups
+from crypto_pipeline.cli.options import DataDir, moment, setting
 
 if TYPE_CHECKING:
     from crypto_pipeline.settings import Settings
 
-_PREFIX = "CRYPTO_PIPELINE_"
-
-Source = Annotated[
-    str | None,
-    typer.Option("--source", envvar=f"{_PREFIX}REPLAY_SOURCE", help="'generated', or a folder of recordings."),
-]
-Port = Annotated[str | None, typer.Option("--port", metavar="N", envvar=f"{_PREFIX}REPLAY_PORT", help="Port. [8765]")]
-Host = Annotated[str | None, typer.Option("--host", envvar=f"{_PREFIX}HOST", help="Address. [127.0.0.1]")]
-Seed = Annotated[
-    str | None, typer.Option("--seed", metavar="N", envvar=f"{_PREFIX}REPLAY_SEED", help="Of a generated market.")
-]
-Speed = Annotated[
-    str | None, typer.Option("--speed", metavar="N", envvar=f"{_PREFIX}REPLAY_SPEED", help="Of its clock.")
-]
-ShiftToNow = Annotated[
-    bool | None,
-    typer.Option("--shift-to-now", envvar=f"{_PREFIX}REPLAY_SHIFT_TO_NOW", help="By whole weeks, to end now."),
-]
-Now = Annotated[
-    str | None,
-    typer.Option(
-        "--now",
-        metavar="TIME",
-        envvar=f"{_PREFIX}REPLAY_NOW",
-        help="What its clock shows at first: 2021-05-10T12:00Z",
-    ),
-]
-Faults = Annotated[
-    Path | None, typer.Option("--faults", envvar=f"{_PREFIX}REPLAY_FAULTS", help="JSON file with faults to play.")
-]
 WeightLimit = Annotated[
     int,
     typer.Option("--weight-limit", metavar="N", min=1, help="Request weight per minute before it answers 429."),
-]
-Intensity = Annotated[
-    int | None,
-    typer.Option(
-        "--intensity",
-        metavar="N",
-        envvar=f"{_PREFIX}REPLAY_INTENSITY",
-        help="Times as many trades, for load tests.",
-    ),
 ]
 Captures = Annotated[
     Path | None,
     typer.Option("--captures", metavar="DIR", help="Recorded raw sessions to play back. [SOURCE/captures]"),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeOptions:
+    """Settings of the exchange that a person may give; a field has the name of its setting."""
+
+    replay_source: Annotated[
+        str | None, setting("--source", "replay_source", "'generated', or a folder of recordings.")
+    ] = None
+    replay_port: Annotated[str | None, setting("--port", "replay_port", "Port. [8765]", "N")] = None
+    host: Annotated[str | None, setting("--host", "host", "Address. [127.0.0.1]")] = None
+    replay_seed: Annotated[str | None, setting("--seed", "replay_seed", "Of a generated market.", "N")] = None
+    replay_speed: Annotated[str | None, setting("--speed", "replay_speed", "Of its clock.", "N")] = None
+    replay_shift_to_now: Annotated[
+        bool | None, setting("--shift-to-now", "replay_shift_to_now", "By whole weeks, to end now.")
+    ] = None
+    replay_now: Annotated[
+        str | None, setting("--now", "replay_now", "What its clock shows at first: 2021-05-10T12:00Z", "TIME")
+    ] = None
+    replay_faults: Annotated[Path | None, setting("--faults", "replay_faults", "JSON file with faults to play.")] = None
+    replay_intensity: Annotated[
+        int | None, setting("--intensity", "replay_intensity", "Times as many trades, for load tests.", "N")
+    ] = None
 
 
 def register(app: typer.Typer) -> None:
@@ -72,35 +58,20 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="replay")
 
 
+@with_groups
 def serve(
-    source: Source = None,
-    port: Port = None,
-    host: Host = None,
-    seed: Seed = None,
-    speed: Speed = None,
-    shift_to_now: ShiftToNow = None,
-    now: Now = None,
-    faults: Faults = None,
+    exchange: ExchangeOptions,
     weight_limit: WeightLimit = 6000,
-    intensity: Intensity = None,
     captures: Captures = None,
     data_dir: DataDir = None,
 ) -> None:
     """Serve Binance's REST interface, streams and file archive from recordings or a generated market."""
     from crypto_pipeline.cli.context import deployment_settings
 
-    settings = deployment_settings(
-        data_dir,
-        replay_source=source,
-        replay_port=port,
-        host=host,
-        replay_seed=seed,
-        replay_speed=speed,
-        replay_shift_to_now=shift_to_now,
-        replay_now=None if now is None else moment(now, "--now"),
-        replay_faults=faults,
-        replay_intensity=intensity,
-    )
+    given = asdict(exchange)
+    if exchange.replay_now is not None:
+        given["replay_now"] = moment(exchange.replay_now, "--now")
+    settings = deployment_settings(data_dir, **given)
     _serve(settings, weight_limit, captures)
 
 

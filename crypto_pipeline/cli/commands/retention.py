@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crypto_pipeline.cli.command_groups import add_group
 from crypto_pipeline.cli.context import deployment_settings
-from crypto_pipeline.cli.options import AsJson, DataDir, End, Start, Timeframes
+from crypto_pipeline.cli.option_groups import SpanOptions, with_groups
+from crypto_pipeline.cli.options import AsJson, DataDir, Timeframes
 from crypto_pipeline.cli.output import say, show_frame
 
 if TYPE_CHECKING:
@@ -24,17 +26,8 @@ Trades = Annotated[bool, typer.Option("--trades", help="Days of trades instead o
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(invoke_without_command=True)
-    group.callback()(retention)
-    group.command("run")(run)
-    group.command()(compact)
-    app.add_typer(group, name="retention")
-    archive_group = typer.Typer(invoke_without_command=True)
-    archive_group.callback()(archive)
-    archive_group.command()(verify)
-    archive_group.command()(repair)
-    archive_group.command()(restore)
-    app.add_typer(archive_group, name="archive")
+    add_group(app, "retention", retention, run=run, compact=compact)
+    add_group(app, "archive", archive, verify=verify, repair=repair, restore=restore)
 
 
 def retention(context: typer.Context, as_json: AsJson = False, data_dir: DataDir = None) -> None:
@@ -87,11 +80,11 @@ def compact(data_dir: DataDir = None) -> None:
         typer.echo("every closed month is in order")
 
 
+@with_groups
 def archive(
     context: typer.Context,
+    span: SpanOptions,
     timeframe: Timeframes = None,
-    start: Start = None,
-    end: End = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -100,25 +93,21 @@ def archive(
         return
     from crypto_pipeline.ops.housekeeping.retention_report import archive_frame
 
-    frame = archive_frame(_files(deployment_settings(data_dir), timeframe, start, end, trades=None))
+    frame = archive_frame(_files(deployment_settings(data_dir), timeframe, span, trades=None))
     if frame.is_empty() and not as_json:
         typer.echo("nothing is archived there")
         return
     show_frame(frame, as_json, "archive")
 
 
-def verify(
-    timeframe: Timeframes = None,
-    start: Start = None,
-    end: End = None,
-    data_dir: DataDir = None,
-) -> None:
+@with_groups
+def verify(span: SpanOptions, timeframe: Timeframes = None, data_dir: DataDir = None) -> None:
     """Read every archive file again: bytes, hash and rows must be what the catalogue says."""
     from crypto_pipeline.store import StoreError
     from crypto_pipeline.store.archive import parquet
     from crypto_pipeline.store.archive.object_store import ArchiveStorage
 
-    files = _files(deployment_settings(data_dir), timeframe, start, end, trades=None)
+    files = _files(deployment_settings(data_dir), timeframe, span, trades=None)
     damaged = 0
     for file in files:
         try:
@@ -132,12 +121,9 @@ def verify(
         raise typer.Exit(1)
 
 
+@with_groups
 def repair(
-    timeframe: Timeframes = None,
-    start: Start = None,
-    end: End = None,
-    from_venue: FromVenue = False,
-    data_dir: DataDir = None,
+    span: SpanOptions, timeframe: Timeframes = None, from_venue: FromVenue = False, data_dir: DataDir = None
 ) -> None:
     """Read every archive file again and bring damaged ones back, from backups first; exit code 1 when one is left."""
     from crypto_pipeline.cli.context import open_store
@@ -145,7 +131,7 @@ def repair(
     from crypto_pipeline.ops.housekeeping.table_proofs import prove_archive
 
     settings = deployment_settings(data_dir)
-    files = _files(settings, timeframe, start, end, trades=None)
+    files = _files(settings, timeframe, span, trades=None)
     with open_store(settings) as store:
         damaged = archive_repair.find_damaged(store, files, say)
         left = archive_repair.repair_from_backups(store, settings, damaged, say)
@@ -166,10 +152,10 @@ def repair(
         raise typer.Exit(1)
 
 
+@with_groups
 def restore(
+    span: SpanOptions,
     timeframe: Timeframes = None,
-    start: Start = None,
-    end: End = None,
     trades: Trades = False,
     keep_days: KeepDays = 7,
     data_dir: DataDir = None,
@@ -180,10 +166,10 @@ def restore(
     from crypto_pipeline.ops.housekeeping.retention import open_retention
     from crypto_pipeline.store.archive import restore as restoring
 
-    if start is None or (timeframe is None) != trades:
+    if span.start is None or (timeframe is None) != trades:
         raise BadInput("say what to restore: --timeframe 1m --start 2026-01-01 --end 2026-02-01, or --trades --start …")
     settings = deployment_settings(data_dir)
-    files = _files(settings, timeframe, start, end, trades=trades)
+    files = _files(settings, timeframe, span, trades=trades)
     if not files:
         typer.echo("nothing of that span is in the archive; `crypto-pipeline archive` lists what is")
         raise typer.Exit(1)
@@ -197,13 +183,11 @@ def restore(
             typer.echo(f"{done.span}: {counts} restored; archived again in {keep_days} days")
 
 
-def _files(
-    settings: Settings, timeframe: str | None, start: str | None, end: str | None, trades: bool | None
-) -> list[ArchiveFile]:
+def _files(settings: Settings, timeframe: str | None, span: SpanOptions, trades: bool | None) -> list[ArchiveFile]:
     from crypto_pipeline.cli import options
     from crypto_pipeline.cli.context import open_store
 
-    first, last = options.bounds(start, end)
+    first, last = span.bounds()
     chosen = options.timeframes(timeframe)
     with open_store(settings) as store:
         found = store.archive.files(None, None, first, last)

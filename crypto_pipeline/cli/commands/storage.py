@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crypto_pipeline.cli.command_groups import add_group
 from crypto_pipeline.cli.options import AsJson, DataDir
 
 if TYPE_CHECKING:
@@ -21,11 +22,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(invoke_without_command=True)
-    group.callback()(storage)
-    group.command()(trim)
-    group.command()(prove)
-    app.add_typer(group, name="storage")
+    add_group(app, "storage", storage, trim=trim, prove=prove)
 
 
 def storage(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 from collections.abc import Mapping
@@ -30,17 +31,8 @@ def with_code_links(definitions: dg.Definitions, package: Path) -> dg.Definition
         url, commit = remote
         mapping = dg.AnchorBasedFilePathMapping(package / "definitions.py", f"{package.name}/definitions.py")
         assets = list(dg.link_code_references_to_git(assets, url, commit, mapping))
-    return dg.Definitions(
-        assets=assets,
-        asset_checks=definitions.asset_checks,
-        jobs=definitions.jobs,
-        schedules=definitions.schedules,
-        sensors=definitions.sensors,
-        resources=definitions.resources,
-        executor=definitions.executor,
-        metadata=definitions.metadata,
-        component_tree=definitions.component_tree,
-    )
+    parts = {name: getattr(definitions, name) for name in inspect.signature(dg.Definitions).parameters}
+    return dg.Definitions(**{**parts, "assets": assets})
 
 
 def _with_file(asset: Any, package: Path) -> Any:
