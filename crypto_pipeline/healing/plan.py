@@ -44,7 +44,14 @@ def retention_policy(settings: Settings) -> RetentionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """The span in which bars are expected: from ``start`` (UTC midnight) to what has settled at ``now``."""
+    """The span in which bars are expected.
+
+    Attributes:
+        start: Its begin, UTC midnight.
+        now: The market's now, UTC.
+        settle: A bar is expected so long after its end.
+        policy: Retention: what it takes away is not expected. None: it takes nothing.
+    """
 
     start: datetime
     now: datetime

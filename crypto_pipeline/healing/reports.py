@@ -26,7 +26,22 @@ def silent(stage: str, done: int, total: int) -> None:
 
 @dataclass(slots=True)
 class Counts:
-    """Bars of one timeframe: what was written and what remains."""
+    """Bars of one timeframe: what was written and what remains.
+
+    Attributes:
+        planned: Bars that were to be fetched.
+        fetched: Bars that a venue or an archive gave.
+        inserted: Bars that were not stored before.
+        superseded: Bars that replaced a stored one.
+        unchanged: Bars that were stored already.
+        rejected: Bars that cannot be true.
+        rebuilt_from_trades: Bars made from stored trades.
+        explained: Absent bars that the ledger has a reason for.
+        still_missing: Absent bars without a reason.
+        stood_in: Bars taken from a venue that stands in for the first one.
+        gaps: Runs of absent bars.
+        gaps_filled: Those of them of which every bar is stored or explained by now.
+    """
 
     planned: int = 0
     fetched: int = 0
@@ -37,9 +52,7 @@ class Counts:
     rebuilt_from_trades: int = 0
     explained: int = 0
     still_missing: int = 0
-    #: bars taken from a venue that stands in for the first one
     stood_in: int = 0
-    #: runs of absent bars that were found, and those of which every bar is stored or explained by now
     gaps: int = 0
     gaps_filled: int = 0
 

@@ -28,7 +28,13 @@ _AGAIN = 3
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a part of the plan has no lasting link, and how often in a row its link was lost or refused."""
+    """A part of the plan without a lasting link.
+
+    Attributes:
+        times: How often in a row its link was lost or refused.
+        reason: The last one, for people.
+        instruments: Canonical names.
+    """
 
     times: int
     reason: str

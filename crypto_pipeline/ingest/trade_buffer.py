@@ -23,7 +23,15 @@ _LONGEST_HOLD = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DroppedMinute:
-    """Trades of one instrument and minute that were dropped before they were stored."""
+    """Trades of one instrument and minute that were dropped before they were stored.
+
+    Attributes:
+        instrument: Canonical name.
+        open_ms: Start of the minute, Unix milliseconds.
+        first_id: Lowest id of the trades.
+        last_id: Highest id of the trades.
+        trades: How many.
+    """
 
     instrument: str
     open_ms: int

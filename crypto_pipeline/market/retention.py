@@ -30,7 +30,13 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class LookBack:
-    """A part that reads ``days`` of ``timeframe`` (None: trades) back from the tables alone."""
+    """A part that reads bars or trades back from the tables alone.
+
+    Attributes:
+        who: Its name, for messages.
+        timeframe: Of the bars; None: trades.
+        days: How far back.
+    """
 
     who: str
     timeframe: Timeframe | None

@@ -24,7 +24,16 @@ _NEAR = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One open alert. ``where`` are instruments and the spans on which they offend, as far as the alert says so."""
+    """One open alert.
+
+    Attributes:
+        source: What raised it: a check, a run, a venue that was replaced.
+        timeframe: Of the bars that it is about; empty where it is about none.
+        severity: warning, error or critical.
+        summary: For people, one line.
+        opened_at: UTC.
+        where: Instruments and the spans on which they offend (UTC), as far as the alert says so.
+    """
 
     source: str
     timeframe: str

@@ -28,12 +28,22 @@ _OVERHEAD = 2_000
 
 @dataclass
 class CacheStats:
-    """Counts of questions by outcome. ``validated``: the database was only asked whether the answer still holds."""
+    """Counts of questions by outcome, and what is kept.
+
+    Attributes:
+        hits: Answered without the database.
+        validated: The database was only asked whether the answer still holds.
+        misses: Answered by reading bars.
+        joined: Waited for the same question of another caller.
+        stale: The kept answer no longer held.
+        evicted: Answers that left to make room.
+        entries: Answers that are kept.
+        bytes: Their size.
+    """
 
     hits: int = 0
     validated: int = 0
     misses: int = 0
-    #: waited for the same question of another caller
     joined: int = 0
     stale: int = 0
     evicted: int = 0

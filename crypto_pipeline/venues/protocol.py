@@ -32,7 +32,18 @@ class ListingStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One venue's own name and rules for an instrument. Times are UTC; ``listed`` is the open time of the first bar."""
+    """One venue's own name and rules for an instrument.
+
+    Attributes:
+        venue_symbol: As the venue writes it.
+        base: Asset that is traded.
+        quote: Asset in which prices are.
+        status: Whether it can be traded.
+        tick_size: Prices are multiples of it, in the quote asset.
+        lot_size: Amounts are multiples of it, in the base asset.
+        listed: Open time of the first bar, UTC.
+        delisted: When trading ended, UTC.
+    """
 
     venue_symbol: str
     base: str

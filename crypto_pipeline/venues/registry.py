@@ -25,7 +25,13 @@ from crypto_pipeline.venues.stream_protocol import StreamingVenue
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """What a client is made with: the settings, the account of request weight, and timeouts and retries."""
+    """What a client is made with.
+
+    Attributes:
+        settings: Addresses and limits.
+        budget: Account of request weight that processes share; None: each for itself.
+        policy: Timeouts and retries.
+    """
 
     settings: Settings
     budget: RequestBudget | None

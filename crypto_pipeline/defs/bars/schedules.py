@@ -19,7 +19,15 @@ _WEEK = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """A schedule over days of bars. ``days`` gives their first and last moment from the market's now, all in UTC."""
+    """A schedule over days of bars.
+
+    Attributes:
+        name: Of the schedule in Dagster.
+        cron: When it runs, in UTC.
+        priority: Of its runs in the queue.
+        description: For the UI.
+        days: Gives the first and last moment of the days from the market's now, all in UTC.
+    """
 
     name: str
     cron: str

@@ -14,7 +14,12 @@ LIVE_PRICES = "live_prices"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A group of assets and the team that owns it."""
+    """A group of assets.
+
+    Attributes:
+        name: Of the group in Dagster, and the value of the tag `subject`.
+        team: That owns it.
+    """
 
     name: str
     team: str

@@ -50,7 +50,13 @@ DRIFTED_SHARE = 0.10
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The rows that a check looked at: a span (UTC), and the seed with which a sample was drawn from it."""
+    """The rows that a check looked at.
+
+    Attributes:
+        start: Begin of the span, UTC.
+        end: Its end, not included, UTC.
+        seed: With which a sample was drawn from the span.
+    """
 
     start: datetime
     end: datetime

@@ -34,7 +34,13 @@ _EXPLAINED_SINCE = timedelta(days=8)
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """How long a bar may be overdue. Between ``ok`` and ``warn`` is a warning, up to ``critical`` an error."""
+    """How long a bar may be overdue.
+
+    Attributes:
+        ok: Less is no finding; from here on a warning.
+        warn: From here on an error.
+        critical: Beyond it: critical.
+    """
 
     ok: timedelta
     warn: timedelta

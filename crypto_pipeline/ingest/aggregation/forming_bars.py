@@ -20,7 +20,17 @@ _SUMS = ("volume", "quote_volume", "taker_buy_volume", "trade_count")
 
 @dataclass(slots=True)
 class WindowSum:
-    """The sum of those minutes of one window that opened before ``until_ms``. Unix milliseconds."""
+    """The sum of those minutes of one window that opened before ``until_ms``.
+
+    Attributes:
+        window: Open time of the window, Unix milliseconds.
+        until_ms: Unix milliseconds.
+        traded: Whether any of its minutes had a trade; prices are 0 without.
+        volume: In the base asset.
+        quote: Volume in the quote asset; None once a minute without it was added, so with those below.
+        taker: Part of ``volume`` that takers bought.
+        count: Trades.
+    """
 
     window: int
     until_ms: int

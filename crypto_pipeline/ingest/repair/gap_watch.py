@@ -34,7 +34,13 @@ _LONGEST_DENIAL = 900.0
 
 @dataclass(slots=True)
 class HoleRequest:
-    """A hole in the ids that is requested: when again, how often so far, and how often REST lacked it too."""
+    """A hole in the ids that is requested by REST.
+
+    Attributes:
+        due: When to ask again, monotonic time.
+        requests: How often it was asked for.
+        denied: How often REST lacked it too.
+    """
 
     due: float
     requests: int = 0

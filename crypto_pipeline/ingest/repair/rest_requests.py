@@ -32,7 +32,16 @@ _NEAR_MS = 5_000
 
 @dataclass(slots=True)
 class RestRequest:
-    """One span ``[start_ms, end_ms)`` of one instrument; ``bars`` asks for the venue's bars instead of its trades."""
+    """One span ``[start_ms, end_ms)`` of one instrument, Unix milliseconds of the venue.
+
+    Attributes:
+        why: What it is for, for the log.
+        bars: Asks for the venue's bars instead of its trades.
+        failures: In a row.
+        due: When to ask, monotonic time.
+        since: When the span was first requested, monotonic time.
+        failed: When it failed last, monotonic time.
+    """
 
     symbol: str
     start_ms: int
@@ -40,7 +49,6 @@ class RestRequest:
     why: str
     bars: bool = False
     failures: int = 0
-    #: monotonic times: when to ask, when the span was first requested, when it failed last
     due: float = 0.0
     since: float = 0.0
     failed: float = 0.0

@@ -35,7 +35,19 @@ _AGAIN = timedelta(minutes=15)
 
 @dataclass(slots=True)
 class LabelReport:
-    """What a pass found and did. A cell is an instrument and a day of signals."""
+    """Result of one pass. A cell is an instrument and a day of signals.
+
+    Attributes:
+        cells: Cells that were computed.
+        new: Cells without labels before.
+        stale: Cells whose bars or parameters had changed.
+        waited: Cells with labels that waited for bars.
+        setups: Signals of the cells.
+        labels: Signals with a label.
+        waiting: Signals whose outcome later bars decide.
+        benchmark: The instrument whose market the setups of some strategies look at; None where it is not collected.
+        written: Rows of the database.
+    """
 
     cells: int = 0
     new: int = 0
@@ -44,16 +56,8 @@ class LabelReport:
     setups: int = 0
     labels: int = 0
     waiting: int = 0
-    #: whose market the setups of some strategies look at; None where it is not collected
     benchmark: str | None = None
     written: LabelsWritten = field(default_factory=LabelsWritten)
-
-    def add(self, other: LabelsWritten) -> None:
-        """Add the counts of one write."""
-        self.written.inserted += other.inserted
-        self.written.superseded += other.superseded
-        self.written.withdrawn += other.withdrawn
-        self.written.unchanged += other.unchanged
 
 
 def bring_up_to_date(
@@ -180,7 +184,7 @@ def _compute(
         cells.select("instrument", "day", data_version="inputs"), on=["instrument", "day"]
     )
     rows = final_labels.select("instrument", "data_version", *strategy.definition.table.schema)
-    report.add(store.labels.write(strategy.definition.table, parameters.hash, summaries, rows))
+    report.written.add(store.labels.write(strategy.definition.table, parameters.hash, summaries, rows))
     report.setups += int(summaries["setups"].sum())
     report.labels += int(summaries["labels"].sum())
     report.waiting += int(summaries["waiting"].sum())

@@ -118,13 +118,18 @@ def active_siblings(opens: Array, evidence: Evidence) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Witnesses:
-    """Per window: the number of witnesses, the bars that they usually have, and the weight of their silence."""
+    """Witnesses per window; every array has one entry for each window.
+
+    Attributes:
+        count: Witnesses.
+        steady: Those that nearly always have a bar, or whose rate is not known.
+        usual: Bars that the witnesses usually have.
+        surprise: Minus the logarithm of the chance that all of them are silent.
+    """
 
     count: Array
-    #: those that nearly always have a bar, or whose rate is not known
     steady: Array
     usual: Floats
-    #: minus the logarithm of the chance that all of them are silent
     surprise: Floats
 
 

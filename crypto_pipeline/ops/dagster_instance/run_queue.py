@@ -21,7 +21,13 @@ LONGEST_WAIT = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """One look at the queue."""
+    """The queue at one moment.
+
+    Attributes:
+        moves: False: its oldest run waits for long and none was started meanwhile.
+        waiting: Runs in it.
+        summary: For people, one line.
+    """
 
     moves: bool
     waiting: int

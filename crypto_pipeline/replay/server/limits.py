@@ -15,6 +15,16 @@ WEIGHTS = {"klines": 2, "aggTrades": 4, "exchangeInfo": 20, "time": 1, "ping": 1
 
 @dataclass(slots=True)
 class _Account:
+    """Request weight of one address.
+
+    Attributes:
+        window: Number of the running minute since 1970, by the exchange's clock.
+        used: Weight of that minute.
+        refused: Requests of that minute that were refused.
+        banned_until: Unix milliseconds; 0 without a ban.
+        ban_ms: Length of the last ban; the next one is twice as long.
+    """
+
     window: int = 0
     used: int = 0
     refused: int = 0

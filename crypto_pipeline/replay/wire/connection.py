@@ -17,7 +17,18 @@ _NUMBERS = count(1)
 
 @dataclass(frozen=True, slots=True)
 class StreamRules:
-    """The venue's limits on streams, in real seconds, whatever the clock's speed."""
+    """The venue's limits on streams, in real seconds, whatever the clock's speed.
+
+    Attributes:
+        ping_seconds: Time between two pings of the venue.
+        pong_seconds: A connection without a pong for so long is closed.
+        lifetime_seconds: A connection is closed at this age.
+        max_streams: Streams of one connection.
+        messages_per_second: Messages that a client may send.
+        max_buffer: Bytes that wait for a slow client before it is cut off.
+        connects: Connections that one address may open within ``connects_seconds``.
+        connects_seconds: See ``connects``.
+    """
 
     ping_seconds: float = 20.0
     pong_seconds: float = 60.0

@@ -87,7 +87,14 @@ DELETE FROM market.comparisons t WHERE t.timeframe = %s AND t.day < %s
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A span that is to leave its table; ``waits`` says why not yet."""
+    """A span that is to leave its table.
+
+    Attributes:
+        span: Of a partition.
+        rows: That would leave.
+        archived: Whether they go to files; else they are dropped.
+        waits: Why not yet; None: now.
+    """
 
     span: Span
     rows: int

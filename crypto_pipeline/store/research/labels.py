@@ -44,7 +44,14 @@ _CELL_COLUMNS = ("instrument", "day", "setups", "labels", "waiting", "waits_unti
 
 @dataclass(slots=True)
 class LabelsWritten:
-    """What became of the labels of some cells."""
+    """Labels of some cells, by what a write did with them.
+
+    Attributes:
+        inserted: There was none of their signal.
+        superseded: They replaced another one of their signal.
+        withdrawn: Stored ones whose signal is no longer there.
+        unchanged: They were stored already.
+    """
 
     inserted: int = 0
     superseded: int = 0
@@ -55,6 +62,11 @@ class LabelsWritten:
     def changed(self) -> int:
         """Rows that are other than before."""
         return self.inserted + self.superseded + self.withdrawn
+
+    def add(self, other: LabelsWritten) -> None:
+        """Add the counts of another write."""
+        for name in ("inserted", "superseded", "withdrawn", "unchanged"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 class Labels:

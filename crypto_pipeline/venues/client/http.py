@@ -65,19 +65,26 @@ Explain = Callable[[HttpResponse], VenueError | None]
 
 @dataclass(frozen=True, slots=True)
 class RequestPolicy:
-    """Timeouts, retries and concurrency of a client. Times in seconds."""
+    """Timeouts, retries and concurrency of a client. Times in seconds.
 
-    #: for a connection, and for each piece of an answer
+    Attributes:
+        timeout: For a connection, and for each piece of an answer.
+        attempts: Tries of one call.
+        concurrency: Requests at once, and connections.
+        wait_initial: Pause before the second try; each further one is twice as long.
+        wait_max: The longest pause.
+        wait_jitter: Chance adds up to so much to a pause.
+        breaker_threshold: Failed calls in a row after which calls fail at once.
+        breaker_recovery: For so long.
+    """
+
     timeout: float = 15.0
     attempts: int = 6
-    #: requests at once, and connections
     concurrency: int = 8
     wait_initial: float = 0.25
     wait_max: float = 10.0
     wait_jitter: float = 0.5
-    #: failed calls in a row after which calls fail at once
     breaker_threshold: int = 5
-    #: for so long
     breaker_recovery: float = 30.0
 
 
