@@ -62,9 +62,7 @@ def instruments_asset(name: str, venue: dg.AssetKey, settings: Callable[[], Sett
 
     @dg.asset(
         name=name,
-        group_name=BARS.name,
-        owners=BARS.owners,
-        tags=BARS.tags("market"),
+        **BARS.arguments("market"),
         kinds={"postgres"},
         deps=[venue],
         metadata={
@@ -106,9 +104,7 @@ def bar_asset(
 
     @dg.asset(
         name=name,
-        group_name=BARS.name,
-        owners=BARS.owners,
-        tags=BARS.tags("market", timeframe=str(timeframe)),
+        **BARS.arguments("market", timeframe=str(timeframe)),
         kinds={"postgres", "polars"},
         partitions_def=partitions().of(timeframe),
         backfill_policy=dg.BackfillPolicy.single_run(),

@@ -117,7 +117,6 @@ def compare_with_venue() -> None:
 
 
 @dg.sensor(
-    name="comparison_due",
     job=compare_with_venue,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,

@@ -14,9 +14,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 
 
 @dg.asset(
-    group_name=BARS.name,
-    owners=BARS.owners,
-    tags=BARS.tags("market"),
+    **BARS.arguments("market"),
     kinds={"postgres"},
     # The days end with it: daily bars come after all that they are rolled up from.
     deps=[f"ohlc_{Timeframe.D1}"],

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from crypto_pipeline.defs.base.partitions import partitions
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import BY_HAND, HIGH, LOW, MEDIUM, tags
+from crypto_pipeline.defs.base.runs import BY_HAND, HIGH, LOW, MEDIUM, asset_job, tags
 from crypto_pipeline.healing import HealReport, Pipeline, ReconcileReport
 from crypto_pipeline.healing.passes import HISTORY, NAMED
 from crypto_pipeline.healing.processors import measured
@@ -21,34 +21,20 @@ BACKFILL = "backfill_bars"
 
 def backfill_job(name: str, assets: list[str]) -> Any:
     """The job over days of a source's bars from 1m to 1d, its instruments and the coverage."""
-    return dg.define_asset_job(
-        name,
-        selection=dg.AssetSelection.assets(*assets),
-        partitions_def=partitions().daily,
-        tags=tags(MEDIUM, BY_HAND),
-        description="Brings the bars of the chosen days from 1m to 1d up to date: instruments in config of `scope`.",
-    )
+    about = "Brings the bars of the chosen days from 1m to 1d up to date: instruments in config of `scope`."
+    return asset_job(name, assets, tags(MEDIUM, BY_HAND), about, partitions_def=partitions().daily)
 
 
 def weekly_job(name: str, bars: str) -> Any:
     """The job over weeks of a source's bars."""
-    return dg.define_asset_job(
-        name,
-        selection=dg.AssetSelection.assets(bars),
-        partitions_def=partitions().of(Timeframe.W1),
-        tags=tags(MEDIUM, BY_HAND),
-        description="Brings the weekly bars of the chosen weeks up to date, from the daily ones.",
-    )
+    about = "Brings the weekly bars of the chosen weeks up to date, from the daily ones."
+    return asset_job(name, [bars], tags(MEDIUM, BY_HAND), about, partitions_def=partitions().of(Timeframe.W1))
 
 
 def refresh_job(name: str, instruments: str) -> Any:
     """The job that asks the venue of a source for its instruments."""
-    return dg.define_asset_job(
-        name,
-        selection=dg.AssetSelection.assets(instruments),
-        tags=tags(HIGH, "instruments"),
-        description="Asks the venue again for names, rules and listing dates of the instruments that are collected.",
-    )
+    about = "Asks the venue again for names, rules and listing dates of the instruments that are collected."
+    return asset_job(name, [instruments], tags(HIGH, "instruments"), about)
 
 
 class ChosenSpan(dg.Config):

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from crypto_pipeline.defs.base.metadata import picture, span_text, table, table_schema
+from crypto_pipeline.defs.base.metadata import columns, picture, span_text, table, table_schema
 from crypto_pipeline.healing import CheckOutcome, HealReport
 from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
 from crypto_pipeline.market.bars import BAR_FIELDS, VALUE_COLUMNS
@@ -34,26 +34,26 @@ COLUMNS = [
 COLUMN_SCHEMA = table_schema(COLUMNS, "(instrument, timeframe, open time)")
 
 INSTRUMENT_SCHEMA = table_schema(
-    [
-        ("instrument_id", "integer", "Number of the instrument in every table."),
-        ("symbol", "text", "Canonical name: BTC-USDT."),
-        ("asset_class", "text", "crypto, stock, …"),
-        ("tier", "text", "Liquidity class: large, mid, meme, stock, macro."),
-        ("active", "boolean", "It is collected."),
-        ("added_at", "timestamptz", "When it was added, or added again."),
-    ],
+    columns("""
+        instrument_id  integer      Number of the instrument in every table.
+        symbol         text         Canonical name: BTC-USDT.
+        asset_class    text         crypto, stock, …
+        tier           text         Liquidity class: large, mid, meme, stock, macro.
+        active         boolean      It is collected.
+        added_at       timestamptz  When it was added, or added again.
+    """),
     "symbol",
 )
 COVERAGE_SCHEMA = table_schema(
-    [
-        ("instrument_id", "integer", "Which instrument: market.instruments names it."),
-        ("timeframe", "text", "Width of the bars."),
-        ("day", "date", "UTC day; of weekly bars the Monday."),
-        ("expected", "integer", "Bars that should exist by now."),
-        ("present", "integer", "Bars stored."),
-        ("explained", "integer", "Absent bars whose row in market.gaps says why."),
-        ("data_version", "bigint", "Changes whenever bars or explanations of the day do."),
-    ],
+    columns("""
+        instrument_id  integer  Which instrument: market.instruments names it.
+        timeframe      text     Width of the bars.
+        day            date     UTC day; of weekly bars the Monday.
+        expected       integer  Bars that should exist by now.
+        present        integer  Bars stored.
+        explained      integer  Absent bars whose row in market.gaps says why.
+        data_version   bigint   Changes whenever bars or explanations of the day do.
+    """),
     "(instrument, timeframe, day)",
 )
 #: Prices come from the bars below in which something traded; each other column from its own.

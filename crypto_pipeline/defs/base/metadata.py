@@ -24,8 +24,18 @@ def table(frame: pl.DataFrame, most: int = 50) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(records=records, schema=schema)
 
 
-def table_schema(columns: Iterable[tuple[str, str, str]], key: str) -> dg.TableSchema:
-    """Columns of a table of the database as (name, SQL type, meaning), and what there is one row of."""
+#: A column of a table of the database: name, SQL type, meaning.
+Column = tuple[str, str, str]
+
+
+def columns(text: str) -> list[Column]:
+    """Columns, one a line: name, SQL type, and their meaning in the rest of the line."""
+    rows = (line.split(maxsplit=2) for line in text.strip().splitlines())
+    return [(name, kind, meaning) for name, kind, meaning in rows]
+
+
+def table_schema(columns: Iterable[Column], key: str) -> dg.TableSchema:
+    """Columns of a table of the database, and what there is one row of."""
     return dg.TableSchema(
         columns=[dg.TableColumn(name, kind, description=text) for name, kind, text in columns],
         constraints=dg.TableConstraints(other=[f"one row per {key}"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
@@ -39,6 +39,25 @@ def schedule(name: str, job: Any, cron: str, description: str) -> dg.ScheduleDef
         name=name, job=job, cron_schedule=cron, execution_timezone="UTC", description=description,
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )  # fmt: skip
+
+
+def dated_schedule(name: str, job: Any, cron: str, run_key: str, description: str) -> dg.ScheduleDefinition:
+    """As `schedule`, with one run for each ``run_key``: a format of the scheduled time, as `retention:%Y-%m-%d`."""
+
+    @dg.schedule(
+        name=name, job=job, cron_schedule=cron, execution_timezone="UTC", description=description,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )  # fmt: skip
+    def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        return dg.RunRequest(run_key=f"{context.scheduled_execution_time:{run_key}}")
+
+    return request
+
+
+def asset_job(name: str, assets: Sequence[Any], run_tags: Mapping[str, str], description: str, **more: Any) -> Any:
+    """A job over ``assets``, given as definitions, keys or names."""
+    chosen = dg.AssetSelection.assets(*assets)
+    return dg.define_asset_job(name, selection=chosen, tags=run_tags, description=description, **more)
 
 
 def by_person(run_tags: Mapping[str, str]) -> bool:

@@ -53,17 +53,32 @@ def not_now(
 class FollowBars:
     """How a sensor looks for days whose results are not of the stored bars any more.
 
-    ``jobs``: while one of them runs the sensor waits. ``assets``: the days by which each asset looks into later bars.
-    ``due`` gives the first and last day of each stretch that is due, from a store and the market's time; ``request``
-    the run over one stretch, from its first and last day, this machine's time and the market's day.
+    ``jobs``: while one of them runs the sensor waits. ``assets`` gives the days by which each asset looks into later
+    bars. ``due`` gives the first and last day of each stretch that is due, from a store and the market's time;
+    ``request`` the run over one stretch, from its first and last day, this machine's time and the market's day.
     """
 
     every: timedelta
     jobs: Sequence[str]
-    assets: Mapping[str, int]
+    assets: Callable[[], Mapping[str, int]]
     due: Callable[[Store, datetime], list[tuple[date, date]]]
     request: Callable[[date, date, datetime, date], dg.RunRequest]
     nothing_due: str
+
+    def sensor(self, name: str, job: str, description: str) -> dg.SensorDefinition:
+        """The sensor called ``name``, which asks for runs of ``job``."""
+
+        @dg.sensor(
+            name=name,
+            job_name=job,
+            minimum_interval_seconds=10,
+            default_status=dg.DefaultSensorStatus.RUNNING,
+            description=description,
+        )
+        def follow(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult | dg.SkipReason:
+            return self.evaluate(context, database)
+
+        return follow
 
     def evaluate(
         self, context: dg.SensorEvaluationContext, database: MarketDatabase
@@ -77,7 +92,7 @@ class FollowBars:
             look = Look.begin(context, now, market)
             events: list[Any] = [*changed_bars(look, store)]
             due = self.due(store, market)
-        for asset, ahead in self.assets.items():
+        for asset, ahead in self.assets().items():
             events += still_standing(look, asset, each_day(due), ahead)
         requests = [self.request(first, last, now, market.date()) for first, last in due]
         reason = None if requests else self.nothing_due

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
@@ -24,14 +25,10 @@ class Subject:
     name: str
     team: str
 
-    @property
-    def owners(self) -> list[str]:
-        """Owners as Dagster writes them."""
-        return [f"team:{self.team}"]
-
-    def tags(self, schema: str | None = None, **more: str) -> dict[str, str]:
-        """Tags of an asset whose table is in ``schema`` of the database."""
-        return {"subject": self.name} | ({"schema": schema} if schema else {}) | more
+    def arguments(self, schema: str | None = None, **tags: str) -> dict[str, Any]:
+        """Group, owners and tags of an asset, for `dg.asset`; its table is in ``schema`` of the database."""
+        all_tags = {"subject": self.name} | ({"schema": schema} if schema else {}) | tags
+        return {"group_name": self.name, "owners": [f"team:{self.team}"], "tags": all_tags}
 
 
 VENUES = Subject("venues", "market-data")

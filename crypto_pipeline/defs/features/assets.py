@@ -11,7 +11,7 @@ import dagster as dg
 from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.partitions import partitions
 from crypto_pipeline.defs.base.resources import MarketDatabase, RunScope
-from crypto_pipeline.defs.base.runs import MEDIUM, tags
+from crypto_pipeline.defs.base.runs import MEDIUM, asset_job, tags
 from crypto_pipeline.defs.base.subjects import FEATURES
 from crypto_pipeline.defs.features.metadata import COLUMN_SCHEMA, materialization
 from crypto_pipeline.features.compute import LOOK_BACK
@@ -27,13 +27,8 @@ JOB = "build_features"
 @dg.definitions
 def features() -> dg.Definitions:
     """The asset and its job, over the days that have bars."""
-    job = dg.define_asset_job(
-        JOB,
-        selection=dg.AssetSelection.assets(ASSET),
-        partitions_def=partitions().research,
-        tags=tags(MEDIUM),
-        description="Computes features of the chosen days that are missing or rest on bars that changed.",
-    )
+    about = "Computes features of the chosen days that are missing or rest on bars that changed."
+    job = asset_job(JOB, [ASSET], tags(MEDIUM), about, partitions_def=partitions().research)
     return dg.Definitions(assets=[features_asset()], jobs=[job])
 
 
@@ -49,9 +44,7 @@ def features_asset() -> dg.AssetsDefinition:
     """The asset ``ml_features``."""
 
     @dg.asset(
-        group_name=FEATURES.name,
-        owners=FEATURES.owners,
-        tags=FEATURES.tags("research"),
+        **FEATURES.arguments("research"),
         kinds={"postgres", "polars"},
         partitions_def=partitions().research,
         backfill_policy=dg.BackfillPolicy.single_run(),

@@ -7,7 +7,6 @@ import polars as pl
 
 from crypto_pipeline.defs.bars.jobs import BACKFILL
 from crypto_pipeline.defs.base.partitions import partitions
-from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import MEDIUM, run_over_days, stretches, tags
 from crypto_pipeline.defs.base.staleness import FollowBars
 from crypto_pipeline.defs.features.assets import ASSET, JOB
@@ -19,28 +18,6 @@ from crypto_pipeline.store import Store
 _ONE_RUN = timedelta(days=7)
 #: Without a run that changed bars, stale days are looked for so often.
 _LOOK_EVERY = timedelta(minutes=1)
-
-
-@dg.sensor(
-    job_name=JOB,
-    minimum_interval_seconds=10,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="After each backfill, and every minute: computes features of days whose bars have changed since.",
-)
-def stale_features(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult | dg.SkipReason:
-    """Every minute, and after each backfill: days whose bars are not those their features were computed from.
-
-    Look-back windows count. The running day, which the live path writes, is put right once an hour. While history is
-    being brought up to date it waits: what is computed then is stale a moment later.
-    """
-    return FollowBars(
-        every=_LOOK_EVERY,
-        jobs=(JOB, BACKFILL),
-        assets={ASSET: 0},
-        due=days_due,
-        request=_request,
-        nothing_due="the features of every day are of the stored bars",
-    ).evaluate(context, database)
 
 
 def _request(first: date, last: date, now: datetime, today: date) -> dg.RunRequest:
@@ -61,3 +38,19 @@ def days_due(store: Store, now: datetime) -> list[tuple[date, date]]:
     today = [(now.date(), now.date())] if stale.filter(pl.col("day") == now.date()).height else []
     earlier = stale.filter(pl.col("day") < now.date())["day"].unique().to_list()
     return [*stretches(earlier, _ONE_RUN), *today]
+
+
+#: Look-back windows count. The running day, which the live path writes, is put right once an hour. While history is
+#: being brought up to date the sensor waits: what is computed then is stale a moment later.
+stale_features = FollowBars(
+    every=_LOOK_EVERY,
+    jobs=(JOB, BACKFILL),
+    assets=lambda: {ASSET: 0},
+    due=days_due,
+    request=_request,
+    nothing_due="the features of every day are of the stored bars",
+).sensor(
+    "stale_features",
+    JOB,
+    "After each backfill, and every minute: computes features of days whose bars have changed since.",
+)

@@ -11,7 +11,7 @@ import dagster as dg
 from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.partitions import partitions
 from crypto_pipeline.defs.base.resources import MarketDatabase, RunScope
-from crypto_pipeline.defs.base.runs import MEDIUM, tags
+from crypto_pipeline.defs.base.runs import MEDIUM, asset_job, tags
 from crypto_pipeline.defs.base.subjects import LABELS
 from crypto_pipeline.defs.labels.metadata import column_schema, materialization
 from crypto_pipeline.defs.labels.strategy_assets import asset_name, chosen_parameters, reach
@@ -26,13 +26,9 @@ JOB = "label_setups"
 @dg.definitions
 def labels() -> dg.Definitions:
     """One asset for each strategy and the job of all, over the days that have bars."""
-    job = dg.define_asset_job(
-        JOB,
-        selection=dg.AssetSelection.assets(*map(asset_name, Strategy)),
-        partitions_def=partitions().research,
-        tags=tags(MEDIUM),
-        description="Labels the setups of the chosen days whose horizon has ended, or whose bars changed.",
-    )
+    about = "Labels the setups of the chosen days whose horizon has ended, or whose bars changed."
+    names = [asset_name(strategy) for strategy in Strategy]
+    job = asset_job(JOB, names, tags(MEDIUM), about, partitions_def=partitions().research)
     return dg.Definitions(assets=[label_asset(strategy) for strategy in Strategy], jobs=[job])
 
 
@@ -52,9 +48,7 @@ def label_asset(strategy: Strategy) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=name,
-        group_name=LABELS.name,
-        owners=LABELS.owners,
-        tags=LABELS.tags("research", strategy=str(strategy)),
+        **LABELS.arguments("research", strategy=str(strategy)),
         kinds={"postgres", "polars"},
         partitions_def=partitions().research,
         backfill_policy=dg.BackfillPolicy.single_run(),

@@ -6,7 +6,6 @@ import dagster as dg
 
 from crypto_pipeline.defs.bars.jobs import BACKFILL
 from crypto_pipeline.defs.base.partitions import partitions
-from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import MEDIUM, run_over_days, stretches, tags
 from crypto_pipeline.defs.base.staleness import FollowBars
 from crypto_pipeline.defs.labels.assets import JOB
@@ -22,27 +21,6 @@ _ONE_RUN = timedelta(days=7)
 _LOOK_EVERY = timedelta(minutes=5)
 
 
-@dg.sensor(
-    job_name=JOB,
-    minimum_interval_seconds=10,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="After each backfill, and every 5 minutes: writes labels that are due or whose bars have changed.",
-)
-def labels_due(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult | dg.SkipReason:
-    """Every 5 minutes, and after each backfill: labels whose horizon has ended or whose bars changed are computed.
-
-    While history is being brought up to date it waits: what is computed then is stale a moment later.
-    """
-    return FollowBars(
-        every=_LOOK_EVERY,
-        jobs=(JOB, BACKFILL),
-        assets={asset_name(strategy): reach(strategy)[1] for strategy in Strategy},
-        due=days_due,
-        request=_request,
-        nothing_due="no label is due",
-    ).evaluate(context, database)
-
-
 def _request(first: date, last: date, now: datetime, _: date) -> dg.RunRequest:
     return run_over_days(f"labels:{first}:{last}:{now:%Y-%m-%dT%H:%M}", first, last, tags(MEDIUM))
 
@@ -56,3 +34,18 @@ def days_due(store: Store, now: datetime) -> list[tuple[date, date]]:
             due = due_cells(store, strategy, parameters, partitions().history_day, now, tiers, now, benchmark=benchmark)
             days |= set(due["day"].unique().to_list())
     return stretches(days, _ONE_RUN)
+
+
+#: While history is being brought up to date the sensor waits: what is computed then is stale a moment later.
+labels_due = FollowBars(
+    every=_LOOK_EVERY,
+    jobs=(JOB, BACKFILL),
+    assets=lambda: {asset_name(strategy): reach(strategy)[1] for strategy in Strategy},
+    due=days_due,
+    request=_request,
+    nothing_due="no label is due",
+).sensor(
+    "labels_due",
+    JOB,
+    "After each backfill, and every 5 minutes: writes labels that are due or whose bars have changed.",
+)

@@ -35,7 +35,6 @@ async def look(pipeline: Pipeline) -> tuple[list[CheckOutcome], list[str]]:
 
 
 @dg.sensor(
-    name="freshness",
     job=live_gap_fill,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,

@@ -27,9 +27,7 @@ def venue_asset(settings: Settings, name: str) -> dg.AssetSpec:
     )
     return dg.AssetSpec(
         venue_key(name),
-        group_name=VENUES.name,
-        owners=VENUES.owners,
-        tags=VENUES.tags(),
+        **VENUES.arguments(),
         kinds={"api"},
         description=f"{role}: REST for history and instruments, a stream for what happens now.",
         metadata={"role": "first" if name == settings.venue else "stand-in", **addresses},

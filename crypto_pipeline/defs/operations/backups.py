@@ -10,7 +10,7 @@ import polars as pl
 from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.check_results import check_result
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import LOW, tags
+from crypto_pipeline.defs.base.runs import LOW, asset_job, tags
 from crypto_pipeline.defs.base.subjects import OPERATIONS
 from crypto_pipeline.ops.backups import backup as backups
 from crypto_pipeline.ops.backups import files
@@ -22,9 +22,7 @@ _TOO_OLD = timedelta(hours=54)
 
 
 @dg.asset(
-    group_name=OPERATIONS.name,
-    owners=OPERATIONS.owners,
-    tags=OPERATIONS.tags(),
+    **OPERATIONS.arguments(),
     kinds={"postgres"},
     deps=["coverage"],
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=_TOO_OLD, warn_window=timedelta(hours=30)),
@@ -101,11 +99,8 @@ def _damage(settings: Settings) -> str | None:
     return backups.damage(kept[-1], folder) if kept else None
 
 
-make_backup = dg.define_asset_job(
-    "make_backup",
-    selection=dg.AssetSelection.assets(backup),
-    tags=tags(LOW, "backup"),
-    description="Backs up the database now, while everything runs.",
+make_backup = asset_job(
+    "make_backup", [backup], tags(LOW, "backup"), "Backs up the database now, while everything runs."
 )
 
 

@@ -6,19 +6,15 @@ import dagster as dg
 
 from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import LOW, tags
+from crypto_pipeline.defs.base.runs import LOW, asset_job, dated_schedule, tags
 from crypto_pipeline.defs.base.subjects import OPERATIONS
 from crypto_pipeline.ops.housekeeping.retention import forget_features, open_retention
 from crypto_pipeline.ops.housekeeping.retention_report import archive_frame, retention_frame
 from crypto_pipeline.settings import load_settings
 
-_ON = dg.DefaultScheduleStatus.RUNNING
-
 
 @dg.asset(
-    group_name=OPERATIONS.name,
-    owners=OPERATIONS.owners,
-    tags=OPERATIONS.tags("market"),
+    **OPERATIONS.arguments("market"),
     kinds={"postgres", "parquet"},
     deps=["coverage"],
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=54), warn_window=timedelta(hours=30)),
@@ -48,9 +44,7 @@ def bar_archive(context: dg.AssetExecutionContext, database: MarketDatabase) -> 
 
 
 @dg.asset(
-    group_name=OPERATIONS.name,
-    owners=OPERATIONS.owners,
-    tags=OPERATIONS.tags("market"),
+    **OPERATIONS.arguments("market"),
     kinds={"postgres"},
     deps=["coverage"],
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(days=35), warn_window=timedelta(days=32)),
@@ -70,39 +64,34 @@ def compacted_months(context: dg.AssetExecutionContext, database: MarketDatabase
     )
 
 
-retention = dg.define_asset_job(
+retention = asset_job(
     "retention",
-    selection=dg.AssetSelection.assets(bar_archive),
-    tags=tags(LOW, "retention"),
-    description="Archives what is past its time in the tables, and drops what is past its time altogether.",
+    [bar_archive],
+    tags(LOW, "retention"),
+    "Archives what is past its time in the tables, and drops what is past its time altogether.",
 )
-compaction = dg.define_asset_job(
+compaction = asset_job(
     "compaction",
-    selection=dg.AssetSelection.assets(compacted_months),
-    tags=tags(LOW, "compaction"),
-    description="Sorts closed months of 1m bars by instrument and time, while readers go on.",
+    [compacted_months],
+    tags(LOW, "compaction"),
+    "Sorts closed months of 1m bars by instrument and time, while readers go on.",
 )
 
-
-@dg.schedule(
-    job=retention,
-    cron_schedule="0 3 * * *",
-    execution_timezone="UTC",
-    default_status=_ON,
-    description="Every night: archives and drops what is past its time in the tables.",
-)
-def nightly_retention(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Daily 03:00 UTC, after the gap monitor: what is due leaves the tables."""
-    return dg.RunRequest(run_key=f"retention:{context.scheduled_execution_time:%Y-%m-%d}")
-
-
-@dg.schedule(
-    job=compaction,
-    cron_schedule="0 5 3 * *",
-    execution_timezone="UTC",
-    default_status=_ON,
-    description="Every month on the 3rd: sorts the 1m bars of the month that has ended, so that reads are fast.",
-)
-def monthly_compaction(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """On the 3rd at 05:00 UTC: the month that has just ended, before the archive takes it."""
-    return dg.RunRequest(run_key=f"compaction:{context.scheduled_execution_time:%Y-%m}")
+schedules = [
+    # After the gap monitor.
+    dated_schedule(
+        "nightly_retention",
+        retention,
+        "0 3 * * *",
+        "retention:%Y-%m-%d",
+        "Every night: archives and drops what is past its time in the tables.",
+    ),
+    # The month that has just ended, before the archive takes it.
+    dated_schedule(
+        "monthly_compaction",
+        compaction,
+        "0 5 3 * *",
+        "compaction:%Y-%m",
+        "Every month on the 3rd: sorts the 1m bars of the month that has ended, so that reads are fast.",
+    ),
+]

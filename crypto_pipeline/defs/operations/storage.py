@@ -29,9 +29,7 @@ _CHECKS = {
 
 
 @dg.asset(
-    group_name=OPERATIONS.name,
-    owners=OPERATIONS.owners,
-    tags=OPERATIONS.tags(),
+    **OPERATIONS.arguments(),
     kinds={"postgres"},
     deps=["coverage"],
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=3), warn_window=timedelta(hours=2)),

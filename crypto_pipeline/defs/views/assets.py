@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from crypto_pipeline.defs.bars.metadata import COLUMNS
-from crypto_pipeline.defs.base.metadata import table_schema
+from crypto_pipeline.defs.base.metadata import columns, table_schema
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.subjects import VIEWS as SUBJECT
 from crypto_pipeline.ops.housekeeping.storage_report import size_text
@@ -38,33 +38,33 @@ _NAMED = {
     "vwap": ("vwap", "float8", "Volume-weighted mean price; null where nothing traded."),
     "source": ("source", "text", "Where this copy of the bar came from."),
 }
-_SUMMARY = [
-    ("asset_class", "text", "crypto, stock, …"),
-    ("tier", "text", "Liquidity class: large, mid, meme, stock, macro."),
-    ("active", "boolean", "It is collected."),
-    ("last_open_time", "timestamptz", "Newest 1m bar of the last 24 hours."),
-    ("last_price", "float8", "Its close."),
-    ("change_24h", "float8", "Fraction: last price against the close 24 hours before the refresh."),
-    ("high_24h", "float8", "Highest price of 24 hours."),
-    ("low_24h", "float8", "Lowest price of 24 hours."),
-    ("range_24h", "float8", "Fraction: highest against lowest price."),
-    ("volume_24h", "float8", "Volume in the base asset."),
-    ("quote_volume_24h", "float8", "Volume in the quote asset."),
-    ("trade_count_24h", "bigint", "Trades."),
-    ("bars_24h", "integer", "1m bars of the last 24 hours."),
-    ("coverage_7d", "float8", "Share of the expected 1m bars of 7 UTC days that is present or explained."),
-    ("missing_7d", "bigint", "1m bars of 7 UTC days that are neither present nor explained."),
-    ("first_day", "date", "First UTC day with 1m bars, archive included."),
-    ("bars", "bigint", "1m bars stored, archive included."),
-]
+_SUMMARY = columns("""
+    asset_class       text         crypto, stock, …
+    tier              text         Liquidity class: large, mid, meme, stock, macro.
+    active            boolean      It is collected.
+    last_open_time    timestamptz  Newest 1m bar of the last 24 hours.
+    last_price        float8       Its close.
+    change_24h        float8       Fraction: last price against the close 24 hours before the refresh.
+    high_24h          float8       Highest price of 24 hours.
+    low_24h           float8       Lowest price of 24 hours.
+    range_24h         float8       Fraction: highest against lowest price.
+    volume_24h        float8       Volume in the base asset.
+    quote_volume_24h  float8       Volume in the quote asset.
+    trade_count_24h   bigint       Trades.
+    bars_24h          integer      1m bars of the last 24 hours.
+    coverage_7d       float8       Share of the expected 1m bars of 7 UTC days that is present or explained.
+    missing_7d        bigint       1m bars of 7 UTC days that are neither present nor explained.
+    first_day         date         First UTC day with 1m bars, archive included.
+    bars              bigint       1m bars stored, archive included.
+""")
 
 
 def column_schema(name: str) -> dg.TableSchema:
     """Columns of one view with what they say."""
     if name == "instrument_summary":
         return table_schema([_SYMBOL, *_SUMMARY], "symbol")
-    columns = [_NAMED.get(column) or _BAR_COLUMNS[column] for column in _BARS_SHOWN.split()]
-    return table_schema([_SYMBOL, *columns], "(symbol, timeframe, open time)")
+    shown = [_NAMED.get(column) or _BAR_COLUMNS[column] for column in _BARS_SHOWN.split()]
+    return table_schema([_SYMBOL, *shown], "(symbol, timeframe, open time)")
 
 
 def view_asset(name: str) -> dg.AssetsDefinition:
@@ -72,9 +72,7 @@ def view_asset(name: str) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=name,
-        group_name=SUBJECT.name,
-        owners=SUBJECT.owners,
-        tags=SUBJECT.tags("market"),
+        **SUBJECT.arguments("market"),
         kinds={"postgres", "view"},
         description=_ABOUT[name],
         # All of them are made of all bars. One edge says so as well as eight, and can be seen; schedules refresh them.
