@@ -36,24 +36,29 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, where: s
 
 def raw_rows(body: bytes | msgspec.Raw, where: str) -> list[msgspec.Raw]:
     """Rows of a list, each unread. Raises MalformedAnswer where it is no list."""
-    try:
-        return _RAW_ROWS.decode(body)
-    except UNREADABLE as error:
-        rows = _leniently(body)
-        if not isinstance(rows, list):
-            raise MalformedAnswer(f"{where}: {_why(error)}") from error
-        return [_raw(row) for row in rows]
+    return _decode_parts(_RAW_ROWS, list, body, where, lambda rows: [_raw(row) for row in rows])
 
 
 def raw_fields(body: bytes | msgspec.Raw, where: str) -> dict[str, msgspec.Raw]:
     """Values of an object, each unread. Raises MalformedAnswer where it is no object."""
-    try:
-        return _RAW_FIELDS.decode(body)
-    except UNREADABLE as error:
-        fields = _leniently(body)
-        if not isinstance(fields, dict):
-            raise MalformedAnswer(f"{where}: {_why(error)}") from error
+
+    def encoded(fields: dict[Any, Any]) -> dict[str, msgspec.Raw]:
         return {shorten(name): _raw(value) for name, value in fields.items()}
+
+    return _decode_parts(_RAW_FIELDS, dict, body, where, encoded)
+
+
+def _decode_parts(
+    decoder: msgspec.json.Decoder[T], kind: type, body: bytes | msgspec.Raw, where: str, encoded: Callable[[Any], T]
+) -> T:
+    """The parts of a document; ``encoded`` makes them of a document of ``kind`` that only Python's decoder reads."""
+    try:
+        return decoder.decode(body)
+    except UNREADABLE as error:
+        lenient = _leniently(body)
+        if not isinstance(lenient, kind):
+            raise MalformedAnswer(f"{where}: {_why(error)}") from error
+        return encoded(lenient)
 
 
 def document(body: bytes | str) -> object:

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 import polars as pl
 
+from crypto_pipeline.market.gaps.evidence import TradeProof
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: Characters of an error's message, and of what is quoted of a body or a frame.
@@ -120,8 +121,8 @@ class BarsAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class TradesAnswer:
-    """Trades of ``[start, end)`` in TRADE_SCHEMA, with the ids on either side where the venue states them.
+class TradesAnswer(TradeProof):
+    """Trades of ``[start, end)`` of one instrument, with the ids on either side where the venue states them.
 
     ``id_before`` is the last trade id before ``start`` and ``id_after`` the first at or after ``end``; None when there
     is none or the venue cannot say. Ids contiguous from ``id_before`` over the rows to ``id_after`` prove that nothing
@@ -130,15 +131,8 @@ class TradesAnswer:
     are in ``refused``; their ids are missing from ``trades``.
     """
 
-    instrument: str
-    start: datetime
-    end: datetime
-    trades: pl.DataFrame
-    id_before: int | None = None
-    id_after: int | None = None
-    single_before: int | None = None
-    single_after: int | None = None
     refused: tuple[RejectedRow, ...] = ()
+    instrument: str = field(kw_only=True)
 
 
 class VenueError(Exception):

@@ -13,21 +13,9 @@ from typing import Literal, Protocol
 import msgspec
 import polars as pl
 
+from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.venues.protocol import RejectedRow, VenueUnavailable
 from crypto_pipeline.venues.trade_rows import trade_frame
-
-
-class LiveTrade(msgspec.Struct, frozen=True, gc=False):
-    """A trade or aggregate trade. ``trade_id`` is the id by which REST knows it; ``first_id..last_id`` what it sums."""
-
-    instrument: str
-    trade_id: int
-    first_id: int
-    last_id: int
-    time_ms: int
-    price: float
-    quantity: float
-    taker_buy: bool
 
 
 class LiveBar(msgspec.Struct, frozen=True, gc=False):

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import polars as pl
 
@@ -14,7 +14,23 @@ from crypto_pipeline.market.bars import TRADE_SCHEMA, UTC_MS
 from crypto_pipeline.market.sanity import MAX_MS
 from crypto_pipeline.venues.protocol import MalformedAnswer, RejectedRow, shorten
 
-T = TypeVar("T")
+
+class _RestTrade(Protocol):
+    """One trade as a row of REST gives it; ``ms`` in Unix milliseconds."""
+
+    @property
+    def trade_id(self) -> int: ...
+    @property
+    def ms(self) -> int: ...
+    @property
+    def price(self) -> float: ...
+    @property
+    def quantity(self) -> float: ...
+    @property
+    def taker_buy(self) -> bool: ...
+
+
+T = TypeVar("T", bound=_RestTrade)
 #: Pages of a thousand trades that one span may have: a liquid pair has a million trades a day; this bounds memory.
 MOST_PAGES = 2_000
 #: Trades of one moment may come in any order of ids; further apart they do not (none in the recorded ones). Ms.
@@ -37,23 +53,22 @@ class TradePage(Generic[T]):
 def page_of(
     rows: list[T],
     refused: list[RejectedRow],
-    number: Callable[[T], int],
     fault: Callable[[T], str | None],
-    ms: Callable[[T], int],
 ) -> TradePage[T]:
-    """Check the rows of a page. Two different rows with one id are both rejected; the same row twice is one
-    trade. Rows whose time does not rise with their id are refused.
+    """Check the rows of a page; ``fault`` says why a row cannot be a trade, if it cannot.
 
-    Raises MalformedAnswer where that is most of them."""
+    Two different rows with one id are both rejected; the same row twice is one trade. Rows whose time does not rise
+    with their id are refused. Raises MalformedAnswer where that is most of them.
+    """
     faults = [fault(row) for row in rows]
     if any(faults):
         bad = [(row, why) for row, why in zip(rows, faults, strict=True) if why is not None]
-        refused = [*refused, *(_refused(row, why, number, ms) for row, why in bad)]
+        refused = [*refused, *(_refused(row, why) for row, why in bad)]
         rows = [row for row, why in zip(rows, faults, strict=True) if why is None]
-    if any(number(later) <= number(earlier) for earlier, later in pairwise(rows)):
-        rows, twice = _once(sorted(rows, key=number), number, ms)
+    if any(later.trade_id <= earlier.trade_id for earlier, later in pairwise(rows)):
+        rows, twice = _once(sorted(rows, key=_trade_id))
         refused = [*refused, *twice]
-    times = [ms(row) // _ORDER_MS for row in rows]
+    times = [row.ms // _ORDER_MS for row in rows]
     if any(later < earlier for earlier, later in pairwise(times)):
         places = _rising(times)
         if 2 * len(places) <= len(rows):
@@ -61,7 +76,7 @@ def page_of(
         refused = [
             *refused,
             *(
-                _refused(row, "its time does not rise with its id", number, ms)
+                _refused(row, "its time does not rise with its id")
                 for place, row in enumerate(rows)
                 if place not in places
             ),
@@ -87,20 +102,35 @@ def _rising(times: list[int]) -> set[int]:
     return found
 
 
-def _once(rows: list[T], number: Callable[[T], int], ms: Callable[[T], int]) -> tuple[list[T], list[RejectedRow]]:
+def _once(rows: list[T]) -> tuple[list[T], list[RejectedRow]]:
     by_id: dict[int, list[T]] = {}
     for row in rows:
-        same = by_id.setdefault(number(row), [])
+        same = by_id.setdefault(row.trade_id, [])
         if row not in same:
             same.append(row)
     why = "the venue says different things of this trade"
-    refused = [_refused(row, why, number, ms) for same in by_id.values() if len(same) > 1 for row in same]
+    refused = [_refused(row, why) for same in by_id.values() if len(same) > 1 for row in same]
     return [same[0] for same in by_id.values() if len(same) == 1], refused
 
 
-def _refused(row: T, why: str, number: Callable[[T], int], ms: Callable[[T], int]) -> RejectedRow:
-    stated = ms(row)
-    return RejectedRow(stated if 0 < stated < MAX_MS else None, why, shorten(repr(row)), number(row))
+def _trade_id(row: _RestTrade) -> int:
+    return row.trade_id
+
+
+def _refused(row: _RestTrade, why: str) -> RejectedRow:
+    return RejectedRow(row.ms if 0 < row.ms < MAX_MS else None, why, shorten(repr(row)), row.trade_id)
+
+
+def frame_of_trades(rows: Sequence[_RestTrade], instrument: str) -> pl.DataFrame:
+    """TRADE_SCHEMA frame of rows, in the order given, each of which is one trade."""
+    return trade_frame(
+        instrument,
+        [row.trade_id for row in rows],
+        [row.ms for row in rows],
+        [row.price for row in rows],
+        [row.quantity for row in rows],
+        [row.taker_buy for row in rows],
+    )
 
 
 def trade_frame(

@@ -46,8 +46,7 @@ class Proofs:
         """The trades that were requested for a hole, or None."""
         for answer in self.answers.get(name, []):
             if answer.start <= start and end <= answer.end:
-                ids = (answer.id_before, answer.id_after, answer.single_before, answer.single_after)
-                return TradeProof(answer.start, answer.end, answer.trades, *ids)
+                return answer
         return None
 
     def rebuilt_spans(self, timeframe: Timeframe) -> pl.DataFrame:
@@ -119,7 +118,8 @@ async def _trades(
     # also where the edges show no trade: by the ids there are trades between them
     if after - before > 1:
         return await trades(name, symbol, start, end)
-    return TradesAnswer(name, start, end, first.trades.clear(), before, after, first.single_before, last.single_after)
+    none, singles = first.trades.clear(), (first.single_before, last.single_after)
+    return TradesAnswer(start, end, none, before, after, *singles, instrument=name)
 
 
 def _asks(name: str, holes: pl.DataFrame) -> list[tuple[str, datetime, datetime, bool]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,9 @@ import polars as pl
 
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field
+
+if TYPE_CHECKING:
+    from crypto_pipeline.market.trades.live_trade import LiveTrade
 
 Array = npt.NDArray[Any]
 
@@ -28,42 +31,6 @@ TRADE_LAYOUT = (
 )
 
 
-class TradeEvent(Protocol):
-    """What a trade of a stream has; times in Unix milliseconds."""
-
-    @property
-    def instrument(self) -> str:
-        """Canonical name."""
-
-    @property
-    def trade_id(self) -> int:
-        """The venue's id."""
-
-    @property
-    def first_id(self) -> int:
-        """First individual trade."""
-
-    @property
-    def last_id(self) -> int:
-        """Last individual trade."""
-
-    @property
-    def time_ms(self) -> int:
-        """When."""
-
-    @property
-    def price(self) -> float:
-        """In the quote asset."""
-
-    @property
-    def quantity(self) -> float:
-        """In the base asset."""
-
-    @property
-    def taker_buy(self) -> bool:
-        """Whether the taker bought."""
-
-
 def columns_from_frame(frame: pl.DataFrame, ids: Mapping[str, int]) -> dict[str, Array]:
     """TRADE_SCHEMA as arrays: instrument ids, times in microseconds since PostgreSQL's epoch."""
     numbered = frame["instrument"].replace_strict(ids, return_dtype=pl.Int32)
@@ -75,7 +42,7 @@ def columns_from_frame(frame: pl.DataFrame, ids: Mapping[str, int]) -> dict[str,
     }
 
 
-def columns_from_events(trades: Sequence[TradeEvent], ids: Mapping[str, int]) -> dict[str, Array]:
+def columns_from_events(trades: Sequence[LiveTrade], ids: Mapping[str, int]) -> dict[str, Array]:
     """As ``columns_from_frame``, of events of a stream."""
     count = len(trades)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from crypto_pipeline.market.trades.stated_trades import whole_spans
 from crypto_pipeline.store.columns import copy_format
 from crypto_pipeline.store.columns.bars import RANKS
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US
-from crypto_pipeline.store.columns.trades import TRADE_LAYOUT, TradeEvent, columns_from_events, columns_from_frame
+from crypto_pipeline.store.columns.trades import TRADE_LAYOUT, columns_from_events, columns_from_frame
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.frames import named, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
@@ -32,6 +32,9 @@ from crypto_pipeline.store.database.values import RefusedRow
 from crypto_pipeline.store.partitions.trades import drop_before, ensure_day
 from crypto_pipeline.store.trades import sql as trades_sql
 from crypto_pipeline.store.trades.refused import KEEP_DOUBTED, TradesApart
+
+if TYPE_CHECKING:
+    from crypto_pipeline.market.trades.live_trade import LiveTrade
 
 Array = npt.NDArray[Any]
 
@@ -99,7 +102,7 @@ class Trades:
         require_columns(frame, list(TRADE_SCHEMA), "a frame of trades")
         return columns_from_frame(frame, self._symbols.ids(frame["instrument"].unique().to_list()))
 
-    def columns_from_events(self, trades: Sequence[TradeEvent]) -> dict[str, Array]:
+    def columns_from_events(self, trades: Sequence[LiveTrade]) -> dict[str, Array]:
         """As ``columns``, of events of a stream."""
         return columns_from_events(trades, self._symbols.ids({trade.instrument for trade in trades}))
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from crypto_pipeline.market.bars import BAR_SCHEMA, OPTIONAL_COLUMNS, UTC_MS, Source
 from crypto_pipeline.market.sanity import MAX_MS, trade_fault
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.venues import trade_rows
 from crypto_pipeline.venues.bar_rows import sift
 from crypto_pipeline.venues.client.responses import RateLimited
 from crypto_pipeline.venues.decoding import (
@@ -33,7 +34,7 @@ from crypto_pipeline.venues.decoding import (
 )
 from crypto_pipeline.venues.listing_rows import decimal_or_none, read_listings
 from crypto_pipeline.venues.protocol import BudgetLimit, Listing, ListingStatus, MalformedAnswer, RejectedRow, shorten
-from crypto_pipeline.venues.trade_rows import TradePage, page_of, trade_frame
+from crypto_pipeline.venues.trade_rows import TradePage, page_of
 
 log = logging.getLogger(__name__)
 
@@ -47,21 +48,31 @@ _KLINES, _KLINE = msgspec.json.Decoder(list[_Kline], strict=False), msgspec.json
 _PAUSED = frozenset({"HALT", "BREAK", "CANCEL_ONLY", "PRE_TRADING", "POST_TRADING", "END_OF_DAY", "AUCTION_MATCH"})
 
 
-class AggTrade(msgspec.Struct, frozen=True):
-    """One aggregate trade; unknown keys are ignored."""
+class AggTradeFields(msgspec.Struct):
+    """What REST and streams state of an aggregate trade; unknown keys are ignored."""
 
-    a: int
-    p: float
-    q: float
-    f: int
-    l: int  # noqa: E741
-    T: int
-    m: bool
+    trade_id: int = msgspec.field(name="a")
+    price: float = msgspec.field(name="p")
+    quantity: float = msgspec.field(name="q")
+    first_id: int = msgspec.field(name="f")
+    last_id: int = msgspec.field(name="l")
+    #: Unix milliseconds, or microseconds
+    time: int = msgspec.field(name="T")
+    buyer_is_maker: bool = msgspec.field(name="m")
+
+
+class AggTrade(AggTradeFields, frozen=True):
+    """One aggregate trade of REST."""
 
     @property
     def ms(self) -> int:
-        """Unix ms of the trade; the venue states milliseconds or microseconds."""
-        return self.T // 1000 if self.T > MICROSECONDS_FROM else self.T
+        """Unix ms of the trade."""
+        return self.time // 1000 if self.time > MICROSECONDS_FROM else self.time
+
+    @property
+    def taker_buy(self) -> bool:
+        """Buyer was maker means that the taker sold."""
+        return not self.buyer_is_maker
 
 
 class _Filter(msgspec.Struct, rename="camel"):
@@ -217,15 +228,11 @@ def parse_trades(body: bytes) -> TradePage[AggTrade]:
     rows, refused = decode_list(
         _TRADES, _TRADE, body, "aggTrades", lambda row: _row_ms(row.get("T")), lambda row: whole(row.get("a"))
     )
-    return page_of(rows, refused, _trade_id, lambda row: trade_fault(row.f, row.l, row.a, row.ms, row.p, row.q), _ms_of)
+    return page_of(rows, refused, _trade_fault)
 
 
-def _trade_id(row: AggTrade) -> int:
-    return row.a
-
-
-def _ms_of(row: AggTrade) -> int:
-    return row.ms
+def _trade_fault(row: AggTrade) -> str | None:
+    return trade_fault(row.first_id, row.last_id, row.trade_id, row.ms, row.price, row.quantity)
 
 
 def _row_ms(stated: Any) -> int | None:
@@ -245,16 +252,10 @@ def _believed(ms: float, where: str) -> int:
 
 
 def frame_of_trades(trades: list[AggTrade], instrument: str) -> pl.DataFrame:
-    """TRADE_SCHEMA frame, ids ascending. Buyer was maker means that the taker sold."""
-    return trade_frame(
-        instrument,
-        [trade.a for trade in trades],
-        [trade.ms for trade in trades],
-        [trade.p for trade in trades],
-        [trade.q for trade in trades],
-        [not trade.m for trade in trades],
-        first_ids=[trade.f for trade in trades],
-        last_ids=[trade.l for trade in trades],
+    """TRADE_SCHEMA frame, ids ascending."""
+    return trade_rows.frame_of_trades(trades, instrument).with_columns(
+        pl.Series("first_id", [trade.first_id for trade in trades], pl.Int64()),
+        pl.Series("last_id", [trade.last_id for trade in trades], pl.Int64()),
     )
 
 

@@ -50,31 +50,29 @@ class BinanceSpot(RestVenue):
     """REST client of Binance spot, or of a server with the same interface. Use from one event loop at a time."""
 
     traits = VenueTraits(timeframes=frozenset(Timeframe), states_empty_bars=True, contiguous_trade_ids=True)
+    default_url = "https://data-api.binance.vision"
+    default_name = "binance"
     #: Until ``exchangeInfo`` states another.
     limit = (6000, 60.0)
     time_path = "/api/v3/time"
 
     def __init__(
         self,
-        base_url: str = "https://data-api.binance.vision",
+        base_url: str | None = None,
         archive_url: str = "https://data.binance.vision",
         budget: RequestBudget | None = None,
-        timeout: float = 15.0,
-        attempts: int = 6,
-        concurrency: int = 8,
         *,
-        name: str = "binance",
-        share: float = 0.9,
         archive_min_days: int = 3,
+        name: str | None = None,
+        share: float = 0.9,
         policy: RequestPolicy | None = None,
     ) -> None:
-        policy = policy or RequestPolicy(timeout=timeout, attempts=attempts, concurrency=concurrency)
-        super().__init__(name, base_url, budget, share=share, policy=policy, explain=_explain)
+        super().__init__(base_url, budget, name=name, share=share, policy=policy)
         self.share = share
         self.http.used_header = "X-MBX-USED-WEIGHT-1M"
         # Files have no request weight: their budget is for pauses only. Few attempts, because REST has the same bars.
         self.files = HttpClient(
-            f"{name} archive", archive_url, policy=replace(policy, attempts=min(policy.attempts, 3))
+            f"{self.name} archive", archive_url, policy=replace(self.policy, attempts=min(self.policy.attempts, 3))
         )
         self._requests = BarRequests(self._page, BinanceArchive(self.files), timedelta(days=archive_min_days))
         self._asked = 0.0
@@ -86,6 +84,20 @@ class BinanceSpot(RestVenue):
         await self.files.close()
 
     # Facts about the venue
+
+    def explain(self, answer: HttpResponse) -> VenueError | None:
+        """Binance's own error code, where the body has one."""
+        error = parse.parse_error(answer.body)
+        if error is None or answer.status >= 500:
+            return None
+        text = f"Binance refused {answer.url}: {error.code} {error.msg}"
+        if error.code == -1121:
+            return UnknownSymbol(text)
+        if error.code in _TRANSIENT:
+            return VenueUnavailable(text)
+        if error.code == -1003:
+            return parse.banned(text, error.msg, answer.server_time)
+        return VenueError(text, permanent=True)
 
     def read_time(self, answer: HttpResponse) -> float:
         """See RestVenue.read_time."""
@@ -212,18 +224,3 @@ class BinanceSpot(RestVenue):
         elif now - self.clock[0] > _REANCHOR and now - self._asked > _REANCHOR:
             self._asked = now  # one page asks for the time, not all of them
             await self.server_time()
-
-
-def _explain(answer: HttpResponse) -> VenueError | None:
-    """Binance's own error code, where the body has one."""
-    error = parse.parse_error(answer.body)
-    if error is None or answer.status >= 500:
-        return None
-    text = f"Binance refused {answer.url}: {error.code} {error.msg}"
-    if error.code == -1121:
-        return UnknownSymbol(text)
-    if error.code in _TRANSIENT:
-        return VenueUnavailable(text)
-    if error.code == -1003:
-        return parse.banned(text, error.msg, answer.server_time)
-    return VenueError(text, permanent=True)

@@ -9,7 +9,7 @@ import msgspec
 
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venues.binance.parse import MICROSECONDS_FROM
+from crypto_pipeline.venues.binance.parse import MICROSECONDS_FROM, AggTradeFields
 from crypto_pipeline.venues.client.frame_parser import FrameParser, Place
 from crypto_pipeline.venues.client.stream_venue import VenueStream
 from crypto_pipeline.venues.client.websocket import WebSocketConnection
@@ -40,15 +40,8 @@ _MAX_URL = 3_500
 _NAMES_A_MESSAGE, _PAUSE = 200, 0.26
 
 
-class _AggTrade(msgspec.Struct, tag_field="e", tag="aggTrade", gc=False):
+class _AggTrade(AggTradeFields, tag_field="e", tag="aggTrade", gc=False):
     s: str
-    a: int
-    p: float
-    q: float
-    f: int
-    l: int  # noqa: E741
-    T: int
-    m: bool
 
 
 class _Trade(msgspec.Struct, tag_field="e", tag="trade", gc=False):
@@ -134,16 +127,18 @@ class BinanceFrames(FrameParser):
 
     def _event(self, data: _Data) -> list[Event]:
         if isinstance(data, _AggTrade):
-            ms = data.T if data.T < MICROSECONDS_FROM else data.T // 1000
+            ms = data.time if data.time < MICROSECONDS_FROM else data.time // 1000
             name = self.names.get(data.s)
             if name is None:
                 return self.count_unknown(f"aggTrade of {data.s}, which was not subscribed to")
             # the rules of market.sanity.trade_fault, spelled out where thousands are read a second
-            numbers = 0 <= data.f <= data.l <= MAX_ID and 0 <= data.a <= MAX_ID and 0 < ms <= MAX_MS
-            if not (numbers and 0.0 < data.p <= MAX_PRICE and 0.0 < data.q <= MAX_AMOUNT):
+            number, first, last = data.trade_id, data.first_id, data.last_id
+            price, quantity = data.price, data.quantity
+            numbers = 0 <= first <= last <= MAX_ID and 0 <= number <= MAX_ID and 0 < ms <= MAX_MS
+            if not (numbers and 0.0 < price <= MAX_PRICE and 0.0 < quantity <= MAX_AMOUNT):
                 raise ValueError("an aggregate trade that cannot be")
             self.trades += 1
-            return [LiveTrade(name, data.a, data.f, data.l, ms, data.p, data.q, not data.m)]
+            return [LiveTrade(name, number, first, last, ms, price, quantity, not data.buyer_is_maker)]
         if isinstance(data, _Kline):
             return self._bar(data)
         if isinstance(data, _Trade):

@@ -23,7 +23,7 @@ async def fetch_trades(page: Pager, instrument: str, start: datetime, end: datet
     """Every aggregate trade of ``[start, end)`` with the ids on either side."""
     begin, until = unix_ms(start), unix_ms(end)
     got = await page({"startTime": begin, "limit": LIMIT})
-    first = got.rows[0].a if got.rows else None
+    first = got.rows[0].trade_id if got.rows else None
     kept = [parse.frame_of_trades([], instrument)]
     refused = list(got.refused)
     after: AggTrade | None = None
@@ -34,22 +34,22 @@ async def fetch_trades(page: Pager, instrument: str, start: datetime, end: datet
         after = next((row for row in rows if row.ms >= until), None)
         # A short page by id is the newest trade there is: nothing can be missing in the middle of an id range,
         # but a page may be cut short, so only an empty one ends the search.
-        upcoming = rows[-1].a + 1 if rows else got.beyond(known)
+        upcoming = rows[-1].trade_id + 1 if rows else got.beyond(known)
         if after is not None or upcoming is None:
             break
         known = upcoming if rows else upcoming + 1
         got = await page({"fromId": known, "limit": LIMIT})
         refused += got.refused
-        if got.rows and got.rows[0].a < known:
-            raise MalformedAnswer(f"aggTrades of {instrument}: asked from id {known}, got {got.rows[0].a}")
+        if got.rows and got.rows[0].trade_id < known:
+            raise MalformedAnswer(f"aggTrades of {instrument}: asked from id {known}, got {got.rows[0].trade_id}")
     else:
         raise MalformedAnswer(
             f"aggTrades of {instrument} from {start} to {end}: more than {MOST_PAGES * LIMIT:,} trades"
         )
     before = await _before(page, first, begin)
-    ids = (before.a if before else None, after.a if after else None)
-    singles = (before.l if before else None, after.f if after else None)
-    return TradesAnswer(instrument, start, end, pl.concat(kept), *ids, *singles, tuple(refused))
+    ids = (before.trade_id if before else None, after.trade_id if after else None)
+    singles = (before.last_id if before else None, after.first_id if after else None)
+    return TradesAnswer(start, end, pl.concat(kept), *ids, *singles, tuple(refused), instrument=instrument)
 
 
 async def _before(page: Pager, first: int | None, begin: int) -> AggTrade | None:
@@ -58,7 +58,7 @@ async def _before(page: Pager, first: int | None, begin: int) -> AggTrade | None
         return None
     if first is not None:
         rows = (await page({"fromId": first - 1, "limit": 1})).rows
-        if rows and rows[-1].a < first and rows[-1].ms < begin:
+        if rows and rows[-1].trade_id < first and rows[-1].ms < begin:
             return rows[-1]
     # Nothing came since, or the id just before is not shown (trades are hidden: the jump is the proof of it).
     rows = (await page({"endTime": begin - 1, "limit": 1})).rows

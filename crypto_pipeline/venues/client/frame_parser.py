@@ -9,10 +9,10 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from crypto_pipeline.market.sanity import MAX_ID, MAX_MS
+from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE
 from crypto_pipeline.venues.decoding import UNREADABLE, document, quoted
 from crypto_pipeline.venues.protocol import RejectedRow, shorten
-from crypto_pipeline.venues.stream_protocol import Alive, Event, Notice
+from crypto_pipeline.venues.stream_protocol import Alive, Event, LiveTrade, Notice
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -68,6 +68,23 @@ class FrameParser:
             except UNREADABLE as error:
                 log.debug("the fields of a frame cannot be looked at: %s", error)
         return events
+
+    def single_trade(
+        self, what: str, symbol: str, trade_id: int, ms: int, price: float, quantity: float, taker_buy: bool | None
+    ) -> list[Event]:
+        """The event of a trade that is no aggregate, ``what`` as the venue calls it; ``taker_buy`` None: not readable.
+
+        Raises ValueError for a trade that cannot be.
+        """
+        name = self.names.get(symbol)
+        if name is None:
+            return self.count_unknown(f"{what} of {symbol}, which was not subscribed to")
+        if taker_buy is None or not (0.0 < price <= MAX_PRICE and 0.0 < quantity <= MAX_AMOUNT):
+            raise ValueError(f"a {what} that cannot be")
+        if not (0 < trade_id <= MAX_ID and 0 < ms <= MAX_MS):
+            raise ValueError(f"a {what} without an id or a time")
+        self.trades += 1
+        return [LiveTrade(name, trade_id, trade_id, trade_id, ms, price, quantity, taker_buy)]
 
     def each(self, rows: Iterable[R], read: Callable[[R], list[Event]]) -> list[Event]:
         """The events of the rows of one frame. An invalid row is counted and becomes a Notice."""

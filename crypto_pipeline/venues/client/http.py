@@ -141,17 +141,9 @@ class HttpClient:
         async with self.breaker.call():
             return await self._repeat(path, decode, params or {}, weight, attempts or self.policy.attempts, max_bytes)
 
-    async def get_once(
-        self,
-        path: str,
-        decode: Callable[[HttpResponse], T],
-        *,
-        params: Params | None = None,
-        weight: int = 0,
-        max_bytes: int = SMALL,
-    ) -> T:
+    async def get_once(self, path: str, decode: Callable[[HttpResponse], T], *, weight: int = 0) -> T:
         """One attempt, even while the breaker is open: to learn whether the venue answers. Raises VenueError."""
-        return decode(await self._request(path, params or {}, weight, max_bytes, budget_wait=self.policy.timeout))
+        return decode(await self._request(path, {}, weight, SMALL, budget_wait=self.policy.timeout))
 
     async def close(self) -> None:
         """Close all connections."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.venues.bar_rows import sift
 from crypto_pipeline.venues.client.bar_jobs import judge_failure
 from crypto_pipeline.venues.client.budget import MemoryBudget
-from crypto_pipeline.venues.client.http import Explain, HttpClient, RequestPolicy
+from crypto_pipeline.venues.client.http import HttpClient, RequestPolicy
 from crypto_pipeline.venues.client.prefetch import FailureAction, Job, prefetch
 from crypto_pipeline.venues.client.responses import HttpResponse
 from crypto_pipeline.venues.protocol import (
@@ -40,38 +40,50 @@ BarsJob = Job[int, list[BarsAnswer]]
 
 
 class RestVenue(ABC):
-    """A venue over REST. Use from one event loop at a time."""
+    """A venue over REST. Use from one event loop at a time.
+
+    ``base_url`` and ``name`` are the venue's own unless given. ``budget``: account of request weight, by default one of
+    this client. ``share``: of what the venue allows.
+    """
 
     traits: VenueTraits
+    default_url: ClassVar[str]
+    default_name: ClassVar[str]
     #: Requests that the venue allows in so many seconds.
     limit: ClassVar[tuple[int, float]]
     time_path: ClassVar[str]
 
     def __init__(
         self,
-        name: str,
-        base_url: str,
-        budget: RequestBudget | None,
+        base_url: str | None = None,
+        budget: RequestBudget | None = None,
         *,
-        share: float,
-        policy: RequestPolicy,
-        explain: Explain | None = None,
-        refused: Explain | None = None,
+        name: str | None = None,
+        share: float = 0.9,
+        policy: RequestPolicy | None = None,
     ) -> None:
-        self.name = name
-        self.policy = policy
+        self.name = self.default_name if name is None else name
+        self.policy = policy or RequestPolicy()
         self._limit = BudgetLimit(self.limit[0], self.limit[1], share)
         self._limit_told = False
         self.http = HttpClient(
-            name,
-            base_url,
+            self.name,
+            self.default_url if base_url is None else base_url,
             budget=budget or MemoryBudget(self._limit),
-            policy=policy,
-            explain=explain,
-            refused=refused,
+            policy=self.policy,
+            explain=self.explain,
+            refused=self.refusal,
         )
         #: When the venue was last asked for its time (``time.monotonic``), and what it stated (Unix ms).
         self.clock: tuple[float, float] | None = None
+
+    def explain(self, answer: HttpResponse) -> VenueError | None:
+        """The venue's own error of an answer with a status other than 200; None where it states none."""
+        return None
+
+    def refusal(self, answer: HttpResponse) -> VenueError | None:
+        """The refusal that an answer with status 200 states; None where it states none."""
+        return None
 
     @abstractmethod
     def read_time(self, answer: HttpResponse) -> float:
@@ -190,23 +202,22 @@ def refused_job(key: int, text: str) -> BarsJob:
 
 
 def bar_frame(
-    columns: dict[str, list[Any]],
+    rows: Sequence[Sequence[Any]],
+    places: Mapping[str, int],
     instrument: str,
     timeframe: Timeframe,
     revision: datetime,
     span: tuple[int, int] | None = None,
 ) -> tuple[pl.DataFrame, list[RejectedRow]]:
-    """BAR_SCHEMA frame of ``open_time`` (ms) and values, oldest first, and the rows that cannot be bars of ``span``.
+    """BAR_SCHEMA frame of rows, oldest first, and the rows that cannot be bars of ``span`` (ms).
 
-    What is not given stays null. ``span`` in ms.
+    A row begins with its open time in Unix seconds; ``places`` says where in it each value is. What has no place stays
+    null.
     """
-    times = _whole_numbers(columns["open_time"])
-    counts = _whole_numbers(columns["trade_count"]) if "trade_count" in columns else None
-    values = {
-        name: np.array(column, dtype=np.float64)
-        for name, column in columns.items()
-        if name not in ("open_time", "trade_count")
-    }
+    times = _whole_numbers([row[0] * 1000 for row in rows])
+    columns = {name: [row[place] for row in rows] for name, place in places.items()}
+    counts = _whole_numbers(columns.pop("trade_count")) if "trade_count" in columns else None
+    values = {name: np.array(column, dtype=np.float64) for name, column in columns.items()}
     (times, values, counts), refused = sift((times, values, counts), instrument, timeframe, span)
     if not len(times):
         return empty_bars(), refused

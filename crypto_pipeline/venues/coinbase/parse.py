@@ -17,10 +17,11 @@ from crypto_pipeline.venues.client.timestamps import iso_ms
 from crypto_pipeline.venues.decoding import UNREADABLE, decode, decode_list, decode_rows, raw_rows, whole
 from crypto_pipeline.venues.listing_rows import decimal_or_none, read_listings
 from crypto_pipeline.venues.protocol import FetchPlan, Listing, ListingStatus, MalformedAnswer, RejectedRow, shorten
-from crypto_pipeline.venues.trade_rows import TradePage, page_of, trade_frame
+from crypto_pipeline.venues.trade_rows import TradePage, page_of
 
 #: time (s), low, high, open, close, volume
 Candle = tuple[int, float, float, float, float, float]
+_PLACES = {"open": 3, "high": 2, "low": 1, "close": 4, "volume": 5}
 _CANDLES = msgspec.json.Decoder(list[Candle], strict=False)
 _CANDLE = msgspec.json.Decoder(Candle, strict=False)
 
@@ -30,10 +31,16 @@ class CoinbaseTrade(msgspec.Struct):
 
     trade_id: int
     side: str
-    size: float
     price: float
     time: str
+    quantity: float = msgspec.field(name="size")
+    #: Unix milliseconds, from ``time``
     ms: int = 0
+
+    @property
+    def taker_buy(self) -> bool:
+        """A maker that sold was met by a taker that bought."""
+        return self.side == "sell"
 
 
 class _Product(msgspec.Struct):
@@ -98,15 +105,7 @@ def frame_of_candles(
         for row in reversed(rows)
         if (start_ms <= row[0] * 1000 < end_ms or not 0 <= row[0] * 1000 < MAX_MS) and row[5] != 0
     ]
-    columns: dict[str, list[Any]] = {
-        "open_time": [row[0] * 1000 for row in kept],
-        "open": [row[3] for row in kept],
-        "high": [row[2] for row in kept],
-        "low": [row[1] for row in kept],
-        "close": [row[4] for row in kept],
-        "volume": [row[5] for row in kept],
-    }
-    return bar_frame(columns, plan.instrument, plan.timeframe, revision, (start_ms, end_ms))
+    return bar_frame(kept, _PLACES, plan.instrument, plan.timeframe, revision, (start_ms, end_ms))
 
 
 def parse_trades(body: bytes) -> TradePage[CoinbaseTrade]:
@@ -119,15 +118,7 @@ def parse_trades(body: bytes) -> TradePage[CoinbaseTrade]:
             row.ms = iso_ms(row.time)
         except UNREADABLE:
             row.ms = -1
-    return page_of(rows[::-1], refused, _trade_id, _trade_fault, _ms_of)
-
-
-def _trade_id(row: CoinbaseTrade) -> int:
-    return row.trade_id
-
-
-def _ms_of(row: CoinbaseTrade) -> int:
-    return row.ms
+    return page_of(rows[::-1], refused, _trade_fault)
 
 
 def _trade_fault(row: CoinbaseTrade) -> str | None:
@@ -136,24 +127,12 @@ def _trade_fault(row: CoinbaseTrade) -> str | None:
     if row.ms == -1:
         return f"its time is {shorten(row.time, 40)!r}"
     number = row.trade_id
-    return trade_fault(number, number, number, row.ms, row.price, row.size)
+    return trade_fault(number, number, number, row.ms, row.price, row.quantity)
 
 
 def _row_ms(stated: Any) -> int | None:
     seconds = whole(stated)
     return seconds * 1000 if seconds is not None and 0 <= seconds * 1000 < MAX_MS else None
-
-
-def frame_of_trades(rows: list[CoinbaseTrade], instrument: str) -> pl.DataFrame:
-    """TRADE_SCHEMA frame of rows with rising ids. A maker that sold was met by a taker that bought."""
-    return trade_frame(
-        instrument,
-        [row.trade_id for row in rows],
-        [row.ms for row in rows],
-        [row.price for row in rows],
-        [row.size for row in rows],
-        [row.side == "sell" for row in rows],
-    )
 
 
 def parse_products(body: bytes) -> list[Listing]:

@@ -10,7 +10,7 @@ from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.venues.client.bar_jobs import clip_spans, page_spans
 from crypto_pipeline.venues.client.bodies import rows_bound
-from crypto_pipeline.venues.client.http import Params, RequestPolicy
+from crypto_pipeline.venues.client.http import Params
 from crypto_pipeline.venues.client.prefetch import Job
 from crypto_pipeline.venues.client.responses import HttpResponse, NotFound, require_all_rows
 from crypto_pipeline.venues.client.rest_venue import BarsJob, RestVenue
@@ -21,12 +21,12 @@ from crypto_pipeline.venues.protocol import (
     FetchPlan,
     Listing,
     RejectedRow,
-    RequestBudget,
     TradesAnswer,
     UnknownSymbol,
     VenueError,
     VenueTraits,
 )
+from crypto_pipeline.venues.trade_rows import frame_of_trades
 
 #: Candles that one answer has at most; a request for more is refused.
 BUCKETS = 300
@@ -42,23 +42,20 @@ class CoinbaseExchange(RestVenue):
         states_empty_bars=False,
         contiguous_trade_ids=True,
     )
+    default_url = "https://api.exchange.coinbase.com"
+    default_name = "coinbase"
     limit = (10, 1.0)
     time_path = "/time"
 
-    def __init__(
-        self,
-        base_url: str = "https://api.exchange.coinbase.com",
-        budget: RequestBudget | None = None,
-        timeout: float = 15.0,
-        attempts: int = 6,
-        concurrency: int = 8,
-        *,
-        name: str = "coinbase",
-        share: float = 0.9,
-        policy: RequestPolicy | None = None,
-    ) -> None:
-        policy = policy or RequestPolicy(timeout=timeout, attempts=attempts, concurrency=concurrency)
-        super().__init__(name, base_url, budget, share=share, policy=policy, explain=_explain)
+    def explain(self, answer: HttpResponse) -> VenueError | None:
+        """The error of the body's text; None where it has none."""
+        text = parse.parse_message(answer.body)
+        if text is None or answer.status >= 500 or answer.status == 429:
+            return None
+        where = f"Coinbase refused {answer.url}: {text}"
+        if answer.status == 404:
+            return UnknownSymbol(where) if "/products/" in answer.url else NotFound(where)
+        return VenueError(where, permanent=True)
 
     def read_time(self, answer: HttpResponse) -> float:
         """See RestVenue.read_time."""
@@ -127,8 +124,8 @@ class CoinbaseExchange(RestVenue):
         begin, until = unix_ms(require_utc(start)), unix_ms(require_utc(end))
         refused: list[RejectedRow] = []
         rows, before, after = await fetch_trades(page, begin, until, refused)
-        frame = parse.frame_of_trades(rows, instrument)
-        return TradesAnswer(instrument, start, end, frame, before, after, refused=tuple(refused))
+        frame = frame_of_trades(rows, instrument)
+        return TradesAnswer(start, end, frame, before, after, refused=tuple(refused), instrument=instrument)
 
     async def _trades(self, venue_symbol: str, params: Params) -> Page:
         await self.tell_limit()
@@ -141,14 +138,3 @@ class CoinbaseExchange(RestVenue):
 
         most = rows_bound(LIMIT)
         return await self.http.get(f"/products/{venue_symbol}/trades", decode, params=params, weight=1, max_bytes=most)
-
-
-def _explain(answer: HttpResponse) -> VenueError | None:
-    """The error of the body's text; None where it has none."""
-    text = parse.parse_message(answer.body)
-    if text is None or answer.status >= 500 or answer.status == 429:
-        return None
-    where = f"Coinbase refused {answer.url}: {text}"
-    if answer.status == 404:
-        return UnknownSymbol(where) if "/products/" in answer.url else NotFound(where)
-    return VenueError(where, permanent=True)

@@ -6,21 +6,14 @@ from typing import Any
 
 import msgspec
 
-from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE
+from crypto_pipeline.market.sanity import MAX_ID
 from crypto_pipeline.venues.client.frame_parser import FrameParser, Place, fields_of
 from crypto_pipeline.venues.client.stream_venue import VenueStream
 from crypto_pipeline.venues.client.timestamps import IsoTimes, readable_ms
 from crypto_pipeline.venues.client.websocket import WebSocketConnection
 from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.protocol import shorten
-from crypto_pipeline.venues.stream_protocol import (
-    Alive,
-    Anchor,
-    Event,
-    LiveTrade,
-    Notice,
-    StreamPlan,
-)
+from crypto_pipeline.venues.stream_protocol import Alive, Anchor, Event, Notice, StreamPlan
 
 
 class _Match(msgspec.Struct, tag_field="type", tag="match", gc=False):
@@ -116,18 +109,10 @@ class CoinbaseFrames(FrameParser):
         return [Alive()]
 
     def _match(self, data: _Match) -> list[Event]:
-        name = self.names.get(data.product_id)
-        if name is None:
-            return self.count_unknown(f"match of {data.product_id}, which was not subscribed to")
-        if data.side not in ("buy", "sell") or not (0.0 < data.price <= MAX_PRICE and 0.0 < data.size <= MAX_AMOUNT):
-            raise ValueError("a match that cannot be")
-        number, stated = data.trade_id, self._ms(data.time)
-        if not (0 < number <= MAX_ID and 0 < stated <= MAX_MS):
-            raise ValueError("a match without an id or a time")
-        self.trades += 1
         # The side is the maker's: a maker that sold was met by a taker that bought.
-        taker_buy = data.side == "sell"
-        return [LiveTrade(name, number, number, number, stated, data.price, data.size, taker_buy)]
+        taker_buy = {"buy": False, "sell": True}.get(data.side)
+        stated = self._ms(data.time)
+        return self.single_trade("match", data.product_id, data.trade_id, stated, data.price, data.size, taker_buy)
 
     def _subscriptions(self, data: _Subscriptions) -> list[Event]:
         """The answer to a subscription: a full list each time, of which only new products become events."""

@@ -10,7 +10,8 @@ from crypto_pipeline.market.bars import UTC_MS, Source, as_bars, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.market.trades.aggregation import bars_from_trades
-from crypto_pipeline.venues.kraken.parse import KrakenTrade, frame_of_trades
+from crypto_pipeline.venues.kraken.parse import KrakenTrade
+from crypto_pipeline.venues.trade_rows import frame_of_trades
 
 
 def minutes_of_trades(

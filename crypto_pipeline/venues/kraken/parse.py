@@ -29,10 +29,11 @@ from crypto_pipeline.venues.protocol import (
     VenueUnavailable,
     shorten,
 )
-from crypto_pipeline.venues.trade_rows import TradePage, page_of, trade_frame
+from crypto_pipeline.venues.trade_rows import TradePage, page_of
 
 #: time (s), open, high, low, close, vwap, volume, count
 OhlcRow = tuple[int, float, float, float, float, float, float, int]
+_PLACES = {"open": 1, "high": 2, "low": 3, "close": 4, "volume": 6, "trade_count": 7}
 # price, volume, time (s), b|s, m|l, misc, id
 _TradeRow = tuple[float, float, float, str, str, str, int]
 _PAUSE, _LONG_PAUSE = 5.0, 60.0
@@ -44,7 +45,7 @@ class KrakenTrade(msgspec.Struct, gc=False):
     trade_id: int
     ms: int
     price: float
-    volume: float
+    quantity: float
     taker_buy: bool
     side: str = "b"
 
@@ -154,16 +155,7 @@ def frame_of_ohlc(
 
     The quote volume is not stated (vwap is rounded).
     """
-    columns: dict[str, list[Any]] = {
-        "open_time": [row[0] * 1000 for row in rows],
-        "open": [row[1] for row in rows],
-        "high": [row[2] for row in rows],
-        "low": [row[3] for row in rows],
-        "close": [row[4] for row in rows],
-        "volume": [row[6] for row in rows],
-        "trade_count": [row[7] for row in rows],
-    }
-    return bar_frame(columns, plan.instrument, plan.timeframe, revision, span)
+    return bar_frame(rows, _PLACES, plan.instrument, plan.timeframe, revision, span)
 
 
 def parse_trades(body: bytes) -> tuple[TradePage[KrakenTrade], int]:
@@ -176,7 +168,7 @@ def parse_trades(body: bytes) -> tuple[TradePage[KrakenTrade], int]:
     rows, refused = decode_list(
         _TRADES, _TRADE_ROW, stated, "Trades", lambda row: round(float(row[2]) * 1000), lambda row: whole(row[6])
     )
-    return page_of([_trade(row) for row in rows], refused, _trade_id, _trade_fault, _ms_of), last
+    return page_of([_trade(row) for row in rows], refused, _trade_fault), last
 
 
 def _trade(row: _TradeRow) -> KrakenTrade:
@@ -186,31 +178,11 @@ def _trade(row: _TradeRow) -> KrakenTrade:
     return KrakenTrade(number, ms, price, volume, side == "b", side)
 
 
-def _trade_id(row: KrakenTrade) -> int:
-    return row.trade_id
-
-
-def _ms_of(row: KrakenTrade) -> int:
-    return row.ms
-
-
 def _trade_fault(row: KrakenTrade) -> str | None:
     if row.side not in ("b", "s"):
         return f"its side is {shorten(row.side, 40)!r}"
     number = row.trade_id
-    return trade_fault(number, number, number, row.ms, row.price, row.volume)
-
-
-def frame_of_trades(trades: list[KrakenTrade], instrument: str) -> pl.DataFrame:
-    """TRADE_SCHEMA frame, ids rising."""
-    return trade_frame(
-        instrument,
-        [trade.trade_id for trade in trades],
-        [trade.ms for trade in trades],
-        [trade.price for trade in trades],
-        [trade.volume for trade in trades],
-        [trade.taker_buy for trade in trades],
-    )
+    return trade_fault(number, number, number, row.ms, row.price, row.quantity)
 
 
 def parse_server_time(body: bytes) -> float:

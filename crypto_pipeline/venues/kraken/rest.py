@@ -6,14 +6,13 @@ import asyncio
 import time
 from collections.abc import Iterator
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 
 from crypto_pipeline.market.sanity import MAX_MS
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.venues.client.bar_jobs import clip_spans, page_spans
 from crypto_pipeline.venues.client.bodies import rows_bound
-from crypto_pipeline.venues.client.http import RequestPolicy
 from crypto_pipeline.venues.client.prefetch import Job
 from crypto_pipeline.venues.client.responses import HttpResponse, require_all_rows
 from crypto_pipeline.venues.client.rest_venue import BarsJob, RestVenue, refused_job
@@ -27,13 +26,12 @@ from crypto_pipeline.venues.protocol import (
     Listing,
     MalformedAnswer,
     RejectedRow,
-    RequestBudget,
     TradesAnswer,
     VenueError,
     VenueStatus,
     VenueTraits,
 )
-from crypto_pipeline.venues.trade_rows import TradePage
+from crypto_pipeline.venues.trade_rows import TradePage, frame_of_trades
 
 #: Committed bars that OHLC keeps, whatever is asked for.
 KEPT = 720
@@ -52,26 +50,21 @@ class KrakenSpot(RestVenue):
     """REST client of Kraken spot. Trades and OHLC have a request limit for each pair."""
 
     traits = VenueTraits(timeframes=_TIMEFRAMES, states_empty_bars=True, contiguous_trade_ids=True, kept_bars=KEPT - 2)
+    default_url = "https://api.kraken.com"
+    default_name = "kraken"
     limit = (1, 1.0)
+    #: Seconds between two requests of one pair.
+    pair_pause = 1.0
     time_path = "/0/public/Time"
 
-    def __init__(
-        self,
-        base_url: str = "https://api.kraken.com",
-        budget: RequestBudget | None = None,
-        timeout: float = 15.0,
-        attempts: int = 6,
-        concurrency: int = 8,
-        *,
-        name: str = "kraken",
-        share: float = 0.9,
-        policy: RequestPolicy | None = None,
-        pair_pause: float = 1.0,
-    ) -> None:
-        policy = policy or RequestPolicy(timeout=timeout, attempts=attempts, concurrency=concurrency)
-        super().__init__(name, base_url, budget, share=share, policy=policy, refused=parse.read_refusal)
-        self._pause = pair_pause
-        self._turns: dict[str, float] = {}
+    @cached_property
+    def _turns(self) -> dict[str, float]:
+        """When each pair may be asked again, monotonic time."""
+        return {}
+
+    def refusal(self, answer: HttpResponse) -> VenueError | None:
+        """See RestVenue.refusal."""
+        return parse.read_refusal(answer)
 
     def read_time(self, answer: HttpResponse) -> float:
         """See RestVenue.read_time."""
@@ -162,9 +155,9 @@ class KrakenSpot(RestVenue):
         """All trades of ``[start, end)``, with the ids on either side."""
         refused: list[RejectedRow] = []
         before, inside, after = await self._span(venue_symbol, require_utc(start), require_utc(end), refused)
-        frame = parse.frame_of_trades(inside, instrument)
+        frame = frame_of_trades(inside, instrument)
         ids = (before.trade_id if before else None, after.trade_id if after else None)
-        return TradesAnswer(instrument, start, end, frame, *ids, refused=tuple(refused))
+        return TradesAnswer(start, end, frame, *ids, refused=tuple(refused), instrument=instrument)
 
     async def _span(
         self, venue_symbol: str, start: datetime, end: datetime, refused: list[RejectedRow]
@@ -207,6 +200,6 @@ class KrakenSpot(RestVenue):
         """Wait until this pair may be asked again: one request a second, whatever other pairs do."""
         now = time.monotonic()
         turn = max(now, self._turns.get(what, 0.0))
-        self._turns[what] = turn + self._pause
+        self._turns[what] = turn + self.pair_pause
         if turn > now:
             await asyncio.sleep(turn - now)

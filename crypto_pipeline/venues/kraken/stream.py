@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault
+from crypto_pipeline.market.sanity import MAX_MS, bar_fault
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.client.frame_parser import FrameParser, Place, fields_of
 from crypto_pipeline.venues.client.stream_venue import VenueStream
@@ -20,14 +20,7 @@ from crypto_pipeline.venues.decoding import document as any_document
 from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.kraken.names import stream_name
 from crypto_pipeline.venues.protocol import shorten
-from crypto_pipeline.venues.stream_protocol import (
-    Alive,
-    Event,
-    LiveBar,
-    LiveTrade,
-    Notice,
-    StreamPlan,
-)
+from crypto_pipeline.venues.stream_protocol import Alive, Event, LiveBar, Notice, StreamPlan
 
 _SYMBOLS_A_MESSAGE = 100
 _WIDTHS = {timeframe.minutes: str(timeframe) for timeframe in Timeframe}
@@ -117,16 +110,9 @@ class KrakenFrames(FrameParser):
         return [Alive()]
 
     def _trade(self, data: _Trade) -> list[Event]:
-        name = self.names.get(data.symbol)
-        if name is None:
-            return self.count_unknown(f"trade of {data.symbol}, which was not subscribed to")
-        if data.side not in ("buy", "sell") or not (0.0 < data.price <= MAX_PRICE and 0.0 < data.qty <= MAX_AMOUNT):
-            raise ValueError("a trade that cannot be")
-        number, stated = data.trade_id, self._ms(data.timestamp)
-        if not (0 < number <= MAX_ID and 0 < stated <= MAX_MS):
-            raise ValueError("a trade without an id or a time")
-        self.trades += 1
-        return [LiveTrade(name, number, number, number, stated, data.price, data.qty, data.side == "buy")]
+        taker_buy = {"buy": True, "sell": False}.get(data.side)
+        stated = self._ms(data.timestamp)
+        return self.single_trade("trade", data.symbol, data.trade_id, stated, data.price, data.qty, taker_buy)
 
     def _bar(self, row: _Bar, stated: int | None) -> list[Event]:
         name, timeframe = self.names.get(row.symbol), _WIDTHS.get(row.interval)

@@ -62,7 +62,7 @@ def answer(trades: list[LiveTrade], start_ms: int, end_ms: int, symbol: str = "A
     before = max((trade.trade_id for trade in trades if trade.time_ms < start_ms), default=None)
     after = min((trade.trade_id for trade in trades if trade.time_ms >= end_ms), default=None)
     moments = [datetime.fromtimestamp(ms / 1000, UTC) for ms in (start_ms, end_ms)]
-    return TradesAnswer(symbol, moments[0], moments[1], frame_of_live_trades(inside), before, after)
+    return TradesAnswer(moments[0], moments[1], frame_of_live_trades(inside), before, after, instrument=symbol)
 
 
 def batch(trades: list[LiveTrade]) -> pl.DataFrame:

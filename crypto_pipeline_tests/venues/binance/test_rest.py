@@ -27,6 +27,7 @@ from crypto_pipeline.venues import (
     VenueError,
     VenueUnavailable,
 )
+from crypto_pipeline.venues.client.http import RequestPolicy
 from crypto_pipeline_tests.builders.scripted_binance import (
     ScriptedVenue,
     body,
@@ -325,7 +326,7 @@ async def test_facts(server: ScriptedVenue, make: Make) -> None:
 
 
 async def test_unreachable_venue_is_an_answer_of_status() -> None:
-    venue = BinanceSpot("http://127.0.0.1:1", "http://127.0.0.1:1", attempts=1)
+    venue = BinanceSpot("http://127.0.0.1:1", "http://127.0.0.1:1", policy=RequestPolicy(attempts=1))
     found = await venue.status()
     assert not found.reachable
     assert "127.0.0.1:1" in found.detail
@@ -333,7 +334,7 @@ async def test_unreachable_venue_is_an_answer_of_status() -> None:
 
 
 def test_usable_from_one_event_loop_after_another() -> None:
-    venue = BinanceSpot("http://127.0.0.1:1", "http://127.0.0.1:1", attempts=1)
+    venue = BinanceSpot("http://127.0.0.1:1", "http://127.0.0.1:1", policy=RequestPolicy(attempts=1))
 
     async def both() -> None:
         states = await asyncio.gather(*(venue.status() for _ in range(20)))

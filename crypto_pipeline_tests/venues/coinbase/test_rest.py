@@ -28,6 +28,7 @@ from crypto_pipeline.venues import (
     make_venue,
 )
 from crypto_pipeline.venues.coinbase import parse
+from crypto_pipeline.venues.trade_rows import frame_of_trades
 from crypto_pipeline_tests.builders.scripted_binance import body, status, truncated
 from crypto_pipeline_tests.builders.scripted_others import (
     NOW,
@@ -166,7 +167,7 @@ async def test_made_from_settings(server: ScriptedCoinbase) -> None:
 def test_recorded_rows(recorded_data: Path) -> None:
     sample = json.loads((recorded_data / "rest_ws_samples/contract_pairs.json").read_text())["coinbase_exchange"]
     raw, normal = (sample["fetchTrades"][name] for name in ("raw", "normalised"))
-    frame = parse.frame_of_trades(parse.parse_trades(json.dumps(raw).encode()).rows, "BTC-USDT")
+    frame = frame_of_trades(parse.parse_trades(json.dumps(raw).encode()).rows, "BTC-USDT")
     (trade,) = frame.with_columns(pl.col("time").dt.epoch("ms")).iter_rows(named=True)
     assert (str(trade["trade_id"]), trade["time"], trade["taker_side"], trade["price"], trade["quantity"]) == (
         normal[0]["id"], normal[0]["timestamp_ms"], normal[0]["side"], normal[0]["price"], normal[0]["amount"]

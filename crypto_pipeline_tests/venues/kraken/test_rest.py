@@ -61,7 +61,8 @@ async def server() -> AsyncIterator[ScriptedKraken]:
 
 @pytest_asyncio.fixture
 async def venue(server: ScriptedKraken) -> AsyncIterator[KrakenSpot]:
-    made = KrakenSpot(server.url, Freely(), policy=HASTY, pair_pause=0.0)
+    made = KrakenSpot(server.url, Freely(), policy=HASTY)
+    made.pair_pause = 0.0
     yield made
     await made.close()
 
@@ -196,7 +197,8 @@ async def test_errors_come_with_good_answers(venue: KrakenSpot, server: Scripted
 
 
 async def test_each_pair_is_asked_once_a_second(server: ScriptedKraken) -> None:
-    venue = KrakenSpot(server.url, Freely(), policy=HASTY, pair_pause=0.2)
+    venue = KrakenSpot(server.url, Freely(), policy=HASTY)
+    venue.pair_pause = 0.2
     begun = time.monotonic()
     for _ in range(4):
         await venue.listed_since("BTC/USD")
@@ -246,7 +248,7 @@ def test_recorded_answers(recorded_data: Path) -> None:
     page, last = parse.parse_trades(json.dumps(sample["raw"]).encode())
     (trade,) = page.rows
     (normal,) = sample["normalised"]
-    assert (str(trade.trade_id), trade.ms, trade.price, trade.volume) == (
+    assert (str(trade.trade_id), trade.ms, trade.price, trade.quantity) == (
         normal["id"], normal["timestamp_ms"], normal["price"], normal["amount"]
     )  # fmt: skip
     assert trade.taker_buy == (normal["side"] == "buy")
