@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from crypto_pipeline.features.stored.update import BENCHMARK, Universe, lacks_benchmark
+from crypto_pipeline.labels.stored.signals import Signals
 from crypto_pipeline.labels.stored.update import due_cells, traded
 from crypto_pipeline.labels.strategies.base import TIMEFRAME, Parameters
 from crypto_pipeline.labels.strategies.registry import Strategy
@@ -47,30 +48,23 @@ def check_labels(
     """
     labels = store.labels.read(strategy.definition.table, parameters.hash, *history)
     return [
-        finality(store, strategy, parameters, *history, labels, now),
-        current(store, strategy, parameters, *span, now, benchmark),
+        finality(store, Signals(strategy, parameters, *history, now), labels),
+        current(store, Signals(strategy, parameters, *span, now), benchmark),
         *([has_benchmark(store, strategy, benchmark)] if "benchmark" in checks_of(strategy) else []),
         enough(strategy, labels, history[1] - history[0], least),
     ]
 
 
-def finality(
-    store: Store,
-    strategy: Strategy,
-    parameters: Parameters,
-    start: datetime,
-    end: datetime,
-    labels: pl.DataFrame,
-    now: datetime,
-) -> CheckOutcome:
+def finality(store: Store, signals: Signals, labels: pl.DataFrame) -> CheckOutcome:
     """Labels stored before their horizon ended are an error; cells that wait a day longer than it are a warning."""
+    strategy, parameters, now = signals.strategy, signals.parameters, signals.now
     limit = pl.col("entry_ts") + TIMEFRAME.delta * pl.col("horizon")
     early = labels.filter(
         (limit > now)
         | (pl.col("label_end_ts") > limit)
         | (pl.col("recorded_at") < limit.cast(pl.Datetime("us", "UTC")))
     )
-    late = store.labels.cells(strategy, parameters.hash, start, end).filter(
+    late = store.labels.cells(strategy, parameters.hash, signals.start, signals.end).filter(
         (pl.col("waiting") > 0)
         & (
             pl.col("day").cast(pl.Datetime("ms", "UTC")) + timedelta(days=2) + TIMEFRAME.delta * parameters.horizon
@@ -88,17 +82,10 @@ def finality(
     return CheckOutcome("label_finality", strategy, True, "error", words, early)
 
 
-def current(
-    store: Store,
-    strategy: Strategy,
-    parameters: Parameters,
-    start: datetime,
-    end: datetime,
-    now: datetime,
-    benchmark: str = BENCHMARK,
-) -> CheckOutcome:
+def current(store: Store, signals: Signals, benchmark: str = BENCHMARK) -> CheckOutcome:
     """Instrument-days that are to be computed, or computed again."""
-    outdated = due_cells(store, strategy, parameters, start, end, traded(store), now, benchmark=benchmark)
+    strategy = signals.strategy
+    outdated = due_cells(store, signals, traded(store), benchmark=benchmark)
     stale = outdated.filter(pl.col("reason") == "stale").height
     words = f"{stale} instrument-days of {strategy} labels rest on bars that changed, {outdated.height - stale} are new"
     if outdated.is_empty():

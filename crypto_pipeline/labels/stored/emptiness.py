@@ -7,9 +7,9 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
+from crypto_pipeline.labels.stored.signals import Signals
 from crypto_pipeline.labels.stored.update import due_cells, traded
-from crypto_pipeline.labels.strategies.base import TIMEFRAME, WARM_UP, Parameters
-from crypto_pipeline.labels.strategies.registry import Strategy
+from crypto_pipeline.labels.strategies.base import TIMEFRAME, WARM_UP
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
 from crypto_pipeline.store import Store
@@ -17,22 +17,19 @@ from crypto_pipeline.store import Store
 
 def why_empty(
     store: Store,
-    strategy: Strategy,
-    parameters: Parameters,
-    start: datetime,
-    end: datetime,
-    now: datetime,
+    signals: Signals,
     *,
     instruments: Sequence[str] | None,
     benchmark: str | None,
     ineligible: int,
 ) -> str:
-    """The reason in a sentence or two, with what to do, when no label of signals in ``[start, end)`` is left.
+    """The reason in a sentence or two, with what to do, when no label of ``signals`` is left.
 
     ``benchmark``: the instrument whose market some strategies look at; ``ineligible``: labels that were left out as
     such. Raises StoreError for an unknown instrument.
     """
-    head = f"no {strategy} labels of signals from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC: "
+    strategy, span = signals.strategy, f"{signals.start:%Y-%m-%d %H:%M} to {signals.end:%Y-%m-%d %H:%M} UTC"
+    head = f"no {strategy} labels of signals from {span}: "
     if ineligible:
         return (
             f"{head}of all {ineligible} signals more than 5 % of the last day's bars are missing, or fewer than half "
@@ -51,53 +48,46 @@ def why_empty(
     if not isinstance(first, date) or not isinstance(last, date):
         return f"{head}no {TIMEFRAME} bars are stored yet. See `crypto-pipeline status`"
     return head + (
-        _too_short(parameters, start, end, now, midnight(first), midnight(last) + timedelta(days=1))
-        or _not_labelled(store, strategy, parameters, start, end, now, list(tiers))
-        or _nothing_found(store, strategy, parameters, start, end, list(tiers))
+        _too_short(signals, midnight(first), midnight(last) + timedelta(days=1))
+        or _not_labelled(store, signals, list(tiers))
+        or _nothing_found(store, signals, list(tiers))
     )
 
 
-def _too_short(
-    parameters: Parameters, start: datetime, end: datetime, now: datetime, begins: datetime, ends: datetime
-) -> str | None:
+def _too_short(signals: Signals, begins: datetime, ends: datetime) -> str | None:
     """Whether no signal of the span can have a label, by the bars that are stored from ``begins`` to ``ends``."""
+    horizon = signals.parameters.horizon
     stored = f"bars are stored from {begins:%Y-%m-%d} to {ends - timedelta(days=1):%Y-%m-%d}"
     first = begins + TIMEFRAME.delta * WARM_UP
-    reach = TIMEFRAME.delta * (parameters.horizon + 1)
-    if start >= ends or end <= begins:
+    reach = TIMEFRAME.delta * (horizon + 1)
+    if signals.start >= ends or signals.end <= begins:
         return f"{stored}. Choose a span among them, or collect more days (`crypto-pipeline up --days N`)"
-    if end <= first:
+    if signals.end <= first:
         return (
             f"{stored}, and setups are looked for after {WARM_UP} bars, from {first:%Y-%m-%d %H:%M} on. Choose a later "
             "end, or collect more days (`crypto-pipeline up --days N`)"
         )
-    known_from = max(start, first) + reach
-    if known_from > now:
+    known_from = max(signals.start, first) + reach
+    if known_from > signals.now:
         return (
-            f"a label is stored when its horizon of {parameters.horizon} bars has ended, here from "
+            f"a label is stored when its horizon of {horizon} bars has ended, here from "
             f"{known_from:%Y-%m-%d %H:%M} UTC on. Choose an earlier start, collect more days (`crypto-pipeline up "
             "--days N`) or wait"
         )
     return None
 
 
-def _not_labelled(
-    store: Store,
-    strategy: Strategy,
-    parameters: Parameters,
-    start: datetime,
-    end: datetime,
-    now: datetime,
-    names: list[str],
-) -> str | None:
+def _not_labelled(store: Store, signals: Signals, names: list[str]) -> str | None:
     """Whether days of the span have not been computed yet, or labels came only after the moment that was asked for."""
-    labels = store.labels.read(strategy.definition.table, parameters.hash, start, end, instruments=names)
+    start, end = signals.start, signals.end
+    table = signals.strategy.definition.table
+    labels = store.labels.read(table, signals.parameters.hash, start, end, instruments=names)
     if labels.height:
         at = labels["recorded_at"].min()
         assert isinstance(at, datetime)
         return f"at that moment none was stored yet, the first at {at:%Y-%m-%d %H:%M:%S} UTC. Choose a later as_of"
-    begin, until = Timeframe.D1.floor(start), Timeframe.D1.ceil(end)
-    due = due_cells(store, strategy, parameters, begin, until, traded(store, names), now)
+    days = signals.between(Timeframe.D1.floor(start), Timeframe.D1.ceil(end))
+    due = due_cells(store, days, traded(store, names))
     if due.is_empty():
         return None
     return (
@@ -106,11 +96,10 @@ def _not_labelled(
     )
 
 
-def _nothing_found(
-    store: Store, strategy: Strategy, parameters: Parameters, start: datetime, end: datetime, names: list[str]
-) -> str:
+def _nothing_found(store: Store, signals: Signals, names: list[str]) -> str:
     """The sentence for setups that wait, or for days without setups."""
-    cells = store.labels.cells(strategy, parameters.hash, start, end, names)
+    strategy = signals.strategy
+    cells = store.labels.cells(strategy, signals.parameters.hash, signals.start, signals.end, names)
     waiting, until = int(cells["waiting"].sum()), cells["waits_until"].min()
     if waiting:
         when = f", the next until {until:%Y-%m-%d %H:%M} UTC" if isinstance(until, datetime) else ""

@@ -16,8 +16,8 @@ import polars as pl
 
 from crypto_pipeline.arrays.panel import Flags, Ints
 from crypto_pipeline.labels.spacing import reach
+from crypto_pipeline.labels.stored.signals import Signals
 from crypto_pipeline.labels.strategies.base import DAY, TIMEFRAME, WARM_UP, WEEK, Parameters
-from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
@@ -37,24 +37,15 @@ def look_ahead(parameters: Parameters) -> int:
     return math.ceil((parameters.horizon + 1) / DAY)
 
 
-def input_versions(
-    store: Store,
-    strategy: Strategy,
-    parameters: Parameters,
-    start: datetime,
-    end: datetime,
-    tiers: Mapping[str, str],
-    now: datetime,
-    benchmark: str | None,
-) -> pl.DataFrame:
-    """Per instrument of ``tiers`` and day of ``[start, end)`` with bars: ``instrument``, ``day``, ``inputs``, ``kept``.
+def input_versions(store: Store, signals: Signals, tiers: Mapping[str, str], benchmark: str | None) -> pl.DataFrame:
+    """Per instrument of ``tiers`` and day of ``signals`` with bars: ``instrument``, ``day``, ``inputs``, ``kept``.
 
     ``inputs`` is a text that is another whenever anything below has changed; ``kept`` counts the days with bars in it.
     ``benchmark``: the instrument whose market some strategies look at; None where it is not collected.
     """
-    first, last = _number(start), _number(end - timedelta(microseconds=1))
+    first, strategy = _number(signals.start), signals.strategy
     names = list(tiers)
-    parts, present = _window_versions(store, strategy, parameters, first, last, _number(now), names, benchmark)
+    parts, present = _window_versions(store, signals, names, benchmark)
     # Another benchmark, or none, is another market, whatever its data versions are.
     market_of = [benchmark or "none"] if strategy.definition.uses_benchmark else []
     rows = []
@@ -70,19 +61,14 @@ def input_versions(
 
 
 def _window_versions(
-    store: Store,
-    strategy: Strategy,
-    parameters: Parameters,
-    first: int,
-    last: int,
-    today: int,
-    names: Sequence[str],
-    benchmark: str | None,
+    store: Store, signals: Signals, names: Sequence[str], benchmark: str | None
 ) -> tuple[list[list[Ints]], Flags]:
-    """Days with bars and sums of data versions per instrument and day from ``first`` to ``last``: of the own 15m bars,
-    and of the 1h and benchmark bars where the strategy looks at them. And whether there are bars, likewise.
+    """Days with bars and sums of data versions per instrument and day of ``signals``: of the own 15m bars, and of the
+    1h and benchmark bars where the strategy looks at them. And whether there are bars, likewise.
     """
-    back, ahead = look_back(parameters), look_ahead(parameters)
+    strategy, today = signals.strategy, _number(signals.now)
+    first, last = _number(signals.start), _number(signals.end - timedelta(microseconds=1))
+    back, ahead = look_back(signals.parameters), look_ahead(signals.parameters)
     reached = min(last + ahead, today - 1)
     own = _Windows(store, TIMEFRAME, first - back, reached, names)
     parts = [own.windows(first, last, back, ahead)]

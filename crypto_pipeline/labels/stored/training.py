@@ -24,6 +24,7 @@ from crypto_pipeline.healing.plan import retention_policy
 from crypto_pipeline.labels.parameters import parameter_sets
 from crypto_pipeline.labels.stored.emptiness import why_empty
 from crypto_pipeline.labels.stored.removed_bars import require_kept
+from crypto_pipeline.labels.stored.signals import Signals
 from crypto_pipeline.labels.strategies.base import Parameters
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.retention import RetentionPolicy
@@ -137,7 +138,7 @@ def training_set(
     reason = None
     if frame.is_empty():
         reason = why_empty(
-            store, chosen, used, begin, until, store.clock.now(), instruments=instruments,
+            store, Signals(chosen, used, begin, until, store.clock.now()), instruments=instruments,
             benchmark=everyone.benchmark, ineligible=joined.height,
         )  # fmt: skip
     return TrainingSet(frame, manifest, reason)

@@ -17,6 +17,7 @@ from crypto_pipeline.labels.compute import SetupContext, find_setups, label
 from crypto_pipeline.labels.finality import accounted, final
 from crypto_pipeline.labels.stored import inputs
 from crypto_pipeline.labels.stored.intrabar import StoredMinutes
+from crypto_pipeline.labels.stored.signals import Signals
 from crypto_pipeline.labels.strategies.base import DAY, TIMEFRAME, TRADED, Parameters
 from crypto_pipeline.labels.strategies.dca import halts
 from crypto_pipeline.labels.strategies.registry import Strategy
@@ -86,7 +87,8 @@ def bring_up_to_date(
     report = LabelReport(benchmark=market)
     if not tiers or start >= end:
         return report
-    todo = due_cells(store, strategy, parameters, start, end, tiers, moment, everything=everything, benchmark=benchmark)
+    signals = Signals(strategy, parameters, start, end, moment)
+    todo = due_cells(store, signals, tiers, everything=everything, benchmark=benchmark)
     counts = dict(todo.group_by("reason").len().iter_rows())
     report.cells, report.new = todo.height, counts.get("new", 0)
     report.stale, report.waited = counts.get("stale", 0), counts.get("waiting", 0)
@@ -108,28 +110,28 @@ def traded(store: Store, instruments: Sequence[str] = ()) -> dict[str, str]:
 
 def due_cells(
     store: Store,
-    strategy: Strategy,
-    parameters: Parameters,
-    start: datetime,
-    end: datetime,
+    signals: Signals,
     tiers: Mapping[str, str],
-    now: datetime,
     *,
     everything: bool = False,
     benchmark: str = BENCHMARK,
 ) -> pl.DataFrame:
-    """Which instruments and days are to be computed: ``instrument``, ``day``, ``inputs`` and ``reason``."""
+    """Which instruments of ``tiers`` and days of ``signals`` are to be computed.
+
+    Columns: ``instrument``, ``day``, ``inputs`` and ``reason`` (new, stale or waiting).
+    """
     market = Universe.from_store(store, benchmark).benchmark
-    current = inputs.input_versions(store, strategy, parameters, start, end, tiers, now, market)
+    current = inputs.input_versions(store, signals, tiers, market)
     if everything:
         return current.select("instrument", "day", "inputs", pl.lit("stale").alias("reason"))
-    stored = store.labels.cells(strategy, parameters.hash, start, end, list(tiers))
+    strategy, parameters = signals.strategy, signals.parameters
+    stored = store.labels.cells(strategy, parameters.hash, signals.start, signals.end, list(tiers))
     asked = [day for days in stored["minute_days"].drop_nulls() for day in days]
     minutes = {}
     if asked:
         first, last = midnight(min(asked)), midnight(max(asked)) + timedelta(days=1)
         minutes = inputs.minute_versions(store, first, last, list(tiers))
-    return inputs.due(current, stored, minutes, parameters, now)
+    return inputs.due(current, stored, minutes, parameters, signals.now)
 
 
 def _pieces(todo: pl.DataFrame, apart: int) -> Iterator[tuple[pl.DataFrame, list[str]]]:

@@ -25,7 +25,7 @@ from crypto_pipeline.labels.strategies.base import (
     exits_by_tier,
     tier_barriers,
 )
-from crypto_pipeline.store.research.label_columns import BOOL, FLOAT, INT, LabelTable
+from crypto_pipeline.store.research.label_columns import LabelTable
 
 
 class ChannelParameters(Parameters):
@@ -130,20 +130,20 @@ def barriers(entries: Entries, parameters: ChannelParameters) -> Barriers:
 CHANNEL = StrategyDefinition(
     about="The lower edge of a straight channel, bought for the way to the upper one.",
     parameters=ChannelParameters,
-    table=LabelTable(
+    table=LabelTable.from_text(
         "channel",
-        {
-            "slope": (FLOAT, "Slope of the channel, of ln price per bar."),
-            "sigma": (FLOAT, "Deviation of ln price from its middle."),
-            "width": (FLOAT, "Upper edge relative to the lower, minus 1."),
-            "containment": (FLOAT, "Share of the closes inside."),
-            "touches_upper": (INT, "Touches of the upper edge."),
-            "touches_lower": (INT, "Touches of the lower edge."),
-            "position": (FLOAT, "Place of the close between the edges, 0 to 1."),
-            "day_range": (FLOAT, "Highest high of a day relative to its lowest low, minus 1."),
-            "reward_to_risk": (FLOAT, "Net gain at the target relative to net loss at the stop."),
-            "fallback": (BOOL, "Whether the channel's own barriers had to be replaced by those of the tier."),
-        },
+        """
+            slope           float  Slope of the channel, of ln price per bar.
+            sigma           float  Deviation of ln price from its middle.
+            width           float  Upper edge relative to the lower, minus 1.
+            containment     float  Share of the closes inside.
+            touches_upper   int    Touches of the upper edge.
+            touches_lower   int    Touches of the lower edge.
+            position        float  Place of the close between the edges, 0 to 1.
+            day_range       float  Highest high of a day relative to its lowest low, minus 1.
+            reward_to_risk  float  Net gain at the target relative to net loss at the stop.
+            fallback        bool   Whether the channel's own barriers had to be replaced by those of the tier.
+        """,
     ),
     find=find,
     barriers=barriers,

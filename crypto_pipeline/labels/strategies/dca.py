@@ -27,7 +27,7 @@ from crypto_pipeline.labels.strategies.base import (
     TierExits,
     exits_by_tier,
 )
-from crypto_pipeline.store.research.label_columns import FLOAT, INT, LabelTable
+from crypto_pipeline.store.research.label_columns import LabelTable
 
 
 class DcaParameters(Parameters):
@@ -103,15 +103,15 @@ def barriers(entries: Entries, parameters: DcaParameters) -> Barriers:
 DCA = StrategyDefinition(
     about="Sharp falls on normal volume, bought in a grid of orders; take profit on the average entry.",
     parameters=DcaParameters,
-    table=LabelTable(
+    table=LabelTable.from_text(
         "dca",
-        {
-            "fall": (FLOAT, "Close relative to the highest high of the window before: below 0."),
-            "volume_ratio": (FLOAT, "Mean volume of an hour relative to that of a day."),
-            "rsi14": (FLOAT, "RSI 14 at the signal, 0 to 100."),
-            "orders_filled": (INT, "Orders of the grid that were filled."),
-            "average_px": (FLOAT, "Their average price."),
-        },
+        """
+            fall           float  Close relative to the highest high of the window before: below 0.
+            volume_ratio   float  Mean volume of an hour relative to that of a day.
+            rsi14          float  RSI 14 at the signal, 0 to 100.
+            orders_filled  int    Orders of the grid that were filled.
+            average_px     float  Their average price.
+        """,
     ),
     find=find,
     barriers=barriers,

@@ -22,7 +22,7 @@ from crypto_pipeline.labels.strategies.base import (
     TierExits,
     exits_by_tier,
 )
-from crypto_pipeline.store.research.label_columns import FLOAT, LabelTable
+from crypto_pipeline.store.research.label_columns import LabelTable
 
 
 class SwingParameters(Parameters):
@@ -82,15 +82,15 @@ def rising(close: Floats) -> Flags:
 SWING = StrategyDefinition(
     about="Breakouts on volume with the trend of the hour.",
     parameters=SwingParameters,
-    table=LabelTable(
+    table=LabelTable.from_text(
         "swing",
-        {
-            "breakout": (FLOAT, "Close relative to the highest high of the window before: above 0."),
-            "volume_ratio": (FLOAT, "Volume relative to its mean over the window."),
-            "rsi14": (FLOAT, "RSI 14 at the signal, 0 to 100."),
-            "macd_histogram": (FLOAT, "MACD minus its signal line, relative to the close."),
-            "day_change": (FLOAT, "Change of the close over 24 hours."),
-        },
+        """
+            breakout        float  Close relative to the highest high of the window before: above 0.
+            volume_ratio    float  Volume relative to its mean over the window.
+            rsi14           float  RSI 14 at the signal, 0 to 100.
+            macd_histogram  float  MACD minus its signal line, relative to the close.
+            day_change      float  Change of the close over 24 hours.
+        """,
     ),
     find=find,
     uses_hours=True,

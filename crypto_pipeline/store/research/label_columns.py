@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import polars as pl
 
@@ -46,6 +47,9 @@ _PROVENANCE: dict[str, tuple[pl.DataType, str]] = {
 }
 
 
+_TYPES = {"float": FLOAT, "int": INT, "text": TEXT, "bool": BOOL}
+
+
 @dataclass(frozen=True, eq=False)
 class LabelTable:
     """The table ``research.strategy_<strategy>_labels``; its superseded rows are in ``…_label_revisions``.
@@ -55,6 +59,12 @@ class LabelTable:
 
     strategy: str
     measures: Mapping[str, tuple[pl.DataType, str]]
+
+    @classmethod
+    def from_text(cls, strategy: str, measures: str) -> Self:
+        """``measures``: one a line, with its name, its type (float, int, text or bool) and what it means."""
+        rows = (line.split(maxsplit=2) for line in measures.strip().splitlines())
+        return cls(strategy, {name: (_TYPES[kind], meaning) for name, kind, meaning in rows})
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ import pytest
 import crypto_pipeline
 from crypto_pipeline.features.stored.update import Universe
 from crypto_pipeline.labels.stored.emptiness import why_empty
+from crypto_pipeline.labels.stored.signals import Signals
 from crypto_pipeline.labels.stored.training import EmptyTrainingSetWarning
 from crypto_pipeline.labels.stored.update import bring_up_to_date
 from crypto_pipeline.labels.strategies.base import Parameters
@@ -46,9 +47,8 @@ def why(
     benchmark: str | None = "BTC-USDT",
     ineligible: int = 0,
 ) -> str:
-    return why_empty(
-        store, Strategy.DCA, parameters, start, end, now, instruments=None, benchmark=benchmark, ineligible=ineligible
-    )
+    signals = Signals(Strategy.DCA, parameters, start, end, now)
+    return why_empty(store, signals, instruments=None, benchmark=benchmark, ineligible=ineligible)
 
 
 def test_each_reason_is_named_with_what_suffices(store: Store) -> None:

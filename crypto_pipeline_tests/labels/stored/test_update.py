@@ -20,6 +20,7 @@ import crypto_pipeline
 from crypto_pipeline.features.stored import update as features
 from crypto_pipeline.labels.stored import inputs
 from crypto_pipeline.labels.stored.checks import check_labels, checks_of
+from crypto_pipeline.labels.stored.signals import Signals
 from crypto_pipeline.labels.stored.training import TrainingSetError, manifest_path, purged, reproduce, training_set
 from crypto_pipeline.labels.stored.update import LabelReport, bring_up_to_date, due_cells, traded
 from crypto_pipeline.labels.strategies.registry import Strategy
@@ -98,7 +99,7 @@ def test_a_revised_bar_makes_exactly_its_dependents_stale(store: Store, bars: pl
     changed, written = revise(store, bars, "ETH-USDT", at, low=price, close=price), 0
     for strategy in EVERY:
         parameters = LOOSE[strategy]
-        due = due_cells(store, strategy, parameters, START, END, traded(store), END)
+        due = due_cells(store, Signals(strategy, parameters, START, END, END), traded(store))
         first = at.date() - timedelta(days=inputs.look_ahead(parameters))
         last = at.date() + timedelta(days=inputs.look_back(parameters))
         assert set(due["instrument"]) == {"ETH-USDT"}
@@ -132,9 +133,9 @@ def test_the_benchmark_is_an_input_of_dca(store: Store, bars: pl.DataFrame) -> N
     price = bars.filter(instrument="BTC-USDT", open_time=at)["close"][0] * 0.9
     revise(store, bars, "BTC-USDT", at, low=price, close=price)
     tiers = traded(store)
-    due = due_cells(store, Strategy.DCA, LOOSE[Strategy.DCA], START, END, tiers, END)
+    due = due_cells(store, Signals(Strategy.DCA, LOOSE[Strategy.DCA], START, END, END), tiers)
     assert set(due["instrument"]) == set(tiers)
-    due = due_cells(store, Strategy.SWING, LOOSE[Strategy.SWING], START, END, tiers, END)
+    due = due_cells(store, Signals(Strategy.SWING, LOOSE[Strategy.SWING], START, END, END), tiers)
     assert set(due["instrument"]) == {"BTC-USDT"}
 
 
@@ -190,7 +191,7 @@ def test_minutes_that_decided_are_inputs_and_others_are_not(store: Store, bars: 
         revision=pl.col("revision") + timedelta(days=400),
     )
     store.bars.write(turned, Timeframe.M1)
-    due = due_cells(store, strategy, parameters, START, END, traded(store), END)
+    due = due_cells(store, Signals(strategy, parameters, START, END, END), traded(store))
     assert set(due["instrument"]) == {row["instrument"]}
     bring_up_to_date(store, strategy, parameters, START, END, now=END)
     key = {"instrument": row["instrument"], "signal_ts": row["signal_ts"]}
