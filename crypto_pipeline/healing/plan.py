@@ -108,15 +108,12 @@ def missing(
     store: Store, timeframe: Timeframe, bounds: Span, instruments: Sequence[str], horizon: Horizon
 ) -> pl.DataFrame:
     """Spans inside ``bounds`` that are expected, not stored and not explained, merged per instrument."""
-    start, end = horizon.clip(timeframe, *bounds)
-    if start >= end or not instruments:
-        return span.empty_spans()
     # Archived cells are left out: their bars are not in the table, and what they lack was requested often enough before
     # they were archived.
-    cells = store.coverage.cells([timeframe], start, end, instruments).filter(
-        (pl.col("expected") > pl.col("present") + pl.col("explained")) & (pl.col("archived") == 0)
-    )
-    if cells.is_empty():
+    lacking = (pl.col("expected") > pl.col("present") + pl.col("explained")) & (pl.col("archived") == 0)
+    start, end = horizon.clip(timeframe, *bounds)
+    cells = _cells(store, timeframe, (start, end), instruments, lacking)
+    if cells is None:
         return span.empty_spans()
     days = whole_cells(cells, timeframe)
     untouched = (pl.col("present") == 0) & (pl.col("explained") == 0)
@@ -130,13 +127,22 @@ def lost_in_archive(
 ) -> pl.DataFrame:
     """Spans of archived days that the ledger calls lost: they are requested again only when a person names them."""
     start, end = horizon.clip(timeframe, *bounds)
-    if start >= end or not instruments:
-        return span.empty_spans()
-    archived = store.coverage.cells([timeframe], start, end, instruments).filter(pl.col("archived") > 0)
-    if archived.is_empty():
+    archived = _cells(store, timeframe, (start, end), instruments, pl.col("archived") > 0)
+    if archived is None:
         return span.empty_spans()
     days = whole_cells(archived, timeframe).select("instrument", "start", "end")
     return span.clip(intersect(ledger_spans(store, timeframe, OPEN_UNEXPLAINED, days), days), start, end)
+
+
+def _cells(
+    store: Store, timeframe: Timeframe, bounds: Span, instruments: Sequence[str], chosen: pl.Expr
+) -> pl.DataFrame | None:
+    """The ``chosen`` coverage cells in a span; None where there are none."""
+    start, end = bounds
+    if start >= end or not instruments:
+        return None
+    cells = store.coverage.cells([timeframe], start, end, instruments).filter(chosen)
+    return None if cells.is_empty() else cells
 
 
 def _inside(store: Store, timeframe: Timeframe, cells: pl.DataFrame) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Protocol
 
+from crypto_pipeline.market.gaps.arithmetic import merge_spans
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.market.times import midnight
 
@@ -53,16 +54,9 @@ class SessionCalendar:
     def spans(self, timeframe: Timeframe, start: datetime, end: datetime) -> list[_Span]:
         """The session windows that open in ``[start, end)``."""
         first, last = timeframe.ceil(start), timeframe.ceil(end)
-        joined: list[_Span] = []
-        for begin, over in self._windows(timeframe, first, last):
-            begin, over = max(begin, first), min(over, last)
-            if begin >= over:
-                continue
-            if joined and begin <= joined[-1][1]:
-                joined[-1] = (joined[-1][0], max(over, joined[-1][1]))
-            else:
-                joined.append((begin, over))
-        return joined
+        return merge_spans(
+            (max(begin, first), min(over, last)) for begin, over in self._windows(timeframe, first, last)
+        )
 
     def _windows(self, timeframe: Timeframe, start: datetime, end: datetime) -> Iterator[_Span]:
         margin = timedelta(days=timeframe.cell_days + 1)

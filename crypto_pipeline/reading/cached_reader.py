@@ -16,7 +16,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.answer import Answer
 from crypto_pipeline.reading.arguments import Moment
 from crypto_pipeline.reading.cache import Cache, CacheRequest, CacheStats
-from crypto_pipeline.reading.query import BarOptions, Question, question
+from crypto_pipeline.reading.query import BarOptions, LatestOptions, Question, question
 from crypto_pipeline.store.coordination.notifications import BarNotifications, Series
 from crypto_pipeline.store.reads.small_reads import FEW_BARS
 
@@ -86,13 +86,11 @@ class CachedReader:
         self,
         instruments: str | Sequence[str] | None = None,
         timeframe: str = "1m",
-        *,
-        final_only: bool = True,
-        columns: str | Sequence[str] | None = None,
+        **options: Unpack[LatestOptions],
     ) -> Answer[pl.DataFrame]:
-        """As ``Reader.latest``."""
+        """As ``Reader.latest``, with the same options."""
         chosen = self._source.symbols() if instruments is None else instruments
-        return self.bars(chosen, timeframe, last=1, final_only=final_only, columns=columns)
+        return self.bars(chosen, timeframe, last=1, **options)
 
     def answer(self, asked: Question) -> Answer[pl.DataFrame]:
         """The answer to a question. A question for forming bars is always computed."""

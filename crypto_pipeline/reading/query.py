@@ -49,13 +49,18 @@ def default_start(timeframe: Timeframe, until: datetime) -> datetime:
     return timeframe.floor(until - max(timeframe.delta * _DEFAULT_BARS, _DEFAULT_SPAN))
 
 
-class BarOptions(TypedDict, total=False):
+class LatestOptions(TypedDict, total=False):
+    """The keyword arguments of ``Reader.latest``."""
+
+    final_only: bool
+    columns: str | Sequence[str] | None
+
+
+class BarOptions(LatestOptions, total=False):
     """The keyword arguments of ``Reader.bars``, which explains them."""
 
     last: int | None
     as_of: Moment | None
-    final_only: bool
-    columns: str | Sequence[str] | None
     fill: str | None
 
 

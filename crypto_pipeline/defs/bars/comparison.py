@@ -18,7 +18,7 @@ from crypto_pipeline.defs.bars import metadata as bar_metadata
 from crypto_pipeline.defs.bars.assets import LoggedProgress
 from crypto_pipeline.defs.bars.checks import as_evaluation, record
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import LOWEST, UNFINISHED
+from crypto_pipeline.defs.base.runs import LOWEST, UNFINISHED, op_job, sensor
 from crypto_pipeline.healing import CheckOutcome, Pipeline
 from crypto_pipeline.healing.comparison.agreement import stands_for
 from crypto_pipeline.healing.comparison.rotation import ComparisonReport
@@ -106,20 +106,17 @@ def _report(instance: dg.DagsterInstance, store: Store, outcomes: Iterable[Check
         instance.report_runless_asset_event(as_evaluation(outcome, shown))
 
 
-@dg.job(
-    name=JOB,
-    tags={"dagster/priority": str(LOWEST), "comparison": "venue"},
-    description="Compare stored bars with the venue's own: each day once, then again in rotation and when it changed.",
+compare_with_venue = op_job(
+    JOB,
+    compare_due_days,
+    {"dagster/priority": str(LOWEST), "comparison": "venue"},
+    "Compare stored bars with the venue's own: each day once, then again in rotation and when it changed.",
 )
-def compare_with_venue() -> None:
-    """One pass over the days that are due."""
-    compare_due_days()
 
 
-@dg.sensor(
+@sensor(
     job=compare_with_venue,
     minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description="Ask for a comparison with the venue's own bars while days are due and no other run is unfinished.",
 )
 def comparison_due(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult | dg.SkipReason:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from crypto_pipeline.defs.base.partitions import partitions
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import BY_HAND, HIGH, LOW, MEDIUM, asset_job, tags
+from crypto_pipeline.defs.base.runs import BY_HAND, HIGH, LOW, MEDIUM, asset_job, op_job, tags
 from crypto_pipeline.healing import HealReport, Pipeline, ReconcileReport
 from crypto_pipeline.healing.passes import HISTORY, NAMED
 from crypto_pipeline.healing.processors import measured
@@ -91,16 +91,13 @@ def compare(context: dg.OpExecutionContext, config: Reconciliation, database: Ma
     context.log.info(f"{report.as_dict()}")
 
 
-@dg.job(tags=tags(HIGH, "gap_fill"), description="Fills every hole of the ledger that is due, in all timeframes.")
-def fill_gaps() -> None:
-    """One pass of healing without touching partitions."""
-    heal()
-
-
-@dg.job(
-    tags=tags(LOW, "reconcile"),
-    description="Compares stored bars with the venue's own over a span, and settles what disagrees.",
+#: One pass of healing without touching partitions.
+fill_gaps = op_job(
+    "fill_gaps", heal, tags(HIGH, "gap_fill"), "Fills every hole of the ledger that is due, in all timeframes."
 )
-def reconcile() -> None:
-    """One reconciliation."""
-    compare()
+reconcile = op_job(
+    "reconcile",
+    compare,
+    tags(LOW, "reconcile"),
+    "Compares stored bars with the venue's own over a span, and settles what disagrees.",
+)

@@ -7,25 +7,22 @@ import dagster as dg
 from crypto_pipeline.defs.bars.jobs import BACKFILL
 from crypto_pipeline.defs.base.partitions import partitions, range_tags
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import HIGH, LOW, SOON, UNFINISHED, tags
-
-_ON = dg.DefaultSensorStatus.RUNNING
+from crypto_pipeline.defs.base.runs import HIGH, LOW, SOON, UNFINISHED, sensor, tags
 
 # Counted with the processors: what follows a change may not take the slots of what is live.
 follow_changes = dg.AutomationConditionSensorDefinition(
     "follow_changes",
     target=dg.AssetSelection.all(),
-    default_status=_ON,
+    default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=60,
     description="Rolls bars up again, and renews what is made of them, after the data below has changed.",
     run_tags=tags(LOW, "follow_changes"),
 )
 
 
-@dg.sensor(
+@sensor(
     job_name=BACKFILL,
     minimum_interval_seconds=SOON,
-    default_status=_ON,
     description="Asks for the whole history of an instrument that was just added.",
 )
 def new_instruments(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult | dg.SkipReason:
@@ -49,10 +46,9 @@ def new_instruments(context: dg.SensorEvaluationContext, database: MarketDatabas
     return dg.SensorResult(run_requests=[request], cursor=json.dumps(active))
 
 
-@dg.sensor(
+@sensor(
     job_name=BACKFILL,
     minimum_interval_seconds=15,
-    default_status=_ON,
     description="Forgets an instrument that was removed and never had a bar.",
 )
 def removed_instruments(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.RunRequest | dg.SkipReason:

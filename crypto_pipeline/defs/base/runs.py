@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
@@ -54,10 +54,25 @@ def dated_schedule(name: str, job: Any, cron: str, run_key: str, description: st
     return request
 
 
+def op_job(name: str, op: dg.OpDefinition, run_tags: Mapping[str, str], description: str) -> dg.JobDefinition:
+    """A job of one op without inputs."""
+
+    @dg.job(name=name, tags=dict(run_tags), description=description)
+    def job() -> None:
+        op()
+
+    return job
+
+
 def asset_job(name: str, assets: Sequence[Any], run_tags: Mapping[str, str], description: str, **more: Any) -> Any:
     """A job over ``assets``, given as definitions, keys or names."""
     chosen = dg.AssetSelection.assets(*assets)
     return dg.define_asset_job(name, selection=chosen, tags=run_tags, description=description, **more)
+
+
+def sensor(**options: Any) -> Callable[[Any], dg.SensorDefinition]:
+    """As `dg.sensor`, on from the start."""
+    return dg.sensor(default_status=dg.DefaultSensorStatus.RUNNING, **options)
 
 
 def by_person(run_tags: Mapping[str, str]) -> bool:

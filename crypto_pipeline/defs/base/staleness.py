@@ -17,7 +17,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG, INPUT_EVENT
 
 from crypto_pipeline.defs.base.partitions import each_day, partitions, run_days
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import is_running
+from crypto_pipeline.defs.base.runs import is_running, sensor
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
@@ -68,13 +68,7 @@ class FollowBars:
     def sensor(self, name: str, job: str, description: str) -> dg.SensorDefinition:
         """The sensor called ``name``, which asks for runs of ``job``."""
 
-        @dg.sensor(
-            name=name,
-            job_name=job,
-            minimum_interval_seconds=10,
-            default_status=dg.DefaultSensorStatus.RUNNING,
-            description=description,
-        )
+        @sensor(name=name, job_name=job, minimum_interval_seconds=10, description=description)
         def follow(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult | dg.SkipReason:
             return self.evaluate(context, database)
 

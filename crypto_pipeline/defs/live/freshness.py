@@ -13,6 +13,7 @@ import dagster as dg
 from crypto_pipeline.defs.bars.checks import as_evaluation, record
 from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.resources import MarketDatabase
+from crypto_pipeline.defs.base.runs import sensor
 from crypto_pipeline.defs.live.gaps import NewestGaps, being_collected, is_filling, live_gap_fill, request
 from crypto_pipeline.healing import CheckOutcome, Pipeline
 from crypto_pipeline.healing.checks.freshness import Thresholds, thin
@@ -34,10 +35,9 @@ async def look(pipeline: Pipeline) -> tuple[list[CheckOutcome], list[str]]:
     return outcomes, thin(pipeline.store, horizon, pipeline.settings.freshness_bars)
 
 
-@dg.sensor(
+@sensor(
     job=live_gap_fill,
     minimum_interval_seconds=60,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description="Every minute: checks how overdue the newest bar of each instrument is, and fills hours with few bars.",
 )
 def freshness(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult:

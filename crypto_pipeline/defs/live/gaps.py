@@ -16,7 +16,7 @@ from pydantic import Field
 
 from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import CRITICAL, UNFINISHED, is_running
+from crypto_pipeline.defs.base.runs import CRITICAL, UNFINISHED, is_running, op_job, sensor
 from crypto_pipeline.healing import HealReport, Pipeline
 from crypto_pipeline.healing.live_gaps import fill_gaps, find_gaps
 from crypto_pipeline.healing.processors import MONITORED, measured, record_idle_pass
@@ -59,14 +59,12 @@ def fill_found_gaps(context: dg.OpExecutionContext, config: NewestGaps, database
     context.add_output_metadata({"gaps": metadata.table(found[0]), "report": dg.MetadataValue.json(report.as_dict())})
 
 
-@dg.job(
-    name=JOB,
-    tags={"dagster/priority": str(CRITICAL), "live": "gaps"},
-    description="Fills the gaps of the newest days: from stored trades, else from a venue.",
+live_gap_fill = op_job(
+    JOB,
+    fill_found_gaps,
+    {"dagster/priority": str(CRITICAL), "live": "gaps"},
+    "Fills the gaps of the newest days: from stored trades, else from a venue.",
 )
-def live_gap_fill() -> None:
-    """One pass over the gaps of the newest days."""
-    fill_found_gaps()
 
 
 def request(config: NewestGaps, key: str) -> dg.RunRequest:
@@ -93,10 +91,9 @@ def being_collected(instance: dg.DagsterInstance, store: Store) -> list[str]:
     return sorted(names & set(active))
 
 
-@dg.sensor(
+@sensor(
     job=live_gap_fill,
     minimum_interval_seconds=300,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description="Every 5 minutes: finds the gaps of the last 7 days and asks for a run that fills them.",
 )
 def live_gap_monitor(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.RunRequest | dg.SkipReason:

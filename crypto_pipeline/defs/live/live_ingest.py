@@ -21,7 +21,7 @@ import dagster as dg
 from pydantic import Field
 
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import CRITICAL, SOON, UNFINISHED
+from crypto_pipeline.defs.base.runs import CRITICAL, SOON, UNFINISHED, sensor
 from crypto_pipeline.defs.live import ingest_run
 from crypto_pipeline.defs.live.heartbeats import observations
 from crypto_pipeline.features.stored.live import after_minute_with_features
@@ -31,7 +31,6 @@ from crypto_pipeline.ops.supervision.ingest_process import LineQueueHandler, ing
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store.coordination.heartbeats import Heartbeat
 
-_ON = dg.DefaultSensorStatus.RUNNING
 #: A heartbeat older than this belongs to a dead or stuck holder.
 STALE = 20.0
 #: A run that was asked for may take this long until its first heartbeat (seconds on an idle machine).
@@ -139,10 +138,9 @@ def live_ingest() -> None:
     ingest()
 
 
-@dg.sensor(
+@sensor(
     job=live_ingest,
     minimum_interval_seconds=SOON,
-    default_status=_ON,
     description="Keeps one ingest run per shard alive, judged by its heartbeat.",
 )
 def live_ingest_supervisor(

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from crypto_pipeline.defs.base.resources import MarketDatabase
+from crypto_pipeline.defs.base.runs import sensor
 from crypto_pipeline.ops.dagster_instance import run_queue
 
 
-@dg.sensor(
+@sensor(
     name="run_queue_watch",
     minimum_interval_seconds=60,
-    default_status=dg.DefaultSensorStatus.RUNNING,
     description="Looks every minute whether the run queue moves, and opens an alert when it does not.",
 )
 def run_queue_watch(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SkipReason:

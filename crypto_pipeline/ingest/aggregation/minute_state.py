@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from crypto_pipeline.ingest.aggregation.trade_ids import IdSpans
 from crypto_pipeline.market.bars import Source
@@ -163,44 +163,29 @@ class Minute:
         return abs(stated.volume - self.volume) <= 1e-9 * max(stated.volume, self.volume)
 
 
+@dataclass(slots=True, eq=False)
 class InstrumentStream:
     """One instrument: its known ids, its newest minutes, and the newest trade that the venue has announced."""
 
-    __slots__ = (
-        "anchor_id",
-        "anchor_ms",
-        "current",
-        "ever_forgotten_until_ms",
-        "forgotten_until_ms",
-        "ids",
-        "last",
-        "last_message_at",
-        "linked_ms",
-        "minutes",
-        "single_id",
-        "symbol",
-    )
-
-    def __init__(self, symbol: str) -> None:
-        self.symbol = symbol
-        self.ids = IdSpans()
-        self.minutes: dict[int, Minute] = {}
-        self.current: Minute | None = None
-        #: newest trade by id
-        self.last: LiveTrade | None = None
-        #: the newest id that the venue announced, and when
-        self.anchor_id = -1
-        self.anchor_ms = 0
-        #: the newest individual trade that the venue's own bars include
-        self.single_id = -1
-        #: minutes that opened before this are not in memory any more
-        self.forgotten_until_ms = 0
-        #: the highest value that ``forgotten_until_ms`` ever had: minutes may be reopened
-        self.ever_forgotten_until_ms = 0
-        #: a connection has been up without a break since then; None: there is none
-        self.linked_ms: int | None = None
-        #: monotonic time of the newest message about it
-        self.last_message_at = 0.0
+    symbol: str
+    ids: IdSpans = field(default_factory=IdSpans)
+    minutes: dict[int, Minute] = field(default_factory=dict)
+    current: Minute | None = None
+    #: newest trade by id
+    last: LiveTrade | None = None
+    #: the newest id that the venue announced, and when
+    anchor_id: int = -1
+    anchor_ms: int = 0
+    #: the newest individual trade that the venue's own bars include
+    single_id: int = -1
+    #: minutes that opened before this are not in memory any more
+    forgotten_until_ms: int = 0
+    #: the highest value that ``forgotten_until_ms`` ever had: minutes may be reopened
+    ever_forgotten_until_ms: int = 0
+    #: a connection has been up without a break since then; None: there is none
+    linked_ms: int | None = None
+    #: monotonic time of the newest message about it
+    last_message_at: float = 0.0
 
     def minute(self, open_ms: int) -> Minute:
         """The minute that opens at ``open_ms``; a new one where none is in memory."""

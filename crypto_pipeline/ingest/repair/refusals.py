@@ -34,7 +34,10 @@ _SPAN = {"instrument": pl.String(), "start": UTC_MS, "end": UTC_MS}
 
 
 class Refusals:
-    """Writes down what one term refused."""
+    """Writes down what one term refused.
+
+    Rows of the stream wait for the next round, so that taking one in costs no query.
+    """
 
     def __init__(self, state: TermState) -> None:
         self._state = state

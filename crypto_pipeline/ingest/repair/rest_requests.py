@@ -37,21 +37,21 @@ class RestRequest:
     Attributes:
         why: What it is for, for the log.
         bars: Asks for the venue's bars instead of its trades.
-        failures: In a row.
         due: When to ask, monotonic time.
         since: When the span was first requested, monotonic time.
         failed: When it failed last, monotonic time.
+        failures: In a row.
     """
 
     symbol: str
     start_ms: int
     end_ms: int
     why: str
-    bars: bool = False
+    bars: bool
+    due: float
+    since: float
+    failed: float
     failures: int = 0
-    due: float = 0.0
-    since: float = 0.0
-    failed: float = 0.0
 
 
 class AnswerHandler(Protocol):

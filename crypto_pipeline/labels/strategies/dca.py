@@ -106,7 +106,7 @@ DCA = StrategyDefinition(
     table=LabelTable.from_text(
         "dca",
         """
-            fall           float  Close relative to the highest high of the window before: below 0.
+            fall           float  How far the close is below the highest high of the window before: a fraction below 0.
             volume_ratio   float  Mean volume of an hour relative to that of a day.
             rsi14          float  RSI 14 at the signal, 0 to 100.
             orders_filled  int    Orders of the grid that were filled.

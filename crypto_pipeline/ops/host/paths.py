@@ -12,7 +12,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.host.disk_space import FULL
@@ -21,46 +21,27 @@ from crypto_pipeline.ops.host.disk_space import FULL
 _LONGEST_SOCKET = 100
 
 
-@dataclass(frozen=True)
 class Places:
     """Files and folders below one data directory that belong to supervision."""
 
-    data_dir: Path
-
-    @property
-    def run(self) -> Path:
-        """Folder of generated configuration, sockets, locks and logs; only its owner may enter."""
-        return self.data_dir / "run"
-
-    @property
-    def logs(self) -> Path:
-        """One log file per program."""
-        return self.run / "logs"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that supervises this data directory."""
-        return self.run / "up.lock"
-
-    @property
-    def state(self) -> Path:
-        """What runs, for other commands to read: never a secret in it."""
-        return self.run / "up.json"
-
-    @property
-    def dagster_home(self) -> Path:
-        """DAGSTER_HOME of everything started here."""
-        return self.data_dir / "dagster"
-
-    @property
-    def workspace(self) -> Path:
-        """The workspace file that points the webserver and the daemon at our code server."""
-        return self.run / "workspace.yaml"
-
-    @property
-    def supervisord_conf(self) -> Path:
-        """Generated configuration of supervisord."""
-        return self.run / "supervisord.conf"
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir: Final = data_dir
+        #: Folder of generated configuration, sockets, locks and logs; only its owner may enter.
+        self.run: Final = data_dir / "run"
+        #: One log file per program.
+        self.logs: Final = self.run / "logs"
+        #: Held by the process that supervises this data directory.
+        self.lock: Final = self.run / "up.lock"
+        #: What runs, for other commands to read: never a secret in it.
+        self.state: Final = self.run / "up.json"
+        #: DAGSTER_HOME of everything started here.
+        self.dagster_home: Final = data_dir / "dagster"
+        #: The workspace file that points the webserver and the daemon at our code server.
+        self.workspace: Final = self.run / "workspace.yaml"
+        #: Generated configuration of supervisord.
+        self.supervisord_conf: Final = self.run / "supervisord.conf"
+        #: Where the clock of a replay exchange began whose time is not ours (see ``replay_clock``).
+        self.replay_clock: Final = self.run / "replay-clock.json"
 
     def deployment(self) -> str:
         """Identifier of this data directory, made at its first use; a copy at another path gets one of its own."""
@@ -85,11 +66,6 @@ class Places:
                 writing.write(secrets.token_urlsafe(24))
             new.replace(file)
         return file.read_text().strip()
-
-    @property
-    def replay_clock(self) -> Path:
-        """Where the clock of a replay exchange began whose time is not ours (see ``replay_clock``)."""
-        return self.run / "replay-clock.json"
 
     def has_run(self) -> bool:
         """Whether a deployment in this data directory came as far as a database that can be used."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -90,7 +91,7 @@ class Tally:
         return None if self.hashes == other.hashes else "other rows than went in"
 
 
-class ParquetOut:
+class ParquetOut(AbstractContextManager["ParquetOut", None]):
     """A new file at ``path``, filled by ``add``. Use ``with``; ``close`` is what makes it a Parquet file."""
 
     def __init__(self, path: Path, kind: str) -> None:
@@ -117,9 +118,6 @@ class ParquetOut:
     def close(self) -> None:
         """Write the end of the file."""
         self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -119,7 +119,10 @@ class LeaseRow:
 
 
 class Leases:
-    """``ops.leases``. Times are the database's, the one clock that all processes share."""
+    """``ops.leases``: a holder renews its lease, and one that expires is free for any process.
+
+    Times are the database's, the one clock that all processes share.
+    """
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections

@@ -27,7 +27,14 @@ CROSS JOIN LATERAL ({_SUM.format(timeframe="i.timeframe", first="i.first", last=
 
 @dataclass(frozen=True, slots=True)
 class CellRange:
-    """CellRange of some instruments of one timeframe, both days included."""
+    """Coverage cells of some instruments of one timeframe.
+
+    Attributes:
+        timeframe: Of the bars.
+        first: First UTC day.
+        last: Last UTC day, included.
+        numbers: Ids of the instruments.
+    """
 
     timeframe: Timeframe
     first: date
@@ -36,7 +43,10 @@ class CellRange:
 
 
 class Versions:
-    """Reads versions. Thread-safe."""
+    """Reads versions. Thread-safe.
+
+    Callers that ask at the same time share one query.
+    """
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -58,15 +58,15 @@ class LabelsWritten:
     withdrawn: int = 0
     unchanged: int = 0
 
+    def add(self, other: LabelsWritten) -> None:
+        """Add the counts of another write."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
     @property
     def changed(self) -> int:
         """Rows that are other than before."""
         return self.inserted + self.superseded + self.withdrawn
-
-    def add(self, other: LabelsWritten) -> None:
-        """Add the counts of another write."""
-        for name in ("inserted", "superseded", "withdrawn", "unchanged"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 class Labels:

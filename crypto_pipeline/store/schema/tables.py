@@ -18,6 +18,10 @@ _CLOCK = func.clock_timestamp()
 _TIMEFRAME = Text(collation="C")
 
 
+def _table(schema: str, name: str, *columns: Column[Any], **options: Any) -> Table:
+    return Table(name, METADATA, *columns, schema=schema, **options)
+
+
 def _required(name: str, kind: Any, *more: Any, **options: Any) -> Column[Any]:
     return Column(name, kind, *more, nullable=False, **options)
 
@@ -26,9 +30,9 @@ def _instrument(*more: Any, **options: Any) -> Column[Any]:
     return _required("instrument_id", Integer, ForeignKey("market.instruments.instrument_id"), *more, **options)
 
 
-INSTRUMENTS = Table(
+INSTRUMENTS = _table(
+    "market",
     "instruments",
-    METADATA,
     Column("instrument_id", Integer, Identity(always=True), primary_key=True),
     _required("symbol", Text, unique=True),
     _required("asset_class", Text),
@@ -41,12 +45,11 @@ INSTRUMENTS = Table(
     Column("tick_size", Numeric),
     Column("lot_size", Numeric),
     Column("removed_at", _TIME),
-    schema="market",
 )
 
-LISTINGS = Table(
+LISTINGS = _table(
+    "market",
     "listings",
-    METADATA,
     _instrument(primary_key=True),
     Column("venue", Text, primary_key=True),
     _required("venue_symbol", Text),
@@ -57,12 +60,11 @@ LISTINGS = Table(
     Column("lot_size", Numeric),
     _required("updated_at", _TIME, server_default=func.now()),
     _required("first_bars", JSONB, server_default="{}"),
-    schema="market",
 )
 
-RECONCILIATIONS = Table(
+RECONCILIATIONS = _table(
+    "market",
     "reconciliations",
-    METADATA,
     Column("reconciliation_id", BigInteger, Identity(always=True), primary_key=True),
     _instrument(),
     _required("timeframe", _TIMEFRAME),
@@ -77,12 +79,11 @@ RECONCILIATIONS = Table(
     _required("last_seen", _TIME, server_default=func.now()),
     Column("resolved_at", _TIME),
     Column("note", Text),
-    schema="market",
 )
 
-FAILOVERS = Table(
+FAILOVERS = _table(
+    "market",
     "failovers",
-    METADATA,
     Column("failover_id", BigInteger, Identity(always=True), primary_key=True),
     _instrument(),
     _required("timeframe", _TIMEFRAME),
@@ -97,12 +98,11 @@ FAILOVERS = Table(
     Column("next_attempt", _TIME),
     Column("closed_at", _TIME),
     Column("outcome", Text),
-    schema="market",
 )
 
-CHECK_RESULTS = Table(
+CHECK_RESULTS = _table(
+    "ops",
     "check_results",
-    METADATA,
     Column("check_name", Text, primary_key=True),
     Column("timeframe", Text, primary_key=True, server_default=""),
     _required("passed", Boolean),
@@ -111,12 +111,11 @@ CHECK_RESULTS = Table(
     _required("detail", JSONB, server_default="{}"),
     _required("checked_at", _TIME, server_default=_CLOCK),
     _required("since", _TIME, server_default=_CLOCK),
-    schema="ops",
 )
 
-ALERTS = Table(
+ALERTS = _table(
+    "ops",
     "alerts",
-    METADATA,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     _required("source", Text),
     _required("timeframe", Text, server_default=""),
@@ -127,12 +126,11 @@ ALERTS = Table(
     _required("last_seen", _TIME, server_default=_CLOCK),
     _required("times_seen", Integer, server_default="1"),
     Column("resolved_at", _TIME),
-    schema="ops",
 )
 
-JOB_METRICS = Table(
+JOB_METRICS = _table(
+    "ops",
     "job_metrics",
-    METADATA,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     _required("job", Text),
     Column("run_id", Text),
@@ -146,5 +144,4 @@ JOB_METRICS = Table(
     _required("gaps_found", BigInteger, server_default="0"),
     _required("gaps_filled", BigInteger, server_default="0"),
     Column("oldest_gap", _TIME),
-    schema="ops",
 )

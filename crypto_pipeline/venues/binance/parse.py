@@ -192,7 +192,7 @@ def assemble(
     instrument: str,
     timeframe: Timeframe,
     revision: datetime,
-    span: tuple[int, int] | None = None,
+    span: tuple[int, int] | None,
 ) -> tuple[pl.DataFrame, list[RejectedRow]]:
     """Columns into a frame, without expressions: on a page of 1000 rows their set-up costs more than the work."""
     times = np.where(times > MICROSECONDS_FROM, times // 1000, times)
