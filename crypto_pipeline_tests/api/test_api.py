@@ -176,16 +176,22 @@ def test_thousands_of_idle_connections_keep_nobody_out(served_database: str) -> 
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def asked(port: int, paths: list[str]) -> list[socket.socket]:
+    """Connections of their own, each of which has asked for one path and not read the answer."""
+    connections = [socket.create_connection(("127.0.0.1", port)) for _ in paths]
+    for connection, path in zip(connections, paths, strict=True):
+        connection.sendall(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
+    return connections
+
+
 def test_health_is_told_while_every_connection_is_busy(served_database: str) -> None:
     reader = Reader(served_database, connections=2, patience=1.0, statement_timeout=3.0)
     with Served(reader, load_settings()) as running, httpx.Client(base_url=running.url, timeout=20) as client:
         assert client.get("/health/simple").status_code == 200
         with connect(served_database) as locking, locking.transaction():
             locking.execute("LOCK TABLE market.ohlc_data IN ACCESS EXCLUSIVE MODE")
-            gone = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(60)]
-            for number, each in enumerate(gone):
-                path = f"/bars/BTC-USDT?timeframe=1m&start=2025-03-31&end=2025-04-01&limit={number + 100}"
-                each.sendall(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
+            span = "timeframe=1m&start=2025-03-31&end=2025-04-01"
+            gone = asked(running.port, [f"/bars/BTC-USDT?{span}&limit={100 + number}" for number in range(60)])
             deadline = time.monotonic() + 20
             while len(active(served_database)) < 3:
                 assert time.monotonic() < deadline, "nobody waits for the table"
@@ -335,10 +341,7 @@ def test_a_read_that_hangs_is_cancelled_also_when_its_client_is_gone(served_data
         assert client.get(BARS).status_code == 200  # names are known, connections made
         with connect(served_database) as locking, locking.transaction():
             locking.execute("LOCK TABLE market.ohlc_data IN ACCESS EXCLUSIVE MODE")
-            gone = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(20)]
-            for number, each in enumerate(gone):
-                path = f"/bars/BTC-USDT?timeframe=1m&last={number + 10}"
-                each.sendall(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode())
+            gone = asked(running.port, [f"/bars/BTC-USDT?timeframe=1m&last={10 + number}" for number in range(20)])
             for each in gone:
                 each.close()
             for address in ("/bars/BTC-USDT?timeframe=1m&last=9", "/bars/ETH-USDT?timeframe=1m&last=5000"):

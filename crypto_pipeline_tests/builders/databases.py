@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from crypto_pipeline.store import EmbeddedServer, Store
 from crypto_pipeline.store.database.connect import connect
-from crypto_pipeline_tests.builders.bars import add_symbols
+from crypto_pipeline_tests.builders.bars import add_symbols, empty_tables
 
 
 @contextmanager
@@ -21,3 +21,11 @@ def shared_database(server: EmbeddedServer, template: str, name: str) -> Iterato
     yield server.url(name)
     with connect(admin) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def emptied_store(url: str, empty: Callable[[Store], None] = empty_tables) -> Iterator[Store]:
+    """A store on ``url`` after ``empty``. Small batches, so that few bars are many transactions."""
+    with Store(url, batch_rows=1000) as opened:
+        empty(opened)
+        yield opened

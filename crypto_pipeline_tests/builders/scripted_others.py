@@ -65,11 +65,13 @@ def assert_all_trades(found: TradesAnswer, trades: list[Deal], start: datetime, 
     assert found.id_after == min((deal.number for deal in trades if deal.us >= high), default=None)
 
 
-class ScriptedCoinbase(ScriptedVenue):
+class _DealsVenue(ScriptedVenue):
     def __init__(self, trades: list[Deal]) -> None:
         super().__init__()
         self.deals = trades
 
+
+class ScriptedCoinbase(_DealsVenue):
     def true_answer(self, request: web.Request) -> web.StreamResponse:
         query = request.query
         if "User-Agent" not in request.headers:
@@ -114,11 +116,7 @@ class ScriptedCoinbase(ScriptedVenue):
         return _json(body, headers=headers)
 
 
-class ScriptedKraken(ScriptedVenue):
-    def __init__(self, trades: list[Deal]) -> None:
-        super().__init__()
-        self.deals = trades
-
+class ScriptedKraken(_DealsVenue):
     def true_answer(self, request: web.Request) -> web.StreamResponse:
         query = request.query
         name = request.path.removeprefix("/0/public/")

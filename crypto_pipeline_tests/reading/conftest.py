@@ -9,7 +9,7 @@ import pytest
 from crypto_pipeline import Reader
 from crypto_pipeline.store import EmbeddedServer, Store
 from crypto_pipeline_tests.builders.bars import empty_tables
-from crypto_pipeline_tests.builders.databases import shared_database
+from crypto_pipeline_tests.builders.databases import emptied_store, shared_database
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,7 @@ def clear(store: Store) -> None:
 
 @pytest.fixture
 def store(read_database: str) -> Iterator[Store]:
-    with Store(read_database, batch_rows=1000) as opened:
-        clear(opened)
+    with emptied_store(read_database, clear) as opened:
         yield opened
 
 

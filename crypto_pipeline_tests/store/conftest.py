@@ -8,8 +8,7 @@ import pytest
 
 from crypto_pipeline.store import EmbeddedServer, Store
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline_tests.builders.bars import empty_tables
-from crypto_pipeline_tests.builders.databases import shared_database
+from crypto_pipeline_tests.builders.databases import emptied_store, shared_database
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +19,8 @@ def bar_database(postgres_server: EmbeddedServer, postgres_template: str) -> Ite
 
 @pytest.fixture
 def store(bar_database: str) -> Iterator[Store]:
-    """A store with SYMBOLS and nothing else. Small batches, so that few bars are many transactions."""
-    with Store(bar_database, batch_rows=1000) as opened:
-        empty_tables(opened)
+    """A store with SYMBOLS and nothing else."""
+    with emptied_store(bar_database) as opened:
         yield opened
 
 

@@ -22,14 +22,18 @@ _HEATMAP = timedelta(days=14)
 
 _SQL_TYPES: dict[pl.DataType, str] = {pl.Float64(): "float8", pl.Int64(): "bigint"}
 COLUMNS = [
-    ("instrument_id", "integer", "Which instrument: market.instruments names it."),
-    ("timeframe", "text", "Width of the bar: 1m 5m 15m 30m 1h 4h 1d 1w."),
-    ("open_time", "timestamptz", "Start of the bar, UTC."),
+    *columns("""
+        instrument_id  integer      Which instrument: market.instruments names it.
+        timeframe      text         Width of the bar: 1m 5m 15m 30m 1h 4h 1d 1w.
+        open_time      timestamptz  Start of the bar, UTC.
+    """),
     *((field.name, _SQL_TYPES[field.dtype], field.description) for field in BAR_FIELDS if field.name in VALUE_COLUMNS),
-    ("source_rank", "smallint", "Where this copy came from: market.bar_sources names it."),
-    ("complete", "boolean", "Every trade of the bar is in it."),
-    ("revision", "timestamptz", "When the venue stated the value."),
-    ("recorded_at", "timestamptz", "When it became the truth here."),
+    *columns("""
+        source_rank  smallint     Where this copy came from: market.bar_sources names it.
+        complete     boolean      Every trade of the bar is in it.
+        revision     timestamptz  When the venue stated the value.
+        recorded_at  timestamptz  When it became the truth here.
+    """),
 ]
 COLUMN_SCHEMA = table_schema(COLUMNS, "(instrument, timeframe, open time)")
 

@@ -156,11 +156,16 @@ def test_a_user_without_rights_is_told_what_to_do(
         migrate(with_database(url, "other"), folder)
 
 
-def test_what_a_person_hung_on_the_views_is_there_again(missing_url: str, tmp_path: Path) -> None:
+def migrations_before(number: str, folder: Path) -> Path:
+    """``folder`` with the migrations before ``number``."""
     for file in sql_folder().glob("*.sql"):
-        if file.name < "0020":
-            (tmp_path / file.name).write_text(file.read_text())
-    migrate(missing_url, tmp_path)
+        if file.name < number:
+            (folder / file.name).write_text(file.read_text())
+    return folder
+
+
+def test_what_a_person_hung_on_the_views_is_there_again(missing_url: str, tmp_path: Path) -> None:
+    migrate(missing_url, migrations_before("0020", tmp_path))
     with connect(missing_url) as connection:
         connection.execute("DROP ROLE IF EXISTS analyst")
         connection.execute("CREATE ROLE analyst")
@@ -201,10 +206,7 @@ def test_what_a_person_hung_on_the_views_is_there_again(missing_url: str, tmp_pa
 
 
 def test_what_cannot_be_made_again_is_not_taken_away(missing_url: str, tmp_path: Path) -> None:
-    for file in sql_folder().glob("*.sql"):
-        if file.name < "0020":
-            (tmp_path / file.name).write_text(file.read_text())
-    migrate(missing_url, tmp_path)
+    migrate(missing_url, migrations_before("0020", tmp_path))
     with connect(missing_url) as connection:
         connection.execute(
             "CREATE FUNCTION public.newest() RETURNS float8 LANGUAGE sql BEGIN ATOMIC "

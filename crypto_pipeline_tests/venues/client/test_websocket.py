@@ -6,7 +6,9 @@ import asyncio
 import itertools
 import json
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 from aiohttp import WSMsgType, web
@@ -49,6 +51,16 @@ async def until_closed(connection: StreamConnection, most: float = 5) -> tuple[l
     raise AssertionError("the events ended without an error")
 
 
+async def streamed(play: Callable[[Line], Awaitable[None]], **options: Any) -> tuple[list[Event], Exception]:
+    """What a client of BinanceStream gets of a server that does ``play``, until the connection ends."""
+    async with serving(play) as server:
+        venue = BinanceStream(server.url, **options)
+        try:
+            return await until_closed(await venue.connect(PLAN))
+        finally:
+            await venue.close()
+
+
 async def test_ping_is_answered_with_its_payload_and_counts_as_life() -> None:
     answered: list[object] = []
 
@@ -82,10 +94,7 @@ async def test_a_cut_line_ends_the_events() -> None:
         await asyncio.sleep(0.05)
         line.cut()
 
-    async with serving(play) as server:
-        venue = BinanceStream(server.url)
-        events, error = await until_closed(await venue.connect(PLAN))
-        await venue.close()
+    events, error = await streamed(play)
     assert [event.trade_id for event in events if isinstance(event, LiveTrade)] == [1, 2]
     assert isinstance(error, StreamClosed)
     assert "the stream ended" in error.reason
@@ -95,10 +104,7 @@ async def test_a_close_frame_is_told_with_its_code_and_reason() -> None:
     async def play(line: Line) -> None:
         await line.socket.close(code=1008, message=b"Too many requests")
 
-    async with serving(play) as server:
-        venue = BinanceStream(server.url)
-        _, error = await until_closed(await venue.connect(PLAN))
-        await venue.close()
+    _, error = await streamed(play)
     assert "1008: Too many requests" in str(error)
 
 
@@ -107,11 +113,8 @@ async def test_silence_ends_the_link_though_the_socket_stays_open() -> None:
         await line.say(agg(1))
         await forever(line)
 
-    async with serving(play) as server:
-        venue = BinanceStream(server.url, silence_limit=0.3)
-        begun = time.monotonic()
-        events, error = await until_closed(await venue.connect(PLAN))
-        await venue.close()
+    begun = time.monotonic()
+    events, error = await streamed(play, silence_limit=0.3)
     assert events[-1] == LiveTrade("BTC-USDT", 1, 2, 3, 1_700_000_000_000, 100.5, 2.0, False)
     assert "nothing came for 0.3 s" in str(error)
     assert 0.3 <= time.monotonic() - begun < 1.5
@@ -128,11 +131,8 @@ async def test_a_quiet_link_that_answers_pings_stays_and_is_told_alive() -> None
             await line.socket.pong(payload)
         await forever(line)
 
-    async with serving(play) as server:
-        venue = BinanceStream(server.url, silence_limit=0.4)
-        begun = time.monotonic()
-        events, error = await until_closed(await venue.connect(PLAN))
-        await venue.close()
+    begun = time.monotonic()
+    events, error = await streamed(play, silence_limit=0.4)
     assert pings == [WSMsgType.PING] * 4
     assert [event for event in events if isinstance(event, Alive)] == [Alive()] * 4
     assert time.monotonic() - begun > 4 * 0.2 + 0.4
@@ -149,10 +149,7 @@ async def test_a_ping_amid_a_message_in_parts_leaves_it_whole() -> None:
         transport.write(bytes((0x01, len(first))) + first + b"\x89\x02hi" + bytes((0x80, len(last))) + last)
         assert await line.heard() == (WSMsgType.PONG, b"hi")
 
-    async with serving(play) as server:
-        venue = BinanceStream(server.url)
-        events, _ = await until_closed(await venue.connect(PLAN))
-        await venue.close()
+    events, _ = await streamed(play)
     assert [event.trade_id for event in events if isinstance(event, LiveTrade)] == [5]
 
 
@@ -163,10 +160,7 @@ async def test_a_venue_that_takes_leave_and_keeps_the_socket_open_is_left_all_th
         transport.write(b"\x88\x02\x03\xe9")
         await forever(line)
 
-    async with serving(play) as server:
-        venue = BinanceStream(server.url)
-        _, error = await until_closed(await venue.connect(PLAN))
-        await venue.close()
+    _, error = await streamed(play)
     assert "the stream ended with code 1001" in str(error)
 
 
@@ -248,10 +242,7 @@ async def test_a_frame_that_breaks_the_protocol_ends_the_stream() -> None:
         transport.write(b"\x83\x01x")  # an opcode that does not exist
         await forever(line)
 
-    async with serving(play) as server:
-        venue = BinanceStream(server.url)
-        _, error = await until_closed(await venue.connect(PLAN))
-        await venue.close()
+    _, error = await streamed(play)
     assert "broken frame" in str(error)
 
 
@@ -287,10 +278,7 @@ async def test_one_connection_too_many_is_a_refusal(said: str) -> None:
         else:
             await line.socket.close(code=1008, message=b"maximum number of connections")
 
-    async with serving(play) as server:
-        venue = BinanceStream(server.url)
-        events, error = await until_closed(await venue.connect(PLAN))
-        await venue.close()
+    events, error = await streamed(play)
     assert isinstance(error, StreamRefused)
     assert "maximum number of connections" in error.text
     assert not said or events[-1] == Notice("refused", "1 maximum number of connections exceeded")
@@ -308,10 +296,7 @@ async def test_shutdown_is_announced(frame: str) -> None:
     async def play(line: Line) -> None:
         await line.say(frame)
 
-    async with serving(play) as server:
-        venue = BinanceStream(server.url)
-        events, _ = await until_closed(await venue.connect(PLAN))
-        await venue.close()
+    events, _ = await streamed(play)
     assert [event.kind for event in events[2:] if isinstance(event, Notice)] == ["shutdown"]
 
 
