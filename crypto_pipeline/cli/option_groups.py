@@ -33,7 +33,7 @@ class SpanOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class BarOptions(SpanOptions):
+class SeriesOptions(SpanOptions):
     """The span, and ``--instruments`` and ``--timeframe`` as they were typed."""
 
     instruments: Instruments = None

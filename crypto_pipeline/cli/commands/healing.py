@@ -11,7 +11,7 @@ import typer
 
 from crypto_pipeline.cli.command_groups import add_group
 from crypto_pipeline.cli.context import deployment_settings
-from crypto_pipeline.cli.option_groups import BarOptions, with_groups
+from crypto_pipeline.cli.option_groups import SeriesOptions, with_groups
 from crypto_pipeline.cli.options import AsJson, DataDir
 from crypto_pipeline.cli.output import show_frame
 
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_groups
-def backfill(bars: BarOptions, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def backfill(bars: SeriesOptions, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Fetch what is missing in a span, write it, roll it up and explain the rest. Doing it twice costs nothing.
 
     A named span or instrument is asked for now; without one, holes wait for their next attempt. Exits with 1 while bars
@@ -87,7 +87,7 @@ def _missing(found: dict[str, Any], named: bool) -> list[str]:
 
 
 @with_groups
-def reconcile(bars: BarOptions, reread: Reread = False, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def reconcile(bars: SeriesOptions, reread: Reread = False, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Compare our bars with the venue's own over a span, refetch what disagrees, keep what stays disputed."""
     chosen = bars.timeframes()
     settings = deployment_settings(data_dir)
@@ -110,7 +110,7 @@ def reconcile(bars: BarOptions, reread: Reread = False, as_json: AsJson = False,
         raise typer.Exit(1)
 
 
-def _heal(settings: Settings, bars: BarOptions, work: Callable[..., Awaitable[Any]]) -> Any:
+def _heal(settings: Settings, bars: SeriesOptions, work: Callable[..., Awaitable[Any]]) -> Any:
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.cli.output import HealingProgress
     from crypto_pipeline.healing import Pipeline
@@ -147,7 +147,7 @@ def _finish(
 
 
 @with_groups
-def coverage(bars: BarOptions, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def coverage(bars: SeriesOptions, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Per timeframe and instrument: bars expected, present, explained and missing."""
     import polars as pl
 
@@ -169,7 +169,7 @@ def coverage(bars: BarOptions, as_json: AsJson = False, data_dir: DataDir = None
 
 @with_groups
 def gaps(
-    context: typer.Context, bars: BarOptions, state: States = None, as_json: AsJson = False, data_dir: DataDir = None
+    context: typer.Context, bars: SeriesOptions, state: States = None, as_json: AsJson = False, data_dir: DataDir = None
 ) -> None:
     """The ledger: every absent bar with its reason. Without a further word: a summary by cause."""
     if context.invoked_subcommand is not None:
@@ -210,7 +210,7 @@ def _indented(text: str, width: int) -> str:
 
 
 @with_groups
-def gaps_list(bars: BarOptions, state: States = None, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def gaps_list(bars: SeriesOptions, state: States = None, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Open rows of the ledger, what has no reason first: which bars are absent, since when, and why."""
     import polars as pl
 
@@ -222,7 +222,7 @@ def gaps_list(bars: BarOptions, state: States = None, as_json: AsJson = False, d
     show_frame(frame, as_json, "open gaps")
 
 
-def _open_gaps(bars: BarOptions, state: str | None, data_dir: Any) -> pl.DataFrame:
+def _open_gaps(bars: SeriesOptions, state: str | None, data_dir: Any) -> pl.DataFrame:
     import polars as pl
 
     from crypto_pipeline.cli.context import open_store
