@@ -51,7 +51,9 @@ class SeriesOptions(SpanOptions):
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     """``command`` for Typer: a parameter that is a group of options becomes the options of that group, in its place."""
     signature = inspect.signature(command, eval_str=True)
-    groups = {name: one.annotation for name, one in signature.parameters.items() if is_dataclass(one.annotation)}
+    groups: dict[str, Any] = {
+        name: one.annotation for name, one in signature.parameters.items() if is_dataclass(one.annotation)
+    }
 
     @functools.wraps(command)
     def run(**values: Any) -> None:

@@ -27,10 +27,11 @@ from crypto_pipeline.ingest.stream_alert import StreamAlert
 from crypto_pipeline.ingest.term_state import TermState
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms
+from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import StoreError
 from crypto_pipeline.venues import Venue, VenueError
-from crypto_pipeline.venues.stream_protocol import Anchor, Event, LiveBar, LiveTrade, Notice, StreamingVenue
+from crypto_pipeline.venues.stream_protocol import Anchor, Event, LiveBar, Notice, StreamingVenue
 
 log = logging.getLogger(__name__)
 

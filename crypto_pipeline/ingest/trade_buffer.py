@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from crypto_pipeline.ingest.aggregation.aggregator import Aggregator
 from crypto_pipeline.ingest.aggregation.minute_state import MINUTE
-from crypto_pipeline.venues.stream_protocol import LiveTrade
+from crypto_pipeline.market.trades.live_trade import LiveTrade
 
 #: Readers are held back while the buffer is fuller than this part of its limit.
 _HIGH_WATER = 0.8

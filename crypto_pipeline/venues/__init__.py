@@ -6,6 +6,7 @@ Not here: what is requested and what a missing bar means (healing), what becomes
 stored (store), an exchange to test against (replay). No Dagster, no SQL.
 """
 
+from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.venues.binance.rest import BinanceSpot
 from crypto_pipeline.venues.binance.stream import BinanceStream
 from crypto_pipeline.venues.client.budget import MemoryBudget
@@ -48,7 +49,6 @@ from crypto_pipeline.venues.stream_protocol import (
     Anchor,
     Event,
     LiveBar,
-    LiveTrade,
     Notice,
     StreamClosed,
     StreamConnection,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import dagster as dg
 
@@ -11,6 +11,14 @@ import dagster as dg
 TRADES = "trades"
 #: The asset of the newest prices and forming bars.
 LIVE_PRICES = "live_prices"
+
+
+class AssetArguments(TypedDict):
+    """Those arguments of an asset that its subject gives."""
+
+    group_name: str
+    owners: list[str]
+    tags: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +33,7 @@ class Subject:
     name: str
     team: str
 
-    def arguments(self, schema: str | None = None, **tags: str) -> dict[str, Any]:
+    def arguments(self, schema: str | None = None, **tags: str) -> AssetArguments:
         """Group, owners and tags of an asset, for `dg.asset`; its table is in ``schema`` of the database."""
         all_tags = {"subject": self.name} | ({"schema": schema} if schema else {}) | tags
         return {"group_name": self.name, "owners": [f"team:{self.team}"], "tags": all_tags}

@@ -16,8 +16,9 @@ from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, InstrumentSt
 from crypto_pipeline.ingest.aggregation.rest_merge import Restated, restate
 from crypto_pipeline.ingest.aggregation.trade_ids import IdHole
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.venues import TradesAnswer
-from crypto_pipeline.venues.stream_protocol import Anchor, LiveBar, LiveTrade
+from crypto_pipeline.venues.stream_protocol import Anchor, LiveBar
 
 #: Trades whose time is further than this from the venue's clock are refused. Milliseconds.
 _FUTURE_MS, _PAST_MS = 10_000, 7 * 86_400_000

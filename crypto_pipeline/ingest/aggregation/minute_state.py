@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from crypto_pipeline.ingest.aggregation.trade_ids import IdSpans
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.trades.individual_trades import new_singles
-from crypto_pipeline.venues.stream_protocol import LiveBar, LiveTrade
+from crypto_pipeline.market.trades.live_trade import LiveTrade
+from crypto_pipeline.venues.stream_protocol import LiveBar
 
 MINUTE = 60_000
 

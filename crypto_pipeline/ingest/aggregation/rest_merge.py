@@ -9,9 +9,9 @@ import polars as pl
 
 from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, InstrumentStream, Minute
 from crypto_pipeline.market.times import unix_ms
+from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.market.trades.stated_trades import proven_absent, whole_spans
 from crypto_pipeline.venues import TradesAnswer
-from crypto_pipeline.venues.stream_protocol import LiveTrade
 
 
 @dataclass(slots=True)

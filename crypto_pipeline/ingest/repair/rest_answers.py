@@ -17,8 +17,9 @@ from crypto_pipeline.ingest.term_state import TermState
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms, unix_ms
+from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.venues import BarsAnswer, TradesAnswer, VenueError
-from crypto_pipeline.venues.stream_protocol import LiveBar, LiveTrade
+from crypto_pipeline.venues.stream_protocol import LiveBar
 
 log = logging.getLogger(__name__)
 

@@ -61,7 +61,7 @@ class AggTradeFields(msgspec.Struct):
     buyer_is_maker: bool = msgspec.field(name="m")
 
 
-class AggTrade(AggTradeFields, frozen=True):
+class AggTrade(AggTradeFields):
     """One aggregate trade of REST."""
 
     @property

@@ -9,21 +9,14 @@ import msgspec
 
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.venues.binance.parse import MICROSECONDS_FROM, AggTradeFields
 from crypto_pipeline.venues.client.frame_parser import FrameParser, Place
 from crypto_pipeline.venues.client.stream_venue import VenueStream
 from crypto_pipeline.venues.client.websocket import WebSocketConnection
 from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.protocol import shorten
-from crypto_pipeline.venues.stream_protocol import (
-    Alive,
-    Event,
-    LiveBar,
-    LiveTrade,
-    Notice,
-    StreamPlan,
-    spread_evenly,
-)
+from crypto_pipeline.venues.stream_protocol import Alive, Event, LiveBar, Notice, StreamPlan, spread_evenly
 
 #: Minutes of the intervals that a bar may be of.
 MINUTES = {str(timeframe): timeframe.minutes for timeframe in Timeframe}

@@ -10,9 +10,10 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE
+from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.venues.decoding import UNREADABLE, document, quoted
 from crypto_pipeline.venues.protocol import RejectedRow, shorten
-from crypto_pipeline.venues.stream_protocol import Alive, Event, LiveTrade, Notice
+from crypto_pipeline.venues.stream_protocol import Alive, Event, Notice
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from crypto_pipeline.market.sanity import MAX_MS, trade_fault
+from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.venues.client.frame_parser import FrameParser
 from crypto_pipeline.venues.kraken.names import stream_name
-from crypto_pipeline.venues.stream_protocol import Alive, Event, LiveTrade, Notice
+from crypto_pipeline.venues.stream_protocol import Alive, Event, Notice
 
 # [channelID, [["price","volume","time","b"|"s","m"|"l",""], …], "trade", "XBT/USD"]
 _TRADES = msgspec.json.Decoder(tuple[int, list[tuple[float, float, float, str, str, str]], str, str], strict=False)
