@@ -99,20 +99,20 @@ def subjects(recorded: Path) -> list[Subject]:
     return [
         Subject("binance", "klines", klines, _dumps, lambda body: _klines(body, span)),
         Subject("binance", "aggTrades", trades, _dumps, lambda body: {
-            row.a: row for row in binance.parse_trades(body).rows}),
+            row.trade_id: row for row in binance.parse_trades(body).rows}),
         Subject("binance", "exchangeInfo", listed, lambda rows: _dumps({"symbols": rows}), lambda body: {
             row.venue_symbol: row for row in binance.parse_info(body).symbols}),
         Subject("binance", "archive", lines, csv, _archive),
         Subject("coinbase", "candles", candles, _dumps, lambda body: _candles(body, candle_span)),
         Subject("coinbase", "trades", matches[::-1], _dumps, lambda body: {
-            row.trade_id: (row.ms, row.price, row.size, row.side) for row in coinbase.parse_trades(body).rows}),
+            row.trade_id: (row.ms, row.price, row.quantity, row.side) for row in coinbase.parse_trades(body).rows}),
         Subject("coinbase", "products", products, _dumps, lambda body: {
             row.venue_symbol: row for row in coinbase.parse_products(body)}),
         Subject("kraken", "OHLC", ohlc, lambda rows: _dumps(
             {"error": [], "result": {"XBTUSDT": rows, "last": ohlc[-1][0]}}), lambda body: _ohlc(body, ohlc)),
         Subject("kraken", "Trades", kraken_trades, lambda rows: _dumps(
             {"error": [], "result": {"X": rows, "last": "1700000000000000000"}}), lambda body: {
-            row.trade_id: (row.ms, row.price, row.volume, row.side) for row in kraken.parse_trades(body)[0].rows}),
+            row.trade_id: (row.ms, row.price, row.quantity, row.side) for row in kraken.parse_trades(body)[0].rows}),
         Subject("kraken", "AssetPairs", named, lambda rows: _dumps(
             {"error": [], "result": {f"P{at}": row for at, row in enumerate(rows)}}), lambda body: {
             row.venue_symbol: row for row in kraken.parse_pairs(body)}),

@@ -105,7 +105,7 @@ def test_trades_that_cannot_be_are_refused_one_by_one() -> None:
     rows[1]["p"], rows[2]["q"], rows[3]["l"], rows[4]["T"] = "NaN", "1e308", -5, 10**30
     rows[5]["a"], rows[6]["p"] = "x", None
     page = parse.parse_trades(json.dumps([*rows, rows[7]]).encode())
-    assert [row.a for row in page.rows] == [0, 7]
+    assert [row.trade_id for row in page.rows] == [0, 7]
     assert sorted(one.trade_id for one in page.refused if one.trade_id is not None) == [1, 2, 3, 4, 6]
     assert len(page.refused) == 6
     said = [

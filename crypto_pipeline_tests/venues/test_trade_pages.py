@@ -37,7 +37,7 @@ def test_one_wrong_time_costs_one_trade(steps: list[int], data: st.DataObject) -
     wrong = data.draw(st.sampled_from([0, 500_000_000]))
     spoiled = [wrong if at == place else ms for at, ms in enumerate(times)]
     found = parse_trades(page(spoiled))
-    assert [row.a for row in found.rows] == [at for at in range(len(times)) if at != place]
+    assert [row.trade_id for row in found.rows] == [at for at in range(len(times)) if at != place]
     assert [one.trade_id for one in found.refused] == [place]
 
 
