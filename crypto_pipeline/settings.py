@@ -257,7 +257,7 @@ class Settings(BaseSettings):
     def _venue(cls, value: str) -> str:
         names = venue_names(first=True)
         if value not in names:
-            raise ValueError(f"{value!r} is no venue: use one of {', '.join(names)}")
+            raise ValueError(f"{value!r} is not a venue: use one of {', '.join(names)}")
         return value
 
     @field_validator("failover_venues")
@@ -265,7 +265,7 @@ class Settings(BaseSettings):
     def _venues(cls, value: str | None) -> str | None:
         names = [name.strip() for name in (value or "").split(",") if name.strip()]
         if unknown := [name for name in names if name not in venue_names()]:
-            raise ValueError(f"{unknown[0]!r} is no venue: use {', '.join(venue_names())}")
+            raise ValueError(f"{unknown[0]!r} is not a venue: use {', '.join(venue_names())}")
         return ",".join(names) or None
 
     @property

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def sections() -> dict[str, list[Block]]:
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of everything that an example may touch."""
+    """A copy of everything that an example may touch. Kernels that one example compiles in it serve the next one."""
     folder = tmp_path_factory.mktemp("copy")
     for name in COPIED:
         source = ROOT / name
@@ -147,6 +148,22 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             shutil.copy(source, folder / name)
     return folder
+
+
+@pytest.fixture
+def project(title: str, copied: Path) -> Iterator[Path]:
+    """The copy with the example of ``title``; afterwards as it was, with the times of its files."""
+    blocks = sections()[title]
+    try:
+        for block in blocks:
+            block.apply(copied)
+        yield copied
+    finally:
+        for block in blocks:
+            if block.new:
+                (copied / block.path).unlink(missing_ok=True)
+            else:
+                shutil.copy2(ROOT / block.path, copied / block.path)
 
 
 def test_the_page_has_a_section_for_everything_that_grows() -> None:
@@ -163,19 +180,14 @@ def test_an_example_touches_nothing_but_its_own(title: str) -> None:
 
 
 @pytest.mark.parametrize("title", SCRIPTS)
-def test_the_worked_example_works(title: str, copied: Path, tmp_path: Path, postgres_server: EmbeddedServer) -> None:
-    folder = tmp_path / "project"
-    shutil.copytree(copied, folder)
-    blocks = sections()[title]
-    for block in blocks:
-        block.apply(folder)
-    tests = [str(folder / block.path) for block in blocks if block.kind == "test"]
+def test_the_worked_example_works(title: str, project: Path, postgres_server: EmbeddedServer) -> None:
+    tests = [str(project / block.path) for block in sections()[title] if block.kind == "test"]
     name = f"extending_{os.getpid()}"
     admin = postgres_server.url("postgres")
     try:
         done = subprocess.run(
             [sys.executable, "-c", program(title), with_database(admin, name), *tests],
-            cwd=folder, env=os.environ | {"PYTHONPATH": str(folder)}, capture_output=True, text=True, timeout=300,
+            cwd=project, env=os.environ | {"PYTHONPATH": str(project)}, capture_output=True, text=True, timeout=300,
             check=False,
         )  # fmt: skip
     finally:

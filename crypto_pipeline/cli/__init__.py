@@ -1,7 +1,7 @@
-"""The command line: what a person types, and how answers and errors look to them and to programs.
+"""The command line: commands, their options, their output for people and programs, and their exit codes.
 
-Here belongs parsing, printing, progress and exit codes. Work does not: every command calls the core or ops. Modules
-import heavy things inside commands, so that ``crypto-pipeline --help`` is there at once.
+Parsing, printing, progress and exit codes belong here. The work itself does not: every command calls the core or
+``ops``. Modules import heavy packages inside commands, so that ``crypto-pipeline --help`` answers quickly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The program: commands put together, and the one place where errors end."""
+"""The program: it registers all commands, and turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def common(
 
 
 def _register_commands() -> None:
-    """Every module of ``cli.commands`` adds its commands: those of a deployment first, the others by name."""
+    """Add the commands of every module of ``cli.commands``: those of a deployment first, the others by name."""
     names = [module.name for module in pkgutil.iter_modules(commands.__path__)]
     for name in sorted(names, key=lambda name: (name != "deployment", name)):
         import_module(f"{commands.__name__}.{name}").register(app)
 
 
 def _say_whole_sentences(app: typer.Typer) -> None:
-    # The list of commands would else cut their first sentences short.
+    # Without this the list of commands would cut off the first sentences.
     for command in app.registered_commands:
         command.short_help = _first_paragraph(command.callback.__doc__ if command.callback else None)
     for group in app.registered_groups:

@@ -1,4 +1,4 @@
-"""What commands work with: the settings of the deployment they talk about, and its database."""
+"""Context of commands: the settings of a deployment, its database URL and its store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def deployment_settings(data_dir: Path | None, **given: Any) -> Settings:
-    """Settings of a deployment: what was given now, then the environment, then what its ``up`` was given."""
+    """Settings of a deployment. Precedence: ``given``, then the environment, then the options of its ``up``."""
     from crypto_pipeline.ops.host.paths import Places, UpState
     from crypto_pipeline.settings import PREFIX, load_settings
 
@@ -34,7 +34,10 @@ def deployment_settings(data_dir: Path | None, **given: Any) -> Settings:
 
 @contextmanager
 def database(settings: Settings) -> Iterator[str]:
-    """URL of the deployment's database for the block, migrated. The embedded one is started for it when it is down."""
+    """URL of the deployment's migrated database for the block. An embedded server that is down is started for it.
+
+    Raises BadInput when there is no database.
+    """
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.ops.host.paths import Places, running_state
     from crypto_pipeline.settings import command
@@ -61,8 +64,8 @@ def database(settings: Settings) -> Iterator[str]:
     if not server.is_alive():
         up = command("up", "--data-dir", settings.data_dir)
         typer.echo(
-            f"nothing runs on {settings.data_dir}: its database is started for this command, and ends where the last "
-            f"`up` ended; `{up}` goes on collecting",
+            f"nothing runs on {settings.data_dir}: its database is started for this command, and has no bars after the "
+            f"end of the last `up`; `{up}` continues collecting",
             err=True,
         )
     with server.running() as url:

@@ -1,4 +1,4 @@
-"""Errors as people see them: one line that names the value and the fix, and an exit code that means something."""
+"""Errors as people see them: one line that names the value and the fix, and an exit code."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 import sys
 import traceback
 
-#: The command did not do what it should: something is down, broken or refused.
+#: The command failed: something is down, broken or refused.
 FAILED = 1
-#: What was typed or set makes no sense; typing it again changes nothing.
+#: The input or a setting is invalid; a second try fails as well.
 USAGE = 2
 #: Nothing runs (``status``).
 NOT_RUNNING = 3
@@ -16,15 +16,15 @@ INTERRUPTED = 130
 
 
 class BadInput(Exception):  # noqa: N818  (reads as the fact it states)
-    """What a person gave makes no sense; the message names it and says what would."""
+    """The input of a person is invalid; the message names the value and says what is valid."""
 
 
 def exit_code(error: BaseException) -> int:
-    """Say on stderr what went wrong and return the exit code for it."""
+    """Print the error on stderr and return its exit code."""
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
-        # The reader (`head`) has enough. Python would complain again when it flushes at exit.
+        # The reader (`head`) closed the pipe. Python would report that again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if os.environ.get("CRYPTO_PIPELINE_DEBUG"):
@@ -35,7 +35,7 @@ def exit_code(error: BaseException) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """The message without line breaks; errors that are not ours also with their kind and where to see more."""
+    """The message without line breaks; errors of libraries also with their type and the option for a traceback."""
     if (format_message := getattr(error, "format_message", None)) is not None:  # of the command line parser
         return _joined(format_message())
     if _is_ours(error):
@@ -47,7 +47,7 @@ def one_line(error: BaseException) -> str:
 def _well_known(error: BaseException) -> str | None:
     module = type(error).__module__
     if module.startswith("psycopg"):
-        return f"the database does not do what was asked: {_joined(str(error))}; see `crypto-pipeline status`"
+        return f"the database reports an error: {_joined(str(error))}; see `crypto-pipeline status`"
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("crypto_pipeline"):
         return f"{error.name} is not installed: this command needs `pip install 'crypto-pipeline[server]'`"
     if isinstance(error, OSError) and error.strerror:

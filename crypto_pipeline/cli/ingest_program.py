@@ -1,6 +1,6 @@
 """``python -m crypto_pipeline.cli.ingest_program``: one shard of live ingest as a program that `up` supervises.
 
-It ingests at once and becomes a run of Dagster afterwards. What is heavy is imported when ingest is live.
+It ingests at once and becomes a run of Dagster afterwards. Heavy packages are imported once ingest is live.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from crypto_pipeline.store.database.logs import quiet_drivers
 
 log = logging.getLogger(__name__)
 
-#: Pause after a term that was handed over or lost, seconds; then this process stands by.
+#: Seconds of pause after a term that was handed over or lost; then this process stands by.
 _AGAIN = 1.0
 
 
 async def ingest(here: IngestProcess) -> None:
-    """Ingest and stand by in turn until a signal ends it."""
+    """Ingest or stand by, in turn, until a signal ends the process."""
     settings = load_settings()
     stop = asyncio.Event()
     here.bind(stop)
@@ -54,14 +54,14 @@ def _show_in_dagster(here: IngestProcess) -> None:
 
 
 def main() -> int:
-    """Run until told to stop; one line says what went wrong."""
+    """Run until a signal; return the exit code. An error is logged in one line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shard", type=int, required=True)
     parser.add_argument("--shards", type=int, required=True)
     given = parser.parse_args()
     quiet_drivers()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it says every request at INFO
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request at INFO
     here = IngestProcess(given.shard, given.shards)
     offer(here)
     logging.getLogger("crypto_pipeline").addHandler(LineQueueHandler(here.lines))

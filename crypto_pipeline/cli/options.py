@@ -1,4 +1,4 @@
-"""Options that several commands share, and what is made of their values."""
+"""Options that several commands share, and the parsing of their values."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ End = Annotated[str | None, typer.Option("--end", help="First moment no longer i
 
 
 def moment(text: str, option: str) -> datetime:
-    """The time written in ``text``; BadInput names the option."""
+    """Parse a time (ISO 8601, to UTC). Raises BadInput that names ``option``."""
     from crypto_pipeline.market.timeframes import parse_time
 
     try:
@@ -51,7 +51,7 @@ def moment(text: str, option: str) -> datetime:
 
 
 def bounds(start: str | None, end: str | None) -> tuple[datetime | None, datetime | None]:
-    """Begin and end of two options, None where it is left open; BadInput when nothing lies between."""
+    """Parse start and end (UTC), None if not given. Raises BadInput when the span is empty."""
     first = moment(start, "--start") if start else None
     last = moment(end, "--end") if end else None
     if first is not None and last is not None:
@@ -60,9 +60,9 @@ def bounds(start: str | None, end: str | None) -> tuple[datetime | None, datetim
 
 
 def span(start: str | None, end: str | None, now: datetime, usual: timedelta) -> tuple[datetime, datetime]:
-    """The half-open span of two options: up to the market's ``now`` and ``usual`` long where they say nothing.
+    """The span [start, end) of two options, in UTC. Defaults: ``end`` is the market's ``now``, the length is ``usual``.
 
-    BadInput when it is empty or turned round.
+    Raises BadInput when the span is empty or its end is before its start.
     """
     first, last = bounds(start, end)
     begin, until = now - usual if first is None else first, now if last is None else last
@@ -79,7 +79,7 @@ def _something_between(first: datetime, last: datetime) -> None:
 
 
 def timeframe(text: str) -> Timeframe:
-    """The timeframe called ``text``; BadInput lists those there are."""
+    """The timeframe called ``text``. Raises BadInput that lists all timeframes."""
     from crypto_pipeline.market.timeframes import Timeframe
 
     try:
@@ -89,21 +89,21 @@ def timeframe(text: str) -> Timeframe:
 
 
 def timeframes(text: str | None) -> list[Timeframe] | None:
-    """A comma-separated list of timeframes; None means all."""
+    """Parse a comma-separated list of timeframes; None means all. Raises BadInput."""
     return None if text is None else [timeframe(part) for part in _parts(text, "--timeframe")]
 
 
 def known_symbols(text: str | None, known: Iterable[str]) -> list[str] | None:
-    """A comma-separated list of collected instruments; None means all. BadInput names an unknown one."""
+    """Parse a comma-separated list of collected instruments; None means all. Raises BadInput for an unknown one."""
     if text is None:
         return None
     return same_symbols(_parts(text, "--instruments"), known)
 
 
 def same_symbols(texts: Sequence[str], known: Iterable[str]) -> list[str]:
-    """The collected instruments that are meant; capitals do not matter where only one can be.
+    """The collected instruments called ``texts``; case is ignored where that leaves only one candidate.
 
-    BadInput for one that is not collected, with the nearest ones and the way to add it.
+    Raises BadInput for one that is not collected, with the nearest names and the command that adds it.
     """
     from crypto_pipeline.market.instruments import find_symbol
     from crypto_pipeline.market.near_names import did_you_mean, near_names

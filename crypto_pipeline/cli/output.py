@@ -1,4 +1,4 @@
-"""How answers are printed: tables for people, JSON for programs."""
+"""Output of commands: tables for people, JSON for programs, files of frames, progress."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
     from crypto_pipeline.healing.reports import Progress
 
-#: No table is wider than this, in characters.
+#: Greatest width of a table, in characters.
 _WIDEST = 1000
 #: The column that holds sentences.
 _SENTENCE = "because"
 
 
 def console(stderr: bool = False) -> Console:
-    """Where people read."""
+    """A console for output to people, on stdout or stderr."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def say(text: str) -> None:
-    """One line for people beside the answer, on stderr."""
+    """Print one line for people on stderr, which keeps stdout for the answer."""
     print(text, file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document on stdout."""
     json.dump(value, sys.stdout, indent=2, default=_plain)
     sys.stdout.write("\n")
 
@@ -48,19 +48,19 @@ def _plain(value: Any) -> Any:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table for people; numbers to the right."""
+    """Print a table for people; numbers are right-aligned."""
     from rich.measure import Measurement
     from rich.table import Table
 
     shown = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float | type(None)) for row in rows)
-        # Only reasons may be broken into lines: whatever else is cut in two cannot be read.
+        # Only the column of reasons may wrap: times, numbers and names are unreadable when they are split.
         shown.add_column(column, justify="right" if numeric else "left", no_wrap=column != _SENTENCE)
     for row in rows:
         shown.add_row(*(_shown(value) for value in row))
     out = console()
-    # A terminal that is too narrow wraps long lines; rich would leave out whole columns.
+    # The full width is printed even on a narrow terminal, which wraps lines; rich would leave out whole columns.
     measured = Measurement.get(out, out.options.update(max_width=_WIDEST), shown)
     out.width = max(out.width, measured.minimum if _SENTENCE in columns else measured.maximum)
     out.print(shown)
@@ -79,17 +79,17 @@ def _shown(value: Any) -> str:
 
 
 def frame_table(title: str, frame: pl.DataFrame) -> None:
-    """A frame as a table for people."""
+    """Print a frame as a table for people."""
     table(title, frame.columns, frame.rows())
 
 
 def print_frame_json(frame: pl.DataFrame) -> None:
-    """A frame as a JSON list of rows."""
+    """Print a frame as a JSON list of rows."""
     print_json(frame.to_dicts())
 
 
 def show_frame(frame: pl.DataFrame, as_json: bool, title: str) -> None:
-    """A frame as a JSON list of rows, or as a table for people."""
+    """Print a frame as a JSON list of rows, or as a table for people."""
     if as_json:
         print_frame_json(frame)
     else:
@@ -97,7 +97,7 @@ def show_frame(frame: pl.DataFrame, as_json: bool, title: str) -> None:
 
 
 class HealingProgress:
-    """Shows ``progress(stage, done, total)`` calls: bars in a terminal, a line now and then elsewhere; on stderr."""
+    """Shows ``progress(stage, done, total)`` calls on stderr: bars in a terminal, otherwise a line now and then."""
 
     def __init__(self, quiet: bool = False) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -118,7 +118,7 @@ class HealingProgress:
             self._live.stop()
 
     def update(self, stage: str, done: int, total: int) -> None:
-        """Take over one report of progress."""
+        """Show one progress report."""
         if self._live is None:
             return
         if stage not in self._tasks:
@@ -127,7 +127,7 @@ class HealingProgress:
 
 
 def write_frame(frame: pl.DataFrame, form: str, output: Path | None, title: str) -> None:
-    """Write a frame as table, csv, json, parquet or arrow to a file, or to stdout."""
+    """Write a frame as table, csv, json, parquet or arrow to ``output``, or to stdout if that is None."""
     if output is None and form == "table":
         frame_table(title, frame)
         return

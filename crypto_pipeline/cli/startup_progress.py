@@ -1,4 +1,4 @@
-"""The lines and progress bars of `up` while it starts and fills the database for the first time."""
+"""Lines and progress bars of `up` while it starts and first fills the database."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from crypto_pipeline.settings import Settings
 
 _LOOK_EVERY = 1.0
-#: Without a terminal a line is written only when something changed, and not more often than this.
+#: Without a terminal, a line is written only after a change, and at most once in this many seconds.
 _SPEAK_EVERY = 15.0
 
 
 class FirstMinutes:
-    """Lines and progress bars of ``up``. Nothing here can stop the supervision."""
+    """Lines and progress bars of ``up``. An error here does not stop the supervision."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._live: Progress | None = None
 
     def say(self, text: str) -> None:
-        """One line for people, with the time since the start."""
-        with contextlib.suppress(OSError):  # its log may be on a full disk, which must not end the supervision
+        """Print one line for people, with the seconds since the start."""
+        with contextlib.suppress(OSError):  # the log may be on a full disk, which must not end the supervision
             self._print(f"[{time.monotonic() - self._started:6.1f} s] {text}")
 
     def _print(self, line: str) -> None:
@@ -38,7 +38,7 @@ class FirstMinutes:
             print(line, flush=True)
 
     def begin(self, settings: Settings, state: UpState, stopping: threading.Event) -> None:
-        """Everything answers: say where, and show how the first backfill comes along."""
+        """Print the URLs once everything answers, and show the progress of the first backfill."""
         self.say(f"Dagster UI {state.urls['ui']}")
         thread = threading.Thread(
             target=self._follow, args=(settings, state, stopping), name="first-minutes", daemon=True
@@ -47,12 +47,12 @@ class FirstMinutes:
 
     def _follow(self, settings: Settings, state: UpState, stopping: threading.Event) -> None:
         try:
-            # The sensor `new_instruments` asks for it: at the first start every instrument is new.
-            self.say(f"what is new is backfilled by itself: {state.urls['ui']}/runs")
+            # The sensor `new_instruments` requests the backfill: at the first start every instrument is new.
+            self.say(f"new instruments are backfilled automatically: {state.urls['ui']}/runs")
             self._watch(settings, stopping)
             if not stopping.is_set():
                 self._urls(state)
-        except Exception as error:  # the deployment runs on; Dagster's sensors fill the database all the same
+        except Exception as error:  # the deployment continues; Dagster's sensors fill the database anyway
             self.say(f"cannot show the first backfill: {type(error).__name__}: {error}")
 
     def _urls(self, state: UpState) -> None:

@@ -1,4 +1,4 @@
-"""``status`` for people."""
+"""Output of ``status`` for people."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from crypto_pipeline.settings import command
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Clocks of venues differ from ours by seconds; more is worth a line.
+#: A difference of a few seconds between the venue's clock and ours is normal; a larger one is printed.
 _APART = timedelta(minutes=1)
 
 
 def print_status(found: dict[str, Any]) -> None:
-    """Print what ``gather`` found."""
+    """Print the result of ``ops.status.gather``."""
     out = console()
     if found["running"]:
         out.print(
@@ -51,14 +51,14 @@ def print_status(found: dict[str, Any]) -> None:
     out.print(f"gaps: {gaps}", markup=False)
     checks = found["checks"]
     out.print(f"checks: {checks['passed']} of {checks['wanted']} pass", markup=False)
-    # The reason comes last: that is what stays in sight.
+    # The reasons come last, so that they stay visible in the terminal.
     out.print(f"complete: {'yes' if found['complete'] else 'no'}", markup=False)
     for reason in found["incomplete_because"]:
         out.print(f"  {reason}", markup=False)
 
 
 def _compared(row: dict[str, Any]) -> str:
-    """The share of the stored bars of closed days that was compared; in brackets whose comparison it is."""
+    """The compared share of stored bars of closed days; in brackets the timeframe whose comparison stands for it."""
     share = f"{int(row['share'] * 1000) / 10:g} %" if row["stored"] else "–"
     return share if row["never"] is None else f"({row['through'] or 'never'}: {share})"
 

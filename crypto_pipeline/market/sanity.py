@@ -118,7 +118,7 @@ def bar_faults(
 def trade_fault(first_id: int, last_id: int, trade_id: int, ms: int, price: float, quantity: float) -> str | None:
     """Why a trade is impossible, or None. A single trade has the same first and last id; time in Unix milliseconds."""
     if not (0.0 < price <= MAX_PRICE and 0.0 < quantity <= MAX_AMOUNT):
-        return "price or quantity is not a number above zero that anything trades at"
+        return "its price or quantity is not a positive number, or too large"
     if not 0 <= first_id <= last_id <= MAX_ID or not 0 <= trade_id <= MAX_ID:
         return "an id is negative, too large, or the last of a trade's ids is below its first"
     if not 0 < ms <= MAX_MS:

@@ -1,8 +1,8 @@
-"""Keeping a deployment alive and saying how it is: supervision, health, status, alerts and reports.
+"""Operation of a deployment: supervision, health, status, alerts, backups, housekeeping and reports.
 
-Here belongs what starts, watches, restarts and stops programs, and what gathers their state for people. What a person
-types and sees (cli), what Dagster runs (defs) and how bars are made right (healing) do not belong here. Modules that
-touch Dagster import it inside functions, so that commands stay quick.
+Code that starts, watches, restarts and stops programs belongs here, and code that collects their state for people.
+Commands and their output belong to ``cli``, Dagster's definitions to ``defs``, the repair of bars to ``healing``.
+Modules that use Dagster import it inside functions, so that commands start quickly.
 """
 
 from crypto_pipeline.ops.errors import OpsError

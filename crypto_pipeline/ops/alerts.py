@@ -1,4 +1,4 @@
-"""Open alerts grouped by what caused them: one hole fails several checks, and a person wants to read it once."""
+"""Open alerts grouped by cause: one gap makes several checks fail, and a person should read about it once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
 _GRAVITY = ("critical", "error", "warning", "info")
-#: Checks that fail wherever bars are missing (before a colon: of every feature set or strategy).
+#: Checks that fail wherever bars are missing. Names of checks of features and labels are compared up to their colon.
 _FOLLOW_HOLES = {
     "accounted_for", "freshness", "rollup_conservation", "venue_agreement", "up_to_date", "null_share", "range",
     "complete",
 }  # fmt: skip
 _DAY = timedelta(days=1)
-#: Holes of one cause begin and end so near to each other.
+#: Gaps whose starts and ends differ by at most this much have one cause.
 _NEAR = timedelta(minutes=5)
 
 
@@ -45,7 +45,7 @@ class Alert:
 
 @dataclass(slots=True)
 class AlertGroup:
-    """Alerts of one cause, the gravest first. ``fix`` says what helps, empty where nothing has to be done."""
+    """Alerts of one cause, the most severe first. ``fix`` is the advised action; empty when none is needed."""
 
     cause: str
     fix: str = ""
@@ -53,7 +53,7 @@ class AlertGroup:
 
     @property
     def severity(self) -> str:
-        """That of the gravest alert."""
+        """The severity of the most severe alert."""
         return min((each.severity for each in self.alerts), key=_GRAVITY.index)
 
     @property
@@ -62,7 +62,7 @@ class AlertGroup:
         return min(each.opened_at for each in self.alerts)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready, apart from times."""
+        """The group as a dict for JSON; times stay datetimes."""
         return {
             "cause": self.cause,
             "severity": self.severity,
@@ -78,7 +78,7 @@ class AlertGroup:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Bars that are missing without a reason, over all timeframes and instruments that lack them at once."""
+    """Missing bars without a known reason in one span of time, over all timeframes and instruments affected."""
 
     instruments: frozenset[str]
     start: datetime
@@ -88,21 +88,23 @@ class Hole:
 
     @property
     def cause(self) -> str:
-        """The hole in one line."""
+        """One line that names the instruments, the span and the last finding."""
         names = sorted(self.instruments)
         some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         return f"bars missing of {some}, {self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M} UTC: {self.because}"
 
 
 def alert_groups(store: Store) -> list[AlertGroup]:
-    """Every open alert in exactly one group; the gravest and then the oldest group first."""
+    """Put every open alert into exactly one group; the most severe group comes first, then the oldest."""
     alerts = [_alert(row) for row in store.checks.open_alerts().iter_rows(named=True)]
     groups: dict[str, AlertGroup] = {}
     found = holes(store)
     for alert in alerts:
         hole = next((one for one in found if _follows(alert, one)), None)
         if hole is not None:
-            group = AlertGroup(hole.cause, "it is asked for again by itself; `crypto-pipeline gaps` says when")
+            group = AlertGroup(
+                hole.cause, "the pipeline requests them again by itself; `crypto-pipeline gaps` says when"
+            )
         elif alert.source.startswith("run:"):
             job = alert.source.removeprefix("run:")
             group = AlertGroup(f"the last run of {job} failed", "open the run in the Dagster UI")
@@ -118,11 +120,11 @@ def alert_groups(store: Store) -> list[AlertGroup]:
 
 
 def holes(store: Store) -> list[Hole]:
-    """What the ledger has open without a reason; holes of several series that lie at one time are one."""
+    """Open gaps of the ledger that have no reason. Gaps of several series at the same time are merged into one."""
     rows = store.ledger.open(states=["lost", "pending"]).sort("start", "end")
     found: list[Hole] = []
     for row in rows.iter_rows(named=True):
-        # A wider window over a missing minute begins before it.
+        # A bar of a wider timeframe that lacks a minute begins before that minute.
         width = max(_NEAR, Timeframe(row["timeframe"]).delta)
         because = str(json.loads(row["evidence"]).get("because", "no reason is known yet")).rstrip(".")
         hole = Hole(frozenset([row["instrument"]]), row["start"], row["end"], row["bars"], because)
@@ -139,7 +141,7 @@ def holes(store: Store) -> list[Hole]:
 
 
 def _follows(alert: Alert, hole: Hole) -> bool:
-    """Whether the alert is what a hole makes of a check: it names the hole's time, or is of the hole's instruments."""
+    """Whether the gap explains the alert: the alert names the gap's time, or one of its instruments."""
     if alert.source.split(":")[0] not in _FOLLOW_HOLES or alert.severity == "info":
         return False
     if not alert.where:

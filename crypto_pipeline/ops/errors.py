@@ -1,7 +1,7 @@
-"""The error of this room."""
+"""The error that ``ops`` raises."""
 
 from __future__ import annotations
 
 
 class OpsError(Exception):
-    """Something a person must change; the message is one line that names the value and the fix."""
+    """A person must change something; the message is one line that names the value and the fix."""

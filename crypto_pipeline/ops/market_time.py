@@ -1,7 +1,7 @@
 """The market's time and the first day of its history, for a process that cannot wait for a database or a venue.
 
-Dagster's partitions are laid down when a code server starts, on a first start at the same time as the database.
-Everything else asks the store's clock.
+A code server defines Dagster's partitions when it starts; on a first start the database starts at the same time. All
+other code asks the store's clock.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from crypto_pipeline.store.database.market_clock import stated_now
 
 
 def market_time(settings: Settings, wall: datetime | None = None) -> datetime:
-    """The market's time, UTC: as the database counts it on from what the venue said; before it said anything, that of
-    the replay exchange's own clock; else this machine's, ``wall``."""
+    """The market's time, UTC.
+
+    The database derives it from the venue's last stated time. Before the venue stated any, it is the time of the replay
+    exchange's own clock, or else ``wall``, the time of this machine.
+    """
     wall = wall or datetime.now(UTC)
     try:
         stated = stated_now(resolve_url(settings))
@@ -34,7 +37,7 @@ def market_time(settings: Settings, wall: datetime | None = None) -> datetime:
 
 
 def first_stored_day(settings: Settings) -> datetime | None:
-    """00:00 UTC of the first day with 1m bars that are stored or expected; None where there is none, or no database."""
+    """00:00 UTC of the first day with stored or expected 1m bars; None if there is none, or no database."""
     try:
         day = first_day_of_minutes(resolve_url(settings))
     except (StoreError, psycopg.Error):

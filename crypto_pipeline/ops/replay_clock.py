@@ -1,7 +1,8 @@
-"""The clock of a replay exchange that does not stand at our time, or the shift of its recording: kept over restarts.
+"""The clock of a replay exchange whose time differs from this machine's, or the shift of its recording.
 
-A recording that is not shifted keeps its own dates, so the exchange's clock goes back to them. Like a real venue's it
-goes on while nothing runs here; were it to begin again with each start, what is stored would lie in its future.
+Both are kept over restarts. A recording that is not shifted keeps its own dates, so the exchange's clock shows them.
+Like a real venue's clock it continues while nothing runs here. If it began again with each start, stored bars would lie
+in its future.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class ReplayClock:
-    """The exchange said ``venue`` when this machine said ``wall``; since then it ran ``speed`` times as fast. UTC."""
+    """The exchange's clock showed ``venue`` when this machine's showed ``wall`` (both UTC), and runs ``speed`` times as
+    fast."""
 
     wall: datetime
     venue: datetime
@@ -33,15 +35,15 @@ class ReplayClock:
 
 
 def own_clock(settings: Settings) -> bool:
-    """Whether the replay exchange of these settings has another time than this machine, or will have."""
+    """Whether the replay exchange of these settings has a time other than this machine's."""
     recorded = settings.replay_source != "generated" and not settings.replay_shift_to_now
     return settings.venue == "replay" and (recorded or settings.replay_now is not None or settings.replay_speed != 1.0)
 
 
 def replay_clock(settings: Settings, places: Places, wall: datetime | None = None) -> ReplayClock | None:
-    """The clock that the exchange of this deployment has, begun now if it never ran; None where it shows our time.
+    """The clock of this deployment's exchange, begun now if it never ran; None if it shows this machine's time.
 
-    Raises ReplayError where the recording cannot be read.
+    Raises ReplayError when the recording cannot be read.
     """
     if not own_clock(settings):
         return None
@@ -56,9 +58,9 @@ def replay_clock(settings: Settings, places: Places, wall: datetime | None = Non
 
 
 def shifted_at(settings: Settings, places: Places, wall: datetime) -> datetime | None:
-    """When the recording was first moved to now; None where it is not moved.
+    """The time (UTC) at which the recording was first shifted to now; None if it is not shifted.
 
-    Moved anew a week later, it would say other prices of the days that are stored.
+    A new shift one week later would give stored days other prices.
     """
     if settings.replay_source == "generated" or not settings.replay_shift_to_now:
         return None
@@ -71,7 +73,7 @@ def shifted_at(settings: Settings, places: Places, wall: datetime) -> datetime |
 
 
 def tell(settings: Settings, places: Places, store: Store) -> None:
-    """Tell the database at once what the exchange's clock shows, so that nothing goes by another before it answers."""
+    """Store the exchange's time in the database, so that all code uses it before the exchange answers."""
     wall = datetime.now(UTC)
     clock = replay_clock(settings, places, wall)
     if clock is not None:
@@ -79,19 +81,19 @@ def tell(settings: Settings, places: Places, store: Store) -> None:
 
 
 def known_clock(settings: Settings, places: Places) -> ReplayClock | None:
-    """The clock of these settings' exchange as it was kept; None where it never ran."""
+    """The kept clock of the exchange of these settings; None if it never ran."""
     kept = _kept(places).get(_name(settings))
     return None if kept is None else ReplayClock(**kept)
 
 
 def _name(settings: Settings) -> str:
-    """Another recording, or another time that was asked for, is another clock."""
+    """Key of the clock: one per recording and per start time set in ``replay_now``."""
     asked = "" if settings.replay_now is None else f" from {settings.replay_now.astimezone(UTC).isoformat()}"
     return f"{settings.replay_source}{asked}"
 
 
 def _kept(places: Places) -> dict[str, dict[str, Any]]:
-    """All clocks by their names. A file that is not ours is written anew."""
+    """All kept clocks by key. A file with other contents is replaced."""
     try:
         found = json.loads(places.replay_clock.read_text())
         return {
@@ -104,10 +106,10 @@ def _kept(places: Places) -> dict[str, dict[str, Any]]:
 
 
 def beginning(first: datetime, end: datetime, wall: datetime) -> datetime:
-    """Where the clock begins in a recording of ``[first, end)``: at least a day is left to be played.
+    """The time (UTC) at which the clock begins in a recording of ``[first, end)``, at least a day before its end.
 
-    Whole weeks before ``wall``, so that days, hours and weekdays are those of this machine; whole days where the
-    recording is too short for that, the middle of it where it is shorter still.
+    It is whole weeks before ``wall``, so that hours and weekdays equal those of this machine. If the recording is too
+    short for that, it is whole days before ``wall``; if it is shorter still, the middle of the recording.
     """
     latest = end - _DAY
     for step in (7 * _DAY, _DAY):

@@ -1,4 +1,6 @@
-"""What runs, what is stored, what is missing: gathered for ``status``, for the progress of ``up`` and for reports."""
+"""State of a deployment for ``status``, for the progress of ``up`` and for reports: programs, stored and missing
+bars.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +19,21 @@ from crypto_pipeline.store import Store
 
 @dataclass(frozen=True)
 class Stored:
-    """What the database holds, measured against what should be there."""
+    """What the database holds, compared with what is expected."""
 
     timeframes: dict[str, dict[str, Any]] = field(default_factory=dict)
     gaps: dict[str, int] = field(default_factory=dict)
     failing: list[dict[str, Any]] = field(default_factory=list)
     checks_passed: int = 0
-    #: How many results a full set of checks has: every check on every timeframe, and each other one that ever ran.
+    #: Number of results of a full set of checks: each check of bars on each timeframe, and each other check that ever
+    #: ran.
     checks_wanted: int = 0
-    #: Checks of bars that never ran.
+    #: Number of checks of bars that never ran.
     checks_not_run: int = 0
 
     @classmethod
     def read(cls, store: Store) -> Stored:
-        """Ask the database."""
+        """Read the figures from the database."""
         from crypto_pipeline.healing.checks.stored_bars import checks_of
         from crypto_pipeline.market.timeframes import Timeframe
 
@@ -49,29 +52,29 @@ class Stored:
 
     @property
     def expected(self) -> int:
-        """Bars that should be there, over all timeframes."""
+        """Number of expected bars over all timeframes."""
         return sum(row["expected"] for row in self.timeframes.values())
 
     @property
     def accounted(self) -> int:
-        """Bars that are there, or explained."""
+        """Number of expected bars that are present or explained."""
         return self.expected - self.missing
 
     @property
     def missing(self) -> int:
-        """Bars that are neither there nor explained."""
+        """Number of expected bars that are neither present nor explained."""
         return sum(row["missing"] for row in self.timeframes.values())
 
     @property
     def complete(self) -> bool:
-        """Nothing expected is missing, a full set of checks has run, and every check passes."""
+        """Whether no expected bar is missing, a full set of checks has run, and every check passes."""
         return not self.reasons
 
     @property
     def reasons(self) -> list[str]:
-        """Why it is not complete, in plain sentences; empty when it is.
+        """Sentences that say why the database is not complete; empty when it is.
 
-        A check that doubts what the venue itself states is no reason: no bar is missing or wrong here.
+        A check that questions the venue's own data is no reason: no bar is missing or wrong here.
         """
         from crypto_pipeline.healing.checks.stored_bars import MINUTE_CHECKS
 
@@ -91,7 +94,7 @@ class Stored:
 
 
 def gather(settings: Settings) -> dict[str, Any]:
-    """Everything that ``status`` says, JSON-ready. Never raises because something is down: that is what it reports."""
+    """The contents of ``status`` as a dict for JSON. A program or database that is down is reported, never raised."""
     places = Places(settings.data_dir)
     state = running_state(places)
     found: dict[str, Any] = {
@@ -163,7 +166,7 @@ def _database(settings: Settings) -> dict[str, Any]:
 
 
 def _compared(settings: Settings, url: str, store: Store) -> dict[str, Any]:
-    """How much of each timeframe was compared with the venue's own bars, and when."""
+    """Share of each timeframe's bars that was compared with the venue's own bars, and when."""
     from crypto_pipeline.healing.comparison.agreement import agreements
     from crypto_pipeline.store.schema.migrations import applied
     from crypto_pipeline.venues import traits_of
@@ -176,7 +179,7 @@ def _compared(settings: Settings, url: str, store: Store) -> dict[str, Any]:
 
 @contextmanager
 def _open(settings: Settings) -> Iterator[tuple[str, Store]]:
-    """The deployment's store as it is: nothing is started and nothing migrated to answer a question."""
+    """The deployment's store for the block. Nothing is started and nothing is migrated for a question."""
     from crypto_pipeline.store import resolve_url
 
     url = resolve_url(settings)

@@ -1,7 +1,7 @@
-"""Imported first by programs of ours that must start fast: brings ADBC without pandas.
+"""Import of ADBC without pandas, for programs that must start fast; they import this module first.
 
-pyarrow, which ADBC brings, imports pandas where it is installed: 40 % of the start of ingest. pyarrow does without it
-for the rest of the process, so this is nothing for processes in which a person's own code runs.
+ADBC imports pyarrow, and pyarrow imports pandas if it is installed, which took 40 % of the start of ingest. pyarrow
+then works without pandas for the rest of the process, so do not use this where a person's own code runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import ModuleType
 
 class _NoPandas(MetaPathFinder):
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
-        """None for everything else, which then is looked for as always."""
+        """Refuse pandas; None for other modules, so that the usual finders look for them."""
         if name == "pandas":
             raise ModuleNotFoundError("pandas is not needed here", name=name)
 

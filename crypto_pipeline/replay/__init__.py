@@ -1,12 +1,12 @@
-"""The replay exchange: a server of our own that speaks Binance's REST, streams and file archive over real sockets.
+"""The replay exchange: a local server with Binance's REST, streams and file archive over real sockets.
 
-Here belongs what a venue does, and the true market behind it: generated from a seed or read from recordings, with
-request weights, error bodies, archive files, a clock that can be set and run faster, and faults by script or on demand.
-Not here: anything that reads a venue. This room imports nothing of ``venues``, ``store`` or ``healing`` and makes its
-bars from trades without the roll-up of ``market``; so it can be the reference that all of them are compared with.
+The behaviour of a venue and the true market behind it belong here: a market generated from a seed or read from
+recordings, request weights, error bodies, archive files, a clock that can be set and run faster, and faults by script
+or on demand. Code that reads a venue does not belong here. This package imports nothing of ``venues``, ``store`` or
+``healing`` and computes its bars from trades without the roll-up of ``market``, so it is an independent reference.
 
 The server is built on aiohttp, which no other room imports: one port serves REST, control and websockets, and the
-transport under a request can be written to directly, as faults need that send half a frame or cut a connection.
+transport under a request can be written to directly. Faults need that to send half a frame or to cut a connection.
 """
 
 from crypto_pipeline.replay.clock import VirtualClock

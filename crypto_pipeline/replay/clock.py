@@ -18,7 +18,9 @@ class VirtualClock:
         self.set(now=start, speed=speed)
 
     def set(self, now: datetime | None = None, speed: float | None = None) -> None:
-        """Set the clock to ``now`` and ``speed``. What is left out stays as it is (at first: the real time)."""
+        """Set the clock to ``now`` and ``speed``; a None leaves that value unchanged. Raises ReplayError for a bad
+        speed.
+        """
         if speed is not None and not 0 <= speed <= 1_000_000:
             raise ReplayError(f"clock speed {speed}: use a number from 0 (stands still) to 1000000")
         with self._lock:

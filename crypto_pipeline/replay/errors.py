@@ -1,7 +1,7 @@
-"""The error of this room that a person reads."""
+"""The error that ``replay`` raises for people."""
 
 from __future__ import annotations
 
 
 class ReplayError(Exception):
-    """The exchange cannot start, or a request of a person is wrong: one line that names the value and the fix."""
+    """The exchange cannot start, or a person's input is wrong; the message is one line with the value and the fix."""

@@ -1,12 +1,12 @@
-"""PostgreSQL, the only place with SQL besides ``sql/``.
+"""The database: all access to PostgreSQL, and all SQL except the migrations in ``sql/``.
 
 ``Store`` is one handle for everything in the database. Sub-rooms, low to high: ``database`` (connections, retry rule,
 instrument ids, the market's clock), ``columns`` and ``schema``, ``coverage`` and ``partitions``, ``research``,
 ``views`` and ``embedded`` (the server), ``bars`` and ``trades``, ``archive``, and on top ``reads``, ``coordination``
 and ``operations``. Every write is one transaction that may be repeated.
 
-What a value means belongs to ``market``; what is fetched or explained is decided by ``healing``. Nothing here knows a
-venue, Dagster or the command line.
+The meaning of values belongs to ``market``; ``healing`` decides what is fetched or explained. Nothing here depends on a
+venue, on Dagster or on the command line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which database is ours: the one in the settings, else the embedded server's; and where Dagster keeps its own."""
+"""URLs of the project's database (in the settings, or the embedded server) and of Dagster's storage."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["dagster_url", "redact", "resolve_url"]
 
 
 def resolve_url(settings: Settings) -> str:
-    """The URL of the project's database: the one in the settings, else that of the running embedded server.
+    """The URL of the project's database: the one in the settings, or that of the running embedded server.
 
-    Raises StoreError within about five seconds when nothing usable answers there. A database that does not exist yet
-    on a good server is no error: ``migrate`` creates it.
+    Raises StoreError within about five seconds if no supported server answers. A database that does not exist yet
+    is not an error: ``migrate`` creates it.
     """
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
@@ -32,10 +32,11 @@ def resolve_url(settings: Settings) -> str:
 
 
 def dagster_url(settings: Settings, url: str) -> str:
-    """The URL of Dagster's own storage, with the driver spelled out because the bare scheme now means psycopg 3.
+    """The URL of Dagster's storage, with an explicit driver, because SQLAlchemy's plain scheme now means psycopg 3.
 
-    Without ``dagster_database_url`` it lives on the same server as ``url``, in database ``dagster``; where our own
-    database is not called by its usual name, in ``<name>_dagster``, so that two set-ups on one server stay apart.
+    Without ``dagster_database_url`` it is on the same server as ``url``, in the database ``dagster``. If our
+    database does not have its usual name, it is ``<name>_dagster``, so that two deployments on one server do not
+    share it.
     """
     if settings.dagster_database_url is not None:
         chosen = settings.dagster_database_url.get_secret_value()

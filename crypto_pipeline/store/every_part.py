@@ -1,4 +1,6 @@
-"""Imports all that a ``Store`` imports on first use, for processes that fork others: those then need not import it."""
+"""Imports all modules that a ``Store`` imports at first use, in processes that fork others, to save them the
+imports.
+"""
 
 # ruff: noqa: F401
 

@@ -1,4 +1,4 @@
-"""What is collected, and what each venue calls it."""
+"""Collected instruments, and their listings at venues."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InstrumentRow:
-    """One stored instrument. Inactive: no longer collected, its data is kept."""
+    """One stored instrument. An inactive one is no longer collected, but its data is kept."""
 
     id: int
     instrument: Instrument
@@ -33,7 +33,7 @@ class InstrumentRow:
 
 @dataclass(frozen=True, slots=True)
 class ListingRow:
-    """One venue's name and rules for an instrument; ``symbol`` is the canonical name."""
+    """A venue's name and rules of an instrument; ``symbol`` is the canonical name. Times are UTC."""
 
     symbol: str
     venue_symbol: str
@@ -42,7 +42,7 @@ class ListingRow:
     status: str = "trading"
     tick_size: Decimal | None = None
     lot_size: Decimal | None = None
-    #: open time of the venue's first bar by timeframe, where the venue was asked for it
+    #: open time of the venue's first bar by timeframe, if it was requested
     first_bars: Mapping[str, datetime] = field(default_factory=dict)
 
 
@@ -69,7 +69,7 @@ FROM market.instruments i
 LEFT JOIN market.listings l ON l.instrument_id = i.instrument_id AND l.venue = $1
 ORDER BY i.instrument_id"""
 
-#: Instruments that are no longer collected and never had a bar or a trade.
+#: Instruments that are no longer collected and never had a bar or trade.
 _WITHOUT_BARS = """
 SELECT symbol, instrument_id, removed_at FROM market.instruments i
 WHERE NOT active
@@ -89,14 +89,14 @@ ORDER BY 1, 2"""
 
 
 class Instruments:
-    """``market.instruments`` and ``market.listings``."""
+    """Reads and writes ``market.instruments`` and ``market.listings``."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
     def add(self, instruments: Iterable[Instrument]) -> list[str]:
-        """Collect these from now on; returns the symbols for which that is new. Known ones stay as they are."""
-        wanted = sorted(instruments, key=lambda each: each.symbol)  # one order for all, or two callers deadlock
+        """Collect these instruments from now on; return the new symbols. Collected ones stay unchanged."""
+        wanted = sorted(instruments, key=lambda each: each.symbol)  # in key order, so that two callers never deadlock
 
         from crypto_pipeline.store.schema import instrument_statements as statements
 
@@ -114,9 +114,9 @@ class Instruments:
         return self._connections.run_core(write)
 
     def remove(self, symbol: str) -> None:
-        """Collect it no longer. Its data is kept, and adding it again goes on where it stopped.
+        """Stop collecting an instrument. Its data is kept, and adding it again continues where it stopped.
 
-        One that never had a bar leaves no trace once `forget` was called.
+        ``forget`` deletes an instrument that never had a bar. Raises StoreError for an unknown symbol.
         """
         from crypto_pipeline.store.schema import instrument_statements as statements
 
@@ -127,14 +127,14 @@ class Instruments:
             raise self._unknown([symbol])
 
     def without_bars(self) -> dict[str, datetime]:
-        """Instruments that are no longer collected and never had a bar or a trade: since when (UTC, the database's)."""
+        """Instruments that are no longer collected and never had a bar or trade, with the time of removal (UTC)."""
         rows = self._connections.run(lambda connection: connection.execute(_WITHOUT_BARS).fetchall())
         return {symbol: removed_at for symbol, _, removed_at in rows}
 
     def forget(self, symbols: Iterable[str]) -> Names:
-        """Delete every trace of those of the instruments that are `without_bars`; returns their names.
+        """Delete all rows of those instruments that are `without_bars`; return their names.
 
-        Call it only when no run goes on that began before the removal: what such a run writes needs the instrument.
+        Call it only when no run is active that began before the removal, because its writes need the instrument.
         """
         asked = set(symbols)
 
@@ -153,7 +153,7 @@ class Instruments:
         return self._connections.run(write)
 
     def list(self, active_only: bool = True) -> list[InstrumentRow]:
-        """Stored instruments in the order in which they were added."""
+        """Stored instruments in the order of their addition."""
 
         def read(connection: Connection) -> list[InstrumentRow]:
             with connection.cursor(row_factory=dict_row) as cursor:
@@ -162,7 +162,7 @@ class Instruments:
         return self._connections.run(read)
 
     def ids(self) -> dict[str, int]:
-        """Every symbol's id, inactive ones included."""
+        """Ids of all symbols, including inactive ones."""
 
         def read(connection: Connection) -> dict[str, int]:
             return dict(connection.execute("SELECT symbol, instrument_id FROM market.instruments").fetchall())
@@ -170,15 +170,16 @@ class Instruments:
         return self._connections.run(read)
 
     def frame(self, venue: str) -> pl.DataFrame:
-        """Every instrument as this venue lists it: ``instrument``, ``venue_symbol``, ``listed``, ``delisted``,
-        ``status``, ``calendar``, ``active``, ``tier``, ``asset_class``, ``first_bars`` (JSON, see FirstBars); the
-        venue's columns are null where it does not.
+        """All instruments with this venue's listing: ``instrument``, ``venue_symbol``, ``listed``, ``delisted``,
+        ``status``, ``calendar``, ``active``, ``tier``, ``asset_class``, ``first_bars`` (JSON, see FirstBars).
+
+        The venue's columns are null if it does not list the instrument. Times are UTC.
         """
         rows = self._connections.frame(_FRAME, [venue])
         return rows.with_columns(pl.col("listed", "delisted").cast(UTC_MS))
 
     def set_listings(self, venue: str, rows: Sequence[ListingRow]) -> int:
-        """Take over what a venue says; returns how many rows changed. What it left unsaid (None) stays known."""
+        """Store a venue's listings; return how many rows changed. A None does not replace a known value."""
         ordered = sorted(rows, key=lambda each: each.symbol)
         ids = self.ids()
         if unknown := [row.symbol for row in ordered if row.symbol not in ids]:
@@ -194,7 +195,7 @@ class Instruments:
         return self._connections.run_core(write) if ordered else 0
 
     def listings(self, venue: str) -> Listings:
-        """What is known of the venue's instruments."""
+        """The stored listings of the venue."""
 
         def read(connection: Connection) -> Listings:
             with connection.cursor(row_factory=dict_row) as cursor:

@@ -1,4 +1,4 @@
-"""One handle for everything in the database."""
+"""``Store``: one handle for all parts of the database."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
 @fork_safety.with_parts
 class Store:
-    """The database behind ``url``, migrated already. Thread-safe; connects on first use, close it or use ``with``.
+    """The migrated database at ``url``. Thread-safe; connects at first use. Close it, or use ``with``.
 
-    All parts share one set of connections, which outlives restarts of the server.
+    All parts share one set of connections, which survives restarts of the server.
     """
 
     def __init__(
@@ -72,68 +72,68 @@ class Store:
 
     @cached_property
     def clock(self) -> Clock:
-        """Which time it is for the market."""
+        """The market's clock."""
         from crypto_pipeline.store.database.market_clock import Clock
 
         return Clock(self.connections)
 
     @cached_property
     def instruments(self) -> Instruments:
-        """What is collected, and what venues call it."""
+        """Collected instruments and their listings at venues."""
         from crypto_pipeline.store.instruments import Instruments
 
         return Instruments(self.connections)
 
     @cached_property
     def bars(self) -> BarWriter:
-        """Writing bars."""
+        """Writes bars."""
         from crypto_pipeline.store.bars.writer import BarWriter
 
         return BarWriter(self.connections, self._symbols, self._batch_rows)
 
     @cached_property
     def bars_apart(self) -> BarsApart:
-        """Bars that were refused."""
+        """Refused bars."""
         from crypto_pipeline.store.bars.refused import BarsApart
 
         return BarsApart(self.connections, self._symbols)
 
     @cached_property
     def reader(self) -> BarReader:
-        """Reading bars."""
+        """Reads bars."""
         from crypto_pipeline.store.reads.bars import BarReader
 
         return BarReader(self.connections, self._symbols, self.archive)
 
     @cached_property
     def archive(self) -> Archive:
-        """Reading what retention put into files."""
+        """Reads the archive's files."""
         from crypto_pipeline.store.archive.reader import Archive
 
         return Archive(self.connections)
 
     @property
     def symbols(self) -> Symbols:
-        """Names of instruments and their ids."""
+        """Names and ids of instruments."""
         return self._symbols
 
     @cached_property
     def trade_reads(self) -> TradeReads:
-        """Trades of any day, in the table or in files."""
+        """Reads trades of any day, from table and archive."""
         from crypto_pipeline.store.reads.trades import TradeReads
 
         return TradeReads(self.connections, self._symbols, self.archive)
 
     @cached_property
     def coverage(self) -> Coverage:
-        """What is expected, present and explained, by day."""
+        """Numbers of expected, present and explained bars by day."""
         from crypto_pipeline.store.coverage.coverage import Coverage
 
         return Coverage(self.connections, self._symbols)
 
     @cached_property
     def ledger(self) -> Ledger:
-        """Why bars are missing."""
+        """The ledger of absent bars and their reasons."""
         from crypto_pipeline.store.coverage.ledger import Ledger
 
         return Ledger(self.connections, self._symbols)
@@ -147,21 +147,21 @@ class Store:
 
     @cached_property
     def features(self) -> Features:
-        """Features, and what they were computed from."""
+        """Features, and the data versions from which they were computed."""
         from crypto_pipeline.store.research.features import Features
 
         return Features(self.connections, self._symbols)
 
     @cached_property
     def reconciliations(self) -> Reconciliations:
-        """Where our bars and the venue's differ."""
+        """Disagreements between our bars and the venue's."""
         from crypto_pipeline.store.coverage.reconciliations import Reconciliations
 
         return Reconciliations(self.connections, self._symbols)
 
     @cached_property
     def comparisons(self) -> Comparisons:
-        """Which days were compared with the venue's own bars, and which are due."""
+        """Comparisons with the venue's own bars, and days that are due."""
         from crypto_pipeline.store.coverage.comparisons import Comparisons
 
         return Comparisons(self.connections, self._symbols)
@@ -175,41 +175,41 @@ class Store:
 
     @cached_property
     def checks(self) -> Checks:
-        """Results of checks, and alerts."""
+        """Results of checks and alerts."""
         from crypto_pipeline.store.operations.check_results import Checks
 
         return Checks(self.connections)
 
     @cached_property
     def table_proofs(self) -> TableProofs:
-        """Checks that tables hold the rows that are counted elsewhere."""
+        """Proofs that tables have the rows that are counted elsewhere."""
         from crypto_pipeline.store.operations.proof_rotation import TableProofs
 
         return TableProofs(self.connections)
 
     @cached_property
     def budgets(self) -> Budgets:
-        """Request weight of venues, shared by all processes."""
+        """Request budgets of venues, shared by all processes."""
         from crypto_pipeline.store.coordination.budgets import Budgets
 
         return Budgets(self.connections)
 
     @cached_property
     def trades(self) -> Trades:
-        """Trades of the last days."""
+        """Writes and reads trades in the table."""
         from crypto_pipeline.store.trades.writer import Trades
 
         return Trades(self.connections, self._symbols)
 
     def trades_around(self, venue: str, spans: Sequence[tuple[str, datetime, datetime]]) -> Iterator[StoredTrades]:
-        """Of each span (instrument, start, end) that has trades of ``venue`` stored, those, and the ids beside them."""
+        """Stored trades of ``venue`` and the ids beside them, for each span (instrument, start, end) that has some."""
         from crypto_pipeline.store.trades.spans import stored_trades
 
         return stored_trades(self.connections, self._symbols, self.trades, venue, spans)
 
     @cached_property
     def failovers(self) -> Failovers:
-        """Where bars of another venue stand in for the first one."""
+        """Spans with bars of a substitute venue."""
         from crypto_pipeline.store.coverage.failovers import Failovers
 
         return Failovers(self.connections, self._symbols)
@@ -223,28 +223,28 @@ class Store:
 
     @cached_property
     def leases(self) -> Leases:
-        """Tasks that exactly one process may do."""
+        """Leases of tasks that at most one process may do."""
         from crypto_pipeline.store.coordination.leases import Leases
 
         return Leases(self.connections)
 
     @cached_property
     def heartbeats(self) -> Heartbeats:
-        """When each process last said that it runs."""
+        """Heartbeats of processes."""
         from crypto_pipeline.store.coordination.heartbeats import Heartbeats
 
         return Heartbeats(self.connections)
 
     @cached_property
     def metrics(self) -> Metrics:
-        """What jobs did."""
+        """Metrics of jobs."""
         from crypto_pipeline.store.operations.metrics import Metrics
 
         return Metrics(self.connections)
 
     @cached_property
     def storage(self) -> Storage:
-        """Disk use, and how fast it grows."""
+        """Disk use and its growth."""
         from crypto_pipeline.store.operations.disk_usage import Storage
 
         return Storage(self.connections)
@@ -257,18 +257,18 @@ class Store:
         return Views(self.connections)
 
     def fenced(self, lease: Lease) -> Store:
-        """The same database, where every write checks in its transaction that the lease is still held.
+        """A store for the same database whose writes check in their transactions that the lease is still held.
 
-        Writing raises LeaseLost once it is not. Shares this store's connections, and closing it closes nothing.
+        A write raises LeaseLost if it is not. The new store shares this store's connections; closing it does nothing.
         """
         other = Store(self.url, batch_rows=self._batch_rows)
         other.connections = FencedConnections(self.connections, lease)
-        # names and numbers are read outside of any lease
+        # names and ids are read outside of any lease
         other._symbols = self._symbols
         return other
 
     def size_bytes(self) -> int:
-        """Disk space of the whole database."""
+        """Disk space of the whole database in bytes."""
         row = self.connections.run(
             lambda connection: connection.execute("SELECT pg_database_size(current_database())").fetchone()
         )
@@ -276,7 +276,7 @@ class Store:
         return int(row[0])
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         self.connections.close()
 
     def __enter__(self) -> Self:

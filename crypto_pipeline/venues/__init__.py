@@ -1,9 +1,9 @@
-"""Venues: a folder for each venue, the protocols that all of them follow, and the client that all of them share.
+"""Venues: a folder for each venue, the protocols that all of them implement, and the client that all of them share.
 
-Here belongs what a venue defines: addresses, parameters, request weights, error codes, bodies, archive files, stream
-frames; in ``client`` how requests are made and streams are read. ``registry`` says which venues exist.
-Not here: what is requested and what a missing bar means (healing), what becomes of a stream (ingest), where bars are
-stored (store), an exchange to test against (replay). No Dagster, no SQL.
+A venue's addresses, parameters, request weights, error codes, bodies, archive files and stream frames belong here.
+``client`` makes requests and reads streams; ``registry`` lists the venues.
+Not here: the choice of requests and the meaning of a missing bar (healing), the use of a stream (ingest), storage
+(store), the exchange for tests (replay). No Dagster, no SQL.
 """
 
 from crypto_pipeline.market.trades.live_trade import LiveTrade
@@ -32,7 +32,7 @@ from crypto_pipeline.venues.protocol import (
     VenueStatus,
     VenueTraits,
     VenueUnavailable,
-    cannot_be,
+    invalid_data,
 )
 from crypto_pipeline.venues.registry import (
     REGISTRY,
@@ -101,8 +101,8 @@ __all__ = [
     "VenueStatus",
     "VenueTraits",
     "VenueUnavailable",
-    "cannot_be",
     "frame_of_live_trades",
+    "invalid_data",
     "make_stand_ins",
     "make_stream",
     "make_venue",

@@ -1,4 +1,4 @@
-"""Checks the rows of bars that a venue stated: the valid ones in order, each time once; the others with the reason."""
+"""Checks rows of bars that a venue stated: valid rows in time order without duplicates, other rows with a reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crypto_pipeline.venues.protocol import RejectedRow, shorten
 log = logging.getLogger(__name__)
 
 _MONDAY = 4 * 86_400_000  # 1970-01-05, in ms
-#: Open times in ms, columns by name, trade counts where they are stated.
+#: Open times (Unix ms, int64), columns by name (float64), trade counts (int64) or None.
 Rows = tuple[NDArray[np.int64], dict[str, NDArray[np.float64]], NDArray[np.int64] | None]
 
 
@@ -26,10 +26,11 @@ def sift(
     span: tuple[int, int] | None = None,
     doubtful: NDArray[np.bool_] | None = None,
 ) -> tuple[Rows, list[RejectedRow]]:
-    """The rows that are valid bars of ``span`` (Unix ms), by rising open time.
+    """The rows that are valid bars of ``span`` [start, end) in Unix ms, by rising open time, and the rejected rows.
 
-    The same row twice is one bar. Two rows that say different things of one bar are both refused, unless one of them is
-    ``doubtful`` (another field of it contradicts its open time). Rows off the grid are left out: they are no bars.
+    Equal rows with one open time are one bar. Different rows with one open time are all rejected, except that only the
+    ``doubtful`` ones are (another field contradicts their open time) if there are others. Rows off the timeframe's grid
+    are dropped with a warning.
     """
     times, values, counts = rows
     refused: list[RejectedRow] = []
@@ -49,7 +50,7 @@ def sift(
     anchor = _MONDAY if timeframe is Timeframe.W1 else 0
     on_grid = (times - anchor) % timeframe.milliseconds == 0
     if not on_grid.all():
-        # Binance has a few of these around its outages of 2017 and 2018: they are off the grid, so they are not stored.
+        # Binance has a few such rows around its outages of 2017 and 2018.
         log.warning("%s %s: left out %d bars off the grid", instrument, timeframe, (~on_grid).sum())
         rows = _take(rows, on_grid)
     if refused:
@@ -65,13 +66,13 @@ def _wrong_times(times: NDArray[np.int64], span: tuple[int, int] | None) -> dict
     return {
         int(place): "its time is in another unit"
         if not 0 <= times[place] < MAX_MS
-        else "its time is outside of the span that was asked for"
+        else "its time is outside of the requested span"
         for place in wrong
     }
 
 
 def _once(rows: Rows, doubtful: NDArray[np.bool_] | None) -> tuple[Rows, list[RejectedRow]]:
-    """Rows by rising time, each time once."""
+    """Rows by rising time, each time once, and the rejected rows."""
     times, values, counts = rows
     columns = [*values.values(), *([] if counts is None else [counts])]
     keep = np.ones(len(times), dtype=np.bool_)
@@ -84,14 +85,16 @@ def _once(rows: Rows, doubtful: NDArray[np.bool_] | None) -> tuple[Rows, list[Re
         places = list(range(first, last))
         if doubtful is not None and 0 < doubtful[first:last].sum() < last - first:
             for place in [each for each in places if doubtful[each]]:
-                refused.append(_refused(rows, place, "its times contradict each other, and another row is of its time"))
+                refused.append(
+                    _refused(rows, place, "its times contradict each other, and another row has its open time")
+                )
                 keep[place] = False
             places = [each for each in places if not doubtful[each]]
         if all(bool((column[places] == column[places[0]]).all()) for column in columns):
             keep[places[1:]] = False
             continue
         keep[places] = False
-        refused += [_refused(rows, place, "the venue says different things of this bar") for place in places]
+        refused += [_refused(rows, place, "the venue sent different rows for this bar") for place in places]
     return _take(rows, keep), refused
 
 

@@ -1,4 +1,4 @@
-"""Decodes JSON bodies, row by row where the whole fails: an invalid row costs only itself."""
+"""Decodes JSON bodies, row by row if the whole fails: an invalid row does not affect the others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, where: str) -> T:
-    """Read a body. Raises MalformedAnswer that names ``where``, and the place in it."""
+    """Decode a body. Raises MalformedAnswer that names ``where`` and the position in the document."""
     try:
         return decoder.decode(body)
     except UNREADABLE as error:
@@ -35,12 +35,12 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, where: s
 
 
 def raw_rows(body: bytes | msgspec.Raw, where: str) -> list[msgspec.Raw]:
-    """Rows of a list, each unread. Raises MalformedAnswer where it is no list."""
+    """Rows of a list, undecoded. Raises MalformedAnswer if the body is not a list."""
     return _decode_parts(_RAW_ROWS, list, body, where, lambda rows: [_raw(row) for row in rows])
 
 
 def raw_fields(body: bytes | msgspec.Raw, where: str) -> dict[str, msgspec.Raw]:
-    """Values of an object, each unread. Raises MalformedAnswer where it is no object."""
+    """Values of an object, undecoded. Raises MalformedAnswer if the body is not an object."""
 
     def encoded(fields: dict[Any, Any]) -> dict[str, msgspec.Raw]:
         return {shorten(name): _raw(value) for name, value in fields.items()}
@@ -62,7 +62,7 @@ def _decode_parts(
 
 
 def document(body: bytes | str) -> object:
-    """Any JSON. Values that only Python's decoder accepts are replaced by texts. Raises MsgspecError or ValueError."""
+    """Decode any JSON. Values that only Python's decoder accepts become texts. Raises MsgspecError or ValueError."""
     try:
         return msgspec.json.decode(body)
     except msgspec.MsgspecError:
@@ -70,7 +70,7 @@ def document(body: bytes | str) -> object:
 
 
 def _leniently(body: bytes | msgspec.Raw) -> object:
-    """The document by Python's decoder: msgspec rejects a whole document for half a surrogate pair in one text."""
+    """Decode by Python's decoder: msgspec rejects a whole document for half a surrogate pair in one text."""
     try:
         return json.loads(bytes(body))
     except UNREADABLE:
@@ -85,7 +85,7 @@ def _raw(value: object) -> msgspec.Raw:
 
 
 def _cleaned(value: object) -> object:
-    """The same with texts in place of values that JSON cannot hold: only the row that has one is then unreadable."""
+    """Replace values that JSON does not allow by texts, so that only the row that has one is unreadable."""
     if isinstance(value, dict):
         return {str(_cleaned(name)): _cleaned(one) for name, one in value.items()}
     if isinstance(value, list):
@@ -106,10 +106,10 @@ def decode_rows(
     *,
     some: bool = False,
 ) -> tuple[list[T], list[RejectedRow]]:
-    """Decode rows one by one: the valid rows, and the others with the reason.
+    """Decode rows one by one: the valid rows, and the rejected ones with reasons.
 
-    ``read_ms`` and ``read_id`` find the time and the id in a row of any shape, if they are there. With ``some``, raises
-    MalformedAnswer where not one row can be read: then it is no fault of a row.
+    ``read_ms`` and ``read_id`` read time (Unix ms) and id from a row of any shape; None if absent. With ``some``,
+    raises MalformedAnswer if no row is readable, because then the whole answer is bad.
     """
     good: list[T] = []
     refused: list[RejectedRow] = []
@@ -136,7 +136,7 @@ def decode_list(
     read_ms: Callable[[Any], int | None],
     read_id: Callable[[Any], int | None],
 ) -> tuple[list[T], list[RejectedRow]]:
-    """The rows of a list: all at once, and one by one where that fails; see ``decode_rows``. Raises MalformedAnswer."""
+    """Decode a list at once, or row by row if that fails; see ``decode_rows``. Raises MalformedAnswer."""
     try:
         return rows.decode(body), []
     except UNREADABLE:
@@ -144,14 +144,14 @@ def decode_list(
 
 
 def quoted(raw: bytes | msgspec.Raw | object) -> str:
-    """The beginning of a message or row, as text, for quoting."""
+    """The start of a message or row as text, for messages."""
     if isinstance(raw, bytes | msgspec.Raw):
         return shorten(bytes(memoryview(raw)[: 2 * MAX_QUOTED]).decode(errors="replace"))
     return shorten(str(raw))
 
 
 def whole(value: object) -> int | None:
-    """A whole number that a row states as a number or as text; None for anything else."""
+    """A whole number, given as a number or a text; None for other values."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Reads listings entry by entry. An entry that cannot be read is logged and skipped."""
+"""Reads listings entry by entry. An unreadable entry is logged and skipped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crypto_pipeline.venues.protocol import Listing, MalformedAnswer, shorten
 
 log = logging.getLogger(__name__)
 
-#: Longer names than this are no symbols.
+#: Greatest length of a symbol.
 _LONGEST = 100
 
 
@@ -23,7 +23,9 @@ def read_listings(
     read: Callable[[msgspec.Raw], Listing | None],
     name_field: str,
 ) -> list[Listing]:
-    """The listing that ``read`` makes of each entry (None: skipped). Raises MalformedAnswer when none can be read."""
+    """The listings that ``read`` returns for the entries (None: skipped). Raises MalformedAnswer if none is
+    readable.
+    """
     found: list[Listing] = []
     skipped: list[str] = []
     count = 0
@@ -34,16 +36,14 @@ def read_listings(
                 found.append(_checked(listing))
         except UNREADABLE as error:
             skipped.append(_name(raw, name_field) or f"entry {count}")
-            log.warning(
-                "%s lists %s in a way that cannot be read, skipped: %s", venue, skipped[-1], shorten(str(error))
-            )
+            log.warning("%s: the listing of %s is unreadable and skipped: %s", venue, skipped[-1], shorten(str(error)))
     if skipped and len(skipped) == count:
-        raise MalformedAnswer(f"listings of {venue}: none of {count} entries can be read, the first is {skipped[0]}")
+        raise MalformedAnswer(f"listings of {venue}: none of {count} entries is readable, the first is {skipped[0]}")
     return found
 
 
 def decimal_or_none(text: str | None) -> Decimal | None:
-    """A number that a venue writes as text. Raises ValueError."""
+    """A number that a venue writes as text; None for None. Raises ValueError."""
     if text is None:
         return None
     try:

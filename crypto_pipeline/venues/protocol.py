@@ -1,4 +1,4 @@
-"""The interface of every venue: requests, answers, errors, and the facts that decide how an absent bar is read."""
+"""The interface of every venue: requests, answers, errors, and facts that decide what an absent bar means."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import polars as pl
 from crypto_pipeline.market.gaps.evidence import TradeProof
 from crypto_pipeline.market.timeframes import Timeframe
 
-#: Characters of an error's message, and of what is quoted of a body or a frame.
+#: Greatest length in characters of an error's message, and of a quoted body or frame.
 MAX_MESSAGE, MAX_QUOTED = 1_000, 200
 
 
 def shorten(text: str, most: int = MAX_QUOTED) -> str:
-    """``text`` of at most so many characters."""
+    """``text`` cut to at most ``most`` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
@@ -70,20 +70,20 @@ class VenueTraits:
     """Facts about a venue's data that decide what an absent bar or trade id means."""
 
     timeframes: frozenset[Timeframe]
-    #: A minute in which nothing traded is stated as a flat bar (Binance) rather than left out (Coinbase, Bitfinex).
+    #: Whether a minute without trades has a flat bar (Binance) or no bar (Coinbase, Bitfinex).
     states_empty_bars: bool
-    #: Trade ids of one symbol rise by exactly one, so a jump proves loss and its absence proves silence.
+    #: Whether trade ids of a symbol rise by exactly one, so that a jump proves missing trades and no jump proves none.
     contiguous_trade_ids: bool
-    #: A bar is final this long after its end by venue time.
+    #: Time after a bar's end, by the venue's clock, from which the bar is final.
     settle_delay: timedelta = timedelta(seconds=3)
-    #: How many of the newest bars of each timeframe the venue states; None: all of them.
+    #: Number of newest bars per timeframe that the venue returns; None: all of them.
     kept_bars: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """An invalid row of an answer. ``ms``: open time of the bar or time of the trade (Unix ms; None where it cannot be
-    read). ``reason``: why it is invalid. ``said``: the row, cut to a line. ``trade_id``: of a trade, if readable."""
+    """An invalid row of an answer. ``ms``: open time of the bar or time of the trade (Unix ms; None if unreadable).
+    ``reason``: why it is invalid. ``said``: the row, cut to a line. ``trade_id``: the id of a trade, if readable."""
 
     ms: int | None
     reason: str
@@ -96,18 +96,17 @@ class RejectedRow:
         return f"{self.reason} ({self.said})" if self.said else self.reason
 
 
-def cannot_be(said: str) -> str:
-    """The rest of a sentence about a venue that stated something invalid."""
-    return f"states something that cannot be: {said}"
+def invalid_data(reason: str) -> str:
+    """The rest of a sentence whose subject is a venue that sent invalid data."""
+    return f"sent invalid data: {reason}"
 
 
 @dataclass(frozen=True, slots=True)
 class BarsAnswer:
-    """A venue's answer about ``[start, end)``: every bar that it has there.
+    """A venue's answer for ``[start, end)`` (UTC): all bars that it has there.
 
-    A minute without a row is a minute it did not state, or of which it stated something that cannot be: those rows are
-    in ``refused``.
-    ``bars`` follows BAR_SCHEMA, sorted by open time, final bars only (no forming bar), all inside the span.
+    ``bars`` has BAR_SCHEMA, sorted by open time, only final bars (no forming bar), all inside the span. If a time
+    has no row in ``bars``, the venue sent none, or an invalid one, which is in ``refused``.
     """
 
     instrument: str
@@ -136,9 +135,9 @@ class TradesAnswer(TradeProof):
 
 
 class VenueError(Exception):
-    """A venue could not answer. ``permanent`` errors are not worth repeating.
+    """A venue did not answer, or not usefully. A request with a ``permanent`` error is not repeated.
 
-    A message is cut: it may quote what a venue sent, and that may be megabytes.
+    Long messages are cut, because a message may quote megabytes of a venue's answer.
     """
 
     permanent = False
@@ -156,7 +155,7 @@ class UnknownSymbol(VenueError):  # noqa: N818  (reads as the fact it states)
 
 
 class VenueUnavailable(VenueError):  # noqa: N818
-    """The venue is down, banned us, or its breaker is open. ``retry_after`` in seconds where known."""
+    """The venue is down or banned us, or its breaker is open. ``retry_after`` is in seconds, None if unknown."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -164,11 +163,11 @@ class VenueUnavailable(VenueError):  # noqa: N818
 
 
 class MalformedAnswer(VenueError):  # noqa: N818
-    """The body was truncated or is not what the protocol promises. It says where."""
+    """The body is truncated or violates the protocol. The message names the place."""
 
 
 class TruncatedBody(MalformedAnswer):
-    """The transfer broke off: the body is incomplete."""
+    """The transfer ended early: the body is incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +180,7 @@ class BudgetLimit:
 
 
 class RequestBudget(Protocol):
-    """The request weight of one venue, shared by many processes."""
+    """The request budget of one venue, which several processes may share."""
 
     async def acquire(self, weight: int) -> None:
         """Wait until ``weight`` may be spent, then book it."""
@@ -193,12 +192,12 @@ class RequestBudget(Protocol):
         """Take over the limit that the venue states."""
 
     async def pause(self, seconds: float) -> None:
-        """No requests from any process for this long (429 and 418 with Retry-After)."""
+        """Stop the requests of all processes for ``seconds`` (429 and 418 with Retry-After)."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchPlan:
-    """What to fetch of one instrument: half-open spans in one timeframe."""
+    """What to fetch for one instrument: spans [start, end) (UTC) of one timeframe."""
 
     instrument: str
     venue_symbol: str
@@ -207,33 +206,34 @@ class FetchPlan:
 
 
 class Venue(Protocol):
-    """One venue. Every method may raise VenueError. Instruments are passed as (canonical name, venue symbol)."""
+    """One venue. All methods except ``status`` may raise VenueError. Times are UTC."""
 
     name: str
     traits: VenueTraits
 
     async def listings(self) -> list[Listing]:
-        """Every instrument the venue has or had, as far as it says."""
+        """All instruments that the venue lists, including delisted ones that it still reports."""
 
     async def listed_since(self, venue_symbol: str) -> datetime | None:
-        """Open time of the first bar the venue ever had of the symbol; None when it has none."""
+        """Open time of the symbol's first bar ever; None if there is none."""
 
     async def first_bars(self, venue_symbol: str) -> dict[Timeframe, datetime]:
-        """Open time of the first bar the venue ever had of the symbol, by timeframe, where that differs from what
-        follows from ``listed_since``, or may: a venue may keep wider bars for longer. Empty: all begin together."""
+        """Open time of the symbol's first bar by timeframe, if these may differ: a venue may keep wider bars for
+        longer. Empty: all timeframes begin at ``listed_since``.
+        """
 
     async def last_bar(self, venue_symbol: str) -> datetime | None:
-        """Open time of the newest bar the venue has of the symbol, forming or not; None when it has none."""
+        """Open time of the symbol's newest bar, forming or not; None if there is none."""
 
     async def server_time(self) -> datetime:
         """The venue's clock, UTC."""
 
     async def status(self) -> VenueStatus:
-        """Never raises: an unreachable venue is an answer."""
+        """Whether the venue answers. An unreachable venue is a result, not an error."""
 
     def bars(self, plan: FetchPlan, *, archive: bool = True) -> AsyncIterator[BarsAnswer]:
-        """Fetch the plan's spans. Answers come in time order within a span, together cover all of it up to what is
-        settled by the venue's clock, and never overlap. ``archive=False`` uses only the REST interface."""
+        """Fetch the plan's spans. The answers of a span come in time order without overlap, and cover it up to the last
+        final bar by the venue's clock. ``archive=False`` uses only the REST interface."""
 
     def bars_many(
         self,
@@ -242,10 +242,11 @@ class Venue(Protocol):
         archive: bool = True,
         on_error: Callable[[FetchPlan, VenueError], None] | None = None,
     ) -> AsyncIterator[BarsAnswer]:
-        """As ``bars`` for many plans, fetched concurrently. Answers of one plan come in time order; those of several
-        interleave. With ``on_error`` a plan that fails is reported there and the others go on. Of a plan with a page
-        that cannot be read (MalformedAnswer) that page's span is reported, as a plan of its own, and its other pages
-        are fetched all the same."""
+        """Fetch many plans concurrently, as ``bars`` does. Answers of one plan come in time order; those of several
+        plans interleave. With ``on_error``, a failed plan is reported there and the others continue. If a page is
+        unreadable (MalformedAnswer), only its span is reported, as a separate plan, and the plan's other pages are
+        fetched.
+        """
 
     async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
         """All trades of ``[start, end)``, paged by id."""

@@ -1,6 +1,6 @@
-"""The venues that exist: one entry each, and what is made from an entry.
+"""The registry of venues: one entry per venue, and the functions that make clients from an entry.
 
-A new venue is a folder beside ``binance``, a line in ``names.txt``, an entry here, its tests, and its page of the docs.
+A new venue needs a folder beside ``binance``, a line in ``names.txt``, an entry here, tests, and a page of the docs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ClientOptions:
 
 @dataclass(frozen=True, slots=True)
 class VenueEntry:
-    """One venue: facts about its data, its REST client, and its stream (None: it only stands in for another)."""
+    """One venue: facts about its data, its REST client, and its stream (None: only a substitute for other venues)."""
 
     traits: VenueTraits
     rest: Callable[[ClientOptions], Venue]
@@ -101,7 +101,7 @@ def _kraken_stream(settings: Settings) -> KrakenStream:
     return KrakenStream(settings.kraken_stream_url, timeout=settings.request_timeout)
 
 
-#: The replay exchange speaks as Binance does.
+#: All venues by name. The replay exchange has Binance's interface.
 REGISTRY: dict[str, VenueEntry] = {
     "replay": VenueEntry(BinanceSpot.traits, _replay, _replay_stream),
     "binance": VenueEntry(BinanceSpot.traits, _binance, _binance_stream),
@@ -112,7 +112,7 @@ REGISTRY: dict[str, VenueEntry] = {
 
 
 def venue_entry(name: str) -> VenueEntry:
-    """The entry of a venue. Raises ValueError that names the choices."""
+    """The entry of a venue. Raises ValueError that lists the venues."""
     entry = REGISTRY.get(name)
     if entry is None:
         raise ValueError(f"unknown venue {name!r}: use one of {', '.join(REGISTRY)}")
@@ -120,7 +120,7 @@ def venue_entry(name: str) -> VenueEntry:
 
 
 def make_venue(settings: Settings, budget: RequestBudget | None = None, venue: str | None = None) -> Venue:
-    """The client of the venue that the settings name, or of another. Raises ValueError that names the choices."""
+    """The REST client of ``venue``, by default the one in the settings. Raises ValueError that lists the venues."""
     policy = RequestPolicy(
         timeout=settings.request_timeout,
         attempts=settings.request_attempts,
@@ -130,7 +130,7 @@ def make_venue(settings: Settings, budget: RequestBudget | None = None, venue: s
 
 
 def make_stream(settings: Settings, venue: str | None = None) -> StreamingVenue:
-    """The stream of the venue that the settings name, or of another. Raises ValueError that names the choices."""
+    """The stream of ``venue``, by default the one in the settings. Raises ValueError that lists the venues."""
     name = venue or settings.venue
     stream = venue_entry(name).stream
     if stream is None:
@@ -140,19 +140,21 @@ def make_stream(settings: Settings, venue: str | None = None) -> StreamingVenue:
 
 
 def traits_of(venue: str) -> VenueTraits:
-    """Facts about the data of a venue, without a client of it. Raises ValueError that names the choices."""
+    """Facts about the data of a venue; no client is made. Raises ValueError that lists the venues."""
     return venue_entry(venue).traits
 
 
 def make_stand_ins(settings: Settings, budgets: Callable[[str], RequestBudget] | None = None) -> StandIns:
-    """The venues that stand in for the first one, by the settings and the universe file; each opened on first use.
+    """The substitute venues from the settings and the universe file; each client is opened on first use.
 
-    ``budgets`` gives each venue's account. Raises ValueError for a universe file that is wrong or names no such venue.
+    ``budgets`` returns the request budget of a venue. Raises ValueError for an invalid universe file or unknown venue.
     """
     lists = {one.symbol: one.failover for one in load_universe(settings.universe_file) if one.failover}
     for symbol, names in lists.items():
         if unknown := [name for name in names if name not in REGISTRY]:
-            raise ValueError(f"universe, failover of {symbol}: {unknown[0]!r} is no venue: use {', '.join(REGISTRY)}")
+            raise ValueError(
+                f"universe, failover of {symbol}: {unknown[0]!r} is not a venue: use {', '.join(REGISTRY)}"
+            )
     default = (settings.failover_venues or "").split(",")
 
     def open_venue(name: str) -> Venue:

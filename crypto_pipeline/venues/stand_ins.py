@@ -1,4 +1,4 @@
-"""Venues that stand in for the first one, by instrument. Each is opened on first use."""
+"""Substitute venues of each instrument. Each client is opened on first use."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from crypto_pipeline.venues.protocol import Venue
 
 
 class StandIns:
-    """The other venues of an instrument, in the order in which they are asked. Use from one event loop at a time.
+    """Substitute venues of each instrument, in the order of use. Use it in one event loop at a time.
 
-    ``lists`` has the instruments that name their own, ``default`` is for all others. The first venue never stands in
-    for itself.
+    ``lists`` has the venues of single instruments, ``default`` those of all others. The first venue is never a
+    substitute for itself.
     """
 
     def __init__(
@@ -30,16 +30,16 @@ class StandIns:
         self._opened: dict[str, Venue] = {}
 
     def for_instrument(self, instrument: str) -> tuple[str, ...]:
-        """Names of the venues that stand in for the first one, in the order in which they are asked; may be empty."""
+        """Names of the instrument's substitute venues in the order of use; may be empty."""
         return self._lists.get(instrument, self._default)
 
     @property
     def names(self) -> list[str]:
-        """Every venue that stands in for the first one for some instrument."""
+        """All venues that are a substitute for some instrument."""
         return list(dict.fromkeys([*self._default, *(name for names in self._lists.values() for name in names)]))
 
     def venue(self, name: str) -> Venue:
-        """The client of a venue. Raises ValueError for one that is not known."""
+        """The client of a venue. Raises ValueError for an unknown venue."""
         if name not in self._opened:
             self._opened[name] = self._open_venue(name)
         return self._opened[name]

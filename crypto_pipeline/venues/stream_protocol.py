@@ -1,7 +1,7 @@
 """The interface of every venue's streams, and the events that they yield.
 
-All times are the venue's, Unix milliseconds UTC; instruments go by their canonical name. Events are msgspec structs
-without garbage-collector tracking: thousands are made a second.
+All times are the venue's, in Unix milliseconds UTC. Instruments have their canonical names. Events are msgspec structs
+that the garbage collector does not track, because thousands are made each second.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from crypto_pipeline.venues.trade_rows import trade_frame
 
 
 class LiveBar(msgspec.Struct, frozen=True, gc=False):
-    """The venue's own bar. None where the venue does not state it; ids are None too where nothing traded."""
+    """The venue's own bar. Values that the venue does not state are None; so are the ids if nothing traded."""
 
     instrument: str
     timeframe: str
@@ -39,7 +39,7 @@ class LiveBar(msgspec.Struct, frozen=True, gc=False):
 
 
 class Anchor(msgspec.Struct, frozen=True, gc=False):
-    """The newest trade id that the venue knows of (heartbeat, last trade before subscribing). Nothing to store."""
+    """The venue's newest trade id (from a heartbeat, or the last trade before the subscription). It is not stored."""
 
     instrument: str
     last_trade_id: int | None
@@ -47,7 +47,7 @@ class Anchor(msgspec.Struct, frozen=True, gc=False):
 
 
 class Alive(msgspec.Struct, frozen=True, gc=False):
-    """Proves that the connection is alive, and states nothing else: a heartbeat, a ping, a pong."""
+    """A message that only shows that the connection works: a heartbeat, ping or pong."""
 
     time_ms: int | None = None
 
@@ -58,19 +58,18 @@ NoticeKind = Literal["subscribed", "refused", "shutdown", "status", "unknown"]
 class Notice(msgspec.Struct, frozen=True, gc=False):
     """A message about the stream itself.
 
-    ``shutdown`` asks to open a replacement first; ``refused`` is a subscription that was not granted (of one
-    instrument, or of all when None); ``unknown`` is a frame that was counted and passed over, or a row that is not
-    believed.
+    ``shutdown``: the venue will close the connection, so open a replacement first. ``refused``: the venue refused a
+    subscription (of one instrument, or of all if it is None). ``unknown``: an ignored frame, or an invalid row.
     """
 
     kind: NoticeKind
     text: str = ""
     instrument: str | None = None
-    #: a trade or bar of ``instrument`` that cannot be
+    #: an invalid trade or bar of ``instrument``
     refused: RejectedRow | None = None
-    #: of the bar that ``refused`` tells of; empty: it is a trade
+    #: timeframe of the bar in ``refused``; empty for a trade
     timeframe: str = ""
-    #: that bar is over
+    #: whether that bar has ended
     over: bool = False
 
 
@@ -90,15 +89,15 @@ class StreamPlan:
 class StreamTraits:
     """Facts about a venue's stream."""
 
-    #: Trade ids of one instrument rise by exactly one.
+    #: Whether trade ids of an instrument rise by exactly one.
     contiguous_ids: bool
-    #: The venue streams minute bars of its own.
+    #: Whether the venue streams 1m bars.
     states_bars: bool
-    #: Seconds without any message, ping or pong after which a connection is dead.
+    #: Seconds without any message, ping or pong after which a connection counts as broken.
     silence_limit_s: float
-    #: Instruments on one connection.
+    #: Greatest number of instruments on one connection.
     max_per_connection: int
-    #: A connection is replaced at this age (seconds), before the venue ends it: those that say when do so after a day.
+    #: Age (seconds) at which a connection is replaced, before the venue ends it; venues with a limit do so after a day.
     max_age_s: float = 23.5 * 3600
 
 
@@ -111,7 +110,7 @@ class StreamClosed(VenueUnavailable):
 
 
 class StreamRefused(VenueUnavailable):
-    """The venue did not let us connect. ``retry_after`` in seconds where it says so."""
+    """The venue refused the connection. ``retry_after`` is in seconds, None if not stated."""
 
     def __init__(self, text: str, retry_after: float | None = None) -> None:
         super().__init__(text, retry_after=retry_after)
@@ -119,15 +118,15 @@ class StreamRefused(VenueUnavailable):
 
 
 class StreamConnection(Protocol):
-    """One websocket, subscribed."""
+    """One subscribed websocket."""
 
     @property
     def counters(self) -> dict[str, int]:
-        """What came: frames, trades, bars, unknown (passed over), malformed, fields (new ones, by sample)."""
+        """Numbers of received frames, trades, bars, unknown (ignored) and malformed messages, and new fields."""
 
     def events(self) -> AsyncIterator[list[Event]]:
-        """One list for each frame, until it raises StreamClosed (or StreamRefused). A malformed frame is counted and
-        becomes a Notice. Ends without error after ``close``."""
+        """One list of events per frame. A malformed frame is counted and becomes a Notice. Raises StreamClosed or
+        StreamRefused when the connection ends; ends without error after ``close``."""
 
     async def close(self) -> None:
         """End the connection; safe to call twice."""
@@ -140,17 +139,17 @@ class StreamingVenue(Protocol):
     stream_traits: StreamTraits
 
     def spread(self, plan: StreamPlan) -> list[StreamPlan]:
-        """Cut a plan into one plan a connection."""
+        """Cut a plan into one plan per connection."""
 
     async def connect(self, plan: StreamPlan) -> StreamConnection:
         """Open a connection and subscribe. Raises StreamRefused."""
 
     async def close(self) -> None:
-        """Release what connections share. Connections that are still open end."""
+        """Close all connections and shared resources."""
 
 
 def spread_evenly(plan: StreamPlan, most: int) -> list[StreamPlan]:
-    """As few plans as ``most`` instruments each allows, of nearly equal size."""
+    """Cut a plan into as few plans as possible, of nearly equal size and at most ``most`` instruments."""
     count = -(-len(plan.instruments) // most)
     return [StreamPlan(plan.instruments[place::count], plan.trades, plan.bars) for place in range(count)]
 

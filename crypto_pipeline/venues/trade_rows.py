@@ -1,4 +1,4 @@
-"""Checks pages of trades: the valid trades by rising id, each once; the other rows with the reason."""
+"""Checks pages of trades: valid trades by rising id without duplicates, other rows with a reason."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ class _RestTrade(Protocol):
 
 
 T = TypeVar("T", bound=_RestTrade)
-#: Pages of a thousand trades that one span may have: a liquid pair has a million trades a day; this bounds memory.
+#: Greatest number of pages (1000 trades each) of one span, which bounds memory: a liquid pair has a million trades a
+#: day.
 MOST_PAGES = 2_000
-#: Trades of one moment may come in any order of ids; further apart they do not (none in the recorded ones). Ms.
+#: Milliseconds within which times may fall while ids rise; recorded trades have no larger fall.
 _ORDER_MS = 1_000
 
 
@@ -45,7 +46,7 @@ class TradePage(Generic[T]):
     refused: list[RejectedRow] = field(default_factory=list)
 
     def beyond(self, known: int) -> int | None:
-        """The highest id from ``known`` on among the rejected rows, if no row is valid: where the next page begins."""
+        """The highest id from ``known`` on among the rejected rows, for the next page; None if a row is valid."""
         ids = [one.trade_id for one in self.refused if one.trade_id is not None and one.trade_id >= known]
         return max(ids) if ids and not self.rows else None
 
@@ -72,7 +73,9 @@ def page_of(
     if any(later < earlier for earlier, later in pairwise(times)):
         places = _rising(times)
         if 2 * len(places) <= len(rows):
-            raise MalformedAnswer("the times of most trades do not rise with their ids: which is wrong cannot be told")
+            raise MalformedAnswer(
+                "the times of most trades do not rise with their ids: it is unknown which times are wrong"
+            )
         refused = [
             *refused,
             *(
@@ -86,8 +89,8 @@ def page_of(
 
 
 def _rising(times: list[int]) -> set[int]:
-    """Places of the longest run of times that do not fall: with one wrong time, the places of all others."""
-    ends: list[int] = []  # the lowest end of a run of each length, and where it is
+    """Indices of the longest non-decreasing subsequence of times: with one wrong time, the indices of all others."""
+    ends: list[int] = []  # the lowest last time of a subsequence of each length, and its index
     places: list[int] = []
     before: list[int] = []
     for place, time in enumerate(times):
@@ -108,7 +111,7 @@ def _once(rows: list[T]) -> tuple[list[T], list[RejectedRow]]:
         same = by_id.setdefault(row.trade_id, [])
         if row not in same:
             same.append(row)
-    why = "the venue says different things of this trade"
+    why = "the venue sent different rows for this trade"
     refused = [_refused(row, why) for same in by_id.values() if len(same) > 1 for row in same]
     return [same[0] for same in by_id.values() if len(same) == 1], refused
 
@@ -144,10 +147,10 @@ def trade_frame(
     first_ids: Sequence[int] | None = None,
     last_ids: Sequence[int] | None = None,
 ) -> pl.DataFrame:
-    """TRADE_SCHEMA frame of columns, in the order given.
+    """TRADE_SCHEMA frame of columns, in the given order.
 
-    ``times`` in Unix ms UTC. Without ``first_ids`` and ``last_ids`` each row is one trade. ``taker_buys``: the taker
-    bought.
+    ``times`` are Unix ms. Without ``first_ids`` and ``last_ids`` each row is one trade. ``taker_buys``: whether the
+    taker bought.
     """
     return pl.DataFrame(
         {

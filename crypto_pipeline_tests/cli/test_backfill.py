@@ -1,4 +1,4 @@
-"""`backfill` says what is still missing and until when it waits, and asks now for what a person names."""
+"""`backfill` names missing bars and the time of their next request, and requests at once what a person names."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def test_bars_that_are_missing_are_named_and_a_named_span_is_asked_for_now(run: 
         assert code == 1
         assert "60 bars are missing" in err
         assert "BTC-USDT 1m 2026-11-20T02:00:00Z to 2026-11-20T03:00:00Z: 60 bars" in err
-        assert "asked for again after 2026-11-20T11:30:" in err
-        (asks,) = [line.split("`")[1] for line in err.splitlines() if "asks for them now" in line]
+        assert "requested again after 2026-11-20T11:30:" in err
+        (asks,) = [line.split("`")[1] for line in err.splitlines() if "requests them now" in line]
         venue.clear_faults()
         code, out, err = run("backfill", "--timeframe", "1m", "--json")
         assert (code, json.loads(out)["still_missing"]) == (1, 60), "without a span it waits"
         gap = str(json.loads(out)["waiting"][0]["gap_id"])
         code, out, _ = run("gaps", "reopen", gap)
         assert code == 0
-        assert "--start 2026-11-20T02:00:00Z --end 2026-11-20T03:00:00Z --instruments BTC-USDT` asks now" in out
+        assert "--start 2026-11-20T02:00:00Z --end 2026-11-20T03:00:00Z --instruments BTC-USDT` requests it now" in out
         code, out, err = run(*asks.split()[1:], "--timeframe", "1m", "--json")
         assert (code, err) == (0, "")
         assert json.loads(out)["timeframes"]["1m"]["planned"] == 60

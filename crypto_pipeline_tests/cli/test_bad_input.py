@@ -108,7 +108,7 @@ def test_the_venue_is_asked_before_an_instrument_is_added(run: Run, database: st
     assert "crypto-pipeline instruments add --force ADA-USDT" in err
     code, out, _ = run("instruments", "remove", "币安人生-USDT", "btc-usdt", DATABASE_URL=database)
     assert code == 0
-    assert "币安人生-USDT is no longer collected; it had no bar and is forgotten" in out
+    assert "币安人生-USDT is no longer collected; it had no bar and is deleted" in out
     with Store(database) as store:
         assert sorted(store.instruments.ids()) == ["ETH-USDT", "SOL-USDT"], "what has no bar needs no memory"
 

@@ -65,7 +65,7 @@ def test_the_same_row_twice_is_one_bar_and_a_contradiction_is_none() -> None:
     read, _ = parse.parse_klines(json.dumps(rows).encode())
     bars, refused = parse.frame_of_klines(read, "A-B", Timeframe.M1, NOW)
     assert ((bars["open_time"] - DAY).dt.total_minutes()).to_list() == [0, 1, 2, 3]
-    assert [(one.ms, "different things" in one.reason) for one in refused] == [(ms(DAY) + 240_000, True)] * 2
+    assert [(one.ms, "different rows" in one.reason) for one in refused] == [(ms(DAY) + 240_000, True)] * 2
 
 
 def test_a_row_that_took_the_time_of_another_is_told_by_when_it_ends() -> None:

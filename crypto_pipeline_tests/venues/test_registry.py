@@ -37,5 +37,5 @@ def test_settings_refuse_what_cannot_be_the_first_venue(name: str) -> None:
 
 def test_settings_refuse_an_unknown_stand_in() -> None:
     assert load_settings(failover_venues="kraken, replay_standby").failover_venues == "kraken,replay_standby"
-    with pytest.raises(SettingsError, match="'mtgox' is no venue: use replay, binance"):
+    with pytest.raises(SettingsError, match="'mtgox' is not a venue: use replay, binance"):
         load_settings(failover_venues="kraken,mtgox")

@@ -76,7 +76,7 @@ async def test_frozen_without_closing() -> None:
         await read(connection, trades=2)
         running.control({"kind": "ws_freeze"})
         _, error = await read(await stream.connect(PLAN))
-        assert "nothing came for 1 s" in str(error)
+        assert "no message for 1 s" in str(error)
 
 
 @pytest.mark.parametrize("manner", ["refuse", "http", "evict"])

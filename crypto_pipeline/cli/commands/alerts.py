@@ -1,4 +1,4 @@
-"""``alerts``: what is wrong now, once for each cause."""
+"""``alerts``: open alerts, grouped by cause."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def alerts(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Open alerts, grouped by what caused them. Exit code 1 when there are any."""
+    """List open alerts, grouped by cause. Exit code 1 when there are any."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.output import console, print_json
     from crypto_pipeline.ops.alerts import alert_groups

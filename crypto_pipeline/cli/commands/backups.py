@@ -1,4 +1,4 @@
-"""``backup`` and ``restore``: a copy of everything that is stored, proven, and back again."""
+"""``backup`` and ``restore``: verified copies of all stored data, and restoring them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Which = Annotated[
     str,
-    typer.Argument(metavar="[NAME]", help="A name of `backup list`, a folder, or latest (the newest that is right)."),
+    typer.Argument(metavar="[NAME]", help="A name of `backup list`, a folder, or latest (the newest good one)."),
 ]
 
 Folder = Annotated[Path | None, typer.Option("--to", help="Folder of backups. Default: setting backup_dir.")]
@@ -60,7 +60,7 @@ def list_(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Complete backups, oldest first."""
+    """List complete backups, oldest first."""
     from crypto_pipeline.cli.output import print_json, table
     from crypto_pipeline.ops.backups import files
     from crypto_pipeline.ops.backups.backup import backup_dir
@@ -74,7 +74,7 @@ def list_(
 
 
 def summary(one: Backup) -> dict[str, Any]:
-    """One backup in a line."""
+    """One backup as a row: name, times, sizes, and whether it is good."""
     manifest = one.manifest
     return {
         "name": one.folder.name,
@@ -96,12 +96,12 @@ def verify(
     to: Folder = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Read a backup back: every file's hash, every table's rows."""
+    """Read a backup back and compare every file's hash and every table's rows."""
     from crypto_pipeline.ops.backups import backup as room
 
     chosen = find(_settings(data_dir, to), name)
     room.verify(chosen, say)
-    typer.echo(f"{chosen.folder.name} is whole")
+    typer.echo(f"{chosen.folder.name} is intact")
     if said := room.damage(chosen, room.backup_dir(_settings(data_dir, to))):
         typer.echo(f"error: {said}", err=True)
         raise typer.Exit(FAILED)
@@ -111,11 +111,11 @@ def restore(
     name: Which = "latest",
     to: Annotated[Path | None, typer.Option("--from", help="Folder of backups. Default: setting backup_dir.")] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Put it in the place of the database that is there, which is kept beside.")
+        bool, typer.Option("--replace", help="Replace the existing database, which is renamed and kept.")
     ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Bring a backup back and hold every table against it: into an empty data directory, or an empty database of yours.
+    """Restore a backup into an empty data directory or an empty database of yours, and compare every table.
 
     For example: crypto-pipeline restore /backups/2026-11-21T03-30-00Z --data-dir ~/restored
     """
@@ -131,7 +131,7 @@ def restore(
 
 
 def find(settings: Settings, name: str) -> Backup:
-    """The backup that is meant. BadInput lists those there are."""
+    """The backup called ``name``: a name, a folder, or ``latest``. Raises BadInput that lists the existing ones."""
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.ops.backups import files
     from crypto_pipeline.ops.backups.backup import backup_dir

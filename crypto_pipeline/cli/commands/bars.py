@@ -1,4 +1,4 @@
-"""``read``: stored bars out, in the form a person or program wants."""
+"""``read``: stored bars as a table, CSV, JSON, Parquet or Arrow."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ _FORMS = ("table", "csv", "json", "parquet", "arrow")
 
 Symbol = Annotated[str, typer.Argument(help="One instrument or several: BTC-USDT or BTC-USDT,ETH-USDT")]
 TimeframeName = Annotated[str, typer.Argument(help="1m 5m 15m 30m 1h 4h 1d or 1w")]
-AsOf = Annotated[str | None, typer.Option("--as-of", help="What was known at that moment. Default: what is known now.")]
+AsOf = Annotated[
+    str | None, typer.Option("--as-of", help="Bars as they were stored at that moment. Default: as they are now.")
+]
 Last = Annotated[
     int | None, typer.Option("--last", metavar="N", min=1, help="The newest N bars of each, instead of a start.")
 ]
-Forming = Annotated[bool, typer.Option("--forming", help="Also bars that are incomplete or not over yet.")]
+Forming = Annotated[bool, typer.Option("--forming", help="Also bars that are incomplete or have not ended yet.")]
 Fill = Annotated[
-    str | None, typer.Option("--fill", metavar="flat", help="Flat bars where there is none, marked as filled.")
+    str | None, typer.Option("--fill", metavar="flat", help="Insert flat bars where bars are absent, marked as filled.")
 ]
 Columns = Annotated[
     str | None,
@@ -60,7 +62,7 @@ def read(
     output: Output = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Stored bars of [start, end), oldest first. Default: the last day for minutes, more for wider bars."""
+    """Print stored bars of [start, end), oldest first. Default: the last day of 1m bars, longer for wider bars."""
     from crypto_pipeline.cli import options
     from crypto_pipeline.cli.context import database, deployment_settings
     from crypto_pipeline.cli.errors import BadInput
@@ -89,7 +91,7 @@ def read(
 
 
 def _answer_with_notes(reader: Reader, asked: Question) -> pl.DataFrame:
-    """The answer; what the reader warns of is a note on stderr."""
+    """Read the bars; print the reader's warnings as notes on stderr."""
     from crypto_pipeline.reading import SpanWarning
 
     with warnings.catch_warnings(record=True) as warned:
@@ -101,7 +103,7 @@ def _answer_with_notes(reader: Reader, asked: Question) -> pl.DataFrame:
 
 
 def _refuse_bad_options(form: str, fill: str | None, start: str | None, last: int | None) -> None:
-    """Raise BadInput for a value that is none, or for two that contradict each other."""
+    """Raise BadInput for an unknown value, or for two options that contradict each other."""
     from crypto_pipeline.cli.errors import BadInput
 
     if form not in _FORMS:
@@ -113,7 +115,7 @@ def _refuse_bad_options(form: str, fill: str | None, start: str | None, last: in
 
 
 def _refuse_future(begin: datetime, now: datetime) -> None:
-    """Raise BadInput where a span that ends ``now``, at the venue, would begin later."""
+    """Raise BadInput if ``begin`` is later than ``now``, the venue's time (both UTC)."""
     from crypto_pipeline.cli.errors import BadInput
 
     if begin >= now:

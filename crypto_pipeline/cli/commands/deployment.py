@@ -1,4 +1,4 @@
-"""``up``, ``down`` and ``status``: a deployment from its start to its end."""
+"""``up``, ``down`` and ``status``: start, stop and inspect a deployment."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def up(deployment: DeploymentOptions, detach: Detach = False, data_dir: DataDir 
 
     settings = load_settings(data_dir=data_dir, **asdict(deployment))
     try:
-        chosen_instruments(settings)  # an unknown symbol is refused before anything starts
+        chosen_instruments(settings)  # refuse an unknown symbol before anything starts
     except OpsError as error:
         raise BadInput(str(error)) from None
     check_look_backs(settings)
@@ -182,7 +182,7 @@ def _released(places: Places, lock: Any) -> bool:
 
 
 def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """What runs, what is stored, what is missing.
+    """Show which programs run, what is stored and what is missing.
 
     Exit code 3 when nothing runs, 1 when a program or the database does not answer.
     """
@@ -203,7 +203,7 @@ def status(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 
 def postgres(data_dir: DataDir = None) -> None:
-    """Become the embedded PostgreSQL. For the supervisor."""
+    """Run the embedded PostgreSQL in this process. For the supervisor."""
     from crypto_pipeline.settings import load_settings
     from crypto_pipeline.store.embedded.server import EmbeddedServer
 

@@ -1,4 +1,4 @@
-"""``features``: bringing them up to date, and proving them over a span."""
+"""``features``: compute stale features, and verify stored features over a span."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def build(
     span: SpanOptions, instruments: Instruments = None, as_json: AsJson = False, data_dir: DataDir = None
 ) -> None:
-    """Compute the features of days that are missing or rest on bars that changed. Doing it twice costs nothing."""
+    """Compute features of days that lack them or whose bars have changed. A second run finds nothing to do."""
     from crypto_pipeline.cli import options
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.features.stored.update import bring_up_to_date

@@ -1,4 +1,4 @@
-"""``backfill``, ``reconcile``, ``gaps`` and ``coverage``: what is missing, why, and getting it."""
+"""``backfill``, ``reconcile``, ``gaps`` and ``coverage``: missing bars, their reasons, and fetching them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from crypto_pipeline.settings import Settings
     from crypto_pipeline.store import Store
 
-Reread = Annotated[bool, typer.Option("--reread", help="Ask for every 1m bar of the span again as well.")]
-#: What a person reads of the ledger, beside the reason; `--json` has all of it.
+Reread = Annotated[bool, typer.Option("--reread", help="Also request every 1m bar of the span again.")]
+#: Columns of the ledger that people see beside the reason; `--json` prints all columns.
 _IN_TABLE = ("gap_id", "instrument", "timeframe", "state", "start", "end", "bars", "attempts", "next_attempt")
-#: So many spans that are still missing are told one by one.
+#: At most this many spans that are still missing are listed.
 _LINES = 10
 States = Annotated[str | None, typer.Option("--state", metavar="LIST", help="For example lost,unfillable.")]
 
@@ -40,16 +40,16 @@ def register(app: typer.Typer) -> None:
 
 @with_groups
 def backfill(bars: SeriesOptions, as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Fetch what is missing in a span, write it, roll it up and explain the rest. Doing it twice costs nothing.
+    """Fetch missing bars of a span, store them, roll them up and explain the rest. A second run finds nothing to do.
 
-    A named span or instrument is asked for now; without one, holes wait for their next attempt. Exits with 1 while bars
-    are missing.
+    A named span or instrument is requested now; otherwise gaps wait for their next attempt. Exit code 1 while bars are
+    missing.
     """
     from crypto_pipeline.healing.passes import HISTORY, NAMED
 
     chosen = bars.timeframes()
     settings = deployment_settings(data_dir)
-    # What is left open is left to the venue's clock, which need not be ours.
+    # An open end means the venue's current time, which may differ from this machine's.
     first, last = bars.bounds()
 
     def work(pipeline: Pipeline, symbols: list[str] | None, progress: Any) -> Awaitable[Any]:
@@ -68,7 +68,7 @@ def backfill(bars: SeriesOptions, as_json: AsJson = False, data_dir: DataDir = N
 
 
 def _missing(found: dict[str, Any], named: bool) -> list[str]:
-    """What is still missing, why, and until when it waits."""
+    """Lines about bars that are still missing: the reason and the time of the next request."""
     if not found["still_missing"]:
         return []
     lines = [f"{found['still_missing']:,} bars are missing"]
@@ -76,19 +76,19 @@ def _missing(found: dict[str, Any], named: bool) -> list[str]:
         when = "by the next pass" if row["next_attempt"] is None else f"after {row['next_attempt']}"
         lines.append(
             f"{row['instrument']} {row['timeframe']} {row['start']} to {row['end']}: {row['bars']:,} bars, "
-            f"asked for again {when}. {row['because'] or ''}"
+            f"requested again {when}. {row['because'] or ''}"
         )
     if len(found["waiting"]) > _LINES:
         lines.append("`crypto-pipeline gaps` lists all of them")
     if found["waiting"] and not named:
         since, until = (edge(row[name] for row in found["waiting"]) for edge, name in ((min, "start"), (max, "end")))
-        lines.append(f"`crypto-pipeline backfill --start {since} --end {until}` asks for them now")
+        lines.append(f"`crypto-pipeline backfill --start {since} --end {until}` requests them now")
     return lines
 
 
 @with_groups
 def reconcile(bars: SeriesOptions, reread: Reread = False, as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Compare our bars with the venue's own over a span, refetch what disagrees, keep what stays disputed."""
+    """Compare stored bars with the venue's own over a span, fetch differing ones again, record lasting disputes."""
     chosen = bars.timeframes()
     settings = deployment_settings(data_dir)
     bars.bounds()  # a bad one is refused before a database is looked for
@@ -120,7 +120,7 @@ def _heal(settings: Settings, bars: SeriesOptions, work: Callable[..., Awaitable
 
         async def run() -> Any:
             async with Pipeline.open(store, settings) as pipeline:
-                # Instruments that were just added: what the venue calls them is not known yet.
+                # The venue's names of newly added instruments are not known yet.
                 if store.instruments.frame(pipeline.venue.name)["venue_symbol"].null_count():
                     await pipeline.sync_instruments()
                 with HealingProgress() as progress:
@@ -148,7 +148,7 @@ def _finish(
 
 @with_groups
 def coverage(bars: SeriesOptions, as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Per timeframe and instrument: bars expected, present, explained and missing."""
+    """Count bars per timeframe and instrument: expected, present, explained and missing."""
     import polars as pl
 
     from crypto_pipeline.cli.context import open_store
@@ -171,7 +171,7 @@ def coverage(bars: SeriesOptions, as_json: AsJson = False, data_dir: DataDir = N
 def gaps(
     context: typer.Context, bars: SeriesOptions, state: States = None, as_json: AsJson = False, data_dir: DataDir = None
 ) -> None:
-    """The ledger: every absent bar with its reason. Without a further word: a summary by cause."""
+    """Show the ledger of absent bars and their reasons. Without a subcommand: a summary by cause."""
     if context.invoked_subcommand is not None:
         return
     frame = _open_gaps(bars, state, data_dir)
@@ -182,7 +182,7 @@ def gaps(
 
 
 def _summary(frame: pl.DataFrame) -> None:
-    """Two lines for each cause that fit a terminal of 80 columns."""
+    """Print two lines for each cause, for a terminal of 80 columns."""
     from crypto_pipeline.cli.output import console
     from crypto_pipeline.market.gaps.groups import gap_groups
 
@@ -196,7 +196,7 @@ def _summary(frame: pl.DataFrame) -> None:
         who = names[0] if len(names) == 1 else f"{len(names)} instruments, {names[0]} …"
         times = f"{row['start']:%Y-%m-%d %H:%M} – {row['end']:%Y-%m-%d %H:%M}Z"
         out.print(f"{row['state']:<12} {times}  {who}", markup=False, soft_wrap=False)
-        again = f" Asked for again at {row['next_attempt']:%Y-%m-%d %H:%M}Z." if row["next_attempt"] else ""
+        again = f" Next request at {row['next_attempt']:%Y-%m-%d %H:%M}Z." if row["next_attempt"] else ""
         count = f"{row['bars']:,} bars of {', '.join(row['timeframes'])} (gap {row['gap_id']}"
         count += f" and {row['gaps'] - 1} more). " if row["gaps"] > 1 else "). "
         out.print(_indented(f"{count}{row['because']}{again}", out.width), markup=False, soft_wrap=False)
@@ -211,7 +211,7 @@ def _indented(text: str, width: int) -> str:
 
 @with_groups
 def gaps_list(bars: SeriesOptions, state: States = None, as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Open rows of the ledger, what has no reason first: which bars are absent, since when, and why."""
+    """List open rows of the ledger, those without a reason first: which bars are absent, since when, and why."""
     import polars as pl
 
     frame = _open_gaps(bars, state, data_dir)
@@ -240,10 +240,12 @@ def _open_gaps(bars: SeriesOptions, state: str | None, data_dir: Any) -> pl.Data
 
 def gaps_reopen(
     gap_id: Annotated[str, typer.Argument(metavar="ID", help="The row's id, from `gaps list`.")],
-    note: Annotated[str, typer.Option("--note", help="Why, for who reads the ledger later.")] = "reopened by hand",
+    note: Annotated[
+        str, typer.Option("--note", help="The reason, for later readers of the ledger.")
+    ] = "reopened by hand",
     data_dir: DataDir = None,
 ) -> None:
-    """Have a gap tried again as if it were new, also one that was given up."""
+    """Reopen a gap, so that its bars are requested again. Also works for a gap that was given up."""
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.market.timeframes import Timeframe
@@ -255,11 +257,11 @@ def gaps_reopen(
         row = store.ledger.row(int(gap_id))
         cells = store.coverage.cells([Timeframe(row["timeframe"])], row["start"], row["end"], [row["instrument"]])
         archived = bool((cells["archived"] > 0).any())
-    when = "its days are archived, so no pass asks for it by itself" if archived else "the next pass asks for it"
+    when = "its days are archived, so no pass requests it by itself" if archived else "the next pass requests it"
     span = f"--start {row['start']:%Y-%m-%dT%H:%M:%SZ} --end {row['end']:%Y-%m-%dT%H:%M:%SZ}"
     typer.echo(
         f"gap {gap_id} is open again: {when}; "
-        f"`crypto-pipeline backfill {span} --instruments {row['instrument']}` asks now"
+        f"`crypto-pipeline backfill {span} --instruments {row['instrument']}` requests it now"
     )
 
 

@@ -1,4 +1,4 @@
-"""``instruments``: what is collected."""
+"""``instruments``: list, add and remove collected instruments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Symbols = Annotated[list[str], typer.Argument(metavar="SYMBOL…", help="BASE-QU
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(help="What is collected.", no_args_is_help=True)
+    group = typer.Typer(help="Collected instruments: list, add, remove.", no_args_is_help=True)
     group.command("list")(list_)
     group.command()(add)
     group.command()(remove)
@@ -30,7 +30,7 @@ def list_(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Instruments that are collected."""
+    """List the collected instruments."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.output import print_json, table
 
@@ -54,7 +54,7 @@ def list_(
 
 
 def add(symbols: Symbols, force: Force = False, data_dir: DataDir = None) -> None:
-    """Collect these as well. The venue is asked first whether it lists them; `up` fetches their history by itself."""
+    """Collect more instruments. The venue must list them; `up` then fetches their history by itself."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.healing.additions import additions, unasked
@@ -63,7 +63,7 @@ def add(symbols: Symbols, force: Force = False, data_dir: DataDir = None) -> Non
     settings = deployment_settings(data_dir)
     universe = load_universe(settings.universe_file)
     try:
-        unasked(symbols, universe)  # what is no name needs no venue to be refused
+        unasked(symbols, universe)  # malformed symbols are refused without asking the venue
         wanted = (
             unasked(symbols, universe)
             if force
@@ -80,7 +80,7 @@ def add(symbols: Symbols, force: Force = False, data_dir: DataDir = None) -> Non
 
 
 def _listings(settings: Settings, symbols: list[str]) -> list[Listing]:
-    """What the venue of the deployment lists now."""
+    """The listings of the deployment's venue now."""
     import asyncio
 
     from crypto_pipeline.ops.errors import OpsError
@@ -105,7 +105,7 @@ def _listings(settings: Settings, symbols: list[str]) -> list[Listing]:
 
 
 def remove(symbols: Symbols, data_dir: DataDir = None) -> None:
-    """Collect these no longer. Stored bars stay; what never had a bar is forgotten."""
+    """Stop collecting instruments. Stored bars stay; instruments that never had a bar are deleted."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.options import same_symbols
     from crypto_pipeline.ops.host.paths import Places, running_state
@@ -116,7 +116,7 @@ def remove(symbols: Symbols, data_dir: DataDir = None) -> None:
         for symbol in wanted:
             store.instruments.remove(symbol)
         empty = store.instruments.without_bars()
-        # While `up` runs, work that knows an instrument may go on; a sensor forgets it when that is over.
+        # While `up` runs, work on an instrument may continue; a sensor deletes the instrument after it has ended.
         if running_state(Places(settings.data_dir)) is None:
             if store.instruments.forget(empty):
                 store.views.refresh("instrument_summary")
@@ -124,5 +124,5 @@ def remove(symbols: Symbols, data_dir: DataDir = None) -> None:
         else:
             later = " within a minute"
     for symbol in wanted:
-        kept = f"it had no bar and is forgotten{later}" if symbol in empty else "its bars are kept"
+        kept = f"it had no bar and is deleted{later}" if symbol in empty else "its bars are kept"
         typer.echo(f"{symbol} is no longer collected; {kept}")

@@ -1,4 +1,4 @@
-"""``live``: what arrives right now, as a table that renews itself."""
+"""``live``: current prices, bars and gaps in a table that renews itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.store import Store
 
 
-#: A price older than this may be behind the newest bar, which is looked for so far back.
+#: A live price older than this may be older than the newest bar; bars are then searched this far back.
 _QUIET, _RECENT = timedelta(minutes=2), timedelta(hours=2)
 
 
@@ -32,7 +32,7 @@ def live(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Instruments with last price, its age, where it came from, and today's bars and holes. Ctrl-C ends it."""
+    """Show each instrument's last price with age and source, and today's bars and gaps. Ctrl-C ends it."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.output import console, print_json
     from crypto_pipeline.ops.host.paths import Places, running_state
@@ -51,7 +51,7 @@ def live(
 
 
 def _say_nothing_runs(settings: Settings) -> None:
-    """Nothing is live: exit, unless a database of the person's own may be filled from another machine."""
+    """Exit because no price is live, unless the database is not embedded and another machine may fill it."""
     from crypto_pipeline.cli.errors import NOT_RUNNING
     from crypto_pipeline.settings import command
 
@@ -68,9 +68,10 @@ def _say_nothing_runs(settings: Settings) -> None:
 
 
 def now(store: Store) -> pl.DataFrame:
-    """Per active instrument: ``last_price``, ``age_s`` of it, ``source``, ``bars`` and ``holes`` today (UTC).
+    """One row per active instrument: ``last_price``, its ``age_s`` (seconds), ``source``, ``bars`` and ``holes``.
 
-    The price is the last trade's, or the newest bar's where that is newer; ``source`` says which, and from whom.
+    The price is that of the last trade, or of the newest bar if that is newer; ``source`` says which, and its venue.
+    ``bars`` and ``holes`` count the current UTC day.
     """
     import polars as pl
 
@@ -93,7 +94,9 @@ def now(store: Store) -> pl.DataFrame:
 
 
 def _with_bars(store: Store, shown: pl.DataFrame, moment: datetime) -> pl.DataFrame:
-    """Where no trade streamed of late, the newest bar tells more: by REST, or of the venue that stands in."""
+    """Use the newest bar's price where no trade was streamed lately; the bar came by REST or from a substitute
+    venue.
+    """
     import polars as pl
 
     from crypto_pipeline.market import Timeframe
@@ -124,7 +127,7 @@ def _with_bars(store: Store, shown: pl.DataFrame, moment: datetime) -> pl.DataFr
 
 
 def table(frame: pl.DataFrame, moment: datetime) -> Table:
-    """The frame for people, at the market's ``moment``: red where a price is old or a hole is open."""
+    """The frame of ``now`` for people; ``moment`` is the market's time (UTC). Old prices and open gaps are red."""
     from rich.table import Table
 
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), caption=f"{moment:%Y-%m-%d %H:%M:%S} UTC")

@@ -1,4 +1,4 @@
-"""``replay``: an exchange of our own, and faults to rehearse disasters with."""
+"""``replay``: the replay exchange, and faults that it plays on demand."""
 
 from __future__ import annotations
 
@@ -34,24 +34,26 @@ class ExchangeOptions:
     ] = None
     replay_port: Annotated[str | None, setting("--port", "replay_port", "Port. [8765]", "N")] = None
     host: Annotated[str | None, setting("--host", "host", "Address. [127.0.0.1]")] = None
-    replay_seed: Annotated[str | None, setting("--seed", "replay_seed", "Of a generated market.", "N")] = None
-    replay_speed: Annotated[str | None, setting("--speed", "replay_speed", "Of its clock.", "N")] = None
+    replay_seed: Annotated[str | None, setting("--seed", "replay_seed", "Seed of a generated market.", "N")] = None
+    replay_speed: Annotated[
+        str | None, setting("--speed", "replay_speed", "Speed of its clock; 1 is real time.", "N")
+    ] = None
     replay_shift_to_now: Annotated[
-        bool | None, setting("--shift-to-now", "replay_shift_to_now", "By whole weeks, to end now.")
+        bool | None, setting("--shift-to-now", "replay_shift_to_now", "Shift recordings by whole weeks, to end now.")
     ] = None
     replay_now: Annotated[
-        str | None, setting("--now", "replay_now", "What its clock shows at first: 2021-05-10T12:00Z", "TIME")
+        str | None, setting("--now", "replay_now", "Start time of its clock: 2021-05-10T12:00Z", "TIME")
     ] = None
-    replay_faults: Annotated[Path | None, setting("--faults", "replay_faults", "JSON file with faults to play.")] = None
+    replay_faults: Annotated[Path | None, setting("--faults", "replay_faults", "JSON file of faults to play.")] = None
     replay_intensity: Annotated[
-        int | None, setting("--intensity", "replay_intensity", "Times as many trades, for load tests.", "N")
+        int | None, setting("--intensity", "replay_intensity", "Multiplies the number of trades, for load tests.", "N")
     ] = None
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     group = typer.Typer(
-        help="An exchange of our own: recorded or generated, with faults on demand.", no_args_is_help=True
+        help="A local exchange with a recorded or generated market, and faults on demand.", no_args_is_help=True
     )
     group.command()(serve)
     group.command()(fault)
@@ -76,7 +78,7 @@ def serve(
 
 
 def _serve(settings: Settings, weight_limit: int, captures: Path | None) -> None:
-    """Serve until a signal ends it, with the clock and token that the data directory keeps."""
+    """Serve until a signal, with the clock and token of the data directory."""
     from crypto_pipeline.ops.host.paths import Places
     from crypto_pipeline.ops.replay_clock import replay_clock, shifted_at
     from crypto_pipeline.ops.supervision.initial_instruments import generated_symbols
@@ -109,10 +111,12 @@ def fault(
     script: Annotated[
         str, typer.Argument(metavar="JSON|FILE|clear", help="A fault or list of faults; `clear` ends all.")
     ],
-    url: Annotated[str | None, typer.Option("--url", help="Of the exchange. Default: the one that runs here.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="URL of the exchange. Default: the one that runs here.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Make the running replay exchange fail on purpose."""
+    """Send faults to the running replay exchange."""
     from crypto_pipeline.addresses import base_url
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.cli.errors import BadInput

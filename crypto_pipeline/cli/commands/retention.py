@@ -1,4 +1,4 @@
-"""``retention`` and ``archive``: what leaves the tables, what lies in files, and bringing it back."""
+"""``retention`` and ``archive``: what leaves the tables, the archive's files, and restoring them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from crypto_pipeline.store.archive.catalogue import ArchiveFile
 
 _FIRST = datetime(2000, 1, 1, tzinfo=UTC)
-KeepDays = Annotated[int, typer.Option("--keep-days", min=1, help="Retention leaves it alone for so long.")]
-FromVenue = Annotated[bool, typer.Option("--from-venue", help="Fetch again what no backup has.")]
+KeepDays = Annotated[int, typer.Option("--keep-days", min=1, help="Days until retention archives it again.")]
+FromVenue = Annotated[bool, typer.Option("--from-venue", help="Fetch bars again of files that no backup has.")]
 Trades = Annotated[bool, typer.Option("--trades", help="Days of trades instead of bars.")]
 
 
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def retention(context: typer.Context, as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Show what the next retention run takes out of the tables. `retention run` does it now."""
+    """Show what the next retention run removes from the tables. `retention run` does it now."""
     if context.invoked_subcommand is not None:
         return
     from crypto_pipeline.cli.context import open_store
@@ -42,13 +42,13 @@ def retention(context: typer.Context, as_json: AsJson = False, data_dir: DataDir
     with open_store(settings) as store:
         frame = due_frame(open_retention(store, settings).due())
     if frame.is_empty() and not as_json:
-        typer.echo("nothing is due: everything in the tables is within its time")
+        typer.echo("nothing is due: no row in the tables is older than the settings keep")
         return
     show_frame(frame, as_json, "next retention run")
 
 
 def run(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Archive and drop what is due, now. Killed at any moment it loses nothing; run it again."""
+    """Archive and drop what is due, now. A killed run loses nothing; run it again."""
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.cli.output import print_json
     from crypto_pipeline.ops.housekeeping.retention import forget_features, open_retention
@@ -59,7 +59,7 @@ def run(as_json: AsJson = False, data_dir: DataDir = None) -> None:
         report = open_retention(store, settings).run(progress=say)
         months = [f"{month:%Y-%m}" for month in forget_features(store, settings)]
     for month in months:
-        say(f"features of {month} dropped, as the policy says")
+        say(f"features of {month} dropped by the retention policy")
     if as_json:
         print_json(report.as_dict() | {"features_dropped": months})
     elif not report.archived and not report.dropped:
@@ -69,7 +69,7 @@ def run(as_json: AsJson = False, data_dir: DataDir = None) -> None:
 
 
 def compact(data_dir: DataDir = None) -> None:
-    """Put closed months of 1m bars in the order of their key, each once; readers and writers go on."""
+    """Sort closed months of 1m bars by their key, each month once. Readers and writers continue meanwhile."""
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.ops.housekeeping.retention import open_retention
 
@@ -77,7 +77,7 @@ def compact(data_dir: DataDir = None) -> None:
     with open_store(settings) as store:
         done = open_retention(store, settings).compact(progress=say)
     if not done:
-        typer.echo("every closed month is in order")
+        typer.echo("every closed month is sorted already")
 
 
 @with_groups
@@ -88,7 +88,7 @@ def archive(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """List the archive files that are the truth of their spans."""
+    """List the archive's files; each replaces the table for its span."""
     if context.invoked_subcommand is not None:
         return
     from crypto_pipeline.ops.housekeeping.retention_report import archive_frame
@@ -102,7 +102,7 @@ def archive(
 
 @with_groups
 def verify(span: SpanOptions, timeframe: Timeframes = None, data_dir: DataDir = None) -> None:
-    """Read every archive file again: bytes, hash and rows must be what the catalogue says."""
+    """Read every archive file again and compare size, hash and rows with the catalogue."""
     from crypto_pipeline.store import StoreError
     from crypto_pipeline.store.archive import parquet
     from crypto_pipeline.store.archive.object_store import ArchiveStorage
@@ -116,7 +116,7 @@ def verify(span: SpanOptions, timeframe: Timeframes = None, data_dir: DataDir = 
         except StoreError as error:
             damaged += 1
             typer.echo(str(error), err=True)
-    typer.echo(f"{len(files) - damaged} of {len(files)} archive files are what they were")
+    typer.echo(f"{len(files) - damaged} of {len(files)} archive files are intact")
     if damaged:
         raise typer.Exit(1)
 
@@ -125,7 +125,7 @@ def verify(span: SpanOptions, timeframe: Timeframes = None, data_dir: DataDir = 
 def repair(
     span: SpanOptions, timeframe: Timeframes = None, from_venue: FromVenue = False, data_dir: DataDir = None
 ) -> None:
-    """Read every archive file again and bring damaged ones back, from backups first; exit code 1 when one is left."""
+    """Read every archive file again and repair damaged ones, from backups first. Exit code 1 when one stays damaged."""
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.ops.housekeeping import archive_repair
     from crypto_pipeline.ops.housekeeping.table_proofs import prove_archive
@@ -144,9 +144,9 @@ def repair(
     if missing:
         typer.echo(f"{missing:,} bars of files that were given up are missing: see `crypto-pipeline gaps`", err=True)
     for file in left:
-        advice = "--from-venue fetches its bars again (what was known earlier of them is lost)"
+        advice = "--from-venue fetches its bars again (their earlier versions are lost)"
         if file.kind == "trades":
-            advice = "restore a backup that has it, no venue states trades again"
+            advice = "restore a backup that has it, no venue sends these trades again"
         typer.echo(f"no backup has {file.url}: {advice}", err=True)
     if left or missing:
         raise typer.Exit(1)
@@ -160,7 +160,7 @@ def restore(
     keep_days: KeepDays = 7,
     data_dir: DataDir = None,
 ) -> None:
-    """Bring archived months (or days of trades) that touch the span back into the tables, history included."""
+    """Restore archived months (or days of trades) that overlap the span into the tables, with their history."""
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.ops.housekeeping.retention import open_retention

@@ -1,4 +1,4 @@
-"""``settings``: everything that can be set, as it is now."""
+"""``settings``: all settings with their current values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def settings(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Every setting with its value, where that comes from, its environment variable and what it means."""
+    """List every setting with its value, the source of the value, its environment variable and its meaning."""
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.cli.output import console, print_json
     from crypto_pipeline.settings import PREFIX, Settings

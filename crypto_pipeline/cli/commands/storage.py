@@ -1,4 +1,4 @@
-"""``storage``: what takes room, how fast it grows, when the disk is full; and room at once."""
+"""``storage``: disk use, its growth, the date when the disk is full, and freeing space at once."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def register(app: typer.Typer) -> None:
 
 def storage(
     context: typer.Context,
-    queries: Annotated[bool, typer.Option("--queries", help="Also the statements that cost most.")] = False,
+    queries: Annotated[bool, typer.Option("--queries", help="Also the most expensive SQL statements.")] = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Sizes per table, timeframe and index, growth, days until the disk is full, what retention will free."""
+    """Show sizes per table, timeframe and index, growth, days until the disk is full, and what retention will free."""
     if context.invoked_subcommand is not None:
         return
     from crypto_pipeline.cli.context import database, deployment_settings
@@ -56,11 +56,11 @@ def storage(
 
 
 def trim(
-    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False, data_dir: DataDir = None
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False, data_dir: DataDir = None
 ) -> None:
-    """Free room now: replaced databases, old backups, trades but the last two days. Never a bar.
+    """Free disk space now: replaced databases, old backups, all trades except the last two days. Never a bar.
 
-    With a full disk, on which the database cannot run, it removes files alone.
+    On a full disk, where the database cannot run, it removes files only.
     """
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.cli.errors import BadInput
@@ -72,22 +72,22 @@ def trim(
     settings = deployment_settings(data_dir)
     with _running_store(settings) as store:
         if store is None:
-            typer.echo("the database does not run: trades stay, files can go", err=True)
+            typer.echo("the database does not run: only files can be removed, trades stay", err=True)
         steps = plan(settings, store)
         if not steps:
             typer.echo("nothing to trim: bars leave by retention only (settings keep_hot_days and keep_days)")
             return
-        table("", ["what goes", "frees", "what is lost"], [[one.what, size_text(one.bytes), one.lost] for one in steps])
+        table("", ["removes", "frees", "what is lost"], [[one.what, size_text(one.bytes), one.lost] for one in steps])
         if not yes:
             if not sys.stdin.isatty():
-                raise BadInput("nobody can be asked here: add --yes to do it")
+                raise BadInput("no terminal to ask for confirmation: add --yes to do it")
             typer.confirm("remove all of this?", abort=True)
         typer.echo(f"freed about {size_text(act(steps, typer.echo))}")
 
 
 @contextmanager
 def _running_store(settings: Settings) -> Iterator[Store | None]:
-    """The store, None where its database neither runs nor can be started for lack of room."""
+    """The store for the block; None if its database does not run and the disk is too full to start it."""
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.ops.host.disk_space import Disk
     from crypto_pipeline.store import Store, StoreError, resolve_url
@@ -107,7 +107,7 @@ def _running_store(settings: Settings) -> Iterator[Store | None]:
 
 
 def prove(data_dir: DataDir = None) -> None:
-    """Count the rows of every table and hold them against what is counted elsewhere; exit code 1 when one lacks any."""
+    """Count the rows of every table and compare with the kept counts. Exit code 1 when a table lacks rows."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import FAILED
     from crypto_pipeline.ops.housekeeping.table_proofs import prove_tables, said

@@ -1,4 +1,4 @@
-"""``training-set``: features joined to labels as a Parquet file, with a manifest that gives it again."""
+"""``training-set``: features joined to labels as a Parquet file, with a manifest to reproduce it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from crypto_pipeline.settings import Settings
 
 StrategyName = Annotated[str, typer.Argument(help="dca, swing or channel")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write; the manifest lies beside it.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="Parquet file to write; the manifest is written beside it.")
+]
 FirstSignal = Annotated[str, typer.Option("--start", help="First signal, ISO 8601: 2026-01-31 or 2026-01-31T12:00Z")]
 EndOfSignals = Annotated[str, typer.Option("--end", help="First signal no longer included.")]
 AsOf = Annotated[
-    str | None, typer.Option("--as-of", help="As it was known at that moment. Default: as it is known now.")
+    str | None, typer.Option("--as-of", help="Data as it was stored at that moment. Default: as it is now.")
 ]
-ParameterSet = Annotated[str, typer.Option("--set", help="Which set of the setting label_parameters.")]
+ParameterSet = Annotated[str, typer.Option("--set", help="Name of a parameter set in the setting label_parameters.")]
 Ineligible = Annotated[
     bool,
     typer.Option(
@@ -30,9 +32,9 @@ Ineligible = Annotated[
         help="Keep signals whose last day lacks more than 5 % of its bars, or traded in fewer than half.",
     ),
 ]
-AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Where there are no rows, write a file all the same.")]
+AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Write a file even if there are no rows.")]
 
-group = typer.Typer(name="training-set", help="Features joined to labels, to learn from.", no_args_is_help=True)
+group = typer.Typer(name="training-set", help="Features joined to labels, for training models.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -83,7 +85,7 @@ def build(
 
 
 def _parameters(settings: Settings, strategy: str, parameter_set: str) -> tuple[Strategy, Parameters]:
-    """The strategy called so, and its parameters in the set. Raises BadInput that names what there is."""
+    """The strategy called ``strategy`` and its parameters in the set. Raises BadInput that lists the known ones."""
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.labels.parameters import ParameterError, parameter_sets
     from crypto_pipeline.labels.strategies.registry import Strategy
@@ -98,7 +100,7 @@ def _parameters(settings: Settings, strategy: str, parameter_set: str) -> tuple[
 
 
 def _write(made: TrainingSet, output: Path, *, allow_empty: bool) -> None:
-    """Write the set and its manifest. Raises TrainingSetError where there are no rows and that is not allowed."""
+    """Write the set and its manifest. Raises TrainingSetError if there are no rows and ``allow_empty`` is False."""
     from crypto_pipeline.labels.stored.training import TrainingSetError
 
     if made.why_empty and not allow_empty:
@@ -112,11 +114,11 @@ def _write(made: TrainingSet, output: Path, *, allow_empty: bool) -> None:
 
 @group.command()
 def reproduce(
-    manifest: Annotated[Path, typer.Argument(help="The manifest that lies beside a training set.")],
+    manifest: Annotated[Path, typer.Argument(help="The manifest beside a training set.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")],
     data_dir: DataDir = None,
 ) -> None:
-    """Make the training set of a manifest again; fails unless it is the same, byte for byte."""
+    """Make the training set of a manifest again. Fails unless the file is the same byte for byte."""
     import hashlib
     import json
 

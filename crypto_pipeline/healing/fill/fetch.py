@@ -30,7 +30,7 @@ from crypto_pipeline.venues import (
     Venue,
     VenueError,
     VenueUnavailable,
-    cannot_be,
+    invalid_data,
 )
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def _take_error(
     if isinstance(error, VenueUnavailable):
         result.unavailable[plan.instrument] = str(error)
     if isinstance(error, MalformedAnswer):  # only its page failed; the plan's other pages are fetched
-        result.refused += [(plan.instrument, *page, cannot_be(str(error))) for page in plan.spans]
+        result.refused += [(plan.instrument, *page, invalid_data(str(error))) for page in plan.spans]
     elif error.permanent or isinstance(error, VenueUnavailable):
         errors.append((plan, error))
     log.warning("%s %s: %s", plan.instrument, plan.timeframe, error)
@@ -175,7 +175,7 @@ def _refused(answer: BarsAnswer) -> list[tuple[str, datetime, datetime, str]]:
             continue
         start = answer.timeframe.floor(from_unix_ms(one.ms))
         if answer.start <= start < answer.end and start not in stated:
-            because = cannot_be(one.why)
+            because = invalid_data(one.why)
             spans.append((answer.instrument, start, start + answer.timeframe.delta, because))
     return spans
 
@@ -234,6 +234,6 @@ class _Batches:
             result = await self._writing
             self._counts.add_write(result)
             self._refused += [
-                (name, at, at + self._timeframe.delta, cannot_be(why)) for name, at, why in result.refused
+                (name, at, at + self._timeframe.delta, invalid_data(why)) for name, at, why in result.refused
             ]
             self._writing = None

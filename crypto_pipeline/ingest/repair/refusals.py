@@ -23,7 +23,7 @@ from crypto_pipeline.market.gaps.arithmetic import subtract
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.store import Store
-from crypto_pipeline.venues import BarsAnswer, RejectedRow, TradesAnswer, VenueError, cannot_be
+from crypto_pipeline.venues import BarsAnswer, RejectedRow, TradesAnswer, VenueError, invalid_data
 from crypto_pipeline.venues.stream_protocol import Notice
 
 log = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ def record_refused(store: Store, who: str, rows: Sequence[tuple[str, int, str]])
     last = {(name, ms - ms % MINUTE): why for name, ms, why in rows}
     for (name, open_ms), why in last.items():
         span = name, from_unix_ms(open_ms), from_unix_ms(open_ms + MINUTE)
-        _record(store, span, f"{who} {cannot_be(why)}", "refused", 1)
+        _record(store, span, f"{who} {invalid_data(why)}", "refused", 1)
 
 
 def _record(store: Store, span: tuple[str, datetime, datetime], because: str, rule: str, attempts: int) -> None:

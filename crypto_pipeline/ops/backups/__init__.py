@@ -1,1 +1,1 @@
-"""Backups while everything runs, their files on disk, and restoring from them."""
+"""Making backups while the deployment runs, their files on disk, and restoring from them."""

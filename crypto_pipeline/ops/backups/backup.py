@@ -1,9 +1,9 @@
-"""Backups while everything runs: a dump of one frozen moment, read back before it counts as one.
+"""Backups while the deployment runs: a dump of one snapshot, read back before it counts as complete.
 
-A dump and not a base backup: that would need PostgreSQL to write much more log all the time (``wal_level``), which
-every bulk load and every refresh of a view would pay for; a dump also fits another major version, another server and a
-server that is not ours. What a dump lacks in proof is added: in the same snapshot every table is counted and hashed,
-so that a restored copy can be held against what was there.
+We use a dump and not a base backup. A base backup needs a higher ``wal_level``, which makes every bulk load and every
+refresh of a view slower. A dump can also be restored on another major version and on a server that is not embedded.
+PostgreSQL does not prove that a dump is complete, so we count and hash every table in the same snapshot; a restored
+copy is compared with these figures.
 """
 
 from __future__ import annotations
@@ -36,25 +36,26 @@ from crypto_pipeline.store.operations.fingerprints import Fingerprint, frozen
 
 Say = Callable[[str], None]
 DATABASES = ("market", "dagster")
-#: A dump is at most so much of what is stored; less room than that is refused before anything is written.
+#: A dump takes at most this share of the stored bytes. With less free space, nothing is written.
 _SHARE = 0.4
 
 
 def backup_dir(settings: Settings) -> Path:
-    """Where backups go."""
+    """The folder of backups: the setting ``backup_dir``, by default in the data directory."""
     return settings.backup_dir or settings.data_dir / "backups"
 
 
 def nightly_backup(settings: Settings) -> bool:
-    """Whether a backup is made every night: a server of one's own usually has backups of its own."""
+    """Whether a backup is made every night. By default only for the embedded server; others usually have their own."""
     return settings.database_url is None if settings.backup_daily is None else settings.backup_daily
 
 
 def make(settings: Settings, url: str, stored_bytes: int, say: Say) -> Backup:
-    """Back up the database behind ``url`` and Dagster's, read the result back, remove what is too old.
+    """Back up the database at ``url`` and Dagster's, read the result back, remove the oldest backups.
 
-    Raises OpsError in one line when there is no room, another backup is under way, or what was written is not what was
-    there. A kill at any moment leaves nothing that is taken for a backup.
+    ``stored_bytes`` is the size of the database. Raises OpsError when there is too little free space, when another
+    backup is running, or when the written rows differ from the tables. A kill at any moment leaves no folder that is
+    taken for a complete backup.
     """
     target = backup_dir(settings)
     with _alone(target):
@@ -62,7 +63,7 @@ def make(settings: Settings, url: str, stored_bytes: int, say: Say) -> Backup:
         started = datetime.now(UTC)
         folder = backup_files.new_folder(target, started)
         partial = folder.with_name(folder.name + PARTIAL)
-        # Nobody else makes backups here now: what a kill left under this name is of no use.
+        # The lock excludes other backups, so a folder of this name was left by a killed one.
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
@@ -82,24 +83,24 @@ def make(settings: Settings, url: str, stored_bytes: int, say: Say) -> Backup:
 
 
 def damage(made: Backup, target: Path) -> str | None:
-    """In one sentence what the database lacked when the backup was made, and which one to go back to; None: nothing."""
+    """What the database lacked at the time of the backup, and which backup is good; None if it lacked nothing."""
     if not made.manifest.faults:
         return None
     right = [one.folder.name for one in backup_files.complete(target) if one.manifest.right]
-    back = f"the last backup that was right is {right[-1]}, and is kept" if right else "no backup there was right"
+    back = f"the last good backup is {right[-1]}, and is kept" if right else "there is no good backup"
     more = f" and {len(made.manifest.faults) - 1} more faults" if len(made.manifest.faults) > 1 else ""
-    return f"{made.manifest.faults[0]}{more}; this backup holds the database as it is, {back}"
+    return f"{made.manifest.faults[0]}{more}; this backup contains the damaged database, {back}"
 
 
 def first_day_of_trades(settings: Settings, now: datetime) -> date:
-    """The first day whose trades must be in the table."""
+    """The first day (UTC) whose trades must be in the table."""
     first = retention_policy(settings).hot_start(None, now)
     assert first is not None, "trades are always kept for some days only"
     return first.date()
 
 
 def verify(backup: Backup, say: Say) -> None:
-    """Read a backup back: every file's hash, every table's rows as pg_restore reads them. OpsError names a fault."""
+    """Compare every file's hash and every table's rows (by pg_restore). Raises OpsError for the first difference."""
     manifest, folder = backup.manifest, backup.folder
     verify_files(backup)
     for database, tables in manifest.tables.items():
@@ -114,7 +115,7 @@ def verify(backup: Backup, say: Say) -> None:
 
 
 def verify_files(backup: Backup) -> None:
-    """Whether every file is there and is what was written. Raises OpsError that names the first that is not."""
+    """Compare size and hash of every file with the manifest. Raises OpsError that names the first bad file."""
     manifest, folder = backup.manifest, backup.folder
     for kind, base, files in (
         ("", folder, manifest.files),
@@ -125,7 +126,7 @@ def verify_files(backup: Backup) -> None:
             if not path.exists():
                 raise OpsError(f"backup {folder.name} lacks its {kind or 'file '}{name}: use another backup")
             if backup_files.sha256(path) != digest:
-                raise OpsError(f"backup {folder.name}: {kind}{name} is not what was written: use another backup")
+                raise OpsError(f"backup {folder.name}: {kind}{name} differs from what was written: use another backup")
 
 
 def _dump_all(settings: Settings, url: str, partial: Path, started: datetime, say: Say) -> Manifest:
@@ -146,7 +147,7 @@ def _dump_all(settings: Settings, url: str, partial: Path, started: datetime, sa
         except MissingDatabaseError:
             if database == "market":
                 raise
-            continue  # nothing of Dagster has ever run here
+            continue  # Dagster has never run here
         say(f"dumped {database}: {sum(rows for rows, _ in tables[database].values()):,} rows")
     copied, damaged = _copy_archive(archive, partial.parent / ARCHIVE)
     return Manifest(
@@ -170,11 +171,11 @@ def _pairs(found: Mapping[str, Fingerprint]) -> dict[str, tuple[int, int | None]
 
 @contextmanager
 def _dumping(program: str, url: str, snapshot: str, target: Path) -> Iterator[None]:
-    """pg_dump at work for the length of the block and until it has ended."""
+    """Run pg_dump during the block; the exit waits for its end. Raises OpsError when pg_dump fails."""
     options = ["--format=directory", f"--file={target}", f"--jobs={jobs()}", "--compress=1"]
     options += [f"--snapshot={snapshot}", "--no-owner", "--no-privileges"]
     if target.name == "market":
-        # Extensions of the server's owner (statistics of queries) need rights that the restoring user may lack.
+        # Extensions of the server's owner (pg_stat_statements) need rights that the restoring user may lack.
         options.append("--extension=btree_gist")
     with _program([program, *options], url) as process:
         yield
@@ -182,15 +183,15 @@ def _dumping(program: str, url: str, snapshot: str, target: Path) -> Iterator[No
 
 
 def restoring_program(manifest: Manifest, server_version: int = 0) -> ServerProgram:
-    """The pg_restore that reads the backup's dumps and can talk to a server of that major version."""
+    """The pg_restore that can read the backup's dumps and connect to a server of major version ``server_version``."""
     written_by = manifest.client_version
-    if written_by is None:  # an earlier version took the first program that it found: only the newest surely reads it
+    if written_by is None:  # an earlier version used any pg_dump it found: the newest pg_restore reads all of them
         written_by = max((one.version for one in client_programs("pg_restore")), default=manifest.server_version)
     return client_program("pg_restore", max(written_by, server_version))
 
 
 def _rows_inside(dump: Path, program: str) -> dict[str, int]:
-    """Rows of each table in a dump, read as pg_restore reads them; several tables at once, which it cannot itself."""
+    """Number of rows of each table in a dump, as pg_restore reads them; several tables are read in parallel."""
     with subprocess.Popen([program, "--list", str(dump)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         entries = [line for line in process.stdout.read().decode().splitlines() if " TABLE DATA " in line]
@@ -221,13 +222,13 @@ def _rows_of(program: str, dump: Path, entries: list[str]) -> dict[str, int]:
 
 
 def jobs() -> int:
-    """How many tables are worked on at once."""
+    """How many tables are read or written in parallel."""
     return max(1, min(4, os.cpu_count() or 1))
 
 
 @contextmanager
 def _program(command: list[str], url: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A client program on the database; its password is in the environment, where no list of processes shows it."""
+    """Run a client program on the database. Its password is in the environment, which process lists do not show."""
     parts = urlsplit(plain_url(url))
     environment = {**os.environ, "PGOPTIONS": "-c idle_in_transaction_session_timeout=0"}
     if parts.password is not None:
@@ -246,10 +247,11 @@ def _program(command: list[str], url: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def load(program: ServerProgram, dump: Path, url: str, server_version: int) -> None:
-    """Load a dump into an empty database; its rows are to be held against what was backed up. OpsError: what failed.
+    """Load a dump into an empty database. The caller compares the rows with the manifest afterwards.
 
-    pg_restore of version 17 and newer begins with a setting that older servers do not know. Only that may fail, so
-    there it is not told to stop at the first error, and is ended at the first other one.
+    Since version 17 pg_restore first sends a setting that older servers do not know (``transaction_timeout``). For
+    these servers pg_restore runs without ``--exit-on-error``; this function ends it at the first other error. Raises
+    OpsError with pg_restore's message.
     """
     forgiving = program.version >= 17 > server_version
     options = [f"--jobs={jobs()}", "--no-owner", "--no-privileges", *([] if forgiving else ["--exit-on-error"])]
@@ -262,11 +264,11 @@ def load(program: ServerProgram, dump: Path, url: str, server_version: int) -> N
         for line in said:
             if "error:" in line and _UNKNOWN_SETTING not in line:
                 raise OpsError(f"pg_restore failed: {line}")
-        if process.wait() not in (0, 1):  # 1: it counts what was forgiven as errors
+        if process.wait() not in (0, 1):  # 1: pg_restore counts the ignored line as an error
             raise OpsError(f"pg_restore ended with {process.returncode}: restore again")
 
 
-#: What a server older than 17 says of the first line that a newer pg_restore sends.
+#: The error of a server older than 17 about the first line that a newer pg_restore sends.
 _UNKNOWN_SETTING = 'unrecognized configuration parameter "transaction_timeout"'
 
 
@@ -279,9 +281,10 @@ def _end(process: subprocess.Popen[bytes], name: str) -> None:
 
 
 def _copy_archive(files: list[ArchiveFile], pool: Path) -> tuple[dict[str, tuple[int, str]], list[str]]:
-    """Take the archive's files along where they lie on this machine; those in an object store stay there.
+    """Copy the archive's local files into the backup; files in an object store stay there.
 
-    Returns what was taken, and in words what could not be: one damaged file costs itself, not the backup.
+    Returns the copied files (name → bytes, sha256) and one sentence for each file that could not be copied: a damaged
+    file does not stop the backup.
     """
     taken: dict[str, tuple[int, str]] = {}
     damaged: list[str] = []
@@ -299,7 +302,7 @@ def _copy_archive(files: list[ArchiveFile], pool: Path) -> tuple[dict[str, tuple
 
 
 def copy_once(source: Path, target: Path, sha256: str) -> None:
-    """Copy a file that never changes, unless it is there already. OpsError where it is not what it should be."""
+    """Copy an unchanging file, unless ``target`` has it already. Raises OpsError if the hash is not ``sha256``."""
     if target.exists() and backup_files.sha256(target) == sha256:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -307,11 +310,11 @@ def copy_once(source: Path, target: Path, sha256: str) -> None:
     try:
         shutil.copyfile(source, new)
     except FileNotFoundError:
-        raise OpsError(f"archive file {source} is missing: `crypto-pipeline archive repair` brings it back") from None
+        raise OpsError(f"archive file {source} is missing: `crypto-pipeline archive repair` restores it") from None
     if backup_files.sha256(new) != sha256:
         new.unlink()
         raise OpsError(
-            f"archive file {source} is not what the catalogue says: `crypto-pipeline archive repair` brings it back"
+            f"archive file {source} differs from the catalogue: `crypto-pipeline archive repair` restores it"
         )
     new.replace(target)
 

@@ -1,7 +1,7 @@
-"""What a backup is on disk: a folder named by its moment, with dumps, and a manifest with hashes that is written last.
+"""The files of a backup: a folder named after its UTC time, with dumps, and a manifest with hashes, written last.
 
 ``<backup_dir>/2026-11-21T03-30-00Z/manifest.json`` beside ``market/`` and ``dagster/`` (pg_dump's directory format);
-``<backup_dir>/archive/`` has the archive's files, which never change and are shared by all backups.
+``<backup_dir>/archive/`` has the archive's files. They never change, and all backups share them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a backup holds. ``tables``: name → (rows, hash) per database; ``files``: path → (bytes, sha256)."""
+    """Contents of a backup. ``tables``: database → table → (rows, hash); ``files``: path → (bytes, sha256)."""
 
     created_at: datetime
     version: str
@@ -35,21 +35,22 @@ class Manifest:
     migrations: list[str]
     tables: dict[str, dict[str, tuple[int, int | None]]]
     files: dict[str, tuple[int, str]]
-    #: Files of the archive that the catalogue names: path → (bytes, sha256). Empty where the archive lies elsewhere.
+    #: Files of the archive that the catalogue names: path → (bytes, sha256). Empty if the archive is in an object
+    #: store.
     archive: dict[str, tuple[int, str]] = field(default_factory=dict)
-    #: Where the catalogue says that these are.
+    #: Folder or URL of the archive in the catalogue.
     archive_urls: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    #: Whether everything was read back and counted.
+    #: Whether all files were read back and all rows counted.
     verified_at: datetime | None = None
-    #: Major version of the pg_dump that wrote the dumps: only a pg_restore as new reads them. None: not noted.
+    #: Major version of the pg_dump that wrote the dumps; an older pg_restore cannot read them. None: not recorded.
     client_version: int | None = None
-    #: What the database itself lacked of what is counted elsewhere, in words. None: an earlier version did not look.
+    #: Sentences about rows that the database lacked. None: an earlier version made the backup and did not check.
     faults: list[str] | None = None
 
     @property
     def right(self) -> bool:
-        """Whether it was read back, and nothing is known to have been missing when it was made."""
+        """Whether the backup was read back, and no row was known to be missing when it was made."""
         return self.verified_at is not None and not self.faults
 
     @property
@@ -59,18 +60,18 @@ class Manifest:
 
     @property
     def bytes(self) -> int:
-        """Size of the dumps; the archive's files are shared between backups and not in it."""
+        """Size of the dumps, without the archive's files, which all backups share."""
         return sum(size for size, _ in self.files.values())
 
     def write(self, folder: Path) -> None:
-        """Write the manifest into ``folder``, whole or not at all."""
+        """Write the manifest into ``folder`` atomically."""
         new = folder / f"{MANIFEST}.new"
         new.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1, default=_plain))
         new.replace(folder / MANIFEST)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """Of one backup. Raises OpsError where there is none that can be read."""
+        """Read the manifest of the backup in ``folder``. Raises OpsError if there is none or it cannot be read."""
         try:
             found: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
             if (number := found.pop("format")) != FORMAT:
@@ -93,9 +94,9 @@ class Backup:
 
 
 def new_folder(backup_dir: Path, moment: datetime) -> Path:
-    """Where a backup of that moment goes: a folder that does not exist yet.
+    """The folder of a backup made at ``moment`` (UTC); it does not exist yet.
 
-    A second backup within one second, or after the clock was set back, takes the next free number.
+    A second backup of the same second (the clock may have been set back) gets the next free number.
     """
     name = f"{moment.astimezone(UTC):%Y-%m-%dT%H-%M-%SZ}"
     names = chain([name], (f"{name}-{number}" for number in count(2)))
@@ -103,7 +104,7 @@ def new_folder(backup_dir: Path, moment: datetime) -> Path:
 
 
 def complete(backup_dir: Path) -> list[Backup]:
-    """Complete backups, oldest first. One whose manifest cannot be read is not complete."""
+    """Complete backups, oldest first. A backup with an unreadable manifest is not complete."""
     found = []
     for path in backup_dir.glob(f"*/{MANIFEST}"):
         if not path.parent.name.endswith(PARTIAL):
@@ -115,26 +116,29 @@ def complete(backup_dir: Path) -> list[Backup]:
 
 
 def stored_bytes(backup_dir: Path) -> int:
-    """What all complete backups take: their dumps, and each archive file once."""
+    """Bytes of all complete backups: their dumps, and each archive file once."""
     done = complete(backup_dir)
     pool = {path: size for one in done for path, (size, _) in one.manifest.archive.items()}
     return sum(one.manifest.bytes for one in done) + sum(pool.values())
 
 
 def hashed(folder: Path) -> dict[str, tuple[int, str]]:
-    """Every file below ``folder`` (but the manifest): path → (bytes, sha256)."""
+    """Every file below ``folder`` except the manifest: path → (bytes, sha256)."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {str(path.relative_to(folder)): (path.stat().st_size, sha256(path)) for path in files}
 
 
 def sha256(path: Path) -> str:
-    """Of one file, as hexadecimal digits."""
+    """SHA-256 of one file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def copied_rows(stream: IO[bytes]) -> Iterator[tuple[str, int]]:
-    """Tables and their numbers of rows, from what ``pg_restore --data-only`` prints."""
+    """Yield each table with its number of rows from the output of ``pg_restore --data-only``.
+
+    Raises OpsError when the output ends within a table.
+    """
     buffer = b""
     table, rows = "", 0
     while piece := stream.read(_PIECE):
@@ -151,7 +155,7 @@ def copied_rows(stream: IO[bytes]) -> Iterator[tuple[str, int]]:
                 yield table, rows
                 table, buffer = "", buffer[end + 3 :]
                 continue
-            cut = buffer.rfind(b"\n", 0, max(len(buffer) - 3, 0)) + 1  # the end mark may be cut in two
+            cut = buffer.rfind(b"\n", 0, max(len(buffer) - 3, 0)) + 1  # two reads may split the end mark
             rows += buffer.count(b"\n", 0, cut)
             buffer = buffer[cut:]
             break
@@ -160,7 +164,7 @@ def copied_rows(stream: IO[bytes]) -> Iterator[tuple[str, int]]:
 
 
 def _next_copy(buffer: bytes) -> tuple[str, bytes, bool]:
-    """The table of the next COPY block, what follows its head, and whether there was one."""
+    """Find the next COPY block: its table, the bytes after its first line, and whether there was one."""
     at = 0 if buffer.startswith(b"COPY ") else buffer.find(b"\nCOPY ") + 1
     if at == 0 and not buffer.startswith(b"COPY "):
         return "", buffer[-6:], False
@@ -171,17 +175,20 @@ def _next_copy(buffer: bytes) -> tuple[str, bytes, bool]:
 
 
 def staying(done: list[Backup], keep: int) -> list[Backup]:
-    """Those of all complete backups (oldest first) that are kept: the newest ``keep`` that are right.
+    """The backups to keep out of all complete ones (oldest first): the newest ``keep`` good ones.
 
-    A backup of a database that lacked something never pushes out one that was right: only the newest such is kept, and
-    only while nothing right is newer.
+    A backup of a damaged database never replaces a good one: only the newest damaged backup is kept, and only while no
+    good one is newer.
     """
     stay = [backup for backup in done if backup.manifest.right][-keep:]
     return stay if not done or done[-1] in stay else [*stay, done[-1]]
 
 
 def prune(backup_dir: Path, keep: int) -> list[Path]:
-    """Remove all but the backups that stay, what a kill left, and archive files that none of them needs."""
+    """Remove backups beyond ``keep``, unfinished folders, and archive files that no kept backup needs.
+
+    Returns the removed folders of complete backups.
+    """
     done = complete(backup_dir)
     stay = staying(done, keep)
     gone = [backup.folder for backup in done if backup not in stay] + list(backup_dir.glob(f"*{PARTIAL}"))

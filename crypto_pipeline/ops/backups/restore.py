@@ -1,4 +1,4 @@
-"""A backup back into a database: the embedded one of a data directory, or an empty one on a server of one's own."""
+"""Restoring a backup into the embedded database of a data directory, or into an empty database on another server."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ _BUILDING = "restoring"
 
 
 def restore(settings: Settings, chosen: Backup, say: Say, *, replace: bool = False) -> None:
-    """Bring the backup back to where ``settings`` point, hold every table against what it was, make it current.
+    """Restore the backup into the database of ``settings``, compare every table with the manifest, then migrate it.
 
-    The embedded database is built apart and moved into its place when it is proven, so a kill leaves what was there.
-    ``replace``: an existing one is kept beside, as ``postgres.before-<time>``. Raises OpsError when something is there
-    already or runs, when the backup is damaged, or when a table differs from what was backed up.
+    The embedded database is restored into a separate folder, and moved into place once every table is proven, so a kill
+    leaves the existing database as it was. With ``replace``, an existing one is kept as ``postgres.before-<time>``.
+    Raises OpsError when a database exists already or ``up`` runs, when the backup is damaged, or when a restored table
+    differs from the backed up one.
     """
-    backup.verify_files(chosen)  # its rows are held against their hashes once they are in tables
-    say(f"the {len(chosen.manifest.files)} files of the backup are what was written")
+    backup.verify_files(chosen)  # rows are compared with their hashes after the load
+    say(f"the {len(chosen.manifest.files)} files of the backup are intact")
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
         ensure_databases(url, [database_name(url)])
@@ -55,13 +56,13 @@ def _rebuild(settings: Settings, chosen: Backup, say: Say, *, replace: bool) -> 
     home, place = settings.data_dir / "postgres", settings.data_dir / _BUILDING
     if (home / "data").exists() and not replace:
         raise OpsError(
-            f"there is a database in {settings.data_dir}: give another --data-dir, or --replace, which keeps it beside"
+            f"there is a database in {settings.data_dir}: give another --data-dir, or --replace, which renames it"
         )
     guard = file_locks.open_lock(settings.data_dir / f"{_BUILDING}.lock")
     try:
         if not file_locks.try_lock(guard):
-            raise OpsError(f"another restore is at work in {settings.data_dir}: wait for it")
-        # Left by a restore that was killed; its server may be ending only now: so never build in the same place.
+            raise OpsError(f"another restore is running in {settings.data_dir}: wait for it")
+        # A killed restore left these; its server may still be ending, so each restore uses a folder of its own.
         shutil.rmtree(place, ignore_errors=True)
         apart = place / str(time.time_ns())
         apart.mkdir(parents=True)
@@ -70,7 +71,7 @@ def _rebuild(settings: Settings, chosen: Backup, say: Say, *, replace: bool) -> 
         if home.exists():
             kept = home.with_name(f"postgres.before-{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}")
             home.rename(kept)
-            say(f"what was there is kept in {kept}: delete it when you no longer want it")
+            say(f"the replaced database is kept in {kept}: delete it when you no longer want it")
         (apart / "postgres").rename(home)
         shutil.rmtree(place)
     finally:
@@ -90,12 +91,12 @@ def _load(settings: Settings, chosen: Backup, url: str, say: Say) -> None:
         ensure_databases(target, [database_name(target)])
         with connect(target) as connection:
             if not is_empty(connection):
-                say(f"Dagster's storage in {database_name(target)!r} is there already and stays as it is")
+                say(f"Dagster's storage in {database_name(target)!r} exists already and stays as it is")
                 continue
         program = backup.restoring_program(chosen.manifest, version)
         backup.load(program, chosen.folder / database, target, version)
         _compare(chosen, database, target)
-        say(f"restored {database}: {len(chosen.manifest.tables[database])} tables equal what was backed up")
+        say(f"restored {database}: {len(chosen.manifest.tables[database])} tables equal those backed up")
     _make_current(settings, chosen, url, say)
 
 
@@ -106,7 +107,7 @@ def _compare(chosen: Backup, database: str, url: str) -> None:
         here = found.pop(table, Fingerprint(0, 0))
         if here != Fingerprint(rows, content):
             raise OpsError(
-                f"restored table {table} of {database} has {here.rows:,} rows and is not what was backed up "
+                f"restored table {table} of {database} has {here.rows:,} rows and differs from the backed up one "
                 f"({rows:,}): use another backup"
             )
     if found:
@@ -114,7 +115,7 @@ def _compare(chosen: Backup, database: str, url: str) -> None:
 
 
 def _make_current(settings: Settings, chosen: Backup, url: str, say: Say) -> None:
-    """This version's schema, statistics, the archive's files in their place, views of now."""
+    """Migrate the schema to this version, gather statistics, copy the archive's files back, refresh the views."""
     if applied := migrate(url):
         say(f"schema: {len(applied)} migrations applied")
     with connect(url) as connection:

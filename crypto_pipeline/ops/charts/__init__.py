@@ -1,1 +1,1 @@
-"""Pictures as PNG bytes, for run metadata and reports."""
+"""Charts as PNG bytes, for run metadata and reports."""

@@ -1,4 +1,4 @@
-"""Pictures of what is stored, as PNG bytes: small enough to live in an event log, clear enough to decide by."""
+"""Charts of stored bars as PNG bytes, small enough for the metadata of Dagster events."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _MOST_CANDLES = 160
 
 
 def coverage_heatmap(cells: pl.DataFrame, title: str) -> bytes:
-    """Instrument × day, coloured by the share of expected bars that is present or explained.
+    """Draw instrument × day, coloured by the share of expected bars that is present or explained; PNG bytes.
 
-    ``cells`` has ``instrument``, ``day`` (Date), ``expected``, ``present`` and ``explained``. Green is complete, amber
-    is explained, red is missing. The worst instruments come first; at most 40 are drawn.
+    ``cells`` has ``instrument``, ``day`` (Date, UTC), ``expected``, ``present`` and ``explained`` (numbers of bars).
+    Green is complete, amber is explained, red is missing. The worst instruments come first; at most 40 are drawn.
     """
     worst = (
         cells.group_by("instrument")
@@ -56,9 +56,10 @@ def coverage_heatmap(cells: pl.DataFrame, title: str) -> bytes:
 
 
 def candles(bars: pl.DataFrame, width: timedelta, title: str, reach: datetime | None = None) -> bytes:
-    """Candles with volume below, of the newest 160 rows of ``bars`` (one instrument, sorted by open time).
+    """Draw candles with their volume below, for the newest 160 rows of ``bars``; PNG bytes.
 
-    Time runs evenly and to ``reach`` (default: the last bar); stretches without a bar are shaded.
+    ``bars`` has one instrument, sorted by ``open_time`` (UTC), with prices and volume. The time axis is linear and ends
+    at ``reach`` (default: the last bar). Times without a bar are shaded.
     """
     shown = bars.tail(_MOST_CANDLES)
     origin = shown["open_time"][0]
@@ -70,9 +71,9 @@ def candles(bars: pl.DataFrame, width: timedelta, title: str, reach: datetime | 
 
 
 def draw_candles(price: Any, volume: Any, shown: pl.DataFrame, width: timedelta, last: float) -> bool:
-    """Candles of ``shown`` (one instrument, sorted) upon two axes, from its first bar to ``last`` bars later.
+    """Draw candles of ``shown`` (one instrument, sorted) on two axes, from its first bar to ``last`` bars later.
 
-    Stretches without a bar are shaded; returns whether there are any.
+    Times without a bar are shaded; returns whether there are any.
     """
     origin = shown["open_time"][0]
     positions = ((shown["open_time"] - origin) / width).to_list()
@@ -80,7 +81,7 @@ def draw_candles(price: Any, volume: Any, shown: pl.DataFrame, width: timedelta,
     price.vlines(positions, shown["low"].to_list(), shown["high"].to_list(), colors=colours, linewidth=0.7)
     opened, closed = shown["open"].to_numpy(), shown["close"].to_numpy()
     _bars(price, positions, opened, closed, colours)
-    # A body without height would not be seen: a bar of one price is a stroke.
+    # A body of height 0 would be invisible: a bar whose open equals its close is drawn as a line.
     flat = [(place, price_) for place, price_, other in zip(positions, opened, closed, strict=True) if price_ == other]
     price.hlines([y for _, y in flat], [x - 0.35 for x, _ in flat], [x + 0.35 for x, _ in flat], colors=_UP)
     _bars(volume, positions, [0.0] * shown.height, shown["volume"].to_list(), colours)
@@ -98,7 +99,7 @@ def draw_candles(price: Any, volume: Any, shown: pl.DataFrame, width: timedelta,
 
 
 def _bars(axes: Any, positions: Sequence[float], bottoms: Any, tops: Any, colours: Sequence[str]) -> None:
-    """Bars as one collection: matplotlib's own are an object each, which takes ten times as long to draw."""
+    """Draw all rectangles as one collection: matplotlib's ``bar`` makes one object each and takes ten times as long."""
     from matplotlib.collections import PolyCollection
 
     corners = [
@@ -126,12 +127,12 @@ def figure(
     ratios: tuple[int, ...] = (),
     margins: tuple[float, float, float, float] | None = None,
 ) -> tuple[Figure, Any]:
-    """A figure of that many inches with ``rows`` of axes one above the other (a single one as itself).
+    """Make a figure of ``width`` × ``height`` inches with ``rows`` axes below each other; one row returns one axes.
 
-    ``margins``: left, bottom, right, top in inches, which is twice as fast as to let matplotlib find them.
+    ``margins`` are left, bottom, right and top in inches; fixed margins are twice as fast as matplotlib's layout.
     """
-    # Matplotlib is slow to import and needed only where a picture is drawn. Figures are made without pyplot, which
-    # keeps global state and is not safe in a long-lived server.
+    # Matplotlib is slow to import, so it is imported only where a chart is drawn. pyplot is not used: it keeps global
+    # state and is not safe in a long-lived server.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Pictures of features, as PNG bytes."""
+"""Charts of features as PNG bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from crypto_pipeline.ops.charts.bars import figure, png
 
 
 def correlation_heatmap(names: Sequence[str], matrix: npt.NDArray[np.float64], title: str) -> bytes:
-    """Pearson correlation of every pair of features, -1 blue to 1 red."""
+    """Draw the Pearson correlation of every pair of features, from -1 (blue) to 1 (red); PNG bytes.
+
+    ``matrix`` is square, float64, in the order of ``names``.
+    """
     size = max(4.0, 0.16 * len(names) + 2.0)
     drawn, axes = figure(size, size)
     image = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")

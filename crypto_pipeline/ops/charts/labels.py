@@ -1,4 +1,4 @@
-"""Pictures of labels: what setups came to, and one of them on its candles."""
+"""Charts of labels as PNG bytes: outcomes by month, and one setup on its candles."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _MOST_BARS = 400
 
 
 def outcomes(labels: pl.DataFrame, title: str) -> bytes:
-    """Outcomes by month, one row per tier: how many ended at take profit, time and stop, and the mean net return.
+    """Draw outcomes by month, one row per tier: setups that ended at take profit, time limit and stop, and the mean.
 
-    ``labels`` has ``signal_ts``, ``tier``, ``outcome`` and ``net_return``.
+    ``labels`` has ``signal_ts`` (UTC), ``tier``, ``outcome`` and ``net_return`` (fraction). Returns PNG bytes.
     """
     months = labels.with_columns(pl.col("signal_ts").dt.strftime("%Y-%m").alias("month"))
     names = months["month"].unique().sort().to_list()
@@ -49,10 +49,10 @@ def outcomes(labels: pl.DataFrame, title: str) -> bytes:
 
 
 def example(bars: pl.DataFrame, width: timedelta, label: dict[str, Any], title: str) -> bytes:
-    """One setup on its candles: signal, entry, barriers, and where it ended.
+    """Draw one setup on its candles: signal, entry, barriers and exit; PNG bytes.
 
-    ``bars`` (one instrument, sorted by open time) reach from before the signal to after the end; ``label`` is a row of
-    labels.
+    ``bars`` (one instrument, sorted by open time) begin before the signal and end after the exit; ``label`` is one row
+    of the labels table.
     """
     shown = bars.head(_MOST_BARS)
     origin = shown["open_time"][0]
@@ -63,7 +63,7 @@ def example(bars: pl.DataFrame, width: timedelta, label: dict[str, Any], title: 
     limit = entry + label["horizon"]
     price.axvspan((label["signal_ts"] - origin) / width - 0.5, entry - 0.5, color="#cfe3f7", linewidth=0)
     for name, colour in (("take_profit", _COLOURS["TP"]), ("stop_loss", _COLOURS["SL"])):
-        # As far as they mattered, and faintly to the end of the horizon.
+        # A solid line up to the exit, a faint one to the end of the horizon.
         price.hlines(label[name], entry - 0.5, end - 0.5, colors=colour, linestyles="dashed", linewidth=1.4)
         price.hlines(label[name], end - 0.5, min(limit, last) - 0.5, colors=colour, linestyles="dotted", linewidth=0.7)
         price.annotate(

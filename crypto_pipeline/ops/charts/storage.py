@@ -1,4 +1,4 @@
-"""The storage report as a picture: what takes the room, and when the disk is full at the rate of now."""
+"""The storage report as a chart: the largest users of disk space, and when the disk is full at the current growth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _MOST = 12
 
 
 def storage_chart(found: StorageReport) -> bytes:
-    """PNG: the largest tables with their indexes, archive, backups and Dagster; below, the forecast of the disk."""
+    """Draw the largest tables with indexes, archive, backups and Dagster; below, the forecast of the disk. PNG
+    bytes.
+    """
     bars = _bars(found)
     drawn, (room, disk) = figure(9.0, 1.6 + 0.28 * bars.height + 1.8, rows=2, ratios=(max(3, bars.height // 2), 3))
     places = range(bars.height)
@@ -50,7 +52,7 @@ def _bars(found: StorageReport) -> pl.DataFrame:
 
 
 def _forecast(draw: Any, found: StorageReport) -> None:
-    """Room used over the coming days against the size of the disk."""
+    """Draw the space used over the coming days and the size of the disk."""
     total, free, until = found.disk.total, found.disk.free, found.days_until_full
     horizon = 90.0 if until is None else min(max(30.0, until * 1.2), 1000.0)
     used = (total - free) if total is not None and free is not None else found.database_bytes

@@ -1,4 +1,4 @@
-"""Dagster's own processes and storage as this deployment runs them: code server, webserver, daemon, event log, runs.
+"""Dagster's own processes and storage in this deployment: code server, webserver, daemon, event log, runs.
 
 The definitions themselves are in ``defs``.
 """

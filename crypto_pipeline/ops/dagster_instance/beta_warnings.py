@@ -1,4 +1,4 @@
-"""Dagster's warnings of interfaces that it calls beta or preview."""
+"""Dagster's warnings about interfaces that it marks as beta or preview."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import warnings
 
 
 def ignore_beta_warnings() -> None:
-    """Silence them in this process, or in the block of ``warnings.catch_warnings``.
+    """Silence these warnings in this process, or within a block of ``warnings.catch_warnings``.
 
-    What this project uses of such interfaces is covered by tests; a warning for each asset would fill the logs.
+    Tests cover the interfaces that this project uses; a warning for each asset would fill the logs.
     """
     from dagster import BetaWarning, PreviewWarning
 

@@ -1,4 +1,4 @@
-"""Dagster's own storage, kept bounded: it forgets ticks by itself (dagster.yaml), but never runs, events or checks."""
+"""Bounding Dagster's own storage: Dagster deletes old ticks (dagster.yaml), but never runs, events or checks."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from crypto_pipeline.store.operations import dagster_storage
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-#: Runs deleted in one pass at most; what is left goes the next night.
+#: At most this many runs are deleted in one pass; the next night deletes the rest.
 MOST = 5_000
-#: Successful runs kept of each job, however young: a job of every five minutes writes some 300 MB of events a day.
+#: Successful runs kept of each job. A job that runs every five minutes writes about 300 MB of events a day.
 PER_JOB = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """One pass. ``kept`` old runs hold the newest state of a partition, without which it would look unmaterialized."""
+    """Counts of one pass. ``kept``: old runs that hold a partition's newest event; without it Dagster would show the
+    partition as not materialized."""
 
     runs: int = 0
     kept: int = 0
@@ -27,10 +28,10 @@ class Cleaned:
 
 
 def clean(instance: DagsterInstance, url: str, keep: timedelta, per_job: int = PER_JOB, most: int = MOST) -> Cleaned:
-    """Delete finished runs older than ``keep`` and successful ones beyond the newest ``per_job`` of each job, with
-    their events; evaluations of checks of runs that are gone; evaluations of conditions older than ``keep``.
+    """Delete finished runs older than ``keep`` and successful ones beyond the newest ``per_job`` of each job.
 
-    ``url`` is of Dagster's database. May be killed at any moment and repeated.
+    Their events are deleted with them, also check evaluations of deleted runs, and evaluations of automation conditions
+    older than ``keep``. ``url`` is the URL of Dagster's database. A killed pass can be repeated.
     """
     from dagster import DagsterRunStatus, RunsFilter
 

@@ -1,8 +1,8 @@
-"""Dagster's code server, whose runs start at once: each is forked from one process that has everything imported.
+"""Dagster's code server with fast run starts: each run is forked from one process that has imported everything.
 
-Dagster starts a new interpreter for every run, which imports Dagster and the definitions for seconds before it does
-anything. Here a fork server (Python's own, see `multiprocessing`) imports them once. It never runs a thread, a query or
-a Polars expression, so that what is forked from it finds no lock held and no connection open.
+Dagster starts a new interpreter for every run, which imports Dagster and the definitions for seconds. Here Python's own
+fork server (see `multiprocessing`) imports them once. The fork server never starts a thread, a query or a Polars
+expression, so forked processes inherit no held lock and no open connection.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dagster._grpc.server import DagsterApiServer
 import crypto_pipeline.ops.without_pandas  # noqa: F401  (before anything that imports ADBC)
 from crypto_pipeline.ops.dagster_instance.beta_warnings import ignore_beta_warnings
 
-#: What the fork server imports: what Dagster runs a job with, and what we define.
+#: Modules that the fork server imports: those with which Dagster runs a job, and our definitions.
 PRELOAD = [
     "crypto_pipeline.ops.without_pandas",
     "dagster._grpc.impl",
@@ -29,7 +29,7 @@ PRELOAD = [
 
 
 def fork_runs() -> None:
-    """Let the code server of this process fork its runs, from when it has loaded the definitions."""
+    """Make the code server of this process fork its runs, once it has loaded the definitions."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     begin = DagsterApiServer.__init__
@@ -37,7 +37,7 @@ def fork_runs() -> None:
     def forking(self: DagsterApiServer, *arguments: Any, **options: Any) -> None:
         begin(self, *arguments, **options)
         self._mp_ctx = context  # type: ignore[assignment]  # Dagster has no option for it
-        # Not before: what shows the UI goes first.
+        # Started only now, because loading the definitions for the UI comes first.
         forkserver.ensure_running()
 
     DagsterApiServer.__init__ = forking  # type: ignore[method-assign]

@@ -1,6 +1,6 @@
-"""Dagster's own event log in PostgreSQL, which keeps one connection between two events.
+"""Dagster's event log in PostgreSQL with a connection that stays open between events.
 
-Dagster opens a new connection for every event that it stores or reads. A run over many days stores hundreds.
+Dagster opens a new connection for every event that it stores or reads; a run over many days stores hundreds.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dagster_postgres.utils import create_pg_engine, get_token_provider_from_con
 
 
 class KeptConnectionEventLogStorage(PostgresEventLogStorage):
-    """As Dagster's. One connection stays open, more are opened when threads ask at once and closed afterwards.
+    """Dagster's event log, except that one connection stays open.
 
-    A connection that a restart of PostgreSQL ended is replaced before it is used.
+    Threads that work at the same time get more connections, which are closed afterwards. A connection that a restart
+    of PostgreSQL ended is replaced before use.
     """
 
     def __init__(self, postgres_url: str, *arguments: Any, **options: Any) -> None:
@@ -33,7 +34,7 @@ class KeptConnectionEventLogStorage(PostgresEventLogStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
-        """As Dagster's, of this class."""
+        """Make the storage from the instance's configuration, as Dagster's class does."""
         return cls(
             inst_data=inst_data,
             postgres_url=pg_url_from_config(config_value),

@@ -1,4 +1,4 @@
-"""Dagster's own launcher of runs, which besides writes on each run which deployment started it."""
+"""Dagster's run launcher, which also tags each run with the deployment that started it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MarkingRunLauncher(DefaultRunLauncher):
     """
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Write who starts it, then start it."""
+        """Tag the run with this deployment, then start it."""
         run_id = context.dagster_run.run_id
         self._instance.add_run_tags(run_id, {LAUNCHED_BY: launched_by(os.environ.get(DEPLOYMENT, ""))})
         super().launch_run(context)

@@ -1,4 +1,4 @@
-"""Runs whose worker is gone: Dagster itself would show them as started for ever."""
+"""Runs whose worker process is gone: Dagster itself would show them as started for ever."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from crypto_pipeline.ops.host.processes import Identity
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
 
-#: Tags of a run: the process that works on it; the deployment and the boot of the machine whose code server has it.
+#: Tags of a run: the process that executes it; the deployment and boot whose code server started it.
 WORKER, LAUNCHED_BY = "crypto_pipeline/worker", "crypto_pipeline/launched_by"
 
 _PID = re.compile(r"pid: (\d+)")
-#: A worker's process is older than its own first event; clocks of the two sources differ a little.
+#: A worker process starts before its first event. This tolerance, in seconds, covers the difference of both clocks.
 _CLOCK_SLACK = 5.0
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Worker:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """What ``str`` wrote. Raises ValueError for anything else."""
+        """Parse the output of ``str``. Raises ValueError for other text."""
         deployment, _, process = text.partition(" ")
         return cls(deployment, Identity.parse(process))
 
@@ -41,27 +41,27 @@ class Worker:
 
 
 def launched_by(deployment: str) -> str:
-    """Value of the tag ``LAUNCHED_BY`` for what this machine starts now."""
+    """Value of the tag ``LAUNCHED_BY`` for runs that ``deployment`` starts in this boot."""
     return f"{deployment} {processes.boot_id()}"
 
 
 class LostRuns:
     """Finds runs whose worker process is gone and reports them as failed, so that they are retried and free their slot.
 
-    Only for runs of this deployment: another one on the same database judges its own, whose process ids mean nothing
-    here. A data directory runs in one place at a time, so a worker of an earlier boot is gone. A run is lost when two
-    looks in a row say so: the code server notices the death of a worker of its own within a second and reports it
-    better.
+    Checks only runs of this deployment: process ids of another deployment on the same database mean nothing here. One
+    data directory runs in one place at a time, so a worker of an earlier boot is gone. A run counts as lost when two
+    checks in a row find no worker: the code server notices the end of its own workers within a second, and its report
+    has more detail.
     """
 
     def __init__(self, instance: DagsterInstance, deployment: str) -> None:
         self._instance, self._deployment = instance, deployment
         self._suspects: set[str] = set()
-        #: Workers by run, as they were when they were first seen alive.
+        #: Worker of each run when it was first seen running.
         self._seen: dict[str, Identity] = {}
 
     def look(self) -> list[str]:
-        """One look; returns the ids of runs reported as failed."""
+        """Check all started runs once; return the ids of runs reported as failed."""
         from dagster import DagsterRunStatus, RunsFilter
 
         runs = self._instance.get_runs(
@@ -70,7 +70,7 @@ class LostRuns:
         gone = [run for run in runs if not self._worker_lives(run)]
         lost = [run for run in gone if run.run_id in self._suspects]
         for run in lost:
-            # Between the two looks it may have ended by itself.
+            # The run may have ended by itself meanwhile.
             now = self._instance.get_run_by_id(run.run_id)
             if now is not None and not now.is_finished:
                 self._instance.report_run_failed(
@@ -87,13 +87,13 @@ class LostRuns:
             return worker.deployment != self._deployment or worker.process.lives()
         deployment, _, boot = run.tags.get(LAUNCHED_BY, "").partition(" ")
         if deployment != self._deployment:
-            return True  # not ours to judge
+            return True  # another deployment checks it
         if boot != processes.boot_id():
             return False
         return self._process_lives(run)
 
     def _process_lives(self, run: DagsterRun) -> bool:
-        """Whether the process that Dagster names in the run's log is there, and is the one that wrote so."""
+        """Whether the process id in the run's log still belongs to the process that wrote it."""
         from dagster import DagsterEventType
 
         if (seen := self._seen.get(run.run_id)) is not None:
@@ -108,11 +108,13 @@ class LostRuns:
                     return False
                 self._seen[run.run_id] = worker
                 return True
-        return True  # not one of the workers we know how to judge
+        return True  # its log names no process id
 
 
 def watch(instance: DagsterInstance, deployment: str, interval: float = 5.0) -> None:
-    """Look for ever. Troubles (a database that restarts) are logged and the next look tries again."""
+    """Check every ``interval`` seconds, without end. Errors (a restarting database) are logged; the next check
+    retries.
+    """
     lost = LostRuns(instance, deployment)
     while True:
         try:

@@ -1,9 +1,10 @@
-"""Dagster's webserver and daemon as we supervise them.
+"""Dagster's webserver and daemon as supervised programs.
 
 Run as ``python -m crypto_pipeline.ops.dagster_instance.process dagster-webserver …`` or ``… dagster-daemon run …``.
-The programs are Dagster's own. This module adds: they wait for the code server after their imports, because one that
-finds none shows an error and looks again only after ten seconds; the webserver accepts nothing from pages of another
-origin; the daemon also watches for runs whose worker is gone, and compiles the kernels of features at its start.
+The programs are Dagster's own. This module adds four things. Both wait for the code server after their imports, because
+a program that does not reach it shows an error and retries only after ten seconds. The webserver refuses requests from
+pages of another origin. The daemon reports runs whose worker is gone, and compiles the kernels of features at its
+start.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def main(name: str, arguments: list[str]) -> None:
 def _webserver() -> Callable[..., object]:
     from dagster_webserver import cli
 
-    # Dagster has no option for it, and executes what any page of another origin sends.
+    # Dagster has no option for this, and would execute requests from pages of any origin.
     name = "create_app_from_workspace_process_context"
     settings, made = load_settings(), getattr(cli, name)
     names = allowed_names(settings.host, settings.allowed_hosts)
@@ -69,7 +70,7 @@ def _await_code_server() -> None:
 
 
 def _compile_kernels() -> None:
-    """Compile the kernels of features once per installation, so that later processes find them compiled."""
+    """Compile the kernels of features once per installation; later processes load them from numba's cache."""
     command = [sys.executable, "-m", "crypto_pipeline.arrays.rolling"]
     subprocess.run(["nice", "-n", "19", *command] if shutil.which("nice") else command, check=False)
 

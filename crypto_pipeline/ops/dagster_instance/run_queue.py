@@ -1,4 +1,4 @@
-"""Whether Dagster's run queue moves: an alert is opened while runs wait and none is started."""
+"""Watch of Dagster's run queue: an alert opens while runs wait and none is started."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class QueueState:
 
 
 def look(instance: DagsterInstance, now: datetime) -> QueueState:
-    """Judge the queue: it stands still when its oldest run waits for long and none was started meanwhile."""
+    """Check the queue. It is stuck when its oldest run has waited longer than ``LONGEST_WAIT`` and no run was started
+    in that time."""
     from dagster import DagsterRunStatus, RunsFilter
 
     queued = RunsFilter(statuses=[DagsterRunStatus.QUEUED])
@@ -58,14 +59,14 @@ def look(instance: DagsterInstance, now: datetime) -> QueueState:
 
 
 def record(store: Store, state: QueueState) -> None:
-    """Keep it as a check; a queue that stands still opens an alert, which closes when it moves again."""
+    """Store the state as a check result: a stuck queue opens an alert, which closes when runs start again."""
     store.checks.record_result(
         CHECK, None, passed=state.moves, severity="error", summary=state.summary, detail={"waiting": state.waiting}
     )
 
 
 def _started_since(instance: DagsterInstance, moment: datetime) -> bool:
-    """Whether a run has left the queue since; the runs that show ingest never were in it."""
+    """Whether a run left the queue after ``moment``; runs that show ingest are never queued."""
     from dagster import DagsterRunStatus, RunsFilter
 
     over = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]

@@ -1,1 +1,1 @@
-"""The machine: paths of a data directory, processes, ports, room on the disk. Nothing here starts a program of ours."""
+"""The machine: paths of a data directory, processes, ports, disk space. Nothing here starts a program."""

@@ -1,8 +1,9 @@
-"""Room on the disk of the data directory: a reserve that is given up first, and when to stop before nothing is left.
+"""Free space on the disk of the data directory: limits, and a reserve file that is deleted when the disk is nearly
+full.
 
-A full disk ends PostgreSQL in the middle of its work and keeps it from starting again. So some room is kept in a file
-of its own. When the disk is nearly full the file is deleted, which is told; when even that is used up, everything is
-stopped while there is still room to stop in, and started again when somebody has made room.
+A full disk stops PostgreSQL in the middle of its work and keeps it from starting again. So a file reserves some space.
+When the disk is nearly full the file is deleted and an alert opens. When that space is used up as well, everything is
+stopped while a clean stop is still possible, and started again when there is enough free space.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-#: What a write says when there is no room.
+#: Error numbers of a write to a full disk.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MB = 1_000_000
 _PIECE = 16 * _MB
@@ -21,8 +22,8 @@ _PIECE = 16 * _MB
 
 @dataclass(frozen=True, slots=True)
 class DiskLimits:
-    """Bytes: the ``reserve`` file, the free room below which everything is stopped (``stop``), and below which a person
-    is warned (``warn``, long before).
+    """Limits in bytes: the size of the ``reserve`` file; the free space below which everything is stopped
+    (``stop``); the free space below which an alert warns (``warn``).
     """
 
     reserve: int
@@ -31,19 +32,19 @@ class DiskLimits:
 
     @classmethod
     def of(cls, total: int, reserve_mb: int) -> DiskLimits:
-        """For a disk of ``total`` bytes: fixed figures, and shares of it where it is small."""
+        """Limits for a disk of ``total`` bytes: fixed figures, or shares of the disk if it is small."""
         reserve = min(reserve_mb * _MB, total // 20)
         stop = min(200 * _MB, total // 25)
         return cls(reserve, stop, stop + min(5_000 * _MB, total // 10))
 
     @property
     def start(self) -> int:
-        """Free room from which everything is started again: the reserve, and some before the next stop."""
+        """Free bytes from which everything is started again: the reserve and a margin above ``stop``."""
         return self.reserve + 2 * self.stop
 
 
 class Disk:
-    """The disk below one data directory, and the reserve on it."""
+    """The disk of one data directory, and the reserve file on it."""
 
     def __init__(self, data_dir: Path, reserve_mb: int) -> None:
         self._data_dir = data_dir
@@ -52,16 +53,18 @@ class Disk:
 
     @property
     def free(self) -> int:
-        """Bytes that may be written now."""
+        """Free bytes now."""
         return shutil.disk_usage(self._data_dir).free
 
     @property
     def reserved(self) -> int:
-        """Bytes that the reserve holds now."""
+        """Bytes of the reserve file now."""
         return reserved(self._data_dir)
 
     def keep_reserve(self) -> bool:
-        """Make the reserve if there is none and room for more than it; True when it is there (or none is wanted)."""
+        """Make the reserve file if it is missing and there is enough space; True if it exists or its size is set to
+        0.
+        """
         if self.reserved >= self.limits.reserve:
             return True
         if self.free < self.limits.start:
@@ -76,12 +79,12 @@ class Disk:
         return True
 
     def give_up_reserve(self) -> int:
-        """Delete the reserve; returns how many bytes that freed."""
+        """Delete the reserve file; return the freed bytes."""
         return give_up_reserve(self._data_dir)
 
 
 def reserved(data_dir: Path) -> int:
-    """Bytes that the reserve of a data directory holds."""
+    """Bytes of the reserve file of a data directory."""
     try:
         return (data_dir / "reserve").stat().st_size
     except FileNotFoundError:
@@ -89,14 +92,14 @@ def reserved(data_dir: Path) -> int:
 
 
 def give_up_reserve(data_dir: Path) -> int:
-    """Delete the reserve of a data directory; returns how many bytes that freed."""
+    """Delete the reserve file of a data directory; return the freed bytes."""
     size = reserved(data_dir)
     (data_dir / "reserve").unlink(missing_ok=True)
     return size
 
 
 def _fill(path: Path, size: int) -> None:
-    """A file whose room is really taken: not sparse, and nothing that a file system could compress away."""
+    """Write a file that really occupies ``size`` bytes: not sparse, and not compressible by the file system."""
     new = path.with_suffix(".new")
     try:
         with new.open("wb") as file:

@@ -1,4 +1,4 @@
-"""Where a running system keeps its things, and the small file that says what runs."""
+"""Paths of a data directory, the lock of its supervisor, and the state file that says what runs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from typing import Any, Final
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.host.disk_space import FULL
 
-#: The kernel refuses longer addresses of unix sockets (108 bytes with the closing zero).
+#: Longest path of a unix socket, in bytes: the kernel allows 108 with the closing zero.
 _LONGEST_SOCKET = 100
 
 
 class Places:
-    """Files and folders below one data directory that belong to supervision."""
+    """Files and folders of supervision in one data directory."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir: Final = data_dir
@@ -44,7 +44,7 @@ class Places:
         self.replay_clock: Final = self.run / "replay-clock.json"
 
     def deployment(self) -> str:
-        """Identifier of this data directory, made at its first use; a copy at another path gets one of its own."""
+        """Identifier of this data directory, made at its first use; a copy at another path gets another one."""
         file = self.run / "deployment"
         where = str(self.data_dir.resolve())
         if file.exists():
@@ -58,7 +58,9 @@ class Places:
         return found
 
     def replay_token(self) -> str:
-        """Token of the replay exchange's control endpoints, made at its first use; only our own user can read it."""
+        """Token of the replay exchange's control endpoints, made at its first use; only the own user can read the
+        file.
+        """
         file = self.run / "replay-token"
         if not file.exists():
             descriptor = os.open(new := file.with_suffix(".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -68,11 +70,11 @@ class Places:
         return file.read_text().strip()
 
     def has_run(self) -> bool:
-        """Whether a deployment in this data directory came as far as a database that can be used."""
+        """Whether a deployment in this data directory ever had a usable database."""
         return (self.dagster_home / "storage-version").exists()
 
     def make(self) -> None:
-        """Create the folders, private to their owner. One clear line when that is impossible."""
+        """Create the folders, private to their owner. Raises OpsError when that is impossible."""
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             for folder in (self.run, self.logs, self.dagster_home):
@@ -85,7 +87,7 @@ class Places:
             ) from None
 
     def socket(self, name: str) -> Path:
-        """Path for a unix socket: in the run folder, or in a private folder of /tmp when that path is too long."""
+        """Path of a unix socket: in the run folder, or in a private folder of /tmp when that path is too long."""
         path = self.run / f"{name}.sock"
         if len(os.fsencode(path)) <= _LONGEST_SOCKET:
             return path
@@ -96,7 +98,7 @@ class Places:
         return link.resolve() / f"{name}.sock"
 
     def clear_sockets(self) -> None:
-        """Remove the private folder of /tmp, if one was needed."""
+        """Remove the private folder of /tmp, if there is one."""
         link = self.run / "sockets"
         if link.is_symlink():
             shutil.rmtree(link.resolve(), ignore_errors=True)
@@ -104,7 +106,7 @@ class Places:
 
 
 class UpLock:
-    """At most one supervisor per data directory. The kernel releases it when the holder dies, however it dies."""
+    """Lock that allows one supervisor per data directory. The kernel releases it when the holder ends in any way."""
 
     def __init__(self, places: Places) -> None:
         self._path = places.lock
@@ -113,7 +115,7 @@ class UpLock:
     def take(self) -> bool:
         """Try to take the lock; False when another process holds it."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # A command that only asks who holds it holds it, shared, for an instant: so look more than once.
+        # A command that asks for the holder takes a shared lock for an instant, so try more than once.
         for last in (False, False, False, True):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -129,14 +131,14 @@ class UpLock:
         return True
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     @classmethod
     def holder(cls, places: Places) -> int | None:
-        """Process id of who supervises this data directory now. The lock decides; the id in the file is only a name."""
+        """Process id of the supervisor of this data directory; None if the lock is free, whatever the file says."""
         if not places.lock.exists():
             return None
         try:
@@ -151,14 +153,14 @@ class UpLock:
 
 @dataclass
 class UpState:
-    """What the supervising process says of itself."""
+    """State of the supervising process, as written to the state file."""
 
     pid: int
     phase: str
     started_at: float
     urls: dict[str, str]
     ports: dict[str, int]
-    #: Settings that differ from what another command would read by itself: no secrets.
+    #: Settings that another command could not read by itself (given on the command line), without secrets.
     settings: dict[str, Any]
     #: True when the database is not the embedded one.
     own_database: bool
@@ -166,7 +168,7 @@ class UpState:
     supervisord_pid: int | None = None
 
     def write(self, places: Places) -> None:
-        """Replace the state file in one step; on a full disk, where there is no room for a second one, overwrite it."""
+        """Replace the state file atomically; on a full disk, which has no room for a second file, overwrite it."""
         text = json.dumps(self.__dict__, indent=1, default=str)
         new = places.state.with_suffix(".new")
         try:
@@ -184,7 +186,7 @@ class UpState:
 
     @classmethod
     def read(cls, places: Places) -> UpState | None:
-        """The last state written, whether or not its writer still lives."""
+        """The last state written, whether or not its writer still runs; None if there is none. Raises OpsError."""
         try:
             return cls(**json.loads(places.state.read_text()))
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Ports: chosen where nobody cares, checked before anything starts where somebody does."""
+"""Ports: a free one is picked if none is set; a port that is set is checked before anything starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from crypto_pipeline.ops.errors import OpsError
 
 
 def free_port(host: str) -> int:
-    """A port that nobody listens on now."""
+    """A port of ``host`` without a listener now."""
     with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Processes of the machine, read from /proc: who descends from us, who is ours, and how to be rid of them."""
+"""Processes of the machine, read from /proc: descendants, processes of a deployment, and ending them safely."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import Self
 
 from crypto_pipeline.ops.errors import OpsError
 
-#: Every process we start carries it in its environment, with the data directory as value.
+#: Environment variable of every process that a supervisor starts; its value is the data directory.
 MARK = "CRYPTO_PIPELINE_SUPERVISED"
-#: Beside it, the identifier of the deployment: the same path may exist in another container.
+#: Environment variable with the deployment's identifier: the same path may exist in another container.
 DEPLOYMENT = "CRYPTO_PIPELINE_DEPLOYMENT"
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_PDEATHSIG = 1
@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A process that cannot be mistaken for another one: a process id alone is used again, and exists on every machine.
+    """Unique identity of a process. A process id alone is not unique: the kernel reuses it, and other machines have it.
 
     ``started`` counts clock ticks since the boot.
     """
@@ -38,7 +38,7 @@ class Identity:
 
     @classmethod
     def of(cls, pid: int) -> Self | None:
-        """Of a process of this machine; None when it is gone."""
+        """Identity of the process ``pid`` of this machine; None when it is gone."""
         stat = _stat(pid)
         if stat is None or stat[0] in "ZX":
             return None
@@ -51,7 +51,7 @@ class Identity:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The identity that ``str`` wrote. Raises ValueError for anything else."""
+        """Parse the output of ``str``. Raises ValueError for other text."""
         try:
             host, boot, pid, started = text.rsplit(":", 3)
             return cls(host, boot, int(pid), int(started))
@@ -80,7 +80,7 @@ def boot_id() -> str:
 
 
 def adopt_orphans() -> None:
-    """Make every descendant whose parent dies our own child, so that none can be lost."""
+    """Make this process the parent of every descendant whose parent ends, so that none escapes supervision."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
@@ -141,13 +141,13 @@ def descendants(pid: int) -> list[int]:
 
 
 def marked(data_dir: Path, deployment: str | None = None) -> list[int]:
-    """Processes that some supervisor of this data directory started, also one that is dead now. Without ourselves.
+    """Processes that a supervisor of this data directory started, running or ended; this process is excluded.
 
-    With ``deployment``, those that name another deployment are left out: they have the same path in another container.
+    With ``deployment``, processes that name another deployment are excluded: their container has the same path.
     """
     found = []
     for pid in _pids():
-        # Processes that end meanwhile, and those of other users, are not ours.
+        # Skip processes that end meanwhile, and those of other users.
         with contextlib.suppress(OSError):
             if pid != os.getpid() and _is_marked(Path(f"/proc/{pid}/environ").read_bytes(), data_dir, deployment):
                 found.append(pid)
@@ -163,7 +163,7 @@ def _is_marked(environment: bytes, data_dir: Path, deployment: str | None) -> bo
 
 
 def reap(keep: Iterable[int] = ()) -> None:
-    """Collect children of ours that ended, except those in ``keep``, whose own waiters want their status."""
+    """Reap ended children, except those in ``keep``, for which other code waits."""
     kept = set(keep)
     for pid in descendants(os.getpid()):
         stat = _stat(pid)
@@ -173,9 +173,9 @@ def reap(keep: Iterable[int] = ()) -> None:
 
 
 def end(pids: Iterable[int], polite: signal.Signals, timeout: float) -> list[int]:
-    """Send ``polite``, wait, then SIGKILL what is left. Returns those that had to be killed.
+    """Send the signal ``polite``, wait ``timeout`` seconds, then send SIGKILL to the rest. Returns the killed ids.
 
-    A process that took the id of one that ended meanwhile is never sent anything.
+    A process that reuses the id of an ended one never gets a signal.
     """
     waiting = [found for pid in pids if (found := Identity.of(pid)) is not None and _send(found, polite)]
     waiting = _await_end(waiting, timeout)
@@ -191,7 +191,8 @@ def _send(process: Identity, number: signal.Signals) -> bool:
     except ProcessLookupError:
         return False
     try:
-        # The descriptor belongs to one process for good; so what is looked at is what gets the signal.
+        # A process file descriptor always refers to one process, so the checked process is the one that gets the
+        # signal.
         if not process.lives():
             return False
         signal.pidfd_send_signal(descriptor, number)

@@ -1,1 +1,1 @@
-"""Disk space, retention, proofs of tables, and freeing room."""
+"""Disk space, retention, proofs of stored tables, and freeing disk space."""

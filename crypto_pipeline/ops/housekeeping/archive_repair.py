@@ -1,4 +1,4 @@
-"""Damaged archive files brought back, from backups first, else from what they were made of."""
+"""Repair of damaged archive files: from a backup if one has a good copy, else by fetching their bars again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 
 def find_damaged(store: Store, files: Sequence[ArchiveFile], say: Say) -> list[ArchiveFile]:
-    """Read all of the files again; those that are not what was written, each said."""
+    """Read all ``files`` again; return the damaged ones, and report each by ``say``."""
     found = []
     for file in files:
         fault = proof.examine(file)
@@ -40,7 +40,7 @@ def find_damaged(store: Store, files: Sequence[ArchiveFile], say: Say) -> list[A
 def repair_from_backups(
     store: Store, settings: Settings, damaged: Sequence[ArchiveFile], say: Say
 ) -> list[ArchiveFile]:
-    """Put the copies that backups have in the place of damaged files; those of which no backup has a good one."""
+    """Replace damaged files by good copies from backups; return the files of which no backup has a good copy."""
     pool = backup_dir(settings) / ARCHIVE
     left = []
     for file in damaged:
@@ -53,34 +53,34 @@ def repair_from_backups(
 
 @dataclass(frozen=True, slots=True)
 class FromVenue:
-    """What a repair from the venue came to: files that stay damaged, and ledger rows of bars that nobody states."""
+    """Result of a repair from the venue: files that stay damaged, and ledger rows of bars that are still missing."""
 
     left: list[ArchiveFile]
     missing: pl.DataFrame
 
 
 async def repair_from_venue(store: Store, settings: Settings, files: Sequence[ArchiveFile], say: Say) -> FromVenue:
-    """Give up files of which no backup has a copy, and have their bars again: rolled up, or from the venue.
+    """Detach files that no backup can replace, and get their bars again: by roll-up, or from the venue.
 
-    Goes on with what an earlier call left, killed or not. Nothing is given up while the venue does not answer
-    (VenueError). Files of trades stay: no venue states those again.
+    Continues the work of an earlier call that was interrupted. No file is detached while the venue does not answer
+    (VenueError). Damaged files of trades stay in the catalogue: no venue sends those trades again.
     """
     left = [file for file in files if file.kind == "trades"]
     async with Pipeline.open(store, settings) as pipeline:
         await pipeline.horizon()
         await asyncio.to_thread(_give_up, store, settings, [file for file in files if file not in left], say)
-        for timeframe in Timeframe:  # the narrowest first: wider bars are made of them
+        for timeframe in Timeframe:  # the narrowest first: wider bars are rolled up from them
             rows = repair.given_up(store.ledger, store.symbols, timeframe)
             if rows.height:
                 report = await pipeline.bring_back(timeframe, merge_spans(rows.select("instrument", "start", "end")))
                 for name, problem in report.problems.items():
                     say(f"{name}: {problem}")
-                say(f"{timeframe}: bars of {rows['note'].n_unique()} files were asked for again")
+                say(f"{timeframe}: bars of {rows['note'].n_unique()} files were requested again")
     missing = repair.given_up(store.ledger, store.symbols)
     for row in missing.iter_rows(named=True):
         because = json.loads(row["evidence"]).get("because", "nothing explains it")
         span = f"{row['start']:%Y-%m-%dT%H:%M:%SZ} to {row['end']:%Y-%m-%dT%H:%M:%SZ}"
-        say(f"{row['instrument']} {row['timeframe']} {span}: {row['bars']} bars are not to be had again: {because}")
+        say(f"{row['instrument']} {row['timeframe']} {span}: {row['bars']} bars could not be fetched again: {because}")
     return FromVenue(left, missing)
 
 
@@ -91,18 +91,18 @@ def _give_up(store: Store, settings: Settings, files: Sequence[ArchiveFile], say
             if file.kind == "bars":
                 repair.write_down(store.coverage, store.ledger, store.symbols, file)
             repair.give_up(store.connections, file)
-            lost = "earlier copies of bars, which no venue states, are lost" if file.kind == "revisions" else (
-                "its bars are to be had again"
+            lost = "earlier copies of bars are lost, because no venue sends them" if file.kind == "revisions" else (
+                "its bars are fetched again"
             )  # fmt: skip
             say(f"{file.url} is given up: {lost}")
 
 
 def _set_aside(settings: Settings, file: ArchiveFile, say: Say) -> None:
-    """Keep what is left of a local file: retention removes it from the archive one day."""
+    """Rename a damaged local file: retention would later delete it at its old path."""
     path = local_path(file.url)
     if path is None or not path.is_file():
         return
     target = settings.data_dir / "damaged" / file.path
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, target)
-    say(f"what is left of {file.path} is kept as {target}")
+    say(f"the damaged file {file.path} is kept as {target}")

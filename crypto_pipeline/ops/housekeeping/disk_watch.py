@@ -1,4 +1,4 @@
-"""What `up` does about the room on its disk: keeps the reserve, gives it up, stops and starts, and tells people."""
+"""Disk watch of `up`: keeps the reserve file, deletes it when space is low, stops and starts programs, opens alerts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from crypto_pipeline.store import Store, StoreError
 #: Source of the alerts.
 SOURCE = "disk_room"
 _EVERY, _REMIND = 1.0, 60.0
-#: The database is not waited for: what cannot be told now is told at the next look.
+#: Short timeouts: when the database does not answer now, the next check stores the result.
 _LONGEST_WAIT = 2.0
 
 
 class Room(StrEnum):
-    """How much room there is: plenty, little (a person should make some), only what the reserve held, none."""
+    """Level of free space: enough, low (a person should free some), only the former reserve, none."""
 
     PLENTY = "plenty"
     LITTLE = "little"
@@ -28,19 +28,19 @@ class Room(StrEnum):
 
 
 class DiskWatch:
-    """Looks at the disk of one data directory; the programs on it are the guardian's."""
+    """Checks the disk of one data directory. The guardian stops and starts the programs."""
 
     def __init__(self, settings: Settings, url: str, say: Callable[[str], None]) -> None:
         self.disk = Disk(settings.data_dir, settings.disk_reserve_mb)
         self._data_dir, self._url, self._say = settings.data_dir, url, say
-        #: On the disk of a server of one's own there is nothing that we could stop or start.
+        #: False for a server that is not embedded: we can neither stop nor start it.
         self._ours = settings.database_url is None
         self._looked = 0.0
         self._room = Room.PLENTY
         self._to_tell: Room | None = None
 
     def look(self) -> bool:
-        """Look, if it is time, and act; True when everything must be stopped until there is room."""
+        """Check the disk if the interval has passed, and act; True when everything must be stopped."""
         now = time.monotonic()
         if now - self._looked < _EVERY:
             return False
@@ -51,19 +51,21 @@ class DiskWatch:
         return self._room is Room.NONE
 
     def wait(self, wait: Callable[[float], bool]) -> bool:
-        """Wait until there is room; ``wait(seconds)`` says whether to stop waiting. False: told to stop."""
+        """Wait until there is enough space. ``wait(seconds)`` returns True to stop waiting; then the result is
+        False.
+        """
         said = 0.0
         while self.disk.free < self.disk.limits.start:
             if time.monotonic() - said >= _REMIND:
                 said = time.monotonic()
                 self._say(
                     f"waiting for room: {size_text(self.disk.free)} are free on the disk of {self._data_dir}, "
-                    f"{size_text(self.disk.limits.start)} are needed; `crypto-pipeline storage trim` shows what can go"
+                    f"{size_text(self.disk.limits.start)} are needed; `crypto-pipeline storage trim` frees some"
                 )
             if wait(_EVERY):
                 return False
         self._say(f"there is room again ({size_text(self.disk.free)}): starting everything")
-        # told when the database is there, so that it can be read later
+        # stored once the database runs, so that people can read it later
         self._room = self._to_tell = Room.RESERVE_GIVEN_UP
         return True
 
@@ -82,7 +84,7 @@ class DiskWatch:
             self._say(self._summary(room))
 
     def _tell(self) -> None:
-        """Keep the state as a check result, whose failure is an alert; again with the next look if that fails."""
+        """Store the state as a check result, whose failure opens an alert; the next check retries if that fails."""
         if self._to_tell is None:
             return
         severity = "warning" if self._to_tell is Room.LITTLE else "critical"
@@ -106,11 +108,11 @@ class DiskWatch:
             case Room.PLENTY:
                 return free
             case Room.LITTLE:
-                return f"{free}: make room, `crypto-pipeline storage trim` shows what can go at once"
+                return f"{free}: free some space, `crypto-pipeline storage trim` lists what it can delete at once"
             case Room.RESERVE_GIVEN_UP:
                 return (
-                    f"{free}, and the room kept in reserve was needed: make room now "
+                    f"{free}, and the reserve file was deleted: free space now "
                     "(`crypto-pipeline storage trim`), or everything is stopped until there is some"
                 )
             case Room.NONE:
-                return f"{free}: everything is stopped until there is room, and starts again by itself"
+                return f"{free}: everything is stopped until there is enough, and then starts again by itself"

@@ -1,4 +1,4 @@
-"""Retention of a deployment: its policy, archive and scratch folder put together, and who must not be cut short."""
+"""Retention of a deployment: its policy, its archive, and the readers that need tables to reach far enough back."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.retention import Retention
 
-#: Days that the weekly sweep reads again.
+#: Days that the weekly sweep requests again.
 SWEPT_DAYS = 14
-#: What an archived bar takes, measured on real months of 1m bars: 23 to 25 bytes.
+#: Bytes of one archived bar; real months of 1m bars took 23 to 25.
 ARCHIVED_BAR_BYTES = 25
 _DAY = 86_400.0
 
 
 def archive_url(settings: Settings) -> str:
-    """Where archived months go, as a folder or URL."""
+    """Folder or URL of the archive."""
     return settings.archive_url or str(settings.data_dir / "archive")
 
 
 def open_retention(store: Store, settings: Settings) -> Retention:
-    """Retention of a store by its settings. Raises SettingsError or StoreError in one clear line."""
+    """The retention of a store under ``settings``. Raises SettingsError or StoreError."""
     policy = retention_policy(settings)
     check_look_backs(settings)
     scratch = settings.data_dir / "scratch" / "archive"
@@ -41,12 +41,15 @@ def open_retention(store: Store, settings: Settings) -> Retention:
 
 
 def forget_features(store: Store, settings: Settings, now: datetime | None = None) -> list[date]:
-    """Drop months of features past their time; returns their first days. StoreError: readers are in the way."""
+    """Drop months of features that are older than the settings keep; return their first days (UTC).
+
+    Raises StoreError when readers hold a lock for too long.
+    """
     return store.features.forget(first_kept_day(now or store.clock.now(), settings.keep_features_days))
 
 
 def look_backs(settings: Settings) -> list[LookBack]:
-    """Everyone who reads back in time from the tables, and how far."""
+    """All code that reads old rows from the tables, with the number of days it reads back."""
     found = [
         LookBack("the gap monitor", Timeframe.M1, MONITORED.days),
         LookBack("the gap monitor", None, MONITORED.days),
@@ -63,7 +66,7 @@ def look_backs(settings: Settings) -> list[LookBack]:
 
 
 def check_look_backs(settings: Settings) -> None:
-    """Raise SettingsError that names everyone who reads further back than the tables are kept (invariant I9)."""
+    """Raise SettingsError if code reads further back than the tables are kept (I9, see docs/invariants.md)."""
     try:
         retention_policy(settings).check(look_backs(settings))
     except ValueError as error:
@@ -71,7 +74,7 @@ def check_look_backs(settings: Settings) -> None:
 
 
 def describe_retention(settings: Settings, instruments: int) -> str:
-    """What becomes of 1m bars of so many instruments, in one sentence for people, and how to choose otherwise."""
+    """One sentence for people: how long 1m bars are kept, what they take, and which setting changes that."""
     kept = retention_policy(settings).bars[Timeframe.M1]
     if kept.hot_days is None:
         return f"retention '{settings.retention}': 1m bars stay in the tables for ever (CRYPTO_PIPELINE_KEEP_HOT_DAYS)"
@@ -99,10 +102,10 @@ def describe_retention(settings: Settings, instruments: int) -> str:
 
 
 def kept_for_ever_per_day(settings: Settings, inflow: pl.DataFrame, archive: pl.DataFrame) -> float:
-    """Bytes a day that nothing ever removes: bars that stay in the archive for ever, or in their table.
+    """Bytes per day of bars that are kept for ever, in the archive or in their table.
 
-    ``inflow`` has ``timeframe``, ``rows_per_day`` and ``bytes_per_day`` of bars as they come; ``archive`` has
-    ``timeframe``, ``rows`` and ``bytes`` of archive files.
+    ``inflow`` has ``timeframe``, ``rows_per_day`` and ``bytes_per_day`` of new bars; ``archive`` has ``timeframe``,
+    ``rows`` and ``bytes`` of archive files.
     """
     policy = retention_policy(settings)
     files = archive.filter(pl.col("timeframe") != "").group_by("timeframe").agg(pl.col("rows", "bytes").sum())

@@ -1,4 +1,4 @@
-"""Retention and archive in tables that people read."""
+"""Frames that show retention and archive to people."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def archive_frame(files: Sequence[ArchiveFile]) -> pl.DataFrame:
 
 
 def retention_frame(report: RetentionReport) -> pl.DataFrame:
-    """What one run took out of tables, a row per span: ``span``, ``rows``, ``bytes`` of its files, and seconds of each
-    part (``export`` with reading back, ``switch`` is what writers of the span waited, ``drop``).
+    """What one run removed from tables, one row per span: ``span``, ``rows``, ``bytes`` of its files, and seconds.
+
+    ``export`` includes reading the files back; ``switch`` is the time that writers of the span waited; ``drop``.
     """
     rows: list[tuple[object, ...]] = [
         (str(one.span), "archived", one.rows, one.bytes, one.export_seconds, one.switch_seconds, one.drop_seconds)
@@ -51,7 +52,7 @@ def retention_frame(report: RetentionReport) -> pl.DataFrame:
 
 
 def due_frame(due: Sequence[Due]) -> pl.DataFrame:
-    """What the next run takes out of tables: ``span``, ``rows``, ``then`` (archived or dropped) and ``waits``."""
+    """What the next run removes from tables: ``span``, ``rows``, ``then`` (archived or dropped) and ``waits``."""
     rows = [(str(one.span), one.rows, "archived" if one.archived else "dropped", one.waits) for one in due]
     schema = {"span": pl.String(), "rows": pl.Int64(), "then": pl.String(), "waits": pl.String()}
     return pl.DataFrame(rows, schema=schema, orient="row")

@@ -1,4 +1,4 @@
-"""The storage report: what takes room, how fast it grows, when the disk is full, what can be done about it."""
+"""The storage report: what uses disk space, how fast that grows, when the disk is full, and what frees space."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from crypto_pipeline.store.archive.object_store import base_url, local_path
 from crypto_pipeline.store.operations import dagster_storage
 from crypto_pipeline.store.operations.disk_usage import BAR_BYTES
 
-#: A table of some size of which more than this is unused room is worth a look.
+#: Share of unused space above which a large table is reported.
 BLOATED, BLOAT_FROM = 0.3, 100_000_000
-#: Fewer partitions ahead than this: the nightly maintenance has not run for long.
+#: Least number of future partitions; fewer means that the nightly maintenance has not run for a long time.
 FEWEST_AHEAD = 2
-#: What a person need not see of a list of tables.
+#: Smaller tables are not shown to people, in bytes.
 _SMALL = 65_536
 
 
 @dataclass(frozen=True)
 class DiskUse:
-    """The disk that the database is on; None where it is not ours to see."""
+    """The disk of the database in bytes; None if it cannot be seen from here, with the reason."""
 
     free: int | None
     total: int | None
@@ -40,7 +40,7 @@ class DiskUse:
 
 @dataclass(frozen=True)
 class StorageReport:
-    """Everything that ``crypto-pipeline storage`` says. Bytes are bytes, rates are per day."""
+    """Contents of ``crypto-pipeline storage``. Sizes are in bytes, rates per day."""
 
     taken_at: datetime
     disk: DiskUse
@@ -50,10 +50,10 @@ class StorageReport:
     indexes: pl.DataFrame
     archive: pl.DataFrame
     growth: pl.DataFrame
-    #: Bytes per day of everything, and whether that was measured or follows from the bars of the last days.
+    #: Growth in bytes per day, and whether it was measured or estimated from the bars of the last days.
     bytes_per_day: float
     measured: bool
-    #: Bytes per day that stay for ever, whatever retention does.
+    #: Bytes per day that retention never removes.
     lasting_per_day: float
     freed: pl.DataFrame
     slow_queries: pl.DataFrame | None
@@ -64,25 +64,25 @@ class StorageReport:
 
     @property
     def days_until_full(self) -> float | None:
-        """At the rate of now; None where the disk is not known or nothing grows."""
+        """Days until the disk is full at the current growth; None if the disk is unknown or nothing grows."""
         if self.disk.free is None or self.bytes_per_day <= 0:
             return None
         return self.disk.free / self.bytes_per_day
 
     @property
     def freed_bytes(self) -> int:
-        """What the next retention run takes out of the tables, about."""
+        """Bytes that the next retention run removes from the tables, estimated."""
         return int(self.freed["bytes"].sum() or 0)
 
     @property
     def bloated(self) -> pl.DataFrame:
-        """Tables of some size with much unused room."""
+        """Large tables with much unused space."""
         return self.tables.filter(
             (pl.col("bytes") >= BLOAT_FROM) & (pl.col("bloat_bytes") > BLOATED * pl.col("heap_bytes"))
         )
 
     def headline(self) -> str:
-        """The whole in one line."""
+        """The report in one line."""
         until = self.days_until_full
         full = (
             "unknown"
@@ -99,7 +99,7 @@ class StorageReport:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """The report as a dict for JSON."""
         frames = ("tables", "indexes", "archive", "growth", "freed", "dagster")
         return {
             "taken_at": self.taken_at,
@@ -120,7 +120,7 @@ class StorageReport:
 
 
 def report(settings: Settings, store: Store, url: str, *, sample: bool = False) -> StorageReport:
-    """Gather it. ``sample``: also note the sizes of now, so that growth becomes known."""
+    """Make the report. ``sample``: also store the current sizes, from which later reports measure growth."""
     storage, now = store.storage, datetime.now(UTC)
     dagster = _dagster(settings, url)
     backups = backup_files.stored_bytes(backup_dir(settings))
@@ -155,17 +155,17 @@ def report(settings: Settings, store: Store, url: str, *, sample: bool = False) 
 def _lasting(settings: Settings, inflow: pl.DataFrame, archive: pl.DataFrame) -> float:
     try:
         lasting = kept_for_ever_per_day(settings, inflow, archive)
-    except SettingsError:  # retention's settings contradict each other, which its job says
+    except SettingsError:  # the settings of retention contradict each other; the retention job reports it
         return 0.0
     copied = "backups" in _disk_mates(settings) and "archive" in _disk_mates(settings)
     return lasting * (2 if copied and nightly_backup(settings) else 1)
 
 
 def next_retention(settings: Settings, store: Store, tables: pl.DataFrame) -> pl.DataFrame:
-    """What retention would take out of the tables now: ``timeframe`` (or trades), ``spans``, ``rows``, ``bytes``.
+    """What retention would remove from the tables now: ``timeframe`` (or trades), ``spans``, ``rows``, ``bytes``.
 
-    Bytes at what a row takes with its indexes; nothing while retention's settings contradict themselves, which the
-    retention job says.
+    ``bytes`` are estimated from the mean size of a row with its indexes. The frame is empty while the settings of
+    retention contradict each other; the retention job reports that.
     """
     schema = {"timeframe": pl.String, "spans": pl.Int64, "rows": pl.Int64}
     try:
@@ -188,13 +188,13 @@ def next_retention(settings: Settings, store: Store, tables: pl.DataFrame) -> pl
 
 
 def _beside(settings: Settings, archive: pl.DataFrame, dagster: pl.DataFrame, backups: int) -> dict[str, int]:
-    """Bytes of what fills the disk of the database with it."""
+    """Bytes of Dagster, archive and backups that share the disk of the database, by name."""
     sizes = {"dagster": int(dagster["bytes"].sum() or 0), "archive": int(archive["bytes"].sum() or 0)}
     return {name: size for name, size in {**sizes, "backups": backups}.items() if name in _disk_mates(settings)}
 
 
 def _disk_mates(settings: Settings) -> set[str]:
-    """What shares the disk of the database: ``dagster``, ``archive``, ``backups``."""
+    """Which of ``dagster``, ``archive`` and ``backups`` share the disk of the database."""
     found = {"dagster"} if settings.dagster_database_url is None else set()
     if settings.database_url is None:
         files = local_path(base_url(archive_url(settings)))
@@ -226,12 +226,12 @@ def _existing(path: Path) -> Path:
 def _dagster(settings: Settings, url: str) -> pl.DataFrame:
     try:
         return dagster_storage.sizes(dagster_url(settings, url))
-    except (StoreError, psycopg.Error):  # nothing of Dagster has run, or it is not ours to see
+    except (StoreError, psycopg.Error):  # Dagster has not run yet, or its database is not accessible
         return pl.DataFrame(schema={"table": pl.String, "rows": pl.Int64, "bytes": pl.Int64})
 
 
 def judge(settings: Settings, found: StorageReport) -> list[CheckOutcome]:
-    """The report's checks: whether the disk lasts, partitions are there in time, tables are mostly rows."""
+    """Check results of the report: free disk, partitions made in advance, unused space in tables."""
     until = found.days_until_full
     low = found.disk.free is not None and found.disk.total and found.disk.free < 0.05 * found.disk.total
     lasts = (until is None or until >= settings.disk_days_warn) and not low
@@ -243,8 +243,8 @@ def judge(settings: Settings, found: StorageReport) -> list[CheckOutcome]:
         f"{row['table']} {row['timeframe']}: {size_text(row['bloat_bytes'])} of {size_text(row['heap_bytes'])} unused"
         for row in found.bloated.iter_rows(named=True)
     ]
-    trim = "" if lasts else "; `crypto-pipeline storage trim` shows what can go at once"
-    fine = f"no table over {size_text(BLOAT_FROM)} has more than {BLOATED:.0%} unused room"
+    trim = "" if lasts else "; `crypto-pipeline storage trim` lists what it can delete at once"
+    fine = f"no table over {size_text(BLOAT_FROM)} has more than {BLOATED:.0%} unused space"
     return [
         CheckOutcome("disk_lasts", "storage", bool(lasts), "error" if grave else "warning", found.headline() + trim),
         CheckOutcome("partitions_ahead", "storage", not ahead, "warning", said_ahead),
@@ -253,7 +253,7 @@ def judge(settings: Settings, found: StorageReport) -> list[CheckOutcome]:
 
 
 def readable(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same for people: sizes in kB, MB or GB, shares in percent, moments to the minute; no tables under 64 kB."""
+    """The frame for people: sizes in kB, MB or GB, shares in percent, times to the minute; no tables under 64 kB."""
     if {"table", "bytes"} <= set(frame.columns):
         frame = frame.filter(pl.col("bytes") >= _SMALL)
     texts: list[pl.Expr] = []
@@ -271,7 +271,7 @@ def readable(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def size_text(count: float) -> str:
-    """Bytes for people, in powers of 1000."""
+    """Bytes as text for people, in powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(count) < 1000:
             return f"{count:,.0f} {unit}" if unit in ("B", "kB") else f"{count:,.1f} {unit}"

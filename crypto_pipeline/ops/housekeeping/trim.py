@@ -1,6 +1,6 @@
-"""Room at once when a disk is nearly full: what can go without losing a bar, in the order of what is missed least.
+"""Freeing disk space at once: what can be deleted without losing a bar, the least useful first.
 
-Never bars: those leave only by retention, which archives and verifies before it drops.
+Bars are never deleted here. Only retention removes them, after it has archived and verified them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from crypto_pipeline.ops.host import disk_space
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 
-#: Trades of the last two days close the holes of live bars; older ones only prove what is stored already.
+#: Days of trades that stay: trades of the last two days fill gaps of live bars; older ones only confirm stored bars.
 _TRADES_STAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that can go: what, how many bytes that frees, what is lost with it, and the doing of it."""
+    """One deletion: what is deleted, the bytes that frees, what is lost with it, and the function that does it."""
 
     what: str
     bytes: int
@@ -32,14 +32,14 @@ class Step:
 
 
 def plan(settings: Settings, store: Store | None) -> list[Step]:
-    """What there is to trim now, least missed first; nothing is changed. Without a ``store`` files alone."""
+    """List what can be deleted now, the least useful first. Nothing is changed. Without a ``store``: files only."""
     steps = [*_reserve(settings), *_replaced_databases(settings), *_old_backups(settings)]
     steps += _old_trades(store) if store is not None else []
     return [step for step in steps if step.bytes > 0]
 
 
 def trim(steps: list[Step], say: Callable[[str], None]) -> int:
-    """Do the steps; returns the bytes freed."""
+    """Do the steps; return the freed bytes."""
     for step in steps:
         step.act()
         say(f"removed: {step.what}")
@@ -47,11 +47,11 @@ def trim(steps: list[Step], say: Callable[[str], None]) -> int:
 
 
 def _reserve(settings: Settings) -> list[Step]:
-    """Only while the disk is low: else it would be made again at once."""
+    """The reserve file, only while space is low: otherwise the disk watch would make it again at once."""
     there = disk_space.Disk(settings.data_dir, settings.disk_reserve_mb)
     if there.free >= there.limits.start:
         return []
-    return [Step("room kept in reserve", there.reserved, "nothing; it is kept again when there is room",
+    return [Step("reserve file", there.reserved, "nothing; it is made again when there is enough space",
                  lambda: _give_up(there))]  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def _give_up(there: disk_space.Disk) -> None:
 
 def _replaced_databases(settings: Settings) -> list[Step]:
     return [
-        Step(f"database that a restore has replaced, {path.name}", _size(path), "the way back to before the restore",
+        Step(f"database that a restore has replaced, {path.name}", _size(path), "the database from before the restore",
              lambda path=path: shutil.rmtree(path))  # type: ignore[misc]
         for path in sorted(settings.data_dir.glob("postgres.before-*"))
     ]  # fmt: skip
@@ -76,7 +76,7 @@ def _old_backups(settings: Settings) -> list[Step]:
         return []
     size = sum(_size(one.folder) for one in old)
     return [
-        Step(f"backups but the newest that is right ({len(old)})", size, "older copies", lambda: _keep_newest(folder))
+        Step(f"backups except the newest good one ({len(old)})", size, "older copies", lambda: _keep_newest(folder))
     ]
 
 

@@ -1,5 +1,5 @@
 """Starting, watching, restarting and stopping the programs of a deployment, the embedded PostgreSQL included.
 
-``programs`` lists them: with ``CRYPTO_PIPELINE_DATABASE_URL`` set there is no program for the embedded server
-(``store.embedded``), and nothing else here starts it. ``guardian`` is the process that `crypto-pipeline up` becomes.
+``programs`` lists them. With ``CRYPTO_PIPELINE_DATABASE_URL`` set, the list has no embedded server
+(``store.embedded``), and nothing else here starts one. ``guardian`` is the process of `crypto-pipeline up`.
 """

@@ -1,4 +1,4 @@
-"""DAGSTER_HOME of a deployment: dagster.yaml as shipped, and a workspace that points at our code server."""
+"""DAGSTER_HOME of a deployment: the shipped dagster.yaml, and a workspace file that names our code server."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ load_from:
 
 
 def shipped(name: str) -> Path:
-    """A file that sits beside the package in a checkout and inside it in a wheel."""
+    """Text of a file that is beside the package in a checkout and inside the package in a wheel."""
     package = Path(crypto_pipeline.__file__).parent
     inside = package / "ops" / name
     return inside if inside.exists() else package.parent / name
 
 
 def write_dagster_home(places: Places) -> None:
-    """Write what Dagster's programs read. A dagster.yaml that a person wrote there (no marker line) is kept."""
+    """Write the files that Dagster's programs read. A dagster.yaml without our marker line is a person's own and
+    kept.
+    """
     target = places.dagster_home / "dagster.yaml"
     text = shipped("dagster.yaml").read_text()
     if not target.exists() or target.read_text().startswith(text.partition("\n")[0]):
@@ -34,13 +36,13 @@ def write_dagster_home(places: Places) -> None:
 
 
 def needs_migration(places: Places) -> bool:
-    """Whether Dagster's storage was last used by another version of Dagster; a fresh one needs no migration."""
+    """Whether another version of Dagster used the storage last; a new storage needs no migration."""
     mark = _version_mark(places)
     return mark.exists() and mark.read_text().strip() != version("dagster")
 
 
 def note_version(places: Places) -> None:
-    """Remember which version of Dagster the storage belongs to."""
+    """Write down the version of Dagster that uses the storage."""
     _version_mark(places).write_text(version("dagster"))
 
 

@@ -1,4 +1,4 @@
-"""The databases of a deployment: where they are, and made ready before anything uses them."""
+"""The databases of a deployment: their URLs, and their creation and migration before programs use them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crypto_pipeline.store.database.connect import database_name
 
 
 def database_urls(settings: Settings) -> tuple[str, str]:
-    """URLs of our database and of Dagster's; says in one line when a database of the person's own does not answer."""
+    """URLs of our database and of Dagster's. Raises OpsError when a database that is not embedded does not answer."""
     if settings.database_url is not None:
         url = resolve_url(settings)
     else:
@@ -36,9 +36,9 @@ def make_ready(
     say: Callable[[str], None],
     migrated: Callable[[], None],
 ) -> None:
-    """Create both databases, migrate them as far as needed, and begin to collect what was chosen.
+    """Create both databases, migrate them where needed, and add the chosen instruments.
 
-    ``migrated`` is called as soon as ours can be used: ingest does not wait for the rest.
+    ``migrated`` is called as soon as our database is usable: ingest does not wait for Dagster's.
     """
     if applied := migrate(url):
         say(f"schema: {len(applied)} migrations applied")

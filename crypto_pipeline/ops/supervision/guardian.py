@@ -1,7 +1,7 @@
-"""The supervising process: brings everything up in order, restarts what dies, takes everything down.
+"""The supervising process: starts all programs in order, restarts those that end, stops all of them.
 
-It watches supervisord, which watches the programs. Whatever descends from it and loses its parent becomes its child, so
-nothing it started can escape when supervisord itself is killed.
+It watches supervisord, which watches the programs. A descendant that loses its parent becomes its child, so no program
+escapes when supervisord itself is killed.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from crypto_pipeline.store.database.errors import StoreError
 
 _TICK = 0.5
 _HEALTH_EVERY = 5.0
-#: After a restart everything else waits for ingest so long, seconds on a machine that is not busy.
+#: After a restart the other programs wait for ingest at most this long, in seconds on a machine that is not busy.
 _INGEST_FIRST = 10.0
-#: A venue that does not answer is spoken of after this: the replay exchange takes a moment to start, seconds.
+#: Seconds until a venue that does not answer is reported: the replay exchange needs some time to start.
 _VENUE_TIMEOUT = 20.0
 
 Say = Callable[[str], None]
 
 
 class Guardian:
-    """Supervises one data directory. Use ``run``; everything else are its steps."""
+    """Supervises one data directory: ``run`` does all of it, ``stop`` ends it from another thread."""
 
     def __init__(self, settings: Settings, say: Say) -> None:
         self.settings = settings
@@ -54,19 +54,22 @@ class Guardian:
         self._programs: list[SupervisedProgram] = []
         self._environment: dict[str, str] = {}
         self._daemon: subprocess.Popen[bytes] | None = None
-        #: Set once everything is to be taken down.
+        #: Set when everything must be stopped.
         self.stopping = self._stop = threading.Event()
         self._hurry = False
         self._last_health = 0.0
-        #: Whether there is a deployment already: then ingest has something to do at once.
+        #: Whether a deployment exists already, so that ingest has work at once.
         self._has_run = self.places.has_run()
         self._disk: DiskWatch | None = None
         self._reported_notes: dict[str, str] = {}
 
-    # Coming up
+    # Start
 
     def run(self, on_healthy: Callable[[UpState], None]) -> None:
-        """Bring everything up, call ``on_healthy`` once, supervise until told to stop, take everything down."""
+        """Start all programs, call ``on_healthy`` once, supervise until ``stop`` or a signal, then stop all programs.
+
+        Raises OpsError when something keeps the start from succeeding.
+        """
         self.places.make()
         if not self._lock.take():
             raise already_running(self.places)
@@ -87,7 +90,7 @@ class Guardian:
             self._lock.release()
 
     def stop(self) -> None:
-        """Ask ``run`` to take everything down and return."""
+        """Make ``run`` stop all programs and return."""
         self._stop.set()
 
     @property
@@ -101,9 +104,9 @@ class Guardian:
         return Restarter(self._client(), self.places, self._say, {program.name for program in self._programs})
 
     def _prepare(self) -> None:
-        """Everything that can be refused is refused here, before anything is started."""
+        """Check ports, settings and locks, and write the configuration, before anything is started."""
         settings = self.settings
-        self._clear_leftovers()  # first: they may hold the ports
+        self._clear_leftovers()  # first, because they may hold the ports
         ui_port = claim_port(settings.host, settings.ui_port, "the Dagster UI", "--ui-port")
         replay_port = None
         if settings.venue == "replay":
@@ -132,18 +135,18 @@ class Guardian:
             os.getpid(), "starting", time.time(), urls, ports, chosen, settings.database_url is not None, socket
         )
         self.state.write(self.places)
-        replay_clock(settings, self.places)  # begun before the code server asks which days there are
+        replay_clock(settings, self.places)  # begun before the code server defines partitions of days
         self._database_url = database_url
         self._disk = DiskWatch(settings, database_url, self._say)
 
     def _clear_leftovers(self) -> None:
-        """End what a supervisor of this data directory left behind when it was killed."""
+        """End processes that a killed supervisor of this data directory left behind."""
         if left := processes.marked(self.places.data_dir, self.places.deployment()):
             self._say(f"ending {len(left)} processes that an earlier run left behind")
             processes.end(left, signal.SIGINT, 15.0)
 
     def _bring_up(self) -> None:
-        """Start supervisord and, once the database is there and migrated, what needs it."""
+        """Start supervisord and, once the database is migrated, the programs that need it."""
         for program in self._programs:
             self.places.socket(program.name).unlink(missing_ok=True)
         supervisord.write_config(self.places, self._programs, first_only=self._has_run)
@@ -169,7 +172,7 @@ class Guardian:
         self._has_run = True
 
     def _await_ingest(self) -> None:
-        """Let live bars come back before the imports of everything else take the processors, for a while at most."""
+        """Wait a limited time for ingest, so that the imports of other programs do not delay live bars."""
         deadline = time.monotonic() + _INGEST_FIRST * health.crowding()
         while time.monotonic() < deadline:
             found = health.ask_ingest(self.settings, self._client().processes())
@@ -197,7 +200,7 @@ class Guardian:
             self._pause(0.1)
 
     def _await_health(self) -> None:
-        """Wait until everything answers. What cannot become healthy is named, and supervised all the same."""
+        """Wait until every program answers. A program that stays unhealthy is reported, and supervised as well."""
         shown: dict[str, str] = {}
         deadline = time.monotonic() + _VENUE_TIMEOUT
         while not self._stop.is_set():
@@ -216,7 +219,7 @@ class Guardian:
                     self._say(f"{name}: {trouble}{log}")
             self._stop.wait(0.3)
 
-    # Staying up
+    # Supervision
 
     def _supervise(self) -> None:
         while not self._stop.wait(_TICK):
@@ -231,14 +234,14 @@ class Guardian:
                 self._report_notes(found.notes)
 
     def _report_notes(self, notes: dict[str, str]) -> None:
-        """Say what is new."""
+        """Report notes that are new."""
         for name, note in notes.items():
             if self._reported_notes.get(name) != note:
                 self._say(f"{name} {note}")
         self._reported_notes = notes
 
     def _keep_supervisord(self) -> None:
-        """Collect orphans that ended; when supervisord itself died, clear what it left and start all again."""
+        """Reap ended descendants; when supervisord itself has ended, end what it left and start all programs again."""
         if self._daemon is None:
             return
         processes.reap(keep=[self._daemon.pid])
@@ -248,7 +251,7 @@ class Guardian:
         self._start_again()
 
     def _start_again(self) -> None:
-        """Bring everything up once more; what fails is tried again when supervisord is next looked at."""
+        """Start all programs once more; after a failure the next check of supervisord retries."""
         assert self._daemon is not None
         self._phase("restarting")
         end_descendants(self._daemon, timeout=5.0)
@@ -261,7 +264,7 @@ class Guardian:
             self._pause(1.0)
 
     def _check_disk(self) -> None:
-        """When the disk is full, stop everything while there is room to stop in, and wait until there is more."""
+        """When the disk is nearly full, stop all programs while that is still possible, and wait for free space."""
         if self._disk is None or not self._disk.look():
             return
         self._phase("waiting for room")
@@ -270,7 +273,7 @@ class Guardian:
         if self._disk.wait(self._stop.wait):
             self._start_again()
 
-    # Going down
+    # Stop
 
     def _take_down(self) -> None:
         if self._daemon is None:
@@ -279,12 +282,12 @@ class Guardian:
         self._say("stopping …")
         if self._daemon.poll() is None:
             take_down(self._client(), self._daemon, self._programs, self._say, lambda: self._hurry)
-        else:  # while waiting for room nothing runs
+        else:  # nothing runs while the guardian waits for free space
             end_descendants(self._daemon, timeout=5.0)
         self.places.clear_sockets()
         self._phase("stopped")
 
-    # Small things
+    # State and signals
 
     def _phase(self, phase: str) -> None:
         self.state = replace(self._require_state, phase=phase)
@@ -300,17 +303,17 @@ class Guardian:
             raise _Stopped
 
     def _on_signal(self) -> None:
-        # The second Ctrl-C means: now.
+        # The second Ctrl-C stops at once.
         self._hurry = self._stop.is_set()
         self._stop.set()
 
 
 class _Stopped(BaseException):
-    """Told to stop while coming up; not an error."""
+    """A stop was requested during the start; not an error."""
 
 
 class _Signals:
-    """SIGINT, SIGTERM and SIGHUP mean: take everything down."""
+    """Handles SIGINT, SIGTERM and SIGHUP within the block: they stop all programs."""
 
     def __init__(self, handler: Callable[[], None]) -> None:
         self._handler = handler
@@ -327,7 +330,7 @@ class _Signals:
 
 
 def already_running(places: Places) -> OpsError:
-    """The error that says who supervises this data directory."""
+    """The error that names the supervisor of this data directory."""
     state = running_state(places)
     who = f"process {state.pid}, {state.urls.get('ui', 'starting')}" if state else "another process"
     return OpsError(

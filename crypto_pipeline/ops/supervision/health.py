@@ -1,4 +1,4 @@
-"""Whether each program does its work: the program itself is asked, a process id proves nothing."""
+"""Health of each program, from its own answer: a running process may still not work."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from crypto_pipeline.store import Heartbeat
 
 _TIMEOUT = 5.0
-#: A heartbeat of ingest older than this belongs to a dead or stuck holder.
+#: Seconds after which a heartbeat of ingest means that its holder has ended or hangs.
 STALE = 20.0
-#: What is not a program, but has to answer all the same. While ingest does not hear from it, it is asked so often.
+#: The venue is not a program but must answer as well. It is asked this often while ingest gets nothing from it.
 VENUE = "venue"
 _VENUE_EVERY = 30.0
 _asked: dict[str, tuple[float, str | None]] = {}
-#: Begin of the message about ingest without a heartbeat: it is killed soon, so that another process can take over.
+#: Start of the message about ingest without a heartbeat: such a process is killed soon, so that another can take over.
 NO_HEARTBEAT = "no heartbeat"
 _QUERY = """{
   workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
@@ -48,17 +48,17 @@ _QUERY = """{
 
 @dataclass(frozen=True)
 class HealthReport:
-    """What one round of questions found. ``troubles`` says why a program is not healthy."""
+    """Result of one check of all programs. ``troubles``: program → why it is not healthy."""
 
     processes: list[ProcessInfo] = field(default_factory=list)
     troubles: dict[str, str] = field(default_factory=dict)
     supervisord: bool = False
-    #: What is well and should be known all the same, by program: who else works on the database.
+    #: Notes about healthy programs, by name: which other process works on the database.
     notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def healthy(self) -> bool:
-        """Everything runs and answers."""
+        """Whether all programs run and answer."""
         return self.supervisord and not self.troubles
 
     def is_healthy(self, name: str) -> bool:
@@ -89,12 +89,12 @@ def ask(settings: Settings, places: Places, state: UpState) -> HealthReport:
 
 
 def crowding() -> float:
-    """How many processes compete for each processor now, at least one: what takes seconds elsewhere takes longer."""
+    """How many processes compete for each processor now, at least 1. Time limits are multiplied by it."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def ask_ingest(settings: Settings, found: list[ProcessInfo]) -> dict[str, str]:
-    """What is wrong with the ingest programs, by name: judged by the heartbeat rows of their shards."""
+    """Troubles of the ingest programs by name, from the heartbeat rows of their shards."""
     return _beats(settings, found)[1]
 
 
@@ -124,7 +124,7 @@ def _ingest(info: ProcessInfo, beat: Heartbeat | None) -> str | None:
 
 
 def _stands_by(found: list[ProcessInfo], beats: dict[str, Heartbeat]) -> dict[str, str]:
-    """Our ingest programs that wait because somebody else holds their shard, and who that is."""
+    """Our ingest programs that wait because another process holds their shard, with the name of that process."""
     notes = {}
     for info in found:
         beat = beats.get(info.name)
@@ -140,7 +140,7 @@ def _stands_by(found: list[ProcessInfo], beats: dict[str, Heartbeat]) -> dict[st
 
 
 def _venue(settings: Settings, beats: dict[str, Heartbeat]) -> str | None:
-    """None when the venue answers: ingest hears from it, or it tells its time when it is asked."""
+    """None when the venue answers: ingest receives from it, or a request for its time succeeds."""
     if any(
         beat.age < STALE and beat.detail.get("state") in ("live", "rotating") and beat.detail.get("links")
         for beat in beats.values()
@@ -171,7 +171,7 @@ async def _ask_venue(settings: Settings) -> str | None:
 
 
 def _is_dead(holder: str) -> bool:
-    """Whether the process that held a shard is known to be gone; what runs elsewhere is not ours to judge."""
+    """Whether the process that held a shard is known to be gone; False for processes of other machines."""
     try:
         process = Identity.parse(holder.rpartition(":")[0])
     except ValueError:
@@ -194,7 +194,7 @@ def _trouble(
         case name if name == WEBSERVER:
             return ui if isinstance(ui, str) else _location(ui)
         case name if name == DAEMON:
-            # Without the UI nobody can say; the daemon's process is there.
+            # The daemon's state is read through the UI; without it, the running process is all we know.
             return None if isinstance(ui, str) else _daemon(ui, info)
     return None
 
@@ -274,7 +274,10 @@ def _answers(url: str) -> str | None:
 def request(
     method: str, url: str, body: Any = None, timeout: float = _TIMEOUT, *, token: str | None = None
 ) -> tuple[int, bytes]:
-    """One HTTP request without a library: status and body."""
+    """Send one HTTP request with the standard library; return status and body. ``timeout`` is in seconds.
+
+    Raises OSError or HTTPException when there is no answer.
+    """
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
     try:

@@ -1,8 +1,8 @@
-"""One shard of ingest that a supervised program runs, and how the Dagster run that shows it follows and ends it.
+"""One shard of ingest in a supervised program, and its link to the Dagster run that shows it.
 
-Under ``up`` every shard of the live layer is a supervised program. It begins to ingest before anything of Dagster is
-imported, so that no queue, code server or daemon stands before live bars. Afterwards a thread of the same process shows
-it as a run of Dagster (``defs.live.ingest_run``).
+Under ``up`` every shard of the live layer is a supervised program. It begins to ingest before it imports Dagster,
+so that live bars do not wait for a queue, code server or daemon. Afterwards a thread of the same process shows it
+as a run of Dagster (``defs.live.ingest_run``).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from crypto_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Lines that wait for the run's log; more are dropped from there, and are in the program's own log file all the same.
+#: Log lines that may wait for the run's log; further ones are only in the program's own log file.
 _MOST_LINES = 500
-#: How long a holder whose run is over waits for a stand-by before it goes on under a fresh run, seconds.
+#: Seconds that a holder whose run was ended waits for a stand-by before it continues under a new run.
 RELIEF = 8.0
 
 
 class IngestProcess:
-    """One shard that this process ingests. Everything here may be used from any thread."""
+    """One shard that this process ingests. All methods are thread-safe."""
 
     def __init__(self, shard: int, shards: int) -> None:
         self.shard, self.shards = shard, shards
@@ -37,19 +37,19 @@ class IngestProcess:
         self.duty = Duty(rotates=False, ends_when_crowded=False)
         #: Set when the process ends.
         self.ended = threading.Event()
-        #: Takes the figures of every minute; the run sets it while there is one.
+        #: Called with the figures of every minute; the run sets it while it exists.
         self.sink: Callable[[Mapping[str, Any]], None] | None = None
-        #: Warnings and errors of the rooms, for the run's log.
+        #: Warnings and errors for the run's log.
         self.lines: queue.Queue[logging.LogRecord] = queue.Queue(_MOST_LINES)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
 
     def bind(self, stop: asyncio.Event) -> None:
-        """Tell how to stop it. Called in its event loop."""
+        """Set the event that stops ingest. Call it in ingest's event loop."""
         self._loop, self._stop = asyncio.get_running_loop(), stop
 
     def stop(self) -> None:
-        """Have it end cleanly; the supervisor starts a fresh process."""
+        """Stop ingest cleanly; the supervisor starts a new process."""
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
 
@@ -59,7 +59,7 @@ class IngestProcess:
             sink(said)
 
     def give_way(self) -> None:
-        """Dagster says that the run is over: hand over to a process that stands by; without one, go on."""
+        """Hand over to a stand-by process because Dagster ended the run; without a stand-by, continue."""
         self.duty.over.set()
         self.ended.wait(RELIEF)
         self.duty.over.clear()
@@ -73,7 +73,7 @@ class LineQueueHandler(logging.Handler):
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep it where there is room."""
+        """Put the record into the queue unless it is full."""
         try:
             self._lines.put_nowait(record)
         except queue.Full:
@@ -84,7 +84,7 @@ _here: dict[int, IngestProcess] = {}
 
 
 def offer(here: IngestProcess) -> None:
-    """Register the shard, so that a run in this process finds it."""
+    """Register the shard for runs in this process."""
     _here[here.shard] = here
 
 
@@ -94,7 +94,7 @@ def ingest_here(shard: int) -> IngestProcess | None:
 
 
 class LateMinuteWork:
-    """The work after each minute. It is imported only once ingest is live, so that ingest starts sooner."""
+    """The work after each minute. Its modules are imported only once ingest is live, so that ingest starts sooner."""
 
     def __init__(self, settings: Settings, live: threading.Event) -> None:
         self._settings, self._live = settings, live
@@ -103,7 +103,7 @@ class LateMinuteWork:
         threading.Thread(target=self._prepare, name="after-minutes", daemon=True).start()
 
     def __call__(self, done: MinuteDone) -> Any:
-        """Called by ingest in a thread of its own."""
+        """Do the work of one minute. Ingest calls it in a separate thread."""
         return self._make()(done)
 
     def _prepare(self) -> None:

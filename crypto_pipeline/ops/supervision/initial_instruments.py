@@ -1,4 +1,4 @@
-"""Which instruments a deployment begins with."""
+"""The instruments that a new deployment collects."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from crypto_pipeline.store import Store
 
 
 def chosen_instruments(settings: Settings) -> list[Instrument]:
-    """The instruments that the settings choose. OpsError names a bad choice and the nearest good one.
+    """The instruments that the settings choose. Raises OpsError for an unknown symbol and names the nearest known one.
 
-    On a replay of recordings every recorded pair may be chosen, and all of them are unless a choice was made.
+    On a replay of recordings, every recorded pair may be chosen; without a choice all of them are collected.
     """
     universe = _universe(settings)
     recorded = _recorded(settings)
@@ -28,7 +28,7 @@ def chosen_instruments(settings: Settings) -> list[Instrument]:
 
 
 def generated_symbols(settings: Settings) -> list[str] | None:
-    """What a generated market must list beside its usual pairs; None when those suffice."""
+    """Symbols that a generated market must list in addition to its usual pairs; None if there are none."""
     if settings.instruments is None or settings.instruments.strip().isdigit():
         return None
     usual = choose_instruments(_universe(settings), "all")
@@ -36,9 +36,9 @@ def generated_symbols(settings: Settings) -> list[str] | None:
 
 
 def begin_collecting(store: Store, settings: Settings) -> list[str]:
-    """Add the chosen instruments that the database does not know yet; returns them.
+    """Add the chosen instruments that are not in the database yet; return their symbols.
 
-    Those that a person removed stay removed, unless they are asked for by name.
+    Instruments that a person removed stay removed, unless the settings name them.
     """
     wanted = chosen_instruments(settings)
     known = store.instruments.ids()

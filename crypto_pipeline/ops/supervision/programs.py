@@ -1,4 +1,4 @@
-"""What runs: the programs of one deployment, their commands and how each is stopped."""
+"""The programs of one deployment, their commands, and the signals that stop them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CODE_SERVER = "code-server"
 WEBSERVER = "webserver"
 DAEMON = "daemon"
 API = "api"
-#: One for each shard: ingest-0, ingest-1 … as their leases and heartbeats are called.
+#: Ingest has one program per shard: ingest-0, ingest-1 …, the names of their leases and heartbeats.
 INGEST = "ingest-"
 
 LOCATION = "crypto_pipeline"
@@ -32,14 +32,14 @@ class SupervisedProgram:
 
     name: str
     command: list[str]
-    #: Programs that need the database are started once it is there and migrated.
+    #: A program that needs the database is started once the database is migrated.
     needs_database: bool = True
-    #: Started as soon as the database is there; everything that is not waits for these after a restart.
+    #: Started as soon as the database is migrated; after a restart the other programs wait for these.
     first: bool = False
-    #: How much it stands back for others when the machine is busy (as the command nice).
+    #: Niceness, as of the command nice: a higher number gets less processor time on a busy machine.
     nice: int = 0
     stop_signal: str = "TERM"
-    #: Signal the whole process group: a code server alone would wait for its runs to end.
+    #: Whether the stop signal goes to the process group: a code server alone would wait for its runs to end.
     stop_group: bool = True
     stop_wait: int = 10
 
@@ -51,7 +51,7 @@ def programs(
     ours = [sys.executable, "-m", "crypto_pipeline.cli"]
     found = []
     if settings.database_url is None:
-        # SIGINT is PostgreSQL's fast shutdown; its children belong to the postmaster alone.
+        # SIGINT is PostgreSQL's fast shutdown; only the postmaster may signal its children.
         postgres = [*ours, "_postgres"]
         found.append(
             SupervisedProgram(POSTGRES, postgres, False, True, stop_signal="INT", stop_group=False, stop_wait=60)
@@ -67,7 +67,7 @@ def programs(
     socket = str(places.socket(CODE_SERVER))
     grpc = [sys.executable, "-m", "crypto_pipeline.ops.dagster_instance.code_server", "api", "grpc", "--socket", socket]
     module = ["-m", "crypto_pipeline.definitions", "--location-name", LOCATION, "--use-python-environment-entry-point"]
-    # Its runs inherit it: whatever they do, live bars go before.
+    # Runs inherit the niceness of the code server, so that they do not delay live bars.
     found.append(SupervisedProgram(CODE_SERVER, [*grpc, *module], needs_database=False, nice=10))
     where = ["-w", str(places.workspace)]
     serve = ["-h", settings.host, "-p", str(ui_port)]
@@ -79,20 +79,20 @@ def programs(
     return found
 
 
-#: Secrets, and where everything is: they travel in other ways.
+#: Settings that are passed in other ways: secrets, and the data directory.
 _NOT_GIVEN = {"data_dir", "database_url", "dagster_database_url", "api_token", "replay_token"}
 
 
 def given_settings(settings: Settings) -> dict[str, Any]:
-    """Settings that somebody set, whether on the command line, in the environment or in a file; without the secrets."""
+    """Settings given on the command line, in the environment or in a file, without secrets."""
     given = settings.model_dump(mode="json", exclude_unset=True, exclude=_NOT_GIVEN)
     return {name: value for name, value in given.items() if value is not None}
 
 
 def environment(settings: Settings, places: Places, given: dict[str, Any], dagster_url: str) -> dict[str, str]:
-    """Environment of every program: ours, where Dagster's things are, the settings that were given.
+    """Environment of every program: this process's, Dagster's variables, and the given settings.
 
-    Addresses with passwords travel here and nowhere else.
+    URLs with passwords are passed only in the environment.
     """
     found = {name: value for name, value in os.environ.items() if not name.startswith("DAGSTER_")}
     found |= {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
@@ -103,9 +103,9 @@ def environment(settings: Settings, places: Places, given: dict[str, Any], dagst
         "DAGSTER_HOME": str(places.dagster_home),
         DAGSTER_URL_VARIABLE: dagster_url,
         "DAGSTER_DISABLE_TELEMETRY": "yes",
-        # A run over many days writes two events per asset and day: in batches, not one transaction each.
+        # A run over many days writes two events per asset and day: batches save one transaction per event.
         "DAGSTER_EVENT_BATCH_SIZE": os.environ.get("DAGSTER_EVENT_BATCH_SIZE", "500"),
-        # A code server on a busy machine takes longer to start a run than the minute that Dagster gives it.
+        # On a busy machine a code server may take longer to start a run than Dagster's default limit of a minute.
         "DAGSTER_GRPC_TIMEOUT_SECONDS": os.environ.get("DAGSTER_GRPC_TIMEOUT_SECONDS", "180"),
         "PYTHONUNBUFFERED": "1",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
@@ -114,14 +114,14 @@ def environment(settings: Settings, places: Places, given: dict[str, Any], dagst
 
 
 def tied_to_parent(program: SupervisedProgram) -> list[str]:
-    """The command, wrapped so that the program dies with supervisord where the machine has setpriv, and stands back.
+    """The command with its niceness, wrapped by setpriv so that the program ends together with supervisord.
 
-    Without setpriv, the supervising process finds and ends what a killed supervisord leaves behind.
+    Without setpriv on the machine, the supervising process ends the programs that a killed supervisord leaves behind.
     """
     command = program.command
     if program.nice and (nice := shutil.which("nice")) is not None:
         command = [nice, "-n", str(program.nice), *command]
     setpriv = shutil.which("setpriv")
-    if setpriv is None or program.name == POSTGRES:  # PostgreSQL ties itself, with the signal that suits it
+    if setpriv is None or program.name == POSTGRES:  # PostgreSQL sets its own signal for the end of its parent
         return command
     return [setpriv, "--pdeathsig", "KILL", *command]

@@ -1,4 +1,4 @@
-"""Programs that fail are started again with growing pauses; programs that hang are killed and started again."""
+"""Restarts: failed programs are started again with growing pauses, programs that hang are killed first."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.supervision import supervisord
 from crypto_pipeline.ops.supervision.health import NO_HEARTBEAT, HealthReport, crowding
 
-#: A program that runs but does not answer for this long (on a machine that is not busy) is killed and started again;
-#: ingest, whose last sign of life is old by then, after this.
+#: Seconds (on a machine that is not busy) after which a program that does not answer is killed and started again. The
+#: second figure is for ingest, whose last heartbeat is already old when it is reported.
 _HUNG_AFTER, _SILENT_AFTER = 120.0, 5.0
 _LONGEST_BACKOFF = 10.0
 
 
 class Restarter:
-    """Restarts programs without end: supervisord itself gives up after a few failures."""
+    """Restarts programs again and again: supervisord itself stops after a few failures."""
 
     def __init__(
         self, client: supervisord.Supervisord, places: Places, say: Callable[[str], None], names: set[str]
@@ -29,7 +29,7 @@ class Restarter:
         self._unhealthy_since: dict[str, float] = {}
 
     def check(self, found: HealthReport) -> None:
-        """Restart what the report says has failed or hangs."""
+        """Restart the programs that have failed or hang according to the report."""
         now = time.monotonic()
         for info in found.processes:
             if info.name not in self._names:
@@ -48,7 +48,7 @@ class Restarter:
         if now - last < min(2.0**count, _LONGEST_BACKOFF):
             return
         self._failures[info.name] = (count + 1, now)
-        if count == 1:  # a person is told of the second failure in a row
+        if count == 1:  # report the second failure in a row
             self._say(f"{info.name} keeps failing and is retried: {supervisord.tail(self._places, info.name, 1)}")
         _quietly(self._client.start, info.name)
 
@@ -64,7 +64,7 @@ class Restarter:
 
 
 def _quietly(call: Callable[[str], None], name: str) -> None:
-    """Ignore that supervisord just died: the guardian starts it and all programs again."""
+    """Call, and ignore that supervisord has just ended: the guardian starts it and all programs again."""
     try:
         call(name)
     except ConnectionError:

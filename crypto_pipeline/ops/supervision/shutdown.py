@@ -1,4 +1,4 @@
-"""Taking everything down: programs first, then stray runs, the database last, and nothing left behind."""
+"""Stopping everything: programs first, then runs without a code server, the database last, then all descendants."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def take_down(
     say: Callable[[str], None],
     hurry: Callable[[], bool],
 ) -> None:
-    """Stop all programs, PostgreSQL last, then whatever else descends from us.
+    """Stop all programs, PostgreSQL last, then all other descendants of this process.
 
-    Runs are cut short: every write is idempotent.
+    Runs are interrupted; that is safe, because every write is idempotent. ``hurry`` returns True to skip the waiting.
     """
     try:
         others = [program.name for program in programs if program.name != POSTGRES]
@@ -40,8 +40,8 @@ def take_down(
 
 
 def end_descendants(daemon: subprocess.Popen[bytes], timeout: float) -> None:
-    """End everything below us: politely as PostgreSQL understands it (SIGINT), then by force."""
-    # Three rounds, because what is ended may have been about to start something.
+    """End all descendants of this process: first by SIGINT, PostgreSQL's fast shutdown, then by SIGKILL."""
+    # Three rounds, because a process may start another one before it ends.
     for _ in range(3):
         left = [pid for pid in processes.descendants(os.getpid()) if processes.is_alive(pid)]
         if not left:
@@ -59,7 +59,7 @@ def _await_down(client: Supervisord, names: Sequence[str], timeout: float, hurry
 
 
 def _end_strays(client: Supervisord, daemon: subprocess.Popen[bytes]) -> None:
-    """End runs that outlived their code server, before the database goes away under them."""
+    """End runs whose code server has ended, before their database stops."""
     postmasters = [info.pid for info in client.processes() if info.name == POSTGRES and info.pid]
     kept = {daemon.pid, *postmasters, *(pid for root in postmasters for pid in processes.descendants(root))}
     strays = [pid for pid in processes.descendants(os.getpid()) if pid not in kept]

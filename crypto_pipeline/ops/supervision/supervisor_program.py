@@ -1,7 +1,7 @@
-"""supervisord, run as ``python -m crypto_pipeline.ops.supervision.supervisor_program``: a full disk cannot end it.
+"""supervisord, run as ``python -m crypto_pipeline.ops.supervision.supervisor_program``: a full disk does not end it.
 
-Its own way with a line that cannot be logged is to write that to its error output; when that is on the same full disk,
-it dies and everything with it. Here such a line is lost, and nothing else.
+Unchanged, supervisord writes a line that it cannot log to its error output. If that is on the same full disk,
+supervisord ends, and all programs with it. With this module only the line is lost.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from supervisor import loggers, supervisord
 
 
 def _lose_the_line(self: loggers.Handler) -> None:
-    """What to do about a line that cannot be written: nothing."""
+    """Drop a line that cannot be written."""
 
 
 _roll_over = loggers.RotatingFileHandler.doRollover
@@ -28,7 +28,7 @@ def _roll_over_if_possible(self: loggers.RotatingFileHandler) -> None:
 
 
 def main() -> None:
-    """Be supervisord, with the arguments of the command line."""
+    """Run supervisord with the arguments of the command line."""
     loggers.Handler.handleError = _lose_the_line
     loggers.RotatingFileHandler.doRollover = _roll_over_if_possible
     supervisord.main()

@@ -1,4 +1,4 @@
-"""supervisord: its generated configuration, its start and its commands over a private unix socket."""
+"""supervisord: its generated configuration, its start, and its commands over a private unix socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from crypto_pipeline.ops.host import processes
 from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.supervision.programs import SupervisedProgram, tied_to_parent
 
-#: What a call may raise while supervisord is away or busy dying.
+#: Exceptions of a call while supervisord is down or stopping.
 _SHUTTING_DOWN = 6
 _AWAY = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError)
 
@@ -37,12 +37,12 @@ class ProcessInfo:
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process runs."""
         return self.state in ("RUNNING", "STARTING")
 
 
 class Supervisord:
-    """Client of one supervisord. Every call may raise ``OSError`` or kin while it is away; see ``reachable``."""
+    """Client of one supervisord. Every call may raise one of the errors above while it is down; see ``reachable``."""
 
     def __init__(self, socket: str) -> None:
         from supervisor.xmlrpc import SupervisorTransport
@@ -84,12 +84,12 @@ class Supervisord:
         ]
 
     def start(self, name: str) -> None:
-        """Start a program without waiting; one that runs already is left alone."""
+        """Start a program without waiting; no effect if it runs already."""
         with contextlib.suppress(xmlrpc.client.Fault):
             self._call("startProcess", name, False)
 
     def stop(self, name: str) -> None:
-        """Begin to stop a program; one that is down already is left alone."""
+        """Begin to stop a program; no effect if it is stopped already."""
         with contextlib.suppress(xmlrpc.client.Fault):
             self._call("stopProcess", name, False)
 
@@ -103,7 +103,7 @@ class Supervisord:
         self._call("shutdown")
 
     def await_stopped(self, names: Sequence[str], timeout: float) -> bool:
-        """Wait until all of ``names`` are down; False when timeout ran out."""
+        """Wait until all programs in ``names`` are stopped; False after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             alive = [info for info in self.processes() if info.name in names and info.pid]
@@ -116,8 +116,8 @@ class Supervisord:
 def write_config(places: Places, wanted: Sequence[SupervisedProgram], *, first_only: bool = False) -> None:
     """Write the configuration file.
 
-    It holds no secret: those are in the environment alone. ``first_only``: of the programs that need no database, those
-    that are not among the first are left to be started by a command.
+    It contains no secret: secrets are in the environment only. With ``first_only``, only the programs marked as
+    first are started by supervisord itself; the guardian starts the others by a command.
     """
     socket = str(places.socket("supervisor"))
     lines = [
@@ -134,7 +134,7 @@ def write_config(places: Places, wanted: Sequence[SupervisedProgram], *, first_o
         "logfile_backups = 1",
         "pidfile = %(here)s/supervisord.pid",
         f"umask = {0o077:03o}",
-        # Asking for nothing more than we have: a low hard limit is no reason not to start.
+        # Low minimums: supervisord would refuse to start where the hard limits are lower.
         "minfds = 256",
         "minprocs = 1",
         *(["user = root"] if os.geteuid() == 0 else []),
@@ -155,7 +155,7 @@ def _section(program: SupervisedProgram, *, autostart: bool) -> list[str]:
         "directory = %(here)s",
         f"autostart = {str(autostart).lower()}",
         "autorestart = true",
-        # Up for a second counts as started; what fails thrice in a row waits for our own loop.
+        # A program that runs for a second counts as started; after three failures our own loop restarts it.
         "startsecs = 1",
         "startretries = 3",
         f"stopsignal = {program.stop_signal}",

@@ -1,4 +1,4 @@
-"""The fields that every kind of fault has: when and to what it applies."""
+"""The common fields of all faults: when they apply, and to which requests."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ Endpoint = Literal["klines", "aggTrades", "exchangeInfo", "time", "ping", "archi
 
 
 def _listed(value: object) -> object:
-    """One value may be written without the brackets of a list."""
+    """Make a list of a single value, which may be written without brackets."""
     return [value] if isinstance(value, str) else value
 
 
 class BaseFault(BaseModel):
-    """When and to what a fault applies. A field that is left out matches everything."""
+    """When a fault applies, and to which requests. A field that is left out matches all requests."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    id: int = Field(0, description="Given by the exchange.")
+    id: int = Field(0, description="Assigned by the exchange.")
     note: str = ""
     endpoint: list[Endpoint] | None = None
     symbol: list[str] | None = None
     timeframe: list[Timeframe] | None = None
-    probability: float = Field(1.0, gt=0, le=1, description="Drawn for each request, from the seed of the exchange.")
-    count: int | None = Field(None, ge=1, description="Over after it struck this many requests.")
+    probability: float = Field(
+        1.0, gt=0, le=1, description="Probability for each request, drawn from the seed of the exchange."
+    )
+    count: int | None = Field(None, ge=1, description="Ends after it was applied to this many requests.")
     begins: AwareDatetime | None = Field(None, alias="from", description="Venue time from which it applies.")
-    ends: AwareDatetime | None = Field(None, alias="until", description="Venue time from which it is over.")
-    after_seconds: float = Field(0.0, ge=0, description="Real seconds after it was added until it applies.")
+    ends: AwareDatetime | None = Field(None, alias="until", description="Venue time at which it ends.")
+    after_seconds: float = Field(0.0, ge=0, description="Real seconds between adding it and its start.")
     for_seconds: float | None = Field(None, gt=0, description="Real seconds for which it applies.")
 
     @model_validator(mode="before")
@@ -45,22 +47,22 @@ class BaseFault(BaseModel):
 
 
 class RowChanges(BaseFault):
-    """What is changed in rows of klines (by the names of bars: ``volume``, ``trade_count``, …) or of trades (by the
-    venue's letters: ``p``, ``q``, ``a``, ``T``, …). With ``start`` and ``end`` only in rows of that market time."""
+    """Changes of rows of klines (fields by the names of bars: ``volume``, ``trade_count``, …) or of trades (by the
+    venue's letters: ``p``, ``q``, ``a``, ``T``, …). With ``start`` and ``end``, only rows of that market time."""
 
-    values: dict[str, str | int | float | None] = Field({}, description="What these fields say.")
-    absent: list[str] = Field([], description="Fields that are left out.")
-    reverse_ids: bool = Field(False, description="The ids of an answer's trades in the opposite order.")
-    shift_ms: int = Field(0, description="Times are off by so much.")
+    values: dict[str, str | int | float | None] = Field({}, description="New values of fields.")
+    absent: list[str] = Field([], description="Fields to leave out.")
+    reverse_ids: bool = Field(False, description="Reverse the ids of an answer's trades.")
+    shift_ms: int = Field(0, description="Milliseconds added to times.")
     start: AwareDatetime | None = None
     end: AwareDatetime | None = None
 
 
 class SpanFault(BaseFault):
-    """A fault about a span of market time."""
+    """A fault of a span of market time."""
 
     start: AwareDatetime = Field(description="First moment of the span of market time.")
-    end: AwareDatetime = Field(description="First moment after it.")
+    end: AwareDatetime = Field(description="First moment after the span.")
 
     @model_validator(mode="after")
     def _forward(self) -> SpanFault:

@@ -1,4 +1,4 @@
-"""The faults that are set, and whether one of them applies to a request."""
+"""The set faults of an exchange, and the choice of those that apply to a request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The parts of a request that faults look at."""
+    """The parts of a request that faults match."""
 
     endpoint: str
     symbol: str | None = None
@@ -29,7 +29,7 @@ class Call:
 
 @dataclass(slots=True)
 class Entry:
-    """A fault that is set, since when, and how often it was applied."""
+    """A set fault with the time of its setting and the number of its applications."""
 
     fault: Fault
     added: float
@@ -37,7 +37,7 @@ class Entry:
 
 
 class FaultBook:
-    """The faults of one exchange. Random draws come from its seed, one generator for each fault."""
+    """The faults of one exchange. Random draws come from the exchange's seed, with one generator per fault."""
 
     def __init__(self, clock: VirtualClock, seed: int = 1) -> None:
         self.clock, self._seed = clock, seed
@@ -46,7 +46,7 @@ class FaultBook:
         self._next_id = 1
 
     def add(self, faults: list[Fault]) -> list[int]:
-        """Set faults; their times in real seconds run from now. Returns their ids."""
+        """Set faults and return their ids. Times in real seconds count from now."""
         ids = []
         for fault in faults:
             fault = fault.model_copy(update={"id": self._next_id})
@@ -57,12 +57,12 @@ class FaultBook:
         return ids
 
     def clear(self, fault_id: int | None = None) -> int:
-        """Lift one fault or all; returns how many were lifted."""
+        """Remove one fault or all; return the number removed."""
         gone = [fault_id] if fault_id is not None else list(self._entries)
         return sum(self._entries.pop(one, None) is not None for one in gone)
 
     def show(self) -> list[dict[str, Any]]:
-        """Every fault with how often it struck and whether it is active."""
+        """All faults with the number of their applications, and whether they are active."""
         return [
             {
                 **entry.fault.model_dump(mode="json", by_alias=True, exclude_defaults=True),
@@ -79,13 +79,13 @@ class FaultBook:
         return bool(self._entries)
 
     def active(self, kinds: tuple[type, ...]) -> list[Entry]:
-        """Active faults of these kinds, whatever they match."""
+        """Active faults of these kinds, for any request."""
         return [
             entry for entry in list(self._entries.values()) if isinstance(entry.fault, kinds) and self._active(entry)
         ]
 
     def draw(self, entry: Entry) -> bool:
-        """Whether the fault strikes this time, counted if so; never more often than its count."""
+        """Whether the fault applies this time; an application is counted, and limited by the fault's ``count``."""
         if entry.fault.count is not None and entry.struck >= entry.fault.count:
             return False
         return self._draw(entry)
@@ -109,9 +109,9 @@ class FaultBook:
         return True
 
     def strikes(self, kind: type[Kind], call: Call, can: Callable[[Kind], bool] = lambda _: True) -> Kind | None:
-        """The first fault of this kind that strikes the request, counted as struck; None when none does.
+        """The first fault of this kind that applies to the request, which is counted; None if there is none.
 
-        ``can`` says whether a fault could show in this answer at all.
+        ``can`` returns whether a fault could change this answer at all.
         """
         if not self._entries:
             return None
@@ -136,15 +136,15 @@ def _matches(fault: Fault, call: Call) -> bool:
 
 @dataclass(slots=True)
 class RowFaults:
-    """Faults that hide or change rows, for one request. Each decides once, when the request reaches its span."""
+    """Faults that hide or change rows of one request. Each is drawn once, when the request reaches the fault's span."""
 
     book: FaultBook
     entries: list[Entry]
     decided: dict[int, bool] = field(default_factory=dict)
 
     def touch(self, start: int, end: int) -> bool:
-        """Whether rows in [start, end) ms are to be changed."""
-        # each of them, not the first that strikes: two may hide different parts of one answer
+        """Whether a fault changes rows in [start, end) (Unix ms)."""
+        # draw all of them: two faults may hide different parts of one answer
         struck = [self._struck(entry, start, end) for entry in self.entries]
         return any(struck)
 
@@ -161,7 +161,7 @@ class RowFaults:
         return [fault for fault in struck if isinstance(fault, MissingRange | WrongValues)]
 
     def bars(self, bars: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
-        """BAR_TEXT without the hidden bars (those wholly inside a missing span) and with the wrong values."""
+        """The BAR_TEXT frame without hidden bars (those entirely inside a missing span) and with wrong values."""
         for fault in self._chosen():
             opens, ends = pl.col("open_ms"), pl.col("open_ms") + timeframe.milliseconds
             inside = (opens >= unix_ms(fault.start)) & (ends <= unix_ms(fault.end))
@@ -175,7 +175,7 @@ class RowFaults:
         return bars
 
     def trades(self, trades: pl.DataFrame) -> pl.DataFrame:
-        """TRADE_TEXT without the hidden trades."""
+        """The TRADE_TEXT frame without hidden trades."""
         for fault in self._chosen():
             if isinstance(fault, MissingRange):
                 hidden = pl.col("time_ms").is_between(unix_ms(fault.start), unix_ms(fault.end), closed="left")
@@ -183,12 +183,12 @@ class RowFaults:
         return trades
 
 
-#: The takers' volume is a part of the volume and is changed with it.
+#: Columns that change together: the takers' volume is a part of the volume.
 _WITHIN = {"volume": "taker_volume", "quote_volume": "taker_quote"}
 
 
 def _scaled(name: str, factor: float) -> pl.Expr:
-    """Text × factor as text with eight places."""
+    """A text column times ``factor`` as text with eight decimal places."""
     units = (pl.col(name).cast(pl.Float64) * factor * 100_000_000).round().cast(pl.Int64)
     whole = (units // 100_000_000).cast(pl.String)
     return pl.concat_str(whole, pl.lit("."), (units % 100_000_000).cast(pl.String).str.zfill(8))

@@ -1,4 +1,4 @@
-"""Applies faults to whole connections."""
+"""Applies faults to whole stream connections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SMALL_BUFFER = 32_768
 
 
 class LineFaults:
-    """Applies the active faults to every connection, once in each turn of the scheduler."""
+    """Applies the active faults to all connections, once in each cycle of the scheduler."""
 
     def __init__(self, book: FaultBook, clock: VirtualClock) -> None:
         self.book, self.clock = book, clock
@@ -27,10 +27,10 @@ class LineFaults:
         self._closing: list[tuple[float, float, Subscriber]] = []
         self._struck: dict[tuple[int, int], float] = {}
 
-    # At the door --------------------------------------------------------------------------------------------------
+    # Opening ------------------------------------------------------------------------------------------------------
 
-    def at_the_door(self, address: str, connections: list[Subscriber]) -> WsRefuse | None:
-        """The fault that keeps a new connection out, or None; the older ones are evicted here."""
+    def admit(self, address: str, connections: list[Subscriber]) -> WsRefuse | None:
+        """The fault that refuses a new connection, or None. A fault may close older connections instead."""
         same = [connection for connection in connections if connection.address == address and not connection.gone]
         fault = self.book.strikes(WsRefuse, Call("stream"), lambda fault: len(same) >= fault.connections)
         if fault is None or fault.manner != "evict":
@@ -44,7 +44,7 @@ class LineFaults:
         connection.say(json.dumps({"code": _POLICY_VIOLATION, "msg": TOO_MANY}, separators=(",", ":")))
         connection.close(_POLICY_VIOLATION, _REASON)
 
-    # On the line --------------------------------------------------------------------------------------------------
+    # Open connections ---------------------------------------------------------------------------------------------
 
     def strike(self, connections: list[Subscriber], now: float) -> None:
         """Apply the active faults."""
@@ -68,7 +68,7 @@ class LineFaults:
         self._struck[key] = now + 1.0
         if not self.book.draw(entry):
             return False
-        # What is certain strikes a connection once; what happens by chance may come again when it is over.
+        # A certain fault applies to a connection once; one with a probability may apply again after it has ended.
         self._struck[key] = float("inf") if fault.probability == 1 else now + getattr(fault, "seconds", 1.0)
         return True
 
@@ -90,12 +90,12 @@ class LineFaults:
             self._closing.append((now + fault.closes_after, fault.down_seconds, connection))
 
     def forget(self, connection: Subscriber) -> None:
-        """Forget a connection that ended."""
+        """Remove an ended connection."""
         for key in [key for key in self._struck if key[1] == connection.number]:
             del self._struck[key]
 
     def _finish(self, now: float) -> None:
-        """Close the connections whose end was announced."""
+        """Close connections whose end was announced."""
         for due, down, connection in [one for one in self._closing if one[0] <= now]:
             connection.close(_GOING_AWAY, "server shutdown")
             self.down_until = max(self.down_until, time.monotonic() + down if down else 0.0)
@@ -120,7 +120,7 @@ def _cut(fault: WsCut, connection: Subscriber) -> None:
 
 
 def _shrink(connection: Subscriber) -> None:
-    """Make the send buffer small: else the kernel's megabytes would hide a slow reader."""
+    """Make the send buffer small: otherwise the kernel would buffer megabytes and hide a slow reader."""
     if not connection.shrunk:
         connection.shrunk = True
         wire: socket.socket | None = connection.transport.get_extra_info("socket")

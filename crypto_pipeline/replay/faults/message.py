@@ -28,17 +28,17 @@ _TIMES = re.compile(r'"([ET])":(\d+)')
 
 
 class MessageFaults:
-    """Hands messages to connections: in one piece, or one by one where a fault may apply."""
+    """Sends messages to connections: a batch at once, or one by one if a fault may apply."""
 
     def __init__(self, book: FaultBook) -> None:
         self.book = book
         self._late: list[tuple[float, int, Subscriber, bytes]] = []
         self._order = count()
-        #: Messages held back for a new order, by connection and stream: how many others come first, and the frames.
+        #: Delayed messages of a reordering, by connection and stream: number of messages that precede, and the frames.
         self._held: dict[tuple[int, str], list[list[int | bytes]]] = {}
 
     def deliver(self, batch: FrameBatch, connections: list[Subscriber]) -> None:
-        """Hand the batch to every connection."""
+        """Send the batch to all connections."""
         entries = self._entries(batch)
         for connection in connections:
             if connection.mute_until and connection.is_mute(batch.symbol, time.monotonic()):
@@ -102,14 +102,14 @@ class MessageFaults:
             self._held[connection.number, stream] = waiting  # type: ignore[assignment]
 
     def release(self, now: float) -> None:
-        """Hand over the delayed messages that are due."""
+        """Send the delayed messages that are due."""
         while self._late and self._late[0][0] <= now:
             _, _, connection, frame = heapq.heappop(self._late)
             if not connection.gone:
                 connection.take_frame(frame)
 
     def forget(self, connection: Subscriber) -> None:
-        """Forget a connection that ended, and the messages held back for it."""
+        """Remove an ended connection and its delayed messages."""
         for key in [key for key in self._held if key[0] == connection.number]:
             del self._held[key]
 
@@ -128,7 +128,7 @@ def _wrong_id(fault: WsBadIds, found: re.Match[str]) -> str:
 
 
 def _skewed(fault: WsClockSkew, body: str) -> str:
-    # In a kline T is the bar's last instant and no reading of a clock.
+    # In a kline, T is the bar's last millisecond and not a reading of a clock.
     head, bar, rest = body.partition('"k":{')
     head = _TIMES.sub(
         lambda found: f'"{found[1]}":{int(found[2]) + fault.milliseconds}' if found[1] in fault.fields else found[0],

@@ -1,4 +1,4 @@
-"""The kinds of faults, as a script or a request states them: validated, with one line about what is wrong."""
+"""The kinds of faults and their fields, as in a script or a request. Validation errors are one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crypto_pipeline.replay.faults.stream import StreamFault
 
 
 class MissingRange(SpanFault):
-    """Bars and trades of a span are not shown: always, until a time, or for a number of requests."""
+    """Bars and trades of a span are missing: always, until a time, or for a number of requests."""
 
     kind: Literal["missing_range"]
 
@@ -60,14 +60,14 @@ class ServerError(BaseFault):
 
 
 class Slow(BaseFault):
-    """The right answer, late."""
+    """The answer is correct but late."""
 
     kind: Literal["slow"]
     seconds: float = Field(2.0, gt=0, le=3600)
 
 
 class Hang(BaseFault):
-    """The socket stays open and nothing comes."""
+    """The socket stays open without an answer."""
 
     kind: Literal["hang"]
     seconds: float = Field(3600.0, gt=0)
@@ -81,7 +81,7 @@ class Truncated(BaseFault):
 
 
 class Malformed(BaseFault):
-    """Status 200 and a body that is not what the protocol promises."""
+    """Status 200 and a body that violates the protocol."""
 
     kind: Literal["malformed"]
     body: str = "<html><body>502 Bad Gateway</body></html>"
@@ -94,7 +94,7 @@ class BadRows(RowChanges):
 
 
 class CorruptArchive(BaseFault):
-    """Archive files damaged: wrong bytes, a checksum of something else, half a file, none at all, or a header row."""
+    """Archive files are damaged: wrong bytes, a wrong checksum, half a file, no file, or an added header row."""
 
     kind: Literal["corrupt_archive"]
     manner: Literal["bytes", "checksum", "truncated", "missing", "header"] = "bytes"
@@ -146,7 +146,7 @@ def load_faults(path: Path) -> list[Fault]:
 
 
 def applies_at(fault: Fault, venue_now: datetime, age_seconds: float) -> bool:
-    """Whether the fault's times hold now."""
+    """Whether the fault is active at venue time ``venue_now`` and ``age_seconds`` (real) after it was set."""
     if age_seconds < fault.after_seconds:
         return False
     if fault.for_seconds is not None and age_seconds >= fault.after_seconds + fault.for_seconds:

@@ -1,4 +1,4 @@
-"""Rows of answers and messages of streams with other values than the true ones."""
+"""Changes values in rows of answers and in messages of streams."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.replay.faults.base import RowChanges
 
-#: Places of a kline's elements, by the names that the fault uses.
+#: Positions of a kline's elements by the names of the fault's fields.
 KLINE = {
     name: place
     for place, name in enumerate(
@@ -18,7 +18,7 @@ KLINE = {
         )
     )
 }
-#: What the same are called in a kline message of the stream.
+#: Fields of a kline message of the stream by the same names.
 _STREAM_KLINE = {
     **{"open_time": "t", "open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "close_time": "T"},
     **{"quote_volume": "q", "trade_count": "n", "taker_buy_volume": "V", "taker_buy_quote_volume": "Q"},
@@ -26,7 +26,7 @@ _STREAM_KLINE = {
 
 
 def spoil_body(fault: RowChanges, body: bytes) -> bytes:
-    """A list of klines or aggregate trades with the fault's values; any other body as it is."""
+    """A body of klines or aggregate trades with the fault's changes; other bodies are returned unchanged."""
     rows = json.loads(body)
     if not isinstance(rows, list):
         return body
@@ -45,7 +45,7 @@ def spoil_body(fault: RowChanges, body: bytes) -> bytes:
 
 
 def spoil_message(fault: RowChanges, body: str) -> str:
-    """A message of a stream (a trade, or a bar) with the fault's values."""
+    """A stream message (a trade or bar) with the fault's changes."""
     message = json.loads(body)
     if "k" in message:
         if _in_span(fault, message["k"]["t"]):

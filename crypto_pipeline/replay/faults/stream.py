@@ -1,7 +1,7 @@
-"""Faults of streams. REST meanwhile states the true market, unless another fault changes it.
+"""Faults of streams. REST returns the true market meanwhile, unless another fault changes it.
 
-``probability`` and ``count`` speak of messages on a connection for faults of messages, and of connections for faults of
-the line. A fault of the line with a probability below 1 is drawn once a second for each connection it may strike.
+``probability`` and ``count`` refer to messages on a connection for message faults, and to connections for connection
+faults. A connection fault with a probability below 1 is drawn once a second for each matching connection.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ class WsCut(LineFault):
 
 
 class WsFreeze(LineFault):
-    """Nothing is sent, not even pings, and the socket stays open. With ``symbol`` only these are silent."""
+    """Nothing is sent, not even pings, and the socket stays open. With ``symbol``, only these symbols are silent."""
 
     kind: Literal["ws_freeze"]
-    seconds: float = Field(3600.0, gt=0, description="Real seconds; what happens meanwhile is never sent.")
+    seconds: float = Field(3600.0, gt=0, description="Real seconds; messages of this time are never sent.")
 
 
 class WsSlowConsumer(LineFault):
-    """A connection that leaves more than ``bytes`` unread is cut."""
+    """A connection with more than ``bytes`` unread bytes is cut."""
 
     kind: Literal["ws_slow_consumer"]
     bytes: int = Field(65_536, ge=0)
 
 
 class WsMaintenance(LineFault):
-    """``serverShutdown`` is announced, the connection closed later, and new ones refused for a while after that."""
+    """``serverShutdown`` is sent, the connection is closed later, and new connections are refused for a while."""
 
     kind: Literal["ws_maintenance"]
     closes_after: float = Field(10.0, ge=0, description="Real seconds from the announcement to the close.")
@@ -66,35 +66,35 @@ class WsRefuse(BaseFault):
 
 
 class WsDuplicate(MessageFault):
-    """The message comes again."""
+    """The message is sent twice."""
 
     kind: Literal["ws_duplicate"]
     copies: int = Field(1, ge=1, le=100)
 
 
 class WsReorder(MessageFault):
-    """The message comes after the next ``by`` of its stream."""
+    """The message is sent after the next ``by`` messages of its stream."""
 
     kind: Literal["ws_reorder"]
     by: int = Field(1, ge=1, le=1000)
 
 
 class WsDelay(MessageFault):
-    """The message comes late; those after it do not wait."""
+    """The message is sent late; later messages do not wait for it."""
 
     kind: Literal["ws_delay"]
     seconds: float = Field(1.0, gt=0, le=3600, description="Real seconds.")
 
 
 class WsDrop(MessageFault):
-    """The message never comes. By default only trades, which REST still states."""
+    """The message is not sent. By default only trades, which REST still returns."""
 
     kind: Literal["ws_drop"]
     stream: list[StreamKind] | None = Field(_TRADES)
 
 
 class WsMalformed(MessageFault):
-    """The message breaks the protocol: half of it, ``body`` instead of it, or a binary frame."""
+    """The message violates the protocol: half of it, ``body`` instead of it, or a binary frame."""
 
     kind: Literal["ws_malformed"]
     manner: Literal["half", "body", "binary"] = "half"
@@ -117,7 +117,7 @@ class WsBadIds(MessageFault):
 
 
 class WsClockSkew(MessageFault):
-    """Event times (``E``) and trade times (``T``) are off."""
+    """Event times (``E``) and trade times (``T``) are wrong."""
 
     kind: Literal["ws_clock_skew"]
     milliseconds: int = -1500

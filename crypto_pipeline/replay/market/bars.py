@@ -1,6 +1,6 @@
-"""Bars of generated trades, counted in exact integers, each timeframe from the trades themselves.
+"""Bars of generated trades, computed in exact integers, each timeframe directly from the trades.
 
-Written apart from the market room's roll-up on purpose: tests hold one against the other.
+This code is separate from the roll-up in ``market`` on purpose: tests compare the two.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ INTRADAY = tuple(timeframe for timeframe in Timeframe if timeframe.minutes <= MI
 
 @dataclass(frozen=True, slots=True)
 class BarColumns:
-    """Bars in ticks and steps; ``quote_volume`` in ticks × steps. Kept narrow: years of bars pass through."""
+    """Bars in ticks and steps; ``quote_volume`` in ticks × steps. Small dtypes save memory for years of bars."""
 
     open_ms: Ints
     open: Ints
@@ -43,10 +43,10 @@ class BarColumns:
 def count_bars(
     trades: DayTrades, day_ms: int, open_minutes: Mask, previous_close: int | None
 ) -> dict[Timeframe, BarColumns]:
-    """The day's bars in every timeframe up to a day.
+    """The day's bars in all timeframes up to 1d.
 
-    A window has a bar when any of its minutes was open for trading; without a trade it is flat at the previous close.
-    ``previous_close`` None: nothing had traded before, so there is no bar before the first trade.
+    A window has a bar if any of its minutes was open for trading; a bar without trades is flat at the previous close.
+    With ``previous_close`` None there were no trades before, so there is no bar before the first trade.
     """
     edges = np.searchsorted(trades.time_ms, day_ms + np.arange(MINUTES + 1) * 60_000)
     stated = open_minutes.copy()
@@ -66,7 +66,7 @@ def count_bars(
 
 
 class _Sums:
-    """Running totals over the day's trades, so that any window's sum is one subtraction."""
+    """Cumulative sums over the day's trades, so that the sum of a window is one subtraction."""
 
     def __init__(self, trades: DayTrades) -> None:
         self.price = trades.price
@@ -86,13 +86,13 @@ def _windows(sums: _Sums, edges: Ints, opens: Ints, stated: Mask, previous_close
     closes = np.full(len(opens), previous_close, dtype=np.int64)
     if len(starts):
         closes[traded] = sums.price[ends - 1]
-        # Each empty window takes the close of the last window that traded.
+        # An empty window gets the close of the last window with trades.
         source = np.maximum.accumulate(np.where(traded, np.arange(len(opens)), -1))
         closes = np.where(source >= 0, closes[source], previous_close)
     open_, high, low = closes.copy(), closes.copy(), closes.copy()
     if len(starts):
         open_[traded] = sums.price[starts]
-        # Windows are adjacent and all trades lie in one of them, so each starts where the one before ends.
+        # Windows are adjacent and contain all trades, so each window's first trade follows the previous one's last.
         high[traded] = np.maximum.reduceat(sums.price, starts)
         low[traded] = np.minimum.reduceat(sums.price, starts)
     volume, quote, taker, taker_quote = (total[last] - total[first] for total in sums.totals)
@@ -102,7 +102,7 @@ def _windows(sums: _Sums, edges: Ints, opens: Ints, stated: Mask, previous_close
 
 
 def join_bars(parts: list[BarColumns], open_ms: int) -> BarColumns | None:
-    """One bar over consecutive bars: prices from those that traded, or flat when none did."""
+    """One bar over consecutive bars: prices from bars with trades, or flat if there are none."""
     whole = concatenate(parts)
     if not len(whole):
         return None

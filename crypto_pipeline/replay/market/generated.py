@@ -1,4 +1,4 @@
-"""The generated market: a tape for any symbol and day from a seed, and the bars made from it."""
+"""The generated market: the tape of any symbol and day from a seed, and its bars."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MEGABYTE = 1 << 20
 
 
 class GeneratedMarket:
-    """A market that is a function of its seed. Answers never depend on earlier requests."""
+    """A market that depends only on its seed, never on earlier requests."""
 
     def __init__(
         self, seed: int = 1, instruments: str | int | Iterable[str] | None = None, cache_megabytes: int = 128
@@ -49,7 +49,7 @@ class GeneratedMarket:
         return f"generated market, seed {self.seed}, {len(self._symbols)} symbols"
 
     def symbols(self) -> Sequence[SymbolInfo]:
-        """Every symbol, already listed or not."""
+        """All symbols, including those not listed yet."""
         return [one.info for one in self._symbols.values()]
 
     def symbol(self, name: str) -> SymbolInfo | None:
@@ -67,7 +67,7 @@ class GeneratedMarket:
             return path
 
     def day_trades(self, symbol: str, day_ms: int) -> DayTrades | None:
-        """Individual trades of the UTC day that starts at ``day_ms``; None where the symbol did not trade."""
+        """Individual trades of the UTC day that starts at ``day_ms``; None if there are none."""
         one, day = self._symbols[symbol], day_ms // DAY_MS - FIRST_DAY
         path = self._path(one)
         if not 0 <= day < DAYS or not path.trades[day]:
@@ -80,11 +80,11 @@ class GeneratedMarket:
 
     def _previous_close(self, symbol: str, day: int) -> int | None:
         path = self._path(self._symbols[symbol])
-        # A day's last trade is on the midnight level, so the day before need not be made to know it.
+        # A day's last trade has the price level of midnight, so the previous day need not be generated.
         return int(path.anchors[day]) if day > 0 and path.trades[day - 1] else None
 
     def day_bars(self, symbol: str, day_ms: int) -> dict[Timeframe, BarColumns]:
-        """Bars of one day in every timeframe up to a day, empty where the symbol is not listed."""
+        """Bars of one day in all timeframes up to 1d; empty if the symbol is not listed."""
         day = day_ms // DAY_MS - FIRST_DAY
 
         def make() -> dict[Timeframe, BarColumns]:
@@ -130,7 +130,7 @@ class GeneratedMarket:
         )
 
     def forming_bar(self, symbol: str, timeframe: Timeframe, now_ms: int) -> pl.DataFrame:
-        """The bar that holds ``now_ms`` as known then."""
+        """The bar that contains ``now_ms``, from trades up to then."""
         day_ms = floor_ms(Timeframe.D1, now_ms)
         opens = floor_ms(timeframe, now_ms)
         trades = self.day_trades(symbol, day_ms)
@@ -151,7 +151,7 @@ class GeneratedMarket:
         return min(ms, last) if ms >= first else None
 
     def bars(self, symbol: str, timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
-        """The true bars of ``[start, end)`` in BAR_SCHEMA, whatever the time is now."""
+        """The true bars of ``[start, end)`` (UTC) in BAR_SCHEMA, also future ones."""
         name, first, last = self._name(symbol), unix_ms(start), unix_ms(end)
         info = self._symbols[name].info
         chunks = range(chunk_start(timeframe, first), last, chunk_width(timeframe))
@@ -222,14 +222,14 @@ class GeneratedMarket:
         )
 
     def chunk_of_trade(self, symbol: str, trade_id: int) -> int | None:
-        """Start of the day that holds this aggregate trade."""
+        """Start of the day that contains this aggregate trade."""
         path = self._path(self._symbols[symbol])
-        # first_aggregate_id is the id after the last of the day before; equal values are days without trades.
+        # first_aggregate_id is the id after the previous day's last one; equal values are days without trades.
         day = int(np.searchsorted(path.first_aggregate_id, max(trade_id, 1), side="right")) - 1
         return (FIRST_DAY + day) * DAY_MS if day < DAYS else None
 
     def trades(self, symbol: str, start: datetime, end: datetime) -> pl.DataFrame:
-        """The true aggregate trades of ``[start, end)`` in TRADE_SCHEMA, whatever the time is now."""
+        """The true aggregate trades of ``[start, end)`` (UTC) in TRADE_SCHEMA, also future ones."""
         name, first, last = self._name(symbol), unix_ms(start), unix_ms(end)
         info = self._symbols[name].info
         chunks = range(first - first % self.trade_width, last, self.trade_width)

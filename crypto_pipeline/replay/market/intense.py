@@ -1,8 +1,8 @@
-"""The generated market with every trade many times over: load for those who read it, exact like the tape it comes from.
+"""The generated market with multiplied trades, for load tests.
 
-Each aggregate trade of the plain tape becomes ``intensity`` of them, of the same price and side and a smaller
-quantity, spread over the time to the next one of its minute. So bars are those of the plain tape with sums multiplied,
-and neither a day of bars nor a minute of trades needs the whole day of trades, which would not fit into memory.
+Each aggregate trade of the plain tape becomes ``intensity`` trades with the same price and side and a smaller quantity,
+spread over the time to the next trade of its minute. So bars equal those of the plain tape with multiplied sums, and
+neither a day of bars nor a minute of trades needs all trades of the day, which would not fit into memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from crypto_pipeline.replay.market.trades import DayTrades
 from crypto_pipeline.replay.wire.cache import BoundedCache
 
 _MINUTE_MS = 60_000
-#: Above this a week of the busiest symbol would no longer be counted in 64 bits.
+#: Greatest intensity: above it, sums of a week of the busiest symbol would exceed 64 bits.
 _MOST = 10_000
 _SMALLER = 16
 
@@ -49,14 +49,14 @@ class IntenseMarket(GeneratedMarket):
         return _MINUTE_MS
 
     def day_trades(self, symbol: str, day_ms: int) -> DayTrades | None:
-        """The plain tape with the quantities of the multiplied trades."""
+        """The trades of the plain tape with the quantities of the multiplied trades."""
         plain = super().day_trades(symbol, day_ms)
         if plain is None:
             return None
         return replace(plain, quantity=np.maximum(plain.quantity // min(self.intensity, _SMALLER), 1))
 
     def _plain(self, symbol: str, day_ms: int) -> pl.DataFrame:
-        """The day's aggregate trades before they are multiplied, with the time that each spreads over."""
+        """The day's aggregate trades before multiplication, with the time over which each is spread."""
 
         def make() -> pl.DataFrame:
             frame = super(IntenseMarket, self)._aggregates(symbol, day_ms)
@@ -90,7 +90,7 @@ class IntenseMarket(GeneratedMarket):
         )
 
     def chunk_of_trade(self, symbol: str, trade_id: int) -> int | None:
-        """Start of the minute that holds this aggregate trade."""
+        """Start of the minute that contains this aggregate trade."""
         plain_id = (max(trade_id, 1) - 1) // self.intensity + 1
         day = super().chunk_of_trade(symbol, plain_id)
         if day is None:
@@ -128,7 +128,7 @@ class IntenseMarket(GeneratedMarket):
         names = ("volume", "quote_volume", "trades", "taker_volume", "taker_quote")
         sums = {name: getattr(columns, name).astype(np.int64) * self.intensity for name in names}
         if short is not None:
-            # Copies that are still to come belong to the minute of ``until_ms``, which is in the last bar.
+            # Copies after ``until_ms`` belong to its minute, which is in the last bar.
             for name, part in zip(names, short.tolist(), strict=True):
                 sums[name][-1] -= part
         return replace(columns, **sums)

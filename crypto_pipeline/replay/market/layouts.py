@@ -1,4 +1,4 @@
-"""Reads recorded files of bars and trades, in several layouts, into one schema each."""
+"""Reads recorded files of bars and trades in several layouts into one schema for bars and one for trades."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME = re.compile(
 _MICROSECONDS_FROM = 10**14
 _SECONDS_BELOW = 10**11
 
-#: Recorded bars; quote volume, counts and taker volume are null where the recording lacks them.
+#: Recorded bars; quote volume, counts and taker volume are null if the recording lacks them.
 RECORDED_BARS: dict[str, pl.DataType] = {
     "open_ms": pl.Int64(),
     "open": pl.Float64(),
@@ -47,7 +47,7 @@ _BINANCE_BARS = (
 )
 _BINANCE_TRADES = ("id", "price", "quantity", "first_id", "last_id", "time_ms", "buyer_is_maker", "best")
 _BITFINEX_BARS = ("open_ms", "open", "close", "high", "low", "volume")
-# Other people's names for our columns.
+# Names of our columns in other sources.
 _ALIASES = {
     **dict.fromkeys(("ts_ms", "timestamp", "time", "date", "open_time", "datetime", "opentime", "mts"), "open_ms"),
     **dict.fromkeys(("quote_asset_volume", "quotevolume", "quote_vol", "turnover"), "quote_volume"),
@@ -68,7 +68,7 @@ _TRADE_ALIASES = {
 
 @dataclass(frozen=True, slots=True)
 class RecordedFile:
-    """One file as its name describes it. ``timeframe`` None means trades."""
+    """One file with the facts in its name. ``timeframe`` None means trades."""
 
     path: Path
     base: str
@@ -77,12 +77,12 @@ class RecordedFile:
 
 
 def find_files(source: Path) -> list[RecordedFile]:
-    """Recorded files below ``source``, or those of one venue and its trades beside it.
+    """Recorded files below ``source``; for a folder of one venue, also the trades beside it.
 
-    Raises ReplayError when there are none, or when they are of several venues: their symbols would mix.
+    Raises ReplayError if there are none, or if they are of several venues, whose symbols would mix.
     """
     if not source.is_dir():
-        raise ReplayError(f"source {str(source)!r} is no folder: give 'generated' or a folder of recorded bars")
+        raise ReplayError(f"source {str(source)!r} is not a folder: give 'generated' or a folder of recorded bars")
     roots = [source]
     if source.parent.name in ("bars", "trades"):
         other = "trades" if source.parent.name == "bars" else "bars"
@@ -111,7 +111,7 @@ def _recorded_file(path: Path) -> RecordedFile | None:
 
 
 def read_bars(path: Path) -> pl.DataFrame:
-    """Bars of one file as RECORDED_BARS, sorted, one row an open time (the later row of a file wins)."""
+    """Bars of one file as RECORDED_BARS, sorted, one row per open time (the last row of a file is used)."""
     frame = _read(path, _ALIASES, bars=True)
     missing = [name for name in ("open_ms", "open", "high", "low", "close", "volume") if name not in frame.columns]
     if missing:
@@ -121,7 +121,7 @@ def read_bars(path: Path) -> pl.DataFrame:
 
 
 def read_trades(path: Path) -> pl.DataFrame:
-    """Trades of one file as RECORDED_TRADES, sorted; ids and sides are null where the recording lacks them."""
+    """Trades of one file as RECORDED_TRADES, sorted; ids and sides are null if the recording lacks them."""
     frame = _read(path, _TRADE_ALIASES, bars=False)
     if "buyer_is_maker" not in frame.columns and "side" in frame.columns:
         frame = frame.with_columns(
@@ -148,7 +148,7 @@ def _read(path: Path, aliases: dict[str, str], *, bars: bool) -> pl.DataFrame:
 
 
 def _headless(width: int, path: Path, *, bars: bool) -> list[str]:
-    """Columns of a CSV without header, by how many there are."""
+    """Column names of a CSV without header, by the number of its columns."""
     known: dict[int, tuple[str, ...]] = (
         {12: _BINANCE_BARS, 6: _BITFINEX_BARS} if bars else {8: _BINANCE_TRADES, 3: ("time_ms", "price", "quantity")}
     )
@@ -171,14 +171,14 @@ def _renamed(frame: pl.DataFrame, aliases: dict[str, str]) -> pl.DataFrame:
     names: dict[str, str] = {}
     for name in lowered.columns:
         target = aliases.get(name, name)
-        # A column that already has our name is taken before one with an alias.
+        # A column with our name takes precedence over one with an alias.
         if target not in names.values() and (target == name or target not in lowered.columns):
             names[name] = target
     return lowered.select(pl.col(name).alias(target) for name, target in names.items())
 
 
 def _milliseconds(frame: pl.DataFrame, column: str, path: Path) -> pl.Expr:
-    """Times as Unix ms: from dates, texts, seconds, milliseconds or microseconds, told apart by their size."""
+    """Times as Unix ms, from dates, texts or numbers; the size of a number shows its unit (s, ms or µs)."""
     kind = frame.schema[column]
     time = pl.col(column)
     if kind == pl.String:
@@ -197,7 +197,7 @@ def _milliseconds(frame: pl.DataFrame, column: str, path: Path) -> pl.Expr:
 
 def _shaped(frame: pl.DataFrame, schema: dict[str, pl.DataType], path: Path) -> pl.DataFrame:
     columns = [
-        # Some venues' trade ids are no numbers; they are replaced by counting.
+        # Some venues' trade ids are not numbers; they are replaced by a count.
         pl.col(name).cast(kind, strict=name != "id") if name in frame.columns else pl.lit(None, dtype=kind).alias(name)
         for name, kind in schema.items()
     ]

@@ -1,4 +1,4 @@
-"""One symbol's tape as the streams play it: the trades since the last turn, and the bar of the current minute."""
+"""One symbol's tape for the streams: trades since the last call, and the bar of the current minute."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEVER = 1 << 62
 
 
 class TradeCursor:
-    """Trades after a moment, in order, each handed out once."""
+    """Returns the trades after a moment in order, each once."""
 
     def __init__(self, market: Tape, symbol: str, after_ms: int) -> None:
         self.market, self.symbol = market, symbol
@@ -33,7 +33,7 @@ class TradeCursor:
         self._load(after_ms + 1)
 
     def _load(self, from_ms: int) -> None:
-        """Stand before the first trade at or after ``from_ms`` that the market may have."""
+        """Load the chunk of the first possible trade at or after ``from_ms``."""
         width = self.market.trade_width
         found = self.market.seek_trade(self.symbol, from_ms, forward=True)
         self._window, self._at = [], 0
@@ -52,7 +52,7 @@ class TradeCursor:
         return self.market.trade_text(self.symbol, chunk).select(*TRADE_TEXT)
 
     def prepare(self, now_ms: int, horizon_ms: int) -> bool:
-        """Make the next chunk when it begins within ``horizon_ms``; True when this took work."""
+        """Make the next chunk if it begins within ``horizon_ms``; True if it was made now."""
         chunk = self._chunk_end
         if chunk - now_ms > horizon_ms or (self._ahead is not None and self._ahead[0] == chunk):
             return False
@@ -67,7 +67,7 @@ class TradeCursor:
         self.next_ms = self._window[0][5] if self._window else self._chunk_end
 
     def advance(self, now_ms: int, most: int = NEVER) -> list[TradeRow]:
-        """Trades up to and at ``now_ms`` that were not handed out yet; about ``most`` of them, the rest next time."""
+        """Next trades up to and including ``now_ms``; about ``most`` of them, the rest with the next call."""
         found: list[TradeRow] = []
         while self.next_ms <= now_ms and len(found) < most:
             if not self._window:
@@ -91,7 +91,7 @@ class TradeCursor:
 
 @dataclass(slots=True)
 class MinuteBar:
-    """A minute counted trade by trade, in whole units of the eighth decimal place."""
+    """A 1m bar built trade by trade, in whole units of 10^-8."""
 
     open_ms: int
     first_id: int = -1
@@ -120,7 +120,7 @@ class MinuteBar:
             self.taker_quote += price * quantity
 
     def values(self, previous_close: str) -> KlineValues:
-        """As a message states it; flat at ``previous_close`` before the first trade."""
+        """The values of a kline message; flat at ``previous_close`` before the first trade."""
         if self.first_id < 0:
             zero = from_units(0)
             return previous_close, previous_close, previous_close, previous_close, zero, zero, 0, zero, zero
@@ -131,18 +131,20 @@ class MinuteBar:
             from_units(self.close),
             from_units(self.volume),
             from_units(self.quote // PLACES),
-            self.last_id - self.first_id + 1,  # ids of single trades are contiguous, so they count them
+            self.last_id - self.first_id + 1,  # ids of single trades are contiguous, so their difference counts trades
             from_units(self.taker),
             from_units(self.taker_quote // PLACES),
         )
 
 
 class MinuteBars:
-    """The ``@kline_1m`` messages of one symbol: an update every two seconds, a closing one after each minute."""
+    """The ``@kline_1m`` messages of one symbol: an update every two seconds, and one with the final bar of each
+    minute.
+    """
 
     def __init__(self, market: Tape, info: SymbolInfo, now_ms: int) -> None:
         self.market, self.info = market, info
-        #: A minute's closing message comes this long after its end: from 4 ms to 2 s, different for each symbol.
+        #: Milliseconds between a minute's end and its final message: from 4 ms to 2 s, different for each symbol.
         self.phase_ms = 4 + zlib.crc32(info.symbol.encode()) % (UPDATE_MS - 4)
         self.next_ms = now_ms + 1 + (self.phase_ms - now_ms - 1) % UPDATE_MS
         self._over: list[MinuteBar] = []
@@ -163,7 +165,7 @@ class MinuteBars:
             self._minute = MinuteBar(self._minute.open_ms + MINUTE_MS)
 
     def messages(self, now_ms: int) -> list[str]:
-        """What is due: the closing messages of minutes that are over, else an update."""
+        """Messages that are due: the final ones of ended minutes, otherwise an update."""
         if now_ms < self.next_ms:
             return []
         due = now_ms - (now_ms - self.next_ms) % UPDATE_MS
@@ -177,7 +179,7 @@ class MinuteBars:
         return [message for message in messages if message is not None]
 
     def _closing(self, minute: MinuteBar) -> str | None:
-        """The market's own bar, so that it is what REST states; none where the market has none."""
+        """The final message with the market's own bar, as REST returns it; None if the market has no bar."""
         place = self._find(minute.open_ms)
         if place is None:
             return None
@@ -191,22 +193,22 @@ class MinuteBars:
         if place is None:
             return None
         if minute.first_id < 0 and place == 0 and self._bars["trades"][0] > 0:
-            # The day's first minute before its first trade: its flat price is the close of the day before.
+            # Before the day's first trade, the first minute's flat price is the previous day's close.
             before = self.market.bar_text(self.info.symbol, Timeframe.M1, self._day - DAY_MS)
             if not len(before):
                 return None
             previous = before["close"][-1]
         else:
-            # A silent minute already states the close before it.
+            # The market's bar of a minute without trades already has the previous close.
             silent = place == 0 or self._bars["trades"][place] == 0
             previous = self._bars["close"][place if silent else place - 1]
         if minute.first_id < 0 and self._bars["volume"][place] != _ZERO and not self._bars["trades"][place]:
-            return None  # recorded without its trades: only its close is known
+            return None  # recorded without trades: only the final bar is known
         ids = (minute.first_id, minute.last_id)
         return kline(self.info.symbol, now_ms, minute.open_ms, ids, False, minute.values(previous))
 
     def _find(self, open_ms: int) -> int | None:
-        """Place of this minute among the market's bars of its day."""
+        """Index of this minute among the market's bars of its day."""
         day = open_ms - open_ms % DAY_MS
         if day != self._day:
             self.prepare(day)

@@ -1,7 +1,7 @@
-"""Random draws for all days at once: each symbol's price level at every midnight, its volatility, its number of trades.
+"""Random draws for all days at once: each symbol's price level at every midnight, volatility and number of trades.
 
-A day's tape hangs on nothing but (seed, symbol, day): the levels at both its midnights and the trade ids before it come
-from these draws over all days of the market, so any day can be made without making the days before it.
+A day's tape depends only on (seed, symbol, day): the levels at both midnights and the first trade id come from these
+draws over all days of the market, so any day can be generated without the days before it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Floats = npt.NDArray[np.float64]
 
 FIRST_DAY = MARKET_START_MS // DAY_MS
 DAYS = MARKET_END_MS // DAY_MS - FIRST_DAY
-#: Of a day's trades, this share continues the taker order of the trade before: one aggregate trade, several ids.
+#: Share of trades that continue the previous trade's taker order: they form one aggregate trade with several ids.
 CONTINUED = 0.15
 
 
 def stream(seed: int, *words: object) -> np.random.Generator:
-    """Random numbers that depend on the seed and the words and on nothing else."""
+    """Random numbers that depend only on the seed and the words."""
     digest = hashlib.blake2b(repr((seed, *words)).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
@@ -39,7 +39,7 @@ def autoregressive(noise: Iterable[float], memory: float) -> Floats:
 
 @lru_cache(maxsize=4)
 def market_factor(seed: int) -> tuple[Floats, Floats]:
-    """The whole market's daily return (in units of its volatility) and log volatility, one value a day."""
+    """The whole market's daily return (in units of its volatility) and log volatility, one value per day."""
     random = stream(seed, "market")
     log_volatility = autoregressive(random.normal(0, 0.14, DAYS).tolist(), 0.95)
     return random.normal(0, 1, DAYS), log_volatility
@@ -47,7 +47,7 @@ def market_factor(seed: int) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True, slots=True)
 class DailyPath:
-    """Daily draws of one symbol. Day 0 is FIRST_DAY; ``anchors`` has one entry more (the last midnight)."""
+    """Daily draws of one symbol. Day 0 is FIRST_DAY; ``anchors`` has one more entry (the last midnight)."""
 
     anchors: Ints
     volatility: Floats
@@ -61,7 +61,7 @@ class DailyPath:
 
 
 def continued(trades: Ints) -> Ints:
-    """How many of a day's trades continue the order before them."""
+    """Number of a day's trades that continue the order of the previous trade."""
     follows: Ints = np.floor(trades * CONTINUED).astype(np.int64)
     return follows
 
@@ -73,7 +73,7 @@ def daily_path(seed: int, one: GeneratedSymbol) -> DailyPath:
     volatility = one.daily_volatility * np.exp(log_volatility)
     own = random.standard_t(5, DAYS) * 0.6
     returns = volatility * (0.7 * one.beta * market_return + own)
-    # Drawn back to the level with a half-life of some months, so that prices stay plausible in any year.
+    # Mean reversion with a half-life of some months keeps prices plausible in any year.
     log_price = np.concatenate(([0.0], autoregressive(returns.tolist(), 0.996)))
     ticks = np.rint(one.level * np.exp(log_price) * 10**one.info.tick_decimals).astype(np.int64)
     counts = _daily_trades(random, one, log_volatility)
@@ -90,5 +90,5 @@ def _daily_trades(random: np.random.Generator, one: GeneratedSymbol, log_volatil
     if one.info.delisted_ms is not None:
         listed = np.minimum(listed, np.clip(one.info.delisted_ms - starts, 0, DAY_MS))
     counts = np.floor(drawn * (listed / DAY_MS)).astype(np.int64)
-    # At least one trade a listed day: the last one sits on the midnight level, which the next day's flat bars repeat.
+    # At least one trade per listed day: the last one has the midnight level, which the next day's flat bars repeat.
     return np.where(listed > 0, np.maximum(counts, 1), 0)

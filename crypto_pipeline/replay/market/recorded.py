@@ -1,4 +1,4 @@
-"""The recorded market: files as they were recorded, with their holes."""
+"""The recorded market: recorded files with their gaps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _DECIMALS = ("open", "high", "low", "close", "volume", "quote_volume", "taker_vo
 
 
 def recorded_span(source: Path) -> tuple[datetime, datetime]:
-    """Begin and end of everything that was recorded in a folder, UTC. Raises ReplayError where there is nothing."""
+    """Start and end (UTC) of all recordings in a folder. Raises ReplayError if there are none."""
     spans = []
     for file in find_files(source):
         width = 0 if file.timeframe is None else file.timeframe.milliseconds
@@ -52,7 +52,9 @@ def recorded_span(source: Path) -> tuple[datetime, datetime]:
 
 
 class RecordedMarket:
-    """Serves a folder of recordings. ``shift_to`` moves all of it by whole weeks, to end at the latest before then."""
+    """Serves a folder of recordings. ``shift_to`` shifts all of them by whole weeks, to end as late as possible
+    before it.
+    """
 
     def __init__(self, source: Path, shift_to: datetime | None = None) -> None:
         self.source = source
@@ -103,7 +105,7 @@ class RecordedMarket:
         )
 
     def symbols(self) -> Sequence[SymbolInfo]:
-        """Every symbol that was recorded."""
+        """All recorded symbols."""
         return list(self._infos.values())
 
     def symbol(self, name: str) -> SymbolInfo | None:
@@ -126,11 +128,11 @@ class RecordedMarket:
         return _nearest(opens, ms, forward=forward) if opens is not None else None
 
     def bar_text(self, symbol: str, timeframe: Timeframe, chunk_ms: int) -> pl.DataFrame:
-        """All bars of one chunk as BAR_TEXT; what was not recorded is stated as 0."""
+        """All bars of one chunk as BAR_TEXT; values that were not recorded are 0."""
         return _bar_text(self._frame(symbol, timeframe, chunk_ms, chunk_ms + chunk_width(timeframe)))
 
     def forming_bar(self, symbol: str, timeframe: Timeframe, now_ms: int) -> pl.DataFrame:
-        """The bar that holds ``now_ms``, from what was over by then: 1m bars, and of 1m itself nothing."""
+        """The bar that contains ``now_ms``, from the 1m bars ended by then; no bar for 1m itself."""
         opens = floor_ms(timeframe, now_ms)
         over = floor_ms(Timeframe.M1, now_ms)
         minutes = self._frame(symbol, Timeframe.M1, opens, over)
@@ -140,7 +142,7 @@ class RecordedMarket:
         return _bar_text(from_start[timeframe])
 
     def bars(self, symbol: str, timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
-        """The recorded bars of ``[start, end)`` in BAR_SCHEMA; what was not recorded is null."""
+        """The recorded bars of ``[start, end)`` (UTC) in BAR_SCHEMA; values that were not recorded are null."""
         info = self._infos[self._name(symbol)]
         opened = pl.col("open_ms").cast(pl.Datetime("ms", "UTC"))
         frame = self._frame(info.symbol, timeframe, unix_ms(start), unix_ms(end))
@@ -192,7 +194,7 @@ class RecordedMarket:
         return floor_ms(Timeframe.D1, int(later["time_ms"][0])) if len(later) else None
 
     def trades(self, symbol: str, start: datetime, end: datetime) -> pl.DataFrame:
-        """The recorded trades of ``[start, end)`` in TRADE_SCHEMA."""
+        """The recorded trades of ``[start, end)`` (UTC) in TRADE_SCHEMA."""
         info = self._infos[self._name(symbol)]
         return stated_trades(self._between(info.symbol, unix_ms(start), unix_ms(end)), info.canonical)
 

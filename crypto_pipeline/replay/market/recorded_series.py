@@ -1,6 +1,6 @@
-"""Recorded files merged into one series for each symbol and timeframe, and what is computed where nothing was recorded.
+"""Merges recorded files into one series per symbol and timeframe, and computes series that were not recorded.
 
-Sums are made in whole units of the last decimal place, so that they are the sums a venue would state.
+Sums are computed in whole units of the last decimal place, so that they equal the sums of a venue.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SUMS = ("volume", "quote_volume", "taker_volume", "taker_quote")
 
 
 def places(values: Floats) -> int | None:
-    """Fewest decimal places (at most 8) that write every value exactly; None when 8 are not enough."""
+    """Fewest decimal places (at most 8) that represent all values exactly; None if 8 are not enough."""
     for count in range(9):
         if bool(np.all(np.rint(values * 10**count) / 10**count == values)):
             return count
@@ -32,7 +32,7 @@ def places(values: Floats) -> int | None:
 
 
 def number_text(values: pl.Series) -> pl.Series:
-    """Numbers as decimal text that reads back as the same float; null is written as 0."""
+    """Numbers as decimal text that parses to the same float; null becomes 0."""
     floats = values.fill_null(0.0).to_numpy()
     units = np.rint(floats * 1e8)
     if bool(np.all(units / 1e8 == floats)) and (not len(units) or units.max() < 9e18):
@@ -42,7 +42,9 @@ def number_text(values: pl.Series) -> pl.Series:
 
 
 def load_bars(files: list[RecordedFile]) -> dict[str, Series]:
-    """Series by wire symbol; timeframes not recorded, or not everywhere, are computed from the recorded 1m."""
+    """Series by the venue's symbol. Timeframes that were not recorded, or only partly, are computed from recorded
+    1m.
+    """
     grouped: dict[str, dict[Timeframe, list[RecordedFile]]] = {}
     for file in files:
         if file.timeframe is not None:
@@ -76,7 +78,7 @@ def _merged(files: list[RecordedFile], timeframe: Timeframe) -> tuple[pl.DataFra
 
 
 def with_computed(series: Series, spans: dict[Timeframe, Spans]) -> Series:
-    """Recorded bars as they are, and besides them every window that the 1m recording covers and no other file does."""
+    """The recorded bars, and computed bars of all windows that only the 1m recording covers."""
     minutes = series.get(Timeframe.M1)
     if minutes is None:
         return series
@@ -84,7 +86,7 @@ def with_computed(series: Series, spans: dict[Timeframe, Spans]) -> Series:
     for timeframe in HIGHER_TIMEFRAMES:
         computed = compute(minutes, timeframe)
         opens, ends = pl.col("open_ms"), pl.col("open_ms") + timeframe.milliseconds
-        # A window at the edge of a recording is only partly known: it is not made up.
+        # A window at the edge of a recording lacks minutes, so it gets no bar.
         covered = pl.any_horizontal([(opens >= start) & (ends <= end) for start, end in spans[Timeframe.M1]])
         taken = pl.any_horizontal(
             [pl.lit(False), *((opens >= start) & (opens < end) for start, end in spans.get(timeframe, []))]
@@ -95,7 +97,7 @@ def with_computed(series: Series, spans: dict[Timeframe, Spans]) -> Series:
 
 
 def compute(minutes: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
-    """Bars of a higher timeframe from 1m bars: prices from minutes that traded (flat where none did), and sums."""
+    """Bars of a wider timeframe from 1m bars: prices from minutes with trades (flat if there are none), and sums."""
     anchor = floor_ms(timeframe, 0)
     opens = pl.col("open_ms")
     window = opens - (opens - anchor) % timeframe.milliseconds
@@ -129,7 +131,7 @@ def compute(minutes: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
 
 
 def _divided(counted: pl.DataFrame, decimals: dict[str, int]) -> pl.DataFrame:
-    """Sums counted in whole units as floats; null stays null."""
+    """Convert sums in whole units to floats; null stays null."""
     floats = [
         pl.Series(name, np.divide(counted[name].fill_null(0).to_numpy(), 10.0 ** decimals[name])) for name in decimals
     ]
@@ -146,7 +148,7 @@ def _places_of(frame: pl.DataFrame, name: str) -> int:
 
 
 def load_trades(files: list[RecordedFile]) -> dict[str, pl.DataFrame]:
-    """Trades by wire symbol. Where ids were not recorded they are counted from 1."""
+    """Trades by the venue's symbol. Trades without recorded ids are numbered from 1."""
     grouped: dict[str, list[pl.DataFrame]] = {}
     for file in files:
         if file.timeframe is None:
@@ -168,7 +170,7 @@ def _numbered(trades: pl.DataFrame) -> pl.DataFrame:
 
 
 def recorded_minutes(trades: pl.DataFrame) -> pl.DataFrame:
-    """1m bars of recorded trades, for a symbol of which nothing but trades was recorded. Silent minutes stay absent."""
+    """1m bars of recorded trades, for a symbol without recorded bars. Minutes without trades have no bar."""
     price, quantity = _places_of(trades, "price"), _places_of(trades, "quantity")
     sizes = (pl.col("quantity") * 10**quantity).round().cast(pl.Int64)
     quotes = (pl.col("price") * 10**price).round().cast(pl.Int64) * sizes

@@ -1,4 +1,4 @@
-"""Bars and trades as the bytes that go over the wire, made a whole chunk at a time."""
+"""Renders bars and trades to the bytes of answers and files, one chunk at a time."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import pyarrow as pa
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.market.prices import Ints
 
-#: Archive files of days from here on carry microseconds, as Binance's do.
+#: Archive files from this day on have times in microseconds, as Binance's do (Unix ms).
 MICROSECONDS_FROM_MS = 1_735_689_600_000
 
 
 def exact_float(units: pl.Series, decimals: int) -> pl.Series:
-    """An integer column counted in 10^-decimals as the floats nearest to it, as reading its text would give.
+    """An integer column in units of 10^-decimals as the nearest floats, equal to the parsed decimal text.
 
-    NumPy divides; Polars multiplies by the reciprocal of a literal, which is often one digit off at the end.
+    NumPy divides exactly; Polars multiplies by the reciprocal of a literal, whose last digit is often wrong.
     """
     counted = units.to_numpy().astype(np.float64)
     return pl.Series(units.name, counted / 10.0**decimals)
 
 
 def decimal_text(units: pl.Series, decimals: int) -> pl.Series:
-    """An integer column counted in 10^-decimals as text with eight places, without passing through floats.
+    """An integer column in units of 10^-decimals as text with eight decimal places, without floats.
 
-    As a decimal128 column that is written out in one go: ten times as fast as putting texts together.
+    The column is cast to decimal128 and then to text, which is ten times as fast as joining texts.
     """
-    # A week of a coin worth a fraction of a cent is more than 64 bits of eighth decimal places: multiply in two halves.
+    # The weekly volume of a coin worth a fraction of a cent exceeds 64 bits in units of 10^-8: multiply in two halves.
     counted, scale = units.to_numpy().astype(np.uint64), np.uint64(10 ** (8 - decimals))
     half = np.uint64(32)
     low, high = (counted & np.uint64(0xFFFFFFFF)) * scale, (counted >> half) * scale
@@ -44,7 +44,7 @@ def decimal_text(units: pl.Series, decimals: int) -> pl.Series:
 
 @dataclass(frozen=True, slots=True)
 class RenderedRows:
-    """Rendered rows of one chunk, cut anywhere without rendering again. ``keys`` ascend (open time, or trade id)."""
+    """Rendered rows of one chunk; slices need no new rendering. ``keys`` ascend (open times in ms, or trade ids)."""
 
     keys: Ints
     times: Ints
@@ -53,7 +53,7 @@ class RenderedRows:
 
     @property
     def nbytes(self) -> int:
-        """Memory held."""
+        """Bytes of memory."""
         return len(self.body) + self.keys.nbytes * 3
 
     def __len__(self) -> int:
@@ -122,7 +122,7 @@ def trade_rows(trades: pl.DataFrame) -> RenderedRows:
 
 
 def _archive_time(column: str, period_ms: int, extra: int = 0) -> pl.Expr:
-    """Archive times: milliseconds, or microseconds in files of newer periods. ``extra`` ms lead to the last instant."""
+    """Times of archive files: milliseconds, or microseconds in newer files. ``extra`` ms are added, for close times."""
     if period_ms < MICROSECONDS_FROM_MS:
         return pl.col(column) + (extra - 1 if extra else 0)
     return (pl.col(column) + extra) * 1000 - (1 if extra else 0)

@@ -11,7 +11,7 @@ from crypto_pipeline.market.times import midnight, unix_ms
 from crypto_pipeline.replay.errors import ReplayError
 
 DAY_MS = 86_400_000
-#: Longest first, so that BTCUSDT is BTC/USDT and not BTCUS/DT; XBT and other aliases stay what they are.
+#: Quote assets, longest first, so that BTCUSDT is BTC/USDT and not BTCUS/DT. Aliases such as XBT are kept.
 QUOTES = (
     *("FDUSD", "USDT", "USDC", "BUSD", "TUSD", "PERP", "USD", "EUR", "GBP", "TRY", "JPY", "AUD", "BRL"),
     *("BTC", "ETH", "BNB"),
@@ -42,7 +42,7 @@ class SymbolInfo:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedSymbol:
-    """A symbol of the generated market with what shapes its tape."""
+    """A symbol of the generated market with the parameters of its tape."""
 
     info: SymbolInfo
     level: float
@@ -70,7 +70,7 @@ def _ms(day: str) -> int:
 
 #: First day of the generated market; nothing was listed before.
 MARKET_START_MS = _ms("2017-08-17")
-#: The generated market ends here. The daily draws span start to end, so this can never move for an existing tape.
+#: End of the generated market. The daily draws cover start to end, so another end would change every tape.
 MARKET_END_MS = _ms("2050-01-03")
 
 # base:price, in the order of the default universe. Order decides liquidity and listing date.
@@ -89,7 +89,7 @@ _MEME = (
     "GOAT:0.4 ACT:0.2 TRUMP:12 FARTCOIN:0.7 MOG:0.0000012 PONKE:0.3 TREMP:0.2 BRETT:0.1 GIGA:0.03 HIPPO:0.01"
 )
 
-# A few of the tail come and go inside a history of half a year around the time of writing, and later.
+# Some less liquid symbols are listed or delisted in recent months and later, so that tests meet such events.
 _LISTED = {
     "ALT": "2026-06-09 10:00",
     "GOAT": "2026-07-14 13:30",
@@ -117,7 +117,7 @@ def _moment_ms(text: str) -> int:
 
 
 def _decimals(level: float) -> tuple[int, int]:
-    """Places of price and quantity; together at most 8, so that price × quantity is exact in 8 places."""
+    """Decimal places of price and quantity; at most 8 together, so that price × quantity is exact in 8 places."""
     tick = min(8, max(2, math.ceil(4 - math.log10(level))))
     return tick, min(8 - tick, max(0, math.ceil(math.log10(level))))
 
@@ -136,7 +136,7 @@ def _default_symbols() -> list[GeneratedSymbol]:
     for text, rate, decay, volatility in tiers:
         for place, entry in enumerate(text.split()):
             base, _, price = entry.partition(":")
-            # The tail of each tier trades less; the last of the mids and memes not even every third minute.
+            # Later symbols of each tier trade less; the last mids and memes trade in fewer than a third of all minutes.
             floor = 5.0 if text is _LARGE else 0.12
             per_minute = max(floor, rate * decay**place)
             symbols.append(_symbol(base, "USDT", float(price), len(symbols), per_minute, volatility))
@@ -147,7 +147,8 @@ DEFAULT_SYMBOLS = tuple(_default_symbols())
 
 
 def choose_symbols(instruments: str | int | Iterable[str] | None) -> dict[str, GeneratedSymbol]:
-    """The generated market's symbols: all, the first N, or a list of names (unknown bases get a level of their own)."""
+    """The generated market's symbols: all, the first N, or those of a list; unknown bases get a price level. Raises
+    ReplayError for another value."""
     if instruments is None or instruments == "all":
         return {one.info.symbol: one for one in DEFAULT_SYMBOLS}
     if isinstance(instruments, int) or (isinstance(instruments, str) and instruments.strip().isdigit()):
@@ -163,13 +164,15 @@ def choose_symbols(instruments: str | int | Iterable[str] | None) -> dict[str, G
             base, quote = split_symbol(name)
         except ValueError as error:
             raise ReplayError(str(error)) from None
-        one = known.get(base + quote) or _stranger(base, quote)
+        one = known.get(base + quote) or _unknown_symbol(base, quote)
         chosen[one.info.symbol] = one
     return chosen
 
 
-def _stranger(base: str, quote: str) -> GeneratedSymbol:
-    """A pair that the default universe does not know: a level and a liquidity from its name, listed from the start."""
+def _unknown_symbol(base: str, quote: str) -> GeneratedSymbol:
+    """A pair outside the default universe: price level and liquidity come from its name; it is listed from the
+    start.
+    """
     mark = sum((place + 1) * ord(letter) for place, letter in enumerate(base + quote))
     base_level = next((one.level for one in DEFAULT_SYMBOLS if one.info.base == base), 0.05 * 1.7 ** (mark % 12))
     quote_level = next((one.level for one in DEFAULT_SYMBOLS if one.info.base == quote), 1.0)

@@ -1,4 +1,4 @@
-"""What the server asks of any market, generated or recorded."""
+"""The interface of a market, generated or recorded, that the server reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crypto_pipeline.market.bars import TRADE_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.market.symbols import DAY_MS, SymbolInfo
 
-#: Bars as the wire carries them: times and counts as integers, decimals as text.
+#: Schema of bars for answers: times (Unix ms) and counts as integers, decimals as text.
 BAR_TEXT: dict[str, pl.DataType] = {
     "open_ms": pl.Int64(),
     "open": pl.String(),
@@ -26,7 +26,7 @@ BAR_TEXT: dict[str, pl.DataType] = {
     "taker_quote": pl.String(),
 }
 
-#: Aggregate trades as the wire carries them.
+#: Schema of aggregate trades for answers.
 TRADE_TEXT: dict[str, pl.DataType] = {
     "id": pl.Int64(),
     "price": pl.String(),
@@ -42,7 +42,7 @@ _MONDAY_MS = 4 * DAY_MS
 
 
 def chunk_start(timeframe: Timeframe, ms: int) -> int:
-    """Bars are made and cached by day, weekly bars by week: the start of the chunk that holds ``ms``."""
+    """Start of the chunk that contains ``ms``. Bars are made and cached by day, weekly bars by week. Unix ms."""
     return floor_ms(Timeframe.W1 if timeframe is Timeframe.W1 else Timeframe.D1, ms)
 
 
@@ -52,7 +52,7 @@ def chunk_width(timeframe: Timeframe) -> int:
 
 
 def floor_ms(timeframe: Timeframe, ms: int) -> int:
-    """Open time of the bar that holds ``ms``, in Unix milliseconds."""
+    """Open time of the bar that contains ``ms``, in Unix milliseconds."""
     anchor = _MONDAY_MS if timeframe is Timeframe.W1 else 0
     return ms - (ms - anchor) % timeframe.milliseconds
 
@@ -73,30 +73,32 @@ def stated_trades(frame: pl.DataFrame, instrument: str) -> pl.DataFrame:
 
 
 class Tape(Protocol):
-    """A true tape. Nothing here knows of faults or of what time it is, except where a time is passed."""
+    """The true market. It is independent of faults and of the current time, except where a time is passed."""
 
     @property
     def description(self) -> str:
         """A short description, for the line printed at start."""
 
     def symbols(self) -> Sequence[SymbolInfo]:
-        """Every symbol, already listed or not."""
+        """All symbols, including those not listed yet."""
 
     def symbol(self, name: str) -> SymbolInfo | None:
         """The symbol with this venue name (BTCUSDT)."""
 
     def seek(self, symbol: str, timeframe: Timeframe, ms: int, *, forward: bool) -> int | None:
-        """A time at or after (at or before) ``ms`` before (after) which there surely is no bar; None: no bar at all."""
+        """A time from ``ms`` on (``forward``) or back, with no bar between ``ms`` and it; None if no bar follows at
+        all.
+        """
 
     def bar_text(self, symbol: str, timeframe: Timeframe, chunk_ms: int) -> pl.DataFrame:
         """All bars of one chunk as BAR_TEXT, also those of the future."""
 
     def forming_bar(self, symbol: str, timeframe: Timeframe, now_ms: int) -> pl.DataFrame:
-        """The bar that holds ``now_ms`` as known then: one row of BAR_TEXT or none."""
+        """The bar that contains ``now_ms``, from trades up to then: one row of BAR_TEXT or none."""
 
     @property
     def trade_width(self) -> int:
-        """Milliseconds in one chunk of trades: a day, or less where a day would be too many. Divides a day."""
+        """Milliseconds in one chunk of trades: a day, or a divisor of a day if a day has too many trades."""
 
     def seek_trade(self, symbol: str, ms: int, *, forward: bool) -> int | None:
         """As ``seek``, for trades."""
@@ -105,10 +107,10 @@ class Tape(Protocol):
         """All aggregate trades of one chunk as TRADE_TEXT, also those of the future."""
 
     def chunk_of_trade(self, symbol: str, trade_id: int) -> int | None:
-        """Start of the chunk of the first aggregate trade with this id or a higher one; None: there is none."""
+        """Start of the chunk of the first aggregate trade with this id or a higher one; None if there is none."""
 
     def bars(self, symbol: str, timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
-        """The true bars of ``[start, end)`` in BAR_SCHEMA, for tests to compare with."""
+        """The true bars of ``[start, end)`` (UTC) in BAR_SCHEMA, for comparisons in tests."""
 
     def trades(self, symbol: str, start: datetime, end: datetime) -> pl.DataFrame:
-        """The true aggregate trades of ``[start, end)`` in TRADE_SCHEMA."""
+        """The true aggregate trades of ``[start, end)`` (UTC) in TRADE_SCHEMA."""

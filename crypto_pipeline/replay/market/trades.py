@@ -37,7 +37,7 @@ class DayTrades:
     first_aggregate_id: int
 
     def until(self, now_ms: int) -> DayTrades:
-        """Only what had happened at ``now_ms``."""
+        """Only the trades up to ``now_ms``."""
         seen = int(np.searchsorted(self.time_ms, now_ms, side="right"))
         return DayTrades(
             self.time_ms[:seen],
@@ -52,7 +52,7 @@ class DayTrades:
 
 @lru_cache(maxsize=4096)
 def outage_minutes(seed: int, day: int) -> tuple[int, int]:
-    """Minutes [start, end) of the day in which the whole venue stood still; equal on 9 days of 10."""
+    """Minutes [start, end) of the day in which the whole venue was down; empty on 9 of 10 days."""
     random = stream(seed, "outage", day)
     if random.random() >= 0.1:
         return 0, 0
@@ -63,19 +63,19 @@ def outage_minutes(seed: int, day: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=512)
 def _market_day(seed: int, day: int) -> tuple[Floats, Floats]:
-    """The market's path inside the day (zero at both midnights, unit volatility) and its activity, by minute."""
+    """The market's log price within the day (zero at both midnights, unit volatility) and its activity, by minute."""
     random = stream(seed, "market-day", day)
     activity = np.exp(autoregressive(random.normal(0, 0.1, MINUTES).tolist(), 0.97))
     path = np.concatenate(([0.0], np.cumsum(random.normal(0, 1, MINUTES) * activity)))
     spread = np.sqrt(np.sum(activity**2))
     path = (path - np.linspace(0, path[-1], MINUTES + 1)) / spread
-    # A day has its quiet and its busy hours.
+    # Activity differs by the hour of the day.
     hours = 1 + 0.35 * np.sin(2 * np.pi * (np.arange(MINUTES) / MINUTES - 0.38))
     return path, activity * hours
 
 
 def open_minutes(seed: int, info: SymbolInfo, day: int) -> Mask:
-    """Minutes of the day in which the symbol could trade: listed, and the venue up."""
+    """Minutes of the day in which the symbol could trade: it is listed, and the venue is up."""
     mask = np.ones(MINUTES, dtype=np.bool_)
     start, end = outage_minutes(seed, day)
     mask[start:end] = False
@@ -87,7 +87,7 @@ def open_minutes(seed: int, info: SymbolInfo, day: int) -> Mask:
 
 
 def make_day(seed: int, one: GeneratedSymbol, path: DailyPath, day: int) -> DayTrades:
-    """The tape of day number ``day`` (0 is FIRST_DAY): a function of (seed, symbol, day)."""
+    """The tape of day number ``day`` (0 is FIRST_DAY); it depends only on (seed, symbol, day)."""
     random = stream(seed, one.info.symbol, day)
     count = int(path.trades[day])
     market_path, activity = _market_day(seed, day)
@@ -108,7 +108,7 @@ def make_day(seed: int, one: GeneratedSymbol, path: DailyPath, day: int) -> DayT
 
 
 def _jump_minutes(random: np.random.Generator, activity: Floats) -> list[tuple[int, float]]:
-    """Some days hold jumps: (minute, size in daily volatilities). Each leaves a burst of ``activity``."""
+    """Price jumps of the day: (minute, size in daily volatilities). Each raises ``activity`` for a while."""
     jumps = []
     for _ in range(int(random.poisson(0.4))):
         minute = int(random.integers(0, MINUTES))
@@ -119,7 +119,7 @@ def _jump_minutes(random: np.random.Generator, activity: Floats) -> list[tuple[i
 
 
 def _times(random: np.random.Generator, count: int, weights: Floats) -> Ints:
-    """Sorted times in ms of the day; spacings of a Poisson process need no sort. Minutes of weight 0 stay empty."""
+    """Sorted times in ms of the day, from spacings of a Poisson process. Minutes of weight 0 stay empty."""
     spacings = np.cumsum(random.exponential(1, count + 1))
     uniform = spacings[:-1] / spacings[-1]
     cumulated = np.cumsum(weights)
@@ -138,7 +138,7 @@ def _log_price(
     minutes: Ints,
     jumps: list[tuple[int, float]],
 ) -> tuple[Floats, Floats]:
-    """Bridge from this midnight's level to the next, relative to this one, and the steps it is made of."""
+    """Log price relative to this midnight's level, bridged to the next midnight's level, and its steps."""
     scale = activity[minutes]
     steps = random.normal(0, 1, len(minutes)) * scale
     steps *= 0.7 * path.volatility[day] / np.sqrt(np.sum(scale**2))
@@ -168,7 +168,7 @@ def _with_aggregates(
     quantity: Ints,
     buys: Mask,
 ) -> DayTrades:
-    """Let the day's share of trades continue the order before: same time, price and side, ids of their own."""
+    """Let the day's share of trades continue the previous order: same time, price and side, but own ids."""
     count = len(times)
     follows = int(continued(path.trades[day : day + 1])[0])
     head = np.ones(count, dtype=np.bool_)

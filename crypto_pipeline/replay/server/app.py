@@ -1,4 +1,4 @@
-"""The HTTP application: routes; faults, request weights and error bodies are applied to every request."""
+"""The HTTP application: routes, and the faults, request weights and error bodies of every request."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ReplayServer:
-    """One exchange: a market, a clock, faults and weights behind an aiohttp application, with streams beside REST."""
+    """One exchange: market, clock, faults and request weights behind an aiohttp application with REST and streams."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class ReplayServer:
         self._token, self._names = token, names or allowed_names("localhost", None)
 
     def application(self) -> web.Application:
-        """A fresh application over this exchange."""
+        """A new aiohttp application of this exchange."""
         application = web.Application(middlewares=[self._around])
         application.add_routes(RestHandlers(self.feed, self.limits, self.faults).routes())
         application.add_routes(ArchiveHandlers(self.feed, self.faults).routes())
@@ -102,7 +102,7 @@ class ReplayServer:
         return await self._spoiled(request, call, response)
 
     async def _broken(self, request: web.Request, call: Call) -> web.StreamResponse | None:
-        """The answer of a fault that prevents the request from being served; None where there is none."""
+        """The answer of a fault that replaces the normal answer; None if there is none."""
         outage = self.faults.strikes(Outage, call)
         if outage is not None:
             if outage.manner == "refuse":
@@ -129,7 +129,7 @@ class ReplayServer:
         return None
 
     async def _spoiled(self, request: web.Request, call: Call, response: web.StreamResponse) -> web.StreamResponse:
-        """Faults that damage an answer on its way."""
+        """Apply faults that damage an answer."""
         malformed = self.faults.strikes(Malformed, call)
         if malformed is not None:
             return web.Response(text=malformed.body, content_type="application/json")
@@ -171,7 +171,7 @@ def _too_many(verdict: Admission, limit: int, headers: dict[str, str]) -> web.Re
 
 
 def _close(request: web.Request) -> web.StreamResponse:
-    """The connection is gone before any answer."""
+    """Close the connection without an answer."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=503)

@@ -39,7 +39,7 @@ _TRADE_HEADER = b"agg_trade_id,price,quantity,first_trade_id,last_trade_id,trans
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One archive file as its path names it. Times in Unix ms; ``timeframe`` None means aggregate trades."""
+    """One archive file with the facts in its path. Times are Unix ms; ``timeframe`` None means aggregate trades."""
 
     symbol: str
     timeframe: Timeframe | None
@@ -49,7 +49,7 @@ class _File:
 
     @property
     def published(self) -> datetime:
-        """Daily files come the next day, monthly ones on the first of the next month."""
+        """Time of publication (UTC): the next day for daily files, the first of the next month for monthly ones."""
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self.end)
 
 
@@ -69,7 +69,7 @@ class ArchiveHandlers:
         ]
 
     async def serve(self, request: web.Request) -> web.Response:
-        """A zip, its checksum, or 404 as an object store words it."""
+        """Answer with a zip, its checksum, or an object store's 404."""
         file = _parse(request)
         missing = web.Response(
             status=404, text=_NO_SUCH_KEY.format(request.path.lstrip("/")), content_type="application/xml"
@@ -96,7 +96,7 @@ class ArchiveHandlers:
         return self.feed.clock.now_ms()
 
     async def _zip(self, file: _File, rows: RowFaults, header: bool) -> bytes | None:
-        """The file, or None where it would hold no row. Files changed by faults are never kept."""
+        """The file's bytes, or None if it would have no row. Files changed by faults are not cached."""
         plain = not rows.touch(file.start, file.end) and not header
         kept = self._zips.get(file.name) if plain else None
         if kept is not None:
@@ -135,7 +135,7 @@ def _parse(request: web.Request) -> _File | None:
 
 
 def _pack(name: str, lines: bytes) -> bytes:
-    """The same rows give the same bytes, so that a checksum stays true."""
+    """Zip the lines. The same rows give the same bytes, so that a checksum stays correct."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
         entry = zipfile.ZipInfo(name.removesuffix(".zip") + ".csv", date_time=(1980, 1, 1, 0, 0, 0))
@@ -145,14 +145,14 @@ def _pack(name: str, lines: bytes) -> bytes:
 
 
 def _shows(fault: CorruptArchive, wants_sum: bool) -> bool:
-    """Wrong bytes show in the zip, a wrong checksum in the checksum; the rest in both."""
+    """Whether the fault changes this answer: wrong bytes change the zip, a wrong checksum the checksum, others both."""
     if fault.manner == "checksum":
         return wants_sum
     return not wants_sum or fault.manner in ("missing", "header")
 
 
 def _damaged(body: bytes, manner: str, wants_sum: bool) -> bytes:
-    """The zip is damaged and its checksum right, or the checksum wrong and the zip right."""
+    """Damage either the zip or its checksum; the other one stays correct."""
     if manner == "checksum":
         return body + b"!" if wants_sum else body
     if manner == "truncated":

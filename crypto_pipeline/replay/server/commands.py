@@ -18,7 +18,7 @@ class _Bad(Exception):  # noqa: N818  (never leaves this module)
 
 
 def answer(hub: StreamHub, connection: Subscriber, text: str) -> str:
-    """Carry out a command; returns the answer."""
+    """Execute a command; return the answer."""
     given: Any = None
     try:
         try:

@@ -1,7 +1,7 @@
 """``/_control``: faults on demand and the clock, for people and tests. Not part of any venue's protocol.
 
-What changes something is JSON by its content type, which no page of another origin can send unasked, and carries the
-token where there is one.
+Requests that change something need the content type JSON, which pages of another origin cannot send without permission,
+and the token if there is one.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class ControlHandlers:
             raise _bad(str(error)) from None
 
     async def clear(self, request: web.Request) -> web.Response:
-        """Lift one fault or all."""
+        """Remove one fault or all."""
         self._check_token(request)
         wanted = request.match_info.get("id")
         lifted = self.faults.clear(int(wanted) if wanted is not None else None)

@@ -1,4 +1,4 @@
-"""Starts the exchange: for tests on a free port, or as a program that serves until a signal."""
+"""Starts the exchange, in tests on a free port, or as a program that serves until a signal."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def open_market(
 ) -> Tape:
     """The market that ``source`` names: ``generated``, or a folder of recorded files.
 
-    ``intensity`` above 1 multiplies the trades of a generated market, for load tests; its tape is then another one.
+    ``intensity`` above 1 multiplies the trades of a generated market, for load tests; the tape then differs. Raises
+    ReplayError for a bad source.
     """
     if str(source) == "generated":
         if intensity != 1:
@@ -52,7 +53,7 @@ def open_market(
 
 
 def _captures(given: Path | None, source: str | Path | Tape) -> Path | None:
-    """The folder of recorded sessions: ``given``, else the one beside recorded bars, if there is one."""
+    """The folder of recorded sessions: ``given``, or the one beside recorded bars; None if there is none."""
     if given is None and isinstance(source, str | Path) and (Path(source) / "captures").is_dir():
         return Path(source) / "captures"
     if given is not None and not given.is_dir():
@@ -61,10 +62,10 @@ def _captures(given: Path | None, source: str | Path | Tape) -> Path | None:
 
 
 class ReplayExchange:
-    """An exchange that runs while the ``async with`` block does, on a free port unless one is given.
+    """An exchange that runs during an ``async with`` block, on a free port unless one is given.
 
-    ``url`` serves REST and archive; ``market`` (also ``tape``) is the truth behind it; ``control`` sets faults.
-    ``shifted_at``: the moment to which ``shift_to_now`` moved the recording when it was first served.
+    ``url`` serves REST and archive; ``market`` (also ``tape``) is the true market; ``control`` sets faults.
+    ``shifted_at``: the time (UTC) to which ``shift_to_now`` shifted the recording when it was first served.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class ReplayExchange:
 
     @property
     def url(self) -> str:
-        """Address of REST and archive alike."""
+        """Address of REST and archive."""
         return base_url(self.host, self.port)
 
     @property
@@ -137,7 +138,7 @@ class ReplayExchange:
         return self.server.faults.add(parse_faults(list(faults)))
 
     def clear_faults(self, fault_id: int | None = None) -> int:
-        """Lift one fault or all."""
+        """Remove one fault or all."""
         return self.server.faults.clear(fault_id)
 
     async def __aenter__(self) -> Self:
@@ -166,7 +167,7 @@ class ReplayExchange:
 
 @contextmanager
 def running_exchange(source: str | Path | Tape = "generated", **options: Any) -> Iterator[ReplayExchange]:
-    """A ReplayExchange in a thread of its own, for code that is not asynchronous. Options as ReplayExchange."""
+    """Run a ReplayExchange in a thread, for synchronous code. Options as for ReplayExchange."""
     exchange = ReplayExchange(source, **options)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="replay-exchange", daemon=True)
@@ -200,10 +201,10 @@ def serve(
     allowed_hosts: str | None = None,
     now: datetime | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Prints one line with the URL. Raises ReplayError with one clear line.
+    """Serve until SIGTERM or SIGINT, and print one line with the URL. Raises ReplayError.
 
-    ``now``: what its clock shows when it begins, if not our time.
-    ``token``: only who sends it as bearer token may set faults and the clock.
+    ``now``: start time of the exchange's clock (default: this machine's time).
+    ``token``: bearer token that requests need to set faults and the clock.
     """
     exchange = ReplayExchange(
         source,

@@ -1,4 +1,4 @@
-"""Rendered chunks of the tape, cached, as the venue shows them now. REST and the archive read them."""
+"""Rendered and cached chunks of the tape at the current venue time, for REST and the archive."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Feed:
         if rows is None:
             rows = make()
             self._cache.put(key, rows, rows.nbytes + 256)
-            # Making one takes milliseconds: let other requests in between.
+            # Rendering takes milliseconds, so other requests may run before.
             await asyncio.sleep(0)
         return rows
 
@@ -53,11 +53,13 @@ class Feed:
     async def bars(
         self, symbol: str, timeframe: Timeframe, start: int | None, end: int | None, limit: int, faults: RowFaults
     ) -> list[bytes]:
-        """Rows with open time in [start, end] as kline JSON: the oldest from ``start``, else the newest to ``end``."""
+        """Kline JSON of bars with open time in [start, end] (Unix ms): the oldest from ``start``, or the newest to
+        ``end``.
+        """
         now = self.clock.now_ms()
         forming = floor_ms(timeframe, now)
         last = forming - 1 if end is None else min(end, forming - 1)
-        # The forming bar is the newest one: no other bar comes after it.
+        # The forming bar is the newest one.
         newest = self._forming(symbol, timeframe, now, faults) if _within(forming, start, end) else []
         if start is None:
             older = await self._bars_back(symbol, timeframe, last, limit - len(newest), faults)
@@ -114,7 +116,7 @@ class Feed:
     async def trades(
         self, symbol: str, start: int | None, end: int | None, limit: int, faults: RowFaults
     ) -> list[bytes]:
-        """Aggregate trades with time in [start, end]: the oldest from ``start``, else the newest to ``end``."""
+        """Aggregate trades with time in [start, end] (Unix ms): the oldest from ``start``, or the newest to ``end``."""
         last = self.clock.now_ms() if end is None else min(end, self.clock.now_ms())
         if start is not None:
             return await self._trades_on(symbol, start, last, limit, faults)
@@ -174,7 +176,7 @@ def _within(ms: int, start: int | None, end: int | None) -> bool:
 
 
 class _Piece(bytes):
-    """Rendered rows that know how many they are."""
+    """Rendered rows with their number."""
 
     rows: int
 
@@ -187,8 +189,8 @@ async def _newest(
 ) -> list[bytes]:
     """The newest ``limit`` rows up to ``last`` (ms), oldest first.
 
-    ``seek`` finds the newest time of a row at or before one; ``read`` the chunk that holds it: its start, its rows, and
-    their times.
+    ``seek`` returns the newest time of a row at or before a time; ``read`` the chunk that contains it: its start, its
+    rows, and their times.
     """
     pieces: list[list[bytes]] = []
     position = last

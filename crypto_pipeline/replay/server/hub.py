@@ -1,4 +1,4 @@
-"""The scheduler behind all stream connections: plays the market's tape to subscribers, at the clock's speed."""
+"""The scheduler of all stream connections: it plays the market's tape to subscribers at the clock's speed."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from crypto_pipeline.replay.wire.frames import FrameBatch, StreamKind, TradeRow,
 
 log = logging.getLogger(__name__)
 _KINDS: tuple[StreamKind, ...] = ("aggTrade", "trade", "kline_1m")
-#: Real seconds between two turns: the least, and the most that a jump of the clock may wait.
+#: Least and greatest number of real seconds between two cycles; a change of the clock takes effect within the latter.
 _SHORTEST, _LONGEST = 0.005, 0.05
-#: Trades of one symbol in one turn: in a market too busy for the machine only trades come late.
+#: Greatest number of trades of one symbol in one cycle: on an overloaded machine only trades are delayed.
 _MOST_ROWS = 1024
-#: Real seconds after which a turn ends, so that other tasks can run.
+#: Real seconds after which a cycle ends, so that other tasks can run.
 _TURN = 0.1
-#: Next chunks of the tape are made this long before they are played: venue ms, and real seconds at high speed.
+#: The next chunk of the tape is made this long before it is played: venue ms, and real seconds at high speed.
 _AHEAD_MS, _AHEAD_SECONDS = 60_000, 4.0
-#: A clock that is put forward plays what lies between, up to this; beyond, the streams go on from the new time.
+#: After a jump of the clock up to this, the skipped time is played; after a larger jump, streams continue at the new
+#: time.
 _JUMP_MS = 6 * 3_600_000
 
 
 class _Channel:
-    """One symbol that has subscribers."""
+    """One symbol with subscribers."""
 
     def __init__(self, market: Tape, info: SymbolInfo, now_ms: int) -> None:
         self.market, self.info = market, info
@@ -54,7 +55,7 @@ class _Channel:
             made += self._trade_messages(rows)
         if self.bars:
             self.bars.count(rows)
-            # Where trades are behind, bars are too: none may close before its last trade is counted.
+            # If trades are late, bars are late too: a bar must not close before its last trade is counted.
             made.append(("kline_1m", self.bars.messages(min(now_ms, self.trades.next_ms - 1))))
         return [FrameBatch(self.name(kind), self.info.symbol, kind, bodies) for kind, bodies in made if bodies]
 
@@ -79,7 +80,7 @@ class StreamHub:
         self._turn = self._next_made = 0
         self._someone = asyncio.Event()
 
-    # Who listens --------------------------------------------------------------------------------------------------
+    # Subscriptions ------------------------------------------------------------------------------------------------
 
     def join(self, connection: Subscriber) -> None:
         """Add a connection."""
@@ -87,7 +88,7 @@ class StreamHub:
         self._someone.set()
 
     def part(self, connection: Subscriber) -> None:
-        """Forget a connection that ended."""
+        """Remove an ended connection."""
         for stream in list(connection.streams):
             self.unsubscribe(connection, stream)
         self.connections.pop(connection.number, None)
@@ -95,7 +96,7 @@ class StreamHub:
         self.lines.forget(connection)
 
     def subscribe(self, connection: Subscriber, stream: str) -> bool:
-        """Subscribe from now on. A stream that does not exist is accepted and stays silent, as on the real venue."""
+        """Subscribe from now on. An unknown stream is accepted without ever sending, as on the real venue."""
         known = stream in connection.streams
         if not connection.listen(stream):
             return False
@@ -108,7 +109,7 @@ class StreamHub:
         if channel is None:
             channel = self._channels[info.symbol] = _Channel(self.market, info, now)
         else:
-            # What has happened is not played to newcomers: those who listen already get it before.
+            # Earlier subscribers get all past messages first, because a new one gets none of them.
             self._play(channel, now)
         if kind == "kline_1m" and channel.bars is None:
             channel.bars = MinuteBars(self.market, info, min(now, channel.trades.next_ms - 1))
@@ -169,7 +170,7 @@ class StreamHub:
             if channel.next_ms <= now:
                 self._play(channel, now)
                 if time.monotonic() - began > _TURN:
-                    self._turn += place + 1  # the others come first next time
+                    self._turn += place + 1  # the next cycle begins with the other symbols
                     break
         real = time.monotonic()
         self.messages.release(real)
@@ -182,7 +183,7 @@ class StreamHub:
             self.messages.deliver(batch, listeners)
 
     def _restart(self, now_ms: int) -> None:
-        """Go on from the clock's new time."""
+        """Continue at the clock's new time."""
         for channel in self._channels.values():
             channel.trades = TradeCursor(self.market, channel.info.symbol, now_ms)
             if channel.bars is not None:
@@ -197,7 +198,7 @@ class StreamHub:
         return min(_LONGEST, (due - self.clock.now_ms()) / 1000 / speed)
 
     def _prepare(self) -> bool:
-        """Make one chunk that is needed soon, so that streams do not stop at midnight."""
+        """Make one chunk that is needed soon, so that streams do not pause at midnight."""
         channels = list(self._channels.values())
         if not channels:
             return False

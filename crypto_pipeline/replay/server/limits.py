@@ -1,4 +1,4 @@
-"""Request weight per address: counted by the minute of venue time, then 429, then a ban with 418."""
+"""Request weight per address, counted per minute of venue time: above the limit 429, then a ban with 418."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from crypto_pipeline.replay.clock import VirtualClock
 
 MINUTE_MS = 60_000
-#: What exchangeInfo states when nothing is throttled, so that a client that obeys it is not slowed down.
+#: Limit in exchangeInfo if there is no limit, so high that a client that obeys it is not slowed down.
 UNTHROTTLED = 10_000_000
 WEIGHTS = {"klines": 2, "aggTrades": 4, "exchangeInfo": 20, "time": 1, "ping": 1}
 
@@ -34,7 +34,7 @@ class _Account:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whether a request is served (``status`` 0), or the status with which it is refused."""
+    """Whether a request is served (``status`` 0), or the HTTP status of its refusal."""
 
     used: int
     status: int = 0
@@ -43,7 +43,7 @@ class Admission:
 
 
 class WeightLimits:
-    """Accounts by address. ``limit`` 0 counts but never refuses."""
+    """Used weight by address. With ``limit`` 0 requests are counted but never refused."""
 
     def __init__(self, clock: VirtualClock, limit: int, ban_after: int = 20, ban_seconds: int = 120) -> None:
         self.clock, self.limit, self.ban_after, self.ban_ms = clock, limit, ban_after, ban_seconds * 1000
@@ -51,11 +51,11 @@ class WeightLimits:
 
     @property
     def stated(self) -> int:
-        """The limit that exchangeInfo states."""
+        """The limit in exchangeInfo."""
         return self.limit or UNTHROTTLED
 
     def spend(self, address: str, weight: int) -> Admission:
-        """Book ``weight``. More than ``ban_after`` refusals in one minute are a ban, each time for longer."""
+        """Book ``weight``. More than ``ban_after`` refusals in one minute lead to a ban, each time a longer one."""
         now = self.clock.now_ms()
         account = self._accounts.setdefault(address, _Account())
         if account.window != now // MINUTE_MS:
@@ -78,5 +78,5 @@ class WeightLimits:
         return Admission(account.used, 418, self._real_seconds(account.banned_until - now), account.banned_until)
 
     def _real_seconds(self, venue_ms: int) -> int:
-        """Retry-After is in real seconds, whatever the clock's speed."""
+        """Real seconds of ``venue_ms``: Retry-After is in real seconds at any speed of the clock."""
         return max(1, math.ceil(venue_ms / 1000 / max(self.clock.speed, 1e-9))) if self.clock.speed else 1

@@ -1,4 +1,4 @@
-"""Reading request parameters as Binance does, and refusing them with its codes and texts."""
+"""Reads request parameters as Binance does; invalid ones are refused with Binance's codes and texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_ROWS = 500
 
 
 class Refused(Exception):  # noqa: N818  (reads as the fact it states)
-    """The request is answered with an error body ``{"code", "msg"}``."""
+    """The request is refused with an error body ``{"code", "msg"}``."""
 
     def __init__(self, code: int, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class Refused(Exception):  # noqa: N818  (reads as the fact it states)
 
 
 def mandatory(query: Mapping[str, str], name: str) -> str:
-    """The parameter's text, or -1102."""
+    """The parameter's text. Raises Refused with -1102."""
     text = query.get(name, "")
     if not text:
         raise Refused(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
@@ -42,7 +42,9 @@ def symbol(name: str, market: Tape, now_ms: int) -> SymbolInfo:
 
 
 def interval(query: Mapping[str, str]) -> Timeframe:
-    """The timeframe, or -1120. Case matters: 1M is not 1m. Of Binance's intervals the project's eight are served."""
+    """The timeframe. Raises Refused with -1120. Case matters (1M is not 1m); only the project's timeframes are
+    served.
+    """
     try:
         return Timeframe(mandatory(query, "interval"))
     except ValueError:
@@ -50,7 +52,7 @@ def interval(query: Mapping[str, str]) -> Timeframe:
 
 
 def whole_number(query: Mapping[str, str], name: str) -> int | None:
-    """A whole number that is not negative, or -1100; None when it was not sent."""
+    """A whole number that is not negative; None if it was not sent. Raises Refused with -1100."""
     text = query.get(name)
     if text is None:
         return None
@@ -60,7 +62,7 @@ def whole_number(query: Mapping[str, str], name: str) -> int | None:
 
 
 def time_bounds(query: Mapping[str, str]) -> tuple[int | None, int | None]:
-    """``startTime`` and ``endTime`` in milliseconds, both inclusive; microseconds are taken as such by their size."""
+    """``startTime`` and ``endTime`` in Unix ms, both inclusive; values of the size of microseconds are converted."""
     start, end = whole_number(query, "startTime"), whole_number(query, "endTime")
     if start is not None and start >= _MICROSECONDS_FROM:
         start = -(-start // 1000)
@@ -70,7 +72,7 @@ def time_bounds(query: Mapping[str, str]) -> tuple[int | None, int | None]:
 
 
 def row_limit(query: Mapping[str, str]) -> int:
-    """How many rows at most: 500 when not sent, never above 1000, -1130 for zero."""
+    """Greatest number of rows: 500 if not sent, at most 1000. Raises Refused with -1130 for zero."""
     limit = whole_number(query, "limit")
     if limit is None:
         return DEFAULT_ROWS

@@ -1,4 +1,4 @@
-"""``/playback``: raw sessions as they were recorded, frame by frame, with their own timing or as fast as possible."""
+"""``/playback``: recorded raw sessions, frame by frame, with their original timing or as fast as possible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiohttp import WSMsgType, web
 from crypto_pipeline.replay.wire.connection import transport_of
 from crypto_pipeline.replay.wire.frames import text_frame
 
-#: ``<unix s>: <message>``, or ``<ns> <message>``. What was sent, connects and REST answers begin with an address.
+#: ``<unix s>: <message>``, or ``<ns> <message>``. Lines of sent messages, connects and REST answers begin with a URL.
 _SECONDS = re.compile(rb"(\d{9,11}(?:\.\d+)?): (.*)", re.DOTALL)
 _NANOSECONDS = re.compile(rb"(\d{19}) (.*)", re.DOTALL)
 _LINES = 500
@@ -23,7 +23,7 @@ _PONG = b"\x8a"
 
 
 def recorded_frames(path: Path) -> Iterator[tuple[float, bytes]]:
-    """Seconds since the first, and the message, of every received frame of a session."""
+    """Yield each received frame of a session: seconds since the first frame, and the message."""
     first: float | None = None
     with gzip.open(path) as file:
         for line in file:
@@ -32,7 +32,7 @@ def recorded_frames(path: Path) -> Iterator[tuple[float, bytes]]:
             at = float(found[1]) if found else 0.0
             if found is None:
                 found = _NANOSECONDS.fullmatch(line)
-                # Without a stream's name it is the answer of a REST call that was written in between.
+                # A line without a stream's name is the answer of a REST call.
                 if found is None or b'"stream"' not in found[2][:20]:
                     continue
                 at = int(found[1]) / 1e9
@@ -52,13 +52,13 @@ class PlaybackHandlers:
         return [web.get("/playback", self.show), web.get("/playback/{exchange}/{name}", self.serve)]
 
     def sessions(self) -> list[str]:
-        """Names of the sessions that can be played."""
+        """Names of the available sessions."""
         if self.folder is None:
             return []
         return sorted(str(path.relative_to(self.folder)).removesuffix(".gz") for path in self.folder.glob("*/*.gz"))
 
     async def show(self, _: web.Request) -> web.Response:
-        """The sessions that can be played."""
+        """Answer with the names of the available sessions."""
         return web.json_response({"sessions": self.sessions()})
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -91,7 +91,7 @@ async def _play(path: Path, speed: float, transport: asyncio.Transport) -> None:
     loop = asyncio.get_running_loop()
     frames = recorded_frames(path)
     started = loop.time()
-    # Reading and unpacking a file must not hold up the other connections.
+    # Reading and unpacking a file must not block other connections.
     while block := await asyncio.to_thread(lambda: list(islice(frames, _LINES))):
         owed: list[bytes] = []
         for at, message in block:

@@ -19,13 +19,13 @@ JSON_TYPE = {"Content-Type": "application/json;charset=UTF-8"}
 
 
 def json_answer(data: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """A JSON body as Binance heads it."""
+    """A JSON answer with Binance's headers."""
     body = data if isinstance(data, bytes) else json.dumps(data, separators=(",", ":")).encode()
     return web.Response(body=body, status=status, headers=JSON_TYPE | (headers or {}))
 
 
 class RestHandlers:
-    """The handlers. Weights, faults and errors are the application's."""
+    """The handlers of the endpoints. The application applies weights, faults and errors."""
 
     def __init__(self, feed: Feed, limits: WeightLimits, faults: FaultBook) -> None:
         self.feed, self.limits, self.faults = feed, limits, faults
@@ -83,7 +83,7 @@ class RestHandlers:
         return limit if short is None else min(limit, short.rows)
 
     async def exchange_info(self, request: web.Request) -> web.Response:
-        """Rules of all symbols, one, or several; an unknown symbol fails the whole call."""
+        """Rules of all symbols, one, or several; a call with an unknown symbol fails."""
         now = self.clock.now_ms()
         chosen = [info for info in self._chosen(request) if info.listed_ms <= now]
         status = request.query.get("symbolStatus")

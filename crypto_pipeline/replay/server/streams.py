@@ -23,7 +23,7 @@ _PONG = b"\x8a"
 
 
 class StreamHandlers:
-    """The WebSocket endpoints. One scheduler plays for all connections as long as the application runs."""
+    """The WebSocket endpoints. One scheduler serves all connections while the application runs."""
 
     def __init__(self, hub: StreamHub, rules: StreamRules, *, count_connects: bool) -> None:
         self.hub, self.rules, self.count_connects = hub, rules, count_connects
@@ -49,7 +49,7 @@ class StreamHandlers:
         await asyncio.gather(task, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Cut all connections when the scheduler failed: silence would look like a quiet market."""
+        """Cut all connections after a failure of the scheduler: open silent ones would look like a quiet market."""
         if task.cancelled() or task.exception() is None:
             return
         log.error("the streams have failed: restart the exchange", exc_info=task.exception())
@@ -63,12 +63,12 @@ class StreamHandlers:
         names = request.query.get("streams", "") if combined else request.match_info.get("streams", "")
         streams = [name for name in names.split("/") if name]
         if len(set(streams)) > self.rules.max_streams:
-            return web.Response(status=400, text=f"at most {self.rules.max_streams} streams a connection")
+            return web.Response(status=400, text=f"at most {self.rules.max_streams} streams per connection")
         address = request.remote or ""
-        refused = self.hub.lines.at_the_door(address, list(self.hub.connections.values()))
-        turned_away = self._turned_away(address, refused)
-        if turned_away is not None:
-            return turned_away
+        refused = self.hub.lines.admit(address, list(self.hub.connections.values()))
+        refusal = self._refusal(address, refused)
+        if refusal is not None:
+            return refusal
         socket = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=1 << 20)
         await socket.prepare(request)
         connection = Subscriber(transport_of(request), self.rules, combined=combined, address=address)
@@ -79,15 +79,15 @@ class StreamHandlers:
         try:
             for stream in streams:
                 self.hub.subscribe(connection, stream)
-                # The first to listen to a symbol has its day made: let others in between.
+                # The first subscription of a symbol makes its day, so other tasks may run before.
                 await asyncio.sleep(0)
             await self._listen(socket, connection)
         finally:
             self.hub.part(connection)
         return socket
 
-    def _turned_away(self, address: str, refused: WsRefuse | None) -> web.Response | None:
-        """The answer to a handshake that gets no connection."""
+    def _refusal(self, address: str, refused: WsRefuse | None) -> web.Response | None:
+        """The answer that refuses a handshake; None if it is accepted."""
         now = time.monotonic()
         if self._failed or now < self.hub.lines.down_until:
             return json_answer(b"<html><body>503 Service Temporarily Unavailable</body></html>", 503)

@@ -1,1 +1,1 @@
-"""Bytes and connections: stream frames, one connection's state, a bounded cache."""
+"""Stream frames, the state of one connection, and a cache bounded by bytes."""

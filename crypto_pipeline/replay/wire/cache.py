@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 
 
 class BoundedCache(Generic[Value]):
-    """Least-recently-used cache of at most ``max_bytes`` by the size given at each put. Safe to use from threads."""
+    """Least-recently-used cache of at most ``max_bytes``, by the sizes given to ``put``. Thread-safe."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -21,7 +21,7 @@ class BoundedCache(Generic[Value]):
 
     @property
     def used(self) -> int:
-        """Bytes held now."""
+        """Bytes used now."""
         return self._used
 
     def get(self, key: Hashable) -> Value | None:
@@ -34,7 +34,7 @@ class BoundedCache(Generic[Value]):
             return entry[0]
 
     def put(self, key: Hashable, value: Value, size: int) -> None:
-        """Keep ``value``; older entries go when the bound is passed."""
+        """Store ``value`` of ``size`` bytes; the least recently used entries are dropped above the bound."""
         with self._lock:
             old = self._entries.pop(key, None)
             self._used += size - (old[1] if old else 0)
@@ -44,7 +44,7 @@ class BoundedCache(Generic[Value]):
                 self._used -= dropped
 
     def get_or_make(self, key: Hashable, make: Callable[[], Value], size: Callable[[Value], int]) -> Value:
-        """The cached value, else what ``make`` returns (made outside the lock: two threads may both make it)."""
+        """The cached value, or that of ``make``, which is called outside the lock (two threads may both call it)."""
         found = self.get(key)
         if found is None:
             found = make()

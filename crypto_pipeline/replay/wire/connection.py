@@ -1,4 +1,4 @@
-"""One stream connection of the venue: its subscriptions, the frames to send, its limits."""
+"""One stream connection of the venue: its subscriptions, its queued frames, its limits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class StreamRules:
 
 
 class Subscriber:
-    """Writes whole frames past aiohttp's writer: frames are made once and shared by all connections."""
+    """A client's connection. It writes complete frames directly to the transport: all connections share the frames."""
 
     def __init__(self, transport: asyncio.Transport, rules: StreamRules, *, combined: bool, address: str = "") -> None:
         self.number = next(_NUMBERS)
@@ -49,12 +49,12 @@ class Subscriber:
         self.streams: dict[str, None] = {}
         self.symbols: set[str] = set()
         self.opened = time.monotonic()
-        #: Until when (monotonic) the connection stays open and nothing is sent.
+        #: Time (monotonic) until which nothing is sent while the connection stays open.
         self.frozen_until = 0.0
         self.mute_until: dict[str, float] = {}
-        #: Whether its send buffer was made small, for a fault that looks at it.
+        #: Whether the send buffer was made small, for a fault that measures it.
         self.shrunk = False
-        #: Set when the venue drops it.
+        #: Set when the venue cuts the connection.
         self.dropped = asyncio.Event()
         self._owed: list[bytes] = []
         self._next_ping = self.opened + rules.ping_seconds
@@ -65,12 +65,12 @@ class Subscriber:
 
     @property
     def gone(self) -> bool:
-        """Whether nothing can be sent any more."""
+        """Whether the connection is closed for sending."""
         return self.dropped.is_set() or self.transport.is_closing()
 
     @property
     def buffered(self) -> int:
-        """Bytes that the client has not yet received."""
+        """Bytes that the client has not received yet."""
         return self.transport.get_write_buffer_size()
 
     def take(self, batch: FrameBatch) -> None:
@@ -82,11 +82,11 @@ class Subscriber:
         self._owed.append(frame)
 
     def say(self, body: str) -> None:
-        """Queue one message that belongs to no stream."""
+        """Queue one message outside of any stream."""
         self._owed.append(text_frame(body.encode()))
 
     def is_mute(self, symbol: str, now: float) -> bool:
-        """Whether a symbol is frozen."""
+        """Whether a fault silences the symbol."""
         return now < self.mute_until.get(symbol, 0.0)
 
     def flush(self, now: float) -> None:
@@ -99,7 +99,7 @@ class Subscriber:
             self.cut()
 
     def cut(self) -> None:
-        """End the connection without a close frame, as a broken network does."""
+        """End the connection without a close frame, like a broken network."""
         self.dropped.set()
         self.transport.abort()
 
@@ -111,7 +111,7 @@ class Subscriber:
         self.dropped.set()
         self.transport.close()
 
-    # Alive --------------------------------------------------------------------------------------------------------
+    # Pings and limits ---------------------------------------------------------------------------------------------
 
     def check(self, now: float) -> None:
         """Send a ping when it is due; end a connection that does not answer or is too old."""
@@ -128,7 +128,7 @@ class Subscriber:
             self.transport.write(ping_frame(payload))
 
     def ponged(self, payload: bytes) -> None:
-        """A pong answers its ping and earlier ones. A pong without a ping is ignored."""
+        """Take a pong: it answers its ping and earlier ones. A pong without a ping is ignored."""
         if payload in self._pings:
             for older in list(self._pings):
                 del self._pings[older]
@@ -136,14 +136,14 @@ class Subscriber:
                     break
 
     def heard(self, now: float) -> bool:
-        """Count a message from the client; False when they come too fast."""
+        """Count a message from the client; False if messages come too fast."""
         full = len(self._incoming) == self.rules.messages_per_second
         too_fast = full and now - self._incoming[0] < 1.0
         self._incoming.append(now)
         return not too_fast
 
     def listen(self, stream: str) -> bool:
-        """Add a stream; False when that would be too many."""
+        """Add a stream; False if that exceeds the limit."""
         if stream not in self.streams and len(self.streams) >= self.rules.max_streams:
             return False
         self.streams[stream] = None
@@ -166,7 +166,7 @@ def close_frame(code: int, reason: str) -> bytes:
 
 
 def transport_of(request: web.Request) -> asyncio.Transport:
-    """The socket under a request."""
+    """The transport of a request. Raises HTTPBadRequest if the connection is closed."""
     transport = request.transport
     if not isinstance(transport, asyncio.Transport):
         raise web.HTTPBadRequest(text="the connection is gone")

@@ -1,11 +1,11 @@
-"""Stream messages as the bytes that go over the wire: JSON as Binance writes it, in WebSocket frames made once."""
+"""Stream messages as bytes: JSON as Binance writes it, in WebSocket frames that are made once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-#: One aggregate trade as the tape has it: id, price, quantity, first id, last id, time in ms, buyer is maker.
+#: One aggregate trade: id, price, quantity, first id, last id, time (Unix ms), buyer is maker.
 TradeRow = tuple[int, str, str, int, int, int, bool]
 StreamKind = Literal["aggTrade", "trade", "kline_1m"]
 PLACES = 100_000_000
@@ -27,12 +27,12 @@ def ping_frame(payload: bytes) -> bytes:
 
 
 def wrapped(stream: str, body: str) -> str:
-    """The form of combined streams."""
+    """The message in the form of combined streams."""
     return f'{{"stream":"{stream}","data":{body}}}'
 
 
 class FrameBatch:
-    """Messages of one stream that go out together; each is framed at most once a form, for all connections."""
+    """Messages of one stream that are sent together; each is framed at most once per form, for all connections."""
 
     __slots__ = ("_joined", "bodies", "kind", "stream", "symbol")
 
@@ -54,7 +54,7 @@ class FrameBatch:
 
 
 def aggregate_trades(symbol: str, rows: Sequence[TradeRow]) -> list[str]:
-    """``@aggTrade`` messages. The event is a millisecond after the trade, as most are on the real venue."""
+    """``@aggTrade`` messages. The event time is 1 ms after the trade, as most often on the real venue."""
     return [
         f'{{"e":"aggTrade","E":{ms + 1},"s":"{symbol}","a":{number},"p":"{price}","q":"{quantity}",'
         f'"f":{first},"l":{last},"T":{ms},"m":{"true" if maker else "false"},"M":true}}'
@@ -79,7 +79,7 @@ def single_trades(symbol: str, rows: Iterable[TradeRow], step_decimals: int) -> 
 
 
 def kline(symbol: str, event_ms: int, open_ms: int, ids: tuple[int, int], closed: bool, values: KlineValues) -> str:
-    """A ``@kline_1m`` message. ``ids`` are first and last trade id, (-1, -1) where nothing traded."""
+    """A ``@kline_1m`` message. ``ids`` are the first and last trade id, (-1, -1) without trades."""
     open_, high, low, close, volume, quote, trades, taker, taker_quote = values
     return (
         f'{{"e":"kline","E":{event_ms},"s":"{symbol}","k":{{"t":{open_ms},"T":{open_ms + 59_999},"s":"{symbol}",'
@@ -93,11 +93,11 @@ KlineValues = tuple[str, str, str, str, str, str, int, str, str]
 
 
 def to_units(text: str) -> int:
-    """Decimal text in whole units of the eighth place."""
+    """Decimal text in whole units of 10^-8."""
     whole, _, part = text.partition(".")
     return int(whole + part[:8].ljust(8, "0"))
 
 
 def from_units(count: int) -> str:
-    """Units of the eighth place as text with eight places."""
+    """Units of 10^-8 as text with eight decimal places."""
     return f"{count // PLACES}.{count % PLACES:08d}"

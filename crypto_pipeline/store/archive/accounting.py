@@ -1,4 +1,4 @@
-"""What coverage counts of a span while its rows move between table and archive; which of them stay in the table."""
+"""Coverage counts of a span while its rows move between table and archive, and the rows that stay in the table."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import psycopg
 from crypto_pipeline.store.database.frames import copy_rows
 from crypto_pipeline.store.partitions.span import Span
 
-#: Bars of each coverage cell.
+#: Schema of the number of bars of each coverage cell.
 CELLS: dict[str, pl.DataType] = {"instrument_id": pl.Int32(), "day": pl.Date(), "rows": pl.Int64()}
 
-# The open time from which on an instrument's newest bars stay, whatever their age.
+# The open time from which on an instrument's newest bars stay in the table at any age.
 _STAYING = """
 SELECT u.i, (
     SELECT b.open_time FROM market.ohlc_data b
@@ -50,8 +50,9 @@ def cells(bars: pl.DataFrame, ids: Mapping[str, int]) -> pl.DataFrame:
 
 
 def account(connection: psycopg.Connection[Any], span: Span, counted: pl.DataFrame, *, dropped: bool = False) -> None:
-    """Set the counts of cells: CELLS, and ``staying``, how many of the rows are in the table. Of what is dropped
-    nothing is expected any more but what stays.
+    """Set the counts of cells. ``counted`` has CELLS and ``staying``, the number of rows in the table.
+
+    With ``dropped``, only the rows that stay are expected from now on.
     """
     if dropped:
         counted = counted.with_columns(rows=pl.col("staying"))
@@ -67,10 +68,10 @@ def account(connection: psycopg.Connection[Any], span: Span, counted: pl.DataFra
 
 @dataclass(frozen=True, slots=True)
 class KeptRows:
-    """Per instrument the open time from which on its bars stay, and how many of the span that is.
+    """Per instrument the open time from which on its bars stay in the table, and the number of such bars of the span.
 
-    ``limits`` are parameters for statements: ``instruments`` and ``until_open``. ``ids`` and ``since`` are those of
-    which some of the span stay, ``counts`` their rows by instrument and day.
+    ``limits`` are parameters for statements: ``instruments`` and ``until_open``. ``ids`` and ``since`` list instruments
+    with bars of the span that stay, ``counts`` these bars by instrument and day.
     """
 
     limits: dict[str, Any]
@@ -83,7 +84,7 @@ class KeptRows:
     def of_span(
         cls, connection: psycopg.Connection[Any], span: Span, numbers: Sequence[int], min_bars: int
     ) -> KeptRows:
-        """The newest ``min_bars`` of each of the instruments stay; trades never do."""
+        """Rows of the span that stay: the newest ``min_bars`` bars of each instrument; trades never stay."""
         if span.timeframe is None:
             return cls({}, [], [], 0, [])
         instruments = sorted(set(numbers))
@@ -92,7 +93,7 @@ class KeptRows:
         else:
             values = {"timeframe": str(span.timeframe), "skip": min_bars - 1, "instruments": instruments}
             rows = connection.execute(_STAYING, values, prepare=False).fetchall()
-            # of a series with fewer bars than that all stay
+            # all bars of a series with fewer bars stay
             limits = {number: span.start if since is None else since for number, since in rows}
         near = {number: since for number, since in limits.items() if since < span.end}
         counts = []

@@ -1,4 +1,4 @@
-"""Archiving one span: export, store, read back, and only then let the rows go. It may end anywhere and begin again."""
+"""Archiving of one span: export, store, read back, and then remove the rows. A killed run can be repeated."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from crypto_pipeline.store.partitions.span import ChangedError, Span
 
 log = logging.getLogger(__name__)
 
-#: Writers may change a span while it is read; more often than this it is left to the next run.
+#: Attempts for a span that writers change while it is read; then the next run tries it again.
 _ATTEMPTS = 3
-#: A retired file stays so long for those who asked for it before and read it still.
+#: Time for which a retired file stays, for readers that still read it.
 GRACE_SECONDS = 3600
 
 _VERIFIED = """
@@ -38,7 +38,7 @@ _ABANDON = """
 UPDATE market.archive_files SET status = 'retired', retired_at = clock_timestamp()
 WHERE status IN ('written', 'verified')
 """
-# What was never current was never read.
+# A file that was never current was never read.
 _REMOVABLE = """
 SELECT archive_id, base_url, path FROM market.archive_files
 WHERE status = 'retired' AND (current_at IS NULL OR retired_at < clock_timestamp() - make_interval(secs => %s))
@@ -48,9 +48,10 @@ ORDER BY archive_id
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """What became of one span: rows in its files (``kept_hot`` of them in the table too), bytes, seconds of each part.
+    """Result for one span: rows in its files (``kept_hot`` of them also in the table), bytes, seconds of each part.
 
-    ``export_seconds`` includes storing and reading back; ``switch_seconds`` is what writers of the span waited.
+    ``export_seconds`` includes storing and reading back; ``switch_seconds`` is the time that writers of the span
+    waited.
     """
 
     span: Span
@@ -64,26 +65,28 @@ class Archived:
 
 
 class Archiver:
-    """Archives spans into ``storage``; ``scratch`` is a folder of its own. For the one holder of retention's lock."""
+    """Archives spans into ``storage``; ``scratch`` is a folder that nothing else uses. The caller holds retention's
+    lock.
+    """
 
     def __init__(self, connections: Connections, storage: ArchiveStorage, scratch: Path) -> None:
         self._connections, self.storage, self._scratch = connections, storage, scratch
 
     def recover(self) -> None:
-        """Clear away what an earlier run left half done: its files were never read, its tables nobody sees."""
+        """Remove files and tables that an interrupted run left; readers never used them."""
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._connections.run(lambda connection: connection.execute(_ABANDON) and None)
         swap.drop_leftovers(self._connections)
         self.storage.sweep()
 
     def archive(self, span: Span, min_bars: int) -> Archived:
-        """Put a span into files, verified, and take its rows out of the table. Raises StoreError when it cannot."""
+        """Write a span to files, verify them, and remove its rows from the table. Raises StoreError."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return self._archive(span, min_bars)
             except ChangedError as error:
                 log.info("%s (attempt %d)", error, attempt)
-        raise StoreError(f"{span} is being changed all the time: the next run tries it again")
+        raise StoreError(f"{span} changed during every attempt: the next run tries it again")
 
     def _archive(self, span: Span, min_bars: int) -> Archived:
         clock = time.monotonic()
@@ -109,14 +112,14 @@ class Archiver:
         )
 
     def current(self, span: Span) -> list[ArchiveFile]:
-        """The files that hold the span now."""
+        """The current files of the span."""
         found = self._connections.run(catalogue.find, None, span.timeframe, span.start, span.end)
         return [file for file in found if file.kind in span.kinds]
 
     def _keep(self, out: Exported, kind: str, path: Path, tally: Tally) -> int:
-        """Catalogue, store and verify one file; returns its number."""
+        """Catalogue, store and verify one file; return its number."""
         digest, size = catalogue.sha256(path), path.stat().st_size
-        # never the name of another file, so that removing one can never remove the other
+        # a unique name, so that removing one file never removes another
         place = f"{out.span.folder(kind)}/{digest[:24]}-{secrets.token_hex(3)}.parquet"
         entry: dict[str, Any] = {
             **parquet.entry(kind, tally, digest, size),
@@ -135,7 +138,7 @@ class Archiver:
         return number
 
     def remove_retired(self) -> int:
-        """Delete retired files that nobody can be reading any more, then their rows; returns how many."""
+        """Delete retired files that no reader can use any more, then their rows; return the number of files."""
         rows = self._connections.run(lambda connection: connection.execute(_REMOVABLE, [GRACE_SECONDS]).fetchall())
         for number, url, path in rows:
             storage = self.storage if url == self.storage.url else ArchiveStorage(url)
@@ -146,7 +149,7 @@ class Archiver:
 
 def _mark_verified(connection: psycopg.Connection[Any], number: int) -> None:
     if connection.execute(_VERIFIED, [number]).rowcount != 1:
-        raise StoreError(f"archive file {number} was taken away while it was verified: another run is at work")
+        raise StoreError(f"archive file {number} was removed while it was verified: another run is active")
 
 
 def _forget(connection: psycopg.Connection[Any], number: int) -> None:

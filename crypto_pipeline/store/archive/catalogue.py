@@ -1,8 +1,8 @@
-"""The catalogue of the archive: which spans lie in which Parquet files, and how far each file has come.
+"""The catalogue of the archive: the Parquet files of each span, and the status of each file.
 
 A file is ``written`` before its first byte is stored, ``verified`` once it was read back, ``current`` from the
-transaction on in which its rows left their table, and ``retired`` when another took its place or its time is over.
-Only current files are read.
+transaction that removes its rows from the table, and ``retired`` when another file replaces it or it has expired. Only
+current files are read.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ sums, made_from, status, created_at, verified_at
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFile:
-    """One Parquet file of ``kind``, and the span ``[first_open, end_open)`` of open times (of trades: times) it covers.
+    """One Parquet file of ``kind`` for the span ``[first_open, end_open)`` of open times (for trades: of trade times).
 
-    ``timeframe`` is None for trades. Times are in UTC; ``min_open_time`` and ``max_open_time`` are None of an empty
-    file. ``sums`` has per column the sum of its values, ``made_from`` the fingerprint of the rows that went in.
+    ``timeframe`` is None for trades. Times are in UTC; ``min_open_time`` and ``max_open_time`` are None for an empty
+    file. ``sums`` has the sum of each column, ``made_from`` the fingerprint of the rows from which the file was made.
     """
 
     archive_id: int
@@ -58,7 +58,7 @@ class ArchiveFile:
 
     @property
     def url(self) -> str:
-        """Where the file is."""
+        """URL of the file."""
         return f"{self.base_url.rstrip('/')}/{self.path}"
 
 
@@ -70,7 +70,9 @@ def find(
     end: datetime | None = None,
     statuses: tuple[str, ...] = ("current",),
 ) -> list[ArchiveFile]:
-    """Files whose span touches ``[start, end)``, by kind, timeframe and time. None is unbounded; times are aware."""
+    """Files whose span overlaps ``[start, end)``, sorted by kind, timeframe and time. None is unbounded; times are
+    aware.
+    """
     query = f"""
         SELECT {_COLUMNS} FROM market.archive_files
         WHERE status = ANY(%(statuses)s) AND (%(kind)s::text IS NULL OR kind = %(kind)s)
@@ -90,7 +92,7 @@ def find(
 
 
 def add(connection: psycopg.Connection[Any], file: Mapping[str, Any]) -> int:
-    """Catalogue a file that is about to be stored (status ``written``); returns its number."""
+    """Catalogue a file that will be stored (status ``written``); return its number."""
     row = connection.execute(
         """
         INSERT INTO market.archive_files (kind, timeframe, first_open, end_open, base_url, path, rows, bytes, sha256,
@@ -110,6 +112,6 @@ def _file(row: dict[str, Any]) -> ArchiveFile:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's bytes, as hexadecimal digits."""
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""The moment in which rows leave a table: their files become the truth of their span in the same transaction.
+"""Removal of archived rows from their table; the same transaction makes their files current.
 
-A partition leaves as a whole. Months that share a table with others leave it by DELETE, some instruments at a time, so
-that no transaction is long; until then their rows are in both places, which readers do not see.
+A partition is removed as a whole. A month that shares its table with others is removed by DELETE, some instruments at a
+time, so that transactions are short. Until then its rows are in both places, and readers use only one of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from crypto_pipeline.store.partitions.swap import lock_out_writers, replace_part
 
 log = logging.getLogger(__name__)
 
-#: Rows that one transaction deletes, about; at least one instrument's month.
+#: Approximate number of rows that one transaction deletes; at least one instrument's month.
 PART_ROWS = 20_000
 
 _COPY_STAYING = """
@@ -64,14 +64,14 @@ _IN_TABLE = """
 SELECT instrument_id, day, present::bigint, (present - archived)::bigint FROM market.coverage
 WHERE timeframe = %(timeframe)s AND day >= %(first)s AND day < %(until)s AND instrument_id = ANY(%(only)s::int[])
 """
-#: Per instrument what its cells are, and how many of its bars are in the table.
+#: Per instrument the state of its cells, and the number of its bars in the table.
 Marks = dict[int, tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """How many rows left, how many stay because they are among the newest (or changed at the last moment), how long
-    writers of the span waited at most.
+    """Number of removed rows, number of rows that stay (the newest ones, or rows changed meanwhile), and the
+    longest time in seconds that writers of the span waited.
     """
 
     rows: int
@@ -82,10 +82,11 @@ class Switched:
 def detach(
     connections: Connections, span: Span, made_from: str, counted: pl.DataFrame, files: Sequence[int], min_bars: int
 ) -> Switched:
-    """Make verified ``files`` current and take their rows out of the table.
+    """Make verified ``files`` current and remove their rows from the table.
 
-    ``counted`` (CELLS) says how many bars of each cell the files hold. The newest ``min_bars`` of each series stay.
-    Without files the rows are dropped for good. Raises ChangedError when rows are other than ``made_from`` says.
+    ``counted`` (CELLS) has the number of bars of each cell in the files. The newest ``min_bars`` of each series stay.
+    Without files the rows are deleted for good. Raises ChangedError when the rows' fingerprint differs from
+    ``made_from``.
     """
     if span.partitioned:
         return retry_until_unlocked(connections, span, _switch, span, made_from, counted, list(files), min_bars)
@@ -93,7 +94,7 @@ def detach(
 
 
 def rows_to_detach(connection: psycopg.Connection[Any], span: Span, min_bars: int) -> int:
-    """How many rows of the span's table are not among the newest ``min_bars`` of their series."""
+    """Number of rows of the span's table beyond the newest ``min_bars`` of their series."""
     rows = archive_spans.fingerprint(connection, span).hot_rows
     if span.timeframe is None or not rows:
         return rows
@@ -141,11 +142,11 @@ def _make_current(connection: psycopg.Connection[Any], span: Span, files: list[i
     if files:
         connection.execute(_RETIRE, span.values() | {"kinds": list(span.kinds)})
         if connection.execute(_CURRENT, [files]).rowcount != len(files):
-            raise StoreError(f"{span}: its files are not verified any more; run the archive again")
+            raise StoreError(f"{span}: its files are no longer verified; run the archive again")
 
 
 def _build_of_staying(connection: psycopg.Connection[Any], span: Span, staying: KeptRows) -> None:
-    """A table with just the bars that stay, to take the partition's place."""
+    """Make a table with only the bars that stay, to replace the partition."""
     old, new = bars.identifier(span.table), rebuild.begin(connection, span)
     values = span.values() | {"ids": staying.ids, "since": staying.since}
     connection.execute(sql.SQL(_COPY_STAYING).format(new=new, old=old), values, prepare=False)
@@ -175,7 +176,7 @@ def _by_parts(
 def _publish(
     connection: psycopg.Connection[Any], span: Span, made_from: str, counted: pl.DataFrame, files: list[int]
 ) -> tuple[Marks, float]:
-    """The files are the truth from here on, beside the rows, which are all still there."""
+    """Make the files current while all rows are still in the table."""
     began, _ = _hold(connection, span, made_from)
     if files:
         numbers = counted["instrument_id"].unique().to_list()
@@ -188,7 +189,7 @@ def _publish(
 def _detach_part(
     connection: psycopg.Connection[Any], span: Span, part: Marks, min_bars: int, *, archived: bool
 ) -> tuple[int, float]:
-    """Delete what some instruments have in the span, unless a bar of theirs is another by now."""
+    """Delete the rows of some instruments in the span, unless one of their bars has changed meanwhile."""
     numbers = list(part)
     lock_out_writers(connection, span, numbers)
     began = time.monotonic()
@@ -199,7 +200,7 @@ def _detach_part(
     accounting.account(connection, span, cells, dropped=not archived)
     gone = _delete(connection, span.table, span, staying)
     if gone + staying.rows != sum(rows for _, rows in part.values()):
-        raise ChangedError(f"{span}: {gone:,} rows were to go and {staying.rows:,} to stay, which are not all")
+        raise ChangedError(f"{span}: {gone:,} rows to delete and {staying.rows:,} to keep are not all rows of the span")
     _delete(connection, "ohlc_revisions", span, staying)
     return gone, time.monotonic() - began
 
@@ -222,12 +223,12 @@ def _marks(connection: psycopg.Connection[Any], span: Span, only: list[int] | No
 
 
 def _cells(connection: psycopg.Connection[Any], span: Span, numbers: list[int]) -> pl.DataFrame:
-    """Of each cell ``rows``, how many bars there are, and ``staying``, how many of them in the table."""
+    """Per cell ``rows``, its number of bars, and ``staying``, the number of them in the table."""
     rows = connection.execute(_IN_TABLE, span.values() | {"only": numbers}).fetchall()
     return pl.DataFrame(rows, schema={**accounting.CELLS, "staying": pl.Int64()}, orient="row")
 
 
 def _delete(connection: psycopg.Connection[Any], table: str, span: Span, staying: KeptRows) -> int:
-    """Delete what does not stay: bars, or their history, which is in a file of its own."""
+    """Delete the rows that do not stay: bars, or their history, which has its own file."""
     statement = sql.SQL(_DELETE).format(table=sql.Identifier(table))
     return connection.execute(statement, span.values() | staying.limits).rowcount

@@ -1,7 +1,7 @@
-"""From tables to Parquet: one month of bars with their history, or one day of trades, merged with what is archived.
+"""Export of tables to Parquet: a month of bars with their history, or a day of trades, merged with archived rows.
 
-Nothing is locked. A fingerprint of the rows is taken before the first is read; the switch, which locks, compares it, so
-whatever changed meanwhile makes the files useless and nothing worse.
+Nothing is locked. A fingerprint of the rows is computed before the first row is read. ``detach``, which locks, compares
+it; if rows changed meanwhile, the files are discarded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.partitions import span as archive_spans
 from crypto_pipeline.store.partitions.span import Span
 
-#: Backends that read at once: columns are put together by them, so each is a processor at work.
+#: Number of parallel database sessions for reading; each uses a processor of the server.
 READERS = 2
 C = TypeVar("C")
 R = TypeVar("R")
@@ -33,7 +33,7 @@ _TRADE_KEY = ["instrument", "venue", "time", "trade_id"]
 
 @dataclass(slots=True)
 class Exported:
-    """Files of one span, not yet stored anywhere, and what they were made from."""
+    """Files of one span that are not stored yet, and the fingerprint of the rows from which they were made."""
 
     span: Span
     made_from: str
@@ -44,9 +44,9 @@ class Exported:
 
 
 def export(connections: Connections, span: Span, current: Sequence[ArchiveFile], folder: Path) -> Exported:
-    """Write files of ``span`` into ``folder``: what the tables hold, and of ``current`` files what they do not.
+    """Write files of ``span`` into ``folder``: the rows of the tables, and rows that only the ``current`` files have.
 
-    Where both have a bar the better copy is taken (``archive_merge``).
+    If both have a bar, the better copy is used (see ``archive.merge``). Raises StoreError.
     """
     found = connections.run(archive_spans.fingerprint, span)
     out = Exported(span, found.text, found.hot_rows)
@@ -98,8 +98,8 @@ def _export_bars(
 
 
 def _export_history(out: Exported, history: Sequence[pl.DataFrame], folder: Path) -> None:
-    """Superseded copies, as a file where there are any."""
-    # a bar that never left the table has its history there and in an earlier file
+    """Write superseded copies to a file, if there are any."""
+    # the history of a bar that stayed in the table is both there and in an earlier file
     past = pl.concat([pl.DataFrame(schema=rows.REVISION_FILE), *history]).unique()
     if past.height:
         path = folder / f"{out.span.name}.revisions.parquet"
@@ -142,7 +142,7 @@ def _archived(files: Sequence[ArchiveFile], kind: str, names: dict[int, str]) ->
 
 
 def _chunks(names: dict[int, str], span: Span) -> list[dict[int, str]]:
-    """Instruments by name, as many at once as make about one row group."""
+    """Instruments by name, in groups that make about one row group each."""
     assert span.timeframe is not None
     bars = max(1, span.timeframe.count(span.start, span.end))
     step = max(1, GROUP_ROWS // bars)
@@ -155,7 +155,7 @@ def _sorted(names: dict[int, str]) -> list[tuple[int, str]]:
 
 
 def _ahead(read: Callable[[C], R], chunks: Sequence[C]) -> Iterator[tuple[C, R]]:
-    """Chunks with what was read of them, in order; the next ones are read meanwhile, but never all of them."""
+    """Yield chunks with their rows, in order; a bounded number of following chunks is read meanwhile."""
     with ThreadPoolExecutor(READERS, thread_name_prefix="export") as pool:
         coming: list[tuple[C, Future[R]]] = [(chunk, pool.submit(read, chunk)) for chunk in chunks[: READERS + 1]]
         for number in range(len(chunks)):

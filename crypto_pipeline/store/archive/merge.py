@@ -1,7 +1,8 @@
-"""A bar that lies in its table and in the archive: the better copy is believed, by the precedence of invariant I1.
+"""Merging of bars that are both in the table and in the archive: the better copy is used, by the precedence of I1.
 
-Whoever writes a bar of an archived month cannot see the file. So copies meet where they are read together, and for good
-when the month is archived or restored the next time; both go by the same rule, whichever copy came later.
+A writer of a bar of an archived month cannot see the file. So reads merge the copies, and the next archive run or
+restore of the month merges them for good. Both use the same rule, independent of the order in which the copies
+came.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from crypto_pipeline.store.columns import best_copy
 from crypto_pipeline.store.columns.bars import RANKS
 
 KEY = ["instrument", "open_time"]
-#: Columns of frames that decide; of two copies that are equal in all of them the one known longer stays.
+#: Columns that decide; of two copies that are equal in all of them, the one that was recorded first stays.
 DECIDING = ["source" if name == "source_rank" else name for name in best_copy.ORDER]
 
 _RANK = pl.col("source").replace_strict(RANKS, return_dtype=pl.Int16)
@@ -24,23 +25,23 @@ _ORDER = [_RANK if name == "source" else pl.col(name) for name in DECIDING]
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """``bars`` in BAR_FILE, one of each, and in REVISION_FILE the ``past`` copies that they took the place of."""
+    """``bars`` (BAR_FILE), one copy each, and the copies that they replaced, ``past`` (REVISION_FILE)."""
 
     bars: pl.DataFrame
     past: pl.DataFrame
 
     def of(self, keys: pl.DataFrame) -> Copies:
-        """Those of the bars that ``keys`` (KEY) names."""
+        """The copies of the bars in ``keys`` (KEY)."""
         return Copies(self.bars.join(keys, on=KEY, how="semi"), self.past.join(keys, on=KEY, how="semi"))
 
 
 def best(copies: pl.DataFrame) -> pl.DataFrame:
-    """Of each bar the best of its copies, sorted by instrument and time. Needs KEY, DECIDING and ``recorded_at``."""
+    """The best copy of each bar, sorted by instrument and time. ``copies`` needs KEY, DECIDING and ``recorded_at``."""
     return _best_first(copies).unique(KEY, keep="first", maintain_order=True)
 
 
 def merge(hot: Copies, archived: Copies) -> Copies:
-    """The copies of table and archive as one table would have them had it seen them all; bars sorted by KEY."""
+    """The bars and history that one table would have if it had received all copies; bars sorted by KEY."""
     both = archived.bars.join(hot.bars, on=KEY, how="semi").select(KEY)
     if both.is_empty():
         bars = pl.concat([hot.bars, archived.bars]).sort(KEY) if archived.bars.height else hot.bars
@@ -52,8 +53,8 @@ def merge(hot: Copies, archived: Copies) -> Copies:
 
 
 def _replayed(table: Copies, file: Copies) -> Copies:
-    """What had become of all copies in one table: from every moment at which one was recorded on, the better of what
-    the two places then said.
+    """The history that one table would have: at each time of recording, the better copy of the two places at that
+    time.
     """
     places = [pl.concat([one.bars, one.past.select(*rows.BAR_FILE)]) for one in (table, file)]
     moments = pl.concat(places).select(*KEY, pl.col("recorded_at").alias("at")).unique().sort("at")

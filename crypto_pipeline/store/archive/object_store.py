@@ -1,11 +1,11 @@
-"""Where archive files are: a folder of this machine or an object store, by one URL, through the object_store library.
+"""Storage of archive files: a local folder or an object store, by one URL, through the object_store library.
 
 Credentials and endpoints of object stores come from the environment under the names that this library and Polars both
 read (``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_REGION``, ``AWS_ENDPOINT_URL``, ``AWS_ALLOW_HTTP``,
 ``GOOGLE_SERVICE_ACCOUNT``, ``AZURE_STORAGE_ACCOUNT_NAME`` …), never from a setting that could be printed.
 
-obstore and not fsspec: one wheel without dependencies for all stores, atomic writes to folders too, and the same
-library that Polars scans with, so that what can be written can be read under the same names.
+We use obstore and not fsspec: it is one wheel without dependencies for all stores, writes to folders atomically, and is
+the library that Polars scans with, so a file can be read under the name under which it was written.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from crypto_pipeline.store.database.errors import StoreError
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-#: Another file system, or one that has no links.
+#: Error numbers of a link across file systems, or on one without links.
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 SCHEMES = ("file", "s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss")
 
 
 def base_url(place: str | Path) -> str:
-    """A folder or URL as the URL that the catalogue keeps, without a slash at its end.
+    """The URL of a folder or URL for the catalogue, without a slash at its end.
 
-    Raises StoreError naming the value when it is a URL of a kind that cannot be used.
+    Raises StoreError for an unsupported kind of URL.
     """
     text = str(place)
     if "://" not in text:
@@ -48,13 +48,13 @@ def base_url(place: str | Path) -> str:
 
 
 def local_path(url: str) -> Path | None:
-    """The path that a ``file://`` URL means; None for an object store."""
+    """The local path of a ``file://`` URL; None for an object store."""
     parts = urlsplit(url)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
 def scan_source(url: str) -> str:
-    """``url`` as Polars reads it: a plain path of this machine, or the object store's URL."""
+    """The source for a scan by Polars: a local path, or the object store's URL."""
     path = local_path(url)
     return url if path is None else str(path)
 
@@ -83,9 +83,9 @@ class ArchiveStorage:
             return from_url(self.url)
 
     def put(self, path: str, file: Path) -> None:
-        """Store ``file`` under ``path``, all of it or nothing; when this returns it outlives a power cut.
+        """Store ``file`` under ``path`` atomically; after the return it survives a power failure.
 
-        In a folder of the same file system it becomes the very file: nobody may write into it any more.
+        In a folder of the same file system it becomes a link to ``file``, which must not be changed afterwards.
         """
         import obstore
 
@@ -96,7 +96,7 @@ class ArchiveStorage:
             self._flush(self.folder / path)
 
     def replace(self, path: str, file: Path) -> None:
-        """Put a copy of ``file`` in the place of what is stored under ``path``, all of it or nothing."""
+        """Replace the file under ``path`` by a copy of ``file``, atomically."""
         import obstore
 
         with self._explained(path):
@@ -105,7 +105,7 @@ class ArchiveStorage:
                 return
             place = self.folder / path
             place.parent.mkdir(parents=True, exist_ok=True)
-            new = place.with_name(f"{place.name}#repair")  # `sweep` knows it
+            new = place.with_name(f"{place.name}#repair")  # `sweep` removes it after a kill
             shutil.copyfile(file, new)
             new.replace(place)
         self._flush(place)
@@ -125,7 +125,7 @@ class ArchiveStorage:
         return True
 
     def _flush(self, file: Path) -> None:
-        """The library renames into place but does not wait for the disk."""
+        """Write the file to the disk: the library renames it but does not wait for the disk."""
         assert self.folder is not None
         for place in (file, *file.parents):
             descriptor = os.open(place, os.O_RDONLY)
@@ -138,13 +138,13 @@ class ArchiveStorage:
 
     @contextmanager
     def fetched(self, path: str) -> Iterator[Path]:
-        """The file as it is stored, for the block: in its place, or downloaded to a temporary file."""
+        """The stored file for the block: the local file itself, or a temporary download. Raises StoreError."""
         import obstore
 
         if self.folder is not None:
             place = self.folder / path
             if not place.is_file():
-                raise StoreError(f"archive file {self.url}/{path} is not there")
+                raise StoreError(f"archive file {self.url}/{path} is missing")
             yield place
             return
         with tempfile.NamedTemporaryFile(prefix="crypto-pipeline-", suffix=".parquet") as copy:
@@ -155,7 +155,7 @@ class ArchiveStorage:
             yield Path(copy.name)
 
     def delete(self, path: str) -> None:
-        """Remove a file; none there is fine."""
+        """Remove a file, if it exists."""
         import obstore
 
         with self._explained(path):
@@ -165,13 +165,13 @@ class ArchiveStorage:
                 pass  # deleted by an earlier attempt
 
     def sweep(self) -> None:
-        """Remove what a killed ``put`` left in a folder; object stores show nothing of what was not finished."""
+        """Remove partial files of killed writes from a folder; object stores do not show unfinished files."""
         if self.folder is not None and self.folder.is_dir():
             for part in self.folder.glob("**/*.parquet#*"):
                 part.unlink(missing_ok=True)
 
     def paths(self) -> list[str]:
-        """Every file below the URL."""
+        """Paths of all files below the URL."""
         import obstore
 
         with self._explained(""):

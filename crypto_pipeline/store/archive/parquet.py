@@ -1,7 +1,7 @@
-"""Parquet files of the archive: written row group by row group, and read back to prove that they hold what went in.
+"""Parquet files of the archive: written row group by row group, and read back to prove that they hold all rows.
 
-A row group is what was read at once: about a month of 1m bars of one instrument. So a question about one instrument
-opens one row group of a file. The same rows give the same bytes.
+A row group has about a month of 1m bars of one instrument, so a read of one instrument opens one row group of a file.
+The same rows give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ from crypto_pipeline.store.archive.rows import FILE_SCHEMAS
 from crypto_pipeline.store.columns.bars import OPTIONAL_COUNTS
 from crypto_pipeline.store.database.errors import StoreError
 
-#: Rows in a row group, about: see the module's docstring.
+#: Approximate number of rows of a row group.
 GROUP_ROWS = 50_000
 _TEXTS = ("instrument", "source", "venue", "taker_side")
 _ADDABLE = (*VALUE_COLUMNS, "quantity")
-#: Columns by which readers choose; of the others the smallest and largest would only make the file's foot longer.
+#: Columns with statistics, which readers filter by; for other columns they would only make the file's footer longer.
 _CHOSEN_BY = ["instrument", "open_time", "time", "recorded_at", "superseded_at"]
-#: Whole numbers, most of them rising from row to row: their differences take a tenth of the room and less time.
+#: Integer columns with delta encoding: most rise from row to row, so differences take a tenth of the space, and less
+#: time.
 _WHOLE = ("open_time", "revision", "recorded_at", "superseded_at", *OPTIONAL_COUNTS, "time", "trade_id", "first_id",
           "last_id")  # fmt: skip
-#: Measured with differences: level 3 saves 8 % more room and takes 20 % more time.
+#: Level of zstd, measured with delta encoding: level 3 saves 8 % more space and takes 20 % more time.
 _LEVEL = 1
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a file holds, in figures: rows, sums per column, first and last time, and a hash of each row group's rows.
+    """Figures of a file: rows, sums per column, first and last time, and a hash of each row group's rows.
 
-    Two tallies are equal when the rows are: the hash covers every value of every row.
+    Two tallies are equal if the rows are equal: the hash covers every value of every row.
     """
 
     rows: int = 0
@@ -67,7 +68,7 @@ class Tally:
                 self.parts.setdefault(name, []).append(float(frame[name].sum()))
 
     def extend(self, other: Tally) -> None:
-        """Take in the row groups that ``other`` counted, as following ours."""
+        """Append the row groups counted by ``other``."""
         self.rows += other.rows
         self.first = min((one for one in (self.first, other.first) if one is not None), default=None)
         self.last = max((one for one in (self.last, other.last) if one is not None), default=None)
@@ -77,22 +78,22 @@ class Tally:
 
     @property
     def sums(self) -> dict[str, float]:
-        """Per column the sum of its values; absent ones count as nothing."""
+        """Sum of each column; nulls are ignored."""
         return {name: math.fsum(parts) for name, parts in self.parts.items()}
 
     def difference(self, other: Tally) -> str | None:
-        """What of ``other`` is not as here, in words; None when nothing is."""
+        """The first difference of ``other``, in words; None if there is none."""
         if self.rows != other.rows:
             return f"{other.rows:,} rows instead of {self.rows:,}"
         for name, value in self.sums.items():
-            # the order of additions is not ours to choose; the hashes below are exact
+            # sums of floats depend on the order of additions; the hashes below are exact
             if not math.isclose(value, other.sums.get(name, math.nan), rel_tol=1e-12, abs_tol=1e-9):
                 return f"the sum of {name} is {other.sums.get(name)} instead of {value}"
         return None if self.hashes == other.hashes else "other rows than went in"
 
 
 class ParquetOut(AbstractContextManager["ParquetOut", None]):
-    """A new file at ``path``, filled by ``add``. Use ``with``; ``close`` is what makes it a Parquet file."""
+    """A new file at ``path``, filled by ``add``. Use ``with``; only ``close`` completes the Parquet file."""
 
     def __init__(self, path: Path, kind: str) -> None:
         self.path, self.kind = path, kind
@@ -110,7 +111,7 @@ class ParquetOut(AbstractContextManager["ParquetOut", None]):
         )
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Append a frame in the kind's schema as one row group; an empty one is left out."""
+        """Append a frame in the kind's schema as one row group; an empty frame is skipped."""
         if frame.height:
             self.tally.add(frame)
             self._writer.write_table(frame.to_arrow(), row_group_size=frame.height)
@@ -129,7 +130,7 @@ def row_groups(path: Path, kind: str, first: int = 0, step: int = 1) -> Iterator
         for number in range(first, file.num_row_groups, step):
             frame = pl.from_arrow(file.read_row_group(number, use_threads=False))
             assert isinstance(frame, pl.DataFrame)
-            # a file that is older than a column has null in it
+            # a file that is older than a column gets nulls in it
             yield frame.select(
                 pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype).alias(name)
                 for name, dtype in FILE_SCHEMAS[kind].items()
@@ -137,7 +138,7 @@ def row_groups(path: Path, kind: str, first: int = 0, step: int = 1) -> Iterator
 
 
 def verify(path: Path, kind: str, digest: str, expected: Tally | None = None, rows: int | None = None) -> Tally:
-    """Read a whole file again. Raises StoreError when its bytes or its rows are not what they should be."""
+    """Read a whole file again and compare it with its SHA-256, figures and number of rows. Raises StoreError."""
     found = sha256(path)
     if found != digest:
         raise StoreError(f"archive file {path.name} is damaged: its SHA-256 is {found}, not {digest}")
@@ -146,12 +147,12 @@ def verify(path: Path, kind: str, digest: str, expected: Tally | None = None, ro
     if problem is None and rows is not None and rows != tally.rows:
         problem = f"{tally.rows:,} rows instead of {rows:,}"
     if problem:
-        raise StoreError(f"archive file {path.name} does not hold what was put into it: {problem}")
+        raise StoreError(f"archive file {path.name} does not hold the written rows: {problem}")
     return tally
 
 
 def _tally(path: Path, kind: str) -> Tally:
-    """The figures of a whole file, counted on two threads."""
+    """The figures of a whole file, computed by two threads."""
 
     def some(first: int) -> list[Tally]:
         found = []
@@ -170,7 +171,7 @@ def _tally(path: Path, kind: str) -> Tally:
 
 
 def entry(kind: str, tally: Tally, digest: str, size: int) -> Mapping[str, Any]:
-    """What the catalogue says of a file's content."""
+    """Columns of the catalogue about a file's content."""
     return {
         "kind": kind,
         "rows": tally.rows,

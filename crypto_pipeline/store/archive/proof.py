@@ -1,9 +1,9 @@
-"""Proof that archive files are what was written: before the first use in a process, and all of them in turn.
+"""Proof that archive files are intact: before their first use in a process, and all files in turn.
 
-A Parquet reader takes many a flipped bit for another value. So a file on this machine is hashed before a process reads
-it for the first time, and again when its size or its time of change is another. That costs a read of the file: some 100
-ms for a month of 1m bars of 90 instruments. Files in an object store are proven in turn only: their first use would
-have to download them whole, and such stores keep checksums of their own.
+A Parquet reader reads many flipped bits as other values without an error. So a local file is hashed before a process
+first reads it, and again when its size or modification time has changed. That costs one read of the file: about 100 ms
+for a month of 1m bars of 90 instruments. Files in an object store are only proven in turn, because the first use would
+have to download all of the file, and object stores keep their own checksums.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from crypto_pipeline.store.archive.object_store import ArchiveStorage, local_pat
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
 
-#: Hash of each file that this process has read, by where it is and what its directory entry says of it.
+#: Hash of each file that this process has read, by path, inode, size and modification time.
 _seen: dict[tuple[str, int, int, int], str] = {}
 
 _LAST = "SELECT archive_id, fault IS NULL, proven_at FROM ops.archive_proofs"
@@ -44,13 +44,13 @@ FROM market.archive_files f LEFT JOIN ops.archive_proofs p USING (archive_id) WH
 
 
 class DamagedFileError(StoreError):
-    """An archive file is not what was written, or is gone; the message names it and what brings it back."""
+    """An archive file is damaged or missing; the message names it and the command that repairs it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveProof:
-    """What is known of all current files: ``faults`` in words, how many of ``files`` were ever ``proven``, the oldest
-    proof from ``oldest``. ``looked_at`` files were read in this round.
+    """State of all current files: ``faults`` in words, the number of ``files`` and of ``proven`` ones, and the time
+    of the ``oldest`` proof (UTC). ``looked_at`` files were read in this round.
     """
 
     faults: list[str]
@@ -61,9 +61,9 @@ class ArchiveProof:
 
 
 def require_whole(files: Sequence[ArchiveFile]) -> None:
-    """Raise DamagedFileError unless every file that lies on this machine is what was written.
+    """Raise DamagedFileError if a local file is damaged, FileNotFoundError if it is missing.
 
-    Each is read once in a process. Raises FileNotFoundError for one that is not there (any more).
+    Each file is read once per process.
     """
     unseen = [(file, path) for file in files if (path := local_path(file.url)) is not None]
     unseen = [(file, path) for file, path in unseen if _seen.get(_key(path)) != file.sha256]
@@ -76,7 +76,7 @@ def require_whole(files: Sequence[ArchiveFile]) -> None:
 
 
 def forget_proofs() -> None:
-    """Have every file read again before its next use, as a new process does."""
+    """Forget all results, so that every file is read again before its next use, as in a new process."""
     _seen.clear()
 
 
@@ -95,12 +95,12 @@ def _fault(file: ArchiveFile, path: Path) -> str | None:
 
 
 def damaged(file: ArchiveFile, why: str) -> str:
-    """What to say of a damaged file."""
-    return f"archive file {file.url} is damaged: {why}; `crypto-pipeline archive repair` brings it back"
+    """The message about a damaged file."""
+    return f"archive file {file.url} is damaged: {why}; `crypto-pipeline archive repair` restores it"
 
 
 def examine(file: ArchiveFile) -> str | None:
-    """Read a file again, wherever it is; its fault in words, None when there is none."""
+    """Read a local or remote file again; return its fault in words, None if it is intact."""
     try:
         with ArchiveStorage(file.base_url).fetched(file.path) as path:
             found = sha256(path)
@@ -110,9 +110,9 @@ def examine(file: ArchiveFile) -> str | None:
 
 
 def prove_in_turn(connections: Connections, most_bytes: int, most_downloaded: int) -> ArchiveProof:
-    """Examine current files, those with a fault and those proven longest ago first.
+    """Examine current files: first those with a fault, then those with the oldest proof.
 
-    About ``most_bytes`` are read on this machine and ``most_downloaded`` from object stores, by whole files.
+    Whole files are read, up to about ``most_bytes`` on this machine and ``most_downloaded`` from object stores.
     """
     last = {number: (fine, at) for number, fine, at in connections.run(_rows, _LAST)}
     files = connections.run(catalogue.find)

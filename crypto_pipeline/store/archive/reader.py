@@ -1,4 +1,4 @@
-"""Reading the archive: which files hold a span, and a lazy frame over them."""
+"""Reading the archive: the files of a span, and a lazy frame over them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
 
-#: What a scan of revisions returns: bars that were the truth in ``[recorded_at, superseded_at)``.
+#: Schema of a scan of revisions: bars that were current in ``[recorded_at, superseded_at)``.
 REVISION_SCHEMA: dict[str, pl.DataType] = {**READ_SCHEMA, "superseded_at": pl.Datetime("us", "UTC")}
-#: What a scan of trades returns.
+#: Schema of a scan of trades.
 ARCHIVED_TRADE_SCHEMA: dict[str, pl.DataType] = {**TRADE_SCHEMA, "venue": pl.String()}
 
 SCHEMAS: dict[str, dict[str, pl.DataType]] = {
@@ -42,11 +42,11 @@ class Archive:
         start: datetime | None = None,
         end: datetime | None = None,
     ) -> list[ArchiveFile]:
-        """Current files whose span touches ``[start, end)`` (aware; None: unbounded), by kind, timeframe and time.
+        """Current files whose span overlaps ``[start, end)`` (aware; None: unbounded), by kind, timeframe and time.
 
-        To read files together with the table, ask before, read the table, ask again, and start over if the answer
-        differs. One repeatable-read snapshot is not enough: a partition that leaves its table is gone at once for
-        every later statement, whatever snapshot that has.
+        To read files together with the table, list the files, read the table, list them again, and start over if the
+        lists differ. A repeatable-read snapshot is not enough: a detached partition is invisible at once to all later
+        statements of any snapshot.
         """
         wanted = Timeframe(timeframe) if timeframe is not None else None
         return self._connections.run(catalogue.find, kind, wanted, start, end)
@@ -55,8 +55,8 @@ class Archive:
         """All rows of files of one kind: bars in READ_SCHEMA, revisions in REVISION_SCHEMA, trades with their venue.
 
         Each file is sorted by instrument and time, and filters on both are pushed down to its row groups. Raises
-        StoreError when the files are of several kinds, DamagedFileError when one is not what was written (a file on
-        this machine is hashed before its first use in a process), FileNotFoundError when one is gone.
+        StoreError when the files are of several kinds, DamagedFileError when one is damaged (a local file is hashed
+        before its first use in a process), FileNotFoundError when one is missing.
         """
         kinds = {file.kind for file in files}
         if len(kinds) > 1:
@@ -71,8 +71,8 @@ class Archive:
             hive_partitioning=False,
             glob=False,
             schema=FILE_SCHEMAS[kind],
-            missing_columns="insert",  # a file that is older than a column has null in it
+            missing_columns="insert",  # a file that is older than a column gets nulls in it
         )
         if "vwap" in schema:
-            frame = frame.with_columns(vwap())  # follows from other columns, so it takes no room in the file
+            frame = frame.with_columns(vwap())  # computed from other columns, so the file does not have it
         return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())

@@ -1,7 +1,7 @@
-"""Bringing an archive file back: by a copy that is proven, or by letting its span go so that it is fetched again.
+"""Repair of an archive file: by a proven copy, or by removing the file so that its bars are fetched again.
 
-What a file that is given up held alone is first put into the ledger, under a note that stays with the rows. So a repair
-that was killed goes on where it was, and what nobody has any more stays named.
+Before a file is removed from the catalogue, the bars that only it has are written into the ledger, with a note. So an
+interrupted repair continues where it stopped, and bars that nobody has any more stay recorded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _RETIRE = """
 UPDATE market.archive_files SET status = 'retired', retired_at = clock_timestamp()
 WHERE archive_id = %s AND status = 'current'
 """
-# What lay in the file alone is missing from now on, and is fetched again.
+# Bars that only the file had are missing from now on, and are fetched again.
 _MISSING = """
 UPDATE market.coverage
 SET present = present - archived, archived = 0, built_from = NULL,
@@ -41,7 +41,7 @@ WHERE timeframe = %(timeframe)s AND day >= %(first)s AND day < %(until)s AND arc
 
 
 def replace(connections: Connections, file: ArchiveFile, copy: Path) -> bool:
-    """Put ``copy`` in the place of a damaged file. False, and nothing done, where that is no better."""
+    """Replace a damaged file by ``copy``. False, without a change, if the copy is not good either."""
     if not copy.is_file() or sha256(copy) != file.sha256:
         return False
     ArchiveStorage(file.base_url).replace(file.path, copy)
@@ -50,12 +50,12 @@ def replace(connections: Connections, file: ArchiveFile, copy: Path) -> bool:
     return fault is None
 
 
-#: How the notes of such ledger rows begin.
+#: Start of the notes of such ledger rows.
 NOTE = "was in an archive file that was damaged: "
 
 
 def write_down(coverage: Coverage, ledger: Ledger, symbols: Symbols, file: ArchiveFile) -> None:
-    """Put the bars that lay in the file alone into the ledger, as far as nothing explains their absence."""
+    """Write the bars that only the file has into the ledger, unless the ledger explains their absence already."""
     assert file.timeframe is not None
     names = list(symbols.names().values())
     cells = coverage.cells([file.timeframe], file.first_open, file.end_open, names)
@@ -79,16 +79,15 @@ def write_down(coverage: Coverage, ledger: Ledger, symbols: Symbols, file: Archi
 
 
 def given_up(ledger: Ledger, symbols: Symbols, timeframe: Timeframe | None = None) -> pl.DataFrame:
-    """Ledger rows (GAP_SCHEMA) of bars that lay in files that were given up, and that nothing explains yet."""
+    """Ledger rows (GAP_SCHEMA) of bars of removed files that are still missing without a reason."""
     rows = ledger.open(timeframe, list(symbols.names().values()), [*WAITING, "unfillable"])
     return rows.filter(pl.col("note").str.starts_with(NOTE))
 
 
 def give_up(connections: Connections, file: ArchiveFile) -> None:
-    """Take a damaged file out of the catalogue. Bars that lay in it alone count as missing from then on; write them
-    down before.
+    """Remove a damaged file from the catalogue. Bars that only it has count as missing; call ``write_down`` before.
 
-    For the one holder of retention's lock. Raises StoreError for trades, which no venue states again.
+    The caller holds retention's lock. Raises StoreError for trades, which no venue sends again.
     """
     if file.kind == "trades":
         raise StoreError(f"{file.url} holds trades, which cannot be fetched again: restore a backup that has it")

@@ -1,8 +1,8 @@
 """Restoring archived months of bars with their history, or days of trades, into their tables.
 
-A month that is a partition is built as a table of its own, from its file and from the rows in the table, and replaces
-the partition at once. Retention leaves a restored span in the table for the requested time, then archives it again. Its
-files are kept until then.
+For a month with its own partition, a new table is built from the file and the rows in the table, and then replaces the
+partition. Retention leaves a restored span in the table for the requested time, then archives it again. Its files are
+kept until then.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from crypto_pipeline.store.partitions.vacuum import vacuum
 
 log = logging.getLogger(__name__)
 
-#: Attempts, because writers may change a span while it is built; then the caller has to ask again.
+#: Attempts for a span that writers change while it is built; then the caller must try again.
 _ATTEMPTS = 3
 _EPOCH = date(1970, 1, 1)
 
-# What is in the table is newer than what was archived.
+# Rows in the table are newer than archived rows.
 _INSERT_TRADES = """
 INSERT INTO market.trades ({columns})
 SELECT {columns} FROM pg_temp.restored_trades s
@@ -56,17 +56,17 @@ WHERE archive_id = ANY(%s) AND status = 'current'
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Rows that a span got back, by kind of file."""
+    """Restored rows of a span, by kind of file."""
 
     span: Span
     rows: dict[str, int]
 
 
 def restore(connections: Connections, files: Sequence[ArchiveFile], keep: timedelta) -> Restored:
-    """Bring the current files of one span back, all or nothing, verified before; ``keep`` holds retention off.
+    """Verify and restore the current files of one span, all or none; retention leaves the span alone for ``keep``.
 
-    For the one holder of retention's lock. Raises StoreError when a file is not there or not what it was, or when the
-    span is being changed all the time.
+    The caller holds retention's lock. Raises StoreError when a file is missing or damaged, or when the span changed
+    during every attempt.
     """
     span = Span(files[0].timeframe, files[0].first_open, files[0].end_open)
     numbers = [file.archive_id for file in files]
@@ -87,7 +87,7 @@ def _verified(stack: ExitStack, file: ArchiveFile) -> Path:
 
 def _release(connection: psycopg.Connection[Any], span: Span, numbers: list[int], keep: timedelta) -> None:
     if connection.execute(_HOLD, [keep, numbers]).rowcount != len(numbers):
-        raise StoreError(f"{span} was restored or archived anew meanwhile: look again with `crypto-pipeline archive`")
+        raise StoreError(f"{span} was restored or archived again meanwhile: see `crypto-pipeline archive`")
 
 
 def _bars(
@@ -110,7 +110,7 @@ def _bars(
         if span.partitioned:
             vacuum(connections, [bars.identifier(span.table)], "ANALYZE")
         return loaded.restored
-    raise StoreError(f"{span} is being changed all the time: try again later")
+    raise StoreError(f"{span} changed during every attempt: try again later")
 
 
 def _switch(
@@ -123,7 +123,7 @@ def _switch(
 ) -> None:
     swap.lock_out_writers(connection, span)
     if archive_spans.fingerprint(connection, span).text != made_from:
-        raise ChangedError(f"{span}: bars changed while they were brought back")
+        raise ChangedError(f"{span}: bars changed during the restore")
     _release(connection, span, numbers, keep)
     restore_bars.account(connection, span, loaded)
     if span.partitioned:

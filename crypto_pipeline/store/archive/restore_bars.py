@@ -1,4 +1,4 @@
-"""The bars of one month as they are once its files are merged with what the tables have, and putting them there."""
+"""The merged bars of one month from its files and the tables, and their storage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from crypto_pipeline.store.partitions import span as archive_spans
 from crypto_pipeline.store.partitions.span import Span
 
 _COPY = "COPY {} ({}) FROM STDIN (FORMAT BINARY)"
-# The new table is not visible before it is attached, so its rows need not be looked up, marked and vacuumed later.
+# FREEZE: the new table is invisible before it is attached, so its rows need no later vacuum.
 _COPY_NEW = "COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)"
 _SUPERSEDED = "superseded_at"
 _BARS = sql.Identifier("market", "ohlc_data")
@@ -41,8 +41,8 @@ WHERE instrument_id = u.i AND timeframe = %(timeframe)s AND open_time = u.at
 
 @dataclass(slots=True)
 class Loaded:
-    """The restored month: rows of each cell and the whole history. For a month that shares its table also the bars that
-    differ from the table's. ``restored`` counts the rows from the files.
+    """The restored month: rows of each cell and the whole history; for a month that shares its table, also the bars
+    that differ from the table's. ``restored`` counts the rows from files.
     """
 
     ids: dict[str, int]
@@ -53,20 +53,20 @@ class Loaded:
 
 
 def build(connection: psycopg.Connection[Any], connections: Connections, span: Span, places: dict[str, Path]) -> Loaded:
-    """Fill the table beside the span's partition. Row group by row group, so a month need not fit into memory."""
+    """Fill the new table of the span's partition, row group by row group, so that a month need not fit into memory."""
     assert span.timeframe is not None
     new = rebuild.begin(connection, span)
     loaded = Loaded(connections.run(archive_spans.symbols, span))
     for _, merged in _merged(connections, span, places, loaded):
         _copy_in(connection, new, span, merged.bars, loaded.ids, how=_COPY_NEW)
     rebuild.finish(connection, span)
-    # every instrument lies together
+    # the rows of each instrument are adjacent
     connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(new, sql.Literal(compaction.DONE)))
     return loaded
 
 
 def collect(connections: Connections, span: Span, places: dict[str, Path]) -> Loaded:
-    """The same for a month that shares its table with others: the bars that differ from the table's."""
+    """The bars that differ from the table's, for a month that shares its table with others."""
     loaded = Loaded(connections.run(archive_spans.symbols, span))
     for hot, merged in _merged(connections, span, places, loaded):
         loaded.other.append(merged.bars.join(hot, on=hot.columns, how="anti", nulls_equal=True))
@@ -74,7 +74,7 @@ def collect(connections: Connections, span: Span, places: dict[str, Path]) -> Lo
 
 
 def account(connection: psycopg.Connection[Any], span: Span, loaded: Loaded) -> None:
-    """Count the cells, and put the history in place."""
+    """Set the counts of cells, and store the history."""
     counted = pl.concat([pl.DataFrame(schema=accounting.CELLS), *loaded.cells])
     accounting.account(connection, span, counted.with_columns(pl.col("rows").alias("staying")))
     connection.execute(_FORGET, span.values() | {"instruments": list(loaded.ids.values())})
@@ -83,7 +83,7 @@ def account(connection: psycopg.Connection[Any], span: Span, loaded: Loaded) -> 
 
 
 def replace(connection: psycopg.Connection[Any], span: Span, loaded: Loaded) -> None:
-    """Put the bars that are other than the table's in their place."""
+    """Replace the table's bars by those that differ."""
     for bars in loaded.other:
         if bars.height:
             ids = bars["instrument"].replace_strict(loaded.ids, return_dtype=pl.Int32).to_list()
@@ -95,7 +95,7 @@ def replace(connection: psycopg.Connection[Any], span: Span, loaded: Loaded) -> 
 def _merged(
     connections: Connections, span: Span, places: dict[str, Path], loaded: Loaded
 ) -> Iterator[tuple[pl.DataFrame, Copies]]:
-    """The table's bars and the merged ones, some instruments at a time; at last those that no file has."""
+    """Yield the table's bars and the merged ones, some instruments at a time; instruments without a file come last."""
     assert span.timeframe is not None
     left = {number: name for name, number in loaded.ids.items()}
     old = [*parquet.row_groups(places["revisions"], "revisions")] if "revisions" in places else []
@@ -115,14 +115,14 @@ def _merged(
         past = history.filter(pl.col("instrument").is_in(list(chosen.values())))
         merged = merge.merge(hot, Copies(archived, past))
         loaded.restored["bars"] += archived.height
-        # a bar that never left the table has its history there and in the file
+        # the history of a bar that stayed in the table is both there and in the file
         loaded.past.append(merged.past.unique(maintain_order=True))
         loaded.cells.append(accounting.cells(merged.bars, loaded.ids))
         yield hot.bars, merged
 
 
 def _ahead(path: Path) -> Iterator[pl.DataFrame]:
-    """Row groups, the next of which is read while one is at work."""
+    """Yield row groups; the next one is read while the caller uses the current one."""
     groups = parquet.row_groups(path, "bars")
     with ThreadPoolExecutor(1, thread_name_prefix="restore") as pool:
         coming = pool.submit(next, groups, None)

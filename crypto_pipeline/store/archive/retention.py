@@ -1,4 +1,4 @@
-"""Retention: which spans are due to be archived or dropped, and doing that in an order that may stop anywhere."""
+"""Retention: which spans are due to be archived or dropped, and the work on them, which may stop at any moment."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from crypto_pipeline.store.partitions.span import Span
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
-#: A month with unexplained holes waits so long for healing before it is archived as it is.
+#: Longest time that a month with unexplained gaps waits for healing before it is archived with the gaps.
 PATIENCE = timedelta(days=30)
 _LOCK = 0x7265746E  # "retn"
 _MOMENT = "3s"
-#: Refused bars and trades are deleted when they were not stated again for so long.
+#: Refused bars and trades are deleted if the venue has not sent them again for this long.
 APART_KEPT = timedelta(days=90)
 _APART = ("bars_apart", "trades_apart")
 _FORGET_APART = "DELETE FROM market.{} WHERE last_seen < clock_timestamp() - %s"
@@ -104,18 +104,18 @@ class Due:
 
 @dataclass(slots=True)
 class RetentionReport:
-    """What one run did."""
+    """Result of one run."""
 
     archived: list[Archived] = field(default_factory=list)
     dropped: list[Due] = field(default_factory=list)
     expired: list[Span] = field(default_factory=list)
     waiting: list[Due] = field(default_factory=list)
-    #: What could not be done, in words; everything else was.
+    #: Failures, in words; all other spans were processed.
     failed: list[str] = field(default_factory=list)
     files_removed: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain figures, for metadata and JSON."""
+        """The report as a dict of plain figures, for metadata and JSON."""
         return {
             "archived_spans": len(self.archived),
             "archived_rows": sum(one.rows for one in self.archived),
@@ -145,7 +145,7 @@ class Retention:
         return self._connections.run(market_now)[0]
 
     def due(self, now: datetime | None = None) -> list[Due]:
-        """Spans that the next run takes out of tables, oldest first within each timeframe, and those that wait."""
+        """Spans that the next run removes from tables, oldest first within each timeframe, and those that wait."""
         now = now or self._now()
         found: list[Due] = []
         for timeframe in Timeframe:
@@ -166,13 +166,13 @@ class Retention:
             going = self._connections.run(detach.rows_to_detach, span, self.policy.min_bars)
             if not going:
                 continue
-            # a month that has expired in the archive too is not archived first
+            # a month that has expired for the archive as well is dropped without archiving
             archived = self.policy.bars[timeframe].archived and (kept is None or span.end > kept)
             waits = None
             if self._connections.run(_is_held, span):
                 waits = "restored from the archive, and to be kept for a while"
             elif archived and missing and limit < span.end + PATIENCE:
-                waits = f"{missing:,} bars are missing without a reason; healing is given time until it has one"
+                waits = f"{missing:,} bars are missing without a reason; healing gets time to find one"
             yield Due(span, going, archived, waits)
 
     def _days(self, now: datetime) -> list[Due]:
@@ -188,8 +188,10 @@ class Retention:
         return found
 
     def run(self, now: datetime | None = None, progress: Progress = log.info) -> RetentionReport:
-        """Archive and drop everything that is due at ``now``. Raises StoreError when another run is at work, and at the
-        end for spans that could not leave: one of them never holds up the others.
+        """Archive and drop everything that is due at ``now`` (UTC; default: the market's time).
+
+        Raises StoreError when another run is active, and at the end for spans that failed; a failed span does not stop
+        the others.
         """
         now = now or self._now()
         report = RetentionReport()
@@ -223,10 +225,10 @@ class Retention:
         else:
             self.drop(due.span)
             report.dropped.append(due)
-            progress(f"{due.span}: {due.rows:,} rows dropped, as the policy says")
+            progress(f"{due.span}: {due.rows:,} rows dropped by the retention policy")
 
     def drop(self, span: Span) -> None:
-        """Take the rows of a span out of its table for good; the newest of each series stay all the same."""
+        """Delete the rows of a span for good, except the newest bars of each series."""
         found = self._connections.run(archive_spans.fingerprint, span)
         numbers = list(self._connections.run(archive_spans.symbols, span).values())
         cells = self._connections.run(_cells, span) if span.timeframe is not None else _no_cells(numbers)
@@ -234,7 +236,7 @@ class Retention:
         swap.drop_leftovers(self._connections)
 
     def compact(self, now: datetime | None = None, progress: Progress = log.info) -> list[Compacted]:
-        """Bring closed months of 1m bars into the order of their key, each once. Raises StoreError as ``run`` does."""
+        """Sort closed months of 1m bars by their key, each month once. Raises StoreError as ``run`` does."""
         now = now or self._now()
         done = []
         with self.exclusive():
@@ -245,7 +247,7 @@ class Retention:
         return done
 
     def _expire(self, now: datetime, progress: Progress) -> list[Span]:
-        """Drop archive files that have expired, empty cells, and what was recorded about their bars."""
+        """Remove expired archive files, empty cells, and the records about their bars."""
         gone = []
         for timeframe in (*Timeframe, None):
             limit = self.policy.kept_start(timeframe, now)
@@ -257,17 +259,17 @@ class Retention:
                     span = Span(file.timeframe, file.first_open, file.end_open)
                     self._connections.run(_expire, span)
                     gone.append(span)
-                    progress(f"{span} leaves the archive: its time is over")
+                    progress(f"{span} is removed from the archive: it has expired")
             if timeframe is not None:
                 self._connections.run(_forget_cells, timeframe, month_start(month_number(limit)))
         return gone
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Be the one run at work for the block; the database lets go of the lock however the process ends."""
-        self._connections.run(lambda connection: None)  # a server that is just coming back is waited for
+        """Hold retention's lock for the block; the database releases it when the process ends in any way."""
+        self._connections.run(lambda connection: None)  # waits for a server that restarts
         with connect(self._connections.url) as connection:
-            # the server notices a little later that a holder is gone
+            # the server needs a moment to notice that a holder has ended
             connection.execute("SELECT set_config('lock_timeout', %s, false)", [_MOMENT])
             try:
                 connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
@@ -279,7 +281,7 @@ class Retention:
 
 
 def _forget_apart(connection: psycopg.Connection[Any], table: str) -> None:
-    """Forget what was refused, contradicted or replaced and has not been stated for long."""
+    """Delete old records of refused, contradicted or replaced rows that the venue no longer sends."""
     connection.execute(_FORGET_APART.format(table), [APART_KEPT])
 
 
@@ -295,7 +297,7 @@ def _expire(connection: psycopg.Connection[Any], span: Span) -> None:
 
 
 def _forget_cells(connection: psycopg.Connection[Any], timeframe: Timeframe, before: datetime) -> None:
-    """Cells of which nothing is left, and the ledger's and reconciliation's words about them."""
+    """Delete empty cells, and the ledger's and reconciliation's rows about them."""
     connection.execute(_EMPTY_CELLS, [str(timeframe), before.date()])
     connection.execute(_OLD_GAPS, [str(timeframe), before])
     connection.execute(_OLD_DISPUTES, [str(timeframe), before])

@@ -1,4 +1,4 @@
-"""Rows on their way into archive files: out of the tables as numpy columns, as frames in the schema of the files."""
+"""Rows for archive files: read from the tables as numpy columns, returned as frames in the schema of the files."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _SEND = {
     "timestamptz": "timestamptz_send",
 }
 _SUPERSEDED = Field("superseded_at", "timestamptz")
-#: Three narrow columns as one number: what a column costs is its own call per row, whatever its width.
+#: Three narrow columns packed into one number, because a column costs a call per row at any width.
 _PACKED = ("instrument_id", "source_rank", "complete")
 _FLAGS = Field("flags", "int8")
 _PACK = "(p.instrument_id::int8 << 17) | (p.source_rank::int8 << 1) | p.complete::int::int8"
 _BARS = (*(field for field in BAR_LAYOUT if field.name not in _PACKED), _FLAGS)
 
-#: Columns of a file of bars: READ_SCHEMA without ``vwap``, which follows from the others.
+#: Columns of a file of bars: READ_SCHEMA without ``vwap``, which is computed from others.
 BAR_FILE: dict[str, pl.DataType] = {
     **BAR_SCHEMA,
     "recorded_at": _UTC_US,
@@ -71,7 +71,7 @@ def bars(
 def revisions(
     connection: psycopg.Connection[Any], names: Mapping[int, str], timeframe: Timeframe, start: datetime, end: datetime
 ) -> pl.DataFrame:
-    """Superseded copies likewise, in REVISION_FILE, oldest first among those of one bar."""
+    """Superseded copies of bars of the instruments in ``[start, end)``, in REVISION_FILE, oldest first for each bar."""
     query = sql.SQL(_OF_SERIES).format(table=sql.Identifier("ohlc_revisions"))
     found = _columns(connection, (*_BARS, _SUPERSEDED), query, _span(names, timeframe, start, end))
     frame = _bar_frame(found, names).with_columns(_time(found["superseded_at"], "superseded_at", "us"))
@@ -104,7 +104,7 @@ def _span(names: Mapping[int, str], timeframe: Timeframe | None, start: datetime
 def _columns(
     connection: psycopg.Connection[Any], layout: Sequence[Field], query: sql.Composable, values: Mapping[str, Any]
 ) -> Columns:
-    """Whole columns as strings of bytes: a third of the processor time that rows cost on their way out."""
+    """Read whole columns as byte strings, which takes a third of the processor time of rows."""
     columns = sql.SQL(", ").join(
         sql.SQL("string_agg({}({}), '')").format(sql.SQL(_SEND[field.type]), _present(field)) for field in layout
     )
@@ -142,12 +142,12 @@ def _bar_frame(columns: Columns, names: Mapping[int, str]) -> pl.DataFrame:
 
 
 def _ordered(frame: pl.DataFrame, names: Mapping[int, str], *by: str) -> pl.DataFrame:
-    """Sorted by name; the database sorted by number, and what is of one instrument is in order already."""
+    """Sort by instrument name; the database sorted by instrument number, so rows of one instrument are in order."""
     return frame if len(names) == 1 else frame.sort("instrument", *by)
 
 
 def _text(numbers: Any, texts: Mapping[int, str], name: str) -> pl.Series:
-    """Names for numbers; one that has none is an error, not a null."""
+    """Names for numbers. Raises an error for a number without a name."""
     return pl.Series(name, numbers).replace_strict(texts, return_dtype=pl.String)
 
 

@@ -1,4 +1,4 @@
-"""Writing bars: validation, precedence inside one transaction, and the questions that audit what is stored.
+"""Writing bars: validation, precedence within a transaction, and queries that audit stored bars.
 
-Bars that are refused are kept here too, with the reason. Reading bars for people belongs to ``reads``.
+Refused bars are stored here as well, with the reason. Reading bars for people belongs to ``reads``.
 """

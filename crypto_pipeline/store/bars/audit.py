@@ -1,4 +1,4 @@
-"""Questions that prove the table right or wrong: read-only, each one query over a span."""
+"""Read-only queries for the checks of stored bars, one query per check over a span."""
 
 # ruff: noqa: S608  (queries are put together from constants; values are parameters)
 
@@ -22,14 +22,14 @@ class Audit:
         self._connections = connections
 
     def activity(self, timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
-        """How many instruments have a bar at each ``open_time``: ``instruments``. Silent times have no row."""
+        """Number of instruments with a bar (``instruments``) at each ``open_time``. Times without bars have no row."""
         return self._frame(
             f"SELECT o.open_time, count(*)::int AS instruments FROM market.ohlc_data o WHERE {_SPAN} GROUP BY 1",
             timeframe, start, end,
         )  # fmt: skip
 
     def insane_bars(self, timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
-        """Bars that cannot be: ``instrument``, ``open_time``, ``reason``; at most 1,000."""
+        """Bars that break a rule of sanity: ``instrument``, ``open_time``, ``reason``; at most 1,000."""
         return self._frame(
             f"""
             SELECT i.symbol AS instrument, o.open_time, CASE
@@ -49,9 +49,9 @@ class Audit:
         )  # fmt: skip
 
     def silent_minutes(self, start: datetime, end: datetime) -> pl.DataFrame:
-        """1m bars without volume: ``instrument``, ``open_time``, ``flat`` at the close of the minute before, in order.
+        """1m bars without volume: ``instrument``, ``open_time``, ``flat`` (at the previous minute's close), in order.
 
-        Where the minute before has no bar, its close is not known, and only the bar itself has to be flat.
+        If the previous minute has no bar, only the bar itself must be flat.
         """
         return self._frame(
             f"""
@@ -69,7 +69,7 @@ class Audit:
         )  # fmt: skip
 
     def future_bars(self, timeframe: Timeframe, now: datetime) -> pl.DataFrame:
-        """Complete bars whose window is not over at ``now``: ``instrument``, ``open_time``; at most 1,000."""
+        """Complete bars that have not ended at ``now``: ``instrument``, ``open_time``; at most 1,000."""
         return self._frame(
             """
             SELECT i.symbol AS instrument, o.open_time
@@ -82,13 +82,13 @@ class Audit:
     def volume_conservation(
         self, timeframe: Timeframe, lower: Timeframe, start: datetime, end: datetime, tolerance: float = 1e-9
     ) -> pl.DataFrame:
-        """Days on which rolled-up bars hold another volume than the lower bars of the same windows.
+        """Days on which the volume of rolled-up bars differs from that of the lower bars of the same windows.
 
-        Only windows that were rolled up count. Columns ``instrument``, ``day``, ``rolled``, ``below``; at most 1,000.
+        Only rolled-up windows count. Columns ``instrument``, ``day``, ``rolled``, ``below`` (volumes); at most 1,000.
         """
         width = f"'{timeframe.minutes} minutes'::interval"
-        # Both sides in one pass and one aggregation: a join of them is at the mercy of statistics, which a table that
-        # was just filled does not have.
+        # Both sides in one pass and one aggregation: the plan of a join depends on statistics, which a newly filled
+        # table does not have.
         return self._frame(
             f"""
             SELECT i.symbol AS instrument, (w.open_time AT TIME ZONE 'UTC')::date AS day,

@@ -39,7 +39,7 @@ class BarsApart:
         self._connections, self._symbols = connections, symbols
 
     def refuse(self, venue: str, instrument: str, timeframe: Timeframe, rows: Sequence[RefusedRow]) -> int:
-        """Record bars of ``venue`` that were refused, one row each, however often they are stated. Returns how many."""
+        """Record refused bars of ``venue``; a bar that is sent again keeps one row. Return the number of bars."""
         times = [None if row.ms is None else from_unix_ms(row.ms) for row in rows]
         bars = [(instrument, at, row.reason, row.said) for at, row in zip(times, rows, strict=True)]
         return self.refuse_many(venue, timeframe, bars)
@@ -51,9 +51,9 @@ class BarsApart:
         bars: Sequence[tuple[str, datetime | None, str, str]],
         most: int = MOST,
     ) -> int:
-        """As ``refuse``, of any instruments: (instrument, open time, reason, what was stated).
+        """Record refused bars of several instruments: (instrument, open time, reason, stated values).
 
-        Of more than ``most`` bars the last ones are kept.
+        Of more than ``most`` bars only the last ones are recorded.
         """
         newest = {bar[:2]: bar for bar in bars[-most:]}
         if not newest:
@@ -74,6 +74,6 @@ class BarsApart:
         return self._connections.run(work)
 
     def read(self, instruments: Sequence[str]) -> pl.DataFrame:
-        """Every refused bar of these instruments."""
+        """All refused bars of these instruments."""
         ids = self._symbols.ids(instruments)
         return named(self._connections.frame(_READ, [list(ids.values())]), ids)

@@ -1,4 +1,4 @@
-"""Reading back stored bars as numpy columns inside a writing transaction, with the places where they lie."""
+"""Reading stored bars as numpy columns within a writing transaction, with their row identifiers (ctid)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ARRAYS = ", ".join(
     else f"array_send(array_agg(p.{field.name}))"
     for field in _PLACED
 )
-# OFFSET 0 keeps the planner from joining the other way round, which would read the whole partition.
+# OFFSET 0 keeps the planner from the opposite join order, which would read the whole partition.
 _READ = f"""
 SELECT {_ARRAYS}
 FROM unnest(%(instruments)s::int[], %(first)s::bigint[], %(last)s::bigint[]) AS r (i, first, last)
@@ -35,9 +35,9 @@ CROSS JOIN LATERAL (
 
 
 def read(connection: psycopg.Connection[Any], table: sql.Identifier, timeframe: Timeframe, wanted: Columns) -> Columns:
-    """Stored bars in and around the keys of ``wanted`` (sorted), in no order; column ``ctid`` says where each lies."""
+    """Stored bars at and near the keys of ``wanted`` (sorted), unordered; column ``ctid`` identifies each row."""
     instruments, times = wanted["instrument_id"], wanted["open_time"]
-    # one range per run of bars that are near each other
+    # one range per group of adjacent bars
     breaks = (np.diff(instruments) != 0) | (np.diff(times) > max(DAY_US, timeframe.milliseconds * 1000))
     starts = np.append(0, np.flatnonzero(breaks) + 1)
     ends = np.append(starts[1:] - 1, len(times) - 1)

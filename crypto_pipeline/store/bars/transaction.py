@@ -1,7 +1,7 @@
-"""One writing transaction: the bars of some coverage cells of one partition, from lock to counters.
+"""One writing transaction for the bars of some coverage cells of one partition, from the lock to the counters.
 
-While the cells are locked no other session can change these bars. So the stored bars are read and compared here column
-by column, and only the differences are sent: measured faster than staging and an upsert for every mix. A superseded row
+While the cells are locked, no other session can change these bars. So stored bars are read and compared here column by
+column, and only differences are sent: that was faster than staging and an upsert for every mix. A superseded row
 is deleted and written anew in the same transaction: COPY inserts many rows at a time, UPDATE one by one.
 """
 
@@ -29,16 +29,16 @@ from crypto_pipeline.store.coverage.cell_locks import Cells
 from crypto_pipeline.store.partitions import bars as partitions
 
 _COPY = "COPY {} ({}) FROM STDIN (FORMAT BINARY)"
-# FREEZE: the table is not visible before the commit, so its rows can be marked as frozen
+# FREEZE: the table is invisible before the commit, so its rows can be frozen at once
 _COPY_NEW = "COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)"
 _REVISIONS = sql.Identifier("market", "ohlc_revisions")
-#: What a roll-up may be called.
+#: Sources of rolled-up bars.
 _ROLLED = np.array([SOURCE_RANKS[source] for source in (Source.HISTORICAL_AGGREGATED, *STAND_IN)], np.int16)
 
 
 @dataclass(slots=True)
 class Batch:
-    """Bars (sorted, best copies only) and the cells they are in; ``built_from`` where the bars are roll-ups."""
+    """Bars (sorted, best copies only) and their cells; ``built_from`` has the versions of the 1m bars of roll-ups."""
 
     timeframe: Timeframe
     month: int | None
@@ -49,7 +49,7 @@ class Batch:
 
 @dataclass(slots=True)
 class BatchOutcome:
-    """What a transaction did; ``changed`` marks the cells in which anything did."""
+    """Result of a transaction; ``changed`` marks the cells with any change."""
 
     inserted: int = 0
     superseded: int = 0
@@ -59,7 +59,7 @@ class BatchOutcome:
 
 
 def split(whole: Batch, rows: int) -> Iterator[Batch]:
-    """Batches of about ``rows`` bars (and no more cells than that), cut between cells."""
+    """Cut into batches of about ``rows`` bars (and at most as many cells), between cells."""
     place = whole.cells.index(whole.bars)
     weight = np.maximum(np.bincount(place, minlength=len(whole.cells)), 1)
     group = (np.cumsum(weight) - 1) // rows
@@ -77,12 +77,12 @@ def split(whole: Batch, rows: int) -> Iterator[Batch]:
 
 
 def write(connection: psycopg.Connection[Any], batch: Batch) -> BatchOutcome:
-    """Write the batch into its partition, which exists. To be run in a transaction of its own."""
+    """Write the batch into its existing partition. Run it in a separate transaction."""
     present, stored_from = batch.cells.lock(connection)
     table = partitions.identifier(partitions.table(batch.timeframe, batch.month))
     bars, outdated = batch.bars, 0
     if batch.built_from is not None:
-        # Computed from older 1m bars than the stored copy: a newer roll-up is stored already.
+        # These bars were computed from older 1m bars than the stored ones, so the stored roll-up is newer.
         overtaken = batch.built_from < stored_from
         late = overtaken[batch.cells.index(bars)]
         bars, outdated = take(bars, ~late), int(late.sum())
@@ -103,7 +103,7 @@ def write(connection: psycopg.Connection[Any], batch: Batch) -> BatchOutcome:
 
 
 def build(connection: psycopg.Connection[Any], batch: Batch) -> BatchOutcome | None:
-    """Make the month's partition out of the batch. None, and nothing done, when the partition exists already."""
+    """Make the month's partition from the batch. None, without a change, if the partition exists already."""
     assert batch.month is not None, "only monthly partitions are built"
     stored_from = np.full(len(batch.cells), -1)
 
@@ -127,7 +127,9 @@ def _supersede(
     at: int,
     outcome: BatchOutcome,
 ) -> Columns:
-    """Replace stored copies by better ones, keeping the old. Returns the bars of which there was no copy."""
+    """Replace stored copies by better ones, and keep the old ones in the history. Return the bars without a stored
+    copy.
+    """
     stored = stored_rows.read(connection, table, batch.timeframe, bars)
     keys = bar_columns.key(bars)
     stored_keys = bar_columns.key(stored)
@@ -138,8 +140,7 @@ def _supersede(
 
     better, same = judge(new, old)
     if batch.built_from is not None:
-        # The roll-up of newer minutes replaces the roll-up of older ones, whatever their revisions are, and whether it
-        # was another venue that stated some of the minutes then or now.
+        # The roll-up of newer minutes replaces that of older ones for any revisions, and for any venue of the minutes.
         both = np.isin(new["source_rank"], _ROLLED) & np.isin(old["source_rank"], _ROLLED)
         better = np.where(both, ~same | (new["revision"] != old["revision"]), better)
     outcome.superseded = int((better & ~same).sum())
@@ -162,8 +163,8 @@ def _replace(
     same: Array,
     at: int,
 ) -> None:
-    """Swap rows; the old ones go to the history unless only their revision moves."""
-    # a clock that was set back must not end a copy before it began
+    """Replace rows; the old ones go to the history unless only their revision differs."""
+    # after a clock was set back, a copy must not end before it began
     moment = np.maximum(at, old["recorded_at"])
     new = new | {"recorded_at": np.where(same, old["recorded_at"], moment)}
     history = take(old | {"superseded_at": moment}, ~same)
@@ -179,7 +180,7 @@ def _delete(connection: psycopg.Connection[Any], table: sql.Identifier, places: 
         copy.write(copy_format.HEADER)
         copy.write(copy_format.encode((Field("place", "tid"),), {"place": np.sort(places)}).data)
         copy.write(copy_format.TRAILER)
-    # not a join, for which the planner may read the whole partition
+    # no join, because the planner may read the whole partition for it
     done = connection.execute(
         sql.SQL("DELETE FROM {} WHERE ctid = ANY(ARRAY(SELECT place FROM pg_temp.doomed_rows))").format(table)
     )
@@ -220,7 +221,7 @@ def _copy(
 
 
 def _clock(connection: psycopg.Connection[Any]) -> int:
-    """The database's clock, in microseconds since its epoch. Asked for once the locks are held."""
+    """The database's time in microseconds since PostgreSQL's epoch. Call it once the locks are held."""
     row = connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").fetchone()
     assert row is not None
     return int(row[0]) - PG_EPOCH_US

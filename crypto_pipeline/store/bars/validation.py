@@ -1,7 +1,7 @@
-"""What a bar must be to be stored. Anything else is turned away and counted: a wrong row is worse than none.
+"""The rules that a bar must satisfy to be stored. Other bars are refused and counted.
 
-The rules of ``market.sanity`` that venues' answers are held to as well (a test holds all together), in the one cheap
-pass that every write can afford, and those of the table itself.
+The rules are those of ``market.sanity``, which venues' answers must satisfy as well (a test compares all forms), and
+those of the table. All of them are checked in one fast pass for every write.
 """
 
 from __future__ import annotations
@@ -43,11 +43,13 @@ def require_schema(frame: pl.DataFrame) -> pl.DataFrame:
 def split_bad(
     frame: pl.DataFrame, timeframe: Timeframe
 ) -> tuple[pl.DataFrame, dict[str, int], list[tuple[str, datetime, str, str]]]:
-    """The rows that may be stored, how many were refused for which reason (each row counts for its first), and which:
-    instrument, open time, reason and values of those whose bar can be told."""
+    """The valid rows, the number of refused rows by reason (a row counts for its first reason), and the refused bars.
+
+    Refused bars are (instrument, open time, reason, values), for rows with a valid instrument and time.
+    """
     faults = _faults(timeframe)
     fault = pl.coalesce(*(pl.when(wrong).then(pl.lit(reason)) for reason, wrong in faults.items()))
-    # one cheap pass decides for the usual case that all is well
+    # one fast pass suffices in the usual case that all rows are valid
     if not frame.select(pl.any_horizontal(*(wrong.any() for wrong in faults.values()))).item():
         return frame, {}, []
     judged = frame.with_columns(fault.alias("fault"))
@@ -75,7 +77,7 @@ def _anchor(timeframe: Timeframe) -> int:
 
 
 def _faults(timeframe: Timeframe) -> Mapping[str, pl.Expr]:
-    """Reason → expression that is true for a faulty row and never null."""
+    """Reason → expression that is true for an invalid row and never null."""
     col = pl.col
     millis = col("open_time").to_physical()
     faults = {

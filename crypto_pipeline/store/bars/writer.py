@@ -1,7 +1,7 @@
-"""The bar writer: frames in, transactions out.
+"""The bar writer: it checks frames, cuts them into batches, and runs one transaction per batch.
 
-Bars of any source may be written at any time, in any order, any number of times, by any number of processes: the table
-ends the same (invariants I1, I7). What a transaction does is in ``batch``; here a frame is checked and cut.
+Bars of any source may be written at any time, in any order, repeatedly, by any number of processes; the final table is
+the same (I1 and I7 in docs/invariants.md). ``transaction`` has the work of one transaction.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from crypto_pipeline.store.partitions import bars as partitions
 log = logging.getLogger(__name__)
 
 _EPOCH = date(1970, 1, 1)
-#: From so many bars on a new month is built as a table of its own and attached; below, attaching costs more.
+#: With at least this many bars, a new month is built as a separate table and attached; with fewer, that is slower.
 BUILD_ROWS = 100_000
 
 
 @dataclass(slots=True)
 class WriteResult:
-    """What became of the bars. Each counts once: as inserted, superseded, revised_only, unchanged or rejected.
+    """Result of a write. Each bar counts once: as inserted, superseded, revised_only, unchanged or rejected.
 
-    Of several copies of one bar in the frame only the best is considered; the others are unchanged.
+    Of several copies of one bar in the frame only the best is used; the others count as unchanged.
     """
 
     inserted: int = 0
@@ -47,16 +47,16 @@ class WriteResult:
     revised_only: int = 0
     unchanged: int = 0
     rejected: int = 0
-    #: Coverage cells in which anything changed.
+    #: Coverage cells with any change.
     cells: list[tuple[str, date]] = field(default_factory=list)
-    #: Why bars were rejected, and how many.
+    #: Number of rejected bars by reason.
     reasons: dict[str, int] = field(default_factory=dict)
     #: The refused bars that can be identified: instrument, open time, reason and values.
     refused: list[tuple[str, datetime, str]] = field(default_factory=list)
 
     @property
     def changed(self) -> int:
-        """Rows of the table that are other than before."""
+        """Number of rows of the table that changed."""
         return self.inserted + self.superseded + self.revised_only
 
 
@@ -71,17 +71,17 @@ class BarWriter:
     def write(self, frame: pl.DataFrame, timeframe: Timeframe) -> WriteResult:
         """Store bars that are better than the stored copies, with counters and history, in one transaction per batch.
 
-        Faulty bars are refused, counted, and recorded in ``market.bars_apart``. Raises StoreError for an
-        unknown instrument or a frame that is no frame of bars.
+        Invalid bars are refused, counted, and recorded in ``market.bars_apart``. Raises StoreError for an unknown
+        instrument or a frame that does not have BAR_SCHEMA.
         """
         return self._write(frame, Timeframe(timeframe), None)
 
     def write_rolled(self, frame: pl.DataFrame, timeframe: Timeframe, built_from: pl.DataFrame) -> WriteResult:
-        """Store bars computed from 1m bars, and per cell (instrument, day, built_from) what they were computed from.
+        """Store bars computed from 1m bars. ``built_from`` has the version of these 1m bars per cell.
 
-        A cell computed from newer minutes replaces the same source's bars of one computed from older minutes whatever
-        their revisions, and an older computation that arrives late is dropped: the roll-up always follows the minutes.
-        Every bar must be in one of the cells; cells may have no bars.
+        Its columns are ``instrument``, ``day`` and ``built_from``. A roll-up from newer minutes replaces one from older
+        minutes for any revisions, and an older roll-up that arrives late is dropped. Every bar must be in one of the
+        cells; a cell may have no bars. Raises StoreError.
         """
         return self._write(frame, Timeframe(timeframe), built_from)
 
@@ -117,7 +117,7 @@ class BarWriter:
         return result
 
     def _store(self, whole: Batch) -> Iterator[tuple[Batch, BatchOutcome]]:
-        """Write all bars of one partition, which is made where there is none."""
+        """Write all bars of one partition, which is made if it is missing."""
         rows = len(whole.bars["open_time"])
         if whole.month is not None and rows >= BUILD_ROWS:
             built = self._connections.run(transaction.build, whole)
@@ -169,7 +169,7 @@ def _by_partition(timeframe: Timeframe, bars: Columns, versions: tuple[Array, Ar
         if versions is not None:
             chosen = cell_months == month
             of_month = versions[0][chosen], versions[1][chosen], versions[2][chosen]
-        # most frames lie within one month, and copying all columns is not free
+        # most frames lie within one month, and copying all columns takes time
         here = bars if rows.all() else take(bars, rows)
         yield _batch(timeframe, int(month), here, days[rows], of_month)
 
@@ -180,7 +180,7 @@ def _batch(
     if versions is None:
         return Batch(timeframe, month, bars, Cells.from_columns(timeframe, bars["instrument_id"], days))
     cells = Cells.from_columns(timeframe, versions[0], versions[1])
-    if not cells.hold(bars):
+    if not cells.contain(bars):
         raise StoreError(f"rolled-up {timeframe} bars lie outside of the cells that they were built from")
     return Batch(timeframe, month, bars, cells, versions[2])
 

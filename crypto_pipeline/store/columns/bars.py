@@ -1,4 +1,4 @@
-"""Bars as numpy columns, between the Polars frame and PostgreSQL's binary wire; which columns the tables have.
+"""Bars as numpy columns, between Polars frames and PostgreSQL's binary format, and the columns of the tables.
 
 ``instrument_id`` and ``source_rank`` replace the names, times are microseconds since PostgreSQL's epoch, and absent
 values are marked by NaN or -1 (stored values are finite and not negative: ``bars.validation`` refuses others). Every
@@ -38,7 +38,7 @@ BAR_LAYOUT = (
     Field("source_rank", "int2"),
     Field("complete", "bool"),
 )
-#: The same columns in the order in which reads ask for them.
+#: The same columns in the order of reads.
 BAR_COLUMNS = ("instrument_id", "open_time", *VALUE_COLUMNS, "source_rank", "complete", "revision", "recorded_at")
 #: Optional columns of real numbers (absent: NaN) and of counts (absent: -1).
 OPTIONAL_AMOUNTS = tuple(name for name in OPTIONAL_COLUMNS if BAR_SCHEMA[name] == pl.Float64)
@@ -50,7 +50,7 @@ _PIECE = 4096
 
 
 def from_frame(frame: pl.DataFrame, ids: dict[str, int]) -> Columns:
-    """Columns of a checked frame. ``recorded_at`` is left for the transaction to fill in."""
+    """Columns of a checked frame. The transaction sets ``recorded_at``."""
     numbered = frame.select(
         "open_time",
         pl.col(*PRICE_COLUMNS, "volume"),
@@ -67,7 +67,7 @@ def from_frame(frame: pl.DataFrame, ids: dict[str, int]) -> Columns:
         if values.dtype == pl.Datetime("ms", "UTC"):
             columns[name] = values.to_physical().to_numpy() * 1000 - PG_EPOCH_US
         else:
-            # + 0 makes one zero of the two that floats have
+            # + 0 turns -0.0 into 0.0
             columns[name] = values.to_numpy() + 0 if values.dtype == pl.Float64 else values.to_numpy()
     return columns
 
@@ -78,7 +78,7 @@ def take(columns: Columns, rows: Array | slice) -> Columns:
 
 
 def join(first: Columns, second: Columns) -> Columns:
-    """The rows of both, of the columns of the first."""
+    """The rows of both, with the columns of the first."""
     return {name: np.concatenate([values, second[name]]) for name, values in first.items()}
 
 

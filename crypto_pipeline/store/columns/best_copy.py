@@ -1,7 +1,7 @@
-"""Which of two copies of a bar is believed (invariant I1), for whole columns at once.
+"""The precedence of two copies of a bar (I1 in docs/invariants.md), for whole columns at once.
 
-The order is total: complete, source rank, revision, then the content itself. So any order of arrival ends the same,
-and two copies that are equal in all of it are the same copy.
+The order is total: complete, source rank, revision, then the values. So the result is independent of the order of
+arrival, and two copies that are equal in all of these are the same copy.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ ORDER = (*_STANDING, "revision", *TIE_BREAKERS)
 
 
 def _comparable(values: Array) -> Array:
-    """Absent floats as minus infinity, so that they compare."""
+    """Replace absent floats (NaN) by minus infinity, which compares."""
     return np.where(np.isnan(values), -np.inf, values) if values.dtype.kind == "f" else values
 
 
 def judge(new: Columns, old: Columns) -> tuple[Array, Array]:
-    """For aligned rows: where the new copy is better, and where the copies differ at most in their revision."""
+    """For aligned rows, two masks: the new copy is better; the copies differ at most in their revision."""
     standing, content = _compare(new, old, _STANDING), _compare(new, old, TIE_BREAKERS)
     revision = np.sign(new["revision"] - old["revision"])
     same = (standing == 0) & (content == 0)
-    # each counts only where everything before it is equal
+    # a column decides only where all columns before it are equal
     verdict = np.where(standing != 0, standing, np.where(revision != 0, revision, content))
     return verdict > 0, same
 
 
 def _compare(new: Columns, old: Columns, order: tuple[str, ...]) -> Array:
-    """1 where the new copy is greater by the first column that differs, -1 where it is less, 0 where none differs."""
+    """1 where the new copy is greater in the first differing column, -1 where it is less, 0 where all are equal."""
     verdict = np.zeros(len(new["open_time"]), np.int8)
     for name in reversed(order):
         left, right = _comparable(new[name]), _comparable(old[name])
@@ -43,7 +43,7 @@ def _compare(new: Columns, old: Columns, order: tuple[str, ...]) -> Array:
 
 
 def sort_best(columns: Columns) -> Columns:
-    """Rows by instrument and open time, of each bar only the best copy."""
+    """Sort rows by instrument and open time, and keep only the best copy of each bar."""
     keys = key(columns)
     steps = np.diff(keys)
     if (steps > 0).all():

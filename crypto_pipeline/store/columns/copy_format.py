@@ -1,8 +1,8 @@
 """PostgreSQL's binary formats, to and from numpy columns, without a Python loop over rows.
 
-Rows of a table with columns of fixed width all have the same bytes around their values, so a whole batch is one numpy
-array of records. Nulls are a length of -1 without value bytes: the records are laid out in full first, then the bytes
-of absent values are cut out, which is vectorised too.
+Rows with columns of fixed width have the same bytes around their values, so a whole batch is one numpy array of
+records. A null is a length of -1 without value bytes: the records are made in full first, then the bytes of absent
+values are removed, which is vectorised as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-#: Microseconds between the Unix epoch and 2000-01-01, where PostgreSQL counts from.
+#: PostgreSQL's epoch, 2000-01-01, in Unix microseconds.
 PG_EPOCH_US = 946_684_800_000_000
 PG_EPOCH_DAYS = 10_957
 
@@ -31,7 +31,7 @@ _FORMATS = {
     "timestamptz": ">i8",  # microseconds since PG_EPOCH_US
     "date": ">i4",  # days since PG_EPOCH_DAYS
 }
-#: A row's place: block and item. Two numbers, kept as one in memory: ``block << 16 | item``.
+#: A row's ctid: block and item, kept as one number in memory: ``block << 16 | item``.
 TID = np.dtype([("block", ">u4"), ("item", ">u2")])
 
 
@@ -49,7 +49,7 @@ class Field:
 
     @property
     def wire(self) -> np.dtype[Any]:
-        """How the value lies in the stream."""
+        """The numpy dtype of the value in the stream."""
         if self.constant is not None:
             return np.dtype(f"S{len(self.constant.encode())}")
         return TID if self.type == "tid" else np.dtype(_FORMATS[self.type])
@@ -68,7 +68,7 @@ def _record(layout: Layout) -> np.dtype[Any]:
 
 
 def encode(layout: Layout, columns: Columns, nulls: Columns | None = None) -> npt.NDArray[np.uint8]:
-    """The bytes of all rows (without HEADER and TRAILER). ``nulls`` maps a column to the mask of its absent values."""
+    """The bytes of all rows, without HEADER and TRAILER. ``nulls`` maps columns to masks of their absent values."""
     rows = next((len(columns[field.name]) for field in layout if field.constant is None), 0)
     record = _record(layout)
     out = np.empty(rows, record)
@@ -102,7 +102,7 @@ def _cut(out: npt.NDArray[Any], flat: npt.NDArray[np.uint8], absent: Columns) ->
 def decode_array(field: Field, data: bytes | None) -> npt.NDArray[Any]:
     """Native values of ``array_send(array_agg(column))`` without nulls: the fastest way to read columns over psycopg.
 
-    (COPY TO is handed out row by row, which costs more than the whole query.)
+    psycopg returns COPY TO row by row, which takes longer than the whole query.
     """
     if data is None:  # array_agg of no rows
         return np.empty(0, np.int64 if field.type == "tid" else field.wire.newbyteorder("="))

@@ -1,4 +1,4 @@
-"""Answers of the database as Polars frames of bars: names for numbers, sorted, only the columns that were asked for."""
+"""Answers of the database as Polars frames of bars: with names instead of numbers, sorted, only requested columns."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US
 Array = npt.NDArray[Any]
 
 UTC_US = pl.Datetime("us", "UTC")
-#: What ``read`` returns: the schema of bars, since when we have known them, and their average price.
-#: ``recorded_at`` keeps its microseconds, so that it can be used for ``as_of`` again.
+#: Schema of ``read``: BAR_SCHEMA, ``recorded_at`` and ``vwap``. ``recorded_at`` has microseconds, so that it can be
+#: passed as ``as_of``.
 READ_SCHEMA: dict[str, pl.DataType] = {**BAR_SCHEMA, "recorded_at": UTC_US, "vwap": pl.Float64()}
 
-#: Columns of the table that each column of a frame is made of, where that is not the one of the same name.
+#: Table columns of those frame columns that do not have a table column of the same name.
 _MADE_OF = {
     "instrument": ("instrument_id",),
     "source": ("source_rank",),
@@ -29,7 +29,7 @@ _MADE_OF = {
 }
 _TYPES = {"instrument_id": "i4", "place": "i4", "source_rank": "i2", "complete": "u1"}
 _MOMENTS = ("open_time", "revision", "recorded_at")
-#: One-dimensional arrays on the wire: dimensions, null flag, element type, length, lower bound; then the elements.
+#: Header of a one-dimensional array: dimensions, null flag, element type, length, lower bound; the elements follow.
 _ARRAY_HEADER = 20
 _SOURCES = pl.Series("source", [None] * (max(RANKS.values()) + 1), dtype=pl.String).scatter(
     sorted(RANKS.values()), [name for name, _ in sorted(RANKS.items(), key=lambda item: item[1])]
@@ -37,7 +37,7 @@ _SOURCES = pl.Series("source", [None] * (max(RANKS.values()) + 1), dtype=pl.Stri
 
 
 def columns_for(names: Sequence[str]) -> tuple[str, ...]:
-    """Columns of the table that a frame with these columns needs."""
+    """Table columns for a frame with these columns."""
     return _columns_for(tuple(names))
 
 
@@ -58,7 +58,7 @@ _LAYOUTS = {name: _layout(name) for name in ("place", *BAR_COLUMNS)}
 
 
 class InstrumentNames:
-    """The instruments of one question: their numbers, and their places in the order of names."""
+    """The instruments of one query: their numbers, and their positions in the order of names."""
 
     def __init__(self, ids: Mapping[str, int]) -> None:
         names = sorted(ids)
@@ -68,13 +68,13 @@ class InstrumentNames:
         self._names = pl.Series("instrument", names, dtype=pl.String)
 
     def places(self, numbers: Array) -> Array:
-        """For every instrument number its place in the order of names."""
+        """The position of each instrument number in the order of names."""
         if len(self._numbers) == 1:
             return np.zeros(len(numbers), np.int64)
         return self._by_number[np.searchsorted(self._numbers, numbers)]
 
     def at(self, places: Array) -> pl.Series:
-        """InstrumentNames at places."""
+        """The names at these positions."""
         if len(self._numbers) == 1:
             return self._names.new_from_index(0, len(places))
         return self._names[places.astype(np.uint32)]
@@ -83,7 +83,9 @@ class InstrumentNames:
 def packed_bars(
     columns: Sequence[str], arrays: Sequence[bytes | None], names: InstrumentNames, wanted: Sequence[str]
 ) -> pl.DataFrame:
-    """A frame out of ``array_send`` texts, as ``bars`` makes it. In numpy: a Polars expression alone costs 0.1 ms."""
+    """A frame from ``array_send`` bytes, equal to that of ``bars``. Uses numpy, because a Polars expression costs
+    0.1 ms.
+    """
     values = {name: _values(name, data) for name, data in zip(columns, arrays, strict=True)}
     places = names.places(values.pop("instrument_id"))
     places, made = _ordered(places, values)
@@ -93,9 +95,9 @@ def packed_bars(
 def frames_together(
     columns: Sequence[str], arrays: Sequence[bytes | None], names: Sequence[str], wanted: Sequence[str]
 ) -> list[pl.DataFrame]:
-    """As ``packed_bars``, of several questions for one instrument (``names``) each; the first array has their places.
+    """Frames of several queries for one instrument (``names``) each; the first array has the query of each row.
 
-    The frames are slices of one: they share its memory.
+    The frames are slices of one frame and share its memory.
     """
     values = {name: _values(name, data) for name, data in zip(("place", *columns), arrays, strict=True)}
     places, made = _ordered(values.pop("place").astype(np.int64) - 1, values)
@@ -120,7 +122,7 @@ def _ordered(places: Array, values: dict[str, Array]) -> tuple[Array, dict[str, 
 def bars(columns: Mapping[str, pl.Series], names: InstrumentNames, wanted: Sequence[str]) -> pl.DataFrame:
     """A frame with the ``wanted`` columns of READ_SCHEMA, in its types, sorted by instrument name and time.
 
-    Without ``instrument_id`` all are of the only one.
+    Without ``instrument_id`` all rows belong to the only instrument.
     """
     numbers, times = columns.get("instrument_id"), columns["open_time"].to_physical().to_numpy()
     places = np.zeros(len(times), np.int64) if numbers is None else names.places(numbers.to_numpy())
@@ -139,7 +141,7 @@ def bars(columns: Mapping[str, pl.Series], names: InstrumentNames, wanted: Seque
 
 
 def _sources(ranks: pl.Series) -> pl.Series:
-    """InstrumentNames of sources; mostly all are the same one."""
+    """Names of sources; usually all rows have the same one."""
     least, most = ranks.min(), ranks.max()
     if isinstance(least, int) and least == most:
         return _SOURCES.new_from_index(least, len(ranks))
@@ -154,7 +156,7 @@ def _frame(made: dict[str, pl.Series], instruments: pl.Series, wanted: Sequence[
 
 
 def _vwap(quote: Array, volume: Array) -> pl.Series:
-    """As ``market.bars.vwap``."""
+    """The average price, as in ``market.bars.vwap``."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return pl.Series("vwap", np.where(volume > 0, quote / volume, np.nan), nan_to_null=True)
 
@@ -166,7 +168,7 @@ def _values(name: str, data: bytes | None) -> Array:
 
 
 def _series(name: str, values: Array) -> pl.Series:
-    """One column out of the wire's numbers; of ``source_rank`` the names."""
+    """One column from the database's numbers; ``source_rank`` becomes names."""
     if name == "recorded_at":
         return pl.Series(name, values.astype(np.int64) + PG_EPOCH_US).cast(UTC_US)
     if name in _MOMENTS:
@@ -183,7 +185,7 @@ def _series(name: str, values: Array) -> pl.Series:
 
 
 def _order(places: Array, times: Array) -> Array | None:
-    """How to sort, or None where everything is sorted, as it mostly is."""
+    """Indices that sort the rows, or None if they are sorted already, as usual."""
     if len(places) < 2:
         return None
     step = np.diff(places)

@@ -1,4 +1,4 @@
-"""Trades as numpy columns, between frames or events of a stream and PostgreSQL's binary wire."""
+"""Trades as numpy columns, between frames or stream events and PostgreSQL's binary format."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TRADE_LAYOUT = (
 
 
 def columns_from_frame(frame: pl.DataFrame, ids: Mapping[str, int]) -> dict[str, Array]:
-    """TRADE_SCHEMA as arrays: instrument ids, times in microseconds since PostgreSQL's epoch."""
+    """The columns of a TRADE_SCHEMA frame: instrument ids, times in microseconds since PostgreSQL's epoch."""
     numbered = frame["instrument"].replace_strict(ids, return_dtype=pl.Int32)
     return {
         "time": frame["time"].cast(UTC_MS).to_physical().to_numpy() * 1000 - PG_EPOCH_US,
@@ -43,7 +43,7 @@ def columns_from_frame(frame: pl.DataFrame, ids: Mapping[str, int]) -> dict[str,
 
 
 def columns_from_events(trades: Sequence[LiveTrade], ids: Mapping[str, int]) -> dict[str, Array]:
-    """As ``columns_from_frame``, of events of a stream."""
+    """The same columns from stream events."""
     count = len(trades)
 
     def column(values: Iterable[Any], kind: type) -> Array:

@@ -1,4 +1,4 @@
 """What processes share through the database: leases, heartbeats, request budgets and notifications.
 
-What a process does with a lease or a budget is decided by ``ingest``, ``venues`` and ``ops``.
+``ingest``, ``venues`` and ``ops`` decide how they use a lease or a budget.
 """

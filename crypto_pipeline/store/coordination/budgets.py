@@ -1,4 +1,4 @@
-"""Request weight of a venue, one account for all processes, kept in ``ops.venue_budgets``.
+"""Request budget of a venue, shared by all processes, in the table ``ops.venue_budgets``.
 
 A venue counts per fixed window (Binance: the minute). Each process reserves a block of the current window's weight in
 one atomic statement and spends it without further round trips; what it does not spend by the window's end is forfeited,
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Limit(Protocol):
-    """What a venue states: at most ``limit`` weight in each ``window`` seconds; we use ``share`` of it."""
+    """A venue's limit: at most ``limit`` weight per ``window`` seconds; we use ``share`` of it."""
 
     @property
     def limit(self) -> int:
@@ -40,15 +40,15 @@ class Limit(Protocol):
         """Part of the limit that we use."""
 
 
-#: A block is at most this share of the limit. The first of a process is the smallest and each one doubles, because many
-#: processes want a single request (a sensor's look at the venue's clock) and forfeit what they do not spend.
+#: Greatest share of the limit in a block. The first block of a process is the smallest and each further one doubles,
+#: because many processes need one request only (a sensor reads the venue's clock), and unused weight is lost.
 _BLOCK, _FIRST_BLOCK = 0.05, 0.002
-#: how long a pause that another process declared may go unnoticed, seconds
+#: seconds within which a process notices another one's pause
 _LOOK = 0.5
-#: headers that still continue the old count this long after our window turned show that the venue's clock is behind
+#: if headers still have the old count this long after our window changed, the venue's clock is behind
 _SKEW = 5.0
 
-# The row is locked first and the clock read after that, so nobody books into a window that is over.
+# The row is locked before the clock is read, so that no process books into a window that has ended.
 _STATE = """
 WITH held AS MATERIALIZED (SELECT * FROM ops.venue_budgets WHERE venue = %(venue)s FOR UPDATE),
 timed AS MATERIALIZED (
@@ -110,7 +110,7 @@ WHERE venue = %(venue)s"""
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What the account said."""
+    """Result of a statement on the budget's row."""
 
     granted: int
     booked: int
@@ -121,13 +121,13 @@ class _Answer:
 
 
 class PostgresBudget:
-    """One venue's account as seen by this process. Safe for any number of threads and event loops."""
+    """One venue's budget in this process. Safe for any number of threads and event loops."""
 
     def __init__(
         self, connections: Connections, name: str, *, limit: int = 6000, window: float = 60.0, keep: float = 0.0
     ) -> None:
         self.name = name
-        #: part of the allowance that this object leaves to others
+        #: share of the allowance that this object leaves to others
         self.keep = keep
         self._connections = connections
         self._first = {"venue": name, "limit": limit, "window": window, "share": 0.9}
@@ -138,16 +138,16 @@ class PostgresBudget:
         self._block_ends = 0.0  # by the monotonic clock, like all times here
         self._looked = 0.0
         self._closed_until = 0.0
-        self._account = 0  # the account's height when last seen
+        self._account = 0  # the used weight when last read
         self._share = _FIRST_BLOCK
-        #: Weight handed out by this object: for metrics and tests.
+        #: Weight spent through this object: for metrics and tests.
         self.booked = 0
         fork_safety.renew_in_children(self)
 
     def after_fork(self) -> None:
-        """Begin without a block: also in a forked child, because the parent spends what it reserved."""
+        """Begin without a block: in a forked child too, because the parent spends its reservation."""
         self._lock = threading.Lock()
-        self._block = 0  # reserved and not spent yet
+        self._block = 0  # reserved but not spent yet
 
     async def acquire(self, weight: int) -> None:
         """Wait until ``weight`` may be spent, then book it."""
@@ -157,19 +157,19 @@ class PostgresBudget:
                 wait = await asyncio.to_thread(self._reserve, weight)
             if wait <= 0:
                 return
-            # not longer than a moment, as the limit may rise or the window move meanwhile
+            # a short wait only, because the limit may rise or the window change meanwhile
             await asyncio.sleep(min(wait, 5.0) + random.uniform(0, 0.02))
 
     async def report(self, used: int) -> None:
-        """Take over what the venue's own header says was used in the current window, where that is more."""
+        """Take the used weight from the venue's header, if it is more than was booked."""
         at_least = await self._locked(lambda: self._note(used))
         if at_least is not None:
             await asyncio.to_thread(self._run, _REPORT, used=at_least, skew=_SKEW)
 
     def _note(self, used: int) -> int | None:
-        """What the account must show at least; None where it is as good as known, which saves a round trip."""
+        """The least used weight for the row; None if it is known already, which saves a round trip."""
         if used + self._unspent() > self._allowed:
-            self._block = 0  # another process spends on the same account: what we reserved is not there any more
+            self._block = 0  # another process spends the same weight: our reservation is void
         at_least = used + self._unspent()
         if at_least <= self._account + self._stated // 100:
             return None
@@ -185,7 +185,7 @@ class PostgresBudget:
         self._known = True
 
     async def pause(self, seconds: float) -> None:
-        """No requests from any process for this long; others notice within half a second."""
+        """Stop the requests of all processes for ``seconds``; other processes notice within half a second."""
         until = time.monotonic() + seconds
         await self._locked(lambda: self._close(until))
         await asyncio.to_thread(self._run, _PAUSE, seconds=float(seconds))
@@ -194,7 +194,7 @@ class PostgresBudget:
         self._closed_until = max(self._closed_until, until)
 
     async def _locked(self, work: Callable[[], T]) -> T:
-        """``work()`` under the lock. A thread may hold the lock as long as the database is slow: then wait in one."""
+        """Run ``work()`` under the lock. If a thread holds the lock, because the database is slow, wait in a thread."""
         if self._lock.acquire(blocking=False):
             try:
                 return work()
@@ -207,12 +207,12 @@ class PostgresBudget:
 
         return await asyncio.to_thread(wait)
 
-    # -- one process's part ---------------------------------------------------------------------------------------
+    # -- this process's block --------------------------------------------------------------------------------------
 
     def _spend(self, weight: int) -> float | None:
-        """Spend from the block: 0, or how long to wait, or None when the account must be asked."""
+        """Spend from the block: 0, or the seconds to wait, or None if the database must be asked."""
         if not self._lock.acquire(blocking=False):
-            return None  # a thread is asking it right now
+            return None  # another thread asks the database now
         try:
             now = time.monotonic()
             if now < self._closed_until:
@@ -225,13 +225,13 @@ class PostgresBudget:
             self._lock.release()
 
     def _reserve(self, weight: int) -> float:
-        """Have a block that is large enough and spend from it; or how long to wait."""
+        """Reserve a large enough block and spend from it: 0, or the seconds to wait."""
         with self._lock:
             now = time.monotonic()
             if now < self._closed_until:
                 return self._closed_until - now
             missing = max(0, weight - self._unspent())
-            if missing == 0 and now - self._looked <= _LOOK:  # somebody else's block arrived meanwhile
+            if missing == 0 and now - self._looked <= _LOOK:  # another thread reserved a block meanwhile
                 self._take(weight)
                 return 0.0
             answer = self._ask(missing)
@@ -240,7 +240,7 @@ class PostgresBudget:
             if answer.pause > 0:
                 self._closed_until = now + answer.pause
                 return answer.pause
-            # counted from before the question, so it ends no later than the account's own window
+            # measured from before the query, so it ends no later than the window in the database
             unspent, self._block_ends = self._unspent(), now + answer.remaining
             overdrawn = answer.granted == 0 and answer.booked > answer.allowed
             if overdrawn or answer.granted < missing:
@@ -259,7 +259,7 @@ class PostgresBudget:
         self._block -= weight
         self.booked += weight
 
-    # -- the account ----------------------------------------------------------------------------------------------
+    # -- the row in the database ------------------------------------------------------------------------------------
 
     def _ask(self, weight: int) -> _Answer:
         self._open_account()
@@ -290,16 +290,16 @@ class PostgresBudget:
 
 
 class Budgets:
-    """The accounts of all venues."""
+    """The budgets of all venues."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._open: dict[tuple[str, float], PostgresBudget] = {}
 
     def of(self, venue: str, *, keep: float = 0.0) -> PostgresBudget:
-        """The venue's budget; the same object every time, so that a process has at most one block.
+        """The venue's budget, the same object for each call, so that a process has at most one block.
 
-        ``keep`` is the share of the allowance that this caller leaves to callers without it: a backfill of any size
-        never takes the last requests of a minute, so live requests never wait for it.
+        ``keep`` is the share of the allowance that the caller leaves to others: a backfill never uses the last requests
+        of a minute, so that live requests do not wait.
         """
         return self._open.setdefault((venue, keep), PostgresBudget(self._connections, venue, keep=keep))

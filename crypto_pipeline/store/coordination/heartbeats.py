@@ -1,4 +1,4 @@
-"""Heartbeats: a holder of some duty says that it lives. Whoever supervises it judges by these rows only."""
+"""Heartbeats: rows that the holder of a task updates while it works. Supervision uses only these rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FROM ops.heartbeats WHERE name LIKE %s ORDER BY name
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The newest sign of life. ``age`` in seconds, by the database's clock."""
+    """The newest heartbeat. ``age`` is in seconds, by the database's clock."""
 
     name: str
     holder: str
@@ -42,32 +42,32 @@ class Heartbeat:
 
 
 def read_heartbeats(url: str, pattern: str = "%") -> list[Heartbeat]:
-    """Rows whose name is LIKE the pattern, over one connection of its own. Raises StoreError when there is none."""
+    """Rows whose name is LIKE ``pattern``, over a new connection. Raises StoreError when it cannot connect."""
     try:
         with connect(url) as connection, connection.cursor(row_factory=class_row(Heartbeat)) as cursor:
             return cursor.execute(_READ, [pattern]).fetchall()
     except psycopg.Error as error:
-        raise StoreError(f"heartbeats cannot be read: {str(error).strip()}") from None
+        raise StoreError(f"cannot read heartbeats: {str(error).strip()}") from None
 
 
 class Heartbeats:
-    """``ops.heartbeats``."""
+    """Reads and writes ``ops.heartbeats``."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
     def beat(self, name: str, holder: str, detail: Mapping[str, Any] | None = None) -> None:
-        """A sign of life. ``started`` is kept as long as the holder is the same."""
+        """Write a heartbeat. ``started`` stays the same while the holder does."""
         values = {"name": name, "holder": holder, "detail": json_text(detail or {})}
         self._connections.run(lambda connection: connection.execute(_BEAT, values) and None)
 
     def get(self, name: str) -> Heartbeat | None:
-        """The row called so; None when there never was one."""
+        """The row called ``name``; None if there is none."""
         found = [row for row in self.all(name) if row.name == name]
         return found[0] if found else None
 
     def all(self, pattern: str = "%") -> list[Heartbeat]:
-        """Every row whose name is LIKE the pattern."""
+        """All rows whose name is LIKE ``pattern``."""
 
         def read(connection: psycopg.Connection[Any]) -> list[Heartbeat]:
             with connection.cursor(row_factory=class_row(Heartbeat)) as cursor:

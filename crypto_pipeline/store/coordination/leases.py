@@ -1,8 +1,8 @@
-"""Leases: a task that exactly one process may do, with a fencing token that stops a former holder from writing.
+"""Leases: at most one process does a task, and a fencing token keeps a former holder from writing.
 
-A process that was paused does not know that its lease has expired. So a write under a lease checks in its own
-transaction that the lease is still held, and locks the lease's row until the transaction ends. Another process cannot
-take the lease in between, and the former holder cannot commit afterwards.
+A paused process does not notice that its lease has expired. So a write under a lease checks in its own transaction that
+the lease is still held, and locks the lease's row until the transaction ends. Another process cannot take the lease
+meanwhile, and the former holder cannot commit afterwards.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: How long a transaction of a paused holder may keep the next holder waiting, seconds.
+#: Seconds that the next holder waits for a transaction of a paused holder.
 _STUCK = 3.0
-#: After so many idle seconds the server ends a transaction.
+#: Idle seconds after which the server ends a transaction.
 _IDLE = 10.0
 
-# One statement, whose only row is there as long as the lease is ours. The name of the session lets a successor end a
-# transaction whose process stands still; the server itself ends one that is idle.
+# One statement that returns a row while the lease is ours. The session's name lets a successor end the transaction of a
+# paused process; the server itself ends an idle transaction.
 _PROVE = """
 SELECT set_config('application_name', %(session)s, true),
        set_config('idle_in_transaction_session_timeout', %(stuck)s, true)
@@ -46,7 +46,7 @@ WHERE name = %(name)s AND token = %(token)s AND expires_at > clock_timestamp()
 FOR KEY SHARE
 """
 
-# Waits for every transaction that has proven to hold the lease, which renewing it (no change of the key) does not.
+# Waits for all transactions that have checked the lease. Renewing it does not wait, because it does not change the key.
 _HOLD = "SELECT FROM ops.leases WHERE name = %(name)s AND expires_at <= clock_timestamp() FOR UPDATE"
 
 _TAKE = """
@@ -88,12 +88,12 @@ FROM ops.leases ORDER BY name
 
 
 class LeaseLost(StoreError):  # noqa: N818  (reads as the fact it states)
-    """This process no longer holds the lease: nothing was written, and nothing may be."""
+    """This process no longer holds the lease: nothing was written, and it must stop writing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A lease that was taken. Each time the same lease is taken its token is higher."""
+    """A held lease. Its token rises each time the lease is taken."""
 
     name: str
     holder: str
@@ -101,13 +101,13 @@ class Lease:
 
     @property
     def session(self) -> str:
-        """What the database calls sessions that write under this lease."""
+        """Name of the database sessions that write under this lease."""
         return f"lease {self.name} #{self.token}"[:63]
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseRow:
-    """A lease as the database has it."""
+    """A row of ``ops.leases``."""
 
     name: str
     holder: str
@@ -128,7 +128,7 @@ class Leases:
         self._connections = connections
 
     def acquire(self, name: str, holder: str, seconds: float) -> Lease | None:
-        """Take the lease if no process holds it, else None."""
+        """Take the lease for ``seconds``; None if another process holds it."""
         values = {"name": name, "holder": holder, "seconds": seconds}
 
         def take(connection: psycopg.Connection[Any]) -> int | None:
@@ -140,13 +140,13 @@ class Leases:
         try:
             token = self._connections.run(take)
         except psycopg.errors.LockNotAvailable:
-            # The holder is in the middle of a transaction, for a moment or, when it was paused there, for ever.
+            # The holder is in a transaction: for a moment, or without end if it was paused there.
             self._end_stuck(name)
             return None
         return None if token is None else Lease(name, holder, token)
 
     def renew(self, lease: Lease, seconds: float) -> str | None:
-        """Extend it to ``seconds`` from now. Returns which process waits to take over. Raises LeaseLost."""
+        """Extend the lease to ``seconds`` from now. Return the process that waits to take over. Raises LeaseLost."""
         values = {"name": lease.name, "token": lease.token, "seconds": seconds}
         row = self._connections.run(lambda connection: connection.execute(_RENEW, values).fetchone())
         if row is None:
@@ -155,17 +155,17 @@ class Leases:
         return waiting
 
     def release(self, lease: Lease) -> None:
-        """Give it back, so that the next holder need not wait until it expires. Does nothing if it is lost already."""
+        """Give the lease back, so that the next holder need not wait for its end. No effect if it is lost already."""
         values = {"name": lease.name, "token": lease.token}
         self._connections.run(lambda connection: connection.execute(_RELEASE, values) and None)
 
     def stand_by(self, name: str, holder: str, seconds: float) -> bool:
-        """Tell the holder for ``seconds`` that ``holder`` waits. False when another process waits already."""
+        """Announce for ``seconds`` that ``holder`` waits for the lease. False if another process waits already."""
         values = {"name": name, "holder": holder, "seconds": seconds}
         return self._connections.run(lambda connection: connection.execute(_WAIT, values).rowcount) > 0
 
     def rows(self) -> list[LeaseRow]:
-        """Every lease."""
+        """All leases."""
 
         def read(connection: psycopg.Connection[Any]) -> list[LeaseRow]:
             with connection.cursor(row_factory=class_row(LeaseRow)) as cursor:
@@ -181,7 +181,7 @@ class Leases:
 class FencedConnections(Connections):
     """Connections under a lease: every transaction of ``run`` checks first that the lease is still held.
 
-    Shares the pool of ``inner``; closing it closes nothing.
+    Shares the pool of ``inner``; ``close`` does nothing.
     """
 
     def __init__(self, inner: Connections, lease: Lease) -> None:
@@ -200,7 +200,7 @@ class FencedConnections(Connections):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """``work(connection, …)`` in one transaction with the check; raises LeaseLost, and then nothing is written."""
+        """Run ``work(connection, …)`` in one transaction with the check. Raises LeaseLost without writing."""
 
         def proven(connection: psycopg.Connection) -> T:
             self._prove(connection)
@@ -214,7 +214,7 @@ class FencedConnections(Connections):
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """As ``run``, with a connection of SQLAlchemy."""
+        """Run ``work`` with a connection of SQLAlchemy in one transaction with the check. Raises LeaseLost."""
 
         def proven(connection: sqlalchemy.Connection) -> T:
             driver = connection.connection.driver_connection
@@ -229,7 +229,7 @@ class FencedConnections(Connections):
             raise _lost(self.lease)
 
     def _unless_idle(self, attempt: Callable[[], T]) -> T:
-        """Repeat a transaction that the server ended because this process was paused in the middle of it."""
+        """Repeat a transaction that the server ended because this process was paused within it."""
         while True:
             try:
                 return attempt()
@@ -237,32 +237,32 @@ class FencedConnections(Connections):
                 log.warning("%s: was paused in the middle of a transaction, which is repeated", self.lease.session)
 
     def transaction(self) -> AbstractContextManager[psycopg.Connection]:  # type: ignore[override]
-        """Raises StoreError: a write without the check is not allowed."""
+        """Not allowed without the check: raises StoreError."""
         raise StoreError("under a lease there are only whole transactions: use run")
 
     def adbc(self) -> AbstractContextManager[dbapi.Connection]:  # type: ignore[override]
-        """For reading, which needs no check."""
+        """As in Connections; reading needs no check."""
         return self._inner.adbc()
 
     def frame(self, query: str, parameters: tuple[Any, ...] | list[Any] | None = None) -> pl.DataFrame:
-        """For reading, which needs no check."""
+        """As in Connections; reading needs no check."""
         return self._inner.frame(query, parameters)
 
     def rows(self, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-        """For reading, which needs no check."""
+        """As in Connections; reading needs no check."""
         return self._inner.rows(query, parameters)
 
     def close(self) -> None:
-        """Does nothing: the connections belong to the store that made them."""
+        """Do nothing: the connections belong to the store that made them."""
 
 
 def _lost(lease: Lease) -> LeaseLost:
     return LeaseLost(f"the lease {lease.name} (token {lease.token}) is not held by {lease.holder} any more")
 
 
-def wait_for(acquire: Callable[[], Lease | None], patience: float, step: float = 0.2) -> Lease | None:
-    """Call ``acquire`` until it gives a lease, at most ``patience`` seconds. For callers without an event loop."""
-    until = time.monotonic() + patience
+def wait_for(acquire: Callable[[], Lease | None], timeout: float, step: float = 0.2) -> Lease | None:
+    """Call ``acquire`` until it returns a lease, at most ``timeout`` seconds. For callers without an event loop."""
+    until = time.monotonic() + timeout
     while (lease := acquire()) is None and time.monotonic() < until:
         time.sleep(step)
     return lease

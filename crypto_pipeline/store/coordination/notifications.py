@@ -1,7 +1,7 @@
-"""What changed since: a connection that listens, and proves again and again that it has heard everything.
+"""Notifications of changed bars: a listening connection that proves regularly that it has received all of them.
 
-PostgreSQL delivers notifications in the order of commits. So a notification that we send ourselves and hear again
-proves that everything committed before we sent it has been heard: until then we know what the tables say.
+PostgreSQL delivers notifications in the order of commits. So when we receive a notification that we sent ourselves, we
+have received those of all transactions committed before it was sent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from crypto_pipeline.store.database.connect import plain_url
 log = logging.getLogger(__name__)
 
 CHANNEL = "bars_changed"
-#: Seconds between proofs, and how long nothing may be heard before a connection counts as dead.
+#: Seconds between proofs, and seconds without any notification after which a connection counts as broken.
 PROOF_EVERY = 0.5
 _DEAD_AFTER = 5.0
 
@@ -30,7 +30,7 @@ Series = tuple[str, int]
 
 
 class BarNotifications:
-    """Counts changes of series (timeframe, instrument number). Thread-safe. ``start`` it, and ``close`` it."""
+    """Counts changes of series (timeframe, instrument number). Thread-safe. Call ``start`` first and ``close`` last."""
 
     def __init__(self, url: str) -> None:
         self._url = plain_url(url)
@@ -38,11 +38,11 @@ class BarNotifications:
         self._changed: dict[Series, int] = {}
         self._begin(closed=False)
         fork_safety.renew_in_children(self)
-        #: Called with nothing after each change, from the listening thread.
+        #: Called without arguments after each change, in the listening thread.
         self.on_change: Callable[[], None] | None = None
 
     def _begin(self, *, closed: bool) -> None:
-        """Nobody listens, nothing is known."""
+        """Reset: no thread listens, and no proof exists."""
         self._lock = threading.Lock()
         self._everything = self._count
         self._heard_all_at = float("-inf")
@@ -53,13 +53,13 @@ class BarNotifications:
         self._thread: threading.Thread | None = None
 
     def after_fork(self) -> None:
-        """In a forked child, where the listening thread is not: listen anew once it is started."""
+        """Reset in a forked child, which has no listening thread; ``start`` makes a new one."""
         fork_safety.abandon(self._lock, self._proof, self._stop, self._thread)
         closed, self._count = self._stop.is_set(), self._count + 1
         self._begin(closed=closed)
 
     def start(self) -> None:
-        """Begin to listen; harmless when it was begun."""
+        """Start the listening thread; no effect if it runs."""
         if self._listens():
             return
         with self._lock:
@@ -71,11 +71,11 @@ class BarNotifications:
         return self._thread is not None
 
     def count(self) -> int:
-        """How many changes there were: to be remembered before something is read."""
+        """Number of changes so far. Callers remember it before they read, and pass it to ``since``."""
         return self._count
 
     def since(self, count: int, series: Collection[Series]) -> bool:
-        """Whether any of the series changed, as far as was heard, after ``count``."""
+        """Whether a received notification after ``count`` is about one of the series."""
         if self._everything > count:
             return True
         if self._count == count:
@@ -84,11 +84,11 @@ class BarNotifications:
         return any(changed.get(one, 0) > count for one in series)
 
     def heard_everything_until(self) -> float:
-        """The newest moment (``time.monotonic``) of which everything committed before has been heard."""
+        """The newest moment (``time.monotonic``) before which all committed changes have been received."""
         return self._heard_all_at
 
     def await_proof(self, timeout: float) -> bool:
-        """Wait until everything committed before this call has been heard. False when that took too long."""
+        """Wait until all changes committed before this call have been received. False after ``timeout`` seconds."""
         now = time.monotonic()
         with self._proof:
             return self._proof.wait_for(lambda: self._heard_all_at >= now, timeout)
@@ -123,7 +123,7 @@ class BarNotifications:
         ) as connection:  # fmt: skip
             for name in (CHANNEL, own):
                 connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(name)))
-            # what was committed while nobody listened is not known
+            # changes committed while no connection listened are unknown
             self._mark("")
             sent: dict[str, float] = {}
             number = 0
@@ -145,7 +145,7 @@ class BarNotifications:
             self._proof.notify_all()
 
     def _mark(self, payload: str) -> None:
-        """Note a change; an empty payload is one of everything."""
+        """Count a change; an empty payload means a change of all series."""
         with self._lock:
             self._count += 1
             named = False

@@ -1,4 +1,4 @@
-"""Coverage and the ledger of gaps: per instrument, timeframe and day how many bars are expected, present and explained.
+"""Coverage and the ledger of gaps: numbers of expected, present and explained bars per instrument, timeframe and day.
 
-Here belong the cells and their locks, the ledger, failovers, reconciliations and comparisons with the venue.
+The cells and their locks, the ledger, failovers, reconciliations and comparisons with the venue belong here.
 """

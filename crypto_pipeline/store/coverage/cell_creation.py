@@ -1,4 +1,4 @@
-"""Making cells that are missing and holding all of them, beside retention, which takes cells away."""
+"""Creation and locking of coverage cells while retention may delete cells."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import psycopg
 
 from crypto_pipeline.store.database.errors import StoreError
 
-#: So often cells that were deleted meanwhile are made again.
+#: Attempts to make cells that retention deletes meanwhile.
 _ROUNDS = 10
 
 
 def make_and_hold(
     connection: psycopg.Connection[Any], add: str, lock: str, parameters: Mapping[str, Any], count: int, what: str
 ) -> list[Any]:
-    """The rows of the statement ``lock``, ``count`` of them, after ``add`` made those that were missing.
+    """Run ``add``, which makes missing cells, and return the ``count`` rows of the statement ``lock``.
 
-    Raises StoreError, which names ``what`` the cells are of, when they are deleted all the time.
+    Raises StoreError that names ``what`` if cells are deleted during every attempt.
     """
     for _ in range(_ROUNDS):
         connection.execute(add, parameters)
         rows = connection.execute(lock, parameters).fetchall()
         if len(rows) == count:
             return rows
-        # Retention took cells away between both statements; the next round sees that they are gone.
-    raise StoreError(f"cells of {what} are deleted again and again while they are written")
+        # Retention deleted cells between the two statements; the next attempt makes them again.
+    raise StoreError(f"cells of {what} were deleted during every attempt to write them")

@@ -36,8 +36,8 @@ ORDER BY c.instrument_id, c.day
 FOR UPDATE OF c
 """
 
-# A bar that comes to an archived cell may be there already, in the archive: it counts as new only where one is missing.
-# (The next archive run merges the two, and counts.) What is in the table is exact either way: present - archived.
+# A bar that is written to an archived cell may be in the archive already, so it counts as new only if one is missing.
+# The next archive run merges the two and counts. The number of bars in the table is exact: present - archived.
 _HOT = "c.present - c.archived + u.inserted"
 _PRESENT = f"greatest({_HOT}, least(c.present + u.inserted, greatest(c.present, c.expected)))"
 
@@ -100,7 +100,7 @@ CROSS JOIN LATERAL (
 ORDER BY u.place
 """
 
-#: Ledger states that say why a bar cannot be there.
+#: Ledger states that explain an absent bar.
 EXPLAINING = ("no_trade", "venue_outage", "not_listed", "delisted", "unfillable")
 
 
@@ -116,7 +116,7 @@ class Cells:
     def from_columns(cls, timeframe: Timeframe, instruments: Array, cell_days: Array) -> Cells:
         """The distinct cells among the given ones."""
         keys = _key(instruments, cell_days)
-        ordered = bool((np.diff(keys) >= 0).all())  # as bars come; a sort of all rows is not free
+        ordered = bool((np.diff(keys) >= 0).all())  # the usual case, in which no sort is needed
         keys = keys[np.diff(keys, prepend=-1) != 0] if ordered else np.unique(keys)
         return cls(timeframe, keys >> 32, (keys & 0xFFFFFFFF) - _OFFSET)
 
@@ -124,10 +124,10 @@ class Cells:
         return len(self.days)
 
     def index(self, columns: Columns) -> Array:
-        """For every bar the position of its cell. All must be among these cells."""
+        """The index of each bar's cell. All bars must be in these cells."""
         return np.searchsorted(self.key(), _key(columns["instrument_id"], days(columns)))
 
-    def hold(self, columns: Columns) -> bool:
+    def contain(self, columns: Columns) -> bool:
         """Whether every bar is in one of the cells."""
         return bool(np.isin(_key(columns["instrument_id"], days(columns)), self.key()).all())
 
@@ -136,13 +136,12 @@ class Cells:
         return _key(self.instruments, self.days)
 
     def parameters(self) -> dict[str, Any]:
-        """For statements that take the cells as arrays."""
+        """Parameters of statements that take the cells as arrays."""
         return {"timeframe": self.timeframe, "instruments": self.instruments.tolist(), "days": self.days.tolist()}
 
     def lock(self, connection: psycopg.Connection[Any]) -> tuple[Array, Array]:
-        """Hold the cells until the transaction ends. Returns how many bars of each are in the table, and ``built_from``
-        (-1: none).
-        """
+        """Lock the cells until the transaction ends. Return the number of each cell's bars in the table, and
+        ``built_from`` (-1: none)."""
         rows = make_and_hold(connection, _ADD, _LOCK, self.parameters(), len(self), f"{self.timeframe} bars")
         state = np.array(rows, np.int64).reshape(-1, 2)
         return state[:, 0], state[:, 1]
@@ -154,7 +153,7 @@ class Cells:
         changed: Array,
         built_from: list[int | None] | None = None,
     ) -> None:
-        """Count what was inserted, and give every changed cell a new data version. The cells must be locked."""
+        """Add the inserted bars, and give every changed cell a new data version. The cells must be locked."""
         touched = changed if built_from is None else changed | np.array([b is not None for b in built_from], bool)
         if not touched.any():
             return
@@ -179,7 +178,7 @@ class Cells:
             connection.execute(_EXPLAIN, self.parameters() | more)
 
     def reasons(self, connection: psycopg.Connection[Any]) -> list[str | None]:
-        """Per cell what the ledger explains of it, as a text to compare."""
+        """Per cell the ledger's explanations as one text, for comparison."""
         more = {"cell_days": self.timeframe.cell_days, "explaining": list(EXPLAINING)}
         return [text for (text,) in connection.execute(_REASONS, self.parameters() | more)]
 
@@ -198,7 +197,7 @@ def _key(instruments: Array, cell_days: Array) -> Array:
 
 
 def lock_series(connection: psycopg.Connection[Any], series: list[tuple[int, Timeframe]]) -> None:
-    """Let only this transaction change the ledger of these series until it ends. Taken after the cells."""
+    """Lock the ledger of these series until the transaction ends. Lock the cells before."""
     keys = sorted({instrument << 14 | timeframe.minutes for instrument, timeframe in series})
     connection.execute(
         "SELECT pg_advisory_xact_lock(%s, k) FROM unnest(%s::int[]) WITH ORDINALITY AS u (k, n) ORDER BY n",

@@ -1,4 +1,4 @@
-"""Whether bars changed: versions of coverage cells, asked for by many at once."""
+"""Versions of coverage cells, which show whether bars changed; concurrent queries are coalesced."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crypto_pipeline.store.database.coalescer import QueryCoalescer
 from crypto_pipeline.store.database.pool import Connections
 
 _MOST = 256
-# The sum, not the newest: see store.coverage
+# The sum and not the greatest version: see store.coverage
 _SUM = """
 SELECT count(*) AS cells, coalesce(sum(c.data_version), 0)::bigint AS version FROM market.coverage c
 WHERE c.timeframe = {timeframe} AND c.day BETWEEN {first} AND {last} AND c.instrument_id = {who} AND c.data_version > 0
@@ -53,7 +53,7 @@ class Versions:
         self._combiner: QueryCoalescer[CellRange, str] = QueryCoalescer(self._work, connections.patience, _MOST)
 
     def of(self, cells: CellRange) -> str:
-        """A text that is another whenever anything in the cells has changed."""
+        """A text that differs after any change in the cells."""
         if len(cells.numbers) == 1:
             return self._combiner.ask(None, cells)
         return self._work([cells])[0]

@@ -1,4 +1,4 @@
-"""Which days were compared with the venue's own bars, against which data version, and which are due."""
+"""Comparisons of days with the venue's own bars: the compared data version, and the days that are due."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crypto_pipeline.store.database.frames import copy_rows, named, numbered, re
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
 
-#: What ``due`` returns. ``changed``: never compared, or not since its bars changed; else it is the turn of its age.
+#: Schema of ``due``. ``changed``: never compared, or not since its bars changed; otherwise the last comparison is old.
 DUE_SCHEMA: dict[str, pl.DataType] = {
     "instrument": pl.String(),
     "timeframe": pl.String(),
@@ -25,7 +25,7 @@ DUE_SCHEMA: dict[str, pl.DataType] = {
     "changed": pl.Boolean(),
     "updated_at": UTC_MS,
 }
-#: What ``summary`` returns.
+#: Schema of ``summary``.
 SUMMARY_SCHEMA: dict[str, pl.DataType] = {
     "timeframe": pl.String(),
     "stored": pl.Int64(),
@@ -54,7 +54,7 @@ WHERE c.present > 0
        OR (m.disagreed > 0 OR (m.compared = 0 AND m.stored > 0)) AND m.compared_at < $6::timestamptz)
 """
 
-# An earlier comparison of bars that have changed since says nothing of what is stored now.
+# A comparison of bars that have changed since does not count for the stored bars.
 _SUMMARY = """
 SELECT c.timeframe, sum(c.present)::bigint AS stored,
        coalesce(sum(least(coalesce(m.compared, 0), c.present)), 0)::bigint AS compared,
@@ -95,7 +95,7 @@ ON CONFLICT (instrument_id, timeframe, day) DO UPDATE SET
 
 
 class Comparisons:
-    """``market.comparisons``. Thread-safe. Only days that are over are written down here."""
+    """Reads and writes ``market.comparisons``, which has ended days only. Thread-safe."""
 
     def __init__(self, connections: Connections, symbols: Symbols) -> None:
         self._connections, self._symbols = connections, symbols
@@ -110,9 +110,9 @@ class Comparisons:
     ) -> pl.DataFrame:
         """Cells of active instruments to compare with ``venue`` now, in DUE_SCHEMA.
 
-        A cell is due when it was never compared, when its bars changed since, when that was more than ``again`` ago, or
-        more than ``disputed_again`` ago and both sides differed or nothing could be compared. Only cells that begin in
-        a timeframe's span of ``spans`` (whole days).
+        A cell is due if it was never compared, if its bars changed since, if its last comparison is older than
+        ``again``, or older than ``disputed_again`` and found differences or nothing to compare. Only cells that
+        begin in a timeframe's span in ``spans`` (whole days, UTC).
         """
         values: list[Any] = [
             [str(timeframe) for timeframe in spans],
@@ -129,8 +129,8 @@ class Comparisons:
         return answer.select(pl.col(name).cast(kind) for name, kind in DUE_SCHEMA.items())
 
     def record(self, cells: pl.DataFrame, venue: str, at: datetime) -> int:
-        """Write down that cells (``instrument``, ``timeframe``, ``day``, ``data_version``, ``stored``, ``compared``,
-        ``disagreed``) were compared with ``venue`` at ``at``. Returns how many."""
+        """Record that cells (``instrument``, ``timeframe``, ``day``, ``data_version``, ``stored``, ``compared``,
+        ``disagreed``) were compared with ``venue`` at ``at`` (UTC). Return the number of cells."""
         columns = ["timeframe", "day", "data_version", "stored", "compared", "disagreed"]
         require_columns(cells, ["instrument", *columns], "a frame of comparisons")
         if cells.is_empty():
@@ -146,16 +146,16 @@ class Comparisons:
         return self._connections.run(work)
 
     def summary(self, venue: str, now: datetime, timeframes: Sequence[Timeframe] = tuple(Timeframe)) -> pl.DataFrame:
-        """How much of what is stored of days over by ``now`` was compared with ``venue`` as it is, in SUMMARY_SCHEMA.
+        """Compared bars of days ended by ``now``, for their current data versions, in SUMMARY_SCHEMA.
 
-        ``stored``, ``compared`` and ``incomparable`` (of days that were compared) are bars, ``oldest`` and ``newest``
-        the moments of comparison.
+        ``stored``, ``compared`` and ``incomparable`` (of compared days) are numbers of bars, ``oldest`` and ``newest``
+        times of comparisons (UTC).
         """
         answer = self._connections.frame(_SUMMARY, [venue, now.date(), [str(timeframe) for timeframe in timeframes]])
         order = pl.col("timeframe").cast(pl.Enum([str(timeframe) for timeframe in Timeframe]))
         return answer.select(pl.col(name).cast(kind) for name, kind in SUMMARY_SCHEMA.items()).sort(order)
 
     def within(self, venue: str, timeframe: Timeframe, start: datetime, end: datetime) -> int:
-        """Bars of ``timeframe`` compared with ``venue`` in the cells that begin in ``[start, end)``."""
+        """Number of bars of ``timeframe`` compared with ``venue``, in cells that begin in ``[start, end)``."""
         values = [venue, str(timeframe), start.date(), (end + timedelta(days=1, microseconds=-1)).date()]
         return int(self._connections.row(_WITHIN, values)[0])

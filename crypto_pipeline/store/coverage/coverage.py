@@ -1,6 +1,7 @@
-"""The coverage table: per instrument, timeframe and day how many bars there should be, are, and are explained.
+"""The coverage table: numbers of expected, present and explained bars per instrument, timeframe and day.
 
-The writers of bars and ledger keep the counters in their own transactions. Here belong reads, and what is expected.
+The writers of bars and ledger update the counters in their own transactions. This module reads them, and sets the
+expected numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from crypto_pipeline.store.database.frames import cell_bounds, copy_rows, named,
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
 
-#: What ``cells`` returns.
+#: Schema of ``cells``.
 CELL_SCHEMA: dict[str, pl.DataType] = {
     "instrument": pl.String(),
     "timeframe": pl.String(),
@@ -54,8 +55,8 @@ ORDER BY instrument_id, timeframe COLLATE "C", day
     + unfinished.ON_EXPECTED_AGAIN
 )
 
-# The sum, not the newest: versions are drawn before they are committed, so a change may become visible after a later
-# one, and would then hide behind it. Every version only rises, so the sum changes with any of them.
+# The sum and not the greatest version: versions are drawn before the commit, so a change with a lower version may
+# become visible later, and the greatest would not show it. Versions only rise, so the sum changes with any of them.
 _STALE = """
 WITH below AS (
     SELECT instrument_id,
@@ -98,7 +99,7 @@ GROUP BY t.timeframe
 
 
 class Coverage:
-    """Reads and states coverage. Thread-safe."""
+    """Reads coverage and sets expected numbers. Thread-safe."""
 
     def __init__(self, connections: Connections, symbols: Symbols) -> None:
         self._connections, self._symbols = connections, symbols
@@ -111,9 +112,9 @@ class Coverage:
         end: datetime | None,
         instruments: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Cells that ``[start, end)`` touches, in CELL_SCHEMA, sorted by timeframe as given, instrument and day.
+        """Cells that overlap ``[start, end)``, in CELL_SCHEMA, sorted by timeframe (as given), instrument and day.
 
-        Of the given instruments, else of all that are collected.
+        Default: the cells of all collected instruments.
         """
         ids = self._ids(instruments)
         parts = [pl.DataFrame(schema=CELL_SCHEMA)]
@@ -129,9 +130,9 @@ class Coverage:
         return pl.concat(parts)
 
     def set_expected(self, frame: pl.DataFrame) -> int:
-        """Set how many bars cells (``instrument``, ``timeframe``, ``day``, ``expected``) should have.
+        """Set the expected number of bars of cells (``instrument``, ``timeframe``, ``day``, ``expected``).
 
-        Only cells whose count changes are written; returns how many.
+        Only cells whose number changes are written; return how many.
         """
         columns = ["instrument", "timeframe", "day", "expected"]
         require_columns(frame, columns, "a frame of expected cells")
@@ -148,9 +149,9 @@ class Coverage:
         return self._connections.run(work)
 
     def set_expected_alike(self, instruments: Sequence[str], cells: pl.DataFrame) -> int:
-        """Set how many bars cells (``timeframe``, ``day``, ``expected``) should have, the same for all instruments.
+        """Set the expected number of bars of cells (``timeframe``, ``day``, ``expected``), equal for all instruments.
 
-        As ``set_expected``, but compared in the database, which is fast for all instruments at once.
+        Like ``set_expected``, but compared in the database, which is faster for many instruments.
         """
         require_columns(cells, ["timeframe", "day", "expected"], "a frame of expected cells")
         if cells.is_empty() or not instruments:
@@ -165,8 +166,8 @@ class Coverage:
         lower: Mapping[Timeframe, Timeframe],
         instruments: Sequence[str],
     ) -> set[Timeframe]:
-        """The timeframes with anything to do in ``[start, end)``: a cell that lacks bars or reasons, or is not rolled
-        up from the ``lower`` bars that are stored now. One question for all, so that "nothing" is a quick answer.
+        """The timeframes with work in ``[start, end)``: a cell lacks bars or reasons, or is not rolled up from the
+        stored ``lower`` bars. One query for all timeframes, so that the usual answer "none" is fast.
         """
         ids = list(self._symbols.ids(instruments).values())
         cells = [
@@ -186,8 +187,8 @@ class Coverage:
     ) -> pl.DataFrame:
         """Cells of ``timeframe`` whose ``lower`` bars or their explanations changed since they were built.
 
-        Columns ``instrument``, ``day`` and ``built_from``: what to pass to ``write_rolled`` after rolling up what is
-        read from now on. It is a figure to compare, not to interpret.
+        Columns ``instrument``, ``day`` and ``built_from``: pass them to ``write_rolled`` with bars rolled up from reads
+        after this call. ``built_from`` is only compared, it has no other meaning.
         """
         timeframe = Timeframe(timeframe)
         ids = self._ids(instruments)
@@ -196,7 +197,7 @@ class Coverage:
         return named(self._connections.frame(_STALE, parameters), ids).sort("instrument", "day")
 
     def summary(self) -> pl.DataFrame:
-        """Totals per timeframe over the instruments that are collected, shortest first.
+        """Totals per timeframe over all collected instruments, shortest timeframe first.
 
         Columns cells, final (cells), expected, present, explained, missing (bars), instruments, first_day, last_day and
         newest (open time).
@@ -214,12 +215,12 @@ class Coverage:
         end: datetime | None,
         instruments: Sequence[str] | None = None,
     ) -> str:
-        """A text that is another whenever anything in the cells that ``[start, end)`` touches has changed."""
+        """A text that differs after any change in the cells that overlap ``[start, end)``."""
         first, last = cell_bounds(Timeframe(timeframe), start, end)
         return self._versions.of(CellRange(Timeframe(timeframe), first, last, tuple(self._ids(instruments).values())))
 
     def collected(self, timeframe: Timeframe, instruments: Sequence[str]) -> dict[str, tuple[date, date]]:
-        """First and last day with bars, in the table or archived, of each instrument that has any."""
+        """First and last day with bars, in table or archive, of each instrument with bars."""
         ids = self._symbols.ids(instruments)
         rows = self._connections.rows(
             """SELECT i.number, f.day, l.day FROM unnest(%s::int[]) AS i (number)
@@ -233,7 +234,9 @@ class Coverage:
         return {symbols[number]: (first, last) for number, first, last in rows}
 
     def touched(self, since: datetime, first: date, last: date) -> list[tuple[date, Timeframe, datetime]]:
-        """Days ``first`` … ``last`` and timeframes of which a cell was written after ``since``, and when that was."""
+        """Days from ``first`` to ``last`` and timeframes with a cell written after ``since``, and the time of
+        writing.
+        """
         rows = self._connections.run(
             lambda connection: connection.execute(
                 "SELECT day, timeframe, max(updated_at) FROM market.coverage "
@@ -244,7 +247,7 @@ class Coverage:
         return [(day, Timeframe(timeframe), at) for day, timeframe, at in rows]
 
     def oldest_unfinished(self) -> date | None:
-        """First day on which an active instrument lacks bars and reasons; None when all is accounted for."""
+        """First day on which an active instrument lacks bars without a reason; None if there is none."""
         answer = self._connections.frame(
             "SELECT min(c.day) AS day FROM market.coverage c JOIN market.instruments i USING (instrument_id) "
             "WHERE i.active AND c.expected > c.present + c.explained AND c.archived = 0"
@@ -253,7 +256,7 @@ class Coverage:
         return day
 
     def first_day(self, instrument: str, timeframe: Timeframe) -> datetime | None:
-        """Midnight of the first day with a bar, in the table or the archive; None: there is none."""
+        """00:00 UTC of the first day with a bar, in table or archive; None if there is none."""
         number = self._symbols.ids([instrument])[instrument]
         (day,) = self._connections.row(
             "SELECT min(day) FROM market.coverage WHERE instrument_id = %s AND timeframe = %s AND present > 0",
@@ -262,7 +265,7 @@ class Coverage:
         return None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC)
 
     def span(self) -> tuple[datetime | None, datetime | None]:
-        """From the first cell's midnight to the end of the last one; (None, None) when there is none."""
+        """Start of the first cell and end of the last one (UTC); (None, None) if there are no cells."""
         first, last = self._connections.frame(
             "SELECT min(day) AS first, max(day + CASE timeframe WHEN '1w' THEN 7 ELSE 1 END) AS last "
             "FROM market.coverage WHERE expected > 0 OR present > 0"

@@ -1,4 +1,4 @@
-"""Spans in which bars of another venue stand in for the first one (``market.failovers``), until that states its own."""
+"""Failovers: spans with bars of a substitute venue (``market.failovers``), until the first venue sends its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from crypto_pipeline.store.schema.tables import FAILOVERS
 
 Reason = Literal["unavailable", "disputed"]
 
-#: What ``open`` returns.
+#: Schema of ``open``.
 FAILOVER_SCHEMA: dict[str, pl.DataType] = {
     "failover_id": pl.Int64(),
     "instrument": pl.String(),
@@ -34,11 +34,11 @@ FAILOVER_SCHEMA: dict[str, pl.DataType] = {
     "taken_at": UTC_MS,
     "next_attempt": UTC_MS,
 }
-#: A span that was taken so recently may still be being written, seconds.
+#: Seconds after its start in which a span's bars may still be in writing.
 _FRESH = 60.0
 
 _SPANS = FAILOVERS.c
-#: ``FAILOVER_SCHEMA`` as the table has it.
+#: The columns of ``FAILOVER_SCHEMA`` in the table.
 _COLUMNS = [
     _SPANS.failover_id, _SPANS.instrument_id, _SPANS.timeframe, _SPANS.start_time.label("start"),
     _SPANS.end_time.label("end"), _SPANS.venue, _SPANS.instead_of, _SPANS.reason, _SPANS.because, _SPANS.attempts,
@@ -47,7 +47,7 @@ _COLUMNS = [
 _STORED = {("instrument_id" if name == "instrument" else name): dtype for name, dtype in FAILOVER_SCHEMA.items()}
 _STORED["instrument_id"] = pl.Int32()
 
-# Whether no bar of another venue is left in the span.
+# Whether the span has no bar of another venue any more.
 _NO_BAR_LEFT = text(
     "NOT EXISTS (SELECT FROM market.ohlc_data o WHERE o.instrument_id = market.failovers.instrument_id "
     "AND o.timeframe = market.failovers.timeframe AND o.open_time >= market.failovers.start_time "
@@ -72,10 +72,10 @@ class Failovers:
         because: str,
         again: datetime | None,
     ) -> None:
-        """Write down that bars of ``venue`` stand in ``spans`` (``instrument``, ``start``, ``end``).
+        """Record that ``spans`` (``instrument``, ``start``, ``end``) have bars of the substitute ``venue``.
 
-        To be done before the bars are written: a span without such bars closes by itself, bars without a span would
-        never be replaced. ``again`` is when the first venue is asked for them; None: not by itself.
+        Call it before the bars are written: a span without such bars closes by itself, but bars without a span would
+        never be replaced. ``again`` is the time (UTC) at which the first venue is asked for its bars; None: never.
         """
         require_columns(spans, ["instrument", "start", "end"], "a frame of spans")
         ids = self._symbols.ids(spans["instrument"].unique().to_list())
@@ -96,7 +96,7 @@ class Failovers:
         self._connections.run_core(work)
 
     def open(self, instead_of: str, timeframe: Timeframe | None = None, reason: Reason | None = None) -> pl.DataFrame:
-        """Spans whose bars the venue ``instead_of`` has not stated yet, in FAILOVER_SCHEMA, by instrument and start."""
+        """Spans whose bars the venue ``instead_of`` has not sent yet, in FAILOVER_SCHEMA, by instrument and start."""
         ids = {symbol: number for number, symbol in self._symbols.names().items()}
         query = select(*_COLUMNS).where(_SPANS.closed_at.is_(None), _SPANS.instead_of == instead_of)
         if timeframe is not None:
@@ -107,13 +107,14 @@ class Failovers:
         return rows.sort("instrument", "start")
 
     def due(self, instead_of: str, now: datetime, timeframe: Timeframe | None = None) -> pl.DataFrame:
-        """Of these, those that the venue is to be asked for by now."""
+        """Those of the open spans for which the venue is to be asked by ``now`` (UTC)."""
         return self.open(instead_of, timeframe).filter(pl.col("next_attempt") <= now)
 
     def asked(self, ids: Sequence[int], now: datetime, wait: timedelta, most: int) -> None:
-        """The venue was asked for these spans and answered: again ``wait`` after ``now``, four times as long each time.
+        """Record that the venue answered for these spans: the next request is ``wait`` after ``now``, then four
+        times later.
 
-        After ``most`` answers without the bars the span is closed, and the other venue's bars are kept.
+        After ``most`` answers without the bars the span is closed, and the substitute's bars are kept.
         """
         attempts = _SPANS.attempts + 1
         last = attempts >= most
@@ -131,9 +132,9 @@ class Failovers:
         self._connections.run_core(lambda connection: connection.execute(statement) and None)
 
     def close_replaced(self, instead_of: str, ids: Iterable[int] = ()) -> int:
-        """Close spans in which no other venue's bar is left; returns how many.
+        """Close spans without bars of another venue; return how many.
 
-        One that was taken a moment ago is left alone, because its bars may be on their way, unless it is in ``ids``.
+        A span that was recorded just now stays open, because its bars may not be written yet, unless it is in ``ids``.
         """
         settled = func.clock_timestamp() - timedelta(seconds=_FRESH)
         statement = (
@@ -150,7 +151,7 @@ class Failovers:
 
 
 def _extended(row: dict[str, Any]) -> Update:
-    """Widen the open span that ``row`` touches: one that goes on is one row, however many passes it takes."""
+    """Extend the open span that ``row`` touches, so that a span over several passes stays one row."""
     same = ("instrument_id", "timeframe", "venue", "instead_of", "reason")
     first = (
         select(_SPANS.failover_id)

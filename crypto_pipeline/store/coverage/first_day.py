@@ -1,4 +1,4 @@
-"""Where the history of a database begins, asked outside of any pool by a process that runs no thread."""
+"""The first day of a database's history, read without a pool, for a process that must not run threads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _FIRST_DAY = "SELECT min(day) FROM market.coverage WHERE timeframe = '1m' AND (e
 
 
 def first_day_of_minutes(url: str) -> date | None:
-    """The first UTC day with 1m bars that are stored or expected; None where there is none, or no schema yet.
+    """The first UTC day with stored or expected 1m bars; None if there is none, or no schema yet.
 
-    Raises StoreError when the database cannot be reached.
+    Raises StoreError when the database does not answer.
     """
     with connect(url) as connection:
         if connection.execute("SELECT to_regclass('market.coverage')").fetchone() == (None,):

@@ -1,4 +1,4 @@
-"""The ledger: every run of absent bars with the reason why they are absent (table market.gaps).
+"""The ledger: every run of absent bars with the reason of their absence (table ``market.gaps``).
 
 Open rows of one series never overlap. A new row replaces open rows of its span, in one transaction with the counters
 of coverage, and in the same order of locks as the bar writer: cells, then series.
@@ -23,7 +23,7 @@ from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.market_clock import market_now
 from crypto_pipeline.store.database.pool import Connections
 
-#: What ``open`` and ``due`` return. ``evidence`` is JSON.
+#: Schema of ``open`` and ``due``. ``evidence`` is JSON.
 GAP_SCHEMA: dict[str, pl.DataType] = {
     "gap_id": pl.Int64(),
     "instrument": pl.String(),
@@ -52,14 +52,14 @@ class Ledger:
         self._connections, self._symbols = connections, symbols
 
     def record(self, frame: pl.DataFrame, next_attempt: datetime | None = None) -> int:
-        """Record absent bars and their reasons; returns how many rows.
+        """Record absent bars and their reasons; return the number of rows.
 
         ``frame`` has ``instrument``, ``timeframe``, ``start``, ``end`` (on the grid), ``state``, ``evidence`` (JSON)
-        and, if it differs by row, ``next_attempt``. Open rows that overlap are replaced in the span and keep the rest
-        of theirs. The new row inherits when the gap was first seen and the number of attempts. ``pending`` and ``lost``
-        count one attempt more, unless the frame has ``attempted`` and it is false (a request by a person between the
-        spaced attempts). Bars that are stored by now are left out. Spans of one series must not overlap each other. A
-        ``note`` in the frame stays with the row. One transaction per timeframe.
+        and, if it differs by row, ``next_attempt``. An open row that overlaps a new row keeps only its part outside of
+        the new row's span. The new row inherits the time of first detection and the number of attempts. ``pending`` and
+        ``lost`` add one attempt, unless the frame has ``attempted`` and it is false (a person's request between the
+        regular attempts). Bars that are stored by now are excluded. Spans of one series must not overlap. A ``note`` in
+        the frame stays with the row. One transaction per timeframe. Raises StoreError for an invalid row.
         """
         require_columns(frame, ["instrument", "timeframe", "start", "end", "state", "evidence"], "a frame of gaps")
         if frame.is_empty():
@@ -87,12 +87,12 @@ class Ledger:
     ) -> pl.DataFrame:
         """Open rows that overlap ``[start, end)``, in GAP_SCHEMA, sorted by instrument, timeframe and start.
 
-        Of the given instruments, else of all that are collected.
+        Default: the rows of all collected instruments.
         """
         return self._rows(ledger_sql.OPEN, timeframe, instruments, states, start, end)
 
     def due(self, now: datetime | None = None) -> pl.DataFrame:
-        """Waiting rows whose next attempt is not in the future, by the market's clock unless ``now`` is given."""
+        """Waiting rows whose next attempt is due at ``now`` (UTC; default: the market's time)."""
         waiting = self.open(states=WAITING)
         moment = self._connections.run(market_now)[0] if now is None else now
         return waiting.filter(pl.col("next_attempt").is_null() | (pl.col("next_attempt") <= moment))
@@ -100,11 +100,11 @@ class Ledger:
     def healed(
         self, timeframe: Timeframe | None = None, start: datetime | None = None, end: datetime | None = None
     ) -> pl.DataFrame:
-        """Closed rows that overlap ``[start, end)``: holes that were and are no more."""
+        """Closed rows that overlap ``[start, end)``: gaps that have been filled."""
         return self._rows(ledger_sql.CLOSED, timeframe, None, None, start, end)
 
     def row(self, gap_id: int) -> dict[str, Any]:
-        """One open row, its columns as in GAP_SCHEMA. Raises StoreError for one that does not exist or is closed."""
+        """One open row with the columns of GAP_SCHEMA. Raises StoreError if it does not exist or is closed."""
         found = self._connections.run(lambda connection: connection.execute(ledger_sql.ONE, [gap_id]).fetchone())
         rows = self.open(Timeframe(found[1]), start=found[2], end=found[3]) if found else pl.DataFrame()
         for row in rows.iter_rows(named=True):
@@ -113,14 +113,14 @@ class Ledger:
         raise StoreError(f"the ledger has no open row {gap_id}: see `crypto-pipeline gaps`")
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """Absent bars by (timeframe, state) of the open rows."""
+        """Number of absent bars of the open rows by (timeframe, state)."""
         answer = self._connections.frame(ledger_sql.COUNTS)
         return {(timeframe, state): bars for timeframe, state, bars in answer.iter_rows()}
 
     def reopen(self, gap_id: int, note: str) -> None:
-        """Have the bars of an open row fetched again from the first attempt on, as a person wishes.
+        """Reset the attempts of an open row, so that its bars are requested again. ``note`` is a person's reason.
 
-        Raises StoreError for a row that does not exist or is closed.
+        Raises StoreError if the row does not exist or is closed.
         """
         self._connections.run(_reopen, gap_id, note)
 
@@ -149,7 +149,7 @@ class Ledger:
 
 
 def _checked(frame: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
-    """The rows as they go into the database. Raises StoreError for a span or state that cannot be."""
+    """The rows as they are stored. Raises StoreError for an invalid span or state."""
     rows = frame.select(
         "instrument",
         pl.col("start", "end").cast(UTC_MS),
@@ -179,7 +179,7 @@ def _checked(frame: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
 
 
 def _cells(timeframe: Timeframe, rows: pl.DataFrame) -> Cells:
-    """Every coverage cell that the spans touch."""
+    """All coverage cells that overlap the spans."""
     day = pl.col("start").dt.date()
     first = day.dt.truncate("1w") if timeframe is Timeframe.W1 else day
     last = (pl.col("end") - pl.duration(milliseconds=1)).dt.date()
@@ -220,7 +220,7 @@ def _reopen(connection: psycopg.Connection[Any], gap_id: int, note: str) -> None
     cells = _cells(timeframe, rows)
     cells.lock(connection)
     lock_series(connection, [(found[0], timeframe)])
-    # its span may have shrunk since we looked, never grown
+    # the span may have shrunk since it was read, but never grown
     if connection.execute(ledger_sql.REOPEN, [note, gap_id]).rowcount == 0:
-        raise StoreError(f"row {gap_id} of the ledger is closed: its bars are there")
+        raise StoreError(f"row {gap_id} of the ledger is closed: its bars are stored")
     cells.explain(connection, bump=True)

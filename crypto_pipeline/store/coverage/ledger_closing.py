@@ -1,4 +1,4 @@
-"""What arriving bars do to the ledger: open rows shrink or fall apart; the part that is there now is kept as healed."""
+"""Effect of new bars on the ledger: open rows shrink or are split; the filled part is kept as a closed row."""
 
 from __future__ import annotations
 
@@ -61,13 +61,14 @@ class Piece:
 
 
 def close(connection: psycopg.Connection[Any], cells: Cells, bars: Columns) -> None:
-    """Take the inserted bars (of locked cells) out of the open ledger rows, and count explained bars again."""
+    """Remove the inserted bars (of locked cells) from the open ledger rows, and count explained bars again."""
     bars_by_key = _sorted(bars)
     ranges = _ranges(bars_by_key, cells)
     found = connection.execute(_OVERLAPPED, ranges).fetchall()
     if not found:
         return
-    # The rows may reach into cells that others hold and be cut by them; the series' lock makes us take turns.
+    # A row may reach into cells that another transaction has locked and change it; the lock of the series prevents
+    # that.
     touched = sorted({row[1] for row in found})
     lock_series(connection, [(instrument, cells.timeframe) for instrument in touched])
     found = connection.execute(_OVERLAPPED, ranges).fetchall()
@@ -82,9 +83,10 @@ def close(connection: psycopg.Connection[Any], cells: Cells, bars: Columns) -> N
 
 
 def cut(gap: int, start: int, end: int, arrived: Array, width: int) -> list[Piece]:
-    """The row ``[start, end)`` cut into what has arrived (sorted open times within it) and what has not.
+    """Cut the row ``[start, end)`` into pieces that have arrived (sorted open times in ``arrived``) and the absent
+    rest.
 
-    No pieces when nothing has arrived.
+    Empty if no bar has arrived.
     """
     if not len(arrived):
         return []
@@ -103,7 +105,7 @@ def cut(gap: int, start: int, end: int, arrived: Array, width: int) -> list[Piec
 
 
 def _store(connection: psycopg.Connection[Any], pieces: list[Piece], width: int) -> None:
-    """The first absent piece keeps the row; the others become rows that inherit from it."""
+    """Store the pieces: the first absent piece keeps the row, the others become new rows that inherit its values."""
     shrunk: dict[int, Piece] = {}
     others: list[Piece] = []
     for piece in pieces:
@@ -142,7 +144,7 @@ def _within(bars: Columns, instrument: int, start: int, end: int) -> Array:
 
 
 def _ranges(bars: Columns, cells: Cells) -> dict[str, Any]:
-    """Per instrument the span from its first to its last bar."""
+    """The span from the first to the last bar of each instrument."""
     instruments, first = np.unique(bars["instrument_id"], return_index=True)
     last = np.append(first[1:], len(bars["instrument_id"])) - 1
     width = cells.timeframe.milliseconds * 1000

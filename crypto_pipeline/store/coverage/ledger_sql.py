@@ -1,4 +1,4 @@
-"""The statements of the ledger, apart because they are long."""
+"""The SQL statements of the ledger."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SET state = 'lost', attempts = 0, next_attempt = NULL, note = %s,
 WHERE gap_id = %s AND closed_at IS NULL
 """
 
-# Indexed, because thousands of rows of one series would otherwise be compared each with each.
+# Indexed, because otherwise each of thousands of rows of a series would be compared with all others.
 TEMPORARY = """
 CREATE TEMP TABLE IF NOT EXISTS stated_gaps (
     instrument_id int, start timestamptz, "end" timestamptz, state text, evidence jsonb,
@@ -38,7 +38,7 @@ CREATE TEMP TABLE IF NOT EXISTS replaced_gaps (
 ) ON COMMIT DELETE ROWS
 """
 
-# A bar may have arrived between the look that found it absent and this transaction.
+# A bar may have arrived since it was found absent.
 LEAVE_OUT_PRESENT = """
 WITH present AS (
     SELECT s.instrument_id, s.start,
@@ -75,7 +75,7 @@ WITH overlapped AS (
 INSERT INTO pg_temp.replaced_gaps SELECT * FROM taken
 """
 
-# What sticks out on either side, or between two stated spans; the first such piece keeps the row's number.
+# Parts of an old row before, between or after the new spans; the first such part keeps the row's number.
 PUT_BACK_REST = """
 INSERT INTO market.gaps (gap_id, instrument_id, timeframe, start_time, end_time, bars, state, evidence, attempts,
                          first_seen, last_attempt, next_attempt, note)
@@ -93,7 +93,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL unnest(remaining.pieces) AS rest (piece)
 """
 
-# A row that is wholly replaced passes its number on.
+# A fully replaced row passes its number to the new row.
 PUT_IN = """
 INSERT INTO market.gaps (gap_id, instrument_id, timeframe, start_time, end_time, bars, state, evidence, attempts,
                          first_seen, last_attempt, next_attempt, note)

@@ -1,4 +1,4 @@
-"""Disagreements: bars on which two statements differ, with both values, until they agree."""
+"""Disagreements: bars whose two sources differ, with both values, until they agree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.schema.tables import RECONCILIATIONS
 
-#: What ``open`` returns. ``ours`` and ``theirs`` are JSON.
+#: Schema of ``open``. ``ours`` and ``theirs`` are JSON.
 RECONCILIATION_SCHEMA: dict[str, pl.DataType] = {
     "reconciliation_id": pl.Int64(),
     "instrument": pl.String(),
@@ -36,10 +36,10 @@ RECONCILIATION_SCHEMA: dict[str, pl.DataType] = {
 }
 
 _ROWS = RECONCILIATIONS.c
-#: The same as the table has it.
+#: The same columns in the table.
 _STORED = {("instrument_id" if name == "instrument" else name): dtype for name, dtype in RECONCILIATION_SCHEMA.items()}
 _STORED["instrument_id"] = pl.Int32()
-#: What the two sides state, as JSON.
+#: Columns with the values of both sides, as JSON.
 _SIDES = ("ours", "theirs")
 _KEY = ("instrument_id", "timeframe", "open_time", "kind")
 
@@ -51,15 +51,15 @@ class Reconciliations:
         self._connections, self._symbols = connections, symbols
 
     def record(self, disagreements: pl.DataFrame) -> int:
-        """Note disagreements: ``instrument``, ``timeframe``, ``open_time``, ``kind``, ``ours``, ``theirs`` (JSON) and
-        ``columns`` (list of names). One that is noted already is brought up to date and counts an attempt more.
-        Returns how many rows."""
+        """Record disagreements: ``instrument``, ``timeframe``, ``open_time``, ``kind``, ``ours``, ``theirs`` (JSON) and
+        ``columns`` (list of names). A known disagreement is updated and counts one more attempt. Return the number of
+        rows."""
         names = ["instrument", "timeframe", "open_time", "kind", "ours", "theirs", "columns"]
         require_columns(disagreements, names, "a frame of disagreements")
         ids = self._symbols.ids(disagreements["instrument"].unique().to_list())
         ordered = disagreements.select(names).sort(
             "instrument", "timeframe", "open_time", "kind"
-        )  # so that two never deadlock
+        )  # in key order, so that two transactions never deadlock
         rows = [
             {**values, "instrument_id": ids[instrument], **{name: json.loads(values[name]) for name in _SIDES}}
             for instrument, values in zip(
@@ -75,13 +75,13 @@ class Reconciliations:
         return len(rows)
 
     def resolve(self, reconciliation_ids: Sequence[int], note: str | None = None) -> int:
-        """Close rows on which both sides agree by now. Returns how many were open."""
+        """Close rows whose sides agree by now. Return how many were open."""
         return self._close(
             reconciliation_ids, note, _ROWS.resolved_at.is_(None), state="resolved", resolved_at=func.now()
         )
 
     def mark_disputed(self, reconciliation_ids: Sequence[int], note: str | None = None) -> int:
-        """State that the venue contradicts itself. Returns how many rows were not disputed before."""
+        """Mark rows as disputed, because the venue contradicts itself. Return how many were not disputed before."""
         return self._close(reconciliation_ids, note, _ROWS.state == "open", state="disputed")
 
     def open(
@@ -117,7 +117,7 @@ class Reconciliations:
 
 
 def _recorded() -> Insert:
-    """Note a disagreement; one that is noted already gets its newest values and counts an attempt more."""
+    """The statement that records a disagreement; a known one gets the newest values and counts one more attempt."""
     statement = insert(RECONCILIATIONS)
     new = statement.excluded
     return statement.on_conflict_do_update(

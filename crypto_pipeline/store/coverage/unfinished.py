@@ -1,7 +1,7 @@
-"""What there is to do, decided inside the database: questions over all cells whose usual answer is "nothing".
+"""Queries over all cells that find unfinished work; their usual answer is "none".
 
-A finished store has over a hundred thousand cells. Fetching them to compare them costs more than the comparison, so
-the few rows to compare with are sent there instead.
+A complete store has over a hundred thousand cells. Fetching them takes longer than the comparison, so the few rows to
+compare with are sent to the database instead.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import psycopg
 
 from crypto_pipeline.market.timeframes import Timeframe
 
-#: What becomes of a cell whose expected count is stated again; ``c`` is ``market.coverage``.
+#: Update of a cell whose expected number is set again; ``c`` is ``market.coverage``.
 ON_EXPECTED_AGAIN = """
 ON CONFLICT (instrument_id, timeframe, day) DO UPDATE
 SET expected = excluded.expected,
@@ -37,7 +37,7 @@ ORDER BY 1, t.timeframe COLLATE "C", 3
     + ON_EXPECTED_AGAIN
 )
 
-# Of days a version is compared with one version; of weeks with the sum of their days', as stale_rollups says why.
+# A day's version is compared with one version; a week's with the sum of its days' versions (see stale_rollups).
 _UNFINISHED = """
 WITH spans AS MATERIALIZED (
     SELECT s.timeframe COLLATE "C", s.lower COLLATE "C", s.width, s.first, s.last
@@ -83,7 +83,9 @@ class CellSpan:
 def set_expected(
     connection: psycopg.Connection[Any], instruments: Sequence[int], cells: Iterable[tuple[str, date, int]]
 ) -> int:
-    """State for each of the instruments that these cells (timeframe, day) have so many bars; how many rows changed."""
+    """Set the expected numbers of these cells (timeframe, day) for all instruments; return the number of changed
+    rows.
+    """
     timeframes, days, expected = map(list, zip(*cells, strict=True))
     values = {"instruments": list(instruments), "timeframes": timeframes, "days": days, "expected": expected}
     return connection.execute(_SET_EXPECTED, values, prepare=False).rowcount
@@ -92,7 +94,7 @@ def set_expected(
 def unfinished(
     connection: psycopg.Connection[Any], instruments: Sequence[int], spans: Sequence[CellSpan]
 ) -> set[Timeframe]:
-    """Timeframes with a cell that lacks bars or reasons, or was rolled up from other bars than are stored now."""
+    """Timeframes with a cell that lacks bars without a reason, or was rolled up from bars that have changed."""
     values = {
         "instruments": list(instruments),
         "timeframes": [str(one.timeframe) for one in spans],
@@ -101,5 +103,5 @@ def unfinished(
         "first": [one.first for one in spans],
         "last": [one.last for one in spans],
     }
-    # not prepared: a plan made for a day of one timeframe would be kept for years of all
+    # not prepared: the plan for one day of one timeframe would be reused for years of all timeframes
     return {Timeframe(name) for (name,) in connection.execute(_UNFINISHED, values, prepare=False)}

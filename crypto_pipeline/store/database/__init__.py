@@ -1,4 +1,4 @@
-"""One process's way to PostgreSQL: URLs, pool, retry rule, migrations, instrument ids, the market's clock.
+"""A process's access to PostgreSQL: URLs, pool, retry rule, instrument ids, the market's clock.
 
-Nothing here knows a table of bars, trades, features or labels.
+Nothing here uses tables of bars, trades, features or labels.
 """

@@ -1,9 +1,9 @@
 """Request coalescing: small queries of many threads become one round trip and one frame.
 
-A query that comes while no round is running is sent at once and alone. Queries that come during a round wait in order
-of arrival; when a place for a round is free, the first of them is sent together with all waiting queries of its kind.
-A round that takes too long does not hold up later queries. Waiting threads with an answer are woken one after the
-other, each by the one before, so that a hundred threads do not compete for the interpreter at once.
+A query that comes while no round runs is sent at once and alone. Queries that come during a round wait in the order of
+arrival. When another round may start, the first of them is sent together with all waiting queries of its kind. A round
+that takes too long does not block later queries. Threads with an answer continue one after the other, each notified by
+the previous one, so that a hundred threads do not compete for the interpreter at once.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from crypto_pipeline.store.database.errors import DatabaseAwayError
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-#: Rounds at the same time. Measured on two processors: with one the server is idle while frames are made; with more
-#: the groups are smaller. Rounds that run longer than SLOW seconds are not counted, up to MOST_AT_ONCE in all.
+#: Number of concurrent rounds. Measured on two processors: with one, the server is idle while frames are made; with
+#: more, groups are smaller. Rounds that run longer than SLOW seconds do not count, up to MOST_AT_ONCE rounds in all.
 AT_ONCE, SLOW, MOST_AT_ONCE = 2, 0.05, 6
 
 
 class _Waiter(Generic[Q, A]):
-    """One waiting thread. Its event is set once: when it has an answer, or has to send the round itself."""
+    """One waiting thread. Its event is set once: when it has an answer, or when it must send the round itself."""
 
     def __init__(self, kind: Hashable, question: Q, size: int) -> None:
         self.kind, self.question, self.size = kind, question, size
         self.answers: list[A] = []
         self.error: BaseException | None = None
-        #: Whether it has to send the round; whether its event was set; whether its thread no longer waits.
+        #: Whether it must send the round; whether its event was set; whether its thread no longer waits.
         self.leads = self.woken = self.gone = False
-        #: The next to be woken after this one.
+        #: The waiter whose event this one sets next.
         self.following: _Waiter[Q, A] | None = None
         self.since = time.monotonic()
         self.event = threading.Lock()
@@ -45,15 +45,16 @@ class _Waiter(Generic[Q, A]):
 class QueryCoalescer(Generic[Q, A]):
     """``work`` answers queries of one kind, in their order, whose sizes add up to at most ``most``. Thread-safe.
 
-    After an error of a round of several queries each is sent again alone, so that one bad query costs only itself. If
-    the database is away, all queries of the round fail, and so do all that have waited ``patience`` seconds.
+    After an error of a round of several queries, each query is sent again alone, so that one bad query does not affect
+    the others. If the database does not answer, all queries of the round fail, and all that waited ``patience``
+    seconds.
     """
 
     def __init__(
         self, work: Callable[[Sequence[Q]], Sequence[A]], patience: float, most: int, at_once: int = AT_ONCE
     ) -> None:
         self._work, self._patience, self._at_once, self._most = work, patience, at_once, most
-        #: Queries so far, and rounds.
+        #: Number of queries and of rounds so far.
         self.questions = self.rounds = 0
         self.after_fork()
         fork_safety.renew_in_children(self)
@@ -106,7 +107,7 @@ class QueryCoalescer(Generic[Q, A]):
                 place.following = following
 
     def _leave(self, mine: _Waiter[Q, A]) -> None:
-        """Let the next query start a round, and wake the next thread."""
+        """Let the next query start a round, and notify the next thread."""
         with self._lock:
             mine.gone = True
             if not mine.woken and mine in self._queue:

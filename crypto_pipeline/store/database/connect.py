@@ -1,4 +1,4 @@
-"""Database URLs and what is behind them: taking them apart, connecting, and saying clearly why that failed."""
+"""Database URLs: parsing them, connecting, and clear messages about failures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONNECT_TIMEOUT = 5
 
 
 def plain_url(url: str) -> str:
-    """``url`` with the scheme that libpq understands, whatever driver it names."""
+    """``url`` with libpq's scheme, without a driver's name."""
     return urlunsplit(urlsplit(url)._replace(scheme="postgresql"))
 
 
@@ -26,7 +26,7 @@ def with_database(url: str, name: str) -> str:
 
 
 def database_name(url: str) -> str:
-    """The database that ``url`` names; libpq's own default is the user's name."""
+    """The database of ``url``; libpq's default is the user's name."""
     parts = urlsplit(url)
     return unquote(parts.path.lstrip("/")) or unquote(parts.username or "") or "postgres"
 
@@ -49,9 +49,9 @@ def address(url: str) -> str:
 def connect(
     url: str, *, autocommit: bool = True, timeout: int = CONNECT_TIMEOUT, **options: Any
 ) -> psycopg.Connection[tuple[Any, ...]]:
-    """One connection outside of any pool; ``options`` are libpq's.
+    """Open one connection outside of any pool; ``options`` are libpq's.
 
-    Raises StoreError, in one clear line, where no server answers within ``timeout`` seconds or the server is too old.
+    Raises StoreError if no server answers within ``timeout`` seconds or the server is too old.
     """
     try:
         connection = psycopg.connect(plain_url(url), autocommit=autocommit, connect_timeout=timeout, **options)
@@ -70,7 +70,7 @@ def connect(
 
 
 def check_server(url: str) -> None:
-    """Raise StoreError unless a server new enough answers; the database itself need not exist yet."""
+    """Raise StoreError unless a server of a supported version answers; the database need not exist yet."""
     try:
         connect(url).close()
     except StoreError as error:
@@ -79,7 +79,7 @@ def check_server(url: str) -> None:
 
 
 def ensure_databases(url: str, names: Sequence[str]) -> None:
-    """Create the databases that do not exist yet on the server behind ``url``. Several processes may race."""
+    """Create the missing databases on the server of ``url``. Several processes may do so at once. Raises StoreError."""
     with _any_connection(url) as connection:
         for name in names:
             if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
@@ -96,7 +96,7 @@ def ensure_databases(url: str, names: Sequence[str]) -> None:
 
 
 def _any_connection(url: str) -> psycopg.Connection:
-    """A connection to a database that surely exists: the usual maintenance ones, else the one named."""
+    """A connection to an existing database: one of the usual maintenance databases, otherwise the one of ``url``."""
     for candidate in (with_database(url, "postgres"), with_database(url, "template1")):
         try:
             return connect(candidate)
@@ -110,7 +110,7 @@ class MissingDatabaseError(StoreError):
 
 
 def explain_failure(error: psycopg.Error, url: str) -> StoreError:
-    """What a failed connection means, in one line."""
+    """The StoreError, in one line, for a failed connection."""
     said = _one_line(error)
     where = address(url)
     if "does not exist" in said and "database" in said:
@@ -126,7 +126,7 @@ def explain_failure(error: psycopg.Error, url: str) -> StoreError:
 
 def _one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # libpq tries every address of a host and repeats itself; the last line says what finally happened
+    # libpq tries all addresses of a host and repeats its message; the last line has the final error
     meaningful = [line for line in lines if not line.startswith(("Multiple connection attempts", "Is the server"))]
     said = (meaningful or lines or [type(error).__name__])[-1]
     return said.rpartition("FATAL:")[2].strip() if "FATAL:" in said else said.removeprefix("- ")

@@ -1,26 +1,26 @@
-"""The error that this room raises for people to read, and those of its kind that callers tell apart."""
+"""StoreError, which ``store`` raises for people, and its subclasses that callers handle differently."""
 
 from __future__ import annotations
 
 
 class StoreError(Exception):
-    """The database cannot do what was asked: one clear line with the value at fault and the fix."""
+    """An operation of the store failed; the message is one line with the value at fault and the fix."""
 
 
 class UnknownInstrumentError(StoreError):
-    """A name that is not collected."""
+    """An instrument's name is not collected."""
 
 
 class DatabaseAwayError(StoreError):
-    """PostgreSQL did not answer for as long as the caller was ready to wait; later it may."""
+    """PostgreSQL did not answer within the caller's time limit; a later attempt may succeed."""
 
 
 class QueryTooLongError(StoreError):
-    """The server cancelled a read that took longer than is allowed."""
+    """The server cancelled a read that exceeded its time limit."""
 
 
 class NeedsPolarsError(StoreError):
-    """In a process that was forked while Polars' threads ran: what was asked for needs them."""
+    """The operation needs Polars' threads, which a process does not have that was forked while they ran."""
 
     def __init__(self, what: str) -> None:
         super().__init__(

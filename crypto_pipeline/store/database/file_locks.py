@@ -1,4 +1,4 @@
-"""File locks: they belong to open files, so the kernel takes them back however a process ends."""
+"""File locks: they belong to open files, so the kernel releases them when a process ends in any way."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 
 def open_lock(path: Path) -> int:
-    """A descriptor to lock; not inherited unless that is asked for."""
+    """Open a descriptor to lock; child processes do not inherit it unless that is requested."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the exclusive lock now, or not at all."""
+    """Try to take the exclusive lock without waiting; whether it was taken."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -25,7 +25,7 @@ def try_lock(descriptor: int) -> bool:
 
 @contextmanager
 def shared(descriptor: int) -> Iterator[None]:
-    """Hold a shared lock for the block, then close; waits while somebody holds it exclusively."""
+    """Hold a shared lock for the block, then close the descriptor; waits while another process holds it exclusively."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
@@ -34,7 +34,7 @@ def shared(descriptor: int) -> Iterator[None]:
 
 
 def holders(path: Path) -> list[int]:
-    """Processes that have the file open: the lock's holders and those who try. Only those of our own user show."""
+    """Process ids that have the file open: the lock's holders and those that try to take it. Own user's only."""
     wanted = path.stat()
     found = []
     for process in Path("/proc").glob("[0-9]*"):

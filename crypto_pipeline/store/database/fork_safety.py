@@ -23,7 +23,7 @@ from weakref import WeakSet
 
 
 class Renewable(Protocol):
-    """Something that holds connections, threads or locks."""
+    """An object that holds connections, threads or locks."""
 
     def after_fork(self) -> None:
         """Create locks and connections again. Runs in the child, which has one thread."""
@@ -38,7 +38,7 @@ _without_polars = False
 
 
 def renew_in_children(thing: Renewable) -> None:
-    """Have ``after_fork`` of ``thing`` called in every forked child, as long as ``thing`` is in use."""
+    """Call ``after_fork`` of ``thing`` in every forked child, as long as ``thing`` exists."""
     _things.add(thing)
 
 
@@ -55,12 +55,14 @@ def abandon(*things: object) -> None:
 
 
 def without_polars() -> bool:
-    """Whether this process was forked while Polars' threads ran: then it has none, and Polars waits for them."""
+    """Whether this process was forked while Polars' threads ran: it does not have them, and Polars would wait for
+    them.
+    """
     return _without_polars
 
 
 def _polars_runs() -> bool:
-    """Whether Polars has begun to compute in threads. Where that cannot be seen (no /proc): yes."""
+    """Whether Polars' threads run. True on systems without /proc, where that is unknown."""
     try:
         return any(_COMPUTES.match(_name(task)) for task in Path("/proc/self/task").iterdir())
     except OSError:

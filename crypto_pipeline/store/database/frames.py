@@ -1,4 +1,4 @@
-"""Small things that every table's module needs to turn frames into rows and rows into frames."""
+"""Helpers of the modules of tables, which convert frames to rows and rows to frames."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def require_columns(frame: pl.DataFrame, columns: Sequence[str], what: str) -> N
 
 
 def numbered(frame: pl.DataFrame, ids: dict[str, int]) -> pl.DataFrame:
-    """``instrument`` replaced by ``instrument_id``."""
+    """Replace ``instrument`` by ``instrument_id``."""
     number = pl.col("instrument").replace_strict(ids, return_dtype=pl.Int32).alias("instrument_id")
     return frame.with_columns(number).drop("instrument")
 
 
 def named(frame: pl.DataFrame, ids: dict[str, int]) -> pl.DataFrame:
-    """``instrument_id`` replaced by ``instrument``, in front."""
+    """Replace ``instrument_id`` by ``instrument``, as the first column."""
     symbols = {number: symbol for symbol, number in ids.items()}
     name = pl.col("instrument_id").replace_strict(symbols, return_dtype=pl.String).alias("instrument")
     return frame.select(name, pl.exclude("instrument_id"))
@@ -50,7 +50,7 @@ def copy_rows(connection: psycopg.Connection[Any], table: str, frame: pl.DataFra
 
 
 def cell_bounds(timeframe: Timeframe, start: datetime | None, end: datetime | None) -> tuple[date, date]:
-    """First and last coverage day of the cells that ``[start, end)`` touches; None is unbounded."""
+    """First and last coverage day of the cells that overlap ``[start, end)``; None is unbounded."""
     step = timedelta(days=timeframe.cell_days - 1)
     first = date(1, 1, 8) if start is None else start.astimezone(UTC).date() - step
     last = date(9999, 12, 31) if end is None else (end.astimezone(UTC) - timedelta(microseconds=1)).date()

@@ -1,6 +1,6 @@
-"""Canonical names to the ids that stand for them in every table, remembered for a while.
+"""Ids of instruments in all tables by canonical name, cached for a while.
 
-An id never changes; a name can only get another one after its instrument was deleted without a trace.
+An id never changes. A name gets another id only after its instrument was deleted completely.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.errors import UnknownInstrumentError
 from crypto_pipeline.store.database.pool import Connections
 
-#: Names are read again after so many seconds.
+#: Seconds after which all names are read again.
 _REMEMBERED = 60.0
 
 
 class Symbols:
-    """Reads the database for names it does not have yet, and for all of them once a minute. Thread-safe."""
+    """Caches ids. Unknown names are looked up in the database, and all names are read again each minute.
+    Thread-safe.
+    """
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -30,11 +32,11 @@ class Symbols:
         fork_safety.renew_in_children(self)
 
     def after_fork(self) -> None:
-        """In a forked child: what is known stays known."""
+        """Keep the cache in a forked child."""
         self._lock = threading.Lock()
 
     def ids(self, symbols: Iterable[str]) -> dict[str, int]:
-        """Ids of the given instruments. Raises UnknownInstrumentError, with the nearest name."""
+        """Ids of the given instruments. Raises UnknownInstrumentError that suggests the nearest name."""
         wanted = list(dict.fromkeys(symbols))
         if time.monotonic() - self._read_at > _REMEMBERED or any(symbol not in self._ids for symbol in wanted):
             self._refresh()
@@ -45,12 +47,12 @@ class Symbols:
         return {symbol: self._ids[symbol] for symbol in wanted}
 
     def names(self) -> dict[int, str]:
-        """Every instrument's name by its id, active or not, as the database has it now."""
+        """Names of all instruments by id, active or not, read from the database now."""
         self._refresh()
         return {number: symbol for symbol, number in self._ids.items()}
 
     def collected(self) -> dict[str, int]:
-        """Ids of the instruments that are collected, as the database has them now."""
+        """Ids of the collected instruments, read from the database now."""
         self._refresh()
         return self._collected
 

@@ -1,4 +1,4 @@
-"""Queries that Ctrl-C ends.
+"""Queries that Ctrl-C interrupts.
 
 In the main thread ADBC replaces Python's signal handler: a signal cancels the query, which then fails as if the server
 had taken too long, and Python never sees the signal. The handler also writes to a pipe that a forked
@@ -36,7 +36,7 @@ def interruptible(work: Callable[[], T], cancel: Callable[[], None]) -> T:
     thread = threading.Thread(target=run, name="reading", daemon=True)
     thread.start()
     try:
-        # in steps, because a signal that another thread happens to receive wakes nobody
+        # in steps, because a signal that another thread receives does not interrupt this wait
         while not wait([future], _STEP).done:
             pass
         return future.result()

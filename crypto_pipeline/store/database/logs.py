@@ -1,4 +1,4 @@
-"""What the drivers log, for entry points of programs: importing this package sets no logger."""
+"""Log levels of the drivers, set by entry points of programs: importing this package changes no logger."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import logging
 
 
 def quiet_drivers() -> None:
-    """Have psycopg's pool log errors alone.
+    """Make psycopg's pool log errors only.
 
-    Its warnings would fill a program's output while PostgreSQL restarts. What does not recover is raised, in one line.
+    Its warnings would fill a program's output while PostgreSQL restarts. A lasting failure raises a StoreError anyway.
     """
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

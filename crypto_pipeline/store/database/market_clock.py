@@ -1,9 +1,9 @@
-"""The market's clock: which time it is for bars, whatever the clocks of this machine and of the database show.
+"""The market's clock: the current time for bars, independent of the clocks of this machine and of the database.
 
-The venue decides. What it last said is kept in ``market.clock``; from there the database's clock counts on. So a
-deployment over a recording behaves as one over today, a machine whose clock is wrong still knows which bars are due,
-and a venue that is down changes nothing. Ages of leases, heartbeats and runs are not of the market: their judge is the
-database's own clock, on both sides.
+The venue defines it. Its last stated time is kept in ``market.clock``, and the database's clock measures the time since
+then. So a deployment on a recording behaves like one on today's market, a machine with a wrong clock still finds
+the bars that are due, and an outage of the venue changes nothing. Ages of leases, heartbeats and runs use the
+database's own clock instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from crypto_pipeline.market.timeframes import require_utc
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.database.pool import Connections
 
-# Written when it says something new, or nothing was said for a minute: every pass of healing asks the venue.
+# Written if the venue's time differs from the known one, or a minute has passed: every healing pass asks the venue.
 _LEARN = """
 INSERT INTO market.clock AS c (venue, stated, measured_at, rate)
 VALUES (%(venue)s, %(stated)s, clock_timestamp(), %(rate)s)
@@ -29,47 +29,47 @@ WHERE c.venue <> excluded.venue OR c.rate <> excluded.rate
    OR abs(extract(epoch FROM c.stated + (excluded.measured_at - c.measured_at) * c.rate - excluded.stated)) > 0.5
 RETURNING c.xmax = 0 AS first, c.stated - c.measured_at AS ahead
 """
-# What was added before any venue had told was dated by the database's clock. Clocks that nearly agree change nothing:
-# who saw the earlier date would take the instrument for one that was added again.
+# Instruments that were added before a venue stated its time have dates by the database's clock; they are corrected now.
+# A small difference is ignored: readers of the earlier date would take the instrument for one that was added again.
 _DATE_AGAIN = """
 UPDATE market.instruments SET added_at = added_at + %(ahead)s
 WHERE abs(extract(epoch FROM %(ahead)s::interval)) > 60
 """
 _NOW = "SELECT market.now(), (SELECT rate FROM market.clock)"
-#: Seconds for which ``lately`` counts on by itself.
+#: Seconds for which ``lately`` uses its last reading.
 _KEPT = 5.0
 
 
 class Clock:
-    """``market.clock``. Thread-safe."""
+    """Reads and sets ``market.clock``. Thread-safe."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._read: tuple[float, datetime, float] | None = None
 
     def learn(self, venue: str, stated: datetime, rate: float = 1.0) -> None:
-        """The venue says just now that it is ``stated`` (UTC); its clock runs ``rate`` times as fast as ours."""
+        """Store the venue's current time ``stated`` (UTC); its clock runs ``rate`` times as fast as ours."""
         values = {"venue": venue, "stated": require_utc(stated), "rate": rate}
         self._connections.run(_learn, values)
         self._read = None
 
     def now(self) -> datetime:
-        """The market's time, UTC; the database's own before a venue has told."""
+        """The market's time, UTC; the database's time if no venue has stated its time yet."""
         moment, rate = _told(self._connections.row(_NOW))
         self._read = time.monotonic(), moment, rate
         return moment
 
     def lately(self) -> datetime:
-        """The market's time, for reads that must not cost a question to the database each: asked for every 5 s."""
+        """The market's time for frequent reads: the database is queried every 5 s, this process measures in between."""
         read = self._read
         if read is None or time.monotonic() - read[0] > _KEPT:
             return self.now()
         return _counted_on(read)
 
     def reckoned(self) -> datetime:
-        """The market's time as last asked here, counted on by this process; only the first time costs a question.
+        """The market's time from the last reading plus the time since; only the first call queries the database.
 
-        For what must answer while the database is away, and need not see at once that a clock was set.
+        For code that must work while the database is down, and may see a set clock late.
         """
         read = self._read
         return self.now() if read is None else _counted_on(read)
@@ -81,7 +81,7 @@ def _counted_on(read: tuple[float, datetime, float]) -> datetime:
 
 
 def stated_now(url: str) -> datetime | None:
-    """The market's time, asked outside of any pool; None where no venue has told yet, or the schema is older."""
+    """The market's time, read without a pool; None if no venue has stated its time, or the schema is older."""
     with connect(url) as connection:
         if connection.execute("SELECT to_regclass('market.clock')").fetchone() == (None,):
             return None
@@ -96,7 +96,7 @@ def _learn(connection: psycopg.Connection[Any], values: dict[str, Any]) -> None:
 
 
 def market_now(connection: psycopg.Connection[Any]) -> tuple[datetime, float]:
-    """The market's time at the begin of this transaction, and how fast it runs."""
+    """The market's time at the start of this transaction, and its rate."""
     row = connection.execute(_NOW).fetchone()
     assert row is not None
     return _told(row)

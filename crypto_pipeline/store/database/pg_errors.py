@@ -1,4 +1,4 @@
-"""What can go wrong between us and PostgreSQL: what may succeed if it is done again, and how the rest is said."""
+"""Errors of PostgreSQL and its drivers: which transactions are worth repeating, and messages for the other errors."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import psycopg
 from crypto_pipeline.store.database.connect import address
 from crypto_pipeline.store.database.errors import DatabaseAwayError, QueryTooLongError, StoreError
 
-#: server going down, coming up, killed; too many clients; deadlock and serialization failures, which a repeat resolves
+#: server stopping, starting or killed; too many clients; deadlock and serialization failures: a repeat may succeed
 _TRANSIENT = {"57P01", "57P02", "57P03", "53300", "40001", "40P01"}
 _PERMANENT_WORDS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "invalid connection option")
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same transaction may succeed if it is done again on a new connection."""
+    """Whether the same transaction may succeed when it is repeated on a new connection."""
     if isinstance(error, psycopg.InterfaceError):
         return True
     if isinstance(error, psycopg.OperationalError):
-        if error.sqlstate is None:  # the connection broke, none could be made, or the pool had none in time
+        if error.sqlstate is None:  # the connection broke, could not be made, or the pool had none in time
             return not any(word in str(error) for word in _PERMANENT_WORDS)
         return error.sqlstate in _TRANSIENT or error.sqlstate.startswith("08")
     adbc = _adbc()
@@ -38,29 +38,31 @@ def is_driver_error(error: BaseException) -> bool:
 
 
 def _adbc() -> ModuleType | None:
-    """ADBC's module where it was imported, which takes longer than many reads; else none of its errors can occur."""
+    """ADBC's module if it was imported, otherwise None: without the import, none of its errors can occur."""
     return sys.modules.get("adbc_driver_manager") if "adbc_driver_manager.dbapi" in sys.modules else None
 
 
 def explained(error: Exception, url: str, patience: float) -> Exception:
-    """The error as one clear line where it is one of these; else as it is. ``patience``: how long was waited for it."""
+    """The error as a StoreError of one line if it is a known one, otherwise unchanged. ``patience``: seconds waited."""
     if isinstance(error, psycopg.errors.DiskFull):
         return StoreError(f"the disk of PostgreSQL at {address(url)} is full: free some space; nothing was lost")
     if isinstance(error, psycopg.errors.QueryCanceled) or getattr(error, "sqlstate", None) == "57014":
         return QueryTooLongError("this read takes longer than is allowed: ask for a shorter span or less at once")
     if getattr(error, "sqlstate", None) == "42P01":
         missing = str(error).strip().splitlines()[0]
-        return StoreError(f"the database is older than this program ({missing}): `crypto-pipeline up` brings it up")
+        return StoreError(f"the database is older than this program ({missing}): `crypto-pipeline up` migrates it")
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
         return StoreError(f"PostgreSQL at {address(url)} is read-only: use the primary server")
     if is_transient(error):
         said = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         return DatabaseAwayError(
-            f"PostgreSQL at {address(url)} was away for {patience:.0f} s ({said[0]}): is it running?"
+            f"PostgreSQL at {address(url)} did not answer for {patience:.0f} s ({said[0]}): is it running?"
         )
     return error
 
 
 def busy(patience: float) -> DatabaseAwayError:
-    """All connections are in use, and stayed so."""
-    return DatabaseAwayError(f"no connection became free within {patience:.0f} s: ask for less at once, or later")
+    """The error for a pool whose connections stayed in use for ``patience`` seconds."""
+    return DatabaseAwayError(
+        f"no connection became free within {patience:.0f} s: run fewer reads at once, or try later"
+    )

@@ -1,7 +1,7 @@
 """The connections of one process: a psycopg pool for statements, kept ADBC connections for frames, and one retry rule.
 
-PostgreSQL may be killed and come back at any moment. Every write of ours is one transaction that may be repeated, so
-``run`` repeats it on a new connection until it succeeds or the patience is over.
+PostgreSQL may be killed and restart at any moment. Every write is one transaction that may be repeated, so ``run``
+repeats it on a new connection until it succeeds or ``patience`` seconds have passed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from crypto_pipeline.store.database.pg_errors import busy, explained, is_driver_
 from crypto_pipeline.store.database.retry import retrying
 from crypto_pipeline.store.database.values import json_text
 
-# Imported where they are first used: together they take longer than the first read of a process.
+# Imported at first use: together they take longer than the first read of a process.
 if TYPE_CHECKING:
     import polars as pl
     import sqlalchemy
@@ -61,7 +61,7 @@ class Connections:
 
     def _begin(self) -> None:
         """Start without an open connection."""
-        #: One entry for each reading connection: the connection, or None where it is not made yet.
+        #: One entry per reading connection: the connection, or None if it is not made yet.
         self._readers: queue.SimpleQueue[psycopg.Connection[Any] | None] = queue.SimpleQueue()
         for _ in range(self.size):
             self._readers.put(None)
@@ -70,11 +70,11 @@ class Connections:
         self._pool: ConnectionPool | None = None
         self._engine: sqlalchemy.Engine | None = None
         self._idle: list[dbapi.Connection] = []
-        #: Another object in each process: what was opened before a fork is not given back to the child's connections.
+        #: A different object in each process, so that connections from before a fork are not returned to the child's.
         self._era = object()
 
     def after_fork(self) -> None:
-        """In a forked child: leave the parent's connections as they are, and open others when they are needed."""
+        """In a forked child: abandon the parent's connections without closing them; new ones open when needed."""
         fork_safety.abandon(self._readers, self._streams, self._lock, self._pool, self._engine, self._idle)
         self._begin()
 
@@ -92,7 +92,7 @@ class Connections:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """``work(connection, …)`` in one transaction, repeated while PostgreSQL is away. It must be safe to repeat."""
+        """Run ``work(connection, …)`` in one transaction, repeated while PostgreSQL is down. It must be repeatable."""
 
         def attempt() -> T:
             with self.transaction() as connection:
@@ -106,7 +106,7 @@ class Connections:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """As ``run``, with a connection of SQLAlchemy over one of the same pool. Raises what psycopg raises."""
+        """Run ``work`` as ``run`` does, with a SQLAlchemy connection over the same pool. Raises psycopg's errors."""
         from sqlalchemy.exc import DBAPIError
 
         def attempt() -> T:
@@ -147,8 +147,8 @@ class Connections:
                     kwargs={**_NAMED, "options": self._options, "connect_timeout": CONNECT_TIMEOUT},
                     min_size=1,
                     max_size=self.size,
-                    timeout=3.0,  # then asked for again, see `run`; a waiting client does not make it try to reconnect
-                    # short, so that a server which was away is found again at once instead of after a long back-off
+                    timeout=3.0,  # then `run` asks again, because a waiting client does not make the pool reconnect
+                    # short, so that a restarted server is found at once instead of after a long back-off
                     reconnect_timeout=2.0,
                     check=ConnectionPool.check_connection,
                     # SQLAlchemy leaves writing JSON to psycopg
@@ -162,9 +162,9 @@ class Connections:
 
     @contextmanager
     def adbc(self) -> Iterator[dbapi.Connection]:
-        """One ADBC connection (a fresh one costs 50 ms, so it is kept). Rolled back at the end: for reading.
+        """One ADBC connection for reading, rolled back at the end. It is kept, because a new one takes 50 ms.
 
-        One that saw an error is thrown away. Of several threads each gets its own; at most ``size`` are out at once.
+        A connection with an error is closed. Each thread gets its own; at most ``size`` are in use at once.
         """
         streams, era = self._streams, self._era
         if not streams.acquire(timeout=self.patience):
@@ -184,16 +184,16 @@ class Connections:
             streams.release()
 
     def _must_be(self, era: object, connection: object) -> None:
-        """StoreError where this process was forked while the connection was out: it is the parent's."""
+        """Raise StoreError if this process was forked while the connection was in use: it belongs to the parent."""
         if era is not self._era:
             fork_safety.abandon(connection)
             raise StoreError("this process was forked in the middle of a read: fork before it or after it")
 
     def frame(self, query: str, parameters: tuple[Any, ...] | list[Any] | None = None) -> pl.DataFrame:
-        """The answer of ``query`` ($1, $2 … for ``parameters``), repeated while PostgreSQL is away.
+        """The result of ``query`` ($1, $2 … for ``parameters``), repeated while PostgreSQL is down.
 
-        Without parameters it comes by COPY, which is twice as fast. An empty list goes as NULL, because nothing in it
-        says of which type it is: no value is ``= ANY(NULL)``, as none is in an empty list.
+        Without parameters it is read by COPY, which is twice as fast. An empty list is sent as NULL, because its
+        type is unknown; no value is ``= ANY(NULL)``, as none is in an empty list. Raises StoreError.
         """
         sent = [None if isinstance(value, list) and not value else value for value in parameters or []] or None
 
@@ -216,13 +216,12 @@ class Connections:
         return self._repeated(attempt)
 
     def row(self, query: str, parameters: Any = None) -> tuple[Any, ...]:
-        """The first row of ``query``, which gives at least one; as ``rows``."""
+        """The first row of ``query``, which must return one; otherwise as ``rows``."""
         return self.rows(query, parameters)[0]
 
     def rows(self, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-        """The rows of ``query``, in binary, repeated while PostgreSQL is away. For reading few rows: every statement is
-        a transaction of its own, on a kept connection that remembers its plan.
-        """
+        """The rows of ``query``, read in binary, repeated while PostgreSQL is down. For few rows: every statement is a
+        separate transaction, on a kept connection with prepared plans."""
 
         def attempt() -> list[tuple[Any, ...]]:
             with self.reading() as connection:
@@ -232,7 +231,7 @@ class Connections:
 
     @contextmanager
     def reading(self) -> Iterator[psycopg.Connection[Any]]:
-        """One of at most ``size`` connections that read; one that saw an error is thrown away."""
+        """One of at most ``size`` reading connections; a connection with an error is closed."""
         readers, era = self._readers, self._era
         try:
             connection = readers.get(timeout=self.patience)
@@ -258,20 +257,20 @@ class Connections:
         with self._lock:
             if self._closed or self._reached:
                 self._before_use()
-        # no plan of its own for every call: finding one takes longer than a small read
+        # one generic plan, because planning each call takes longer than a small read
         options = f"{self._options} -c plan_cache_mode=force_generic_plan"
         if self._reached:
             return psycopg.connect(
                 self.url, autocommit=True, connect_timeout=CONNECT_TIMEOUT, options=options, **_NAMED
             )
-        connection = connect(self.url, options=options, **_NAMED)  # a wrong address is told at once
+        connection = connect(self.url, options=options, **_NAMED)  # raises at once for a wrong address
         self._reached = True
         return connection
 
     def _repeated(self, attempt: Callable[[], T], explain: Callable[[BaseException], bool] = is_driver_error) -> T:
-        """Try once, then for as long as ``patience``: setting up the repetition costs more than a small read.
+        """Try once, then repeat for ``patience`` seconds. The first try is separate because tenacity's set-up is slow.
 
-        An error for which ``explain`` holds is raised as one clear line where there is one for it.
+        An error for which ``explain`` is true is raised as a StoreError of one line if it is a known one.
         """
         try:
             try:
@@ -308,7 +307,7 @@ class Connections:
     # -- end ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close everything. Connections in use are closed when they are given back."""
+        """Close all connections; those in use are closed when they are returned."""
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
@@ -316,7 +315,7 @@ class Connections:
         if pool is not None:
             pool.close()
         for _ in range(self.size):
-            with contextlib.suppress(queue.Empty):  # one that is in use is closed when it is given back
+            with contextlib.suppress(queue.Empty):  # a connection in use is closed when it is returned
                 reader = self._readers.get_nowait()
                 self._readers.put(None)
                 if reader is not None:
@@ -327,7 +326,7 @@ class Connections:
     def _before_use(self) -> None:
         if self._closed:
             raise StoreError("this store is closed: open a new one")
-        if not self._reached:  # a wrong address is told at once; one that was right is waited for
+        if not self._reached:  # a wrong address raises at once; after a first success, failures are repeated
             check_server(self.url)
             self._reached = True
 

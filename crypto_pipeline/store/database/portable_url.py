@@ -1,9 +1,9 @@
-"""A database's URL in a pickle: without its password, except for a process that ``multiprocessing`` is starting.
+"""A database URL for pickles: without its password, except for a process that ``multiprocessing`` starts.
 
-Pickles are kept in files and queues, where a password does not belong (``multiprocessing`` treats its own key the same
-way). The process that unpickles gets the password where that is possible: the same process and its forks remember it, a
-process that ``multiprocessing`` starts receives it over a private pipe, and any other takes it from
-CRYPTO_PIPELINE_DATABASE_URL when that names the same database, or from PGPASSWORD or ~/.pgpass, which libpq reads.
+Pickles are kept in files and queues, which must not contain a password (``multiprocessing`` treats its own key the same
+way). The unpickling process gets the password if possible: the same process and its forks remember it, a process that
+``multiprocessing`` starts receives it over a private pipe, and any other process takes it from
+CRYPTO_PIPELINE_DATABASE_URL if that names the same database, or from PGPASSWORD or ~/.pgpass, which libpq reads.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from crypto_pipeline.store.database.connect import plain_url
 
 _VARIABLE = "CRYPTO_PIPELINE_DATABASE_URL"
-#: URLs of this process by what they are without their password.
+#: URLs of this process by the same URL without its password.
 _known: dict[str, str] = {}
 
 
 def without_password(url: str) -> str:
-    """``url`` with neither ``user:password@`` nor ``?password=``."""
+    """``url`` without the password of ``user:password@`` and ``?password=``."""
     parts = urlsplit(plain_url(url))
     host = parts.netloc.rpartition("@")[2]
     netloc = f"{parts.username}@{host}" if parts.username else host
@@ -29,7 +29,7 @@ def without_password(url: str) -> str:
 
 
 class PortableUrl:
-    """A URL that is pickled without its password, see this module."""
+    """A URL that is pickled without its password; see the module's docstring."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -1,4 +1,4 @@
-"""One retry rule for everything that asks the database: repeat while PostgreSQL is away, for a limited time."""
+"""The retry rule of all database access: repeat while PostgreSQL is down, for a limited time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 
 def retrying(attempt: Callable[[], T], patience: float) -> T:
-    """What ``attempt`` gives, called again while the database is away, at most ``patience`` seconds.
+    """The result of ``attempt``, repeated while the database is down, for at most ``patience`` seconds.
 
     Pauses double from 0.05 s to 1 s, and up to 0.2 s are added at random. Raises the last error.
     """
-    import tenacity  # after the first failure: importing it takes longer than a small read
+    import tenacity  # imported after the first failure only: the import takes longer than a small read
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_transient),

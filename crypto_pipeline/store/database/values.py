@@ -1,4 +1,4 @@
-"""Values of Python as PostgreSQL takes them, and what refused bars and trades have in common."""
+"""Conversion of Python values for PostgreSQL, and the common fields of refused bars and trades."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-#: Rows that are kept of one call. That there were more is in the log.
+#: Greatest number of rows recorded per call; the log says if there were more.
 MOST = 1_000
 
 
 def plain(value: Any) -> Any:
-    """``value`` without what ``jsonb`` refuses: NaN and infinity become text, zero bytes are removed."""
+    """``value`` for ``jsonb``: NaN and infinity become text, zero bytes are removed."""
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, str):
@@ -25,30 +25,30 @@ def plain(value: Any) -> Any:
 
 
 def json_text(value: Any) -> str:
-    """``value`` as JSON text for a ``jsonb`` column; what JSON has no form for is written as text."""
+    """``value`` as JSON text for a ``jsonb`` column; values without a JSON form become text."""
     return json.dumps(plain(value), default=str)
 
 
 class RefusedRow(Protocol):
-    """What a venue stated and what is not believed; ``ms`` in Unix milliseconds."""
+    """An invalid row of a venue; ``ms`` is in Unix milliseconds."""
 
     @property
     def ms(self) -> int | None:
-        """When."""
+        """Open time of the bar, or time of the trade."""
 
     @property
     def trade_id(self) -> int | None:
-        """The venue's id."""
+        """The venue's id of a trade."""
 
     @property
     def reason(self) -> str:
-        """Why."""
+        """Why the row is invalid."""
 
     @property
     def said(self) -> str:
-        """What was stated."""
+        """The row as text."""
 
 
 def without_zero_bytes(text: str) -> str:
-    """``text`` as PostgreSQL takes it: zero bytes are replaced by U+FFFD."""
+    """``text`` for PostgreSQL, with zero bytes replaced by U+FFFD."""
     return text.replace("\x00", "�")

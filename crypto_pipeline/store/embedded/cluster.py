@@ -1,4 +1,4 @@
-"""The embedded server's data folder: created once, whole or not at all, and configured before every start."""
+"""The embedded server's data folder: created once and atomically, and configured before every start."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from crypto_pipeline.store.embedded.binaries import Binaries, find_binaries
 from crypto_pipeline.store.embedded.postgresql_conf import render
 
 USER = "crypto_pipeline"
-#: below the ports that systems hand out for outgoing connections, so that no other program takes ours by accident
+#: below the ports of outgoing connections, so that no other program takes ours by accident
 _PORTS = range(20_000, 32_000)
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Cluster:
-    """The folder's contents. Starting and stopping are not here; the caller holds the owner lock where needed."""
+    """The contents of the folder. It neither starts nor stops the server; callers hold the owner lock where needed."""
 
     def __init__(self, folder: Path, host: str) -> None:
         self.folder = folder
@@ -38,20 +38,20 @@ class Cluster:
 
     @cached_property
     def binaries(self) -> Binaries:
-        """PostgreSQL programs of the data's version, or the first ones on the machine where there is no data yet."""
+        """PostgreSQL programs of the data's version, or the first ones found if there is no data yet."""
         made_by = self.data / "PG_VERSION"
         return find_binaries(int(made_by.read_text()) if made_by.exists() else None)
 
     def run_as(self) -> runas.RunAs:
-        """As whom the programs must run here."""
+        """The user and prefix with which the programs must run."""
         return runas.choose(self.data if self.data.exists() else self.folder, self.binaries.folder / "postgres")
 
     def command(self) -> list[str]:
-        """The command line that becomes the server."""
+        """The command line of the server."""
         return [*self.run_as().prefix, self.binaries.postgres, "-D", str(self.data)]
 
     def credentials(self) -> tuple[str, str, int]:
-        """User, password and port."""
+        """User, password and port. Raises StoreError if there is no database yet."""
         try:
             return USER, (self.folder / "password").read_text(), int((self.folder / "port").read_text())
         except FileNotFoundError:
@@ -59,14 +59,14 @@ class Cluster:
         except (OSError, ValueError) as error:
             raise StoreError(f"cannot read the database's password and port in {self.folder}: {error}") from None
 
-    # -- making ready ---------------------------------------------------------------------------------------------
+    # -- preparation ----------------------------------------------------------------------------------------------
 
     def make_folder(self) -> None:
-        """The folder itself, for its owner only."""
+        """Make the folder, accessible for its owner only."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def prepare(self, lock: int) -> None:
-        """Make the data directory if there is none, write the configuration, clear what dead servers left behind.
+        """Make the data directory if there is none, write the configuration, remove files of ended servers.
 
         ``lock`` is the held owner lock; initdb inherits it, so that no other process takes over while one still writes.
         """
@@ -80,14 +80,15 @@ class Cluster:
                 self.folder.chmod(0o711)
             if not (self.data / "PG_VERSION").exists():
                 self._initialise(run_as, password, lock)
-            # The lock proves that no server lives here, so these speak of dead ones; their PIDs may be others' by now.
+            # The lock proves that no server runs here, so these files are of ended ones; other processes may have their
+            # ids.
             (self.data / "postmaster.pid").unlink(missing_ok=True)
             for stale in self._run.glob(".s.PGSQL.*"):
                 stale.unlink(missing_ok=True)
             self._configure(run_as)
 
     def _initialise(self, run_as: runas.RunAs, password: Path, lock: int) -> None:
-        """initdb into a folder that gets its name only when all is there and on disk."""
+        """Run initdb in a temporary folder, which gets its final name once everything is on disk."""
         for broken in self.folder.glob("data.new*"):
             shutil.rmtree(broken)
         if self.data.exists():
@@ -101,8 +102,8 @@ class Cluster:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         options = ["-D", str(fresh), "-U", USER, f"--pwfile={password}", "--auth=scram-sha-256", "--data-checksums"]
         if self.binaries.version >= 16:
-            # Iterations slow down guessing; 256 random bits are not guessed. Dagster connects anew for every event, and
-            # each of the usual 4096 iterations would be paid every time.
+            # Iterations slow down the guessing of passwords, which is impossible for 256 random bits. Dagster connects
+            # for every event, and each connection would pay for the usual 4096 iterations.
             options += ["-c", "scram_iterations=1"]
         answer = subprocess.run(
             [*run_as.prefix, self.binaries.initdb, *options, *locale],
@@ -135,12 +136,12 @@ class Cluster:
         path = self.folder / "password"
         if not path.exists():
             if (self.data / "PG_VERSION").exists():
-                raise StoreError(f"{path} is missing: bring back the database's password file from a backup")
+                raise StoreError(f"{path} is missing: restore the database's password file from a backup")
             _write_whole(path, secrets.token_urlsafe(32))
         return path
 
     def _port(self) -> int:
-        """The port of the last start, or another one, kept from then on, where another program uses it."""
+        """The port of the last start; if another program uses it, a new one, which is kept."""
         path = self.folder / "port"
         try:
             kept = int(path.read_text())
@@ -156,11 +157,11 @@ class Cluster:
             f"no port between {_PORTS.start} and {_PORTS.stop} is free on {self.host}: free one for PostgreSQL"
         )
 
-    # -- saying what went wrong -----------------------------------------------------------------------------------
+    # -- messages of failures -------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def explaining(self) -> Iterator[None]:
-        """Turn the file system's refusals into one clear line."""
+        """Turn errors of the file system within the block into StoreErrors of one line."""
         try:
             yield
         except OSError as error:
@@ -183,7 +184,7 @@ class Cluster:
         )
 
     def _failure(self, said: str) -> StoreError:
-        """What initdb or the server complained of."""
+        """The StoreError for output of initdb or the server."""
         for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             if os.strerror(number) in said:
                 return self._refusal(number, str(self.folder), os.strerror(number))
@@ -192,11 +193,11 @@ class Cluster:
         return StoreError(f"PostgreSQL in {self.folder} failed: {reason.strip()}")
 
     def start_log(self) -> BinaryIO:
-        """Where the server writes before its own log is open; emptied at each start."""
+        """File for the server's output before its log is open; emptied at each start."""
         return (self._logs / "start.log").open("wb")
 
     def last_words(self) -> str:
-        """The newest complaint in the logs, with the place to read more."""
+        """The newest error in the logs, with the path of the log."""
         newest = sorted(self._logs.glob("*.log"), key=lambda path: path.stat().st_mtime)
         for path in reversed(newest):
             with path.open("rb") as file:
@@ -220,7 +221,7 @@ def _is_free(host: str, port: int) -> bool:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """A file that is there in full or not at all, readable by its owner only."""
+    """Write a file atomically, readable by its owner only."""
     fresh = path.with_name(path.name + ".new")
     with contextlib.suppress(FileNotFoundError):
         fresh.unlink()

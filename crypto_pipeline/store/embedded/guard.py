@@ -1,9 +1,9 @@
-"""Keeps a PostgreSQL server running for as long as any command uses it. A script of its own that needs only Python.
+"""Keeps a PostgreSQL server running while commands use it. A separate script that needs only Python.
 
-``python guard.py USERS_LOCK USER OWNER_FD COMMAND…``: every command that uses the server holds USERS_LOCK shared, so
-the exclusive lock is granted once the last of them is gone, however it went. Then the server is shut down; new
-commands wait until that is over. OWNER_FD (the ownership lock) is passed on to the server and closed here, so that
-the server alone holds it. USER is a number, or - to stay who we are.
+``python guard.py USERS_LOCK USER OWNER_FD COMMAND…``: every command that uses the server holds USERS_LOCK shared,
+so the exclusive lock is granted once the last of them has ended in any way. Then the server is shut down; new
+commands wait for that. OWNER_FD (the owner lock) is passed to the server and closed here, so that only the server
+holds it. USER is a user number, or - to keep the current user.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """Have the kernel send SIGINT to this process when its parent ends; survives exec."""
+    """Make the kernel send SIGINT to this process when its parent ends; the setting survives exec."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 

@@ -1,4 +1,4 @@
-"""The embedded server's configuration: sized by the machine, written anew at every start."""
+"""The embedded server's configuration: sized for the machine, and written at every start."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from crypto_pipeline.store.embedded.binaries import Binaries
 
 MB = 1024 * 1024
-#: a socket's whole path must stay below this; the name that PostgreSQL appends is part of it
+#: limit of a socket's path in bytes, with the name that PostgreSQL appends
 _SOCKET_PATH = 107
 
 
 def memory() -> int:
-    """Bytes of memory that this process may count on: the machine's, or the container's limit."""
+    """Bytes of memory for this process: the machine's memory, or the container's limit."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
@@ -24,7 +24,7 @@ def memory() -> int:
 
 
 def socket_folder(folder: Path, port: int) -> str:
-    """Where the unix socket goes, or nothing where its path would be too long to work."""
+    """Folder of the unix socket; empty if its path would be too long."""
     path = folder / f".s.PGSQL.{port}.lock"
     return str(folder) if len(os.fsencode(path)) < _SOCKET_PATH else ""
 
@@ -40,7 +40,7 @@ def render(binaries: Binaries, *, host: str, port: int, sockets: Path, logs: Pat
         "unix_socket_permissions": "0700",
         "max_connections": 100,
         "password_encryption": "scram-sha-256",
-        # The page cache serves reads as well; and every process that touched them all shows these buffers as its own.
+        # The page cache serves reads as well, and tools count these buffers as memory of each process that used them.
         "shared_buffers": f"{_between(ram // 20, 64 * MB, 768 * MB) // MB}MB",
         "effective_cache_size": f"{max(ram // 2, 128 * MB) // MB}MB",
         "work_mem": f"{_between(ram // 256, 8 * MB, 64 * MB) // MB}MB",
@@ -50,7 +50,7 @@ def render(binaries: Binaries, *, host: str, port: int, sockets: Path, logs: Pat
         "jit": "off",
         "random_page_cost": 1.1,
         "max_parallel_workers_per_gather": 2 if (os.cpu_count() or 1) > 2 else 1,
-        # A query whose asker was killed must not go on holding its locks.
+        # A query whose client was killed must not keep its locks.
         "client_connection_check_interval": "2s",
         "idle_in_transaction_session_timeout": "15min",
         "tcp_keepalives_idle": 60,
@@ -60,7 +60,7 @@ def render(binaries: Binaries, *, host: str, port: int, sockets: Path, logs: Pat
         **_logging(logs),
     }
     if binaries.version >= 16:
-        options["scram_iterations"] = 4096  # for passwords that people set; our own random one needs none
+        options["scram_iterations"] = 4096  # for passwords that people set; our own random one does not need them
     lines = [f"{name} = {_quoted(value)}" for name, value in options.items()]
     return (
         "# Written at every start. Your own settings go into local.conf beside this file.\n" + "\n".join(lines) + "\n"
@@ -69,11 +69,11 @@ def render(binaries: Binaries, *, host: str, port: int, sockets: Path, logs: Pat
 
 def _write_ahead_log() -> dict[str, object]:
     return {
-        # Recovery after a kill reads at most this much log again.
+        # Recovery after a kill reads at most this much of the log.
         "max_wal_size": "2GB",
         "min_wal_size": "128MB",
         "checkpoint_timeout": "10min",
-        # The binaries have pglz alone, which takes ten times as long over a page as writing the page does.
+        # The binaries have only pglz, which takes ten times as long for a page as writing it.
         "wal_compression": "off",
         "wal_level": "minimal",
         "max_wal_senders": 0,
@@ -109,7 +109,7 @@ def _quoted(value: object) -> str:
 
 
 def _shm_is_roomy() -> bool:
-    """Containers often have 64 MB of it, too little for a parallel query."""
+    """Whether /dev/shm is large enough for parallel queries: containers often have only 64 MB."""
     try:
         found = os.statvfs("/dev/shm")  # noqa: S108  (asked for its size, nothing is written)
     except OSError:

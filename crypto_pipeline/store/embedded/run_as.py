@@ -1,4 +1,4 @@
-"""As whom PostgreSQL runs. It refuses to be root, so root has to step down, without adding users to the machine."""
+"""The user that runs PostgreSQL. PostgreSQL refuses to run as root, so root changes to another user for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOBODY = 65534
 
 @dataclass(frozen=True, slots=True)
 class RunAs:
-    """How to start a program: what to put before its command line, and which user to become first."""
+    """How to start a program: a prefix of its command line, and the user to change to before."""
 
     prefix: tuple[str, ...] = ()
     uid: int | None = None
@@ -26,7 +26,7 @@ class RunAs:
         return {} if self.uid is None else {"user": self.uid, "group": self.uid, "extra_groups": []}
 
     def step_down(self) -> None:
-        """Become the user in this very process; for use right before exec."""
+        """Change this process to the user; for use right before exec."""
         if self.uid is not None:
             os.setgroups([])
             os.setgid(self.uid)
@@ -39,7 +39,9 @@ class RunAs:
 
 
 def choose(folder: Path, program: Path) -> RunAs:
-    """How to run ``program`` on ``folder`` (which need not exist). Whoever owns an existing folder keeps it."""
+    """How to run ``program`` on ``folder`` (which need not exist). An existing folder keeps its owner. Raises
+    StoreError.
+    """
     me = os.geteuid()
     owner = folder.stat().st_uid if folder.exists() else me
     if me != 0:
@@ -57,7 +59,9 @@ def choose(folder: Path, program: Path) -> RunAs:
 
 
 def _namespace() -> tuple[str, ...]:
-    """A user namespace in which root is called nobody: files stay root's, and PostgreSQL is content."""
+    """Prefix for a user namespace in which root appears as nobody: files stay root's, and PostgreSQL accepts the
+    user.
+    """
     unshare = shutil.which("unshare")
     if unshare is None:
         return ()
@@ -67,7 +71,7 @@ def _namespace() -> tuple[str, ...]:
 
 
 def _checked(chosen: RunAs, folder: Path, program: Path) -> RunAs:
-    """Refuse early where that user cannot come: parents are not opened for everybody behind a person's back."""
+    """Raise StoreError if the user cannot enter the folder: permissions of parent folders are never changed."""
     for path in (folder, program):
         for parent in path.absolute().parents:
             if parent.exists() and not _may_pass(parent, chosen.uid):

@@ -1,9 +1,9 @@
-"""The embedded PostgreSQL server: made, owned, started and stopped without root, containers or trust in PID files.
+"""The embedded PostgreSQL server: created, started and stopped without root, containers or PID files.
 
-Everything is in ``<data_dir>/postgres``: ``data`` (PostgreSQL's own), ``password``, ``port``, ``log``, ``run`` (the
-socket), and two locks. ``owner.lock`` is taken before PostgreSQL starts and inherited by all its processes, so it is
-held exactly as long as any of them lives. ``users.lock`` is held shared by commands that use a server which ends with
-its users.
+All files are in ``<data_dir>/postgres``: ``data`` (PostgreSQL's own), ``password``, ``port``, ``log``, ``run`` (the
+socket), and two locks. ``owner.lock`` is taken before PostgreSQL starts and inherited by all its processes, so it
+is held exactly while one of them runs. Commands hold ``users.lock`` shared while they use a server that ends with
+its last user.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from crypto_pipeline.store.embedded import guard as _guard
 from crypto_pipeline.store.embedded.cluster import Cluster
 
 DATABASE = "crypto_pipeline"
-#: what the lock file says about its holder: a server that stays, or one that ends with the commands using it
+#: kinds of holders in the lock file: a server that stays, or one that ends with the last command that uses it
 _STAYS, _PASSES = "server", "command"
-#: recovery after a crash may take this long on a slow disk, seconds
+#: seconds that recovery after a crash may take on a slow disk
 _PATIENCE = 300
 
 
 class EmbeddedServer:
-    """The server of one data directory. Cheap to create; every process makes its own object."""
+    """The server of one data directory. The object is cheap; every process makes its own."""
 
     def __init__(self, data_dir: Path, host: str = "127.0.0.1") -> None:
         self.data_dir = data_dir.absolute()
@@ -46,7 +46,7 @@ class EmbeddedServer:
         self._owner_path = self._cluster.folder / "owner.lock"
         self._users_path = self._cluster.folder / "users.lock"
 
-    # -- addresses and life signs ---------------------------------------------------------------------------------
+    # -- URL and state --------------------------------------------------------------------------------------------
 
     def url(self, database: str = DATABASE) -> str:
         """The server's URL with its password (print it through ``redact``). Raises StoreError before ``prepare``."""
@@ -54,7 +54,7 @@ class EmbeddedServer:
         return f"postgresql://{quote(user)}:{quote(password)}@{self.host}:{port}/{quote(database, safe='')}"
 
     def is_alive(self) -> bool:
-        """Whether a connection to *this* server works; nothing else counts as life."""
+        """Whether a connection to the server of this data directory works."""
         try:
             self._try_connection()
         except (psycopg.OperationalError, StoreError):
@@ -62,13 +62,13 @@ class EmbeddedServer:
         return True
 
     def wait_ready(self, timeout: float = _PATIENCE) -> None:
-        """Wait until the server answers, recovery included, and the project's database exists."""
+        """Wait until the server answers, after recovery, and the project's database exists. Raises StoreError."""
         self._wait(timeout, None)
 
     def _try_connection(self) -> None:
         with psycopg.connect(self.url("postgres"), connect_timeout=3, autocommit=True) as connection:
             row = connection.execute("SELECT current_setting('data_directory')").fetchone()
-        # A copy of a data directory has the port and the password of the one that it was copied from.
+        # A copied data directory has the port and the password of its original.
         if row is None or Path(row[0]).resolve() != self._cluster.data.resolve():
             raise StoreError(
                 f"the server on the port of {self._cluster.folder} is another one, of {row and row[0]}: where one is a "
@@ -82,7 +82,7 @@ class EmbeddedServer:
             try:
                 self._try_connection()
                 break
-            except (psycopg.OperationalError, StoreError) as error:  # the latter: nobody has prepared it yet
+            except (psycopg.OperationalError, StoreError) as error:  # StoreError: it is not prepared yet
                 said = str(error).strip().splitlines()[-1]
             if guard is not None and guard.poll() is not None:
                 raise StoreError(f"PostgreSQL in {self._cluster.folder} did not start: {self._cluster.last_words()}")
@@ -91,7 +91,7 @@ class EmbeddedServer:
                     f"PostgreSQL in {self._cluster.folder} did not answer within {timeout:.0f} s: {said}; "
                     f"{self._cluster.last_words()}"
                 )
-            time.sleep(pause)  # nothing can be awaited: the server has no way to call us
+            time.sleep(pause)  # polling, because the server does not notify us
             pause = min(pause * 1.5, 0.25)
         self._make_database()
 
@@ -101,13 +101,13 @@ class EmbeddedServer:
                 return
         ensure_databases(self.url("postgres"), [DATABASE])
         with connect(self.url()) as connection, contextlib.suppress(psycopg.Error):
-            # for people who look at slow queries; not every installation brings it
+            # for reports of slow queries; some installations lack it
             connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
 
     # -- ownership ------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make the data directory and its configuration ready to start. Harmless while a server runs there."""
+        """Prepare the data directory and its configuration for a start. No effect while a server runs there."""
         with self._cluster.explaining():
             self._cluster.make_folder()
             descriptor = file_locks.open_lock(self._owner_path)
@@ -118,12 +118,12 @@ class EmbeddedServer:
             os.close(descriptor)
 
     def exec_server(self, *, die_with_parent: bool = False) -> NoReturn:
-        """Become the server: this process is PostgreSQL from here on. For use under a supervisor.
+        """Replace this process by the server, for use under a supervisor.
 
-        SIGINT is the fast shutdown (clients are disconnected, nothing is lost), and what a supervisor should send;
-        SIGTERM waits for every client to leave; SIGQUIT stops at once, with recovery at the next start. When a command
-        has a server of its own running, this waits until that has ended; when another supervised server has the
-        directory, StoreError. ``die_with_parent``: shut down fast when the parent process dies.
+        A supervisor should send SIGINT, the fast shutdown (clients are disconnected, nothing is lost). SIGTERM
+        waits for all clients to disconnect; SIGQUIT stops at once, with recovery at the next start. If a command
+        runs a server of its own, this waits until it has ended. Raises StoreError if another supervised server uses
+        the directory. ``die_with_parent``: shut down fast when the parent process ends.
         """
         with self._cluster.explaining():
             self._cluster.make_folder()
@@ -142,10 +142,10 @@ class EmbeddedServer:
         os.execv(command[0], command)  # noqa: S606
 
     def _own(self, descriptor: int, kind: str, *, wait_for_commands: bool, patience: float = 30) -> bool:
-        """Take the owner lock. False when a living server has it.
+        """Take the owner lock. False if a running server has it.
 
         A holder that does not answer may be starting, or may be child processes whose main process was killed. This
-        waits, and ends such child processes after two seconds.
+        method waits, and ends such child processes after two seconds.
         """
         started = time.monotonic()
         told = False
@@ -163,13 +163,13 @@ class EmbeddedServer:
                 raise StoreError(self._taken())
             elif waited > 2:
                 self._end_leftovers()
-            time.sleep(0.1)  # a blocking lock could not look around meanwhile
+            time.sleep(0.1)  # polling, because a blocking lock could not check the processes meanwhile
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, kind.encode(), 0)
         return True
 
     def _end_leftovers(self) -> None:
-        """SIGKILL processes of a server whose main process is gone; crash recovery follows at the next start."""
+        """SIGKILL processes of a server whose main process has ended; the next start recovers the data."""
         left = []
         for pid in file_locks.holders(self._owner_path):
             try:
@@ -179,7 +179,7 @@ class EmbeddedServer:
             if pid == os.getpid():
                 continue
             if not title.startswith(b"postgres: "):
-                return  # a main process, or one of ours about to start it: somebody is in charge
+                return  # a main process, or a process of ours that starts it
             left.append(pid)
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
@@ -195,10 +195,10 @@ class EmbeddedServer:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[str]:
-        """A running server for the block; yields its URL.
+        """Provide a running server for the block; yield its URL.
 
-        One that answers is used as it is. Else one is started, shared with every other command that comes meanwhile,
-        and shut down when the last of them has ended, also when they are killed.
+        A server that answers is used. Otherwise one is started, which all further commands share, and which is shut
+        down when the last of them has ended, also when they are killed. Raises StoreError.
         """
         with self._cluster.explaining():
             self._cluster.make_folder()
@@ -217,7 +217,7 @@ class EmbeddedServer:
         descriptor = file_locks.open_lock(self._owner_path)
         try:
             if not self._own(descriptor, _PASSES, wait_for_commands=False, patience=_PATIENCE):
-                return None  # somebody was quicker, and theirs answers
+                return None  # another command has started one meanwhile, and it answers
             self._cluster.prepare(lock=descriptor)
             run_as = self._cluster.run_as()
             user = "-" if run_as.uid is None else str(run_as.uid)
@@ -229,16 +229,16 @@ class EmbeddedServer:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    start_new_session=True,  # Ctrl-C is for the command; the server goes when the command is through
+                    start_new_session=True,  # Ctrl-C reaches the command only; the server stops after the command
                 )
         finally:
             os.close(descriptor)
 
 
 def _let_stop(guard: subprocess.Popen[bytes]) -> None:
-    """Wait for the server's end, unless other commands go on using it."""
+    """Wait for the server's end, unless other commands still use it."""
     assert guard.stdout is not None
     ready, _, _ = select.select([guard.stdout], [], [], 1.0)
-    if ready:  # it said that it is stopping, or is gone
+    if ready:  # the guard reported that it stops the server, or has ended
         guard.wait()
     guard.stdout.close()

@@ -1,4 +1,4 @@
-"""Results of checks, and the alerts that follow from them: open while something is wrong, history afterwards."""
+"""Results of checks and their alerts. An alert is open while its check fails, and is kept as history afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crypto_pipeline.store.database.frames import core_frame
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.schema.tables import ALERTS, CHECK_RESULTS
 
-#: What ``results`` returns. ``detail`` is JSON.
+#: Schema of ``results``. ``detail`` is JSON.
 RESULT_SCHEMA: dict[str, pl.DataType] = {
     "check": pl.String(),
     "timeframe": pl.String(),
@@ -29,7 +29,7 @@ RESULT_SCHEMA: dict[str, pl.DataType] = {
     "checked_at": UTC_MS,
     "since": UTC_MS,
 }
-#: What ``open_alerts`` returns. ``detail`` is JSON.
+#: Schema of ``open_alerts``. ``detail`` is JSON.
 ALERT_SCHEMA: dict[str, pl.DataType] = {
     "alert_id": pl.Int64(),
     "source": pl.String(),
@@ -44,7 +44,7 @@ ALERT_SCHEMA: dict[str, pl.DataType] = {
 
 
 class Checks:
-    """``ops.check_results`` and ``ops.alerts``."""
+    """Reads and writes ``ops.check_results`` and ``ops.alerts``."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -58,7 +58,7 @@ class Checks:
         summary: str = "",
         detail: Mapping[str, Any] | None = None,
     ) -> None:
-        """Keep a check's newest result; in the same transaction a failure opens its alert and a pass resolves it."""
+        """Store a check's newest result; in the same transaction a failure opens its alert and a pass resolves it."""
         values = _values(check, timeframe, severity, summary, detail)
         alert = _resolve(values["source"], values["timeframe"]) if passed else _raise(values)
 
@@ -76,20 +76,21 @@ class Checks:
         detail: Mapping[str, Any] | None = None,
         timeframe: Timeframe | str | None = None,
     ) -> None:
-        """Open an alert that no check stands behind (a failed run), or refresh the one that is open already."""
+        """Open an alert without a check (a failed run), or update the open one."""
         values = _values(source, timeframe, severity, summary, detail)
         statement = _raise(values)
         self._connections.run_core(lambda connection: connection.execute(statement) and None)
 
     def resolve_alert(self, source: str, timeframe: Timeframe | str | None = None) -> bool:
-        """Close an open alert; False when there is none."""
+        """Resolve an open alert; False if there is none."""
         statement = _resolve(source, str(timeframe or ""))
         return self._connections.run_core(lambda connection: connection.execute(statement).rowcount) > 0
 
     def results(self) -> pl.DataFrame:
         """The newest result of every check, in RESULT_SCHEMA, by name and timeframe.
 
-        ``timeframe`` is empty where a check has none; ``since`` is when the verdict last changed.
+        ``timeframe`` is empty if a check has none; ``since`` is the time (UTC) of the last change between pass and
+        fail.
         """
         results = CHECK_RESULTS.c
         query = select(
@@ -99,14 +100,14 @@ class Checks:
         return core_frame(self._connections, query.order_by(results.check_name, results.timeframe), RESULT_SCHEMA)
 
     def failed_on(self, of: str) -> dict[str, dict[str, Any]]:
-        """What each failed check called ``<name>:<of>`` failed on: its ``detail``, by name."""
+        """``detail`` of each failed check called ``<name>:<of>``, by name."""
         rows = self.results().filter(~pl.col("passed") & pl.col("check").str.ends_with(f":{of}"))
         return {
             check.removesuffix(f":{of}"): json.loads(detail) for check, detail in rows.select("check", "detail").rows()
         }
 
     def open_alerts(self) -> pl.DataFrame:
-        """Alerts whose reason still holds, in ALERT_SCHEMA, the gravest and oldest first."""
+        """Open alerts in ALERT_SCHEMA, the most severe first, then the oldest."""
         alerts = ALERTS.c
         gravity = case({name: place for place, name in enumerate(SEVERITIES)}, value=alerts.severity)
         query = select(
@@ -117,7 +118,7 @@ class Checks:
 
 
 def _result(values: Mapping[str, Any], passed: bool) -> Insert:
-    """Put a check's result in the place of the one before; ``since`` stays while the verdict is the same."""
+    """The statement that replaces a check's result; ``since`` stays while the result is the same."""
     new = {name: values[name] for name in ("timeframe", "severity", "summary", "detail")}
     statement = insert(CHECK_RESULTS).values(check_name=values["source"], passed=passed, **new)
     before, now = CHECK_RESULTS.c, statement.excluded
@@ -131,7 +132,7 @@ def _result(values: Mapping[str, Any], passed: bool) -> Insert:
 
 
 def _raise(values: Mapping[str, Any]) -> Insert:
-    """Open an alert, or refresh the one that is open."""
+    """The statement that opens an alert, or updates the open one."""
     statement = insert(ALERTS).values(**values)
     now = statement.excluded
     return statement.on_conflict_do_update(
@@ -145,7 +146,7 @@ def _raise(values: Mapping[str, Any]) -> Insert:
 
 
 def _resolve(source: str, timeframe: str) -> Update:
-    """Close the open alert."""
+    """The statement that resolves the open alert."""
     alerts = ALERTS.c
     open_one = alerts.source == source, alerts.timeframe == timeframe, alerts.resolved_at.is_(None)
     return update(ALERTS).where(*open_one).values(resolved_at=func.clock_timestamp())

@@ -1,4 +1,6 @@
-"""Dagster's own tables, where its interface has no way: which runs are still needed, and what nobody ever removes."""
+"""Queries on Dagster's own tables that its interface lacks: needed and surplus runs, and rows that are never
+deleted.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import psycopg
 
 from crypto_pipeline.store.database.connect import MissingDatabaseError, connect, plain_url
 
-# Deleting a run deletes its events, and the state of a partition is its newest event: those runs stay.
+# Deleting a run deletes its events, and a partition's state is its newest event, so runs with such events stay.
 _NEEDED = """
 SELECT DISTINCT run_id FROM event_logs WHERE id IN (
     SELECT max(id) FROM event_logs
@@ -51,25 +53,25 @@ def surplus_runs(url: str, per_job: int) -> list[str]:
 
 
 def prune_checks(url: str, now: datetime) -> int:
-    """Forget evaluations of checks whose run is gone, but the newest of each check; returns how many.
+    """Delete evaluations of checks whose run was deleted, except the newest of each check; return how many.
 
-    Those of the last hour stay: a run may be stored after its first evaluation.
+    Evaluations of the last hour stay, because a run may be stored after its first evaluation.
     """
     with connect(plain_url(url)) as connection:
-        # Dagster keeps these times in UTC without saying so
+        # Dagster stores these times in UTC without a time zone
         before = (now - timedelta(hours=1)).astimezone(UTC).replace(tzinfo=None)
         return connection.execute(_CHECKS, [before]).rowcount
 
 
 def sizes(url: str) -> pl.DataFrame:
-    """``table``, ``rows`` (estimates), ``bytes``, largest first. Empty where Dagster has not made its tables."""
+    """``table``, ``rows`` (estimated) and ``bytes``, largest first. Empty if Dagster has not made its tables yet."""
     with connect(plain_url(url)) as connection:
         rows = connection.execute(_SIZES).fetchall()
     return pl.DataFrame(rows, schema={"table": pl.String, "rows": pl.Int64, "bytes": pl.Int64}, orient="row")
 
 
 def is_there(url: str) -> bool:
-    """Whether Dagster has made its tables in the database behind ``url``."""
+    """Whether the database at ``url`` has Dagster's tables."""
     try:
         with connect(plain_url(url)) as connection:
             connection.execute("SELECT FROM asset_check_executions LIMIT 1")

@@ -1,4 +1,4 @@
-"""What takes room in the database, how fast it grows, how well it is kept: read from PostgreSQL's own statistics."""
+"""Disk use of the database, its growth, and the state of its tables, from PostgreSQL's statistics."""
 
 # ruff: noqa: S608  (queries are put together from constants; values are parameters)
 
@@ -17,13 +17,13 @@ from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.partitions import premake
 from crypto_pipeline.store.partitions.vacuum import vacuum
 
-#: What a bar takes with its index, where no statistics say it yet.
+#: Bytes of a bar with its index, used until statistics exist.
 BAR_BYTES = 170
-#: Schemas of ours; Dagster's database is looked at by itself.
+#: Our schemas; ``dagster_storage`` measures Dagster's database.
 _SCHEMAS = "('market', 'ops', 'research', 'trading')"
 
-# A table's rows are wrapped in 28 bytes (header and line pointer) and pages hold 8,168 of their 8,192 bytes. What a
-# table takes beyond that is room that updates and deletes have left; some of it is used again.
+# Each row has 28 bytes of overhead (header and line pointer), and a page has 8,168 usable bytes of 8,192. Further bytes
+# of a table are space left by updates and deletes; PostgreSQL reuses some of it.
 _TABLES = f"""
 WITH widths AS (
     SELECT schemaname, tablename, sum(avg_width * (1 - null_frac)) AS width, count(*) AS columns
@@ -94,7 +94,7 @@ UNION ALL SELECT n, b, 0 FROM unnest(%(names)s::text[], %(bytes)s::bigint[]) AS 
 ON CONFLICT DO NOTHING
 """
 
-# The slope through all samples and not last minus first, which a single vacuum would bend.
+# The slope through all samples, because a single vacuum would distort the difference of last and first.
 _GROWTH = """
 SELECT name, regr_slope(bytes, extract(epoch FROM taken_at)) * 86400 AS bytes_per_day,
        regr_slope(rows, extract(epoch FROM taken_at)) * 86400 AS rows_per_day,
@@ -103,7 +103,7 @@ FROM ops.storage_samples WHERE taken_at > now() - %(over)s::interval
 GROUP BY name HAVING max(taken_at) - min(taken_at) >= %(at_least)s::interval
 """
 
-# Before there are samples: bars of the last whole days, at what a bar takes now. Retention is not in it.
+# Used before there are samples: bars of the last whole days times the current size of a bar. It ignores retention.
 _INFLOW = f"""
 SELECT c.timeframe, (sum(c.present) / 3)::float8 AS rows_per_day,
        (sum(c.present) / 3 * coalesce(max(t.bytes::float8 / nullif(t.rows, 0)), {BAR_BYTES})) AS bytes_per_day
@@ -145,7 +145,7 @@ _KEPT = {
     "ops.storage_samples": "taken_at < now() - 4 * %(keep)s::interval",
 }
 
-#: What making and dropping tables leaves dead rows in.
+#: Catalogue tables that get dead rows when tables are made and dropped.
 _CATALOGUE = (
     "pg_attribute", "pg_class", "pg_constraint", "pg_depend", "pg_description", "pg_index", "pg_inherits",
     "pg_shdepend", "pg_statistic", "pg_trigger", "pg_type",
@@ -153,13 +153,13 @@ _CATALOGUE = (
 
 
 class Storage:
-    """Sizes and health of the tables. Thread-safe. Bytes are bytes, times UTC; rows are PostgreSQL's estimates."""
+    """Sizes and state of the tables. Thread-safe. Sizes are in bytes, times in UTC; rows are PostgreSQL's estimates."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
     def tables(self) -> pl.DataFrame:
-        """Per table, and of the bars per timeframe, largest first: ``table``, ``timeframe`` (else empty), ``parts``,
+        """Per table (bars: per timeframe), largest first: ``table``, ``timeframe`` (empty for others), ``parts``,
         ``rows``, ``heap_bytes``, ``index_bytes``, ``bytes``, ``bloat_bytes`` (null: no statistics yet), ``dead_share``,
         ``cache_hit``, ``analyzed_at``.
         """
@@ -174,18 +174,19 @@ class Storage:
         return self._connections.frame(_ARCHIVE)
 
     def server(self) -> dict[str, Any]:
-        """``bytes`` of the database, ``server_bytes`` of all databases that we may see, ``cache_hit`` (0…1)."""
+        """``bytes`` of the database, ``server_bytes`` of all accessible databases, ``cache_hit`` (0 to 1)."""
         frame = self._connections.frame(_SERVER)
         return {name: frame[name][0] for name in ("bytes", "server_bytes", "cache_hit")}
 
     def sample(self, beside: Mapping[str, int] | None = None) -> None:
-        """Note the sizes of now, from which growth is told later. ``beside``: bytes of what else is on the disk."""
+        """Store the current sizes, from which ``growth`` is computed. ``beside``: bytes of other data on the disk."""
         given = {"names": list(beside or {}), "bytes": list((beside or {}).values())}
         self._connections.run(lambda connection: connection.execute(_SAMPLE, given) and None)
 
     def growth(self, over: timedelta = timedelta(days=14), at_least: timedelta = timedelta(days=1)) -> pl.DataFrame:
-        """Per table (bars: per timeframe; empty name: the database and all that was sampled beside it)
-        ``bytes_per_day``, ``rows_per_day`` and the ``days`` of samples behind it; only what has samples over
+        """Growth per table (bars: per timeframe; empty name: the database and other sampled data).
+
+        Columns ``bytes_per_day``, ``rows_per_day`` and the ``days`` covered by samples; only with samples over at least
         ``at_least``.
         """
         schema = {"name": pl.String, "bytes_per_day": pl.Float64, "rows_per_day": pl.Float64, "days": pl.Float64}
@@ -201,9 +202,8 @@ class Storage:
         return self._connections.frame(_INFLOW)
 
     def slow_queries(self) -> pl.DataFrame | None:
-        """The 15 statements that cost most in all: ``calls``, ``mean_ms``, ``max_ms``, ``total_s``, ``rows``,
-        ``cache_hit``, ``query``. None where the server does not keep such statistics or does not show them to us.
-        """
+        """The 15 statements with the greatest total time: ``calls``, ``mean_ms``, ``max_ms``, ``total_s``, ``rows``,
+        ``cache_hit``, ``query``. None if the server has no such statistics, or we may not read them."""
         created, kept = self._connections.frame(_HAS_STATEMENTS).row(0)
         if not (created and kept):
             return None
@@ -215,7 +215,7 @@ class Storage:
             raise
 
     def trade_bytes_before(self, day: date) -> int:
-        """Disk space of the days of trades before ``day``."""
+        """Bytes of the days of trades before ``day`` (UTC)."""
 
         def ask(connection: psycopg.Connection[Any]) -> int:
             row = connection.execute(_TRADES_BEFORE, [day]).fetchone()
@@ -224,15 +224,15 @@ class Storage:
         return self._connections.run(ask)
 
     def partitions_ahead(self, now: datetime) -> dict[str, int]:
-        """How many partitions of monthly bars and daily trades are wholly in the future: table → number."""
+        """Number of partitions of monthly bars and daily trades entirely in the future: table → number."""
         return self._connections.run(premake.count, now)
 
     def make_partitions_ahead(self, now: datetime) -> None:
-        """Make what the next months and days will need."""
+        """Make the partitions of the next months and days."""
         self._connections.run(premake.make, now)
 
     def keep_statement_statistics(self) -> bool:
-        """Have the server show what its statements cost. False where it does not keep that, or not for us."""
+        """Create the extension pg_stat_statements. False if the server has not loaded it, or we may not create it."""
         if not self._connections.frame(_HAS_STATEMENTS)["kept"][0]:
             return False
 
@@ -246,7 +246,7 @@ class Storage:
         return True
 
     def analyze(self) -> None:
-        """Fresh statistics for every table of ours, partitioned parents included, which autovacuum never looks at."""
+        """Update statistics of all our tables, including partitioned parents, which autovacuum ignores."""
 
         def tables(connection: psycopg.Connection[Any]) -> list[str]:
             found = connection.execute(
@@ -257,17 +257,18 @@ class Storage:
             return [name for (name,) in found]
 
         for name in self._connections.run(tables):
-            # one transaction each: statistics are there at once, and no lock is held for long
+            # one transaction per table: its statistics are visible at once, and no lock is held for long
             self._connections.run(_analyze, name)
 
     def tidy_catalogue(self) -> None:
-        """Vacuum the system catalogue, in which temporary tables and days of trades come and go all the time. Where we
-        are not the server's owner it skips what is not ours, and autovacuum is left to do it.
+        """Vacuum the system catalogue, which temporary tables and days of trades fill with dead rows.
+
+        If we are not the server's owner, the server skips the catalogue, and only autovacuum does it.
         """
         vacuum(self._connections, [sql.Identifier("pg_catalog", name) for name in _CATALOGUE], "SKIP_LOCKED")
 
     def prune(self, keep: timedelta) -> dict[str, int]:
-        """Forget resolved alerts and job metrics older than ``keep``, samples four times as old; how many of each."""
+        """Delete resolved alerts and job metrics older than ``keep``, and samples four times as old; number of each."""
 
         def forget(connection: psycopg.Connection[Any]) -> dict[str, int]:
             return {

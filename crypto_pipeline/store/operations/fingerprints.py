@@ -1,4 +1,4 @@
-"""The database's side of backups: one frozen moment, and what is in it in few words: rows and a hash of every table."""
+"""The database's part of backups: a snapshot, with the number of rows and a hash of every table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crypto_pipeline.store.operations import proof_rotation
 from crypto_pipeline.store.schema.migrations import applied_on
 from crypto_pipeline.store.views.views import CATALOG_LOCK
 
-# Tables that hold rows: no partitioned parents, nothing of the system's, of sessions or of extensions.
+# Tables with rows of ours: no partitioned parents, and no tables of the system, of sessions or of extensions.
 _TABLES = """
 SELECT n.nspname, c.relname
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -29,13 +29,13 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't'
 ORDER BY 1, 2
 """
 
-# Independent of the order of rows; every row of ours is unique by its key, so none cancels another.
+# Independent of the order of rows; every row is unique by its key, so no two hashes cancel out.
 _FINGERPRINT = "SELECT count(*), coalesce(bit_xor(hash_record_extended(t.*, 0)), 0) FROM {} AS t"
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Of one table: how many rows, and a hash of all of them (None where a column has a type without hash)."""
+    """Number of rows of a table, and a hash of them (None if a column's type has no hash)."""
 
     rows: int
     hash: int | None
@@ -43,7 +43,7 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A database as it is at one moment, for as long as the block of ``frozen`` lasts."""
+    """A snapshot of a database, valid within the block of ``frozen``."""
 
     connection: psycopg.Connection[Any]
     #: Name of the snapshot, for other connections and for pg_dump.
@@ -51,27 +51,27 @@ class Frozen:
     server_version: int
 
     def fingerprints(self) -> dict[str, Fingerprint]:
-        """``schema.table`` → fingerprint, of every table."""
+        """Fingerprints of all tables by ``schema.table``."""
         return fingerprints(self.connection)
 
     def faults(self, now: datetime, trades_since: date) -> list[str]:
-        """What tables, archive catalogue or ledger lack of what is counted elsewhere, in words; empty: nothing."""
+        """Rows that tables, archive catalogue or ledger lack according to counts elsewhere, in words; empty: none."""
         return proof_rotation.everything(self.connection, now, trades_since)
 
     def migrations(self) -> list[str]:
-        """Ids of the migrations applied."""
+        """Ids of the applied migrations."""
         return applied_on(self.connection)
 
     def archive(self) -> list[ArchiveFile]:
-        """Files that the catalogue relies on."""
+        """The current files of the archive."""
         return catalogue.find(self.connection, statuses=("current", "verified"))
 
 
 @contextmanager
 def frozen(url: str) -> Iterator[Frozen]:
-    """One snapshot of the database behind ``url``; meanwhile views keep their identity and no table is dropped.
+    """A snapshot of the database at ``url``; within the block views are not replaced and no table is dropped.
 
-    Waits for a refresh of a view that is under way, and for another holder of such a moment.
+    Waits for a running refresh of a view, and for another holder of such a snapshot.
     """
     with connect(url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s, %s)", CATALOG_LOCK)
@@ -79,7 +79,7 @@ def frozen(url: str) -> Iterator[Frozen]:
         connection.execute("SET idle_in_transaction_session_timeout = 0")
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         if tables:
-            # before the snapshot is taken: what it shows can then not go away
+            # locked before the snapshot, so that its tables cannot be dropped
             names = sql.SQL(", ").join(sql.Identifier(*name) for name in tables)
             connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
         row = connection.execute("SELECT pg_export_snapshot()").fetchone()
@@ -88,7 +88,7 @@ def frozen(url: str) -> Iterator[Frozen]:
 
 
 def fingerprints(connection: psycopg.Connection[Any]) -> dict[str, Fingerprint]:
-    """``schema.table`` → fingerprint, of every table that the connection's transaction sees."""
+    """Fingerprints by ``schema.table`` of all tables that the connection's transaction sees."""
     found = {}
     for schema, table in connection.execute(_TABLES).fetchall():
         found[f"{schema}.{table}"] = _fingerprint(connection, sql.Identifier(schema, table))
@@ -106,16 +106,16 @@ def _fingerprint(connection: psycopg.Connection[Any], table: sql.Identifier) -> 
 
 
 def move_archive(connection: psycopg.Connection[Any], before: str, after: str) -> int:
-    """Have the catalogue look for its files at another URL; returns how many."""
+    """Change the URL of the catalogue's files; return their number."""
     statement = "UPDATE market.archive_files SET base_url = %s WHERE base_url = %s"
     return connection.execute(statement, [after, before]).rowcount
 
 
 def is_empty(connection: psycopg.Connection[Any]) -> bool:
-    """Whether nobody has put anything into the database yet."""
+    """Whether the database has no tables of ours."""
     return not connection.execute(_TABLES).fetchall()
 
 
 def analyze(connection: psycopg.Connection[Any]) -> None:
-    """Statistics of every table; to be called outside of a transaction."""
+    """Gather statistics of all tables; call it outside of a transaction."""
     connection.execute("ANALYZE")

@@ -1,4 +1,4 @@
-"""One run of one job, as whoever did it states it."""
+"""The metrics of one run of a job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class JobMetrics:
-    """One run of one job."""
+    """Metrics of one run of a job, as the job reports them."""
 
     job: str
     started: datetime

@@ -1,4 +1,4 @@
-"""What the processors did and how long it took: one row per run in ``ops.job_metrics``."""
+"""Metrics of jobs: one row per run in ``ops.job_metrics``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.operations.job_metrics import JobMetrics
 from crypto_pipeline.store.schema.tables import JOB_METRICS
 
-#: What ``recent`` returns. ``detail`` is JSON.
+#: Schema of ``recent``. ``detail`` is JSON.
 RUN_SCHEMA: dict[str, pl.DataType] = {
     "job": pl.String(),
     "run_id": pl.String(),
@@ -30,7 +30,7 @@ RUN_SCHEMA: dict[str, pl.DataType] = {
     "detail": pl.String(),
 }
 
-# The last run of each job is what a person looks at first; how many failed in a row decides about an alert.
+# People look at the last run of each job first; the number of failures in a row decides about an alert.
 _SUMMARY = """
 SELECT job, count(*) AS runs, sum(bars_made)::bigint AS bars_made, sum(gaps_found)::bigint AS gaps_found,
        sum(gaps_filled)::bigint AS gaps_filled,
@@ -45,7 +45,7 @@ WHERE started >= $1 GROUP BY job ORDER BY job
 
 
 class Metrics:
-    """``ops.job_metrics``."""
+    """Reads and writes ``ops.job_metrics``."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -63,15 +63,14 @@ class Metrics:
         return core_frame(self._connections, query.where(runs.job == job) if job else query, RUN_SCHEMA)
 
     def summary(self, since: datetime) -> pl.DataFrame:
-        """Per job: ``runs``, ``bars_made``, ``gaps_found``, ``gaps_filled`` since then, and of the last run
-        ``oldest_gap``, ``last_status``, ``last_started``, ``last_seconds``; ``failures_in_a_row`` up to now.
-        """
+        """Per job: ``runs``, ``bars_made``, ``gaps_found`` and ``gaps_filled`` since ``since``; ``oldest_gap``,
+        ``last_status``, ``last_started`` and ``last_seconds`` of the last run; ``failures_in_a_row`` up to now."""
         return self._connections.frame(_SUMMARY, [since]).with_columns(
             pl.col("oldest_gap", "last_started").cast(UTC_MS)
         )
 
     def prune(self, keep: timedelta) -> int:
-        """Forget runs older than that; returns how many."""
+        """Delete runs older than ``keep``; return how many."""
 
         old = delete(JOB_METRICS).where(JOB_METRICS.c.started < func.clock_timestamp() - keep)
         return self._connections.run_core(lambda connection: connection.execute(old).rowcount)

@@ -1,4 +1,6 @@
-"""Checking all tables in turn: a number of rows at a time, the one checked longest ago first, faulty ones each time."""
+"""Checks all tables in turn: some rows per round, the table with the oldest check first, faulty tables in each
+round.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,15 @@ _FORGET = "DELETE FROM ops.table_proofs WHERE table_name <> ALL(%s)"
 _ALTOGETHER = "SELECT count(*), coalesce(sum(rows), 0)::bigint, min(proven_at) FROM ops.table_proofs"
 
 
-#: Sorts before every table that was proven; those with a fault come first of all.
+#: Time of a table that was never proven: it sorts before all proven ones, but after those with a fault.
 _NEVER: tuple[bool, datetime] = (False, datetime(1, 1, 1, tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True)
 class TableProof:
-    """What one round found. ``faults``: in words, all that are known; empty when every table holds what is counted.
+    """Result of one round. ``faults``: all known faults in words; empty if every table has its counted rows.
 
-    ``proven`` and ``rows_read`` are of this round; ``tables`` and ``rows`` of all proofs, the oldest from ``oldest``.
+    ``proven`` and ``rows_read`` count this round; ``tables`` and ``rows`` all proofs, the oldest from ``oldest`` (UTC).
     """
 
     faults: list[str]
@@ -42,13 +44,13 @@ class TableProof:
 
 
 class TableProofs:
-    """Checks tables of one database and keeps the results. Thread-safe."""
+    """Checks the tables of a database and stores the results. Thread-safe."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
     def round(self, now: datetime, trades_since: date, rows: int) -> TableProof:
-        """Prove tables of about ``rows`` rows together, at least one, and what costs nothing of all others.
+        """Prove tables of about ``rows`` rows in total, at least one table, and run the fast checks of all others.
 
         ``now`` and ``trades_since`` (the first day whose trades are kept) are in UTC.
         """
@@ -72,7 +74,7 @@ class TableProofs:
 
 
 def everything(connection: psycopg.Connection[Any], now: datetime, trades_since: date) -> list[str]:
-    """Faults of all tables, in the caller's snapshot; empty when there are none. Reads every row."""
+    """Faults of all tables in the caller's snapshot; empty if there are none. Reads every row."""
     proven = [table_proof.prove(connection, table) for table in table_proof.tables(connection)]
     found = [one.fault for one in proven if one.fault]
     return table_proof.absent(connection) + table_proof.tradeless(connection, trades_since, now) + found
@@ -89,7 +91,7 @@ def _faults(connection: psycopg.Connection[Any]) -> list[str]:
 
 
 def _proven(connection: psycopg.Connection[Any], table: str) -> Proven | None:
-    """In one snapshot, during which the table cannot go away. None: it is gone already."""
+    """Prove a table in one snapshot, during which it cannot be dropped. None if it was dropped already."""
     connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     name = sql.Identifier(*table.split(".", 1))
     try:

@@ -1,8 +1,8 @@
-"""Whether a table holds the rows that are counted elsewhere.
+"""Proof that a table has the rows that are counted elsewhere.
 
 Bars are compared with coverage, features and labels with their cells, days of trades with the live bars made from them,
-and every table with its own index: a file that was cut has fewer rows than its index has entries. Rows
-are counted by reading the whole table, never by an index, which may name rows that are gone.
+and every table with its own index: a truncated file has fewer rows than its index has entries. Rows are counted by
+reading the whole table, because an index may have entries of lost rows.
 """
 
 # ruff: noqa: S608  (queries are put together from constants; values are parameters)
@@ -21,9 +21,9 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.coverage.cell_locks import EXPLAINING
 from crypto_pipeline.store.partitions.bars import MONTHLY
 
-#: A live bar may be a little older than the last of its trades that is stored.
+#: Tolerance between the time of a live bar and its last stored trade.
 _SETTLED = timedelta(minutes=15)
-#: So many minutes of a day without trades are the business of the ingest that repairs single minutes.
+#: Up to this many minutes of a day without trades are no fault here: ingest repairs single minutes.
 _FEW_MINUTES = 3
 
 _LEAVES = """
@@ -34,7 +34,7 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname IN ('market', 'o
 ORDER BY 1
 """
 
-# What must be in the table: instrument, day, rows. `present` lies in the table or in the archive.
+# Rows that must be in the table: instrument, day, rows. `present` counts bars in the table and in the archive.
 _BARS = """
 SELECT instrument_id, day, present - archived AS rows FROM market.coverage
 WHERE timeframe = %(timeframe)s AND day >= %(first)s AND day < %(until)s AND present > archived
@@ -66,7 +66,7 @@ SELECT EXISTS (
     SELECT FROM pg_index WHERE indrelid = %s::regclass AND indisvalid AND indpred IS NULL AND indexprs IS NULL)
 """
 
-# Months in which rows are counted and that have no partition.
+# Months with counted rows but without a partition.
 _NO_PARTITION = f"""
 SELECT name, rows FROM (
     SELECT 'market.ohlc_' || timeframe || to_char(day, '_YYYY_MM') AS name, sum(present - archived)::bigint AS rows
@@ -81,7 +81,7 @@ WHERE name NOT IN (
 ORDER BY 1
 """
 
-# Bars that coverage knows to lie in the archive alone, and how many the files of their month have.
+# Bars that are only in the archive according to coverage, and the number of bars in the files of their month.
 _ARCHIVED = """
 SELECT c.timeframe, c.month, c.archived, coalesce(f.rows, 0)
 FROM (
@@ -108,7 +108,7 @@ WHERE c.explained > 0 AND NOT EXISTS (
       AND g.state = ANY(%s) AND tstzrange(g.start_time, g.end_time) && tstzrange(cell.since, cell.until))
 """
 
-# Days from which complete live bars were made, and how many of these have no trade in their minute.
+# Days with complete live bars, and the number of these bars without a trade in their minute.
 _LIVE_DAYS = """
 SELECT d::date, EXISTS (
     SELECT FROM pg_class c WHERE c.relnamespace = 'market'::regnamespace AND c.relispartition
@@ -133,7 +133,7 @@ _OF_LIVE = f"SELECT count(*) {_LIVE_BARS}"
 _BY_ROWS = "SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off"
 _BY_INDEX = "SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on"
 _AS_USUAL = "SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on"
-#: What a table or an index raises whose file is damaged.
+#: Errors of a table or index with a damaged file.
 _DAMAGED = (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted, psycopg.errors.IoError,
             psycopg.errors.UndefinedFile, psycopg.errors.InternalError_)  # fmt: skip
 
@@ -142,7 +142,7 @@ _FAR = (date(1, 1, 1), date(9999, 12, 31))
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """One table that was read: its rows, and its fault in words (None: no fault)."""
+    """Result for one table: its number of rows, and its fault in words (None: no fault)."""
 
     table: str
     rows: int
@@ -150,7 +150,7 @@ class Proven:
 
 
 def tables(connection: psycopg.Connection[Any]) -> dict[str, int]:
-    """Every table of ours that holds rows, as ``schema.table``, with about how many it has."""
+    """All our tables with rows, as ``schema.table``, with their estimated number of rows."""
     return dict(connection.execute(_LEAVES).fetchall())
 
 
@@ -173,11 +173,11 @@ def prove(connection: psycopg.Connection[Any], table: str) -> Proven:
 def absent(connection: psycopg.Connection[Any]) -> list[str]:
     """Tables, archive files and ledger rows that are absent although coverage counts them."""
     found = [
-        f"{name} is gone, of which {rows:,} rows are counted"
+        f"{name} is missing, though {rows:,} of its rows are counted"
         for name, rows in connection.execute(_NO_PARTITION).fetchall()
     ]
     found += [
-        f"the archive's catalogue has {rows:,} bars of {timeframe} in {month:%Y-%m}, of which {archived:,} are counted"
+        f"the archive's catalogue has {rows:,} bars of {timeframe} in {month:%Y-%m}, but {archived:,} are counted"
         for timeframe, month, archived, rows in connection.execute(_ARCHIVED).fetchall()
     ]
     row = connection.execute(_UNEXPLAINED, [list(EXPLAINING)]).fetchone()
@@ -187,9 +187,9 @@ def absent(connection: psycopg.Connection[Any]) -> list[str]:
 
 
 def tradeless(connection: psycopg.Connection[Any], since: date, now: datetime, days: int | None = None) -> list[str]:
-    """Days from ``since`` on whose live bars were made of trades that are no longer there.
+    """Faults of days from ``since`` on whose live bars were made from trades that are missing now.
 
-    Days without a partition are all looked at, of the others the newest ``days`` (None: all of them).
+    Days without a partition are all checked; of the others the newest ``days`` (None: all of them).
     """
     there = connection.execute(_LIVE_DAYS, {"first": since, "last": now.date()}).fetchall()
     looked = [day for day, exists in there if exists]
@@ -202,7 +202,7 @@ def tradeless(connection: psycopg.Connection[Any], since: date, now: datetime, d
             continue
         row = connection.execute(_TRADELESS if exists else _OF_LIVE, span).fetchone()
         if row is not None and row[0] > _FEW_MINUTES:
-            found.append(f"trades of {day} are gone, of which {row[0]:,} live bars were made")
+            found.append(f"trades of {day} are missing, though {row[0]:,} live bars were made from them")
     return found
 
 
@@ -234,7 +234,7 @@ def _held_against_index(connection: psycopg.Connection[Any], table: str, rows: i
 
 
 def _counted(table: str) -> tuple[str, dict[str, Any], str] | None:
-    """Statement that counts what must be in the table, its parameters, and what does the counting."""
+    """The statement that counts the rows a table must have, its parameters, and the name of the count's source."""
     schema, _, name = table.partition(".")
     kind, *rest = name.split("_")
     if schema == "market" and kind == "ohlc" and rest and rest[0] in set(Timeframe):

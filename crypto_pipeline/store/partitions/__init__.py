@@ -1,4 +1,4 @@
-"""Partitions by month and day: named, made ahead of time, built beside the one in use, swapped, compacted, vacuumed.
+"""Partitions by month and day: their names, making them in advance, rebuilding, swapping, compacting, vacuuming.
 
-Which rows go where is decided by the rooms that write them, and what is archived by ``archive``.
+The modules that write rows choose the partition; ``archive`` decides what is archived.
 """

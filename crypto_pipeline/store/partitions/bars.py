@@ -1,7 +1,7 @@
-"""The monthly partitions of the fine timeframes: their names, and making them without getting in anyone's way.
+"""The monthly partitions of the fine timeframes: their names, and making them without blocking readers and writers.
 
-A partition is built apart and then attached, because CREATE … PARTITION OF would lock readers and writers out of all
-bars of the timeframe. An advisory lock per timeframe and month lets exactly one process do it.
+A partition is built as a separate table and then attached, because CREATE … PARTITION OF would lock readers and writers
+out of all bars of the timeframe. An advisory lock per timeframe and month lets only one process do it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from psycopg import sql
 
 from crypto_pipeline.market.timeframes import Timeframe
 
-#: Timeframes whose table is partitioned again by month.
+#: Timeframes whose table is also partitioned by month.
 MONTHLY = frozenset(timeframe for timeframe in Timeframe if timeframe.minutes <= 15)
 _LOCK_SPACE = 0x6F686C63  # "ohlc"
 
@@ -28,38 +28,38 @@ def table(timeframe: Timeframe, month: int | None) -> str:
 
 
 def identifier(name: str) -> sql.Identifier:
-    """A table of the schema, quoted."""
+    """The quoted identifier of a table in the schema market."""
     return sql.Identifier("market", name)
 
 
 def exists(connection: psycopg.Connection[Any], name: str) -> bool:
-    """Whether the table is there for everyone to see."""
-    # not to_regclass, whose answer may come from before the wait for a lock
+    """Whether the table exists and is committed."""
+    # not to_regclass, whose answer may be from before the wait for a lock
     query = "SELECT FROM pg_class WHERE relname = %s AND relnamespace = 'market'::regnamespace"
     return connection.execute(query, [name]).fetchone() is not None
 
 
 def lock(connection: psycopg.Connection[Any], timeframe: Timeframe, month: int) -> None:
-    """Be the only one who makes or replaces this partition until the transaction ends."""
+    """Lock the creation and replacement of this partition until the transaction ends."""
     connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, timeframe.minutes << 16 | month])
 
 
 def ensure(connection: psycopg.Connection[Any], timeframe: Timeframe, month: int) -> None:
-    """Make the partition unless it exists. Safe against others who do the same."""
+    """Make the partition unless it exists. Several processes may call it at once."""
     build(connection, timeframe, month, lambda apart: None)
 
 
 def build(
     connection: psycopg.Connection[Any], timeframe: Timeframe, month: int, fill: Callable[[sql.Identifier], None]
 ) -> bool:
-    """Make the partition and ``fill`` it before anyone sees it: key and attachment come after the rows.
+    """Make the partition and ``fill`` it before it is visible: key and attachment follow the rows.
 
-    False, and nothing done, when it exists. Everything happens in the caller's transaction.
+    False, without a change, if it exists. Everything happens in the caller's transaction.
     """
     name = table(timeframe, month)
     if exists(connection, name):
         return False
-    # before any other lock of the transaction, so that waiting here can never be part of a deadlock
+    # before any other lock of the transaction, so that this wait cannot be part of a deadlock
     lock(connection, timeframe, month)
     if exists(connection, name):
         return False

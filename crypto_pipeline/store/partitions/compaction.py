@@ -1,7 +1,7 @@
-"""Closed months in the order of their key: live bars arrive minute by minute, readers ask for one instrument.
+"""Sorting of closed months by their key: live bars arrive minute by minute, but readers read single instruments.
 
-CLUSTER does the same and keeps every reader out until it is done. Here a sorted copy is built beside the month, and
-takes its place in an instant when no bar has changed meanwhile.
+CLUSTER does the same but blocks all readers until it is done. Here a sorted copy is built as a separate table, and
+replaces the month at once if no bar has changed meanwhile.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from crypto_pipeline.store.partitions import span as archive_spans
 from crypto_pipeline.store.partitions.span import ChangedError, Span
 from crypto_pipeline.store.partitions.vacuum import vacuum
 
-#: Repairs of the last days are left to come in first.
+#: Time after a month's end, in which repairs of its last days may still arrive.
 _SETTLED = timedelta(days=2)
-#: The comment of a month's table whose rows lie in the order of their key.
+#: The comment on a month's table that is sorted by its key.
 DONE = "compacted"
 
 _MONTHS = """
@@ -35,7 +35,7 @@ WHERE h.inhparent = %s::regclass ORDER BY 1
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """One month in order: bytes with its index before and after, seconds in all, seconds that writers of it waited."""
+    """Result for one month: bytes with its index before and after, seconds in all, seconds that its writers waited."""
 
     span: Span
     rows: int
@@ -46,7 +46,7 @@ class Compacted:
 
 
 def closed_months(connection: psycopg.Connection[Any], timeframe: Timeframe, now: datetime) -> list[Span]:
-    """Months that ended a while ago and are not in order yet."""
+    """Months that ended some time ago and are not sorted yet."""
     rows = connection.execute(_MONTHS, [f"market.ohlc_{timeframe}"]).fetchall()
     found = []
     for name, comment in rows:
@@ -58,14 +58,14 @@ def closed_months(connection: psycopg.Connection[Any], timeframe: Timeframe, now
 
 
 def compact(connections: Connections, span: Span) -> Compacted:
-    """Put one month in order. Raises ChangedError when its bars are changed meanwhile: nothing was done then."""
+    """Sort one month. Raises ChangedError, without a change, if its bars change meanwhile."""
     clock = time.monotonic()
     found = connections.run(archive_spans.fingerprint, span)
     before = connections.run(_size, span)
     connections.run(_build, span)
     switched = swap.retry_until_unlocked(connections, span, _swap, span, found.text)
     swap.drop_leftovers(connections)
-    # statistics, and pages marked as seen by all, which spares index scans the way to the table
+    # gathers statistics, and marks pages as visible to all, so that index scans need not read the table
     vacuum(connections, [bars.identifier(span.table)], "ANALYZE")
     after = connections.run(_size, span)
     return Compacted(span, found.hot_rows, before, after, time.monotonic() - clock, switched)
@@ -85,7 +85,7 @@ def _swap(connection: psycopg.Connection[Any], span: Span, made_from: str) -> fl
     swap.lock_out_writers(connection, span)
     began = time.monotonic()
     if archive_spans.fingerprint(connection, span).text != made_from:
-        raise ChangedError(f"{span}: bars changed while the month was put in order; the next run does it")
+        raise ChangedError(f"{span}: bars changed while the month was sorted; the next run does it")
     rebuild.take_place(connection, span)
     return time.monotonic() - began
 

@@ -1,4 +1,4 @@
-"""Partitions made before they are needed: the first bar of a month must not wait for its table to be made."""
+"""Partitions made in advance, so that the first bar of a month does not wait for its table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import psycopg
 
 from crypto_pipeline.store.partitions import bars, trades
 
-#: Made ahead: one more than a check asks for, so that the night in which a month ends is no alarm.
+#: Partitions made in advance: one more than the check requires, so that it does not fail in the night a month ends.
 AHEAD = 3
 _EPOCH = date(1970, 1, 1)
 
@@ -24,9 +24,9 @@ GROUP BY 1 ORDER BY 1
 
 
 def make(connection: psycopg.Connection[Any], now: datetime, ahead: int = AHEAD) -> None:
-    """Partitions of this month and ``ahead`` further ones of the fine timeframes, and of as many days of trades.
+    """Make partitions of this and ``ahead`` further months of the fine timeframes, and of as many days of trades.
 
-    One transaction; safe beside writers that make the same.
+    Runs in the caller's transaction; writers may make the same partitions at the same time.
     """
     today = now.astimezone(UTC).date()
     month = (today.year - 1970) * 12 + today.month - 1
@@ -37,6 +37,6 @@ def make(connection: psycopg.Connection[Any], now: datetime, ahead: int = AHEAD)
 
 
 def count(connection: psycopg.Connection[Any], now: datetime) -> dict[str, int]:
-    """How many partitions lie wholly in the future: table → number, of monthly bars and daily trades."""
+    """Number of partitions entirely in the future, of monthly bars and daily trades: table → number."""
     tables = [bars.table(timeframe, None) for timeframe in bars.MONTHLY] + ["trades"]
     return dict(connection.execute(_COUNT, [now.astimezone(UTC).date(), tables]).fetchall())

@@ -1,4 +1,4 @@
-"""A month's table built beside the one in use, whole and checked, to take its place in an instant."""
+"""A new table of a month: built and checked as a separate table, then exchanged with the one in use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHECK = "of_this_month"
 
 
 def begin(connection: psycopg.Connection[Any], span: Span) -> sql.Identifier:
-    """An empty table without a key, beside the span's own."""
+    """Make an empty table without a key for the span, separate from its partition."""
     new = bars.identifier(span.table + swap.COMING)
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(new))
     connection.execute(
@@ -26,7 +26,7 @@ def begin(connection: psycopg.Connection[Any], span: Span) -> sql.Identifier:
 
 
 def finish(connection: psycopg.Connection[Any], span: Span) -> None:
-    """The key, and a proof for ATTACH, which would else read the whole table with everyone kept out of it."""
+    """Add the key, and a constraint for ATTACH, which would otherwise read the whole table under an exclusive lock."""
     new = bars.identifier(span.table + swap.COMING)
     connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (instrument_id, timeframe, open_time)").format(new))
     connection.execute(
@@ -43,8 +43,8 @@ def finish(connection: psycopg.Connection[Any], span: Span) -> None:
 
 
 def take_place(connection: psycopg.Connection[Any], span: Span) -> None:
-    """Swap the two, as the last thing of a transaction that holds the span. Raises LockNotAvailable when somebody is in
-    the way.
+    """Exchange the two tables, as the last step of a transaction that holds the span. Raises LockNotAvailable if
+    another session holds a lock.
     """
     swap.replace_partition(connection, span, span.table + swap.COMING)
     table = bars.identifier(span.table)

@@ -1,4 +1,4 @@
-"""Spans that are archived as a whole: a month of one timeframe, or a day of trades; what tables have of them."""
+"""Spans that are archived as a whole: a month of one timeframe, or a day of trades; and fingerprints of their rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CELLS = """
 SELECT count(*), coalesce(sum(data_version), 0)::text, coalesce(sum(present - archived), 0)::bigint
 FROM market.coverage WHERE timeframe = %(timeframe)s AND day >= %(first)s AND day < %(until)s
 """
-# Hashes, because a trade may be stated anew under its id; whole numbers, because their sum has no order.
+# Hashes, because the values of a trade may change under its id; integers, because their sum is independent of order.
 _TRADES = """
 SELECT count(*), coalesce(sum(hashint8(trade_id)::bigint + hashfloat8(price) + hashfloat8(quantity)
                               + hashint8(last_id) + taker_buy::int), 0)::text
@@ -26,12 +26,12 @@ FROM market.trades WHERE "time" >= %(start)s AND "time" < %(end)s
 
 
 class ChangedError(StoreError):
-    """The rows are other than those that were read: nothing was done, and doing it again will succeed."""
+    """Rows changed since they were read: nothing was done, and a repeat may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """``[start, end)``: of ``timeframe`` a month, of trades (None) a day."""
+    """``[start, end)`` (UTC): a month of ``timeframe``, or a day of trades (``timeframe`` None)."""
 
     timeframe: Timeframe | None
     start: datetime
@@ -39,30 +39,30 @@ class Span:
 
     @classmethod
     def month(cls, timeframe: Timeframe, month: int) -> Span:
-        """A month, counted from January 1970."""
+        """The span of a month; ``month`` counts from January 1970."""
         return cls(timeframe, month_start(month), month_start(month + 1))
 
     @classmethod
     def day(cls, of: date) -> Span:
-        """A day of trades."""
+        """The span of a day of trades."""
         start = datetime(of.year, of.month, of.day, tzinfo=month_start(0).tzinfo)
         return cls(None, start, start + timedelta(days=1))
 
     @property
     def table(self) -> str:
-        """Name (in schema market) of the table that holds just this span, or of the timeframe's where none does."""
+        """Name (in schema market) of the span's own partition, or of the timeframe's table if there is none."""
         if self.timeframe is None:
             return f"trades_{self.start:%Y_%m_%d}"
         return bars.table(self.timeframe, self.month_number if self.partitioned else None)
 
     @property
     def parent(self) -> str:
-        """The table that ``table`` is a partition of."""
+        """Name of the table of which ``table`` is a partition."""
         return "trades" if self.timeframe is None else f"ohlc_{self.timeframe}"
 
     @property
     def partitioned(self) -> bool:
-        """Whether the span is a partition by itself."""
+        """Whether the span has its own partition."""
         return self.timeframe is None or self.timeframe in bars.MONTHLY
 
     @property
@@ -72,22 +72,22 @@ class Span:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of files that the span is archived in."""
+        """Kinds of archive files of the span."""
         return ("trades",) if self.timeframe is None else ("bars", "revisions")
 
     @property
     def name(self) -> str:
-        """For files and messages: ``1m-2026-01``, ``trades-2026-01-31``."""
+        """Name in files and messages: ``1m-2026-01``, ``trades-2026-01-31``."""
         return f"trades-{self.start:%Y-%m-%d}" if self.timeframe is None else f"{self.timeframe}-{self.start:%Y-%m}"
 
     def folder(self, kind: str) -> str:
-        """Where files of the kind lie, in the hive layout that other tools read as well."""
+        """Folder of files of the kind, in the hive layout that other tools read as well."""
         if self.timeframe is None:
             return f"trades/day={self.start:%Y-%m-%d}"
         return f"{kind}/timeframe={self.timeframe}/month={self.start:%Y-%m}"
 
     def values(self) -> dict[str, Any]:
-        """For statements."""
+        """Parameters of statements."""
         return {
             "timeframe": str(self.timeframe or ""),
             "start": self.start,
@@ -102,14 +102,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class SpanFingerprint:
-    """A text that is another whenever a row of the span is, and how many rows the tables have."""
+    """A text that differs after any change of the span's rows, and the number of rows in the tables."""
 
     text: str
     hot_rows: int
 
 
 def fingerprint(connection: psycopg.Connection[Any], span: Span) -> SpanFingerprint:
-    """What the rows of the span are now. Every change of bars draws a new data version for its cell."""
+    """The current fingerprint of the span's rows. Every change of bars draws a new data version of its cell."""
     if span.timeframe is None:
         row = connection.execute(_TRADES, span.values()).fetchone()
         assert row is not None

@@ -1,8 +1,8 @@
-"""Detaching a partition and attaching another in its place, and locking writers out until that is committed.
+"""Replacing a partition by another table, and locking writers out until that is committed.
 
-Readers never wait for slow work: that is done before, without locks, or afterwards on a table that is no longer
-attached. DETACH needs the parent table free of other users for a moment. It is tried with a short lock timeout and
-repeated, so that no queue forms behind it.
+Readers never wait for slow work: it is done before, without locks, or afterwards on a detached table. DETACH needs an
+exclusive lock on the parent table for a moment. It is tried with a short lock timeout and repeated, so that no queue
+forms behind it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from crypto_pipeline.store.partitions.span import Span
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Suffixes of tables that are detached or not yet attached.
+#: Suffixes of tables that are detached or not attached yet.
 LEAVING, COMING = "__leaving", "__coming"
-#: How long to wait for the locks, at each attempt and in all.
+#: Time to wait for the locks, at each attempt (ms) and in total (s).
 _PATIENCE_MS = 100
 _ALTOGETHER = 120.0
 
@@ -44,7 +44,7 @@ def retry_until_unlocked(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """``work(connection, …)`` in a transaction, repeated until it gets its locks at once."""
+    """Run ``work(connection, …)`` in a transaction, repeated until it gets its locks at once. Raises StoreError."""
     until, wait = time.monotonic() + _ALTOGETHER, 0.05
     while True:
         try:
@@ -60,8 +60,9 @@ def retry_until_unlocked(
 
 
 def lock_out_writers(connection: psycopg.Connection[Any], span: Span, only: Sequence[int] | None = None) -> None:
-    """Keep writers out of the span (or of those instruments' cells in it, and of its table) until the transaction ends;
-    readers go on. In the order in which writers lock.
+    """Lock writers out of the span (or of the cells of ``only``, and of its table) until the transaction ends.
+
+    Readers continue. The locks are taken in the order of writers.
     """
     if span.timeframe is not None:
         if span.partitioned:
@@ -74,9 +75,9 @@ def lock_out_writers(connection: psycopg.Connection[Any], span: Span, only: Sequ
 
 
 def replace_partition(connection: psycopg.Connection[Any], span: Span, successor: str | None) -> None:
-    """Take the span's partition out of its parent under another name, and put ``successor`` in its place.
+    """Detach the span's partition, rename it, and attach ``successor`` in its place.
 
-    Call it last in a transaction: until its end no other session can use the parent. Raises LockNotAvailable where
+    Call it last in a transaction, because no other session can use the parent until its end. Raises LockNotAvailable if
     another session does not release the parent in time.
     """
     if not bars.exists(connection, span.table):
@@ -101,7 +102,7 @@ def _short_lock_timeout(connection: psycopg.Connection[Any]) -> None:
 
 
 def drop_leftovers(connections: Connections) -> int:
-    """Drop tables that were detached or never attached, one transaction each; returns how many."""
+    """Drop tables that were detached or never attached, one transaction each; return how many."""
     query = """
         SELECT c.relname FROM pg_class c
         WHERE c.relnamespace = 'market'::regnamespace AND c.relkind = 'r' AND NOT c.relispartition

@@ -1,4 +1,4 @@
-"""The daily partitions of ``market.trades``: made on demand, dropped whole."""
+"""The daily partitions of ``market.trades``: made on demand, and dropped as a whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOCK_SPACE = 0x74726164  # "trad"
 
 
 def drop_before(connection: psycopg.Connection[Any], day: date) -> list[date]:
-    """Drop the days before ``day``, whole; returns which."""
+    """Drop the partitions of days before ``day`` (UTC); return these days."""
     dropped = []
     for name in partitions(connection):
         of = datetime.strptime(name.removeprefix("trades_"), "%Y_%m_%d").replace(tzinfo=UTC).date()
@@ -25,14 +25,14 @@ def drop_before(connection: psycopg.Connection[Any], day: date) -> list[date]:
 
 
 def note_removed(connection: psycopg.Connection[Any], gone: Sequence[date]) -> None:
-    """Write down days that are removed on purpose: of any other day live bars prove that its trades must be there."""
+    """Record days that were removed on purpose: for other days, live bars prove that trades must exist."""
     connection.execute(
         "INSERT INTO market.trade_days_removed (day) SELECT unnest(%s::date[]) ON CONFLICT DO NOTHING", [list(gone)]
     )
 
 
 def note_returned(connection: psycopg.Connection[Any], day: date) -> None:
-    """The day's trades are back from the archive."""
+    """Record that the day's trades were restored from the archive."""
     connection.execute("DELETE FROM market.trade_days_removed WHERE day = %s", [day])
 
 
@@ -45,7 +45,7 @@ def _date(day: int) -> date:
 
 
 def partitions(connection: psycopg.Connection[Any]) -> list[str]:
-    """Names of the days that there are, oldest first."""
+    """Names of the existing daily partitions, oldest first."""
     rows = connection.execute(
         "SELECT c.relname FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid "
         "WHERE h.inhparent = 'market.trades'::regclass ORDER BY 1"
@@ -54,12 +54,12 @@ def partitions(connection: psycopg.Connection[Any]) -> list[str]:
 
 
 def days(connection: psycopg.Connection[Any]) -> list[date]:
-    """The days that there are, oldest first."""
+    """Days with a partition, oldest first."""
     return [date(*map(int, name.removeprefix("trades_").split("_"))) for name in partitions(connection)]
 
 
 def ensure_day(connection: psycopg.Connection[Any], day: int) -> None:
-    """Make the partition of a day (since 1970) apart and attach it, which locks nobody out; one process at a time."""
+    """Make the partition of a day (since 1970) as a separate table and attach it, without blocking other sessions."""
     name = _name(day)
     if name in partitions(connection):
         return

@@ -1,4 +1,4 @@
-"""VACUUM, which no transaction may hold: repeated, as every other work is, while PostgreSQL is away."""
+"""VACUUM, which cannot run in a transaction; repeated while PostgreSQL is down."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crypto_pipeline.store.database.pool import Connections
 
 
 def vacuum(connections: Connections, tables: Sequence[sql.Identifier], how: str) -> None:
-    """``VACUUM (how)`` each of the tables; those of others are skipped by the server."""
+    """Run ``VACUUM (how)`` on each table; the server skips tables of other owners."""
     for table in tables:
         connections.run(_vacuum, sql.SQL("VACUUM ({}) {}").format(sql.SQL(how), table))
 
@@ -23,5 +23,5 @@ def _vacuum(connection: psycopg.Connection[Any], statement: sql.Composed) -> Non
     try:
         connection.execute(statement)
     finally:
-        if not connection.closed:  # else the pool throws it away
+        if not connection.closed:  # the pool discards a closed one
             connection.autocommit = False

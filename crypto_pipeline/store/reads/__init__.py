@@ -1,4 +1,4 @@
-"""Reading bars and trades for people and programs: table and archive as one answer.
+"""Reading bars and trades for people and programs, from table and archive together.
 
-Writing, and reads that other rooms need for their own tables, do not belong here.
+Writing does not belong here, nor reads of other packages' own tables.
 """

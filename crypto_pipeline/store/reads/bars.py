@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["READ_SCHEMA", "BarReader"]
 
-# OFFSET 0 has every cell read by the key, instead of one reading of everything joined to the cells.
+# OFFSET 0 makes the planner read each cell by its key, instead of reading everything and joining it to the cells.
 _CELLS = """
 FROM unnest($1::int[], $2::int[]) AS c (number, day)
 CROSS JOIN LATERAL (
@@ -56,7 +56,7 @@ GROUP BY c.instrument_id, f.first, l.last
 
 
 class BarReader:
-    """Reads bars: the table and the archive as one, as the plain table would say it. Thread-safe."""
+    """Reads bars from table and archive, with the result that one table with all bars would give. Thread-safe."""
 
     def __init__(self, connections: Connections, symbols: Symbols, archive: Archive) -> None:
         self._connections, self._symbols = connections, symbols
@@ -75,10 +75,10 @@ class BarReader:
     ) -> pl.DataFrame:
         """Bars with open time in ``[start, end)``, sorted by instrument and time, in READ_SCHEMA.
 
-        ``as_of`` gives what was stored at that moment (the revision of a bar whose values were confirmed later may be
-        newer). ``complete`` leaves out copies that saw only a part of their window. ``columns`` are names of
-        READ_SCHEMA, in their order; fewer are read faster. Raises StoreError for an unknown instrument or column or a
-        start after the end, ValueError for a naive time.
+        ``as_of`` returns the bars stored at that time (if their values were confirmed later, ``revision`` may be
+        newer). ``complete`` excludes bars whose window had not ended. ``columns`` are names of READ_SCHEMA, in the
+        given order; fewer columns are faster. Raises StoreError for an unknown instrument or column or a start
+        after the end, ValueError for a naive time.
         """
         begin, until = require_utc(start), require_utc(end)
         if begin > until:
@@ -96,9 +96,9 @@ class BarReader:
         complete: bool = False,
         columns: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """As ``read``: the newest ``count`` bars of each instrument, those that open before ``before``."""
+        """The newest ``count`` bars of each instrument that open before ``before`` (UTC); otherwise as ``read``."""
         if count < 1:
-            raise StoreError(f"{count} newest bars cannot be: ask for at least 1")
+            raise StoreError(f"count of newest bars is {count}: use at least 1")
         until = LAST if before is None else require_utc(before)
         return self._answer(instruments, timeframe, FIRST, until, as_of, count, complete, columns)
 
@@ -126,7 +126,7 @@ class BarReader:
         ids = self._symbols.ids(instruments)
         moment = None if as_of is None else require_utc(as_of)
         numbers = tuple(ids.values())
-        # beyond the years that the server's times have there are no bars
+        # there are no bars outside of the years that the server supports
         begin, until = min(max(begin, FIRST), LAST), min(max(until, FIRST), LAST)
         wanted = Wanted(numbers, Timeframe(timeframe), begin, until, moment, last, complete)
         return self._reads.read(wanted, ids, names)
@@ -143,14 +143,14 @@ class BarReader:
         )
 
     def cells(self, cells: pl.DataFrame, timeframe: Timeframe, days: int = 1) -> pl.DataFrame:
-        """The bars of ``days`` days from each cell's ``day`` on (``instrument``, ``day``), sorted, in READ_SCHEMA."""
+        """The bars of ``days`` days from the ``day`` of each cell (``instrument``, ``day``), sorted, in READ_SCHEMA."""
         ids = self._symbols.ids(cells["instrument"].unique().to_list())
         wanted = _cell_numbers(cells, ids)
         parameters = [wanted["instrument"].to_list(), wanted["day"].to_list(), str(Timeframe(timeframe)), days]
         return _bars(self._connections.frame(_IN_CELLS, parameters), ids)
 
     def span(self, instruments: Sequence[str], timeframe: Timeframe) -> pl.DataFrame:
-        """Per instrument with bars: ``instrument``, ``rows``, ``first`` and ``last`` open time."""
+        """One row per instrument with bars: ``instrument``, ``rows``, ``first`` and ``last`` open time."""
         ids = self._symbols.ids(instruments)
         answer = self._connections.frame(_SPAN, [list(ids), str(Timeframe(timeframe))])
         times = pl.col("first", "last").cast(BAR_SCHEMA["open_time"])

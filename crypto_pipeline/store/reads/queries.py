@@ -1,4 +1,4 @@
-"""Reads of bars as SQL. A query has three forms that give the same rows.
+"""SQL of reads of bars. A query has three forms with the same result.
 
 *Packed*: one row of arrays, with parameters, so that the server keeps the plan. It is fastest for few bars, because
 Python does nothing per bar. *Packed together*: the same for several queries that differ only in instrument and times.
@@ -24,7 +24,7 @@ from typing import Any
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.columns.bars import ABSENT, BAR_COLUMNS
 
-#: Beyond any bar, and so far from the ends of Python's calendar that a week more or less stays inside.
+#: Outside of all bars, but at least a week inside of Python's calendar.
 FIRST, LAST = datetime(1, 1, 15, tzinfo=UTC), datetime(9999, 12, 1, tzinfo=UTC)
 #: Later than any bar; and in microseconds since 1970.
 _MARKED_FILE, _MARKED_END = "100000-01-01 00:00:00+00", "200000-01-01 00:00:00+00"
@@ -36,8 +36,8 @@ MARKED_FILE, MARKED_END = (_YEARS_400 * years // 400 - 62_167_219_200_000_000 fo
 class Wanted:
     """Bars of ``ids`` with open time in ``[begin, until)``: all of them, or the newest ``last`` of each instrument.
 
-    ``as_of``: the copies that were valid then. ``complete``: without copies that saw only a part of their window; the
-    caller applies it after merging, except with ``last``, where the statement must count complete bars. ``columns`` are
+    ``as_of``: the copies that were valid then. ``complete``: without bars whose window had not ended; the caller
+    applies it after merging, except with ``last``, where the statement must count complete bars. ``columns`` are
     names of BAR_COLUMNS.
     """
 
@@ -52,7 +52,7 @@ class Wanted:
 
     @property
     def most(self) -> int:
-        """The largest possible number of bars."""
+        """Greatest possible number of bars."""
         if self.last is not None and (self.begin, self.until) == (FIRST, LAST):
             return len(self.ids) * self.last
         span = self.timeframe.count(max(self.begin, EPOCH), max(self.until, EPOCH))
@@ -81,7 +81,7 @@ def packed(wanted: Wanted) -> tuple[str, dict[str, Any]]:
 
     One row: the numbers of the archive files, the end of the newest of them, then one ``array_send`` per column.
     """
-    # the text depends on what kind of question it is, not on its values
+    # the text depends on the kind of query, not on its values
     like = Wanted(
         (), Timeframe.M1, as_of=FIRST if wanted.as_of is not None else None, last=None if wanted.last is None else 1,
         complete=wanted.complete, columns=wanted.columns,
@@ -109,8 +109,8 @@ def _packed_text(wanted: Wanted) -> str:
 def packed_together(several: Sequence[Wanted]) -> tuple[str, dict[str, Any]]:
     """A statement for psycopg, and its parameters, for queries of one series each that differ in series and times.
 
-    One row: the number, begin and end of each archive file that touches any of the spans, as three arrays; then for
-    every bar the place of its question, from 1 on, and one ``array_send`` per column.
+    One row: number, start and end of each archive file that overlaps a span, as three arrays; then for every bar the
+    position of its query, from 1, and one ``array_send`` per column.
     """
     first = several[0]
     like = Wanted(
@@ -129,7 +129,7 @@ def packed_together(several: Sequence[Wanted]) -> tuple[str, dict[str, Any]]:
 
 
 def _array(values: Iterable[object]) -> str:
-    """An array literal; making it takes a tenth of the time that adapting a list takes."""
+    """An array literal, which takes a tenth of the time of adapting a list."""
     return f"{{{','.join(map(str, values))}}}"
 
 
@@ -143,7 +143,7 @@ _SEVERAL = (
 
 @lru_cache(maxsize=256)
 def _packed_together_text(wanted: Wanted) -> str:
-    # the timeframe is written out: with it the plan has only its own partitions
+    # the timeframe is a literal, so that the plan has only its partitions
     each = {**_EACH, "timeframe": f"'{Timeframe(wanted.timeframe)}'::text"}
     inner = _rows(wanted, each.__getitem__, [ABSENT.get(name, "") for name in wanted.columns], each_its_own=True)
     arrays = ", ".join(f"array_send(array_agg(q.{name}))" for name in wanted.columns)
@@ -156,10 +156,10 @@ def _packed_together_text(wanted: Wanted) -> str:
 
 
 def streamed(wanted: Wanted) -> str:
-    """A statement without parameters. Beside the bars it gives two rows for each archive file, marked by ``open_time``:
-    its number as seconds after MARKED_FILE, and its end as far after MARKED_END as it is after 1970.
+    """A statement without parameters. Besides the bars it returns two rows per archive file, marked by ``open_time``:
+    the file's number in seconds after MARKED_FILE, and its end, as the time since 1970, after MARKED_END.
 
-    For one instrument there is no ``instrument_id``, which would be the same in every row.
+    For one instrument it has no ``instrument_id``, which would be the same in all rows.
     """
     values = {
         "ids": f"'{{{','.join(str(int(number)) for number in wanted.ids)}}}'::int[]",
@@ -181,7 +181,7 @@ def streamed(wanted: Wanted) -> str:
 
 
 def streamed_columns(wanted: Wanted) -> tuple[str, ...]:
-    """What ``streamed`` sends of ``wanted.columns``."""
+    """The columns of ``wanted.columns`` that ``streamed`` returns."""
     return tuple(name for name in wanted.columns if name != "instrument_id" or len(wanted.ids) > 1)
 
 
@@ -197,9 +197,8 @@ def _time(moment: datetime) -> str:
 def _rows(wanted: Wanted, value: Callable[[str], str], instead: Sequence[str], *, each_its_own: bool = False) -> str:
     """The statement that selects the bars.
 
-    ``value`` writes a parameter; ``instead`` has SQL in place of null per column.
-
-    ``each_its_own``: for one instrument, inside a loop over queries that has its number as ``i.number``.
+    ``value`` writes a parameter; ``instead`` has per column the SQL that replaces null. ``each_its_own``: for one
+    instrument, within a loop over queries that has the instrument's number as ``i.number``.
     """
     columns = ", ".join(
         f"coalesce(b.{name}, {other}) AS {name}" if other else f"b.{name}"

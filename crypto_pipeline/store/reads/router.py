@@ -1,4 +1,4 @@
-"""Bars of table and archive as one answer: routed by size, merged without duplicates and without holes."""
+"""Reads of bars from table and archive: the form is chosen by size, and results are merged without duplicates."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from crypto_pipeline.store.reads.small_reads import FEW_BARS, Found, SmallReads,
 if TYPE_CHECKING:
     from crypto_pipeline.store.archive.reader import Archive
 
-#: Up to so many bars are read packed; measured: above that the stream is faster.
+#: Up to this many bars are read packed; measurements show that the stream is faster above.
 PACKED_BARS = 3_000
 _ATTEMPTS = 5
 _KEY = ["instrument", "open_time"]
-# The newest day up to the files' end that has bars; whether they are in a file or not is not known exactly. Of a weekly
-# cell its last day.
+# The newest day with bars up to the files' end (weekly cells: their last day). The bars may be in a file or in the
+# table.
 _ARCHIVED = """
 SELECT i.number, (
     SELECT c.day + CASE c.timeframe WHEN '1w' THEN 6 ELSE 0 END FROM market.coverage c
@@ -49,12 +49,12 @@ class BarRouter:
         self.small_reads = SmallReads(connections)
 
     def read(self, wanted: Wanted, ids: dict[str, int], columns: Sequence[str]) -> pl.DataFrame:
-        """The ``columns`` of READ_SCHEMA, sorted by instrument and time. ``wanted.columns`` is set here."""
+        """The bars with the ``columns`` of READ_SCHEMA, sorted by instrument and time. Sets ``wanted.columns``."""
         for attempt in range(_ATTEMPTS):
             try:
                 return self._read(wanted, ids, columns)
             except (FileNotFoundError, _Moved) as error:
-                # retention took a file away in the moment between its catalogue and its bytes: ask again
+                # retention removed a file after it was read from the catalogue: try again
                 if attempt == _ATTEMPTS - 1:
                     raise StoreError(
                         f"a file of the archive cannot be read ({error}): is the archive's folder reachable from here?"
@@ -77,16 +77,16 @@ class BarRouter:
             if merged is None:
                 return self._read(wanted, ids, list(READ_SCHEMA)).select(columns)
             hot = merged
-        # with `last` the statement has left out the others
+        # with `last` the statement has excluded incomplete bars already
         if wanted.complete and wanted.last is None and not hot["complete"].all():
             hot = pl.DataFrame([column.filter(hot["complete"]) for column in hot])
-        # not `select`, which takes ten times as long, and threads
+        # not `select`, which takes ten times as long and uses threads
         return hot if needed == list(columns) else pl.DataFrame([hot[name] for name in columns])
 
     # -- the table ------------------------------------------------------------------------------------------------
 
     def _hot(self, wanted: Wanted, ids: dict[str, int], needed: Sequence[str]) -> Found:
-        """The table's bars, the archive files that hold a part of the span, and the end of the newest of them."""
+        """The table's bars, the archive files with a part of the span, and the end of the newest file."""
         if not wanted.ids:
             return pl.DataFrame(schema={name: READ_SCHEMA[name] for name in needed}), [], None
         most = wanted.most
@@ -102,9 +102,9 @@ class BarRouter:
     # -- the newest -----------------------------------------------------------------------------------------------
 
     def _newest(self, wanted: Wanted, ids: dict[str, int], columns: Sequence[str]) -> pl.DataFrame:
-        """The newest bars where some may be archived: file by file into the past, until there are enough.
+        """The newest bars if some may be archived: reads files from the newest back, until there are enough bars.
 
-        Several statements, so the catalogue must be the same before and after.
+        These are several statements, so the catalogue must be the same before and after.
         """
         assert wanted.last is not None
         before = self._connections.run(_current, wanted)
@@ -112,7 +112,7 @@ class BarRouter:
         archived = self._connections.run(_newest_archived, wanted, ids, archived_until)
         needed = list(dict.fromkeys([*_KEY, *columns]))
         hot, _, _ = self._hot(replace(wanted, columns=columns_for(needed)), ids, needed)
-        # settled: nothing archived, or only before the day of the oldest bar that counts
+        # done: nothing is archived, or only bars before the oldest one that counts
         oldest = {
             name: at.date()
             for name, count, at in hot.group_by("instrument").agg(pl.len(), pl.col("open_time").min()).iter_rows()
@@ -139,7 +139,7 @@ class BarRouter:
     def _merge(
         self, hot: pl.DataFrame, wanted: Wanted, ids: dict[str, int], needed: Sequence[str], numbers: Sequence[int]
     ) -> pl.DataFrame | None:
-        """The bars of table and files. None where both have a copy of a bar and more columns are needed to choose."""
+        """The merged bars of table and files. None if both have a copy of a bar, and choosing needs more columns."""
         files = self._connections.run(_files, wanted, list(numbers))
         parts = [
             _from_files(self._archive, [file for file in files if file.kind == kind], wanted, ids, needed)
@@ -147,7 +147,7 @@ class BarRouter:
         ]
         archived = pl.concat(parts)
         both = pl.concat([archived, hot])
-        if wanted.as_of is None:  # each of the two has a bar at most once
+        if wanted.as_of is None:  # table and files have each bar at most once
             beside = hot.filter(pl.col("open_time") < max(file.end_open for file in files))
             doubled = beside.height > 0 and archived.join(beside, on=_KEY, how="semi").height > 0
         else:
@@ -156,13 +156,13 @@ class BarRouter:
             return None
         if doubled:
             return merge.best(both)
-        # files come in the order of their months, and each is in order
+        # files are in the order of their months, and each one is sorted
         in_order = len(ids) == 1 and bool((np.diff(both["open_time"].to_physical().to_numpy()) > 0).all())
         return both if in_order else both.sort(_KEY)
 
 
 def _without_marks(answer: pl.DataFrame) -> Found:
-    """Split what ``streamed`` gives into the bars, the numbers of files, and the end of the newest file."""
+    """Split the result of ``streamed`` into bars, file numbers, and the end of the newest file."""
     times = answer["open_time"].to_physical().to_numpy()
     marked = times >= queries.MARKED_FILE
     if not marked.any():
@@ -175,7 +175,7 @@ def _without_marks(answer: pl.DataFrame) -> Found:
 
 
 def _need_polars() -> None:
-    """Archived files are read and merged by Polars' threads."""
+    """Raise NeedsPolarsError in a process without Polars' threads, which read and merge archived files."""
     if fork_safety.without_polars():
         raise NeedsPolarsError("reading archived bars")
 
@@ -183,14 +183,14 @@ def _need_polars() -> None:
 def _newest_archived(
     connection: psycopg.Connection[Any], wanted: Wanted, ids: dict[str, int], until: datetime
 ) -> dict[str, date]:
-    """The newest day on which an instrument may have archived bars, for each that may have some."""
+    """The newest day with possibly archived bars, for each instrument that may have some."""
     values = [str(wanted.timeframe), until.date(), list(wanted.ids)]
     days = dict(connection.execute(_ARCHIVED, values).fetchall())
     return {name: days[number] for name, number in ids.items() if days[number] is not None}
 
 
 def _files(connection: psycopg.Connection[Any], wanted: Wanted, numbers: list[int]) -> list[ArchiveFile]:
-    """The files of these numbers. One that was retired since is still there for a while."""
+    """The files with these numbers. A file that was retired meanwhile still exists for a while."""
     statuses = ("current", "retired")
     found = catalogue.find(connection, None, wanted.timeframe, wanted.begin, wanted.until, statuses)
     chosen = [file for file in found if file.archive_id in numbers]
@@ -204,7 +204,7 @@ def _current(connection: psycopg.Connection[Any], wanted: Wanted) -> list[Archiv
 
 
 def _all_newer(hot: pl.DataFrame, wanted: Wanted, archived_until: datetime | None) -> bool:
-    """Whether no archived bar can be among the newest of any instrument."""
+    """Whether the newest bars of all instruments are in the table, so that no archived bar counts."""
     assert archived_until is not None
     if hot.height != (wanted.last or 0) * len(wanted.ids):
         return False
@@ -216,7 +216,7 @@ def _all_newer(hot: pl.DataFrame, wanted: Wanted, archived_until: datetime | Non
 def _from_files(
     archive: Archive, files: Sequence[ArchiveFile], wanted: Wanted, ids: dict[str, int], needed: Sequence[str]
 ) -> pl.DataFrame:
-    """The wanted rows of files of one kind."""
+    """The rows of ``wanted`` in files of one kind."""
     if not files:
         return pl.DataFrame(schema={name: READ_SCHEMA[name] for name in needed})
     names = list(ids)
@@ -232,7 +232,7 @@ def _from_files(
 
 
 def _lit(moment: datetime) -> pl.Expr:
-    """A bound for open times, which are whole milliseconds: rounded up, as both bounds need it."""
+    """A bound of open times, which are whole milliseconds: rounded up, which is right for both bounds."""
     return pl.lit(moment + timedelta(microseconds=-moment.microsecond % 1000), UTC_MS)
 
 

@@ -1,4 +1,4 @@
-"""Reads of few bars of one series by many threads: one statement and one frame for all that wait."""
+"""Reads of few bars of one series by many threads: one statement and one frame for all waiting reads."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.reads import queries
 from crypto_pipeline.store.reads.queries import Wanted
 
-#: Queries of up to so many bars are sent together, because the round trip costs more than the bars; and the most bars
-#: of one statement, for which other queries wait.
+#: Queries of up to this many bars are combined, because the round trip takes longer than the bars; and the greatest
+#: number of bars of one statement, for which other queries wait.
 FEW_BARS, MOST_BARS = 500, 6_000
 
-#: The table's bars, the archive files that hold a part of the span, and the end of the newest of them.
+#: The table's bars, the archive files with a part of the span, and the end of the newest file.
 Found = tuple[pl.DataFrame, list[int], datetime | None]
 
 
@@ -56,7 +56,7 @@ class SmallReads:
 
 
 def packed(connections: Connections, wanted: Wanted, ids: dict[str, int], needed: Sequence[str]) -> Found:
-    """As ``SmallReads.ask``, of one query for any instruments, alone."""
+    """Run one packed query for any instruments, alone; the result is as of ``SmallReads.ask``."""
     files, until, *arrays = connections.row(*queries.packed(wanted))
     return bar_frames.packed_bars(wanted.columns, arrays, InstrumentNames(ids), needed), files or [], until
 

@@ -1,4 +1,4 @@
-"""Trades out of the table and the archive as one answer."""
+"""Reads of trades from table and archive."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ATTEMPTS = 5
 
 
 class TradeReads:
-    """Reads trades, whichever venue they are of. Thread-safe."""
+    """Reads trades of any venue. Thread-safe."""
 
     def __init__(self, connections: Connections, symbols: Symbols, archive: Archive) -> None:
         self._connections, self._symbols, self._archive = connections, symbols, archive
@@ -37,8 +37,8 @@ class TradeReads:
     ) -> pl.DataFrame:
         """Trades of ``[start, end)`` in TRADE_SCHEMA, sorted by instrument and id.
 
-        Raises StoreError where trades of several venues are stored and ``venue`` does not say which, because their ids
-        mean nothing to each other.
+        Raises StoreError if trades of several venues are stored and ``venue`` is None, because ids of different venues
+        are unrelated.
         """
         ids = self._symbols.ids(instruments)
         found = self._both(ids, start, end)
@@ -50,7 +50,7 @@ class TradeReads:
         return found.sort("instrument", "trade_id").select(list(TRADE_SCHEMA))
 
     def _both(self, ids: dict[str, int], start: datetime, end: datetime) -> pl.DataFrame:
-        # the catalogue must be the same before and after: a day that leaves its table is gone at once
+        # the catalogue must be the same before and after, because a detached day is invisible at once
         files = self._archive.files("trades", None, start, end)
         for _ in range(_ATTEMPTS):
             hot = named(self._connections.frame(_READ, [list(ids.values()), start, end]), ids)

@@ -1,4 +1,4 @@
-"""Tables of features and labels, their history, and what they were computed from.
+"""Tables of features and labels, their history, and the data versions from which they were computed.
 
-How a feature or a label is computed belongs to ``features`` and ``labels``.
+The computation of features and labels belongs to ``features`` and ``labels``.
 """

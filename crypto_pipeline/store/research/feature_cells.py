@@ -1,4 +1,4 @@
-"""Which days of features were computed from what: the question that finds stale ones, and their rows as locks."""
+"""Cells of features: the data versions from which each day was computed, the query for stale days, and row locks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from crypto_pipeline.store.database.frames import named, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
 
-# Data versions only rise, so the sum over all cells that can change a day changes with any of them (and unlike their
-# maximum it does not hide a version that was drawn early and committed late). Every coverage cell counts from its own
-# day on and no longer after its look-back, so a running sum over these two events is the sum of the window.
+# Data versions only rise, so the sum over all cells that influence a day changes with any of them. (The maximum would
+# miss a version that was drawn early and committed late.) Each coverage cell counts from its own day to the end of its
+# look-back, so a running sum over these two events is the sum of the window.
 _STALE = """
 WITH own_look AS (
     SELECT * FROM unnest($4::text[], $5::int[]) AS l (timeframe, back)
@@ -89,7 +89,7 @@ WHERE c.instrument_id = u.i AND c.day = u.d
 
 @dataclass(frozen=True, slots=True)
 class LookBacks:
-    """How many days before a day its features reach: in own bars, the benchmark's, everyone's 15m bars."""
+    """Days before a day that its features read: own bars, the benchmark's bars, and all instruments' 15m bars."""
 
     own: Mapping[Timeframe, int]
     benchmark: Mapping[Timeframe, int]
@@ -113,9 +113,11 @@ class FeatureCells:
         benchmark: str | None,
         market: Sequence[str],
     ) -> pl.DataFrame:
-        """Days ``first`` … ``last`` whose features are not what the stored bars give: missing, of bars that changed
-        since, or of another schema. Columns ``instrument``, ``day``, ``computed_from`` (to pass to ``write`` with rows
-        computed from bars that are read from now on), ``stored_from`` and ``stored_schema``; sorted.
+        """Days from ``first`` to ``last`` with stale features: missing, of bars that changed since, or of another
+        schema.
+
+        Columns ``instrument``, ``day``, ``computed_from`` (pass it to ``write`` with rows computed from bars that
+        are read after this call), ``stored_from`` and ``stored_schema``; sorted.
         """
         ids = self._symbols.ids(instruments)
         shared = list(self._symbols.ids([benchmark]).values()) if benchmark else []
@@ -127,15 +129,14 @@ class FeatureCells:
         return named(self._connections.frame(_STALE, parameters), ids).sort("instrument", "day")
 
     def read(self, instruments: Sequence[str], first: date, last: date) -> pl.DataFrame:
-        """The cells: ``instrument``, ``day``, ``computed_from`` (null: in the making), ``feature_version``, ``rows``,
-        ``schema_hash``, ``computed_at``; sorted.
-        """
+        """The cells: ``instrument``, ``day``, ``computed_from`` (null: only live rows so far), ``feature_version``,
+        ``rows``, ``schema_hash``, ``computed_at`` (UTC); sorted."""
         ids = self._symbols.ids(instruments)
         answer = self._connections.frame(_CELLS, [list(ids.values()), first, last])
         return named(answer, ids).sort("instrument", "day")
 
     def version(self, first: date, last: date) -> str:
-        """A text that is another whenever features of these days were written."""
+        """A text that differs after any write of features of these days."""
         answer = self._connections.frame(
             "SELECT count(*) AS cells, coalesce(sum(feature_version), 0)::bigint AS version "
             "FROM research.feature_cells WHERE day BETWEEN $1 AND $2",
@@ -145,7 +146,7 @@ class FeatureCells:
 
 
 def lock(connection: psycopg.Connection[Any], cells: pl.DataFrame) -> pl.DataFrame:
-    """Hold cells (``instrument_id``, ``day``; sorted, each once) until the transaction ends; gives what they are."""
+    """Lock cells (``instrument_id``, ``day``; sorted, each once) until the transaction ends; return their values."""
     parameters = {"instruments": cells["instrument_id"].to_list(), "days": cells["day"].to_list()}
     rows = make_and_hold(connection, _ADD, _LOCK, parameters, len(cells), "features")
     schema = {
@@ -159,7 +160,7 @@ def lock(connection: psycopg.Connection[Any], cells: pl.DataFrame) -> pl.DataFra
 
 
 def update(connection: psycopg.Connection[Any], cells: pl.DataFrame, schema_hash: str) -> None:
-    """State what locked cells (``instrument_id``, ``day``, ``computed_from``) come from, and count their rows."""
+    """Set ``computed_from`` of locked cells (``instrument_id``, ``day``, ``computed_from``), and count their rows."""
     require_columns(cells, ["instrument_id", "day", "computed_from"], "a frame of feature cells")
     parameters = {
         "instruments": cells["instrument_id"].to_list(),

@@ -1,4 +1,4 @@
-"""Letting features go: whole months, each by dropping its partition, together with what they were computed from."""
+"""Retention of features: whole months are removed by dropping their partitions, together with their cells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PARTITIONS = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'research.ml_features'::regclass ORDER BY c.relname
 """
-#: Seconds to wait for readers and writers of a month at a time, so that others do not queue behind; and altogether.
+#: Seconds to wait for readers and writers of a month per attempt, so that others do not queue behind; and in total.
 _MOMENT, _PATIENCE = "200ms", 20.0
 
 
@@ -27,9 +27,9 @@ def months(connection: psycopg.Connection[Any]) -> list[date]:
 
 
 def forget(connections: Connections, before: date) -> list[date]:
-    """Drop the features of every month that ended before the day ``before``; returns the months, oldest first.
+    """Drop the features of all months that ended before the day ``before`` (UTC); return the months, oldest first.
 
-    Each month is a transaction of its own. Raises StoreError when readers are in the way for long.
+    Each month is a separate transaction. Raises StoreError when readers hold a lock for too long.
     """
     gone = []
     for month in connections.run(months):
@@ -54,7 +54,7 @@ def forget(connections: Connections, before: date) -> list[date]:
 
 def _drop(connection: psycopg.Connection[Any], month: date, following: date) -> None:
     connection.execute("SELECT set_config('lock_timeout', %s, true)", [_MOMENT])
-    # in the order in which writers lock: cells, then rows
+    # in the lock order of writers: cells, then rows
     connection.execute("DELETE FROM research.feature_cells WHERE day >= %s AND day < %s", [month, following])
     table = sql.Identifier("research", f"ml_features_{month:%Y_%m}")
     connection.execute(sql.SQL("DROP TABLE {}").format(table))

@@ -1,7 +1,7 @@
-"""Features in the database: whole days in by binary COPY, live rows one close at a time, and reading them back.
+"""Features in the database: whole days written by binary COPY, live rows after each bar, and reads.
 
-A day of an instrument is a cell: its rows are replaced as a whole in one transaction, together with what they were
-computed from (``feature_cells``), so a job that was killed leaves every cell either as it was or as it should be.
+A day of an instrument is a cell. Its rows are replaced as a whole in one transaction, together with the data versions
+from which they were computed (``feature_cells``), so a killed job leaves each cell either unchanged or complete.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from crypto_pipeline.store.research.feature_cells import FeatureCells
 
 _SCHEMA = "research"
 _TABLE, _LIVE = "ml_features", "ml_features_live"
-#: Rows that are encoded at once.
+#: Number of rows that are encoded at once.
 _PIECE = 10_000
 _LOCK_SPACE = 0x66656174  # "feat"
 _TYPES = {pl.Float64: "float8", pl.Int32: "int4", pl.Int16: "int2", pl.Boolean: "bool"}
@@ -70,12 +70,12 @@ class Features:
 
     @cached_property
     def cells(self) -> FeatureCells:
-        """What every day was computed from."""
+        """The cells: the data versions from which each day was computed."""
         return FeatureCells(self._connections, self._symbols)
 
     @cached_property
     def columns(self) -> list[str]:
-        """Columns of the table, in its order."""
+        """Columns of the table, in the table's order."""
         answer = self._connections.frame(
             "SELECT attname::text AS name FROM pg_attribute "
             "WHERE attrelid = 'research.ml_features'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
@@ -83,11 +83,11 @@ class Features:
         return answer["name"].to_list()
 
     def write(self, rows: pl.DataFrame, cells: pl.DataFrame, schema_hash: str, until: datetime) -> int:
-        """Replace the features of ``cells`` (as ``cells.stale`` gave them) whose bars opened before ``until``.
+        """Replace the features of ``cells`` (from ``cells.stale``) whose bars opened before ``until`` (UTC).
 
-        ``rows`` has every column of the table with ``instrument`` for its number; all must lie in the cells. A cell
-        that somebody else has written meanwhile from the same or newer bars is left alone. One transaction; returns the
-        rows written.
+        ``rows`` has all columns of the table, with ``instrument`` instead of its number; all must be in the cells.
+        A cell that another process has written meanwhile from the same or newer bars is skipped. One transaction;
+        returns the number of rows written.
         """
         columns = ["instrument", "day", "computed_from", "stored_from", "stored_schema"]
         require_columns(cells, columns, "a frame of feature cells")
@@ -99,7 +99,7 @@ class Features:
 
         def work(connection: psycopg.Connection[Any]) -> int:
             held = feature_cells.lock(connection, chosen)
-            # Of two passes that computed the same cell the one that read newer bars wins, in any order of writing.
+            # If two passes computed the same cell, the one with newer bars is kept, in any order of writing.
             untouched = pl.col("held_from").eq_missing(pl.col("stored_from")) & (
                 pl.col("held_schema") == pl.col("stored_schema")
             )
@@ -130,9 +130,10 @@ class Features:
         return named(answer, ids).with_columns(pl.col("open_time").cast(UTC_MS)).sort("instrument", "open_time")
 
     def append(self, rows: pl.DataFrame, schema_hash: str, known_at: datetime) -> int:
-        """Add rows of days in the making as the live path computed them from bars as known at ``known_at``.
+        """Add rows that the live path computed from bars known at ``known_at`` (UTC), for days that are not
+        computed yet.
 
-        A row that is there already stays. Returns the rows added.
+        Existing rows stay. Returns the number of added rows.
         """
         if rows.is_empty():
             return 0
@@ -154,8 +155,8 @@ class Features:
     ) -> pl.DataFrame:
         """Stored rows with open time in ``[start, end)``: ``instrument`` and ``columns`` (default: all), sorted.
 
-        ``live`` reads what the live path wrote at the time, with ``known_at``; ``hourly`` only one row in four, that of
-        the full hour. Raises StoreError naming an unknown column.
+        ``live`` reads the rows that the live path wrote at the time, with ``known_at``; ``hourly`` reads only the
+        rows of full hours. Raises StoreError for an unknown column.
         """
         ids = self._symbols.ids(instruments)
         known = [*self.columns, "known_at"] if live else self.columns
@@ -174,22 +175,24 @@ class Features:
         return named(answer, ids).with_columns(times).sort("instrument", "open_time")
 
     def clock(self) -> datetime:
-        """The database's clock: what is committed by now is what ``as_of`` this moment reads."""
+        """The database's time (UTC); reads with this ``as_of`` see what is committed by now."""
         answer = self._connections.frame("SELECT clock_timestamp() AS now")
         moment: datetime = answer["now"][0]
         return moment
 
     def forget_live(self, before: datetime) -> int:
-        """Delete what the live path wrote for bars that opened before; returns the rows deleted."""
+        """Delete rows of the live path for bars that opened before ``before``; return the number of rows."""
         query = "DELETE FROM research.ml_features_live WHERE open_time < %s"
         return self._connections.run(lambda connection: connection.execute(query, [require_utc(before)]).rowcount)
 
     def forget(self, before: date) -> list[date]:
-        """Drop the features of whole months that ended before the day ``before``; returns their first days."""
+        """Drop the features of whole months that ended before the day ``before``; return their first days."""
         return feature_retention.forget(self._connections, before)
 
     def record_drift(self, found: pl.DataFrame) -> None:
-        """Keep a day's drift (``feature``, ``day``, ``psi``, ``threshold``, ``drifted``); a later look replaces it."""
+        """Store a day's drift (``feature``, ``day``, ``psi``, ``threshold``, ``drifted``); a later result replaces
+        it.
+        """
         require_columns(found, ["feature", "day", "psi", "threshold", "drifted"], "a frame of drift")
         rows = found.select("feature", "day", "psi", "threshold", "drifted").rows()
 
@@ -199,7 +202,7 @@ class Features:
         self._connections.run(work)
 
     def _conform(self, rows: pl.DataFrame, ids: dict[str, int]) -> pl.DataFrame:
-        """Columns and types of the table; StoreError names a column that the table lacks or the frame does."""
+        """The rows with the table's columns and types. Raises StoreError for a column that table or frame lacks."""
         table = numbered(rows, ids)
         if unknown := sorted(set(table.columns) ^ set(self.columns)):
             raise StoreError(f"features and table differ in the column {unknown[0]!r}: apply the migrations, restart")
@@ -208,7 +211,7 @@ class Features:
 
 
 def _copy(connection: psycopg.Connection[Any], table: str, rows: pl.DataFrame, schema: str = _SCHEMA) -> None:
-    """All rows by binary COPY; nulls become NULL."""
+    """Write all rows by binary COPY; nulls become NULL."""
     layout = tuple(Field(name, _type(dtype)) for name, dtype in rows.schema.items())
     names = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(sql.Identifier(schema, table), names)
@@ -235,7 +238,7 @@ def _values(column: pl.Series) -> npt.NDArray[Any]:
 
 
 def _ensure_month(connection: psycopg.Connection[Any], month: date) -> None:
-    """Make the partition of a month unless it exists. Safe against others who do the same."""
+    """Make the partition of a month unless it exists. Several processes may call it at once."""
     name = f"{_TABLE}_{month:%Y_%m}"
     query = f"SELECT FROM pg_class WHERE relname = %s AND relnamespace = '{_SCHEMA}'::regnamespace"
     if connection.execute(query, [name]).fetchone() is not None:
@@ -254,7 +257,7 @@ def _ensure_month(connection: psycopg.Connection[Any], month: date) -> None:
 
 
 def _append(connection: psycopg.Connection[Any], table: pl.DataFrame, schema_hash: str, known_at: datetime) -> int:
-    """Add the rows that are not there; returns how many."""
+    """Add the rows that do not exist yet; return how many."""
     day = pl.col("open_time").dt.date().alias("day")
     feature_cells.lock(connection, table.select("instrument_id", day).unique().sort("instrument_id", "day"))
     there = connection.execute(

@@ -1,4 +1,4 @@
-"""The tables of labels: columns that all of them have, and what a strategy adds; for frames and SQL alike.
+"""The tables of labels: common columns, and the columns of each strategy, for frames and SQL.
 
 Times are UTC, prices in the quote asset, returns and distances fractions.
 """
@@ -14,9 +14,9 @@ import polars as pl
 
 from crypto_pipeline.market.bars import UTC_MS
 
-#: Types that the columns of labels have.
+#: Types of the columns of labels.
 FLOAT, INT, TEXT, BOOL = pl.Float64(), pl.Int32(), pl.String(), pl.Boolean()
-#: What every label has: dtype, and what it means.
+#: Common columns of all labels: dtype and meaning.
 _COMMON: dict[str, tuple[pl.DataType, str]] = {
     "signal_ts": (UTC_MS, "Open of the signal bar, the key of its features; the signal is known 15 minutes later."),
     "entry_ts": (UTC_MS, "Open of the entry bar."),
@@ -54,7 +54,7 @@ _TYPES = {"float": FLOAT, "int": INT, "text": TEXT, "bool": BOOL}
 class LabelTable:
     """The table ``research.strategy_<strategy>_labels``; its superseded rows are in ``…_label_revisions``.
 
-    ``measures``: what a setup of the strategy says of itself, as columns after the common ones: type, and meaning.
+    ``measures``: the strategy's own columns, after the common ones: type and meaning.
     """
 
     strategy: str
@@ -78,16 +78,16 @@ class LabelTable:
 
     @cached_property
     def schema(self) -> dict[str, pl.DataType]:
-        """Columns of labels as they are computed."""
+        """Columns of computed labels."""
         return {name: dtype for name, (dtype, _) in (_COMMON | dict(self.measures)).items()}
 
     @cached_property
     def stored_schema(self) -> dict[str, pl.DataType]:
-        """Columns of labels as they are read: instrument first, then ``schema``, then provenance."""
+        """Columns of stored labels: instrument, then ``schema``, then provenance."""
         return {"instrument": TEXT, **self.schema} | {name: dtype for name, (dtype, _) in _PROVENANCE.items()}
 
     @cached_property
     def meanings(self) -> dict[str, str]:
-        """What each column of ``stored_schema`` means."""
+        """Meaning of each column of ``stored_schema``."""
         columns = _COMMON | dict(self.measures) | _PROVENANCE
         return {"instrument": "Symbol, as in market.instruments."} | {name: text for name, (_, text) in columns.items()}

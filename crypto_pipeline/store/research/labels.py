@@ -1,7 +1,8 @@
-"""Labels: tables research.strategy_*_labels with their history, and what was computed of each instrument and day.
+"""Labels: the tables research.strategy_*_labels with their history, and their cells (instrument and day).
 
-A day's labels of one instrument are written in one transaction together with what they were computed from. A row that
-changes or vanishes goes to the revisions with the span in which it was the truth, so that ``as_of`` reads repeat.
+A day's labels of an instrument are written in one transaction, together with the data versions from which they were
+computed. A row that changes or disappears is moved to the revisions with the span in which it was current, so that
+``as_of`` reads are repeatable.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from crypto_pipeline.store.database.pool import PATIENCE, Connections
 from crypto_pipeline.store.research import labels_sql as statements
 from crypto_pipeline.store.research.label_columns import LabelTable
 
-#: What ``cells`` returns.
+#: Schema of ``cells``.
 CELL_SCHEMA: dict[str, pl.DataType] = {
     "instrument": pl.String(),
     "day": pl.Date(),
@@ -38,7 +39,7 @@ CELL_SCHEMA: dict[str, pl.DataType] = {
     "label_version": pl.Int64(),
     "computed_at": pl.Datetime("us", "UTC"),
 }
-#: What ``write`` is given per instrument and day.
+#: Schema of the cells that ``write`` takes, one row per instrument and day.
 _CELL_COLUMNS = ("instrument", "day", "setups", "labels", "waiting", "waits_until", "inputs", "minute_days")
 
 
@@ -65,7 +66,7 @@ class LabelsWritten:
 
     @property
     def changed(self) -> int:
-        """Rows that are other than before."""
+        """Number of changed rows."""
         return self.inserted + self.superseded + self.withdrawn
 
 
@@ -76,12 +77,12 @@ class Labels:
         self._connections, self._symbols = connections, symbols
 
     def declare(self, params_hash: str, strategy: str, parameters: Mapping[str, Any]) -> None:
-        """State what a hash stands for, before labels with it are written."""
+        """Store the parameters of a hash, before labels with it are written."""
         values = [params_hash, strategy, json.dumps(parameters, sort_keys=True)]
         self._connections.run(lambda connection: connection.execute(statements.DECLARE, values) and None)
 
     def parameters(self, params_hash: str) -> dict[str, Any]:
-        """What a hash stands for. Raises StoreError for one that was never used."""
+        """The parameters of a hash. Raises StoreError for an unknown hash."""
         row = self._connections.run(
             lambda connection: connection.execute(
                 "SELECT parameters FROM research.label_parameters WHERE params_hash = %s", [params_hash]
@@ -92,12 +93,12 @@ class Labels:
         return dict(row[0])
 
     def write(self, table: LabelTable, params_hash: str, cells: pl.DataFrame, labels: pl.DataFrame) -> LabelsWritten:
-        """Make ``labels`` the labels of ``cells``: everything else that is stored of these instruments and days goes.
+        """Replace the labels of ``cells`` by ``labels``; all other stored labels of these cells are removed.
 
         ``cells`` has ``instrument``, ``day`` (UTC date of the signals), ``setups``, ``labels``, ``waiting``,
         ``waits_until``, ``inputs``, ``minute_days`` and ``minute_versions``; ``labels`` has ``instrument``,
         ``data_version`` and the columns of ``table.schema``. Values that differ by rounding only (1e-9 of their size)
-        are no change. Raises StoreError for a label outside of the cells.
+        are not a change. Raises StoreError for a label outside of the cells.
         """
         require_columns(cells, [*_CELL_COLUMNS, "minute_versions"], "a frame of label cells")
         require_columns(labels, ["instrument", "data_version", *table.schema], "a frame of labels")
@@ -124,8 +125,8 @@ class Labels:
     ) -> pl.DataFrame:
         """Labels of signals in ``[start, end)``, sorted by signal and instrument, in ``table.stored_schema``.
 
-        ``as_of`` gives what was stored at that moment, and the same again whenever it is asked: it waits for
-        transactions that are writing. Raises StoreError for an unknown instrument or an ``as_of`` to come.
+        ``as_of`` returns the labels stored at that time, and the same for each later call, because it waits for writing
+        transactions. Raises StoreError for an unknown instrument or an ``as_of`` in the future.
         """
         ids = self._ids(instruments)
         parameters: list[Any] = [params_hash, require_utc(start), require_utc(end), list(ids.values())]
@@ -138,10 +139,10 @@ class Labels:
         return answer.select(columns).sort("signal_ts", "instrument")
 
     def settle(self, as_of: datetime | None = None) -> datetime:
-        """A moment (``as_of``, or now) up to which nothing can be written any more, in any table.
+        """A time (``as_of``, or now; UTC) up to which no table can change any more.
 
-        Waits for the transactions that began before it and write. Raises StoreError when it is in the future, or when
-        one of them takes longer than a minute.
+        Waits for writing transactions that began before it. Raises StoreError if it is in the future, or if one of
+        these transactions takes longer than a minute.
         """
         now = self._connections.run(_clock)
         moment = now if as_of is None else require_utc(as_of)
@@ -165,7 +166,7 @@ class Labels:
         end: datetime,
         instruments: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """What was computed of the days that ``[start, end)`` touches, in CELL_SCHEMA, by instrument and day."""
+        """The cells of the days that overlap ``[start, end)``, in CELL_SCHEMA, by instrument and day."""
         ids = self._ids(instruments)
         first, last = _days(start, end)
         answer = self._connections.frame(statements.CELLS, [strategy, params_hash, first, last, list(ids.values())])
@@ -173,7 +174,7 @@ class Labels:
         return named(answer, ids).select(columns).sort("instrument", "day")
 
     def version(self, strategy: str, hashes: Sequence[str], start: datetime, end: datetime) -> str:
-        """A text that is another whenever labels of signals on the days of ``[start, end)`` have changed."""
+        """A text that differs after any change of labels with signals on the days of ``[start, end)``."""
         first, last = _days(start, end)
         answer = self._connections.frame(statements.VERSION, [strategy, list(hashes), first, last])
         cells, version = answer.row(0)
@@ -200,7 +201,7 @@ def _clock(connection: psycopg.Connection[Any]) -> datetime:
 def _writing_since(connection: psycopg.Connection[Any], moment: datetime) -> list[int]:
     """Processes that may still commit rows recorded at or before ``moment``.
 
-    A writer looks at the clock after its first write, so it has a transaction number by then.
+    A writer reads the clock after its first write, so it has a transaction number by then.
     """
     return [process for (process,) in connection.execute(statements.WRITING_SINCE, [moment])]
 

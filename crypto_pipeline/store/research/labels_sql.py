@@ -1,4 +1,4 @@
-"""The statements behind ``Labels``, made from the columns of the tables. Only column and table names are put in."""
+"""The SQL statements of ``Labels``, made from the tables' columns. Only column and table names are inserted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ORDER BY c.instrument_id, c.day
 FOR UPDATE OF c
 """
 
-# Rows retired at this very moment mark the days that changed, and so do rows recorded at it.
+# Rows retired or recorded at this time mark the days that changed.
 UPDATE_CELLS = """
 UPDATE research.label_cells c
 SET setups = s.setups, labels = s.labels, waiting = s.waiting, waits_until = s.waits_until, inputs = s.inputs,
@@ -59,7 +59,7 @@ FROM research.label_cells
 WHERE strategy = $1 AND params_hash = $2 AND day BETWEEN $3 AND $4 AND instrument_id = ANY($5)
 """
 
-# The sum: versions are drawn before they are committed; each only rises, so any change changes the sum.
+# The sum, because versions are drawn before the commit; each only rises, so any change changes the sum.
 VERSION = """
 SELECT count(*) AS cells, coalesce(sum(label_version), 0)::bigint AS version
 FROM research.label_cells
@@ -77,7 +77,7 @@ def _columns(table: LabelTable) -> list[str]:
 
 @lru_cache(maxsize=8)
 def stage(table: LabelTable) -> tuple[str, str]:
-    """Temporary tables: labels as they are to be, and the days in which one is another than before."""
+    """Statements of temporary tables: the new labels, and the days with a changed label."""
     names = ", ".join(["instrument_id", "data_version", *_columns(table)])
     return (
         f"CREATE TEMP TABLE IF NOT EXISTS staged_{table.strategy}_labels ON COMMIT DELETE ROWS AS "
@@ -87,7 +87,7 @@ def stage(table: LabelTable) -> tuple[str, str]:
 
 
 def _differs(table: LabelTable) -> str:
-    """Whether stored ``l`` and staged ``s`` are more apart than by rounding."""
+    """Condition that stored ``l`` and staged ``s`` differ by more than rounding."""
     parts = []
     for name, dtype in table.schema.items():
         mine, theirs = f'l."{name}"', f's."{name}"'
@@ -100,7 +100,7 @@ def _differs(table: LabelTable) -> str:
 
 @lru_cache(maxsize=8)
 def retire(table: LabelTable) -> str:
-    """Move stored rows of the staged cells that are staged no more, or with other values, to the revisions."""
+    """Move stored rows of the staged cells to the revisions if they are not staged, or with other values."""
     names = ", ".join(
         f'"{name}"' for name in ("instrument_id", "params_hash", "data_version", "recorded_at", *table.schema)
     )
@@ -147,7 +147,7 @@ INSERT INTO pg_temp.changed_label_days SELECT l.instrument_id, {_DAY} FROM added
 
 @lru_cache(maxsize=8)
 def count_withdrawn(table: LabelTable) -> str:
-    """How many rows were retired at this moment without another taking their place."""
+    """Count the rows that were retired at this time without a replacement."""
     return f"""
 SELECT count(*) FROM {table.revisions} r
 JOIN pg_temp.staged_label_cells c ON r.instrument_id = c.instrument_id

@@ -1,4 +1,4 @@
-"""The schema: how migrations are applied, and the tables that SQLAlchemy Core uses.
+"""The schema: the application of migrations, and the tables for SQLAlchemy Core.
 
-The tables themselves are made by the files in ``sql/``. Statements belong to the room of their table.
+The files in ``sql/`` make the tables. Statements belong to the package of their table.
 """

@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from crypto_pipeline.store.database.connect import connect
 
-#: Programs from before read this table, and say by it that the database is newer than they are.
+#: Earlier versions of this program read this table, to see that a database is newer than they are.
 _NOTE_FOR_OLDER_PROGRAMS = """
 DO $$ BEGIN
     IF to_regclass('_yoyo_migration') IS NOT NULL THEN
@@ -84,5 +84,5 @@ def _revision(connection: sqlalchemy.Connection, name: str, path: Path) -> Scrip
 
 
 def _run_whole(connection: sqlalchemy.Connection, text: str) -> None:
-    """Run a text of several statements. It is not split, because function bodies have semicolons too."""
+    """Run a text of several statements, unsplit, because function bodies have semicolons too."""
     connection.exec_driver_sql(text, execution_options={"no_parameters": True})

@@ -15,9 +15,9 @@ _LISTED = ("venue_symbol", "listed", "delisted", "status", "tick_size", "lot_siz
 
 
 def add(values: Mapping[str, Any]) -> ReturningInsert[tuple[str]]:
-    """Collect an instrument; returns its symbol where that is new.
+    """The statement that collects an instrument; it returns the symbol if that is new.
 
-    One that was removed counts as added again, by the market's clock: nothing is late for longer than it is collected.
+    A removed instrument counts as added now, by the market's clock, so that its bars are not late from before.
     """
     rows = INSTRUMENTS.c
     now = func.market.now()
@@ -34,7 +34,7 @@ def add(values: Mapping[str, Any]) -> ReturningInsert[tuple[str]]:
 
 
 def remove(symbol: str) -> ReturningUpdate[tuple[int]]:
-    """Collect an instrument no longer; stored rows stay, and what is not fetched yet is not missing."""
+    """The statement that stops collecting an instrument; stored rows stay, and absent bars are no longer missing."""
     rows = INSTRUMENTS.c
     removed_at = func.coalesce(rows.removed_at, func.clock_timestamp())
     changed = update(INSTRUMENTS).where(rows.symbol == symbol).values(active=False, removed_at=removed_at)
@@ -42,9 +42,9 @@ def remove(symbol: str) -> ReturningUpdate[tuple[int]]:
 
 
 def put_listing() -> Insert:
-    """Take over what a venue says of an instrument; parameters are ``symbol``, ``venue`` and the columns.
+    """The statement that stores a venue's listing; parameters are ``symbol``, ``venue`` and the columns.
 
-    What the venue leaves out (null) keeps its value, and a row without a change is not written.
+    A null keeps the stored value, and a row without a change is not written.
     """
     given = [cast(bindparam(name, type_=LISTINGS.c[name].type), LISTINGS.c[name].type) for name in ("venue", *_LISTED)]
     chosen = select(INSTRUMENTS.c.instrument_id, *given).where(INSTRUMENTS.c.symbol == bindparam("symbol"))

@@ -1,11 +1,11 @@
-"""The schema: numbered plain-SQL files in ``sql/``, applied forward only, each whole or not at all.
+"""Migrations: numbered plain-SQL files in ``sql/``, applied forward only, each one atomically.
 
 Alembic applies them (see ``alembic_runner``) while this process holds an advisory lock. A file is applied and noted in
 ``crypto_pipeline_version`` in one transaction, so a process may be killed at any moment. A file that cannot run inside
 a transaction (CREATE INDEX CONCURRENTLY, VACUUM) is refused by the server, and nothing of it is applied.
 
-Databases from before this table was introduced have ``_yoyo_migration`` instead. What that lists is applied, and is
-carried over together with the next file that is applied.
+Older databases have the table ``_yoyo_migration`` instead. Its files count as applied, and are carried over together
+with the next file that is applied.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from crypto_pipeline.store.database.connect import (
 )
 from crypto_pipeline.store.database.errors import StoreError
 
-#: Key of the advisory lock; any number that stays the same.
+#: Key of the advisory lock: any fixed number.
 _LOCK = 0x63727970746F  # "crypto"
-#: One row for each file that was applied. A name of its own, because Dagster's tables have an ``alembic_version``.
+#: One row per applied file. Not the usual name, because Dagster's tables have an ``alembic_version``.
 VERSION_TABLE = "crypto_pipeline_version"
 _OLDER_TABLE = "_yoyo_migration"
-#: Alembic's column is no longer.
+#: Length of Alembic's column.
 _LONGEST_NAME = 32
 
 _CARRY_OVER = f"""
@@ -43,11 +43,10 @@ INSERT INTO {VERSION_TABLE} SELECT migration_id FROM {_OLDER_TABLE}
 
 
 def migrate(url: str, folder: Path | None = None) -> list[str]:
-    """Bring the database behind ``url`` to this version's schema; returns the ids that were applied, mostly none.
+    """Migrate the database at ``url`` to this version's schema; return the ids that were applied, usually none.
 
-    Creates the database where it is missing. Any number of processes may call it at once. Raises StoreError for a
-    database with a schema from a newer version, and for a file that fails. When all is applied already this is one
-    connection and two queries.
+    Creates a missing database. Any number of processes may call it at once. Raises StoreError for a schema of a newer
+    version, and for a file that fails. If all files are applied already, it takes one connection and two queries.
     """
     files = migration_files(folder or sql_folder())
     if not _outstanding(url, files):
@@ -59,13 +58,13 @@ def migrate(url: str, folder: Path | None = None) -> list[str]:
 
 
 def applied(url: str) -> list[str]:
-    """Ids of what was applied to the database, in order."""
+    """Ids of the applied migrations, in order."""
     with connect(url) as connection:
         return applied_on(connection)
 
 
 def applied_on(connection: psycopg.Connection[Any]) -> list[str]:
-    """As ``applied``, over a connection that is open."""
+    """Ids of the applied migrations, read over an open connection."""
     tables = connection.execute("SELECT to_regclass(%s), to_regclass(%s)", [VERSION_TABLE, _OLDER_TABLE]).fetchone()
     if tables is None or tables == (None, None):
         return []
@@ -77,7 +76,7 @@ def applied_on(connection: psycopg.Connection[Any]) -> list[str]:
 
 
 def sql_folder() -> Path:
-    """Where the migrations are: in the package once it is built, beside it in a checkout."""
+    """The folder of migrations: in the built package, or beside the package in a checkout. Raises StoreError."""
     package = Path(__file__).resolve().parents[2]
     for folder in (package / "sql", package.parent / "sql"):
         if folder.is_dir():
@@ -87,7 +86,7 @@ def sql_folder() -> Path:
 
 @lru_cache(maxsize=8)
 def migration_files(folder: Path) -> dict[str, Path]:
-    """Migration files by id (their name without ``.sql``), in the order in which they apply."""
+    """Migration files by id (their name without ``.sql``), in the order of application."""
     files = {path.stem: path for path in sorted(folder.glob("[0-9]*.sql"))}
     for name, path in files.items():
         if len(name) > _LONGEST_NAME:
@@ -142,7 +141,7 @@ def _apply(connection: psycopg.Connection[Any], url: str, files: dict[str, Path]
 
 
 def _carry_over(connection: psycopg.Connection[Any]) -> None:
-    """Give a database that has only the older table the one of today, with the same rows."""
+    """Make the current version table in a database that has only the older one, with the same rows."""
     tables = connection.execute("SELECT to_regclass(%s), to_regclass(%s)", [VERSION_TABLE, _OLDER_TABLE]).fetchone()
     if tables is not None and tables[0] is None and tables[1] is not None:
         with connection.transaction():

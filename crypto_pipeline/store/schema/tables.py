@@ -1,8 +1,8 @@
 """Tables of administration and of low volume, typed for SQLAlchemy Core.
 
-The migrations in ``sql/`` make the tables; a test compares these declarations with a migrated database. Here belong
-tables with few rows that are written by single statements. Bars, trades, features and labels do not: those go by COPY
-and ADBC. Import this where it is used, not in what a reader of bars imports.
+The migrations in ``sql/`` make the tables; a test compares these declarations with a migrated database. Tables with few
+rows that are written by single statements belong here. Bars, trades, features and labels do not; they use COPY and
+ADBC. Import this module only where it is used, because readers of bars must import fast.
 """
 
 from __future__ import annotations

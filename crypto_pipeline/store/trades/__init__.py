@@ -1,4 +1,4 @@
-"""Writing trades and live prices, trades that are refused, and stored trades as a source of bars.
+"""Writing trades and live prices, refused trades, and stored trades as a source of bars.
 
-Reading trades for people belongs to ``reads``, moving them into files to ``archive``.
+Reading trades for people belongs to ``reads``, archiving them to ``archive``.
 """

@@ -1,4 +1,4 @@
-"""The live edge: forming bars and last prices in ``market.live_prices``, told to whoever listens."""
+"""Forming bars and last prices in ``market.live_prices``, with notifications of changes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ WHERE instrument_id = ANY($1) AND timeframe = ANY($2)
 
 @dataclass(slots=True)
 class LivePrice:
-    """A forming bar and the last price. Times in Unix milliseconds; what is not known is None."""
+    """A forming bar and the last price. Times are Unix milliseconds; unknown values are None."""
 
     instrument: str
     timeframe: Timeframe
@@ -68,7 +68,7 @@ class LivePrice:
 
 
 class Live:
-    """Writes and reads the live edge. Thread-safe."""
+    """Writes and reads forming bars and last prices. Thread-safe."""
 
     def __init__(self, connections: Connections, symbols: Symbols, trades: Trades) -> None:
         self._connections, self._symbols, self._trades = connections, symbols, trades
@@ -76,9 +76,9 @@ class Live:
     def flush(
         self, venue: str, trades: Mapping[str, Array] | None = None, prices: Sequence[LivePrice] = ()
     ) -> tuple[int, int]:
-        """Store trades and the prices they led to in one transaction, and tell the listeners.
+        """Store trades and their prices in one transaction, and notify listeners.
 
-        Returns how many trades were new and how many rows of prices were written.
+        Returns the number of new trades and of written rows of prices.
         """
         prepared = self._trades.prepare(venue, trades) if trades is not None else None
         values = self._values(prices) if prices else None
@@ -96,7 +96,7 @@ class Live:
     def prices(
         self, instruments: Sequence[str] | None = None, timeframes: Sequence[Timeframe] = (Timeframe.M1,)
     ) -> pl.DataFrame:
-        """Forming bars and last prices, one row per instrument and timeframe that has one; ``age`` in seconds."""
+        """Forming bars and last prices, one row per instrument and timeframe; ``age`` is in seconds."""
         if instruments is None:
             ids = {symbol: number for number, symbol in self._symbols.names().items()}
         else:
@@ -106,9 +106,9 @@ class Live:
         return named(answer, ids).with_columns(moments).sort("instrument", "timeframe")
 
     def forming(self, instruments: Sequence[str], timeframe: Timeframe) -> pl.DataFrame:
-        """The bars that are forming now, one per instrument that has one, in the READ_SCHEMA of stored bars.
+        """The forming bars, at most one per instrument, in READ_SCHEMA.
 
-        ``source`` is "forming", ``complete`` false, ``revision`` and ``recorded_at`` are when it was last written.
+        ``source`` is "forming", ``complete`` is false, ``revision`` and ``recorded_at`` are the time of the last write.
         """
         rows = self.prices(instruments, [Timeframe(timeframe)]).with_columns(
             pl.lit("forming").alias("source"),
@@ -122,7 +122,7 @@ class Live:
 
     def _values(self, prices: Sequence[LivePrice]) -> dict[str, list[Any]]:
         ids = self._symbols.ids({price.instrument for price in prices})
-        # always in one order, so that two writers (of other shards) never wait for each other in a circle
+        # in key order, so that two writers (of different shards) never deadlock
         rows = sorted(prices, key=lambda price: (ids[price.instrument], price.timeframe))
         return {
             "instrument_id": [ids[row.instrument] for row in rows],
@@ -144,6 +144,6 @@ class Live:
 
 
 def _payload(symbols: Iterable[str]) -> str:
-    """The names, as far as a notification holds them; an empty one says: look at all."""
+    """The names as a notification's payload; empty, which means all, if they do not fit."""
     text = ",".join(dict.fromkeys(symbols))
     return text if len(text) < 7900 else ""

@@ -1,4 +1,4 @@
-"""Refused trades, and stored trades that an answer contradicted: kept in ``market.trades_apart``."""
+"""Refused trades, and stored trades that a later answer contradicted, in ``market.trades_apart``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ON CONFLICT (instrument_id, venue_id, reason, trade_id) DO UPDATE
 SET said = excluded.said, last_seen = clock_timestamp(), times = a.times + 1
 """
 
-#: Stored trades of ``pg_temp.doubted_trades`` (what becomes of each is its ``reason``).
+#: Records the stored trades in ``pg_temp.doubted_trades``; ``reason`` says what happens to each.
 KEEP_DOUBTED = """
 INSERT INTO market.trades_apart AS a
     (instrument_id, venue_id, reason, trade_id, "time", price, quantity, taker_buy, said)
@@ -54,7 +54,7 @@ class TradesApart:
         self._connections, self._symbols = connections, symbols
 
     def refuse(self, venue_id: int, instrument: str, rows: Sequence[RefusedRow]) -> int:
-        """Record refused trades, one row each, however often they are stated. Returns how many."""
+        """Record refused trades; a trade that is sent again keeps one row. Return the number of trades."""
         newest = {row.trade_id: row for row in rows[-MOST:]}
         values = {
             "instrument": self._symbols.ids([instrument])[instrument],
@@ -70,12 +70,12 @@ class TradesApart:
         return self._connections.run(work) if newest else 0
 
     def read(self, instruments: Sequence[str]) -> pl.DataFrame:
-        """Every trade that is kept of these instruments."""
+        """All refused and contradicted trades of these instruments."""
         ids = self._symbols.ids(instruments)
         return named(self._connections.frame(_READ, [list(ids.values())]), ids)
 
     def forget_before(self, day: date) -> int:
-        """Delete rows that were last stated before ``day``; returns how many."""
+        """Delete rows that the venue last sent before ``day`` (UTC); return how many."""
 
         def work(connection: psycopg.Connection[Any]) -> int:
             return connection.execute(FORGET, [day]).rowcount

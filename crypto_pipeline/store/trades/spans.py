@@ -1,4 +1,4 @@
-"""Stored trades as a source of bars: the trades of a span with the ids of their neighbours on either side."""
+"""Stored trades as a source of bars: the trades of a span with the ids before and after them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.trades.writer import Trades
 
-# Per span the nearest trade on either side, and whether any lies between: index look-ups, however many trades.
+# Per span the nearest trades before and after it, and whether it has any: index look-ups, for any number of trades.
 _EDGES = """
 WITH r AS (
     SELECT place, i, since, until
@@ -35,15 +35,15 @@ WHERE EXISTS (SELECT FROM market.trades t
               WHERE t.instrument_id = r.i AND t.venue_id = %(venue)s AND t."time" >= r.since AND t."time" < r.until)
 ORDER BY r.place
 """
-#: A neighbour further away than this proves nothing that anyone waits for.
+#: Greatest distance of the trade before or after a span; farther trades are not needed.
 _NEAR = "6 hours"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTrades:
-    """Trades (TRADE_SCHEMA) of ``[start, end)``; the ids beside them are None where none is near.
+    """Trades (TRADE_SCHEMA) of ``[start, end)``; the ids before and after are None if no trade is near.
 
-    ``single_before`` and ``single_after`` are the individual trades next to them.
+    ``single_before`` and ``single_after`` are the ids of the adjacent individual trades.
     """
 
     instrument: str
@@ -63,7 +63,7 @@ def stored_trades(
     venue: str,
     spans: Sequence[tuple[str, datetime, datetime]],
 ) -> Iterator[StoredTrades]:
-    """Of each span (instrument, start, end) that has trades of ``venue`` stored, those trades; one span in memory."""
+    """Yield the stored trades of ``venue`` for each span (instrument, start, end) that has some, one span at a time."""
     if not spans:
         return
     ids = symbols.ids({name for name, _, _ in spans})

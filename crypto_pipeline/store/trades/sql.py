@@ -1,4 +1,4 @@
-"""What is asked of ``market.trades``, and how a stated span replaces a stored one."""
+"""SQL statements on ``market.trades``: queries, and the replacement of a stored span by a venue's answer."""
 
 READ = """
 SELECT instrument_id, trade_id, first_id, last_id, "time", price, quantity, taker_buy
@@ -24,7 +24,7 @@ CROSS JOIN LATERAL (
 ) AS t
 """
 
-# By id, not by time: the jump is between neighbours, and trades of one millisecond have no order of time.
+# By id and not by time: a jump is between consecutive ids, and trades of one millisecond have no order in time.
 MISSING = """
 SELECT instrument_id, before_id + 1 AS first_missing, trade_id - 1 AS last_missing,
        before_time AS "start", "time" AS "end"
@@ -39,8 +39,8 @@ WHERE trade_id > before_id + 1
 ORDER BY instrument_id, trade_id
 """
 
-# A minute is right when its stored trades are as many as its bar counts, of the same volume, and no id is absent among
-# them or between them and the trades of the minute before. Where one is, it may belong to either of the two.
+# A minute is correct if its stored trades have the number and volume of its bar, and no id is absent among them or
+# between them and the previous minute's trades. An id absent there may belong to either minute.
 DIFFERING = """
 WITH found AS (
     SELECT instrument_id, date_bin('1 minute', "time", 'epoch') AS open_time, count(*) AS rows,
@@ -87,8 +87,8 @@ TEMPORARY = """
 CREATE TEMP TABLE IF NOT EXISTS arrived_trades (LIKE market.trades) ON COMMIT DELETE ROWS
 """
 
-# Stored trades that differ from what arrived, and what becomes of them: the venue states that id otherwise, or ids
-# prove that nothing happened at that time but what was stated; else the trade is kept, and that is written down.
+# Stored trades that differ from the answer: they are replaced if the venue sends other values for the id, removed if
+# ids prove that only the sent trades happened at that time, and otherwise kept and recorded as contradicted.
 DOUBT = """
 CREATE TEMP TABLE IF NOT EXISTS doubted_trades (LIKE market.trades, reason text) ON COMMIT DELETE ROWS;
 """
@@ -112,7 +112,7 @@ WHERE t.instrument_id = %(instrument)s AND t.venue_id = %(venue)s
           = (t.instrument_id, t."time", t.trade_id, t.first_id, t.last_id, t.price, t.quantity, t.taker_buy)
   )
 """
-# What is newer than an answer that did not see the end of its span contradicts nothing.
+# If an answer does not cover the end of its span, newer stored trades are not contradicted.
 LEAVE_NEWER = """
 DELETE FROM pg_temp.doubted_trades WHERE reason = 'contradicted' AND ("time" >= %(final)s OR trade_id > %(upto)s)
 """

@@ -1,7 +1,7 @@
-"""Trades as the venue stated them: batches in by binary COPY, read back by time, with the ids that are missing.
+"""Trades in ``market.trades``: batches written by binary COPY, reads by time, and missing ids.
 
-A trade is known by (instrument, venue, id); the venue never changes its time, so storing it twice is a no-op. Where a
-second statement of the venue (REST) differs from the first (stream), ``restate`` takes over what ids prove of it.
+The key of a trade is (instrument, venue, id). The venue never changes its time, so storing it twice has no effect. If a
+later answer of the venue (REST) differs from an earlier one (stream), ``restate`` applies what ids prove.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 _DAY_MS = 86_400_000
-#: How long a day's partition is trusted to be there without looking.
+#: Seconds for which a day's partition is assumed to exist after a check.
 _SURE_SECONDS = 60.0
 _NO_LIMIT = (1 << 63) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,7 +54,7 @@ _MERGE = sql.SQL(
 
 @dataclass(frozen=True, slots=True)
 class LastTrade:
-    """The newest stored trade of an instrument; ``last_id`` is the last individual trade in it."""
+    """The newest stored trade of an instrument; ``last_id`` is the id of its last individual trade."""
 
     trade_id: int
     last_id: int
@@ -62,7 +62,7 @@ class LastTrade:
 
 
 class Restatement(NamedTuple):
-    """How many trades were new, how many stored ones left, and how many stayed although the answer lacked them."""
+    """Number of new trades, of removed stored trades, and of stored trades that stayed though the answer lacks them."""
 
     added: int
     removed: int
@@ -81,16 +81,16 @@ class Trades:
     # -- writing --------------------------------------------------------------------------------------------------
 
     def write(self, venue: str, frame: pl.DataFrame) -> int:
-        """Store trades (TRADE_SCHEMA); those that are stored already are no-ops. Returns how many were new."""
+        """Store trades (TRADE_SCHEMA); stored ones are skipped. Return the number of new trades."""
         return self.write_columns(venue, self.columns(frame))
 
     def write_columns(self, venue: str, columns: Mapping[str, Array]) -> int:
-        """As ``write``, of columns as ``columns`` makes them."""
+        """Store trades in the form of ``columns``; otherwise as ``write``."""
         prepared = self.prepare(venue, columns)
         return self._connections.run(store_trades, prepared)
 
     def prepare(self, venue: str, columns: Mapping[str, Array]) -> dict[str, Array]:
-        """The columns as ``store_trades`` takes them; makes the partitions they go to."""
+        """The columns in the form that ``store_trades`` takes; makes missing partitions."""
         rows = len(columns["trade_id"])
         number = self.venue_id(venue)
         time_us = columns["time"]
@@ -98,12 +98,12 @@ class Trades:
         return dict(columns) | {"venue_id": np.full(rows, number, np.int16)}
 
     def columns(self, frame: pl.DataFrame) -> dict[str, Array]:
-        """TRADE_SCHEMA as arrays: instrument ids, times in microseconds since PostgreSQL's epoch."""
+        """The columns of a TRADE_SCHEMA frame: instrument ids, times in microseconds since PostgreSQL's epoch."""
         require_columns(frame, list(TRADE_SCHEMA), "a frame of trades")
         return columns_from_frame(frame, self._symbols.ids(frame["instrument"].unique().to_list()))
 
     def columns_from_events(self, trades: Sequence[LiveTrade]) -> dict[str, Array]:
-        """As ``columns``, of events of a stream."""
+        """The same columns from stream events."""
         return columns_from_events(trades, self._symbols.ids({trade.instrument for trade in trades}))
 
     def restate(
@@ -119,12 +119,12 @@ class Trades:
         final: datetime | None = None,
         also: Sequence[int] = (),
     ) -> Restatement:
-        """Take over ``frame``, the trades that the venue states in ``[start, end)``, with the ids on either side.
+        """Apply ``frame``, the venue's trades of ``[start, end)`` with the ids before and after it.
 
-        A stored trade is replaced where the venue states other values for its id. It is removed where ids prove that
-        only the stated trades happened at its time, or where ``also`` names its id (proven false elsewhere; it is
-        looked for within a day of the span). A stored trade that is only absent from the answer stays and is recorded
-        as contradicted, if it is older than ``final``, up to which the answer is complete. Replaced and removed trades
+        A stored trade is replaced if the venue sends other values for its id. It is removed if ids prove that only the
+        sent trades happened at its time, or if its id is in ``also`` (proven false elsewhere; it is searched within
+        a day of the span). A stored trade that is only absent from the answer stays, and is recorded as
+        contradicted if it is older than ``final``, up to which the answer is complete. Replaced and removed trades
         are kept in ``market.trades_apart``.
         """
         prepared = self.prepare(venue, self.columns(frame))
@@ -150,11 +150,11 @@ class Trades:
         return self._connections.run(_settle, prepared, values)
 
     def refuse(self, venue: str, instrument: str, rows: Sequence[RefusedRow]) -> int:
-        """Write down trades that the venue stated and that cannot be. Returns how many."""
+        """Record invalid trades of the venue. Return the number of trades."""
         return self.apart.refuse(self.venue_id(venue), instrument, rows)
 
     def drop_before(self, day: date) -> list[date]:
-        """Drop the days before ``day``, whole; returns which."""
+        """Drop the partitions of days before ``day`` (UTC); return these days."""
 
         dropped = self._connections.run(drop_before, day)
         self.apart.forget_before(day)
@@ -164,7 +164,7 @@ class Trades:
     # -- reading --------------------------------------------------------------------------------------------------
 
     def read(self, venue: str, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
-        """Stored trades of ``[start, end)`` in TRADE_SCHEMA, sorted by instrument as given and id."""
+        """Stored trades of ``[start, end)`` in TRADE_SCHEMA, sorted by instrument (as given) and id."""
         ids = self._symbols.ids(instruments)
         answer = self._connections.frame(trades_sql.READ, [list(ids.values()), self.venue_id(venue), start, end])
         places = {number: place for place, number in enumerate(ids.values())}
@@ -174,14 +174,14 @@ class Trades:
         return rows.select(pl.col(name).cast(dtype) for name, dtype in TRADE_SCHEMA.items())
 
     def last_ids(self, venue: str, instruments: Sequence[str]) -> dict[str, LastTrade]:
-        """The newest stored trade of each instrument that has one."""
+        """The newest stored trade of each instrument with trades."""
         ids = self._symbols.ids(instruments)
         answer = named(self._connections.frame(trades_sql.LAST, [list(ids.values()), self.venue_id(venue)]), ids)
         rows = answer.with_columns(pl.col("time").cast(UTC_MS)).iter_rows()
         return {name: LastTrade(trade_id, last_id, time) for name, trade_id, last_id, time in rows}
 
     def first_times(self, venue: str, instruments: Sequence[str], start: datetime) -> dict[str, datetime]:
-        """Time of the oldest stored trade from ``start`` on, of each instrument that has one."""
+        """Time (UTC) of the oldest stored trade from ``start`` on, for each instrument with such a trade."""
         ids = self._symbols.ids(instruments)
         answer = named(
             self._connections.frame(trades_sql.FIRST, [list(ids.values()), self.venue_id(venue), start]), ids
@@ -189,19 +189,19 @@ class Trades:
         return dict(answer.with_columns(pl.col("time").cast(UTC_MS)).iter_rows())
 
     def missing(self, venue: str, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
-        """Ids that are absent between stored trades of ``[start, end)``: ``instrument``, ``first_missing``,
-        ``last_missing``, and the times of the neighbours, ``start`` and ``end``.
+        """Absent ids between stored trades of ``[start, end)``: ``instrument``, ``first_missing``,
+        ``last_missing``, and the times of the adjacent trades, ``start`` and ``end``.
         """
         ids = self._symbols.ids(instruments)
         answer = self._connections.frame(trades_sql.MISSING, [list(ids.values()), self.venue_id(venue), start, end])
         return named(answer, ids).with_columns(pl.col("start", "end").cast(UTC_MS))
 
     def differing(self, venue: str, instruments: Sequence[str], start: datetime, end: datetime) -> pl.DataFrame:
-        """Minutes of ``[start, end)`` whose stored trades do not give their stored bar.
+        """Minutes of ``[start, end)`` whose stored trades do not match their stored bar.
 
-        ``instrument``, ``open_time``, ``back_to`` (the same, or an earlier minute where an id is absent between its
-        trades and the next ones; that minute is in the frame too, even before ``start``), ``source`` of the bar (null:
-        there is none). For venues whose ids have no gaps of their own.
+        Columns ``instrument``, ``open_time``, ``back_to`` (the same minute, or an earlier one if an id is absent
+        between its trades and the next ones; that minute is in the frame too, even before ``start``), and
+        ``source`` of the bar (null: there is none). Only for venues whose ids are contiguous.
         """
         ids = self._symbols.ids(instruments)
         answer = self._connections.frame(trades_sql.DIFFERING, [list(ids.values()), self.venue_id(venue), start, end])
@@ -213,7 +213,7 @@ class Trades:
         return named(answer, ids).select("instrument", pl.col("open_time", "back_to").cast(UTC_MS), source)
 
     def venue_id(self, venue: str) -> int:
-        """The number that stands for a venue."""
+        """The id of a venue; it is assigned at the first call."""
         if venue not in self._venues:
 
             def work(connection: psycopg.Connection[Any]) -> int:
@@ -229,16 +229,18 @@ class Trades:
 
     def _ensure_days(self, days: Sequence[int]) -> None:
         for day in days:
-            # not for ever: another process's retention may drop a day
+            # only for a while, because retention in another process may drop a day
             if time.monotonic() > self._days.get(day, -_SURE_SECONDS) + _SURE_SECONDS:
                 if not 0 <= day < 80_000:
-                    raise StoreError(f"a trade {day} days after 1970 cannot be: its time is in another unit")
+                    raise StoreError(
+                        f"a trade has a time {day} days after 1970: it is in another unit than milliseconds"
+                    )
                 self._connections.run(ensure_day, day)
                 self._days[day] = time.monotonic()
 
 
 def store_trades(connection: psycopg.Connection[Any], columns: Mapping[str, Array]) -> int:
-    """Write prepared columns, in the caller's transaction. Returns how many were new."""
+    """Write prepared columns in the caller's transaction. Return the number of new trades."""
     rows = len(columns["trade_id"])
     if not rows:
         return 0
@@ -246,7 +248,7 @@ def store_trades(connection: psycopg.Connection[Any], columns: Mapping[str, Arra
         with connection.transaction():
             _copy(connection, sql.SQL("market.trades"), columns)
         return rows
-    except psycopg.errors.UniqueViolation:  # some are stored already: the rarer and slower case
+    except psycopg.errors.UniqueViolation:  # some are stored already, which is rare and slower
         _stage(connection, columns)
         added = connection.execute(_MERGE).rowcount
         connection.execute("TRUNCATE pg_temp.arrived_trades")
@@ -256,7 +258,7 @@ def store_trades(connection: psycopg.Connection[Any], columns: Mapping[str, Arra
 def _settle(
     connection: psycopg.Connection[Any], prepared: Mapping[str, Array], values: Mapping[str, Any]
 ) -> Restatement:
-    """Take over the prepared trades of a span, and remove or mark the stored ones that they contradict."""
+    """Store the prepared trades of a span, and remove or mark the stored trades that they contradict."""
     _stage(connection, prepared)
     connection.execute(trades_sql.DOUBT)
     doubted = connection.execute(trades_sql.FIND_DOUBTED, values).rowcount

@@ -1,4 +1,4 @@
-"""The materialized views for people and tools that query SQL: refreshed beside the ones in use, and compared.
+"""The materialized views for people and tools that use SQL: their refresh, and their comparison with the tables.
 
-Reads of the package never use them.
+The package's own reads never use them.
 """

@@ -1,9 +1,9 @@
-"""Whether a materialized view is what its tables held when it was refreshed, while they have moved on since.
+"""Comparison of a materialized view with the contents of its tables at the time of its refresh.
 
-``ops.view_refreshes`` says of each refresh up to when every recorded bar is surely in it (``certain_to``) and after
-when none is (``possible_to``): what was being written at that moment lies between. With the history of superseded
-copies that makes two exact statements: every row of the view was the truth at some moment between the two, and
-everything that was the truth all the time between them is in the view.
+``ops.view_refreshes`` has two times per refresh: all bars recorded up to ``certain_to`` are in the view, and none
+recorded after ``possible_to``; bars that were in writing are between the two. With the history of superseded copies two
+statements are exact: every row of the view was current at some time between the two, and every row that was current all
+the time between them is in the view.
 """
 
 # ruff: noqa: S608  (queries are put together from constants; values are parameters)
@@ -26,18 +26,18 @@ SCHEMA: dict[str, pl.DataType] = {
     "fault": pl.String(),
 }
 MOST = 1000
-#: Sums depend on the order in which their terms come.
+#: Relative tolerance of sums, which depend on the order of their terms.
 _TOLERANCE = 1e-9
 
-# All but the revision: a venue may state the same values again, which moves the revision of a bar and nothing else.
+# All columns except the revision: a venue may send the same values again, which changes only the revision.
 _SHARED: LiteralString = (
     "open_time, open, high, low, close, volume, quote_volume, taker_buy_volume, trade_count, complete, recorded_at"
 )
-#: Sorted, as the views themselves list them.
+#: Columns in the order of the views.
 _TIMEFRAMES: LiteralString = ", ".join(sorted(f"'{each.value}'" for each in Timeframe))
 _OF_VIEW: LiteralString = f"symbol, timeframe, {_SHARED}, vwap, source"
 
-# The same ranges of the key as in the view's own query; the newest state of what it could have seen.
+# The same key ranges as in the view's own query, with the newest state that the refresh could have seen.
 _TABLE: LiteralString = f"""
 SELECT i.symbol, o.timeframe, {", ".join(f"o.{name}" for name in _SHARED.split(", "))},
        CASE WHEN o.volume > 0 THEN o.quote_volume / o.volume END AS vwap, s.name AS source, o.superseded_at
@@ -56,7 +56,7 @@ CROSS JOIN LATERAL (
 JOIN market.bar_sources s USING (source_rank)
 """
 
-# Series whose rows differ in anything; mostly none, and at the cost of one pass without sorting.
+# Series with any differing row; usually none. It takes one pass without a sort.
 _SUSPECTS: LiteralString = f"""
 SELECT symbol, timeframe FROM (
     SELECT symbol, timeframe, count(*) AS rows, bit_xor(hash_record_extended(ROW({_OF_VIEW}), 0)) AS fingerprint
@@ -85,7 +85,7 @@ SELECT symbol, timeframe, open_time, 'the view lacks what the table held' FROM (
 ORDER BY 1, 2, 3 LIMIT {MOST}
 """
 
-# The summary from the bars as they were, in another way than the view computes it.
+# The summary from the bars at that time, computed in another way than in the view.
 _SUMMARY: LiteralString = f"""
 WITH held AS MATERIALIZED (
     SELECT * FROM ({_TABLE}) AS everything
@@ -121,9 +121,9 @@ ORDER BY 1 LIMIT {MOST}
 
 
 def differences(connection: psycopg.Connection[Any], view: str, span: str | None) -> pl.DataFrame:
-    """Offenders in SCHEMA. ``span`` is the view's length as an interval; None for the summary of instruments.
+    """Differing rows in SCHEMA. ``span`` is the view's length as an interval; None for the summary of instruments.
 
-    To be called in one snapshot, with the view kept from being refreshed.
+    Call it in one snapshot, while the view cannot be refreshed.
     """
     row = connection.execute(
         "SELECT certain_to, possible_to, market_at - %s::interval, market_at - interval '24 hours' "

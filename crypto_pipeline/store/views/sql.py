@@ -1,16 +1,16 @@
-"""The statements by which materialized views are refreshed."""
+"""The SQL statements of the refresh of materialized views."""
 
 from __future__ import annotations
 
 from typing import LiteralString
 
-# What was recorded before the oldest transaction that is open now has begun is there for everyone to see.
+# Rows recorded before the start of the oldest open transaction are visible to all.
 CERTAIN = """
 SELECT now(), least(now(), min(xact_start)), market.now() FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
 """
 
-# What hangs on a view and would be lost with it, or keep it from being dropped.
+# Objects that depend on a view: they would be lost with it, or prevent dropping it.
 ATTACHED = """
 SELECT 'an index of somebody''s own' FROM pg_index
 WHERE indrelid = %(view)s::regclass AND indexrelid <> (%(view)s || '_key')::regclass

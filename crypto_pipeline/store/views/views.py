@@ -1,9 +1,9 @@
 """The materialized views for people and tools: rebuilt under another name and renamed, so that readers never wait.
 
-REFRESH locks readers out while it works; REFRESH … CONCURRENTLY does not, but compares every row and costs five times
-as much. So a view is built under another name and takes the name of the old one in a transaction of a millisecond,
-which gives up at once where a reader has the view locked. CONCURRENTLY is used where a reader keeps it locked for long,
-or where other objects depend on the view that a renaming would lose (views, indexes, grants on columns).
+REFRESH locks readers out while it works; REFRESH … CONCURRENTLY does not, but compares every row and takes five
+times as long. So a view is built under another name and gets the old one's name in a transaction of a millisecond,
+which fails at once if a reader has the view locked. CONCURRENTLY is used if a reader keeps it locked for long, or
+if other objects depend on the view that a renaming would lose (views, indexes, grants on columns).
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.views import sql as view_sql
 
-#: Name → how long a span it shows, as PostgreSQL writes intervals.
+#: Views by name, with their span as a PostgreSQL interval.
 BAR_VIEWS = {"ohlc_today": "24 hours", "ohlc_recent": "7 days"}
 VIEWS = (*BAR_VIEWS, "instrument_summary")
 
 _LOCK_SPACE = 0x76696577  # "view"
-#: Advisory lock that a long reader of the catalog (a backup) holds: meanwhile views keep their identity.
+#: Advisory lock that a long reader of the catalogue (a backup) holds: meanwhile no view is replaced.
 CATALOG_LOCK = (_LOCK_SPACE, 0)
-#: A reader may be kept waiting this long, milliseconds; and how often, and at what pace, the names are tried.
+#: Milliseconds that a reader may wait; number of attempts to exchange the names, and seconds between them.
 _READERS_WAIT = 10
 _ATTEMPTS, _PAUSE = 50, 0.03
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """One refresh. ``method``: swap or concurrently; ``because`` says why it was not a swap."""
+    """Result of a refresh. ``method``: swap or concurrently; ``because`` says why it was not a swap."""
 
     name: str
     rows: int
@@ -49,29 +49,32 @@ class Refreshed:
 
 
 class Views:
-    """``market.ohlc_today``, ``market.ohlc_recent``, ``market.instrument_summary``. Thread-safe."""
+    """Refreshes ``market.ohlc_today``, ``market.ohlc_recent`` and ``market.instrument_summary``. Thread-safe."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
     def state(self) -> pl.DataFrame:
-        """Per view: ``name``, ``rows``, ``bytes``, ``refreshed_at``, ``age_seconds``, ``seconds``, ``method``."""
+        """One row per view: ``name``, ``rows``, ``bytes``, ``refreshed_at``, ``age_seconds``, ``seconds``,
+        ``method``.
+        """
         return self._connections.frame(view_sql.STATE).with_columns(pl.col("refreshed_at").cast(UTC_MS))
 
     def refresh(self, name: str) -> Refreshed:
-        """Bring one view up to date without blocking its readers. Raises StoreError for an unknown name.
+        """Refresh one view without blocking its readers. Raises StoreError for an unknown name.
 
-        Safe to repeat and to kill: until the names are exchanged the old view is the view. Two at once take turns.
+        A killed refresh can be repeated: the old view stays until the names are exchanged. Concurrent calls take turns.
         """
         if name not in VIEWS:
             raise StoreError(f"unknown view {name!r}: use one of {', '.join(VIEWS)}")
         return self._connections.run(_refresh, name)
 
     def differences(self, name: str) -> pl.DataFrame:
-        """Where a view is not what its tables held at its refresh: ``instrument``, ``timeframe``, ``open_time``,
-        ``fault``; at most 1,000 rows, none when all is well. Raises StoreError for an unknown name.
+        """Differences of a view from its tables at its refresh: ``instrument``, ``timeframe``, ``open_time``,
+        ``fault``.
 
-        What was being written during the refresh may be in the view or not; everything else must be, to the last bit.
+        At most 1,000 rows, none if the view is correct. Rows that were in writing during the refresh may be in the view
+        or not; all others must be equal. Raises StoreError for an unknown name.
         """
         from crypto_pipeline.store.views import proof
 
@@ -79,7 +82,7 @@ class Views:
             raise StoreError(f"unknown view {name!r}: use one of {', '.join(VIEWS)}")
 
         def look(connection: psycopg.Connection[Any]) -> pl.DataFrame:
-            with _turn(connection, name):  # a refresh between two questions would be taken for a difference
+            with _turn(connection, name):  # a refresh between the two queries would look like a difference
                 connection.commit()
                 connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 return proof.differences(connection, name, BAR_VIEWS.get(name))
@@ -89,8 +92,8 @@ class Views:
 
 @contextmanager
 def _turn(connection: psycopg.Connection[Any], name: str) -> Iterator[None]:
-    """One process at a time for each view. A lock of the session, because a refresh is several transactions; it goes
-    with the connection if that breaks.
+    """Let one process at a time work on a view. It is a lock of the session, because a refresh has several
+    transactions; a broken connection releases it.
     """
     key = [_LOCK_SPACE, VIEWS.index(name) + 1]
     connection.execute("SELECT pg_advisory_lock(%s, %s)", key)
@@ -108,7 +111,7 @@ def _refresh(connection: psycopg.Connection[Any], name: str) -> Refreshed:
         _drop_leftovers(connection, name)
         attached = connection.execute(view_sql.ATTACHED, {"view": f"market.{name}"}).fetchone()
         if attached:
-            return _compare(connection, name, started, f"{attached[0]} hangs on it")
+            return _compare(connection, name, started, f"{attached[0]} depends on it")
         if not _hold(connection, "SELECT pg_try_advisory_lock_shared(%s, %s)"):
             return _compare(connection, name, started, "a backup is reading the catalog")
         try:
@@ -130,7 +133,7 @@ def _swap(connection: psycopg.Connection[Any], name: str, started: float) -> Ref
     noted = _build(connection, name)
     for attempt in range(_ATTEMPTS):
         if attempt:
-            time.sleep(_PAUSE)  # no event tells when a reader is through
+            time.sleep(_PAUSE)  # polling, because nothing notifies about the end of a reader
         if _exchange(connection, name, noted, started):
             seconds = time.monotonic() - started
             _drop_leftovers(connection, name)
@@ -140,7 +143,7 @@ def _swap(connection: psycopg.Connection[Any], name: str, started: float) -> Ref
 
 
 def _build(connection: psycopg.Connection[Any], name: str) -> dict[str, Any]:
-    """Build the view under the name ``<name>_fresh`` and commit; returns what is recorded about it."""
+    """Build the view under the name ``<name>_fresh`` and commit; return the values to record about it."""
     fresh, view = sql.Identifier("market", f"{name}_fresh"), f"market.{name}"
     noted = _begin(connection, name)
     row = connection.execute(view_sql.DEFINITION, {"view": view}).fetchone()
@@ -148,7 +151,7 @@ def _build(connection: psycopg.Connection[Any], name: str) -> dict[str, Any]:
     definition, key, comment = row
     text = sql.SQL("CREATE MATERIALIZED VIEW {} AS {} WITH NO DATA").format(fresh, sql.SQL(definition.rstrip(" ;")))
     connection.execute(text)
-    # REFRESH writes rows that every snapshot sees; what CREATE writes is missing to transactions that began before.
+    # All snapshots see rows of REFRESH; older transactions do not see rows of CREATE.
     connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(fresh))
     noted["possible"] = _clock(connection)
     columns = sql.SQL(key[key.rindex("(") :])
@@ -157,18 +160,18 @@ def _build(connection: psycopg.Connection[Any], name: str) -> dict[str, Any]:
     noted["rows"] = _counted(connection, f"{view}_fresh")
     connection.execute(sql.SQL("COMMENT ON MATERIALIZED VIEW {} IS {}").format(fresh, sql.Literal(comment)))
     _dress(connection, name, fresh)
-    # Without statistics the first questions are planned blindly. The columns of the key are what is asked by; those of
-    # all would cost a tenth of the whole refresh.
+    # Without statistics the first queries get bad plans. Queries filter by the columns of the key; statistics of all
+    # columns would take a tenth of the whole refresh.
     connection.execute("SET LOCAL default_statistics_target = 10")
     connection.execute(sql.SQL("ANALYZE {} {}").format(fresh, columns))
-    # A power failure a moment later may take the view back to what it was; its file is on disk in any case.
+    # A power failure shortly after may restore the old view; the new one's file is on disk in any case.
     connection.execute("SET LOCAL synchronous_commit = off")
     connection.commit()
     return noted
 
 
 def _dress(connection: psycopg.Connection[Any], name: str, fresh: sql.Identifier) -> None:
-    """Grants and comments of the view that is there."""
+    """Copy grants and comments of the existing view."""
     for grantee, privilege, grantable in connection.execute(view_sql.GRANTS, [f"market.{name}"]).fetchall():
         role = sql.SQL("PUBLIC") if grantee is None else sql.Identifier(grantee)
         grant = sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(privilege), fresh, role)
@@ -179,7 +182,7 @@ def _dress(connection: psycopg.Connection[Any], name: str, fresh: sql.Identifier
 
 
 def _exchange(connection: psycopg.Connection[Any], name: str, noted: dict[str, Any], started: float) -> bool:
-    """Give the fresh view the name, unless a reader is in the way; then nothing happened."""
+    """Give the new view the name. False, without a change, if a reader has locked the old one."""
     old = f"{name}_old_{time.time_ns() // 1_000_000}"
     names = {
         "view": sql.Identifier("market", name),
@@ -193,7 +196,7 @@ def _exchange(connection: psycopg.Connection[Any], name: str, noted: dict[str, A
     }
     try:
         _hurry(connection)
-        # Whether the exchange outlives a power failure a moment later is of no account: both are views.
+        # After a power failure either view may have the name; both are valid.
         connection.execute("SET LOCAL synchronous_commit = off")
         for statement in view_sql.RENAMES:
             connection.execute(sql.SQL(statement).format(**names))
@@ -206,7 +209,7 @@ def _exchange(connection: psycopg.Connection[Any], name: str, noted: dict[str, A
 
 
 def _compare(connection: psycopg.Connection[Any], name: str, started: float, because: str) -> Refreshed:
-    """REFRESH … CONCURRENTLY: slower, but it needs nothing that a reader could hold."""
+    """Run REFRESH … CONCURRENTLY: slower, but independent of readers' locks."""
     noted = _begin(connection, name)
     view = sql.Identifier("market", name)
     connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW CONCURRENTLY {}").format(view))
@@ -220,9 +223,10 @@ def _compare(connection: psycopg.Connection[Any], name: str, started: float, bec
 
 
 def _begin(connection: psycopg.Connection[Any], name: str) -> dict[str, Any]:
-    """A transaction of its own, so that ``now()`` is now; returns what of the refresh is known beforehand.
+    """Begin a new transaction, so that ``now()`` is the current time; return the values that are known before.
 
-    Of one snapshot, so that the market's clock, which may be set meanwhile, says the same in the view's own query.
+    They come from one snapshot, so that the market's clock, which may be set meanwhile, is the same in the view's
+    query.
     """
     connection.commit()
     connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -239,7 +243,7 @@ def _clock(connection: psycopg.Connection[Any]) -> datetime:
 
 
 def _counted(connection: psycopg.Connection[Any], view: str) -> int:
-    """Rows as the making of the index has just counted them."""
+    """Number of rows, as counted by the creation of the index."""
     row = connection.execute("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = %s::regclass", [view])
     found = row.fetchone()
     return int(found[0]) if found else 0
@@ -254,7 +258,7 @@ def _hurry(connection: psycopg.Connection[Any]) -> None:
 
 
 def _drop_leftovers(connection: psycopg.Connection[Any], name: str) -> None:
-    """Views that were replaced, and one that a kill left unfinished. One that is still being read goes next time."""
+    """Drop replaced views, and one that a killed refresh left. A view that is still read is dropped the next time."""
     connection.commit()
     wanted = {"fresh": f"{name}_fresh", "old": f"{name}_old_"}
     for (left,) in connection.execute(view_sql.LEFTOVERS, wanted).fetchall():

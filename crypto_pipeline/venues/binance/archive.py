@@ -27,9 +27,9 @@ from crypto_pipeline.venues.protocol import FetchPlan, MalformedAnswer, Rejected
 log = logging.getLogger(__name__)
 
 _DAY = timedelta(days=1)
-#: A row of text has about 130 bytes.
+#: Bytes of one row of text; real rows have about 130.
 _ROW_BYTES = 256
-#: Lines besides those of bars: a header, an empty line at the end, and a few bars off the grid.
+#: Lines allowed beside those of bars: a header, an empty line at the end, and a few bars off the grid.
 _MORE_LINES = 64
 _CSV = {
     "open_time": pl.Int64(),
@@ -43,7 +43,7 @@ _CSV = {
 
 @dataclass(frozen=True, slots=True)
 class SpanPart:
-    """A part of a span and where it comes from: a monthly file, a daily file, or REST."""
+    """A part of a span and its source: a monthly file, a daily file, or REST. Times in UTC."""
 
     kind: Literal["monthly", "daily", "rest"]
     start: datetime
@@ -60,9 +60,9 @@ class ArchivedBars:
 
 
 def pieces(timeframe: Timeframe, start: datetime, end: datetime, page: int) -> Iterator[SpanPart]:
-    """Cut a span: whole calendar months, then whole days, then what is left to REST.
+    """Cut a span into whole calendar months, whole days, and the rest, which is requested by REST.
 
-    A file is worth asking for when it holds more bars than one REST page; a week crosses files, so weeks never are.
+    A file is used only if it has more bars than one REST page. Weekly bars cross files, so they always use REST.
     """
     per_day = timeframe.bars_per_cell if timeframe.cell_days == 1 else 0
     rest = start
@@ -87,7 +87,7 @@ def pieces(timeframe: Timeframe, start: datetime, end: datetime, page: int) -> I
 
 
 def days_of(piece: SpanPart, timeframe: Timeframe, page: int) -> Iterator[SpanPart]:
-    """What to request instead of a monthly file that does not exist."""
+    """The daily files (or REST parts) that replace a monthly file that does not exist."""
     if timeframe.bars_per_cell <= page:
         yield SpanPart("rest", piece.start, piece.end)
         return
@@ -110,19 +110,19 @@ class BinanceArchive:
         self._http = http
 
     async def fetch(self, plan: FetchPlan, piece: SpanPart) -> ArchivedBars:
-        """The file's bars. NotFound where the archive has no such file, MalformedAnswer where it is corrupt twice."""
+        """The file's bars. Raises NotFound if there is no such file, MalformedAnswer if it is corrupt twice."""
         path = path_of(piece, plan.venue_symbol, plan.timeframe)
         try:
             file = await self._fetch(plan, piece, path)
             if not file.refused:
                 return file
             log.warning(
-                "corrupt archive file %s%s: %d rows are not believed, first: %s; fetching it once more",
+                "corrupt archive file %s%s: %d rows are invalid, first: %s; fetching it once more",
                 *(self._http.base_url, path, len(file.refused), file.refused[0].reason),
             )
             return await self._fetch(plan, piece, path)
         except MalformedAnswer as error:
-            # Files are re-issued: zip and checksum may be of two issues, or the transfer was bad.
+            # The venue replaces files: zip and checksum may be of two versions, or the transfer failed.
             log.warning("%s; fetching it once more", error)
             return await self._fetch(plan, piece, path)
 
@@ -133,15 +133,15 @@ class BinanceArchive:
 
 
 def read_file(plan: FetchPlan, piece: SpanPart, answer: HttpResponse, promised: str) -> ArchivedBars:
-    """Verify and read a downloaded file. MalformedAnswer names the file and what is wrong with it."""
+    """Verify and read a downloaded file. Raises MalformedAnswer that names the file and the fault."""
     try:
         found = hashlib.sha256(answer.body).hexdigest()
         if found != promised:
-            raise MalformedAnswer(f"its SHA-256 is {found[:12]}…, promised is {promised[:12]}…")
+            raise MalformedAnswer(f"its SHA-256 is {found[:12]}…, its checksum file says {promised[:12]}…")
         modified = _modified(answer)
         text = _unzip(answer.body, _most_text(plan, piece))
         if (lines := text.count(b"\n")) > (most := _most_rows(plan, piece)):
-            raise MalformedAnswer(f"it has {lines:,} lines, and {most:,} at most can be bars of it")
+            raise MalformedAnswer(f"it has {lines:,} lines, more than the {most:,} of all its bars")
         raw, unread = read_csv(text)
         span = unix_ms(piece.start), unix_ms(piece.end)
         bars, refused = parse.frame_of_csv(raw, plan.instrument, plan.timeframe, modified, span)
@@ -151,14 +151,16 @@ def read_file(plan: FetchPlan, piece: SpanPart, answer: HttpResponse, promised: 
 
 
 def read_csv(text: bytes) -> tuple[pl.DataFrame, list[RejectedRow]]:
-    """Klines CSV with or without header row: the rows of 12 numbers, and the others. Raises MalformedAnswer."""
+    """Read klines CSV with or without a header: rows of 12 numbers (float64), and rejected rows. Raises
+    MalformedAnswer.
+    """
     skip = int(not text[:1].isdigit())
     try:
         frame = pl.read_csv(text, has_header=False, skip_rows=skip, schema=_CSV, raise_if_empty=False)
         if not frame.height or frame.select(pl.all_horizontal(pl.all().is_not_null().all())).item():
             return frame, []
     except pl.exceptions.PolarsError:
-        pass  # some row is not of numbers: which one is seen below
+        pass  # a row has other text than numbers; the code below finds it
     return _row_by_row(text, skip)
 
 
@@ -176,7 +178,7 @@ def _row_by_row(text: bytes, skip: int) -> tuple[pl.DataFrame, list[RejectedRow]
     refused = [
         RejectedRow(
             None,
-            f"line {row[0]} is not of 12 numbers",
+            f"line {row[0]} does not have 12 numbers",
             shorten(",".join("" if one is None else one for one in row[1:])),
         )
         for row in bad.iter_rows()
@@ -189,17 +191,17 @@ def _most_rows(plan: FetchPlan, piece: SpanPart) -> int:
 
 
 def _most_text(plan: FetchPlan, piece: SpanPart) -> int:
-    """Bytes that a file of the piece can have at most, packed or unpacked."""
+    """Greatest size of the piece's file in bytes, packed or unpacked."""
     return _most_rows(plan, piece) * _ROW_BYTES
 
 
 def _unzip(body: bytes, most: int) -> bytes:
-    """The text of the one file in a zip. At most ``most`` bytes are unpacked, whatever size it states."""
+    """The text of the only file in a zip. At most ``most`` bytes are unpacked; the stated size is not trusted."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as zipped:
             members = zipped.infolist()
             if len(members) != 1:
-                raise MalformedAnswer(f"it has {len(members)} files in it, and not one")
+                raise MalformedAnswer(f"it contains {len(members)} files instead of one")
             with zipped.open(members[0]) as file:
                 text = file.read(most + 1)
     except (
@@ -208,7 +210,7 @@ def _unzip(body: bytes, most: int) -> bytes:
     ) as error:  # fmt: skip
         raise MalformedAnswer(f"not a readable zip ({error})") from error
     if len(text) > most:
-        raise MalformedAnswer(f"it unpacks to more than the {most:,} bytes that its bars can have")
+        raise MalformedAnswer(f"it unpacks to more than the {most:,} bytes of all its bars")
     return text
 
 
@@ -220,8 +222,8 @@ def _read_checksum(answer: HttpResponse) -> str:
 
 
 def _modified(answer: HttpResponse) -> datetime:
-    """When the venue issued the file (UTC): the revision of its bars."""
+    """When the venue published the file (UTC): the revision of its bars."""
     try:
         return parsedate_to_datetime(answer.headers["Last-Modified"]).astimezone(UTC)
     except (KeyError, ValueError, OverflowError):
-        raise MalformedAnswer("no Last-Modified says when it was issued") from None
+        raise MalformedAnswer("it has no Last-Modified header") from None

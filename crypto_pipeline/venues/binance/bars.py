@@ -1,4 +1,4 @@
-"""Cut plans into requests: archive files for long spans, REST windows for the rest and for what the archive lacks."""
+"""Cuts plans into requests: archive files for long spans, REST pages for the rest and for bars absent in files."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from crypto_pipeline.venues.protocol import BarsAnswer, FetchPlan, MalformedAnsw
 
 log = logging.getLogger(__name__)
 
-#: Rows that one REST answer has at most.
+#: Greatest number of rows of one REST answer.
 PAGE = 1000
 
-#: Requests one REST page of ``[start, end)``: its bars, the rejected rows, and when the venue stated it.
+#: Requests one REST page of ``[start, end)``: its bars, the rejected rows, and the venue's time of the answer.
 Pager = Callable[[FetchPlan, datetime, datetime], Awaitable[tuple[pl.DataFrame, list[RejectedRow], datetime]]]
 
 
 class BarRequests:
-    """Makes the jobs whose answers, in order, cover a plan's spans."""
+    """Makes the jobs of plans; the answers of a plan's jobs, in order, cover its spans."""
 
     def __init__(self, page: Pager, archive: BinanceArchive, archive_min: timedelta) -> None:
         self._page = page
@@ -36,7 +36,7 @@ class BarRequests:
         self._archive_min = archive_min
 
     def jobs(self, key: int, plan: FetchPlan, settled: datetime, archive: bool) -> Iterator[Job[int, list[BarsAnswer]]]:
-        """Jobs of one plan in time order, up to the last bar that is over by ``settled``."""
+        """Jobs of one plan in time order, up to the last bar that has ended by ``settled`` (UTC)."""
         for start, end in clip_spans(plan, settled):
             long = archive and end - start >= self._archive_min
             cut = pieces(plan.timeframe, start, end, PAGE) if long else iter([SpanPart("rest", start, end)])
@@ -55,7 +55,7 @@ class BarRequests:
         """One REST window of at most PAGE bars."""
         frame, refused, stated_at = await self._page(plan, start, end)
         frames = [frame]
-        # Fewer rows than the limit may be a hole at the end or a page cut short: only another request tells which.
+        # Fewer rows than the limit mean a gap at the end or an incomplete page: only another request can show which.
         cursor = start
         while (upcoming := _after(frame, refused, plan.timeframe, cursor, end)) is not None and upcoming < end:
             cursor = upcoming
@@ -66,19 +66,19 @@ class BarRequests:
         return [BarsAnswer(plan.instrument, plan.timeframe, start, end, bars, stated_at, "rest", tuple(refused))]
 
     async def _file(self, plan: FetchPlan, piece: SpanPart) -> list[BarsAnswer]:
-        """The bars of one archive file, or of REST where the file does not exist."""
+        """The bars of one archive file, or from REST if the file does not exist or is corrupt."""
         try:
             file = await self._archive.fetch(plan, piece)
         except NotFound:
             parts = days_of(piece, plan.timeframe, PAGE) if piece.kind == "monthly" else None
             return await self._all(plan, parts or [SpanPart("rest", piece.start, piece.end)])
         except (MalformedAnswer, VenueUnavailable) as error:
-            log.warning("%s; asking REST instead", error)
+            log.warning("%s; using REST instead", error)
             return await self._all(plan, [SpanPart("rest", piece.start, piece.end)])
-        # rejected rows of the file leave a hole, which is requested from REST
+        # rejected rows of the file leave a gap, which is requested from REST
         answers = list(_whole_windows(plan, piece, file))
         holes = [SpanPart("rest", start, end) for start, end in _between(piece, answers)]
-        # The archive lacks these bars: they do not exist, or only REST has them.
+        # The file lacks these bars: they do not exist, or only REST has them.
         answers.extend(await self._all(plan, holes))
         answers.sort(key=lambda answer: answer.start)
         if file.refused and answers:
@@ -96,7 +96,7 @@ class BarRequests:
 def _after(
     frame: pl.DataFrame, refused: list[RejectedRow], timeframe: Timeframe, cursor: datetime, end: datetime
 ) -> datetime | None:
-    """Where the next request begins after a page that was requested from ``cursor``; None when the page was empty."""
+    """Start of the next request after a page that began at ``cursor``; None if the page was empty."""
     told = [] if frame.is_empty() else [frame.item(-1, "open_time")]
     told += [timeframe.floor(from_unix_ms(one.ms)) for one in refused if one.ms is not None]
     beyond = [one + timeframe.delta for one in told if cursor <= one < end]
@@ -104,7 +104,7 @@ def _after(
 
 
 def _whole_windows(plan: FetchPlan, piece: SpanPart, file: ArchivedBars) -> Iterator[BarsAnswer]:
-    """The complete parts of a file, in as few answers as possible."""
+    """Answers for the spans of a file that have all their bars, as few as possible."""
     if file.bars.height == plan.timeframe.count(piece.start, piece.end):
         yield BarsAnswer(plan.instrument, plan.timeframe, piece.start, piece.end, file.bars, file.modified, "archive")
         return

@@ -1,7 +1,7 @@
-"""Reads Binance's response bodies into frames: each row is checked, digits are kept exactly.
+"""Reads Binance's response bodies into frames. Each row is checked; numbers are read as correctly rounded doubles.
 
-A row that cannot be read or cannot be is refused with the reason; the rows beside it are taken. What is no list of rows
-at all is a MalformedAnswer.
+A row that is unreadable or invalid is rejected with a reason, and the other rows are used. A body that is not a list of
+rows raises MalformedAnswer. Source: Binance's REST documentation (klines, aggTrades, exchangeInfo, time).
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class _RateLimit(msgspec.Struct, rename="camel"):
 
 
 class ExchangeInfo(msgspec.Struct):
-    """The part of exchangeInfo that is used: the limits and symbols that can be read."""
+    """The used part of exchangeInfo: all readable limits and symbols."""
 
     rate_limits: list[_RateLimit]
     symbols: list[Listing]
@@ -125,13 +125,13 @@ _SECONDS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86400}
 
 
 def parse_klines(body: bytes) -> tuple[NDArray[np.float64], list[RejectedRow]]:
-    """Rows × 12 of a klines body, and the rows that lack an element. Raises MalformedAnswer."""
+    """Rows of a klines body (float64, n × 12), and the rejected rows. Raises MalformedAnswer."""
     refused: list[RejectedRow] = []
     try:
         rows = np.array(_KLINES.decode(body), dtype=np.float64)
     except UNREADABLE:
         read, refused = decode_rows(raw_rows(body, "klines"), _KLINE, "klines", lambda row: _row_ms(row[0]), some=True)
-        # a whole number too large for a double cannot be a time or count
+        # a whole number too large for a double is neither a time nor a count
         fit = [all(abs(value) < 1e300 for value in row) for row in read]
         refused += [
             RejectedRow(None, "klines: a number is too large", quoted(row))
@@ -144,13 +144,13 @@ def parse_klines(body: bytes) -> tuple[NDArray[np.float64], list[RejectedRow]]:
 
 
 def kline_open(body: bytes) -> int | None:
-    """Open time (ms) of the last row of a klines body; None when it has none."""
+    """Open time (Unix ms) of the last row of a klines body; None if it has no rows."""
     rows, refused = parse_klines(body)
     if not len(rows):
         if refused:
             raise MalformedAnswer(refused[0].reason)
         return None
-    return _believed(rows[-1, 0], "klines")
+    return _plausible_ms(rows[-1, 0], "klines")
 
 
 def frame_of_klines(
@@ -160,7 +160,7 @@ def frame_of_klines(
     revision: datetime,
     span: tuple[int, int] | None = None,
 ) -> tuple[pl.DataFrame, list[RejectedRow]]:
-    """BAR_SCHEMA frame of parsed rows, oldest first, and the rows that cannot be bars of ``span`` (ms)."""
+    """BAR_SCHEMA frame of parsed rows, oldest first, and the rows that are not valid bars of ``span`` (Unix ms)."""
     columns = np.ascontiguousarray(rows.T)
     values = {name: columns[place] for name, place in _PLACES.items()}
     with np.errstate(invalid="ignore"):
@@ -178,7 +178,9 @@ def frame_of_csv(
     revision: datetime,
     span: tuple[int, int] | None = None,
 ) -> tuple[pl.DataFrame, list[RejectedRow]]:
-    """BAR_SCHEMA frame of the columns of an archive file, and the rows that cannot be bars of ``span`` (ms)."""
+    """BAR_SCHEMA frame of the columns of an archive file, and the rows that are not valid bars of ``span`` (Unix
+    ms).
+    """
     values = {name: raw.get_column(name).to_numpy() for name in _PLACES}
     times, ends, counts = (raw.get_column(name).to_numpy() for name in ("open_time", "close_time", "trade_count"))
     return assemble(times, ends, values, counts, instrument, timeframe, revision, span)
@@ -194,7 +196,10 @@ def assemble(
     revision: datetime,
     span: tuple[int, int] | None,
 ) -> tuple[pl.DataFrame, list[RejectedRow]]:
-    """Columns into a frame, without expressions: on a page of 1000 rows their set-up costs more than the work."""
+    """Make a BAR_SCHEMA frame of columns (times in Unix ms), and the rejected rows.
+
+    numpy is used instead of Polars expressions, whose set-up costs more than the work on a page of 1000 rows.
+    """
     times = np.where(times > MICROSECONDS_FROM, times // 1000, times)
     ends = np.where(ends > MICROSECONDS_FROM, ends // 1000, ends)
     doubtful = (ends < times) | (ends >= times + timeframe.milliseconds)
@@ -211,7 +216,7 @@ def assemble(
             for name, value in same.items()
         },
     }
-    # Something traded, but no trade is counted: a recording without these fields. They are null, not zero.
+    # A positive volume with a trade count of 0 comes from a recording without these fields: they become null.
     unstated = (counts == 0) & (values["volume"] > 0)
     if unstated.any():
         for name in ("quote_volume", "taker_buy_volume", "trade_count"):
@@ -224,7 +229,7 @@ def assemble(
 
 
 def parse_trades(body: bytes) -> TradePage[AggTrade]:
-    """Aggregate trades of an aggTrades body by rising ids. Raises MalformedAnswer."""
+    """Aggregate trades of an aggTrades body by rising ids, and the rejected rows. Raises MalformedAnswer."""
     rows, refused = decode_list(
         _TRADES, _TRADE, body, "aggTrades", lambda row: _row_ms(row.get("T")), lambda row: whole(row.get("a"))
     )
@@ -243,11 +248,11 @@ def _row_ms(stated: Any) -> int | None:
     return number if 0 < number < MAX_MS else None
 
 
-def _believed(ms: float, where: str) -> int:
+def _plausible_ms(ms: float, where: str) -> int:
     """A time in Unix ms. Raises MalformedAnswer when it is neither milliseconds nor microseconds."""
     ms = ms / 1000 if ms > MICROSECONDS_FROM else ms
     if not 0 <= ms < MAX_MS:
-        raise MalformedAnswer(f"{where}: {ms:g} is no time in milliseconds or microseconds")
+        raise MalformedAnswer(f"{where}: {ms:g} is not a time in milliseconds or microseconds")
     return int(ms)
 
 
@@ -260,7 +265,7 @@ def frame_of_trades(trades: list[AggTrade], instrument: str) -> pl.DataFrame:
 
 
 def parse_info(body: bytes) -> ExchangeInfo:
-    """Read exchangeInfo entry by entry. An entry that cannot be read is logged and skipped."""
+    """Read exchangeInfo entry by entry. An unreadable entry is logged and skipped. Raises MalformedAnswer."""
     fields = raw_fields(body, "exchangeInfo")
     limits = raw_rows(fields["rateLimits"], "exchangeInfo, rateLimits") if "rateLimits" in fields else []
     read, refused = decode_rows(limits, _LIMIT, "exchangeInfo, rateLimits", lambda _: None)
@@ -271,12 +276,12 @@ def parse_info(body: bytes) -> ExchangeInfo:
 
 
 def parse_server_time(body: bytes) -> int:
-    """Unix ms of a /time body."""
-    return _believed(decode(_TIME, body, "time").server_time, "time")
+    """The venue's time (Unix ms) of a /time body. Raises MalformedAnswer."""
+    return _plausible_ms(decode(_TIME, body, "time").server_time, "time")
 
 
 def parse_error(body: bytes) -> ErrorBody | None:
-    """Code and text of an error body; None when it is something else (an HTML page of a proxy)."""
+    """Code and text of an error body; None for other bodies (an HTML page of a proxy)."""
     try:
         error = _ERROR.decode(body)
     except UNREADABLE:
@@ -285,19 +290,19 @@ def parse_error(body: bytes) -> ErrorBody | None:
 
 
 def banned(text: str, message: str, said_at: float) -> RateLimited:
-    """Error -1003: slow down, or banned until a time (Unix ms) that only the text states.
+    """The error of code -1003: too many requests, or a ban until a time (Unix ms) that only the text states.
 
-    ``said_at``: the venue's time (Unix seconds) when it said so.
+    ``said_at`` is the venue's time of the answer (Unix seconds).
     """
     until = re.search(r"until (\d{13})", message)
     return RateLimited(text, retry_after=max(1.0, int(until[1]) / 1000 - said_at) if until else 1.0)
 
 
 def weight_limit(info: ExchangeInfo, share: float) -> BudgetLimit | None:
-    """The request-weight limit that exchangeInfo states, if it does."""
+    """The request-weight limit of exchangeInfo; None if it has no valid one. ``share`` is the used part of it."""
     for limit in info.rate_limits:
         known = limit.rate_limit_type == "REQUEST_WEIGHT" and limit.interval in _SECONDS
-        # an impossible limit would stop all requests, or allow any number: then the published limit is used
+        # an absurd limit would stop all requests, or allow any number: the published limit is used instead
         if known and 20 <= limit.limit <= 10_000_000 and 1 <= limit.interval_num <= 1_440:
             return BudgetLimit(limit.limit, float(limit.interval_num * _SECONDS[limit.interval]), share)
     return None

@@ -38,21 +38,24 @@ from crypto_pipeline.venues.trade_rows import TradePage
 log = logging.getLogger(__name__)
 
 _KLINES_WEIGHT, _TRADES_WEIGHT, _INFO_WEIGHT = 2, 4, 20
-#: Rows begun and not yet taken by the consumer (about 100 bytes each).
+#: Greatest number of rows that are requested but not yet consumed (about 100 bytes each).
 _ROWS_AHEAD = 400_000
 _TRANSIENT = frozenset({-1000, -1001, -1006, -1007, -1008, -1016})
 _REANCHOR = 60.0
-#: exchangeInfo of all symbols, some kilobytes each; of one symbol.
+#: Greatest size in bytes of exchangeInfo of all symbols (some kilobytes each), and of one symbol.
 _ALL_SYMBOLS, _ONE_SYMBOL = 48 * 1024 * 1024, 256 * 1024
 
 
 class BinanceSpot(RestVenue):
-    """REST client of Binance spot, or of a server with the same interface. Use from one event loop at a time."""
+    """REST client of Binance spot, or of a server with the same interface. Use it in one event loop at a time.
+
+    Source: https://developers.binance.com/docs/binance-spot-api-docs/rest-api. ``timeout`` is in seconds.
+    """
 
     traits = VenueTraits(timeframes=frozenset(Timeframe), states_empty_bars=True, contiguous_trade_ids=True)
     default_url = "https://data-api.binance.vision"
     default_name = "binance"
-    #: Until ``exchangeInfo`` states another.
+    #: Used until ``exchangeInfo`` states another limit.
     limit = (6000, 60.0)
     time_path = "/api/v3/time"
 
@@ -70,7 +73,7 @@ class BinanceSpot(RestVenue):
         super().__init__(base_url, budget, name=name, share=share, policy=policy)
         self.share = share
         self.http.used_header = "X-MBX-USED-WEIGHT-1M"
-        # Files have no request weight: their budget is for pauses only. Few attempts, because REST has the same bars.
+        # Files have no request weight; their budget only holds pauses. REST has the same bars, so attempts are few.
         self.files = HttpClient(
             f"{self.name} archive", archive_url, policy=replace(self.policy, attempts=min(self.policy.attempts, 3))
         )
@@ -86,7 +89,7 @@ class BinanceSpot(RestVenue):
     # Facts about the venue
 
     def explain(self, answer: HttpResponse) -> VenueError | None:
-        """Binance's own error code, where the body has one."""
+        """The error that Binance's error code stands for; None if the body has no code."""
         error = parse.parse_error(answer.body)
         if error is None or answer.status >= 500:
             return None
@@ -104,10 +107,10 @@ class BinanceSpot(RestVenue):
         return float(parse.parse_server_time(answer.body))
 
     async def tell_limit(self) -> None:
-        """Nothing: the venue states its limit, which ``prepare`` takes over; processes that share it may know it."""
+        """Do nothing: ``prepare`` takes the limit that the venue states, and other processes may have stored it."""
 
     async def listings(self) -> list[Listing]:
-        """Every symbol. Binance does not state when it was listed: see ``listed_since``."""
+        """All symbols. Binance does not state when a symbol was listed; use ``listed_since``. Raises VenueError."""
         info = await self.http.get(
             "/api/v3/exchangeInfo",
             lambda answer: parse.parse_info(answer.body),
@@ -122,7 +125,9 @@ class BinanceSpot(RestVenue):
         return await self._first_bar(venue_symbol, Timeframe.M1)
 
     async def first_bars(self, venue_symbol: str) -> dict[Timeframe, datetime]:
-        """Open time of the first bar of each timeframe, one request each: timeframes may begin at different times."""
+        """Open time (UTC) of the first bar of each timeframe, one request each: timeframes may start at different
+        times.
+        """
         firsts = await asyncio.gather(*(self._first_bar(venue_symbol, timeframe) for timeframe in Timeframe))
         return {timeframe: first for timeframe, first in zip(Timeframe, firsts, strict=True) if first is not None}
 
@@ -131,7 +136,7 @@ class BinanceSpot(RestVenue):
         return await self._one_open(params)
 
     async def last_bar(self, venue_symbol: str) -> datetime | None:
-        """Open time of the symbol's newest minute bar; for a delisted symbol, the minute in which it ended."""
+        """Open time (UTC) of the symbol's newest 1m bar; for a delisted symbol, its last minute."""
         params: Params = {"symbol": venue_symbol, "interval": "1m", "limit": 1}
         return await self._one_open(params)
 
@@ -149,7 +154,7 @@ class BinanceSpot(RestVenue):
         self._limits_known = True
 
     async def prepare(self, plans: list[FetchPlan]) -> None:
-        """Learn the request limit before many pages are requested: Binance has changed it before. Raises VenueError."""
+        """Read the request limit before many pages are requested: Binance has changed it before. Raises VenueError."""
         if self._limits_known:
             return
         try:
@@ -163,7 +168,7 @@ class BinanceSpot(RestVenue):
         except VenueError as error:
             if not error.permanent and not isinstance(error, MalformedAnswer):
                 raise
-            return  # only this symbol is bad; the request of its page raises the error
+            return  # only this symbol is unknown; the request for its page raises the error
         await self._take_limits(info)
 
     # Bars
@@ -198,7 +203,7 @@ class BinanceSpot(RestVenue):
     # Trades
 
     async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
-        """All aggregate trades of ``[start, end)``, paged by id; ids are those of aggregate trades."""
+        """All aggregate trades of ``[start, end)`` (UTC), paged by the ids of aggregate trades. Raises VenueError."""
 
         async def page(params: Params) -> TradePage[parse.AggTrade]:
             def read(answer: HttpResponse) -> TradePage[parse.AggTrade]:
@@ -222,5 +227,5 @@ class BinanceSpot(RestVenue):
         if self.clock is None:
             await self.server_time()
         elif now - self.clock[0] > _REANCHOR and now - self._asked > _REANCHOR:
-            self._asked = now  # one page asks for the time, not all of them
+            self._asked = now  # only one of the concurrent pages requests the time
             await self.server_time()

@@ -1,4 +1,7 @@
-"""Binance spot, live: combined streams of aggregate trades and minute bars, symbols spread over connections."""
+"""Binance spot streams: combined streams of aggregate trades and 1m bars, symbols spread over connections.
+
+Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault
+from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, bar_fault, trade_fault
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.venues.binance.parse import MICROSECONDS_FROM, AggTradeFields
@@ -18,18 +21,18 @@ from crypto_pipeline.venues.decoding import whole
 from crypto_pipeline.venues.protocol import shorten
 from crypto_pipeline.venues.stream_protocol import Alive, Event, LiveBar, Notice, StreamPlan, spread_evenly
 
-#: Minutes of the intervals that a bar may be of.
+#: Minutes of each interval of a bar.
 MINUTES = {str(timeframe): timeframe.minutes for timeframe in Timeframe}
 #: The values of an invalid bar that its message quotes, by their letters.
 _SAID = {
     **{"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "quote_volume": "q"},
     **{"taker_buy_volume": "V", "trade_count": "n"},
 }
-#: Streams that the venue allows on one connection.
+#: The venue's limit of streams on one connection.
 MAX_STREAMS = 1024
-#: An address longer than this is cut, and the other streams are subscribed to by message.
+#: Longest address with streams, in characters; further streams are subscribed to by messages.
 _MAX_URL = 3_500
-#: Stream names a message, and seconds between two (5 messages a second are allowed, pongs included).
+#: Stream names in one message, and seconds between messages (the venue allows 5 messages a second, with pongs).
 _NAMES_A_MESSAGE, _PAUSE = 200, 0.26
 
 
@@ -44,7 +47,7 @@ class _Trade(msgspec.Struct, tag_field="e", tag="trade", gc=False):
     q: float
     T: int
     m: bool
-    #: Of futures streams: trades of the insurance fund are no market trades.
+    #: In futures streams: trades of the insurance fund are not market trades.
     X: str = "MARKET"
 
 
@@ -97,7 +100,9 @@ _OTHER_TYPES = frozenset(
 
 
 class BinanceFrames(FrameParser):
-    """Frames of one connection, combined or plain. ``pending``: instruments of the subscribe message of each id."""
+    """Parser of one connection's frames, combined or plain. ``pending``: message id → instruments of that
+    subscription.
+    """
 
     known_fields = {  # noqa: RUF012
         "aggTrade": frozenset("eEsapqflTmM"),
@@ -124,12 +129,12 @@ class BinanceFrames(FrameParser):
             name = self.names.get(data.s)
             if name is None:
                 return self.count_unknown(f"aggTrade of {data.s}, which was not subscribed to")
-            # the rules of market.sanity.trade_fault, spelled out where thousands are read a second
+            # the rules of market.sanity.trade_fault, written out for speed: thousands are read each second
             number, first, last = data.trade_id, data.first_id, data.last_id
             price, quantity = data.price, data.quantity
             numbers = 0 <= first <= last <= MAX_ID and 0 <= number <= MAX_ID and 0 < ms <= MAX_MS
             if not (numbers and 0.0 < price <= MAX_PRICE and 0.0 < quantity <= MAX_AMOUNT):
-                raise ValueError("an aggregate trade that cannot be")
+                raise ValueError(f"invalid aggregate trade: {trade_fault(first, last, number, ms, price, quantity)}")
             self.trades += 1
             return [LiveTrade(name, number, first, last, ms, price, quantity, not data.buyer_is_maker)]
         if isinstance(data, _Kline):
@@ -149,7 +154,7 @@ class BinanceFrames(FrameParser):
         ms = data.T if data.T < MICROSECONDS_FROM else data.T // 1000
         numbers = 0 <= data.t <= MAX_ID and 0 < ms <= MAX_MS
         if not (numbers and 0.0 < data.p <= MAX_PRICE and 0.0 < data.q <= MAX_AMOUNT):
-            raise ValueError("a trade that cannot be")
+            raise ValueError(f"invalid trade: {trade_fault(data.t, data.t, data.t, ms, data.p, data.q)}")
         self.trades += 1
         return [LiveTrade(name, data.t, data.t, data.t, ms, data.p, data.q, not data.m)]
 
@@ -160,9 +165,9 @@ class BinanceFrames(FrameParser):
         begin, stated = _ms(bar.t), _ms(data.E)
         why = bar_fault(bar.o, bar.h, bar.l, bar.c, bar.v, bar.q, bar.V, bar.n, MINUTES.get(bar.i, 1))
         if why is not None or begin % 60_000 or not (0 <= begin <= MAX_MS and 0 <= stated <= MAX_MS):
-            raise ValueError(f"a bar that cannot be ({why or 'its time is in another unit or off the grid'})")
+            raise ValueError(f"invalid bar: {why or 'its time is in another unit or off the grid'}")
         if not (-1 <= bar.f <= MAX_ID and -1 <= bar.L <= MAX_ID):
-            raise ValueError("a bar whose ids cannot be")
+            raise ValueError("invalid bar: its first or last trade id is below -1 or too large")
         self.bars += 1
         silent = bar.f < 0
         return [
@@ -184,7 +189,7 @@ class BinanceFrames(FrameParser):
         kind = data.get("e") if isinstance(data, dict) else None
         stream = str(document.get("stream", ""))
         if kind in _TAGS:
-            _COMBINED.decode(frame)  # raises what was wrong with it
+            _COMBINED.decode(frame)  # raises the error that names the fault
         if kind == "serverShutdown" or stream == "!serverShutdown":
             return [Notice("shutdown", "the server is about to shut down")]
         if kind in _OTHER_TYPES or any(other in stream for other in _OTHERS):
@@ -228,15 +233,15 @@ def _stated_ms(stamp: object) -> int | None:
 
 
 class BinanceStream(VenueStream):
-    """Streams of Binance spot, or of a server with the same interface; see StreamingVenue."""
+    """Client of Binance spot's streams, or of a server with the same interface; see StreamingVenue."""
 
     default_url = "wss://data-stream.binance.vision"
     default_name = "binance"
-    #: A ping comes every 20 s, whatever the market does: nothing at all for 30 s is a dead link.
+    #: The venue sends a ping every 20 s, so a connection without any message for 30 s is broken.
     default_silence_limit = 30.0
 
     def spread(self, plan: StreamPlan) -> list[StreamPlan]:
-        """Cut a plan into one plan a connection."""
+        """Cut a plan into one plan per connection."""
         each = max(1, plan.trades + plan.bars)
         return spread_evenly(plan, min(self.stream_traits.max_per_connection, MAX_STREAMS // each))
 
@@ -259,7 +264,7 @@ def _names(plan: StreamPlan, part: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _in_address(plan: StreamPlan) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Instruments whose streams fit into the address, and the others."""
+    """Instruments whose streams fit into the address, and the remaining ones."""
     room = _MAX_URL
     for place, pair in enumerate(plan.instruments):
         room -= sum(len(name) + 1 for name in _names(plan, [pair]))

@@ -1,4 +1,4 @@
-"""All aggregate trades of a span: the first page by time, the others by id, because many trades share a millisecond."""
+"""All aggregate trades of a span: the first page by time, further pages by id, as many trades share a millisecond."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from crypto_pipeline.venues.client.http import Params
 from crypto_pipeline.venues.protocol import MalformedAnswer, TradesAnswer
 from crypto_pipeline.venues.trade_rows import MOST_PAGES, TradePage
 
-#: Asks for one page with these of startTime, endTime, fromId, limit.
+#: Requests one page; parameters are some of startTime, endTime, fromId and limit.
 Pager = Callable[[Params], Awaitable[TradePage[AggTrade]]]
 LIMIT = 1000
 
 
 async def fetch_trades(page: Pager, instrument: str, start: datetime, end: datetime) -> TradesAnswer:
-    """Every aggregate trade of ``[start, end)`` with the ids on either side."""
+    """All aggregate trades of ``[start, end)`` (UTC), with the ids before and after them. Raises MalformedAnswer."""
     begin, until = unix_ms(start), unix_ms(end)
     got = await page({"startTime": begin, "limit": LIMIT})
     first = got.rows[0].trade_id if got.rows else None
@@ -32,8 +32,8 @@ async def fetch_trades(page: Pager, instrument: str, start: datetime, end: datet
         rows = got.rows
         kept.append(parse.frame_of_trades([row for row in rows if begin <= row.ms < until], instrument))
         after = next((row for row in rows if row.ms >= until), None)
-        # A short page by id is the newest trade there is: nothing can be missing in the middle of an id range,
-        # but a page may be cut short, so only an empty one ends the search.
+        # A short page usually ends with the newest trade, but the venue may also cut a page. So only an empty page ends
+        # the search.
         upcoming = rows[-1].trade_id + 1 if rows else got.beyond(known)
         if after is not None or upcoming is None:
             break
@@ -53,13 +53,13 @@ async def fetch_trades(page: Pager, instrument: str, start: datetime, end: datet
 
 
 async def _before(page: Pager, first: int | None, begin: int) -> AggTrade | None:
-    """The last trade before the span; its id is not always one less than that of the first trade inside or after it."""
+    """The last trade before the span. Its id may be more than one below the first trade in or after the span."""
     if first == 0:
         return None
     if first is not None:
         rows = (await page({"fromId": first - 1, "limit": 1})).rows
         if rows and rows[-1].trade_id < first and rows[-1].ms < begin:
             return rows[-1]
-    # Nothing came since, or the id just before is not shown (trades are hidden: the jump is the proof of it).
+    # No trade came since, or the venue hides the trade with the previous id (the jump of the ids shows that).
     rows = (await page({"endTime": begin - 1, "limit": 1})).rows
     return rows[-1] if rows and rows[-1].ms < begin else None

@@ -1,4 +1,4 @@
-"""Plans of bars as jobs: spans cut to what is over and to pages, and what a failed page means for the rest."""
+"""Jobs of bar plans: spans cut to ended bars and to pages, and the effect of a failed page on the rest of a plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OnError = Callable[[FetchPlan, VenueError], None]
 def judge_failure(
     plan: FetchPlan, span: tuple[datetime, datetime] | None, error: Exception, on_error: OnError | None
 ) -> FailureAction:
-    """Report a failed page to ``on_error``. An unreadable page costs its span; another error costs the plan."""
+    """Report a failed page to ``on_error``. An unreadable page skips its span; another error skips the plan's rest."""
     if on_error is None or not isinstance(error, VenueError):
         return FailureAction.RAISE
     if isinstance(error, MalformedAnswer) and span is not None:
@@ -27,7 +27,7 @@ def judge_failure(
 
 
 def clip_spans(plan: FetchPlan, settled: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The plan's spans on the grid, in time order, without overlap, up to the last bar that is over by ``settled``."""
+    """The plan's spans on the timeframe's grid, in order, without overlap, up to the last bar ended by ``settled``."""
     frame = plan.timeframe
     limit = frame.floor(settled)
     done: datetime | None = None
@@ -41,7 +41,7 @@ def clip_spans(plan: FetchPlan, settled: datetime) -> Iterator[tuple[datetime, d
 
 
 def page_spans(timeframe: Timeframe, start: datetime, end: datetime, most: int) -> Iterator[tuple[datetime, datetime]]:
-    """Cut a span into windows of at most ``most`` bars, so that the span of each answer is known before it comes."""
+    """Cut a span into windows of at most ``most`` bars, so that each request has a known span."""
     step = timeframe.delta * most
     while start < end:
         until = min(start + step, end)

@@ -1,4 +1,4 @@
-"""Reads response bodies in pieces, unpacks them and counts: no body may be larger than its request allows."""
+"""Reads response bodies piece by piece, unpacks them and counts bytes: a body has a greatest size for its request."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import httpx
 
 from crypto_pipeline.venues.protocol import MalformedAnswer, TruncatedBody
 
-#: Bytes that a response may have where nothing else is stated (a time, a status, a checksum).
+#: Default greatest size of a body in bytes (a time, a status, a checksum).
 SMALL = 64 * 1024
-#: Bytes that are read of the body of a refusal: enough for a code and a text.
+#: Bytes read of an error's body: enough for a code and a text.
 REFUSAL = 16 * 1024
 
 
 def rows_bound(rows: int, bytes_a_row: int = 512) -> int:
-    """Bytes that a body with so many rows may have; a row of any venue has less than 300 bytes."""
+    """Greatest size in bytes of a body with ``rows`` rows; a row of any venue has less than 300 bytes."""
     return SMALL + rows * bytes_a_row
 
 
@@ -26,7 +26,7 @@ async def read_body(response: httpx.Response, most: int) -> bytes:
     """The whole body, unpacked. Raises MalformedAnswer when it is larger than ``most`` bytes or cannot be unpacked."""
     stated = _stated_length(response)
     if stated > most:
-        raise MalformedAnswer(f"its body is said to have {stated:,} bytes, and the most that was asked for is {most:,}")
+        raise MalformedAnswer(f"its Content-Length is {stated:,} bytes, more than the {most:,} allowed")
     unpack = _unpacker(response)
     body = bytearray()
     try:
@@ -34,7 +34,7 @@ async def read_body(response: httpx.Response, most: int) -> bytes:
             async for piece in pieces:
                 body += unpack(piece, most + 1 - len(body))
                 if len(body) > most:
-                    raise MalformedAnswer(f"its body has more than the {most:,} bytes that can have been asked for")
+                    raise MalformedAnswer(f"its body has more than the {most:,} bytes allowed")
     except (httpx.RemoteProtocolError, httpx.ReadError) as error:
         raise TruncatedBody(f"truncated answer ({error})") from error
     unpack(b"", 0)
@@ -52,17 +52,17 @@ async def read_start(response: httpx.Response, most: int = REFUSAL) -> bytes:
                 if len(body) >= most:
                     break
     except (MalformedAnswer, httpx.RemoteProtocolError, httpx.ReadError):
-        pass  # the status of a refusal says enough
+        pass  # the HTTP status of an error is enough
     return bytes(body)
 
 
 def _pieces(response: httpx.Response) -> aclosing[AsyncGenerator[bytes, None]]:
-    """The body as it comes, packed; httpx declares the generator only as an iterator."""
+    """The raw pieces of the body; httpx declares the generator only as an iterator."""
     return aclosing(cast(AsyncGenerator[bytes, None], response.aiter_raw()))
 
 
 def _stated_length(response: httpx.Response) -> int:
-    """Bytes that the venue announces, 0 where it announces none."""
+    """The Content-Length in bytes, 0 if there is none."""
     stated = response.headers.get("Content-Length", "")
     return int(stated) if stated.isascii() and stated.isdigit() else 0
 
@@ -71,13 +71,13 @@ Unpack = Callable[[bytes, int], bytes]
 
 
 def _unpacker(response: httpx.Response) -> Unpack:
-    """A function that unpacks one piece to at most so many bytes. Called with b"" at the end, it raises TruncatedBody
-    unless the packed body is complete."""
+    """A function that unpacks one piece into at most the given bytes. Called with b"" at the end, it raises
+    TruncatedBody unless the packed body is complete."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("identity", ""):
         return lambda piece, most: piece[:most] if len(piece) > most else piece
     if encoding not in ("gzip", "deflate"):
-        raise MalformedAnswer(f"its body is packed as {encoding[:40]!r}, which was not asked for")
+        raise MalformedAnswer(f"its body is packed as {encoding[:40]!r}, which was not requested")
     packed: zlib._Decompress | None = None
 
     def unpack(piece: bytes, most: int) -> bytes:
@@ -85,18 +85,18 @@ def _unpacker(response: httpx.Response) -> Unpack:
         if packed is None:
             if not piece:
                 return b""
-            # "deflate" comes with the header of zlib, or from some servers without
+            # most servers send "deflate" with the header of zlib, some without
             bare = encoding == "deflate" and piece[0] & 0x0F != 8
             packed = zlib.decompressobj(-15 if bare else 47)
         try:
             if piece:
                 if packed.eof:
-                    raise MalformedAnswer("something follows the end of its packed body")
+                    raise MalformedAnswer("bytes follow the end of its packed body")
                 return packed.decompress(piece, max(most, 1))
         except zlib.error as error:
             raise MalformedAnswer(f"its body cannot be unpacked ({error})") from error
         if not packed.eof:
-            raise TruncatedBody("its packed body breaks off")
+            raise TruncatedBody("its packed body is incomplete")
         return b""
 
     return unpack

@@ -1,4 +1,4 @@
-"""Circuit breaker around coroutines, on purgatory (pybreaker never opens on them)."""
+"""Circuit breaker for coroutines, on purgatory (pybreaker does not support them)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from crypto_pipeline.venues.protocol import MalformedAnswer, TruncatedBody, Venu
 class Breaker:
     """Opens after ``threshold`` failed calls in a row; then calls fail at once, until ``recovery`` seconds have passed.
 
-    A call that fails permanently (bad symbol) or whose answer cannot be read (one bad page) proves that the venue
-    answers, so it counts as a success: a page of one instrument must not keep all others from being asked. A cancelled
-    call proves nothing and counts as neither: counted as a success it would reset the count each time one failure
-    cancels its siblings, and the breaker would never open.
+    A call that fails permanently (unknown symbol) or whose answer is unreadable proves that the venue answers, so it
+    counts as a success: a page of one instrument must not stop requests for the others. A cancelled call counts neither
+    way: counted as a success, it would reset the count each time a failure cancels concurrent calls, and the breaker
+    would never open.
     """
 
     def __init__(self, name: str, *, threshold: int = 5, recovery: float = 30.0) -> None:
@@ -26,7 +26,7 @@ class Breaker:
         self._factory = AsyncCircuitBreakerFactory(default_threshold=threshold, default_ttl=recovery)
 
     async def is_open(self) -> bool:
-        """Whether calls fail at once now. False once the recovery time is over and a call may try."""
+        """Whether calls fail at once now. False once the recovery time has passed and a call may try."""
         return bool((await self._factory.get_breaker(self.name)).context.state == "opened")
 
     @asynccontextmanager
@@ -36,9 +36,9 @@ class Breaker:
         try:
             await circuit.__aenter__()
         except OpenedState as opened:
-            opened.__traceback__ = None  # purgatory raises one object again and again; its traceback would grow
+            opened.__traceback__ = None  # purgatory always raises the same object; its traceback would grow
             raise VenueUnavailable(
-                f"{self.name} failed repeatedly; not asking it again for up to {self.recovery:g} s",
+                f"{self.name} failed repeatedly; no request for up to {self.recovery:g} s",
                 retry_after=self.recovery,
             ) from None
         try:

@@ -1,4 +1,4 @@
-"""Request weight of one process: fixed windows, corrected by the venue's header, and pauses that all requests keep."""
+"""Request budget of one process: weight per fixed window, corrected by the venue's header, and pauses."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Callable
 
 from crypto_pipeline.venues.protocol import BudgetLimit
 
-#: How long after a window's begin a high header is read as "the venue's window has not turned yet".
+#: Seconds after a window's start during which a high header means that the venue's window has not changed yet.
 _SKEW = 5.0
 
 
 class MemoryBudget:
-    """A RequestBudget that lives in one process; the store room has the one that processes share.
+    """A RequestBudget of one process; ``store.coordination.budgets`` has the one that processes share.
 
-    Windows begin at whole multiples of their width by ``clock`` (Unix seconds), as the venue's do. At most ``share`` of
-    the limit is booked in one. The venue's header wins when it states more than was booked; when the clocks differ, the
-    headers show it and the window is moved. Safe to use from several event loops and threads.
+    Windows start at whole multiples of their width by ``clock`` (Unix seconds), as the venue's do. At most ``share`` of
+    the limit is booked in one window. The venue's header takes precedence when it states more than was booked; a header
+    that shows a clock difference moves the window. Safe to use from several event loops and threads.
     """
 
     def __init__(self, limit: BudgetLimit | None = None, *, clock: Callable[[], float] = time.time) -> None:
@@ -29,20 +29,20 @@ class MemoryBudget:
         self._used = 0
         self._used_before = 0
         self._paused_until = 0.0
-        #: Weight booked in all windows so far, and seconds that callers were made to wait: for metrics and tests.
+        #: Weight booked in all windows so far, and seconds that callers waited: for metrics and tests.
         self.booked = 0
         self.waited = 0.0
 
     @property
     def used(self) -> int:
-        """Weight used in the current window, as far as known."""
+        """Weight used in the current window, from bookings and headers."""
         with self._lock:
             self._turn(self._clock())
             return self._used
 
     @property
     def paused(self) -> float:
-        """Seconds that a pause still lasts; 0 when there is none."""
+        """Seconds until the pause ends; 0 without a pause."""
         return max(0.0, self._paused_until - self._clock())
 
     @property
@@ -57,13 +57,13 @@ class MemoryBudget:
             await asyncio.sleep(wait)
 
     def _book(self, weight: int) -> float:
-        """Book and return 0, or return how long to wait before asking again."""
+        """Book and return 0, or return the seconds to wait before the next try."""
         with self._lock:
             now = self._clock()
             if now < self._paused_until:
                 return self._paused_until - now
             self._turn(now)
-            # A request that is heavier than the whole allowance is sent alone in a new window, else it would never be.
+            # A request heavier than the whole allowance gets a new window alone; otherwise it would never be sent.
             if weight == 0 or self._used + weight <= self.allowed or self._used == 0:
                 self._used += weight
                 self.booked += weight
@@ -85,8 +85,8 @@ class MemoryBudget:
                 return  # requests in flight are booked here and not yet counted there
             begun = self._window_end - self._limit.window
             if now - begun < _SKEW and self._used_before and used > self._used_before:
-                # Our window has just turned and the header still has the old count: the venue's clock is behind ours.
-                # Waiting a whole window for that would halve the throughput; look again in a second.
+                # Our window has just changed and the header still has the old count: the venue's clock is behind ours.
+                # Waiting a whole window would halve the throughput, so try again in a second.
                 self._window_end = now + 1.0
             self._used = used
 
@@ -98,6 +98,6 @@ class MemoryBudget:
             self._limit = limit
 
     async def pause(self, seconds: float) -> None:
-        """No requests from anyone for this long. A shorter pause never ends a longer one."""
+        """Stop all requests for ``seconds``. A shorter pause never ends a longer one."""
         with self._lock:
             self._paused_until = max(self._paused_until, self._clock() + seconds)

@@ -1,4 +1,4 @@
-"""Frames of a stream made into events and counted. Each venue has a parser of its own, built on this one."""
+"""Base of the parsers of stream frames: frames become events and are counted. Each venue derives a parser."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE
+from crypto_pipeline.market.sanity import MAX_AMOUNT, MAX_ID, MAX_MS, MAX_PRICE, trade_fault
 from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.venues.decoding import UNREADABLE, document, quoted
 from crypto_pipeline.venues.protocol import RejectedRow, shorten
@@ -18,41 +18,41 @@ from crypto_pipeline.venues.stream_protocol import Alive, Event, Notice
 log = logging.getLogger(__name__)
 R = TypeVar("R")
 
-#: Frames of one connection whose fields are all looked at: the first ones, then one in so many.
+#: All fields are inspected in this many first frames of a connection, then in every n-th frame.
 _ALL_UNTIL, _ONE_IN = 64, 1021
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which trade or bar an invalid row is about, as far as it can be read; ``timeframe`` is empty for a trade."""
+    """The trade or bar of an invalid row, as far as readable; ``timeframe`` is empty for a trade."""
 
     symbol: object
     timeframe: str = ""
     ms: int | None = None
     trade_id: int | None = None
     closed: bool = False
-    #: what was said, where the row is a small part of what came
+    #: the row, where it is a small part of the frame
     said: str = ""
 
 
 class FrameParser:
-    """Makes events of frames, and counts them. A venue adds ``read``, which raises msgspec.MsgspecError or ValueError
+    """Turns frames into events, and counts them. A venue adds ``read``, which raises msgspec.MsgspecError or ValueError
     for an invalid frame."""
 
-    #: Fields of a message by its type, for those types that ``read`` makes events of.
+    #: Fields of the message types that ``read`` uses, by type.
     known_fields: Mapping[str, frozenset[str]] = {}
 
     def __init__(self, instruments: Sequence[tuple[str, str]]) -> None:
         #: Canonical name by venue symbol.
         self.names = {symbol: name for name, symbol in instruments}
         self.frames = self.trades = self.bars = self.unknown = self.malformed = self.fields = 0
-        #: Fields that came and are in no list of ours, as ``type.field``.
+        #: New fields, which ``known_fields`` lacks, as ``type.field``.
         self.unknown_fields: set[str] = set()
         self._look_at = 1
 
     @property
     def counters(self) -> dict[str, int]:
-        """How many frames, trades, bars and faults came so far, by name."""
+        """Numbers of received frames, trades, bars and faults, by name."""
         return {name: getattr(self, name) for name in ("frames", "trades", "bars", "unknown", "malformed", "fields")}
 
     def parse(self, frame: str | bytes) -> list[Event]:
@@ -67,23 +67,24 @@ class FrameParser:
             try:
                 self._sample_fields(frame)
             except UNREADABLE as error:
-                log.debug("the fields of a frame cannot be looked at: %s", error)
+                log.debug("cannot inspect the fields of a frame: %s", error)
         return events
 
     def single_trade(
         self, what: str, symbol: str, trade_id: int, ms: int, price: float, quantity: float, taker_buy: bool | None
     ) -> list[Event]:
-        """The event of a trade that is no aggregate, ``what`` as the venue calls it; ``taker_buy`` None: not readable.
+        """The event of an individual trade. ``what`` is the venue's word for it; ``taker_buy`` None: unreadable side.
 
-        Raises ValueError for a trade that cannot be.
+        ``ms`` is its time in Unix ms. Raises ValueError that names the rule an invalid trade breaks.
         """
         name = self.names.get(symbol)
         if name is None:
             return self.count_unknown(f"{what} of {symbol}, which was not subscribed to")
         if taker_buy is None or not (0.0 < price <= MAX_PRICE and 0.0 < quantity <= MAX_AMOUNT):
-            raise ValueError(f"a {what} that cannot be")
+            fault = trade_fault(1, 1, 1, 1, price, quantity)
+            raise ValueError(f"invalid {what}: {fault or 'its side is neither buy nor sell'}")
         if not (0 < trade_id <= MAX_ID and 0 < ms <= MAX_MS):
-            raise ValueError(f"a {what} without an id or a time")
+            raise ValueError(f"invalid {what}: its id or its time is out of range")
         self.trades += 1
         return [LiveTrade(name, trade_id, trade_id, trade_id, ms, price, quantity, taker_buy)]
 
@@ -121,7 +122,7 @@ class FrameParser:
         return self.place("", fields) if isinstance(fields, dict) else None
 
     def place(self, kind: str, fields: dict[str, Any]) -> Place | None:
-        """Which trade or bar a message of this type (empty: a row of a frame) is about. Raises errors of UNREADABLE."""
+        """The trade or bar of a message of type ``kind`` (empty: a row of a frame). Raises the errors in UNREADABLE."""
         return None
 
     def read(self, frame: str | bytes) -> list[Event]:
@@ -129,7 +130,7 @@ class FrameParser:
         raise NotImplementedError
 
     def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
-        """(type, fields) of the messages in a decoded frame, to look for fields that are new."""
+        """(type, fields) of the messages in a decoded frame, for the search for new fields."""
         raise NotImplementedError
 
     def count_unknown(self, what: str) -> list[Event]:
@@ -146,20 +147,20 @@ class FrameParser:
             for field in sorted(fields.keys() - known):
                 if f"{kind}.{field}" not in self.unknown_fields:
                     self.unknown_fields.add(f"{kind}.{field}")
-                    log.info("the stream has a field that is new: %s.%s", kind, field)
+                    log.info("the stream has a new field: %s.%s", kind, field)
 
 
 class Parser(Protocol):
-    """The part of a parser that a connection uses."""
+    """The interface of a parser that a connection uses."""
 
     @property
     def counters(self) -> dict[str, int]:
-        """How many frames, trades, bars and faults came so far, by name."""
+        """Numbers of received frames, trades, bars and faults, by name."""
 
     def parse(self, frame: str | bytes) -> list[Event]:
         """The events of one frame."""
 
 
 def fields_of(names: str) -> frozenset[str]:
-    """Field names of one text, for ``known_fields``."""
+    """Field names separated by spaces, as a set for ``known_fields``."""
     return frozenset(names.split())

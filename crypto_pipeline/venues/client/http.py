@@ -1,6 +1,6 @@
 """One HTTP client for all venues, on httpx: request budget, retries, pauses on 429 and 418, circuit breaker.
 
-Bodies are read in pieces and counted (see ``bodies``); connections and proxies are ``transport``'s and ``proxy``'s.
+``bodies`` reads and bounds bodies; ``transport`` and ``proxy`` make connections.
 HTTP/1.1 only: HTTP/2 was measured and is slower here, because its frames are read in Python (see bench/RESULTS.md).
 """
 
@@ -47,35 +47,35 @@ T = TypeVar("T")
 Params = Mapping[str, str | int]
 
 USER_AGENT = "crypto-pipeline"
-#: Seconds. A longer pause is not waited for: the caller is told when to come back.
+#: Longest pause that a request waits for, in seconds. For a longer one it raises with ``retry_after``.
 MAX_PAUSE = 150.0
-#: Seconds. Weight is granted at the latest in the next window but one, unless many processes share the budget.
+#: Longest wait for request weight, in seconds: more than two windows, for many processes that share a budget.
 MAX_BUDGET_WAIT = 300.0
-#: An answer takes at most so many times the timeout, however steadily its bytes come.
+#: An answer may take at most this many times the timeout, even if its bytes keep coming.
 _TOTAL_TIMEOUTS = 20
-#: Requests for an answer that has rejected rows; then its valid rows are used.
+#: Number of requests for an answer with rejected rows; then its valid rows are used.
 _ATTEMPTS_FOR_REFUSED_ROWS = 3
-#: Addresses that are kept parsed.
+#: Number of parsed addresses that are cached.
 _MAX_ADDRESSES = 256
 _REDIRECTS, _MAX_REDIRECTS = frozenset({301, 302, 303, 307, 308}), 5
 
-#: Reads a venue's error body; None leaves the judgement to the HTTP status.
+#: Reads a venue's error body; None means that the HTTP status decides.
 Explain = Callable[[HttpResponse], VenueError | None]
 
 
 @dataclass(frozen=True, slots=True)
 class RequestPolicy:
-    """Timeouts, retries and concurrency of a client. Times in seconds.
+    """Timeouts, retries and concurrency of a client; times in seconds.
 
     Attributes:
-        timeout: For a connection, and for each piece of an answer.
-        attempts: Tries of one call.
-        concurrency: Requests at once, and connections.
-        wait_initial: Pause before the second try; each further one is twice as long.
-        wait_max: The longest pause.
-        wait_jitter: Chance adds up to so much to a pause.
-        breaker_threshold: Failed calls in a row after which calls fail at once.
-        breaker_recovery: For so long.
+        timeout: Limit for a connection, and for each piece of an answer.
+        attempts: Greatest number of tries of one call.
+        concurrency: Greatest number of concurrent requests, and of connections.
+        wait_initial: Pause before the second try; each further pause is twice as long.
+        wait_max: Longest pause.
+        wait_jitter: Greatest random addition to a pause.
+        breaker_threshold: Failed calls in a row after which the breaker opens.
+        breaker_recovery: Seconds that the breaker stays open.
     """
 
     timeout: float = 15.0
@@ -89,9 +89,9 @@ class RequestPolicy:
 
 
 class HttpClient:
-    """GETs of one host. Usable from one event loop at a time; connections are opened on first use.
+    """Client for GET requests to one host. Use it in one event loop at a time; connections open on first use.
 
-    A proxy is taken from the environment (see ``proxy_for``).
+    The environment may name a proxy (see ``proxy_for``).
     """
 
     def __init__(
@@ -110,15 +110,15 @@ class HttpClient:
         self.budget: RequestBudget = budget or MemoryBudget()
         self.policy = policy or RequestPolicy()
         self.breaker = Breaker(name, threshold=self.policy.breaker_threshold, recovery=self.policy.breaker_recovery)
-        #: Header in which the venue states the weight used in the current window.
+        #: Name of the header with the weight used in the current window.
         self.used_header = used_header
         self._explain = explain
-        #: Reads a refusal that came with HTTP 200, as some venues send them.
+        #: Reads an error that came with HTTP 200, as some venues send them.
         self._refused = refused
         timeout = self.policy.timeout
         self._timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
         self._addresses: dict[str, httpx.URL] = {}
-        # Packed bodies are unpacked by ``bodies``: httpx would unpack first and count afterwards.
+        # ``bodies`` unpacks packed bodies: httpx would unpack first, and a bound could be checked only afterwards.
         self._headers = httpx.Headers({"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agent": USER_AGENT})
         self._client: httpx.AsyncClient | None = None
         self._slots = asyncio.Semaphore(self.policy.concurrency)
@@ -134,15 +134,16 @@ class HttpClient:
         attempts: int | None = None,
         max_bytes: int = SMALL,
     ) -> T:
-        """GET ``path`` and return ``decode(response)``; a body that ``decode`` rejects as malformed is fetched again.
+        """GET ``path`` and return ``decode(response)``; a body for which ``decode`` raises MalformedAnswer is
+        fetched again.
 
-        A body of more than ``max_bytes`` is malformed. Raises VenueError.
+        A body of more than ``max_bytes`` is malformed. ``weight`` is booked in the budget. Raises VenueError.
         """
         async with self.breaker.call():
             return await self._repeat(path, decode, params or {}, weight, attempts or self.policy.attempts, max_bytes)
 
     async def get_once(self, path: str, decode: Callable[[HttpResponse], T], *, weight: int = 0) -> T:
-        """One attempt, even while the breaker is open: to learn whether the venue answers. Raises VenueError."""
+        """Make one attempt, even while the breaker is open, to see whether the venue answers. Raises VenueError."""
         return decode(await self._request(path, {}, weight, SMALL, budget_wait=self.policy.timeout))
 
     async def close(self) -> None:
@@ -181,7 +182,9 @@ class HttpClient:
         raise AssertionError("unreachable: the retries return or raise")
 
     async def _request_after_pauses(self, path: str, params: Params, weight: int, max_bytes: int) -> HttpResponse:
-        """Request. A pause that the venue asks for is kept by all who share the budget, and uses up no attempt."""
+        """Request. A pause that the venue demands applies to all users of the budget, and does not count as an
+        attempt.
+        """
         deadline = time.monotonic() + 2 * MAX_PAUSE
         while True:
             try:
@@ -244,7 +247,7 @@ class HttpClient:
         raise _NotRepeated(f"{self.name} {path}: redirected more than {_MAX_REDIRECTS} times")
 
     def _request_for(self, url: str, query: str) -> httpx.Request:
-        """A GET. The address without its query is parsed once: httpx looks at every character of it."""
+        """A GET request. The address without its query is parsed once and cached, because httpx parses slowly."""
         address = self._addresses.get(url)
         if address is None:
             if len(self._addresses) >= _MAX_ADDRESSES:
@@ -256,7 +259,7 @@ class HttpClient:
         return httpx.Request("GET", address, headers=self._headers, extensions=extensions)
 
     def _redirected(self, url: str, location: str) -> str:
-        """The address that a redirect names, if it is of the host that was asked."""
+        """The address of a redirect, if it is on the requested host."""
         target, followed = "", False
         try:
             target = urljoin(url, location)
@@ -265,7 +268,7 @@ class HttpClient:
             pass
         if not followed:
             raise _NotRepeated(
-                f"{self.name} redirects to {shorten(target)!r}, another place than {origin_of(url)}: not followed"
+                f"{self.name} redirects to {shorten(target)!r}, another host than {origin_of(url)}: not followed"
             )
         return target
 
@@ -278,7 +281,7 @@ class HttpClient:
 
     async def _report(self, response: HttpResponse) -> None:
         used = response.headers.get(self.used_header, "") if self.used_header else ""
-        # A refusal says itself how long to wait; its count is at the limit and would close the whole window besides.
+        # An error states how long to wait; its count is at the limit and would block the whole window in addition.
         if used.isascii() and used.isdigit() and len(used) < 10 and response.status not in (418, 429):
             await self.budget.report(int(used))
 
@@ -288,16 +291,16 @@ class HttpClient:
         if response.status in (418, 429):
             stated = retry_after(response)
             if stated is None and isinstance(error, RateLimited):
-                return error  # only the text says until when
+                return error  # only the text states the end of the ban
             return RateLimited(where, retry_after=stated if stated is not None else UNSTATED_PAUSE[response.status])
         if error is not None:
             return error
         if response.status == 404:
             return NotFound(where)
-        if response.status == 403:  # a firewall that found us too fast; it lets go after a while
+        if response.status == 403:  # a firewall blocks us for too many requests, for a while
             return VenueUnavailable(f"{where} (blocked by the venue's firewall)", retry_after=retry_after(response))
         if response.status == 407:
-            return VenueUnavailable(f"{where} (the proxy wants another user name and password)")
+            return VenueUnavailable(f"{where} (the proxy requires another user name or password)")
         if response.status >= 500 or response.status == 408:
             return VenueUnavailable(where, retry_after=retry_after(response))
         return VenueError(f"{where} {response.body[:MAX_QUOTED].decode(errors='replace')}", permanent=True)
@@ -316,7 +319,7 @@ def _with_query(url: str, query: str) -> str:
 
 
 class _NotRepeated(VenueUnavailable):
-    """Repeating does not help, or was what failed."""
+    """An error after which no further attempt is made."""
 
 
 def _is_worth_repeating(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Run coroutines ahead of their consumer: concurrent, in order, bounded."""
+"""Runs coroutines ahead of their consumer: concurrently, with results in order, and bounded."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ K = TypeVar("K")
 
 
 class FailureAction(Enum):
-    """What happens to the other jobs when one failed."""
+    """What happens to the other jobs after a failure."""
 
-    #: the error is raised and ends everything
+    #: raise the error, which ends all jobs
     RAISE = auto()
-    #: the rest of its group is left out
+    #: skip the rest of the job's group
     DROP_GROUP = auto()
-    #: the job alone is left out
+    #: skip only this job
     SKIP = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[K, T]):
-    """A coroutine function of the group ``key``, for a ``span`` of time if any. Its result has about ``size`` rows."""
+    """A coroutine function of the group ``key``, for a ``span`` (UTC) if any. Its result has about ``size`` rows."""
 
     key: K
     size: int
@@ -42,9 +42,10 @@ async def prefetch(
     max_rows: int,
     failed: Callable[[Job[K, T], Exception], FailureAction] | None = None,
 ) -> AsyncGenerator[T, None]:
-    """Yield the results in the order of ``jobs``, with at most that many jobs and rows begun and not yet taken.
+    """Yield the results in the order of ``jobs``.
 
-    A job that raises ends everything, unless ``failed(job, error)`` says otherwise.
+    At most ``max_jobs`` jobs with ``max_rows`` rows are started and not yet consumed. A job that raises ends all jobs,
+    unless ``failed(job, error)`` returns another action.
     """
     waiting: deque[tuple[Job[K, T], asyncio.Task[T]]] = deque()
     source = iter(jobs)
@@ -81,7 +82,7 @@ async def prefetch(
 
 
 def _raised_by(task: asyncio.Task[T], error: Exception) -> bool:
-    """Whether the error is the task's own, and not the consumer's."""
+    """Whether the task raised the error, and not the consumer."""
     return task.done() and not task.cancelled() and task.exception() is error
 
 

@@ -1,4 +1,4 @@
-"""Proxies: which one leads to an address, by the environment variables that most programs read."""
+"""The proxy for an address, from the usual environment variables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crypto_pipeline.venues.protocol import VenueError
 
 
 class ProxyRefused(VenueError):  # noqa: N818
-    """A proxy that cannot be used. Its text has no user name and no password."""
+    """A proxy setting is unusable. The message contains no user name and no password."""
 
     permanent = True
 
@@ -32,11 +32,11 @@ class HttpProxy:
 
 
 def proxy_for(url: str) -> HttpProxy | None:
-    """The proxy for an ``http``, ``https``, ``ws`` or ``wss`` address; None where it is reached directly.
+    """The proxy for an ``http``, ``https``, ``ws`` or ``wss`` address; None for a direct connection.
 
-    ``HTTPS_PROXY`` is for https and wss, ``HTTP_PROXY`` for http and ws, ``ALL_PROXY`` for what has none of its own.
-    ``NO_PROXY`` lists hosts that are reached directly; this machine always is. Lower case is read as well. Raises
-    ProxyRefused for an address that is no HTTP proxy.
+    ``HTTPS_PROXY`` is for https and wss, ``HTTP_PROXY`` for http and ws, ``ALL_PROXY`` for both where the first are not
+    set. ``NO_PROXY`` lists hosts with direct connections; this machine always has one. Lower-case names work as well.
+    Raises ProxyRefused for an address that is not an HTTP proxy.
     """
     address = urlsplit(url)
     host = address.hostname or ""
@@ -68,7 +68,7 @@ def _parsed(stated: str, variable: str) -> HttpProxy:
     except ValueError:
         host, port = None, None
     if not host:
-        raise ProxyRefused(f"{variable} is no address of a proxy: write it as http://host:port")
+        raise ProxyRefused(f"{variable} is not the address of a proxy: write it as http://host:port")
     if address.scheme not in ("http", "https"):
         raise ProxyRefused(f"{variable} names a {address.scheme[:20]} proxy: use one of http or https")
     where = f"[{host}]" if ":" in host else host

@@ -1,4 +1,4 @@
-"""Answers of a venue, and what their status and headers say."""
+"""HTTP answers of a venue: body, status, pauses stated in headers, and errors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from crypto_pipeline.venues.protocol import MalformedAnswer, RejectedRow, VenueE
 
 T = TypeVar("T")
 
-#: Seconds of a pause whose length the venue does not state, by status: a ban lasts two minutes at least.
+#: Seconds of a pause without a stated length, by HTTP status: a ban lasts at least two minutes.
 UNSTATED_PAUSE = {429: 1.0, 418: 120.0}
-#: A stated pause is cut to this (seconds): a ban lasts three days at most.
+#: Longest accepted pause in seconds: a ban lasts at most three days.
 _LONGEST_PAUSE = 3 * 86_400.0
 
 
@@ -31,7 +31,7 @@ class RateLimited(VenueUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A whole body, unpacked, with its headers. ``sent`` is when the request was sent (``time.monotonic``)."""
+    """A complete unpacked body with its headers. ``sent`` is when the request was sent (``time.monotonic``)."""
 
     url: str
     status: int
@@ -41,7 +41,7 @@ class HttpResponse:
 
     @property
     def server_time(self) -> float:
-        """The server's own time (Unix seconds), by which it says until when to wait; ours where it states none."""
+        """The server's time (Unix seconds) from its Date header; this machine's if there is none."""
         try:
             return parsedate_to_datetime(self.headers.get("Date", "")).timestamp()
         except (ValueError, OverflowError):
@@ -49,9 +49,10 @@ class HttpResponse:
 
 
 class RowsRefused(MalformedAnswer):
-    """An answer of which some rows were refused.
+    """Some rows of an answer were rejected.
 
-    It is requested again, because most such faults pass; of the last answer ``result`` is taken, without those rows.
+    The request is repeated, because most such faults pass. After the last attempt, ``result`` without these rows is
+    used.
     """
 
     def __init__(self, message: str, result: object) -> None:
@@ -60,20 +61,20 @@ class RowsRefused(MalformedAnswer):
 
 
 def require_all_rows(result: T, refused: Sequence[RejectedRow]) -> T:
-    """``result``. Raises RowsRefused when rows of it were refused."""
+    """Return ``result``. Raises RowsRefused when ``refused`` is not empty."""
     if refused:
-        raise RowsRefused(f"{len(refused)} rows are not believed, first: {refused[0].reason}", result)
+        raise RowsRefused(f"{len(refused)} rows are invalid, first: {refused[0].reason}", result)
     return result
 
 
 def stated_wait(status: int, headers: Mapping[str, str]) -> float | None:
-    """Seconds that a refusal with this status asks to wait; None when neither it nor custom says."""
+    """Seconds to wait after an answer with this status, stated or by default; None if there is no wait."""
     stated = retry_after(HttpResponse("", status, headers, b"", 0.0))
     return stated if stated is not None else UNSTATED_PAUSE.get(status)
 
 
 def retry_after(response: HttpResponse) -> float | None:
-    """Seconds that the header ``Retry-After`` asks to wait, at most three days; None without one that can be read."""
+    """Seconds in the header ``Retry-After``, at most three days; None if it is absent or unreadable."""
     stated = response.headers.get("Retry-After", "").strip()
     if not stated:
         return None
@@ -88,7 +89,7 @@ def retry_after(response: HttpResponse) -> float | None:
 
 
 def same_host(url: str, target: str) -> bool:
-    """Whether ``target`` has the host and port of ``url``, or is the same host by https. Raises ValueError."""
+    """Whether ``target`` has the host and port of ``url``, or the same host by https. Raises ValueError."""
     before, after = urlsplit(url), urlsplit(target)
     if _origin(before) == _origin(after):
         return True
@@ -102,7 +103,7 @@ def origin_of(url: str) -> str:
 
 
 def without_user(url: str) -> str:
-    """The address without the user name and password that it may have."""
+    """The address without user name and password."""
     address = urlsplit(url)
     if "@" not in address.netloc:
         return url

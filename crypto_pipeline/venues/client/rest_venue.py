@@ -1,4 +1,4 @@
-"""What the REST clients of all venues share: the venue's clock, its request limit, plans cut into jobs."""
+"""Base of the REST clients of all venues: the venue's clock, its request limit, plans cut into jobs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BarsJob = Job[int, list[BarsAnswer]]
 
 
 class RestVenue(ABC):
-    """A venue over REST. Use from one event loop at a time.
+    """REST client of a venue. Use it in one event loop at a time.
 
     ``base_url`` and ``name`` are the venue's own unless given. ``budget``: account of request weight, by default one of
     this client. ``share``: of what the venue allows.
@@ -49,7 +49,7 @@ class RestVenue(ABC):
     traits: VenueTraits
     default_url: ClassVar[str]
     default_name: ClassVar[str]
-    #: Requests that the venue allows in so many seconds.
+    #: The venue's request limit: requests per window of seconds.
     limit: ClassVar[tuple[int, float]]
     time_path: ClassVar[str]
 
@@ -74,7 +74,7 @@ class RestVenue(ABC):
             explain=self.explain,
             refused=self.refusal,
         )
-        #: When the venue was last asked for its time (``time.monotonic``), and what it stated (Unix ms).
+        #: When the venue's time was last requested (``time.monotonic``), and the time it stated (Unix ms).
         self.clock: tuple[float, float] | None = None
 
     def explain(self, answer: HttpResponse) -> VenueError | None:
@@ -87,17 +87,17 @@ class RestVenue(ABC):
 
     @abstractmethod
     def read_time(self, answer: HttpResponse) -> float:
-        """Unix ms of the body at ``time_path``."""
+        """The venue's time (Unix ms) in the body at ``time_path``. Raises MalformedAnswer."""
 
     @abstractmethod
     def jobs(self, key: int, plan: FetchPlan, settled: datetime, archive: bool) -> Iterator[BarsJob]:
-        """Jobs of one plan in time order, up to the last bar that is over by ``settled``.
+        """Jobs of one plan in time order, up to the last bar that has ended by ``settled`` (UTC).
 
-        ``archive``: files may be asked for, where the venue has some.
+        ``archive``: whether files of the venue may be used.
         """
 
     async def prepare(self, plans: list[FetchPlan]) -> None:
-        """Learn what must be known before bars are requested. Raises VenueError."""
+        """Request facts that are needed before bars, such as the request limit. Raises VenueError."""
         await self.tell_limit()
 
     async def close(self) -> None:
@@ -111,11 +111,11 @@ class RestVenue(ABC):
         return from_unix_ms(int(self.clock[1]))
 
     async def first_bars(self, venue_symbol: str) -> dict[Timeframe, datetime]:
-        """Empty: every timeframe begins with the first trade."""
+        """Empty, which means that all timeframes begin with the first trade."""
         return {}
 
     async def status(self) -> VenueStatus:
-        """Ask once, even while the breaker is open. Never raises: an unreachable venue is an answer."""
+        """Request the status once, even while the breaker is open. An unreachable venue is a result, not an error."""
         try:
             _, stated = await self.http.get_once(self.time_path, self._timed, weight=1)
         except VenueError as error:
@@ -170,19 +170,19 @@ class RestVenue(ABC):
             yield refused_job(place, f"{self.name} has no bars of {plan.timeframe}: it has {has}")
 
     async def tell_limit(self) -> None:
-        """Tell the budget the venue's limit, before the first request."""
+        """Give the venue's limit to the budget, before the first request."""
         if not self._limit_told:
             self._limit_told = True
             await self.http.budget.limit(self._limit)
 
     async def venue_time(self, monotonic: float) -> datetime:
-        """The venue's time (UTC) at a moment of ``time.monotonic``: the revision of bars that came then."""
+        """The venue's time (UTC) at a value of ``time.monotonic``: the revision of bars that came then."""
         if self.clock is None or abs(monotonic - self.clock[0]) > _REANCHOR:
             await self.server_time()
         return self.time_by_clock(monotonic)
 
     def time_by_clock(self, monotonic: float) -> datetime:
-        """The same by the clock as it was last stated. Raises VenueUnavailable when it never was."""
+        """The same from the venue's last stated time. Raises VenueUnavailable if there is none yet."""
         if self.clock is None:
             raise VenueUnavailable(f"{self.name}: its clock is not known yet")
         sent, stated = self.clock
@@ -209,10 +209,10 @@ def bar_frame(
     revision: datetime,
     span: tuple[int, int] | None = None,
 ) -> tuple[pl.DataFrame, list[RejectedRow]]:
-    """BAR_SCHEMA frame of rows, oldest first, and the rows that cannot be bars of ``span`` (ms).
+    """BAR_SCHEMA frame of rows, oldest first, and the rows that are not valid bars of ``span`` (Unix ms).
 
-    A row begins with its open time in Unix seconds; ``places`` says where in it each value is. What has no place stays
-    null.
+    A row begins with its open time in Unix seconds; ``places`` has the index of each value in a row. A column
+    without an index is null.
     """
     times = _whole_numbers([row[0] * 1000 for row in rows])
     columns = {name: [row[place] for row in rows] for name, place in places.items()}
@@ -233,5 +233,5 @@ def bar_frame(
 
 
 def _whole_numbers(values: list[int]) -> NDArray[np.int64]:
-    """As an int64 array; a number that does not fit becomes -1, which no check accepts."""
+    """The numbers as an int64 array; one that does not fit becomes -1, which all checks reject."""
     return np.array([value if -(2**62) < value < 2**62 else -1 for value in values], dtype=np.int64)

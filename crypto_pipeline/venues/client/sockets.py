@@ -1,7 +1,7 @@
 """TCP and TLS connections for httpcore, on asyncio itself.
 
-httpcore's own backend is built on anyio. It costs 0.1 ms more a request, and says "All connection attempts failed"
-where the operating system says why.
+httpcore's own backend uses anyio. It costs 0.1 ms more per request, and its error "All connection attempts failed"
+hides the reason that the operating system gives.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import httpcore
 
-#: Bytes received and not yet read: reading from the socket pauses above the first and resumes below the second.
+#: Unread bytes above which reading from the socket pauses, and below which it resumes.
 _PAUSE_ABOVE, _RESUME_BELOW = 256 * 1024, 64 * 1024
 
 
@@ -28,7 +28,7 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """A connected socket. Raises httpcore.ConnectError and httpcore.ConnectTimeout."""
+        """Open a connected socket. Raises httpcore.ConnectError and httpcore.ConnectTimeout."""
         try:
             async with asyncio.timeout(timeout):
                 _, buffer = await asyncio.get_running_loop().create_connection(
@@ -45,12 +45,12 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         return _Stream(buffer)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait ``seconds``."""
         await asyncio.sleep(seconds)
 
 
 class _ReceiveBuffer(asyncio.Protocol):
-    """What was received and not yet read."""
+    """Bytes that were received but not read yet."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -65,21 +65,21 @@ class _ReceiveBuffer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.data += data
-        self._wake()
+        self._notify_reader()
         if len(self.data) > _PAUSE_ABOVE and not self._paused and self.transport is not None:
             self._paused = True
             self.transport.pause_reading()
 
     def eof_received(self) -> None:
         self.ended = True
-        self._wake()
+        self._notify_reader()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.ended, self.error = True, error
-        self._wake()
+        self._notify_reader()
 
     def take(self, most: int) -> bytes:
-        """Up to ``most`` bytes."""
+        """Remove and return up to ``most`` bytes."""
         taken = bytes(self.data[:most])
         del self.data[:most]
         if self._paused and len(self.data) < _RESUME_BELOW and self.transport is not None:
@@ -87,7 +87,7 @@ class _ReceiveBuffer(asyncio.Protocol):
             self.transport.resume_reading()
         return taken
 
-    def _wake(self) -> None:
+    def _notify_reader(self) -> None:
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
@@ -99,7 +99,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._buffer = buffer
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        """The next bytes, none at the end. Raises httpcore.ReadError and httpcore.ReadTimeout."""
+        """The next bytes; none at the end. Raises httpcore.ReadError and httpcore.ReadTimeout."""
         buffer = self._buffer
         if not buffer.data and not buffer.ended:
             await self._wait(timeout)
@@ -108,7 +108,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         return buffer.take(max_bytes)
 
     async def _wait(self, timeout: float | None) -> None:  # noqa: ASYNC109
-        # A timer, where asyncio.timeout would cost as much as the reading.
+        # A plain timer, because asyncio.timeout would cost as much as the read itself.
         loop = asyncio.get_running_loop()
         waiter = self._buffer.waiter = loop.create_future()
         timer = None if timeout is None else loop.call_later(timeout, _expire, waiter, timeout)
@@ -120,7 +120,7 @@ class _Stream(httpcore.AsyncNetworkStream):
                 timer.cancel()
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Hand over a request; requests are small, so nothing waits until they are sent. Raises httpcore.WriteError."""
+        """Queue a request for sending, without waiting, because requests are small. Raises httpcore.WriteError."""
         if not buffer:
             return
         transport = self._transport
@@ -138,7 +138,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore.AsyncNetworkStream:
-        """The same connection, encrypted. Raises httpcore.ConnectError and httpcore.ConnectTimeout."""
+        """Encrypt the connection by TLS. Raises httpcore.ConnectError and httpcore.ConnectTimeout."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
@@ -160,8 +160,8 @@ class _Stream(httpcore.AsyncNetworkStream):
         return self
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks: the TLS object, the socket, and whether an idle connection has something to read."""
-        if info == "is_readable":  # of an idle connection: it was closed, or bytes came without a request
+        """Data that httpcore requests: the TLS object, the socket, and whether an idle connection is readable."""
+        if info == "is_readable":  # an idle connection is readable when it was closed, or got bytes without a request
             return bool(self._buffer.data) or self._buffer.ended
         names = {"socket": "socket", "ssl_object": "ssl_object", "client_addr": "sockname", "server_addr": "peername"}
         return self._transport.get_extra_info(names[info]) if info in names else None
@@ -175,4 +175,4 @@ class _Stream(httpcore.AsyncNetworkStream):
 
 def _expire(waiter: asyncio.Future[None], seconds: float) -> None:
     if not waiter.done():
-        waiter.set_exception(httpcore.ReadTimeout(f"nothing came for {seconds:g} s"))
+        waiter.set_exception(httpcore.ReadTimeout(f"no data for {seconds:g} s"))

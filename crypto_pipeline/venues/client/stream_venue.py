@@ -1,4 +1,4 @@
-"""What the streams of all venues share: a name, an address, sockets, a plan spread over connections."""
+"""Base of the streams of all venues: name, address, sockets, and plans spread over connections."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from crypto_pipeline.venues.stream_protocol import Event, StreamPlan, StreamTrai
 
 
 class VenueStream:
-    """A StreamingVenue without ``connect``, which each venue adds. Use from one event loop at a time.
+    """A StreamingVenue without ``connect``, which each venue adds. Use it in one event loop at a time.
 
-    ``url``, ``name``, ``symbols_per_connection`` and ``silence_limit`` (seconds) are the venue's own unless given;
+    ``url``, ``name``, ``symbols_per_connection`` and ``silence_limit`` (seconds) default to the venue's own values.
     ``timeout`` is in seconds.
     """
 
@@ -47,13 +47,13 @@ class VenueStream:
         self.opener = SocketOpener(self.name, timeout=timeout)
 
     def spread(self, plan: StreamPlan) -> list[StreamPlan]:
-        """Cut a plan into one plan a connection."""
+        """Cut a plan into one plan per connection."""
         return spread_evenly(plan, self.stream_traits.max_per_connection)
 
     def connection(
         self, socket: ClientConnection, parser: Parser, opening: Sequence[Event] = ()
     ) -> WebSocketConnection:
-        """The connection of a subscribed socket. ``opening`` are events that come before the venue's."""
+        """The connection of a subscribed socket. ``opening`` are events that precede the venue's."""
         limit = self.stream_traits.silence_limit_s
         return WebSocketConnection(self.name, socket, parser, silence_limit=limit, opening=opening)
 

@@ -1,4 +1,4 @@
-"""Times as venues write them, as whole Unix milliseconds UTC."""
+"""Conversion of venues' times to whole Unix milliseconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crypto_pipeline.market.times import unix_ms
 
 
 class IsoTimes:
-    """Unix ms of ISO times in UTC. Remembers the last second: in a stream most times share it with the one before."""
+    """Converts ISO times in UTC to Unix ms. Caches the last second, because most times of a stream share it."""
 
     __slots__ = ("_base", "_second")
 
@@ -18,7 +18,7 @@ class IsoTimes:
         self._base = 0
 
     def ms(self, text: str) -> int:
-        """Unix ms, rounded down (so that a trade stays in its minute). Raises ValueError."""
+        """Unix ms, rounded down so that a trade stays in its minute. Raises ValueError."""
         if text[-1:] != "Z" or text[19:20] not in (".", "Z"):
             return iso_ms(text)
         if text[:19] != self._second:
@@ -28,7 +28,7 @@ class IsoTimes:
         if not fraction:
             return self._base
         if not fraction.isdecimal():  # int() takes signs and underscores
-            raise ValueError(f"no time: {text[:40]!r}")
+            raise ValueError(f"not a time: {text[:40]!r}")
         return self._base + int(fraction[:3].ljust(3, "0"))
 
 
@@ -41,7 +41,7 @@ def iso_ms(text: str) -> int:
 
 
 def readable_ms(read: Callable[[str], int], stated: object) -> int | None:
-    """What ``read`` makes of a time; None where it is no text or no time."""
+    """The time ``stated`` converted by ``read``; None if it is not a text or not a time."""
     try:
         return read(stated) if isinstance(stated, str) else None
     except ValueError:

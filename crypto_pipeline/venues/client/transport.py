@@ -1,7 +1,7 @@
-"""The connections of one HTTP client: an httpx transport that gives each request a connection of its own.
+"""Connections of one HTTP client: an httpx transport that gives each request its own connection.
 
-httpx's own pool offers one idle connection to several requests at once; all but one must ask again. The client never
-has more requests than connections, so a stack of idle connections is enough, and costs a third.
+httpx's pool offers one idle connection to several requests at once, and all but one must try again. The client
+never has more requests than connections, so a stack of idle connections suffices, at a third of the cost.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ _Connection = httpcore.AsyncHTTPConnection | httpcore.AsyncHTTPProxy
 
 
 class ConnectionStack(httpx.AsyncBaseTransport):
-    """Connections for the requests of one event loop, the one used last in front; as many as requests run at once."""
+    """Connections for the requests of one event loop, at most one per concurrent request; the last used is reused
+    first.
+    """
 
     def __init__(self) -> None:
         self._idle: list[_Connection] = []
@@ -42,7 +44,7 @@ class ConnectionStack(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request over an idle connection or a new one. Raises httpx.TransportError."""
         address = request.url
-        # httpx's extension "target" is resolved here: through a proxy httpcore would send it without its host.
+        # httpx's extension "target" is applied here: through a proxy httpcore would send it without its host.
         target = request.extensions.get("target", address.raw_path)
         url = httpcore.URL(scheme=address.raw_scheme, host=address.raw_host, port=address.port, target=target)
         connection = await self._connection(url, address)
@@ -62,7 +64,7 @@ class ConnectionStack(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Close the idle connections. One whose body is still being read is closed when its response is."""
+        """Close idle connections. A connection whose body is still read closes together with its response."""
         self._closed = True
         idle, self._idle = self._idle, []
         for connection in idle:
@@ -76,7 +78,7 @@ class ConnectionStack(httpx.AsyncBaseTransport):
 
     async def _connection(self, url: httpcore.URL, address: httpx.URL) -> _Connection:
         origin = url.origin
-        if self._idle and not _usable(self._idle[0], origin):  # the one that was not used for the longest time
+        if self._idle and not _usable(self._idle[0], origin):  # the one that was idle for the longest time
             await self._idle.pop(0).aclose()
         while self._idle:
             connection = self._idle.pop()
@@ -112,12 +114,12 @@ class ConnectionStack(httpx.AsyncBaseTransport):
 
 def _usable(connection: _Connection, origin: httpcore.Origin) -> bool:
     if isinstance(connection, httpcore.AsyncHTTPProxy):
-        return True  # it looks after its connection itself
+        return True  # it manages its connection itself
     return connection.can_handle_request(origin) and connection.is_available() and not connection.has_expired()
 
 
 class _Body(httpx.AsyncByteStream):
-    """A body as it comes. Closing it gives the connection back, or closes it where something was not read."""
+    """A streamed body. Closing it returns the connection, or closes the connection if bytes were left unread."""
 
     def __init__(
         self,
@@ -146,7 +148,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 class _ExceptionsOfHttpx(AbstractContextManager[None]):
-    """Turns httpcore's exceptions into httpx's."""
+    """Converts httpcore's exceptions to httpx's."""
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, Exception):

@@ -1,4 +1,4 @@
-"""One websocket client for all venues, on the library websockets: frames become events, silence ends a connection."""
+"""The websocket client of all venues, on the library websockets: frames become events, silence ends a connection."""
 
 from __future__ import annotations
 
@@ -24,37 +24,38 @@ from crypto_pipeline.venues.stream_protocol import Alive, Event, Notice, StreamC
 
 log = logging.getLogger(__name__)
 
-#: Bytes. The largest frames that are subscribed to, lists of subscriptions and snapshots of 50 trades, have kilobytes.
+#: Largest accepted frame in bytes. Lists of subscriptions and snapshots of 50 trades, the largest frames, have
+#: kilobytes.
 MAX_FRAME = 1 << 20
-#: Frames that were received and not yet read: the socket is not read above the first, and read again at the second.
+#: Unread frames above which reading from the socket pauses, and at which it resumes.
 _QUEUE = (64, 16)
-#: Seconds that the other side has to answer a close frame.
+#: Seconds that the venue has to answer a close frame.
 _CLOSE_TIMEOUT = 1.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-#: Said by venues that allow only so many connections, each in its own words.
+#: Texts of venues' errors about too many connections.
 _TOO_MANY = ("maximum number of", "max_connections", "too many connections")
-#: Stands in the queue of messages for a ping or pong. A venue that sends these bytes says only that it is alive.
+#: Represents a ping or pong in the queue of messages. A frame with these bytes is also only a sign of life.
 _CONTROL = b"\xff\xfe\xfd"
 _CONTROL_FRAME = Frame(Opcode.BINARY, _CONTROL)
-#: Codes with which we end a connection: protocol broken, no text, too large.
+#: Close codes that we send: protocol error, not text, too large.
 _BROKEN = frozenset({1002, 1007, 1009})
 
 
 class _Socket(ClientConnection):
-    """A connection that shows pings and pongs to the reader of its messages, and does not wait long for its end.
+    """A connection that passes pings and pongs to the reader of its messages, and bounds the wait for its end.
 
-    The library answers pings itself and does not show them. After a close frame, of either side, it waits for the
-    other side to close the socket, however long that takes.
+    The library answers pings itself and does not pass them on. After a close frame, of either side, it waits without a
+    limit for the other side to close the socket.
     """
 
     _abort: asyncio.TimerHandle | None = None
-    #: A message has begun whose other parts are still to come: nothing may be put between them.
+    #: Whether a message has begun whose further parts follow: nothing may be inserted between them.
     _in_parts = False
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         super().data_received(data)
-        if self.protocol.parser_exc is not None:  # nothing that follows can be read
+        if self.protocol.parser_exc is not None:  # all further data is unreadable
             self.transport.abort()
         elif self._abort is None and self.protocol.close_expected():
             self._abort = self.loop.call_later(_CLOSE_TIMEOUT, self.transport.abort)
@@ -78,10 +79,10 @@ class _Socket(ClientConnection):
 
 
 class WebSocketConnection:
-    """One socket that is subscribed; see StreamConnection.
+    """One subscribed socket; see StreamConnection.
 
-    ``silence_limit`` in seconds: when half of it has passed without any frame, a ping is sent; when all of it has, the
-    link is dead. A quiet link whose venue answers pings stays.
+    After half of ``silence_limit`` (seconds) without any frame, a ping is sent; after all of it, the connection
+    counts as broken. A quiet connection whose venue answers pings stays open.
     """
 
     def __init__(
@@ -106,11 +107,11 @@ class WebSocketConnection:
 
     @property
     def counters(self) -> dict[str, int]:
-        """How many frames, trades, bars and faults came so far, by name."""
+        """Numbers of received frames, trades, bars and faults, by name."""
         return self.parser.counters
 
     async def events(self) -> AsyncGenerator[list[Event], None]:
-        """One list a frame; see StreamConnection.events."""
+        """One list of events per frame; see StreamConnection.events."""
         loop = asyncio.get_running_loop()
         receive, parse = self._socket.recv, self.parser.parse
         self._start_watch(loop)
@@ -155,7 +156,7 @@ class WebSocketConnection:
 
     def _ended(self, end: ConnectionClosed) -> StreamClosed | StreamRefused:
         if self._silent:
-            return StreamClosed(f"{self.name}: nothing came for {self._limit:g} s, not even an answer to a ping")
+            return StreamClosed(f"{self.name}: no message for {self._limit:g} s, and no answer to a ping")
         text, said = f"{self.name}: the stream ended", ""
         if end.rcvd is not None:
             text, said = f"{text} with code {end.rcvd.code}", end.rcvd.reason
@@ -179,7 +180,7 @@ class WebSocketConnection:
         quiet = 0.0 if self._waiting_since is None else loop.time() - self._waiting_since
         if quiet >= self._limit:
             self._silent = True
-            self._socket.transport.abort()  # wakes the receive at once; no close frame is waited for
+            self._socket.transport.abort()  # ends the receive at once, without waiting for a close frame
             return
         if quiet >= self._limit / 2 and (self._pinging is None or self._pinging.done()):
             self._pinging = loop.create_task(self._ping())
@@ -188,14 +189,14 @@ class WebSocketConnection:
     async def _ping(self) -> None:
         try:
             await self._socket.ping()
-        except ConnectionClosed as end:  # the receive says so, too
+        except ConnectionClosed as end:  # the receive raises the same error
             log.debug("%s: no ping (%s)", self.name, end)
 
 
 class SocketOpener:
-    """Opens the sockets of one venue, for one event loop at a time.
+    """Opens the sockets of one venue, for one event loop at a time. ``timeout`` is in seconds.
 
-    A proxy is taken from the environment (see ``proxy_for``).
+    The environment may name a proxy (see ``proxy_for``).
     """
 
     def __init__(self, name: str, *, timeout: float = 15.0) -> None:
@@ -205,7 +206,7 @@ class SocketOpener:
         self._tls: ssl.SSLContext | None = None
 
     async def open(self, url: str) -> ClientConnection:
-        """A connected socket. Raises StreamRefused."""
+        """Open a connected socket. Raises StreamRefused."""
         try:
             proxy = proxy_for(url)
             options: dict[str, Any] = {"ssl": self._context()} if urlsplit(url).scheme == "wss" else {}
@@ -217,7 +218,7 @@ class SocketOpener:
                 proxy=None if proxy is None else _with_user(proxy),
                 open_timeout=self.timeout,
                 close_timeout=_CLOSE_TIMEOUT,
-                ping_interval=None,  # WebSocketConnection sends pings when it is quiet
+                ping_interval=None,  # WebSocketConnection sends pings while no frames come
                 ping_timeout=None,
                 max_size=MAX_FRAME,
                 max_queue=_QUEUE,
@@ -264,7 +265,7 @@ class SocketOpener:
 
 
 class _Connect(connect):
-    """A handshake that is redirected nowhere but to the host that was asked."""
+    """A handshake that follows redirects only within the requested host."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         """See ``connect``: the new address, or the exception to raise."""
@@ -280,11 +281,11 @@ class _Connect(connect):
                 return urlsplit(target)._replace(scheme=scheme).geturl()
         except ValueError:
             pass
-        return InvalidHandshake(f"it redirects to {shorten(location)!r}, another place than was asked: not followed")
+        return InvalidHandshake(f"it redirects to {shorten(location)!r}, another host than requested: not followed")
 
 
 def _with_user(proxy: HttpProxy) -> str:
-    """The address of a proxy with its user name and password, as the library takes it. Never to be shown."""
+    """The address of a proxy with user name and password, as the library needs it. Never log it."""
     if proxy.auth is None:
         return proxy.url
     scheme, _, place = proxy.url.partition("://")
@@ -292,5 +293,5 @@ def _with_user(proxy: HttpProxy) -> str:
 
 
 def _first_values(headers: Any) -> dict[str, str]:
-    """The first value of each header, by its name as it is usually written."""
+    """The first value of each header, by its usual spelling."""
     return {name.title(): value for name, value in reversed(list(headers.raw_items()))}

@@ -1,6 +1,7 @@
 """Reads Coinbase's response bodies into frames: candles come newest first, as time, low, high, open, close, volume.
 
-A row that cannot be read or cannot be is refused with the reason; the rows beside it are taken.
+A row that is unreadable or invalid is rejected with a reason, and the other rows are used.
+Source: https://docs.cdp.coinbase.com/exchange/reference.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _CANDLE = msgspec.json.Decoder(Candle, strict=False)
 
 
 class CoinbaseTrade(msgspec.Struct):
-    """One trade. ``side`` is the maker's."""
+    """One trade; ``side`` is the maker's side."""
 
     trade_id: int
     side: str
@@ -69,7 +70,7 @@ _MESSAGE = msgspec.json.Decoder(_Message)
 
 
 def parse_server_time(body: bytes) -> float:
-    """Unix ms of a /time body."""
+    """The venue's time (Unix ms) of a /time body. Raises MalformedAnswer."""
     ms = decode(_TIME, body, "time").epoch * 1000
     if not 0 <= ms < MAX_MS:
         raise MalformedAnswer(f"time: {ms:g} ms is in another unit")
@@ -77,7 +78,7 @@ def parse_server_time(body: bytes) -> float:
 
 
 def parse_message(body: bytes) -> str | None:
-    """Text of an error body; None when it is something else."""
+    """Text of an error body; None for other bodies."""
     try:
         return shorten(_MESSAGE.decode(body).message)
     except UNREADABLE:
@@ -85,7 +86,7 @@ def parse_message(body: bytes) -> str | None:
 
 
 def parse_candles(body: bytes) -> tuple[list[Candle], list[RejectedRow]]:
-    """Rows of a candles body, newest first as they come, and those that cannot be read. Raises MalformedAnswer."""
+    """Rows of a candles body, newest first as sent, and the unreadable rows. Raises MalformedAnswer."""
     try:
         return _CANDLES.decode(body), []
     except UNREADABLE:
@@ -95,11 +96,11 @@ def parse_candles(body: bytes) -> tuple[list[Candle], list[RejectedRow]]:
 def frame_of_candles(
     rows: list[Candle], plan: FetchPlan, start_ms: int, end_ms: int, revision: datetime
 ) -> tuple[pl.DataFrame, list[RejectedRow]]:
-    """BAR_SCHEMA frame of the rows inside ``[start, end)``, oldest first, and the rows that cannot be bars.
+    """BAR_SCHEMA frame of the rows inside ``[start_ms, end_ms)`` (Unix ms), oldest first, and the invalid rows.
 
-    Rows from before the start do appear, and are no matter of this answer.
+    The venue also sends rows from before the start; they are ignored.
     """
-    # A bucket in which nothing traded is left out there; should one come all the same, it states no bar.
+    # The venue omits minutes without trades; a row without volume is ignored, so such a minute has no bar.
     kept = [
         row
         for row in reversed(rows)
@@ -109,7 +110,7 @@ def frame_of_candles(
 
 
 def parse_trades(body: bytes) -> TradePage[CoinbaseTrade]:
-    """Rows of a trades body by rising ids, each with its time in ms. Raises MalformedAnswer."""
+    """Trades of a trades body by rising ids, and the rejected rows. Raises MalformedAnswer."""
     rows, refused = decode_list(
         _TRADES, _TRADE, body, "trades", lambda row: iso_ms(row["time"]), lambda row: whole(row["trade_id"])
     )
@@ -136,7 +137,7 @@ def _row_ms(stated: Any) -> int | None:
 
 
 def parse_products(body: bytes) -> list[Listing]:
-    """Every product as a listing; an entry that cannot be read is named, and skipped. Raises MalformedAnswer."""
+    """All products as listings; an unreadable entry is logged and skipped. Raises MalformedAnswer."""
     return read_listings("Coinbase", raw_rows(body, "products"), lambda raw: _listing(_PRODUCT.decode(raw)), "id")
 
 

@@ -28,14 +28,17 @@ from crypto_pipeline.venues.protocol import (
 )
 from crypto_pipeline.venues.trade_rows import frame_of_trades
 
-#: Candles that one answer has at most; a request for more is refused.
+#: Greatest number of candles of one answer; the venue refuses a request for more.
 BUCKETS = 300
-#: All products, a kilobyte each.
+#: Greatest size in bytes of the list of all products, a kilobyte each.
 _ALL_PRODUCTS = 16 * 1024 * 1024
 
 
 class CoinbaseExchange(RestVenue):
-    """REST client of Coinbase Exchange. The HTTP client sends the User-Agent that it requires."""
+    """REST client of Coinbase Exchange. The HTTP client sends the User-Agent that the venue requires.
+
+    Source: https://docs.cdp.coinbase.com/exchange/reference. ``timeout`` is in seconds.
+    """
 
     traits = VenueTraits(
         timeframes=frozenset({Timeframe.M1, Timeframe.M5, Timeframe.M15, Timeframe.H1, Timeframe.D1}),
@@ -48,7 +51,7 @@ class CoinbaseExchange(RestVenue):
     time_path = "/time"
 
     def explain(self, answer: HttpResponse) -> VenueError | None:
-        """The error of the body's text; None where it has none."""
+        """The error that the body's text stands for; None if it has no text."""
         text = parse.parse_message(answer.body)
         if text is None or answer.status >= 500 or answer.status == 429:
             return None
@@ -62,21 +65,21 @@ class CoinbaseExchange(RestVenue):
         return parse.parse_server_time(answer.body)
 
     async def listings(self) -> list[Listing]:
-        """Every product. Coinbase does not state when it was listed: see ``listed_since``."""
+        """All products. Coinbase does not state when a product was listed; use ``listed_since``. Raises VenueError."""
         await self.tell_limit()
         return await self.http.get(
             "/products", lambda answer: parse.parse_products(answer.body), weight=1, max_bytes=_ALL_PRODUCTS
         )
 
     async def listed_since(self, venue_symbol: str) -> datetime | None:
-        """The minute of the product's trade number 1: ids begin there and lack none."""
+        """The minute (UTC) of the product's trade 1: ids begin at 1 and have no gaps."""
         page = await self._trades(venue_symbol, {"after": 2, "limit": 1})
         page = page if page.rows else await self._trades(venue_symbol, {"after": 1000, "limit": 1000})
         require_readable(page)
         return Timeframe.M1.floor(from_unix_ms(page.rows[0].ms)) if page.rows else None
 
     async def last_bar(self, venue_symbol: str) -> datetime | None:
-        """The minute of the product's newest trade: there is a bar only where something traded."""
+        """The minute (UTC) of the product's newest trade: minutes without trades have no bar."""
         page = await self._trades(venue_symbol, {"limit": 1})
         require_readable(page)
         return Timeframe.M1.floor(from_unix_ms(page.rows[-1].ms)) if page.rows else None
@@ -88,7 +91,7 @@ class CoinbaseExchange(RestVenue):
                 yield Job(key, BUCKETS, partial(self._window, plan, begin, until), (begin, until))
 
     async def _window(self, plan: FetchPlan, start: datetime, end: datetime) -> list[BarsAnswer]:
-        last = end - plan.timeframe.delta  # both ends are inclusive there
+        last = end - plan.timeframe.delta  # the venue includes both ends
         params: Params = {
             "granularity": plan.timeframe.seconds,
             "start": start.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -97,12 +100,12 @@ class CoinbaseExchange(RestVenue):
 
         def decode(answer: HttpResponse) -> tuple[list[parse.Candle], list[RejectedRow], float]:
             rows, unread = parse.parse_candles(answer.body)
-            # checked here, so that a passing fault is requested again
+            # checked here, so that a temporary fault leads to another request
             _, refused = parse.frame_of_candles(rows, plan, unix_ms(start), unix_ms(end), start)
             return require_all_rows((rows, unread, answer.sent), [*unread, *refused])
 
         path = f"/products/{plan.venue_symbol}/candles"
-        # buckets from before the start may be added
+        # the venue may add candles from before the start
         rows, unread, sent = await self.http.get(
             path, decode, params=params, weight=1, max_bytes=rows_bound(2 * BUCKETS)
         )
@@ -112,7 +115,7 @@ class CoinbaseExchange(RestVenue):
         return [BarsAnswer(plan.instrument, plan.timeframe, start, end, frame, stated, "rest", found)]
 
     async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
-        """All trades of ``[start, end)``, found by id: the venue pages only from newer to older ids."""
+        """All trades of ``[start, end)`` (UTC), searched by id: the venue pages only from newer to older ids."""
         await self.tell_limit()
 
         async def page(after: int | None, limit: int) -> Page:

@@ -1,4 +1,7 @@
-"""Coinbase Exchange, live: matches, with a heartbeat each second that tells the newest trade id."""
+"""Coinbase Exchange streams: matches, and a heartbeat each second with the newest trade id.
+
+Source: https://docs.cdp.coinbase.com/exchange/websocket-feed.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ _OTHERS = frozenset(
 
 
 class CoinbaseFrames(FrameParser):
-    """Frames of one connection."""
+    """Parser of one connection's frames."""
 
     known_fields = {  # noqa: RUF012
         "match": fields_of("type trade_id maker_order_id taker_order_id side size price product_id sequence time"),
@@ -91,13 +94,13 @@ class CoinbaseFrames(FrameParser):
         if isinstance(data, _Match):
             return self._match(data)
         if isinstance(data, _Heartbeat):
-            # It has stated 0 for long periods: then it only proves that the product's stream is alive.
+            # It has been 0 for long periods; then the heartbeat only shows that the stream works.
             name = self.names.get(data.product_id)
             if name is None:
                 return self.count_unknown(f"heartbeat of {data.product_id}, which was not subscribed to")
             return [Anchor(name, _known(data.last_trade_id), self._ms(data.time))]
         if isinstance(data, _LastMatch):
-            # The trade before the subscription: where we join, not a trade of the stream.
+            # The last trade before the subscription: it marks the start, and is not a trade of the stream.
             name = self.names.get(data.product_id)
             if name is None:
                 return self.count_unknown(f"last_match of {data.product_id}, which was not subscribed to")
@@ -109,13 +112,13 @@ class CoinbaseFrames(FrameParser):
         return [Alive()]
 
     def _match(self, data: _Match) -> list[Event]:
-        # The side is the maker's: a maker that sold was met by a taker that bought.
+        # The side is the maker's: if the maker sold, the taker bought.
         taker_buy = {"buy": False, "sell": True}.get(data.side)
         stated = self._ms(data.time)
         return self.single_trade("match", data.product_id, data.trade_id, stated, data.price, data.size, taker_buy)
 
     def _subscriptions(self, data: _Subscriptions) -> list[Event]:
-        """The answer to a subscription: a full list each time, of which only new products become events."""
+        """The answer to a subscription is always the full list; only new products become events."""
         products = [product for each in data.channels if each.name == "matches" for product in each.product_ids]
         fresh = [product for product in products if product in self.names and product not in self._subscribed]
         self._subscribed.update(fresh)
@@ -132,7 +135,7 @@ class CoinbaseFrames(FrameParser):
             raise ValueError("not an object")
         kind = document.get("type")
         if kind in _TAGS:
-            _FRAME.decode(frame)  # raises what was wrong with it
+            _FRAME.decode(frame)  # raises the error that names the fault
         if kind in _OTHERS:
             return [Alive()]
         return self.count_unknown(str(kind or sorted(document)))
@@ -150,22 +153,22 @@ class CoinbaseFrames(FrameParser):
 
 def _known(trade_id: int) -> int | None:
     if not 0 <= trade_id <= MAX_ID:
-        raise ValueError("an id that cannot be")
+        raise ValueError(f"trade id {trade_id} is negative or too large")
     return trade_id or None
 
 
 class CoinbaseStream(VenueStream):
-    """Streams of Coinbase Exchange; see StreamingVenue. It streams no bars."""
+    """Client of Coinbase Exchange's streams; see StreamingVenue. The venue streams no bars."""
 
     default_url = "wss://ws-feed.exchange.coinbase.com"
     default_name = "coinbase"
-    #: A heartbeat of every product comes each second. No age limit is published: replaced daily all the same.
+    #: Each product sends a heartbeat every second. The venue publishes no age limit; connections are replaced daily.
     default_silence_limit = 10.0
     default_symbols_per_connection = 100
     states_bars = False
 
     async def connect(self, plan: StreamPlan) -> WebSocketConnection:
-        """Open a connection and subscribe at once: the venue waits 5 s. Raises StreamRefused."""
+        """Open a connection and subscribe at once: the venue closes it after 5 s without one. Raises StreamRefused."""
         socket = await self.opener.open(self.url)
         channels = ["matches", "heartbeat"] if plan.trades else ["heartbeat"]
         products = [symbol for _, symbol in plan.instruments]

@@ -1,4 +1,4 @@
-"""All Coinbase trades of a span. The venue pages downwards by id only, so the end of the span is searched for by id."""
+"""All Coinbase trades of a span. The venue pages only to lower ids, so the end of the span is searched by id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIMIT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Trades by rising id, the cursor of the next older page where the header states it, and the rejected rows."""
+    """Trades by rising id, the cursor of the next older page if the header states it, and the rejected rows."""
 
     rows: list[CoinbaseTrade]
     after: int | None = None
@@ -22,13 +22,13 @@ class Page:
 
     @property
     def older(self) -> int:
-        """The next page has the ids below this."""
+        """The next older page has the ids below this one."""
         lowest = self.rows[0].trade_id
         return lowest if self.after is None else min(lowest, self.after)
 
 
 def require_readable(page: Page) -> None:
-    """Raise MalformedAnswer when nothing of a page could be read."""
+    """Raise MalformedAnswer if no row of a page is readable."""
     if page.refused and not page.rows:
         raise MalformedAnswer(page.refused[0].reason)
 
@@ -40,9 +40,9 @@ Pager = Callable[[int | None, int], Awaitable[Page]]
 async def fetch_trades(
     page: Pager, begin: int, until: int, refused: list[RejectedRow] | None = None
 ) -> tuple[list[CoinbaseTrade], int | None, int | None]:
-    """Trades of ``[begin, until)`` in ms with rising ids, the last id before them and the first after.
+    """Trades of ``[begin, until)`` (Unix ms) by rising ids, the last id before them and the first id after.
 
-    Rows that are not believed are added to ``refused``.
+    Invalid rows are added to ``refused``. Raises MalformedAnswer.
     """
     newest = await page(None, LIMIT)
     refused = refused if refused is not None else []
@@ -73,18 +73,18 @@ async def fetch_trades(
 
 
 async def _page_across(page: Pager, newest: Page, until: int) -> Page:
-    """A page with the first trade at or after ``until`` in it and, unless it is the first ever, older ones."""
-    # Ids rise with time: between an id known to be late enough and one known to be too early, guess by time.
+    """A page that has the first trade at or after ``until`` and, unless that is the first ever, older trades."""
+    # Ids rise with time: interpolate by time between an id that is late enough and one that is too early.
     late = newest.rows[0]
     early_id, early_ms = 0, None
     halve = False
     for _ in range(MOST_PAGES):
         span = late.trade_id - early_id
         if span <= LIMIT:
-            # All trades in question fit on the page that ends with the trade known to be late enough.
+            # All trades between the two ids fit on one page.
             return await page(late.trade_id + 1, LIMIT)
         if early_ms is None:
-            # Back in growing steps until a page is early enough.
+            # Go back in growing steps until a page is early enough.
             aim = max(LIMIT, late.trade_id - max(4 * LIMIT, 4 * (newest.rows[-1].trade_id - late.trade_id)))
         elif halve or late.ms <= early_ms:
             aim = early_id + span // 2
@@ -107,4 +107,4 @@ async def _page_across(page: Pager, newest: Page, until: int) -> Page:
                 return got
         else:
             early_id, early_ms = latest.trade_id, latest.ms
-    raise MalformedAnswer(f"the trades before {until} ms cannot be found: their times do not rise with their ids")
+    raise MalformedAnswer(f"no search finds the trades before {until} ms: their times do not rise with their ids")

@@ -1,4 +1,4 @@
-"""Kraken's minute bars from its trades, equal to those that OHLC stated while it kept them: flat where none traded."""
+"""Kraken's 1m bars computed from its trades, equal to those of OHLC, which keeps only the newest ones."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def minutes_of_trades(
     after: KrakenTrade | None,
     stated: datetime,
 ) -> pl.DataFrame:
-    """BAR_SCHEMA frame of ``[start, end)`` (1m).
+    """BAR_SCHEMA frame of the 1m bars of ``[start, end)`` (UTC).
 
-    A minute without trades is stated flat at the close before it, as the venue does, where ids run on across it: then
-    nothing traded. Where an id is missing it is left out, and so is everything before the first trade ever.
+    A minute without trades becomes a flat bar at the previous close, as the venue states it, if trade ids are
+    contiguous across it, which proves that nothing traded. If an id is missing, or before the first trade ever,
+    there is no bar.
     """
     trades = frame_of_trades(inside, instrument)
     made = bars_from_trades(
@@ -53,7 +54,7 @@ def minutes_of_trades(
 
 
 def _silent_minutes(start: datetime, end: datetime, trades: list[KrakenTrade | None]) -> pl.DataFrame:
-    """``open_time`` and ``close`` (that of the trade before) of minutes between two trades with neighbouring ids."""
+    """``open_time`` and ``close`` (the previous trade's price) of minutes between two trades with consecutive ids."""
     width = Timeframe.M1.milliseconds
     begin, until = unix_ms(start), unix_ms(end)
     known = [trade for trade in trades if trade is not None]
@@ -63,7 +64,7 @@ def _silent_minutes(start: datetime, end: datetime, trades: list[KrakenTrade | N
         upcoming = known[place + 1] if place + 1 < len(known) else None
         if upcoming is not None and upcoming.trade_id != trade.trade_id + 1:
             continue
-        # After the newest trade there is: silent until the end of the span, which is settled.
+        # After the newest trade: no trades until the end of the span, which has ended.
         limit = upcoming.ms // width * width if upcoming is not None else until
         for minute in range(max(trade.ms // width * width + width, begin), min(limit, until), width):
             times.append(minute)

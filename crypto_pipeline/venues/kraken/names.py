@@ -1,4 +1,4 @@
-"""Kraken's many names for one pair: ``XXBTZUSD``, ``XBTUSD``, ``XBT/USD`` and ``BTC/USD`` are the same."""
+"""Kraken's names of pairs: ``XXBTZUSD``, ``XBTUSD``, ``XBT/USD`` and ``BTC/USD`` are the same pair."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def split_pair(name: str) -> tuple[str, str]:
 
 
 def stream_name(name: str) -> str:
-    """As WebSocket v2 writes it: ``BTC/USD`` of ``XBT/USD`` or ``BTC/USD``."""
+    """The name in WebSocket v2: ``BTC/USD`` for ``XBT/USD`` or ``BTC/USD``. Raises ValueError."""
     return "/".join(split_pair(name))
 
 
 def rest_name(name: str) -> str:
-    """As REST takes it: ``XBTUSD`` of ``BTC/USD``; a name without a slash is taken to be REST's own."""
+    """The name in REST requests: ``XBTUSD`` for ``BTC/USD``; a name without a slash is returned unchanged."""
     if "/" not in name:
         return name
     return "".join(_OWN.get(asset, asset) for asset in split_pair(name))

@@ -1,6 +1,7 @@
 """Reads Kraken's response bodies into frames. Errors come with HTTP 200, and results under Kraken's name of the pair.
 
-A row that cannot be read or cannot be is refused with the reason; the rows beside it are taken.
+A row that is unreadable or invalid is rejected with a reason, and the other rows are used.
+Source: https://docs.kraken.com/api (OHLC, Trades, AssetPairs, Time, SystemStatus).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _PAUSE, _LONG_PAUSE = 5.0, 60.0
 
 
 class KrakenTrade(msgspec.Struct, gc=False):
-    """One trade, its side the taker's."""
+    """One trade; ``side`` is the taker's side."""
 
     trade_id: int
     ms: int
@@ -88,7 +89,7 @@ _PAIR, _ANY = msgspec.json.Decoder(_Pair), msgspec.json.Decoder()
 
 
 def read_refusal(answer: HttpResponse) -> VenueError | None:
-    """The error in a body that came with HTTP 200; warnings (``W…``) are none."""
+    """The error in a body that came with HTTP 200; None without one. Warnings (``W…``) are not errors."""
     try:
         errors = decode(_ERRORS, answer.body, answer.url).error
     except MalformedAnswer as error:
@@ -101,7 +102,7 @@ def read_refusal(answer: HttpResponse) -> VenueError | None:
     if "Unknown asset pair" in said or "Unknown asset" in said:
         return UnknownSymbol(text)
     if throttled := re.search(r"Throttled: ?(\d{1,12})", said):
-        wait = int(throttled[1]) - answer.server_time  # a Unix time, until which nothing is answered
+        wait = int(throttled[1]) - answer.server_time  # the Unix time at which the throttling ends
         return RateLimited(text, retry_after=min(max(wait, 1.0), _LONG_PAUSE))
     if "Too many requests" in said or "Rate limit" in said:
         return RateLimited(text, retry_after=_PAUSE)
@@ -111,9 +112,9 @@ def read_refusal(answer: HttpResponse) -> VenueError | None:
 
 
 def parse_ohlc(body: bytes) -> tuple[list[OhlcRow], int, list[RejectedRow]]:
-    """Committed rows as they come, the open time (s) of the newest of them, and rows that cannot be read.
+    """Rows of ended bars as sent, the open time (Unix s) of the newest of them, and the unreadable rows.
 
-    The running row is left out. Raises MalformedAnswer.
+    The row of the current bar is left out. Raises MalformedAnswer.
     """
     fields = _result(body, "OHLC")
     last = whole(decode(_ANY, fields["last"], "OHLC, last")) if "last" in fields else None
@@ -136,7 +137,9 @@ def _result(body: bytes, where: str) -> dict[str, msgspec.Raw]:
 
 
 def _only(fields: dict[str, msgspec.Raw], where: str) -> msgspec.Raw:
-    """The one result that is not ``last``: it goes by the pair's key, which is rarely the name that was asked for."""
+    """The only result besides ``last``. Its key is Kraken's name of the pair, which may differ from the requested
+    one.
+    """
     found = [value for name, value in fields.items() if name != "last"]
     if len(found) != 1:
         raise MalformedAnswer(f"{where}: one result was expected, not {shorten(', '.join(fields)) or 'none'}")
@@ -151,15 +154,15 @@ def _row_ms(stated: Any) -> int | None:
 def frame_of_ohlc(
     rows: list[OhlcRow], plan: FetchPlan, revision: datetime, span: tuple[int, int]
 ) -> tuple[pl.DataFrame, list[RejectedRow]]:
-    """BAR_SCHEMA frame of rows, oldest first, and the rows that cannot be bars of ``span`` (ms).
+    """BAR_SCHEMA frame of rows, oldest first, and the rows that are not valid bars of ``span`` (Unix ms).
 
-    The quote volume is not stated (vwap is rounded).
+    The quote volume is null: the venue states only a rounded vwap.
     """
     return bar_frame(rows, _PLACES, plan.instrument, plan.timeframe, revision, span)
 
 
 def parse_trades(body: bytes) -> tuple[TradePage[KrakenTrade], int]:
-    """Trades in rising order of their ids, each once, and the cursor (ns) of the next page. Raises MalformedAnswer."""
+    """Trades by rising ids, each once, and the cursor (Unix ns) of the next page. Raises MalformedAnswer."""
     fields = _result(body, "Trades")
     last = whole(decode(_ANY, fields["last"], "Trades, last")) if "last" in fields else None
     if last is None or not 0 <= last <= MAX_MS * 1_000_000:
@@ -173,7 +176,7 @@ def parse_trades(body: bytes) -> tuple[TradePage[KrakenTrade], int]:
 
 def _trade(row: _TradeRow) -> KrakenTrade:
     price, volume, seconds, side, _, _, number = row
-    # The time is a float with about 100 ns of noise: whole microseconds first, then cut to milliseconds.
+    # The time is a float with an error of about 100 ns: round to microseconds first, then cut to milliseconds.
     ms = round(seconds * 1_000_000) // 1000 if 0 <= seconds < MAX_MS else -1
     return KrakenTrade(number, ms, price, volume, side == "b", side)
 
@@ -186,7 +189,7 @@ def _trade_fault(row: KrakenTrade) -> str | None:
 
 
 def parse_server_time(body: bytes) -> float:
-    """Unix ms of a Time body (whole seconds)."""
+    """The venue's time (Unix ms, whole seconds) of a Time body. Raises MalformedAnswer."""
     ms = decode(_TIME, body, "Time").result.unixtime * 1000
     if not 0 <= ms < MAX_MS:
         raise MalformedAnswer(f"Time: {ms} ms is in another unit")
@@ -199,9 +202,9 @@ def parse_status(body: bytes) -> str:
 
 
 def parse_pairs(body: bytes) -> list[Listing]:
-    """Every pair that has a stream name, under common names; its venue symbol is ``BTC/USD``.
+    """All pairs with a stream name, with common asset names; the venue symbol is of the form ``BTC/USD``.
 
-    An entry that cannot be read is named, and skipped. Raises MalformedAnswer.
+    An unreadable entry is logged and skipped. Raises MalformedAnswer.
     """
     entries = _result(body, "AssetPairs")
     return read_listings("Kraken", entries.values(), _pair, "wsname")

@@ -1,4 +1,4 @@
-"""Kraken spot over REST: the newest 720 bars of a width as the venue states them, older minutes from its trades."""
+"""Kraken spot over REST: the newest 720 bars of a timeframe from OHLC, older 1m bars computed from trades."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from crypto_pipeline.venues.protocol import (
 )
 from crypto_pipeline.venues.trade_rows import TradePage, frame_of_trades
 
-#: Committed bars that OHLC keeps, whatever is asked for.
+#: Number of ended bars that OHLC returns, for any request.
 KEPT = 720
-#: Minutes rebuilt from trades at once.
+#: Minutes that one job computes from trades.
 _WINDOW = 360
-#: All pairs, a kilobyte each; trades of one answer.
+#: Greatest size in bytes of the list of all pairs (a kilobyte each); trades of one answer.
 _ALL_PAIRS, _TRADES = 16 * 1024 * 1024, 1000
-#: Timeframes that it states and whose bars begin where ours do; its weeks do not begin on Monday.
+#: Timeframes of OHLC whose bars start at our times; Kraken's weeks do not start on Monday.
 _TIMEFRAMES = frozenset(each for each in Timeframe if each.minutes in (1, 5, 15, 30, 60, 240, 1440))
 
 #: A page of trades, and the cursor of the next one.
@@ -47,7 +47,10 @@ _Page = tuple[TradePage[parse.KrakenTrade], int]
 
 
 class KrakenSpot(RestVenue):
-    """REST client of Kraken spot. Trades and OHLC have a request limit for each pair."""
+    """REST client of Kraken spot. Trades and OHLC have a request limit per pair.
+
+    Source: https://docs.kraken.com/api. ``timeout`` and ``pair_pause`` are in seconds.
+    """
 
     traits = VenueTraits(timeframes=_TIMEFRAMES, states_empty_bars=True, contiguous_trade_ids=True, kept_bars=KEPT - 2)
     default_url = "https://api.kraken.com"
@@ -71,7 +74,7 @@ class KrakenSpot(RestVenue):
         return parse.parse_server_time(answer.body)
 
     async def status(self) -> VenueStatus:
-        """Ask once for the system's state. Never raises."""
+        """Request the system's state once. An unreachable venue is a result, not an error."""
         try:
             said = await self.http.get_once(
                 "/0/public/SystemStatus", lambda answer: parse.parse_status(answer.body), weight=1
@@ -81,28 +84,28 @@ class KrakenSpot(RestVenue):
         return VenueStatus(reachable=said != "maintenance", time=None, detail=said)
 
     async def listings(self) -> list[Listing]:
-        """Every pair. Kraken does not state when it was listed: see ``listed_since``."""
+        """All pairs. Kraken does not state when a pair was listed; use ``listed_since``. Raises VenueError."""
         await self.tell_limit()
         return await self.http.get(
             "/0/public/AssetPairs", lambda answer: parse.parse_pairs(answer.body), weight=1, max_bytes=_ALL_PAIRS
         )
 
     async def listed_since(self, venue_symbol: str) -> datetime | None:
-        """The minute of the pair's first trade."""
+        """The minute (UTC) of the pair's first trade."""
         page, _ = await self._page(venue_symbol, 0, 1)
         if page.refused and not page.rows:
             raise MalformedAnswer(page.refused[0].reason)
         return Timeframe.M1.floor(from_unix_ms(page.rows[0].ms)) if page.rows else None
 
     async def last_bar(self, venue_symbol: str) -> datetime | None:
-        """Open time of the newest committed minute."""
+        """Open time (UTC) of the newest ended 1m bar."""
         (_, last, _), _ = await self._ohlc(venue_symbol, Timeframe.M1, None)
         return from_unix_ms(last * 1000) if last else None
 
     # Bars
 
     def jobs(self, key: int, plan: FetchPlan, settled: datetime, archive: bool) -> Iterator[BarsJob]:
-        """OHLC states the newest bars in one answer; older minutes come from trades, one request a second a pair."""
+        """One job for the newest bars from OHLC; older 1m bars come from trades, one request per second and pair."""
         frame = plan.timeframe
         reach = frame.floor(settled) - (KEPT - 2) * frame.delta
         spans = list(clip_spans(plan, settled))
@@ -121,7 +124,7 @@ class KrakenSpot(RestVenue):
         frame = plan.timeframe
         (rows, _, unread), sent = await self._ohlc(plan.venue_symbol, frame, spans[0][0] - frame.delta)
         stated = await self.venue_time(sent)
-        # As many as it keeps: what is before the first was cut off. Fewer: there is nothing before the first.
+        # With as many rows as OHLC keeps, older bars exist but are not sent; with fewer rows, there are no older bars.
         first = min((row[0] for row in rows if row[0] * 1000 < MAX_MS), default=0)
         begins = from_unix_ms(first * 1000) if len(rows) + len(unread) >= KEPT else None
         answers: list[BarsAnswer] = []
@@ -133,7 +136,7 @@ class KrakenSpot(RestVenue):
                 answers += await self._rebuilt(plan, start, cut)
             if cut < end:
                 low, high = unix_ms(cut), unix_ms(end)
-                # the answer reaches from before the first span to now; what is in another unit belongs to no span
+                # the answer begins before the first span and ends now; a time in another unit is in no span
                 inside = [row for row in rows if low <= row[0] * 1000 < high or row[0] * 1000 >= MAX_MS]
                 bars, refused = parse.frame_of_ohlc(inside, plan, stated, (low, high))
                 found = (*(one for one in unread if one.ms is None or low <= one.ms < high), *refused)
@@ -141,7 +144,7 @@ class KrakenSpot(RestVenue):
         return answers
 
     async def _rebuilt(self, plan: FetchPlan, start: datetime, end: datetime) -> list[BarsAnswer]:
-        """Minutes that OHLC does not have any more, made of trades: equal to the venue's own bars."""
+        """1m bars that OHLC no longer has, computed from trades; they equal the venue's own bars."""
         sent = time.monotonic()
         refused: list[RejectedRow] = []
         before, inside, after = await self._span(plan.venue_symbol, start, end, refused)
@@ -152,7 +155,7 @@ class KrakenSpot(RestVenue):
     # Trades
 
     async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
-        """All trades of ``[start, end)``, with the ids on either side."""
+        """All trades of ``[start, end)`` (UTC), with the ids before and after them. Raises VenueError."""
         refused: list[RejectedRow] = []
         before, inside, after = await self._span(venue_symbol, require_utc(start), require_utc(end), refused)
         frame = frame_of_trades(inside, instrument)
@@ -197,7 +200,7 @@ class KrakenSpot(RestVenue):
         )
 
     async def _turn(self, what: str) -> None:
-        """Wait until this pair may be asked again: one request a second, whatever other pairs do."""
+        """Wait until the next request for this pair is allowed: one per second, independent of other pairs."""
         now = time.monotonic()
         turn = max(now, self._turns.get(what, 0.0))
         self._turns[what] = turn + self.pair_pause

@@ -1,7 +1,7 @@
-"""Kraken spot, live (WebSocket v2): trades with a snapshot of the last 50, and minute bars; v1 trade arrays as well.
+"""Kraken spot streams (WebSocket v2): trades with a snapshot of the last 50, and 1m bars.
 
-Numbers are JSON numbers. msgspec reads them as the nearest double of the digits sent, the same double as the strings
-that REST sends give, so nothing is lost before a price is stored as one.
+Numbers are JSON numbers. msgspec reads them as the nearest double, which equals the double of REST's strings.
+Source: https://docs.kraken.com/api/docs/websocket-v2/trade.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ _OTHERS = frozenset({"ticker", "book", "level3", "instrument"})
 
 
 class KrakenFrames(FrameParser):
-    """Frames of one connection.
+    """Parser of one connection's frames.
 
-    Bars carry no closed flag: one is told again as closed when a later one of its symbol comes. The last bar of a
-    symbol that falls silent is never told as closed.
+    The venue's bars have no closed flag. When a later bar of a symbol comes, the previous one is reported again as
+    closed. The last bar of a symbol without further trades is never reported as closed.
     """
 
     known_fields = {  # noqa: RUF012
@@ -99,7 +99,7 @@ class KrakenFrames(FrameParser):
         except msgspec.MsgspecError:
             return self._read_other(frame)
         if isinstance(data, _Trades):
-            # Of a snapshot the ids tell what is new.
+            # A snapshot may repeat trades; their ids show which are new.
             trades = sorted(data.data, key=_trade_id) if data.type == "snapshot" else data.data
             return self.each(trades, self._trade)
         if isinstance(data, _Bars):
@@ -121,7 +121,7 @@ class KrakenFrames(FrameParser):
         why = bar_fault(row.open, row.high, row.low, row.close, row.volume, None, None, row.trades, row.interval)
         begin = self._begin_ms(row.interval_begin)
         if why is not None or begin % 60_000 or not 0 <= begin <= MAX_MS:
-            raise ValueError(f"a bar that cannot be ({why or 'its time is off the grid'})")
+            raise ValueError(f"invalid bar: {why or 'its time is off the grid'}")
         bar = LiveBar(
             name, timeframe, begin, row.open, row.high, row.low, row.close, row.volume,
             None, None, row.trades, None, None, False, begin if stated is None else stated,
@@ -129,7 +129,7 @@ class KrakenFrames(FrameParser):
         self.bars += 1
         key = row.symbol, row.interval
         before = self._forming.get(key)
-        if before is not None and before.open_ms > begin:  # a correction of a bar that is over
+        if before is not None and before.open_ms > begin:  # a correction of a bar that has ended
             return [msgspec.structs.replace(bar, closed=True)]
         self._forming[key] = bar
         if before is not None and before.open_ms < begin:
@@ -146,7 +146,7 @@ class KrakenFrames(FrameParser):
         if channel in ("trade", "ohlc") and isinstance(document.get("data"), list):
             return self._row_by_row(channel, document)
         if channel in _TAGS:
-            _FRAME.decode(frame)  # raises what was wrong with it
+            _FRAME.decode(frame)  # raises the error that names the fault
         if channel in _OTHERS:
             return [Alive()]
         return self.count_unknown(str(channel or sorted(document)))
@@ -160,7 +160,7 @@ class KrakenFrames(FrameParser):
         return self.each(document["data"], lambda row: self._bar(msgspec.convert(row, _Bar), stated))
 
     def _answered(self, document: dict[str, Any]) -> list[Event]:
-        """One answer a symbol: ``success`` true with what was granted, or false with a text."""
+        """The venue sends one answer per symbol: ``success`` true with the subscription, or false with a text."""
         if document.get("method") == "pong":
             return [Alive()]
         result = document.get("result")
@@ -192,11 +192,11 @@ class KrakenFrames(FrameParser):
 
 
 class KrakenStream(VenueStream):
-    """Streams of Kraken spot; see StreamingVenue. Venue symbols may be written as in REST or as in WebSocket v1."""
+    """Client of Kraken spot's streams; see StreamingVenue. Venue symbols may be those of REST or of WebSocket v1."""
 
     default_url = "wss://ws.kraken.com/v2"
     default_name = "kraken"
-    #: A heartbeat comes about every second when nothing else does.
+    #: The venue sends a heartbeat about every second when it sends nothing else.
     default_silence_limit = 5.0
 
     async def connect(self, plan: StreamPlan) -> WebSocketConnection:

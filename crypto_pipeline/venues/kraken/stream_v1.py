@@ -1,4 +1,4 @@
-"""Kraken's WebSocket v1, for sessions that were recorded with it. Trades have no ids there, so none can be stored."""
+"""Kraken's WebSocket v1, for recorded sessions. Its trades have no ids, so they cannot be stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NO_ID = -1
 
 
 class KrakenV1Frames(FrameParser):
-    """Frames of one recorded connection."""
+    """Parser of one recorded connection's frames."""
 
     def __init__(self, instruments: list[tuple[str, str]]) -> None:
         super().__init__([(name, stream_name(symbol)) for name, symbol in instruments])
@@ -50,15 +50,15 @@ class KrakenV1Frames(FrameParser):
         ms = round(seconds * 1_000_000) // 1000 if 0 <= seconds < MAX_MS else -1
         why = trade_fault(0, 0, 0, ms, price, volume)
         if why is not None or side not in ("b", "s"):
-            raise ValueError(f"a trade that cannot be ({why or 'its side is none'})")
+            raise ValueError(f"invalid trade: {why or 'its side is neither b nor s'}")
         self.trades += 1
         return LiveTrade(name, NO_ID, NO_ID, NO_ID, ms, price, volume, side == "b")
 
     def _other_channel(self, document: list[object]) -> list[Event]:
-        # A book's channel: [id, {…}, "book-1000", "XBT/USD"], or with two objects of changes.
+        # The channel of an order book: [id, {…}, "book-1000", "XBT/USD"], or with two objects of changes.
         if len(document) >= 4 and str(document[-2]).partition("-")[0] in ("book", "ticker", "ohlc", "spread"):
             return [Alive()]
-        raise ValueError("an array that is no message")
+        raise ValueError("an array that is not a message")
 
     def _said(self, said: _Said) -> list[Event]:
         if said.event in ("heartbeat", "pong"):
@@ -73,5 +73,5 @@ class KrakenV1Frames(FrameParser):
         return self.count_unknown(said.event)
 
     def parts(self, document: object) -> list[tuple[str, dict[str, object]]]:
-        """Empty: rows are arrays, which have no fields."""
+        """Empty, because rows are arrays without field names."""
         return []

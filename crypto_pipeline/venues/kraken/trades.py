@@ -1,4 +1,4 @@
-"""All Kraken trades of a span, paged upwards by time cursor; ids tell what is new and what came before."""
+"""All Kraken trades of a span, paged to later times by a cursor; ids show which trades are new."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from crypto_pipeline.venues.kraken.parse import KrakenTrade
 from crypto_pipeline.venues.protocol import MalformedAnswer, RejectedRow
 from crypto_pipeline.venues.trade_rows import MOST_PAGES, TradePage
 
-#: Asks for up to 1000 trades after a time (ns, exclusive): rising ids, and the cursor of the next page.
+#: Requests up to 1000 trades after a time (Unix ns, exclusive): trades by rising ids, and the cursor of the next page.
 Pager = Callable[[int], Awaitable[tuple[TradePage[KrakenTrade], int]]]
 
-#: How far before the span the trade before it is looked for, in seconds: the venue cannot page backwards.
+#: Seconds before the span from which its preceding trade is searched: the venue cannot page backwards.
 _LOOKS = (60, 3_600, 86_400, 30 * 86_400, 365 * 86_400)
 
 
 async def fetch_trades(
     page: Pager, begin: int, until: int, refused: list[RejectedRow] | None = None
 ) -> tuple[KrakenTrade | None, list[KrakenTrade], KrakenTrade | None]:
-    """The last trade before ``[begin, until)`` (ms), those inside with rising ids, and the first after.
+    """The last trade before ``[begin, until)`` (Unix ms), the trades inside by rising ids, and the first one after.
 
-    Rows that are not believed are added to ``refused``.
+    Invalid rows are added to ``refused``. Raises MalformedAnswer.
     """
     refused = refused if refused is not None else []
     before: KrakenTrade | None = None

@@ -122,7 +122,7 @@ def test_the_archive_comes_along_and_moves(source: Store, folder: Path) -> None:
         assert miscounted(copy) == []
     kept = next(path for path in (folder / "backups" / "archive").rglob("*") if path.is_file())
     kept.write_bytes(b"spoilt")
-    with pytest.raises(OpsError, match=r"archive file .* is not what was written"):
+    with pytest.raises(OpsError, match=r"archive file .* differs from what was written"):
         backup.verify(again, silent)
 
 
@@ -164,7 +164,7 @@ def test_a_damaged_backup_is_refused(source: Store, folder: Path) -> None:
     path = made.folder / name
     whole = path.read_bytes()
     path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
-    with pytest.raises(OpsError, match="is not what was written"):
+    with pytest.raises(OpsError, match="differs from what was written"):
         restore(load_settings(data_dir=folder / "copy"), made, silent)
     path.unlink()
     with pytest.raises(OpsError, match="lacks its file"):

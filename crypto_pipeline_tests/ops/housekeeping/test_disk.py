@@ -85,10 +85,10 @@ def test_the_reserve_is_given_up_first_then_all_stops_then_all_returns(small: Pa
         assert disk.reserved == 0
         (alert,) = store.checks.open_alerts().filter(source=SOURCE).to_dicts()
         assert alert["severity"] == "critical"
-        assert "kept in reserve was needed" in alert["summary"]
+        assert "the reserve file was deleted" in alert["summary"]
         fill(small)
         assert look(), "now everything must stop"
-        assert "everything is stopped until there is room" in said[-1]
+        assert "everything is stopped until there is enough" in said[-1]
         waits: list[float] = []
 
         def somebody_makes_room(seconds: float) -> bool:

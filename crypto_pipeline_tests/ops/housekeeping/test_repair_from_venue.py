@@ -76,7 +76,7 @@ def test_what_no_backup_has_comes_back_as_it_was(bench: Bench, run: Run, postgre
         forget_proofs()
         bench.exchange.control({"kind": "outage"})
         assert run("archive", "repair", "--from-venue", **settings)[0] != 0
-        assert the_file(bench.store), "nothing is given up while the venue does not answer"
+        assert the_file(bench.store), "no file is detached while the venue does not answer"
         bench.exchange.clear_faults()
         code, out, err = run("archive", "repair", "--from-venue")
         assert code == 0, err
@@ -113,7 +113,7 @@ def test_what_the_venue_lacks_is_named_and_a_killed_repair_goes_on(
 
     code, _, err = run("archive", "repair", "--from-venue", **settings)
     assert code == 1
-    assert "BTC-USDT 1m 2026-10-30T05:00:00Z to 2026-10-30T06:00:00Z: 60 bars are not to be had again" in err
+    assert "BTC-USDT 1m 2026-10-30T05:00:00Z to 2026-10-30T06:00:00Z: 60 bars could not be fetched again" in err
     assert "60 bars of files that were given up are missing" in err
     (row,) = bench.store.ledger.open(instruments=NAMES, timeframe=Timeframe.M1).to_dicts()
     assert (row["state"], row["bars"]) == ("lost", 60)
@@ -142,7 +142,7 @@ def test_a_hole_of_archived_days_is_asked_for_by_whom_the_message_names(
     bench.exchange.clear_faults()
     code, out, _ = run("gaps", "reopen", str(row["gap_id"]), **given(bench, postgres_url, tmp_path) | {"DAYS": "21"})
     assert code == 0
-    assert "its days are archived, so no pass asks for it by itself" in out
+    assert "its days are archived, so no pass requests it by itself" in out
     report = bench.run(lambda pipeline: pipeline.backfill(OCTOBER, NOVEMBER, timeframes=[Timeframe.M1]))
     assert report.of(Timeframe.M1).planned == 0
     stored = (NOVEMBER - OCTOBER) // timedelta(minutes=1)

@@ -111,9 +111,9 @@ def cut_revisions(store: Store) -> None:
 
 DAMAGE: list[tuple[Callable[[Store], None], str]] = [
     (cut_a_month, rf"{TABLE} has [\d,]+ rows where coverage counts 12,000: .* first .*-USDT on"),
-    (drop_a_month, rf"{TABLE} is gone, of which 12,000 rows are counted"),
-    (empty_a_day_of_trades, rf"trades of {YESTERDAY:%Y-%m-%d} are gone, of which \d+ live bars were made"),
-    (drop_a_day_of_trades, rf"trades of {YESTERDAY:%Y-%m-%d} are gone, of which \d+ live bars were made"),
+    (drop_a_month, rf"{TABLE} is missing, though 12,000 of its rows are counted"),
+    (empty_a_day_of_trades, rf"trades of {YESTERDAY:%Y-%m-%d} are missing, though \d+ live bars were made from them"),
+    (drop_a_day_of_trades, rf"trades of {YESTERDAY:%Y-%m-%d} are missing, though \d+ live bars were made from them"),
     (delete_some_bars, r"market.ohlc_1h has 188 rows where coverage counts 200: 4 days differ"),
     (lose_coverage, rf"{TABLE} has 12,000 rows where coverage counts 6,240"),
     (cut_revisions, r"market.ohlc_revisions (has [\d,]+ rows where its index has [\d,]+|cannot be read)"),
@@ -157,7 +157,7 @@ def test_a_backup_of_a_damaged_database_says_so_and_pushes_no_right_one_out(
     kept = [one.folder.name for one in files.complete(backup.backup_dir(keep))]
     assert kept == [right.folder.name, spoilt.folder.name], "of the damaged ones only the newest takes room"
     said = backup.damage(spoilt, backup.backup_dir(keep)) or ""
-    assert f"the last backup that was right is {right.folder.name}" in said
+    assert f"the last good backup is {right.folder.name}" in said
 
 
 def test_what_is_taken_away_on_purpose_is_no_fault(store: Store, settings: Settings) -> None:

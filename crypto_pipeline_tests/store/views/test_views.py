@@ -200,7 +200,7 @@ def test_what_hangs_on_a_view_is_kept(store: Store) -> None:
             execute(store, f"CREATE {made}")
             done = store.views.refresh("ohlc_today")
             assert done.method == "concurrently"
-            assert "hangs on it" in done.because
+            assert "depends on it" in done.because
             execute(store, f"DROP {drop}")
         assert store.views.refresh("ohlc_today").method == "swap"
     finally:

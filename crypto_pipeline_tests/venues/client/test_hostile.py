@@ -138,9 +138,9 @@ async def test_every_hostile_body_stays_within_its_bound(server: ScriptedVenue) 
     assert "BOMB: binance /api/v3/klines: its body has more than" in said
     assert "HTTP 400" in next(text for text in told["said"] if text.startswith("TEXT"))
     assert max(map(len, told["said"])) < 1_200
-    assert "AWAY: binance redirects to 'http://169.254.169.254/latest/meta-data', another place than" in said
+    assert "AWAY: binance redirects to 'http://169.254.169.254/latest/meta-data', another host than" in said
     assert "it unpacks to more than" in errors.decode()
-    assert "it has 50 files in it" in errors.decode()
+    assert "it contains 50 files" in errors.decode()
 
 
 async def test_redirects_within_the_host_are_followed_and_refusals_cut(server: ScriptedVenue, make: Make) -> None:

@@ -116,7 +116,7 @@ async def test_silence_ends_the_link_though_the_socket_stays_open() -> None:
     begun = time.monotonic()
     events, error = await streamed(play, silence_limit=0.3)
     assert events[-1] == LiveTrade("BTC-USDT", 1, 2, 3, 1_700_000_000_000, 100.5, 2.0, False)
-    assert "nothing came for 0.3 s" in str(error)
+    assert "no message for 0.3 s" in str(error)
     assert 0.3 <= time.monotonic() - begun < 1.5
 
 
@@ -136,7 +136,7 @@ async def test_a_quiet_link_that_answers_pings_stays_and_is_told_alive() -> None
     assert pings == [WSMsgType.PING] * 4
     assert [event for event in events if isinstance(event, Alive)] == [Alive()] * 4
     assert time.monotonic() - begun > 4 * 0.2 + 0.4
-    assert "not even an answer to a ping" in str(error)
+    assert "no answer to a ping" in str(error)
 
 
 async def test_a_ping_amid_a_message_in_parts_leaves_it_whole() -> None:
@@ -185,7 +185,7 @@ async def test_a_handshake_is_redirected_within_the_host_alone(location: str) ->
         assert [event.trade_id for event in events if isinstance(event, LiveTrade)] == [3]
     async with serving(plain=elsewhere) as server:
         venue = BinanceStream(server.url)
-        with pytest.raises(StreamRefused, match="another place than was asked"):
+        with pytest.raises(StreamRefused, match="another host than requested"):
             await venue.connect(PLAN)
         await venue.close()
 
@@ -249,7 +249,7 @@ async def test_a_frame_that_breaks_the_protocol_ends_the_stream() -> None:
 @pytest.mark.parametrize(
     ("status", "headers", "wait"), [(429, {"Retry-After": "7"}, 7.0), (418, {}, 120.0), (503, {}, None)]
 )
-async def test_refused_at_the_door(status: int, headers: dict[str, str], wait: float | None) -> None:
+async def test_refused_handshake(status: int, headers: dict[str, str], wait: float | None) -> None:
     async def refuse(_: web.Request) -> web.Response:
         return web.Response(status=status, headers=headers)
 
