@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.store.coverage.reconciliations import Reconciliations
     from crypto_pipeline.store.database.market_clock import Clock
     from crypto_pipeline.store.instruments import Instruments
+    from crypto_pipeline.store.macro import Macro
     from crypto_pipeline.store.operations.check_results import Checks
     from crypto_pipeline.store.operations.disk_usage import Storage
     from crypto_pipeline.store.operations.metrics import Metrics
@@ -220,6 +221,13 @@ class Store:
         from crypto_pipeline.store.trades.live_prices import Live
 
         return Live(self.connections, self._symbols, self.trades)
+
+    @cached_property
+    def macro(self) -> Macro:
+        """Macro series, their observations and releases."""
+        from crypto_pipeline.store.macro import Macro
+
+        return Macro(self.connections)
 
     @cached_property
     def leases(self) -> Leases:

@@ -7,7 +7,11 @@ class StoreError(Exception):
     """An operation of the store failed; the message is one line with the value at fault and the fix."""
 
 
-class UnknownInstrumentError(StoreError):
+class UnknownNameError(StoreError):
+    """Nothing with this name is collected."""
+
+
+class UnknownInstrumentError(UnknownNameError):
     """An instrument's name is not collected."""
 
 

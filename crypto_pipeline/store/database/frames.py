@@ -15,7 +15,7 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Select
+    from sqlalchemy import CompoundSelect, Connection, Select
 
 _UTC_US = pl.Datetime("us", "UTC")
 
@@ -57,7 +57,9 @@ def cell_bounds(timeframe: Timeframe, start: datetime | None, end: datetime | No
     return first, last
 
 
-def core_frame(connections: Connections, query: Select[Any], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+def core_frame(
+    connections: Connections, query: Select[Any] | CompoundSelect[Any], schema: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
     """The rows of ``query`` in ``schema``, whose columns have the query's names and order."""
 
     def read(connection: Connection) -> list[tuple[Any, ...]]:

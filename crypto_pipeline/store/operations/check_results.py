@@ -68,6 +68,18 @@ class Checks:
 
         self._connections.run_core(record)
 
+    def forget(self, prefix: str) -> None:
+        """Drop the results of checks whose names begin so, which are no longer made, and close their alerts."""
+        results = CHECK_RESULTS.delete().where(CHECK_RESULTS.c.check_name.startswith(prefix, autoescape=True))
+        begins = ALERTS.c.source.startswith(prefix, autoescape=True)
+        alerts = update(ALERTS).where(begins, ALERTS.c.resolved_at.is_(None))
+
+        def work(connection: Connection) -> None:
+            connection.execute(results)
+            connection.execute(alerts.values(resolved_at=func.clock_timestamp()))
+
+        self._connections.run_core(work)
+
     def raise_alert(
         self,
         source: str,

@@ -9,7 +9,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Identity, Integer, MetaData, Numeric, Table, Text, func
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    ForeignKey,
+    Identity,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    func,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSONB, TIMESTAMP
 
 METADATA = MetaData()
@@ -144,4 +158,62 @@ JOB_METRICS = _table(
     _required("gaps_found", BigInteger, server_default="0"),
     _required("gaps_filled", BigInteger, server_default="0"),
     Column("oldest_gap", _TIME),
+)
+
+MACRO_SERIES = Table(
+    "macro_series",
+    METADATA,
+    Column("series_id", Text, primary_key=True),
+    _required("name", Text, unique=True),
+    _required("zone", Text),
+    _required("active", Boolean, server_default="true"),
+    *(_required(name, Text, server_default="") for name in ("title", "units", "frequency", "seasonal_adjustment")),
+    Column("release_id", Integer),
+    Column("release_name", Text),
+    Column("has_vintages", Boolean),
+    *(Column(name, _TIME) for name in ("last_updated", "calendar_at", "looked_at", "collected_at")),
+    _required("attempts", Integer, server_default="0"),
+    Column("next_attempt", _TIME),
+    Column("problem", Text),
+    _required("added_at", _TIME, server_default=_CLOCK),
+    schema="market",
+)
+
+
+def _observation() -> list[Column[Any]]:
+    return [
+        _required("series_id", Text, ForeignKey("market.macro_series.series_id")),
+        _required("period", Date),
+        _required("vintage_start", Date),
+        Column("vintage_end", Date),
+        Column("value", DOUBLE_PRECISION),
+        _required("available_at", _TIME),
+        _required("basis", Text),
+    ]
+
+
+MACRO_OBSERVATIONS = Table(
+    "macro_observations",
+    METADATA,
+    *_observation(),
+    _required("recorded_at", _TIME, server_default=_CLOCK),
+    PrimaryKeyConstraint("series_id", "period", "vintage_start"),
+    schema="market",
+)
+
+MACRO_REPLACED = Table(
+    "macro_replaced",
+    METADATA,
+    Column("replaced_id", BigInteger, Identity(always=True), primary_key=True),
+    *_observation(),
+    _required("replaced_at", _TIME),
+    schema="market",
+)
+
+MACRO_RELEASES = Table(
+    "macro_releases",
+    METADATA,
+    Column("release_id", Integer, primary_key=True, autoincrement=False),
+    Column("release_date", Date, primary_key=True),
+    schema="market",
 )
