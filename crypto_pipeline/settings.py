@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import AwareDatetime, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from crypto_pipeline.market.macro.series import SeriesChoice
 from crypto_pipeline.market.timeframes import Timeframe
 
 PREFIX = "CRYPTO_PIPELINE_"
@@ -117,6 +118,14 @@ class Settings(BaseSettings):
     )  # fmt: skip
     failover_days: int = Field(2, ge=1, description="Other venues are asked only for so many newest days.")
     replay_standby_port: int = Field(8766, ge=0, le=65535, description="Port of a second replay exchange.")
+
+    # Macro series
+    macro_series: SeriesChoice | None = Field(
+        None, description="Macro series to collect: 'default' (the five that have names), or names and ids of FRED."
+    )
+    macro_source: Literal["fred", "replay"] = Field("fred", description="Where they come from: fred or replay.")
+    fred_api_key: SecretStr | None = Field(None, description="Key of FRED. Default: none, and so no vintages.")
+    fred_url: str = Field("https://api.stlouisfed.org", description="Address of FRED's API.")
 
     # Storing and healing
     write_batch_rows: int = Field(50_000, ge=1_000, le=500_000, description="Bars per write transaction.")

@@ -21,6 +21,8 @@ from crypto_pipeline.replay.faults.script import (
     Truncated,
 )
 from crypto_pipeline.replay.faults.spoiling import spoil_body
+from crypto_pipeline.replay.fred.rest import PREFIXES as FRED_PATHS
+from crypto_pipeline.replay.fred.rest import FredHandlers
 from crypto_pipeline.replay.market.tape import Tape
 from crypto_pipeline.replay.server.archive import ArchiveHandlers
 from crypto_pipeline.replay.server.control import PREFIX, ControlHandlers
@@ -52,6 +54,7 @@ class ReplayServer:
         captures: Path | None = None,
         token: str | None = None,
         names: AllowedNames | None = None,
+        fred: FredHandlers | None = None,
     ) -> None:
         self.market, self.clock = market, clock
         self.faults = FaultBook(clock, seed)
@@ -61,6 +64,7 @@ class ReplayServer:
         rules = stream_rules or StreamRules()
         self.streams = StreamHandlers(self.hub, rules, count_connects=weight_limit > 0)
         self.playback = PlaybackHandlers(captures)
+        self.fred = fred or FredHandlers(clock, seed)
         self._token, self._names = token, names or allowed_names("localhost", None)
 
     def application(self) -> web.Application:
@@ -71,6 +75,7 @@ class ReplayServer:
         application.add_routes(ControlHandlers(self.faults, self.clock, self._token).routes())
         application.add_routes(self.streams.routes())
         application.add_routes(self.playback.routes())
+        application.add_routes(self.fred.routes())
         application.cleanup_ctx.append(self.streams.playing)
         return application
 
@@ -156,6 +161,8 @@ def _call(request: web.Request) -> Call:
     if request.path.startswith(("/stream", "/ws", "/playback/")):
         return Call("stream")
     query = request.query
+    if request.path.startswith(FRED_PATHS):
+        return Call("fred", query.get("series_id") or query.get("id"))
     return Call(request.path.rpartition("/")[2], query.get("symbol"), query.get("interval"))
 
 

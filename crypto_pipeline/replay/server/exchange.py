@@ -18,6 +18,7 @@ from crypto_pipeline.addresses import base_url
 from crypto_pipeline.replay.clock import VirtualClock
 from crypto_pipeline.replay.errors import ReplayError
 from crypto_pipeline.replay.faults.script import load_faults, parse_faults
+from crypto_pipeline.replay.fred.rest import FredHandlers
 from crypto_pipeline.replay.market.generated import GeneratedMarket
 from crypto_pipeline.replay.market.intense import IntenseMarket
 from crypto_pipeline.replay.market.recorded import RecordedMarket
@@ -61,11 +62,20 @@ def _captures(given: Path | None, source: str | Path | Tape) -> Path | None:
     return given
 
 
+def _recorded_macro(source: str | Path | Tape, shifted: bool) -> Path | None:
+    """The folder of recorded macro series beside recorded bars, if there is one. Dates of macro series are not moved:
+    beside bars that were, they would be years old."""
+    folder = Path(source).expanduser() / "macro" / "fred" if isinstance(source, str | Path) else None
+    return folder if folder is not None and folder.is_dir() and not shifted else None
+
+
 class ReplayExchange:
     """An exchange that runs during an ``async with`` block, on a free port unless one is given.
 
     ``url`` serves REST and archive; ``market`` (also ``tape``) is the true market; ``control`` sets faults.
     ``shifted_at``: the time (UTC) to which ``shift_to_now`` shifted the recording when it was first served.
+    It serves FRED's interface too: from the CSV files in ``macro`` (default: ``macro/fred`` of the recording), else
+    generated series, to clients with one of ``fred_keys`` (default: any key that is well formed).
     """
 
     def __init__(
@@ -88,6 +98,8 @@ class ReplayExchange:
         captures: Path | None = None,
         token: str | None = None,
         allowed_hosts: str | None = None,
+        macro: Path | None = None,
+        fred_keys: Iterable[str] | None = None,
     ) -> None:
         self.clock = VirtualClock(now, speed)
         self.market: Tape = (
@@ -102,6 +114,13 @@ class ReplayExchange:
             if isinstance(source, str | Path)
             else source
         )
+        self.fred = FredHandlers(
+            self.clock,
+            seed,
+            macro or _recorded_macro(source, shift_to_now),
+            None if fred_keys is None else frozenset(fred_keys),
+            throttled=weight_limit > 0,
+        )
         self.server = ReplayServer(
             self.market,
             self.clock,
@@ -112,6 +131,7 @@ class ReplayExchange:
             captures=_captures(captures, source),
             token=token,
             names=allowed_names(host, allowed_hosts),
+            fred=self.fred,
         )
         if faults:
             self.server.faults.add(load_faults(faults) if isinstance(faults, Path) else parse_faults(list(faults)))

@@ -104,6 +104,7 @@ class HttpClient:
         used_header: str = "",
         explain: Explain | None = None,
         refused: Explain | None = None,
+        hidden: Params | None = None,
     ) -> None:
         self.name = name
         self.base_url = base_url.rstrip("/")
@@ -115,6 +116,8 @@ class HttpClient:
         self._explain = explain
         #: Reads an error that came with HTTP 200, as some venues send them.
         self._refused = refused
+        #: Parameters of every request that stand in no message: keys.
+        self._hidden = dict(hidden or {})
         timeout = self.policy.timeout
         self._timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
         self._addresses: dict[str, httpx.URL] = {}
@@ -224,7 +227,7 @@ class HttpClient:
 
     async def _fetch(self, client: httpx.AsyncClient, path: str, params: Params, max_bytes: int) -> HttpResponse:
         """The response, after redirects within the host."""
-        url, query = self.base_url + path, urlencode(params)
+        url, query = self.base_url + path, urlencode({**params, **self._hidden})
         for _ in range(_MAX_REDIRECTS + 1):
             sent = time.monotonic()
             request = self._request_for(url, query)
@@ -236,7 +239,7 @@ class HttpClient:
                 whole = response.status_code == 200
                 body = await (read_body(response, max_bytes) if whole else read_start(response))
                 return HttpResponse(
-                    shorten(without_user(_with_query(url, query))),
+                    shorten(self._shown(without_user(_with_query(url, query)))),
                     response.status_code,
                     response.headers,
                     body,
@@ -267,9 +270,8 @@ class HttpClient:
         except ValueError:
             pass
         if not followed:
-            raise _NotRepeated(
-                f"{self.name} redirects to {shorten(target)!r}, another host than {origin_of(url)}: not followed"
-            )
+            shown = shorten(self._shown(target))
+            raise _NotRepeated(f"{self.name} redirects to {shown!r}, another host than {origin_of(url)}: not followed")
         return target
 
     async def _acquire(self, weight: int, wait: float) -> None:
@@ -303,7 +305,14 @@ class HttpClient:
             return VenueUnavailable(f"{where} (the proxy requires another user name or password)")
         if response.status >= 500 or response.status == 408:
             return VenueUnavailable(where, retry_after=retry_after(response))
-        return VenueError(f"{where} {response.body[:MAX_QUOTED].decode(errors='replace')}", permanent=True)
+        said = self._shown(response.body[:MAX_QUOTED].decode(errors="replace"))
+        return VenueError(f"{where} {said}", permanent=True)
+
+    def _shown(self, text: str) -> str:
+        """``text`` without the values of hidden parameters."""
+        for value in self._hidden.values():
+            text = text.replace(str(value), "(hidden)")
+        return text
 
     def _open(self) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()

@@ -1,0 +1,46 @@
+"""Recorded macro series: FRED's plain CSV files, each value published once, after the lag that its series has."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from dataclasses import replace
+from datetime import date, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+from crypto_pipeline.replay.errors import ReplayError
+from crypto_pipeline.replay.fred.catalogue import CATALOGUE
+from crypto_pipeline.replay.fred.series import Facts, FredSeries, Publication, add_months, at_hour, weekday
+
+_MONTHS = {"M": 1, "Q": 3}
+
+
+@lru_cache(maxsize=64)
+def recorded_series(folder: Path, series_id: str) -> FredSeries | None:
+    """The series in ``<folder>/<series_id>.csv``; None without such a file. Raises ReplayError for a bad one."""
+    path = folder / f"{series_id}.csv"
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))
+    try:
+        values = {date.fromisoformat(period): value.strip() or "." for period, value in rows[1:]}
+    except ValueError as error:
+        raise ReplayError(f"{path} is no CSV file of FRED: {error}") from None
+    shape = CATALOGUE.get(series_id)
+    facts = shape.facts if shape is not None else _guessed(series_id, sorted(values))
+    lag = shape.lag if shape is not None else 14
+    events: dict[date, dict[date, str]] = defaultdict(dict)
+    for period, value in values.items():
+        months = _MONTHS.get(facts.frequency_short)
+        over = add_months(period, months) if months else period + timedelta(days=1)
+        events[weekday(over + timedelta(days=lag))][period] = value
+    return FredSeries(facts, [Publication(at_hour(day, facts.hour), found) for day, found in sorted(events.items())])
+
+
+def _guessed(series_id: str, periods: list[date]) -> Facts:
+    """Facts of a series that is only known by its file: its frequency by the distance of its periods."""
+    days = (periods[-1] - periods[0]).days / max(1, len(periods) - 1) if periods else 30
+    like = CATALOGUE["DFF" if days < 4 else "UMCSENT" if days < 60 else "GDP"].facts
+    return replace(like, series_id=series_id, title=series_id, units="Units", units_short="Units")
