@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["Reader", "SpanWarning", "StoreError", "__version__", "bars", "instruments", "training_set"]
+__all__ = ["Reader", "SpanWarning", "StoreError", "__version__", "bars", "instruments", "macro", "training_set"]
 
 
 def bars(
@@ -68,6 +68,24 @@ def bars(
 def instruments(*, active_only: bool = True, data_dir: str | Path | None = None) -> pl.DataFrame:
     """What is collected, as ``Reader.instruments`` gives it, from the same database as ``bars``."""
     return _reader(data_dir).instruments(active_only=active_only)
+
+
+def macro(
+    series: str,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    as_of: Moment | None = None,
+    prints: str = "latest",
+    data_dir: str | Path | None = None,
+) -> pl.DataFrame:
+    """Observations of a macro series, as ``reading.macro.read_macro`` gives them, from the same database as ``bars``.
+
+    ``as_of`` gives what was public at that moment; ``prints`` is ``latest``, ``first`` or ``all``.
+    """
+    from crypto_pipeline.reading.macro import read_macro
+
+    return read_macro(_reader(data_dir).store, series, start, end, as_of=as_of, prints=prints)
 
 
 def training_set(

@@ -17,9 +17,11 @@ from crypto_pipeline.api.formats import ARROW, CSV, PARQUET
 from crypto_pipeline.api.limits import RequestLimits
 from crypto_pipeline.api.responses import CachedResponses, Responses
 from crypto_pipeline.reading import Reader
+from crypto_pipeline.reading.macro import read_macro
 from crypto_pipeline.reading.query import ALL, question
 
 Symbol = Annotated[str, Path(max_length=64, description="Canonical name.", examples=["BTC-USDT"])]
+Series = Annotated[str, Path(max_length=64, description="Name, or id of FRED.", examples=["CPI"])]
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _TABLES = {CSV: {"schema": {"type": "string"}}, ARROW: _BINARY, PARQUET: _BINARY}
 _HEADERS = {
@@ -33,7 +35,7 @@ _PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}
 def _responses(*more: int) -> dict[int | str, dict[str, Any]]:
     """What besides the model of 200 may come."""
     words = {
-        304: "Nothing changed", 401: "The token is missing or wrong", 404: "Unknown instrument",
+        304: "Nothing changed", 401: "The token is missing or wrong", 404: "Unknown instrument or series",
         406: "No such format", 422: "A parameter is wrong", 429: "Too many requests",
         503: "The database is away, or busy",
     }  # fmt: skip
@@ -105,7 +107,7 @@ def _add_bar_routes(app: FastAPI, responses: Responses) -> None:
 
 
 def _add_row_routes(app: FastAPI, responses: Responses) -> None:
-    """Tables whose rows are read anew for every request: gaps, coverage, instruments."""
+    """Tables whose rows are read anew for every request: gaps, coverage, macro series, instruments."""
     reader = responses.reader
 
     @app.get("/gaps", response_model=models.Rows, responses=_responses(404), summary="Absent bars and why")
@@ -124,6 +126,14 @@ def _add_row_routes(app: FastAPI, responses: Responses) -> None:
 
         def read() -> Any:
             return reader.coverage(names, query.timeframe, query.start, query.end)
+
+        return await responses.rows(request, read, query.limit, query.offset)
+
+    @app.get("/macro/{series}", response_model=models.Rows, responses=_responses(404), summary="A macro series")
+    async def macro(request: Request, series: Series, query: Annotated[models.MacroQuery, Query()]) -> Any:
+        def read() -> Any:
+            asked = query.start, query.end
+            return read_macro(reader.store, series, *asked, as_of=query.as_of, prints=query.prints)
 
         return await responses.rows(request, read, query.limit, query.offset)
 

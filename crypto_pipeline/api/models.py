@@ -8,6 +8,7 @@ import polars as pl
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
 from crypto_pipeline.market.bars import BAR_FIELDS, UTC_MS
+from crypto_pipeline.market.macro.selection import PRINTS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.query import MOST_LAST, NARROW
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
@@ -79,6 +80,17 @@ class GapsQuery(RowsQuery):
     state: Literal[STATES] | None = Field(None, description="Only holes in this state. Default: all open ones.")  # type: ignore[valid-type]
 
 
+class MacroQuery(_Query):
+    """Which observations of a macro series, and which page of them."""
+
+    start: Time | None = Field(None, description="First period: it begins then or later.")
+    end: Time | None = Field(None, description="First period no longer included.")
+    as_of: Time | None = Field(None, description="What was public then.")
+    prints: Literal[PRINTS] = Field("latest", description="Newest value of a period, first one, or all.")  # type: ignore[valid-type]
+    limit: Limit = 1_000
+    offset: int = Field(0, ge=0, le=MOST_LAST, description="Rows to leave out, for the next page.")
+
+
 class InstrumentsQuery(_Query):
     """Which instruments."""
 
@@ -88,6 +100,7 @@ class InstrumentsQuery(_Query):
 #: What may be asked, by the first part of the address.
 QUERIES: dict[str, type[_Query]] = {
     "bars": BarsQuery, "latest": LatestQuery, "gaps": GapsQuery, "coverage": RowsQuery, "instruments": InstrumentsQuery,
+    "macro": MacroQuery,
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from crypto_pipeline.store.database.errors import (
     DatabaseAwayError,
     QueryTooLongError,
     StoreError,
-    UnknownInstrumentError,
+    UnknownNameError,
 )
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def _http(_: Request, error: Exception) -> Response:
 
 
 def _store(_: Request, error: Exception) -> Response:
-    if isinstance(error, UnknownInstrumentError):
+    if isinstance(error, UnknownNameError):
         return problem(404, str(error).replace("`crypto-pipeline instruments list`", "/instruments"))
     if isinstance(error, DatabaseAwayError):
         return problem(503, str(error), {"Retry-After": "2"})

@@ -30,6 +30,8 @@ class Stored:
     checks_wanted: int = 0
     #: Number of checks of bars that never ran.
     checks_not_run: int = 0
+    #: Macro series of which nothing is stored yet.
+    macro_waiting: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, store: Store) -> Stored:
@@ -48,6 +50,7 @@ class Stored:
             checks_passed=len(passed),
             checks_wanted=len(of_bars | ran),
             checks_not_run=len(of_bars - ran),
+            macro_waiting=store.macro.uncollected(),
         )
 
     @property
@@ -74,7 +77,8 @@ class Stored:
     def reasons(self) -> list[str]:
         """Sentences that say why the database is not complete; empty when it is.
 
-        A check that questions the venue's own data is no reason: no bar is missing or wrong here.
+        A check that questions the venue's own data is no reason: no bar is missing or wrong here. Nor is a check of
+        severity info.
         """
         from crypto_pipeline.healing.checks.stored_bars import MINUTE_CHECKS
 
@@ -85,10 +89,12 @@ class Stored:
             found.append(f"{self.missing:,} bars are missing")
         if self.checks_not_run:
             found.append(f"{self.checks_not_run} checks have not run yet")
+        if self.macro_waiting:
+            found.append(f"macro series not collected yet: {', '.join(self.macro_waiting)}")
         found += [
             f"check {row['check']} {row['timeframe']}".rstrip() + f" fails: {row['summary']}"
             for row in self.failing
-            if row["check"] not in MINUTE_CHECKS
+            if row["check"] not in MINUTE_CHECKS and row["severity"] != "info"
         ]
         return found
 

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 _PREFIX = "CRYPTO_PIPELINE_"
 _CHILD = f"{_PREFIX}DETACHED_CHILD"
 
+WithMacro = Annotated[
+    bool,
+    setting(
+        "--with-macro", "with_macro", "Collect five macro series too; on replay from its own FRED, else from FRED."
+    ),
+]
 Detach = Annotated[bool, setting("--detach", "detach", "Return once everything is up; stop it with `down`.")]
 
 
@@ -67,7 +73,9 @@ def register(app: typer.Typer) -> None:
 
 
 @with_groups
-def up(deployment: DeploymentOptions, detach: Detach = False, data_dir: DataDir = None) -> None:
+def up(
+    deployment: DeploymentOptions, with_macro: WithMacro = False, detach: Detach = False, data_dir: DataDir = None
+) -> None:
     """Start everything, keep it running and fill the database. Ctrl-C stops it."""
     from crypto_pipeline.ops.errors import OpsError
     from crypto_pipeline.ops.housekeeping.retention import check_look_backs
@@ -75,6 +83,8 @@ def up(deployment: DeploymentOptions, detach: Detach = False, data_dir: DataDir 
     from crypto_pipeline.settings import load_settings
 
     settings = load_settings(data_dir=data_dir, **asdict(deployment))
+    if with_macro:
+        settings = load_settings(data_dir=data_dir, **asdict(deployment), **_macro_given(settings))
     try:
         chosen_instruments(settings)  # refuse an unknown symbol before anything starts
     except OpsError as error:
@@ -84,6 +94,18 @@ def up(deployment: DeploymentOptions, detach: Detach = False, data_dir: DataDir 
         _detach(settings)
     else:
         _run(settings)
+
+
+def _macro_given(settings: Settings) -> dict[str, Any]:
+    """What ``--with-macro`` means beside what was set."""
+    from crypto_pipeline.market.macro.series import ALL_NAMED
+
+    given = {}
+    if settings.macro_series is None:
+        given["macro_series"] = ALL_NAMED
+    if settings.venue == "replay" and "macro_source" not in settings.model_fields_set:
+        given["macro_source"] = "replay"
+    return given
 
 
 def _run(settings: Settings) -> None:

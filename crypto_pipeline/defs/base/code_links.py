@@ -14,7 +14,7 @@ import dagster as dg
 #: Metadata key of Dagster's links to code.
 _KEY = "dagster/code_references"
 #: Modules that define the external assets of a group: a spec has no function whose source could be found.
-_EXTERNAL = {"venues": "defs/live/venues.py", "live": "defs/live/stream.py"}
+_EXTERNAL = {"venues": "defs/live/venues.py", "live": "defs/live/stream.py", "macro": "defs/macro/assets.py"}
 _HTTPS = re.compile(r"https://(?:[^@/]*@)?([^/]+)/(.+?)(?:\.git)?/?$")
 _SSH = re.compile(r"(?:ssh://)?git@([^:/]+)[:/](.+?)(?:\.git)?/?$")
 
@@ -37,9 +37,10 @@ def with_code_links(definitions: dg.Definitions, package: Path) -> dg.Definition
 
 def _with_file(asset: Any, package: Path) -> Any:
     """An external asset with a link to the module of its group; any other as it is."""
-    if not isinstance(asset, dg.AssetSpec) or asset.group_name not in _EXTERNAL:
+    module = _EXTERNAL.get(asset.group_name or "") if isinstance(asset, dg.AssetSpec) else None
+    if module is None:
         return asset
-    link = dg.LocalFileCodeReference(file_path=str(package / _EXTERNAL[asset.group_name]))
+    link = dg.LocalFileCodeReference(file_path=str(package / module))
     metadata: Mapping[str, Any] = {_KEY: dg.CodeReferencesMetadataValue(code_references=[link])}
     return asset.merge_attributes(metadata=metadata)
 

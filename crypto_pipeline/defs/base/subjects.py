@@ -46,6 +46,7 @@ VIEWS = Subject("views", "market-data")
 OPERATIONS = Subject("operations", "market-data")
 FEATURES = Subject("features", "research")
 LABELS = Subject("labels", "research")
+MACRO = Subject("macro", "research")
 
 
 def venue_key(venue: str) -> dg.AssetKey:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from crypto_pipeline.market.macro.series import choose_series
 from crypto_pipeline.ops import replay_clock
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.host.paths import Places
@@ -51,6 +52,10 @@ def make_ready(
         store.storage.keep_statement_statistics()
         if added := begin_collecting(store, settings):
             say(f"collecting {len(added)} instruments from {settings.venue}")
+        if series := store.macro.choose(choose_series(settings.macro_series)):
+            say(f"collecting macro series {', '.join(series)} from {settings.macro_source}")
+        if settings.macro_series is None:  # what was said of series that are no longer collected concerns nobody
+            store.checks.forget("macro_")
     if needs_migration(places):
         say("Dagster's own storage comes from another version: migrating it")
         _migrate_dagster(environment)

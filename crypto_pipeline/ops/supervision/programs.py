@@ -80,7 +80,7 @@ def programs(
 
 
 #: Settings that are passed in other ways: secrets, and the data directory.
-_NOT_GIVEN = {"data_dir", "database_url", "dagster_database_url", "api_token", "replay_token"}
+_NOT_GIVEN = {"data_dir", "database_url", "dagster_database_url", "api_token", "replay_token", "fred_api_key"}
 
 
 def given_settings(settings: Settings) -> dict[str, Any]:

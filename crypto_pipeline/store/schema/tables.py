@@ -19,7 +19,6 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Numeric,
-    PrimaryKeyConstraint,
     Table,
     Text,
     func,
@@ -160,9 +159,9 @@ JOB_METRICS = _table(
     Column("oldest_gap", _TIME),
 )
 
-MACRO_SERIES = Table(
+MACRO_SERIES = _table(
+    "market",
     "macro_series",
-    METADATA,
     Column("series_id", Text, primary_key=True),
     _required("name", Text, unique=True),
     _required("zone", Text),
@@ -176,15 +175,15 @@ MACRO_SERIES = Table(
     Column("next_attempt", _TIME),
     Column("problem", Text),
     _required("added_at", _TIME, server_default=_CLOCK),
-    schema="market",
 )
 
 
-def _observation() -> list[Column[Any]]:
+def _observation(*, key: bool) -> list[Column[Any]]:
+    """What an observation has; ``key``: there is one of a series, period and vintage."""
     return [
-        _required("series_id", Text, ForeignKey("market.macro_series.series_id")),
-        _required("period", Date),
-        _required("vintage_start", Date),
+        _required("series_id", Text, ForeignKey("market.macro_series.series_id"), primary_key=key),
+        _required("period", Date, primary_key=key),
+        _required("vintage_start", Date, primary_key=key),
         Column("vintage_end", Date),
         Column("value", DOUBLE_PRECISION),
         _required("available_at", _TIME),
@@ -192,28 +191,24 @@ def _observation() -> list[Column[Any]]:
     ]
 
 
-MACRO_OBSERVATIONS = Table(
+MACRO_OBSERVATIONS = _table(
+    "market",
     "macro_observations",
-    METADATA,
-    *_observation(),
+    *_observation(key=True),
     _required("recorded_at", _TIME, server_default=_CLOCK),
-    PrimaryKeyConstraint("series_id", "period", "vintage_start"),
-    schema="market",
 )
 
-MACRO_REPLACED = Table(
+MACRO_REPLACED = _table(
+    "market",
     "macro_replaced",
-    METADATA,
     Column("replaced_id", BigInteger, Identity(always=True), primary_key=True),
-    *_observation(),
+    *_observation(key=False),
     _required("replaced_at", _TIME),
-    schema="market",
 )
 
-MACRO_RELEASES = Table(
+MACRO_RELEASES = _table(
+    "market",
     "macro_releases",
-    METADATA,
     Column("release_id", Integer, primary_key=True, autoincrement=False),
     Column("release_date", Date, primary_key=True),
-    schema="market",
 )
