@@ -1,4 +1,4 @@
-"""The HTTP program for a long time: its memory, its connections, and whether its answers stay right while bars change.
+"""A long run of the HTTP program: its memory, its connections, and the correctness of its answers while bars change.
 
     python bench/api_soak.py [--minutes 10] [--clients 24] [--rate 250]
 
@@ -47,7 +47,7 @@ FORMS = ("application/json", "text/csv", "application/vnd.apache.arrow.stream", 
 
 
 class Generations:
-    """The writer, and what it committed when."""
+    """The writer, and its commits with their times."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -155,7 +155,7 @@ def of_form(body: bytes, form: str) -> list[float]:
 
 
 def sample(pid: int, store: Store) -> tuple[float, int, int, int, float]:
-    """Of the program: MiB of memory, files, threads; its connections, and seconds of the oldest statement."""
+    """MiB of memory, files and threads of the program; its connections, and seconds of the oldest statement."""
     status = Path(f"/proc/{pid}/status").read_text().splitlines()
     values = {line.split(":")[0]: line.split()[1] for line in status if len(line.split()) > 1}
     count, oldest = store.connections.row(

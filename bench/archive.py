@@ -1,4 +1,4 @@
-"""What archiving, reading back, restoring and compacting a month of 1m bars cost, beside readers and writers at work.
+"""Cost of archiving, reading back, restoring and compacting a month of 1m bars, while readers and writers work.
 
     python bench/archive.py [--instruments 90]
 
@@ -39,7 +39,7 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 class Beside:
-    """A reader and a writer at work meanwhile; ``slowest`` is what one of their requests took at most."""
+    """A reader and a writer that work meanwhile; ``slowest`` is the longest time of one request."""
 
     def __init__(self, store: Store, names: list[str], last: pl.DataFrame) -> None:
         self._store, self._names, self._last = store, names, last
@@ -79,7 +79,7 @@ class Beside:
 
 
 def generated(names: list[str]) -> pl.DataFrame:
-    """The month of every instrument. Few series are made; each serves several instruments."""
+    """The month of all instruments. Few series are made; each is used for several instruments."""
     market = GeneratedMarket(seed=1, instruments=min(12, len(names)))
     series = [market.bars(one.canonical, Timeframe.M1, MONTH, NEXT) for one in market.symbols()]
     return pl.concat(
@@ -88,7 +88,7 @@ def generated(names: list[str]) -> pl.DataFrame:
 
 
 def fill(store: Store, bars: pl.DataFrame) -> None:
-    """As they come: a few hours of all instruments, then the next ones."""
+    """Bars in the order of arrival: a few hours of all instruments, then the next hours."""
     slices = bars.with_columns(pl.col("open_time").dt.truncate("2h").alias("hour"))
     for part in slices.partition_by("hour", maintain_order=True, include_key=False):
         store.bars.write(part, Timeframe.M1)

@@ -1,4 +1,4 @@
-"""What the proof of an archive file before its first use costs, and whether a flipped bit is ever read.
+"""Cost of the proof of an archive file before its first use, and a check that no flipped bit is ever read.
 
     python bench/archive_proof.py [--instruments 90] [--flips 300]
 

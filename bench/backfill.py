@@ -112,7 +112,7 @@ def _figures(found: list[dict[str, Any]]) -> list[str]:
 
 
 async def throttled(options: argparse.Namespace) -> None:
-    """How much of the allowed weight is used, by the exchange's own count, and how often it refused."""
+    """The used share of the allowed weight, by the exchange's count, and the number of its refusals."""
     with (
         postgres() as server,
         database(server, "bench_throttled") as url,
@@ -137,7 +137,7 @@ async def throttled(options: argparse.Namespace) -> None:
 
 
 async def _watch(url: str, minutes: int) -> list[int]:
-    """Weight of whole windows, asked of the exchange just before each turns."""
+    """Weight of whole windows, read from the exchange just before each ends."""
     windows: list[int] = []
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         await asyncio.sleep(60 - time.time() % 60 + 0.5)  # only windows that were watched from their beginning

@@ -1,4 +1,4 @@
-"""Back up a store while it is read and written, read the backup back, restore it and hold it against the original.
+"""Back up a store while it is read and written, read the backup back, restore it and compare it with the original.
 
     python bench/big_store.py FOLDER --fine-days 20 && python bench/backup.py FOLDER [--writers 2]
 

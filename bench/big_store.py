@@ -62,7 +62,7 @@ def month_start(month: int) -> datetime:
 
 
 class Walk:
-    """Minutes of all instruments, month by month: prices go on where they ended."""
+    """1m bars of all instruments, month by month; prices continue from the previous month."""
 
     def __init__(self, instruments: int, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
@@ -89,7 +89,7 @@ class Walk:
 
 
 def rolled(bars: dict[str, Array], width: int) -> dict[str, Array]:
-    """Bars ``width`` times as wide; what does not fill one is left out."""
+    """Bars ``width`` times as wide; an incomplete last bar is left out."""
     count = bars["open"].shape[1] // width
     parts = {name: values[:, : count * width].reshape(len(values), count, width) for name, values in bars.items()}
     found = {name: values.sum(axis=2) for name, values in parts.items()}
@@ -102,7 +102,7 @@ def rolled(bars: dict[str, Array], width: int) -> dict[str, Array]:
 
 
 def columns(bars: dict[str, Array], ids: list[int], first: datetime, timeframe: Timeframe) -> bar_columns.Columns:
-    """What the store writes, sorted by instrument and time."""
+    """Bars in the form of the store, sorted by instrument and time."""
     count = bars["open"].shape[1]
     begin = int(first.timestamp()) * 1_000_000 - PG_EPOCH_US
     times = np.tile(begin + np.arange(count) * timeframe.seconds * 1_000_000, len(ids))
@@ -119,7 +119,7 @@ def columns(bars: dict[str, Array], ids: list[int], first: datetime, timeframe: 
 
 
 def months(begin: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """The span cut where months end."""
+    """The span cut at the ends of months."""
     while begin < end:
         until = min(end, month_start(month_of(begin) + 1))
         yield begin, until
@@ -174,7 +174,7 @@ class Builder:
         self.put(Timeframe.W1, rolled({name: values[:, skip:] for name, values in joined.items()}, 7), monday)
 
     def expect(self) -> None:
-        """Coverage says of every cell that all of it is there."""
+        """Set coverage so that every cell is complete."""
         names = symbols(self.options.instruments)
         for timeframe in Timeframe:
             present = self.store.coverage.cells([timeframe], None, None, names[:1])
@@ -182,7 +182,7 @@ class Builder:
             self.store.coverage.set_expected_alike(names, cells)
 
     def settle(self) -> None:
-        """Statistics and visibility as autovacuum leaves them, everything on disk."""
+        """Gather statistics and visibility as autovacuum does, and flush everything to disk."""
         with self.store.connections.transaction() as connection:
             connection.commit()
             connection.autocommit = True
@@ -193,7 +193,7 @@ class Builder:
 
 
 def ready(folder: Path, options: argparse.Namespace) -> bool:
-    """Whether the folder was built by the same call, to its end."""
+    """Whether the same call built the folder completely."""
     note = folder / "big_store.json"
     return note.exists() and json.loads(note.read_text())["options"] == _named(options)
 

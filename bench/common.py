@@ -1,4 +1,6 @@
-"""What the benches share: a database with the product's settings, the replay exchange as a process, what each costs."""
+"""Shared parts of the benches: a database with the product's settings, the replay exchange as a process,
+measurements.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ _SERVE = (
     "serve(port=0, instruments=sys.argv[1], seed=int(sys.argv[2]), weight_limit=int(sys.argv[3]))"
 )
 MIB = 2**20
-#: How many coverage cells say of bars in the table what is not so.
+#: Counts the coverage cells that differ from the table's bars.
 MISCOUNTED = """
 SELECT count(*) FROM (
     SELECT instrument_id, timeframe, (open_time AT TIME ZONE 'UTC')::date AS day, count(*) AS rows
@@ -37,18 +39,18 @@ WHERE coalesce(there.rows, 0) <> coalesce(c.present - c.archived, 0)
 
 
 def load() -> str:
-    """Load averages: how much others disturb."""
+    """Load averages: how busy the machine is."""
     return " ".join(f"{value:.1f}" for value in os.getloadavg())
 
 
 def machine() -> str:
-    """One line that belongs above every table."""
+    """The line above every table."""
     cores, memory = os.cpu_count(), psutil.virtual_memory().total // 2**30
     return f"{time.strftime('%Y-%m-%d %H:%M')}, {cores} cores, {memory} GiB, load average {load()}: `{command()}`"
 
 
 def command() -> str:
-    """How this was called."""
+    """The command line of this bench."""
     return " ".join(["python", *sys.argv])
 
 
@@ -62,7 +64,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 @contextmanager
 def postgres() -> Iterator[EmbeddedServer]:
-    """A server with the product's settings (default durability), thrown away afterwards."""
+    """A server with the product's settings (default durability), deleted afterwards."""
     with tempfile.TemporaryDirectory(prefix="cp-bench-") as folder:
         server = EmbeddedServer(Path(folder))
         server.prepare()
@@ -130,7 +132,7 @@ def numbers(description: str | None, **defaults: float) -> argparse.ArgumentPars
 
 
 def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
-    """Processor time of processes and their children, living and dead."""
+    """Processor time of processes and their children, running and ended."""
     total = 0.0
     for process in processes:
         times = process.cpu_times()
@@ -189,5 +191,5 @@ def family(process: psutil.Process) -> Callable[[], list[psutil.Process]]:
 
 
 def arguments(options: Any, names: Sequence[str]) -> list[str]:
-    """Options again as command-line arguments, for a worker process."""
+    """The options as command-line arguments for a worker process."""
     return [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in names]

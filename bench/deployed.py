@@ -1,4 +1,4 @@
-"""A whole deployment as the benches watch it: what its ingest says, what its exchange says, and both compared."""
+"""A whole deployment for benches: state of its ingest, state of its exchange, and a comparison of both."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Deployed:
 
     @property
     def url(self) -> str:
-        """Of the database of the bars."""
+        """URL of the database of the bars."""
         return self._url or EmbeddedServer(self.house.data_dir).url()
 
     @property
     def symbols(self) -> list[str]:
-        """What is collected now: what is delisted by now has nothing to stream."""
+        """Instruments that are collected and not delisted now."""
         return [name for name, _ in instruments_of_shard(self.store, "replay", 0, 1)]
 
     @property
@@ -53,7 +53,7 @@ class Deployed:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Of requests to the control endpoints."""
+        """Headers of requests to the control endpoints."""
         token = self.house.places.replay_token()
         return {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
 
@@ -68,7 +68,7 @@ class Deployed:
         )
 
     def ask(self, path: str) -> Any:
-        """What the exchange says; waits where it limits us."""
+        """The exchange's answer; waits while it limits requests."""
         while True:
             try:
                 with urllib.request.urlopen(self.base + path, timeout=30) as answer:
@@ -79,7 +79,7 @@ class Deployed:
                 time.sleep(float(error.headers.get("Retry-After", "1")))
 
     def detail(self) -> dict[str, Any]:
-        """What the heartbeat says, with its age; nothing while the database is away."""
+        """Contents and age of the heartbeat; empty while the database is down."""
         with suppress(StoreError):
             beat = self.store.heartbeats.get("ingest-0")
             if beat is not None:

@@ -59,7 +59,7 @@ def market(instruments: int, days: int, end: datetime) -> Bars:
 
 
 def compute(options: argparse.Namespace) -> dict[str, Any]:
-    """The worker: all features once, given out instrument by instrument as to the writer."""
+    """The worker: computes all features once, instrument by instrument, as for the writer."""
     end = Timeframe.D1.floor(datetime.now(UTC))
     bars = market(options.instruments, options.days, end)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -144,7 +144,7 @@ def _in_pandas(bars: Bars, name: str) -> dict[str, Any]:
 
 
 def _median(work: Any, names: list[str]) -> float:
-    """Milliseconds for one instrument, the first (which imports and warms up) left out."""
+    """Milliseconds per instrument, without the first one, which imports and warms up."""
     seconds = []
     for name in names:
         begin = time.perf_counter()
@@ -154,7 +154,7 @@ def _median(work: Any, names: list[str]) -> float:
 
 
 def _compared(ours: dict[str, pl.DataFrame], theirs: dict[str, Any]) -> dict[str, float]:
-    """Differences where recursions have forgotten their seeds: TA-Lib begins with a mean, ours with the first value."""
+    """Differences after the warm-up of recursions: TA-Lib starts with a mean, ours with the first value."""
     nulls, worst, where = 0, 0.0, ""
     for name, frame in theirs.items():
         assert len(frame) == len(ours[name])
@@ -208,7 +208,7 @@ def store(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _stated(bars: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
-    """Bars with what the store wants to know besides."""
+    """Bars with the further columns that the store needs."""
     more = bars.with_columns(
         quote_volume=pl.col("volume") * pl.col("close"), taker_buy_volume=pl.col("volume") / 2, trade_count=pl.lit(5),
         source=pl.lit("historical_aggregated"), complete=True,

@@ -1,4 +1,5 @@
-"""The same features with pandas and TA-Lib, one instrument at a time: what a careful person would write without us.
+"""The same features with pandas and TA-Lib, one instrument at a time, as a reference implementation without this
+project.
 
 Vectorised throughout; rank and breadth, which need all instruments, are left out (they are cheap). The wider bars come
 rolled up already, as for us.

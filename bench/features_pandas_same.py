@@ -1,4 +1,4 @@
-"""The same rows as ours with pandas and TA-Lib, one instrument at a time: holes, warm-ups and nothing-moved included.
+"""The same rows as ours with pandas and TA-Lib, one instrument at a time, with gaps, warm-ups and constant prices.
 
 What a careful person would write without us: everything vectorised, TA-Lib wherever it fits, shared windows computed
 once, and what belongs to the benchmark alone computed once for all (`benchmark`). Rank, breadth and the regimes, which
@@ -18,7 +18,7 @@ WIDTHS = {"1h": "1h", "4h": "4h", "1d": "1D"}
 
 
 def enough(n: int) -> int:
-    """Bars that must be there in a window of n: at most 5 % may be absent."""
+    """Least number of bars in a window of n: at most 5 % may be absent."""
     return n - int(n * 0.05)
 
 
@@ -30,7 +30,7 @@ def on_grid(bars: pd.DataFrame, width: str, grid: pd.DatetimeIndex | None = None
 
 
 def benchmark(bars: pd.DataFrame, grid: pd.DatetimeIndex) -> pd.DataFrame:
-    """What every instrument is compared with, once for all."""
+    """The benchmark series with which every instrument is compared, computed once."""
     y = np.log(on_grid(bars, "15min", grid)["close"])
     r = y.diff()
     lr = {f"lr_{n}": y - y.shift(n) for n in (4, DAY, WEEK)}

@@ -1,4 +1,4 @@
-"""What every exam of under_fire.py has: a deployment, its Dagster instance, its verdict."""
+"""Shared parts of the tests of under_fire.py: a deployment, its Dagster instance, and the result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LAUNCH = """mutation ($job: String!) { launchRun(executionParams: {runConfigDat
 
 
 class Exam(Deployed):
-    """A deployment, its Dagster instance, and what was found wrong."""
+    """A deployment, its Dagster instance, and the faults found."""
 
     def __init__(self, *options: str, name: str = "", **given: Any) -> None:
         super().__init__(*options, **given)
@@ -65,14 +65,14 @@ class Exam(Deployed):
 
     @contextmanager
     def dagster(self) -> Iterator[DagsterInstance]:
-        """The instance of this deployment, as another process of it has it."""
+        """The Dagster instance of this deployment, opened as its other processes do."""
         settings = load_settings(data_dir=self.house.data_dir)
         os.environ[DAGSTER_URL_VARIABLE] = dagster_url(settings, self.url)
         with DagsterInstance.from_config(str(self.house.places.dagster_home)) as instance:
             yield instance
 
     def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
-        """As the UI asks."""
+        """Send a GraphQL query as the UI does."""
         body = json.dumps({"query": query, "variables": variables}).encode()
         ui = f"{self.house.state.urls['ui']}/graphql"
         request = urllib.request.Request(ui, body, {"Content-Type": "application/json"})
@@ -83,26 +83,26 @@ class Exam(Deployed):
         return dict(found["data"])
 
     def launch(self, job: str) -> str:
-        """As a person does it in the UI."""
+        """Launch a run as a person does in the UI."""
         found = self.graphql(_LAUNCH, job=job)["launchRun"]
         if found["__typename"] != "LaunchRunSuccess":
             raise RuntimeError(f"{job} was not launched: {found}")
         return str(found["run"]["runId"])
 
     def alerts(self) -> dict[str, str]:
-        """Open ones: what each says, by source and timeframe."""
+        """Summaries of open alerts by source and timeframe."""
         rows = self.store.checks.open_alerts().iter_rows(named=True)
         return {f"{row['source']} {row['timeframe']}".strip(): row["summary"] for row in rows}
 
     def tell(self, head: str) -> int:
-        """The end of an exam: its machine, and its verdict."""
+        """Print the machine and the result at the end."""
         print(f"\n{head}, {machine()}")
         print("WRONG: " + "; ".join(self.wrong) if self.wrong else "all as it should be", flush=True)
         return 1 if self.wrong else 0
 
 
 def compare(exam: Exam, start: datetime) -> None:
-    """Every trade and bar since against the exchange's tape; what healing still fetches may take a while."""
+    """Compare all trades and bars since then with the exchange's tape, and wait for healing to fetch the last ones."""
     end = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=1)
     until = time.monotonic() + 240
     while (wrong := exam.compare(start, end)) and time.monotonic() < until:

@@ -28,7 +28,7 @@ def live_runs(instance: DagsterInstance, statuses: list[DagsterRunStatus] | None
 
 
 def mark_failed(exam: Exam, instance: DagsterInstance) -> None:
-    """Mark the run of whoever holds the shard now."""
+    """Mark the run of the shard's current holder as failed."""
     holder = exam.detail()["holder"]
     runs = live_runs(instance, [DagsterRunStatus.STARTED])
     shown = [run for run in runs if run.run_id == holder] or [
@@ -113,7 +113,7 @@ def act_on_ingest(exam: Exam, instance: DagsterInstance, what: str) -> None:
 
 
 def ticks(exam: Exam, instance: DagsterInstance, start: datetime) -> None:
-    """What each schedule and sensor did since."""
+    """Ticks of each schedule and sensor since then."""
     rows = []
     for state in instance.all_instigator_state():
         found = instance.get_ticks(state.instigator_origin_id, state.selector_id, after=start.timestamp())
@@ -165,12 +165,12 @@ def watch_two(one: Exam, two: Exam, minutes: float) -> None:
 
 
 def programs(exam: Exam) -> dict[str, int | None]:
-    """Process ids of everything supervised."""
+    """Process ids of all supervised programs."""
     return {info.name: info.pid for info in exam.house.ask().processes}
 
 
 def kill_of_two(one: Exam, two: Exam) -> None:
-    """The holder's whole deployment dies by force; the other one's ingest takes over."""
+    """Kill the holder's whole deployment; the other deployment's ingest must take over."""
     holder = one.detail()["pid"]
     for exam in (one, two):
         pid = exam.house.pid("ingest-0")
@@ -240,7 +240,7 @@ def kill_all(exam: Exam, *, wait: bool) -> float:
 
 @contextmanager
 def hog(number: int) -> Iterator[None]:
-    """So many processes that only count."""
+    """Processes that only use processor time."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
     try:
         yield

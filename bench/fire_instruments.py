@@ -58,7 +58,7 @@ def instruments(given: argparse.Namespace) -> int:
 
 
 def picture(exam: Exam) -> dict[str, Any]:
-    """What is red: checks, asset checks, failed partitions, open alerts."""
+    """Failures: checks, asset checks, failed partitions, open alerts."""
     nodes = exam.graphql(_CHECKS)["assetNodes"]
     latest = {
         f"{node['assetKey']['path'][-1]}:{check['name']}": check["executionForLatestMaterialization"]
@@ -91,7 +91,7 @@ def watch_strangers(exam: Exam, before: dict[str, Any]) -> None:
 
 
 def remains(exam: Exam) -> dict[str, int]:
-    """Rows of ours, and texts of status and of Dagster's checks, that name a stranger; closed alerts are history."""
+    """Rows, and texts of status and of Dagster's checks, that name an unlisted instrument, except resolved alerts."""
     found: dict[str, int] = {}
     with psycopg.connect(exam.url) as connection:
         for (name,) in connection.execute(_TABLES).fetchall():

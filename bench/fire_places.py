@@ -1,4 +1,4 @@
-"""Exams of under_fire.py around the machine and the venue: a full disk, IPv6, a venue that is away, huge frames."""
+"""Tests of under_fire.py on the machine and the venue: a full disk, IPv6, an unreachable venue, huge frames."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def ipv6(given: argparse.Namespace) -> int:
 
 
 def frames(given: argparse.Namespace) -> int:
-    """REST is honest (a replay exchange); the stream greets every connection with 64 MB."""
+    """REST is a correct replay exchange; the stream first sends 64 MB on every connection."""
     opened: list[float] = []
     with Replay(2) as exchange, flooding(opened) as stream:
         exam = Exam("--venue", "binance", "--instruments", "2", binance_url=exchange.url,

@@ -1,4 +1,4 @@
-"""From `up` on an empty data directory to a complete, green database: when what happens.
+"""Times of events from `up` on an empty data directory to a complete database with passing checks.
 
     python bench/first_minutes.py [--instruments 20] [--days 7] [--rounds 1] [--patience 180]
 
@@ -44,7 +44,7 @@ _RESEARCH = ("ml_features", "strategy_dca_labels", "strategy_swing_labels", "str
 
 
 class Watch:
-    """Marks moments of one deployment, in seconds since `up` was called."""
+    """Records events of one deployment, in seconds since the call of `up`."""
 
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         self.folder = folder
@@ -69,7 +69,7 @@ class Watch:
         self.marks.setdefault(name, time.time() - self.begin)
 
     def follow(self, patience: float) -> bool:
-        """Until complete; False when it took longer than ``patience``."""
+        """Wait until the database is complete; False after ``patience`` seconds."""
         url = ""
         done = False
         while time.time() - self.begin < patience and self.up.poll() is None:

@@ -1,4 +1,4 @@
-"""What the first ``bars()`` of a fresh process costs, beside another version or beside nothing but the libraries.
+"""Cost of the first ``bars()`` of a new process, compared with another version or with the libraries alone.
 
     python bench/first_read.py [--before PYTHON] [--rounds 8]
 

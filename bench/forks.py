@@ -1,4 +1,4 @@
-"""Forked children read beside a parent that goes on reading: every answer right, nobody waits for ever.
+"""Forked children read while their parent continues to read: every answer must be correct, and no read may hang.
 
     python bench/forks.py [--forks 200] [--children 3] [--url URL]
 
@@ -42,7 +42,7 @@ WRONG, FAILED = 10, 20
 
 
 def fill(url: str) -> None:
-    """Three series that nobody can mistake for each other, with one hole each."""
+    """Three clearly different series with one gap each."""
     with Store(url) as store:
         store.instruments.add([Instrument.crypto(name) for name in NAMES])
         for number, name in enumerate(NAMES):
@@ -61,7 +61,7 @@ def fill(url: str) -> None:
 
 
 def questions(reader: Reader, name: str, everything: bool) -> dict[str, Callable[[], pl.DataFrame]]:
-    """What a child asks for."""
+    """The reads of a child."""
     end = START + timedelta(minutes=BARS)
     found = {
         "60": lambda: reader.bars(name, "1m", last=60, end=end),
@@ -76,7 +76,7 @@ def questions(reader: Reader, name: str, everything: bool) -> dict[str, Callable
 
 
 def child(reader: Reader, name: str, expected: dict[str, pl.DataFrame], everything: bool) -> int:
-    """Exit code: 0 when every answer is right."""
+    """Exit code: 0 if every answer is correct."""
     for number, (what, ask) in enumerate(questions(reader, name, everything).items()):
         try:
             if not ask().equals(expected[what]):
@@ -134,7 +134,7 @@ def wait(children: dict[int, float], results: Counter[str], took: list[float]) -
 
 
 def exam(url: str, forks: int, children: int) -> bool:
-    """Run it; True when nothing went wrong."""
+    """Run the bench; True if all answers were correct."""
     results: Counter[str] = Counter()
     took: list[float] = []
     rng = random.Random(1)

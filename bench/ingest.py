@@ -1,4 +1,4 @@
-"""How fast the live layer is: trades a second from socket to store, time to a readable bar, time to a live price.
+"""Speed of the live layer: trades per second from socket to store, time to a readable bar, time to a live price.
 
     python bench/ingest.py [--instruments 100] [--intensity 2000] [--seconds 60] [--speed 1]
 
@@ -42,7 +42,7 @@ FROM market.instruments i
 
 
 def add_instruments(store: Store, port: int) -> int:
-    """What the exchange lists now."""
+    """Symbols that the exchange lists now."""
 
     async def ask() -> list[tuple[str, str]]:
         venue = make_venue(Settings(venue="replay", replay_port=port))
@@ -59,7 +59,7 @@ def add_instruments(store: Store, port: int) -> int:
 
 
 class Watcher:
-    """Asks the database for the newest bars, and remembers when each was first seen."""
+    """Reads the newest bars from the database, and records when each was first seen."""
 
     def __init__(self, url: str) -> None:
         self.connection = psycopg.connect(url, autocommit=True)

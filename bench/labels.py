@@ -1,4 +1,4 @@
-"""Labels: microseconds per event of the triple barrier, of whole labels, and beside a plain per-event loop.
+"""Labels: microseconds per event of the triple barrier and of whole labels, compared with a plain per-event loop.
 
     python bench/labels.py [--instruments 90] [--days 180] [--store] [--dagster]
 

@@ -1,4 +1,4 @@
-"""What a backfill costs those that are live: the live processor's passes and the gap monitor, alone and beside it.
+"""Effect of a backfill on live work: passes of the live processor and of the gap monitor, with and without a backfill.
 
     python bench/live_beside_backfill.py [--instruments 6] [--added 24] [--days 30] [--alone 125]
 
@@ -42,7 +42,7 @@ SELECT count(*) FROM runs WHERE status = 'STARTED' AND run_body::json->'tags'->>
 
 
 def wait(what: str, patience: float, reached: Any) -> float:
-    """Seconds until it is so."""
+    """Seconds until the condition holds."""
     began = time.monotonic()
     while not reached():
         if time.monotonic() - began > patience:
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def measure(house: Deployment, store: Store, dagster: psycopg.Connection[Any], options: argparse.Namespace) -> None:
-    """The run itself."""
+    """Run the backfill."""
 
     def complete() -> bool:
         totals = store.coverage.summary().filter(pl.col("timeframe") == "1m")

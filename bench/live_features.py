@@ -1,4 +1,4 @@
-"""Live features of a running deployment: how long after each 15m close its rows can be read.
+"""Live features of a running deployment: time from each 15m close until its rows are readable.
 
     python bench/live_features.py [--closes 4] [--instruments 20] [--days 7]     # starts `up`, waits, takes it down
     python bench/live_features.py --data-dir DIR [--closes 0]                     # of one that runs: what it has so far

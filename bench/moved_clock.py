@@ -1,4 +1,4 @@
-"""Run the tests as if it were another day, for each of the moments that once mattered, and print what failed.
+"""Run the tests under a moved clock, for each of several critical times, and print the failures.
 
     python bench/moved_clock.py [--moment "leap day"] [--] [pytest arguments; default: everything but whole deployments]
 

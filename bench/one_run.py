@@ -1,4 +1,4 @@
-"""A backfill of 180 days through the job `backfill_bars`: one Dagster run, and what its 180 daily keys cost.
+"""A backfill of 180 days through the job `backfill_bars`: one Dagster run, and the cost of its 180 daily keys.
 
     python bench/one_run.py [--instruments 3] [--days 180] [--profile]
 
@@ -23,7 +23,7 @@ from common import Replay, load, machine, numbers, postgres, table
 
 
 def prepare(folder: Path, url: str, dagster: str, port: int, days: int) -> None:
-    """What `up` sets for the programs that it starts; before anything of Dagster is imported."""
+    """Set the environment that `up` sets for its programs; call it before Dagster is imported."""
     from crypto_pipeline.ops.supervision.programs import DAGSTER_URL_VARIABLE
 
     os.environ |= {

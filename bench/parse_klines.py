@@ -1,4 +1,4 @@
-"""How fast Binance's bodies become bars, on one core: JSON pages (plain and gzip) and archive CSV.
+"""Speed of parsing Binance's bodies to bars on one core: JSON pages (plain and gzip) and archive CSV.
 
 Run: python bench/parse_klines.py [--repeat 7]
 """
@@ -51,7 +51,7 @@ def page(body: bytes) -> pl.DataFrame:
 
 
 def through_text_columns(body: bytes) -> pl.DataFrame:
-    """The obvious other way: decode to strings, let Polars read the numbers."""
+    """The alternative: decode to strings, and let Polars parse the numbers."""
     columns = list(zip(*msgspec.json.decode(body), strict=True))
     return pl.DataFrame({str(n): columns[n] for n in range(12)}).with_columns(
         pl.col(pl.String).cast(pl.Float64), pl.lit(INSTRUMENT).alias("instrument")

@@ -86,7 +86,7 @@ def received(path: Path) -> list[str]:
 
 
 def restated(frame: str) -> str:
-    """A recorded ``@trade`` as the ``@aggTrade`` that it would have been alone in."""
+    """A recorded ``@trade`` as an ``@aggTrade`` of this one trade."""
     frame = frame.replace("@trade", "@aggTrade").replace('"e":"trade"', '"e":"aggTrade"')
     return re.sub(r'"t":(\d+),("p":"[^"]*","q":"[^"]*",)', r'"a":\1,\2"f":\1,"l":\1,', frame)
 

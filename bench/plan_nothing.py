@@ -1,4 +1,4 @@
-"""A finished backfill of 180 days × 90 instruments, then how long it takes to see that there is nothing to do.
+"""A complete backfill of 180 days × 90 instruments, then the time to find that there is no further work.
 
     python bench/plan_nothing.py [--instruments 90] [--days 180] [--repeats 7] [--keep FOLDER]
 
@@ -56,7 +56,7 @@ async def fill(url: str, options: argparse.Namespace) -> None:
 
 
 async def nothing(url: str, options: argparse.Namespace) -> None:
-    """Look again, in a process that has just begun and then in one that has looked before."""
+    """Plan again, in a new process and then in one that has planned before."""
     settings = Settings(venue="replay", replay_port=1, days=options.days)  # whoever asks the venue fails
     with Store(url) as store:
         venue = make_venue(settings, store.budgets.of("replay"))

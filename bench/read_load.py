@@ -1,4 +1,4 @@
-"""A hundred clients at once: the HTTP reads, and the Python reader, asked for 60 bars of random instruments.
+"""A hundred concurrent clients that read 60 bars of random instruments by HTTP and by the Python reader.
 
     python bench/read_load.py BIG [--seconds 10] [--clients 100]
 
@@ -31,7 +31,7 @@ from crypto_pipeline.store import EmbeddedServer, migrate
 
 
 class Client(asyncio.Protocol):
-    """One keep-alive connection that asks again and again."""
+    """One keep-alive connection that sends requests continuously."""
 
     def __init__(self, load: Load) -> None:
         self.load, self.buffer, self.need = load, b"", -1
@@ -71,7 +71,7 @@ class Client(asyncio.Protocol):
 
 
 class Load:
-    """What all clients share."""
+    """State shared by all clients."""
 
     def __init__(self, port: int, clients: int, seconds: float, paths: list[str]) -> None:
         self.port, self.left, self.clients, self.paths = port, clients, clients, paths

@@ -1,4 +1,4 @@
-"""How fast bars are read, end to end into a Polars frame, and against other ways of keeping and reading them.
+"""Speed of reads of bars into a Polars frame, compared with other formats and libraries.
 
     python bench/reads.py BIG [SMALL] [--archived COPY [SMALL_COPY]] [--plot PNG]
     python bench/reads.py BIG --others
@@ -41,7 +41,7 @@ def names(count: int = 90) -> list[str]:
 
 
 def asks(end: datetime) -> list[Ask]:
-    """What is asked, how often, and what the goal says (p50 / p99, ms)."""
+    """A read, its number of repetitions, and its goal (p50 / p99, ms)."""
     return [
         ("latest of 90 instruments", names(), "1m", {"last": 1}, 300, "3 / 10"),
         ("60 bars of 1m, one instrument", names(1), "1m", {"last": 60}, 300, ""),
@@ -80,7 +80,7 @@ def last_midnight(folder: Path) -> datetime:
 
 
 def archived_asks(end: datetime) -> list[Ask]:
-    """What is asked of a store of which four months are archived."""
+    """The reads of a store with four archived months."""
     span = {"start": end - 180 * DAY, "end": end}
     return [
         ("180 d of 1m, one, four months archived", names(1), "1m", span, 25, "250"),
@@ -102,7 +102,7 @@ def measure(folders: Sequence[Path], what: Callable[[datetime], list[Ask]], foun
 
 
 def latencies(folders: Sequence[Path], archived: Sequence[Path], picture: Path | None = None) -> None:
-    """Every question on every folder."""
+    """All reads on all folders."""
     found: dict[str, list[Any]] = {}
     measure(folders, asks, found)
     measure(archived, archived_asks, found)

@@ -1,4 +1,4 @@
-"""How fast the replay exchange serves: bars a second of klines (cold: made while asked; warm: from its cache), files.
+"""Speed of the replay exchange: bars per second of klines (cold: generated on request; warm: cached), and files.
 
     python bench/replay_serve.py [--instruments 20] [--days 7] [--repeats 5]
 

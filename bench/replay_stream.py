@@ -1,4 +1,4 @@
-"""How many trades a second the replay exchange's streams send.
+"""Trades per second that the replay exchange's streams send.
 
     python bench/replay_stream.py [--instruments 100] [--intensity 6000] [--connections 1] [--seconds 10] [--speed 1]
 

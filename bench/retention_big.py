@@ -1,4 +1,4 @@
-"""Retention of a store of 51 million bars as `up` would run it: the product's policy, beside a reader and a writer.
+"""Retention of a store of 51 million bars with the product's policy, while a reader and a writer work.
 
     python bench/retention_big.py COPY [--alone]
 
@@ -39,7 +39,7 @@ def number(store: Store, query: str) -> int:
 def seen(
     store: Store, names: list[str], retention: Retention, now: datetime, until: datetime
 ) -> dict[Timeframe, tuple[int, int]]:
-    """Per timeframe rows and a hash of all that is kept, as the reader gives it, some instruments at a time."""
+    """Rows and a hash of all kept bars per timeframe, from reads of some instruments at a time."""
     found = {}
     for timeframe in Timeframe:
         kept = retention.policy.kept_start(timeframe, now)

@@ -105,7 +105,7 @@ def pandas_roll_up(bars: pd.DataFrame, *, cascade: bool = True) -> dict[Timefram
 
 
 def measure(contenders: dict[str, Callable[[], Any]], repeat: int) -> dict[str, list[tuple[float, float]]]:
-    """(Seconds, processor seconds) of each, in turns, so that whatever else the machine does meets all alike.
+    """(Seconds, processor seconds) of each way, in turns, so that other load affects all of them equally.
 
     The first turn warms up and is not counted. On a busy machine the processor seconds are the steadier figure.
     """

@@ -1,4 +1,5 @@
-"""A whole deployment under fire: every fault of the stream, SIGKILL of everything; then the tables against the tape.
+"""A whole deployment under faults: every fault of the stream, SIGKILL of every program; then a comparison with the
+tape.
 
     python bench/soak.py [--minutes 25] [--kills 10] [--instruments 30] [--seed 1] [--cuts 10]
 
@@ -31,7 +32,7 @@ from deployed import Deployed
 from crypto_pipeline.market.timeframes import Timeframe
 
 MINUTE = timedelta(minutes=1)
-#: All the time, as shares of messages.
+#: Permanent faults, as shares of messages.
 MESSAGES = [
     {"kind": "ws_duplicate", "probability": 0.01},
     {"kind": "ws_reorder", "probability": 0.01, "by": 2},
@@ -46,7 +47,7 @@ MESSAGES = [
     {"kind": "ws_clock_skew", "probability": 0.001, "milliseconds": 2500},
     {"kind": "server_error", "probability": 0.01},
 ]
-#: One after another, between the kills.
+#: Faults that are set one after another, between the kills.
 LINES: dict[str, list[dict[str, Any]]] = {
     "cut": [{"kind": "ws_cut", "manner": "abort", "count": 1}],
     "half a frame": [{"kind": "ws_cut", "manner": "half", "count": 1}],
@@ -69,7 +70,7 @@ KILLS = {
 
 
 class Range(Deployed):
-    """The deployment and the ways to strike it."""
+    """The deployment, with methods that inject faults."""
 
     def __init__(self, given: argparse.Namespace) -> None:
         self.given, self.rng = given, random.Random(given.seed)
@@ -81,7 +82,7 @@ class Range(Deployed):
     # -- striking -------------------------------------------------------------------------------------------------
 
     def cut_in_peace(self) -> None:
-        """Cut the line and see how long until every trade that happened meanwhile is stored."""
+        """Cut the connection and measure the time until all trades of the outage are stored."""
         cuts = self.detail()["link_cuts"]
         self.fault([{"kind": "ws_cut", "count": 1}])
         self.until(lambda: self.detail().get("link_cuts", 0) > cuts, 30, "a cut is noticed")
@@ -121,7 +122,7 @@ class Range(Deployed):
         print(f"{datetime.now(UTC):%H:%M:%S} killed {name}: live after {self.took[name][-1]:.1f} s", flush=True)
 
     def strikes(self) -> Iterator[str]:
-        """Kills in random order, so many of each, over the minutes given."""
+        """Kill each program several times, in random order, over the given minutes."""
         names = [name for name in KILLS for _ in range(self.given.kills)]
         self.rng.shuffle(names)
         yield from names

@@ -1,4 +1,5 @@
-"""A whole `crypto-pipeline up` under fire, one exam at a time; each says what it saw and ends with 1 if it was wrong.
+"""A whole `crypto-pipeline up` under faults, one test at a time; each prints its observations and exits with 1 on
+failure.
 
     python bench/under_fire.py failed-run [--minutes 30]   the run of a living ingest is marked failed, again and again
     python bench/under_fire.py two-homes [--minutes 8]     two data directories on one database

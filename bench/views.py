@@ -1,4 +1,4 @@
-"""Refreshing the materialized views of a store of 51 million bars, three ways, with readers at work.
+"""Refresh of the materialized views of a store of 51 million bars in three ways, while readers work.
 
     python bench/big_store.py FOLDER && python bench/views.py FOLDER [--repeat 3]
 

@@ -1,4 +1,4 @@
-"""How fast bars are written, against plain binary COPY of the same rows into the same partition with its key.
+"""Speed of writing bars, compared with plain binary COPY of the same rows into the same partition with its key.
 
     python bench/write_bars.py [--url postgresql://…] [--instruments 20] [--days 25] [--rounds 5]
 
@@ -93,7 +93,7 @@ class Bench:
             connection.execute("CHECKPOINT")
 
     def plain_copy(self, frame: pl.DataFrame) -> None:
-        """The yardstick: encode and COPY into the partition with its key, a transaction per batch; nothing else."""
+        """The reference: encode and COPY into the partition with its key, one transaction per batch; nothing else."""
         columns = bars.from_frame(frame, self.ids)
         columns["recorded_at"] = np.full(len(frame), int(time.time() * 1e6) - PG_EPOCH_US)
         statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(PARTITION, bars.column_list())

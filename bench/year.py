@@ -1,4 +1,4 @@
-"""A year untended, with the clock run fast: every night what is due leaves the tables, and nothing else grows.
+"""A simulated year without a person: every night retention removes what is due, and nothing else may grow.
 
     python bench/year.py [--days 365] [--instruments 4] [--revised 3] [--product] [--every 30]
 
@@ -98,7 +98,7 @@ class Year:
         self._forget_retired()
 
     def explain(self, day: datetime, end: datetime, now: datetime) -> None:
-        """What the generated venue has no bars of, it was out for: healing would have found that out."""
+        """Explain absent bars of the generated venue as outages, as healing would."""
         for timeframe in Timeframe:
             begin = timeframe.floor(day) if timeframe is not Timeframe.W1 else timeframe.floor(end) - timeframe.delta
             holes = missing(self.store, timeframe, (begin, end), self.names, self.horizon(now))
