@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any
 
@@ -312,8 +312,8 @@ def _put() -> Any:
 
 
 def _as_row(series_id: str, row: StoredVintage) -> dict[str, Any]:
-    one = asdict(row.vintage)
+    one = row.vintage
     return {
-        "series_id": series_id, "period": one["period"], "vintage_start": one["start"], "vintage_end": one["end"],
-        "value": one["value"], "available_at": row.available_at, "basis": str(row.basis),
+        "series_id": series_id, "period": one.period, "vintage_start": one.start, "vintage_end": one.end,
+        "value": one.value, "available_at": row.available_at, "basis": str(row.basis),
     }  # fmt: skip

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from crypto_pipeline.cli.commands import deployment
+from crypto_pipeline.ops.supervision.programs import given_settings
 from crypto_pipeline.replay import ReplayExchange
+from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.fred import NAMES, collect, fred_exchange, without_pace
 from crypto_pipeline_tests.cli.test_bad_input import Run, run
@@ -88,3 +92,19 @@ def test_no_series_no_key_and_a_wrong_key_are_said_with_the_fix(
     assert code == 2
     assert "--with-macro" in err
     assert err.count("\n") == 1
+
+
+def test_with_macro_means_the_five_series_of_replay_unless_something_else_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def given(**settings: str) -> dict[str, str]:
+        return deployment.macro_given(load_settings(data_dir=tmp_path, **settings))
+
+    assert given() == {"macro_series": "default", "macro_source": "replay"}
+    assert given(venue="binance") == {"macro_series": "default"}
+    assert given(macro_series="CPI", macro_source="fred") == {}
+    key = "f" * 32
+    monkeypatch.setenv("CRYPTO_PIPELINE_FRED_API_KEY", key)
+    settings = load_settings(data_dir=tmp_path, **given())
+    assert given_settings(settings)["macro_series"] == "default"
+    assert key not in str(given_settings(settings)), "programs have it from the environment, no file names it"

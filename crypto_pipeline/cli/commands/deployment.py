@@ -84,7 +84,7 @@ def up(
 
     settings = load_settings(data_dir=data_dir, **asdict(deployment))
     if with_macro:
-        settings = load_settings(data_dir=data_dir, **asdict(deployment), **_macro_given(settings))
+        settings = load_settings(data_dir=data_dir, **asdict(deployment), **macro_given(settings))
     try:
         chosen_instruments(settings)  # refuse an unknown symbol before anything starts
     except OpsError as error:
@@ -96,8 +96,8 @@ def up(
         _run(settings)
 
 
-def _macro_given(settings: Settings) -> dict[str, Any]:
-    """What ``--with-macro`` means beside what was set."""
+def macro_given(settings: Settings) -> dict[str, Any]:
+    """Settings that ``--with-macro`` adds to those that were set."""
     from crypto_pipeline.market.macro.series import ALL_NAMED
 
     given = {}

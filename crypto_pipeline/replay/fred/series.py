@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from zoneinfo import ZoneInfo
@@ -12,6 +12,9 @@ ZONE = ZoneInfo("America/Chicago")
 #: FRED's last day of a vintage that is still the newest.
 OPEN_END = date(9999, 12, 31)
 _DAY = timedelta(days=1)
+
+#: By period, in order of time: first and last day, value.
+Vintages = dict[date, list[tuple[date, date, str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class FredSeries:
 
     facts: Facts
     publications: list[Publication]
+    #: The vintages by the number of publications that are out; only the newest are kept.
+    _newest: dict[int, Vintages] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def _times(self) -> list[datetime]:
@@ -62,10 +67,17 @@ class FredSeries:
         """What is out by ``now``."""
         return self.publications[: bisect_right(self._times, now)]
 
-    def vintages(self, now: datetime) -> dict[date, list[tuple[date, date, str]]]:
+    def vintages(self, now: datetime) -> Vintages:
         """Of each period the days from and to which each value was the newest, with the value, as of ``now``."""
-        found: dict[date, list[tuple[date, date, str]]] = {}
-        for one in self.published(now):
+        published = self.published(now)
+        if self._newest.get(len(published)) is None:  # every page of an answer asks for the same
+            self._newest.clear()
+            self._newest[len(published)] = self._vintages_of(published)
+        return self._newest[len(published)]
+
+    def _vintages_of(self, published: list[Publication]) -> Vintages:
+        found: Vintages = {}
+        for one in published:
             for period, value in one.values.items():
                 rows = found.setdefault(period, [])
                 if rows and rows[-1][2] == value:
