@@ -1,4 +1,4 @@
-"""Commands that stand under one word, of which the word alone is a command as well."""
+"""Commands that stand under one word."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from collections.abc import Callable
 import typer
 
 Command = Callable[..., None]
+
+
+def add_commands(app: typer.Typer, name: str, about: str, **commands: Command) -> None:
+    """Add ``commands`` by their words under ``name``, which alone shows its help with ``about``."""
+    group = typer.Typer(help=about, no_args_is_help=True)
+    for word, command in commands.items():
+        group.command(word)(command)
+    app.add_typer(group, name=name)
 
 
 def add_group(app: typer.Typer, name: str, alone: Command, **commands: Command) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from crypto_pipeline.cli.command_groups import add_commands
 from crypto_pipeline.cli.option_groups import SpanOptions, with_groups
 from crypto_pipeline.cli.options import AsJson, DataDir, Instruments
 
@@ -18,10 +19,7 @@ Only = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    features_app = typer.Typer(help="Features: compute what is stale, verify what is stored.", no_args_is_help=True)
-    features_app.command("build")(build)
-    features_app.command("verify")(verify)
-    app.add_typer(features_app, name="features")
+    add_commands(app, "features", "Features: compute what is stale, verify what is stored.", build=build, verify=verify)
 
 
 @with_groups

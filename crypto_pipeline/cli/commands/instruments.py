@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crypto_pipeline.cli.command_groups import add_commands
 from crypto_pipeline.cli.options import AsJson, DataDir
 
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ Symbols = Annotated[list[str], typer.Argument(metavar="SYMBOL…", help="BASE-QU
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(help="Collected instruments: list, add, remove.", no_args_is_help=True)
-    group.command("list")(list_)
-    group.command()(add)
-    group.command()(remove)
-    app.add_typer(group, name="instruments")
+    add_commands(app, "instruments", "Collected instruments: list, add, remove.", list=list_, add=add, remove=remove)
 
 
 def list_(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crypto_pipeline.cli.command_groups import add_commands
 from crypto_pipeline.cli.options import AsJson, DataDir
 
 if TYPE_CHECKING:
@@ -30,11 +31,9 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to wri
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(help="Macro series: GDP, CPI and others, with every vintage.", no_args_is_help=True)
-    group.command("list")(list_)
-    group.command()(show)
-    group.command()(sync)
-    app.add_typer(group, name="macro")
+    add_commands(
+        app, "macro", "Macro series: GDP, CPI and others, with every vintage.", list=list_, show=show, sync=sync
+    )
 
 
 def list_(as_json: AsJson = False, data_dir: DataDir = None) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crypto_pipeline.cli.command_groups import add_commands
 from crypto_pipeline.cli.option_groups import with_groups
 from crypto_pipeline.cli.options import DataDir, moment, setting
 
@@ -52,12 +53,13 @@ class ExchangeOptions:
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(
-        help="A local exchange with a recorded or generated market, and faults on demand.", no_args_is_help=True
+    add_commands(
+        app,
+        "replay",
+        "A local exchange with a recorded or generated market, and faults on demand.",
+        serve=serve,
+        fault=fault,
     )
-    group.command()(serve)
-    group.command()(fault)
-    app.add_typer(group, name="replay")
 
 
 @with_groups

@@ -12,7 +12,7 @@ import dagster as dg
 
 from crypto_pipeline.defs.bars import metadata as bar_metadata
 from crypto_pipeline.defs.base import metadata
-from crypto_pipeline.defs.base.check_results import check_result, checked_span
+from crypto_pipeline.defs.base.check_results import checked_span, outcome_result
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.healing import CheckOutcome, Pipeline
 from crypto_pipeline.healing.checks.stored_bars import checks_of
@@ -41,7 +41,7 @@ def bar_checks(timeframe: Timeframe, asset: str, name: str) -> dg.AssetChecksDef
             for outcome in outcomes:
                 record(store, outcome, None if outcome.name == AGREEMENT else (start, end))
                 if outcome.name in selected:
-                    yield as_result(outcome, asset, bar_metadata.check(store, outcome, start, end))
+                    yield outcome_result(outcome, asset, bar_metadata.check(store, outcome, start, end))
 
     return checks
 
@@ -70,22 +70,10 @@ async def evaluate(
     return await pipeline.verify(timeframe, start, end), start, end
 
 
-def as_result(outcome: CheckOutcome, asset: str, shown: dict[str, Any]) -> dg.AssetCheckResult:
-    """The outcome as Dagster's own."""
-    return check_result(
-        outcome.name,
-        asset,
-        passed=outcome.passed,
-        severity=outcome.severity,
-        summary=outcome.summary,
-        metadata=shown,
-    )
-
-
 def as_evaluation(outcome: CheckOutcome, shown: dict[str, Any]) -> dg.AssetCheckEvaluation:
     """The outcome as an event that no step of a run reports."""
     asset = f"ohlc_{outcome.timeframe}"
-    result = as_result(outcome, asset, shown)
+    result = outcome_result(outcome, asset, shown)
     return dg.AssetCheckEvaluation(
         check_name=outcome.name,
         asset_key=dg.AssetKey(asset),

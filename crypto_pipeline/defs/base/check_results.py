@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from crypto_pipeline.defs.base.partitions import partitions, run_partitions
+from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
@@ -33,6 +34,12 @@ def check_result(
         description=summary,
         metadata=dict(metadata or {}),
     )
+
+
+def outcome_result(outcome: CheckOutcome, asset: str, metadata: Mapping[str, Any] | None = None) -> dg.AssetCheckResult:
+    """The result of a check of ``asset`` that has an outcome."""
+    passed, severity, summary = outcome.passed, outcome.severity, outcome.summary
+    return check_result(outcome.name, asset, passed=passed, severity=severity, summary=summary, metadata=metadata)
 
 
 def checked_span(context: dg.AssetCheckExecutionContext, store: Store) -> tuple[datetime, datetime]:

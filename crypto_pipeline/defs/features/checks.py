@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from crypto_pipeline.defs.base import metadata
-from crypto_pipeline.defs.base.check_results import check_result, checked_span
+from crypto_pipeline.defs.base.check_results import checked_span, outcome_result
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.features.assets import ASSET
 from crypto_pipeline.features.stored.checks import CHECKS, Sample, verify_features
@@ -58,6 +58,4 @@ def _result(outcome: CheckOutcome) -> dg.AssetCheckResult:
         shown["to"] = dg.MetadataValue.timestamp(sample.end)
     if outcome.offenders.height and not outcome.passed:
         shown["offenders"] = metadata.table(outcome.offenders)
-    return check_result(
-        outcome.name, ASSET, passed=outcome.passed, severity=outcome.severity, summary=outcome.summary, metadata=shown
-    )
+    return outcome_result(outcome, ASSET, shown)

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from crypto_pipeline.defs.base import metadata
-from crypto_pipeline.defs.base.check_results import check_result, checked_span
+from crypto_pipeline.defs.base.check_results import checked_span, outcome_result
 from crypto_pipeline.defs.base.partitions import partitions
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.labels.metadata import pictures
@@ -76,9 +76,7 @@ def _result(
         shown |= pictures(store, strategy, history, history)
     elif outcome.offenders.height and not outcome.passed:
         shown["offenders"] = metadata.table(outcome.offenders)
-    return check_result(
-        outcome.name, asset, passed=outcome.passed, severity=outcome.severity, summary=outcome.summary, metadata=shown
-    )
+    return outcome_result(outcome, asset, shown)
 
 
 checks_of_labels = [label_checks(strategy) for strategy in Strategy]

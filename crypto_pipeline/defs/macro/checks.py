@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from crypto_pipeline.defs.base import metadata
-from crypto_pipeline.defs.base.check_results import check_result
+from crypto_pipeline.defs.base.check_results import outcome_result
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.macro.assets import OBSERVATIONS
 from crypto_pipeline.healing.macro.checks import CHECKS, check_macro, record_macro
@@ -27,13 +27,6 @@ def macro_checks() -> dg.AssetChecksDefinition:
         for one in outcomes:
             if one.name in selected:
                 offenders = {} if one.offenders.is_empty() else {"offenders": metadata.table(one.offenders)}
-                yield check_result(
-                    one.name,
-                    OBSERVATIONS,
-                    passed=one.passed,
-                    severity=one.severity,
-                    summary=one.summary,
-                    metadata={**one.figures, **offenders},
-                )
+                yield outcome_result(one, OBSERVATIONS, {**one.figures, **offenders})
 
     return checks

@@ -15,15 +15,22 @@ TOLERATED = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One column of ``ml_features``, Float64, null where its input is missing or not warm."""
+    """One column of ``ml_features``, Float64, null where its input is missing or not warm.
+
+    Attributes:
+        name: Of the column.
+        group: Features that are shown together.
+        warm_up: Bars of ``timeframe``, the newest included, from which on the value no longer depends on where the
+            series begins.
+        text: What it measures, in a line.
+        of: From the series of bars of its timeframe (``bar_series.BarSeries``); None: computed for the whole market.
+        timeframe: Of the bars that it is computed from.
+    """
 
     name: str
     group: str
-    #: Bars of ``timeframe``, the newest included, from which on the value no longer depends on where the series begins.
     warm_up: int
-    #: What it measures, in a line.
     text: str
-    #: From the series of bars of its timeframe (``bar_series.BarSeries``); None: computed for the whole market.
     of: Callable[[Any], Floats] | None = None
     timeframe: Timeframe = Timeframe.M15
 
