@@ -95,6 +95,19 @@ SCRIPTS = {
         rows = store.features.read(["BTC-USDT"], START, end, ["open_time", "realised_skew_96"])
         assert rows["realised_skew_96"].count() > 96
     """,
+    "A macro series": """
+        from datetime import UTC, date, datetime
+        from crypto_pipeline.market.macro.series import find_series
+        from crypto_pipeline.market.macro.vintages import Availability, Vintage
+
+        series, day = find_series("PAYROLLS"), date(2026, 3, 6)
+        store.macro.choose([series])
+        hours = frozenset([day]), series.release_time, series.release_zone
+        known = Availability(series.zone, datetime(2026, 4, 1, tzinfo=UTC), *hours)
+        store.macro.write("PAYEMS", [Vintage(date(2026, 2, 1), 158_000.0, day, None)], known)
+        rows = store.macro.observations(store.macro.find("PAYROLLS"), as_of=datetime(2026, 3, 6, 13, 30, tzinfo=UTC))
+        assert rows.select("value", "basis").rows() == [(158_000.0, "release")]
+    """,
 }
 
 
