@@ -57,7 +57,7 @@ class Deployment:
         """Run one command on this deployment."""
         return subprocess.run(
             [sys.executable, "-m", "crypto_pipeline.cli", *arguments],
-            env=self.environment, capture_output=True, text=True, timeout=timeout, check=False,
+            env=self.environment, capture_output=True, text=True, timeout=timeout * crowding(), check=False,
         )  # fmt: skip
 
     def start(self) -> Self:
