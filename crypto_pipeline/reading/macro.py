@@ -25,9 +25,9 @@ def read_macro(
 ) -> pl.DataFrame:
     """Observations of one series whose periods begin in ``[start, end)``, by period and vintage.
 
-    ``series`` is a name (CPI) or an id of FRED (CPIAUCSL). ``as_of`` leaves out what was not public by then, also ends
-    of vintages that came later. ``prints``: ``latest`` is the newest value of each period, ``first`` the one that was
-    published first, ``all`` every one.
+    ``series`` is a name (CPI) or an id of FRED (CPIAUCSL). ``as_of`` leaves out values that were not public by then,
+    and ends of vintages that came later. ``prints``: ``latest`` is the newest value of each period, ``first`` its first
+    published one, ``all`` every one.
 
     Columns: ``series`` String; ``period`` Date, its first day; ``value`` Float64 in the units of the series, null where
     the source states that there is none; ``vintage_start`` and ``vintage_end`` Date, the days in which the value was

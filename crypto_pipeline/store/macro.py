@@ -68,7 +68,7 @@ _COLUMNS = [field.name for field in fields(MacroRow)]
 
 @dataclass(frozen=True, slots=True)
 class MacroWrite:
-    """What a write changed: rows that are new, rows whose value or end changed, and rows that were replaced."""
+    """The changes of a write: counts of new rows, of rows with another value or end, and of replaced rows."""
 
     added: int
     changed: int
@@ -130,7 +130,7 @@ class Macro:
 
         return self._connections.run_core(work)
 
-    # What the source says of a series
+    # State of a series, and the calendar
 
     def note(self, series_id: str, **values: Any) -> None:
         """Set columns of ``market.macro_series``."""
@@ -201,8 +201,8 @@ class Macro:
 
         def work(connection: Connection) -> MacroWrite:
             stored = _locked_rows(connection, series_id)
-            news = snapshot_vintages(stored, values, today(availability.observed_at, availability.zone))
-            return _take_over(connection, series_id, news, availability, noted, observed=True)
+            changed = snapshot_vintages(stored, values, today(availability.observed_at, availability.zone))
+            return _take_over(connection, series_id, changed, availability, noted, observed=True)
 
         return self._connections.run_core(work)
 
@@ -217,7 +217,7 @@ class Macro:
     ) -> pl.DataFrame:
         """Observations of periods that begin in ``[start, end)``, in OBSERVATION_SCHEMA, by period and vintage.
 
-        ``as_of``: only what was public by then. ``prints``: see ``select_prints``.
+        ``as_of``: only values that were public by then. ``prints``: see ``select_prints``.
         """
         query = _of_periods(MACRO_OBSERVATIONS, series, start, end)
         if as_of is None:
@@ -264,7 +264,7 @@ def _of_periods(table: Table, series: MacroRow, start: date | None, end: date | 
 
 
 def _locked_rows(connection: Connection, series_id: str) -> list[StoredVintage]:
-    """Every stored vintage of a series, which nobody else changes until the transaction ends."""
+    """Every stored vintage of a series, locked until the transaction ends."""
     connection.execute(select(_SERIES.series_id).where(_SERIES.series_id == series_id).with_for_update())
     columns = (_ROWS.period, _ROWS.value, _ROWS.vintage_start, _ROWS.vintage_end, _ROWS.available_at, _ROWS.basis)
     rows = connection.execute(select(*columns).where(_ROWS.series_id == series_id))

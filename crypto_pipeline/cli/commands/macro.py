@@ -22,7 +22,9 @@ Series = Annotated[str, typer.Argument(help="A name or an id of FRED: CPI or CPI
 ChosenSeries = Annotated[list[str] | None, typer.Argument(metavar="[SERIES…]", help="Default: every collected one.")]
 Start = Annotated[str | None, typer.Option("--start", help="First period: it begins on this day or later.")]
 End = Annotated[str | None, typer.Option("--end", help="First period no longer included.")]
-AsOf = Annotated[str | None, typer.Option("--as-of", help="What was public at that moment: 2026-01-31T12:00Z")]
+AsOf = Annotated[
+    str | None, typer.Option("--as-of", help="Only values that were public at that moment: 2026-01-31T12:00Z")
+]
 PrintsName = Annotated[str, typer.Option("--prints", help="latest, first or all values of each period.")]
 Full = Annotated[bool, typer.Option("--full", help="Fetch every vintage again, also of series that did not change.")]
 Form = Annotated[str, typer.Option("--format", help=f"{', '.join(_FORMS)}.")]
@@ -37,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Macro series that are collected, what is stored of them, and their next release."""
+    """Collected macro series: stored periods and vintages, and the day of the next release."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.output import print_json, table
 
@@ -62,7 +64,7 @@ def show(
     output: Output = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Observations of a macro series, by period and vintage. --as-of leaves out what was not public then."""
+    """Observations of a macro series, by period and vintage. --as-of leaves out values that were not public then."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.output import write_frame
@@ -109,7 +111,7 @@ def sync(series: ChosenSeries = None, full: Full = False, as_json: AsJson = Fals
 
 
 def _require_series(store: Store, settings: Settings) -> None:
-    """Collect what the settings name. Raises BadInput where that is nothing."""
+    """Mark the series of the settings as collected. Raises BadInput where there are none."""
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.market.macro.series import choose_series
 

@@ -29,7 +29,7 @@ _COLUMNS = metadata.columns("""
     basis          text         How that is known: release, day_end or observed.
     recorded_at    timestamptz  Since when the row has this value, by the database's clock.
 """)
-#: What FRED states of an observation.
+#: Fields of an observation of FRED.
 _STATED = metadata.columns("""
     date            date  First day of the period.
     value           text  The value; a point where there is none.
@@ -75,7 +75,7 @@ def observations_asset() -> dg.AssetsDefinition:
         deps=[_SOURCE],
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=STALE, warn_window=STALE / 2),
         description="Values of macro series: one row per period and vintage, with the moment from which on it may be "
-        "used. A materialization asks for each series whether it changed, and fetches only what is new.",
+        "used. A materialization asks for each series whether it changed, and fetches only new vintages.",
         metadata={
             "dagster/table_name": "market.macro_observations",
             "dagster/column_schema": metadata.table_schema(_COLUMNS, "(series, period, first day of the vintage)"),
@@ -97,7 +97,7 @@ def observations_asset() -> dg.AssetsDefinition:
 
 
 def _summary(store: Store) -> pl.DataFrame:
-    """One row for each series: what is stored, and which release comes next."""
+    """One row for each series: counts of stored rows, and the day of the next release."""
     counted = store.macro.summary()
     releases = [expected_release(store, row) for row in store.macro.series()]
     days = [None if one is None else one.day for one in releases]

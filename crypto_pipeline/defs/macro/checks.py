@@ -1,4 +1,4 @@
-"""Checks of macro series. What cannot be judged does not pass, and says why."""
+"""Checks of macro series. A series without enough data for a verdict does not pass, with the reason."""
 
 from collections.abc import Iterable
 

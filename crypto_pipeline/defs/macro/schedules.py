@@ -23,11 +23,13 @@ _EVERY = timedelta(minutes=1)
 
 @dg.definitions
 def macro() -> dg.Definitions:
-    """Everything about macro series, in a deployment that collects some."""
+    """All definitions of macro series where the setting macro_series names some; otherwise none."""
     settings = load_settings()
     if settings.macro_series is None:
         return dg.Definitions()
-    update = asset_job(UPDATE, [OBSERVATIONS], _SHORT, "Asks for macro series, stores what is new, and checks them.")
+    update = asset_job(
+        UPDATE, [OBSERVATIONS], _SHORT, "Asks for macro series, stores new vintages, and checks the series."
+    )
     every_six_hours = schedule(
         "macro_every_six_hours",
         update,

@@ -1,1 +1,1 @@
-"""Macro series: asked for when there may be news, stored with vintages, checked for releases that did not come."""
+"""Macro series: which are due, how they are fetched and stored, and their checks."""

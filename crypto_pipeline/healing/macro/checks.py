@@ -1,6 +1,6 @@
-"""Checks of macro series: releases that did not come, revisions larger than usual, series nobody could ask for.
+"""Checks of macro series: missed releases, revisions larger than usual, series without an answer of the source.
 
-Where too little is known for a verdict, the check says so and does not pass.
+A check without enough data for a verdict does not pass; its result says that the verdict is unknown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STALE = timedelta(hours=24)
 _RECENT = timedelta(days=30)
 _KEY = "set CRYPTO_PIPELINE_FRED_API_KEY (free at https://fredaccount.stlouisfed.org/apikeys)"
 
-#: What each check looks at.
+#: Descriptions of the checks.
 CHECKS = {
     "release_missed": "The value of the next period has come by the day that the release calendar has for it, or that "
     "follows from how long the series usually takes.",
@@ -100,7 +100,9 @@ def _revisions(store: Store, row: MacroRow, now: datetime) -> _Fault | None:
     if row.collected_at is None:
         return _Fault(row.name, row.problem or "never collected", "warning", unknown=True)
     if not row.has_vintages:
-        return _Fault(row.name, f"without vintages nobody knows its revisions: {_KEY}", "info", unknown=True)
+        return _Fault(
+            row.name, f"it has no vintages, so the sizes of its revisions are unknown: {_KEY}", "info", unknown=True
+        )
     since = today(now - _RECENT, row.zone)
     sizes = revision_sizes(store.macro.observations(row, prints="all"), since, percent=row.percent)
     if sizes.limit is None:

@@ -1,4 +1,4 @@
-"""Which macro series are to be asked for now, and which release each of them waits for."""
+"""Which macro series are due for a request, and the next release of each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DueSeries:
 
 
 def expected_release(store: Store, row: MacroRow) -> ExpectedRelease | None:
-    """What the series publishes next; None where too little is known to say."""
+    """The next release of the series; None where there is not enough data to tell."""
     if not row.frequency:
         return None
     prints, calendar = store.macro.first_prints(row.series_id), store.macro.release_dates(row.release_id)

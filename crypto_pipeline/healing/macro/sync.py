@@ -1,4 +1,4 @@
-"""Brings stored macro series up to date: asks whether a series changed, fetches what is new, writes failures down."""
+"""Brings stored macro series up to date: asks whether a series changed, fetches new vintages, records failures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGEST_PAUSE = 86_400.0
 
 @dataclass(slots=True)
 class SeriesOutcome:
-    """What became of one series: rows that are new, changed or replaced, rows that were refused, and what failed."""
+    """The result of one series: counts of new, changed, replaced and refused rows, and the error if it failed."""
 
     series: str
     status: Literal["stored", "unchanged", "failed"]
@@ -39,13 +39,13 @@ class SeriesOutcome:
 
 @dataclass(slots=True)
 class MacroReport:
-    """What one pass over the series did."""
+    """The results of one pass over the series."""
 
     outcomes: list[SeriesOutcome] = field(default_factory=list)
 
     @property
     def problems(self) -> dict[str, str]:
-        """What went wrong, by series."""
+        """Error messages by series."""
         return {one.series: one.problem for one in self.outcomes if one.problem}
 
     def rows(self) -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ class MacroSync:
         self._macro, self._client, self._pause, self._now = store.macro, client, pause, now
 
     async def run(self, rows: Sequence[MacroRow], *, full: bool = False) -> MacroReport:
-        """Bring each series up to date. After a key that is refused nothing more is asked."""
+        """Bring each series up to date. Once the key was refused, no further request is sent."""
         report = MacroReport()
         no_key: KeyRefused | None = None
         for row in rows:

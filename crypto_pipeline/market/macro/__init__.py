@@ -1,5 +1,5 @@
-"""Macro series: what they are called, vintages of their values and when each was known, releases that are due (pure).
+"""Macro series: names, vintages of values with the time from which each was public, expected releases (pure).
 
-Here belongs what follows from observations and dates alone. Not here: FRED's protocol (venues), tables (store), when a
-series is asked for (healing).
+Here belong computations on observations and dates. Not here: FRED's protocol (venues), tables (store), requests
+(healing).
 """

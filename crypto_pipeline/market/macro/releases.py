@@ -31,7 +31,7 @@ class ExpectedRelease:
 def next_release(
     first_prints: pl.DataFrame, frequency: str, calendar: Collection[date], zone: str, lag_days: int | None = None
 ) -> ExpectedRelease | None:
-    """What is published next; None where too little is known to say.
+    """The next release; None where there is not enough data to tell.
 
     ``first_prints``: ``period`` and ``vintage_start`` of the first value of every period. The first vintage of a series
     brings all earlier periods at once, so they say nothing of its lag. ``lag_days`` is taken where there are too few
@@ -40,8 +40,8 @@ def next_release(
     if first_prints.is_empty():
         return None
     prints = first_prints.sort("period")
-    told = prints.filter(pl.col("vintage_start") > pl.col("vintage_start").min()).tail(_NEWEST)
-    pairs = told.select("period", "vintage_start").iter_rows()
+    recent = prints.filter(pl.col("vintage_start") > pl.col("vintage_start").min()).tail(_NEWEST)
+    pairs = recent.select("period", "vintage_start").iter_rows()
     lags = [(came - next_period(period, frequency)).days for period, came in pairs]
     if len(lags) < _ENOUGH:
         if lag_days is None:
@@ -63,7 +63,7 @@ class RevisionSizes:
     """Recent revisions of a series against all earlier ones. Sizes are fractions, of percentages points.
 
     ``unusual``: the recent ones above ``limit`` (``period``, ``vintage_start``, ``before``, ``value``, ``size``).
-    ``limit`` is None where there were too few earlier ones to say what is usual.
+    ``limit`` is None where there were too few earlier ones.
     """
 
     recent: int

@@ -12,7 +12,7 @@ Prints = Literal["latest", "first", "all"]
 #: Which values of a period are read.
 PRINTS: tuple[Prints, ...] = get_args(Prints)
 
-#: What readers get. Dates are days: of ``period`` its first one, of a vintage those in its zone (America/Chicago).
+#: Columns for readers. ``period`` is its first day; days of vintages are those of its zone (America/Chicago).
 OBSERVATION_SCHEMA: dict[str, pl.DataType] = {
     "series": pl.String(),
     "period": pl.Date(),
@@ -33,7 +33,7 @@ def parse_prints(text: str) -> Prints:
 
 
 def known_at(observations: pl.DataFrame, as_of: datetime, zone: str) -> pl.DataFrame:
-    """The observations that were public by ``as_of``, with nothing in them that became known later.
+    """The observations that were public by ``as_of``, without values and ends of vintages that became known later.
 
     ``observations`` of one series in OBSERVATION_SCHEMA, every vintage of every period. The end of a vintage is known
     once the next value is, or once the first day without it is over in ``zone``.

@@ -1,4 +1,4 @@
-"""Names of macro series, what FRED calls them, when they are published, and the choice that a person makes."""
+"""Macro series: names, ids of FRED, hours of publication, and the choice among them in the settings."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from crypto_pipeline.market.near_names import did_you_mean, near_names
 FRED_ZONE = "America/Chicago"
 _AGENCIES = "America/New_York"
 _SERIES_ID = re.compile(r"[A-Z0-9_]{1,40}")
-#: What a setting says for the named series together.
+#: The word of a setting that stands for all named series.
 ALL_NAMED = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class MacroSeries:
-    """A macro series. ``name`` is what readers ask for, ``series_id`` is FRED's.
+    """A macro series. ``name`` is ours, ``series_id`` is FRED's.
 
     ``release_time``: the hour in ``release_zone`` at which its values are published on a day of the release calendar;
     None where that is not known, or where FRED has them later than the publisher. ``lag_days``: days from the end of a

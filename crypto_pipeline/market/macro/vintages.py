@@ -62,7 +62,7 @@ class Availability:
     release_time: time | None = None
     release_zone: str = "America/New_York"
 
-    def of(self, day: date) -> tuple[datetime, AvailabilityBasis]:
+    def public_from(self, day: date) -> tuple[datetime, AvailabilityBasis]:
         """When the vintage of ``day`` was public, UTC: never before it was, at most until the end of that day."""
         stated, basis = day_end(day, self.zone), AvailabilityBasis.DAY_END
         if self.release_time is not None and day in self.release_dates:
@@ -72,7 +72,7 @@ class Availability:
         return (self.observed_at, AvailabilityBasis.OBSERVED) if seen_on_its_day else (stated, basis)
 
     def observed(self) -> tuple[datetime, AvailabilityBasis]:
-        """The moment of fetching: all that is known of a value without vintages."""
+        """The time of fetching, for values without vintages."""
         return self.observed_at, AvailabilityBasis.OBSERVED
 
 
@@ -97,7 +97,7 @@ def today(now: datetime, zone: str) -> date:
 
 
 def contradiction(stated: Sequence[Vintage]) -> str:
-    """What cannot be among vintages of one period: days turned round, or two values on one day; empty if nothing."""
+    """The contradiction in vintages of one period: an end before its start, or two values on one day; else empty."""
     ordered = sorted(stated, key=lambda one: one.start)
     for one in ordered:
         if one.end is not None and one.end < one.start:
@@ -135,7 +135,7 @@ def merge_vintages(
     *,
     observed: bool = False,
 ) -> VintageChanges:
-    """What changes when a source states ``stated``, whose first day may be that of the question and not its own.
+    """The changes of stored rows when a source states ``stated``, whose first days may be cut at that of the request.
 
     From its first stated day on a period is as stated. Before that, and for periods of which nothing is stated, what
     is stored stays: a value ends only where a statement ends it. ``stated`` must be free of ``contradiction``.
@@ -186,7 +186,7 @@ def _merged(
         else:
             # A value that took the place of another within its day was not public before it was seen.
             seen = observed or was is not None
-            known_at = availability.observed() if seen else availability.of(one.start)
+            known_at = availability.observed() if seen else availability.public_from(one.start)
             rows.append(StoredVintage(one, *known_at))
     return {row.key: row for row in rows}
 

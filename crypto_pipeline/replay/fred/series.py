@@ -1,4 +1,4 @@
-"""What the replayed FRED states of a series: its facts, its publications in order of time, and its releases."""
+"""A series of the replayed FRED: facts, publications in order of time, and days of releases."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class FredSeries:
         return [one.at for one in self.publications]
 
     def published(self, now: datetime) -> list[Publication]:
-        """What is out by ``now``."""
+        """The publications until ``now``."""
         return self.publications[: bisect_right(self._times, now)]
 
     def vintages(self, now: datetime) -> Vintages:

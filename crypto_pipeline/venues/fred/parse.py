@@ -20,7 +20,7 @@ from crypto_pipeline.venues.protocol import MalformedAnswer, RejectedRow
 
 T = TypeVar("T")
 
-#: What FRED writes where there is no value.
+#: Texts of FRED for a missing value.
 _NO_VALUE = frozenset({".", ""})
 #: The last day of a vintage that is still the newest.
 OPEN_END = date(9999, 12, 31)
@@ -94,7 +94,7 @@ _ERROR = msgspec.json.Decoder(_Error)
 
 @dataclass(frozen=True, slots=True)
 class SeriesFacts:
-    """What FRED states of a series. ``frequency``: D, W, BW, M, Q, SA or A. ``last_updated``: UTC."""
+    """Facts of a series. ``frequency``: D, W, BW, M, Q, SA or A. ``last_updated``: UTC."""
 
     series_id: str
     title: str
@@ -168,7 +168,7 @@ def parse_observations(body: bytes, last_day: date) -> ObservationPage:
 
 
 def without_contradictions(vintages: Iterable[Vintage]) -> tuple[list[Vintage], list[RejectedRow]]:
-    """Vintages of periods that are free of contradictions, and what the others are refused for."""
+    """Vintages of periods that are free of contradictions, and the reason for each period that is refused."""
     periods: dict[date, list[Vintage]] = {}
     for one in vintages:
         periods.setdefault(one.period, []).append(one)
@@ -197,7 +197,7 @@ def parse_csv(body: bytes, series_id: str) -> tuple[list[tuple[date, float | Non
 
 
 def error_text(body: bytes) -> str:
-    """What a refusal says, empty where it says nothing that can be read."""
+    """The message of an error body; empty where it cannot be read."""
     try:
         return " ".join(_ERROR.decode(body).error_message.split())
     except UNREADABLE:

@@ -1,4 +1,4 @@
-"""FRED over REST: what a series is, its vintages within FRED's limits, its releases; without a key the plain CSV."""
+"""FRED over REST: facts of series, vintages within FRED's limits, releases; without a key the plain CSV files."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class FredClient:
         self._limit_told = False
 
     async def series(self, series_id: str) -> parse.SeriesFacts:
-        """What FRED states of a series. Raises UnknownSymbol, KeyRefused or another VenueError."""
+        """Facts of a series. Raises UnknownSymbol, KeyRefused or another VenueError."""
         return await self._get("/fred/series", lambda answer: parse.parse_series(answer.body), series_id=series_id)
 
     async def release(self, series_id: str) -> tuple[int, str]:
@@ -120,8 +120,8 @@ class FredClient:
     async def observations(self, series_id: str, vintages: Sequence[date]) -> ObservationsAnswer:
         """Every value from the first of ``vintages`` (in order) until now, with the days in which it was the newest.
 
-        What is asked at once has at most so many vintages as FRED allows; neighbouring answers share a day, so that
-        nothing is lost between them. Raises VenueError.
+        One request covers at most the vintages that FRED allows; neighbouring requests share a day, so that no vintage
+        is lost between them. Raises VenueError.
         """
         found: list[Vintage] = []
         refused: list[RejectedRow] = []
@@ -158,8 +158,8 @@ class FredClient:
         await self.files.close()
 
     async def _observations(self, series_id: str, start: date | None, end: date) -> ObservationsAnswer:
-        """All pages of one question. Raises MalformedAnswer where they do not hold what is stated: a page without
-        news, or more rows than there are, as values may change between two pages."""
+        """All pages of one request. Raises MalformedAnswer where a page repeats rows of earlier ones, or more rows came
+        than are stated: values may have changed between two pages."""
         days = {"realtime_start": str(start), "realtime_end": str(end)} if start is not None else {}
         found: list[Vintage] = []
         refused: list[RejectedRow] = []
@@ -207,15 +207,15 @@ class FredClient:
 
 
 class _EvenPace:
-    """A budget whose requests of this process are at least so many seconds apart, whoever else shares it."""
+    """A budget that also keeps requests of this process so many seconds apart."""
 
-    def __init__(self, inner: RequestBudget, apart: float) -> None:
-        self._inner, self._apart, self._next = inner, apart, 0.0
+    def __init__(self, inner: RequestBudget, interval: float) -> None:
+        self._inner, self._interval, self._next = inner, interval, 0.0
 
     async def acquire(self, weight: int) -> None:
         """See RequestBudget.acquire."""
         now = time.monotonic()
-        wait, self._next = self._next - now, max(now, self._next) + self._apart
+        wait, self._next = self._next - now, max(now, self._next) + self._interval
         if wait > 0:
             await asyncio.sleep(wait)
         await self._inner.acquire(weight)
@@ -242,7 +242,7 @@ def make_fred(settings: Settings, budget: RequestBudget | None = None) -> FredCl
         url = base_url(settings.host, settings.replay_port)
         return FredClient(url, url, key or _REPLAY_KEY, budget, policy=policy)
     url = settings.fred_url
-    # The plain files are served by another host; what stands in for the one stands in for both.
+    # Another host serves the plain files; a test server at fred_url serves both.
     csv_url = _CSV_URL if url.rstrip("/") == _URL else url
     return FredClient(url, csv_url, key, budget, policy=policy)
 

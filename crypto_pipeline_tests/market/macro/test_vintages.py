@@ -142,14 +142,14 @@ def test_a_moment_sees_what_was_published_and_nothing_else(
 def test_the_hour_of_a_release_counts_only_on_its_days() -> None:
     day = date(2026, 3, 11)
     when = Availability(ZONE, LATER.observed_at, frozenset({day}), time(8, 30))
-    assert when.of(day) == (datetime(2026, 3, 11, 12, 30, tzinfo=UTC), AvailabilityBasis.RELEASE)
-    assert when.of(day + DAY) == (datetime(2026, 3, 13, 5, tzinfo=UTC), AvailabilityBasis.DAY_END)
+    assert when.public_from(day) == (datetime(2026, 3, 11, 12, 30, tzinfo=UTC), AvailabilityBasis.RELEASE)
+    assert when.public_from(day + DAY) == (datetime(2026, 3, 13, 5, tzinfo=UTC), AvailabilityBasis.DAY_END)
     winter = Availability(ZONE, LATER.observed_at, frozenset({date(2026, 1, 9)}), time(8, 30))
-    assert winter.of(date(2026, 1, 9))[0] == datetime(2026, 1, 9, 13, 30, tzinfo=UTC), "before daylight saving"
+    assert winter.public_from(date(2026, 1, 9))[0] == datetime(2026, 1, 9, 13, 30, tzinfo=UTC), "before daylight saving"
     seen = Availability(ZONE, datetime(2026, 3, 12, 20, tzinfo=UTC))
-    assert seen.of(date(2026, 3, 12)) == (seen.observed_at, AvailabilityBasis.OBSERVED)
-    assert seen.of(day)[1] is AvailabilityBasis.DAY_END
-    assert seen.of(date(2026, 3, 13))[1] is AvailabilityBasis.DAY_END, "a clock that is behind proves nothing"
+    assert seen.public_from(date(2026, 3, 12)) == (seen.observed_at, AvailabilityBasis.OBSERVED)
+    assert seen.public_from(day)[1] is AvailabilityBasis.DAY_END
+    assert seen.public_from(date(2026, 3, 13))[1] is AvailabilityBasis.DAY_END, "a clock that is behind proves nothing"
 
 
 def test_a_value_that_is_restated_within_its_vintage_is_known_since_it_was_seen() -> None:
