@@ -10,6 +10,8 @@ from crypto_pipeline.market.macro.selection import parse_prints
 from crypto_pipeline.reading import arguments
 from crypto_pipeline.reading.arguments import Moment
 from crypto_pipeline.store import Store
+from crypto_pipeline.store.database import fork_safety
+from crypto_pipeline.store.database.errors import NeedsPolarsError
 
 _DAY = timedelta(days=1)
 
@@ -37,12 +39,14 @@ def read_macro(
 
     Raises ValueError for a bad argument, StoreError for an unknown series or when no database answers.
     """
+    if fork_safety.without_polars():
+        raise NeedsPolarsError("macro")
     chosen = parse_prints(prints)
     first, last = (_first_day(value, name) for value, name in ((start, "start"), (end, "end")))
     if first is not None and last is not None and first >= last:
         raise ValueError(f"start {first} is not before end {last}: the span [start, end) is empty")
     moment = arguments.optional(as_of, "as_of", up=False)
-    return store.macro.observations(store.macro.find(series), first, last, as_of=moment, prints=chosen)
+    return store.macro_reads.observations(store.macro_reads.find(series), first, last, as_of=moment, prints=chosen)
 
 
 def _first_day(value: Moment | None, name: str) -> date | None:

@@ -20,7 +20,7 @@ import crypto_pipeline.store.coverage.failovers
 import crypto_pipeline.store.coverage.ledger
 import crypto_pipeline.store.coverage.reconciliations
 import crypto_pipeline.store.instruments
-import crypto_pipeline.store.macro
+import crypto_pipeline.store.macro.writer
 import crypto_pipeline.store.operations.check_results
 import crypto_pipeline.store.operations.disk_usage
 import crypto_pipeline.store.operations.metrics

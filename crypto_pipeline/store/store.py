@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from crypto_pipeline.store.coverage.reconciliations import Reconciliations
     from crypto_pipeline.store.database.market_clock import Clock
     from crypto_pipeline.store.instruments import Instruments
-    from crypto_pipeline.store.macro import Macro
+    from crypto_pipeline.store.macro.reads import MacroReads
+    from crypto_pipeline.store.macro.writer import Macro
     from crypto_pipeline.store.operations.check_results import Checks
     from crypto_pipeline.store.operations.disk_usage import Storage
     from crypto_pipeline.store.operations.metrics import Metrics
@@ -225,9 +226,16 @@ class Store:
     @cached_property
     def macro(self) -> Macro:
         """Macro series, their observations and releases."""
-        from crypto_pipeline.store.macro import Macro
+        from crypto_pipeline.store.macro.writer import Macro
 
         return Macro(self.connections)
+
+    @cached_property
+    def macro_reads(self) -> MacroReads:
+        """Reading macro series."""
+        from crypto_pipeline.store.macro.reads import MacroReads
+
+        return MacroReads(self.connections)
 
     @cached_property
     def leases(self) -> Leases:

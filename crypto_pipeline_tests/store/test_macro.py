@@ -14,7 +14,7 @@ import pytest
 from crypto_pipeline.market.macro.series import choose_series
 from crypto_pipeline.market.macro.vintages import Availability, Vintage
 from crypto_pipeline.store import Store, StoreError
-from crypto_pipeline.store.macro import MacroWrite
+from crypto_pipeline.store.macro.writer import MacroWrite
 
 ZONE = "America/Chicago"
 NOW = datetime(2026, 3, 18, 12, tzinfo=UTC)

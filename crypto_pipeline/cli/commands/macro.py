@@ -14,7 +14,7 @@ from crypto_pipeline.cli.options import AsJson, DataDir
 if TYPE_CHECKING:
     from crypto_pipeline.settings import Settings
     from crypto_pipeline.store import Store
-    from crypto_pipeline.store.macro import MacroRow
+    from crypto_pipeline.store.macro.reads import MacroRow
 
 _FORMS = ("table", "csv", "json", "parquet", "arrow")
 

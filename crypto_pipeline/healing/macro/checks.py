@@ -17,7 +17,7 @@ from crypto_pipeline.market.checks import SEVERITIES, CheckOutcome, Severity
 from crypto_pipeline.market.macro.releases import revision_sizes
 from crypto_pipeline.market.macro.vintages import today
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.macro import MacroRow
+from crypto_pipeline.store.macro.reads import MacroRow
 
 SUBJECT = "macro"
 #: No answer of the source for so long is too old.

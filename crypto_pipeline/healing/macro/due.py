@@ -10,7 +10,7 @@ from crypto_pipeline.market.macro.releases import ExpectedRelease, next_release
 from crypto_pipeline.market.macro.series import find_series
 from crypto_pipeline.market.macro.vintages import day_end
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.macro import MacroRow
+from crypto_pipeline.store.macro.reads import MacroRow
 
 #: A series is asked for whenever this has passed, and while a release is due whenever that has.
 LOOK_EVERY, LOOK_FOR_RELEASE = timedelta(hours=6), timedelta(minutes=15)

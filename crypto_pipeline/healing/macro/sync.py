@@ -12,7 +12,8 @@ from crypto_pipeline.market.macro.series import find_series, guess_frequency
 from crypto_pipeline.market.macro.vintages import Availability
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import JobMetrics, Store
-from crypto_pipeline.store.macro import MacroRow, MacroWrite
+from crypto_pipeline.store.macro.reads import MacroRow
+from crypto_pipeline.store.macro.writer import MacroWrite
 from crypto_pipeline.venues.fred.parse import SeriesFacts
 from crypto_pipeline.venues.fred.rest import FredClient, KeyRefused, NoVintages, make_fred
 from crypto_pipeline.venues.protocol import MalformedAnswer, RejectedRow, VenueError

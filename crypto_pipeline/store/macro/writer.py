@@ -1,17 +1,16 @@
-"""Macro series: which are collected, every vintage of their values, and the release calendar."""
+"""Writes macro series: which are collected, every vintage of their values, and the release calendar."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Select, Table, case, func, literal, select, tuple_, union_all, update
+from sqlalchemy import Connection, case, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from crypto_pipeline.market.macro.selection import OBSERVATION_SCHEMA, Prints, known_at, select_prints
 from crypto_pipeline.market.macro.series import MacroSeries
 from crypto_pipeline.market.macro.vintages import (
     Availability,
@@ -22,48 +21,14 @@ from crypto_pipeline.market.macro.vintages import (
     snapshot_vintages,
     today,
 )
-from crypto_pipeline.market.near_names import did_you_mean, near_names
-from crypto_pipeline.store.database.errors import UnknownNameError
 from crypto_pipeline.store.database.frames import core_frame
-from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.macro.reads import MacroReads
 from crypto_pipeline.store.schema.tables import MACRO_OBSERVATIONS, MACRO_RELEASES, MACRO_REPLACED, MACRO_SERIES
 
 _SERIES, _ROWS = MACRO_SERIES.c, MACRO_OBSERVATIONS.c
 _DAYS = MACRO_RELEASES.c
 #: Characters of a problem that are kept.
 _LONGEST = 500
-
-
-@dataclass(frozen=True, slots=True)
-class MacroRow:
-    """A stored series and the state of its collection; times are UTC. See the comments of ``market.macro_series``."""
-
-    series_id: str
-    name: str
-    zone: str
-    active: bool
-    title: str
-    units: str
-    frequency: str
-    seasonal_adjustment: str
-    release_id: int | None
-    release_name: str | None
-    has_vintages: bool | None
-    last_updated: datetime | None
-    calendar_at: datetime | None
-    looked_at: datetime | None
-    collected_at: datetime | None
-    attempts: int
-    next_attempt: datetime | None
-    problem: str | None
-
-    @property
-    def percent(self) -> bool:
-        """The values are percentages: differences of them are compared, not fractions."""
-        return "percent" in self.units.lower()
-
-
-_COLUMNS = [field.name for field in fields(MacroRow)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +40,8 @@ class MacroWrite:
     replaced: int
 
 
-class Macro:
-    """``market.macro_series``, ``macro_observations`` and ``macro_releases``. Thread-safe."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+class Macro(MacroReads):
+    """Reads and writes ``market.macro_series``, ``macro_observations`` and ``macro_releases``. Thread-safe."""
 
     # Which series
 
@@ -97,27 +59,6 @@ class Macro:
             return [one.name for one in series if one.series_id not in before]
 
         return self._connections.run_core(work)
-
-    def series(self, *, active_only: bool = True) -> list[MacroRow]:
-        """The series that are collected (or also those that were), by name."""
-        query = select(*(_SERIES[name] for name in _COLUMNS)).order_by(_SERIES.name)
-        query = query.where(_SERIES.active) if active_only else query
-        return self._connections.run_core(lambda connection: [MacroRow(*row) for row in connection.execute(query)])
-
-    def find(self, name: str) -> MacroRow:
-        """The stored series called ``name``, or with this id, whatever its capitals. Raises UnknownNameError."""
-        rows = self.series(active_only=False)
-        asked = name.strip().upper()
-        for row in rows:
-            if asked in (row.name, row.series_id):
-                return row
-        names = [row.name for row in rows]
-        hint = did_you_mean(near_names(name, names)) or (
-            f"there are {', '.join(names)}" if names else "no macro series is collected"
-        )
-        raise UnknownNameError(
-            f"unknown macro series {name!r}: {hint}; CRYPTO_PIPELINE_MACRO_SERIES says which are collected"
-        )
 
     def uncollected(self) -> list[str]:
         """Names of the active series of which nothing was ever stored; none in a database without macro series."""
@@ -206,31 +147,6 @@ class Macro:
 
         return self._connections.run_core(work)
 
-    def observations(
-        self,
-        series: MacroRow,
-        start: date | None = None,
-        end: date | None = None,
-        *,
-        as_of: datetime | None = None,
-        prints: Prints = "latest",
-    ) -> pl.DataFrame:
-        """Observations of periods that begin in ``[start, end)``, in OBSERVATION_SCHEMA, by period and vintage.
-
-        ``as_of``: only values that were public by then. ``prints``: see ``select_prints``.
-        """
-        query = _of_periods(MACRO_OBSERVATIONS, series, start, end)
-        if as_of is None:
-            query = query.where(_ROWS.vintage_end.is_(None)) if prints == "latest" else query
-            return select_prints(core_frame(self._connections, query, OBSERVATION_SCHEMA), prints)
-        replaced = MACRO_REPLACED.c
-        earlier = _of_periods(MACRO_REPLACED, series, start, end).where(
-            replaced.available_at <= as_of, replaced.replaced_at > as_of
-        )
-        known = union_all(query.where(_ROWS.available_at <= as_of), earlier)
-        rows = core_frame(self._connections, known, OBSERVATION_SCHEMA)
-        return select_prints(known_at(rows, as_of, series.zone), prints)
-
     def summary(self) -> pl.DataFrame:
         """Of each collected series ``name``, ``periods``, ``rows``, ``first_period``, ``newest_period``,
         ``newest_vintage``; by name."""
@@ -253,14 +169,6 @@ class Macro:
             "newest_period": pl.Date(), "newest_vintage": pl.Date(),
         }  # fmt: skip
         return core_frame(self._connections, query, schema)
-
-
-def _of_periods(table: Table, series: MacroRow, start: date | None, end: date | None) -> Select[Any]:
-    """The rows of a table of observations, with the columns of OBSERVATION_SCHEMA."""
-    columns = [table.c[name] for name in OBSERVATION_SCHEMA if name != "series"]
-    query = select(literal(series.name).label("series"), *columns).where(table.c.series_id == series.series_id)
-    query = query if start is None else query.where(table.c.period >= start)
-    return query if end is None else query.where(table.c.period < end)
 
 
 def _locked_rows(connection: Connection, series_id: str) -> list[StoredVintage]:
