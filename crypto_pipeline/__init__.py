@@ -79,13 +79,11 @@ def macro(
     prints: str = "latest",
     data_dir: str | Path | None = None,
 ) -> pl.DataFrame:
-    """Observations of a macro series, as ``reading.macro.read_macro`` gives them, from the same database as ``bars``.
+    """Observations of a macro series, as ``Reader.macro`` gives them, from the same database as ``bars``.
 
     ``as_of`` gives what was public at that moment; ``prints`` is ``latest``, ``first`` or ``all``.
     """
-    from crypto_pipeline.reading.macro import read_macro
-
-    return read_macro(_reader(data_dir).store, series, start, end, as_of=as_of, prints=prints)
+    return _reader(data_dir).macro(series, start, end, as_of=as_of, prints=prints)
 
 
 def training_set(

@@ -17,7 +17,6 @@ from crypto_pipeline.api.formats import ARROW, CSV, PARQUET
 from crypto_pipeline.api.limits import RequestLimits
 from crypto_pipeline.api.responses import CachedResponses, Responses
 from crypto_pipeline.reading import Reader
-from crypto_pipeline.reading.macro import read_macro
 from crypto_pipeline.reading.query import ALL, question
 
 Symbol = Annotated[str, Path(max_length=64, description="Canonical name.", examples=["BTC-USDT"])]
@@ -133,7 +132,7 @@ def _add_row_routes(app: FastAPI, responses: Responses) -> None:
     async def macro(request: Request, series: Series, query: Annotated[models.MacroQuery, Query()]) -> Any:
         def read() -> Any:
             asked = query.start, query.end
-            return read_macro(reader.store, series, *asked, as_of=query.as_of, prints=query.prints)
+            return reader.macro(series, *asked, as_of=query.as_of, prints=query.prints)
 
         return await responses.rows(request, read, query.limit, query.offset)
 

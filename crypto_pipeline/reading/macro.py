@@ -9,11 +9,30 @@ import polars as pl
 from crypto_pipeline.market.macro.selection import parse_prints
 from crypto_pipeline.reading import arguments
 from crypto_pipeline.reading.arguments import Moment
+from crypto_pipeline.reading.helper_process import HelperProcess, needs_polars
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.database import fork_safety
-from crypto_pipeline.store.database.errors import NeedsPolarsError
 
 _DAY = timedelta(days=1)
+
+
+class MacroReading:
+    """The part of a reader that reads macro series."""
+
+    store: Store
+    helper: HelperProcess
+
+    @needs_polars
+    def macro(
+        self,
+        series: str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        as_of: Moment | None = None,
+        prints: str = "latest",
+    ) -> pl.DataFrame:
+        """Observations of one macro series; arguments, columns and errors are those of ``read_macro``."""
+        return read_macro(self.store, series, start, end, as_of=as_of, prints=prints)
 
 
 def read_macro(
@@ -39,8 +58,6 @@ def read_macro(
 
     Raises ValueError for a bad argument, StoreError for an unknown series or when no database answers.
     """
-    if fork_safety.without_polars():
-        raise NeedsPolarsError("macro")
     chosen = parse_prints(prints)
     first, last = (_first_day(value, name) for value, name in ((start, "start"), (end, "end")))
     if first is not None and last is not None and first >= last:

@@ -21,6 +21,7 @@ from crypto_pipeline.reading.fill import fill_flat
 from crypto_pipeline.reading.forming import with_forming
 from crypto_pipeline.reading.helper_process import HelperProcess, needs_polars
 from crypto_pipeline.reading.lazy import scan
+from crypto_pipeline.reading.macro import MacroReading
 from crypto_pipeline.reading.query import ALL, Question, question
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store, resolve_url
@@ -37,7 +38,7 @@ _FOR_FILL = (*_KEY, "close")
 
 
 @fork_safety.with_parts
-class Reader:
+class Reader(MacroReading):
     """Reads from the database behind ``url``; without one, from that of ``data_dir`` or of the settings.
 
     Thread-safe, and safe to fork: a child opens connections of its own. It is pickled as its settings, with the URL but
