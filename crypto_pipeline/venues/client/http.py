@@ -1,17 +1,19 @@
 """One HTTP client for all venues, on httpx: request budget, retries, pauses on 429 and 418, circuit breaker.
 
-``bodies`` reads and bounds bodies; ``transport`` and ``proxy`` make connections.
+``bodies`` reads and bounds bodies; ``transport`` and ``proxy`` make connections. Requests go to httpx's transport
+itself: cookies, redirects and logins of httpx's client are not needed, and cost a fifth of a page.
 HTTP/1.1 only: HTTP/2 was measured and is slower here, because its frames are read in Python (see bench/RESULTS.md).
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 from urllib.parse import urlencode, urljoin
 
 import httpx
@@ -120,10 +122,10 @@ class HttpClient:
         self._hidden = dict(hidden or {})
         timeout = self.policy.timeout
         self._timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
-        self._addresses: dict[str, httpx.URL] = {}
+        self._requests: dict[str, httpx.Request] = {}
         # ``bodies`` unpacks packed bodies: httpx would unpack first, and a bound could be checked only afterwards.
         self._headers = httpx.Headers({"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agent": USER_AGENT})
-        self._client: httpx.AsyncClient | None = None
+        self._connections: ConnectionStack | None = None
         self._slots = asyncio.Semaphore(self.policy.concurrency)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -151,9 +153,9 @@ class HttpClient:
 
     async def close(self) -> None:
         """Close all connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            await connections.aclose()
 
     async def _repeat(
         self,
@@ -202,12 +204,12 @@ class HttpClient:
     async def _request(
         self, path: str, params: Params, weight: int, max_bytes: int, budget_wait: float = MAX_BUDGET_WAIT
     ) -> HttpResponse:
-        client = self._open()
+        connections = self._open()
         async with self._slots:
             await self._acquire(weight, budget_wait)
             try:
                 async with asyncio.timeout(_TOTAL_TIMEOUTS * self.policy.timeout):
-                    response = await self._fetch(client, path, params, max_bytes)
+                    response = await self._fetch(connections, path, params, max_bytes)
             except MalformedAnswer as error:
                 raise type(error)(f"{self.name} {path}: {error}") from error
             except ProxyRefused as error:
@@ -225,13 +227,13 @@ class HttpClient:
             raise refusal
         return response
 
-    async def _fetch(self, client: httpx.AsyncClient, path: str, params: Params, max_bytes: int) -> HttpResponse:
+    async def _fetch(self, connections: ConnectionStack, path: str, params: Params, max_bytes: int) -> HttpResponse:
         """The response, after redirects within the host."""
         url, query = self.base_url + path, urlencode({**params, **self._hidden})
         for _ in range(_MAX_REDIRECTS + 1):
             sent = time.monotonic()
             request = self._request_for(url, query)
-            response = await client.send(request, stream=True)
+            response = await connections.handle_async_request(request)
             try:
                 if response.status_code in _REDIRECTS and "Location" in response.headers:
                     url, query = self._redirected(_with_query(url, query), response.headers["Location"]), ""
@@ -250,16 +252,17 @@ class HttpClient:
         raise _NotRepeated(f"{self.name} {path}: redirected more than {_MAX_REDIRECTS} times")
 
     def _request_for(self, url: str, query: str) -> httpx.Request:
-        """A GET request. The address without its query is parsed once and cached, because httpx parses slowly."""
-        address = self._addresses.get(url)
-        if address is None:
-            if len(self._addresses) >= _MAX_ADDRESSES:
-                self._addresses.clear()
-            address = self._addresses[url] = httpx.URL(url)
-        extensions: dict[str, Any] = {"timeout": self._timeouts}
+        """A GET. What all queries to one address share is made once: httpx looks at every character and header."""
+        request = self._requests.get(url)
+        if request is None:
+            if len(self._requests) >= _MAX_ADDRESSES:
+                self._requests.clear()
+            request = self._requests[url] = httpx.Request("GET", url, headers=self._headers)
+        asked = copy.copy(request)
+        asked.extensions = {"timeout": self._timeouts}
         if query:
-            extensions["target"] = address.raw_path + b"?" + query.encode("ascii")
-        return httpx.Request("GET", address, headers=self._headers, extensions=extensions)
+            asked.extensions["target"] = request.url.raw_path + b"?" + query.encode("ascii")
+        return asked
 
     def _redirected(self, url: str, location: str) -> str:
         """The address of a redirect, if it is on the requested host."""
@@ -314,13 +317,13 @@ class HttpClient:
             text = text.replace(str(value), "(hidden)")
         return text
 
-    def _open(self) -> httpx.AsyncClient:
+    def _open(self) -> ConnectionStack:
         loop = asyncio.get_running_loop()
-        if self._client is None or self._client.is_closed or self._loop is not loop:
+        if self._connections is None or self._loop is not loop:
             self._loop = loop
             self._slots = asyncio.Semaphore(self.policy.concurrency)
-            self._client = httpx.AsyncClient(transport=ConnectionStack(), trust_env=False)
-        return self._client
+            self._connections = ConnectionStack()
+        return self._connections
 
 
 def _with_query(url: str, query: str) -> str:
