@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from crypto_pipeline.reading import Reader, SpanWarning
+    from crypto_pipeline.reading import AdjustmentWarning, Reader, SpanWarning
     from crypto_pipeline.reading.arguments import Moment
     from crypto_pipeline.reading.query import BarOptions
     from crypto_pipeline.store import StoreError
 
     __version__: str
 
-__all__ = ["Reader", "SpanWarning", "StoreError", "__version__", "bars", "instruments", "macro", "training_set"]
+__all__ = [
+    "AdjustmentWarning", "Reader", "SpanWarning", "StoreError", "__version__", "bars", "instruments", "macro",
+    "training_set",
+]  # fmt: skip
 
 
 def bars(
@@ -42,13 +45,15 @@ def bars(
     final_only: bool = True,
     columns: str | Sequence[str] | None = None,
     fill: str | None = None,
+    adjust: str = "none",
+    sessions: str = "all",
     data_dir: str | Path | None = None,
 ) -> pl.DataFrame:
     """Bars as ``Reader.bars`` gives them, over connections that stay open between calls.
 
     Without ``start`` and ``last``: the last day for minutes, a hundred bars for wider ones. ``columns="all"`` gives
-    every column. The frame is Polars'; ``.to_pandas()`` makes one for pandas. A SpanWarning says where the span reaches
-    beyond what is collected.
+    every column; ``adjust="splits"`` or "all" puts prices of stocks on the basis of today. The frame is Polars';
+    ``.to_pandas()`` makes one for pandas. A SpanWarning says where the span reaches beyond what is collected.
 
     The database is the one of ``data_dir`` (or ``CRYPTO_PIPELINE_DATA_DIR``, where `crypto-pipeline up` runs), or that
     of ``CRYPTO_PIPELINE_DATABASE_URL``. Nothing is started for it.
@@ -60,7 +65,10 @@ def bars(
     def now() -> datetime:
         return _reader(data_dir).now()
 
-    options: BarOptions = {"last": last, "as_of": as_of, "final_only": final_only, "columns": columns, "fill": fill}
+    options: BarOptions = {
+        "last": last, "as_of": as_of, "final_only": final_only, "columns": columns, "fill": fill, "adjust": adjust,
+        "sessions": sessions,
+    }  # fmt: skip
     asked = question(instruments, timeframe, start, end, now=now, **options)
     return _reader(data_dir).answer_or_warn(asked, stacklevel=2)
 
@@ -156,7 +164,7 @@ def __getattr__(name: str) -> Any:
         from crypto_pipeline.store import StoreError
 
         return StoreError
-    if name in ("Reader", "SpanWarning"):
+    if name in ("AdjustmentWarning", "Reader", "SpanWarning"):
         from crypto_pipeline import reading
 
         return getattr(reading, name)

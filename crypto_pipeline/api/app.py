@@ -26,6 +26,10 @@ _TABLES = {CSV: {"schema": {"type": "string"}}, ARROW: _BINARY, PARQUET: _BINARY
 _HEADERS = {
     "ETag": {"description": "BarNotifications with the data.", "schema": {"type": "string"}},
     "X-As-Of": {"description": "The table said this then, or later.", "schema": {"type": "string"}},
+    "X-Note": {
+        "description": "Corporate actions that could not be applied.",
+        "schema": {"type": "string"},
+    },
     "Age": {"description": "Seconds since then.", "schema": {"type": "integer"}},
 }
 _PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}
@@ -91,7 +95,7 @@ def _add_bar_routes(app: FastAPI, responses: Responses) -> None:
         asked = question(
             symbol, query.timeframe, query.start, query.end, now=reader.now if moment is None else lambda: moment,
             last=query.last, as_of=query.as_of, final_only=query.final_only, columns=_columns(query.columns),
-            fill=query.fill,
+            fill=query.fill, adjust=query.adjust, sessions=query.sessions,
         )  # fmt: skip
         return await responses.bars(request, asked, query.limit)
 

@@ -8,11 +8,12 @@ import polars as pl
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
 from crypto_pipeline.market.bars import BAR_FIELDS, UTC_MS
+from crypto_pipeline.market.corporate_actions.factors import ADJUST
 from crypto_pipeline.market.macro.selection import PRINTS
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.reading.query import MOST_LAST, NARROW
+from crypto_pipeline.reading.closures import GAP_STATES
+from crypto_pipeline.reading.query import MOST_LAST, NARROW, SESSIONS
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
-from crypto_pipeline.store.coverage.ledger import STATES
 
 Time = Annotated[
     str,
@@ -51,6 +52,12 @@ class BarsQuery(_Query):
         description=f"all, or some of {', '.join(READ_SCHEMA)}. Default: {', '.join(NARROW)}.",
     )
     fill: Literal["flat"] | None = Field(None, description="Flat bars where there is none, marked in column filled.")
+    adjust: Literal[ADJUST] = Field(  # type: ignore[valid-type]
+        "none", description="Prices on the basis after later splits; all: after dividends too. Counted as of as_of."
+    )
+    sessions: Literal[SESSIONS] = Field(  # type: ignore[valid-type]
+        "all", description="Of stocks: regular leaves out bars of extended hours, marked adds the column extended."
+    )
     limit: Limit = 1_000
 
 
@@ -77,7 +84,7 @@ class RowsQuery(_Query):
 class GapsQuery(RowsQuery):
     """Which holes."""
 
-    state: Literal[STATES] | None = Field(None, description="Only holes in this state. Default: all open ones.")  # type: ignore[valid-type]
+    state: Literal[GAP_STATES] | None = Field(None, description="Only holes in this state. Default: all open ones.")  # type: ignore[valid-type]
 
 
 class MacroQuery(_Query):
@@ -111,6 +118,7 @@ _BAR_FIELDS: dict[str, Any] = {
     **{field.name: (_KINDS[field.dtype] | None, Field(None, description=field.description)) for field in BAR_FIELDS},
     "recorded_at": (AwareDatetime | None, Field(None, description="Since when it is the truth here.")),
     "vwap": (float | None, Field(None, description="Volume-weighted average price; null where nothing traded.")),
+    "extended": (bool | None, Field(None, description="With sessions=marked: outside of the session.")),
     "filled": (bool | None, Field(None, description="With fill: true where nothing was stored.")),
 }
 #: One bar: the columns of a frame of bars, and what reading adds to them.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Hashable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -40,12 +40,12 @@ _MOST_REQUESTS, _LONGEST = 5_000, 1_000
 
 
 class Body:
-    """Bytes of one form, with where the next page is."""
+    """Bytes of one form, with where the next page is, and notes on what could not be adjusted."""
 
-    __slots__ = ("crc", "data", "next")
+    __slots__ = ("crc", "data", "next", "notes")
 
-    def __init__(self, data: bytes, following: str | None) -> None:
-        self.data, self.next, self.crc = data, following, f"{zlib.crc32(data):08x}"
+    def __init__(self, data: bytes, following: str | None, notes: Sequence[str] = ()) -> None:
+        self.data, self.next, self.notes, self.crc = data, following, notes, f"{zlib.crc32(data):08x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,10 @@ class Responses:
             page, following = asked, None
             if asked.start is not None:
                 page, following = self._page(asked, limit)
-            frame = self.reader.answer(page)
+            frame, notes = self.reader.answers.answer(page)
             link = None if following is None else _link(request, start=_iso(following))
             head = {"instrument": asked.instruments[0], "timeframe": str(asked.timeframe), "next": link}
-            return Body(formats.encode(frame, form, _head(head, "bars"), b"}"), link)
+            return Body(formats.encode(frame, form, _head(head, "bars"), b"}"), link, notes)
 
         return await self._kept(request, key, asked, compute)
 
@@ -150,7 +150,7 @@ class Responses:
 
     async def _kept(self, request: Request, key: Hashable, asked: Question, compute: Callable[[], Body]) -> Response:
         form, request_key = _form(request), RequestKey.from_scope(request.scope)
-        if not asked.final_only and asked.as_of is None:  # what is forming is another with every trade
+        if not asked.cacheable:
             now = datetime.now(UTC)
             return _response(request_key, form, Answer(await self._run(compute), now))
         ttl = time_to_live(asked.instruments)
@@ -238,6 +238,8 @@ def _response(request_key: RequestKey, form: Form, answer: Answer[Body]) -> Resp
         headers["X-Stale"] = "true"
     if body.next is not None:
         headers["Link"] = f'<{body.next}>; rel="next"'
+    if body.notes:
+        headers["X-Note"] = "; ".join(body.notes).encode("ascii", "replace").decode()
     if request_key.known is not None:
         known = request_key.known.decode("latin-1")
         if known.strip() == "*" or tag in known:

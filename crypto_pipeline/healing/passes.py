@@ -10,6 +10,7 @@ from crypto_pipeline.healing.failover import Failover
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import Counts, HealReport, Progress, silent
 from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.calendars import ALWAYS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
@@ -34,6 +35,14 @@ class StorePass:
     def names(self) -> list[str]:
         """Names of the instruments."""
         return self.instruments["instrument"].to_list()
+
+    @property
+    def calendars(self) -> dict[str, str]:
+        """The calendar of each instrument that does not trade always."""
+        if "calendar" not in self.instruments.columns:
+            return {}
+        rows = self.instruments.select("instrument", "calendar").drop_nulls().iter_rows()
+        return {name: calendar for name, calendar in rows if calendar != ALWAYS.name}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

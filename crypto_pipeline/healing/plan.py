@@ -18,6 +18,7 @@ from crypto_pipeline.market.gaps.arithmetic import (
     subtract,
     whole_cells,
 )
+from crypto_pipeline.market.gaps.sessions import inside_sessions
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
@@ -119,7 +120,8 @@ def missing(
     untouched = (pl.col("present") == 0) & (pl.col("explained") == 0)
     whole = span.clip(days.filter(untouched), start, end)
     partial = span.clip(days.filter(~untouched), start, end)
-    return merge_spans(pl.concat([whole.select(*span.SPAN_SCHEMA), _inside(store, timeframe, partial)]))
+    holes = merge_spans(pl.concat([whole.select(*span.SPAN_SCHEMA), _inside(store, timeframe, partial)]))
+    return inside_sessions(holes, timeframe, store.symbols.calendars(instruments))
 
 
 def lost_in_archive(

@@ -17,6 +17,7 @@ from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, subtract, to_spans, whole_cells
 from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.gaps.first_bars import FirstBars
+from crypto_pipeline.market.gaps.sessions import closed_spans, without_extended
 from crypto_pipeline.market.rollup import roll_up_final
 from crypto_pipeline.market.timeframes import LOWER, Timeframe
 from crypto_pipeline.store import Store
@@ -53,18 +54,19 @@ def roll_up_span(
             rolled = coming.pop().result()
             coming = [reader.submit(read, chunk) for chunk in chunks[number + 1 : number + 2]]
             counts.add_write(store.bars.write_rolled(rolled.bars, timeframe, built_from=rolled.cells))
-            _explain_windows(work, timeframe, rolled.explained, counts)
+            _explain_windows(work, timeframe, rolled.explained, rolled.closed, counts)
             done += rolled.cells.height
             progress(f"roll up {timeframe}", done * timeframe.bars_per_cell, stale.height * timeframe.bars_per_cell)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rolled:
-    """Some cells, their bars, and what the ledger explains of the bars below them."""
+    """Some cells, their bars, what the ledger explains of the bars below them, and when the exchange was closed."""
 
     cells: pl.DataFrame
     bars: pl.DataFrame
     explained: pl.DataFrame
+    closed: pl.DataFrame
 
 
 def _begin_apart(instruments: pl.DataFrame, lower: Timeframe, timeframe: Timeframe) -> list[str]:
@@ -81,13 +83,16 @@ def _begin_apart(instruments: pl.DataFrame, lower: Timeframe, timeframe: Timefra
 def _read(work: StorePass, timeframe: Timeframe, cells: pl.DataFrame, apart: list[str]) -> _Rolled:
     store, horizon, lower = work.store, work.horizon, LOWER[timeframe]
     below = store.reader.cells(cells.select("instrument", "day"), lower, days=timeframe.cell_days)
+    below = without_extended(below, lower, timeframe, work.calendars)
+    closed = closed_spans(whole_cells(cells, timeframe), lower, work.calendars)
     explained = _explained(store, timeframe, lower, cells).filter(
         ~(pl.col("instrument").is_in(apart) & (pl.col("state") == str(GapState.NOT_LISTED)))
     )
     rolled = roll_up_final(
-        _as_stated(below), timeframe, now=horizon.now, accounted=explained, settle_delay=horizon.settle, part=lower
-    )
-    return _Rolled(cells, rolled.select(*BAR_SCHEMA), explained)
+        _as_stated(below), timeframe, now=horizon.now, settle_delay=horizon.settle, part=lower,
+        accounted=pl.concat([explained.select(*span.SPAN_SCHEMA), closed]) if closed.height else explained,
+    )  # fmt: skip
+    return _Rolled(cells, rolled.select(*BAR_SCHEMA), explained, closed)
 
 
 def _as_stated(bars: pl.DataFrame) -> pl.DataFrame:
@@ -114,8 +119,10 @@ def _explained(store: Store, timeframe: Timeframe, lower: Timeframe, cells: pl.D
     return pl.concat([span.empty_spans().with_columns(pl.lit(None, pl.String).alias("state")), *parts])
 
 
-def _explain_windows(work: StorePass, timeframe: Timeframe, explained: pl.DataFrame, counts: Counts) -> None:
-    """Explain windows of which every part is explained, by the most frequent reason of their parts."""
+def _explain_windows(
+    work: StorePass, timeframe: Timeframe, explained: pl.DataFrame, closed: pl.DataFrame, counts: Counts
+) -> None:
+    """Explain windows of which every part is explained, or closed, by the most frequent reason of their parts."""
     store, lower = work.store, LOWER[timeframe]
     settled = pl.lit(work.horizon.settled_end(timeframe), UTC_MS)
     times = [
@@ -124,11 +131,14 @@ def _explain_windows(work: StorePass, timeframe: Timeframe, explained: pl.DataFr
     ]
     if not times:
         return
+    of_closed = span.open_times_of(subtract(closed, explained.select(*span.SPAN_SCHEMA)), lower)
+    times.append(of_closed.with_columns(pl.lit(None, pl.String).alias("state")))
     windows = (
         pl.concat(times)
         .group_by("instrument", timeframe.floor_expr())
-        .agg(pl.len().alias("parts"), pl.col("state").mode().sort().first())
+        .agg(pl.len().alias("parts"), pl.col("state").drop_nulls().mode().sort().first())
         .filter((pl.col("parts") == timeframe.minutes // lower.minutes) & (pl.col("open_time") < settled))
+        .drop_nulls("state")
     )
     for (state,), rows in windows.partition_by("state", as_dict=True).items():
         evidence = {"because": f"Every {lower} bar of the window is explained as {state}.", "rule": "derived"}

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from crypto_pipeline.market.gaps.arithmetic import merge_spans
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
-from crypto_pipeline.market.times import midnight
+from crypto_pipeline.market.times import midnight, unix_ms
 
 _Span = tuple[datetime, datetime]
+#: Exchanges open for a day at most so long before and after the UTC day of the same date.
+_DAY = timedelta(days=1)
 
 
 class Calendar(Protocol):
@@ -36,11 +44,31 @@ class AlwaysOpen:
         return [(first, last)] if first < last else []
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """One unbroken stretch of trading, in the session of ``day``; UTC."""
+
+    day: date
+    opens: datetime
+    closes: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """A span in which an exchange that is usually open was closed: a holiday, an early close, a late opening."""
+
+    day: date
+    start: datetime
+    end: datetime
+    reason: str
+
+
 class SessionCalendar:
     """The sessions of an exchange by its code (XNYS, XLON …): daylight saving, holidays, half days and lunch breaks.
 
     A window is expected when any of it lies in a session. The bar of a day opens at 00:00 UTC of the session's date,
-    the bar of a week on that week's Monday. Raises ValueError for an unknown code, or without the calendar library.
+    the bar of a week on that week's Monday. Trading before and after the session is never expected. Raises ValueError
+    for an unknown code, or without the calendar library.
     """
 
     def __init__(self, code: str) -> None:
@@ -48,8 +76,7 @@ class SessionCalendar:
         self._library = _library()
         if code not in self._library.get_calendar_names():
             raise ValueError(f"unknown calendar {code!r}: use 24/7 or the code of an exchange, for example XNYS")
-        self._calendar: Any = None
-        self._bounds = (date.max, date.min)
+        self._loaded = _Loaded(date.max, date.min, (), (), ())
 
     def spans(self, timeframe: Timeframe, start: datetime, end: datetime) -> list[_Span]:
         """The session windows that open in ``[start, end)``."""
@@ -58,36 +85,109 @@ class SessionCalendar:
             (max(begin, first), min(over, last)) for begin, over in self._windows(timeframe, first, last)
         )
 
+    def stretches(self, start: datetime, end: datetime) -> list[Stretch]:
+        """The stretches of trading that touch ``[start, end)``; two a day where there is a lunch break."""
+        loaded = self._covering((start - _DAY).date(), (end + _DAY).date())
+        low, high = bisect_right(loaded.closes, start), bisect_left(loaded.opens, end)
+        return list(loaded.stretches[low:high])
+
+    def closures(self, first: date, last: date) -> list[Closure]:
+        """Why weekdays of ``first`` to ``last`` have no session, or a shorter one than others of their year.
+
+        A holiday's span is what the session would have been.
+        """
+        usual = self._usual(first, last)
+        special = {stamp.date() for stamp in self._library.get_calendar(self.name).adhoc_holidays}
+        sessions: dict[date, list[Stretch]] = {}
+        for each in self.stretches(midnight(first) - _DAY, midnight(last) + 2 * _DAY):
+            sessions.setdefault(each.day, []).append(each)
+        found = []
+        for day in (first + timedelta(days=n) for n in range((last - first).days + 1)):
+            if day.weekday() not in usual:
+                continue
+            opens, closes = (self._local(day, minutes) for minutes in usual[day.weekday()])
+            if day not in sessions:
+                why = "closed by special order" if day in special else "holiday"
+                found.append(Closure(day, opens, closes, f"{self.name} had no session on {day}: {why}"))
+                continue
+            began, ended = sessions[day][0].opens, sessions[day][-1].closes
+            if ended < closes:
+                why = f"{self.name} closed early on {day}, at {ended:%H:%M} UTC"
+                found.append(Closure(day, ended, closes, why))
+            if began > opens:
+                why = f"{self.name} opened late on {day}, at {began:%H:%M} UTC"
+                found.append(Closure(day, opens, began, why))
+        return found
+
+    def _usual(self, first: date, last: date) -> dict[int, tuple[int, int]]:
+        """By weekday when a session usually begins and ends, in minutes of the exchange's day."""
+        counts: dict[int, Counter[tuple[int, int]]] = {}
+        days: dict[date, list[datetime]] = {}
+        around = timedelta(days=180)
+        for each in self.stretches(midnight(first) - around, midnight(last) + around):
+            days.setdefault(each.day, []).extend((each.opens, each.closes))
+        for day, times in days.items():
+            base = self._local(day, 0)
+            minutes = tuple(int((moment - base).total_seconds()) // 60 for moment in (min(times), max(times)))
+            counts.setdefault(day.weekday(), Counter())[minutes] += 1  # type: ignore[index]  # two of them
+        most = max((sum(one.values()) for one in counts.values()), default=0)
+        # an exchange that opened on some Saturdays is not usually open on Saturdays
+        return {day: one.most_common(1)[0][0] for day, one in counts.items() if sum(one.values()) * 2 > most}
+
+    def _local(self, day: date, minutes: int) -> datetime:
+        """So many minutes after midnight of a day at the exchange, by its wall clock, in UTC."""
+        zone = self._library.get_calendar(self.name).tz
+        wall = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(minutes=minutes)
+        return require_utc(wall)
+
     def _windows(self, timeframe: Timeframe, start: datetime, end: datetime) -> Iterator[_Span]:
-        margin = timedelta(days=timeframe.cell_days + 1)
-        for day, opened, closed in self._sessions((start - margin).date(), (end + margin).date()):
+        margin = timedelta(days=timeframe.cell_days)
+        for each in self.stretches(start - margin, end + margin):
             if timeframe in (Timeframe.D1, Timeframe.W1):
-                opens = timeframe.floor(midnight(day))
+                opens = timeframe.floor(midnight(each.day))
                 yield opens, opens + timeframe.delta
             else:
-                yield timeframe.floor(opened), timeframe.ceil(closed)
+                yield timeframe.floor(each.opens), timeframe.ceil(each.closes)
 
-    def _sessions(self, first: date, last: date) -> Iterator[tuple[date, datetime, datetime]]:
-        """(date, open, close) of each stretch of trading; two a day where there is a lunch break."""
-        for session in self._covering(first, last).schedule.loc[str(first) : str(last)].itertuples():
-            opened, closed = _utc(session.open), _utc(session.close)
-            pause, resume = _utc(session.break_start), _utc(session.break_end)
-            if opened is None or closed is None:
-                continue
-            if pause is None or resume is None:
-                yield session.Index.date(), opened, closed
-            else:
-                yield session.Index.date(), opened, pause
-                yield session.Index.date(), resume, closed
+    def _covering(self, first: date, last: date) -> _Loaded:
+        """The sessions of at least these days, as far as the library has them. Kept: building them takes a second."""
+        loaded = self._loaded
+        if first < loaded.first or last > loaded.last:
+            low = min(first, loaded.first) - timedelta(days=366)
+            high = max(last, loaded.last) + timedelta(days=366)
+            loaded = self._loaded = _load(self._library, self.name, low, high)
+        return loaded
 
-    def _covering(self, first: date, last: date) -> Any:
-        """The library's calendar, built for at least these days: it refuses days outside those it was built for."""
-        if first < self._bounds[0] or last > self._bounds[1]:
-            low = min(first, self._bounds[0]) - timedelta(days=366)
-            high = max(last, self._bounds[1]) + timedelta(days=366)
-            self._calendar = self._library.get_calendar(self.name, start=str(low), end=str(high))
-            self._bounds = (low, high)
-        return self._calendar
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """The stretches of the days ``first`` to ``last``, in order, and their opens and closes for searching."""
+
+    first: date
+    last: date
+    stretches: tuple[Stretch, ...]
+    opens: tuple[datetime, ...]
+    closes: tuple[datetime, ...]
+
+
+def _load(library: Any, name: str, first: date, last: date) -> _Loaded:
+    usual = library.get_calendar(name)
+    least, most = usual.bound_min(), usual.bound_max()
+    low = first if least is None else max(first, least.date())
+    high = last if most is None else min(last, most.date())
+    stretches = []
+    for session in library.get_calendar(name, start=str(low), end=str(high)).schedule.itertuples():
+        day, opened, closed = session.Index.date(), _utc(session.open), _utc(session.close)
+        pause, resume = _utc(session.break_start), _utc(session.break_end)
+        if opened is None or closed is None:
+            continue
+        if pause is None or resume is None:
+            stretches.append(Stretch(day, opened, closed))
+        else:
+            stretches += [Stretch(day, opened, pause), Stretch(day, resume, closed)]
+    opens = tuple(each.opens for each in stretches)
+    closes = tuple(each.closes for each in stretches)
+    return _Loaded(first, last, tuple(stretches), opens, closes)
 
 
 ALWAYS = AlwaysOpen()
@@ -106,6 +206,17 @@ def expected_open_times(calendar: Calendar, timeframe: Timeframe, start: datetim
         for begin, over in calendar.spans(timeframe, require_utc(start), require_utc(end))
         for moment in timeframe.open_times(begin, over)
     ]
+
+
+def outside_sessions(calendar: Calendar, timeframe: Timeframe, open_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which of the bars that open at ``open_ms`` (Unix ms) are not expected: those of extended hours."""
+    if not len(open_ms):
+        return np.zeros(0, np.bool_)
+    first, last = int(open_ms.min()), int(open_ms.max())
+    start, end = (midnight(date(1970, 1, 1)) + timedelta(milliseconds=ms) for ms in (first, last + 1))
+    edges = [unix_ms(edge) for each in calendar.spans(timeframe, start, end) for edge in each]
+    outside: npt.NDArray[np.bool_] = np.searchsorted(np.array(edges, np.int64), open_ms, side="right") % 2 == 0
+    return outside
 
 
 def _utc(stamp: Any) -> datetime | None:

@@ -111,6 +111,17 @@ class Instrument(BaseModel):
         except ValidationError as error:
             raise ValueError(str(error.errors()[0]["ctx"]["error"])) from None
 
+    @classmethod
+    def stock(cls, symbol: str, calendar: str = "XNYS") -> Instrument:
+        """The stock with this ticker, in dollars, in the sessions of ``calendar``. ValueError for another shape."""
+        name = unicodedata.normalize("NFC", symbol)
+        try:
+            return cls(
+                symbol=name, base=name, quote="USD", tier=Tier.STOCK, asset_class=AssetClass.STOCK, calendar=calendar
+            )
+        except ValidationError as error:
+            raise ValueError(str(error.errors()[0]["ctx"]["error"])) from None
+
 
 def find_symbol(text: str, known: Iterable[str]) -> str | None:
     """The one name of ``known`` that equals ``text``, exactly or except for the case of A to Z.

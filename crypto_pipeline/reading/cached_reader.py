@@ -93,8 +93,8 @@ class CachedReader:
         return self.bars(chosen, timeframe, last=1, **options)
 
     def answer(self, asked: Question) -> Answer[pl.DataFrame]:
-        """The answer to a question. A question for forming bars is always computed."""
-        if not asked.final_only and asked.as_of is None:
+        """The answer to a question. A question that is not ``cacheable`` is always computed."""
+        if not asked.cacheable:
             now = datetime.now(UTC)
             return Answer(self._source.answer(asked), now)
         ttl = time_to_live(asked.instruments)
@@ -113,7 +113,7 @@ class CachedReader:
 
     async def answer_async(self, asked: Question) -> Answer[pl.DataFrame]:
         """As ``answer``, for tasks of an event loop: what has to be read is read in a thread."""
-        if asked.final_only or asked.as_of is not None:
+        if asked.cacheable:
             kept = self.cache.peek(asked, time_to_live(asked.instruments))
             if kept is not None:
                 return kept

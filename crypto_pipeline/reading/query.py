@@ -6,14 +6,17 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
+from crypto_pipeline.market.corporate_actions.factors import Adjust, choose_adjust
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading.arguments import Moment, names, optional, span
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.reads.queries import FIRST, LAST
 
 Fill = Literal["flat"]
+Sessions = Literal["all", "regular", "marked"]
+SESSIONS: tuple[Sessions, ...] = get_args(Sessions)
 #: The most bars that ``last`` may ask for.
 MOST_LAST = 10_000_000
 #: Columns of a frame unless others are requested; "all" is every one.
@@ -38,6 +41,18 @@ class Question:
     final_only: bool
     columns: tuple[str, ...] | None
     fill: Fill | None
+    adjust: Adjust = "none"
+    sessions: Sessions = "all"
+
+    @property
+    def with_forming(self) -> bool:
+        """Whether the bar that is forming belongs to the answer."""
+        return not self.final_only and self.as_of is None
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether the answer changes only with stored bars: not where it has a forming bar, or is adjusted."""
+        return not self.with_forming and self.adjust == "none"
 
 
 def _wall() -> datetime:
@@ -62,6 +77,8 @@ class BarOptions(LatestOptions, total=False):
     last: int | None
     as_of: Moment | None
     fill: str | None
+    adjust: str
+    sessions: str
 
 
 def question(
@@ -97,6 +114,7 @@ def question(
     return Question(
         tuple(names(instruments)), width, begin, until, count, optional(as_of, "as_of", up=False),
         bool(options.get("final_only", True)), _columns(options.get("columns")), "flat" if fill else None,
+        choose_adjust(options.get("adjust", "none")), _sessions(options.get("sessions", "all"), count),
     )  # fmt: skip
 
 
@@ -113,6 +131,15 @@ def _count(last: Any) -> int:
     if not 1 <= found <= MOST_LAST:
         raise ValueError(f"last: give a whole number from 1 to {MOST_LAST:,}, not {last!r}")
     return found
+
+
+def _sessions(value: object, last: int | None) -> Sessions:
+    for each in SESSIONS:
+        if value == each:
+            if each == "regular" and last is not None:
+                raise ValueError("sessions='regular' with last: give a start instead, or sessions='marked'")
+            return each
+    raise ValueError(f"sessions: give 'all', 'regular' or 'marked' (with a column extended), not {value!r}")
 
 
 def _columns(columns: str | Sequence[str] | None) -> tuple[str, ...]:

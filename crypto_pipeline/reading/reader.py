@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +11,14 @@ from typing import Any, Self
 
 import polars as pl
 
-from crypto_pipeline.market.calendars import get_calendar
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading import arguments
+from crypto_pipeline.reading.adjustment import AdjustmentWarning
 from crypto_pipeline.reading.arguments import Moment
+from crypto_pipeline.reading.bar_answers import BarAnswers
 from crypto_pipeline.reading.cached_reader import CachedReader
+from crypto_pipeline.reading.closures import GAP_STATES, with_closures
 from crypto_pipeline.reading.collected import CollectedDays
-from crypto_pipeline.reading.fill import fill_flat
-from crypto_pipeline.reading.forming import with_forming
 from crypto_pipeline.reading.helper_process import HelperProcess, needs_polars
 from crypto_pipeline.reading.lazy import scan
 from crypto_pipeline.reading.macro import MacroReading
@@ -26,15 +26,12 @@ from crypto_pipeline.reading.query import ALL, Question, question
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store, resolve_url
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
-from crypto_pipeline.store.coverage.ledger import STATES
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.errors import NeedsPolarsError
 from crypto_pipeline.store.database.portable_url import PortableUrl
+from crypto_pipeline.store.reads.queries import LAST
 
 __all__ = ["Reader"]
-
-_KEY = ("instrument", "open_time")
-_FOR_FILL = (*_KEY, "close")
 
 
 @fork_safety.with_parts
@@ -71,6 +68,8 @@ class Reader(MacroReading):
         self._collected = CollectedDays(self.store)
         #: Reads for this process where it was forked and Polars cannot work.
         self.helper = HelperProcess({**self._settings, "url": chosen, "data_dir": None})
+        #: Computes the bars of a question.
+        self.answers = BarAnswers(self.store, self.helper)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self._settings,)
@@ -94,6 +93,8 @@ class Reader(MacroReading):
         final_only: bool = True,
         columns: str | Sequence[str] | None = None,
         fill: str | None = None,
+        adjust: str = "none",
+        sessions: str = "all",
     ) -> pl.DataFrame:
         """Bars with open time in ``[start, end)``, or the newest ``last`` before ``end`` of each instrument.
 
@@ -106,7 +107,13 @@ class Reader(MacroReading):
         copies that cover only a part of their window, and the bar that is forming now. Without it the forming bar is
         included (not with ``as_of``, as it has no history), with ``source`` "forming" and ``complete`` false.
         ``columns`` chooses and orders columns; "all" is every column; the default is NARROW of ``reading.query``.
-        ``fill="flat"`` adds the column ``filled``, and flat bars where a window between two bars has none.
+        ``adjust="splits"`` puts prices and volumes before a split on the basis after it, "all" prices before a dividend
+        too; "none", the default, gives what was traded. Actions count that were known and in effect at ``as_of``
+        (default: now). Stored bars do not change. An AdjustmentWarning names what could not be applied.
+
+        ``sessions="regular"`` leaves out bars of stocks outside of the sessions of their exchange; "marked" adds the
+        column ``extended``, true for these. ``fill="flat"`` adds the column ``filled``, and flat bars where a window
+        between two bars has none.
 
         Columns and dtypes: ``instrument`` String; ``open_time`` Datetime(ms, UTC); ``open``, ``high``, ``low``,
         ``close`` Float64 in the quote asset; ``volume`` Float64 in the base asset; ``quote_volume``,
@@ -116,7 +123,8 @@ class Reader(MacroReading):
         """
         asked = question(
             instruments, timeframe, start, end,
-            last=last, as_of=as_of, final_only=final_only, columns=columns, fill=fill, now=self.now,
+            last=last, as_of=as_of, final_only=final_only, columns=columns, fill=fill, adjust=adjust,
+            sessions=sessions, now=self.now,
         )  # fmt: skip
         return self.answer_or_warn(asked, stacklevel=2)
 
@@ -152,6 +160,7 @@ class Reader(MacroReading):
         *,
         as_of: Moment | None = None,
         final_only: bool = True,
+        adjust: str = "none",
     ) -> pl.LazyFrame:
         """As ``bars``, lazily: read month by month when the frame is collected, and only the columns that are used.
 
@@ -159,77 +168,20 @@ class Reader(MacroReading):
         instrument and time within each month; the months are read one after the other, not in one transaction.
         """
         end = end or self._now()
-        asked = question(instruments, timeframe, start, end, as_of=as_of, final_only=final_only, columns=ALL)
+        asked = question(
+            instruments, timeframe, start, end, as_of=as_of, final_only=final_only, columns=ALL, adjust=adjust
+        )
         if fork_safety.without_polars():
             raise NeedsPolarsError("scan")
         self.store.symbols.ids(asked.instruments)  # a wrong name is refused now, not when it is collected
         return scan(self.answer, asked)
 
     def answer(self, asked: Question) -> pl.DataFrame:
-        """The bars that a question asks for."""
-        for name in asked.columns or ():
-            if name not in READ_SCHEMA:
-                raise ValueError(f"columns: bars have no column {name!r}; choose among {', '.join(READ_SCHEMA)}")
-        if fork_safety.without_polars():
-            return self._without_polars(asked)
-        if asked.fill is None:
-            return self._bars(asked, asked.columns)
-        columns = list(asked.columns or READ_SCHEMA)
-        found = self._bars(asked, tuple(dict.fromkeys([*columns, *_FOR_FILL])))
-        return self._filled(asked, found).select([*columns, "filled"])
-
-    def _without_polars(self, asked: Question) -> pl.DataFrame:
-        """The answer in a forked process: read here where the table alone answers, else by the helper process."""
-        if asked.fill is None and (asked.final_only or asked.as_of is not None):
-            with suppress(NeedsPolarsError):
-                return self._stored(asked, asked.columns)
-        return self.helper.ask("answer", asked)
-
-    def _bars(self, asked: Question, columns: tuple[str, ...] | None) -> pl.DataFrame:
-        if asked.final_only or asked.as_of is not None:
-            return self._stored(asked, columns)
-        # before the table: a bar that closes in between is then in the table
-        forming = self.store.live.forming(asked.instruments, asked.timeframe)
-        if forming.is_empty():
-            return self._stored(asked, columns)
-        chosen = list(READ_SCHEMA) if columns is None else list(columns)
-        found = self._stored(asked, tuple(dict.fromkeys([*chosen, *_KEY])))
-        return with_forming(found, forming, asked).select(chosen)
-
-    def _stored(self, asked: Question, columns: tuple[str, ...] | None) -> pl.DataFrame:
-        read = self.store.reader
-        if asked.start is None:
-            assert asked.last is not None
-            return read.newest(
-                asked.instruments, asked.timeframe, asked.last,
-                before=asked.end, as_of=asked.as_of, complete=asked.final_only, columns=columns,
-            )  # fmt: skip
-        until = asked.end or self._now()
-        arguments.span(asked.start, until)
-        return read.read(
-            asked.instruments, asked.timeframe, asked.start, until,
-            as_of=asked.as_of, complete=asked.final_only, columns=columns,
-        )  # fmt: skip
-
-    def _filled(self, asked: Question, found: pl.DataFrame) -> pl.DataFrame:
-        until = asked.end or self._now()
-        read, names = self.store.reader, list(asked.instruments)
-        before: dict[str, tuple[datetime, float]] = {}
-        if asked.start is not None:
-            earlier = read.newest(
-                names, asked.timeframe, 1,
-                before=asked.start, as_of=asked.as_of, complete=asked.final_only, columns=_FOR_FILL,
-            )  # fmt: skip
-            before = {name: (at, close) for name, at, close in earlier.iter_rows()}
-        newest = read.newest(
-            names, asked.timeframe, 1, as_of=asked.as_of, complete=asked.final_only, columns=_KEY
-        )  # fmt: skip
-        calendars = {
-            row.instrument.symbol: get_calendar(row.instrument.calendar)
-            for row in self.store.instruments.list(active_only=False)
-            if row.instrument.symbol in set(names)
-        }
-        return fill_flat(found, asked.timeframe, calendars, before, dict(newest.iter_rows()), asked.start, until)
+        """The bars that a question asks for; an AdjustmentWarning names each action that could not be applied."""
+        frame, notes = self.answers.answer(asked)
+        for note in notes:
+            warnings.warn(note, AdjustmentWarning, stacklevel=3)
+        return frame
 
     # -- instruments, prices, trades, gaps ------------------------------------------------------------------------
 
@@ -290,6 +242,15 @@ class Reader(MacroReading):
         return self.store.trade_reads.read(arguments.names(instruments), begin, until, venue)
 
     @needs_polars
+    def corporate_actions(
+        self, instruments: str | Sequence[str] | None = None, *, as_of: Moment | None = None
+    ) -> pl.DataFrame:
+        """Splits, dividends and renames known at ``as_of`` (default: now), announced ones too, in ACTION_SCHEMA."""
+        moment = arguments.optional(as_of, "as_of", up=False) or self._now()
+        names = self.symbols(active_only=False) if instruments is None else arguments.names(instruments)
+        return self.store.corporate_actions.as_of(names, moment, effective_by=LAST)
+
+    @needs_polars
     def gaps(
         self,
         instruments: str | Sequence[str] | None = None,
@@ -299,18 +260,20 @@ class Reader(MacroReading):
         *,
         states: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Runs of absent bars with their reasons that overlap ``[start, end)``, in the ledger's GAP_SCHEMA."""
+        """Runs of absent bars with their reasons that overlap ``[start, end)``, in the ledger's GAP_SCHEMA.
+
+        With a ``start`` also the holidays and early closes of stock exchanges, in state "closed" and without an id.
+        """
         for state in states or ():
-            if state not in STATES:
-                raise ValueError(f"states: unknown state {state!r}; use some of {', '.join(STATES)}")
+            if state not in GAP_STATES:
+                raise ValueError(f"states: unknown state {state!r}; use some of {', '.join(GAP_STATES)}")
         begin, until = arguments.optional(start, "start"), arguments.optional(end, "end")
         if begin is not None and until is not None:
             arguments.span(begin, until)
-        return self.store.ledger.open(
-            None if timeframe is None else Timeframe.parse(timeframe),
-            None if instruments is None else arguments.names(instruments),
-            states, begin, until,
-        )  # fmt: skip
+        width = None if timeframe is None else Timeframe.parse(timeframe)
+        names = None if instruments is None else arguments.names(instruments)
+        rows = self.store.ledger.open(width, names, states, begin, until)
+        return with_closures(self.store, rows, names, width, states, begin, until)
 
     @needs_polars
     def coverage(

@@ -14,6 +14,7 @@ import crypto_pipeline.store.bars.refused
 import crypto_pipeline.store.bars.writer
 import crypto_pipeline.store.coordination.budgets
 import crypto_pipeline.store.coordination.heartbeats
+import crypto_pipeline.store.corporate_actions
 import crypto_pipeline.store.coverage.comparisons
 import crypto_pipeline.store.coverage.coverage
 import crypto_pipeline.store.coverage.failovers

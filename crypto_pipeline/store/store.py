@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.store.coordination.budgets import Budgets
     from crypto_pipeline.store.coordination.heartbeats import Heartbeats
     from crypto_pipeline.store.coordination.leases import Leases
+    from crypto_pipeline.store.corporate_actions import CorporateActions
     from crypto_pipeline.store.coverage.comparisons import Comparisons
     from crypto_pipeline.store.coverage.coverage import Coverage
     from crypto_pipeline.store.coverage.failovers import Failovers
@@ -85,6 +86,13 @@ class Store:
         from crypto_pipeline.store.instruments import Instruments
 
         return Instruments(self.connections)
+
+    @cached_property
+    def corporate_actions(self) -> CorporateActions:
+        """Splits, dividends and renames of stocks."""
+        from crypto_pipeline.store.corporate_actions import CorporateActions
+
+        return CorporateActions(self.connections, self._symbols)
 
     @cached_property
     def bars(self) -> BarWriter:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from crypto_pipeline.reading import Reader
-    from crypto_pipeline.reading.query import Question
+    from crypto_pipeline.reading.query import BarOptions, Question
 
 _FORMS = ("table", "csv", "json", "parquet", "arrow")
 
@@ -39,6 +39,16 @@ Columns = Annotated[
         help="all, or for example open_time,close,vwap. Default: prices, volume, trade_count, source, complete.",
     ),
 ]
+AdjustOption = Annotated[
+    str,
+    typer.Option(
+        "--adjust", metavar="none|splits|all", help="Prices before splits (all: and dividends) on the basis after them."
+    ),
+]
+SessionsOption = Annotated[
+    str,
+    typer.Option("--sessions", metavar="all|regular|marked", help="Of stocks: bars of extended hours too, or marked."),
+]
 Form = Annotated[str, typer.Option("--format", help=f"{', '.join(_FORMS)}.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write. Default: the terminal.")]
 
@@ -58,6 +68,8 @@ def read(
     forming: Forming = False,
     fill: Fill = None,
     columns: Columns = None,
+    adjust: AdjustOption = "none",
+    sessions: SessionsOption = "all",
     form: Form = "table",
     output: Output = None,
     data_dir: DataDir = None,
@@ -74,16 +86,16 @@ def read(
     chosen = options.timeframe(timeframe)
     moment = options.moment(as_of, "--as-of") if as_of else None
     begin, given = options.bounds(start, end)
-    wanted = columns if columns in (None, ALL) else [name.strip() for name in columns.split(",")]
+    options_of_bars: BarOptions = {
+        "last": last, "as_of": moment, "final_only": not forming, "fill": fill, "adjust": adjust, "sessions": sessions,
+        "columns": columns if columns in (None, ALL) else [name.strip() for name in columns.split(",")],
+    }  # fmt: skip
     with database(deployment_settings(data_dir)) as url, Reader(url) as reader:
         symbols = options.known_symbols(symbol, reader.symbols(active_only=False)) or []
         if begin is not None and given is None:
             _refuse_future(begin, reader.now())
         try:
-            asked = question(
-                symbols, chosen, begin, given, now=reader.now,
-                last=last, as_of=moment, final_only=not forming, columns=wanted, fill=fill,
-            )  # fmt: skip
+            asked = question(symbols, chosen, begin, given, now=reader.now, **options_of_bars)
             frame = _answer_with_notes(reader, asked)
         except ValueError as error:
             raise BadInput(str(error)) from None
@@ -91,11 +103,12 @@ def read(
 
 
 def _answer_with_notes(reader: Reader, asked: Question) -> pl.DataFrame:
-    """Read the bars; print the reader's warnings as notes on stderr."""
-    from crypto_pipeline.reading import SpanWarning
+    """Read the bars; print the reader's warnings as notes on stderr. BadInput for options that do not fit together."""
+    from crypto_pipeline.reading import AdjustmentWarning, SpanWarning
 
     with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always", SpanWarning)
+        for kind in (SpanWarning, AdjustmentWarning):
+            warnings.simplefilter("always", kind)
         frame = reader.answer_or_warn(asked)
     for each in warned:
         typer.echo(f"note: {each.message}", err=True)

@@ -197,8 +197,10 @@ def _summary(frame: pl.DataFrame) -> None:
         times = f"{row['start']:%Y-%m-%d %H:%M} – {row['end']:%Y-%m-%d %H:%M}Z"
         out.print(f"{row['state']:<12} {times}  {who}", markup=False, soft_wrap=False)
         again = f" Next request at {row['next_attempt']:%Y-%m-%d %H:%M}Z." if row["next_attempt"] else ""
-        count = f"{row['bars']:,} bars of {', '.join(row['timeframes'])} (gap {row['gap_id']}"
-        count += f" and {row['gaps'] - 1} more). " if row["gaps"] > 1 else "). "
+        count = f"{row['bars']:,} bars of {', '.join(row['timeframes'])}"
+        if row["gap_id"] is not None:
+            count += f" (gap {row['gap_id']}" + (f" and {row['gaps'] - 1} more)" if row["gaps"] > 1 else ")")
+        count += ". "
         out.print(_indented(f"{count}{row['because']}{again}", out.width), markup=False, soft_wrap=False)
     out.print("every row: `crypto-pipeline gaps list`", markup=False)
 
@@ -226,6 +228,7 @@ def _open_gaps(bars: SeriesOptions, state: str | None, data_dir: Any) -> pl.Data
     import polars as pl
 
     from crypto_pipeline.cli.context import open_store
+    from crypto_pipeline.reading.closures import with_closures
 
     chosen = bars.timeframes()
     states = _states(state)
@@ -233,6 +236,7 @@ def _open_gaps(bars: SeriesOptions, state: str | None, data_dir: Any) -> pl.Data
     with open_store(deployment_settings(data_dir)) as store:
         symbols = bars.symbols(_active(store))
         frame = store.ledger.open(instruments=symbols, states=states, start=first, end=last)
+        frame = with_closures(store, frame, symbols, None, states, first, last)
     if chosen is not None:
         frame = frame.filter(pl.col("timeframe").cast(pl.String).is_in([str(one) for one in chosen]))
     return frame
@@ -268,13 +272,14 @@ def gaps_reopen(
 def _states(text: str | None) -> list[str] | None:
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.market.gaps.classification import GapState
+    from crypto_pipeline.reading.closures import CLOSED
 
     if text is None:
         return None
     states = [part.strip() for part in text.split(",") if part.strip()]
     for state in states:
-        if state not in list(GapState):
-            raise BadInput(f"unknown state {state!r}: use one of {', '.join(GapState)}")
+        if state not in (*GapState, CLOSED):
+            raise BadInput(f"unknown state {state!r}: use one of {', '.join((*GapState, CLOSED))}")
     return states
 
 

@@ -18,11 +18,13 @@ from crypto_pipeline.healing.passes import HealingPass
 from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
 from crypto_pipeline.healing.reports import Counts, Progress
 from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.calendars import get_calendar
 from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import subtract
 from crypto_pipeline.market.gaps.classification import GapState, GapVerdict, classify, verdict_frame
 from crypto_pipeline.market.gaps.evidence import Evidence
 from crypto_pipeline.market.gaps.first_bars import FirstBars
+from crypto_pipeline.market.gaps.sessions import inside_sessions
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import ListingStatus
 
@@ -43,6 +45,7 @@ class Explainer:
         self.store, self.venue, self.settings, self.horizon = work.store, work.venue, work.settings, work.horizon
         self.timeframe = timeframe
         self.instruments = {row["instrument"]: row for row in work.instruments.iter_rows(named=True)}
+        self.calendars = work.calendars
 
     def outside_is_written(self, start: datetime, end: datetime, written: pl.DataFrame) -> bool:
         """Whether the ledger (its ``written`` rows of OUTSIDE states) says just what the listings say."""
@@ -80,6 +83,8 @@ class Explainer:
             yield name, start, end, GapState.NOT_LISTED, f"{venue} does not list it"
             return
         first, delisted = self._first_bar(facts), facts["delisted"]
+        if name in self.calendars:
+            first, delisted = self._day_of_listing(name, first), self._day_of_delisting(name, delisted)
         if first is not None and (opens := self.timeframe.floor(first)) > start:
             because = f"{venue}: first {self.timeframe} bar at {first:%Y-%m-%d %H:%M} UTC"
             yield name, start, min(opens, end), GapState.NOT_LISTED, because
@@ -87,13 +92,33 @@ class Explainer:
             since = max(last, start)
             yield name, since, end, GapState.DELISTED, f"{venue}: no bar since {delisted:%Y-%m-%d %H:%M} UTC"
 
+    def _day_of_listing(self, name: str, first: datetime | None) -> datetime | None:
+        """The first bar, or the midnight before it where no session of that day comes before the bar.
+
+        What the ledger says of the night would else count as if it explained windows of the session.
+        """
+        if first is None:
+            return None
+        midnight = Timeframe.D1.floor(first)
+        sessions = get_calendar(self.calendars[name]).spans(self.timeframe, midnight, self.timeframe.floor(first))
+        return first if sessions else midnight
+
+    def _day_of_delisting(self, name: str, delisted: datetime | None) -> datetime | None:
+        """The delisting, or the midnight after it where no session of that day comes after it."""
+        if delisted is None:
+            return None
+        midnight = Timeframe.D1.ceil(delisted)
+        sessions = get_calendar(self.calendars[name]).spans(self.timeframe, self.timeframe.ceil(delisted), midnight)
+        return delisted if sessions else midnight
+
     def _first_bar(self, facts: dict[str, Any]) -> datetime | None:
         """Open time of the first bar of this width: the venue may have wider bars before its first minute."""
         return FirstBars.read(facts["listed"], facts.get("first_bars")).expected(self.timeframe)
 
     async def explain(self, fetched: FetchResult, counts: Counts, progress: Progress) -> None:
         """Explain every hole of ``fetched``; bars that trades prove are written instead. Raises StoreError."""
-        holes = fetched.hole_spans()
+        # extended hours are requested with the session, and are not expected
+        holes = inside_sessions(fetched.hole_spans(), self.timeframe, self.calendars)
         if holes.is_empty():
             return
         proofs = Proofs()
@@ -168,6 +193,7 @@ class Explainer:
             answered_before=not around.filter(pl.col("start") < start).is_empty(),
             answered_after=not around.filter(pl.col("end") > end).is_empty(),
             trades=proofs.of(name, start, end),
+            own_rate=siblings.rate(name) if name in self.calendars else None,
         )
         verdicts = verdict_frame(name, self.timeframe, classify((start, end), self.timeframe, evidence))
         return verdicts.with_columns(pl.lit(attempted).alias("attempted"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -115,6 +115,13 @@ def _count_gaps(counts: Counts, gaps: pl.DataFrame, missing: pl.DataFrame) -> No
     counts.gaps_filled += gaps.height - holed.select("instrument", "start").unique().height
 
 
+def _whole_days(spans: pl.DataFrame) -> pl.DataFrame:
+    """The UTC days that the spans touch, so that extended hours come with the session. Frame of spans."""
+    day = timedelta(days=1)
+    last = (pl.col("end") - timedelta(milliseconds=1)).dt.truncate("1d") + day
+    return merge_spans(spans.select("instrument", pl.col("start").dt.truncate("1d"), last.alias("end")))
+
+
 def _fetch_plans(spans: pl.DataFrame, work: FillPass, timeframe: Timeframe) -> list[FetchPlan]:
     symbols = work.venue_symbols
     plans = []
@@ -123,5 +130,6 @@ def _fetch_plans(spans: pl.DataFrame, work: FillPass, timeframe: Timeframe) -> l
         if symbol is None:
             work.report.problems[str(instrument)] = "the venue does not list it"
             continue
-        plans.append(FetchPlan(str(instrument), symbol, timeframe, list(rows.select("start", "end").iter_rows())))
+        wanted = _whole_days(rows) if str(instrument) in work.calendars else rows
+        plans.append(FetchPlan(str(instrument), symbol, timeframe, list(wanted.select("start", "end").iter_rows())))
     return plans

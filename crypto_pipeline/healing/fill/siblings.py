@@ -49,7 +49,7 @@ class Siblings:
             str(name): list(rows.select("start", "end").iter_rows())
             for (name,), rows in intersect(looked_at, alive).partition_by("instrument", as_dict=True).items()
         }
-        self._rates = self._rated(store, first, last, alive)
+        self._rates = self._rated(store, first, last, alive) | self._rated_in_sessions(cells, known)
 
     def _stored(self, store: Store, cells: pl.DataFrame) -> pl.DataFrame:
         """Spans that earlier passes fetched: cells in which nothing is missing, up to the newest bar."""
@@ -74,6 +74,19 @@ class Siblings:
             if present:
                 rates[str(name)] = min(1.0, present / possible) if possible else 1.0
         return rates
+
+    @staticmethod
+    def _rated_in_sessions(cells: pl.DataFrame, known: pl.DataFrame) -> dict[str, float]:
+        """Of instruments that do not trade always the share of bars in their sessions, 0 to 1."""
+        bound = known.filter(pl.col("calendar") != ALWAYS.name).select("instrument")
+        inside = pl.col("present", "expected") - pl.col("outside")
+        sums = cells.join(bound, on="instrument", how="semi").group_by("instrument").agg(inside.sum())
+        counted = sums.filter((pl.col("expected") > 0) & (pl.col("present") > 0))
+        return {name: min(1.0, present / expected) for name, present, expected in counted.iter_rows()}
+
+    def rate(self, name: str) -> float | None:
+        """The instrument's share of bars in the windows in which any instrument has one, 0 to 1; None: not known."""
+        return self._rates.get(name)
 
     def of(self, name: str, start: datetime, end: datetime) -> pl.DataFrame:
         """The witnesses (WITNESS_SCHEMA) of a hole of ``name`` in ``[start, end)``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from itertools import pairwise
 from typing import Any
@@ -75,12 +75,16 @@ class GapRules:
 
     ``max_active``: the venue counts as silent while at most this many siblings have a bar. An outage does not cut every
     instrument off in the same minute: up to ``edge_windows`` windows that join directly on an outage of at least ten
-    times that length belong to it while at most ``edge_share`` of the usual siblings have a bar.
+    times that length belong to it while at most ``edge_share`` of the usual siblings have a bar. US exchanges pause
+    trading of one stock for at least five minutes, ``halt``.
     """
 
     max_active: int = 0
     edge_windows: int = 2
     edge_share: float = 0.5
+    #: shortest halt, and the share of its windows in which an instrument has a bar that is called halted without one
+    halt: timedelta = timedelta(minutes=5)
+    halt_rate: float = 0.9
 
 
 class _Rule(IntEnum):
@@ -93,6 +97,7 @@ class _Rule(IntEnum):
     NO_TRADE_ABSENT = 7
     UNKNOWN = 8
     FEW_WITNESSES = 9
+    HALT = 10
 
 
 _STATES = {
@@ -105,9 +110,11 @@ _STATES = {
     _Rule.NO_TRADE_ABSENT: GapState.NO_TRADE,
     _Rule.UNKNOWN: GapState.LOST,
     _Rule.FEW_WITNESSES: GapState.LOST,
+    _Rule.HALT: GapState.NO_TRADE,
 }
 
 
+_SILENT = (_Rule.NO_TRADE_IDS, _Rule.NO_TRADE_EMPTY, _Rule.NO_TRADE_ABSENT)
 _SENTENCES = {
     _Rule.IDS_MISSING: "Trade ids jump between {before} and {after}: trades happened that the venue did not show.",
     _Rule.TRADED: "The venue shows trades in these minutes but no bar.",
@@ -126,6 +133,10 @@ _SENTENCES = {
     _Rule.FEW_WITNESSES: (
         "Nothing explains why the venue stated no bar: no other instrument has one, but only {witnesses} were looked "
         "at and listed then, too few to tell an outage of the venue."
+    ),
+    _Rule.HALT: (
+        "Trading was halted: nothing traded for {minutes} minutes of an instrument that has a bar in {rate:.0%} of "
+        "them, while {least} to {most} other instruments have bars."
     ),
 }
 
@@ -178,7 +189,7 @@ def _settled(
     active = active_siblings(opens, evidence)
     seen = witnesses(opens, timeframe, evidence)
     says = heard(opens, timeframe, evidence)
-    rule = _judge(active, seen, says, evidence, rules)
+    rule = _halted(_judge(active, seen, says, evidence, rules), timeframe, evidence, rules)
     cuts = [0, *(np.flatnonzero(np.diff(rule)) + 1).tolist(), len(opens)]
     verdicts = []
     for low, high in pairwise(cuts):
@@ -210,6 +221,16 @@ def _judge(active: Array, seen: Witnesses, says: Array, evidence: Evidence, rule
     return rule
 
 
+def _halted(rule: Array, timeframe: Timeframe, evidence: Evidence, rules: GapRules) -> Array:
+    """Long stretches without trades of an instrument that nearly always trades are halts of its exchange."""
+    if evidence.own_rate is None or evidence.own_rate < rules.halt_rate:
+        return rule
+    for first, last in runs(np.isin(rule, _SILENT)):
+        if (last - first) * timeframe.delta >= rules.halt:
+            rule[first:last] = _Rule.HALT
+    return rule
+
+
 def _edges(down: Mask, active: Array, seen: Witnesses, rules: GapRules) -> Mask:
     """Windows just before or after an outage in which most of the venue is silent already, or still."""
     edge = np.zeros(len(down), dtype=np.bool_)
@@ -238,6 +259,8 @@ def _explain(
         facts["venue_down"] = evidence.venue_down
     if evidence.trades is not None:
         facts["trade_ids"] = [evidence.trades.id_before, evidence.trades.id_after]
+    if rule is _Rule.HALT:
+        facts |= {"minutes": int((end - start).total_seconds()) // 60, "rate": evidence.own_rate}
     state, because = _STATES[rule], _because(rule, facts)
     if state is GapState.LOST and evidence.attempts >= evidence.max_attempts:
         state = GapState.UNFILLABLE
@@ -249,7 +272,8 @@ def _because(rule: _Rule, facts: dict[str, Any]) -> str:
     least, most = facts.get("siblings_active", (0, 0))
     before, after = facts.get("trade_ids", (None, None))
     seen = facts.get("witnesses", 0)
-    return _SENTENCES[rule].format(witnesses=seen, least=least, most=most, before=before, after=after)
+    more = {name: facts.get(name, 0) for name in ("minutes", "rate")}
+    return _SENTENCES[rule].format(witnesses=seen, least=least, most=most, before=before, after=after, **more)
 
 
 def _verdict(start: datetime, end: datetime, state: GapState, because: str, facts: dict[str, Any]) -> GapVerdict:

@@ -60,6 +60,8 @@ class Evidence:
     ``sibling_bars`` has ``open_time`` and ``active``, how many other instruments of the venue have a bar there; open
     times that are not in it count as 0. ``witnesses`` (WITNESS_SCHEMA) are those whose silence counts: where their
     rate is low, silence of all may be chance, and only a long one is an outage.
+
+    ``own_rate``, of an instrument that its exchange may halt: the share of its windows in which it has a bar.
     """
 
     settled_until: datetime
@@ -75,6 +77,7 @@ class Evidence:
     answered_before: bool = False
     answered_after: bool = False
     trades: TradeProof | None = None
+    own_rate: float | None = None
 
 
 class Heard(IntEnum):

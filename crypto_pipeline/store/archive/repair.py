@@ -35,7 +35,8 @@ _MISSING = """
 UPDATE market.coverage
 SET present = present - archived, archived = 0, built_from = NULL,
     data_version = nextval('market.data_version'), updated_at = now(),
-    final = expected > 0 AND present - archived + explained >= expected
+    expected = expected - outside, outside = 0,
+    final = expected - outside > 0 AND present - archived + explained >= expected - outside
 WHERE timeframe = %(timeframe)s AND day >= %(first)s AND day < %(until)s AND archived > 0
 """
 

@@ -7,7 +7,7 @@ is deleted and written anew in the same transaction: COPY inserts many rows at a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from crypto_pipeline.market.bars import STAND_IN, Source
+from crypto_pipeline.market.calendars import get_calendar, outside_sessions
 from crypto_pipeline.market.precedence import SOURCE_RANKS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.bars import stored_rows
@@ -38,13 +39,17 @@ _ROLLED = np.array([SOURCE_RANKS[source] for source in (Source.HISTORICAL_AGGREG
 
 @dataclass(slots=True)
 class Batch:
-    """Bars (sorted, best copies only) and their cells; ``built_from`` has the versions of the 1m bars of roll-ups."""
+    """Bars (sorted, best copies only) and their cells; ``built_from`` has the versions of the 1m bars of roll-ups.
+
+    ``calendars`` has the calendar of each instrument that does not trade always.
+    """
 
     timeframe: Timeframe
     month: int | None
     bars: Columns
     cells: Cells
     built_from: Array | None = None
+    calendars: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -73,6 +78,7 @@ def split(whole: Batch, rows: int) -> Iterator[Batch]:
             take(whole.bars, slice(bar_edges[i], bar_edges[i + 1])),
             Cells(whole.timeframe, whole.cells.instruments[cells], whole.cells.days[cells]),
             None if whole.built_from is None else whole.built_from[cells],
+            whole.calendars,
         )
 
 
@@ -204,7 +210,20 @@ def _account(
             int(version) if version >= before else None
             for version, before in zip(batch.built_from, stored_from, strict=True)
         ]
-    cells.update(connection, inserted, outcome.changed, versions)
+    cells.update(connection, inserted, outcome.changed, versions, _outside(batch, inserts))
+
+
+def _outside(batch: Batch, inserts: Columns) -> Array | None:
+    """How many of the inserted bars of each cell lie outside of the sessions of their exchange; None: none."""
+    if not batch.calendars or not len(inserts["open_time"]):
+        return None
+    numbers = inserts["instrument_id"]
+    open_ms = (inserts["open_time"] + PG_EPOCH_US) // 1000
+    outside = np.zeros(len(numbers), bool)
+    for number, calendar in batch.calendars.items():
+        rows = np.flatnonzero(numbers == number)
+        outside[rows] = outside_sessions(get_calendar(calendar), batch.timeframe, open_ms[rows])
+    return np.bincount(batch.cells.index(inserts)[outside], minlength=len(batch.cells))
 
 
 def _copy(

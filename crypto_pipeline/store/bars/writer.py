@@ -100,7 +100,9 @@ class BarWriter:
         symbols = {number: symbol for symbol, number in ids.items()}
         bars = sort_best(bar_columns.from_frame(good, ids))
         result.unchanged = len(good) - len(bars["open_time"])
+        calendars = {ids[name]: calendar for name, calendar in self._symbols.calendars(ids).items()}
         for whole in _by_partition(timeframe, bars, None if built_from is None else _versions(built_from, ids)):
+            whole.calendars = calendars
             for piece, outcome in self._store(whole):
                 result.inserted += outcome.inserted
                 result.superseded += outcome.superseded

@@ -45,13 +45,17 @@ _UPDATE = f"""
 UPDATE market.coverage c
 SET present = CASE WHEN c.archived = 0 THEN c.present + u.inserted ELSE {_PRESENT} END,
     archived = CASE WHEN c.archived = 0 THEN 0 ELSE {_PRESENT} - ({_HOT}) END,
-    final = c.expected > 0
-        AND CASE WHEN c.archived = 0 THEN c.present + u.inserted ELSE {_PRESENT} END + c.explained >= c.expected,
+    expected = c.expected + u.outside,
+    outside = c.outside + u.outside,
+    final = c.expected + u.outside > 0
+        AND CASE WHEN c.archived = 0 THEN c.present + u.inserted ELSE {_PRESENT} END + c.explained
+            >= c.expected + u.outside,
     data_version = CASE WHEN u.changed THEN nextval('market.data_version') ELSE c.data_version END,
     built_from = coalesce(u.built_from, c.built_from),
     updated_at = now()
-FROM unnest(%(instruments)s::int[], %(days)s::int[], %(inserted)s::int[], %(changed)s::bool[], %(built_from)s::bigint[])
-    AS u (i, d, inserted, changed, built_from)
+FROM unnest(%(instruments)s::int[], %(days)s::int[], %(inserted)s::int[], %(outside)s::int[], %(changed)s::bool[],
+            %(built_from)s::bigint[])
+    AS u (i, d, inserted, outside, changed, built_from)
 WHERE c.instrument_id = u.i AND c.timeframe = %(timeframe)s AND c.day = date '1970-01-01' + u.d
 """  # noqa: S608  (constants only)
 
@@ -152,15 +156,24 @@ class Cells:
         inserted: Array,
         changed: Array,
         built_from: list[int | None] | None = None,
+        outside: Array | None = None,
     ) -> None:
-        """Add the inserted bars, and give every changed cell a new data version. The cells must be locked."""
+        """Add the inserted bars, and give every changed cell a new data version. The cells must be locked.
+
+        ``outside``: how many of the inserted bars of each cell lie outside of the sessions; None: none.
+        """
         touched = changed if built_from is None else changed | np.array([b is not None for b in built_from], bool)
         if not touched.any():
             return
         chosen = np.flatnonzero(touched)
         versions = [None] * len(chosen) if built_from is None else [built_from[i] for i in chosen]
         cells = Cells(self.timeframe, self.instruments[chosen], self.days[chosen])
-        more = {"inserted": inserted[chosen].tolist(), "changed": changed[chosen].tolist(), "built_from": versions}
+        more = {
+            "inserted": inserted[chosen].tolist(),
+            "outside": [0] * len(chosen) if outside is None else outside[chosen].tolist(),
+            "changed": changed[chosen].tolist(),
+            "built_from": versions,
+        }
         connection.execute(_UPDATE, cells.parameters() | more)
 
     def explain(self, connection: psycopg.Connection[Any], *, bump: bool) -> None:

@@ -21,7 +21,7 @@ from crypto_pipeline.store.database.frames import cell_bounds, copy_rows, named,
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
 
-#: Schema of ``cells``.
+#: Schema of ``cells``. ``outside`` are stored bars of extended hours, which ``expected`` and ``present`` include.
 CELL_SCHEMA: dict[str, pl.DataType] = {
     "instrument": pl.String(),
     "timeframe": pl.String(),
@@ -30,13 +30,14 @@ CELL_SCHEMA: dict[str, pl.DataType] = {
     "present": pl.Int32(),
     "explained": pl.Int32(),
     "archived": pl.Int32(),
+    "outside": pl.Int32(),
     "final": pl.Boolean(),
     "data_version": pl.Int64(),
     "built_from": pl.Int64(),
 }
 
 _CELLS = """
-SELECT instrument_id, day, expected, present, explained, archived, final, data_version, built_from
+SELECT instrument_id, day, expected, present, explained, archived, outside, final, data_version, built_from
 FROM market.coverage
 WHERE timeframe = $1 AND day BETWEEN $2 AND $3 AND instrument_id = ANY($4)
 """

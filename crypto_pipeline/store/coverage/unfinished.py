@@ -15,13 +15,14 @@ import psycopg
 
 from crypto_pipeline.market.timeframes import Timeframe
 
-#: Update of a cell whose expected number is set again; ``c`` is ``market.coverage``.
+#: Update of a cell whose expected number is set again; ``c`` is ``market.coverage``. The number is of windows in sessions;
+#: bars outside of them count as expected once they are stored.
 ON_EXPECTED_AGAIN = """
 ON CONFLICT (instrument_id, timeframe, day) DO UPDATE
-SET expected = excluded.expected,
-    final = excluded.expected > 0 AND c.present + c.explained >= excluded.expected,
+SET expected = excluded.expected + c.outside,
+    final = excluded.expected + c.outside > 0 AND c.present + c.explained >= excluded.expected + c.outside,
     updated_at = now()
-WHERE c.expected <> excluded.expected
+WHERE c.expected <> excluded.expected + c.outside
 """
 _SET_EXPECTED = (
     """
@@ -31,7 +32,7 @@ FROM unnest(%(instruments)s::int[]) AS i (number)
 CROSS JOIN unnest(%(timeframes)s::text[], %(days)s::date[], %(expected)s::int[]) AS t (timeframe, day, expected)
 LEFT JOIN market.coverage k
     ON k.instrument_id = i.number AND k.timeframe = t.timeframe COLLATE "C" AND k.day = t.day
-WHERE k.expected IS DISTINCT FROM t.expected
+WHERE k.expected - k.outside IS DISTINCT FROM t.expected
 ORDER BY 1, t.timeframe COLLATE "C", 3
 """
     + ON_EXPECTED_AGAIN

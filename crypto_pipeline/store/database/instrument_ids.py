@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable
 
+from crypto_pipeline.market.calendars import ALWAYS
 from crypto_pipeline.market.near_names import did_you_mean, near_names
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.errors import UnknownInstrumentError
@@ -27,6 +28,7 @@ class Symbols:
         self._connections = connections
         self._ids: dict[str, int] = {}
         self._collected: dict[str, int] = {}
+        self._calendars: dict[str, str] = {}
         self._read_at = -_REMEMBERED
         self.after_fork()
         fork_safety.renew_in_children(self)
@@ -56,9 +58,14 @@ class Symbols:
         self._refresh()
         return self._collected
 
+    def calendars(self, symbols: Iterable[str]) -> dict[str, str]:
+        """The calendar of each of the given instruments that does not trade always, as ``ids`` knows them."""
+        return {symbol: self._calendars[symbol] for symbol in self.ids(symbols) if symbol in self._calendars}
+
     def _refresh(self) -> None:
-        rows = self._connections.rows("SELECT symbol, instrument_id, active FROM market.instruments")
+        rows = self._connections.rows("SELECT symbol, instrument_id, active, calendar FROM market.instruments")
         with self._lock:
-            self._ids = {symbol: number for symbol, number, _ in rows}
-            self._collected = {symbol: number for symbol, number, active in rows if active}
+            self._ids = {symbol: number for symbol, number, _, _ in rows}
+            self._collected = {symbol: number for symbol, number, active, _ in rows if active}
+            self._calendars = {symbol: calendar for symbol, _, _, calendar in rows if calendar != ALWAYS.name}
             self._read_at = time.monotonic()

@@ -113,6 +113,27 @@ FAILOVERS = _table(
     Column("outcome", Text),
 )
 
+CORPORATE_ACTIONS = _table(
+    "market",
+    "corporate_actions",
+    Column("action_id", BigInteger, Identity(always=True), primary_key=True),
+    _instrument(),
+    _required("venue", Text),
+    _required("event_id", Text),
+    _required("kind", Text),
+    _required("effective_date", Date),
+    _required("effective_at", _TIME),
+    _required("known_at", _TIME),
+    _required("recorded_at", _TIME, server_default=_CLOCK),
+    _required("withdrawn", Boolean, server_default="false"),
+    Column("split_from", DOUBLE_PRECISION),
+    Column("split_to", DOUBLE_PRECISION),
+    Column("amount", DOUBLE_PRECISION),
+    Column("currency", Text),
+    Column("old_symbol", Text),
+    Column("new_symbol", Text),
+)
+
 CHECK_RESULTS = _table(
     "ops",
     "check_results",

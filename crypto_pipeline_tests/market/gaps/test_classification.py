@@ -291,3 +291,24 @@ def test_verdicts_cover_the_span_and_can_be_stored(data: st.DataObject, timefram
 @pytest.mark.parametrize("state", list(GapState))
 def test_explained_or_not(state: GapState) -> None:
     assert state.explained == (state not in ("pending", "lost", "healed"))
+
+
+def rules_of(verdicts: list[GapVerdict]) -> list[tuple[int, str]]:
+    return [(int((one.end - one.start).total_seconds()) // 60, one.evidence["rule"]) for one in verdicts]
+
+
+def test_a_long_silence_of_a_stock_that_nearly_always_trades_is_a_halt() -> None:
+    asked = trades(0, 60, {1: 20.5}, None, None)
+    about = {**busy(), **BOTH, "trades": asked, "attempts": 1}
+    # 20 silent minutes, one in which there was a trade, 39 silent ones
+    verdicts = classify((at(0), at(60)), M1, Evidence(**about, own_rate=0.99))
+    assert rules_of(verdicts) == [(20, "halt"), (1, "traded"), (39, "halt")]
+    assert {str(one.state) for one in verdicts} == {"no_trade", "lost"}
+    assert verdicts[0].evidence["because"] == (
+        "Trading was halted: nothing traded for 20 minutes of an instrument that has a bar in 99% of them, "
+        "while 3 to 3 other instruments have bars."
+    )
+    # shorter silences, thin stocks, and what no exchange halts have no trade
+    assert rules_of(classify((at(0), at(4)), M1, Evidence(**about, own_rate=0.99))) == [(4, "no_trade_empty")]
+    assert rules_of(classify((at(0), at(20)), M1, Evidence(**about, own_rate=0.5))) == [(20, "no_trade_empty")]
+    assert rules_of(classify((at(0), at(20)), M1, Evidence(**about))) == [(20, "no_trade_empty")]

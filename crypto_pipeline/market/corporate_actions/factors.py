@@ -1,0 +1,173 @@
+"""What bars before a corporate action are multiplied by.
+
+A split of ``split_to`` for ``split_from`` shares multiplies earlier prices by ``split_from / split_to`` and divides
+earlier volumes by it. A dividend multiplies earlier prices by ``(close - amount) / close`` with the last close before
+the ex-date, on the basis of the ex-date where a split lies between the two. The factor of a bar is the product over
+all actions that take effect after it; bars after the last action have the factor 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.corporate_actions.actions import ActionKind
+
+Adjust = Literal["none", "splits", "all"]
+ADJUST: tuple[Adjust, ...] = get_args(Adjust)
+
+#: The last close before a dividend may be so old: longer than any closure of an exchange of the last decades.
+OLDEST_CLOSE = timedelta(days=10)
+_DAY_MS = 86_400_000
+
+
+def choose_adjust(value: object) -> Adjust:
+    """``value`` as one of ADJUST. Raises ValueError for another."""
+    for each in ADJUST:
+        if value == each:
+            return each
+    raise ValueError(f"adjust: give 'none', 'splits' or 'all' (splits and dividends), not {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """The factors of one instrument, by the actions that change them, oldest first.
+
+    ``days`` and ``times`` (Unix ms) say when each action takes effect: as 00:00 UTC of its date, which is how bars of
+    a day are labelled, and as its moment. ``price`` and ``volume`` have one entry more than there are actions: entry i
+    is for bars before action i and not before the one preceding it; the last is 1.
+    """
+
+    days: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    price: npt.NDArray[np.float64]
+    volume: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class FactorTable:
+    """Factors by instrument, of those that have any; ``notes`` says which actions could not be applied, and why."""
+
+    of_instrument: Mapping[str, Factors]
+    notes: tuple[str, ...] = ()
+
+
+def reference_needs(actions: pl.DataFrame) -> pl.DataFrame:
+    """Dividends of ``actions`` for whose factor a close is needed: ``instrument``, ``effective_date``."""
+    return actions.filter(pl.col("kind") == ActionKind.DIVIDEND).select("instrument", "effective_date").unique()
+
+
+def factor_table(
+    actions: pl.DataFrame, adjust: Adjust, closes: pl.DataFrame | None = None, quotes: Mapping[str, str] | None = None
+) -> FactorTable:
+    """The factors of ``actions`` (ACTION_SCHEMA): of splits alone, or with ``adjust="all"`` of dividends too.
+
+    ``closes`` are daily bars as stored (``instrument``, ``open_time``, ``close``), in order. ``quotes`` are the
+    currencies of instruments: a dividend in another one cannot be applied.
+    """
+    splits = actions.filter(pl.col("kind") == ActionKind.SPLIT).select(
+        "instrument", "effective_date", "effective_at", (pl.col("split_from") / pl.col("split_to")).alias("split"),
+        pl.lit(1.0).alias("paid"),
+    )  # fmt: skip
+    notes: list[str] = []
+    steps = splits
+    if adjust == "all":
+        paid, notes = _dividends(actions, splits, closes, quotes or {})
+        steps = pl.concat([splits, paid])
+    by_date = (
+        steps.group_by("instrument", "effective_date")
+        .agg(pl.col("effective_at").min(), pl.col("split").product(), pl.col("paid").product())
+        .sort("instrument", "effective_date")
+    )
+    tables = {
+        str(name): _factors(part)
+        for (name,), part in by_date.partition_by("instrument", as_dict=True, maintain_order=True).items()
+    }
+    return FactorTable(tables, tuple(notes))
+
+
+def _factors(part: pl.DataFrame) -> Factors:
+    split, paid = part["split"].to_numpy(), part["paid"].to_numpy()
+    return Factors(
+        part["effective_date"].to_physical().to_numpy().astype(np.int64) * _DAY_MS,
+        part["effective_at"].to_physical().to_numpy() // 1000,
+        _products(split * paid),
+        1.0 / _products(split),
+    )
+
+
+def _products(steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Of every place the product of it and all later ones, and at the end 1."""
+    return np.append(np.cumprod(steps[::-1])[::-1], 1.0)
+
+
+def _dividends(
+    actions: pl.DataFrame, splits: pl.DataFrame, closes: pl.DataFrame | None, quotes: Mapping[str, str]
+) -> tuple[pl.DataFrame, list[str]]:
+    """The factors of dividends as rows like those of ``splits``, and notes of those that have none."""
+    dividends = actions.filter(pl.col("kind") == ActionKind.DIVIDEND)
+    if dividends.is_empty():
+        return splits.clear(), []
+    quote = pl.col("instrument").replace_strict(dict(quotes), default=pl.col("currency"), return_dtype=pl.String)
+    foreign = dividends.with_columns(quote.alias("quote")).filter(pl.col("currency") != pl.col("quote"))
+    total = (
+        dividends.join(foreign, on=["instrument", "event_id"], how="anti")
+        .group_by("instrument", "effective_date")
+        .agg(pl.col("effective_at").min(), pl.col("amount").sum())
+        .sort("instrument", "effective_date")
+    )
+    if closes is None:
+        closes = pl.DataFrame(schema={"instrument": pl.String(), "open_time": UTC_MS, "close": pl.Float64()})
+    priced = _with_closes(total, splits, closes)
+    usable = pl.col("close").is_not_null() & (pl.col("close") > pl.col("amount"))
+    notes = [
+        f"the dividend of {name} on {day} is not applied: it is paid in {currency}, prices are in {quoted}"
+        for name, day, currency, quoted in foreign.select(
+            "instrument", "effective_date", "currency", "quote"
+        ).iter_rows()
+    ]
+    for name, day, amount, close in (
+        priced.filter(~usable.fill_null(False)).select("instrument", "effective_date", "amount", "close").iter_rows()
+    ):
+        why = "no daily bar lies in the ten days before" if close is None else f"the close before it is {close:g}"
+        notes.append(f"the dividend of {amount:g} of {name} on {day} is not applied: {why}")
+    factors = priced.filter(usable.fill_null(False)).select(
+        "instrument", "effective_date", "effective_at", pl.lit(1.0).alias("split"),
+        ((pl.col("close") - pl.col("amount")) / pl.col("close")).alias("paid"),
+    )  # fmt: skip
+    return factors, notes
+
+
+def _with_closes(total: pl.DataFrame, splits: pl.DataFrame, closes: pl.DataFrame) -> pl.DataFrame:
+    """``total`` with the last close before each date, on the basis of that date."""
+    day = pl.col("open_time").dt.date()
+    before = closes.select("instrument", day.alias("closed_on"), "close").sort("instrument", "closed_on")
+    last = total.with_columns((pl.col("effective_date") - pl.duration(days=1)).alias("day_before")).join_asof(
+        before, left_on="day_before", right_on="closed_on", by="instrument", strategy="backward",
+        tolerance=OLDEST_CLOSE - timedelta(days=1), coalesce=False, check_sortedness=False,
+    )  # fmt: skip
+    if splits.is_empty():
+        return last
+    later = splits.sort("instrument", "effective_date").select(
+        "instrument", "effective_date", pl.col("split").cum_prod(reverse=True).over("instrument").alias("later")
+    )
+    for column in ("closed_on", "effective_date"):
+        bound = (pl.col(column) + pl.duration(days=1)).alias("from")
+        last = (
+            last.with_columns(bound)
+            .sort("instrument", "from")
+            .join_asof(
+                later.rename({"effective_date": "splits_on", "later": f"after_{column}"}),
+                left_on="from", right_on="splits_on", by="instrument", strategy="forward", check_sortedness=False,
+            )
+            .drop("from", "splits_on", strict=False)
+        )  # fmt: skip
+    basis = pl.col("after_closed_on").fill_null(1.0) / pl.col("after_effective_date").fill_null(1.0)
+    return last.with_columns(pl.col("close") * basis).sort("instrument", "effective_date")
