@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from crypto_pipeline.market.macro.series import SeriesChoice
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.venue_names import venue_names
 
 PREFIX = "CRYPTO_PIPELINE_"
 
@@ -29,14 +30,6 @@ RETENTION: dict[str, dict[str, dict[str, int]]] = {
     "research": {"keep_hot_days": _HOT, "keep_days": dict.fromkeys(_HOT, 0)},
     "lean": {"keep_hot_days": _HOT, "keep_days": _KEPT},
 }
-
-
-@lru_cache
-def venue_names(*, first: bool = False) -> tuple[str, ...]:
-    """Names of the venues; with ``first`` those that can be the first one, which need a stream."""
-    lines = (Path(__file__).parent / "venues/names.txt").read_text(encoding="utf-8").splitlines()
-    names = [line.split() for line in lines if line.strip() and not line.startswith("#")]
-    return tuple(name for name, *marks in names if not (first and "standby" in marks))
 
 
 class SettingsError(ValueError):
@@ -105,6 +98,10 @@ class Settings(BaseSettings):
     )
     kraken_url: str = Field("https://api.kraken.com", description="REST address of Kraken spot.")
     kraken_stream_url: str = Field("wss://ws.kraken.com/v2", description="Stream address of Kraken spot (v2).")
+    massive_url: str = Field("https://api.massive.com", description="REST address of Massive (formerly Polygon.io).")
+    massive_requests_per_minute: int = Field(5, ge=1, le=60_000, description="What the plan of Massive's key allows.")
+    massive_feed: Literal["delayed", "realtime"] = Field("delayed", description="Delayed: data of 15 minutes ago.")
+    massive_key: SecretStr | None = Field(None, description="Key of Massive: massive.com/dashboard/keys.")
     budget_share: float = Field(0.9, gt=0, le=1, description="Share of the venue's request budget that may be used.")
     request_timeout: float = Field(15.0, gt=0, description="A request without an answer after this long is repeated.")
     request_attempts: int = Field(6, ge=1, description="Attempts per request before giving up for now.")
@@ -142,14 +139,10 @@ class Settings(BaseSettings):
         10.0, gt=0, description="One run of that comparison ends after this long; the next one goes on where it was."
     )
     reconcile_sample_days: int = Field(2, ge=1, description="Days per instrument that a check compares.")
-    freshness_ok: float = Field(
-        300.0, gt=0, description="A bar overdue for less than this is no matter; then: warning."
-    )
+    freshness_ok: float = Field(300.0, gt=0, description="A bar overdue for longer than this: warning.")
     freshness_warn: float = Field(600.0, gt=0, description="A bar overdue for longer than this: error.")
     freshness_critical: float = Field(900.0, gt=0, description="A bar overdue for longer than this: critical.")
-    freshness_bars: int = Field(
-        10, ge=0, le=60, description="Fewer 1m bars in the last hour than this: they are fetched."
-    )
+    freshness_bars: int = Field(10, ge=0, le=60, description="Fewer 1m bars in the last hour: they are fetched.")
 
     # The live layer
     ingest: bool = Field(True, description="Whether live bars are made from the venue's stream.")
@@ -267,6 +260,13 @@ class Settings(BaseSettings):
         names = venue_names(first=True)
         if value not in names:
             raise ValueError(f"{value!r} is not a venue: use one of {', '.join(names)}")
+        return value
+
+    @field_validator("massive_key")
+    @classmethod
+    def _key_of_massive(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and str(info.data.get("venue", "")).startswith("massive"):
+            raise ValueError(f"the venue {info.data['venue']} needs a key: set {PREFIX}MASSIVE_KEY in the environment")
         return value
 
     @field_validator("failover_venues")

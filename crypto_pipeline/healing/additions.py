@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from crypto_pipeline.healing.listings import listed
 from crypto_pipeline.market import Instrument
-from crypto_pipeline.market.instruments import find_symbol
+from crypto_pipeline.market.instruments import AssetClass, find_symbol
 from crypto_pipeline.market.near_names import did_you_mean, near_names
 from crypto_pipeline.venues import Listing, ListingStatus
 
@@ -28,17 +28,22 @@ class Addition:
 
 
 def additions(
-    names: Sequence[str], universe: Sequence[Instrument], venue: str, listings: Sequence[Listing]
+    names: Sequence[str],
+    universe: Sequence[Instrument],
+    venue: str,
+    listings: Sequence[Listing],
+    asset_class: AssetClass = AssetClass.CRYPTO,
 ) -> list[Addition]:
     """The instruments called ``names`` with their listings. Raises ValueError naming the first that ``venue`` lacks.
 
     Upper and lower case do not matter where only one name matches.
     """
-    pairs = [f"{each.base}-{each.quote}" for each in listings]
+    stocks = asset_class is AssetClass.STOCK
+    pairs = [each.base if stocks else f"{each.base}-{each.quote}" for each in listings]
     known = {each.symbol: each for each in universe}
     added = []
     for text in names:
-        instrument = _instrument(text, known, pairs)
+        instrument = _instrument(text, known, pairs, asset_class)
         listing = listed([instrument], venue, listings).get(instrument.symbol)
         if listing is None:
             raise ValueError(_refusal(text, venue, pairs))
@@ -46,15 +51,23 @@ def additions(
     return added
 
 
-def unasked(names: Sequence[str], universe: Sequence[Instrument]) -> list[Addition]:
+def unasked(
+    names: Sequence[str], universe: Sequence[Instrument], asset_class: AssetClass = AssetClass.CRYPTO
+) -> list[Addition]:
     """The instruments called ``names``, without asking a venue. Raises ValueError for a text that is no name."""
     known = {each.symbol: each for each in universe}
-    return [Addition(_instrument(text, known, []), None) for text in names]
+    return [Addition(_instrument(text, known, [], asset_class), None) for text in names]
 
 
-def _instrument(text: str, universe: dict[str, Instrument], pairs: Sequence[str]) -> Instrument:
-    symbol = find_symbol(text, [*universe, *(pair for pair in pairs if pair not in universe)]) or text
-    return universe.get(symbol) or Instrument.crypto(symbol)
+def _instrument(
+    text: str, universe: dict[str, Instrument], pairs: Sequence[str], asset_class: AssetClass
+) -> Instrument:
+    stock = asset_class is AssetClass.STOCK
+    # a class of shares has two spellings, BRK.B and BRK-B: the universe's is the name
+    symbol = find_symbol(text.replace(".", "-"), universe) if stock else None
+    symbol = symbol or find_symbol(text, [*universe, *(pair for pair in pairs if pair not in universe)]) or text
+    new = Instrument.stock if stock else Instrument.crypto
+    return universe.get(symbol) or new(symbol)
 
 
 def _refusal(text: str, venue: str, pairs: Sequence[str]) -> str:

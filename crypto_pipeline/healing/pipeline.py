@@ -21,6 +21,7 @@ from crypto_pipeline.healing.checks.zero_volume import silence_is_plausible
 from crypto_pipeline.healing.comparison import rotation
 from crypto_pipeline.healing.comparison.agreement import Agreement, agreements, stands_for, venue_agreement
 from crypto_pipeline.healing.comparison.reconciler import Reconciler
+from crypto_pipeline.healing.corporate_actions import sync_corporate_actions
 from crypto_pipeline.healing.failover import Failover
 from crypto_pipeline.healing.fill.filler import fetch_again, fill
 from crypto_pipeline.healing.fill.remaining import report_missing, unfinished_timeframes
@@ -90,7 +91,8 @@ class Pipeline:
     def horizon_at(self, now: datetime) -> Horizon:
         """What is expected when the venue's clock shows ``now``."""
         policy = plan.retention_policy(self.settings)
-        return Horizon.of(now, self.settings.history_days, self.settings.settle_delay, policy)
+        settle = self.settings.settle_delay + self.venue.traits.delay.total_seconds()
+        return Horizon.of(now, self.settings.history_days, settle, policy)
 
     def choose(self, symbols: Sequence[str] = ()) -> list[str]:
         """The active instruments called ``symbols`` (all when empty). Raises StoreError naming an unknown one."""
@@ -142,6 +144,8 @@ class Pipeline:
         if self.failover.down is None:
             work.report.problems.update(await self._look_for_listings(chosen))
             work = replace(work, instruments=self._listings(chosen))
+            problems = await sync_corporate_actions(self.store, self.venue, work.instruments, horizon.now)
+            work.report.problems.update(problems)
         self._refresh(work, list(Timeframe))
         await self._bring_all(work, list(timeframes) or list(Timeframe), start, end)
         return work.report

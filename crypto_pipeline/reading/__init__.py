@@ -5,10 +5,10 @@ without a bar, and a cache whose answers state their age. Queries belong to ``st
 or a venue, and nothing here needs more than a plain ``pip install crypto-pipeline``.
 """
 
-from crypto_pipeline.reading.adjustment import AdjustmentWarning
 from crypto_pipeline.reading.answer import Answer
 from crypto_pipeline.reading.collected import SpanWarning
 from crypto_pipeline.reading.query import question
 from crypto_pipeline.reading.reader import Reader
+from crypto_pipeline.reading.stocks.adjustment import AdjustmentWarning
 
 __all__ = ["AdjustmentWarning", "Answer", "Reader", "SpanWarning", "question"]

@@ -12,11 +12,11 @@ import polars as pl
 
 from crypto_pipeline.market.calendars import get_calendar, outside_sessions
 from crypto_pipeline.reading import arguments
-from crypto_pipeline.reading.adjustment import Adjuster
 from crypto_pipeline.reading.fill import fill_flat
 from crypto_pipeline.reading.forming import with_forming
 from crypto_pipeline.reading.helper_process import HelperProcess
 from crypto_pipeline.reading.query import Question
+from crypto_pipeline.reading.stocks.adjustment import Adjuster
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.database import fork_safety

@@ -13,16 +13,16 @@ import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.reading import arguments
-from crypto_pipeline.reading.adjustment import AdjustmentWarning
 from crypto_pipeline.reading.arguments import Moment
 from crypto_pipeline.reading.bar_answers import BarAnswers
 from crypto_pipeline.reading.cached_reader import CachedReader
-from crypto_pipeline.reading.closures import GAP_STATES, with_closures
 from crypto_pipeline.reading.collected import CollectedDays
 from crypto_pipeline.reading.helper_process import HelperProcess, needs_polars
 from crypto_pipeline.reading.lazy import scan
 from crypto_pipeline.reading.macro import MacroReading
 from crypto_pipeline.reading.query import ALL, Question, question
+from crypto_pipeline.reading.stocks.adjustment import AdjustmentWarning
+from crypto_pipeline.reading.stocks.closures import GAP_STATES, with_closures
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store, resolve_url
 from crypto_pipeline.store.columns.frames import READ_SCHEMA

@@ -16,15 +16,19 @@ from crypto_pipeline.venues.coinbase.rest import CoinbaseExchange
 from crypto_pipeline.venues.coinbase.stream import CoinbaseStream
 from crypto_pipeline.venues.kraken.rest import KrakenSpot
 from crypto_pipeline.venues.kraken.stream import KrakenStream
+from crypto_pipeline.venues.massive.crypto import MassiveCrypto
+from crypto_pipeline.venues.massive.stocks import MassiveStocks
 from crypto_pipeline.venues.protocol import (
     BarsAnswer,
     BudgetLimit,
+    CorporateActionsAnswer,
     FetchPlan,
     Listing,
     ListingStatus,
     MalformedAnswer,
     RejectedRow,
     RequestBudget,
+    StatesCorporateActions,
     TradesAnswer,
     UnknownSymbol,
     Venue,
@@ -69,6 +73,7 @@ __all__ = [
     "BudgetLimit",
     "CoinbaseExchange",
     "CoinbaseStream",
+    "CorporateActionsAnswer",
     "Event",
     "FetchPlan",
     "HttpClient",
@@ -79,6 +84,8 @@ __all__ = [
     "LiveBar",
     "LiveTrade",
     "MalformedAnswer",
+    "MassiveCrypto",
+    "MassiveStocks",
     "MemoryBudget",
     "NotFound",
     "Notice",
@@ -87,6 +94,7 @@ __all__ = [
     "RequestBudget",
     "RequestPolicy",
     "StandIns",
+    "StatesCorporateActions",
     "StreamClosed",
     "StreamConnection",
     "StreamPlan",

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import polars as pl
 
+from crypto_pipeline.market.corporate_actions.actions import ActionKind, CorporateAction
 from crypto_pipeline.market.gaps.evidence import TradeProof
+from crypto_pipeline.market.instruments import AssetClass
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: Greatest length in characters of an error's message, and of a quoted body or frame.
@@ -78,6 +80,12 @@ class VenueTraits:
     settle_delay: timedelta = timedelta(seconds=3)
     #: Number of newest bars per timeframe that the venue returns; None: all of them.
     kept_bars: int | None = None
+    #: How much later than it happened everything is stated, by the plan that was chosen.
+    delay: timedelta = timedelta(0)
+    #: The kind of instruments that it has.
+    asset_class: AssetClass = AssetClass.CRYPTO
+    #: Timeframes in which its own bars equal what is rolled up from its minutes; None: all that it has.
+    compared: frozenset[Timeframe] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,20 @@ class TradesAnswer(TradeProof):
 
     refused: tuple[RejectedRow, ...] = ()
     instrument: str = field(kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CorporateActionsAnswer:
+    """What a venue stated at ``seen_at`` of an instrument's corporate actions; rows that cannot be are ``refused``.
+
+    ``whole``: kinds of which ``actions`` has all that the venue states.
+    """
+
+    instrument: str
+    actions: tuple[CorporateAction, ...]
+    seen_at: datetime
+    whole: tuple[ActionKind, ...] = ()
+    refused: tuple[RejectedRow, ...] = ()
 
 
 class VenueError(Exception):
@@ -253,3 +275,11 @@ class Venue(Protocol):
 
     async def close(self) -> None:
         """Close connections."""
+
+
+@runtime_checkable
+class StatesCorporateActions(Protocol):
+    """A venue that states splits, dividends and renames."""
+
+    async def corporate_actions(self, instrument: str, venue_symbol: str) -> CorporateActionsAnswer:
+        """All that the venue states of the instrument. Raises VenueError."""

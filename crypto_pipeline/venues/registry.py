@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 from crypto_pipeline.addresses import base_url
+from crypto_pipeline.market.instruments import AssetClass
 from crypto_pipeline.market.universe import load_universe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.venues.binance.rest import BinanceSpot
@@ -18,6 +21,9 @@ from crypto_pipeline.venues.coinbase.rest import CoinbaseExchange
 from crypto_pipeline.venues.coinbase.stream import CoinbaseStream
 from crypto_pipeline.venues.kraken.rest import KrakenSpot
 from crypto_pipeline.venues.kraken.stream import KrakenStream
+from crypto_pipeline.venues.massive.crypto import MassiveCrypto
+from crypto_pipeline.venues.massive.names import stock_ticker
+from crypto_pipeline.venues.massive.stocks import MassiveStocks
 from crypto_pipeline.venues.protocol import RequestBudget, Venue, VenueTraits
 from crypto_pipeline.venues.stand_ins import StandIns
 from crypto_pipeline.venues.stream_protocol import StreamingVenue
@@ -84,6 +90,29 @@ def _kraken(options: ClientOptions) -> KrakenSpot:
     return KrakenSpot(settings.kraken_url, options.budget, share=settings.budget_share, policy=options.policy)
 
 
+def _massive_stocks(options: ClientOptions) -> MassiveStocks:
+    settings = options.settings
+    stocks = [one for one in load_universe(settings.universe_file) if one.asset_class is AssetClass.STOCK]
+    expected = [stock_ticker(one.venue_symbol("massive")) for one in stocks]
+    return MassiveStocks(**_massive(options), expected=expected)
+
+
+def _massive_crypto(options: ClientOptions) -> MassiveCrypto:
+    return MassiveCrypto(**_massive(options))
+
+
+def _massive(options: ClientOptions) -> dict[str, Any]:
+    settings = options.settings
+    return {
+        "key": "" if settings.massive_key is None else settings.massive_key.get_secret_value(),
+        "base_url": settings.massive_url,
+        "budget": options.budget,
+        "requests_per_minute": settings.massive_requests_per_minute,
+        "delay": _MASSIVE_DELAY if settings.massive_feed == "delayed" else timedelta(0),
+        "policy": options.policy,
+    }
+
+
 def _replay_stream(settings: Settings) -> BinanceStream:
     url = base_url(settings.host, settings.replay_port, "ws")
     return BinanceStream(url, name="replay", timeout=settings.request_timeout)
@@ -101,12 +130,17 @@ def _kraken_stream(settings: Settings) -> KrakenStream:
     return KrakenStream(settings.kraken_stream_url, timeout=settings.request_timeout)
 
 
+#: What plans of Massive without real time are behind.
+_MASSIVE_DELAY = timedelta(minutes=15)
+
 #: All venues by name. The replay exchange has Binance's interface.
 REGISTRY: dict[str, VenueEntry] = {
     "replay": VenueEntry(BinanceSpot.traits, _replay, _replay_stream),
     "binance": VenueEntry(BinanceSpot.traits, _binance, _binance_stream),
     "coinbase": VenueEntry(CoinbaseExchange.traits, _coinbase, _coinbase_stream),
     "kraken": VenueEntry(KrakenSpot.traits, _kraken, _kraken_stream),
+    "massive": VenueEntry(MassiveStocks.traits, _massive_stocks),
+    "massive_crypto": VenueEntry(MassiveCrypto.traits, _massive_crypto),
     "replay_standby": VenueEntry(BinanceSpot.traits, _replay_standby),
 }
 

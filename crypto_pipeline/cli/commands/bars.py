@@ -14,8 +14,9 @@ from crypto_pipeline.cli.options import DataDir, End, Start
 if TYPE_CHECKING:
     import polars as pl
 
+    from crypto_pipeline.market.timeframes import Timeframe
     from crypto_pipeline.reading import Reader
-    from crypto_pipeline.reading.query import BarOptions, Question
+    from crypto_pipeline.reading.query import BarOptions
 
 _FORMS = ("table", "csv", "json", "parquet", "arrow")
 
@@ -77,9 +78,8 @@ def read(
     """Print stored bars of [start, end), oldest first. Default: the last day of 1m bars, longer for wider bars."""
     from crypto_pipeline.cli import options
     from crypto_pipeline.cli.context import database, deployment_settings
-    from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.output import write_frame
-    from crypto_pipeline.reading import Reader, question
+    from crypto_pipeline.reading import Reader
     from crypto_pipeline.reading.query import ALL
 
     _refuse_bad_options(form, fill, start, last)
@@ -94,22 +94,28 @@ def read(
         symbols = options.known_symbols(symbol, reader.symbols(active_only=False)) or []
         if begin is not None and given is None:
             _refuse_future(begin, reader.now())
-        try:
-            asked = question(symbols, chosen, begin, given, now=reader.now, **options_of_bars)
-            frame = _answer_with_notes(reader, asked)
-        except ValueError as error:
-            raise BadInput(str(error)) from None
+        frame = _answer_with_notes(reader, symbols, chosen, (begin, given), options_of_bars)
     write_frame(frame, form, output, f"{symbol} {chosen}")
 
 
-def _answer_with_notes(reader: Reader, asked: Question) -> pl.DataFrame:
+def _answer_with_notes(
+    reader: Reader,
+    symbols: list[str],
+    timeframe: Timeframe,
+    span: tuple[datetime | None, datetime | None],
+    chosen: BarOptions,
+) -> pl.DataFrame:
     """Read the bars; print the reader's warnings as notes on stderr. BadInput for options that do not fit together."""
-    from crypto_pipeline.reading import AdjustmentWarning, SpanWarning
+    from crypto_pipeline.cli.errors import BadInput
+    from crypto_pipeline.reading import AdjustmentWarning, SpanWarning, question
 
     with warnings.catch_warnings(record=True) as warned:
         for kind in (SpanWarning, AdjustmentWarning):
             warnings.simplefilter("always", kind)
-        frame = reader.answer_or_warn(asked)
+        try:
+            frame = reader.answer_or_warn(question(symbols, timeframe, *span, now=reader.now, **chosen))
+        except ValueError as error:
+            raise BadInput(str(error)) from None
     for each in warned:
         typer.echo(f"note: {each.message}", err=True)
     return frame

@@ -228,7 +228,7 @@ def _open_gaps(bars: SeriesOptions, state: str | None, data_dir: Any) -> pl.Data
     import polars as pl
 
     from crypto_pipeline.cli.context import open_store
-    from crypto_pipeline.reading.closures import with_closures
+    from crypto_pipeline.reading.stocks.closures import with_closures
 
     chosen = bars.timeframes()
     states = _states(state)
@@ -272,7 +272,7 @@ def gaps_reopen(
 def _states(text: str | None) -> list[str] | None:
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.market.gaps.classification import GapState
-    from crypto_pipeline.reading.closures import CLOSED
+    from crypto_pipeline.reading.stocks.closures import CLOSED
 
     if text is None:
         return None

@@ -56,15 +56,17 @@ def add(symbols: Symbols, force: Force = False, data_dir: DataDir = None) -> Non
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.healing.additions import additions, unasked
     from crypto_pipeline.market.universe import load_universe
+    from crypto_pipeline.venues import traits_of
 
     settings = deployment_settings(data_dir)
     universe = load_universe(settings.universe_file)
     try:
-        unasked(symbols, universe)  # malformed symbols are refused without asking the venue
+        kind = traits_of(settings.venue).asset_class
+        unasked(symbols, universe, kind)  # malformed symbols are refused without asking the venue
         wanted = (
-            unasked(symbols, universe)
+            unasked(symbols, universe, kind)
             if force
-            else additions(symbols, universe, settings.venue, _listings(settings, symbols))
+            else additions(symbols, universe, settings.venue, _listings(settings, symbols), kind)
         )
     except ValueError as error:
         raise BadInput(str(error)) from None

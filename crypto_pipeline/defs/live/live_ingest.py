@@ -30,6 +30,7 @@ from crypto_pipeline.ops.host.processes import MARK
 from crypto_pipeline.ops.supervision.ingest_process import LineQueueHandler, ingest_here
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store.coordination.heartbeats import Heartbeat
+from crypto_pipeline.venue_names import has_stream
 
 #: A heartbeat older than this belongs to a dead or stuck holder.
 STALE = 20.0
@@ -148,8 +149,8 @@ def live_ingest_supervisor(
 ) -> dg.SensorResult | dg.SkipReason:
     """Keep one `live_ingest` run per shard alive, judged by its heartbeat row; observe trades and live prices."""
     settings = load_settings()
-    if not settings.ingest:
-        return dg.SkipReason("live ingest is switched off (CRYPTO_PIPELINE_INGEST)")
+    if not (settings.ingest and has_stream(settings.venue)):
+        return dg.SkipReason("live ingest is switched off (CRYPTO_PIPELINE_INGEST), or the venue has no stream")
     shards = settings.ingest_shards
     with database.store() as store:
         beats = {shard: store.heartbeats.get(f"ingest-{shard}") for shard in range(shards)}

@@ -20,8 +20,9 @@ _OVER = timedelta(hours=1)
 
 
 def comparable(traits: VenueTraits) -> list[Timeframe]:
-    """The timeframes that are compared: those above 1m in which the venue states bars, narrowest first."""
-    return [timeframe for timeframe in HIGHER_TIMEFRAMES if timeframe in traits.timeframes]
+    """The timeframes that are compared, narrowest first: those above 1m in which the venue states bars that roll up."""
+    compared = traits.timeframes if traits.compared is None else traits.compared
+    return [timeframe for timeframe in HIGHER_TIMEFRAMES if timeframe in compared]
 
 
 def stands_for(timeframe: Timeframe, traits: VenueTraits) -> Timeframe | None:

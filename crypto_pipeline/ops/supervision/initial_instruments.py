@@ -9,6 +9,7 @@ from crypto_pipeline.market.universe import choose_instruments, load_universe
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
+from crypto_pipeline.venues import traits_of
 
 
 def chosen_instruments(settings: Settings) -> list[Instrument]:
@@ -22,7 +23,8 @@ def chosen_instruments(settings: Settings) -> list[Instrument]:
         by_name = {instrument.symbol: instrument for instrument in universe}
         return [by_name.get(symbol) or Instrument.crypto(symbol) for symbol in recorded]
     try:
-        return choose_instruments(universe, settings.instrument_choice, known=recorded)
+        asset_class = traits_of(settings.venue).asset_class
+        return choose_instruments(universe, settings.instrument_choice, asset_class=asset_class, known=recorded)
     except ValueError as error:
         raise OpsError(f"--instruments: {error}") from None
 
@@ -42,7 +44,8 @@ def begin_collecting(store: Store, settings: Settings) -> list[str]:
     """
     wanted = chosen_instruments(settings)
     known = store.instruments.ids()
-    by_name = "-" in (settings.instruments or "")  # a list of names, not a number or ``all``
+    choice = (settings.instruments or "all").strip().lower()
+    by_name = not (choice == "all" or choice.lstrip("+-").isdigit())
     return store.instruments.add([one for one in wanted if by_name or one.symbol not in known])
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.host.processes import DEPLOYMENT, MARK
 from crypto_pipeline.settings import PREFIX, Settings
+from crypto_pipeline.venue_names import has_stream
 
 POSTGRES = "postgres"
 REPLAY = "replay"
@@ -58,7 +59,7 @@ def programs(
         )
     if replay_port is not None:
         found.append(SupervisedProgram(REPLAY, [*ours, "replay", "serve", "--port", str(replay_port)], False, True))
-    if settings.ingest:
+    if settings.ingest and has_stream(settings.venue):
         ingest = [sys.executable, "-m", "crypto_pipeline.cli.ingest_program", "--shards", str(settings.ingest_shards)]
         for shard in range(settings.ingest_shards):
             found.append(

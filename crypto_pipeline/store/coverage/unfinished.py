@@ -15,8 +15,8 @@ import psycopg
 
 from crypto_pipeline.market.timeframes import Timeframe
 
-#: Update of a cell whose expected number is set again; ``c`` is ``market.coverage``. The number is of windows in sessions;
-#: bars outside of them count as expected once they are stored.
+#: Update of a cell whose expected number is set again; ``c`` is ``market.coverage``. The number is of windows in
+#: sessions; bars outside of them count as expected once they are stored.
 ON_EXPECTED_AGAIN = """
 ON CONFLICT (instrument_id, timeframe, day) DO UPDATE
 SET expected = excluded.expected + c.outside,

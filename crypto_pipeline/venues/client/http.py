@@ -107,6 +107,7 @@ class HttpClient:
         explain: Explain | None = None,
         refused: Explain | None = None,
         hidden: Params | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.base_url = base_url.rstrip("/")
@@ -125,6 +126,7 @@ class HttpClient:
         self._requests: dict[str, httpx.Request] = {}
         # ``bodies`` unpacks packed bodies: httpx would unpack first, and a bound could be checked only afterwards.
         self._headers = httpx.Headers({"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agent": USER_AGENT})
+        self._headers.update(headers or {})
         self._connections: ConnectionStack | None = None
         self._slots = asyncio.Semaphore(self.policy.concurrency)
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -43,7 +43,8 @@ class RestVenue(ABC):
     """REST client of a venue. Use it in one event loop at a time.
 
     ``base_url`` and ``name`` are the venue's own unless given. ``budget``: account of request weight, by default one of
-    this client. ``share``: of what the venue allows.
+    this client. ``share``: of what the venue allows. ``headers`` go with every request. ``limit``: what the venue
+    allows this client, if not what it allows all.
     """
 
     traits: VenueTraits
@@ -61,10 +62,13 @@ class RestVenue(ABC):
         name: str | None = None,
         share: float = 0.9,
         policy: RequestPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+        limit: tuple[int, float] | None = None,
     ) -> None:
         self.name = self.default_name if name is None else name
         self.policy = policy or RequestPolicy()
-        self._limit = BudgetLimit(self.limit[0], self.limit[1], share)
+        requests, window = limit or self.limit
+        self._limit = BudgetLimit(requests, window, share)
         self._limit_told = False
         self.http = HttpClient(
             self.name,
@@ -73,6 +77,7 @@ class RestVenue(ABC):
             policy=self.policy,
             explain=self.explain,
             refused=self.refusal,
+            headers=headers,
         )
         #: When the venue's time was last requested (``time.monotonic``), and the time it stated (Unix ms).
         self.clock: tuple[float, float] | None = None

@@ -1,0 +1,80 @@
+"""The truth of a replayed stock market: bars and trades as they were traded, and what happened to each stock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Protocol
+
+import polars as pl
+
+#: Bars: begin in Unix ms, prices, shares, trades.
+BARS: dict[str, pl.DataType] = {
+    "t": pl.Int64(),
+    "o": pl.Float64(),
+    "h": pl.Float64(),
+    "l": pl.Float64(),
+    "c": pl.Float64(),
+    "v": pl.Float64(),
+    "n": pl.Int64(),
+}
+#: Trades in their order: time in Unix ns, price, shares, codes of conditions, number of the exchange.
+TRADES: dict[str, pl.DataType] = {
+    "ns": pl.Int64(),
+    "price": pl.Float64(),
+    "size": pl.Float64(),
+    "conditions": pl.List(pl.Int64()),
+    "exchange": pl.Int64(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SplitEvent:
+    """From ``day`` on ``to`` shares stand for ``of``."""
+
+    day: date
+    of: float
+    to: float
+
+
+@dataclass(frozen=True, slots=True)
+class DividendEvent:
+    """``amount`` of dollars per share to those who held it before ``day``."""
+
+    day: date
+    amount: float
+    declared: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What happened to one stock. ``ticker`` is its present one; ``tickers`` are all: (first day, ticker), in order."""
+
+    ticker: str
+    first_day: date
+    tickers: tuple[tuple[date, str], ...] = ()
+    splits: tuple[SplitEvent, ...] = ()
+    dividends: tuple[DividendEvent, ...] = ()
+    delisted: date | None = None
+    name: str = field(default="")
+
+    def ticker_on(self, day: date) -> str:
+        """The ticker of a day."""
+        held = [ticker for first, ticker in self.tickers if first <= day]
+        return held[-1] if held else (self.tickers[0][1] if self.tickers else self.ticker)
+
+
+class StockTape(Protocol):
+    """A stock market."""
+
+    def stocks(self) -> list[Stock]:
+        """Every stock, delisted ones too."""
+
+    def minutes(self, ticker: str, first: date, last: date) -> pl.DataFrame:
+        """Minute bars (BARS) of the stock's New York days ``first`` to ``last``, extended hours included, in order."""
+
+    def days(self, ticker: str, first: date, last: date) -> pl.DataFrame:
+        """Bars of days (BARS), which begin at midnight in New York, in order."""
+
+    def trades(self, ticker: str, first: date, last: date) -> pl.DataFrame:
+        """Trades (TRADES) of the stock's New York days, in order."""
