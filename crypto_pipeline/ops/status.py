@@ -28,7 +28,7 @@ class Stored:
     #: Number of results of a full set of checks: each check of bars on each timeframe, and each other check that ever
     #: ran.
     checks_wanted: int = 0
-    #: Number of checks of bars that never ran.
+    #: Number of checks of bars, and of macro series where some are collected, that never ran.
     checks_not_run: int = 0
     #: Macro series of which nothing is stored yet.
     macro_waiting: list[str] = field(default_factory=list)
@@ -37,20 +37,23 @@ class Stored:
     def read(cls, store: Store) -> Stored:
         """Read the figures from the database."""
         from crypto_pipeline.healing.checks.stored_bars import checks_of
+        from crypto_pipeline.healing.macro.checks import RECORDED
         from crypto_pipeline.market.timeframes import Timeframe
 
+        macro = store.macro.progress()
         results = store.checks.results().to_dicts()
         ran = {(row["check"], row["timeframe"]) for row in results}
-        of_bars = {(check, str(timeframe)) for timeframe in Timeframe for check in checks_of(timeframe)}
+        required = {(check, str(timeframe)) for timeframe in Timeframe for check in checks_of(timeframe)}
+        required |= {(check, "") for check in RECORDED if macro}
         passed = {(row["check"], row["timeframe"]) for row in results if row["passed"]}
         return cls(
             timeframes={row["timeframe"]: _timeframe(row) for row in store.coverage.summary().to_dicts()},
             gaps=_gap_counts(store),
             failing=[_failing(row) for row in results if not row["passed"]],
             checks_passed=len(passed),
-            checks_wanted=len(of_bars | ran),
-            checks_not_run=len(of_bars - ran),
-            macro_waiting=store.macro.uncollected(),
+            checks_wanted=len(required | ran),
+            checks_not_run=len(required - ran),
+            macro_waiting=[name for name, stored in macro.items() if not stored],
         )
 
     @property

@@ -9,7 +9,7 @@ import pytest
 
 from crypto_pipeline import definitions
 from crypto_pipeline.store import Store
-from crypto_pipeline_tests.builders.fred import collect, fred_exchange, without_pace
+from crypto_pipeline_tests.builders.fred import NAMES, collect, fred_exchange, without_pace
 
 
 @pytest.fixture
@@ -69,4 +69,4 @@ def test_a_run_that_the_sensor_asks_for_collects_and_checks_every_series(
         rows = store.macro.summary()["rows"].sum()
         assert made.metadata["dagster/row_count"].value == made.metadata["rows_added"].value == rows
         assert not sensor.evaluate_tick(context).run_requests, "no series is due any more"
-    assert store.macro.uncollected() == []
+    assert store.macro.progress() == dict.fromkeys(NAMES, True)

@@ -11,7 +11,7 @@ from threading import Barrier, Thread
 
 import pytest
 
-from crypto_pipeline.market.macro.series import choose_series
+from crypto_pipeline.market.macro.series import MacroSeries, choose_series
 from crypto_pipeline.market.macro.vintages import Availability, Vintage
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.macro.writer import MacroWrite
@@ -43,8 +43,10 @@ def test_series_are_chosen_and_dismissed_and_rows_stay(macro: Store) -> None:
     assert macro.macro.choose(choose_series("CPI,DGS10")) == ["DGS10"]
     assert [row.name for row in macro.macro.series()] == ["CPI", "DGS10"]
     assert len(macro.macro.series(active_only=False)) == 6
-    assert macro.macro.uncollected() == ["CPI", "DGS10"]
+    assert macro.macro.progress() == {"CPI": False, "DGS10": False}
     assert macro.macro.find("cpiaucsl").name == "CPI"
+    macro.macro.choose([MacroSeries("TREASURY_10Y", "DGS10")])
+    assert macro.macro.find("DGS10").name == "TREASURY_10Y"
     with pytest.raises(StoreError, match="unknown macro series 'CPII': did you mean CPI"):
         macro.macro.find("CPII")
 
@@ -52,7 +54,7 @@ def test_series_are_chosen_and_dismissed_and_rows_stay(macro: Store) -> None:
 def test_a_database_that_is_not_migrated_has_no_macro_series(postgres_url: str) -> None:
     with Store(postgres_url) as store:
         store.connections.run(lambda connection: connection.execute("DROP TABLE market.macro_series CASCADE") and None)
-        assert store.macro.uncollected() == []
+        assert store.macro.progress() == {}
 
 
 def test_vintages_are_read_as_they_were_known(macro: Store) -> None:

@@ -35,6 +35,10 @@ CHECKS = {
 }
 
 
+#: Names under which their results are kept.
+RECORDED = [f"{SUBJECT}_{name}" for name in CHECKS]
+
+
 @dataclass(frozen=True, slots=True)
 class _Fault:
     """Why a series does not pass. ``unknown``: there is no verdict."""

@@ -54,20 +54,22 @@ class Macro(MacroReads):
             before = set(connection.scalars(active))
             connection.execute(update(MACRO_SERIES).where(_SERIES.series_id.not_in(chosen)).values(active=False))
             for one in series:
-                row = insert(MACRO_SERIES).values(series_id=one.series_id, name=one.name, zone=one.zone)
-                connection.execute(row.on_conflict_do_update(index_elements=["series_id"], set_={"active": True}))
+                named = {"name": one.name, "zone": one.zone}
+                row = insert(MACRO_SERIES).values(series_id=one.series_id, **named)
+                changed = {"active": True, **named}  # a series may have got a name of its own since
+                connection.execute(row.on_conflict_do_update(index_elements=["series_id"], set_=changed))
             return [one.name for one in series if one.series_id not in before]
 
         return self._connections.run_core(work)
 
-    def uncollected(self) -> list[str]:
-        """Names of the active series of which nothing was ever stored; none in a database without macro series."""
+    def progress(self) -> dict[str, bool]:
+        """Of each active series, by name, whether anything was ever stored; empty in a database without the tables."""
 
-        def work(connection: Connection) -> list[str]:
+        def work(connection: Connection) -> dict[str, bool]:
             if connection.scalar(select(func.to_regclass("market.macro_series"))) is None:
-                return []  # not migrated yet
-            waiting = select(_SERIES.name).where(_SERIES.active, _SERIES.collected_at.is_(None))
-            return list(connection.scalars(waiting.order_by(_SERIES.name)))
+                return {}  # not migrated yet
+            rows = select(_SERIES.name, _SERIES.collected_at.is_not(None)).where(_SERIES.active)
+            return {row[0]: row[1] for row in connection.execute(rows.order_by(_SERIES.name))}
 
         return self._connections.run_core(work)
 

@@ -10,9 +10,10 @@ from crypto_pipeline.healing.macro.checks import check_macro, record_macro
 from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.market.macro.series import choose_series
 from crypto_pipeline.market.macro.vintages import Availability, Vintage
+from crypto_pipeline.ops.status import Stored
 from crypto_pipeline.replay import ReplayExchange
 from crypto_pipeline.store import Store
-from crypto_pipeline_tests.builders.fred import NOW, collect
+from crypto_pipeline_tests.builders.fred import NAMES, NOW, collect
 from crypto_pipeline_tests.healing.macro.conftest import Sync
 
 
@@ -37,7 +38,13 @@ async def test_what_nobody_knows_is_not_green(store: Store, exchange: ReplayExch
     for name, one in outcomes(store).items():
         assert not one.passed, name
         assert set(one.offenders["verdict"]) == {"unknown"}
+    stored = Stored.read(store)
+    assert stored.macro_waiting == list(NAMES)
+    assert stored.checks_not_run == stored.checks_wanted > 3
+    record_macro(store, list(outcomes(store).values()))
+    assert Stored.read(store).checks_not_run == stored.checks_not_run - 3
     store.macro.choose([])
+    assert Stored.read(store).macro_waiting == []
     assert not any(one.passed for one in outcomes(store).values()), "no series is no proof"
 
 
