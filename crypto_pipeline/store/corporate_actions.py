@@ -28,20 +28,27 @@ _LOCK = 0x616374696F6E73  # "actions"
 _COLUMNS = tuple(name for name in ACTION_SCHEMA if name != "instrument")
 
 # Where two venues state an action of one day and kind, that of one of them counts.
-_AS_OF = f"""
+_QUERY = f"""
 SELECT instrument_id, {", ".join(_COLUMNS)}
 FROM (
     SELECT n.*, dense_rank() OVER (PARTITION BY n.instrument_id, n.kind, n.effective_date ORDER BY n.venue) AS turn
     FROM (
         SELECT DISTINCT ON (instrument_id, venue, event_id) *
         FROM market.corporate_actions
-        WHERE instrument_id = ANY($1) AND known_at <= $2::text::timestamptz
+        WHERE instrument_id = ANY({{ids}}) AND known_at <= {{known}}::text::timestamptz
         ORDER BY instrument_id, venue, event_id, known_at DESC
     ) AS n
-    WHERE NOT n.withdrawn AND n.effective_at <= $3::text::timestamptz
+    WHERE NOT n.withdrawn AND n.effective_at <= {{effective}}::text::timestamptz
 ) AS a
 WHERE turn = 1
 """  # noqa: S608  (names of ours)
+
+
+_AS_OF = _QUERY.format(ids="$1", known="$2", effective="$3")
+#: The same for psycopg, which answers sooner where there are few rows.
+_AS_OF_FEW = _QUERY.format(ids="%s::int[]", known="%s", effective="%s")
+#: Up to so many instruments are few.
+_FEW = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,12 @@ class CorporateActions:
         """
         ids = self._symbols.ids(instruments)
         times = [require_utc(each).isoformat() for each in (moment, effective_by or moment)]
-        answer = self._connections.frame(_AS_OF, [list(ids.values()), *times])
+        values = [list(ids.values()), *times]
+        if len(ids) <= _FEW:
+            schema = {"instrument_id": pl.Int32(), **{name: ACTION_SCHEMA[name] for name in _COLUMNS}}
+            answer = pl.DataFrame(self._connections.rows(_AS_OF_FEW, values), schema=schema, orient="row")
+        else:
+            answer = self._connections.frame(_AS_OF, values)
         typed = [pl.col(name).cast(dtype) for name, dtype in ACTION_SCHEMA.items()]
         return named(answer, ids).select(typed).sort("instrument", "effective_at", "kind", "event_id")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from polars.testing import assert_frame_equal
 
 from crypto_pipeline.market.corporate_actions import actions
 from crypto_pipeline.market.corporate_actions.actions import ACTION_SCHEMA, ActionKind, CorporateAction
 from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier
-from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store import Store, StoreError, corporate_actions
 from crypto_pipeline.store.corporate_actions import RecordedActions
 
 NEW_YORK = "America/New_York"
@@ -100,3 +101,12 @@ def test_an_instrument_that_is_forgotten_takes_its_actions_along(stocks: Store) 
     stocks.corporate_actions.record([split()], "massive", seen_at=SEEN)
     stocks.instruments.remove("AAPL")
     assert stocks.instruments.forget(["AAPL"]) == ["AAPL"]
+
+
+def test_few_and_many_instruments_are_read_alike(stocks: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = actions.rename("META", date(2022, 6, 9), NEW_YORK, "FB", "META", seen_at=SEEN)
+    stocks.corporate_actions.record([split(), rename, paid(date(2024, 2, 9), 0.24, "d1")], "massive", seen_at=SEEN)
+    few = stocks.corporate_actions.as_of(["AAPL", "META"], NOW)
+    monkeypatch.setattr(corporate_actions, "_FEW", 0)
+    assert_frame_equal(few, stocks.corporate_actions.as_of(["AAPL", "META"], NOW))
+    assert few.height == 3

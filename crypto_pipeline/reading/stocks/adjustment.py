@@ -71,7 +71,7 @@ class Adjuster:
         closes, quotes = None, {}
         if adjust == "all" and not (needs := reference_needs(actions)).is_empty():
             closes = _closes(store, needs, bars if timeframe is Timeframe.D1 else None, as_of)
-            quotes = {row.instrument.symbol: row.instrument.quote for row in store.instruments.list(active_only=False)}
+            quotes = store.symbols.quotes(names)
         return cls(store, adjust, factor_table(actions, adjust, closes, quotes), as_of, complete)
 
     @property

@@ -29,6 +29,7 @@ class Symbols:
         self._ids: dict[str, int] = {}
         self._collected: dict[str, int] = {}
         self._calendars: dict[str, str] = {}
+        self._quotes: dict[str, str] = {}
         self._read_at = -_REMEMBERED
         self.after_fork()
         fork_safety.renew_in_children(self)
@@ -62,10 +63,15 @@ class Symbols:
         """The calendar of each of the given instruments that does not trade always, as ``ids`` knows them."""
         return {symbol: self._calendars[symbol] for symbol in self.ids(symbols) if symbol in self._calendars}
 
+    def quotes(self, symbols: Iterable[str]) -> dict[str, str]:
+        """The asset in which each of the given instruments is quoted, as ``ids`` knows them."""
+        return {symbol: self._quotes[symbol] for symbol in self.ids(symbols)}
+
     def _refresh(self) -> None:
-        rows = self._connections.rows("SELECT symbol, instrument_id, active, calendar FROM market.instruments")
+        rows = self._connections.rows("SELECT symbol, instrument_id, active, calendar, quote FROM market.instruments")
         with self._lock:
-            self._ids = {symbol: number for symbol, number, _, _ in rows}
-            self._collected = {symbol: number for symbol, number, active, _ in rows if active}
-            self._calendars = {symbol: calendar for symbol, _, _, calendar in rows if calendar != ALWAYS.name}
+            self._ids = {symbol: number for symbol, number, _, _, _ in rows}
+            self._collected = {symbol: number for symbol, number, active, _, _ in rows if active}
+            self._calendars = {symbol: calendar for symbol, _, _, calendar, _ in rows if calendar != ALWAYS.name}
+            self._quotes = {symbol: quote for symbol, _, _, _, quote in rows}
             self._read_at = time.monotonic()
