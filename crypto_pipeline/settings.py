@@ -13,40 +13,27 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AwareDatetime, Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from crypto_pipeline.defaults import GENERATED, GENERATED_DAYS, RETENTION, replays
 from crypto_pipeline.market.macro.series import SeriesChoice
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venue_names import venue_names
 
 PREFIX = "CRYPTO_PIPELINE_"
 
-#: What the setting ``retention`` chooses: days in the tables, and days in table and archive together, by timeframe. A
-#: timeframe that is not named, or has 0 days, is kept for ever.
-_HOT = {str(each): each.hot_days for each in Timeframe if each.hot_days is not None}
-_KEPT = {str(each): each.kept_days for each in Timeframe if each.kept_days is not None}
-RETENTION: dict[str, dict[str, dict[str, int]]] = {
-    "research": {"keep_hot_days": _HOT, "keep_days": dict.fromkeys(_HOT, 0)},
-    "lean": {"keep_hot_days": _HOT, "keep_days": _KEPT},
-}
-
 
 class SettingsError(ValueError):
     """A setting has a bad value; the message names the setting, the value and what is accepted."""
-
-
-#: What a plain ``up`` on the generated market collects: few instruments over many days, not the reverse. Features of
-#: 4h are warm after 42 days, labels begin after 8, and 8 instruments of all three tiers have some of every strategy
-#: (figures: bench/RESULTS.md).
-GENERATED = ("BTC-USDT", "ETH-USDT", "SOL-USDT", "XRP-USDT", "ARB-USDT", "OP-USDT", "PEPE-USDT", "WIF-USDT")
-GENERATED_DAYS = 45
 
 
 class Settings(BaseSettings):
     """Everything that can be set. Durations are in seconds unless the name says days."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", validate_default=True)
+
+    _first: bool = PrivateAttr(True)
 
     # Where things are
     data_dir: Path = Field(Path("~/.crypto_pipeline"), description="Everything that is stored lives below this folder.")
@@ -277,24 +264,37 @@ class Settings(BaseSettings):
             raise ValueError(f"{unknown[0]!r} is not a venue: use {', '.join(venue_names())}")
         return ",".join(names) or None
 
+    def at(self, venue: str, *, first: bool = True) -> Settings:
+        """These settings for the series of ``venue``; ``first``: it is the first venue of the deployment."""
+        if venue == self.venue and first == self._first:
+            return self
+        chosen = self.model_copy(update={"venue": venue})
+        chosen._first = first
+        return chosen
+
+    @property
+    def states_time(self) -> bool:
+        """Whether the clock of the venue is the market's: several clocks would move it to and fro."""
+        return self._first
+
     @property
     def history_days(self) -> int:
         """Days of history that are expected to be there.
 
         A recording that is replayed has few of them; the generated market has as many as are asked for.
         """
-        usual = 180 if self.venue != "replay" else GENERATED_DAYS if self.replay_source == "generated" else 7
+        usual = 180 if not replays(self.venue) else GENERATED_DAYS if self.replay_source == "generated" else 7
         return usual if self.days is None else self.days
 
     @property
     def clock_rate(self) -> float:
         """Seconds of the venue's clock per second of ours."""
-        return self.replay_speed if self.venue == "replay" else 1.0
+        return self.replay_speed if replays(self.venue) else 1.0
 
     @property
     def instrument_choice(self) -> str:
         """Which instruments of the universe: a number, a list, or ``all``."""
-        usual = "all" if self.venue != "replay" else str(len(GENERATED)) if self.universe_file else ",".join(GENERATED)
+        usual = "all" if not replays(self.venue) else str(len(GENERATED)) if self.universe_file else ",".join(GENERATED)
         return self.instruments or usual
 
     @classmethod

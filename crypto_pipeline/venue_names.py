@@ -22,4 +22,4 @@ def venue_names(*, first: bool = False) -> tuple[str, ...]:
 
 def has_stream(venue: str) -> bool:
     """Whether live bars can be made of the venue's stream; otherwise its bars come by REST alone."""
-    return not {"rest", "standby"} & set(_marks().get(venue, ()))
+    return "rest" not in _marks().get(venue, ("rest",))

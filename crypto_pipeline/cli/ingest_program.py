@@ -13,7 +13,7 @@ import sys
 import threading
 
 import crypto_pipeline.ops.without_pandas  # noqa: F401  (before anything that imports ADBC)
-from crypto_pipeline.ingest import run_ingest
+from crypto_pipeline.ingest import ingest_shard, run_ingest
 from crypto_pipeline.ops.supervision.ingest_process import IngestProcess, LateMinuteWork, LineQueueHandler, offer
 from crypto_pipeline.settings import SettingsError, load_settings
 from crypto_pipeline.store import StoreError
@@ -27,7 +27,8 @@ _AGAIN = 1.0
 
 async def ingest(here: IngestProcess) -> None:
     """Ingest or stand by, in turn, until a signal ends the process."""
-    settings = load_settings()
+    shard = here.shard
+    settings = load_settings().at(shard.venue, first=shard.first)
     stop = asyncio.Event()
     here.bind(stop)
     loop = asyncio.get_running_loop()
@@ -36,10 +37,18 @@ async def ingest(here: IngestProcess) -> None:
     after_minute = LateMinuteWork(settings, here.duty.live)
     while not stop.is_set():
         why = await run_ingest(
-            settings, here.shard, here.shards, stop, here.report, after_minute, holder=here.holder, duty=here.duty
+            settings,
+            shard.number,
+            shard.count,
+            stop,
+            here.report,
+            after_minute,
+            holder=here.holder,
+            duty=here.duty,
+            name=shard.name,
         )
         if why != "stopped":
-            log.warning("shard %d: %s; standing by", here.shard, why)
+            log.warning("%s: %s; standing by", shard.name, why)
             await asyncio.sleep(_AGAIN)
 
 
@@ -58,11 +67,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shard", type=int, required=True)
     parser.add_argument("--shards", type=int, required=True)
+    parser.add_argument("--venue", required=True)
     given = parser.parse_args()
     quiet_drivers()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request at INFO
-    here = IngestProcess(given.shard, given.shards)
+    try:
+        here = IngestProcess(ingest_shard(load_settings(), given.shard, given.shards, given.venue))
+    except (SettingsError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     offer(here)
     logging.getLogger("crypto_pipeline").addHandler(LineQueueHandler(here.lines))
     shown_run = threading.Thread(target=_show_in_dagster, args=[here], name="dagster-run", daemon=True)

@@ -42,11 +42,11 @@ def print_status(found: dict[str, Any]) -> None:
     stated, ours = database["market_time"], datetime.now(UTC)
     if stated is not None and abs((market := datetime.fromisoformat(stated)) - ours) > _APART:
         out.print(f"time: {market:%Y-%m-%d %H:%M} UTC at the venue, {ours:%Y-%m-%d %H:%M} UTC on this machine")
-    columns = ["rows", "expected", "explained", "missing", "newest"]
-    rows = [[name, *(row[column] for column in columns)] for name, row in found["timeframes"].items()]
-    compared = {name: _compared(row) for name, row in found["agreement"].items()}
-    table("", ["timeframe", *columns, "compared"], [[*row, compared.get(row[0], "–")] for row in rows])
-    _print_agreement(found, out)
+    if len(found["venues"]) > 1:
+        for name, venue in found["venues"].items():
+            _print_bars(name, venue, name, out)
+    else:
+        _print_bars("", found, found["venue"], out)
     gaps = ", ".join(f"{count:,} {state}" for state, count in found["gaps"].items()) or "none"
     out.print(f"gaps: {gaps}", markup=False)
     checks = found["checks"]
@@ -57,21 +57,30 @@ def print_status(found: dict[str, Any]) -> None:
         out.print(f"  {reason}", markup=False)
 
 
+def _print_bars(title: str, found: dict[str, Any], venue: str, out: Console) -> None:
+    """The bars of one venue by timeframe, and how far they were compared with its own."""
+    columns = ["rows", "expected", "explained", "missing", "newest"]
+    rows = [[name, *(row[column] for column in columns)] for name, row in found["timeframes"].items()]
+    compared = {name: _compared(row) for name, row in found["agreement"].items()}
+    table(title, ["timeframe", *columns, "compared"], [[*row, compared.get(row[0], "–")] for row in rows])
+    _print_agreement(found, venue, out)
+
+
 def _compared(row: dict[str, Any]) -> str:
     """The compared share of stored bars of closed days; in brackets the timeframe whose comparison stands for it."""
     share = f"{int(row['share'] * 1000) / 10:g} %" if row["stored"] else "–"
     return share if row["never"] is None else f"({row['through'] or 'never'}: {share})"
 
 
-def _print_agreement(found: dict[str, Any], out: Console) -> None:
+def _print_agreement(found: dict[str, Any], venue: str, out: Console) -> None:
     rows = [row for row in found["agreement"].values() if row["never"] is None and row["newest"] is not None]
     if not rows:
-        out.print(f"compared with {found['venue']}'s own bars: nothing yet", markup=False)
+        out.print(f"compared with {venue}'s own bars: nothing yet", markup=False)
         return
     last, oldest = max(row["newest"] for row in rows), min(row["oldest"] for row in rows)
     unsettled = sum(row["unsettled"] for row in found["agreement"].values())
     out.print(
-        f"compared with {found['venue']}'s own bars: last {last:%Y-%m-%d %H:%M} UTC, longest ago "
+        f"compared with {venue}'s own bars: last {last:%Y-%m-%d %H:%M} UTC, longest ago "
         f"{oldest:%Y-%m-%d %H:%M} UTC, {unsettled:,} windows in dispute",
         markup=False,
     )

@@ -6,9 +6,10 @@ schedules to ``defs``; nothing here knows Dagster.
 """
 
 from crypto_pipeline.healing.checks.stored_bars import verify
+from crypto_pipeline.healing.deployment import Deployment
 from crypto_pipeline.healing.pipeline import Pipeline
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import HealReport, ReconcileReport
 from crypto_pipeline.market.checks import CheckOutcome
 
-__all__ = ["CheckOutcome", "HealReport", "Horizon", "Pipeline", "ReconcileReport", "verify"]
+__all__ = ["CheckOutcome", "Deployment", "HealReport", "Horizon", "Pipeline", "ReconcileReport", "verify"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crypto_pipeline.healing.listings import listed
 from crypto_pipeline.market import Instrument
-from crypto_pipeline.market.instruments import AssetClass, find_symbol
+from crypto_pipeline.market.instruments import AssetClass, find_symbol, name_at
 from crypto_pipeline.market.near_names import did_you_mean, near_names
 from crypto_pipeline.venues import Listing, ListingStatus
 
@@ -25,6 +25,32 @@ class Addition:
         if self.listing is None or self.listing.status is ListingStatus.TRADING:
             return ""
         return f"the venue does not let it trade now ({self.listing.status}): its history is collected"
+
+    def at(self, default: str) -> Addition:
+        """The same with the venue stated; ``default`` is that of an instrument which names none."""
+        instrument = self.instrument
+        return replace(self, instrument=instrument.model_copy(update={"venue": instrument.venue or default}))
+
+
+def of_venues(
+    names: Sequence[str], universe: Sequence[Instrument], default: str, venues: Sequence[str]
+) -> dict[str, list[str]]:
+    """``names`` by the venue that each is of; ``default`` is that of a name which says none.
+
+    Raises ValueError for a venue that is none of ``venues``.
+    """
+    found: dict[str, list[str]] = {}
+    of_symbol = {each.symbol: each.venue for each in universe}
+    for name in names:
+        stated = name.partition("@")[2] or of_symbol.get(find_symbol(name, of_symbol) or "")
+        venue = stated or default
+        if venue not in venues:
+            raise ValueError(
+                f"{name}: this deployment collects from {', '.join(venues)}; name {venue} in a group of the universe "
+                "file and start it again"
+            )
+        found.setdefault(venue, []).append(name)
+    return found
 
 
 def additions(
@@ -63,6 +89,9 @@ def _instrument(
     text: str, universe: dict[str, Instrument], pairs: Sequence[str], asset_class: AssetClass
 ) -> Instrument:
     stock = asset_class is AssetClass.STOCK
+    pair, at, venue = text.partition("@")
+    if at and (plain := find_symbol(pair, [*universe, *pairs])) is not None:
+        text = name_at(plain, venue)
     # a class of shares has two spellings, BRK.B and BRK-B: the universe's is the name
     symbol = find_symbol(text.replace(".", "-"), universe) if stock else None
     symbol = symbol or find_symbol(text, [*universe, *(pair for pair in pairs if pair not in universe)]) or text

@@ -80,7 +80,8 @@ class Failover:
         return told
 
     def _learn(self, told: datetime) -> None:
-        self.store.clock.learn(self.venue.name, told, self.settings.clock_rate)
+        if self.settings.states_time:
+            self.store.clock.learn(self.venue.name, told, self.settings.clock_rate)
 
     async def look(self) -> None:
         """End the failover of an earlier pass where the first venue answers again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,7 +14,7 @@ import polars as pl
 from crypto_pipeline.market import Instrument
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import ListingRow, Store
-from crypto_pipeline.venues import Listing, ListingStatus, Venue, VenueError
+from crypto_pipeline.venues import Listing, ListingStatus, Venue, VenueError, VenueUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +56,34 @@ class ListingLook:
         store.heartbeats.beat(self.name, "look", {"unlisted": names, "pause": pause})
 
 
+async def look_for_listings(
+    store: Store, venue: str, unlisted: Sequence[str], sync: Callable[[], Awaitable[object]]
+) -> dict[str, str]:
+    """Ask ``venue`` for listings by ``sync`` where it is time to, with growing pauses for the same ``unlisted``.
+
+    Returns the reason of a failure for each of ``unlisted``, other instruments are not affected. Raises
+    VenueUnavailable.
+    """
+    look = await asyncio.to_thread(ListingLook.of, store, venue)
+    if not unlisted or not look.due(unlisted):
+        return {}
+    try:
+        await sync()
+    except VenueUnavailable:
+        raise
+    except VenueError as error:
+        return dict.fromkeys(unlisted, f"{venue} does not say whether it lists it: {error}")
+    finally:
+        await asyncio.to_thread(look.record, store, unlisted)
+    return {}
+
+
 async def sync_instruments(store: Store, venue: Venue, now: datetime) -> pl.DataFrame:
     """Take over the venue's listings of all active instruments; returns one row each, nulls where it lists none.
 
     Where the venue does not answer for one instrument, its earlier listing stays and the others are taken over.
     """
-    stated = await _stated(store, venue)
+    stated = await _stated(store, venue, own=True)
     known = {row.symbol: row for row in store.instruments.listings(venue.name)}
 
     async def look(symbol: str, listing: Listing) -> ListingRow:
@@ -94,7 +116,7 @@ async def sync_instruments(store: Store, venue: Venue, now: datetime) -> pl.Data
 
     rows = await asyncio.gather(*(look_alone(symbol, listing) for symbol, listing in stated.items()))
     store.instruments.set_listings(venue.name, [row for row in rows if row is not None])
-    return store.instruments.frame(venue.name)
+    return store.instruments.frame(venue.name, own=True)
 
 
 async def sync_names(store: Store, venue: Venue) -> None:
@@ -106,9 +128,10 @@ async def sync_names(store: Store, venue: Venue) -> None:
     store.instruments.set_listings(venue.name, rows)
 
 
-async def _stated(store: Store, venue: Venue) -> dict[str, Listing]:
-    """The venue's listings of the active instruments that it has, by canonical name."""
-    return listed((row.instrument for row in store.instruments.list()), venue.name, await venue.listings())
+async def _stated(store: Store, venue: Venue, *, own: bool = False) -> dict[str, Listing]:
+    """The venue's listings of the active instruments that it has, by canonical name; ``own``: of its own series."""
+    rows = store.instruments.list(venue=venue.name if own else None)
+    return listed((row.instrument for row in rows), venue.name, await venue.listings())
 
 
 def listed(instruments: Iterable[Instrument], venue: str, listings: Iterable[Listing]) -> dict[str, Listing]:

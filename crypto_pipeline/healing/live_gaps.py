@@ -59,12 +59,12 @@ async def quick_horizon(pipeline: Pipeline) -> Horizon:
     told = status.time
     horizon = pipeline.horizon_at(await asyncio.to_thread(pipeline.store.clock.now) if told is None else told)
     if status.reachable and status.time is not None:
-        await asyncio.to_thread(_refresh, pipeline.store, horizon)
+        await asyncio.to_thread(_refresh, pipeline.store, pipeline.venue.name, horizon)
     return horizon
 
 
-def _refresh(store: Store, horizon: Horizon) -> None:
-    calendars = [(row.instrument.symbol, row.instrument.calendar) for row in store.instruments.list()]
+def _refresh(store: Store, venue: str, horizon: Horizon) -> None:
+    calendars = [(row.instrument.symbol, row.instrument.calendar) for row in store.instruments.list(venue=venue)]
     known = pl.DataFrame(calendars, schema={"instrument": pl.String(), "calendar": pl.String()}, orient="row")
     plan.refresh_expected(store, known, horizon, list(Timeframe))
 

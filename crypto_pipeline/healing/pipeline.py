@@ -16,7 +16,7 @@ import polars as pl
 from crypto_pipeline.healing import plan
 from crypto_pipeline.healing.checks.coverage_figures import coverage_figures
 from crypto_pipeline.healing.checks.freshness import Thresholds
-from crypto_pipeline.healing.checks.stored_bars import MINUTE_CHECKS, verify
+from crypto_pipeline.healing.checks.stored_bars import MINUTE_CHECKS, freshness, verify
 from crypto_pipeline.healing.checks.zero_volume import silence_is_plausible
 from crypto_pipeline.healing.comparison import rotation
 from crypto_pipeline.healing.comparison.agreement import Agreement, agreements, stands_for, venue_agreement
@@ -25,7 +25,7 @@ from crypto_pipeline.healing.corporate_actions import sync_corporate_actions
 from crypto_pipeline.healing.failover import Failover
 from crypto_pipeline.healing.fill.filler import fetch_again, fill
 from crypto_pipeline.healing.fill.remaining import report_missing, unfinished_timeframes
-from crypto_pipeline.healing.listings import ListingLook, sync_instruments
+from crypto_pipeline.healing.listings import look_for_listings, sync_instruments
 from crypto_pipeline.healing.passes import HISTORY, FillMode, FillPass, HealingPass
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import HealReport, Progress, ReconcileReport, silent
@@ -37,7 +37,7 @@ from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.timeframes import LOWER, Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
-from crypto_pipeline.venues import StandIns, Venue, VenueError, VenueUnavailable, make_stand_ins, make_venue
+from crypto_pipeline.venues import StandIns, Venue, make_stand_ins, make_venue
 
 #: Part of the venue's request budget that history leaves to live passes, which need a page per instrument and minute.
 KEPT_FOR_LIVE = 0.05
@@ -96,7 +96,7 @@ class Pipeline:
 
     def choose(self, symbols: Sequence[str] = ()) -> list[str]:
         """The active instruments called ``symbols`` (all when empty). Raises StoreError naming an unknown one."""
-        active = [row.instrument.symbol for row in self.store.instruments.list()]
+        active = [row.instrument.symbol for row in self.store.instruments.list(venue=self.venue.name)]
         if not symbols:
             return active
         if unknown := [symbol for symbol in symbols if symbol not in set(active)]:
@@ -112,7 +112,8 @@ class Pipeline:
         For work that was requested a while ago: an instrument that was removed since must not stop the others. Raises
         StoreError naming an instrument that was never added.
         """
-        active = {row.instrument.symbol: row.active for row in self.store.instruments.list(active_only=False)}
+        rows = self.store.instruments.list(active_only=False, venue=self.venue.name)
+        active = {row.instrument.symbol: row.active for row in rows}
         removed = [one for one in symbols if active.get(one) is False]
         asked = [one for one in symbols if one not in removed]
         return (self.choose(asked) if asked or not symbols else []), removed
@@ -142,7 +143,9 @@ class Pipeline:
         horizon = horizon or await self.horizon()
         work = self._fill_pass(chosen, horizon, progress, mode)
         if self.failover.down is None:
-            work.report.problems.update(await self._look_for_listings(chosen))
+            unlisted = work.instruments.filter(pl.col("venue_symbol").is_null())["instrument"].to_list()
+            problems = await look_for_listings(self.store, self.venue.name, unlisted, self.sync_instruments)
+            work.report.problems.update(problems)
             work = replace(work, instruments=self._listings(chosen))
             problems = await sync_corporate_actions(self.store, self.venue, work.instruments, horizon.now)
             work.report.problems.update(problems)
@@ -197,26 +200,6 @@ class Pipeline:
         shared = {"store": self.store, "venue": self.venue, "settings": self.settings, "failover": self.failover}
         return {**shared, "instruments": self._listings(instruments)}
 
-    async def _look_for_listings(self, instruments: Sequence[str]) -> dict[str, str]:
-        """Ask the venue for listings where an instrument has none yet, with growing pauses for the same instruments.
-
-        Returns the reason of a failure for each instrument without a listing; the others are not affected.
-        """
-        listings = self._listings(instruments)
-        unlisted = listings.filter(pl.col("venue_symbol").is_null())["instrument"].to_list()
-        look = await asyncio.to_thread(ListingLook.of, self.store, self.venue.name)
-        if not unlisted or not look.due(unlisted):
-            return {}
-        try:
-            await self.sync_instruments()
-        except VenueUnavailable:
-            raise
-        except VenueError as error:
-            return dict.fromkeys(unlisted, f"{self.venue.name} does not say whether it lists it: {error}")
-        finally:
-            await asyncio.to_thread(look.record, self.store, unlisted)
-        return {}
-
     def _refresh(self, work: HealingPass, timeframes: Sequence[Timeframe]) -> None:
         # Not cut to the listing: bars outside of it are explained in the ledger, where people look for reasons.
         plan.refresh_expected(self.store, work.instruments.select("instrument", "calendar"), work.horizon, timeframes)
@@ -269,14 +252,34 @@ class Pipeline:
         """
         horizon = await self.horizon()
         limits = Thresholds.of(self.settings)
-        outcomes = await asyncio.to_thread(verify, self.store, timeframe, start, end, horizon, limits)
+        outcomes = await asyncio.to_thread(verify, self.store, timeframe, start, end, horizon, limits, self.venue.name)
         if timeframe is Timeframe.M1:
             outcomes = await asyncio.to_thread(self._look_at_silence, outcomes, start, end, horizon)
+        figures = coverage_figures(self.store, timeframe, start, end, horizon, self.venue.name)
+        outcomes.append(await self._verify_agreement(timeframe, start, end, horizon, int(figures["present"])))
+        return [replace(one, figures={**figures, "offending": one.offenders.height, **one.figures}) for one in outcomes]
+
+    async def verify_venue(self, timeframe: Timeframe, start: datetime, end: datetime) -> list[CheckOutcome]:
+        """The checks of one timeframe that the series of each venue have for themselves: freshness and agreement.
+
+        By the last known time, and without a new comparison, while the venue does not answer.
+        """
+        status = await self.failover.probe()
+        now = await asyncio.to_thread(self.store.clock.now) if status.time is None else status.time
+        horizon, limits, own = self.horizon_at(now), Thresholds.of(self.settings), self.venue.name
+        fresh = await asyncio.to_thread(freshness, self.store, timeframe, horizon, limits, own)
+        if status.reachable:
+            return [fresh, await self._verify_agreement(timeframe, start, end, horizon, None)]
+        agreement = (await asyncio.to_thread(self.agreements, horizon, [timeframe]))[timeframe]
+        return [fresh, venue_agreement(self.store, agreement, 0, agreement.stored)]
+
+    async def _verify_agreement(
+        self, timeframe: Timeframe, start: datetime, end: datetime, horizon: Horizon, stored: int | None
+    ) -> CheckOutcome:
+        """Compare the newest end and evaluate the agreement. ``stored``: bars that should have been compared."""
         compared = await self._compare_newest(timeframe, start, end, horizon)
         agreement = (await asyncio.to_thread(self.agreements, horizon, [timeframe]))[timeframe]
-        figures = coverage_figures(self.store, timeframe, start, end, horizon, self.venue.name)
-        outcomes.append(venue_agreement(self.store, agreement, compared, int(figures["present"])))
-        return [replace(one, figures={**figures, "offending": one.offenders.height, **one.figures}) for one in outcomes]
+        return venue_agreement(self.store, agreement, compared, agreement.stored if stored is None else stored)
 
     async def _compare_newest(self, timeframe: Timeframe, start: datetime, end: datetime, horizon: Horizon) -> int:
         """Compare the newest end of ``[start, end)`` with the venue; returns how many bars were compared.

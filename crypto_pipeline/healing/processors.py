@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -91,8 +90,7 @@ def summed(report: HealReport) -> Counts:
     """The counts of all timeframes together."""
     total = Counts()
     for counts in report.counts.values():
-        for name, value in asdict(counts).items():
-            setattr(total, name, getattr(total, name) + value)
+        total.add(counts)
     return total
 
 

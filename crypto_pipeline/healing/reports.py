@@ -61,6 +61,11 @@ class Counts:
         for name in ("inserted", "superseded", "unchanged", "rejected"):
             setattr(self, name, getattr(self, name) + getattr(result, name))
 
+    def add(self, other: Counts) -> None:
+        """Take over the counts of another pass."""
+        for name, value in asdict(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
 
 @dataclass(slots=True)
 class HealReport:
@@ -110,6 +115,14 @@ class ReconcileReport:
     #: windows over absent minutes: they differ from the venue's bars, which may contain more minutes
     incomparable: int = 0
     problems: dict[str, str] = field(default_factory=dict)
+
+    def add(self, other: ReconcileReport) -> None:
+        """Take over the figures of another pass."""
+        for timeframe, bars in other.compared.items():
+            self.compared[timeframe] = self.compared.get(timeframe, 0) + bars
+        for name in ("disagreed", "resolved", "disputed", "superseded", "incomparable"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.problems.update(other.problems)
 
     def as_dict(self) -> dict[str, object]:
         """JSON-ready."""

@@ -17,9 +17,20 @@ if TYPE_CHECKING:
     from crypto_pipeline.ingest.after_minute import MinuteDone, OnMinute
     from crypto_pipeline.ingest.aggregation.aggregator import Aggregator
     from crypto_pipeline.ingest.lease import Duty
-    from crypto_pipeline.ingest.run import heartbeat_name, run_ingest
+    from crypto_pipeline.ingest.run import run_ingest
+    from crypto_pipeline.ingest.shards import IngestShard, heartbeat_name, ingest_shard, ingest_shards
 
-__all__ = ["Aggregator", "Duty", "MinuteDone", "OnMinute", "heartbeat_name", "run_ingest"]
+__all__ = [
+    "Aggregator",
+    "Duty",
+    "IngestShard",
+    "MinuteDone",
+    "OnMinute",
+    "heartbeat_name",
+    "ingest_shard",
+    "ingest_shards",
+    "run_ingest",
+]
 
 __getattr__ = lazy_attributes(
     __name__,
@@ -30,9 +41,7 @@ __getattr__ = lazy_attributes(
             "MinuteDone",
             "OnMinute",
         ),
-        "run": (
-            "heartbeat_name",
-            "run_ingest",
-        ),
+        "run": ("run_ingest",),
+        "shards": ("IngestShard", "heartbeat_name", "ingest_shard", "ingest_shards"),
     },
 )

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 from crypto_pipeline.ingest.after_minute import OnMinute, Report
 from crypto_pipeline.ingest.lease import Duty, Holder, holder_name
+from crypto_pipeline.ingest.shards import heartbeat_name
 from crypto_pipeline.ingest.term import Term
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import LeaseLost, Store, StoreError, resolve_url
@@ -31,19 +32,21 @@ async def run_ingest(
     store: Store | None = None,
     holder: str | None = None,
     duty: Duty | None = None,
+    name: str | None = None,
 ) -> str:
-    """Ingest one shard of the instruments until ``stop`` is set, or until another process takes over.
+    """Ingest one shard of the instruments of a venue until ``stop`` is set, or until another process takes over.
 
-    Waits for the lease while another process holds it. Returns ``stopped``, ``rotated`` (a process that stood by took
-    over), ``lost`` (another process holds the lease) or ``crowded`` (another process stands by already). ``on_minute``
-    and ``report`` are called in threads after each minute (see after_minute). Raises StoreError when there is no
-    database, and ValueError for a shard number outside of ``0 … shards - 1``.
+    ``name`` is that of the lease (None: that of the first venue). Waits for the lease while another process holds it.
+    Returns ``stopped``, ``rotated`` (a process that stood by took over), ``lost`` (another process holds the lease) or
+    ``crowded`` (another process stands by already). ``on_minute`` and ``report`` are called in threads after each
+    minute (see after_minute). Raises StoreError when there is no database, and ValueError for a shard number outside of
+    ``0 … shards - 1``.
     """
     count = settings.ingest_shards if shards is None else shards
     if not 0 <= shard < count:
         raise ValueError(f"shard {shard} of {count}: use 0 to {count - 1}")
     stop, duty = stop or asyncio.Event(), duty or Duty()
-    name = heartbeat_name(shard)
+    name = name or heartbeat_name(shard)
     try:
         async with _claim(settings, store, name, holder) as claim, _open(settings, claim.plain) as (venue, stream):
             # A first read imports libraries, for seconds on a busy machine: not while the lease is held.
@@ -76,11 +79,6 @@ async def _claim(settings: Settings, store: Store | None, name: str, holder: str
             await asyncio.to_thread(opened.close)
 
 
-def heartbeat_name(shard: int) -> str:
-    """Name of the lease and of the heartbeat row of a shard."""
-    return f"ingest-{shard}"
-
-
 def in_shard(symbol: str, shard: int, shards: int) -> bool:
     """Whether an instrument belongs to a shard: by its name alone, whatever other instruments there are."""
     return zlib.crc32(symbol.encode()) % shards == shard
@@ -88,7 +86,7 @@ def in_shard(symbol: str, shard: int, shards: int) -> bool:
 
 def instruments_of_shard(store: Store, venue: str, shard: int, shards: int) -> list[tuple[str, str]]:
     """(canonical name, venue symbol) of the instruments that a shard collects now. Raises StoreError."""
-    rows = store.instruments.frame(venue)
+    rows = store.instruments.frame(venue, own=True)
     return [
         (row["instrument"], row["venue_symbol"])
         for row in rows.iter_rows(named=True)

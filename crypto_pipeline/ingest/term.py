@@ -280,6 +280,8 @@ class Term:
     async def _share_clock(self) -> None:
         """Write the venue's time for other processes; needs no lease, as any process may repeat what the venue said."""
         state = self.state
+        if not state.settings.states_time:
+            return
         learn, now = state.lease.holder.plain.clock.learn, from_unix_ms(state.clock.now_ms())
         await asyncio.to_thread(learn, state.venue.name, now, state.settings.clock_rate)
 

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 #: Characters of a name besides letters and digits of any script.
 _MARKS = "._$"
 _LONGEST = 64
+#: Between an instrument and the venue of this series of it, where another venue has the plain name.
+_AT = "@"
 _TO_CAPITALS = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 
 
@@ -52,11 +54,25 @@ _REFRESH = {
 
 def refresh_class(symbol: str) -> Refresh:
     """The class of the instrument called ``symbol``, by its base asset or ticker."""
-    return _REFRESH.get(symbol.partition("-")[0], Refresh.COLD)
+    return _REFRESH.get(plain_name(symbol).partition("-")[0], Refresh.COLD)
+
+
+def plain_name(symbol: str) -> str:
+    """The name without its venue: ``BTC-USDT`` of ``BTC-USDT@kraken``."""
+    return symbol.partition(_AT)[0]
+
+
+def name_at(symbol: str, venue: str) -> str:
+    """The name of the series of ``symbol`` at ``venue`` where another venue has the plain name."""
+    return f"{plain_name(symbol)}{_AT}{venue}"
 
 
 class Instrument(BaseModel):
-    """One instrument. ``symbol`` is canonical, ``BASE-QUOTE`` for crypto, the ticker otherwise."""
+    """One instrument at one venue. ``symbol`` is canonical: ``BASE-QUOTE`` for crypto, the ticker otherwise.
+
+    Where several venues have the same instrument, the first one's series has this plain name, and the series of
+    another is called ``BASE-QUOTE@venue``.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,6 +80,8 @@ class Instrument(BaseModel):
     asset_class: AssetClass = AssetClass.CRYPTO
     base: str
     quote: str
+    #: The venue whose series this is; None: the default one of the settings.
+    venue: str | None = None
     tier: Tier = Tier.MID
     calendar: str = "24/7"
     venue_symbols: dict[str, str] = Field(default_factory=dict)
@@ -82,11 +100,14 @@ class Instrument(BaseModel):
         name = unicodedata.normalize("NFC", value)
         if len(name) > _LONGEST:
             raise ValueError(f"symbol of {len(name)} characters, {name[:20]!r}…: {_LONGEST} are the most")
+        name, at, venue = name.partition(_AT)
+        if at and not venue.replace("_", "").isalnum():
+            raise ValueError(f"symbol {value!r}: write the name of a venue after {_AT}, for example BTC-USDT@kraken")
         if name.count("-") > 1 or not all(name.split("-")):
             raise ValueError(f"symbol {value!r}: write BASE-QUOTE, for example BTC-USDT, or a ticker")
         if wrong := [each for each in name.replace("-", "") if not (each.isalnum() or each in _MARKS)]:
             raise ValueError(f"symbol {value!r}: {wrong[0]!r} cannot stand in a name; use letters, digits, {_MARKS}")
-        return name
+        return f"{name}{at}{venue}"
 
     @field_validator("listed", "delisted")
     @classmethod
@@ -97,17 +118,18 @@ class Instrument(BaseModel):
 
     def venue_symbol(self, venue: str) -> str:
         """The venue's name of it: as the universe states it, else base and quote joined, else the ticker."""
-        plain = f"{self.base}{self.quote}" if self.asset_class is AssetClass.CRYPTO else self.symbol
+        plain = f"{self.base}{self.quote}" if self.asset_class is AssetClass.CRYPTO else plain_name(self.symbol)
         return self.venue_symbols.get(venue, plain)
 
     @classmethod
     def crypto(cls, symbol: str, tier: Tier = Tier.MID) -> Instrument:
-        """The crypto pair called ``BASE-QUOTE``. Raises ValueError for another shape."""
-        base, dash, quote = unicodedata.normalize("NFC", symbol).partition("-")
+        """The crypto pair called ``BASE-QUOTE`` or ``BASE-QUOTE@venue``. Raises ValueError for another shape."""
+        pair, _, venue = unicodedata.normalize("NFC", symbol).partition(_AT)
+        base, dash, quote = pair.partition("-")
         if not (base and dash and quote):
             raise ValueError(f"unknown symbol {symbol!r}: write BASE-QUOTE, for example BTC-USDT")
         try:
-            return cls(symbol=symbol, base=base, quote=quote, tier=tier)
+            return cls(symbol=symbol, base=base, quote=quote, tier=tier, venue=venue or None)
         except ValidationError as error:
             raise ValueError(str(error.errors()[0]["ctx"]["error"])) from None
 

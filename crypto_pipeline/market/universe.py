@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier, find_symbol
+from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier, find_symbol, name_at
 from crypto_pipeline.market.near_names import did_you_mean, near_names
 
 _FIX = "add it to a universe file of your own (CRYPTO_PIPELINE_UNIVERSE_FILE)"
@@ -22,6 +22,7 @@ class _Group(BaseModel):
     tier: Tier
     asset_class: AssetClass = AssetClass.CRYPTO
     quote: str | None = None
+    venue: str | None = None
     calendar: str = "24/7"
     by_name_only: bool = False
     failover: list[str] = Field(default_factory=list)
@@ -58,6 +59,9 @@ def parse_universe(toml_text: str) -> list[Instrument]:
     for group in universe.group:
         for text in group.symbols:
             instrument = _instrument(text, group, universe)
+            first = instruments.get(instrument.symbol)
+            if first is not None and group.venue is not None and group.venue != first.venue:
+                instrument = instrument.model_copy(update={"symbol": name_at(instrument.symbol, group.venue)})
             if instrument.symbol in instruments:
                 raise ValueError(f"universe: {instrument.symbol} is there twice")
             instruments[instrument.symbol] = instrument
@@ -78,11 +82,12 @@ def choose_instruments(
 ) -> list[Instrument]:
     """The chosen instruments of ``asset_class`` (None: of any): a number N (the first N), ``all``, or a list of names.
 
-    Pairs in ``known`` (what a venue lists, say) may be named although the universe does not have them. Raises
-    ValueError naming the bad symbol and the nearest matches.
+    Instruments of a group that names its venue are offered whatever their class. Pairs in ``known`` (what a venue
+    lists, say) may be named although the universe does not have them. Raises ValueError naming the bad symbol and the
+    nearest matches.
     """
     wanted = choice.strip()
-    offered = [one for one in universe if asset_class in (None, one.asset_class)]
+    offered = [one for one in universe if one.venue is not None or asset_class in (None, one.asset_class)]
     default = [one for one in offered if not one.by_name_only]
     if wanted.lower() == "all":
         return default
@@ -116,6 +121,7 @@ def _instrument(text: str, group: _Group, universe: _Universe) -> Instrument:
         symbol = base = text
     fields: dict[str, Any] = {
         "asset_class": group.asset_class,
+        "venue": group.venue,
         "tier": group.tier,
         "calendar": group.calendar,
         "by_name_only": group.by_name_only,

@@ -5,7 +5,7 @@ bars.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,7 +104,9 @@ class Stored:
 
 def gather(settings: Settings) -> dict[str, Any]:
     """The contents of ``status`` as a dict for JSON. A program or database that is down is reported, never raised."""
-    places = Places(settings.data_dir)
+    from crypto_pipeline.venues import collected_venues
+
+    places, venues = Places(settings.data_dir), collected_venues(settings)
     state = running_state(places)
     found: dict[str, Any] = {
         "running": state is not None,
@@ -113,7 +115,8 @@ def gather(settings: Settings) -> dict[str, Any]:
         "phase": state.phase if state else "stopped",
         "pid": state.pid if state else None,
         "data_dir": str(settings.data_dir),
-        "venue": settings.venue,
+        "venue": ", ".join(venues),
+        "venues": {},
         "url": state.urls.get("ui") if state else None,
         "urls": state.urls if state else {},
         "processes": [],
@@ -127,7 +130,7 @@ def gather(settings: Settings) -> dict[str, Any]:
         found["notes"] = [f"{name} {note}" for name, note in asked.notes.items()]
         found["venue_trouble"] = asked.troubles.get(health.VENUE)
         found["processes"] = _processes(state, asked)
-    found |= _database(settings)
+    found |= _database(settings, venues)
     stuck = [row["summary"] for row in found["checks"]["failing"] if row["check"] == CHECK]
     if state is not None and stuck:
         found |= {"healthy": False, "queue_trouble": stuck[0]}
@@ -160,30 +163,37 @@ def _processes(state: UpState, asked: health.HealthReport) -> list[dict[str, Any
     return rows
 
 
-def _database(settings: Settings) -> dict[str, Any]:
+def _database(settings: Settings, venues: Sequence[str]) -> dict[str, Any]:
     from crypto_pipeline.store import StoreError
 
     try:
         with _open(settings) as (url, store):
             stored = Stored.read(store)
             described = _describe(url, store)
-            compared = _compared(settings, url, store)
+            of_venues = _of_venues(venues, url, store)
     except StoreError as error:
         unknown = _as_dict(Stored()) | {"incomplete_because": [f"the database does not answer: {error}"]}
-        return {"database": {"reachable": False, "trouble": str(error)}, **unknown, "agreement": {}}
-    return {"database": described, **_as_dict(stored), "agreement": compared}
+        return {"database": {"reachable": False, "trouble": str(error)}, **unknown, "agreement": {}, "venues": {}}
+    agreement = of_venues[venues[0]]["agreement"] if of_venues else {}
+    return {"database": described, **_as_dict(stored), "agreement": agreement, "venues": of_venues}
 
 
-def _compared(settings: Settings, url: str, store: Store) -> dict[str, Any]:
-    """Share of each timeframe's bars that was compared with the venue's own bars, and when."""
+def _of_venues(venues: Sequence[str], url: str, store: Store) -> dict[str, Any]:
+    """The bars of each venue by timeframe, and the share of them that was compared with its own, and when."""
     from crypto_pipeline.healing.comparison.agreement import agreements
     from crypto_pipeline.store.schema.migrations import applied
     from crypto_pipeline.venues import traits_of
 
-    if not {"0010.comparisons", "0016.clock"} <= set(applied(url)):  # a database that `up` has not migrated yet
+    if not {"0010.comparisons", "0016.clock", "0024.venues"} <= set(applied(url)):  # `up` has not migrated it yet
         return {}
-    found = agreements(store, settings.venue, traits_of(settings.venue), store.clock.now())
-    return {str(timeframe): one.as_dict() for timeframe, one in found.items()}
+    now, found = store.clock.now(), {}
+    for venue in venues:
+        compared = agreements(store, venue, traits_of(venue), now)
+        found[venue] = {
+            "timeframes": {row["timeframe"]: _timeframe(row) for row in store.coverage.summary(venue).to_dicts()},
+            "agreement": {str(timeframe): one.as_dict() for timeframe, one in compared.items()},
+        }
+    return found
 
 
 @contextmanager

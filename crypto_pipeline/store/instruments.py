@@ -51,15 +51,15 @@ Listings: TypeAlias = list[ListingRow]
 Names: TypeAlias = list[str]
 
 _ROWS = """
-SELECT i.instrument_id AS id, i.symbol, i.asset_class, i.base, i.quote, i.tier, i.calendar, i.tick_size, i.lot_size,
-       i.active, i.added_at, coalesce(l.venue_symbols, '{}') AS venue_symbols, l.listed, l.delisted
+SELECT i.instrument_id AS id, i.symbol, i.venue, i.asset_class, i.base, i.quote, i.tier, i.calendar, i.tick_size,
+       i.lot_size, i.active, i.added_at, coalesce(l.venue_symbols, '{}') AS venue_symbols, l.listed, l.delisted
 FROM market.instruments i
 LEFT JOIN LATERAL (
     SELECT jsonb_object_agg(venue, venue_symbol) AS venue_symbols, min(listed) AS listed,
            -- gone only where every venue has let it go
            CASE WHEN bool_and(delisted IS NOT NULL) THEN max(delisted) END AS delisted
     FROM market.listings WHERE instrument_id = i.instrument_id) l ON true
-WHERE i.active OR NOT %(active_only)s
+WHERE (i.active OR NOT %(active_only)s) AND (%(venue)s::text IS NULL OR i.venue IS NULL OR i.venue = %(venue)s)
 ORDER BY i.instrument_id"""
 
 _FRAME = """
@@ -67,6 +67,7 @@ SELECT i.symbol AS instrument, l.venue_symbol, l.listed, l.delisted, coalesce(l.
        i.calendar, i.active, i.tier, i.asset_class, coalesce(l.first_bars, '{}')::text AS first_bars
 FROM market.instruments i
 LEFT JOIN market.listings l ON l.instrument_id = i.instrument_id AND l.venue = $1
+WHERE NOT $2 OR i.venue IS NULL OR i.venue = $1
 ORDER BY i.instrument_id"""
 
 #: Instruments that are no longer collected and never had a bar or trade.
@@ -113,6 +114,12 @@ class Instruments:
 
         return self._connections.run_core(write)
 
+    def assign_venue(self, venue: str) -> int:
+        """Make ``venue`` the one of instruments that were stored without a venue; returns how many there were."""
+        from crypto_pipeline.store.schema import instrument_statements as statements
+
+        return self._connections.run_core(lambda connection: connection.execute(statements.assign(venue)).rowcount)
+
     def remove(self, symbol: str) -> None:
         """Stop collecting an instrument. Its data is kept, and adding it again continues where it stopped.
 
@@ -152,12 +159,15 @@ class Instruments:
 
         return self._connections.run(write)
 
-    def list(self, active_only: bool = True) -> list[InstrumentRow]:
-        """Stored instruments in the order of their addition."""
+    def list(self, active_only: bool = True, *, venue: str | None = None) -> list[InstrumentRow]:
+        """Stored instruments in the order of their addition; with ``venue`` only those of this venue.
+
+        An instrument that an earlier version stored without a venue counts for every venue.
+        """
 
         def read(connection: Connection) -> list[InstrumentRow]:
             with connection.cursor(row_factory=dict_row) as cursor:
-                return [_row(row) for row in cursor.execute(_ROWS, {"active_only": active_only})]
+                return [_row(row) for row in cursor.execute(_ROWS, {"active_only": active_only, "venue": venue})]
 
         return self._connections.run(read)
 
@@ -169,13 +179,14 @@ class Instruments:
 
         return self._connections.run(read)
 
-    def frame(self, venue: str) -> pl.DataFrame:
+    def frame(self, venue: str, *, own: bool = False) -> pl.DataFrame:
         """All instruments with this venue's listing: ``instrument``, ``venue_symbol``, ``listed``, ``delisted``,
         ``status``, ``calendar``, ``active``, ``tier``, ``asset_class``, ``first_bars`` (JSON, see FirstBars).
 
-        The venue's columns are null if it does not list the instrument. Times are UTC.
+        The venue's columns are null if it does not list the instrument. Times are UTC. ``own``: only instruments of
+        this venue.
         """
-        rows = self._connections.frame(_FRAME, [venue])
+        rows = self._connections.frame(_FRAME, [venue, own])
         return rows.with_columns(pl.col("listed", "delisted").cast(UTC_MS))
 
     def set_listings(self, venue: str, rows: Sequence[ListingRow]) -> int:
@@ -221,6 +232,7 @@ class Instruments:
 def _instrument_values(instrument: Instrument) -> dict[str, Any]:
     return {
         "symbol": instrument.symbol,
+        "venue": instrument.venue,
         "asset_class": str(instrument.asset_class),
         "base": instrument.base,
         "quote": instrument.quote,

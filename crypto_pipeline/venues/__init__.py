@@ -41,6 +41,7 @@ from crypto_pipeline.venues.protocol import (
 from crypto_pipeline.venues.registry import (
     REGISTRY,
     VenueEntry,
+    collected_venues,
     make_stand_ins,
     make_stream,
     make_venue,
@@ -109,6 +110,7 @@ __all__ = [
     "VenueStatus",
     "VenueTraits",
     "VenueUnavailable",
+    "collected_venues",
     "frame_of_live_trades",
     "invalid_data",
     "make_stand_ins",

@@ -114,8 +114,16 @@ def _massive(options: ClientOptions) -> dict[str, Any]:
 
 
 def _replay_stream(settings: Settings) -> BinanceStream:
-    url = base_url(settings.host, settings.replay_port, "ws")
-    return BinanceStream(url, name="replay", timeout=settings.request_timeout)
+    return _binance_stream_at("replay", settings.replay_port, settings)
+
+
+def _replay_standby_stream(settings: Settings) -> BinanceStream:
+    return _binance_stream_at("replay_standby", settings.replay_standby_port, settings)
+
+
+def _binance_stream_at(name: str, port: int, settings: Settings) -> BinanceStream:
+    url = base_url(settings.host, port, "ws")
+    return BinanceStream(url, name=name, timeout=settings.request_timeout)
 
 
 def _binance_stream(settings: Settings) -> BinanceStream:
@@ -141,7 +149,7 @@ REGISTRY: dict[str, VenueEntry] = {
     "kraken": VenueEntry(KrakenSpot.traits, _kraken, _kraken_stream),
     "massive": VenueEntry(MassiveStocks.traits, _massive_stocks),
     "massive_crypto": VenueEntry(MassiveCrypto.traits, _massive_crypto),
-    "replay_standby": VenueEntry(BinanceSpot.traits, _replay_standby),
+    "replay_standby": VenueEntry(BinanceSpot.traits, _replay_standby, _replay_standby_stream),
 }
 
 
@@ -151,6 +159,27 @@ def venue_entry(name: str) -> VenueEntry:
     if entry is None:
         raise ValueError(f"unknown venue {name!r}: use one of {', '.join(REGISTRY)}")
     return entry
+
+
+def collected_venues(settings: Settings) -> tuple[str, ...]:
+    """Names of the venues whose series a deployment collects, in the order of the universe file.
+
+    A venue that was set by name is the only one. Raises ValueError for a universe file that is wrong, or that names a
+    venue which does not exist.
+    """
+    if "venue" in settings.model_fields_set:
+        return (settings.venue,)
+    named: dict[str, None] = {}
+    for one in load_universe(settings.universe_file):
+        if one.venue is None and one.asset_class is traits_of(settings.venue).asset_class:
+            named[settings.venue] = None
+        elif one.venue is not None:
+            if one.venue not in REGISTRY:
+                raise ValueError(
+                    f"universe, venue of {one.symbol}: {one.venue!r} is no venue: use {', '.join(REGISTRY)}"
+                )
+            named[one.venue] = None
+    return tuple(named) or (settings.venue,)
 
 
 def make_venue(settings: Settings, budget: RequestBudget | None = None, venue: str | None = None) -> Venue:

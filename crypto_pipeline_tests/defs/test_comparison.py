@@ -107,8 +107,8 @@ def test_a_dispute_is_an_alert_and_no_reason_to_look_at_more_days_in_every_run(h
     alerts = house.store.checks.open_alerts()
     assert alerts.select("source", "timeframe").rows() == [(NAME, "5m")]
     # what the venue repeats is no change: the day in dispute is not due again at once, and nothing downstream is stale
-    assert MarketDatabase().run(lambda pipeline: pipeline.due_for_comparison()).is_empty()
-    before = MarketDatabase().run(lambda pipeline: _span(pipeline))
+    assert MarketDatabase().run(lambda deployment: deployment.due_for_comparison()).is_empty()
+    before = MarketDatabase().run(lambda deployment: _span(deployment.first))
     assert before[0] == before[1]
 
 

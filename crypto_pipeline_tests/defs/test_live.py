@@ -139,7 +139,7 @@ def test_a_heartbeat_is_an_observation_of_what_ingest_writes_once_an_hour_and_wh
     beat = house.store.heartbeats.get("ingest-0")
     assert beat is not None
     for later, count in ((EVERY - timedelta(seconds=1), 0), (EVERY + timedelta(seconds=5), 2)):
-        events, _ = observations({0: beat}, changed.cursor, datetime.now(UTC) + later)
+        events, _ = observations({"0": beat}, changed.cursor, datetime.now(UTC) + later)
         assert len(events) == count
     for event in changed.asset_events:
         house.instance.report_runless_asset_event(event)

@@ -18,10 +18,12 @@ from dagster._core.test_utils import instance_for_test
 
 from crypto_pipeline.definitions import defs
 from crypto_pipeline.defs.live import ingest_run, live_ingest
+from crypto_pipeline.ingest import ingest_shard
 from crypto_pipeline.ops.dagster_instance.lost_runs import WORKER, Worker
 from crypto_pipeline.ops.host.processes import DEPLOYMENT
 from crypto_pipeline.ops.supervision import ingest_process as place
 from crypto_pipeline.ops.supervision.ingest_process import IngestProcess, LineQueueHandler, offer
+from crypto_pipeline.settings import load_settings
 
 JOB = defs().resolve_job_def("live_ingest")
 
@@ -38,7 +40,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[IngestProcess]:
     monkeypatch.setenv(DEPLOYMENT, "ours")
     monkeypatch.setattr(ingest_run, "_LOOK_EVERY", 0.05)
-    made = IngestProcess(0, 1)
+    made = IngestProcess(ingest_shard(load_settings(), 0, 1))
     offer(made)
     yield made
     made.ended.set()

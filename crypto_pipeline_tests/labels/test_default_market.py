@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.arrays.panel import Panel
+from crypto_pipeline.defaults import GENERATED, GENERATED_DAYS
 from crypto_pipeline.labels.compute import SetupContext, find_setups
 from crypto_pipeline.labels.parameters import parameter_sets
 from crypto_pipeline.labels.strategies.dca import halts
@@ -16,7 +17,7 @@ from crypto_pipeline.market import Timeframe
 from crypto_pipeline.market.universe import choose_instruments, load_universe
 from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
 from crypto_pipeline.replay.market.generated import GeneratedMarket
-from crypto_pipeline.settings import GENERATED, GENERATED_DAYS, load_settings
+from crypto_pipeline.settings import load_settings
 
 
 def test_every_strategy_has_setups_whose_horizon_has_ended() -> None:

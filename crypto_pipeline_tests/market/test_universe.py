@@ -12,6 +12,7 @@ from crypto_pipeline.market import (
     load_universe,
     parse_universe,
 )
+from crypto_pipeline.market.instruments import plain_name, refresh_class
 
 UNIVERSE = load_universe()
 
@@ -112,3 +113,60 @@ def test_stand_ins_are_the_groups_or_ones_own() -> None:
         ("ETH-USDT", ("coinbase",)),
         ("WIF-USDT", ()),
     ]
+
+
+TWO_VENUES = """
+    [[group]]
+    tier = "large"
+    symbols = ["BTC", "ETH"]
+    [[group]]
+    tier = "large"
+    venue = "kraken"
+    symbols = ["BTC", "XMR"]
+    [[group]]
+    tier = "stock"
+    asset_class = "stock"
+    calendar = "XNYS"
+    venue = "massive"
+    symbols = ["AAPL", "BRK-B"]
+    """
+
+
+def test_the_plain_name_is_the_series_of_the_venue_that_is_named_first() -> None:
+    universe = parse_universe(TWO_VENUES)
+    assert [(one.symbol, one.venue) for one in universe] == [
+        ("BTC-USDT", None),
+        ("ETH-USDT", None),
+        ("BTC-USDT@kraken", "kraken"),
+        ("XMR-USDT", "kraken"),
+        ("AAPL", "massive"),
+        ("BRK-B", "massive"),
+    ]
+    again = universe[2]
+    assert (again.base, again.quote, again.venue_symbol("kraken")) == ("BTC", "USDT", "BTCUSDT")
+    assert refresh_class(again.symbol) is refresh_class("BTC-USDT")
+
+
+def test_groups_that_name_their_venue_are_offered_whatever_their_class() -> None:
+    universe = parse_universe(TWO_VENUES)
+    assert choose_instruments(universe, "all") == universe
+    assert [one.symbol for one in choose_instruments(universe, "btc-usdt@kraken,aapl")] == ["BTC-USDT@kraken", "AAPL"]
+
+
+def test_an_instrument_is_named_once_for_each_venue() -> None:
+    with pytest.raises(ValueError, match="BTC-USDT@kraken is there twice"):
+        parse_universe(TWO_VENUES + '[[group]]\ntier = "mid"\nvenue = "kraken"\nsymbols = ["BTC"]\n')
+    with pytest.raises(ValueError, match="BTC-USDT is there twice"):
+        parse_universe(TWO_VENUES + '[[group]]\ntier = "mid"\nsymbols = ["BTC"]\n')
+
+
+@pytest.mark.parametrize("name", ["BTC-USDT@", "BTC-USDT@a b", "BTC-USDT@kraken@binance"])
+def test_a_venue_in_a_name_is_a_name(name: str) -> None:
+    with pytest.raises(ValueError, match="write the name of a venue after @"):
+        Instrument.crypto(name)
+
+
+def test_a_pair_at_a_venue_knows_both() -> None:
+    one = Instrument.crypto("ETH-BTC@kraken")
+    assert (one.symbol, one.base, one.quote, one.venue) == ("ETH-BTC@kraken", "ETH", "BTC", "kraken")
+    assert plain_name(one.symbol) == "ETH-BTC"

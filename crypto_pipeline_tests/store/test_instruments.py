@@ -90,3 +90,17 @@ def test_one_that_never_had_a_bar_leaves_no_trace_when_it_is_forgotten(postgres_
         store.instruments.add([Instrument.crypto("FOO-BAR"), Instrument.crypto("BTC-USDT")])
         assert store.coverage.summary()["present"].to_list() == [3]
         assert store.coverage.cells([Timeframe.M1], None, None, ["FOO-BAR"]).is_empty()
+
+
+def test_instruments_of_one_venue_and_those_of_an_earlier_version(instruments: Instruments) -> None:
+    older, kraken = Instrument.crypto("BTC-USDT"), Instrument.crypto("BTC-USDT@kraken")
+    instruments.add([older, kraken])
+    names = {venue: [row.instrument.symbol for row in instruments.list(venue=venue)] for venue in ("replay", "kraken")}
+    assert names == {"replay": ["BTC-USDT"], "kraken": ["BTC-USDT", "BTC-USDT@kraken"]}, "without a venue: of any"
+    assert instruments.assign_venue("replay") == 1
+    assert instruments.assign_venue("kraken") == 0
+    for venue, expected in (("replay", ["BTC-USDT"]), ("kraken", ["BTC-USDT@kraken"])):
+        assert [row.instrument.symbol for row in instruments.list(venue=venue)] == expected
+        assert instruments.frame(venue, own=True)["instrument"].to_list() == expected
+        assert instruments.frame(venue).height == 2
+    assert [row.instrument.venue for row in instruments.list()] == ["replay", "kraken"]

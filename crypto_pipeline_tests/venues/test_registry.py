@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from crypto_pipeline.settings import Settings, SettingsError, load_settings, venue_names
-from crypto_pipeline.venue_names import has_stream
-from crypto_pipeline.venues import REGISTRY, make_stream, make_venue, traits_of
+from crypto_pipeline.settings import Settings, SettingsError, load_settings
+from crypto_pipeline.venue_names import has_stream, venue_names
+from crypto_pipeline.venues import REGISTRY, collected_venues, make_stream, make_venue, traits_of
 
 
 def test_the_list_of_names_and_the_registry_say_the_same() -> None:
@@ -29,8 +31,31 @@ async def test_every_entry_makes_its_clients(name: str) -> None:
 
 
 def test_a_venue_without_a_stream_says_which_have_one() -> None:
-    with pytest.raises(ValueError, match="replay_standby has no stream: use one of replay, binance, coinbase, kraken"):
-        make_stream(Settings(), "replay_standby")
+    with pytest.raises(ValueError, match="massive has no stream: use one of replay, binance, coinbase, kraken"):
+        make_stream(Settings(), "massive")
+
+
+def universe(tmp_path: Path, *venues: str | None) -> Settings:
+    """Settings with a universe of one group of each of ``venues``; None: a group that names none."""
+    groups = [("" if venue is None else f'venue = "{venue}"\n') for venue in venues]
+    file = tmp_path / "universe.toml"
+    file.write_text("".join(f'[[group]]\ntier = "large"\n{group}symbols = ["BTC"]\n' for group in groups))
+    return Settings(universe_file=file)
+
+
+def test_a_deployment_collects_from_the_venues_that_its_universe_names(tmp_path: Path) -> None:
+    assert collected_venues(Settings()) == ("replay",)
+    settings = universe(tmp_path, None, "kraken", "coinbase")
+    assert collected_venues(settings) == ("replay", "kraken", "coinbase")
+    assert collected_venues(settings.at("kraken")) == ("kraken",)
+    assert collected_venues(universe(tmp_path, "kraken")) == ("kraken",), "the default venue is in no group"
+    one = Settings(universe_file=settings.universe_file, venue="binance")
+    assert collected_venues(one) == ("binance",), "a venue that is set by name is the only one"
+
+
+def test_a_venue_of_the_universe_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="venue of BTC-USDT: 'mtgox' is no venue: use replay, binance"):
+        collected_venues(universe(tmp_path, "mtgox"))
 
 
 @pytest.mark.parametrize("name", ["mtgox", "replay_standby", ""])

@@ -18,7 +18,7 @@ from crypto_pipeline.cli.output import show_frame
 if TYPE_CHECKING:
     import polars as pl
 
-    from crypto_pipeline.healing import Pipeline
+    from crypto_pipeline.healing import Deployment
     from crypto_pipeline.settings import Settings
     from crypto_pipeline.store import Store
 
@@ -52,8 +52,8 @@ def backfill(bars: SeriesOptions, as_json: AsJson = False, data_dir: DataDir = N
     # An open end means the venue's current time, which may differ from this machine's.
     first, last = bars.bounds()
 
-    def work(pipeline: Pipeline, symbols: list[str] | None, progress: Any) -> Awaitable[Any]:
-        return pipeline.backfill(first, last, symbols or (), chosen or (), progress, mode=NAMED if named else HISTORY)
+    def work(deployment: Deployment, symbols: list[str] | None, progress: Any) -> Awaitable[Any]:
+        return deployment.backfill(first, last, symbols or (), chosen or (), progress, mode=NAMED if named else HISTORY)
 
     named = bool(bars.start or bars.end or bars.instruments)
     report = _heal(settings, bars, work)
@@ -93,11 +93,11 @@ def reconcile(bars: SeriesOptions, reread: Reread = False, as_json: AsJson = Fal
     settings = deployment_settings(data_dir)
     bars.bounds()  # a bad one is refused before a database is looked for
 
-    async def work(pipeline: Pipeline, symbols: list[str] | None, progress: Any) -> Any:
+    async def work(deployment: Deployment, symbols: list[str] | None, progress: Any) -> Any:
         wanted = {} if chosen is None else {"timeframes": chosen}
-        now, usual = (await pipeline.horizon()).now, timedelta(days=settings.reconcile_sample_days)
+        now, usual = await deployment.now(), timedelta(days=settings.reconcile_sample_days)
         first, last = bars.until(now, usual)
-        return await pipeline.reconcile(first, last, symbols or (), reread=reread, progress=progress, **wanted)
+        return await deployment.reconcile(first, last, symbols or (), reread=reread, progress=progress, **wanted)
 
     report = _heal(settings, bars, work)
     found = report.as_dict()
@@ -113,18 +113,17 @@ def reconcile(bars: SeriesOptions, reread: Reread = False, as_json: AsJson = Fal
 def _heal(settings: Settings, bars: SeriesOptions, work: Callable[..., Awaitable[Any]]) -> Any:
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.cli.output import HealingProgress
-    from crypto_pipeline.healing import Pipeline
+    from crypto_pipeline.healing import Deployment
 
     with open_store(settings) as store:
         symbols = bars.symbols(_active(store))
 
         async def run() -> Any:
-            async with Pipeline.open(store, settings) as pipeline:
+            async with Deployment.open(store, settings) as deployment:
                 # The venue's names of newly added instruments are not known yet.
-                if store.instruments.frame(pipeline.venue.name)["venue_symbol"].null_count():
-                    await pipeline.sync_instruments()
+                await deployment.sync_new_instruments()
                 with HealingProgress() as progress:
-                    return await work(pipeline, symbols, progress)
+                    return await work(deployment, symbols, progress)
 
         return asyncio.run(run())
 
@@ -159,12 +158,14 @@ def coverage(bars: SeriesOptions, as_json: AsJson = False, data_dir: DataDir = N
     with open_store(deployment_settings(data_dir)) as store:
         symbols = bars.symbols(_active(store))
         cells = store.coverage.cells(chosen, first, last, symbols)
+        of_venue = {row.instrument.symbol: row.instrument.venue for row in store.instruments.list(active_only=False)}
     counts = [pl.col(column).sum() for column in ("expected", "present", "explained")]
     lacking = (pl.col("expected") - pl.col("present") - pl.col("explained")).clip(lower_bound=0).sum().alias("missing")
     days = pl.col("day").min().alias("first_day"), pl.col("day").max().alias("last_day")
-    frame = cells.group_by("timeframe", "instrument").agg(*counts, lacking, *days)
+    venue = pl.col("instrument").replace_strict(of_venue, default=None, return_dtype=pl.String).alias("venue")
+    frame = cells.group_by("timeframe", venue, "instrument").agg(*counts, lacking, *days)
     order = pl.col("timeframe").cast(pl.Enum([str(one) for one in Timeframe]))
-    show_frame(frame.sort(order, "instrument"), as_json, "coverage")
+    show_frame(frame.sort(order, "venue", "instrument"), as_json, "coverage")
 
 
 @with_groups

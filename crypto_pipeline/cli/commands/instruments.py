@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from crypto_pipeline.venues import Listing
 
 Force = Annotated[bool, typer.Option("--force", help="Add them without asking the venue whether it lists them.")]
-Symbols = Annotated[list[str], typer.Argument(metavar="SYMBOL…", help="BASE-QUOTE, for example BTC-USDT")]
+Symbols = Annotated[
+    list[str],
+    typer.Argument(metavar="SYMBOL…", help="BASE-QUOTE, for example BTC-USDT; BTC-USDT@kraken for that of one venue"),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +39,7 @@ def list_(
     found = [
         {
             "symbol": row.instrument.symbol,
+            "venue": row.instrument.venue,
             "class": str(row.instrument.asset_class),
             "tier": str(row.instrument.tier),
             "active": row.active,
@@ -46,7 +50,7 @@ def list_(
     if as_json:
         print_json(found)
     else:
-        columns = ["symbol", "class", "tier", "active", "added_at"]
+        columns = ["symbol", "venue", "class", "tier", "active", "added_at"]
         table("", columns, [[row[column] for column in columns] for row in found])
 
 
@@ -54,20 +58,23 @@ def add(symbols: Symbols, force: Force = False, data_dir: DataDir = None) -> Non
     """Collect more instruments. The venue must list them; `up` then fetches their history by itself."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
-    from crypto_pipeline.healing.additions import additions, unasked
+    from crypto_pipeline.healing.additions import additions, of_venues, unasked
     from crypto_pipeline.market.universe import load_universe
-    from crypto_pipeline.venues import traits_of
+    from crypto_pipeline.venues import collected_venues, traits_of
 
     settings = deployment_settings(data_dir)
-    universe = load_universe(settings.universe_file)
     try:
-        kind = traits_of(settings.venue).asset_class
-        unasked(symbols, universe, kind)  # malformed symbols are refused without asking the venue
-        wanted = (
-            unasked(symbols, universe, kind)
-            if force
-            else additions(symbols, universe, settings.venue, _listings(settings, symbols), kind)
-        )
+        universe, venues = load_universe(settings.universe_file), collected_venues(settings)
+        parts = of_venues(symbols, universe, settings.venue, venues)
+        kinds = {venue: traits_of(venue).asset_class for venue in parts}
+        # malformed symbols are refused without asking the venue
+        wanted = [each for venue, names in parts.items() for each in unasked(names, universe, kinds[venue])]
+        if not force:
+            wanted = []
+            for venue, names in parts.items():
+                listings = _listings(settings.at(venue), names)
+                wanted += additions(names, universe, venue, listings, kinds[venue])
+        wanted = [each.at(settings.venue) for each in wanted]
     except ValueError as error:
         raise BadInput(str(error)) from None
     with open_store(settings) as store:

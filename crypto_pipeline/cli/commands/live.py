@@ -71,14 +71,16 @@ def now(store: Store) -> pl.DataFrame:
     """One row per active instrument: ``last_price``, its ``age_s`` (seconds), ``source``, ``bars`` and ``holes``.
 
     The price is that of the last trade, or of the newest bar if that is newer; ``source`` says which, and its venue.
-    ``bars`` and ``holes`` count the current UTC day.
+    ``bars`` and ``holes`` count the current UTC day. The instruments of one ``venue`` stand together.
     """
     import polars as pl
 
     from crypto_pipeline.market import Timeframe
 
     moment = store.clock.now()
-    names = [row.instrument.symbol for row in store.instruments.list()]
+    active = [row.instrument for row in store.instruments.list()]
+    active.sort(key=lambda one: one.venue or "")  # instruments of a venue together, in the order of their adding
+    names = [one.symbol for one in active]
     prices = store.live.prices(names, [Timeframe.M1])
     trade_age = (pl.lit(moment) - pl.col("last_trade_time")).dt.total_milliseconds() / 1000
     cells = store.coverage.cells([Timeframe.M1], moment - timedelta(seconds=1), moment, names)
@@ -90,7 +92,8 @@ def now(store: Store) -> pl.DataFrame:
     shown = pl.DataFrame({"instrument": names}, schema={"instrument": pl.String}).join(
         prices.select("instrument", "last_price", trade_age.alias("age_s"), "source"), "instrument", how="left"
     )
-    return _with_bars(store, shown, moment).join(today, on="instrument", how="left", maintain_order="left")
+    complete = _with_bars(store, shown, moment).join(today, on="instrument", how="left", maintain_order="left")
+    return complete.with_columns(pl.Series("venue", [one.venue for one in active], pl.String))
 
 
 def _with_bars(store: Store, shown: pl.DataFrame, moment: datetime) -> pl.DataFrame:
@@ -132,7 +135,7 @@ def table(frame: pl.DataFrame, moment: datetime) -> Table:
 
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), caption=f"{moment:%Y-%m-%d %H:%M:%S} UTC")
     for name in frame.columns:
-        shown.add_column(name, justify="left" if name in ("instrument", "source") else "right", no_wrap=True)
+        shown.add_column(name, justify="left" if name in ("instrument", "source", "venue") else "right", no_wrap=True)
     for row in frame.iter_rows(named=True):
         shown.add_row(
             row["instrument"],
@@ -141,6 +144,7 @@ def table(frame: pl.DataFrame, moment: datetime) -> Table:
             row["source"] or "–",
             "–" if row["bars"] is None else str(row["bars"]),
             f"[red]{row['holes']}[/red]" if row["holes"] else str(row["holes"] if row["holes"] is not None else "–"),
+            row["venue"] or "–",
         )
     return shown
 

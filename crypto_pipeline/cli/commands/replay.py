@@ -20,6 +20,10 @@ WeightLimit = Annotated[
     int,
     typer.Option("--weight-limit", metavar="N", min=1, help="Request weight per minute before it answers 429."),
 ]
+Lists = Annotated[
+    str,
+    typer.Option(metavar="VENUE", hidden=True, help="The replay venue that this exchange is."),
+]
 Captures = Annotated[
     Path | None,
     typer.Option("--captures", metavar="DIR", help="Recorded raw sessions to play back. [SOURCE/captures]"),
@@ -67,6 +71,7 @@ def serve(
     exchange: ExchangeOptions,
     weight_limit: WeightLimit = 6000,
     captures: Captures = None,
+    lists: Lists = "replay",
     data_dir: DataDir = None,
 ) -> None:
     """Serve Binance's REST interface, streams and file archive from recordings or a generated market."""
@@ -76,10 +81,10 @@ def serve(
     if exchange.replay_now is not None:
         given["replay_now"] = moment(exchange.replay_now, "--now")
     settings = deployment_settings(data_dir, **given)
-    _serve(settings, weight_limit, captures)
+    _serve(settings, weight_limit, captures, lists)
 
 
-def _serve(settings: Settings, weight_limit: int, captures: Path | None) -> None:
+def _serve(settings: Settings, weight_limit: int, captures: Path | None, lists: str) -> None:
     """Serve until a signal, with the clock and token of the data directory."""
     from crypto_pipeline.ops.host.paths import Places
     from crypto_pipeline.ops.replay_clock import replay_clock, shifted_at
@@ -102,7 +107,7 @@ def _serve(settings: Settings, weight_limit: int, captures: Path | None) -> None
         shift_to_now=settings.replay_shift_to_now,
         shifted_at=shifted_at(settings, places, wall),
         faults_file=settings.replay_faults,
-        instruments=generated_symbols(settings) if settings.replay_source == "generated" else None,
+        instruments=generated_symbols(settings, lists) if settings.replay_source == "generated" else None,
         weight_limit=weight_limit,
         intensity=settings.replay_intensity,
         captures=captures,

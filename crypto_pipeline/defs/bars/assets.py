@@ -17,7 +17,7 @@ from crypto_pipeline.defs.base.partitions import partitions
 from crypto_pipeline.defs.base.resources import MarketDatabase, RunScope
 from crypto_pipeline.defs.base.runs import by_person
 from crypto_pipeline.defs.base.subjects import BARS
-from crypto_pipeline.healing import HealReport, Pipeline
+from crypto_pipeline.healing import Deployment, HealReport
 from crypto_pipeline.healing.passes import HISTORY, NAMED
 from crypto_pipeline.healing.processors import measured
 from crypto_pipeline.market.timeframes import LOWER, Timeframe
@@ -74,7 +74,7 @@ def instruments_asset(name: str, venue: dg.AssetKey, settings: Callable[[], Sett
         "and delisted.",
     )
     def instruments(context: dg.AssetExecutionContext, database: MarketDatabase) -> dg.MaterializeResult[None]:
-        listings = database.run(lambda pipeline: pipeline.sync_instruments(), settings=settings())
+        listings = database.run(lambda deployment: deployment.sync_instruments(), settings=settings())
         stated = listings.sort("instrument").write_csv().encode()
         return dg.MaterializeResult(
             metadata={
@@ -138,19 +138,21 @@ async def bring_up_to_date(
     start: datetime,
     end: datetime,
     symbols: list[str],
-    pipeline: Pipeline,
+    deployment: Deployment,
 ) -> tuple[HealReport, list[str]]:
     """Bring the bars of ``[start, end)``, UTC, up to date; returns the report and the instruments it is of."""
-    found, removed = pipeline.collected(symbols)
+    found, removed = deployment.collected(symbols)
     if removed:
         context.log.warning(f"{', '.join(removed)}: no longer collected, so left out of this run.")
     mode = NAMED if by_person(context.run.tags) else HISTORY
-    fill = partial(pipeline.bring_up_to_date, timeframe, start, end, found, progress=LoggedProgress(context), mode=mode)
+    fill = partial(
+        deployment.bring_up_to_date, timeframe, start, end, found, progress=LoggedProgress(context), mode=mode
+    )
     if timeframe is not Timeframe.M1:
         return await fill(), found
     # The minutes are where holes are found and filled: the processor's row says how it went.
     processor = context.run.tags.get("processor", "materialization")
-    return await measured(pipeline.store, processor, fill, context.run_id), found
+    return await measured(deployment.store, processor, fill, context.run_id), found
 
 
 def _result(

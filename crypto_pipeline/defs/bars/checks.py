@@ -14,7 +14,7 @@ from crypto_pipeline.defs.bars import metadata as bar_metadata
 from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.check_results import checked_span, outcome_result
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.healing import CheckOutcome, Pipeline
+from crypto_pipeline.healing import CheckOutcome, Deployment
 from crypto_pipeline.healing.checks.stored_bars import checks_of
 from crypto_pipeline.healing.comparison.agreement import NAME as AGREEMENT
 from crypto_pipeline.market.timeframes import Timeframe
@@ -34,7 +34,7 @@ def bar_checks(timeframe: Timeframe, asset: str, name: str) -> dg.AssetChecksDef
     @dg.multi_asset_check(name=name, specs=specs, can_subset=True)
     def checks(context: dg.AssetCheckExecutionContext, database: MarketDatabase) -> Iterable[dg.AssetCheckResult]:
         outcomes, start, end = database.run(
-            lambda pipeline: evaluate(pipeline, timeframe, *checked_span(context, pipeline.store))
+            lambda deployment: evaluate(deployment, timeframe, *checked_span(context, deployment.store))
         )
         selected = {key.name for key in context.selected_asset_check_keys}
         with database.store() as store:
@@ -63,11 +63,11 @@ def record(store: Store, outcome: CheckOutcome, span: tuple[datetime, datetime] 
 
 
 async def evaluate(
-    pipeline: Pipeline, timeframe: Timeframe, start: datetime, end: datetime
+    deployment: Deployment, timeframe: Timeframe, start: datetime, end: datetime
 ) -> tuple[list[CheckOutcome], datetime, datetime]:
-    """Every check of one timeframe, the comparison with the venue included, and the span that was looked at."""
-    start, end = pipeline.span_to_verify(timeframe, start, end)
-    return await pipeline.verify(timeframe, start, end), start, end
+    """Every check of one timeframe, the comparison with the venues included, and the span that was looked at."""
+    start, end = deployment.first.span_to_verify(timeframe, start, end)
+    return await deployment.verify(timeframe, start, end), start, end
 
 
 def as_evaluation(outcome: CheckOutcome, shown: dict[str, Any]) -> dg.AssetCheckEvaluation:

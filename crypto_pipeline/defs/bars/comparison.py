@@ -19,8 +19,7 @@ from crypto_pipeline.defs.bars.assets import LoggedProgress
 from crypto_pipeline.defs.bars.checks import as_evaluation, record
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import LOWEST, UNFINISHED, op_job, sensor
-from crypto_pipeline.healing import CheckOutcome, Pipeline
-from crypto_pipeline.healing.comparison.agreement import stands_for
+from crypto_pipeline.healing import CheckOutcome, Deployment
 from crypto_pipeline.healing.comparison.rotation import ComparisonReport
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import load_settings
@@ -72,11 +71,10 @@ def compare_due_days(context: dg.OpExecutionContext, config: ComparisonLimits, d
     settings = load_settings()
     seconds = 60 * (config.minutes or settings.compare_minutes)
 
-    async def work(pipeline: Pipeline) -> tuple[ComparisonReport, list[CheckOutcome]]:
-        report = await pipeline.compare_due(seconds, LoggedProgress(context), partial(_give_way, context))
+    async def work(deployment: Deployment) -> tuple[ComparisonReport, list[CheckOutcome]]:
+        report = await deployment.compare_due(seconds, LoggedProgress(context), partial(_give_way, context))
         touched = {Timeframe(name) for name in report.compared}
-        asked = [one for one in Timeframe if stands_for(one, pipeline.venue.traits) in touched]
-        return report, await pipeline.agreement_checks(asked)
+        return report, await deployment.agreement_checks(touched)
 
     report, outcomes = database.run(work, keep=1 - settings.compare_share)
     with database.store() as store:
@@ -132,7 +130,7 @@ def comparison_due(context: dg.SensorEvaluationContext, database: MarketDatabase
     since = datetime.fromisoformat(context.cursor) if context.cursor else now
     if names and now - since < _BLOCKED:
         return dg.SensorResult(skip_reason=f"after {', '.join(names)}", cursor=since.isoformat())
-    days = database.run(lambda pipeline: pipeline.due_for_comparison()).height
+    days = database.run(lambda deployment: deployment.due_for_comparison()).height
     if not days:
         return dg.SensorResult(skip_reason="every day was compared as it is", cursor="")
     context.log.info(f"{days:,} days of instruments are to be compared")

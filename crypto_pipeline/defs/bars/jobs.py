@@ -10,7 +10,7 @@ from pydantic import Field
 from crypto_pipeline.defs.base.partitions import partitions
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import BY_HAND, HIGH, LOW, MEDIUM, asset_job, op_job, tags
-from crypto_pipeline.healing import HealReport, Pipeline, ReconcileReport
+from crypto_pipeline.healing import Deployment, HealReport, ReconcileReport
 from crypto_pipeline.healing.passes import HISTORY, NAMED
 from crypto_pipeline.healing.processors import measured
 from crypto_pipeline.market.timeframes import Timeframe, parse_time
@@ -66,10 +66,10 @@ def heal(context: dg.OpExecutionContext, config: ChosenSpan, database: MarketDat
     """Plan → fetch → write → explain over the span, every timeframe."""
     start, end = config.bounds()
 
-    async def work(pipeline: Pipeline) -> HealReport:
+    async def work(deployment: Deployment) -> HealReport:
         mode = NAMED if start or end else HISTORY
-        fill = partial(pipeline.backfill, start, end, config.instruments, mode=mode)
-        return await measured(pipeline.store, config.job, fill, context.run.run_id)
+        fill = partial(deployment.backfill, start, end, config.instruments, mode=mode)
+        return await measured(deployment.store, config.job, fill, context.run.run_id)
 
     report = database.run(work)
     context.add_output_metadata({"report": dg.MetadataValue.json(report.as_dict())})
@@ -81,10 +81,10 @@ def compare(context: dg.OpExecutionContext, config: Reconciliation, database: Ma
     """Reconcile 5m, 15m and 1h over the span; ``reread`` asks for every 1m bar again too."""
     start, end = config.bounds()
 
-    async def work(pipeline: Pipeline) -> ReconcileReport:
-        until = end or (await pipeline.horizon()).now
+    async def work(deployment: Deployment) -> ReconcileReport:
+        until = end or await deployment.now()
         since = start or until - timedelta(days=config.days)
-        return await pipeline.reconcile(since, until, config.instruments, reread=config.reread)
+        return await deployment.reconcile(since, until, config.instruments, reread=config.reread)
 
     report = database.run(work)
     context.add_output_metadata({"report": dg.MetadataValue.json(report.as_dict())})

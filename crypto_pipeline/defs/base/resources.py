@@ -10,7 +10,7 @@ from typing import TypeVar
 import dagster as dg
 from pydantic import Field
 
-from crypto_pipeline.healing import Pipeline
+from crypto_pipeline.healing import Deployment
 from crypto_pipeline.healing.pipeline import KEPT_FOR_LIVE
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store, resolve_url
@@ -39,21 +39,21 @@ class MarketDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def run(
         self,
-        work: Callable[[Pipeline], Awaitable[T]],
+        work: Callable[[Deployment], Awaitable[T]],
         *,
         live: bool = False,
         keep: float = KEPT_FOR_LIVE,
         settings: Settings | None = None,
     ) -> T:
-        """Run ``work`` with a pipeline on an open store and venue; both are closed afterwards.
+        """Run ``work`` with the pipelines of all venues on an open store; everything is closed afterwards.
 
-        ``live`` work may use the share ``keep`` of the venue's request budget that other work leaves alone.
-        ``settings``: those of another venue than the process's own.
+        ``live`` work may use the share ``keep`` of a venue's request budget that other work leaves alone.
+        ``settings``: those of one other venue than the process's own.
         """
 
         async def main(store: Store) -> T:
-            async with Pipeline.open(store, settings or load_settings(), live=live, keep=keep) as pipeline:
-                return await work(pipeline)
+            async with Deployment.open(store, settings or load_settings(), live=live, keep=keep) as deployment:
+                return await work(deployment)
 
         with self.store() as store:
             return asyncio.run(main(store))

@@ -15,24 +15,12 @@ from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import sensor
 from crypto_pipeline.defs.live.gaps import NewestGaps, being_collected, is_filling, live_gap_fill, request
-from crypto_pipeline.healing import CheckOutcome, Pipeline
-from crypto_pipeline.healing.checks.freshness import Thresholds, thin
-from crypto_pipeline.healing.checks.stored_bars import freshness as freshness_check
-from crypto_pipeline.healing.live_gaps import quick_horizon
-from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.healing import CheckOutcome
 
 FILL = "freshness_fill"
 #: A run for the same reason is asked for at most this often, seconds.
 _EVERY = 300
 _LOOK_BACK = timedelta(hours=2)
-
-
-async def look(pipeline: Pipeline) -> tuple[list[CheckOutcome], list[str]]:
-    """Freshness of every timeframe, and the instruments with too few bars in the last hour."""
-    horizon = await quick_horizon(pipeline)
-    limits = Thresholds.of(pipeline.settings)
-    outcomes = [freshness_check(pipeline.store, timeframe, horizon, limits) for timeframe in Timeframe]
-    return outcomes, thin(pipeline.store, horizon, pipeline.settings.freshness_bars)
 
 
 @sensor(
@@ -42,7 +30,7 @@ async def look(pipeline: Pipeline) -> tuple[list[CheckOutcome], list[str]]:
 )
 def freshness(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult:
     """Every minute: how overdue each series is (check `freshness`, alerts), and a fill where an hour has few bars."""
-    outcomes, short = database.run(look, live=True)
+    outcomes, short = database.run(lambda deployment: deployment.freshness(), live=True)
     with database.store() as store:
         collecting = being_collected(context.instance, store)
         for outcome in outcomes:

@@ -17,8 +17,7 @@ from pydantic import Field
 from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import CRITICAL, UNFINISHED, is_running, op_job, sensor
-from crypto_pipeline.healing import HealReport, Pipeline
-from crypto_pipeline.healing.live_gaps import fill_gaps, find_gaps
+from crypto_pipeline.healing import Deployment, HealReport
 from crypto_pipeline.healing.processors import MONITORED, measured, record_idle_pass
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
@@ -43,17 +42,17 @@ def fill_found_gaps(context: dg.OpExecutionContext, config: NewestGaps, database
     """Fill just the gaps found, however many; their 1m bars are called `live_gap_filled`."""
     found: list[pl.DataFrame] = []
 
-    async def work(pipeline: Pipeline) -> HealReport:
+    async def work(deployment: Deployment) -> HealReport:
         async def fill() -> HealReport:
-            gaps = await find_gaps(
-                pipeline, timedelta(hours=config.hours), config.instruments, collecting=config.collecting
+            gaps = await deployment.find_gaps(
+                timedelta(hours=config.hours), config.instruments, collecting=config.collecting
             )
             found.append(gaps)
             for name, start, end, timeframe in gaps.head(50).iter_rows():
                 context.log.info(f"gap: {name} {timeframe} {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC")
-            return await fill_gaps(pipeline, gaps)
+            return await deployment.fill_gaps(gaps)
 
-        return await measured(pipeline.store, config.job, fill, context.run.run_id)
+        return await measured(deployment.store, config.job, fill, context.run.run_id)
 
     report = database.run(work, live=True)
     context.add_output_metadata({"gaps": metadata.table(found[0]), "report": dg.MetadataValue.json(report.as_dict())})
@@ -103,7 +102,7 @@ def live_gap_monitor(context: dg.SensorEvaluationContext, database: MarketDataba
     started, clock = datetime.now(UTC), time.monotonic()
     with database.store() as store:
         collecting = being_collected(context.instance, store)
-    gaps = database.run(lambda pipeline: find_gaps(pipeline, MONITORED, collecting=collecting), live=True)
+    gaps = database.run(lambda deployment: deployment.find_gaps(MONITORED, collecting=collecting), live=True)
     if gaps.is_empty():
         with database.store() as store:
             record_idle_pass(store, MONITOR, started, time.monotonic() - clock)

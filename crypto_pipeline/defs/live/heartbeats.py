@@ -27,12 +27,12 @@ _FIGURES = {
 
 
 def observations(
-    beats: Mapping[int, Heartbeat | None], cursor: str | None, now: datetime
+    beats: Mapping[str, Heartbeat | None], cursor: str | None, now: datetime
 ) -> tuple[list[dg.AssetObservation], str]:
     """Observations for the shards that are due, and the sensor's next cursor.
 
-    ``beats``: the newest heartbeat of each shard. The cursor remembers when each shard was observed in which state; one
-    is due every hour and whenever its state changes. A shard without a heartbeat is never observed.
+    ``beats``: the newest heartbeat of each shard, by its label. The cursor remembers when each shard was observed in
+    which state; one is due every hour and whenever its state changes. A shard without a heartbeat is never observed.
     """
     observed: dict[str, list[str]] = json.loads(cursor or "{}")
     events = []
@@ -40,15 +40,15 @@ def observations(
         if beat is None:
             continue
         state = str(beat.detail.get("state"))
-        last_state, last_time = observed.get(str(shard), ("", ""))
+        last_state, last_time = observed.get(shard, ("", ""))
         if state == last_state and now - datetime.fromisoformat(last_time) < EVERY:
             continue
-        observed[str(shard)] = [state, now.isoformat()]
+        observed[shard] = [state, now.isoformat()]
         events += [dg.AssetObservation(key, metadata=_metadata(shard, beat)) for key in (TRADES, LIVE_PRICES)]
     return events, json.dumps(observed)
 
 
-def _metadata(shard: int, beat: Heartbeat) -> dict[str, Any]:
+def _metadata(shard: str, beat: Heartbeat) -> dict[str, Any]:
     figures = {shown: beat.detail[name] for name, shown in _FIGURES.items() if beat.detail.get(name) is not None}
     return {
         "shard": shard,

@@ -53,7 +53,7 @@ def follow(
     until = time.monotonic() + hours * 3600
     here.sink = summaries
     try:
-        context.log.info(f"shard {here.shard} of {here.shards} is ingested by process {here.worker}")
+        context.log.info(f"{here.shard.name} is ingested by process {here.worker}")
         while not here.ended.wait(_LOOK_EVERY):
             write_lines(context.log, here.lines)
             status = _status(context)
@@ -103,14 +103,15 @@ def keep_run(here: IngestProcess, job: dg.JobDefinition) -> None:
 
 def show(instance: dg.DagsterInstance, job: dg.JobDefinition, here: IngestProcess) -> dg.DagsterRun:
     """One run from its start to its end; returns it as it is then."""
-    places = Places(load_settings().data_dir)
+    shard, places = here.shard, Places(load_settings().data_dir)
+    chosen = {"shard": shard.number, "shards": shard.count, "venue": shard.venue}
     server = GrpcServerCodeLocationOrigin(
         host="localhost", socket=str(places.socket(CODE_SERVER)), location_name=LOCATION
     )
     run = instance.create_run_for_job(
         job,
-        run_config={"ops": {"ingest": {"config": {"shard": here.shard, "shards": here.shards}}}},
-        tags={**job.tags, "shard": str(here.shard), WORKER: str(worker(here))},
+        run_config={"ops": {"ingest": {"config": chosen}}},
+        tags={**job.tags, "shard": shard.label, WORKER: str(worker(here))},
         remote_job_origin=RemoteRepositoryOrigin(server, "__repository__").get_job_origin(JOB),
     )
     execute_run(InMemoryJob(job), run, instance)
@@ -125,7 +126,7 @@ def worker(here: IngestProcess) -> Worker:
 
 def end_earlier(instance: dg.DagsterInstance, here: IngestProcess) -> None:
     """Report the runs that earlier processes of this deployment left unfinished: one process shows one run."""
-    chosen = dg.RunsFilter(job_name=JOB, statuses=_GOING_ON, tags={"shard": str(here.shard)})
+    chosen = dg.RunsFilter(job_name=JOB, statuses=_GOING_ON, tags={"shard": here.shard.label})
     ours = worker(here)
     for run in instance.get_runs(chosen):
         text = run.tags.get(WORKER)

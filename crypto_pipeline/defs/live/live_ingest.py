@@ -25,12 +25,11 @@ from crypto_pipeline.defs.base.runs import CRITICAL, SOON, UNFINISHED, sensor
 from crypto_pipeline.defs.live import ingest_run
 from crypto_pipeline.defs.live.heartbeats import observations
 from crypto_pipeline.features.stored.live import after_minute_with_features
-from crypto_pipeline.ingest import Duty, run_ingest
+from crypto_pipeline.ingest import Duty, IngestShard, ingest_shard, ingest_shards, run_ingest
 from crypto_pipeline.ops.host.processes import MARK
 from crypto_pipeline.ops.supervision.ingest_process import LineQueueHandler, ingest_here
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store.coordination.heartbeats import Heartbeat
-from crypto_pipeline.venue_names import has_stream
 
 #: A heartbeat older than this belongs to a dead or stuck holder.
 STALE = 20.0
@@ -43,10 +42,15 @@ _MOST_LINES = 500
 
 
 class Shard(dg.Config):
-    """Which part of the instruments a run ingests."""
+    """Which part of the instruments of a venue a run ingests."""
 
     shard: int = Field(default=0, ge=0)
     shards: int = Field(default=1, ge=1)
+    venue: str | None = Field(default=None, description="Default: the first venue of the deployment.")
+
+    def of(self, settings: Settings) -> IngestShard:
+        """The shard of a deployment with these settings."""
+        return ingest_shard(settings, self.shard, self.shards, self.venue)
 
 
 class Summaries:
@@ -71,7 +75,8 @@ class Summaries:
 def ingest(context: dg.OpExecutionContext, config: Shard) -> None:
     """Hold the lease of one shard; SIGTERM stops it cleanly with its buffer flushed."""
     settings = load_settings()
-    if (here := ingest_here(config.shard)) is not None:
+    shard = config.of(settings)
+    if (here := ingest_here(shard.label)) is not None:
         ingest_run.follow(context, here, Summaries(context.log), settings.ingest_rotate_hours)
         return
     # Python's own logging would write each line into the database in the thread that ingests.
@@ -86,14 +91,16 @@ def ingest(context: dg.OpExecutionContext, config: Shard) -> None:
     watch = threading.Thread(target=_watch_own_run, args=[context, duty, ended, lines], daemon=True)
     watch.start()
     try:
-        asyncio.run(_ingest_until_stopped(context, config, settings, duty))
+        asyncio.run(_ingest_until_stopped(context, shard, settings.at(shard.venue, first=shard.first), duty))
     finally:
         ended.set()
         watch.join(5)
         logger.removeHandler(handler)
 
 
-async def _ingest_until_stopped(context: dg.OpExecutionContext, config: Shard, settings: Settings, duty: Duty) -> None:
+async def _ingest_until_stopped(
+    context: dg.OpExecutionContext, shard: IngestShard, settings: Settings, duty: Duty
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,15 +108,16 @@ async def _ingest_until_stopped(context: dg.OpExecutionContext, config: Shard, s
     # The lease is held in the name of the run, so that the supervisor can tell whose heartbeat it sees.
     why = await run_ingest(
         settings,
-        config.shard,
-        config.shards,
+        shard.number,
+        shard.count,
         stop,
         Summaries(context.log),
         after_minute_with_features(settings),
         holder=context.run_id,
         duty=duty,
+        name=shard.name,
     )
-    context.log.info(f"shard {config.shard} of {config.shards}: {why}")
+    context.log.info(f"{shard.name}: {why}")
     if duty.over.is_set():
         raise ingest_run.RunIsOver("the run was marked as over while it ingested: another one took over")
 
@@ -149,21 +157,21 @@ def live_ingest_supervisor(
 ) -> dg.SensorResult | dg.SkipReason:
     """Keep one `live_ingest` run per shard alive, judged by its heartbeat row; observe trades and live prices."""
     settings = load_settings()
-    if not (settings.ingest and has_stream(settings.venue)):
-        return dg.SkipReason("live ingest is switched off (CRYPTO_PIPELINE_INGEST), or the venue has no stream")
-    shards = settings.ingest_shards
+    shards = {shard.label: shard for shard in ingest_shards(settings)}
+    if not (settings.ingest and shards):
+        return dg.SkipReason("live ingest is switched off (CRYPTO_PIPELINE_INGEST), or no venue has a stream")
     with database.store() as store:
-        beats = {shard: store.heartbeats.get(f"ingest-{shard}") for shard in range(shards)}
+        beats = {label: store.heartbeats.get(shard.name) for label, shard in shards.items()}
         waiting = {row.name: row.waiting for row in store.leases.rows()}
         if all(beat is not None and beat.age < STALE and beat.detail.get("state") == "live" for beat in beats.values()):
             # Its runs go on for hours: nobody should have to wait for the success of one to read that all is well.
             store.checks.resolve_alert(f"run:{ingest_run.JOB}")
     events, cursor = observations(beats, context.cursor, datetime.now(UTC))
     if MARK in os.environ:
-        states = "; ".join(_state(shard, beat) for shard, beat in beats.items())
+        states = "; ".join(_state(label, beat) for label, beat in beats.items())
         reason = f"`crypto-pipeline up` keeps the ingest programs alive: {states}"
         return dg.SensorResult(skip_reason=reason, asset_events=events, cursor=cursor)
-    requests, notes = _requests(context, beats, waiting)
+    requests, notes = _requests(context, shards, beats, waiting)
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else "; ".join(notes),
@@ -173,23 +181,26 @@ def live_ingest_supervisor(
 
 
 def _requests(
-    context: dg.SensorEvaluationContext, beats: Mapping[int, Heartbeat | None], waiting: Mapping[str, str | None]
+    context: dg.SensorEvaluationContext,
+    shards: Mapping[str, IngestShard],
+    beats: Mapping[str, Heartbeat | None],
+    waiting: Mapping[str, str | None],
 ) -> tuple[list[dg.RunRequest], list[str]]:
     """Runs for the shards that need one, and the state of the others in words."""
     requests, notes = [], []
-    for shard, beat in beats.items():
-        stand_by = waiting.get(f"ingest-{shard}")
+    for label, beat in beats.items():
+        stand_by = waiting.get(shards[label].name)
         if not _needs_run(context, beat):
-            notes.append(_state(shard, beat))
+            notes.append(_state(label, beat))
         elif stand_by is not None:
-            notes.append(f"shard {shard}: {stand_by} stands by")
-        elif coming := _coming(context.instance, shard, beat):
-            notes.append(f"shard {shard}: {coming}")
+            notes.append(f"shard {label}: {stand_by} stands by")
+        elif coming := _coming(context.instance, label, beat):
+            notes.append(f"shard {label}: {coming}")
         else:
             # One that is rotating goes on until the fresh run stands by: make before break.
             if beat is None or beat.age >= STALE:
-                _report_failed(context, shard, beat)
-            requests.append(_request(shard, len(beats)))
+                _report_failed(context, label, beat)
+            requests.append(_request(shards[label]))
     return requests, notes
 
 
@@ -201,22 +212,22 @@ def _needs_run(context: dg.SensorEvaluationContext, beat: Heartbeat | None) -> b
     return run is not None and run.is_finished
 
 
-def _state(shard: int, beat: Heartbeat | None) -> str:
+def _state(label: str, beat: Heartbeat | None) -> str:
     if beat is None:
-        return f"shard {shard}: no heartbeat yet"
-    return f"shard {shard}: {beat.detail.get('state')}, heartbeat {beat.age:.0f} s ago"
+        return f"shard {label}: no heartbeat yet"
+    return f"shard {label}: {beat.detail.get('state')}, heartbeat {beat.age:.0f} s ago"
 
 
-def _runs(instance: dg.DagsterInstance, shard: int) -> list[dg.RunRecord]:
-    chosen = dg.RunsFilter(job_name=ingest_run.JOB, statuses=UNFINISHED, tags={"shard": str(shard)})
+def _runs(instance: dg.DagsterInstance, label: str) -> list[dg.RunRecord]:
+    chosen = dg.RunsFilter(job_name=ingest_run.JOB, statuses=UNFINISHED, tags={"shard": label})
     return list(instance.get_run_records(chosen))
 
 
-def _coming(instance: dg.DagsterInstance, shard: int, beat: Heartbeat | None) -> str | None:
+def _coming(instance: dg.DagsterInstance, label: str, beat: Heartbeat | None) -> str | None:
     """A run that waits or starts, however long, or started a moment ago; one that is silent is dead."""
     young = datetime.now(UTC) - timedelta(seconds=STARTING)
     silent = beat.holder if beat is not None else None
-    for record in _runs(instance, shard):
+    for record in _runs(instance, label):
         run = record.dagster_run
         if run.status in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING):
             return f"run {run.run_id} is {run.status.value.lower()}"  # how long that may take, Dagster watches itself
@@ -231,15 +242,16 @@ def _begun(record: dg.RunRecord) -> datetime:
     return record.update_timestamp if started is None else datetime.fromtimestamp(started, UTC)
 
 
-def _report_failed(context: dg.SensorEvaluationContext, shard: int, beat: Heartbeat | None) -> None:
-    for record in _runs(context.instance, shard):
+def _report_failed(context: dg.SensorEvaluationContext, label: str, beat: Heartbeat | None) -> None:
+    for record in _runs(context.instance, label):
         last_beat = "no heartbeat ever" if beat is None else f"last heartbeat {beat.age:.0f} s ago"
-        context.instance.report_run_failed(record.dagster_run, f"live_ingest shard {shard} is dead: {last_beat}")
+        context.instance.report_run_failed(record.dagster_run, f"live_ingest shard {label} is dead: {last_beat}")
 
 
-def _request(shard: int, shards: int) -> dg.RunRequest:
+def _request(shard: IngestShard) -> dg.RunRequest:
+    config = Shard(shard=shard.number, shards=shard.count, venue=shard.venue)
     return dg.RunRequest(
-        run_key=f"ingest:{shard}:{int(time.time())}",
-        run_config=dg.RunConfig(ops={"ingest": Shard(shard=shard, shards=shards)}),
-        tags={"shard": str(shard), "dagster/priority": str(CRITICAL), "ingest": "live"},
+        run_key=f"ingest:{shard.label}:{int(time.time())}",
+        run_config=dg.RunConfig(ops={"ingest": config}),
+        tags={"shard": shard.label, "dagster/priority": str(CRITICAL), "ingest": "live"},
     )

@@ -59,8 +59,12 @@ class Thresholds:
         return "warning" if overdue < self.warn else "error" if overdue <= self.critical else "critical"
 
 
-def ages(store: Store, timeframe: Timeframe, horizon: Horizon, thresholds: Thresholds) -> pl.DataFrame:
+def ages(
+    store: Store, timeframe: Timeframe, horizon: Horizon, thresholds: Thresholds, venue: str | None = None
+) -> pl.DataFrame:
     """Every active instrument's newest bar and how overdue the next one is: AGE_SCHEMA, the most overdue first.
+
+    With ``venue`` only of its series.
 
     A bar is due when its window is over and has settled, in the sessions of the instrument's calendar only: no bar
     of a stock is due on a Sunday. An hourly bar is overdue when its hour is over, not when it is an hour old. No bar is
@@ -73,7 +77,7 @@ def ages(store: Store, timeframe: Timeframe, horizon: Horizon, thresholds: Thres
         timeframe=timeframe, states=list(EXPLAINED), start=settled - _EXPLAINED_SINCE, end=settled
     )
     reach = dict(explained.group_by("instrument").agg(pl.col("end").max()).iter_rows())
-    active = {row.instrument.symbol: row for row in store.instruments.list()}
+    active = {row.instrument.symbol: row for row in store.instruments.list(venue=venue)}
     rows = []
     for name, opened in (
         newest.filter(pl.col("instrument").is_in(list(active))).select("instrument", "open_time").iter_rows()
@@ -96,12 +100,14 @@ def _overdue(calendar: str, timeframe: Timeframe, known: datetime, settled: date
     return horizon.now - horizon.settle - (expected[0][0] + timeframe.delta)
 
 
-def thin(store: Store, horizon: Horizon, bars: int) -> list[str]:
+def thin(store: Store, horizon: Horizon, bars: int, venue: str | None = None) -> list[str]:
     """Active instruments of which fewer than ``bars`` 1m bars of the last hour are stored or explained.
+
+    With ``venue`` only of its series.
 
     Where the calendar expects fewer bars, these are enough. ``coverage.expected`` must be up to date.
     """
-    calendars = {row.instrument.symbol: row.instrument.calendar for row in store.instruments.list()}
+    calendars = {row.instrument.symbol: row.instrument.calendar for row in store.instruments.list(venue=venue)}
     end = horizon.settled_end(Timeframe.M1)
     start = max(end - _HOUR, horizon.first_open(Timeframe.M1))
     missing = plan.missing(store, Timeframe.M1, (start, end), list(calendars), horizon)

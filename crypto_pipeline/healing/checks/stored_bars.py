@@ -40,9 +40,15 @@ def checks_of(timeframe: Timeframe) -> dict[str, str]:
 
 
 def verify(
-    store: Store, timeframe: Timeframe, start: datetime, end: datetime, horizon: Horizon, thresholds: Thresholds
+    store: Store,
+    timeframe: Timeframe,
+    start: datetime,
+    end: datetime,
+    horizon: Horizon,
+    thresholds: Thresholds,
+    venue: str | None = None,
 ) -> list[CheckOutcome]:
-    """Run every check that needs only the store on ``[start, end)``."""
+    """Run every check that needs only the store on ``[start, end)``; freshness only of ``venue`` where one is given."""
     start, end = horizon.clip(timeframe, start, end)
     # lower bars in the archive cannot be compared
     comparable = horizon.first_hot(LOWER.get(timeframe, timeframe))
@@ -52,7 +58,7 @@ def verify(
         lambda: rollup_conservation(store, timeframe, max(start, comparable), end),
         # by the present time: bars that ingest finished since the horizon was taken are not of the future
         lambda: no_future_bars(store, timeframe, max(horizon.now, store.clock.now()) + _SKEW),
-        lambda: freshness(store, timeframe, horizon, thresholds),
+        lambda: freshness(store, timeframe, horizon, thresholds, venue),
     ]
     return [check() for check in span_checks]
 
@@ -106,11 +112,16 @@ def no_future_bars(store: Store, timeframe: Timeframe, now: datetime) -> CheckOu
     return _outcome("no_future_bars", timeframe, early, "error", "bars from windows that are not over", "none")
 
 
-def freshness(store: Store, timeframe: Timeframe, horizon: Horizon, thresholds: Thresholds) -> CheckOutcome:
-    """How overdue each active instrument's next bar is, by its calendar; the severity is that of the worst."""
+def freshness(
+    store: Store, timeframe: Timeframe, horizon: Horizon, thresholds: Thresholds, venue: str | None = None
+) -> CheckOutcome:
+    """How overdue each active instrument's next bar is, by its calendar; the severity is that of the worst.
+
+    With ``venue`` only of its series.
+    """
     if horizon.settled_end(timeframe) <= horizon.first_open(timeframe):
         return _passed("freshness", timeframe, "no window of the kept history is over yet")
-    aged = ages(store, timeframe, horizon, thresholds)
+    aged = ages(store, timeframe, horizon, thresholds, venue)
     late = aged.filter(pl.col("level") != "ok")
     if late.is_empty():
         until = f"{horizon.settled_end(timeframe):%Y-%m-%d %H:%M} UTC"

@@ -126,7 +126,7 @@ def agreements(
     """What was compared with ``venue`` by ``now``, of each timeframe."""
     asked = [through for one in timeframes if (through := stands_for(one, traits)) is not None]
     rows = {row["timeframe"]: row for row in store.comparisons.summary(venue, now, asked).iter_rows(named=True)}
-    active = [row.instrument.symbol for row in store.instruments.list()]
+    active = [row.instrument.symbol for row in store.instruments.list(venue=venue)]
     unsettled = dict(store.reconciliations.open(instruments=active)["timeframe"].value_counts().iter_rows())
     names = ("stored", "compared", "incomparable", "first_day", "last_day", "oldest", "newest")
     found = {}
@@ -145,7 +145,7 @@ def venue_agreement(store: Store, agreement: Agreement, now_compared: int, store
     of closed days, which are in the store. Raises StoreError.
     """
     timeframe = agreement.timeframe
-    active = [row.instrument.symbol for row in store.instruments.list()]
+    active = [row.instrument.symbol for row in store.instruments.list(venue=agreement.venue)]
     unsettled = store.reconciliations.open(timeframe=timeframe, instruments=active)
     said = agreement.sentence() + (f"; {now_compared:,} of the newest days just now" if now_compared else "")
     figures = {

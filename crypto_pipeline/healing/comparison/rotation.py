@@ -60,14 +60,6 @@ class ComparisonReport(ReconcileReport):
     units: int = 0
     failed: list[str] = field(default_factory=list)
 
-    def add(self, other: ReconcileReport) -> None:
-        """Take over the figures of one unit."""
-        for timeframe, bars in other.compared.items():
-            self.compared[timeframe] = self.compared.get(timeframe, 0) + bars
-        for name in ("disagreed", "resolved", "disputed", "superseded", "incomparable"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.problems.update(other.problems)
-
     def as_dict(self) -> dict[str, object]:
         """JSON-ready."""
         return asdict(self)

@@ -34,7 +34,7 @@ class Siblings:
         # one bar more on either side: around an outage of whole days there are bars only before and after
         start, end = timeframe.floor(start) - timeframe.delta, end + timeframe.delta
         cells = store.coverage.cells([timeframe], start, end)
-        known = store.instruments.frame(venue).filter(pl.col("venue_symbol").is_not_null())
+        known = store.instruments.frame(venue, own=True).filter(pl.col("venue_symbol").is_not_null())
         outside = store.ledger.open(timeframe, known["instrument"].to_list(), list(_OUTSIDE), start, end)
         hull = pl.concat([cells.select("day"), pl.DataFrame({"day": [start.date(), end.date()]})])
         first_day, last_day = hull.select(pl.col("day").min(), pl.col("day").max().alias("last")).row(0)

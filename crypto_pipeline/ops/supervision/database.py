@@ -16,6 +16,7 @@ from crypto_pipeline.ops.supervision.programs import DAGSTER_URL_VARIABLE
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import EmbeddedServer, Store, dagster_url, ensure_databases, migrate, resolve_url
 from crypto_pipeline.store.database.connect import database_name
+from crypto_pipeline.venues import collected_venues
 
 
 def database_urls(settings: Settings) -> tuple[str, str]:
@@ -51,7 +52,7 @@ def make_ready(
         store.storage.make_partitions_ahead(store.clock.now())
         store.storage.keep_statement_statistics()
         if added := begin_collecting(store, settings):
-            say(f"collecting {len(added)} instruments from {settings.venue}")
+            say(f"collecting {len(added)} instruments from {', '.join(collected_venues(settings))}")
         if series := store.macro.choose(choose_series(settings.macro_series)):
             say(f"collecting macro series {', '.join(series)} from {settings.macro_source}")
         if settings.macro_series is None:  # what was said of series that are no longer collected concerns nobody

@@ -20,13 +20,19 @@ from crypto_pipeline.addresses import base_url
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.host import disk_space, processes
 from crypto_pipeline.ops.host.paths import Places, UpLock, UpState, running_state
-from crypto_pipeline.ops.host.ports import claim_port
 from crypto_pipeline.ops.housekeeping.disk_watch import DiskWatch
 from crypto_pipeline.ops.replay_clock import replay_clock
 from crypto_pipeline.ops.supervision import health, supervisord
 from crypto_pipeline.ops.supervision.dagster_home import write_dagster_home
 from crypto_pipeline.ops.supervision.database import database_urls, make_ready
-from crypto_pipeline.ops.supervision.programs import POSTGRES, SupervisedProgram, environment, given_settings, programs
+from crypto_pipeline.ops.supervision.programs import (
+    POSTGRES,
+    SupervisedProgram,
+    claim_ports,
+    environment,
+    given_settings,
+    programs,
+)
 from crypto_pipeline.ops.supervision.restarts import Restarter
 from crypto_pipeline.ops.supervision.shutdown import end_descendants, take_down
 from crypto_pipeline.settings import Settings, command
@@ -107,25 +113,12 @@ class Guardian:
         """Check ports, settings and locks, and write the configuration, before anything is started."""
         settings = self.settings
         self._clear_leftovers()  # first, because they may hold the ports
-        ui_port = claim_port(settings.host, settings.ui_port, "the Dagster UI", "--ui-port")
-        replay_port = None
-        if settings.venue == "replay":
-            replay_port = claim_port(settings.host, settings.replay_port, "the replay exchange", "--replay-port")
-        api_port = None
-        if settings.api:
-            api_port = claim_port(settings.host, settings.api_port, "the HTTP reads", "--api-port")
+        ports = claim_ports(settings)
         database_url, dagster_url = database_urls(self.settings)
-        ports = (
-            {"ui": ui_port} | ({"api": api_port} if api_port else {}) | ({"replay": replay_port} if replay_port else {})
-        )
         self.settings = settings = settings.model_copy(
-            update={
-                "ui_port": ui_port,
-                "replay_port": replay_port or settings.replay_port,
-                "api_port": api_port or settings.api_port,
-            }
+            update={f"{name.replace('-', '_')}_port": port for name, port in ports.items()}
         )
-        self._programs = programs(settings, self.places, ui_port, replay_port, api_port)
+        self._programs = programs(settings, self.places, ports)
         chosen = given_settings(settings)
         self._environment = environment(settings, self.places, chosen, dagster_url)
         write_dagster_home(self.places)

@@ -22,6 +22,7 @@ from crypto_pipeline.ops.supervision.programs import (
     LOCATION,
     POSTGRES,
     REPLAY,
+    SECOND,
     WEBSERVER,
 )
 from crypto_pipeline.ops.supervision.supervisord import ProcessInfo, Supervisord
@@ -83,7 +84,7 @@ def ask(settings: Settings, places: Places, state: UpState) -> HealthReport:
             troubles[info.name] = trouble
     beats, said = _beats(settings, found)
     troubles |= {name: trouble for name, trouble in said.items() if name not in troubles}
-    if POSTGRES not in troubles and (trouble := _venue(settings, beats)):
+    if POSTGRES not in troubles and (trouble := _venues(settings, beats)):
         troubles[VENUE] = trouble
     return HealthReport(found, troubles, supervisord=True, notes=_stands_by(found, beats))
 
@@ -139,10 +140,21 @@ def _stands_by(found: list[ProcessInfo], beats: dict[str, Heartbeat]) -> dict[st
     return notes
 
 
+def _venues(settings: Settings, beats: dict[str, Heartbeat]) -> str | None:
+    """None when every venue answers."""
+    from crypto_pipeline.venues import collected_venues
+
+    found = [_venue(settings.at(venue), beats) for venue in collected_venues(settings)]
+    return "; ".join(filter(None, found)) or None
+
+
 def _venue(settings: Settings, beats: dict[str, Heartbeat]) -> str | None:
     """None when the venue answers: ingest receives from it, or a request for its time succeeds."""
     if any(
-        beat.age < STALE and beat.detail.get("state") in ("live", "rotating") and beat.detail.get("links")
+        beat.age < STALE
+        and beat.detail.get("state") in ("live", "rotating")
+        and beat.detail.get("links")
+        and beat.detail.get("venue") == settings.venue
         for beat in beats.values()
     ):
         return None
@@ -185,8 +197,8 @@ def _trouble(
     match info.name:
         case name if name == POSTGRES:
             return _postgres(settings)
-        case name if name == REPLAY:
-            return _answers(state.urls["replay"] + "/api/v3/ping")
+        case name if name in (REPLAY, SECOND):
+            return _answers(state.urls[name] + "/api/v3/ping")
         case name if name == API:
             return _answers(state.urls["api"] + "/health/simple")
         case name if name == CODE_SERVER:

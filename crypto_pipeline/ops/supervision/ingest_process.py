@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from crypto_pipeline.ingest import Duty, MinuteDone, OnMinute
+from crypto_pipeline.ingest import Duty, IngestShard, MinuteDone, OnMinute
 from crypto_pipeline.ops.host.processes import Identity, this_process
 from crypto_pipeline.settings import Settings
 
@@ -30,8 +30,8 @@ RELIEF = 8.0
 class IngestProcess:
     """One shard that this process ingests. All methods are thread-safe."""
 
-    def __init__(self, shard: int, shards: int) -> None:
-        self.shard, self.shards = shard, shards
+    def __init__(self, shard: IngestShard) -> None:
+        self.shard = shard
         self.worker: Identity = this_process()
         self.holder = f"{self.worker}:{uuid.uuid4().hex[:8]}"
         self.duty = Duty(rotates=False, ends_when_crowded=False)
@@ -80,17 +80,17 @@ class LineQueueHandler(logging.Handler):
             pass  # the program's log file has it; memory has a bound
 
 
-_here: dict[int, IngestProcess] = {}
+_here: dict[str, IngestProcess] = {}
 
 
 def offer(here: IngestProcess) -> None:
     """Register the shard for runs in this process."""
-    _here[here.shard] = here
+    _here[here.shard.label] = here
 
 
-def ingest_here(shard: int) -> IngestProcess | None:
-    """The ingest of this shard in this process, if there is one."""
-    return _here.get(shard)
+def ingest_here(label: str) -> IngestProcess | None:
+    """The ingest of the shard with this label in this process, if there is one."""
+    return _here.get(label)
 
 
 class LateMinuteWork:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crypto_pipeline.market.instruments import Instrument
+from crypto_pipeline.defaults import REPLAY
+from crypto_pipeline.market.instruments import AssetClass, Instrument, plain_name
 from crypto_pipeline.market.universe import choose_instruments, load_universe
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.venues import traits_of
+from crypto_pipeline.venues import collected_venues, traits_of
 
 
 def chosen_instruments(settings: Settings) -> list[Instrument]:
-    """The instruments that the settings choose. Raises OpsError for an unknown symbol and names the nearest known one.
+    """The instruments that the settings choose, each with its venue.
+
+    Raises OpsError for an unknown symbol and names the nearest known one.
 
     On a replay of recordings, every recorded pair may be chosen; without a choice all of them are collected.
     """
@@ -21,20 +24,31 @@ def chosen_instruments(settings: Settings) -> list[Instrument]:
     recorded = _recorded(settings)
     if recorded and settings.instruments is None:
         by_name = {instrument.symbol: instrument for instrument in universe}
-        return [by_name.get(symbol) or Instrument.crypto(symbol) for symbol in recorded]
+        return _at_venues([by_name.get(symbol) or Instrument.crypto(symbol) for symbol in recorded], settings)
     try:
         asset_class = traits_of(settings.venue).asset_class
-        return choose_instruments(universe, settings.instrument_choice, asset_class=asset_class, known=recorded)
+        chosen = choose_instruments(universe, settings.instrument_choice, asset_class=asset_class, known=recorded)
     except ValueError as error:
         raise OpsError(f"--instruments: {error}") from None
+    return _at_venues(chosen, settings)
 
 
-def generated_symbols(settings: Settings) -> list[str] | None:
-    """Symbols that a generated market must list in addition to its usual pairs; None if there are none."""
+def _at_venues(instruments: Sequence[Instrument], settings: Settings) -> list[Instrument]:
+    """Those whose venue the deployment collects, with their venue."""
+    venues = collected_venues(settings)
+    stated = [one.model_copy(update={"venue": one.venue or settings.venue}) for one in instruments]
+    return [one for one in stated if one.venue in venues]
+
+
+def generated_symbols(settings: Settings, venue: str = REPLAY) -> list[str] | None:
+    """Symbols that the generated market of ``venue`` must list beside its usual pairs; None if there are none."""
     if settings.instruments is None or settings.instruments.strip().isdigit():
         return None
     usual = choose_instruments(_universe(settings), "all")
-    return list(dict.fromkeys(one.symbol for one in [*usual, *chosen_instruments(settings)]))
+    chosen = [one for one in chosen_instruments(settings) if one.venue == venue]
+    return list(
+        dict.fromkeys(plain_name(one.symbol) for one in [*usual, *chosen] if one.asset_class is AssetClass.CRYPTO)
+    )
 
 
 def begin_collecting(store: Store, settings: Settings) -> list[str]:
@@ -43,6 +57,7 @@ def begin_collecting(store: Store, settings: Settings) -> list[str]:
     Instruments that a person removed stay removed, unless the settings name them.
     """
     wanted = chosen_instruments(settings)
+    store.instruments.assign_venue(settings.venue)
     known = store.instruments.ids()
     choice = (settings.instruments or "all").strip().lower()
     by_name = not (choice == "all" or choice.lstrip("+-").isdigit())
@@ -51,6 +66,7 @@ def begin_collecting(store: Store, settings: Settings) -> list[str]:
 
 def _universe(settings: Settings) -> list[Instrument]:
     try:
+        collected_venues(settings)  # raises where the universe names a venue that cannot be collected
         return load_universe(settings.universe_file)
     except ValueError as error:
         raise OpsError(str(error)) from None

@@ -5,22 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crypto_pipeline.defaults import REPLAY as FIRST_REPLAY
+from crypto_pipeline.defaults import SECOND_REPLAY
+from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.host.paths import Places
+from crypto_pipeline.ops.host.ports import claim_port
 from crypto_pipeline.ops.host.processes import DEPLOYMENT, MARK
 from crypto_pipeline.settings import PREFIX, Settings
-from crypto_pipeline.venue_names import has_stream
 
 POSTGRES = "postgres"
 REPLAY = "replay"
+SECOND = "replay-standby"
 CODE_SERVER = "code-server"
 WEBSERVER = "webserver"
 DAEMON = "daemon"
 API = "api"
-#: Ingest has one program per shard: ingest-0, ingest-1 …, the names of their leases and heartbeats.
+#: Ingest has one program per shard: ingest-0, ingest-kraken-0 …, the names of their leases and heartbeats.
 INGEST = "ingest-"
 
 LOCATION = "crypto_pipeline"
@@ -45,10 +50,28 @@ class SupervisedProgram:
     stop_wait: int = 10
 
 
-def programs(
-    settings: Settings, places: Places, ui_port: int, replay_port: int | None, api_port: int | None = None
-) -> list[SupervisedProgram]:
-    """The programs of a deployment with these settings."""
+def claim_ports(settings: Settings) -> dict[str, int]:
+    """A free port for each server of the deployment, by its name. OpsError names a port that is taken."""
+    from crypto_pipeline.venues import collected_venues
+
+    try:
+        venues = collected_venues(settings)
+    except ValueError as error:
+        raise OpsError(str(error)) from None
+    host = settings.host
+    ports = {"ui": claim_port(host, settings.ui_port, "the Dagster UI", "--ui-port")}
+    if settings.api:
+        ports[API] = claim_port(host, settings.api_port, "the HTTP reads", "--api-port")
+    if FIRST_REPLAY in venues:
+        ports[REPLAY] = claim_port(host, settings.replay_port, "the replay exchange", "--replay-port")
+    if SECOND_REPLAY in venues:
+        option = f"{PREFIX}REPLAY_STANDBY_PORT"
+        ports[SECOND] = claim_port(host, settings.replay_standby_port, "the second replay exchange", option)
+    return ports
+
+
+def programs(settings: Settings, places: Places, ports: Mapping[str, int]) -> list[SupervisedProgram]:
+    """The programs of a deployment with these settings; ``ports`` has that of each server there is to be, by name."""
     ours = [sys.executable, "-m", "crypto_pipeline.cli"]
     found = []
     if settings.database_url is None:
@@ -57,26 +80,29 @@ def programs(
         found.append(
             SupervisedProgram(POSTGRES, postgres, False, True, stop_signal="INT", stop_group=False, stop_wait=60)
         )
-    if replay_port is not None:
-        found.append(SupervisedProgram(REPLAY, [*ours, "replay", "serve", "--port", str(replay_port)], False, True))
-    if settings.ingest and has_stream(settings.venue):
-        ingest = [sys.executable, "-m", "crypto_pipeline.cli.ingest_program", "--shards", str(settings.ingest_shards)]
-        for shard in range(settings.ingest_shards):
-            found.append(
-                SupervisedProgram(f"{INGEST}{shard}", [*ingest, "--shard", str(shard)], first=True, stop_wait=15)
-            )
+    for name, venue, seed in ((REPLAY, "replay", 0), (SECOND, SECOND_REPLAY, 1)):
+        if name in ports:
+            chosen = ["--port", str(ports[name]), "--lists", venue, "--seed", str(settings.replay_seed + seed)]
+            found.append(SupervisedProgram(name, [*ours, "replay", "serve", *chosen], False, True))
+    if settings.ingest:
+        from crypto_pipeline.ingest.shards import ingest_shards
+
+        ingest = [sys.executable, "-m", "crypto_pipeline.cli.ingest_program"]
+        for shard in ingest_shards(settings):
+            chosen = ["--venue", shard.venue, "--shard", str(shard.number), "--shards", str(shard.count)]
+            found.append(SupervisedProgram(shard.name, [*ingest, *chosen], first=True, stop_wait=15))
     socket = str(places.socket(CODE_SERVER))
     grpc = [sys.executable, "-m", "crypto_pipeline.ops.dagster_instance.code_server", "api", "grpc", "--socket", socket]
     module = ["-m", "crypto_pipeline.definitions", "--location-name", LOCATION, "--use-python-environment-entry-point"]
     # Runs inherit the niceness of the code server, so that they do not delay live bars.
     found.append(SupervisedProgram(CODE_SERVER, [*grpc, *module], needs_database=False, nice=10))
     where = ["-w", str(places.workspace)]
-    serve = ["-h", settings.host, "-p", str(ui_port)]
+    serve = ["-h", settings.host, "-p", str(ports["ui"])]
     dagster = [sys.executable, "-m", "crypto_pipeline.ops.dagster_instance.process"]
     found.append(SupervisedProgram(WEBSERVER, [*dagster, "dagster-webserver", *where, *serve], nice=5))
     found.append(SupervisedProgram(DAEMON, [*dagster, "dagster-daemon", "run", *where], nice=5))
-    if api_port is not None:
-        found.append(SupervisedProgram(API, [*ours, "_api", "--port", str(api_port)], nice=5))
+    if API in ports:
+        found.append(SupervisedProgram(API, [*ours, "_api", "--port", str(ports[API])], nice=5))
     return found
 
 

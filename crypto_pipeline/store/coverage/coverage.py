@@ -81,7 +81,7 @@ SELECT timeframe, count(*) AS cells, count(*) FILTER (WHERE final) AS final,
        count(DISTINCT instrument_id) FILTER (WHERE present > 0) AS instruments,
        min(day) AS first_day, max(day) AS last_day
 FROM market.coverage JOIN market.instruments USING (instrument_id)
-WHERE active
+WHERE active AND ($1::text IS NULL OR venue IS NULL OR venue = $1)
 GROUP BY timeframe
 """
 
@@ -94,7 +94,7 @@ CROSS JOIN LATERAL (
     WHERE b.instrument_id = i.instrument_id AND b.timeframe = t.timeframe
     ORDER BY b.open_time DESC LIMIT 1
 ) AS l
-WHERE i.active
+WHERE i.active AND ($2::text IS NULL OR i.venue IS NULL OR i.venue = $2)
 GROUP BY t.timeframe
 """
 
@@ -197,14 +197,14 @@ class Coverage:
         parameters = [str(timeframe), str(Timeframe(lower)), first, last, timeframe.cell_days, list(ids.values())]
         return named(self._connections.frame(_STALE, parameters), ids).sort("instrument", "day")
 
-    def summary(self) -> pl.DataFrame:
-        """Totals per timeframe over all collected instruments, shortest timeframe first.
+    def summary(self, venue: str | None = None) -> pl.DataFrame:
+        """Totals per timeframe over all collected instruments (of ``venue`` if given), shortest timeframe first.
 
         Columns cells, final (cells), expected, present, explained, missing (bars), instruments, first_day, last_day and
         newest (open time).
         """
-        totals = self._connections.frame(_SUMMARY)
-        newest = self._connections.frame(_NEWEST, [totals["timeframe"].to_list() or [""]])
+        totals = self._connections.frame(_SUMMARY, [venue])
+        newest = self._connections.frame(_NEWEST, [totals["timeframe"].to_list() or [""], venue])
         order = pl.col("timeframe").cast(pl.Enum([str(timeframe) for timeframe in Timeframe]))
         joined = totals.join(newest, on="timeframe", how="left").sort(order)
         return joined.with_columns(pl.col("newest").cast(UTC_MS))

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, cast, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate, Update
 
 from crypto_pipeline.store.schema.tables import INSTRUMENTS, LISTINGS
 
@@ -31,6 +31,11 @@ def add(values: Mapping[str, Any]) -> ReturningInsert[tuple[str]]:
         )
         .returning(rows.symbol)
     )
+
+
+def assign(venue: str) -> Update:
+    """Make ``venue`` the one of instruments that have none."""
+    return update(INSTRUMENTS).where(INSTRUMENTS.c.venue.is_(None)).values(venue=venue)
 
 
 def remove(symbol: str) -> ReturningUpdate[tuple[int]]:

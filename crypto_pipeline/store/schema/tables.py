@@ -58,6 +58,7 @@ INSTRUMENTS = _table(
     Column("tick_size", Numeric),
     Column("lot_size", Numeric),
     Column("removed_at", _TIME),
+    Column("venue", Text),
 )
 
 LISTINGS = _table(

@@ -121,7 +121,7 @@ def test_address_that_is_not_ours_is_named() -> None:
 def test_secrets_are_in_the_environment_and_nowhere_else(places: Places) -> None:
     url = "postgresql://user:hunter2@127.0.0.1:1/bars"
     settings = _settings(places, database_url=url, venue="replay")
-    wanted = programs(settings, places, 3000, 8765)
+    wanted = programs(settings, places, {"ui": 3000, "replay": 8765})
     supervisord.write_config(places, wanted)
     write_dagster_home(places)
     _state(places).write(places)
@@ -138,27 +138,46 @@ def test_secrets_are_in_the_environment_and_nowhere_else(places: Places) -> None
 
 def test_own_database_needs_no_postgres_of_ours(places: Places) -> None:
     settings = _settings(places, database_url="postgresql://u@h/d")
-    assert [one.name for one in programs(settings, places, 1, None)] == [
+    assert [one.name for one in programs(settings, places, {"ui": 1})] == [
         "ingest-0",
         "code-server",
         "webserver",
         "daemon",
     ]
-    names = [one.name for one in programs(_settings(places), places, 1, 2)]
+    names = [one.name for one in programs(_settings(places), places, {"ui": 1, "replay": 2})]
     assert names == ["postgres", "replay", "ingest-0", "code-server", "webserver", "daemon"]
+
+
+def test_each_venue_of_the_universe_has_an_ingest_of_its_own(places: Places, tmp_path: Path) -> None:
+    universe = tmp_path / "mine.toml"
+    universe.write_text(
+        '[[group]]\ntier = "large"\nsymbols = ["BTC"]\n[[group]]\ntier = "large"\nvenue = "kraken"\nsymbols = ["BTC"]\n'
+    )
+    settings = _settings(places, universe_file=universe, ingest_shards=2)
+    found = {one.name: one.command for one in programs(settings, places, {"ui": 1, "replay": 2})}
+    assert [name for name in found if name.startswith("ingest-")] == [
+        "ingest-0",
+        "ingest-1",
+        "ingest-kraken-0",
+        "ingest-kraken-1",
+    ]
+    assert found["ingest-kraken-1"][-6:] == ["--venue", "kraken", "--shard", "1", "--shards", "2"]
+    alone = _settings(places, universe_file=universe, venue="coinbase")
+    names = [one.name for one in programs(alone, places, {"ui": 1})]
+    assert [name for name in names if name.startswith("ingest-")] == ["ingest-0"]
 
 
 def test_configuration_survives_strange_paths(tmp_path: Path) -> None:
     places = Places(tmp_path / "a b%c'd")
     places.make()
-    supervisord.write_config(places, programs(_settings(places), places, 1, 2))
+    supervisord.write_config(places, programs(_settings(places), places, {"ui": 1, "replay": 2}))
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
     parser.read_string(places.supervisord_conf.read_text())
     assert "%%c" in parser["program:webserver"]["command"]
     bad = Places(tmp_path / "a #b")
     bad.make()
     with pytest.raises(OpsError, match="choose one without"):
-        supervisord.write_config(bad, programs(_settings(bad), bad, 1, 2))
+        supervisord.write_config(bad, programs(_settings(bad), bad, {"ui": 1, "replay": 2}))
 
 
 def test_dagster_home_is_what_ships_and_a_persons_own_file_stays(places: Places) -> None:

@@ -1,0 +1,257 @@
+"""The venues of a deployment together: each with its own pipeline, and one answer for all of them.
+
+Every venue is worked on at the same time and for itself. One that fails is named in the report, and the others are
+done; only where no venue could be worked on at all does the error reach the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import polars as pl
+
+from crypto_pipeline.healing import live_gaps
+from crypto_pipeline.healing.checks.freshness import Thresholds, thin
+from crypto_pipeline.healing.checks.stored_bars import freshness
+from crypto_pipeline.healing.comparison import rotation
+from crypto_pipeline.healing.comparison.agreement import stands_for
+from crypto_pipeline.healing.merging import merge_comparisons, merge_outcomes, merge_reconciliations, merge_reports
+from crypto_pipeline.healing.passes import HISTORY, FillMode
+from crypto_pipeline.healing.pipeline import KEPT_FOR_LIVE, RECONCILED, Pipeline
+from crypto_pipeline.healing.reports import HealReport, Progress, ReconcileReport, silent
+from crypto_pipeline.market.checks import CheckOutcome
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.venues import VenueError, collected_venues
+
+T = TypeVar("T")
+
+
+class Deployment:
+    """Everything that healing does with one store and its venues. Use from one event loop."""
+
+    def __init__(self, store: Store, settings: Settings, pipelines: Sequence[Pipeline]) -> None:
+        self.store, self.settings, self.pipelines = store, settings, list(pipelines)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        store: Store,
+        settings: Settings,
+        venues: Sequence[str] = (),
+        *,
+        live: bool = False,
+        keep: float = KEPT_FOR_LIVE,
+    ) -> AsyncIterator[Deployment]:
+        """A pipeline for each of ``venues`` (all that the settings and the universe name, when empty)."""
+        collected = tuple(venues) or collected_venues(settings)
+        async with AsyncExitStack() as opened:
+            pipelines = []
+            for venue in collected:
+                chosen = settings.at(venue, first=venue == collected[0])
+                pipelines.append(await opened.enter_async_context(Pipeline.open(store, chosen, live=live, keep=keep)))
+            yield cls(store, settings, pipelines)
+
+    @property
+    def first(self) -> Pipeline:
+        """The pipeline of the venue that is named first."""
+        return self.pipelines[0]
+
+    def divided(self, instruments: Sequence[str] = ()) -> list[tuple[Pipeline, list[str]]]:
+        """Each pipeline with those of ``instruments`` that are its venue's; all of them when ``instruments`` is empty.
+
+        Pipelines without any are left out. Raises StoreError naming an unknown instrument.
+        """
+        if len(self.pipelines) == 1 or not instruments:
+            return [(each, list(instruments)) for each in self.pipelines]
+        parts, left = [], list(instruments)
+        for each in self.pipelines:
+            own = {row.instrument.symbol for row in self.store.instruments.list(False, venue=each.venue.name)}
+            if mine := [symbol for symbol in left if symbol in own]:
+                parts.append((each, mine))
+                left = [symbol for symbol in left if symbol not in own]
+        if known := [symbol for symbol in left if symbol in self.store.instruments.ids()]:
+            raise StoreError(f"no venue of this deployment has {', '.join(known)}: name its venue in the universe file")
+        if left:
+            self.first.choose(left)  # raises: nobody knows them
+        return parts
+
+    async def each(
+        self, work: Callable[[Pipeline, list[str]], Awaitable[T]], instruments: Sequence[str] = ()
+    ) -> tuple[list[T], dict[str, str]]:
+        """The results of ``work`` at every venue, and the failures of venues by name.
+
+        Raises the first failure when no venue succeeded, and at once what is no failure of a venue.
+        """
+        parts = await asyncio.to_thread(self.divided, instruments)
+        results = await asyncio.gather(*(work(*part) for part in parts), return_exceptions=True)
+        done: list[T] = []
+        failures: dict[str, VenueError] = {}
+        for (pipeline, _), result in zip(parts, results, strict=True):
+            if isinstance(result, VenueError):
+                failures[pipeline.venue.name] = result
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                done.append(result)
+        if failures and not done:
+            raise next(iter(failures.values()))
+        return done, {venue: str(error) for venue, error in failures.items()}
+
+    def collected(self, symbols: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+        """The active instruments called ``symbols`` (all when empty), and those of ``symbols`` that were removed.
+
+        For work that was requested a while ago: an instrument that was removed since must not stop the others. Raises
+        StoreError naming an instrument that was never added.
+        """
+        parts = [pipeline.collected(names) for pipeline, names in self.divided(symbols)]
+        return [name for active, _ in parts for name in active], [name for _, gone in parts for name in gone]
+
+    async def now(self) -> datetime:
+        """The time by the first venue that answers. Raises VenueError when none does."""
+        times, _ = await self.each(lambda pipeline, _: pipeline.horizon())
+        return times[0].now
+
+    async def sync_instruments(self) -> pl.DataFrame:
+        """Take over what each venue says of its active instruments; returns one row each."""
+        frames, _ = await self.each(lambda pipeline, _: pipeline.sync_instruments())
+        return pl.concat(frames)
+
+    async def sync_new_instruments(self) -> None:
+        """Ask the venues for their listings where one of their instruments has none yet."""
+
+        async def work(pipeline: Pipeline, _: list[str]) -> None:
+            own = self.store.instruments.frame(pipeline.venue.name, own=True)
+            if own["venue_symbol"].null_count():
+                await pipeline.sync_instruments()
+
+        await self.each(work)
+
+    async def backfill(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        instruments: Sequence[str] = (),
+        timeframes: Sequence[Timeframe] = (),
+        progress: Progress = silent,
+        mode: FillMode = HISTORY,
+    ) -> HealReport:
+        """Bring every timeframe (or those given) of ``[start, end)`` up to date at every venue (see Pipeline)."""
+
+        async def work(pipeline: Pipeline, names: list[str]) -> HealReport:
+            return await pipeline.backfill(start, end, names, timeframes, progress, mode)
+
+        return merge_reports(*await self.each(work, instruments))
+
+    async def bring_up_to_date(
+        self,
+        timeframe: Timeframe,
+        start: datetime,
+        end: datetime,
+        instruments: Sequence[str],
+        progress: Progress = silent,
+        mode: FillMode = HISTORY,
+    ) -> HealReport:
+        """Bring one timeframe of ``[start, end)`` up to date at the venues of these instruments (see Pipeline)."""
+
+        async def work(pipeline: Pipeline, names: list[str]) -> HealReport:
+            return await pipeline.bring_up_to_date(timeframe, start, end, names, progress, mode)
+
+        return merge_reports(*await self.each(work, instruments))
+
+    async def find_gaps(
+        self, back: timedelta, instruments: Sequence[str] = (), *, collecting: Sequence[str] = ()
+    ) -> pl.DataFrame:
+        """Every gap of the newest ``back`` at every venue (see live_gaps)."""
+
+        async def work(pipeline: Pipeline, names: list[str]) -> pl.DataFrame:
+            return await live_gaps.find_gaps(pipeline, back, names, collecting=collecting)
+
+        frames, _ = await self.each(work, instruments)
+        return pl.concat(frames)
+
+    async def fill_gaps(self, gaps: pl.DataFrame, progress: Progress = silent) -> HealReport:
+        """Fill these gaps, each from its venue (see live_gaps)."""
+        if gaps.is_empty():
+            return HealReport()
+
+        async def work(pipeline: Pipeline, names: list[str]) -> HealReport:
+            return await live_gaps.fill_gaps(pipeline, gaps.filter(pl.col("instrument").is_in(names)), progress)
+
+        return merge_reports(*await self.each(work, gaps["instrument"].unique().sort().to_list()))
+
+    async def freshness(self) -> tuple[list[CheckOutcome], list[str]]:
+        """Freshness of every timeframe, and the instruments with too few bars in the last hour."""
+
+        async def look(pipeline: Pipeline, _: list[str]) -> tuple[list[CheckOutcome], list[str]]:
+            horizon, venue = await live_gaps.quick_horizon(pipeline), pipeline.venue.name
+            limits = Thresholds.of(pipeline.settings)
+            outcomes = [freshness(self.store, timeframe, horizon, limits, venue) for timeframe in Timeframe]
+            return outcomes, thin(self.store, horizon, pipeline.settings.freshness_bars, venue)
+
+        looks, _ = await self.each(look)
+        return merge_outcomes([outcomes for outcomes, _ in looks]), sorted(name for _, few in looks for name in few)
+
+    async def reconcile(
+        self,
+        start: datetime,
+        end: datetime,
+        instruments: Sequence[str] = (),
+        timeframes: Sequence[Timeframe] = RECONCILED,
+        reread: bool = False,
+        progress: Progress = silent,
+    ) -> ReconcileReport:
+        """Compare our bars of ``[start, end)`` with the bars of their venues (see Pipeline)."""
+
+        async def work(pipeline: Pipeline, names: list[str]) -> ReconcileReport:
+            return await pipeline.reconcile(start, end, names, timeframes, reread, progress)
+
+        return merge_reconciliations(*await self.each(work, instruments))
+
+    async def verify(self, timeframe: Timeframe, start: datetime, end: datetime) -> list[CheckOutcome]:
+        """Every check of one timeframe on ``[start, end)``, each with one outcome for all venues (see Pipeline).
+
+        The first venue that answers gives the time by which everything is judged that no venue has for itself.
+        """
+        outcomes: list[list[CheckOutcome]] = []
+        failure: VenueError | None = None
+        others = list(self.pipelines)
+        for pipeline in self.pipelines:
+            try:
+                outcomes.append(await pipeline.verify(timeframe, start, end))
+                others.remove(pipeline)
+                break
+            except VenueError as error:
+                failure = failure or error
+        if failure is not None and not outcomes:
+            raise failure
+        found = await asyncio.gather(*(each.verify_venue(timeframe, start, end) for each in others))
+        return merge_outcomes([*outcomes, *found])
+
+    async def due_for_comparison(self) -> pl.DataFrame:
+        """The days to compare with the venues' own bars now."""
+        frames, _ = await self.each(lambda pipeline, _: pipeline.due_for_comparison())
+        return pl.concat(frames)
+
+    async def compare_due(
+        self, seconds: float, progress: Progress = silent, give_way: rotation.GiveWay = rotation.at_once
+    ) -> rotation.ComparisonReport:
+        """Compare the days that are due at every venue, for about ``seconds``."""
+        reports, failures = await self.each(lambda pipeline, _: pipeline.compare_due(seconds, progress, give_way))
+        return merge_comparisons(reports, failures)
+
+    async def agreement_checks(self, compared: Collection[Timeframe]) -> list[CheckOutcome]:
+        """The check of agreement of each timeframe that was compared, or that one of ``compared`` stands for."""
+
+        async def work(pipeline: Pipeline, _: list[str]) -> list[CheckOutcome]:
+            traits = pipeline.venue.traits
+            return await pipeline.agreement_checks([one for one in Timeframe if stands_for(one, traits) in compared])
+
+        outcomes, _ = await self.each(work)
+        return merge_outcomes(outcomes)

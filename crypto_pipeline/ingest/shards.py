@@ -1,0 +1,55 @@
+"""The shards of ingest: parts of the instruments of one venue, each ingested by one process at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.venue_names import has_stream
+from crypto_pipeline.venues import collected_venues
+
+
+@dataclass(frozen=True, slots=True)
+class IngestShard:
+    """Shard ``number`` of ``count`` of the instruments of ``venue``.
+
+    ``label`` is unique in a deployment: the number for the first venue, ``kraken-0`` for another.
+    """
+
+    venue: str
+    number: int
+    count: int
+    label: str
+
+    @property
+    def first(self) -> bool:
+        """Whether its venue is the first one of the deployment."""
+        return self.label.isdigit()
+
+    @property
+    def name(self) -> str:
+        """Name of its lease, of its heartbeat row and of its program."""
+        return heartbeat_name(self.label)
+
+
+def heartbeat_name(label: str | int) -> str:
+    """Name of the lease and of the heartbeat row of the shard with this label."""
+    return f"ingest-{label}"
+
+
+def ingest_shard(settings: Settings, number: int, count: int, venue: str | None = None) -> IngestShard:
+    """One shard of ``venue`` (None: the first one of the deployment)."""
+    first = collected_venues(settings)[0]
+    of = first if venue is None else venue
+    return IngestShard(of, number, count, str(number) if of == first else f"{of}-{number}")
+
+
+def ingest_shards(settings: Settings) -> list[IngestShard]:
+    """Every shard of a deployment, those of the first venue first; a venue without a stream has none."""
+    count = settings.ingest_shards
+    return [
+        ingest_shard(settings, number, count, venue)
+        for venue in collected_venues(settings)
+        if has_stream(venue)
+        for number in range(count)
+    ]
