@@ -23,7 +23,7 @@ def house(deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch) -> D
     # At noon: in the first hour of a day the day before is not compared yet.
     noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
     made = deploy("BTC-USDT", now=noon)
-    MarketDatabase().run(lambda pipeline: pipeline.backfill())
+    MarketDatabase().run(lambda deployment: deployment.backfill())
     return made
 
 

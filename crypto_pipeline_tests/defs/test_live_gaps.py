@@ -15,7 +15,7 @@ from crypto_pipeline.definitions import defs
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.live.freshness import FILL, freshness
 from crypto_pipeline.defs.live.gaps import JOB, MONITOR, live_gap_monitor
-from crypto_pipeline.healing import Pipeline
+from crypto_pipeline.healing import Deployment
 from crypto_pipeline.market import Instrument, Source, Timeframe
 from crypto_pipeline_tests.defs.conftest import Deployed
 
@@ -30,7 +30,7 @@ def house(deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch) -> D
     made.store.connections.run(
         lambda link: link.execute("UPDATE market.instruments SET added_at = now() - interval '2 days'") and None
     )
-    MarketDatabase().run(lambda pipeline: pipeline.backfill())
+    MarketDatabase().run(lambda deployment: deployment.backfill())
     return made
 
 
@@ -128,8 +128,8 @@ def test_a_series_that_falls_behind_is_a_failed_check_and_an_alert_until_it_is_b
     assert json.loads(alert["detail"])["offenders"][0]["instrument"] == "BTC-USDT"
     assert not tick(house, freshness, late.cursor).asset_events, "told once"
 
-    async def heal(pipeline: Pipeline) -> None:
-        await pipeline.backfill()
+    async def heal(deployment: Deployment) -> None:
+        await deployment.backfill()
 
     MarketDatabase().run(heal)
     back = tick(house, freshness, late.cursor)
