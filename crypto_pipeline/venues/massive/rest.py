@@ -156,7 +156,8 @@ class MassiveRest(RestVenue):
     def jobs(self, key: int, plan: FetchPlan, settled: datetime, archive: bool) -> Iterator[BarsJob]:
         """See RestVenue.jobs."""
         daily = plan.timeframe in _BY_DATE
-        until = settled - _DAY_SETTLES if daily else settled
+        # a week has its last session days before it is over
+        until = settled - _DAY_SETTLES if plan.timeframe is Timeframe.D1 else settled
         for start, end in clip_spans(plan, until):
             for begin, over in page_spans(plan.timeframe, start, end, MOST_BARS):
                 if plan.timeframe is Timeframe.W1:
