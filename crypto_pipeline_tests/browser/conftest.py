@@ -32,23 +32,34 @@ _TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 FIRST, END = _TODAY - timedelta(days=3), _TODAY
 
 
-# A module, not the session: while Playwright's synchronous face is open an event loop counts as running in
-# this thread, and no later test could call asyncio.run.
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the browser; tests are skipped where there is none."""
     found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip(f"no Chromium on this machine: none of {', '.join(CHROMIUM)} is in PATH")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
-    with api.sync_playwright() as play:
-        window = play.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu", *QUIET])
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
+    return found
+
+
+# A module, not the session: while Playwright's synchronous face is open an event loop counts as running in
+# this thread, and no later test could call asyncio.run.
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        window = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *QUIET])
         yield window
         window.close()
 
 
-@pytest.fixture(scope="module")
-def house(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """`up` on free ports, whose exchange hides three days of two instruments until `replay fault clear`."""
+@pytest.fixture(scope="package")
+def house(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """`up` on free ports, whose exchange hides three days of two instruments until `replay fault clear`.
+
+    One for all files here: the attacks of another origin leave nothing behind, which is what their test shows.
+    """
     hidden = [
         {"kind": "missing_range", "symbol": symbol, "start": FIRST.isoformat(), "end": END.isoformat()}
         for symbol in HIDDEN

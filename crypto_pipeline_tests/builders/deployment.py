@@ -68,6 +68,14 @@ class Deployment:
         self.took = time.monotonic() - started
         return self
 
+    def detach(self) -> None:
+        """`up --detach`: it returns when everything is healthy, and says where."""
+        answer = self.command("up", "--detach", *self.options)
+        assert answer.returncode == 0, answer.stderr
+        assert self.state.urls["ui"] in answer.stdout
+        assert self.ask().healthy
+        self.process = None
+
     def begin(self) -> None:
         """Start, and wait for nothing."""
         with self.output.open("a") as output:
@@ -102,6 +110,13 @@ class Deployment:
     def pids(self) -> dict[str, int]:
         """Process ids of everything that is supervised."""
         return {name: self.pid(name) for name in ("supervisord", *PROGRAMS)}
+
+    def await_end(self, pid: int, patience: float = 30) -> None:
+        """Until the process is gone; fails when that takes too long."""
+        until = time.monotonic() + patience
+        while processes.is_alive(pid):
+            assert time.monotonic() < until, f"process {pid} does not end"
+            time.sleep(0.02)
 
     def await_healthy(self, patience: float, without: int | None = None) -> float:
         """Seconds until everything answers (with process ``without`` replaced); fails when that takes too long."""

@@ -144,7 +144,7 @@ def test_bars_from_python_without_dagster(up: Deployment) -> None:
     subprocess.run([sys.executable, "-c", code], env=up.environment, check=True)
 
 
-@pytest.mark.parametrize("name", [*PROGRAMS, "supervisord"])
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_whatever_is_killed_is_back_and_nothing_is_lost(up: Deployment, name: str) -> None:
     up.await_healthy(30 * crowding())
     before = up.rows()
@@ -156,13 +156,16 @@ def test_whatever_is_killed_is_back_and_nothing_is_lost(up: Deployment, name: st
     assert all(after[timeframe] >= rows for timeframe, rows in before.items())
 
 
-def test_a_frozen_child_of_a_killed_supervisord_does_not_stay(up: Deployment) -> None:
+def test_a_killed_supervisord_is_back_and_not_even_a_frozen_child_of_it_stays(up: Deployment) -> None:
     up.await_healthy(30 * crowding())
-    before = up.pids()
+    rows, before = up.rows(), up.pids()
     os.kill(before["webserver"], signal.SIGSTOP)
     os.kill(before["supervisord"], signal.SIGKILL)
-    up.await_healthy(40 * crowding(), without=before["supervisord"])
+    assert up.await_healthy(40 * crowding(), without=before["supervisord"]) < 40 * crowding()
+    assert up.pid("supervisord") != before["supervisord"]
     assert not any(processes.is_alive(pid) for pid in before.values())
+    after = up.rows()
+    assert all(after[timeframe] >= count for timeframe, count in rows.items())
 
 
 def test_down_leaves_nothing_running_and_keeps_what_is_stored(up: Deployment) -> None:
@@ -181,43 +184,32 @@ def test_down_leaves_nothing_running_and_keeps_what_is_stored(up: Deployment) ->
     symbol = json.loads(up.command("instruments", "list", "--json").stdout)[0]["symbol"]
     assert len(up.command("read", symbol, "1h", "--format", "csv").stdout.splitlines()) > 20
     assert processes.marked(up.data_dir) == []
-    up.start()
+    # It goes on where it was, detached this time.
+    up.detach()
     assert all(count >= rows[timeframe] for timeframe, count in up.rows().items())
 
 
 def test_a_killed_up_takes_its_programs_along_and_can_start_again_on_its_ports(up: Deployment) -> None:
     up.await_healthy(30 * crowding())
-    assert up.process is not None
     for name, port in up.state.ports.items():
         up.options = (*up.options, f"--{name}-port", str(port))
     os.kill(up.pid("webserver"), signal.SIGSTOP)  # it cannot leave its port by itself
-    up.process.kill()
-    up.process.wait()
+    killed = up.pid("up")
+    os.kill(killed, signal.SIGKILL)
+    up.await_end(killed)
     up.start()
     # One family: whatever of the first one outlived it was ended.
     family = {up.state.pid, *processes.descendants(up.state.pid)}
     assert set(processes.marked(up.data_dir)) - {*family, *processes.descendants(up.state.pid)} == set()
 
 
-def test_detached_up_prints_its_urls_and_down_ends_it() -> None:
-    other = Deployment()
-    try:
-        answer = other.command("up", "--detach", *other.options)
-        assert answer.returncode == 0, answer.stderr
-        assert other.state.urls["ui"] in answer.stdout
-        assert other.ask().healthy
-        assert other.command("down").returncode == 0
-        assert processes.marked(other.data_dir) == []
-    finally:
-        other.stop()
-
-
-def test_a_database_of_ones_own_is_used_and_left_running(postgres_server: EmbeddedServer) -> None:
+def test_a_database_of_ones_own_is_used_and_left_running_when_down_ends_a_detached_up(
+    postgres_server: EmbeddedServer,
+) -> None:
     url = postgres_server.url("mine")
     other = Deployment(database_url=url)
     try:
-        answer = other.command("up", "--detach", *other.options)
-        assert answer.returncode == 0, answer.stderr
+        other.detach()
         found = other.status()
         assert found["healthy"], found
         assert "postgres" not in {row["name"] for row in found["processes"]}
@@ -228,6 +220,7 @@ def test_a_database_of_ones_own_is_used_and_left_running(postgres_server: Embedd
         assert forgot.returncode == 2
         assert "CRYPTO_PIPELINE_DATABASE_URL" in forgot.stderr
         assert other.command("down").returncode == 0
+        assert processes.marked(other.data_dir) == []
         assert postgres_server.is_alive()
         with connect(url) as connection:
             assert connection.execute("SELECT count(*) FROM market.instruments").fetchone() == (2,)
