@@ -18,8 +18,8 @@ from crypto_pipeline.store.database.logs import quiet_drivers
 async def _run(number: int, count: int | None, venue: str | None) -> str:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    for end in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(end, stop.set)
     settings = load_settings()
     shard = ingest_shard(settings, number, count or settings.ingest_shards, venue)
     return await run_ingest(

@@ -229,7 +229,7 @@ def test_a_cache_whose_database_went_away_says_so(
         assert later.stale
         assert later.value.equals(first.value)
         assert later.as_of <= first.as_of + timedelta(seconds=TICK)
-        with pytest.raises(StoreError, match="was away"):
+        with pytest.raises(StoreError, match="did not answer"):
             reader.cached.bars("BTC-USDT", "1m", BEGIN, END - timedelta(minutes=1))
 
 

@@ -126,7 +126,7 @@ def test_several_venues_at_once_are_refused(tmp_path: Path) -> None:
         (tmp_path / venue / "BTC_USD-1m-2020.csv").write_text("ts_ms,open,high,low,close,volume\n1,1,1,1,1,1\n")
     with pytest.raises(ReplayError, match="several venues"):
         open_market(tmp_path)
-    with pytest.raises(ReplayError, match="no folder"):
+    with pytest.raises(ReplayError, match="is not a folder"):
         open_market(tmp_path / "three")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ReplayError, match="no recorded files"):
