@@ -44,6 +44,13 @@ class Bench:
 
 
 @pytest.fixture
+def second() -> Iterator[ReplayExchange]:
+    """Another exchange with another market: no price of it is the first one's."""
+    with running_exchange("generated", now=NOW, weight_limit=0, seed=2, instruments="BTCUSDT,ETHUSDT") as exchange:
+        yield exchange
+
+
+@pytest.fixture
 def make_bench(postgres_url: str) -> Iterator[Callable[..., Bench]]:
     """``make_bench(exchange options, settings={…})``; the clock of the exchange stands at NOW unless told otherwise."""
     open_things: list[Any] = []

@@ -6,7 +6,7 @@ Guards I1 and I3 (docs/invariants.md).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ import pytest
 
 from crypto_pipeline.healing import Deployment
 from crypto_pipeline.market import Instrument, Timeframe
-from crypto_pipeline.replay import ReplayExchange, running_exchange
+from crypto_pipeline.replay import ReplayExchange
 from crypto_pipeline.store import StoreError
 from crypto_pipeline.venues import VenueError
 from crypto_pipeline_tests.healing.conftest import NOW, Bench
@@ -26,13 +26,6 @@ PLAIN, ELSEWHERE = "BTC-USDT", "BTC-USDT@replay_standby"
 DOWN = {"kind": "outage", "manner": "refuse"}
 SINCE = NOW.replace(hour=6, minute=0, second=0)
 PRICES = ["open_time", "open", "high", "low", "close", "volume"]
-
-
-@pytest.fixture
-def second() -> Iterator[ReplayExchange]:
-    """Another exchange with another market: no price of it is the first one's."""
-    with running_exchange("generated", now=NOW, weight_limit=0, seed=2, instruments="BTCUSDT,ETHUSDT") as exchange:
-        yield exchange
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ Guards I1 (docs/invariants.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from crypto_pipeline.healing import Pipeline
 from crypto_pipeline.market import Instrument, Source, Timeframe
 from crypto_pipeline.market.bars import STAND_IN
-from crypto_pipeline.replay import ReplayExchange, running_exchange
+from crypto_pipeline.replay import ReplayExchange
 from crypto_pipeline.store import ListingRow
 from crypto_pipeline.venues import make_stand_ins, make_venue
 from crypto_pipeline_tests.builders.scripted_binance import status
@@ -29,13 +29,6 @@ ALERT = "failover:replay"
 OTHER = str(Source.failover("replay_standby"))
 PRICES = ["open_time", "open", "high", "low", "close"]
 SINCE = NOW.replace(hour=4, minute=0, second=0)
-
-
-@pytest.fixture
-def second() -> Iterator[ReplayExchange]:
-    """Another exchange with another market: no price of it is the first one's."""
-    with running_exchange("generated", now=NOW, weight_limit=0, seed=2, instruments="BTCUSDT,ETHUSDT") as exchange:
-        yield exchange
 
 
 @pytest.fixture
