@@ -70,17 +70,17 @@ class Deployment:
         """
         if len(self.pipelines) == 1 or not instruments:
             return [(each, list(instruments)) for each in self.pipelines]
-        parts, left = [], list(instruments)
-        for each in self.pipelines:
-            own = {row.instrument.symbol for row in self.store.instruments.list(False, venue=each.venue.name)}
-            if mine := [symbol for symbol in left if symbol in own]:
-                parts.append((each, mine))
-                left = [symbol for symbol in left if symbol not in own]
-        if known := [symbol for symbol in left if symbol in self.store.instruments.ids()]:
-            raise StoreError(f"no venue of this deployment has {', '.join(known)}: name its venue in the universe file")
-        if left:
-            self.first.choose(left)  # raises: nobody knows them
-        return parts
+        stored = (row.instrument for row in self.store.instruments.list(active_only=False))
+        venues = {each.symbol: each.venue or self.first.venue.name for each in stored}
+        if unknown := [symbol for symbol in instruments if symbol not in venues]:
+            self.first.choose(unknown)  # raises: no instrument has this name
+        own = {each.venue.name: each for each in self.pipelines}
+        if others := [symbol for symbol in instruments if venues[symbol] not in own]:
+            raise StoreError(
+                f"no venue of this deployment has {', '.join(others)}: name its venue in the universe file"
+            )
+        parts = [(each, [one for one in instruments if venues[one] == name]) for name, each in own.items()]
+        return [(each, names) for each, names in parts if names]
 
     async def each(
         self, work: Callable[[Pipeline, list[str]], Awaitable[T]], instruments: Sequence[str] = ()
@@ -219,20 +219,18 @@ class Deployment:
 
         The first venue that answers gives the time by which everything is judged that no venue has for itself.
         """
-        outcomes: list[list[CheckOutcome]] = []
-        failure: VenueError | None = None
-        others = list(self.pipelines)
-        for pipeline in self.pipelines:
+        failures: list[VenueError] = []
+        for judge in self.pipelines:
             try:
-                outcomes.append(await pipeline.verify(timeframe, start, end))
-                others.remove(pipeline)
+                outcomes = await judge.verify(timeframe, start, end)
                 break
             except VenueError as error:
-                failure = failure or error
-        if failure is not None and not outcomes:
-            raise failure
-        found = await asyncio.gather(*(each.verify_venue(timeframe, start, end) for each in others))
-        return merge_outcomes([*outcomes, *found])
+                failures.append(error)
+        else:
+            raise failures[0]
+        others = (each for each in self.pipelines if each is not judge)
+        of_others = await asyncio.gather(*(each.verify_venue(timeframe, start, end) for each in others))
+        return merge_outcomes([outcomes, *of_others])
 
     async def due_for_comparison(self) -> pl.DataFrame:
         """The days to compare with the venues' own bars now."""

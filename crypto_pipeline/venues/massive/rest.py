@@ -7,6 +7,7 @@ much later.
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -117,9 +118,9 @@ class MassiveRest(RestVenue):
         """See RestVenue.read_time."""
         return parse.parse_server_time(answer.body)
 
+    @abstractmethod
     def ticker(self, venue_symbol: str) -> str:
         """The ticker in addresses of bars."""
-        raise NotImplementedError
 
     async def listings(self) -> list[Listing]:
         """Every instrument that is traded, and those of the universe that no longer are."""
