@@ -189,6 +189,8 @@ def _holes(answer: BarsAnswer) -> pl.DataFrame:
     first, last = unix_ms(answer.start), unix_ms(answer.end)
     edges = np.concatenate([[first - width], answer.bars["open_time"].to_physical().to_numpy(), [last]])
     jumps = np.flatnonzero(np.diff(edges) > width)
+    if not len(jumps):
+        return span.empty_spans()
     holes = {"start": edges[jumps] + width, "end": edges[jumps + 1]}
     named = pl.DataFrame({"instrument": [answer.instrument] * len(jumps), **holes})
     return named.select(pl.col(name).cast(kind) for name, kind in span.SPAN_SCHEMA.items())

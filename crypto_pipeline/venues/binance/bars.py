@@ -11,7 +11,7 @@ from functools import partial
 import polars as pl
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.market.times import from_unix_ms
+from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.venues.binance.archive import ArchivedBars, BinanceArchive, SpanPart, days_of, pieces
 from crypto_pipeline.venues.client.bar_jobs import clip_spans, page_spans
 from crypto_pipeline.venues.client.prefetch import Job, prefetch
@@ -108,14 +108,14 @@ def _whole_windows(plan: FetchPlan, piece: SpanPart, file: ArchivedBars) -> Iter
     if file.bars.height == plan.timeframe.count(piece.start, piece.end):
         yield BarsAnswer(plan.instrument, plan.timeframe, piece.start, piece.end, file.bars, file.modified, "archive")
         return
-    times = file.bars.get_column("open_time")
+    times = file.bars.get_column("open_time").to_physical().to_numpy()  # a query of Polars per window costs far more
     begin: datetime | None = None
     for start, end in [*page_spans(plan.timeframe, piece.start, piece.end, PAGE), (piece.end, piece.end)]:
-        low, high = times.search_sorted(start, "left"), times.search_sorted(end, "left")
+        low, high = times.searchsorted([unix_ms(start), unix_ms(end)]).tolist()
         if start < end and high - low == plan.timeframe.count(start, end):
             begin = start if begin is None else begin
         elif begin is not None:
-            first = times.search_sorted(begin, "left")
+            first = int(times.searchsorted(unix_ms(begin)))
             bars = file.bars.slice(first, low - first)
             yield BarsAnswer(plan.instrument, plan.timeframe, begin, start, bars, file.modified, "archive")
             begin = None

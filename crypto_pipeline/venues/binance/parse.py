@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import re
 from datetime import datetime
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from crypto_pipeline.market.bars import BAR_SCHEMA, OPTIONAL_COLUMNS, UTC_MS, Source
 from crypto_pipeline.market.sanity import MAX_MS, trade_fault
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.venues import trade_rows
 from crypto_pipeline.venues.bar_rows import sift
 from crypto_pipeline.venues.client.responses import RateLimited
@@ -128,7 +131,8 @@ def parse_klines(body: bytes) -> tuple[NDArray[np.float64], list[RejectedRow]]:
     """Rows of a klines body (float64, n × 12), and the rejected rows. Raises MalformedAnswer."""
     refused: list[RejectedRow] = []
     try:
-        rows = np.array(_KLINES.decode(body), dtype=np.float64)
+        read = _KLINES.decode(body)
+        rows = np.fromiter(chain.from_iterable(read), np.float64, 12 * len(read))  # quicker than np.array
     except UNREADABLE:
         read, refused = decode_rows(raw_rows(body, "klines"), _KLINE, "klines", lambda row: _row_ms(row[0]), some=True)
         # a whole number too large for a double is neither a time nor a count
@@ -206,15 +210,13 @@ def assemble(
     (times, values, stated), refused = sift((times, values, counts), instrument, timeframe, span, doubtful)
     assert stated is not None
     counts = stated
-    same = {"instrument": instrument, "source": str(Source.VENUE_HISTORICAL), "complete": True, "revision": revision}
+    same = {"instrument": instrument, "source": str(Source.VENUE_HISTORICAL), "complete": True}
     columns = {
         "open_time": pl.Series("open_time", times).cast(UTC_MS),
         **{name: pl.Series(name, numbers) for name, numbers in values.items()},
         "trade_count": pl.Series("trade_count", counts),
-        **{
-            name: pl.Series(name, [value], BAR_SCHEMA[name]).new_from_index(0, len(times))
-            for name, value in same.items()
-        },
+        **{name: _one_row(name, value).new_from_index(0, len(times)) for name, value in same.items()},
+        "revision": pl.Series("revision", np.full(len(times), unix_ms(revision))).cast(UTC_MS),
     }
     # A positive volume with a trade count of 0 comes from a recording without these fields: they become null.
     unstated = (counts == 0) & (values["volume"] > 0)
@@ -224,8 +226,14 @@ def assemble(
             columns[name] = column.set(pl.Series(unstated & (column.to_numpy() == 0)), None)
     for name in OPTIONAL_COLUMNS:
         if name not in columns:
-            columns[name] = pl.Series(name, [None], BAR_SCHEMA[name]).new_from_index(0, len(times))
+            columns[name] = _one_row(name, None).new_from_index(0, len(times))
     return pl.DataFrame([columns[name] for name in BAR_SCHEMA]), refused
+
+
+@lru_cache(maxsize=4096)
+def _one_row(name: str, value: str | bool | None) -> pl.Series:
+    """A column of BAR_SCHEMA with one row. Kept, because making it costs as much as reading 100 rows."""
+    return pl.Series(name, [value], BAR_SCHEMA[name])
 
 
 def parse_trades(body: bytes) -> TradePage[AggTrade]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -57,8 +58,8 @@ MAX_BUDGET_WAIT = 300.0
 _TOTAL_TIMEOUTS = 20
 #: Number of requests for an answer with rejected rows; then its valid rows are used.
 _ATTEMPTS_FOR_REFUSED_ROWS = 3
-#: Number of parsed addresses that are cached.
-_MAX_ADDRESSES = 256
+#: A path that httpx would send as it is.
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9/._~:-]*")
 _REDIRECTS, _MAX_REDIRECTS = frozenset({301, 302, 303, 307, 308}), 5
 
 #: Reads a venue's error body; None means that the HTTP status decides.
@@ -123,7 +124,7 @@ class HttpClient:
         self._hidden = dict(hidden or {})
         timeout = self.policy.timeout
         self._timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
-        self._requests: dict[str, httpx.Request] = {}
+        self._shared: httpx.Request | None = None
         # ``bodies`` unpacks packed bodies: httpx would unpack first, and a bound could be checked only afterwards.
         self._headers = httpx.Headers({"Accept": "*/*", "Accept-Encoding": "gzip, deflate", "User-Agent": USER_AGENT})
         self._headers.update(headers or {})
@@ -254,17 +255,20 @@ class HttpClient:
         raise _NotRepeated(f"{self.name} {path}: redirected more than {_MAX_REDIRECTS} times")
 
     def _request_for(self, url: str, query: str) -> httpx.Request:
-        """A GET. What all queries to one address share is made once: httpx looks at every character and header."""
-        request = self._requests.get(url)
-        if request is None:
-            if len(self._requests) >= _MAX_ADDRESSES:
-                self._requests.clear()
-            request = self._requests[url] = httpx.Request("GET", url, headers=self._headers)
-        asked = copy.copy(request)
-        asked.extensions = {"timeout": self._timeouts}
+        """A GET. What all requests share is made once: httpx looks at every character of an address and a header."""
+        if self._shared is None:
+            self._shared = httpx.Request("GET", self.base_url, headers=self._headers)
+        path = _PLAIN_PATH.fullmatch(url, len(self.base_url)) if url.startswith(self.base_url) else None
+        if path is not None:
+            request = copy.copy(self._shared)
+            target = request.url.raw_path.rstrip(b"/") + path[0].encode("ascii")
+        else:
+            request = httpx.Request("GET", url, headers=self._headers)
+            target = request.url.raw_path
         if query:
-            asked.extensions["target"] = request.url.raw_path + b"?" + query.encode("ascii")
-        return asked
+            target += b"?" + query.encode("ascii")
+        request.extensions = {"timeout": self._timeouts, "target": target}
+        return request
 
     def _redirected(self, url: str, location: str) -> str:
         """The address of a redirect, if it is on the requested host."""
