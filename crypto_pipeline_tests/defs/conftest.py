@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,12 +25,25 @@ class Deployed:
     store: Store
     instance: dg.DagsterInstance
 
-    def run(self, job: str, *, tags: dict[str, str] | None = None, config: dict[str, Any] | None = None) -> Any:
-        """Run a job of the definitions to its end in this process."""
+    def run(
+        self,
+        job: str,
+        *,
+        tags: dict[str, str] | None = None,
+        config: dict[str, Any] | None = None,
+        only: Sequence[str] = (),
+    ) -> Any:
+        """Run a job of the definitions to its end in this process; of its assets ``only`` these, with their checks."""
         return (
             defs()
             .resolve_job_def(job)
-            .execute_in_process(instance=self.instance, tags=tags, run_config=config, raise_on_error=False)
+            .execute_in_process(
+                instance=self.instance,
+                tags=tags,
+                run_config=config,
+                raise_on_error=False,
+                asset_selection=[dg.AssetKey(name) for name in only] or None,
+            )
         )
 
 

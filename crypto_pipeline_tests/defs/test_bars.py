@@ -88,12 +88,12 @@ def test_an_instrument_that_the_venue_does_not_list_costs_only_itself(
     assert result.success
     assert [one.check_name for one in result.get_asset_check_evaluations() if not one.passed] == []
     house.store.instruments.remove("FOO-BAR")
-    again = house.run("backfill_bars", tags=range_tags(*span), config=whole)
+    again = house.run("backfill_bars", tags=range_tags(*span), config=whole, only=["ohlc_1m"])
     assert again.success, "a run that was asked for before the removal leaves it out"
     assert house.store.checks.open_alerts().is_empty()
     assert house.store.coverage.cells([Timeframe.M1], *span)["instrument"].unique().to_list() == ["BTC-USDT"]
     assert house.store.instruments.forget(["FOO-BAR"]) == ["FOO-BAR"]
-    assert house.run("backfill_bars", tags=range_tags(*span)).success
+    assert house.run("backfill_bars", tags=range_tags(*span), only=["ohlc_1m"]).success
 
 
 def test_a_failing_check_names_the_offenders_and_opens_an_alert_that_closes(
@@ -121,7 +121,7 @@ def test_a_failing_check_names_the_offenders_and_opens_an_alert_that_closes(
     assert detail["offenders"][0]["instrument"] == "ETH-USDT"
     today = range_tags(span[1] - timedelta(minutes=1), span[1])
     for _ in range(2):  # looking elsewhere takes no failure back, however often
-        house.run("backfill_bars", tags=today)
+        house.run("backfill_bars", tags=today, only=["ohlc_1m"])
         alerts = house.store.checks.open_alerts()
         assert ("accounted_for", "1m") in set(alerts.select("source", "timeframe").rows())
     house.exchange.clear_faults()
@@ -146,14 +146,14 @@ def test_days_that_a_person_chose_are_asked_for_now(
     def lost() -> list[datetime]:
         return house.store.ledger.open(Timeframe.M1, states=["lost"])["start"].to_list()
 
-    assert house.run("backfill_bars", tags=range_tags(*span)).success
+    assert house.run("backfill_bars", tags=range_tags(*span), only=["instruments", "ohlc_1m"]).success
     house.exchange.clear_faults()
     assert house.run("fill_gaps").success
     assert lost() == [first], "what nobody asked for waits"
     config = {"start": first.isoformat(), "end": (first + two / 2).isoformat()}
     assert house.run("fill_gaps", config={"ops": {"heal": {"config": config}}}).success
     assert lost() == [first + two / 2]
-    assert house.run("backfill_bars", tags=range_tags(*span)).success
+    assert house.run("backfill_bars", tags=range_tags(*span), only=["ohlc_1m"]).success
     assert lost() == []
     assert by_person({"dagster/backfill": "abcdef", "dagster/partition": "2026-01-05"})
     assert not by_person({"processor": "historical_processor"})
