@@ -259,12 +259,10 @@ class HttpClient:
         if self._shared is None:
             self._shared = httpx.Request("GET", self.base_url, headers=self._headers)
         path = _PLAIN_PATH.fullmatch(url, len(self.base_url)) if url.startswith(self.base_url) else None
+        request = copy.copy(self._shared) if path is not None else httpx.Request("GET", url, headers=self._headers)
+        target = request.url.raw_path
         if path is not None:
-            request = copy.copy(self._shared)
-            target = request.url.raw_path.rstrip(b"/") + path[0].encode("ascii")
-        else:
-            request = httpx.Request("GET", url, headers=self._headers)
-            target = request.url.raw_path
+            target = target.rstrip(b"/") + path[0].encode("ascii")
         if query:
             target += b"?" + query.encode("ascii")
         request.extensions = {"timeout": self._timeouts, "target": target}
