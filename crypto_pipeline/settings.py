@@ -57,6 +57,10 @@ class Settings(BaseSettings):
         None, description="The first N of the universe, or a list 'BTC-USDT,ETH-USDT'. Default: 8 on replay, else all."
     )
     days: int | None = Field(None, ge=1, le=20_000, description="Days of history. Default: 45 on replay, else 180.")
+    stocks_venue: Literal["massive"] | None = Field(
+        None,
+        description="Where the stocks of the universe come from, beside what the venue has. Default: none of them.",
+    )
     universe_file: Path | None = Field(None, description="Your own universe file; default: the one in the package.")
 
     # The replay exchange
@@ -80,14 +84,13 @@ class Settings(BaseSettings):
     binance_archive_url: str = Field("https://data.binance.vision", description="Address of Binance's file archive.")
     binance_stream_url: str = Field("wss://data-stream.binance.vision", description="Stream address of Binance spot.")
     coinbase_url: str = Field("https://api.exchange.coinbase.com", description="REST address of Coinbase Exchange.")
-    coinbase_stream_url: str = Field(
-        "wss://ws-feed.exchange.coinbase.com", description="Stream address of Coinbase Exchange."
-    )
+    coinbase_stream_url: str = Field("wss://ws-feed.exchange.coinbase.com", description="Stream address of the same.")
     kraken_url: str = Field("https://api.kraken.com", description="REST address of Kraken spot.")
     kraken_stream_url: str = Field("wss://ws.kraken.com/v2", description="Stream address of Kraken spot (v2).")
     massive_url: str = Field("https://api.massive.com", description="REST address of Massive (formerly Polygon.io).")
     massive_requests_per_minute: int = Field(5, ge=1, le=60_000, description="What the plan of Massive's key allows.")
     massive_feed: Literal["delayed", "realtime"] = Field("delayed", description="Delayed: data of 15 minutes ago.")
+    massive_source: Literal["massive", "replay"] = Field("massive", description="The service, or the replay exchange.")
     massive_key: SecretStr | None = Field(None, description="Key of Massive: massive.com/dashboard/keys.")
     budget_share: float = Field(0.9, gt=0, le=1, description="Share of the venue's request budget that may be used.")
     request_timeout: float = Field(15.0, gt=0, description="A request without an answer after this long is repeated.")
@@ -116,15 +119,9 @@ class Settings(BaseSettings):
     heal_attempts: int = Field(5, ge=1, description="Spaced attempts before a hole is called unfillable.")
     heal_backoff: float = Field(300.0, gt=0, description="Wait before attempt two; the next are 4 times as long.")
     settle_delay: float = Field(5.0, ge=0, description="A bar is expected this long after its end.")
-    compare_again_days: int = Field(
-        30, ge=1, description="Every stored day is compared with the venue's own bars again after so many days."
-    )
-    compare_share: float = Field(
-        0.3, gt=0, le=1, description="Part of the request budget in which that comparison may ask; others come first."
-    )
-    compare_minutes: float = Field(
-        10.0, gt=0, description="One run of that comparison ends after this long; the next one goes on where it was."
-    )
+    compare_again_days: int = Field(30, ge=1, description="Every stored day is compared again after so many days.")
+    compare_share: float = Field(0.3, gt=0, le=1, description="Part of the request budget for that comparison.")
+    compare_minutes: float = Field(10.0, gt=0, description="One run of that comparison ends after this long.")
     reconcile_sample_days: int = Field(2, ge=1, description="Days per instrument that a check compares.")
     freshness_ok: float = Field(300.0, gt=0, description="A bar overdue for longer than this: warning.")
     freshness_warn: float = Field(600.0, gt=0, description="A bar overdue for longer than this: error.")
@@ -182,16 +179,12 @@ class Settings(BaseSettings):
     api_cache_mb: int = Field(128, ge=1, description="Memory for answers that are kept, in MiB.")
 
     # Backups and housekeeping
-    backup_dir: Path | None = Field(
-        None, description="Where backups go, best on another disk. Default: 'backups' in data_dir."
-    )
+    backup_dir: Path | None = Field(None, description="Where backups go. Default: 'backups' in data_dir.")
     backup_keep: int = Field(3, ge=1, description="Newest backups that are kept.")
     backup_daily: bool | None = Field(
         None, description="Whether a backup is made every night. Default: of the embedded database, yes."
     )
-    disk_gb: float | None = Field(
-        None, gt=0, description="Size of the disk of a PostgreSQL of your own, to tell when it will be full."
-    )
+    disk_gb: float | None = Field(None, gt=0, description="Size of the disk of a PostgreSQL of your own.")
     disk_days_warn: float = Field(30.0, gt=0, description="The disk is full in fewer days than this: warning.")
     disk_days_error: float = Field(7.0, gt=0, description="The disk is full in fewer days than this: error.")
     disk_reserve_mb: int = Field(
@@ -249,13 +242,6 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is not a venue: use one of {', '.join(names)}")
         return value
 
-    @field_validator("massive_key")
-    @classmethod
-    def _key_of_massive(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if value is None and str(info.data.get("venue", "")).startswith("massive"):
-            raise ValueError(f"the venue {info.data['venue']} needs a key: set {PREFIX}MASSIVE_KEY in the environment")
-        return value
-
     @field_validator("failover_venues")
     @classmethod
     def _venues(cls, value: str | None) -> str | None:
@@ -278,18 +264,23 @@ class Settings(BaseSettings):
         return self._first
 
     @property
+    def replayed(self) -> bool:
+        """Whether the venue is an exchange that replays a market."""
+        return replays(self.venue) or (self.venue.startswith("massive") and self.massive_source == "replay")
+
+    @property
     def history_days(self) -> int:
         """Days of history that are expected to be there.
 
         A recording that is replayed has few of them; the generated market has as many as are asked for.
         """
-        usual = 180 if not replays(self.venue) else GENERATED_DAYS if self.replay_source == "generated" else 7
+        usual = 180 if not self.replayed else GENERATED_DAYS if self.replay_source == "generated" else 7
         return usual if self.days is None else self.days
 
     @property
     def clock_rate(self) -> float:
         """Seconds of the venue's clock per second of ours."""
-        return self.replay_speed if replays(self.venue) else 1.0
+        return self.replay_speed if self.replayed else 1.0
 
     @property
     def instrument_choice(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 
 _DAY = timedelta(days=1)
+#: Name under which the day is kept before which things happened to the generated stocks.
+_STOCKS = "generated stocks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,21 @@ def shifted_at(settings: Settings, places: Places, wall: datetime) -> datetime |
         return ReplayClock(**kept).wall
     _keep(places, name, ReplayClock(wall, wall, settings.replay_speed))
     return wall
+
+
+def stocks_day(settings: Settings, places: Places) -> date:
+    """The day on which the exchange's stocks were first asked for.
+
+    What happened to them lies before it. A day that moved on would give stored bars other prices.
+    """
+    wall = datetime.now(UTC)
+    kept = _kept(places).get(_STOCKS)
+    if kept is not None:
+        return ReplayClock(**kept).venue.date()
+    clock = replay_clock(settings, places, wall)
+    begun = wall if clock is None else clock.at(wall)
+    _keep(places, _STOCKS, ReplayClock(wall, begun, settings.replay_speed))
+    return begun.date()
 
 
 def tell(settings: Settings, places: Places, store: Store) -> None:

@@ -45,6 +45,8 @@ from crypto_pipeline.venues.registry import (
     make_stand_ins,
     make_stream,
     make_venue,
+    offered_instruments,
+    require_keys,
     traits_of,
     venue_entry,
 )
@@ -116,6 +118,8 @@ __all__ = [
     "make_stand_ins",
     "make_stream",
     "make_venue",
+    "offered_instruments",
+    "require_keys",
     "traits_of",
     "venue_entry",
 ]

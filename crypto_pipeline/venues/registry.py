@@ -11,9 +11,9 @@ from datetime import timedelta
 from typing import Any
 
 from crypto_pipeline.addresses import base_url
-from crypto_pipeline.market.instruments import AssetClass
+from crypto_pipeline.market.instruments import AssetClass, Instrument
 from crypto_pipeline.market.universe import load_universe
-from crypto_pipeline.settings import Settings
+from crypto_pipeline.settings import PREFIX, Settings
 from crypto_pipeline.venues.binance.rest import BinanceSpot
 from crypto_pipeline.venues.binance.stream import BinanceStream
 from crypto_pipeline.venues.client.http import RequestPolicy
@@ -102,15 +102,23 @@ def _massive_crypto(options: ClientOptions) -> MassiveCrypto:
 
 
 def _massive(options: ClientOptions) -> dict[str, Any]:
+    """Arguments of both clients. The replay exchange takes every key, is never late and allows what it is asked."""
     settings = options.settings
-    return {
-        "key": "" if settings.massive_key is None else settings.massive_key.get_secret_value(),
-        "base_url": settings.massive_url,
-        "budget": options.budget,
-        "requests_per_minute": settings.massive_requests_per_minute,
-        "delay": _MASSIVE_DELAY if settings.massive_feed == "delayed" else timedelta(0),
-        "policy": options.policy,
-    }
+    key = "" if settings.massive_key is None else settings.massive_key.get_secret_value()
+    if settings.massive_source == "replay":
+        of_venue: dict[str, Any] = {
+            "key": key or _REPLAY_KEY,
+            "base_url": base_url(settings.host, settings.replay_port),
+            "requests_per_minute": _REPLAY_REQUESTS,
+        }
+    else:
+        of_venue = {
+            "key": key,
+            "base_url": settings.massive_url,
+            "requests_per_minute": settings.massive_requests_per_minute,
+            "delay": _MASSIVE_DELAY if settings.massive_feed == "delayed" else timedelta(0),
+        }
+    return {"budget": options.budget, "policy": options.policy, **of_venue}
 
 
 def _replay_stream(settings: Settings) -> BinanceStream:
@@ -140,6 +148,8 @@ def _kraken_stream(settings: Settings) -> KrakenStream:
 
 #: What plans of Massive without real time are behind.
 _MASSIVE_DELAY = timedelta(minutes=15)
+#: Key and requests a minute at a replay exchange.
+_REPLAY_KEY, _REPLAY_REQUESTS = "replay", 60_000
 
 #: All venues by name. The replay exchange has Binance's interface.
 REGISTRY: dict[str, VenueEntry] = {
@@ -164,22 +174,46 @@ def venue_entry(name: str) -> VenueEntry:
 def collected_venues(settings: Settings) -> tuple[str, ...]:
     """Names of the venues whose series a deployment collects, in the order of the universe file.
 
-    A venue that was set by name is the only one. Raises ValueError for a universe file that is wrong, or that names a
-    venue which does not exist.
+    A venue that was set by name is the only one, beside the one that stocks come from. Raises ValueError for a universe
+    file that is wrong, or that names a venue which does not exist.
     """
-    if "venue" in settings.model_fields_set:
+    by_name = "venue" in settings.model_fields_set
+    if by_name and settings.stocks_venue is None:
         return (settings.venue,)
-    named: dict[str, None] = {}
-    for one in load_universe(settings.universe_file):
+    named: dict[str, None] = dict.fromkeys((settings.venue,) if by_name else ())
+    for one in offered_instruments(settings):
         if one.venue is None and one.asset_class is traits_of(settings.venue).asset_class:
             named[settings.venue] = None
-        elif one.venue is not None:
-            if one.venue not in REGISTRY:
-                raise ValueError(
-                    f"universe, venue of {one.symbol}: {one.venue!r} is no venue: use {', '.join(REGISTRY)}"
-                )
+        elif one.venue is not None and (not by_name or one.venue == settings.stocks_venue):
             named[one.venue] = None
     return tuple(named) or (settings.venue,)
+
+
+def require_keys(settings: Settings) -> None:
+    """Raise ValueError, which names the setting, where a venue of the deployment takes requests with a key alone."""
+    for venue in collected_venues(settings):
+        key = settings.massive_key.get_secret_value().strip() if settings.massive_key is not None else ""
+        if venue.startswith("massive") and settings.massive_source == "massive" and not key:
+            raise ValueError(
+                f"the venue {venue} needs a key: set {PREFIX}MASSIVE_KEY in the environment to one of "
+                "https://massive.com/dashboard/keys"
+            )
+
+
+def offered_instruments(settings: Settings) -> list[Instrument]:
+    """The universe that the settings name, its stocks with the venue that they come from where one is set.
+
+    Raises ValueError for a file that is wrong, or that names a venue which does not exist.
+    """
+    offered = []
+    for one in load_universe(settings.universe_file):
+        if one.venue is not None and one.venue not in REGISTRY:
+            raise ValueError(f"universe, venue of {one.symbol}: {one.venue!r} is no venue: use {', '.join(REGISTRY)}")
+        if settings.stocks_venue is not None and one.venue is None and one.asset_class is AssetClass.STOCK:
+            offered.append(one.model_copy(update={"venue": settings.stocks_venue}))
+        else:
+            offered.append(one)
+    return offered
 
 
 def make_venue(settings: Settings, budget: RequestBudget | None = None, venue: str | None = None) -> Venue:

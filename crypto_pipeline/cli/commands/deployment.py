@@ -31,6 +31,12 @@ WithMacro = Annotated[
         "--with-macro", "with_macro", "Collect five macro series too; on replay from its own FRED, else from FRED."
     ),
 ]
+WithStocks = Annotated[
+    bool,
+    setting(
+        "--with-stocks", "with_stocks", "Collect the ten stocks of the universe too; on replay from its own Massive."
+    ),
+]
 Detach = Annotated[bool, setting("--detach", "detach", "Return once everything is up; stop it with `down`.")]
 
 
@@ -74,7 +80,11 @@ def register(app: typer.Typer) -> None:
 
 @with_groups
 def up(
-    deployment: DeploymentOptions, with_macro: WithMacro = False, detach: Detach = False, data_dir: DataDir = None
+    deployment: DeploymentOptions,
+    with_stocks: WithStocks = False,
+    with_macro: WithMacro = False,
+    detach: Detach = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Start everything, keep it running and fill the database. Ctrl-C stops it."""
     from crypto_pipeline.ops.errors import OpsError
@@ -83,8 +93,9 @@ def up(
     from crypto_pipeline.settings import load_settings
 
     settings = load_settings(data_dir=data_dir, **asdict(deployment))
-    if with_macro:
-        settings = load_settings(data_dir=data_dir, **asdict(deployment), **macro_given(settings))
+    added = (stocks_given(settings) if with_stocks else {}) | (macro_given(settings) if with_macro else {})
+    if added:
+        settings = load_settings(data_dir=data_dir, **asdict(deployment), **added)
     try:
         chosen_instruments(settings)  # refuse an unknown symbol before anything starts
     except OpsError as error:
@@ -105,6 +116,16 @@ def macro_given(settings: Settings) -> dict[str, Any]:
         given["macro_series"] = ALL_NAMED
     if settings.venue == "replay" and "macro_source" not in settings.model_fields_set:
         given["macro_source"] = "replay"
+    return given
+
+
+def stocks_given(settings: Settings) -> dict[str, Any]:
+    """Settings that ``--with-stocks`` adds to those that were set."""
+    given: dict[str, Any] = {}
+    if settings.stocks_venue is None:
+        given["stocks_venue"] = "massive"
+    if settings.venue == "replay" and "massive_source" not in settings.model_fields_set:
+        given["massive_source"] = "replay"
     return given
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,7 +75,10 @@ def serve(
     lists: Lists = "replay",
     data_dir: DataDir = None,
 ) -> None:
-    """Serve Binance's REST interface, streams and file archive from recordings or a generated market."""
+    """Serve Binance's REST interface, streams and file archive from recordings or a generated market.
+
+    At the same address: FRED's macro series, and Massive's stocks.
+    """
     from crypto_pipeline.cli.context import deployment_settings
 
     given = asdict(exchange)
@@ -87,7 +91,7 @@ def serve(
 def _serve(settings: Settings, weight_limit: int, captures: Path | None, lists: str) -> None:
     """Serve until a signal, with the clock and token of the data directory."""
     from crypto_pipeline.ops.host.paths import Places
-    from crypto_pipeline.ops.replay_clock import replay_clock, shifted_at
+    from crypto_pipeline.ops.replay_clock import replay_clock, shifted_at, stocks_day
     from crypto_pipeline.ops.supervision.initial_instruments import generated_symbols
     from crypto_pipeline.replay import serve as run
 
@@ -111,6 +115,7 @@ def _serve(settings: Settings, weight_limit: int, captures: Path | None, lists: 
         weight_limit=weight_limit,
         intensity=settings.replay_intensity,
         captures=captures,
+        stocks_day=partial(stocks_day, settings, places),
     )
 
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from crypto_pipeline.defaults import REPLAY
 from crypto_pipeline.market.instruments import AssetClass, Instrument, plain_name
-from crypto_pipeline.market.universe import choose_instruments, load_universe
+from crypto_pipeline.market.universe import choose_instruments
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.venues import collected_venues, traits_of
+from crypto_pipeline.venues import collected_venues, offered_instruments, require_keys, traits_of
+
+_STOCK = AssetClass.STOCK
 
 
 def chosen_instruments(settings: Settings) -> list[Instrument]:
@@ -24,13 +26,26 @@ def chosen_instruments(settings: Settings) -> list[Instrument]:
     recorded = _recorded(settings)
     if recorded and settings.instruments is None:
         by_name = {instrument.symbol: instrument for instrument in universe}
-        return _at_venues([by_name.get(symbol) or Instrument.crypto(symbol) for symbol in recorded], settings)
+        pairs = [by_name.get(symbol) or Instrument.crypto(symbol) for symbol in recorded]
+        return _at_venues([*pairs, *_stocks_beside(universe, settings)], settings)
+    stocks = _stocks_beside(universe, settings)
     try:
-        asset_class = traits_of(settings.venue).asset_class
-        chosen = choose_instruments(universe, settings.instrument_choice, asset_class=asset_class, known=recorded)
+        choice, asset_class = settings.instrument_choice, traits_of(settings.venue).asset_class
+        if choice.strip().isdigit():  # so many of what the venue has
+            universe = [one for one in universe if one not in stocks]
+        chosen = choose_instruments(universe, choice, asset_class=asset_class, known=recorded)
     except ValueError as error:
         raise OpsError(f"--instruments: {error}") from None
-    return _at_venues(chosen, settings)
+    named = any(one in stocks for one in chosen)
+    return _at_venues(chosen if named else [*chosen, *stocks], settings)
+
+
+def _stocks_beside(universe: Sequence[Instrument], settings: Settings) -> list[Instrument]:
+    """The stocks that are collected beside what the venue has; where the choice names some, only those are."""
+    own = settings.stocks_venue
+    if own is None or own == settings.venue:
+        return []
+    return [one for one in universe if one.venue == own and not one.by_name_only and one.asset_class is _STOCK]
 
 
 def _at_venues(instruments: Sequence[Instrument], settings: Settings) -> list[Instrument]:
@@ -66,8 +81,8 @@ def begin_collecting(store: Store, settings: Settings) -> list[str]:
 
 def _universe(settings: Settings) -> list[Instrument]:
     try:
-        collected_venues(settings)  # raises where the universe names a venue that cannot be collected
-        return load_universe(settings.universe_file)
+        require_keys(settings)
+        return offered_instruments(settings)
     except ValueError as error:
         raise OpsError(str(error)) from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,18 @@ def claim_ports(settings: Settings) -> dict[str, int]:
     ports = {"ui": claim_port(host, settings.ui_port, "the Dagster UI", "--ui-port")}
     if settings.api:
         ports[API] = claim_port(host, settings.api_port, "the HTTP reads", "--api-port")
-    if FIRST_REPLAY in venues:
+    if FIRST_REPLAY in venues or replays_others(settings, venues):
         ports[REPLAY] = claim_port(host, settings.replay_port, "the replay exchange", "--replay-port")
     if SECOND_REPLAY in venues:
         option = f"{PREFIX}REPLAY_STANDBY_PORT"
         ports[SECOND] = claim_port(host, settings.replay_standby_port, "the second replay exchange", option)
     return ports
+
+
+def replays_others(settings: Settings, venues: Collection[str]) -> bool:
+    """Whether the first replay exchange is needed for what it serves beside its own market."""
+    massive = settings.massive_source == "replay" and any(each.startswith("massive") for each in venues)
+    return massive or (settings.macro_source == "replay" and settings.macro_series is not None)
 
 
 def programs(settings: Settings, places: Places, ports: Mapping[str, int]) -> list[SupervisedProgram]:
@@ -106,8 +112,9 @@ def programs(settings: Settings, places: Places, ports: Mapping[str, int]) -> li
     return found
 
 
-#: Settings that are passed in other ways: secrets, and the data directory.
-_NOT_GIVEN = {"data_dir", "database_url", "dagster_database_url", "api_token", "replay_token", "fred_api_key"}
+#: Settings that are passed in other ways: secrets, in the environment alone, and the data directory.
+_SECRET = {name for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)}
+_NOT_GIVEN = {"data_dir", *_SECRET}
 
 
 def given_settings(settings: Settings) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 
 from crypto_pipeline.market.timeframes import Timeframe
 
-Endpoint = Literal["klines", "aggTrades", "exchangeInfo", "time", "ping", "archive", "stream", "fred"]
+Endpoint = Literal["klines", "aggTrades", "exchangeInfo", "time", "ping", "archive", "stream", "fred", "massive"]
 
 
 def _listed(value: object) -> object:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -56,10 +56,13 @@ class GeneratedStocks:
     ) -> None:
         self._stocks = {stock.ticker: stock for stock in stocks}
         self._seed, self._busy, self._halts = seed, dict(busy or {}), tuple(halts)
+        self._day = lru_cache(maxsize=4_000)(self._made)
+
+    @cached_property
+    def _calendar(self) -> SessionCalendar:
         calendar = get_calendar("XNYS")
         assert isinstance(calendar, SessionCalendar)
-        self._calendar = calendar
-        self._day = lru_cache(maxsize=4_000)(self._made)
+        return calendar
 
     def stocks(self) -> list[Stock]:
         """See StockTape."""
@@ -151,17 +154,21 @@ class GeneratedStocks:
 
 
 def default_stocks(today: date) -> GeneratedStocks:
-    """Ten large stocks, one of which was split, one renamed and one more delisted in the months before ``today``."""
+    """Ten large stocks, of which in the weeks before ``today`` one was split, one renamed and one halted for a quarter
+    of an hour; and an eleventh, OLDCO, which was delisted.
+    """
     began = today - timedelta(days=800)
     names = ("NVDA", "MSFT", "AAPL", "GOOGL", "AMZN", "META", "AVGO", "TSLA", "BRK.B", "JPM")
-    split, renamed = today - timedelta(days=40), today - timedelta(days=60)
+    split, renamed = today - timedelta(days=20), today - timedelta(days=30)
+    wednesday = today - timedelta(days=7 + (today.weekday() - 2) % 7)
+    halt = Halt("TSLA", datetime.combine(wednesday, time(15, 7), UTC), 15)  # in the session, summer and winter
     stocks = {name: Stock(name, began, name=name) for name in names}
     stocks["NVDA"] = Stock(
         "NVDA", began, splits=(SplitEvent(split, 1, 10),), dividends=(DividendEvent(split + timedelta(days=5), 0.01),)
     )
     stocks["META"] = Stock("META", began, tickers=((began, "FB"), (renamed, "META")))
-    stocks["OLDCO"] = Stock("OLDCO", began, delisted=today - timedelta(days=20))
-    return GeneratedStocks(list(stocks.values()), busy={"BRK.B": 0.9, "OLDCO": 0.5})
+    stocks["OLDCO"] = Stock("OLDCO", began, delisted=today - timedelta(days=12))
+    return GeneratedStocks(list(stocks.values()), busy={"BRK.B": 0.9, "OLDCO": 0.5}, halts=[halt])
 
 
 def _bars(times: npt.NDArray[np.int64], prices: Floats, sizes: Floats) -> pl.DataFrame:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,9 +17,11 @@ import polars as pl
 from aiohttp import web
 
 from crypto_pipeline.replay.clock import VirtualClock
-from crypto_pipeline.replay.massive.tape import Stock, StockTape
+from crypto_pipeline.replay.massive.tape import BARS, Stock, StockTape
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+#: First parts of paths that belong to Massive and not to the exchange.
+PREFIXES = ("/v1/", "/v2/", "/v3/", "/vX/")
 
 NEW_YORK = ZoneInfo("America/New_York")
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
@@ -49,48 +54,71 @@ class Refusal(Exception):  # noqa: N818  (an answer)
 
 
 class MassiveServer:
-    """A server over ``tape`` for ``plans`` by key. ``requests`` counts what was asked, by path."""
+    """A server over ``tape``, made when it is first asked for, for ``plans`` by key (None: every key, without limits).
 
-    def __init__(self, tape: StockTape, clock: VirtualClock, plans: Mapping[str, Plan], *, address: str = "") -> None:
-        self.tape, self.clock, self.plans, self.address = tape, clock, dict(plans), address
-        self.requests: list[str] = []
+    ``requests`` are the newest addresses that were asked for.
+    """
+
+    def __init__(
+        self,
+        tape: StockTape | Callable[[], StockTape],
+        clock: VirtualClock,
+        plans: Mapping[str, Plan] | None,
+        *,
+        address: str = "",
+    ) -> None:
+        self._tape, self.clock, self.address = tape, clock, address
+        self.plans = None if plans is None else dict(plans)
+        self.requests: deque[str] = deque(maxlen=10_000)
         self._used: dict[tuple[str, int], int] = {}
+
+    @cached_property
+    def tape(self) -> StockTape:
+        """The stock market."""
+        return self._tape() if callable(self._tape) else self._tape
 
     def application(self) -> web.Application:
         """A fresh application over this server."""
-        application = web.Application(middlewares=[self._around])
-        aggregates = "/v2/aggs/ticker/{ticker}/range/{multiplier}/{timespan}/{first}/{last}"
-        application.add_routes(
-            [
-                web.get("/v1/marketstatus/now", self._status),
-                web.get(aggregates, self._aggregates),
-                web.get("/v3/trades/{ticker}", self._trades),
-                web.get("/v3/reference/tickers", self._tickers),
-                web.get("/v3/reference/splits", self._splits),
-                web.get("/v3/reference/dividends", self._dividends),
-                web.get("/vX/reference/tickers/{ticker}/events", self._events),
-            ]
-        )
+        application = web.Application()
+        application.add_routes(self.routes())
         return application
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes to add to an application."""
+        aggregates = "/v2/aggs/ticker/{ticker}/range/{multiplier}/{timespan}/{first}/{last}"
+        handlers = {
+            "/v1/marketstatus/now": self._status,
+            aggregates: self._aggregates,
+            "/v3/trades/{ticker}": self._trades,
+            "/v3/reference/tickers": self._tickers,
+            "/v3/reference/splits": self._splits,
+            "/v3/reference/dividends": self._dividends,
+            "/vX/reference/tickers/{ticker}/events": self._events,
+        }
+        return [web.get(path, self._answering(handler)) for path, handler in handlers.items()]
 
     def now(self) -> datetime:
         """The server's time, New York."""
         return _moment(self.clock.now_ms())
 
-    @web.middleware
-    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        self.requests.append(request.path_qs)
-        try:
-            self._admit(request)
-            return await handler(request)
-        except Refusal as refusal:
-            return web.json_response({**refusal.body, "request_id": "replay"}, status=refusal.status)
+    def _answering(self, handler: Callable[[web.Request], web.Response]) -> Handler:
+        """The handler in a thread, so that a large answer delays no stream, behind keys and limits."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            self.requests.append(request.path_qs)
+            try:
+                self._admit(request)
+                return await asyncio.to_thread(handler, request)
+            except Refusal as refusal:
+                return web.json_response({**refusal.body, "request_id": "replay"}, status=refusal.status)
+
+        return answer
 
     def _admit(self, request: web.Request) -> None:
         stated = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.query.get("apiKey", "")
         if not stated:
             raise Refusal(401, "API Key was not provided")
-        plan = self.plans.get(stated)
+        plan = Plan() if self.plans is None else self.plans.get(stated)
         if plan is None:
             raise Refusal(401, "Unknown API Key")
         if plan.expired:
@@ -98,33 +126,26 @@ class MassiveServer:
         minute = self.clock.now_ms() // 60_000
         used = self._used[stated, minute] = self._used.get((stated, minute), 0) + 1
         if plan.requests and used > plan.requests:
-            raise Refusal(
-                429,
-                _TOO_MANY,
-            )
+            raise Refusal(429, _TOO_MANY)
         request[_PLAN] = plan
 
-    async def _status(self, request: web.Request) -> web.Response:
+    def _status(self, request: web.Request) -> web.Response:
         return _json({"market": "open", "serverTime": self.now().isoformat(timespec="seconds")})
 
     # Bars
 
-    async def _aggregates(self, request: web.Request) -> web.Response:
+    def _aggregates(self, request: web.Request) -> web.Response:
         parts, query, plan = request.match_info, request.query, request[_PLAN]
         if parts["multiplier"] != "1" or parts["timespan"] not in ("minute", "day"):
             raise Refusal(400, f"unsupported range {parts['multiplier']}/{parts['timespan']}")
         if query.get("adjusted", "true") != "false":
             raise Refusal(400, "this replay has bars as they were traded alone: adjusted=false")
-        daily = parts["timespan"] == "day"
         low, high = _bound(parts["first"], last=False), _bound(parts["last"], last=True)
         self._require_history(plan, _moment(high).date())
-        first, last = _moment(low).date() - _DAY, _moment(high).date() + _DAY
-        bars = self._of_ticker(parts["ticker"], first, last, self.tape.days if daily else self.tape.minutes)
-        until = self.clock.now_ms() - plan.delay // _MS
-        over = pl.col("t") < until if daily else pl.col("t") + 60_000 <= until
-        bars = bars.filter(pl.col("t").is_between(low, high) & over)
         limit = int(query.get("limit", "5000"))
-        ordered = bars if query.get("sort", "asc") == "asc" else bars.reverse()
+        until = self.clock.now_ms() - plan.delay // _MS
+        oldest_first = query.get("sort", "asc") == "asc"
+        ordered = self._bars(parts["ticker"], parts["timespan"], low, min(high, until), until, limit, oldest_first)
         body: dict[str, Any] = {"ticker": parts["ticker"], "adjusted": False, "status": _word(plan), "resultsCount": 0}
         if ordered.height:
             rows = [_stated(row) for row in ordered.head(limit).to_dicts()]
@@ -136,6 +157,29 @@ class MassiveServer:
             path = f"/v2/aggs/ticker/{parts['ticker']}/range/1/{parts['timespan']}/{rest}"
             body["next_url"] = f"{self._base(request)}{path}?adjusted=false&sort={sort}&limit={limit}"
         return _json(body)
+
+    def _bars(
+        self, ticker: str, timespan: str, low: int, high: int, until: int, limit: int, oldest_first: bool
+    ) -> pl.DataFrame:
+        """Bars of ``[low, high]`` (Unix ms) that are over at ``until``, more than ``limit`` of them if there are more.
+
+        Days are read in parts, each twice as long as the one before, until there are enough.
+        """
+        daily = timespan == "day"
+        over = pl.col("t") < until if daily else pl.col("t") + 60_000 <= until
+        begins = [stock.first_day for stock in self.tape.stocks() if _held(stock, ticker)]
+        first, last = _moment(low).date() - _DAY, _moment(high).date() + _DAY
+        first = max(first, min(begins) - _DAY) if begins else last + _DAY
+        parts, count, days = [pl.DataFrame(schema=BARS)], 0, 8
+        while first <= last and count <= limit:
+            step = timedelta(days=days - 1)
+            begin, end = (first, min(first + step, last)) if oldest_first else (max(last - step, first), last)
+            read = self._of_ticker(ticker, begin, end, self.tape.days if daily else self.tape.minutes)
+            read = read.filter(pl.col("t").is_between(low, high) & over)
+            parts.append(read if oldest_first else read.reverse())
+            first, last = (end + _DAY, last) if oldest_first else (first, begin - _DAY)
+            count, days = count + read.height, 2 * days
+        return pl.concat(parts)
 
     def _of_ticker(
         self, ticker: str, first: date, last: date, read: Callable[[str, date, date], pl.DataFrame]
@@ -155,7 +199,7 @@ class MassiveServer:
 
     # Trades
 
-    async def _trades(self, request: web.Request) -> web.Response:
+    def _trades(self, request: web.Request) -> web.Response:
         query, ticker, plan = request.query, request.match_info["ticker"], request[_PLAN]
         if "cursor" in query:
             state = json.loads(base64.urlsafe_b64decode(query["cursor"]))
@@ -185,7 +229,7 @@ class MassiveServer:
 
     # Reference
 
-    async def _tickers(self, request: web.Request) -> web.Response:
+    def _tickers(self, request: web.Request) -> web.Response:
         query = request.query
         active = query.get("active", "true") == "true"
         today = self.now().date()
@@ -201,7 +245,7 @@ class MassiveServer:
             rows.append(row)
         return self._page(request, rows)
 
-    async def _splits(self, request: web.Request) -> web.Response:
+    def _splits(self, request: web.Request) -> web.Response:
         rows = [
             {
                 "id": f"split {stock.ticker} {each.day}", "ticker": stock.ticker_on(self.now().date()),
@@ -213,7 +257,7 @@ class MassiveServer:
         ]  # fmt: skip
         return self._page(request, rows)
 
-    async def _dividends(self, request: web.Request) -> web.Response:
+    def _dividends(self, request: web.Request) -> web.Response:
         rows = [
             {
                 "id": f"dividend {stock.ticker} {each.day}", "ticker": stock.ticker_on(self.now().date()),
@@ -226,7 +270,7 @@ class MassiveServer:
         ]  # fmt: skip
         return self._page(request, rows)
 
-    async def _events(self, request: web.Request) -> web.Response:
+    def _events(self, request: web.Request) -> web.Response:
         ticker, today = request.match_info["ticker"], self.now().date()
         for stock in self.tape.stocks():
             if stock.ticker_on(today) == ticker:

@@ -24,6 +24,8 @@ from crypto_pipeline.replay.faults.spoiling import spoil_body
 from crypto_pipeline.replay.fred.rest import PREFIXES as FRED_PATHS
 from crypto_pipeline.replay.fred.rest import FredHandlers
 from crypto_pipeline.replay.market.tape import Tape
+from crypto_pipeline.replay.massive.server import PREFIXES as MASSIVE_PATHS
+from crypto_pipeline.replay.massive.server import MassiveServer
 from crypto_pipeline.replay.server.archive import ArchiveHandlers
 from crypto_pipeline.replay.server.control import PREFIX, ControlHandlers
 from crypto_pipeline.replay.server.feed import Feed
@@ -55,6 +57,7 @@ class ReplayServer:
         token: str | None = None,
         names: AllowedNames | None = None,
         fred: FredHandlers | None = None,
+        massive: MassiveServer | None = None,
     ) -> None:
         self.market, self.clock = market, clock
         self.faults = FaultBook(clock, seed)
@@ -65,6 +68,7 @@ class ReplayServer:
         self.streams = StreamHandlers(self.hub, rules, count_connects=weight_limit > 0)
         self.playback = PlaybackHandlers(captures)
         self.fred = fred or FredHandlers(clock, seed)
+        self.massive = massive
         self._token, self._names = token, names or allowed_names("localhost", None)
 
     def application(self) -> web.Application:
@@ -76,6 +80,7 @@ class ReplayServer:
         application.add_routes(self.streams.routes())
         application.add_routes(self.playback.routes())
         application.add_routes(self.fred.routes())
+        application.add_routes(self.massive.routes() if self.massive is not None else [])
         application.cleanup_ctx.append(self.streams.playing)
         return application
 
@@ -163,6 +168,8 @@ def _call(request: web.Request) -> Call:
     query = request.query
     if request.path.startswith(FRED_PATHS):
         return Call("fred", query.get("series_id") or query.get("id"))
+    if request.path.startswith(MASSIVE_PATHS):
+        return Call("massive", request.match_info.get("ticker") or query.get("ticker"))
     return Call(request.path.rpartition("/")[2], query.get("symbol"), query.get("interval"))
 
 

@@ -6,9 +6,10 @@ import asyncio
 import errno
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +24,8 @@ from crypto_pipeline.replay.market.generated import GeneratedMarket
 from crypto_pipeline.replay.market.intense import IntenseMarket
 from crypto_pipeline.replay.market.recorded import RecordedMarket
 from crypto_pipeline.replay.market.tape import Tape
+from crypto_pipeline.replay.massive.server import MassiveServer, Plan
+from crypto_pipeline.replay.massive.tape import StockTape
 from crypto_pipeline.replay.server.app import ReplayServer
 from crypto_pipeline.replay.wire.connection import StreamRules
 from crypto_pipeline.web_guard import allowed_names
@@ -69,13 +72,21 @@ def _recorded_macro(source: str | Path | Tape, shifted: bool) -> Path | None:
     return folder if folder is not None and folder.is_dir() and not shifted else None
 
 
+def _generated_stocks(day: Callable[[], date]) -> StockTape:
+    from crypto_pipeline.replay.massive.generated import default_stocks  # imports calendars, which takes a second
+
+    return default_stocks(day())
+
+
 class ReplayExchange:
     """An exchange that runs during an ``async with`` block, on a free port unless one is given.
 
     ``url`` serves REST and archive; ``market`` (also ``tape``) is the true market; ``control`` sets faults.
     ``shifted_at``: the time (UTC) to which ``shift_to_now`` shifted the recording when it was first served.
     It serves FRED's interface too: from the CSV files in ``macro`` (default: ``macro/fred`` of the recording), else
-    generated series, to clients with one of ``fred_keys`` (default: any key that is well formed).
+    generated series, to clients with one of ``fred_keys`` (default: any key that is well formed). And Massive's: over
+    ``stocks`` (default: generated ones, whose split, rename and halt lie before the day that ``stocks_day`` says when
+    they are first asked for), to clients with one of ``massive_plans`` (default: any key, without limits).
     """
 
     def __init__(
@@ -100,6 +111,9 @@ class ReplayExchange:
         allowed_hosts: str | None = None,
         macro: Path | None = None,
         fred_keys: Iterable[str] | None = None,
+        stocks: StockTape | None = None,
+        stocks_day: Callable[[], date] | None = None,
+        massive_plans: Mapping[str, Plan] | None = None,
     ) -> None:
         self.clock = VirtualClock(now, speed)
         self.market: Tape = (
@@ -121,6 +135,8 @@ class ReplayExchange:
             None if fred_keys is None else frozenset(fred_keys),
             throttled=weight_limit > 0,
         )
+        day = stocks_day or (lambda: self.clock.now().date())
+        self.massive = MassiveServer(stocks or partial(_generated_stocks, day), self.clock, massive_plans)
         self.server = ReplayServer(
             self.market,
             self.clock,
@@ -132,6 +148,7 @@ class ReplayExchange:
             token=token,
             names=allowed_names(host, allowed_hosts),
             fred=self.fred,
+            massive=self.massive,
         )
         if faults:
             self.server.faults.add(load_faults(faults) if isinstance(faults, Path) else parse_faults(list(faults)))
@@ -220,11 +237,13 @@ def serve(
     token: str | None = None,
     allowed_hosts: str | None = None,
     now: datetime | None = None,
+    stocks_day: Callable[[], date] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, and print one line with the URL. Raises ReplayError.
 
     ``now``: start time of the exchange's clock (default: this machine's time).
     ``token``: bearer token that requests need to set faults and the clock.
+    ``stocks_day``: see ReplayExchange.
     """
     exchange = ReplayExchange(
         source,
@@ -242,6 +261,7 @@ def serve(
         captures=Path(captures) if captures is not None else None,
         token=token,
         allowed_hosts=allowed_hosts,
+        stocks_day=stocks_day,
     )
     asyncio.run(_serve(exchange))
 
