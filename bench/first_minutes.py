@@ -1,10 +1,11 @@
 """Times of events from `up` on an empty data directory to a complete database with passing checks.
 
-    python bench/first_minutes.py [--instruments 20] [--days 7] [--rounds 1] [--patience 180]
+    python bench/first_minutes.py [--instruments 20] [--days 7] [--sources] [--rounds 1] [--patience 180]
 
 Free ports, a data directory of its own, the generated market; everything is thrown away afterwards. Goals on 2 cores:
 the UI answers within 20 s, complete (every bar there or explained, all checks passed) within 60 s, features and labels
-of every strategy have rows within 120 s.
+of every strategy have rows within 120 s. ``--sources``: 20 crypto instruments of two venues, ten stocks and five macro
+series in one deployment, complete within 90 s.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ import psutil
 import psycopg
 from common import cpu_seconds, load, machine, table
 
+from crypto_pipeline.defaults import REPLAY, SECOND_REPLAY
+from crypto_pipeline.market.instruments import AssetClass
+from crypto_pipeline.market.universe import load_universe
 from crypto_pipeline.ops.host.paths import Places, running_state
 from crypto_pipeline.ops.status import Stored
 from crypto_pipeline.settings import load_settings
@@ -53,6 +57,8 @@ class Watch:
         self.rows: dict[str, int] = {}
         command = [sys.executable, "-m", "crypto_pipeline.cli", "up", *FREE_PORTS]
         command += ["--data-dir", str(folder)]
+        if options.sources:
+            command += ["--with-stocks", "--with-macro", "--instruments", "20"]
         if options.instruments:
             command += ["--instruments", options.instruments]
         if options.days:
@@ -60,6 +66,10 @@ class Watch:
         clean = {
             name: value for name, value in os.environ.items() if not name.startswith(("CRYPTO_PIPELINE_", "DAGSTER_"))
         }
+        if options.sources:
+            universe = folder / "universe.toml"
+            universe.write_text(universe_of_two_venues())
+            clean["CRYPTO_PIPELINE_UNIVERSE_FILE"] = str(universe)
         self.output = (folder / "output").open("w")
         self.up = subprocess.Popen(command, env=clean, stdout=self.output, stderr=self.output)
         self.process = psutil.Process(self.up.pid)
@@ -129,6 +139,16 @@ class Watch:
             self.output.close()
 
 
+def universe_of_two_venues() -> str:
+    """A universe file: the first ten pairs at each of the two replay exchanges, and the stocks of the usual one."""
+    usual = load_universe()
+    pairs = [one.base for one in usual if one.asset_class is AssetClass.CRYPTO][:10]
+    stocks = [one.symbol for one in usual if one.asset_class is AssetClass.STOCK]
+    groups = [f'tier = "large"\nvenue = "{venue}"\nsymbols = {pairs}' for venue in (REPLAY, SECOND_REPLAY)]
+    groups.append(f'tier = "stock"\nasset_class = "stock"\ncalendar = "XNYS"\nsymbols = {stocks}')
+    return "\n\n".join(f"[[group]]\n{group}" for group in groups)
+
+
 def _count(connection: psycopg.Connection[Any], name: str) -> int:
     row = connection.execute(f"SELECT count(*) FROM research.{name}").fetchone()
     assert row is not None
@@ -147,7 +167,9 @@ def once(options: argparse.Namespace) -> dict[str, float]:
     folder = Path(tempfile.mkdtemp(prefix="cp-first-"))
     watch = Watch(folder, options)
     try:
+        begun = load()
         finished = watch.follow(options.patience)
+        print(f"load average when it began: {begun}, at the end: {load()}\n")
         print(f"{machine()}\n")
         table(
             ["moment", "s since `up`"],
@@ -174,6 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--instruments", help="a number or a list; default: that of `up`")
     parser.add_argument("--days", type=int, help="default: that of `up`")
+    parser.add_argument("--sources", action="store_true", help="two venues, stocks and macro series")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--patience", type=float, default=180)
     parser.add_argument("--keep", action="store_true")

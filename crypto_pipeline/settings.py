@@ -89,7 +89,9 @@ class Settings(BaseSettings):
     kraken_stream_url: str = Field("wss://ws.kraken.com/v2", description="Stream address of Kraken spot (v2).")
     massive_url: str = Field("https://api.massive.com", description="REST address of Massive (formerly Polygon.io).")
     massive_requests_per_minute: int = Field(5, ge=1, le=60_000, description="What the plan of Massive's key allows.")
-    massive_feed: Literal["delayed", "realtime"] = Field("delayed", description="Delayed: data of 15 minutes ago.")
+    massive_feed: Literal["delayed", "realtime", "rest"] = Field(
+        "delayed", description="What the plan allows: data of 15 minutes ago, of now, or no stream."
+    )
     massive_source: Literal["massive", "replay"] = Field("massive", description="The service, or the replay exchange.")
     massive_key: SecretStr | None = Field(None, description="Key of Massive: massive.com/dashboard/keys.")
     budget_share: float = Field(0.9, gt=0, le=1, description="Share of the venue's request budget that may be used.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from crypto_pipeline.healing.listings import listed
 from crypto_pipeline.market import Instrument
-from crypto_pipeline.market.instruments import AssetClass, find_symbol, name_at
+from crypto_pipeline.market.instruments import AssetClass, find_symbol, name_at, one_spelling
 from crypto_pipeline.market.near_names import did_you_mean, near_names
 from crypto_pipeline.venues import Listing, ListingStatus
 
@@ -92,9 +92,9 @@ def _instrument(
     pair, at, venue = text.partition("@")
     if at and (plain := find_symbol(pair, [*universe, *pairs])) is not None:
         text = name_at(plain, venue)
-    # a class of shares has two spellings, BRK.B and BRK-B: the universe's is the name
-    symbol = find_symbol(text.replace(".", "-"), universe) if stock else None
-    symbol = symbol or find_symbol(text, [*universe, *(pair for pair in pairs if pair not in universe)]) or text
+    # a class of shares has several spellings: the universe's is the name, otherwise that with a dash
+    symbol = find_symbol(text, universe) or find_symbol(text, pairs) or text
+    symbol = symbol if symbol in universe or not stock else one_spelling(symbol)
     new = Instrument.stock if stock else Instrument.crypto
     return universe.get(symbol) or new(symbol)
 

@@ -2,9 +2,10 @@
 
 ``run`` ingests one shard: it takes the lease, works for one ``term``, and hands over. ``term_state`` is what the parts
 of a term share; ``session`` keeps the connections, ``aggregation`` makes bars of trades and proves that no trade is
-missing, ``repair`` finds holes and requests them by REST, ``after_minute`` calls what others do with each minute. Venue
-messages belong to ``venues``, SQL to ``store``, roll-up and filling of stored bars to ``healing`` (passed in as
-``on_minute``), starting and watching the programs to ``defs`` and ``ops``.
+missing, ``repair`` finds holes and requests them by REST, ``stated_bars`` is the term of a venue whose trades cannot
+show what is missing, ``after_minute`` calls what others do with each minute. Venue messages belong to ``venues``, SQL
+to ``store``, roll-up and filling of stored bars to ``healing`` (passed in as ``on_minute``), starting and watching the
+programs to ``defs`` and ``ops``.
 """
 
 from __future__ import annotations

@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
-from crypto_pipeline.ingest.repair.rest_requests import RestRequests
 from crypto_pipeline.ingest.session import Session
 from crypto_pipeline.ingest.term_state import TermState
 
 
-def heartbeat_detail(state: TermState, session: Session, requests: RestRequests) -> dict[str, Any]:
+class OpenRequests(Protocol):
+    """What is to be asked for by REST: its number, and what became of such requests."""
+
+    counters: dict[str, int]
+
+    def __len__(self) -> int:
+        """How many are open."""
+
+
+def heartbeat_detail(state: TermState, session: Session, requests: OpenRequests) -> dict[str, Any]:
     """The state of a term as JSON-ready figures.
 
     ``lag_ms`` and ``bar_lag_ms`` are medians in venue milliseconds (see TermState), with the 99th percentile; ``age``

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from crypto_pipeline.ingest.after_minute import OnMinute, Report
 from crypto_pipeline.ingest.lease import Duty, Holder, holder_name
 from crypto_pipeline.ingest.shards import heartbeat_name
+from crypto_pipeline.ingest.stated_bars.term import BarTerm
 from crypto_pipeline.ingest.term import Term
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import LeaseLost, Store, StoreError, resolve_url
@@ -55,7 +56,9 @@ async def run_ingest(
             if why == "taken":
                 log.info("%s: this process has the lease (token %d)", name, claim.lease.token if claim.lease else 0)
                 instruments = await _instruments(claim, venue.name, shard, count, stop)
-                why = await Term(settings, claim, venue, stream, instruments, report, on_minute, duty).run(stop)
+                # without ids that rise by one, trades do not show that they are all there
+                kind = Term if stream.stream_traits.contiguous_ids else BarTerm
+                why = await kind(settings, claim, venue, stream, instruments, report, on_minute, duty).run(stop)
     except LeaseLost as error:
         log.warning("%s", error)
         why = "lost"

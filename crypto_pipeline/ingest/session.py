@@ -11,7 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from crypto_pipeline.venues import VenueError, VenueUnavailable
-from crypto_pipeline.venues.stream_protocol import Event, Notice, StreamConnection, StreamingVenue, StreamPlan
+from crypto_pipeline.venues.stream_protocol import (
+    Event,
+    LastingRefusal,
+    Notice,
+    StreamConnection,
+    StreamingVenue,
+    StreamPlan,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +41,13 @@ class Trouble:
         times: How often in a row its link was lost or refused.
         reason: The last one, for people.
         instruments: Canonical names.
+        lasting: Whether it lasts until a person changes what the reason names.
     """
 
     times: int
     reason: str
     instruments: tuple[str, ...]
+    lasting: bool = False
 
 
 @dataclass(slots=True)
@@ -55,6 +64,8 @@ class Link:
     #: it should be replaced
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str = ""
+    #: the refusal that ended it, where a person has to change something
+    refusal: LastingRefusal | None = None
 
 
 class Session:
@@ -123,9 +134,11 @@ class Session:
                 self._down(names, link.reason)
             # a link that is lost soon again and again must not be reopened without a pause, whatever it delivered
             failures = failures + 1 if time.monotonic() - link.opened < _GOOD else 0
-            self._trouble(number, failures, link.reason, names)
+            self._trouble(number, failures, link.reason, names, lasting=link.refusal is not None)
             self.counters["cuts"] += 1
             log.warning("link %d lost: %s", number, link.reason)
+            if link.refusal is not None:
+                await asyncio.sleep(link.refusal.retry_after or _LONGEST)
 
     async def _until_lost(self, number: int, link: Link) -> Link:
         """Watch the link and replace it when it is due; returns the link that was lost in the end."""
@@ -144,6 +157,9 @@ class Session:
                     link.reason = f"silent for {now - link.heard:.0f} s"
                     return link
                 if link.leaving.is_set() or now - link.opened > traits.max_age_s:
+                    if traits.single_connection:
+                        link.reason = link.reason or "it was old"
+                        return link
                     successor = await self._successor(link)
                     if successor is not None:
                         self.links[number] = successor
@@ -178,9 +194,11 @@ class Session:
         finally:
             opening.cancel()
 
-    def _trouble(self, number: int | None, times: int, reason: str, names: Sequence[str]) -> None:
-        if number is not None and times:
-            self.troubles[number] = Trouble(times, reason, tuple(names))
+    def _trouble(
+        self, number: int | None, times: int, reason: str, names: Sequence[str], *, lasting: bool = False
+    ) -> None:
+        if number is not None and (times or lasting):
+            self.troubles[number] = Trouble(max(times, 1), reason, tuple(names), lasting)
 
     async def _open(self, plan: StreamPlan, failures: int, number: int | None) -> Link:
         """Connect; repeat until it succeeds, with growing pauses."""
@@ -193,9 +211,12 @@ class Session:
                 failures += 1
                 self.counters["failures"] += 1
                 reason = str(error) or type(error).__name__
-                self._trouble(number, failures, reason, [name for name, _ in plan.instruments])
+                lasting = isinstance(error, LastingRefusal)
+                self._trouble(number, failures, reason, [name for name, _ in plan.instruments], lasting=lasting)
                 log.warning("cannot connect: %s", reason)
-                if isinstance(error, VenueUnavailable) and error.retry_after:
+                if isinstance(error, LastingRefusal):
+                    await asyncio.sleep(error.retry_after or _LONGEST)
+                elif isinstance(error, VenueUnavailable) and error.retry_after:
                     await asyncio.sleep(min(error.retry_after, _LONGEST))
                 continue
             now = time.monotonic()
@@ -221,6 +242,7 @@ class Session:
             link.reason = link.reason or "it ended"
         except (VenueError, OSError) as error:
             link.reason = str(error) or type(error).__name__
+            link.refusal = error if isinstance(error, LastingRefusal) else None
 
     def _notice(self, link: Link, events: list[Event]) -> None:
         for event in events:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from crypto_pipeline.settings import Settings
-from crypto_pipeline.venue_names import has_stream
-from crypto_pipeline.venues import collected_venues
+from crypto_pipeline.venues import collected_venues, streams, venue_entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +44,14 @@ def ingest_shard(settings: Settings, number: int, count: int, venue: str | None 
 
 
 def ingest_shards(settings: Settings) -> list[IngestShard]:
-    """Every shard of a deployment, those of the first venue first; a venue without a stream has none."""
-    count = settings.ingest_shards
+    """Every shard of a deployment, those of the first venue first; a venue without a stream has none.
+
+    A venue that allows one connection to a key has one.
+    """
     return [
         ingest_shard(settings, number, count, venue)
         for venue in collected_venues(settings)
-        if has_stream(venue)
+        if streams(settings, venue)
+        for count in [1 if venue_entry(venue).single_connection else settings.ingest_shards]
         for number in range(count)
     ]

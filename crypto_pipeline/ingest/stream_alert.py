@@ -29,7 +29,7 @@ class StreamAlert:
     async def update(self) -> None:
         """Raise the alert for connections that were lost LOSSES times in a row; close it when none is left."""
         troubles, checks = self._session.troubles, self._state.store.checks
-        bad = [one for one in troubles.values() if one.times >= LOSSES]
+        bad = [one for one in troubles.values() if one.times >= LOSSES or one.lasting]
         if not bad:
             # an earlier process may have left the alert open
             earlier = not self._checked_earlier and self._session.up
@@ -37,14 +37,16 @@ class StreamAlert:
                 await asyncio.to_thread(checks.resolve_alert, self.source)
                 self._stated, self._checked_earlier = None, True
             return
-        worst = max(bad, key=lambda one: one.times)
+        worst = max(bad, key=lambda one: (one.lasting, one.times))
         news = (len(bad), worst.reason)
         if news == self._stated:
             return
         names = sorted(name for one in bad for name in one.instruments)
         summary = (
-            f"{self._state.venue.name}: the stream was lost {worst.times} times in a row: {worst.reason}. It is tried "
-            "again with growing pauses; trades come by REST meanwhile"
+            worst.reason
+            if worst.lasting
+            else f"{self._state.venue.name}: the stream was lost {worst.times} times in a row: {worst.reason}. It is "
+            "tried again with growing pauses; trades come by REST meanwhile"
         )
         detail = {"links": len(bad), "instruments": names[:_SHOWN], "count": len(names), "reason": worst.reason}
         await asyncio.to_thread(checks.raise_alert, self.source, "error", summary, detail)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from crypto_pipeline.ingest.after_minute import AfterMinute, Callbacks, OnMinute, Report
@@ -16,37 +16,28 @@ from crypto_pipeline.ingest.aggregation.forming_bars import FormingBars
 from crypto_pipeline.ingest.aggregation.minute_state import InstrumentStream
 from crypto_pipeline.ingest.heartbeat import heartbeat_detail
 from crypto_pipeline.ingest.lease import Duty, Holder
-from crypto_pipeline.ingest.lease_keeper import LeaseKeeper
 from crypto_pipeline.ingest.recovery import plan_recovery
 from crypto_pipeline.ingest.repair.gap_watch import GapWatch
 from crypto_pipeline.ingest.repair.refusals import Refusals
 from crypto_pipeline.ingest.repair.rest_answers import RestAnswers
 from crypto_pipeline.ingest.repair.rest_requests import RestRequests
 from crypto_pipeline.ingest.session import Session
-from crypto_pipeline.ingest.stream_alert import StreamAlert
-from crypto_pipeline.ingest.term_state import TermState
+from crypto_pipeline.ingest.term_loop import TermLoop
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import StoreError
-from crypto_pipeline.venues import Venue, VenueError
+from crypto_pipeline.venues import Venue
 from crypto_pipeline.venues.stream_protocol import Anchor, Event, LiveBar, Notice, StreamingVenue
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two renewals of the lease.
-BEAT = 2.0
 #: Forming bars of wider timeframes are written once in so many seconds.
 _HIGHER_EVERY = 1.0
-#: Seconds between two requests for the venue's time.
-_CLOCK_EVERY = 10.0
-#: The longest pause between two requests for the venue's time before it answered once. Seconds.
-_CLOCK_LONGEST = 30.0
 
 
-class Term:
-    """One term. ``run`` returns why it ended: ``stopped``, ``rotated`` or ``lost``."""
+class Term(TermLoop):
+    """A term that makes bars of trades, whose ids show what is missing."""
 
     def __init__(
         self,
@@ -59,10 +50,8 @@ class Term:
         on_minute: OnMinute | None = None,
         duty: Duty | None = None,
     ) -> None:
-        self.duty = duty or Duty()
-        lease = LeaseKeeper(holder, lambda: self.stop_with("lost"))
-        state = TermState.from_settings(settings, lease, venue, stream.stream_traits, instruments)
-        self.state = state
+        super().__init__(settings, holder, venue, stream, instruments, duty)
+        state = self.state
         self.forming = FormingBars()
         self.session = Session(stream, self._deliver, self._up, self._down)
         self.requests = RestRequests(venue, state.clock, dict(instruments))
@@ -71,58 +60,12 @@ class Term:
         self.answers = RestAnswers(state, self.watch, self.refusals, self.session.replace)
         oldest = lambda: self.requests.oldest_ms  # noqa: E731
         self.after_minute = AfterMinute(Callbacks(on_minute, report, self.watch.figures, self.detail, oldest), state)
-        self.stream_alert = StreamAlert(state, self.session)
         #: venue time of the first trade that the stream brought since the last flush
         self._streamed_ms: int | None = None
-        self._over: asyncio.Future[str] | None = None
         self._higher_at = 0.0
         self._higher: set[InstrumentStream] = set()
 
     # -- a term ---------------------------------------------------------------------------------------------------
-
-    async def run(self, stop: asyncio.Event) -> str:
-        """Work until ``stop`` is set, until a process that stands by takes over, or until the lease is lost.
-
-        Raises what a part raises that is neither StoreError nor VenueError.
-        """
-        state = self.state
-        self._over = asyncio.get_running_loop().create_future()
-        tasks: list[asyncio.Task[None]] = []
-        self._start(tasks, self._wait_for(stop), state.lease.repeat(BEAT, self._beat), self._begin(tasks))
-        try:
-            why = await self._over
-        finally:
-            state.phase = "stopping"
-            await self.session.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        try:
-            if why != "lost" and state.clock.known:
-                await self._finish()
-        finally:
-            state.close()
-        return why
-
-    def stop_with(self, why: str) -> None:
-        """Have ``run`` return ``why``."""
-        if self._over is not None and not self._over.done():
-            self._over.set_result(why)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None and self._over is not None and not self._over.done():
-            self._over.set_exception(error)
-
-    async def _wait_for(self, stop: asyncio.Event) -> None:
-        await stop.wait()
-        self.stop_with("stopped")
-
-    def _start(self, tasks: list[asyncio.Task[None]], *loops: Coroutine[Any, Any, None]) -> None:
-        for loop in loops:
-            task = asyncio.create_task(loop)
-            task.add_done_callback(self._ended)
-            tasks.append(task)
 
     async def _begin(self, tasks: list[asyncio.Task[None]]) -> None:
         """Start all parts once the venue has stated its time: by our own clock minutes could end too early."""
@@ -133,8 +76,8 @@ class Term:
         flush = state.settings.ingest_flush_ms / 1000
         self._start(
             tasks,
-            repeat(_CLOCK_EVERY, self._set_clock),
-            repeat(_CLOCK_EVERY, self._share_clock),
+            repeat(self.clock_every, self._set_clock),
+            repeat(self.clock_every, self._share_clock),
             repeat(flush, self._flush),
             repeat(flush, self._write_bars),
             repeat(0.2, self.watch.check),
@@ -260,42 +203,8 @@ class Term:
 
     # -- clock and heartbeat --------------------------------------------------------------------------------------
 
-    async def _set_clock(self) -> None:
-        """Ask the venue for its time; before it has stated it once, until it does."""
-        clock, pause = self.state.clock, 1.0
-        while True:
-            try:
-                sent = time.monotonic()
-                stated = await self.state.venue.server_time()
-                clock.set(stated.timestamp() * 1000, sent, time.monotonic())
-                self.requests.venue_answered()
-                return
-            except VenueError as error:
-                log.warning("the venue does not state its time: %s", error)
-                if clock.known:
-                    return
-                await asyncio.sleep(pause)
-                pause = min(_CLOCK_LONGEST, 2 * pause)
-
-    async def _share_clock(self) -> None:
-        """Write the venue's time for other processes; needs no lease, as any process may repeat what the venue said."""
-        state = self.state
-        if not state.settings.states_time:
-            return
-        learn, now = state.lease.holder.plain.clock.learn, from_unix_ms(state.clock.now_ms())
-        await asyncio.to_thread(learn, state.venue.name, now, state.settings.clock_rate)
-
-    async def _beat(self) -> None:
-        state, duty = self.state, self.duty
-        stands_by = await state.lease.beat(self.detail())
-        await self.stream_alert.update()
-        old = duty.rotates and time.monotonic() - state.started > state.settings.ingest_rotate_hours * 3600
-        if old or duty.over.is_set():
-            state.phase = "rotating"
-            if stands_by is not None:
-                self.stop_with("rotated")
-        elif state.phase == "rotating":  # the caller took its request back
-            state.phase = "live"
+    def _venue_answered(self) -> None:
+        self.requests.venue_answered()
 
     def detail(self) -> dict[str, Any]:
         """What the heartbeat says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 import unicodedata
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ _MARKS = "._$"
 _LONGEST = 64
 #: Between an instrument and the venue of this series of it, where another venue has the plain name.
 _AT = "@"
+#: A ticker with the class of the share.
+_SHARE_CLASS = re.compile(r"^([A-Z]{1,5})[./]([A-Z])$")
 _TO_CAPITALS = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 
 
@@ -145,18 +148,24 @@ class Instrument(BaseModel):
             raise ValueError(str(error.errors()[0]["ctx"]["error"])) from None
 
 
+def one_spelling(name: str) -> str:
+    """``name`` in capitals, a class of shares after a dash: ``BRK-B`` of ``brk.b``."""
+    return _SHARE_CLASS.sub(r"\1-\2", name.translate(_TO_CAPITALS))
+
+
 def find_symbol(text: str, known: Iterable[str]) -> str | None:
     """The one name of ``known`` that equals ``text``, exactly or except for the case of A to Z.
 
-    None when there is no such name, or several (``AAPLx-USD`` and ``AAPLX-USD``) and none of them equals it exactly.
+    ``BRK.B``, ``BRK/B`` and ``BRK-B`` are one name: the class of a share has several spellings. None when there is no
+    such name, or several (``AAPLx-USD`` and ``AAPLX-USD``) and none of them equals it exactly.
     The case of other letters is never changed: an upper-case ``ß`` would be another name.
     """
     name = unicodedata.normalize("NFC", text.strip())
-    key = name.translate(_TO_CAPITALS)
+    key = one_spelling(name)
     alike = []
     for each in known:
         if each == name:
             return each
-        if each.translate(_TO_CAPITALS) == key:
+        if one_spelling(each) == key:
             alike.append(each)
     return alike[0] if len(alike) == 1 else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier, find_symbol, name_at
+from crypto_pipeline.market.instruments import AssetClass, Instrument, Tier, find_symbol, name_at, one_spelling
 from crypto_pipeline.market.near_names import did_you_mean, near_names
 
 _FIX = "add it to a universe file of your own (CRYPTO_PIPELINE_UNIVERSE_FILE)"
@@ -56,14 +56,19 @@ def parse_universe(toml_text: str) -> list[Instrument]:
         where = ".".join(str(part) for part in problem["loc"])
         raise ValueError(f"universe, {where}: {problem['msg']} (there is {problem['input']!r})") from None
     instruments: dict[str, Instrument] = {}
+    spelled: dict[str, str] = {}
     for group in universe.group:
         for text in group.symbols:
             instrument = _instrument(text, group, universe)
             first = instruments.get(instrument.symbol)
             if first is not None and group.venue is not None and group.venue != first.venue:
                 instrument = instrument.model_copy(update={"symbol": name_at(instrument.symbol, group.venue)})
-            if instrument.symbol in instruments:
-                raise ValueError(f"universe: {instrument.symbol} is there twice")
+            stock = instrument.asset_class is AssetClass.STOCK
+            spelling = one_spelling(instrument.symbol) if stock else instrument.symbol
+            if (same := spelled.get(spelling)) is not None:
+                as_well = "" if same == instrument.symbol else f", as {same} too"
+                raise ValueError(f"universe: {instrument.symbol} is there twice{as_well}")
+            spelled[spelling] = instrument.symbol
             instruments[instrument.symbol] = instrument
     for venue, names in universe.venue_symbols.items():
         if strangers := [name for name in names if name not in instruments]:

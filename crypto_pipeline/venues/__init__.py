@@ -47,6 +47,7 @@ from crypto_pipeline.venues.registry import (
     make_venue,
     offered_instruments,
     require_keys,
+    streams,
     traits_of,
     venue_entry,
 )
@@ -55,6 +56,7 @@ from crypto_pipeline.venues.stream_protocol import (
     Alive,
     Anchor,
     Event,
+    LastingRefusal,
     LiveBar,
     Notice,
     StreamClosed,
@@ -82,6 +84,7 @@ __all__ = [
     "HttpClient",
     "KrakenSpot",
     "KrakenStream",
+    "LastingRefusal",
     "Listing",
     "ListingStatus",
     "LiveBar",
@@ -120,6 +123,7 @@ __all__ = [
     "make_venue",
     "offered_instruments",
     "require_keys",
+    "streams",
     "traits_of",
     "venue_entry",
 ]

@@ -82,6 +82,8 @@ class VenueTraits:
     kept_bars: int | None = None
     #: How much later than it happened everything is stated, by the plan that was chosen.
     delay: timedelta = timedelta(0)
+    #: Requests a minute that a key allows; None: the address counts, and allows many.
+    requests_per_minute: int | None = None
     #: The kind of instruments that it has.
     asset_class: AssetClass = AssetClass.CRYPTO
     #: Timeframes in which its own bars equal what is rolled up from its minutes; None: all that it has.

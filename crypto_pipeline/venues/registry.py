@@ -14,6 +14,7 @@ from crypto_pipeline.addresses import base_url
 from crypto_pipeline.market.instruments import AssetClass, Instrument
 from crypto_pipeline.market.universe import load_universe
 from crypto_pipeline.settings import PREFIX, Settings
+from crypto_pipeline.venue_names import has_stream
 from crypto_pipeline.venues.binance.rest import BinanceSpot
 from crypto_pipeline.venues.binance.stream import BinanceStream
 from crypto_pipeline.venues.client.http import RequestPolicy
@@ -24,6 +25,7 @@ from crypto_pipeline.venues.kraken.stream import KrakenStream
 from crypto_pipeline.venues.massive.crypto import MassiveCrypto
 from crypto_pipeline.venues.massive.names import stock_ticker
 from crypto_pipeline.venues.massive.stocks import MassiveStocks
+from crypto_pipeline.venues.massive.stream import MassiveStream
 from crypto_pipeline.venues.protocol import RequestBudget, Venue, VenueTraits
 from crypto_pipeline.venues.stand_ins import StandIns
 from crypto_pipeline.venues.stream_protocol import StreamingVenue
@@ -51,6 +53,8 @@ class VenueEntry:
     traits: VenueTraits
     rest: Callable[[ClientOptions], Venue]
     stream: Callable[[Settings], StreamingVenue] | None = None
+    #: see StreamTraits
+    single_connection: bool = False
 
 
 def _binance_at(name: str, url: str, archive_url: str, options: ClientOptions) -> BinanceSpot:
@@ -116,9 +120,28 @@ def _massive(options: ClientOptions) -> dict[str, Any]:
             "key": key,
             "base_url": settings.massive_url,
             "requests_per_minute": settings.massive_requests_per_minute,
-            "delay": _MASSIVE_DELAY if settings.massive_feed == "delayed" else timedelta(0),
+            "delay": timedelta(0) if settings.massive_feed == "realtime" else _MASSIVE_DELAY,
         }
     return {"budget": options.budget, "policy": options.policy, **of_venue}
+
+
+def _massive_stocks_stream(settings: Settings) -> MassiveStream:
+    return _massive_stream("massive", "stocks", settings)
+
+
+def _massive_crypto_stream(settings: Settings) -> MassiveStream:
+    return _massive_stream("massive_crypto", "crypto", settings)
+
+
+def _massive_stream(name: str, market: str, settings: Settings) -> MassiveStream:
+    key = "" if settings.massive_key is None else settings.massive_key.get_secret_value()
+    if settings.massive_source == "replay":
+        key, url = key or _REPLAY_KEY, base_url(settings.host, settings.replay_port, "ws")
+    elif settings.massive_url != Settings.model_fields["massive_url"].default:
+        url = settings.massive_url.replace("http", "ws", 1)  # a server of another address has both
+    else:
+        url = _MASSIVE_STREAMS["realtime" if settings.massive_feed == "realtime" else "delayed"]
+    return MassiveStream(key, url, market=market, name=name, timeout=settings.request_timeout)
 
 
 def _replay_stream(settings: Settings) -> BinanceStream:
@@ -148,6 +171,8 @@ def _kraken_stream(settings: Settings) -> KrakenStream:
 
 #: What plans of Massive without real time are behind.
 _MASSIVE_DELAY = timedelta(minutes=15)
+#: Where its streams are.
+_MASSIVE_STREAMS = {"realtime": "wss://socket.massive.com", "delayed": "wss://delayed.massive.com"}
 #: Key and requests a minute at a replay exchange.
 _REPLAY_KEY, _REPLAY_REQUESTS = "replay", 60_000
 
@@ -157,8 +182,8 @@ REGISTRY: dict[str, VenueEntry] = {
     "binance": VenueEntry(BinanceSpot.traits, _binance, _binance_stream),
     "coinbase": VenueEntry(CoinbaseExchange.traits, _coinbase, _coinbase_stream),
     "kraken": VenueEntry(KrakenSpot.traits, _kraken, _kraken_stream),
-    "massive": VenueEntry(MassiveStocks.traits, _massive_stocks),
-    "massive_crypto": VenueEntry(MassiveCrypto.traits, _massive_crypto),
+    "massive": VenueEntry(MassiveStocks.traits, _massive_stocks, _massive_stocks_stream, True),
+    "massive_crypto": VenueEntry(MassiveCrypto.traits, _massive_crypto, _massive_crypto_stream, True),
     "replay_standby": VenueEntry(BinanceSpot.traits, _replay_standby, _replay_standby_stream),
 }
 
@@ -234,6 +259,11 @@ def make_stream(settings: Settings, venue: str | None = None) -> StreamingVenue:
         others = ", ".join(each for each, entry in REGISTRY.items() if entry.stream is not None)
         raise ValueError(f"{name} has no stream: use one of {others}")
     return stream(settings)
+
+
+def streams(settings: Settings, venue: str) -> bool:
+    """Whether live bars are made of the venue's stream; otherwise its bars come by REST alone."""
+    return has_stream(venue) and not (venue.startswith("massive") and settings.massive_feed == "rest")
 
 
 def traits_of(venue: str) -> VenueTraits:

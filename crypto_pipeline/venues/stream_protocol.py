@@ -99,6 +99,8 @@ class StreamTraits:
     max_per_connection: int
     #: Age (seconds) at which a connection is replaced, before the venue ends it; venues with a limit do so after a day.
     max_age_s: float = 23.5 * 3600
+    #: Whether the venue allows one connection at a time to a key: a replacement is opened once the old one is closed.
+    single_connection: bool = False
 
 
 class StreamClosed(VenueUnavailable):
@@ -115,6 +117,13 @@ class StreamRefused(VenueUnavailable):
     def __init__(self, text: str, retry_after: float | None = None) -> None:
         super().__init__(text, retry_after=retry_after)
         self.text = str(self)
+
+
+class LastingRefusal(StreamRefused):
+    """The venue refuses until a person changes something, which the text names. ``retry_after`` is far away."""
+
+    def __init__(self, text: str, retry_after: float = 300.0) -> None:
+        super().__init__(text, retry_after)
 
 
 class StreamConnection(Protocol):

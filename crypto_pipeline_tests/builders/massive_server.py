@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from aiohttp import web
 
 from crypto_pipeline.replay import VirtualClock
-from crypto_pipeline.replay.massive.server import MassiveServer, Plan
+from crypto_pipeline.replay.massive.plans import Plan
+from crypto_pipeline.replay.massive.server import MassiveServer
 from crypto_pipeline.replay.massive.tape import StockTape
 from crypto_pipeline.venues import MassiveStocks, MemoryBudget, RequestPolicy
 from crypto_pipeline.venues.protocol import BudgetLimit

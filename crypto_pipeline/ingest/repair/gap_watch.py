@@ -12,7 +12,7 @@ from crypto_pipeline.ingest.recovery import CatchUp, Start
 from crypto_pipeline.ingest.repair.overflow import Overflow
 from crypto_pipeline.ingest.repair.read_back import ReadBack
 from crypto_pipeline.ingest.repair.rest_requests import RestRequests
-from crypto_pipeline.ingest.silence import Silence
+from crypto_pipeline.ingest.repair.silence import Silence
 from crypto_pipeline.ingest.term_state import TermState
 from crypto_pipeline.market.bars import Source
 from crypto_pipeline.market.times import from_unix_ms

@@ -7,7 +7,6 @@ import base64
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -17,11 +16,13 @@ import polars as pl
 from aiohttp import web
 
 from crypto_pipeline.replay.clock import VirtualClock
-from crypto_pipeline.replay.massive.tape import BARS, Stock, StockTape
+from crypto_pipeline.replay.massive.plans import Plan
+from crypto_pipeline.replay.massive.streams import STREAM_PATHS, MassiveStreams
+from crypto_pipeline.replay.massive.tape import BARS, Stock, StockTape, held_tickers
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 #: First parts of paths that belong to Massive and not to the exchange.
-PREFIXES = ("/v1/", "/v2/", "/v3/", "/vX/")
+PREFIXES = ("/v1/", "/v2/", "/v3/", "/vX/", *STREAM_PATHS)
 
 NEW_YORK = ZoneInfo("America/New_York")
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
@@ -30,16 +31,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=ZoneInfo("UTC"))
 
 
 _TOO_MANY = "You've exceeded the maximum requests per minute, please wait or upgrade your subscription to continue."
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a key may do: requests a minute (0: any), days of history, and by how much its data is late."""
-
-    requests: int = 0
-    days: int = 36_500
-    delay: timedelta = timedelta(0)
-    expired: bool = False
 
 
 _PLAN = web.RequestKey("plan", Plan)
@@ -66,16 +57,33 @@ class MassiveServer:
         plans: Mapping[str, Plan] | None,
         *,
         address: str = "",
+        pairs: StockTape | Callable[[], StockTape] | None = None,
     ) -> None:
         self._tape, self.clock, self.address = tape, clock, address
+        self._pairs = pairs
         self.plans = None if plans is None else dict(plans)
         self.requests: deque[str] = deque(maxlen=10_000)
         self._used: dict[tuple[str, int], int] = {}
+        self.streams = MassiveStreams(self.clock, self.tape_of, self.plan_of)
+
+    def plan_of(self, key: str) -> Plan | None:
+        """The plan of a key; None for an unknown one."""
+        return Plan() if self.plans is None else self.plans.get(key)
 
     @cached_property
     def tape(self) -> StockTape:
         """The stock market."""
         return self._tape() if callable(self._tape) else self._tape
+
+    @cached_property
+    def pairs(self) -> StockTape:
+        """The crypto pairs; the stock market where there are none."""
+        found = self._pairs() if callable(self._pairs) else self._pairs
+        return self.tape if found is None else found
+
+    def tape_of(self, market: str) -> StockTape:
+        """The tape of ``stocks`` or ``crypto``."""
+        return self.pairs if market == "crypto" else self.tape
 
     def application(self) -> web.Application:
         """A fresh application over this server."""
@@ -95,7 +103,8 @@ class MassiveServer:
             "/v3/reference/dividends": self._dividends,
             "/vX/reference/tickers/{ticker}/events": self._events,
         }
-        return [web.get(path, self._answering(handler)) for path, handler in handlers.items()]
+        routes = [web.get(path, self._answering(handler)) for path, handler in handlers.items()]
+        return [*routes, *self.streams.routes()]
 
     def now(self) -> datetime:
         """The server's time, New York."""
@@ -118,7 +127,7 @@ class MassiveServer:
         stated = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.query.get("apiKey", "")
         if not stated:
             raise Refusal(401, "API Key was not provided")
-        plan = Plan() if self.plans is None else self.plans.get(stated)
+        plan = self.plan_of(stated)
         if plan is None:
             raise Refusal(401, "Unknown API Key")
         if plan.expired:
@@ -167,14 +176,15 @@ class MassiveServer:
         """
         daily = timespan == "day"
         over = pl.col("t") < until if daily else pl.col("t") + 60_000 <= until
-        begins = [stock.first_day for stock in self.tape.stocks() if _held(stock, ticker)]
+        tape = self._tape_with(ticker)
+        begins = [stock.first_day for stock in tape.stocks() if held_tickers(stock, ticker)]
         first, last = _moment(low).date() - _DAY, _moment(high).date() + _DAY
         first = max(first, min(begins) - _DAY) if begins else last + _DAY
         parts, count, days = [pl.DataFrame(schema=BARS)], 0, 8
         while first <= last and count <= limit:
             step = timedelta(days=days - 1)
             begin, end = (first, min(first + step, last)) if oldest_first else (max(last - step, first), last)
-            read = self._of_ticker(ticker, begin, end, self.tape.days if daily else self.tape.minutes)
+            read = self._of_ticker(ticker, begin, end, tape.days if daily else tape.minutes)
             read = read.filter(pl.col("t").is_between(low, high) & over)
             parts.append(read if oldest_first else read.reverse())
             first, last = (end + _DAY, last) if oldest_first else (first, begin - _DAY)
@@ -186,12 +196,16 @@ class MassiveServer:
     ) -> pl.DataFrame:
         """What ``read`` has of the days on which a stock had this ticker."""
         parts = []
-        for stock in self.tape.stocks():
-            for since, until in _held(stock, ticker):
+        tape = self._tape_with(ticker)
+        for stock in tape.stocks():
+            for since, until in held_tickers(stock, ticker):
                 begin, end = max(first, since), min(last, until)
                 if begin <= end:
                     parts.append(read(stock.ticker, begin, end))
-        return pl.concat(parts) if parts else read(self.tape.stocks()[0].ticker, first, first).clear()
+        return pl.concat(parts) if parts else read(tape.stocks()[0].ticker, first, first).clear()
+
+    def _tape_with(self, ticker: str) -> StockTape:
+        return self.tape_of("crypto" if ticker.startswith("X:") else "stocks")
 
     def _require_history(self, plan: Plan, last: date) -> None:
         if last < self.now().date() - timedelta(days=plan.days):
@@ -209,7 +223,9 @@ class MassiveServer:
         low, high = state["low"], state["high"]
         days = [_moment(ns // 1_000_000).date() for ns in (low, high)]
         until = (self.clock.now_ms() - plan.delay // _MS) * 1_000_000
-        trades = self._of_ticker(ticker, days[0] - _DAY, days[1] + _DAY, self.tape.trades)
+        # addresses of trades of pairs have a dash
+        tape, of_bars = self._tape_with(ticker), ticker.replace("-", "") if ticker.startswith("X:") else ticker
+        trades = self._of_ticker(of_bars, days[0] - _DAY, days[1] + _DAY, tape.trades)
         trades = trades.filter((pl.col("ns") >= low) & (pl.col("ns") < min(high, until)))
         page = trades.slice(state["skip"], state["limit"])
         rows = [
@@ -234,12 +250,15 @@ class MassiveServer:
         active = query.get("active", "true") == "true"
         today = self.now().date()
         rows = []
-        for stock in self.tape.stocks():
+        market = query.get("market", "stocks")
+        for stock in self.tape_of(market).stocks():
             gone = stock.delisted is not None and stock.delisted <= today
             ticker = stock.ticker_on(today)
             if gone is active or query.get("ticker", ticker) != ticker:
                 continue
-            row = {"ticker": ticker, "market": "stocks", "active": active, "currency_name": "usd", "type": "CS"}
+            row = {"ticker": ticker, "market": market, "active": active, "currency_name": "usd"}
+            if market == "crypto":
+                row |= {"base_currency_symbol": stock.name, "currency_symbol": "USD"}
             if stock.delisted is not None and gone:
                 row["delisted_utc"] = f"{stock.delisted}T00:00:00Z"
             rows.append(row)
@@ -320,10 +339,3 @@ def _bound(text: str, *, last: bool) -> int:
         return int(text)
     day = datetime.fromisoformat(text).replace(tzinfo=NEW_YORK)
     return int((day + _DAY if last else day).timestamp() * 1000) - last
-
-
-def _held(stock: Stock, ticker: str) -> list[tuple[date, date]]:
-    """The first and last day of each span in which the stock had the ticker."""
-    tickers = stock.tickers or ((date(1900, 1, 1), stock.ticker),)
-    ends = [*(first - _DAY for first, _ in tickers[1:]), date(2100, 1, 1)]
-    return [(first, end) for (first, name), end in zip(tickers, ends, strict=True) if name == ticker]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Protocol
 
 import polars as pl
@@ -62,6 +62,13 @@ class Stock:
         """The ticker of a day."""
         held = [ticker for first, ticker in self.tickers if first <= day]
         return held[-1] if held else (self.tickers[0][1] if self.tickers else self.ticker)
+
+
+def held_tickers(stock: Stock, ticker: str) -> list[tuple[date, date]]:
+    """The first and last day of each span in which the stock had the ticker."""
+    tickers = stock.tickers or ((date(1900, 1, 1), stock.ticker),)
+    ends = [*(first - timedelta(days=1) for first, _ in tickers[1:]), date(2100, 1, 1)]
+    return [(first, end) for (first, name), end in zip(tickers, ends, strict=True) if name == ticker]
 
 
 class StockTape(Protocol):

@@ -24,7 +24,8 @@ from crypto_pipeline.replay.market.generated import GeneratedMarket
 from crypto_pipeline.replay.market.intense import IntenseMarket
 from crypto_pipeline.replay.market.recorded import RecordedMarket
 from crypto_pipeline.replay.market.tape import Tape
-from crypto_pipeline.replay.massive.server import MassiveServer, Plan
+from crypto_pipeline.replay.massive.plans import Plan
+from crypto_pipeline.replay.massive.server import MassiveServer
 from crypto_pipeline.replay.massive.tape import StockTape
 from crypto_pipeline.replay.server.app import ReplayServer
 from crypto_pipeline.replay.wire.connection import StreamRules
@@ -76,6 +77,12 @@ def _generated_stocks(day: Callable[[], date]) -> StockTape:
     from crypto_pipeline.replay.massive.generated import default_stocks  # imports calendars, which takes a second
 
     return default_stocks(day())
+
+
+def _generated_pairs(day: Callable[[], date]) -> StockTape:
+    from crypto_pipeline.replay.massive.pairs import default_pairs
+
+    return default_pairs(day())
 
 
 class ReplayExchange:
@@ -136,7 +143,9 @@ class ReplayExchange:
             throttled=weight_limit > 0,
         )
         day = stocks_day or (lambda: self.clock.now().date())
-        self.massive = MassiveServer(stocks or partial(_generated_stocks, day), self.clock, massive_plans)
+        self.massive = MassiveServer(
+            stocks or partial(_generated_stocks, day), self.clock, massive_plans, pairs=partial(_generated_pairs, day)
+        )
         self.server = ReplayServer(
             self.market,
             self.clock,

@@ -24,6 +24,9 @@ class VenueStream:
     default_silence_limit: ClassVar[float]
     default_symbols_per_connection: ClassVar[int] = 200
     states_bars: ClassVar[bool] = True
+    contiguous_ids: ClassVar[bool] = True
+    single_connection: ClassVar[bool] = False
+    connection_class: ClassVar[type[WebSocketConnection]] = WebSocketConnection
 
     def __init__(
         self,
@@ -37,12 +40,13 @@ class VenueStream:
         self.name = self.default_name if name is None else name
         self.url = (self.default_url if url is None else url).rstrip("/")
         self.stream_traits = StreamTraits(
-            contiguous_ids=True,
+            contiguous_ids=self.contiguous_ids,
             states_bars=self.states_bars,
             silence_limit_s=self.default_silence_limit if silence_limit is None else silence_limit,
             max_per_connection=(
                 self.default_symbols_per_connection if symbols_per_connection is None else symbols_per_connection
             ),
+            single_connection=self.single_connection,
         )
         self.opener = SocketOpener(self.name, timeout=timeout)
 
@@ -55,7 +59,7 @@ class VenueStream:
     ) -> WebSocketConnection:
         """The connection of a subscribed socket. ``opening`` are events that precede the venue's."""
         limit = self.stream_traits.silence_limit_s
-        return WebSocketConnection(self.name, socket, parser, silence_limit=limit, opening=opening)
+        return self.connection_class(self.name, socket, parser, silence_limit=limit, opening=opening)
 
     async def close(self) -> None:
         """Close all connections."""

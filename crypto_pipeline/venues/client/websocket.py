@@ -165,9 +165,15 @@ class WebSocketConnection:
         elif end.__cause__ is not None:
             said = str(end.__cause__)
         text = f"{text}: {said}" if said else text
+        if (refused := self.refusal_of(self._refusal)) is not None:
+            return refused
         if any(words in f"{said} {self._refusal}".lower() for words in _TOO_MANY):
             return StreamRefused(f"{text} {self._refusal}".strip())
         return StreamClosed(text)
+
+    def refusal_of(self, said: str) -> StreamRefused | None:
+        """The venue's error of the status that refused something last (empty: none did); None: it has none."""
+        return None
 
     # Silence is judged only while we wait for the venue, not while the reader of the events is busy: nothing is read
     # then, no pong either, which is why the library's own keepalive is off. One timer in the limit's time, where a

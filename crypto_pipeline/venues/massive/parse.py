@@ -28,7 +28,7 @@ _NS = 1_000_000
 #: Where in a row the values of a bar stand.
 _PLACES = {"open": 1, "high": 2, "low": 3, "close": 4, "volume": 5, "trade_count": 6}
 #: Trades of one millisecond that can be told apart by the ids that are made for them.
-_A_MILLISECOND = 1_000
+A_MILLISECOND = 1_000
 
 
 class Aggregate(msgspec.Struct):
@@ -189,7 +189,7 @@ def frame_of_trades(rows: list[MassiveTrade], instrument: str, *, crypto: bool) 
     for row in ordered:
         place = place + 1 if row.ms == before else 0
         before = row.ms
-        ids.append(row.ms * _A_MILLISECOND + min(place, _A_MILLISECOND - 1))
+        ids.append(row.ms * A_MILLISECOND + min(place, A_MILLISECOND - 1))
     frame = trade_frame(
         instrument,
         ids,

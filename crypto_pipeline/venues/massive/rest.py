@@ -82,7 +82,8 @@ class MassiveRest(RestVenue):
             base_url, budget, share=share, policy=policy,
             headers={"Authorization": f"Bearer {key}"}, limit=(requests_per_minute, 60.0),
         )  # fmt: skip
-        self.traits = replace(self.traits, settle_delay=self.traits.settle_delay + delay, delay=delay)
+        settled = self.traits.settle_delay + delay
+        self.traits = replace(self.traits, settle_delay=settled, delay=delay, requests_per_minute=requests_per_minute)
         self.reference = Reference(self._rows, self.name, self.market, expected)
 
     def explain(self, answer: HttpResponse) -> VenueError | None:

@@ -53,7 +53,7 @@ MESSAGES: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rest_requests, "_FIRST", 0.01)
-    monkeypatch.setattr(term, "_CLOCK_EVERY", 0.2)
+    monkeypatch.setattr(term.Term, "clock_every", 0.2)
 
 
 async def test_no_answer_of_rest_takes_a_stored_trade_or_bar_away(make_desk: Callable[..., Desk]) -> None:

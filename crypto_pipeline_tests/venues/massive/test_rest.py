@@ -17,10 +17,10 @@ from crypto_pipeline.market.corporate_actions.actions import ActionKind
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.replay.massive.generated import GeneratedStocks, Halt
+from crypto_pipeline.replay.massive.plans import Plan
 from crypto_pipeline.replay.massive.recorded import RecordedStocks
-from crypto_pipeline.replay.massive.server import Plan
 from crypto_pipeline.replay.massive.tape import DividendEvent, SplitEvent, Stock
-from crypto_pipeline.settings import SettingsError, load_settings
+from crypto_pipeline.settings import load_settings
 from crypto_pipeline.venues import (
     BarsAnswer,
     FetchPlan,
@@ -29,6 +29,7 @@ from crypto_pipeline.venues import (
     UnknownSymbol,
     VenueError,
     make_venue,
+    require_keys,
 )
 from crypto_pipeline.venues.massive import rest
 from crypto_pipeline.venues.massive.conditions import updates_volume
@@ -271,8 +272,10 @@ async def test_too_many_requests_of_a_plan_are_waited_out(
 
 def test_without_a_key_the_venue_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CRYPTO_PIPELINE_MASSIVE_KEY", raising=False)
-    with pytest.raises(SettingsError, match="the venue massive needs a key: set CRYPTO_PIPELINE_MASSIVE_KEY"):
-        load_settings(venue="massive")
+    for settings in (load_settings(venue="massive"), load_settings(stocks_venue="massive")):
+        with pytest.raises(ValueError, match="the venue massive needs a key: set CRYPTO_PIPELINE_MASSIVE_KEY"):
+            require_keys(settings)
+    require_keys(load_settings(venue="massive", massive_source="replay"))
     settings = load_settings(venue="massive", massive_key="secret-key", massive_requests_per_minute=100)
     venue = make_venue(settings)
     assert isinstance(venue, MassiveStocks)
