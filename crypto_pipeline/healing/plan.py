@@ -26,7 +26,7 @@ from crypto_pipeline.settings import Settings, SettingsError
 from crypto_pipeline.store import Store
 
 EXPLAINED = tuple(str(state) for state in GapState if state.explained)
-OPEN_UNEXPLAINED = (str(GapState.LOST), str(GapState.PENDING))
+OPEN_UNEXPLAINED = (str(GapState.LOST), str(GapState.PENDING), str(GapState.UNPROVEN))
 
 
 def retention_policy(settings: Settings) -> RetentionPolicy:

@@ -8,11 +8,14 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import polars as pl
+
 from crypto_pipeline.healing.passes import LIVE
 from crypto_pipeline.healing.pipeline import Pipeline
 from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
 from crypto_pipeline.healing.reports import Counts, HealReport
 from crypto_pipeline.ingest import MinuteDone, OnMinute
+from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.times import midnight
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
@@ -95,13 +98,14 @@ def summed(report: HealReport) -> Counts:
 
 
 def oldest_gap(store: Store) -> datetime | None:
-    """Begin of the oldest hole that is not explained, in the ledger or not; None when there is none.
+    """Begin of the oldest hole that waits for its bars, in the ledger or not; None when there is none.
 
-    A hole that the venue could not be asked about has no ledger row: then its day is taken, from what is expected.
+    Holes of which the venue does not show whether anything was traded (``unproven``) do not count. A hole that the
+    venue could not be asked about has no ledger row: then its day is taken, from what is expected.
     """
     rows = store.ledger.open(states=list(OPEN_UNEXPLAINED))
-    begins: list[datetime] = rows["start"].drop_nulls().to_list()
+    begins: list[datetime] = rows.filter(pl.col("state") != str(GapState.UNPROVEN))["start"].drop_nulls().to_list()
     day = store.coverage.oldest_unfinished()
-    if day is not None and not any(start.date() <= day for start in begins):
+    if day is not None and not any(start.date() <= day for start in rows["start"]):
         begins.append(midnight(day))
     return min(begins, default=None)

@@ -76,6 +76,9 @@ class VenueTraits:
     states_empty_bars: bool
     #: Whether trade ids of a symbol rise by exactly one, so that a jump proves missing trades and no jump proves none.
     contiguous_trade_ids: bool
+    #: Whether a bar that it leaves out, between bars that it states, says that nothing was traded. If not, only trades
+    #: say so, and its answers for trades lack none.
+    absence_is_silence: bool = True
     #: Time after a bar's end, by the venue's clock, from which the bar is final.
     settle_delay: timedelta = timedelta(seconds=3)
     #: Number of newest bars per timeframe that the venue returns; None: all of them.
@@ -273,7 +276,10 @@ class Venue(Protocol):
         """
 
     async def trades(self, instrument: str, venue_symbol: str, start: datetime, end: datetime) -> TradesAnswer:
-        """All trades of ``[start, end)``, paged by id."""
+        """All trades of ``[start, end)``, paged by id.
+
+        Of a venue without ``absence_is_silence`` all of the part of it that the answer names.
+        """
 
     async def close(self) -> None:
         """Close connections."""

@@ -220,7 +220,7 @@ def gaps_list(bars: SeriesOptions, state: States = None, as_json: AsJson = False
     frame = _open_gaps(bars, state, data_dir)
     if not as_json:
         because = pl.col("evidence").str.json_path_match("$.because").alias("because")
-        waiting = pl.col("state").is_in(["lost", "pending"])
+        waiting = pl.col("state").is_in(["lost", "pending", "unproven"])
         frame = frame.sort(~waiting, maintain_order=True).select(*_IN_TABLE, because)
     show_frame(frame, as_json, "open gaps")
 

@@ -10,6 +10,8 @@ import polars as pl
 from crypto_pipeline.healing.checks.freshness import Thresholds, ages
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.market.checks import CheckOutcome, Severity
+from crypto_pipeline.market.gaps import span_frames as span
+from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.timeframes import LOWER, Timeframe
 from crypto_pipeline.store import Store
 
@@ -64,7 +66,7 @@ def verify(
 
 
 def accounted_for(store: Store, timeframe: Timeframe, start: datetime, end: datetime) -> CheckOutcome:
-    """Invariant I3 on every cell of the span."""
+    """Invariant I3 on every cell of the span; only a warning where all that is missing is unproven."""
     cells = store.coverage.cells([timeframe], start, end).with_columns(
         (pl.col("expected") - pl.col("present") - pl.col("explained")).alias("missing")
     )
@@ -80,12 +82,20 @@ def accounted_for(store: Store, timeframe: Timeframe, start: datetime, end: date
             "accounted_for", timeframe, f"{int(cells['present'].sum()):,} bars present, {explained:,} explained{extra}"
         )
     worst = holes.sort("missing", descending=True)
-    return CheckOutcome(
-        "accounted_for", timeframe, False, "error",
+    unproven = _unproven(store, timeframe, start, end)
+    said = (
         f"{total:,} bars missing of {holes['instrument'].n_unique()} instruments on {holes['day'].n_unique()} days; "
-        f"worst: {worst['instrument'][0]} on {worst['day'][0]} ({worst['missing'][0]:,})",
-        worst,
-    )  # fmt: skip
+        f"worst: {worst['instrument'][0]} on {worst['day'][0]} ({worst['missing'][0]:,})"
+    )
+    if unproven:
+        said += f"; of {unproven:,} the venue does not show whether anything was traded (`gaps --state unproven`)"
+    return CheckOutcome("accounted_for", timeframe, False, "error" if total > unproven else "warning", said, worst)
+
+
+def _unproven(store: Store, timeframe: Timeframe, start: datetime, end: datetime) -> int:
+    """How many bars of ``[start, end)`` the ledger calls unproven."""
+    rows = store.ledger.open(timeframe, states=[str(GapState.UNPROVEN)], start=start, end=end)
+    return span.bar_count(span.clip(rows, start, end), timeframe)
 
 
 def ohlc_sanity(store: Store, timeframe: Timeframe, start: datetime, end: datetime) -> CheckOutcome:

@@ -187,6 +187,7 @@ class Explainer:
             delisted=facts["delisted"],
             states_empty_bars=self.venue.traits.states_empty_bars,
             contiguous_trade_ids=self.venue.traits.contiguous_trade_ids,
+            absence_is_silence=self.venue.traits.absence_is_silence,
             sibling_bars=activity,
             witnesses=siblings.of(name, start, end),
             venue_down=False,
@@ -230,7 +231,7 @@ class Explainer:
         again = (pl.lit(self.horizon.now, UTC_MS) + pl.duration(milliseconds=backoff)).cast(UTC_MS)
         soon = pl.lit(self.horizon.now + timedelta(minutes=1), UTC_MS)
         return verdicts.with_columns(
-            pl.when(pl.col("state") == str(GapState.LOST))
+            pl.when(pl.col("state").is_in([str(GapState.LOST), str(GapState.UNPROVEN)]))
             .then(again)
             .when(pl.col("state") == str(GapState.PENDING))
             .then(soon)

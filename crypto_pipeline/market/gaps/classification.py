@@ -41,6 +41,7 @@ class GapState(StrEnum):
 
     PENDING = "pending"
     LOST = "lost"
+    UNPROVEN = "unproven"
     NO_TRADE = "no_trade"
     VENUE_OUTAGE = "venue_outage"
     NOT_LISTED = "not_listed"
@@ -51,7 +52,7 @@ class GapState(StrEnum):
     @property
     def explained(self) -> bool:
         """The bars are known not to exist, or not to be obtainable: they count as accounted for (invariant I3)."""
-        return self not in (GapState.PENDING, GapState.LOST, GapState.HEALED)
+        return self not in (GapState.PENDING, GapState.LOST, GapState.UNPROVEN, GapState.HEALED)
 
     @property
     def open(self) -> bool:
@@ -98,6 +99,8 @@ class _Rule(IntEnum):
     UNKNOWN = 8
     FEW_WITNESSES = 9
     HALT = 10
+    UNPROVEN = 11
+    NO_TRADE_SHOWN = 12
 
 
 _STATES = {
@@ -111,6 +114,8 @@ _STATES = {
     _Rule.UNKNOWN: GapState.LOST,
     _Rule.FEW_WITNESSES: GapState.LOST,
     _Rule.HALT: GapState.NO_TRADE,
+    _Rule.UNPROVEN: GapState.UNPROVEN,
+    _Rule.NO_TRADE_SHOWN: GapState.NO_TRADE,
 }
 
 
@@ -137,6 +142,13 @@ _SENTENCES = {
     _Rule.HALT: (
         "Trading was halted: nothing traded for {minutes} minutes of an instrument that has a bar in {rate:.0%} of "
         "them, while {least} to {most} other instruments have bars."
+    ),
+    _Rule.UNPROVEN: (
+        "The venue stated no bar, and it does not say whether it leaves out bars in which something was traded: only "
+        "its trades could show it, and it gave none of these minutes."
+    ),
+    _Rule.NO_TRADE_SHOWN: (
+        "The venue's trades before and after these minutes follow each other without one between them."
     ),
 }
 
@@ -213,6 +225,9 @@ def _judge(active: Array, seen: Witnesses, says: Array, evidence: Evidence, rule
         rule[busy & (says == Heard.NOT_ASKED)] = _Rule.NO_TRADE_ABSENT
     if both_sides:
         rule[busy & (says == Heard.EMPTY)] = _Rule.NO_TRADE_EMPTY
+    if not evidence.absence_is_silence:
+        rule[says == Heard.NOT_ASKED] = _Rule.UNPROVEN
+        rule[says == Heard.EMPTY] = _Rule.NO_TRADE_SHOWN
     rule[says == Heard.PROVEN_SILENT] = _Rule.NO_TRADE_IDS
     rule[edge] = _Rule.OUTAGE_EDGE
     rule[down] = _Rule.OUTAGE

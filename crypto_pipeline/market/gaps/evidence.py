@@ -61,6 +61,9 @@ class Evidence:
     times that are not in it count as 0. ``witnesses`` (WITNESS_SCHEMA) are those whose silence counts: where their
     rate is low, silence of all may be chance, and only a long one is an outage.
 
+    ``absence_is_silence``: a bar that the venue leaves out between others says that nothing was traded. Otherwise only
+    trades say so: ``trades`` then has one on either side of its span, and all between them.
+
     ``own_rate``, of an instrument that its exchange may halt: the share of its windows in which it has a bar.
     """
 
@@ -71,6 +74,7 @@ class Evidence:
     delisted: datetime | None = None
     states_empty_bars: bool = False
     contiguous_trade_ids: bool = False
+    absence_is_silence: bool = True
     sibling_bars: pl.DataFrame | None = None
     witnesses: pl.DataFrame | None = None
     venue_down: bool | None = None

@@ -7,7 +7,7 @@ import polars as pl
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: States that wait for their bars, then those that are given up, come before what is explained.
-_ORDER = {"lost": 0, "pending": 1, "unfillable": 2}
+_ORDER = {"lost": 0, "pending": 1, "unproven": 2, "unfillable": 3}
 _NEAR = pl.duration(minutes=5)
 
 
@@ -38,6 +38,6 @@ def gap_groups(rows: pl.DataFrame) -> pl.DataFrame:
             pl.col("next_attempt").min(),
             pl.col("because").sort_by(pl.col("end") - pl.col("start")).last(),
         )
-        .sort(pl.col("state").replace_strict(_ORDER, default=3, return_dtype=pl.Int32), "start")
+        .sort(pl.col("state").replace_strict(_ORDER, default=4, return_dtype=pl.Int32), "start")
         .drop("group")
     )

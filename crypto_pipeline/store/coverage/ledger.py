@@ -40,8 +40,8 @@ GAP_SCHEMA: dict[str, pl.DataType] = {
     "closed_at": UTC_MS,
     "note": pl.String(),
 }
-#: States in which a row waits for its bars; recording one of them counts as an attempt.
-WAITING = ("pending", "lost")
+#: States in which the bars of a row are asked for again; recording one of them counts as an attempt.
+WAITING = ("pending", "lost", "unproven")
 STATES = (*WAITING, "no_trade", "venue_outage", "not_listed", "delisted", "unfillable")
 
 
@@ -56,8 +56,8 @@ class Ledger:
 
         ``frame`` has ``instrument``, ``timeframe``, ``start``, ``end`` (on the grid), ``state``, ``evidence`` (JSON)
         and, if it differs by row, ``next_attempt``. An open row that overlaps a new row keeps only its part outside of
-        the new row's span. The new row inherits the time of first detection and the number of attempts. ``pending`` and
-        ``lost`` add one attempt, unless the frame has ``attempted`` and it is false (a person's request between the
+        the new row's span. The new row inherits the time of first detection and the number of attempts. The states
+        ``WAITING`` add one attempt, unless the frame has ``attempted`` and it is false (a person's request between the
         regular attempts). Bars that are stored by now are excluded. Spans of one series must not overlap. A ``note`` in
         the frame stays with the row. One transaction per timeframe. Raises StoreError for an invalid row.
         """

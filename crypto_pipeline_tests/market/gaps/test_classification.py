@@ -290,7 +290,23 @@ def test_verdicts_cover_the_span_and_can_be_stored(data: st.DataObject, timefram
 
 @pytest.mark.parametrize("state", list(GapState))
 def test_explained_or_not(state: GapState) -> None:
-    assert state.explained == (state not in ("pending", "lost", "healed"))
+    assert state.explained == (state not in ("pending", "lost", "unproven", "healed"))
+
+
+def test_a_venue_that_may_leave_out_anything_has_no_silence_without_proof() -> None:
+    """Whatever other instruments do, and however often it was asked for: only trades explain."""
+    about = {**busy(), **BOTH, "absence_is_silence": False}
+    for attempts in (1, 2, 50):
+        verdicts = classify((at(0), at(9)), M1, Evidence(**about, attempts=attempts))
+        assert states(verdicts) == [(0, 9, "unproven")]
+        verdicts = classify(
+            (at(0), at(9)), M1, Evidence(settled_until=LATER, attempts=attempts, absence_is_silence=False)
+        )
+        assert states(verdicts) == [(0, 9, "unproven")], "nor where nothing else was asked for"
+    asked = trades(-1, 5, {1: 2.5}, None, None)
+    verdicts = classify((at(0), at(9)), M1, Evidence(**about, trades=asked, attempts=1))
+    assert rules_of(verdicts) == [(2, "no_trade_shown"), (1, "traded"), (2, "no_trade_shown"), (4, "unproven")]
+    assert [str(one.state) for one in verdicts] == ["no_trade", "lost", "no_trade", "unproven"]
 
 
 def rules_of(verdicts: list[GapVerdict]) -> list[tuple[int, str]]:
