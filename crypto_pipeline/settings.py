@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from crypto_pipeline.defaults import GENERATED, GENERATED_DAYS, RETENTION, replays
 from crypto_pipeline.market.macro.series import SeriesChoice
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.venue_names import venue_names
+from crypto_pipeline.venue_names import CCXT, refuse_unknown_venue, venue_names
 
 PREFIX = "CRYPTO_PIPELINE_"
 
@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     replay_port: int = Field(8765, ge=0, le=65535, description="Port of the replay exchange.")
 
     # What is collected
-    venue: str = Field("replay", description=f"Where bars come from: {', '.join(venue_names(first=True))}.")
+    venue: str = Field("replay", description=f"Bars come from: {', '.join(venue_names(first=True))}, {CCXT}NAME.")
     instruments: str | None = Field(
         None, description="The first N of the universe, or a list 'BTC-USDT,ETH-USDT'. Default: 8 on replay, else all."
     )
@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     )
     massive_source: Literal["massive", "replay"] = Field("massive", description="The service, or the replay exchange.")
     massive_key: SecretStr | None = Field(None, description="Key of Massive: massive.com/dashboard/keys.")
+    ccxt_urls: dict[str, str] = Field({}, description='Addresses of exchanges of ccxt: {"bitstamp": "http://…"}.')
     budget_share: float = Field(0.9, gt=0, le=1, description="Share of the venue's request budget that may be used.")
     request_timeout: float = Field(15.0, gt=0, description="A request without an answer after this long is repeated.")
     request_attempts: int = Field(6, ge=1, description="Attempts per request before giving up for now.")
@@ -239,9 +240,7 @@ class Settings(BaseSettings):
     @field_validator("venue")
     @classmethod
     def _venue(cls, value: str) -> str:
-        names = venue_names(first=True)
-        if value not in names:
-            raise ValueError(f"{value!r} is not a venue: use one of {', '.join(names)}")
+        refuse_unknown_venue(value, first=True)
         return value
 
     @field_validator("failover_venues")

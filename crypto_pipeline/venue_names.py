@@ -1,9 +1,21 @@
-"""The names of the venues, read from ``venues/names.txt``: settings need them and import no venue."""
+"""The names of the venues, for settings, which import no venue: those of ``venues/names.txt``, and ``ccxt_NAME``.
+
+``ccxt_bitstamp`` is the exchange ``bitstamp`` of the package ccxt. Its files are looked for and not imported: an import
+takes seconds.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
+
+from crypto_pipeline.market.near_names import did_you_mean, near_names
+
+#: Begin of the names of venues that are exchanges of ccxt.
+CCXT = "ccxt_"
+#: What installs ccxt.
+CCXT_EXTRA = "pip install 'crypto-pipeline[ccxt]'"
 
 
 @lru_cache
@@ -16,8 +28,45 @@ def _marks() -> dict[str, list[str]]:
 
 @lru_cache
 def venue_names(*, first: bool = False) -> tuple[str, ...]:
-    """Names of the venues; with ``first`` those that can be the first one, not only stand in for another."""
+    """Names of the venues; with ``first`` those that can be the first one, not only stand in for another.
+
+    Exchanges of ccxt are not among them.
+    """
     return tuple(name for name, marks in _marks().items() if not (first and "standby" in marks))
+
+
+@lru_cache
+def ccxt_exchanges() -> tuple[str, ...]:
+    """Names of the exchanges of ccxt, without the begin; empty where ccxt is not installed."""
+    package = find_spec("ccxt")
+    if package is None or not package.submodule_search_locations:
+        return ()
+    files = Path(package.submodule_search_locations[0], "async_support").glob("*.py")
+    return tuple(sorted(file.stem for file in files if not file.stem.startswith("_")))
+
+
+def ccxt_exchange(venue: str) -> str | None:
+    """ccxt's name of the exchange that a venue is; None for a venue that is not reached through ccxt."""
+    return venue.removeprefix(CCXT) if venue.startswith(CCXT) else None
+
+
+def refuse_unknown_venue(venue: str, *, first: bool = False) -> None:
+    """Raise ValueError in one line with the fix where there is no such venue; ``first`` as in ``venue_names``."""
+    names = venue_names(first=first)
+    exchange = ccxt_exchange(venue)
+    if venue in names or (exchange and exchange in ccxt_exchanges()):
+        return
+    if exchange is None:
+        choice = f"use one of {', '.join(names)}, or {CCXT}NAME for an exchange of ccxt"
+        near = near_names(venue, [*names, *(f"{CCXT}{each}" for each in ccxt_exchanges())])
+        if venue in ccxt_exchanges():
+            near = [f"{CCXT}{venue}"]
+        raise ValueError(f"{venue!r} is not a venue: {f'{did_you_mean(near)} Otherwise ' if near else ''}{choice}")
+    if not ccxt_exchanges():
+        raise ValueError(f"the venue {venue} needs the package ccxt: {CCXT_EXTRA}")
+    near = [f"{CCXT}{each}" for each in near_names(exchange, ccxt_exchanges())]
+    hint = did_you_mean(near) or "https://github.com/ccxt/ccxt#supported-exchanges lists them"
+    raise ValueError(f"{venue!r} is not a venue, ccxt has no exchange {exchange!r}: {hint}")
 
 
 def has_stream(venue: str) -> bool:

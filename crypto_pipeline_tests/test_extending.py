@@ -31,6 +31,7 @@ KINDS = {
     "test": re.compile(r"crypto_pipeline_tests/.*test_\w+\.py"),
     "docs": re.compile(r"docs/\w+\.md"),
     "code": re.compile(r"crypto_pipeline/.*\.py"),
+    "wire": re.compile(r"crypto_pipeline_tests/venues/contract/wires\.py"),
     "list": re.compile(r"crypto_pipeline/venues/names\.txt"),
 }
 

@@ -33,7 +33,7 @@ def read_listings(
         try:
             listing = read(raw)
             if listing is not None:
-                found.append(_checked(listing))
+                found.append(check_listing(listing))
         except UNREADABLE as error:
             skipped.append(_name(raw, name_field) or f"entry {count}")
             log.warning("%s: the listing of %s is unreadable and skipped: %s", venue, skipped[-1], shorten(str(error)))
@@ -52,7 +52,8 @@ def decimal_or_none(text: str | None) -> Decimal | None:
         raise ValueError(f"{shorten(text)!r} is not a number") from error
 
 
-def _checked(listing: Listing) -> Listing:
+def check_listing(listing: Listing) -> Listing:
+    """The listing. Raises ValueError for names and steps that cannot be."""
     for what, name in (("symbol", listing.venue_symbol), ("base", listing.base), ("quote", listing.quote)):
         if not 0 < len(name) <= _LONGEST or not name.isprintable():
             raise ValueError(f"its {what} is {shorten(repr(name), 40)}")

@@ -1,6 +1,7 @@
 """The registry of venues: one entry per venue, and the functions that make clients from an entry.
 
-A new venue needs a folder beside ``binance``, a line in ``names.txt``, an entry here, tests, and a page of the docs.
+A new venue needs a folder beside ``binance``, a line in ``names.txt``, an entry here, its part in the tests' contract,
+and a page of the docs. ``ccxt_NAME`` is an exchange of the package ccxt, imported when a client of one is made.
 """
 
 from __future__ import annotations
@@ -8,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from crypto_pipeline.addresses import base_url
 from crypto_pipeline.market.instruments import AssetClass, Instrument
 from crypto_pipeline.market.universe import load_universe
 from crypto_pipeline.settings import PREFIX, Settings
-from crypto_pipeline.venue_names import has_stream
+from crypto_pipeline.venue_names import ccxt_exchange, has_stream, refuse_unknown_venue
 from crypto_pipeline.venues.binance.rest import BinanceSpot
 from crypto_pipeline.venues.binance.stream import BinanceStream
+from crypto_pipeline.venues.ccxt.traits import CCXT_TRAITS
 from crypto_pipeline.venues.client.http import RequestPolicy
 from crypto_pipeline.venues.coinbase.rest import CoinbaseExchange
 from crypto_pipeline.venues.coinbase.stream import CoinbaseStream
@@ -189,11 +192,23 @@ REGISTRY: dict[str, VenueEntry] = {
 
 
 def venue_entry(name: str) -> VenueEntry:
-    """The entry of a venue. Raises ValueError that lists the venues."""
-    entry = REGISTRY.get(name)
-    if entry is None:
-        raise ValueError(f"unknown venue {name!r}: use one of {', '.join(REGISTRY)}")
-    return entry
+    """The entry of a venue. Raises ValueError in one line with the fix."""
+    refuse_unknown_venue(name)
+    return REGISTRY.get(name) or VenueEntry(CCXT_TRAITS, partial(_ccxt, name))
+
+
+def _ccxt(name: str, options: ClientOptions) -> Venue:
+    from crypto_pipeline.venues.ccxt.rest import CcxtRest  # imports ccxt, which takes long
+
+    settings, exchange = options.settings, ccxt_exchange(name) or name
+    return CcxtRest(
+        exchange,
+        settings.ccxt_urls.get(exchange),
+        options.budget,
+        name=name,
+        share=settings.budget_share,
+        policy=options.policy,
+    )
 
 
 def collected_venues(settings: Settings) -> tuple[str, ...]:
@@ -233,7 +248,10 @@ def offered_instruments(settings: Settings) -> list[Instrument]:
     offered = []
     for one in load_universe(settings.universe_file):
         if one.venue is not None and one.venue not in REGISTRY:
-            raise ValueError(f"universe, venue of {one.symbol}: {one.venue!r} is no venue: use {', '.join(REGISTRY)}")
+            try:
+                refuse_unknown_venue(one.venue)
+            except ValueError as error:
+                raise ValueError(f"universe, venue of {one.symbol}: {error}") from None
         if settings.stocks_venue is not None and one.venue is None and one.asset_class is AssetClass.STOCK:
             offered.append(one.model_copy(update={"venue": settings.stocks_venue}))
         else:

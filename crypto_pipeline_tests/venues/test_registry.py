@@ -55,7 +55,7 @@ def test_a_deployment_collects_from_the_venues_that_its_universe_names(tmp_path:
 
 
 def test_a_venue_of_the_universe_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="venue of BTC-USDT: 'mtgox' is no venue: use replay, binance"):
+    with pytest.raises(ValueError, match="venue of BTC-USDT: 'mtgox' is not a venue: use one of replay, binance"):
         collected_venues(universe(tmp_path, "mtgox"))
 
 

@@ -150,9 +150,9 @@ class HttpClient:
         async with self.breaker.call():
             return await self._repeat(path, decode, params or {}, weight, attempts or self.policy.attempts, max_bytes)
 
-    async def get_once(self, path: str, decode: Callable[[HttpResponse], T], *, weight: int = 0) -> T:
+    async def get_once(self, path: str, decode: Callable[[HttpResponse], T], weight: int, max_bytes: int = SMALL) -> T:
         """Make one attempt, even while the breaker is open, to see whether the venue answers. Raises VenueError."""
-        return decode(await self._request(path, {}, weight, SMALL, budget_wait=self.policy.timeout))
+        return decode(await self._request(path, {}, weight, max_bytes, budget_wait=self.policy.timeout))
 
     async def close(self) -> None:
         """Close all connections."""

@@ -1,0 +1,149 @@
+"""The only module that imports ccxt: exchanges whose requests go through our client, and their errors as ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from crypto_pipeline.venue_names import CCXT, refuse_unknown_venue
+from crypto_pipeline.venues.ccxt.package import exchange_class
+from crypto_pipeline.venues.client.responses import UNSTATED_PAUSE, HttpResponse, RateLimited
+from crypto_pipeline.venues.decoding import UNREADABLE
+from crypto_pipeline.venues.protocol import MalformedAnswer, UnknownSymbol, VenueError, VenueUnavailable, shorten
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request of ccxt: its address, its weight in milliseconds of the exchange's rate limit."""
+
+    url: str
+    weight: int
+
+
+#: Weight of the request that this task makes next.
+_weight: ContextVar[int] = ContextVar("weight", default=1)
+
+#: Makes a request and returns the decoded body.
+Send = Callable[[Sent], Awaitable[Any]]
+
+
+def make_exchange(name: str, send: Send) -> Any:
+    """ccxt's exchange ``name``, whose requests are made by ``send``. Its own limiter never waits, spot markets alone
+    are read, and no connection of ccxt is ever opened.
+
+    Raises ValueError in one line with the fix where ccxt is not installed or has no such exchange.
+    """
+    refuse_unknown_venue(f"{CCXT}{name}")
+    kind = exchange_class(name)
+    exchange = _routed(kind, send)({"options": {"defaultType": "spot"}})
+    kinds = exchange.options.get("fetchMarkets")
+    if isinstance(kinds, dict) and isinstance(kinds.get("types"), list):
+        kinds["types"] = ["spot"]
+    elif isinstance(kinds, list):
+        exchange.options["fetchMarkets"] = ["spot"]
+    return exchange
+
+
+def _routed(kind: Any, send: Send) -> Any:
+    class Routed(kind):  # type: ignore[misc]
+        """The exchange with ``send`` in the place of ccxt's connections."""
+
+        async def load_markets(self, reload: bool = False, params: Any = None) -> Any:
+            # ccxt's own keeps a task of the first caller, and asks for currencies, which some exchanges give by key
+            if reload or not self.markets:
+                self.set_markets(await self.fetch_markets(params or {}))
+            return self.markets
+
+        async def throttle(self, cost: Any = None) -> None:
+            # the place of ccxt's limiter: here the weight of the request is known, our budget is asked by ``send``
+            _weight.set(max(1, math.ceil(float(1 if cost is None else cost) * float(self.rateLimit))))
+
+        async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
+            if method != "GET":
+                raise VenueError(
+                    f"{name_of(self)} gives {url} only for {method}, which is not sent here", permanent=True
+                )
+            return await send(Sent(url, _weight.get()))
+
+    return Routed
+
+
+def name_of(exchange: Any) -> str:
+    """ccxt's name of an exchange."""
+    return str(exchange.id)
+
+
+def states_steps(exchange: Any) -> bool:
+    """Whether the precision of its markets has steps of prices and amounts, not numbers of digits."""
+    return bool(exchange.precisionMode == import_module("ccxt.base.decimal_to_precision").TICK_SIZE)
+
+
+def decoded(exchange: Any, answer: HttpResponse) -> Any:
+    """The body of an answer as ccxt's methods expect it. Raises MalformedAnswer for what is not JSON."""
+    text = answer.body.decode("utf-8", errors="replace")
+    document = _document(exchange, text)
+    if document is None:
+        raise MalformedAnswer(f"its body is not JSON: {shorten(text)!r}")
+    return document
+
+
+def stated_error(exchange: Any, answer: HttpResponse) -> VenueError | None:
+    """The error that ccxt reads in an answer of any status; None where it reads none."""
+    text = answer.body.decode("utf-8", errors="replace")
+    document = _document(exchange, text)
+    headers = dict(answer.headers)
+    try:
+        with as_venue_errors(exchange, answer.url):
+            exchange.handle_errors(answer.status, "", answer.url, "GET", headers, text, document, {}, None)
+    except MalformedAnswer:
+        return None  # not a statement of the exchange
+    except VenueError as error:
+        return error
+    return None
+
+
+def _document(exchange: Any, text: str) -> Any:
+    """The document that a text is; None for one that is not JSON."""
+    try:
+        return exchange.parse_json(text)
+    except UNREADABLE:
+        return None
+
+
+@contextmanager
+def as_venue_errors(exchange: Any, where: str) -> Iterator[None]:
+    """Turn ccxt's errors, and those of its code that reads a body, into a VenueError."""
+    try:
+        yield
+    except VenueError:
+        raise
+    except UNREADABLE as error:
+        raise MalformedAnswer(
+            f"{name_of(exchange)} {where}: ccxt cannot read the answer: {type(error).__name__}: {error}"
+        ) from error
+    except Exception as error:
+        translated = _translated(exchange, error)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def _translated(exchange: Any, error: Exception) -> VenueError | None:
+    errors = import_module("ccxt.base.errors")
+    if not isinstance(error, errors.BaseError):
+        return None
+    said = f"{name_of(exchange)}: {shorten(str(error)) or type(error).__name__}"
+    if isinstance(error, errors.BadSymbol):
+        return UnknownSymbol(said)
+    if isinstance(error, errors.RateLimitExceeded | errors.DDoSProtection):
+        return RateLimited(said, retry_after=UNSTATED_PAUSE[429])
+    if isinstance(error, errors.NetworkError):  # not available, maintenance, no answer in time
+        return VenueUnavailable(said)
+    if isinstance(error, errors.BadResponse):
+        return MalformedAnswer(said)
+    return VenueError(said, permanent=True)
