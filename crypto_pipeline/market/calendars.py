@@ -20,6 +20,8 @@ from crypto_pipeline.market.times import midnight, unix_ms
 _Span = tuple[datetime, datetime]
 #: Exchanges open for a day at most so long before and after the UTC day of the same date.
 _DAY = timedelta(days=1)
+#: Extended hours: in New York trading begins at 04:00 and ends at 20:00, around a session from 09:30 to 16:00.
+_BEFORE_SESSION, _AFTER_SESSION = timedelta(hours=5, minutes=30), timedelta(hours=4)
 
 
 class Calendar(Protocol):
@@ -206,6 +208,11 @@ def expected_open_times(calendar: Calendar, timeframe: Timeframe, start: datetim
         for begin, over in calendar.spans(timeframe, require_utc(start), require_utc(end))
         for moment in timeframe.open_times(begin, over)
     ]
+
+
+def may_have_traded(calendar: Calendar, start: datetime, end: datetime) -> bool:
+    """Whether anything may have traded in ``[start, end)``: in a session, or in the extended hours around one."""
+    return bool(calendar.spans(Timeframe.M1, start - _AFTER_SESSION, end + _BEFORE_SESSION))
 
 
 def outside_sessions(calendar: Calendar, timeframe: Timeframe, open_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -32,6 +32,7 @@ import crypto_pipeline.store.research.features
 import crypto_pipeline.store.research.labels
 import crypto_pipeline.store.schema.instrument_statements
 import crypto_pipeline.store.trades.live_prices
+import crypto_pipeline.store.trades.price_updates
 import crypto_pipeline.store.trades.spans
 import crypto_pipeline.store.trades.writer
 import crypto_pipeline.store.views.views

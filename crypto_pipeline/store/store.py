@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.store.research.features import Features
     from crypto_pipeline.store.research.labels import Labels
     from crypto_pipeline.store.trades.live_prices import Live
+    from crypto_pipeline.store.trades.price_updates import PriceUpdates
     from crypto_pipeline.store.trades.spans import StoredTrades
     from crypto_pipeline.store.trades.writer import Trades
     from crypto_pipeline.store.views.views import Views
@@ -230,6 +231,13 @@ class Store:
         from crypto_pipeline.store.trades.live_prices import Live
 
         return Live(self.connections, self._symbols, self.trades)
+
+    @cached_property
+    def price_updates(self) -> PriceUpdates:
+        """Minutes of price updates that are not in history yet."""
+        from crypto_pipeline.store.trades.price_updates import PriceUpdates
+
+        return PriceUpdates(self.connections, self._symbols)
 
     @cached_property
     def macro(self) -> Macro:

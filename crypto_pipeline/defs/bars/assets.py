@@ -5,7 +5,7 @@ fetches or rolls up only that, and costs almost nothing when there is nothing to
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -57,14 +57,16 @@ class LoggedProgress:
             self._context.log.info(f"{stage}: {done:,} of {total:,} bars")
 
 
-def instruments_asset(name: str, venue: dg.AssetKey, settings: Callable[[], Settings]) -> dg.AssetsDefinition:
+def instruments_asset(
+    name: str, venues: Sequence[dg.AssetKey], settings: Callable[[], Settings]
+) -> dg.AssetsDefinition:
     """The asset of what the venue states of the active instruments."""
 
     @dg.asset(
         name=name,
         **BARS.arguments("market"),
         kinds={"postgres"},
-        deps=[venue],
+        deps=list(venues),
         metadata={
             "dagster/table_name": "market.instruments",
             "dagster/column_schema": bar_metadata.INSTRUMENT_SCHEMA,

@@ -12,6 +12,7 @@ from crypto_pipeline.defs.bars.schedules import PROCESSORS, processor_schedule, 
 from crypto_pipeline.defs.base.subjects import TRADES, venue_key
 from crypto_pipeline.market.timeframes import LOWER, Timeframe
 from crypto_pipeline.settings import Settings, load_settings
+from crypto_pipeline.venues import collected_venues
 
 
 class BarSource(dg.Component, dg.Model, dg.Resolvable):
@@ -52,7 +53,8 @@ class BarSource(dg.Component, dg.Model, dg.Resolvable):
         """Everything that follows from the entry."""
         instruments = self.named("instruments")
         bars = {timeframe: self.named(f"ohlc_{timeframe}") for timeframe in self.timeframes}
-        assets = [instruments_asset(instruments, venue_key(self.settings().venue), self.settings)]
+        venues = [venue_key(venue) for venue in collected_venues(self.settings())]
+        assets = [instruments_asset(instruments, venues, self.settings)]
         for timeframe, name in bars.items():
             lower = LOWER.get(timeframe)
             deps = [bars[lower]] if lower else [instruments] if self.name else [instruments, TRADES]

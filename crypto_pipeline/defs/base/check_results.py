@@ -23,7 +23,13 @@ def dagster_severity(severity: str) -> dg.AssetCheckSeverity:
 
 
 def check_result(
-    name: str, asset: str, *, passed: bool, severity: str, summary: str, metadata: Mapping[str, Any] | None = None
+    name: str,
+    asset: str | dg.AssetKey,
+    *,
+    passed: bool,
+    severity: str,
+    summary: str,
+    metadata: Mapping[str, Any] | None = None,
 ) -> dg.AssetCheckResult:
     """The result of the check ``name`` of ``asset``. ``severity`` is info, warning, error or critical."""
     return dg.AssetCheckResult(

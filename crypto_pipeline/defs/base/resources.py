@@ -10,10 +10,11 @@ from typing import TypeVar
 import dagster as dg
 from pydantic import Field
 
-from crypto_pipeline.healing import Deployment
+from crypto_pipeline.healing import Deployment, Pipeline
 from crypto_pipeline.healing.pipeline import KEPT_FOR_LIVE
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store, resolve_url
+from crypto_pipeline.venues import collected_venues
 
 T = TypeVar("T")
 
@@ -54,6 +55,18 @@ class MarketDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
         async def main(store: Store) -> T:
             async with Deployment.open(store, settings or load_settings(), live=live, keep=keep) as deployment:
                 return await work(deployment)
+
+        with self.store() as store:
+            return asyncio.run(main(store))
+
+    def run_at(self, venue: str, work: Callable[[Pipeline], Awaitable[T]], *, live: bool = False) -> T:
+        """Run ``work`` with the pipeline of one venue on an open store; ``live`` as for ``run``."""
+        settings = load_settings()
+        first = venue == collected_venues(settings)[0]
+
+        async def main(store: Store) -> T:
+            async with Pipeline.open(store, settings.at(venue, first=first), live=live) as pipeline:
+                return await work(pipeline)
 
         with self.store() as store:
             return asyncio.run(main(store))

@@ -5,6 +5,8 @@ import dagster as dg
 from crypto_pipeline.defs.base.metadata import columns, table_schema
 from crypto_pipeline.defs.base.subjects import LIVE, LIVE_PRICES, TRADES, venue_key
 from crypto_pipeline.settings import load_settings
+from crypto_pipeline.venue_names import has_stream
+from crypto_pipeline.venues import collected_venues
 
 _TRADES = columns("""
     time           timestamptz  When it happened, by the venue's clock, UTC.
@@ -35,12 +37,14 @@ _PRICES = columns("""
 
 @dg.definitions
 def stream() -> dg.Definitions:
-    """Trades and live prices behind the venue that the settings name."""
+    """Trades and live prices behind the venues that are collected."""
+    collected = collected_venues(load_settings())
+    streaming = [venue for venue in collected if has_stream(venue)]
     trades = dg.AssetSpec(
         TRADES,
         **LIVE.arguments("market"),
         kinds={"postgres"},
-        deps=[venue_key(load_settings().venue)],
+        deps=[venue_key(venue) for venue in streaming or collected],
         description="Trades as the venue states them, stored by ingest some hundred milliseconds after they happen and "
         "kept for some days. Live bars are made of them, and gaps are filled from them.",
         metadata={

@@ -82,7 +82,7 @@ class Live:
         """
         prepared = self._trades.prepare(venue, trades) if trades is not None else None
         values = self._values(prices) if prices else None
-        told = _payload(price.instrument for price in prices)
+        told = listed_names(price.instrument for price in prices)
 
         def work(connection: psycopg.Connection[Any]) -> int:
             added = store_trades(connection, prepared) if prepared is not None else 0
@@ -143,7 +143,7 @@ class Live:
         }
 
 
-def _payload(symbols: Iterable[str]) -> str:
-    """The names as a notification's payload; empty, which means all, if they do not fit."""
+def listed_names(symbols: Iterable[str]) -> str:
+    """Names of instruments as a notification's payload; empty, which means all, if they do not fit."""
     text = ",".join(dict.fromkeys(symbols))
     return text if len(text) < 7900 else ""

@@ -1,0 +1,93 @@
+"""``Source``: one YAML entry that stands for a venue, and ``CollectedSources`` for every venue that settings name."""
+
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+from pydantic import Field
+
+from crypto_pipeline.defs.bars.source import BarSource
+from crypto_pipeline.defs.sources.checks import check_job, source_checks
+from crypto_pipeline.defs.sources.sync import history_job, price_job, source_schedule
+from crypto_pipeline.defs.sources.venue_asset import Role, VenueLooks, venue_asset
+from crypto_pipeline.settings import load_settings
+from crypto_pipeline.venue_names import has_stream
+from crypto_pipeline.venues import collected_venues, venue_entry
+
+_CHECKED = "7-59/15 * * * *"
+_ABOUT_PRICES = "Every 15 minutes: stores the newest prices of {}, whether or not anyone reads them."
+_ABOUT_HISTORY = "Every 3 hours: moves what is known of {} into history, then heals every series that lags behind."
+_ABOUT_CHECKS = "Every 15 minutes: checks whether {} answers, and whether its series are fresh."
+
+
+class Source(dg.Component, dg.Model, dg.Resolvable):
+    """A venue: its external asset with checks of connection and freshness, its price updates where it has no stream,
+    and its historical sync. With ``bars`` also the bars that come from it.
+
+    The asset is `venues/<venue>`; jobs and schedules are `historical_sync_<venue>`, `price_update_<venue>` and
+    `check_<venue>`. Bars that the universe file names need no ``bars`` here: they are made for all venues together.
+    """
+
+    venue: str = Field(description="Name of the venue: one of those that `venues/names.txt` lists.")
+    description: str | None = Field(default=None, description="Text of the asset. Default: what the venue is used for.")
+    documentation: str | None = Field(default=None, description="Address of the venue's own documentation.")
+    owners: Sequence[str] = Field(default=[], description="Owners of the asset. Default: team:market-data.")
+    tags: Mapping[str, str] = Field(default={}, description="Tags of the asset besides the usual ones.")
+    kinds: Sequence[str] = Field(default=[], description="Kinds of the asset besides `api`.")
+    prices_cron: str = Field(default="*/15 * * * *", description="When prices are updated, if nothing streams (UTC).")
+    sync_cron: str = Field(default="10 */3 * * *", description="When the historical sync runs (UTC).")
+    bars: BarSource | None = Field(default=None, description="Bars that come from the venue, with a name of their own.")
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Everything that follows from the entry. Raises ValueError for a venue that does not exist."""
+        venue_entry(self.venue)
+        made = source_definitions(self, "first")
+        if self.bars is None:
+            return made
+        if self.bars.venue not in (None, self.venue):
+            raise ValueError(f"source {self.venue}: its bars cannot come from {self.bars.venue}")
+        bars = self.bars.model_copy(update={"venue": self.venue})
+        return dg.Definitions.merge(made, bars.build_defs(context))
+
+
+class CollectedSources(dg.Component, dg.Model, dg.Resolvable):
+    """A ``Source`` for each venue that the settings and the universe file name, also for those that stand in.
+
+    One that has an entry of its own is left to that.
+    """
+
+    documentation: Mapping[str, str] = Field(
+        default={}, description="Addresses of the documentation of venues, by their names."
+    )
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Everything that follows from the settings. Raises SettingsError."""
+        settings = load_settings()
+        collected = collected_venues(settings)
+        stand_ins = [name.strip() for name in (settings.failover_venues or "").split(",") if name.strip()]
+        described = {one.venue for one in context.component_tree.get_all_components(Source)}
+        names = [name for name in dict.fromkeys([*collected, *stand_ins]) if name not in described]
+        made = []
+        for name in names:
+            source = Source(venue=name, documentation=self.documentation.get(name))
+            made.append(source_definitions(source, "first" if name in collected else "stand-in"))
+        return dg.Definitions.merge(*made)
+
+
+def source_definitions(source: Source, role: Role) -> dg.Definitions:
+    """Asset, checks, jobs and schedules of one source. Of a venue that stands in nothing is synchronised."""
+    venue = source.venue
+    looks = VenueLooks(source.description, source.owners, source.tags, source.kinds, source.documentation)
+    jobs = [check := check_job(venue)]
+    schedules = [source_schedule(check, _CHECKED, _ABOUT_CHECKS.format(venue))]
+    if role == "first":
+        jobs.append(history := history_job(venue))
+        schedules.append(source_schedule(history, source.sync_cron, _ABOUT_HISTORY.format(venue)))
+        if not has_stream(venue):
+            jobs.append(prices := price_job(venue))
+            schedules.append(source_schedule(prices, source.prices_cron, _ABOUT_PRICES.format(venue)))
+    return dg.Definitions(
+        assets=[venue_asset(load_settings(), venue, role, looks)],
+        asset_checks=[source_checks(venue)],
+        jobs=jobs,
+        schedules=schedules,
+    )

@@ -1,0 +1,54 @@
+"""A venue as an external asset, which everything that comes from it stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import dagster as dg
+
+from crypto_pipeline.defs.base.subjects import VENUES, venue_key
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.venue_names import has_stream
+
+#: Whether a venue's own series are collected, or it stands in for another venue.
+Role = Literal["first", "stand-in"]
+_ROLES: Mapping[Role, str] = {
+    "first": "Where bars and trades come from",
+    "stand-in": "Stands in when the first venue cannot answer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VenueLooks:
+    """What people see of a venue: a text instead of the usual one, owners, tags and kinds besides the usual ones, and
+    the address of its documentation.
+    """
+
+    description: str | None = None
+    owners: Sequence[str] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    kinds: Sequence[str] = ()
+    documentation: str | None = None
+
+
+def venue_asset(settings: Settings, name: str, role: Role, looks: VenueLooks) -> dg.AssetSpec:
+    """The external asset of the venue called ``name``, with its addresses as the settings give them."""
+    metadata: dict[str, Any] = {"role": role}
+    for what in ("url", "stream_url"):
+        if (address := getattr(settings, f"{name}_{what}", None)) is not None:
+            metadata[what] = dg.MetadataValue.text(address)
+    if looks.documentation is not None:
+        metadata["documentation"] = dg.MetadataValue.url(looks.documentation)
+    shared = VENUES.arguments()
+    happening = "a stream for what happens now" if has_stream(name) else "no stream, so prices every 15 minutes"
+    return dg.AssetSpec(
+        venue_key(name),
+        group_name=shared["group_name"],
+        owners=list(looks.owners) or shared["owners"],
+        tags={**looks.tags, **shared["tags"]},
+        kinds={"api", *looks.kinds},
+        description=looks.description or f"{_ROLES[role]}: REST for history and instruments, {happening}.",
+        metadata=metadata,
+    )
