@@ -2,8 +2,8 @@
 
 A bar is keyed by (instrument, timeframe, open time); a frame holds bars of one timeframe. Optional columns are null
 where the venue does not state them, never zero. Table, archive files, reads, checks and roll-up take their lists of
-columns from here, so a new column is one entry here, a migration of ``market.ohlc_data`` and ``market.ohlc_revisions``,
-a test and a line of docs.
+columns from here, so a new column is one entry here, a migration of ``market.ohlc_data``, ``market.ohlc_revisions``
+and ``market.price_updates``, a test and a line of docs.
 """
 
 from __future__ import annotations

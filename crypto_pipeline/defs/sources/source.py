@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 from pydantic import Field
 
-from crypto_pipeline.defs.bars.source import BarSource
+from crypto_pipeline.defs.bars import source as bar_source
 from crypto_pipeline.defs.sources.checks import check_job, source_checks
 from crypto_pipeline.defs.sources.sync import history_job, price_job, source_schedule
 from crypto_pipeline.defs.sources.venue_asset import Role, VenueLooks, venue_asset
@@ -35,7 +35,9 @@ class Source(dg.Component, dg.Model, dg.Resolvable):
     kinds: Sequence[str] = Field(default=[], description="Kinds of the asset besides `api`.")
     prices_cron: str = Field(default="*/15 * * * *", description="When prices are updated, if nothing streams (UTC).")
     sync_cron: str = Field(default="10 */3 * * *", description="When the historical sync runs (UTC).")
-    bars: BarSource | None = Field(default=None, description="Bars that come from the venue, with a name of their own.")
+    bars: bar_source.BarSource | None = Field(
+        default=None, description="Bars that come from the venue, with a name of their own."
+    )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Everything that follows from the entry. Raises ValueError for a venue that does not exist."""
