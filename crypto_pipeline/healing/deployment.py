@@ -15,8 +15,7 @@ from typing import TypeVar
 import polars as pl
 
 from crypto_pipeline.healing import live_gaps
-from crypto_pipeline.healing.checks.freshness import Thresholds, thin
-from crypto_pipeline.healing.checks.stored_bars import freshness
+from crypto_pipeline.healing.checks.sources import look_at_venue
 from crypto_pipeline.healing.comparison import rotation
 from crypto_pipeline.healing.comparison.agreement import stands_for
 from crypto_pipeline.healing.merging import merge_comparisons, merge_outcomes, merge_reconciliations, merge_reports
@@ -186,17 +185,11 @@ class Deployment:
 
         return merge_reports(*await self.each(work, gaps["instrument"].unique().sort().to_list()))
 
-    async def freshness(self) -> tuple[list[CheckOutcome], list[str]]:
-        """Freshness of every timeframe, and the instruments with too few bars in the last hour."""
-
-        async def look(pipeline: Pipeline, _: list[str]) -> tuple[list[CheckOutcome], list[str]]:
-            horizon, venue = await live_gaps.quick_horizon(pipeline), pipeline.venue.name
-            limits = Thresholds.of(pipeline.settings)
-            outcomes = [freshness(self.store, timeframe, horizon, limits, venue) for timeframe in Timeframe]
-            return outcomes, thin(self.store, horizon, pipeline.settings.freshness_bars, venue)
-
-        looks, _ = await self.each(look)
-        return merge_outcomes([outcomes for outcomes, _ in looks]), sorted(name for _, few in looks for name in few)
+    async def freshness(self) -> tuple[list[CheckOutcome], list[str], list[CheckOutcome]]:
+        """Freshness of every timeframe, the instruments with too few bars in the last hour, and each venue's checks."""
+        looks, _ = await self.each(lambda pipeline, _: look_at_venue(pipeline))
+        short = sorted(name for _, few, _ in looks for name in few)
+        return merge_outcomes([outcomes for outcomes, _, _ in looks]), short, [one for *_, own in looks for one in own]
 
     async def reconcile(
         self,

@@ -10,7 +10,9 @@ from crypto_pipeline.defs.base.check_results import check_result
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import HIGH, tags
 from crypto_pipeline.defs.base.subjects import venue_key
-from crypto_pipeline.healing.checks.sources import CHECKS, check_source, record_source
+from crypto_pipeline.healing import CheckOutcome
+from crypto_pipeline.healing.checks.sources import CHECKS, check_source
+from crypto_pipeline.store import Store
 
 
 def source_checks(venue: str) -> dg.AssetChecksDefinition:
@@ -29,14 +31,44 @@ def source_checks(venue: str) -> dg.AssetChecksDefinition:
             for one in outcomes:
                 record_source(store, one)
                 if one.name in selected:
-                    shown: dict[str, Any] = dict(one.figures)
-                    if one.offenders.height:
-                        shown["offenders"] = metadata.table(one.offenders)
-                    yield check_result(
-                        one.name, asset, passed=one.passed, severity=one.severity, summary=one.summary, metadata=shown
-                    )
+                    yield source_result(one)
 
     return checks
+
+
+def source_result(outcome: CheckOutcome) -> dg.AssetCheckResult:
+    """The outcome of a check of a venue as Dagster shows it."""
+    shown: dict[str, Any] = dict(outcome.figures)
+    if outcome.offenders.height:
+        shown["offenders"] = metadata.table(outcome.offenders)
+    name, passed, severity, summary = outcome.name, outcome.passed, outcome.severity, outcome.summary
+    asset = venue_key(outcome.subject)
+    return check_result(name, asset, passed=passed, severity=severity, summary=summary, metadata=shown)
+
+
+def source_event(outcome: CheckOutcome) -> dg.AssetCheckEvaluation:
+    """The outcome of a check of a venue as an event that no step of a run reports."""
+    result = source_result(outcome)
+    return dg.AssetCheckEvaluation(
+        check_name=outcome.name,
+        asset_key=venue_key(outcome.subject),
+        passed=result.passed,
+        severity=result.severity,
+        description=result.description,
+        metadata=result.metadata,
+    )
+
+
+def record_source(store: Store, outcome: CheckOutcome) -> None:
+    """Keep the outcome as the newest result of `<check>:<venue>`, and open or close its alert. Raises StoreError."""
+    store.checks.record_result(
+        f"{outcome.name}:{outcome.subject}",
+        None,
+        passed=outcome.passed,
+        severity=outcome.severity,
+        summary=outcome.summary,
+        detail={"offenders": metadata.plain_rows(outcome.offenders, most=100)},
+    )
 
 
 def check_job(venue: str) -> Any:

@@ -80,7 +80,9 @@ def source_definitions(source: Source, role: Role) -> dg.Definitions:
     venue = source.venue
     looks = VenueLooks(source.description, source.owners, source.tags, source.kinds, source.documentation)
     jobs = [check := check_job(venue)]
-    schedules = [source_schedule(check, _CHECKED, _ABOUT_CHECKS.format(venue))]
+    schedules = []
+    if venue not in collected_venues(load_settings()):  # the sensor `freshness` checks those each minute
+        schedules.append(source_schedule(check, _CHECKED, _ABOUT_CHECKS.format(venue)))
     if role == "first":
         jobs.append(history := history_job(venue))
         schedules.append(source_schedule(history, source.sync_cron, _ABOUT_HISTORY.format(venue)))
