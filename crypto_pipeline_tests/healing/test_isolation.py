@@ -32,13 +32,17 @@ FAULTS = {
     "banned": {"kind": "rate_limit", "status": 418, "retry_after": 1},
     "rate-limited": {"kind": "rate_limit", "status": 429, "retry_after": 1},
 }
-PLANS = {"killed": Plan(requests=-1), "banned": Plan(expired=True), "rate-limited": Plan(requests=-1)}
+#: Of Massive: 403, and 429 for every request.
+PLANS = {"banned": Plan(expired=True), "rate-limited": Plan(requests=-1)}
+#: Nothing listens there.
+DEAD = "http://127.0.0.1:1"
 
 
 @dataclass
 class ThreeSources:
     exchanges: dict[str, ReplayExchange]
     massive: MassiveServer
+    url: str
     store: Store
     settings: Settings
 
@@ -47,12 +51,15 @@ class ThreeSources:
             each.clock.set(now=now, speed=0)
 
     def fault(self, source: str, fault: str) -> None:
-        if source == "massive":
+        if source == "massive" and fault == "killed":
+            self.settings = self.settings.model_copy(update={"massive_url": DEAD})
+        elif source == "massive":
             self.massive.plans[KEY] = PLANS[fault]
         else:
             self.exchanges[source].control(FAULTS[fault])
 
     def mend(self) -> None:
+        self.settings = self.settings.model_copy(update={"massive_url": self.url})
         self.massive.plans[KEY] = Plan()
         for exchange in self.exchanges.values():
             exchange.clear_faults()
@@ -93,7 +100,7 @@ def three(postgres_url: str) -> Iterator[ThreeSources]:
             massive_key=KEY, massive_feed="realtime", massive_requests_per_minute=60_000, days=1, heal_backoff=0.001,
             request_attempts=1, request_timeout=5.0,
         )  # fmt: skip
-        made = ThreeSources(exchanges, massive, store, settings)
+        made = ThreeSources(exchanges, massive, url, store, settings)
         made.set_clock(NOW)
 
         async def collect() -> None:
