@@ -53,7 +53,7 @@ class Deployment:
         async with AsyncExitStack() as opened:
             pipelines = []
             for venue in collected:
-                chosen = settings.at(venue, first=venue == collected[0])
+                chosen = settings.at(venue, first=settings.states_time and venue == collected[0])
                 pipelines.append(await opened.enter_async_context(Pipeline.open(store, chosen, live=live, keep=keep)))
             yield cls(store, settings, pipelines)
 

@@ -11,8 +11,8 @@ from crypto_pipeline.defs.bars.jobs import BACKFILL, backfill_job, refresh_job, 
 from crypto_pipeline.defs.bars.schedules import PROCESSORS, processor_schedule, weeks_sensor
 from crypto_pipeline.defs.base.subjects import TRADES, venue_key
 from crypto_pipeline.market.timeframes import LOWER, Timeframe
-from crypto_pipeline.settings import Settings, load_settings
-from crypto_pipeline.venues import collected_venues
+from crypto_pipeline.settings import Settings, SettingsError, load_settings
+from crypto_pipeline.venues import collected_venues, venue_entry
 
 
 class BarSource(dg.Component, dg.Model, dg.Resolvable):
@@ -43,7 +43,14 @@ class BarSource(dg.Component, dg.Model, dg.Resolvable):
 
     def settings(self) -> Settings:
         """The settings of this process, with the venue of the source. Raises SettingsError."""
-        return load_settings(venue=self.venue)
+        settings = load_settings()
+        if self.venue is None:
+            return settings
+        try:
+            venue_entry(self.venue)
+        except ValueError as error:
+            raise SettingsError(f"a source of bars: {error}") from None
+        return settings.at(self.venue, first=self.venue == collected_venues(settings)[0])
 
     def named(self, name: str) -> str:
         """``name`` with the prefix of the source."""

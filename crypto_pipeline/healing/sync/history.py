@@ -20,7 +20,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.venues import VenueError
 
-#: A series whose newest bar ended longer ago, although a later one is due, lags behind.
+#: A series lags behind when a bar has been due for longer, by the calendar of its instrument.
 OLD = timedelta(hours=3)
 #: So much at least is healed of an instrument that lags behind.
 AT_LEAST = timedelta(days=7)
@@ -63,10 +63,17 @@ async def sync_history(pipeline: Pipeline, progress: Progress = silent, *, with_
     one without a bar the whole history, unless ``with_absent`` is false because another run collects it. Where the
     venue does not answer the report says so: the first stage is done in any case. Raises StoreError.
     """
-    report = SyncReport(known=await asyncio.to_thread(move_known, pipeline, progress))
+    report = SyncReport()
     try:
         horizon = await pipeline.horizon()
+        # before known bars are moved: a new bar does not close the hole before it
         report.behind = await asyncio.to_thread(_behind, pipeline.store, pipeline.venue.name, horizon, with_absent)
+    except VenueError as error:
+        report.failure = error
+    report.known = await asyncio.to_thread(move_known, pipeline, progress)
+    if report.failure is not None:
+        return report
+    try:
         passes = []
         for start, names in _together(report.behind):
             passes.append(await pipeline.backfill(start, None, names, progress=progress, horizon=horizon))
@@ -90,7 +97,8 @@ def _behind(store: Store, venue: str, horizon: Horizon, with_absent: bool) -> di
     limits = Thresholds(OLD, OLD, OLD)
     for timeframe in Timeframe:
         aged = ages(store, timeframe, horizon, limits, venue)
-        old = (pl.col("overdue") > timedelta(0)) & (pl.lit(horizon.now) - pl.col("known_to") > OLD)
+        absent = pl.col("open_time").is_null() & (pl.col("overdue") > timedelta(0))
+        old = absent | (pl.col("overdue") > OLD)
         for name, opened, known_to in aged.filter(old).select("instrument", "open_time", "known_to").iter_rows():
             if opened is None:
                 if with_absent:
