@@ -31,7 +31,7 @@ import numpy.typing as npt
 import polars as pl
 from psycopg import sql
 
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BarOrigin
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.precedence import SOURCE_RANKS
 from crypto_pipeline.market.timeframes import Timeframe
@@ -106,7 +106,7 @@ def columns(bars: dict[str, Array], ids: list[int], first: datetime, timeframe: 
     count = bars["open"].shape[1]
     begin = int(first.timestamp()) * 1_000_000 - PG_EPOCH_US
     times = np.tile(begin + np.arange(count) * timeframe.seconds * 1_000_000, len(ids))
-    source = Source.VENUE_HISTORICAL if timeframe is Timeframe.M1 else Source.HISTORICAL_AGGREGATED
+    source = BarOrigin.VENUE_HISTORICAL if timeframe is Timeframe.M1 else BarOrigin.HISTORICAL_AGGREGATED
     found: bar_columns.Columns = {name: values.reshape(-1) for name, values in bars.items()}
     return found | {
         "trade_count": found["trade_count"].astype(np.int64),

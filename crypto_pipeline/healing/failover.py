@@ -16,7 +16,7 @@ import polars as pl
 
 from crypto_pipeline.healing.listings import sync_names
 from crypto_pipeline.healing.plan import Horizon
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BarOrigin
 from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, subtract, to_spans
 from crypto_pipeline.market.timeframes import Timeframe
@@ -138,7 +138,7 @@ class Failover:
                     self.store.failovers.record,
                     held, timeframe, name, self.venue.name, reason, because, again if reason == "unavailable" else None,
                 )  # fmt: skip
-                source = Source.failover(name) if reason == "unavailable" else Source.substitute(name)
+                source = BarOrigin.failover(name) if reason == "unavailable" else BarOrigin.substitute(name)
                 marked = bars.with_columns(pl.lit(str(source)).alias("source"))
                 result = await asyncio.to_thread(self.store.bars.write, marked, timeframe)
                 stored += result.inserted + result.superseded

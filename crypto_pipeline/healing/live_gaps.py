@@ -17,7 +17,7 @@ from crypto_pipeline.healing.passes import FillMode
 from crypto_pipeline.healing.pipeline import Pipeline
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import HealReport, Progress, silent
-from crypto_pipeline.market.bars import UTC_MS, Source
+from crypto_pipeline.market.bars import UTC_MS, BarOrigin
 from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
@@ -88,7 +88,7 @@ async def fill_gaps(pipeline: Pipeline, gaps: pl.DataFrame, progress: Progress =
     if gaps.is_empty():
         return HealReport()
     minutes = gaps.filter(pl.col("timeframe") == str(Timeframe.M1)).select(*span.SPAN_SCHEMA)
-    mode = FillMode(from_trades=True, mark=Source.LIVE_GAP_FILLED, only=minutes)
+    mode = FillMode(from_trades=True, mark=BarOrigin.LIVE_GAP_FILLED, only=minutes)
     start, end = gaps.select(pl.col("start").min(), pl.col("end").max()).row(0)
     names = gaps["instrument"].unique().sort().to_list()
     horizon = await quick_horizon(pipeline)

@@ -9,7 +9,7 @@ import polars as pl
 from crypto_pipeline.healing.failover import Failover
 from crypto_pipeline.healing.plan import Horizon
 from crypto_pipeline.healing.reports import Counts, HealReport, Progress, silent
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BarOrigin
 from crypto_pipeline.market.calendars import ALWAYS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
@@ -66,7 +66,7 @@ class FillMode:
     #: 1m bars are made from stored trades that prove them, before the venue is asked
     from_trades: bool = False
     #: source of the venue's 1m bars, if not the one that the venue's client gives them
-    mark: Source | None = None
+    mark: BarOrigin | None = None
     #: only these spans (``instrument``, ``start``, ``end``) of 1m; None: whatever is missing
     only: pl.DataFrame | None = None
     #: also holes whose next attempt lies ahead

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, Written
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BarOrigin
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.store import Store
@@ -116,4 +116,4 @@ def plan_recovery(store: Store, venue: str, symbols: list[str], now_ms: int, win
 
 def _good(copy: Written | None, traded: bool) -> bool:
     """Whether a stored copy needs no repair. Where our own trades should be, the venue's bar is only a stand-in."""
-    return copy is not None and copy.complete and not (traded and copy.source == Source.VENUE_HISTORICAL)
+    return copy is not None and copy.complete and not (traded and copy.source == BarOrigin.VENUE_HISTORICAL)

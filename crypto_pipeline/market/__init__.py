@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from crypto_pipeline.lazy_attributes import lazy_attributes
 
 if TYPE_CHECKING:
-    from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, Source, conform, empty_bars, vwap
+    from crypto_pipeline.market.bars import BAR_SCHEMA, TRADE_SCHEMA, UTC_MS, BarOrigin, conform, empty_bars, vwap
     from crypto_pipeline.market.calendars import Calendar, expected_open_times, get_calendar
     from crypto_pipeline.market.gaps.arithmetic import (
         Span,
@@ -44,6 +44,7 @@ __all__ = [
     "TRADE_SCHEMA",
     "UTC_MS",
     "AssetClass",
+    "BarOrigin",
     "Calendar",
     "Disagreement",
     "Evidence",
@@ -51,7 +52,6 @@ __all__ = [
     "GapState",
     "GapVerdict",
     "Instrument",
-    "Source",
     "Span",
     "Tier",
     "Timeframe",
@@ -93,7 +93,7 @@ __getattr__ = lazy_attributes(
             "BAR_SCHEMA",
             "TRADE_SCHEMA",
             "UTC_MS",
-            "Source",
+            "BarOrigin",
             "conform",
             "empty_bars",
             "vwap",

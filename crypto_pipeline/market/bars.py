@@ -77,7 +77,7 @@ TRADE_SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-class Source(StrEnum):
+class BarOrigin(StrEnum):
     """Where a copy of a bar came from; ``market.precedence`` says which copy is believed (invariant I1).
 
     Bars of another venue have sources of their own. A ``failover_`` copy was taken because the first venue could not be
@@ -103,19 +103,19 @@ class Source(StrEnum):
     FAILOVER_REPLAY_STANDBY = "failover_replay_standby"
 
     @classmethod
-    def failover(cls, venue: str) -> Source:
+    def failover(cls, venue: str) -> BarOrigin:
         """Source of ``venue`` while the first venue cannot be asked. Raises ValueError for an unknown venue."""
         return cls(f"failover_{venue}")
 
     @classmethod
-    def substitute(cls, venue: str) -> Source:
+    def substitute(cls, venue: str) -> BarOrigin:
         """Source of ``venue`` where the first venue contradicts itself. Raises ValueError for an unknown venue."""
         return cls(f"substitute_{venue}")
 
 
 #: Sources of copies that came from another venue than the first.
-FAILOVER = frozenset(source for source in Source if source.startswith("failover_"))
-SUBSTITUTE = frozenset(source for source in Source if source.startswith("substitute_"))
+FAILOVER = frozenset(source for source in BarOrigin if source.startswith("failover_"))
+SUBSTITUTE = frozenset(source for source in BarOrigin if source.startswith("substitute_"))
 STAND_IN = FAILOVER | SUBSTITUTE
 
 

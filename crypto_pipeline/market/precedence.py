@@ -8,26 +8,26 @@ The store applies this order to whole columns (``store.columns.best_copy``), the
 
 from __future__ import annotations
 
-from crypto_pipeline.market.bars import OPTIONAL_COLUMNS, Source
+from crypto_pipeline.market.bars import OPTIONAL_COLUMNS, BarOrigin
 
 #: The rank of each source: the copy with the higher rank is believed. A new source needs a rank here, a member of
-#: ``Source`` and a row of ``market.bar_sources``.
-SOURCE_RANKS: dict[Source, int] = {
-    Source.RECONCILED: 50,
-    Source.SUBSTITUTE_BINANCE: 49,
-    Source.SUBSTITUTE_COINBASE: 48,
-    Source.SUBSTITUTE_KRAKEN: 47,
-    Source.SUBSTITUTE_REPLAY: 46,
-    Source.SUBSTITUTE_REPLAY_STANDBY: 45,
-    Source.LIVE_AGGREGATED: 40,
-    Source.LIVE_GAP_FILLED: 30,
-    Source.HISTORICAL_AGGREGATED: 20,
-    Source.VENUE_HISTORICAL: 10,
-    Source.FAILOVER_BINANCE: 5,
-    Source.FAILOVER_COINBASE: 4,
-    Source.FAILOVER_KRAKEN: 3,
-    Source.FAILOVER_REPLAY: 2,
-    Source.FAILOVER_REPLAY_STANDBY: 1,
+#: ``BarOrigin`` and a row of ``market.bar_sources``.
+SOURCE_RANKS: dict[BarOrigin, int] = {
+    BarOrigin.RECONCILED: 50,
+    BarOrigin.SUBSTITUTE_BINANCE: 49,
+    BarOrigin.SUBSTITUTE_COINBASE: 48,
+    BarOrigin.SUBSTITUTE_KRAKEN: 47,
+    BarOrigin.SUBSTITUTE_REPLAY: 46,
+    BarOrigin.SUBSTITUTE_REPLAY_STANDBY: 45,
+    BarOrigin.LIVE_AGGREGATED: 40,
+    BarOrigin.LIVE_GAP_FILLED: 30,
+    BarOrigin.HISTORICAL_AGGREGATED: 20,
+    BarOrigin.VENUE_HISTORICAL: 10,
+    BarOrigin.FAILOVER_BINANCE: 5,
+    BarOrigin.FAILOVER_COINBASE: 4,
+    BarOrigin.FAILOVER_KRAKEN: 3,
+    BarOrigin.FAILOVER_REPLAY: 2,
+    BarOrigin.FAILOVER_REPLAY_STANDBY: 1,
 }
 
 _FIRST = ("trade_count", "volume", "quote_volume", "open", "high", "low", "close", "taker_buy_volume")

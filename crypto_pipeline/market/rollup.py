@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.market.bars import OPTIONAL_COLUMNS, STAND_IN, UTC_MS, Source
+from crypto_pipeline.market.bars import OPTIONAL_COLUMNS, STAND_IN, UTC_MS, BarOrigin
 from crypto_pipeline.market.gaps.arithmetic import intersect, subtract, to_spans
 from crypto_pipeline.market.precedence import SOURCE_RANKS
 from crypto_pipeline.market.rollup_segments import Bools, Columns, Floats, Ints, widen
@@ -225,13 +225,13 @@ def _column(source: pl.DataFrame, name: str, columns: Columns, timeframe: Timefr
 
 def _source(parts: pl.Series, columns: Columns) -> pl.Series:
     """``historical_aggregated``, unless another venue stated a part: then the source of the least believed part."""
-    ours = pl.repeat(str(Source.HISTORICAL_AGGREGATED), len(columns), dtype=pl.String, eager=True).alias("source")
+    ours = pl.repeat(str(BarOrigin.HISTORICAL_AGGREGATED), len(columns), dtype=pl.String, eager=True).alias("source")
     parts = parts.cast(pl.String)
     if not len(columns) or not parts.is_in(list(_STAND_IN_RANKS)).any():
         return ours
     rows = columns.row if columns.row is not None else np.arange(len(columns))
     ranks = parts.replace_strict(_STAND_IN_RANKS, default=_OURS, return_dtype=pl.Int16).to_numpy()
-    names = {rank: name for name, rank in _STAND_IN_RANKS.items()} | {_OURS: str(Source.HISTORICAL_AGGREGATED)}
+    names = {rank: name for name, rank in _STAND_IN_RANKS.items()} | {_OURS: str(BarOrigin.HISTORICAL_AGGREGATED)}
     least = pl.Series("source", np.minimum.reduceat(ranks, rows))
     return least.replace_strict(names, return_dtype=pl.String)
 

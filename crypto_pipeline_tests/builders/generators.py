@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 from hypothesis import strategies as st
 
-from crypto_pipeline.market import BAR_SCHEMA, Source
+from crypto_pipeline.market import BAR_SCHEMA, BarOrigin
 
 START = datetime(2024, 2, 28, 22, 50, tzinfo=UTC)  # near a leap day, in the middle of most windows
 NAMES = ("ADA-BTC", "BTC-USDT", "XRP-ETH")
@@ -35,7 +35,7 @@ def _bar(draw: st.DrawFn, name: str, opened: datetime) -> tuple[object, ...]:
     taker = None if quote is None else volume / 2
     count = draw(st.one_of(st.none(), st.integers(1, 99))) if volume else 0
     revision = opened + timedelta(minutes=draw(st.integers(1, 5)))
-    source = draw(st.sampled_from(list(Source)))
+    source = draw(st.sampled_from(list(BarOrigin)))
     return (
         name, opened, open_, high, low, close, volume, quote, taker, count, str(source), draw(st.booleans()), revision,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 
 from crypto_pipeline.cli.commands.live import now
 from crypto_pipeline.healing.plan import Horizon, refresh_expected
-from crypto_pipeline.market import Instrument, Source, Timeframe
+from crypto_pipeline.market import BarOrigin, Instrument, Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.trades.live_prices import LivePrice
 from crypto_pipeline_tests.builders.bars import bar, frame
@@ -38,7 +38,7 @@ def test_prices_ages_sources_bars_and_holes_of_the_markets_today(
             values = (7.0, 7.0, 7.0, 7.0, 1.0, 7.0, 0.0, 1, 7.5)
             price = LivePrice(symbol, Timeframe.M1, ms - ms % 60_000, *values, ms - age * 1000, 9, "live_aggregated")
             store.live.flush("replay", None, [price])
-        other = str(Source.failover("kraken"))
+        other = str(BarOrigin.failover("kraken"))
         store.bars.write(frame([bar("ETH-USDT", minute - timedelta(minutes=1), source=other)]), Timeframe.M1)
         rows = {row["instrument"]: row for row in now(store).iter_rows(named=True)}
         expected = (minute - minute.replace(hour=0, minute=0)) // timedelta(minutes=1)

@@ -16,7 +16,7 @@ from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.live.freshness import FILL, freshness
 from crypto_pipeline.defs.live.gaps import JOB, MONITOR, live_gap_monitor
 from crypto_pipeline.healing import Deployment
-from crypto_pipeline.market import Instrument, Source, Timeframe
+from crypto_pipeline.market import BarOrigin, Instrument, Timeframe
 from crypto_pipeline_tests.defs.conftest import Deployed
 
 HOUR = timedelta(hours=1)
@@ -82,7 +82,7 @@ def test_the_gap_that_was_found_is_filled_and_marked(house: Deployed) -> None:
     assert follow(house, request).success
     bars = house.store.reader.read(["ETH-USDT"], Timeframe.M1, start - HOUR, start + HOUR)
     assert bars.height == 120
-    filled = bars.filter(pl.col("source") == str(Source.LIVE_GAP_FILLED))
+    filled = bars.filter(pl.col("source") == str(BarOrigin.LIVE_GAP_FILLED))
     assert filled["open_time"].to_list() == [start + timedelta(minutes=n) for n in range(4)]
     row = house.store.metrics.summary(datetime.now(UTC) - HOUR).filter(pl.col("job") == MONITOR).row(0, named=True)
     assert (row["gaps_found"], row["gaps_filled"], row["last_status"]) == (1, 1, "succeeded")

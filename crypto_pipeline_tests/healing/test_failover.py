@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.healing import Pipeline
-from crypto_pipeline.market import Instrument, Source, Timeframe
+from crypto_pipeline.market import BarOrigin, Instrument, Timeframe
 from crypto_pipeline.market.bars import STAND_IN
 from crypto_pipeline.replay import ReplayExchange
 from crypto_pipeline.store import ListingRow
@@ -26,7 +26,7 @@ from crypto_pipeline_tests.healing.conftest import NOW, Bench
 DOWN = {"kind": "outage", "manner": "refuse"}
 SYMBOLS = ("BTC-USDT", "ETH-USDT")
 ALERT = "failover:replay"
-OTHER = str(Source.failover("replay_standby"))
+OTHER = str(BarOrigin.failover("replay_standby"))
 PRICES = ["open_time", "open", "high", "low", "close"]
 SINCE = NOW.replace(hour=4, minute=0, second=0)
 
@@ -134,12 +134,12 @@ def test_minutes_that_the_first_venue_contradicts_come_from_another_until_it_agr
     bench.run(lambda pipeline: pipeline.reconcile(SINCE, NOW, timeframes=[Timeframe.M5]))
     ours = stored(bench, "ETH-USDT")
     taken = ours.filter(pl.col("open_time").is_between(start, end, closed="left"))
-    assert set(taken["source"]) == {str(Source.substitute("replay_standby"))}
+    assert set(taken["source"]) == {str(BarOrigin.substitute("replay_standby"))}
     true = tape(second, "ETH-USDT").filter(pl.col("open_time").is_between(start, end, closed="left"))
     assert taken.select(PRICES).equals(true.select(PRICES))
-    assert set(ours.join(taken, on="open_time", how="anti")["source"]) == {str(Source.VENUE_HISTORICAL)}
+    assert set(ours.join(taken, on="open_time", how="anti")["source"]) == {str(BarOrigin.VENUE_HISTORICAL)}
     five = stored(bench, "ETH-USDT", Timeframe.M5).filter(pl.col("open_time").is_between(start, end, closed="left"))
-    assert set(five["source"]) == {str(Source.substitute("replay_standby"))}
+    assert set(five["source"]) == {str(BarOrigin.substitute("replay_standby"))}
     assert list(alerts(bench)) == [f"{ALERT}:disputed"]
     # asked again, nothing changes: not by reading the same contradiction again, not by another reconciliation
     bench.run(lambda pipeline: pipeline.reconcile(SINCE, NOW, timeframes=[Timeframe.M5], reread=True))
@@ -185,7 +185,7 @@ async def test_coinbase_and_kraken_stand_in_for_one_that_is_down(bench: Bench, v
         await others.close()
         await first.close()
     ours = bench.store.reader.read(["BTC-USD"], Timeframe.M1, start, end)
-    assert set(ours["source"]) == {str(Source.failover(venue))}
+    assert set(ours["source"]) == {str(BarOrigin.failover(venue))}
     assert f"come from {venue}" in alerts(bench)[ALERT]
     low, high = (round(moment.timestamp() * 1000) for moment in (start, end))
     truth = {at: bar for at, bar in minute_bars(trades).items() if low <= at < high}

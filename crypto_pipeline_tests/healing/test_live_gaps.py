@@ -12,7 +12,7 @@ import pytest
 from crypto_pipeline.healing import HealReport, Pipeline
 from crypto_pipeline.healing.live_gaps import fill_gaps, find_gaps
 from crypto_pipeline.healing.processors import measured, record_idle_pass
-from crypto_pipeline.market import Source, Timeframe
+from crypto_pipeline.market import BarOrigin, Timeframe
 from crypto_pipeline_tests.healing.conftest import NOW, Bench
 
 WEEK = timedelta(days=7)
@@ -99,7 +99,7 @@ def test_a_gap_amid_whole_days_is_found_and_nothing_but_it_is_filled(make_bench:
     assert (report.of(Timeframe.M1).gaps, report.of(Timeframe.M1).gaps_filled) == (1, 1)
     after = read(bench)
     new = after.join(before, on="open_time", how="anti")
-    assert set(new["source"]) == {str(Source.LIVE_GAP_FILLED)}
+    assert set(new["source"]) == {str(BarOrigin.LIVE_GAP_FILLED)}
     assert after.join(new, on="open_time", how="anti").equals(before), "what was there is untouched"
     for timeframe in (Timeframe.M1, Timeframe.M5, Timeframe.H1):
         assert read(bench, timeframe=timeframe).select(VALUES).equals(tape(bench, timeframe).select(VALUES))
@@ -123,7 +123,7 @@ def test_stored_trades_fill_a_gap_although_the_venue_is_down(make_bench: Callabl
     keep_trades(bench, gap[0] - 2 * MINUTE, gap[1] + 2 * MINUTE)
     bench.exchange.control({"kind": "outage", "manner": "refuse"})
     report = fill(bench)
-    filled = read(bench).filter(pl.col("source") == str(Source.LIVE_GAP_FILLED))
+    filled = read(bench).filter(pl.col("source") == str(BarOrigin.LIVE_GAP_FILLED))
     true = tape(bench).filter(pl.col("open_time").is_between(*gap, closed="left"))
     traded = true.filter(pl.col("volume") > 0)
     assert filled.select(VALUES).equals(traded.select(VALUES))

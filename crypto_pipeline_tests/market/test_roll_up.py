@@ -19,7 +19,7 @@ from crypto_pipeline.market import (
     BAR_SCHEMA,
     HIGHER_TIMEFRAMES,
     UTC_MS,
-    Source,
+    BarOrigin,
     Timeframe,
     empty_bars,
     roll_up,
@@ -50,7 +50,7 @@ def naive_roll_up(bars: pl.DataFrame, timeframe: Timeframe) -> list[dict[str, An
             "low": min(part["low"] for part in counted),
             "close": counted[-1]["close"],
             "volume": math.fsum(part["volume"] for part in parts),
-            "source": least_believed([Source(part["source"]) for part in parts]),
+            "source": least_believed([BarOrigin(part["source"]) for part in parts]),
             "complete": all(part["complete"] for part in parts),
             "revision": max(part["revision"] for part in parts),
         }
@@ -61,7 +61,7 @@ def naive_roll_up(bars: pl.DataFrame, timeframe: Timeframe) -> list[dict[str, An
     return rows
 
 
-def least_believed(sources: list[Source]) -> str:
+def least_believed(sources: list[BarOrigin]) -> str:
     """What another venue stated is never called ours."""
     others = [source for source in sources if source.startswith(("failover_", "substitute_"))]
     return str(min(others, key=SOURCE_RANKS.__getitem__)) if others else "historical_aggregated"
@@ -247,7 +247,7 @@ def test_final_without_explanations_needs_every_minute() -> None:
 
 
 def test_an_incomplete_part_makes_the_whole_incomplete() -> None:
-    row = ("A-B", START, 1.0, 1.0, 1.0, 1.0, 1.0, None, None, None, str(Source.LIVE_AGGREGATED), False, START)
+    row = ("A-B", START, 1.0, 1.0, 1.0, 1.0, 1.0, None, None, None, str(BarOrigin.LIVE_AGGREGATED), False, START)
     later = ("A-B", START + timedelta(minutes=1), *row[2:-2], True, START)
     rolled = roll_up(pl.DataFrame([row, later], schema=BAR_SCHEMA, orient="row"), "5m")
     assert rolled["complete"].to_list() == [False]

@@ -7,14 +7,14 @@ from typing import Any
 
 import polars as pl
 
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BarOrigin
 from crypto_pipeline.market.precedence import SOURCE_RANKS, TIE_BREAKERS
 
 
 def standing(copy: dict[str, Any]) -> tuple[Any, ...]:
     """The place of a copy in the total order: the greatest is believed."""
     content = (-math.inf if copy[name] is None else copy[name] for name in TIE_BREAKERS)
-    return (copy["complete"], SOURCE_RANKS[Source(copy["source"])], copy["revision"], *content)
+    return (copy["complete"], SOURCE_RANKS[BarOrigin(copy["source"])], copy["revision"], *content)
 
 
 def best_copies(frame: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from crypto_pipeline.market import Source, Timeframe, compare_bars, merge_spans
+from crypto_pipeline.market import BarOrigin, Timeframe, compare_bars, merge_spans
 from crypto_pipeline.replay import running_exchange
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.healing.conftest import Bench
@@ -58,7 +58,7 @@ def test_every_complete_window_of_2023_equals_the_venues_own_bar(recorded_data: 
                 .select("open_time")
             )
             whole = theirs.join(complete, on="open_time", how="semi")
-            made = ours.filter(pl.col("source") == str(Source.HISTORICAL_AGGREGATED))
+            made = ours.filter(pl.col("source") == str(BarOrigin.HISTORICAL_AGGREGATED))
             mine = made.join(whole, on="open_time", how="semi")
             assert mine.height == whole.height, (path.name, mine.height, whole.height)
             assert compare_bars(mine, whole, volume_rtol=1e-9).is_empty(), path.name

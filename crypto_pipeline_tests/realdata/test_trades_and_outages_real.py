@@ -14,9 +14,9 @@ import pytest
 from crypto_pipeline.market import (
     TRADE_SCHEMA,
     UTC_MS,
+    BarOrigin,
     Evidence,
     GapState,
-    Source,
     Timeframe,
     bars_from_trades,
     classify,
@@ -45,7 +45,7 @@ def test_trades_make_the_recorded_minutes_and_these_the_recorded_five_minutes(re
     )
     assert trades.schema == pl.Schema(TRADE_SCHEMA)
     made = bars_from_trades(
-        trades, Timeframe.M1, source=Source.LIVE_AGGREGATED, revision=datetime(2026, 1, 1, tzinfo=UTC)
+        trades, Timeframe.M1, source=BarOrigin.LIVE_AGGREGATED, revision=datetime(2026, 1, 1, tzinfo=UTC)
     )
     minutes = read_bars(bars / "XRP_ETH-1m-2019-10.parquet")
     assert made.height == minutes.height == 2_469

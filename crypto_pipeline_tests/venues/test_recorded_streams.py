@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BarOrigin
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.trades.aggregation import bars_from_trades
 from crypto_pipeline.venues import Alive, Anchor, Event, LiveBar, LiveTrade, Notice, frame_of_live_trades
@@ -61,7 +61,7 @@ def test_binance_sessions_join_across_midnight_without_a_hole(recorded_data: Pat
     assert len(joined) == 19_904
     assert contiguous(joined)
     assert joined == sorted(joined, key=lambda trade: trade.time_ms)
-    bars = bars_from_trades(frame_of_live_trades(joined), Timeframe.M1, source=Source.LIVE_AGGREGATED, revision=NOW)
+    bars = bars_from_trades(frame_of_live_trades(joined), Timeframe.M1, source=BarOrigin.LIVE_AGGREGATED, revision=NOW)
     # The session begins at 23:54:15 and ends at 00:05:05.
     assert bars["open_time"].to_list() == pl.datetime_range(
         datetime(2024, 8, 8, 23, 54, tzinfo=UTC), datetime(2024, 8, 9, 0, 5, tzinfo=UTC), "1m", eager=True
@@ -99,7 +99,7 @@ def test_binance_bars_and_trades_of_one_session_agree(recorded_data: Path) -> No
         assert not bar.closed
         if bar.trade_count == 1:
             (made,) = bars_from_trades(
-                frame_of_live_trades([trade]), Timeframe.M1, source=Source.LIVE_AGGREGATED, revision=NOW
+                frame_of_live_trades([trade]), Timeframe.M1, source=BarOrigin.LIVE_AGGREGATED, revision=NOW
             ).iter_rows(named=True)
             stated = msgspec.structs.asdict(bar)
             columns = ("open", "high", "low", "close", "volume", "taker_buy_volume", "trade_count")

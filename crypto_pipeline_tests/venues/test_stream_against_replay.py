@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest_asyncio
 
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BarOrigin
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.trades.aggregation import bars_from_trades
 from crypto_pipeline.replay import ReplayExchange
@@ -54,7 +54,7 @@ async def test_stream_and_rest_agree(exchange: ReplayExchange) -> None:
         span = (datetime.fromtimestamp(begin / 1000, UTC), datetime.fromtimestamp(end / 1000, UTC))
         rest = await venue.trades(name, symbol, *span)
         assert inside.equals(rest.trades)
-        made = bars_from_trades(inside, Timeframe.M1, source=Source.LIVE_AGGREGATED, revision=span[1])
+        made = bars_from_trades(inside, Timeframe.M1, source=BarOrigin.LIVE_AGGREGATED, revision=span[1])
         stated = {bar.open_ms: bar for bar in closed[name][1:]}
         assert list(stated) == list(range(begin, end, 60_000))
         for row in made.with_columns(pl.col("open_time").dt.epoch("ms")).iter_rows(named=True):

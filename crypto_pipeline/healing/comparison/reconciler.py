@@ -21,7 +21,7 @@ from crypto_pipeline.healing.fill.fetch import fetch_bars
 from crypto_pipeline.healing.passes import HealingPass
 from crypto_pipeline.healing.reports import Counts, ReconcileReport, silent
 from crypto_pipeline.healing.rollup import roll_up_span
-from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, VALUE_COLUMNS, Source, empty_bars
+from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, VALUE_COLUMNS, BarOrigin, empty_bars
 from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, subtract, to_spans
 from crypto_pipeline.market.gaps.classification import GapState
@@ -120,7 +120,7 @@ class Reconciler:
             self.store.bars_apart.refuse(self.venue.name, instrument, timeframe, answer.refused)
         held = self._comparable(self.store.reader.read([instrument], timeframe, since, answer.end))
         found = differing(instrument, held, answer.bars)
-        taken = held.filter(pl.col("source") == str(Source.VENUE_HISTORICAL))
+        taken = held.filter(pl.col("source") == str(BarOrigin.VENUE_HISTORICAL))
         revised = answer.bars.join(found, on="open_time", how="semi").join(taken, on="open_time", how="semi")
         if revised.height:
             self.report.superseded += self.store.bars.write(revised, timeframe).superseded
@@ -188,7 +188,7 @@ class Reconciler:
         verdict = under.join(
             proven.select("instrument", pl.col("open_time").alias("window")), on=["instrument", "window"], how="semi"
         ).drop("window")
-        self.store.bars.write(verdict.with_columns(pl.lit(str(Source.RECONCILED)).alias("source")), Timeframe.M1)
+        self.store.bars.write(verdict.with_columns(pl.lit(str(BarOrigin.RECONCILED)).alias("source")), Timeframe.M1)
         self._roll(proven["open_time"].min(), proven["open_time"].max() + timeframe.delta)  # type: ignore[operator,arg-type]
         return self._still(timeframe, left, theirs)
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from crypto_pipeline.healing.passes import HealingPass
 from crypto_pipeline.healing.reports import Counts
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BarOrigin
 from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import merge_spans, subtract
 from crypto_pipeline.market.timeframes import Timeframe
@@ -72,7 +72,7 @@ async def fetch_bars(
     stage: str | None = None,
     archive: bool = True,
     seen: Callable[[pl.DataFrame], None] | None = None,
-    mark: Source | None = None,
+    mark: BarOrigin | None = None,
     choose: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
     witnesses: Mapping[str, str | None] = MappingProxyType({}),
 ) -> FetchResult:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from crypto_pipeline.healing.reports import Counts
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BarOrigin
 from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import merge_spans, to_spans
 from crypto_pipeline.market.timeframes import Timeframe
@@ -55,7 +55,7 @@ def _whole(found: StoredTrades) -> pl.DataFrame:
     return bars_from_trades(
         trades,
         Timeframe.M1,
-        source=Source.LIVE_GAP_FILLED,
+        source=BarOrigin.LIVE_GAP_FILLED,
         revision=stated,
         id_before=first - 2 if found.id_before is None else found.id_before,
         id_after=last + 2 if found.id_after is None else found.id_after,

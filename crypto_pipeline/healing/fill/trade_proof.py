@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from crypto_pipeline.healing.reports import Progress
-from crypto_pipeline.market.bars import Source, empty_bars
+from crypto_pipeline.market.bars import BarOrigin, empty_bars
 from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, to_spans
 from crypto_pipeline.market.gaps.evidence import TradeProof
@@ -144,7 +144,7 @@ def _rebuild(answer: TradesAnswer, holes: pl.DataFrame) -> pl.DataFrame:
     bars = bars_from_trades(
         answer.trades,
         Timeframe.M1,
-        source=Source.HISTORICAL_AGGREGATED,
+        source=BarOrigin.HISTORICAL_AGGREGATED,
         revision=stated,
         id_before=answer.id_before,
         id_after=answer.id_after,

@@ -10,7 +10,7 @@ from typing import Protocol
 import polars as pl
 
 from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, InstrumentStream, Minute
-from crypto_pipeline.market.bars import BAR_SCHEMA, Source, as_bars
+from crypto_pipeline.market.bars import BAR_SCHEMA, BarOrigin, as_bars
 from crypto_pipeline.venues.stream_protocol import LiveBar
 
 
@@ -41,7 +41,7 @@ class BarToWrite:
     stream: InstrumentStream
     minute: Minute
     basis: Basis
-    source: Source
+    source: BarOrigin
     count: int
     changed_ms: int
 
@@ -56,7 +56,7 @@ def decide(inputs: DecisionInputs, stream: InstrumentStream, minute: Minute) -> 
     basis = _basis(inputs, stream, minute, settled)
     if basis is None:
         return None
-    source = Source.VENUE_HISTORICAL if basis is Basis.STATED else stream.source(minute)
+    source = BarOrigin.VENUE_HISTORICAL if basis is Basis.STATED else stream.source(minute)
     if basis in (Basis.PARTIAL, Basis.STATED) and minute.written is not None:
         # the stored copy is no worse: wait until more is known
         same = minute.written.trades == len(minute.trades) and minute.written.changed_ms == minute.changed_ms

@@ -9,7 +9,7 @@ from datetime import datetime
 import polars as pl
 
 from crypto_pipeline.ingest.aggregation.minute_state import MINUTE, InstrumentStream, Minute
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BarOrigin
 from crypto_pipeline.market.timeframes import HIGHER_TIMEFRAMES, Timeframe
 from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.store import LivePrice, Store
@@ -186,5 +186,5 @@ def _live_price(stream: InstrumentStream, timeframe: Timeframe, whole: WindowSum
         price,
         last.time_ms if last is not None else None,
         last.trade_id if last is not None else None,
-        str(Source.LIVE_AGGREGATED),
+        str(BarOrigin.LIVE_AGGREGATED),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from crypto_pipeline.ingest.aggregation.trade_ids import IdSpans
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BarOrigin
 from crypto_pipeline.market.trades.individual_trades import new_singles
 from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.venues.stream_protocol import LiveBar
@@ -250,10 +250,10 @@ class InstrumentStream:
         linked = (trust_link and settled and self.linked_ms is not None and self.linked_ms < minute.end_ms) or anchored
         return before and (after or linked)
 
-    def source(self, minute: Minute) -> Source:
+    def source(self, minute: Minute) -> BarOrigin:
         """The source of a bar from the minute's trades.
 
         A correction must outrank the copy that it corrects: it has the same source, and is newer.
         """
-        was_live = minute.written is not None and minute.written.source == Source.LIVE_AGGREGATED
-        return Source.LIVE_AGGREGATED if was_live or not minute.has_rest_trades else Source.LIVE_GAP_FILLED
+        was_live = minute.written is not None and minute.written.source == BarOrigin.LIVE_AGGREGATED
+        return BarOrigin.LIVE_AGGREGATED if was_live or not minute.has_rest_trades else BarOrigin.LIVE_GAP_FILLED

@@ -14,7 +14,7 @@ from crypto_pipeline.ingest.repair.read_back import ReadBack
 from crypto_pipeline.ingest.repair.rest_requests import RestRequests
 from crypto_pipeline.ingest.repair.silence import Silence
 from crypto_pipeline.ingest.term_state import TermState
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BarOrigin
 from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.venues import TradesAnswer
 
@@ -87,7 +87,7 @@ class GapWatch:
                     self._denied.pop(stream.symbol, None)
         for symbol, open_ms in list(aggregator.late):
             # the stored copy may be a live one: the correction must not rank below it
-            self._reopen_and_ask(symbol, open_ms, Written(True, str(Source.LIVE_AGGREGATED)), "late trade")
+            self._reopen_and_ask(symbol, open_ms, Written(True, str(BarOrigin.LIVE_AGGREGATED)), "late trade")
         self._ask_after_reconnect(now, now_ms)
         if now - self._each_second_at >= 1.0:
             self._each_second_at = now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, Source, as_bars
+from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, BarOrigin, as_bars
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.trades.individual_trades import new_singles
 
@@ -15,7 +15,7 @@ def bars_from_trades(
     trades: pl.DataFrame,
     timeframe: Timeframe,
     *,
-    source: Source,
+    source: BarOrigin,
     revision: object,
     id_before: int | None = None,
     id_after: int | None = None,

@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.market.bars import Source, as_bars
+from crypto_pipeline.market.bars import BarOrigin, as_bars
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.replay.market.bars import BarColumns, concatenate, count_bars, join_bars
@@ -171,7 +171,7 @@ class GeneratedMarket:
                 *("open", "high", "low", "close", "volume", "quote_volume"),
                 pl.col("taker_volume").alias("taker_buy_volume"),
                 pl.col("trades").cast(pl.Int64).alias("trade_count"),
-                pl.lit(str(Source.VENUE_HISTORICAL)).alias("source"),
+                pl.lit(str(BarOrigin.VENUE_HISTORICAL)).alias("source"),
                 pl.lit(True).alias("complete"),
                 opened.dt.offset_by(f"{timeframe.minutes}m").alias("revision"),
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.market.bars import Source, as_bars
+from crypto_pipeline.market.bars import BarOrigin, as_bars
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.replay.errors import ReplayError
@@ -152,7 +152,7 @@ class RecordedMarket:
             *("open", "high", "low", "close", "volume", "quote_volume"),
             pl.col("taker_volume").alias("taker_buy_volume"),
             pl.col("trades").alias("trade_count"),
-            pl.lit(str(Source.VENUE_HISTORICAL)).alias("source"),
+            pl.lit(str(BarOrigin.VENUE_HISTORICAL)).alias("source"),
             pl.lit(True).alias("complete"),
             opened.dt.offset_by(f"{timeframe.minutes}m").alias("revision"),
         )

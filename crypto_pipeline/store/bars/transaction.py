@@ -15,7 +15,7 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from crypto_pipeline.market.bars import STAND_IN, Source
+from crypto_pipeline.market.bars import STAND_IN, BarOrigin
 from crypto_pipeline.market.calendars import get_calendar, outside_sessions
 from crypto_pipeline.market.precedence import SOURCE_RANKS
 from crypto_pipeline.market.timeframes import Timeframe
@@ -34,7 +34,7 @@ _COPY = "COPY {} ({}) FROM STDIN (FORMAT BINARY)"
 _COPY_NEW = "COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)"
 _REVISIONS = sql.Identifier("market", "ohlc_revisions")
 #: Sources of rolled-up bars.
-_ROLLED = np.array([SOURCE_RANKS[source] for source in (Source.HISTORICAL_AGGREGATED, *STAND_IN)], np.int16)
+_ROLLED = np.array([SOURCE_RANKS[source] for source in (BarOrigin.HISTORICAL_AGGREGATED, *STAND_IN)], np.int16)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, OPTIONAL_COLUMNS, UTC_MS, Source
+from crypto_pipeline.market.bars import BAR_SCHEMA, OPTIONAL_COLUMNS, UTC_MS, BarOrigin
 from crypto_pipeline.market.sanity import MAX_MS, trade_fault
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import unix_ms
@@ -210,7 +210,7 @@ def assemble(
     (times, values, stated), refused = sift((times, values, counts), instrument, timeframe, span, doubtful)
     assert stated is not None
     counts = stated
-    same = {"instrument": instrument, "source": str(Source.VENUE_HISTORICAL), "complete": True}
+    same = {"instrument": instrument, "source": str(BarOrigin.VENUE_HISTORICAL), "complete": True}
     columns = {
         "open_time": pl.Series("open_time", times).cast(UTC_MS),
         **{name: pl.Series(name, numbers) for name, numbers in values.items()},

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from crypto_pipeline.market.bars import Source, conform, empty_bars
+from crypto_pipeline.market.bars import BarOrigin, conform, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.venues.bar_rows import sift
@@ -230,7 +230,7 @@ def bar_frame(
     frame = pl.DataFrame(kept).with_columns(
         pl.from_epoch("open_time", time_unit="ms").dt.replace_time_zone("UTC"),
         pl.lit(instrument).alias("instrument"),
-        pl.lit(str(Source.VENUE_HISTORICAL)).alias("source"),
+        pl.lit(str(BarOrigin.VENUE_HISTORICAL)).alias("source"),
         pl.lit(True).alias("complete"),
         pl.lit(revision).alias("revision"),
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import polars as pl
 
-from crypto_pipeline.market.bars import UTC_MS, Source, as_bars, empty_bars
+from crypto_pipeline.market.bars import UTC_MS, BarOrigin, as_bars, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.market.trades.aggregation import bars_from_trades
@@ -33,7 +33,7 @@ def minutes_of_trades(
     made = bars_from_trades(
         trades,
         Timeframe.M1,
-        source=Source.HISTORICAL_AGGREGATED,
+        source=BarOrigin.HISTORICAL_AGGREGATED,
         revision=stated,
         id_before=before.trade_id if before else None,
         id_after=after.trade_id if after else None,
@@ -46,7 +46,7 @@ def minutes_of_trades(
         *(pl.col("close").alias(name) for name in ("open", "high", "low")),
         *(pl.lit(0.0).alias(name) for name in ("volume", "quote_volume", "taker_buy_volume")),
         pl.lit(0).alias("trade_count"),
-        pl.lit(str(Source.HISTORICAL_AGGREGATED)).alias("source"),
+        pl.lit(str(BarOrigin.HISTORICAL_AGGREGATED)).alias("source"),
         pl.lit(True).alias("complete"),
         pl.lit(stated, UTC_MS).alias("revision"),
     )

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.healing.comparison.agreement import Agreement, agreements, stands_for, venue_agreement
-from crypto_pipeline.market import Source, Timeframe
+from crypto_pipeline.market import BarOrigin, Timeframe
 from crypto_pipeline.venues import traits_of
 from crypto_pipeline_tests.healing.conftest import NOW, Bench
 
@@ -125,7 +125,7 @@ def test_a_bar_that_changes_has_its_day_compared_again(filled: Callable[..., Ben
     bench.run(lambda pipeline: pipeline.compare_due(60))
     noon = OLD + timedelta(hours=12)
     mine = bench.store.reader.read(["BTC-USDT"], Timeframe.M15, noon, noon + timedelta(minutes=15))
-    wrong = mine.with_columns(pl.col("high") * 2, pl.lit(str(Source.RECONCILED)).alias("source"))
+    wrong = mine.with_columns(pl.col("high") * 2, pl.lit(str(BarOrigin.RECONCILED)).alias("source"))
     bench.store.bars.write(wrong.select(mine.columns), Timeframe.M15)
     assert due(bench).select("instrument", "timeframe", "day").rows() == [("BTC-USDT", "15m", date(2026, 11, 17))]
     assert agreement(bench, Timeframe.M15).share < 1
@@ -166,7 +166,7 @@ def test_a_wider_bar_that_was_taken_from_the_venue_follows_its_revision(filled: 
     mine = bench.store.reader.read(["BTC-USDT"], Timeframe.H4, four, four + timedelta(hours=4))
     once = mine.with_columns(
         pl.col("volume") * 0.5,
-        pl.lit(str(Source.VENUE_HISTORICAL)).alias("source"),
+        pl.lit(str(BarOrigin.VENUE_HISTORICAL)).alias("source"),
         pl.lit(four + timedelta(hours=4), pl.Datetime("ms", "UTC")).alias("revision"),
     )
 

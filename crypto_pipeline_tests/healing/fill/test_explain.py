@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from crypto_pipeline.healing.passes import NAMED
-from crypto_pipeline.market import Source, Timeframe
+from crypto_pipeline.market import BarOrigin, Timeframe
 from crypto_pipeline_tests.healing.conftest import NOW, Bench
 
 DAY = datetime(2026, 11, 19, tzinfo=UTC)
@@ -50,7 +50,7 @@ def test_bars_that_the_venue_does_not_state_are_rebuilt_from_its_trades(make_ben
     nine = DAY + timedelta(hours=9)
     ours = bench.store.reader.read(["BTC-USDT"], Timeframe.M1, nine, nine + timedelta(minutes=7))
     true = bench.exchange.market.bars("BTCUSDT", Timeframe.M1, nine, nine + timedelta(minutes=7))
-    assert set(ours["source"]) == {str(Source.HISTORICAL_AGGREGATED)}
+    assert set(ours["source"]) == {str(BarOrigin.HISTORICAL_AGGREGATED)}
     values = ["open_time", "open", "high", "low", "close", "trade_count"]
     assert ours.select(values).equals(true.select(values))
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from crypto_pipeline.ingest.aggregation.aggregator import Aggregator
 from crypto_pipeline.ingest.aggregation.bar_decision import Basis
 from crypto_pipeline.ingest.aggregation.minute_state import Written
-from crypto_pipeline.market.bars import Source, empty_bars
+from crypto_pipeline.market.bars import BarOrigin, empty_bars
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.trades.aggregation import bars_from_trades
 from crypto_pipeline.venues import TradesAnswer
@@ -71,7 +71,7 @@ def batch(trades: list[LiveTrade]) -> pl.DataFrame:
         bars_from_trades(
             frame_of_live_trades([trade for trade in unique if trade.instrument == symbol]),
             Timeframe.M1,
-            source=Source.LIVE_AGGREGATED,
+            source=BarOrigin.LIVE_AGGREGATED,
             revision=datetime.now(UTC),
         )
         for symbol in sorted({trade.instrument for trade in unique})

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from crypto_pipeline.market import BAR_SCHEMA, TRADE_SCHEMA, Source, Timeframe, bars_from_trades, roll_up
+from crypto_pipeline.market import BAR_SCHEMA, TRADE_SCHEMA, BarOrigin, Timeframe, bars_from_trades, roll_up
 from crypto_pipeline.market.trades.individual_trades import new_singles
 from crypto_pipeline_tests.builders.generators import START
 
@@ -21,7 +21,7 @@ PRICES = st.integers(1, 99).map(lambda tick: tick / 8)
 
 
 def made(trades: pl.DataFrame, timeframe: Timeframe = Timeframe.M1, **ids: int) -> pl.DataFrame:
-    return bars_from_trades(trades, timeframe, source=Source.LIVE_AGGREGATED, revision=START, **ids)
+    return bars_from_trades(trades, timeframe, source=BarOrigin.LIVE_AGGREGATED, revision=START, **ids)
 
 
 @st.composite

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, Source
+from crypto_pipeline.market.bars import BAR_SCHEMA, BarOrigin
 from crypto_pipeline.market.retention import Kept, RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
@@ -43,7 +43,7 @@ copies = st.builds(
     ),
     st.sampled_from(["BTC-USDT", "ETH-USDT"]),
     st.integers(0, 2),
-    st.sampled_from(Source),
+    st.sampled_from(BarOrigin),
     st.booleans(),
     st.integers(0, 2),
     st.sampled_from([100.0, 101.0]),

@@ -14,7 +14,7 @@ import polars as pl
 import psycopg
 import pytest
 
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BarOrigin
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.bars import transaction, writer
@@ -31,7 +31,7 @@ def _from_all_sources(count: int) -> list[pl.DataFrame]:
             count=count, start=START + timedelta(minutes=200 * place), seed=place, source=source,
             revised=timedelta(seconds=place),
         ).sample(fraction=1, shuffle=True, seed=place)
-        for place, source in enumerate(Source)
+        for place, source in enumerate(BarOrigin)
     ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, Source
+from crypto_pipeline.market.bars import BAR_SCHEMA, BarOrigin
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.bars import writer
@@ -55,7 +55,7 @@ def copies(draw: st.DrawFn, timeframe: Timeframe) -> dict[str, Any]:
         ),
         quote_volume=draw(st.sampled_from([None, 0.0, 7.0])),
         trade_count=draw(st.sampled_from([None, 0, 5])),
-        source=str(draw(st.sampled_from(list(Source)))),
+        source=str(draw(st.sampled_from(list(BarOrigin)))),
         complete=draw(st.booleans()),
         revision=at + timedelta(seconds=draw(st.sampled_from([60, 61]))),
     )

@@ -14,7 +14,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, Source
+from crypto_pipeline.market.bars import BAR_SCHEMA, FAILOVER, BarOrigin
 from crypto_pipeline.store.archive import merge
 from crypto_pipeline.store.columns import bars as bar_columns
 from crypto_pipeline.store.columns.bars import Columns
@@ -35,7 +35,7 @@ def copies(draw: st.DrawFn) -> pl.DataFrame:
         opened = START + timedelta(minutes=draw(st.integers(0, 2)))
         prices = [draw(_VALUE) for _ in range(4)]
         counts = (draw(_STATED), draw(_STATED), draw(st.none() | st.integers(1, 3)))
-        standing = (str(draw(st.sampled_from(list(Source)))), draw(st.booleans()))
+        standing = (str(draw(st.sampled_from(list(BarOrigin)))), draw(st.booleans()))
         revision = START + timedelta(minutes=draw(st.integers(0, 2)))
         rows.append((draw(st.sampled_from("AB")), opened, *prices, draw(_VALUE), *counts, *standing, revision))
     return pl.DataFrame(rows, schema=BAR_SCHEMA, orient="row")

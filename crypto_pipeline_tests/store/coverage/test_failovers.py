@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import polars as pl
 
-from crypto_pipeline.market.bars import Source
+from crypto_pipeline.market.bars import BarOrigin
 from crypto_pipeline.market.precedence import SOURCE_RANKS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
@@ -41,7 +41,7 @@ def test_one_that_goes_on_is_one_row_and_closes_when_the_first_venue_has_stated_
     take(store, 0, 2)
     take(store, 2, 3)
     take(store, 9, 10)
-    other = str(Source.failover("kraken"))
+    other = str(BarOrigin.failover("kraken"))
     store.bars.write(frame([bar(at=START + n * MINUTE, source=other) for n in (0, 1, 2, 9)]), Timeframe.M1)
     rows = store.failovers.open("binance", Timeframe.M1)
     assert [(row["start"], row["end"]) for row in rows.iter_rows(named=True)] == [

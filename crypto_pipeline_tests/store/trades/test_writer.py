@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from crypto_pipeline.market.bars import TRADE_SCHEMA, Source
+from crypto_pipeline.market.bars import TRADE_SCHEMA, BarOrigin
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.trades.aggregation import bars_from_trades
 from crypto_pipeline.store import LivePrice, Store
@@ -145,7 +145,7 @@ def test_minutes_whose_trades_are_not_those_of_their_bar_are_found(clean: Store)
         return [((at - START).seconds // 60, source) for at, source in found.select("open_time", "source").rows()]
 
     def write_bars(*frames: pl.DataFrame) -> None:
-        made_of = {"source": Source.LIVE_AGGREGATED, "revision": end}
+        made_of = {"source": BarOrigin.LIVE_AGGREGATED, "revision": end}
         clean.bars.write(bars_from_trades(pl.concat(frames), Timeframe.M1, **made_of), Timeframe.M1)
 
     live = "live_aggregated"
