@@ -114,15 +114,19 @@ def test_few_bars_in_the_last_hour_trigger_a_fill(house: Deployed) -> None:
     assert tick(house, freshness).run_requests == []
 
 
+def told(result: Any) -> set[tuple[str, str, bool]]:
+    return {(one.asset_key.to_user_string(), one.check_name, one.passed) for one in result.asset_events}
+
+
 def test_a_series_that_falls_behind_is_a_failed_check_and_an_alert_until_it_is_back(house: Deployed) -> None:
     first = tick(house, freshness)
-    assert not first.asset_events
+    assert told(first) == {("venues/replay", "connection", True), ("venues/replay", "freshness", True)}
+    assert not tick(house, freshness, first.cursor).asset_events
     assert house.store.checks.open_alerts().is_empty()
     now = datetime.now(UTC)
     lose(house, "BTC-USDT", now - timedelta(minutes=18), now)
     late = tick(house, freshness, first.cursor)
-    (event,) = late.asset_events
-    assert (event.asset_key.to_user_string(), event.check_name, event.passed) == ("ohlc_1m", "freshness", False)
+    assert told(late) == {("ohlc_1m", "freshness", False), ("venues/replay", "freshness", False)}
     (alert,) = house.store.checks.open_alerts().iter_rows(named=True)
     assert (alert["source"], alert["timeframe"], alert["severity"]) == ("freshness", "1m", "critical")
     assert json.loads(alert["detail"])["offenders"][0]["instrument"] == "BTC-USDT"
@@ -133,5 +137,5 @@ def test_a_series_that_falls_behind_is_a_failed_check_and_an_alert_until_it_is_b
 
     MarketDatabase().run(heal)
     back = tick(house, freshness, late.cursor)
-    assert [one.passed for one in back.asset_events] == [True]
+    assert told(back) == {("ohlc_1m", "freshness", True), ("venues/replay", "freshness", True)}
     assert house.store.checks.open_alerts().is_empty()

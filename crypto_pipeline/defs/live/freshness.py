@@ -27,8 +27,7 @@ _LOOK_BACK = timedelta(hours=2)
 @sensor(
     job=live_gap_fill,
     minimum_interval_seconds=60,
-    description="Every minute: checks whether each venue answers and how overdue the newest bar of each instrument is, "
-    "and fills hours with few bars.",
+    description="Every minute: checks whether venues answer and how overdue each series is, fills hours with few bars.",
 )
 def freshness(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult:
     """Every minute: whether each venue answers, how overdue each series is, and a fill where an hour has few bars."""

@@ -60,7 +60,12 @@ def source_event(outcome: CheckOutcome) -> dg.AssetCheckEvaluation:
 
 
 def record_source(store: Store, outcome: CheckOutcome) -> None:
-    """Keep the outcome as the newest result of `<check>:<venue>`, and open or close its alert. Raises StoreError."""
+    """Keep the outcome as the newest result of `connection:<venue>`, and open or close its alert. Raises StoreError.
+
+    Not that of freshness: the check of each width of bars keeps it already, and a person should read of it once.
+    """
+    if outcome.name == "freshness":
+        return
     store.checks.record_result(
         f"{outcome.name}:{outcome.subject}",
         None,
