@@ -79,12 +79,13 @@ def span() -> tuple[datetime, datetime]:
 @pytest.fixture
 def history(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[datetime], None]]:
     """``history(day)``: partitions begin on that day (of bars on its Monday) until the test ends."""
+    before = layout.partitions()
 
-    def begin(day: datetime) -> None:
-        laid_down = layout.Partitions.from_history(day, timedelta(0))
-        monkeypatch.setattr(layout, "read_partitions", lambda *_: laid_down)
+    def lay_down(partitions: layout.Partitions) -> None:
+        monkeypatch.setattr(layout, "read_partitions", lambda *_: partitions)
         layout.partitions.cache_clear()
 
-    yield begin
+    yield lambda day: lay_down(layout.Partitions.from_history(day, timedelta(0)))
+    lay_down(before)
+    layout.partitions()  # those of the definitions that other tests share, whatever database they use
     monkeypatch.undo()
-    layout.partitions.cache_clear()
