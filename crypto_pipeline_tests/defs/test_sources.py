@@ -33,7 +33,7 @@ NOW = datetime(2024, 7, 5, 17, 30, 40, tzinfo=UTC)
 
 
 class Massive:
-    """A deployment that collects two stocks of a venue without a stream."""
+    """A deployment that collects two stocks, and makes no live bars of the venue's stream."""
 
     def __init__(self, server: MassiveServer, store: Store, instance: dg.DagsterInstance) -> None:
         self.server, self.store, self.instance = server, store, instance
@@ -58,7 +58,7 @@ def massive(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mass
         for name, value in {
             "DATABASE_URL": postgres_url, "VENUE": "massive", "MASSIVE_URL": url, "MASSIVE_KEY": KEY,
             "MASSIVE_FEED": "realtime", "MASSIVE_REQUESTS_PER_MINUTE": "60000", "DAYS": "1",
-            "HEAL_BACKOFF": "0.001", "REQUEST_ATTEMPTS": "1",
+            "HEAL_BACKOFF": "0.001", "REQUEST_ATTEMPTS": "1", "INGEST": "false",
         }.items():  # fmt: skip
             monkeypatch.setenv(f"CRYPTO_PIPELINE_{name}", value)
         store.instruments.add([Instrument.stock("AAPL"), Instrument.stock("JPM")])

@@ -8,9 +8,8 @@ from pydantic import Field
 from crypto_pipeline.defs.bars import source as bar_source
 from crypto_pipeline.defs.sources.checks import check_job, source_checks
 from crypto_pipeline.defs.sources.sync import history_job, price_job, source_schedule
-from crypto_pipeline.defs.sources.venue_asset import Role, VenueLooks, venue_asset
+from crypto_pipeline.defs.sources.venue_asset import Role, VenueLooks, is_streamed, venue_asset
 from crypto_pipeline.settings import load_settings
-from crypto_pipeline.venue_names import has_stream
 from crypto_pipeline.venues import collected_venues, venue_entry
 
 _CHECKED = "7-59/15 * * * *"
@@ -20,7 +19,7 @@ _ABOUT_CHECKS = "Every 15 minutes: checks whether {} answers, and whether its se
 
 
 class Source(dg.Component, dg.Model, dg.Resolvable):
-    """A venue: its external asset with checks of connection and freshness, its price updates where it has no stream,
+    """A venue: its external asset with checks of connection and freshness, its price updates where nothing streams,
     and its historical sync. With ``bars`` also the bars that come from it.
 
     The asset is `venues/<venue>`; jobs and schedules are `historical_sync_<venue>`, `price_update_<venue>` and
@@ -77,20 +76,20 @@ class CollectedSources(dg.Component, dg.Model, dg.Resolvable):
 
 def source_definitions(source: Source, role: Role) -> dg.Definitions:
     """Asset, checks, jobs and schedules of one source. Of a venue that stands in nothing is synchronised."""
-    venue = source.venue
+    venue, settings = source.venue, load_settings()
     looks = VenueLooks(source.description, source.owners, source.tags, source.kinds, source.documentation)
     jobs = [check := check_job(venue)]
     schedules = []
-    if venue not in collected_venues(load_settings()):  # the sensor `freshness` checks those each minute
+    if venue not in collected_venues(settings):  # the sensor `freshness` checks those each minute
         schedules.append(source_schedule(check, _CHECKED, _ABOUT_CHECKS.format(venue)))
     if role == "first":
         jobs.append(history := history_job(venue))
         schedules.append(source_schedule(history, source.sync_cron, _ABOUT_HISTORY.format(venue)))
-        if not has_stream(venue):
+        if not is_streamed(settings, venue):
             jobs.append(prices := price_job(venue))
             schedules.append(source_schedule(prices, source.prices_cron, _ABOUT_PRICES.format(venue)))
     return dg.Definitions(
-        assets=[venue_asset(load_settings(), venue, role, looks)],
+        assets=[venue_asset(settings, venue, role, looks)],
         asset_checks=[source_checks(venue)],
         jobs=jobs,
         schedules=schedules,

@@ -33,6 +33,11 @@ class VenueLooks:
     documentation: str | None = None
 
 
+def is_streamed(settings: Settings, venue: str) -> bool:
+    """Whether live bars are made of the venue's stream; otherwise its prices are updated by REST."""
+    return settings.ingest and has_stream(venue)
+
+
 def venue_asset(settings: Settings, name: str, role: Role, looks: VenueLooks) -> dg.AssetSpec:
     """The external asset of the venue called ``name``, with its addresses as the settings give them."""
     metadata: dict[str, Any] = {"role": role}
@@ -42,7 +47,9 @@ def venue_asset(settings: Settings, name: str, role: Role, looks: VenueLooks) ->
     if looks.documentation is not None:
         metadata["documentation"] = dg.MetadataValue.url(looks.documentation)
     shared = VENUES.arguments()
-    happening = "a stream for what happens now" if has_stream(name) else "no stream, so prices every 15 minutes"
+    happening = (
+        "a stream for what happens now" if is_streamed(settings, name) else "no stream, so prices every 15 minutes"
+    )
     return dg.AssetSpec(
         venue_key(name),
         group_name=shared["group_name"],

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from crypto_pipeline.market.bars import BAR_SCHEMA, Source, as_bars
+from crypto_pipeline.market.bars import BAR_SCHEMA, BarOrigin, as_bars
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.store import LivePrice
@@ -73,7 +73,7 @@ class ProvisionalBars:
         rows = [
             (
                 bar.instrument, bar.open_ms, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.trade_count,
-                str(Source.VENUE_HISTORICAL), False, max(now_ms, bar.open_ms + _MINUTE),
+                str(BarOrigin.VENUE_HISTORICAL), False, max(now_ms, bar.open_ms + _MINUTE),
             )
             for bar, now_ms in bars
         ]  # fmt: skip
@@ -90,7 +90,7 @@ class ProvisionalBars:
         if price is None or price.open_ms < open_ms:
             price = LivePrice(
                 instrument, Timeframe.M1, open_ms, first, first, first, first, 0.0, None, None, None, first, ms, None,
-                str(Source.LIVE_AGGREGATED),
+                str(BarOrigin.LIVE_AGGREGATED),
             )  # fmt: skip
             self._prices[instrument] = price
         return price
