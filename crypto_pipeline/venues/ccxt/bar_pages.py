@@ -29,7 +29,8 @@ async def read_span(ask: Ask, begin: int, end: int, width: int, most: int) -> li
     rows: list[Row] = []
     cursor, back, held = begin, 1, None
     while cursor < end:
-        since = cursor - back * width
+        # of the first page no row is known: it begins as early as any page has to
+        since = cursor - (_MOST_BACK if cursor == begin else back) * width
         limit = min(most, (end - since) // width + 1)
         page = await _page(ask, since, limit, width, cursor)
         times = [row[0] for row in page]
