@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -123,13 +124,18 @@ def given_settings(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def _as_text(value: Any) -> str:
+    """A setting as its variable has it: tables are JSON."""
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
 def environment(settings: Settings, places: Places, given: dict[str, Any], dagster_url: str) -> dict[str, str]:
     """Environment of every program: this process's, Dagster's variables, and the given settings.
 
     URLs with passwords are passed only in the environment.
     """
     found = {name: value for name, value in os.environ.items() if not name.startswith("DAGSTER_")}
-    found |= {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
+    found |= {f"{PREFIX}{name.upper()}": _as_text(value) for name, value in given.items()}
     found |= {
         MARK: str(places.data_dir),
         DEPLOYMENT: places.deployment(),

@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -134,6 +135,20 @@ def test_secrets_are_in_the_environment_and_nowhere_else(places: Places) -> None
     )
     assert "hunter2" in made["DAGSTER_POSTGRES_URL"]
     assert made["CRYPTO_PIPELINE_VENUE"] == "replay"
+
+
+def test_programs_have_the_settings_that_were_given(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are tables too, whose text in Python is not that of a setting."""
+    given: dict[str, Any] = {
+        "keep_days": {"1m": 90}, "ccxt_urls": {"bitstamp": "http://127.0.0.1:9"}, "days": 3,
+        "replay_shift_to_now": True,
+        "label_parameters": {"loose": {"dca": {"horizon": 24}}},
+    }  # fmt: skip
+    settings = load_settings(data_dir=places.data_dir, **given)
+    made = environment(settings, places, given_settings(settings), "postgresql+psycopg2://u:p@127.0.0.1:1/d")
+    for name, value in made.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().model_dump(include=set(given)) == settings.model_dump(include=set(given))
 
 
 def test_own_database_needs_no_postgres_of_ours(places: Places) -> None:
