@@ -7,6 +7,7 @@ directory, or where ``CRYPTO_PIPELINE_CONFIG`` points). Secrets come from the en
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from functools import lru_cache
 from pathlib import Path
@@ -322,8 +323,12 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(problem) for problem in error.errors())) from None
-    except ValueError as error:  # an unreadable settings file
-        raise SettingsError(f"cannot read {_config_file(given)}: {error}") from None
+    except ValueError as error:  # an unreadable settings file, or a table in the environment
+        variable = re.search(r'field "(\w+)" from source "Env', str(error))
+        if variable is None:
+            raise SettingsError(f"cannot read {_config_file(given)}: {error}") from None
+        field = Settings.model_fields[variable[1]]
+        raise SettingsError(f"{PREFIX}{variable[1].upper()} is not JSON: {field.description}") from None
 
 
 def _explain(problem: Any) -> str:

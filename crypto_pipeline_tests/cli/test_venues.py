@@ -144,3 +144,10 @@ def test_ccxt_is_imported_for_a_venue_of_it_alone() -> None:
     """
     lines = "\n".join(line.removeprefix(" " * 8) for line in script.splitlines())
     subprocess.run([sys.executable, "-c", lines], check=True)
+
+
+def test_a_table_in_the_environment_that_is_no_json_is_named(run: Run) -> None:
+    code, _, err = run("status", CCXT_URLS="bitstamp=http://127.0.0.1:9")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "CRYPTO_PIPELINE_CCXT_URLS is not JSON" in err
+    assert '{"bitstamp": "http://…"}' in err
