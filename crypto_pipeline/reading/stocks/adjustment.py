@@ -14,6 +14,7 @@ from crypto_pipeline.market.corporate_actions.factors import (
     OLDEST_CLOSE,
     Adjust,
     FactorTable,
+    Runs,
     factor_table,
     reference_needs,
 )
@@ -65,7 +66,7 @@ class Adjuster:
         first = bars["open_time"].min()
         if not isinstance(first, datetime):
             return cls(store, adjust, FactorTable({}), as_of, complete)
-        names = bars["instrument"].unique().to_list()
+        names = list(dict.fromkeys(Runs.of(bars["instrument"]).names))
         actions = store.corporate_actions.as_of(names, as_of or now())
         actions = actions.filter(pl.col("effective_at") > first)
         closes, quotes = None, {}
@@ -118,7 +119,9 @@ def _closes(store: Store, needs: pl.DataFrame, days: pl.DataFrame | None, as_of:
     """
     have = None
     if days is not None:
-        spans = days.group_by("instrument").agg(pl.col("open_time").min().alias("first"), pl.col("open_time").max())
+        runs = Runs.of(days["instrument"])
+        edges = {"first": days["open_time"].gather(runs.begins), "open_time": days["open_time"].gather(runs.ends - 1)}
+        spans = pl.DataFrame({"instrument": runs.names, **edges})
         day = pl.col("effective_date").cast(pl.Datetime("ms", "UTC"))
         both = needs.join(spans, on="instrument", how="left")
         inside = (day > pl.col("first")) & (day <= pl.col("open_time") + pl.duration(days=1))
