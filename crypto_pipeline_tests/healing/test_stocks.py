@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
@@ -17,15 +18,18 @@ import pytest
 from crypto_pipeline import Reader
 from crypto_pipeline.healing import Pipeline
 from crypto_pipeline.healing.checks.stored_bars import accounted_for
-from crypto_pipeline.market.calendars import get_calendar
+from crypto_pipeline.market.calendars import SessionCalendar, get_calendar
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.rollup import roll_up
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.massive.generated import GeneratedStocks, Halt
+from crypto_pipeline.replay.massive.recorded import RecordedStocks
 from crypto_pipeline.replay.massive.tape import DividendEvent, SplitEvent, Stock
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
+from crypto_pipeline_tests.builders import lean
 from crypto_pipeline_tests.builders.massive_server import KEY, massive
+from crypto_pipeline_tests.market.corporate_actions.test_factors import six_digits
 
 T = TypeVar("T")
 M1, D1 = Timeframe.M1, Timeframe.D1
@@ -213,3 +217,70 @@ def test_roll_ups_of_extended_hours_are_stored_beside_those_of_the_session(store
     assert stored["open"].to_list() == inside["open"].to_list()
     early = hours.filter(pl.col("open_time") < utc(2024, 7, 2, 13))
     assert early["volume"].sum() == minutes.filter(pl.col("open_time") < utc(2024, 7, 2, 13))["volume"].sum()
+
+
+def test_a_closure_by_special_order_leaves_no_false_hole(store: Store) -> None:
+    """On 2025-01-09 New York was closed to mourn a president; no rule of the calendar has that day."""
+    tape = GeneratedStocks([Stock(name.replace("-", "."), BEGAN) for name in NAMES])
+    run(store, fill, tape=tape, now=utc(2025, 1, 11, 1, 30), days=4)
+    assert missing(store) == 0
+    assert set(store.ledger.open(M1, list(NAMES))["state"]) <= {"no_trade"}
+    days = store.reader.read(["JPM"], D1, utc(2025, 1, 7), utc(2025, 1, 11))
+    assert days["open_time"].dt.day().to_list() == [7, 8, 10]
+    closed = get_calendar("XNYS")
+    assert isinstance(closed, SessionCalendar)
+    (closure,) = closed.closures(date(2025, 1, 6), date(2025, 1, 10))
+    assert closure.reason == "XNYS had no session on 2025-01-09: closed by special order"
+
+
+def test_a_split_that_is_replayed_changes_no_stored_row_and_both_views_are_those_of_the_factor_file(
+    store: Store, postgres_url: str, recorded_data: Path
+) -> None:
+    """Apple before and after its split of seven for one, as Massive states it, against the rows of the factor file."""
+    tape = RecordedStocks(lean.equity(recorded_data))
+    store.instruments.add([Instrument.stock("AAPL")])
+    for name in NAMES:
+        store.instruments.remove(name)
+    before, after = utc(2014, 6, 7, 1, 30), utc(2014, 6, 11, 1, 30)
+
+    async def fill_days(pipeline: Pipeline) -> None:
+        await pipeline.sync_instruments()
+        await pipeline.backfill(timeframes=[D1])
+
+    def rows(end: datetime) -> list[tuple[object, ...]]:
+        query = "SELECT o::text FROM market.ohlc_data o WHERE open_time < %s UNION ALL SELECT r::text FROM "
+        return store.connections.rows(f"{query}market.ohlc_revisions r ORDER BY 1", [end])
+
+    run(store, fill_days, tape=tape, now=before, days=60)
+    settled = utc(2014, 6, 6)  # Friday's bar may change until six hours after its end
+    stored = rows(settled)
+    assert len(stored) > 35
+    run(store, fill_days, tape=tape, now=after, days=64)
+    assert rows(settled) == stored
+    # as if both had been collected at their time
+    store.connections.run(lambda c: c.execute("UPDATE market.ohlc_data SET recorded_at = open_time + '1 day'") and None)
+    factors = {row.day: row for row in lean.factor_rows(recorded_data, "aapl")}
+    last = factors[date(2014, 6, 6)]  # the last day before the split
+    later = next(row for day, row in sorted(factors.items()) if day > last.day)
+    with Reader(postgres_url) as reader:
+        span = {"start": "2014-04-15", "end": "2014-06-11"}
+        plain = reader.bars("AAPL", "1d", **span)
+        known = reader.bars("AAPL", "1d", **span, adjust="splits", as_of=after)
+        assert plain.filter(pl.col("open_time") == utc(2014, 6, 6))["close"].to_list() == [float(last.close)]
+        ratio = known["close"] / plain["close"]
+        for day, factor in zip(plain["open_time"].dt.date(), ratio, strict=True):
+            # the file counts a later split too, of four for one
+            assert six_digits(factor * float(later.split)) == (last if day <= last.day else later).split
+        then = reader.bars("AAPL", "1d", **span, adjust="splits", as_of=before)
+        assert then["close"].to_list() == plain["close"].to_list()[: then.height]
+        assert then["open_time"].max() == utc(2014, 6, 6)
+
+
+def test_a_halt_of_a_quarter_of_an_hour_is_explained_once_in_every_width(store: Store) -> None:
+    run(store, fill)
+    for timeframe in (M1, Timeframe.M5, Timeframe.H1):
+        rows = store.ledger.open(timeframe, ["NVDA"])
+        inside = rows.filter((pl.col("start") < HALT.start + timedelta(minutes=12)) & (pl.col("end") > HALT.start))
+        assert set(inside["state"]) <= {"no_trade"}
+    five = store.ledger.open(Timeframe.M5, ["NVDA"]).filter(pl.col("start") == utc(2024, 7, 5, 15))
+    assert five["bars"].to_list() == [2]
