@@ -9,6 +9,7 @@ from datetime import datetime
 import polars as pl
 
 from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.market.calendars import ALWAYS, get_calendar
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.pool import Connections
 
@@ -84,8 +85,33 @@ class Audit:
     ) -> pl.DataFrame:
         """Days on which the volume of rolled-up bars differs from that of the lower bars of the same windows.
 
-        Only rolled-up windows count. Columns ``instrument``, ``day``, ``rolled``, ``below`` (volumes); at most 1,000.
+        Only rolled-up windows count. Of an instrument with sessions only windows and lower bars that touch one count: a
+        wider bar of the session leaves out the extended hours, which have lower bars of their own. Columns
+        ``instrument``, ``day``, ``rolled``, ``below`` (volumes); at most 1,000 of each calendar.
         """
+        rows = self._connections.rows("SELECT DISTINCT calendar FROM market.instruments WHERE active ORDER BY 1")
+        names = [name for (name,) in rows if name != ALWAYS.name]
+        # without sessions there is nothing to look up for each bar
+        parts = [self._conserved(timeframe, lower, start, end, tolerance, "", f"i.calendar = '{ALWAYS.name}'")]
+        for name in names:
+            windows = [(each, *span) for each in (timeframe, lower) for span in _by_day(name, each, start, end)]
+            if windows:
+                values = ", ".join(
+                    f"('{each}', '{begin.isoformat()}'::timestamptz, '{over.isoformat()}'::timestamptz)"
+                    for each, begin, over in windows
+                )
+                within = f"""
+                JOIN (VALUES {values}) AS s (timeframe, begins, ends) ON s.timeframe = o.timeframe
+                AND (s.begins AT TIME ZONE 'UTC')::date = (o.open_time AT TIME ZONE 'UTC')::date
+                AND o.open_time >= s.begins AND o.open_time < s.ends"""
+                parts.append(self._conserved(timeframe, lower, start, end, tolerance, within, "i.calendar = $6", name))
+        return pl.concat(parts)
+
+    def _conserved(
+        self, timeframe: Timeframe, lower: Timeframe, start: datetime, end: datetime, tolerance: float,
+        within: str, which: str, *more: str,
+    ) -> pl.DataFrame:  # fmt: skip
+        """See ``volume_conservation``: of the instruments ``which``, of bars that join ``within``."""
         width = f"'{timeframe.minutes} minutes'::interval"
         # Both sides in one pass and one aggregation: the plan of a join depends on statistics, which a newly filled
         # table does not have.
@@ -97,15 +123,15 @@ class Audit:
                 SELECT o.instrument_id, date_bin({width}, o.open_time, '1970-01-05Z') AS open_time,
                        sum(o.volume) FILTER (WHERE o.timeframe = $1 AND o.source_rank = 20) AS rolled,
                        sum(o.volume) FILTER (WHERE o.timeframe = $4) AS below
-                FROM market.ohlc_data o
+                FROM market.ohlc_data o {within}
                 WHERE o.timeframe IN ($1, $4) AND o.open_time >= $2::timestamptz AND o.open_time < $3::timestamptz
                 GROUP BY 1, 2) w
             JOIN market.instruments i USING (instrument_id)
-            WHERE w.rolled IS NOT NULL AND i.active
+            WHERE w.rolled IS NOT NULL AND i.active AND {which}
             GROUP BY 1, 2
             HAVING abs(sum(w.rolled) - sum(coalesce(w.below, 0))) > $5 * greatest(sum(w.rolled), 1e-12)
             ORDER BY 1, 2 LIMIT 1000""",
-            timeframe, start, end, str(lower), tolerance,
+            timeframe, start, end, str(lower), tolerance, *more,
         )  # fmt: skip
 
     def newest(self, timeframe: Timeframe) -> pl.DataFrame:
@@ -125,3 +151,14 @@ class Audit:
         sent = [p.isoformat() if isinstance(p, datetime) else p for p in parameters]
         frame = self._connections.frame(query, [str(timeframe), *sent])
         return frame.cast({"open_time": UTC_MS}) if "open_time" in frame.columns else frame
+
+
+def _by_day(calendar: str, timeframe: Timeframe, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+    """The spans in which windows of a timeframe that touch a session open, cut at midnights (UTC)."""
+    found = []
+    for begin, over in get_calendar(calendar).spans(timeframe, start, end):
+        while begin < over:
+            until = min(over, Timeframe.D1.floor(begin) + Timeframe.D1.delta)
+            found.append((begin, until))
+            begin = until
+    return found
