@@ -268,11 +268,11 @@ class CcxtRest(RestVenue):
         span = from_unix_ms(since), from_unix_ms(until)
         return TradesAnswer(*span, parse.frame_of_trades(rows, instrument), instrument=instrument)
 
-    async def _trades(self, venue_symbol: str, since: int) -> list[CcxtTrade]:
-        why = ""
+    async def _trades(self, venue_symbol: str, since: int, until: int | None) -> list[CcxtTrade]:
+        why, params = "", {} if until is None else {"until": until}
         for _ in range(_ATTEMPTS):
             async with self._asking(f"trades of {venue_symbol}", rows_bound(2 * _MOST_ROWS, 1024)):
-                page = await self.exchange.fetch_trades(venue_symbol, since, _MOST_ROWS)
+                page = await self.exchange.fetch_trades(venue_symbol, since, _MOST_ROWS, params)
             try:
                 return [parse.read_trade(row) for row in page]
             except UNREADABLE as error:  # one that cannot be is one that is missing
