@@ -17,6 +17,9 @@ CCXT = "ccxt_"
 #: What installs ccxt.
 CCXT_EXTRA = "pip install 'crypto-pipeline[ccxt]'"
 
+#: Exchanges of ccxt that give the address of their stream for POST alone, which is not sent here.
+_ADDRESS_BY_POST = frozenset({"kucoin", "kucoineu", "kucoinfutures"})
+
 
 @lru_cache
 def _marks() -> dict[str, list[str]]:
@@ -71,4 +74,16 @@ def refuse_unknown_venue(venue: str, *, first: bool = False) -> None:
 
 def has_stream(venue: str) -> bool:
     """Whether live bars can be made of the venue's stream; otherwise its bars come by REST alone."""
-    return "rest" not in _marks().get(venue, ("rest",))
+    exchange = ccxt_exchange(venue)
+    return "rest" not in _marks().get(venue, ("rest",)) if exchange is None else _ccxt_streams(exchange)
+
+
+@lru_cache
+def _ccxt_streams(exchange: str) -> bool:
+    """Whether ccxt.pro's file of an exchange says that it watches candles and trades."""
+    package = find_spec("ccxt")
+    if package is None or not package.submodule_search_locations or exchange in _ADDRESS_BY_POST:
+        return False
+    file = Path(package.submodule_search_locations[0], "pro", f"{exchange}.py")
+    said = file.read_text(encoding="utf-8") if file.is_file() else ""
+    return all(f"'{what}': True" in said for what in ("watchOHLCV", "watchTrades"))

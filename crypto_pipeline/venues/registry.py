@@ -194,7 +194,8 @@ REGISTRY: dict[str, VenueEntry] = {
 def venue_entry(name: str) -> VenueEntry:
     """The entry of a venue. Raises ValueError in one line with the fix."""
     refuse_unknown_venue(name)
-    return REGISTRY.get(name) or VenueEntry(CCXT_TRAITS, partial(_ccxt, name))
+    stream = partial(_ccxt_stream, name) if has_stream(name) else None
+    return REGISTRY.get(name) or VenueEntry(CCXT_TRAITS, partial(_ccxt, name), stream)
 
 
 def _ccxt(name: str, options: ClientOptions) -> Venue:
@@ -209,6 +210,13 @@ def _ccxt(name: str, options: ClientOptions) -> Venue:
         share=settings.budget_share,
         policy=options.policy,
     )
+
+
+def _ccxt_stream(name: str, settings: Settings) -> StreamingVenue:
+    from crypto_pipeline.venues.ccxt.stream import CcxtStream  # imports ccxt, which takes long
+
+    exchange = ccxt_exchange(name) or name
+    return CcxtStream(exchange, settings.ccxt_urls.get(exchange), name=name, timeout=settings.request_timeout)
 
 
 def collected_venues(settings: Settings) -> tuple[str, ...]:

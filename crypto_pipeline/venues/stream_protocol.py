@@ -101,6 +101,8 @@ class StreamTraits:
     max_age_s: float = 23.5 * 3600
     #: Whether the venue allows one connection at a time to a key: a replacement is opened once the old one is closed.
     single_connection: bool = False
+    #: Seconds without a bar or trade, while everything is traded, after which a stream without ids is opened again.
+    quiet_limit_s: float = 150.0
 
 
 class StreamClosed(VenueUnavailable):

@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 
 #: Bars that came are written so often. Seconds.
 _WRITE_EVERY = 0.5
-#: In a session, a stream from which nothing came for so long is opened again. Seconds.
-_SILENT = 150.0
 #: Part of the lease's time without a renewal after which the connection is closed: another process may take over.
 _RENEWED_WITHIN = 0.7
 
@@ -70,6 +68,7 @@ class BarTerm(TermLoop):
             Callbacks(None, report, self.confirmation.figures, self.detail, lambda: None), state
         )
         self._calendars = {"24/7"}
+        self._quiet_limit = stream.stream_traits.quiet_limit_s
         self._single = stream.stream_traits.single_connection
         self._renewed = time.monotonic()
         #: whether the connection is closed because the lease was not renewed in time
@@ -143,10 +142,10 @@ class BarTerm(TermLoop):
 
     async def _check_silence(self) -> None:
         """Open the stream again that brings nothing while everything is open."""
-        state = self.state
+        state, limit = self.state, self._quiet_limit
         for link in self.session.links.values():
             quiet = time.monotonic() - max(self.bars.arrived, link.opened)
-            if quiet > _SILENT and self.in_session():
+            if quiet > limit and self.in_session():
                 link.reason = f"no bar and no trade for {quiet:.0f} s in a session"
                 self.session.counters["silences"] += 1
                 self.session.replace(state.names[0])
@@ -155,10 +154,10 @@ class BarTerm(TermLoop):
         """Whether all markets were open for as long as the silence that is noticed, up to the newest data."""
         state = self.state
         until = from_unix_ms(state.clock.now_ms()) - state.venue.traits.delay
-        since = until - timedelta(seconds=_SILENT)
+        since = until - timedelta(seconds=self._quiet_limit)
         return all(
             sum((end - start for start, end in get_calendar(name).spans(Timeframe.M1, since, until)), timedelta())
-            >= timedelta(seconds=_SILENT) - 2 * Timeframe.M1.delta
+            >= timedelta(seconds=self._quiet_limit) - 2 * Timeframe.M1.delta
             for name in self._calendars
         )
 

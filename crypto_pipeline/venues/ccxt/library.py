@@ -9,9 +9,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+from urllib.parse import urlsplit
 
 from crypto_pipeline.venue_names import CCXT, refuse_unknown_venue
-from crypto_pipeline.venues.ccxt.package import exchange_class
+from crypto_pipeline.venues.ccxt.package import exchange_class, streaming_class
 from crypto_pipeline.venues.client.responses import UNSTATED_PAUSE, HttpResponse, RateLimited
 from crypto_pipeline.venues.decoding import UNREADABLE
 from crypto_pipeline.venues.protocol import MalformedAnswer, UnknownSymbol, VenueError, VenueUnavailable, shorten
@@ -71,6 +72,45 @@ def _routed(kind: Any, send: Send) -> Any:
             return await send(Sent(url, _weight.get()))
 
     return Routed
+
+
+def make_streams(name: str, rest: Any, base_url: str | None) -> Any:
+    """ccxt.pro's exchange ``name``, with the markets of ``rest``, which ``make_exchange`` made and which has them.
+
+    It opens sockets itself, at ``base_url`` where one is given; requests go the way of those of ``rest``.
+    """
+    exchange = _with_requests_of(rest, streaming_class(name))({"options": {"defaultType": "spot"}})
+    exchange.set_markets(rest.markets)
+    if base_url is not None:
+        exchange.urls["api"]["ws"] = _moved(exchange.urls["api"]["ws"], base_url.replace("http", "ws", 1))
+    return exchange
+
+
+def _with_requests_of(rest: Any, kind: Any) -> Any:
+    class Streams(kind):  # type: ignore[misc]
+        """The exchange, whose requests ``rest`` makes."""
+
+        async def load_markets(self, reload: bool = False, params: Any = None) -> Any:
+            return self.markets
+
+        async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
+            return await rest.fetch(url, method, headers, body)
+
+    return Streams
+
+
+def _moved(addresses: Any, origin: str) -> Any:
+    """The addresses, one or several by name, at another origin."""
+    if isinstance(addresses, dict):
+        return {name: _moved(each, origin) for name, each in addresses.items()}
+    return origin.rstrip("/") + urlsplit(addresses).path if isinstance(addresses, str) else addresses
+
+
+def heard_within(exchange: Any, seconds: float) -> bool:
+    """Whether the newest message or pong of any socket of an exchange came within this time."""
+    clients = (exchange.clients or {}).values()
+    heard = max((max(one.lastPong or 0, one.last_message_at or 0) for one in clients), default=0)
+    return bool(heard >= exchange.milliseconds() - 1000 * seconds)
 
 
 def name_of(exchange: Any) -> str:

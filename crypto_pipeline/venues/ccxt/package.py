@@ -45,6 +45,20 @@ def exchange_class(name: str) -> Any:
         return getattr(import_module(f"ccxt.async_support.{name}"), name)
 
 
+def streaming_class(name: str) -> Any:
+    """ccxt.pro's class of the exchange ``name``. Raises ModuleNotFoundError."""
+    with _lock:
+        kind = exchange_class(name)
+        if "ccxt.pro" not in sys.modules:
+            _lay_out("ccxt.pro")
+        parent = sys.modules["ccxt.async_support"]
+        for base in kind.__mro__:  # the streams take their bases from the package, where only the modules stand
+            place, _, module = base.__module__.rpartition(".")
+            if place == parent.__name__ and not isinstance(parent.__dict__.get(module), type):
+                setattr(parent, module, base)
+        return getattr(import_module(f"ccxt.pro.{name}"), name)
+
+
 def _lay_out(package: str) -> None:
     """Put a package in its place without running it; what exchanges take from it is there at once."""
     spec = find_spec(package)
