@@ -35,7 +35,7 @@ Send = Callable[[Sent], Awaitable[Any]]
 
 def make_exchange(name: str, send: Send) -> Any:
     """ccxt's exchange ``name``, whose requests are made by ``send``. Its own limiter never waits, spot markets alone
-    are read, and no connection of ccxt is ever opened.
+    are read, and it opens no connection of its own.
 
     Raises ValueError in one line with the fix where ccxt is not installed or has no such exchange.
     """
