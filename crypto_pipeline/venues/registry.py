@@ -238,8 +238,13 @@ def collected_venues(settings: Settings) -> tuple[str, ...]:
 
 
 def require_keys(settings: Settings) -> None:
-    """Raise ValueError, which names the setting, where a venue of the deployment takes requests with a key alone."""
+    """Raise ValueError in one line with the fix where a venue of the deployment cannot be asked for bars.
+
+    It takes requests with a key alone, or it is an exchange of ccxt that gives no bars.
+    """
     for venue in collected_venues(settings):
+        if ccxt_exchange(venue) is not None:
+            make_venue(settings, venue=venue)
         key = settings.massive_key.get_secret_value().strip() if settings.massive_key is not None else ""
         if venue.startswith("massive") and settings.massive_source == "massive" and not key:
             raise ValueError(

@@ -37,11 +37,13 @@ def make_exchange(name: str, send: Send) -> Any:
     """ccxt's exchange ``name``, whose requests are made by ``send``. Its own limiter never waits, spot markets alone
     are read, and it opens no connection of its own.
 
-    Raises ValueError in one line with the fix where ccxt is not installed or has no such exchange.
+    Raises ValueError in one line with the fix where ccxt is not installed, has no such exchange, or no bars of it.
     """
     refuse_unknown_venue(f"{CCXT}{name}")
     kind = exchange_class(name)
     exchange = _routed(kind, send)({"options": {"defaultType": "spot"}})
+    if exchange.has.get("fetchOHLCV") is not True:
+        raise ValueError(f"ccxt reads no bars of {name}: choose another venue of `crypto-pipeline venues list`")
     kinds = exchange.options.get("fetchMarkets")
     if isinstance(kinds, dict) and isinstance(kinds.get("types"), list):
         kinds["types"] = ["spot"]

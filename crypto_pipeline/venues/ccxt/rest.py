@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -97,9 +98,10 @@ class CcxtRest(RestVenue):
 
     def read_time(self, answer: HttpResponse) -> float:
         """The time (Unix ms) in the header of an answer, of whole seconds. Raises MalformedAnswer without one."""
-        if "Date" not in answer.headers:
-            raise MalformedAnswer(f"{self.name} does not state its time: neither in a body nor in the header Date")
-        return answer.server_time * 1000
+        try:
+            return parsedate_to_datetime(answer.headers.get("Date", "")).timestamp() * 1000
+        except (ValueError, OverflowError):
+            raise MalformedAnswer(f"{self.name} states its time neither in a body nor in the header Date") from None
 
     async def close(self) -> None:
         """Close connections."""

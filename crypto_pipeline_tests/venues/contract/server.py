@@ -85,6 +85,10 @@ class ScriptedServer(ScriptedVenue):
     def fail(self, kind: str, *handlers: Handler) -> None:
         self.script(f" {kind}", *handlers)
 
+    def drop(self, kind: str) -> None:
+        """Forget what is queued."""
+        self._scripts[f" {kind}"].clear()
+
     def asked(self, kind: str) -> list[float]:
         return [at for each, at in self.log if each == kind]
 
