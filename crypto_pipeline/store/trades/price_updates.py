@@ -114,10 +114,11 @@ class PriceUpdates:
         if bars.is_empty():
             return 0
         values, notice = self._values(bars), listed_names(bars["instrument"])
+        newest = self._values(bars.filter(pl.col("open_time") == pl.col("open_time").max().over("instrument")))
 
         def work(connection: psycopg.Connection[Any]) -> int:
             kept = connection.execute(_KEEP, values).rowcount
-            connection.execute(_PRICES_OF_UPDATE, values)
+            connection.execute(_PRICES_OF_UPDATE, newest)
             connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, notice])
             return kept
 
