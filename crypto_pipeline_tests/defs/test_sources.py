@@ -49,7 +49,7 @@ class Massive:
 
 @pytest.fixture
 def massive(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Massive]:
-    tape = GeneratedStocks([Stock(name, NOW.date() - timedelta(days=100)) for name in ("AAPL", "JPM")])
+    tape = GeneratedStocks([Stock(name, NOW.date() - timedelta(days=15)) for name in ("AAPL", "JPM")])
     with (
         massive_beside(tape, NOW) as (server, url),
         Store(postgres_url) as store,
@@ -58,7 +58,7 @@ def massive(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mass
         for name, value in {
             "DATABASE_URL": postgres_url, "VENUE": "massive", "MASSIVE_URL": url, "MASSIVE_KEY": KEY,
             "MASSIVE_FEED": "realtime", "MASSIVE_REQUESTS_PER_MINUTE": "60000", "DAYS": "1",
-            "HEAL_BACKOFF": "0.001", "REQUEST_ATTEMPTS": "1", "INGEST": "false",
+            "HEAL_BACKOFF": "0.001", "REQUEST_ATTEMPTS": "1", "REQUEST_TIMEOUT": "30", "INGEST": "false",
         }.items():  # fmt: skip
             monkeypatch.setenv(f"CRYPTO_PIPELINE_{name}", value)
         store.instruments.add([Instrument.stock("AAPL"), Instrument.stock("JPM")])

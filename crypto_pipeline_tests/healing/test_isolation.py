@@ -36,7 +36,7 @@ FAULTS = {
 #: Of Massive: 403, and 429 for every request.
 PLANS = {"banned": Plan(expired=True), "rate-limited": Plan(requests=-1)}
 #: Every pair of source and fault is in bench/isolation.py; here the quick ones, and one of each kind.
-CASES = (*((venue, "killed") for venue in VENUES), ("replay_standby", "banned"), ("massive", "rate-limited"))
+CASES = (*((venue, "killed") for venue in VENUES), ("massive", "banned"), ("replay_standby", "rate-limited"))
 #: Nothing listens there.
 DEAD = "http://127.0.0.1:1"
 
@@ -92,7 +92,7 @@ def three(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreeS
             )
             for seed, venue in enumerate(VENUES[:2], 1)
         }
-        tape = GeneratedStocks([Stock("JPM", date(2026, 11, 2))])
+        tape = GeneratedStocks([Stock("JPM", date(2026, 11, 12))])
         massive, url = stack.enter_context(massive_beside(tape, NOW))
         store = stack.enter_context(Store(postgres_url))
         store.instruments.add(
@@ -105,7 +105,7 @@ def three(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreeS
         settings = Settings(
             replay_port=exchanges["replay"].port, replay_standby_port=exchanges["replay_standby"].port, massive_url=url,
             massive_key=KEY, massive_feed="realtime", massive_requests_per_minute=60_000, days=1, heal_backoff=0.001,
-            request_attempts=1, request_timeout=1.5,
+            request_attempts=1, request_timeout=4.0,
         )  # fmt: skip
         made = ThreeSources(exchanges, massive, url, store, settings)
         made.set_clock(NOW)

@@ -12,23 +12,22 @@ import polars as pl
 import psycopg
 
 from crypto_pipeline.market.bars import BAR_SCHEMA, UTC_MS, as_bars
-from crypto_pipeline.store.database.frames import named
+from crypto_pipeline.store.database.frames import copy_rows, named
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.trades.live_prices import CHANNEL, listed_names
 
 _COLUMNS = tuple(name for name in BAR_SCHEMA if name != "instrument")
 _LIST = ", ".join(_COLUMNS)
-_TYPES = {pl.String(): "text", pl.Boolean(): "bool", pl.Float64(): "float8", pl.Int64(): "int8", UTC_MS: "timestamptz"}
-_GIVEN = "unnest(%(instrument_id)s::int[], " + ", ".join(
-    f"%({name})s::{_TYPES[BAR_SCHEMA[name]]}[]" for name in _COLUMNS
-)
 _VALUES = [name for name in _COLUMNS if name != "open_time"]
+
+# COPY into a temporary table: with arrays as parameters most of the time was spent on writing them as text.
+_STAGE = "CREATE TEMP TABLE told_minutes (LIKE market.price_updates INCLUDING DEFAULTS) ON COMMIT DROP"
 
 # A minute that is stated again replaces an older statement, so that the order of two updates does not matter.
 _KEEP = f"""
 INSERT INTO market.price_updates AS u (instrument_id, {_LIST})
-SELECT * FROM {_GIVEN})
+SELECT instrument_id, {_LIST} FROM pg_temp.told_minutes ORDER BY instrument_id, open_time
 ON CONFLICT (instrument_id, open_time) DO UPDATE
 SET {", ".join(f"{name} = excluded.{name}" for name in _VALUES)}, updated_at = clock_timestamp()
 WHERE u.revision < excluded.revision
@@ -52,7 +51,7 @@ _PRICES_OF_UPDATE = _PRICE.format(
     newer="<=",
     rows=f"""
     SELECT DISTINCT ON (instrument_id) instrument_id, '1m', {_PRICE_COLUMNS}, close, source
-    FROM {_GIVEN}) AS g (instrument_id, {_LIST})
+    FROM pg_temp.told_minutes
     ORDER BY instrument_id, open_time DESC""",  # noqa: S608  (names of ours)
 )
 _PRICES_OF_HISTORY = _PRICE.format(
@@ -91,10 +90,11 @@ WHERE i.venue IS NULL OR i.venue = $1
 ORDER BY u.instrument_id, u.open_time LIMIT $2
 """  # noqa: S608  (names of ours)
 
+_STAGE_KEYS = """
+CREATE TEMP TABLE moved_minutes (instrument_id int, open_time timestamptz, revision timestamptz) ON COMMIT DROP
+"""
 _DROP = """
-DELETE FROM market.price_updates u
-USING unnest(%(instrument_id)s::int[], %(open_time)s::timestamptz[], %(revision)s::timestamptz[])
-      AS g (instrument_id, open_time, revision)
+DELETE FROM market.price_updates u USING pg_temp.moved_minutes g
 WHERE u.instrument_id = g.instrument_id AND u.open_time = g.open_time AND u.revision = g.revision
 """
 
@@ -113,12 +113,13 @@ class PriceUpdates:
         """
         if bars.is_empty():
             return 0
-        values, notice = self._values(bars), listed_names(bars["instrument"])
-        newest = self._values(bars.filter(pl.col("open_time") == pl.col("open_time").max().over("instrument")))
+        rows, notice = self._rows(bars), listed_names(bars["instrument"])
 
         def work(connection: psycopg.Connection[Any]) -> int:
-            kept = connection.execute(_KEEP, values).rowcount
-            connection.execute(_PRICES_OF_UPDATE, newest)
+            connection.execute(_STAGE)
+            copy_rows(connection, "told_minutes", rows)
+            kept = connection.execute(_KEEP).rowcount
+            connection.execute(_PRICES_OF_UPDATE)
             connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, notice])
             return kept
 
@@ -148,13 +149,18 @@ class PriceUpdates:
 
     def drop(self, bars: pl.DataFrame) -> int:
         """Delete exactly these bars, once they are in history; one that was stated anew meanwhile stays."""
-        values = self._values(bars)
-        return self._connections.run(lambda connection: connection.execute(_DROP, values).rowcount)
+        rows = self._rows(bars).select("instrument_id", "open_time", "revision")
 
-    def _values(self, bars: pl.DataFrame) -> dict[str, list[Any]]:
+        def work(connection: psycopg.Connection[Any]) -> int:
+            connection.execute(_STAGE_KEYS)
+            copy_rows(connection, "moved_minutes", rows)
+            return connection.execute(_DROP).rowcount
+
+        return self._connections.run(work)
+
+    def _rows(self, bars: pl.DataFrame) -> pl.DataFrame:
+        """The bars with ids instead of names, each once."""
         ids = self._symbols.ids(bars["instrument"].unique().to_list())
         number = pl.col("instrument").replace_strict(ids, return_dtype=pl.Int32).alias("instrument_id")
-        # in key order, so that two writers never deadlock
         rows = bars.select(number, *_COLUMNS).sort("instrument_id", "open_time", "revision")
-        rows = rows.unique(["instrument_id", "open_time"], keep="last", maintain_order=True)
-        return rows.to_dict(as_series=False)
+        return rows.unique(["instrument_id", "open_time"], keep="last", maintain_order=True)

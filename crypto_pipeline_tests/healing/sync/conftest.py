@@ -43,7 +43,7 @@ class Stocks:
     def settings(self) -> Settings:
         return Settings(
             venue="massive", massive_url=self.url, massive_key=KEY, massive_feed="realtime",
-            massive_requests_per_minute=60_000, days=self.days, heal_backoff=0.001, request_timeout=5.0,
+            massive_requests_per_minute=60_000, days=self.days, heal_backoff=0.001, request_timeout=30.0,
             request_attempts=1,
         )  # fmt: skip
 
@@ -77,7 +77,7 @@ class Stocks:
 
 @pytest.fixture
 def stocks(postgres_url: str) -> Iterator[Stocks]:
-    tape = GeneratedStocks([Stock(name, date(2024, 1, 2)) for name in NAMES])
+    tape = GeneratedStocks([Stock(name, date(2024, 6, 20)) for name in NAMES])
     with massive_beside(tape, NOW) as (server, url), Store(postgres_url) as store:
         store.instruments.add(Instrument.stock(name) for name in NAMES)
         made = Stocks(server, url, store)
