@@ -197,6 +197,12 @@ class TruncatedBody(MalformedAnswer):
     """The transfer ended early: the body is incomplete."""
 
 
+class SpanRefused(MalformedAnswer):
+    """The venue refuses to answer for one span of a plan, for example because it is too long ago."""
+
+    permanent = True
+
+
 @dataclass(frozen=True, slots=True)
 class BudgetLimit:
     """A request-weight limit: at most ``limit`` in each fixed window of ``window`` seconds of venue time."""

@@ -26,6 +26,7 @@ from crypto_pipeline.venues import (
     BarsAnswer,
     FetchPlan,
     MalformedAnswer,
+    SpanRefused,
     UnknownSymbol,
     Venue,
     VenueError,
@@ -122,7 +123,8 @@ def _take_error(
     if isinstance(error, VenueUnavailable):
         result.unavailable[plan.instrument] = str(error)
     if isinstance(error, MalformedAnswer):  # only its page failed; the plan's other pages are fetched
-        result.refused += [(plan.instrument, *page, invalid_data(str(error))) for page in plan.spans]
+        why = f"does not answer for it: {error}" if isinstance(error, SpanRefused) else invalid_data(str(error))
+        result.refused += [(plan.instrument, *page, why) for page in plan.spans]
     elif error.permanent or isinstance(error, VenueUnavailable):
         errors.append((plan, error))
     log.warning("%s %s: %s", plan.instrument, plan.timeframe, error)

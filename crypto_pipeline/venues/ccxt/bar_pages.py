@@ -18,6 +18,8 @@ Ask = Callable[[int, int, int | None], Awaitable[list[Row]]]
 
 #: Rows that a page may repeat of the one before, where the exchange leaves the first ones out.
 _MOST_BACK = 3
+#: Rows of a page that are asked for beside those of a span which one page holds.
+AROUND = _MOST_BACK + 1
 
 
 async def read_span(ask: Ask, begin: int, end: int, width: int, most: int) -> list[Row]:

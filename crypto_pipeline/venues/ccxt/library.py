@@ -15,7 +15,14 @@ from crypto_pipeline.venue_names import CCXT, refuse_unknown_venue
 from crypto_pipeline.venues.ccxt.package import exchange_class, streaming_class
 from crypto_pipeline.venues.client.responses import UNSTATED_PAUSE, HttpResponse, RateLimited
 from crypto_pipeline.venues.decoding import UNREADABLE
-from crypto_pipeline.venues.protocol import MalformedAnswer, UnknownSymbol, VenueError, VenueUnavailable, shorten
+from crypto_pipeline.venues.protocol import (
+    MalformedAnswer,
+    SpanRefused,
+    UnknownSymbol,
+    VenueError,
+    VenueUnavailable,
+    shorten,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +149,9 @@ def stated_error(exchange: Any, answer: HttpResponse) -> VenueError | None:
     try:
         with as_venue_errors(exchange, answer.url):
             exchange.handle_errors(answer.status, "", answer.url, "GET", headers, text, document, {}, None)
-    except MalformedAnswer:
-        return None  # not a statement of the exchange
     except VenueError as error:
-        return error
+        unread = isinstance(error, MalformedAnswer) and not isinstance(error, SpanRefused)
+        return None if unread else error  # what cannot be read is no statement of the exchange
     return None
 
 
@@ -188,4 +194,6 @@ def _translated(exchange: Any, error: Exception) -> VenueError | None:
         return VenueUnavailable(said)
     if isinstance(error, errors.BadResponse):
         return MalformedAnswer(said)
-    return VenueError(said, permanent=True)
+    if isinstance(error, errors.AuthenticationError | errors.NotSupported):
+        return VenueError(said, permanent=True)
+    return SpanRefused(said)  # of these parameters: another span may be answered

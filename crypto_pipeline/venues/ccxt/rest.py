@@ -17,7 +17,7 @@ from crypto_pipeline.market.sanity import MAX_MS
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.venues.ccxt import library, parse
-from crypto_pipeline.venues.ccxt.bar_pages import Row, read_span
+from crypto_pipeline.venues.ccxt.bar_pages import AROUND, Row, read_span
 from crypto_pipeline.venues.ccxt.trade_pages import CcxtTrade, read_trades
 from crypto_pipeline.venues.ccxt.traits import CCXT_TRAITS
 from crypto_pipeline.venues.client.bar_jobs import clip_spans, page_spans
@@ -41,8 +41,6 @@ from crypto_pipeline.venues.protocol import (
 
 #: Rows of a page where ccxt does not say how many the exchange gives, and most that are asked for.
 _PAGE, _MOST_ROWS = 300, 1000
-#: Pages of one job.
-_PAGES = 5
 #: Greatest size in bytes of a list of markets.
 _ALL_MARKETS = 32 * 1024 * 1024
 #: Requests for a page with rows that cannot be.
@@ -200,13 +198,12 @@ class CcxtRest(RestVenue):
             await self.exchange.load_markets()
 
     def jobs(self, key: int, plan: FetchPlan, settled: datetime, archive: bool) -> Iterator[BarsJob]:
-        """One job for a few pages; many short spans that one page holds are asked for together."""
-        most = _PAGES * self._page_rows
-        page = plan.timeframe.delta * (self._page_rows - 1)
+        """One job for each page; many short spans that one page holds are asked for together."""
+        most = self._page_rows - AROUND
         near: list[tuple[datetime, datetime]] = []
         for start, end in clip_spans(plan, settled):
             for span in page_spans(plan.timeframe, start, end, most):
-                if near and span[1] - near[0][0] > page:
+                if near and plan.timeframe.count(near[0][0], span[1]) > most:
                     yield self._job(key, plan, near)
                     near = []
                 near.append(span)

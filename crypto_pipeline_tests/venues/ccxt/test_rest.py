@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.market.times import from_unix_ms
+from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.venue_names import ccxt_exchanges
 from crypto_pipeline.venues import (
@@ -20,6 +20,7 @@ from crypto_pipeline.venues import (
     FetchPlan,
     MalformedAnswer,
     MemoryBudget,
+    SpanRefused,
     UnknownSymbol,
     Venue,
     VenueError,
@@ -28,7 +29,14 @@ from crypto_pipeline.venues import (
 )
 from crypto_pipeline.venues.ccxt import library
 from crypto_pipeline_tests.builders.scripted_binance import Handler, body
-from crypto_pipeline_tests.venues.contract.ccxt_wires import BitfinexWire, BitstampWire, CcxtWire, KucoinWire, OkxWire
+from crypto_pipeline_tests.venues.contract.ccxt_wires import (
+    BitfinexWire,
+    BitstampWire,
+    CcxtWire,
+    GateWire,
+    KucoinWire,
+    OkxWire,
+)
 from crypto_pipeline_tests.venues.contract.market import MINUTE, Market, Row
 from crypto_pipeline_tests.venues.contract.server import ScriptedServer, Unlimited, json_answer, serving
 
@@ -127,6 +135,27 @@ async def test_the_row_that_a_page_lost_at_its_begin_is_asked_for_again() -> Non
         rows: list[Row] = wire.market.bars(wire.market.pairs["BTC"], MINUTE, flat=False)
         times = [ms for answer in answers for ms in answer.bars["open_time"].dt.epoch("ms").to_list()]
         assert times == [row.time for row in rows if end - 2_500 * MINUTE <= row.time < end]
+
+
+async def test_a_span_that_is_too_long_ago_costs_its_page_alone() -> None:
+    class Forgetful(GateWire):
+        kept = 1_500
+
+    wire = Forgetful(Market())
+    end = wire.market.now // MINUTE * MINUTE - 5 * MINUTE
+    plan = FetchPlan("BTC", wire.symbol("BTC"), Timeframe.M1, [(from_unix_ms(end - 3_400 * MINUTE), from_unix_ms(end))])
+    errors: list[tuple[FetchPlan, VenueError]] = []
+    async with serving(wire) as (server, venue):
+        found = [each async for each in venue.bars_many([plan], on_error=lambda *error: errors.append(error))]
+        assert all(isinstance(error, SpanRefused) and "too long ago" in str(error) for _, error in errors)
+        assert len(server.asked("bars")) == len(errors) + len(found), "no refusal is asked for again"
+    refused = [span for failed, _ in errors for span in failed.spans]
+    assert refused[0][0] == plan.spans[0][0]
+    assert refused[-1][1] == found[0].start
+    assert found[0].start < from_unix_ms(wire.market.now - 500 * MINUTE), "at most a page of what it has"
+    times = [ms for answer in found for ms in answer.bars["open_time"].dt.epoch("ms").to_list()]
+    tape = [row.time for row in wire.market.bars(wire.market.pairs["BTC"], MINUTE, flat=False)]
+    assert times == [time for time in tape if unix_ms(found[0].start) <= time < end]
 
 
 def test_every_exchange_of_ccxt_makes_a_client_or_says_why_not() -> None:

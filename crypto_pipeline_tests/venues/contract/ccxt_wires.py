@@ -271,6 +271,8 @@ class GateWire(CcxtWire):
     """Gate: both bounds included, quote volume before the prices, a flag on the forming bar."""
 
     name, page = "ccxt_gate", 1000
+    #: Bars of each width that it gives; none older.
+    kept = 10_000
     paths: ClassVar = {
         "bars": "/api/v4/spot/candlesticks", "trades": "/api/v4/spot/trades", "time": "/api/v4/spot/time",
         "listings": "/api/v4/spot/currency_pairs",
@@ -298,6 +300,9 @@ class GateWire(CcxtWire):
             first = int(query["from"]) * 1000 if "from" in query else last - int(query.get("limit", 100)) * width
             if (last - first) // width > 1000:
                 return json_answer({"label": "INVALID_PARAM_VALUE", "message": "too many data points"}, 400)
+            if first < self.market.now - self.kept * width:
+                said = f"Candlestick too long ago. Maximum {self.kept} points ago are allowed"
+                return json_answer({"label": "INVALID_PARAM_VALUE", "message": said}, 400)
             fields = ("quote_volume", "close", "high", "low", "open", "volume")
             return json_answer(
                 [
