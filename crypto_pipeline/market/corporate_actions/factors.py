@@ -129,31 +129,32 @@ def _dividends(
         return splits.clear(), []
     quote = pl.col("instrument").replace_strict(dict(quotes), default=pl.col("currency"), return_dtype=pl.String)
     foreign = dividends.with_columns(quote.alias("quote")).filter(pl.col("currency") != pl.col("quote"))
+    if foreign.height:
+        dividends = dividends.join(foreign, on=["instrument", "event_id"], how="anti")
     total = (
-        dividends.join(foreign, on=["instrument", "event_id"], how="anti")
-        .group_by("instrument", "effective_date")
+        dividends.group_by("instrument", "effective_date")
         .agg(pl.col("effective_at").min(), pl.col("amount").sum())
         .sort("instrument", "effective_date")
     )
     if closes is None:
         closes = pl.DataFrame(schema={"instrument": pl.String(), "open_time": UTC_MS, "close": pl.Float64()})
     priced = _with_closes(total, splits, closes)
-    usable = pl.col("close").is_not_null() & (pl.col("close") > pl.col("amount"))
+    usable = (pl.col("close").is_not_null() & (pl.col("close") > pl.col("amount"))).fill_null(False)
     notes = [
         f"the dividend of {name} on {day} is not applied: it is paid in {currency}, prices are in {quoted}"
         for name, day, currency, quoted in foreign.select(
             "instrument", "effective_date", "currency", "quote"
         ).iter_rows()
     ]
-    for name, day, amount, close in (
-        priced.filter(~usable.fill_null(False)).select("instrument", "effective_date", "amount", "close").iter_rows()
-    ):
-        why = "no daily bar lies in the ten days before" if close is None else f"the close before it is {close:g}"
-        notes.append(f"the dividend of {amount:g} of {name} on {day} is not applied: {why}")
-    factors = priced.filter(usable.fill_null(False)).select(
+    factors = priced.filter(usable).select(
         "instrument", "effective_date", "effective_at", pl.lit(1.0).alias("split"),
         ((pl.col("close") - pl.col("amount")) / pl.col("close")).alias("paid"),
     )  # fmt: skip
+    if factors.height < priced.height:
+        unusable = priced.filter(~usable).select("instrument", "effective_date", "amount", "close")
+        for name, day, amount, close in unusable.iter_rows():
+            why = "no daily bar lies in the ten days before" if close is None else f"the close before it is {close:g}"
+            notes.append(f"the dividend of {amount:g} of {name} on {day} is not applied: {why}")
     return factors, notes
 
 
@@ -185,21 +186,15 @@ def _last_closes(total: pl.DataFrame, closes: pl.DataFrame) -> pl.DataFrame:
 def _with_closes(total: pl.DataFrame, splits: pl.DataFrame, closes: pl.DataFrame) -> pl.DataFrame:
     """``total`` with the last close before each date, on the basis of that date."""
     last = _last_closes(total, closes)
-    if splits.is_empty():
-        return last
-    later = splits.sort("instrument", "effective_date").select(
-        "instrument", "effective_date", pl.col("split").cum_prod(reverse=True).over("instrument").alias("later")
+    # splits that took effect after that close, and up to the dividend
+    day = pl.col("split_on")
+    between = (
+        splits.select("instrument", pl.col("effective_date").alias("split_on"), "split")
+        .join(last.select("instrument", "effective_date", "closed_on"), on="instrument")
+        .filter((day > pl.col("closed_on")) & (day <= pl.col("effective_date")))
     )
-    for column in ("closed_on", "effective_date"):
-        bound = (pl.col(column) + pl.duration(days=1)).alias("from")
-        last = (
-            last.with_columns(bound)
-            .sort("instrument", "from")
-            .join_asof(
-                later.rename({"effective_date": "splits_on", "later": f"after_{column}"}),
-                left_on="from", right_on="splits_on", by="instrument", strategy="forward", check_sortedness=False,
-            )
-            .drop("from", "splits_on", strict=False)
-        )  # fmt: skip
-    basis = pl.col("after_closed_on").fill_null(1.0) / pl.col("after_effective_date").fill_null(1.0)
-    return last.with_columns(pl.col("close") * basis).sort("instrument", "effective_date")
+    if between.is_empty():
+        return last
+    basis = between.group_by("instrument", "effective_date").agg(pl.col("split").product().alias("basis"))
+    joined = last.join(basis, on=["instrument", "effective_date"], how="left", maintain_order="left")
+    return joined.with_columns(pl.col("close") * pl.col("basis").fill_null(1.0)).drop("basis")
