@@ -5,8 +5,7 @@ import dagster as dg
 from crypto_pipeline.defs.base.metadata import columns, table_schema
 from crypto_pipeline.defs.base.subjects import LIVE, LIVE_PRICES, TRADES, venue_key
 from crypto_pipeline.settings import load_settings
-from crypto_pipeline.venue_names import has_stream
-from crypto_pipeline.venues import collected_venues
+from crypto_pipeline.venues import collected_venues, streams
 
 _TRADES = columns("""
     time           timestamptz  When it happened, by the venue's clock, UTC.
@@ -38,8 +37,9 @@ _PRICES = columns("""
 @dg.definitions
 def stream() -> dg.Definitions:
     """Trades and live prices behind the venues that are collected."""
-    collected = collected_venues(load_settings())
-    streaming = [venue for venue in collected if has_stream(venue)]
+    settings = load_settings()
+    collected = collected_venues(settings)
+    streaming = [venue for venue in collected if streams(settings, venue)]
     trades = dg.AssetSpec(
         TRADES,
         **LIVE.arguments("market"),

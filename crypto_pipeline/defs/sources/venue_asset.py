@@ -10,7 +10,7 @@ import dagster as dg
 
 from crypto_pipeline.defs.base.subjects import VENUES, venue_key
 from crypto_pipeline.settings import Settings
-from crypto_pipeline.venue_names import has_stream
+from crypto_pipeline.venues import streams
 
 #: Whether a venue's own series are collected, or it stands in for another venue.
 Role = Literal["first", "stand-in"]
@@ -35,7 +35,7 @@ class VenueLooks:
 
 def is_streamed(settings: Settings, venue: str) -> bool:
     """Whether live bars are made of the venue's stream; otherwise its prices are updated by REST."""
-    return settings.ingest and has_stream(venue)
+    return settings.ingest and streams(settings, venue)
 
 
 def venue_asset(settings: Settings, name: str, role: Role, looks: VenueLooks) -> dg.AssetSpec:

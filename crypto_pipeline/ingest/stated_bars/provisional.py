@@ -38,6 +38,9 @@ class ProvisionalBars:
     def take_bar(self, bar: LiveBar, now_ms: int) -> None:
         """Take in a minute, or a second of the minute that forms. A later copy of a minute replaces an earlier one."""
         self.arrived = time.monotonic()
+        if bar.timeframe == Timeframe.M1 and not bar.closed:
+            self._take_forming(bar)
+            return
         if bar.timeframe == Timeframe.M1:
             self.waiting[bar.instrument, bar.open_ms] = bar, now_ms
             return
@@ -51,6 +54,13 @@ class ProvisionalBars:
         price.close = bar.close
         price.volume += bar.volume
         self._moved(price, bar.close, bar.event_ms)
+
+    def _take_forming(self, bar: LiveBar) -> None:
+        price = self._minute(bar.instrument, bar.open_ms, bar.open)
+        if price is not None:
+            price.open, price.high, price.low, price.close = bar.open, bar.high, bar.low, bar.close
+            price.volume = bar.volume
+            self._moved(price, bar.close, bar.event_ms)
 
     def take_trade(self, trade: LiveTrade, now_ms: int) -> None:
         """Take in the price of a trade. Volumes come with the seconds."""
