@@ -33,6 +33,7 @@ from crypto_pipeline.replay.massive.tape import Stock
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.instruments import ListingRow
+from crypto_pipeline_tests.builders.deployment import crowding
 
 KEY, NAME = "one-key", "ingest-0"
 M1 = Timeframe.M1
@@ -69,7 +70,7 @@ class Stocks:
             await asyncio.wait_for(task, 30)
 
     async def until(self, reached: Callable[[], bool], patience: float = 60) -> None:
-        end = time.monotonic() + patience
+        end = time.monotonic() + patience * crowding()
         while not await asyncio.to_thread(reached):
             assert time.monotonic() < end, f"it did not happen in time: {self.store.heartbeats.get(NAME)}"
             await asyncio.sleep(0.05)

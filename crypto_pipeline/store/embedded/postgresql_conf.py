@@ -38,7 +38,7 @@ def render(binaries: Binaries, *, host: str, port: int, sockets: Path, logs: Pat
         "port": port,
         "unix_socket_directories": socket_folder(sockets, port),
         "unix_socket_permissions": "0700",
-        "max_connections": 100,
+        "max_connections": 200,
         "password_encryption": "scram-sha-256",
         # The page cache serves reads as well, and tools count these buffers as memory of each process that used them.
         "shared_buffers": f"{_between(ram // 20, 64 * MB, 768 * MB) // MB}MB",
