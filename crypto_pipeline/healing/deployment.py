@@ -7,7 +7,7 @@ done; only where no venue could be worked on at all does the error reach the cal
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -26,9 +26,11 @@ from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
-from crypto_pipeline.venues import VenueError, collected_venues
+from crypto_pipeline.venues import VenueError, VenueUnavailable, collected_venues
 
 T = TypeVar("T")
+#: Seconds between two looks at venues that are not done, and for which one of them may wait for a pause to end.
+_LOOK_EVERY, _PATIENCE = 2.0, 15.0
 
 
 class Deployment:
@@ -89,12 +91,18 @@ class Deployment:
         Raises the first failure when no venue succeeded, and at once what is no failure of a venue.
         """
         parts = await asyncio.to_thread(self.divided, instruments)
-        results = await asyncio.gather(*(work(*part) for part in parts), return_exceptions=True)
+        tasks = [asyncio.ensure_future(work(*part)) for part in parts]
+        if len(tasks) > 1:
+            await self._stop_paused({task: part[0].venue.name for task, part in zip(tasks, parts, strict=True)})
+        results = await asyncio.gather(*tasks, return_exceptions=True)
         done: list[T] = []
         failures: dict[str, VenueError] = {}
         for (pipeline, _), result in zip(parts, results, strict=True):
+            name = pipeline.venue.name
             if isinstance(result, VenueError):
-                failures[pipeline.venue.name] = result
+                failures[name] = result
+            elif isinstance(result, asyncio.CancelledError):
+                failures[name] = VenueUnavailable(f"{name} demands a pause: the next pass goes on where this one ended")
             elif isinstance(result, BaseException):
                 raise result
             else:
@@ -102,6 +110,20 @@ class Deployment:
         if failures and not done:
             raise next(iter(failures.values()))
         return done, {venue: str(error) for venue, error in failures.items()}
+
+    async def _stop_paused(self, tasks: Mapping[asyncio.Future[T], str]) -> None:
+        """Wait for all ``tasks`` (by venue), and stop those that wait for a pause of their venue when others are done.
+
+        A venue may demand pauses of minutes: the next pass over the other venues must not wait for that.
+        """
+        pending, waited = set(tasks), dict.fromkeys(tasks.values(), 0.0)
+        while pending:
+            _, pending = await asyncio.wait(pending, timeout=_LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
+            for task in pending if len(pending) < len(tasks) else ():
+                paused = await asyncio.to_thread(self.store.budgets.paused, tasks[task])
+                waited[tasks[task]] = waited[tasks[task]] + _LOOK_EVERY if paused else 0.0
+                if waited[tasks[task]] > _PATIENCE:
+                    task.cancel()
 
     def collected(self, symbols: Sequence[str] = ()) -> tuple[list[str], list[str]]:
         """The active instruments called ``symbols`` (all when empty), and those of ``symbols`` that were removed.

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _SOON = timedelta(minutes=1)
 #: Pause between two probes of the first venue. Seconds.
 _AGAIN = 0.5
+#: A pause that a venue demands is long from here on, seconds.
+_LONG_PAUSE = 10.0
 
 
 class Failover:
@@ -90,7 +92,14 @@ class Failover:
             await self.probe()
 
     async def probe(self) -> VenueStatus:
-        """Ask the first venue whether it answers; twice, because one lost request is no outage."""
+        """Ask the first venue whether it answers; twice, because one lost request is no outage.
+
+        While it demands a long pause it is not asked: a request would only wait.
+        """
+        paused = await asyncio.to_thread(self.store.budgets.paused, self.venue.name)
+        if paused > _LONG_PAUSE:
+            self.down = f"{self.venue.name} demands a pause of {paused:.0f} s more"
+            return VenueStatus(False, None, self.down)
         status = await self.venue.status()
         if not status.reachable:
             await asyncio.sleep(_AGAIN)

@@ -6,6 +6,7 @@ Guards I1 and I3 (docs/invariants.md).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import polars as pl
 import pytest
 
-from crypto_pipeline.healing import Deployment
+from crypto_pipeline.healing import Deployment, deployment
 from crypto_pipeline.market import Instrument, Timeframe
 from crypto_pipeline.replay import ReplayExchange
 from crypto_pipeline.store import StoreError
@@ -80,6 +81,21 @@ def test_a_venue_that_fails_is_named_and_the_other_is_done(bench: Bench, second:
     second.clear_faults()
     assert not backfill(bench).problems
     assert stored(bench, ELSEWHERE).select(PRICES).equals(tape(second).select(PRICES))
+
+
+def test_a_venue_that_demands_a_pause_is_not_waited_for(
+    bench: Bench, second: ReplayExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deployment, "_LOOK_EVERY", 0.1)
+    monkeypatch.setattr(deployment, "_PATIENCE", 0.5)
+    run(bench, lambda deployment: deployment.now())  # both are listed
+    second.control({"kind": "rate_limit", "status": 429, "retry_after": 120})
+    begun = time.monotonic()
+    report = backfill(bench)
+    assert time.monotonic() - begun < 60
+    assert "demands a pause" in report.problems["replay_standby"]
+    assert stored(bench, PLAIN).select(PRICES).equals(tape(bench.exchange).select(PRICES))
+    assert stored(bench, ELSEWHERE).is_empty()
 
 
 def test_only_where_no_venue_answers_the_failure_is_raised(bench: Bench, second: ReplayExchange) -> None:

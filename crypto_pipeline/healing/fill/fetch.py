@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -91,24 +92,25 @@ async def fetch_bars(
 
     total = sum(timeframe.count(start, end) for plan in plans for start, end in plan.spans)
     done = 0
-    writer = _Batches(store, timeframe, counts, work.settings.write_batch_rows, result.refused)
     on_error = partial(_take_error, result, errors)
-    async for answer in venue.bars_many(list(plans), archive=archive, on_error=on_error):
-        result.answered.append((answer.instrument, answer.start, answer.end))
-        asked = timeframe.count(answer.start, answer.end)
-        if answer.bars.height < asked:
-            result.holes.append(_holes(answer))
-        if answer.refused:
-            result.refused += _refused(answer)
-            await asyncio.to_thread(store.bars_apart.refuse, venue.name, answer.instrument, timeframe, answer.refused)
-        counts.fetched += answer.bars.height
-        if seen is not None:
-            seen(answer.bars)
-        bars = answer.bars if choose is None else await asyncio.to_thread(choose, answer.bars)
-        await writer.add(bars if mark is None else bars.with_columns(pl.lit(str(mark)).alias("source")))
-        done += asked
-        work.progress(stage or f"fetch {timeframe}", done, total)
-    await writer.flush()
+    async with _Batches(store, timeframe, counts, work.settings.write_batch_rows, result.refused) as writer:
+        async for answer in venue.bars_many(list(plans), archive=archive, on_error=on_error):
+            result.answered.append((answer.instrument, answer.start, answer.end))
+            asked = timeframe.count(answer.start, answer.end)
+            if answer.bars.height < asked:
+                result.holes.append(_holes(answer))
+            if answer.refused:
+                result.refused += _refused(answer)
+                await asyncio.to_thread(
+                    store.bars_apart.refuse, venue.name, answer.instrument, timeframe, answer.refused
+                )
+            counts.fetched += answer.bars.height
+            if seen is not None:
+                seen(answer.bars)
+            bars = answer.bars if choose is None else await asyncio.to_thread(choose, answer.bars)
+            await writer.add(bars if mark is None else bars.with_columns(pl.lit(str(mark)).alias("source")))
+            done += asked
+            work.progress(stage or f"fetch {timeframe}", done, total)
     result.refused += await _failures_of_one(venue, errors, result, witnesses)
     return result
 
@@ -214,6 +216,13 @@ class _Batches:
         self._frames: list[pl.DataFrame] = []
         self._height = 0
         self._writing: asyncio.Task[WriteResult] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Write what waits, also where the pass fails or is stopped."""
+        await self.flush()
 
     async def add(self, bars: pl.DataFrame) -> None:
         if bars.is_empty():

@@ -107,6 +107,10 @@ UPDATE ops.venue_budgets
 SET paused_until = greatest(paused_until, clock_timestamp() + make_interval(secs => %(seconds)s))
 WHERE venue = %(venue)s"""
 
+_PAUSED = """
+SELECT greatest(0, extract(epoch FROM paused_until - clock_timestamp()))::float8
+FROM ops.venue_budgets WHERE venue = %s AND paused_until IS NOT NULL"""
+
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
@@ -303,3 +307,8 @@ class Budgets:
         of a minute, so that live requests do not wait.
         """
         return self._open.setdefault((venue, keep), PostgresBudget(self._connections, venue, keep=keep))
+
+    def paused(self, venue: str) -> float:
+        """Seconds until the pause that the venue demanded of all processes is over; 0 without a pause."""
+        rows = self._connections.rows(_PAUSED, [venue])
+        return float(rows[0][0]) if rows else 0.0
