@@ -1,12 +1,13 @@
 """Four sources in one deployment, each killed, banned and rate-limited alone: how fresh the others stay.
 
-    python bench/isolation.py [--seconds 40] [--every 5]
+    python bench/isolation.py [--seconds 20] [--every 5]
 
 Two crypto venues and FRED are replay exchanges, stocks come from the replay of Massive; all four run in this process,
 at a moment in the session. As in a deployment, what works on bars works on all venues in one pass; price updates and
 macro series have passes of their own. Passes follow each other every `--every` seconds, in a deployment every 5 and 15
 minutes: a source that held up another by seconds would be seen. `overdue`: the most that a minute of a venue was late,
-beyond the moment at which it is expected. Of macro series: the longest time between two syncs of all series.
+beyond the moment at which it is expected, by the venues' clocks, which run four times as fast as ours. Of macro series:
+the longest time between two syncs of all series, in seconds of ours.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ KEY = "a-key-of-this-bench"
 NOW = datetime(2026, 11, 20, 16, 0, tzinfo=UTC)  # a Friday
 STOCKS = ("AAPL", "JPM", "MSFT", "NVDA", "TSLA")
 PAIRS = ("BTC-USDT", "ETH-USDT", "SOL-USDT")
+#: Seconds of the venues' clocks in one of ours.
+SPEED = 4
 VENUES = ("replay", "replay_standby", "massive")
 FAULTS = ("killed", "banned", "rate-limited")
 
@@ -51,7 +54,7 @@ class MassiveBeside:
 
     def __init__(self) -> None:
         tape = GeneratedStocks([Stock(name, (NOW - timedelta(days=30)).date()) for name in STOCKS])
-        self.server = MassiveServer(tape, VirtualClock(start=NOW), {KEY: Plan()})
+        self.server = MassiveServer(tape, VirtualClock(start=NOW, speed=SPEED), {KEY: Plan()})
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._runner = web.AppRunner(self.server.application())
@@ -103,7 +106,7 @@ class Sources:
     def __init__(self, url: str, options: Any, stack: ExitStack) -> None:
         self.url, self.options = url, options
         pairs = ",".join(pair.replace("-", "") for pair in PAIRS)
-        exchange = {"now": NOW, "weight_limit": 0, "instruments": pairs}
+        exchange = {"now": NOW, "speed": SPEED, "weight_limit": 0, "instruments": pairs}
         self.first = stack.enter_context(running_exchange("generated", **exchange))
         self.second = stack.enter_context(running_exchange("generated", seed=2, **exchange))
         self.fred = stack.enter_context(running_exchange("generated", **{**exchange, "instruments": "BTCUSDT"}))
@@ -111,7 +114,7 @@ class Sources:
         self.settings = Settings(
             replay_port=self.first.port, replay_standby_port=self.second.port, massive_key=KEY, days=1,
             massive_url=f"http://127.0.0.1:{self.massive.port}", massive_feed="realtime",
-            massive_requests_per_minute=60_000,
+            massive_requests_per_minute=60_000, replay_speed=SPEED,
         )  # fmt: skip
         self.macro = Settings(replay_port=self.fred.port, macro_source="replay", macro_series="default")
         self.synced = time.monotonic()
@@ -230,7 +233,7 @@ def _Silent(venue: str) -> Any:  # noqa: N802
 
 
 def main() -> None:
-    options = numbers(__doc__, seconds=40, every=5).parse_args()
+    options = numbers(__doc__, seconds=20, every=5).parse_args()
     names = [*VENUES, "fred"]
     with postgres() as server, database(server, "isolation") as url, ExitStack() as stack:
         sources = Sources(url, options, stack)
@@ -250,7 +253,7 @@ def main() -> None:
                 ]
                 rows.append([f"{source} {fault}".strip() or "none", *shown, found.passes, f"{found.longest_pass:.0f}"])
                 print(rows[-1], flush=True)
-                measure(max(15, options.seconds / 2))  # until the source has caught up
+                measure(15)  # until the source has caught up
     print(f"\n{machine()}\n")
     table(["fault", *(f"{name}, overdue s" for name in names), "passes over bars", "longest pass s"], rows)
 
