@@ -75,8 +75,9 @@ def main() -> None:
                 Instrument(symbol=name, asset_class=AssetClass.STOCK, base=name, quote="USD", tier=Tier.STOCK)
                 for name in names
             )
+            for place in range(0, len(names), 50):
+                store.bars.write(pl.concat([bars(name, days, rng) for name in names[place : place + 50]]), Timeframe.D1)
             for name in names:
-                store.bars.write(bars(name, days, rng), Timeframe.D1)
                 store.corporate_actions.record(events(name, days), "massive", seen_at=datetime(2026, 1, 1, tzinfo=UTC))
             store.connections.run(lambda connection: connection.execute("ANALYZE") and None)
         print(machine())
