@@ -19,6 +19,7 @@ from crypto_pipeline import Reader
 from crypto_pipeline.healing import Pipeline
 from crypto_pipeline.healing.checks.stored_bars import accounted_for
 from crypto_pipeline.market.calendars import SessionCalendar, get_calendar
+from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.rollup import roll_up
 from crypto_pipeline.market.timeframes import Timeframe
@@ -125,6 +126,20 @@ def test_a_week_with_a_half_day_and_a_holiday_is_complete_and_every_hole_explain
     assert "Trading was halted: nothing traded for 12 minutes" in halts[0]["because"]
     assert "halt" not in {json.loads(text)["rule"] for text in rows.filter(instrument="BRK-B")["evidence"]}
     assert rows.filter(instrument="TSLA", state="delisted")["start"].to_list() == [utc(2024, 7, 3)]
+
+
+def test_every_check_of_stocks_alone_passes(store: Store) -> None:
+    """Massive states no wider bars that equal those of the session: nothing can be compared, which is no failure."""
+
+    async def work(pipeline: Pipeline) -> list[CheckOutcome]:
+        await fill(pipeline)
+        span = utc(2024, 7, 1), utc(2024, 7, 6)
+        return [one for timeframe in Timeframe for one in await pipeline.verify(timeframe, *span)]
+
+    outcomes = run(store, work)
+    assert [(one.name, one.subject, one.summary) for one in outcomes if not one.passed] == []
+    agreed = {one.summary.partition(";")[0] for one in outcomes if one.name == "venue_agreement"}
+    assert agreed == {"of closed days nothing can be compared: massive states no wider bars that could be compared"}
 
 
 def test_a_bar_of_the_session_is_missed_however_many_there_are_of_extended_hours(store: Store) -> None:

@@ -101,6 +101,8 @@ class Agreement:
             )
             if self.incomparable:
                 found += f"; {self.incomparable:,} never comparable: minutes under them are absent or another venue's"
+        if self.through is None:
+            return f"of closed days nothing can be compared: {self.never}"
         return found if self.never is None else f"never compared themselves: {self.never} stand for them; {found}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -141,8 +143,9 @@ def agreements(
 def venue_agreement(store: Store, agreement: Agreement, now_compared: int, stored: int) -> CheckOutcome:
     """The check whether the bars of a timeframe agree with the venue's, as far as they were compared.
 
-    It fails when bars are ``stored`` and none was compared. ``now_compared`` bars were compared just now, besides those
-    of closed days, which are in the store. Raises StoreError.
+    It fails when bars are ``stored`` and none was compared, unless the venue states none that could be.
+    ``now_compared`` bars were compared just now, besides those of closed days, which are in the store. Raises
+    StoreError.
     """
     timeframe = agreement.timeframe
     active = [row.instrument.symbol for row in store.instruments.list(venue=agreement.venue)]
@@ -164,6 +167,8 @@ def venue_agreement(store: Store, agreement: Agreement, now_compared: int, store
         return CheckOutcome(NAME, timeframe, False, "warning", said, unsettled, figures)
     if agreement.compared or now_compared:
         return CheckOutcome(NAME, timeframe, True, "warning", f"{said}; none differs", pl.DataFrame(), figures)
+    if agreement.through is None:
+        return CheckOutcome(NAME, timeframe, True, "warning", said, pl.DataFrame(), figures)
     if not stored and not agreement.stored:
         said = f"no {timeframe} bar is stored: there is nothing to compare"
         return CheckOutcome(NAME, timeframe, True, "warning", said, pl.DataFrame(), figures)
