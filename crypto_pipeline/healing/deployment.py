@@ -29,7 +29,7 @@ from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.venues import VenueError, VenueUnavailable, collected_venues
 
 T = TypeVar("T")
-#: Seconds between two looks at venues that are not done, and for which one of them may wait for a pause to end.
+#: Seconds between two looks at venues that are not done, and of a pause for which one of them may wait.
 _LOOK_EVERY, _PATIENCE = 2.0, 15.0
 
 
@@ -122,7 +122,7 @@ class Deployment:
             for task in pending if len(pending) < len(tasks) else ():
                 paused = await asyncio.to_thread(self.store.budgets.paused, tasks[task])
                 waited[tasks[task]] = waited[tasks[task]] + _LOOK_EVERY if paused else 0.0
-                if waited[tasks[task]] > _PATIENCE:
+                if max(paused, waited[tasks[task]]) > _PATIENCE:
                     task.cancel()
 
     def collected(self, symbols: Sequence[str] = ()) -> tuple[list[str], list[str]]:
