@@ -1,6 +1,6 @@
 """Four sources in one deployment, each killed, banned and rate-limited alone: how fresh the others stay.
 
-    python bench/isolation.py [--seconds 20] [--every 5]
+    python bench/isolation.py [--seconds 20] [--every 5] [--only massive]
 
 Two crypto venues and FRED are replay exchanges, stocks come from the replay of Massive; all four run in this process,
 at a moment in the session. As in a deployment, what works on bars works on all venues in one pass; price updates and
@@ -37,6 +37,7 @@ from crypto_pipeline.replay.massive.server import MassiveServer, Plan
 from crypto_pipeline.replay.massive.tape import Stock
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
+from crypto_pipeline.venues import make_venue
 from crypto_pipeline_tests.builders.background import Background
 
 KEY = "a-key-of-this-bench"
@@ -196,7 +197,7 @@ class Sources:
             self.measured, until = Measured(), time.monotonic() + seconds
             with Store(self.url) as store:
                 chosen = {
-                    venue: Pipeline(store, _Silent(venue), self.settings.at(venue, first=venue == VENUES[0]))
+                    venue: Pipeline(store, make_venue(self.settings, venue=venue), self.settings.at(venue, first=False))
                     for venue in VENUES
                 }
                 while time.monotonic() < until:
@@ -225,23 +226,18 @@ class Sources:
             )
 
 
-def _Silent(venue: str) -> Any:  # noqa: N802
-    """A client that is never asked: what is expected follows from the clock."""
-    from crypto_pipeline.venues import make_venue
-
-    return make_venue(Settings(massive_key=KEY), venue=venue)
-
-
 def main() -> None:
-    options = numbers(__doc__, seconds=20, every=5).parse_args()
+    parser = numbers(__doc__, seconds=20, every=5)
     names = [*VENUES, "fred"]
+    parser.add_argument("--only", choices=names, action="append", help="the sources that fail; default: each")
+    options = parser.parse_args()
     with postgres() as server, database(server, "isolation") as url, ExitStack() as stack:
         sources = Sources(url, options, stack)
         sources.collect()
         rows = []
         with sources.running() as measure:
             measure(15)  # until all of them go round
-            cases = [("", ""), *((source, fault) for source in names for fault in FAULTS)]
+            cases = [("", ""), *((source, fault) for source in options.only or names for fault in FAULTS)]
             for source, fault in cases:
                 if source:
                     sources.fault(source, fault)
