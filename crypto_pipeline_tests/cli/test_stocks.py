@@ -51,7 +51,7 @@ def universe(tmp_path: Path, venue: str) -> str:
         (["--venue", "massive"], "", "the venue massive needs a key: set CRYPTO_PIPELINE_MASSIVE_KEY"),
         (["--with-stocks", "--venue", "binance"], "", "the venue massive needs a key: set CRYPTO_PIPELINE_MASSIVE_KEY"),
         ([], "massive", "the venue massive needs a key: set CRYPTO_PIPELINE_MASSIVE_KEY"),
-        ([], "mtgox", "universe, venue of AAPL: 'mtgox' is no venue: use replay, binance, coinbase"),
+        ([], "mtgox", "universe, venue of AAPL: 'mtgox' is not a venue: use one of replay, binance, coinbase"),
         (["--with-stocks", "--instruments", "AAPPL"], "", "unknown symbol 'AAPPL': did you mean AAPL"),
     ],
 )
