@@ -174,8 +174,10 @@ class Session:
         assert link.task is not None
         leaving = asyncio.ensure_future(link.leaving.wait())
         step = min(1.0, self.stream.stream_traits.silence_limit_s / 4)
-        await asyncio.wait({link.task, leaving}, timeout=step, return_when=asyncio.FIRST_COMPLETED)
-        leaving.cancel()
+        try:
+            await asyncio.wait({link.task, leaving}, timeout=step, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
 
     async def _successor(self, old: Link) -> Link | None:
         """A new link that has delivered a message, opened while the old one is read; None when the old one ended."""

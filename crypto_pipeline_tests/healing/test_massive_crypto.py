@@ -79,5 +79,7 @@ async def _fill_and_ingest(store: Store, settings: Settings, exchange: ReplayExc
     stop.set()
     await task
     async with Pipeline.open(store, settings) as pipeline:
-        for _ in range(2):
-            await pipeline.backfill()  # the minutes between the backfill and the stream
+        async with asyncio.timeout(40):  # the minutes between the backfill and the stream, silent ones a second time
+            await pipeline.backfill()
+            while not (await asyncio.to_thread(accounted_for, store, M1, SINCE, M1.floor(NOW))).passed:
+                await pipeline.backfill()
