@@ -175,8 +175,10 @@ class CcxtRest(RestVenue):
 
     async def last_bar(self, venue_symbol: str) -> datetime | None:
         """Open time (UTC) of the newest 1m bar; where none is near, the last minute of the newest day."""
-        for timeframe in ("1m", "1d"):
-            times = [row[0] for row in await self._rows(venue_symbol, timeframe, None, self._page_rows, None)]
+        now = unix_ms(await self.venue_time(time.monotonic()))
+        for timeframe, width in (("1m", _MINUTE), ("1d", _DAY)):
+            since = now - now % width - (self._page_rows - 1) * width  # without it, some give their oldest rows
+            times = [row[0] for row in await self._rows(venue_symbol, timeframe, since, self._page_rows, None)]
             if times and timeframe == "1d":
                 return await self._minute(venue_symbol, max(times), max)
             if times:
