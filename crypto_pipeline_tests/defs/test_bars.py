@@ -63,7 +63,7 @@ def each_day_has_its_own_figures(house: Deployed, result: Any) -> None:
 def test_instruments_are_chosen_in_the_config(deploy: Callable[..., Deployed], span: Span) -> None:
     house = deploy("BTC-USDT", "ETH-USDT")
     config = {"resources": {"scope": {"config": {"instruments": ["ETH-USDT"]}}}}
-    assert house.run("backfill_bars", tags=range_tags(*span), config=config).success
+    assert house.run("backfill_bars", tags=range_tags(*span), config=config, only=["instruments", "ohlc_1m"]).success
     assert house.store.reader.span(["BTC-USDT", "ETH-USDT"], Timeframe.M1)["instrument"].to_list() == ["ETH-USDT"]
 
 
@@ -84,7 +84,8 @@ def test_an_instrument_that_the_venue_does_not_list_costs_only_itself(
     house = deploy("BTC-USDT")
     house.store.instruments.add([Instrument.crypto("FOO-BAR")])
     whole = {"resources": {"scope": {"config": {"instruments": ["FOO-BAR", "BTC-USDT"]}}}}
-    result = house.run("backfill_bars", tags=range_tags(*span), config=whole)
+    only = ["instruments", "ohlc_1m", "ohlc_5m"]
+    result = house.run("backfill_bars", tags=range_tags(*span), config=whole, only=only)
     assert result.success
     assert [one.check_name for one in result.get_asset_check_evaluations() if not one.passed] == []
     house.store.instruments.remove("FOO-BAR")
@@ -190,7 +191,11 @@ def test_jobs_fill_gaps_and_reconcile_by_config(deploy: Callable[..., Deployed],
 
 def test_every_processor_leaves_a_row_of_what_it_did(deploy: Callable[..., Deployed], span: Span) -> None:
     house = deploy("BTC-USDT")
-    assert house.run("backfill_bars", tags={**range_tags(*span), "processor": "historical_processor"}).success
+    assert house.run(
+        "backfill_bars",
+        tags={**range_tags(*span), "processor": "historical_processor"},
+        only=["instruments", "ohlc_1m"],
+    ).success
     assert house.run("fill_gaps", config={"ops": {"heal": {"config": {"job": "live_gap_monitor"}}}}).success
     rows = house.store.metrics.summary(span[0])
     assert set(rows["job"]) == {"historical_processor", "live_gap_monitor"}

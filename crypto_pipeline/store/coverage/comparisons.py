@@ -45,7 +45,7 @@ SELECT c.instrument_id, c.timeframe, c.day, c.data_version, c.present, c.updated
        m.instrument_id IS NULL OR m.venue <> $4 OR m.data_version <> c.data_version AS changed
 FROM unnest($1::text[], $2::date[], $3::date[]) AS s (timeframe, first, until)
 JOIN market.coverage c ON c.timeframe = s.timeframe AND c.day >= s.first AND c.day < s.until
-JOIN market.instruments i ON i.instrument_id = c.instrument_id AND i.active
+JOIN market.instruments i ON i.instrument_id = c.instrument_id AND i.active AND (i.venue IS NULL OR i.venue = $4)
 LEFT JOIN market.comparisons m
     ON m.instrument_id = c.instrument_id AND m.timeframe = c.timeframe AND m.day = c.day
 WHERE c.present > 0
@@ -62,7 +62,7 @@ SELECT c.timeframe, sum(c.present)::bigint AS stored,
        count(*) AS cells, count(m.day) AS cells_compared, coalesce(sum(m.disagreed), 0)::bigint AS disagreed,
        min(m.day) AS first_day, max(m.day) AS last_day, min(m.compared_at) AS oldest, max(m.compared_at) AS newest
 FROM market.coverage c
-JOIN market.instruments i ON i.instrument_id = c.instrument_id AND i.active
+JOIN market.instruments i ON i.instrument_id = c.instrument_id AND i.active AND (i.venue IS NULL OR i.venue = $1)
 LEFT JOIN market.comparisons m
     ON m.instrument_id = c.instrument_id AND m.timeframe = c.timeframe AND m.day = c.day
    AND m.data_version = c.data_version AND m.venue = $1
@@ -146,7 +146,8 @@ class Comparisons:
         return self._connections.run(work)
 
     def summary(self, venue: str, now: datetime, timeframes: Sequence[Timeframe] = tuple(Timeframe)) -> pl.DataFrame:
-        """Compared bars of days ended by ``now``, for their current data versions, in SUMMARY_SCHEMA.
+        """Compared bars of ``venue``'s instruments of days ended by ``now``, for their current data versions, in
+        SUMMARY_SCHEMA.
 
         ``stored``, ``compared`` and ``incomparable`` (of compared days) are numbers of bars, ``oldest`` and ``newest``
         times of comparisons (UTC).

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from crypto_pipeline.market import Timeframe
+from crypto_pipeline.market import Instrument, Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.bars import bar, frame
 
@@ -72,6 +72,20 @@ def test_what_was_compared_with_another_venue_says_nothing_of_this_one(bars: Sto
     compared(bars, 0)
     assert list(due(bars, venue="binance")) == days(0, 1, 2)
     assert bars.comparisons.summary("binance", NOW)["compared"].to_list() == [0]
+
+
+def test_bars_of_other_venues_are_neither_due_nor_counted(store: Store) -> None:
+    names = {"SUI-USDT@kraken": "kraken", "SUI-USDT@coinbase": "coinbase"}
+    store.instruments.add(Instrument.crypto(name).model_copy(update={"venue": venue}) for name, venue in names.items())
+    try:
+        store.bars.write(frame([bar("SUI-USDT@kraken", MONDAY), bar("SUI-USDT@coinbase", MONDAY + DAY)]), H1)
+        assert list(due(store, venue="kraken")) == days(0)
+        assert store.comparisons.summary("kraken", NOW)["stored"].to_list() == [1]
+        assert due(store, venue="massive") == {}
+        assert store.comparisons.summary("massive", NOW).is_empty()
+    finally:
+        for name in names:
+            store.instruments.remove(name)
 
 
 def test_instruments_that_are_not_collected_any_more_are_not_due(bars: Store) -> None:
