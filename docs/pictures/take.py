@@ -60,6 +60,21 @@ def lineage(page: Page, base: str) -> None:
     save(page, "lineage")
 
 
+def sources(page: Page, base: str) -> None:
+    """The lineage of a deployment with crypto of two venues, stocks and macro series: their groups opened."""
+    page.set_viewport_size({"width": 1500, "height": 760})
+    quiet(base, page)
+    page.goto(f"{base}/asset-groups")
+    page.get_by_text("features").first.wait_for()
+    page.wait_for_timeout(20_000)
+    for group in ("venues", "macro"):
+        page.get_by_text(group, exact=True).last.click()
+        page.wait_for_timeout(3_000)
+    page.get_by_role("button").last.hover()
+    page.wait_for_timeout(5_000)
+    save(page, "sources")
+
+
 def automation(page: Page, base: str) -> None:
     """Schedules and sensors, with what each does."""
     page.set_viewport_size({"width": 1440, "height": 900})
@@ -141,6 +156,7 @@ def main() -> None:
         page.set_default_timeout(PATIENCE)
         jobs = {
             "lineage": lambda: lineage(page, good),
+            "sources": lambda: sources(page, good),
             "automation": lambda: automation(page, good),
             "partitions": lambda: partitions(page, good),
             "passing": lambda: check(page, good, "check-passing", "coverage"),
