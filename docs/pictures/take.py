@@ -62,7 +62,7 @@ def lineage(page: Page, base: str) -> None:
 
 def sources(page: Page, base: str) -> None:
     """The lineage of a deployment with crypto of two venues, stocks and macro series: their groups opened."""
-    page.set_viewport_size({"width": 1500, "height": 760})
+    page.set_viewport_size({"width": 1500, "height": 860})
     quiet(base, page)
     page.goto(f"{base}/asset-groups")
     page.get_by_text("features").first.wait_for()
@@ -70,7 +70,8 @@ def sources(page: Page, base: str) -> None:
     for group in ("venues", "macro"):
         page.get_by_text(group, exact=True).last.click()
         page.wait_for_timeout(3_000)
-    page.get_by_role("button").last.hover()
+    page.mouse.move(1020, 430)
+    page.mouse.wheel(0, 470)  # opened groups reach below the window
     page.wait_for_timeout(5_000)
     save(page, "sources")
 
