@@ -14,6 +14,7 @@ from crypto_pipeline.ingest.lease import Duty, Holder, holder_name
 from crypto_pipeline.ingest.shards import heartbeat_name
 from crypto_pipeline.ingest.stated_bars.term import BarTerm
 from crypto_pipeline.ingest.term import Term
+from crypto_pipeline.ingest.term_loop import TermInput
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import LeaseLost, Store, StoreError, resolve_url
 from crypto_pipeline.venues import Venue, make_venue
@@ -58,7 +59,8 @@ async def run_ingest(
                 instruments = await _instruments(claim, venue.name, shard, count, stop)
                 # without ids that rise by one, trades do not show that they are all there
                 kind = Term if stream.stream_traits.contiguous_ids else BarTerm
-                why = await kind(settings, claim, venue, stream, instruments, report, on_minute, duty).run(stop)
+                given = TermInput(settings, claim, venue, stream, instruments, report, on_minute, duty)
+                why = await kind(given).run(stop)
     except LeaseLost as error:
         log.warning("%s", error)
         why = "lost"

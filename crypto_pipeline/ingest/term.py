@@ -8,27 +8,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from typing import Any
 
-from crypto_pipeline.ingest.after_minute import AfterMinute, Callbacks, OnMinute, Report
+from crypto_pipeline.ingest.after_minute import AfterMinute, Callbacks
 from crypto_pipeline.ingest.aggregation.forming_bars import FormingBars
 from crypto_pipeline.ingest.aggregation.minute_state import InstrumentStream
 from crypto_pipeline.ingest.heartbeat import heartbeat_detail
-from crypto_pipeline.ingest.lease import Duty, Holder
 from crypto_pipeline.ingest.recovery import plan_recovery
 from crypto_pipeline.ingest.repair.gap_watch import GapWatch
 from crypto_pipeline.ingest.repair.refusals import Refusals
 from crypto_pipeline.ingest.repair.rest_answers import RestAnswers
 from crypto_pipeline.ingest.repair.rest_requests import RestRequests
 from crypto_pipeline.ingest.session import Session
-from crypto_pipeline.ingest.term_loop import TermLoop
+from crypto_pipeline.ingest.term_loop import TermInput, TermLoop
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.trades.live_trade import LiveTrade
-from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import StoreError
-from crypto_pipeline.venues import Venue
-from crypto_pipeline.venues.stream_protocol import Anchor, Event, LiveBar, Notice, StreamingVenue
+from crypto_pipeline.venues.stream_protocol import Anchor, Event, LiveBar, Notice
 
 log = logging.getLogger(__name__)
 
@@ -39,27 +36,19 @@ _HIGHER_EVERY = 1.0
 class Term(TermLoop):
     """A term that makes bars of trades, whose ids show what is missing."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        holder: Holder,
-        venue: Venue,
-        stream: StreamingVenue,
-        instruments: Sequence[tuple[str, str]],
-        report: Report | None = None,
-        on_minute: OnMinute | None = None,
-        duty: Duty | None = None,
-    ) -> None:
-        super().__init__(settings, holder, venue, stream, instruments, duty)
-        state = self.state
+    def __init__(self, given: TermInput) -> None:
+        super().__init__(given)
+        state, stream = self.state, given.stream
         self.forming = FormingBars()
         self.session = Session(stream, self._deliver, self._up, self._down)
-        self.requests = RestRequests(venue, state.clock, dict(instruments))
+        self.requests = RestRequests(given.venue, state.clock, dict(given.instruments))
         self.watch = GapWatch(state, self.requests)
         self.refusals = Refusals(state)
         self.answers = RestAnswers(state, self.watch, self.refusals, self.session.replace)
         oldest = lambda: self.requests.oldest_ms  # noqa: E731
-        self.after_minute = AfterMinute(Callbacks(on_minute, report, self.watch.figures, self.detail, oldest), state)
+        self.after_minute = AfterMinute(
+            Callbacks(given.on_minute, given.report, self.watch.figures, self.detail, oldest), state
+        )
         #: venue time of the first trade that the stream brought since the last flush
         self._streamed_ms: int | None = None
         self._higher_at = 0.0

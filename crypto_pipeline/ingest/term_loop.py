@@ -7,8 +7,10 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from crypto_pipeline.ingest.after_minute import OnMinute, Report
 from crypto_pipeline.ingest.lease import Duty, Holder
 from crypto_pipeline.ingest.lease_keeper import LeaseKeeper
 from crypto_pipeline.ingest.session import Session
@@ -27,6 +29,22 @@ BEAT = 2.0
 _CLOCK_LONGEST = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class TermInput:
+    """What a term is given: the claim to the lease (``holder``), the venue and its stream, (canonical name, venue
+    symbol) of each instrument, and what is called after each minute (see after_minute).
+    """
+
+    settings: Settings
+    holder: Holder
+    venue: Venue
+    stream: StreamingVenue
+    instruments: Sequence[tuple[str, str]]
+    report: Report | None = None
+    on_minute: OnMinute | None = None
+    duty: Duty | None = None
+
+
 class TermLoop(ABC):
     """One term, from taking the lease to giving it up. ``run`` returns why it ended: ``stopped``, ``rotated`` or
     ``lost``. A term adds its parts (``_begin``), what it writes at the end (``_finish``), and its heartbeat
@@ -37,18 +55,12 @@ class TermLoop(ABC):
     clock_every: ClassVar[float] = 10.0
     session: Session
 
-    def __init__(
-        self,
-        settings: Settings,
-        holder: Holder,
-        venue: Venue,
-        stream: StreamingVenue,
-        instruments: Sequence[tuple[str, str]],
-        duty: Duty | None,
-    ) -> None:
-        self.duty = duty or Duty()
-        lease = LeaseKeeper(holder, lambda: self.stop_with("lost"))
-        self.state = TermState.from_settings(settings, lease, venue, stream.stream_traits, instruments)
+    def __init__(self, given: TermInput) -> None:
+        self.duty = given.duty or Duty()
+        lease = LeaseKeeper(given.holder, lambda: self.stop_with("lost"))
+        self.state = TermState.from_settings(
+            given.settings, lease, given.venue, given.stream.stream_traits, given.instruments
+        )
         self._over: asyncio.Future[str] | None = None
         self._alert: StreamAlert | None = None
 

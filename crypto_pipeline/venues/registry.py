@@ -237,6 +237,11 @@ def collected_venues(settings: Settings) -> tuple[str, ...]:
     return tuple(named) or (settings.venue,)
 
 
+def settings_at(settings: Settings, venue: str) -> Settings:
+    """The settings for the series of ``venue`` in this deployment. Raises as ``collected_venues`` does."""
+    return settings.at(venue, first=venue == collected_venues(settings)[0])
+
+
 def require_keys(settings: Settings) -> None:
     """Raise ValueError in one line with the fix where a venue of the deployment cannot be asked for bars.
 
@@ -302,6 +307,11 @@ def traits_of(venue: str) -> VenueTraits:
     return venue_entry(venue).traits
 
 
+def stand_in_names(settings: Settings) -> list[str]:
+    """Names of the venues that stand in for the first by default, in this order."""
+    return settings.failover_venues.split(",") if settings.failover_venues else []
+
+
 def make_stand_ins(settings: Settings, budgets: Callable[[str], RequestBudget] | None = None) -> StandIns:
     """The substitute venues from the settings and the universe file; each client is opened on first use.
 
@@ -313,9 +323,8 @@ def make_stand_ins(settings: Settings, budgets: Callable[[str], RequestBudget] |
             raise ValueError(
                 f"universe, failover of {symbol}: {unknown[0]!r} is not a venue: use {', '.join(REGISTRY)}"
             )
-    default = (settings.failover_venues or "").split(",")
 
     def open_venue(name: str) -> Venue:
         return make_venue(settings, budgets(name) if budgets is not None else None, name)
 
-    return StandIns(settings.venue, open_venue, filter(None, default), lists)
+    return StandIns(settings.venue, open_venue, stand_in_names(settings), lists)

@@ -47,6 +47,12 @@ class Deployed:
         )
 
 
+@pytest.fixture(autouse=True)
+def partitions_of_the_usual_settings() -> None:
+    """Partitions are laid down once for a process: not by the settings of the test that happens to run first."""
+    layout.partitions()
+
+
 @pytest.fixture
 def deploy(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Deployed]]:
     """``deploy(*symbols, faults=…)``: an exchange of the generated market whose clock runs with ours."""

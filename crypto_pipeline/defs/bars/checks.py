@@ -12,7 +12,7 @@ import dagster as dg
 
 from crypto_pipeline.defs.bars import metadata as bar_metadata
 from crypto_pipeline.defs.base import metadata
-from crypto_pipeline.defs.base.check_results import checked_span, outcome_result
+from crypto_pipeline.defs.base.check_results import checked_span, outcome_event, outcome_result, record_outcome
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.healing import CheckOutcome, Deployment
 from crypto_pipeline.healing.checks.stored_bars import checks_of
@@ -52,14 +52,7 @@ def record(store: Store, outcome: CheckOutcome, span: tuple[datetime, datetime] 
     detail: dict[str, Any] = {"offenders": metadata.plain_rows(outcome.offenders, most=100)}
     if span is not None:
         detail |= {"start": span[0].isoformat(), "end": span[1].isoformat()}
-    store.checks.record_result(
-        outcome.name,
-        outcome.timeframe,
-        passed=outcome.passed,
-        severity=outcome.severity,
-        summary=outcome.summary,
-        detail=detail,
-    )
+    record_outcome(store, outcome, outcome.name, outcome.timeframe, detail)
 
 
 async def evaluate(
@@ -72,13 +65,4 @@ async def evaluate(
 
 def as_evaluation(outcome: CheckOutcome, shown: dict[str, Any]) -> dg.AssetCheckEvaluation:
     """The outcome as an event that no step of a run reports."""
-    asset = f"ohlc_{outcome.timeframe}"
-    result = outcome_result(outcome, asset, shown)
-    return dg.AssetCheckEvaluation(
-        check_name=outcome.name,
-        asset_key=dg.AssetKey(asset),
-        passed=result.passed,
-        severity=result.severity,
-        description=result.description,
-        metadata=result.metadata,
-    )
+    return outcome_event(outcome, dg.AssetKey(f"ohlc_{outcome.timeframe}"), shown)

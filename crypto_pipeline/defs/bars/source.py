@@ -12,7 +12,7 @@ from crypto_pipeline.defs.bars.schedules import PROCESSORS, processor_schedule, 
 from crypto_pipeline.defs.base.subjects import TRADES, venue_key
 from crypto_pipeline.market.timeframes import LOWER, Timeframe
 from crypto_pipeline.settings import Settings, SettingsError, load_settings
-from crypto_pipeline.venues import collected_venues, venue_entry
+from crypto_pipeline.venues import collected_venues, settings_at, venue_entry
 
 
 class BarSource(dg.Component, dg.Model, dg.Resolvable):
@@ -50,7 +50,7 @@ class BarSource(dg.Component, dg.Model, dg.Resolvable):
             venue_entry(self.venue)
         except ValueError as error:
             raise SettingsError(f"a source of bars: {error}") from None
-        return settings.at(self.venue, first=self.venue == collected_venues(settings)[0])
+        return settings_at(settings, self.venue)
 
     def named(self, name: str) -> str:
         """``name`` with the prefix of the source."""

@@ -42,10 +42,44 @@ def check_result(
     )
 
 
-def outcome_result(outcome: CheckOutcome, asset: str, metadata: Mapping[str, Any] | None = None) -> dg.AssetCheckResult:
+def outcome_result(
+    outcome: CheckOutcome, asset: str | dg.AssetKey, metadata: Mapping[str, Any] | None = None
+) -> dg.AssetCheckResult:
     """The result of a check of ``asset`` that has an outcome."""
     passed, severity, summary = outcome.passed, outcome.severity, outcome.summary
     return check_result(outcome.name, asset, passed=passed, severity=severity, summary=summary, metadata=metadata)
+
+
+def outcome_event(
+    outcome: CheckOutcome, asset: dg.AssetKey, metadata: Mapping[str, Any] | None = None
+) -> dg.AssetCheckEvaluation:
+    """The same as an event that no step of a run reports."""
+    result = outcome_result(outcome, asset, metadata)
+    return dg.AssetCheckEvaluation(
+        check_name=outcome.name,
+        asset_key=asset,
+        passed=result.passed,
+        severity=result.severity,
+        description=result.description,
+        metadata=result.metadata,
+    )
+
+
+def record_outcome(
+    store: Store, outcome: CheckOutcome, check: str, timeframe: Timeframe | str | None, detail: Mapping[str, Any]
+) -> None:
+    """Keep an outcome as the newest result of ``check``: a failure opens its alert, a pass closes it.
+
+    Raises StoreError.
+    """
+    store.checks.record_result(
+        check,
+        timeframe,
+        passed=outcome.passed,
+        severity=outcome.severity,
+        summary=outcome.summary,
+        detail=detail,
+    )
 
 
 def checked_span(context: dg.AssetCheckExecutionContext, store: Store) -> tuple[datetime, datetime]:

@@ -14,7 +14,7 @@ from crypto_pipeline.healing import Deployment, Pipeline
 from crypto_pipeline.healing.pipeline import KEPT_FOR_LIVE
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store, resolve_url
-from crypto_pipeline.venues import collected_venues
+from crypto_pipeline.venues import settings_at
 
 T = TypeVar("T")
 
@@ -61,11 +61,10 @@ class MarketDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def run_at(self, venue: str, work: Callable[[Pipeline], Awaitable[T]], *, live: bool = False) -> T:
         """Run ``work`` with the pipeline of one venue on an open store; ``live`` as for ``run``."""
-        settings = load_settings()
-        first = venue == collected_venues(settings)[0]
+        settings = settings_at(load_settings(), venue)
 
         async def main(store: Store) -> T:
-            async with Pipeline.open(store, settings.at(venue, first=first), live=live) as pipeline:
+            async with Pipeline.open(store, settings, live=live) as pipeline:
                 return await work(pipeline)
 
         with self.store() as store:

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from crypto_pipeline.defs.base import metadata
-from crypto_pipeline.defs.base.check_results import checked_span, outcome_result
+from crypto_pipeline.defs.base.check_results import checked_span, outcome_result, record_outcome
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.features.assets import ASSET
 from crypto_pipeline.features.stored.checks import CHECKS, Sample, verify_features
@@ -37,14 +37,8 @@ def feature_checks(context: dg.AssetCheckExecutionContext, database: MarketDatab
 
 def record(store: Store, outcome: CheckOutcome) -> None:
     """Keep the outcome; one that failed opens an alert."""
-    store.checks.record_result(
-        f"{outcome.name}:ml_features",
-        Timeframe.M15,
-        passed=outcome.passed,
-        severity=outcome.severity,
-        summary=outcome.summary,
-        detail={} if outcome.passed else _failed_on(outcome),
-    )
+    detail = {} if outcome.passed else _failed_on(outcome)
+    record_outcome(store, outcome, f"{outcome.name}:ml_features", Timeframe.M15, detail)
 
 
 def _failed_on(outcome: CheckOutcome) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from crypto_pipeline.defs.base import metadata
-from crypto_pipeline.defs.base.check_results import checked_span, outcome_result
+from crypto_pipeline.defs.base.check_results import checked_span, outcome_result, record_outcome
 from crypto_pipeline.defs.base.partitions import partitions
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.labels.metadata import pictures
@@ -54,14 +54,8 @@ def _with_failures(store: Store, strategy: Strategy, start: datetime, end: datet
 
 def record(store: Store, outcome: CheckOutcome) -> None:
     """Keep a result where alerts come from: a failure opens one, a pass closes it."""
-    store.checks.record_result(
-        f"{outcome.name}:{outcome.subject}",
-        TIMEFRAME,
-        passed=outcome.passed,
-        severity=outcome.severity,
-        summary=outcome.summary,
-        detail={} if outcome.passed else {"offenders": metadata.plain_rows(outcome.offenders, most=100)},
-    )
+    detail = {} if outcome.passed else {"offenders": metadata.plain_rows(outcome.offenders, most=100)}
+    record_outcome(store, outcome, f"{outcome.name}:{outcome.subject}", TIMEFRAME, detail)
 
 
 def _result(

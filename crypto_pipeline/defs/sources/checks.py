@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from crypto_pipeline.defs.base import metadata
-from crypto_pipeline.defs.base.check_results import check_result
+from crypto_pipeline.defs.base.check_results import outcome_event, outcome_result, record_outcome
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import HIGH, tags
 from crypto_pipeline.defs.base.subjects import venue_key
@@ -38,25 +38,17 @@ def source_checks(venue: str) -> dg.AssetChecksDefinition:
 
 def source_result(outcome: CheckOutcome) -> dg.AssetCheckResult:
     """The outcome of a check of a venue as Dagster shows it."""
-    shown: dict[str, Any] = dict(outcome.figures)
-    if outcome.offenders.height:
-        shown["offenders"] = metadata.table(outcome.offenders)
-    name, passed, severity, summary = outcome.name, outcome.passed, outcome.severity, outcome.summary
-    asset = venue_key(outcome.subject)
-    return check_result(name, asset, passed=passed, severity=severity, summary=summary, metadata=shown)
+    return outcome_result(outcome, venue_key(outcome.subject), _shown(outcome))
 
 
 def source_event(outcome: CheckOutcome) -> dg.AssetCheckEvaluation:
     """The outcome of a check of a venue as an event that no step of a run reports."""
-    result = source_result(outcome)
-    return dg.AssetCheckEvaluation(
-        check_name=outcome.name,
-        asset_key=venue_key(outcome.subject),
-        passed=result.passed,
-        severity=result.severity,
-        description=result.description,
-        metadata=result.metadata,
-    )
+    return outcome_event(outcome, venue_key(outcome.subject), _shown(outcome))
+
+
+def _shown(outcome: CheckOutcome) -> dict[str, Any]:
+    offenders = {"offenders": metadata.table(outcome.offenders)} if outcome.offenders.height else {}
+    return {**outcome.figures, **offenders}
 
 
 def record_source(store: Store, outcome: CheckOutcome) -> None:
@@ -66,14 +58,8 @@ def record_source(store: Store, outcome: CheckOutcome) -> None:
     """
     if outcome.name == "freshness":
         return
-    store.checks.record_result(
-        f"{outcome.name}:{outcome.subject}",
-        None,
-        passed=outcome.passed,
-        severity=outcome.severity,
-        summary=outcome.summary,
-        detail={"offenders": metadata.plain_rows(outcome.offenders, most=100)},
-    )
+    detail = {"offenders": metadata.plain_rows(outcome.offenders, most=100)}
+    record_outcome(store, outcome, f"{outcome.name}:{outcome.subject}", None, detail)
 
 
 def check_job(venue: str) -> Any:

@@ -10,7 +10,7 @@ from crypto_pipeline.defs.sources.checks import check_job, source_checks
 from crypto_pipeline.defs.sources.sync import history_job, price_job, source_schedule
 from crypto_pipeline.defs.sources.venue_asset import Role, VenueLooks, is_streamed, venue_asset
 from crypto_pipeline.settings import load_settings
-from crypto_pipeline.venues import collected_venues, venue_entry
+from crypto_pipeline.venues import collected_venues, stand_in_names, venue_entry
 
 _CHECKED = "7-59/15 * * * *"
 _ABOUT_PRICES = "Every 15 minutes: stores the newest prices of {}, whether or not anyone reads them."
@@ -64,9 +64,8 @@ class CollectedSources(dg.Component, dg.Model, dg.Resolvable):
         """Everything that follows from the settings. Raises SettingsError."""
         settings = load_settings()
         collected = collected_venues(settings)
-        stand_ins = [name.strip() for name in (settings.failover_venues or "").split(",") if name.strip()]
         described = {one.venue for one in context.component_tree.get_all_components(Source)}
-        names = [name for name in dict.fromkeys([*collected, *stand_ins]) if name not in described]
+        names = [name for name in dict.fromkeys([*collected, *stand_in_names(settings)]) if name not in described]
         made = []
         for name in names:
             source = Source(venue=name, documentation=self.documentation.get(name))

@@ -10,7 +10,6 @@ from datetime import timedelta
 import polars as pl
 
 from crypto_pipeline.ingest.repair.refusals import Refusals
-from crypto_pipeline.ingest.stated_bars.provisional import ProvisionalBars
 from crypto_pipeline.ingest.term_state import TermState
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms, unix_ms
@@ -30,8 +29,8 @@ _UNNOTICED = 2 * 60_000
 class Confirmation:
     """The minutes of one term that REST has to state. Use from the term's event loop."""
 
-    def __init__(self, state: TermState, bars: ProvisionalBars, refusals: Refusals) -> None:
-        self._state, self._bars, self._refusals = state, bars, refusals
+    def __init__(self, state: TermState, refusals: Refusals) -> None:
+        self._state, self._refusals = state, refusals
         #: open times by instrument
         self._open: dict[str, set[int]] = {}
         #: since when the stream was lost, Unix ms; None: it was not

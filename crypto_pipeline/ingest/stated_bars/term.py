@@ -10,28 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Any
 
 import polars as pl
 
-from crypto_pipeline.ingest.after_minute import AfterMinute, Callbacks, OnMinute, Report
+from crypto_pipeline.ingest.after_minute import AfterMinute, Callbacks
 from crypto_pipeline.ingest.heartbeat import heartbeat_detail
-from crypto_pipeline.ingest.lease import Duty, Holder
 from crypto_pipeline.ingest.repair.refusals import Refusals
 from crypto_pipeline.ingest.session import Session
 from crypto_pipeline.ingest.stated_bars.confirmation import Confirmation
 from crypto_pipeline.ingest.stated_bars.provisional import ProvisionalBars
-from crypto_pipeline.ingest.term_loop import TermLoop
+from crypto_pipeline.ingest.term_loop import TermInput, TermLoop
 from crypto_pipeline.market.calendars import get_calendar
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.market.trades.live_trade import LiveTrade
-from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import StoreError
-from crypto_pipeline.venues import Venue
-from crypto_pipeline.venues.stream_protocol import Event, LiveBar, Notice, StreamingVenue
+from crypto_pipeline.venues.stream_protocol import Event, LiveBar, Notice
 
 log = logging.getLogger(__name__)
 
@@ -46,26 +43,16 @@ class BarTerm(TermLoop):
 
     clock_every = 120.0
 
-    def __init__(
-        self,
-        settings: Settings,
-        holder: Holder,
-        venue: Venue,
-        stream: StreamingVenue,
-        instruments: Sequence[tuple[str, str]],
-        report: Report | None = None,
-        on_minute: OnMinute | None = None,
-        duty: Duty | None = None,
-    ) -> None:
-        super().__init__(settings, holder, venue, stream, instruments, duty)
-        state = self.state
+    def __init__(self, given: TermInput) -> None:
+        super().__init__(given)
+        state, stream = self.state, given.stream
         self.bars = ProvisionalBars()
         self.session = Session(stream, self._deliver, self._up, self._down)
         self.refusals = Refusals(state)
-        self.confirmation = Confirmation(state, self.bars, self.refusals)
+        self.confirmation = Confirmation(state, self.refusals)
         # the wider bars and the filling of gaps wait for REST's copies: the processors make them
         self.after_minute = AfterMinute(
-            Callbacks(None, report, self.confirmation.figures, self.detail, lambda: None), state
+            Callbacks(None, given.report, self.confirmation.figures, self.detail, lambda: None), state
         )
         self._calendars = {"24/7"}
         self._quiet_limit = stream.stream_traits.quiet_limit_s

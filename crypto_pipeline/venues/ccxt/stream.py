@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
-from crypto_pipeline.market.sanity import MAX_MS, bar_fault
+from crypto_pipeline.market.sanity import bar_fault
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.venues.ccxt import library, parse
@@ -227,7 +227,7 @@ def _by_time(rows: Iterable[Any]) -> list[Any]:
 
 def _bar_fault(row: Any) -> str | None:
     """Why a candle cannot be a minute, or None."""
-    if not parse.is_row(row) or row[0] % _MINUTE or row[0] > MAX_MS:
+    if not parse.is_row(row) or row[0] % _MINUTE:
         return "it has no time of a minute"
     if any(not isinstance(value, int | float) for value in row[1:6]):
         return "a value is not a number"
