@@ -22,6 +22,8 @@ MARK = "CRYPTO_PIPELINE_SUPERVISED"
 DEPLOYMENT = "CRYPTO_PIPELINE_DEPLOYMENT"
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_PDEATHSIG = 1
+#: Process ids of `init` and of the parent of all kernel threads, which have no environment to inherit.
+_KERNEL_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +151,22 @@ def marked(data_dir: Path, deployment: str | None = None) -> list[int]:
     for pid in _pids():
         # Skip processes that end meanwhile, and those of other users.
         with contextlib.suppress(OSError):
-            if pid != os.getpid() and _is_marked(Path(f"/proc/{pid}/environ").read_bytes(), data_dir, deployment):
+            if pid != os.getpid() and _is_marked(_environment(pid), data_dir, deployment):
                 found.append(pid)
     return [pid for pid in found if is_alive(pid)]
+
+
+def _environment(pid: int) -> bytes:
+    """Environment that the process was started with.
+
+    A process that is just becoming another program shows an empty one. That of its parent stands for it: a child
+    inherits it. Raises OSError when the process is gone or is not ours to read.
+    """
+    shown = Path(f"/proc/{pid}/environ").read_bytes()
+    stat = _stat(pid)
+    if shown or stat is None or int(stat[1]) <= _KERNEL_THREADS:
+        return shown
+    return Path(f"/proc/{int(stat[1])}/environ").read_bytes()
 
 
 def _is_marked(environment: bytes, data_dir: Path, deployment: str | None) -> bool:

@@ -251,6 +251,21 @@ def test_processes_are_found_by_mark_and_descent_and_ended(tmp_path: Path) -> No
     assert processes.started_at(2**22 + 1) is None
 
 
+def test_a_process_that_shows_no_environment_is_found_by_its_parent(tmp_path: Path) -> None:
+    # So looks every process for a moment while it becomes another program.
+    script = "env -i sleep 100 & echo $!; wait"
+    marked = {**os.environ, processes.MARK: str(tmp_path)}
+    with subprocess.Popen(["sh", "-c", script], env=marked, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        grandchild = int(child.stdout.readline())
+        while Path(f"/proc/{grandchild}/comm").read_text().strip() != "sleep":
+            assert processes.is_alive(grandchild)
+        assert Path(f"/proc/{grandchild}/environ").read_bytes() == b""
+        assert set(processes.marked(tmp_path)) == {child.pid, grandchild}
+        processes.end([child.pid, grandchild], signal.SIGKILL, 5)
+    assert processes.marked(tmp_path) == []
+
+
 def test_a_process_is_more_than_its_number(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "100"]) as child:
         found = processes.Identity.of(child.pid)
