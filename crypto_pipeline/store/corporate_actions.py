@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -47,6 +48,8 @@ WHERE turn = 1
 _AS_OF = _QUERY.format(ids="$1", known="$2", effective="$3")
 #: The same for psycopg, which answers sooner where there are few rows.
 _AS_OF_FEW = _QUERY.format(ids="%s::int[]", known="%s", effective="%s")
+_SORTED_BY = ("instrument", "effective_at", "kind", "event_id")
+_ORDER = itemgetter(*(tuple(ACTION_SCHEMA).index(name) for name in _SORTED_BY))
 #: Up to so many instruments are few.
 _FEW = 8
 
@@ -77,12 +80,11 @@ class CorporateActions:
         times = [require_utc(each).isoformat() for each in (moment, effective_by or moment)]
         values = [list(ids.values()), *times]
         if len(ids) <= _FEW:
-            schema = {"instrument_id": pl.Int32(), **{name: ACTION_SCHEMA[name] for name in _COLUMNS}}
-            answer = pl.DataFrame(self._connections.rows(_AS_OF_FEW, values), schema=schema, orient="row")
-        else:
-            answer = self._connections.frame(_AS_OF, values)
+            symbols = {number: symbol for symbol, number in ids.items()}
+            rows = [(symbols[row[0]], *row[1:]) for row in self._connections.rows(_AS_OF_FEW, values)]
+            return pl.DataFrame(sorted(rows, key=_ORDER), schema=ACTION_SCHEMA, orient="row")
         typed = [pl.col(name).cast(dtype) for name, dtype in ACTION_SCHEMA.items()]
-        return named(answer, ids).select(typed).sort("instrument", "effective_at", "kind", "event_id")
+        return named(self._connections.frame(_AS_OF, values), ids).select(typed).sort(_SORTED_BY)
 
     def record(
         self,

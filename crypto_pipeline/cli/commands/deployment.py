@@ -54,9 +54,7 @@ class DeploymentOptions:
         str | None, setting("--api-port", "api_port", "Port of the HTTP reads; 0 picks one. [8790]", "N")
     ] = None
     host: Annotated[str | None, setting("--host", "host", "Address to listen on. [127.0.0.1]")] = None
-    venue: Annotated[str | None, setting("--venue", "venue", "Venue of the bars: see `venues list`. [replay]")] = (
-        None
-    )
+    venue: Annotated[str | None, setting("--venue", "venue", "Venue of the bars: see `venues list`. [replay]")] = None
     instruments: Annotated[
         str | None,
         setting(

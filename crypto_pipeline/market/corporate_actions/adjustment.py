@@ -9,7 +9,8 @@ import numpy.typing as npt
 import polars as pl
 
 from crypto_pipeline.market.bars import PRICE_COLUMNS
-from crypto_pipeline.market.corporate_actions.factors import Factors, FactorTable, Runs
+from crypto_pipeline.market.corporate_actions.factors import Factors, FactorTable
+from crypto_pipeline.market.corporate_actions.steps import Runs
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: Columns in money per share, in shares; amounts of money and counts stay as they are.

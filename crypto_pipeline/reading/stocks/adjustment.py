@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 
 from crypto_pipeline.market.bars import PRICE_COLUMNS
 from crypto_pipeline.market.corporate_actions.adjustment import adjust_bars, mixed_weeks
 from crypto_pipeline.market.corporate_actions.factors import (
-    OLDEST_CLOSE,
     Adjust,
     FactorTable,
-    Runs,
     factor_table,
     reference_needs,
 )
+from crypto_pipeline.market.corporate_actions.steps import OLDEST_CLOSE, Runs
 from crypto_pipeline.market.rollup import roll_up
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
@@ -27,7 +27,7 @@ _KEY = ["instrument", "open_time"]
 _CLOSES = (*_KEY, "close")
 #: What of a weekly bar is made again of adjusted daily bars.
 _ADJUSTED = (*PRICE_COLUMNS, "volume", "taker_buy_volume", "vwap")
-_WEEK = Timeframe.W1.delta
+_WEEK, _DAY = Timeframe.W1.delta, Timeframe.D1.milliseconds
 
 
 class AdjustmentWarning(UserWarning):
@@ -68,7 +68,7 @@ class Adjuster:
             return cls(store, adjust, FactorTable({}), as_of, complete)
         names = list(dict.fromkeys(Runs.of(bars["instrument"]).names))
         actions = store.corporate_actions.as_of(names, as_of or now())
-        actions = actions.filter(pl.col("effective_at") > first)
+        actions = actions.filter(actions["effective_at"] > first)
         closes, quotes = None, {}
         if adjust == "all" and not (needs := reference_needs(actions)).is_empty():
             closes = _closes(store, needs, bars if timeframe is Timeframe.D1 else None, as_of)
@@ -119,13 +119,7 @@ def _closes(store: Store, needs: pl.DataFrame, days: pl.DataFrame | None, as_of:
     """
     have = None
     if days is not None:
-        runs = Runs.of(days["instrument"])
-        edges = {"first": days["open_time"].gather(runs.begins), "open_time": days["open_time"].gather(runs.ends - 1)}
-        spans = pl.DataFrame({"instrument": runs.names, **edges})
-        day = pl.col("effective_date").cast(pl.Datetime("ms", "UTC"))
-        both = needs.join(spans, on="instrument", how="left")
-        inside = (day > pl.col("first")) & (day <= pl.col("open_time") + pl.duration(days=1))
-        have, needs = days.select(_CLOSES), both.filter(~inside.fill_null(False)).select(needs.columns)
+        have, needs = days.select(_CLOSES), needs.filter(~_has_close(needs, days))
     if needs.is_empty():
         assert have is not None
         return have
@@ -137,3 +131,14 @@ def _closes(store: Store, needs: pl.DataFrame, days: pl.DataFrame | None, as_of:
     if have is None:
         return read
     return pl.concat([have, read]).unique(_KEY).sort(_KEY)
+
+
+def _has_close(needs: pl.DataFrame, days: pl.DataFrame) -> pl.Series:
+    """Of each dividend whether ``days`` begin before it and do not end long before it."""
+    runs = Runs.of(days["instrument"])
+    run_of = {name: number for number, name in enumerate(runs.names)}
+    run = np.array([run_of.get(name, -1) for name in needs["instrument"].to_list()], dtype=np.int64)
+    opens = days["open_time"].to_physical().to_numpy()
+    first, last = opens[runs.begins][run], opens[runs.ends - 1][run]
+    ex_date = needs["effective_date"].to_physical().to_numpy().astype(np.int64) * _DAY
+    return pl.Series((run >= 0) & (ex_date > first) & (ex_date <= last + _DAY))

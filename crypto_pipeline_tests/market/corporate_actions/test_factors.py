@@ -254,3 +254,14 @@ def test_tickers_by_day_equal_the_map_file(recorded_data: Path, ticker: str) -> 
 def test_a_rename_to_another_ticker_than_the_next_one_is_refused() -> None:
     with pytest.raises(ValueError, match=r"is to 'B', but its ticker after it was 'C'"):
         ticker_spans("C", [actions.rename("C", day(3), NEW_YORK, "A", "B", seen_at=SEEN)])
+
+
+def test_dates_before_1970_are_dates_like_others() -> None:
+    bars = bar_days(4).with_columns(pl.col("open_time").dt.offset_by("-60y"))  # 1964-01-01 is a Wednesday
+    stated = [
+        actions.dividend("X", date(1964, 1, 3), NEW_YORK, 5, "USD", seen_at=SEEN),
+        actions.split("X", date(1964, 1, 2), NEW_YORK, 1, 2, seen_at=SEEN),
+    ]
+    table = factor_table(actions_frame(stated), "all", bars)
+    assert table.notes == ()
+    assert adjust_bars(bars, D1, table)["close"].to_list() == [47.5, 95, 100, 100]
