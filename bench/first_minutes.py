@@ -64,7 +64,9 @@ class Watch:
         if options.days:
             command += ["--days", str(options.days)]
         clean = {
-            name: value for name, value in os.environ.items() if not name.startswith(("CRYPTO_PIPELINE_", "DAGSTER_", "PYTHON"))
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("CRYPTO_PIPELINE_", "DAGSTER_", "PYTHON"))
         }
         if options.sources:
             universe = folder / "universe.toml"

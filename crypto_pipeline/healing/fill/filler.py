@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 
@@ -15,6 +15,7 @@ from crypto_pipeline.healing.passes import NAMED, FillPass
 from crypto_pipeline.healing.reports import Counts
 from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.arithmetic import intersect, merge_spans, subtract
+from crypto_pipeline.market.gaps.sessions import days_over_closures
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues import FetchPlan
 
@@ -115,13 +116,6 @@ def _count_gaps(counts: Counts, gaps: pl.DataFrame, missing: pl.DataFrame) -> No
     counts.gaps_filled += gaps.height - holed.select("instrument", "start").unique().height
 
 
-def _whole_days(spans: pl.DataFrame) -> pl.DataFrame:
-    """The UTC days that the spans touch, so that extended hours come with the session. Frame of spans."""
-    day = timedelta(days=1)
-    last = (pl.col("end") - timedelta(milliseconds=1)).dt.truncate("1d") + day
-    return merge_spans(spans.select("instrument", pl.col("start").dt.truncate("1d"), last.alias("end")))
-
-
 def _fetch_plans(spans: pl.DataFrame, work: FillPass, timeframe: Timeframe) -> list[FetchPlan]:
     symbols = work.venue_symbols
     plans = []
@@ -130,6 +124,6 @@ def _fetch_plans(spans: pl.DataFrame, work: FillPass, timeframe: Timeframe) -> l
         if symbol is None:
             work.report.problems[str(instrument)] = "the venue does not list it"
             continue
-        wanted = _whole_days(rows) if str(instrument) in work.calendars else rows
+        wanted = days_over_closures(rows, work.calendars) if str(instrument) in work.calendars else rows
         plans.append(FetchPlan(str(instrument), symbol, timeframe, list(wanted.select("start", "end").iter_rows())))
     return plans

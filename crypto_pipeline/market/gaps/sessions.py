@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,23 @@ def closed_spans(spans: pl.DataFrame, timeframe: Timeframe, calendars: Mapping[s
     if mine.is_empty():
         return empty_spans()
     return subtract(mine, session_spans(mine, timeframe, calendars))
+
+
+def days_over_closures(spans: pl.DataFrame, calendars: Mapping[str, str]) -> pl.DataFrame:
+    """The UTC days that ``spans`` touch, joined over days without a session between them, as a frame of spans.
+
+    So they are asked for: whole days bring extended hours with the session, and a year is one request, not fifty.
+    """
+    last = (pl.col("end") - timedelta(milliseconds=1)).dt.truncate("1d") + timedelta(days=1)
+    days = merge(spans.select("instrument", pl.col("start").dt.truncate("1d"), last.alias("end")))
+    hulls = days.group_by("instrument").agg(pl.col("start").min(), pl.col("end").max())
+    joined = merge(pl.concat([days, closed_spans(hulls, Timeframe.D1, calendars).cast(days.schema)]))
+    # A closure before days that are not asked for is not asked for either.
+    asked = days.select("instrument", "start", pl.col("start").alias("asked"))
+    near = joined.sort("start").join_asof(
+        asked.sort("start"), on="start", by="instrument", strategy="forward", check_sortedness=False
+    )
+    return near.filter(pl.col("asked") < pl.col("end")).select(*SPAN_SCHEMA).sort("instrument", "start")
 
 
 def without_extended(
