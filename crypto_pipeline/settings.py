@@ -66,6 +66,8 @@ class Settings(BaseSettings):
 
     # The replay exchange
     replay_source: str = Field("generated", description="'generated', or a folder of recorded bars and trades.")
+    replay_stocks: Path | None = Field(None, description="Folder of LEAN's data with stocks. Default: generated ones.")
+    replay_macro: Path | None = Field(None, description="Folder of FRED's CSV files. Default: generated macro series.")
     replay_seed: int = Field(1, description="Seed of the generated market.")
     replay_speed: float = Field(1.0, gt=0, description="How fast the replay exchange's clock runs.")
     replay_shift_to_now: bool = Field(False, description="Shift recordings by whole weeks so that they end now.")
@@ -216,7 +218,7 @@ class Settings(BaseSettings):
     def _without_brackets(cls, value: str) -> str:
         return value.strip().removeprefix("[").removesuffix("]")
 
-    @field_validator("data_dir", "universe_file", "replay_faults", "backup_dir")
+    @field_validator("data_dir", "universe_file", "replay_stocks", "replay_macro", "replay_faults", "backup_dir")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
@@ -276,7 +278,8 @@ class Settings(BaseSettings):
 
         A recording that is replayed has few of them; the generated market has as many as are asked for.
         """
-        usual = 180 if not self.replayed else GENERATED_DAYS if self.replay_source == "generated" else 7
+        recorded = self.replay_source != "generated" or self.replay_stocks is not None
+        usual = 180 if not self.replayed else 7 if recorded else GENERATED_DAYS
         return usual if self.days is None else self.days
 
     @property

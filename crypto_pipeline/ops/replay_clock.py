@@ -39,7 +39,8 @@ class ReplayClock:
 def own_clock(settings: Settings) -> bool:
     """Whether the replay exchange of these settings has a time other than this machine's."""
     recorded = settings.replay_source != "generated" and not settings.replay_shift_to_now
-    return settings.venue == "replay" and (recorded or settings.replay_now is not None or settings.replay_speed != 1.0)
+    recorded = recorded or settings.replay_stocks is not None
+    return settings.replayed and (recorded or settings.replay_now is not None or settings.replay_speed != 1.0)
 
 
 def replay_clock(settings: Settings, places: Places, wall: datetime | None = None) -> ReplayClock | None:
@@ -106,7 +107,8 @@ def known_clock(settings: Settings, places: Places) -> ReplayClock | None:
 def _name(settings: Settings) -> str:
     """Key of the clock: one per recording and per start time set in ``replay_now``."""
     asked = "" if settings.replay_now is None else f" from {settings.replay_now.astimezone(UTC).isoformat()}"
-    return f"{settings.replay_source}{asked}"
+    stocks = "" if settings.replay_stocks is None else f" with stocks of {settings.replay_stocks}"
+    return f"{settings.replay_source}{stocks}{asked}"
 
 
 def _kept(places: Places) -> dict[str, dict[str, Any]]:
@@ -138,7 +140,11 @@ def beginning(first: datetime, end: datetime, wall: datetime) -> datetime:
 
 def _begin(settings: Settings, wall: datetime) -> datetime:
     if settings.replay_source == "generated":
-        return wall
+        if settings.replay_stocks is None:
+            return wall
+        from crypto_pipeline.replay.massive.recorded import recorded_days
+
+        return beginning(*recorded_days(settings.replay_stocks), wall)
     from crypto_pipeline.replay import recorded_span
 
     return beginning(*recorded_span(Path(settings.replay_source).expanduser()), wall)

@@ -100,6 +100,25 @@ def test_a_recording_that_was_moved_to_now_stays_where_it_was_over_restarts(tmp_
     assert days[0] == days[1]
 
 
+@pytest.mark.parametrize("beside", [{}, {"venue": "massive", "massive_source": "replay"}])
+def test_recorded_stocks_keep_their_dates_too(tmp_path: Path, beside: dict[str, object]) -> None:
+    """Stocks alone, and stocks beside a generated market: the clock begins in the last week of their minutes."""
+    minutes = tmp_path / "lean/equity/usa/minute/spy"
+    minutes.mkdir(parents=True)
+    for day in (7, 8, 9, 10, 11, 14, 15, 16):
+        (minutes / f"201310{day:02}_trade.zip").touch()
+    places = Places(tmp_path / "data")
+    places.make()
+    chosen = settings(places.data_dir, "generated", replay_stocks=tmp_path, **beside)
+    clock = replay_clock(chosen, places, WALL)
+    assert clock is not None
+    assert clock.at(WALL) == datetime(2013, 10, 12, 13, 5, 7, tzinfo=UTC), "a Saturday as well"
+    named = settings(places.data_dir, "generated", replay_stocks=tmp_path, replay_now="2013-10-08T15:00Z", **beside)
+    asked = replay_clock(named, places, WALL)
+    assert asked is not None
+    assert asked.at(WALL) == datetime(2013, 10, 8, 15, tzinfo=UTC)
+
+
 def test_a_damaged_file_is_written_anew(tmp_path: Path, recording: Path) -> None:
     places = Places(tmp_path / "data")
     places.make()

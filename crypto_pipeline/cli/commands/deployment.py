@@ -88,6 +88,7 @@ def up(
     from crypto_pipeline.ops.errors import OpsError
     from crypto_pipeline.ops.housekeeping.retention import check_look_backs
     from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
+    from crypto_pipeline.ops.supervision.recordings import check_recordings
     from crypto_pipeline.settings import load_settings
 
     settings = load_settings(data_dir=data_dir, **asdict(deployment))
@@ -98,6 +99,7 @@ def up(
         chosen_instruments(settings)  # refuse an unknown symbol before anything starts
     except OpsError as error:
         raise BadInput(str(error)) from None
+    check_recordings(settings)
     check_look_backs(settings)
     if detach and _CHILD not in os.environ:
         _detach(settings)
@@ -112,7 +114,7 @@ def macro_given(settings: Settings) -> dict[str, Any]:
     given = {}
     if settings.macro_series is None:
         given["macro_series"] = ALL_NAMED
-    if settings.venue == "replay" and "macro_source" not in settings.model_fields_set:
+    if settings.replayed and "macro_source" not in settings.model_fields_set:
         given["macro_source"] = "replay"
     return given
 

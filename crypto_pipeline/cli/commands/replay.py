@@ -38,6 +38,13 @@ class ExchangeOptions:
     replay_source: Annotated[
         str | None, setting("--source", "replay_source", "'generated', or a folder of recordings.")
     ] = None
+    replay_stocks: Annotated[
+        Path | None, setting("--stocks", "replay_stocks", "Folder of LEAN's data. [generated stocks]", "DIR")
+    ] = None
+    replay_macro: Annotated[
+        Path | None,
+        setting("--macro", "replay_macro", "Folder of FRED's CSV files. [SOURCE/macro/fred, else generated]", "DIR"),
+    ] = None
     replay_port: Annotated[str | None, setting("--port", "replay_port", "Port. [8765]", "N")] = None
     host: Annotated[str | None, setting("--host", "host", "Address. [127.0.0.1]")] = None
     replay_seed: Annotated[str | None, setting("--seed", "replay_seed", "Seed of a generated market.", "N")] = None
@@ -77,7 +84,7 @@ def serve(
 ) -> None:
     """Serve Binance's REST interface, streams and file archive from recordings or a generated market.
 
-    At the same address: FRED's macro series, and Massive's stocks.
+    At the same address: FRED's macro series, and Massive's stocks, generated or recorded.
     """
     from crypto_pipeline.cli.context import deployment_settings
 
@@ -116,6 +123,8 @@ def _serve(settings: Settings, weight_limit: int, captures: Path | None, lists: 
         intensity=settings.replay_intensity,
         captures=captures,
         stocks_day=partial(stocks_day, settings, places),
+        stocks=settings.replay_stocks,
+        macro=settings.replay_macro,
     )
 
 

@@ -8,6 +8,7 @@ from crypto_pipeline.defaults import REPLAY
 from crypto_pipeline.market.instruments import AssetClass, Instrument, plain_name
 from crypto_pipeline.market.universe import choose_instruments
 from crypto_pipeline.ops.errors import OpsError
+from crypto_pipeline.ops.supervision.recordings import MASSIVE, recorded_stocks
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.venues import collected_venues, offered_instruments, require_keys, traits_of
@@ -82,9 +83,14 @@ def begin_collecting(store: Store, settings: Settings) -> list[str]:
 def _universe(settings: Settings) -> list[Instrument]:
     try:
         require_keys(settings)
-        return offered_instruments(settings)
+        offered = offered_instruments(settings)
     except ValueError as error:
         raise OpsError(str(error)) from None
+    recorded = recorded_stocks(settings)
+    if recorded is None:
+        return offered
+    others = [one for one in offered if one.asset_class is not _STOCK or one.venue not in (None, MASSIVE)]
+    return [*others, *recorded]
 
 
 def _recorded(settings: Settings) -> Sequence[str]:

@@ -39,6 +39,20 @@ def recorded_series(folder: Path, series_id: str) -> FredSeries | None:
     return FredSeries(facts, [Publication(at_hour(day, facts.hour), found) for day, found in sorted(events.items())])
 
 
+def macro_folder(folder: Path) -> Path:
+    """``macro/fred`` in ``folder``, or ``folder`` itself: where FRED has CSV files. Raises ReplayError without any."""
+    for below in ("macro/fred", ""):
+        if any(_is_of_fred(path) for path in sorted((folder / below).glob("*.csv"))):
+            return folder / below
+    raise ReplayError(f"no recorded macro series in {folder}: name a folder with CSV files of FRED, such as UNRATE.csv")
+
+
+def _is_of_fred(path: Path) -> bool:
+    """Whether the header of a CSV file has a date and the id by which the file is called."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.readline().strip().split(",")[1:] == [path.stem]
+
+
 def _guessed(series_id: str, periods: list[date]) -> Facts:
     """Facts of a series that is only known by its file: its frequency by the distance of its periods."""
     days = (periods[-1] - periods[0]).days / max(1, len(periods) - 1) if periods else 30

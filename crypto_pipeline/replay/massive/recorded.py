@@ -6,17 +6,21 @@ import csv
 import io
 import zipfile
 from datetime import date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from crypto_pipeline.market.calendars import SessionCalendar, get_calendar
+from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.replay.errors import ReplayError
 from crypto_pipeline.replay.massive.tape import BARS, TRADES, DividendEvent, SplitEvent, Stock
 
 NEW_YORK = ZoneInfo("America/New_York")
+#: Before and after every recorded day.
+_BEGIN, _END = date(1900, 1, 1), date(2100, 1, 1)
 #: Prices are whole ten-thousandths of a dollar.
 _PRICE = 10_000
 #: LEAN keeps the conditions of a tick as bits (its TradeConditionFlags); here are Massive's codes of them.
@@ -28,19 +32,22 @@ _CONDITIONS = {
 
 
 class RecordedStocks:
-    """See StockTape. ``folder`` is LEAN's ``equity/usa``. Raises ReplayError where it is none."""
+    """See StockTape. ``folder`` has LEAN's files: its ``equity/usa``, or a folder with that, or with ``lean``, in it.
+
+    Raises ReplayError where there are none.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        if not (folder / "daily").is_dir():
-            raise ReplayError(f"{folder} has no folder daily: give a folder equity/usa as LEAN has it")
+        self._folder = _equity_folder(folder)
         self._rows = lru_cache(maxsize=64)(_read)
 
     def stocks(self) -> list[Stock]:
         """See StockTape: those with a folder of minutes or a file of days."""
-        names = {path.stem for path in (self._folder / "daily").glob("*.zip")}
-        names |= {path.name for path in (self._folder / "minute").glob("*")}
-        return [self._stock(name) for name in sorted(names)]
+        return self._stocks
+
+    @cached_property
+    def _stocks(self) -> list[Stock]:
+        return [self._stock(name) for name in _names(self._folder)]
 
     def minutes(self, ticker: str, first: date, last: date) -> pl.DataFrame:
         """See StockTape."""
@@ -48,13 +55,31 @@ class RecordedStocks:
         return pl.concat([pl.DataFrame(schema=BARS), *parts])
 
     def days(self, ticker: str, first: date, last: date) -> pl.DataFrame:
-        """See StockTape."""
+        """See StockTape. Where no days were recorded, they are the sessions of recorded minutes."""
         path = self._folder / f"daily/{ticker.lower()}.zip"
+        if not path.exists():
+            return self._days_of_minutes(ticker, first, last)
         rows = []
-        for row in self._rows(path) if path.exists() else []:
+        for row in self._rows(path):
             day = _day(row[0][:8])
             if first <= day <= last:
                 rows.append((_midnight(day), *_prices(row[1:5]), float(row[5]), None))
+        return pl.DataFrame(rows, schema=BARS, orient="row")
+
+    def _days_of_minutes(self, ticker: str, first: date, last: date) -> pl.DataFrame:
+        calendar = get_calendar("XNYS")
+        assert isinstance(calendar, SessionCalendar)
+        rows = []
+        for day, path in self._files("minute", ticker, first, last):
+            begin, end = (from_unix_ms(_midnight(each)) for each in (day, day + timedelta(days=1)))
+            for session in calendar.stretches(begin, end):
+                inside = pl.col("t").is_between(unix_ms(session.opens), unix_ms(session.closes), closed="left")
+                traded = self._bars(path, day).filter(inside)
+                prices = (pl.col("o").first(), pl.col("h").max(), pl.col("l").min(), pl.col("c").last())
+                row = traded.select(
+                    pl.lit(_midnight(day)).alias("t"), *prices, pl.col("v").sum(), pl.lit(None).alias("n")
+                )
+                rows += row.head(traded.height).rows()
         return pl.DataFrame(rows, schema=BARS, orient="row")
 
     def trades(self, ticker: str, first: date, last: date) -> pl.DataFrame:
@@ -80,8 +105,8 @@ class RecordedStocks:
 
     def _stock(self, name: str) -> Stock:
         ticker = name.upper()
-        days = self.days(ticker, date(1900, 1, 1), date(2100, 1, 1))
-        minutes = self._files("minute", ticker, date(1900, 1, 1), date(2100, 1, 1))
+        days = self.days(ticker, _BEGIN, _END)
+        minutes = self._files("minute", ticker, _BEGIN, _END)
         traded = [datetime.fromtimestamp(ms / 1000, NEW_YORK).date() for ms in days["t"]]
         first = min([*traded[:1], *(day for day, _ in minutes[:1])])
         splits, dividends = self._events(name, traded)
@@ -118,6 +143,42 @@ class RecordedStocks:
             if price != price_after:
                 dividends.append(DividendEvent(effective, round(close * (1 - price / price_after), 4)))
         return tuple(splits), tuple(dividends)
+
+
+def recorded_tickers(folder: Path) -> list[str]:
+    """The tickers of which ``folder`` (see RecordedStocks) has days or minutes. Raises ReplayError."""
+    return [name.upper() for name in _names(_equity_folder(folder))]
+
+
+def recorded_days(folder: Path) -> tuple[datetime, datetime]:
+    """Begin of the first and end of the last day (midnights of New York) of which ``folder`` (see RecordedStocks) has
+    minutes, or else days. Raises ReplayError.
+    """
+    tape = RecordedStocks(folder)
+    days = [_day(path.name[:8]) for path in (tape._folder / "minute").glob("*/*_trade.zip")]
+    if not days:
+        times = pl.concat([tape.days(stock.ticker, _BEGIN, _END) for stock in tape.stocks()])["t"].to_list()
+        days = [datetime.fromtimestamp(ms / 1000, NEW_YORK).date() for ms in times]
+    first, end = _midnight(min(days)), _midnight(max(days) + timedelta(days=1))
+    return from_unix_ms(first), from_unix_ms(end)
+
+
+def _equity_folder(folder: Path) -> Path:
+    for below in ("", "equity/usa", "lean/equity/usa"):
+        if (folder / below / "daily").is_dir() or (folder / below / "minute").is_dir():
+            return folder / below
+    raise ReplayError(
+        f"no recorded stocks in {folder}: name a folder of LEAN's data, which has equity/usa/daily or equity/usa/minute"
+    )
+
+
+def _names(folder: Path) -> list[str]:
+    """Stocks in LEAN's ``equity/usa``, by the names of their files."""
+    names = {path.stem for path in (folder / "daily").glob("*.zip")}
+    names |= {path.parent.name for path in (folder / "minute").glob("*/*_trade.zip")}
+    if not names:
+        raise ReplayError(f"no recorded stocks in {folder}: its folders daily and minute have no files of LEAN")
+    return sorted(names)
 
 
 def _read(path: Path) -> list[list[str]]:

@@ -19,18 +19,22 @@ from crypto_pipeline.addresses import base_url
 from crypto_pipeline.replay.clock import VirtualClock
 from crypto_pipeline.replay.errors import ReplayError
 from crypto_pipeline.replay.faults.script import load_faults, parse_faults
+from crypto_pipeline.replay.fred.recorded import macro_folder
 from crypto_pipeline.replay.fred.rest import FredHandlers
 from crypto_pipeline.replay.market.generated import GeneratedMarket
 from crypto_pipeline.replay.market.intense import IntenseMarket
 from crypto_pipeline.replay.market.recorded import RecordedMarket
 from crypto_pipeline.replay.market.tape import Tape
 from crypto_pipeline.replay.massive.plans import Plan
+from crypto_pipeline.replay.massive.recorded import RecordedStocks
 from crypto_pipeline.replay.massive.server import MassiveServer
 from crypto_pipeline.replay.massive.tape import StockTape
 from crypto_pipeline.replay.server.app import ReplayServer
 from crypto_pipeline.replay.wire.connection import StreamRules
 from crypto_pipeline.web_guard import allowed_names
 
+#: A stock market, or what makes one when it is first asked for.
+Stocks = StockTape | Callable[[], StockTape]
 Instruments = str | int | Iterable[str] | None
 
 
@@ -73,6 +77,18 @@ def _recorded_macro(source: str | Path | Tape, shifted: bool) -> Path | None:
     return folder if folder is not None and folder.is_dir() and not shifted else None
 
 
+def _stock_tape(stocks: StockTape | Path | None, shifted: bool, day: Callable[[], date]) -> Stocks:
+    """The given tape, the recorded one of a folder, or a generated one, made when it is first asked for."""
+    if not isinstance(stocks, Path):
+        return stocks or partial(_generated_stocks, day)
+    if shifted:
+        raise ReplayError(
+            f"stocks recorded in {stocks} keep their dates, by which they have sessions and splits: leave out "
+            "--shift-to-now, or the folder of stocks"
+        )
+    return RecordedStocks(stocks)
+
+
 def _generated_stocks(day: Callable[[], date]) -> StockTape:
     from crypto_pipeline.replay.massive.generated import default_stocks  # imports calendars, which takes a second
 
@@ -92,8 +108,9 @@ class ReplayExchange:
     ``shifted_at``: the time (UTC) to which ``shift_to_now`` shifted the recording when it was first served.
     It serves FRED's interface too: from the CSV files in ``macro`` (default: ``macro/fred`` of the recording), else
     generated series, to clients with one of ``fred_keys`` (default: any key that is well formed). And Massive's: over
-    ``stocks`` (default: generated ones, whose split, rename and halt lie before the day that ``stocks_day`` says when
-    they are first asked for), to clients with one of ``massive_plans`` (default: any key, without limits).
+    ``stocks``, a tape or a folder of LEAN's (default: generated ones, whose split, rename and halt lie before the day
+    that ``stocks_day`` says when they are first asked for), to clients with one of ``massive_plans`` (default: any key,
+    without limits). Raises ReplayError for a folder without recordings.
     """
 
     def __init__(
@@ -118,7 +135,7 @@ class ReplayExchange:
         allowed_hosts: str | None = None,
         macro: Path | None = None,
         fred_keys: Iterable[str] | None = None,
-        stocks: StockTape | None = None,
+        stocks: StockTape | Path | None = None,
         stocks_day: Callable[[], date] | None = None,
         massive_plans: Mapping[str, Plan] | None = None,
     ) -> None:
@@ -138,14 +155,13 @@ class ReplayExchange:
         self.fred = FredHandlers(
             self.clock,
             seed,
-            macro or _recorded_macro(source, shift_to_now),
+            _recorded_macro(source, shift_to_now) if macro is None else macro_folder(macro),
             None if fred_keys is None else frozenset(fred_keys),
             throttled=weight_limit > 0,
         )
         day = stocks_day or (lambda: self.clock.now().date())
-        self.massive = MassiveServer(
-            stocks or partial(_generated_stocks, day), self.clock, massive_plans, pairs=partial(_generated_pairs, day)
-        )
+        tape = _stock_tape(stocks, shift_to_now, day)
+        self.massive = MassiveServer(tape, self.clock, massive_plans, pairs=partial(_generated_pairs, day))
         self.server = ReplayServer(
             self.market,
             self.clock,
@@ -230,49 +246,12 @@ def running_exchange(source: str | Path | Tape = "generated", **options: Any) ->
         loop.close()
 
 
-def serve(
-    source: str | Path = "generated",
-    port: int = 8765,
-    host: str = "127.0.0.1",
-    seed: int = 1,
-    speed: float = 1.0,
-    shift_to_now: bool = False,
-    shifted_at: datetime | None = None,
-    faults_file: Path | None = None,
-    instruments: Instruments = None,
-    weight_limit: int = 6000,
-    intensity: int = 1,
-    captures: Path | None = None,
-    token: str | None = None,
-    allowed_hosts: str | None = None,
-    now: datetime | None = None,
-    stocks_day: Callable[[], date] | None = None,
-) -> None:
+def serve(source: str | Path = "generated", port: int = 8765, faults_file: Path | None = None, **options: Any) -> None:
     """Serve until SIGTERM or SIGINT, and print one line with the URL. Raises ReplayError.
 
-    ``now``: start time of the exchange's clock (default: this machine's time).
-    ``token``: bearer token that requests need to set faults and the clock.
-    ``stocks_day``: see ReplayExchange.
+    Other options as for ReplayExchange. ``token`` is the bearer token that requests need to set faults and the clock.
     """
-    exchange = ReplayExchange(
-        source,
-        host=host,
-        port=port,
-        seed=seed,
-        now=now,
-        speed=speed,
-        shift_to_now=shift_to_now,
-        shifted_at=shifted_at,
-        instruments=instruments,
-        faults=Path(faults_file) if faults_file is not None else None,
-        weight_limit=weight_limit,
-        intensity=intensity,
-        captures=Path(captures) if captures is not None else None,
-        token=token,
-        allowed_hosts=allowed_hosts,
-        stocks_day=stocks_day,
-    )
-    asyncio.run(_serve(exchange))
+    asyncio.run(_serve(ReplayExchange(source, port=port, faults=faults_file, **options)))
 
 
 async def _serve(exchange: ReplayExchange) -> None:
