@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
+from typing import Any
 
 import polars as pl
 import pytest
@@ -18,6 +20,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
+from crypto_pipeline_tests.venues.contract.broken_markets import listing_with
 from crypto_pipeline_tests.venues.contract.ccxt_wires import BitfinexWire, CcxtWire, KucoinWire
 from crypto_pipeline_tests.venues.contract.market import MINUTE, Market, Row
 from crypto_pipeline_tests.venues.contract.server import serving
@@ -113,3 +116,37 @@ def test_without_trades_a_hole_stays_unproven_and_is_only_warned_of(store: Store
     assert hours.height > 20
     for moment, close in hours.select(pl.col("open_time").dt.epoch("ms"), "close").iter_rows():
         assert close == true[moment].close
+
+
+def test_an_instrument_whose_market_cannot_be_read_is_asked_for_again_and_costs_no_other(store: Store) -> None:
+    wire = KucoinWire(Market())
+    name = f"listings:{wire.name}"
+    symbols = [f"{base}-USDT@{wire.name}" for base in ("BTC", "ETH")]
+    store.instruments.add(Instrument.crypto(symbol) for symbol in symbols)
+
+    def broken(rows: list[Any]) -> list[Any]:
+        return [{"symbol": None} if row["baseCurrency"] == "ETH" else row for row in rows]
+
+    async def main() -> None:
+        async with serving(wire) as (server, venue):
+            settings = Settings(venue=wire.name, days=1, heal_backoff=0.001, heal_attempts=2, request_timeout=5.0)
+            pipeline = Pipeline(store, venue, settings)
+            server.fail("listings", *[listing_with(wire, broken)] * 2)
+            await pipeline.backfill()
+            assert stored_symbols() == symbols[:1], "the market beside it has its history"
+            asked = len(server.asked("listings"))
+            await pipeline.backfill()
+            assert len(server.asked("listings")) == asked, "not before the pause is over"
+            look = store.heartbeats.get(name)
+            assert look is not None
+            assert look.detail == {"unlisted": symbols, "pause": 30.0}
+            store.heartbeats.beat(name, "look", {"unlisted": symbols, "pause": 0.0})
+            server.drop("listings")
+            await pipeline.backfill()
+            assert stored_symbols() == symbols
+
+    def stored_symbols() -> list[str]:
+        end = from_unix_ms(wire.market.now)
+        return sorted(set(store.reader.read(symbols, M1, end - timedelta(days=1), end)["instrument"]))
+
+    asyncio.run(main())

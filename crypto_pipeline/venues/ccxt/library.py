@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
 from crypto_pipeline.venue_names import CCXT, refuse_unknown_venue
+from crypto_pipeline.venues.ccxt.market_rows import UnreadableRow, without_unreadable_rows
 from crypto_pipeline.venues.ccxt.package import exchange_class, streaming_class
+from crypto_pipeline.venues.ccxt.parse import usable_markets
 from crypto_pipeline.venues.client.responses import UNSTATED_PAUSE, HttpResponse, RateLimited
 from crypto_pipeline.venues.decoding import UNREADABLE
 from crypto_pipeline.venues.protocol import (
@@ -23,6 +28,8 @@ from crypto_pipeline.venues.protocol import (
     VenueUnavailable,
     shorten,
 )
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,38 @@ class Sent:
 
 #: Weight of the request that this task makes next.
 _weight: ContextVar[int] = ContextVar("weight", default=1)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """The documents of one reading of the markets, by path and number of the request to it."""
+
+    documents: dict[tuple[str, int], Any] = field(default_factory=dict)
+    #: whether ``documents`` are given back, and nothing is sent
+    given: bool = False
+    #: whether a request failed
+    failed: bool = False
+    asked: Counter[str] = field(default_factory=Counter)
+
+    async def answer(self, send: Send, request: Sent) -> Any:
+        """The document of a request. Raises VenueError."""
+        path = urlsplit(request.url).path
+        self.asked[path] += 1
+        key = path, self.asked[path]
+        if self.given:
+            if key not in self.documents:
+                raise MalformedAnswer(f"without some of its rows it asks for {shorten(request.url)}")
+            return self.documents[key]
+        try:
+            self.documents[key] = document = await send(request)
+        except BaseException:
+            self.failed = True
+            raise
+        return document
+
+
+#: The reading of the markets that this task is part of.
+_reading: ContextVar[_Reading | None] = ContextVar("reading", default=None)
 
 #: Makes a request and returns the decoded body.
 Send = Callable[[Sent], Awaitable[Any]]
@@ -66,7 +105,8 @@ def _routed(kind: Any, send: Send) -> Any:
         async def load_markets(self, reload: bool = False, params: Any = None) -> Any:
             # ccxt's own keeps a task of the first caller, and asks for currencies, which some exchanges give by key
             if reload or not self.markets:
-                self.set_markets(await self.fetch_markets(params or {}))
+                for name, changed in (await _read_markets(self)).items():
+                    setattr(self, name, changed)
             return self.markets
 
         async def throttle(self, cost: Any = None) -> None:
@@ -78,9 +118,56 @@ def _routed(kind: Any, send: Send) -> Any:
                 raise VenueError(
                     f"{name_of(self)} gives {url} only for {method}, which is not sent here", permanent=True
                 )
-            return await send(Sent(url, _weight.get()))
+            request, reading = Sent(url, _weight.get()), _reading.get()
+            return await (send(request) if reading is None else reading.answer(send, request))
 
     return Routed
+
+
+async def _read_markets(exchange: Any) -> dict[str, Any]:
+    """What reading the markets changes in an exchange. A market that cannot be read is logged and left out.
+
+    Raises VenueError where a request fails, or no market can be read.
+    """
+    whole = _Reading()
+    rows: list[UnreadableRow] = []
+    try:
+        changed, unusable = await _read_once(exchange, whole)
+    except VenueError:
+        if whole.failed or not whole.documents:
+            raise
+
+        def part(documents: Sequence[Any]) -> _Reading:
+            return _Reading(dict(zip(whole.documents, documents, strict=True)), given=True)
+
+        async def count(documents: Sequence[Any]) -> int:
+            return len((await _read_once(exchange, part(documents)))[0]["markets"])
+
+        documents, rows = await without_unreadable_rows(list(whole.documents.values()), count)
+        changed, unusable = await _read_once(exchange, part(documents))
+    for each in [*rows, *unusable]:
+        log.warning(
+            "%s%s: a market cannot be read and is skipped: %s", CCXT, name_of(exchange),
+            shorten(f"{each.why}: {each.row!r}"),
+        )  # fmt: skip
+    return changed
+
+
+async def _read_once(exchange: Any, reading: _Reading) -> tuple[dict[str, Any], list[UnreadableRow]]:
+    """The same, with the markets that were read and are unusable. Raises VenueError where any cannot be read."""
+    copied = copy.copy(exchange)
+    copied.options = copy.deepcopy(exchange.options)
+    marker = _reading.set(reading)
+    try:
+        with as_venue_errors(exchange, "markets"):
+            markets, unusable = usable_markets(await copied.fetch_markets({}))
+            copied.set_markets(markets)
+    finally:
+        _reading.reset(marker)
+    if "fetchMarkets" in copied.options:  # where some exchanges keep the answer for a second
+        copied.options["fetchMarkets"] = copy.deepcopy(exchange.options.get("fetchMarkets"))
+    before = vars(exchange)
+    return {name: each for name, each in vars(copied).items() if each is not before.get(name)}, unusable
 
 
 def make_streams(name: str, rest: Any, base_url: str | None) -> Any:

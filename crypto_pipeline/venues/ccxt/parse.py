@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +14,7 @@ import polars as pl
 from crypto_pipeline.market.sanity import MAX_MS, trade_fault
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.ccxt.bar_pages import Row
+from crypto_pipeline.venues.ccxt.market_rows import UnreadableRow
 from crypto_pipeline.venues.ccxt.trade_pages import CcxtTrade
 from crypto_pipeline.venues.client.rest_venue import bar_frame
 from crypto_pipeline.venues.decoding import UNREADABLE
@@ -22,6 +24,8 @@ from crypto_pipeline.venues.trade_rows import trade_frame
 
 log = logging.getLogger(__name__)
 
+#: Characters that no currency has in its name, but lists and objects written as text.
+_NOT_IN_NAMES = frozenset("[]{}'\" \t\n")
 #: Where in a row the values of a bar stand.
 _PLACES = {"open": 1, "high": 2, "low": 3, "close": 4, "volume": 5}
 
@@ -45,6 +49,51 @@ def frame_of_rows(
         RejectedRow(row[0], "it does not open at a whole second", shorten(repr(row))) for row in rows if row[0] % 1000
     ]
     return frame, [*refused, *odd]
+
+
+def usable_markets(markets: Any) -> tuple[list[dict[str, Any]], list[UnreadableRow]]:
+    """The markets that have names and precision, one of each symbol, and the others.
+
+    Of several with one symbol the one that is traded stays; of several such the one whose name is the shortest, and
+    then the first in the alphabet, however the exchange orders them. Raises TypeError for what is not a list.
+    """
+    if not isinstance(markets, list):
+        raise TypeError(f"its markets are {shorten(repr(markets), 40)}, not a list")
+    unusable = [UnreadableRow(_stated(market), why) for market in markets if (why := _market_fault(market))]
+    usable = [market for market in markets if _market_fault(market) is None]
+    chosen: dict[str, dict[str, Any]] = {}
+    for market in sorted(usable, key=_preference):
+        if chosen.setdefault(market["symbol"], market) is not market:
+            unusable.append(UnreadableRow(_stated(market), f"another market is {market['symbol']} too"))
+    return [market for market in usable if chosen[market["symbol"]] is market], unusable
+
+
+def _stated(market: Any) -> Any:
+    """What the exchange states of a market, where ccxt keeps it."""
+    return market.get("info", market) if isinstance(market, dict) else market
+
+
+def _preference(market: dict[str, Any]) -> tuple[bool, int, str]:
+    return market.get("active") is False, len(market["id"]), market["id"]
+
+
+def _market_fault(market: Any) -> str | None:
+    """Why a market cannot be used, or None."""
+    if not isinstance(market, dict):
+        return "it is not a market"
+    for field in ("id", "symbol", "base", "quote"):
+        if not isinstance(market.get(field), str) or not market[field]:
+            return f"its {field} is {shorten(repr(market.get(field)), 40)}"
+    for field in ("base", "quote"):  # ccxt makes text of everything
+        if set(market[field]) & _NOT_IN_NAMES:
+            return f"its {field} is {shorten(repr(market[field]), 40)}"
+    precision = market.get("precision") or {}
+    if not isinstance(precision, dict):
+        return f"its precision is {shorten(repr(precision), 40)}"
+    for field, step in precision.items():
+        if step is not None and (not isinstance(step, int | float) or math.isnan(step)):
+            return f"its precision of {field} is {shorten(repr(step), 40)}"
+    return None
 
 
 def read_markets(name: str, markets: Iterable[dict[str, Any]], *, steps: bool) -> list[Listing]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -49,6 +49,9 @@ _ATTEMPTS = 3
 _LISTING_PAGES = 14
 _DAY, _MINUTE = Timeframe.D1.milliseconds, Timeframe.M1.milliseconds
 
+#: Pauses between requests for markets that lack one which is needed. Seconds.
+_FIRST_LOOK, _LONGEST_LOOK = 30.0, 6 * 3600.0
+
 #: Greatest size of the next body of this task, and whether it is asked for once, even while the breaker is open.
 _bound: ContextVar[tuple[int, bool]] = ContextVar("bound", default=(_ALL_MARKETS, False))
 
@@ -85,6 +88,9 @@ class CcxtRest(RestVenue):
         self._clients: dict[str, HttpClient] = {}
         self._newest: HttpResponse | None = None
         self._page_rows = _page_rows(self.exchange)
+        #: when markets may be asked for again that lack one which is needed, and after which pause
+        self._look_again = 0.0, _FIRST_LOOK
+        self.monotonic = time.monotonic
 
     def explain(self, answer: HttpResponse) -> VenueError | None:
         """See RestVenue.explain."""
@@ -149,6 +155,20 @@ class CcxtRest(RestVenue):
         steps = library.states_steps(self.exchange)
         return parse.read_markets(self.name, markets.values(), steps=steps)
 
+    async def learn_markets(self, symbols: Iterable[str]) -> None:
+        """Ask for the markets where none is known, and again while one of ``symbols`` is not among them: at most after
+        30 seconds, then after pauses that grow to six hours. Raises VenueError.
+        """
+        markets, now = self.exchange.markets or {}, self.monotonic()
+        again = bool(markets) and any(symbol not in markets for symbol in symbols)
+        if again and now < self._look_again[0]:
+            return
+        pause = min(_LONGEST_LOOK, 2 * self._look_again[1]) if again else _FIRST_LOOK
+        if again or not markets:
+            self._look_again = now + pause, pause
+        async with self._asking("its markets"):
+            await self.exchange.load_markets(again)
+
     async def listed_since(self, venue_symbol: str) -> datetime | None:
         """The first minute of the first day that has a bar; None where that cannot be told.
 
@@ -196,8 +216,7 @@ class CcxtRest(RestVenue):
     async def prepare(self, plans: list[FetchPlan]) -> None:
         """See RestVenue.prepare."""
         await super().prepare(plans)
-        async with self._asking("its markets"):
-            await self.exchange.load_markets()
+        await self.learn_markets({plan.venue_symbol for plan in plans})
 
     def jobs(self, key: int, plan: FetchPlan, settled: datetime, archive: bool) -> Iterator[BarsJob]:
         """One job for each page; many short spans that one page holds are asked for together."""
@@ -258,6 +277,7 @@ class CcxtRest(RestVenue):
         if self.exchange.has.get("fetchTrades") is not True:
             raise VenueError(f"{self.name} gives no trades", permanent=True)
         begin, until = unix_ms(require_utc(start)), unix_ms(require_utc(end))
+        await self.learn_markets([venue_symbol])
         try:
             since, until, rows = await read_trades(partial(self._trades, venue_symbol), begin, until)
         except MalformedAnswer as error:

@@ -71,8 +71,7 @@ class CcxtStream:
     async def connect(self, plan: StreamPlan) -> CcxtConnection:
         """Learn the exchange's markets, and make a connection that subscribes when it is read. Raises StreamRefused."""
         try:
-            if not self._rest.exchange.markets:
-                await self._rest.listings()
+            await self._rest.learn_markets([symbol for _, symbol in plan.instruments])
         except VenueError as error:
             raise StreamRefused(f"{self.name}: the markets are not known: {error}", _pause(error)) from error
         exchange = await asyncio.to_thread(library.make_streams, self._exchange, self._rest.exchange, self._base_url)
