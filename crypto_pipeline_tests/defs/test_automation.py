@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._core.test_utils import instance_for_test
 
 from crypto_pipeline.definitions import defs
 from crypto_pipeline.defs.bars import sensors
@@ -87,11 +88,42 @@ def test_schedules_ask_for_their_days_of_the_market_in_one_run(
     name: str, at: datetime, first: str, last: str, deploy: Callable[..., Deployed], history: Callable[[datetime], None]
 ) -> None:
     history(datetime(2026, 1, 5, tzinfo=UTC))
-    deploy("BTC-USDT").store.clock.learn("replay", at)
-    context = dg.build_schedule_context(scheduled_execution_time=at + timedelta(days=1000))
-    request = defs().get_repository_def().get_schedule_def(name)(context, database=MarketDatabase())
+    house = deploy("BTC-USDT")
+    house.store.clock.learn("replay", at)
+    schedule = defs().get_repository_def().get_schedule_def(name)
+    later = at + timedelta(days=1000)
+    with instance_for_test() as instance, dg.build_schedule_context(instance, later) as context:
+        request = schedule(context, database=MarketDatabase())
     assert (request.tags[START], request.tags[END]) == (first, last)
     assert int(request.tags["dagster/priority"]) > 0
+
+
+def test_the_running_day_waits_for_a_first_backfill_that_has_just_begun(deploy: Callable[..., Deployed]) -> None:
+    deploy("BTC-USDT")
+    recent = defs().get_repository_def().get_schedule_def("recent_processor")
+
+    with instance_for_test() as instance:
+
+        def asked(minutes: float) -> object:
+            moment = datetime.now(UTC) + timedelta(minutes=minutes)
+            with dg.build_schedule_context(instance, moment) as context:
+                return recent(context, database=MarketDatabase())
+
+        def begin(names: list[str]) -> dg.DagsterRun:
+            scope = {"resources": {"scope": {"config": {"instruments": names}}}}
+            return instance.create_run_for_job(
+                defs().resolve_job_def("backfill_bars"), run_config=scope, tags={"processor": "new_instruments"}
+            )
+
+        begin(["BTC-USDT"])
+        assert isinstance(asked(1), dg.RunRequest), "it is of one instrument alone"
+        run = begin([])
+        waiting = asked(1)
+        assert isinstance(waiting, dg.SkipReason)
+        assert "this day too" in str(waiting.skip_message)
+        assert isinstance(asked(6), dg.RunRequest), "history may take hours"
+        instance.report_run_canceled(run)
+        assert isinstance(asked(1), dg.RunRequest)
 
 
 def test_definitions_load_and_everything_is_on() -> None:

@@ -39,6 +39,7 @@ with Store(resolve_url(load_settings())) as store:
     asyncio.run(told(store))
 
 import dagster as dg
+from dagster._core.test_utils import instance_for_test
 from datetime import UTC, datetime
 from crypto_pipeline.definitions import defs
 from crypto_pipeline.defs.base import partitions
@@ -50,7 +51,7 @@ from crypto_pipeline.defs.base.resources import MarketDatabase
 laid_down = partitions.partitions()
 found = {"days": laid_down.daily.get_partition_keys(), "research": laid_down.research.get_partition_keys(),
          "weeks": laid_down.weekly.get_partition_keys(), "runs": {}}
-with dg.DagsterInstance.ephemeral() as instance:
+with instance_for_test() as instance:
     def run(job, tags=None):
         done = defs().resolve_job_def(job).execute_in_process(instance=instance, tags=tags, raise_on_error=False)
         checks = {f"{one.asset_key.to_user_string()} {one.check_name}": one.passed
@@ -63,8 +64,8 @@ with dg.DagsterInstance.ephemeral() as instance:
     end = datetime(last.year, last.month, last.day, 1, tzinfo=UTC)
     run("weekly_bars", partitions.range_tags(laid_down.first_day, end, Timeframe.W1))
     run("refresh_today")
-    recent = defs().get_repository_def().get_schedule_def("recent_processor")(
-        dg.build_schedule_context(instance, datetime.now(UTC)), database=MarketDatabase())
+    with dg.build_schedule_context(instance, datetime.now(UTC)) as context:
+        recent = defs().get_repository_def().get_schedule_def("recent_processor")(context, database=MarketDatabase())
     found["recent"] = dict(recent.tags)
     with dg.build_sensor_context(instance=instance) as context:
         looked = stale_features(context, database=MarketDatabase())

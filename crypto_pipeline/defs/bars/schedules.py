@@ -10,11 +10,12 @@ import dagster as dg
 from crypto_pipeline.defs.bars.jobs import reconcile
 from crypto_pipeline.defs.base.partitions import partitions, range_tags, run_days
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import HIGH, LOW, MEDIUM, SOON, tags
+from crypto_pipeline.defs.base.runs import HIGH, LOW, MEDIUM, SOON, UNFINISHED, tags
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
 
 _WEEK = timedelta(days=7)
+_RECENT, _RECENT_INTERVAL = "recent_processor", timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Processor:
 
 PROCESSORS = [
     Processor(
-        "recent_processor", "*/5 * * * *", HIGH,
+        _RECENT, "*/5 * * * *", HIGH,
         "Every 5 minutes: brings the bars of the running day up to date, until 01:00 UTC also the day before.",
         lambda now: (now - timedelta(hours=1), now),
     ),
@@ -66,7 +67,9 @@ def processor_schedule(processor: Processor, name: str, job: Any) -> dg.Schedule
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=processor.description,
     )
-    def days_of_bars(context: dg.ScheduleEvaluationContext, database: MarketDatabase) -> dg.RunRequest:
+    def days_of_bars(context: dg.ScheduleEvaluationContext, database: MarketDatabase) -> dg.RunRequest | dg.SkipReason:
+        if processor.name == _RECENT and _history_has_just_begun(context):
+            return dg.SkipReason("a run that has just begun brings all of history up to date, this day too")
         with database.store() as store:
             first, last = processor.days(store.clock.now())
         at = context.scheduled_execution_time
@@ -76,6 +79,16 @@ def processor_schedule(processor: Processor, name: str, job: Any) -> dg.Schedule
         )
 
     return days_of_bars
+
+
+def _history_has_just_begun(context: dg.ScheduleEvaluationContext) -> bool:
+    """Whether the first backfill of every instrument began since the schedule's previous tick: it takes the day too."""
+    chosen = dg.RunsFilter(
+        tags={"processor": "new_instruments"}, statuses=UNFINISHED,
+        created_after=context.scheduled_execution_time - _RECENT_INTERVAL,
+    )  # fmt: skip
+    configs: list[Any] = [run.run_config.get("resources", {}) for run in context.instance.get_runs(chosen)]
+    return any(not each.get("scope", {}).get("config", {}).get("instruments") for each in configs)
 
 
 @dg.schedule(
@@ -115,7 +128,7 @@ def weeks_sensor(name: str, days: Any, weeks: Any) -> dg.SensorDefinition:
 
 def weeks_after(run: dg.DagsterRun) -> dg.RunRequest | dg.SkipReason:
     """A run over the weeks that hold the days of ``run``, with the same instruments."""
-    if run.tags.get("processor") == "recent_processor":
+    if run.tags.get("processor") == _RECENT:
         return dg.SkipReason("a running day ends no week")
     days = run_days(run.tags)
     if days is None:
