@@ -13,7 +13,7 @@ from dagster._core.test_utils import instance_for_test
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
 from crypto_pipeline.definitions import defs
-from crypto_pipeline.defs.base.runs import HIGH, LOW, tags
+from crypto_pipeline.defs.base.runs import HIGH, LOW, MEDIUM, tags
 from crypto_pipeline_tests.builders.places import PROJECT
 
 CONFIG = PROJECT / "dagster.yaml"
@@ -63,6 +63,14 @@ def test_gap_fills_and_ingest_start_whatever_backfills_wait_or_run(instance: dg.
     instance.run_storage.delete_run(gaps)
     again = queue(instance, "live_gap_fill", {})
     assert chosen(instance) == {again}
+
+
+def test_weeks_are_not_kept_waiting_by_features(instance: dg.DagsterInstance) -> None:
+    features = [queue(instance, "build_features", tags(MEDIUM, "stale_features")) for _ in range(3)]
+    weeks = queue(instance, "weekly_bars", tags(MEDIUM, "weeks_follow_days"))
+    first = chosen(instance)
+    assert weeks in first
+    assert len(first & set(features)) == 1
 
 
 def _started(run_id: str) -> dg.DagsterEvent:
