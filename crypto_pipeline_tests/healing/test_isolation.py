@@ -14,7 +14,9 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from crypto_pipeline.healing import Deployment
+from crypto_pipeline.healing.macro.sync import sync_macro
 from crypto_pipeline.market.instruments import Instrument
+from crypto_pipeline.market.macro.series import choose_series
 from crypto_pipeline.replay import ReplayExchange, running_exchange
 from crypto_pipeline.replay.massive.generated import GeneratedStocks
 from crypto_pipeline.replay.massive.server import MassiveServer, Plan
@@ -130,3 +132,17 @@ def test_each_source_that_fails_alone_leaves_the_others_fresh(three: ThreeSource
         assert three.fresh() == {venue: venue != source for venue in VENUES}, (source, fault)
         three.mend()
     assert three.fresh() == dict.fromkeys(VENUES, True), "all catch up"
+
+
+def test_macro_series_that_are_rate_limited_leave_every_venue_fresh(three: ThreeSources) -> None:
+    """FRED is at the address of the first venue here: even so, its pause is not the venue's."""
+    three.store.macro.choose(choose_series("default"))
+    settings = three.settings.model_copy(update={"macro_source": "replay"})
+    three.set_clock(NOW + timedelta(minutes=10))
+    three.exchanges["replay"].control(FAULTS["rate-limited"] | {"endpoint": "fred"})
+    rows = three.store.macro.series()
+    report = asyncio.run(sync_macro(three.store, settings, rows))
+    assert set(report.problems) == {row.name for row in rows}
+    paused = three.store.connections.rows("SELECT DISTINCT venue FROM ops.venue_budgets WHERE paused_until > now()")
+    assert paused == [("fred",)]
+    assert three.fresh() == dict.fromkeys(VENUES, True)

@@ -14,9 +14,10 @@ from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import JobMetrics, Store
 from crypto_pipeline.store.macro.reads import MacroRow
 from crypto_pipeline.store.macro.writer import MacroWrite
+from crypto_pipeline.venues.client.http import MAX_PAUSE
 from crypto_pipeline.venues.fred.parse import SeriesFacts
 from crypto_pipeline.venues.fred.rest import FredClient, KeyRefused, NoVintages, make_fred
-from crypto_pipeline.venues.protocol import MalformedAnswer, RejectedRow, VenueError
+from crypto_pipeline.venues.protocol import MalformedAnswer, RejectedRow, VenueError, VenueUnavailable
 
 JOB = "macro_sync"
 #: The release calendar of a series is asked for again after this.
@@ -62,7 +63,8 @@ async def sync_macro(
     started, clock = datetime.now(UTC), time.monotonic()
     client = make_fred(settings, store.budgets.of(FredClient.name))
     try:
-        report = await MacroSync(store, client, settings.heal_backoff, store.clock.now()).run(rows, full=full)
+        sync = MacroSync(store, client, settings.heal_backoff, store.clock.now())
+        report = await sync.run(rows, full=full, paused=store.budgets.paused(FredClient.name))
     finally:
         await client.close()
     store.metrics.record(
@@ -84,17 +86,18 @@ class MacroSync:
     def __init__(self, store: Store, client: FredClient, pause: float, now: datetime) -> None:
         self._macro, self._client, self._pause, self._now = store.macro, client, pause, now
 
-    async def run(self, rows: Sequence[MacroRow], *, full: bool = False) -> MacroReport:
-        """Bring each series up to date. Once the key was refused, no further request is sent."""
+    async def run(self, rows: Sequence[MacroRow], *, full: bool = False, paused: float = 0.0) -> MacroReport:
+        """Bring each series up to date. No further request is sent once the key was refused, or while the source
+        demands a pause that no request waits for; ``paused``: seconds of one that it demanded before."""
         report = MacroReport()
-        no_key: KeyRefused | None = None
+        stop: VenueError | None = _pause(paused) if paused > MAX_PAUSE else None
         for row in rows:
             try:
-                if no_key is not None:
-                    raise no_key
+                if stop is not None:
+                    raise stop
                 outcome = await self._bring_up_to_date(row, full=full)
             except VenueError as error:
-                no_key = error if isinstance(error, KeyRefused) else None
+                stop = stop or _ends_the_pass(error)
                 self._macro.failed(row.series_id, str(error), self._now, self._pause, _LONGEST_PAUSE)
                 outcome = SeriesOutcome(row.name, "failed", problem=str(error))
             report.outcomes.append(outcome)
@@ -186,3 +189,15 @@ class MacroSync:
 def _described(facts: SeriesFacts) -> dict[str, str]:
     names = ("title", "units", "frequency", "seasonal_adjustment")
     return {name: getattr(facts, name) for name in names}
+
+
+def _ends_the_pass(error: VenueError) -> VenueError | None:
+    """What every further series fails with after this error; None if the next one may be asked for."""
+    if isinstance(error, KeyRefused):
+        return error
+    wait = error.retry_after if isinstance(error, VenueUnavailable) else None
+    return _pause(wait) if wait is not None and wait > MAX_PAUSE else None
+
+
+def _pause(seconds: float) -> VenueUnavailable:
+    return VenueUnavailable(f"{FredClient.name} demands a pause of {seconds:.0f} s", retry_after=seconds)
