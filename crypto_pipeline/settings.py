@@ -340,7 +340,8 @@ def _explain(problem: Any) -> str:
     if field is None:
         return f"unknown setting {name!r}: see `crypto-pipeline settings`"
     shown = "(hidden)" if "Secret" in str(field.annotation) else repr(problem["input"])
-    return f"{PREFIX}{name.upper()}={shown}: {problem['msg']}. {field.description}"
+    own = problem.get("ctx", {}).get("error")  # of a check of ours: it names what is accepted
+    return f"{PREFIX}{name.upper()}={shown}: {own or problem['msg'] + '. ' + str(field.description)}"
 
 
 @lru_cache(maxsize=1)
