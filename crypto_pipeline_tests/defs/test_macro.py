@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from crypto_pipeline import definitions
+from crypto_pipeline.healing.macro.checks import CHECKS
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.fred import NAMES, collect, fred_exchange, without_pace
+from crypto_pipeline_tests.builders.project import COLLECTED, project
+from crypto_pipeline_tests.defs import listed_definitions
 
 
 @pytest.fixture
@@ -39,7 +44,59 @@ def test_the_source_is_upstream_and_everything_is_described(deployed: tuple[Stor
         assert spec.tags["subject"] == "macro"
         assert "dagster/column_schema" in spec.metadata
         links = spec.metadata["dagster/code_references"].code_references
-        assert all("crypto_pipeline/defs/macro/" in link.source for link in links)
+        assert any("crypto_pipeline/defs/macro/" in link.source for link in links), "beside the entry of the source"
+
+
+def test_fred_is_a_source_with_checks_of_its_own(deployed: tuple[Store, dg.Definitions]) -> None:
+    store, defs = deployed
+    names = listed_definitions.names(defs)
+    checks = {"venues/fred:connection", "venues/fred:freshness"}
+    assert checks | {f"macro_observations:{name}" for name in CHECKS} <= set(names["checks"])
+    assert {"check_fred", "update_macro"} <= set(names["jobs"])
+    schedules = {one.name: one.cron_schedule for one in defs.get_repository_def().schedule_defs}
+    assert (schedules["check_fred"], schedules["macro_every_six_hours"]) == ("7-59/15 * * * *", "40 */6 * * *")
+    assert "macro_due" in names["sensors"]
+
+    def checked() -> dict[str, tuple[bool, str | None]]:
+        done = defs.resolve_job_def("check_fred").execute_in_process()
+        assert done.success
+        return {one.check_name: (one.passed, one.description) for one in done.get_asset_check_evaluations()}
+
+    found = checked()
+    assert found["connection"] == (True, "fred answers")
+    assert not found["freshness"][0], "nothing was collected yet"
+    asyncio.run(store.budgets.of("fred").pause(3600))
+    passed, description = checked()["connection"]
+    assert not passed
+    assert "fred does not answer: it demands a pause of 3" in (description or "")
+    assert "connection:fred" in set(store.checks.open_alerts()["source"])
+
+
+_ENTRY = """
+type: crypto_pipeline.defs.sources.source.Source
+attributes:
+  venue: fred
+  documentation: https://example.org/fred
+  owners: [team:other]
+  kinds: [python]
+  tags: {region: here}
+  sync_cron: "0 * * * *"
+"""
+
+
+def test_an_entry_of_its_own_describes_fred(deployed: tuple[Store, dg.Definitions], tmp_path: Path) -> None:
+    defs = project(tmp_path, {"main": COLLECTED, "fred": _ENTRY})
+    specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+    fred = specs["venues/fred"]
+    assert (fred.owners, fred.kinds, fred.tags["region"]) == (["team:other"], {"api", "python"}, "here")
+    assert fred.metadata["documentation"].url == "https://example.org/fred"
+    assert [dep.asset_key for dep in specs["macro_observations"].deps] == [fred.key]
+    schedules = {one.name: one.cron_schedule for one in defs.get_repository_def().schedule_defs}
+    assert schedules["macro_every_six_hours"] == "0 * * * *"
+    wrong = {"fred": f"{_ENTRY}  bars: {{name: fred, instruments: [BTC-USDT]}}"}
+    with pytest.raises(Exception, match="Error while building definitions for fred") as refused:
+        project(tmp_path / "again", wrong)
+    assert str(refused.value.__cause__) == "source fred: it has macro series and no bars; remove the field bars"
 
 
 def test_a_run_that_the_sensor_asks_for_collects_and_checks_every_series(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +12,6 @@ import pytest
 
 from crypto_pipeline import definitions
 from crypto_pipeline.defs.base.partitions import range_tags
-from crypto_pipeline.defs.base.resources import MarketDatabase, RunScope
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay import ReplayExchange, running_exchange
@@ -24,6 +21,7 @@ from crypto_pipeline.replay.massive.tape import Stock
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.massive_beside import massive_beside
 from crypto_pipeline_tests.builders.massive_server import KEY
+from crypto_pipeline_tests.builders.project import COLLECTED, project
 from crypto_pipeline_tests.defs import listed_definitions
 from crypto_pipeline_tests.defs.conftest import Deployed
 
@@ -173,27 +171,12 @@ attributes:
     instruments: [BTC-USDT@replay_standby]
     widest: 5m
 """
-_COLLECTED = """
-type: crypto_pipeline.defs.sources.source.CollectedSources
-attributes: {}
-"""
 
 
 @pytest.fixture
-def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
+def added(tmp_path: Path) -> dg.Definitions:
     """Definitions of a project to which one file was added: the entry of another venue."""
-    for folder, text in (("main", _COLLECTED), ("standby", _SOURCE)):
-        (tmp_path / "with_source" / folder).mkdir(parents=True)
-        (tmp_path / "with_source" / folder / "defs.yaml").write_text(text)
-    (tmp_path / "with_source" / "__init__.py").touch()
-    monkeypatch.syspath_prepend(tmp_path)
-    module = importlib.import_module("with_source")
-    monkeypatch.delitem(sys.modules, "with_source")
-    tree = dg.ComponentTree(defs_module=module, project_root=tmp_path, code_location_name="with_source")
-    shared = dg.Definitions(
-        resources={"database": MarketDatabase(), "scope": RunScope()}, executor=dg.in_process_executor
-    )
-    return dg.Definitions.merge(tree.build_defs(), shared)
+    return project(tmp_path, {"main": COLLECTED, "standby": _SOURCE})
 
 
 @pytest.fixture

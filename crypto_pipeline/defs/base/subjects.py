@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 import dagster as dg
@@ -47,6 +48,19 @@ OPERATIONS = Subject("operations", "market-data")
 FEATURES = Subject("features", "research")
 LABELS = Subject("labels", "research")
 MACRO = Subject("macro", "research")
+
+
+@dataclass(frozen=True, slots=True)
+class VenueLooks:
+    """What people see of a venue: a text instead of the usual one, owners, tags and kinds besides the usual ones, and
+    the address of its documentation.
+    """
+
+    description: str | None = None
+    owners: Sequence[str] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    kinds: Sequence[str] = ()
+    documentation: str | None = None
 
 
 def venue_key(venue: str) -> dg.AssetKey:

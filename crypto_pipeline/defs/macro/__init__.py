@@ -1,1 +1,1 @@
-"""Macro series: their source, their observations with checks, and when they are asked for."""
+"""Macro series: their source as an asset, their observations with checks, and when they are asked for."""

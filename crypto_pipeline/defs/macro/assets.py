@@ -9,7 +9,7 @@ from pydantic import Field
 
 from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.subjects import MACRO, venue_key
+from crypto_pipeline.defs.base.subjects import MACRO, VenueLooks, venue_key
 from crypto_pipeline.healing.macro.checks import STALE
 from crypto_pipeline.healing.macro.due import expected_release
 from crypto_pipeline.healing.macro.sync import MacroReport, sync_macro
@@ -18,7 +18,10 @@ from crypto_pipeline.store import Store
 
 #: The asset of all observations: series are its rows, as instruments are those of bars.
 OBSERVATIONS = "macro_observations"
-_SOURCE = venue_key("fred")
+#: The name of the source, as a venue has one.
+FRED = "fred"
+_SOURCE = venue_key(FRED)
+_DOCUMENTATION = "https://fred.stlouisfed.org/docs/api/fred/"
 _COLUMNS = metadata.columns("""
     series_id      text         FRED's id: market.macro_series has name, title and units.
     period         date         First day of the period.
@@ -45,21 +48,25 @@ class ChosenSeries(dg.Config):
     full: bool = Field(default=False, description="Fetch every vintage again, also of series that did not change.")
 
 
-def source_asset(settings: Settings) -> dg.AssetSpec:
+def source_asset(settings: Settings, looks: VenueLooks) -> dg.AssetSpec:
     """The external asset of FRED, with its address as the settings give it."""
+    shared = MACRO.arguments()
     replayed = settings.macro_source == "replay"
     keyed = replayed or settings.fred_api_key is not None
     return dg.AssetSpec(
         _SOURCE,
-        **MACRO.arguments(),
-        kinds={"api"},
-        description="FRED and ALFRED of the Federal Reserve Bank of St. Louis: macro series with their vintages, and "
+        group_name=shared["group_name"],
+        owners=list(looks.owners) or shared["owners"],
+        tags={**looks.tags, **shared["tags"]},
+        kinds={"api", *looks.kinds},
+        description=looks.description
+        or "FRED and ALFRED of the Federal Reserve Bank of St. Louis: macro series with their vintages, and "
         "the days of releases. At most two requests a second."
         + ("" if keyed else " Without a key: plain CSV files, without vintages."),
         metadata={
             "source": settings.macro_source,
             "url": dg.MetadataValue.text("the replay exchange" if replayed else settings.fred_url),
-            "documentation": dg.MetadataValue.url("https://fred.stlouisfed.org/docs/api/fred/"),
+            "documentation": dg.MetadataValue.url(looks.documentation or _DOCUMENTATION),
             "dagster/column_schema": metadata.table_schema(_STATED, "(series, date, vintage)"),
         },
     )

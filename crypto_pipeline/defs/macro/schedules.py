@@ -8,36 +8,36 @@ import dagster as dg
 
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import HIGH, SOON, asset_job, is_running, schedule, sensor, tags
+from crypto_pipeline.defs.base.subjects import VenueLooks
 from crypto_pipeline.defs.macro.assets import OBSERVATIONS, ChosenSeries, observations_asset, source_asset
 from crypto_pipeline.defs.macro.checks import macro_checks
 from crypto_pipeline.healing.macro.due import due_series
-from crypto_pipeline.settings import load_settings
+from crypto_pipeline.settings import Settings
 
 #: Name of the job that asks for macro series.
 UPDATE = "update_macro"
+_SIX_HOURS = "40 */6 * * *"
 #: Not tagged as a processor: it takes seconds, and must not wait until a long backfill frees its slot.
 _SHORT = tags(HIGH)
 #: A run over the same series is asked for at most this often, also where runs fail as a whole.
 _EVERY = timedelta(minutes=1)
 
 
-@dg.definitions
-def macro() -> dg.Definitions:
-    """All definitions of macro series where the setting macro_series names some; otherwise none."""
-    settings = load_settings()
-    if settings.macro_series is None:
-        return dg.Definitions()
+def macro_definitions(settings: Settings, looks: VenueLooks, cron: str | None) -> dg.Definitions:
+    """FRED and what comes from it: observations with checks, and when they are asked for. ``cron``: when every series
+    is asked for in any case (UTC); default: every six hours.
+    """
     update = asset_job(
         UPDATE, [OBSERVATIONS], _SHORT, "Asks for macro series, stores new vintages, and checks the series."
     )
     every_six_hours = schedule(
         "macro_every_six_hours",
         update,
-        "40 */6 * * *",
+        cron or _SIX_HOURS,
         "Every 6 hours: asks for every macro series, and checks them.",
     )
     return dg.Definitions(
-        assets=[source_asset(settings), observations_asset()],
+        assets=[source_asset(settings, looks), observations_asset()],
         asset_checks=[macro_checks()],
         jobs=[update],
         schedules=[every_six_hours],

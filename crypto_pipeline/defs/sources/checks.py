@@ -1,6 +1,7 @@
 """The checks of a venue: whether it answers, and whether its series are as new as they should be."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import dagster as dg
@@ -12,11 +13,24 @@ from crypto_pipeline.defs.base.runs import HIGH, tags
 from crypto_pipeline.defs.base.subjects import venue_key
 from crypto_pipeline.healing import CheckOutcome
 from crypto_pipeline.healing.checks.sources import CHECKS, check_source
+from crypto_pipeline.healing.macro.source import check_fred
+from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
 
 
-def source_checks(venue: str) -> dg.AssetChecksDefinition:
-    """The checks of ``venue`` as one step."""
+def look_at(venue: str, database: MarketDatabase) -> list[CheckOutcome]:
+    """The outcomes of the checks of ``venue``."""
+    return database.run_at(venue, check_source, live=True)
+
+
+def look_at_fred(database: MarketDatabase) -> list[CheckOutcome]:
+    """The outcomes of the checks of FRED."""
+    with database.store() as store:
+        return asyncio.run(check_fred(store, load_settings()))
+
+
+def source_checks(venue: str, look: Callable[[MarketDatabase], list[CheckOutcome]]) -> dg.AssetChecksDefinition:
+    """The checks of ``venue``, whose outcomes ``look`` gives, as one step."""
     asset = venue_key(venue)
 
     @dg.multi_asset_check(
@@ -25,7 +39,7 @@ def source_checks(venue: str) -> dg.AssetChecksDefinition:
         can_subset=True,
     )
     def checks(context: dg.AssetCheckExecutionContext, database: MarketDatabase) -> Iterable[dg.AssetCheckResult]:
-        outcomes = database.run_at(venue, check_source, live=True)
+        outcomes = look(database)
         selected = {key.name for key in context.selected_asset_check_keys}
         with database.store() as store:
             for one in outcomes:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import dagster as dg
 
-from crypto_pipeline.defs.base.subjects import VENUES, venue_key
+from crypto_pipeline.defs.base.subjects import VENUES, VenueLooks, venue_key
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.venues import streams
 
@@ -18,19 +17,6 @@ _ROLES: Mapping[Role, str] = {
     "first": "Where bars and trades come from",
     "stand-in": "Stands in when the first venue cannot answer",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class VenueLooks:
-    """What people see of a venue: a text instead of the usual one, owners, tags and kinds besides the usual ones, and
-    the address of its documentation.
-    """
-
-    description: str | None = None
-    owners: Sequence[str] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
-    kinds: Sequence[str] = ()
-    documentation: str | None = None
 
 
 def is_streamed(settings: Settings, venue: str) -> bool:

@@ -41,11 +41,11 @@ async def look_at_venue(pipeline: Pipeline) -> tuple[list[CheckOutcome], list[st
         return outcomes, thin(pipeline.store, horizon, pipeline.settings.freshness_bars, venue)
 
     outcomes, short = await asyncio.to_thread(look)
-    return outcomes, short, [_connection(venue, pipeline.failover.down, took), _freshness(venue, outcomes)]
+    return outcomes, short, [connection(venue, pipeline.failover.down, took), _freshness(venue, outcomes)]
 
 
-def _connection(venue: str, down: str | None, seconds: float) -> CheckOutcome:
-    """``down``: why the venue did not answer; None: it did, after ``seconds``."""
+def connection(venue: str, down: str | None, seconds: float) -> CheckOutcome:
+    """The outcome of the check. ``down``: why the venue did not answer; None: it did, after ``seconds``."""
     said = f"{venue} answers" if down is None else f"{venue} does not answer: {down}"
     return CheckOutcome("connection", venue, down is None, "error", said, figures={"seconds": round(seconds, 3)})
 

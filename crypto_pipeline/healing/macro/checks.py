@@ -5,7 +5,7 @@ A check without enough data for a verdict does not pass; its result says that th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -49,11 +49,11 @@ class _Fault:
     unknown: bool = False
 
 
-def check_macro(store: Store, now: datetime) -> list[CheckOutcome]:
-    """Every check over all collected series. ``now``: the market's time."""
+def check_macro(store: Store, now: datetime, names: Collection[str] = tuple(CHECKS)) -> list[CheckOutcome]:
+    """The checks called ``names`` over all collected series. ``now``: the market's time."""
     judges = {"release_missed": _release, "revision_size": _revisions, "is_fresh": _freshness}
     rows = store.macro.series()
-    return [_outcome(name, rows, judge, store, now) for name, judge in judges.items()]
+    return [_outcome(name, rows, judge, store, now) for name, judge in judges.items() if name in names]
 
 
 def record_macro(store: Store, outcomes: Sequence[CheckOutcome]) -> None:
