@@ -6,6 +6,7 @@ takes seconds.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +18,8 @@ CCXT = "ccxt_"
 #: What installs ccxt.
 CCXT_EXTRA = "pip install 'crypto-pipeline[ccxt]'"
 
-#: Exchanges of ccxt that give the address of their stream for POST alone, which is not sent here.
-_ADDRESS_BY_POST = frozenset({"kucoin", "kucoineu", "kucoinfutures"})
+#: The streams of an exchange of ccxt that are read; without candles, bars are made of its trades.
+_STREAMS = frozenset({"watchOHLCV", "watchTrades"})
 
 
 @lru_cache
@@ -75,15 +76,23 @@ def refuse_unknown_venue(venue: str, *, first: bool = False) -> None:
 def has_stream(venue: str) -> bool:
     """Whether live bars can be made of the venue's stream; otherwise its bars come by REST alone."""
     exchange = ccxt_exchange(venue)
-    return "rest" not in _marks().get(venue, ("rest",)) if exchange is None else _ccxt_streams(exchange)
+    return (
+        "rest" not in _marks().get(venue, ("rest",)) if exchange is None else "watchTrades" in streams_of_ccxt(exchange)
+    )
 
 
 @lru_cache
-def _ccxt_streams(exchange: str) -> bool:
-    """Whether ccxt.pro's file of an exchange says that it watches candles and trades."""
+def streams_of_ccxt(exchange: str) -> frozenset[str]:
+    """What ccxt.pro's file of an exchange, or of the one that it is made from, says that it watches: of ``watchOHLCV``
+    and ``watchTrades``.
+    """
     package = find_spec("ccxt")
-    if package is None or not package.submodule_search_locations or exchange in _ADDRESS_BY_POST:
-        return False
+    if package is None or not package.submodule_search_locations:
+        return frozenset()
     file = Path(package.submodule_search_locations[0], "pro", f"{exchange}.py")
-    said = file.read_text(encoding="utf-8") if file.is_file() else ""
-    return all(f"'{what}': True" in said for what in ("watchOHLCV", "watchTrades"))
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    base = re.search(r"^from ccxt\.pro\.(\w+) import", text, re.MULTILINE)
+    inherited = streams_of_ccxt(base[1]) if base else frozenset()
+    return frozenset(
+        what for what in _STREAMS if f"'{what}': True" in text or (what in inherited and f"'{what}': " not in text)
+    )

@@ -128,8 +128,8 @@ def _open_store(settings: Settings) -> Store:
 async def _open(settings: Settings, store: Store) -> AsyncIterator[tuple[Venue, StreamingVenue]]:
     from crypto_pipeline.venues import make_stream
 
-    venue = make_venue(settings, store.budgets.of(settings.venue))
-    stream = make_stream(settings)
+    budget = store.budgets.of(settings.venue)
+    venue, stream = make_venue(settings, budget), make_stream(settings, budget=budget)
     try:
         yield venue, stream
     finally:

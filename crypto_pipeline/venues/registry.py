@@ -55,7 +55,7 @@ class VenueEntry:
 
     traits: VenueTraits
     rest: Callable[[ClientOptions], Venue]
-    stream: Callable[[Settings], StreamingVenue] | None = None
+    stream: Callable[[ClientOptions], StreamingVenue] | None = None
     #: see StreamTraits
     single_connection: bool = False
 
@@ -128,12 +128,12 @@ def _massive(options: ClientOptions) -> dict[str, Any]:
     return {"budget": options.budget, "policy": options.policy, **of_venue}
 
 
-def _massive_stocks_stream(settings: Settings) -> MassiveStream:
-    return _massive_stream("massive", "stocks", settings)
+def _massive_stocks_stream(options: ClientOptions) -> MassiveStream:
+    return _massive_stream("massive", "stocks", options.settings)
 
 
-def _massive_crypto_stream(settings: Settings) -> MassiveStream:
-    return _massive_stream("massive_crypto", "crypto", settings)
+def _massive_crypto_stream(options: ClientOptions) -> MassiveStream:
+    return _massive_stream("massive_crypto", "crypto", options.settings)
 
 
 def _massive_stream(name: str, market: str, settings: Settings) -> MassiveStream:
@@ -147,12 +147,12 @@ def _massive_stream(name: str, market: str, settings: Settings) -> MassiveStream
     return MassiveStream(key, url, market=market, name=name, timeout=settings.request_timeout)
 
 
-def _replay_stream(settings: Settings) -> BinanceStream:
-    return _binance_stream_at("replay", settings.replay_port, settings)
+def _replay_stream(options: ClientOptions) -> BinanceStream:
+    return _binance_stream_at("replay", options.settings.replay_port, options.settings)
 
 
-def _replay_standby_stream(settings: Settings) -> BinanceStream:
-    return _binance_stream_at("replay_standby", settings.replay_standby_port, settings)
+def _replay_standby_stream(options: ClientOptions) -> BinanceStream:
+    return _binance_stream_at("replay_standby", options.settings.replay_standby_port, options.settings)
 
 
 def _binance_stream_at(name: str, port: int, settings: Settings) -> BinanceStream:
@@ -160,16 +160,16 @@ def _binance_stream_at(name: str, port: int, settings: Settings) -> BinanceStrea
     return BinanceStream(url, name=name, timeout=settings.request_timeout)
 
 
-def _binance_stream(settings: Settings) -> BinanceStream:
-    return BinanceStream(settings.binance_stream_url, timeout=settings.request_timeout)
+def _binance_stream(options: ClientOptions) -> BinanceStream:
+    return BinanceStream(options.settings.binance_stream_url, timeout=options.settings.request_timeout)
 
 
-def _coinbase_stream(settings: Settings) -> CoinbaseStream:
-    return CoinbaseStream(settings.coinbase_stream_url, timeout=settings.request_timeout)
+def _coinbase_stream(options: ClientOptions) -> CoinbaseStream:
+    return CoinbaseStream(options.settings.coinbase_stream_url, timeout=options.settings.request_timeout)
 
 
-def _kraken_stream(settings: Settings) -> KrakenStream:
-    return KrakenStream(settings.kraken_stream_url, timeout=settings.request_timeout)
+def _kraken_stream(options: ClientOptions) -> KrakenStream:
+    return KrakenStream(options.settings.kraken_stream_url, timeout=options.settings.request_timeout)
 
 
 #: What plans of Massive without real time are behind.
@@ -212,11 +212,12 @@ def _ccxt(name: str, options: ClientOptions) -> Venue:
     )
 
 
-def _ccxt_stream(name: str, settings: Settings) -> StreamingVenue:
+def _ccxt_stream(name: str, options: ClientOptions) -> StreamingVenue:
     from crypto_pipeline.venues.ccxt.stream import CcxtStream  # imports ccxt, which takes long
 
     exchange = ccxt_exchange(name) or name
-    return CcxtStream(exchange, settings.ccxt_urls.get(exchange), name=name, timeout=settings.request_timeout)
+    url = options.settings.ccxt_urls.get(exchange)
+    return CcxtStream(exchange, url, options.budget, name=name, policy=options.policy)
 
 
 def collected_venues(settings: Settings) -> tuple[str, ...]:
@@ -279,22 +280,29 @@ def offered_instruments(settings: Settings) -> list[Instrument]:
 
 def make_venue(settings: Settings, budget: RequestBudget | None = None, venue: str | None = None) -> Venue:
     """The REST client of ``venue``, by default the one in the settings. Raises ValueError that lists the venues."""
-    policy = RequestPolicy(
-        timeout=settings.request_timeout,
-        attempts=settings.request_attempts,
-        concurrency=settings.fetch_concurrency,
-    )
-    return venue_entry(venue or settings.venue).rest(ClientOptions(settings, budget, policy))
+    return venue_entry(venue or settings.venue).rest(_client_options(settings, budget))
 
 
-def make_stream(settings: Settings, venue: str | None = None) -> StreamingVenue:
-    """The stream of ``venue``, by default the one in the settings. Raises ValueError that lists the venues."""
+def make_stream(settings: Settings, venue: str | None = None, budget: RequestBudget | None = None) -> StreamingVenue:
+    """The stream of ``venue``, by default the one in the settings. Raises ValueError that lists the venues.
+
+    ``budget`` is for requests that some streams need, as of their address.
+    """
     name = venue or settings.venue
     stream = venue_entry(name).stream
     if stream is None:
         others = ", ".join(each for each, entry in REGISTRY.items() if entry.stream is not None)
         raise ValueError(f"{name} has no stream: use one of {others}")
-    return stream(settings)
+    return stream(_client_options(settings, budget))
+
+
+def _client_options(settings: Settings, budget: RequestBudget | None) -> ClientOptions:
+    policy = RequestPolicy(
+        timeout=settings.request_timeout,
+        attempts=settings.request_attempts,
+        concurrency=settings.fetch_concurrency,
+    )
+    return ClientOptions(settings, budget, policy)
 
 
 def streams(settings: Settings, venue: str) -> bool:

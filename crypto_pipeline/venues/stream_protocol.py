@@ -39,7 +39,10 @@ class LiveBar(msgspec.Struct, frozen=True, gc=False):
 
 
 class Anchor(msgspec.Struct, frozen=True, gc=False):
-    """The venue's newest trade id (from a heartbeat, or the last trade before the subscription). It is not stored."""
+    """The venue's newest trade id (from a heartbeat, or the last trade before the subscription). It is not stored.
+
+    Without an id: trades of the instrument from before ``time_ms`` may be missing, and later ones come.
+    """
 
     instrument: str
     last_trade_id: int | None

@@ -21,9 +21,13 @@ _COLUMNS = (
 
 
 class ProvisionalBars:
-    """Bars and prices of one term, in memory. Not thread-safe: use it from one event loop. Times in Unix ms."""
+    """Bars and prices of one term, in memory. Not thread-safe: use it from one event loop. Times in Unix ms.
 
-    def __init__(self) -> None:
+    ``made_of_trades``: the bars were made here, and volumes come with the trades.
+    """
+
+    def __init__(self, *, made_of_trades: bool = False) -> None:
+        self._made_of_trades = made_of_trades
         #: minutes to write by (instrument, open time), each with the venue time at which it came
         self.waiting: dict[tuple[str, int], tuple[LiveBar, int]] = {}
         #: instruments whose price or forming minute changed since they were last written
@@ -63,13 +67,14 @@ class ProvisionalBars:
             self._moved(price, bar.close, bar.event_ms)
 
     def take_trade(self, trade: LiveTrade, now_ms: int) -> None:
-        """Take in the price of a trade. Volumes come with the seconds."""
+        """Take in the price of a trade. Where the stream states bars, volumes come with the seconds."""
         self.arrived = time.monotonic()
         price = self._minute(trade.instrument, trade.time_ms, trade.price)
         if price is None:
             return
         price.high, price.low = max(price.high, trade.price), min(price.low, trade.price)
         price.close = trade.price
+        price.volume += trade.quantity if self._made_of_trades else 0.0
         self._moved(price, trade.price, trade.time_ms)
 
     def moved_prices(self) -> tuple[list[LivePrice], int | None]:
@@ -80,10 +85,11 @@ class ProvisionalBars:
 
     def frame(self, bars: Iterable[tuple[LiveBar, int]]) -> pl.DataFrame:
         """BAR_SCHEMA frame of minutes, none of them complete, with the time at which each came as its revision."""
+        source = str(BarOrigin.LIVE_AGGREGATED if self._made_of_trades else BarOrigin.VENUE_HISTORICAL)
         rows = [
             (
                 bar.instrument, bar.open_ms, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.trade_count,
-                str(BarOrigin.VENUE_HISTORICAL), False, max(now_ms, bar.open_ms + _MINUTE),
+                source, False, max(now_ms, bar.open_ms + _MINUTE),
             )
             for bar, now_ms in bars
         ]  # fmt: skip

@@ -1,8 +1,9 @@
-"""A term of ingest of a venue that streams bars, and trades whose ids do not show whether one is missing.
+"""A term of ingest of a venue whose trades have no ids that show whether one is missing.
 
-What the stream says of a minute is provisional: it is stored at once, as not complete, and the venue is asked for it by
-REST soon after, whose copy is complete and so replaces it. Minutes in which the stream was lost are asked for with
-them. Outside of the hours in which anything is traded, silence is expected.
+The stream states bars, or minutes are made of its trades: those during which the connection held. What the stream says
+of a minute is provisional: it is stored at once, as not complete, and the venue is asked for it by REST soon after,
+whose copy is complete and so replaces it. Minutes in which the stream was lost are asked for with them. Outside of the
+hours in which anything is traded, silence is expected.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from crypto_pipeline.ingest.repair.refusals import Refusals
 from crypto_pipeline.ingest.session import Session
 from crypto_pipeline.ingest.stated_bars.confirmation import Confirmation
 from crypto_pipeline.ingest.stated_bars.provisional import ProvisionalBars
+from crypto_pipeline.ingest.stated_bars.trade_minutes import TradeMinutes
 from crypto_pipeline.ingest.term_loop import TermInput, TermLoop
 from crypto_pipeline.market.calendars import get_calendar
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.market.trades.live_trade import LiveTrade
 from crypto_pipeline.store import StoreError
-from crypto_pipeline.venues.stream_protocol import Event, LiveBar, Notice
+from crypto_pipeline.venues.stream_protocol import Anchor, Event, LiveBar, Notice
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +41,16 @@ _RENEWED_WITHIN = 0.7
 
 
 class BarTerm(TermLoop):
-    """A term that stores the bars which the venue streams, until REST has stated them."""
+    """A term that stores the bars which the venue streams, or that its trades make, until REST has stated them."""
 
     clock_every = 120.0
 
     def __init__(self, given: TermInput) -> None:
         super().__init__(given)
         state, stream = self.state, given.stream
-        self.bars = ProvisionalBars()
+        #: where the stream states no bars
+        self.minutes = None if stream.stream_traits.states_bars else TradeMinutes()
+        self.bars = ProvisionalBars(made_of_trades=self.minutes is not None)
         self.session = Session(stream, self._deliver, self._up, self._down)
         self.refusals = Refusals(state)
         self.confirmation = Confirmation(state, self.refusals)
@@ -116,9 +120,15 @@ class BarTerm(TermLoop):
                 self.bars.take_bar(event, now_ms)
             elif isinstance(event, LiveTrade):
                 state.aggregator.counters["trades"] += 1
-                self.bars.take_trade(event, now_ms)
+                if self.minutes is None or self.minutes.take(event):
+                    self.bars.take_trade(event, now_ms)
+            elif isinstance(event, Anchor):
+                if self.minutes is not None and event.time_ms is not None:
+                    self.minutes.begin(event.instrument, event.time_ms)
             elif isinstance(event, Notice):
                 self.refusals.take(event)
+                if self.minutes is not None and event.refused is not None and event.instrument is not None:
+                    self.minutes.lose([event.instrument])
         return None
 
     def _up(self, names: list[str]) -> None:
@@ -126,6 +136,8 @@ class BarTerm(TermLoop):
 
     def _down(self, names: list[str], reason: str) -> None:
         self.confirmation.lost_at(self.state.clock.now_ms())
+        if self.minutes is not None:
+            self.minutes.lose(names)
 
     async def _check_silence(self) -> None:
         """Open the stream again that brings nothing while everything is open."""
@@ -167,6 +179,7 @@ class BarTerm(TermLoop):
     async def _write_bars(self) -> None:
         """Write the minutes that came. Raises StoreError, and then they are written again."""
         state = self.state
+        self._make_minutes()
         waiting, self.bars.waiting = self.bars.waiting, {}
         if not waiting:
             return
@@ -183,6 +196,16 @@ class BarTerm(TermLoop):
         for (name, open_ms), (bar, _) in waiting.items():
             self.confirmation.await_minute(name, open_ms)
             state.bar_lags.append(now_ms - bar.event_ms)
+
+    def _make_minutes(self) -> None:
+        """Make the minutes that are over, where the stream states none."""
+        if self.minutes is None:
+            return
+        now_ms = self.state.clock.now_ms()
+        for bar in self.minutes.over(now_ms):
+            self.bars.waiting[bar.instrument, bar.open_ms] = bar, now_ms
+        for name, open_ms in self.minutes.partial():
+            self.confirmation.await_minute(name, open_ms)
 
     # -- the lease ------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,15 @@ Ask = Callable[[int, int, int | None], Awaitable[list[Row]]]
 _MOST_BACK = 3
 #: Rows of a page that are asked for beside those of a span which one page holds.
 AROUND = _MOST_BACK + 1
+#: Rows of a page where ccxt does not say how many the exchange gives, and most that are asked for.
+_PAGE, MOST_ROWS = 300, 1000
+
+
+def rows_of_page(features: Any) -> int:
+    """Rows of a page of bars, as ccxt states them among the features of spot markets."""
+    spot = (features or {}).get("spot") or {}
+    stated = (spot.get("fetchOHLCV") or {}).get("limit")
+    return min(int(stated), MOST_ROWS) if stated else _PAGE
 
 
 async def read_span(ask: Ask, begin: int, end: int, width: int, most: int) -> list[Row]:

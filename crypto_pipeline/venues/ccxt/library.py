@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 import math
@@ -34,10 +35,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One request of ccxt: its address, its weight in milliseconds of the exchange's rate limit."""
+    """One request of ccxt: its address, its weight in milliseconds of the exchange's rate limit, the body of a POST."""
 
     url: str
     weight: int
+    content: bytes | None = None
 
 
 #: Weight of the request that this task makes next.
@@ -114,11 +116,12 @@ def _routed(kind: Any, send: Send) -> Any:
             _weight.set(max(1, math.ceil(float(1 if cost is None else cost) * float(self.rateLimit))))
 
         async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-            if method != "GET":
+            if method not in ("GET", "POST"):
                 raise VenueError(
                     f"{name_of(self)} gives {url} only for {method}, which is not sent here", permanent=True
                 )
-            request, reading = Sent(url, _weight.get()), _reading.get()
+            content = None if method == "GET" else (body or "").encode()
+            request, reading = Sent(url, _weight.get(), content), _reading.get()
             return await (send(request) if reading is None else reading.answer(send, request))
 
     return Routed
@@ -170,12 +173,14 @@ async def _read_once(exchange: Any, reading: _Reading) -> tuple[dict[str, Any], 
     return {name: each for name, each in vars(copied).items() if each is not before.get(name)}, unusable
 
 
-def make_streams(name: str, rest: Any, base_url: str | None) -> Any:
+def make_streams(name: str, rest: Any, base_url: str | None, loop: asyncio.AbstractEventLoop) -> Any:
     """ccxt.pro's exchange ``name``, with the markets of ``rest``, which ``make_exchange`` made and which has them.
 
-    It opens sockets itself, at ``base_url`` where one is given; requests go the way of those of ``rest``.
+    It opens sockets itself, at ``base_url`` where one is given; requests go the way of those of ``rest``. It is used in
+    the event loop ``loop``.
     """
     exchange = _with_requests_of(rest, streaming_class(name))({"options": {"defaultType": "spot"}})
+    exchange.asyncio_loop = loop  # some need it before they open a socket
     exchange.set_markets(rest.markets)
     if base_url is not None:
         exchange.urls["api"]["ws"] = _moved(exchange.urls["api"]["ws"], base_url.replace("http", "ws", 1))
@@ -188,6 +193,9 @@ def _with_requests_of(rest: Any, kind: Any) -> Any:
 
         async def load_markets(self, reload: bool = False, params: Any = None) -> Any:
             return self.markets
+
+        async def throttle(self, cost: Any = None) -> None:
+            await rest.throttle(cost)
 
         async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
             return await rest.fetch(url, method, headers, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Iterable, Sequence
@@ -139,6 +140,11 @@ def read_trade(row: dict[str, Any]) -> CcxtTrade:
     if why := trade_fault(1, 1, 1, trade.ms, trade.price, trade.quantity):
         raise ValueError(f"trade {number}: {why}")
     return trade
+
+
+def stable_number(trade: CcxtTrade) -> int:
+    """A number below 2**56 that a trade has on every connection: made from its id, which may be any text."""
+    return int.from_bytes(hashlib.blake2b(trade.number.encode(), digest_size=7).digest())
 
 
 def frame_of_trades(rows: list[CcxtTrade], instrument: str) -> pl.DataFrame:

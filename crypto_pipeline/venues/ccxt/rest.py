@@ -17,7 +17,7 @@ from crypto_pipeline.market.sanity import MAX_MS
 from crypto_pipeline.market.timeframes import Timeframe, require_utc
 from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.venues.ccxt import library, parse
-from crypto_pipeline.venues.ccxt.bar_pages import AROUND, Row, read_span
+from crypto_pipeline.venues.ccxt.bar_pages import AROUND, MOST_ROWS, Row, read_span, rows_of_page
 from crypto_pipeline.venues.ccxt.trade_pages import CcxtTrade, read_trades
 from crypto_pipeline.venues.ccxt.traits import CCXT_TRAITS
 from crypto_pipeline.venues.client.bar_jobs import clip_spans, page_spans
@@ -39,8 +39,6 @@ from crypto_pipeline.venues.protocol import (
     VenueStatus,
 )
 
-#: Rows of a page where ccxt does not say how many the exchange gives, and most that are asked for.
-_PAGE, _MOST_ROWS = 300, 1000
 #: Greatest size in bytes of a list of markets.
 _ALL_MARKETS = 32 * 1024 * 1024
 #: Requests for a page with rows that cannot be.
@@ -87,7 +85,7 @@ class CcxtRest(RestVenue):
         self.traits = replace(CCXT_TRAITS, timeframes=frozenset(CCXT_TRAITS.timeframes & set(stated)))
         self._clients: dict[str, HttpClient] = {}
         self._newest: HttpResponse | None = None
-        self._page_rows = _page_rows(self.exchange)
+        self._page_rows = rows_of_page(self.exchange.features)
         #: when markets may be asked for again that lack one which is needed, and after which pause
         self._look_again = 0.0, _FIRST_LOOK
         self.monotonic = time.monotonic
@@ -292,8 +290,8 @@ class CcxtRest(RestVenue):
     async def _trades(self, venue_symbol: str, since: int, until: int | None) -> list[CcxtTrade]:
         why, params = "", {} if until is None else {"until": until}
         for _ in range(_ATTEMPTS):
-            async with self._asking(f"trades of {venue_symbol}", rows_bound(2 * _MOST_ROWS, 1024)):
-                page = await self.exchange.fetch_trades(venue_symbol, since, _MOST_ROWS, params)
+            async with self._asking(f"trades of {venue_symbol}", rows_bound(2 * MOST_ROWS, 1024)):
+                page = await self.exchange.fetch_trades(venue_symbol, since, MOST_ROWS, params)
             try:
                 return [parse.read_trade(row) for row in page]
             except UNREADABLE as error:  # one that cannot be is one that is missing
@@ -327,6 +325,8 @@ class CcxtRest(RestVenue):
             self._newest = answer
             return document
 
+        if request.content is not None:
+            return await client.post(path, decode, content=request.content, weight=request.weight, max_bytes=bound)
         if once:
             return await client.get_once(path, decode, weight=request.weight, max_bytes=bound)
         return await client.get(path, decode, weight=request.weight, max_bytes=bound)
@@ -340,10 +340,3 @@ class CcxtRest(RestVenue):
                 refused=self.refusal, headers=dict(self.exchange.headers or {}),
             )  # fmt: skip
         return self._clients[base]
-
-
-def _page_rows(exchange: Any) -> int:
-    """Rows of a page of bars, as ccxt states them of spot markets."""
-    spot = (exchange.features or {}).get("spot") or {}
-    stated = (spot.get("fetchOHLCV") or {}).get("limit")
-    return min(int(stated), _MOST_ROWS) if stated else _PAGE

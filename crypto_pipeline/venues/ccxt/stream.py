@@ -1,7 +1,8 @@
-"""The streams of an exchange that ccxt.pro has: its 1m candles and trades, polled out of ccxt's own sockets.
+"""The streams of an exchange that ccxt.pro has: its 1m candles, if it has any, and trades, out of ccxt's own sockets.
 
 ccxt reads the exchange's frames. Its ids of trades need not rise by one, and its candles carry no word that they are
-over, so ingest treats what comes as provisional until REST has stated it.
+over, so ingest treats what comes as provisional until REST has stated it. Without candles, ingest makes minutes of the
+trades.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from typing import Any
 from crypto_pipeline.market.sanity import bar_fault
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.trades.live_trade import LiveTrade
+from crypto_pipeline.venue_names import streams_of_ccxt
 from crypto_pipeline.venues.ccxt import library, parse
 from crypto_pipeline.venues.ccxt.rest import CcxtRest
 from crypto_pipeline.venues.client.http import RequestPolicy
 from crypto_pipeline.venues.decoding import UNREADABLE
-from crypto_pipeline.venues.protocol import RejectedRow, VenueError, VenueUnavailable, shorten
+from crypto_pipeline.venues.protocol import RejectedRow, RequestBudget, VenueError, VenueUnavailable, shorten
 from crypto_pipeline.venues.stream_protocol import (
     Alive,
+    Anchor,
     Event,
     LastingRefusal,
     LiveBar,
@@ -47,22 +50,29 @@ _MINUTE = Timeframe.M1.milliseconds
 class CcxtStream:
     """Client of the streams of one exchange of ccxt; see StreamingVenue. ``exchange`` is ccxt's name of it.
 
-    The hosts of its sockets are ccxt's own, or that of ``base_url``. Raises ValueError without ccxt.
+    The hosts of its sockets are ccxt's own, or that of ``base_url``. ``budget`` is for requests of markets and of the
+    sockets' address. Raises ValueError without ccxt.
     """
 
     def __init__(
-        self, exchange: str, base_url: str | None = None, *, name: str | None = None, timeout: float = 15.0
+        self,
+        exchange: str,
+        base_url: str | None = None,
+        budget: RequestBudget | None = None,
+        *,
+        name: str | None = None,
+        policy: RequestPolicy | None = None,
     ) -> None:
         self.name = name or f"ccxt_{exchange}"
         self.stream_traits = StreamTraits(
             contiguous_ids=False,
-            states_bars=True,
+            states_bars="watchOHLCV" in streams_of_ccxt(exchange),
             silence_limit_s=_SILENCE,
             max_per_connection=_MOST,
             quiet_limit_s=900.0,  # on a small exchange nothing may be traded for minutes
         )
         self._exchange, self._base_url = exchange, base_url
-        self._rest = CcxtRest(exchange, base_url, name=self.name, policy=RequestPolicy(timeout=timeout))
+        self._rest = CcxtRest(exchange, base_url, budget, name=self.name, policy=policy)
 
     def spread(self, plan: StreamPlan) -> list[StreamPlan]:
         """Cut a plan into one plan per connection."""
@@ -74,7 +84,8 @@ class CcxtStream:
             await self._rest.learn_markets([symbol for _, symbol in plan.instruments])
         except VenueError as error:
             raise StreamRefused(f"{self.name}: the markets are not known: {error}", _pause(error)) from error
-        exchange = await asyncio.to_thread(library.make_streams, self._exchange, self._rest.exchange, self._base_url)
+        arguments = self._exchange, self._rest.exchange, self._base_url, asyncio.get_running_loop()
+        exchange = await asyncio.to_thread(library.make_streams, *arguments)
         return CcxtConnection(self.name, exchange, plan)
 
     async def close(self) -> None:
@@ -92,6 +103,8 @@ class CcxtConnection:
         self._tasks: list[asyncio.Task[None]] = []
         #: the newest candle of each instrument, which is not over yet
         self._forming: dict[str, list[float]] = {}
+        #: instruments of which trades may be missing until now, where bars are made of them
+        self._unproven = set() if plan.bars else {name for name, _ in plan.instruments}
 
     async def events(self) -> AsyncGenerator[list[Event], None]:
         """One list of events per answer of ccxt; see StreamConnection.events."""
@@ -193,15 +206,20 @@ class CcxtConnection:
         return LiveBar(name, str(Timeframe.M1), opened, *values, None, None, None, None, None, True, opened + _MINUTE)
 
     def _trades(self, name: str, rows: list[Any]) -> list[Event]:
-        """Trades, numbered by their place among those of one answer: ingest takes the prices of them, not their ids."""
+        """Trades, after an anchor where earlier ones may be missing: at first, and after one that cannot be read."""
         events: list[Event] = []
         for place, row in enumerate(rows):
             try:
-                trade = parse.read_trade(row)
+                trade = parse.read_trade(_with_id(row, place))
             except UNREADABLE as error:
                 events.append(self._malformed(name, row, shorten(str(error)), ""))
+                if not self._plan.bars:
+                    self._unproven.add(name)
                 continue
-            number = trade.ms * 1000 + min(place, 999)
+            if name in self._unproven:
+                self._unproven.remove(name)
+                events.append(Anchor(name, None, trade.ms))
+            number = parse.stable_number(trade)
             self.counters["trades"] += 1
             events.append(
                 LiveTrade(name, number, number, number, trade.ms, trade.price, trade.quantity, trade.taker_buy)
@@ -218,6 +236,13 @@ class CcxtConnection:
 def _pause(error: VenueError) -> float | None:
     """Seconds after which the venue may be asked again, where it says so."""
     return error.retry_after if isinstance(error, VenueUnavailable) else None
+
+
+def _with_id(row: dict[str, Any], place: int) -> dict[str, Any]:
+    """A trade with an id: made from what it is, and its place among those that came with it, where it has none."""
+    if row.get("id") is not None:
+        return row
+    return {**row, "id": "/".join(str(row.get(field)) for field in ("timestamp", "price", "amount")) + f"/{place}"}
 
 
 def _by_time(rows: Iterable[Any]) -> list[Any]:

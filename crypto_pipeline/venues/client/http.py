@@ -13,6 +13,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar, cast
 from urllib.parse import urlencode, urljoin
@@ -28,11 +29,14 @@ from crypto_pipeline.venues.client.responses import (
     UNSTATED_PAUSE,
     HttpResponse,
     NotFound,
+    NotRepeated,
     RateLimited,
     RowsRefused,
+    is_worth_repeating,
     origin_of,
     retry_after,
     same_host,
+    with_query,
     without_user,
 )
 from crypto_pipeline.venues.client.transport import ConnectionStack
@@ -91,8 +95,19 @@ class RequestPolicy:
     breaker_recovery: float = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is asked for: a GET, or a POST where there is ``content``, which may be empty."""
+
+    path: str
+    params: Params
+    weight: int
+    max_bytes: int
+    content: bytes | None = None
+
+
 class HttpClient:
-    """Client for GET requests to one host. Use it in one event loop at a time; connections open on first use.
+    """Client for requests to one host. Use it in one event loop at a time; connections open on first use.
 
     The environment may name a proxy (see ``proxy_for``).
     """
@@ -148,11 +163,18 @@ class HttpClient:
         A body of more than ``max_bytes`` is malformed. ``weight`` is booked in the budget. Raises VenueError.
         """
         async with self.breaker.call():
-            return await self._repeat(path, decode, params or {}, weight, attempts or self.policy.attempts, max_bytes)
+            return await self._repeat(_Call(path, params or {}, weight, max_bytes), decode, attempts)
+
+    async def post(
+        self, path: str, decode: Callable[[HttpResponse], T], content: bytes, weight: int = 0, max_bytes: int = SMALL
+    ) -> T:
+        """The same by POST, for what a venue gives without a key to POST alone: it is repeated as a GET is."""
+        async with self.breaker.call():
+            return await self._repeat(_Call(path, {}, weight, max_bytes, content), decode)
 
     async def get_once(self, path: str, decode: Callable[[HttpResponse], T], weight: int, max_bytes: int = SMALL) -> T:
         """Make one attempt, even while the breaker is open, to see whether the venue answers. Raises VenueError."""
-        return decode(await self._request(path, {}, weight, max_bytes, budget_wait=self.policy.timeout))
+        return decode(await self._request(_Call(path, {}, weight, max_bytes), budget_wait=self.policy.timeout))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -160,18 +182,10 @@ class HttpClient:
         if connections is not None:
             await connections.aclose()
 
-    async def _repeat(
-        self,
-        path: str,
-        decode: Callable[[HttpResponse], T],
-        params: Params,
-        weight: int,
-        attempts: int,
-        max_bytes: int,
-    ) -> T:
-        policy = self.policy
+    async def _repeat(self, call: _Call, decode: Callable[[HttpResponse], T], attempts: int | None = None) -> T:
+        policy, attempts = self.policy, attempts or self.policy.attempts
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_is_worth_repeating),
+            retry=retry_if_exception(is_worth_repeating),
             stop=stop_after_attempt(attempts),
             wait=wait_exponential_jitter(policy.wait_initial, policy.wait_max, jitter=policy.wait_jitter),
             before_sleep=_log_retry,
@@ -180,23 +194,23 @@ class HttpClient:
             with attempt:
                 number = attempt.retry_state.attempt_number
                 if number > 1 and await self.breaker.is_open():
-                    raise _NotRepeated(f"{self.name} failed repeatedly meanwhile", retry_after=policy.breaker_recovery)
+                    raise NotRepeated(f"{self.name} failed repeatedly meanwhile", retry_after=policy.breaker_recovery)
                 try:
-                    return decode(await self._request_after_pauses(path, params, weight, max_bytes))
+                    return decode(await self._request_after_pauses(call))
                 except RowsRefused as refused:
                     if number < min(attempts, _ATTEMPTS_FOR_REFUSED_ROWS):
                         raise
                     return cast(T, refused.result)
         raise AssertionError("unreachable: the retries return or raise")
 
-    async def _request_after_pauses(self, path: str, params: Params, weight: int, max_bytes: int) -> HttpResponse:
+    async def _request_after_pauses(self, call: _Call) -> HttpResponse:
         """Request. A pause that the venue demands applies to all users of the budget, and does not count as an
         attempt.
         """
         deadline = time.monotonic() + 2 * MAX_PAUSE
         while True:
             try:
-                return await self._request(path, params, weight, max_bytes)
+                return await self._request(call)
             except RateLimited as limited:
                 pause = max(limited.retry_after or 0.0, 0.1)
                 await self.budget.pause(pause)
@@ -204,19 +218,17 @@ class HttpClient:
                     raise
                 log.warning("%s: %s; pausing %.1f s", self.name, limited, pause)
 
-    async def _request(
-        self, path: str, params: Params, weight: int, max_bytes: int, budget_wait: float = MAX_BUDGET_WAIT
-    ) -> HttpResponse:
-        connections = self._open()
+    async def _request(self, call: _Call, budget_wait: float = MAX_BUDGET_WAIT) -> HttpResponse:
+        connections, path = self._open(), call.path
         async with self._slots:
-            await self._acquire(weight, budget_wait)
+            await self._acquire(call.weight, budget_wait)
             try:
                 async with asyncio.timeout(_TOTAL_TIMEOUTS * self.policy.timeout):
-                    response = await self._fetch(connections, path, params, max_bytes)
+                    response = await self._fetch(connections, call)
             except MalformedAnswer as error:
                 raise type(error)(f"{self.name} {path}: {error}") from error
             except ProxyRefused as error:
-                raise _NotRepeated(f"{self.name}: {error}") from error
+                raise NotRepeated(f"{self.name}: {error}") from error
             except (TimeoutError, httpx.TimeoutException) as error:
                 raise VenueUnavailable(f"{self.name} {path}: no answer in {self.policy.timeout:g} s") from error
             except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
@@ -230,21 +242,21 @@ class HttpClient:
             raise refusal
         return response
 
-    async def _fetch(self, connections: ConnectionStack, path: str, params: Params, max_bytes: int) -> HttpResponse:
+    async def _fetch(self, connections: ConnectionStack, call: _Call) -> HttpResponse:
         """The response, after redirects within the host."""
-        url, query = self.base_url + path, urlencode({**params, **self._hidden})
+        url, query = self.base_url + call.path, urlencode({**call.params, **self._hidden})
         for _ in range(_MAX_REDIRECTS + 1):
             sent = time.monotonic()
-            request = self._request_for(url, query)
+            request = self._request_for(url, query, call.content)
             response = await connections.handle_async_request(request)
             try:
                 if response.status_code in _REDIRECTS and "Location" in response.headers:
-                    url, query = self._redirected(_with_query(url, query), response.headers["Location"]), ""
+                    url, query = self._redirected(with_query(url, query), response.headers["Location"]), ""
                     continue
                 whole = response.status_code == 200
-                body = await (read_body(response, max_bytes) if whole else read_start(response))
+                body = await (read_body(response, call.max_bytes) if whole else read_start(response))
                 return HttpResponse(
-                    shorten(self._shown(without_user(_with_query(url, query)))),
+                    shorten(self._shown(without_user(with_query(url, query)))),
                     response.status_code,
                     response.headers,
                     body,
@@ -252,10 +264,15 @@ class HttpClient:
                 )
             finally:
                 await response.aclose()
-        raise _NotRepeated(f"{self.name} {path}: redirected more than {_MAX_REDIRECTS} times")
+        raise NotRepeated(f"{self.name} {call.path}: redirected more than {_MAX_REDIRECTS} times")
 
-    def _request_for(self, url: str, query: str) -> httpx.Request:
-        """A GET. What all requests share is made once: httpx looks at every character of an address and a header."""
+    def _request_for(self, url: str, query: str, content: bytes | None) -> httpx.Request:
+        """What all GETs share is made once: httpx looks at every character of an address and a header."""
+        if content is not None:
+            asked = httpx.Request("POST", with_query(url, query), headers=self._headers, content=content)
+            asked.headers["Content-Type"] = "application/json"
+            asked.extensions = {"timeout": self._timeouts}
+            return asked
         if self._shared is None:
             self._shared = httpx.Request("GET", self.base_url, headers=self._headers)
         path = _PLAIN_PATH.fullmatch(url, len(self.base_url)) if url.startswith(self.base_url) else None
@@ -271,14 +288,12 @@ class HttpClient:
     def _redirected(self, url: str, location: str) -> str:
         """The address of a redirect, if it is on the requested host."""
         target, followed = "", False
-        try:
+        with suppress(ValueError):
             target = urljoin(url, location)
             followed = same_host(url, target)
-        except ValueError:
-            pass
         if not followed:
             shown = shorten(self._shown(target))
-            raise _NotRepeated(f"{self.name} redirects to {shown!r}, another host than {origin_of(url)}: not followed")
+            raise NotRepeated(f"{self.name} redirects to {shown!r}, another host than {origin_of(url)}: not followed")
         return target
 
     async def _acquire(self, weight: int, wait: float) -> None:
@@ -286,7 +301,7 @@ class HttpClient:
             async with asyncio.timeout(wait):
                 await self.budget.acquire(weight)
         except TimeoutError:
-            raise _NotRepeated(f"{self.name}: the request budget allowed nothing for {wait:g} s") from None
+            raise NotRepeated(f"{self.name}: the request budget allowed nothing for {wait:g} s") from None
 
     async def _report(self, response: HttpResponse) -> None:
         used = response.headers.get(self.used_header, "") if self.used_header else ""
@@ -328,20 +343,6 @@ class HttpClient:
             self._slots = asyncio.Semaphore(self.policy.concurrency)
             self._connections = ConnectionStack()
         return self._connections
-
-
-def _with_query(url: str, query: str) -> str:
-    return f"{url}?{query}" if query else url
-
-
-class _NotRepeated(VenueUnavailable):
-    """An error after which no further attempt is made."""
-
-
-def _is_worth_repeating(error: BaseException) -> bool:
-    if isinstance(error, RateLimited | _NotRepeated):
-        return False
-    return isinstance(error, VenueError) and not error.permanent
 
 
 def _log_retry(state: RetryCallState) -> None:

@@ -102,6 +102,11 @@ def origin_of(url: str) -> str:
     return "{}://{}:{}".format(*_origin(urlsplit(url)))
 
 
+def with_query(url: str, query: str) -> str:
+    """The address with a query, which may be empty."""
+    return f"{url}?{query}" if query else url
+
+
 def without_user(url: str) -> str:
     """The address without user name and password."""
     address = urlsplit(url)
@@ -113,3 +118,14 @@ def without_user(url: str) -> str:
 def _origin(address: SplitResult) -> tuple[str, str | None, int | None]:
     scheme = {"ws": "http", "wss": "https"}.get(address.scheme, address.scheme)
     return scheme, address.hostname, address.port or {"http": 80, "https": 443}.get(scheme)
+
+
+class NotRepeated(VenueUnavailable):
+    """An error after which no further attempt is made."""
+
+
+def is_worth_repeating(error: BaseException) -> bool:
+    """Whether the same request may succeed soon."""
+    if isinstance(error, RateLimited | NotRepeated):
+        return False
+    return isinstance(error, VenueError) and not error.permanent

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +16,6 @@ from crypto_pipeline.market.times import from_unix_ms
 from crypto_pipeline.venues import FetchPlan, MalformedAnswer, UnknownSymbol
 from crypto_pipeline.venues.ccxt.market_rows import without_unreadable_rows
 from crypto_pipeline.venues.ccxt.rest import CcxtRest
-from crypto_pipeline_tests.builders.scripted_binance import Handler
 from crypto_pipeline_tests.venues.contract.broken_markets import listing_with
 from crypto_pipeline_tests.venues.contract.ccxt_wires import (
     CCXT_WIRES,
@@ -29,7 +27,7 @@ from crypto_pipeline_tests.venues.contract.ccxt_wires import (
     OkxWire,
 )
 from crypto_pipeline_tests.venues.contract.market import MINUTE, Market
-from crypto_pipeline_tests.venues.contract.server import json_answer, serving
+from crypto_pipeline_tests.venues.contract.server import serving, told
 
 #: Fields of a row by exchange: its id, its base asset, a precision, a limit. Bitfinex has one name for the first two.
 FIELDS: dict[type[CcxtWire], tuple[str, str, str, str]] = {
@@ -38,13 +36,6 @@ FIELDS: dict[type[CcxtWire], tuple[str, str, str, str]] = {
     OkxWire: ("instId", "baseCcy", "lotSz", "minSz"),
     GateWire: ("id", "base", "amount_precision", "min_base_amount"),
 }
-
-
-def told(document: Any) -> Handler:
-    async def handler(_: web.Request) -> web.StreamResponse:
-        return json_answer(document)
-
-    return handler
 
 
 def broken(wire: CcxtWire, row: Any) -> list[Any]:

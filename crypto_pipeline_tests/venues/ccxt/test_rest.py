@@ -28,7 +28,7 @@ from crypto_pipeline.venues import (
     require_keys,
 )
 from crypto_pipeline.venues.ccxt import library
-from crypto_pipeline_tests.builders.scripted_binance import Handler, body
+from crypto_pipeline_tests.builders.scripted_binance import body
 from crypto_pipeline_tests.venues.contract.ccxt_wires import (
     BitfinexWire,
     BitstampWire,
@@ -38,7 +38,7 @@ from crypto_pipeline_tests.venues.contract.ccxt_wires import (
     OkxWire,
 )
 from crypto_pipeline_tests.venues.contract.market import MINUTE, Market, Row
-from crypto_pipeline_tests.venues.contract.server import ScriptedServer, Unlimited, json_answer, serving
+from crypto_pipeline_tests.venues.contract.server import ScriptedServer, Unlimited, serving, told
 
 
 async def fetch(venue: Venue, wire: CcxtWire, minutes: int) -> list[BarsAnswer]:
@@ -46,13 +46,6 @@ async def fetch(venue: Venue, wire: CcxtWire, minutes: int) -> list[BarsAnswer]:
     span = from_unix_ms(end - minutes * MINUTE), from_unix_ms(end)
     plan = FetchPlan("BTC", wire.symbol("BTC"), Timeframe.M1, [span])
     return [answer async for answer in venue.bars_many([plan])]
-
-
-def told(document: object, status: int = 200) -> Handler:
-    async def handler(_: web.Request) -> web.StreamResponse:
-        return json_answer(document, status)
-
-    return handler
 
 
 async def test_the_budget_is_ours_and_the_limiter_of_ccxt_never_waits() -> None:
@@ -176,11 +169,22 @@ def test_every_exchange_of_ccxt_makes_a_client_or_says_why_not() -> None:
         require_keys(Settings(venue="ccxt_bit2c"))
 
 
-async def test_what_is_given_by_post_alone_is_refused_with_the_reason() -> None:
-    async def send(_: library.Sent) -> None:
-        raise AssertionError
+async def test_what_is_given_by_post_alone_is_asked_for_with_its_body() -> None:
+    """Hyperliquid takes POST alone, with what is asked for as its body."""
 
+    async def send(request: library.Sent) -> object:
+        sent.append(request)
+        token = {"szDecimals": 2, "weiDecimals": 8}
+        tokens = [token | {"name": name, "index": place} for place, name in enumerate(("USDC", "PURR"))]
+        pair = {"name": "PURR/USDC", "tokens": [1, 0], "index": 0, "isCanonical": True}
+        prices = {"markPx": "1.0", "midPx": "1.0", "prevDayPx": "1.0", "dayNtlVlm": "1.0", "circulatingSupply": "1.0"}
+        return [{"tokens": tokens, "universe": [pair, {"name": None}]}, [prices | {"coin": "PURR/USDC"}, {}]]
+
+    sent: list[library.Sent] = []
     exchange = library.make_exchange("hyperliquid", send)
-    with pytest.raises(VenueError, match=r"hyperliquid gives .* only for POST, which is not sent here") as caught:
-        await exchange.load_markets()
+    markets = await exchange.load_markets()
+    assert [name for name, one in markets.items() if one["spot"]] == ["PURR/USDC"]
+    assert {each.content for each in sent} == {b'{"type":"spotMetaAndAssetCtxs"}'}
+    with pytest.raises(VenueError, match=r"hyperliquid gives .* only for PUT, which is not sent here") as caught:
+        await exchange.fetch("https://api.hyperliquid.xyz/info", "PUT")
     assert caught.value.permanent

@@ -116,6 +116,15 @@ def json_answer(document: Any, status: int = 200, **headers: str) -> web.Respons
     return web.json_response(document, status=status, headers=headers)
 
 
+def told(document: Any, status: int = 200) -> Handler:
+    """A handler that answers so."""
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return json_answer(document, status)
+
+    return handler
+
+
 async def endless(request: web.Request) -> web.StreamResponse:
     """A body that grows until the client goes away."""
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
