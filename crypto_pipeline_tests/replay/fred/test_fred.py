@@ -103,8 +103,10 @@ def test_the_plain_csv_needs_no_key(exchange: ReplayExchange) -> None:
 
 def test_more_than_two_requests_a_second_are_refused() -> None:
     with running_exchange(instruments="BTC-USDT", now=NOW, speed=0) as exchange:
-        statuses = [ask(exchange, "/fred/series", series_id="GDP").status_code for _ in range(4)]
-    assert statuses == [200, 200, 429, 429]
+        # The first request may take a second, in which the series is generated; the others take milliseconds.
+        statuses = [ask(exchange, "/fred/series", series_id="GDP").status_code for _ in range(5)]
+    assert statuses[0] == 200
+    assert statuses[1:] in ([200, 429, 429, 429], [200, 200, 429, 429])
 
 
 def test_a_market_is_generated_with_revisions_benchmarks_and_missing_values() -> None:
