@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from crypto_pipeline.ingest.aggregation.aggregator import Aggregator
     from crypto_pipeline.ingest.lease import Duty
     from crypto_pipeline.ingest.run import run_ingest
-    from crypto_pipeline.ingest.shards import IngestShard, heartbeat_name, ingest_shard, ingest_shards
+    from crypto_pipeline.ingest.shards import (
+        IngestShard,
+        heartbeat_name,
+        ingest_shard,
+        ingest_shards,
+        shards_with_instruments,
+    )
 
 __all__ = [
     "Aggregator",
@@ -31,6 +37,7 @@ __all__ = [
     "ingest_shard",
     "ingest_shards",
     "run_ingest",
+    "shards_with_instruments",
 ]
 
 __getattr__ = lazy_attributes(
@@ -43,6 +50,6 @@ __getattr__ = lazy_attributes(
             "OnMinute",
         ),
         "run": ("run_ingest",),
-        "shards": ("IngestShard", "heartbeat_name", "ingest_shard", "ingest_shards"),
+        "shards": ("IngestShard", "heartbeat_name", "ingest_shard", "ingest_shards", "shards_with_instruments"),
     },
 )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.venues import collected_venues, streams, venue_entry
+
+if TYPE_CHECKING:
+    from crypto_pipeline.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +59,15 @@ def ingest_shards(settings: Settings) -> list[IngestShard]:
         for count in [1 if venue_entry(venue).single_connection else settings.ingest_shards]
         for number in range(count)
     ]
+
+
+def shards_with_instruments(settings: Settings, store: Store) -> list[IngestShard]:
+    """The shards of the venues that have an active instrument; the only venue of a deployment always has its shards.
+
+    Raises StoreError.
+    """
+    shards = ingest_shards(settings)
+    if not shards or len(collected_venues(settings)) == 1:
+        return shards
+    venues = {venue or settings.venue for venue in store.instruments.venues()}
+    return [shard for shard in shards if shard.venue in venues]

@@ -179,6 +179,15 @@ class Instruments:
 
         return self._connections.run(read)
 
+    def venues(self) -> set[str | None]:
+        """The venues of active instruments; None for those that an earlier version stored without one."""
+
+        def read(connection: Connection) -> set[str | None]:
+            rows = connection.execute("SELECT DISTINCT venue FROM market.instruments WHERE active").fetchall()
+            return {venue for (venue,) in rows}
+
+        return self._connections.run(read)
+
     def frame(self, venue: str, *, own: bool = False) -> pl.DataFrame:
         """All instruments with this venue's listing: ``instrument``, ``venue_symbol``, ``listed``, ``delisted``,
         ``status``, ``calendar``, ``active``, ``tier``, ``asset_class``, ``first_bars`` (JSON, see FirstBars).

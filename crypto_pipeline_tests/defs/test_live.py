@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -14,6 +15,7 @@ from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.live import live_ingest as live
 from crypto_pipeline.defs.live.heartbeats import EVERY, observations
 from crypto_pipeline.defs.live.live_ingest import live_ingest_supervisor
+from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.ops.host.processes import MARK
 from crypto_pipeline_tests.defs.conftest import Deployed
 
@@ -54,6 +56,19 @@ def test_without_a_heartbeat_one_run_is_asked_for(deploy: Callable[..., Deployed
     assert asked_for(house) == ["0"]
     run_of(house, dg.DagsterRunStatus.STARTED)
     assert asked_for(house) == [], "one that is starting is given time"
+
+
+def test_a_venue_without_an_instrument_asks_for_no_run(
+    deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "universe.toml"
+    group = '[[group]]\ntier = "large"\nsymbols = ["BTC"]\n'
+    file.write_text(f'{group}{group}venue = "kraken"\n')
+    house = deploy("BTC-USDT")
+    monkeypatch.setenv("CRYPTO_PIPELINE_UNIVERSE_FILE", str(file))
+    assert asked_for(house) == ["0"]
+    house.store.instruments.add([Instrument.crypto("BTC-USDT@kraken")])
+    assert asked_for(house) == ["0", "kraken-0"]
 
 
 def test_a_fresh_heartbeat_is_enough_whatever_the_status(deploy: Callable[..., Deployed]) -> None:

@@ -25,7 +25,7 @@ from crypto_pipeline.defs.base.runs import CRITICAL, SOON, UNFINISHED, sensor
 from crypto_pipeline.defs.live import ingest_run
 from crypto_pipeline.defs.live.heartbeats import observations
 from crypto_pipeline.features.stored.live import after_minute_with_features
-from crypto_pipeline.ingest import Duty, IngestShard, ingest_shard, ingest_shards, run_ingest
+from crypto_pipeline.ingest import Duty, IngestShard, ingest_shard, ingest_shards, run_ingest, shards_with_instruments
 from crypto_pipeline.ops.host.processes import MARK
 from crypto_pipeline.ops.supervision.ingest_process import LineQueueHandler, ingest_here
 from crypto_pipeline.settings import Settings, load_settings
@@ -157,10 +157,10 @@ def live_ingest_supervisor(
 ) -> dg.SensorResult | dg.SkipReason:
     """Keep one `live_ingest` run per shard alive, judged by its heartbeat row; observe trades and live prices."""
     settings = load_settings()
-    shards = {shard.label: shard for shard in ingest_shards(settings)}
-    if not (settings.ingest and shards):
+    if not (settings.ingest and ingest_shards(settings)):
         return dg.SkipReason("live ingest is switched off (CRYPTO_PIPELINE_INGEST), or no venue has a stream")
     with database.store() as store:
+        shards = {shard.label: shard for shard in shards_with_instruments(settings, store)}
         beats = {label: store.heartbeats.get(shard.name) for label, shard in shards.items()}
         waiting = {row.name: row.waiting for row in store.leases.rows()}
         if all(beat is not None and beat.age < STALE and beat.detail.get("state") == "live" for beat in beats.values()):

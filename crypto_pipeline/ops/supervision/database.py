@@ -52,7 +52,9 @@ def make_ready(
         store.storage.make_partitions_ahead(store.clock.now())
         store.storage.keep_statement_statistics()
         if added := begin_collecting(store, settings):
-            say(f"collecting {len(added)} instruments from {', '.join(collected_venues(settings))}")
+            venues = {venue or settings.venue for venue in store.instruments.venues()}
+            named = [venue for venue in collected_venues(settings) if venue in venues]
+            say(f"collecting {len(added)} instruments from {', '.join(named)}")
         if series := store.macro.choose(choose_series(settings.macro_series)):
             say(f"collecting macro series {', '.join(series)} from {settings.macro_source}")
         if settings.macro_series is None:  # what was said of series that are no longer collected concerns nobody

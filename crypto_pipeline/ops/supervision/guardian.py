@@ -25,6 +25,7 @@ from crypto_pipeline.ops.replay_clock import replay_clock
 from crypto_pipeline.ops.supervision import health, supervisord
 from crypto_pipeline.ops.supervision.dagster_home import write_dagster_home
 from crypto_pipeline.ops.supervision.database import database_urls, make_ready
+from crypto_pipeline.ops.supervision.ingest_start import IngestStart
 from crypto_pipeline.ops.supervision.programs import (
     POSTGRES,
     SupervisedProgram,
@@ -67,6 +68,7 @@ class Guardian:
         #: Whether a deployment exists already, so that ingest has work at once.
         self._has_run = self.places.has_run()
         self._disk: DiskWatch | None = None
+        self._ingest_start: IngestStart | None = None
         self._reported_notes: dict[str, str] = {}
 
     # Start
@@ -151,10 +153,13 @@ class Guardian:
             self._await_postgres()
         client = self._client()
 
+        self._ingest_start = ingest = IngestStart(self.settings, self._database_url, self._programs)
+
         def start(*, first: bool) -> None:
             for program in self._programs:
-                if program.first is first:
+                if program.first is first and program.venue is None:
                     client.start(program.name)
+            ingest.start(client)
 
         make_ready(
             self.settings, self.places, self._database_url, self._environment, self._say, lambda: start(first=True)
@@ -225,6 +230,8 @@ class Guardian:
                 found = health.ask(self.settings, self.places, self._require_state)
                 self._restarter.check(found)
                 self._report_notes(found.notes)
+                if self._ingest_start is not None:
+                    self._ingest_start.look(self._client())
 
     def _report_notes(self, notes: dict[str, str]) -> None:
         """Report notes that are new."""

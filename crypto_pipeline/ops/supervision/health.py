@@ -68,11 +68,13 @@ class HealthReport:
 
 
 def ask(settings: Settings, places: Places, state: UpState) -> HealthReport:
-    """Ask every program once."""
+    """Ask every program once; ingest that is not started, because its venue has no instrument, is no program."""
     try:
         found = Supervisord(state.supervisor_socket).processes()
     except ConnectionError as error:
         return HealthReport(troubles={"supervisord": str(error)})
+    without = {info.name for info in found if _is_not_started(info)}
+    found = [info for info in found if info.name not in without]
     troubles = {info.name: f"{info.state.lower()}: {info.detail}" for info in found if not info.running}
     # supervisord may not have noticed yet.
     troubles |= {info.name: "just died" for info in found if info.pid is not None and not is_alive(info.pid)}
@@ -84,9 +86,10 @@ def ask(settings: Settings, places: Places, state: UpState) -> HealthReport:
             troubles[info.name] = trouble
     beats, said = _beats(settings, found)
     troubles |= {name: trouble for name, trouble in said.items() if name not in troubles}
-    if POSTGRES not in troubles and (trouble := _venues(settings, beats)):
+    if POSTGRES not in troubles and (trouble := _venues(settings, beats, without)):
         troubles[VENUE] = trouble
-    return HealthReport(found, troubles, supervisord=True, notes=_stands_by(found, beats))
+    notes = _stands_by(found, beats) | dict.fromkeys(without, "is not started: no instrument of its venue is collected")
+    return HealthReport(found, troubles, supervisord=True, notes=notes)
 
 
 def crowding() -> float:
@@ -96,7 +99,12 @@ def crowding() -> float:
 
 def ask_ingest(settings: Settings, found: list[ProcessInfo]) -> dict[str, str]:
     """Troubles of the ingest programs by name, from the heartbeat rows of their shards."""
-    return _beats(settings, found)[1]
+    return _beats(settings, [info for info in found if not _is_not_started(info)])[1]
+
+
+def _is_not_started(info: ProcessInfo) -> bool:
+    """Whether it is ingest that the guardian has not started."""
+    return info.name.startswith(INGEST) and info.state == "STOPPED"
 
 
 def _beats(settings: Settings, found: list[ProcessInfo]) -> tuple[dict[str, Heartbeat], dict[str, str]]:
@@ -140,11 +148,13 @@ def _stands_by(found: list[ProcessInfo], beats: dict[str, Heartbeat]) -> dict[st
     return notes
 
 
-def _venues(settings: Settings, beats: dict[str, Heartbeat]) -> str | None:
-    """None when every venue answers."""
+def _venues(settings: Settings, beats: dict[str, Heartbeat], without: set[str]) -> str | None:
+    """None when every venue answers; those whose ingest, ``without`` instruments, is not started are not asked."""
+    from crypto_pipeline.ingest.shards import ingest_shards
     from crypto_pipeline.venues import collected_venues
 
-    found = [_venue(settings.at(venue), beats) for venue in collected_venues(settings)]
+    idle = {shard.venue for shard in ingest_shards(settings) if shard.name in without} if without else set()
+    found = [_venue(settings.at(venue), beats) for venue in collected_venues(settings) if venue not in idle]
     return "; ".join(filter(None, found)) or None
 
 

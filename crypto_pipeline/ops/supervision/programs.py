@@ -43,6 +43,8 @@ class SupervisedProgram:
     needs_database: bool = True
     #: Started as soon as the database is migrated; after a restart the other programs wait for these.
     first: bool = False
+    #: Started once an instrument of this venue is collected; None: at once.
+    venue: str | None = None
     #: Niceness, as of the command nice: a higher number gets less processor time on a busy machine.
     nice: int = 0
     stop_signal: str = "TERM"
@@ -93,11 +95,14 @@ def programs(settings: Settings, places: Places, ports: Mapping[str, int]) -> li
             found.append(SupervisedProgram(name, [*ours, "replay", "serve", *chosen], False, True))
     if settings.ingest:
         from crypto_pipeline.ingest.shards import ingest_shards
+        from crypto_pipeline.venues import collected_venues
 
+        several = len(collected_venues(settings)) > 1
         ingest = [sys.executable, "-m", "crypto_pipeline.cli.ingest_program"]
         for shard in ingest_shards(settings):
             chosen = ["--venue", shard.venue, "--shard", str(shard.number), "--shards", str(shard.count)]
-            found.append(SupervisedProgram(shard.name, [*ingest, *chosen], first=True, stop_wait=15))
+            needs = shard.venue if several else None
+            found.append(SupervisedProgram(shard.name, [*ingest, *chosen], first=True, venue=needs, stop_wait=15))
     socket = str(places.socket(CODE_SERVER))
     grpc = [sys.executable, "-m", "crypto_pipeline.ops.dagster_instance.code_server", "api", "grpc", "--socket", socket]
     module = ["-m", "crypto_pipeline.definitions", "--location-name", LOCATION, "--use-python-environment-entry-point"]
