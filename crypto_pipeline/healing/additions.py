@@ -9,7 +9,7 @@ from crypto_pipeline.healing.listings import listed
 from crypto_pipeline.market import Instrument
 from crypto_pipeline.market.instruments import AssetClass, find_symbol, name_at, one_spelling
 from crypto_pipeline.market.near_names import did_you_mean, near_names
-from crypto_pipeline.venues import Listing, ListingStatus
+from crypto_pipeline.venues import Listing, ListingStatus, traits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,17 @@ class Addition:
 def of_venues(
     names: Sequence[str], universe: Sequence[Instrument], default: str, venues: Sequence[str]
 ) -> dict[str, list[str]]:
-    """``names`` by the venue that each is of; ``default`` is that of a name which says none.
+    """``names`` by the venue that each is of; ``default`` is that of a name which says none. A ticker, which is no pair
+    as the default venue of crypto has them, is of the first of ``venues`` that has stocks.
 
     Raises ValueError for a venue that is none of ``venues``.
     """
     found: dict[str, list[str]] = {}
+    stocks = next((each for each in venues if traits_of(each).asset_class is AssetClass.STOCK), default)
     of_symbol = {each.symbol: each.venue for each in universe}
     for name in names:
         stated = name.partition("@")[2] or of_symbol.get(find_symbol(name, of_symbol) or "")
-        venue = stated or default
+        venue = stated or (default if "-" in name else stocks)
         if venue not in venues:
             raise ValueError(
                 f"{name}: this deployment collects from {', '.join(venues)}; name {venue} in a group of the universe "

@@ -14,7 +14,7 @@ import polars as pl
 from crypto_pipeline.market import Instrument
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import ListingRow, Store
-from crypto_pipeline.venues import Listing, ListingStatus, Venue, VenueError, VenueUnavailable
+from crypto_pipeline.venues import Listing, ListingStatus, StatesFormerListings, Venue, VenueError, VenueUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,14 @@ async def sync_names(store: Store, venue: Venue) -> None:
 async def _stated(store: Store, venue: Venue, *, own: bool = False) -> dict[str, Listing]:
     """The venue's listings of the active instruments that it has, by canonical name; ``own``: of its own series."""
     rows = store.instruments.list(venue=venue.name if own else None)
-    return listed((row.instrument for row in rows), venue.name, await venue.listings())
+    instruments = [row.instrument for row in rows]
+    found = listed(instruments, venue.name, await venue.listings())
+    if not isinstance(venue, StatesFormerListings):
+        return found
+    of_venue = (one for one in instruments if one.venue in (None, venue.name) and one.symbol not in found)
+    gone = [one for one in of_venue if one.asset_class is venue.traits.asset_class]
+    former = await venue.former_listings([one.venue_symbol(venue.name) for one in gone])
+    return found | listed(gone, venue.name, former)
 
 
 def listed(instruments: Iterable[Instrument], venue: str, listings: Iterable[Listing]) -> dict[str, Listing]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -289,6 +289,16 @@ class Venue(Protocol):
 
     async def close(self) -> None:
         """Close connections."""
+
+
+@runtime_checkable
+class StatesFormerListings(Protocol):
+    """A venue whose list has only what is traded; what no longer is must be asked for by name."""
+
+    async def former_listings(self, names: Sequence[str]) -> list[Listing]:
+        """The listings of instruments with these names (without a venue) that are no longer traded. Raises
+        VenueError.
+        """
 
 
 @runtime_checkable

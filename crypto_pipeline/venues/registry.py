@@ -26,7 +26,6 @@ from crypto_pipeline.venues.coinbase.stream import CoinbaseStream
 from crypto_pipeline.venues.kraken.rest import KrakenSpot
 from crypto_pipeline.venues.kraken.stream import KrakenStream
 from crypto_pipeline.venues.massive.crypto import MassiveCrypto
-from crypto_pipeline.venues.massive.names import stock_ticker
 from crypto_pipeline.venues.massive.stocks import MassiveStocks
 from crypto_pipeline.venues.massive.stream import MassiveStream
 from crypto_pipeline.venues.protocol import RequestBudget, Venue, VenueTraits
@@ -98,10 +97,7 @@ def _kraken(options: ClientOptions) -> KrakenSpot:
 
 
 def _massive_stocks(options: ClientOptions) -> MassiveStocks:
-    settings = options.settings
-    stocks = [one for one in load_universe(settings.universe_file) if one.asset_class is AssetClass.STOCK]
-    expected = [stock_ticker(one.venue_symbol("massive")) for one in stocks]
-    return MassiveStocks(**_massive(options), expected=expected)
+    return MassiveStocks(**_massive(options))
 
 
 def _massive_crypto(options: ClientOptions) -> MassiveCrypto:

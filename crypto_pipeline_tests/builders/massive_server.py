@@ -40,5 +40,5 @@ def client(url: str, key: str = KEY, *, delay: timedelta = timedelta(0), attempt
     policy = RequestPolicy(timeout=10, attempts=attempts, wait_initial=0.01, wait_max=0.05, wait_jitter=0.0)
     return MassiveStocks(
         key, url, MemoryBudget(BudgetLimit(100_000)), requests_per_minute=60_000, delay=delay,
-        policy=policy, expected=("OLD",),
+        policy=policy,
     )  # fmt: skip

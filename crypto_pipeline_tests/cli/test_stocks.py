@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from crypto_pipeline.cli.commands.deployment import macro_given, stocks_given
+from crypto_pipeline.healing import Deployment
 from crypto_pipeline.market.instruments import find_symbol, one_spelling
+from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.universe import parse_universe
 from crypto_pipeline.ops.host.paths import Places
+from crypto_pipeline.ops.status import Stored
 from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
 from crypto_pipeline.ops.supervision.programs import claim_ports, environment, given_settings, programs
 from crypto_pipeline.replay import ReplayExchange, running_exchange
@@ -159,3 +164,49 @@ def test_a_key_is_passed_on_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert passed["CRYPTO_PIPELINE_MASSIVE_KEY"] == "the-key"
     assert not [name for name in given if "key" in name or "token" in name or "database_url" in name]
     assert make_venue(settings).http is not None
+
+
+def test_a_stock_that_was_delisted_is_added_by_its_ticker_and_ends_there(
+    run: Run, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OLDCO of the replay exchange, beside crypto as the first venue: it is in no universe and no longer listed."""
+    monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", postgres_url)
+    now = datetime(2025, 11, 28, 23, 10, 30, tzinfo=UTC)
+    delisted, last = datetime(2025, 11, 16, tzinfo=UTC), date(2025, 11, 14)  # a Sunday, and the Friday before
+    with running_exchange("generated", instruments=1, now=now, speed=0, weight_limit=0) as exchange:
+        given = {"REPLAY_PORT": str(exchange.port), "STOCKS_VENUE": "massive", "MASSIVE_SOURCE": "replay"}
+        with Store(postgres_url) as store:
+            store.clock.learn("replay", now, rate=0.0)
+            code, out, err = run("instruments", "add", "OLDCO", **given)
+            assert (code, err) == (0, "")
+            assert out == "OLDCO added; the venue does not let it trade now (delisted): its history is collected\n"
+            # others that trade meanwhile tell a silent minute of it from an outage
+            assert run("instruments", "add", "JPM", "MSFT", "AAPL", "AMZN", **given)[0] == 0
+            assert {one.instrument.venue for one in store.instruments.list()} == {"massive"}
+            assert "massive does not list 'NEVERCO'" in run("instruments", "add", "NEVERCO", **given)[2]
+            options = {name.lower(): value for name, value in given.items()}
+            settings = Settings(replay_source="generated", days=15, heal_backoff=0.001, **options)  # type: ignore[arg-type]
+            asyncio.run(collect(store, settings))
+            minutes = store.reader.read(["OLDCO"], Timeframe.M1, now - timedelta(days=15), now)
+            truth = exchange.massive.tape.minutes("OLDCO", now.date() - timedelta(days=15), now.date())
+            # Friday's last extended hour is on Saturday in UTC, which is asked for together with a later session alone
+            opened = pl.from_epoch("t", "ms").dt.replace_time_zone("UTC")
+            truth = truth.filter((opened >= now - timedelta(days=15)) & (opened.dt.date() <= last))
+            assert minutes.height > 300
+            assert minutes["open_time"].to_physical().to_list() == truth["t"].to_list()
+            assert minutes["open_time"].max().date() == last  # type: ignore[union-attr]
+            for timeframe in (Timeframe.M1, Timeframe.H1, Timeframe.D1):
+                holes = store.ledger.open(timeframe, ["OLDCO"])
+                after = holes.filter(pl.col("start") >= delisted)
+                assert after["state"].to_list() == ["delisted"]
+                assert set(holes["state"]) <= {"no_trade", "delisted"}
+            stored = Stored.read(store)
+            assert {row["missing"] for row in stored.timeframes.values()} == {0}
+
+
+async def collect(store: Store, settings: Settings) -> None:
+    async with Deployment.open(store, settings) as deployment:
+        await deployment.sync_instruments()
+        for _ in range(2):  # what leaves out silent minutes is asked twice before that counts
+            report = await deployment.backfill()
+        assert not report.problems

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 Force = Annotated[bool, typer.Option("--force", help="Add them without asking the venue whether it lists them.")]
 Symbols = Annotated[
     list[str],
-    typer.Argument(metavar="SYMBOL…", help="BASE-QUOTE, for example BTC-USDT; BTC-USDT@kraken for that of one venue"),
+    typer.Argument(
+        metavar="SYMBOL…", help="BASE-QUOTE, for example BTC-USDT; BTC-USDT@kraken for that of one venue; or a ticker"
+    ),
 ]
 
 
@@ -68,13 +70,12 @@ def add(symbols: Symbols, force: Force = False, data_dir: DataDir = None) -> Non
         parts = of_venues(symbols, universe, settings.venue, venues)
         kinds = {venue: traits_of(venue).asset_class for venue in parts}
         # malformed symbols are refused without asking the venue
-        wanted = [each for venue, names in parts.items() for each in unasked(names, universe, kinds[venue])]
+        wanted = [each.at(venue) for venue, names in parts.items() for each in unasked(names, universe, kinds[venue])]
         if not force:
             wanted = []
             for venue, names in parts.items():
                 listings = _listings(settings.at(venue), names)
-                wanted += additions(names, universe, venue, listings, kinds[venue])
-        wanted = [each.at(settings.venue) for each in wanted]
+                wanted += [each.at(venue) for each in additions(names, universe, venue, listings, kinds[venue])]
     except ValueError as error:
         raise BadInput(str(error)) from None
     with open_store(settings) as store:
@@ -86,17 +87,23 @@ def add(symbols: Symbols, force: Force = False, data_dir: DataDir = None) -> Non
 
 
 def _listings(settings: Settings, symbols: list[str]) -> list[Listing]:
-    """The listings of the deployment's venue now."""
+    """The listings of the venue now, and those of ``symbols`` that it no longer has."""
     import asyncio
 
+    from crypto_pipeline.market.instruments import find_symbol, plain_name
     from crypto_pipeline.ops.errors import OpsError
     from crypto_pipeline.settings import command
-    from crypto_pipeline.venues import VenueError, make_venue
+    from crypto_pipeline.venues import StatesFormerListings, VenueError, make_venue
 
     async def ask() -> list[Listing]:
         venue = make_venue(settings)
         try:
-            return list(await venue.listings())
+            listings = list(await venue.listings())
+            if isinstance(venue, StatesFormerListings):
+                bases = [one.base for one in listings]
+                gone = [name for name in map(plain_name, symbols) if find_symbol(name, bases) is None]
+                listings += await venue.former_listings(gone)
+            return listings
         finally:
             await venue.close()
 

@@ -100,28 +100,35 @@ class AskRows(Protocol):
 
 
 class Reference:
-    """Reads reference data by ``ask``; ``expected`` are tickers of which it is told when they were delisted."""
+    """Reads reference data by ``ask``."""
 
-    def __init__(self, ask: AskRows, name: str, market: str, expected: Sequence[str]) -> None:
-        self._ask, self._name, self._market, self._expected = ask, name, market, expected
+    def __init__(self, ask: AskRows, name: str, market: str) -> None:
+        self._ask, self._name, self._market = ask, name, market
         self._listings: tuple[float, list[Listing]] = (-_KEEP_LISTINGS, [])
+        self._former: dict[str, list[Listing]] = {}
         self._tickers: dict[str, list[TickerSpan]] = {}
 
     # Listings
 
     async def listings(self) -> list[Listing]:
-        """Every active instrument, and what of ``expected`` is no longer active. Kept for an hour."""
+        """Every active instrument. Kept for an hour."""
         asked, kept = self._listings
         if time.monotonic() - asked < _KEEP_LISTINGS:
             return kept
         rows = await self._tickers_page({"active": "true"})
-        active = {row.ticker for row in rows}
-        for ticker in self._expected:
-            if ticker not in active:
-                rows += await self._tickers_page({"active": "false", "ticker": ticker})
         listings = [one for row in rows for one in self._listed(row)]
         self._listings = time.monotonic(), listings
         return listings
+
+    async def former_listings(self, tickers: Sequence[str]) -> list[Listing]:
+        """What of ``tickers`` is no longer active: the list of those is long, so it is asked for each by itself."""
+        found = []
+        for ticker in tickers:
+            if ticker not in self._former:
+                rows = await self._tickers_page({"active": "false", "ticker": ticker})
+                self._former[ticker] = [one for row in rows for one in self._listed(row)]
+            found += self._former[ticker]
+        return found
 
     async def _tickers_page(self, more: dict[str, str]) -> list[_Ticker]:
         params: Params = {"market": self._market, "limit": _PAGE_ROWS, "sort": "ticker", "order": "asc", **more}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -76,7 +76,6 @@ class MassiveRest(RestVenue):
         delay: timedelta = timedelta(0),
         share: float = 1.0,
         policy: RequestPolicy | None = None,
-        expected: Sequence[str] = (),
     ) -> None:
         super().__init__(
             base_url, budget, share=share, policy=policy,
@@ -84,7 +83,7 @@ class MassiveRest(RestVenue):
         )  # fmt: skip
         settled = self.traits.settle_delay + delay
         self.traits = replace(self.traits, settle_delay=settled, delay=delay, requests_per_minute=requests_per_minute)
-        self.reference = Reference(self._rows, self.name, self.market, expected)
+        self.reference = Reference(self._rows, self.name, self.market)
 
     def explain(self, answer: HttpResponse) -> VenueError | None:
         """What a refusal means, and what helps; None leaves it to the status."""
@@ -124,7 +123,7 @@ class MassiveRest(RestVenue):
         """The ticker in addresses of bars."""
 
     async def listings(self) -> list[Listing]:
-        """Every instrument that is traded, and those of the universe that no longer are."""
+        """Every instrument that is traded."""
         return await self.reference.listings()
 
     async def listed_since(self, venue_symbol: str) -> datetime | None:

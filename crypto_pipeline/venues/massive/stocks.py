@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from crypto_pipeline.market.instruments import AssetClass
@@ -11,7 +11,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.venues.massive import parse
 from crypto_pipeline.venues.massive.names import stock_ticker
 from crypto_pipeline.venues.massive.rest import MassiveRest
-from crypto_pipeline.venues.protocol import CorporateActionsAnswer, FetchPlan, VenueTraits
+from crypto_pipeline.venues.protocol import CorporateActionsAnswer, FetchPlan, Listing, VenueTraits
 
 
 class MassiveStocks(MassiveRest):
@@ -31,6 +31,10 @@ class MassiveStocks(MassiveRest):
     def ticker(self, venue_symbol: str) -> str:
         """See MassiveRest.ticker."""
         return stock_ticker(venue_symbol)
+
+    async def former_listings(self, names: Sequence[str]) -> list[Listing]:
+        """See StatesFormerListings."""
+        return await self.reference.former_listings([self.ticker(name) for name in names])
 
     async def listed_since(self, venue_symbol: str) -> datetime | None:
         """See MassiveRest.listed_since: under whichever ticker that was."""
