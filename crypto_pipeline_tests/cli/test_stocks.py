@@ -186,7 +186,8 @@ def test_a_stock_that_was_delisted_is_added_by_its_ticker_and_ends_there(
             assert "massive does not list 'NEVERCO'" in run("instruments", "add", "NEVERCO", **given)[2]
             options = {name.lower(): value for name, value in given.items()}
             settings = Settings(replay_source="generated", days=15, heal_backoff=0.001, **options)  # type: ignore[arg-type]
-            asyncio.run(collect(store, settings))
+            failed = asyncio.run(collect(store, settings, now))
+            assert failed == [], "the first venue has nothing that could be compared, which is no failure"
             minutes = store.reader.read(["OLDCO"], Timeframe.M1, now - timedelta(days=15), now)
             truth = exchange.massive.tape.minutes("OLDCO", now.date() - timedelta(days=15), now.date())
             # Friday's last extended hour is on Saturday in UTC, which is asked for together with a later session alone
@@ -204,9 +205,16 @@ def test_a_stock_that_was_delisted_is_added_by_its_ticker_and_ends_there(
             assert {row["missing"] for row in stored.timeframes.values()} == {0}
 
 
-async def collect(store: Store, settings: Settings) -> None:
+async def collect(store: Store, settings: Settings, now: datetime) -> list[tuple[str, str]]:
+    """Collect everything; gives the checks that fail, with what they say."""
     async with Deployment.open(store, settings) as deployment:
         await deployment.sync_instruments()
         for _ in range(2):  # what leaves out silent minutes is asked twice before that counts
             report = await deployment.backfill()
         assert not report.problems
+        outcomes = [
+            one
+            for timeframe in (Timeframe.M5, Timeframe.D1)
+            for one in await deployment.verify(timeframe, now - timedelta(days=15), now)
+        ]
+        return [(one.name, one.summary) for one in outcomes if not one.passed]

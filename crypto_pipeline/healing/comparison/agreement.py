@@ -143,12 +143,16 @@ def agreements(
 def venue_agreement(store: Store, agreement: Agreement, now_compared: int, stored: int) -> CheckOutcome:
     """The check whether the bars of a timeframe agree with the venue's, as far as they were compared.
 
-    It fails when bars are ``stored`` and none was compared, unless the venue states none that could be.
+    It fails when bars are ``stored`` and none was compared, unless the venue states none that could be, or has no
+    instrument here.
     ``now_compared`` bars were compared just now, besides those of closed days, which are in the store. Raises
     StoreError.
     """
     timeframe = agreement.timeframe
     active = [row.instrument.symbol for row in store.instruments.list(venue=agreement.venue)]
+    if not active:
+        said = f"no instrument of {agreement.venue} is collected: there is nothing to compare"
+        return CheckOutcome(NAME, timeframe, True, "warning", said)
     unsettled = store.reconciliations.open(timeframe=timeframe, instruments=active)
     said = agreement.sentence() + (f"; {now_compared:,} of the newest days just now" if now_compared else "")
     figures = {
