@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from crypto_pipeline.market.calendars import SessionCalendar, get_calendar
-from crypto_pipeline.replay.massive.tape import BARS, TRADES, DividendEvent, SplitEvent, Stock
+from crypto_pipeline.replay.massive.tape import BARS, TRADES, DividendEvent, SplitEvent, Stock, seconds_of
 
 NEW_YORK = ZoneInfo("America/New_York")
 Floats = npt.NDArray[np.float64]
@@ -85,6 +85,10 @@ class GeneratedStocks:
                 *(_trades(*self._day(ticker, day)) for day in self._range(ticker, first, last)),
             ]
         )
+
+    def seconds(self, ticker: str, first: date, last: date) -> pl.DataFrame:
+        """See StockTape."""
+        return seconds_of(self.trades(ticker, first, last))
 
     def days(self, ticker: str, first: date, last: date) -> pl.DataFrame:
         """See StockTape: the prices are the session's, the shares the whole day's."""

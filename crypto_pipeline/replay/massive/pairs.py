@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from crypto_pipeline.replay.massive.generated import NEW_YORK, GeneratedStocks
-from crypto_pipeline.replay.massive.tape import Stock
+from crypto_pipeline.replay.massive.tape import Stock, seconds_of
 
 #: Codes of conditions of crypto trades: the taker sold, or bought.
 _SELL, _BUY = 1, 2
@@ -28,6 +28,10 @@ class GeneratedPairs(GeneratedStocks):
         rows = super().trades(ticker, first, last)
         side = pl.when(pl.col("ns") // 1_000_000 % 2 == 0).then(pl.lit([_BUY])).otherwise(pl.lit([_SELL]))
         return rows.filter(pl.col("conditions").list.first() == 0).with_columns(side.alias("conditions"))
+
+    def seconds(self, ticker: str, first: date, last: date) -> pl.DataFrame:
+        """See StockTape: every trade makes a price."""
+        return seconds_of(self.trades(ticker, first, last), no_price=())
 
     def _session(self, day: date) -> tuple[int, int] | None:
         begin, end = (int(datetime.combine(at, time(), NEW_YORK).timestamp()) for at in (day, day + timedelta(days=1)))

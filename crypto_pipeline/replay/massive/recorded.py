@@ -16,7 +16,7 @@ import polars as pl
 from crypto_pipeline.market.calendars import SessionCalendar, get_calendar
 from crypto_pipeline.market.times import from_unix_ms, unix_ms
 from crypto_pipeline.replay.errors import ReplayError
-from crypto_pipeline.replay.massive.tape import BARS, TRADES, DividendEvent, SplitEvent, Stock
+from crypto_pipeline.replay.massive.tape import BARS, TRADES, DividendEvent, SplitEvent, Stock, seconds_of
 
 NEW_YORK = ZoneInfo("America/New_York")
 #: Before and after every recorded day.
@@ -52,6 +52,16 @@ class RecordedStocks:
     def minutes(self, ticker: str, first: date, last: date) -> pl.DataFrame:
         """See StockTape."""
         parts = [self._bars(path, day) for day, path in self._files("minute", ticker, first, last)]
+        return pl.concat([pl.DataFrame(schema=BARS), *parts])
+
+    def seconds(self, ticker: str, first: date, last: date) -> pl.DataFrame:
+        """See StockTape. Of a day whose seconds were not recorded they are made of its ticks."""
+        recorded = dict(self._files("second", ticker, first, last))
+        days = sorted(recorded.keys() | dict(self._files("tick", ticker, first, last)).keys())
+        parts = [
+            self._bars(recorded[day], day) if day in recorded else seconds_of(self.trades(ticker, day, day))
+            for day in days
+        ]
         return pl.concat([pl.DataFrame(schema=BARS), *parts])
 
     def days(self, ticker: str, first: date, last: date) -> pl.DataFrame:

@@ -38,8 +38,6 @@ _TOO_MANY = (
     "Maximum number of websocket connections exceeded. You have reached the connection limit for your account. "
     "Please contact support at https://massive.com/contact to increase your limit."
 )
-#: Codes of conditions of trades that make no price of a bar; the tape's odd lots among them.
-_NO_BAR = {2, 7, 13, 15, 16, 20, 21, 29, 37, 38, 52, 53}
 
 Event = tuple[int, dict[str, Any]]
 
@@ -190,13 +188,12 @@ class MassiveStreams:
                 (row["t"] + 60_000 + _HELD_BACK[kind], {**head, **_bar(row), "e": row["t"] + 60_000})
                 for row in tape.minutes(stock, day, day).to_dicts()
             ]
-        trades = tape.trades(stock, day, day).to_dicts()
         if kind == "trade":
+            trades = tape.trades(stock, day, day).to_dicts()
             return [(row["ns"] // 1_000_000, {**head, **_trade(row, place)}) for place, row in enumerate(trades)]
-        no_bar = _NO_BAR if market == "stocks" else set()
         return [
-            (second + 1_000 + _HELD_BACK[kind], {**head, **_bar(row), "e": second + 1_000})
-            for second, row in _seconds(trades, no_bar).items()
+            (row["t"] + 1_000 + _HELD_BACK[kind], {**head, **_bar(row), "e": row["t"] + 1_000})
+            for row in tape.seconds(stock, day, day).to_dicts()
         ]
 
 
@@ -205,20 +202,6 @@ def _trade(row: dict[str, Any], place: int) -> dict[str, Any]:
         "x": row["exchange"], "i": str(place), "z": 3, "p": row["price"], "s": row["size"], "c": row["conditions"],
         "t": row["ns"] // 1_000_000, "q": place,
     }  # fmt: skip
-
-
-def _seconds(trades: list[dict[str, Any]], no_bar: set[int]) -> dict[int, dict[str, Any]]:
-    """Bars of seconds by their begin, of the trades that make prices."""
-    bars: dict[int, dict[str, Any]] = {}
-    for row in trades:
-        if no_bar.intersection(row["conditions"]):
-            continue
-        second = row["ns"] // 1_000_000_000 * 1_000
-        price, size = row["price"], row["size"]
-        bar = bars.setdefault(second, {"t": second, "o": price, "h": price, "l": price, "c": price, "v": 0.0})
-        bar["h"], bar["l"], bar["c"] = max(bar["h"], price), min(bar["l"], price), price
-        bar["v"] += size
-    return bars
 
 
 def _bar(row: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Protocol
@@ -26,6 +27,10 @@ TRADES: dict[str, pl.DataType] = {
     "conditions": pl.List(pl.Int64()),
     "exchange": pl.Int64(),
 }
+
+
+#: Codes of conditions of trades that make no price of a bar; odd lots among them.
+NO_PRICE = frozenset({2, 7, 13, 15, 16, 20, 21, 29, 37, 38, 52, 53})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,16 @@ def held_tickers(stock: Stock, ticker: str) -> list[tuple[date, date]]:
     return [(first, end) for (first, name), end in zip(tickers, ends, strict=True) if name == ticker]
 
 
+def seconds_of(trades: pl.DataFrame, no_price: Collection[int] = NO_PRICE) -> pl.DataFrame:
+    """Bars of seconds (BARS) of ``trades`` (TRADES, in their order); those with a code of ``no_price`` make none."""
+    prices = trades.filter(pl.col("conditions").list.set_intersection(sorted(no_price)).list.len() == 0)
+    price = pl.col("price")
+    return prices.group_by((pl.col("ns") // 1_000_000_000 * 1_000).alias("t"), maintain_order=True).agg(
+        price.first().alias("o"), price.max().alias("h"), price.min().alias("l"), price.last().alias("c"),
+        pl.col("size").sum().alias("v"), pl.len().cast(pl.Int64).alias("n"),
+    )  # fmt: skip
+
+
 class StockTape(Protocol):
     """A stock market."""
 
@@ -79,6 +94,9 @@ class StockTape(Protocol):
 
     def minutes(self, ticker: str, first: date, last: date) -> pl.DataFrame:
         """Minute bars (BARS) of the stock's New York days ``first`` to ``last``, extended hours included, in order."""
+
+    def seconds(self, ticker: str, first: date, last: date) -> pl.DataFrame:
+        """Bars of the seconds (BARS) with a trade that makes a price, of the stock's New York days, in order."""
 
     def days(self, ticker: str, first: date, last: date) -> pl.DataFrame:
         """Bars of days (BARS), which begin at midnight in New York, in order."""

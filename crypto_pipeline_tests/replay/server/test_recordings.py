@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import polars as pl
 import pytest
@@ -24,6 +26,7 @@ from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
 from crypto_pipeline.ops.supervision.recordings import check_recordings
 from crypto_pipeline.replay import ReplayError, ReplayExchange
+from crypto_pipeline.replay.massive.recorded import RecordedStocks
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.venues import FetchPlan
 from crypto_pipeline_tests.builders import lean
@@ -84,6 +87,26 @@ async def test_the_program_serves_the_bars_and_macro_series_of_the_files(tmp_pat
             rows = {period: float(value) for period, value in list(csv.reader(file))[1:] if value}
         known = {row["date"]: float(row["value"]) for row in stated if row["value"] != "."}
         assert known == {period: value for period, value in rows.items() if period <= "2014-05-01"}
+
+
+async def test_streams_have_the_recorded_seconds_and_trades(recorded_data: Path) -> None:
+    """The first minutes of a session, at sixty times their speed."""
+    now, day = datetime(2013, 10, 7, 13, 35, tzinfo=UTC), date(2013, 10, 7)
+    stated: dict[str, list[dict[str, Any]]] = {"A": [], "T": []}
+    exchange = ReplayExchange(instruments=1, stocks=recorded_data, now=now, speed=60)
+    async with exchange, aiohttp.ClientSession() as session, session.ws_connect(f"{exchange.ws_url}/stocks") as socket:
+        await socket.send_json({"action": "auth", "params": "any"})
+        await socket.send_json({"action": "subscribe", "params": "A.SPY,T.IBM"})
+        while min(map(len, stated.values())) < 20:
+            for event in json.loads((await socket.receive(20)).data):
+                stated.get(event["ev"], []).append(event)
+    seconds = {row["open_time"]: row for row in lean.minute_bars(recorded_data, "spy", day, "second").to_dicts()}
+    for one in stated["A"]:
+        row = seconds[datetime.fromtimestamp(one["s"] / 1000, UTC)]
+        assert [one[name] for name in "ohlcv"] == [row[name] for name in VALUES[1:]]
+    trades = RecordedStocks(recorded_data).trades("IBM", day, day)
+    ticks = set(trades.select(pl.col("ns") // 1_000_000, "price", "size").rows())
+    assert {(one["t"], one["p"], one["s"]) for one in stated["T"]} <= ticks
 
 
 def test_a_folder_without_recordings_is_named_with_the_fix(tmp_path: Path, recorded_data: Path) -> None:
