@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -76,6 +78,11 @@ def summarized(house: Deployed) -> list[str]:
     return list(answer["symbol"])
 
 
+def called(schedule: Any, context: dg.ScheduleEvaluationContext) -> Any:
+    """What the schedule asks for. Dagster leaves the instance that it opens for a call as the current one."""
+    return copy_context().run(schedule, context, database=MarketDatabase())
+
+
 @pytest.mark.parametrize(
     ("name", "at", "first", "last"),
     [
@@ -93,7 +100,7 @@ def test_schedules_ask_for_their_days_of_the_market_in_one_run(
     schedule = defs().get_repository_def().get_schedule_def(name)
     later = at + timedelta(days=1000)
     with instance_for_test() as instance, dg.build_schedule_context(instance, later) as context:
-        request = schedule(context, database=MarketDatabase())
+        request = called(schedule, context)
     assert (request.tags[START], request.tags[END]) == (first, last)
     assert int(request.tags["dagster/priority"]) > 0
 
@@ -107,7 +114,7 @@ def test_the_running_day_waits_for_a_first_backfill_that_has_just_begun(deploy: 
         def asked(minutes: float) -> object:
             moment = datetime.now(UTC) + timedelta(minutes=minutes)
             with dg.build_schedule_context(instance, moment) as context:
-                return recent(context, database=MarketDatabase())
+                return called(recent, context)
 
         def begin(names: list[str]) -> dg.DagsterRun:
             scope = {"resources": {"scope": {"config": {"instruments": names}}}}

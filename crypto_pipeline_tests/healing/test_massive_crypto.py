@@ -78,8 +78,11 @@ async def _fill_and_ingest(store: Store, settings: Settings, exchange: ReplayExc
             await asyncio.sleep(0.1)
     stop.set()
     await task
+    newest = store.audit.newest(M1)["open_time"].max()
+    assert isinstance(newest, datetime)
     async with Pipeline.open(store, settings) as pipeline:
-        async with asyncio.timeout(40):  # the minutes between the backfill and the stream, silent ones a second time
+        # the minutes between the backfill and the stream, silent ones a second time; those that came last wait a minute
+        async with asyncio.timeout(40):
             await pipeline.backfill()
-            while not (await asyncio.to_thread(accounted_for, store, M1, SINCE, M1.floor(NOW))).passed:
+            while not (await asyncio.to_thread(accounted_for, store, M1, SINCE, newest + M1.delta)).passed:
                 await pipeline.backfill()

@@ -54,11 +54,12 @@ def closed_spans(spans: pl.DataFrame, timeframe: Timeframe, calendars: Mapping[s
 def days_over_closures(spans: pl.DataFrame, calendars: Mapping[str, str]) -> pl.DataFrame:
     """The UTC days that ``spans`` touch, joined over days without a session between them, as a frame of spans.
 
-    So they are asked for: whole days bring extended hours with the session, and a year is one request, not fifty.
+    So they are asked for: whole days bring extended hours with the session, and a year is one request, not fifty. A day
+    without a session after the last one is among them: in winter Friday's last extended hour is Saturday in UTC.
     """
     last = (pl.col("end") - timedelta(milliseconds=1)).dt.truncate("1d") + timedelta(days=1)
     days = merge(spans.select("instrument", pl.col("start").dt.truncate("1d"), last.alias("end")))
-    hulls = days.group_by("instrument").agg(pl.col("start").min(), pl.col("end").max())
+    hulls = days.group_by("instrument").agg(pl.col("start").min(), pl.col("end").max() + timedelta(days=1))
     joined = merge(pl.concat([days, closed_spans(hulls, Timeframe.D1, calendars).cast(days.schema)]))
     # A closure before days that are not asked for is not asked for either.
     asked = days.select("instrument", "start", pl.col("start").alias("asked"))

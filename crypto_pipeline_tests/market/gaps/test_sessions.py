@@ -26,7 +26,9 @@ def at(day: int, hour: int = 0, minute: int = 0) -> datetime:
 def test_days_are_joined_over_holidays_and_weekends() -> None:
     sessions = [(name, at(day, 14, 30), at(day, 15)) for name in CALENDARS for day in (25, 26, 27, 29)]
     asked = days_over_closures(spans_from_rows([*sessions, ("AAPL", at(22, 20), at(22, 21))]), CALENDARS)
-    assert asked.rows() == [("AAPL", at(22), at(30)), ("MSFT", at(25), at(30))]
+    # Saturday too: the last extended hour of Friday is 00:00 to 01:00 UTC
+    saturday = at(30) + DAY
+    assert asked.rows() == [("AAPL", at(22), saturday), ("MSFT", at(25), saturday)]
 
 
 def test_a_day_that_is_stored_divides_what_is_asked_for() -> None:
