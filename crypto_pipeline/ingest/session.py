@@ -245,6 +245,9 @@ class Session:
         except (VenueError, OSError) as error:
             link.reason = str(error) or type(error).__name__
             link.refusal = error if isinstance(error, LastingRefusal) else None
+        except Exception as error:  # a fault of this program ends the link alone, and is reported
+            link.reason = f"a fault of this program: {error!r}"
+            log.exception("a message could not be taken in")
 
     def _notice(self, link: Link, events: list[Event]) -> None:
         for event in events:
