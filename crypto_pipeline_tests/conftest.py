@@ -26,6 +26,18 @@ os.environ.setdefault("CRYPTO_PIPELINE_DAYS", "7")
 _TEMPLATE = "migrated_template"
 #: Tests of whole deployments, a dozen programs each: of those never two run side by side.
 _DEPLOYMENTS = ("browser/", "ops/supervision/test_up.py", "ops/housekeeping/test_disk.py", "ingest/test_processes.py")
+#: They begin: of what takes a minute or more nothing may be left when all else is done.
+_LONGEST = (
+    "deployments",
+    *(
+        f"crypto_pipeline_tests/{file}.py"
+        for file in (
+            "faults/test_any_kill", "defs/test_labels", "test_moved_clock", "defs/test_definitions", "defs/test_bars",
+            "defs/test_features", "ingest/test_lease", "ingest/test_ingest", "ingest/test_trouble",
+            "defs/test_recording", "test_extending", "defs/test_views", "realdata/test_pipeline_real", "ingest/test_bar_term",
+        )
+    ),
+)  # fmt: skip
 _numbers = itertools.count()
 
 
@@ -35,6 +47,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadFileScheduling
 
     class ByServers(LoadFileScheduling):  # type: ignore[misc]  # untyped package
+        def _assign_work_unit(self, node: Any) -> None:
+            if not any(self.assigned_work.values()):  # the first one
+                for scope in reversed([each for each in _LONGEST if each in self.workqueue]):
+                    self.workqueue.move_to_end(scope, last=False)
+            super()._assign_work_unit(node)
+
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
             return "deployments" if file.split("/", 1)[-1].startswith(_DEPLOYMENTS) else file

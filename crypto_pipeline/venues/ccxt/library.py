@@ -148,6 +148,8 @@ async def _read_markets(exchange: Any) -> dict[str, Any]:
 
         documents, rows = await without_unreadable_rows(list(whole.documents.values()), count)
         changed, unusable = await _read_once(exchange, part(documents))
+    if not changed.get("markets"):
+        raise MalformedAnswer(f"{name_of(exchange)} markets: ccxt cannot read the answer: no market is left of it")
     for each in [*rows, *unusable]:
         log.warning(
             "%s%s: a market cannot be read and is skipped: %s", CCXT, name_of(exchange),
@@ -245,8 +247,10 @@ def stated_error(exchange: Any, answer: HttpResponse) -> VenueError | None:
         with as_venue_errors(exchange, answer.url):
             exchange.handle_errors(answer.status, "", answer.url, "GET", headers, text, document, {}, None)
     except VenueError as error:
+        # What cannot be read is no statement of the exchange, nor is what a server that fails says without a reason.
         unread = isinstance(error, MalformedAnswer) and not isinstance(error, SpanRefused)
-        return None if unread else error  # what cannot be read is no statement of the exchange
+        vague = answer.status >= 500 and isinstance(error, SpanRefused)
+        return None if unread or vague else error
     return None
 
 

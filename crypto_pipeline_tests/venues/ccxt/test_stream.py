@@ -281,4 +281,4 @@ def test_venues_say_whether_they_stream_without_importing_ccxt() -> None:
     assert has_stream("ccxt_bitstamp"), "it streams trades, and no candles"
     assert not has_stream("ccxt_zaif")
     assert streams_of_ccxt("bitstamp") == {"watchTrades"}
-    assert streams_of_ccxt("kucoineu") == {"watchTrades", "watchOHLCV"}
+    assert streams_of_ccxt("kucoinfutures") == {"watchTrades", "watchOHLCV"}
