@@ -34,7 +34,8 @@ _LONGEST = (
         for file in (
             "faults/test_any_kill", "defs/test_labels", "test_moved_clock", "defs/test_definitions", "defs/test_bars",
             "defs/test_features", "ingest/test_lease", "ingest/test_ingest", "ingest/test_trouble",
-            "defs/test_recording", "test_extending", "defs/test_views", "realdata/test_pipeline_real", "ingest/test_bar_term",
+            "defs/test_recording", "test_extending", "defs/test_views", "realdata/test_pipeline_real",
+            "ingest/test_bar_term",
         )
     ),
 )  # fmt: skip

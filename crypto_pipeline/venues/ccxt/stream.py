@@ -21,7 +21,14 @@ from crypto_pipeline.venues.ccxt import library, parse
 from crypto_pipeline.venues.ccxt.rest import CcxtRest
 from crypto_pipeline.venues.client.http import RequestPolicy
 from crypto_pipeline.venues.decoding import UNREADABLE
-from crypto_pipeline.venues.protocol import RejectedRow, RequestBudget, VenueError, VenueUnavailable, shorten
+from crypto_pipeline.venues.protocol import (
+    RejectedRow,
+    RequestBudget,
+    SpanRefused,
+    VenueError,
+    VenueUnavailable,
+    shorten,
+)
 from crypto_pipeline.venues.stream_protocol import (
     Alive,
     Anchor,
@@ -164,7 +171,9 @@ class CcxtConnection:
                 with library.as_venue_errors(exchange, f"stream of {symbol}"):
                     rows = await ask()
             except VenueError as error:
-                if error.permanent:
+                # before anything came from the socket it is the way to the socket that failed
+                opened = not isinstance(error, SpanRefused) or library.heard_within(exchange, _SILENCE)
+                if error.permanent and opened:
                     await self._refused(name, error)
                 else:
                     await self._arrived.put(StreamClosed(f"{self.name}: {error}", _pause(error)))
