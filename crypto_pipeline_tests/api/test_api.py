@@ -246,7 +246,7 @@ def test_bodies_are_compressed_as_the_client_can_read_them(served: Served, codin
 
 def test_without_the_token_nothing_is_told(served_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRYPTO_PIPELINE_API_TOKEN", "open sesame")
-    monkeypatch.setenv("CRYPTO_PIPELINE_API_RATE", "50")
+    monkeypatch.setenv("CRYPTO_PIPELINE_API_RATE", "10")
     with Served(Reader(served_database), load_settings()) as guarded, httpx.Client(base_url=guarded.url) as client:
         for header in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic open sesame"}):
             answer = client.get(BARS, headers=header)
@@ -257,7 +257,7 @@ def test_without_the_token_nothing_is_told(served_database: str, monkeypatch: py
         answers = [client.get(BARS, headers={"authorization": "Bearer open sesame"}) for _ in range(130)]
         refused = [answer for answer in answers if answer.status_code == 429]
         assert refused
-        problem(refused[0], 429, "more than 50 requests a second")
+        problem(refused[0], 429, "more than 10 requests a second")
         assert int(refused[0].headers["retry-after"]) >= 1
 
 
