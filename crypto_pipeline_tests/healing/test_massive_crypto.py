@@ -42,11 +42,10 @@ def test_pairs_are_backfilled_explained_and_go_on_live(postgres_url: str) -> Non
             venue="massive_crypto", massive_source="replay", replay_port=exchange.port, replay_speed=20.0, days=1,
             heal_backoff=0.001,
         )  # fmt: skip
-        asyncio.run(_fill_and_ingest(store, settings, exchange))
-        stored = store.reader.read(PAIRS, M1, SINCE, NOW + timedelta(hours=1), complete=True)
+        until = asyncio.run(_fill_and_ingest(store, settings, exchange))
+        stored = store.reader.read(PAIRS, M1, SINCE, until, complete=True)
         for name in PAIRS:
-            mine = stored.filter(pl.col("instrument") == name)
-            expected = truth(exchange, name, mine["open_time"].max() + timedelta(minutes=1))  # type: ignore[operator]
+            mine, expected = stored.filter(pl.col("instrument") == name), truth(exchange, name, until)
             assert mine["open_time"].to_physical().to_list() == expected["t"].to_list()
             assert mine["close"].to_list() == expected["c"].to_list()
             assert mine["volume"].to_list() == expected["v"].to_list()
@@ -60,7 +59,15 @@ def test_pairs_are_backfilled_explained_and_go_on_live(postgres_url: str) -> Non
         assert exchange.massive.streams.most["replay", "crypto"] == 1
 
 
-async def _fill_and_ingest(store: Store, settings: Settings, exchange: ReplayExchange) -> None:
+def whole(store: Store, exchange: ReplayExchange, until: datetime) -> bool:
+    """Whether every minute that was traded is stored, and every other one before the session is accounted for."""
+    stored = store.reader.read(PAIRS, M1, SINCE, until, complete=True, columns=("instrument", "open_time"))
+    traded = sum(truth(exchange, name, until).height for name in PAIRS)
+    return stored.height >= traded and accounted_for(store, M1, SINCE, M1.floor(NOW)).passed
+
+
+async def _fill_and_ingest(store: Store, settings: Settings, exchange: ReplayExchange) -> datetime:
+    """Collect history, then live minutes, then what lies between. Gives the end of the minutes that were live."""
     async with Pipeline.open(store, settings) as pipeline:
         await pipeline.sync_instruments()
         await pipeline.backfill()
@@ -73,16 +80,17 @@ async def _fill_and_ingest(store: Store, settings: Settings, exchange: ReplayExc
         newest = store.audit.newest(M1).filter(pl.col("instrument") == "BTC-USD")["open_time"].max()
         return isinstance(newest, datetime) and newest >= begun + timedelta(minutes=1)
 
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(120):
         while not await asyncio.to_thread(confirmed):
             await asyncio.sleep(0.1)
     stop.set()
     await task
     newest = store.audit.newest(M1)["open_time"].max()
     assert isinstance(newest, datetime)
+    until = newest + M1.delta
     async with Pipeline.open(store, settings) as pipeline:
         # the minutes between the backfill and the stream, silent ones a second time; those that came last wait a minute
-        async with asyncio.timeout(40):
-            await pipeline.backfill()
-            while not (await asyncio.to_thread(accounted_for, store, M1, SINCE, newest + M1.delta)).passed:
+        async with asyncio.timeout(120):
+            while not await asyncio.to_thread(whole, store, exchange, until):
                 await pipeline.backfill()
+    return until
