@@ -69,5 +69,5 @@ def shards_with_instruments(settings: Settings, store: Store) -> list[IngestShar
     shards = ingest_shards(settings)
     if not shards or len(collected_venues(settings)) == 1:
         return shards
-    venues = {venue or settings.venue for venue in store.instruments.venues()}
+    venues = store.instruments.venues(settings.venue)
     return [shard for shard in shards if shard.venue in venues]

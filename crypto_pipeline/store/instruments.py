@@ -179,12 +179,12 @@ class Instruments:
 
         return self._connections.run(read)
 
-    def venues(self) -> set[str | None]:
-        """The venues of active instruments; None for those that an earlier version stored without one."""
+    def venues(self, default: str) -> set[str]:
+        """The venues of active instruments; ``default`` for those that an earlier version stored without one."""
 
-        def read(connection: Connection) -> set[str | None]:
+        def read(connection: Connection) -> set[str]:
             rows = connection.execute("SELECT DISTINCT venue FROM market.instruments WHERE active").fetchall()
-            return {venue for (venue,) in rows}
+            return {venue or default for (venue,) in rows}
 
         return self._connections.run(read)
 

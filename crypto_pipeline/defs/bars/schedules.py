@@ -10,7 +10,7 @@ import dagster as dg
 from crypto_pipeline.defs.bars.jobs import reconcile
 from crypto_pipeline.defs.base.partitions import partitions, range_tags, run_days
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import HIGH, LOW, MEDIUM, SOON, UNFINISHED, tags
+from crypto_pipeline.defs.base.runs import HIGH, LOW, MEDIUM, SOON, UNFINISHED, chosen_instruments_of, tags
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
 
@@ -87,8 +87,7 @@ def _history_has_just_begun(context: dg.ScheduleEvaluationContext) -> bool:
         tags={"processor": "new_instruments"}, statuses=UNFINISHED,
         created_after=context.scheduled_execution_time - _RECENT_INTERVAL,
     )  # fmt: skip
-    configs: list[Any] = [run.run_config.get("resources", {}) for run in context.instance.get_runs(chosen)]
-    return any(not each.get("scope", {}).get("config", {}).get("instruments") for each in configs)
+    return any(not chosen_instruments_of(run) for run in context.instance.get_runs(chosen))
 
 
 @dg.schedule(

@@ -87,6 +87,12 @@ def is_running(instance: dg.DagsterInstance, job: str | None = None, *, tags: Ma
     return bool(instance.get_runs(chosen, limit=1))
 
 
+def chosen_instruments_of(run: dg.DagsterRun) -> list[str]:
+    """The instruments that a run over bars is limited to; empty: every active one."""
+    resources: Any = run.run_config.get("resources", {})
+    return resources.get("scope", {}).get("config", {}).get("instruments") or []
+
+
 def run_over_days(run_key: str, first: date, last: date, run_tags: Mapping[str, str]) -> dg.RunRequest:
     """One run over the days from ``first`` to ``last``, both included."""
     span = range_tags(midnight(first), midnight(last) + timedelta(days=1))

@@ -8,7 +8,6 @@ that history leaves to it.
 import json
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -16,7 +15,7 @@ from pydantic import Field
 
 from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import CRITICAL, UNFINISHED, is_running, op_job, sensor
+from crypto_pipeline.defs.base.runs import CRITICAL, UNFINISHED, chosen_instruments_of, is_running, op_job, sensor
 from crypto_pipeline.healing import Deployment, HealReport
 from crypto_pipeline.healing.processors import MONITORED, measured, record_idle_pass
 from crypto_pipeline.market.timeframes import Timeframe
@@ -85,8 +84,7 @@ def being_collected(instance: dg.DagsterInstance, store: Store) -> list[str]:
     chosen = dg.RunsFilter(tags={"processor": "new_instruments"}, statuses=UNFINISHED)
     names: set[str] = set(newest.filter(pl.col("open_time").is_null())["instrument"])
     for run in instance.get_runs(chosen):
-        resources: Any = run.run_config.get("resources", {})
-        names.update(resources.get("scope", {}).get("config", {}).get("instruments") or active)
+        names.update(chosen_instruments_of(run) or active)
     return sorted(names & set(active))
 
 

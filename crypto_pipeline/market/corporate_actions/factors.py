@@ -74,7 +74,7 @@ def factor_table(
     numbers = np.array([number_of.setdefault(name, len(number_of)) for name in names], dtype=np.int64)
     steps, notes = split_steps(actions, numbers), list[str]()
     if adjust == "all":
-        paid, notes = dividend_steps(actions, numbers, steps, closes, quotes or {})
+        paid, notes = dividend_steps(actions, names, numbers, steps, closes, quotes or {})
         steps += paid
     ends = np.searchsorted(steps.numbers, np.arange(len(number_of)), side="right").tolist()
     days, begin, tables = steps.days * _DAY_MS, 0, {}

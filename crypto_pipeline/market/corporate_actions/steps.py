@@ -74,7 +74,7 @@ class Steps:
     @property
     def days(self) -> _Ints:
         """The dates in days since 1970."""
-        return self.keys % _FAR - _FAR // 2
+        return _day_of(self.keys)
 
     @property
     def numbers(self) -> _Ints:
@@ -92,6 +92,7 @@ def split_steps(actions: pl.DataFrame, numbers: _Ints) -> Steps:
 
 def dividend_steps(
     actions: pl.DataFrame,
+    all_names: Sequence[str],
     numbers: _Ints,
     splits: Steps,
     closes: pl.DataFrame | None,
@@ -99,9 +100,8 @@ def dividend_steps(
 ) -> tuple[Steps, list[str]]:
     """The steps of the dividends among ``actions``, and notes of those that cannot be applied.
 
-    ``splits``, ``closes`` and ``quotes`` are as in ``factors.factor_table``.
+    ``all_names`` and ``numbers`` are of the rows; ``closes`` and ``quotes`` are as in ``factors.factor_table``.
     """
-    all_names = actions["instrument"].to_list()
     rows, notes = _in_own_currency(actions, all_names, quotes)
     keys = _keys(numbers[rows], _days(actions["effective_date"])[rows])
     order, begins = _by_key(keys)
@@ -113,7 +113,7 @@ def dividend_steps(
     with np.errstate(invalid="ignore"):
         usable = closes_before > amounts
     for place in np.flatnonzero(~usable).tolist():
-        close, day = closes_before[place], _EPOCH + timedelta(days=int(keys[place] % _FAR - _FAR // 2))
+        close, day = closes_before[place], _EPOCH + timedelta(days=int(_day_of(keys[place])))
         why = "no daily bar lies in the ten days before" if np.isnan(close) else f"the close before it is {close:g}"
         notes.append(f"the dividend of {amounts[place]:g} of {names[place]} on {day} is not applied: {why}")
     close, amount = closes_before[usable], amounts[usable]
@@ -148,15 +148,14 @@ def _closes_before(keys: _Ints, names: Sequence[str], splits: Steps, closes: pl.
         return _closes_before(keys, names, splits, closes.sort("instrument", "open_time"))
     run_of = {name: number for number, name in enumerate(runs.names)}
     runs_asked = np.array([run_of.get(name, -1) for name in names], dtype=np.int64)
-    asked = _keys(runs_asked, keys % _FAR - _FAR // 2)
+    asked = _keys(runs_asked, _day_of(keys))
     place = np.searchsorted(stored, asked, side="left") - 1
-    # The key of the day before or of a few days earlier; of another instrument it is farther away.
-    usable = (runs_asked >= 0) & (place >= 0)
-    usable &= asked - stored[np.maximum(place, 0)] <= OLDEST_CLOSE.days
+    # The day before or a few days earlier; the key of another instrument is farther away.
+    ago = asked - stored[np.maximum(place, 0)]
+    usable = (runs_asked >= 0) & (place >= 0) & (ago <= OLDEST_CLOSE.days)
     found[usable] = closes["close"].to_numpy()[place[usable]]
-    ago = np.where(usable, asked - stored[np.maximum(place, 0)], 0)
     # splits that took effect after that close, and up to the dividend
-    begins = np.searchsorted(splits.keys, keys - ago, side="right")
+    begins = np.searchsorted(splits.keys, np.where(usable, keys - ago, keys), side="right")
     ends = np.searchsorted(splits.keys, keys, side="right")
     for between in np.flatnonzero(ends > begins).tolist():
         found[between] *= np.prod(splits.split[begins[between] : ends[between]])
@@ -169,6 +168,10 @@ def _of_kind(actions: pl.DataFrame, kind: ActionKind) -> _Ints:
 
 def _keys(numbers: _Ints, days: _Ints) -> _Ints:
     return numbers * _FAR + (days + _FAR // 2)
+
+
+def _day_of(keys: _Ints) -> _Ints:
+    return keys % _FAR - _FAR // 2
 
 
 def _by_key(keys: _Ints) -> tuple[_Ints, _Ints]:

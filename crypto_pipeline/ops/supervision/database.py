@@ -52,7 +52,7 @@ def make_ready(
         store.storage.make_partitions_ahead(store.clock.now())
         store.storage.keep_statement_statistics()
         if added := begin_collecting(store, settings):
-            venues = {venue or settings.venue for venue in store.instruments.venues()}
+            venues = store.instruments.venues(settings.venue)
             named = [venue for venue in collected_venues(settings) if venue in venues]
             say(f"collecting {len(added)} instruments from {', '.join(named)}")
         if series := store.macro.choose(choose_series(settings.macro_series)):

@@ -60,8 +60,9 @@ def usable_markets(markets: Any) -> tuple[list[dict[str, Any]], list[UnreadableR
     """
     if not isinstance(markets, list):
         raise TypeError(f"its markets are {shorten(repr(markets), 40)}, not a list")
-    unusable = [UnreadableRow(_stated(market), why) for market in markets if (why := _market_fault(market))]
-    usable = [market for market in markets if _market_fault(market) is None]
+    judged = [(market, _market_fault(market)) for market in markets]
+    unusable = [UnreadableRow(_stated(market), why) for market, why in judged if why]
+    usable = [market for market, why in judged if not why]
     chosen: dict[str, dict[str, Any]] = {}
     for market in sorted(usable, key=_preference):
         if chosen.setdefault(market["symbol"], market) is not market:
