@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
@@ -106,7 +106,7 @@ class CcxtConnection:
     def __init__(self, name: str, exchange: Any, plan: StreamPlan) -> None:
         self.name, self.exchange, self._plan = name, exchange, plan
         self.counters = dict.fromkeys(("frames", "trades", "bars", "unknown", "malformed", "fields"), 0)
-        self._arrived: asyncio.Queue[list[Event] | VenueError | None] = asyncio.Queue(_WAITING)
+        self._arrived: asyncio.Queue[list[Event] | Exception | None] = asyncio.Queue(_WAITING)
         self._tasks: list[asyncio.Task[None]] = []
         #: the newest candle of each instrument, which is not over yet
         self._forming: dict[str, list[float]] = {}
@@ -130,7 +130,7 @@ class CcxtConnection:
                     continue
                 if came is None:
                     return
-                if isinstance(came, VenueError):
+                if isinstance(came, Exception):
                     raise came
                 yield came
         finally:
@@ -155,7 +155,14 @@ class CcxtConnection:
         ask: Callable[[], Awaitable[list[Any]]],
         read: Callable[[str, list[Any]], list[Event]],
     ) -> None:
-        self._tasks.append(asyncio.create_task(self._poll(name, symbol, ask, read)))
+        self._tasks.append(asyncio.create_task(self._report_faults(self._poll(name, symbol, ask, read))))
+
+    async def _report_faults(self, poll: Coroutine[Any, Any, None]) -> None:
+        """A fault of this program ends the connection: else one subscription would end unnoticed."""
+        try:
+            await poll
+        except Exception as error:
+            await self._arrived.put(error)
 
     async def _poll(
         self,

@@ -24,6 +24,7 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.store.instruments import ListingRow
 from crypto_pipeline.venue_names import has_stream, streams_of_ccxt
 from crypto_pipeline.venues import make_stream
+from crypto_pipeline.venues.ccxt import parse
 from crypto_pipeline.venues.ccxt.stream import CcxtConnection, CcxtStream
 from crypto_pipeline.venues.stream_protocol import Event, LiveBar, Notice, StreamClosed, StreamPlan
 from crypto_pipeline_tests.venues.contract.ccxt_streams import (
@@ -282,3 +283,20 @@ def test_venues_say_whether_they_stream_without_importing_ccxt() -> None:
     assert not has_stream("ccxt_zaif")
     assert streams_of_ccxt("bitstamp") == {"watchTrades"}
     assert streams_of_ccxt("kucoinfutures") == {"watchTrades", "watchOHLCV"}
+
+
+async def test_a_fault_of_this_program_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(row: object) -> object:
+        raise RuntimeError("no place for it")
+
+    async with BitstampServer(BitstampWire(Market())) as server:
+        stream = make_stream(server.wire.settings(server.url), "ccxt_bitstamp")
+        pair = server.wire.market.pairs["BTC"]
+        connection = await stream.connect(StreamPlan([("BTC", "BTC/USD")], bars=False))
+        monkeypatch.setattr(parse, "read_trade", fail)
+        async with asyncio.timeout(20), aclosing(connection.events()) as frames:  # type: ignore[type-var]
+            reading = asyncio.create_task(anext(frames))
+            await server.trade(server.wire.id_of(pair), server.wire.market.trades(pair)[-1])
+            with pytest.raises(RuntimeError, match="no place for it"):
+                await reading
+        await stream.close()
