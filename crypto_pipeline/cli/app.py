@@ -49,9 +49,10 @@ def common(
 
 def _register_commands() -> None:
     """Add the commands of every module of ``cli.commands``: those of a deployment first, the others by name."""
-    names = [module.name for module in pkgutil.iter_modules(commands.__path__)]
+    every = pkgutil.walk_packages(commands.__path__, f"{commands.__name__}.")
+    names = {module.name.rpartition(".")[2]: module.name for module in every if not module.ispkg}
     for name in sorted(names, key=lambda name: (name != "deployment", name)):
-        import_module(f"{commands.__name__}.{name}").register(app)
+        import_module(names[name]).register(app)
 
 
 def _say_whole_sentences(app: typer.Typer) -> None:

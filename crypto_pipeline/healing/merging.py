@@ -9,7 +9,8 @@ import polars as pl
 
 from crypto_pipeline.healing.comparison.rotation import ComparisonReport
 from crypto_pipeline.healing.reports import HealReport, ReconcileReport
-from crypto_pipeline.market.checks import SEVERITIES, CheckOutcome
+from crypto_pipeline.market.checks import CheckOutcome
+from crypto_pipeline.market.severity import SEVERITIES
 
 
 def merge_reports(reports: Sequence[HealReport], failures: Mapping[str, str]) -> HealReport:

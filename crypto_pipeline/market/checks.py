@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import polars as pl
 
+from crypto_pipeline.market.severity import Severity
 from crypto_pipeline.market.timeframes import Timeframe
-
-#: How grave a failed check or an alert is.
-Severity: TypeAlias = Literal["critical", "error", "warning", "info"]
-#: Every severity, the gravest first.
-SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
 @dataclass(frozen=True, slots=True)

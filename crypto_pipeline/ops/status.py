@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from crypto_pipeline.ops.dagster_instance.run_queue import CHECK
+from crypto_pipeline.ops.checks.registry import is_operational
 from crypto_pipeline.ops.host.paths import Places, UpState, running_state
 from crypto_pipeline.ops.supervision import health
 from crypto_pipeline.settings import Settings
@@ -24,6 +24,8 @@ class Stored:
     timeframes: dict[str, dict[str, Any]] = field(default_factory=dict)
     gaps: dict[str, int] = field(default_factory=dict)
     failing: list[dict[str, Any]] = field(default_factory=list)
+    #: Checks of programs, queue, clocks and disk that fail.
+    operational: list[dict[str, Any]] = field(default_factory=list)
     checks_passed: int = 0
     #: Number of results of a full set of checks: each check of bars on each timeframe, and each other check that ever
     #: ran.
@@ -41,7 +43,9 @@ class Stored:
         from crypto_pipeline.market.timeframes import Timeframe
 
         macro = store.macro.progress()
-        results = store.checks.results().to_dicts()
+        every = store.checks.results().to_dicts()
+        # what operational checks say is no property of the stored bars
+        results = [row for row in every if not is_operational(row["check"])]
         ran = {(row["check"], row["timeframe"]) for row in results}
         required = {(check, str(timeframe)) for timeframe in Timeframe for check in checks_of(timeframe)}
         required |= {(check, "") for check in RECORDED if macro}
@@ -50,6 +54,7 @@ class Stored:
             timeframes={row["timeframe"]: _timeframe(row) for row in store.coverage.summary().to_dicts()},
             gaps=_gap_counts(store),
             failing=[_failing(row) for row in results if not row["passed"]],
+            operational=[_failing(row) for row in every if is_operational(row["check"]) and not row["passed"]],
             checks_passed=len(passed),
             checks_wanted=len(required | ran),
             checks_not_run=len(required - ran),
@@ -131,7 +136,7 @@ def gather(settings: Settings) -> dict[str, Any]:
         found["venue_trouble"] = asked.troubles.get(health.VENUE)
         found["processes"] = _processes(state, asked)
     found |= _database(settings, venues)
-    stuck = [row["summary"] for row in found["checks"]["failing"] if row["check"] == CHECK]
+    stuck = [row["summary"] for row in found["checks"]["operational"] if row["check"] == "run_queue"]
     if state is not None and stuck:
         found |= {"healthy": False, "queue_trouble": stuck[0]}
     return found
@@ -226,7 +231,12 @@ def _as_dict(stored: Stored) -> dict[str, Any]:
         "timeframes": stored.timeframes,
         "missing": stored.missing,
         "gaps": stored.gaps,
-        "checks": {"passed": stored.checks_passed, "wanted": stored.checks_wanted, "failing": stored.failing},
+        "checks": {
+            "passed": stored.checks_passed,
+            "wanted": stored.checks_wanted,
+            "failing": stored.failing,
+            "operational": stored.operational,
+        },
         "complete": stored.complete,
         "incomplete_because": stored.reasons,
     }

@@ -25,7 +25,7 @@ from crypto_pipeline.defs.base.code_links import web_address
 from crypto_pipeline.defs.base.partitions import range_tags, read_partitions
 from crypto_pipeline.defs.base.resources import MarketDatabase, RunScope
 from crypto_pipeline.market import Instrument, Timeframe
-from crypto_pipeline.market.checks import SEVERITIES
+from crypto_pipeline.market.severity import SEVERITIES
 from crypto_pipeline.settings import SettingsError, load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.defs import listed_definitions

@@ -33,7 +33,7 @@ def backup(context: dg.AssetExecutionContext, database: MarketDatabase) -> dg.Ma
     with database.store() as store:
         stored = store.size_bytes()
     made = backups.make(settings, resolve_url(settings), stored, context.log.info)
-    kept = files.complete(backups.backup_dir(settings))
+    kept = files.complete(files.backup_dir(settings))
     shown: dict[str, Any] = {
         "dagster/row_count": made.manifest.rows,
         "folder": dg.MetadataValue.path(str(made.folder)),
@@ -81,7 +81,7 @@ def checks_backup(database: MarketDatabase) -> Iterable[dg.AssetCheckResult]:
 
 def _recent(settings: Settings) -> tuple[bool, str]:
     """Whether a right backup is young enough, or none is due; and the reason in words."""
-    folder, nightly = backups.backup_dir(settings), backups.nightly_backup(settings)
+    folder, nightly = files.backup_dir(settings), files.nightly_backup(settings)
     right = [one.manifest for one in files.complete(folder) if one.manifest.right]
     if not right:
         if nightly:
@@ -94,7 +94,7 @@ def _recent(settings: Settings) -> tuple[bool, str]:
 
 def _damage(settings: Settings) -> str | None:
     """What the newest backup lacks; None where it lacks nothing or there is none."""
-    folder = backups.backup_dir(settings)
+    folder = files.backup_dir(settings)
     kept = files.complete(folder)
     return backups.damage(kept[-1], folder) if kept else None
 
@@ -111,6 +111,6 @@ make_backup = asset_job(
 )  # fmt: skip
 def nightly_backup(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """03:30 UTC, after the gap monitor and before the week's sweep."""
-    if not backups.nightly_backup(load_settings()):
+    if not files.nightly_backup(load_settings()):
         return dg.SkipReason("a database of your own: set CRYPTO_PIPELINE_BACKUP_DAILY to have backups made here")
     return dg.RunRequest(run_key=f"backup:{context.scheduled_execution_time:%Y-%m-%d}")

@@ -22,7 +22,8 @@ from crypto_pipeline.features.stored.update import (
     read_bars,
     stale_days,
 )
-from crypto_pipeline.market.checks import CheckOutcome, Severity
+from crypto_pipeline.market.checks import CheckOutcome
+from crypto_pipeline.market.severity import Severity
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 

@@ -12,7 +12,8 @@ from crypto_pipeline.healing.checks.freshness import Thresholds, thin
 from crypto_pipeline.healing.checks.stored_bars import freshness
 from crypto_pipeline.healing.live_gaps import quick_horizon
 from crypto_pipeline.healing.pipeline import Pipeline
-from crypto_pipeline.market.checks import SEVERITIES, CheckOutcome
+from crypto_pipeline.market.checks import CheckOutcome
+from crypto_pipeline.market.severity import SEVERITIES
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: The checks of every venue, with what each promises.

@@ -9,9 +9,10 @@ import polars as pl
 
 from crypto_pipeline.healing.checks.freshness import Thresholds, ages
 from crypto_pipeline.healing.plan import Horizon
-from crypto_pipeline.market.checks import CheckOutcome, Severity
+from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.market.gaps import span_frames as span
 from crypto_pipeline.market.gaps.classification import GapState
+from crypto_pipeline.market.severity import Severity
 from crypto_pipeline.market.timeframes import LOWER, Timeframe
 from crypto_pipeline.store import Store
 

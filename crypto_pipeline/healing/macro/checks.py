@@ -13,9 +13,10 @@ from typing import Any
 import polars as pl
 
 from crypto_pipeline.healing.macro.due import expected_release
-from crypto_pipeline.market.checks import SEVERITIES, CheckOutcome, Severity
+from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.market.macro.releases import revision_sizes
 from crypto_pipeline.market.macro.vintages import today
+from crypto_pipeline.market.severity import SEVERITIES, Severity
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.macro.reads import MacroRow
 
@@ -61,8 +62,9 @@ def record_macro(store: Store, outcomes: Sequence[CheckOutcome]) -> None:
     for one in outcomes:
         detail: dict[str, Any] = {"offenders": one.offenders.to_dicts()}
         store.checks.record_result(
-            f"{SUBJECT}_{one.name}", None, one.passed, severity=one.severity, summary=one.summary, detail=detail
-        )
+            f"{SUBJECT}_{one.name}", None, one.passed, severity=one.severity, summary=one.summary, detail=detail,
+            unknown=not one.figures["failing"],
+        )  # fmt: skip
 
 
 def _outcome(

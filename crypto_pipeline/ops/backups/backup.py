@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from crypto_pipeline.healing.plan import retention_policy
 from crypto_pipeline.ops.backups import files as backup_files
-from crypto_pipeline.ops.backups.files import ARCHIVE, PARTIAL, Backup, Manifest
+from crypto_pipeline.ops.backups.files import ARCHIVE, PARTIAL, Backup, Manifest, backup_dir
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import dagster_url
@@ -38,16 +38,6 @@ Say = Callable[[str], None]
 DATABASES = ("market", "dagster")
 #: A dump takes at most this share of the stored bytes. With less free space, nothing is written.
 _SHARE = 0.4
-
-
-def backup_dir(settings: Settings) -> Path:
-    """The folder of backups: the setting ``backup_dir``, by default in the data directory."""
-    return settings.backup_dir or settings.data_dir / "backups"
-
-
-def nightly_backup(settings: Settings) -> bool:
-    """Whether a backup is made every night. By default only for the embedded server; others usually have their own."""
-    return settings.database_url is None if settings.backup_daily is None else settings.backup_daily
 
 
 def make(settings: Settings, url: str, stored_bytes: int, say: Say) -> Backup:

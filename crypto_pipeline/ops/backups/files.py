@@ -17,12 +17,23 @@ from pathlib import Path
 from typing import IO, Any
 
 from crypto_pipeline.ops.errors import OpsError
+from crypto_pipeline.settings import Settings
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 ARCHIVE = "archive"
 PARTIAL = ".partial"
 _PIECE = 1 << 20
+
+
+def backup_dir(settings: Settings) -> Path:
+    """The folder of backups: the setting ``backup_dir``, by default in the data directory."""
+    return settings.backup_dir or settings.data_dir / "backups"
+
+
+def nightly_backup(settings: Settings) -> bool:
+    """Whether a backup is made every night. By default only for the embedded server; others usually have their own."""
+    return settings.database_url is None if settings.backup_daily is None else settings.backup_daily
 
 
 @dataclass(frozen=True)

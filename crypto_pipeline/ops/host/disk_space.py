@@ -49,7 +49,9 @@ class Disk:
     def __init__(self, data_dir: Path, reserve_mb: int) -> None:
         self._data_dir = data_dir
         self._reserve = data_dir / "reserve"
-        self.limits = DiskLimits.of(shutil.disk_usage(data_dir).total, reserve_mb)
+        #: Size of the disk in bytes.
+        self.total = shutil.disk_usage(data_dir).total
+        self.limits = DiskLimits.of(self.total, reserve_mb)
 
     @property
     def free(self) -> int:

@@ -13,8 +13,7 @@ import polars as pl
 from crypto_pipeline.healing import Pipeline
 from crypto_pipeline.market.gaps.arithmetic import merge_spans
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.ops.backups.backup import backup_dir
-from crypto_pipeline.ops.backups.files import ARCHIVE
+from crypto_pipeline.ops.backups.files import ARCHIVE, backup_dir
 from crypto_pipeline.ops.housekeeping.retention import open_retention
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store

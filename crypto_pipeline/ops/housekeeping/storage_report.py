@@ -13,7 +13,7 @@ import psycopg
 
 from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.ops.backups import files as backup_files
-from crypto_pipeline.ops.backups.backup import backup_dir, nightly_backup
+from crypto_pipeline.ops.backups.files import backup_dir, nightly_backup
 from crypto_pipeline.ops.housekeeping.retention import archive_url, kept_for_ever_per_day, open_retention
 from crypto_pipeline.settings import Settings, SettingsError
 from crypto_pipeline.store import Store, StoreError, dagster_url

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from crypto_pipeline.ops.backups import files
-from crypto_pipeline.ops.backups.backup import backup_dir
+from crypto_pipeline.ops.backups.files import backup_dir
 from crypto_pipeline.ops.host import disk_space
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store

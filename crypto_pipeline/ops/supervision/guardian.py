@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from crypto_pipeline.addresses import base_url
 from crypto_pipeline.ops.errors import OpsError
@@ -25,6 +24,7 @@ from crypto_pipeline.ops.replay_clock import replay_clock
 from crypto_pipeline.ops.supervision import health, supervisord
 from crypto_pipeline.ops.supervision.dagster_home import write_dagster_home
 from crypto_pipeline.ops.supervision.database import database_urls, make_ready
+from crypto_pipeline.ops.supervision.heartbeat import SupervisorHeartbeat
 from crypto_pipeline.ops.supervision.ingest_start import IngestStart
 from crypto_pipeline.ops.supervision.programs import (
     POSTGRES,
@@ -36,6 +36,7 @@ from crypto_pipeline.ops.supervision.programs import (
 )
 from crypto_pipeline.ops.supervision.restarts import Restarter
 from crypto_pipeline.ops.supervision.shutdown import end_descendants, take_down
+from crypto_pipeline.ops.supervision.signals import StopRequested, StopSignals
 from crypto_pipeline.settings import Settings, command
 from crypto_pipeline.store.database.errors import StoreError
 
@@ -83,7 +84,7 @@ class Guardian:
             raise already_running(self.places)
         try:
             self._prepare()
-            with _Signals(self._on_signal):
+            with StopSignals(self._on_signal):
                 processes.adopt_orphans()
                 try:
                     self._bring_up()
@@ -133,6 +134,7 @@ class Guardian:
         replay_clock(settings, self.places)  # begun before the code server defines partitions of days
         self._database_url = database_url
         self._disk = DiskWatch(settings, database_url, self._say)
+        self._heartbeat = SupervisorHeartbeat(database_url, self.places.deployment())
 
     def _clear_leftovers(self) -> None:
         """End processes that a killed supervisor of this data directory left behind."""
@@ -205,7 +207,7 @@ class Guardian:
             self._check_disk()
             if self._stop.is_set():
                 return
-            found = health.ask(self.settings, self.places, self._require_state)
+            found = self._look()
             if found.healthy:
                 return
             self._restarter.check(found)
@@ -227,11 +229,16 @@ class Guardian:
             self._keep_supervisord()
             if time.monotonic() - self._last_health >= _HEALTH_EVERY:
                 self._last_health = time.monotonic()
-                found = health.ask(self.settings, self.places, self._require_state)
+                found = self._look()
                 self._restarter.check(found)
                 self._report_notes(found.notes)
                 if self._ingest_start is not None:
                     self._ingest_start.look(self._client())
+
+    def _look(self) -> health.HealthReport:
+        found = health.ask(self.settings, self.places, self._require_state)
+        self._heartbeat.write(found, self._require_state.phase)
+        return found
 
     def _report_notes(self, notes: dict[str, str]) -> None:
         """Report notes that are new."""
@@ -279,6 +286,7 @@ class Guardian:
         if self._daemon is None:
             return
         self._phase("stopping")
+        self._heartbeat.forget()
         self._say("stopping …")
         if self._daemon.poll() is None:
             take_down(self._client(), self._daemon, self._programs, self._say, lambda: self._hurry)
@@ -300,33 +308,12 @@ class Guardian:
 
     def _pause(self, seconds: float) -> None:
         if self._stop.wait(seconds):
-            raise _Stopped
+            raise StopRequested
 
     def _on_signal(self) -> None:
         # The second Ctrl-C stops at once.
         self._hurry = self._stop.is_set()
         self._stop.set()
-
-
-class _Stopped(BaseException):
-    """A stop was requested during the start; not an error."""
-
-
-class _Signals:
-    """Handles SIGINT, SIGTERM and SIGHUP within the block: they stop all programs."""
-
-    def __init__(self, handler: Callable[[], None]) -> None:
-        self._handler = handler
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._before[number] = signal.signal(number, lambda *_: self._handler())
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        return kind is _Stopped
 
 
 def already_running(places: Places) -> OpsError:

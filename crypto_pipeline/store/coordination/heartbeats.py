@@ -50,6 +50,18 @@ def read_heartbeats(url: str, pattern: str = "%") -> list[Heartbeat]:
         raise StoreError(f"cannot read heartbeats: {str(error).strip()}") from None
 
 
+def write_heartbeat(
+    connection: psycopg.Connection[Any], name: str, holder: str, detail: Mapping[str, Any] | None = None
+) -> None:
+    """Write a heartbeat. ``started`` stays the same while the holder does. Raises psycopg.Error."""
+    connection.execute(_BEAT, {"name": name, "holder": holder, "detail": json_text(detail or {})})
+
+
+def forget_heartbeat(connection: psycopg.Connection[Any], name: str) -> None:
+    """Delete the row called ``name``: its holder ended on purpose. Raises psycopg.Error."""
+    connection.execute("DELETE FROM ops.heartbeats WHERE name = %s", [name])
+
+
 class Heartbeats:
     """Reads and writes ``ops.heartbeats``."""
 
@@ -58,8 +70,7 @@ class Heartbeats:
 
     def beat(self, name: str, holder: str, detail: Mapping[str, Any] | None = None) -> None:
         """Write a heartbeat. ``started`` stays the same while the holder does."""
-        values = {"name": name, "holder": holder, "detail": json_text(detail or {})}
-        self._connections.run(lambda connection: connection.execute(_BEAT, values) and None)
+        self._connections.run(write_heartbeat, name, holder, detail)
 
     def get(self, name: str) -> Heartbeat | None:
         """The row called ``name``; None if there is none."""

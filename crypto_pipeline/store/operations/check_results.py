@@ -11,11 +11,12 @@ from sqlalchemy import Connection, Text, Update, case, cast, func, select, updat
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from crypto_pipeline.market.bars import UTC_MS
-from crypto_pipeline.market.checks import SEVERITIES
+from crypto_pipeline.market.severity import SEVERITIES
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.frames import core_frame
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.operations.check_states import StoredState, read_states
 from crypto_pipeline.store.schema.tables import ALERTS, CHECK_RESULTS
 
 #: Schema of ``results``. ``detail`` is JSON.
@@ -57,13 +58,18 @@ class Checks:
         severity: str = "error",
         summary: str = "",
         detail: Mapping[str, Any] | None = None,
+        *,
+        unknown: bool = False,
     ) -> None:
-        """Store a check's newest result; in the same transaction a failure opens its alert and a pass resolves it."""
+        """Store a check's newest result; in the same transaction a failure opens its alert and a pass resolves it.
+
+        ``unknown``: what did not pass is not proven to be wrong either.
+        """
         values = _values(check, timeframe, severity, summary, detail)
         alert = _resolve(values["source"], values["timeframe"]) if passed else _raise(values)
 
         def record(connection: Connection) -> None:
-            connection.execute(_result(values, passed))
+            connection.execute(_result(values, passed, "ok" if passed else "unknown" if unknown else "bad"))
             connection.execute(alert)
 
         self._connections.run_core(record)
@@ -98,6 +104,10 @@ class Checks:
         statement = _resolve(source, str(timeframe or ""))
         return self._connections.run_core(lambda connection: connection.execute(statement).rowcount) > 0
 
+    def states(self) -> list[StoredState]:
+        """The newest state of every check, by name and subject, with its age by the database's clock."""
+        return self._connections.run(read_states)
+
     def results(self) -> pl.DataFrame:
         """The newest result of every check, in RESULT_SCHEMA, by name and timeframe.
 
@@ -129,16 +139,16 @@ class Checks:
         return core_frame(self._connections, query.order_by(gravity, alerts.opened_at), ALERT_SCHEMA)
 
 
-def _result(values: Mapping[str, Any], passed: bool) -> Insert:
+def _result(values: Mapping[str, Any], passed: bool, status: str) -> Insert:
     """The statement that replaces a check's result; ``since`` stays while the result is the same."""
     new = {name: values[name] for name in ("timeframe", "severity", "summary", "detail")}
-    statement = insert(CHECK_RESULTS).values(check_name=values["source"], passed=passed, **new)
+    statement = insert(CHECK_RESULTS).values(check_name=values["source"], passed=passed, status=status, **new)
     before, now = CHECK_RESULTS.c, statement.excluded
     return statement.on_conflict_do_update(
         index_elements=[before.check_name, before.timeframe],
         set_={
-            **{name: now[name] for name in ("passed", "severity", "summary", "detail", "checked_at")},
-            "since": case((before.passed == now.passed, before.since), else_=now.checked_at),
+            **{name: now[name] for name in ("passed", "status", "severity", "summary", "detail", "checked_at")},
+            "since": case((before.status == now.status, before.since), else_=now.checked_at),
         },
     )
 

@@ -146,6 +146,9 @@ CHECK_RESULTS = _table(
     _required("detail", JSONB, server_default="{}"),
     _required("checked_at", _TIME, server_default=_CLOCK),
     _required("since", _TIME, server_default=_CLOCK),
+    _required("status", Text, server_default="unknown"),
+    Column("figure", DOUBLE_PRECISION),
+    _required("threshold", Text, server_default=""),
 )
 
 ALERTS = _table(

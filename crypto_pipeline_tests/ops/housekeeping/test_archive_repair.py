@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.market import Timeframe
-from crypto_pipeline.ops.backups import backup
+from crypto_pipeline.ops.backups import backup, files
 from crypto_pipeline.ops.housekeeping import archive_repair
 from crypto_pipeline.ops.housekeeping.table_proofs import ARCHIVE_CHECK, prove_archive, prove_tables
 from crypto_pipeline.settings import Settings, load_settings
@@ -159,7 +159,7 @@ def test_what_no_backup_has_counts_as_missing_and_is_archived_anew(
         pl.DataFrame(expected, schema=["instrument", "timeframe", "day", "expected"], orient="row")
     )
     place(file).write_bytes(b"")
-    shutil.rmtree(backup.backup_dir(settings), ignore_errors=True)
+    shutil.rmtree(files.backup_dir(settings), ignore_errors=True)
     damaged = archive_repair.find_damaged(store, store.archive.files(None), silent)
     assert archive_repair.repair_from_backups(store, settings, damaged, silent) == damaged
     give_up(store.connections, file)

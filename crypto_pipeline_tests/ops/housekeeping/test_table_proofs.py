@@ -148,15 +148,15 @@ def test_a_backup_of_a_damaged_database_says_so_and_pushes_no_right_one_out(
 
     right = make()
     assert right.manifest.faults == []
-    assert backup.damage(right, backup.backup_dir(keep)) is None
+    assert backup.damage(right, files.backup_dir(keep)) is None
     damage(store)
     for _ in range(3):
         spoilt = make()
         assert spoilt.manifest.faults
         assert not spoilt.manifest.right
-    kept = [one.folder.name for one in files.complete(backup.backup_dir(keep))]
+    kept = [one.folder.name for one in files.complete(files.backup_dir(keep))]
     assert kept == [right.folder.name, spoilt.folder.name], "of the damaged ones only the newest takes room"
-    said = backup.damage(spoilt, backup.backup_dir(keep)) or ""
+    said = backup.damage(spoilt, files.backup_dir(keep)) or ""
     assert f"the last good backup is {right.folder.name}" in said
 
 

@@ -40,6 +40,7 @@ def backup(
         return
     from crypto_pipeline.cli.context import database
     from crypto_pipeline.ops.backups import backup as room
+    from crypto_pipeline.ops.backups.files import backup_dir
     from crypto_pipeline.store import Store
 
     settings = _settings(data_dir, to)
@@ -50,7 +51,7 @@ def backup(
         f"{made.folder}: {manifest.rows:,} rows, {manifest.bytes / 1e6:,.1f} MB, "
         f"{len(manifest.archive)} archive files, {manifest.seconds:.1f} s"
     )
-    if said := room.damage(made, room.backup_dir(settings)):
+    if said := room.damage(made, backup_dir(settings)):
         typer.echo(f"error: {said}", err=True)
         raise typer.Exit(FAILED)
 
@@ -63,7 +64,7 @@ def list_(
     """List complete backups, oldest first."""
     from crypto_pipeline.cli.output import print_json, table
     from crypto_pipeline.ops.backups import files
-    from crypto_pipeline.ops.backups.backup import backup_dir
+    from crypto_pipeline.ops.backups.files import backup_dir
 
     found = [summary(one) for one in files.complete(backup_dir(_settings(data_dir, to)))]
     if as_json:
@@ -98,11 +99,12 @@ def verify(
 ) -> None:
     """Read a backup back and compare every file's hash and every table's rows."""
     from crypto_pipeline.ops.backups import backup as room
+    from crypto_pipeline.ops.backups.files import backup_dir
 
     chosen = find(_settings(data_dir, to), name)
     room.verify(chosen, say)
     typer.echo(f"{chosen.folder.name} is intact")
-    if said := room.damage(chosen, room.backup_dir(_settings(data_dir, to))):
+    if said := room.damage(chosen, backup_dir(_settings(data_dir, to))):
         typer.echo(f"error: {said}", err=True)
         raise typer.Exit(FAILED)
 
@@ -134,8 +136,7 @@ def find(settings: Settings, name: str) -> Backup:
     """The backup called ``name``: a name, a folder, or ``latest``. Raises BadInput that lists the existing ones."""
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.ops.backups import files
-    from crypto_pipeline.ops.backups.backup import backup_dir
-    from crypto_pipeline.ops.backups.files import Backup, Manifest
+    from crypto_pipeline.ops.backups.files import Backup, Manifest, backup_dir
 
     if Path(name).is_dir():
         return Backup(Path(name).absolute(), Manifest.read(Path(name)))

@@ -1,0 +1,1 @@
+"""Commands of operation: checks, backups, retention and disk use."""

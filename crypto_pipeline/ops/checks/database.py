@@ -1,0 +1,54 @@
+"""Checks of the database and of the clocks: it answers, it can be written, and the clocks agree."""
+
+from __future__ import annotations
+
+from crypto_pipeline.defaults import replays
+from crypto_pipeline.ops.checks.definition import CheckDefinition
+from crypto_pipeline.ops.checks.observation import Observation
+from crypto_pipeline.ops.checks.states import CheckFinding, bad, ok
+
+#: Seconds by which two clocks may differ. A bar is expected `settle_delay` (5 s) after its end.
+_CLOCK_LIMIT = 2.0
+_SLOW = 0.5
+
+
+def _database(seen: Observation) -> CheckFinding:
+    if seen.database_trouble is not None:
+        return bad(seen.database_trouble)
+    took = f"it answers within {seen.database_seconds * 1000:.0f} ms"
+    if seen.database_seconds > _SLOW:
+        return bad(f"{took}, which is slow", seen.database_seconds, "warning")
+    return ok(took, seen.database_seconds)
+
+
+def _writable(seen: Observation) -> CheckFinding:
+    trouble = seen.known.read_only
+    return ok("a row was written") if trouble is None else bad(f"nothing can be written: {trouble}")
+
+
+def _clock(seen: Observation) -> CheckFinding:
+    facts = seen.known
+    off = {"this machine's clock": facts.host_ahead}
+    # the clock of a recording that is replayed stands where the recording does
+    venue = facts.clock_venue
+    if facts.clock_ahead is not None and venue is not None and not replays(venue) and facts.clock_rate == 1.0:
+        off[f"the clock of {venue}"] = facts.clock_ahead
+    name, ahead = max(off.items(), key=lambda item: abs(item[1]))
+    said = f"{name} is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the database's"
+    return CheckFinding("bad" if abs(ahead) > _CLOCK_LIMIT else "ok", said, round(ahead, 3))
+
+
+CHECKS = (
+    CheckDefinition(
+        "database", "data_pipeline", "PostgreSQL answers, and quickly.", "critical", f"≤ {_SLOW:g} s", "s",
+        evaluate=_database,
+    ),
+    CheckDefinition(
+        "database_writable", "data_pipeline", "Rows can be written to the database.", "critical",
+        requires=("database",), evaluate=_writable,
+    ),
+    CheckDefinition(
+        "clock", "edge_cases", "The clocks of this machine, of the database and of the venue agree.", "error",
+        f"≤ {_CLOCK_LIMIT:g} s apart", "s", requires=("database",), evaluate=_clock,
+    ),
+)  # fmt: skip

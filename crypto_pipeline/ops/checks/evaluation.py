@@ -1,0 +1,195 @@
+"""The evaluation of all operational checks, every few seconds by the notifier and once by the command ``check``."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+
+from crypto_pipeline.ops.backups import files
+from crypto_pipeline.ops.checks.observation import DiskRoom, Observation
+from crypto_pipeline.ops.checks.registry import operational
+from crypto_pipeline.ops.checks.scheduled import JOBS
+from crypto_pipeline.ops.checks.states import CheckState, unknown
+from crypto_pipeline.ops.host.disk_space import Disk
+from crypto_pipeline.settings import Settings
+from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database_url import dagster_url, resolve_url
+from crypto_pipeline.store.operations.check_states import NewState, StoredState, read_states, write_states
+from crypto_pipeline.store.operations.dagster_facts import DagsterFacts, open_dagster, read_dagster_facts
+from crypto_pipeline.store.operations.health_facts import HealthFacts, read_facts
+
+#: Seconds to connect, and milliseconds for one statement: a look must end before the next one begins.
+_CONNECT, _STATEMENT = 3, 5000
+
+
+class Evaluator:
+    """Looks at a deployment and judges it. It keeps one connection to each of the two databases."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._holder = f"{socket.gethostname()}:{os.getpid()}"
+        self._market: psycopg.Connection[Any] | None = None
+        self._dagster: psycopg.Connection[Any] | None = None
+
+    def evaluate(self) -> list[CheckState]:
+        """The state of every operational check now. Never raises for what it finds; a database that is away is a state.
+
+        A check whose requirement is bad is unknown: its own failure would only repeat the cause.
+        """
+        return judge(self.observe())
+
+    def observe(self) -> Observation:
+        """One look at both databases, the disk and the backups."""
+        took, trouble = self._ping()
+        facts, trouble = self._facts() if trouble is None else (None, trouble)
+        dagster, dagster_trouble = self._dagster_facts() if facts is not None else (None, "the database is away")
+        return Observation(
+            self._settings,
+            facts,
+            trouble,
+            took,
+            dagster,
+            dagster_trouble,
+            _disk(self._settings),
+            _newest_backup(self._settings),
+            files.nightly_backup(self._settings),
+        )
+
+    def record(self, states: Sequence[CheckState]) -> bool:
+        """Store the states, open and close their alerts; False where the database does not take them."""
+        try:
+            write_states(self._connection(), [_new(state) for state in states])
+        except (StoreError, psycopg.Error):
+            self._forget_market()
+            return False
+        return True
+
+    def with_times(self, states: Sequence[CheckState]) -> list[CheckState]:
+        """The states with the time since when each is as it is, as far as it was stored before."""
+        now = datetime.now(UTC)
+        stored = {row.source: row for row in self.stored()}
+        found = []
+        for state in states:
+            row = stored.get(state.source)
+            same = row is not None and row.status == state.status
+            found.append(replace(state, checked_at=now, since=row.since if row is not None and same else now))
+        return found
+
+    def stored(self) -> list[StoredState]:
+        """The stored states of all checks; none where the database does not answer."""
+        try:
+            return read_states(self._connection())
+        except (StoreError, psycopg.Error):
+            self._forget_market()
+            return []
+
+    def close(self) -> None:
+        """Close both connections."""
+        self._forget_market()
+        self._forget_dagster()
+
+    def _connection(self) -> psycopg.Connection[Any]:
+        if self._market is None or self._market.closed:
+            self._market = connect(resolve_url(self._settings), timeout=_CONNECT)
+            self._market.execute(f"SET statement_timeout = {_STATEMENT}")
+        return self._market
+
+    def _ping(self) -> tuple[float, str | None]:
+        """Seconds of the shortest statement on the kept connection; or why the database does not answer."""
+        try:
+            connection = self._connection()
+            begun = time.monotonic()
+            connection.execute("SELECT 1")
+            return time.monotonic() - begun, None
+        except psycopg.Error:  # the kept connection was cut: a new one decides
+            self._forget_market()
+        except StoreError as error:
+            return 0.0, str(error)
+        try:
+            begun = time.monotonic()
+            self._connection().execute("SELECT 1")
+            return time.monotonic() - begun, None
+        except (StoreError, psycopg.Error) as error:
+            self._forget_market()
+            return 0.0, str(error).strip().splitlines()[0]
+
+    def _facts(self) -> tuple[HealthFacts | None, str | None]:
+        try:
+            return read_facts(self._connection(), self._holder), None
+        except StoreError as error:
+            trouble = str(error)
+        except psycopg.errors.UndefinedTable:
+            trouble = "the database has an older schema: `crypto-pipeline up` migrates it"
+        except psycopg.Error as error:
+            trouble = f"the database does not answer as it should: {str(error).strip().splitlines()[0]}"
+        self._forget_market()
+        return None, trouble
+
+    def _dagster_facts(self) -> tuple[DagsterFacts | None, str | None]:
+        try:
+            if self._dagster is None or self._dagster.closed:
+                self._dagster = open_dagster(dagster_url(self._settings, resolve_url(self._settings)), _CONNECT)
+                self._dagster.execute(f"SET statement_timeout = {_STATEMENT}")
+            return read_dagster_facts(self._dagster, JOBS), None
+        except (StoreError, psycopg.Error) as error:
+            self._forget_dagster()
+            return None, str(error).strip().splitlines()[0]
+
+    def _forget_market(self) -> None:
+        if self._market is not None:
+            self._market.close()
+            self._market = None
+
+    def _forget_dagster(self) -> None:
+        if self._dagster is not None:
+            self._dagster.close()
+            self._dagster = None
+
+
+def judge(seen: Observation) -> list[CheckState]:
+    """The state of every operational check in an observation. Pure."""
+    found: dict[str, CheckState] = {}
+    for definition in operational(seen.settings):
+        assert definition.evaluate is not None
+        causes = [name for name in definition.requires if name in found and found[name].status == "bad"]
+        causes += [name for name in definition.requires if name in found and _hidden(found[name])]
+        hidden = unknown(f"{_HIDDEN}{causes[0]}") if causes else None
+        finding = hidden or definition.evaluate(seen)
+        found[definition.name] = definition.state(finding, seen.settings)
+    return list(found.values())
+
+
+_HIDDEN = "it cannot be judged because of "
+
+
+def _hidden(state: CheckState) -> bool:
+    """Whether the state is unknown because of another check."""
+    return state.status == "unknown" and state.summary.startswith(_HIDDEN)
+
+
+def _disk(settings: Settings) -> DiskRoom | None:
+    try:
+        disk = Disk(settings.data_dir, settings.disk_reserve_mb)
+        kept = disk.limits.reserve == 0 or disk.reserved > 0 or disk.free >= disk.limits.start
+        return DiskRoom(disk.total, disk.free, disk.limits.warn, kept)
+    except OSError:
+        return None
+
+
+def _newest_backup(settings: Settings) -> float | None:
+    right = [one.manifest.created_at for one in files.complete(files.backup_dir(settings)) if one.manifest.right]
+    return None if not right else (datetime.now(UTC) - right[-1]).total_seconds()
+
+
+def _new(state: CheckState) -> NewState:
+    return NewState(
+        state.source, state.status, state.severity, state.summary, state.figure, state.threshold, state.offenders
+    )

@@ -1,0 +1,113 @@
+"""Checks of the programs: each runs and works, judged by its heartbeat or by the supervisor's look at it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crypto_pipeline.ops.checks.definition import CheckDefinition
+from crypto_pipeline.ops.checks.observation import SILENT, Observation
+from crypto_pipeline.ops.checks.states import CheckFinding, bad, ok, unknown
+
+INGEST = "ingest-"
+NOTIFIER = "notifier"
+#: Seconds without a heartbeat: of ingest (its lease is lost before), and of Dagster's daemon, which writes every 30 s.
+_INGEST_SILENT, _DAEMON_SILENT = 20.0, 90.0
+#: A program that starts may take this long to answer, seconds.
+_STARTING = 60.0
+
+
+def _supervisor(seen: Observation) -> CheckFinding:
+    supervisors = seen.supervisors
+    if not supervisors:
+        return unknown("no `crypto-pipeline up` works on this database: it supervises no program")
+    age, detail = max(supervisors.values(), key=lambda beat: beat[0])
+    if age > SILENT:
+        return bad(f"`crypto-pipeline up` has said nothing for {age:.0f} s", age)
+    return ok(f"`up` supervises {len(detail.get('programs', {}))} programs", age)
+
+
+def _program(seen: Observation, name: str, title: str) -> CheckFinding:
+    """The supervisor's look at one program."""
+    found = seen.program(name)
+    if found is None:
+        return unknown(f"no supervisor says anything about {title}")
+    trouble = found.get("trouble")
+    if trouble is None:
+        return ok(f"{title} runs and answers")
+    if found.get("state") in ("RUNNING", "STARTING") and (found.get("uptime") or 0.0) < _STARTING:
+        return unknown(f"{title} is starting: {trouble}")
+    return bad(f"{title} does not work: {trouble}")
+
+
+def _code_server(seen: Observation) -> CheckFinding:
+    return _program(seen, "code-server", "Dagster's code server")
+
+
+def _webserver(seen: Observation) -> CheckFinding:
+    return _program(seen, "webserver", "the Dagster UI")
+
+
+def _http_api(seen: Observation) -> CheckFinding:
+    return _program(seen, "api", "the HTTP API")
+
+
+def _daemon(seen: Observation) -> CheckFinding:
+    """By the supervisor's look where there is one, and by the daemon's own heartbeats."""
+    looked = _program(seen, "daemon", "Dagster's daemon")
+    if looked.status == "bad" or seen.dagster is None:
+        return looked
+    if not seen.dagster.daemon:
+        return unknown("Dagster's daemon has not written a heartbeat yet")
+    youngest = min(seen.dagster.daemon.values())
+    if youngest > _DAEMON_SILENT:
+        return bad(f"Dagster's daemon has written no heartbeat for {youngest:.0f} s", youngest)
+    return ok(f"Dagster's daemon wrote a heartbeat {youngest:.0f} s ago", youngest)
+
+
+def _ingest(seen: Observation) -> CheckFinding:
+    """Every shard of ingest by its heartbeat row."""
+    beats = {name: beat for name, beat in seen.known.heartbeats.items() if name.startswith(INGEST)}
+    offenders: list[dict[str, Any]] = []
+    for name in sorted(beats):
+        age, detail = beats[name]
+        looked = seen.program(name)
+        if looked is not None and looked.get("state") == "STOPPED" and detail.get("instruments") == 0:
+            continue  # no instrument of its venue is collected
+        if age > _INGEST_SILENT:
+            offenders.append({"shard": name, "seconds": round(age), "venue": detail.get("venue")})
+    if offenders:
+        worst = max(offenders, key=lambda one: one["seconds"])
+        names = ", ".join(str(one["shard"]) for one in offenders)
+        return bad(f"no heartbeat of {names} for {worst['seconds']} s", worst["seconds"], offenders=tuple(offenders))
+    if not beats:
+        return unknown("live ingest has not started yet")
+    return ok(f"{len(beats)} ingest programs work", max(age for age, _ in beats.values()))
+
+
+CHECKS = (
+    CheckDefinition(
+        "supervisor", "error_recovery", "`crypto-pipeline up` runs and starts again what ends.", "critical",
+        f"≤ {SILENT:g} s", "s", requires=("database",), evaluate=_supervisor,
+    ),
+    CheckDefinition(
+        "ingest", "data_pipeline", "Every ingest program writes its heartbeat.", "critical",
+        f"≤ {_INGEST_SILENT:g} s", "s", requires=("database", "database_writable"), covers=("run:live_ingest",),
+        evaluate=_ingest, applies=lambda settings: settings.ingest,
+    ),
+    CheckDefinition(
+        "dagster_daemon", "data_pipeline", "Dagster's daemon works: schedules, sensors and the run queue move.",
+        "critical", f"≤ {_DAEMON_SILENT:g} s", "s", requires=("database", "database_writable"), evaluate=_daemon,
+    ),
+    CheckDefinition(
+        "code_server", "data_pipeline", "Dagster's code server serves the definitions.", "critical",
+        requires=("database",), evaluate=_code_server,
+    ),
+    CheckDefinition(
+        "webserver", "error_recovery", "The Dagster UI answers.", "error",
+        requires=("database", "code_server"), evaluate=_webserver,
+    ),
+    CheckDefinition(
+        "http_api", "error_recovery", "The HTTP API answers.", "error",
+        requires=("database",), evaluate=_http_api, applies=lambda settings: settings.api,
+    ),
+)  # fmt: skip

@@ -1,0 +1,84 @@
+"""Checks whose results are stored by runs of Dagster and by sensors: their names, and how long a result is valid.
+
+Their promises are stated here for people; a test compares the names with Dagster's definitions. The modules that
+compute them are not imported: this registry must load in a small program.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+
+from crypto_pipeline.market.severity import Severity
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.ops.checks.definition import CheckDefinition
+from crypto_pipeline.ops.checks.states import Category
+
+_HOURLY, _SIX_HOURS, _NIGHTLY = timedelta(hours=3), timedelta(hours=13), timedelta(hours=54)
+_TIMEFRAMES = tuple(str(timeframe) for timeframe in Timeframe)
+_DATA: Category = "data_pipeline"
+
+
+def _stored(
+    name: str, category: Category, promise: str, valid_for: timedelta, severity: Severity = "error", **more: object
+) -> CheckDefinition:
+    return CheckDefinition(name, category, promise, severity, valid_for=valid_for, requires=("database",), **more)  # type: ignore[arg-type]
+
+
+_bars = partial(_stored, subjects=_TIMEFRAMES)
+
+BARS = (
+    _bars("accounted_for", _DATA, "Every expected bar is present or explained by the ledger.", _SIX_HOURS),
+    _bars("ohlc_sanity", "edge_cases", "No bar is impossible.", _SIX_HOURS),
+    _bars("rollup_conservation", _DATA, "Rolled-up bars hold exactly the volume of the bars below them.", _SIX_HOURS),
+    _bars("venue_agreement", _DATA, "Our bars equal the venue's own.", _SIX_HOURS),
+    _bars("no_future_bars", "edge_cases", "No bar is complete before its window is over.", _SIX_HOURS),
+    _bars("freshness", _DATA, "The newest bar of every instrument is as new as it should be.", _HOURLY),
+    _stored("silence_is_plausible", "edge_cases", "No silence is longer than habits explain.", _SIX_HOURS, "warning",
+            subjects=("1m",)),
+    _stored("connection", _DATA, "The venue answers.", _HOURLY),
+)  # fmt: skip
+FEATURES = (
+    _stored("no_leak", _DATA, "No row of features knows what came later.", _NIGHTLY, "critical"),
+    _stored("warm_up", _DATA, "No feature needs more bars than it declares.", _NIGHTLY),
+    _stored("parity", _DATA, "Live rows of features equal those computed afterwards.", _NIGHTLY),
+    _stored("benchmark", "strategies", "The instrument that features and labels refer to is collected.", _NIGHTLY),
+    _stored("up_to_date", _DATA, "Every past day's features were computed from the bars stored now.", _NIGHTLY),
+    _stored("null_share", _DATA, "No feature is null more often than before.", _NIGHTLY),
+    _stored("range", _DATA, "No feature leaves its range.", _NIGHTLY),
+    _stored("drift", _DATA, "No more features drift than chance explains.", _NIGHTLY, "warning"),
+)
+LABELS = (
+    _stored("label_finality", "strategies", "No label is stored before its horizon has ended.", _NIGHTLY),
+    _stored("labels_current", "strategies", "Every label rests on the bars as they are now.", _NIGHTLY),
+    _stored("too_few_events", "strategies", "There are enough labels to learn from.", _NIGHTLY, "warning"),
+)
+MACRO = tuple(
+    _stored(f"macro_{name}", _DATA, promise, timedelta(hours=30), "warning",
+            applies=lambda settings: settings.macro_series is not None)
+    for name, promise in (
+        ("release_missed", "The value of the next period of every macro series has come when it was due."),
+        ("revision_size", "No revision of a macro series is unusually large."),
+        ("is_fresh", "The source of macro series has answered within 24 hours."),
+    )
+)  # fmt: skip
+_OF_VIEWS: tuple[tuple[str, str, timedelta, Severity], ...] = (
+    ("is_fresh", "was refreshed in time", _HOURLY, "warning"),
+    ("equals_table", "holds what the table held at its refresh", _NIGHTLY, "error"),
+)
+VIEWS = tuple(
+    _stored(f"{view}_{check}", _DATA, f"The view {view} {promise}.", valid, severity)
+    for view in ("ohlc_today", "ohlc_recent", "instrument_summary")
+    for check, promise, valid, severity in _OF_VIEWS
+)
+STORAGE = (
+    _stored("storage_disk_lasts", "load", "The disk has room for weeks at the present growth.", _HOURLY, "warning"),
+    _stored("storage_partitions_ahead", "error_recovery", "The coming months have partitions.", _HOURLY, "warning"),
+    _stored("storage_tables_are_not_bloated", "load", "No large table is mostly unused room.", _HOURLY, "warning"),
+    _stored("tables_hold_what_is_counted", "error_recovery", "Every table holds what is counted of it.", _HOURLY,
+            "critical"),
+    _stored("archive_files_are_whole", "error_recovery", "No archive file has changed.", _HOURLY, "critical"),
+    _stored("backup_is_right", "error_recovery", "The newest backup lacks nothing.", _NIGHTLY, "critical",
+            applies=lambda settings: settings.database_url is None or bool(settings.backup_daily)),
+)  # fmt: skip
+CHECKS = (*BARS, *FEATURES, *LABELS, *MACRO, *VIEWS, *STORAGE)
