@@ -100,7 +100,7 @@ CHECKS = (
     ),
     CheckDefinition(
         "code_server", "data_pipeline", "Dagster's code server serves the definitions.", "critical",
-        requires=("database",), evaluate=_code_server,
+        requires=("database", "supervisor"), evaluate=_code_server,
     ),
     CheckDefinition(
         "webserver", "error_recovery", "The Dagster UI answers.", "error",
@@ -108,6 +108,6 @@ CHECKS = (
     ),
     CheckDefinition(
         "http_api", "error_recovery", "The HTTP API answers.", "error",
-        requires=("database",), evaluate=_http_api, applies=lambda settings: settings.api,
+        requires=("database", "supervisor"), evaluate=_http_api, applies=lambda settings: settings.api,
     ),
 )  # fmt: skip

@@ -30,6 +30,11 @@ def check(
             help="Only of this category: data_pipeline, strategies, models, risk, error_recovery, edge_cases, load."
         ),
     ] = None,
+    morning: Annotated[bool, typer.Option("--morning", help="What the night left: bars, backup, proofs.")] = False,
+    afternoon: Annotated[bool, typer.Option("--afternoon", help="What works now: live bars, venues, queue.")] = False,
+    evening: Annotated[
+        bool, typer.Option("--evening", help="What must last through the night: disk, programs.")
+    ] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Run the safe remedies of the checks that are bad.")] = False,
     every: Annotated[bool, typer.Option("--all", help="Also list the checks that are ok.")] = False,
     as_json: AsJson = False,
@@ -39,16 +44,24 @@ def check(
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.cli.output import print_json
     from crypto_pipeline.ops.checks.report import exit_code, look, of_category
+    from crypto_pipeline.ops.checks.routines import ROUTINES
 
     settings = deployment_settings(data_dir)
-    states = of_category(look(settings), category)
+    given = {"morning": morning, "afternoon": afternoon, "evening": evening}
+    routines = [routine for routine in ROUTINES if given[routine]]
+
+    def chosen() -> list[CheckState]:
+        states = of_category(look(settings), category)
+        return [one for one in states if not routines or any(one.name in ROUTINES[name] for name in routines)]
+
+    states = chosen()
     repairs: list[dict[str, str]] = []
     if fix:
         from crypto_pipeline.ops.checks.remedies import repair
 
         repairs = [one.as_dict() for one in repair(settings, states)]
         if repairs:
-            states = of_category(look(settings), category)
+            states = chosen()
     if as_json:
         print_json({"checks": [one.as_dict() for one in states], "repairs": repairs, "exit_code": exit_code(states)})
     else:
