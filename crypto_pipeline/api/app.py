@@ -14,7 +14,10 @@ from starlette.responses import Response
 
 from crypto_pipeline.api import models, problems
 from crypto_pipeline.api.formats import ARROW, CSV, PARQUET
-from crypto_pipeline.api.limits import RequestLimits
+from crypto_pipeline.api.limits import OPEN, RequestLimits
+from crypto_pipeline.api.operations.cache import add_cache_routes
+from crypto_pipeline.api.operations.figures import DeploymentFigures
+from crypto_pipeline.api.operations.health import add_health_routes
 from crypto_pipeline.api.responses import CachedResponses, Responses
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.reading.query import ALL, question
@@ -52,9 +55,12 @@ def _responses(*more: int) -> dict[int | str, dict[str, Any]]:
     return found
 
 
-def create_app(reader: Reader, *, token: str | None = None, rate: float = 0.0) -> FastAPI:
+def create_app(
+    reader: Reader, *, figures: DeploymentFigures | None = None, token: str | None = None, rate: float = 0.0
+) -> FastAPI:
     """An application that answers from ``reader``, which it closes when it ends.
 
+    ``figures``: what health, metrics and the cache routes show, closed too; without them these routes do not exist.
     ``token``: only for clients that send it as bearer token. ``rate``: requests a second of one client, 0 for any.
     """
 
@@ -62,6 +68,8 @@ def create_app(reader: Reader, *, token: str | None = None, rate: float = 0.0) -
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await run_sync(responses.alive.close)
+        if figures is not None:
+            await run_sync(figures.close)
         await run_sync(reader.close)
 
     app = FastAPI(
@@ -71,6 +79,9 @@ def create_app(reader: Reader, *, token: str | None = None, rate: float = 0.0) -
     problems.install(app)
     responses = Responses(reader)
     _add_routes(app, responses)
+    if figures is not None:
+        add_health_routes(app, figures, responses.cached.stats.as_dict)
+        add_cache_routes(app, figures, responses.cached.stats.as_dict)
     _describe(app, token)
     app.add_middleware(CachedResponses, responses=responses)
     app.add_middleware(RequestLimits, token=token, rate=rate)
@@ -176,6 +187,7 @@ def _describe(app: FastAPI, token: str | None) -> None:
     if token is not None:
         schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         for path, methods in schema["paths"].items():
-            if path != "/health/simple":
-                methods["get"]["security"] = [{"token": []}]
+            for described in methods.values():
+                if path not in OPEN:
+                    described["security"] = [{"token": []}]
     app.openapi_schema = schema

@@ -17,8 +17,8 @@ App = Callable[[Scope, Any, Any], Awaitable[None]]
 _MOST_CLIENTS = 10_000
 #: Requests at once that are not answered yet; whether it lives is told beyond that.
 _MOST_AT_WORK = 1_000
-#: Without a token too: whether it lives, and what it offers.
-OPEN = frozenset({"/health/simple", "/openapi.json"})
+#: Without a token too: how it is, in a word, and what it offers. They are answered also while too much is at work.
+OPEN = frozenset({"/health", "/health/simple", "/openapi.json"})
 
 
 class RequestLimits:
@@ -47,7 +47,10 @@ class RequestLimits:
             self._at_work -= 1
 
     def _refusal(self, scope: Scope) -> Any:
-        if self._token is not None and scope["path"] not in OPEN and not self._known(scope):
+        trusted = self._token is None or self._known(scope)
+        #: what an open route may say more to a client with the token
+        scope.setdefault("state", {})["trusted"] = trusted
+        if not trusted and scope["path"] not in OPEN:
             return problem(401, "give the token as `Authorization: Bearer …`", {"WWW-Authenticate": "Bearer"})
         if self._at_work >= _MOST_AT_WORK and scope["path"] not in OPEN:
             return problem(503, f"{self._at_work} requests are at work: ask again in a second", {"Retry-After": "1"})

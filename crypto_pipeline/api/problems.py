@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from crypto_pipeline.api.models import QUERIES
+from crypto_pipeline.api.operations.models import BODIES
 from crypto_pipeline.market.near_names import did_you_mean, near_names
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.errors import (
@@ -93,7 +94,8 @@ def _choices(name: str) -> str:
 def _unknown(name: str, path: str) -> str:
     if name in ("format", "accept"):
         return f"unknown parameter {name!r}: ask for a form by its header, such as `Accept: text/csv`"
-    model = QUERIES.get(path.strip("/").partition("/")[0])
+    asked = path.strip("/")
+    model = BODIES.get(asked) or QUERIES.get(asked.partition("/")[0])
     known = list(model.model_fields) if model is not None else []
     hint = did_you_mean(near_names(name, known, 1)) or f"there are {', '.join(known) or 'none'}"
     return f"unknown parameter {name!r}: {hint}"

@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from crypto_pipeline.api.app import create_app
+from crypto_pipeline.api.operations.figures import DeploymentFigures
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.web_guard import WebGuard, allowed_names
@@ -107,7 +108,9 @@ def config(reader: Reader, settings: Settings, port: int) -> uvicorn.Config:
     """How uvicorn is to serve ``reader``."""
     BoundedProtocol.most = _allowed_connections()
     token = settings.api_token
-    inner = create_app(reader, token=token.get_secret_value() if token else None, rate=settings.api_rate)
+    figures = DeploymentFigures(reader.store.url, settings)
+    secret = token.get_secret_value() if token else None
+    inner = create_app(reader, figures=figures, token=secret, rate=settings.api_rate)
     app = WebGuard(inner, allowed_names(settings.host, settings.allowed_hosts))
     return uvicorn.Config(
         app, host=settings.host, port=port, http=BoundedProtocol, ws="none", access_log=False, log_level="warning",

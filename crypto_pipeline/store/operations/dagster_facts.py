@@ -118,14 +118,24 @@ def read_dagster_facts(
     assert queued is not None
     assert started is not None
     return DagsterFacts(
-        daemon=dict(connection.execute(_DAEMON).fetchall()),
-        instigators=tuple(_instigator(*row) for row in connection.execute(_INSTIGATORS)),
+        daemon=read_daemon_ages(connection),
+        instigators=read_instigators(connection),
         queued=queued[0],
         oldest_queued=queued[1],
         started=started[0],
         holding=dict(connection.execute(_HOLDING).fetchall()),
         last_runs={row[0]: LastRun(*row) for row in connection.execute(_LAST_RUNS, {"jobs": jobs})},
     )
+
+
+def read_daemon_ages(connection: psycopg.Connection[Any]) -> dict[str, float]:
+    """Kind of daemon → seconds since its heartbeat. Raises psycopg.Error."""
+    return dict(connection.execute(_DAEMON).fetchall())
+
+
+def read_instigators(connection: psycopg.Connection[Any]) -> tuple[Instigator, ...]:
+    """Schedules and sensors, at most 500. Raises psycopg.Error."""
+    return tuple(_instigator(*row) for row in connection.execute(_INSTIGATORS))
 
 
 def open_dagster(url: str, timeout: int = 5) -> psycopg.Connection[Any]:

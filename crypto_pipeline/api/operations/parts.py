@@ -1,0 +1,121 @@
+"""Parts of a health page or scrape: each is read once for many that ask at the same time, and kept for some seconds."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from crypto_pipeline.store.database.errors import DatabaseAwayError, StoreError
+
+log = logging.getLogger(__name__)
+
+#: Seconds for which nothing is asked of a database that did not answer.
+_AWAY_SECONDS = 2.0
+#: A value that is so many times older than it may be is read anew before it is given out.
+_MOST_AGES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PartValue:
+    """What reading a part gave.
+
+    Attributes:
+        value: None where it could not be read.
+        trouble: Why it could not be read; None where it was.
+        read_at: When, by time.monotonic.
+        seconds: How long reading it took.
+    """
+
+    value: Any
+    trouble: str | None
+    read_at: float
+    seconds: float
+
+
+class AwayMark:
+    """Shared by the parts of one database: once it did not answer, the others do not wait for it as well."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._trouble = ""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the database is not asked now; None where it may be asked."""
+        return self._trouble if time.monotonic() < self._until else None
+
+    def set(self, trouble: str) -> None:
+        """The database did not answer."""
+        self._trouble, self._until = trouble, time.monotonic() + _AWAY_SECONDS
+
+
+class Part:
+    """One part. ``read`` may raise StoreError, psycopg's errors and OSError, which become its trouble. Thread-safe.
+
+    With ``background`` a value that is too old is given out once more while that executor reads the next one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[], Any],
+        keep_seconds: float,
+        away: AwayMark,
+        background: Executor | None = None,
+    ) -> None:
+        self.name = name
+        self._read, self._keep, self._away, self._background = read, keep_seconds, away, background
+        self._lock = threading.Lock()
+        self._last: PartValue | None = None
+
+    def get(self) -> PartValue:
+        """The value, at most as old as it may be, or its trouble."""
+        last = self._last
+        if last is not None:
+            age = time.monotonic() - last.read_at
+            if age < self._keep:
+                return last
+            if self._background is not None and last.trouble is None and age < _MOST_AGES * self._keep:
+                if self._lock.acquire(blocking=False):
+                    self._background.submit(self._finish)
+                return last
+        asked = time.monotonic()
+        with self._lock:
+            last = self._last
+            if last is None or last.read_at < asked - self._keep:
+                last = self._last = self._try()
+            return last
+
+    def _finish(self) -> None:
+        try:
+            self._last = self._try()
+        finally:
+            self._lock.release()
+
+    def _try(self) -> PartValue:
+        began = time.monotonic()
+        value: Any = None
+        trouble = self._away.trouble
+        if trouble is None:
+            try:
+                value = self._read()
+            except DatabaseAwayError as error:
+                trouble = str(error)
+                self._away.set(trouble)
+            except (StoreError, psycopg.Error, OSError) as error:
+                trouble = _one_line(error)
+                log.warning("%s cannot be read: %s", self.name, trouble)
+        now = time.monotonic()
+        return PartValue(value, trouble, now, now - began)
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
