@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
 
@@ -20,6 +23,39 @@ class OperationSettings(BaseSettings):
     api_connections: int = Field(8, ge=1, le=64, description="Connections to PostgreSQL for HTTP reads, of each kind.")
     api_cache_mb: int = Field(128, ge=1, description="Memory for answers that are kept, in MiB.")
 
+    # Alerts and reports
+    notifier: bool = Field(True, description="Whether `up` runs the program that evaluates checks and sends alerts.")
+    slack_webhook: SecretStr | None = Field(
+        None, description="Incoming webhook of Slack for alerts and reports: https://hooks.slack.com/services/…"
+    )
+    slack_webhook_alerts: SecretStr | None = Field(
+        None, description="Incoming webhook for alerts; then only reports go to slack_webhook."
+    )
+    slack_token: SecretStr | None = Field(
+        None, description="Bot token (xoxb-…) with chat:write, channels:history and files:write, for slack_channel."
+    )
+    slack_channel: str | None = Field(None, description="Id of the channel for the bot token: C0123456789.")
+    slack_channel_alerts: str | None = Field(
+        None, description="Id of the channel for alerts; then only reports go to slack_channel."
+    )
+    slack_api_url: str = Field("https://slack.com/api", description="Address of Slack's API.")
+    apprise_urls: SecretStr | None = Field(
+        None, description="Further channels as addresses of apprise, separated by spaces: 'ntfy://topic mailto://…'."
+    )
+    alert_severity: Literal["critical", "error", "warning", "info"] = Field(
+        "warning", description="Less grave alerts are not sent."
+    )
+    alert_remind_hours: float = Field(
+        6.0, ge=0, description="An open alert that nobody acknowledged is sent again after this; 0: never."
+    )
+    dead_man_url: SecretStr | None = Field(
+        None, description="Address that is pinged while all is well (healthchecks.io, or your own Healthchecks)."
+    )
+    dead_man_seconds: float = Field(60.0, ge=10, le=300, description="Seconds between two pings.")
+    deployment_name: str | None = Field(None, description="Name in messages. Default: the name of the machine.")
+    docs_url: str = Field("", description="Where the docs are read, for links in messages. Default: paths alone.")
+    report_time_zone: str = Field("UTC", description="IANA zone of the reports at 09:00 and 17:00: Europe/Berlin.")
+
     # Backups and housekeeping
     backup_dir: Path | None = Field(None, description="Where backups go. Default: 'backups' in data_dir.")
     backup_keep: int = Field(3, ge=1, description="Newest backups that are kept.")
@@ -33,3 +69,21 @@ class OperationSettings(BaseSettings):
         256, ge=0, description="Room kept in a file, given up first when the disk is nearly full (at most 5 % of it)."
     )
     dagster_keep_days: int = Field(14, ge=1, description="Days that finished runs and their events are kept.")
+
+    @field_validator("slack_webhook", "slack_webhook_alerts", "dead_man_url")
+    @classmethod
+    def _web_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        parts = urlsplit(value.get_secret_value())
+        if parts.scheme not in ("https", "http") or not parts.hostname:
+            raise ValueError("give the whole address, as https://…")
+        return value
+
+    @field_validator("report_time_zone")
+    @classmethod
+    def _time_zone(cls, value: str) -> str:
+        try:
+            return ZoneInfo(value).key
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"{value!r} is no time zone: give a name as Europe/Berlin or America/New_York") from None

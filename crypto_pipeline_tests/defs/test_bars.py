@@ -14,7 +14,7 @@ from crypto_pipeline.defs.base.partitions import partitions, range_tags
 from crypto_pipeline.defs.base.runs import by_person
 from crypto_pipeline.healing.checks.stored_bars import CHECKS, MINUTE_CHECKS
 from crypto_pipeline.market import Instrument, Timeframe
-from crypto_pipeline.ops.alerts import alert_groups
+from crypto_pipeline.ops.alerting.groups import alert_groups
 from crypto_pipeline_tests.defs.conftest import Deployed
 
 Span = tuple[datetime, datetime]

@@ -10,7 +10,7 @@ import typer
 from crypto_pipeline.cli.options import AsJson, DataDir
 
 if TYPE_CHECKING:
-    from crypto_pipeline.ops.alerts import AlertGroup
+    from crypto_pipeline.ops.alerting.groups import AlertGroup
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +22,7 @@ def alerts(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """List open alerts, grouped by cause. Exit code 1 when there are any."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.output import console, print_json
-    from crypto_pipeline.ops.alerts import alert_groups
+    from crypto_pipeline.ops.alerting.groups import alert_groups
 
     with open_store(deployment_settings(data_dir)) as store:
         groups = alert_groups(store)

@@ -26,6 +26,7 @@ CODE_SERVER = "code-server"
 WEBSERVER = "webserver"
 DAEMON = "daemon"
 API = "api"
+NOTIFIER = "notifier"
 #: Ingest has one program per shard: ingest-0, ingest-kraken-0 …, the names of their leases and heartbeats.
 INGEST = "ingest-"
 
@@ -115,6 +116,9 @@ def programs(settings: Settings, places: Places, ports: Mapping[str, int]) -> li
     found.append(SupervisedProgram(DAEMON, [*dagster, "dagster-daemon", "run", *where], nice=5))
     if API in ports:
         found.append(SupervisedProgram(API, [*ours, "_api", "--port", str(ports[API])], nice=5))
+    if settings.notifier:
+        notifier = [sys.executable, "-m", "crypto_pipeline.ops.alerting.notifier"]
+        found.append(SupervisedProgram(NOTIFIER, notifier, nice=5, stop_wait=20))
     return found
 
 

@@ -164,6 +164,13 @@ ALERTS = _table(
     _required("last_seen", _TIME, server_default=_CLOCK),
     _required("times_seen", Integer, server_default="1"),
     Column("resolved_at", _TIME),
+    Column("first_look", _TIME),
+    Column("announced_at", _TIME),
+    _required("announcements", Integer, server_default="0"),
+    Column("recovery_at", _TIME),
+    Column("acknowledged_at", _TIME),
+    Column("acknowledged_by", Text),
+    Column("muted_until", _TIME),
 )
 
 JOB_METRICS = _table(
