@@ -50,6 +50,15 @@ def moment(text: str, option: str) -> datetime:
         raise BadInput(f"{option}: {error}") from None
 
 
+def duration(text: str, option: str) -> timedelta:
+    """Parse a length of time: ``90s``, ``30m``, ``2h`` or ``1d``. Raises BadInput that names ``option``."""
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    number, unit = text.strip()[:-1], text.strip()[-1:]
+    if unit not in units or not number.isascii() or not number.isdigit() or not 0 < int(number) < 100_000:
+        raise BadInput(f"{option} {text!r}: give a length of time as 30m, 2h or 1d")
+    return timedelta(**{units[unit]: int(number)})
+
+
 def bounds(start: str | None, end: str | None) -> tuple[datetime | None, datetime | None]:
     """Parse start and end (UTC), None if not given. Raises BadInput when the span is empty."""
     first = moment(start, "--start") if start else None

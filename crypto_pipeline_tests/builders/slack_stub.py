@@ -93,7 +93,7 @@ class SlackStub:
             self.uploads[parts.path.removeprefix("/upload/")] = raw or b""
             self._reply(handler, 200, "OK")
             return
-        body = json.loads(raw) if raw else {}
+        body = json.loads(raw) if raw and raw.startswith(b"{") else {"text": (raw or b"").decode()} if raw else {}
         request = Received(time.monotonic(), parts.path, body or parse_qs(parts.query))
         with self._lock:
             self.asked.append(request)

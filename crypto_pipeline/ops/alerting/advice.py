@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-RUNBOOK = "docs/runbook.md"
+from crypto_pipeline.ops.checks.definition import RUNBOOK
+from crypto_pipeline.ops.checks.registry import definition_of
 
 #: The first action by source of the alert. A source with a subject (`run:make_backup`) is looked up whole, then by what
 #: stands before its colon.
@@ -41,6 +42,13 @@ def advice_for(source: str) -> str:
     return _ADVICE.get(source) or _ADVICE.get(source.split(":")[0]) or _OTHERWISE
 
 
-def runbook_for(source: str, stated: str | None = None) -> str:
-    """Page and anchor of the runbook; ``stated`` is what the check itself names."""
-    return stated or f"{RUNBOOK}#{source.split(':')[0]}"
+def runbook_for(source: str) -> str:
+    """Page and anchor of the runbook: of the check, else of what raised the alert."""
+    definition = definition_of(source)
+    return definition.runbook if definition is not None else f"{RUNBOOK}#{source.split(':')[0]}"
+
+
+def unit_of(source: str) -> str:
+    """The unit of the figure of a check; empty where there is none."""
+    definition = definition_of(source)
+    return definition.unit if definition is not None else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from crypto_pipeline.ops.alerting.advice import advice_for, runbook_for
+from crypto_pipeline.ops.alerting.advice import advice_for, runbook_for, unit_of
 from crypto_pipeline.ops.alerting.messages import (
     RECOVERED,
     SYMBOLS,
@@ -59,12 +59,19 @@ def alert_message(alerts: Sequence[AlertRecord], now: datetime, sender: Sender) 
     if lines := [_line(one, now) for one in alerts[_IN_FULL:]]:
         blocks += _list_blocks(lines)
         texts.append("\n".join([*lines[:_LINES], *_more(lines)]))
-    ids = " ".join(str(one.id) for one in alerts[:_IN_FULL])
-    hint = (
-        f"`crypto-pipeline alerts ack {ids}` stops reminders, `crypto-pipeline alerts mute {ids} --for 2h` any message"
-    )
-    blocks.append(small_print(f"{escaped(sender.deployment)} · {hint}"))
-    return Announcement(title, "\n\n".join([*texts, hint.replace("`", "")]), worst.severity, within_limits(blocks))
+    if hint := _hint([one.id for one in alerts[:_IN_FULL] if one.id > 0]):
+        blocks.append(small_print(f"{escaped(sender.deployment)} · {hint}"))
+        texts.append(hint.replace("`", ""))
+    return Announcement(title, "\n\n".join(texts), worst.severity, within_limits(blocks))
+
+
+def _hint(ids: Sequence[int]) -> str:
+    """What a person may do about the alerts; empty where they are not in the database."""
+    if not ids:
+        return ""
+    shown = " ".join(map(str, ids))
+    mute = f"`crypto-pipeline alerts mute {shown} --for 2h`"
+    return f"`crypto-pipeline alerts ack {shown}` stops reminders, {mute} any message"
 
 
 def recovery_message(alerts: Sequence[AlertRecord], now: datetime, sender: Sender) -> Announcement:
@@ -93,7 +100,7 @@ def collected_message(bodies: Sequence[Mapping[str, Any]]) -> Announcement:
     return Announcement(title, text, worst, within_limits(blocks))
 
 
-def test_message(channel: str, sender: Sender, now: datetime) -> Announcement:
+def trial_message(channel: str, sender: Sender, now: datetime) -> Announcement:
     """A message that only shows that the channel works."""
     title = f"Test from {sender.deployment}"
     text = (
@@ -109,26 +116,23 @@ def alert_name(alert: AlertRecord) -> str:
 
 def measured(alert: AlertRecord) -> str:
     """The figure and its threshold, as far as the check has them: ``32 s (should be ≤ 20 s)``."""
+    if alert.result.get("status") != "bad":  # the newest result says something else
+        return ""
     figure, threshold = alert.result.get("figure"), str(alert.result.get("threshold") or "")
-    unit = str(alert.result.get("unit") or alert.detail.get("unit") or "")
-    if alert.result.get("passed", True):  # the result is newer than the alert, and speaks of something else
-        figure = None
-    shown = "" if figure is None else f"{figure:,.6g} {unit}".rstrip()
+    shown = "" if figure is None else f"{figure:,.4g} {unit_of(alert.source)}".rstrip()
     should = f"should be {threshold}" if threshold else ""
-    if shown and should:
-        return f"{shown} ({should})"
-    return shown or should
+    return f"{shown} ({should})" if shown and should else shown or should
 
 
 def _described(alert: AlertRecord, now: datetime, sender: Sender) -> list[Block]:
-    name = f"*{escaped(alert_name(alert))}* · {alert.severity} · alert {alert.id}"
+    name = f"*{escaped(alert_name(alert))}* · {_grade(alert)}"
     facts = [(title, text) for title, text in _facts(alert, now, sender) if text]
     return [section(f"{name}\n{escaped(cut(alert.summary, 1_500))}"), fields(facts)]
 
 
 def _described_text(alert: AlertRecord, now: datetime, sender: Sender) -> str:
     facts = [f"  {title}: {text}" for title, text in _facts(alert, now, sender) if text]
-    first = f"{alert_name(alert)} ({alert.severity}, alert {alert.id}): {cut(alert.summary, 1_500)}"
+    first = f"{alert_name(alert)} ({_grade(alert)}): {cut(alert.summary, 1_500)}"
     return "\n".join([first, *facts])
 
 
@@ -137,9 +141,14 @@ def _facts(alert: AlertRecord, now: datetime, sender: Sender) -> list[tuple[str,
         ("Since", f"{moment_text(alert.opened_at)} ({length_text(now - alert.opened_at)})"),
         ("Measured", measured(alert)),
         ("What to do", advice_for(alert.source)),
-        ("Runbook", sender.page(runbook_for(alert.source, alert.detail.get("runbook")))),
+        ("Runbook", sender.page(runbook_for(alert.source))),
         ("Acknowledged by", alert.acknowledged_by or ""),
     ]
+
+
+def _grade(alert: AlertRecord) -> str:
+    """The severity, and the id by which commands take the alert; one that is not in the database has none."""
+    return f"{alert.severity}, alert {alert.id}" if alert.id else alert.severity
 
 
 def _line(alert: AlertRecord, now: datetime) -> str:

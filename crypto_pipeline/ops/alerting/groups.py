@@ -33,6 +33,7 @@ class Alert:
         summary: For people, one line.
         opened_at: UTC.
         where: Instruments and the spans on which they offend (UTC), as far as the alert says so.
+        alert_id: By which it is acknowledged or muted.
     """
 
     source: str
@@ -41,6 +42,7 @@ class Alert:
     summary: str
     opened_at: datetime
     where: tuple[tuple[str, datetime, datetime], ...] = ()
+    alert_id: int = 0
 
 
 @dataclass(slots=True)
@@ -69,7 +71,7 @@ class AlertGroup:
             "since": self.since,
             "fix": self.fix,
             "alerts": [
-                {"check": one.source, "timeframe": one.timeframe or None, "severity": one.severity,
+                {"id": one.alert_id, "check": one.source, "timeframe": one.timeframe or None, "severity": one.severity,
                  "summary": one.summary, "opened_at": one.opened_at}
                 for one in self.alerts
             ],
@@ -156,7 +158,9 @@ def _alert(row: dict[str, Any]) -> Alert:
     detail = json.loads(row["detail"])
     offenders = detail.get("offenders") if isinstance(detail, dict) else None
     where = tuple(_where(offenders or []))
-    return Alert(row["source"], row["timeframe"], row["severity"], row["summary"], row["opened_at"], where)
+    return Alert(
+        row["source"], row["timeframe"], row["severity"], row["summary"], row["opened_at"], where, row["alert_id"]
+    )
 
 
 def _where(offenders: Iterable[Any]) -> Iterator[tuple[str, datetime, datetime]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import socket
 import sys
 import threading
 import time
@@ -19,14 +18,17 @@ from typing import Any
 
 import psycopg
 
-from crypto_pipeline.ops.alerting.alert_messages import Sender, alert_message, recovery_message
+from crypto_pipeline.ops.alerting.alert_messages import alert_message, recovery_message
 from crypto_pipeline.ops.alerting.channels.registry import channels_for, configured_channels
 from crypto_pipeline.ops.alerting.channels.result import DeliveryChannel
+from crypto_pipeline.ops.alerting.configuration import rules_of, sender_of
 from crypto_pipeline.ops.alerting.dead_man import DeadMan, SeenCheck
 from crypto_pipeline.ops.alerting.delivery import Delivery
 from crypto_pipeline.ops.alerting.journal import AlertJournal
 from crypto_pipeline.ops.alerting.local_alerts import LocalAlerts
 from crypto_pipeline.ops.alerting.policy import AlertRules, Decision, decide
+from crypto_pipeline.ops.checks.evaluation import Evaluator
+from crypto_pipeline.ops.checks.registry import definition_of
 from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.host.processes import this_process
 from crypto_pipeline.settings import Settings, SettingsError, load_settings
@@ -54,15 +56,22 @@ _PRUNE_EVERY = 3_600.0
 Evaluate = Callable[[], Sequence[SeenCheck]]
 
 
-def sender_of(settings: Settings) -> Sender:
-    """What messages of this deployment say of their origin."""
-    return Sender(settings.deployment_name or socket.gethostname(), settings.docs_url)
+def evaluated(settings: Settings) -> Evaluate:
+    """Evaluates the operational checks, and stores their states and alerts."""
+    evaluator = Evaluator(settings)
+
+    def evaluate() -> Sequence[SeenCheck]:
+        states = evaluator.evaluate()
+        evaluator.record(states)
+        return states
+
+    return evaluate
 
 
-def rules_of(settings: Settings) -> AlertRules:
-    """When alerts of this deployment are announced."""
-    hours = settings.alert_remind_hours
-    return AlertRules(settings.alert_severity, remind=timedelta(hours=hours) if hours else None)
+def covered_sources(states: Sequence[SeenCheck]) -> set[str]:
+    """Sources of alerts that say the same as a check that is bad."""
+    bad = (definition_of(one.name) for one in states if one.status == "bad")
+    return {source for one in bad if one is not None for source in one.covers}
 
 
 class Notifier:
@@ -72,7 +81,7 @@ class Notifier:
         self, settings: Settings, *, evaluate: Evaluate | None = None, rules: AlertRules | None = None
     ) -> None:
         self._settings = settings
-        self._evaluate = evaluate or (lambda: ())
+        self._evaluate = evaluate or evaluated(settings)
         self._rules = rules or rules_of(settings)
         self._sender = sender_of(settings)
         self._channels: list[DeliveryChannel] = configured_channels(settings)
@@ -109,7 +118,7 @@ class Notifier:
             Heartbeats(connections).beat(NAME, self._holder, self._detail())
             self._store_journal(connections)
             states = self._evaluate()
-            decision = self._announce(connections)
+            decision = self._announce(connections, covered_sources(states))
             self._prune(connections)
         except LeaseLost:
             self._lease = None
@@ -126,6 +135,7 @@ class Notifier:
         """Give the lease back and close the connections."""
         if self._connections is None:
             return
+        self._stop.set()
         try:
             if self._lease is not None:
                 Leases(self._connections).release(self._lease)
@@ -177,7 +187,7 @@ class Notifier:
         journal.clear()
         log.info("what the journal held is stored in the database")
 
-    def _announce(self, connections: Connections) -> Decision:
+    def _announce(self, connections: Connections, covered: set[str]) -> Decision:
         """Decide about all alerts, and store the messages with the decision in one transaction."""
 
         def work(connection: psycopg.Connection[Any]) -> Decision:
@@ -185,7 +195,7 @@ class Notifier:
             records = AlertRecords.look(connection, now)
             if not records:
                 return Decision()
-            decision = decide(records, now, self._rules, windows_of(connection, now))
+            decision = decide(records, now, self._rules, windows_of(connection, now), covered)
             if decision:
                 self._queue(connection, decision, now)
             return decision

@@ -53,7 +53,7 @@ WHERE id = ANY(%s) AND resolved_at IS NULL RETURNING id
 """
 
 _MUTE = """
-UPDATE ops.alerts a SET muted_until = CASE WHEN a.id = chosen.id THEN %(until)s END
+UPDATE ops.alerts a SET muted_until = CASE WHEN a.id = chosen.id THEN %(until)s::timestamptz END
 FROM ops.alerts chosen
 WHERE chosen.id = ANY(%(ids)s) AND a.source = chosen.source AND a.timeframe = chosen.timeframe
   AND (a.id = chosen.id OR a.muted_until IS NOT NULL)

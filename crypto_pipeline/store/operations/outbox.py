@@ -98,6 +98,9 @@ FROM ops.outbox o LEFT JOIN ops.notification_channels c ON c.name = o.channel
 WHERE o.channel = %s AND o.state <> 'sent' AND o.folded_into IS NULL
 """
 
+_HOLD = "UPDATE ops.outbox SET next_attempt = clock_timestamp() + interval '1 hour' WHERE id = ANY(%s)"
+_FORGET = "DELETE FROM ops.outbox WHERE id = %s"
+
 _PRUNE = "DELETE FROM ops.outbox WHERE state = 'sent' AND created_at < %s"
 
 
@@ -170,10 +173,40 @@ class Outbox:
         return ids
 
     def add(
-        self, kind: MessageKind, channels: Sequence[str], body: Mapping[str, Any], *, key: str | None = None
+        self,
+        kind: MessageKind,
+        channels: Sequence[str],
+        body: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        hold: bool = False,
     ) -> list[int]:
-        """As ``put``, in a transaction of its own."""
-        return self._connections.run(lambda connection: self.put(connection, kind, channels, body, key=key))
+        """As ``put``, in a transaction of its own. ``hold``: only ``claim_one`` takes it within the next hour."""
+
+        def work(connection: psycopg.Connection[Any]) -> list[int]:
+            ids = self.put(connection, kind, channels, body, key=key)
+            if hold:
+                connection.execute(_HOLD, [ids])
+            return ids
+
+        return self._connections.run(work)
+
+    def claim_one(self, channel: str, number: int, seconds: float) -> OutboxMessage | None:
+        """As ``claim``, of the message with this id; None while the channel is in use or rests."""
+
+        def work(connection: psycopg.Connection[Any]) -> OutboxMessage | None:
+            if not _is_ready(connection, channel):
+                return None
+            with connection.cursor(row_factory=class_row(OutboxMessage)) as cursor:
+                message = cursor.execute(_ONE, [number]).fetchall()[0]
+            connection.execute(_CLAIM, {"id": number, "may_repeat": message.may_repeat, "seconds": seconds})
+            return message
+
+        return self._connections.run(work)
+
+    def forget(self, number: int) -> None:
+        """Delete a message that is not to be sent any more."""
+        self._connections.run(lambda connection: connection.execute(_FORGET, [number]) and None)
 
     def claim(
         self, channel: str, seconds: float, *, collect: Collect | None = None, at_most: int = 5
@@ -185,9 +218,7 @@ class Outbox:
 
         def work(connection: psycopg.Connection[Any]) -> OutboxMessage | None:
             values = {"channel": channel, "most": 1 if collect is None else 200}
-            connection.execute(_CHANNEL, values)
-            ready = connection.execute(_READY, values).fetchone()
-            if ready is None or not ready[0]:
+            if not _is_ready(connection, channel):
                 return None
             with connection.cursor(row_factory=class_row(OutboxMessage)) as cursor:
                 waiting = cursor.execute(_WAITING, values).fetchall()
@@ -261,6 +292,13 @@ class Outbox:
     def prune(self, before: datetime) -> int:
         """Delete sent messages that were stored before then; return how many."""
         return self._connections.run(lambda connection: connection.execute(_PRUNE, [before]).rowcount)
+
+
+def _is_ready(connection: psycopg.Connection[Any], channel: str) -> bool:
+    """Whether the channel may be used now; until the transaction ends no other process uses it."""
+    connection.execute(_CHANNEL, {"channel": channel})
+    ready = connection.execute(_READY, {"channel": channel}).fetchone()
+    return ready is not None and bool(ready[0])
 
 
 def _folded(

@@ -158,9 +158,10 @@ def test_own_database_needs_no_postgres_of_ours(places: Places) -> None:
         "code-server",
         "webserver",
         "daemon",
+        "notifier",
     ]
     names = [one.name for one in programs(_settings(places), places, {"ui": 1, "replay": 2})]
-    assert names == ["postgres", "replay", "ingest-0", "code-server", "webserver", "daemon"]
+    assert names == ["postgres", "replay", "ingest-0", "code-server", "webserver", "daemon", "notifier"]
 
 
 def test_each_venue_of_the_universe_has_an_ingest_of_its_own(places: Places, tmp_path: Path) -> None:

@@ -51,5 +51,5 @@ class AppriseChannel:
         logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
         client = apprise.Apprise()
         if not client.add(self.url.get_secret_value()):
-            raise ValueError(f"apprise does not understand the address of {self.name}: see its wiki for its form")
+            raise ValueError(f"apprise does not understand the address of {self.name}: its wiki shows the form")
         return client

@@ -138,7 +138,7 @@ class SlackBot:
         if error_name in _UNCERTAIN:
             return DeliveryResult("unknown", f"Slack answers {_word(error_name)}")
         if error_name in ("ratelimited", "rate_limited"):
-            return DeliveryResult("refused", "Slack demands a pause", reply.retry_after or 30.0)
+            return DeliveryResult("refused", "Slack demands a pause", _pause(reply))
         refused = error_name in _MESSAGE_REFUSED
         return DeliveryResult("refused", f"Slack answers {_word(error_name)}", message_at_fault=refused)
 
@@ -147,12 +147,17 @@ def _by_status(reply: HttpReply, word: str) -> DeliveryResult:
     """How an attempt ended that was answered with an error status."""
     said = f"HTTP {reply.status}" + (f" {word}" if word else "")
     if reply.status == 429:
-        return DeliveryResult("refused", f"{said}: a pause is demanded", reply.retry_after or 30.0)
+        return DeliveryResult("refused", f"{said}: a pause is demanded", _pause(reply))
     if reply.status >= 500:  # it may have been taken before the failure
         return DeliveryResult("unknown", said, reply.retry_after)
     if 300 <= reply.status < 400:
         return DeliveryResult("refused", f"{said}: redirects are not followed")
     return DeliveryResult("refused", said, message_at_fault=reply.status == 400 and word in _MESSAGE_REFUSED)
+
+
+def _pause(reply: HttpReply) -> float:
+    """The pause that is demanded; half a minute where the answer does not say how long."""
+    return 30.0 if reply.retry_after is None else reply.retry_after
 
 
 def _word(text: str) -> str:
