@@ -42,6 +42,10 @@ class Settings(OperationSettings):
     database_url: SecretStr | None = Field(
         None, description="Use this PostgreSQL (15 or newer) instead of the embedded one: postgresql://user:pw@host/db"
     )
+    database_direct_url: SecretStr | None = Field(
+        None, description="If database_url leads to a connection pooler (pgbouncer): the same database on PostgreSQL "
+        "itself, for migrations, LISTEN, dumps and Dagster's storage."
+    )  # fmt: skip
     dagster_database_url: SecretStr | None = Field(
         None, description="Database for Dagster's own storage; default: database 'dagster' on the same server."
     )
@@ -211,11 +215,18 @@ class Settings(OperationSettings):
             raise ValueError(f"{value[low[0]]} days of {low[0]}: give a number of days, or 0 for ever")
         return preset | value
 
-    @field_validator("database_url", "dagster_database_url")
+    @field_validator("database_url", "database_direct_url", "dagster_database_url")
     @classmethod
     def _postgres(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
             raise ValueError("use postgresql://user:password@host:5432/database")
+        return value
+
+    @field_validator("database_direct_url")
+    @classmethod
+    def _beside_pooler(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and info.data.get("database_url", "") is None:
+            raise ValueError("it goes with database_url, the URL of the pooler: set that too, or unset this")
         return value
 
     @field_validator("venue")

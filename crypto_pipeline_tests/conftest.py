@@ -10,14 +10,19 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crypto_pipeline.store.database.connect import connect, with_database
+from crypto_pipeline.store.database.pooler import DIRECT_VARIABLE, DatabaseUrl
 from crypto_pipeline.store.embedded.server import EmbeddedServer
 from crypto_pipeline.store.schema.migrations import migrate
+from crypto_pipeline_tests.builders import pgbouncer
+from crypto_pipeline_tests.builders.databases import NewDatabase, copied
+from crypto_pipeline_tests.builders.pgbouncer import PgBouncer
 from crypto_pipeline_tests.builders.places import recorded_folder
 
 #: A week of history unless a test says otherwise; the default of the generated market takes much longer to collect.
@@ -40,6 +45,8 @@ _LONGEST = (
     ),
 )  # fmt: skip
 _numbers = itertools.count()
+#: Tests reach their databases through pgbouncer in transaction mode: CRYPTO_PIPELINE_TEST_POOLER=1.
+_POOLED = os.environ.get("CRYPTO_PIPELINE_TEST_POOLER") == "1"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -85,19 +92,56 @@ def postgres_server() -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: EmbeddedServer) -> str:
+def pgbouncer_role(postgres_server: EmbeddedServer) -> str:
+    """Name of a role that owns only the databases given to it, with a limit on the time of statements."""
+    pgbouncer.make_role(postgres_server.url("postgres"))
+    return pgbouncer.ROLE
+
+
+@pytest.fixture(scope="session")
+def pooler(postgres_server: EmbeddedServer, pgbouncer_role: str) -> Iterator[PgBouncer]:
+    """pgbouncer in transaction mode before the session's server."""
+    if pgbouncer.PROGRAM is None:
+        pytest.skip(pgbouncer.ABSENT)
+    folder = Path(tempfile.mkdtemp(prefix="cp-bouncer-"))
+    with pgbouncer.running(folder, postgres_server.url("postgres")) as made:
+        yield made
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: EmbeddedServer, request: pytest.FixtureRequest) -> str:
     """Name of a migrated database to copy."""
-    migrate(postgres_server.url(_TEMPLATE))
+    url = postgres_server.url(_TEMPLATE)
+    if _POOLED:
+        owner = request.getfixturevalue("pgbouncer_role")
+        with connect(postgres_server.url("postgres")) as connection:
+            connection.execute(f"CREATE DATABASE {_TEMPLATE} OWNER {owner}")
+        url = pgbouncer.as_role(url)
+    migrate(url)
     return _TEMPLATE
 
 
-@pytest.fixture
-def postgres_url(postgres_server: EmbeddedServer, postgres_template: str) -> Iterator[str]:
-    """URL of a fresh, migrated, empty database, dropped after the test."""
-    name = f"test_{os.getpid()}_{next(_numbers)}"
+@pytest.fixture(scope="session")
+def new_database(
+    postgres_server: EmbeddedServer, postgres_template: str, request: pytest.FixtureRequest
+) -> NewDatabase:
+    """Makes a migrated, empty database of a name, and drops it after the block, which gets its URL."""
     admin = postgres_server.url("postgres")
-    with connect(admin) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {postgres_template} STRATEGY FILE_COPY")
-    yield with_database(admin, name)
-    with connect(admin) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    made: PgBouncer | None = request.getfixturevalue("pooler") if _POOLED else None
+
+    @contextmanager
+    def make(name: str) -> Iterator[str]:
+        with copied(admin, postgres_template, name, owner=pgbouncer.ROLE if made is not None else None):
+            yield made.url(name) if made is not None else with_database(admin, name)
+
+    return make
+
+
+@pytest.fixture
+def postgres_url(new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URL of a fresh, migrated, empty database, dropped after the test."""
+    with new_database(f"test_{os.getpid()}_{next(_numbers)}") as url:
+        if isinstance(url, DatabaseUrl):
+            monkeypatch.setenv(DIRECT_VARIABLE, url.direct)
+        yield url

@@ -28,6 +28,7 @@ from crypto_pipeline.store import Store, resolve_url
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.errors import NeedsPolarsError
+from crypto_pipeline.store.database.pooler import DatabaseUrl
 from crypto_pipeline.store.database.portable_url import PortableUrl
 from crypto_pipeline.store.reads.queries import LAST
 
@@ -41,6 +42,8 @@ class Reader(MacroReading):
     Thread-safe, and safe to fork: a child opens connections of its own. It is pickled as its settings, with the URL but
     without its password (see ``store.database.portable_url``). Connections are kept; close it, or use ``with``.
 
+    If ``url`` leads to a connection pooler, ``direct_url`` is the same database on PostgreSQL itself.
+
     All times are UTC, spans half-open. Every answer equals that of the plain table, wherever the rows are stored;
     for repeated questions see ``cached``. Methods raise ValueError for a bad argument, and StoreError for an unknown
     instrument or a database that does not answer (its kind DatabaseAwayError after ``patience`` seconds).
@@ -50,12 +53,15 @@ class Reader(MacroReading):
         self,
         url: str | None = None,
         *,
+        direct_url: str | None = None,
         data_dir: str | Path | None = None,
         connections: int = 8,
         patience: float = 60.0,
         statement_timeout: float | None = None,
         cache_bytes: int = 256 * 2**20,
     ) -> None:
+        if url is not None and direct_url is not None:
+            url = DatabaseUrl(url, direct_url)
         chosen = url if url is not None else resolve_url(load_settings(data_dir=data_dir))
         how = {"connections": connections, "patience": patience, "statement_timeout": statement_timeout}
         self.store = Store(chosen, **how)  # type: ignore[arg-type]

@@ -15,14 +15,14 @@ from crypto_pipeline.api.serve import config
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.host.ports import free_port
 from crypto_pipeline.settings import Settings, load_settings
-from crypto_pipeline.store import EmbeddedServer, Store
+from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.bars import START, bar, frame
-from crypto_pipeline_tests.builders.databases import shared_database
+from crypto_pipeline_tests.builders.databases import NewDatabase, shared_database
 
 
 @pytest.fixture(scope="module")
-def served_database(postgres_server: EmbeddedServer, postgres_template: str) -> Iterator[str]:
-    with shared_database(postgres_server, postgres_template, "served_in_tests") as url:
+def served_database(new_database: NewDatabase) -> Iterator[str]:
+    with shared_database(new_database, "served_in_tests") as url:
         with Store(url) as store:
             rows = [bar(at=START + minute * timedelta(minutes=1)) for minute in range(50) if minute % 7]
             store.bars.write(frame(rows), Timeframe.M1)

@@ -16,17 +16,17 @@ from crypto_pipeline.market.macro.series import choose_series
 from crypto_pipeline.market.macro.vintages import Availability, Vintage
 from crypto_pipeline.reading.macro import read_macro
 from crypto_pipeline.settings import load_settings
-from crypto_pipeline.store import EmbeddedServer, Store
+from crypto_pipeline.store import Store
 from crypto_pipeline_tests.api.conftest import Served
 from crypto_pipeline_tests.api.test_api import problem
-from crypto_pipeline_tests.builders.databases import shared_database
+from crypto_pipeline_tests.builders.databases import NewDatabase, shared_database
 
 FIRST, SECOND = date(2026, 2, 11), date(2026, 3, 11)
 
 
 @pytest.fixture(scope="module")
-def served_macro(postgres_server: EmbeddedServer, postgres_template: str) -> Iterator[tuple[Store, Served]]:
-    with shared_database(postgres_server, postgres_template, "macro_in_tests") as url, Store(url) as store:
+def served_macro(new_database: NewDatabase) -> Iterator[tuple[Store, Served]]:
+    with shared_database(new_database, "macro_in_tests") as url, Store(url) as store:
         store.macro.choose(choose_series("CPI"))
         stated = [
             Vintage(date(2026, 1, 1), 1.0, FIRST, date(2026, 3, 10)),

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
-from crypto_pipeline.store import EmbeddedServer, Store
+from crypto_pipeline.store import Store
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline_tests.builders.bars import add_symbols, empty_tables
 
+#: Makes a migrated, empty database of a name; the block gets its URL.
+NewDatabase = Callable[[str], AbstractContextManager[str]]
+
 
 @contextmanager
-def shared_database(server: EmbeddedServer, template: str, name: str) -> Iterator[str]:
-    """URL of a migrated database called ``name`` that collects ``bars.SYMBOLS``; dropped after the block."""
-    admin = server.url("postgres")
+def copied(admin: str, template: str, name: str, *, owner: str | None = None) -> Iterator[None]:
+    """A copy of the database ``template`` called ``name`` on the server of ``admin``; dropped after the block."""
+    whose = f" OWNER {owner}" if owner is not None else ""
     with connect(admin) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-    with Store(server.url(name)) as store:
-        add_symbols(store)
-    yield server.url(name)
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY{whose}")
+    yield
     with connect(admin) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def shared_database(new_database: NewDatabase, name: str) -> Iterator[str]:
+    """URL of a migrated database called ``name`` that collects ``bars.SYMBOLS``; dropped after the block."""
+    with new_database(name) as url:
+        with Store(url) as store:
+            add_symbols(store)
+        yield url
 
 
 @contextmanager

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from crypto_pipeline import Reader
-from crypto_pipeline.store import EmbeddedServer, Store
+from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.bars import empty_tables
-from crypto_pipeline_tests.builders.databases import emptied_store, shared_database
+from crypto_pipeline_tests.builders.databases import NewDatabase, emptied_store, shared_database
 
 
 @pytest.fixture(scope="module")
-def read_database(postgres_server: EmbeddedServer, postgres_template: str) -> Iterator[str]:
-    with shared_database(postgres_server, postgres_template, "read_in_tests") as url:
+def read_database(new_database: NewDatabase) -> Iterator[str]:
+    with shared_database(new_database, "read_in_tests") as url:
         yield url
 
 

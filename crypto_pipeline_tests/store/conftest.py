@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from crypto_pipeline.store import EmbeddedServer, Store
+from crypto_pipeline.store import Store
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline_tests.builders.databases import emptied_store, shared_database
+from crypto_pipeline_tests.builders.databases import NewDatabase, emptied_store, shared_database
 
 
 @pytest.fixture(scope="session")
-def bar_database(postgres_server: EmbeddedServer, postgres_template: str) -> Iterator[str]:
-    with shared_database(postgres_server, postgres_template, "bars_in_tests") as url:
+def bar_database(new_database: NewDatabase) -> Iterator[str]:
+    with shared_database(new_database, "bars_in_tests") as url:
         yield url
 
 

@@ -31,6 +31,7 @@ from crypto_pipeline.store.archive.catalogue import ArchiveFile
 from crypto_pipeline.store.archive.object_store import local_path
 from crypto_pipeline.store.database import file_locks
 from crypto_pipeline.store.database.connect import MissingDatabaseError, plain_url
+from crypto_pipeline.store.database.pooler import direct_url
 from crypto_pipeline.store.embedded.binaries import ServerProgram, client_program, client_programs
 from crypto_pipeline.store.operations.fingerprints import Fingerprint, frozen
 
@@ -123,7 +124,7 @@ def _dump_all(settings: Settings, url: str, partial: Path, started: datetime, sa
     clock = time.monotonic()
     tables, migrations, archive, faults, server, client = {}, [], [], [], 0, 0
     for database in DATABASES:
-        address = url if database == "market" else plain_url(dagster_url(settings, url))
+        address = direct_url(url) if database == "market" else plain_url(dagster_url(settings, url))
         try:
             with frozen(address) as moment:
                 program = client_program("pg_dump", moment.server_version)

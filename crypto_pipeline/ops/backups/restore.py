@@ -36,7 +36,7 @@ def restore(settings: Settings, chosen: Backup, say: Say, *, replace: bool = Fal
     backup.verify_files(chosen)  # rows are compared with their hashes after the load
     say(f"the {len(chosen.manifest.files)} files of the backup are intact")
     if settings.database_url is not None:
-        url = settings.database_url.get_secret_value()
+        url = (settings.database_direct_url or settings.database_url).get_secret_value()
         ensure_databases(url, [database_name(url)])
         _load(settings, chosen, url, say)
         return

@@ -10,6 +10,7 @@ import polars as pl
 import psycopg
 
 from crypto_pipeline.store.database.frames import copy_rows
+from crypto_pipeline.store.database.pooler import create_temporary
 from crypto_pipeline.store.partitions.span import Span
 
 #: Schema of the number of bars of each coverage cell.
@@ -56,9 +57,10 @@ def account(connection: psycopg.Connection[Any], span: Span, counted: pl.DataFra
     """
     if dropped:
         counted = counted.with_columns(rows=pl.col("staying"))
-    connection.execute(
+    create_temporary(
+        connection,
         "CREATE TEMP TABLE IF NOT EXISTS switched_cells (instrument_id int, day date, rows int, staying int) "
-        "ON COMMIT DELETE ROWS"
+        "ON COMMIT {end}",
     )
     connection.execute("TRUNCATE pg_temp.switched_cells")
     copy_rows(connection, "switched_cells", counted.select(*CELLS, "staying"))

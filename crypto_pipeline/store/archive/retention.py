@@ -24,6 +24,7 @@ from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.market_clock import market_now
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database.pooler import direct_url
 from crypto_pipeline.store.partitions import compaction, swap, trades
 from crypto_pipeline.store.partitions import span as archive_spans
 from crypto_pipeline.store.partitions.compaction import Compacted
@@ -268,7 +269,7 @@ class Retention:
     def exclusive(self) -> Iterator[None]:
         """Hold retention's lock for the block; the database releases it when the process ends in any way."""
         self._connections.run(lambda connection: None)  # waits for a server that restarts
-        with connect(self._connections.url) as connection:
+        with connect(direct_url(self._connections.url)) as connection:
             # the server needs a moment to notice that a holder has ended
             connection.execute("SELECT set_config('lock_timeout', %s, false)", [_MOMENT])
             try:

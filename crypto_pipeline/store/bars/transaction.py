@@ -27,6 +27,7 @@ from crypto_pipeline.store.columns.best_copy import judge
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field
 from crypto_pipeline.store.coverage import ledger_closing
 from crypto_pipeline.store.coverage.cell_locks import Cells
+from crypto_pipeline.store.database.pooler import create_temporary
 from crypto_pipeline.store.partitions import bars as partitions
 
 _COPY = "COPY {} ({}) FROM STDIN (FORMAT BINARY)"
@@ -181,7 +182,7 @@ def _replace(
 
 
 def _delete(connection: psycopg.Connection[Any], table: sql.Identifier, places: Array) -> None:
-    connection.execute("CREATE TEMP TABLE IF NOT EXISTS doomed_rows (place tid) ON COMMIT DELETE ROWS")
+    create_temporary(connection, "CREATE TEMP TABLE IF NOT EXISTS doomed_rows (place tid) ON COMMIT {end}")
     with connection.cursor() as cursor, cursor.copy("COPY pg_temp.doomed_rows FROM STDIN (FORMAT BINARY)") as copy:
         copy.write(copy_format.HEADER)
         copy.write(copy_format.encode((Field("place", "tid"),), {"place": np.sort(places)}).data)

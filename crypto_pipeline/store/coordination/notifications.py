@@ -18,6 +18,7 @@ from psycopg import sql
 
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.connect import plain_url
+from crypto_pipeline.store.database.pooler import direct_url
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class BarNotifications:
     """Counts changes of series (timeframe, instrument number). Thread-safe. Call ``start`` first and ``close`` last."""
 
     def __init__(self, url: str) -> None:
-        self._url = plain_url(url)
+        self._url = plain_url(direct_url(url))
         self._count = 1
         self._changed: dict[Series, int] = {}
         self._begin(closed=False)

@@ -14,6 +14,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.frames import copy_rows, named, numbered, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database.pooler import create_temporary
 
 #: Schema of ``due``. ``changed``: never compared, or not since its bars changed; otherwise the last comparison is old.
 DUE_SCHEMA: dict[str, pl.DataType] = {
@@ -80,7 +81,7 @@ WHERE m.venue = %s AND m.timeframe = %s AND m.day >= %s AND m.day < %s
 _INCOMING = """
 CREATE TEMP TABLE IF NOT EXISTS compared_cells
     (instrument_id int, timeframe text, day date, data_version bigint, stored int, compared int, disagreed int)
-ON COMMIT DELETE ROWS
+ON COMMIT {end}
 """
 
 _RECORD = """
@@ -139,7 +140,7 @@ class Comparisons:
         rows = numbered(cells.select("instrument", *columns), ids).select("instrument_id", *columns)
 
         def work(connection: psycopg.Connection[Any]) -> int:
-            connection.execute(_INCOMING)
+            create_temporary(connection, _INCOMING)
             copy_rows(connection, "compared_cells", rows)
             return connection.execute(_RECORD, [venue, at]).rowcount
 

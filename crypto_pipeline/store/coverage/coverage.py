@@ -20,6 +20,7 @@ from crypto_pipeline.store.coverage.cell_versions import CellRange, Versions
 from crypto_pipeline.store.database.frames import cell_bounds, copy_rows, named, numbered, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database.pooler import create_temporary
 
 #: Schema of ``cells``. ``outside`` are stored bars of extended hours, which ``expected`` and ``present`` include.
 CELL_SCHEMA: dict[str, pl.DataType] = {
@@ -44,7 +45,7 @@ WHERE timeframe = $1 AND day BETWEEN $2 AND $3 AND instrument_id = ANY($4)
 
 _EXPECTED = """
 CREATE TEMP TABLE IF NOT EXISTS expected_cells (instrument_id int, timeframe text, day date, expected int)
-ON COMMIT DELETE ROWS
+ON COMMIT {end}
 """
 
 _SET_EXPECTED = (
@@ -143,7 +144,7 @@ class Coverage:
         rows = numbered(frame.select(columns), ids).unique(["instrument_id", "timeframe", "day"], keep="last")
 
         def work(connection: psycopg.Connection[Any]) -> int:
-            connection.execute(_EXPECTED)
+            create_temporary(connection, _EXPECTED)
             copy_rows(connection, "expected_cells", rows)
             return connection.execute(_SET_EXPECTED).rowcount
 

@@ -22,6 +22,7 @@ from crypto_pipeline.store.database.frames import copy_rows, named, numbered, re
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.market_clock import market_now
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database.pooler import create_temporary
 
 #: Schema of ``open`` and ``due``. ``evidence`` is JSON.
 GAP_SCHEMA: dict[str, pl.DataType] = {
@@ -194,7 +195,7 @@ def _record(connection: psycopg.Connection[Any], timeframe: Timeframe, rows: pl.
     present, _ = cells.lock(connection)
     lock_series(connection, [(int(number), timeframe) for number in rows["instrument_id"].unique()])
     before = cells.reasons(connection)
-    connection.execute(ledger_sql.TEMPORARY)
+    create_temporary(connection, ledger_sql.TEMPORARY)
     copy_rows(connection, "stated_gaps", rows)
     if rows.height > 1_000:
         connection.execute("ANALYZE pg_temp.stated_gaps")

@@ -31,11 +31,11 @@ CREATE TEMP TABLE IF NOT EXISTS stated_gaps (
     instrument_id int, start timestamptz, "end" timestamptz, state text, evidence jsonb,
     next_attempt timestamptz, attempted boolean, note text, bars int,
     EXCLUDE USING gist (instrument_id WITH =, tstzrange(start, "end") WITH &&)
-) ON COMMIT DELETE ROWS;
+) ON COMMIT {end};
 CREATE TEMP TABLE IF NOT EXISTS replaced_gaps (
     LIKE market.gaps,
     EXCLUDE USING gist (instrument_id WITH =, tstzrange(start_time, end_time) WITH &&)
-) ON COMMIT DELETE ROWS
+) ON COMMIT {end}
 """
 
 # A bar may have arrived since it was found absent.

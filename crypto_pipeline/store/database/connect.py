@@ -9,7 +9,8 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.errors import DatabaseAwayError, StoreError
+from crypto_pipeline.store.database.pooler import DatabaseUrl, direct_url, is_pooled, needs_direct_url
 
 MINIMUM_VERSION = 15
 CONNECT_TIMEOUT = 5
@@ -17,12 +18,14 @@ CONNECT_TIMEOUT = 5
 
 def plain_url(url: str) -> str:
     """``url`` with libpq's scheme, without a driver's name."""
-    return urlunsplit(urlsplit(url)._replace(scheme="postgresql"))
+    found = urlunsplit(urlsplit(url)._replace(scheme="postgresql"))
+    return DatabaseUrl(found, plain_url(url.direct)) if isinstance(url, DatabaseUrl) else found
 
 
 def with_database(url: str, name: str) -> str:
     """``url`` pointing at another database of the same server."""
-    return urlunsplit(urlsplit(url)._replace(path="/" + quote(name, safe="")))
+    found = urlunsplit(urlsplit(url)._replace(path="/" + quote(name, safe="")))
+    return DatabaseUrl(found, with_database(url.direct, name)) if isinstance(url, DatabaseUrl) else found
 
 
 def database_name(url: str) -> str:
@@ -49,10 +52,12 @@ def address(url: str) -> str:
 def connect(
     url: str, *, autocommit: bool = True, timeout: int = CONNECT_TIMEOUT, **options: Any
 ) -> psycopg.Connection[tuple[Any, ...]]:
-    """Open one connection outside of any pool; ``options`` are libpq's.
+    """Open one connection outside of any pool; ``options`` are libpq's. Behind a pooler it prepares no statement.
 
     Raises StoreError if no server answers within ``timeout`` seconds or the server is too old.
     """
+    if isinstance(url, DatabaseUrl):
+        options["prepare_threshold"] = None
     try:
         connection = psycopg.connect(plain_url(url), autocommit=autocommit, connect_timeout=timeout, **options)
     except psycopg.OperationalError as error:
@@ -70,16 +75,25 @@ def connect(
 
 
 def check_server(url: str) -> None:
-    """Raise StoreError unless a server of a supported version answers; the database need not exist yet."""
+    """Raise StoreError unless a server of a supported version answers; the database need not exist yet.
+
+    Also if a pooler answers and the URL does not have its server's address.
+    """
     try:
-        connect(url).close()
+        with connect(url) as connection:
+            if not isinstance(url, DatabaseUrl) and is_pooled(connection):
+                raise needs_direct_url(url)
     except StoreError as error:
         if not isinstance(error, MissingDatabaseError):
             raise
 
 
 def ensure_databases(url: str, names: Sequence[str]) -> None:
-    """Create the missing databases on the server of ``url``. Several processes may do so at once. Raises StoreError."""
+    """Create the missing databases on the server of ``url``, past a pooler.
+
+    Several processes may do so at once. Raises StoreError.
+    """
+    url = direct_url(url)
     with _any_connection(url) as connection:
         for name in names:
             if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
@@ -113,6 +127,14 @@ def explain_failure(error: psycopg.Error, url: str) -> StoreError:
     """The StoreError, in one line, for a failed connection."""
     said = _one_line(error)
     where = address(url)
+    if "unsupported startup parameter" in said:  # pgbouncer knows few
+        return needs_direct_url(url)
+    if "no such database" in said:  # in pgbouncer's words
+        return StoreError(f"the pooler at {where} has no database {database_name(url)!r}: add it to its [databases]")
+    if "too many clients" in said or "connection slots are reserved" in said or "too many connections" in said:
+        return DatabaseAwayError(
+            f"PostgreSQL at {where} has no free connection ({said}): raise its max_connections, or close other sessions"
+        )
     if "does not exist" in said and "database" in said:
         return MissingDatabaseError(
             f"database {database_name(url)!r} does not exist at {where}: start `crypto-pipeline up`, which creates it"

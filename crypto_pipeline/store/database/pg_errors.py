@@ -12,7 +12,14 @@ from crypto_pipeline.store.database.errors import DatabaseAwayError, QueryTooLon
 
 #: server stopping, starting or killed; too many clients; deadlock and serialization failures: a repeat may succeed
 _TRANSIENT = {"57P01", "57P02", "57P03", "53300", "40001", "40P01"}
-_PERMANENT_WORDS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "invalid connection option")
+_PERMANENT_WORDS = (
+    "authentication failed",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "invalid connection option",
+    "unsupported startup parameter",
+    "no such database",
+)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -12,16 +12,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
-from urllib.parse import quote
 
 import psycopg
 
 from crypto_pipeline.store.database import fork_safety
-from crypto_pipeline.store.database.connect import CONNECT_TIMEOUT, check_server, connect, plain_url
+from crypto_pipeline.store.database.connect import check_server, plain_url
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.interrupts import interruptible
 from crypto_pipeline.store.database.pg_errors import busy, explained, is_driver_error, is_transient
+from crypto_pipeline.store.database.pooler import DatabaseUrl
 from crypto_pipeline.store.database.retry import retrying
+from crypto_pipeline.store.database.sessions import sessions
 from crypto_pipeline.store.database.values import json_text
 
 # Imported at first use: together they take longer than the first read of a process.
@@ -35,14 +36,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PATIENCE = 60.0
-_NAMED: dict[str, Any] = {"application_name": "crypto_pipeline"}
-_OPTIONS = "-c TimeZone=UTC -c jit=off"
 
 
 class Connections:
     """Opens connections on first use, keeps them and replaces broken ones. Thread-safe.
 
-    A forked child opens its own.
+    A forked child opens its own. A ``DatabaseUrl`` says that a pooler is between.
     """
 
     def __init__(
@@ -51,9 +50,7 @@ class Connections:
         self.url = plain_url(url)
         self.size = size
         self.patience = patience
-        #: A statement that takes longer (seconds) is cancelled by the server; None: never.
-        limit = "" if statement_timeout is None else f" -c statement_timeout={int(statement_timeout * 1000)}"
-        self._options = _OPTIONS + limit
+        self._sessions = sessions(self.url, statement_timeout)
         self._closed = False
         self._reached = False
         self._begin()
@@ -96,6 +93,25 @@ class Connections:
 
         def attempt() -> T:
             with self.transaction() as connection:
+                return work(connection, *args, **kwargs)
+
+        return self._repeated(attempt, _of_connection)
+
+    def run_in_session(
+        self,
+        work: Callable[Concatenate[psycopg.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run ``work`` as ``run`` does, for work of several transactions that holds a lock of its session.
+
+        Behind a pooler it gets a new session of the server itself.
+        """
+        if not isinstance(self.url, DatabaseUrl):
+            return self.run(work, *args, **kwargs)
+
+        def attempt() -> T:
+            with self._sessions.own() as connection:
                 return work(connection, *args, **kwargs)
 
         return self._repeated(attempt, _of_connection)
@@ -144,7 +160,7 @@ class Connections:
 
                 self._pool = ConnectionPool(
                     self.url,
-                    kwargs={**_NAMED, "options": self._options, "connect_timeout": CONNECT_TIMEOUT},
+                    **self._sessions.pool_arguments(),
                     min_size=1,
                     max_size=self.size,
                     timeout=3.0,  # then `run` asks again, because a waiting client does not make the pool reconnect
@@ -172,9 +188,10 @@ class Connections:
         try:
             connection = self._take()
             try:
+                self._sessions.begin(connection)
                 yield connection
                 self._must_be(era, connection)
-                connection.rollback()
+                self._sessions.end(connection)
             except BaseException:
                 if era is self._era:
                     _quietly_close(connection)
@@ -225,7 +242,7 @@ class Connections:
 
         def attempt() -> list[tuple[Any, ...]]:
             with self.reading() as connection:
-                return connection.execute(query, parameters, prepare=True, binary=True).fetchall()
+                return self._sessions.read(connection, query, parameters)
 
         return self._repeated(attempt)
 
@@ -257,13 +274,7 @@ class Connections:
         with self._lock:
             if self._closed or self._reached:
                 self._before_use()
-        # one generic plan, because planning each call takes longer than a small read
-        options = f"{self._options} -c plan_cache_mode=force_generic_plan"
-        if self._reached:
-            return psycopg.connect(
-                self.url, autocommit=True, connect_timeout=CONNECT_TIMEOUT, options=options, **_NAMED
-            )
-        connection = connect(self.url, options=options, **_NAMED)  # raises at once for a wrong address
+        connection = self._sessions.reader(reached=self._reached)
         self._reached = True
         return connection
 
@@ -290,12 +301,7 @@ class Connections:
             self._before_use()
             if self._idle:
                 return self._idle.pop()
-        from adbc_driver_postgresql import dbapi as postgresql
-
-        joiner = "&" if "?" in self.url else "?"
-        extra = f"options={quote(self._options)}&application_name=crypto_pipeline&connect_timeout=5"
-        connection: dbapi.Connection = postgresql.connect(f"{self.url}{joiner}{extra}")
-        return connection
+        return self._sessions.stream()
 
     def _give_back(self, connection: dbapi.Connection) -> None:
         with self._lock:

@@ -13,6 +13,7 @@ import os
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from crypto_pipeline.store.database.connect import plain_url
+from crypto_pipeline.store.database.pooler import DIRECT_VARIABLE, DatabaseUrl
 
 _VARIABLE = "CRYPTO_PIPELINE_DATABASE_URL"
 #: URLs of this process by the same URL without its password.
@@ -34,15 +35,29 @@ class PortableUrl:
     def __init__(self, url: str) -> None:
         self.url = url
         _known[without_password(url)] = url
+        if isinstance(url, DatabaseUrl):
+            _known[without_password(url.direct)] = url.direct
 
     def __reduce__(self) -> tuple[type[PortableUrl], tuple[str]]:
         starting = multiprocessing.context.get_spawning_popen() is not None
-        return (PortableUrl, (self.url,)) if starting else (_found, (without_password(self.url),))  # type: ignore[return-value]
+        return (PortableUrl, (self.url,)) if starting else (_found, (_bare(self.url),))  # type: ignore[return-value]
+
+
+def _bare(url: str) -> str:
+    bare = without_password(url)
+    return DatabaseUrl(bare, without_password(url.direct)) if isinstance(url, DatabaseUrl) else bare
 
 
 def _found(bare: str) -> PortableUrl:
-    known = _known.get(bare)
-    if known is None:
-        own = os.environ.get(_VARIABLE)
-        known = own if own and without_password(own) == bare else bare
-    return PortableUrl(known)
+    url = _with_password(str(bare), _VARIABLE)
+    if isinstance(bare, DatabaseUrl):
+        url = DatabaseUrl(url, _with_password(bare.direct, DIRECT_VARIABLE))
+    return PortableUrl(url)
+
+
+def _with_password(bare: str, variable: str) -> str:
+    """The URL that this process knows without its password as ``bare``."""
+    if (known := _known.get(bare)) is not None:
+        return str(known)
+    own = os.environ.get(variable)
+    return own if own and without_password(own) == bare else bare

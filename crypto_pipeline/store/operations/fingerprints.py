@@ -14,6 +14,8 @@ from psycopg import sql
 from crypto_pipeline.store.archive import catalogue
 from crypto_pipeline.store.archive.catalogue import ArchiveFile
 from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline.store.database.pooler import direct_url
+from crypto_pipeline.store.database.session_locks import lock_session
 from crypto_pipeline.store.operations import proof_rotation
 from crypto_pipeline.store.schema.migrations import applied_on
 from crypto_pipeline.store.views.views import CATALOG_LOCK
@@ -73,8 +75,8 @@ def frozen(url: str) -> Iterator[Frozen]:
 
     Waits for a running refresh of a view, and for another holder of such a snapshot.
     """
-    with connect(url, autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s, %s)", CATALOG_LOCK)
+    with connect(direct_url(url), autocommit=True) as connection:
+        lock_session(connection, CATALOG_LOCK)
         tables = connection.execute(_TABLES).fetchall()
         connection.execute("SET idle_in_transaction_session_timeout = 0")
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

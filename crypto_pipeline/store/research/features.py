@@ -25,6 +25,7 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.frames import named, numbered, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database.pooler import create_temporary
 from crypto_pipeline.store.research import feature_cells, feature_retention
 from crypto_pipeline.store.research.feature_cells import FeatureCells
 
@@ -270,8 +271,8 @@ def _append(connection: psycopg.Connection[Any], table: pl.DataFrame, schema_has
     if fresh.is_empty():
         return 0
     _copy(connection, _TABLE, fresh)
-    connection.execute(
-        "CREATE TEMP TABLE IF NOT EXISTS live_rows (LIKE research.ml_features_live) ON COMMIT DELETE ROWS"
+    create_temporary(
+        connection, "CREATE TEMP TABLE IF NOT EXISTS live_rows (LIKE research.ml_features_live) ON COMMIT {end}"
     )
     stamped = fresh.with_columns(pl.lit(known_at).cast(pl.Datetime("us", "UTC")).alias("known_at"))
     _copy(connection, "live_rows", stamped, "pg_temp")

@@ -22,6 +22,7 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.frames import copy_rows, named, numbered, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import PATIENCE, Connections
+from crypto_pipeline.store.database.pooler import create_temporary
 from crypto_pipeline.store.research import labels_sql as statements
 from crypto_pipeline.store.research.label_columns import LabelTable
 
@@ -209,9 +210,9 @@ def _writing_since(connection: psycopg.Connection[Any], moment: datetime) -> lis
 def _write(
     connection: psycopg.Connection[Any], table: LabelTable, params_hash: str, cells: pl.DataFrame, labels: pl.DataFrame
 ) -> LabelsWritten:
-    connection.execute(statements.STAGE_CELLS)
+    create_temporary(connection, statements.STAGE_CELLS)
     for statement in statements.stage(table):
-        connection.execute(statement)
+        create_temporary(connection, statement)
     days = pl.col("minute_days").list.eval(pl.element().cast(pl.String)).list.join(",")
     lists = pl.concat_str(pl.lit("{"), days, pl.lit("}"))
     copy_rows(connection, "staged_label_cells", cells.with_columns(lists.alias("minute_days")))

@@ -23,7 +23,7 @@ STAGE_CELLS = """
 CREATE TEMP TABLE IF NOT EXISTS staged_label_cells (
     instrument_id int, day date, setups int, labels int, waiting int, waits_until timestamptz, inputs text,
     minute_days date[], minute_versions text
-) ON COMMIT DELETE ROWS
+) ON COMMIT {end}
 """
 
 ADD_CELLS = """
@@ -80,9 +80,9 @@ def stage(table: LabelTable) -> tuple[str, str]:
     """Statements of temporary tables: the new labels, and the days with a changed label."""
     names = ", ".join(["instrument_id", "data_version", *_columns(table)])
     return (
-        f"CREATE TEMP TABLE IF NOT EXISTS staged_{table.strategy}_labels ON COMMIT DELETE ROWS AS "
+        f"CREATE TEMP TABLE IF NOT EXISTS staged_{table.strategy}_labels ON COMMIT {{end}} AS "
         f"SELECT {names} FROM {table.name} WITH NO DATA",
-        "CREATE TEMP TABLE IF NOT EXISTS changed_label_days (instrument_id int, day date) ON COMMIT DELETE ROWS",
+        "CREATE TEMP TABLE IF NOT EXISTS changed_label_days (instrument_id int, day date) ON COMMIT {end}",
     )
 
 

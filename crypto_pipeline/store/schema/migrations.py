@@ -25,6 +25,8 @@ from crypto_pipeline.store.database.connect import (
     ensure_databases,
 )
 from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pooler import direct_url
+from crypto_pipeline.store.database.session_locks import lock_session
 
 #: Key of the advisory lock: any fixed number.
 _LOCK = 0x63727970746F  # "crypto"
@@ -48,11 +50,12 @@ def migrate(url: str, folder: Path | None = None) -> list[str]:
     Creates a missing database. Any number of processes may call it at once. Raises StoreError for a schema of a newer
     version, and for a file that fails. If all files are applied already, it takes one connection and two queries.
     """
+    url = direct_url(url)
     files = migration_files(folder or sql_folder())
     if not _outstanding(url, files):
         return []
     with connect(url) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+        lock_session(connection, [_LOCK])
         outstanding = _outstanding(url, files)  # another process may have applied them meanwhile
         return _apply(connection, url, outstanding)
 

@@ -84,13 +84,13 @@ ORDER BY 1, 2
 """
 
 TEMPORARY = """
-CREATE TEMP TABLE IF NOT EXISTS arrived_trades (LIKE market.trades) ON COMMIT DELETE ROWS
+CREATE TEMP TABLE IF NOT EXISTS arrived_trades (LIKE market.trades) ON COMMIT {end}
 """
 
 # Stored trades that differ from the answer: they are replaced if the venue sends other values for the id, removed if
 # ids prove that only the sent trades happened at that time, and otherwise kept and recorded as contradicted.
 DOUBT = """
-CREATE TEMP TABLE IF NOT EXISTS doubted_trades (LIKE market.trades, reason text) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS doubted_trades (LIKE market.trades, reason text) ON COMMIT {end};
 """
 FIND_DOUBTED = """
 INSERT INTO pg_temp.doubted_trades

@@ -28,6 +28,7 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.frames import named, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database.pooler import create_temporary
 from crypto_pipeline.store.database.values import RefusedRow
 from crypto_pipeline.store.partitions.trades import drop_before, ensure_day
 from crypto_pipeline.store.trades import sql as trades_sql
@@ -260,7 +261,7 @@ def _settle(
 ) -> Restatement:
     """Store the prepared trades of a span, and remove or mark the stored trades that they contradict."""
     _stage(connection, prepared)
-    connection.execute(trades_sql.DOUBT)
+    create_temporary(connection, trades_sql.DOUBT)
     doubted = connection.execute(trades_sql.FIND_DOUBTED, values).rowcount
     removed = contradicted = 0
     if doubted:
@@ -275,7 +276,7 @@ def _settle(
 
 
 def _stage(connection: psycopg.Connection[Any], columns: Mapping[str, Array]) -> None:
-    connection.execute(trades_sql.TEMPORARY)
+    create_temporary(connection, trades_sql.TEMPORARY)
     _copy(connection, sql.SQL("pg_temp.arrived_trades"), columns)
 
 

@@ -22,6 +22,7 @@ from psycopg import sql
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database.session_locks import lock_session
 from crypto_pipeline.store.views import sql as view_sql
 
 #: Views by name, with their span as a PostgreSQL interval.
@@ -67,7 +68,7 @@ class Views:
         """
         if name not in VIEWS:
             raise StoreError(f"unknown view {name!r}: use one of {', '.join(VIEWS)}")
-        return self._connections.run(_refresh, name)
+        return self._connections.run_in_session(_refresh, name)
 
     def differences(self, name: str) -> pl.DataFrame:
         """Differences of a view from its tables at its refresh: ``instrument``, ``timeframe``, ``open_time``,
@@ -87,7 +88,7 @@ class Views:
                 connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 return proof.differences(connection, name, BAR_VIEWS.get(name))
 
-        return self._connections.run(look)
+        return self._connections.run_in_session(look)
 
 
 @contextmanager
@@ -96,7 +97,7 @@ def _turn(connection: psycopg.Connection[Any], name: str) -> Iterator[None]:
     transactions; a broken connection releases it.
     """
     key = [_LOCK_SPACE, VIEWS.index(name) + 1]
-    connection.execute("SELECT pg_advisory_lock(%s, %s)", key)
+    lock_session(connection, key)
     try:
         yield
     finally:
