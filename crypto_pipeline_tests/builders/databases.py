@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
-from crypto_pipeline.store import Store
+import psycopg
+
+from crypto_pipeline.store import DatabaseUrl, Store
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline_tests.builders.bars import add_symbols, empty_tables
 
@@ -22,6 +25,24 @@ def copied(admin: str, template: str, name: str, *, owner: str | None = None) ->
     yield
     with connect(admin) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def as_argument(url: str) -> str:
+    """``url`` as one argument for a program of a test, with the direct URL if there is one."""
+    return f"{url} {url.direct}" if isinstance(url, DatabaseUrl) else url
+
+
+def from_argument(text: str) -> str:
+    """The URL that ``as_argument`` wrote."""
+    url, _, direct = text.partition(" ")
+    return DatabaseUrl(url, direct) if direct else url
+
+
+def backend(connection: psycopg.Connection[Any]) -> int:
+    """Process id of the server's session; a pooler tells its clients another one."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from crypto_pipeline.store.archive import restore
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline.store.database.logs import quiet_drivers
+from crypto_pipeline_tests.builders.databases import from_argument
 
 #: March and its trades are due, April is not.
 NOW = datetime(2025, 5, 3, 12, tzinfo=UTC)
@@ -48,4 +49,4 @@ def _span(file: object) -> tuple[object, ...]:
 
 if __name__ == "__main__":
     quiet_drivers()  # as programs of the product do: while PostgreSQL is away, its pool would complain line by line
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(from_argument(sys.argv[1]), Path(sys.argv[2]))

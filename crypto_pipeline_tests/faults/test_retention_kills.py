@@ -26,6 +26,7 @@ from crypto_pipeline.market.bars import TRADE_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import EmbeddedServer, Store, migrate
 from crypto_pipeline_tests.builders.bars import SYMBOLS, add_symbols, database_clock, miscounted, series
+from crypto_pipeline_tests.builders.databases import as_argument
 from crypto_pipeline_tests.faults import retention_worker
 from crypto_pipeline_tests.store.archive.test_archive import everything
 
@@ -172,7 +173,13 @@ def _kill(database: Database, victim: str, folder: Path, after: float) -> tuple[
 
     A worker that outlives its database either goes on or ends with one clear line.
     """
-    command = [sys.executable, "-m", "crypto_pipeline_tests.faults.retention_worker", database.url, str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "crypto_pipeline_tests.faults.retention_worker",
+        as_argument(database.url),
+        str(folder),
+    ]
     worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert worker.stdout is not None
     assert worker.stderr is not None

@@ -30,7 +30,7 @@ from crypto_pipeline.store import dagster_url
 from crypto_pipeline.store.archive.catalogue import ArchiveFile
 from crypto_pipeline.store.archive.object_store import local_path
 from crypto_pipeline.store.database import file_locks
-from crypto_pipeline.store.database.connect import MissingDatabaseError, plain_url
+from crypto_pipeline.store.database.connect import MissingDatabaseError, demands_tls, plain_url
 from crypto_pipeline.store.database.pooler import direct_url
 from crypto_pipeline.store.embedded.binaries import ServerProgram, client_program, client_programs
 from crypto_pipeline.store.operations.fingerprints import Fingerprint, frozen
@@ -127,7 +127,7 @@ def _dump_all(settings: Settings, url: str, partial: Path, started: datetime, sa
         address = direct_url(url) if database == "market" else plain_url(dagster_url(settings, url))
         try:
             with frozen(address) as moment:
-                program = client_program("pg_dump", moment.server_version)
+                program = client_program("pg_dump", moment.server_version, tls=demands_tls(address))
                 server, client = max(server, moment.server_version), max(client, program.version)
                 with _dumping(program.path, address, moment.snapshot, partial / database):
                     tables[database] = _pairs(moment.fingerprints())
@@ -173,12 +173,12 @@ def _dumping(program: str, url: str, snapshot: str, target: Path) -> Iterator[No
         _end(process, "pg_dump")
 
 
-def restoring_program(manifest: Manifest, server_version: int = 0) -> ServerProgram:
-    """The pg_restore that can read the backup's dumps and connect to a server of major version ``server_version``."""
+def restoring_program(manifest: Manifest, server_version: int = 0, url: str = "") -> ServerProgram:
+    """The pg_restore that can read the backup's dumps and connect to ``url``, of major version ``server_version``."""
     written_by = manifest.client_version
     if written_by is None:  # an earlier version used any pg_dump it found: the newest pg_restore reads all of them
         written_by = max((one.version for one in client_programs("pg_restore")), default=manifest.server_version)
-    return client_program("pg_restore", max(written_by, server_version))
+    return client_program("pg_restore", max(written_by, server_version), tls=demands_tls(url))
 
 
 def _rows_inside(dump: Path, program: str) -> dict[str, int]:

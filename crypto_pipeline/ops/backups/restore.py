@@ -93,7 +93,7 @@ def _load(settings: Settings, chosen: Backup, url: str, say: Say) -> None:
             if not is_empty(connection):
                 say(f"Dagster's storage in {database_name(target)!r} exists already and stays as it is")
                 continue
-        program = backup.restoring_program(chosen.manifest, version)
+        program = backup.restoring_program(chosen.manifest, version, target)
         backup.load(program, chosen.folder / database, target, version)
         _compare(chosen, database, target)
         say(f"restored {database}: {len(chosen.manifest.tables[database])} tables equal those backed up")

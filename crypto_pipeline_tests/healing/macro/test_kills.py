@@ -17,6 +17,7 @@ import pytest
 
 from crypto_pipeline.replay import ReplayExchange
 from crypto_pipeline.store import Store
+from crypto_pipeline_tests.builders.databases import as_argument
 from crypto_pipeline_tests.builders.fred import IDS, NOW, truth
 from crypto_pipeline_tests.healing.macro.conftest import Sync
 
@@ -29,6 +30,7 @@ from crypto_pipeline.healing.macro.sync import sync_macro
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.venues.fred import rest
+from crypto_pipeline_tests.builders.databases import from_argument
 from crypto_pipeline.venues.protocol import BudgetLimit
 rest._LIMIT, rest._APART = BudgetLimit(100_000, 1.0, 1.0), 0.0
 for line in sys.stdin:
@@ -37,7 +39,7 @@ for line in sys.stdin:
         os.waitpid(child, 0)
         print("gone", flush=True)
         continue
-    with Store(sys.argv[1]) as store:
+    with Store(from_argument(sys.argv[1])) as store:
         while True:
             asyncio.run(sync_macro(store, load_settings(), store.macro.series(), full=True))
 """
@@ -45,7 +47,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 def workers(store: Store, exchange: ReplayExchange) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", WORKERS, store.url]
+    command = [sys.executable, "-c", WORKERS, as_argument(store.url)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=dict(os.environ), stdin=pipe, stdout=pipe, text=True, bufsize=1) as started:
         yield started

@@ -22,6 +22,7 @@ from crypto_pipeline.healing.sync.price_update import LOOK_BACK, update_prices
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.massive.server import Plan
+from crypto_pipeline_tests.builders.databases import as_argument
 from crypto_pipeline_tests.builders.massive_server import KEY
 from crypto_pipeline_tests.healing.sync.conftest import NAMES, NOW, Stocks
 
@@ -101,6 +102,7 @@ from crypto_pipeline.healing.sync.history import sync_history
 from crypto_pipeline.healing.sync.price_update import update_prices
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
+from crypto_pipeline_tests.builders.databases import from_argument
 
 async def work(store):
     async with Pipeline.open(store, load_settings()) as pipeline:
@@ -114,7 +116,7 @@ for line in sys.stdin:
         os.waitpid(child, 0)
         print("gone", flush=True)
         continue
-    with Store(sys.argv[1]) as store:
+    with Store(from_argument(sys.argv[1])) as store:
         asyncio.run(work(store))
 """
 
@@ -127,7 +129,7 @@ def workers(stocks: Stocks) -> Iterator[subprocess.Popen[str]]:
         "CRYPTO_PIPELINE_MASSIVE_REQUESTS_PER_MINUTE": "60000", "CRYPTO_PIPELINE_DAYS": str(stocks.days),
         "CRYPTO_PIPELINE_HEAL_BACKOFF": "0.001",
     }  # fmt: skip
-    command, pipe = [sys.executable, "-c", WORKERS, stocks.store.url], subprocess.PIPE
+    command, pipe = [sys.executable, "-c", WORKERS, as_argument(stocks.store.url)], subprocess.PIPE
     with subprocess.Popen(command, env=os.environ | given, stdin=pipe, stdout=pipe, text=True, bufsize=1) as started:
         yield started
         assert started.stdin is not None

@@ -19,6 +19,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.bars import transaction, writer
 from crypto_pipeline_tests.builders.bars import START, SYMBOLS, miscounted, series, stored
+from crypto_pipeline_tests.builders.databases import backend
 from crypto_pipeline_tests.oracles.precedence import best_copies
 
 M1 = Timeframe.M1
@@ -110,7 +111,7 @@ def test_killed_at_any_step(store: Store, monkeypatch: pytest.MonkeyPatch, step:
     def fatal(connection: psycopg.Connection, *args: object) -> None:
         real(connection, *args)
         if not struck:
-            struck.append(connection.info.backend_pid)
+            struck.append(backend(connection))
             with psycopg.connect(store.connections.url, autocommit=True) as other:
                 other.execute("SELECT pg_terminate_backend(%s)", struck)
             connection.execute("SELECT 1")

@@ -14,6 +14,7 @@ import pytest
 
 from crypto_pipeline.store.coordination.budgets import Budgets, PostgresBudget
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline_tests.builders.databases import as_argument
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ _SPENDER = """
 import asyncio, json, sys, time
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.coordination.budgets import PostgresBudget
+from crypto_pipeline_tests.builders.databases import from_argument
 
 async def main(url, start, until):
     budget = PostgresBudget(Connections(url), "binance")
@@ -52,7 +54,7 @@ async def main(url, start, until):
 
 print("ready", flush=True)
 start, until = map(float, sys.stdin.readline().split())
-asyncio.run(main(sys.argv[1], start, until))
+asyncio.run(main(from_argument(sys.argv[1]), start, until))
 """
 
 
@@ -61,7 +63,10 @@ async def test_processes_together_stay_below_the_share_and_use_it(connections: C
     await PostgresBudget(connections, "binance").limit(Limit(limit, window))
     spenders = [
         subprocess.Popen(
-            [sys.executable, "-c", _SPENDER, postgres_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", _SPENDER, as_argument(postgres_url)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for _ in range(3)
     ]

@@ -15,6 +15,7 @@ import pytest
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import JobMetrics, LeaseLost, Store
 from crypto_pipeline_tests.builders.bars import START, SYMBOLS, bar, frame
+from crypto_pipeline_tests.builders.databases import as_argument
 from crypto_pipeline_tests.builders.places import PROJECT
 
 
@@ -84,7 +85,8 @@ from datetime import datetime, timedelta, UTC
 from crypto_pipeline.store import Store, LeaseLost
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline_tests.builders.bars import bar, frame, START
-with Store(sys.argv[1]) as store:
+from crypto_pipeline_tests.builders.databases import from_argument
+with Store(from_argument(sys.argv[1])) as store:
     store.heartbeats.all()  # what is imported and connected now costs no time of the lease
     while (lease := store.leases.acquire("ingest-0", sys.argv[2], 1.0)) is None:
         time.sleep(0.1)
@@ -116,7 +118,7 @@ def test_statements_of_sqlalchemy_are_fenced_too(leases: Store) -> None:
 def test_a_paused_holder_writes_nothing_after_it_wakes(leases: Store) -> None:
     def start(name: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", _WRITER, leases.url, name],
+            [sys.executable, "-c", _WRITER, as_argument(leases.url), name],
             stdout=subprocess.PIPE,
             text=True,
             cwd=PROJECT,

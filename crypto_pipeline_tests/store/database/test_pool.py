@@ -19,6 +19,7 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.file_locks import holders
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.embedded.server import EmbeddedServer
+from crypto_pipeline_tests.builders.databases import backend
 
 
 def test_frames_come_typed_and_in_utc(connections: Connections) -> None:
@@ -66,7 +67,7 @@ def test_a_cut_connection_is_replaced_unnoticed(connections: Connections) -> Non
         calls += 1
         if calls == 1:  # somebody ends us in the middle of the transaction
             with connect(connections.url) as other:
-                other.execute("SELECT pg_terminate_backend(%s, 5000)", [connection.info.backend_pid])
+                other.execute("SELECT pg_terminate_backend(%s, 5000)", [backend(connection)])
         row = connection.execute("SELECT 7").fetchone()
         assert row is not None
         return int(row[0])
@@ -75,7 +76,9 @@ def test_a_cut_connection_is_replaced_unnoticed(connections: Connections) -> Non
     assert calls == 2
     connections.frame("SELECT 1")
     with connect(connections.url) as other:
-        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = user"
+        )
     assert connections.frame("SELECT 7 AS n")["n"].to_list() == [7]
 
 
@@ -133,7 +136,9 @@ def test_an_error_of_a_core_statement_is_psycopgs_and_leaves_nothing(connections
 
 def test_a_forked_child_has_core_connections_of_its_own(connections: Connections) -> None:
     def pid(connection: sqlalchemy.Connection) -> int:
-        return connection.execute(sqlalchemy.text("SELECT pg_backend_pid()")).scalar_one()
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        return driver.info.backend_pid  # the pooler's number of the connection where there is one
 
     ours = connections.run_core(pid)
     reading, writing = os.pipe()

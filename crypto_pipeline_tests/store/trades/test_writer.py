@@ -13,6 +13,8 @@ from crypto_pipeline.market.bars import TRADE_SCHEMA, BarOrigin
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.trades.aggregation import bars_from_trades
 from crypto_pipeline.store import LivePrice, Store
+from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline.store.database.pooler import direct_url
 from crypto_pipeline.venues import RejectedRow
 
 START = datetime(2026, 3, 30, 23, 59, tzinfo=UTC)
@@ -177,9 +179,8 @@ def test_whole_days_are_dropped(clean: Store) -> None:
 
 def test_prices_are_written_with_their_trades_and_told(clean: Store) -> None:
     price = LivePrice("BTC-USDT", Timeframe.M1, 60_000, 1, 3, 1, 2, 5, 6, None, 7, 2.0, 61_000, 9, "live_aggregated")
-    with clean.connections.transaction() as listener:
+    with connect(direct_url(clean.url)) as listener:
         listener.execute("LISTEN live_prices")
-        listener.commit()
         assert clean.live.flush("replay", clean.trades.columns(trades([1, 2])), [price]) == (2, 1)
         told = next(listener.notifies(timeout=10, stop_after=1))
         assert (told.channel, told.payload) == ("live_prices", "BTC-USDT")

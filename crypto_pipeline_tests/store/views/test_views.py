@@ -16,7 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crypto_pipeline.market import Timeframe
-from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store import EmbeddedServer, Store, StoreError
+from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline.store.database.pooler import direct_url
 from crypto_pipeline.store.views.views import BAR_VIEWS, CATALOG_LOCK, VIEWS
 from crypto_pipeline_tests.builders.background import Background
 from crypto_pipeline_tests.builders.bars import SYMBOLS, series
@@ -183,9 +185,10 @@ def test_a_transaction_from_before_sees_rows(store: Store) -> None:
         assert old.execute("SELECT count(*) FROM market.ohlc_today WHERE timeframe = '1m'").fetchone() == (120,)
 
 
-def test_what_hangs_on_a_view_is_kept(store: Store) -> None:
+def test_what_hangs_on_a_view_is_kept(store: Store, postgres_server: EmbeddedServer) -> None:
     fill(store, hours=1)
-    execute(store, "CREATE ROLE dashboards_in_tests")
+    with connect(postgres_server.url("postgres")) as admin:
+        admin.execute("CREATE ROLE dashboards_in_tests")
     try:
         execute(store, "GRANT SELECT ON market.ohlc_today TO dashboards_in_tests")
         store.views.refresh("ohlc_today")
@@ -204,12 +207,14 @@ def test_what_hangs_on_a_view_is_kept(store: Store) -> None:
             execute(store, f"DROP {drop}")
         assert store.views.refresh("ohlc_today").method == "swap"
     finally:
-        execute(store, "REVOKE ALL ON market.ohlc_today FROM dashboards_in_tests; DROP ROLE dashboards_in_tests")
+        execute(store, "REVOKE ALL ON market.ohlc_today FROM dashboards_in_tests")
+        with connect(postgres_server.url("postgres")) as admin:
+            admin.execute("DROP ROLE dashboards_in_tests")
 
 
 def test_leftovers_of_a_kill_are_cleared_and_a_backup_keeps_names(store: Store) -> None:
     execute(store, "CREATE MATERIALIZED VIEW market.ohlc_today_fresh AS SELECT 1 AS one")
-    with psycopg.connect(store.url, autocommit=True) as backup:
+    with psycopg.connect(direct_url(store.url), autocommit=True) as backup:
         backup.execute("SELECT pg_advisory_lock(%s, %s)", CATALOG_LOCK)
         assert store.views.refresh("ohlc_today").because == "a backup is reading the catalog"
     assert store.views.refresh("ohlc_today").method == "swap"
