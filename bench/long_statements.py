@@ -22,7 +22,8 @@ import polars as pl
 from common import machine, table
 
 from crypto_pipeline.healing.checks import stored_bars
-from crypto_pipeline.healing.plan import retention_policy
+from crypto_pipeline.healing.checks.freshness import Thresholds
+from crypto_pipeline.healing.plan import Horizon, retention_policy
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.backups import backup
 from crypto_pipeline.ops.backups.restore import restore
@@ -109,8 +110,9 @@ class Bench:
 
     def checks(self) -> None:
         now = datetime.now(UTC)
+        horizon = Horizon(now - timedelta(days=300), now, timedelta(minutes=1))
         for timeframe in Timeframe:
-            stored_bars.verify(self.store, timeframe, now - timedelta(days=300), now)
+            stored_bars.verify(self.store, timeframe, horizon.start, now, horizon, Thresholds.of(self.settings))
 
     def statistics(self) -> None:
         self.store.storage.analyze()

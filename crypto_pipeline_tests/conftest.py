@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from crypto_pipeline.store.database.connect import connect, with_database
-from crypto_pipeline.store.database.pooler import DIRECT_VARIABLE, DatabaseUrl
+from crypto_pipeline.store.database.sessions.pooler import DIRECT_VARIABLE, DatabaseUrl
 from crypto_pipeline.store.embedded.server import EmbeddedServer
 from crypto_pipeline.store.schema.migrations import migrate
 from crypto_pipeline_tests.builders import pgbouncer

@@ -28,8 +28,8 @@ from crypto_pipeline.store import Store, resolve_url
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.errors import NeedsPolarsError
-from crypto_pipeline.store.database.pooler import DatabaseUrl
 from crypto_pipeline.store.database.portable_url import PortableUrl
+from crypto_pipeline.store.database.sessions.pooler import DatabaseUrl
 from crypto_pipeline.store.reads.queries import LAST
 
 __all__ = ["Reader"]

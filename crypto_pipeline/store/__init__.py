@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.store.coordination.leases import Lease, LeaseLost
     from crypto_pipeline.store.database.connect import ensure_databases, redact
     from crypto_pipeline.store.database.errors import StoreError
-    from crypto_pipeline.store.database.pooler import DatabaseUrl
+    from crypto_pipeline.store.database.sessions.pooler import DatabaseUrl
     from crypto_pipeline.store.database_url import dagster_url, resolve_url
     from crypto_pipeline.store.embedded.server import EmbeddedServer
     from crypto_pipeline.store.instruments import InstrumentRow, ListingRow
@@ -67,7 +67,7 @@ __getattr__ = lazy_attributes(
         "trades.live_prices": ("LivePrice",),
         "store": ("Store",),
         "database.errors": ("StoreError",),
-        "database.pooler": ("DatabaseUrl",),
+        "database.sessions.pooler": ("DatabaseUrl",),
         "bars.writer": ("WriteResult",),
         "database_url": (
             "dagster_url",

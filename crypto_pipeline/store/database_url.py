@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 from crypto_pipeline.settings import Settings, command
 from crypto_pipeline.store.database.connect import check_server, database_name, redact, with_database
 from crypto_pipeline.store.database.errors import StoreError
-from crypto_pipeline.store.database.pooler import DatabaseUrl, direct_url
+from crypto_pipeline.store.database.sessions.pooler import DatabaseUrl, direct_url
 from crypto_pipeline.store.embedded.server import DATABASE, EmbeddedServer
 
 __all__ = ["dagster_url", "redact", "resolve_url"]

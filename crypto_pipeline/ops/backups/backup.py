@@ -31,7 +31,7 @@ from crypto_pipeline.store.archive.catalogue import ArchiveFile
 from crypto_pipeline.store.archive.object_store import local_path
 from crypto_pipeline.store.database import file_locks
 from crypto_pipeline.store.database.connect import MissingDatabaseError, demands_tls, plain_url
-from crypto_pipeline.store.database.pooler import direct_url
+from crypto_pipeline.store.database.sessions.pooler import direct_url
 from crypto_pipeline.store.embedded.binaries import ServerProgram, client_program, client_programs
 from crypto_pipeline.store.operations.fingerprints import Fingerprint, frozen
 

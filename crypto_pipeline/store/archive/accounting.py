@@ -10,7 +10,7 @@ import polars as pl
 import psycopg
 
 from crypto_pipeline.store.database.frames import copy_rows
-from crypto_pipeline.store.database.pooler import create_temporary
+from crypto_pipeline.store.database.sessions.pooler import create_temporary
 from crypto_pipeline.store.partitions.span import Span
 
 #: Schema of the number of bars of each coverage cell.

@@ -24,7 +24,7 @@ from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.market_clock import market_now
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.pooler import direct_url
+from crypto_pipeline.store.database.sessions.pooler import direct_url
 from crypto_pipeline.store.partitions import compaction, swap, trades
 from crypto_pipeline.store.partitions import span as archive_spans
 from crypto_pipeline.store.partitions.compaction import Compacted

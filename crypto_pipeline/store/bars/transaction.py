@@ -27,7 +27,7 @@ from crypto_pipeline.store.columns.best_copy import judge
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field
 from crypto_pipeline.store.coverage import ledger_closing
 from crypto_pipeline.store.coverage.cell_locks import Cells
-from crypto_pipeline.store.database.pooler import create_temporary
+from crypto_pipeline.store.database.sessions.pooler import create_temporary
 from crypto_pipeline.store.partitions import bars as partitions
 
 _COPY = "COPY {} ({}) FROM STDIN (FORMAT BINARY)"

@@ -18,7 +18,7 @@ from psycopg import sql
 
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.connect import plain_url
-from crypto_pipeline.store.database.pooler import direct_url
+from crypto_pipeline.store.database.sessions.pooler import direct_url
 
 log = logging.getLogger(__name__)
 

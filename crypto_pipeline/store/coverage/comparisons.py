@@ -14,7 +14,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.frames import copy_rows, named, numbered, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.pooler import create_temporary
+from crypto_pipeline.store.database.sessions.pooler import create_temporary
 
 #: Schema of ``due``. ``changed``: never compared, or not since its bars changed; otherwise the last comparison is old.
 DUE_SCHEMA: dict[str, pl.DataType] = {

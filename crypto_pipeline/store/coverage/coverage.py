@@ -20,7 +20,7 @@ from crypto_pipeline.store.coverage.cell_versions import CellRange, Versions
 from crypto_pipeline.store.database.frames import cell_bounds, copy_rows, named, numbered, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.pooler import create_temporary
+from crypto_pipeline.store.database.sessions.pooler import create_temporary
 
 #: Schema of ``cells``. ``outside`` are stored bars of extended hours, which ``expected`` and ``present`` include.
 CELL_SCHEMA: dict[str, pl.DataType] = {

@@ -22,7 +22,7 @@ from crypto_pipeline.store.database.frames import copy_rows, named, numbered, re
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.market_clock import market_now
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.pooler import create_temporary
+from crypto_pipeline.store.database.sessions.pooler import create_temporary
 
 #: Schema of ``open`` and ``due``. ``evidence`` is JSON.
 GAP_SCHEMA: dict[str, pl.DataType] = {

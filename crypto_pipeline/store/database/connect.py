@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from crypto_pipeline.store.database.errors import DatabaseAwayError, StoreError
-from crypto_pipeline.store.database.pooler import DatabaseUrl, direct_url, is_pooled, needs_direct_url
+from crypto_pipeline.store.database.sessions.pooler import DatabaseUrl, direct_url, is_pooled, needs_direct_url
 
 MINIMUM_VERSION = 15
 CONNECT_TIMEOUT = 5

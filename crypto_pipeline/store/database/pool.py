@@ -20,9 +20,9 @@ from crypto_pipeline.store.database.connect import check_server, plain_url
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.interrupts import interruptible
 from crypto_pipeline.store.database.pg_errors import busy, explained, is_driver_error, is_transient
-from crypto_pipeline.store.database.pooler import DatabaseUrl
 from crypto_pipeline.store.database.retry import retrying
-from crypto_pipeline.store.database.sessions import sessions
+from crypto_pipeline.store.database.sessions.pooler import DatabaseUrl
+from crypto_pipeline.store.database.sessions.sessions import sessions
 from crypto_pipeline.store.database.values import json_text
 
 # Imported at first use: together they take longer than the first read of a process.

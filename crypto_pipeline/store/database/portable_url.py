@@ -13,7 +13,7 @@ import os
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from crypto_pipeline.store.database.connect import plain_url
-from crypto_pipeline.store.database.pooler import DIRECT_VARIABLE, DatabaseUrl
+from crypto_pipeline.store.database.sessions.pooler import DIRECT_VARIABLE, DatabaseUrl
 
 _VARIABLE = "CRYPTO_PIPELINE_DATABASE_URL"
 #: URLs of this process by the same URL without its password.

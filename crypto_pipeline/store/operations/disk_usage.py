@@ -14,6 +14,7 @@ from adbc_driver_manager import dbapi
 from psycopg import sql
 
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.operations import statistics
 from crypto_pipeline.store.partitions import premake
 from crypto_pipeline.store.partitions.vacuum import vacuum
 
@@ -247,18 +248,8 @@ class Storage:
 
     def analyze(self) -> None:
         """Update statistics of all our tables, including partitioned parents, which autovacuum ignores."""
-
-        def tables(connection: psycopg.Connection[Any]) -> list[str]:
-            found = connection.execute(
-                "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-                f"WHERE n.nspname IN {_SCHEMAS} AND c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition "
-                "ORDER BY 1"
-            )
-            return [name for (name,) in found]
-
-        for name in self._connections.run(tables):
-            # one transaction per table: its statistics are visible at once, and no lock is held for long
-            self._connections.run(_analyze, name)
+        for statement in self._connections.run(lambda connection: list(statistics.statements(connection))):
+            self._connections.run(_execute, statement)
 
     def tidy_catalogue(self) -> None:
         """Vacuum the system catalogue, which temporary tables and days of trades fill with dead rows.
@@ -279,5 +270,5 @@ class Storage:
         return self._connections.run(forget)
 
 
-def _analyze(connection: psycopg.Connection[Any], name: str) -> None:
-    connection.execute(sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(sql.Identifier(*name.split("."))))
+def _execute(connection: psycopg.Connection[Any], statement: sql.Composed) -> None:
+    connection.execute(statement)

@@ -14,9 +14,9 @@ from psycopg import sql
 from crypto_pipeline.store.archive import catalogue
 from crypto_pipeline.store.archive.catalogue import ArchiveFile
 from crypto_pipeline.store.database.connect import connect
-from crypto_pipeline.store.database.pooler import direct_url
-from crypto_pipeline.store.database.session_locks import lock_session
-from crypto_pipeline.store.operations import proof_rotation
+from crypto_pipeline.store.database.sessions.locks import lock_session
+from crypto_pipeline.store.database.sessions.pooler import direct_url
+from crypto_pipeline.store.operations import proof_rotation, statistics
 from crypto_pipeline.store.schema.migrations import applied_on
 from crypto_pipeline.store.views.views import CATALOG_LOCK
 
@@ -120,4 +120,5 @@ def is_empty(connection: psycopg.Connection[Any]) -> bool:
 
 def analyze(connection: psycopg.Connection[Any]) -> None:
     """Gather statistics of all tables; call it outside of a transaction."""
-    connection.execute("ANALYZE")
+    for statement in statistics.statements(connection):
+        connection.execute(statement)

@@ -25,7 +25,7 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.frames import named, numbered, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.pooler import create_temporary
+from crypto_pipeline.store.database.sessions.pooler import create_temporary
 from crypto_pipeline.store.research import feature_cells, feature_retention
 from crypto_pipeline.store.research.feature_cells import FeatureCells
 

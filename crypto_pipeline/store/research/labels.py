@@ -22,7 +22,7 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.frames import copy_rows, named, numbered, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import PATIENCE, Connections
-from crypto_pipeline.store.database.pooler import create_temporary
+from crypto_pipeline.store.database.sessions.pooler import create_temporary
 from crypto_pipeline.store.research import labels_sql as statements
 from crypto_pipeline.store.research.label_columns import LabelTable
 

@@ -25,8 +25,8 @@ from crypto_pipeline.store.database.connect import (
     ensure_databases,
 )
 from crypto_pipeline.store.database.errors import StoreError
-from crypto_pipeline.store.database.pooler import direct_url
-from crypto_pipeline.store.database.session_locks import lock_session
+from crypto_pipeline.store.database.sessions.locks import lock_session
+from crypto_pipeline.store.database.sessions.pooler import direct_url
 
 #: Key of the advisory lock: any fixed number.
 _LOCK = 0x63727970746F  # "crypto"

@@ -28,7 +28,7 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.frames import named, require_columns
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.pooler import create_temporary
+from crypto_pipeline.store.database.sessions.pooler import create_temporary
 from crypto_pipeline.store.database.values import RefusedRow
 from crypto_pipeline.store.partitions.trades import drop_before, ensure_day
 from crypto_pipeline.store.trades import sql as trades_sql

@@ -22,7 +22,7 @@ from psycopg import sql
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.database.session_locks import lock_session
+from crypto_pipeline.store.database.sessions.locks import lock_session
 from crypto_pipeline.store.views import sql as view_sql
 
 #: Views by name, with their span as a PostgreSQL interval.

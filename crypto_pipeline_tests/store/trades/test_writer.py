@@ -14,7 +14,7 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.trades.aggregation import bars_from_trades
 from crypto_pipeline.store import LivePrice, Store
 from crypto_pipeline.store.database.connect import connect
-from crypto_pipeline.store.database.pooler import direct_url
+from crypto_pipeline.store.database.sessions.pooler import direct_url
 from crypto_pipeline.venues import RejectedRow
 
 START = datetime(2026, 3, 30, 23, 59, tzinfo=UTC)

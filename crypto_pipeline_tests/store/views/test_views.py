@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.store import EmbeddedServer, Store, StoreError
 from crypto_pipeline.store.database.connect import connect
-from crypto_pipeline.store.database.pooler import direct_url
+from crypto_pipeline.store.database.sessions.pooler import direct_url
 from crypto_pipeline.store.views.views import BAR_VIEWS, CATALOG_LOCK, VIEWS
 from crypto_pipeline_tests.builders.background import Background
 from crypto_pipeline_tests.builders.bars import SYMBOLS, series

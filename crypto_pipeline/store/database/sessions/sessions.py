@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import psycopg
 
-from crypto_pipeline.store.database import pooler
 from crypto_pipeline.store.database.connect import CONNECT_TIMEOUT, connect
-from crypto_pipeline.store.database.pooler import DatabaseUrl
+from crypto_pipeline.store.database.sessions import pooler
+from crypto_pipeline.store.database.sessions.pooler import DatabaseUrl
 
 if TYPE_CHECKING:
     from adbc_driver_manager import dbapi
