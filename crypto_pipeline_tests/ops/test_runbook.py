@@ -1,0 +1,80 @@
+"""Every command of the runbook is run on a real deployment: it is one that exists, and it answers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crypto_pipeline.cli import main
+from crypto_pipeline_tests.builders.deployment import Deployment
+
+RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
+#: They stop, replace and start the deployment: run last, in this order.
+_STOPPING = ["down", "restore latest --replace", "up --detach"]
+
+
+def commands() -> list[str]:
+    """Every command of the page once, without the program's name, in the order of the page."""
+    text = RUNBOOK.read_text()
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    inline = re.findall(r"`(crypto-pipeline [^`]+)`", text)
+    found = [line.partition("#")[0].strip() for line in [*lines, *inline]]
+    return list(dict.fromkeys(one.removeprefix("crypto-pipeline ") for one in found if one))
+
+
+def test_every_line_is_a_command_of_ours() -> None:
+    text = RUNBOOK.read_text()
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    assert all(line.startswith("crypto-pipeline ") for line in lines if line)
+    assert set(_STOPPING) <= set(commands())
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Deployment]:
+    deployment = Deployment()
+    try:
+        yield deployment.start()
+    finally:
+        deployment.stop()
+
+
+def wrong(command: str, code: int, said: str) -> str:
+    """What was wrong with an answer, empty when nothing was.
+
+    Exit codes 1 and 2 are verdicts (something is bad, or not known), as long as the command itself is right.
+    """
+    fails = "Usage:" in said or "Traceback" in said or code not in (0, 1, 2) or not said.strip()
+    return f"{command} → {code}: {said[-600:]}" if fails else ""
+
+
+def test_every_command_of_the_runbook_answers(
+    up: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in os.environ if name.startswith("CRYPTO_PIPELINE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CRYPTO_PIPELINE_DATA_DIR", str(up.data_dir))
+
+    def answer(command: str) -> str:
+        with pytest.raises(SystemExit) as ended:  # in this process: imports are done once for all
+            main(shlex.split(command))
+        out, err = capsys.readouterr()
+        return wrong(command, int(ended.value.code or 0), out + err)
+
+    asking = [command for command in commands() if command not in (*_STOPPING, "up")]
+    # a backup that can be restored is there before one is listed, verified or restored
+    asking.sort(key=lambda command: command != "backup")
+    assert [said for command in asking if (said := answer(command))] == []
+    for command in _STOPPING:
+        options = up.options if command == "up --detach" else ()
+        done = up.command(*shlex.split(command), *options, timeout=120)
+        assert wrong(command, done.returncode, done.stdout + done.stderr) == ""
+        if command == "down":
+            assert up.process is not None
+            up.process.wait(60)
+            up.process = None
+    assert up.ask().healthy
