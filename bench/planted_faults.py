@@ -28,6 +28,7 @@ from common import machine, table
 from deployed import Deployed
 
 from crypto_pipeline.ops.checks.registry import is_operational
+from crypto_pipeline.ops.status import Stored
 from crypto_pipeline.ops.supervision.health import request
 from crypto_pipeline.ops.supervision.supervisord import Supervisord
 from crypto_pipeline.store.database.connect import connect, database_name, with_database
@@ -252,6 +253,10 @@ class Bench:
 
     # -- one fault --------------------------------------------------------------------------------------------------
 
+    def complete(self) -> bool:
+        time.sleep(2)
+        return Stored.read(self.up.store).complete
+
     def messages(self, check: str) -> int:
         """Messages at either stub that name the check, as an alert or as a recovery."""
         texts = [json.dumps(one.body) for one in (*self.stub.taken, *self.second.taken)]
@@ -301,7 +306,7 @@ def main() -> None:
         bench = Bench(given.instruments, stub, second, folder)
         try:
             bench.house.start()
-            print("complete after", bench.until(lambda: bool(bench.house.status()["complete"]), 900), "s")
+            print("complete after", bench.until(bench.complete, 900), "s")
             bench.sql("UPDATE market.instruments SET added_at = added_at - interval '3 hours'")
             print("all known after", bench.until(lambda: not bench.bad(), 300), "s")
             rows = []
