@@ -11,7 +11,8 @@ ROUTINES: dict[Routine, frozenset[str]] = {
     "morning": frozenset(
         {
             "database", "coverage_24h", "coverage_7d", "oldest_gap", "accounted_for", "venue_agreement",
-            "rollup_conservation", "backup", "backup_is_right", "schedules_run", "tables_hold_what_is_counted",
+            "rollup_conservation", "backup", "backup_is_right", "schedules_run", "processors",
+            "job_errors", "tables_hold_what_is_counted",
             "archive_files_are_whole", "macro_release_missed", "macro_is_fresh", "labels_current", "up_to_date",
             "ohlc_today_equals_table", "ohlc_recent_equals_table", "instrument_summary_equals_table", "notifier",
         }

@@ -19,6 +19,8 @@ _LATE = 300.0
 #: A run may wait this long while no other is started.
 _LONGEST_WAIT = timedelta(minutes=10).total_seconds()
 #: An older backup means that two nights were missed.
+#: Failures of a job in a row, percent of failed runs, and the runs below which a share says nothing.
+_IN_A_ROW, _ERRORS, _FEW_RUNS = 3, 5.0, 20
 _OLD_BACKUP = timedelta(hours=54).total_seconds()
 
 
@@ -91,6 +93,33 @@ def _backup(seen: Observation) -> CheckFinding:
     return CheckFinding("bad" if age > _OLD_BACKUP else "ok", said, age / 3600)
 
 
+def _processors(seen: Observation) -> CheckFinding:
+    """No job has failed three times in a row."""
+    jobs = seen.known.jobs
+    if not jobs:
+        return unknown("no job has kept figures of itself yet")
+    failing = [one for one in jobs if one.in_a_row >= _IN_A_ROW]
+    most = float(max(one.in_a_row for one in jobs))
+    if not failing:
+        return ok(f"{len(jobs)} jobs; none has failed {_IN_A_ROW} times in a row", most)
+    said = ", ".join(f"{one.job} ({one.in_a_row} times)" for one in failing)
+    return bad(f"failed in a row: {said}", most, None, [{"job": one.job, "failures": one.in_a_row} for one in failing])
+
+
+def _job_errors(seen: Observation) -> CheckFinding:
+    """Of no job have many runs of the last day failed."""
+    judged = [one for one in seen.known.jobs if one.runs >= _FEW_RUNS]
+    if not judged:
+        return unknown(f"no job has had {_FEW_RUNS} runs in the last day: too few to judge")
+    worst = max(judged, key=lambda one: one.failed / one.runs)
+    share = 100 * worst.failed / worst.runs
+    said = f"{worst.failed} of {worst.runs} runs of {worst.job} in the last day failed ({share:.1f} %)"
+    if share < _ERRORS:
+        return ok(said, share)
+    failing = [one for one in judged if 100 * one.failed / one.runs >= _ERRORS]
+    return bad(said, share, None, [{"job": one.job, "failed": one.failed, "runs": one.runs} for one in failing])
+
+
 _DAGSTER = ("database", "dagster_daemon", "code_server")
 
 CHECKS = (
@@ -101,6 +130,15 @@ CHECKS = (
     CheckDefinition(
         "run_queue", "load", "Runs that wait are started.", "error", f"≤ {_LONGEST_WAIT / 60:g} min", "min",
         requires=("database", "dagster_daemon"), evaluate=_queue,
+    ),
+    CheckDefinition(
+        "processors", "error_recovery", "No job has failed three times in a row.", "error",
+        f"< {_IN_A_ROW} failures", "failures", requires=_DAGSTER, evaluate=_processors,
+    ),
+    CheckDefinition(
+        "job_errors", "error_recovery", "Of no job have many runs of the last day failed.", "warning",
+        f"< {_ERRORS:g} %", "%",
+        requires=(*_DAGSTER, "processors"), evaluate=_job_errors,
     ),
     CheckDefinition(
         "backup", "error_recovery", "The last backup succeeded and is younger than two nights.", "error",

@@ -74,6 +74,17 @@ CROSS JOIN LATERAL (
 ) AS f
 WHERE i.active AND i.calendar = '24/7' AND i.added_at < market.now() - interval '2 hours' ORDER BY 2 DESC
 """
+_JOBS = """
+SELECT m.job, count(*) FILTER (WHERE m.started > clock_timestamp() - interval '1 day') AS runs,
+       count(*) FILTER (WHERE NOT m.succeeded AND m.started > clock_timestamp() - interval '1 day') AS failed,
+       count(*) FILTER (WHERE m.id > coalesce(g.last_good, 0)) AS in_a_row
+FROM ops.job_metrics m
+LEFT JOIN (
+    SELECT job, max(id) AS last_good FROM ops.job_metrics
+    WHERE succeeded AND started > clock_timestamp() - interval '3 days' GROUP BY job
+) AS g ON g.job = m.job
+WHERE m.started > clock_timestamp() - interval '3 days' GROUP BY m.job ORDER BY m.job LIMIT 200
+"""
 _WRITE = """
 INSERT INTO ops.heartbeats AS h (name, holder, started, beat, detail)
 VALUES ('write_probe', %(holder)s, clock_timestamp(), clock_timestamp(), '{}')
@@ -114,6 +125,16 @@ class CoverageShare:
 
 
 @dataclass(frozen=True, slots=True)
+class JobRuns:
+    """Runs of one job: of the last day, how many of them failed, and failures since its last success."""
+
+    job: str
+    runs: int
+    failed: int
+    in_a_row: int
+
+
+@dataclass(frozen=True, slots=True)
 class HealthFacts:
     """What the market database says of itself at one moment.
 
@@ -131,6 +152,7 @@ class HealthFacts:
         oldest_gap: None where no gap is open.
         coverage: Per instrument, over 1 and 7 days.
         features: Instrument → seconds since the close of its newest row of features.
+        jobs: Runs of each job that keeps figures of itself.
     """
 
     now: datetime
@@ -146,6 +168,7 @@ class HealthFacts:
     oldest_gap: OldestGap | None = None
     coverage: tuple[CoverageShare, ...] = ()
     features: dict[str, float] = field(default_factory=dict)
+    jobs: tuple[JobRuns, ...] = ()
 
 
 def read_facts(connection: psycopg.Connection[Any], holder: str, host_time: float | None = None) -> HealthFacts:
@@ -171,6 +194,7 @@ def read_facts(connection: psycopg.Connection[Any], holder: str, host_time: floa
         oldest_gap=None if gap is None else OldestGap(*gap),
         coverage=tuple(CoverageShare(*row) for row in connection.execute(_COVERAGE)),
         features=dict(connection.execute(_FEATURES).fetchall()),
+        jobs=tuple(JobRuns(*row) for row in connection.execute(_JOBS)),
     )
 
 

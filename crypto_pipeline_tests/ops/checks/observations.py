@@ -10,7 +10,7 @@ from typing import Any
 from crypto_pipeline.ops.checks.observation import DiskRoom, Observation
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store.operations.dagster_facts import DagsterFacts, Instigator, LastRun
-from crypto_pipeline.store.operations.health_facts import BarSilence, CoverageShare, HealthFacts, OldestGap
+from crypto_pipeline.store.operations.health_facts import BarSilence, CoverageShare, HealthFacts, JobRuns, OldestGap
 
 NOW = datetime(2026, 3, 29, 0, 59, tzinfo=UTC)  # a minute before Europe's clocks go forward
 PROGRAMS = ("postgres", "replay", "ingest-0", "code-server", "webserver", "daemon", "api", "notifier")
@@ -40,6 +40,7 @@ def well() -> Observation:
             CoverageShare(days, "binance", name, 1440 * days, 1440 * days) for days in (1, 7) for name in names
         ),
         features=dict.fromkeys(names, 400.0),
+        jobs=(JobRuns("backfill", 200, 2, 0), JobRuns("live_gap_fill", 280, 0, 0)),
     )
     dagster = DagsterFacts(
         daemon={"SCHEDULER": 12.0, "SENSOR": 3.0},
@@ -140,6 +141,8 @@ FAULTS: dict[str, tuple[str, Plant]] = {
         with_dagster(instigators=(Instigator("s", "SCHEDULE", False, "* * * * *", 9e4, "SUCCESS", 20.0, 20.0),)),
     ),
     "queue stuck": ("run_queue", with_dagster(queued=3, oldest_queued=900.0, started=0, holding={"backfill": 2})),
+    "three failures in a row": ("processors", with_facts(jobs=(JobRuns("backfill", 200, 3, 3),))),
+    "many failures": ("job_errors", with_facts(jobs=(JobRuns("backfill", 200, 20, 1),))),
     "supervisor dead": ("supervisor", with_beat("supervisor:one", 90.0)),
     "notifier dead": ("notifier", with_beat("notifier", 90.0)),
 }  # fmt: skip
