@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -14,13 +15,19 @@ from crypto_pipeline.healing.passes import LIVE
 from crypto_pipeline.healing.pipeline import Pipeline
 from crypto_pipeline.healing.plan import OPEN_UNEXPLAINED
 from crypto_pipeline.healing.reports import Counts, HealReport
-from crypto_pipeline.ingest import MinuteDone, OnMinute
+from crypto_pipeline.ingest import MinuteDone, OnMinute, shards_with_instruments
 from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.times import midnight
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.operations.job_metrics import JobMetrics
 
+#: The name under which the live processor writes its figures.
+LIVE_PROCESSOR = "live_processor"
+#: Without figures of the live processor for this long, it does not keep up. It works after every minute.
+_LIVE_WITHIN = timedelta(minutes=3)
+#: Seconds after which a heartbeat of ingest says nothing.
+_LIVE_AGE = 20.0
 #: How far back the live processor fills after each minute, and the live gap monitor searches every five minutes.
 LIVE_SPAN = timedelta(hours=24)
 MONITORED = timedelta(days=7)
@@ -81,12 +88,31 @@ def after_minute(settings: Settings) -> OnMinute:
             await pipeline.failover.look()
             span = done.now - LIVE_SPAN, done.now, done.instruments
             fill = partial(pipeline.backfill, *span, mode=LIVE, horizon=horizon)
-            await measured(done.store, "live_processor", fill)
+            await measured(done.store, LIVE_PROCESSOR, fill)
 
     def run(done: MinuteDone) -> None:
         asyncio.run(work(done))
 
     return run
+
+
+def live_processor_keeps_up(store: Store, settings: Settings) -> bool:
+    """Whether ingest collects every venue, and the live processor has left nothing to do in the last 24 hours.
+
+    Raises StoreError.
+    """
+    shards = shards_with_instruments(settings, store)
+    streamed, instruments = {shard.venue for shard in shards}, store.instruments.list()
+    if not shards or any((row.instrument.venue or settings.venue) not in streamed for row in instruments):
+        return False
+    beats = [store.heartbeats.get(shard.name) for shard in shards]
+    if any(beat is None or beat.age >= _LIVE_AGE or beat.detail.get("state") != "live" for beat in beats):
+        return False
+    passes = store.metrics.recent(datetime.now(UTC) - _LIVE_WITHIN, LIVE_PROCESSOR)
+    if passes.height < len(shards) or not passes["succeeded"].all():
+        return False
+    left = [json.loads(detail) for detail in passes["detail"]]
+    return not any(each.get("problems") or each.get("still_missing") for each in left)
 
 
 def summed(report: HealReport) -> Counts:

@@ -22,6 +22,7 @@ from crypto_pipeline.defs.base.runs import LOWEST, UNFINISHED, op_job, sensor
 from crypto_pipeline.healing import CheckOutcome, Deployment
 from crypto_pipeline.healing.comparison.rotation import ComparisonReport
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.ops.dagster_instance.idle_sensors import CHANGES, RUNS
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
 
@@ -115,6 +116,7 @@ compare_with_venue = op_job(
 @sensor(
     job=compare_with_venue,
     minimum_interval_seconds=30,
+    tags={CHANGES: RUNS},
     description="Ask for a comparison with the venue's own bars while days are due and no other run is unfinished.",
 )
 def comparison_due(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult | dg.SkipReason:

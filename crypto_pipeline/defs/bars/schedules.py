@@ -6,16 +6,23 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from crypto_pipeline.defs.bars.jobs import reconcile
 from crypto_pipeline.defs.base.partitions import partitions, range_tags, run_days
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import HIGH, LOW, MEDIUM, SOON, UNFINISHED, chosen_instruments_of, tags
+from crypto_pipeline.healing.processors import live_processor_keeps_up
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
+from crypto_pipeline.settings import load_settings
+from crypto_pipeline.store import Store
 
 _WEEK = timedelta(days=7)
 _RECENT, _RECENT_INTERVAL = "recent_processor", timedelta(minutes=5)
+#: Where the running day is complete, the recent processor runs at every such minute only: a run costs as much processor
+#: time as live ingest in some minutes.
+_AT_REST = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,8 @@ class Processor:
 PROCESSORS = [
     Processor(
         _RECENT, "*/5 * * * *", HIGH,
-        "Every 5 minutes: brings the bars of the running day up to date, until 01:00 UTC also the day before.",
+        "Every 5 minutes, and every 15 while live ingest leaves nothing to do: brings the bars of the running day up "
+        "to date, until 01:00 UTC also the day before, and checks them.",
         lambda now: (now - timedelta(hours=1), now),
     ),
     Processor(
@@ -70,15 +78,27 @@ def processor_schedule(processor: Processor, name: str, job: Any) -> dg.Schedule
     def days_of_bars(context: dg.ScheduleEvaluationContext, database: MarketDatabase) -> dg.RunRequest | dg.SkipReason:
         if processor.name == _RECENT and _history_has_just_begun(context):
             return dg.SkipReason("a run that has just begun brings all of history up to date, this day too")
-        with database.store() as store:
-            first, last = processor.days(store.clock.now())
         at = context.scheduled_execution_time
+        with database.store() as store:
+            if processor.name == _RECENT and at.minute % _AT_REST and _day_is_complete(store):
+                return dg.SkipReason(
+                    "live ingest keeps the running day complete and no check of its bars fails: the next run is due "
+                    f"within {_AT_REST} minutes"
+                )
+            first, last = processor.days(store.clock.now())
         return dg.RunRequest(
             run_key=f"{name}:{at:%Y-%m-%dT%H:%M}",
             tags={**tags(processor.priority, processor.name), **range_tags(first, last)},
         )
 
     return days_of_bars
+
+
+def _day_is_complete(store: Store) -> bool:
+    """Whether a run over the running day would find nothing to do and no failed check to look at again."""
+    bars = pl.col("timeframe").is_in([str(timeframe) for timeframe in Timeframe])
+    failed = store.checks.results().filter(~pl.col("passed") & bars)
+    return failed.is_empty() and live_processor_keeps_up(store, load_settings())
 
 
 def _history_has_just_begun(context: dg.ScheduleEvaluationContext) -> bool:

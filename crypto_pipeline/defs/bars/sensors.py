@@ -8,6 +8,7 @@ from crypto_pipeline.defs.bars.jobs import BACKFILL
 from crypto_pipeline.defs.base.partitions import partitions, range_tags
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import HIGH, LOW, SOON, UNFINISHED, sensor, tags
+from crypto_pipeline.ops.dagster_instance.idle_sensors import CHANGES, INSTRUMENTS, RUNS
 
 # Counted with the processors: what follows a change may not take the slots of what is live.
 follow_changes = dg.AutomationConditionSensorDefinition(
@@ -23,6 +24,7 @@ follow_changes = dg.AutomationConditionSensorDefinition(
 @sensor(
     job_name=BACKFILL,
     minimum_interval_seconds=SOON,
+    tags={CHANGES: INSTRUMENTS},
     description="Asks for the whole history of an instrument that was just added.",
 )
 def new_instruments(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult | dg.SkipReason:
@@ -49,6 +51,7 @@ def new_instruments(context: dg.SensorEvaluationContext, database: MarketDatabas
 @sensor(
     job_name=BACKFILL,
     minimum_interval_seconds=15,
+    tags={CHANGES: f"{INSTRUMENTS} {RUNS}"},
     description="Forgets an instrument that was removed and never had a bar.",
 )
 def removed_instruments(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.RunRequest | dg.SkipReason:

@@ -54,10 +54,16 @@ def outcome_event(
     outcome: CheckOutcome, asset: dg.AssetKey, metadata: Mapping[str, Any] | None = None
 ) -> dg.AssetCheckEvaluation:
     """The same as an event that no step of a run reports."""
-    result = outcome_result(outcome, asset, metadata)
+    return result_event(outcome_result(outcome, asset, metadata))
+
+
+def result_event(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """A result with name and asset as an event that no step of a run reports."""
+    assert result.check_name is not None
+    assert result.asset_key is not None
     return dg.AssetCheckEvaluation(
-        check_name=outcome.name,
-        asset_key=asset,
+        check_name=result.check_name,
+        asset_key=result.asset_key,
         passed=result.passed,
         severity=result.severity,
         description=result.description,

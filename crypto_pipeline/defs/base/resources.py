@@ -13,7 +13,8 @@ from pydantic import Field
 from crypto_pipeline.healing import Deployment, Pipeline
 from crypto_pipeline.healing.pipeline import KEPT_FOR_LIVE
 from crypto_pipeline.settings import Settings, load_settings
-from crypto_pipeline.store import Store, resolve_url
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.process_store import open_store
 from crypto_pipeline.venues import settings_at
 
 T = TypeVar("T")
@@ -34,8 +35,7 @@ class MarketDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
     @contextmanager
     def store(self) -> Iterator[Store]:
         """An open store for the length of one step."""
-        settings = load_settings()
-        with Store(resolve_url(settings), batch_rows=settings.write_batch_rows) as store:
+        with open_store(load_settings()) as store:
             yield store
 
     def run(

@@ -19,6 +19,7 @@ from crypto_pipeline.defs.base.partitions import each_day, partitions, run_days
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import is_running, sensor
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.ops.dagster_instance.idle_sensors import CHANGES, RUNS
 from crypto_pipeline.store import Store
 
 #: A transaction may become visible so long after the time that it bears.
@@ -68,7 +69,7 @@ class FollowBars:
     def sensor(self, name: str, job: str, description: str) -> dg.SensorDefinition:
         """The sensor called ``name``, which asks for runs of ``job``."""
 
-        @sensor(name=name, job_name=job, minimum_interval_seconds=10, description=description)
+        @sensor(name=name, job_name=job, minimum_interval_seconds=10, tags={CHANGES: RUNS}, description=description)
         def follow(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult | dg.SkipReason:
             return self.evaluate(context, database)
 

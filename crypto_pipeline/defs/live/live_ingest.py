@@ -26,6 +26,7 @@ from crypto_pipeline.defs.live import ingest_run
 from crypto_pipeline.defs.live.heartbeats import observations
 from crypto_pipeline.features.stored.live import after_minute_with_features
 from crypto_pipeline.ingest import Duty, IngestShard, ingest_shard, ingest_shards, run_ingest, shards_with_instruments
+from crypto_pipeline.ops.dagster_instance.idle_sensors import CHANGES, RUNS
 from crypto_pipeline.ops.host.processes import MARK
 from crypto_pipeline.ops.supervision.ingest_process import LineQueueHandler, ingest_here
 from crypto_pipeline.settings import Settings, load_settings
@@ -150,6 +151,7 @@ def live_ingest() -> None:
 @sensor(
     job=live_ingest,
     minimum_interval_seconds=SOON,
+    tags={CHANGES: RUNS},
     description="Keeps one ingest run per shard alive, judged by its heartbeat.",
 )
 def live_ingest_supervisor(

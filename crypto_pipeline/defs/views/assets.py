@@ -1,23 +1,14 @@
 """The materialized views as assets, with their age and size."""
 
-from datetime import timedelta
-from typing import Any
-
 import dagster as dg
 
 from crypto_pipeline.defs.bars.metadata import COLUMNS
 from crypto_pipeline.defs.base.metadata import columns, table_schema
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.subjects import VIEWS as SUBJECT
-from crypto_pipeline.ops.housekeeping.storage_report import size_text
+from crypto_pipeline.defs.views.refresh import TOO_OLD, refreshed
 from crypto_pipeline.store.views.views import VIEWS
 
-#: An older view missed the turn of its schedule more than once.
-TOO_OLD = {
-    "ohlc_today": timedelta(minutes=20),
-    "instrument_summary": timedelta(minutes=20),
-    "ohlc_recent": timedelta(hours=3),
-}
 _ABOUT = {
     "ohlc_today": "Bars of the last 24 hours, every timeframe, with the names of instrument and source. For people and "
     "tools that query SQL by name; our own reader never depends on it. Refreshed every 5 minutes.",
@@ -82,20 +73,7 @@ def view_asset(name: str) -> dg.AssetsDefinition:
     )
     def view(context: dg.AssetExecutionContext, database: MarketDatabase) -> dg.MaterializeResult[None]:
         with database.store() as store:
-            done = store.views.refresh(name)
-            state = store.views.state().filter(name=name).row(0, named=True)
-        shown: dict[str, Any] = {
-            "dagster/row_count": done.rows,
-            "refreshed_at": dg.MetadataValue.timestamp(done.at),
-            "age_seconds": round(state["age_seconds"], 3),
-            "seconds": round(done.seconds, 3),
-            "bytes": state["bytes"],
-            "size": size_text(state["bytes"]),
-            "method": done.method,
-        }
-        if done.because:
-            shown["why_not_swapped"] = done.because
-        return dg.MaterializeResult(metadata=shown)
+            return dg.MaterializeResult(metadata=refreshed(store, name))
 
     return view
 

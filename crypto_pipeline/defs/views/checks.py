@@ -1,16 +1,12 @@
 """Checks of the views: refreshed in time, and once a night row by row what the tables hold."""
 
 from collections.abc import Iterable
-from datetime import timedelta
-from typing import Any
 
 import dagster as dg
 
 from crypto_pipeline.defs.base import metadata
-from crypto_pipeline.defs.base.check_results import check_result
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.views.assets import TOO_OLD
-from crypto_pipeline.store import Store
+from crypto_pipeline.defs.views.refresh import TOO_OLD, freshness_result, view_result
 from crypto_pipeline.store.views.views import VIEWS
 
 
@@ -29,13 +25,8 @@ def checks_of_view(name: str) -> dg.AssetChecksDefinition:
     def checks(context: dg.AssetCheckExecutionContext, database: MarketDatabase) -> Iterable[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
         with database.store() as store:
-            state = store.views.state().filter(name=name).row(0, named=True)
             if "is_fresh" in selected:
-                age = timedelta(seconds=round(state["age_seconds"]))
-                yield _result(
-                    store, name, "is_fresh", age <= TOO_OLD[name],
-                    f"{state['rows']:,} rows, refreshed {age} ago in {state['seconds']:.2f} s ({state['method']})", {},
-                )  # fmt: skip
+                yield freshness_result(store, name)
             if "equals_table" in selected:
                 wrong = store.views.differences(name)
                 summary = "equal to the table up to the refresh" if wrong.is_empty() else (
@@ -43,19 +34,9 @@ def checks_of_view(name: str) -> dg.AssetChecksDefinition:
                     f"{wrong['instrument'][0]} {wrong['timeframe'][0]} {wrong['open_time'][0]}: {wrong['fault'][0]}"
                 )  # fmt: skip
                 shown = {} if wrong.is_empty() else {"offenders": metadata.table(wrong)}
-                yield _result(store, name, "equals_table", wrong.is_empty(), summary, shown)
+                yield view_result(store, name, "equals_table", wrong.is_empty(), summary, shown)
 
     return checks
-
-
-def _result(
-    store: Store, name: str, check: str, passed: bool, summary: str, shown: dict[str, Any]
-) -> dg.AssetCheckResult:
-    severity = "warning" if check == "is_fresh" else "error"
-    store.checks.record_result(f"{name}_{check}", None, passed=passed, severity=severity, summary=summary)
-    return check_result(
-        check, name, passed=passed, severity=severity, summary=summary, metadata={"summary": summary, **shown}
-    )
 
 
 view_checks = [checks_of_view(name) for name in VIEWS]

@@ -1,12 +1,20 @@
 """Jobs and schedules of the views: refreshed all day, proven at night."""
 
+import time
+
 import dagster as dg
 
-from crypto_pipeline.defs.base.runs import HIGH, schedule, tags
+from crypto_pipeline.defs.base.resources import MarketDatabase
+from crypto_pipeline.defs.base.runs import HIGH, is_running, schedule, tags
+from crypto_pipeline.defs.views.refresh import refresh_without_run
+from crypto_pipeline.store import StoreError
 from crypto_pipeline.store.views.views import VIEWS
 
 #: Not tagged as processors: they take seconds, and must not wait until a long backfill frees its slot.
 _SHORT = tags(HIGH)
+_TODAY = ("ohlc_today", "instrument_summary")
+#: A view whose last refresh took this long, in seconds, is refreshed by a run, which can be watched and ended.
+_LONGEST = 5.0
 
 
 def _selection(*names: str, proven: bool) -> dg.AssetSelection:
@@ -19,7 +27,7 @@ def _selection(*names: str, proven: bool) -> dg.AssetSelection:
 
 refresh_today = dg.define_asset_job(
     "refresh_today",
-    selection=_selection("ohlc_today", "instrument_summary", proven=False),
+    selection=_selection(*_TODAY, proven=False),
     tags=_SHORT,
     description="Refreshes the views `ohlc_today` and `instrument_summary`.",
 )
@@ -36,14 +44,39 @@ prove_views = dg.define_asset_job(
     description="Refreshes every view and compares it with the tables, row by row.",
 )
 
-schedules = [
+
+@dg.schedule(
+    job=refresh_today,
     # Two minutes after the recent processor, so that what it healed is in; HIGH jobs go first all the same.
-    schedule(
-        "today_every_five_minutes",
-        refresh_today,
-        "2-59/5 * * * *",
-        "Every 5 minutes: refreshes the view of the last 24 hours and the summary of instruments.",
-    ),
+    cron_schedule="2-59/5 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every 5 minutes: refreshes the view of the last 24 hours and the summary of instruments, by itself "
+    "where that takes no longer than a moment, else by a run.",
+)
+def today_every_five_minutes(
+    context: dg.ScheduleEvaluationContext, database: MarketDatabase
+) -> dg.RunRequest | dg.SkipReason:
+    """Refresh the views of today. A run is asked for where a refresh takes long, failed, or was never done."""
+    request = dg.RunRequest(run_key=f"{refresh_today.name}:{context.scheduled_execution_time:%Y-%m-%dT%H:%M}")
+    if is_running(context.instance, refresh_today.name):
+        return dg.SkipReason(f"{refresh_today.name} is under way")
+    began = time.monotonic()
+    try:
+        with database.store() as store:
+            taken = dict(store.views.state().select("name", "seconds").rows())
+            if any(taken.get(name, _LONGEST) >= _LONGEST for name in _TODAY):
+                return request
+            for name in _TODAY:
+                refresh_without_run(context.instance, store, name)
+    except StoreError as error:
+        context.log.warning(f"the views are refreshed by a run: {error}")
+        return request
+    return dg.SkipReason(f"{' and '.join(_TODAY)} were refreshed in {time.monotonic() - began:.2f} s without a run")
+
+
+schedules = [
+    today_every_five_minutes,
     schedule("recent_every_hour", refresh_recent, "7 * * * *", "Every hour: refreshes the view of the last 7 days."),
     schedule(
         "views_proven_daily",

@@ -16,13 +16,16 @@ from dagster._grpc.server import DagsterApiServer
 
 import crypto_pipeline.ops.without_pandas  # noqa: F401  (before anything that imports ADBC)
 from crypto_pipeline.ops.dagster_instance.beta_warnings import ignore_beta_warnings
+from crypto_pipeline.store.process_store import keep_connections
 
+#: Seconds for which a sensor waits for a database that went away: the next tick asks again.
+_PATIENCE = 10.0
 #: Modules that the fork server imports: those with which Dagster runs a job, and our definitions.
 PRELOAD = [
     "crypto_pipeline.ops.without_pandas",
     "dagster._grpc.impl",
     "dagster._core.execution.api",
-    "dagster_postgres",
+    "crypto_pipeline.ops.dagster_instance.storage",
     "crypto_pipeline.store.every_part",
     "crypto_pipeline.preloaded_definitions",
 ]
@@ -37,6 +40,9 @@ def fork_runs() -> None:
     def forking(self: DagsterApiServer, *arguments: Any, **options: Any) -> None:
         begin(self, *arguments, **options)
         self._mp_ctx = context  # type: ignore[assignment]  # Dagster has no option for it
+        from crypto_pipeline.ops.dagster_instance.storage import keep_engines
+
+        keep_engines()
         # Started only now, because loading the definitions for the UI comes first.
         forkserver.ensure_running()
 
@@ -45,5 +51,6 @@ def fork_runs() -> None:
 
 if __name__ == "__main__":
     ignore_beta_warnings()
+    keep_connections(_PATIENCE)
     fork_runs()
     cli(auto_envvar_prefix=ENV_PREFIX)

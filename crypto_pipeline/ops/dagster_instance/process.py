@@ -59,6 +59,9 @@ def _webserver() -> Callable[..., object]:
 def _daemon() -> Callable[..., object]:
     from dagster._daemon.cli import create_dagster_daemon_cli
 
+    from crypto_pipeline.ops.dagster_instance.idle_sensors import pause_idle_sensors, watched_database
+
+    pause_idle_sensors(watched_database())
     return create_dagster_daemon_cli()
 
 

@@ -179,6 +179,10 @@ def _is_marked(environment: bytes, data_dir: Path, deployment: str | None) -> bo
 
 def reap(keep: Iterable[int] = ()) -> None:
     """Reap ended children, except those in ``keep``, for which other code waits."""
+    with contextlib.suppress(ChildProcessError):  # there are no children
+        # Where no child has ended, the processes of the machine need not be looked through.
+        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return
     kept = set(keep)
     for pid in descendants(os.getpid()):
         stat = _stat(pid)

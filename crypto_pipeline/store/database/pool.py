@@ -58,8 +58,9 @@ class Connections:
 
     def _begin(self) -> None:
         """Start without an open connection."""
-        #: One entry per reading connection: the connection, or None if it is not made yet.
-        self._readers: queue.SimpleQueue[psycopg.Connection[Any] | None] = queue.SimpleQueue()
+        #: One entry per reading connection: the connection, or None if it is not made yet. The newest entry is taken
+        #: first, so that no more are made than are used at the same time.
+        self._readers: queue.LifoQueue[psycopg.Connection[Any] | None] = queue.LifoQueue()
         for _ in range(self.size):
             self._readers.put(None)
         self._streams = threading.BoundedSemaphore(self.size)
@@ -320,12 +321,14 @@ class Connections:
             idle, self._idle = self._idle, []
         if pool is not None:
             pool.close()
-        for _ in range(self.size):
-            with contextlib.suppress(queue.Empty):  # a connection in use is closed when it is returned
-                reader = self._readers.get_nowait()
-                self._readers.put(None)
-                if reader is not None:
-                    reader.close()
+        readers = []
+        with contextlib.suppress(queue.Empty):  # a connection in use is closed when it is returned
+            while True:
+                readers.append(self._readers.get_nowait())
+        for reader in readers:
+            self._readers.put(None)
+            if reader is not None:
+                reader.close()
         for connection in idle:
             _quietly_close(connection)
 

@@ -44,6 +44,11 @@ def test_many_threads_share_few_connections(connections: Connections) -> None:
     assert count[0] <= 2 * connections.size
 
 
+def test_reads_one_after_the_other_use_one_connection(connections: Connections) -> None:
+    pids = {connections.row("SELECT pg_backend_pid()")[0] for _ in range(2 * connections.size)}
+    assert len(pids) == 1
+
+
 def test_a_failed_transaction_leaves_nothing_and_is_not_repeated(connections: Connections) -> None:
     calls = 0
 
