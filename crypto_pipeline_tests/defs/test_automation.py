@@ -16,6 +16,7 @@ from crypto_pipeline.definitions import defs
 from crypto_pipeline.defs.bars import sensors
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.market import Instrument, Timeframe
+from crypto_pipeline.store import JobMetrics
 from crypto_pipeline_tests.defs.conftest import Deployed
 
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -103,6 +104,36 @@ def test_schedules_ask_for_their_days_of_the_market_in_one_run(
         request = called(schedule, context)
     assert (request.tags[START], request.tags[END]) == (first, last)
     assert int(request.tags["dagster/priority"]) > 0
+
+
+def test_the_running_day_gets_fewer_runs_while_live_ingest_leaves_nothing_to_do(
+    deploy: Callable[..., Deployed],
+) -> None:
+    house = deploy("BTC-USDT")
+    recent = defs().get_repository_def().get_schedule_def("recent_processor")
+
+    def asked(minute: int) -> bool:
+        at = datetime(2026, 11, 21, 9, minute, tzinfo=UTC)
+        with instance_for_test() as instance, dg.build_schedule_context(instance, at) as context:
+            return isinstance(called(recent, context), dg.RunRequest)
+
+    def live_pass(**found: Any) -> None:
+        detail = {"problems": {}, "still_missing": 0, **found}
+        house.store.metrics.record(JobMetrics("live_processor", datetime.now(UTC), 0.1, detail=detail))
+
+    assert asked(5), "nothing is said of ingest"
+    house.store.heartbeats.beat("ingest-0", "somebody", {"state": "live"})
+    assert asked(5), "the live processor has not worked"
+    live_pass()
+    assert not asked(5)
+    assert not asked(10)
+    assert asked(15)
+    house.store.checks.record_result("accounted_for", Timeframe.M5, passed=False, severity="error", summary="planted")
+    assert asked(5), "a check fails"
+    house.store.checks.record_result("accounted_for", Timeframe.M5, passed=True, severity="error", summary="mended")
+    assert not asked(5)
+    live_pass(still_missing=1)
+    assert asked(5), "a bar is missing"
 
 
 def test_the_running_day_waits_for_a_first_backfill_that_has_just_begun(deploy: Callable[..., Deployed]) -> None:

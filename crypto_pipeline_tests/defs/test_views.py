@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from contextvars import copy_context
+from datetime import UTC, datetime
 
 import dagster as dg
 import polars as pl
+import pytest
+from dagster._core.test_utils import instance_for_test
 
 from crypto_pipeline.definitions import defs
 from crypto_pipeline.defs.base.partitions import range_tags
+from crypto_pipeline.defs.base.resources import MarketDatabase
+from crypto_pipeline.defs.views import schedules
 from crypto_pipeline.defs.views.assets import column_schema
 from crypto_pipeline.store.views.views import VIEWS
 from crypto_pipeline_tests.defs.conftest import Deployed
@@ -61,6 +66,33 @@ def test_views_are_refreshed_and_proven(deploy: Callable[..., Deployed], span: t
     false = next(e for e in found if e.check_name == "equals_table")
     assert "BTC-USDT" in str(false.metadata["offenders"].value)
     assert {"ohlc_today_equals_table"} <= set(house.store.checks.open_alerts()["source"])
+
+
+def test_the_views_of_today_are_refreshed_without_a_run(
+    deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = deploy("BTC-USDT").store
+    refresh = defs().get_repository_def().get_schedule_def("today_every_five_minutes")
+    with instance_for_test() as instance:
+
+        def asked() -> object:
+            with dg.build_schedule_context(instance, datetime(2026, 11, 21, 9, 7, tzinfo=UTC)) as context:
+                return copy_context().run(refresh, context, database=MarketDatabase())
+
+        for number in (1, 2):
+            assert isinstance(asked(), dg.SkipReason)
+            for name in ("ohlc_today", "instrument_summary"):
+                records = instance.fetch_materializations(dg.AssetKey(name), limit=9).records
+                assert len(records) == number
+                assert records[0].asset_materialization is not None
+                assert records[0].asset_materialization.metadata["age_seconds"].value < 60
+        key = dg.AssetCheckKey(dg.AssetKey("ohlc_today"), "is_fresh")
+        found = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+        assert found.status.value == "SUCCEEDED"
+        assert "ohlc_today_is_fresh" in store.checks.results()["check"].to_list()
+
+        monkeypatch.setattr(schedules, "_LONGEST", 0.0)
+        assert isinstance(asked(), dg.RunRequest), "a long refresh can be watched and ended"
 
 
 def test_schedules_of_views_run_by_themselves() -> None:

@@ -47,8 +47,8 @@ class Processor:
 PROCESSORS = [
     Processor(
         _RECENT, "*/5 * * * *", HIGH,
-        "Every 5 minutes, and every 15 while live ingest leaves nothing to do: brings the bars of the running day up "
-        "to date, until 01:00 UTC also the day before, and checks them.",
+        "Every 5 minutes, every 15 while live ingest leaves nothing to do: brings the bars of the running day up to "
+        "date.",
         lambda now: (now - timedelta(hours=1), now),
     ),
     Processor(

@@ -51,8 +51,8 @@ prove_views = dg.define_asset_job(
     cron_schedule="2-59/5 * * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every 5 minutes: refreshes the view of the last 24 hours and the summary of instruments, by itself "
-    "where that takes no longer than a moment, else by a run.",
+    description="Every 5 minutes: refreshes the view of the last 24 hours and the summary of instruments, rarely by a "
+    "run.",
 )
 def today_every_five_minutes(
     context: dg.ScheduleEvaluationContext, database: MarketDatabase
