@@ -96,6 +96,16 @@ SCRIPTS = {
         rows = store.features.read(["BTC-USDT"], START, end, ["open_time", "realised_skew_96"])
         assert rows["realised_skew_96"].count() > 96
     """,
+    "A check": """
+        from crypto_pipeline.ops.checks.evaluation import Evaluator
+        from crypto_pipeline.settings import load_settings
+
+        evaluator = Evaluator(load_settings(database_url=sys.argv[1]))
+        evaluator.record(evaluator.evaluate())
+        evaluator.close()
+        rows = store.checks.open_alerts().filter(source="instruments_collected")
+        assert rows["summary"].to_list() == ["no instrument that trades at all hours is collected"]
+    """,
     "A macro series": """
         from datetime import UTC, date, datetime
         from crypto_pipeline.market.macro.series import find_series

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from crypto_pipeline.settings import Settings
+from crypto_pipeline.store.coordination.heartbeats import SUPERVISOR
 from crypto_pipeline.store.operations.dagster_facts import DagsterFacts
 from crypto_pipeline.store.operations.health_facts import HealthFacts
 
-#: The heartbeat of a supervisor is called so, a colon and its deployment; its detail has the state of every program.
-SUPERVISOR = "supervisor"
 #: Seconds after which a supervisor that did not end on purpose is no longer expected to come back.
 FORGOTTEN = 7 * 86_400.0
 #: Seconds after which a heartbeat of supervisor or notifier says nothing any more.

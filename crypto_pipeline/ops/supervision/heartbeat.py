@@ -9,9 +9,8 @@ from typing import Any
 
 import psycopg
 
-from crypto_pipeline.ops.checks.observation import SUPERVISOR
 from crypto_pipeline.ops.supervision.health import HealthReport
-from crypto_pipeline.store.coordination.heartbeats import forget_heartbeat, write_heartbeat
+from crypto_pipeline.store.coordination.heartbeats import SUPERVISOR, forget_heartbeat, write_heartbeat
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.database.errors import StoreError
 

@@ -15,6 +15,9 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.database.values import json_text
 
+#: The heartbeat of a supervisor is called so, a colon and its deployment; its detail has the state of every program.
+SUPERVISOR = "supervisor"
+
 _BEAT = """
 INSERT INTO ops.heartbeats AS h (name, holder, started, beat, detail)
 VALUES (%(name)s, %(holder)s, clock_timestamp(), clock_timestamp(), %(detail)s)
