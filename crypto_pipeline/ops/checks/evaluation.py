@@ -19,15 +19,15 @@ from crypto_pipeline.ops.checks.scheduled import JOBS
 from crypto_pipeline.ops.checks.states import CheckState, unknown
 from crypto_pipeline.ops.host.disk_space import Disk
 from crypto_pipeline.settings import Settings
-from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline.store.database.connect import open_session
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database_url import dagster_url, resolve_url
 from crypto_pipeline.store.operations.check_states import NewState, StoredState, read_states, write_states
 from crypto_pipeline.store.operations.dagster_facts import DagsterFacts, open_dagster, read_dagster_facts
 from crypto_pipeline.store.operations.health_facts import HealthFacts, read_facts
 
-#: Seconds to connect, and milliseconds for one statement: a look must end before the next one begins.
-_CONNECT, _STATEMENT = 3, 5000
+#: Seconds to connect, and for one statement: a look must end before the next one begins.
+_CONNECT, _STATEMENT = 3, 5
 
 
 class Evaluator:
@@ -98,14 +98,16 @@ class Evaluator:
 
     def _connection(self) -> psycopg.Connection[Any]:
         if self._market is None or self._market.closed:
-            self._market = connect(resolve_url(self._settings), timeout=_CONNECT)
-            self._market.execute(f"SET statement_timeout = {_STATEMENT}")
+            url = resolve_url(self._settings)
+            self._market = open_session(url, timeout=_CONNECT, statement_timeout=_STATEMENT)
         return self._market
 
     def _ping(self) -> tuple[float, str | None]:
         """Seconds of the shortest statement on the kept connection; or why the database does not answer."""
         try:
             connection = self._connection()
+            if self._settings.database_direct_url is not None:
+                resolve_url(self._settings)  # whether the pooler answers too
             begun = time.monotonic()
             connection.execute("SELECT 1")
             return time.monotonic() - begun, None
@@ -137,7 +139,7 @@ class Evaluator:
         try:
             if self._dagster is None or self._dagster.closed:
                 self._dagster = open_dagster(dagster_url(self._settings, resolve_url(self._settings)), _CONNECT)
-                self._dagster.execute(f"SET statement_timeout = {_STATEMENT}")
+                self._dagster.execute(f"SET statement_timeout = '{_STATEMENT}s'")
             return read_dagster_facts(self._dagster, JOBS), None
         except (StoreError, psycopg.Error) as error:
             self._forget_dagster()

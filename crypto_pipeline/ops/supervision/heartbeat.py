@@ -11,11 +11,11 @@ import psycopg
 
 from crypto_pipeline.ops.supervision.health import HealthReport
 from crypto_pipeline.store.coordination.heartbeats import SUPERVISOR, forget_heartbeat, write_heartbeat
-from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline.store.database.connect import open_session
 from crypto_pipeline.store.database.errors import StoreError
 
 _EVERY = 5.0
-_CONNECT, _STATEMENT = 2, 2000
+_CONNECT, _STATEMENT = 2, 2
 
 
 class SupervisorHeartbeat:
@@ -49,8 +49,7 @@ class SupervisorHeartbeat:
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._url, timeout=_CONNECT)
-            self._connection.execute(f"SET statement_timeout = {_STATEMENT}")
+            self._connection = open_session(self._url, timeout=_CONNECT, statement_timeout=_STATEMENT)
         return self._connection
 
     def _close(self) -> None:

@@ -81,6 +81,15 @@ def connect(
     return connection
 
 
+def open_session(url: str, *, timeout: int, statement_timeout: float) -> psycopg.Connection[tuple[Any, ...]]:
+    """A session of the server itself, past a pooler, whose statements are cancelled after so many seconds.
+
+    For a connection that is kept and never waits for others. Otherwise as ``connect``.
+    """
+    options = f"-c statement_timeout={int(statement_timeout * 1000)}"
+    return connect(direct_url(url), timeout=timeout, options=options)
+
+
 def check_server(url: str) -> None:
     """Raise StoreError unless a server of a supported version answers; the database need not exist yet.
 

@@ -37,6 +37,8 @@ from crypto_pipeline_tests.store.archive import test_archive
 
 pytestmark = pytest.mark.skipif(pgbouncer.PROGRAM is None, reason=pgbouncer.ABSENT)
 
+#: They set something for a session of the server itself: a snapshot for a backup, and Dagster's database.
+_SESSIONS_OF_THE_SERVER = {"fingerprints.py", "dagster.py", "evaluation.py"}
 DIRECT = "CRYPTO_PIPELINE_DATABASE_DIRECT_URL"
 
 
@@ -227,4 +229,7 @@ def test_no_statement_of_ours_keeps_a_temporary_table_or_a_setting() -> None:
         for found in re.finditer(r"CREATE TEMP(?:ORARY)? TABLE.*?(?=ON COMMIT|\Z|;)(ON COMMIT \{*\w+)?", text, re.S):
             if found.group(1) is None or found.group(1).split()[-1].strip("{") not in ("DROP", "end"):
                 wrong.append(f"{path.name}: {found.group(0)[:60]}")
+        for found in re.finditer(r'execute\(f?"SET (?!LOCAL|TRANSACTION)[^"]*', text):
+            if path.name not in _SESSIONS_OF_THE_SERVER:
+                wrong.append(f"{path.name}: {found.group(0)}")
     assert wrong == []
