@@ -67,6 +67,8 @@ class Bench:
             row = [name, f"{took:.1f}"] if not number else ["", ""]
             self.rows.append([*row, f"{seconds:.2f}", calls, f"`{shown}`"])
         print(f"{name}: {took:.1f} s, longest statement {longest[0][0] if longest else 0:.2f} s {failed}", flush=True)
+        for seconds, _, query in longest:
+            print(f"    {seconds:.2f} s: {query[:200]}", flush=True)
 
     # -- kinds of work --------------------------------------------------------------------------------------------
 

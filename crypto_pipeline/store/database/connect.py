@@ -15,6 +15,8 @@ from crypto_pipeline.store.database.sessions.pooler import DatabaseUrl, direct_u
 
 MINIMUM_VERSION = 15
 CONNECT_TIMEOUT = 5
+#: What the server, or pgbouncer, says when it has no free connection.
+NO_ROOM = ("too many clients", "connection slots are reserved", "too many connections", "no more connections allowed")
 
 
 def plain_url(url: str) -> str:
@@ -147,10 +149,8 @@ def explain_failure(error: psycopg.Error, url: str) -> StoreError:
         return needs_direct_url(url)
     if "no such database" in said:  # in pgbouncer's words
         return StoreError(f"the pooler at {where} has no database {database_name(url)!r}: add it to its [databases]")
-    if "too many clients" in said or "connection slots are reserved" in said or "too many connections" in said:
-        return DatabaseAwayError(
-            f"PostgreSQL at {where} has no free connection ({said}): raise its max_connections, or close other sessions"
-        )
+    if any(words in said for words in NO_ROOM):
+        return no_room(url, said)
     if "does not exist" in said and "database" in said:
         return MissingDatabaseError(
             f"database {database_name(url)!r} does not exist at {where}: start `crypto-pipeline up`, which creates it"
@@ -159,6 +159,14 @@ def explain_failure(error: psycopg.Error, url: str) -> StoreError:
         return StoreError(f"PostgreSQL at {where} refuses {redact(url)}: {said}; correct user and password in the URL")
     return StoreError(
         f"cannot reach PostgreSQL at {where}: {said}; is it running, and is CRYPTO_PIPELINE_DATABASE_URL right?"
+    )
+
+
+def no_room(url: str, said: str) -> DatabaseAwayError:
+    """The error for a server that has no free connection; ``said`` are its words."""
+    return DatabaseAwayError(
+        f"PostgreSQL at {address(url)} has no free connection ({said}): raise its max_connections, or that of the role "
+        "or the database, or close other sessions"
     )
 
 

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import psycopg
 
-from crypto_pipeline.store.database.connect import address
+from crypto_pipeline.store.database.connect import NO_ROOM, address, no_room
 from crypto_pipeline.store.database.errors import DatabaseAwayError, QueryTooLongError, StoreError
 
 #: server stopping, starting or killed; too many clients; deadlock and serialization failures: a repeat may succeed
@@ -61,11 +61,25 @@ def explained(error: Exception, url: str, patience: float) -> Exception:
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
         return StoreError(f"PostgreSQL at {address(url)} is read-only: use the primary server")
     if is_transient(error):
-        said = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        said = _reason(error, url)
+        if any(words in said for words in NO_ROOM):
+            return no_room(url, said)
         return DatabaseAwayError(
-            f"PostgreSQL at {address(url)} did not answer for {patience:.0f} s ({said[0]}): is it running?"
+            f"PostgreSQL at {address(url)} did not answer for {patience:.0f} s ({said}): is it running?"
         )
     return error
+
+
+def _reason(error: BaseException, url: str) -> str:
+    """Why the database does not answer. psycopg's pool does not say it, so that a new connection is tried once."""
+    said = (str(error).strip().splitlines()[-1:] or [type(error).__name__])[0]
+    if type(error).__name__ != "PoolTimeout":
+        return said
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.Error as refused:
+        return (str(refused).strip().splitlines()[-1:] or [said])[0]
+    return said
 
 
 def busy(patience: float) -> DatabaseAwayError:
