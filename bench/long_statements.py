@@ -170,8 +170,9 @@ def main() -> None:
         admin = server.url()
         migrate(admin)
         with connect(admin) as connection:
-            connection.execute(f"DROP ROLE IF EXISTS {pgbouncer.ROLE}")
-        pgbouncer.make_role(admin)
+            made = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [pgbouncer.ROLE]).fetchone()
+        if made is None:
+            pgbouncer.make_role(admin)
         with connect(admin) as connection:
             # the store's tables belong to the server's owner
             connection.execute(f"ALTER ROLE {pgbouncer.ROLE} SUPERUSER")

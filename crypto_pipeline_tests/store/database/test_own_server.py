@@ -25,6 +25,7 @@ from crypto_pipeline_tests.builders import pgbouncer
 from crypto_pipeline_tests.store.database.test_pool import _SERVE, _wait
 
 ROOM = 8
+_INSERT = "INSERT INTO steps VALUES (%s, %s) ON CONFLICT DO NOTHING"
 
 
 class OwnServer:
@@ -62,6 +63,10 @@ def own() -> Iterator[OwnServer]:
         made.program.wait(30)
 
 
+def _execute(connection: psycopg.Connection, statement: str, values: list[int]) -> None:
+    connection.execute(statement, values)
+
+
 def _fill(url: str, stack: ExitStack) -> None:
     """Take every connection that the server gives."""
     for _ in range(ROOM + 1):
@@ -83,10 +88,10 @@ def test_a_server_without_a_free_connection_is_told_and_outlived(own: OwnServer)
             connections._before_use()
         with ExitStack() as others:
             _fill(own.url, others)
-            with pytest.raises(StoreError, match="no free connection .*max_connections"):
+            with pytest.raises(StoreError, match=r"no free connection .*max_connections"):
                 connect(own.url)
             for name, use in uses.items():
-                with pytest.raises(DatabaseAwayError, match="no free connection .*max_connections"):
+                with pytest.raises(DatabaseAwayError, match=r"no free connection .*max_connections"):
                     use(reached[name])
         for name, use in uses.items():
             assert use(reached[name]) == 7
@@ -98,15 +103,12 @@ def test_a_server_killed_behind_a_pooler_is_outlived(own: OwnServer, tmp_path_fa
     with TemporaryDirectory(prefix="cp-bouncer-") as folder, ExitStack() as stack:
         bouncer = stack.enter_context(pgbouncer.running(Path(folder), own.admin, pool_size=3))
         connections = stack.enter_context(closing(Connections(bouncer.url("market"), patience=60)))
-        connections.run(
-            lambda c: c.execute("CREATE TABLE steps (writer int, step int, UNIQUE (writer, step))") and None
-        )
+        connections.run(_execute, "CREATE TABLE steps (writer int, step int, UNIQUE (writer, step))", [])
         done, stop = [0, 0, 0, 0], threading.Event()
 
         def write(writer: int) -> None:
             while not stop.is_set():
-                text, values = "INSERT INTO steps VALUES (%s, %s) ON CONFLICT DO NOTHING", [writer, done[writer]]
-                connections.run(lambda c: c.execute(text, values) and None)
+                connections.run(_execute, _INSERT, [writer, done[writer]])
                 done[writer] += 1
 
         def read() -> None:
