@@ -35,6 +35,7 @@ from crypto_pipeline.market.bars import BAR_SCHEMA
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.background import Background
+from crypto_pipeline_tests.builders.databases import from_argument
 
 NAMES = ["FORKA-USDT", "FORKB-USDT", "FORKC-USDT"]
 START, BARS, HUNG = datetime(2025, 3, 3, tzinfo=UTC), 6_000, 180.0
@@ -174,7 +175,7 @@ def exam(url: str, forks: int, children: int) -> bool:
 
 def main() -> None:
     parser = numbers(__doc__, forks=200, children=3)
-    parser.add_argument("--url")
+    parser.add_argument("--url", type=from_argument)
     options = parser.parse_args()
     if options.url:
         fill(options.url)

@@ -138,6 +138,15 @@ def new_database(
     return make
 
 
+@pytest.fixture(autouse=True)
+def _direct_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a pooler, programs and settings of a test on a shared database find its direct URL."""
+    for name in ("read_database", "served_database", "bar_database"):
+        if _POOLED and name in request.fixturenames:
+            url = request.getfixturevalue(name)
+            monkeypatch.setenv(DIRECT_VARIABLE, url.direct)
+
+
 @pytest.fixture
 def postgres_url(new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """URL of a fresh, migrated, empty database, dropped after the test."""

@@ -20,7 +20,7 @@ from crypto_pipeline.store.embedded import run_as
 #: Debian installs it where only root's path leads.
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
 ABSENT = "pgbouncer is not installed: `apt-get install pgbouncer`"
-ROLE = PASSWORD = "pooled"
+ROLE, PASSWORD = "pooled", "pooled-password"
 #: What a careful administrator gives to a role of an application.
 STATEMENT_TIMEOUT = "120s"
 

@@ -222,7 +222,7 @@ def test_a_cache_whose_database_went_away_says_so(
     Generations(store).write(1)
     with Reader(read_database, patience=0.3) as reader:
         first = reader.cached.bars("BTC-USDT", "1m", BEGIN, END)
-        monkeypatch.setattr(reader.store.connections, "url", "postgresql://nobody@127.0.0.1:1/nothing")
+        monkeypatch.setattr(reader.store.connections._sessions, "url", "postgresql://nobody@127.0.0.1:1/nothing")
         reader.cached.close_listening()
         _end_connections(store)
         later = reader.cached.bars("BTC-USDT", "1m", BEGIN, END)

@@ -34,6 +34,7 @@ from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.database.portable_url import without_password
 from crypto_pipeline.store.partitions.span import Span
 from crypto_pipeline_tests.builders.bars import START, bar, frame
+from crypto_pipeline_tests.builders.databases import as_argument
 from crypto_pipeline_tests.builders.places import PROJECT
 from crypto_pipeline_tests.reading.test_reader import price
 
@@ -81,7 +82,7 @@ def in_child(work: Callable[[], Any]) -> int:
 
 def test_children_of_a_parent_that_goes_on_reading_get_their_own_prices(read_database: str, store: Store) -> None:
     """Small, wide and cached reads, ends with and without tidying up; the exam with 200 forks is the bench."""
-    command = [sys.executable, str(EXAM), "--url", read_database, "--forks", "2"]
+    command = [sys.executable, str(EXAM), "--url", as_argument(read_database), "--forks", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -201,7 +201,7 @@ def test_changes_are_heard_beside_the_pooler(store: Store, url: DatabaseUrl) -> 
 def test_a_pickle_has_both_urls_and_no_password(url: DatabaseUrl) -> None:
     with Reader(str(url), direct_url=url.direct) as reader:
         text = pickle.dumps(reader)
-        assert pgbouncer.PASSWORD.encode() + b"@" not in text.replace(f"{pgbouncer.ROLE}@".encode(), b"")
+        assert pgbouncer.PASSWORD.encode() not in text
         with pickle.loads(text) as copy:
             assert copy.store.connections.url.direct == url.direct
             assert copy.symbols() == reader.symbols()
