@@ -95,6 +95,17 @@ def test_counters_go_on_after_what_they_count_was_deleted(postgres_url: str, fig
         assert before[name][labels] == after[name][labels] == value, name
 
 
+def test_sent_messages_go_on_counting_after_they_were_deleted(postgres_url: str, figures: DeploymentFigures) -> None:
+    with connect(postgres_url) as connection:
+        connection.execute(
+            "INSERT INTO ops.outbox (kind, channel, body, state) SELECT 'alert', 'slack', '{}', s"
+            " FROM unnest(ARRAY['sent', 'sent', 'queued', 'unknown']) AS s"
+        )
+        assert figures.scrape.messages() == [{"channel": "slack", "kind": "alert", "sent": 2, "waiting": 2}]
+        connection.execute("DELETE FROM ops.outbox WHERE state = 'sent'")
+    assert figures.scrape.messages() == [{"channel": "slack", "kind": "alert", "sent": 2, "waiting": 2}]
+
+
 async def test_booked_weight_adds_up_over_windows(postgres_url: str, figures: DeploymentFigures) -> None:
     def booked() -> float:
         return next(row["weight_total"] for row in figures.scrape.budgets() if row["venue"] == "replay")

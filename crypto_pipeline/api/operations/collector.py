@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -77,7 +78,7 @@ class _DeploymentCollector(Collector):
             read[name] = self._figures.part(name)
             if read[name].trouble is None:
                 yield from metrics(read[name].value)
-        yield gauge("info", "The running version.", ["version"], [([version("crypto-pipeline")], 1)])
+        yield gauge("info", "The running version.", ["version"], [([_version()], 1)])
         answers = read["heartbeats"].trouble is None
         yield gauge("database_up", "1 while the database answers.", [], [([], float(answers))])
         ok = [([name], float(each.trouble is None)) for name, each in read.items()]
@@ -85,6 +86,11 @@ class _DeploymentCollector(Collector):
         took = [([name], each.seconds) for name, each in read.items()]
         yield gauge("scrape_part_seconds", "How long reading the part took, when it was last read.", ["part"], took)
         yield from _of_reader_cache(self._reader_cache)
+
+
+@lru_cache(maxsize=1)
+def _version() -> str:
+    return version("crypto-pipeline")
 
 
 def _of_reader_cache(stats: Mapping[str, float]) -> Iterator[Metric]:
@@ -164,6 +170,13 @@ def _jobs(rows: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
 def _alerts(rows: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
     yield gauge("alerts_open", "Alerts that are open.", ["severity"], _by(rows, ["severity"], "open"))
     yield counter("alerts_opened", "Alerts that were ever opened.", ["severity"], _by(rows, ["severity"], "opened"))
+
+
+def _messages(rows: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
+    labels = ["channel", "kind"]
+    yield counter("messages_sent", "Messages that reached their channel.", labels, _by(rows, labels, "sent"))
+    text = "Messages in the outbox that are not sent yet, or of which it is not known."
+    yield gauge("messages_waiting", text, labels, _by(rows, labels, "waiting"))
 
 
 #: Figures of ingest's heartbeat that are counters since its start, and what they count.
@@ -281,7 +294,8 @@ def _programs(rows: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
 #: The metrics of each part. ``heartbeats`` comes first: it says whether the database answers.
 _METRICS: dict[str, Callable[[Any], Iterator[Metric]]] = {
     "heartbeats": _heartbeats, "database": _database, "instruments": _instruments, "newest_bars": _newest_bars,
-    "stored_bars": _stored_bars, "gaps": _gaps, "jobs": _jobs, "alerts": _alerts, "checks": _checks, "leases": _leases,
+    "stored_bars": _stored_bars, "gaps": _gaps, "jobs": _jobs, "alerts": _alerts,
+    "messages": _messages, "checks": _checks, "leases": _leases,
     "budgets": _budgets, "features": _features, "views": _views, "queue": _queue, "runs_launched": _runs_launched,
     "daemons": _daemons, "instigators": _instigators, "machine": _machine, "disk": _disk, "programs": _programs,
 }  # fmt: skip

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from crypto_pipeline.api.operations.parts import AwayMark, Part, PartValue
+from crypto_pipeline.ops.checks.observation import SUPERVISOR
 from crypto_pipeline.ops.checks.recorded import states_from
 from crypto_pipeline.ops.checks.states import CheckState
+from crypto_pipeline.ops.host.processes import DEPLOYMENT
 from crypto_pipeline.ops.host.usage import disk_usage, host_usage, process_usage
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import dagster_url
@@ -20,8 +22,6 @@ from crypto_pipeline.store.operations.check_states import read_states
 from crypto_pipeline.store.operations.figures.dagster import DagsterFigures
 from crypto_pipeline.store.operations.figures.deployment import MetricsScrape, read_over
 
-#: Row of the heartbeats that the supervising process writes; its detail has every program.
-SUPERVISOR = "supervisor"
 #: Seconds for which a part is kept: of one quick query, of lookups in every series, of sums over all days.
 _QUICK, _SERIES, _SUMS = 2.0, 15.0, 60.0
 #: Seconds after which a statement is cancelled, and for which a database that is away is asked again.
@@ -42,6 +42,8 @@ class DeploymentFigures:
         self.requests = Connections(url, _REQUEST_CONNECTIONS, patience=_PATIENCE, statement_timeout=_LOCK_SECONDS)
         self.scrape = MetricsScrape(self.connections, settings.venue)
         self.dagster = DagsterFigures(dagster_url(settings, url), _STATEMENT_SECONDS)
+        #: Heartbeat of the process that supervises this one; its detail has every program.
+        self.supervisor = f"{SUPERVISOR}:{os.environ.get(DEPLOYMENT)}"
         self._background = ThreadPoolExecutor(1, "figures")
         self._parts = {part.name: part for part in [*self._of_database(), *self._of_dagster(), *self._of_machine()]}
 
@@ -62,6 +64,11 @@ class DeploymentFigures:
         self.requests.close()
         self.dagster.close()
 
+    def _heartbeats(self) -> list[dict[str, Any]]:
+        """Heartbeats; that of our own supervising process is called just so."""
+        rows = self.scrape.heartbeats()
+        return [{**row, "name": SUPERVISOR if row["name"] == self.supervisor else row["name"]} for row in rows]
+
     def _of_database(self) -> list[Part]:
         away, scrape = AwayMark(), self.scrape
 
@@ -69,9 +76,10 @@ class DeploymentFigures:
             return scrape.newest_bars(self.settings.freshness_ok, self.settings.freshness_critical)
 
         quick: dict[str, Callable[[], Any]] = {
-            "heartbeats": scrape.heartbeats, "leases": scrape.leases, "budgets": scrape.budgets,
+            "heartbeats": self._heartbeats, "leases": scrape.leases, "budgets": scrape.budgets,
             "jobs": scrape.jobs, "alerts": scrape.alerts, "features": scrape.features, "views": scrape.views,
             "instruments": scrape.instruments, "ping": scrape.ping, "checks": self._checks,
+            "messages": scrape.messages,
         }  # fmt: skip
         sums = {"stored_bars": scrape.stored_bars, "gaps": scrape.gaps}
         return [

@@ -111,7 +111,8 @@ class Part:
                 self._away.set(trouble)
             except (StoreError, psycopg.Error, OSError) as error:
                 trouble = _one_line(error)
-                log.warning("%s cannot be read: %s", self.name, trouble)
+                if self._last is None or self._last.trouble != trouble:
+                    log.warning("%s cannot be read: %s", self.name, trouble)
         now = time.monotonic()
         return PartValue(value, trouble, now, now - began)
 

@@ -15,7 +15,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store.database.pg_errors import explained
+from crypto_pipeline.store.database.pg_errors import explained, is_transient
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.database.retry import retrying
 
@@ -125,6 +125,15 @@ LEFT JOIN ops.alerts_removed r USING (severity)
 GROUP BY s.severity, s.place ORDER BY s.place
 """
 
+_MESSAGES = """
+SELECT channel, kind, sum(sent)::bigint AS sent, sum(waiting)::bigint AS waiting
+FROM (SELECT channel, kind, count(*) FILTER (WHERE state = 'sent') AS sent,
+             count(*) FILTER (WHERE state <> 'sent' AND folded_into IS NULL) AS waiting
+      FROM ops.outbox GROUP BY 1, 2
+      UNION ALL SELECT channel, kind, messages, 0 FROM ops.messages_removed) AS m
+GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 200
+"""
+
 _HEARTBEATS = """
 SELECT name, holder, started, beat, extract(epoch FROM clock_timestamp() - beat)::float8 AS age_seconds, detail
 FROM ops.heartbeats ORDER BY name LIMIT 500
@@ -167,6 +176,11 @@ def read_over(connections: Connections, work: Callable[[psycopg.Connection[Any]]
             return work(connection)
 
     try:
+        try:  # the first attempt without the set-up of the retry rule, which is slow
+            return attempt()
+        except psycopg.Error as error:
+            if not is_transient(error):
+                raise
         return retrying(attempt, connections.patience)
     except psycopg.Error as error:
         said = explained(error, connections.url, connections.patience)
@@ -264,6 +278,10 @@ class MetricsScrape:
     def alerts(self) -> Rows:
         """By ``severity``: how many are ``open``, and how many were ever ``opened``."""
         return self._rows(_ALERTS)
+
+    def messages(self) -> Rows:
+        """By ``channel`` and ``kind``: messages that were ever ``sent``, and those ``waiting``."""
+        return self._rows(_MESSAGES)
 
     def heartbeats(self) -> Rows:
         """Heartbeats of processes with their ``age_seconds``."""
