@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from crypto_pipeline.api.operations.parts import AwayMark, Part, PartValue
-from crypto_pipeline.ops.checks.observation import SUPERVISOR
 from crypto_pipeline.ops.checks.recorded import states_from
 from crypto_pipeline.ops.checks.states import CheckState
 from crypto_pipeline.ops.host.processes import DEPLOYMENT
 from crypto_pipeline.ops.host.usage import disk_usage, host_usage, process_usage
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import dagster_url
+from crypto_pipeline.store.coordination.heartbeats import SUPERVISOR
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.operations.check_states import read_states
 from crypto_pipeline.store.operations.figures.dagster import DagsterFigures
