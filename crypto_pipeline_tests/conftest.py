@@ -143,14 +143,19 @@ def _direct_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """Behind a pooler, programs and settings of a test on a shared database find its direct URL."""
     for name in ("read_database", "served_database", "bar_database"):
         if _POOLED and name in request.fixturenames:
-            url = request.getfixturevalue(name)
-            monkeypatch.setenv(DIRECT_VARIABLE, url.direct)
+            _set_urls(monkeypatch, request.getfixturevalue(name))
 
 
 @pytest.fixture
 def postgres_url(new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """URL of a fresh, migrated, empty database, dropped after the test."""
     with new_database(f"test_{os.getpid()}_{next(_numbers)}") as url:
-        if isinstance(url, DatabaseUrl):
-            monkeypatch.setenv(DIRECT_VARIABLE, url.direct)
+        _set_urls(monkeypatch, url)
         yield url
+
+
+def _set_urls(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Behind a pooler, settings that name the database of a test get its direct URL too."""
+    if isinstance(url, DatabaseUrl):
+        monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", url)
+        monkeypatch.setenv(DIRECT_VARIABLE, url.direct)

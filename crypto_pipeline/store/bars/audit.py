@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -13,6 +14,10 @@ from crypto_pipeline.market.calendars import ALWAYS, get_calendar
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.pool import Connections
 
+#: Weeks of 1m bars that one statement reads, and as many times more of a wider timeframe. A role of an application
+#: usually has a limit on the time of statements.
+WEEKS = 2
+_MOST = 1_000
 _SPAN = "o.timeframe = $1 AND o.open_time >= $2::timestamptz AND o.open_time < $3::timestamptz"
 
 
@@ -24,15 +29,12 @@ class Audit:
 
     def activity(self, timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
         """Number of instruments with a bar (``instruments``) at each ``open_time``. Times without bars have no row."""
-        return self._frame(
-            f"SELECT o.open_time, count(*)::int AS instruments FROM market.ohlc_data o WHERE {_SPAN} GROUP BY 1",
-            timeframe, start, end,
-        )  # fmt: skip
+        query = f"SELECT o.open_time, count(*)::int AS instruments FROM market.ohlc_data o WHERE {_SPAN} GROUP BY 1"
+        return pl.concat(self._frame(query, timeframe, *piece) for piece in _pieces(timeframe, start, end))
 
     def insane_bars(self, timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
         """Bars that break a rule of sanity: ``instrument``, ``open_time``, ``reason``; at most 1,000."""
-        return self._frame(
-            f"""
+        query = f"""
             SELECT i.symbol AS instrument, o.open_time, CASE
                 WHEN NOT (o.low <= o.open AND o.low <= o.close AND o.low <= o.high) THEN 'low above another price'
                 WHEN NOT (o.high >= o.open AND o.high >= o.close) THEN 'high below another price'
@@ -45,17 +47,16 @@ class Audit:
                 o.low <= o.open AND o.low <= o.close AND o.high >= o.open AND o.high >= o.close AND o.low > 0
                 AND o.high < 'Infinity' AND o.volume >= 0 AND o.volume < 'Infinity'
                 AND coalesce(o.quote_volume, 0) >= 0 AND coalesce(o.taker_buy_volume, 0) <= o.volume * (1 + 1e-9))
-            ORDER BY 1, 2 LIMIT 1000""",
-            timeframe, start, end,
-        )  # fmt: skip
+            ORDER BY 1, 2 LIMIT {_MOST}"""
+        parts = [self._frame(query, timeframe, *piece) for piece in _pieces(timeframe, start, end)]
+        return pl.concat(parts).sort("instrument", "open_time").head(_MOST)
 
     def silent_minutes(self, start: datetime, end: datetime) -> pl.DataFrame:
         """1m bars without volume: ``instrument``, ``open_time``, ``flat`` (at the previous minute's close), in order.
 
         If the previous minute has no bar, only the bar itself must be flat.
         """
-        return self._frame(
-            f"""
+        query = f"""
             SELECT i.symbol AS instrument, w.open_time, w.high = w.low AND coalesce(w.open = w.before, true) AS flat
             FROM (
                 SELECT o.instrument_id, o.open_time, o.open, o.high, o.low, o.volume, CASE
@@ -65,9 +66,13 @@ class Audit:
                 WHERE {_SPAN}
                 WINDOW series AS (PARTITION BY o.instrument_id ORDER BY o.open_time)) w
             JOIN market.instruments i USING (instrument_id)
-            WHERE w.volume = 0 ORDER BY 1, 2""",
-            Timeframe.M1, start, end,
-        )  # fmt: skip
+            WHERE w.volume = 0 AND w.open_time >= $4::timestamptz"""
+        parts = [
+            # a piece needs the minute before it
+            self._frame(query, Timeframe.M1, max(start, begin - Timeframe.M1.delta), until, begin)
+            for begin, until in _pieces(Timeframe.M1, start, end)
+        ]
+        return pl.concat(parts).sort("instrument", "open_time")
 
     def future_bars(self, timeframe: Timeframe, now: datetime) -> pl.DataFrame:
         """Complete bars that have not ended at ``now``: ``instrument``, ``open_time``; at most 1,000."""
@@ -89,6 +94,15 @@ class Audit:
         wider bar of the session leaves out the extended hours, which have lower bars of their own. Columns
         ``instrument``, ``day``, ``rolled``, ``below`` (volumes); at most 1,000 of each calendar.
         """
+        parts = [
+            self._conservation(timeframe, lower, *piece, tolerance)  # of the lower bars there are more
+            for piece in _pieces(lower, start, end)
+        ]
+        return pl.concat(parts).sort("instrument", "day")
+
+    def _conservation(
+        self, timeframe: Timeframe, lower: Timeframe, start: datetime, end: datetime, tolerance: float
+    ) -> pl.DataFrame:
         rows = self._connections.rows("SELECT DISTINCT calendar FROM market.instruments WHERE active ORDER BY 1")
         names = [name for (name,) in rows if name != ALWAYS.name]
         # without sessions there is nothing to look up for each bar
@@ -151,6 +165,16 @@ class Audit:
         sent = [p.isoformat() if isinstance(p, datetime) else p for p in parameters]
         frame = self._connections.frame(query, [str(timeframe), *sent])
         return frame.cast({"open_time": UTC_MS}) if "open_time" in frame.columns else frame
+
+
+def _pieces(timeframe: Timeframe, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """The span, cut on Mondays, which begin a bar of every timeframe. One piece at least."""
+    width = timedelta(weeks=WEEKS * timeframe.minutes)
+    until = min(end, Timeframe.W1.floor(start) + width)
+    yield start, until
+    while until < end:
+        start, until = until, min(end, until + width)
+        yield start, until
 
 
 def _by_day(calendar: str, timeframe: Timeframe, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
