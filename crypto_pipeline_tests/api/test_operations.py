@@ -28,6 +28,7 @@ from crypto_pipeline.store.database.errors import DatabaseAwayError, StoreError
 from crypto_pipeline.store.operations.job_metrics import JobMetrics
 from crypto_pipeline_tests.api.conftest import Served
 from crypto_pipeline_tests.builders.bars import START, bar, frame
+from crypto_pipeline_tests.builders.exposition import values
 
 TOKEN = {"authorization": "Bearer open sesame"}
 
@@ -37,15 +38,6 @@ def figures(postgres_url: str) -> Iterator[DeploymentFigures]:
     found = DeploymentFigures(postgres_url, load_settings())
     yield found
     found.close()
-
-
-def values(text: str) -> dict[str, dict[tuple[str, ...], float]]:
-    """Metric → values of its labels → value."""
-    found: dict[str, dict[tuple[str, ...], float]] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
-    return found
 
 
 def test_metrics_follow_the_conventions_of_prometheus_and_name_no_instrument(served: Served) -> None:

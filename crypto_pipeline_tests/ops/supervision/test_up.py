@@ -10,8 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from crypto_pipeline.ops.host import processes
@@ -19,13 +22,15 @@ from crypto_pipeline.ops.supervision.health import request
 from crypto_pipeline.store import EmbeddedServer
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline_tests.builders.deployment import PROGRAMS, Deployment, crowding
+from crypto_pipeline_tests.builders.exposition import values
 
 pytestmark = pytest.mark.faults
+TOKEN = "open sesame"
 
 
 @pytest.fixture(scope="module")
 def up() -> Iterator[Deployment]:
-    deployment = Deployment()
+    deployment = Deployment(api_token=TOKEN)
     try:
         yield deployment.start()
     finally:
@@ -142,6 +147,41 @@ def test_bars_from_python_without_dagster(up: Deployment) -> None:
         "assert not any(name.split('.')[0] == 'dagster' for name in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], env=up.environment, check=True)
+
+
+def test_equal_requests_over_http_have_one_run(up: Deployment) -> None:
+    """Eight at once start one run; with a key of the client it is the same run also when it is over."""
+    headers = {"authorization": f"Bearer {TOKEN}", "idempotency-key": "once"}
+    client = httpx.Client(base_url=up.state.urls["api"], headers=headers, timeout=60 * crowding(), trust_env=False)
+    [symbol, *_] = [row["symbol"] for row in json.loads(up.command("instruments", "list", "--json").stdout)]
+    body = {"symbol": symbol, "market": "crypto"}
+
+    def ask(_: int = 0) -> dict[str, Any]:
+        answer = client.post("/cache/backfill-symbol", json=body)
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    with ThreadPoolExecutor(8) as crowd:
+        answers = list(crowd.map(ask, range(8)))
+    assert len({answer["run_id"] for answer in answers}) == 1
+    assert sorted(answer["started"] for answer in answers) == [False] * 7 + [True]
+    assert answers[0]["job"] == "backfill_bars"
+    assert answers[0]["url"] == f"{up.state.urls['ui']}/runs/{answers[0]['run_id']}"
+    deadline = time.monotonic() + 90 * crowding()
+    while (last := client.get("/cache/status").json()["requests"][0])["status"] not in ("success", "failure"):
+        assert time.monotonic() < deadline, last
+        time.sleep(0.2)
+    assert (last["run_id"], last["status"]) == (answers[0]["run_id"], "success")
+    assert ask()["run_id"] == answers[0]["run_id"]
+    other = client.post("/cache/sync-historical")
+    assert other.status_code == 422
+    assert "belongs to the request" in other.json()["detail"]
+    found = client.get("/cache/scheduler/status").json()
+    assert found["troubles"] == {}
+    assert {"recent_processor", "historical_processor"} <= {row["name"] for row in found["schedules"]}
+    assert any(row["last_success"] for row in found["sensors"])
+    named = values(client.get("/metrics").text)["crypto_pipeline_program_healthy"]
+    assert {name for (name,) in named} >= set(PROGRAMS)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
