@@ -18,6 +18,8 @@ import pytest
 
 from crypto_pipeline.store.database.connect import connect, with_database
 from crypto_pipeline.store.database.sessions.pooler import DIRECT_VARIABLE, DatabaseUrl
+from crypto_pipeline.store.embedded import binaries
+from crypto_pipeline.store.embedded.binaries import Binaries
 from crypto_pipeline.store.embedded.server import EmbeddedServer
 from crypto_pipeline.store.schema.migrations import migrate
 from crypto_pipeline_tests.builders import pgbouncer
@@ -45,6 +47,8 @@ _LONGEST = (
     ),
 )  # fmt: skip
 _numbers = itertools.count()
+#: Folder with the programs of another PostgreSQL, on which the tests run instead of the package's.
+_PROGRAMS = os.environ.get("CRYPTO_PIPELINE_TEST_PROGRAMS")
 #: Tests reach their databases through pgbouncer in transaction mode: CRYPTO_PIPELINE_TEST_POOLER=1.
 _POOLED = os.environ.get("CRYPTO_PIPELINE_TEST_POOLER") == "1"
 
@@ -80,6 +84,10 @@ def postgres_server() -> Iterator[EmbeddedServer]:
     # a short path, so that the socket's path stays short; pytest's own are readable by root only
     folder = Path(tempfile.mkdtemp(prefix="cp-test-"))
     server = EmbeddedServer(folder)
+    if _PROGRAMS is not None:
+        version = binaries._version(Path(_PROGRAMS) / "postgres")
+        assert version is not None, f"no PostgreSQL in {_PROGRAMS}"
+        server._cluster.binaries = Binaries(Path(_PROGRAMS), version)
     try:
         server.prepare()
         (folder / "postgres/data/local.conf").write_text(

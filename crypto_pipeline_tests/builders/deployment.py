@@ -94,8 +94,10 @@ class Deployment:
     def ask(self) -> health.HealthReport:
         """Ask every program once, as `status` does."""
         state = self.state
-        own = self.settings.get("CRYPTO_PIPELINE_DATABASE_URL")  # no state file names it: it may hold a password
-        settings = load_settings(data_dir=self.data_dir, database_url=own, **state.settings)
+        # no state file names them: they may hold a password
+        own, direct = (self.settings.get(f"CRYPTO_PIPELINE_DATABASE_{name}") for name in ("URL", "DIRECT_URL"))
+        given: dict[str, Any] = {"database_url": own, "database_direct_url": direct, **state.settings}
+        settings = load_settings(data_dir=self.data_dir, **given)
         return health.ask(settings, self.places, state)
 
     def pid(self, name: str) -> int:

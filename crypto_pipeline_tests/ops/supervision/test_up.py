@@ -21,8 +21,10 @@ from crypto_pipeline.ops.host import processes
 from crypto_pipeline.ops.supervision.health import request
 from crypto_pipeline.store import EmbeddedServer
 from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline_tests.builders import pgbouncer
 from crypto_pipeline_tests.builders.deployment import PROGRAMS, Deployment, crowding
 from crypto_pipeline_tests.builders.exposition import values
+from crypto_pipeline_tests.builders.pgbouncer import PgBouncer
 
 pytestmark = pytest.mark.faults
 TOKEN = "open sesame"
@@ -244,10 +246,18 @@ def test_a_killed_up_takes_its_programs_along_and_can_start_again_on_its_ports(u
 
 
 def test_a_database_of_ones_own_is_used_and_left_running_when_down_ends_a_detached_up(
-    postgres_server: EmbeddedServer,
+    postgres_server: EmbeddedServer, request: pytest.FixtureRequest
 ) -> None:
+    """Behind pgbouncer where it is installed, for a role that owns two databases and has no other right."""
     url = postgres_server.url("mine")
     other = Deployment(database_url=url)
+    if pgbouncer.PROGRAM is not None:
+        pooler: PgBouncer = request.getfixturevalue("pooler")
+        with connect(postgres_server.url("postgres")) as connection:
+            for name in ("mine", "mine_dagster"):
+                connection.execute(f"CREATE DATABASE {name} OWNER {pgbouncer.ROLE}")
+        given = pooler.url("mine")
+        other = Deployment(database_url=given, database_direct_url=given.direct)
     try:
         other.detach()
         found = other.status()
