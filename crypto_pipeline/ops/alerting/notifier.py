@@ -52,6 +52,13 @@ _PATIENCE, _STATEMENT = 3.0, 10.0
 _KEEP_SENT = timedelta(days=90)
 _PRUNE_EVERY = 3_600.0
 
+#: A write that fails in this way was refused by a server that answers.
+_REFUSED = (
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.DiskFull,
+    psycopg.errors.InsufficientPrivilege,
+)  # fmt: skip
+
 #: Evaluates and records the checks; the states that it saw.
 Evaluate = Callable[[], Sequence[SeenCheck]]
 
@@ -163,6 +170,8 @@ class Notifier:
                 self._lease = None
         if self._lease is None:
             self._lease = leases.acquire(NAME, self._holder, LEASE)
+            if self._lease is not None:
+                Outbox(connections).keep_channels([one.name for one in self._channels])
             self._note_role()
         return self._lease is not None
 
@@ -221,7 +230,7 @@ class Notifier:
 
     def _without_database(self, error: Exception) -> None:
         """Keep the alert in the journal, and tell the watcher elsewhere."""
-        refused = isinstance(error, psycopg.errors.ReadOnlySqlTransaction | psycopg.errors.InsufficientResources)
+        refused = isinstance(error, _REFUSED)
         said = " ".join(str(error).split())
         what = "nothing can be written to the database" if refused else "the database does not answer"
         summary = f"{what}: {said}"

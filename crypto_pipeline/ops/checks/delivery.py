@@ -7,6 +7,8 @@ from crypto_pipeline.ops.checks.observation import SILENT, Observation
 from crypto_pipeline.ops.checks.states import CheckFinding, bad, ok, unknown
 
 NOTIFIER = "notifier"
+#: Seconds for which a channel may fail: one refusal and a pause are usual.
+FAILING = 20.0
 
 
 def _notifier(seen: Observation) -> CheckFinding:
@@ -18,9 +20,27 @@ def _notifier(seen: Observation) -> CheckFinding:
     return ok("the notifier works", beat[0])
 
 
+def _delivered(seen: Observation) -> CheckFinding:
+    failing = [one for one in seen.known.channels if one.failing is not None]
+    late = [one for one in failing if (one.failing or 0.0) > FAILING]
+    if late:
+        said = "; ".join(f"{one.name}: {one.error} ({one.waiting} messages wait)" for one in late)
+        offenders = tuple({"channel": one.name, "waiting": one.waiting, "error": one.error} for one in late)
+        return bad(f"messages do not arrive by {said}", max(one.failing or 0.0 for one in late), offenders=offenders)
+    if not seen.known.channels:
+        return ok("no message was to be sent yet", 0.0)
+    return ok(
+        f"{len(seen.known.channels)} channels take messages", max((one.failing or 0.0 for one in failing), default=0.0)
+    )
+
+
 CHECKS = (
     CheckDefinition(
         "notifier", "error_recovery", "The program that sends alerts works.", "critical", f"≤ {SILENT * 2:g} s", "s",
         requires=("database", "database_writable"), evaluate=_notifier,
+    ),
+    CheckDefinition(
+        "notifications_delivered", "error_recovery", "Every channel takes the messages that are sent.", "error",
+        f"≤ {FAILING:g} s", "s", requires=("database", "database_writable", "notifier"), evaluate=_delivered,
     ),
 )  # fmt: skip

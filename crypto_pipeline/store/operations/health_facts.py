@@ -27,6 +27,11 @@ _BANS = """
 SELECT venue, extract(epoch FROM paused_until - clock_timestamp())::float8 FROM ops.venue_budgets
 WHERE paused_until > clock_timestamp() ORDER BY venue
 """
+_CHANNELS = """
+SELECT c.name, extract(epoch FROM clock_timestamp() - c.failing_since)::float8, c.last_error,
+       (SELECT count(*) FROM ops.outbox o WHERE o.channel = c.name AND o.state <> 'sent' AND o.folded_into IS NULL)
+FROM ops.notification_channels c ORDER BY c.name LIMIT 100
+"""
 # Only of series that trade at all hours: of the others the checks `freshness` know the sessions.
 _SILENCE = """
 SELECT i.symbol, coalesce(i.venue, ''), extract(epoch FROM m.now - greatest(
@@ -135,6 +140,16 @@ class JobRuns:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelFact:
+    """A channel of alerts: seconds for which it has failed (None: it works), its last error, and messages that wait."""
+
+    name: str
+    failing: float | None
+    error: str | None
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
 class HealthFacts:
     """What the market database says of itself at one moment.
 
@@ -153,6 +168,7 @@ class HealthFacts:
         coverage: Per instrument, over 1 and 7 days.
         features: Instrument → seconds since the close of its newest row of features.
         jobs: Runs of each job that keeps figures of itself.
+        channels: The channels of alerts that were used.
     """
 
     now: datetime
@@ -169,6 +185,7 @@ class HealthFacts:
     coverage: tuple[CoverageShare, ...] = ()
     features: dict[str, float] = field(default_factory=dict)
     jobs: tuple[JobRuns, ...] = ()
+    channels: tuple[ChannelFact, ...] = ()
 
 
 def read_facts(connection: psycopg.Connection[Any], holder: str, host_time: float | None = None) -> HealthFacts:
@@ -195,6 +212,7 @@ def read_facts(connection: psycopg.Connection[Any], holder: str, host_time: floa
         coverage=tuple(CoverageShare(*row) for row in connection.execute(_COVERAGE)),
         features=dict(connection.execute(_FEATURES).fetchall()),
         jobs=tuple(JobRuns(*row) for row in connection.execute(_JOBS)),
+        channels=tuple(ChannelFact(*row) for row in connection.execute(_CHANNELS)),
     )
 
 

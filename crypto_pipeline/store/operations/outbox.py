@@ -289,6 +289,11 @@ class Outbox:
 
         return self._connections.run(read)
 
+    def keep_channels(self, names: Sequence[str]) -> None:
+        """Forget all other channels, which are no longer in the settings. Their messages stay, and are not sent."""
+        statement = "DELETE FROM ops.notification_channels WHERE name <> ALL(%s)"
+        self._connections.run(lambda connection: connection.execute(statement, [list(names)]) and None)
+
     def prune(self, before: datetime) -> int:
         """Delete sent messages that were stored before then; return how many."""
         return self._connections.run(lambda connection: connection.execute(_PRUNE, [before]).rowcount)

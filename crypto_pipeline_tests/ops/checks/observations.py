@@ -10,7 +10,14 @@ from typing import Any
 from crypto_pipeline.ops.checks.observation import DiskRoom, Observation
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store.operations.dagster_facts import DagsterFacts, Instigator, LastRun
-from crypto_pipeline.store.operations.health_facts import BarSilence, CoverageShare, HealthFacts, JobRuns, OldestGap
+from crypto_pipeline.store.operations.health_facts import (
+    BarSilence,
+    ChannelFact,
+    CoverageShare,
+    HealthFacts,
+    JobRuns,
+    OldestGap,
+)
 
 NOW = datetime(2026, 3, 29, 0, 59, tzinfo=UTC)  # a minute before Europe's clocks go forward
 PROGRAMS = ("postgres", "replay", "ingest-0", "code-server", "webserver", "daemon", "api", "notifier")
@@ -144,5 +151,8 @@ FAULTS: dict[str, tuple[str, Plant]] = {
     "three failures in a row": ("processors", with_facts(jobs=(JobRuns("backfill", 200, 3, 3),))),
     "many failures": ("job_errors", with_facts(jobs=(JobRuns("backfill", 200, 20, 1),))),
     "supervisor dead": ("supervisor", with_beat("supervisor:one", 90.0)),
+    "webhook dead": (
+        "notifications_delivered", with_facts(channels=(ChannelFact("slack_webhook", 40.0, "HTTP 404 no_service", 2),)),
+    ),
     "notifier dead": ("notifier", with_beat("notifier", 90.0)),
 }  # fmt: skip
