@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
 from crypto_pipeline.ops.checks.definition import CheckDefinition
 from crypto_pipeline.ops.checks.observation import Observation
 from crypto_pipeline.ops.checks.states import CheckFinding, bad, ok, unknown
+from crypto_pipeline.settings import Settings
 from crypto_pipeline.store.operations.dagster_facts import Instigator
 
 BACKUP_JOB = "make_backup"
 #: Jobs whose newest run is looked at.
 JOBS = [BACKUP_JOB]
+#: Schedules in the time zone of the reports; all others are in UTC.
+IN_REPORT_ZONE = ("morning_report", "afternoon_report")
 #: A tick may be this late, seconds: the daemon goes round, and a code server that has just started loads first.
 _LATE = 300.0
 #: A run may wait this long while no other is started.
@@ -31,7 +35,8 @@ def _schedules(seen: Observation) -> CheckFinding:
     schedules = [one for one in seen.dagster.instigators if one.kind == "SCHEDULE" and one.cron is not None]
     offenders = []
     for one in schedules:
-        if (why := _schedule_trouble(one, now)) is not None:
+        zone = ZoneInfo(zone_of(one.name, seen.settings))
+        if (why := _schedule_trouble(one, now, zone)) is not None:
             offenders.append({"schedule": one.name, "because": why})
     if not schedules:
         return unknown("Dagster knows no schedule yet")
@@ -41,13 +46,18 @@ def _schedules(seen: Observation) -> CheckFinding:
     return ok(f"{len(schedules)} schedules tick as they should", 0.0)
 
 
-def _schedule_trouble(one: Instigator, now: datetime) -> str | None:
-    """Why a schedule does not do its work; None where it does."""
+def zone_of(schedule: str, settings: Settings) -> str:
+    """The time zone in which a schedule's times are meant: Dagster does not store it with the schedule."""
+    return settings.report_time_zone if schedule in IN_REPORT_ZONE else "UTC"
+
+
+def _schedule_trouble(one: Instigator, now: datetime, zone: ZoneInfo) -> str | None:
+    """Why a schedule, whose times are in ``zone``, does not do its work; None where it does. ``now`` is in UTC."""
     if not one.running:
         return "is turned off"
     assert one.cron is not None
     last = max(-1e9, -min(one.made, 1e9 if one.last_tick is None else one.last_tick))
-    due = next(CronSim(one.cron, now + timedelta(seconds=last)))
+    due = next(CronSim(one.cron, (now + timedelta(seconds=last)).astimezone(zone))).astimezone(UTC)
     overdue = (now - due).total_seconds()
     if overdue > _LATE:
         return f"should have run at {due:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,1 @@
+"""The sections, by subject: each is made from a ``ReportSource`` and nothing else."""
