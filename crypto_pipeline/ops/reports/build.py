@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from crypto_pipeline.ops.reports.content import ReportContent, ReportName, ReportSection
 from crypto_pipeline.ops.reports.registry import SectionDefinition, sections_of
 from crypto_pipeline.ops.reports.source import ReportSource
-from crypto_pipeline.ops.reports.times import span_of
+from crypto_pipeline.ops.reports.times import told_span
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 
@@ -25,17 +25,17 @@ def build_report(
     day: date,
     sections: Iterable[SectionDefinition] | None = None,
 ) -> ReportContent:
-    """The report of a local date with the state of now; ``url`` is the database's.
+    """The report of a local date, with the state of checks and disk of now; ``url`` is the database's.
 
     ``sections`` are those of the registry unless a test gives others.
     """
     zone = settings.report_time_zone
-    start, _ = span_of(report, day, zone)
     now = datetime.now(UTC)
-    source = ReportSource(settings, store, url, report, min(start, now), now)
+    start, end = told_span(report, day, zone, now)
+    source = ReportSource(settings, store, url, report, start, end, now)
     made = [_made(one, source) for one in (sections_of(report) if sections is None else sections)]
     name = settings.deployment_name or socket.gethostname()
-    return ReportContent(report, day, zone, source.start, now, name, made)
+    return ReportContent(report, day, zone, start, end, name, made)
 
 
 def _made(definition: SectionDefinition, source: ReportSource) -> ReportSection:

@@ -24,6 +24,7 @@ class ReportSource:
     report: ReportName
     start: datetime
     end: datetime
+    now: datetime
 
     @cached_property
     def reads(self) -> Reports:
@@ -42,6 +43,6 @@ class ReportSource:
 
     @property
     def market_span(self) -> tuple[datetime, datetime]:
-        """The span in the market's time, up to now."""
-        length = max(self.end - self.start, timedelta(hours=1))
-        return self.market_now - length, self.market_now
+        """The span in the market's time, at least an hour long."""
+        end = self.market_now - (self.now - self.end)
+        return end - max(self.end - self.start, timedelta(hours=1)), end

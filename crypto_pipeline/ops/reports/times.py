@@ -41,6 +41,13 @@ def span_of(report: ReportName, day: date, zone: str) -> tuple[datetime, datetim
     return datetime.combine(day, time(0), ZoneInfo(zone)).astimezone(UTC), end
 
 
+def told_span(report: ReportName, day: date, zone: str, now: datetime) -> tuple[datetime, datetime]:
+    """The span that a report tells of which is made at ``now``: up to now, unless it is made more than a day late."""
+    start, due = span_of(report, day, zone)
+    end = now if now < due + timedelta(days=1) else due
+    return min(start, end), end
+
+
 def newest_due(report: ReportName, now: datetime, zone: str) -> date:
     """The local date of the newest report of this kind that is due at ``now``."""
     day = local_date(now, zone)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -23,6 +24,7 @@ from crypto_pipeline.store.operations.reports import Reports
 from crypto_pipeline_tests.builders.bars import add_symbols, series
 
 DAY = date(2026, 3, 29)
+TODAY = datetime.now(UTC).astimezone(ZoneInfo("Europe/Berlin")).date()
 SECRET = "planted-secret-of-this-test"
 
 
@@ -91,16 +93,16 @@ def test_one_section_that_fails_costs_itself(store: Store, settings: Settings, p
 
 def test_a_report_is_made_and_sent_once(store: Store, settings: Settings, postgres_url: str) -> None:
     fill(store)
-    first = publish(settings, store, postgres_url, "afternoon", DAY)
-    again = publish(settings, store, postgres_url, "afternoon", DAY)
-    other = publish(settings, store, postgres_url, "afternoon", DAY + timedelta(days=1))
+    first = publish(settings, store, postgres_url, "afternoon", TODAY)
+    again = publish(settings, store, postgres_url, "afternoon", TODAY)
+    other = publish(settings, store, postgres_url, "afternoon", DAY)
     assert (first.new, again.new, other.new) == (True, False, True)
     rows = store.connections.rows("SELECT key, channel, kind, body FROM ops.outbox ORDER BY id")
     assert [row[:3] for row in rows] == [
+        (f"report:afternoon:{TODAY}", "slack_webhook", "report"),
         ("report:afternoon:2026-03-29", "slack_webhook", "report"),
-        ("report:afternoon:2026-03-30", "slack_webhook", "report"),
     ]
-    stored = Reports(store.connections).get("afternoon", DAY)
+    stored = Reports(store.connections).get("afternoon", TODAY)
     assert stored is not None
     assert stored.time_zone == "Europe/Berlin"
     assert [one["name"] for one in stored.content["sections"]] == [one.name for one in sections_of("afternoon")]
