@@ -1,0 +1,65 @@
+"""The asset of open alerts by its sensor, and the daily report through real runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from crypto_pipeline.definitions import defs
+from crypto_pipeline.defs.base.resources import MarketDatabase
+from crypto_pipeline.defs.operations.alerts import open_alerts
+from crypto_pipeline.defs.operations.reports import ASSET, JOB, morning_report
+from crypto_pipeline_tests.defs.conftest import Deployed
+
+
+def evaluate(cursor: str | None) -> dg.SensorResult:
+    context = dg.build_sensor_context(cursor=cursor, resources={"database": MarketDatabase()})
+    result = open_alerts(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def test_the_page_of_alerts_shows_what_is_open_when_it_changes(deploy: Callable[..., Deployed]) -> None:
+    deployed = deploy("BTC-USDT")
+    checks = deployed.store.checks
+    first = evaluate(None)
+    assert [event.metadata["open"].value for event in first.asset_events] == [0]  # type: ignore[union-attr]
+    checks.raise_alert("clock", "error", "7 s ahead")
+    second = evaluate(first.cursor)
+    (event,) = second.asset_events
+    assert isinstance(event, dg.AssetMaterialization)
+    record = event.metadata["alerts"].value.records[0].data  # type: ignore[union-attr]
+    assert (record["source"], record["summary"], record["runbook"]) == ("clock", "7 s ahead", "docs/runbook.md#clock")
+    checks.raise_alert("clock", "error", "8 s ahead")
+    assert evaluate(second.cursor).asset_events == []
+    checks.resolve_alert("clock")
+    assert len(evaluate(second.cursor).asset_events) == 1
+
+
+def test_the_daily_report_is_made_once_with_its_pictures(
+    deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CRYPTO_PIPELINE_DATA_DIR", str(tmp_path))
+    deployed = deploy("BTC-USDT")
+    shown = []
+    for _ in range(2):
+        result = deployed.run(JOB, config={"ops": {ASSET: {"config": {"report": "morning", "day": "2026-03-29"}}}})
+        assert result.success
+        shown.append(result.get_asset_materialization_events()[0].step_materialization_data.materialization.metadata)
+    assert "data:image/png;base64" in shown[0]["chart: Disk"].value
+    assert "**Checks**" in shown[0]["headlines"].value
+    assert [one["new"].value for one in shown] == [True, False]
+    assert Path(str(shown[0]["file"].value)).read_text().startswith("<!doctype html>")
+
+
+def test_the_schedule_asks_for_the_report_of_its_local_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = datetime(2026, 3, 29, 9, 0, tzinfo=UTC)
+    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=defs().get_repository_def())
+    request = morning_report.evaluate_tick(context).run_requests[0]  # type: ignore[index]
+    assert request.run_key == "morning:2026-03-29"
+    assert request.run_config["ops"][ASSET]["config"] == {"report": "morning", "day": "2026-03-29"}
+    assert {one.execution_timezone for one in (morning_report,)} == {"UTC"}
