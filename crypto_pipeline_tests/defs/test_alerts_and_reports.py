@@ -12,7 +12,8 @@ import pytest
 from crypto_pipeline.definitions import defs
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.operations.alerts import open_alerts
-from crypto_pipeline.defs.operations.reports import ASSET, JOB, morning_report
+from crypto_pipeline.defs.operations.reports import ASSET, JOB, report_schedule
+from crypto_pipeline.ops.checks.scheduled import IN_REPORT_ZONE
 from crypto_pipeline_tests.defs.conftest import Deployed
 
 
@@ -56,10 +57,16 @@ def test_the_daily_report_is_made_once_with_its_pictures(
     assert Path(str(shown[0]["file"].value)).read_text().startswith("<!doctype html>")
 
 
-def test_the_schedule_asks_for_the_report_of_its_local_date(monkeypatch: pytest.MonkeyPatch) -> None:
-    at = datetime(2026, 3, 29, 9, 0, tzinfo=UTC)
-    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=defs().get_repository_def())
-    request = morning_report.evaluate_tick(context).run_requests[0]  # type: ignore[index]
-    assert request.run_key == "morning:2026-03-29"
-    assert request.run_config["ops"][ASSET]["config"] == {"report": "morning", "day": "2026-03-29"}
-    assert {one.execution_timezone for one in (morning_report,)} == {"UTC"}
+def test_the_schedules_ask_for_the_report_of_its_local_date() -> None:
+    for zone, at in (
+        ("UTC", datetime(2026, 3, 29, 9, 0, tzinfo=UTC)),
+        ("Pacific/Auckland", datetime(2026, 3, 28, 20, 0, tzinfo=UTC)),
+    ):
+        schedule = report_schedule("morning", zone)
+        assert schedule.execution_timezone == zone
+        tick = schedule.evaluate_tick(dg.build_schedule_context(scheduled_execution_time=at))
+        (request,) = tick.run_requests or ()
+        assert request.run_key == "morning:2026-03-29"
+        assert request.run_config["ops"][ASSET]["config"] == {"report": "morning", "day": "2026-03-29"}
+    schedules = {one.name: one for one in defs().get_repository_def().schedule_defs}
+    assert {schedules[name].execution_timezone for name in IN_REPORT_ZONE} == {"UTC"}

@@ -14,7 +14,12 @@ import dagster as dg
 #: Metadata key of Dagster's links to code.
 _KEY = "dagster/code_references"
 #: Modules that define the external assets of a group: a spec has no function whose source could be found.
-_EXTERNAL = {"venues": "defs/sources/venue_asset.py", "live": "defs/live/stream.py", "macro": "defs/macro/assets.py"}
+_EXTERNAL = {
+    "venues": "defs/sources/venue_asset.py",
+    "live": "defs/live/stream.py",
+    "macro": "defs/macro/assets.py",
+    "operations": "defs/operations/alerts.py",
+}
 _HTTPS = re.compile(r"https://(?:[^@/]*@)?([^/]+)/(.+?)(?:\.git)?/?$")
 _SSH = re.compile(r"(?:ssh://)?git@([^:/]+)[:/](.+?)(?:\.git)?/?$")
 

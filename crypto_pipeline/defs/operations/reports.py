@@ -1,6 +1,6 @@
 """The reports of 09:00 and 17:00 in the time zone of the settings."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -11,7 +11,7 @@ from crypto_pipeline.defs.base.runs import HIGH, tags
 from crypto_pipeline.defs.base.subjects import OPERATIONS
 from crypto_pipeline.ops.reports.content import ReportContent, ReportName
 from crypto_pipeline.ops.reports.publish import publish
-from crypto_pipeline.ops.reports.times import cron, local_date, newest_due
+from crypto_pipeline.ops.reports.times import HOURS, cron, local_date, newest_due
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import resolve_url
 
@@ -30,6 +30,7 @@ class ReportConfig(dg.Config):
     **OPERATIONS.arguments(),
     kinds={"postgres"},
     deps=["coverage", "storage_report"],
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26), warn_window=timedelta(hours=17)),
     description="What happened since the last report: checks, freshness, bars, gaps, errors, disk, as it is sent to "
     "Slack and stored as one HTML file. Made at 09:00 and 17:00 in the zone `report_time_zone`, once for each date.",
 )
@@ -68,8 +69,8 @@ make_report = dg.define_asset_job(
 )
 
 
-def _report_schedule(report: ReportName) -> dg.ScheduleDefinition:
-    zone = load_settings().report_time_zone
+def report_schedule(report: ReportName, zone: str) -> dg.ScheduleDefinition:
+    """The schedule of one report in an IANA zone."""
 
     @dg.schedule(
         name=f"{report}_report",
@@ -77,19 +78,19 @@ def _report_schedule(report: ReportName) -> dg.ScheduleDefinition:
         cron_schedule=cron(report),
         execution_timezone=zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"The {report} report, at {cron(report).split()[1]}:00 in the zone of the setting "
-        "report_time_zone.",
+        description=f"The {report} report, at {HOURS[report]}:00 in the zone of the setting report_time_zone.",
     )
     def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         day = local_date(context.scheduled_execution_time, zone)
         config = ReportConfig(report=report, day=f"{day:%Y-%m-%d}")
-        return dg.RunRequest(
-            run_key=f"{report}:{day}",
-            run_config=dg.RunConfig(ops={ASSET: config}),
-        )
+        return dg.RunRequest(run_key=f"{report}:{day}", run_config=dg.RunConfig(ops={ASSET: config}))
 
     return request
 
 
-morning_report = _report_schedule("morning")
-afternoon_report = _report_schedule("afternoon")
+@dg.definitions
+def reports() -> dg.Definitions:
+    """The asset, its job, and the schedules of both reports in the zone of the settings."""
+    zone = load_settings().report_time_zone
+    schedules = [report_schedule(report, zone) for report in HOURS]
+    return dg.Definitions(assets=[daily_report], jobs=[make_report], schedules=schedules)
