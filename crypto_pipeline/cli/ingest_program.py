@@ -14,6 +14,7 @@ import threading
 
 import crypto_pipeline.ops.without_pandas  # noqa: F401  (before anything that imports ADBC)
 from crypto_pipeline.ingest import ingest_shard, run_ingest
+from crypto_pipeline.ops.host.memory import release_memory_regularly
 from crypto_pipeline.ops.supervision.ingest_process import IngestProcess, LateMinuteWork, LineQueueHandler, offer
 from crypto_pipeline.settings import SettingsError, load_settings
 from crypto_pipeline.store import StoreError
@@ -78,6 +79,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     offer(here)
+    release_memory_regularly()
     logging.getLogger("crypto_pipeline").addHandler(LineQueueHandler(here.lines))
     shown_run = threading.Thread(target=_show_in_dagster, args=[here], name="dagster-run", daemon=True)
     shown_run.start()

@@ -258,8 +258,10 @@ def postgres(data_dir: DataDir = None) -> None:
 def api(data_dir: DataDir = None, port: Annotated[int | None, typer.Option("--port")] = None) -> None:
     """Serve HTTP reads. For the supervisor."""
     from crypto_pipeline.api.serve import serve
+    from crypto_pipeline.ops.host.memory import release_memory_regularly
     from crypto_pipeline.settings import load_settings
     from crypto_pipeline.store.database_url import resolve_url
 
+    release_memory_regularly()
     settings = load_settings(data_dir=data_dir, api_port=port)
     serve(settings, resolve_url(settings))

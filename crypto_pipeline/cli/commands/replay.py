@@ -97,11 +97,13 @@ def serve(
 
 def _serve(settings: Settings, weight_limit: int, captures: Path | None, lists: str) -> None:
     """Serve until a signal, with the clock and token of the data directory."""
+    from crypto_pipeline.ops.host.memory import release_memory_regularly
     from crypto_pipeline.ops.host.paths import Places
     from crypto_pipeline.ops.replay_clock import replay_clock, shifted_at, stocks_day
     from crypto_pipeline.ops.supervision.initial_instruments import generated_symbols
     from crypto_pipeline.replay import serve as run
 
+    release_memory_regularly()
     places = Places(settings.data_dir)
     places.make()
     given, wall = settings.replay_token, datetime.now(UTC)

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from crypto_pipeline.defs.base.check_results import check_result, result_event
-from crypto_pipeline.ops.housekeeping.storage_report import size_text
+from crypto_pipeline.ops.host.disk_space import size_text
 from crypto_pipeline.store import Store
 
 #: An older view missed the turn of its schedule more than once.

@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 
 from crypto_pipeline.ops.charts.bars import figure, png
-from crypto_pipeline.ops.housekeeping.storage_report import StorageReport, size_text
+from crypto_pipeline.ops.host.disk_space import size_text
+from crypto_pipeline.ops.housekeeping.storage_report import StorageReport
 
 _HEAP, _INDEX, _INK, _FULL = "#2f6f9f", "#9cc3de", "#30363d", "#c0392b"
 _MOST = 12

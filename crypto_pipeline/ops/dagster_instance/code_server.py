@@ -16,6 +16,7 @@ from dagster._grpc.server import DagsterApiServer
 
 import crypto_pipeline.ops.without_pandas  # noqa: F401  (before anything that imports ADBC)
 from crypto_pipeline.ops.dagster_instance.beta_warnings import ignore_beta_warnings
+from crypto_pipeline.ops.host.memory import release_memory_regularly
 from crypto_pipeline.store.process_store import keep_connections
 
 #: Seconds for which a sensor waits for a database that went away: the next tick asks again.
@@ -52,5 +53,6 @@ def fork_runs() -> None:
 if __name__ == "__main__":
     ignore_beta_warnings()
     keep_connections(_PATIENCE)
+    release_memory_regularly()
     fork_runs()
     cli(auto_envvar_prefix=ENV_PREFIX)

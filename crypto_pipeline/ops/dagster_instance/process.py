@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
+from crypto_pipeline.ops.host.memory import release_memory_regularly
 from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.host.processes import DEPLOYMENT
 from crypto_pipeline.ops.supervision import health
@@ -34,6 +35,7 @@ def main(name: str, arguments: list[str]) -> None:
     quiet_drivers()
     if name == "dagster-daemon":
         threading.Thread(target=_compile_kernels, name="compile-kernels", daemon=True).start()
+    release_memory_regularly()
     command = _webserver() if name == "dagster-webserver" else _daemon()
     _await_code_server()
     if name == "dagster-daemon":

@@ -30,9 +30,15 @@ from dagster_postgres.utils import (
 if TYPE_CHECKING:
     from dagster_postgres.auth import PgTokenProvider
 
-#: How an engine is made where no program says otherwise: one connection stays open. Threads that work at the same time
-#: get more, which are closed afterwards. One that a restart of PostgreSQL ended is replaced before use.
-_ENGINE = {"isolation_level": "AUTOCOMMIT", "pool_size": 1, "max_overflow": -1, "pool_pre_ping": True}
+#: How an engine is made where no program says otherwise: two connections stay open at most. Threads that work at the
+#: same time get more, which are closed afterwards. One that a restart of PostgreSQL ended is replaced before use.
+_ENGINE = {
+    "isolation_level": "AUTOCOMMIT",
+    "pool_size": 2,
+    "pool_use_lifo": True,
+    "max_overflow": -1,
+    "pool_pre_ping": True,
+}
 
 
 @dataclass(eq=False)

@@ -110,3 +110,12 @@ def _fill(path: Path, size: int) -> None:
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+
+
+def size_text(count: float) -> str:
+    """Bytes as text for people, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:,.0f} {unit}" if unit in ("B", "kB") else f"{count:,.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 
-from crypto_pipeline.ops.host.disk_space import Disk
-from crypto_pipeline.ops.housekeeping.storage_report import size_text
+from crypto_pipeline.ops.host.disk_space import Disk, size_text
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
 

@@ -14,6 +14,7 @@ import psycopg
 from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.ops.backups import files as backup_files
 from crypto_pipeline.ops.backups.files import backup_dir, nightly_backup
+from crypto_pipeline.ops.host.disk_space import size_text
 from crypto_pipeline.ops.housekeeping.retention import archive_url, kept_for_ever_per_day, open_retention
 from crypto_pipeline.settings import Settings, SettingsError
 from crypto_pipeline.store import Store, StoreError, dagster_url
@@ -268,12 +269,3 @@ def readable(frame: pl.DataFrame) -> pl.DataFrame:
         elif dtype.is_float():
             texts.append(column.round(3))
     return frame.with_columns(texts)
-
-
-def size_text(count: float) -> str:
-    """Bytes as text for people, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:,.0f} {unit}" if unit in ("B", "kB") else f"{count:,.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} TB"

@@ -18,6 +18,7 @@ from functools import cached_property
 from crypto_pipeline.addresses import base_url
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.host import disk_space, processes
+from crypto_pipeline.ops.host.memory import release_memory_regularly
 from crypto_pipeline.ops.host.paths import Places, UpLock, UpState, running_state
 from crypto_pipeline.ops.housekeeping.disk_watch import DiskWatch
 from crypto_pipeline.ops.replay_clock import replay_clock
@@ -222,6 +223,7 @@ class Guardian:
     # Supervision
 
     def _supervise(self) -> None:
+        release_memory_regularly()
         while not self._stop.wait(_TICK):
             self._check_disk()
             if self._stop.is_set():  # while waiting for room

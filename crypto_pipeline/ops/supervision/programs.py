@@ -157,6 +157,8 @@ def environment(settings: Settings, places: Places, given: dict[str, Any], dagst
         # On a busy machine a code server may take longer to start a run than Dagster's default limit of a minute.
         "DAGSTER_GRPC_TIMEOUT_SECONDS": os.environ.get("DAGSTER_GRPC_TIMEOUT_SECONDS", "180"),
         "PYTHONUNBUFFERED": "1",
+        # glibc would give each of eight threads and more a heap of its own, and keep what one of them has freed.
+        "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2"),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
     }
     return found

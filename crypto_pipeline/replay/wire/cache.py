@@ -1,8 +1,9 @@
-"""A memory cache bounded by bytes; the least recently used entry is dropped first."""
+"""A memory cache bounded by bytes and by time; the least recently used entry is dropped first."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
@@ -11,13 +12,16 @@ Value = TypeVar("Value")
 
 
 class BoundedCache(Generic[Value]):
-    """Least-recently-used cache of at most ``max_bytes``, by the sizes given to ``put``. Thread-safe."""
+    """Least-recently-used cache of at most ``max_bytes``, by the sizes given to ``put``. Thread-safe.
 
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
+    An entry that was not used for ``seconds`` is dropped when another one is used or stored.
+    """
+
+    def __init__(self, max_bytes: int, seconds: float = 180.0) -> None:
+        self.max_bytes, self.seconds = max_bytes, seconds
         self._used = 0
         self._lock = threading.Lock()
-        self._entries: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[Value, int, float]] = OrderedDict()
 
     @property
     def used(self) -> int:
@@ -30,7 +34,9 @@ class BoundedCache(Generic[Value]):
             entry = self._entries.get(key)
             if entry is None:
                 return None
+            self._entries[key] = entry[0], entry[1], time.monotonic()
             self._entries.move_to_end(key)
+            self._drop_unused()
             return entry[0]
 
     def put(self, key: Hashable, value: Value, size: int) -> None:
@@ -38,10 +44,19 @@ class BoundedCache(Generic[Value]):
         with self._lock:
             old = self._entries.pop(key, None)
             self._used += size - (old[1] if old else 0)
-            self._entries[key] = value, size
-            while self._used > self.max_bytes and len(self._entries) > 1:
-                _, (_, dropped) = self._entries.popitem(last=False)
-                self._used -= dropped
+            self._entries[key] = value, size, time.monotonic()
+            self._drop_unused()
+
+    def _drop_unused(self) -> None:
+        """Drop entries from the one that was used the longest ago; the newest stays."""
+        expired = time.monotonic() - self.seconds
+        while len(self._entries) > 1:
+            key = next(iter(self._entries))
+            _, size, used_at = self._entries[key]
+            if self._used <= self.max_bytes and used_at >= expired:
+                return
+            del self._entries[key]
+            self._used -= size
 
     def get_or_make(self, key: Hashable, make: Callable[[], Value], size: Callable[[Value], int]) -> Value:
         """The cached value, or that of ``make``, which is called outside the lock (two threads may both call it)."""

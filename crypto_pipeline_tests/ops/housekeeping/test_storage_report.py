@@ -11,7 +11,8 @@ import pytest
 
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.ops.charts.storage import storage_chart
-from crypto_pipeline.ops.housekeeping.storage_report import DiskUse, StorageReport, judge, readable, report, size_text
+from crypto_pipeline.ops.host.disk_space import size_text
+from crypto_pipeline.ops.housekeeping.storage_report import DiskUse, StorageReport, judge, readable, report
 from crypto_pipeline.ops.housekeeping.trim import plan, trim
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store

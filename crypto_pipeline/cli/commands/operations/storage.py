@@ -65,7 +65,7 @@ def trim(
     from crypto_pipeline.cli.context import deployment_settings
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.output import table
-    from crypto_pipeline.ops.housekeeping.storage_report import size_text
+    from crypto_pipeline.ops.host.disk_space import size_text
     from crypto_pipeline.ops.housekeeping.trim import plan
     from crypto_pipeline.ops.housekeeping.trim import trim as act
 
@@ -123,7 +123,7 @@ def prove(data_dir: DataDir = None) -> None:
 
 def _print(found: StorageReport, *, queries: bool) -> None:
     from crypto_pipeline.cli.output import table
-    from crypto_pipeline.ops.housekeeping.storage_report import size_text
+    from crypto_pipeline.ops.host.disk_space import size_text
 
     typer.echo(found.headline())
     cache = "unknown" if found.cache_hit is None else f"{found.cache_hit:.1%}"
@@ -152,7 +152,7 @@ def _print(found: StorageReport, *, queries: bool) -> None:
 
 
 def _table_row(row: dict[str, Any], rate: dict[str, float]) -> list[Any]:
-    from crypto_pipeline.ops.housekeeping.storage_report import size_text
+    from crypto_pipeline.ops.host.disk_space import size_text
 
     grows = rate.get(f"{row['table']} {row['timeframe']}".strip())
     return [
@@ -170,7 +170,7 @@ def _table_row(row: dict[str, Any], rate: dict[str, float]) -> list[Any]:
 
 def _small(title: str, frame: pl.DataFrame, columns: list[str]) -> None:
     from crypto_pipeline.cli.output import table
-    from crypto_pipeline.ops.housekeeping.storage_report import size_text
+    from crypto_pipeline.ops.host.disk_space import size_text
 
     if frame.is_empty():
         return
