@@ -99,6 +99,26 @@ def test_old_runs_go_and_the_state_of_partitions_stays(instance: tuple[dg.Dagste
     assert dagster_storage.sizes(url).height > 5
 
 
+def test_events_without_a_run_are_deleted_but_for_the_newest(instance: tuple[dg.DagsterInstance, str]) -> None:
+    house, url = instance
+    for number in range(3):
+        house.report_runless_asset_event(dg.AssetMaterialization("view", metadata={"number": number}, tags={"a": "b"}))
+        house.report_runless_asset_event(dg.AssetMaterialization("cells", partition="a"))
+        house.report_runless_asset_event(
+            dg.AssetCheckEvaluation(asset_key=dg.AssetKey("view"), check_name="fine", passed=True)
+        )
+    assert clean(house, url, timedelta(days=1)).runless == 0
+    assert clean(house, url, timedelta(seconds=-5)).runless == 5, "evaluations have a table of their own"
+    view, cell = (house.fetch_materializations(dg.AssetKey(name), limit=9).records for name in ("view", "cells"))
+    assert len(view) == 1
+    assert view[0].asset_materialization is not None
+    assert view[0].asset_materialization.metadata["number"].value == 2
+    assert len(cell) == 3, "partitions keep theirs"
+    key = dg.AssetCheckKey(dg.AssetKey("view"), "fine")
+    assert house.event_log_storage.get_latest_asset_check_execution_by_key([key])[key].status.value == "SUCCEEDED"
+    assert clean(house, url, timedelta(seconds=-5)).runless == 0
+
+
 def test_dagsters_storage_stops_growing(instance: tuple[dg.DagsterInstance, str]) -> None:
     house, url = instance
     job = dg.Definitions(

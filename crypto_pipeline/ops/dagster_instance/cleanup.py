@@ -19,19 +19,28 @@ PER_JOB = 200
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """Counts of one pass. ``kept``: old runs that hold a partition's newest event; without it Dagster would show the
-    partition as not materialized."""
+    """Counts of one pass.
+
+    Attributes:
+        runs: Deleted runs.
+        kept: Old runs that hold a partition's newest event; without it Dagster would show the partition as not
+            materialized.
+        checks: Deleted evaluations of checks.
+        runless: Deleted events that no run reported.
+    """
 
     runs: int = 0
     kept: int = 0
     checks: int = 0
+    runless: int = 0
 
 
 def clean(instance: DagsterInstance, url: str, keep: timedelta, per_job: int = PER_JOB, most: int = MOST) -> Cleaned:
     """Delete finished runs older than ``keep`` and successful ones beyond the newest ``per_job`` of each job.
 
-    Their events are deleted with them, also check evaluations of deleted runs, and evaluations of automation conditions
-    older than ``keep``. ``url`` is the URL of Dagster's database. A killed pass can be repeated.
+    Their events are deleted with them, also check evaluations of deleted runs; and what is older than ``keep`` of
+    evaluations of automation conditions and of events without a run. ``url`` is the URL of Dagster's database. A killed
+    pass can be repeated.
     """
     from dagster import DagsterRunStatus, RunsFilter
 
@@ -45,7 +54,8 @@ def clean(instance: DagsterInstance, url: str, keep: timedelta, per_job: int = P
     for run_id in gone:
         instance.delete_run(run_id)
     checks = dagster_storage.prune_checks(url, now)
+    runless = dagster_storage.prune_runless(url, now - keep)
     schedules = instance.schedule_storage
     if schedules is not None and schedules.supports_auto_materialize_asset_evaluations:
         schedules.purge_asset_evaluations((now - keep).timestamp())
-    return Cleaned(len(gone), len(old.keys() & needed), checks)
+    return Cleaned(len(gone), len(old.keys() & needed), checks, runless)

@@ -34,6 +34,18 @@ WHERE create_timestamp < %s AND NOT EXISTS (SELECT FROM runs r WHERE r.run_id = 
     SELECT max(id) FROM asset_check_executions GROUP BY asset_key, check_name, partition)
 """
 
+# Sensors and schedules report some without a run; no run is deleted with them.
+_RUNLESS = """
+WITH gone AS (
+    DELETE FROM event_logs e
+    WHERE run_id = '' AND partition IS NULL AND timestamp < %s AND id NOT IN (
+        SELECT max(id) FROM event_logs WHERE asset_key IS NOT NULL
+        GROUP BY dagster_event_type, asset_key, partition)
+    RETURNING id
+), tags AS (DELETE FROM asset_event_tags WHERE event_id IN (SELECT id FROM gone))
+SELECT count(*) FROM gone
+"""
+
 _SIZES = """
 SELECT relname AS "table", greatest(reltuples, 0)::bigint AS rows, pg_total_relation_size(c.oid) AS bytes
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -70,6 +82,16 @@ def prune_checks(url: str, now: datetime) -> int:
         # Dagster stores these times in UTC without a time zone
         before = (now - timedelta(hours=1)).astimezone(UTC).replace(tzinfo=None)
         return connection.execute(_CHECKS, [before]).rowcount
+
+
+def prune_runless(url: str, before: datetime) -> int:
+    """Delete events of assets without partition that no run reported, older than ``before``; return how many.
+
+    The newest of each asset and kind stays: it is the asset's state.
+    """
+    with connect(plain_url(url)) as connection:
+        row = connection.execute(_RUNLESS, [before.astimezone(UTC).replace(tzinfo=None)]).fetchone()
+        return 0 if row is None else int(row[0])
 
 
 def sizes(url: str) -> pl.DataFrame:
