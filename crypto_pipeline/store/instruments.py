@@ -79,9 +79,6 @@ WHERE NOT active
   AND NOT EXISTS (SELECT FROM market.trades t WHERE t.instrument_id = i.instrument_id)
 ORDER BY symbol"""
 
-_NEWEST_CHANGE = """
-SELECT count(*), count(*) FILTER (WHERE active), max(added_at), max(removed_at) FROM market.instruments"""
-
 _REFERRING = """
 SELECT n.nspname, c.relname, a.attname
 FROM pg_constraint f
@@ -135,12 +132,6 @@ class Instruments:
             is None
         ):
             raise self._unknown([symbol])
-
-    def newest_change(self) -> tuple[int, int, datetime | None, datetime | None]:
-        """What differs after an instrument was added, removed or forgotten: numbers of all and of active ones, and the
-        times (UTC) of the newest addition and removal."""
-        count, active, added, removed = self._connections.row(_NEWEST_CHANGE)
-        return count, active, added, removed
 
     def without_bars(self) -> dict[str, datetime]:
         """Instruments that are no longer collected and never had a bar or trade, with the time of removal (UTC)."""

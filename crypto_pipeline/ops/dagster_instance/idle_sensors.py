@@ -17,8 +17,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from crypto_pipeline.settings import load_settings
-from crypto_pipeline.store.operations.dagster_storage import newest_run_change
-from crypto_pipeline.store.process_store import keep_connections, open_store
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database_url import resolve_url
+from crypto_pipeline.store.operations.changes import newest_instrument_change, newest_run_change
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -31,6 +32,8 @@ CHANGES = "crypto_pipeline/changes"
 RUNS, INSTRUMENTS = "runs", "instruments"
 #: A sensor is evaluated at least this often, seconds.
 LONGEST_PAUSE = 60.0
+#: Seconds for which a question waits for a database that went away.
+_PATIENCE = 2.0
 #: Seconds for which one answer serves all sensors.
 _KEPT = 1.0
 
@@ -91,8 +94,7 @@ def _progress(state: InstigatorState) -> tuple[object, ...]:
 
 
 def watched_database() -> IdleSensors:
-    """Sensors that are paused by what the database of the market and Dagster's own say; connections stay open."""
-    keep_connections()
+    """Sensors that are paused by what the database of the market and Dagster's own say."""
     return IdleSensors({RUNS: _newest_run, INSTRUMENTS: _newest_instrument})
 
 
@@ -135,6 +137,10 @@ def _newest_run() -> object:
         return newest_run_change(connection)
 
 
+@lru_cache(maxsize=1)
+def _market() -> Connections:
+    return Connections(resolve_url(load_settings()), size=1, patience=_PATIENCE)
+
+
 def _newest_instrument() -> object:
-    with open_store(load_settings()) as store:
-        return store.instruments.newest_change()
+    return newest_instrument_change(_market())

@@ -28,6 +28,9 @@ from crypto_pipeline.web_guard import WebGuard, allowed_names
 
 #: The UI starts after this long even if the definitions cannot be loaded: it shows the error.
 _LONGEST_WAIT = 20.0
+#: Seconds between two times that the daemon reads all definitions again, which takes a quarter of its processor time at
+#: Dagster's 60. Below 300, from which on Dagster lets no reading fail.
+_RELOAD_EVERY = 180
 
 
 def main(name: str, arguments: list[str]) -> None:
@@ -59,11 +62,14 @@ def _webserver() -> Callable[..., object]:
 
 
 def _daemon() -> Callable[..., object]:
+    from dagster._daemon import controller
     from dagster._daemon.cli import create_dagster_daemon_cli
 
     from crypto_pipeline.ops.dagster_instance.idle_sensors import pause_idle_sensors, watched_database
 
     pause_idle_sensors(watched_database())
+    # A code server that is started again is noticed within a second in any case (Dagster's own watch).
+    controller.RELOAD_WORKSPACE_INTERVAL = _RELOAD_EVERY
     return create_dagster_daemon_cli()
 
 

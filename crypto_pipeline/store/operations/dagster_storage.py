@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import psycopg
-import sqlalchemy
 
 from crypto_pipeline.store.database.connect import MissingDatabaseError, connect, plain_url
 
@@ -51,14 +50,6 @@ SELECT relname AS "table", greatest(reltuples, 0)::bigint AS rows, pg_total_rela
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE relkind = 'r' AND nspname = 'public' ORDER BY bytes DESC
 """
-
-_NEWEST_CHANGE = "SELECT count(*), max(update_timestamp) FROM runs"
-
-
-def newest_run_change(connection: sqlalchemy.Connection) -> tuple[int, datetime | None]:
-    """What differs after a run was added, deleted or changed: the number of runs and the time of the newest change."""
-    count, newest = connection.execute(sqlalchemy.text(_NEWEST_CHANGE)).one()
-    return count, newest
 
 
 def needed_runs(url: str) -> set[str]:
