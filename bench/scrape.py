@@ -159,6 +159,16 @@ def serving(url: str) -> Iterator[str]:
         process.wait(20)
 
 
+@contextmanager
+def reading(base: str, seconds: float) -> Iterator[None]:
+    """Eight clients in a process of their own that read 50,000 bars each, again and again."""
+    reads = subprocess.Popen([sys.executable, "-c", _READ, base, str(seconds)], stdout=subprocess.PIPE, text=True)
+    time.sleep(3)
+    yield
+    out, _ = reads.communicate(timeout=seconds + 120)
+    print(f"the reads: {out.split()[0]} answers, {int(out.split()[1]) / 1e6:,.0f} MB")
+
+
 def timed(client: httpx.Client, path: str, times: int, pause: float) -> list[float]:
     """Milliseconds of so many requests."""
     took = []
@@ -185,7 +195,16 @@ def row(name: str, took: Sequence[float], goal: str) -> list[str]:
     ]
 
 
-def measured(base: str, scrapes: int) -> list[list[str]]:
+def beside(client: httpx.Client, name: str, scrapes: int) -> list[list[str]]:
+    """The health routes and scrapes while something else goes on."""
+    return [
+        row(f"{name}: /health/simple", timed(client, "/health/simple", 1000, 0.005), "p99 ≤ 5"),
+        row(f"{name}: /metrics", timed(client, "/metrics", scrapes // 2, 2.1), "≤ 50"),
+        row(f"{name}: /health/details", timed(client, "/health/details", scrapes // 2, 2.1), "≤ 100"),
+    ]
+
+
+def measured(url: str, base: str, scrapes: int) -> list[list[str]]:
     rows = []
     with httpx.Client(base_url=base, timeout=30) as client:
         rows.append(row("/metrics, the first of all", timed(client, "/metrics", 1, 0), ""))
@@ -195,15 +214,16 @@ def measured(base: str, scrapes: int) -> list[list[str]]:
         rows.append(row("/health", timed(client, "/health", scrapes, 2.1), ""))
         timed(client, "/health/simple", 50, 0)
         rows.append(row("/health/simple", timed(client, "/health/simple", 2000, 0.002), "p99 ≤ 5"))
-        seconds = 2.1 * scrapes + 40
-        reads = subprocess.Popen([sys.executable, "-c", _READ, base, str(seconds)], stdout=subprocess.PIPE, text=True)
-        time.sleep(3)
-        beside = "beside 8 reads of 50,000 bars as JSON: "
-        rows.append(row(beside + "/health/simple", timed(client, "/health/simple", 1000, 0.005), "p99 ≤ 5"))
-        rows.append(row(beside + "/metrics", timed(client, "/metrics", scrapes // 2, 2.1), "≤ 50"))
-        rows.append(row(beside + "/health/details", timed(client, "/health/details", scrapes // 2, 2.1), "≤ 100"))
-        out, _ = reads.communicate(timeout=seconds + 120)
-        print(f"the reads: {out.split()[0]} answers, {int(out.split()[1]) / 1e6:,.0f} MB")
+        seconds = 2.1 * scrapes + 30
+        with psycopg.connect(url) as locking:
+            # eight reads wait in the database until they are cancelled, then the next eight do
+            locking.execute("LOCK TABLE market.ohlc_data IN ACCESS EXCLUSIVE MODE")
+            with reading(base, seconds):
+                rows += beside(client, "beside 8 reads that wait for a lock", scrapes)
+            locking.rollback()
+        time.sleep(5)
+        with reading(base, seconds):
+            rows += beside(client, "beside 8 reads of 50,000 bars as JSON", scrapes)
     return rows
 
 
@@ -230,7 +250,7 @@ def main() -> None:
         print(machine())
         print(f"bars by coverage, cells, instruments: {counts}")
         with serving(url) as base:
-            rows = measured(base, options.scrapes)
+            rows = measured(url, base, options.scrapes)
             print(f"one scrape: {len(httpx.get(f'{base}/metrics').content):,} bytes")
         table(["request", "n", "median ms", "p90", "p99", "most", "goal"], rows)
 

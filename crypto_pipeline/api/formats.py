@@ -86,7 +86,10 @@ def _plain(frame: pl.DataFrame, media_type: str, head: bytes, tail: bytes) -> by
     out = io.BytesIO()
     match media_type:
         case "application/json":
-            return head + _texts(frame).write_json().encode() + tail
+            # into a file: as text it would be copied twice while every other thread waits
+            out.write(head)
+            _texts(frame).write_json(out)
+            out.write(tail)
         case "text/csv":
             _texts(frame).write_csv(out)
         case "application/vnd.apache.arrow.stream":
