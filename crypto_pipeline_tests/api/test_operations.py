@@ -268,24 +268,39 @@ def test_many_that_ask_at_once_cause_one_read() -> None:
         assert {each.result().value for each in found} == {1}
 
 
-def test_a_kept_value_is_given_while_the_next_is_read_in_the_background() -> None:
-    release, reads = threading.Event(), [0]
+def test_a_part_of_the_background_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last value, or the last trouble, is given out while the next one is read, however long that takes."""
+    monkeypatch.setattr("crypto_pipeline.api.operations.parts._WAIT_SECONDS", 0.05)
+    now, may_go_on = [1000.0], threading.Event()
+    monkeypatch.setattr("crypto_pipeline.api.operations.parts.time.monotonic", lambda: now[0])
+    results: list[int | StoreError] = [1, StoreError("it is locked"), 3]
 
     def read() -> int:
-        reads[0] += 1
-        assert reads[0] == 1 or release.wait(10)
-        return reads[0]
+        assert may_go_on.wait(10)
+        result = results.pop(0)
+        if isinstance(result, StoreError):
+            raise result
+        return result
+
+    def settled() -> None:
+        may_go_on.set()
+        background.submit(lambda: None).result(10)
+        may_go_on.clear()
 
     with ThreadPoolExecutor(1) as background:
-        part = Part("sums", read, 0.0, AwayMark(), background)
-        part._keep = 5.0
+        part = Part("sums", read, 5.0, AwayMark(), background)
+        assert "is being read" in str(part.get().trouble)  # nothing is there yet
+        settled()
         assert part.get().value == 1
-        assert part._last is not None
-        part._last = type(part._last)(1, None, part._last.read_at - 6.0, 0.0)
+        now[0] += 6.0
         assert part.get().value == 1
-        release.set()
-        background.submit(lambda: None).result(10)
-        assert part.get().value == 2
+        settled()
+        assert part.get().trouble == "it is locked"
+        now[0] += 6.0
+        assert part.get().trouble == "it is locked"
+        settled()
+        assert part.get().value == 3
+        may_go_on.set()
 
 
 def test_a_database_that_did_not_answer_is_not_asked_by_each_part() -> None:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds for which nothing is asked of a database that did not answer.
 _AWAY_SECONDS = 2.0
-#: A value that is so many times older than it may be is read anew before it is given out.
+#: A value that is so many times older than it may be is no longer given out while the next one is read.
 _MOST_AGES = 4
+#: Seconds for which a part that is read in the background is waited for, where there is no value to give out.
+_WAIT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +76,16 @@ class Part:
         self._read, self._keep, self._away, self._background = read, keep_seconds, away, background
         self._lock = threading.Lock()
         self._last: PartValue | None = None
+        self._reading: Future[PartValue] | None = None
 
     def get(self) -> PartValue:
         """The value, at most as old as it may be, or its trouble."""
         last = self._last
-        if last is not None:
-            age = time.monotonic() - last.read_at
-            if age < self._keep:
-                return last
-            if self._background is not None and last.trouble is None and age < _MOST_AGES * self._keep:
-                if self._lock.acquire(blocking=False):
-                    self._background.submit(self._finish)
-                return last
+        if last is not None and time.monotonic() - last.read_at < self._keep:
+            return last
+        return self._read_now() if self._background is None else self._read_beside(self._background, last)
+
+    def _read_now(self) -> PartValue:
         asked = time.monotonic()
         with self._lock:
             last = self._last
@@ -93,11 +93,22 @@ class Part:
                 last = self._last = self._try()
             return last
 
-    def _finish(self) -> None:
+    def _read_beside(self, background: Executor, last: PartValue | None) -> PartValue:
+        """The last value while the next one is read; one that is far too old or not there is waited for, shortly."""
+        with self._lock:
+            if self._reading is None or self._reading.done():
+                self._reading = background.submit(self._store)
+            reading = self._reading
+        if last is not None and time.monotonic() - last.read_at < _MOST_AGES * self._keep:
+            return last
         try:
-            self._last = self._try()
-        finally:
-            self._lock.release()
+            return reading.result(_WAIT_SECONDS)
+        except TimeoutError:
+            return PartValue(None, "is being read: ask again in some seconds", time.monotonic(), _WAIT_SECONDS)
+
+    def _store(self) -> PartValue:
+        self._last = last = self._try()
+        return last
 
     def _try(self) -> PartValue:
         began = time.monotonic()

@@ -178,6 +178,11 @@ def test_equal_requests_over_http_have_one_run(up: Deployment) -> None:
     other = client.post("/cache/sync-historical")
     assert other.status_code == 422
     assert "belongs to the request" in other.json()["detail"]
+    del client.headers["idempotency-key"]
+    for path, job in (("refresh-live", "live_gap_fill"), ("sync-historical", "historical_sync_replay")):
+        launched = client.post(f"/cache/{path}")
+        assert launched.status_code == 202, launched.text
+        assert (launched.json()["job"], launched.json()["started"]) == (job, True)
     found = client.get("/cache/scheduler/status").json()
     assert found["troubles"] == {}
     assert {"recent_processor", "historical_processor"} <= {row["name"] for row in found["schedules"]}
