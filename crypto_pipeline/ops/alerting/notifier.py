@@ -69,7 +69,8 @@ def evaluated(settings: Settings) -> Evaluate:
 
     def evaluate() -> Sequence[SeenCheck]:
         states = evaluator.evaluate()
-        evaluator.record(states)
+        if not evaluator.record(states):
+            raise StoreError("the states of the checks could not be stored")
         return states
 
     return evaluate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -28,6 +29,16 @@ from crypto_pipeline.store.operations.health_facts import HealthFacts, read_fact
 
 #: Seconds to connect, and for one statement: a look must end before the next one begins.
 _CONNECT, _STATEMENT = 3, 5
+
+
+#: What a database that is away, full or read-only says. Anything else is a fault of ours, and is raised.
+_NOT_TAKEN = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.InsufficientPrivilege,
+)
+log = logging.getLogger(__name__)
 
 
 class Evaluator:
@@ -64,10 +75,14 @@ class Evaluator:
         )
 
     def record(self, states: Sequence[CheckState]) -> bool:
-        """Store the states, open and close their alerts; False where the database does not take them."""
+        """Store the states, open and close their alerts; False where the database does not take them now.
+
+        Raises psycopg.Error for what no outage explains.
+        """
         try:
             write_states(self._connection(), [_new(state) for state in states])
-        except (StoreError, psycopg.Error):
+        except (StoreError, *_NOT_TAKEN) as error:
+            log.warning("the states of checks cannot be stored now: %s", str(error).strip().splitlines()[0])
             self._forget_market()
             return False
         return True
@@ -192,6 +207,5 @@ def _newest_backup(settings: Settings) -> float | None:
 
 
 def _new(state: CheckState) -> NewState:
-    return NewState(
-        state.source, state.status, state.severity, state.summary, state.figure, state.threshold, state.offenders
-    )
+    figure = None if state.figure is None else float(state.figure)  # an array has one type
+    return NewState(state.source, state.status, state.severity, state.summary, figure, state.threshold, state.offenders)

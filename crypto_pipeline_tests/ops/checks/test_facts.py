@@ -12,7 +12,7 @@ import pytest
 
 from crypto_pipeline.market.gaps.classification import GapState
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.ops.checks.evaluation import Evaluator
+from crypto_pipeline.ops.checks.evaluation import Evaluator, judge
 from crypto_pipeline.ops.checks.recorded import recorded_states
 from crypto_pipeline.ops.checks.states import CheckState
 from crypto_pipeline.settings import Settings, load_settings
@@ -20,6 +20,7 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.store.database.connect import connect, with_database
 from crypto_pipeline.store.operations import health_facts
 from crypto_pipeline_tests.builders.bars import add_symbols, bar, frame
+from crypto_pipeline_tests.ops.checks.observations import FAULTS, well
 
 
 @pytest.fixture
@@ -113,6 +114,21 @@ def test_planted_rows_turn_their_checks_bad_and_alerts_open_and_close(
             connection.execute(repair)
             assert evaluator.record(list(look(evaluator).values()))
             assert store.checks.open_alerts().is_empty(), check
+
+
+@pytest.mark.usefixtures("connection")
+def test_the_states_of_every_fault_are_stored_as_they_were_judged(
+    evaluator: Evaluator, postgres_url: str, settings: Settings
+) -> None:
+    with Store(postgres_url) as store:
+        for fault, (check, plant) in FAULTS.items():
+            states = judge(plant(well()))
+            assert evaluator.record(states), fault
+            stored = {state.name: state for state in recorded_states(store, settings)}
+            for state in states:
+                there = stored[state.name]
+                assert (there.status, there.summary, there.figure) == (state.status, state.summary, state.figure), fault
+            assert check in store.checks.open_alerts()["source"].to_list(), fault
 
 
 def test_a_read_only_database_is_seen_and_loses_no_alert(
