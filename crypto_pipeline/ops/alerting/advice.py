@@ -34,6 +34,9 @@ _ADVICE = {
     "failover": "Nothing: bars come from another venue meanwhile, and are asked for again when the first one answers.",
     "asks": "Nothing at once: it is asked for with growing pauses. See whether the venue still lists the instrument.",
 }
+#: Paragraphs of the runbook about alerts that no check of that name raises.
+_PARAGRAPHS = {"run": "job_errors", "failover": "connection", "asks": "connection", "stream": "connection"}
+_PARAGRAPH_OF_ALL = "what-to-do-for-each-check"
 _OTHERWISE = "`crypto-pipeline alerts` shows it with all others; `crypto-pipeline check` says how the system is."
 
 
@@ -45,7 +48,9 @@ def advice_for(source: str) -> str:
 def runbook_for(source: str) -> str:
     """Page and anchor of the runbook: of the check, else of what raised the alert."""
     definition = definition_of(source)
-    return definition.runbook if definition is not None else f"{RUNBOOK}#{source.split(':')[0]}"
+    if definition is not None:
+        return definition.runbook
+    return f"{RUNBOOK}#{_PARAGRAPHS.get(source.split(':')[0], _PARAGRAPH_OF_ALL)}"
 
 
 def unit_of(source: str) -> str:

@@ -72,7 +72,7 @@ def test_an_alert_arrives_once_and_its_end_as_well(make: Make, slack: SlackStub,
     assert "the disk is &lt;full&gt;" in opened
     assert "Since: " in opened
     assert "What to do: Open the run in the Dagster UI" in opened
-    assert "Runbook: docs/runbook.md#run" in opened
+    assert "Runbook: docs/runbook.md#job_errors" in opened
     assert over.startswith("RECOVERED at here: run:make_backup")
 
 
