@@ -65,7 +65,9 @@ def _print(content: ReportContent) -> None:
         out.print()
         out.print(f"{marks[one.mood]:<4}{one.title}: {one.headline}", markup=False, soft_wrap=True)
         for part in one.tables:
-            table(part.title, part.columns, [[_cell(value, shown(value)) for value in row] for row in part.rows])
+            kept = [place for place, name in enumerate(part.columns) if name != "runbook"]
+            rows = [[_cell(row[place], shown(row[place])) for place in kept] for row in part.rows]
+            table(part.title, [part.columns[place] for place in kept], rows)
 
 
 def _cell(value: object, text: str) -> object:
