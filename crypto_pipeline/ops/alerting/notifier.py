@@ -59,6 +59,9 @@ _REFUSED = (
     psycopg.errors.InsufficientPrivilege,
 )  # fmt: skip
 
+#: What an outage of the database explains.
+_AWAY = (StoreError, psycopg.OperationalError, psycopg.InterfaceError, *_REFUSED)
+
 #: Evaluates and records the checks; the states that it saw.
 Evaluate = Callable[[], Sequence[SeenCheck]]
 
@@ -125,19 +128,38 @@ class Notifier:
                 return None
             Heartbeats(connections).beat(NAME, self._holder, self._detail())
             self._store_journal(connections)
-            states = self._evaluate()
+            states = self._states()
             decision = self._announce(connections, covered_sources(states))
             self._prune(connections)
         except LeaseLost:
             self._lease = None
             return None
-        except (StoreError, psycopg.Error) as error:
+        except _AWAY as error:
             self._without_database(error)
+            return None
+        except Exception as error:  # a fault of this program must not end the looks; the watcher elsewhere is told
+            log.exception("this look failed")
+            if self._dead_man is not None:
+                trouble = f"the notifier cannot do its work ({type(error).__name__}): see its log"
+                self._dead_man.report((), written=False, trouble=trouble)
             return None
         if self._dead_man is not None:
             self._dead_man.report(states, written=True)
         self._start_senders(connections)
         return decision
+
+    def _states(self) -> Sequence[SeenCheck]:
+        """The checks as they are now; none where the evaluation fails, which stops no announcement.
+
+        A database that is away is no such failure: it raises one of ``_AWAY``.
+        """
+        try:
+            return self._evaluate()
+        except _AWAY:
+            raise
+        except Exception:  # a fault of this program: the dead man's switch says that nothing was evaluated
+            log.exception("the checks cannot be evaluated")
+            return ()
 
     def close(self) -> None:
         """Give the lease back and close the connections."""

@@ -141,6 +141,24 @@ def test_mute_and_window_silence(make: Make, slack: SlackStub, postgres_url: str
     assert slack.texts()[1].startswith("CRITICAL open at here: disk_room and 1 more alerts")
 
 
+def test_a_fault_of_the_evaluation_stops_no_announcement(make: Make, slack: SlackStub, postgres_url: str) -> None:
+    def fails() -> Any:
+        raise ValueError("a fault of this test")
+
+    notifier = make(fails)
+    with Store(postgres_url) as store:
+        store.checks.raise_alert("disk_room", "critical", "full")
+        look_twice(notifier)
+        slack.wait_for(1)
+        # and a fault of the announcing ends no look
+        store.connections.run(lambda connection: connection.execute("ALTER TABLE ops.outbox RENAME TO gone") and None)
+        store.checks.resolve_alert("disk_room")
+        assert notifier.look() is None
+        store.connections.run(lambda connection: connection.execute("ALTER TABLE ops.gone RENAME TO outbox") and None)
+        notifier.look()
+        slack.wait_for(2)
+
+
 def _read_only(url: str, on: bool) -> None:
     name = database_name(url)
     with connect(with_database(url, "postgres")) as admin:
