@@ -15,7 +15,7 @@ from crypto_pipeline.ops.supervision.initial_instruments import begin_collecting
 from crypto_pipeline.ops.supervision.programs import DAGSTER_URL_VARIABLE
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import EmbeddedServer, Store, dagster_url, ensure_databases, migrate, resolve_url
-from crypto_pipeline.store.database.connect import database_name
+from crypto_pipeline.store.database.connect import check_direct_url, database_name
 from crypto_pipeline.venues import collected_venues
 
 
@@ -44,6 +44,7 @@ def make_ready(
     """
     if applied := migrate(url):
         say(f"schema: {len(applied)} migrations applied")
+    check_direct_url(url)
     with Store(url) as store:
         replay_clock.tell(settings, places, store)
     migrated()

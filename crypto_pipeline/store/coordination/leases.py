@@ -240,6 +240,10 @@ class FencedConnections(Connections):
         """Not allowed without the check: raises StoreError."""
         raise StoreError("under a lease there are only whole transactions: use run")
 
+    def run_in_session(self, *args: Any, **kwargs: Any) -> Any:
+        """Not allowed: its transactions would not have the check. Raises StoreError."""
+        raise StoreError("under a lease nothing holds a session of its own: use run")
+
     def adbc(self) -> AbstractContextManager[dbapi.Connection]:  # type: ignore[override]
         """As in Connections; reading needs no check."""
         return self._inner.adbc()

@@ -11,10 +11,17 @@ import psycopg
 from psycopg import sql
 
 from crypto_pipeline.store.database.errors import DatabaseAwayError, StoreError
-from crypto_pipeline.store.database.sessions.pooler import DatabaseUrl, direct_url, is_pooled, needs_direct_url
+from crypto_pipeline.store.database.sessions.pooler import (
+    DIRECT_VARIABLE,
+    DatabaseUrl,
+    direct_url,
+    is_pooled,
+    needs_direct_url,
+)
 
 MINIMUM_VERSION = 15
 CONNECT_TIMEOUT = 5
+_WHICH_DATABASE = "SELECT pg_postmaster_start_time(), oid FROM pg_database WHERE datname = current_database()"
 #: What the server, or pgbouncer, says when it has no free connection.
 NO_ROOM = ("too many clients", "connection slots are reserved", "too many connections", "no more connections allowed")
 
@@ -104,6 +111,23 @@ def check_server(url: str) -> None:
     except StoreError as error:
         if not isinstance(error, MissingDatabaseError):
             raise
+
+
+def check_direct_url(url: str) -> None:
+    """Raise StoreError if the direct URL of a pooler's ``url`` leads to another database, or to a pooler too."""
+    if not isinstance(url, DatabaseUrl):
+        return
+    with connect(url) as pooled, connect(url.direct) as direct:
+        if is_pooled(direct):
+            raise StoreError(
+                f"{DIRECT_VARIABLE} leads to a pooler, at {address(url.direct)}: give PostgreSQL's own address"
+            )
+        here, there = (connection.execute(_WHICH_DATABASE).fetchone() for connection in (pooled, direct))
+        if here != there:
+            raise StoreError(
+                f"the pooler at {address(url)} leads to another database than {DIRECT_VARIABLE}, at "
+                f"{address(url.direct)}: correct one of the two URLs"
+            )
 
 
 def ensure_databases(url: str, names: Sequence[str]) -> None:

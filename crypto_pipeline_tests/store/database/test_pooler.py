@@ -24,7 +24,7 @@ from crypto_pipeline.store import DatabaseUrl, EmbeddedServer, Store, StoreError
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.retention import Retention
 from crypto_pipeline.store.coordination.notifications import BarNotifications
-from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline.store.database.connect import check_direct_url, connect
 from crypto_pipeline.store.database.errors import QueryTooLongError
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.operations.fingerprints import frozen
@@ -96,6 +96,18 @@ def test_a_pooler_that_swallows_startup_options_is_noticed_too(postgres_server: 
             for use in ("rows", "frame"):
                 with closing(Connections(lenient.alone(name))) as connections, pytest.raises(StoreError, match=DIRECT):
                     getattr(connections, use)("SELECT 1")
+
+
+def test_the_two_urls_must_lead_to_the_same_database(
+    postgres_server: EmbeddedServer, pooler: PgBouncer, url: DatabaseUrl
+) -> None:
+    check_direct_url(url)
+    with copied(postgres_server.url("postgres"), "template0", f"other_{os.getpid()}", owner=pgbouncer.ROLE):
+        other = pooler.url(f"other_{os.getpid()}")
+        with pytest.raises(StoreError, match=f"another database than {DIRECT}"):
+            check_direct_url(DatabaseUrl(str(url), other.direct))
+    with pytest.raises(StoreError, match=f"{DIRECT} leads to a pooler"):
+        check_direct_url(DatabaseUrl(str(url), str(url)))
 
 
 def test_a_direct_url_needs_a_url_of_the_pooler() -> None:
