@@ -21,7 +21,7 @@ _AWAY_SECONDS = 2.0
 #: A value that is so many times older than it may be is no longer given out while the next one is read.
 _MOST_AGES = 4
 #: Seconds for which a part that is read in the background is waited for, where there is no value to give out.
-_WAIT_SECONDS = 2.0
+_WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
