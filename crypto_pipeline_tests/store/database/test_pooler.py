@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy
 
@@ -150,6 +151,21 @@ def test_a_statement_that_takes_too_long_is_cancelled_and_the_next_one_works(url
             with pytest.raises(QueryTooLongError):
                 slow("SELECT pg_sleep(5)")
             assert list(connections.rows("SELECT 7")) == [(7,)]
+
+
+def test_a_statement_for_many_rows_begins_with_our_settings_too(url: DatabaseUrl) -> None:
+    """psycopg sends it in a pipeline, in which a message has one statement."""
+
+    def many(connection: psycopg.Connection) -> list[tuple[str, int]]:
+        with connection.cursor() as cursor:
+            insert = "INSERT INTO many SELECT current_setting('TimeZone'), %s"
+            cursor.executemany(insert, [[n] for n in range(20)])
+            return cursor.execute("SELECT zone, sum(n) FROM many GROUP BY 1").fetchall()
+
+    with closing(Connections(url)) as connections:
+        connections.run(lambda c: c.execute("CREATE TABLE many (zone text, n int)") and None)
+        assert connections.run(many) == [("UTC", 190)]
+        connections.run(lambda c: c.execute("DROP TABLE many") and None)
 
 
 def test_idle_streams_leave_the_sessions_of_the_server_to_others(url: DatabaseUrl) -> None:

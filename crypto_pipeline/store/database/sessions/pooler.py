@@ -65,7 +65,11 @@ def session_settings(statement_timeout: float | None) -> dict[str, str]:
 
 def begin_with(settings: dict[str, str]) -> str:
     """The text that begins a transaction with these settings, which end with it. It is sent in one round trip."""
-    return "; ".join(["BEGIN", *(f"SET LOCAL {name} = '{value}'" for name, value in settings.items())])
+    return "; ".join(["BEGIN", *_local(settings)])
+
+
+def _local(settings: dict[str, str]) -> list[str]:
+    return [f"SET LOCAL {name} = '{value}'" for name, value in settings.items()]
 
 
 def set_in_transaction(settings: dict[str, str]) -> str:
@@ -76,15 +80,20 @@ def set_in_transaction(settings: dict[str, str]) -> str:
 class PooledConnection(psycopg.Connection[Any]):
     """A connection to a pooler: every transaction begins with ``settings``, and no statement is prepared."""
 
-    #: Text that follows BEGIN in the same message.
-    settings: bytes
+    #: Statements that follow BEGIN.
+    settings: tuple[bytes, ...]
 
     def _exec_command(self, command: Any, *args: Any, **kwargs: Any) -> Any:
         """psycopg's way to send BEGIN, COMMIT and the like, which expects one result per message."""
         if not (isinstance(command, bytes) and command.startswith(b"BEGIN")):
             return (yield from super()._exec_command(command, *args, **kwargs))
+        if self._pipeline is not None:  # of ``executemany``: one statement per message, and one round trip all the same
+            result = yield from super()._exec_command(command, *args, **kwargs)
+            for statement in self.settings:
+                yield from super()._exec_command(statement)
+            return result
         self._check_connection_ok()
-        self.pgconn.send_query(command + self.settings)
+        self.pgconn.send_query(b"; ".join([command, *self.settings]))
         results = yield from generators.execute(self.pgconn)
         for result in results:
             if result.status == pq.ExecStatus.FATAL_ERROR:
@@ -102,8 +111,8 @@ class UtcLoader(TimestamptzBinaryLoader):
 
 def pooled_connection_class(settings: dict[str, str]) -> type[PooledConnection]:
     """A class of connections whose transactions begin with ``settings``."""
-    text = begin_with(settings).removeprefix("BEGIN")
-    return type("PooledConnection", (PooledConnection,), {"settings": text.encode()})
+    statements = tuple(text.encode() for text in _local(settings))
+    return type("PooledConnection", (PooledConnection,), {"settings": statements})
 
 
 def create_temporary(connection: psycopg.Connection[Any], statement: str) -> None:
