@@ -95,7 +95,7 @@ def main(url: str, report: Path) -> None:
             page.set_content(content)
             image = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
             path = HERE / f"{name}.png"
-            image.quantize(192, dither=Image.Dither.NONE).save(path, optimize=True)
+            image.quantize(255, dither=Image.Dither.NONE).save(path, optimize=True)
             print(f"{path} {path.stat().st_size // 1000} kB")
         browser.close()
 

@@ -49,7 +49,7 @@ def alert_message(alerts: Sequence[AlertRecord], now: datetime, sender: Sender) 
     worst = alerts[0]
     still = "still " if all(one.announcements for one in alerts) else ""
     name = alert_name(worst)
-    more = f" and {len(alerts) - 1} more alerts" if len(alerts) > 1 else ""
+    more = _and_more(len(alerts) - 1)
     title = f"{worst.severity.upper()} {still}open at {sender.deployment}: {name}{more}"
     blocks: list[Block] = [header(f"{SYMBOLS.get(worst.severity, '')} {cut(title, 120)}".strip())]
     texts = []
@@ -76,7 +76,7 @@ def _hint(ids: Sequence[int]) -> str:
 
 def recovery_message(alerts: Sequence[AlertRecord], now: datetime, sender: Sender) -> Announcement:
     """One message about all announced alerts that are over."""
-    more = f" and {len(alerts) - 1} more alerts" if len(alerts) > 1 else ""
+    more = _and_more(len(alerts) - 1)
     title = f"RECOVERED at {sender.deployment}: {alert_name(alerts[0])}{more}"
     lines = [_over(one) for one in alerts]
     blocks = [header(f"{RECOVERED} {cut(title, 120)}"), *_list_blocks(lines)]
@@ -107,6 +107,11 @@ def trial_message(channel: str, sender: Sender, now: datetime) -> Announcement:
         f"Alerts and reports that go by the channel {channel} arrive here. Sent {moment_text(now)}; nothing is wrong."
     )
     return Announcement(title, text, "info", [header(title), section(escaped(text))])
+
+
+def _and_more(count: int) -> str:
+    """How many further alerts a title stands for."""
+    return f" and {count} more alert{'s' if count > 1 else ''}" if count else ""
 
 
 def alert_name(alert: AlertRecord) -> str:

@@ -138,7 +138,7 @@ def test_mute_and_window_silence(make: Make, slack: SlackStub, postgres_url: str
         time.sleep(1.0)
         notifier.look()
         slack.wait_for(2)
-    assert slack.texts()[1].startswith("CRITICAL open at here: disk_room and 1 more alerts")
+    assert slack.texts()[1].startswith("CRITICAL open at here: disk_room and 1 more alert\n")
 
 
 def test_a_fault_of_the_evaluation_stops_no_announcement(make: Make, slack: SlackStub, postgres_url: str) -> None:

@@ -28,7 +28,7 @@ def freshness(source: ReportSource) -> ReportSection:
         said = (
             f"The newest 1m bar ended {length_text(source.market_now - best - Timeframe.M1.delta)} before the report."
         )
-    columns = ("venue", "timeframe", "instruments with bars", "newest ended before", "oldest newest bar ended before")
+    columns = ("venue", "timeframe", "instruments with bars", "newest bar ended, ago", "furthest behind, ago")
     mood: Mood = "bad" if without or best is None else "good"
     return ReportSection("freshness", "Freshness", said, mood, [ReportTable(columns, shown)])
 
