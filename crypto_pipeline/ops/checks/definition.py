@@ -28,7 +28,7 @@ class CheckDefinition:
         threshold: What its figure is compared with, for people; ``{settings.name}`` is a setting.
         unit: Of the figure.
         valid_for: A result that is older says nothing: the check is unknown.
-        requires: Checks without which this one proves nothing: while one of them is bad, this one is unknown.
+        requires: Checks without which this one proves nothing: while one of them is not ok, this one is unknown.
         covers: Sources of alerts that say the same; they are not announced while this check is bad.
         evaluate: Judges the observation. None: runs of Dagster evaluate the check and store its result.
         subjects: Of a check whose results are stored by runs: those without which it has not run.

@@ -53,7 +53,7 @@ class Evaluator:
     def evaluate(self) -> list[CheckState]:
         """The state of every operational check now. Never raises for what it finds; a database that is away is a state.
 
-        A check whose requirement is bad is unknown: its own failure would only repeat the cause.
+        A check whose requirement is not ok is unknown: its own failure would only repeat the cause.
         """
         return judge(self.observe())
 
@@ -176,8 +176,7 @@ def judge(seen: Observation) -> list[CheckState]:
     found: dict[str, CheckState] = {}
     for definition in operational(seen.settings):
         assert definition.evaluate is not None
-        causes = [name for name in definition.requires if name in found and found[name].status == "bad"]
-        causes += [name for name in definition.requires if name in found and _hidden(found[name])]
+        causes = [name for name in definition.requires if name in found and found[name].status != "ok"]
         hidden = unknown(f"{_HIDDEN}{causes[0]}") if causes else None
         finding = hidden or definition.evaluate(seen)
         found[definition.name] = definition.state(finding, seen.settings)
@@ -185,11 +184,6 @@ def judge(seen: Observation) -> list[CheckState]:
 
 
 _HIDDEN = "it cannot be judged because of "
-
-
-def _hidden(state: CheckState) -> bool:
-    """Whether the state is unknown because of another check."""
-    return state.status == "unknown" and state.summary.startswith(_HIDDEN)
 
 
 def _disk(settings: Settings) -> DiskRoom | None:

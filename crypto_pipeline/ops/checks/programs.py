@@ -12,6 +12,8 @@ INGEST = "ingest-"
 NOTIFIER = "notifier"
 #: Seconds without a heartbeat: of ingest (its lease is lost before), and of Dagster's daemon, which writes every 30 s.
 _INGEST_SILENT, _DAEMON_SILENT = 20.0, 90.0
+#: An instrument without bars for so long shows that an ingest that never wrote a heartbeat does not start, seconds.
+_NEVER_STARTED = 600.0
 #: A program that starts may take this long to answer, seconds.
 _STARTING = 60.0
 
@@ -80,6 +82,9 @@ def _ingest(seen: Observation) -> CheckFinding:
         names = ", ".join(str(one["shard"]) for one in offenders)
         return bad(f"no heartbeat of {names} for {worst['seconds']} s", worst["seconds"], offenders=tuple(offenders))
     if not beats:
+        silent = max((one.seconds for one in seen.known.silences), default=0.0)
+        if silent > _NEVER_STARTED:
+            return bad(f"live ingest has never started, and an instrument has had no bar for {silent:.0f} s", silent)
         return unknown("live ingest has not started yet")
     return ok(f"{len(beats)} ingest programs work", max(age for age, _ in beats.values()))
 

@@ -19,8 +19,8 @@ ROUTINES: dict[Routine, frozenset[str]] = {
     ),
     "afternoon": frozenset(
         {
-            "database", "ingest", "instruments_silent", "freshness", "features_age", "venue_bans", "connection",
-            "clock",
+            "database", "database_speed", "ingest", "instruments_silent", "freshness", "features_age",
+            "venue_bans", "connection", "clock",
             "run_queue", "dagster_daemon", "code_server", "webserver", "http_api", "notifier",
             "parity", "no_leak",
         }

@@ -119,10 +119,18 @@ _OLD = NOW - timedelta(hours=25)
 #: Every fault by what it is, with the check that must turn bad.
 FAULTS: dict[str, tuple[str, Plant]] = {
     "ingest dead": ("ingest", with_beat("ingest-0", 45.0)),
+    "ingest never started": (
+        "ingest",
+        lambda seen: with_facts(
+            heartbeats={name: beat for name, beat in seen.known.heartbeats.items() if name != "ingest-0"},
+            silences=tuple(replace(one, seconds=900.0) for one in seen.known.silences),
+        )(seen),
+    ),
     "daemon dead": ("dagster_daemon", with_program("daemon", "stopped: Not started")),
     "daemon hangs": ("dagster_daemon", with_dagster(daemon={"SCHEDULER": 300.0, "SENSOR": 290.0})),
     "code server dead": ("code_server", with_program("code-server", "stopped: Not started")),
     "database down": ("database", lambda seen: replace(seen, facts=None, database_trouble="cannot reach PostgreSQL")),
+    "database slow": ("database_speed", lambda seen: replace(seen, database_seconds=0.8)),
     "database read-only": ("database_writable", with_facts(read_only="cannot execute INSERT")),
     "disk 95 %": ("disk_room", lambda seen: replace(seen, disk=DiskRoom(1000 * 10**9, 49 * 10**9, 5 * 10**9, True))),
     "venue banned": ("venue_bans", with_facts(bans={"binance": 300.0})),

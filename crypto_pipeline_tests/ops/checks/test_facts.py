@@ -44,6 +44,10 @@ def connection(postgres_url: str, settings: Settings) -> Iterator[psycopg.Connec
         newest = now - timedelta(minutes=1)
         store.bars.write(frame([bar(row.instrument.symbol, newest) for row in store.instruments.list()]), Timeframe.M1)
     with connect(postgres_url) as opened:
+        opened.execute(
+            "INSERT INTO ops.heartbeats (name, holder, started, beat) "
+            "VALUES ('ingest-0', 'test', now(), now() + interval '1 hour')"
+        )
         opened.execute("UPDATE market.instruments SET added_at = now() - interval '8 days'")
         opened.execute("UPDATE market.coverage SET expected = present + explained")
         opened.execute(
