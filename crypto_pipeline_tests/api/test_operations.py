@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from crypto_pipeline import Reader
+from crypto_pipeline.api.app import create_app
 from crypto_pipeline.api.operations.collector import exposition
 from crypto_pipeline.api.operations.figures import DeploymentFigures
 from crypto_pipeline.api.operations.parts import AwayMark, Part
@@ -144,6 +146,22 @@ def test_a_database_that_is_away_is_a_figure_and_no_error() -> None:
     assert found["crypto_pipeline_scrape_part_ok"][("machine",)] == 1
     assert found["crypto_pipeline_disk_free_bytes"][()] > 0
     assert "crypto_pipeline_bars" not in found
+
+
+def test_health_is_critical_while_the_database_is_away() -> None:
+    url = f"postgresql://nobody@127.0.0.1:{free_port('127.0.0.1')}/nothing"
+    app = create_app(Reader(url), figures=DeploymentFigures(url, load_settings()))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        answer = client.get("/health")
+        assert answer.status_code == 503
+        [check] = answer.json()["checks"]
+        assert (check["check"], check["status"], check["severity"]) == ("database", "bad", "critical")
+        assert check["runbook"] == "docs/runbook.md#database"
+        details = client.get("/health/details").json()
+    assert details["status"] == "critical"
+    assert details["database"] is None
+    assert details["troubles"]["database"]
+    assert details["disk"]["free_bytes"] > 0
 
 
 def test_details_leave_out_what_cannot_be_read(served: Served) -> None:
