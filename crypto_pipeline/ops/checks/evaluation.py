@@ -24,8 +24,8 @@ from crypto_pipeline.store.database.connect import open_session
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database_url import dagster_url, resolve_url
 from crypto_pipeline.store.operations.check_states import NewState, StoredState, read_states, write_states
-from crypto_pipeline.store.operations.dagster_facts import DagsterFacts, open_dagster, read_dagster_facts
-from crypto_pipeline.store.operations.health_facts import HealthFacts, read_facts
+from crypto_pipeline.store.operations.figures.dagster_facts import DagsterFacts, open_dagster, read_dagster_facts
+from crypto_pipeline.store.operations.figures.health_facts import HealthFacts, read_facts
 
 #: Seconds to connect, and for one statement: a look must end before the next one begins.
 _CONNECT, _STATEMENT = 3, 5

@@ -9,8 +9,8 @@ from typing import Any
 
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store.coordination.heartbeats import SUPERVISOR
-from crypto_pipeline.store.operations.dagster_facts import DagsterFacts
-from crypto_pipeline.store.operations.health_facts import HealthFacts
+from crypto_pipeline.store.operations.figures.dagster_facts import DagsterFacts
+from crypto_pipeline.store.operations.figures.health_facts import HealthFacts
 
 #: Seconds after which a supervisor that did not end on purpose is no longer expected to come back.
 FORGOTTEN = 7 * 86_400.0

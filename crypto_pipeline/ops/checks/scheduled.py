@@ -11,7 +11,7 @@ from crypto_pipeline.ops.checks.definition import CheckDefinition
 from crypto_pipeline.ops.checks.observation import Observation
 from crypto_pipeline.ops.checks.states import CheckFinding, bad, ok, unknown
 from crypto_pipeline.settings import Settings
-from crypto_pipeline.store.operations.dagster_facts import Instigator
+from crypto_pipeline.store.operations.figures.dagster_facts import Instigator
 
 BACKUP_JOB = "make_backup"
 #: Jobs whose newest run is looked at.

@@ -9,8 +9,8 @@ from typing import Any
 
 from crypto_pipeline.ops.checks.observation import DiskRoom, Observation
 from crypto_pipeline.settings import load_settings
-from crypto_pipeline.store.operations.dagster_facts import DagsterFacts, Instigator, LastRun
-from crypto_pipeline.store.operations.health_facts import (
+from crypto_pipeline.store.operations.figures.dagster_facts import DagsterFacts, Instigator, LastRun
+from crypto_pipeline.store.operations.figures.health_facts import (
     BarSilence,
     ChannelFact,
     CoverageShare,

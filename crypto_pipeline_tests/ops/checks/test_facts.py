@@ -18,7 +18,7 @@ from crypto_pipeline.ops.checks.states import CheckState
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.database.connect import connect, with_database
-from crypto_pipeline.store.operations import health_facts
+from crypto_pipeline.store.operations.figures import health_facts
 from crypto_pipeline_tests.builders.bars import add_symbols, bar, frame
 from crypto_pipeline_tests.ops.checks.observations import FAULTS, well
 

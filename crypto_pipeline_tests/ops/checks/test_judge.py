@@ -11,7 +11,7 @@ from crypto_pipeline.ops.checks.observation import Observation
 from crypto_pipeline.ops.checks.registry import definitions
 from crypto_pipeline.ops.checks.states import overall
 from crypto_pipeline.settings import load_settings
-from crypto_pipeline.store.operations.dagster_facts import DagsterFacts
+from crypto_pipeline.store.operations.figures.dagster_facts import DagsterFacts
 from crypto_pipeline_tests.ops.checks.observations import FAULTS, Plant, one_silent, well, with_facts, with_program
 
 

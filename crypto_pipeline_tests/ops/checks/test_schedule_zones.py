@@ -9,7 +9,7 @@ import pytest
 
 from crypto_pipeline.ops.checks.scheduled import _schedule_trouble, zone_of
 from crypto_pipeline.settings import load_settings
-from crypto_pipeline.store.operations.dagster_facts import Instigator
+from crypto_pipeline.store.operations.figures.dagster_facts import Instigator
 
 
 def test_only_reports_have_a_zone_of_their_own() -> None:

@@ -13,7 +13,7 @@ from crypto_pipeline.ops.checks.scheduled import zone_of
 from crypto_pipeline.ops.reports.content import Mood, ReportSection, ReportTable
 from crypto_pipeline.ops.reports.source import ReportSource
 from crypto_pipeline.store.database_url import dagster_url
-from crypto_pipeline.store.operations.dagster_facts import open_dagster, read_instigators
+from crypto_pipeline.store.operations.figures.dagster_facts import open_dagster, read_instigators
 
 #: Seconds to connect to Dagster's database.
 _CONNECT = 5

@@ -1,1 +1,1 @@
-"""Figures for scrapes and health pages: bounded queries on the tables of the deployment and on those of Dagster."""
+"""Figures for checks, scrapes and health pages: bounded queries on our tables and on those of Dagster."""

@@ -12,7 +12,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from crypto_pipeline.store.database.pg_errors import explained, is_transient
-from crypto_pipeline.store.operations.dagster_facts import (
+from crypto_pipeline.store.operations.figures.dagster_facts import (
     Instigator,
     open_dagster,
     read_daemon_ages,
