@@ -341,7 +341,7 @@ class Refuse:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Refuse())
 import crypto_pipeline
-with crypto_pipeline.Reader({read_database!r}) as reader:
+with crypto_pipeline.Reader({str(read_database)!r}, direct_url={getattr(read_database, "direct", None)!r}) as reader:
     frame = reader.bars('BTC-USDT', '1m', '2025-03-31', '2025-04-01', fill='flat')
     assert reader.cached.bars('BTC-USDT', '1m', last=1).value.height == 1
     assert reader.trades('BTC-USDT', '2025-03-31', '2025-04-01').is_empty()
