@@ -13,7 +13,7 @@ from crypto_pipeline.definitions import defs
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.operations.alerts import open_alerts
 from crypto_pipeline.defs.operations.reports import ASSET, JOB, report_schedule
-from crypto_pipeline.ops.checks.scheduled import IN_REPORT_ZONE
+from crypto_pipeline.ops.checks.subjects.scheduled import IN_REPORT_ZONE
 from crypto_pipeline_tests.defs.conftest import Deployed
 
 

@@ -16,8 +16,8 @@ import psycopg
 from crypto_pipeline.ops.backups import files
 from crypto_pipeline.ops.checks.observation import DiskRoom, Observation
 from crypto_pipeline.ops.checks.registry import operational
-from crypto_pipeline.ops.checks.scheduled import JOBS
 from crypto_pipeline.ops.checks.states import CheckState, unknown
+from crypto_pipeline.ops.checks.subjects.scheduled import JOBS
 from crypto_pipeline.ops.host.disk_space import Disk
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store.database.connect import open_session

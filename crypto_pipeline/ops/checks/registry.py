@@ -1,15 +1,15 @@
-"""The registry of all checks. A room that has checks of its own adds a module with ``CHECKS`` here."""
+"""The registry of all checks. A room that has checks of its own adds a module of ``subjects`` with ``CHECKS`` here."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from crypto_pipeline.ops.checks import bars, database, delivery, host, programs, recorded_families, scheduled
 from crypto_pipeline.ops.checks.definition import CheckDefinition
+from crypto_pipeline.ops.checks.subjects import bars, database, delivery, host, programs, scheduled, stored_data
 from crypto_pipeline.settings import Settings
 
 #: In the order of evaluation: a check stands after those that it requires.
-_SUBJECTS = (database, programs, bars, scheduled, host, delivery, recorded_families)
+_SUBJECTS = (database, programs, bars, scheduled, host, delivery, stored_data)
 
 
 @lru_cache(maxsize=1)

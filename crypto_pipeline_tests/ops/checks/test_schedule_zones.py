@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from crypto_pipeline.ops.checks.scheduled import _schedule_trouble, zone_of
+from crypto_pipeline.ops.checks.subjects.scheduled import _schedule_trouble, zone_of
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store.operations.figures.dagster_facts import Instigator
 

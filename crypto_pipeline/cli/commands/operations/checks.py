@@ -18,25 +18,31 @@ if TYPE_CHECKING:
 _COLORS = {"ok": "green", "bad": "red", "unknown": "yellow"}
 
 
+Category = Annotated[
+    str | None,
+    typer.Option(
+        help="Only of this category: data_pipeline, strategies, models, risk, error_recovery, edge_cases, load."
+    ),
+]
+Morning = Annotated[bool, typer.Option("--morning", help="What the night left: bars, backup, proofs.")]
+Afternoon = Annotated[bool, typer.Option("--afternoon", help="What works now: live bars, venues, queue.")]
+Evening = Annotated[bool, typer.Option("--evening", help="What must last through the night: disk, programs.")]
+Fix = Annotated[bool, typer.Option("--fix", help="Run the safe remedies of the checks that are bad.")]
+Every = Annotated[bool, typer.Option("--all", help="Also list the checks that are ok.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command of this module."""
     app.command()(check)
 
 
 def check(
-    category: Annotated[
-        str | None,
-        typer.Option(
-            help="Only of this category: data_pipeline, strategies, models, risk, error_recovery, edge_cases, load."
-        ),
-    ] = None,
-    morning: Annotated[bool, typer.Option("--morning", help="What the night left: bars, backup, proofs.")] = False,
-    afternoon: Annotated[bool, typer.Option("--afternoon", help="What works now: live bars, venues, queue.")] = False,
-    evening: Annotated[
-        bool, typer.Option("--evening", help="What must last through the night: disk, programs.")
-    ] = False,
-    fix: Annotated[bool, typer.Option("--fix", help="Run the safe remedies of the checks that are bad.")] = False,
-    every: Annotated[bool, typer.Option("--all", help="Also list the checks that are ok.")] = False,
+    category: Category = None,
+    morning: Morning = False,
+    afternoon: Afternoon = False,
+    evening: Evening = False,
+    fix: Fix = False,
+    every: Every = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:

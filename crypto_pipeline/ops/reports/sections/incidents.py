@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from crypto_pipeline.ops.alerting.messages import cut
-from crypto_pipeline.ops.checks.scheduled import zone_of
+from crypto_pipeline.ops.checks.subjects.scheduled import zone_of
 from crypto_pipeline.ops.reports.content import Mood, ReportSection, ReportTable
 from crypto_pipeline.ops.reports.source import ReportSource
 from crypto_pipeline.store.database_url import dagster_url
