@@ -102,8 +102,9 @@ def _serve(settings: Settings, weight_limit: int, captures: Path | None, lists: 
     from crypto_pipeline.ops.replay_clock import replay_clock, shifted_at, stocks_day
     from crypto_pipeline.ops.supervision.initial_instruments import generated_symbols
     from crypto_pipeline.replay import serve as run
+    from crypto_pipeline.replay.wire.cache import drop_unused_entries
 
-    release_memory_regularly()
+    release_memory_regularly(drop_unused_entries)
     places = Places(settings.data_dir)
     places.make()
     given, wall = settings.replay_token, datetime.now(UTC)

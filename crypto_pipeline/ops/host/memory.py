@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
+from collections.abc import Callable
 
 #: Seconds between two releases. One takes some milliseconds, in which the other threads go on.
 _EVERY = 60.0
@@ -22,11 +23,15 @@ def release_memory() -> bool:
     return True
 
 
-def release_memory_regularly(every: float = _EVERY) -> None:
-    """Do so every ``every`` seconds in a thread of this process, which ends with it."""
+def release_memory_regularly(drop: Callable[[], None] | None = None) -> None:
+    """Do so once a minute in a thread of this process, which ends with it; before, ``drop`` drops what is not needed."""
 
     def work() -> None:
-        while release_memory():
-            time.sleep(every)
+        while True:
+            if drop is not None:
+                drop()
+            if not release_memory():
+                return
+            time.sleep(_EVERY)
 
     threading.Thread(target=work, name="release-memory", daemon=True).start()

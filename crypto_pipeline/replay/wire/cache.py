@@ -6,15 +6,26 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 Value = TypeVar("Value")
+
+
+_caches: WeakSet[BoundedCache[Any]] = WeakSet()
+
+
+def drop_unused_entries() -> None:
+    """Drop what no cache of this process has used for long: an exchange of which nobody asks history needs little."""
+    for cache in list(_caches):
+        cache.drop_unused()
 
 
 class BoundedCache(Generic[Value]):
     """Least-recently-used cache of at most ``max_bytes``, by the sizes given to ``put``. Thread-safe.
 
-    An entry that was not used for ``seconds`` is dropped when another one is used or stored.
+    An entry that was not used for ``seconds`` is dropped when another one is used or stored, or by
+    ``drop_unused_entries``.
     """
 
     def __init__(self, max_bytes: int, seconds: float = 180.0) -> None:
@@ -22,6 +33,7 @@ class BoundedCache(Generic[Value]):
         self._used = 0
         self._lock = threading.Lock()
         self._entries: OrderedDict[Hashable, tuple[Value, int, float]] = OrderedDict()
+        _caches.add(self)
 
     @property
     def used(self) -> int:
@@ -45,6 +57,11 @@ class BoundedCache(Generic[Value]):
             old = self._entries.pop(key, None)
             self._used += size - (old[1] if old else 0)
             self._entries[key] = value, size, time.monotonic()
+            self._drop_unused()
+
+    def drop_unused(self) -> None:
+        """Drop entries that were not used for long."""
+        with self._lock:
             self._drop_unused()
 
     def _drop_unused(self) -> None:
