@@ -1,15 +1,21 @@
 """Dagster's code server with fast run starts: each run is forked from one process that has imported everything.
 
-Dagster starts a new interpreter for every run, which imports Dagster and the definitions for seconds. Here Python's own
-fork server (see `multiprocessing`) imports them once. The fork server never starts a thread, a query or a Polars
-expression, so forked processes inherit no held lock and no open connection.
+Dagster starts a new interpreter for every run, which imports Dagster and the definitions for seconds. Here the code
+server imports them, and forks Python's own fork server (see `multiprocessing`) before it does anything else. Both share
+what was imported. The fork server never starts a thread, a query or a Polars expression, so forked processes inherit no
+held lock and no open connection.
 """
 
 from __future__ import annotations
 
+import gc
+import logging
 import multiprocessing
-from multiprocessing import forkserver
-from typing import Any
+import os
+import socket
+from importlib import import_module
+from multiprocessing import connection, forkserver
+from typing import Any, NoReturn
 
 from dagster._cli import ENV_PREFIX, cli
 from dagster._grpc.server import DagsterApiServer
@@ -21,7 +27,7 @@ from crypto_pipeline.store.process_store import keep_connections
 
 #: Seconds for which a sensor waits for a database that went away: the next tick asks again.
 _PATIENCE = 10.0
-#: Modules that the fork server imports: those with which Dagster runs a job, and our definitions.
+#: Modules that runs find imported: those with which Dagster runs a job, and our definitions.
 PRELOAD = [
     "crypto_pipeline.ops.without_pandas",
     "dagster._grpc.impl",
@@ -30,6 +36,44 @@ PRELOAD = [
     "crypto_pipeline.store.every_part",
     "crypto_pipeline.preloaded_definitions",
 ]
+
+
+def fork_server() -> None:
+    """Import what runs need, and fork the process from which they are forked. Call it while there is one thread.
+
+    Where the definitions cannot be imported nothing is forked: Dagster shows the error, and a fork server of its own is
+    started with the first run.
+    """
+    try:
+        for name in PRELOAD:
+            import_module(name)
+    except Exception:
+        logging.getLogger(__name__).exception("the definitions cannot be imported")
+        return
+    # Pages of objects that the collector leaves alone stay shared.
+    gc.collect()
+    gc.freeze()
+    with socket.socket(socket.AF_UNIX) as listener:
+        address = connection.arbitrary_address("AF_UNIX")  # type: ignore[attr-defined]  # as Python does
+        listener.bind(address)
+        os.chmod(address, 0o600)  # noqa: PTH101
+        listener.listen()
+        alive, ours = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(ours)
+            _serve_forks(listener.detach(), alive)
+        os.close(alive)
+    server: Any = forkserver._forkserver
+    server._forkserver_address, server._forkserver_alive_fd, server._forkserver_pid = address, ours, pid
+
+
+def _serve_forks(listener: int, alive: int) -> NoReturn:
+    """Be the fork server until the code server and all runs have ended."""
+    try:
+        forkserver.main(listener, alive, [])
+    finally:
+        os._exit(0)
 
 
 def fork_runs() -> None:
@@ -44,14 +88,14 @@ def fork_runs() -> None:
         from crypto_pipeline.ops.dagster_instance.storage import keep_engines
 
         keep_engines()
-        # Started only now, because loading the definitions for the UI comes first.
-        forkserver.ensure_running()
+        forkserver.ensure_running()  # where it was not forked before
 
     DagsterApiServer.__init__ = forking  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
     ignore_beta_warnings()
+    fork_server()
     keep_connections(_PATIENCE)
     release_memory_regularly()
     fork_runs()

@@ -24,7 +24,7 @@ def release_memory() -> bool:
 
 
 def release_memory_regularly(drop: Callable[[], None] | None = None) -> None:
-    """Do so once a minute in a thread of this process, which ends with it; before, ``drop`` drops what is not needed."""
+    """Do so once a minute in a thread of this process, after ``drop`` has dropped what is not needed."""
 
     def work() -> None:
         while True:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 _IMPORTED = """
 import importlib, json, os, pathlib, sys, threading
 from crypto_pipeline.ops.dagster_instance import code_server
@@ -34,6 +36,8 @@ def look(queue):
     queue.put((loaded, pl.select(pl.int_range(10).sum()).item(), os.getppid()))
 
 if __name__ == "__main__":
+    if "forked" in sys.argv:
+        code_server.fork_server()
     code_server.fork_runs()
     context = multiprocessing.get_context("forkserver")
     found = []
@@ -57,7 +61,8 @@ def test_what_runs_are_forked_from_has_no_thread_at_work_and_no_connection() -> 
     assert not [task for task in found["tasks"] if task.startswith(("polars-0", "rayon", "grpc", "tokio"))], found
 
 
-def test_runs_find_the_definitions_imported_and_share_one_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["forked", "spawned"])
+def test_runs_find_the_definitions_imported_and_share_one_parent(tmp_path: Path, way: str) -> None:
     script = tmp_path / "forked.py"
     script.write_text(_FORKED)
-    subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=180)
+    subprocess.run([sys.executable, str(script), way], capture_output=True, text=True, check=True, timeout=180)
