@@ -61,6 +61,7 @@ class FirstMinutes:
         self.say("runs until Ctrl-C or `crypto-pipeline down`")
 
     def _watch(self, settings: Settings, stopping: threading.Event) -> None:
+        import crypto_pipeline.ops.without_pandas  # noqa: F401  (this process runs for long: 45 MB less)
         from crypto_pipeline.ops.status import Stored
         from crypto_pipeline.store import Store, StoreError, resolve_url
 

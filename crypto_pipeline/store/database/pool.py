@@ -164,6 +164,7 @@ class Connections:
                     **self._sessions.pool_arguments(),
                     min_size=1,
                     max_size=self.size,
+                    max_idle=60.0,  # a session costs the server some MB
                     timeout=3.0,  # then `run` asks again, because a waiting client does not make the pool reconnect
                     # short, so that a restarted server is found at once instead of after a long back-off
                     reconnect_timeout=2.0,
