@@ -121,14 +121,13 @@ def _part(program: str, process: psutil.Process) -> str:
     if program != "code-server":
         return program
     try:
-        command = " ".join(process.cmdline())
-        parent = process.parent()
-        server = "forkserver" in command and (parent is None or "forkserver" not in " ".join(parent.cmdline()))
-    except psutil.Error:
+        if "resource_tracker" in " ".join(process.cmdline()):
+            return program
+        # The code server forks the fork server, which forks the runs.
+        grandparent = process.parents()[1]
+        return "fork server" if "supervisor_program" in " ".join(grandparent.cmdline()) else "runs"
+    except (psutil.Error, IndexError):
         return "runs"
-    if "resource_tracker" in command:
-        return program
-    return "fork server" if server else "runs"
 
 
 def _pss(pid: int) -> int:

@@ -6,7 +6,6 @@ repeats it on a new connection until it succeeds or ``patience`` seconds have pa
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -322,11 +321,8 @@ class Connections:
             idle, self._idle = self._idle, []
         if pool is not None:
             pool.close()
-        readers = []
-        with contextlib.suppress(queue.Empty):  # a connection in use is closed when it is returned
-            while True:
-                readers.append(self._readers.get_nowait())
-        for reader in readers:
+        # A connection in use is closed when it is returned.
+        for reader in [self._readers.get_nowait() for _ in range(self._readers.qsize())]:
             self._readers.put(None)
             if reader is not None:
                 reader.close()
