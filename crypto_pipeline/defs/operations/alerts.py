@@ -9,7 +9,7 @@ from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import sensor
 from crypto_pipeline.defs.base.subjects import OPERATIONS
 from crypto_pipeline.ops.alerting.advice import advice_for, runbook_for
-from crypto_pipeline.store.operations.alerts import AlertRecord, AlertRecords
+from crypto_pipeline.store.operations.notifications.alerts import AlertRecord, AlertRecords
 
 _COLUMNS = ("id", "severity", "source", "timeframe", "opened", "summary", "what to do", "runbook", "acknowledged by")
 

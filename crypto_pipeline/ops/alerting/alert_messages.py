@@ -24,7 +24,7 @@ from crypto_pipeline.ops.alerting.messages import (
     small_print,
     within_limits,
 )
-from crypto_pipeline.store.operations.alerts import AlertRecord
+from crypto_pipeline.store.operations.notifications.alerts import AlertRecord
 
 #: Alerts that one message describes in full; further ones get a line each.
 _IN_FULL = 5

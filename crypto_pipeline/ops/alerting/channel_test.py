@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from crypto_pipeline.ops.alerting.alert_messages import Sender, trial_message
 from crypto_pipeline.ops.alerting.channels.result import LONGEST_SEND, DeliveryChannel, DeliveryResult
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.operations.outbox import Outbox
+from crypto_pipeline.store.operations.notifications.outbox import Outbox
 
 
 def send_test(

@@ -11,7 +11,7 @@ import psycopg
 from crypto_pipeline.ops.alerting.alert_messages import collected_message
 from crypto_pipeline.ops.alerting.channels.result import LONGEST_SEND, DeliveryChannel, DeliveryResult
 from crypto_pipeline.store.database.errors import StoreError
-from crypto_pipeline.store.operations.outbox import Outbox, OutboxMessage
+from crypto_pipeline.store.operations.notifications.outbox import Outbox, OutboxMessage
 
 log = logging.getLogger(__name__)
 

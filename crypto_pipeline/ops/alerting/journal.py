@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 import psycopg
 
-from crypto_pipeline.store.operations.alerts import AlertRecord, AlertRecords
-from crypto_pipeline.store.operations.outbox import Outbox, OutboxMessage
+from crypto_pipeline.store.operations.notifications.alerts import AlertRecord, AlertRecords
+from crypto_pipeline.store.operations.notifications.outbox import Outbox, OutboxMessage
 
 #: What is known of the message on one channel.
 Sending = Literal["queued", "sent", "unknown"]

@@ -38,8 +38,8 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.logs import quiet_drivers
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.database_url import resolve_url
-from crypto_pipeline.store.operations.alerts import AlertRecords, windows_of
-from crypto_pipeline.store.operations.outbox import Outbox
+from crypto_pipeline.store.operations.notifications.alerts import AlertRecords, windows_of
+from crypto_pipeline.store.operations.notifications.outbox import Outbox
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
-from crypto_pipeline.store.operations.alerts import AlertRecord, MaintenanceWindow
+from crypto_pipeline.store.operations.notifications.alerts import AlertRecord, MaintenanceWindow
 
 #: The gravest first.
 _SEVERITIES = ("critical", "error", "warning", "info")

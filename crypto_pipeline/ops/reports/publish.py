@@ -16,8 +16,8 @@ from crypto_pipeline.ops.reports.html import report_html
 from crypto_pipeline.ops.reports.slack import report_message
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.operations.outbox import Outbox
-from crypto_pipeline.store.operations.reports import Reports
+from crypto_pipeline.store.operations.notifications.outbox import Outbox
+from crypto_pipeline.store.operations.notifications.reports import Reports
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from crypto_pipeline.ops.checks.states import CheckState
 from crypto_pipeline.ops.reports.content import ReportName
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.operations.reports import Reports
+from crypto_pipeline.store.operations.notifications.reports import Reports
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from crypto_pipeline.ops.alerting.channels.slack import SlackBot, SlackWebhook
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.operations.outbox import Outbox
+from crypto_pipeline.store.operations.notifications.outbox import Outbox
 from crypto_pipeline_tests.builders.slack_stub import TOKEN, SlackStub
 
 

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from crypto_pipeline.ops.alerting.channels.slack import SlackWebhook
 from crypto_pipeline.ops.alerting.delivery import Delivery
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.operations.outbox import Outbox
+from crypto_pipeline.store.operations.notifications.outbox import Outbox
 
 #: Seconds for which a message is claimed here: those of a killed process are free again after that.
 CLAIM = 0.4

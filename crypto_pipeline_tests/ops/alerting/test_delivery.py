@@ -17,7 +17,7 @@ from crypto_pipeline.ops.alerting.channels.slack import SlackBot, SlackWebhook
 from crypto_pipeline.ops.alerting.delivery import Delivery
 from crypto_pipeline.ops.alerting.messages import MAY_REPEAT, Announcement, section
 from crypto_pipeline.store.database.pool import Connections
-from crypto_pipeline.store.operations.outbox import Outbox
+from crypto_pipeline.store.operations.notifications.outbox import Outbox
 from crypto_pipeline_tests.builders.slack_stub import SlackStub
 
 

@@ -13,7 +13,7 @@ from collections import defaultdict
 import pytest
 
 from crypto_pipeline.ops.alerting.messages import MAY_REPEAT, Announcement, section
-from crypto_pipeline.store.operations.outbox import Outbox
+from crypto_pipeline.store.operations.notifications.outbox import Outbox
 from crypto_pipeline_tests.builders.slack_stub import SlackStub
 from crypto_pipeline_tests.ops.alerting.sender_process import send_until_killed
 

@@ -22,7 +22,7 @@ from crypto_pipeline.ops.alerting.policy import AlertRules
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.database.connect import connect, database_name, with_database
-from crypto_pipeline.store.operations.alerts import AlertRecords
+from crypto_pipeline.store.operations.notifications.alerts import AlertRecords
 from crypto_pipeline_tests.builders.slack_stub import SlackStub
 
 PLANTED = "planted-secret-of-this-test"

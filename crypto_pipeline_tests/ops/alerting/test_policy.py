@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto_pipeline.ops.alerting.policy import AlertRules, decide
-from crypto_pipeline.store.operations.alerts import AlertRecord, MaintenanceWindow
+from crypto_pipeline.store.operations.notifications.alerts import AlertRecord, MaintenanceWindow
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 LOOK = timedelta(seconds=15)

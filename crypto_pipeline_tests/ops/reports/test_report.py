@@ -20,7 +20,7 @@ from crypto_pipeline.ops.reports.slack import report_message
 from crypto_pipeline.ops.reports.source import ReportSource
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.store.operations.reports import Reports
+from crypto_pipeline.store.operations.notifications.reports import Reports
 from crypto_pipeline_tests.builders.bars import add_symbols, series
 
 DAY = date(2026, 3, 29)

@@ -12,7 +12,7 @@ from crypto_pipeline.cli.options import AsJson, DataDir
 
 if TYPE_CHECKING:
     from crypto_pipeline.ops.alerting.groups import AlertGroup
-    from crypto_pipeline.store.operations.alerts import AlertRecord
+    from crypto_pipeline.store.operations.notifications.alerts import AlertRecord
 
 Ids = Annotated[list[int], typer.Argument(help="Ids of alerts, as `alerts` shows them.", show_default=False)]
 
@@ -35,7 +35,7 @@ def list_alerts(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.output import console, print_json
     from crypto_pipeline.ops.alerting.groups import alert_groups
-    from crypto_pipeline.store.operations.alerts import AlertRecords
+    from crypto_pipeline.store.operations.notifications.alerts import AlertRecords
 
     with open_store(deployment_settings(data_dir)) as store:
         groups = alert_groups(store)
@@ -62,7 +62,7 @@ def acknowledge(
     import getpass
 
     from crypto_pipeline.cli.context import deployment_settings, open_store
-    from crypto_pipeline.store.operations.alerts import AlertRecords
+    from crypto_pipeline.store.operations.notifications.alerts import AlertRecords
 
     with open_store(deployment_settings(data_dir)) as store:
         who = by or getpass.getuser()
@@ -83,7 +83,7 @@ def mute(
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.options import duration
-    from crypto_pipeline.store.operations.alerts import AlertRecords
+    from crypto_pipeline.store.operations.notifications.alerts import AlertRecords
 
     if (length is None) is not off:
         raise BadInput("say for how long, --for 2h, or end the mute with --off")
@@ -114,7 +114,7 @@ def window(
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.options import duration, moment
     from crypto_pipeline.cli.output import print_json
-    from crypto_pipeline.store.operations.alerts import AlertRecords
+    from crypto_pipeline.store.operations.notifications.alerts import AlertRecords
 
     now = datetime.now(UTC)
     with open_store(deployment_settings(data_dir)) as store:

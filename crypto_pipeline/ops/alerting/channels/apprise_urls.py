@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from crypto_pipeline.ops.alerting.channels.result import DeliveryResult, Purpose, outgoing
-from crypto_pipeline.store.operations.outbox import OutboxMessage
+from crypto_pipeline.store.operations.notifications.outbox import OutboxMessage
 
 MISSING = "apprise is not installed: pip install 'crypto-pipeline[notify]'"
 _KINDS = {"critical": "failure", "error": "failure", "warning": "warning", "info": "info"}

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from crypto_pipeline.ops.alerting.messages import MAY_REPEAT, Announcement, small_print
-from crypto_pipeline.store.operations.outbox import OutboxMessage
+from crypto_pipeline.store.operations.notifications.outbox import OutboxMessage
 
 #: What goes to a channel.
 Purpose = Literal["alerts", "reports", "both"]

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from crypto_pipeline.ops.alerting.channels.http_request import ANSWER, HttpReply, RequestFailed, exchange
 from crypto_pipeline.ops.alerting.channels.result import DeliveryResult, Purpose, outgoing, recent
 from crypto_pipeline.ops.alerting.messages import MESSAGE_TEXT, Announcement, cut, escaped
-from crypto_pipeline.store.operations.outbox import OutboxMessage
+from crypto_pipeline.store.operations.notifications.outbox import OutboxMessage
 
 #: Type of the metadata that a message of ours carries in Slack.
 EVENT = "crypto_pipeline_message"

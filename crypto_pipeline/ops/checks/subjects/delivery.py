@@ -24,7 +24,7 @@ def _delivered(seen: Observation) -> CheckFinding:
     failing = [one for one in seen.known.channels if one.failing is not None]
     late = [one for one in failing if (one.failing or 0.0) > FAILING]
     if late:
-        said = "; ".join(f"{one.name}: {one.error} ({one.waiting} messages wait)" for one in late)
+        said = "; ".join(f"{one.name}: {one.error} (messages that wait: {one.waiting})" for one in late)
         offenders = tuple({"channel": one.name, "waiting": one.waiting, "error": one.error} for one in late)
         return bad(f"messages do not arrive by {said}", max(one.failing or 0.0 for one in late), offenders=offenders)
     if not seen.known.channels:
