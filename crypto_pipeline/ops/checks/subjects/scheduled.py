@@ -22,9 +22,9 @@ IN_REPORT_ZONE = ("morning_report", "afternoon_report")
 _LATE = 300.0
 #: A run may wait this long while no other is started.
 _LONGEST_WAIT = timedelta(minutes=10).total_seconds()
-#: An older backup means that two nights were missed.
 #: Failures of a job in a row, percent of failed runs, and the runs below which a share says nothing.
 _IN_A_ROW, _ERRORS, _FEW_RUNS = 3, 5.0, 20
+#: An older backup means that two nights were missed.
 _OLD_BACKUP = timedelta(hours=54).total_seconds()
 
 
