@@ -81,6 +81,7 @@ class Bench:
         self.up = Deployed(
             "--instruments", str(instruments), "--days", "3",
             slack_webhook=f"{stub.url}/webhook", freshness_ok=str(_FRESH), freshness_warn="200",
+            dead_man_url=f"{second.url}/ping", dead_man_seconds="10",
             apprise_urls=f"json://127.0.0.1:{second.url.rpartition(':')[2]}/second",
         )  # fmt: skip
         tempfile.tempdir = None
@@ -270,6 +271,16 @@ class Bench:
             time.sleep(0.25)
         return time.monotonic() - began
 
+    def last_ping(self) -> float:
+        """Seconds from the stop of the notifier to the last ping that said that all is well, seen for a minute."""
+        self.until(lambda: not self.bad(), 240)
+        self.stop("notifier")
+        began = time.monotonic()
+        time.sleep(60)
+        self.start("notifier")
+        pings = [one.at - began for one in self.second.asked if one.path == "/ping"]
+        return round(max((at for at in pings if at < 60), default=0.0), 1)
+
     def play(self, fault: Fault) -> list[str]:
         self.until(lambda: not self.bad(), 240)
         self.sql("DELETE FROM ops.alerts")  # an alert is announced once an hour: the one before must not count
@@ -315,6 +326,7 @@ def main() -> None:
                 if not given.only or fault.check in given.only.split(","):
                     rows.append(bench.play(fault))
                     print(rows[-1], flush=True)
+            print("after the notifier was stopped the last ping came after", bench.last_ping(), "s")
             print()
             table(["fault", "check", "due after s", "bad after s", "message after s", "recovery after s",
                          "messages", "other checks bad"], rows)  # fmt: skip

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from crypto_pipeline.cli import main
+from crypto_pipeline.ops.supervision.supervisord import Supervisord
 from crypto_pipeline_tests.builders.deployment import Deployment
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
@@ -43,6 +45,16 @@ def up() -> Iterator[Deployment]:
         deployment.stop()
 
 
+def _webserver_is_mended(up: Deployment, answer: Callable[[str], tuple[int, str]], patience: float = 120.0) -> None:
+    """`check --fix` starts a program that was stopped, and says so; the check is ok again afterwards."""
+    supervisord = Supervisord(up.state.supervisor_socket)
+    supervisord.stop("webserver")
+    until = time.monotonic() + patience
+    while "started again: webserver" not in answer("check --fix")[1]:  # once the supervisor has seen it
+        assert time.monotonic() < until, answer("check")
+    up.await_healthy(patience)
+
+
 def wrong(command: str, code: int, said: str) -> str:
     """What was wrong with an answer, empty when nothing was.
 
@@ -59,16 +71,17 @@ def test_every_command_of_the_runbook_answers(
         monkeypatch.delenv(name)
     monkeypatch.setenv("CRYPTO_PIPELINE_DATA_DIR", str(up.data_dir))
 
-    def answer(command: str) -> str:
+    def answer(command: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:  # in this process: imports are done once for all
             main(shlex.split(command))
         out, err = capsys.readouterr()
-        return wrong(command, int(ended.value.code or 0), out + err)
+        return int(ended.value.code or 0), out + err
 
+    _webserver_is_mended(up, answer)
     asking = [command for command in commands() if command not in (*_STOPPING, "up")]
     # a backup that can be restored is there before one is listed, verified or restored
     asking.sort(key=lambda command: command != "backup")
-    assert [said for command in asking if (said := answer(command))] == []
+    assert [said for command in asking if (said := wrong(command, *answer(command)))] == []
     for command in _STOPPING:
         options = up.options if command == "up --detach" else ()
         done = up.command(*shlex.split(command), *options, timeout=120)

@@ -67,7 +67,7 @@ def _coverage(seen: Observation, days: int, limit: float) -> CheckFinding:
     """The venue with the lowest share of expected bars that are present or explained."""
     rows = [one for one in seen.known.coverage if one.days == days and one.expected > 0]
     if not rows:
-        return unknown("no bar has been expected for an hour yet")
+        return unknown("no instrument has been collected for an hour yet")
     totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for one in rows:
         totals[one.venue][0] += one.expected
@@ -100,7 +100,7 @@ def _coverage_week(seen: Observation) -> CheckFinding:
 def _features(seen: Observation) -> CheckFinding:
     ages = seen.known.features
     if not ages:
-        return unknown("no features of the last days are stored")
+        return unknown("no instrument that has been collected for two hours has features of the last days")
     late = [name for name, age in ages.items() if age > _FEATURES_AGE]
     oldest = max(ages.values())
     if not late:
