@@ -20,7 +20,7 @@ from crypto_pipeline.ops.status import gather
 from crypto_pipeline.ops.supervision import health
 from crypto_pipeline.settings import load_settings
 
-PROGRAMS = ("postgres", "replay", "ingest-0", "code-server", "webserver", "daemon", "api")
+PROGRAMS = ("postgres", "replay", "ingest-0", "code-server", "webserver", "daemon", "api", "notifier")
 
 
 def crowding() -> float:

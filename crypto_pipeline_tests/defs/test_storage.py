@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import dagster as dg
@@ -16,6 +18,8 @@ from crypto_pipeline.store import EmbeddedServer, ensure_databases
 from crypto_pipeline.store.database.connect import plain_url
 from crypto_pipeline.store.operations import dagster_storage
 from crypto_pipeline_tests.defs.conftest import Deployed
+
+_numbers = count()
 
 
 def test_storage_is_reported_and_judged(deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,15 +57,19 @@ def fine() -> dg.AssetCheckResult:
 def instance(
     postgres_server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[dg.DagsterInstance, str]]:
-    """A Dagster instance with the product's settings on a database of its own."""
-    ensure_databases(postgres_server.url("postgres"), ["dagster_in_tests"])
-    url = postgres_server.url("dagster_in_tests")
+    """A Dagster instance with the product's settings on a database of its own.
+
+    Each has another name: a process asks once whether the storage at an address has its tables.
+    """
+    name = f"dagster_in_tests_{os.getpid()}_{next(_numbers)}"
+    ensure_databases(postgres_server.url("postgres"), [name])
+    url = postgres_server.url(name)
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", url.replace("postgresql://", "postgresql+psycopg2://"))
     (tmp_path / "dagster.yaml").write_text(shipped("dagster.yaml").read_text())
     with dg.DagsterInstance.from_config(str(tmp_path)) as opened:
         yield opened, url
     with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
-        connection.execute("DROP DATABASE dagster_in_tests WITH (FORCE)")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_old_runs_go_and_the_state_of_partitions_stays(instance: tuple[dg.DagsterInstance, str]) -> None:

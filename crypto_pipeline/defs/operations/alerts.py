@@ -29,7 +29,7 @@ alerts = dg.AssetSpec(
 @sensor(
     name="open_alerts",
     minimum_interval_seconds=60,
-    description="Shows on the page of `alerts` what is open, when that has changed. One query a minute, and no run.",
+    description="Every minute: shows on the page of `alerts` what is open, when that has changed.",
 )
 def open_alerts(context: dg.SensorEvaluationContext, database: MarketDatabase) -> dg.SensorResult:
     """Report a materialization only when the set of open alerts is another one."""

@@ -267,7 +267,7 @@ def test_the_program_runs_by_itself_small_and_tells_no_secret(
     everything += [path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
     assert not any(PLANTED in text for text in everything)
     assert "polars" not in maps
-    assert resident < 90_000, f"{resident} kB"
+    assert resident < 120_000, f"{resident} kB"  # with apprise; 64 MB without
 
 
 def test_settings_hide_what_is_secret(tmp_path: Path) -> None:
