@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,6 +23,9 @@ MEDIA_TYPES = (JSON, CSV, ARROW, PARQUET)
 _ENCODINGS = ("zstd", "gzip")
 #: Shorter bodies are not worth compressing.
 _WORTH_IT = 1_000
+#: Of answers with more rows than this, so many are written at once: one processor is left for short answers and health.
+_LARGE = 5_000
+_LARGE_AT_ONCE = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,8 @@ def _best(header: str, offered: Sequence[str]) -> str | None:
 
 def encode(frame: pl.DataFrame, form: Form, head: bytes = b"", tail: bytes = b"") -> bytes:
     """The frame's rows in a form; in JSON the list of rows stands between ``head`` and ``tail``."""
-    return compress(_plain(frame, form.media_type, head, tail), form)
+    with _LARGE_AT_ONCE if frame.height > _LARGE else nullcontext():
+        return compress(_plain(frame, form.media_type, head, tail), form)
 
 
 def compress(body: bytes, form: Form) -> bytes:
