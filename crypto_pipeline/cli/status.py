@@ -51,6 +51,8 @@ def print_status(found: dict[str, Any]) -> None:
     out.print(f"gaps: {gaps}", markup=False)
     checks = found["checks"]
     out.print(f"checks: {checks['passed']} of {checks['wanted']} pass", markup=False)
+    for row in checks["operational"]:
+        out.print(f"  check {row['check']} fails: {row['summary']}", markup=False)
     # The reasons come last, so that they stay visible in the terminal.
     out.print(f"complete: {'yes' if found['complete'] else 'no'}", markup=False)
     for reason in found["incomplete_because"]:
