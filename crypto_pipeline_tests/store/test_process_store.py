@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crypto_pipeline.settings import Settings, load_settings
-from crypto_pipeline.store import Store, process_store
+from crypto_pipeline.store import DatabaseUrl, Store, process_store
 from crypto_pipeline.store.database.connect import connect
 
 _SESSIONS = """
@@ -35,6 +35,8 @@ def used(settings: Settings) -> Store:
 
 
 def test_connections_stay_only_where_a_process_says_so(postgres_url: str, settings: Settings) -> None:
+    if isinstance(postgres_url, DatabaseUrl):
+        pytest.skip("behind a pooler the sessions that the test counts are the pooler's")
     used(settings)
     assert not sessions(postgres_url)
     process_store.keep_connections()
