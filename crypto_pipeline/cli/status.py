@@ -49,6 +49,11 @@ def print_status(found: dict[str, Any]) -> None:
         _print_bars("", found, found["venue"], out)
     gaps = ", ".join(f"{count:,} {state}" for state, count in found["gaps"].items()) or "none"
     out.print(f"gaps: {gaps}", markup=False)
+    _print_checks(found, out)
+
+
+def _print_checks(found: dict[str, Any], out: Console) -> None:
+    """How many checks pass, which operational ones fail, and why the database is not complete."""
     checks = found["checks"]
     out.print(f"checks: {checks['passed']} of {checks['wanted']} pass", markup=False)
     for row in checks["operational"]:
