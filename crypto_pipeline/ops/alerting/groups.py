@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from crypto_pipeline.market.severity import SEVERITIES
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
-_GRAVITY = ("critical", "error", "warning", "info")
 #: Checks that fail wherever bars are missing. Names of checks of features and labels are compared up to their colon.
 _FOLLOW_HOLES = {
     "accounted_for", "freshness", "rollup_conservation", "venue_agreement", "up_to_date", "null_share", "range",
@@ -56,7 +56,7 @@ class AlertGroup:
     @property
     def severity(self) -> str:
         """The severity of the most severe alert."""
-        return min((each.severity for each in self.alerts), key=_GRAVITY.index)
+        return min((each.severity for each in self.alerts), key=SEVERITIES.index)
 
     @property
     def since(self) -> datetime:
@@ -117,8 +117,8 @@ def alert_groups(store: Store) -> list[AlertGroup]:
             group = AlertGroup(f"{alert.source}: {alert.summary}")
         groups.setdefault(group.cause, group).alerts.append(alert)
     for group in groups.values():
-        group.alerts.sort(key=lambda one: (_GRAVITY.index(one.severity), one.opened_at))
-    return sorted(groups.values(), key=lambda one: (_GRAVITY.index(one.severity), one.since))
+        group.alerts.sort(key=lambda one: (SEVERITIES.index(one.severity), one.opened_at))
+    return sorted(groups.values(), key=lambda one: (SEVERITIES.index(one.severity), one.since))
 
 
 def holes(store: Store) -> list[Hole]:

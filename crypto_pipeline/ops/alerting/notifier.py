@@ -36,6 +36,7 @@ from crypto_pipeline.store.coordination.heartbeats import Heartbeats
 from crypto_pipeline.store.coordination.leases import FencedConnections, Lease, LeaseLost, Leases
 from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.logs import quiet_drivers
+from crypto_pipeline.store.database.pg_errors import OUTAGE, REFUSED_WRITE
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.database_url import resolve_url
 from crypto_pipeline.store.operations.notifications.alerts import AlertRecords, windows_of
@@ -52,15 +53,8 @@ _PATIENCE, _STATEMENT = 3.0, 10.0
 _KEEP_SENT = timedelta(days=90)
 _PRUNE_EVERY = 3_600.0
 
-#: A write that fails in this way was refused by a server that answers.
-_REFUSED = (
-    psycopg.errors.ReadOnlySqlTransaction,
-    psycopg.errors.DiskFull,
-    psycopg.errors.InsufficientPrivilege,
-)  # fmt: skip
-
 #: What an outage of the database explains.
-_AWAY = (StoreError, psycopg.OperationalError, psycopg.InterfaceError, *_REFUSED)
+_AWAY = (StoreError, *OUTAGE)
 
 #: Evaluates and records the checks; the states that it saw.
 Evaluate = Callable[[], Sequence[SeenCheck]]
@@ -253,7 +247,7 @@ class Notifier:
 
     def _without_database(self, error: Exception) -> None:
         """Keep the alert in the journal, and tell the watcher elsewhere."""
-        refused = isinstance(error, _REFUSED)
+        refused = isinstance(error, REFUSED_WRITE)
         said = " ".join(str(error).split())
         what = "nothing can be written to the database" if refused else "the database does not answer"
         summary = f"{what}: {said}"

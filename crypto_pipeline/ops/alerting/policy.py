@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
+from crypto_pipeline.market.severity import SEVERITIES
 from crypto_pipeline.store.operations.notifications.alerts import AlertRecord, MaintenanceWindow
-
-#: The gravest first.
-_SEVERITIES = ("critical", "error", "warning", "info")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ def decide(
             continue
         if may_announce(record, now, rules, windows):
             decision.announce.append(record)
-    decision.announce.sort(key=lambda one: (_SEVERITIES.index(one.severity), one.opened_at, one.id))
+    decision.announce.sort(key=lambda one: (SEVERITIES.index(one.severity), one.opened_at, one.id))
     return decision
 
 
@@ -88,7 +86,7 @@ def may_announce(
     record: AlertRecord, now: datetime, rules: AlertRules, windows: Iterable[MaintenanceWindow] = ()
 ) -> bool:
     """Whether an open alert is announced now."""
-    if _SEVERITIES.index(record.severity) > _SEVERITIES.index(rules.severity):
+    if SEVERITIES.index(record.severity) > SEVERITIES.index(rules.severity):
         return False
     if record.first_look is None or now - record.first_look < rules.between_looks:
         return False

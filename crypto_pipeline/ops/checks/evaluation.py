@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -22,6 +24,7 @@ from crypto_pipeline.ops.host.disk_space import Disk
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store.database.connect import open_session
 from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pg_errors import OUTAGE
 from crypto_pipeline.store.database_url import dagster_url, resolve_url
 from crypto_pipeline.store.operations.check_states import NewState, StoredState, read_states, write_states
 from crypto_pipeline.store.operations.figures.dagster_facts import DagsterFacts, open_dagster, read_dagster_facts
@@ -29,15 +32,6 @@ from crypto_pipeline.store.operations.figures.health_facts import HealthFacts, r
 
 #: Seconds to connect, and for one statement: a look must end before the next one begins.
 _CONNECT, _STATEMENT = 3, 5
-
-
-#: What a database that is away, full or read-only says. Anything else is a fault of ours, and is raised.
-_NOT_TAKEN = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    psycopg.errors.ReadOnlySqlTransaction,
-    psycopg.errors.InsufficientPrivilege,
-)
 log = logging.getLogger(__name__)
 
 
@@ -81,7 +75,7 @@ class Evaluator:
         """
         try:
             write_states(self._connection(), [_new(state) for state in states])
-        except (StoreError, *_NOT_TAKEN) as error:
+        except (StoreError, *OUTAGE) as error:
             log.warning("the states of checks cannot be stored now: %s", str(error).strip().splitlines()[0])
             self._forget_market()
             return False
@@ -196,8 +190,20 @@ def _disk(settings: Settings) -> DiskRoom | None:
 
 
 def _newest_backup(settings: Settings) -> float | None:
-    right = [one.manifest.created_at for one in files.complete(files.backup_dir(settings)) if one.manifest.right]
-    return None if not right else (datetime.now(UTC) - right[-1]).total_seconds()
+    """Seconds since the newest backup that was right. A manifest, which names every file, is read again only when it
+    was written again.
+    """
+    folder = files.backup_dir(settings)
+    written = tuple(sorted((str(path), path.stat().st_mtime_ns) for path in folder.glob(f"*/{files.MANIFEST}")))
+    newest = _newest_right(folder, written)
+    return None if newest is None else (datetime.now(UTC) - newest).total_seconds()
+
+
+@lru_cache(maxsize=1)
+def _newest_right(folder: Path, written: tuple[tuple[str, int], ...]) -> datetime | None:
+    """When the newest right backup in ``folder`` was made, UTC. ``written``: its manifests and the time of each."""
+    right = [one.manifest.created_at for one in files.complete(folder) if one.manifest.right]
+    return right[-1] if right else None
 
 
 def _new(state: CheckState) -> NewState:

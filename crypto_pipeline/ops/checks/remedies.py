@@ -11,6 +11,7 @@ from typing import Any
 from crypto_pipeline.ops.checks.states import CheckState
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.host.paths import Places, running_state
+from crypto_pipeline.ops.supervision.programs import API, CODE_SERVER, DAEMON, INGEST, NOTIFIER, WEBSERVER
 from crypto_pipeline.ops.supervision.supervisord import Supervisord
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store.database.errors import StoreError
@@ -115,12 +116,12 @@ def _backup(settings: Settings, _: CheckState) -> str:
 
 
 _REMEDIES: dict[str, Remedy] = {
-    "ingest": _started("ingest-"),
-    "dagster_daemon": _started("daemon"),
-    "code_server": _started("code-server"),
-    "webserver": _started("webserver"),
-    "http_api": _started("api"),
-    "notifier": _started("notifier"),
+    "ingest": _started(INGEST),
+    "dagster_daemon": _started(DAEMON),
+    "code_server": _started(CODE_SERVER),
+    "webserver": _started(WEBSERVER),
+    "http_api": _started(API),
+    "notifier": _started(NOTIFIER),
     "oldest_gap": _heal,
     "coverage_24h": _heal,
     "coverage_7d": _heal,

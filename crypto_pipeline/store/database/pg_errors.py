@@ -12,6 +12,14 @@ from crypto_pipeline.store.database.errors import DatabaseAwayError, QueryTooLon
 
 #: server stopping, starting or killed; too many clients; deadlock and serialization failures: a repeat may succeed
 _TRANSIENT = {"57P01", "57P02", "57P03", "53300", "40001", "40P01"}
+#: A write that fails in this way was refused by a server that answers.
+REFUSED_WRITE = (
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.DiskFull,
+    psycopg.errors.InsufficientPrivilege,
+)
+#: What psycopg raises for a database that is away, full or read-only. Anything else is a fault of the program.
+OUTAGE = (psycopg.OperationalError, psycopg.InterfaceError, *REFUSED_WRITE)
 _PERMANENT_WORDS = (
     "authentication failed",
     "does not exist",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from crypto_pipeline.ops.checks.definition import CheckDefinition
 from crypto_pipeline.ops.checks.observation import SILENT, Observation
 from crypto_pipeline.ops.checks.states import CheckFinding, bad, ok, unknown
+from crypto_pipeline.ops.supervision.programs import NOTIFIER
 
-NOTIFIER = "notifier"
 #: Seconds for which a channel may fail: one refusal and a pause are usual.
 FAILING = 20.0
 

@@ -7,9 +7,8 @@ from typing import Any
 from crypto_pipeline.ops.checks.definition import CheckDefinition
 from crypto_pipeline.ops.checks.observation import SILENT, Observation
 from crypto_pipeline.ops.checks.states import CheckFinding, bad, ok, unknown
+from crypto_pipeline.ops.supervision.programs import API, CODE_SERVER, DAEMON, INGEST, WEBSERVER
 
-INGEST = "ingest-"
-NOTIFIER = "notifier"
 #: Seconds without a heartbeat: of ingest (its lease is lost before), and of Dagster's daemon, which writes every 30 s.
 _INGEST_SILENT, _DAEMON_SILENT = 20.0, 90.0
 #: An instrument without bars for so long shows that an ingest that never wrote a heartbeat does not start, seconds.
@@ -42,20 +41,20 @@ def _program(seen: Observation, name: str, title: str) -> CheckFinding:
 
 
 def _code_server(seen: Observation) -> CheckFinding:
-    return _program(seen, "code-server", "Dagster's code server")
+    return _program(seen, CODE_SERVER, "Dagster's code server")
 
 
 def _webserver(seen: Observation) -> CheckFinding:
-    return _program(seen, "webserver", "the Dagster UI")
+    return _program(seen, WEBSERVER, "the Dagster UI")
 
 
 def _http_api(seen: Observation) -> CheckFinding:
-    return _program(seen, "api", "the HTTP API")
+    return _program(seen, API, "the HTTP API")
 
 
 def _daemon(seen: Observation) -> CheckFinding:
     """By the supervisor's look where there is one, and by the daemon's own heartbeats."""
-    looked = _program(seen, "daemon", "Dagster's daemon")
+    looked = _program(seen, DAEMON, "Dagster's daemon")
     if looked.status == "bad" or seen.dagster is None:
         return looked
     if not seen.dagster.daemon:

@@ -12,6 +12,8 @@ from typing import Any
 
 import psycopg
 
+from crypto_pipeline.store.database.pg_errors import REFUSED_WRITE
+
 #: States of gaps that explain the absence of bars (market/gaps/classification.py; a test compares).
 EXPLAINED = ["no_trade", "venue_outage", "not_listed", "delisted", "unfillable"]
 UNEXPLAINED = ["pending", "lost", "unproven"]
@@ -220,8 +222,8 @@ def _write_trouble(connection: psycopg.Connection[Any], holder: str) -> str | No
     """Why a row cannot be written; None where one was."""
     try:
         connection.execute(_WRITE, {"holder": holder})
-    except (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.DiskFull, psycopg.errors.InsufficientPrivilege) as e:
-        return str(e).strip().splitlines()[0]
+    except REFUSED_WRITE as error:
+        return str(error).strip().splitlines()[0]
     return None
 
 
