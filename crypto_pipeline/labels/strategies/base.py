@@ -202,3 +202,5 @@ class StrategyDefinition:
     uses_hours: bool = False
     #: Parameters under which more setups are found, as a person would set them who has none.
     wider: str = ""
+    #: Measures that are known only after the entry, or rest on its price: no model may be given one.
+    known_after_entry: frozenset[str] = frozenset()

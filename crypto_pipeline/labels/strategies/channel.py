@@ -148,4 +148,5 @@ CHANNEL = StrategyDefinition(
     find=find,
     barriers=barriers,
     wider='{"touches": 2, "reward_to_risk": 1.0}',
+    known_after_entry=frozenset({"fallback"}),
 )

@@ -117,4 +117,5 @@ DCA = StrategyDefinition(
     barriers=barriers,
     uses_benchmark=True,
     wider='{"fall": 0.03}',
+    known_after_entry=frozenset({"orders_filled", "average_px"}),
 )
