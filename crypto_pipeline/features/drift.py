@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -96,9 +96,10 @@ def out_of_range(history: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(found, schema=OFFENDER_SCHEMA, orient="row")
 
 
-def drift(history: pl.DataFrame, last: date) -> pl.DataFrame:
+def drift(history: pl.DataFrame, last: date, names: Sequence[str] | None = None) -> pl.DataFrame:
     """PSI of every feature's last week (ending with the day ``last``) against all before, beside its own past.
 
+    ``names``: the columns that are looked at (default: the features of ``history``).
     Columns ``feature``, ``day``, ``psi``, ``threshold`` (99th percentile of the PSI that every week of the past had
     against what came before it; null with fewer than LEAST_WINDOWS weeks) and ``drifted``. A fixed threshold would
     alarm for ever on slow features: a week of them never looks like the months before.
@@ -109,7 +110,7 @@ def drift(history: pl.DataFrame, last: date) -> pl.DataFrame:
     rows = []
     place = {day: number for number, day in enumerate(days)}
     at = history["open_time"].dt.date().replace_strict(place, default=-1, return_dtype=pl.Int32).to_numpy()
-    for name in _features(history):
+    for name in _features(history) if names is None else names:
         counts = _daily_counts(history[name], at, len(days))
         past = _trailing_psi(counts)
         psi, before = past[-1], past[:-1][~np.isnan(past[:-1])]
