@@ -19,12 +19,12 @@ from crypto_pipeline.models.events import end_of, milliseconds, prepared
 from crypto_pipeline.models.inputs import TIER_NUMBERS, input_matrix, input_names
 from crypto_pipeline.models.judging.break_even import BreakEven, break_even
 from crypto_pipeline.models.judging.metrics import judge, known, log_losses, summary
-from crypto_pipeline.models.learning.boosting import Fitted, Progress, Rows, fit_calibrated
+from crypto_pipeline.models.learning.boosting import Fitted, LearningRows, Progress, fit_calibrated
 from crypto_pipeline.models.learning.curves import learning_curve, profit_curve, reliability_curve
 from crypto_pipeline.models.learning.importances import gain_shares, null_rates, permutation_losses
 from crypto_pipeline.models.learning.minima import Insufficient, Shortage, shortages
 from crypto_pipeline.models.model import Model
-from crypto_pipeline.models.safeguards.finding import Finding
+from crypto_pipeline.models.safeguards.finding import ModelFinding
 from crypto_pipeline.models.safeguards.leaky_inputs import leaky_inputs
 from crypto_pipeline.models.safeguards.overlap import overlapping
 from crypto_pipeline.models.safeguards.too_good import too_good
@@ -50,7 +50,7 @@ class Trained:
     model: Model
     out_of_fold: pl.DataFrame
     holdout: pl.DataFrame
-    findings: tuple[Finding, ...]
+    findings: tuple[ModelFinding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class _Task:
 
     strategy: Strategy
     events: pl.DataFrame
-    rows: Rows
+    rows: LearningRows
     names: tuple[str, ...]
     settings: TrainingSettings
     progress: Progress
@@ -103,7 +103,7 @@ def train(
     if missing := shortages(table, held.train, held.test, (held.test_start, end), settings.minima):
         return Insufficient(missing)
     progress("events read", 0.02)
-    rows = Rows(
+    rows = LearningRows(
         input_matrix(table, names), table["y"].cast(pl.Float64).to_numpy(), table["weight"].cast(pl.Float64).to_numpy()
     )
     task = _Task(strategy, table, rows, names, settings, progress)
@@ -190,7 +190,7 @@ def _importances(task: _Task, last: tuple[Fold, Fitted, pl.DataFrame], final: Fi
 def _findings(
     task: _Task, tested: list[tuple[Fold, Fitted, pl.DataFrame]], held: Fold, metrics: dict[str, Any],
     gain: dict[str, float],
-) -> list[Finding]:  # fmt: skip
+) -> list[ModelFinding]:  # fmt: skip
     """What the safeguards say of the inputs, the splits and the results."""
     splits = {f"fold {number}": (each.train, each.test) for number, (each, _, _) in enumerate(tested, 1)}
     splits["hold-out"] = (held.train, held.test)

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class LearningRows:
     """What is learned from: ``x`` (rows x inputs, float64, NaN for null), outcomes and weights, in order of time."""
 
     x: Floats
     y: Floats
     weight: Floats
 
-    def take(self, rows: Ints) -> Rows:
+    def take(self, rows: Ints) -> LearningRows:
         """A copy of some rows."""
-        return Rows(self.x[rows], self.y[rows], self.weight[rows])
+        return LearningRows(self.x[rows], self.y[rows], self.weight[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Fitted:
         return self.calibrator.apply(raw_scores(self.booster, x))
 
 
-def fit_booster(rows: Rows, names: Sequence[str], settings: BoostingSettings) -> lgb.Booster:
+def fit_booster(rows: LearningRows, names: Sequence[str], settings: BoostingSettings) -> lgb.Booster:
     """A booster of as many trees as the settings say; nothing is stopped early, so nothing is chosen by looking."""
     import lightgbm as lgb  # late: it takes a second to import
 
@@ -55,7 +55,7 @@ def fit_booster(rows: Rows, names: Sequence[str], settings: BoostingSettings) ->
 
 
 def fit_calibrated(
-    rows: Rows, fits: Ints, calibrates: Ints, names: Sequence[str], settings: BoostingSettings
+    rows: LearningRows, fits: Ints, calibrates: Ints, names: Sequence[str], settings: BoostingSettings
 ) -> Fitted:
     """A booster of the rows ``fits``, calibrated on the rows ``calibrates``, which it has not seen."""
     booster = fit_booster(rows.take(fits), names, settings)

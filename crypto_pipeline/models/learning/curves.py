@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from crypto_pipeline.models.judging.metrics import log_losses, reliability
-from crypto_pipeline.models.learning.boosting import Rows, fit_calibrated
+from crypto_pipeline.models.learning.boosting import LearningRows, fit_calibrated
 from crypto_pipeline.models.settings import TrainingSettings
 from crypto_pipeline.models.splits import Fold, calibration_rows
 
@@ -41,7 +41,7 @@ def profit_curve(scored: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def learning_curve(
-    events: pl.DataFrame, rows: Rows, fold: Fold, whole: float, names: Sequence[str], settings: TrainingSettings
+    events: pl.DataFrame, rows: LearningRows, fold: Fold, whole: float, names: Sequence[str], settings: TrainingSettings
 ) -> list[dict[str, float]]:
     """Log-loss of the test of ``fold`` by the number of train rows; ``whole`` is that of all of them, fitted before."""
     found = []

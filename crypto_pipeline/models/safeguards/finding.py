@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ModelFinding:
     """``check``: name of the safeguard; ``subject``: of an input, a fold or a metric; ``found`` beside ``allowed``.
 
     ``blocks``: the model must not be promoted; otherwise a person is told.
@@ -30,6 +30,6 @@ class Finding:
         }
 
 
-def blocking(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def blocking(findings: Iterable[ModelFinding]) -> tuple[ModelFinding, ...]:
     """The findings for which a model must not be promoted."""
     return tuple(finding for finding in findings if finding.blocks)

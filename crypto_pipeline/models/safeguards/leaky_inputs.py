@@ -21,7 +21,7 @@ import numpy as np
 
 from crypto_pipeline.arrays.panel import Floats, Ints
 from crypto_pipeline.models.judging.metrics import auc
-from crypto_pipeline.models.safeguards.finding import Finding
+from crypto_pipeline.models.safeguards.finding import ModelFinding
 
 MOST_AUC_ALONE, MOST_CORRELATION = 0.75, 0.5
 #: Bins of one input; groups and rows in a group from which on groups say something; share of rows in pure groups.
@@ -32,14 +32,14 @@ _TOO_CLOSE = -5.0
 _LEAST_ROWS = 100
 
 
-def leaky_inputs(x: Floats, y: Floats, net: Floats, names: Sequence[str], known: Sequence[str]) -> list[Finding]:
+def leaky_inputs(x: Floats, y: Floats, net: Floats, names: Sequence[str], known: Sequence[str]) -> list[ModelFinding]:
     """Findings about inputs ``names`` of ``x`` (rows in order of time), given outcomes and net returns.
 
     ``known``: the inputs of the strategy. Fewer than 100 rows say nothing beyond that.
     """
     allowed = set(known)
     found = [
-        Finding(
+        ModelFinding(
             "input_schema", name, None, None, f"{name} is no input of this strategy: nothing shows when it is known"
         )
         for name in names
@@ -53,15 +53,15 @@ def leaky_inputs(x: Floats, y: Floats, net: Floats, names: Sequence[str], known:
         value = _alone(column, y)
         if value > MOST_AUC_ALONE:
             message = f"{name} alone tells outcomes with an AUC of {value:.3f}: it knows what came later"
-            found.append(Finding("leaky_input", name, value, MOST_AUC_ALONE, message))
+            found.append(ModelFinding("leaky_input", name, value, MOST_AUC_ALONE, message))
             continue
         value = _correlation(column, ranked)
         if value > MOST_CORRELATION:
             message = f"{name} has a rank correlation of {value:.2f} with the net return: it knows what came later"
-            found.append(Finding("leaky_input", name, value, MOST_CORRELATION, message))
+            found.append(ModelFinding("leaky_input", name, value, MOST_CORRELATION, message))
             continue
         if shown := _encodes(column, y):
-            found.append(Finding("leaky_input", name, None, None, f"{name} {shown}: it was made from outcomes"))
+            found.append(ModelFinding("leaky_input", name, None, None, f"{name} {shown}: it was made from outcomes"))
     return found
 
 
