@@ -38,7 +38,7 @@ from crypto_pipeline.market.instruments import Tier
 from crypto_pipeline.store import Store, migrate
 from crypto_pipeline.store.database.connect import ensure_databases
 from crypto_pipeline_tests.builders.label_market import START, minutes
-from crypto_pipeline_tests.labels.comparison import LOOSE, NAME, as_bars, equal, panel_of
+from crypto_pipeline_tests.labels.comparison import NAME, OWN, as_bars, equal, panel_of
 from crypto_pipeline_tests.oracles import labels
 
 _TIERS = list(Tier)[:3]
@@ -135,10 +135,9 @@ def beside_the_loop(parameters: Parameters, days: int) -> None:
     seen = labels.dca_setups(plain[0], plain[3], dumped)
     began = time.perf_counter()
     until = int(end.timestamp() * 1000)
-    costs = parameters.costs.factor("large")
     usable = [one for one in seen if one["signal"] in set(ours["signal_ts"].to_physical())]
     for one in usable:
-        labels.one_label(one, "dca", plain[0], plain[1], dumped, "large", costs, until)
+        labels.one_label(one, "dca", plain[0], plain[1], dumped, "large", until)
     loop = time.perf_counter() - began
     equal(ours, labels.labels("dca", *plain, dumped, "large", until), "dca")
     each = took / ours.height * 1e6, loop / len(usable) * 1e6
@@ -230,12 +229,12 @@ def main() -> None:
         through_dagster(options.instruments, options.days)
         return
     np.seterr(all="ignore")
-    sets = parameter_sets(LOOSE)
+    sets = parameter_sets(OWN)
     print(f"{machine()}\n\n{options.instruments} instruments × {options.days} days of 15m bars\n")
     measure(options.instruments, options.days, sets)
-    beside_the_loop(sets["loose"][Strategy.DCA], min(options.days, 60))  # type: ignore[arg-type]
+    beside_the_loop(sets["wide"][Strategy.DCA], min(options.days, 60))  # type: ignore[arg-type]
     if options.store:
-        through_the_store(options.instruments, options.days, {"default": sets["default"], "loose": sets["loose"]})
+        through_the_store(options.instruments, options.days, {"default": sets["default"], "wide": sets["wide"]})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\npeak memory of this process {peak:.2f} GiB")
 

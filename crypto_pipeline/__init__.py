@@ -107,13 +107,14 @@ def training_set(
 ) -> pl.DataFrame:
     """Features joined to the labels of signals in ``[start, end)``, as known at ``as_of`` (default: now).
 
-    Columns are those of ``labels.training.training_set``, which also gives the manifest. Where there are no rows, an
+    Columns are those of ``labels.stored.training.training_set``, which also gives the manifest. The set ``loose`` comes
+    together with every event of the set ``default``, which is marked ``is_default``. Where there are no rows, an
     ``EmptyTrainingSetWarning`` says why and what would give some.
 
     Raises ValueError for a bad argument, StoreError for an unknown instrument or when no database answers.
     """
     from crypto_pipeline.healing.plan import retention_policy
-    from crypto_pipeline.labels.parameters import parameter_sets
+    from crypto_pipeline.labels.parameters import DEFAULT, LOOSE, parameter_sets
     from crypto_pipeline.labels.stored.training import EmptyTrainingSetWarning, training_set
     from crypto_pipeline.labels.strategies.registry import Strategy
     from crypto_pipeline.reading.arguments import moment, optional
@@ -132,6 +133,7 @@ def training_set(
             *span,
             as_of=optional(as_of, "as_of", up=False),
             parameters=sets[parameter_set][chosen],
+            default=sets[DEFAULT][chosen] if parameter_set == LOOSE else None,
             instruments=instruments,
             eligible_only=eligible_only,
             retention=retention_policy(settings),

@@ -15,6 +15,7 @@ import polars as pl
 from crypto_pipeline.arrays.panel import Flags, Floats, Ints, Panel
 from crypto_pipeline.labels.barrier_types import BarrierOutcome, Plans, Results
 from crypto_pipeline.labels.barriers import touch
+from crypto_pipeline.labels.costs import OrderUse, fill_price, grid_paid, net_return
 from crypto_pipeline.labels.intrabar import Ambiguous, MinuteSource, no_minutes
 from crypto_pipeline.labels.strategies.base import WARM_UP, Entries, Parameters, SetupBars
 from crypto_pipeline.labels.strategies.registry import Strategy
@@ -74,10 +75,10 @@ def label(
     own_tiers = [tiers[name] for name in panel.names]
     plans, fallback = make_plans(strategy, panel, setups, parameters, own_tiers)
     results = touch(panel, plans, parameters.horizon, minutes)
-    costs = np.array([parameters.costs.factor(tier) for tier in own_tiers])[numbers]
+    slippage = np.array([parameters.costs.slippage(tier) for tier in own_tiers])[numbers]
     columns = {
         **_times(panel, setups["place"].to_numpy(), results),
-        **_returns(plans, results, costs, parameters),
+        **_returns(plans, results, slippage, parameters),
         "uniqueness": uniqueness(plans.entry, results.bars, panel.width),
         "tier": _words(own_tiers, numbers),
         "fallback": fallback,
@@ -94,11 +95,12 @@ def _times(panel: Panel, place: Ints, results: Results) -> dict[str, Any]:
     }
 
 
-def _returns(plans: Plans, results: Results, costs: Floats, parameters: Parameters) -> dict[str, Any]:
-    """Prices, returns and outcomes. ``costs`` turn 1 + gross return into 1 + net return."""
+def _returns(plans: Plans, results: Results, slippage: Floats, parameters: Parameters) -> dict[str, Any]:
+    """Prices, returns and outcomes. ``slippage``: of each event's tier."""
     entry_px = plans.orders[:, 0]
     gross = results.exit_price / results.average_price - 1
-    net = (1 + gross) * costs - 1
+    paid = grid_paid(entry_px, results.average_price, results.filled, slippage)
+    net = net_return(paid, _received(results, slippage), parameters.costs.fee)
     return {
         "entry_px": entry_px,
         "take_profit": results.take_profit,
@@ -116,6 +118,13 @@ def _returns(plans: Plans, results: Results, costs: Floats, parameters: Paramete
         "orders_filled": results.filled,
         "average_px": results.average_price,
     }
+
+
+def _received(results: Results, slippage: Floats) -> Floats:
+    """What a unit was sold for. Stop and time are sold alike: at the market."""
+    rested: Floats = fill_price(OrderUse.TAKE_PROFIT, results.exit_price, slippage)
+    sent: Floats = fill_price(OrderUse.STOP, results.exit_price, slippage)
+    return np.where(results.outcome == BarrierOutcome.TP, rested, sent)
 
 
 _OUTCOMES = [None, "TP", "SL", "TIME"]  # in the order of BarrierOutcome

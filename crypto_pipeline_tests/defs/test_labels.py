@@ -23,7 +23,7 @@ from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.label_market import store_market
 
 DAYS = 24
-TIGHT = '{"tight": {"dca": {"fall": 0.03}, "channel": {"touches": 1}}}'
+TIGHT = '{"tight": {"dca": {"fall": 0.031}, "channel": {"touches": 1}}}'
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def test_labels_are_made_in_one_run_shown_and_checked(
     result = run(instance, today - timedelta(days=6), today)
     assert result.success
     every = {strategy: chosen_parameters(strategy) for strategy in Strategy}
-    assert set(every[Strategy.DCA]) == {"default", "tight"}
-    assert set(every[Strategy.SWING]) == {"default"}
+    assert set(every[Strategy.DCA]) == {"default", "loose", "tight"}
+    assert set(every[Strategy.SWING]) == {"default", "loose"}
     tight = store.labels.read(Strategy.DCA.definition.table, every[Strategy.DCA]["tight"].hash, start, today)
     assert tight.height
     assert (tight["label_end_ts"] <= today).all()
@@ -70,7 +70,7 @@ def test_labels_are_made_in_one_run_shown_and_checked(
     assert again.success
     day = {e.asset_key.path[-1]: e for e in again.get_asset_materialization_events()}["strategy_dca_labels"]
     assert "data:image/png;base64" in day.materialization.metadata["outcomes_tight"].value
-    assert [row["instrument_days"] for row in table(day)] == [0, 0]
+    assert [row["instrument_days"] for row in table(day)] == [0, 0, 0]
     planted_faults_fail_their_checks(store, instance, today, history)
 
 
@@ -86,11 +86,15 @@ def each_day_has_its_own_figures(store: Store, result: Any, start: datetime) -> 
         labels = store.labels.read(Strategy.DCA.definition.table, parameters.hash, day, day + timedelta(days=1))
         outcomes = [shown[f"{name}_tight"].value for name in ("take_profit", "stop_loss", "time")]
         assert shown["labels_tight"].value == labels.height == sum(outcomes)
-        assert shown["dagster/row_count"].value == shown["labels"].value + labels.height
+        assert shown["dagster/row_count"].value == sum(
+            shown[f"labels{of_set}"].value for of_set in ("", "_loose", "_tight")
+        )
         assert ("mean_net_return_tight" in shown) == (labels.height > 0)
         counts.append(labels.height)
     assert len(set(counts)) > 1
     assert "data:image/png;base64" in events[-1].materialization.metadata["outcomes_tight"].value
+    assert {"labels_loose", "setups_loose"} <= set(events[-1].materialization.metadata)
+    assert "outcomes_loose" not in events[-1].materialization.metadata
     assert "outcomes_tight" not in events[0].materialization.metadata
 
 
@@ -191,12 +195,12 @@ def test_too_few_events_open_an_alert_that_closes(house: tuple[Store, dg.Dagster
             "net_return": [0.01 if number % 3 else -0.01 for number in range(600)],
         }
     )
-    few = enough(Strategy.DCA, many.head(300), timedelta(days=180), 500)
+    few = enough(Strategy.DCA, [many.head(300)], timedelta(days=180), 500)
     record(store, few)
     (alert,) = store.checks.open_alerts().rows(named=True)
     assert (alert["source"], alert["severity"]) == ("too_few_events:dca", "warning")
     assert "events 300 of 500" in alert["summary"]
     assert "days 38 of 60" in alert["summary"]
-    assert enough(Strategy.DCA, many.head(300), timedelta(days=7), 500).passed  # not judged
-    record(store, enough(Strategy.DCA, many, timedelta(days=180), 500))
+    assert enough(Strategy.DCA, [many.head(300)], timedelta(days=7), 500).passed  # not judged
+    record(store, enough(Strategy.DCA, [many], timedelta(days=180), 500))
     assert store.checks.open_alerts().is_empty()

@@ -28,13 +28,13 @@ from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.feature_market import rolled_up, stock
 from crypto_pipeline_tests.builders.label_market import minutes
 from crypto_pipeline_tests.features.stored.test_update import FORGOTTEN, differences
-from crypto_pipeline_tests.labels.comparison import LOOSE, SETS
+from crypto_pipeline_tests.labels.comparison import OWN, SETS
 
 DAYS = 60
 NAMES = ("BTC-USDT", "ADA-USDT")
 ASKS = {"stale_features": "build_features", "labels_due": "label_setups"}
 #: Its hash is computed beside the default one.
-LABELLED: dict[Strategy, Parameters] = SETS["loose"]
+LABELLED: dict[Strategy, Parameters] = SETS["wide"]
 TABLES = ["ml_features", *(f"strategy_{strategy}_labels" for strategy in Strategy)]
 DAY = timedelta(days=1)
 SHOWN = ("1m", "15m", "1h", "4h", "1d")
@@ -48,7 +48,7 @@ def definitions(monkeypatch: pytest.MonkeyPatch, postgres_url: str) -> Iterator[
     """Definitions whose partitions reach sixty days back, built anew."""
     monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", postgres_url)
     monkeypatch.setenv("CRYPTO_PIPELINE_DAYS", str(DAYS))
-    monkeypatch.setenv("CRYPTO_PIPELINE_LABEL_PARAMETERS", json.dumps({"loose": LOOSE["loose"]}))
+    monkeypatch.setenv("CRYPTO_PIPELINE_LABEL_PARAMETERS", json.dumps({"wide": OWN["wide"]}))
     layout.partitions.cache_clear()
     built.cache_clear()
     yield built()

@@ -20,9 +20,9 @@ from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline_tests.oracles import labels
 
-#: Sets that find many setups and end them quickly, beside the default one.
-LOOSE: dict[str, Any] = {
-    "loose": {
+#: Sets that find many setups and end them quickly, beside those that are always there.
+OWN: dict[str, Any] = {
+    "wide": {
         "dca": {"fall": 0.012, "rsi_max": 60, "volume_ratio": 0.5, "spacing": 3, "step": 0.004, "stop_below": 0.006},
         "swing": {"breakout": -0.004, "volume_ratio": 0.8, "rsi_min": 40, "rsi_max": 90},
         "channel": {
@@ -48,7 +48,7 @@ LOOSE: dict[str, Any] = {
 }  # fmt: skip
 #: Nearly every bar is a candidate, and setups are to be 60 bars apart.
 DENSE: dict[str, Any] = {"dense": {"dca": {"fall": 0.0001, "volume_ratio": 0.0, "rsi_max": 100.0, "spacing": 60}}}
-SETS = parameter_sets(LOOSE | DENSE)
+SETS = parameter_sets(OWN | DENSE)
 NAME = "ONE-USDT"
 
 
@@ -87,7 +87,7 @@ def compare(
     benchmark: pl.DataFrame,
     tier: str,
     tally: Tally,
-    sets: tuple[str, ...] = ("default", "loose", "narrow"),
+    sets: tuple[str, ...] = ("default", "wide", "narrow"),
     strategies: tuple[Strategy, ...] = tuple(Strategy),
 ) -> None:
     """Bars of one instrument (and the benchmark's 15m bars): every strategy with every set, equal in every field."""

@@ -76,11 +76,11 @@ def test_the_first_setup_of_a_series_needs_its_warm_up() -> None:
     panel = panel_of(quarters, START, START + timedelta(days=16))
     context = context_of(market, hours, START, START + timedelta(days=16))
     for strategy in (Strategy.DCA, Strategy.CHANNEL):
-        parameters = SETS["loose"][strategy]
+        parameters = SETS["wide"][strategy]
         for place in find_setups(strategy, panel, context, parameters, {NAME: "mid"})["place"].to_list()[10:13]:
             for cut, there in ((place - 400, True), (place - 399, False)):
                 tally = Tally()
-                compare(bars, quarters.slice(cut), hours, market, "mid", tally, ("loose",), (strategy,))
+                compare(bars, quarters.slice(cut), hours, market, "mid", tally, ("wide",), (strategy,))
                 late = panel_of(quarters.slice(cut), START, START + timedelta(days=16))
                 found = find_setups(strategy, late, context, parameters, {NAME: "mid"})["place"].to_list()
                 assert (place in found) == there

@@ -24,10 +24,12 @@ TODAY: dict[str, Any] = {
 def test_hashes_are_those_of_labels_that_are_stored() -> None:
     # Written down once: with other hashes every stored label would be computed again.
     default = {strategy: parameters.hash for strategy, parameters in parameter_sets({})["default"].items()}
-    assert default == {"dca": "81617c910b5b94fb", "swing": "1ae4d40f0521d1bb", "channel": "09da506efc77cd9a"}
+    assert default == {"dca": "f9672418c66084d9", "swing": "908b50a85aeb1bc9", "channel": "97881de3bd05b054"}
+    loose = {strategy: parameters.hash for strategy, parameters in parameter_sets({})["loose"].items()}
+    assert loose == {"dca": "4683a958e8bac5af", "swing": "4c46b10089d52097", "channel": "4ab2a28148c1ceed"}
     for values in (FORMER, TODAY):
         hashes = {strategy: parameters.hash for strategy, parameters in parameter_sets({"own": values})["own"].items()}
-        assert hashes == {"dca": "0533eb958603b1a4", "swing": "bd4f3a27d5214f70", "channel": "d4226fbeb9bbb177"}
+        assert hashes == {"dca": "772bb8edf8e20047", "swing": "05d93ae30b6caa60", "channel": "a369c237a702d123"}
 
 
 @pytest.mark.parametrize("strategy", Strategy)
@@ -40,6 +42,23 @@ def test_former_names_are_read_as_those_of_today(strategy: Strategy) -> None:
 def test_a_parameter_under_both_names_is_an_error() -> None:
     with pytest.raises(ParameterError, match=r"label_parameters\.x\.swing: rsi_max is given twice, also .* rsi_most"):
         parameter_sets({"x": {"swing": {"rsi_max": 70, "rsi_most": 60}}})
+
+
+def test_the_loose_set_is_wider_and_ends_as_the_default_one_does() -> None:
+    own = {
+        "default": {"dca": {"exits": {"large": {"take_profit": 0.05}}, "rsi_most": 40}},
+        "loose": {"dca": {"fall": 0.02}},
+    }
+    for given in ({}, own):
+        sets = parameter_sets(given)
+        for strategy in Strategy:
+            default, loose = (sets[name][strategy].model_dump() for name in ("default", "loose"))
+            differing = {name for name, value in default.items() if loose[name] != value}
+            assert differing == set(STRATEGIES[strategy].loose)  # nothing of the barriers, costs or horizon
+    dca = parameter_sets(own)["loose"][Strategy.DCA].model_dump()
+    assert (dca["fall"], dca["rsi_max"], dca["exits"]["large"]["take_profit"]) == (0.02, 40, 0.05)
+    tight = parameter_sets({"tight": {}})["tight"]
+    assert tight == parameter_sets({})["default"]
 
 
 def test_errors_name_set_strategy_parameter_and_value() -> None:

@@ -171,7 +171,7 @@ def rising(hours: Bars, now: int) -> bool:
     return closes[0] > sum(closes[:20]) / 20 > sum(closes) / 50
 
 
-def channel_setups(bars: Bars, factor: float, p: dict[str, Any]) -> list[dict[str, Any]]:
+def channel_setups(bars: Bars, tier: str, p: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     n = p["window"]
     for time in sorted(bars):
@@ -203,7 +203,8 @@ def channel_setups(bars: Bars, factor: float, p: dict[str, Any]) -> list[dict[st
         stop = math.exp(end - half) * (1 - p["stop_below"])
         if stop >= close:
             continue
-        reward_to_risk = (target / close * factor - 1) / (1 - stop / close * factor)
+        gain, loss = (traded([close], what, at, p["costs"], tier) for what, at in (("TP", target), ("SL", stop)))
+        reward_to_risk = gain / -loss
         inside = sum(abs(residual) <= half for residual in residuals) / n
         near = p["touch_within"] * sigma
         ranges = []  # of each bar, above the line
@@ -365,14 +366,12 @@ def labels(
     until: int,
 ) -> list[dict[str, Any]]:
     """Every label of one instrument, ``outcome`` None where the bars end (at ``until``) too soon."""
-    costs = p["costs"]
-    factor = (1 - costs["fee"]) / ((1 + costs[f"slippage_{tier}"]) * (1 + costs["fee"]))
     found = {
         "dca": lambda: dca_setups(bars, benchmark, p),
         "swing": lambda: swing_setups(bars, hours, p),
-        "channel": lambda: channel_setups(bars, factor, p),
+        "channel": lambda: channel_setups(bars, tier, p),
     }[strategy]()
-    rows = [one_label(setup, strategy, bars, minutes, p, tier, factor, until) for setup in usable(found, bars)]
+    rows = [one_label(setup, strategy, bars, minutes, p, tier, until) for setup in usable(found, bars)]
     alive: dict[int, int] = {}
     for row in rows:
         for time in lifetime(row):
@@ -394,14 +393,13 @@ def one_label(
     minutes: Bars,
     p: dict[str, Any],
     tier: str,
-    factor: float,
     until: int,
 ) -> dict[str, Any]:
     event = Event(setup, strategy, bars, p, tier)
     price = event.fills[0]
     outcome, held, out = event.follow(bars, minutes, until)
     gross = out / event.average() - 1 if out is not None else None
-    net = (1 + gross) * factor - 1 if gross is not None else None
+    net = traded(event.fills, outcome, out, p["costs"], tier) if outcome is not None and out is not None else None
     row = {
         "signal_ts": setup["signal"],
         "entry_ts": event.entry,
@@ -426,6 +424,19 @@ def one_label(
     if strategy == "channel":
         row["fallback"] = event.fallback
     return row | {name: value for name, value in setup.items() if name not in ("signal", "target", "stop")}
+
+
+def traded(fills: list[float], outcome: str, out: float, costs: dict[str, float], tier: str) -> float:
+    """Spend 1 on every order, sell all that was bought; what is left of each unit spent, less 1."""
+    slippage, fee = costs[f"slippage_{tier}"], costs["fee"]
+    spent = got = 0.0
+    for number, price in enumerate(fills):
+        at_market = number == 0
+        units = 1 / (price * (1 + slippage) if at_market else price)
+        spent += 1 + fee
+        sold_at = out if outcome == "TP" else out * (1 - slippage)
+        got += units * sold_at * (1 - fee)
+    return got / spent - 1
 
 
 def outcome_class(outcome: str | None, net: float | None, breakeven: float) -> str | None:

@@ -65,7 +65,7 @@ def build(
     assert first is not None  # both are required
     assert last is not None
     settings = deployment_settings(data_dir)
-    chosen, parameters = _parameters(settings, strategy, parameter_set)
+    chosen, parameters, default = _parameters(settings, strategy, parameter_set)
     moment = options.moment(as_of, "--as-of") if as_of else None
     with open_store(settings) as store:
         known = [row.instrument.symbol for row in store.instruments.list(active_only=False)]
@@ -77,6 +77,7 @@ def build(
             last,
             as_of=moment,
             parameters=parameters,
+            default=default,
             instruments=symbols,
             eligible_only=not ineligible,
             retention=retention_policy(settings),
@@ -84,10 +85,14 @@ def build(
     _write(made, output, allow_empty=allow_empty)
 
 
-def _parameters(settings: Settings, strategy: str, parameter_set: str) -> tuple[Strategy, Parameters]:
-    """The strategy called ``strategy`` and its parameters in the set. Raises BadInput that lists the known ones."""
+def _parameters(
+    settings: Settings, strategy: str, parameter_set: str
+) -> tuple[Strategy, Parameters, Parameters | None]:
+    """The strategy called ``strategy``, its parameters in the set, and those of the set ``default`` whose events belong
+    to it (to ``loose``). Raises BadInput that lists the known ones.
+    """
     from crypto_pipeline.cli.errors import BadInput
-    from crypto_pipeline.labels.parameters import ParameterError, parameter_sets
+    from crypto_pipeline.labels.parameters import DEFAULT, LOOSE, ParameterError, parameter_sets
     from crypto_pipeline.labels.strategies.registry import Strategy
 
     try:
@@ -96,7 +101,8 @@ def _parameters(settings: Settings, strategy: str, parameter_set: str) -> tuple[
         raise BadInput(str(error)) from None
     if parameter_set not in sets:
         raise BadInput(f"unknown parameter set {parameter_set!r}: there are {', '.join(sets)}")
-    return chosen, sets[parameter_set][chosen]
+    default = sets[DEFAULT][chosen] if parameter_set == LOOSE else None
+    return chosen, sets[parameter_set][chosen], default
 
 
 def _write(made: TrainingSet, output: Path, *, allow_empty: bool) -> None:

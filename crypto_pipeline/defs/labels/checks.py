@@ -11,7 +11,8 @@ from crypto_pipeline.defs.base.check_results import checked_span, outcome_result
 from crypto_pipeline.defs.base.partitions import partitions
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.labels.metadata import pictures
-from crypto_pipeline.defs.labels.strategy_assets import asset_name, chosen_parameters
+from crypto_pipeline.defs.labels.strategy_assets import asset_name, learned_parameters
+from crypto_pipeline.labels.parameters import DEFAULT
 from crypto_pipeline.labels.stored.checks import check_labels, checks_of
 from crypto_pipeline.labels.strategies.base import TIMEFRAME, Parameters
 from crypto_pipeline.labels.strategies.registry import Strategy
@@ -31,16 +32,16 @@ def label_checks(strategy: Strategy) -> dg.AssetChecksDefinition:
         with database.store() as store:
             now = store.clock.now()
             start, end = checked_span(context, store)
-            parameters = chosen_parameters(strategy)["default"]
+            sets = learned_parameters(strategy)
             start, end = _with_failures(store, strategy, start, end)
             settings, history = load_settings(), (partitions().history_day, min(end, now))
             for outcome in check_labels(
-                store, strategy, parameters, (start, end), history, now, settings.label_events,
+                store, strategy, sets, (start, end), history, now, settings.label_events,
                 settings.feature_benchmark,
             ):  # fmt: skip
                 record(store, outcome)
                 if outcome.name in selected:
-                    yield _result(store, outcome, asset, parameters, end)
+                    yield _result(store, outcome, asset, sets, end)
 
     return checks
 
@@ -59,14 +60,15 @@ def record(store: Store, outcome: CheckOutcome) -> None:
 
 
 def _result(
-    store: Store, outcome: CheckOutcome, asset: str, parameters: Parameters, end: datetime
+    store: Store, outcome: CheckOutcome, asset: str, sets: dict[str, Parameters], end: datetime
 ) -> dg.AssetCheckResult:
-    shown: dict[str, Any] = {"summary": outcome.summary, "parameters": parameters.hash}
+    hashes = {name: parameters.hash for name, parameters in sets.items()}
+    shown: dict[str, Any] = {"summary": outcome.summary, "parameters": hashes}
     shown["offending"] = 0 if outcome.passed else outcome.offenders.height
     if outcome.name == "too_few_events":
         shown["labels_by_instrument"] = metadata.table(outcome.offenders, most=200)
         strategy = Strategy(outcome.subject)
-        history = store.labels.read(strategy.definition.table, parameters.hash, partitions().history_day, end)
+        history = store.labels.read(strategy.definition.table, hashes[DEFAULT], partitions().history_day, end)
         shown |= pictures(store, strategy, history, history)
     elif outcome.offenders.height and not outcome.passed:
         shown["offenders"] = metadata.table(outcome.offenders)

@@ -11,6 +11,7 @@ import polars as pl
 
 from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.partitions import partitions as layout
+from crypto_pipeline.labels.parameters import DEFAULT, LOOSE
 from crypto_pipeline.labels.stored.checks import example_of
 from crypto_pipeline.labels.stored.update import LabelReport
 from crypto_pipeline.labels.strategies.base import TIMEFRAME, Parameters
@@ -45,7 +46,7 @@ def materialization(
         key: {"dagster/row_count": 0, "span": metadata.span_text(*window)} for key, window in partitions.items()
     }
     for name, parameters in sets.items():
-        suffix = "" if name == "default" else f"_{name}"
+        suffix = "" if name == DEFAULT else f"_{name}"
         labels = store.labels.read(strategy.definition.table, parameters.hash, start, end)
         cells = store.labels.cells(strategy, parameters.hash, start, end)
         for key, (first, _) in partitions.items():
@@ -53,6 +54,8 @@ def materialization(
             figures = _of_day(of_day, cells.filter(pl.col("day") == first.date()))
             own[key]["dagster/row_count"] += of_day.height
             own[key] |= {f"{what}{suffix}": value for what, value in figures.items()}
+        if name == LOOSE:  # it ends as the default set does; the pictures are of what is traded
+            continue
         history = store.labels.read(strategy.definition.table, parameters.hash, layout().history_day, end)
         drawn = pictures(store, strategy, history, of_day)
         own[key] |= {f"{what}{suffix}": value for what, value in drawn.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crypto_pipeline.labels.parameters import parameter_sets
+from crypto_pipeline.labels.parameters import DEFAULT, LOOSE, parameter_sets
 from crypto_pipeline.labels.stored.inputs import look_ahead, look_back
 from crypto_pipeline.labels.strategies.base import Parameters
 from crypto_pipeline.labels.strategies.registry import Strategy
@@ -21,6 +21,11 @@ def chosen_parameters(strategy: Strategy) -> dict[str, Parameters]:
         if all(parameters[strategy].hash != other.hash for other in chosen.values()):
             chosen[name] = parameters[strategy]
     return chosen
+
+
+def learned_parameters(strategy: Strategy) -> dict[str, Parameters]:
+    """Those of the sets ``default`` and ``loose``, which models learn on; one where they agree."""
+    return {name: one for name, one in chosen_parameters(strategy).items() if name in (DEFAULT, LOOSE)}
 
 
 def reach(strategy: Strategy) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -35,7 +36,7 @@ def checks_of(strategy: Strategy) -> dict[str, str]:
 def check_labels(
     store: Store,
     strategy: Strategy,
-    parameters: Parameters,
+    sets: Mapping[str, Parameters],
     span: tuple[datetime, datetime],
     history: tuple[datetime, datetime],
     now: datetime,
@@ -44,15 +45,31 @@ def check_labels(
 ) -> list[CheckOutcome]:
     """The checks of CHECKS over the labels of signals in ``history``; whether they are current, over ``span``.
 
+    ``sets``: by name, the default one first: each must be final and current; there must be enough of all together.
     ``benchmark``: the setting ``feature_benchmark``.
     """
-    labels = store.labels.read(strategy.definition.table, parameters.hash, *history)
+    labels = {
+        name: store.labels.read(strategy.definition.table, parameters.hash, *history)
+        for name, parameters in sets.items()
+    }
+    ended = [finality(store, Signals(strategy, sets[name], *history, now), of_set) for name, of_set in labels.items()]
+    kept = [current(store, Signals(strategy, parameters, *span, now), benchmark) for parameters in sets.values()]
     return [
-        finality(store, Signals(strategy, parameters, *history, now), labels),
-        current(store, Signals(strategy, parameters, *span, now), benchmark),
+        _of_sets(list(sets), ended),
+        _of_sets(list(sets), kept),
         *([has_benchmark(store, strategy, benchmark)] if "benchmark" in checks_of(strategy) else []),
-        enough(strategy, labels, history[1] - history[0], least),
+        enough(strategy, list(labels.values()), history[1] - history[0], least),
     ]
+
+
+def _of_sets(names: Sequence[str], outcomes: Sequence[CheckOutcome]) -> CheckOutcome:
+    """One outcome of those of several sets: the first error, else the first warning, else that of the first set."""
+    failed = [(one.severity != "error", place) for place, one in enumerate(outcomes) if not one.passed]
+    if not failed:
+        return outcomes[0]
+    _, place = min(failed)
+    named = f" (set {names[place]})" if place else ""
+    return replace(outcomes[place], summary=f"{outcomes[place].summary}{named}")
 
 
 def finality(store: Store, signals: Signals, labels: pl.DataFrame) -> CheckOutcome:
@@ -103,12 +120,18 @@ def has_benchmark(store: Store, strategy: Strategy, benchmark: str) -> CheckOutc
     return CheckOutcome("benchmark", strategy, lacking is None, "warning", lacking or said, pl.DataFrame())
 
 
-def enough(strategy: Strategy, labels: pl.DataFrame, history: timedelta, least: int) -> CheckOutcome:
-    """Counts of events, classes, days and instruments. A history too short to reach them is not judged."""
+def enough(strategy: Strategy, sets: Sequence[pl.DataFrame], history: timedelta, least: int) -> CheckOutcome:
+    """Counts of events, classes, days and instruments. A history too short to reach them is not judged.
+
+    ``sets``: labels of each parameter set that models learn on, the default one first; a signal of two counts once.
+    """
+    key = ["instrument", "signal_ts"]
+    labels = pl.concat([one.select(*key, "net_return") for one in sets]).unique(key, keep="first")
     wins = labels.filter(pl.col("net_return") > 0).height
     days = labels["signal_ts"].dt.date().n_unique()
     instruments = labels["instrument"].n_unique()
-    counted = f"{labels.height} {strategy} labels ({wins} won), {days} days, {instruments} instruments"
+    of_default = f", {sets[0].height} of the default set" if len(sets) > 1 else ""
+    counted = f"{labels.height} {strategy} labels ({wins} won{of_default}), {days} days, {instruments} instruments"
     by_instrument = labels.group_by("instrument").len("labels").sort("instrument")
     if history < timedelta(days=LEAST_DAYS):
         words = f"{counted}: not judged, the span is shorter than {LEAST_DAYS} days"

@@ -107,12 +107,11 @@ def _nothing_found(store: Store, signals: Signals, names: list[str]) -> str:
             f"{waiting} setups wait for the end of their horizon{when}, or for bars that are missing without a reason "
             "(`crypto-pipeline gaps`)"
         )
-    wider = strategy.definition.wider
-    beside = (
-        ", or label a wider parameter set beside them, such as CRYPTO_PIPELINE_LABEL_PARAMETERS="
-        f'\'{{"wide": {{"{strategy}": {wider}}}}}\' and set "wide"'
-    )
+    loose = strategy.definition.loose
+    # Where the wide set itself is asked for there is nothing wider to offer.
+    narrow = any(getattr(signals.parameters, name) != value for name, value in loose.items())
+    beside = ", or take the wider set that is labelled beside it (`--set loose`)" if narrow else ""
     return (
         f"none of the {cells.height} instrument-days has a setup. With these parameters they are rare: collect more "
-        f"days or instruments (`crypto-pipeline up --days N --instruments N`){beside if wider else ''}"
+        f"days or instruments (`crypto-pipeline up --days N --instruments N`){beside}"
     )

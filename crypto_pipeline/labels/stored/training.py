@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from crypto_pipeline.labels.parameters import parameter_sets
 from crypto_pipeline.labels.stored.emptiness import why_empty
 from crypto_pipeline.labels.stored.removed_bars import require_kept
 from crypto_pipeline.labels.stored.signals import Signals
+from crypto_pipeline.labels.stored.weighted import weighted_labels
 from crypto_pipeline.labels.strategies.base import Parameters
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.retention import RetentionPolicy
@@ -32,7 +34,7 @@ from crypto_pipeline.market.timeframes import Timeframe, parse_time, require_utc
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store, StoreError
 
-FORMAT = 1
+FORMAT = 2
 #: Of the label, in this order before the features.
 _LABEL_COLUMNS = (
     "instrument",
@@ -42,6 +44,9 @@ _LABEL_COLUMNS = (
     "label_end_ts",
     "y",
     "weight",
+    "uniqueness",
+    "market_uniqueness",
+    "is_default",
     "outcome",
     "outcome_class",
     "gross_return",
@@ -97,6 +102,7 @@ def training_set(
     *,
     as_of: datetime | None = None,
     parameters: Parameters | None = None,
+    default: Parameters | None = None,
     instruments: Sequence[str] | None = None,
     eligible_only: bool = True,
     universe: Universe | None = None,
@@ -106,11 +112,14 @@ def training_set(
 
     Columns: ``instrument``, ``signal_ts`` (open of the signal bar), ``available_at`` (its close: when features and
     signal were known), ``entry_ts`` and ``label_end_ts`` (for purging), ``y`` (net return above 0), ``weight``
-    (uniqueness), the outcome, the setup's measures as ``setup_…``, then ``eligible``, ``regime``, ``stress`` and every
-    feature. ``eligible_only`` leaves out signals of which more than 5 % of the last day's bars were missing
-    or fewer than half of them traded.
-    ``parameters``: default those of the set ``default``. ``universe``: whose bars decide ranks and breadth.
-    ``retention``: what is kept (default: by the settings). A set without rows says why (``why_empty``).
+    (``market_uniqueness``, scaled to mean 1 over the rows), ``uniqueness``, ``market_uniqueness``, ``is_default``, the
+    outcome, the setup's measures as ``setup_…``, then ``eligible``, ``regime``, ``stress`` and every feature.
+    ``eligible_only`` leaves out signals of which more than 5 % of the last day's bars were missing or fewer than half
+    of them traded.
+    ``parameters``: default those of the set ``default``. ``default``: the parameters that are traded; their labels are
+    rows too, marked ``is_default``, and count before those of ``parameters`` at the same signal. None: the labels of
+    ``parameters`` alone, all of them marked. ``universe``: whose bars decide ranks and breadth. ``retention``: what is
+    kept (default: by the settings). A set without rows says why (``why_empty``).
 
     Raises StoreError for an unknown instrument, an ``as_of`` to come, or when bars that it needs have been removed;
     ValueError for a naive time or a bad strategy.
@@ -118,19 +127,24 @@ def training_set(
     chosen = Strategy.parse(strategy)
     begin, until = _span(start, end)
     used = _parameters(chosen, parameters)
+    judged = used if default is None else _parameters(chosen, default)
     moment = store.labels.settle(as_of)
-    labels = store.labels.read(chosen.definition.table, used.hash, begin, until, instruments=instruments, as_of=moment)
+    labels = weighted_labels(store, chosen, used, judged, begin, until, moment, instruments)
     settings = load_settings()
     everyone = universe or Universe.from_store(store, settings.feature_benchmark)
-    require_kept(store, labels, used, everyone.benchmark, retention or retention_policy(settings), store.clock.now())
+    policy, now = retention or retention_policy(settings), store.clock.now()
+    for one, rows in ((judged, labels.filter("is_default")), (used, labels.filter(~pl.col("is_default")))):
+        require_kept(store, rows, one, everyone.benchmark, policy, now)
     features = _features(store, labels, everyone, begin, until, moment)
     joined = _joined(chosen, labels, features)
-    frame = joined.filter("eligible") if eligible_only else joined
+    frame = _weighted(joined.filter("eligible") if eligible_only else joined)
     chosen_rows = {
         "instruments": sorted(instruments) if instruments is not None else None,
         "eligible_only": eligible_only,
         "universe": {"instruments": everyone.instruments, "benchmark": everyone.benchmark},
-        "data_versions_when_made": _versions(store, chosen, used, begin, until),
+        "default_parameters": None if default is None else judged.model_dump(mode="json"),
+        "default_parameters_hash": None if default is None else judged.hash,
+        "data_versions_when_made": _versions(store, chosen, [used.hash, judged.hash], begin, until),
         "labels": labels.height,
         "ineligible": joined.height - joined["eligible"].sum(),
     }
@@ -138,7 +152,7 @@ def training_set(
     reason = None
     if frame.is_empty():
         reason = why_empty(
-            store, Signals(chosen, used, begin, until, store.clock.now()), instruments=instruments,
+            store, Signals(chosen, used, begin, until, now), instruments=instruments,
             benchmark=everyone.benchmark, ineligible=joined.height,
         )  # fmt: skip
     return TrainingSet(frame, manifest, reason)
@@ -156,12 +170,9 @@ def reproduce(store: Store, manifest: Mapping[str, Any], *, retention: Retention
             f"crypto-pipeline {manifest['made_by']['crypto-pipeline']}"
         )
     strategy = Strategy.parse(manifest["strategy"])
-    parameters = strategy.definition.parameters.model_validate(manifest["parameters"])
-    if parameters.hash != manifest["parameters_hash"]:
-        raise TrainingSetError(
-            f"the parameters of the manifest have the hash {parameters.hash}, not {manifest['parameters_hash']}: "
-            "it was changed, or labels are computed differently by this version"
-        )
+    parameters = _stated_parameters(strategy, manifest, "parameters")
+    beside = manifest["default_parameters"] is not None
+    default = _stated_parameters(strategy, manifest, "default_parameters") if beside else None
     again = training_set(
         store,
         strategy,
@@ -169,6 +180,7 @@ def reproduce(store: Store, manifest: Mapping[str, Any], *, retention: Retention
         parse_time(manifest["end"]),
         as_of=parse_time(manifest["as_of"]),
         parameters=parameters,
+        default=default,
         instruments=manifest["instruments"],
         eligible_only=manifest["eligible_only"],
         universe=Universe(manifest["universe"]["instruments"], manifest["universe"]["benchmark"]),
@@ -181,6 +193,17 @@ def reproduce(store: Store, manifest: Mapping[str, Any], *, retention: Retention
             f"kept, or it was made with another version ({manifest['made_by']})"
         )
     return TrainingSet(again.frame, {**manifest, "content_sha256": again.manifest["content_sha256"]})
+
+
+def _stated_parameters(strategy: Strategy, manifest: Mapping[str, Any], key: str) -> Parameters:
+    """Parameters of a manifest; TrainingSetError where this version computes other labels with them."""
+    parameters = strategy.definition.parameters.model_validate(manifest[key])
+    if parameters.hash != manifest[f"{key}_hash"]:
+        raise TrainingSetError(
+            f"the {key} of the manifest have the hash {parameters.hash}, not {manifest[f'{key}_hash']}: it was "
+            "changed, or labels are computed differently by this version"
+        )
+    return parameters
 
 
 def purged(
@@ -269,7 +292,7 @@ def _features(
 def _joined(strategy: Strategy, labels: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
     measures = {name: f"setup_{name}" for name in strategy.definition.table.measures}
     renamed = labels.rename(measures).with_columns(
-        (pl.col("net_return") > 0).cast(pl.Int8).alias("y"), pl.col("uniqueness").alias("weight")
+        (pl.col("net_return") > 0).cast(pl.Int8).alias("y"), pl.col("market_uniqueness").alias("weight")
     )
     joined = renamed.join(
         features, left_on=["instrument", "signal_ts"], right_on=["instrument", "open_time"], how="left"
@@ -282,8 +305,16 @@ def _joined(strategy: Strategy, labels: pl.DataFrame, features: pl.DataFrame) ->
     )
 
 
+def _weighted(frame: pl.DataFrame) -> pl.DataFrame:
+    """The weights scaled to mean 1. Summed exactly, so that no processor gives another last bit."""
+    if frame.is_empty():
+        return frame
+    mean = math.fsum(frame["weight"].to_list()) / frame.height
+    return frame.with_columns(pl.col("weight") / mean)
+
+
 def _versions(
-    store: Store, strategy: Strategy, parameters: Parameters, start: datetime, end: datetime
+    store: Store, strategy: Strategy, hashes: Sequence[str], start: datetime, end: datetime
 ) -> dict[str, str]:
     """Data versions of bars and labels as they are now. If they are equal later, nothing has changed."""
     shown = {
@@ -291,4 +322,4 @@ def _versions(
         for timeframe, days in LOOK_BACK.items()
     }
     shown[str(Timeframe.M1)] = store.coverage.version(Timeframe.M1, start, end)
-    return shown | {"labels": store.labels.version(strategy, [parameters.hash], start, end)}
+    return shown | {"labels": store.labels.version(strategy, hashes, start, end)}

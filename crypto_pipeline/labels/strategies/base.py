@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from crypto_pipeline.arrays.panel import Flags, Floats, Ints, Panel
+from crypto_pipeline.labels.costs import Costs
 from crypto_pipeline.market.instruments import Tier
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.research.label_columns import LabelTable
@@ -55,29 +56,11 @@ class TierExits(_Model):
         return exits
 
 
-class Costs(_Model):
-    """What a round trip costs: a fee on each side, and slippage at the entry."""
-
-    fee: float = Field(0.0026, ge=0, lt=0.1)
-    slippage_large: float = Field(0.0008, ge=0, lt=0.1)
-    slippage_mid: float = Field(0.0015, ge=0, lt=0.1)
-    slippage_meme: float = Field(0.0035, ge=0, lt=0.1)
-
-    def slippage(self, tier: Tier | str) -> float:
-        """Slippage of one tier."""
-        value: float = getattr(self, f"slippage_{tier}")
-        return value
-
-    def factor(self, tier: Tier | str) -> float:
-        """``(1 + net return) / (1 + gross return)``: bought dearer by slippage and fee, sold less the fee."""
-        return (1 - self.fee) / ((1 + self.slippage(tier)) * (1 + self.fee))
-
-
 class Parameters(_Model):
     """The parameters that every strategy has."""
 
     #: Raised whenever the same parameters would give other rows: it is part of the hash.
-    METHOD: ClassVar[int] = 2
+    METHOD: ClassVar[int] = 3
 
     horizon: int = Field(gt=0, le=2000, description="Bars until the time barrier.")
     exits: TierExits
@@ -200,7 +183,7 @@ class StrategyDefinition:
     #: Whether its setups look at the benchmark's market (then it needs one), and at 1h bars.
     uses_benchmark: bool = False
     uses_hours: bool = False
-    #: Parameters under which more setups are found, as a person would set them who has none.
-    wider: str = ""
     #: Measures that are known only after the entry, or rest on its price: no model may be given one.
     known_after_entry: frozenset[str] = frozenset()
+    #: What differs in the set ``loose``: wider conditions, same barriers, so that models have more to learn from.
+    loose: Mapping[str, Any] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from crypto_pipeline.arrays.arithmetic import lagged, ratio
 from crypto_pipeline.arrays.panel import Floats, Ints, Panel
 from crypto_pipeline.arrays.rolling import rolling_max, rolling_min
 from crypto_pipeline.features.definitions import indicators
+from crypto_pipeline.labels.costs import OrderUse, fill_price, net_return
 from crypto_pipeline.labels.strategies.base import (
     DAY,
     Barriers,
@@ -62,8 +63,7 @@ def find(bars: SetupBars, parameters: ChannelParameters) -> pl.DataFrame:
     """
     p, panel = parameters, bars.panel
     close = panel.close
-    # by instrument: turns 1 + gross into 1 + net return
-    cost_factors = np.array([p.costs.factor(tier) for tier in bars.tiers])
+    slippages = np.array([p.costs.slippage(tier) for tier in bars.tiers])
     y = np.log(close)
     line = indicators.ols(y, p.window)
     half = p.bands * line.sigma
@@ -81,8 +81,11 @@ def find(bars: SetupBars, parameters: ChannelParameters) -> pl.DataFrame:
     setups = bars.setups(rows, measures)
     lower, band = line.end.ravel()[rows] - half.ravel()[rows], 2 * half.ravel()[rows]
     target, stop = np.exp(lower + p.target * band), np.exp(lower) * (1 - p.stop_below)
-    price, factor = close.ravel()[rows], cost_factors[rows // panel.width]
-    reward_to_risk = ratio(target / price * factor - 1, 1 - stop / price * factor)
+    slippage = slippages[rows // panel.width]
+    price = close.ravel()[rows]
+    paid = fill_price(OrderUse.ENTRY, price, slippage)
+    reward = net_return(paid, target, p.costs.fee)
+    reward_to_risk = ratio(reward, -net_return(paid, fill_price(OrderUse.STOP, stop, slippage), p.costs.fee))
     setups = setups.with_columns(
         *_shape(panel, y, rows, line, p), target=target, channel_stop=stop, reward_to_risk=reward_to_risk
     )
@@ -147,6 +150,6 @@ CHANNEL = StrategyDefinition(
     ),
     find=find,
     barriers=barriers,
-    wider='{"touches": 2, "reward_to_risk": 1.0}',
     known_after_entry=frozenset({"fallback"}),
+    loose={"touches": 2, "reward_to_risk": 1.0},
 )

@@ -33,7 +33,7 @@ from crypto_pipeline.store.research.label_columns import LabelTable
 class DcaParameters(Parameters):
     """A sharp fall on normal volume, bought in a grid."""
 
-    METHOD: ClassVar[int] = 3
+    METHOD: ClassVar[int] = 4
     FORMER_NAMES: ClassVar[Mapping[str, str]] = {"rsi_max": "rsi_most"}
     horizon: int = Field(288, gt=0, le=2000)
     exits: TierExits = exits_by_tier((0.04, 0.06), (0.07, 0.08), (0.10, 0.11))
@@ -116,6 +116,6 @@ DCA = StrategyDefinition(
     find=find,
     barriers=barriers,
     uses_benchmark=True,
-    wider='{"fall": 0.03}',
     known_after_entry=frozenset({"orders_filled", "average_px"}),
+    loose={"fall": 0.03},
 )

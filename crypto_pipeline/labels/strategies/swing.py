@@ -94,5 +94,5 @@ SWING = StrategyDefinition(
     ),
     find=find,
     uses_hours=True,
-    wider='{"breakout": 0.0, "volume_ratio": 1.0}',
+    loose={"breakout": 0.0, "volume_ratio": 1.0},
 )

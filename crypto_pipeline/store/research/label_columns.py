@@ -29,7 +29,7 @@ _COMMON: dict[str, tuple[pl.DataType, str]] = {
     "bars_to_touch": (INT, "Bars held, the entry bar included."),
     "exit_px": (FLOAT, "The price at which it ended."),
     "gross_return": (FLOAT, "Return on the average entry."),
-    "net_return": (FLOAT, "The same less slippage at the entry and fees on both sides."),
+    "net_return": (FLOAT, "The same less slippage of what is sent to the market, and fees on both sides."),
     "mae": (FLOAT, "Lowest price while held, relative to entry_px: at most 0."),
     "mfe": (FLOAT, "Highest price while held, relative to entry_px: at least 0."),
     "ambiguous": (TEXT, "Whether one bar could have ended it in two ways, and what decided: no, minutes, assumed."),

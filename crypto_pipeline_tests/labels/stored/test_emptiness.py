@@ -29,7 +29,7 @@ __all__ = ["run"]
 
 DAYS = 12
 END = START + timedelta(days=DAYS)
-DCA = SETS["loose"][Strategy.DCA]
+DCA = SETS["wide"][Strategy.DCA]
 
 
 @pytest.fixture
@@ -113,8 +113,8 @@ def test_a_set_with_rows_warns_of_nothing(store: Store, monkeypatch: pytest.Monk
     bring_up_to_date(store, Strategy.DCA, DCA, START, END, now=END)
     assert Universe.from_store(store).benchmark == "BTC-USDT"
     monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", store.url)
-    monkeypatch.setenv("CRYPTO_PIPELINE_LABEL_PARAMETERS", '{"loose": {"dca": {"fall": 0.012, "rsi_most": 60, '
+    monkeypatch.setenv("CRYPTO_PIPELINE_LABEL_PARAMETERS", '{"wide": {"dca": {"fall": 0.012, "rsi_most": 60, '
                        '"volume_ratio": 0.5, "spacing": 3, "step": 0.004, "stop_below": 0.006}}}')  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert crypto_pipeline.training_set("dca", START, END, parameter_set="loose").height > 0
+        assert crypto_pipeline.training_set("dca", START, END, parameter_set="wide").height > 0

@@ -28,12 +28,11 @@ from crypto_pipeline.market import Timeframe
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline_tests.builders.label_market import START, store_market, write
-from crypto_pipeline_tests.labels.comparison import LOOSE as LOOSE_SETS
-from crypto_pipeline_tests.labels.comparison import SETS
+from crypto_pipeline_tests.labels.comparison import OWN, SETS
 
 DAYS = 30
 END = START + timedelta(days=DAYS)
-LOOSE = SETS["loose"]
+WIDE = SETS["wide"]
 EVERY = list(Strategy)
 
 
@@ -49,12 +48,12 @@ def bars(store: Store) -> pl.DataFrame:
 
 
 def make(store: Store, strategy: Strategy, now: datetime = END, **options: bool) -> LabelReport:
-    return bring_up_to_date(store, strategy, LOOSE[strategy], START, END, now=now, **options)
+    return bring_up_to_date(store, strategy, WIDE[strategy], START, END, now=now, **options)
 
 
 def values(store: Store, strategy: Strategy) -> pl.DataFrame:
     """Labels without what says when and from what they were made."""
-    return store.labels.read(strategy.definition.table, LOOSE[strategy].hash, START, END).drop(
+    return store.labels.read(strategy.definition.table, WIDE[strategy].hash, START, END).drop(
         "recorded_at", "data_version"
     )
 
@@ -76,7 +75,7 @@ def revise(store: Store, bars: pl.DataFrame, symbol: str, at: datetime, **prices
 
 def test_labels_wait_for_their_horizon_and_come_by_themselves(store: Store, bars: pl.DataFrame) -> None:
     for strategy in EVERY:
-        horizon = timedelta(minutes=15) * LOOSE[strategy].horizon
+        horizon = timedelta(minutes=15) * WIDE[strategy].horizon
         seen = 0
         for now in (START + timedelta(days=20, hours=7, minutes=3), START + timedelta(days=24, hours=18), END):
             report = make(store, strategy, now)
@@ -86,7 +85,7 @@ def test_labels_wait_for_their_horizon_and_come_by_themselves(store: Store, bars
             assert report.written.superseded == report.written.withdrawn == 0
             assert make(store, strategy, now).cells == 0
             seen = labels.height
-            outcomes = check_labels(store, strategy, LOOSE[strategy], (START, now), (START, now), now, 1)
+            outcomes = check_labels(store, strategy, {"default": WIDE[strategy]}, (START, now), (START, now), now, 1)
             assert {one.name: one.passed for one in outcomes} == dict.fromkeys(checks_of(strategy), True)
         assert make(store, strategy, everything=True).written.changed == 0
 
@@ -98,7 +97,7 @@ def test_a_revised_bar_makes_exactly_its_dependents_stale(store: Store, bars: pl
     price = bars.filter(instrument="ETH-USDT", open_time=at)["close"][0] * 0.9
     changed, written = revise(store, bars, "ETH-USDT", at, low=price, close=price), 0
     for strategy in EVERY:
-        parameters = LOOSE[strategy]
+        parameters = WIDE[strategy]
         due = due_cells(store, Signals(strategy, parameters, START, END, END), traded(store))
         first = at.date() - timedelta(days=inputs.look_ahead(parameters))
         last = at.date() + timedelta(days=inputs.look_back(parameters))
@@ -133,23 +132,23 @@ def test_the_benchmark_is_an_input_of_dca(store: Store, bars: pl.DataFrame) -> N
     price = bars.filter(instrument="BTC-USDT", open_time=at)["close"][0] * 0.9
     revise(store, bars, "BTC-USDT", at, low=price, close=price)
     tiers = traded(store)
-    due = due_cells(store, Signals(Strategy.DCA, LOOSE[Strategy.DCA], START, END, END), tiers)
+    due = due_cells(store, Signals(Strategy.DCA, WIDE[Strategy.DCA], START, END, END), tiers)
     assert set(due["instrument"]) == set(tiers)
-    due = due_cells(store, Signals(Strategy.SWING, LOOSE[Strategy.SWING], START, END, END), tiers)
+    due = due_cells(store, Signals(Strategy.SWING, WIDE[Strategy.SWING], START, END, END), tiers)
     assert set(due["instrument"]) == {"BTC-USDT"}
 
 
 def test_without_its_benchmark_dca_says_so_and_comes_by_itself_when_there_is_one(
     store: Store, bars: pl.DataFrame
 ) -> None:
-    strategy, parameters = Strategy.DCA, LOOSE[Strategy.DCA]
+    strategy, parameters = Strategy.DCA, WIDE[Strategy.DCA]
 
     def bring(benchmark: str) -> LabelReport:
         return bring_up_to_date(store, strategy, parameters, START, END, now=END, benchmark=benchmark)
 
     def check(benchmark: str, chosen: Strategy = strategy) -> dict[str, tuple[bool, str]]:
         span = START, END
-        outcomes = check_labels(store, chosen, LOOSE[chosen], span, span, END, 1, benchmark)
+        outcomes = check_labels(store, chosen, {"default": WIDE[chosen]}, span, span, END, 1, benchmark)
         return {one.name: (one.passed, one.summary) for one in outcomes}
 
     report = bring("XBT")
@@ -200,7 +199,7 @@ def test_minutes_that_decided_are_inputs_and_others_are_not(store: Store, bars: 
 
 
 def test_a_bar_missing_without_a_reason_holds_labels_back(store: Store, bars: pl.DataFrame) -> None:
-    strategy, parameters = Strategy.DCA, LOOSE[Strategy.DCA]
+    strategy, parameters = Strategy.DCA, WIDE[Strategy.DCA]
     at = START + timedelta(days=20, hours=9)
     with psycopg.connect(store.url) as connection:
         connection.execute(
@@ -213,7 +212,9 @@ def test_a_bar_missing_without_a_reason_holds_labels_back(store: Store, bars: pl
     reach = timedelta(minutes=15) * (parameters.horizon + 1)
     touched = (pl.col("signal_ts") + reach > at) & (pl.col("signal_ts") - timedelta(hours=24) < at)
     assert labels.filter(touched & (pl.col("signal_ts") != at)).is_empty()
-    outcome = check_labels(store, strategy, parameters, (START, END), (START, END), END + timedelta(days=9), 1)[0]
+    outcome = check_labels(
+        store, strategy, {"default": parameters}, (START, END), (START, END), END + timedelta(days=9), 1
+    )[0]
     assert (outcome.name, outcome.passed, set(outcome.offenders["instrument"])) == (
         "label_finality",
         False,
@@ -247,7 +248,7 @@ def test_a_training_set_of_the_past_does_not_change(
     moment = store.labels.settle()
     files, before = {}, {}
     for strategy in EVERY:
-        made = training_set(store, strategy, START, END, as_of=moment, parameters=LOOSE[strategy])
+        made = training_set(store, strategy, START, END, as_of=moment, parameters=WIDE[strategy])
         assert made.frame.height > 20
         assert (made.frame["available_at"] == made.frame["entry_ts"]).all()
         before[strategy], files[strategy] = made, tmp_path / f"{strategy}.parquet"
@@ -259,17 +260,17 @@ def test_a_training_set_of_the_past_does_not_change(
         changed = revise(store, changed, row["instrument"], at, low=price, close=price)
     for strategy in EVERY:
         assert make(store, strategy).written.changed > 0
-        again = training_set(store, strategy, START, END, as_of=moment, parameters=LOOSE[strategy])
+        again = training_set(store, strategy, START, END, as_of=moment, parameters=WIDE[strategy])
         assert_frame_equal(again.frame, before[strategy].frame, check_exact=True)
-        now = training_set(store, strategy, START, END, parameters=LOOSE[strategy])
+        now = training_set(store, strategy, START, END, parameters=WIDE[strategy])
         assert not now.frame.equals(again.frame)
         manifest = json.loads(manifest_path(files[strategy]).read_text())
         copy = tmp_path / "again.parquet"
         reproduce(store, manifest).write(copy)
         assert copy.read_bytes() == files[strategy].read_bytes()
     monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", store.url)
-    monkeypatch.setenv("CRYPTO_PIPELINE_LABEL_PARAMETERS", json.dumps(LOOSE_SETS))
-    public = crypto_pipeline.training_set("channel", START, END, as_of=moment, parameter_set="loose")
+    monkeypatch.setenv("CRYPTO_PIPELINE_LABEL_PARAMETERS", json.dumps(OWN))
+    public = crypto_pipeline.training_set("channel", START, END, as_of=moment, parameter_set="wide")
     assert_frame_equal(public, before[Strategy.CHANNEL].frame, check_exact=True)
     with pytest.raises(TrainingSetError, match="the manifest says"):
         reproduce(store, {**manifest, "as_of": now.manifest["as_of"]})
@@ -278,7 +279,7 @@ def test_a_training_set_of_the_past_does_not_change(
 def test_a_training_set_survives_recomputation_and_says_when_bars_are_gone(
     store: Store, bars: pl.DataFrame, tmp_path: Path
 ) -> None:
-    strategy, parameters = Strategy.CHANNEL, LOOSE[Strategy.CHANNEL]
+    strategy, parameters = Strategy.CHANNEL, WIDE[Strategy.CHANNEL]
     make(store, strategy)
     begin = START + timedelta(days=17)
     made = training_set(store, strategy, begin, END, parameters=parameters)
@@ -321,7 +322,7 @@ def remove(store: Store, timeframe: Timeframe, before: datetime) -> None:
 
 def test_a_fold_is_purged(store: Store, bars: pl.DataFrame) -> None:
     make(store, Strategy.DCA)
-    frame = training_set(store, Strategy.DCA, START, END, parameters=LOOSE[Strategy.DCA]).frame
+    frame = training_set(store, Strategy.DCA, START, END, parameters=WIDE[Strategy.DCA]).frame
     begin, end = START + timedelta(days=15), START + timedelta(days=18)
     train, test = purged(frame, begin, end)
     assert test.height
