@@ -11,7 +11,7 @@ import re
 import shlex
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AwareDatetime, Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -24,6 +24,7 @@ from crypto_pipeline.operation_settings import OperationSettings
 from crypto_pipeline.venue_names import CCXT, refuse_unknown_venue, venue_names
 
 PREFIX = "CRYPTO_PIPELINE_"
+MlMode: TypeAlias = Literal["off", "boost", "gate"]
 
 
 class SettingsError(ValueError):
@@ -194,6 +195,13 @@ class Settings(OperationSettings):
         '({"tight": {"dca": {"fall": 0.06}}}).',
     )
     label_events: int = Field(500, ge=1, description="Fewer labels of a strategy than this are too few to learn from.")
+
+    # Models
+    ml_mode: dict[str, MlMode] = Field(
+        default={},
+        description="What predictions are used for, by strategy: off, boost (the size of a trade is scaled by 0.5 to "
+        "1.5) or gate (only signals that should win). What is not named: boost. Without a usable model: off.",
+    )
 
     @field_validator("host")
     @classmethod

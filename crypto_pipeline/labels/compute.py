@@ -33,27 +33,39 @@ class SetupContext:
 
 
 def find_setups(
-    strategy: Strategy, panel: Panel, context: SetupContext, parameters: Parameters, tiers: Mapping[str, str]
+    strategy: Strategy,
+    panel: Panel,
+    context: SetupContext,
+    parameters: Parameters,
+    tiers: Mapping[str, str],
+    *,
+    newest: bool = False,
 ) -> pl.DataFrame:
     """The setups that could be entered, one row each: ``number`` (of the instrument), ``place``, the own measures.
 
     Sorted by both. Entry is the open of the very next bar: where that bar is absent nothing can be bought, and there is
     no setup. Nor is there one in the first WARM_UP bars of a series, where indicators still depend on where it begins.
-    ``tiers``: by instrument. Raises TypeError for parameters of another strategy.
+    ``tiers``: by instrument. ``newest``: the last bar of the panel has just closed, and the next may still come. Raises
+    TypeError for parameters of another strategy.
     """
     definition = strategy.definition
     if not isinstance(parameters, definition.parameters):
         raise TypeError(f"{strategy} has no setups for {type(parameters).__name__}")
-    able = enterable(panel)
+    able = enterable(panel, newest=newest)
     bars = SetupBars(panel, able, context.halted, context.hours, [tiers[name] for name in panel.names])
     setups = definition.find(bars, parameters)
     return setups.filter(pl.Series(able[setups["number"].to_numpy(), setups["place"].to_numpy()], dtype=pl.Boolean))
 
 
-def enterable(panel: Panel) -> Flags:
-    """Per instrument and bar: the next bar is there to enter at, and WARM_UP bars of the series lie before this one."""
+def enterable(panel: Panel, *, newest: bool = False) -> Flags:
+    """Per instrument and bar: the next bar is there to enter at, and WARM_UP bars of the series lie before this one.
+
+    ``newest``: the last bars too, whose next bars are still to come.
+    """
     able: Flags = np.zeros(panel.open.shape, np.bool_)
     able[:, :-1] = ~np.isnan(panel.open[:, 1:])
+    if newest:
+        able[:, -1] = ~np.isnan(panel.open[:, -1])
     able &= np.arange(panel.width) >= panel.first()[:, None] + WARM_UP
     return able
 

@@ -30,6 +30,8 @@ import crypto_pipeline.store.reads.bars
 import crypto_pipeline.store.reads.trades
 import crypto_pipeline.store.research.features
 import crypto_pipeline.store.research.labels
+import crypto_pipeline.store.research.models.predictions
+import crypto_pipeline.store.research.models.registry
 import crypto_pipeline.store.schema.instrument_statements
 import crypto_pipeline.store.trades.live_prices
 import crypto_pipeline.store.trades.price_updates

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.store.reads.trades import TradeReads
     from crypto_pipeline.store.research.features import Features
     from crypto_pipeline.store.research.labels import Labels
+    from crypto_pipeline.store.research.models.registry import Models
     from crypto_pipeline.store.trades.live_prices import Live
     from crypto_pipeline.store.trades.price_updates import PriceUpdates
     from crypto_pipeline.store.trades.spans import StoredTrades
@@ -162,6 +163,13 @@ class Store:
         from crypto_pipeline.store.research.features import Features
 
         return Features(self.connections, self._symbols)
+
+    @cached_property
+    def models(self) -> Models:
+        """Trained models, which of them are in use, and their predictions."""
+        from crypto_pipeline.store.research.models.registry import Models
+
+        return Models(self.connections, self._symbols)
 
     @cached_property
     def reconciliations(self) -> Reconciliations:

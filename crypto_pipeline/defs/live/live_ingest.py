@@ -24,8 +24,8 @@ from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import CRITICAL, SOON, UNFINISHED, sensor
 from crypto_pipeline.defs.live import ingest_run
 from crypto_pipeline.defs.live.heartbeats import observations
-from crypto_pipeline.features.stored.live import after_minute_with_features
 from crypto_pipeline.ingest import Duty, IngestShard, ingest_shard, ingest_shards, run_ingest, shards_with_instruments
+from crypto_pipeline.models.stored.live import after_minute_with_predictions
 from crypto_pipeline.ops.dagster_instance.idle_sensors import CHANGES, RUNS
 from crypto_pipeline.ops.host.processes import MARK
 from crypto_pipeline.ops.supervision.ingest_process import LineQueueHandler, ingest_here
@@ -113,7 +113,7 @@ async def _ingest_until_stopped(
         shard.count,
         stop,
         Summaries(context.log),
-        after_minute_with_features(settings),
+        after_minute_with_predictions(settings),
         holder=context.run_id,
         duty=duty,
         name=shard.name,

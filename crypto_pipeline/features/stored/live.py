@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Thread
@@ -30,10 +31,11 @@ KEPT = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class LiveStep:
-    """The result of one step: rows written, and seconds that it took."""
+    """The result of one step: rows written, seconds that it took, and the open times of the bars that got rows."""
 
     rows: int
     seconds: float
+    opened: tuple[datetime, ...] = ()
 
 
 def live_step(store: Store, now: datetime, *, benchmark: str = BENCHMARK) -> LiveStep:
@@ -56,13 +58,17 @@ def live_step(store: Store, now: datetime, *, benchmark: str = BENCHMARK) -> Liv
     added = store.features.append(rows, schema_hash(), known_at)
     seconds = time.monotonic() - clock
     store.metrics.record(JobMetrics(job="live_features", started=started, seconds=seconds, rows=added))
-    return LiveStep(added, seconds)
+    return LiveStep(added, seconds, tuple(rows["open_time"].unique().sort().to_list()))
 
 
-def after_minute_with_features(settings: Settings) -> OnMinute:
+#: What follows the features of a minute.
+AfterFeatures = Callable[[MinuteDone, LiveStep], None]
+
+
+def after_minute_with_features(settings: Settings, then: AfterFeatures | None = None) -> OnMinute:
     """A callback for ingest after each minute: check, fill and roll up bars, then compute the features of closed bars.
 
-    Kernels are made ready beside it from now on, long before a bar closes.
+    ``then`` is called after them. Kernels are made ready beside it from now on, long before a bar closes.
     """
     bars = after_minute(settings)
     Thread(target=rolling.prepare, name="prepare-kernels", daemon=True).start()
@@ -71,6 +77,8 @@ def after_minute_with_features(settings: Settings) -> OnMinute:
         try:
             bars(done)
         finally:
-            live_step(done.store, done.now, benchmark=settings.feature_benchmark)
+            step = live_step(done.store, done.now, benchmark=settings.feature_benchmark)
+            if then is not None:
+                then(done, step)
 
     return run

@@ -169,9 +169,9 @@ def _compute(
     # Versions first: a bar that changes after they were read makes the cell stale once more.
     minute_days = inputs.minute_versions(store, begin, end, list(tiers))
     names = list(tiers)
-    bars = store.reader.read(names, TIMEFRAME, begin, end, columns=_COLUMNS)
+    bars = store.reader.read(names, TIMEFRAME, begin, end, columns=BAR_COLUMNS)
     panel = Panel.from_bars(bars, names, begin, end, TIMEFRAME)
-    context = _context(store, strategy, panel, begin, end, benchmark)
+    context = setup_context(store, strategy, panel, begin, end, benchmark)
     source = StoredMinutes(store, panel)
     setups = find_setups(strategy, panel, context, parameters, tiers)
     numbers = setups["number"].to_numpy()
@@ -192,13 +192,13 @@ def _compute(
     report.waiting += int(summaries["waiting"].sum())
 
 
-def _context(
+def setup_context(
     store: Store, strategy: Strategy, panel: Panel, begin: datetime, end: datetime, benchmark: str | None
 ) -> SetupContext:
     """The other bars that the strategy's setups look at: 1h bars and the benchmark's."""
 
     def read(names: Sequence[str], timeframe: Timeframe) -> Panel:
-        bars = store.reader.read(names, timeframe, begin, end, columns=_COLUMNS)
+        bars = store.reader.read(names, timeframe, begin, end, columns=BAR_COLUMNS)
         return Panel.from_bars(bars, names, begin, end, timeframe)
 
     uses = strategy.definition
@@ -210,7 +210,8 @@ def _context(
 
 #: Nothing is known of the market: no setup that asks for it.
 _HALTED = np.ones(1, np.bool_)
-_COLUMNS = ["instrument", "open_time", *COLUMNS]
+#: What setups and labels are made of.
+BAR_COLUMNS = ["instrument", "open_time", *COLUMNS]
 
 
 def _summary(

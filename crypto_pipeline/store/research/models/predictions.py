@@ -1,0 +1,112 @@
+"""Predictions in the database: each subject is decided once, and its row never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from crypto_pipeline.market.timeframes import require_utc
+from crypto_pipeline.store.database import fork_safety
+from crypto_pipeline.store.database.instrument_ids import Symbols
+from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.research.models.rows import PredictionRow
+
+#: Columns of a row that is written, but for the instrument.
+_COLUMNS = (
+    "strategy", "signal_ts", "model_id", "params_hash", "feature_schema_hash", "live", "ml_mode", "decision",
+    "size_factor", "inputs", "probability", "raw", "p_star", "refused", "refusal", "contributions",
+)  # fmt: skip
+_INSERT = (
+    f"INSERT INTO research.predictions (instrument_id, {', '.join(_COLUMNS)}) "  # noqa: S608  (names of ours)
+    f"VALUES (%s, {', '.join(['%s'] * len(_COLUMNS))}) ON CONFLICT DO NOTHING"
+)
+_READ = f"""
+SELECT i.symbol AS instrument, {", ".join(f"p.{name}" for name in _COLUMNS)}, p.made_at, m.input_names
+FROM research.predictions p
+JOIN market.instruments i USING (instrument_id)
+JOIN research.models m USING (model_id)
+WHERE (%(ids)s::int[] IS NULL OR p.instrument_id = ANY(%(ids)s))
+  AND (%(strategy)s::text IS NULL OR p.strategy = %(strategy)s)
+  AND (%(start)s::timestamptz IS NULL OR p.signal_ts >= %(start)s)
+  AND (%(end)s::timestamptz IS NULL OR p.signal_ts < %(end)s)
+ORDER BY p.signal_ts DESC, i.symbol, p.strategy LIMIT %(limit)s OFFSET %(offset)s
+"""  # noqa: S608  (names of ours)
+_MADE = """
+SELECT i.symbol FROM research.predictions p JOIN market.instruments i USING (instrument_id)
+WHERE p.strategy = %s AND p.signal_ts = %s
+"""
+
+
+@fork_safety.with_parts
+class Predictions:
+    """Reads and writes ``research.predictions``. Thread-safe."""
+
+    def __init__(self, connections: Connections, symbols: Symbols) -> None:
+        self._connections, self._symbols = connections, symbols
+
+    def put(self, rows: Sequence[PredictionRow]) -> int:
+        """Store predictions in one transaction; of a subject that has one already the stored one stays.
+
+        Returns how many were stored. Raises StoreError for an unknown instrument.
+        """
+        if not rows:
+            return 0
+        ids = self._symbols.ids(sorted({row.instrument for row in rows}))
+        values = [(ids[row.instrument], *(_value(getattr(row, name)) for name in _COLUMNS)) for row in rows]
+
+        def work(connection: psycopg.Connection[Any]) -> int:
+            with connection.cursor() as cursor:
+                if len(values) == 1:
+                    return cursor.execute(_INSERT, values[0], prepare=True).rowcount
+                cursor.executemany(_INSERT, values)
+                return cursor.rowcount
+
+        return self._connections.run(work)
+
+    def made(self, strategy: str, signal_ts: datetime) -> set[str]:
+        """Instruments that have a prediction for this strategy and signal bar."""
+        return {row[0] for row in self._connections.rows(_MADE, [strategy, require_utc(signal_ts)])}
+
+    def read(
+        self,
+        instruments: Sequence[str] | None = None,
+        strategy: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        limit: int = 1_000,
+        offset: int = 0,
+    ) -> list[tuple[PredictionRow, tuple[str, ...]]]:
+        """Predictions of signals in ``[start, end)``, the newest first, each with the names of its inputs.
+
+        Raises StoreError for an unknown instrument.
+        """
+        asked = {
+            "ids": None if instruments is None else list(self._symbols.ids(instruments).values()),
+            "strategy": strategy,
+            "start": None if start is None else require_utc(start),
+            "end": None if end is None else require_utc(end),
+            "limit": limit,
+            "offset": offset,
+        }
+
+        def work(connection: psycopg.Connection[Any]) -> list[dict[str, Any]]:
+            with connection.cursor(row_factory=dict_row) as cursor:
+                return cursor.execute(_READ, asked).fetchall()
+
+        return [_row(found) for found in self._connections.run(work)]
+
+
+def _value(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _row(found: dict[str, Any]) -> tuple[PredictionRow, tuple[str, ...]]:
+    names = tuple(found.pop("input_names"))
+    for name in ("inputs", "contributions"):
+        found[name] = found[name] and tuple(found[name])
+    return PredictionRow(**found), names
