@@ -73,6 +73,17 @@ def calibration_error(y: Floats, p: Floats, bins: int = BINS) -> float:
     return float(sum(part["rows"] * abs(part["probability"] - part["observed"]) for part in parts) / len(y))
 
 
+def calibration_error_by_chance(p: Floats, seed: int, draws: int = 200) -> float:
+    """Mean calibration error that probabilities ``p`` would have if each were exactly right.
+
+    Few rows have a large one: 500 about 0.05. What a model's own error is to be compared with.
+    """
+    if not len(p):
+        return math.nan
+    rng = np.random.default_rng(seed)
+    return float(np.mean([calibration_error((rng.random(len(p)) < p).astype(float), p) for _ in range(draws)]))
+
+
 def judge(rows: pl.DataFrame, seed: int = 0) -> dict[str, Any]:
     """All metrics of scored rows (see ``scoring.score``), then the same by ``tiers`` and by ``months``."""
     months = rows.with_columns(pl.col("available_at").dt.strftime("%Y-%m").alias("month"))
