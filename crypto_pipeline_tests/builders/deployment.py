@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +27,14 @@ PROGRAMS = ("postgres", "replay", "ingest-0", "code-server", "webserver", "daemo
 def crowding() -> float:
     """How many processes compete for each processor now, at least one: bounds are meant for a machine of our own."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def await_(done: Callable[[], bool], patience: float) -> None:
+    """Wait until ``done``; fail after ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 #: Options of `up`: every program listens on a port that is free.

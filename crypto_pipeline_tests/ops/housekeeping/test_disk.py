@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from crypto_pipeline.ops.host.disk_space import Disk, DiskLimits
 from crypto_pipeline.ops.housekeeping.disk_watch import SOURCE, DiskWatch, Room
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
-from crypto_pipeline_tests.builders.deployment import Deployment, crowding
+from crypto_pipeline_tests.builders.deployment import Deployment, await_, crowding
 
 #: How often the disk of a whole deployment fills and empties.
 ROUNDS = int(os.environ.get("CRYPTO_PIPELINE_TEST_DISK_ROUNDS", "1"))
@@ -168,10 +168,3 @@ def test_up_waits_on_a_full_disk_and_goes_on_by_itself(small: Path) -> None:
             assert proof.returncode == 0, proof.stdout + proof.stderr
     finally:
         house.stop()
-
-
-def await_(done: Callable[[], bool], patience: float) -> None:
-    deadline = time.monotonic() + patience
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
