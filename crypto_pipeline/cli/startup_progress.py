@@ -6,15 +6,15 @@ import contextlib
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from crypto_pipeline.ops.host.paths import UpState
-    from crypto_pipeline.settings import Settings
+    from crypto_pipeline.ops.supervision.start.worker import StartProgress
 
-_LOOK_EVERY = 1.0
 #: Without a terminal, a line is written only after a change, and at most once in this many seconds.
 _SPEAK_EVERY = 15.0
 
@@ -37,20 +37,17 @@ class FirstMinutes:
         else:
             print(line, flush=True)
 
-    def begin(self, settings: Settings, state: UpState, stopping: threading.Event) -> None:
-        """Print the URLs once everything answers, and show the progress of the first backfill."""
+    def begin(self, state: UpState, progress: Iterator[StartProgress | str]) -> None:
+        """Print the URLs once everything answers, and show ``progress`` of the first backfill."""
         self.say(f"Dagster UI {state.urls['ui']}")
-        thread = threading.Thread(
-            target=self._follow, args=(settings, state, stopping), name="first-minutes", daemon=True
-        )
+        thread = threading.Thread(target=self._follow, args=(state, progress), name="first-minutes", daemon=True)
         thread.start()
 
-    def _follow(self, settings: Settings, state: UpState, stopping: threading.Event) -> None:
+    def _follow(self, state: UpState, progress: Iterator[StartProgress | str]) -> None:
         try:
             # The sensor `new_instruments` requests the backfill: at the first start every instrument is new.
             self.say(f"new instruments are backfilled automatically: {state.urls['ui']}/runs")
-            self._watch(settings, stopping)
-            if not stopping.is_set():
+            if self._watch(progress):
                 self._urls(state)
         except Exception as error:  # the deployment continues; Dagster's sensors fill the database anyway
             self.say(f"cannot show the first backfill: {type(error).__name__}: {error}")
@@ -60,24 +57,20 @@ class FirstMinutes:
             self.say(f"{name:<8} {url}")
         self.say("runs until Ctrl-C or `crypto-pipeline down`")
 
-    def _watch(self, settings: Settings, stopping: threading.Event) -> None:
-        import crypto_pipeline.ops.without_pandas  # noqa: F401  (this process runs for long: 45 MB less)
-        from crypto_pipeline.ops.status import Stored
-        from crypto_pipeline.store import Store, StoreError, resolve_url
-
+    def _watch(self, progress: Iterator[StartProgress | str]) -> bool:
+        """Show the progress; whether the database became complete."""
         show = self._terminal if sys.stdout.isatty() else self._lines
-        with Store(resolve_url(settings)) as store, show() as update:
-            while not stopping.wait(_LOOK_EVERY):
-                try:
-                    stored = Stored.read(store)
-                except StoreError as error:
-                    self.say(f"the database does not answer now: {error}")
+        with show() as update:
+            for seen in progress:
+                if isinstance(seen, str):
+                    self.say(f"the database does not answer now: {seen}")
                     continue
-                update(stored)
-                if stored.complete:
-                    rows = sum(row["present"] for row in stored.timeframes.values())
-                    self.say(f"complete: {rows:,} bars stored, all {stored.checks_passed} checks pass")
-                    return
+                update(seen)
+                if seen.complete:
+                    rows = sum(row["present"] for row in seen.timeframes.values())
+                    self.say(f"complete: {rows:,} bars stored, all {seen.checks_passed} checks pass")
+                    return True
+        return False
 
     def _terminal(self) -> Any:
         return _Bars(self)
@@ -98,7 +91,7 @@ class _Lines:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def __call__(self, stored: Any) -> None:
+    def __call__(self, stored: StartProgress) -> None:
         line = (
             f"bars {stored.accounted:,} of {stored.expected:,} present or explained, "
             f"checks {stored.checks_passed} of {stored.checks_wanted} passed"
@@ -131,7 +124,7 @@ class _Bars:
         self._screen._live = None
         self._live.stop()
 
-    def __call__(self, stored: Any) -> None:
+    def __call__(self, stored: StartProgress) -> None:
         for name, row in stored.timeframes.items():
             self._show(name, row["present"] + row["explained"], row["expected"])
         self._show("checks", stored.checks_passed, stored.checks_wanted)

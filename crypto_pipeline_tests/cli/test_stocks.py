@@ -17,8 +17,8 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.universe import parse_universe
 from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.status import Stored
-from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
 from crypto_pipeline.ops.supervision.programs import claim_ports, environment, given_settings, programs
+from crypto_pipeline.ops.supervision.start.initial_instruments import chosen_instruments
 from crypto_pipeline.replay import ReplayExchange, running_exchange
 from crypto_pipeline.replay.massive.generated import GeneratedStocks
 from crypto_pipeline.replay.massive.plans import Plan

@@ -20,7 +20,7 @@ from crypto_pipeline.healing.macro.sync import sync_macro
 from crypto_pipeline.market.macro.series import choose_series
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.status import Stored
-from crypto_pipeline.ops.supervision.initial_instruments import begin_collecting
+from crypto_pipeline.ops.supervision.start.initial_instruments import begin_collecting
 from crypto_pipeline.replay import running_exchange
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store

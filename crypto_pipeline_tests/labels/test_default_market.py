@@ -15,7 +15,7 @@ from crypto_pipeline.labels.parameters import parameter_sets
 from crypto_pipeline.labels.strategies.dca import halts
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.market.universe import choose_instruments, load_universe
-from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
+from crypto_pipeline.ops.supervision.start.initial_instruments import chosen_instruments
 from crypto_pipeline.replay.market.generated import GeneratedMarket
 from crypto_pipeline.settings import load_settings
 

@@ -87,8 +87,8 @@ def up(
     """Start everything, keep it running and fill the database. Ctrl-C stops it."""
     from crypto_pipeline.ops.errors import OpsError
     from crypto_pipeline.ops.housekeeping.retention import check_look_backs
-    from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
-    from crypto_pipeline.ops.supervision.recordings import check_recordings
+    from crypto_pipeline.ops.supervision.start.initial_instruments import chosen_instruments
+    from crypto_pipeline.ops.supervision.start.recordings import check_recordings
     from crypto_pipeline.settings import load_settings
 
     settings = load_settings(data_dir=data_dir, **asdict(deployment))
@@ -133,13 +133,13 @@ def _run(settings: Settings) -> None:
     from crypto_pipeline.cli.startup_progress import FirstMinutes
     from crypto_pipeline.ops.housekeeping.retention import describe_retention
     from crypto_pipeline.ops.supervision.guardian import Guardian
-    from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
+    from crypto_pipeline.ops.supervision.start.initial_instruments import chosen_instruments
 
     screen = FirstMinutes()
     if settings.venue != "replay":
         screen.say(describe_retention(settings, len(chosen_instruments(settings))))
     guardian = Guardian(settings, screen.say)
-    guardian.run(lambda state: screen.begin(guardian.settings, state, guardian.stopping))
+    guardian.run(lambda state: screen.begin(state, guardian.progress()))
     screen.say("stopped")
 
 

@@ -100,7 +100,7 @@ def _serve(settings: Settings, weight_limit: int, captures: Path | None, lists: 
     from crypto_pipeline.ops.host.memory import release_memory_regularly
     from crypto_pipeline.ops.host.paths import Places
     from crypto_pipeline.ops.replay_clock import replay_clock, shifted_at, stocks_day
-    from crypto_pipeline.ops.supervision.initial_instruments import generated_symbols
+    from crypto_pipeline.ops.supervision.start.initial_instruments import generated_symbols
     from crypto_pipeline.replay import serve as run
     from crypto_pipeline.replay.wire.cache import drop_unused_entries
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -24,9 +24,7 @@ from crypto_pipeline.ops.housekeeping.disk_watch import DiskWatch
 from crypto_pipeline.ops.replay_clock import replay_clock
 from crypto_pipeline.ops.supervision import health, supervisord
 from crypto_pipeline.ops.supervision.dagster_home import write_dagster_home
-from crypto_pipeline.ops.supervision.database import database_urls, make_ready
 from crypto_pipeline.ops.supervision.heartbeat import SupervisorHeartbeat
-from crypto_pipeline.ops.supervision.ingest_start import IngestStart
 from crypto_pipeline.ops.supervision.programs import (
     POSTGRES,
     SupervisedProgram,
@@ -38,6 +36,9 @@ from crypto_pipeline.ops.supervision.programs import (
 from crypto_pipeline.ops.supervision.restarts import Restarter
 from crypto_pipeline.ops.supervision.shutdown import end_descendants, take_down
 from crypto_pipeline.ops.supervision.signals import StopRequested, StopSignals
+from crypto_pipeline.ops.supervision.start.database import database_urls
+from crypto_pipeline.ops.supervision.start.ingest_start import IngestStart
+from crypto_pipeline.ops.supervision.start.worker import StartProgress, StartWorker
 from crypto_pipeline.settings import Settings, command
 from crypto_pipeline.store.database.errors import StoreError
 
@@ -63,8 +64,9 @@ class Guardian:
         self._programs: list[SupervisedProgram] = []
         self._environment: dict[str, str] = {}
         self._daemon: subprocess.Popen[bytes] | None = None
+        self._worker: StartWorker | None = None
         #: Set when everything must be stopped.
-        self.stopping = self._stop = threading.Event()
+        self._stop = threading.Event()
         self._hurry = False
         self._last_health = 0.0
         #: Whether a deployment exists already, so that ingest has work at once.
@@ -145,6 +147,8 @@ class Guardian:
 
     def _bring_up(self) -> None:
         """Start supervisord and, once the database is migrated, the programs that need it."""
+        self._end_worker()
+        self._worker = StartWorker(self._environment)
         for program in self._programs:
             self.places.socket(program.name).unlink(missing_ok=True)
         supervisord.write_config(self.places, self._programs, first_only=self._has_run)
@@ -164,9 +168,7 @@ class Guardian:
                     client.start(program.name)
             ingest.start(client)
 
-        make_ready(
-            self.settings, self.places, self._database_url, self._environment, self._say, lambda: start(first=True)
-        )
+        self._worker.make_ready(self._say, lambda: start(first=True), self._pause)
         if self._has_run:
             self._await_ingest()
         start(first=False)
@@ -188,7 +190,7 @@ class Guardian:
         client = self._client()
         while not client.reachable():
             if self._daemon is not None and self._daemon.poll() is not None:
-                raise OpsError(f"supervisord did not start: {_last_message(self.places, 'supervisord')}")
+                raise OpsError(f"supervisord did not start: {supervisord.last_message(self.places, 'supervisord')}")
             self._pause(0.05)
 
     def _await_postgres(self) -> None:
@@ -219,6 +221,20 @@ class Guardian:
                     log = "" if name == health.VENUE else f" (log: {self.places.logs / name}.log)"
                     self._say(f"{name}: {trouble}{log}")
             self._stop.wait(0.3)
+
+    def progress(self) -> Iterator[StartProgress | str]:
+        """How far the first backfill is, each second until the database is complete or everything is to stop."""
+        if self._worker is not None:
+            try:
+                yield from self._worker.progress(self._pause)
+            except StopRequested:
+                return
+            self._end_worker()
+
+    def _end_worker(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
 
     # Supervision
 
@@ -288,6 +304,7 @@ class Guardian:
         if self._daemon is None:
             return
         self._phase("stopping")
+        self._end_worker()
         self._heartbeat.forget()
         self._say("stopping …")
         if self._daemon.poll() is None:
@@ -326,9 +343,3 @@ def already_running(places: Places) -> OpsError:
         f"already running on {places.data_dir}: {who}; stop it with "
         f"`{command('down', '--data-dir', places.data_dir)}` or give another --data-dir"
     )
-
-
-def _last_message(places: Places, name: str) -> str:
-    output = places.logs / f"{name}.out"
-    lines = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
-    return lines[-1] if lines else supervisord.tail(places, name, 1) or "it left no message"

@@ -209,3 +209,10 @@ def tail(places: Places, name: str, lines: int = 3) -> str:
     except FileNotFoundError:
         return ""
     return " | ".join(line.strip() for line in text[-lines:])
+
+
+def last_message(places: Places, name: str) -> str:
+    """The last line that a program wrote to its error output, or else to its log."""
+    output = places.logs / f"{name}.out"
+    lines = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
+    return lines[-1] if lines else tail(places, name, 1) or "it left no message"

@@ -23,8 +23,8 @@ from polars.testing import assert_frame_equal
 from crypto_pipeline.cli.commands.deployment import macro_given, stocks_given
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.errors import OpsError
-from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
-from crypto_pipeline.ops.supervision.recordings import check_recordings
+from crypto_pipeline.ops.supervision.start.initial_instruments import chosen_instruments
+from crypto_pipeline.ops.supervision.start.recordings import check_recordings
 from crypto_pipeline.replay import ReplayError, ReplayExchange
 from crypto_pipeline.replay.massive.recorded import RecordedStocks
 from crypto_pipeline.settings import Settings

@@ -13,10 +13,11 @@ import pytest
 from crypto_pipeline.ingest import shards_with_instruments
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.ops.host.paths import Places, UpState
-from crypto_pipeline.ops.supervision import health, ingest_start, supervisord
-from crypto_pipeline.ops.supervision.ingest_start import IngestStart
-from crypto_pipeline.ops.supervision.initial_instruments import begin_collecting
+from crypto_pipeline.ops.supervision import health, supervisord
 from crypto_pipeline.ops.supervision.programs import SupervisedProgram, programs
+from crypto_pipeline.ops.supervision.start import ingest_start
+from crypto_pipeline.ops.supervision.start.ingest_start import IngestStart
+from crypto_pipeline.ops.supervision.start.initial_instruments import begin_collecting
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store
 

@@ -11,8 +11,8 @@ from crypto_pipeline.ops import replay_clock
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.host.paths import Places
 from crypto_pipeline.ops.supervision.dagster_home import needs_migration, note_version
-from crypto_pipeline.ops.supervision.initial_instruments import begin_collecting
 from crypto_pipeline.ops.supervision.programs import DAGSTER_URL_VARIABLE
+from crypto_pipeline.ops.supervision.start.initial_instruments import begin_collecting
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import EmbeddedServer, Store, dagster_url, ensure_databases, migrate, resolve_url
 from crypto_pipeline.store.database.connect import check_direct_url, database_name

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 from crypto_pipeline.ingest import shards_with_instruments
-from crypto_pipeline.ops.supervision.initial_instruments import chosen_instruments
 from crypto_pipeline.ops.supervision.programs import SupervisedProgram
+from crypto_pipeline.ops.supervision.start.initial_instruments import chosen_instruments
 from crypto_pipeline.ops.supervision.supervisord import Supervisord
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError

@@ -8,7 +8,7 @@ from crypto_pipeline.defaults import REPLAY
 from crypto_pipeline.market.instruments import AssetClass, Instrument, plain_name
 from crypto_pipeline.market.universe import choose_instruments
 from crypto_pipeline.ops.errors import OpsError
-from crypto_pipeline.ops.supervision.recordings import MASSIVE, recorded_stocks
+from crypto_pipeline.ops.supervision.start.recordings import MASSIVE, recorded_stocks
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.venues import collected_venues, offered_instruments, require_keys, traits_of
