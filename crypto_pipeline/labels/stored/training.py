@@ -124,37 +124,29 @@ def training_set(
     Raises StoreError for an unknown instrument, an ``as_of`` to come, or when bars that it needs have been removed;
     ValueError for a naive time or a bad strategy.
     """
-    chosen = Strategy.parse(strategy)
-    begin, until = _span(start, end)
+    chosen, (begin, until) = Strategy.parse(strategy), _span(start, end)
     used = _parameters(chosen, parameters)
     judged = used if default is None else _parameters(chosen, default)
     moment = store.labels.settle(as_of)
     labels = weighted_labels(store, chosen, used, judged, begin, until, moment, instruments)
-    settings = load_settings()
-    everyone = universe or Universe.from_store(store, settings.feature_benchmark)
-    policy, now = retention or retention_policy(settings), store.clock.now()
-    for one, rows in ((judged, labels.filter("is_default")), (used, labels.filter(~pl.col("is_default")))):
-        require_kept(store, rows, one, everyone.benchmark, policy, now)
-    features = _features(store, labels, everyone, begin, until, moment)
-    joined = _joined(chosen, labels, features)
+    everyone = universe or Universe.from_store(store, load_settings().feature_benchmark)
+    _require_kept(store, labels, used, judged, everyone.benchmark, retention)
+    joined = _joined(chosen, labels, _features(store, labels, everyone, begin, until, moment))
     frame = _weighted(joined.filter("eligible") if eligible_only else joined)
-    chosen_rows = {
+    manifest = _manifest(chosen, used, begin, until, moment, frame) | {
         "instruments": sorted(instruments) if instruments is not None else None,
         "eligible_only": eligible_only,
         "universe": {"instruments": everyone.instruments, "benchmark": everyone.benchmark},
-        "default_parameters": None if default is None else judged.model_dump(mode="json"),
-        "default_parameters_hash": None if default is None else judged.hash,
+        "default_parameters": default and judged.model_dump(mode="json"),
+        "default_parameters_hash": default and judged.hash,
         "data_versions_when_made": _versions(store, chosen, [used.hash, judged.hash], begin, until),
         "labels": labels.height,
         "ineligible": joined.height - joined["eligible"].sum(),
     }
-    manifest = _manifest(chosen, used, begin, until, moment, frame) | chosen_rows
-    reason = None
-    if frame.is_empty():
-        reason = why_empty(
-            store, Signals(chosen, used, begin, until, now), instruments=instruments,
-            benchmark=everyone.benchmark, ineligible=joined.height,
-        )  # fmt: skip
+    if frame.height:
+        return TrainingSet(frame, manifest)
+    signals = Signals(chosen, used, begin, until, store.clock.now())
+    reason = why_empty(store, signals, instruments=instruments, benchmark=everyone.benchmark, ineligible=joined.height)
     return TrainingSet(frame, manifest, reason)
 
 
@@ -250,6 +242,20 @@ def _parameters(strategy: Strategy, given: Parameters | None) -> Parameters:
     if not isinstance(used, model):
         raise TrainingSetError(f"{type(used).__name__} are no parameters of {strategy}: use {model.__name__}")
     return used
+
+
+def _require_kept(
+    store: Store,
+    labels: pl.DataFrame,
+    parameters: Parameters,
+    default: Parameters,
+    benchmark: str | None,
+    retention: RetentionPolicy | None,
+) -> None:
+    """Raise StoreError when bars are gone from which features are computed; each set looks as far back as it says."""
+    policy, now = retention or retention_policy(load_settings()), store.clock.now()
+    require_kept(store, labels.filter("is_default"), default, benchmark, policy, now)
+    require_kept(store, labels.filter(~pl.col("is_default")), parameters, benchmark, policy, now)
 
 
 def _manifest(
