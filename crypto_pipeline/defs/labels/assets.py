@@ -16,7 +16,7 @@ from crypto_pipeline.defs.base.subjects import LABELS
 from crypto_pipeline.defs.labels.metadata import column_schema, materialization
 from crypto_pipeline.defs.labels.strategy_assets import asset_name, chosen_parameters, reach
 from crypto_pipeline.features.stored.update import Universe, lacks_benchmark
-from crypto_pipeline.labels.stored.update import bring_up_to_date
+from crypto_pipeline.labels.stored.update import bring_sets_up_to_date
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.settings import load_settings
 
@@ -77,10 +77,7 @@ def update(
     start, end = window.start.astimezone(UTC), window.end.astimezone(UTC)
     sets, benchmark = chosen_parameters(strategy), load_settings().feature_benchmark
     with database.store() as store:
-        reports = {
-            name: bring_up_to_date(store, strategy, parameters, start, end, scope.instruments, benchmark=benchmark)
-            for name, parameters in sets.items()
-        }
+        reports = bring_sets_up_to_date(store, strategy, sets, start, end, scope.instruments, benchmark=benchmark)
         if strategy.definition.uses_benchmark and (
             lacking := lacks_benchmark(Universe.from_store(store, benchmark), benchmark)
         ):

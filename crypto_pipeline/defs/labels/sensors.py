@@ -10,8 +10,7 @@ from crypto_pipeline.defs.base.runs import MEDIUM, run_over_days, stretches, tag
 from crypto_pipeline.defs.base.staleness import FollowBars
 from crypto_pipeline.defs.labels.assets import JOB
 from crypto_pipeline.defs.labels.strategy_assets import asset_name, chosen_parameters, reach
-from crypto_pipeline.labels.stored.signals import Signals
-from crypto_pipeline.labels.stored.update import due_cells, traded
+from crypto_pipeline.labels.stored.update import due_cells_of_sets, traded
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
@@ -31,10 +30,10 @@ def days_due(store: Store, now: datetime) -> list[tuple[date, date]]:
     tiers, benchmark = traded(store), load_settings().feature_benchmark
     days: set[date] = set()
     for strategy in Strategy if tiers else ():
-        for parameters in chosen_parameters(strategy).values():
-            signals = Signals(strategy, parameters, partitions().history_day, now, now)
-            due = due_cells(store, signals, tiers, benchmark=benchmark)
-            days |= set(due["day"].unique().to_list())
+        sets, span = chosen_parameters(strategy), (partitions().history_day, now)
+        due = due_cells_of_sets(store, strategy, sets, span, now, tiers, benchmark=benchmark)
+        for cells in due.values():
+            days |= set(cells["day"].unique().to_list())
     return stretches(days, _ONE_RUN)
 
 

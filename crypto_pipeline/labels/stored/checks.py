@@ -10,7 +10,7 @@ import polars as pl
 
 from crypto_pipeline.features.stored.update import BENCHMARK, Universe, lacks_benchmark
 from crypto_pipeline.labels.stored.signals import Signals
-from crypto_pipeline.labels.stored.update import due_cells, traded
+from crypto_pipeline.labels.stored.update import due_cells_of_sets, traded
 from crypto_pipeline.labels.strategies.base import TIMEFRAME, Parameters
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.checks import CheckOutcome
@@ -53,7 +53,8 @@ def check_labels(
         for name, parameters in sets.items()
     }
     ended = [finality(store, Signals(strategy, sets[name], *history, now), of_set) for name, of_set in labels.items()]
-    kept = [current(store, Signals(strategy, parameters, *span, now), benchmark) for parameters in sets.values()]
+    due = due_cells_of_sets(store, strategy, sets, span, now, traded(store), benchmark=benchmark)
+    kept = [current(strategy, cells) for cells in due.values()]
     return [
         _of_sets(list(sets), ended),
         _of_sets(list(sets), kept),
@@ -99,10 +100,8 @@ def finality(store: Store, signals: Signals, labels: pl.DataFrame) -> CheckOutco
     return CheckOutcome("label_finality", strategy, True, "error", words, early)
 
 
-def current(store: Store, signals: Signals, benchmark: str = BENCHMARK) -> CheckOutcome:
-    """Instrument-days that are to be computed, or computed again."""
-    strategy = signals.strategy
-    outdated = due_cells(store, signals, traded(store), benchmark=benchmark)
+def current(strategy: Strategy, outdated: pl.DataFrame) -> CheckOutcome:
+    """Instrument-days that are to be computed, or computed again, as ``due_cells`` gives them."""
     stale = outdated.filter(pl.col("reason") == "stale").height
     words = f"{stale} instrument-days of {strategy} labels rest on bars that changed, {outdated.height - stale} are new"
     if outdated.is_empty():

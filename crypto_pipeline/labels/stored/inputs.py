@@ -37,6 +37,11 @@ def look_ahead(parameters: Parameters) -> int:
     return math.ceil((parameters.horizon + 1) / DAY)
 
 
+def reach_of(parameters: Parameters) -> tuple[int, int]:
+    """``look_back`` and ``look_ahead``: where they agree, labels rest on the same bars."""
+    return look_back(parameters), look_ahead(parameters)
+
+
 def input_versions(store: Store, signals: Signals, tiers: Mapping[str, str], benchmark: str | None) -> pl.DataFrame:
     """Per instrument of ``tiers`` and day of ``signals`` with bars: ``instrument``, ``day``, ``inputs``, ``kept``.
 

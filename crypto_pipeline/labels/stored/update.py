@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from crypto_pipeline.arrays.grid import COLUMNS
-from crypto_pipeline.arrays.panel import Panel
+from crypto_pipeline.arrays.panel import Flags, Panel
 from crypto_pipeline.features.stored.update import BENCHMARK, Universe
 from crypto_pipeline.labels.compute import SetupContext, find_setups, label
 from crypto_pipeline.labels.finality import accounted, final
@@ -28,6 +29,8 @@ from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.coverage.cell_locks import EXPLAINING
 from crypto_pipeline.store.research.labels import CELL_SCHEMA, LabelsWritten
 
+#: Key of a cell.
+_CELL = ["instrument", "day"]
 #: 15m bars that are in memory at once (about 0.2 GB).
 _TOGETHER = 2_000_000
 #: Looked at again so soon where a bar is missing near the end of a horizon that is just over.
@@ -60,6 +63,12 @@ class LabelReport:
     benchmark: str | None = None
     written: LabelsWritten = field(default_factory=LabelsWritten)
 
+    def count_cells(self, due: pl.DataFrame) -> None:
+        """Count cells that are due, by their ``reason``."""
+        counts = dict(due.group_by("reason").len().iter_rows())
+        self.cells, self.new = due.height, counts.get("new", 0)
+        self.stale, self.waited = counts.get("stale", 0), counts.get("waiting", 0)
+
 
 def bring_up_to_date(
     store: Store,
@@ -81,22 +90,45 @@ def bring_up_to_date(
 
     Raises StoreError for an unknown instrument, and when the database fails.
     """
+    options: dict[str, Any] = {"now": now, "everything": everything, "benchmark": benchmark}
+    return bring_sets_up_to_date(store, strategy, {"": parameters}, start, end, instruments, **options)[""]
+
+
+def bring_sets_up_to_date(
+    store: Store,
+    strategy: Strategy,
+    sets: Mapping[str, Parameters],
+    start: datetime,
+    end: datetime,
+    instruments: Sequence[str] = (),
+    *,
+    now: datetime | None = None,
+    everything: bool = False,
+    benchmark: str = BENCHMARK,
+) -> dict[str, LabelReport]:
+    """``bring_up_to_date`` of several parameter sets, by name: bars are read once for all of them."""
     moment = store.clock.now() if now is None else now
     tiers = traded(store, instruments)
     market = Universe.from_store(store, benchmark).benchmark
-    report = LabelReport(benchmark=market)
+    reports = {name: LabelReport(benchmark=market) for name in sets}
     if not tiers or start >= end:
-        return report
-    signals = Signals(strategy, parameters, start, end, moment)
-    todo = due_cells(store, signals, tiers, everything=everything, benchmark=benchmark)
-    counts = dict(todo.group_by("reason").len().iter_rows())
-    report.cells, report.new = todo.height, counts.get("new", 0)
-    report.stale, report.waited = counts.get("stale", 0), counts.get("waiting", 0)
-    if todo.height:
-        store.labels.declare(parameters.hash, strategy, parameters.model_dump(mode="json"))
-    for cells, names in _pieces(todo, inputs.look_back(parameters)):
-        _compute(store, strategy, parameters, cells, {name: tiers[name] for name in names}, moment, report, market)
-    return report
+        return reports
+    due = due_cells_of_sets(
+        store, strategy, sets, (start, end), moment, tiers, everything=everything, benchmark=benchmark
+    )
+    for name, parameters in sets.items():
+        reports[name].count_cells(due[name])
+        if due[name].height:
+            store.labels.declare(parameters.hash, strategy, parameters.model_dump(mode="json"))
+    reach = max(map(inputs.look_back, sets.values())), max(map(inputs.look_ahead, sets.values()))
+    every = pl.concat([cells.select(_CELL) for cells in due.values()]).unique()
+    for cells, names in _pieces(every, reach[0]):
+        read = _read(store, strategy, cells, {name: tiers[name] for name in names}, reach, moment, market)
+        for name, parameters in sets.items():
+            own = due[name].join(cells, on=_CELL, how="semi", maintain_order="left")
+            if own.height:
+                _compute(store, strategy, parameters, own, read, reports[name])
+    return reports
 
 
 def traded(store: Store, instruments: Sequence[str] = ()) -> dict[str, str]:
@@ -120,8 +152,39 @@ def due_cells(
 
     Columns: ``instrument``, ``day``, ``inputs`` and ``reason`` (new, stale or waiting).
     """
+    strategy, sets, span = signals.strategy, {"": signals.parameters}, (signals.start, signals.end)
+    return due_cells_of_sets(
+        store, strategy, sets, span, signals.now, tiers, everything=everything, benchmark=benchmark
+    )[""]
+
+
+def due_cells_of_sets(
+    store: Store,
+    strategy: Strategy,
+    sets: Mapping[str, Parameters],
+    span: tuple[datetime, datetime],
+    now: datetime,
+    tiers: Mapping[str, str],
+    *,
+    everything: bool = False,
+    benchmark: str = BENCHMARK,
+) -> dict[str, pl.DataFrame]:
+    """``due_cells`` of several parameter sets, by name: data versions are read once for sets that look as far."""
     market = Universe.from_store(store, benchmark).benchmark
-    current = inputs.input_versions(store, signals, tiers, market)
+    versions: dict[tuple[int, int], pl.DataFrame] = {}
+    due = {}
+    for name, parameters in sets.items():
+        signals, reach = Signals(strategy, parameters, *span, now), inputs.reach_of(parameters)
+        if reach not in versions:
+            versions[reach] = inputs.input_versions(store, signals, tiers, market)
+        due[name] = _due_of(store, signals, tiers, versions[reach], everything=everything)
+    return due
+
+
+def _due_of(
+    store: Store, signals: Signals, tiers: Mapping[str, str], current: pl.DataFrame, *, everything: bool
+) -> pl.DataFrame:
+    """The cells that are due, of those that ``current`` has the data versions of."""
     if everything:
         return current.select("instrument", "day", "inputs", pl.lit("stale").alias("reason"))
     strategy, parameters = signals.strategy, signals.parameters
@@ -150,41 +213,58 @@ def _pieces(todo: pl.DataFrame, apart: int) -> Iterator[tuple[pl.DataFrame, list
             yield stretch.filter(pl.col("instrument").is_in(names)), names
 
 
-def _compute(
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the labels of some instruments over one stretch of days are computed from, whatever the parameters."""
+
+    panel: Panel
+    context: SetupContext
+    accounted: Flags
+    minute_days: Mapping[tuple[str, date], int]
+    tiers: Mapping[str, str]
+    now: datetime
+
+
+def _read(
     store: Store,
     strategy: Strategy,
-    parameters: Parameters,
     cells: pl.DataFrame,
     tiers: Mapping[str, str],
+    reach: tuple[int, int],
     now: datetime,
-    report: LabelReport,
     benchmark: str | None,
-) -> None:
-    """Compute the cells of some instruments over one stretch of days, and store them in one transaction."""
+) -> _Read:
     first, last = cells["day"].min(), cells["day"].max()
     assert isinstance(first, date)
     assert isinstance(last, date)
-    begin = midnight(first) - timedelta(days=inputs.look_back(parameters))
-    end = min(midnight(last) + timedelta(days=1 + inputs.look_ahead(parameters)), TIMEFRAME.floor(now))
-    # Versions first: a bar that changes after they were read makes the cell stale once more.
-    minute_days = inputs.minute_versions(store, begin, end, list(tiers))
+    begin = midnight(first) - timedelta(days=reach[0])
+    end = min(midnight(last) + timedelta(days=1 + reach[1]), TIMEFRAME.floor(now))
     names = list(tiers)
+    # Versions first: a bar that changes after they were read makes the cell stale once more.
+    minute_days = inputs.minute_versions(store, begin, end, names)
     bars = store.reader.read(names, TIMEFRAME, begin, end, columns=BAR_COLUMNS)
     panel = Panel.from_bars(bars, names, begin, end, TIMEFRAME)
     context = setup_context(store, strategy, panel, begin, end, benchmark)
+    explained = store.ledger.open(TIMEFRAME, names, EXPLAINING, begin, end)
+    return _Read(panel, context, accounted(panel, explained), minute_days, tiers, now)
+
+
+def _compute(
+    store: Store, strategy: Strategy, parameters: Parameters, cells: pl.DataFrame, read: _Read, report: LabelReport
+) -> None:
+    """Compute cells under one set of parameters, and store them in one transaction."""
+    panel, tiers, now = read.panel, read.tiers, read.now
     source = StoredMinutes(store, panel)
-    setups = find_setups(strategy, panel, context, parameters, tiers)
+    setups = find_setups(strategy, panel, read.context, parameters, tiers)
     numbers = setups["number"].to_numpy()
     labelled = label(strategy, panel, setups, parameters, tiers, source).with_columns(
-        pl.Series("instrument", names, dtype=pl.String).gather(numbers), pl.col("signal_ts").dt.date().alias("day")
+        pl.Series("instrument", panel.names, dtype=pl.String).gather(numbers),
+        pl.col("signal_ts").dt.date().alias("day"),
     )
-    accounted_for = accounted(panel, store.ledger.open(TIMEFRAME, names, EXPLAINING, begin, end))
-    ready = final(panel, accounted_for, numbers, setups["place"].to_numpy(), parameters.horizon, now)
+    ready = final(panel, read.accounted, numbers, setups["place"].to_numpy(), parameters.horizon, now)
     labelled = labelled.with_columns(pl.Series("ready", ready, dtype=pl.Boolean))
-    summaries = _summary(cells, labelled, source.days, parameters, now, minute_days)
-    final_labels = labelled.filter("ready").join(
-        cells.select("instrument", "day", data_version="inputs"), on=["instrument", "day"]
-    )
+    summaries = _summary(cells, labelled, source.days, parameters, now, read.minute_days)
+    final_labels = labelled.filter("ready").join(cells.select(*_CELL, data_version="inputs"), on=_CELL)
     rows = final_labels.select("instrument", "data_version", *strategy.definition.table.schema)
     report.written.add(store.labels.write(strategy.definition.table, parameters.hash, summaries, rows))
     report.setups += int(summaries["setups"].sum())
