@@ -20,7 +20,7 @@ from crypto_pipeline.models.booster import LightGbmError, NativeBooster
 from crypto_pipeline.models.calibration import Calibrator
 from crypto_pipeline.models.inputs import TIER_NUMBERS
 from crypto_pipeline.models.model import Model
-from crypto_pipeline.models.refusal import PredictionRefused, Refusal
+from crypto_pipeline.models.refusal import PredictionRefused, RefusalReason
 from crypto_pipeline.models.safeguards.age import REFUSE_AFTER
 
 #: A null is refused where it was rarer than this in training: that few rows are fewer than a leaf has, so nothing was
@@ -69,7 +69,7 @@ class Predictor:
         try:
             self._booster = NativeBooster(model.text, len(model.inputs))
         except LightGbmError as error:
-            raise PredictionRefused(Refusal.DAMAGED, f"model {model.id} cannot be loaded: {error}") from None
+            raise PredictionRefused(RefusalReason.DAMAGED, f"model {model.id} cannot be loaded: {error}") from None
         self._prove()
 
     def _prove(self) -> None:
@@ -79,7 +79,7 @@ class Predictor:
             said = (
                 f"{wrong} of {len(found)} stored probe rows have another answer here" if wrong else "it has no probes"
             )
-            raise PredictionRefused(Refusal.PROBES_DIFFER, f"model {self.model.id}: {said}")
+            raise PredictionRefused(RefusalReason.PROBES_DIFFER, f"model {self.model.id}: {said}")
 
     def require_usable(self, now: datetime, feature_schema_hash: str) -> None:
         """Raise PredictionRefused where the model is too old at ``now`` (UTC, the market's clock), or learned from
@@ -88,13 +88,13 @@ class Predictor:
         model = self.model
         if model.feature_schema_hash != feature_schema_hash:
             raise PredictionRefused(
-                Refusal.OTHER_FEATURES,
+                RefusalReason.OTHER_FEATURES,
                 f"model {model.id} learned from features {model.feature_schema_hash}, these are {feature_schema_hash}",
             )
         age = now - model.trained_until
         if age > REFUSE_AFTER:
             said = f"model {model.id} learned from data until {model.trained_until:%Y-%m-%d}: {age.days} days ago"
-            raise PredictionRefused(Refusal.TOO_OLD, f"{said}, more than {REFUSE_AFTER.days}")
+            raise PredictionRefused(RefusalReason.TOO_OLD, f"{said}, more than {REFUSE_AFTER.days}")
 
     def predict(self, row: Mapping[str, Any], *, explain: bool = False) -> Prediction:
         """The prediction of one row: values by the names of inputs (None for null, ``tier`` as text).
@@ -175,16 +175,16 @@ class Predictor:
                 found[place] = self._refusal(rows.bad[place], rows.nulls[place] & self._strict)
             elif not isinstance(tier, str) or tier not in self.model.break_even:
                 said = f"the model has no break-even probability of tier {tier!r}"
-                found[place] = PredictionRefused(Refusal.UNKNOWN_TIER, said, ("tier",))
+                found[place] = PredictionRefused(RefusalReason.UNKNOWN_TIER, said, ("tier",))
         return found
 
     def _refusal(self, bad: Flags, null: Flags) -> PredictionRefused:
         if bad.any():
             names = self._names(bad)
-            return PredictionRefused(Refusal.NOT_A_NUMBER, f"not a finite number: {_listed(names)}", names)
+            return PredictionRefused(RefusalReason.NOT_A_NUMBER, f"not a finite number: {_listed(names)}", names)
         names = self._names(null)
         return PredictionRefused(
-            Refusal.NULL_INPUT, f"null, which was (nearly) never null in training: {_listed(names)}", names
+            RefusalReason.NULL_INPUT, f"null, which was (nearly) never null in training: {_listed(names)}", names
         )
 
     def _names(self, which: Flags) -> tuple[str, ...]:
@@ -200,7 +200,7 @@ def _number(value: Any) -> float:
 
 
 def _missing(names: tuple[str, ...]) -> PredictionRefused:
-    return PredictionRefused(Refusal.MISSING_INPUT, f"missing: {_listed(names)}", names)
+    return PredictionRefused(RefusalReason.MISSING_INPUT, f"missing: {_listed(names)}", names)
 
 
 def _listed(names: Sequence[str]) -> str:

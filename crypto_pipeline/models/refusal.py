@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Refusal(StrEnum):
+class RefusalReason(StrEnum):
     """The reasons, as they are stored."""
 
     MISSING_INPUT = "missing_input"
@@ -23,6 +23,6 @@ class Refusal(StrEnum):
 class PredictionRefused(ValueError):  # noqa: N818  (reads as the fact it states)
     """The model does not predict this row, or any. ``names``: the inputs at fault; empty where it is not an input."""
 
-    def __init__(self, reason: Refusal, message: str, names: tuple[str, ...] = ()) -> None:
+    def __init__(self, reason: RefusalReason, message: str, names: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.reason, self.names = reason, names

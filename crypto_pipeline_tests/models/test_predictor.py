@@ -19,7 +19,7 @@ from crypto_pipeline.models.booster import LightGbmError, NativeBooster
 from crypto_pipeline.models.calibration import Calibrator
 from crypto_pipeline.models.inputs import input_matrix
 from crypto_pipeline.models.predictor import Prediction, Predictor
-from crypto_pipeline.models.refusal import PredictionRefused, Refusal
+from crypto_pipeline.models.refusal import PredictionRefused, RefusalReason
 from crypto_pipeline.models.safeguards.age import REFUSE_AFTER
 from crypto_pipeline_tests.builders import models as built
 
@@ -37,7 +37,7 @@ def row() -> dict[str, Any]:
     return next(each for each in ROWS.to_dicts() if None not in each.values())
 
 
-def reason(predictor: Predictor, row: Mapping[str, Any]) -> tuple[Refusal, tuple[str, ...]]:
+def reason(predictor: Predictor, row: Mapping[str, Any]) -> tuple[RefusalReason, tuple[str, ...]]:
     with pytest.raises(PredictionRefused) as refused:
         predictor.predict(row)
     return refused.value.reason, refused.value.names
@@ -66,8 +66,8 @@ def test_contributions_are_lightgbms_own_and_add_up(predictor: Predictor) -> Non
 @pytest.mark.parametrize("name", MODEL.inputs)
 def test_each_input_removed_renamed_or_nulled_in_turn(predictor: Predictor, row: dict[str, Any], name: str) -> None:
     without = {key: value for key, value in row.items() if key != name}
-    assert reason(predictor, without) == (Refusal.MISSING_INPUT, (name,))
-    assert reason(predictor, {**without, f"{name}_": row[name]}) == (Refusal.MISSING_INPUT, (name,))
+    assert reason(predictor, without) == (RefusalReason.MISSING_INPUT, (name,))
+    assert reason(predictor, {**without, f"{name}_": row[name]}) == (RefusalReason.MISSING_INPUT, (name,))
     with pytest.raises(PredictionRefused, match=name):
         predictor.predict_all(ROWS.rename({name: f"{name}_"}))
     nulled = row | {name: None}
@@ -75,15 +75,15 @@ def test_each_input_removed_renamed_or_nulled_in_turn(predictor: Predictor, row:
     if name in built.OFTEN_NULL:
         assert predictor.predict(nulled) == framed
     else:
-        assert reason(predictor, nulled) == (Refusal.NULL_INPUT, (name,))
+        assert reason(predictor, nulled) == (RefusalReason.NULL_INPUT, (name,))
         assert isinstance(framed, PredictionRefused)
-        assert (framed.reason, framed.names) == (Refusal.NULL_INPUT, (name,))
+        assert (framed.reason, framed.names) == (RefusalReason.NULL_INPUT, (name,))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "1.5", 10**400, [], "nan"])
 def test_what_is_no_finite_number_is_refused(predictor: Predictor, row: dict[str, Any], value: Any) -> None:
     for name in ("lr_4", "lr_672", "tier"):
-        assert reason(predictor, row | {name: value}) == (Refusal.NOT_A_NUMBER, (name,))
+        assert reason(predictor, row | {name: value}) == (RefusalReason.NOT_A_NUMBER, (name,))
 
 
 def test_one_bad_row_keeps_none_of_the_others_from_being_answered(predictor: Predictor) -> None:
@@ -94,11 +94,11 @@ def test_one_bad_row_keeps_none_of_the_others_from_being_answered(predictor: Pre
     )
     found = predictor.predict_all(worse)
     refused = {place: each.reason for place, each in enumerate(found) if isinstance(each, PredictionRefused)}
-    assert refused == {3: Refusal.NOT_A_NUMBER, 5: Refusal.NULL_INPUT, 7: Refusal.NOT_A_NUMBER}
+    assert refused == {3: RefusalReason.NOT_A_NUMBER, 5: RefusalReason.NULL_INPUT, 7: RefusalReason.NOT_A_NUMBER}
     whole = predictor.predict_all(ROWS)
     assert all(found[place] == whole[place] for place in range(ROWS.height) if place not in refused)
     strange = reason(Predictor(replace(MODEL, break_even={"large": 0.4})), ROWS.row(0, named=True) | {"tier": "meme"})
-    assert strange == (Refusal.UNKNOWN_TIER, ("tier",))
+    assert strange == (RefusalReason.UNKNOWN_TIER, ("tier",))
 
 
 def test_order_and_further_columns_do_not_matter(predictor: Predictor, row: dict[str, Any]) -> None:
@@ -113,10 +113,10 @@ def test_a_model_that_is_too_old_or_learned_from_other_features_is_refused(predi
     predictor.require_usable(last, MODEL.feature_schema_hash)
     with pytest.raises(PredictionRefused, match="60") as old:
         predictor.require_usable(last + timedelta(milliseconds=1), MODEL.feature_schema_hash)
-    assert old.value.reason == Refusal.TOO_OLD
+    assert old.value.reason == RefusalReason.TOO_OLD
     with pytest.raises(PredictionRefused, match="abcd") as other:
         predictor.require_usable(last, "abcd")
-    assert other.value.reason == Refusal.OTHER_FEATURES
+    assert other.value.reason == RefusalReason.OTHER_FEATURES
 
 
 def test_a_model_whose_probe_rows_have_another_answer_is_refused() -> None:
@@ -129,14 +129,14 @@ def test_a_model_whose_probe_rows_have_another_answer_is_refused() -> None:
     ):
         with pytest.raises(PredictionRefused) as refused:
             Predictor(changed)
-        assert refused.value.reason == Refusal.PROBES_DIFFER
+        assert refused.value.reason == RefusalReason.PROBES_DIFFER
 
 
 @pytest.mark.parametrize("cut", [0, 40, 2_000, len(MODEL.text) // 2])
 def test_a_damaged_model_text_is_refused_and_ends_nothing(cut: int) -> None:
     with pytest.raises(PredictionRefused) as refused:
         Predictor(replace(MODEL, text=MODEL.text[:cut]))
-    assert refused.value.reason == Refusal.DAMAGED
+    assert refused.value.reason == RefusalReason.DAMAGED
     with pytest.raises(LightGbmError, match="inputs"):
         NativeBooster(MODEL.text, len(MODEL.inputs) + 1)
 

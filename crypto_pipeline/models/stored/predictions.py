@@ -21,7 +21,7 @@ from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.models.decision import RULES_ALONE, decide, modes
 from crypto_pipeline.models.inputs import STATE_INPUTS
 from crypto_pipeline.models.predictor import Predictor
-from crypto_pipeline.models.refusal import PredictionRefused, Refusal
+from crypto_pipeline.models.refusal import PredictionRefused, RefusalReason
 from crypto_pipeline.models.stored.champions import Champions
 from crypto_pipeline.settings import MlMode, Settings
 from crypto_pipeline.store import Store
@@ -141,5 +141,5 @@ def usable(predictor: Predictor, now: datetime) -> Predictor:
 def _eligible(row: Mapping[str, Any]) -> Mapping[str, Any]:
     if not row["eligible"]:
         said = "too many of the last day's bars are missing, or too few of them traded"
-        raise PredictionRefused(Refusal.INELIGIBLE, said, ("eligible",))
+        raise PredictionRefused(RefusalReason.INELIGIBLE, said, ("eligible",))
     return row

@@ -10,7 +10,7 @@ from typing import Literal
 
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.models.model import Model
-from crypto_pipeline.models.refusal import PredictionRefused, Refusal
+from crypto_pipeline.models.refusal import PredictionRefused, RefusalReason
 from crypto_pipeline.models.safeguards.finding import blocking
 from crypto_pipeline.models.training import Trained
 from crypto_pipeline.store import Store, StoreError
@@ -64,11 +64,11 @@ class Registry:
         text, sha256 = self._store.models.document(model_id)
         found = hashlib.sha256(text.encode()).hexdigest()
         if found != sha256 or not found.startswith(model_id):
-            raise PredictionRefused(Refusal.DAMAGED, f"the document of model {model_id} has another hash than it had")
+            raise PredictionRefused(RefusalReason.DAMAGED, f"the document of model {model_id} has another hash than it had")
         try:
             return Model.from_document(json.loads(text))
         except (ValueError, TypeError) as error:
-            raise PredictionRefused(Refusal.DAMAGED, f"model {model_id} cannot be read: {error}") from None
+            raise PredictionRefused(RefusalReason.DAMAGED, f"model {model_id} cannot be read: {error}") from None
 
     def named(self, strategy: Strategy, alias: Alias) -> StoredModel | None:
         """The model of a strategy with an alias; None where it has none."""

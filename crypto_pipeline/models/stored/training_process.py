@@ -15,12 +15,14 @@ import os
 import pickle
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from threading import Thread
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    from crypto_pipeline.models.learning.boosting import Progress
-    from crypto_pipeline.models.stored.training_run import TrainingOrder, TrainingOutcome
-
+#: Is told which step is done, and the share of all.
+Told: TypeAlias = Callable[[str, float], None]
+#: Does the work of an order, and gives its outcome as JSON values. A process finds it by module and name.
+Work: TypeAlias = Callable[[Any, Told], dict[str, Any]]
 #: Address space for data that a training may take, bytes: above it, it fails and says so.
 MEMORY = 4 * 2**30
 #: Lines of a failed process that are told.
@@ -31,8 +33,8 @@ class TrainingFailedError(RuntimeError):
     """The process of a training ended without an outcome; the message has its last lines."""
 
 
-def run(order: TrainingOrder, progress: Progress) -> TrainingOutcome:
-    """Do one training in a new process and wait for it. Raises TrainingFailedError."""
+def run(work: Work, order: Any, progress: Told) -> dict[str, Any]:
+    """Call ``work`` with ``order`` in a new process and wait for its outcome. Raises TrainingFailedError."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "POLARS_MAX_THREADS": os.environ.get("POLARS_MAX_THREADS", "2"),
@@ -43,17 +45,13 @@ def run(order: TrainingOrder, progress: Progress) -> TrainingOutcome:
     )  # fmt: skip
     with process:
         try:
-            return _talk(process, order, progress)
+            return _talk(process, (work, order), progress)
         except BaseException:
             process.kill()
             raise
 
 
-def _talk(process: subprocess.Popen[bytes], order: TrainingOrder, progress: Progress) -> TrainingOutcome:
-    from threading import Thread
-
-    from crypto_pipeline.models.stored.training_run import TrainingOutcome
-
+def _talk(process: subprocess.Popen[bytes], order: tuple[Work, Any], progress: Told) -> dict[str, Any]:
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
@@ -65,11 +63,11 @@ def _talk(process: subprocess.Popen[bytes], order: TrainingOrder, progress: Prog
             pickle.dump(order, pipe)
     except BrokenPipeError:
         pass  # it has ended: its last lines say why
-    outcome = None
+    outcome: dict[str, Any] | None = None
     for line in process.stdout:
         told = json.loads(line)
         if "outcome" in told:
-            outcome = TrainingOutcome.from_document(told["outcome"])
+            outcome = told["outcome"]
         else:
             progress(*told["progress"])
     code = process.wait()
@@ -82,20 +80,17 @@ def _talk(process: subprocess.Popen[bytes], order: TrainingOrder, progress: Prog
 
 
 def main() -> None:
-    """Read an order, train, store, tell the outcome."""
+    """Read what to do, do it, tell the outcome."""
     _end_with_parent()
     _limit_memory()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever is printed does not get between the answers
-    order: TrainingOrder = pickle.load(sys.stdin.buffer)  # noqa: S301  (our own process wrote it)
+    work, order = pickle.load(sys.stdin.buffer)  # noqa: S301  (our own process wrote it)
 
     def tell(**what: Any) -> None:
         answers.write(json.dumps(what) + "\n")
 
-    from crypto_pipeline.models.stored.training_run import train_here
-
-    outcome = train_here(order, lambda step, share: tell(progress=(step, share)))
-    tell(outcome=outcome.to_document())
+    tell(outcome=work(order, lambda step, share: tell(progress=(step, share))))
 
 
 def _end_with_parent() -> None:

@@ -102,7 +102,7 @@ def train_stored(
     order = TrainingOrder(store, strategy, settings, moment, training or TrainingSettings())
     began, started = time.monotonic(), datetime.now(UTC)
     try:
-        outcome = training_process.run(order, progress)
+        outcome = TrainingOutcome.from_document(training_process.run(_train_and_tell, order, progress))
     except training_process.TrainingFailedError as error:
         seconds = time.monotonic() - began
         store.models.note_run(
@@ -112,6 +112,10 @@ def train_stored(
         raise
     store.metrics.record(JobMetrics(_job(strategy), started, time.monotonic() - began, rows=outcome.events))
     return outcome
+
+
+def _train_and_tell(order: TrainingOrder, progress: Progress) -> dict[str, Any]:
+    return train_here(order, progress).to_document()
 
 
 def train_here(order: TrainingOrder, progress: Progress) -> TrainingOutcome:
