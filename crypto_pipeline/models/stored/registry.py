@@ -64,7 +64,9 @@ class Registry:
         text, sha256 = self._store.models.document(model_id)
         found = hashlib.sha256(text.encode()).hexdigest()
         if found != sha256 or not found.startswith(model_id):
-            raise PredictionRefused(RefusalReason.DAMAGED, f"the document of model {model_id} has another hash than it had")
+            raise PredictionRefused(
+                RefusalReason.DAMAGED, f"the document of model {model_id} has another hash than it had"
+            )
         try:
             return Model.from_document(json.loads(text))
         except (ValueError, TypeError) as error:
