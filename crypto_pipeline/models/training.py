@@ -195,14 +195,13 @@ def _findings(
     splits = {f"fold {number}": (each.train, each.test) for number, (each, _, _) in enumerate(tested, 1)}
     splits["hold-out"] = (held.train, held.test)
     splits["calibration"] = calibration_rows(task.events, held.train, task.settings.calibration_share)
-    rows = held.train
-    net = task.events["net_return"].to_numpy()[rows]
+    net = task.events["net_return"].to_numpy()
     results = {
         "out-of-fold": metrics["out_of_fold"], "loose out-of-fold": metrics["out_of_fold_loose"],
         "hold-out": metrics["holdout"],
     }  # fmt: skip
     return [
-        *leaky_inputs(task.rows.x[rows], task.rows.y[rows], net, task.names, input_names(task.strategy)),
+        *leaky_inputs(task.rows.x, task.rows.y, net, task.names, input_names(task.strategy)),
         *overlapping(task.events, splits),
         *too_good(results, gain),
     ]

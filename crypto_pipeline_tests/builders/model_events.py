@@ -50,7 +50,7 @@ def events(market: Market) -> pl.DataFrame:
     rng = np.random.default_rng([77, market.seed])
     bars = market.days * 24 + _WARM_UP + _HORIZON + 1
     shape = (market.instruments, bars)
-    hidden = _autoregressive(rng, shape, 0.95)
+    hidden = _autoregressive(rng, shape, 0.97)
     volatility = 0.008 * np.exp(0.4 * _autoregressive(rng, shape, 0.99))
     common = rng.standard_normal(bars) * market.common
     steps = volatility * (common + 0.7 * rng.standard_normal(shape) + market.signal * hidden)

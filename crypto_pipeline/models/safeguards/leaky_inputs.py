@@ -27,7 +27,7 @@ MOST_AUC_ALONE, MOST_CORRELATION = 0.75, 0.5
 #: Bins of one input; groups and rows in a group from which on groups say something; share of rows in pure groups.
 _BINS, _LEAST_GROUPS, _LEAST_IN_GROUP, _MOST_PURE = 20, 8, 4, 0.5
 #: So many standard deviations too small is no chance.
-_TOO_CLOSE = -5.0
+_TOO_CLOSE = -4.5
 #: Fewer rows say nothing about values.
 _LEAST_ROWS = 100
 
