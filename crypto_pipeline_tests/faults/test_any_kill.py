@@ -30,10 +30,10 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 NOW = datetime(2026, 11, 20, 10, 30, 20, tzinfo=UTC)
 DAYS = 30
 # liquid and quiet ones, some listed inside the span (MOG, GIGA, HIPPO), one delisted inside it (TREMP)
-BASES = ("BTC", "ETH", "SOL", "LINK", "ICP", "STRK", "ALT", "BRETT", "MOG", "GIGA", "HIPPO", "TREMP")
+BASES = ("BTC", "SOL", "ICP", "STRK", "MOG", "GIGA", "HIPPO", "TREMP")
 SYMBOLS = [f"{base}-USDT" for base in BASES]
-KILLS = 22
-DATABASE_KILLS = 4
+KILLS = 12
+DATABASE_KILLS = 3
 
 HIDDEN = ("2026-11-10T09:00:00Z", "2026-11-10T13:00:00Z")
 WRONG = ("2026-11-12T15:00:00Z", "2026-11-12T15:30:00Z")
@@ -134,7 +134,7 @@ def test_any_order_any_kill(deployment: tuple[Deployment, ReplayExchange]) -> No
             house.kill_postgres()
         if killed_at_work >= KILLS:
             break
-    assert killed_at_work >= 20, f"only {killed_at_work} kills met a worker at work"
+    assert killed_at_work >= KILLS - 2, f"only {killed_at_work} kills met a worker at work"
 
     # The venue shows what it hid and corrects what it had wrong; a moment before that is remembered.
     with Store(house.server.url()) as store:

@@ -66,7 +66,7 @@ def survives(frame: str | bytes) -> None:
         assert len(told) == counted["unknown"] + counted["malformed"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(TREES)
 def test_any_json(tree: object) -> None:
     survives(json.dumps(tree))

@@ -3,7 +3,7 @@
 A sensor that must be quick ticks every few seconds, and each tick costs some ten statements and a call of the code
 server, also where there is nothing to do. Here the daemon asks one statement for all of them: it evaluates a sensor
 with the tag ``CHANGES`` when what the tag names has changed since its last tick, when that tick got on or failed, and
-at least once a minute.
+at least every three minutes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CHANGES = "crypto_pipeline/changes"
 #: What the tag may name: runs of Dagster that began, ended or waited; instruments that were added or removed.
 RUNS, INSTRUMENTS = "runs", "instruments"
 #: A sensor is evaluated at least this often, seconds.
-LONGEST_PAUSE = 60.0
+LONGEST_PAUSE = 180.0
 #: Seconds for which a question waits for a database that went away.
 _PATIENCE = 2.0
 #: Seconds for which one answer serves all sensors.
