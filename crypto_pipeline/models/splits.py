@@ -44,7 +44,7 @@ def fold(
     train = ends < begin
     if after:
         last = max(until, int(ends[test].max())) if len(test) else until
-        train |= known >= last + embargo // timedelta(milliseconds=1)
+        train |= (known > last) & (known >= last + embargo // timedelta(milliseconds=1))
     return Fold(test_start, test_end, np.flatnonzero(train), test)
 
 
