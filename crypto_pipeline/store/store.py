@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.store.reads.bars import BarReader
     from crypto_pipeline.store.reads.trades import TradeReads
     from crypto_pipeline.store.research.features import Features
+    from crypto_pipeline.store.research.forecasts import Forecasts
     from crypto_pipeline.store.research.labels import Labels
     from crypto_pipeline.store.research.models.registry import Models
     from crypto_pipeline.store.trades.live_prices import Live
@@ -170,6 +171,13 @@ class Store:
         from crypto_pipeline.store.research.models.registry import Models
 
         return Models(self.connections, self._symbols)
+
+    @cached_property
+    def forecasts(self) -> Forecasts:
+        """Forecasts, the fits they were made with, and their scores."""
+        from crypto_pipeline.store.research.forecasts import Forecasts
+
+        return Forecasts(self.connections)
 
     @cached_property
     def reconciliations(self) -> Reconciliations:

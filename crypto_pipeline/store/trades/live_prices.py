@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -43,6 +44,19 @@ SELECT instrument_id, timeframe, open_time, open, high, low, close, volume, quot
        extract(epoch FROM clock_timestamp() - updated_at)::float8 AS age
 FROM market.live_prices
 WHERE instrument_id = ANY($1) AND timeframe = ANY($2)
+"""
+
+# The last trade, or the close of the newest minute where that is newer: not every venue tells of trades.
+_LAST = """
+SELECT i.symbol, p.last_price, coalesce(p.last_trade_time, p.open_time), b.close, b.open_time + interval '1 minute'
+FROM market.instruments i
+LEFT JOIN market.live_prices p ON p.instrument_id = i.instrument_id AND p.timeframe = '1m'
+LEFT JOIN LATERAL (
+    SELECT o.close, o.open_time FROM market.ohlc_data o
+    WHERE o.instrument_id = i.instrument_id AND o.timeframe = '1m' AND o.open_time <= market.now()
+    ORDER BY o.open_time DESC LIMIT 1
+) AS b ON true
+WHERE i.symbol = ANY(%s)
 """
 
 
@@ -104,6 +118,16 @@ class Live:
         answer = self._connections.frame(_READ, [list(ids.values()), [str(each) for each in timeframes]])
         moments = pl.col("open_time", "last_trade_time", "updated_at").cast(UTC_MS)
         return named(answer, ids).with_columns(moments).sort("instrument", "timeframe")
+
+    def last_prices(self, instruments: Sequence[str]) -> dict[str, tuple[float, datetime]]:
+        """The last known price of each instrument that has one, and when it was the price (the market's time, UTC)."""
+        found: dict[str, tuple[float, datetime]] = {}
+        for name, price, traded, close, closed in self._connections.rows(_LAST, [list(instruments)]):
+            known = [(at.astimezone(UTC), value) for value, at in ((close, closed), (price, traded)) if at is not None]
+            if known:
+                at, value = max(known, key=lambda one: one[0])
+                found[name] = value, at
+        return found
 
     def forming(self, instruments: Sequence[str], timeframe: Timeframe) -> pl.DataFrame:
         """The forming bars, at most one per instrument, in READ_SCHEMA.

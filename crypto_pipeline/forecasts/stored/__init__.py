@@ -1,0 +1,1 @@
+"""Forecasts where they meet the store: fitted every night, published at every close, anchored, scored, checked."""
