@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from crypto_pipeline.forecasts.answer import ForecastAnswer
     from crypto_pipeline.reading import AdjustmentWarning, Reader, SpanWarning
     from crypto_pipeline.reading.arguments import Moment
     from crypto_pipeline.reading.query import BarOptions
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "AdjustmentWarning", "Reader", "SpanWarning", "StoreError", "__version__", "bars", "instruments", "macro",
-    "training_set",
+    "AdjustmentWarning", "Reader", "SpanWarning", "StoreError", "__version__", "bars", "forecast", "instruments",
+    "macro", "training_set",
 ]  # fmt: skip
 
 
@@ -76,6 +77,20 @@ def bars(
 def instruments(*, active_only: bool = True, data_dir: str | Path | None = None) -> pl.DataFrame:
     """What is collected, as ``Reader.instruments`` gives it, from the same database as ``bars``."""
     return _reader(data_dir).instruments(active_only=active_only)
+
+
+def forecast(symbol: str, horizon: str = "1h", *, data_dir: str | Path | None = None) -> ForecastAnswer:
+    """Where the price of an instrument will be, from the same database as ``bars``: 24 hours, 7 days or 4 weeks.
+
+    ``horizon`` is 1h, 1d or 1w. The answer has ``as_of``, ``age_s`` and ``stale``; its ``forecast`` has the median and
+    the 80 % and 95 % intervals of every step (``rows()``), and says which candidate was chosen and why.
+
+    Raises ValueError for an unknown horizon, StoreError for an unknown instrument, for one without a forecast, for a
+    forecast that is too old, or when no database answers.
+    """
+    from crypto_pipeline.forecasts.stored.reading import read_forecast
+
+    return read_forecast(_reader(data_dir).store, symbol, horizon)
 
 
 def macro(

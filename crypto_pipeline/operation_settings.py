@@ -23,6 +23,9 @@ class OperationSettings(BaseSettings):
     api_connections: int = Field(8, ge=1, le=64, description="Connections to PostgreSQL for HTTP reads, of each kind.")
     api_cache_mb: int = Field(128, ge=1, description="Memory for answers that are kept, in MiB.")
 
+    # Forecasts
+    forecasts: bool = Field(True, description="Whether forecasts are published at every close and kept fresh.")
+
     # Alerts and reports
     notifier: bool = Field(True, description="Whether `up` runs the program that evaluates checks and sends alerts.")
     slack_webhook: SecretStr | None = Field(

@@ -13,12 +13,14 @@ from fastapi import FastAPI, Path, Query, Request
 from starlette.responses import Response
 
 from crypto_pipeline.api import models, problems
+from crypto_pipeline.api.forecasts import add_forecast_routes
 from crypto_pipeline.api.formats import ARROW, CSV, PARQUET
 from crypto_pipeline.api.limits import OPEN, RequestLimits
 from crypto_pipeline.api.operations.cache import add_cache_routes
 from crypto_pipeline.api.operations.figures import DeploymentFigures
 from crypto_pipeline.api.operations.health import add_health_routes
 from crypto_pipeline.api.responses import CachedResponses, Responses
+from crypto_pipeline.forecasts.stored.cache import ForecastCache
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.reading.query import ALL, question
 
@@ -56,11 +58,17 @@ def _responses(*more: int) -> dict[int | str, dict[str, Any]]:
 
 
 def create_app(
-    reader: Reader, *, figures: DeploymentFigures | None = None, token: str | None = None, rate: float = 0.0
+    reader: Reader,
+    *,
+    figures: DeploymentFigures | None = None,
+    forecasts: ForecastCache | None = None,
+    token: str | None = None,
+    rate: float = 0.0,
 ) -> FastAPI:
     """An application that answers from ``reader``, which it closes when it ends.
 
     ``figures``: what health, metrics and the cache routes show, closed too; without them these routes do not exist.
+    ``forecasts``: what a loop keeps fresh; without it every forecast is read when it is asked for.
     ``token``: only for clients that send it as bearer token. ``rate``: requests a second of one client, 0 for any.
     """
 
@@ -79,6 +87,7 @@ def create_app(
     problems.install(app)
     responses = Responses(reader)
     _add_routes(app, responses)
+    add_forecast_routes(app, forecasts or ForecastCache(reader.store))
     if figures is not None:
         add_health_routes(app, figures, responses.cached.stats.as_dict)
         add_cache_routes(app, figures, responses.cached.stats.as_dict)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from crypto_pipeline.api.forecast_models import ForecastQuery
 from crypto_pipeline.api.models import QUERIES
 from crypto_pipeline.api.operations.models import BODIES
 from crypto_pipeline.market.near_names import did_you_mean, near_names
@@ -95,7 +96,8 @@ def _unknown(name: str, path: str) -> str:
     if name in ("format", "accept"):
         return f"unknown parameter {name!r}: ask for a form by its header, such as `Accept: text/csv`"
     asked = path.strip("/")
-    model = BODIES.get(asked) or QUERIES.get(asked.partition("/")[0])
+    queries: dict[str, type[BaseModel]] = {**QUERIES, "forecasts": ForecastQuery}
+    model = BODIES.get(asked) or queries.get(asked.partition("/")[0])
     known = list(model.model_fields) if model is not None else []
     hint = did_you_mean(near_names(name, known, 1)) or f"there are {', '.join(known) or 'none'}"
     return f"unknown parameter {name!r}: {hint}"

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import resource
 import socket
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from crypto_pipeline.api.app import create_app
 from crypto_pipeline.api.operations.figures import DeploymentFigures
+from crypto_pipeline.forecasts.stored.cache import ForecastCache
+from crypto_pipeline.forecasts.stored.loop import ForecastLoop
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.web_guard import WebGuard, allowed_names
@@ -104,13 +107,13 @@ def _allowed_connections() -> int:
     return _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, soft - _SPARE_FILES)
 
 
-def config(reader: Reader, settings: Settings, port: int) -> uvicorn.Config:
-    """How uvicorn is to serve ``reader``."""
+def config(reader: Reader, settings: Settings, port: int, forecasts: ForecastCache | None = None) -> uvicorn.Config:
+    """How uvicorn is to serve ``reader``; ``forecasts``: what a loop keeps fresh."""
     BoundedProtocol.most = _allowed_connections()
     token = settings.api_token
     figures = DeploymentFigures(reader.store.url, settings)
     secret = token.get_secret_value() if token else None
-    inner = create_app(reader, figures=figures, token=secret, rate=settings.api_rate)
+    inner = create_app(reader, figures=figures, forecasts=forecasts, token=secret, rate=settings.api_rate)
     app = WebGuard(inner, allowed_names(settings.host, settings.allowed_hosts))
     return uvicorn.Config(
         app, host=settings.host, port=port, http=BoundedProtocol, ws="none", access_log=False, log_level="warning",
@@ -124,8 +127,16 @@ def serve(settings: Settings, url: str) -> None:
         url, connections=settings.api_connections, patience=2.0, statement_timeout=settings.api_statement_seconds,
         cache_bytes=settings.api_cache_mb * 2**20,
     )  # fmt: skip
-    server = uvicorn.Server(config(reader, settings, settings.api_port))
+    forecasts = ForecastCache(reader.store)
+    server = uvicorn.Server(config(reader, settings, settings.api_port, forecasts))
+    stop = threading.Event()
+    if settings.forecasts:
+        loop = ForecastLoop(reader.store, forecasts)
+        threading.Thread(target=loop.run, args=[stop], name="forecasts", daemon=True).start()
     # what was loaded stays: looking through it again and again for garbage would hold up every client at once
     gc.collect()
     gc.freeze()
-    server.run()
+    try:
+        server.run()
+    finally:
+        stop.set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +12,8 @@ from crypto_pipeline.forecasts.conformal import QUANTILES
 from crypto_pipeline.forecasts.horizons import PRICE_TIME_TO_LIVE, STALE_TIMES, TIME_TO_LIVE
 from crypto_pipeline.forecasts.publication import direction
 from crypto_pipeline.forecasts.timeline import Floats
-from crypto_pipeline.market.instruments import Refresh, refresh_class
+from crypto_pipeline.market.instruments import refresh_class
+from crypto_pipeline.store.database.errors import StoreError, UnknownNameError
 
 #: Columns of a forecast's prices, in the order of QUANTILES.
 PRICE_NAMES = ("low_95", "low_80", "median", "high_80", "high_95")
@@ -99,8 +99,12 @@ class ForecastAnswer:
         }  # fmt: skip
 
 
-class ForecastRefusedError(LookupError):
-    """There is no forecast that is young enough; the message names the series and says what would give one."""
+class NoForecastError(UnknownNameError):
+    """There is no forecast of a series yet; the message names it and says what would give one."""
+
+
+class ForecastRefusedError(StoreError):
+    """The newest forecast of a series is too old; the message names it and says how old it is."""
 
 
 def lifetime(series: str) -> tuple[float, float]:
@@ -131,11 +135,3 @@ def answer(forecast: Forecast, as_of: datetime, now: datetime) -> ForecastAnswer
             f"{forecast.moment:%Y-%m-%d %H:%M} UTC; see `crypto-pipeline check`"
         )
     return ForecastAnswer(forecast, as_of, age, age > ttl)
-
-
-def by_class(series: Sequence[str]) -> dict[Refresh, list[str]]:
-    """Names by the class that says how often they are refreshed."""
-    found: dict[Refresh, list[str]] = {}
-    for name in series:
-        found.setdefault(refresh_class(name), []).append(name)
-    return found

@@ -27,6 +27,7 @@ WEBSERVER = "webserver"
 DAEMON = "daemon"
 API = "api"
 NOTIFIER = "notifier"
+FORECASTS = "forecasts"
 #: Ingest has one program per shard: ingest-0, ingest-kraken-0 …, the names of their leases and heartbeats.
 INGEST = "ingest-"
 
@@ -116,6 +117,9 @@ def programs(settings: Settings, places: Places, ports: Mapping[str, int]) -> li
     found.append(SupervisedProgram(DAEMON, [*dagster, "dagster-daemon", "run", *where], nice=5))
     if API in ports:
         found.append(SupervisedProgram(API, [*ours, "_api", "--port", str(ports[API])], nice=5))
+    elif settings.forecasts:  # where reads are served, that program keeps forecasts fresh
+        loop = [sys.executable, "-m", "crypto_pipeline.forecasts.stored.program"]
+        found.append(SupervisedProgram(FORECASTS, loop, nice=5))
     if settings.notifier:
         notifier = [sys.executable, "-m", "crypto_pipeline.ops.alerting.notifier"]
         found.append(SupervisedProgram(NOTIFIER, notifier, nice=5, stop_wait=20))

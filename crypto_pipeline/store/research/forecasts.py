@@ -179,6 +179,10 @@ class Forecasts:
             )  # fmt: skip
         return self._connections.run(_many, _ADD_FIT, rows)
 
+    def version(self) -> int:
+        """A number that rises with every fit that is stored."""
+        return int(self._connections.row("SELECT coalesce(max(fit_id), 0) FROM research.forecast_fits")[0])
+
     def fits(self, horizons: Sequence[str], since: datetime) -> list[FitRow]:
         """The newest fit of every collected series and horizon that was fitted to a close after ``since``."""
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from crypto_pipeline.forecasts.answer import ForecastRefusedError
+from crypto_pipeline.forecasts.answer import ForecastRefusedError, NoForecastError
 from crypto_pipeline.forecasts.horizons import Horizon
 from crypto_pipeline.forecasts.stored.reading import read_forecast
 from crypto_pipeline.forecasts.stored.update import bring_up_to_date
@@ -71,5 +71,5 @@ def test_what_is_wrong_is_named(market: Store) -> None:
         read_forecast(market, "BTC-USDT", "2h")
     with pytest.raises(StoreError, match="unknown instrument 'BTX-USDT'"):
         read_forecast(market, "BTX-USDT")
-    with pytest.raises(ForecastRefusedError, match="no forecast of BTC-USDT for 1d yet"):
+    with pytest.raises(NoForecastError, match="no forecast of BTC-USDT for 1d yet"):
         read_forecast(market, "BTC-USDT", "1d")

@@ -1,0 +1,112 @@
+"""The loop: a forecast at every close, once; anchors by priority; one computation at a time; and any end of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from crypto_pipeline.forecasts.answer import ForecastRefusedError
+from crypto_pipeline.forecasts.stored import cache as caching
+from crypto_pipeline.forecasts.stored.cache import ForecastCache
+from crypto_pipeline.forecasts.stored.loop import ForecastLoop
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.database.errors import DatabaseAwayError
+from crypto_pipeline_tests.builders.forecast_market import NOW, later, random_walk, store_closes, store_market
+
+COUNT = "SELECT count(*), count(DISTINCT (instrument_id, horizon, moment)) FROM research.forecasts"
+
+
+@pytest.fixture
+def market(postgres_url: str) -> Iterator[Store]:
+    with Store(postgres_url) as store:
+        store_market(store)
+        yield store
+
+
+def _settle(loop: ForecastLoop, now: object = NOW) -> None:
+    for _ in range(3):
+        loop.tick(NOW)
+
+
+def test_it_fits_what_has_no_fit_and_publishes_each_close_once(market: Store) -> None:
+    cache = ForecastCache(market)
+    loop = ForecastLoop(market, cache)
+    _settle(loop)
+    assert market.connections.row(COUNT) == (6, 6)
+    _settle(ForecastLoop(market))  # one that was started again, or another one
+    assert market.connections.row(COUNT) == (6, 6)
+    assert cache.get("BTC-USDT").forecast.anchored_at == NOW
+
+    # the bar of one instrument comes in time, that of the other late
+    following = later(market, timedelta(minutes=55, seconds=10))
+    store_closes(market, {"BTC-USDT": random_walk(1, 9)}, Timeframe.H1, following)
+    loop.tick(following)
+    assert market.connections.row(COUNT) == (7, 7)
+    loop.tick(following + timedelta(seconds=5))
+    assert market.connections.row(COUNT) == (7, 7)
+    store_closes(market, {"DOGE-USDT": random_walk(1, 8)}, Timeframe.H1, following)
+    loop.tick(following + timedelta(seconds=10))
+    assert market.connections.row(COUNT) == (8, 8)
+    newest = cache.get("DOGE-USDT").forecast
+    assert newest.moment == Timeframe.H1.floor(following)
+
+
+def test_two_loops_side_by_side_publish_nothing_twice(market: Store) -> None:
+    loops = [ForecastLoop(market), ForecastLoop(market)]
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(_settle, loops))
+    assert market.connections.row(COUNT) == (6, 6)
+
+
+def test_equal_questions_are_computed_once_and_stale_answers_end(
+    market: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _settle(ForecastLoop(market))
+    cache, asked, go = ForecastCache(market), [], threading.Event()
+    real = caching.read_anchored
+
+    def slowly(*args: object) -> object:
+        asked.append(args)
+        assert go.wait(10)
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(caching, "read_anchored", slowly)
+    with ThreadPoolExecutor(8) as threads:
+        answers = [threads.submit(cache.get, "BTC-USDT") for _ in range(8)]
+        go.set()
+        assert len({id(one.result().forecast) for one in answers}) == 1
+    assert len(asked) == 1
+
+    def away(*_: object) -> object:
+        raise DatabaseAwayError("the database is away")
+
+    monkeypatch.setattr(caching, "read_anchored", away)
+    monkeypatch.setattr(caching, "_PAUSE", 0.0)
+    assert not cache.get("BTC-USDT").stale
+    later(market, timedelta(seconds=200))
+    market.clock.now()
+    assert cache.get("BTC-USDT").stale
+    later(market, timedelta(seconds=400))
+    market.clock.now()
+    with pytest.raises(ForecastRefusedError, match="BTC-USDT"):
+        cache.get("BTC-USDT")
+    with pytest.raises(DatabaseAwayError):
+        ForecastCache(market).get("BTC-USDT", "1d")
+
+
+def test_a_later_close_is_the_anchor_of_a_forecast_from_last_nights_fit(market: Store) -> None:
+    loop = ForecastLoop(market)
+    _settle(loop)
+    following = later(market, timedelta(minutes=55, seconds=10))
+    prices = random_walk(1, 9)
+    store_closes(market, {"BTC-USDT": prices}, Timeframe.H1, following)
+    loop.tick(following)
+    rows = market.forecasts.newest(["BTC-USDT"], ["1h"], NOW - timedelta(days=1))
+    assert rows[0].anchor == pytest.approx(prices[-1])
+    assert np.all(np.diff(np.array(rows[0].quantiles).reshape(-1, 5), axis=1) >= 0)
