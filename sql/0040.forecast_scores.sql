@@ -19,7 +19,7 @@ COMMENT ON COLUMN research.forecast_scores.inside_80 IS 'Whether the 80 % interv
 -- For people and tools: accuracy by horizon and step, from scores alone.
 CREATE VIEW research.forecast_accuracy AS
 SELECT f.horizon, o.step, count(o.seen) AS forecasts,
-       avg(o.inside_80::int) AS coverage_80, avg(o.inside_95::int) AS coverage_95,
+       avg(o.inside_80::int)::float8 AS coverage_80, avg(o.inside_95::int)::float8 AS coverage_95,
        avg(o.pinball) AS pinball, avg(o.naive_pinball) AS naive_pinball
 FROM research.forecast_scores s
 JOIN research.forecasts f USING (forecast_id)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from crypto_pipeline.forecasts.horizons import Horizon
+from crypto_pipeline.forecasts.horizons import ForecastHorizon
 
 if TYPE_CHECKING:
     _HorizonName = str
 else:  # the schema lists the names
-    _HorizonName = Literal[tuple(map(str, Horizon))]
+    _HorizonName = Literal[tuple(map(str, ForecastHorizon))]
 
 
 class ForecastQuery(BaseModel):

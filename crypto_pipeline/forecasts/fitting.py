@@ -15,7 +15,7 @@ from crypto_pipeline.forecasts import ets, paths
 from crypto_pipeline.forecasts.choice import Choice, choose
 from crypto_pipeline.forecasts.conformal import Calibrated, calibrate
 from crypto_pipeline.forecasts.ets import EtsModel
-from crypto_pipeline.forecasts.horizons import LEAST_ORIGINS, Horizon
+from crypto_pipeline.forecasts.horizons import LEAST_ORIGINS, ForecastHorizon
 from crypto_pipeline.forecasts.scoring import pinball
 from crypto_pipeline.forecasts.timeline import Floats, Ints, Timeline, forward_filled
 
@@ -61,7 +61,7 @@ class Judged:
         return found
 
 
-def first_origin(bars: int, horizon: Horizon) -> int:
+def first_origin(bars: int, horizon: ForecastHorizon) -> int:
     """The first row that is judged: the bars before it are for fitting, as far as enough origins are left."""
     spare = max(0, bars - 2 * LEAST_ORIGINS - horizon.reach)
     return max(min(spare, ets.LEAST_BARS), bars - horizon.walk.origins, 0)

@@ -41,7 +41,7 @@ class Walk:
 _NO_WALK = Walk(0, 0, 1, 0.0)
 
 
-class Horizon(StrEnum):
+class ForecastHorizon(StrEnum):
     """A class of horizons, named by the width of its steps.
 
     Each member has its name, its number of steps, the timeframe of the bars it is computed from, the days of one step
@@ -62,7 +62,7 @@ class Horizon(StrEnum):
 
     def __new__(
         cls, name: str, steps: int = 0, timeframe: Timeframe = Timeframe.H1, step_days: int = 0, walk: Walk = _NO_WALK
-    ) -> Horizon:
+    ) -> ForecastHorizon:
         """A member called ``name``."""
         member = str.__new__(cls, name)
         member._value_ = name
@@ -70,7 +70,7 @@ class Horizon(StrEnum):
         return member
 
     @classmethod
-    def parse(cls, text: str) -> Horizon:
+    def parse(cls, text: str) -> ForecastHorizon:
         """The horizon called ``text``; a ValueError names the value and the choices."""
         try:
             return cls(text)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from crypto_pipeline.forecasts.horizons import Horizon
+from crypto_pipeline.forecasts.horizons import ForecastHorizon
 from crypto_pipeline.market.calendars import Calendar, expected_open_times
 from crypto_pipeline.market.times import from_unix_ms, unix_ms
 
@@ -29,12 +29,12 @@ class Timeline:
     equally spaced; those of sessions are not.
     """
 
-    horizon: Horizon
+    horizon: ForecastHorizon
     calendar: Calendar
     closes: Ints
 
     @classmethod
-    def over(cls, horizon: Horizon, calendar: Calendar, start: datetime, end: datetime) -> Timeline:
+    def over(cls, horizon: ForecastHorizon, calendar: Calendar, start: datetime, end: datetime) -> Timeline:
         """The closes in ``(start, end]``."""
         width = horizon.timeframe.delta
         opens = expected_open_times(calendar, horizon.timeframe, start, end)
@@ -73,7 +73,7 @@ class Timeline:
         return _weekly(moment, closes, horizon)
 
 
-def _weekly(moment: datetime, closes: Sequence[datetime], horizon: Horizon) -> list[datetime]:
+def _weekly(moment: datetime, closes: Sequence[datetime], horizon: ForecastHorizon) -> list[datetime]:
     """The last close at or before every step; the step itself where nothing trades until then."""
     found = []
     for step in range(1, horizon.steps + 1):

@@ -19,7 +19,9 @@ HorizonName = Annotated[str, typer.Option("--horizon", help="1h: 24 hours, 1d: 7
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(forecast)
-    add_commands(app, "forecasts", "Forecasts: fit and publish now, and how good they were.", build=build)
+    add_commands(
+        app, "forecasts", "Forecasts: fit and publish now, and how good they were.", build=build, accuracy=accuracy
+    )
 
 
 def forecast(symbol: Symbol, horizon: HorizonName = "1h", as_json: AsJson = False, data_dir: DataDir = None) -> None:
@@ -78,3 +80,15 @@ def build(instruments: Instruments = None, as_json: AsJson = False, data_dir: Da
     for name, why in report.fits.lacking.items():
         typer.echo(f"{name}: {why}", err=True)
     typer.echo(f"{scored} forecasts scored")
+
+
+def accuracy(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """How good matured forecasts were, by horizon and step: what their intervals held, and their loss against naive."""
+    from crypto_pipeline.cli.context import deployment_settings, open_store
+    from crypto_pipeline.cli.output import say, show_frame
+
+    with open_store(deployment_settings(data_dir)) as store:
+        found = store.forecasts.accuracy()
+    if found.is_empty():
+        say("no forecast has expired yet: nothing is known of their accuracy")
+    show_frame(found, as_json, "")

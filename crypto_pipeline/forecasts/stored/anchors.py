@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from crypto_pipeline.forecasts.answer import Forecast, current_at
-from crypto_pipeline.forecasts.horizons import Horizon
+from crypto_pipeline.forecasts.horizons import ForecastHorizon
 from crypto_pipeline.forecasts.publication import steps_of
 from crypto_pipeline.market.calendars import ALWAYS, Calendar, get_calendar
 from crypto_pipeline.market.timeframes import Timeframe
@@ -28,7 +28,9 @@ class Anchored:
     as_of: datetime
 
 
-def anchored(store: Store, names: Sequence[str], horizons: Sequence[Horizon]) -> dict[tuple[str, Horizon], Anchored]:
+def anchored(
+    store: Store, names: Sequence[str], horizons: Sequence[ForecastHorizon]
+) -> dict[tuple[str, ForecastHorizon], Anchored]:
     """The newest forecasts of these instruments, each anchored to the last price where that is newer than its bar.
 
     Two queries, however many there are.
@@ -40,7 +42,7 @@ def anchored(store: Store, names: Sequence[str], horizons: Sequence[Horizon]) ->
     found = {}
     for row in rows:
         calendar = get_calendar(calendars.get(row.series, ALWAYS.name))
-        made, horizon = forecast_of(row), Horizon(row.horizon)
+        made, horizon = forecast_of(row), ForecastHorizon(row.horizon)
         price = prices.get(row.series)
         if price is not None and price[1] > made.moment:
             made = made.anchored(*price)
@@ -57,7 +59,7 @@ def forecast_of(row: ForecastRow) -> Forecast:
     )  # fmt: skip
 
 
-def _edges(made: Forecast, horizon: Horizon, calendar: Calendar, now: datetime) -> tuple[datetime, datetime]:
+def _edges(made: Forecast, horizon: ForecastHorizon, calendar: Calendar, now: datetime) -> tuple[datetime, datetime]:
     """From when the price ages, and when the next forecast is due."""
     width = horizon.timeframe.delta
     if calendar is ALWAYS:

@@ -10,7 +10,7 @@ import numpy as np
 
 from crypto_pipeline.forecasts import ets
 from crypto_pipeline.forecasts.fitting import SeriesFit, fit
-from crypto_pipeline.forecasts.horizons import LEAST_ORIGINS, Horizon
+from crypto_pipeline.forecasts.horizons import LEAST_ORIGINS, ForecastHorizon
 from crypto_pipeline.forecasts.paths import CANDIDATES, ETS
 from crypto_pipeline.forecasts.publication import fit_document
 from crypto_pipeline.forecasts.stored.inputs import Closes, closed, fitted_from, read_closes
@@ -31,7 +31,12 @@ class FitReport:
 
 
 def fit_stored(
-    store: Store, horizons: Sequence[Horizon], names: Sequence[str], now: datetime, *, smoothing: bool | None = None
+    store: Store,
+    horizons: Sequence[ForecastHorizon],
+    names: Sequence[str],
+    now: datetime,
+    *,
+    smoothing: bool | None = None,
 ) -> FitReport:
     """Fit the bars that had closed at ``now`` and store the fits. ``smoothing`` None: where it is installed."""
     tried = ets.is_installed() if smoothing is None else smoothing
@@ -64,12 +69,12 @@ def _fitted_to(closes: Closes) -> datetime:
     return moment_of(closes.timeline.closes[-1])
 
 
-def _new_fit(name: str, horizon: Horizon, fitted_to: datetime, one: SeriesFit, tried: bool) -> NewFit:
+def _new_fit(name: str, horizon: ForecastHorizon, fitted_to: datetime, one: SeriesFit, tried: bool) -> NewFit:
     candidates = [each for each in CANDIDATES if each != ETS or tried]
     document = fit_document(one, candidates, "" if tried else WITHOUT_ETS)
     return NewFit(name, str(horizon), fitted_to, one.choice.model, document)
 
 
-def _too_few(horizon: Horizon, bars: int) -> str:
+def _too_few(horizon: ForecastHorizon, bars: int) -> str:
     needed = LEAST_ORIGINS + horizon.reach + 1
     return f"{bars} bars of {horizon.timeframe}: {needed} without a hole give the {LEAST_ORIGINS} origins it needs"

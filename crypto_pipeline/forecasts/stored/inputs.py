@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from crypto_pipeline.forecasts import ets
-from crypto_pipeline.forecasts.horizons import Horizon
+from crypto_pipeline.forecasts.horizons import ForecastHorizon
 from crypto_pipeline.forecasts.timeline import Floats, Timeline
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.calendars import ALWAYS, get_calendar
@@ -29,20 +29,20 @@ class Closes:
     values: Floats
 
 
-def fitted_from(horizon: Horizon, now: datetime) -> datetime:
+def fitted_from(horizon: ForecastHorizon, now: datetime) -> datetime:
     """The first moment that a fit at ``now`` looks back to, for an instrument that trades in sessions too."""
     bars = horizon.walk.origins + ets.FITTED_BARS + horizon.reach
     sessions = 1.6 if horizon.timeframe.minutes >= 1440 else 1.0
     return now - bars * sessions * horizon.timeframe.delta
 
 
-def closed(horizon: Horizon, now: datetime) -> datetime:
+def closed(horizon: ForecastHorizon, now: datetime) -> datetime:
     """The newest close of a bar at ``now``."""
     return horizon.timeframe.floor(now)
 
 
 def read_closes(
-    store: Store, names: Sequence[str], horizon: Horizon, start: datetime, end: datetime
+    store: Store, names: Sequence[str], horizon: ForecastHorizon, start: datetime, end: datetime
 ) -> Iterator[Closes]:
     """Closes in ``(start, end]`` of complete bars, by calendar; those of stocks are on the basis of the last split.
 
@@ -60,7 +60,7 @@ def read_closes(
         yield Closes(timeline, tuple(members), laid_out(bars, timeline, members))
 
 
-def _on_one_basis(store: Store, bars: pl.DataFrame, horizon: Horizon, now: datetime) -> pl.DataFrame:
+def _on_one_basis(store: Store, bars: pl.DataFrame, horizon: ForecastHorizon, now: datetime) -> pl.DataFrame:
     """Bars with the closes before a split divided by its ratio."""
     adjuster = Adjuster.from_frame(store, "splits", bars, horizon.timeframe, as_of=None, complete=True, now=lambda: now)
     return adjuster.adjusted(bars, horizon.timeframe)
@@ -86,6 +86,6 @@ def price_names(store: Store) -> list[str]:
     return [row.instrument.symbol for row in store.instruments.list()]
 
 
-def span_back(horizon: Horizon) -> timedelta:
+def span_back(horizon: ForecastHorizon) -> timedelta:
     """How old a fit may be and still be published from."""
     return timedelta(days=3) + 4 * horizon.timeframe.delta

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 import psycopg
 
-from crypto_pipeline.forecasts.horizons import REFRESH_SECONDS, Horizon
+from crypto_pipeline.forecasts.horizons import REFRESH_SECONDS, ForecastHorizon
 from crypto_pipeline.forecasts.stored.anchors import anchored
 from crypto_pipeline.forecasts.stored.cache import ForecastCache
 from crypto_pipeline.forecasts.stored.fit import fit_stored
@@ -48,11 +48,11 @@ class ForecastLoop:
         self._holder = str(os.getpid())
         self._fits: list[FitRow] = []
         self._fits_version = -1
-        self._boundary: dict[Horizon, datetime] = {}
-        self._waiting: dict[Horizon, set[str]] = {}
-        self._looked: dict[Horizon, datetime] = {}
+        self._boundary: dict[ForecastHorizon, datetime] = {}
+        self._waiting: dict[ForecastHorizon, set[str]] = {}
+        self._looked: dict[ForecastHorizon, datetime] = {}
         self._refreshed: dict[Refresh, float] = {}
-        self._fitted_at: dict[tuple[str, Horizon], float] = {}
+        self._fitted_at: dict[tuple[str, ForecastHorizon], float] = {}
         self._beaten = 0.0
         self.published = 0
 
@@ -70,7 +70,7 @@ class ForecastLoop:
     def tick(self, now: datetime | None = None) -> None:
         """Do what is due at ``now``, by the market's clock."""
         moment = self._store.clock.lately() if now is None else now
-        for horizon in Horizon:
+        for horizon in ForecastHorizon:
             self._publish(horizon, moment)
         if self._cache is not None:
             self._refresh(self._cache)
@@ -79,7 +79,7 @@ class ForecastLoop:
             detail = {"published": self.published, "fits": len(self._fits)}
             Heartbeats(self._store.connections).beat(NAME, self._holder, detail)
 
-    def _publish(self, horizon: Horizon, now: datetime) -> None:
+    def _publish(self, horizon: ForecastHorizon, now: datetime) -> None:
         """Publish what is due of the newest close; a series whose bar is not there yet is looked for again."""
         boundary = closed(horizon, now - _SETTLED)
         if boundary != self._boundary.get(horizon):
@@ -105,10 +105,10 @@ class ForecastLoop:
         """The newest fits, read again where there are newer ones."""
         version = self._store.forecasts.version()
         if version != self._fits_version:
-            self._fits = self._store.forecasts.fits([str(each) for each in Horizon], now - OLDEST_FIT)
+            self._fits = self._store.forecasts.fits([str(each) for each in ForecastHorizon], now - OLDEST_FIT)
             self._fits_version = version
 
-    def _fit_lacking(self, horizon: Horizon, now: datetime) -> None:
+    def _fit_lacking(self, horizon: ForecastHorizon, now: datetime) -> None:
         """Fit some of the collected instruments that have no fit: those that are new, or all on the first day."""
         tried = time.monotonic()
         fitted = {one.series for one in self._fits if one.horizon == horizon}
@@ -135,5 +135,5 @@ class ForecastLoop:
         due = {each for each in Refresh if at - self._refreshed.get(each, -1e9) >= REFRESH_SECONDS[each]}
         names = {one.series for one in self._fits if refresh_class(one.series) in due} if due else set()
         if names:
-            cache.put(anchored(self._store, sorted(names), list(Horizon)))
+            cache.put(anchored(self._store, sorted(names), list(ForecastHorizon)))
         self._refreshed |= dict.fromkeys(due, at)

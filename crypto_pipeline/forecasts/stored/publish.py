@@ -7,7 +7,7 @@ from datetime import datetime
 
 import numpy as np
 
-from crypto_pipeline.forecasts.horizons import Horizon
+from crypto_pipeline.forecasts.horizons import ForecastHorizon
 from crypto_pipeline.forecasts.publication import outlook
 from crypto_pipeline.forecasts.stored.inputs import Closes, closed, read_closes, span_back
 from crypto_pipeline.forecasts.timeline import Ints, Timeline, forward_filled, moment_of
@@ -19,7 +19,7 @@ from crypto_pipeline.store.research.forecasts import FitRow, NewForecast
 _BEFORE = 48
 
 
-def publish_due(store: Store, horizon: Horizon, fits: Sequence[FitRow], now: datetime) -> list[NewForecast]:
+def publish_due(store: Store, horizon: ForecastHorizon, fits: Sequence[FitRow], now: datetime) -> list[NewForecast]:
     """Publish the forecasts of the newest close of every fitted series, as far as its bar is stored.
 
     Returns those that are published for that close, new or not. A series whose bar is not there yet has none.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crypto_pipeline.forecasts.answer import ForecastAnswer, NoForecastError, answer
-from crypto_pipeline.forecasts.horizons import LEAST_ORIGINS, Horizon
+from crypto_pipeline.forecasts.horizons import LEAST_ORIGINS, ForecastHorizon
 from crypto_pipeline.forecasts.stored.anchors import Anchored, anchored
 from crypto_pipeline.market.instruments import find_symbol
 from crypto_pipeline.store import Store
@@ -15,7 +15,7 @@ def read_forecast(store: Store, symbol: str, horizon: str = "1h") -> ForecastAns
     Raises ValueError for an unknown horizon, UnknownInstrumentError for an unknown name, NoForecastError where there is
     none, and ForecastRefusedError where there is none that is young enough.
     """
-    found = read_anchored(store, known_name(store, symbol), Horizon.parse(horizon))
+    found = read_anchored(store, known_name(store, symbol), ForecastHorizon.parse(horizon))
     return answer(found.forecast, found.as_of, store.clock.lately())
 
 
@@ -26,7 +26,7 @@ def known_name(store: Store, symbol: str) -> str:
     return name
 
 
-def read_anchored(store: Store, name: str, horizon: Horizon) -> Anchored:
+def read_anchored(store: Store, name: str, horizon: ForecastHorizon) -> Anchored:
     """The newest forecast of an instrument. Raises NoForecastError where there is none."""
     found = anchored(store, [name], [horizon]).get((name, horizon))
     if found is None:

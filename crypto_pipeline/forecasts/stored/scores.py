@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from crypto_pipeline.forecasts.conformal import COVERAGES
-from crypto_pipeline.forecasts.horizons import Horizon
+from crypto_pipeline.forecasts.horizons import ForecastHorizon
 from crypto_pipeline.forecasts.publication import steps_of
 from crypto_pipeline.forecasts.scoring import covered, pinball
 from crypto_pipeline.forecasts.stored.inputs import read_closes
@@ -30,7 +30,7 @@ def score_expired(store: Store, now: datetime) -> int:
     A forecast that lacks the bar of a target waits for it for NEVER, and is then scored on the others.
     """
     new = 0
-    for horizon in Horizon:
+    for horizon in ForecastHorizon:
         after = 0
         while rows := store.forecasts.expired(str(horizon), now, after, _BATCH):
             after = rows[-1].forecast_id
@@ -39,7 +39,7 @@ def score_expired(store: Store, now: datetime) -> int:
     return new
 
 
-def _seen(store: Store, horizon: Horizon, rows: Sequence[ForecastRow]) -> Iterator[tuple[ForecastRow, Floats]]:
+def _seen(store: Store, horizon: ForecastHorizon, rows: Sequence[ForecastRow]) -> Iterator[tuple[ForecastRow, Floats]]:
     """Each forecast with the changes of the log price from its anchor to its targets, NaN where a bar is absent."""
     width = horizon.timeframe.delta
     start, end = min(row.moment for row in rows) - width, max(max(row.targets) for row in rows)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from crypto_pipeline.forecasts.horizons import Horizon
+from crypto_pipeline.forecasts.horizons import ForecastHorizon
 from crypto_pipeline.forecasts.stored.fit import FitReport, fit_stored
 from crypto_pipeline.forecasts.stored.inputs import price_names
 from crypto_pipeline.forecasts.stored.publish import publish_due
@@ -30,12 +30,12 @@ def bring_up_to_date(store: Store, names: Sequence[str] = (), now: datetime | No
     nothing.
     """
     moment = store.clock.now() if now is None else now
-    report = fit_stored(store, list(Horizon), list(names) or price_names(store), moment)
+    report = fit_stored(store, list(ForecastHorizon), list(names) or price_names(store), moment)
     fits = newest_fits(store, moment)
-    published = {str(horizon): len(publish_due(store, horizon, fits, moment)) for horizon in Horizon}
+    published = {str(horizon): len(publish_due(store, horizon, fits, moment)) for horizon in ForecastHorizon}
     return ForecastReport(report, published)
 
 
 def newest_fits(store: Store, now: datetime) -> list[FitRow]:
     """The newest fit of every collected series and horizon."""
-    return store.forecasts.fits([str(each) for each in Horizon], now - OLDEST_FIT)
+    return store.forecasts.fits([str(each) for each in ForecastHorizon], now - OLDEST_FIT)

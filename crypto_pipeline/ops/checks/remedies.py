@@ -11,7 +11,7 @@ from typing import Any
 from crypto_pipeline.ops.checks.states import CheckState
 from crypto_pipeline.ops.errors import OpsError
 from crypto_pipeline.ops.host.paths import Places, running_state
-from crypto_pipeline.ops.supervision.programs import API, CODE_SERVER, DAEMON, INGEST, NOTIFIER, WEBSERVER
+from crypto_pipeline.ops.supervision.programs import API, CODE_SERVER, DAEMON, FORECASTS, INGEST, NOTIFIER, WEBSERVER
 from crypto_pipeline.ops.supervision.supervisord import Supervisord
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store.database.errors import StoreError
@@ -115,12 +115,18 @@ def _backup(settings: Settings, _: CheckState) -> str:
     return f"a backup was made: {made.folder}, {made.manifest.rows:,} rows"
 
 
+def _start_loop(settings: Settings, state: CheckState) -> str:
+    """Start the program again in which forecasts are published."""
+    return _started(API if settings.api else FORECASTS)(settings, state)
+
+
 _REMEDIES: dict[str, Remedy] = {
     "ingest": _started(INGEST),
     "dagster_daemon": _started(DAEMON),
     "code_server": _started(CODE_SERVER),
     "webserver": _started(WEBSERVER),
     "http_api": _started(API),
+    "forecast_loop": _start_loop,
     "notifier": _started(NOTIFIER),
     "oldest_gap": _heal,
     "coverage_24h": _heal,

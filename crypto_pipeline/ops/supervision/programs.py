@@ -115,6 +115,12 @@ def programs(settings: Settings, places: Places, ports: Mapping[str, int]) -> li
     dagster = [sys.executable, "-m", "crypto_pipeline.ops.dagster_instance.process"]
     found.append(SupervisedProgram(WEBSERVER, [*dagster, "dagster-webserver", *where, *serve], nice=5))
     found.append(SupervisedProgram(DAEMON, [*dagster, "dagster-daemon", "run", *where], nice=5))
+    return found + _beside_dagster(settings, ports, ours)
+
+
+def _beside_dagster(settings: Settings, ports: Mapping[str, int], ours: list[str]) -> list[SupervisedProgram]:
+    """The programs that serve reads, publish forecasts and send alerts. ``ours``: the beginning of our commands."""
+    found = []
     if API in ports:
         found.append(SupervisedProgram(API, [*ours, "_api", "--port", str(ports[API])], nice=5))
     elif settings.forecasts:  # where reads are served, that program keeps forecasts fresh

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import polars as pl
 import psycopg
 from psycopg.rows import class_row
 
@@ -158,6 +159,28 @@ INSERT INTO research.forecast_scores (forecast_id, seen, pinball, naive_pinball,
 VALUES (%(forecast_id)s, %(seen)s, %(pinball)s, %(naive_pinball)s, %(inside_80)s, %(inside_95)s)
 ON CONFLICT (forecast_id) DO NOTHING"""
 
+_ACCURACY = "SELECT * FROM research.forecast_accuracy ORDER BY horizon, step"
+_BY_MOMENT = """
+SELECT f.horizon, f.moment, count(o.seen) AS steps,
+       avg(o.inside_80::int)::float8 AS coverage_80, avg(o.inside_95::int)::float8 AS coverage_95,
+       avg(o.pinball)::float8 AS pinball, avg(o.naive_pinball)::float8 AS naive_pinball
+FROM research.forecast_scores s
+JOIN research.forecasts f USING (forecast_id)
+CROSS JOIN LATERAL unnest(s.seen, s.pinball, s.naive_pinball, s.inside_80, s.inside_95)
+    AS o (seen, pinball, naive_pinball, inside_80, inside_95)
+WHERE f.moment > %(since)s AND o.seen IS NOT NULL
+GROUP BY f.horizon, f.moment ORDER BY f.horizon, f.moment"""
+#: Schema of ``accuracy``.
+ACCURACY_SCHEMA: dict[str, pl.DataType] = {
+    "horizon": pl.String(), "step": pl.Int64(), "forecasts": pl.Int64(), "coverage_80": pl.Float64(),
+    "coverage_95": pl.Float64(), "pinball": pl.Float64(), "naive_pinball": pl.Float64(),
+}  # fmt: skip
+#: Schema of ``scores_by_moment``.
+MOMENT_SCHEMA: dict[str, pl.DataType] = {
+    "horizon": pl.String(), "moment": pl.Datetime("us", "UTC"), "steps": pl.Int64(), "coverage_80": pl.Float64(),
+    "coverage_95": pl.Float64(), "pinball": pl.Float64(), "naive_pinball": pl.Float64(),
+}  # fmt: skip
+
 
 class Forecasts:
     """Reads and writes fits, forecasts and scores. Thread-safe; every write is one transaction that may be repeated."""
@@ -226,6 +249,23 @@ class Forecasts:
             for one in scores
         ]  # fmt: skip
         return self._connections.run(_many, _SCORE, rows)
+
+    def accuracy(self) -> pl.DataFrame:
+        """Coverage and pinball loss of all scored forecasts by horizon and step, in ACCURACY_SCHEMA."""
+        return self._frame(_ACCURACY, {}, ACCURACY_SCHEMA)
+
+    def scores_by_moment(self, since: datetime) -> pl.DataFrame:
+        """The same by horizon and moment of publication, over all series and steps, for moments after ``since``, in
+        MOMENT_SCHEMA.
+        """
+        return self._frame(_BY_MOMENT, {"since": since}, MOMENT_SCHEMA)
+
+    def _frame(self, query: str, values: Mapping[str, Any], schema: dict[str, pl.DataType]) -> pl.DataFrame:
+        def read(connection: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
+            return connection.execute(query, values).fetchall()
+
+        rows = self._connections.run(read)
+        return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _forecasts(connection: psycopg.Connection[Any], query: str, values: Mapping[str, Any]) -> list[ForecastRow]:

@@ -41,6 +41,7 @@ def well() -> Observation:
             "supervisor:one": (2.0, supervisor),
             "ingest-0": (0.6, {"venue": "binance", "instruments": 20}),
             "notifier": (4.0, {}),
+            "forecasts": (31.0, {"fits": 60}),
         },
         silences=tuple(BarSilence(name, "binance", 12.0) for name in names),
         coverage=tuple(
@@ -162,5 +163,6 @@ FAULTS: dict[str, tuple[str, Plant]] = {
     "webhook dead": (
         "notifications_delivered", with_facts(channels=(ChannelFact("slack_webhook", 40.0, "HTTP 404 no_service", 2),)),
     ),
+    "forecast loop dead": ("forecast_loop", with_beat("forecasts", 400.0)),
     "notifier dead": ("notifier", with_beat("notifier", 90.0)),
 }  # fmt: skip

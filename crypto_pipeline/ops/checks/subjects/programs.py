@@ -7,10 +7,12 @@ from typing import Any
 from crypto_pipeline.ops.checks.definition import CheckDefinition
 from crypto_pipeline.ops.checks.observation import SILENT, Observation
 from crypto_pipeline.ops.checks.states import CheckFinding, bad, ok, unknown
-from crypto_pipeline.ops.supervision.programs import API, CODE_SERVER, DAEMON, INGEST, WEBSERVER
+from crypto_pipeline.ops.supervision.programs import API, CODE_SERVER, DAEMON, FORECASTS, INGEST, WEBSERVER
 
 #: Seconds without a heartbeat: of ingest (its lease is lost before), and of Dagster's daemon, which writes every 30 s.
 _INGEST_SILENT, _DAEMON_SILENT = 20.0, 90.0
+#: Seconds without a heartbeat of the loop that publishes forecasts, which writes one every 60 s.
+_FORECASTS_SILENT = 240.0
 #: An instrument without bars for so long shows that an ingest that never wrote a heartbeat does not start, seconds.
 _NEVER_STARTED = 600.0
 #: A program that starts may take this long to answer, seconds.
@@ -88,6 +90,17 @@ def _ingest(seen: Observation) -> CheckFinding:
     return ok(f"{len(beats)} ingest programs work", max(age for age, _ in beats.values()))
 
 
+def _forecast_loop(seen: Observation) -> CheckFinding:
+    """The loop of forecasts by its heartbeat row."""
+    beat = seen.known.heartbeats.get(FORECASTS)
+    if beat is None:
+        return unknown("the loop that publishes forecasts has not started yet")
+    age, detail = beat
+    if age > _FORECASTS_SILENT:
+        return bad(f"the loop that publishes forecasts has said nothing for {age:.0f} s", age)
+    return ok(f"forecasts of {detail.get('fits', 0)} fits are published at every close", age)
+
+
 CHECKS = (
     CheckDefinition(
         "supervisor", "error_recovery", "`crypto-pipeline up` runs and starts again what ends.", "critical",
@@ -113,5 +126,10 @@ CHECKS = (
     CheckDefinition(
         "http_api", "error_recovery", "The HTTP API answers.", "error",
         requires=("database", "supervisor"), evaluate=_http_api, applies=lambda settings: settings.api,
+    ),
+    CheckDefinition(
+        "forecast_loop", "models", "Forecasts are published at every close and kept fresh.", "error",
+        f"≤ {_FORECASTS_SILENT:g} s", "s", requires=("database", "database_writable", "supervisor"),
+        evaluate=_forecast_loop, applies=lambda settings: settings.forecasts,
     ),
 )  # fmt: skip

@@ -53,6 +53,15 @@ LABELS = (
     _stored("labels_current", "strategies", "Every label rests on the bars as they are now.", _NIGHTLY),
     _stored("too_few_events", "strategies", "There are enough labels to learn from.", _NIGHTLY, "warning"),
 )
+FORECASTS = (
+    _stored("forecasts_complete", "models", "Every instrument with enough bars is fitted for every horizon.", _NIGHTLY),
+    _stored("forecasts_fresh", "models", "The newest forecast of every series is that of its newest closes.", _NIGHTLY,
+            "warning"),
+    _stored("forecast_coverage", "models", "The intervals of matured forecasts held as many targets as they promise.",
+            _NIGHTLY, "warning"),
+    _stored("forecast_skill", "models", "Matured forecasts were not surely worse than naive ones.", _NIGHTLY,
+            "warning"),
+)  # fmt: skip
 MACRO = tuple(
     _stored(f"macro_{name}", _DATA, promise, timedelta(hours=30), "warning",
             applies=lambda settings: settings.macro_series is not None)
@@ -81,4 +90,4 @@ STORAGE = (
     _stored("backup_is_right", "error_recovery", "The newest backup lacks nothing.", _NIGHTLY, "critical",
             applies=lambda settings: settings.database_url is None or bool(settings.backup_daily)),
 )  # fmt: skip
-CHECKS = (*BARS, *FEATURES, *LABELS, *MACRO, *VIEWS, *STORAGE)
+CHECKS = (*BARS, *FEATURES, *LABELS, *FORECASTS, *MACRO, *VIEWS, *STORAGE)

@@ -1,0 +1,1 @@
+"""Forecasts: fitted and published every night, scored after they expired."""
