@@ -17,6 +17,7 @@ from starlette.responses import Response
 from crypto_pipeline.api.forecast_models import ForecastQuery
 from crypto_pipeline.api.models import QUERIES
 from crypto_pipeline.api.operations.models import BODIES
+from crypto_pipeline.api.prediction_models import PredictBody, PredictionsQuery
 from crypto_pipeline.market.near_names import did_you_mean, near_names
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.database.errors import (
@@ -29,6 +30,9 @@ from crypto_pipeline.store.database.errors import (
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+#: What may be sent and asked, by address, and by its first part.
+_BODIES: dict[str, type[BaseModel]] = {**BODIES, "predict": PredictBody}
+_QUERIES: dict[str, type[BaseModel]] = {**QUERIES, "predictions": PredictionsQuery, "forecasts": ForecastQuery}
 
 
 class Problem(BaseModel):
@@ -96,8 +100,7 @@ def _unknown(name: str, path: str) -> str:
     if name in ("format", "accept"):
         return f"unknown parameter {name!r}: ask for a form by its header, such as `Accept: text/csv`"
     asked = path.strip("/")
-    queries: dict[str, type[BaseModel]] = {**QUERIES, "forecasts": ForecastQuery}
-    model = BODIES.get(asked) or queries.get(asked.partition("/")[0])
+    model = _BODIES.get(asked) or _QUERIES.get(asked.partition("/")[0])
     known = list(model.model_fields) if model is not None else []
     hint = did_you_mean(near_names(name, known, 1)) or f"there are {', '.join(known) or 'none'}"
     return f"unknown parameter {name!r}: {hint}"
