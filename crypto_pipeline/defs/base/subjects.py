@@ -47,6 +47,7 @@ VIEWS = Subject("views", "market-data")
 OPERATIONS = Subject("operations", "market-data")
 FEATURES = Subject("features", "research")
 LABELS = Subject("labels", "research")
+MODELS = Subject("models", "research")
 FORECASTS = Subject("forecasts", "research")
 MACRO = Subject("macro", "research")
 

@@ -1,0 +1,1 @@
+"""Models: one asset per strategy that trains one, predictions, and the test of promotion."""
