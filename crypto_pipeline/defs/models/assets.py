@@ -4,12 +4,15 @@ Too little data is a state that the materialization shows, with what is missing 
 succeeds, and the strategy goes on with its rules alone.
 """
 
+from datetime import timedelta
+
 import dagster as dg
 
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import LOW, asset_job, schedule, tags
 from crypto_pipeline.defs.base.subjects import MODELS
 from crypto_pipeline.defs.labels.strategy_assets import asset_name as labels_of
+from crypto_pipeline.defs.models import columns
 from crypto_pipeline.defs.models.metadata import not_installed, shown
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.models.booster import is_installed
@@ -50,7 +53,8 @@ def model_asset(strategy: Strategy) -> dg.AssetsDefinition:
         description=f"A model of which {strategy.value.upper()} setups will gain: it learns from the set `loose`, and "
         "is judged and used on the set `default`. Walk-forward with purged labels, a hold-out that it never sees, and "
         "calibrated probabilities. Not used before it has passed the test of promotion.",
-        metadata={"dagster/table_name": "research.models"},
+        metadata={"dagster/table_name": "research.models", "dagster/column_schema": columns.MODELS},
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15), warn_window=timedelta(days=8)),
         op_tags={"strategy": str(strategy)},
     )
     def model(context: dg.AssetExecutionContext, database: MarketDatabase) -> dg.MaterializeResult[None]:

@@ -14,6 +14,7 @@ from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import MEDIUM, asset_job, schedule, tags
 from crypto_pipeline.defs.base.subjects import MODELS
+from crypto_pipeline.defs.models import columns
 from crypto_pipeline.labels.parameters import DEFAULT, parameter_sets
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.models.judging.metrics import auc, brier_skill, calibration_error
@@ -36,7 +37,8 @@ LOOK_BACK = timedelta(days=2)
     deps=["ml_features"],
     description="What the models in use say of each setup of the default set, with all that it was decided from, one "
     "row per strategy, instrument and signal. Accuracy is shown from predictions whose label has ended.",
-    metadata={"dagster/table_name": "research.predictions"},
+    metadata={"dagster/table_name": "research.predictions", "dagster/column_schema": columns.PREDICTIONS},
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=3), warn_window=timedelta(hours=2)),
 )
 def predictions(context: dg.AssetExecutionContext, database: MarketDatabase) -> dg.MaterializeResult[None]:
     """Predict setups of the last two days that have no prediction."""
