@@ -21,7 +21,7 @@ MODELS = metadata.table_schema(
         metrics              jsonb        Figures per fold, out of fold and of the hold-out; curves; findings.
         manifest             jsonb        What gives the same training set, byte for byte, and the settings.
         sha256               text         Of document.
-        document             text         The model: text of LightGBM, calibrator, probe rows, importances, versions, seed.
+        document             text         The model: LightGBM text, calibrator, probe rows, importances, versions.
         """
     ),
     "trained model",
