@@ -21,9 +21,13 @@ from typing import Any
 import polars as pl
 from common import machine, table
 
+from crypto_pipeline.features.stored import update as features
 from crypto_pipeline.healing.checks import stored_bars
 from crypto_pipeline.healing.checks.freshness import Thresholds
 from crypto_pipeline.healing.plan import Horizon, retention_policy
+from crypto_pipeline.labels.parameters import parameter_sets
+from crypto_pipeline.labels.stored import update as labels
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.backups import backup
 from crypto_pipeline.ops.backups.restore import restore
@@ -130,6 +134,17 @@ class Bench:
             reader.bars(self.names, "5m", end - timedelta(days=300), end)
             reader.coverage()
 
+    def features(self) -> None:
+        end = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        features.bring_up_to_date(self.store, end - timedelta(days=120), end, benchmark=self.names[0])
+
+    def labels(self) -> None:
+        end = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        for strategy in Strategy:
+            sets = {name: each[strategy] for name, each in parameter_sets({}).items()}
+            start = end - timedelta(days=280)
+            labels.bring_sets_up_to_date(self.store, strategy, sets, start, end, benchmark=self.names[0])
+
     def compaction(self) -> None:
         retention.open_retention(self.store, self.settings).compact()
 
@@ -151,8 +166,8 @@ class Bench:
 
 #: In this order: what moves rows comes last.
 KINDS = (
-    "views", "proofs", "frozen", "coverage", "checks", "statistics", "reading", "backup", "compaction", "archive",
-    "return_from_archive", "drop",
+    "views", "proofs", "frozen", "coverage", "checks", "statistics", "reading", "features", "labels", "backup",
+    "compaction", "archive", "return_from_archive", "drop",
 )  # fmt: skip
 
 
