@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -13,6 +14,9 @@ from crypto_pipeline.ops.supervision.health import HealthReport
 from crypto_pipeline.store.coordination.heartbeats import SUPERVISOR, forget_heartbeat, write_heartbeat
 from crypto_pipeline.store.database.connect import open_session
 from crypto_pipeline.store.database.errors import StoreError
+from crypto_pipeline.store.database.pg_errors import OUTAGE
+
+log = logging.getLogger(__name__)
 
 _EVERY = 5.0
 _CONNECT, _STATEMENT = 2, 2
@@ -36,8 +40,11 @@ class SupervisorHeartbeat:
         detail = {"phase": phase, "programs": _programs(report), "others": _others(report)}
         try:
             write_heartbeat(self._connected(), self._name, self._holder, detail)
-        except (StoreError, psycopg.Error):
+        except (StoreError, *OUTAGE):
             self._close()  # the check `database` says so
+        except psycopg.Error as error:  # a fault of ours must not end the supervision, and is not to be silent
+            self._close()
+            log.error("the row of the supervisor cannot be written: %s", error)
 
     def forget(self) -> None:
         """Delete the row: the deployment is stopped on purpose."""
