@@ -8,7 +8,7 @@ from crypto_pipeline.ops.checks.states import CheckFinding, bad, ok, unknown
 from crypto_pipeline.ops.supervision.programs import NOTIFIER
 
 #: Seconds for which a channel may fail: one refusal and a pause are usual.
-FAILING = 20.0
+FAILING = 10.0
 
 
 def _notifier(seen: Observation) -> CheckFinding:
