@@ -84,15 +84,21 @@ class Deployment:
         return [(each, names) for each, names in parts if names]
 
     async def each(
-        self, work: Callable[[Pipeline, list[str]], Awaitable[T]], instruments: Sequence[str] = ()
+        self,
+        work: Callable[[Pipeline, list[str]], Awaitable[T]],
+        instruments: Sequence[str] = (),
+        *,
+        waits_for_pauses: bool = True,
     ) -> tuple[list[T], dict[str, str]]:
         """The results of ``work`` at every venue, and the failures of venues by name.
+
+        Work that waits for the pauses that a venue demands is stopped where the others are done before it.
 
         Raises the first failure when no venue succeeded, and at once what is no failure of a venue.
         """
         parts = await asyncio.to_thread(self.divided, instruments)
         tasks = [asyncio.ensure_future(work(*part)) for part in parts]
-        if len(tasks) > 1:
+        if len(tasks) > 1 and waits_for_pauses:
             await self._stop_paused({task: part[0].venue.name for task, part in zip(tasks, parts, strict=True)})
         results = await asyncio.gather(*tasks, return_exceptions=True)
         done: list[T] = []
@@ -209,7 +215,8 @@ class Deployment:
 
     async def freshness(self) -> tuple[list[CheckOutcome], list[str], list[CheckOutcome]]:
         """Freshness of every timeframe, the instruments with too few bars in the last hour, and each venue's checks."""
-        looks, _ = await self.each(lambda pipeline, _: look_at_venue(pipeline))
+        # A venue that demands a pause is judged by what is stored of it, so its look is never stopped.
+        looks, _ = await self.each(lambda pipeline, _: look_at_venue(pipeline), waits_for_pauses=False)
         short = sorted(name for _, few, _ in looks for name in few)
         return merge_outcomes([outcomes for outcomes, _, _ in looks]), short, [one for *_, own in looks for one in own]
 

@@ -79,6 +79,7 @@ class ThreeSources:
                 async with Deployment.open(store, self.settings, VENUES) as deployment:
                     await deployment.backfill(NOW - timedelta(hours=1), None)
                     _, _, outcomes = await deployment.freshness()
+                    assert {one.subject for one in outcomes} == set(VENUES), "every venue is judged"
                     return {venue: all(one.passed for one in outcomes if one.subject == venue) for venue in VENUES}
 
         return asyncio.run(work())
