@@ -9,7 +9,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -160,6 +160,17 @@ def postgres_url(new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> 
     with new_database(f"test_{os.getpid()}_{next(_numbers)}") as url:
         _set_urls(monkeypatch, url)
         yield url
+
+
+@pytest.fixture
+def use_database(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets the settings of this test name the database at a URL."""
+
+    def use(url: str) -> None:
+        monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", url)
+        _set_urls(monkeypatch, url)
+
+    return use
 
 
 def _set_urls(monkeypatch: pytest.MonkeyPatch, url: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -86,10 +86,10 @@ def test_each_reason_is_named_with_what_suffices(store: Store) -> None:
 
 
 def test_python_warns_and_the_command_fails_without_a_file(
-    store: Store, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: Store, run: Run, use_database: Callable[[str], None], tmp_path: Path
 ) -> None:
     store_market(store, 6)
-    monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", store.url)
+    use_database(store.url)
     with pytest.warns(EmptyTrainingSetWarning, match="instrument-days are not computed yet"):
         frame = crypto_pipeline.training_set("dca", START, START + timedelta(days=6))
     assert frame.is_empty()
