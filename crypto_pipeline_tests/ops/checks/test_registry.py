@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from crypto_pipeline.definitions import defs
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.severity import SEVERITIES
 from crypto_pipeline.ops.checks.registry import definition_of, definitions
 from crypto_pipeline.ops.checks.report import exit_code, of_category
@@ -44,7 +45,7 @@ def test_definitions_are_whole() -> None:
 
 def test_every_asset_check_of_dagster_is_in_the_registry() -> None:
     """Dagster and the registry cannot disagree: each asset check stores its result under a name of the registry."""
-    prefixes = {"backup": "backup", "storage_report": "storage"}
+    prefixes = {"backup": "backup", "storage_report": "storage"} | {f"{name}_model": "model" for name in Strategy}
     missing = []
     for key in defs().resolve_asset_graph().asset_check_keys:
         asset = key.asset_key.path[-1]

@@ -62,6 +62,22 @@ FORECASTS = (
     _stored("forecast_skill", "models", "Matured forecasts were not surely worse than naive ones.", _NIGHTLY,
             "warning"),
 )  # fmt: skip
+MODELS = (
+    _stored("model_label_overlap", "models", "No label that a model learned from lives while one that judges it does.",
+            _NIGHTLY),
+    _stored("model_no_leak", "models", "No input of a model knows what came later.", _NIGHTLY, "critical"),
+    _stored("model_parity", "models", "Models answer here as they did where they were trained.", _NIGHTLY),
+    _stored("model_too_good_to_be_true", "models", "No result of a model is better than markets allow.", _NIGHTLY),
+    _stored("model_calibration", "models", "Probabilities of matured predictions mean what they say.", _NIGHTLY,
+            "warning"),
+    _stored("model_brier_skill", "models", "Matured predictions say more than the base rate alone.", _NIGHTLY,
+            "warning"),
+    _stored("model_input_drift", "models", "The last week's inputs look as inputs did before.", _NIGHTLY, "warning"),
+    _stored("model_age", "models", "Models in use learned from data that is not too old.", _NIGHTLY),
+    _stored("model_champion_present", "models", "Where a model has earned its place it can be used.", _NIGHTLY),
+    _stored("predictions_complete", "models", "Every setup of a strategy with a model has its prediction.", _HOURLY,
+            "warning"),
+)  # fmt: skip
 MACRO = tuple(
     _stored(f"macro_{name}", _DATA, promise, timedelta(hours=30), "warning",
             applies=lambda settings: settings.macro_series is not None)
@@ -90,4 +106,4 @@ STORAGE = (
     _stored("backup_is_right", "error_recovery", "The newest backup lacks nothing.", _NIGHTLY, "critical",
             applies=lambda settings: settings.database_url is None or bool(settings.backup_daily)),
 )  # fmt: skip
-CHECKS = (*BARS, *FEATURES, *LABELS, *FORECASTS, *MACRO, *VIEWS, *STORAGE)
+CHECKS = (*BARS, *FEATURES, *LABELS, *MODELS, *FORECASTS, *MACRO, *VIEWS, *STORAGE)
