@@ -42,15 +42,10 @@ def built() -> dg.Definitions:
 def _found() -> dg.Definitions:
     """The definitions of every folder of ``crypto_pipeline.defs``, with resources, executor and links to their code."""
     from crypto_pipeline.defs.base.code_links import with_code_links
-    from crypto_pipeline.defs.base.resources import MarketDatabase, RunScope
+    from crypto_pipeline.defs.base.resources import shared
 
     folder = Path(crypto_pipeline.defs.__file__).parent
     tree = dg.ComponentTree(
         defs_module=crypto_pipeline.defs, project_root=folder.parent.parent, code_location_name=LOCATION
     )
-    shared = dg.Definitions(
-        resources={"database": MarketDatabase(), "scope": RunScope()},
-        # A step is a function call on a shared database: a process for each would cost more than the work.
-        executor=dg.in_process_executor,
-    )
-    return with_code_links(dg.Definitions.merge(tree.build_defs(), shared), folder.parent)
+    return with_code_links(dg.Definitions.merge(tree.build_defs(), shared()), folder.parent)

@@ -55,12 +55,16 @@ async def ingest(here: IngestProcess) -> None:
 
 def _show_in_dagster(here: IngestProcess) -> None:
     here.duty.live.wait()
-    from crypto_pipeline.definitions import defs
+    import dagster as dg
+
+    from crypto_pipeline.defs.base.resources import shared
     from crypto_pipeline.defs.live.ingest_run import JOB, keep_run
+    from crypto_pipeline.defs.live.live_ingest import live_ingest
     from crypto_pipeline.ops.dagster_instance.beta_warnings import ignore_beta_warnings
 
     ignore_beta_warnings()
-    keep_run(here, defs().resolve_job_def(JOB))
+    # This job alone: all definitions would take 12 MB.
+    keep_run(here, dg.Definitions.merge(dg.Definitions(jobs=[live_ingest]), shared()).resolve_job_def(JOB))
 
 
 def main() -> int:

@@ -69,3 +69,12 @@ class MarketDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         with self.store() as store:
             return asyncio.run(main(store))
+
+
+def shared() -> dg.Definitions:
+    """What every definition may use: the resources and the executor."""
+    return dg.Definitions(
+        resources={"database": MarketDatabase(), "scope": RunScope()},
+        # A step is a function call on a shared database: a process for each would cost more than the work.
+        executor=dg.in_process_executor,
+    )

@@ -35,9 +35,6 @@ PRELOAD = [
     "crypto_pipeline.ops.dagster_instance.storage",
     "crypto_pipeline.store.every_part",
     "crypto_pipeline.preloaded_definitions",
-    # Every run over bars draws charts.
-    "matplotlib.backends.backend_agg",
-    "matplotlib.figure",
 ]
 
 

@@ -229,7 +229,8 @@ class Guardian:
                 yield from self._worker.progress(self._pause)
             except StopRequested:
                 return
-            self._end_worker()
+            finally:  # also where nobody asks for more
+                self._end_worker()
 
     def _end_worker(self) -> None:
         if self._worker is not None:
