@@ -1,8 +1,8 @@
 """Which candidate is published: naive, unless another one was better by more than chance explains.
 
-The losses of one origin and the next are of overlapping targets, and so alike. They are averaged over blocks as long as
-the horizon, and the mean difference of the blocks must be so many of its own standard errors below 0. On random walks
-naive is kept in more than nine of ten series.
+The losses of one origin and the next are of overlapping targets, and so alike. They are averaged over blocks twice as
+long as the horizon, and the mean difference of the blocks must be so many of its own standard errors below 0. On random
+walks naive is kept in more than nine of ten series.
 """
 
 from __future__ import annotations

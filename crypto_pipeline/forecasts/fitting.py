@@ -45,7 +45,7 @@ class SeriesFit:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One candidate on all origins: ``path`` and ``errors`` (series, origins, steps), and its calibration."""
+    """One candidate on all origins: ``errors``, target minus path (series, origins, steps), and its calibration."""
 
     errors: Floats
     calibrated: Calibrated
@@ -61,19 +61,23 @@ class Judged:
         return found
 
 
-def first_origin(bars: int, horizon: ForecastHorizon) -> int:
-    """The first row that is judged: the bars before it are for fitting, as far as enough origins are left."""
+def first_origin(bars: int, horizon: ForecastHorizon, most: int | None = None) -> int:
+    """The first row that is judged: the bars before it are for fitting, as far as enough origins are left.
+
+    ``most``: origins that are judged at most; None: those of the horizon.
+    """
     spare = max(0, bars - 2 * LEAST_ORIGINS - horizon.reach)
-    return max(min(spare, ets.LEAST_BARS), bars - horizon.walk.origins, 0)
+    return max(min(spare, ets.LEAST_BARS), bars - (most or horizon.walk.origins), 0)
 
 
-def judge(timeline: Timeline, values: Floats, smoothing: EtsModel | None) -> dict[str, Judged]:
+def judge(timeline: Timeline, values: Floats, smoothing: EtsModel | None, most: int | None = None) -> dict[str, Judged]:
     """Every candidate on the rolling origins of ``values``, log prices (series × bars), NaN where a bar is absent.
 
     ``smoothing``: fitted before the first origin, with the states before the first bar; None: no such candidate.
+    ``most``: as for ``first_origin``.
     """
     horizon, filled = timeline.horizon, forward_filled(values)
-    origins = np.arange(first_origin(timeline.bars, horizon), timeline.bars)
+    origins = np.arange(first_origin(timeline.bars, horizon, most), timeline.bars)
     targets = timeline.target_rows()[origins]
     ahead = np.where(targets >= 0, targets - origins[:, None], 1)
     seen = np.where(targets >= 0, values[:, np.clip(targets, 0, None)], np.nan)
@@ -119,7 +123,7 @@ def fit(timeline: Timeline, values: Floats, *, smoothing: bool) -> list[SeriesFi
     model = ets.fit(filled[:, : first_origin(bars, timeline.horizon) + 1]) if smoothing else None
     judged = judge(timeline, values, model)
     losses = {name: each.losses() for name, each in judged.items()}
-    block = timeline.horizon.reach
+    block = timeline.horizon.block
     choices = [choose({name: each[row] for name, each in losses.items()}, block) for row in range(series)]
     slopes = paths.slope(filled, np.array([bars - 1]))[:, 0]
     states = _final_states(filled, np.array([each.model == paths.ETS for each in choices]))

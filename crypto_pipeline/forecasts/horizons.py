@@ -83,6 +83,11 @@ class ForecastHorizon(StrEnum):
         return self.steps * max(1, self.step_days)
 
     @property
+    def block(self) -> int:
+        """Origins that are one observation where candidates are compared: of two such stretches few targets overlap."""
+        return 2 * self.reach
+
+    @property
     def span(self) -> timedelta:
         """Time from an origin to the last target of an instrument that always trades."""
         return self.reach * self.timeframe.delta

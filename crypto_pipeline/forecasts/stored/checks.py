@@ -46,7 +46,7 @@ def _complete(store: Store, now: datetime) -> CheckOutcome:
     fitted = {(one.series, one.horizon) for one in newest_fits(store, now)}
     names, offenders = price_names(store), []
     for horizon in ForecastHorizon:
-        needed = LEAST_ORIGINS + horizon.reach + 1
+        needed = LEAST_ORIGINS + horizon.reach
         if not names:
             break
         spans = store.reader.span(names, horizon.timeframe)

@@ -76,5 +76,5 @@ def _new_fit(name: str, horizon: ForecastHorizon, fitted_to: datetime, one: Seri
 
 
 def _too_few(horizon: ForecastHorizon, bars: int) -> str:
-    needed = LEAST_ORIGINS + horizon.reach + 1
+    needed = LEAST_ORIGINS + horizon.reach
     return f"{bars} bars of {horizon.timeframe}: {needed} without a hole give the {LEAST_ORIGINS} origins it needs"

@@ -32,7 +32,7 @@ def read_anchored(store: Store, name: str, horizon: ForecastHorizon) -> Anchored
     if found is None:
         raise NoForecastError(
             f"there is no forecast of {name} for {horizon} yet: it is fitted at night, from at least "
-            f"{LEAST_ORIGINS + horizon.reach + 1} bars of {horizon.timeframe}; `crypto-pipeline forecasts build` fits "
+            f"{LEAST_ORIGINS + horizon.reach} bars of {horizon.timeframe}; `crypto-pipeline forecasts build` fits "
             "now"
         )
     return found
