@@ -71,12 +71,12 @@ def fit(values: Floats) -> EtsModel:
         if len(used) < LEAST_BARS or np.ptp(used) == 0:
             continue
         parameters = AutoETS(season_length=1, model="AZN").fit(used).model_
-        rows[number] = _parameters(parameters)
+        rows[number] = parameters_of(parameters)
     return EtsModel(*np.ascontiguousarray(rows.T))
 
 
-def _parameters(found: dict[str, object]) -> tuple[float, float, float, float, float]:
-    """Alpha, beta, phi, and the initial level and trend, of a fit of statsforecast."""
+def parameters_of(found: dict[str, object]) -> tuple[float, float, float, float, float]:
+    """Alpha, beta, phi, and the initial level and trend, of a fit of statsforecast (``model_`` of its AutoETS)."""
     par = np.asarray(found["par"], np.float64)
     alpha, beta, _, phi, level = par[:5]
     trended = str(found["components"])[1] != "N"

@@ -1,16 +1,15 @@
-"""Answers of other packages for the forecasts of a few series, as JSON on stdout; run by another Python.
+"""Answers of other packages about forecasts: one JSON document on stdin, another on stdout; run by `foreign.ask`.
 
-    python forecast_oracles.py numbers.json
+In: ``series`` (log prices), ``seen`` (n), ``quantiles`` (n × 5), ``scores`` (absolute errors). Out: what statsforecast,
+scoringrules and MAPIE say of them.
 
-The file has ``series`` (log prices), ``seen`` (n), ``quantiles`` (n × 5) and ``scores`` (sorted absolute errors).
-Prints what statsforecast, scoringrules and MAPIE say of them.
+    uv venv oracle && uv pip install --python oracle/bin/python statsforecast scoringrules mapie
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 
 
 def main() -> None:
-    given = json.loads(Path(sys.argv[1]).read_text())
+    given = json.load(sys.stdin)
     print(json.dumps({"ets": smoothed(given), "pinball": losses(given), "mapie": coverage(given)}))
 
 
@@ -30,8 +29,14 @@ def smoothed(given: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for row in given["series"]:
         model = AutoETS(season_length=1, model="AZN").fit(np.array(row))
-        path, fitted = model.predict(24)["mean"], model.model_["fitted"]
-        found.append({"path": np.asarray(path).tolist(), "fitted": np.asarray(fitted).tolist()})
+        path, of = model.predict(24)["mean"], model.model_
+        par = [None if np.isnan(each) else float(each) for each in of["par"]]
+        found.append(
+            {
+                "path": np.asarray(path).tolist(), "fitted": np.asarray(of["fitted"]).tolist(), "par": par,
+                "components": str(of["components"]),
+            }
+        )  # fmt: skip
     return found
 
 
