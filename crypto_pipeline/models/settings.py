@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
+
+from crypto_pipeline.market.timeframes import parse_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +73,18 @@ class TrainingSettings:
         for name in ("manifest", "feature_schema_hash", "params_hash", "loose_hash"):
             del document[name]
         return document | {"until": self.until.isoformat() if self.until else None}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """From ``to_document``."""
+        given = dict(document)
+        until, inputs = given["until"], given["inputs"]
+        return cls(
+            **given
+            | {
+                "boosting": BoostingSettings(**given["boosting"]),
+                "minima": Minima(**given["minima"]),
+                "until": parse_time(until) if until else None,
+                "inputs": tuple(inputs) if inputs else None,
+            }
+        )

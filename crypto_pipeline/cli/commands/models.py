@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from crypto_pipeline.labels.strategies.registry import Strategy
     from crypto_pipeline.models.stored.promotion import PromotionOutcome
     from crypto_pipeline.models.stored.training_run import TrainingOutcome
+    from crypto_pipeline.settings import Settings
+    from crypto_pipeline.store import Store
     from crypto_pipeline.store.research.models.rows import ModelDecision
 
 StrategyName = Annotated[str, typer.Argument(metavar="STRATEGY", help="dca, swing or channel")]
@@ -90,7 +92,15 @@ def show(model: ModelId, as_json: AsJson = False, data_dir: DataDir = None) -> N
     _print_model(shown)
 
 
-def train(strategy: AnyStrategy = None, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+def train(
+    strategy: AnyStrategy = None,
+    again: Annotated[
+        str | None,
+        typer.Option("--again", metavar="MODEL", help="Train this model once more, and compare. Stores nothing."),
+    ] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
     """Train a model from the stored labels. It becomes the challenger; too little data is no error, and it says so."""
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.output import print_json, say
@@ -99,6 +109,9 @@ def train(strategy: AnyStrategy = None, as_json: AsJson = False, data_dir: DataD
 
     settings, outcomes = deployment_settings(data_dir), []
     with open_store(settings) as store:
+        if again is not None:
+            _train_again(store, settings, again)
+            return
         for name in _strategies(strategy):
             made = train_stored(
                 store,
@@ -179,6 +192,20 @@ def export(
         loaded = Registry(store).load(store.models.find(model).model_id)
     for path in write(loaded, folder):
         typer.echo(path)
+
+
+def _train_again(store: Store, settings: Settings, name: str) -> None:
+    """Say whether the manifest of a model gives the same model; exit code 1 where it does not."""
+    from crypto_pipeline.models.stored.registry import Registry
+    from crypto_pipeline.models.stored.training_run import reproduced
+
+    model = Registry(store).load(store.models.find(name).model_id)
+    found = reproduced(store, model, settings)
+    if found.sha256 != model.sha256:
+        same = "the same trees, other words about them" if found.text == model.text else "other trees"
+        typer.echo(f"model {model.id} was made with {dict(model.versions)}; here it has {same} ({found.id})")
+        raise typer.Exit(1)
+    typer.echo(f"model {model.id}: the same again, byte for byte")
 
 
 def _strategy(text: str) -> Strategy:

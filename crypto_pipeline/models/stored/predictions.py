@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import polars as pl
@@ -86,19 +87,20 @@ def predict_setups(
     """Predict and store ``setups`` (see ``stored_setups``) that have no prediction yet and whose bar has features."""
     if setups.is_empty():
         return []
+    moments = setups["signal_ts"]
+    first, last = moments.min(), moments.max()
+    assert isinstance(first, datetime)
+    assert isinstance(last, datetime)
+    made = store.models.predictions.made(str(task.strategy), first, last + TIMEFRAME.delta)
     rows = []
-    for (signal_ts,), together in setups.sort("signal_ts").group_by("signal_ts", maintain_order=True):
-        assert isinstance(signal_ts, datetime)
-        made = store.models.predictions.made(str(task.strategy), signal_ts)
-        due = [each for each in together.to_dicts() if each["instrument"] not in made]
-        if not due:
-            continue
-        features = store.features.rows_at([each["instrument"] for each in due], signal_ts, _COLUMNS)
-        for each in due:
+    due = [each for each in setups.sort("signal_ts").to_dicts() if (each["instrument"], each["signal_ts"]) not in made]
+    for signal_ts, together in groupby(due, key=lambda each: each["signal_ts"]):
+        setups_of_bar = list(together)
+        features = store.features.rows_at([each["instrument"] for each in setups_of_bar], signal_ts, _COLUMNS)
+        for each in setups_of_bar:
             if (found := features.get(each["instrument"])) is not None:
                 rows.append(prediction_row(store, champions, task, each, dict(zip(_COLUMNS, found, strict=True))))
-    stored = store.models.predictions.put(rows)
-    return rows if stored == len(rows) else rows[:stored]
+    return store.models.predictions.put(rows)
 
 
 def prediction_row(

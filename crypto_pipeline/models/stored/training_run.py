@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -12,13 +12,14 @@ from crypto_pipeline.features.compute import BENCHMARK_LOOK_BACK, LOOK_BACK, sch
 from crypto_pipeline.features.stored.update import Universe
 from crypto_pipeline.healing.plan import retention_policy
 from crypto_pipeline.labels.parameters import DEFAULT, LOOSE, parameter_sets
-from crypto_pipeline.labels.stored.training import TrainingSet, training_set
+from crypto_pipeline.labels.stored.training import TrainingSet, reproduce, training_set
 from crypto_pipeline.labels.strategies.base import TIMEFRAME
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import parse_time
 from crypto_pipeline.market.times import midnight
 from crypto_pipeline.models.learning.boosting import Progress
+from crypto_pipeline.models.model import Model
 from crypto_pipeline.models.settings import TrainingSettings
 from crypto_pipeline.models.stored import training_process
 from crypto_pipeline.models.stored.registry import Registry
@@ -34,12 +35,13 @@ LONGEST = timedelta(days=3 * 365)
 
 @dataclass(frozen=True, slots=True)
 class TrainingOrder:
-    """What one training is to do, to be handed to its process.
+    """What one training is to do, to be handed to its process, by a pipe that nobody else reads.
 
-    ``now``: by the market's clock, UTC. ``settings``: those of the deployment; ``training``: default those of the code.
+    ``url``: of the database. ``now``: by the market's clock, UTC. ``settings``: those of the deployment; ``training``:
+    default those of the code.
     """
 
-    store: Store
+    url: str
     strategy: Strategy
     settings: Settings
     now: datetime
@@ -99,7 +101,7 @@ def train_stored(
     told what was done and the share of all. Raises TrainingFailedError where the process fails; that is stored as well.
     """
     moment = store.clock.now() if now is None else now
-    order = TrainingOrder(store, strategy, settings, moment, training or TrainingSettings())
+    order = TrainingOrder(store.url, strategy, settings, moment, training or TrainingSettings())
     began, started = time.monotonic(), datetime.now(UTC)
     try:
         outcome = TrainingOutcome.from_document(training_process.run(_train_and_tell, order, progress))
@@ -121,10 +123,10 @@ def _train_and_tell(order: TrainingOrder, progress: Progress) -> dict[str, Any]:
 def train_here(order: TrainingOrder, progress: Progress) -> TrainingOutcome:
     """The same in this process, which must not be forked afterwards."""
     began, started = time.monotonic(), datetime.now(UTC)
-    with order.store as store:
+    with Store(order.url) as store:
         progress("reading the training set", 0.0)
         span = training_span(order)
-        made = events(order, span)
+        made = events(store, order, span)
         chosen = _settings_of(order, span, made)
         found = train(made.frame, order.strategy, chosen, progress)
         seconds = time.monotonic() - began
@@ -151,6 +153,21 @@ def train_here(order: TrainingOrder, progress: Progress) -> TrainingOutcome:
         )
 
 
+def reproduced(store: Store, model: Model, settings: Settings) -> Model:
+    """The model of the manifest of ``model`` again, trained in this process; the same document to the byte.
+
+    Raises TrainingSetError where the training set cannot be made again, ValueError where it is too small now.
+    """
+    manifest = model.manifest
+    made = reproduce(store, manifest["events"], retention=retention_policy(settings))
+    chosen = TrainingSettings.from_document(manifest["settings"])
+    hashes = {name: getattr(model, name) for name in ("feature_schema_hash", "params_hash", "loose_hash")}
+    found = train(made.frame, model.strategy, replace(chosen, manifest=manifest["events"], **hashes))
+    if not isinstance(found, Trained):
+        raise ValueError(f"model {model.id} cannot be trained again: {found}")
+    return found.model
+
+
 def training_span(order: TrainingOrder) -> tuple[datetime, datetime]:
     """First and end of the signals that a training reads: whole days whose labels have all ended, as far back as the
     bars are kept from which their features are computed.
@@ -168,23 +185,21 @@ def _kept_from(policy: RetentionPolicy, now: datetime) -> list[datetime]:
     return [start + timedelta(days=days + 1) for start, days in kept if start is not None]
 
 
-def events(order: TrainingOrder, span: tuple[datetime, datetime]) -> TrainingSet:
+def events(store: Store, order: TrainingOrder, span: tuple[datetime, datetime]) -> TrainingSet:
     """The events of the wide set with those of the default set, as known now."""
     sets = parameter_sets(order.settings.label_parameters)
     return training_set(
-        order.store,
+        store,
         order.strategy,
         *span,
         parameters=sets[LOOSE][order.strategy],
         default=sets[DEFAULT][order.strategy],
-        universe=Universe.from_store(order.store, order.settings.feature_benchmark),
+        universe=Universe.from_store(store, order.settings.feature_benchmark),
         retention=retention_policy(order.settings),
     )
 
 
 def _settings_of(order: TrainingOrder, span: tuple[datetime, datetime], made: TrainingSet) -> TrainingSettings:
-    from dataclasses import replace
-
     sets = parameter_sets(order.settings.label_parameters)
     return replace(
         order.training, until=span[1], feature_schema_hash=schema_hash(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -22,7 +22,7 @@ _COLUMNS = (
 )  # fmt: skip
 _INSERT = (
     f"INSERT INTO research.predictions (instrument_id, {', '.join(_COLUMNS)}) "  # noqa: S608  (names of ours)
-    f"VALUES (%s, {', '.join(['%s'] * len(_COLUMNS))}) ON CONFLICT DO NOTHING"
+    f"VALUES (%s, {', '.join(['%s'] * len(_COLUMNS))}) ON CONFLICT DO NOTHING RETURNING instrument_id"
 )
 _READ = f"""
 SELECT i.symbol AS instrument, {", ".join(f"p.{name}" for name in _COLUMNS)}, p.made_at, m.input_names
@@ -36,8 +36,8 @@ WHERE (%(ids)s::int[] IS NULL OR p.instrument_id = ANY(%(ids)s))
 ORDER BY p.signal_ts DESC, i.symbol, p.strategy LIMIT %(limit)s OFFSET %(offset)s
 """  # noqa: S608  (names of ours)
 _MADE = """
-SELECT i.symbol FROM research.predictions p JOIN market.instruments i USING (instrument_id)
-WHERE p.strategy = %s AND p.signal_ts = %s
+SELECT i.symbol, p.signal_ts FROM research.predictions p JOIN market.instruments i USING (instrument_id)
+WHERE p.strategy = %s AND p.signal_ts >= %s AND p.signal_ts < %s
 """
 
 
@@ -48,28 +48,34 @@ class Predictions:
     def __init__(self, connections: Connections, symbols: Symbols) -> None:
         self._connections, self._symbols = connections, symbols
 
-    def put(self, rows: Sequence[PredictionRow]) -> int:
+    def put(self, rows: Sequence[PredictionRow]) -> list[PredictionRow]:
         """Store predictions in one transaction; of a subject that has one already the stored one stays.
 
-        Returns how many were stored. Raises StoreError for an unknown instrument.
+        Returns those that were stored. Raises StoreError for an unknown instrument.
         """
         if not rows:
-            return 0
+            return []
         ids = self._symbols.ids(sorted({row.instrument for row in rows}))
         values = [(ids[row.instrument], *(_value(getattr(row, name)) for name in _COLUMNS)) for row in rows]
 
-        def work(connection: psycopg.Connection[Any]) -> int:
+        def work(connection: psycopg.Connection[Any]) -> list[PredictionRow]:
             with connection.cursor() as cursor:
-                if len(values) == 1:
-                    return cursor.execute(_INSERT, values[0], prepare=True).rowcount
-                cursor.executemany(_INSERT, values)
-                return cursor.rowcount
+                if len(rows) == 1:
+                    return list(rows) if cursor.execute(_INSERT, values[0], prepare=True).fetchone() else []
+                cursor.executemany(_INSERT, values, returning=True)
+                stored = []
+                for row in rows:
+                    if cursor.fetchone() is not None:
+                        stored.append(row)
+                    cursor.nextset()
+                return stored
 
         return self._connections.run(work)
 
-    def made(self, strategy: str, signal_ts: datetime) -> set[str]:
-        """Instruments that have a prediction for this strategy and signal bar."""
-        return {row[0] for row in self._connections.rows(_MADE, [strategy, require_utc(signal_ts)])}
+    def made(self, strategy: str, start: datetime, end: datetime) -> set[tuple[str, datetime]]:
+        """Instrument and signal bar of every prediction of a strategy whose signal bar opened in ``[start, end)``."""
+        rows = self._connections.rows(_MADE, [strategy, require_utc(start), require_utc(end)])
+        return {(name, opened.astimezone(UTC)) for name, opened in rows}
 
     def read(
         self,
