@@ -1,11 +1,13 @@
 """Models: time and memory of training, repeatability, leaks, random walks, planted signals, and FreqAI beside it.
 
-    python bench/models.py [--speed] [--loose] [--repeat] [--splits] [--leaks] [--walks] [--planted] [--freqai PYTHON]
+    python bench/models.py [--speed] [--loose] [--repeat] [--splits] [--leaks] [--walks] [--bars] [--planted]
+        [--freqai PYTHON] [--histories 100]
 
 Events are simulated on random walks (crypto_pipeline_tests/builders/model_events.py). Speed and memory are those of a
 process of its own, as training runs, with every input of the strategy (measures, features, states, tier); the other
-parts train many smaller models with 40 trees. ``--freqai`` takes an interpreter with freqtrade[freqai], made as
-crypto_pipeline_tests/oracles/foreign.py says; it trains one model per instrument on the rows that ours pools.
+parts train many smaller models with 40 trees. ``--bars``: random walks of 15m bars through the product's own setups,
+labels and features, every input, all three strategies. ``--freqai`` takes an interpreter with freqtrade[freqai]
+(crypto_pipeline_tests/oracles/foreign.py says how); it trains one model per instrument on the rows that ours pools.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +36,15 @@ from crypto_pipeline.models.events import end_of
 from crypto_pipeline.models.inputs import input_matrix, input_names
 from crypto_pipeline.models.judging.metrics import auc
 from crypto_pipeline.models.learning.boosting import LearningRows, fit_calibrated
+from crypto_pipeline.models.learning.minima import Insufficient
 from crypto_pipeline.models.promotion import PromotionDecision, decide
 from crypto_pipeline.models.safeguards.finding import blocking
-from crypto_pipeline.models.settings import TrainingSettings
+from crypto_pipeline.models.settings import BoostingSettings, Minima, TrainingSettings
 from crypto_pipeline.models.splits import calibration_rows, fold, overlaps
 from crypto_pipeline.models.training import Trained, train
 from crypto_pipeline_tests.builders.leaks import LEAKS
 from crypto_pipeline_tests.builders.model_events import Market, events, settings_of
+from crypto_pipeline_tests.builders.walk_market import walk_events
 from crypto_pipeline_tests.oracles.splits import overlapping_pairs, random_events
 
 _STRATEGY = Strategy.SWING
@@ -136,11 +142,30 @@ def leaks(times: int = 10) -> None:
 
 
 def histories(name: str, market: Market, count: int) -> None:
+    def one(seed: int) -> Trained | Insufficient:
+        seeded = replace(market, seed=seed)
+        return train(events(seeded), _STRATEGY, settings_of(seeded, 40))
+
+    tally(name, one, count)
+
+
+def bars(count: int) -> None:
+    """Random walks of bars. Their default sets are rare: the hold-out may have none, and then nothing is promoted."""
+    boosting = BoostingSettings(rounds=40, threads=1, learning_rate=0.06)
+    settings = TrainingSettings(boosting=boosting, minima=Minima(holdout_default_events=0))
+    for strategy in Strategy:
+        tally(f"bars of random walks, {strategy}", partial(of_bars, strategy, settings), count)
+
+
+def of_bars(strategy: Strategy, settings: TrainingSettings, seed: int) -> Trained | Insufficient:
+    return train(walk_events(strategy, 24, 150, seed), strategy, settings)
+
+
+def tally(name: str, make: Callable[[int], Trained | Insufficient], count: int) -> None:
     aucs, promoted, findings, reasons, sizes = [], 0, 0, Counter[str](), []
     begun = time.perf_counter()
     for seed in range(count):
-        one = replace(market, seed=seed)
-        found = train(events(one), _STRATEGY, settings_of(one, 40))
+        found = make(seed)
         assert isinstance(found, Trained), found
         decision = decided(found, seed)
         aucs.append(found.model.metrics["out_of_fold_loose"]["auc"])
@@ -164,7 +189,16 @@ def decided(found: Trained, seed: int) -> PromotionDecision:
 
 
 def _kind(reason: str) -> str:
-    kinds = ("log-loss", "no trade", "not more than 0", "calibration error", "base rate and rules", "too good", "leaky")
+    kinds = (
+        "log-loss",
+        "no trade",
+        "not more than 0",
+        "calibration error",
+        "base rate and rules",
+        "too good",
+        "leaky",
+        "default set",
+    )
     return next((kind for kind in kinds if kind in reason), reason[:40])
 
 
@@ -232,7 +266,7 @@ def ask_freqai(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("speed", "loose", "repeat", "splits", "leaks", "walks", "planted"):
+    for name in ("speed", "loose", "repeat", "splits", "leaks", "walks", "bars", "planted"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--freqai", metavar="PYTHON")
     parser.add_argument("--histories", type=int, default=100)
@@ -250,6 +284,8 @@ def main() -> None:
         leaks()
     if options.walks:
         histories("random walks", Market(), options.histories)
+    if options.bars:
+        bars(options.histories)
     if options.planted:
         planted = Market(signal=0.12, common=0.05, instruments=110, default_share=0.9)
         histories("planted signal", planted, options.histories)

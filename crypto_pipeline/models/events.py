@@ -33,7 +33,7 @@ class EventError(ValueError):
 
 
 def prepared(events: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """``events`` with EVENT_COLUMNS and the inputs ``names`` only, sorted by time, weights scaled to mean 1.
+    """``events`` with EVENT_COLUMNS and the inputs ``names`` only, sorted by time.
 
     Raises EventError where columns are absent, an event stands twice, a label ends before its signal was known, an
     outcome is neither 0 nor 1, or a weight is not above 0.
@@ -53,8 +53,7 @@ def prepared(events: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         found = events.filter(wrong)
         if found.height:
             raise EventError(f"{found.height} events have {fault}, the first: {found.row(0, named=True)}"[:500])
-    ordered = events.select(wanted).sort("available_at", "signal_ts", "instrument")
-    return ordered.with_columns(pl.col("weight") / pl.col("weight").mean())
+    return events.select(wanted).sort("available_at", "signal_ts", "instrument")
 
 
 def end_of(events: pl.DataFrame) -> datetime:

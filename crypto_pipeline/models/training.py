@@ -25,7 +25,7 @@ from crypto_pipeline.models.learning.importances import gain_shares, null_rates,
 from crypto_pipeline.models.learning.minima import Insufficient, Shortage, shortages
 from crypto_pipeline.models.model import Model
 from crypto_pipeline.models.safeguards.finding import ModelFinding
-from crypto_pipeline.models.safeguards.leaky_inputs import leaky_inputs
+from crypto_pipeline.models.safeguards.leaky_inputs import groups_of, leaky_inputs
 from crypto_pipeline.models.safeguards.overlap import overlapping
 from crypto_pipeline.models.safeguards.too_good import too_good
 from crypto_pipeline.models.scoring import scored
@@ -201,7 +201,7 @@ def _findings(
         "hold-out": metrics["holdout"],
     }  # fmt: skip
     return [
-        *leaky_inputs(task.rows.x, task.rows.y, net, task.names, input_names(task.strategy)),
+        *leaky_inputs(task.rows.x, task.rows.y, net, task.names, input_names(task.strategy), groups_of(task.events)),
         *overlapping(task.events, splits),
         *too_good(results, gain),
     ]

@@ -5,6 +5,7 @@ One seed, a fixed number of threads and rows in order: the same rows give the sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,8 +50,7 @@ def fit_booster(rows: LearningRows, names: Sequence[str], settings: BoostingSett
     import lightgbm as lgb  # late: it takes a second to import
 
     parameters = boosting_parameters(settings, len(rows.y))
-    weight = rows.weight / rows.weight.mean()
-    data = lgb.Dataset(rows.x, rows.y, weight=weight, feature_name=list(names), params=parameters)
+    data = lgb.Dataset(rows.x, rows.y, weight=_scaled(rows.weight), feature_name=list(names), params=parameters)
     return lgb.train(parameters, data, num_boost_round=settings.rounds)
 
 
@@ -60,7 +60,12 @@ def fit_calibrated(
     """A booster of the rows ``fits``, calibrated on the rows ``calibrates``, which it has not seen."""
     booster = fit_booster(rows.take(fits), names, settings)
     held = rows.take(calibrates)
-    return Fitted(booster, fit(raw_scores(booster, held.x), held.y, held.weight))
+    return Fitted(booster, fit(raw_scores(booster, held.x), held.y, _scaled(held.weight)))
+
+
+def _scaled(weight: Floats) -> Floats:
+    """Weights of mean 1. Summed exactly, so that no processor gives another last bit."""
+    return weight / (math.fsum(weight) / len(weight))
 
 
 def load_booster(text: str) -> lgb.Booster:

@@ -8,7 +8,7 @@ import pytest
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.models.inputs import input_matrix, input_names
 from crypto_pipeline.models.safeguards.finding import ModelFinding, blocking
-from crypto_pipeline.models.safeguards.leaky_inputs import leaky_inputs
+from crypto_pipeline.models.safeguards.leaky_inputs import groups_of, leaky_inputs
 from crypto_pipeline.models.settings import TrainingSettings
 from crypto_pipeline.models.training import Trained, train
 from crypto_pipeline_tests.builders.leaks import LEAKS
@@ -20,7 +20,7 @@ _NAMES = inputs_of(_MARKET)
 
 def findings(frame: pl.DataFrame) -> list[ModelFinding]:
     x, y = input_matrix(frame, _NAMES), frame["y"].cast(pl.Float64).to_numpy()
-    return leaky_inputs(x, y, frame["net_return"].to_numpy(), _NAMES, input_names(Strategy.SWING))
+    return leaky_inputs(x, y, frame["net_return"].to_numpy(), _NAMES, input_names(Strategy.SWING), groups_of(frame))
 
 
 @pytest.mark.parametrize("signal", [0.0, 0.12])
