@@ -194,7 +194,7 @@ def _kind(reason: str) -> str:
         "no trade",
         "not more than 0",
         "calibration error",
-        "base rate and rules",
+        "rules alone",
         "too good",
         "leaky",
         "default set",

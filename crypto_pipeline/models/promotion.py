@@ -55,10 +55,11 @@ def decide(
 
     The challenger's log-loss must be lower with a probability of 0.95 by resampled days, pair by pair, than the
     incumbent's; what it would have taken must earn more than 0 and no less than the incumbent's trades; its calibration
-    error must be at most 0.05 or the incumbent's. Without an incumbent it must beat the base rate likewise, and every
-    event of the rules in what a trade earns. ``checks``: leak and parity of what it was trained on, by name; one that
-    is absent has not passed. ``findings``: of its training. ``seen_until``: end of the data that either model learned
-    from: a hold-out that begins before is none.
+    error must be at most 0.05 or the incumbent's. Without an incumbent it must beat the base rate likewise, and earn
+    more than all events of the rules with the same probability: where barriers are fixed, tier and volatility foretell
+    outcomes of a random walk too, so a log-loss below that of the base rate proves no gain. ``checks``: leak and parity
+    of what it was trained on, by name; one that is absent has not passed. ``findings``: of its training.
+    ``seen_until``: end of the data that either model learned from: a hold-out that begins before is none.
 
     Raises ValueError where the two were not scored on the same events.
     """
@@ -142,15 +143,22 @@ def _too_weak(figures: Mapping[str, Any], has_incumbent: bool) -> list[str]:
     lower, earned, to_beat = figures["log_loss_lower"], figures["expectancy"], figures["expectancy_to_beat"]
     if lower is None or lower < SURE:
         found.append(f"its log-loss is lower than that of the {figures['against']} with a probability of "
-                     f"{'nothing' if lower is None else format(lower, '.3f')}, not {SURE}")  # fmt: skip
+                     f"{_said(lower)}, not {SURE}")  # fmt: skip
     if earned is None:
         found.append("it would have taken no trade")
     else:
         if earned <= 0:
             found.append(f"its trades earn {earned:.5f} each, not more than 0")
-        beaten = to_beat is None or (earned >= to_beat if has_incumbent else earned > to_beat)
-        if not beaten:
+        if to_beat is not None and earned < to_beat:
             found.append(f"its trades earn {earned:.5f} each, those of the {figures['against']} {to_beat:.5f}")
+        higher = figures["expectancy_higher"]
+        if not has_incumbent and (higher is None or higher < SURE):
+            found.append(f"its trades earn more than those of the rules alone with a probability of {_said(higher)}, "
+                         f"not {SURE}")  # fmt: skip
     if figures["ece"] is None or figures["ece"] > figures["ece_allowed"]:
         found.append(f"its calibration error is {figures['ece']:.4f}, more than {figures['ece_allowed']:.4f}")
     return found
+
+
+def _said(share: float | None) -> str:
+    return "nothing" if share is None else f"{share:.3f}"
