@@ -56,6 +56,7 @@ def coverage(accuracy: pl.DataFrame, title: str) -> bytes:
             one.plot(rows["step"].to_list(), rows[name].to_list(), color=colour, marker="o", markersize=3, linewidth=1)
         one.set_ylim(0.5, 1.01)
         one.tick_params(labelsize=7)
+        one.xaxis.get_major_locator().set_params(integer=True)
         counted = max(rows["forecasts"].to_list(), default=0)
         one.set_title(f"{horizon}: {counted:,} forecasts", fontsize=8, color=_INK)
     one.set_xlabel("step", fontsize=7)
