@@ -154,16 +154,15 @@ class Predictor:
         names = self.model.inputs
         if missing := tuple(name for name in names if name not in rows.columns):
             raise _missing(missing)
-        matrix = np.full((rows.height, len(names)), np.nan)
-        nulls, bad = np.zeros(matrix.shape, np.bool_), np.zeros(matrix.shape, np.bool_)
-        for place, name in enumerate(names):
-            column = rows[name]
-            nulls[:, place] = column.is_null().to_numpy()
-            if name == "tier" and column.dtype == pl.String:
-                column = column.replace_strict(TIER_NUMBERS, default=math.nan, return_dtype=pl.Float64)
-            if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-                matrix[:, place] = column.cast(pl.Float64).to_numpy()
-            bad[:, place] = ~np.isfinite(matrix[:, place]) & ~nulls[:, place]
+        columns = [_as_float(rows.get_column(name)) for name in names]
+        nulls = np.empty((rows.height, len(names)), np.bool_, order="F")
+        matrix = np.empty(nulls.shape, order="F")
+        for place, (name, column) in enumerate(zip(names, columns, strict=True)):
+            values = column.to_numpy()
+            matrix[:, place], nulls[:, place] = values, False
+            if rows.get_column(name).null_count():
+                nulls[:, place] = rows.get_column(name).is_null().to_numpy()
+        bad = ~np.isfinite(matrix) & ~nulls
         tiers = rows["tier"].to_list() if "tier" in rows.columns else [None] * rows.height
         return InputRows(matrix, nulls, bad, tiers)
 
@@ -189,6 +188,17 @@ class Predictor:
 
     def _names(self, which: Flags) -> tuple[str, ...]:
         return tuple(name for name, wrong in zip(self.model.inputs, which.tolist(), strict=True) if wrong)
+
+
+def _as_float(column: pl.Series) -> pl.Series:
+    """A column as Float64; NaN for what is no number."""
+    if column.dtype == pl.Float64:
+        return column
+    if column.dtype == pl.String and column.name == "tier":
+        return column.replace_strict(TIER_NUMBERS, default=math.nan, return_dtype=pl.Float64)
+    if column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
+        return column.cast(pl.Float64)
+    return pl.Series(column.name, [math.nan] * len(column), dtype=pl.Float64)
 
 
 def _number(value: Any) -> float:

@@ -44,7 +44,8 @@ class LivePredictions:
             self._begun = True
             return 0
         began, started = time.monotonic(), datetime.now(UTC)
-        made = predict_span(store, self._settings, self._champions, first, until, now=now, live=True)
+        newest = until - TIMEFRAME.delta
+        made = predict_span(store, self._settings, self._champions, first, until, now=now, live_from=newest)
         self._begun = True
         store.metrics.record(JobMetrics(JOB, started, time.monotonic() - began, rows=len(made)))
         return len(made)

@@ -37,14 +37,14 @@ class PredictionTask:
     """What predictions of one strategy have in common.
 
     ``parameters``: of the set that is traded. ``mode``: what predictions are used for. ``now``: by the market's clock.
-    ``live``: right after the features of the signal bar.
+    ``live_from``: signal bars that opened then or later have just closed; None: none has.
     """
 
     strategy: Strategy
     parameters: Parameters
     mode: MlMode
     now: datetime
-    live: bool
+    live_from: datetime | None = None
 
 
 def predict_span(
@@ -55,13 +55,14 @@ def predict_span(
     end: datetime,
     *,
     now: datetime,
-    live: bool = False,
+    live_from: datetime | None = None,
     instruments: Sequence[str] = (),
 ) -> list[PredictionRow]:
     """Predict and store every setup of the default set whose signal bar opened in ``[start, end)`` and that has none.
 
     Only of strategies with a champion, and of signals that closed after it became the champion. Bars without a row of
-    features are left out until they have one. Returns what was stored. Raises StoreError.
+    features are left out until they have one. ``live_from``: signal bars from then on have just closed. Returns what
+    was stored. Raises StoreError.
     """
     stored = []
     wanted = modes(settings.ml_mode)
@@ -72,7 +73,7 @@ def predict_span(
         first = max(start, TIMEFRAME.floor(since))
         if first >= end:
             continue
-        task = PredictionTask(strategy, sets[strategy], wanted[strategy], now, live)
+        task = PredictionTask(strategy, sets[strategy], wanted[strategy], now, live_from)
         tiers = traded(store, instruments)
         setups = stored_setups(
             store, strategy, task.parameters, first, end, tiers, benchmark=settings.feature_benchmark
@@ -87,19 +88,17 @@ def predict_setups(
     """Predict and store ``setups`` (see ``stored_setups``) that have no prediction yet and whose bar has features."""
     if setups.is_empty():
         return []
-    moments = setups["signal_ts"]
-    first, last = moments.min(), moments.max()
-    assert isinstance(first, datetime)
-    assert isinstance(last, datetime)
-    made = store.models.predictions.made(str(task.strategy), first, last + TIMEFRAME.delta)
+    found = sorted(setups.to_dicts(), key=lambda each: (each["signal_ts"], each["instrument"]))
+    first, end = found[0]["signal_ts"], found[-1]["signal_ts"] + TIMEFRAME.delta
+    made = store.models.predictions.made(str(task.strategy), first, end)
     rows = []
-    due = [each for each in setups.sort("signal_ts").to_dicts() if (each["instrument"], each["signal_ts"]) not in made]
+    due = [each for each in found if (each["instrument"], each["signal_ts"]) not in made]
     for signal_ts, together in groupby(due, key=lambda each: each["signal_ts"]):
         setups_of_bar = list(together)
         features = store.features.rows_at([each["instrument"] for each in setups_of_bar], signal_ts, _COLUMNS)
         for each in setups_of_bar:
-            if (found := features.get(each["instrument"])) is not None:
-                rows.append(prediction_row(store, champions, task, each, dict(zip(_COLUMNS, found, strict=True))))
+            if (values := features.get(each["instrument"])) is not None:
+                rows.append(prediction_row(store, champions, task, each, dict(zip(_COLUMNS, values, strict=True))))
     return store.models.predictions.put(rows)
 
 
@@ -112,7 +111,8 @@ def prediction_row(
     given = {**features, **setup}
     shared: dict[str, Any] = {
         "strategy": str(task.strategy), "instrument": setup["instrument"], "signal_ts": setup["signal_ts"],
-        "params_hash": task.parameters.hash, "feature_schema_hash": schema_hash(), "live": task.live,
+        "params_hash": task.parameters.hash, "feature_schema_hash": schema_hash(),
+        "live": task.live_from is not None and setup["signal_ts"] >= task.live_from,
         "ml_mode": task.mode,
     }  # fmt: skip
     try:
