@@ -5,11 +5,20 @@ from __future__ import annotations
 from functools import lru_cache
 
 from crypto_pipeline.ops.checks.definition import CheckDefinition
-from crypto_pipeline.ops.checks.subjects import bars, database, delivery, host, programs, scheduled, stored_data
+from crypto_pipeline.ops.checks.subjects import (
+    bars,
+    database,
+    delivery,
+    host,
+    models,
+    programs,
+    scheduled,
+    stored_data,
+)
 from crypto_pipeline.settings import Settings
 
 #: In the order of evaluation: a check stands after those that it requires.
-_SUBJECTS = (database, programs, bars, scheduled, host, delivery, stored_data)
+_SUBJECTS = (database, programs, bars, models, scheduled, host, delivery, stored_data)
 
 
 @lru_cache(maxsize=1)

@@ -16,13 +16,16 @@ import lightgbm as lgb
 import pytest
 
 from crypto_pipeline import Reader
+from crypto_pipeline.api.predictions import _OF_MODEL
 from crypto_pipeline.features.compute import schema_hash
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.models.predictor import Predictor
+from crypto_pipeline.models.refusal import RefusalReason
 from crypto_pipeline.models.stored.registry import Registry
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
+from crypto_pipeline.store.operations.figures.model_facts import OF_MODEL, read_models
 from crypto_pipeline.store.research.models.rows import PredictionRow
 from crypto_pipeline_tests.api.conftest import Served
 from crypto_pipeline_tests.builders import models as built
@@ -130,6 +133,18 @@ def test_a_model_that_is_too_old_is_refused(database: str) -> None:
         finally:
             store.clock.learn("replay", SIGNAL)
     assert (answer.status_code, answer.json()["detail"][:7]) == (409, "too_old")
+
+
+def test_operation_sees_what_the_models_in_use_answered(database: str) -> None:
+    assert set(OF_MODEL) == set(_OF_MODEL) == {reason.value for reason in RefusalReason} - _OF_A_ROW
+    with Store(database) as store:
+        (seen,) = store.connections.run(read_models)
+    assert (seen.strategy, seen.model_id, round(seen.age / 86_400)) == ("swing", MODEL.id, 31)
+    assert (seen.predictions, seen.late, seen.refused, seen.refused_all) == (2, 0, 1, 0)
+    assert seen.said == "not a finite number: lr_1"
+
+
+_OF_A_ROW = {"missing_input", "null_input", "not_a_number", "unknown_tier", "ineligible", "no_model"}
 
 
 def test_predictions_are_listed_with_what_they_were_decided_from(client: httpx.Client) -> None:

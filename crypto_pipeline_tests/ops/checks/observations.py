@@ -18,6 +18,7 @@ from crypto_pipeline.store.operations.figures.health_facts import (
     JobRuns,
     OldestGap,
 )
+from crypto_pipeline.store.operations.figures.model_facts import ModelInUse
 
 NOW = datetime(2026, 3, 29, 0, 59, tzinfo=UTC)  # a minute before Europe's clocks go forward
 PROGRAMS = ("postgres", "replay", "ingest-0", "code-server", "webserver", "daemon", "api", "notifier")
@@ -116,6 +117,11 @@ def lower_coverage(days: int, share: float) -> Plant:
     return plant
 
 
+def _model(predictions: int = 3, late: int = 0, refused: int = 0, refused_all: int = 0) -> ModelInUse:
+    """A model in use, forty days old."""
+    return ModelInUse("dca", "ab" * 8, 40 * 86400.0, predictions, late, refused, refused_all, "null: lr_1")
+
+
 _OLD = NOW - timedelta(hours=25)
 #: Every fault by what it is, with the check that must turn bad.
 FAULTS: dict[str, tuple[str, Plant]] = {
@@ -164,5 +170,8 @@ FAULTS: dict[str, tuple[str, Plant]] = {
         "notifications_delivered", with_facts(channels=(ChannelFact("slack_webhook", 40.0, "HTTP 404 no_service", 2),)),
     ),
     "forecast loop dead": ("forecast_loop", with_beat("forecasts", 400.0)),
+    "a model refuses every row": ("models_answer", with_facts(models=(_model(refused=3, refused_all=3),))),
+    "a model refuses many rows": ("models_answer", with_facts(models=(_model(predictions=30, refused=4),))),
+    "predictions come late": ("predictions_in_time", with_facts(models=(_model(predictions=30, late=4),))),
     "notifier dead": ("notifier", with_beat("notifier", 90.0)),
 }  # fmt: skip

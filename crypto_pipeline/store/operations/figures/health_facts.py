@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 
 from crypto_pipeline.store.database.pg_errors import REFUSED_WRITE
+from crypto_pipeline.store.operations.figures.model_facts import ModelInUse, read_models
 
 #: States of gaps that explain the absence of bars (market/gaps/classification.py; a test compares).
 EXPLAINED = ["no_trade", "venue_outage", "not_listed", "delisted", "unfillable"]
@@ -171,6 +172,7 @@ class HealthFacts:
         features: Instrument → seconds since the close of its newest row of features.
         jobs: Runs of each job that keeps figures of itself.
         channels: The channels of alerts that were used.
+        models: The models in use.
     """
 
     now: datetime
@@ -188,6 +190,7 @@ class HealthFacts:
     features: dict[str, float] = field(default_factory=dict)
     jobs: tuple[JobRuns, ...] = ()
     channels: tuple[ChannelFact, ...] = ()
+    models: tuple[ModelInUse, ...] = ()
 
 
 def read_facts(connection: psycopg.Connection[Any], holder: str, host_time: float | None = None) -> HealthFacts:
@@ -215,6 +218,7 @@ def read_facts(connection: psycopg.Connection[Any], holder: str, host_time: floa
         features=dict(connection.execute(_FEATURES).fetchall()),
         jobs=tuple(JobRuns(*row) for row in connection.execute(_JOBS)),
         channels=tuple(ChannelFact(*row) for row in connection.execute(_CHANNELS)),
+        models=read_models(connection),
     )
 
 

@@ -57,11 +57,11 @@ class Predictions:
             return []
         ids = self._symbols.ids(sorted({row.instrument for row in rows}))
         values = [(ids[row.instrument], *(_value(getattr(row, name)) for name in _COLUMNS)) for row in rows]
+        if len(rows) == 1:  # one round trip: the statement is the transaction
+            return list(rows) if self._connections.rows(_INSERT, values[0]) else []
 
         def work(connection: psycopg.Connection[Any]) -> list[PredictionRow]:
             with connection.cursor() as cursor:
-                if len(rows) == 1:
-                    return list(rows) if cursor.execute(_INSERT, values[0], prepare=True).fetchone() else []
                 cursor.executemany(_INSERT, values, returning=True)
                 stored = []
                 for row in rows:
