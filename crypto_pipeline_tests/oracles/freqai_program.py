@@ -1,7 +1,7 @@
 """Run by an interpreter with freqtrade[freqai]: one model per pair by FreqAI's own class, trained and asked.
 
 The JSON document has ``rows`` (a Parquet file with pair, date, y, holdout and inputs), ``inputs``, ``trees`` and
-``threads``. The answer: seconds to train and to predict, and the probabilities of the hold-out, by pair.
+``threads``. The answer: processor seconds to train and to predict, and the probabilities of the hold-out, by pair.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ def one_pair(config: dict[str, Any], pair: str, rows: pd.DataFrame, inputs: list
     kitchen.set_paths(pair, 0)
     known = rows[~rows["holdout"]].reset_index(drop=True)
     later = rows[rows["holdout"]].reset_index(drop=True)
-    begun = time.perf_counter()
+    begun = time.process_time()
     model.model = model.train(known, pair, kitchen)
-    trained = time.perf_counter()
+    trained = time.process_time()
     answers, _ = model.predict(later, kitchen)
     return {
-        "train": trained - begun, "predict": time.perf_counter() - trained,
+        "train": trained - begun, "predict": time.process_time() - trained,
         "probability": answers["up"].tolist(), "y": (later[_LABEL] == "up").astype(int).tolist(),
     }  # fmt: skip
 
