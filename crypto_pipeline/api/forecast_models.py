@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from crypto_pipeline.forecasts.horizons import ForecastHorizon
+from crypto_pipeline.forecasts.horizons import RELEASE, ForecastHorizon
 
 if TYPE_CHECKING:
     _HorizonName = str
 else:  # the schema lists the names
-    _HorizonName = Literal[tuple(map(str, ForecastHorizon))]
+    _HorizonName = Literal[(*map(str, ForecastHorizon), str(RELEASE))]
 
 
 class ForecastQuery(BaseModel):
@@ -19,7 +19,7 @@ class ForecastQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    horizon: _HorizonName = Field("1h", description="1h: 24 hours, 1d: 7 days, 1w: 4 weeks.")
+    horizon: _HorizonName = Field("1h", description="24 hours, 7 days, 4 weeks; of a macro series the next release.")
 
 
 class ForecastStep(BaseModel):

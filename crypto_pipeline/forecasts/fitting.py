@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -15,9 +16,9 @@ from crypto_pipeline.forecasts import ets, paths
 from crypto_pipeline.forecasts.choice import Choice, choose
 from crypto_pipeline.forecasts.conformal import Calibrated, calibrate
 from crypto_pipeline.forecasts.ets import EtsModel
-from crypto_pipeline.forecasts.horizons import LEAST_ORIGINS, ForecastHorizon
+from crypto_pipeline.forecasts.horizons import LEAST_ORIGINS, HorizonShape
 from crypto_pipeline.forecasts.scoring import pinball
-from crypto_pipeline.forecasts.timeline import Floats, Ints, Timeline, forward_filled
+from crypto_pipeline.forecasts.timeline import Floats, Ints, forward_filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,22 @@ class Judged:
         return found
 
 
-def first_origin(bars: int, horizon: ForecastHorizon, most: int | None = None) -> int:
+class Origins(Protocol):
+    """Rows of several series on one line of time, and the rows that are their targets."""
+
+    @property
+    def horizon(self) -> HorizonShape:
+        """How far each looks ahead."""
+
+    @property
+    def bars(self) -> int:
+        """The number of rows."""
+
+    def target_rows(self) -> Ints:
+        """Rows of the targets, (bars, steps); -1: still to come."""
+
+
+def first_origin(bars: int, horizon: HorizonShape, most: int | None = None) -> int:
     """The first row that is judged: the bars before it are for fitting, as far as enough origins are left.
 
     ``most``: origins that are judged at most; None: those of the horizon.
@@ -70,7 +86,7 @@ def first_origin(bars: int, horizon: ForecastHorizon, most: int | None = None) -
     return max(min(spare, ets.LEAST_BARS), bars - (most or horizon.walk.origins), 0)
 
 
-def judge(timeline: Timeline, values: Floats, smoothing: EtsModel | None, most: int | None = None) -> dict[str, Judged]:
+def judge(timeline: Origins, values: Floats, smoothing: EtsModel | None, most: int | None = None) -> dict[str, Judged]:
     """Every candidate on the rolling origins of ``values``, log prices (series × bars), NaN where a bar is absent.
 
     ``smoothing``: fitted before the first origin, with the states before the first bar; None: no such candidate.
@@ -111,7 +127,7 @@ def _fitted_from(bars: int) -> int:
     return max(0, bars - ets.FITTED_BARS)
 
 
-def fit(timeline: Timeline, values: Floats, *, smoothing: bool) -> list[SeriesFit | None]:
+def fit(timeline: Origins, values: Floats, *, smoothing: bool) -> list[SeriesFit | None]:
     """Fit every row of ``values`` (log prices, series × bars, NaN where a bar is absent); None: too few origins.
 
     ``smoothing``: whether exponential smoothing is a candidate; ImportError where statsforecast is absent.

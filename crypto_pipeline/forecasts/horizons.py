@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from crypto_pipeline.market.instruments import Refresh
 from crypto_pipeline.market.timeframes import Timeframe
@@ -38,6 +39,40 @@ class Walk:
     rate: float
 
 
+class HorizonShape(Protocol):
+    """What of a horizon the judgement of candidates needs."""
+
+    @property
+    def steps(self) -> int:
+        """How many targets an origin has."""
+
+    @property
+    def walk(self) -> Walk:
+        """How errors are used."""
+
+    @property
+    def reach(self) -> int:
+        """Rows from an origin to its last target."""
+
+    @property
+    def block(self) -> int:
+        """Origins that are one observation."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseHorizon:
+    """The one of macro series: the next release."""
+
+    steps: int = 1
+    walk: Walk = Walk(window=240, origins=480, every=1, rate=0.01)
+    reach: int = 1
+    block: int = 2
+
+    def __str__(self) -> str:
+        return "release"
+
+
+RELEASE = ReleaseHorizon()
 _NO_WALK = Walk(0, 0, 1, 0.0)
 
 
@@ -75,7 +110,9 @@ class ForecastHorizon(StrEnum):
         try:
             return cls(text)
         except ValueError:
-            raise ValueError(f"unknown horizon {text!r}: use one of {', '.join(cls)}") from None
+            raise ValueError(
+                f"unknown horizon {text!r}: use one of {', '.join(cls)}, or {RELEASE} for a macro series"
+            ) from None
 
     @property
     def reach(self) -> int:

@@ -65,13 +65,15 @@ def build(instruments: Instruments = None, as_json: AsJson = False, data_dir: Da
     from crypto_pipeline.cli import options
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.output import print_json
+    from crypto_pipeline.forecasts.stored.releases import score_releases
     from crypto_pipeline.forecasts.stored.scores import score_expired
     from crypto_pipeline.forecasts.stored.update import bring_up_to_date
 
     with open_store(deployment_settings(data_dir)) as store:
         known = [row.instrument.symbol for row in store.instruments.list()]
         report = bring_up_to_date(store, options.known_symbols(instruments, known) or [])
-        scored = score_expired(store, store.clock.now())
+        now = store.clock.now()
+        scored = score_expired(store, now) + score_releases(store, now)
     if as_json:
         print_json({**asdict(report), "scored": scored})
         return

@@ -17,6 +17,7 @@ from crypto_pipeline.defs.forecasts.metadata import (
     forecast_metadata,
     score_metadata,
 )
+from crypto_pipeline.forecasts.stored.releases import score_releases
 from crypto_pipeline.forecasts.stored.scores import score_expired
 from crypto_pipeline.forecasts.stored.update import bring_up_to_date
 
@@ -57,7 +58,8 @@ def forecasts(
 def forecast_scores(database: MarketDatabase) -> dg.MaterializeResult[None]:
     """Score every forecast whose last target has passed."""
     with database.store() as store:
-        scored = score_expired(store, store.clock.now())
+        now = store.clock.now()
+        scored = score_expired(store, now) + score_releases(store, now)
         return dg.MaterializeResult(metadata=score_metadata(store, scored))
 
 

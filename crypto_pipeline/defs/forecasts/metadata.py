@@ -10,7 +10,7 @@ import polars as pl
 
 from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.forecasts import ets
-from crypto_pipeline.forecasts.horizons import ForecastHorizon
+from crypto_pipeline.forecasts.horizons import RELEASE, ForecastHorizon
 from crypto_pipeline.forecasts.stored.anchors import forecast_of
 from crypto_pipeline.forecasts.stored.fit import WITHOUT_ETS
 from crypto_pipeline.forecasts.stored.inputs import price_names
@@ -65,7 +65,7 @@ def forecast_metadata(store: Store, report: ForecastReport, now: datetime) -> di
             "published": report.published.get(str(horizon), 0),
             **{model: chosen[str(horizon), model] for model in ("naive", "drift", "ets")},
         }
-        for horizon in ForecastHorizon
+        for horizon in (*ForecastHorizon, RELEASE)
     ]
     shown: dict[str, Any] = {
         "dagster/row_count": sum(report.published.values()),

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from crypto_pipeline.forecasts.answer import ForecastAnswer, answer, lifetime
-from crypto_pipeline.forecasts.horizons import ForecastHorizon
 from crypto_pipeline.forecasts.stored.anchors import Anchored
-from crypto_pipeline.forecasts.stored.reading import known_name, read_anchored
+from crypto_pipeline.forecasts.stored.reading import asked_for, read_anchored
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.database.errors import DatabaseAwayError
 
-Key: TypeAlias = tuple[str, ForecastHorizon]
+Key: TypeAlias = tuple[str, str]
 #: Seconds within which an answer that is not fresh is not computed again: its price would be the same.
 _PAUSE = 2.0
 
@@ -49,11 +48,10 @@ class ForecastCache:
 
     def get(self, symbol: str, horizon: str = "1h") -> ForecastAnswer:
         """The forecast of an instrument; otherwise as ``read_forecast``."""
-        chosen = ForecastHorizon.parse(horizon)
-        key = (symbol, chosen)
+        key = (symbol, horizon)
         kept = self._kept.get(key)
         if kept is None:
-            key = (known_name(self._store, symbol), chosen)
+            key = asked_for(self._store, symbol, horizon)
             kept = self._kept.get(key)
         if kept is None or not self._fresh(kept):
             kept = self._computed(key, kept)

@@ -69,9 +69,13 @@ def _fitted_to(closes: Closes) -> datetime:
     return moment_of(closes.timeline.closes[-1])
 
 
+def tried_candidates(smoothing: bool) -> list[str]:
+    """The names of the candidates, with or without exponential smoothing."""
+    return [each for each in CANDIDATES if each != ETS or smoothing]
+
+
 def _new_fit(name: str, horizon: ForecastHorizon, fitted_to: datetime, one: SeriesFit, tried: bool) -> NewFit:
-    candidates = [each for each in CANDIDATES if each != ETS or tried]
-    document = fit_document(one, candidates, "" if tried else WITHOUT_ETS)
+    document = fit_document(one, tried_candidates(tried), "" if tried else WITHOUT_ETS)
     return NewFit(name, str(horizon), fitted_to, one.choice.model, document)
 
 

@@ -11,15 +11,16 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 import psycopg
 
-from crypto_pipeline.forecasts.horizons import REFRESH_SECONDS, ForecastHorizon
+from crypto_pipeline.forecasts.horizons import LEAST_ORIGINS, REFRESH_SECONDS, ForecastHorizon
 from crypto_pipeline.forecasts.stored.anchors import anchored
 from crypto_pipeline.forecasts.stored.cache import ForecastCache
-from crypto_pipeline.forecasts.stored.fit import fit_stored
+from crypto_pipeline.forecasts.stored.fit_process import fit_apart
 from crypto_pipeline.forecasts.stored.inputs import closed
 from crypto_pipeline.forecasts.stored.publish import publish_due
 from crypto_pipeline.forecasts.stored.update import OLDEST_FIT
@@ -36,15 +37,18 @@ NAME = "forecasts"
 EVERY, _BEAT_EVERY = 5.0, 60.0
 #: A bar is looked for this long after its close, every look at first, then once a minute.
 _SETTLED, _EAGER, _PATIENT = timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=15)
-#: A series without a fit is fitted by the loop, some at a time, and again after so many seconds where that failed.
-_AT_A_TIME, _FIT_AGAIN = 10, 3_600.0
+#: Instruments without a fit are looked for so often, seconds; one whose fit failed is fitted again after so many.
+_LACK_EVERY, _FIT_AGAIN = 60.0, 3_600.0
+
+#: Fits instruments to the bars that had closed at a moment.
+Fit: TypeAlias = Callable[[Store, ForecastHorizon, Sequence[str], datetime], None]
 
 
 class ForecastLoop:
     """``tick`` does what is due; ``run`` does it until it is stopped. A repeated tick changes nothing stored."""
 
-    def __init__(self, store: Store, cache: ForecastCache | None = None) -> None:
-        self._store, self._cache = store, cache
+    def __init__(self, store: Store, cache: ForecastCache | None = None, fit: Fit = fit_apart) -> None:
+        self._store, self._cache, self._fit = store, cache, fit
         self._holder = str(os.getpid())
         self._fits: list[FitRow] = []
         self._fits_version = -1
@@ -53,7 +57,7 @@ class ForecastLoop:
         self._looked: dict[ForecastHorizon, datetime] = {}
         self._refreshed: dict[Refresh, float] = {}
         self._fitted_at: dict[tuple[str, ForecastHorizon], float] = {}
-        self._beaten = 0.0
+        self._beaten, self._lacked = 0.0, -_LACK_EVERY
         self.published = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -70,6 +74,10 @@ class ForecastLoop:
     def tick(self, now: datetime | None = None) -> None:
         """Do what is due at ``now``, by the market's clock."""
         moment = self._store.clock.lately() if now is None else now
+        if time.monotonic() - self._lacked >= _LACK_EVERY:
+            self._lacked = time.monotonic()
+            self._read_fits(moment)
+            self._fit_lacking(moment)
         for horizon in ForecastHorizon:
             self._publish(horizon, moment)
         if self._cache is not None:
@@ -87,7 +95,6 @@ class ForecastLoop:
             self._boundary[horizon] = boundary
             self._waiting[horizon] = {one.series for one in self._fits if one.horizon == horizon}
             self._looked.pop(horizon, None)
-            self._fit_lacking(horizon, now)
         late = now - boundary
         looked = self._looked.get(horizon)
         eager = looked is None or late <= _EAGER or (late <= _PATIENT and now - looked >= _EAGER)
@@ -108,21 +115,24 @@ class ForecastLoop:
             self._fits = self._store.forecasts.fits([str(each) for each in ForecastHorizon], now - OLDEST_FIT)
             self._fits_version = version
 
-    def _fit_lacking(self, horizon: ForecastHorizon, now: datetime) -> None:
-        """Fit some of the collected instruments that have no fit: those that are new, or all on the first day."""
+    def _fit_lacking(self, now: datetime) -> None:
+        """Have the instruments fitted that have enough bars and no fit: those that are new, or all on the first day."""
         tried = time.monotonic()
-        fitted = {one.series for one in self._fits if one.horizon == horizon}
-        lacking = [
-            name
-            for name in sorted(self._store.symbols.collected())
-            if name not in fitted and tried - self._fitted_at.get((name, horizon), -_FIT_AGAIN) >= _FIT_AGAIN
-        ][:_AT_A_TIME]
-        if not lacking:
-            return
-        self._fitted_at |= {(name, horizon): tried for name in lacking}
-        # the boundary is looked at again, for those that have a fit now and for the next of those that lack one
-        self._boundary.pop(horizon, None)
-        fit_stored(self._store, [horizon], lacking, now, smoothing=False)
+        for horizon in ForecastHorizon:
+            fitted = {one.series for one in self._fits if one.horizon == horizon}
+            if fitted >= self._store.symbols.collected().keys():
+                continue
+            ready = self._store.forecasts.with_bars(str(horizon.timeframe), LEAST_ORIGINS + horizon.reach)
+            last = self._fitted_at
+            lacking = [
+                name
+                for name in ready
+                if name not in fitted and tried - last.get((name, horizon), -_FIT_AGAIN) >= _FIT_AGAIN
+            ]
+            if lacking:
+                self._fitted_at |= {(name, horizon): tried for name in lacking}
+                self._fit(self._store, horizon, lacking, now)
+                self._boundary.pop(horizon, None)  # the newest close is looked at again, for those that have a fit now
 
     def _forget(self, classes: Iterable[Refresh]) -> None:
         """Let the next refresh of these classes come at once."""
@@ -135,5 +145,6 @@ class ForecastLoop:
         due = {each for each in Refresh if at - self._refreshed.get(each, -1e9) >= REFRESH_SECONDS[each]}
         names = {one.series for one in self._fits if refresh_class(one.series) in due} if due else set()
         if names:
-            cache.put(anchored(self._store, sorted(names), list(ForecastHorizon)))
+            found = anchored(self._store, sorted(names), list(ForecastHorizon))
+            cache.put({(name, str(horizon)): one for (name, horizon), one in found.items()})
         self._refreshed |= dict.fromkeys(due, at)

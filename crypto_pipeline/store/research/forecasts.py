@@ -75,6 +75,7 @@ class ForecastRow:
     quantiles: list[float]
     naive: list[float] | None
     asset_class: str
+    in_percent: bool
     why: str
 
 
@@ -119,7 +120,7 @@ ORDER BY f.instrument_id, f.series_id, f.horizon, f.fitted_to DESC, f.fit_id DES
 _COLUMNS = """
 SELECT f.forecast_id, coalesce(i.symbol, m.name) AS series, f.horizon, f.moment, f.made_at, f.anchor, f.model,
        f.direction, f.targets, f.quantiles, f.naive, coalesce(i.asset_class, 'macro') AS asset_class,
-       coalesce(t.fit ->> 'why', '') AS why
+       coalesce(m.units ILIKE '%%percent%%', false) AS in_percent, coalesce(t.fit ->> 'why', '') AS why
 """
 _NAMES = """
 JOIN research.forecast_fits t USING (fit_id)
@@ -159,6 +160,9 @@ INSERT INTO research.forecast_scores (forecast_id, seen, pinball, naive_pinball,
 VALUES (%(forecast_id)s, %(seen)s, %(pinball)s, %(naive_pinball)s, %(inside_80)s, %(inside_95)s)
 ON CONFLICT (forecast_id) DO NOTHING"""
 
+_WITH_BARS = """
+SELECT i.symbol FROM market.coverage c JOIN market.instruments i USING (instrument_id)
+WHERE i.active AND c.timeframe = %s GROUP BY i.symbol HAVING sum(c.present) >= %s ORDER BY i.symbol"""
 _ACCURACY = "SELECT * FROM research.forecast_accuracy ORDER BY horizon, step"
 _BY_MOMENT = """
 SELECT f.horizon, f.moment, count(o.seen) AS steps,
@@ -205,6 +209,10 @@ class Forecasts:
     def version(self) -> int:
         """A number that rises with every fit that is stored."""
         return int(self._connections.row("SELECT coalesce(max(fit_id), 0) FROM research.forecast_fits")[0])
+
+    def with_bars(self, timeframe: str, least: int) -> list[str]:
+        """Names of the collected instruments that have at least so many bars of a timeframe, archived ones included."""
+        return [name for (name,) in self._connections.rows(_WITH_BARS, [timeframe, least])]
 
     def fits(self, horizons: Sequence[str], since: datetime) -> list[FitRow]:
         """The newest fit of every collected series and horizon that was fitted to a close after ``since``."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
 
 from crypto_pipeline.forecasts.answer import ForecastRefusedError
+from crypto_pipeline.forecasts.horizons import ForecastHorizon
 from crypto_pipeline.forecasts.stored import cache as caching
 from crypto_pipeline.forecasts.stored.cache import ForecastCache
+from crypto_pipeline.forecasts.stored.fit import fit_stored
+from crypto_pipeline.forecasts.stored.fit_process import fit_apart
 from crypto_pipeline.forecasts.stored.loop import ForecastLoop
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
@@ -29,17 +32,25 @@ def market(postgres_url: str) -> Iterator[Store]:
         yield store
 
 
-def _settle(loop: ForecastLoop, now: object = NOW) -> None:
-    for _ in range(3):
+def fit_here(store: Store, horizon: ForecastHorizon, names: Sequence[str], now: datetime) -> None:
+    fit_stored(store, [horizon], names, now, smoothing=False)
+
+
+def loop_of(store: Store, cache: ForecastCache | None = None) -> ForecastLoop:
+    return ForecastLoop(store, cache, fit_here)
+
+
+def _settle(loop: ForecastLoop) -> None:
+    for _ in range(2):
         loop.tick(NOW)
 
 
 def test_it_fits_what_has_no_fit_and_publishes_each_close_once(market: Store) -> None:
     cache = ForecastCache(market)
-    loop = ForecastLoop(market, cache)
+    loop = loop_of(market, cache)
     _settle(loop)
     assert market.connections.row(COUNT) == (6, 6)
-    _settle(ForecastLoop(market))  # one that was started again, or another one
+    _settle(loop_of(market))  # one that was started again, or another one
     assert market.connections.row(COUNT) == (6, 6)
     assert cache.get("BTC-USDT").forecast.anchored_at == NOW
 
@@ -57,8 +68,15 @@ def test_it_fits_what_has_no_fit_and_publishes_each_close_once(market: Store) ->
     assert newest.moment == Timeframe.H1.floor(following)
 
 
+def test_a_fit_in_a_process_of_its_own_is_the_same(market: Store) -> None:
+    fit_apart(market, ForecastHorizon.DAYS, ["BTC-USDT"], NOW)
+    (apart,) = market.forecasts.fits(["1d"], NOW - timedelta(days=5))
+    fit_here(market, ForecastHorizon.DAYS, ["BTC-USDT"], NOW)
+    assert market.forecasts.version() == apart.fit_id, "the same fit is stored once"
+
+
 def test_two_loops_side_by_side_publish_nothing_twice(market: Store) -> None:
-    loops = [ForecastLoop(market), ForecastLoop(market)]
+    loops = [loop_of(market), loop_of(market)]
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(_settle, loops))
     assert market.connections.row(COUNT) == (6, 6)
@@ -67,7 +85,7 @@ def test_two_loops_side_by_side_publish_nothing_twice(market: Store) -> None:
 def test_equal_questions_are_computed_once_and_stale_answers_end(
     market: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _settle(ForecastLoop(market))
+    _settle(loop_of(market))
     cache, asked, go = ForecastCache(market), [], threading.Event()
     real = caching.read_anchored
 
@@ -101,7 +119,7 @@ def test_equal_questions_are_computed_once_and_stale_answers_end(
 
 
 def test_a_later_close_is_the_anchor_of_a_forecast_from_last_nights_fit(market: Store) -> None:
-    loop = ForecastLoop(market)
+    loop = loop_of(market)
     _settle(loop)
     following = later(market, timedelta(minutes=55, seconds=10))
     prices = random_walk(1, 9)
