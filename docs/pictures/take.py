@@ -105,14 +105,30 @@ def check(page: Page, base: str, name: str, *entries: str) -> None:
     page.wait_for_timeout(2000)
     save(page, name)
     for entry in entries:
-        row = page.locator("tr").filter(has=page.get_by_text(entry, exact=True))
-        row.get_by_text("[Show Markdown]").click()
-        dialog = page.locator(".bp5-dialog")
-        dialog.locator("img").wait_for()
-        page.wait_for_timeout(1000)
-        save(page, f"{name}-{entry}", dialog)
-        dialog.get_by_role("button", name="Close").click()
-        dialog.wait_for(state="hidden")
+        picture(page, name, entry)
+
+
+def picture(page: Page, name: str, entry: str) -> None:
+    """A picture in the metadata that is shown, opened."""
+    row = page.locator("tr").filter(has=page.get_by_text(entry, exact=True)).last
+    row.get_by_text("[Show Markdown]").click()
+    dialog = page.locator(".bp5-dialog")
+    dialog.locator("img").wait_for()
+    page.wait_for_timeout(1000)
+    save(page, f"{name}-{entry}", dialog)
+    dialog.get_by_role("button", name="Close").click()
+    dialog.wait_for(state="hidden")
+
+
+def model(page: Page, base: str, strategy: str, name: str, *entries: str) -> None:
+    """The page of a strategy's model after a training, and the pictures in its metadata."""
+    page.set_viewport_size({"width": 1880, "height": 860})
+    page.goto(f"{base}/assets/{strategy}_model?view=events")
+    page.get_by_text("summary", exact=True).first.wait_for()
+    page.wait_for_timeout(3000)
+    save(page, name)
+    for entry in entries:
+        picture(page, name, entry)
 
 
 def run(page: Page, base: str) -> None:
@@ -166,6 +182,10 @@ def main() -> None:
             "live-ingest": lambda: events(page, good, "live_ingest", "live-ingest", "trades", "instruments over"),
             "live-gap": lambda: events(page, bad, "live_gap_fill", "live-gap", "gap", "Yielded output"),
         }
+        # of a deployment with bars of half a year, whose models have been trained
+        curves = ("reliability", "profit", "learning", "importances")
+        jobs["model"] = lambda: model(page, good, "dca", "model", *curves)
+        jobs["insufficient"] = lambda: model(page, good, "channel", "model-insufficient")
         for name, job in jobs.items():
             if not wanted or name in wanted:
                 job()

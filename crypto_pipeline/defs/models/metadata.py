@@ -109,7 +109,7 @@ def _of_model(model: Model) -> dict[str, Any]:
 
 def _pictures(model: Model) -> dict[str, Any]:
     title, metrics = f"{model.strategy.value.upper()} {model.id}", model.metrics
-    base = metrics["out_of_fold_loose"]["log_loss_base"]
+    base = metrics["folds"][-1]["loose"]["log_loss_base"]
     drawn = {
         "reliability": charts.reliability(metrics["reliability_curve"], title),
         "profit": charts.profit(metrics["profit_curve"], title),

@@ -38,12 +38,12 @@ def reliability(curve: Sequence[Mapping[str, float]], title: str) -> bytes:
 def learning(curve: Sequence[Mapping[str, float]], base: float | None, title: str) -> bytes:
     """Draw the log-loss of the last fold's test by the number of events learned from.
 
-    ``curve`` has ``rows`` and ``log_loss`` (nats); ``base``: that of the base rate alone. Returns PNG bytes.
+    ``curve`` has ``rows`` and ``log_loss`` (nats); ``base``: that of the base rate alone, on the same test. Returns PNG bytes.
     """
     drawn, axes = figure(4.6, 3.0)
     axes.plot([each["rows"] for each in curve], [each["log_loss"] for each in curve], color=_MODEL, marker="o")
     if base is not None:
-        axes.axhline(base, color=_RULES, linestyle="dashed", linewidth=1, label="base rate, all folds")
+        axes.axhline(base, color=_RULES, linestyle="dashed", linewidth=1, label="base rate")
         axes.legend(fontsize=7, frameon=False)
     axes.set_xlabel("events learned from", fontsize=8)
     axes.set_ylabel("log-loss of the last test", fontsize=8)
