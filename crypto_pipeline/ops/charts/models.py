@@ -38,7 +38,7 @@ def reliability(curve: Sequence[Mapping[str, float]], title: str) -> bytes:
 def learning(curve: Sequence[Mapping[str, float]], base: float | None, title: str) -> bytes:
     """Draw the log-loss of the last fold's test by the number of events learned from.
 
-    ``curve`` has ``rows`` and ``log_loss`` (nats); ``base``: that of the base rate, on the same test. Returns PNG bytes.
+    ``curve`` has ``rows`` and ``log_loss`` (nats); ``base``: of the base rate, on the same test. Returns PNG bytes.
     """
     drawn, axes = figure(4.6, 3.0)
     axes.plot([each["rows"] for each in curve], [each["log_loss"] for each in curve], color=_MODEL, marker="o")
