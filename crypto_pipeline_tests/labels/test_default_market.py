@@ -33,8 +33,13 @@ def test_every_strategy_has_setups_whose_horizon_has_ended() -> None:
 
     quarters = panel(Timeframe.M15)
     context = SetupContext(halts(quarters.close[0]), panel(Timeframe.H1))
-    for strategy, parameters in parameter_sets({})["default"].items():
+    sets = parameter_sets({})
+    for strategy, parameters in sets["default"].items():
         found = find_setups(strategy, quarters, context, parameters, tiers)
+        wide = find_setups(strategy, quarters, context, sets["loose"][strategy], tiers)
+        if parameters.setup_spacing is None:  # setups that keep a distance stand elsewhere in a wider set
+            assert found.join(wide, on=["number", "place"], how="anti").is_empty()
+        assert wide.height > 1.5 * found.height
         ended = found.filter(pl.col("place") + 1 + parameters.horizon < quarters.width)
         assert ended.height >= 2, strategy
     assert timedelta(days=GENERATED_DAYS) > 250 * Timeframe.H4.delta  # what features of 4h need
