@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -12,14 +16,18 @@ import pytest
 
 from crypto_pipeline.forecasts.answer import ForecastRefusedError
 from crypto_pipeline.forecasts.horizons import ForecastHorizon
+from crypto_pipeline.forecasts.publication import outlook
 from crypto_pipeline.forecasts.stored import cache as caching
+from crypto_pipeline.forecasts.stored import program
 from crypto_pipeline.forecasts.stored.cache import ForecastCache
 from crypto_pipeline.forecasts.stored.fit import fit_stored
 from crypto_pipeline.forecasts.stored.fit_process import fit_apart
+from crypto_pipeline.forecasts.stored.inputs import read_closes
 from crypto_pipeline.forecasts.stored.loop import ForecastLoop
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.database.errors import DatabaseAwayError
+from crypto_pipeline.store.database.sessions.pooler import DIRECT_VARIABLE, DatabaseUrl
 from crypto_pipeline_tests.builders.forecast_market import NOW, later, random_walk, store_closes, store_market
 
 COUNT = "SELECT count(*), count(DISTINCT (instrument_id, horizon, moment)) FROM research.forecasts"
@@ -118,13 +126,41 @@ def test_equal_questions_are_computed_once_and_stale_answers_end(
         ForecastCache(market).get("BTC-USDT", "1d")
 
 
-def test_a_later_close_is_the_anchor_of_a_forecast_from_last_nights_fit(market: Store) -> None:
+def test_a_forecast_of_a_later_close_can_be_made_again_from_the_store(market: Store) -> None:
     loop = loop_of(market)
     _settle(loop)
     following = later(market, timedelta(minutes=55, seconds=10))
     prices = random_walk(1, 9)
     store_closes(market, {"BTC-USDT": prices}, Timeframe.H1, following)
     loop.tick(following)
-    rows = market.forecasts.newest(["BTC-USDT"], ["1h"], NOW - timedelta(days=1))
-    assert rows[0].anchor == pytest.approx(prices[-1])
-    assert np.all(np.diff(np.array(rows[0].quantiles).reshape(-1, 5), axis=1) >= 0)
+    (row,) = market.forecasts.newest(["BTC-USDT"], ["1h"], NOW - timedelta(days=1))
+    assert row.anchor == pytest.approx(prices[-1])
+    (fit,) = [one for one in market.forecasts.fits(["1h"], NOW - timedelta(days=1)) if one.series == "BTC-USDT"]
+    horizon = ForecastHorizon.HOURS
+    (closes,) = read_closes(market, ["BTC-USDT"], horizon, fit.fitted_to - horizon.timeframe.delta, row.moment)
+    again = outlook(fit.model, fit.fit, closes.values[0], np.arange(1, 25))
+    assert np.array_equal(again.quantiles.astype(np.float32).ravel(), np.array(row.quantiles, np.float32))
+    assert np.all(np.diff(again.quantiles, axis=1) >= 0)
+    assert again.direction == row.direction
+
+
+def test_a_killed_loop_leaves_nothing_half_done_and_the_next_one_goes_on(market: Store) -> None:
+    for horizon in ForecastHorizon:
+        fit_here(market, horizon, ["BTC-USDT", "DOGE-USDT"], NOW)
+    environment = {**os.environ, "CRYPTO_PIPELINE_DATABASE_URL": str(market.url)}
+    if isinstance(market.url, DatabaseUrl):
+        environment[DIRECT_VARIABLE] = market.url.direct
+    holders = set()
+    for _ in range(2):
+        child = subprocess.Popen([sys.executable, "-m", program.__name__], env=environment, stderr=subprocess.DEVNULL)
+        beat = "SELECT holder FROM ops.heartbeats WHERE name = 'forecasts'"
+        while market.connections.rows(beat) != [(str(child.pid),)]:
+            assert child.poll() is None
+            time.sleep(0.02)  # until it has published: only the heartbeat tells
+        child.kill()
+        child.wait()
+        holders.add(child.pid)
+        assert market.connections.row(COUNT) == (6, 6)
+    assert len(holders) == 2
+    widths = "SELECT count(*) FROM research.forecasts WHERE cardinality(quantiles) <> 5 * cardinality(targets)"
+    assert market.connections.row(widths) == (0,)
