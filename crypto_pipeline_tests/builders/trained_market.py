@@ -7,10 +7,12 @@ from datetime import timedelta
 from crypto_pipeline.labels.parameters import parameter_sets
 from crypto_pipeline.labels.stored.update import bring_up_to_date
 from crypto_pipeline.labels.strategies.registry import Strategy
+from crypto_pipeline.market import Instrument
 from crypto_pipeline.models.settings import BoostingSettings, Minima, TrainingSettings
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
-from crypto_pipeline_tests.builders.label_market import START, store_market
+from crypto_pipeline_tests.builders.feature_market import minutes
+from crypto_pipeline_tests.builders.label_market import START, TIERS, write
 
 STRATEGY = Strategy.DCA
 DAYS = 19
@@ -26,8 +28,9 @@ TRAINING = TrainingSettings(
 
 
 def store_labelled_market(store: Store) -> None:
-    """Bars and labels of both sets of STRATEGY up to NOW, which the market's clock says it is."""
-    store_market(store, DAYS)
+    """Bars (random walks) and labels of both sets of STRATEGY up to NOW, which the market's clock says it is."""
+    store.instruments.add([Instrument.crypto(symbol, tier) for symbol, tier in TIERS.items()])
+    write(store, minutes(tuple(TIERS), DAYS, seed=3, start=START))
     sets = parameter_sets(SETTINGS.label_parameters)
     for name in ("default", "loose"):
         bring_up_to_date(store, STRATEGY, sets[name][STRATEGY], START, NOW, now=NOW)

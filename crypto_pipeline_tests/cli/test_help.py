@@ -7,7 +7,19 @@ import sys
 
 import pytest
 
-HEAVY = {"polars", "numpy", "pyarrow", "psycopg", "sqlalchemy", "dagster", "httpx", "rich.markdown", "numba", "ccxt"}
+HEAVY = {
+    "polars",
+    "numpy",
+    "pyarrow",
+    "psycopg",
+    "sqlalchemy",
+    "dagster",
+    "httpx",
+    "rich.markdown",
+    "numba",
+    "ccxt",
+    "lightgbm",
+}
 #: Runs the program and prints, after all it says, a line with the names of the modules that are loaded.
 _LOADED = """
 import atexit, sys

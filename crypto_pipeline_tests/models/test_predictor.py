@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -21,6 +23,7 @@ from crypto_pipeline.models.inputs import input_matrix
 from crypto_pipeline.models.predictor import Prediction, Predictor
 from crypto_pipeline.models.refusal import PredictionRefused, RefusalReason
 from crypto_pipeline.models.safeguards.age import REFUSE_AFTER
+from crypto_pipeline.models.stored.registry import canonical
 from crypto_pipeline_tests.builders import models as built
 
 MODEL = built.model()
@@ -159,3 +162,15 @@ def test_a_forked_process_predicts_though_its_parent_trained_with_several_thread
     os.waitpid(child, 0)
     wanted = [each.probability for each in expected if isinstance(each, Prediction)]
     assert told == repr([*wanted, wanted[0]])
+
+
+def test_who_predicts_loads_no_package_that_only_training_needs() -> None:
+    program = (
+        "import sys, crypto_pipeline.models.stored.live, crypto_pipeline.models.stored.training_run as run\n"
+        "from crypto_pipeline_tests.builders.model_files import predicted\n"
+        "print(predicted(sys.stdin.read()), {'lightgbm', 'scipy', 'pandas'} & set(sys.modules))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], input=canonical(MODEL), capture_output=True, text=True, check=True
+    ).stdout
+    assert found == f"{MODEL.probe_answers.tolist()} set()\n"
