@@ -123,7 +123,7 @@ def _beside_dagster(settings: Settings, ports: Mapping[str, int], ours: list[str
     found = []
     if API in ports:
         found.append(SupervisedProgram(API, [*ours, "_api", "--port", str(ports[API])], nice=5))
-    elif settings.forecasts:  # where reads are served, that program keeps forecasts fresh
+    if settings.forecasts and not settings.api:  # where reads are served, that program keeps forecasts fresh
         loop = [sys.executable, "-m", "crypto_pipeline.forecasts.stored.program"]
         found.append(SupervisedProgram(FORECASTS, loop, nice=5))
     if settings.notifier:

@@ -164,6 +164,14 @@ def test_own_database_needs_no_postgres_of_ours(places: Places) -> None:
     assert names == ["postgres", "replay", "ingest-0", "code-server", "webserver", "daemon", "notifier"]
 
 
+def test_forecasts_are_published_by_the_program_that_serves_reads_or_by_their_own(places: Places) -> None:
+    alone = {"database_url": "postgresql://u@h/d", "ingest": False, "notifier": False, "api": False}
+    without_api = programs(_settings(places, **alone), places, {"ui": 1})
+    assert [one.name for one in without_api] == ["code-server", "webserver", "daemon", "forecasts"]
+    turned_off = programs(_settings(places, **alone, forecasts=False), places, {"ui": 1})
+    assert [one.name for one in turned_off] == ["code-server", "webserver", "daemon"]
+
+
 def test_each_venue_of_the_universe_has_an_ingest_of_its_own(places: Places, tmp_path: Path) -> None:
     universe = tmp_path / "mine.toml"
     universe.write_text(
