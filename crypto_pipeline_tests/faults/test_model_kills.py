@@ -28,9 +28,9 @@ from crypto_pipeline_tests.builders.trained_market import NOW, SETTINGS, STRATEG
 
 #: CRYPTO_PIPELINE_TEST_KILLS=100 for the long form (bench/model_kills.py).
 KILLS = int(os.environ.get("CRYPTO_PIPELINE_TEST_KILLS", "2"))
-#: Who is killed: the worker while it trains or decides, or the process that trains for it. And within how many seconds
-#: of its first word.
-KINDS, MOST = ("decide", "train", "child"), {"decide": 0.5, "train": 2.5}
+#: Who is killed: the worker while it trains or decides, or the process that trains for it; and after which of its words.
+KINDS = ("decide", "train", "child")
+STAGES = {"decide": ("decided",), "train": ("reading-the-training-set", "events-read", "final-fit", "model", "model")}
 NAME = str(STRATEGY)
 
 
@@ -80,11 +80,12 @@ def kill(url: str, rng: random.Random, kind: str) -> str:
     words: list[str] = []
     reader = threading.Thread(target=lambda: words.extend(line.strip() for line in worker.stdout or ()))
     reader.start()
-    while not words:
+    wanted = rng.choice(STAGES[work])
+    while wanted not in words:
         assert worker.poll() is None
         time.sleep(0.002)  # the worker tells nobody else
     children = _children(worker.pid)
-    time.sleep(rng.random() * MOST[work])  # the moment is the one thing here that must not be awaited
+    time.sleep(rng.random() * 0.3)  # the moment is the one thing here that must not be awaited
     if kind == "child":
         for pid in children:
             _end(pid)
