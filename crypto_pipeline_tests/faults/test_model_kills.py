@@ -28,7 +28,7 @@ from crypto_pipeline_tests.builders.trained_market import NOW, SETTINGS, STRATEG
 
 #: CRYPTO_PIPELINE_TEST_KILLS=100 for the long form (bench/model_kills.py).
 KILLS = int(os.environ.get("CRYPTO_PIPELINE_TEST_KILLS", "2"))
-#: Who is killed: the worker while it trains or decides, or the process that trains for it; and after which of its words.
+#: Who is killed: the worker while it trains or decides, or the process that trains for it; and after which word of it.
 KINDS = ("decide", "train", "child")
 STAGES = {"decide": ("decided",), "train": ("reading-the-training-set", "events-read", "final-fit", "model", "model")}
 NAME = str(STRATEGY)

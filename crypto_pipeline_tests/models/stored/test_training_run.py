@@ -1,6 +1,6 @@
 """Training from the store: in a process of its own, repeatable to the byte, and every outcome is stored.
 
-Guards I7 and I11 (docs/invariants.md).
+Guards I11 (docs/invariants.md).
 """
 
 from __future__ import annotations
