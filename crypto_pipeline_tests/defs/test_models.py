@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +17,7 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.definitions import defs
+from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.models.assets import JOB, asset_name
 from crypto_pipeline.defs.models.checks import model_checks
 from crypto_pipeline.defs.models.metadata import shown
@@ -156,8 +158,6 @@ def test_a_blocked_model_says_why_and_alerts_until_the_next_one(
 def evaluated(instance: dg.DagsterInstance, names: list[str]) -> dict[str, bool]:
     """The checks of the model of DCA, alone."""
     keys = [dg.AssetCheckKey(dg.AssetKey("dca_model"), name) for name in names]
-    from crypto_pipeline.defs.base.resources import MarketDatabase
-
     result = dg.materialize(
         [model_checks(Strategy.DCA)], instance=instance, resources={"database": MarketDatabase()},
         selection=dg.AssetSelection.checks(*keys),
@@ -277,6 +277,40 @@ def test_the_test_of_promotion_is_looked_after_and_says_why_it_is_not_due(
     assert told["swing"] == "not_due: it has no challenger: the next training may make one"
     assert told["dca"].startswith("not_due: ")
     assert store.models.decisions() == []
+
+
+def test_every_monday_all_are_trained_and_before_only_who_waits_for_it(store: Store) -> None:
+    monday = datetime(2026, 11, 30, 3, 10, tzinfo=UTC)
+    moment = store.clock.now()
+
+    def asked(at: datetime) -> set[str]:
+        context = dg.build_schedule_context(scheduled_execution_time=at, resources={"database": AtUrl(url=store.url)})
+        answer = defs().get_schedule_def("models_weekly").evaluate_tick(context)
+        return {key.path[-1] for request in answer.run_requests or () for key in request.asset_selection or ()}
+
+    every = {asset_name(strategy) for strategy in Strategy}
+    assert asked(monday) == asked(monday + timedelta(days=1)) == every  # none was ever trained
+    for strategy, sufficient_at in (
+        ("dca", moment - timedelta(1)),
+        ("swing", moment + timedelta(9)),
+        ("channel", None),
+    ):
+        store.models.note_run(ModelRun(strategy, "insufficient_data", moment, 1.0, moment, sufficient_at=sufficient_at))
+    assert asked(monday) == every
+    assert asked(monday + timedelta(days=2)) == {"dca_model"}
+    store.models.note_run(ModelRun("dca", "insufficient_data", moment, 1.0, moment))
+    assert asked(monday + timedelta(days=3)) == set()
+
+
+class AtUrl(MarketDatabase):
+    """The market database at an address."""
+
+    url: str
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        with Store(self.url) as opened:
+            yield opened
 
 
 def test_every_strategy_has_a_model_asset_with_its_labels_upstream() -> None:

@@ -5,11 +5,12 @@ succeeds, and the strategy goes on with its rules alone.
 """
 
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 
 from crypto_pipeline.defs.base.resources import MarketDatabase
-from crypto_pipeline.defs.base.runs import LOW, asset_job, schedule, tags
+from crypto_pipeline.defs.base.runs import LOW, asset_job, tags
 from crypto_pipeline.defs.base.subjects import MODELS
 from crypto_pipeline.defs.labels.strategy_assets import asset_name as labels_of
 from crypto_pipeline.defs.models import columns
@@ -18,8 +19,10 @@ from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.models.booster import is_installed
 from crypto_pipeline.models.stored.training_run import train_stored
 from crypto_pipeline.settings import load_settings
+from crypto_pipeline.store import Store
 
 JOB = "train_models"
+_MONDAY = 0
 
 
 def asset_name(strategy: Strategy) -> str:
@@ -36,10 +39,42 @@ def models() -> dg.Definitions:
         tags(LOW),
         "Trains a model for each strategy, as a challenger of the one in use, and checks it.",
     )
-    weekly = schedule(
-        "models_weekly", job, "10 3 * * 1", "Every Monday: trains a challenger for each strategy and checks it."
+    return dg.Definitions(
+        assets=[model_asset(strategy) for strategy in Strategy], jobs=[job], schedules=[weekly_schedule(job)]
     )
-    return dg.Definitions(assets=[model_asset(strategy) for strategy in Strategy], jobs=[job], schedules=[weekly])
+
+
+def weekly_schedule(job: Any) -> dg.ScheduleDefinition:
+    """The schedule that asks for a training of every strategy each Monday, and of one that waits for it before."""
+
+    @dg.schedule(
+        name="models_weekly", job=job, cron_schedule="10 3 * * *", execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Every Monday: trains a challenger for each strategy and checks it. On other mornings only a "
+        "strategy that was never trained, or whose data suffices since.",
+    )  # fmt: skip
+    def request(context: dg.ScheduleEvaluationContext, database: MarketDatabase) -> dg.RunRequest | dg.SkipReason:
+        moment = context.scheduled_execution_time
+        chosen = list(Strategy)
+        if moment.weekday() != _MONDAY:
+            with database.store() as store:
+                chosen = waiting(store)
+        if not chosen:
+            return dg.SkipReason("the next training is on Monday")
+        keys = [dg.AssetKey(asset_name(strategy)) for strategy in chosen]
+        return dg.RunRequest(run_key=f"{JOB}:{moment:%Y-%m-%d}", asset_selection=keys)
+
+    return request
+
+
+def waiting(store: Store) -> list[Strategy]:
+    """Strategies that were never trained, or had too little data until now."""
+    now, found = store.clock.now(), []
+    for strategy in Strategy:
+        run = store.models.newest_run(str(strategy))
+        if run is None or (run.sufficient_at is not None and run.sufficient_at <= now):
+            found.append(strategy)
+    return found
 
 
 def model_asset(strategy: Strategy) -> dg.AssetsDefinition:
