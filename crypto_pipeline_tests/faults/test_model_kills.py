@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -89,7 +90,10 @@ def kill(url: str, rng: random.Random, kind: str) -> str:
     if kind == "child":
         for pid in children:
             _end(pid)
-        worker.wait(60)  # its training has failed, and it says so
+        with suppress(subprocess.TimeoutExpired):  # its training had ended already: it goes on to the next
+            worker.wait(5)  # its training has failed, and it says so
+    with suppress(FileNotFoundError):
+        children += _children(worker.pid)
     worker.kill()
     worker.wait()
     reader.join()
