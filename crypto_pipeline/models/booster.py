@@ -38,11 +38,18 @@ def is_installed() -> bool:
     return find_spec("lightgbm") is not None
 
 
+def require_installed() -> None:
+    """Raise LightGbmError, which says what to do, where LightGBM is not installed."""
+    if not is_installed():
+        raise LightGbmError("LightGBM is not installed: `pip install 'crypto-pipeline[models]'`")
+
+
 @cache
 def _library() -> Any:
+    require_installed()
     spec = find_spec("lightgbm")
-    if spec is None or spec.origin is None:
-        raise LightGbmError("LightGBM is not installed: `pip install 'crypto-pipeline[models]'`")
+    assert spec is not None
+    assert spec.origin is not None
     folder = Path(spec.origin).parent
     found = [path for name in _NAMES for path in (folder / "lib" / name, folder / "bin" / name) if path.is_file()]
     if not found:

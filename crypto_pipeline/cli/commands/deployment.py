@@ -85,6 +85,7 @@ def up(
     data_dir: DataDir = None,
 ) -> None:
     """Start everything, keep it running and fill the database. Ctrl-C stops it."""
+    from crypto_pipeline.models.decision import modes
     from crypto_pipeline.ops.errors import OpsError
     from crypto_pipeline.ops.housekeeping.retention import check_look_backs
     from crypto_pipeline.ops.supervision.start.initial_instruments import chosen_instruments
@@ -101,6 +102,7 @@ def up(
         raise BadInput(str(error)) from None
     check_recordings(settings)
     check_look_backs(settings)
+    modes(settings.ml_mode)  # a bad one is refused before anything starts
     if detach and _CHILD not in os.environ:
         _detach(settings)
     else:

@@ -18,6 +18,7 @@ from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import parse_time
 from crypto_pipeline.market.times import midnight
+from crypto_pipeline.models.booster import require_installed
 from crypto_pipeline.models.learning.boosting import Progress
 from crypto_pipeline.models.model import Model
 from crypto_pipeline.models.settings import TrainingSettings
@@ -99,7 +100,9 @@ def train_stored(
 
     ``now``: default the market's time. Too little data is an outcome, not an error; it is stored too. ``progress`` is
     told what was done and the share of all. Raises TrainingFailedError where the process fails; that is stored as well.
+    LightGbmError where LightGBM is not installed.
     """
+    require_installed()
     moment = store.clock.now() if now is None else now
     order = TrainingOrder(store.url, strategy, settings, moment, training or TrainingSettings())
     began, started = time.monotonic(), datetime.now(UTC)
