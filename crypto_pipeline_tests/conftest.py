@@ -147,6 +147,13 @@ def new_database(
 
 
 @pytest.fixture(autouse=True)
+def _own_server(request: pytest.FixtureRequest) -> None:
+    """Behind a pooler, a role without those rights has the database: what needs them is tested without it."""
+    if _POOLED and request.node.get_closest_marker("own_server") is not None:
+        pytest.skip("needs the rights of the server's owner, or other databases of the server")
+
+
+@pytest.fixture(autouse=True)
 def _direct_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a pooler, programs and settings of a test on a shared database find its direct URL."""
     for name in ("read_database", "served_database", "bar_database"):

@@ -174,6 +174,7 @@ def _away(url: str, on: bool) -> None:
             admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
 
 
+@pytest.mark.own_server
 @pytest.mark.parametrize(("break_it", "source"), [(_read_only, "database_writable"), (_away, "database")])
 def test_without_the_database_its_alert_arrives_by_the_journal(
     break_it: Callable[[str, bool], None], source: str, make: Make, slack: SlackStub, postgres_url: str

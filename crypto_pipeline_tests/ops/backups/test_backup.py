@@ -79,6 +79,7 @@ class Writers(Background):
             self.writes += 1
 
 
+@pytest.mark.own_server
 def test_a_backup_under_way_of_writers_restores_to_a_store_that_is_right(source: Store, folder: Path) -> None:
     with Writers(source) as writers:
         made = make(source, folder)
@@ -103,6 +104,7 @@ def test_a_backup_under_way_of_writers_restores_to_a_store_that_is_right(source:
         assert copy.bars.write(series(count=10, start=_ago(minutes=20)), Timeframe.M1).inserted > 0
 
 
+@pytest.mark.own_server
 def test_the_archive_comes_along_and_moves(source: Store, folder: Path) -> None:
     source.bars.write(series(count=3000, start=test_archive.MARCH), Timeframe.M1)
     before = test_archive.everything(source, Timeframe.M1)
@@ -209,6 +211,7 @@ def test_backups_of_one_second_stand_beside_each_other_and_the_newest_stays(fold
     assert [one.folder.name for one in kept] == names[-3:]
 
 
+@pytest.mark.own_server
 def test_a_database_that_is_there_is_not_overwritten(source: Store, folder: Path) -> None:
     made = make(source, folder)
     with pytest.raises(OpsError, match="is not empty"):

@@ -38,6 +38,7 @@ def home(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return tmp_path, url
 
 
+@pytest.mark.own_server
 def test_the_shipped_storage_has_one_connection_and_goes_on_when_it_was_ended(home: tuple[Path, str]) -> None:
     folder, url = home
     with DagsterInstance.from_config(str(folder)) as instance:
@@ -50,6 +51,7 @@ def test_the_shipped_storage_has_one_connection_and_goes_on_when_it_was_ended(ho
         assert len(instance.fetch_materializations(something.key, limit=5).records) == 2
 
 
+@pytest.mark.own_server
 def test_a_process_that_says_so_keeps_the_connection_from_one_instance_to_the_next(
     home: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +69,7 @@ def test_a_process_that_says_so_keeps_the_connection_from_one_instance_to_the_ne
     assert _end_all(url) == 1
 
 
+@pytest.mark.own_server
 def test_what_the_schema_has_is_asked_once(home: tuple[Path, str]) -> None:
     folder, _ = home
     with DagsterInstance.from_config(str(folder)) as instance:

@@ -62,6 +62,7 @@ def test_limits_are_shares_of_a_small_disk_and_fixed_on_a_large_one() -> None:
     assert small.start == 130 * MB
 
 
+@pytest.mark.own_server
 @pytest.mark.parametrize("small", [100], indirect=True)
 def test_the_reserve_is_given_up_first_then_all_stops_then_all_returns(small: Path, postgres_url: str) -> None:
     said: list[str] = []

@@ -63,6 +63,7 @@ def given(bench: Bench, url: str, folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.own_server
 def test_what_no_backup_has_comes_back_as_it_was(bench: Bench, run: Run, postgres_url: str, tmp_path: Path) -> None:
     before, settings = october(bench), given(bench, postgres_url, tmp_path)
     assert before.height == 2 * 2880
@@ -89,6 +90,7 @@ def test_what_no_backup_has_comes_back_as_it_was(bench: Bench, run: Run, postgre
     assert (tmp_path / "damaged").is_dir()
 
 
+@pytest.mark.own_server
 def test_what_the_venue_lacks_is_named_and_a_killed_repair_goes_on(
     bench: Bench, run: Run, postgres_url: str, tmp_path: Path
 ) -> None:
@@ -129,6 +131,7 @@ def test_what_the_venue_lacks_is_named_and_a_killed_repair_goes_on(
     assert bench.store.ledger.open(instruments=NAMES).is_empty()
 
 
+@pytest.mark.own_server
 def test_a_hole_of_archived_days_is_asked_for_by_whom_the_message_names(
     make_bench: Callable[..., Bench], run: Run, postgres_url: str, tmp_path: Path
 ) -> None:

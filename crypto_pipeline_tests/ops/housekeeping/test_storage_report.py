@@ -137,6 +137,7 @@ def test_partitions_are_made_ahead_and_missed(filled: tuple[Settings, Store]) ->
     assert store.bars.write(ahead_of, Timeframe.M1).inserted == 40
 
 
+@pytest.mark.own_server
 def test_statement_statistics_are_shown_where_they_are_kept(filled: tuple[Settings, Store]) -> None:
     settings, store = filled
     assert report(settings, store, store.url).slow_queries is None
@@ -147,6 +148,7 @@ def test_statement_statistics_are_shown_where_they_are_kept(filled: tuple[Settin
     assert slow["calls"].min() >= 1
 
 
+@pytest.mark.own_server
 def test_a_role_that_sees_little_gets_a_report(filled: tuple[Settings, Store]) -> None:
     settings, store = filled
     execute(store, "CREATE ROLE reader_in_tests LOGIN PASSWORD 'x'")

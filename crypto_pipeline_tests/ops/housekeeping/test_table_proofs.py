@@ -120,6 +120,7 @@ DAMAGE: list[tuple[Callable[[Store], None], str]] = [
 ]
 
 
+@pytest.mark.own_server
 @pytest.mark.parametrize(("damage", "expected"), DAMAGE, ids=[one.__name__ for one, _ in DAMAGE])
 def test_what_a_table_lost_is_found_named_and_spoils_the_status(
     store: Store, settings: Settings, damage: Callable[[Store], None], expected: str
@@ -137,6 +138,7 @@ def test_what_a_table_lost_is_found_named_and_spoils_the_status(
     assert not Stored.read(store).complete
 
 
+@pytest.mark.own_server
 @pytest.mark.parametrize("damage", [cut_a_month, drop_a_month, empty_a_day_of_trades], ids=lambda one: one.__name__)
 def test_a_backup_of_a_damaged_database_says_so_and_pushes_no_right_one_out(
     store: Store, settings: Settings, damage: Callable[[Store], None]

@@ -43,6 +43,7 @@ def go_on(seconds: float) -> None:
     """A pause that never stops."""
 
 
+@pytest.mark.own_server
 def test_the_databases_are_made_ready_and_the_progress_is_told(start: Start, postgres_url: str) -> None:
     worker, said, migrated = start(postgres_url), [], []
     worker.make_ready(said.append, lambda: migrated.append(len(said)), go_on)
