@@ -332,13 +332,15 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _explain(problem: Any) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
+    name, *inner = [str(part) for part in problem["loc"]] or [""]
     field = Settings.model_fields.get(name)
     if field is None:
         return f"unknown setting {name!r}: see `crypto-pipeline settings`"
     shown = "(hidden)" if "Secret" in str(field.annotation) else repr(problem["input"])
     own = problem.get("ctx", {}).get("error")  # of a check of ours: it names what is accepted
-    return f"{PREFIX}{name.upper()}={shown}: {own or problem['msg'] + '. ' + str(field.description)}"
+    return (
+        f"{PREFIX}{'.'.join((name.upper(), *inner))}={shown}: {own or problem['msg'] + '. ' + str(field.description)}"
+    )
 
 
 @lru_cache(maxsize=1)

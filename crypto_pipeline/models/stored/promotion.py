@@ -129,7 +129,7 @@ def _judge(
     decided = decide(
         _scored(ours, kept),
         None if theirs is None else _scored(theirs, kept),
-        checks=_checks(store),
+        checks=_checks(store, Strategy(challenger.strategy)),
         findings=[ModelFinding(**each) for each in challenger.metrics.get("findings", ())],
         seen_until=max(seen) if theirs is not None else challenger.trained_until,
         seed=int(challenger.model_id[:8], 16),
@@ -159,7 +159,12 @@ def _scored(predictor: Predictor, rows: pl.DataFrame) -> pl.DataFrame:
     return scored(rows, np.array(answers), float(model.metrics["base_rate"]), dict(model.break_even), margin)
 
 
-def _checks(store: Store) -> dict[str, bool]:
-    """Whether the stored checks of features have passed, by the names that ``decide`` asks for."""
-    stored = {state.source.partition(":")[0]: state.status for state in store.checks.states()}
-    return {name: stored.get(check) == "ok" for name, check in (("leak", "no_leak"), ("parity", "parity"))}
+def _checks(store: Store, strategy: Strategy) -> dict[str, bool]:
+    """Whether the stored checks of features have passed, and those of the newest model have not failed, by the names
+    that ``decide`` asks for.
+    """
+    stored = {state.source: state.status for state in store.checks.states()}
+    return {
+        name: stored.get(f"{check}:ml_features") == "ok" and stored.get(f"model_{check}:{strategy}") != "bad"
+        for name, check in (("leak", "no_leak"), ("parity", "parity"))
+    }

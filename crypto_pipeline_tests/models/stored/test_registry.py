@@ -14,10 +14,12 @@ import polars as pl
 import pytest
 
 from crypto_pipeline.labels.strategies.registry import Strategy
+from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.models.model import Model
 from crypto_pipeline.models.refusal import PredictionRefused, RefusalReason
 from crypto_pipeline.models.safeguards.finding import ModelFinding
 from crypto_pipeline.models.stored.champions import Champions
+from crypto_pipeline.models.stored.promotion import _checks
 from crypto_pipeline.models.stored.registry import Registry
 from crypto_pipeline.models.training import Trained
 from crypto_pipeline.store import Store, StoreError
@@ -132,6 +134,16 @@ def test_no_hold_out_is_used_twice_and_no_decision_rests_on_a_champion_that_is_n
     assert (aliases(store), len(store.models.decisions())) == ({"challenger": second}, 1)
     store.models.decide(decided(second, None, later=28))
     assert aliases(store) == {"champion": second}
+
+
+def test_a_test_of_promotion_asks_for_the_checks_of_features_and_of_the_models(store: Store) -> None:
+    assert _checks(store, SWING) == {"leak": False, "parity": False}
+    for name in ("no_leak:ml_features", "parity:ml_features"):
+        store.checks.record_result(name, Timeframe.M15, True, "error", "well")
+    assert _checks(store, SWING) == {"leak": True, "parity": True}
+    store.checks.record_result("model_parity:swing", None, False, "error", "other answers here")
+    assert _checks(store, SWING) == {"leak": True, "parity": False}
+    assert _checks(store, Strategy.DCA) == {"leak": True, "parity": True}
 
 
 def test_of_decisions_at_the_same_time_one_counts(store: Store) -> None:
