@@ -33,7 +33,7 @@ def fan(times: Sequence[datetime], closes: Sequence[float], rows: Sequence[dict[
     axes.axvline(times[-1], color=_INK, linewidth=0.6, linestyle="dotted")
     locator = AutoDateLocator(maxticks=9)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
     axes.tick_params(labelsize=7)
     axes.margins(x=0.01)
     axes.legend(fontsize=7, loc="upper left", frameon=False, ncols=3)
