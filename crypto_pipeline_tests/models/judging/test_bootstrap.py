@@ -19,13 +19,13 @@ def clustered(seed: int, days: int = 60, each: int = 20) -> tuple[np.ndarray, np
 
 def test_intervals_by_days_cover_and_by_rows_would_not() -> None:
     by_days = by_rows = 0
-    for seed in range(100):
+    for seed in range(50):
         values, day = clustered(seed)
         by_days += mean_interval(values, day, seed).low <= 0 <= mean_interval(values, day, seed).high
         alone = np.arange(len(values))
         by_rows += mean_interval(values, alone, seed).low <= 0 <= mean_interval(values, alone, seed).high
-    assert by_days >= 88
-    assert by_rows <= 60
+    assert by_days >= 43
+    assert by_rows <= 30
 
 
 def test_a_true_mean_of_zero_is_below_it_half_of_the_time() -> None:
