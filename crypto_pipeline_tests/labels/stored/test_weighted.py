@@ -25,7 +25,7 @@ from crypto_pipeline_tests.oracles.labels import QUARTER
 
 DAYS = 24
 END = START + timedelta(days=DAYS)
-MIDDLE = START + timedelta(days=14)
+MIDDLE, LATE = START + timedelta(days=12), START + timedelta(days=17)
 #: DCA setups keep a distance, so that a setup of the narrower set need not be one of the wider set.
 SETS = parameter_sets({"default": OWN["wide"] | {"dca": {"fall": 0.02, "volume_ratio": 0.5, "rsi_max": 60}},
                        "loose": {"dca": {"fall": 0.012}, "channel": {"touches": 0, "position_max": 0.5}}})  # fmt: skip
@@ -48,7 +48,8 @@ def make(store: Store, strategy: Strategy, parameters: Parameters) -> pl.DataFra
 
 def both(store: Store, strategy: Strategy, **options: object) -> TrainingSet:
     sets = {"parameters": SETS["loose"][strategy], "default": SETS["default"][strategy]}
-    return training_set(store, strategy, options.pop("start", START), END, **sets, **options)  # type: ignore[arg-type]
+    span = options.pop("start", START), options.pop("end", END)
+    return training_set(store, strategy, *span, **sets, **options)  # type: ignore[arg-type]
 
 
 def shares_of(labels: pl.DataFrame) -> dict[tuple[object, ...], float]:
@@ -86,9 +87,10 @@ def test_the_loose_set_holds_every_default_event_and_weighs_by_the_whole_market(
     assert ratios.max() - ratios.min() < 1e-9 * ratios.max()  # type: ignore[operator]
     settled = frame.filter(pl.col("signal_ts") < END - timedelta(days=7))  # nothing that overlaps them waits
     assert (settled["market_uniqueness"] <= settled["uniqueness"] + 1e-12).all()
-    # Whoever asks for less gets the same shares: also who lives before the span, and in other instruments, counts.
-    less = both(store, strategy, start=MIDDLE, instruments=["ETH-USDT"], eligible_only=False)
-    same = frame.filter((pl.col("instrument") == "ETH-USDT") & (pl.col("signal_ts") >= MIDDLE))
+    # Whoever asks for less gets the same shares: who begins before or after, and in other instruments, counts too.
+    less = both(store, strategy, start=MIDDLE, end=LATE, instruments=["ETH-USDT"], eligible_only=False)
+    within = pl.col("signal_ts").is_between(MIDDLE, LATE, closed="left")
+    same = frame.filter((pl.col("instrument") == "ETH-USDT") & within)
     assert less.frame.height > 5
     columns = [*KEY, *ENDS, "market_uniqueness", "is_default"]
     assert less.frame.select(columns).equals(same.select(columns))
