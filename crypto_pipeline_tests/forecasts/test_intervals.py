@@ -1,4 +1,7 @@
-"""Quantiles and their correction: what holds for any errors, and what any cut of the future leaves unchanged."""
+"""Quantiles and their correction: what holds for any errors, and what any cut of the future leaves unchanged.
+
+Guards I5 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The loop: a forecast at every close, once; anchors by priority; one computation at a time; and any end of it."""
+"""The loop: a forecast at every close, once; anchors by priority; one computation at a time; and any end of it.
+
+Guards I7 and I11 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A forecast is scored once, against the bars that came; accuracy is known from scores alone."""
+"""A forecast is scored once, against the bars that came; accuracy is known from scores alone.
+
+Guards I7 and I11 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 
