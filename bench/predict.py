@@ -126,9 +126,9 @@ def stored(store: Store, model: Model, count: int) -> list[list[object]]:
 
     def one(number: int) -> None:
         symbol, moment = keys[number]
-        values = {name: [0.1 * (number % 7)] for name in measures}
-        setup = pl.DataFrame({"instrument": [symbol], "signal_ts": [moment], "tier": ["large"], **values})
-        made = predict_setups(store, champions, task, setup)
+        values = dict.fromkeys(measures, 0.1 * (number % 7))
+        setup = {"instrument": symbol, "signal_ts": moment, "tier": "large", **values}
+        made = predict_setups(store, champions, task, [setup])
         assert [row.refused for row in made] == [None]
 
     def after_bar(_: int) -> None:

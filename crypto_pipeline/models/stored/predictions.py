@@ -11,8 +11,6 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-import polars as pl
-
 from crypto_pipeline.features.compute import NAMES, schema_hash
 from crypto_pipeline.labels.parameters import DEFAULT, parameter_sets
 from crypto_pipeline.labels.stored.setups import stored_setups
@@ -78,28 +76,37 @@ def predict_span(
         setups = stored_setups(
             store, strategy, task.parameters, first, end, tiers, benchmark=settings.feature_benchmark
         )
-        stored += predict_setups(store, champions, task, setups)
+        stored += predict_setups(store, champions, task, setups.to_dicts())
     return stored
 
 
 def predict_setups(
-    store: Store, champions: Champions, task: PredictionTask, setups: pl.DataFrame
+    store: Store, champions: Champions, task: PredictionTask, setups: Sequence[Mapping[str, Any]]
 ) -> list[PredictionRow]:
-    """Predict and store ``setups`` (see ``stored_setups``) that have no prediction yet and whose bar has features."""
-    if setups.is_empty():
-        return []
-    found = sorted(setups.to_dicts(), key=lambda each: (each["signal_ts"], each["instrument"]))
-    first, end = found[0]["signal_ts"], found[-1]["signal_ts"] + TIMEFRAME.delta
-    made = store.models.predictions.made(str(task.strategy), first, end)
+    """Predict and store ``setups`` (rows of ``stored_setups``) that have no prediction yet and whose bar has features.
+
+    Returns what was stored.
+    """
+    found = sorted(setups, key=lambda each: (each["signal_ts"], each["instrument"]))
     rows = []
-    due = [each for each in found if (each["instrument"], each["signal_ts"]) not in made]
-    for signal_ts, together in groupby(due, key=lambda each: each["signal_ts"]):
+    for signal_ts, together in groupby(_without_prediction(store, task, found), key=lambda each: each["signal_ts"]):
         setups_of_bar = list(together)
         features = store.features.rows_at([each["instrument"] for each in setups_of_bar], signal_ts, _COLUMNS)
         for each in setups_of_bar:
             if (values := features.get(each["instrument"])) is not None:
                 rows.append(prediction_row(store, champions, task, each, dict(zip(_COLUMNS, values, strict=True))))
     return store.models.predictions.put(rows)
+
+
+def _without_prediction(
+    store: Store, task: PredictionTask, found: Sequence[Mapping[str, Any]]
+) -> Sequence[Mapping[str, Any]]:
+    """Those that have none. Of a single one nobody asks: it is predicted, and the table keeps the first."""
+    if len(found) < 2:
+        return found
+    first, end = found[0]["signal_ts"], found[-1]["signal_ts"] + TIMEFRAME.delta
+    made = store.models.predictions.made(str(task.strategy), first, end)
+    return [each for each in found if (each["instrument"], each["signal_ts"]) not in made]
 
 
 def prediction_row(
