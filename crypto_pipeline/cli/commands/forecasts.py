@@ -12,7 +12,7 @@ from crypto_pipeline.cli.options import AsJson, DataDir, Instruments
 if TYPE_CHECKING:
     from crypto_pipeline.forecasts.answer import ForecastAnswer
 
-Symbol = Annotated[str, typer.Argument(help="An instrument: BTC-USDT")]
+Symbol = Annotated[str, typer.Argument(help="An instrument or a macro series: BTC-USDT or CPI")]
 HorizonName = Annotated[str, typer.Option("--horizon", help="1h: 24 hours, 1d: 7 days, 1w: 4 weeks.")]
 
 

@@ -68,8 +68,9 @@ def test_what_is_refused_is_refused_by_name_everywhere(market: Store, capsys: py
     with TestClient(create_app(Reader(market.url)), raise_server_exceptions=False) as client:
         none = client.get("/forecasts/BTC-USDT")
         assert (none.status_code, "no forecast of BTC-USDT for 1h yet" in none.json()["detail"]) == (404, True)
-        bring_up_to_date(market)
-        later(market, timedelta(minutes=50))
+    bring_up_to_date(market)
+    later(market, timedelta(minutes=50))
+    with TestClient(create_app(Reader(market.url)), raise_server_exceptions=False) as client:
         old = client.get("/forecasts/BTC-USDT")
         assert (old.status_code, "BTC-USDT for 1h is" in old.json()["detail"]) == (503, True)
     with pytest.raises(crypto_pipeline.StoreError, match="the forecast of BTC-USDT for 1h is"):
