@@ -246,7 +246,7 @@ def _told(status: str, missing: Any, sufficient_at: Any, error: str | None) -> s
         return f"{status}: {error}"
     lacks = "; ".join(f"{each['have']:g} of {each['needed']:g} {each['what']}" for each in missing)
     when = f", enough about {sufficient_at:%Y-%m-%d} at the rate so far" if sufficient_at else ""
-    return f"{status}: {lacks}{when}. The rules alone decide"
+    return f"{status}: {lacks}{when}; no model was made"
 
 
 def _decided(outcome: PromotionOutcome) -> str:
