@@ -30,6 +30,8 @@ from crypto_pipeline.models.stored.checks import CHECKS, verify_models
 from crypto_pipeline.models.stored.registry import Registry
 from crypto_pipeline.models.stored.training_run import TrainingOutcome
 from crypto_pipeline.models.training import Trained, train
+from crypto_pipeline.ops.reports.sections import models as report_models
+from crypto_pipeline.ops.reports.source import ReportSource
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.research.models.rows import ModelRun
@@ -256,6 +258,12 @@ def matured_predictions_judge(store: Store, instance: dg.DagsterInstance, model_
     assert f"{len(won)} matured predictions" in found["calibration"].summary
     assert "features:" in found["no_leak"].summary
     assert "inputs drift" in found["input_drift"].summary
+    report = ReportSource(settings, store, store.url, "afternoon", TODAY - timedelta(days=1), TODAY, TODAY)
+    matured = report_models.matured(report)
+    assert matured.headline == f"dca: {len(won)} predictions have matured; modes are compared from 100 on."
+    assert matured.tables[0].rows[0][:3] == ("dca", len(won), round(100 * sum(won) / len(won), 2))
+    assert {line[1] for line in matured.tables[1].rows} == {"off", "boost", "gate"}
+    assert report_models.ages(report).tables[0].rows[0][1] == model_id[:12]
 
 
 def with_champion_since(store: Store, moment: datetime) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
 
 from crypto_pipeline.market.timeframes import Timeframe
@@ -16,6 +17,7 @@ from crypto_pipeline.ops.reports.content import ReportContent, ReportSection, Re
 from crypto_pipeline.ops.reports.html import report_html
 from crypto_pipeline.ops.reports.publish import publish
 from crypto_pipeline.ops.reports.registry import SectionDefinition, sections_of
+from crypto_pipeline.ops.reports.sections import models
 from crypto_pipeline.ops.reports.slack import report_message
 from crypto_pipeline.ops.reports.source import ReportSource
 from crypto_pipeline.settings import Settings, load_settings
@@ -26,6 +28,24 @@ from crypto_pipeline_tests.builders.bars import add_symbols, series
 DAY = date(2026, 3, 29)
 TODAY = datetime.now(UTC).astimezone(ZoneInfo("Europe/Berlin")).date()
 SECRET = "planted-secret-of-this-test"
+#: One forecast of four steps that has expired: three of them were inside of its 80 % interval.
+_SCORED_FORECASTS = """
+WITH one AS (
+    INSERT INTO market.instruments (symbol, asset_class, base, quote, tier)
+    VALUES ('BTC-USDT', 'crypto', 'BTC', 'USDT', 'large') RETURNING instrument_id
+), fit AS (
+    INSERT INTO research.forecast_fits (fitted_to, instrument_id, horizon, model, fit, digest)
+    SELECT '2026-01-01Z', instrument_id, '1h', 'drift', '{}', 'd' FROM one RETURNING fit_id, instrument_id
+), published AS (
+    INSERT INTO research.forecasts
+        (fit_id, moment, expires, anchor, instrument_id, horizon, model, direction, targets, quantiles, naive)
+    SELECT fit_id, '2026-01-01Z', '2026-01-02Z', 1, instrument_id, '1h', 'drift', 'HOLD',
+           array_fill('2026-01-02Z'::timestamptz, '{4}'), array_fill(0::real, '{20}'), array_fill(0::real, '{20}')
+    FROM fit RETURNING forecast_id
+)
+INSERT INTO research.forecast_scores (forecast_id, seen, pinball, naive_pinball, inside_80, inside_95)
+SELECT forecast_id, '{0,0,0,0}', '{0.8,0.8,0.8,0.8}', '{1,1,1,1}', '{t,t,t,f}', '{t,t,t,t}' FROM published
+"""
 
 
 @pytest.fixture
@@ -123,3 +143,23 @@ def test_a_report_fits_into_slack() -> None:
     assert len(message.blocks) <= 50
     assert all(len(block["text"]["text"]) <= 3000 for block in message.blocks if "text" in block)
     assert "<script" not in report_html(content)
+
+
+def test_models_and_forecasts_are_told_of_by_their_scores_alone(
+    store: Store, settings: Settings, postgres_url: str
+) -> None:
+    """Without a model in use, a matured prediction or an expired forecast there is no figure to show."""
+    source = ReportSource(
+        settings, store, postgres_url, "afternoon", datetime.now(UTC) - timedelta(hours=8), datetime.now(UTC),
+        datetime.now(UTC),
+    )  # fmt: skip
+    ages = models.ages(source)
+    assert ages.headline == "0 of 3 strategies have a model in use; the others go by their rules."
+    assert [row[1:4] for row in ages.tables[0].rows] == [(None, None, "boost")] * 3
+    assert models.matured(source).headline == "None has matured yet."
+    assert models.forecasts(source).tables == ()
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute(_SCORED_FORECASTS)
+    told = models.forecasts(source)
+    assert told.headline == "1 forecasts have been scored against what came."
+    assert told.tables[0].rows == [("1h", 1, 75.0, 100.0, 0.8)]
