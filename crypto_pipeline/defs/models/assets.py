@@ -50,8 +50,8 @@ def weekly_schedule(job: Any) -> dg.ScheduleDefinition:
     @dg.schedule(
         name="models_weekly", job=job, cron_schedule="10 3 * * *", execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Every Monday: trains a challenger for each strategy and checks it. On other mornings only a "
-        "strategy that was never trained, or whose data suffices since.",
+        description="Every Monday: trains and checks a challenger for each strategy; before, for one that now has "
+        "enough data.",
     )  # fmt: skip
     def request(context: dg.ScheduleEvaluationContext, database: MarketDatabase) -> dg.RunRequest | dg.SkipReason:
         moment = context.scheduled_execution_time

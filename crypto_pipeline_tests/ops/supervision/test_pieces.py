@@ -158,11 +158,12 @@ def test_own_database_needs_no_postgres_of_ours(places: Places) -> None:
         "code-server",
         "webserver",
         "daemon",
-        "forecasts",
         "notifier",
     ]
     names = [one.name for one in programs(_settings(places), places, {"ui": 1, "replay": 2})]
-    assert names == ["postgres", "replay", "ingest-0", "code-server", "webserver", "daemon", "forecasts", "notifier"]
+    assert names == ["postgres", "replay", "ingest-0", "code-server", "webserver", "daemon", "notifier"]
+    without_reads = programs(_settings(places, api=False), places, {"ui": 1})
+    assert [one.name for one in without_reads][-2:] == ["forecasts", "notifier"], "somebody keeps forecasts fresh"
 
 
 def test_forecasts_are_published_by_the_program_that_serves_reads_or_by_their_own(places: Places) -> None:
