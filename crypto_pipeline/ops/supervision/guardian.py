@@ -233,9 +233,9 @@ class Guardian:
                 self._end_worker()
 
     def _end_worker(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
 
     # Supervision
 
@@ -283,6 +283,7 @@ class Guardian:
         end_descendants(self._daemon, timeout=5.0)
         try:
             self._bring_up()
+            self._end_worker()  # nobody follows the progress of a later start
             self._phase("healthy")
         except (OpsError, StoreError, OSError) as error:
             self._say(f"cannot start again yet: {error}")
