@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from crypto_pipeline.defaults import GENERATED, GENERATED_DAYS, RETENTION, replays
 from crypto_pipeline.market.macro.series import SeriesChoice
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.operation_settings import OperationSettings
+from crypto_pipeline.trading_settings import TradingSettings
 from crypto_pipeline.venue_names import CCXT, refuse_unknown_venue, venue_names
 
 PREFIX = "CRYPTO_PIPELINE_"
@@ -31,7 +31,7 @@ class SettingsError(ValueError):
     """A setting has a bad value; the message names the setting, the value and what is accepted."""
 
 
-class Settings(OperationSettings):
+class Settings(TradingSettings):
     """Everything that can be set. Durations are in seconds unless the name says days."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", validate_default=True)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.store.trades.price_updates import PriceUpdates
     from crypto_pipeline.store.trades.spans import StoredTrades
     from crypto_pipeline.store.trades.writer import Trades
+    from crypto_pipeline.store.trading.tables import TradingTables
     from crypto_pipeline.store.views.views import Views
 
 
@@ -178,6 +179,13 @@ class Store:
         from crypto_pipeline.store.research.forecasts import Forecasts
 
         return Forecasts(self.connections)
+
+    @cached_property
+    def trading(self) -> TradingTables:
+        """Scans, signals, orders, the ledger and shadow variants."""
+        from crypto_pipeline.store.trading.tables import TradingTables
+
+        return TradingTables(self.connections, self._symbols)
 
     @cached_property
     def reconciliations(self) -> Reconciliations:

@@ -1,0 +1,15 @@
+"""``store.trading``: the tables of trading, by subject."""
+
+from __future__ import annotations
+
+from crypto_pipeline.store.database import fork_safety
+from crypto_pipeline.store.database.instrument_ids import Symbols
+from crypto_pipeline.store.database.pool import Connections
+
+
+@fork_safety.with_parts
+class TradingTables:
+    """One handle for the parts of schema ``trading``; each is made at its first use. Thread-safe."""
+
+    def __init__(self, connections: Connections, symbols: Symbols) -> None:
+        self._connections, self._symbols = connections, symbols

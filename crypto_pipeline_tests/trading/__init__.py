@@ -1,0 +1,1 @@
+"""Trading: scans, sizes, limits, the ledger, shadow variants, brokers."""
