@@ -1,0 +1,1 @@
+"""Figures of portfolios and the ledger as a journal."""
