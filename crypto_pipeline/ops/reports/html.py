@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from html import escape
 
 from crypto_pipeline.ops.reports.content import ReportContent, ReportSection, ReportTable, shown
@@ -26,13 +27,18 @@ img { max-width: 100%; height: auto; } .caption { color: #57606a; font-size: 12p
 def report_html(content: ReportContent) -> str:
     """The whole report as one document."""
     span = f"{content.start:%Y-%m-%d %H:%M} to {content.end:%Y-%m-%d %H:%M} UTC, zone {content.time_zone}"
-    parts = "\n".join(_section(one) for one in content.sections)
-    mood = "bad" if content.bad else "good"
+    return page_html(content.title, span, content.sections)
+
+
+def page_html(title: str, span: str, sections: Sequence[ReportSection]) -> str:
+    """Sections under a title as one document; ``span``: the line below the title."""
+    parts = "\n".join(_section(one) for one in sections)
+    mood = "bad" if any(one.mood == "bad" for one in sections) else "good"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(content.title)}</title><style>{_STYLE}</style></head><body>\n"
-        f'<h1><span class="mark {mood}"></span>{escape(content.title)}</h1>\n<p class="span">{escape(span)}</p>\n'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n"
+        f'<h1><span class="mark {mood}"></span>{escape(title)}</h1>\n<p class="span">{escape(span)}</p>\n'
         f"{parts}\n</body></html>\n"
     )
 
