@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 #: The two reports of a day.
@@ -120,4 +121,6 @@ def shown(value: Any) -> str:
         return f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, float):
         return f"{value:,.1f}"
+    if isinstance(value, Decimal):  # as many places as it was given
+        return f"{value:,f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

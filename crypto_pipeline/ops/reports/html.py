@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from decimal import Decimal
 from html import escape
 
 from crypto_pipeline.ops.reports.content import ReportContent, ReportSection, ReportTable, shown
@@ -58,7 +59,7 @@ def _table(table: ReportTable) -> str:
 
 
 def _cell(value: object) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
     return f"<td{' class=number' if number else ''}>{escape(shown(value))}</td>"
 
 

@@ -1,0 +1,168 @@
+"""An account's book as a page with charts and tables: of a replay, of a variant, or as it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+
+from crypto_pipeline.ops.charts import trading as charts
+from crypto_pipeline.ops.reports.content import ReportSection, ReportTable
+from crypto_pipeline.ops.reports.html import page_html
+from crypto_pipeline.trading.portfolio.book import TradingBook
+from crypto_pipeline.trading.portfolio.equity_figures import LEAST_DAYS, YEAR, Drawdown
+from crypto_pipeline.trading.portfolio.trade_figures import ClosedTrade, TradeFigures
+
+#: Trades that the page lists: those that gained and lost most.
+_MOST_TRADES = 15
+_CENT = Decimal("0.01")
+_GROUP_COLUMNS = (
+    "trades", "won, %", "net profit", "before costs", "fees", "slippage", "mean net return, %", "profit ÷ loss",
+    "mean hours", "TP", "SL", "TIME",
+)  # fmt: skip
+
+
+def book_page(book: TradingBook, title: str) -> str:
+    """The whole page as one HTML document that needs nothing else."""
+    return page_html(title, f"{_moment(book.start)} to {_moment(book.end)} UTC", book_sections(book))
+
+
+def book_sections(book: TradingBook) -> list[ReportSection]:
+    """Result, equity, trades by group, single trades, decisions, and what it was made with."""
+    return [_result(book), _trades(book), _single(book), _decisions(book), _facts(book)]
+
+
+def money(amount: Decimal) -> Decimal:
+    """A sum to the cent, as people read it."""
+    return amount.quantize(_CENT)
+
+
+def rounded(value: float | None) -> Decimal | None:
+    """A figure with two places."""
+    return None if value is None else money(Decimal(value))
+
+
+def percent(share: float | None) -> Decimal | None:
+    """A share in percent, with two places."""
+    return None if share is None else rounded(100 * share)
+
+
+def _result(book: TradingBook) -> ReportSection:
+    figures = book.equity_figures
+    if figures is None:
+        return ReportSection("result", "Result", "Nothing was booked: the span has no closed bar.", "unknown")
+    fall = figures.drawdown
+    deepest = "no drawdown" if fall is None else f"deepest drawdown {percent(fall.depth)} %"
+    said = (
+        f"{figures.start_equity:,.2f} became {figures.end_equity:,.2f} {book.currency} "
+        f"({100 * figures.total_return:+.2f} %) in {figures.days:.1f} days; {book.figures.trades} trades, {deepest}."
+    )
+    if figures.annual_return is None:
+        said += f" Nothing is annualised below {LEAST_DAYS} days."
+    rows = [
+        ("total return, %", percent(figures.total_return)),
+        ("annual return, %", percent(figures.annual_return)),
+        ("volatility of a year, %", percent(figures.volatility)),
+        ("Sharpe ratio", rounded(figures.sharpe)),
+        ("Sortino ratio", rounded(figures.sortino)),
+        ("Calmar ratio", rounded(figures.calmar)),
+        ("best day, %", percent(figures.best_day)),
+        ("worst day, %", percent(figures.worst_day)),
+        ("mean share in positions, %", percent(figures.mean_exposure)),
+        ("greatest share in positions, %", percent(figures.most_exposure)),
+        ("time with a position, %", percent(figures.time_in_market)),
+        *_drawdown_rows(fall),
+    ]
+    table = ReportTable(("figure", "value"), rows, f"Days end at 00:00 UTC, a year has {YEAR} of them")
+    curve = {"Equity, drawdowns, share in positions": charts.equity_curve(book.equity, book.name)}
+    return ReportSection("result", "Result", said, "plain", [table], curve)
+
+
+def _drawdown_rows(fall: Drawdown | None) -> list[tuple[str, object]]:
+    if fall is None:
+        return [("deepest drawdown, %", 0)]
+    return [
+        ("deepest drawdown, %", percent(fall.depth)),
+        ("it began", fall.peak),
+        ("it was deepest", fall.trough),
+        ("it was made good", fall.recovered),
+    ]
+
+
+def _trades(book: TradingBook) -> ReportSection:
+    if not book.trades:
+        return ReportSection("trades", "Trades", "No trade was closed.")
+    figures = book.figures
+    said = (
+        f"{figures.trades} trades, {figures.wins} won; net {money(figures.pnl):,} {book.currency} after "
+        f"{money(figures.fees):,} of fees and {money(figures.slippage):,} of slippage."
+    )
+    groups = [("strategy", book.by_strategy), ("tier", book.by_tier), ("month", book.by_month)]
+    tables = [_table({"all": figures}, "all")] + [_table(found, name) for name, found in groups]
+    rows = book.trade_rows
+    drawn = {
+        "Net profit by strategy": charts.profit_by_strategy(rows, book.name),
+        "Net returns": charts.trade_returns(rows, book.name),
+    }
+    return ReportSection("trades", "Trades", said, "plain", tables, drawn)
+
+
+def _table(groups: Mapping[str, TradeFigures], name: str) -> ReportTable:
+    return ReportTable((name, *_GROUP_COLUMNS), [(key, *_row(one)) for key, one in groups.items()])
+
+
+def _row(one: TradeFigures) -> tuple[object, ...]:
+    return (
+        one.trades, percent(one.win_rate), money(one.pnl), money(one.gross), money(one.fees),
+        money(one.slippage), percent(one.expectancy), rounded(one.profit_factor), rounded(one.mean_hours),
+        *(one.outcomes.get(outcome, 0) for outcome in ("TP", "SL", "TIME")),
+    )  # fmt: skip
+
+
+def _single(book: TradingBook) -> ReportSection:
+    ordered = sorted(book.trades, key=lambda one: one.pnl)
+    half = _MOST_TRADES
+    chosen = ordered if len(ordered) <= 2 * half else [*ordered[:half], *ordered[-half:]]
+    columns = ("strategy", "instrument", "opened (UTC)", "closed (UTC)", "outcome", "spent", "net profit", "%")
+    rows = [_trade(one) for one in reversed(chosen)]
+    words = "All of them" if len(chosen) == len(ordered) else f"The {half} that gained and the {half} that lost most"
+    tables = [ReportTable(columns, rows)] if rows else []
+    return ReportSection("single", "Single trades", f"{words}." if rows else "None.", "plain", tables)
+
+
+def _trade(one: ClosedTrade) -> tuple[object, ...]:
+    return (
+        one.strategy, one.instrument, one.opened, one.closed, one.outcome, money(one.spent), money(one.pnl),
+        percent(one.net_return),
+    )  # fmt: skip
+
+
+def _decisions(book: TradingBook) -> ReportSection:
+    total, rejected = book.decisions.height, int(book.rejections["signals"].sum())
+    said = f"{total} signals: {total - rejected} were taken, {rejected} were rejected."
+    if not total:
+        return ReportSection("decisions", "Decisions", "There was no signal.")
+    columns = ("rejected because of", "signals", "newest (UTC)", "strategy", "instrument", "value", "threshold")
+    rows = [
+        (row["reason"], row["signals"], row["signal_ts"], row["strategy"], row["instrument"],
+         _text(row["value"]), _text(row["threshold"]))
+        for row in book.rejections.iter_rows(named=True)
+    ]  # fmt: skip
+    tables = [ReportTable(columns, rows)] if rows else []
+    drawn = {"Signals by day and decision": charts.decisions(book.decisions, book.name)}
+    return ReportSection("decisions", "Decisions", said, "plain", tables, drawn)
+
+
+def _facts(book: TradingBook) -> ReportSection:
+    rows: Iterable[tuple[str, str]] = book.facts.items()
+    said = "The same bars, parameters and predictions give the same page again."
+    return ReportSection("facts", "Made with", said, "plain", [ReportTable(("what", "value"), list(rows))])
+
+
+def _text(value: float | None) -> str | None:
+    """A figure of any size: ``shown`` would round a price of 0.00000123 to 0.0."""
+    return None if value is None else f"{value:.6g}"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M}"
