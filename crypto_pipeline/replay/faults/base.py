@@ -8,7 +8,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 
 from crypto_pipeline.market.timeframes import Timeframe
 
-Endpoint = Literal["klines", "aggTrades", "exchangeInfo", "time", "ping", "archive", "stream", "fred", "massive"]
+# fmt: off
+Endpoint = Literal[
+    "klines", "aggTrades", "exchangeInfo", "time", "ping", "archive", "stream", "fred", "massive",
+    "order", "oco", "openOrders", "allOrders", "orderList", "myTrades", "account", "userData",
+]
+# fmt: on
 
 
 def _listed(value: object) -> object:

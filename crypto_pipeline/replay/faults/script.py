@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.replay.errors import ReplayError
 from crypto_pipeline.replay.faults.base import BaseFault, RowChanges, SpanFault
+from crypto_pipeline.replay.faults.orders import OrderFault
 from crypto_pipeline.replay.faults.stream import StreamFault
 
 
@@ -113,6 +114,7 @@ Fault = Annotated[
     | Malformed
     | BadRows
     | CorruptArchive
+    | OrderFault
     | StreamFault,
     Field(discriminator="kind"),
 ]

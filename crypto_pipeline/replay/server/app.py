@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from aiohttp import web
@@ -26,6 +26,9 @@ from crypto_pipeline.replay.fred.rest import FredHandlers
 from crypto_pipeline.replay.market.tape import Tape
 from crypto_pipeline.replay.massive.server import PREFIXES as MASSIVE_PATHS
 from crypto_pipeline.replay.massive.server import MassiveServer
+from crypto_pipeline.replay.server.accounts.desk import AccountDesk, ApiKey
+from crypto_pipeline.replay.server.accounts.rest import AccountHandlers
+from crypto_pipeline.replay.server.accounts.user_stream import UserStream
 from crypto_pipeline.replay.server.archive import ArchiveHandlers
 from crypto_pipeline.replay.server.control import PREFIX, ControlHandlers
 from crypto_pipeline.replay.server.feed import Feed
@@ -58,6 +61,7 @@ class ReplayServer:
         names: AllowedNames | None = None,
         fred: FredHandlers | None = None,
         massive: MassiveServer | None = None,
+        api_keys: Mapping[str, ApiKey] | None = None,
     ) -> None:
         self.market, self.clock = market, clock
         self.faults = FaultBook(clock, seed)
@@ -69,6 +73,8 @@ class ReplayServer:
         self.playback = PlaybackHandlers(captures)
         self.fred = fred or FredHandlers(clock, seed)
         self.massive = massive
+        self.accounts = AccountDesk(market, clock, api_keys)
+        self.user_stream = UserStream(self.accounts, self.faults)
         self._token, self._names = token, names or allowed_names("localhost", None)
 
     def application(self) -> web.Application:
@@ -77,11 +83,14 @@ class ReplayServer:
         application.add_routes(RestHandlers(self.feed, self.limits, self.faults).routes())
         application.add_routes(ArchiveHandlers(self.feed, self.faults).routes())
         application.add_routes(ControlHandlers(self.faults, self.clock, self._token).routes())
+        application.add_routes(AccountHandlers(self.accounts, self.faults).routes())
+        application.add_routes(self.user_stream.routes())
         application.add_routes(self.streams.routes())
         application.add_routes(self.playback.routes())
         application.add_routes(self.fred.routes())
         application.add_routes(self.massive.routes() if self.massive is not None else [])
         application.cleanup_ctx.append(self.streams.playing)
+        application.cleanup_ctx.append(self.user_stream.playing)
         return application
 
     @web.middleware

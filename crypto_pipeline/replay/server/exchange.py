@@ -29,6 +29,7 @@ from crypto_pipeline.replay.massive.plans import Plan
 from crypto_pipeline.replay.massive.recorded import RecordedStocks
 from crypto_pipeline.replay.massive.server import MassiveServer
 from crypto_pipeline.replay.massive.tape import StockTape
+from crypto_pipeline.replay.server.accounts.desk import AccountDesk, ApiKey
 from crypto_pipeline.replay.server.app import ReplayServer
 from crypto_pipeline.replay.wire.connection import StreamRules
 from crypto_pipeline.web_guard import allowed_names
@@ -110,7 +111,8 @@ class ReplayExchange:
     generated series, to clients with one of ``fred_keys`` (default: any key that is well formed). And Massive's: over
     ``stocks``, a tape or a folder of LEAN's (default: generated ones, whose split, rename and halt lie before the day
     that ``stocks_day`` says when they are first asked for), to clients with one of ``massive_plans`` (default: any key,
-    without limits). Raises ReplayError for a folder without recordings.
+    without limits). It takes Binance's signed orders from clients with one of ``api_keys`` (default: ``DEFAULT_KEY``
+    with a million USDT). Raises ReplayError for a folder without recordings.
     """
 
     def __init__(
@@ -138,6 +140,7 @@ class ReplayExchange:
         stocks: StockTape | Path | None = None,
         stocks_day: Callable[[], date] | None = None,
         massive_plans: Mapping[str, Plan] | None = None,
+        api_keys: Mapping[str, ApiKey] | None = None,
     ) -> None:
         self.clock = VirtualClock(now, speed)
         self.market: Tape = (
@@ -174,6 +177,7 @@ class ReplayExchange:
             names=allowed_names(host, allowed_hosts),
             fred=self.fred,
             massive=self.massive,
+            api_keys=api_keys,
         )
         if faults:
             self.server.faults.add(load_faults(faults) if isinstance(faults, Path) else parse_faults(list(faults)))
@@ -189,6 +193,11 @@ class ReplayExchange:
     def ws_url(self) -> str:
         """Address of the streams."""
         return base_url(self.host, self.port, "ws")
+
+    @property
+    def accounts(self) -> AccountDesk:
+        """The accounts that place orders here."""
+        return self.server.accounts
 
     @property
     def tape(self) -> Tape:

@@ -10,7 +10,10 @@ from crypto_pipeline.replay.clock import VirtualClock
 MINUTE_MS = 60_000
 #: Limit in exchangeInfo if there is no limit, so high that a client that obeys it is not slowed down.
 UNTHROTTLED = 10_000_000
-WEIGHTS = {"klines": 2, "aggTrades": 4, "exchangeInfo": 20, "time": 1, "ping": 1}
+WEIGHTS = {
+    **{"klines": 2, "aggTrades": 4, "exchangeInfo": 20, "time": 1, "ping": 1},
+    **{"order": 1, "oco": 1, "openOrders": 6, "allOrders": 20, "orderList": 4, "myTrades": 20, "account": 20},
+}
 
 
 @dataclass(slots=True)

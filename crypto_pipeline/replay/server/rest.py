@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 from aiohttp import web
 
 from crypto_pipeline.replay.faults.book import Call, FaultBook
+from crypto_pipeline.replay.faults.orders import OrderClockSkew
 from crypto_pipeline.replay.faults.script import ShortPages
 from crypto_pipeline.replay.market.symbols import SymbolInfo
+from crypto_pipeline.replay.orders.types import OrderType
 from crypto_pipeline.replay.server import parameters
 from crypto_pipeline.replay.server.feed import Feed
 from crypto_pipeline.replay.server.limits import WeightLimits
@@ -47,7 +49,8 @@ class RestHandlers:
 
     async def time(self, _: web.Request) -> web.Response:
         """Venue time in ms."""
-        return json_answer({"serverTime": self.clock.now_ms()})
+        skew = self.faults.strikes(OrderClockSkew, Call("time"))
+        return json_answer({"serverTime": self.clock.now_ms() + (skew.milliseconds if skew is not None else 0)})
 
     async def klines(self, request: web.Request) -> web.Response:
         """Bars, oldest first, the forming one last."""
@@ -135,7 +138,8 @@ def _symbol_rules(info: SymbolInfo, status: str) -> dict[str, Any]:
         "quoteAsset": info.quote,
         "quotePrecision": 8,
         "quoteAssetPrecision": 8,
-        "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"],
+        "orderTypes": list(get_args(OrderType)),
+        "ocoAllowed": True,
         "isSpotTradingAllowed": True,
         "isMarginTradingAllowed": False,
         "filters": [

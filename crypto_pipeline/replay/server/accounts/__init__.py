@@ -1,0 +1,1 @@
+"""Binance's signed order API over the tape: accounts behind keys, their orders, and the user data stream."""
