@@ -17,6 +17,7 @@ from crypto_pipeline.labels.barrier_types import BarrierOutcome, Plans, Results
 from crypto_pipeline.labels.barriers import touch
 from crypto_pipeline.labels.costs import OrderUse, fill_price, grid_paid, net_return
 from crypto_pipeline.labels.intrabar import Ambiguous, MinuteSource, no_minutes
+from crypto_pipeline.labels.setups import setups_of
 from crypto_pipeline.labels.strategies.base import WARM_UP, Entries, Parameters, SetupBars
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.labels.uniqueness import uniqueness
@@ -53,8 +54,7 @@ def find_setups(
         raise TypeError(f"{strategy} has no setups for {type(parameters).__name__}")
     able = enterable(panel, newest=newest)
     bars = SetupBars(panel, able, context.halted, context.hours, [tiers[name] for name in panel.names])
-    setups = definition.find(bars, parameters)
-    return setups.filter(pl.Series(able[setups["number"].to_numpy(), setups["place"].to_numpy()], dtype=pl.Boolean))
+    return setups_of(definition, bars, parameters)
 
 
 def enterable(panel: Panel, *, newest: bool = False) -> Flags:

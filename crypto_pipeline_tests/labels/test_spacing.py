@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crypto_pipeline.labels.compute import enterable, find_setups
+from crypto_pipeline.labels.setups import setups_of
 from crypto_pipeline.labels.spacing import reach, spaced
 from crypto_pipeline.labels.strategies import dca
 from crypto_pipeline.labels.strategies.base import WARM_UP, WEEK, SetupBars
@@ -87,13 +88,13 @@ def test_what_is_no_setup_spaces_nothing(market: dict[Timeframe, pl.DataFrame]) 
     panel = panel_of(quarters, START, end)
     able = enterable(panel)
     bars = SetupBars(panel, able, context.halted, context.hours, ["mid"])
-    every = dca.find(bars, DENSE.model_copy(update={"spacing": 0}))["place"].to_list()
-    apart = dca.find(bars, DENSE)["place"].to_list()
+    every = setups_of(dca.DCA, bars, DENSE.model_copy(update={"spacing": 0}))["place"].to_list()
+    apart = setups_of(dca.DCA, bars, DENSE)["place"].to_list()
     assert not able[0, :WARM_UP].any()
     assert apart[0] == every[0]  # whatever fell before it, inside the warm-up
     # Where the next bar is absent nothing is bought: a later candidate takes its place, and waits for nobody.
     able[0, apart[1]] = False
-    assert apart[1] < dca.find(bars, DENSE)["place"][1] < apart[1] + 60
+    assert apart[1] < setups_of(dca.DCA, bars, DENSE)["place"][1] < apart[1] + 60
 
 
 def test_the_reference_agrees_where_candidates_are_dense(market: dict[Timeframe, pl.DataFrame]) -> None:

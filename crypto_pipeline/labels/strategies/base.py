@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from crypto_pipeline.arrays.panel import Flags, Floats, Ints, Panel
 from crypto_pipeline.labels.costs import Costs
+from crypto_pipeline.labels.strategies.conditions import Condition
 from crypto_pipeline.market.instruments import Tier
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store.research.label_columns import LabelTable
@@ -121,13 +122,10 @@ class SetupBars:
     hours: Panel | None
     tiers: Sequence[str]
 
-    def setups(self, rows: Ints, measures: Mapping[str, Floats]) -> pl.DataFrame:
-        """A frame of setups at ``rows`` of the panel: ``number`` (of the instrument), ``place`` (of the signal bar),
-        and the values of ``measures`` (instruments x bars) there.
-        """
-        numbers, places = np.divmod(rows, self.panel.width)
-        columns = {name: values.ravel()[rows] for name, values in measures.items()}
-        return pl.DataFrame({"number": numbers, "place": places, **columns})
+    def at(self, values: Floats, rows: Ints) -> Floats:
+        """``values`` (instruments x bars, or bars that count for all instruments) at ``rows`` of the panel."""
+        found: Floats = np.broadcast_to(values, self.panel.close.shape)[np.divmod(rows, self.panel.width)]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,20 +164,34 @@ def tier_barriers(entries: Entries, parameters: Parameters) -> Barriers:
     )
 
 
+#: Measures by name. Where they are those of a whole panel: instruments x bars, or bars that count for all instruments.
+Measures = Mapping[str, Floats]
+
+
+def no_more_measures(bars: SetupBars, parameters: Any, measured: Measures, rows: Ints) -> Measures:
+    """Of a strategy whose measures are all known of the whole panel."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class StrategyDefinition:
-    """One strategy: everything that labels, assets and settings know of it.
+    """One strategy: everything that labels, scanner, assets and settings know of it.
 
-    ``find`` gives a row per setup by instrument and time (see ``SetupBars.setups``) with its own measures. A condition
-    that cannot be judged because a bar of its window is absent (NaN) is not met.
+    Its setups are the bars that meet all of its conditions (see ``labels.setups``). A condition that cannot be judged
+    because a bar of its window is absent (NaN) is not met.
     """
 
     #: In a sentence or two, for the description of its asset.
     about: str
     parameters: type[Parameters]
     table: LabelTable
-    find: Callable[[SetupBars, Any], pl.DataFrame]
+    #: What conditions compare and what setups remember, of every bar of a panel.
+    measures: Callable[[SetupBars, Any], Measures]
+    #: The conditions of a setup. Those of ``measures`` stand before those of ``measures_at``.
+    conditions: tuple[Condition, ...]
     barriers: Callable[[Entries, Any], Barriers] = tier_barriers
+    #: Costly measures, only at rows of the panel where all conditions of the others are met (or that are asked for).
+    measures_at: Callable[[SetupBars, Any, Measures, Ints], Measures] = no_more_measures
     #: Whether its setups look at the benchmark's market (then it needs one), and at 1h bars.
     uses_benchmark: bool = False
     uses_hours: bool = False

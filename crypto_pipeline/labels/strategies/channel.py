@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-import polars as pl
 from pydantic import Field
 
 from crypto_pipeline.arrays.arithmetic import lagged, ratio
@@ -19,6 +18,7 @@ from crypto_pipeline.labels.strategies.base import (
     DAY,
     Barriers,
     Entries,
+    Measures,
     Parameters,
     SetupBars,
     StrategyDefinition,
@@ -26,6 +26,7 @@ from crypto_pipeline.labels.strategies.base import (
     exits_by_tier,
     tier_barriers,
 )
+from crypto_pipeline.labels.strategies.conditions import above, at_least, at_most, below
 from crypto_pipeline.store.research.label_columns import LabelTable
 
 
@@ -56,65 +57,78 @@ class ChannelParameters(Parameters):
     reward_to_risk: float = Field(1.5, ge=0, description="Net gain at the target to net loss at the stop, at least.")
 
 
-def find(bars: SetupBars, parameters: ChannelParameters) -> pl.DataFrame:
-    """The lower edge of a straight channel of closes: ``slope`` (of ln price, per bar), ``sigma``, ``width``,
-    ``containment``, ``touches_upper``, ``touches_lower`` (Int64), ``position``, ``day_range``, ``reward_to_risk``, and
-    the prices ``target`` and ``channel_stop``, all as at the signal bar's close.
+def measures(bars: SetupBars, parameters: ChannelParameters) -> Measures:
+    """The channel that ends at each bar: ``slope`` (of ln price, per bar), ``line_end`` (ln price), ``sigma``,
+    ``width``, ``position``; ``rise`` (of the close) and ``day_range``.
     """
     p, panel = parameters, bars.panel
     close = panel.close
-    slippages = np.array([p.costs.slippage(tier) for tier in bars.tiers])
     y = np.log(close)
     line = indicators.ols(y, p.window)
     half = p.bands * line.sigma
-    width, position = np.expm1(2 * half), ratio(y - line.end + half, 2 * half)
-    day_range = ratio(rolling_max(panel.high, DAY), rolling_min(panel.low, DAY)) - 1
-    near = (
-        (width >= p.width_min)
-        & (width <= p.width_max)
-        & (position <= p.position_max)
-        & (close > lagged(close))
-        & (day_range < p.day_range_max)
-    )
-    rows = np.flatnonzero(near)
-    measures = {"slope": line.slope, "sigma": line.sigma, "width": width, "position": position, "day_range": day_range}
-    setups = bars.setups(rows, measures)
-    lower, band = line.end.ravel()[rows] - half.ravel()[rows], 2 * half.ravel()[rows]
+    before = lagged(close)
+    return {
+        "slope": line.slope,
+        "line_end": line.end,
+        "sigma": line.sigma,
+        "width": np.expm1(2 * half),
+        "position": ratio(y - line.end + half, 2 * half),
+        "rise": ratio(close - before, before),
+        "day_range": ratio(rolling_max(panel.high, DAY), rolling_min(panel.low, DAY)) - 1,
+    }
+
+
+def measures_at(bars: SetupBars, parameters: ChannelParameters, measured: Measures, rows: Ints) -> Measures:
+    """``containment``, ``touches_upper``, ``touches_lower``, ``reward_to_risk``, the prices ``target`` and
+    ``channel_stop``, and ``stop_distance`` (of the close), all as at the signal bar's close.
+    """
+    p = parameters
+    slope, end, sigma = (bars.at(measured[name], rows) for name in ("slope", "line_end", "sigma"))
+    half = p.bands * sigma
+    lower, band = end - half, 2 * half
     target, stop = np.exp(lower + p.target * band), np.exp(lower) * (1 - p.stop_below)
-    slippage = slippages[rows // panel.width]
-    price = close.ravel()[rows]
+    slippage = np.array([p.costs.slippage(tier) for tier in bars.tiers])[rows // bars.panel.width]
+    price = bars.at(bars.panel.close, rows)
     paid = fill_price(OrderUse.ENTRY, price, slippage)
     reward = net_return(paid, target, p.costs.fee)
-    reward_to_risk = ratio(reward, -net_return(paid, fill_price(OrderUse.STOP, stop, slippage), p.costs.fee))
-    setups = setups.with_columns(
-        *_shape(panel, y, rows, line, p), target=target, channel_stop=stop, reward_to_risk=reward_to_risk
-    )
-    return setups.filter(
-        pl.Series((stop < price) & (reward_to_risk >= p.reward_to_risk))
-        & (pl.col("containment") >= p.containment)
-        & (pl.col("touches_upper") >= p.touches)
-        & (pl.col("touches_lower") >= p.touches)
-    )
+    return {
+        **_shape(bars.panel, rows, np.column_stack((slope, end, half, p.touch_within * sigma)), p),
+        "target": target,
+        "channel_stop": stop,
+        "reward_to_risk": ratio(reward, -net_return(paid, fill_price(OrderUse.STOP, stop, slippage), p.costs.fee)),
+        "stop_distance": ratio(price - stop, price),
+    }
 
 
-def _shape(panel: Panel, y: Floats, rows: Ints, line: indicators.Line, p: ChannelParameters) -> list[pl.Series]:
-    """Containment and touches of the windows that end at ``rows``.
+def _shape(panel: Panel, rows: Ints, lines: Floats, p: ChannelParameters) -> Measures:
+    """Containment and touches of the windows that end at ``rows``. ``lines``: see ``channel_shape``.
 
     A close is contained that is not beyond a band. A bar touches a band when its range, from low to high, comes within
     ``touch_within`` sigma of it.
     """
     from crypto_pipeline.labels.kernels import channel_shape  # late: it imports numba, which takes half a second
 
-    slope, end, sigma = (column.ravel()[rows] for column in (line.slope, line.end, line.sigma))
-    lines = np.column_stack((slope, end, p.bands * sigma, p.touch_within * sigma))
-    high, low = np.log(panel.high).ravel(), np.log(panel.low).ravel()
-    shape = np.zeros((len(rows), 3))
-    channel_shape(y.ravel(), high, low, rows, lines, p.window, p.touch_apart, shape)
-    return [
-        pl.Series("containment", shape[:, 0]),
-        pl.Series("touches_upper", shape[:, 1]).cast(pl.Int64),
-        pl.Series("touches_lower", shape[:, 2]).cast(pl.Int64),
-    ]
+    close, high, low = (np.log(prices).ravel() for prices in (panel.close, panel.high, panel.low))
+    shape = np.full((len(rows), 3), np.nan)
+    whole = ~np.isnan(lines[:, 1])
+    part = np.zeros((int(whole.sum()), 3))
+    channel_shape(close, high, low, rows[whole], lines[whole], p.window, p.touch_apart, part)
+    shape[whole] = part
+    return {"containment": shape[:, 0], "touches_upper": shape[:, 1], "touches_lower": shape[:, 2]}
+
+
+CONDITIONS = (
+    at_least("width_min", lambda p: p.width_min, "Upper band relative to the lower, minus 1, at least.", "width"),
+    at_most("width_max", lambda p: p.width_max, "Upper band relative to the lower, minus 1, at most.", "width"),
+    at_most("position", lambda p: p.position_max, "Place of the close between the bands, 0 to 1."),
+    above("rise", lambda p: 0.0, "The close relative to the close before, minus 1."),
+    below("day_range", lambda p: p.day_range_max, "Highest high of a day relative to its lowest low, minus 1."),
+    at_least("containment", lambda p: p.containment, "Share of the closes between the bands."),
+    at_least("touches_upper", lambda p: p.touches, "Touches of the upper band."),
+    at_least("touches_lower", lambda p: p.touches, "Touches of the lower band."),
+    above("stop_distance", lambda p: 0.0, "How far the stop is below the close, relative to it."),
+    at_least("reward_to_risk", lambda p: p.reward_to_risk, "Net gain at the target to net loss at the stop."),
+)
 
 
 def barriers(entries: Entries, parameters: ChannelParameters) -> Barriers:
@@ -148,7 +162,9 @@ CHANNEL = StrategyDefinition(
             fallback        bool   Whether the channel's own barriers had to be replaced by those of the tier.
         """,
     ),
-    find=find,
+    measures=measures,
+    measures_at=measures_at,
+    conditions=CONDITIONS,
     barriers=barriers,
     known_after_entry=frozenset({"fallback"}),
     loose={"touches": 2, "reward_to_risk": 1.0},

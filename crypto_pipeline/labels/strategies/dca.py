@@ -6,27 +6,26 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import numpy as np
-import polars as pl
 from pydantic import Field, model_validator
 
 from crypto_pipeline.arrays.arithmetic import lagged, ratio
 from crypto_pipeline.arrays.panel import Flags, Floats
 from crypto_pipeline.arrays.rolling import rolling_max
 from crypto_pipeline.features.definitions import indicators, regimes
-from crypto_pipeline.labels.spacing import spaced
 from crypto_pipeline.labels.strategies.base import (
     DAY,
     HOUR,
     TRADED,
-    WEEK,
     Barriers,
     Entries,
+    Measures,
     Parameters,
     SetupBars,
     StrategyDefinition,
     TierExits,
     exits_by_tier,
 )
+from crypto_pipeline.labels.strategies.conditions import at_least, at_most, below
 from crypto_pipeline.store.research.label_columns import LabelTable
 
 
@@ -64,22 +63,25 @@ class DcaParameters(Parameters):
         return self
 
 
-def find(bars: SetupBars, parameters: DcaParameters) -> pl.DataFrame:
-    """A sharp fall: ``fall`` (below 0), ``volume_ratio``, ``rsi14``. Setups are spaced: see ``spaced``.
+def measures(bars: SetupBars, parameters: DcaParameters) -> Measures:
+    """A sharp fall: ``fall`` (below 0), ``volume_ratio``, ``rsi14``; ``market_halted``: 1 where nothing is entered."""
+    panel = bars.panel
+    return {
+        "fall": ratio(panel.close, rolling_max(panel.high, parameters.fall_window)) - 1,
+        "volume_ratio": ratio(indicators.sma(panel.volume, HOUR), indicators.sma(panel.volume, DAY)),
+        "rsi14": indicators.rsi(panel.close),
+        "market_halted": bars.halted.astype(np.float64),
+    }
 
-    Where ``bars.enterable`` is false there is no candidate either: nothing else can decide about spacing.
-    """
-    p, panel = parameters, bars.panel
-    fall = ratio(panel.close, rolling_max(panel.high, p.fall_window)) - 1
-    volume_ratio = ratio(indicators.sma(panel.volume, HOUR), indicators.sma(panel.volume, DAY))
-    rsi14 = indicators.rsi(panel.close)
-    met = (fall <= -p.fall) & (volume_ratio >= p.volume_ratio) & (rsi14 <= p.rsi_max) & ~bars.halted & bars.enterable
-    rows = np.flatnonzero(met)
-    numbers, places = np.divmod(rows, panel.width)
-    # Instruments one after the other on one axis of weeks, too far apart to see each other.
-    stride = (panel.width // WEEK + 3) * WEEK
-    rows = rows[spaced(panel.grid.first // panel.grid.step + places + numbers * stride, p.spacing)]
-    return bars.setups(rows, {"fall": fall, "volume_ratio": volume_ratio, "rsi14": rsi14})
+
+CONDITIONS = (
+    at_most("fall", lambda p: -p.fall, "The close is this far below the highest high of the window before."),
+    at_least("volume_ratio", lambda p: p.volume_ratio, "Mean volume of an hour relative to that of a day."),
+    at_most("rsi14", lambda p: p.rsi_max, "RSI 14 of the signal bar."),
+    below(
+        "market_calm", lambda p: 1.0, "1 where the benchmark crashes or panics, or cannot be judged.", "market_halted"
+    ),
+)
 
 
 def halts(benchmark: Floats) -> Flags:
@@ -113,7 +115,8 @@ DCA = StrategyDefinition(
             average_px     float  Their average price.
         """,
     ),
-    find=find,
+    measures=measures,
+    conditions=CONDITIONS,
     barriers=barriers,
     uses_benchmark=True,
     known_after_entry=frozenset({"orders_filled", "average_px"}),
