@@ -1,0 +1,80 @@
+"""The test of shadow variants: how often it recommends a change where no variant is better, and what it finds.
+
+    python bench/shadow.py [--histories 2000] [--power] [--every-length]
+
+``--histories``: histories in which no variant is better (crypto_pipeline_tests/builders/shadow_histories.py), equally
+of every kind and of 30, 60, 90 and 180 days; three strategies and eight variants each. ``--every-length``: a table by
+kind and length. ``--power``: histories in which one variant of one strategy is better by a known size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from itertools import cycle, islice, product
+
+from common import machine, table
+
+from crypto_pipeline.trading.shadow.comparison import compare
+from crypto_pipeline.trading.shadow.recommendation import recommend
+from crypto_pipeline_tests.builders.shadow_histories import KINDS, history
+
+_LENGTHS = (30, 60, 90, 180)
+
+
+def recommended(kind: str, days: int, seed: int, edge: float = 0.0) -> dict[str, str]:
+    """The variant recommended by strategy."""
+    found = history(kind, days, seed, edge)
+    compared = {strategy: compare(*results, seed=seed) for strategy, results in found.items()}
+    return {strategy: each.variant for strategy, each in recommend(compared).items()}
+
+
+def nulls(histories: int) -> None:
+    """Mixed histories without a difference."""
+    begun = time.perf_counter()
+    chosen = islice(enumerate(cycle(product(KINDS, _LENGTHS))), histories)
+    found = sum(bool(recommended(kind, days, seed)) for seed, (kind, days) in chosen)
+    allowed = 0.05 + 2 * math.sqrt(0.05 * 0.95 / histories)
+    print(f"{histories} histories without a difference: a change recommended in {found} ({found / histories:.2%}, "
+          f"allowed {allowed:.2%}), {time.perf_counter() - begun:.0f} s")  # fmt: skip
+
+
+def by_kind(histories: int) -> None:
+    """Shares by kind and length."""
+    rows = []
+    for kind in KINDS:
+        shares = [sum(bool(recommended(kind, days, seed)) for seed in range(histories)) for days in _LENGTHS]
+        rows.append([kind, *(f"{share / histories:.2%}" for share in shares)])
+    table(["kind", *(f"{days} days" for days in _LENGTHS)], rows)
+
+
+def power(histories: int) -> None:
+    """The share of histories in which the better variant is recommended, and the share of any other change."""
+    rows = []
+    for days, edge in ((30, 1.0), (60, 0.6), (90, 0.5), (90, 0.4), (180, 0.4), (180, 0.3)):
+        for kind in ("normal", "wild", "losses"):
+            found = [recommended(kind, days, seed, edge) for seed in range(histories)]
+            right = sum(each.get("channel") == "V0" for each in found)
+            wrong = sum(bool(set(each.items()) - {("channel", "V0")}) for each in found)
+            rows.append([days, edge, kind, f"{right / histories:.1%}", f"{wrong / histories:.1%}"])
+    table(["days", "difference a day, deviations", "kind", "found", "another change"], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--histories", type=int, default=2_000)
+    parser.add_argument("--power", action="store_true")
+    parser.add_argument("--every-length", action="store_true")
+    arguments = parser.parse_args()
+    print(machine())
+    if arguments.power:
+        power(arguments.histories)
+    elif arguments.every_length:
+        by_kind(arguments.histories)
+    else:
+        nulls(arguments.histories)
+
+
+if __name__ == "__main__":
+    main()
