@@ -112,7 +112,7 @@ def _returns(plans: Plans, results: Results, slippage: Floats, parameters: Param
     entry_px = plans.orders[:, 0]
     gross = results.exit_price / results.average_price - 1
     paid = grid_paid(entry_px, results.average_price, results.filled, slippage)
-    net = net_return(paid, _received(results, slippage), parameters.costs.fee)
+    net = net_return(paid, received(results, slippage), parameters.costs.fee)
     return {
         "entry_px": entry_px,
         "take_profit": results.take_profit,
@@ -132,8 +132,8 @@ def _returns(plans: Plans, results: Results, slippage: Floats, parameters: Param
     }
 
 
-def _received(results: Results, slippage: Floats) -> Floats:
-    """What a unit was sold for. Stop and time are sold alike: at the market."""
+def received(results: Results, slippage: Floats) -> Floats:
+    """What a unit was sold for, by the tier's ``slippage``. Stop and time are sold alike: at the market."""
     rested: Floats = fill_price(OrderUse.TAKE_PROFIT, results.exit_price, slippage)
     sent: Floats = fill_price(OrderUse.STOP, results.exit_price, slippage)
     return np.where(results.outcome == BarrierOutcome.TP, rested, sent)

@@ -1,0 +1,101 @@
+"""Guards: what stops entries after losses, and until when. Pure functions of the account's marks and its equity.
+
+- A loss of ``daily_loss`` since 00:00 UTC stops entries until the next day, of ``weekly_loss`` since Monday until the
+  next Monday. Both resume by themselves, when they say.
+- A drawdown of ``drawdown_halt`` below the high-water mark halts for ``drawdown_pause_hours``; afterwards entries are
+  of reduced size (``drawdown_size``) while the drawdown lasts. It halts again when it was left and is reached again.
+- A drawdown of ``drawdown_reset`` halts until a person resets it; nothing else moves the high-water mark down.
+
+Equity is marked at the closes of bars. A guard is set off only at a moment at which equity fell apart from what trades
+that ended with a gain gave back of it: a trade that won sets off no guard.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+
+from crypto_pipeline.labels.barrier_types import BarrierOutcome
+from crypto_pipeline.trading.account import AccountState, GuardState, StopState
+from crypto_pipeline.trading.ledger.money import share
+from crypto_pipeline.trading.parameters import TradingParameters
+
+_HOUR = 3_600_000
+DAY_MS = 24 * _HOUR
+WEEK_MS = 7 * DAY_MS
+#: The first Monday after 1970-01-01.
+_MONDAY = 4 * DAY_MS
+
+
+class TradingState(StrEnum):
+    """What an account may do."""
+
+    ACTIVE = "ACTIVE"
+    REDUCING = "REDUCING"  # open trades run to their ends; nothing is entered until the day or week is over
+    HALTED = "HALTED"  # likewise, after a drawdown
+
+
+def loss(mark: Decimal, equity: Decimal) -> float:
+    """The part of ``mark`` that is lost; below 0: won."""
+    return share(mark - equity, mark)
+
+
+def trading_state(guards: GuardState, moment: int) -> TradingState:
+    """The state at ``moment``."""
+    if guards.needs_reset or moment < guards.halt_until:
+        return TradingState.HALTED
+    if moment < max(guards.daily_until, guards.weekly_until):
+        return TradingState.REDUCING
+    return TradingState.ACTIVE
+
+
+def resumes_at(guards: GuardState, moment: int) -> int | None:
+    """When entries are allowed again by themselves; None where they are, or where a person must reset first."""
+    if guards.needs_reset:
+        return None
+    until = max(guards.daily_until, guards.weekly_until, guards.halt_until)
+    return until if until > moment else None
+
+
+def after_mark(guards: GuardState, moment: int, equity: Decimal, *, fell: bool, parameters: TradingParameters) -> None:
+    """Bring ``guards`` to ``moment``, at which the account is worth ``equity``. ``fell``: see the module."""
+    if moment % DAY_MS == 0:
+        guards.day_mark = equity
+    if (moment - _MONDAY) % WEEK_MS == 0:
+        guards.week_mark = equity
+    if equity >= guards.high_water:
+        guards.high_water = equity
+        guards.drawn = False
+        return
+    drawdown = loss(guards.high_water, equity)
+    if drawdown < parameters.drawdown_halt:
+        guards.drawn = False
+    if not fell:
+        return
+    if loss(guards.day_mark, equity) >= parameters.daily_loss:
+        guards.daily_until = moment - moment % DAY_MS + DAY_MS
+    if loss(guards.week_mark, equity) >= parameters.weekly_loss:
+        guards.weekly_until = moment - (moment - _MONDAY) % WEEK_MS + WEEK_MS
+    if drawdown >= parameters.drawdown_halt and not guards.drawn:
+        guards.drawn, guards.halt_until = True, moment + int(parameters.drawdown_pause_hours * _HOUR)
+    if drawdown >= parameters.drawdown_reset:
+        guards.needs_reset = True
+
+
+def reset(guards: GuardState, equity: Decimal) -> None:
+    """What a person's reset does: the high-water mark is what the account is worth now, and no halt is left."""
+    guards.high_water, guards.halt_until, guards.drawn, guards.needs_reset = equity, 0, False, False
+
+
+def note_exit(
+    state: AccountState, instrument: str, tier: str, outcome: BarrierOutcome, moment: int, parameters: TradingParameters
+) -> None:
+    """Count the end of a trade among the stops of its instrument."""
+    stops = state.stops.setdefault(instrument, StopState())
+    if outcome != BarrierOutcome.SL:
+        stops.in_row = 0
+        return
+    stops.in_row += 1
+    stops.cooldown_until = moment + int(parameters.cooldown_hours.of(tier) * _HOUR)
+    if stops.in_row >= parameters.stops_in_row:
+        stops.ban_until = moment + int(parameters.ban_hours * _HOUR)

@@ -1,0 +1,198 @@
+"""The account as a fold over moments: fills and ends of trades, marks, guards, decisions, in this order.
+
+A moment is the close of a 15m bar. What the bars that closed by then brought is booked first, then open positions are
+marked at their closes and the guards look at the equity, then the signals of the moment are decided, strategy after
+strategy and instrument after instrument. A taken signal enters at the open of the next bar, which is booked when that
+bar has closed. One call over a span gives the same rows as one call per moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+
+from crypto_pipeline.labels.barrier_types import BarrierOutcome
+from crypto_pipeline.labels.costs import OrderUse
+from crypto_pipeline.trading.account import AccountState, OpenTrade, TradeKey
+from crypto_pipeline.trading.guards import after_mark, note_exit, reset
+from crypto_pipeline.trading.ledger.booking import BookedFill, bought, sold
+from crypto_pipeline.trading.ledger.money import QUANTUM, ZERO, exact, product, unrounded
+from crypto_pipeline.trading.ledger.records import Records, Simulation
+from crypto_pipeline.trading.marks import Marks
+from crypto_pipeline.trading.parameters import TradingParameters
+from crypto_pipeline.trading.paths import TradePaths
+from crypto_pipeline.trading.risk import Candidate, judge
+
+
+def simulate(
+    signals: pl.DataFrame,
+    paths: TradePaths,
+    marks: Marks,
+    parameters: TradingParameters,
+    start: AccountState,
+    until: int | None = None,
+    resets: Sequence[int] = (),
+) -> Simulation:
+    """Run the account from ``start`` over every moment after it up to ``until`` (Unix ms; None: the marks' end).
+
+    ``signals`` (SIGNAL_SCHEMA, sorted) are those of the span and of the trades that ``start`` has open; others are left
+    out. ``resets``: moments at which a person reset the halt. ``start`` is not changed.
+    """
+    with unrounded():
+        fold = _Fold(signals, paths, marks, parameters, start.copy(), frozenset(resets))
+        fold.run(marks.until if until is None else until)
+        return fold.records.frames(fold.state)
+
+
+class _Fold:
+    """One run. Bookings that are due stand by moment; within one they are booked in the order of their trades."""
+
+    def __init__(
+        self, signals: pl.DataFrame, paths: TradePaths, marks: Marks, parameters: TradingParameters,
+        state: AccountState, resets: frozenset[int],
+    ) -> None:  # fmt: skip
+        self.state, self.records = state, Records(parameters.currency)
+        self._paths, self._marks, self._p, self._resets = paths, marks, parameters, resets
+        self._hash, self._step, self._winners = parameters.hash, paths.step, ZERO
+        self._columns: dict[str, list[Any]] = {name: signals[name].to_list() for name in _USED}
+        self._signal_ts: list[int] = signals["signal_ts"].to_physical().to_list()
+        self._due: dict[int, list[tuple[tuple[int, int, str], int, int]]] = {}
+        self._at: dict[int, list[int]] = {}
+        for row, signal_ts in enumerate(self._signal_ts):
+            if signal_ts + self._step > state.moment:
+                self._at.setdefault(signal_ts + self._step, []).append(row)
+            elif (trade := state.open.get(self._key(row))) is not None:
+                self._expect(row, trade)
+
+    def _key(self, row: int) -> TradeKey:
+        return TradeKey(self._columns["strategy"][row], self._columns["instrument"][row], self._signal_ts[row])
+
+    def run(self, until: int) -> None:
+        """Every moment up to ``until``."""
+        for moment in range(self.state.moment + self._step, until + 1, self._step):
+            self._winners = ZERO
+            for _, row, place in sorted(self._due.pop(moment, ())):
+                if place < 0:
+                    self._miss(moment, row)
+                else:
+                    self._book(moment, row, place)
+            self._mark(moment)
+            for row in self._at.get(moment, ()):
+                self._decide(moment, row)
+
+    def _expect(self, row: int, trade: OpenTrade) -> None:
+        """Note when what is not booked of a trade yet will be; place -1: its entry was missed."""
+        paths, order = self._paths, trade.key.order
+        if paths.missed[row]:
+            self._due.setdefault(int(paths.entry_ts[row]) + self._step, []).append((order, row, -1))
+        for place in range(int(paths.first_fill[row]) + trade.booked, int(paths.first_fill[row + 1])):
+            self._due.setdefault(int(paths.fill_ts[place]) + self._step, []).append((order, row, place))
+
+    def _miss(self, moment: int, row: int) -> None:
+        trade = self.state.open.pop(self._key(row))
+        self.records.order(trade, 0, "cancelled", moment, OrderUse.ENTRY, None)
+
+    def _book(self, moment: int, row: int, place: int) -> None:
+        """Book one fill of a trade."""
+        paths, state, trade = self._paths, self.state, self.state.open[self._key(row)]
+        use, bar_ts, raw = OrderUse(int(paths.fill_use[place])), int(paths.fill_ts[place]), float(paths.fill_raw[place])
+        slippage, fee = exact(paths.slippage[row]), exact(paths.fee[row])
+        if use.buys:
+            fill = bought(use, bar_ts, raw, trade.order_sum, slippage, fee)
+            trade.paid -= fill.cash
+            trade.reserved -= trade.reserved / (trade.orders - trade.booked)
+        else:
+            fill = sold(use, bar_ts, raw, trade.units, slippage, fee)
+            trade.received += fill.cash
+        state.cash += fill.cash
+        trade.units += fill.units
+        trade.fees += fill.fee
+        trade.slippage += fill.slippage
+        self.records.fill(trade.key, trade.number, None, moment, fill)
+        self._order_events(trade, moment, row, fill)
+        trade.booked, trade.number = trade.booked + 1, trade.number + 1
+        if not use.buys:
+            self._close(trade, moment, row, fill)
+
+    def _close(self, trade: OpenTrade, moment: int, row: int, fill: BookedFill) -> None:
+        del self.state.open[trade.key]
+        won = trade.received - trade.paid
+        if won > 0:
+            self._winners += won - trade.result
+        outcome = BarrierOutcome(int(self._paths.outcome[row]))
+        note_exit(self.state, trade.key.instrument, trade.tier, outcome, moment, self._p)
+        self.records.trade(trade, self._paths, row, fill, self._columns["decision_price"][row])
+
+    def _order_events(self, trade: OpenTrade, moment: int, row: int, fill: BookedFill) -> None:
+        """What a fill means for the trade's orders: the entry places the others, an end cancels what is left."""
+        record, paths, use = self.records.order, self._paths, fill.use
+        target, stop = trade.orders, trade.orders + 1
+        if use is OrderUse.ENTRY:
+            record(trade, 0, "filled", moment, use, float(fill.raw))
+            for number in range(1, trade.orders):
+                record(trade, number, "placed", moment, OrderUse.GRID, float(paths.orders[row, number]))
+            record(trade, target, "placed", moment, OrderUse.TAKE_PROFIT, float(paths.first_target[row]))
+            record(trade, stop, "placed", moment, OrderUse.STOP, float(paths.stop[row]))
+        elif use is OrderUse.GRID:
+            record(trade, trade.booked, "filled", moment, use, float(fill.raw))
+        else:
+            for number in range(trade.booked, trade.orders):
+                record(trade, number, "cancelled", moment, OrderUse.GRID, float(paths.orders[row, number]))
+            for number, of in ((target, OrderUse.TAKE_PROFIT), (stop, OrderUse.STOP)):
+                ended = use is of
+                record(
+                    trade, number, "filled" if ended else "cancelled", moment, of, float(fill.raw) if ended else None
+                )
+            if use is OrderUse.TIME:
+                record(trade, trade.orders + 2, "filled", moment, use, float(fill.raw))
+
+    def _mark(self, moment: int) -> None:
+        """Value the open trades, bring the guards to the moment, and note the account."""
+        state, before = self.state, self.state.equity
+        positions = ZERO
+        for trade in state.open.values():
+            if trade.units:
+                trade.value = self._value(trade, moment)
+                trade.result = trade.received - trade.paid + trade.value
+                positions += trade.value
+        state.moment, state.equity = moment, state.cash + positions
+        if moment in self._resets:
+            reset(state.guards, state.equity)
+        fell = state.equity - before - self._winners < 0
+        after_mark(state.guards, moment, state.equity, fell=fell, parameters=self._p)
+        self.records.mark(state)
+
+    def _value(self, trade: OpenTrade, moment: int) -> Decimal:
+        close = self._marks.close(trade.key.instrument, moment)
+        return trade.value if close is None else product(trade.units, exact(close))
+
+    def _decide(self, moment: int, row: int) -> None:
+        columns, paths, state, key = self._columns, self._paths, self.state, self._key(row)
+        candidate = Candidate(
+            loss=float(paths.planned_loss[row]), orders=int(paths.order_count[row]), fee=float(paths.fee[row]),
+            **{name: columns[name][row] for name in _CANDIDATE},
+        )  # fmt: skip
+        verdict = judge(candidate, state, moment, self._p)
+        tier, price = columns["tier"][row], columns["decision_price"][row]
+        self.records.decide(key, moment, tier, price, paths, row, verdict, state, self._hash)
+        size = verdict.size
+        if size is None:
+            return
+        each = size.order_sum + product(size.order_sum, exact(candidate.fee)) + QUANTUM
+        trade = OpenTrade(
+            key, tier, size.quote, size.order_sum, candidate.orders, verdict.risk, each * candidate.orders
+        )
+        state.open[key] = trade
+        self.records.order(trade, 0, "placed", moment, OrderUse.ENTRY, None)
+        self._expect(row, trade)
+
+
+#: Columns of signals that a candidate has as they are.
+_CANDIDATE = (
+    "strategy", "instrument", "tier", "day_volume", "stress", "regime", "volatility", "strength", "ml_mode",
+    "probability", "p_star",
+)  # fmt: skip
+_USED = (*_CANDIDATE, "decision_price")

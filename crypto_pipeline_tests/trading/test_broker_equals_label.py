@@ -1,0 +1,63 @@
+"""Without limits the paper broker books exactly what labels say: outcome, end, prices, net return."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from crypto_pipeline.labels.compute import label
+from crypto_pipeline.labels.parameters import parameter_sets
+from crypto_pipeline.trading.account import AccountState
+from crypto_pipeline.trading.marks import Marks
+from crypto_pipeline.trading.parameters import TradingParameters
+from crypto_pipeline.trading.paths import trade_paths
+from crypto_pipeline.trading.simulate import simulate
+from crypto_pipeline_tests.trading.market import generated_market, SignalMarket
+
+KEY = ["strategy", "instrument", "signal_ts"]
+#: Column of a trade by column of a label.
+SAME = {
+    "outcome": "outcome",
+    "label_end_ts": "exit_ts",
+    "entry_ts": "entry_ts",
+    "entry_px": "entry_price",
+    "exit_px": "exit_price",
+    "net_return": "net_return",
+    "take_profit": "take_profit_price",
+    "stop_loss": "stop_loss_price",
+    "ambiguous": "ambiguous",
+}
+
+
+def labels_of(market: SignalMarket, set_name: str) -> pl.DataFrame:
+    """Labels of every setup whose outcome is known, with the columns of SAME."""
+    panel, frames = market.panel, []
+    for strategy, parameters in parameter_sets({})[set_name].items():
+        found = market.setups(strategy, parameters)
+        made = label(strategy, panel, found, parameters, market.tiers)
+        frames.append(
+            made.select(
+                pl.lit(str(strategy)).alias("strategy"),
+                pl.Series("instrument", [panel.names[number] for number in found["number"]], dtype=pl.String),
+                "signal_ts",
+                *SAME,
+            )
+        )
+    return pl.concat(frames).filter(pl.col("outcome").is_not_null())
+
+
+@pytest.mark.parametrize("set_name", ["default", "loose"])
+def test_every_label_is_booked_as_it_is(set_name: str) -> None:
+    market, free = generated_market(), TradingParameters(limits=False)
+    signals = market.signals(set_name)
+    paths = trade_paths(market.panel, signals, free, parameter_sets({})[set_name])
+    start = AccountState.begin(free, market.panel.grid.first)
+    done = simulate(signals, paths, Marks(market.panel), free, start)
+    expected = labels_of(market, set_name).rename({name: f"label_{of}" for name, of in SAME.items()})
+    both = done.trades.join(expected, on=KEY, how="full")
+    assert both.height == expected.height == done.trades.height > 50
+    for booked in SAME.values():
+        assert both[booked].equals(both[f"label_{booked}"].alias(booked)), booked
+    # The ledger, which knows sums of money only, comes to the same return.
+    paid, pnl = both["paid"].cast(pl.Float64), both["pnl"].cast(pl.Float64)
+    assert ((pnl / paid - both["net_return"]).abs() < 1e-14).all()
