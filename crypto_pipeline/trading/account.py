@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from crypto_pipeline.trading.ledger.money import ZERO
+from crypto_pipeline.trading.money import ZERO
 from crypto_pipeline.trading.parameters import TradingParameters
 from crypto_pipeline.trading.signals import STRATEGY_ORDER
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 
 from crypto_pipeline.labels.barrier_types import BarrierOutcome
 from crypto_pipeline.trading.account import AccountState, GuardState, StopState
-from crypto_pipeline.trading.ledger.money import share
+from crypto_pipeline.trading.money import share
 from crypto_pipeline.trading.parameters import TradingParameters
 
 _HOUR = 3_600_000

@@ -14,7 +14,7 @@ from crypto_pipeline.models.decision import MARGIN, RULES_ALONE, MlDecision, dec
 from crypto_pipeline.settings import MlMode
 from crypto_pipeline.trading.account import AccountState
 from crypto_pipeline.trading.guards import loss
-from crypto_pipeline.trading.ledger.money import ZERO, exact, product, share, times
+from crypto_pipeline.trading.money import ZERO, exact, product, share, times
 from crypto_pipeline.trading.parameters import TradingParameters
 from crypto_pipeline.trading.sizing import Size, SizeInputs, sized
 

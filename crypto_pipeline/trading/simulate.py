@@ -19,9 +19,9 @@ from crypto_pipeline.labels.costs import OrderUse
 from crypto_pipeline.trading.account import AccountState, OpenTrade, TradeKey
 from crypto_pipeline.trading.guards import after_mark, note_exit, reset
 from crypto_pipeline.trading.ledger.booking import BookedFill, bought, sold
-from crypto_pipeline.trading.ledger.money import QUANTUM, ZERO, exact, product, unrounded
 from crypto_pipeline.trading.ledger.records import Records, Simulation
 from crypto_pipeline.trading.marks import Marks
+from crypto_pipeline.trading.money import QUANTUM, ZERO, exact, product, unrounded
 from crypto_pipeline.trading.parameters import TradingParameters
 from crypto_pipeline.trading.paths import TradePaths
 from crypto_pipeline.trading.risk import Candidate, judge

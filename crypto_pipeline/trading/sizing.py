@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from crypto_pipeline.features.definitions.regimes import Regime, Stress
-from crypto_pipeline.trading.ledger.money import exact, size_down, times
+from crypto_pipeline.trading.money import exact, size_down, times
 from crypto_pipeline.trading.parameters import Multipliers, TradingParameters
 
 _ONE = Decimal(1)

@@ -12,7 +12,7 @@ from crypto_pipeline.trading.marks import Marks
 from crypto_pipeline.trading.parameters import TradingParameters
 from crypto_pipeline.trading.paths import trade_paths
 from crypto_pipeline.trading.simulate import simulate
-from crypto_pipeline_tests.trading.market import generated_market, SignalMarket
+from crypto_pipeline_tests.trading.market import SignalMarket, generated_market
 
 KEY = ["strategy", "instrument", "signal_ts"]
 #: Column of a trade by column of a label.

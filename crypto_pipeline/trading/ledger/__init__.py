@@ -1,4 +1,4 @@
-"""The ledger of an account, pure: sums of money, postings of a fill, frames of what is booked, corrections.
+"""The ledger of an account, pure: postings of a fill, frames of what is booked, corrections.
 
 Not here: when something is booked and what is decided, which ``simulate`` says, and SQL.
 """

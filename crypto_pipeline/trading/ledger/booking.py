@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from crypto_pipeline.labels.costs import OrderUse, fill_price
-from crypto_pipeline.trading.ledger.money import exact, product, units_for
+from crypto_pipeline.trading.money import exact, product, units_for
 
 CASH, POSITION, EXCHANGE, SLIPPAGE, FEES, CAPITAL = "cash", "position", "exchange", "slippage", "fees", "capital"
 

@@ -14,8 +14,8 @@ from crypto_pipeline.trading.account import AccountState, OpenTrade, TradeKey
 from crypto_pipeline.trading.guards import loss, trading_state
 from crypto_pipeline.trading.ledger import rows as shapes
 from crypto_pipeline.trading.ledger.booking import BookedFill, postings
-from crypto_pipeline.trading.ledger.money import ZERO
 from crypto_pipeline.trading.ledger.rows import framed
+from crypto_pipeline.trading.money import ZERO
 from crypto_pipeline.trading.paths import TradePaths
 from crypto_pipeline.trading.risk import Verdict
 

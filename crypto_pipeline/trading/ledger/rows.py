@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from crypto_pipeline.market.bars import UTC_MS
-from crypto_pipeline.trading.ledger.money import PLACES
+from crypto_pipeline.trading.money import PLACES
 
 MONEY = pl.Decimal(38, PLACES)
 _KEY: dict[str, pl.DataType] = {"strategy": pl.String(), "instrument": pl.String(), "signal_ts": UTC_MS}
