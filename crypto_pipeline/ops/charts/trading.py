@@ -24,16 +24,16 @@ _BINS = 40
 def equity_curve(equity: pl.DataFrame, title: str) -> bytes:
     """Draw equity, its drawdowns and the share in positions, below each other; PNG bytes.
 
-    ``equity``, sorted by ``time`` (UTC): ``equity`` and ``exposure`` (numbers in the quote currency).
+    ``equity``, sorted by ``moment`` (UTC): ``equity`` and ``positions``, in the quote currency.
     """
     fallen = drawdowns(equity)["drawdown"]
-    shown = equity.select("time", pl.col("equity", "exposure").cast(pl.Float64)).with_columns(fallen)
+    shown = equity.select("moment", pl.col("equity", "positions").cast(pl.Float64)).with_columns(fallen)
     if shown.height > _MOST_POINTS:  # the deepest fall of each group of moments stays
         group = pl.int_range(pl.len()) // (shown.height // _MOST_POINTS + 1)
         shown = shown.group_by(group.alias("group"), maintain_order=True).agg(
-            pl.col("time", "equity").last(), pl.col("exposure", "drawdown").max()
+            pl.col("moment", "equity").last(), pl.col("positions", "drawdown").max()
         )
-    times = shown["time"].to_list()
+    times = shown["moment"].to_list()
     drawn, (worth, fall, held) = figure(9.0, 5.2, rows=3, ratios=(4, 2, 1), margins=(0.85, 0.3, 0.2, 0.35))
     worth.plot(times, shown["equity"].to_list(), color=_LINE, linewidth=1.1)
     if shown.height:
@@ -41,7 +41,7 @@ def equity_curve(equity: pl.DataFrame, title: str) -> bytes:
     worth.set_ylabel("equity", fontsize=8)
     fall.fill_between(times, [-100 * value for value in shown["drawdown"]], 0, color=_FALL, alpha=0.35, linewidth=0)
     fall.set_ylabel("drawdown, %", fontsize=8)
-    share = (100 * shown["exposure"] / shown["equity"]).to_list()
+    share = (100 * shown["positions"] / shown["equity"]).to_list()
     held.fill_between(times, share, 0, color=_HELD, linewidth=0, step="post")
     held.set_ylabel("held, %", fontsize=8)
     for axes in (worth, fall, held):
@@ -58,14 +58,14 @@ def equity_curve(equity: pl.DataFrame, title: str) -> bytes:
 def profit_by_strategy(trades: pl.DataFrame, title: str) -> bytes:
     """Draw the sum of net profits of closed trades over time, one line a strategy; PNG bytes.
 
-    ``trades``: ``closed`` (UTC), ``strategy``, ``pnl`` (a number in the quote currency).
+    ``trades``: ``exit_ts`` (UTC), ``strategy``, ``pnl`` (in the quote currency).
     """
     drawn, axes = figure(9.0, 3.0)
-    ordered = trades.select("closed", "strategy", pl.col("pnl").cast(pl.Float64)).sort("closed")
+    ordered = trades.select("exit_ts", "strategy", pl.col("pnl").cast(pl.Float64)).sort("exit_ts")
     for colour, (name, rows) in zip(_COLOURS, _groups(ordered, "strategy"), strict=False):
         sums = rows["pnl"].cum_sum().to_list()
         words = f"{name}: {rows.height} trades, {sums[-1]:+,.2f}"
-        axes.plot(rows["closed"].to_list(), sums, color=colour, drawstyle="steps-post", linewidth=1.1, label=words)
+        axes.plot(rows["exit_ts"].to_list(), sums, color=colour, drawstyle="steps-post", linewidth=1.1, label=words)
     axes.axhline(0, color=_INK, linewidth=0.6)
     axes.set_title(f"{title}: net profit of closed trades (UTC)", fontsize=9, color=_INK)
     axes.tick_params(labelsize=7)
@@ -98,19 +98,21 @@ def trade_returns(trades: pl.DataFrame, title: str) -> bytes:
 def decisions(rows: pl.DataFrame, title: str) -> bytes:
     """Draw signals by UTC day: those that were taken, and those that were not, by what rejected them; PNG bytes.
 
-    ``rows``: ``signal_ts`` (UTC) and ``reason`` (null: taken).
+    ``rows``: ``signal_ts`` (UTC) and ``limit_name`` (null: taken).
     """
-    counted = rows.group_by(pl.col("signal_ts").dt.date().alias("day"), "reason").len()
-    totals = counted.drop_nulls("reason").group_by("reason").agg(pl.col("len").sum()).sort("len", descending=True)
-    told = totals.head(_MOST_REASONS)["reason"].to_list()
+    counted = rows.group_by(pl.col("signal_ts").dt.date().alias("day"), "limit_name").len()
+    totals = (
+        counted.drop_nulls("limit_name").group_by("limit_name").agg(pl.col("len").sum()).sort("len", descending=True)
+    )
+    told = totals.head(_MOST_REASONS)["limit_name"].to_list()
     days = counted["day"].unique().sort().to_list()
     drawn, axes = figure(9.0, 3.0)
     base = [0] * len(days)
-    groups: list[tuple[str, str, pl.Expr]] = [("taken", _TAKEN, pl.col("reason").is_null())]
+    groups: list[tuple[str, str, pl.Expr]] = [("taken", _TAKEN, pl.col("limit_name").is_null())]
     rest = [colour for colour in _COLOURS if colour != _TAKEN]
-    groups += [(name, colour, pl.col("reason") == name) for name, colour in zip(told, rest, strict=False)]
+    groups += [(name, colour, pl.col("limit_name") == name) for name, colour in zip(told, rest, strict=False)]
     if totals.height > len(told):
-        groups.append(("others", "#d0d7de", pl.col("reason").is_not_null() & ~pl.col("reason").is_in(told)))
+        groups.append(("others", "#d0d7de", pl.col("limit_name").is_not_null() & ~pl.col("limit_name").is_in(told)))
     for name, colour, which in groups:
         known = dict(counted.filter(which).group_by("day").agg(pl.col("len").sum()).iter_rows())
         heights = [known.get(day, 0) for day in days]
@@ -133,6 +135,6 @@ def _groups(frame: pl.DataFrame, column: str) -> list[tuple[str, pl.DataFrame]]:
 def _dates(axes: Any) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    locator = AutoDateLocator(maxticks=9)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(minticks=3, maxticks=9)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]

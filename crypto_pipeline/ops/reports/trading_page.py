@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 
+import polars as pl
+
 from crypto_pipeline.ops.charts import trading as charts
 from crypto_pipeline.ops.reports.content import ReportSection, ReportTable
 from crypto_pipeline.ops.reports.html import page_html
 from crypto_pipeline.trading.portfolio.book import TradingBook
 from crypto_pipeline.trading.portfolio.equity_figures import LEAST_DAYS, YEAR, Drawdown
-from crypto_pipeline.trading.portfolio.trade_figures import ClosedTrade, TradeFigures
+from crypto_pipeline.trading.portfolio.trade_figures import TradeFigures
 
 #: Trades that the page lists: those that gained and lost most.
 _MOST_TRADES = 15
@@ -90,7 +92,7 @@ def _drawdown_rows(fall: Drawdown | None) -> list[tuple[str, object]]:
 
 
 def _trades(book: TradingBook) -> ReportSection:
-    if not book.trades:
+    if book.trades.is_empty():
         return ReportSection("trades", "Trades", "No trade was closed.")
     figures = book.figures
     said = (
@@ -99,7 +101,7 @@ def _trades(book: TradingBook) -> ReportSection:
     )
     groups = [("strategy", book.by_strategy), ("tier", book.by_tier), ("month", book.by_month)]
     tables = [_table({"all": figures}, "all")] + [_table(found, name) for name, found in groups]
-    rows = book.trade_rows
+    rows = book.trades
     drawn = {
         "Net profit by strategy": charts.profit_by_strategy(rows, book.name),
         "Net returns": charts.trade_returns(rows, book.name),
@@ -120,21 +122,18 @@ def _row(one: TradeFigures) -> tuple[object, ...]:
 
 
 def _single(book: TradingBook) -> ReportSection:
-    ordered = sorted(book.trades, key=lambda one: one.pnl)
-    half = _MOST_TRADES
-    chosen = ordered if len(ordered) <= 2 * half else [*ordered[:half], *ordered[-half:]]
+    ordered, half = book.trades.sort("pnl", descending=True), _MOST_TRADES
+    whole = ordered.height <= 2 * half
+    chosen = ordered if whole else pl.concat([ordered.head(half), ordered.tail(half)])
+    words = "All of them" if whole else f"The {half} that gained and the {half} that lost most"
     columns = ("strategy", "instrument", "opened (UTC)", "closed (UTC)", "outcome", "spent", "net profit", "%")
-    rows = [_trade(one) for one in reversed(chosen)]
-    words = "All of them" if len(chosen) == len(ordered) else f"The {half} that gained and the {half} that lost most"
+    rows = [
+        (row["strategy"], row["instrument"], row["entry_ts"], row["exit_ts"], row["outcome"], money(row["paid"]),
+         money(row["pnl"]), percent(row["net_return"]))
+        for row in chosen.iter_rows(named=True)
+    ]  # fmt: skip
     tables = [ReportTable(columns, rows)] if rows else []
     return ReportSection("single", "Single trades", f"{words}." if rows else "None.", "plain", tables)
-
-
-def _trade(one: ClosedTrade) -> tuple[object, ...]:
-    return (
-        one.strategy, one.instrument, one.opened, one.closed, one.outcome, money(one.spent), money(one.pnl),
-        percent(one.net_return),
-    )  # fmt: skip
 
 
 def _decisions(book: TradingBook) -> ReportSection:
@@ -144,8 +143,8 @@ def _decisions(book: TradingBook) -> ReportSection:
         return ReportSection("decisions", "Decisions", "There was no signal.")
     columns = ("rejected because of", "signals", "newest (UTC)", "strategy", "instrument", "value", "threshold")
     rows = [
-        (row["reason"], row["signals"], row["signal_ts"], row["strategy"], row["instrument"],
-         _text(row["value"]), _text(row["threshold"]))
+        (row["limit_name"], row["signals"], row["signal_ts"], row["strategy"], row["instrument"],
+         _text(row["limit_value"]), _text(row["limit_threshold"]))
         for row in book.rejections.iter_rows(named=True)
     ]  # fmt: skip
     tables = [ReportTable(columns, rows)] if rows else []

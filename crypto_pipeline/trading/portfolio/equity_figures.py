@@ -92,13 +92,15 @@ class EquityFigures:
 
 
 def equity_figures(equity: pl.DataFrame) -> EquityFigures | None:
-    """Figures of a curve. ``equity``, sorted by ``time`` (Datetime, UTC): ``equity`` and ``exposure``, both numbers in
-    the quote currency, one row a moment. None where there is no row.
+    """Figures of a curve; None where it has no row.
+
+    ``equity``, sorted by ``moment`` (Datetime, UTC), one row each: ``equity`` and ``positions``, the value of what is
+    held, both in the quote currency.
     """
     if equity.is_empty():
         return None
-    times, values = equity["time"], equity["equity"].cast(pl.Float64).to_numpy()
-    share = equity["exposure"].cast(pl.Float64).to_numpy() / np.where(values > 0, values, np.nan)
+    times, values = equity["moment"], equity["equity"].cast(pl.Float64).to_numpy()
+    share = equity["positions"].cast(pl.Float64).to_numpy() / np.where(values > 0, values, np.nan)
     start, end = times[0], times[-1]
     days = (end - start) / _DAY
     total = float(values[-1] / values[0] - 1)
@@ -128,7 +130,7 @@ def daily_returns(equity: pl.DataFrame) -> pl.DataFrame:
     if equity.is_empty():
         return pl.DataFrame(schema={"day": pl.Date, "equity": pl.Float64, "return": pl.Float64})
     first = equity["equity"].cast(pl.Float64)[0]
-    day = (pl.col("time") - pl.duration(milliseconds=1)).dt.date().alias("day")
+    day = (pl.col("moment") - pl.duration(milliseconds=1)).dt.date().alias("day")
     marks = equity.slice(1).select(day, pl.col("equity").cast(pl.Float64))
     ends = marks.group_by("day", maintain_order=True).agg(pl.col("equity").last())
     before = pl.col("equity").shift(1, fill_value=first)
@@ -136,14 +138,14 @@ def daily_returns(equity: pl.DataFrame) -> pl.DataFrame:
 
 
 def drawdowns(equity: pl.DataFrame) -> pl.DataFrame:
-    """``time`` and ``drawdown`` (share of the highest equity up to then, 0 or more) of every moment."""
+    """``moment`` and ``drawdown`` (share of the highest equity up to then, 0 or more) of every moment."""
     value = pl.col("equity").cast(pl.Float64)
-    return equity.select("time", (1 - value / value.cum_max()).alias("drawdown"))
+    return equity.select("moment", (1 - value / value.cum_max()).alias("drawdown"))
 
 
 def deepest_drawdown(equity: pl.DataFrame) -> Drawdown | None:
     """The deepest drawdown of a curve, the first of equal ones; None where the equity never fell."""
-    values, times = equity["equity"].cast(pl.Float64).to_numpy(), equity["time"]
+    values, times = equity["equity"].cast(pl.Float64).to_numpy(), equity["moment"]
     if not len(values):
         return None
     fall = 1 - values / np.maximum.accumulate(values)

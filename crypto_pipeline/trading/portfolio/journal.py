@@ -12,9 +12,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
+from functools import reduce
 
-from crypto_pipeline.trading.portfolio.trade_figures import exact_sum
+import polars as pl
+
+#: Wide enough for sums of any number of postings.
+_EXACT = Context(prec=80)
 
 #: Accounts of the ledger and where they stand in the journal; those of positions have one sub-account an instrument.
 ACCOUNTS = {
@@ -25,6 +29,10 @@ ACCOUNTS = {
     "fees": "Expenses:Fees",
     "slippage": "Expenses:Slippage",
 }
+
+
+#: Columns of a frame of postings that identify the event to which a posting belongs.
+_EVENT = ("moment", "strategy", "instrument", "signal_ts", "number")
 
 
 class JournalError(ValueError):
@@ -58,8 +66,32 @@ class JournalEvent:
     facts: tuple[tuple[str, str], ...] = ()
 
 
-def journal(events: Sequence[JournalEvent], title: str) -> str:
-    """The whole journal of ``events``, which are in order of time. Raises JournalError for an unknown account."""
+def journal(postings: pl.DataFrame, title: str) -> str:
+    """The whole journal of a frame of postings (``trading.ledger.rows``), events in order of their moments.
+
+    Raises JournalError for an unknown account.
+    """
+    return journal_text(list(events_of(postings)), title)
+
+
+def events_of(postings: pl.DataFrame) -> Iterator[JournalEvent]:
+    """The events of a frame of postings, by moment; those of one moment in the order of the frame."""
+    for key, rows in postings.sort("moment", maintain_order=True).group_by(_EVENT, maintain_order=True):
+        moment, strategy, instrument, signal_ts, number = key
+        assert isinstance(moment, datetime)
+        parts = [
+            JournalPosting(row["account"], row["currency"], row["amount"], instrument)
+            for row in rows.select("account", "currency", "amount").iter_rows(named=True)
+        ]
+        if strategy is None:
+            yield JournalEvent(moment, "capital", parts)
+        else:
+            facts = (("strategy", str(strategy)), ("signal", f"{signal_ts:%Y-%m-%dT%H:%MZ}"), ("number", str(number)))
+            yield JournalEvent(moment, f"{strategy} {instrument}", parts, facts)
+
+
+def journal_text(events: Sequence[JournalEvent], title: str) -> str:
+    """The journal of ``events``, which are in order of time. Raises JournalError for an unknown account."""
     lines = [f'option "title" {_quoted(title)}', ""]
     opened = events[0].at.date() if events else date(2000, 1, 1)
     lines += _opened(events, opened)
@@ -92,8 +124,9 @@ def currency_name(currency: str) -> str:
 
 
 def amount_text(amount: Decimal) -> str:
-    """All digits of an amount, without an exponent."""
-    return format(amount, "f")
+    """All digits of an amount, without an exponent and without zeros at the end."""
+    text = format(amount, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _opened(events: Iterable[JournalEvent], day: date) -> Iterator[str]:
@@ -120,7 +153,7 @@ def _balances(events: Iterable[JournalEvent], day: date) -> Iterator[str]:
         for posting in event.postings:
             amounts.setdefault((account_name(posting), currency_name(posting.currency)), []).append(posting.amount)
     for (name, currency), parts in sorted(amounts.items()):
-        yield f"{day} balance {name}  {amount_text(exact_sum(parts))} {currency}"
+        yield f"{day} balance {name}  {amount_text(reduce(_EXACT.add, parts))} {currency}"
 
 
 def _quoted(text: str) -> str:

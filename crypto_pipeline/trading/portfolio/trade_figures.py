@@ -1,56 +1,27 @@
-"""Figures of closed trades: all of them, by strategy, by tier, by outcome, by month. Sums of money are exact.
+"""Figures of closed trades: all of them, by strategy, by tier, by month. Sums of money are exact.
 
-Sums are Decimal and nothing is rounded, so that they agree with the ledger to the last digit. A win is a trade with a
+Sums are decimals and nothing is rounded, so that they agree with the ledger to the last digit. A win is a trade with a
 net profit above 0; the expectancy is the mean net return of a trade on what it spent, as labels have it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from decimal import Context, Decimal
 from typing import Any
 
-#: Digits of sums: enough for any sum of NUMERIC values that the ledger holds.
-_EXACT = Context(prec=120)
-_ZERO = Decimal(0)
+import polars as pl
 
-
-@dataclass(frozen=True, slots=True)
-class ClosedTrade:
-    """What figures need of a closed trade. Money in the quote currency.
-
-    Attributes:
-        strategy: Whose signal it was.
-        instrument: Canonical name.
-        tier: large, mid or meme.
-        outcome: TP, SL or TIME.
-        opened: When it was entered (UTC).
-        closed: When it was left.
-        spent: What its entries cost, fees included.
-        pnl: Net profit: after fees and slippage.
-        fees: Paid on both sides.
-        slippage: What worse fills cost on both sides; part of the prices, never added to ``fees``.
-        net_return: ``pnl`` over ``spent``, as the label's.
-    """
-
-    strategy: str
-    instrument: str
-    tier: str
-    outcome: str
-    opened: datetime
-    closed: datetime
-    spent: Decimal
-    pnl: Decimal
-    fees: Decimal
-    slippage: Decimal
-    net_return: float
+#: Columns of a frame of trades that are looked at, with those by which it is grouped.
+USED = ("outcome", "entry_ts", "exit_ts", "paid", "pnl", "fees", "slippage", "net_return")
+OUTCOMES = ("TP", "SL", "TIME")
+_ALL = "all"
+_EXACT = Context(prec=80)
 
 
 @dataclass(frozen=True, slots=True)
 class TradeFigures:
-    """Figures of a group of closed trades. Money in the quote currency; shares, not percent; None without trades.
+    """Figures of a group of closed trades. Money in the account's currency; shares, not percent; None without trades.
 
     Attributes:
         trades: Number of them.
@@ -59,8 +30,8 @@ class TradeFigures:
         pnl: Sum of net profits.
         gross: The same before fees and slippage.
         fees: Sum of fees.
-        slippage: Sum of what worse fills cost.
-        turnover: Sum of what entries cost.
+        slippage: Sum of what worse fills cost; it is part of the prices, and never of the fees.
+        turnover: Sum of what entries cost, fees included.
         expectancy: Mean net return.
         mean_win: Mean net return of wins.
         mean_loss: Mean net return of the others.
@@ -89,49 +60,58 @@ class TradeFigures:
         return asdict(self)
 
 
-def trade_figures(trades: Sequence[ClosedTrade]) -> TradeFigures:
-    """Figures of all of ``trades``."""
-    won = [one for one in trades if one.pnl > 0]
-    lost = [one for one in trades if one.pnl <= 0]
-    loss = exact_sum(one.pnl for one in lost)
-    fees, slippage = exact_sum(one.fees for one in trades), exact_sum(one.slippage for one in trades)
-    pnl = exact_sum(one.pnl for one in trades)
-    outcomes: dict[str, int] = {}
-    for one in trades:
-        outcomes[one.outcome] = outcomes.get(one.outcome, 0) + 1
+def trade_figures(trades: pl.DataFrame) -> TradeFigures:
+    """Figures of all rows of ``trades`` (the columns of USED; money as Decimal)."""
+    return _figures(trades.select(_AGGREGATES).row(0, named=True))
+
+
+def figures_by(trades: pl.DataFrame, group: str | pl.Expr) -> dict[str, TradeFigures]:
+    """Figures of each group of ``trades``, by the group's name, in order of names. ``group``: a column of texts."""
+    named = (pl.col(group) if isinstance(group, str) else group).alias(_ALL)
+    rows = trades.group_by(named).agg(_AGGREGATES).sort(_ALL).iter_rows(named=True)
+    return {str(row[_ALL]): _figures(row) for row in rows}
+
+
+_PNL, _NET = pl.col("pnl"), pl.col("net_return")
+_WON = _PNL > 0
+_AGGREGATES = [
+    pl.len().alias("trades"),
+    _WON.sum().alias("wins"),
+    *(pl.col(name).sum().alias(name) for name in ("pnl", "fees", "slippage")),
+    pl.col("paid").sum().alias("turnover"),
+    _PNL.filter(_WON).sum().alias("gain"),
+    _PNL.filter(~_WON).sum().alias("loss"),
+    _NET.mean().alias("expectancy"),
+    _NET.filter(_WON).mean().alias("mean_win"),
+    _NET.filter(~_WON).mean().alias("mean_loss"),
+    ((pl.col("exit_ts") - pl.col("entry_ts")).dt.total_seconds() / 3600).mean().alias("mean_hours"),
+    *((pl.col("outcome") == name).sum().alias(f"outcome {name}") for name in OUTCOMES),
+]
+
+
+def _figures(row: dict[str, Any]) -> TradeFigures:
+    trades, wins, loss = row["trades"], row["wins"], row["loss"]
+    pnl, fees, slippage = (row[name] for name in ("pnl", "fees", "slippage"))
     return TradeFigures(
-        trades=len(trades),
-        wins=len(won),
-        win_rate=len(won) / len(trades) if trades else None,
+        trades=trades,
+        wins=wins,
+        win_rate=wins / trades if trades else None,
         pnl=pnl,
-        gross=exact_sum((pnl, fees, slippage)),
+        gross=_exact_sum(pnl, fees, slippage),
         fees=fees,
         slippage=slippage,
-        turnover=exact_sum(one.spent for one in trades),
-        expectancy=_mean([one.net_return for one in trades]),
-        mean_win=_mean([one.net_return for one in won]),
-        mean_loss=_mean([one.net_return for one in lost]),
-        profit_factor=float(exact_sum(one.pnl for one in won) / -loss) if loss else None,
-        mean_hours=_mean([(one.closed - one.opened).total_seconds() / 3600 for one in trades]),
-        outcomes=dict(sorted(outcomes.items())),
+        turnover=row["turnover"],
+        expectancy=row["expectancy"],
+        mean_win=row["mean_win"],
+        mean_loss=row["mean_loss"],
+        profit_factor=float(row["gain"] / -loss) if loss else None,
+        mean_hours=row["mean_hours"],
+        outcomes={name: row[f"outcome {name}"] for name in OUTCOMES if row[f"outcome {name}"]},
     )
 
 
-def figures_by(trades: Sequence[ClosedTrade], key: Callable[[ClosedTrade], str]) -> dict[str, TradeFigures]:
-    """Figures of each group of ``trades``, by the group's name, in order of names."""
-    groups: dict[str, list[ClosedTrade]] = {}
-    for one in trades:
-        groups.setdefault(key(one), []).append(one)
-    return {name: trade_figures(groups[name]) for name in sorted(groups)}
-
-
-def exact_sum(values: Any) -> Decimal:
-    """The sum of Decimals without rounding."""
-    total = _ZERO
+def _exact_sum(*values: Decimal) -> Decimal:
+    total = Decimal(0)
     for value in values:
         total = _EXACT.add(total, value)
     return total
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None

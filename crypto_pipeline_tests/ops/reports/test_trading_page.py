@@ -51,7 +51,7 @@ def test_a_book_without_trades_has_a_page(days: int) -> None:
 
 def test_a_book_without_a_moment_says_so() -> None:
     made = book([])
-    empty = TradingBook(made.name, "USDT", made.start, made.start, made.decisions, (), made.equity.clear())
+    empty = TradingBook(made.name, "USDT", made.start, made.start, made.decisions, made.trades, made.equity.clear())
     assert sections(empty)["result"].headline == "Nothing was booked: the span has no closed bar."
 
 

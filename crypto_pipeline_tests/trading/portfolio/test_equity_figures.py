@@ -23,9 +23,9 @@ EMPYRICAL = {
 EMPYRICAL_DRAWDOWN = 0.1690215931797598
 
 
-def curve(values: list[float], step: timedelta = DAY, exposure: float = 0.0) -> pl.DataFrame:
+def curve(values: list[float], step: timedelta = DAY, held: float = 0.0) -> pl.DataFrame:
     times = pl.Series([START + step * number for number in range(len(values))], dtype=pl.Datetime("ms", "UTC"))
-    return pl.DataFrame({"time": times, "equity": values, "exposure": [exposure] * len(values)})
+    return pl.DataFrame({"moment": times, "equity": values, "positions": [held] * len(values)})
 
 
 def walk() -> pl.DataFrame:
@@ -74,7 +74,7 @@ def test_a_short_span_is_not_annualised() -> None:
 
 
 def test_exposure_is_a_share_of_equity() -> None:
-    figures = equity_figures(curve([100.0, 100.0, 200.0]).with_columns(exposure=pl.Series([0.0, 50.0, 100.0])))
+    figures = equity_figures(curve([100.0, 100.0, 200.0]).with_columns(positions=pl.Series([0.0, 50.0, 100.0])))
     assert figures is not None
     assert figures.mean_exposure == pytest.approx(1 / 3)
     assert figures.most_exposure == 0.5
@@ -89,7 +89,7 @@ def test_a_curve_that_never_moves_has_no_ratios(values: list[float]) -> None:
 
 
 def test_an_account_that_lost_all_has_figures() -> None:
-    figures = equity_figures(curve([100.0, 0.0, *[0.0] * 40], exposure=1.0))
+    figures = equity_figures(curve([100.0, 0.0, *[0.0] * 40], held=1.0))
     assert figures is not None
     assert figures.drawdown is not None
     assert figures.drawdown.depth == 1
