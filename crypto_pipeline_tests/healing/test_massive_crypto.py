@@ -66,6 +66,18 @@ def whole(store: Store, exchange: ReplayExchange, until: datetime) -> bool:
     return stored.height >= traded and accounted_for(store, M1, SINCE, M1.floor(NOW)).passed
 
 
+def _confirmed_until(store: Store) -> datetime:
+    """End of the minutes that REST has stated: of those after it ingest stored what its stream said when it stopped.
+
+    The next term of ingest asks for those again, a backfill does not.
+    """
+    rows = store.reader.read(PAIRS, M1, SINCE, NOW + timedelta(days=1), columns=("instrument", "open_time", "complete"))
+    provisional = rows.filter(~pl.col("complete"))["open_time"].min()
+    newest = rows["open_time"].max()
+    assert isinstance(newest, datetime)
+    return provisional if isinstance(provisional, datetime) else newest + M1.delta
+
+
 async def _fill_and_ingest(store: Store, settings: Settings, exchange: ReplayExchange) -> datetime:
     """Collect history, then live minutes, then what lies between. Gives the end of the minutes that were live."""
     async with Pipeline.open(store, settings) as pipeline:
@@ -77,17 +89,16 @@ async def _fill_and_ingest(store: Store, settings: Settings, exchange: ReplayExc
     begun = exchange.clock.now()
 
     def confirmed() -> bool:
-        newest = store.audit.newest(M1).filter(pl.col("instrument") == "BTC-USD")["open_time"].max()
-        return isinstance(newest, datetime) and newest >= begun + timedelta(minutes=1)
+        newest = store.audit.newest(M1).drop_nulls()
+        return newest.filter(pl.col("open_time") >= begun + M1.delta).height == len(PAIRS)
 
     async with asyncio.timeout(120):
         while not await asyncio.to_thread(confirmed):
             await asyncio.sleep(0.1)
     stop.set()
     await task
-    newest = store.audit.newest(M1)["open_time"].max()
-    assert isinstance(newest, datetime)
-    until = newest + M1.delta
+    until = _confirmed_until(store)
+    assert until > begun + M1.delta
     async with Pipeline.open(store, settings) as pipeline:
         # the minutes between the backfill and the stream, silent ones a second time; those that came last wait a minute
         async with asyncio.timeout(120):
