@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from crypto_pipeline.labels.strategies.base import Exits, Parameters, TierExits
 from crypto_pipeline.labels.strategies.registry import Strategy
@@ -62,6 +62,13 @@ class Multipliers(_Model):
     largest: float = Field(1.5, ge=1, le=10)
 
 
+#: What one strategy may have otherwise than the account.
+CHANGEABLE = frozenset({
+    "size_factor", "max_open", "ml", "threshold_shift", "stop_factor", "target_factor", "horizon_hours", "trailing",
+    "dca_orders",
+})  # fmt: skip
+
+
 class TradingParameters(_Model):
     """How an account trades. Fractions, not percent; sums in the account's quote asset.
 
@@ -108,12 +115,29 @@ class TradingParameters(_Model):
     horizon_hours: float | None = Field(None, gt=0, description="The time barrier, where it comes earlier.")
     trailing: bool = False
     dca_orders: int | None = Field(None, ge=1, le=20)
+    by_strategy: Mapping[Strategy, Mapping[str, Any]] = Field(
+        {}, description="What differs where a signal of this strategy is decided and traded: see CHANGEABLE."
+    )
+
+    @field_validator("by_strategy")
+    @classmethod
+    def _changeable_only(cls, value: Mapping[Strategy, Mapping[str, Any]]) -> Mapping[Strategy, Mapping[str, Any]]:
+        for strategy, changes in value.items():
+            if unknown := sorted(changes.keys() - CHANGEABLE):
+                raise ValueError(f"{unknown[0]} is no parameter that {strategy} may have of its own: "
+                                 f"use {', '.join(sorted(CHANGEABLE))}")  # fmt: skip
+        return value
 
     @property
     def hash(self) -> str:
         """16 hexadecimal digits of the SHA-256 of the parameters (names sorted) and of the method."""
         text = json.dumps({"method": self.METHOD, **self.model_dump(mode="json")}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def of(self, strategy: Strategy) -> TradingParameters:
+        """The parameters by which signals of one strategy are decided and traded; guards are those of the account."""
+        own = self.by_strategy.get(strategy, {})
+        return self.changed({**own, "by_strategy": {}}) if self.by_strategy else self
 
     def strategy_parameters(self, strategy: Strategy, parameters: Parameters) -> Parameters:
         """``parameters`` of a strategy with what is changed here; the same object where nothing is.

@@ -104,8 +104,9 @@ def trade_paths(
         if len(rows):
             own = signals[rows]
             setups = _setups(strategy, own, numbers, panel)
-            changed = parameters.strategy_parameters(strategy, strategies[strategy])
-            build.add(rows, strategy, setups, own, changed, parameters, minutes, known)
+            asked = parameters.of(strategy)
+            changed = asked.strategy_parameters(strategy, strategies[strategy])
+            build.add(rows, strategy, setups, own, changed, asked, minutes, known)
     return build.done()
 
 

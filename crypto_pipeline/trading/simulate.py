@@ -16,6 +16,7 @@ import polars as pl
 
 from crypto_pipeline.labels.barrier_types import BarrierOutcome
 from crypto_pipeline.labels.costs import OrderUse
+from crypto_pipeline.labels.strategies.registry import STRATEGIES
 from crypto_pipeline.trading.account import AccountState, OpenTrade, TradeKey
 from crypto_pipeline.trading.guards import after_mark, note_exit, reset
 from crypto_pipeline.trading.ledger.booking import BookedFill, bought, sold
@@ -56,6 +57,7 @@ class _Fold:
     ) -> None:  # fmt: skip
         self.state, self.records = state, Records(parameters.currency)
         self._paths, self._marks, self._p, self._resets = paths, marks, parameters, resets
+        self._of = {str(strategy): parameters.of(strategy) for strategy in STRATEGIES}
         self._hash, self._step, self._winners = parameters.hash, paths.step, ZERO
         self._columns: dict[str, list[Any]] = {name: signals[name].to_list() for name in _USED}
         self._signal_ts: list[int] = signals["signal_ts"].to_physical().to_list()
@@ -175,7 +177,7 @@ class _Fold:
             loss=float(paths.planned_loss[row]), orders=int(paths.order_count[row]), fee=float(paths.fee[row]),
             **{name: columns[name][row] for name in _CANDIDATE},
         )  # fmt: skip
-        verdict = judge(candidate, state, moment, self._p)
+        verdict = judge(candidate, state, moment, self._of[key.strategy])
         tier, price = columns["tier"][row], columns["decision_price"][row]
         self.records.decide(key, moment, tier, price, paths, row, verdict, state, self._hash)
         size = verdict.size
