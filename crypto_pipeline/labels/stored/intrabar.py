@@ -18,10 +18,13 @@ _DAY = 86_400_000
 
 
 class StoredMinutes:
-    """1m bars of a panel's instruments, whole days at a time; ``days`` are those that were asked for, by instrument."""
+    """1m bars of a panel's instruments, whole days at a time; ``days`` are those that were asked for, by instrument.
 
-    def __init__(self, store: Store, panel: Panel) -> None:
-        self._store, self._panel = store, panel
+    ``as_of``: the bars as they were known then (default: now).
+    """
+
+    def __init__(self, store: Store, panel: Panel, *, as_of: datetime | None = None) -> None:
+        self._store, self._panel, self._as_of = store, panel, as_of
         self._bars: dict[str, pl.DataFrame] = {}
         self._kept: dict[str, KeptMinutes] = {}
         self.days: dict[str, set[date]] = {}
@@ -45,7 +48,7 @@ class StoredMinutes:
     def _read(self, name: str, first: date, last: date) -> pl.DataFrame:
         span = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
         columns = ["open_time", "open", "high", "low", "volume"]
-        return self._store.reader.read([name], Timeframe.M1, *span, columns=columns)
+        return self._store.reader.read([name], Timeframe.M1, *span, as_of=self._as_of, columns=columns)
 
 
 def _runs(days: Sequence[date]) -> Iterator[tuple[date, date]]:

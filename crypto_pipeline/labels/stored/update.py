@@ -273,12 +273,21 @@ def _compute(
 
 
 def setup_context(
-    store: Store, strategy: Strategy, panel: Panel, begin: datetime, end: datetime, benchmark: str | None
+    store: Store,
+    strategy: Strategy,
+    panel: Panel,
+    begin: datetime,
+    end: datetime,
+    benchmark: str | None,
+    *,
+    as_of: datetime | None = None,
 ) -> SetupContext:
-    """The other bars that the strategy's setups look at: 1h bars and the benchmark's."""
+    """The other bars that the strategy's setups look at: 1h bars and the benchmark's, as they were known at ``as_of``
+    (default: now).
+    """
 
     def read(names: Sequence[str], timeframe: Timeframe) -> Panel:
-        bars = store.reader.read(names, timeframe, begin, end, columns=BAR_COLUMNS)
+        bars = store.reader.read(names, timeframe, begin, end, as_of=as_of, columns=BAR_COLUMNS)
         return Panel.from_bars(bars, names, begin, end, timeframe)
 
     uses = strategy.definition

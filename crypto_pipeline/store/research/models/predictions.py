@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import polars as pl
 import psycopg
 from psycopg.rows import dict_row
 
+from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import require_utc
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.instrument_ids import Symbols
@@ -39,6 +41,23 @@ _MADE = """
 SELECT i.symbol, p.signal_ts FROM research.predictions p JOIN market.instruments i USING (instrument_id)
 WHERE p.strategy = %s AND p.signal_ts >= %s AND p.signal_ts < %s
 """
+#: What trading asks of predictions.
+_ANSWERS = """
+SELECT p.strategy, i.symbol, p.signal_ts, p.params_hash, p.ml_mode, p.probability, p.p_star, p.model_id
+FROM research.predictions p JOIN market.instruments i USING (instrument_id)
+WHERE p.signal_ts >= %s AND p.signal_ts < %s AND (%s::timestamptz IS NULL OR p.made_at <= %s)
+ORDER BY p.signal_ts, p.strategy, i.symbol
+"""
+ANSWER_SCHEMA: dict[str, pl.DataType] = {
+    "strategy": pl.String(),
+    "instrument": pl.String(),
+    "signal_ts": UTC_MS,
+    "params_hash": pl.String(),
+    "ml_mode": pl.String(),
+    "probability": pl.Float64(),
+    "p_star": pl.Float64(),
+    "model_id": pl.String(),
+}
 
 
 @fork_safety.with_parts
@@ -76,6 +95,15 @@ class Predictions:
         """Instrument and signal bar of every prediction of a strategy whose signal bar opened in ``[start, end)``."""
         rows = self._connections.rows(_MADE, [strategy, require_utc(start), require_utc(end)])
         return {(name, opened.astimezone(UTC)) for name, opened in rows}
+
+    def answers(self, start: datetime, end: datetime, *, as_of: datetime | None = None) -> pl.DataFrame:
+        """Probabilities of signals whose bar opened in ``[start, end)``, in ANSWER_SCHEMA, by signal.
+
+        ``as_of``: those that were made by then. A probability is null where the model refused.
+        """
+        made_by = None if as_of is None else require_utc(as_of)
+        rows = self._connections.rows(_ANSWERS, [require_utc(start), require_utc(end), made_by, made_by])
+        return pl.DataFrame(rows, schema=ANSWER_SCHEMA, orient="row")
 
     def read(
         self,
