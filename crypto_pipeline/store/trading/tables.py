@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
+
+if TYPE_CHECKING:
+    from crypto_pipeline.store.trading.shadow import ShadowTables
 
 
 @fork_safety.with_parts
@@ -13,3 +19,10 @@ class TradingTables:
 
     def __init__(self, connections: Connections, symbols: Symbols) -> None:
         self._connections, self._symbols = connections, symbols
+
+    @cached_property
+    def shadow(self) -> ShadowTables:
+        """Ledgers of shadow variants, the tests of them, and what persons changed."""
+        from crypto_pipeline.store.trading.shadow import ShadowTables
+
+        return ShadowTables(self._connections, self._symbols)
