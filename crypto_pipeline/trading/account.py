@@ -36,7 +36,7 @@ class OpenTrade:
     ``size``: what all of its ``orders`` together spend, fees apart; ``order_sum``: each of them. ``risk``: what is lost
     where all are filled and the stop is touched. ``reserved``: cash that is kept for orders that are not filled yet,
     with fees. ``booked``: fills so far; ``number``: events so far, reversals included. ``value``: of ``units`` at the
-    last mark; ``result``: what had been won or lost by then.
+    last mark; ``result``: what had been won or lost by then. ``revision``: how often it was booked anew after its end.
     """
 
     key: TradeKey
@@ -55,6 +55,7 @@ class OpenTrade:
     slippage: Decimal = ZERO
     value: Decimal = ZERO
     result: Decimal = ZERO
+    revision: int = 0
 
     @property
     def exposure(self) -> Decimal:
@@ -79,25 +80,27 @@ class GuardState:
     needs_reset: bool = False
 
 
-@dataclass(slots=True)
-class StopState:
-    """Stops of one instrument: how many in a row until now, the moment of the last, and until when nothing enters."""
+class TradeEnd(NamedTuple):
+    """How a trade of an instrument ended: when (Unix ms), and whether at its stop."""
 
-    in_row: int = 0
-    cooldown_until: int = 0
-    ban_until: int = 0
+    exit_ts: int
+    order: tuple[int, int, str]
+    stopped: bool
+    tier: str
 
 
 @dataclass(slots=True)
 class AccountState:
-    """An account after ``moment`` (the last one that was processed)."""
+    """An account after ``moment`` (the last one that was processed). ``ends``: by instrument, the last trades that
+    ended, in order.
+    """
 
     moment: int
     cash: Decimal
     equity: Decimal
     guards: GuardState
     open: dict[TradeKey, OpenTrade] = field(default_factory=dict)
-    stops: dict[str, StopState] = field(default_factory=dict)
+    ends: dict[str, tuple[TradeEnd, ...]] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, parameters: TradingParameters, moment: int) -> AccountState:
@@ -110,7 +113,7 @@ class AccountState:
         return AccountState(
             self.moment, self.cash, self.equity, copy(self.guards),
             {key: copy(trade) for key, trade in self.open.items()},
-            {name: copy(stops) for name, stops in self.stops.items()},
+            dict(self.ends),
         )  # fmt: skip
 
     @property

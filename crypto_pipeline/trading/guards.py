@@ -12,11 +12,11 @@ that ended with a gain gave back of it: a trade that won sets off no guard.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
 
-from crypto_pipeline.labels.barrier_types import BarrierOutcome
-from crypto_pipeline.trading.account import AccountState, GuardState, StopState
+from crypto_pipeline.trading.account import AccountState, GuardState, TradeEnd, TradeKey
 from crypto_pipeline.trading.money import share
 from crypto_pipeline.trading.parameters import TradingParameters
 
@@ -25,6 +25,8 @@ DAY_MS = 24 * _HOUR
 WEEK_MS = 7 * DAY_MS
 #: The first Monday after 1970-01-01.
 _MONDAY = 4 * DAY_MS
+#: So many of the last trades of each instrument are looked at.
+ENDS_KEPT = 20
 
 
 class TradingState(StrEnum):
@@ -87,15 +89,40 @@ def reset(guards: GuardState, equity: Decimal) -> None:
     guards.high_water, guards.halt_until, guards.drawn, guards.needs_reset = equity, 0, False, False
 
 
-def note_exit(
-    state: AccountState, instrument: str, tier: str, outcome: BarrierOutcome, moment: int, parameters: TradingParameters
-) -> None:
-    """Count the end of a trade among the stops of its instrument."""
-    stops = state.stops.setdefault(instrument, StopState())
-    if outcome != BarrierOutcome.SL:
-        stops.in_row = 0
-        return
-    stops.in_row += 1
-    stops.cooldown_until = moment + int(parameters.cooldown_hours.of(tier) * _HOUR)
-    if stops.in_row >= parameters.stops_in_row:
-        stops.ban_until = moment + int(parameters.ban_hours * _HOUR)
+def note_end(state: AccountState, key: TradeKey, tier: str, *, stopped: bool, moment: int) -> None:
+    """Put the end of a trade among the last ones of its instrument."""
+    ends = state.ends.get(key.instrument, ())
+    kept = sorted((*ends, TradeEnd(moment, key.order, stopped, tier)))
+    state.ends[key.instrument] = tuple(kept[-ENDS_KEPT:])
+
+
+def forget_end(state: AccountState, key: TradeKey) -> None:
+    """The trade has not ended after all."""
+    state.ends[key.instrument] = tuple(end for end in state.ends.get(key.instrument, ()) if end.order != key.order)
+
+
+def stops_in_row(ends: Sequence[TradeEnd], parameters: TradingParameters) -> int:
+    """How many of the last trades of an instrument were stopped in a row, counted up to the limit."""
+    count = 0
+    for end in reversed(ends):
+        if not end.stopped or count == parameters.stops_in_row:
+            break
+        count += 1
+    return count
+
+
+def cooldown_until(ends: Sequence[TradeEnd], parameters: TradingParameters) -> int:
+    """Until when an instrument cools down after its last stop; 0: it had none."""
+    last = next((end for end in reversed(ends) if end.stopped), None)
+    return 0 if last is None else last.exit_ts + int(parameters.cooldown_hours.of(last.tier) * _HOUR)
+
+
+def banned_until(ends: Sequence[TradeEnd], parameters: TradingParameters) -> int:
+    """Until when an instrument is banned after its last stops in a row; 0: it is not.
+
+    A ban outlasts what ends meanwhile: each stop that completes a row bans from its end on.
+    """
+    for place in range(len(ends), 0, -1):
+        if ends[place - 1].stopped and stops_in_row(ends[:place], parameters) >= parameters.stops_in_row:
+            return ends[place - 1].exit_ts + int(parameters.ban_hours * _HOUR)
+    return 0

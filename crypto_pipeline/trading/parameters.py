@@ -104,7 +104,7 @@ class TradingParameters(_Model):
     drawdown_reset: float = Field(0.20, gt=0, lt=1, description="Below the high-water mark: until a person resets it.")
     # Cooldowns
     cooldown_hours: TierHours = TierHours(large=4, mid=6, meme=24)
-    stops_in_row: int = Field(3, ge=1, description="Stops in a row of an instrument, after which it is banned.")
+    stops_in_row: int = Field(3, ge=1, le=20, description="Stops in a row of an instrument, after which it is banned.")
     ban_hours: float = Field(24.0, ge=0)
     # Models
     ml: bool = Field(True, description="Whether predictions count; without them the rules alone decide.")

@@ -13,7 +13,7 @@ from crypto_pipeline.features.definitions.regimes import Stress
 from crypto_pipeline.models.decision import MARGIN, RULES_ALONE, MlDecision, decide
 from crypto_pipeline.settings import MlMode
 from crypto_pipeline.trading.account import AccountState
-from crypto_pipeline.trading.guards import loss
+from crypto_pipeline.trading.guards import banned_until, cooldown_until, loss, stops_in_row
 from crypto_pipeline.trading.money import ZERO, exact, product, share, times
 from crypto_pipeline.trading.parameters import TradingParameters
 from crypto_pipeline.trading.sizing import Size, SizeInputs, sized
@@ -46,9 +46,17 @@ class Candidate:
     p_star: float | None
 
 
+def quote_of(instrument: str) -> str:
+    """The quote asset of a canonical name: ``USDT`` of ``BTC-USDT`` and of ``BTC-USDT@kraken``; else empty."""
+    return instrument.partition("@")[0].rpartition("-")[2] if "-" in instrument else ""
+
+
 @dataclass(frozen=True, slots=True)
 class LimitHit:
-    """Why a signal is not entered: the limit, what was found, and what is allowed."""
+    """Why a signal is not entered: the limit, what was found, and what is allowed.
+
+    Of ``currency``, what is found is 0: the instrument is quoted in another asset than the account keeps.
+    """
 
     limit: str
     value: float
@@ -101,6 +109,8 @@ def _inputs(c: Candidate, said: MlDecision, state: AccountState, moment: int, fr
 def _before_size(
     c: Candidate, said: MlDecision, state: AccountState, moment: int, p: TradingParameters
 ) -> LimitHit | None:
+    if quote_of(c.instrument) != p.currency:
+        return LimitHit("currency", 0.0, 1.0)
     if said.decision == "skip":
         assert c.probability is not None
         assert c.p_star is not None
@@ -124,14 +134,14 @@ def _guarded(state: AccountState, moment: int, p: TradingParameters) -> LimitHit
 def _cooling(c: Candidate, state: AccountState, moment: int, p: TradingParameters) -> LimitHit | None:
     if c.stress == Stress.PANIC:
         return LimitHit("panic", float(Stress.PANIC), float(Stress.CAUTION))
-    stops = state.stops.get(c.instrument)
-    if stops is None:
+    ends = state.ends.get(c.instrument)
+    if ends is None:
         return None
-    if moment < stops.ban_until:
-        return LimitHit("stops_in_row", float(stops.in_row), float(p.stops_in_row))
-    if moment < stops.cooldown_until:
+    if moment < banned_until(ends, p):
+        return LimitHit("stops_in_row", float(stops_in_row(ends, p)), float(p.stops_in_row))
+    if moment < (until := cooldown_until(ends, p)):
         hours = p.cooldown_hours.of(c.tier)
-        return LimitHit("cooldown", hours - (stops.cooldown_until - moment) / _HOUR, hours)
+        return LimitHit("cooldown", hours - (until - moment) / _HOUR, hours)
     return None
 
 

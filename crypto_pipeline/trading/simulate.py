@@ -18,8 +18,9 @@ from crypto_pipeline.labels.barrier_types import BarrierOutcome
 from crypto_pipeline.labels.costs import OrderUse
 from crypto_pipeline.labels.strategies.registry import STRATEGIES
 from crypto_pipeline.trading.account import AccountState, OpenTrade, TradeKey
-from crypto_pipeline.trading.guards import after_mark, note_exit, reset
+from crypto_pipeline.trading.guards import after_mark, forget_end, note_end, reset
 from crypto_pipeline.trading.ledger.booking import BookedFill, bought, sold
+from crypto_pipeline.trading.ledger.corrections import Correction
 from crypto_pipeline.trading.ledger.records import Records, Simulation
 from crypto_pipeline.trading.marks import Marks
 from crypto_pipeline.trading.money import QUANTUM, ZERO, exact, product, unrounded
@@ -36,16 +37,18 @@ def simulate(
     start: AccountState,
     until: int | None = None,
     resets: Sequence[int] = (),
+    corrections: Sequence[Correction] = (),
 ) -> Simulation:
     """Run the account from ``start`` over every moment after it up to ``until`` (Unix ms; None: the marks' end).
 
     ``signals`` (SIGNAL_SCHEMA, sorted) are those of the span and of the trades that ``start`` has open; others are left
-    out. ``resets``: moments at which a person reset the halt. ``start`` is not changed.
+    out. ``resets``: moments at which a person reset the halt. ``corrections`` are booked first at the first moment;
+    their signals are among ``signals``. ``start`` is not changed.
     """
     with unrounded():
-        fold = _Fold(signals, paths, marks, parameters, start.copy(), frozenset(resets))
+        fold = _Fold(signals, paths, marks, parameters, start.copy(), frozenset(resets), corrections)
         fold.run(marks.until if until is None else until)
-        return fold.records.frames(fold.state)
+        return fold.done()
 
 
 class _Fold:
@@ -53,7 +56,7 @@ class _Fold:
 
     def __init__(
         self, signals: pl.DataFrame, paths: TradePaths, marks: Marks, parameters: TradingParameters,
-        state: AccountState, resets: frozenset[int],
+        state: AccountState, resets: frozenset[int], corrections: Sequence[Correction],
     ) -> None:  # fmt: skip
         self.state, self.records = state, Records(parameters.currency)
         self._paths, self._marks, self._p, self._resets = paths, marks, parameters, resets
@@ -63,10 +66,13 @@ class _Fold:
         self._signal_ts: list[int] = signals["signal_ts"].to_physical().to_list()
         self._due: dict[int, list[tuple[tuple[int, int, str], int, int]]] = {}
         self._at: dict[int, list[int]] = {}
+        corrected = {each.trade.key: each for each in corrections}
         for row, signal_ts in enumerate(self._signal_ts):
             if signal_ts + self._step > state.moment:
                 self._at.setdefault(signal_ts + self._step, []).append(row)
-            elif (trade := state.open.get(self._key(row))) is not None:
+            elif (correction := corrected.get(key := self._key(row))) is not None:
+                self._correct(row, correction)
+            elif (trade := state.open.get(key)) is not None:
                 self._expect(row, trade)
 
     def _key(self, row: int) -> TradeKey:
@@ -85,13 +91,57 @@ class _Fold:
             for row in self._at.get(moment, ()):
                 self._decide(moment, row)
 
+    def done(self) -> Simulation:
+        """The frames of the run, with the trades that are open at its end."""
+        rows = {key: row for row in range(len(self._signal_ts)) if (key := self._key(row)) in self.state.open}
+        for trade in self.state.open.values():
+            row = rows[trade.key]
+            price = self._columns["decision_price"][row]
+            self.records.position(
+                trade, self._paths, row, price, self._marks.close(trade.key.instrument, self.state.moment)
+            )
+        return self.records.frames(self.state)
+
     def _expect(self, row: int, trade: OpenTrade) -> None:
         """Note when what is not booked of a trade yet will be; place -1: its entry was missed."""
-        paths, order = self._paths, trade.key.order
+        paths, order, soonest = self._paths, trade.key.order, self.state.moment + self._step
         if paths.missed[row]:
-            self._due.setdefault(int(paths.entry_ts[row]) + self._step, []).append((order, row, -1))
+            due = max(int(paths.entry_ts[row]) + self._step, soonest)
+            self._due.setdefault(due, []).append((order, row, -1))
         for place in range(int(paths.first_fill[row]) + trade.booked, int(paths.first_fill[row + 1])):
-            self._due.setdefault(int(paths.fill_ts[place]) + self._step, []).append((order, row, place))
+            due = max(int(paths.fill_ts[place]) + self._step, soonest)
+            self._due.setdefault(due, []).append((order, row, place))
+
+    def _correct(self, row: int, correction: Correction) -> None:
+        """Take back the fills that differ, at the first moment; what the bars say instead is booked after them."""
+        trade, moment = correction.trade, self.state.moment + self._step
+        for number, fill in reversed(correction.standing[correction.first :]):
+            taken = fill.reversed()
+            self.records.fill(trade.key, trade.number, number, moment, taken)
+            self._apply(trade, taken)
+            trade.booked, trade.number = trade.booked - 1, trade.number + 1
+        if correction.ended:
+            forget_end(self.state, trade.key)
+            self.records.reopen(trade)
+            trade.revision += 1
+        trade.reserved = self._reserve(row, trade.order_sum) * (trade.orders - trade.booked)
+        self.state.open[trade.key] = trade
+        self._expect(row, trade)
+
+    def _apply(self, trade: OpenTrade, fill: BookedFill) -> None:
+        """What a fill, or what takes one back, changes in the trade and the account."""
+        if fill.use.buys:
+            trade.paid -= fill.cash
+        else:
+            trade.received += fill.cash
+        trade.units += fill.units
+        trade.fees += fill.fee
+        trade.slippage += fill.slippage
+        self.state.cash += fill.cash
+
+    def _reserve(self, row: int, order_sum: Decimal) -> Decimal:
+        """What one order may take of the cash: its sum and its fee."""
+        return order_sum + product(order_sum, exact(self._paths.fee[row])) + QUANTUM
 
     def _miss(self, moment: int, row: int) -> None:
         trade = self.state.open.pop(self._key(row))
@@ -99,33 +149,28 @@ class _Fold:
 
     def _book(self, moment: int, row: int, place: int) -> None:
         """Book one fill of a trade."""
-        paths, state, trade = self._paths, self.state, self.state.open[self._key(row)]
+        paths, trade = self._paths, self.state.open[self._key(row)]
         use, bar_ts, raw = OrderUse(int(paths.fill_use[place])), int(paths.fill_ts[place]), float(paths.fill_raw[place])
         slippage, fee = exact(paths.slippage[row]), exact(paths.fee[row])
         if use.buys:
             fill = bought(use, bar_ts, raw, trade.order_sum, slippage, fee)
-            trade.paid -= fill.cash
-            trade.reserved -= trade.reserved / (trade.orders - trade.booked)
+            trade.reserved -= self._reserve(row, trade.order_sum)
         else:
             fill = sold(use, bar_ts, raw, trade.units, slippage, fee)
-            trade.received += fill.cash
-        state.cash += fill.cash
-        trade.units += fill.units
-        trade.fees += fill.fee
-        trade.slippage += fill.slippage
+        self._apply(trade, fill)
         self.records.fill(trade.key, trade.number, None, moment, fill)
         self._order_events(trade, moment, row, fill)
         trade.booked, trade.number = trade.booked + 1, trade.number + 1
         if not use.buys:
-            self._close(trade, moment, row, fill)
+            self._close(trade, row, fill)
 
-    def _close(self, trade: OpenTrade, moment: int, row: int, fill: BookedFill) -> None:
+    def _close(self, trade: OpenTrade, row: int, fill: BookedFill) -> None:
         del self.state.open[trade.key]
         won = trade.received - trade.paid
         if won > 0:
             self._winners += won - trade.result
-        outcome = BarrierOutcome(int(self._paths.outcome[row]))
-        note_exit(self.state, trade.key.instrument, trade.tier, outcome, moment, self._p)
+        stopped, ended = int(self._paths.outcome[row]) == BarrierOutcome.SL, int(self._paths.exit_ts[row])
+        note_end(self.state, trade.key, trade.tier, stopped=stopped, moment=ended)
         self.records.trade(trade, self._paths, row, fill, self._columns["decision_price"][row])
 
     def _order_events(self, trade: OpenTrade, moment: int, row: int, fill: BookedFill) -> None:
@@ -183,10 +228,8 @@ class _Fold:
         size = verdict.size
         if size is None:
             return
-        each = size.order_sum + product(size.order_sum, exact(candidate.fee)) + QUANTUM
-        trade = OpenTrade(
-            key, tier, size.quote, size.order_sum, candidate.orders, verdict.risk, each * candidate.orders
-        )
+        reserved = self._reserve(row, size.order_sum) * candidate.orders
+        trade = OpenTrade(key, tier, size.quote, size.order_sum, candidate.orders, verdict.risk, reserved)
         state.open[key] = trade
         self.records.order(trade, 0, "placed", moment, OrderUse.ENTRY, None)
         self._expect(row, trade)

@@ -25,7 +25,10 @@ _BUYS = {OrderUse.ENTRY, OrderUse.GRID}
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What happened in a span, as frames (see ``rows``), and the account at its end."""
+    """What happened in a span, as frames (see ``rows``), and the account at its end, with its open ``positions``.
+
+    ``reopened``: trades whose row no longer holds, because their fills were taken back.
+    """
 
     decisions: pl.DataFrame
     orders: pl.DataFrame
@@ -33,6 +36,8 @@ class Simulation:
     trades: pl.DataFrame
     postings: pl.DataFrame
     equity: pl.DataFrame
+    positions: pl.DataFrame
+    reopened: pl.DataFrame
     state: AccountState
 
 
@@ -52,13 +57,16 @@ class Records:
     trades: list[tuple[Any, ...]] = field(default_factory=list)
     postings: list[tuple[Any, ...]] = field(default_factory=list)
     equity: list[tuple[Any, ...]] = field(default_factory=list)
+    positions: list[tuple[Any, ...]] = field(default_factory=list)
+    reopened: list[tuple[Any, ...]] = field(default_factory=list)
 
     def frames(self, state: AccountState) -> Simulation:
         """All rows as frames."""
         return Simulation(
             framed(self.decisions, shapes.DECISION_SCHEMA), framed(self.orders, shapes.ORDER_SCHEMA),
             framed(self.fills, shapes.FILL_SCHEMA), framed(self.trades, shapes.TRADE_SCHEMA),
-            framed(self.postings, shapes.POSTING_SCHEMA), framed(self.equity, shapes.EQUITY_SCHEMA), state,
+            framed(self.postings, shapes.POSTING_SCHEMA), framed(self.equity, shapes.EQUITY_SCHEMA),
+            framed(self.positions, shapes.POSITION_SCHEMA), framed(self.reopened, shapes.REOPENED_SCHEMA), state,
         )  # fmt: skip
 
     def decide(
@@ -91,14 +99,26 @@ class Records:
         for account, currency, amount in postings(fill, base_of(key.instrument), self.currency):
             self.postings.append((*key, number, moment, account, currency, amount))
 
-    def trade(
-        self, trade: OpenTrade, paths: TradePaths, row: int, bought: BookedFill, price: float, revision: int = 0
-    ) -> None:
-        """A trade that ended. ``bought``: its last fill, which sold everything. ``price``: of the decision."""
+    def reopen(self, trade: OpenTrade) -> None:
+        """The row of a trade that ended no longer holds."""
+        self.reopened.append((*trade.key, trade.revision))
+
+    def position(self, trade: OpenTrade, paths: TradePaths, row: int, price: float, mark: float | None) -> None:
+        """A trade that is open at the end. ``price``: of the decision; ``mark``: the last close."""
+        there = bool(paths.entered[row])
+        known = (paths.orders[row, 0], paths.average_price[row], paths.stop[row], paths.take_profit[row])
+        self.positions.append((
+            *trade.key, trade.revision, trade.tier, int(paths.entry_ts[row]), trade.size, trade.order_sum, trade.orders,
+            trade.risk, trade.reserved, trade.booked, trade.number, trade.units, trade.paid, trade.received, trade.fees,
+            trade.slippage, trade.value, trade.result, price, *(float(one) if there else None for one in known), mark,
+        ))  # fmt: skip
+
+    def trade(self, trade: OpenTrade, paths: TradePaths, row: int, last: BookedFill, price: float) -> None:
+        """A trade that ended. ``last``: the fill that sold everything. ``price``: of the decision."""
         self.trades.append((
-            *trade.key, revision, trade.tier, int(paths.entry_ts[row]), int(paths.exit_ts[row]),
+            *trade.key, trade.revision, trade.tier, int(paths.entry_ts[row]), int(paths.exit_ts[row]),
             BarrierOutcome(int(paths.outcome[row])).name, _AMBIGUOUS[int(paths.ambiguous[row])],
-            int(paths.filled[row]), trade.size, -bought.units, price, float(paths.orders[row, 0]),
+            int(paths.filled[row]), trade.size, -last.units, price, float(paths.orders[row, 0]),
             float(paths.average_price[row]), float(paths.exit_price[row]), float(paths.stop[row]),
             float(paths.take_profit[row]), trade.paid, trade.received, trade.fees, trade.slippage,
             trade.received - trade.paid, float(paths.net_return[row]),

@@ -118,6 +118,35 @@ EQUITY_SCHEMA: dict[str, pl.DataType] = {
     "drawn": pl.Boolean(),
     "needs_reset": pl.Boolean(),
 }
+#: Trades that are open at the end of a span; what ``OpenTrade`` says of each, and its prices.
+POSITION_SCHEMA: dict[str, pl.DataType] = {
+    **_KEY,
+    "revision": pl.Int64(),
+    "tier": pl.String(),
+    "entry_ts": UTC_MS,
+    "size": MONEY,
+    "order_sum": MONEY,
+    "orders": pl.Int64(),
+    "risk": MONEY,
+    "reserved": MONEY,
+    "booked": pl.Int64(),
+    "number": pl.Int64(),
+    "units": MONEY,
+    "paid": MONEY,
+    "received": MONEY,
+    "fees": MONEY,
+    "slippage": MONEY,
+    "value": MONEY,
+    "result": MONEY,
+    "decision_price": pl.Float64(),
+    "entry_price": pl.Float64(),  # null: its entry bar is still to come; so are the next three
+    "average_price": pl.Float64(),
+    "stop_loss_price": pl.Float64(),
+    "take_profit_price": pl.Float64(),
+    "mark": pl.Float64(),  # the last close
+}
+#: Trades whose row no longer holds.
+REOPENED_SCHEMA: dict[str, pl.DataType] = {**_KEY, "revision": pl.Int64()}
 
 
 def framed(rows: Sequence[Sequence[Any]], schema: dict[str, pl.DataType]) -> pl.DataFrame:
