@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
 
@@ -14,6 +14,7 @@ import polars as pl
 from crypto_pipeline.arrays.grid import COLUMNS, Grid, Ints
 from crypto_pipeline.arrays.rolling_loops import Floats
 from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.market.times import from_unix_ms
 
 Flags = npt.NDArray[np.bool_]
 
@@ -49,6 +50,13 @@ class Panel:
     def width(self) -> int:
         """Bars of each instrument."""
         return self.grid.rows
+
+    def part(self, first: int, until: int) -> Self:
+        """The bars at places ``[first, until)``, as views of the same arrays."""
+        step = self.grid.step
+        start, end = (from_unix_ms(self.grid.first + step * place) for place in (first, until))
+        grid = Grid(self.grid.timeframe, start, end)
+        return replace(self, grid=grid, **{name: getattr(self, name)[:, first:until] for name in COLUMNS})
 
     def times(self, places: Ints) -> Ints:
         """Open times in Unix milliseconds of bars at those places of any instrument."""

@@ -10,6 +10,7 @@ from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
 
 if TYPE_CHECKING:
+    from crypto_pipeline.store.trading.scans import ScanTables
     from crypto_pipeline.store.trading.shadow import ShadowTables
 
 
@@ -19,6 +20,13 @@ class TradingTables:
 
     def __init__(self, connections: Connections, symbols: Symbols) -> None:
         self._connections, self._symbols = connections, symbols
+
+    @cached_property
+    def scans(self) -> ScanTables:
+        """Scans of closed bars, and how far they are."""
+        from crypto_pipeline.store.trading.scans import ScanTables
+
+        return ScanTables(self._connections, self._symbols)
 
     @cached_property
     def shadow(self) -> ShadowTables:

@@ -10,16 +10,17 @@ from enum import StrEnum
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.arrays.panel import Flags, Floats, Ints, Panel
+from crypto_pipeline.arrays.panel import Floats, Ints, Panel
 from crypto_pipeline.labels.compute import SetupContext, enterable
-from crypto_pipeline.labels.setups import setup_frame
+from crypto_pipeline.labels.setups import conditions_of, setup_frame
 from crypto_pipeline.labels.strategies.base import WARM_UP, Parameters, SetupBars
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.bars import UTC_MS
+from crypto_pipeline.store.trading.scan_columns import SCAN_SCHEMA, ScanConditions
 from crypto_pipeline.trading.scanning.judging import Judgement, judge
 
 
-class Decision(StrEnum):
+class ScanDecision(StrEnum):
     """What a scan decided."""
 
     TAKE = "TAKE"
@@ -29,22 +30,6 @@ class Decision(StrEnum):
 
 #: Reasons beside the name of the one condition that a NEAR_MISS failed.
 SETUP, CONDITIONS, WARM, BAR_MISSING = "setup", "conditions", "warm_up", "bar_missing"
-
-#: Columns of a frame of scans, sorted by bar, strategy (in the registry's order) and instrument. Times are UTC.
-SCAN_SCHEMA: dict[str, pl.DataType] = {
-    "strategy": pl.String(),
-    "instrument": pl.String(),
-    "signal_ts": UTC_MS,  # open of the bar
-    "params_hash": pl.String(),  # of the strategy's parameters
-    "decision": pl.String(),  # TAKE, SKIP or NEAR_MISS
-    "reason": pl.String(),  # setup; the condition that a NEAR_MISS failed; conditions, warm_up, bar_missing
-    "failed": pl.Int32(),  # bit i: condition i is not met; null where none was judged
-    "values": pl.List(pl.Float64()),  # of the conditions in order, NaN: not known; null where none was judged
-    "market_regime": pl.Int16(),  # as features have it; null: not known
-    "stress": pl.Int16(),
-    "confidence_score": pl.Float32(),  # 1: all conditions met; less by how far the others are from it; null: not judged
-    "metadata": pl.String(),  # of a TAKE: its measures as JSON
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +47,9 @@ class MarketBars:
 
 @dataclass(frozen=True, slots=True)
 class Scans:
-    """Scans of one strategy, and its setups as ``labels.compute.find_setups`` gives them."""
+    """Scans of one strategy (in SCAN_SCHEMA, sorted by bar and instrument), and its setups as
+    ``labels.compute.find_setups`` gives them.
+    """
 
     rows: pl.DataFrame
     setups: pl.DataFrame
@@ -111,7 +98,7 @@ def _judged(found: Judgement, parameters: Parameters, setups: pl.DataFrame) -> p
     reason = np.full(len(found.rows), CONDITIONS, dtype=object)
     reason[failures == 1] = names[np.argmin(found.met[failures == 1], axis=1)]
     reason[failures == 0] = SETUP
-    decision = np.select([failures == 0, failures == 1], [Decision.TAKE, Decision.NEAR_MISS], Decision.SKIP)
+    decision = np.select([failures == 0, failures == 1], [ScanDecision.TAKE, ScanDecision.NEAR_MISS], ScanDecision.SKIP)
     metadata = np.full(len(found.rows), None, dtype=object)
     metadata[failures == 0] = [_json(row) for row in setups.drop("number", "place").iter_rows(named=True)]
     return pl.DataFrame(
@@ -140,7 +127,7 @@ def _json(measures: dict[str, float]) -> str:
 
 def _unjudged(rows: Ints, reason: str) -> pl.DataFrame:
     return pl.DataFrame({"row": rows}).with_columns(
-        pl.lit(str(Decision.SKIP)).alias("decision"),
+        pl.lit(str(ScanDecision.SKIP)).alias("decision"),
         pl.lit(reason).alias("reason"),
         *(pl.lit(None, SCAN_SCHEMA[name]).alias(name) for name in ("failed", "values", "confidence_score", "metadata")),
     )
@@ -161,8 +148,14 @@ def _named(
     return named.select(*SCAN_SCHEMA).sort("signal_ts", "instrument")
 
 
-def known_at(panel: Panel, place: int) -> Flags:
-    """Per instrument: whether its bar at ``place`` is there, of those that have begun."""
-    begun = panel.first() <= place
-    known: Flags = ~np.isnan(panel.close[:, place]) | ~begun
-    return known
+def conditions_for(strategy: Strategy, parameters: Parameters) -> ScanConditions:
+    """The conditions behind the scans of a strategy, as they are stored."""
+    conditions = conditions_of(strategy.definition, parameters)
+    return ScanConditions(
+        str(strategy),
+        parameters.hash,
+        tuple(one.name for one in conditions),
+        tuple(str(one.comparison) for one in conditions),
+        tuple(float(one.threshold(parameters)) for one in conditions),
+        tuple(one.about for one in conditions),
+    )

@@ -16,7 +16,7 @@ from crypto_pipeline.labels.strategies.base import WARM_UP
 from crypto_pipeline.labels.strategies.dca import halts
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market import Timeframe, roll_up_all
-from crypto_pipeline.trading.scanning.scan import SCAN_SCHEMA, Decision, MarketBars, Scans, scan
+from crypto_pipeline.trading.scanning.scan import SCAN_SCHEMA, MarketBars, ScanDecision, Scans, scan
 from crypto_pipeline_tests.builders.label_market import START, minutes
 from crypto_pipeline_tests.labels.comparison import SETS
 
@@ -91,7 +91,7 @@ def test_a_near_miss_fails_one_condition_and_names_it(market: Market) -> None:
         pairs = zip(conditions, values, strict=True)
         wrong = [one.name for one, value in pairs if not one.met(np.array(value), parameters)]
         assert failed == sum(1 << place for place, one in enumerate(conditions) if one.name in wrong)
-        assert decision == {0: Decision.TAKE, 1: Decision.NEAR_MISS}.get(len(wrong), Decision.SKIP)
+        assert decision == {0: ScanDecision.TAKE, 1: ScanDecision.NEAR_MISS}.get(len(wrong), ScanDecision.SKIP)
         assert reason == {0: "setup", 1: wrong[0] if wrong else ""}.get(len(wrong), "conditions")
         seen.add(decision)
     assert {"NEAR_MISS", "SKIP"} <= seen
