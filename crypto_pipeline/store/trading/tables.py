@@ -10,6 +10,7 @@ from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
 
 if TYPE_CHECKING:
+    from crypto_pipeline.store.trading.orders_outbox import OrderOutbox
     from crypto_pipeline.store.trading.scans import ScanTables
     from crypto_pipeline.store.trading.shadow import ShadowTables
 
@@ -34,3 +35,10 @@ class TradingTables:
         from crypto_pipeline.store.trading.shadow import ShadowTables
 
         return ShadowTables(self._connections, self._symbols)
+
+    @cached_property
+    def outbox(self) -> OrderOutbox:
+        """What brokers are to carry out, and what came of it."""
+        from crypto_pipeline.store.trading.orders_outbox import OrderOutbox
+
+        return OrderOutbox(self._connections, self._symbols)

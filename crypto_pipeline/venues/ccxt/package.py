@@ -45,6 +45,14 @@ def exchange_class(name: str) -> Any:
         return getattr(import_module(f"ccxt.async_support.{name}"), name)
 
 
+def synchronous_class(name: str) -> Any:
+    """ccxt's class of the exchange ``name`` whose methods wait for their answers. Raises ModuleNotFoundError."""
+    with _lock:
+        if "ccxt" not in sys.modules:
+            _lay_out("ccxt")
+        return getattr(import_module(f"ccxt.{name}"), name)
+
+
 def streaming_class(name: str) -> Any:
     """ccxt.pro's class of the exchange ``name``. Raises ModuleNotFoundError."""
     with _lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from typing import Any, cast, get_args
@@ -258,7 +259,9 @@ async def _no_answer(request: web.Request, fault: OrderTimeout) -> web.StreamRes
         text = "Timeout waiting for response from backend server. Send status unknown; execution status unknown."
         return json_answer({"code": -1007, "msg": text}, 503)
     if fault.manner == "hang":
-        await asyncio.sleep(3600)
+        deadline, transport = time.monotonic() + 3600, request.transport
+        while transport is not None and not transport.is_closing() and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=503)
