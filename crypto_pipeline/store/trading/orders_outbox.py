@@ -172,7 +172,7 @@ class OutboxOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class BookedFill:
+class StatedFill:
     """A fill as the venue stated it."""
 
     fill_id: str
@@ -209,9 +209,9 @@ class OrderOutbox:
         """All orders of these, oldest first."""
         return self._read(OutboxOrder, _ORDERS, [list(handovers)])
 
-    def fills(self, handovers: Sequence[int]) -> list[BookedFill]:
+    def fills(self, handovers: Sequence[int]) -> list[StatedFill]:
         """All fills of these, oldest first."""
-        return self._read(BookedFill, _FILLS, [list(handovers)])
+        return self._read(StatedFill, _FILLS, [list(handovers)])
 
     def _read(self, kind: type[Any], statement: LiteralString, values: Any) -> list[Any]:
         def read(connection: psycopg.Connection[Any]) -> list[Any]:
@@ -259,11 +259,11 @@ class OrderOutbox:
         """Note that an order certainly did not arrive; it is sent again after ``pause`` seconds."""
         self._execute(_REQUEUE, {"client_id": client_id, "error": error, "pause": pause})
 
-    def book(self, broker: str, fills: Sequence[BookedFill]) -> None:
+    def book(self, broker: str, fills: Sequence[StatedFill]) -> None:
         """Store fills; those that are there already change nothing."""
         ids = self._symbols.ids([fill.instrument for fill in fills])
         rows = [
-            {name: getattr(fill, name) for name in BookedFill.__slots__}
+            {name: getattr(fill, name) for name in StatedFill.__slots__}
             | {"broker": broker, "instrument_id": ids[fill.instrument]}
             for fill in fills
         ]

@@ -19,7 +19,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
-from crypto_pipeline.store.trading.orders_outbox import BookedFill, Handover, OutboxOrder, Role
+from crypto_pipeline.store.trading.orders_outbox import Handover, OutboxOrder, Role, StatedFill
 from crypto_pipeline.trading.brokers.client_ids import client_order_id
 from crypto_pipeline.trading.brokers.port import BrokerTraits, MarketRules
 
@@ -54,7 +54,7 @@ class NextSteps:
     reason: str | None = None
 
 
-def position_view(orders: Sequence[OutboxOrder], fills: Sequence[BookedFill], rules: MarketRules) -> PositionView:
+def position_view(orders: Sequence[OutboxOrder], fills: Sequence[StatedFill], rules: MarketRules) -> PositionView:
     """Sum up the orders and fills of one position."""
     bought = sum((fill.quantity for fill in fills if fill.side == "buy"), ZERO)
     cost = sum((fill.quantity * fill.price for fill in fills if fill.side == "buy"), ZERO)
@@ -73,7 +73,7 @@ def position_view(orders: Sequence[OutboxOrder], fills: Sequence[BookedFill], ru
 def next_steps(
     handover: Handover,
     orders: Sequence[OutboxOrder],
-    fills: Sequence[BookedFill],
+    fills: Sequence[StatedFill],
     rules: MarketRules,
     traits: BrokerTraits,
     now: datetime,
@@ -99,7 +99,7 @@ def next_steps(
     return _closing(handover, orders, view, rules, price, reason, is_sold_now=is_sold_now)
 
 
-def _is_behind(orders: Sequence[OutboxOrder], fills: Sequence[BookedFill]) -> bool:
+def _is_behind(orders: Sequence[OutboxOrder], fills: Sequence[StatedFill]) -> bool:
     """Whether the venue said more of an order than fills were booked of it."""
     booked: dict[str, Decimal] = {}
     for fill in fills:

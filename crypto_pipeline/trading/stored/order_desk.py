@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from crypto_pipeline.store.trading.orders_outbox import BookedFill, Handover, OrderOutbox, OutboxOrder
+from crypto_pipeline.store.trading.orders_outbox import Handover, OrderOutbox, OutboxOrder, StatedFill
 from crypto_pipeline.trading.brokers.client_ids import PREFIX
 from crypto_pipeline.trading.brokers.plan import next_steps
 from crypto_pipeline.trading.brokers.port import (
@@ -61,7 +61,7 @@ class DeskReport:
 class _Position:
     handover: Handover
     orders: list[OutboxOrder]
-    fills: list[BookedFill]
+    fills: list[StatedFill]
 
 
 class OrderDesk:
@@ -242,7 +242,7 @@ class OrderDesk:
         known = {fill.fill_id for fill in position.fills}
         instrument = position.handover.instrument
         fills = {
-            fill.fill_id: BookedFill(
+            fill.fill_id: StatedFill(
                 fill.fill_id, order.client_id, order.handover_id, instrument, fill.side, fill.price, fill.quantity,
                 fill.fee, fill.fee_asset, fill.time,
             )
