@@ -25,12 +25,12 @@ from crypto_pipeline.defs.base.runs import CRITICAL, SOON, UNFINISHED, sensor
 from crypto_pipeline.defs.live import ingest_run
 from crypto_pipeline.defs.live.heartbeats import observations
 from crypto_pipeline.ingest import Duty, IngestShard, ingest_shard, ingest_shards, run_ingest, shards_with_instruments
-from crypto_pipeline.models.stored.live import after_minute_with_predictions
 from crypto_pipeline.ops.dagster_instance.idle_sensors import CHANGES, RUNS
 from crypto_pipeline.ops.host.processes import MARK
 from crypto_pipeline.ops.supervision.ingest_process import LineQueueHandler, ingest_here
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store.coordination.heartbeats import Heartbeat
+from crypto_pipeline.trading.stored.live import after_minute_with_trading
 
 #: A heartbeat older than this belongs to a dead or stuck holder.
 STALE = 20.0
@@ -113,7 +113,7 @@ async def _ingest_until_stopped(
         shard.count,
         stop,
         Summaries(context.log),
-        after_minute_with_predictions(settings),
+        after_minute_with_trading(settings),
         holder=context.run_id,
         duty=duty,
         name=shard.name,

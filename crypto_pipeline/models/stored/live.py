@@ -9,7 +9,7 @@ import logging
 import time
 from datetime import UTC, datetime
 
-from crypto_pipeline.features.stored.live import LATE, LiveStep, after_minute_with_features
+from crypto_pipeline.features.stored.live import LATE, AfterFeatures, LiveStep, after_minute_with_features
 from crypto_pipeline.ingest import MinuteDone, OnMinute
 from crypto_pipeline.labels.strategies.base import TIMEFRAME
 from crypto_pipeline.models.booster import is_installed
@@ -51,16 +51,22 @@ class LivePredictions:
         return len(made)
 
 
-def after_minute_with_predictions(settings: Settings) -> OnMinute:
+def after_minute_with_predictions(settings: Settings, then: AfterFeatures | None = None) -> OnMinute:
     """A callback for ingest after each minute: bars, then features of closed bars, then predictions of their setups.
 
-    What fails here is logged and keeps nothing else from running; the setups are predicted with the next bar.
+    What fails here is logged and keeps nothing else from running; the setups are predicted with the next bar. ``then``
+    is called after the predictions.
     """
     if not is_installed():
-        return after_minute_with_features(settings)
+        return after_minute_with_features(settings, then)
     live = LivePredictions(settings)
 
     def predict(done: MinuteDone, step: LiveStep) -> None:
+        _predict(done, step)
+        if then is not None:
+            then(done, step)
+
+    def _predict(done: MinuteDone, step: LiveStep) -> None:
         try:
             live.after_features(done.store, done.now, step)
         except LeaseLost:

@@ -113,7 +113,7 @@ class LateMinuteWork:
     def _make(self) -> OnMinute:
         with self._lock:
             if self._made is None:
-                from crypto_pipeline.models.stored.live import after_minute_with_predictions
+                from crypto_pipeline.trading.stored.live import after_minute_with_trading
 
-                self._made = after_minute_with_predictions(self._settings)
+                self._made = after_minute_with_trading(self._settings)
             return self._made

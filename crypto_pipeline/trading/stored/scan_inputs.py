@@ -7,11 +7,12 @@ their values are equal to the last digit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
+import polars as pl
 
 from crypto_pipeline.arrays.grid import take
 from crypto_pipeline.arrays.panel import Floats, Panel
@@ -84,21 +85,32 @@ class ScanBars:
         return MarketBars(regimes.regime_of(self.benchmark, self.trend), regimes.stress_of(self.benchmark))
 
 
+#: Reads bars of some instruments that open in a span, with BAR_COLUMNS.
+ReadBars = Callable[[Sequence[str], Timeframe, datetime, datetime], pl.DataFrame]
+
+
+def plain_reader(store: Store, as_of: datetime | None = None) -> ReadBars:
+    """Reads from the store; ``as_of``: only what was known then."""
+
+    def read(names: Sequence[str], timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
+        return store.reader.read(names, timeframe, start, end, columns=BAR_COLUMNS, as_of=as_of)
+
+    return read
+
+
 def read_scan_bars(
-    store: Store,
+    read_bars: ReadBars,
     tiers: Mapping[str, str],
     parameters: Sequence[Parameters],
     start: datetime,
     end: datetime,
     benchmark: str | None,
-    as_of: datetime | None = None,
 ) -> ScanBars:
-    """Read what scans of ``[start, end)`` rest on. ``as_of``: only what was known then. Raises StoreError."""
+    """Read what scans of ``[start, end)`` rest on. Raises StoreError."""
     begin = monday(start) - timedelta(days=max(map(look_back, parameters)))
 
     def read(names: Sequence[str], timeframe: Timeframe, first: datetime) -> Panel:
-        bars = store.reader.read(names, timeframe, first, end, columns=BAR_COLUMNS, as_of=as_of)
-        return Panel.from_bars(bars, names, first, end, timeframe)
+        return Panel.from_bars(read_bars(names, timeframe, first, end), names, first, end, timeframe)
 
     panel, hours = read(list(tiers), TIMEFRAME, begin), read(list(tiers), Timeframe.H1, begin)
     trend = np.full(panel.width, np.nan)

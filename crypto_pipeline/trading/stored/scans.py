@@ -22,7 +22,8 @@ from crypto_pipeline.store.trading.scan_columns import SCAN_SCHEMA
 from crypto_pipeline.store.trading.scans import ScanProgress
 from crypto_pipeline.trading.scanning.readiness import Readiness, known_bars, ready
 from crypto_pipeline.trading.scanning.scan import ScanDecision, conditions_for, scan
-from crypto_pipeline.trading.stored.scan_inputs import ScanBars, monday, read_scan_bars
+from crypto_pipeline.trading.stored.day_cache import DayCache
+from crypto_pipeline.trading.stored.scan_inputs import ScanBars, monday, plain_reader, read_scan_bars
 
 #: So many days are scanned from one reading of bars.
 _DAYS_AT_ONCE = 56
@@ -77,7 +78,7 @@ def scan_span(
     for first, until in _stretches(start, end):
         benchmark = Universe.from_store(store, settings.feature_benchmark).benchmark
         if tiers:
-            bars = read_scan_bars(store, tiers, list(sets.values()), first, until, benchmark, as_of)
+            bars = read_scan_bars(plain_reader(store, as_of), tiers, list(sets.values()), first, until, benchmark)
             found.append(scan_weeks(bars, sets, first, until))
     return pl.concat(found)
 
@@ -109,32 +110,58 @@ def _stretches(start: datetime, end: datetime) -> Iterator[tuple[datetime, datet
 
 
 def scan_pass(store: Store, settings: Settings, now: datetime) -> ScanReport:
-    """Scan every bar that has closed by ``now`` and is not scanned yet, in order, and store the scans.
+    """One pass of a ``ScanPass`` that remembers nothing."""
+    return ScanPass(settings).run(store, now)
 
-    A bar is scanned when the bars of all traded instruments of that time are there or explained, or when one has been
-    absent for ``scan_deadline_seconds`` after its close. Each is scanned once: what comes later changes nothing. Of
-    days that are older than ``keep_scan_days`` only setups are stored. Raises StoreError.
+
+class ScanPass:
+    """Scans bars that have closed, pass after pass. It keeps the bars that it has read and that did not change since:
+    of a bar that has just closed little more than that bar is read.
     """
-    report = ScanReport()
-    tiers, sets = traded(store), traded_parameters(settings)
-    progress = store.trading.scans.progress() or _begin(store, list(tiers), now)
-    if progress is None or not tiers:
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._sets = settings, traded_parameters(settings)
+        self._bars = DayCache()
+
+    def run(self, store: Store, now: datetime) -> ScanReport:
+        """Scan every bar that has closed by ``now`` and is not scanned yet, in order, and store the scans.
+
+        A bar is scanned when the bars of all traded instruments of that time are there or explained, or when one has
+        been absent for ``scan_deadline_seconds`` after its close. Each is scanned once: what comes later changes
+        nothing. Of days that are older than ``keep_scan_days`` only setups are stored. Raises StoreError.
+        """
+        report, progress = ScanReport(), store.trading.scans.progress()
+        if progress is not None and progress.scanned_until >= TIMEFRAME.floor(now):
+            report.until = progress.scanned_until
+            return report
+        tiers = traded(store)
+        progress = progress or _begin(store, list(tiers), now)
+        if progress is None or not tiers:
+            return report
+        report.until = progress.scanned_until
+        benchmark = Universe.from_store(store, self._settings.feature_benchmark).benchmark
+        for start, end in _stretches(progress.scanned_until, TIMEFRAME.floor(now)):
+            bars = read_scan_bars(self._bars.reader(store), tiers, list(self._sets.values()), start, end, benchmark)
+            found = _readiness(store, self._settings, bars, start, now, progress.waits_since)
+            until = start + TIMEFRAME.delta * found.count
+            if found.count and not self._store(store, scan_weeks(bars, self._sets, start, until), start, until, report):
+                return report  # another pass was faster
+            if found.since is not None:
+                report.waits_for = [list(tiers)[number] for number in found.waits_for]
+                store.trading.scans.wait(found.since)
+                break
         return report
-    report.until = progress.scanned_until
-    benchmark = Universe.from_store(store, settings.feature_benchmark).benchmark
-    for start, end in _stretches(progress.scanned_until, TIMEFRAME.floor(now)):
-        bars = read_scan_bars(store, tiers, list(sets.values()), start, end, benchmark)
-        found = _readiness(store, settings, bars, start, now, progress.waits_since)
-        until = start + TIMEFRAME.delta * found.count
-        if found.count and not _store(
-            store, settings, scan_weeks(bars, sets, start, until), sets, start, until, report
-        ):
-            return report  # another pass was faster
-        if found.since is not None:
-            report.waits_for = [list(tiers)[number] for number in found.waits_for]
-            store.trading.scans.wait(found.since)
-            break
-    return report
+
+    def _store(self, store: Store, scans: pl.DataFrame, start: datetime, until: datetime, report: ScanReport) -> bool:
+        kept = midnight(store.clock.now()) - timedelta(days=self._settings.keep_scan_days)
+        rows = scans.filter((pl.col("signal_ts") >= kept) | (pl.col("decision") == str(ScanDecision.TAKE)))
+        conditions = [conditions_for(strategy, parameters) for strategy, parameters in self._sets.items()]
+        if not store.trading.scans.put(rows, conditions, start, until):
+            return False
+        report.scans += rows.height
+        report.takes += rows.filter(pl.col("decision") == str(ScanDecision.TAKE)).height
+        report.start, report.until = report.start or start, until
+        return True
 
 
 def _readiness(
@@ -144,26 +171,6 @@ def _readiness(
     known = known_bars(bars.panel, bars.hours, accounted(bars.panel, explained))
     deadline = timedelta(seconds=settings.scan_deadline_seconds)
     return ready(bars.panel, known, bars.place(start), now=now, waits_since=waits_since, deadline=deadline)
-
-
-def _store(
-    store: Store,
-    settings: Settings,
-    scans: pl.DataFrame,
-    sets: Mapping[Strategy, Parameters],
-    start: datetime,
-    until: datetime,
-    report: ScanReport,
-) -> bool:
-    kept = midnight(store.clock.now()) - timedelta(days=settings.keep_scan_days)
-    rows = scans.filter((pl.col("signal_ts") >= kept) | (pl.col("decision") == str(ScanDecision.TAKE)))
-    conditions = [conditions_for(strategy, parameters) for strategy, parameters in sets.items()]
-    if not store.trading.scans.put(rows, conditions, start, until):
-        return False
-    report.scans += rows.height
-    report.takes += rows.filter(pl.col("decision") == str(ScanDecision.TAKE)).height
-    report.start, report.until = report.start or start, until
-    return True
 
 
 def _begin(store: Store, names: list[str], now: datetime) -> ScanProgress | None:

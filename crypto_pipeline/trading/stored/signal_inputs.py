@@ -22,7 +22,7 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.trading.scanning.takes import takes
 from crypto_pipeline.trading.signals import MarketStates, merged, signals_of
 from crypto_pipeline.trading.stored.predicted import with_predictions
-from crypto_pipeline.trading.stored.scan_inputs import ScanBars, monday, read_scan_bars
+from crypto_pipeline.trading.stored.scan_inputs import ScanBars, monday, plain_reader, read_scan_bars
 from crypto_pipeline.trading.stored.scans import traded_parameters
 
 
@@ -59,7 +59,7 @@ def read_signals(
     """
     tiers, sets = traded(store, instruments), traded_parameters(settings)
     benchmark = Universe.from_store(store, settings.feature_benchmark).benchmark
-    bars = read_scan_bars(store, tiers, list(sets.values()), start, end, benchmark, as_of)
+    bars = read_scan_bars(plain_reader(store, as_of), tiers, list(sets.values()), start, end, benchmark)
     found = signals_between(bars, sets, start, end)
     predicted = with_predictions(store, found, start, end, as_of=as_of)
     return SignalInputs(bars.panel, predicted, sets, StoredMinutes(store, bars.panel, as_of=as_of))
