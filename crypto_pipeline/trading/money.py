@@ -9,8 +9,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal, localcontext
 
-#: Places of stored sums and amounts.
-PLACES = 18
+from crypto_pipeline.store.trading.ledger_columns import PLACES
+
 QUANTUM = Decimal(1).scaleb(-PLACES)
 ZERO = Decimal(0)
 #: Wide enough for every product before it is rounded.

@@ -11,6 +11,7 @@ from crypto_pipeline.store.database.pool import Connections
 
 if TYPE_CHECKING:
     from crypto_pipeline.store.trading.orders_outbox import OrderOutbox
+    from crypto_pipeline.store.trading.ledger import Ledger
     from crypto_pipeline.store.trading.scans import ScanTables
     from crypto_pipeline.store.trading.shadow import ShadowTables
 
@@ -42,3 +43,9 @@ class TradingTables:
         from crypto_pipeline.store.trading.orders_outbox import OrderOutbox
 
         return OrderOutbox(self._connections, self._symbols)
+
+    def ledger(self) -> Ledger:
+        """Accounts: what was decided, what was booked, and what is open."""
+        from crypto_pipeline.store.trading.ledger import Ledger
+
+        return Ledger(self._connections, self._symbols)
