@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from pydantic import Field
 
@@ -15,6 +16,14 @@ class TradingSettings(OperationSettings):
     # Trading
     paper_capital: Decimal = Field(
         Decimal(10_000), gt=0, description="What the paper account begins with, in its quote asset."
+    )
+    paper_currency: str = Field(
+        "USDT", min_length=1, description="That quote asset; signals of instruments with another one are rejected."
+    )
+    trading_parameters: dict[str, Any] = Field(
+        default={},
+        description="What differs from the defaults of sizes, limits and guards "
+        '({"max_open": 3, "daily_loss": 0.03}): docs/trading.md has the list.',
     )
     scan_deadline_seconds: float = Field(
         300.0, ge=0, description="A bar that is absent this long after its close is scanned without it (`bar_missing`)."

@@ -6,7 +6,7 @@ return its label does. Which signals are taken, and how large, is decided elsewh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +108,34 @@ def trade_paths(
             changed = asked.strategy_parameters(strategy, strategies[strategy])
             build.add(rows, strategy, setups, own, changed, asked, minutes, known)
     return build.done()
+
+
+def joined_paths(parts: Sequence[tuple[Ints, TradePaths]]) -> TradePaths:
+    """Paths that were made apart, as those of one frame of signals: each part with the rows at which its signals
+    stand there. There is at least one.
+    """
+    count = sum(len(rows) for rows, _ in parts)
+    width = max(paths.orders.shape[1] for _, paths in parts)
+    arrays: dict[str, Any] = {}
+    for name in (*_FLOATS, *_INTS, *_FLAGS):
+        whole = np.empty(count, getattr(parts[0][1], name).dtype)
+        for rows, paths in parts:
+            whole[rows] = getattr(paths, name)
+        arrays[name] = whole
+    orders = np.full((count, width), np.nan)
+    for rows, paths in parts:
+        orders[rows, : paths.orders.shape[1]] = paths.orders
+    signal = np.concatenate([rows[paths.fill_signal] for rows, paths in parts])
+    order = np.argsort(signal, kind="stable")
+    fills = {
+        name: np.concatenate([getattr(paths, name) for _, paths in parts])[order]
+        for name in ("fill_ts", "fill_use", "fill_raw", "fill_price")
+    }
+    counts = np.bincount(signal, minlength=count)
+    first = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+    return TradePaths(
+        **arrays, **fills, orders=orders, first_fill=first, fill_signal=signal[order], step=parts[0][1].step
+    )
 
 
 def _setups(strategy: Strategy, signals: pl.DataFrame, numbers: Mapping[str, int], panel: Panel) -> pl.DataFrame:

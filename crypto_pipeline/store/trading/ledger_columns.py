@@ -144,6 +144,15 @@ POSITION_SCHEMA: dict[str, pl.DataType] = {
 }
 #: Trades whose row no longer holds.
 REOPENED_SCHEMA: dict[str, pl.DataType] = {**KEY, "revision": pl.Int64()}
+#: Changes of what an account may do.
+RISK_CHANGE_SCHEMA: dict[str, pl.DataType] = {
+    "moment": UTC_MS,
+    "state": pl.String(),
+    "because": pl.String(),  # the guard; resumed: none
+    "resumes_at": UTC_MS,  # by itself; null: now, or after a person's reset
+    "equity": MONEY,
+    "drawdown": pl.Float64(),
+}
 #: What a decision was made from, beside what ``DECISION_SCHEMA`` has; see ``trading.signals``.
 SIGNAL_INPUTS: dict[str, pl.DataType] = {
     "day_volume": pl.Float64(),

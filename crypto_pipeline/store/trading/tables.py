@@ -44,6 +44,7 @@ class TradingTables:
 
         return OrderOutbox(self._connections, self._symbols)
 
+    @cached_property
     def ledger(self) -> Ledger:
         """Accounts: what was decided, what was booked, and what is open."""
         from crypto_pipeline.store.trading.ledger import Ledger
