@@ -82,6 +82,13 @@ class Ledger(LedgerReads):
         values = [parameters_hash, json_text(parameters)]
         self._connections.run(lambda connection: connection.execute(statements.DECLARE, values) and None)
 
+    def parameters(self, parameters_hash: str) -> dict[str, Any]:
+        """The parameters of a hash. Raises StoreError for an unknown one."""
+        rows = self._connections.rows(statements.PARAMETERS, [parameters_hash])
+        if not rows:
+            raise StoreError(f"nothing was ever decided with the parameters {parameters_hash!r}")
+        return dict(rows[0][0])
+
     def begin(
         self, account: str, currency: str, capital: Decimal, parameters_hash: str, began: datetime,
         opening: Sequence[tuple[str, str, Decimal]],
@@ -137,7 +144,9 @@ class Ledger(LedgerReads):
             found = connection.execute(statements.LOCK, [account]).fetchone()
             if found is None:
                 raise StoreError(f"there is no account {account!r}: nothing was traded yet")
-            moment: datetime = connection.execute(statements.RESET, [account, reason, decided_by, account]).fetchone()[0]  # type: ignore[index]
+            moment: datetime = connection.execute(statements.RESET, [account, reason, decided_by, account]).fetchone()[
+                0
+            ]  # type: ignore[index]
             return moment
 
         return self._connections.run(work)
@@ -162,4 +171,3 @@ class Ledger(LedgerReads):
             (account, strategy, ids[name], signal_ts, revision)
             for strategy, name, signal_ts, revision in reopened.select(*KEY, "revision").iter_rows()
         ]
-

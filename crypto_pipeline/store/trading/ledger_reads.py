@@ -47,10 +47,11 @@ class LedgerReads:
         if table not in LEDGER_TABLES:
             raise StoreError(f"the ledger has no table {table!r}: use one of {', '.join(LEDGER_TABLES)}")
         time = sql.Identifier(_TIME_OF.get(table, "moment"))
-        conditions, values = [sql.SQL("t.account = %s")], [account]
+        conditions: list[sql.Composable] = [sql.SQL("t.account = %s")]
+        values: list[Any] = [account]
         for moment, comparison in ((start, ">="), (end, "<")):
             if moment is not None:
-                conditions.append(sql.SQL("t.{} " + comparison + " %s").format(time))
+                conditions.append(sql.SQL("t.{} >= %s" if comparison == ">=" else "t.{} < %s").format(time))
                 values.append(require_utc(moment))
         if table == "trade_logs":
             conditions.append(sql.SQL("t.superseded_at IS NULL"))
@@ -67,14 +68,14 @@ class LedgerReads:
         if not trades:
             return pl.DataFrame(schema=LEDGER_TABLES[table])
         ids = self._symbols.ids({name for _, name, _ in trades})
-        condition = sql.SQL(
+        condition: sql.Composable = sql.SQL(
             "t.account = %s AND (t.strategy, t.instrument_id, t.signal_ts) IN "
             "(SELECT * FROM unnest(%s::text[], %s::int[], %s::timestamptz[]))"
         )
         columns = [list(one) for one in zip(*trades, strict=True)]
         values = [account, columns[0], [ids[name] for name in columns[1]], columns[2]]
         if table == "trade_logs":
-            condition = condition + sql.SQL(" AND t.superseded_at IS NULL")
+            condition = sql.Composed([condition, sql.SQL(" AND t.superseded_at IS NULL")])
         return self._frame(table, condition, values, sql.Identifier(_TIME_OF.get(table, "moment")))
 
     def _frame(self, table: str, condition: Any, values: Sequence[Any], time: sql.Identifier) -> pl.DataFrame:
@@ -87,7 +88,7 @@ class LedgerReads:
             else sql.SQL("t.{}").format(sql.Identifier(name))
             for name in schema
         ]  # fmt: skip
-        order = [sql.SQL("t.{}").format(time)]
+        order: list[sql.Composable] = [sql.SQL("t.{}").format(time)]
         order += [sql.SQL("t.signal_ts, t.strategy, i.symbol")] if own else []
         order += [sql.SQL("t.{}").format(sql.Identifier(name)) for name in _ORDER.get(table, ())]
         query = sql.SQL("SELECT {} FROM trading.{} t {} WHERE {} ORDER BY {}").format(
@@ -150,4 +151,3 @@ _ORDER = {
 
 def _utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
-

@@ -11,6 +11,7 @@ SELECT account, currency, capital, parameters_hash, created_at, began, moment, c
 FROM trading.accounts WHERE account = %s
 """
 DECLARE = "INSERT INTO trading.parameters (parameters_hash, parameters) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+PARAMETERS = "SELECT parameters FROM trading.parameters WHERE parameters_hash = %s"
 BEGIN = """
 INSERT INTO trading.accounts (account, currency, capital, parameters_hash, began, moment)
 VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
@@ -39,7 +40,9 @@ RESETS = "SELECT moment FROM trading.risk_resets WHERE account = %s AND moment >
 #: The last trades of each instrument that ended by a moment, in order.
 ENDS = """
 SELECT instrument_id, exit_ts, strategy, signal_ts, outcome = 'SL', tier FROM (
-    SELECT *, row_number() OVER (PARTITION BY instrument_id ORDER BY exit_ts DESC, signal_ts DESC, strategy DESC) AS place
+    SELECT *, row_number() OVER (
+        PARTITION BY instrument_id ORDER BY exit_ts DESC, signal_ts DESC, strategy DESC
+    ) AS place
     FROM trading.trade_logs WHERE account = %s AND superseded_at IS NULL
 ) t WHERE place <= %s ORDER BY exit_ts, signal_ts, strategy
 """

@@ -10,8 +10,8 @@ from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
 
 if TYPE_CHECKING:
-    from crypto_pipeline.store.trading.orders_outbox import OrderOutbox
     from crypto_pipeline.store.trading.ledger import Ledger
+    from crypto_pipeline.store.trading.orders_outbox import OrderOutbox
     from crypto_pipeline.store.trading.scans import ScanTables
     from crypto_pipeline.store.trading.shadow import ShadowTables
 

@@ -30,13 +30,11 @@ def stored_state(store: Store, account: AccountRow) -> AccountState:
     ledger, moment = store.trading.ledger, unix_ms(account.moment)
     equity = ledger.last_equity(account.account, account.moment)
     if equity.is_empty():
-        return AccountState(moment, account.capital, account.capital, GuardState(*[account.capital] * 3))
+        return AccountState(moment, account.capital, account.capital, _no_guards(account))
     row = equity.row(0, named=True)
-    guards = GuardState(
-        row["day_mark"], row["week_mark"], row["high_water"],
-        *(0 if row[name] is None else unix_ms(row[name]) for name in ("daily_until", "weekly_until", "halt_until")),
-        drawn=row["drawn"], needs_reset=row["needs_reset"],
-    )  # fmt: skip
+    until: dict[str, Any] = {name: 0 if row[name] is None else unix_ms(row[name]) for name in _UNTIL}
+    marks: dict[str, Any] = {name: row[name] for name in ("day_mark", "week_mark", "high_water")}
+    guards = GuardState(**marks, **until, drawn=row["drawn"], needs_reset=row["needs_reset"])
     state = AccountState(moment, row["cash"], row["equity"], guards)
     for position in ledger.read("positions", account.account).iter_rows(named=True):
         key = TradeKey(position["strategy"], position["instrument"], unix_ms(position["signal_ts"]))
@@ -45,6 +43,13 @@ def stored_state(store: Store, account: AccountRow) -> AccountState:
         order = TradeKey(strategy, instrument, unix_ms(signal_ts)).order
         state.ends[instrument] = (*state.ends.get(instrument, ()), TradeEnd(unix_ms(exit_ts), order, stopped, tier))
     return state
+
+
+_UNTIL = ("daily_until", "weekly_until", "halt_until")
+
+
+def _no_guards(account: AccountRow) -> GuardState:
+    return GuardState(account.capital, account.capital, account.capital)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ def production_parameters(store: Store, settings: Settings) -> TradingParameters
     own = dict(plain.by_strategy)
     for name, change in store.trading.shadow.in_force().items():
         if change.variation != CHAMPION and change.variation in VARIANTS:
-            declared = VARIANTS[change.variation].parameters(plain)
-            fields = {*VARIANTS[change.variation].sets, *VARIANTS[change.variation].adds, *VARIANTS[change.variation].scales}
-            own[Strategy(name)] = {field: getattr(declared, field) for field in sorted(fields)}
+            variant = VARIANTS[change.variation]
+            declared = variant.parameters(plain)
+            fields = sorted({*variant.sets, *variant.adds, *variant.scales})
+            own[Strategy(name)] = {field: getattr(declared, field) for field in fields}
     return plain if own == plain.by_strategy else plain.changed({"by_strategy": own})

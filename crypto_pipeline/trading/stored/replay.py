@@ -24,6 +24,7 @@ from crypto_pipeline.trading.portfolio.book import TradingBook
 from crypto_pipeline.trading.portfolio.journal import journal
 from crypto_pipeline.trading.shadow.ledgers import ShadowMarket, shadow_ledgers
 from crypto_pipeline.trading.shadow.variants import CHAMPION, VARIANTS, find_variant
+from crypto_pipeline.trading.stored.production import settings_parameters
 from crypto_pipeline.trading.stored.signal_inputs import SignalInputs, read_signals
 
 
@@ -92,7 +93,7 @@ def replay_trading(
 
 def trading_parameters(settings: Settings) -> TradingParameters:
     """How production trades, by the settings."""
-    return TradingParameters.model_validate({"capital": settings.paper_capital})
+    return settings_parameters(settings)
 
 
 def _span(store: Store, start: datetime, end: datetime, as_of: datetime | None) -> tuple[datetime, datetime]:

@@ -1,0 +1,116 @@
+"""The pass that trades, on a real database: once, in order, as a replay has it, and corrected where bars are healed.
+
+Guards I6, I7 and I11 (docs/invariants.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import polars as pl
+import psycopg
+import pytest
+from polars.testing import assert_frame_equal
+
+from crypto_pipeline.market import Timeframe
+from crypto_pipeline.settings import Settings, load_settings
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline.store.trading.ledger_columns import LEDGER_TABLES
+from crypto_pipeline.trading.ledger.records import Simulation
+from crypto_pipeline.trading.stored.production import PAPER
+from crypto_pipeline.trading.stored.replay import replay_trading
+from crypto_pipeline.trading.stored.scans import ScanPass
+from crypto_pipeline.trading.stored.trading_pass import trading_pass
+from crypto_pipeline_tests.builders.databases import NewDatabase
+from crypto_pipeline_tests.builders.trading_market import FREQUENT, FROM, TO, stored_trading_market
+
+QUARTER = Timeframe.M15.delta
+BAR_BY_BAR = 16 * QUARTER
+#: Table of the ledger by frame of a simulation.
+TABLES = {
+    "orders": "orders", "fills": "fills", "postings": "postings", "trade_logs": "trades", "equity": "equity",
+    "positions": "positions", "signals": "decisions",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load_settings(label_parameters=FREQUENT, scan_deadline_seconds=0)
+
+
+@pytest.fixture(scope="module")
+def store(new_database: NewDatabase, settings: Settings) -> Iterator[Store]:
+    """All but the last hours are traded in one pass, those bar by bar."""
+    with new_database("traded_in_tests") as url, Store(url) as made:
+        stored_trading_market(made)
+        made.clock.learn("replay", TO)
+        scans = ScanPass(settings)
+        made.trading.scans.begin(FROM)
+        _scan(made, scans, TO - BAR_BY_BAR)
+        assert trading_pass(made, settings).moment == TO - BAR_BY_BAR
+        now = TO - BAR_BY_BAR
+        while now < TO:
+            now += QUARTER
+            _scan(made, scans, now)
+            assert trading_pass(made, settings).moments == 1
+            assert trading_pass(made, settings).moments == 0
+        yield made
+
+
+def _scan(store: Store, scans: ScanPass, now: datetime) -> None:
+    """The first look waits for bars that are absent, the second one does without them."""
+    for second in (20, 40):
+        scans.run(store, now + timedelta(seconds=second))
+    progress = store.trading.scans.progress()
+    assert progress is not None
+    assert progress.scanned_until == now
+
+
+def stored(store: Store, table: str) -> pl.DataFrame:
+    return store.trading.ledger.read(table, PAPER)
+
+
+def assert_as_replayed(store: Store, made: Simulation) -> None:
+    """The ledger has the rows of a simulation, beside the capital that it began with."""
+    for table, name in TABLES.items():
+        expected: pl.DataFrame = getattr(made, name)
+        found = stored(store, table).select(expected.columns)
+        if table == "postings":
+            found = found.filter(pl.col("strategy").is_not_null())
+        by = [name for name in _SORT if name in expected.columns]
+        assert expected.height or table == "positions"
+        assert_frame_equal(found.sort(by), expected.sort(by), check_exact=True)
+
+
+_SORT = ["moment", "exit_ts", "strategy", "instrument", "signal_ts", "number", "order_number", "event", "account",
+         "currency"]  # fmt: skip
+
+
+def test_a_pass_books_what_a_replay_does(store: Store, settings: Settings) -> None:
+    account = store.trading.ledger.account(PAPER)
+    assert account is not None
+    assert (account.moment, account.capital) == (TO, Decimal(10_000))
+    replay = replay_trading(store, settings, account.began, TO)
+    assert_as_replayed(store, replay.simulation)
+    assert replay.simulation.trades.height > 20
+    assert replay.simulation.decisions["taken"].sum() < replay.simulation.decisions.height
+    inputs = [name for name in replay.signals.columns if name in LEDGER_TABLES["signals"]]
+    by = ["signal_ts", "strategy", "instrument"]
+    assert_frame_equal(stored(store, "signals").select(inputs).sort(by), replay.signals.select(inputs).sort(by))
+
+
+def test_rows_of_the_ledger_never_change_and_balance(store: Store) -> None:
+    sums = stored(store, "postings").group_by("strategy", "instrument", "signal_ts", "number", "currency")
+    assert (sums.agg(pl.col("amount").sum())["amount"] == 0).all()
+
+    with connect(store.url) as connection:
+        with pytest.raises(psycopg.Error, match="never change"):
+            connection.execute("UPDATE trading.postings SET amount = amount + 1 WHERE ledger_account = 'cash'")
+        with pytest.raises(psycopg.Error, match="do not sum to zero"):
+            connection.execute(
+                "INSERT INTO trading.postings (account, number, moment, ledger_account, currency, amount) "
+                "VALUES ('paper', 99, now(), 'cash', 'USDT', 0.000000000000000001)"
+            )
