@@ -13,28 +13,37 @@ from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import LeaseLost, Store
 from crypto_pipeline.store.operations.job_metrics import JobMetrics
 from crypto_pipeline.trading.stored.scans import ScanPass, ScanReport
+from crypto_pipeline.trading.stored.trading_pass import trading_pass
 
 log = logging.getLogger(__name__)
-JOB = "live_scans"
+JOB, TRADING_JOB = "live_scans", "live_trading"
 
 
 class LiveScans:
-    """Scans bars as they close, and at its first call those that closed while nobody scanned."""
+    """Scans and trades bars as they close, and at its first call those that closed while nobody did."""
 
     def __init__(self, settings: Settings) -> None:
-        self._scans = ScanPass(settings)
+        self._settings, self._scans = settings, ScanPass(settings)
 
     def after_predictions(self, store: Store, now: datetime) -> ScanReport:
-        """Scan what has closed by ``now``: a short query where nothing has. Raises StoreError."""
+        """Scan what has closed by ``now``, then decide and book it: short queries where nothing has.
+
+        Raises StoreError.
+        """
         began, started = time.monotonic(), datetime.now(UTC)
         report = self._scans.run(store, now)
         if report.start is not None:
             store.metrics.record(JobMetrics(JOB, started, time.monotonic() - began, rows=report.scans))
+        began, started = time.monotonic(), datetime.now(UTC)
+        traded = trading_pass(store, self._settings)
+        if traded.moments:
+            rows = traded.signals + traded.fills
+            store.metrics.record(JobMetrics(TRADING_JOB, started, time.monotonic() - began, rows=rows))
         return report
 
 
 def after_minute_with_trading(settings: Settings) -> OnMinute:
-    """A callback for ingest after each minute: bars, features, predictions, then scans of the bars that have closed.
+    """A callback for ingest after each minute: bars, features, predictions, then scans of the bars that have closed, then trades.
 
     What fails here is logged and keeps nothing else from running; the bars are scanned with the next minute.
     """
