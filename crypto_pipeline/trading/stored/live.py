@@ -43,7 +43,8 @@ class LiveScans:
 
 
 def after_minute_with_trading(settings: Settings) -> OnMinute:
-    """A callback for ingest after each minute: bars, features, predictions, then scans of the bars that have closed, then trades.
+    """A callback for ingest after each minute: bars, features, predictions, then scans of the bars that have closed,
+    then trades.
 
     What fails here is logged and keeps nothing else from running; the bars are scanned with the next minute.
     """
