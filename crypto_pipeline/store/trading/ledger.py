@@ -62,7 +62,7 @@ class LedgerRows:
 
 
 @fork_safety.with_parts
-class Ledger(LedgerReads):
+class TradingLedger(LedgerReads):
     """Reads and writes the ledger of accounts. Thread-safe."""
 
     def __init__(self, connections: Connections, symbols: Symbols) -> None:

@@ -10,7 +10,7 @@ from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
 
 if TYPE_CHECKING:
-    from crypto_pipeline.store.trading.ledger import Ledger
+    from crypto_pipeline.store.trading.ledger import TradingLedger
     from crypto_pipeline.store.trading.orders_outbox import OrderOutbox
     from crypto_pipeline.store.trading.scans import ScanTables
     from crypto_pipeline.store.trading.shadow import ShadowTables
@@ -45,8 +45,8 @@ class TradingTables:
         return OrderOutbox(self._connections, self._symbols)
 
     @cached_property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> TradingLedger:
         """Accounts: what was decided, what was booked, and what is open."""
-        from crypto_pipeline.store.trading.ledger import Ledger
+        from crypto_pipeline.store.trading.ledger import TradingLedger
 
-        return Ledger(self._connections, self._symbols)
+        return TradingLedger(self._connections, self._symbols)
