@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from crypto_pipeline.reading.arguments import Moment
     from crypto_pipeline.reading.query import BarOptions
     from crypto_pipeline.store import StoreError
+    from crypto_pipeline.trading.stored.replay import TradingReplay
 
     __version__: str
 
 __all__ = [
     "AdjustmentWarning", "Reader", "SpanWarning", "StoreError", "__version__", "bars", "forecast", "instruments",
-    "macro", "training_set",
+    "macro", "replay_trading", "training_set",
 ]  # fmt: skip
 
 
@@ -156,6 +157,48 @@ def training_set(
     if made.why_empty:
         warnings.warn(made.why_empty, EmptyTrainingSetWarning, stacklevel=2)
     return made.frame
+
+
+def replay_trading(
+    start: Moment,
+    end: Moment | None = None,
+    *,
+    variant: str = "CHAMPION",
+    instruments: Sequence[str] = (),
+    as_of: Moment | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    report: str | Path | None = None,
+    data_dir: str | Path | None = None,
+) -> TradingReplay:
+    """What trading would have done with the 15m bars of ``[start, end)``, by the functions of live trading.
+
+    It begins with a new account; nothing is stored. ``variant``: a shadow variant. ``parameters``: trading parameters
+    that differ from those of the settings, by name (``{"max_open": 3}``). ``as_of``: with the bars and predictions that
+    were stored by then. ``report``: a file for a page with charts. The answer has ``book`` (figures), ``simulation``
+    (decisions, orders, fills, trades, postings and equity as frames) and ``journal()``.
+
+    The database is that of ``bars``. Raises ValueError for a bad argument, StoreError for an unknown instrument or
+    variant, where the span has no bar, or when no database answers.
+    """
+    from pathlib import Path
+
+    from crypto_pipeline.reading.arguments import moment, optional
+    from crypto_pipeline.settings import load_settings
+    from crypto_pipeline.trading.stored.production import production_parameters
+    from crypto_pipeline.trading.stored.replay import replay_trading
+
+    settings, reader = load_settings(data_dir=data_dir), _reader(data_dir)
+    first, last = moment(start, "start"), optional(end, "end", up=True) or reader.now()
+    champion = production_parameters(reader.store, settings)
+    made = replay_trading(
+        reader.store, settings, first, last, variant=variant, instruments=instruments,
+        as_of=optional(as_of, "as_of", up=False), parameters=champion.changed(parameters) if parameters else champion,
+    )  # fmt: skip
+    if report is not None:
+        from crypto_pipeline.ops.reports.trading_page import book_page
+
+        Path(report).write_text(book_page(made.book, made.title), "utf-8")
+    return made
 
 
 def _reader(data_dir: str | Path | None) -> Reader:

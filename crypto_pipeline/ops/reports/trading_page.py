@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
 import polars as pl
 
-from crypto_pipeline.ops.charts import trading as charts
+from crypto_pipeline.ops.charts import trading as drawn
 from crypto_pipeline.ops.reports.content import ReportSection, ReportTable
 from crypto_pipeline.ops.reports.html import page_html
 from crypto_pipeline.trading.portfolio.book import TradingBook
@@ -29,9 +30,26 @@ def book_page(book: TradingBook, title: str) -> str:
     return page_html(title, f"{_moment(book.start)} to {_moment(book.end)} UTC", book_sections(book))
 
 
-def book_sections(book: TradingBook) -> list[ReportSection]:
-    """Result, equity, trades by group, single trades, decisions, and what it was made with."""
-    return [_result(book), _trades(book), _single(book), _decisions(book), _facts(book)]
+def book_sections(book: TradingBook, *, charts: bool = True) -> list[ReportSection]:
+    """Result, equity, trades by group, single trades, decisions, and what it was made with; with or without charts."""
+    sections = [_result(book), _trades(book), _single(book), _decisions(book), _facts(book)]
+    if not charts:
+        return sections
+    return [replace(one, charts=_charts(book, one.name)) for one in sections]
+
+
+def _charts(book: TradingBook, section: str) -> dict[str, bytes]:
+    """The charts of a section by their titles."""
+    if section == "result" and not book.equity.is_empty():
+        return {"Equity, drawdowns, share in positions": drawn.equity_curve(book.equity, book.name)}
+    if section == "trades" and not book.trades.is_empty():
+        return {
+            "Net profit by strategy": drawn.profit_by_strategy(book.trades, book.name),
+            "Net returns": drawn.trade_returns(book.trades, book.name),
+        }
+    if section == "decisions" and not book.decisions.is_empty():
+        return {"Signals by day and decision": drawn.decisions(book.decisions, book.name)}
+    return {}
 
 
 def money(amount: Decimal) -> Decimal:
@@ -76,8 +94,7 @@ def _result(book: TradingBook) -> ReportSection:
         *_drawdown_rows(fall),
     ]
     table = ReportTable(("figure", "value"), rows, f"Days end at 00:00 UTC, a year has {YEAR} of them")
-    curve = {"Equity, drawdowns, share in positions": charts.equity_curve(book.equity, book.name)}
-    return ReportSection("result", "Result", said, "plain", [table], curve)
+    return ReportSection("result", "Result", said, "plain", [table])
 
 
 def _drawdown_rows(fall: Drawdown | None) -> list[tuple[str, object]]:
@@ -101,12 +118,7 @@ def _trades(book: TradingBook) -> ReportSection:
     )
     groups = [("strategy", book.by_strategy), ("tier", book.by_tier), ("month", book.by_month)]
     tables = [_table({"all": figures}, "all")] + [_table(found, name) for name, found in groups]
-    rows = book.trades
-    drawn = {
-        "Net profit by strategy": charts.profit_by_strategy(rows, book.name),
-        "Net returns": charts.trade_returns(rows, book.name),
-    }
-    return ReportSection("trades", "Trades", said, "plain", tables, drawn)
+    return ReportSection("trades", "Trades", said, "plain", tables)
 
 
 def _table(groups: Mapping[str, TradeFigures], name: str) -> ReportTable:
@@ -148,8 +160,7 @@ def _decisions(book: TradingBook) -> ReportSection:
         for row in book.rejections.iter_rows(named=True)
     ]  # fmt: skip
     tables = [ReportTable(columns, rows)] if rows else []
-    drawn = {"Signals by day and decision": charts.decisions(book.decisions, book.name)}
-    return ReportSection("decisions", "Decisions", said, "plain", tables, drawn)
+    return ReportSection("decisions", "Decisions", said, "plain", tables)
 
 
 def _facts(book: TradingBook) -> ReportSection:

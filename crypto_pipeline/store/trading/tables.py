@@ -12,6 +12,7 @@ from crypto_pipeline.store.database.pool import Connections
 if TYPE_CHECKING:
     from crypto_pipeline.store.trading.ledger import TradingLedger
     from crypto_pipeline.store.trading.orders_outbox import OrderOutbox
+    from crypto_pipeline.store.trading.portfolio import PortfolioReads
     from crypto_pipeline.store.trading.scans import ScanTables
     from crypto_pipeline.store.trading.shadow import ShadowTables
 
@@ -50,3 +51,10 @@ class TradingTables:
         from crypto_pipeline.store.trading.ledger import TradingLedger
 
         return TradingLedger(self._connections, self._symbols)
+
+    @cached_property
+    def portfolio(self) -> PortfolioReads:
+        """Counts and sums that tell whether the books of accounts agree."""
+        from crypto_pipeline.store.trading.portfolio import PortfolioReads
+
+        return PortfolioReads(self._connections, self._symbols)

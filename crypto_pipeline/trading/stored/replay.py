@@ -24,7 +24,7 @@ from crypto_pipeline.trading.portfolio.book import TradingBook
 from crypto_pipeline.trading.portfolio.journal import journal
 from crypto_pipeline.trading.shadow.ledgers import ShadowMarket, shadow_ledgers
 from crypto_pipeline.trading.shadow.variants import CHAMPION, VARIANTS, find_variant
-from crypto_pipeline.trading.stored.production import settings_parameters
+from crypto_pipeline.trading.stored.production import production_parameters
 from crypto_pipeline.trading.stored.signal_inputs import SignalInputs, read_signals
 
 
@@ -72,11 +72,11 @@ def replay_trading(
     """Trade the 15m bars that opened in ``[start, end)`` (UTC) with a new account. Nothing is stored.
 
     ``variant``: production's parameters with what the variant declares. ``instruments``: default every active one of a
-    tier that is traded. ``as_of``: only what was stored by then. ``parameters``: others than those of the settings.
+    tier that is traded. ``as_of``: only what was stored by then. ``parameters``: others than those of production.
     A trade that is open at the end stays open. Raises StoreError for an unknown instrument or variant, where a span has
     no closed 15m bar, and when the database fails.
     """
-    champion = trading_parameters(settings) if parameters is None else parameters
+    champion = production_parameters(store, settings) if parameters is None else parameters
     try:
         chosen = find_variant(variant)
     except ValueError as error:
@@ -89,11 +89,6 @@ def replay_trading(
     made = shadow_ledgers(market, champion, unix_ms(first), names=[name])[name]
     own = chosen.parameters(champion)
     return TradingReplay(name, own, inputs.signals, made, _book(name, own, inputs, made, first, until, as_of), as_of)
-
-
-def trading_parameters(settings: Settings) -> TradingParameters:
-    """How production trades, by the settings."""
-    return settings_parameters(settings)
 
 
 def _span(store: Store, start: datetime, end: datetime, as_of: datetime | None) -> tuple[datetime, datetime]:

@@ -1,0 +1,115 @@
+"""Replays of trading: seconds for months of many instruments with risk and ledger, all variants, and the page.
+
+    python bench/replay_trading.py [--instruments 90] [--days 180] [--wide]
+
+Bars of 15m, 1h and 4h are generated and stored in a PostgreSQL of its own. One replay reads them, finds the signals of
+all strategies, decides, books and values every moment. The first run of a process is named apart: it loads compiled
+loops. With --wide the parameters find a hundred times as many signals. The portfolio is asked as the HTTP interface
+asks for it, in a process that has read it before and in one that has not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+from common import database, load, machine, numbers, postgres, table
+
+from crypto_pipeline.market import Instrument, Timeframe, roll_up_all
+from crypto_pipeline.market.instruments import Tier
+from crypto_pipeline.market.times import unix_ms
+from crypto_pipeline.ops.reports.trading_page import book_page
+from crypto_pipeline.settings import Settings, load_settings
+from crypto_pipeline.store import Store, migrate
+from crypto_pipeline.trading.shadow.ledgers import ShadowMarket, shadow_ledgers
+from crypto_pipeline.trading.stored.accounts.portfolio import PortfolioReader
+from crypto_pipeline.trading.stored.production import production_parameters
+from crypto_pipeline.trading.stored.replay import TradingReplay, replay_trading
+from crypto_pipeline.trading.stored.signal_inputs import read_signals
+from crypto_pipeline_tests.builders.label_market import START, minutes
+from crypto_pipeline_tests.builders.trading_market import FREQUENT, book
+
+_TIERS = list(Tier)[:3]
+_WIDTHS = (Timeframe.M15, Timeframe.H1, Timeframe.H4)
+
+
+def fill(store: Store, count: int, days: int) -> int:
+    """Store the market; returns the number of 15m bars."""
+    names = ["BTC-USDT", *(f"COIN{number:02d}-USDT" for number in range(1, count))]
+    store.instruments.add([Instrument.crypto(name, _TIERS[place % 3]) for place, name in enumerate(names)])
+    total = 0
+    for number, name in enumerate(names):
+        for timeframe, bars in roll_up_all(minutes(name, days, number), _WIDTHS).items():
+            store.bars.write(bars, timeframe)
+            total += bars.height if timeframe is Timeframe.M15 else 0
+    return total
+
+
+def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    begun = time.perf_counter()
+    found = work()
+    return time.perf_counter() - begun, found
+
+
+def spread(work: Callable[[], Any], times: int) -> str:
+    taken = [1000 * seconds(work)[0] for _ in range(times)]
+    return f"p50 {np.percentile(taken, 50):.1f}, p99 {np.percentile(taken, 99):.1f} ms of {times}"
+
+
+def measure(store: Store, settings: Settings, days: int) -> None:
+    start, end = START + timedelta(days=7), START + timedelta(days=days)
+    first, made = seconds(lambda: replay_trading(store, settings, start, end))
+    second, made = seconds(lambda: replay_trading(store, settings, start, end))
+    reading, inputs = seconds(lambda: read_signals(store, settings, start, end))
+    market = ShadowMarket(inputs.panel, inputs.signals, inputs.strategies, inputs.minutes)
+    champion = production_parameters(store, settings)
+    alone, _ = seconds(lambda: shadow_ledgers(market, champion, unix_ms(start), names=["CHAMPION"]))
+    nine, every = seconds(lambda: shadow_ledgers(market, champion, unix_ms(start)))
+    page, html = seconds(lambda: book_page(made.book, made.title))
+    rows = [
+        ("first replay of the process", f"{first:.2f} s", ""),
+        ("replay", f"{second:.2f} s", "≤ 10 s"),
+        ("  of it: bars read, signals found", f"{reading:.2f} s", ""),
+        ("  of it: paths, decisions, ledger, equity", f"{alone:.2f} s", ""),
+        (f"all {len(every)} variants, bars read once", f"{reading + nine:.2f} s", "≤ 30 s"),
+        ("page with charts", f"{page:.2f} s, {len(html) / 1e3:.0f} kB", ""),
+    ]
+    table(("", "", "goal"), rows)
+    events = made.simulation.fills.height + made.simulation.orders.height + made.simulation.decisions.height
+    print(
+        f"{made.signals.height} signals, {made.simulation.trades.height} trades, {made.simulation.equity.height} "
+        f"moments, {events} events of orders, fills and decisions"
+    )
+    portfolio(store, settings, made)
+
+
+def portfolio(store: Store, settings: Settings, made: TradingReplay) -> None:
+    """The account of many trades, as it is shown."""
+    book(store, made)
+    reader = PortfolioReader(store, settings)
+    cold = 1000 * seconds(lambda: reader.portfolio(200))[0]
+    print(f"portfolio of {made.simulation.trades.height} trades, first read: {cold:.0f} ms")
+    print(f"portfolio again: {spread(lambda: reader.portfolio(200), 200)}")
+    print(f"newest 100 trades: {spread(lambda: reader.trades(100), 200)}")
+
+
+def main() -> None:
+    parser = numbers(__doc__, instruments=90, days=180)
+    parser.add_argument("--wide", action="store_true")
+    given = parser.parse_args()
+    settings = load_settings(label_parameters=FREQUENT if given.wide else {})
+    print(machine())
+    with postgres() as server, database(server, "replay_bench") as url:
+        migrate(url)
+        with Store(url) as store:
+            took, bars = seconds(lambda: fill(store, int(given.instruments), int(given.days)))
+            print(f"{bars:,} 15m bars stored in {took:.0f} s; polars {pl.__version__}, load {load()}")
+            measure(store, settings, int(given.days))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What is shown of accounts, and whether their books may be believed."""

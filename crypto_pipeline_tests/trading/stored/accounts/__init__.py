@@ -1,0 +1,1 @@
+"""What is shown of accounts, and the checks of their books."""
