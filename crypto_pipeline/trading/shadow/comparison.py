@@ -10,8 +10,19 @@ import numpy as np
 from crypto_pipeline.arrays.panel import Floats
 from crypto_pipeline.trading.shadow.bootstrap import bootstrap_means
 
-#: Days and closed trades below which nothing is recommended, and how much deeper than production's the drawdown may be.
-LEAST_DAYS, LEAST_TRADES, DRAWDOWN = 30, 100, 1.2
+#: How much deeper than production's the worst drawdown of a recommended variant may be.
+DRAWDOWN = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowMinima:
+    """Days, and closed trades of a strategy in both ledgers, below which nothing is recommended."""
+
+    days: int = 30
+    trades: int = 100
+
+
+MINIMA = ShadowMinima()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +74,9 @@ class VariantComparison:
     reasons: tuple[str, ...]
 
 
-def compare(champion: DailyResult, variants: Mapping[str, DailyResult], seed: int) -> list[VariantComparison]:
+def compare(
+    champion: DailyResult, variants: Mapping[str, DailyResult], seed: int, minima: ShadowMinima = MINIMA
+) -> list[VariantComparison]:
     """Compare every variant, in order of names; those that differ from production on no day have a p-value of 1.
 
     The maximum is taken over all variants that differ, also over those that could not be recommended: which ones these
@@ -81,26 +94,28 @@ def compare(champion: DailyResult, variants: Mapping[str, DailyResult], seed: in
         rows = zip(means.mean, low, high, means.statistic, means.p_values(), strict=True)
         judged = {name: tuple(map(float, row)) for name, row in zip(tested, rows, strict=True)}
     same = (0.0, 0.0, 0.0, 0.0, 1.0)
-    return [_compared(name, variants[name], champion, judged.get(name, same)) for name in names]
+    return [_compared(name, variants[name], champion, judged.get(name, same), minima) for name in names]
 
 
-def _compared(name: str, result: DailyResult, champion: DailyResult, judged: tuple[float, ...]) -> VariantComparison:
+def _compared(
+    name: str, result: DailyResult, champion: DailyResult, judged: tuple[float, ...], minima: ShadowMinima
+) -> VariantComparison:
     difference, low, high, statistic, p_value = judged
     return VariantComparison(
         variant=name, days=len(result.net), trades=result.trades, net=float(result.net.sum()),
         difference=difference, low=low, high=high, statistic=statistic, p_value=p_value,
-        drawdown=result.worst_drawdown, reasons=tuple(_hindrances(result, champion)),
+        drawdown=result.worst_drawdown, reasons=tuple(_hindrances(result, champion, minima)),
     )  # fmt: skip
 
 
-def _hindrances(result: DailyResult, champion: DailyResult) -> list[str]:
+def _hindrances(result: DailyResult, champion: DailyResult, minima: ShadowMinima) -> list[str]:
     found = []
-    if len(result.net) < LEAST_DAYS:
-        found.append(f"{len(result.net)} days, fewer than {LEAST_DAYS}")
-    if result.trades < LEAST_TRADES:
-        found.append(f"{result.trades} trades, fewer than {LEAST_TRADES}")
-    if champion.trades < LEAST_TRADES:
-        found.append(f"production has {champion.trades} trades, fewer than {LEAST_TRADES}")
+    if len(result.net) < minima.days:
+        found.append(f"{len(result.net)} days, fewer than {minima.days}")
+    if result.trades < minima.trades:
+        found.append(f"{result.trades} trades, fewer than {minima.trades}")
+    if champion.trades < minima.trades:
+        found.append(f"production has {champion.trades} trades, fewer than {minima.trades}")
     if result.worst_drawdown > (allowed := DRAWDOWN * champion.worst_drawdown):
         found.append(f"its worst drawdown is {result.worst_drawdown:.4f}, more than {allowed:.4f}")
     return found
