@@ -25,7 +25,8 @@ def account(exchange: ReplayExchange) -> TradingAccount:
 
 @contextmanager
 def desk(store: Store, exchange: ReplayExchange, *, pause: float = 0.05, **options: Any) -> Iterator[OrderDesk]:
-    broker = CcxtBroker("binance", DEFAULT_KEY, DEFAULT_SECRET, url=exchange.url, **options)
+    times = {"timeout": 10.0, "window_ms": 10_000} | options
+    broker = CcxtBroker("binance", DEFAULT_KEY, DEFAULT_SECRET, url=exchange.url, **times)
     try:
         yield OrderDesk(store.trading.outbox, broker, exchange.clock.now, pause=pause)
     finally:

@@ -152,9 +152,13 @@ class CcxtBroker:
         from ccxt.base import errors
 
         self._before_sending()
+        self.exchange.claimed_at = order.claimed_at
         try:
             return self._submit(order)
-        except (errors.InvalidNonce, errors.RateLimitExceeded, errors.DDoSProtection) as error:
+        except errors.InvalidNonce as error:
+            self._set_clock()
+            raise OrderNotSent(one_line(error)) from None
+        except (errors.RateLimitExceeded, errors.DDoSProtection) as error:
             raise OrderNotSent(one_line(error)) from None
         except (errors.NetworkError, errors.BadResponse, errors.OperationFailed) as error:
             raise OrderUnanswered(one_line(error)) from None
@@ -167,6 +171,8 @@ class CcxtBroker:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             # what cannot be read was answered, so it may have been booked
             raise OrderUnanswered(f"unreadable answer: {one_line(error)}") from None
+        finally:
+            self.exchange.claimed_at = None
 
     def _before_sending(self) -> None:
         try:
@@ -183,14 +189,13 @@ class CcxtBroker:
             values["stopLossPrice"] = float(order.stop_price or 0)
         kind = "limit" if order.kind == "limit" else "market"
         price = float(order.price) if order.price is not None and kind == "limit" else None
-        row = self._call(self.exchange.create_order, symbol, kind, order.side, amount, price, values)
+        row = self.exchange.create_order(symbol, kind, order.side, amount, price, values)
         made = venue_order(row)
         return replace(made, client_id=order.client_id, stop_rests=order.kind == "protection" and made.state == "open")
 
     def _submit_pair(self, order: BrokerOrder) -> VenueOrder:
         exchange, symbol = self.exchange, ccxt_symbol(order.instrument)
-        row = self._call(
-            exchange.privatePostOrderListOco,
+        row = exchange.privatePostOrderListOco(
             {
                 "symbol": exchange.market_id(symbol),
                 "side": "SELL",
@@ -296,15 +301,21 @@ def _exchange(name: str, key: str, secret: str, url: str | None, timeout: float,
 
 def _guarded(kind: Any) -> Any:
     class Guarded(kind):  # type: ignore[misc]
-        """The exchange, which sends nothing to a host that is not its own."""
+        """The exchange, which sends nothing to a host that is not its own, and stamps orders with their claim."""
 
         only_hosts: frozenset[str] | set[str] = frozenset()
+        claimed_at: float | None = None
 
         def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
             host = urlsplit(url).netloc
             if self.only_hosts and host not in self.only_hosts:
                 raise BrokerError(f"a request to {host} was not sent: it is not the address of this exchange")
             return super().fetch(url, method, headers, body)
+
+        def nonce(self) -> Any:
+            if self.claimed_at is None:
+                return super().nonce()
+            return int(self.claimed_at * 1000) - int(self.options.get("timeDifference") or 0)
 
     return Guarded
 

@@ -25,6 +25,8 @@ from crypto_pipeline.trading.brokers.port import BrokerTraits, MarketRules
 
 #: Refusals in a row after which a position that cannot be protected is sold.
 MOST_REFUSALS = 3
+#: Seconds from a refused sale to the next: the first pause is twice this, and the longest.
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 300.0
 ZERO = Decimal(0)
 
 
@@ -209,10 +211,23 @@ def _closing(
         resting = [order for order in resting if not order.stop_rests and order.filled > 0]
     cancels = entries + [order.client_id for order in resting if not order.cancel_wanted]
     quantity = rules.floor_quantity(view.uncovered)
-    if rules.can_sell(quantity, price or handover.stop_price):
+    if rules.can_sell(quantity, price or handover.stop_price) and _may_sell_again(orders):
         number = sum(order.role == "exit" for order in orders)
         return NextSteps([_order(handover, "exit", number, quantity, kind="market")], cancels, "closing", reason)
-    return NextSteps(cancel=cancels, state="closing" if live else "closed", reason=reason)
+    is_over = not live and not rules.can_sell(quantity, price or handover.stop_price)
+    return NextSteps(cancel=cancels, state="closed" if is_over else "closing", reason=reason)
+
+
+def _may_sell_again(orders: Sequence[OutboxOrder]) -> bool:
+    """Whether enough time has passed since the venue refused the last sale: each pause is twice the one before."""
+    exits = [order for order in orders if order.role == "exit"]
+    refused = 0
+    for order in reversed(exits):
+        if order.state != "rejected":
+            break
+        refused += 1
+    waited = exits[-1].since_attempt if refused else None
+    return waited is None or waited >= min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**refused)
 
 
 def _order(

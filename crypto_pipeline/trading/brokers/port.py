@@ -34,7 +34,8 @@ class BrokerOrder:
     """An order for a venue. Quantities in the base asset, prices in the quote asset.
 
     ``protection`` sells at the market once the price falls to ``stop_price``; with ``price`` a take profit rests beside
-    it, and the first of the two ends the other.
+    it, and the first of the two ends the other. ``claimed_at`` (Unix seconds): when it was claimed for sending. The
+    venue is told that moment where it takes one, so that what a paused process sends much later is refused.
     """
 
     client_id: str
@@ -45,6 +46,7 @@ class BrokerOrder:
     price: Decimal | None = None
     stop_price: Decimal | None = None
     venue_id: str | None = None
+    claimed_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

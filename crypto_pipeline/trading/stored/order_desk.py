@@ -13,6 +13,7 @@ One desk works at a time: its caller holds the lease ``LEASE``.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -39,6 +40,8 @@ LEASE = "order_desk"
 _URGENCY = {"protection": 0, "exit": 1, "entry": 2}
 #: Rounds of one step: a fill is protected, and a cancelled protection replaced, without waiting for the next step.
 _ROUNDS = 6
+#: So often differences are looked at again, after what happened meanwhile was booked.
+_COMPARISONS = 3
 
 
 @dataclass(slots=True)
@@ -82,13 +85,23 @@ class OrderDesk:
         comparison without any.
 
         An order of ours that outlived its position is cancelled. What the account holds beyond our positions is a
-        person's own and no difference. Raises BrokerError where the venue does not answer.
+        person's own and no difference. What happens at the venue meanwhile is booked before a difference counts. Raises
+        BrokerError where the venue does not answer.
         """
         self.entries_allowed = False
-        orders = {
-            order.client_id: order
-            for order in self.outbox.orders([one.handover_id for one in self._handovers(closed=True)])
-        }
+        found: list[str] = []
+        for _ in range(_COMPARISONS):
+            found = self._compare()
+            if not found:
+                break
+            self.step()
+        self.outbox.reconciled(self.broker.name, found)
+        self.entries_allowed = not found
+        return found
+
+    def _compare(self) -> list[str]:
+        handovers = {one.handover_id: one.instrument for one in self._handovers(closed=True)}
+        orders = {order.client_id: order for order in self.outbox.orders(list(handovers))}
         found = [f"order {one.client_id} is {one.state}" for one in orders.values() if one.state == "unknown"]
         for name, there in self.broker.open_orders().items():
             known = orders.get(name)
@@ -97,20 +110,15 @@ class OrderDesk:
             elif not known.is_live:
                 self.broker.cancel(_broker_order(known, there.instrument))
                 log.warning("order %s of %s outlived its position: cancelled", name, there.instrument)
-        held = self.broker.balances()
-        for asset, amount in self.outbox.changes(self.broker.name).items():
-            if amount > held.get(asset, Decimal(0)) and amount > 0 and asset in self._bases(orders):
-                found.append(f"{asset}: the venue holds {held.get(asset, Decimal(0))}, our positions {amount}")
-        self.outbox.reconciled(self.broker.name, found)
-        self.entries_allowed = not found
+        held, ours = self.broker.balances(), self.outbox.changes(self.broker.name)
+        for asset in sorted({self._rule(instrument).base for instrument in handovers.values()}):
+            at_venue, here = held.get(asset, Decimal(0)), ours.get(asset, Decimal(0))
+            if here > at_venue:
+                found.append(f"{asset}: the venue holds {at_venue}, our positions {here}")
         return found
 
     def _handovers(self, *, closed: bool = False) -> list[Handover]:
         return self.outbox.handovers(self.broker.name, closed=closed)
-
-    def _bases(self, orders: dict[str, OutboxOrder]) -> set[str]:
-        by_number = {one.handover_id: one.instrument for one in self._handovers(closed=True)}
-        return {self._rule(by_number[order.handover_id]).base for order in orders.values()}
 
     def recover(self, most_steps: int = 100) -> list[str]:
         """After a start: ask for what is unknown and protect what is held, then compare. The differences."""
@@ -278,11 +286,13 @@ class OrderDesk:
         if order.cancel_wanted:
             self._end(order, "cancelled", "cancelled before it was sent")
             return
+        claimed_at = time.time()
         if not self.outbox.claim(order.client_id):
             return
         report.sent += 1
         try:
-            self._record(order, self.broker.submit(_broker_order(order, handover.instrument)))
+            sent = replace(_broker_order(order, handover.instrument), claimed_at=claimed_at)
+            self._record(order, self.broker.submit(sent))
         except OrderRejected as error:
             self._end(order, "rejected", str(error))
             log.warning("order %s of %s was refused: %s", order.client_id, handover.instrument, error)

@@ -41,13 +41,13 @@ def test_an_entry_is_protected_within_its_step_and_its_stop_ends_it(orders_store
     orders_store.trading.outbox.put(position(venue))
     with desk(orders_store, venue) as working:
         assert working.recover() == []
-        working.step()
+        settle(working)
         holder = account(venue)
         assert [order.request.type for order in holder.open_orders()] == ["LIMIT_MAKER", "STOP_LOSS"]
         held = holder.wallet.of("BTC")
         assert held.free < Decimal("0.00001"), "all but what is below a step is covered"
         venue.clock.set(now=venue.clock.now() + timedelta(days=3))
-        working.step()
+        settle(working)
         assert closed(orders_store) == [("closed", "stop_or_target")]
         assert not holder.open_orders()
     assert differences(orders_store, venue) == []
@@ -59,11 +59,11 @@ def test_a_grid_is_protected_part_by_part_and_its_target_follows_the_average(
     orders_store.trading.outbox.put(position(venue, grid=4, stop="0.8", factor="1.5", exit_after=12 * 86_400))
     with desk(orders_store, venue) as working:
         working.recover()
-        working.step()
+        settle(working)
         seen = set()
         for _ in range(12):
             venue.clock.set(now=venue.clock.now() + timedelta(hours=18))
-            working.step()
+            settle(working)
             holder = account(venue)
             resting = [order for order in holder.open_orders() if order.request.type == "STOP_LOSS"]
             covered = sum(order.request.quantity for order in resting)
@@ -75,7 +75,7 @@ def test_a_grid_is_protected_part_by_part_and_its_target_follows_the_average(
             seen.add(len(resting))
         assert len(seen) > 1, "later orders of the grid were filled meanwhile"
         venue.clock.set(now=venue.clock.now() + timedelta(days=10))
-        working.step()
+        settle(working)
         assert closed(orders_store) == [("closed", "time")]
         assert not account(venue).open_orders()
     assert differences(orders_store, venue) == []
@@ -146,6 +146,7 @@ def test_a_process_that_dies_after_sending_leaves_an_order_that_the_next_one_ask
     assert states(orders_store) == {"entry": ["unknown"]}
     with desk(orders_store, venue) as following:
         assert following.recover() == []
+        settle(following)
         assert states(orders_store) == {"entry": ["filled"], "protection": ["open"]}
     assert differences(orders_store, venue) == []
 
@@ -154,7 +155,7 @@ def test_no_entry_is_sent_before_a_comparison_passed(orders_store: Store, venue:
     with desk(orders_store, venue) as working:
         working.recover()
         orders_store.trading.outbox.put(position(venue, 1))
-        working.step()
+        settle(working)
         # somebody else sells what the position holds
         holder = account(venue)
         holder.cancel("BTCUSDT", holder.open_orders()[0].order_id, None, 0)
@@ -167,6 +168,7 @@ def test_no_entry_is_sent_before_a_comparison_passed(orders_store: Store, venue:
         assert not [order for order in holder.orders.values() if order.request.symbol == "ETHUSDT"]
         venue.clock.set(now=venue.clock.now() + timedelta(hours=2))
         working.step()
+        working.step()
         assert ("closed", "not_entered") in closed(orders_store), "an entry that is too late is not sent at all"
 
 
@@ -174,7 +176,7 @@ def test_a_stop_that_outlived_its_position_is_cancelled(orders_store: Store, ven
     with desk(orders_store, venue) as working:
         working.recover()
         orders_store.trading.outbox.put(position(venue))
-        working.step()
+        settle(working)
         holder = account(venue)
         orders_store.connections.run(
             lambda connection: connection.execute("UPDATE trading.order_outbox SET state = 'cancelled'") and None
