@@ -49,6 +49,7 @@ FEATURES = Subject("features", "research")
 LABELS = Subject("labels", "research")
 MODELS = Subject("models", "research")
 FORECASTS = Subject("forecasts", "research")
+TRADING = Subject("trading", "trading")
 MACRO = Subject("macro", "research")
 
 

@@ -8,7 +8,7 @@ from crypto_pipeline.defs.base import metadata
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.base.runs import LOW, asset_job, dated_schedule, tags
 from crypto_pipeline.defs.base.subjects import OPERATIONS
-from crypto_pipeline.ops.housekeeping.retention import forget_features, open_retention
+from crypto_pipeline.ops.housekeeping.retention import forget_features, forget_scans, open_retention
 from crypto_pipeline.ops.housekeeping.retention_report import archive_frame, retention_frame
 from crypto_pipeline.settings import load_settings
 
@@ -24,11 +24,13 @@ def bar_archive(context: dg.AssetExecutionContext, database: MarketDatabase) -> 
 
     Rows leave a table in the same transaction in which their files become the truth of the span. A run that was killed
     is simply run again. Policy: the setting retention (research or lean); single figures by keep_hot_days, keep_days,
-    keep_min_bars and keep_trades_days. Features leave by whole months, as keep_features_days says.
+    keep_min_bars and keep_trades_days. Features leave by whole months, as keep_features_days says, scans by whole days
+    (keep_scan_days), of which numbers are left.
     """
     with database.store() as store:
         report = open_retention(store, load_settings()).run(progress=context.log.info)
         months = forget_features(store, load_settings())
+        scanned = forget_scans(store, load_settings())
         files = archive_frame(store.archive.files(None))
     shown = {name: value for name, value in report.as_dict().items() if isinstance(value, int | float)}
     return dg.MaterializeResult(
@@ -36,6 +38,7 @@ def bar_archive(context: dg.AssetExecutionContext, database: MarketDatabase) -> 
             **shown,
             "dagster/row_count": int(files["rows"].sum()),
             "months_of_features_dropped": ", ".join(f"{month:%Y-%m}" for month in months) or "none",
+            "days_of_scans_dropped": ", ".join(map(str, scanned)) or "none",
             "this_run": metadata.table(retention_frame(report)),
             "waiting": dg.MetadataValue.json(report.as_dict()["waiting"]),
             "archive": metadata.table(files),

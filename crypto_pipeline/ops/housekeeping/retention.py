@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
@@ -46,6 +46,18 @@ def forget_features(store: Store, settings: Settings, now: datetime | None = Non
     Raises StoreError when readers hold a lock for too long.
     """
     return store.features.forget(first_kept_day(now or store.clock.now(), settings.keep_features_days))
+
+
+def forget_scans(store: Store, settings: Settings, now: datetime | None = None) -> list[date]:
+    """Drop scans of days that are older than ``keep_scan_days`` (counted first), and counts that are older than
+    ``keep_scan_count_days``; return the days that were dropped (UTC).
+
+    Raises StoreError when readers hold a lock for too long.
+    """
+    today = (now or store.clock.now()).date()
+    raw = today - timedelta(days=settings.keep_scan_days)
+    counted = today - timedelta(days=max(settings.keep_scan_count_days, settings.keep_scan_days))
+    return store.trading.scans.forget(raw, counted)
 
 
 def look_backs(settings: Settings) -> list[LookBack]:

@@ -43,6 +43,11 @@ FROM trading.scan_history h JOIN trading.scan_conditions c USING (condition_set)
 WHERE h.signal_ts >= $1 AND h.signal_ts < $2 AND ($3::int[] IS NULL OR h.instrument_id = ANY($3))
   AND ($4::text IS NULL OR h.strategy = $4) AND ($5::text IS NULL OR h.decision = $5)
 """
+_COUNTS = """
+SELECT signal_ts, strategy, count(*) AS scans, count(*) FILTER (WHERE decision = 'TAKE') AS takes,
+       count(*) FILTER (WHERE decision = 'NEAR_MISS') AS near_misses
+FROM trading.scan_history WHERE signal_ts >= $1 AND signal_ts < $2 GROUP BY 1, 2
+"""
 _DAYS = """
 SELECT day, instrument_id, strategy, condition_set, scans, takes, near_misses, unjudged, failures, near
 FROM trading.scan_days WHERE day >= $1 AND day < $2
@@ -163,6 +168,13 @@ class ScanTables:
         """Counted days (UTC) in ``[first, until)``: the columns of ``trading.scan_days``, with ``instrument``."""
         answer = self._connections.frame(_DAYS, [first, until])
         return named(answer, self._known()).sort("day", "strategy", "instrument")
+
+    def counts(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """Scans of bars that opened in ``[start, end)``, whose rows are kept: ``signal_ts``, ``strategy``, ``scans``,
+        ``takes``, ``near_misses``; sorted.
+        """
+        answer = self._connections.frame(_COUNTS, [require_utc(start), require_utc(end)])
+        return answer.with_columns(pl.col("signal_ts").cast(SCAN_SCHEMA["signal_ts"])).sort("signal_ts", "strategy")
 
     def newest_takes(self) -> dict[str, datetime]:
         """The newest signal bar that was taken of each strategy, of those whose rows are kept."""

@@ -51,17 +51,20 @@ def run(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Archive and drop what is due, now. A killed run loses nothing; run it again."""
     from crypto_pipeline.cli.context import open_store
     from crypto_pipeline.cli.output import print_json
-    from crypto_pipeline.ops.housekeeping.retention import forget_features, open_retention
+    from crypto_pipeline.ops.housekeeping.retention import forget_features, forget_scans, open_retention
     from crypto_pipeline.ops.housekeeping.retention_report import retention_frame
 
     settings = deployment_settings(data_dir)
     with open_store(settings) as store:
         report = open_retention(store, settings).run(progress=say)
         months = [f"{month:%Y-%m}" for month in forget_features(store, settings)]
+        days = [str(day) for day in forget_scans(store, settings)]
     for month in months:
         say(f"features of {month} dropped by the retention policy")
+    if days:
+        say(f"scans of {len(days)} days dropped by the retention policy, their numbers stay")
     if as_json:
-        print_json(report.as_dict() | {"features_dropped": months})
+        print_json(report.as_dict() | {"features_dropped": months, "scans_dropped": days})
     elif not report.archived and not report.dropped:
         typer.echo("nothing left the tables")
     else:
