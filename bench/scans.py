@@ -23,8 +23,8 @@ from crypto_pipeline.market import Instrument, Timeframe, roll_up_all
 from crypto_pipeline.market.instruments import Tier
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.trading.stored.scan_inputs import ScanBars
 from crypto_pipeline.trading.stored.scans import ScanPass, scan_weeks, traded_parameters
+from crypto_pipeline.trading.stored.scans.inputs import ScanBars
 from crypto_pipeline_tests.builders.label_market import START, minutes
 
 _TIERS = list(Tier)[:3]

@@ -18,9 +18,9 @@ from crypto_pipeline.defs.base.subjects import TRADING
 from crypto_pipeline.ops.charts import scans as charts
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
-from crypto_pipeline.trading.stored.scan_checks import CHECKS, check_scans
-from crypto_pipeline.trading.stored.scan_summary import conditions_in_the_way, scans_by_day
 from crypto_pipeline.trading.stored.scans import ScanReport, scan_pass
+from crypto_pipeline.trading.stored.scans.checks import CHECKS, check_scans
+from crypto_pipeline.trading.stored.scans.summary import conditions_in_the_way, scans_by_day
 
 SCAN_HISTORY = "scan_history"
 #: Days that are drawn and counted.

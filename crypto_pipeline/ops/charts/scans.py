@@ -23,11 +23,11 @@ def scans(days: pl.DataFrame, in_the_way: pl.DataFrame, title: str) -> bytes:
     drawn, _ = figure(10.0, 0.7 + 1.9 * len(names))
     drawn.clear()
     drawn.suptitle(title, fontsize=9, color=_INK)
-    axes: Any = drawn.subplots(len(names), 2, squeeze=False, gridspec_kw={"width_ratios": (3, 2), "wspace": 0.35})
+    drawn.set_layout_engine("constrained")
+    axes: Any = drawn.subplots(len(names), 2, squeeze=False, gridspec_kw={"width_ratios": (3, 2)})
     for (left, right), name in zip(axes, names, strict=True):
         _by_day(left, days.filter(pl.col("strategy") == name).sort("day").tail(_MOST_DAYS), name)
         _conditions(right, in_the_way.filter(pl.col("strategy") == name))
-    drawn.subplots_adjust(left=0.07, right=0.98, top=1 - 0.45 / drawn.get_figheight(), bottom=0.08, hspace=0.45)
     return png(drawn)
 
 
@@ -37,7 +37,7 @@ def _by_day(axes: Any, rows: pl.DataFrame, name: str) -> None:
     axes.bar(days, rows["takes"].to_list(), color=_TAKE, width=0.5, label="setups")
     axes.set_yscale("symlog", linthresh=10)
     axes.set_title(name, fontsize=8, color=_INK, loc="left")
-    axes.legend(fontsize=6, frameon=False, loc="upper left", ncols=2)
+    axes.legend(fontsize=6, frameon=False, loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2)
     axes.tick_params(labelsize=6)
     axes.tick_params(axis="x", rotation=20)
 
@@ -50,5 +50,5 @@ def _conditions(axes: Any, rows: pl.DataFrame) -> None:
     axes.set_yticks(places, shown["condition"].to_list(), fontsize=6)
     axes.set_xlim(0, 100)
     axes.set_xlabel("% of scans", fontsize=6)
-    axes.legend(fontsize=6, frameon=False, loc="lower right")
+    axes.legend(fontsize=6, frameon=False, loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2)
     axes.tick_params(labelsize=6)

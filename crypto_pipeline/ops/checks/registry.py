@@ -14,11 +14,12 @@ from crypto_pipeline.ops.checks.subjects import (
     programs,
     scheduled,
     stored_data,
+    trading,
 )
 from crypto_pipeline.settings import Settings
 
 #: In the order of evaluation: a check stands after those that it requires.
-_SUBJECTS = (database, programs, bars, models, scheduled, host, delivery, stored_data)
+_SUBJECTS = (database, programs, bars, models, trading, scheduled, host, delivery, stored_data)
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ IMPROBABLE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
+class SetupSilence:
     """A strategy's silence in days, what its history makes of it, and whether somebody is to be told."""
 
     days: float
@@ -29,7 +29,7 @@ class Silence:
     improbable: bool
 
 
-def silence(found: Sequence[bool], now: float) -> Silence:
+def silence(found: Sequence[bool], now: float) -> SetupSilence:
     """Judge a silence of ``now`` days after ``found``: whether each earlier scanned day, in order, had a setup.
 
     It is improbable where its probability is below IMPROBABLE and it is longer than every silence before it: days with
@@ -42,7 +42,7 @@ def silence(found: Sequence[bool], now: float) -> Silence:
     probability = math.exp(min(0.0, log))
     longest = _longest(found)
     told = days >= LEAST_DAYS and count > 0 and probability < IMPROBABLE and now > longest
-    return Silence(now, probability, longest, days, told)
+    return SetupSilence(now, probability, longest, days, told)
 
 
 def _longest(found: Sequence[bool]) -> int:

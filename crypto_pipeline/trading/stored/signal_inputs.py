@@ -22,8 +22,8 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.trading.scanning.takes import takes
 from crypto_pipeline.trading.signals import MarketStates, merged, signals_of
 from crypto_pipeline.trading.stored.predicted import with_predictions
-from crypto_pipeline.trading.stored.scan_inputs import ScanBars, monday, plain_reader, read_scan_bars
 from crypto_pipeline.trading.stored.scans import traded_parameters
+from crypto_pipeline.trading.stored.scans.inputs import ScanBars, monday, plain_reader, read_scan_bars
 
 
 @dataclass(frozen=True, slots=True)

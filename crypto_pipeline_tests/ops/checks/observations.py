@@ -49,6 +49,7 @@ def well() -> Observation:
             CoverageShare(days, "binance", name, 1440 * days, 1440 * days) for days in (1, 7) for name in names
         ),
         features=dict.fromkeys(names, 400.0),
+        scans={"dca": 410.0, "swing": 410.0, "channel": 410.0},
         jobs=(JobRuns("backfill", 200, 2, 0), JobRuns("live_gap_fill", 280, 0, 0)),
     )
     dagster = DagsterFacts(
@@ -173,5 +174,7 @@ FAULTS: dict[str, tuple[str, Plant]] = {
     "a model refuses every row": ("models_answer", with_facts(models=(_model(refused=3, refused_all=3),))),
     "a model refuses many rows": ("models_answer", with_facts(models=(_model(predictions=30, refused=4),))),
     "predictions come late": ("predictions_in_time", with_facts(models=(_model(predictions=30, late=4),))),
+    "a strategy scans nothing": ("scans_current", with_facts(scans={"dca": 410.0, "swing": 2400.0, "channel": 410.0})),
+    "scanning never begins": ("scans_current", with_facts(scans={})),
     "notifier dead": ("notifier", with_beat("notifier", 90.0)),
 }  # fmt: skip

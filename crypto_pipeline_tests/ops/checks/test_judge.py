@@ -51,7 +51,7 @@ def test_an_empty_deployment_is_unknown_and_not_ok() -> None:
     unknown = {"supervisor", "ingest", "dagster_daemon", "code_server", "webserver", "http_api", "forecast_loop",
                "notifier", "instruments_silent", "coverage_24h", "coverage_7d", "features_age", "schedules_run",
                "processors", "job_errors", "backup", "notifications_delivered", "run_queue",
-               "predictions_in_time"}  # fmt: skip
+               "predictions_in_time", "scans_current"}  # fmt: skip
     assert {name for name, status in states.items() if status == "unknown"} == unknown
 
 

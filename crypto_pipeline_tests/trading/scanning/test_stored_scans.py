@@ -17,7 +17,7 @@ from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.trading.scan_columns import SCAN_SCHEMA
 from crypto_pipeline.trading.scanning.scan import conditions_for
 from crypto_pipeline.trading.stored.scans import ScanPass, scan_pass, scan_span, traded_parameters
-from crypto_pipeline.trading.stored.why import count, explain
+from crypto_pipeline.trading.stored.scans.why import count, explain
 from crypto_pipeline_tests.builders.databases import NewDatabase
 from crypto_pipeline_tests.builders.label_market import START
 from crypto_pipeline_tests.trading.scanning.market import BEGIN, END, QUARTER, ROWS, SETTINGS, store_scanned_market

@@ -10,7 +10,7 @@ import typer
 from crypto_pipeline.cli.options import AsJson, DataDir
 
 if TYPE_CHECKING:
-    from crypto_pipeline.trading.stored.why import ConditionStep, ScanCounts, Why
+    from crypto_pipeline.trading.stored.scans.why import ConditionStep, ScanCounts, Why
 
 Symbol = Annotated[str, typer.Argument(metavar="SYMBOL", help="For example BTC-USDT")]
 At = Annotated[str | None, typer.Option("--at", help="Explain the last bar that had closed then. Default: the newest.")]
@@ -33,7 +33,7 @@ def why(
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.output import print_json
     from crypto_pipeline.labels.strategies.registry import Strategy
-    from crypto_pipeline.trading.stored.why import count, explain
+    from crypto_pipeline.trading.stored.scans.why import count, explain
 
     try:
         chosen = None if strategy is None else Strategy.parse(strategy)

@@ -78,6 +78,11 @@ MODELS = (
     _stored("predictions_complete", "models", "Every setup of a strategy with a model has its prediction.", _HOURLY,
             "warning"),
 )  # fmt: skip
+TRADING = (
+    _stored("scans_complete", "strategies", "Every bar of the last two days was scanned by every strategy.", _HOURLY),
+    _stored("setups_are_found", "strategies", "No strategy has found nothing for longer than is likely.", _HOURLY,
+            "warning"),
+)  # fmt: skip
 MACRO = tuple(
     _stored(f"macro_{name}", _DATA, promise, timedelta(hours=30), "warning",
             applies=lambda settings: settings.macro_series is not None)
@@ -106,4 +111,4 @@ STORAGE = (
     _stored("backup_is_right", "error_recovery", "The newest backup lacks nothing.", _NIGHTLY, "critical",
             applies=lambda settings: settings.database_url is None or bool(settings.backup_daily)),
 )  # fmt: skip
-CHECKS = (*BARS, *FEATURES, *LABELS, *MODELS, *FORECASTS, *MACRO, *VIEWS, *STORAGE)
+CHECKS = (*BARS, *FEATURES, *LABELS, *MODELS, *FORECASTS, *TRADING, *MACRO, *VIEWS, *STORAGE)

@@ -18,7 +18,7 @@ from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.trading.scan_columns import ScanConditions
 from crypto_pipeline.trading.scanning.scan import BAR_MISSING, CONDITIONS, SETUP, WARM, ScanDecision, conditions_for
-from crypto_pipeline.trading.stored.scans import scan_span, traded_parameters
+from crypto_pipeline.trading.stored.scans.passes import scan_span, traded_parameters
 
 #: Days whose scans are counted beside the one that was asked for.
 COUNTED = timedelta(days=7)

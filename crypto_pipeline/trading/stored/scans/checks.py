@@ -13,7 +13,7 @@ from crypto_pipeline.market.times import midnight
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.trading.scans import ScanProgress
 from crypto_pipeline.trading.scanning.silence import IMPROBABLE, LEAST_DAYS, silence
-from crypto_pipeline.trading.stored.scan_summary import conditions_in_the_way
+from crypto_pipeline.trading.stored.scans.summary import conditions_in_the_way
 
 COMPLETE, FOUND = "scans_complete", "setups_are_found"
 CHECKS = {

@@ -22,8 +22,8 @@ from crypto_pipeline.store.trading.scan_columns import SCAN_SCHEMA
 from crypto_pipeline.store.trading.scans import ScanProgress
 from crypto_pipeline.trading.scanning.readiness import Readiness, known_bars, ready
 from crypto_pipeline.trading.scanning.scan import ScanDecision, conditions_for, scan
-from crypto_pipeline.trading.stored.day_cache import DayCache
-from crypto_pipeline.trading.stored.scan_inputs import ScanBars, monday, plain_reader, read_scan_bars
+from crypto_pipeline.trading.stored.scans.day_cache import DayCache
+from crypto_pipeline.trading.stored.scans.inputs import ScanBars, monday, plain_reader, read_scan_bars
 
 #: So many days are scanned from one reading of bars.
 _DAYS_AT_ONCE = 56
@@ -84,7 +84,7 @@ def scan_span(
 
 
 def scan_weeks(bars: ScanBars, sets: Mapping[Strategy, Parameters], start: datetime, end: datetime) -> pl.DataFrame:
-    """Scans of ``[start, end)`` from ``bars``, each week from its own first bar on (see ``scan_inputs``)."""
+    """Scans of ``[start, end)`` from ``bars``, each week from its own first bar on (see ``inputs``)."""
     found = [pl.DataFrame(schema=SCAN_SCHEMA)]
     moment = start
     while moment < end:

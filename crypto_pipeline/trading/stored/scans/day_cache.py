@@ -11,7 +11,7 @@ from crypto_pipeline.labels.stored.update import BAR_COLUMNS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
 from crypto_pipeline.store import Store
-from crypto_pipeline.trading.stored.scan_inputs import ReadBars
+from crypto_pipeline.trading.stored.scans.inputs import ReadBars
 
 _Days = dict[date, tuple[int, pl.DataFrame]]
 
