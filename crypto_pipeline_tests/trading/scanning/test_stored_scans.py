@@ -1,4 +1,7 @@
-"""Passes over stored bars: each bar is scanned once and in order, live as in a span, and can be explained."""
+"""Passes over stored bars: each bar is scanned once and in order, live as in a span, and can be explained.
+
+Guards I6 and I11 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.trading.scan_columns import SCAN_SCHEMA
 from crypto_pipeline.trading.scanning.scan import conditions_for
 from crypto_pipeline.trading.stored.scans import ScanPass, scan_pass, scan_span, traded_parameters
-from crypto_pipeline.trading.stored.scans.why import count, explain
+from crypto_pipeline.trading.stored.scans.why import Why, count, explain
+from crypto_pipeline.trading.stored.trading_pass import trading_pass
 from crypto_pipeline_tests.builders.databases import NewDatabase
 from crypto_pipeline_tests.builders.label_market import START
 from crypto_pipeline_tests.trading.scanning.market import BEGIN, END, QUARTER, ROWS, SETTINGS, store_scanned_market
@@ -139,6 +143,40 @@ def test_every_decision_is_explained(store: Store, decision: str) -> None:
     assert counts.takes + counts.near_misses < counts.scans
 
 
+def test_of_a_setup_it_is_said_what_risk_decided_and_the_broker_booked(store: Store) -> None:
+    day = END - timedelta(days=1)
+    (before,) = _setups(store, day, END)[-1:]
+    assert before.follow_up.risk == "nothing is decided yet: the paper account has not begun"
+    trading_pass(store, SETTINGS)
+    found = _setups(store, day, END)
+    kinds = {one.follow_up.risk.split()[0] for one in found}
+    assert kinds == {"taken:", "rejected"}
+    for one in found:
+        risk, broker = one.follow_up.risk, one.follow_up.broker
+        assert one.follow_up.decision is not None
+        if risk.startswith("rejected"):
+            limit = one.follow_up.decision["limit_name"]
+            assert risk.startswith(f"rejected by {limit}: ")
+            assert broker == "nothing was ordered"
+        elif broker.startswith("closed"):
+            assert one.follow_up.trade is not None
+            assert one.follow_up.trade["outcome"] in broker
+        else:
+            assert broker.startswith(("open: ", "not filled: "))
+    first = _setups(store, BEGIN, BEGIN + timedelta(days=2))[0]
+    assert first.follow_up.risk.startswith(("taken", "rejected", "not decided: the paper account began"))
+
+
+def _setups(store: Store, start: datetime, end: datetime) -> list[Why]:
+    """Setups of a span, explained."""
+    rows = store.trading.scans.read(start, end, decision="TAKE").select("instrument", "signal_ts", "strategy")
+    return [
+        one
+        for name, opened, strategy in rows.iter_rows()
+        for one in explain(store, SETTINGS, name, opened + QUARTER, Strategy(strategy))
+    ]
+
+
 def test_what_was_not_scanned_is_judged_now_and_what_cannot_be_is_named(store: Store) -> None:
     early = START + timedelta(hours=5)
     for found in explain(store, SETTINGS, NAME, early):
@@ -160,5 +198,5 @@ def test_the_command_says_it_in_words(store: Store, monkeypatch: pytest.MonkeyPa
     head, *lines = result.output.splitlines()
     assert head.startswith("ETH-USDT 2025-06-10 23:45 UTC, swing: ")
     assert sum(line.startswith(("  yes ", "  NO ")) for line in lines) == 8
-    assert any(line.startswith("  model: ") for line in lines)
+    assert [line.split(":")[0].strip() for line in lines[-4:-1]] == ["model", "risk", "broker"]
     assert any(line.startswith("  7 days before: ") and "near misses" in line for line in lines)

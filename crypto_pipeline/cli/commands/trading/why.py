@@ -68,6 +68,8 @@ def _print(one: Why, counts: ScanCounts | None) -> None:
     for step in one.conditions:
         typer.echo(f"  {'yes' if step.met else 'NO ':3} {step.name:{width}} {_figures(step)}  {step.meaning}")
     typer.echo(f"  model: {one.model}")
+    typer.echo(f"  risk: {one.follow_up.risk}")
+    typer.echo(f"  broker: {one.follow_up.broker}")
     if counts is not None and counts.scans:
         often = ", ".join(f"{name} ({times})" for name, times in counts.failures.most_common(_MOST) if times)
         typer.echo(

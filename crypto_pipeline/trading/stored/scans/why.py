@@ -18,6 +18,7 @@ from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.trading.scan_columns import ScanConditions
 from crypto_pipeline.trading.scanning.scan import BAR_MISSING, CONDITIONS, SETUP, WARM, ScanDecision, conditions_for
+from crypto_pipeline.trading.stored.scans.followed import NOTHING_FOLLOWS, FollowUp, follow_up
 from crypto_pipeline.trading.stored.scans.passes import scan_span, traded_parameters
 
 #: Days whose scans are counted beside the one that was asked for.
@@ -54,6 +55,7 @@ class Why:
         stored: False: the bar was not scanned then, or its scan is no longer kept; this is what it would have been.
         prediction: What the model said; None where it was not asked.
         model: The same in a sentence.
+        follow_up: What risk decided and the paper broker booked.
     """
 
     instrument: str
@@ -68,6 +70,7 @@ class Why:
     stored: bool
     prediction: Mapping[str, Any] | None = None
     model: str = ""
+    follow_up: FollowUp = NOTHING_FOLLOWS
 
 
 @dataclass(slots=True)
@@ -168,6 +171,7 @@ def _why(store: Store, row: Mapping[str, Any], conditions: ScanConditions, store
         stored=stored,
         prediction=prediction,
         model=_said_by_model(prediction, taken),
+        follow_up=follow_up(store, row["strategy"], row["instrument"], row["signal_ts"]) if taken else NOTHING_FOLLOWS,
     )
 
 
