@@ -47,7 +47,7 @@ def test_never_more_is_bought_than_there_is_cash_for() -> None:
         made = stream.run()
         assert list(broken_laws(made, stream.panel, stream.parameters)) == []
         bound.update(made.decisions["bound_by"].drop_nulls().to_list())
-    assert set(bound) == {"risk_per_trade", "max_position", "volume_share", "free_cash"}
+    assert bound["free_cash"] > 5
 
 
 def test_a_restart_at_every_moment_changes_nothing() -> None:

@@ -114,3 +114,35 @@ def test_rows_of_the_ledger_never_change_and_balance(store: Store) -> None:
                 "INSERT INTO trading.postings (account, number, moment, ledger_account, currency, amount) "
                 "VALUES ('paper', 99, now(), 'cash', 'USDT', 0.000000000000000001)"
             )
+
+
+def test_a_bar_that_is_healed_under_a_trade_is_reversed_and_booked_anew(store: Store, settings: Settings) -> None:
+    """The last test of this store: it trades one bar more."""
+    before, trades = stored(store, "postings"), stored(store, "trade_logs")
+    won = trades.filter((pl.col("outcome") == "TP") & (pl.col("exit_ts") > TO - timedelta(days=2))).row(0, named=True)
+    bars = store.reader.read([won["instrument"]], Timeframe.M15, won["exit_ts"] - QUARTER, won["exit_ts"])
+    price = won["entry_price"]
+    healed = bars.with_columns(
+        *(pl.lit(price).alias(name) for name in ("open", "high", "low", "close")),
+        source=pl.lit("reconciled"), revision=pl.col("revision") + timedelta(days=1),
+    )  # fmt: skip
+    store.bars.write(healed, Timeframe.M15)
+    store.clock.learn("replay", TO + QUARTER)
+    _scan(store, ScanPass(settings), TO + QUARTER)
+    report = trading_pass(store, settings)
+    assert (report.moments, report.corrected) == (1, 1)
+    key = pl.all_horizontal(pl.col(name) == won[name] for name in ("strategy", "instrument", "signal_ts"))
+    fills = stored(store, "fills").filter(key)
+    taken_back = fills.filter(pl.col("reverses").is_not_null())
+    assert taken_back["units"][-1] == won["units"]
+    assert (taken_back["moment"] == TO + QUARTER).all()
+    now = stored(store, "trade_logs").filter(key)
+    open_now = stored(store, "positions").filter(key)
+    assert now.height + open_now.height == 1
+    assert {*now["revision"], *open_now["revision"]} == {1}
+    # the old postings stay, and the books balance
+    postings = stored(store, "postings")
+    assert postings.join(before, on=before.columns, how="semi", nulls_equal=True).height == before.height
+    cash = postings.filter(pl.col("account") == "cash")["amount"].sum()
+    assert cash == stored(store, "equity")["cash"][-1]
+    assert trading_pass(store, settings).corrected == 0
