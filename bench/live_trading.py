@@ -169,8 +169,8 @@ def compare(what: str, ours: dict[str, list[Any]], theirs: dict[str, list[Any]])
         equal &= not only_live and not only_again
         shown.append([name, len(rows), len(only_live), len(only_again)])
         for side, found in (("live", only_live), ("again", only_again)):
-            for one in found[:3]:
-                say(f"{name}, only {side}: {one[:600]}")
+            for one in found[:2]:
+                say(f"{name}, only {side}: {one[:300]}")
     print(what)
     table(["table", "rows", "only live", "only again"], shown)
     return equal

@@ -11,7 +11,7 @@ _LATE = 2 * 900.0
 
 
 def _scans(seen: Observation) -> CheckFinding:
-    ages, allowed = seen.known.scans, _LATE + seen.settings.scan_deadline_seconds
+    ages, allowed = seen.known.scans, _LATE + seen.settings.scan_deadline_seconds * seen.settings.clock_rate
     if not ages:
         if not seen.known.features:
             return ok("scanning begins when what is collected is complete", 0.0)

@@ -14,6 +14,7 @@ from crypto_pipeline.labels.parameters import DEFAULT, parameter_sets
 from crypto_pipeline.labels.stored.update import traded
 from crypto_pipeline.labels.strategies.base import TIMEFRAME, WARM_UP, Parameters
 from crypto_pipeline.labels.strategies.registry import Strategy
+from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
@@ -28,7 +29,7 @@ from crypto_pipeline.trading.stored.scans.inputs import ScanBars, monday, plain_
 #: So many days are scanned from one reading of bars.
 _DAYS_AT_ONCE = 56
 #: A collection that is still incomplete so long after its newest instrument was added is scanned as it is.
-_COLLECTED_WITHIN = timedelta(minutes=30)
+_COLLECTED_WITHIN = timedelta(hours=2)
 #: The share of expected bars that may be absent without a reason when scanning begins.
 _NEARLY_ALL = 0.001
 
@@ -169,14 +170,15 @@ def _readiness(
 ) -> Readiness:
     explained = store.ledger.open(TIMEFRAME, list(bars.tiers), EXPLAINING, start, bars.panel.grid.end)
     known = known_bars(bars.panel, bars.hours, accounted(bars.panel, explained))
-    deadline = timedelta(seconds=settings.scan_deadline_seconds)
+    # so long by a clock on the wall: a market that is replayed fast does not heal any faster
+    deadline = timedelta(seconds=settings.scan_deadline_seconds * settings.clock_rate)
     return ready(bars.panel, known, bars.place(start), now=now, waits_since=waits_since, deadline=deadline)
 
 
 def _begin(store: Store, names: list[str], now: datetime) -> ScanProgress | None:
     """Begin where the first instrument is warm, once what is collected is nearly complete; None: not yet."""
-    cells = store.coverage.cells([TIMEFRAME], None, None, names)
-    held = cells.filter(pl.col("present") > 0)
+    cells = store.coverage.cells([TIMEFRAME, Timeframe.H1], None, None, names)
+    held = cells.filter((pl.col("present") > 0) & (pl.col("timeframe") == str(TIMEFRAME)))
     if not names or held.is_empty():
         return None
     absent = (pl.col("expected") - pl.col("present") - pl.col("explained")).clip(0).sum() / pl.col("expected").sum()
