@@ -14,7 +14,7 @@ ROUTINES: dict[Routine, frozenset[str]] = {
             "rollup_conservation", "backup", "backup_is_right", "schedules_run", "processors",
             "job_errors", "tables_hold_what_is_counted",
             "archive_files_are_whole", "macro_release_missed", "macro_is_fresh", "labels_current", "up_to_date",
-            "forecasts_complete", "forecast_coverage", "forecast_skill",
+            "forecasts_complete", "forecast_coverage", "forecast_skill", "books_balance", "broker_equals_label",
             "ohlc_today_equals_table", "ohlc_recent_equals_table", "instrument_summary_equals_table", "notifier",
         }
     ),
@@ -23,7 +23,7 @@ ROUTINES: dict[Routine, frozenset[str]] = {
             "database", "database_speed", "ingest", "instruments_silent", "freshness", "features_age",
             "venue_bans", "connection", "clock",
             "run_queue", "dagster_daemon", "code_server", "webserver", "http_api", "notifier",
-            "parity", "no_leak", "forecast_loop", "forecasts_fresh",
+            "parity", "no_leak", "forecast_loop", "forecasts_fresh", "takes_followed_up", "positions_equal_venue",
         }
     ),
     "evening": frozenset(

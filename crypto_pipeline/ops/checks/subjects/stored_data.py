@@ -82,6 +82,13 @@ TRADING = (
     _stored("scans_complete", "strategies", "Every bar of the last two days was scanned by every strategy.", _HOURLY),
     _stored("setups_are_found", "strategies", "No strategy has found nothing for longer than is likely.", _HOURLY,
             "warning"),
+    _stored("books_balance", "strategies", "Every event of the ledger sums to zero, and all sums of the account agree.",
+            _HOURLY, "critical"),
+    _stored("takes_followed_up", "strategies", "Every setup has a decision, and every taken signal what follows.",
+            _HOURLY),
+    _stored("broker_equals_label", "strategies", "Every closed trade is its label.", _HOURLY),
+    _stored("positions_equal_venue", "strategies", "What is held is what the fills say, and what each venue has.",
+            _HOURLY, "critical"),
 )  # fmt: skip
 MACRO = tuple(
     _stored(f"macro_{name}", _DATA, promise, timedelta(hours=30), "warning",
