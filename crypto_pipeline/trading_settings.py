@@ -25,6 +25,13 @@ class TradingSettings(OperationSettings):
         description="What differs from the defaults of sizes, limits and guards "
         '({"max_open": 3, "daily_loss": 0.03}): docs/trading.md has the list.',
     )
+    broker: str = Field(
+        "paper", description="Who carries out taken signals: `paper`, `ccxt_NAME`, `hummingbot`. See docs/brokers.md."
+    )
+    broker_url: str | None = Field(
+        None, description="Address of an exchange in the place of the broker's own, or of Hummingbot's API."
+    )
+    broker_connector: str = Field("binance", description="Hummingbot's name of the exchange.")
     scan_deadline_seconds: float = Field(
         300.0, ge=0, description="A bar that is absent this long after its close is scanned without it (`bar_missing`)."
     )

@@ -40,7 +40,7 @@ WHERE h.broker = %(broker)s AND (%(all)s OR h.state <> 'closed') ORDER BY h.hand
 _ORDERS = """
 SELECT client_id, handover_id, role, number, side, kind, quantity, price, stop_price, state, cancel_wanted, stop_rests,
        filled, attempts, extract(epoch FROM clock_timestamp() - attempted_at)::float8 AS since_attempt,
-       next_attempt <= clock_timestamp() AS due, venue_id, error
+       next_attempt <= clock_timestamp() AS due, venue_id, error, extract(epoch FROM created_at)::float8 AS queued_at
 FROM trading.order_outbox WHERE handover_id = ANY(%s) ORDER BY created_at, number
 """
 _FILLS = """
@@ -144,7 +144,10 @@ class Handover:
 
 @dataclass(frozen=True, slots=True)
 class OutboxOrder:
-    """An order as it is known here; ``since_attempt``: seconds since it was last sent, ``due``: it may be sent now."""
+    """An order as it is known here.
+
+    ``since_attempt``: seconds since it was last sent; ``due``: it may be sent now; ``queued_at``: Unix seconds.
+    """
 
     client_id: str
     handover_id: int
@@ -164,6 +167,7 @@ class OutboxOrder:
     due: bool = True
     venue_id: str | None = None
     error: str | None = None
+    queued_at: float = 0.0
 
     @property
     def is_live(self) -> bool:

@@ -36,6 +36,7 @@ class BrokerOrder:
     ``protection`` sells at the market once the price falls to ``stop_price``; with ``price`` a take profit rests beside
     it, and the first of the two ends the other. ``claimed_at`` (Unix seconds): when it was claimed for sending. The
     venue is told that moment where it takes one, so that what a paused process sends much later is refused.
+    ``queued_at`` (Unix seconds): when it was stored; at the venue it is not older.
     """
 
     client_id: str
@@ -47,6 +48,7 @@ class BrokerOrder:
     stop_price: Decimal | None = None
     venue_id: str | None = None
     claimed_at: float | None = None
+    queued_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

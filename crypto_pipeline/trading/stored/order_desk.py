@@ -21,6 +21,7 @@ from decimal import Decimal
 
 from crypto_pipeline.store.trading.orders_outbox import Handover, OrderOutbox, OutboxOrder, StatedFill
 from crypto_pipeline.trading.brokers.client_ids import PREFIX
+from crypto_pipeline.trading.brokers.opt_in import require_opt_in
 from crypto_pipeline.trading.brokers.plan import next_steps
 from crypto_pipeline.trading.brokers.port import (
     Broker,
@@ -70,10 +71,20 @@ class _Position:
 class OrderDesk:
     """Carries out the open hand-overs of one broker.
 
-    ``now`` is the market's clock, UTC; ``pause``: seconds until an order that was certainly not booked is sent again.
+    ``now`` is the market's clock, UTC; ``opt_in``: what a person typed, which real money demands; ``pause``: seconds
+    until an order that was certainly not booked is sent again. Raises BrokerError for real money without it.
     """
 
-    def __init__(self, outbox: OrderOutbox, broker: Broker, now: Callable[[], datetime], *, pause: float = 0.5) -> None:
+    def __init__(
+        self,
+        outbox: OrderOutbox,
+        broker: Broker,
+        now: Callable[[], datetime],
+        *,
+        opt_in: str | None = None,
+        pause: float = 0.5,
+    ) -> None:
+        require_opt_in(broker, opt_in)
         self.outbox, self.broker, self.now, self.pause = outbox, broker, now, pause
         self.entries_allowed = False
         self._rules: dict[str, MarketRules] = {}
@@ -91,30 +102,12 @@ class OrderDesk:
         self.entries_allowed = False
         found: list[str] = []
         for _ in range(_COMPARISONS):
-            found = self._compare()
+            found = compare(self.outbox, self.broker, cancels=True)
             if not found:
                 break
             self.step()
         self.outbox.reconciled(self.broker.name, found)
         self.entries_allowed = not found
-        return found
-
-    def _compare(self) -> list[str]:
-        handovers = {one.handover_id: one.instrument for one in self._handovers(closed=True)}
-        orders = {order.client_id: order for order in self.outbox.orders(list(handovers))}
-        found = [f"order {one.client_id} is {one.state}" for one in orders.values() if one.state == "unknown"]
-        for name, there in self.broker.open_orders().items():
-            known = orders.get(name)
-            if known is None:
-                found.append(f"order {name} of {there.instrument} rests at the venue and is not known here")
-            elif not known.is_live:
-                self.broker.cancel(_broker_order(known, there.instrument))
-                log.warning("order %s of %s outlived its position: cancelled", name, there.instrument)
-        held, ours = self.broker.balances(), self.outbox.changes(self.broker.name)
-        for asset in sorted({self._rule(instrument).base for instrument in handovers.values()}):
-            at_venue, here = held.get(asset, Decimal(0)), ours.get(asset, Decimal(0))
-            if here > at_venue:
-                found.append(f"{asset}: the venue holds {at_venue}, our positions {here}")
         return found
 
     def _handovers(self, *, closed: bool = False) -> list[Handover]:
@@ -308,6 +301,31 @@ class OrderDesk:
         return self._rules[instrument]
 
 
+def compare(outbox: OrderOutbox, broker: Broker, *, cancels: bool = False) -> list[str]:
+    """Differences between our orders and positions and those of the venue.
+
+    With ``cancels`` an order of ours that outlived its position is cancelled instead. Raises BrokerError.
+    """
+    handovers = {one.handover_id: one.instrument for one in outbox.handovers(broker.name, closed=True)}
+    orders = {order.client_id: order for order in outbox.orders(list(handovers))}
+    found = [f"order {one.client_id} is {one.state}" for one in orders.values() if one.state == "unknown"]
+    for name, there in broker.open_orders().items():
+        known = orders.get(name)
+        if known is None:
+            found.append(f"order {name} of {there.instrument} rests at the venue and is not known here")
+        elif not known.is_live and cancels:
+            broker.cancel(_broker_order(known, there.instrument))
+            log.warning("order %s of %s outlived its position: cancelled", name, there.instrument)
+        elif not known.is_live:
+            found.append(f"order {name} of {there.instrument} rests at the venue and is {known.state} here")
+    held, ours = broker.balances(), outbox.changes(broker.name)
+    for asset in sorted({broker.rules(instrument).base for instrument in handovers.values()}):
+        at_venue, here = held.get(asset, Decimal(0)), ours.get(asset, Decimal(0))
+        if here > at_venue:
+            found.append(f"{asset}: the venue holds {at_venue}, our positions {here}")
+    return found
+
+
 def _broker_order(order: OutboxOrder, instrument: str) -> BrokerOrder:
     assert order.client_id.startswith(PREFIX)
     return BrokerOrder(
@@ -319,4 +337,5 @@ def _broker_order(order: OutboxOrder, instrument: str) -> BrokerOrder:
         order.price,
         order.stop_price,
         order.venue_id,
+        queued_at=order.queued_at,
     )

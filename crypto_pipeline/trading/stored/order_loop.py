@@ -13,6 +13,7 @@ import psycopg
 
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.store.coordination.leases import Lease, LeaseLost
+from crypto_pipeline.trading.brokers.opt_in import require_opt_in
 from crypto_pipeline.trading.brokers.port import Broker, BrokerError
 from crypto_pipeline.trading.stored.order_desk import LEASE, OrderDesk
 
@@ -26,7 +27,8 @@ COMPARE_EVERY, COMPARE_AGAIN = 300.0, 10.0
 class OrderLoop:
     """Steps the desk until it is stopped.
 
-    ``now``: the market's clock. ``working`` is set once the lease is held, ``ready`` once a comparison passed.
+    ``now``: the market's clock; ``opt_in``: what a person typed, which real money demands; ``intake``: called before
+    each step. ``working`` is set once the lease is held, ``ready`` once a comparison passed.
     """
 
     def __init__(
@@ -36,9 +38,12 @@ class OrderLoop:
         now: Callable[[], datetime],
         *,
         every: float = 1.0,
+        opt_in: str | None = None,
         intake: Callable[[Store], object] | None = None,
     ) -> None:
         self.store, self.broker, self.now, self.every, self.intake = store, broker, now, every, intake
+        self.opt_in = opt_in
+        require_opt_in(broker, opt_in)
         self.working, self.ready = threading.Event(), threading.Event()
         self._compared = 0.0
 
@@ -60,7 +65,7 @@ class OrderLoop:
         self.working.set()
         renewing = threading.Thread(target=self._renew, args=(lease, stop, lost), name="order-lease", daemon=True)
         renewing.start()
-        desk = OrderDesk(self.store.fenced(lease).trading.outbox, self.broker, self.now)
+        desk = OrderDesk(self.store.fenced(lease).trading.outbox, self.broker, self.now, opt_in=self.opt_in)
         self._compared, recovered = 0.0, False
         try:
             while not stop.is_set() and not lost.is_set():

@@ -16,7 +16,7 @@ from crypto_pipeline_tests.builders.databases import NewDatabase, shared_databas
 NOW = datetime(2026, 11, 21, 9, 30, 30, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def desk_database(new_database: NewDatabase) -> Iterator[str]:
     with shared_database(new_database, "orders_in_tests") as url:
         yield url
