@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from crypto_pipeline.ops.reports.content import ReportName, ReportSection
-from crypto_pipeline.ops.reports.sections import bars, checks, incidents, models, storage
+from crypto_pipeline.ops.reports.sections import bars, checks, incidents, models, storage, trading
 from crypto_pipeline.ops.reports.source import ReportSource
 
 _BOTH: tuple[ReportName, ...] = ("morning", "afternoon")
@@ -29,6 +29,10 @@ SECTIONS: tuple[SectionDefinition, ...] = (
     SectionDefinition("bars", "Bars", _BOTH, bars.collected),
     SectionDefinition("gaps", "Gaps", _BOTH, bars.gaps),
     SectionDefinition("features", "Features", ("morning",), checks.features),
+    SectionDefinition("signals", "Signals", ("morning",), trading.signals),
+    SectionDefinition("positions", "Positions", ("morning",), trading.positions),
+    SectionDefinition("profits", "Profits", ("afternoon",), trading.profits),
+    SectionDefinition("rejections", "Rejected signals", ("afternoon",), trading.rejections),
     SectionDefinition("models", "Models", ("morning",), models.ages),
     SectionDefinition("predictions", "Predictions that have matured", ("afternoon",), models.matured),
     SectionDefinition("forecasts", "Forecasts that have expired", ("afternoon",), models.forecasts),
