@@ -89,6 +89,7 @@ TRADING = (
     _stored("broker_equals_label", "strategies", "Every closed trade is its label.", _HOURLY),
     _stored("positions_equal_venue", "strategies", "What is held is what the fills say, and what each venue has.",
             _HOURLY, "critical"),
+    _stored("champion_is_production", "strategies", "The shadow ledger of production is production's own.", _NIGHTLY),
 )  # fmt: skip
 MACRO = tuple(
     _stored(f"macro_{name}", _DATA, promise, timedelta(hours=30), "warning",

@@ -8,7 +8,7 @@ whole, so a pass may be killed at any time and run again; a test is stored once 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -90,7 +90,8 @@ def shadow_pass(store: Store, settings: Settings, minima: ShadowMinima = MINIMA)
     made = shadow_ledgers(market, champion, unix_ms(since), resets=resets)
     outcomes = _store_ledgers(store, champion, made, Marks(market.panel))
     agreement = champion_agreement(store, made[CHAMPION], account) if other.is_empty() else None
-    return _report(store, account, champion, since, outcomes, agreement, minima)
+    report = replace(compared_report(store, outcomes, minima), since=since, agreement=agreement)
+    return _tested(store, report, champion, account.moment, minima)
 
 
 def _market(
@@ -123,27 +124,29 @@ def _store_ledgers(
     return pl.concat(found)
 
 
-def _report(
-    store: Store, account: AccountRow, champion: TradingParameters, since: datetime, outcomes: pl.DataFrame,
-    agreement: ChampionAgreement | None, minima: ShadowMinima,
-) -> ShadowReport:  # fmt: skip
+def compared_report(store: Store, outcomes: pl.DataFrame, minima: ShadowMinima = MINIMA) -> ShadowReport:
+    """The report of daily ``outcomes`` of all variants; no test is made."""
     newest = next(iter(store.trading.shadow.tests(1)), None)
     if outcomes.is_empty():
-        return ShadowReport(
-            "no whole UTC day has been traded yet", since, agreement=agreement, test=newest,
-            untested="no day is over", next_test=_due(newest),
-        )  # fmt: skip
+        return ShadowReport("no whole UTC day has been traded yet", test=newest, untested="no day is over")
     first, last = outcomes["day"].min(), outcomes["day"].max()
     assert isinstance(first, date)
     assert isinstance(last, date)
     compared = compare_outcomes(outcomes, last.toordinal(), minima)
-    untested = _untested(compared, newest, account.moment, minima)
-    if not untested:
-        newest = store.trading.shadow.add_test(_test(compared, champion, account.moment, first, last))
-    return ShadowReport(
-        "", since, (first, last), outcomes, compared, agreement, newest, untested,
-        _due(newest),
-    )  # fmt: skip
+    return ShadowReport("", None, (first, last), outcomes, compared, None, newest, "", _due(newest))
+
+
+def _tested(
+    store: Store, report: ShadowReport, champion: TradingParameters, moment: datetime, minima: ShadowMinima
+) -> ShadowReport:
+    """``report`` with a new test where one is due, or why there is none."""
+    if report.compared is None or report.days is None:
+        return report
+    untested = _untested(report.compared, report.test, moment, minima)
+    if untested:
+        return replace(report, untested=untested)
+    made = store.trading.shadow.add_test(_test(report.compared, champion, moment, *report.days))
+    return replace(report, test=made, next_test=_due(made))
 
 
 def compare_outcomes(
