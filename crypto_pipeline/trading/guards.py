@@ -59,8 +59,11 @@ def resumes_at(guards: GuardState, moment: int) -> int | None:
     return until if until > moment else None
 
 
-def after_mark(guards: GuardState, moment: int, equity: Decimal, *, fell: bool, parameters: TradingParameters) -> None:
-    """Bring ``guards`` to ``moment``, at which the account is worth ``equity``. ``fell``: see the module."""
+def after_mark(guards: GuardState, moment: int, equity: Decimal, *, fell: bool, parameters: TradingParameters) -> float:
+    """Bring ``guards`` to ``moment``, at which the account is worth ``equity``; returns the drawdown.
+
+    ``fell``: see the module.
+    """
     if moment % DAY_MS == 0:
         guards.day_mark = equity
     if (moment - _MONDAY) % WEEK_MS == 0:
@@ -68,12 +71,12 @@ def after_mark(guards: GuardState, moment: int, equity: Decimal, *, fell: bool, 
     if equity >= guards.high_water:
         guards.high_water = equity
         guards.drawn = False
-        return
+        return 0.0
     drawdown = loss(guards.high_water, equity)
     if drawdown < parameters.drawdown_halt:
         guards.drawn = False
     if not fell:
-        return
+        return drawdown
     if loss(guards.day_mark, equity) >= parameters.daily_loss:
         guards.daily_until = moment - moment % DAY_MS + DAY_MS
     if loss(guards.week_mark, equity) >= parameters.weekly_loss:
@@ -82,6 +85,7 @@ def after_mark(guards: GuardState, moment: int, equity: Decimal, *, fell: bool, 
         guards.drawn, guards.halt_until = True, moment + int(parameters.drawdown_pause_hours * _HOUR)
     if drawdown >= parameters.drawdown_reset:
         guards.needs_reset = True
+    return drawdown
 
 
 def reset(guards: GuardState, equity: Decimal) -> None:

@@ -66,6 +66,7 @@ class _Fold:
         self._signal_ts: list[int] = signals["signal_ts"].to_physical().to_list()
         self._due: dict[int, list[tuple[tuple[int, int, str], int, int]]] = {}
         self._at: dict[int, list[int]] = {}
+        self._known_costs: dict[int, tuple[Decimal, Decimal, Decimal]] = {}
         corrected = {each.trade.key: each for each in corrections}
         for row, signal_ts in enumerate(self._signal_ts):
             if signal_ts + self._step > state.moment:
@@ -124,7 +125,7 @@ class _Fold:
             forget_end(self.state, trade.key)
             self.records.reopen(trade)
             trade.revision += 1
-        trade.reserved = self._reserve(row, trade.order_sum) * (trade.orders - trade.booked)
+        trade.reserved = self._costs(row, trade.order_sum)[2] * (trade.orders - trade.booked)
         self.state.open[trade.key] = trade
         self._expect(row, trade)
 
@@ -139,9 +140,13 @@ class _Fold:
         trade.slippage += fill.slippage
         self.state.cash += fill.cash
 
-    def _reserve(self, row: int, order_sum: Decimal) -> Decimal:
-        """What one order may take of the cash: its sum and its fee."""
-        return order_sum + product(order_sum, exact(self._paths.fee[row])) + QUANTUM
+    def _costs(self, row: int, order_sum: Decimal) -> tuple[Decimal, Decimal, Decimal]:
+        """Slippage and fee of a trade, and what one of its orders may take of the cash: its sum and its fee."""
+        found = self._known_costs.get(row)
+        if found is None:
+            slippage, fee = exact(self._paths.slippage[row]), exact(self._paths.fee[row])
+            found = self._known_costs[row] = slippage, fee, order_sum + product(order_sum, fee) + QUANTUM
+        return found
 
     def _miss(self, moment: int, row: int) -> None:
         trade = self.state.open.pop(self._key(row))
@@ -151,10 +156,10 @@ class _Fold:
         """Book one fill of a trade."""
         paths, trade = self._paths, self.state.open[self._key(row)]
         use, bar_ts, raw = OrderUse(int(paths.fill_use[place])), int(paths.fill_ts[place]), float(paths.fill_raw[place])
-        slippage, fee = exact(paths.slippage[row]), exact(paths.fee[row])
+        slippage, fee, reserve = self._costs(row, trade.order_sum)
         if use.buys:
             fill = bought(use, bar_ts, raw, trade.order_sum, slippage, fee)
-            trade.reserved -= self._reserve(row, trade.order_sum)
+            trade.reserved -= reserve
         else:
             fill = sold(use, bar_ts, raw, trade.units, slippage, fee)
         self._apply(trade, fill)
@@ -202,19 +207,17 @@ class _Fold:
         positions = ZERO
         for trade in state.open.values():
             if trade.units:
-                trade.value = self._value(trade, moment)
+                close = self._marks.exact_close(trade.key.instrument, moment)
+                if close is not None:
+                    trade.value = product(trade.units, close)
                 trade.result = trade.received - trade.paid + trade.value
                 positions += trade.value
         state.moment, state.equity = moment, state.cash + positions
         if moment in self._resets:
             reset(state.guards, state.equity)
         fell = state.equity - before - self._winners < 0
-        after_mark(state.guards, moment, state.equity, fell=fell, parameters=self._p)
-        self.records.mark(state)
-
-    def _value(self, trade: OpenTrade, moment: int) -> Decimal:
-        close = self._marks.close(trade.key.instrument, moment)
-        return trade.value if close is None else product(trade.units, exact(close))
+        drawdown = after_mark(state.guards, moment, state.equity, fell=fell, parameters=self._p)
+        self.records.mark(state, drawdown)
 
     def _decide(self, moment: int, row: int) -> None:
         columns, paths, state, key = self._columns, self._paths, self.state, self._key(row)
@@ -228,7 +231,7 @@ class _Fold:
         size = verdict.size
         if size is None:
             return
-        reserved = self._reserve(row, size.order_sum) * candidate.orders
+        reserved = self._costs(row, size.order_sum)[2] * candidate.orders
         trade = OpenTrade(key, tier, size.quote, size.order_sum, candidate.orders, verdict.risk, reserved)
         state.open[key] = trade
         self.records.order(trade, 0, "placed", moment, OrderUse.ENTRY, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -11,7 +12,7 @@ from crypto_pipeline.labels.barrier_types import BarrierOutcome
 from crypto_pipeline.labels.costs import OrderUse
 from crypto_pipeline.labels.intrabar import Ambiguous
 from crypto_pipeline.trading.account import AccountState, OpenTrade, TradeKey
-from crypto_pipeline.trading.guards import loss, trading_state
+from crypto_pipeline.trading.guards import trading_state
 from crypto_pipeline.trading.ledger import rows as shapes
 from crypto_pipeline.trading.ledger.booking import BookedFill, postings
 from crypto_pipeline.trading.ledger.rows import framed
@@ -41,6 +42,7 @@ class Simulation:
     state: AccountState
 
 
+@cache
 def base_of(instrument: str) -> str:
     """The base asset of a canonical name: ``BTC`` of ``BTC-USDT`` and of ``BTC-USDT@kraken``."""
     return instrument.partition("@")[0].rpartition("-")[0] or instrument
@@ -124,7 +126,7 @@ class Records:
             trade.received - trade.paid, float(paths.net_return[row]),
         ))  # fmt: skip
 
-    def mark(self, state: AccountState) -> None:
+    def mark(self, state: AccountState, drawdown: float) -> None:
         """The account after a moment's bookings and marks."""
         guards, moment = state.guards, state.moment
         reserved = risk = positions = ZERO
@@ -132,7 +134,7 @@ class Records:
             reserved, risk, positions = reserved + each.reserved, risk + each.risk, positions + each.value
         self.equity.append((
             moment, state.cash, reserved, positions, state.equity, len(state.open), risk, guards.day_mark,
-            guards.week_mark, guards.high_water, loss(guards.high_water, state.equity),
+            guards.week_mark, guards.high_water, drawdown,
             trading_state(guards, moment).value, guards.daily_until or None, guards.weekly_until or None,
             guards.halt_until or None, guards.drawn, guards.needs_reset,
         ))  # fmt: skip
