@@ -50,8 +50,8 @@ class TradeStream:
         return simulate(self.signals, self.paths(), Marks(self.panel), self.parameters, begin, until, **more)
 
 
-def trade_stream(seed: int, bars: int = 160, **parameters: Any) -> TradeStream:
-    """The stream of a seed. ``parameters`` of the account that are not given are drawn."""
+def trade_stream(seed: int, bars: int = 160, signals: int | None = None, **parameters: Any) -> TradeStream:
+    """The stream of a seed. Number of ``signals`` and ``parameters`` of the account that are not given are drawn."""
     random = np.random.default_rng(seed)
     panel = _panel(random, bars)
     drawn = {
@@ -70,7 +70,7 @@ def trade_stream(seed: int, bars: int = 160, **parameters: Any) -> TradeStream:
         "stops_in_row": int(random.integers(1, 4)),
     }
     made = TradingParameters.model_validate({**drawn, **parameters})
-    return TradeStream(panel, _signals(random, panel, int(random.integers(3, 40))), made, dict(SETS))
+    return TradeStream(panel, _signals(random, panel, signals or int(random.integers(3, 40))), made, dict(SETS))
 
 
 def _panel(random: np.random.Generator, bars: int) -> Panel:
