@@ -126,6 +126,8 @@ def banned_until(ends: Sequence[TradeEnd], parameters: TradingParameters) -> int
 
     A ban outlasts what ends meanwhile: each stop that completes a row bans from its end on.
     """
+    if not any(end.stopped for end in ends):
+        return 0
     for place in range(len(ends), 0, -1):
         if ends[place - 1].stopped and stops_in_row(ends[:place], parameters) >= parameters.stops_in_row:
             return ends[place - 1].exit_ts + int(parameters.ban_hours * _HOUR)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 
 from crypto_pipeline.features.definitions.regimes import Stress
 from crypto_pipeline.models.decision import MARGIN, RULES_ALONE, MlDecision, decide
@@ -46,6 +47,7 @@ class Candidate:
     p_star: float | None
 
 
+@cache
 def quote_of(instrument: str) -> str:
     """The quote asset of a canonical name: ``USDT`` of ``BTC-USDT`` and of ``BTC-USDT@kraken``; else empty."""
     return instrument.partition("@")[0].rpartition("-")[2] if "-" in instrument else ""

@@ -155,7 +155,7 @@ class _Fold:
     def _book(self, moment: int, row: int, place: int) -> None:
         """Book one fill of a trade."""
         paths, trade = self._paths, self.state.open[self._key(row)]
-        use, bar_ts, raw = OrderUse(int(paths.fill_use[place])), int(paths.fill_ts[place]), float(paths.fill_raw[place])
+        use, bar_ts, raw = _USES[paths.fill_use[place]], int(paths.fill_ts[place]), float(paths.fill_raw[place])
         slippage, fee, reserve = self._costs(row, trade.order_sum)
         if use.buys:
             fill = bought(use, bar_ts, raw, trade.order_sum, slippage, fee)
@@ -238,6 +238,7 @@ class _Fold:
         self._expect(row, trade)
 
 
+_USES = list(OrderUse)
 #: Columns of signals that a candidate has as they are.
 _CANDIDATE = (
     "strategy", "instrument", "tier", "day_volume", "stress", "regime", "volatility", "strength", "ml_mode",

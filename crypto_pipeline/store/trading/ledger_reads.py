@@ -127,11 +127,11 @@ class LedgerReads:
         return [_utc(moment) for (moment,) in self._connections.rows(statements.RESETS, [account, after])]
 
     def newest_version(self) -> int:
-        """The newest data version of 15m bars."""
+        """The newest data version of the bars that trades rest on."""
         return int(self._connections.row(statements.NEWEST_VERSION)[0])
 
     def affected(self, account: str, version: int, moment: datetime) -> list[TradeId]:
-        """Taken trades until ``moment`` on days whose bars have changed since the data version."""
+        """Taken trades of 60 days until ``moment`` on days whose 15m bars or minutes have changed since."""
         names = self._symbols.names()
         values = {"account": account, "version": version, "moment": require_utc(moment)}
         return [

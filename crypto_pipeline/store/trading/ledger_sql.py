@@ -46,22 +46,27 @@ SELECT instrument_id, exit_ts, strategy, signal_ts, outcome = 'SL', tier FROM (
     FROM trading.trade_logs WHERE account = %s AND superseded_at IS NULL
 ) t WHERE place <= %s ORDER BY exit_ts, signal_ts, strategy
 """
-#: Trades on bars that have changed since a data version: the cells of their days, from signal to end.
+#: Trades of the last 60 days on bars that have changed since a data version: the cells of their days, from signal to
+#: end. Older ones stay as they are booked: minutes that decided them may have left.
 AFFECTED = """
 WITH changed AS MATERIALIZED (
-    SELECT instrument_id, day FROM market.coverage WHERE timeframe = '15m' AND data_version > %(version)s
+    SELECT DISTINCT instrument_id, day FROM market.coverage
+    WHERE timeframe IN ('1m', '15m') AND data_version > %(version)s
 )
 SELECT s.strategy, s.instrument_id, s.signal_ts
 FROM trading.signals s
 LEFT JOIN trading.trade_logs t USING (account, strategy, instrument_id, signal_ts)
-WHERE s.account = %(account)s AND s.taken AND s.moment <= %(moment)s AND t.superseded_at IS NULL
+WHERE s.account = %(account)s AND s.taken AND s.moment <= %(moment)s
+  AND s.moment > %(moment)s - interval '60 days' AND t.superseded_at IS NULL
   AND EXISTS (
       SELECT FROM changed c WHERE c.instrument_id = s.instrument_id
         AND c.day BETWEEN (s.signal_ts AT TIME ZONE 'UTC')::date
                       AND (coalesce(t.exit_ts, s.signal_ts + interval '1 day') AT TIME ZONE 'UTC')::date)
 ORDER BY s.signal_ts, s.strategy, s.instrument_id
 """
-NEWEST_VERSION = "SELECT coalesce(max(data_version), 0) FROM market.coverage WHERE timeframe = '15m'"
+NEWEST_VERSION = """
+SELECT coalesce(max(data_version), 0) FROM market.coverage WHERE timeframe IN ('1m', '15m')
+"""
 
 
 def copy(table: str, columns: Sequence[str]) -> sql.Composed:
