@@ -149,7 +149,7 @@ def again(url: str, settings: Settings) -> float:
         row = connection.execute("SELECT scanned_from, scanned_until FROM trading.scan_progress").fetchone()
         assert row is not None
         names = ", ".join(f"trading.{name}" for name in tables_of(connection))
-        connection.execute(f"TRUNCATE {names} CASCADE")
+        connection.execute(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
         # it begins where the first pass began, which depends on what had been collected by then
         connection.execute(
             "INSERT INTO trading.scan_progress (scanned_from, scanned_until) VALUES (%s, %s)", (row[0], row[0])
