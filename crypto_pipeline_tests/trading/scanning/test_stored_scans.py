@@ -17,6 +17,7 @@ from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market import Instrument
 from crypto_pipeline.market.instruments import Tier
 from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.trading.scan_columns import SCAN_SCHEMA
 from crypto_pipeline.trading.scanning.scan import conditions_for
 from crypto_pipeline.trading.stored.scans import ScanPass, scan_pass, scan_span, traded_parameters
@@ -27,6 +28,8 @@ from crypto_pipeline_tests.builders.label_market import START
 from crypto_pipeline_tests.trading.scanning.market import BEGIN, END, QUARTER, ROWS, SETTINGS, store_scanned_market
 
 NAME = "ETH-USDT"
+#: Its number.
+ID = f"(SELECT instrument_id FROM market.instruments WHERE symbol = '{NAME}')"
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +50,25 @@ def store(market: Store) -> Store:
     for bar in range(7):
         opened = live + bar * QUARTER
         now = opened + QUARTER + timedelta(seconds=20)
+        if bar == 3:
+            assert waits_for(market, scans, opened, now) == [NAME]
         step = scans.run(market, now)
         assert (step.start, step.until, step.scans) == (opened, opened + QUARTER, ROWS)
         assert scans.run(market, now).scans == 0
     return market
+
+
+def waits_for(store: Store, scans: ScanPass, opened: datetime, now: datetime) -> list[str]:
+    """Instruments that a pass waits for while a bar that opened then is not complete yet; nothing may be scanned."""
+    mark = (
+        f"UPDATE market.ohlc_data SET complete = %s WHERE timeframe = '15m' AND open_time = %s AND instrument_id = {ID}"
+    )
+    with connect(store.url) as connection:
+        connection.execute(mark, (False, opened))
+        report = scans.run(store, now)
+        connection.execute(mark, (True, opened))
+    assert report.scans == 0
+    return report.waits_for
 
 
 def stored(store: Store, start: datetime, end: datetime) -> pl.DataFrame:

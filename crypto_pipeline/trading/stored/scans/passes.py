@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from crypto_pipeline.arrays.panel import Ints
 from crypto_pipeline.features.stored.update import Universe
 from crypto_pipeline.labels.finality import accounted
 from crypto_pipeline.labels.parameters import DEFAULT, parameter_sets
@@ -170,9 +171,28 @@ def _readiness(
 ) -> Readiness:
     explained = store.ledger.open(TIMEFRAME, list(bars.tiers), EXPLAINING, start, bars.panel.grid.end)
     known = known_bars(bars.panel, bars.hours, accounted(bars.panel, explained))
+    numbers, places = _unfinished(store, bars, start)
+    known[numbers, places] = False
     # so long by a clock on the wall: a market that is replayed fast does not heal any faster
     deadline = timedelta(seconds=settings.scan_deadline_seconds * settings.clock_rate)
     return ready(bars.panel, known, bars.place(start), now=now, waits_since=waits_since, deadline=deadline)
+
+
+def _unfinished(store: Store, bars: ScanBars, start: datetime) -> tuple[Ints, Ints]:
+    """Numbers and places of stored 15m bars from ``start`` on that are not complete, or whose hour is not: such a bar
+    may still change.
+    """
+    grid, columns = bars.panel.grid, ("instrument", "open_time", "complete")
+    numbers = {name: number for number, name in enumerate(bars.tiers)}
+    found = [
+        store.reader.read(list(numbers), one, start, grid.end, columns=columns)
+        .filter(~pl.col("complete"))
+        .select("instrument", pl.col("open_time") + one.delta - TIMEFRAME.delta)
+        for one in (TIMEFRAME, Timeframe.H1)
+    ]
+    rows = pl.concat(found)
+    places = (rows["open_time"].to_physical().to_numpy() - grid.first) // grid.step
+    return rows["instrument"].replace_strict(numbers, return_dtype=pl.Int64).to_numpy(), places
 
 
 def _begin(store: Store, names: list[str], now: datetime) -> ScanProgress | None:
