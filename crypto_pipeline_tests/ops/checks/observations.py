@@ -19,6 +19,7 @@ from crypto_pipeline.store.operations.figures.health_facts import (
     OldestGap,
 )
 from crypto_pipeline.store.operations.figures.model_facts import ModelInUse
+from crypto_pipeline.store.operations.figures.order_facts import BrokerFact
 
 NOW = datetime(2026, 3, 29, 0, 59, tzinfo=UTC)  # a minute before Europe's clocks go forward
 PROGRAMS = ("postgres", "replay", "ingest-0", "code-server", "webserver", "daemon", "api", "notifier")
@@ -176,5 +177,9 @@ FAULTS: dict[str, tuple[str, Plant]] = {
     "predictions come late": ("predictions_in_time", with_facts(models=(_model(predictions=30, late=4),))),
     "a strategy scans nothing": ("scans_current", with_facts(scans={"dca": 410.0, "swing": 2400.0, "channel": 410.0})),
     "scanning never begins": ("scans_current", with_facts(scans={})),
+    "an order is unknown": ("orders_known", with_facts(brokers=(BrokerFact("ccxt_binance", 1, unknown=90.0),))),
+    "a position without a stop": ("orders_known", with_facts(brokers=(BrokerFact("b", 1, bare=("BTC-USDT",)),))),
+    "the venue holds less": ("venue_positions", with_facts(brokers=(BrokerFact("b", 1, differences=("BTC: …",)),))),
+    "never compared": ("venue_positions", with_facts(brokers=(BrokerFact("b", 1, differences=None, compared=None),))),
     "notifier dead": ("notifier", with_beat("notifier", 90.0)),
 }  # fmt: skip

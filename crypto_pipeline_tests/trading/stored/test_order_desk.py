@@ -10,6 +10,7 @@ import pytest
 
 from crypto_pipeline.replay import ReplayExchange
 from crypto_pipeline.store import Store
+from crypto_pipeline.store.operations.figures.order_facts import read_orders
 from crypto_pipeline.trading.brokers.port import BrokerError
 from crypto_pipeline.trading.stored.order_desk import OrderDesk
 from crypto_pipeline_tests.builders.order_desk import BROKER, account, desk, differences, last, position
@@ -144,6 +145,9 @@ def test_a_process_that_dies_after_sending_leaves_an_order_that_the_next_one_ask
         with pytest.raises(Killed):
             working.step()
     assert states(orders_store) == {"entry": ["unknown"]}
+    (fact,) = orders_store.connections.run(read_orders)
+    assert (fact.broker, fact.positions, fact.bare, fact.differences) == (BROKER, 1, (), ())
+    assert fact.unknown > 0
     with desk(orders_store, venue) as following:
         assert following.recover() == []
         settle(following)

@@ -14,6 +14,7 @@ import psycopg
 
 from crypto_pipeline.store.database.pg_errors import REFUSED_WRITE
 from crypto_pipeline.store.operations.figures.model_facts import ModelInUse, read_models
+from crypto_pipeline.store.operations.figures.order_facts import BrokerFact, read_orders
 from crypto_pipeline.store.operations.figures.scan_facts import read_scans
 
 #: States of gaps that explain the absence of bars (market/gaps/classification.py; a test compares).
@@ -174,6 +175,7 @@ class HealthFacts:
         jobs: Runs of each job that keeps figures of itself.
         channels: The channels of alerts that were used.
         models: The models in use.
+        brokers: Brokers with open positions.
         scans: Strategy → seconds since the close of the newest bar that it scanned; empty before the first pass.
     """
 
@@ -194,6 +196,7 @@ class HealthFacts:
     channels: tuple[ChannelFact, ...] = ()
     models: tuple[ModelInUse, ...] = ()
     scans: dict[str, float] = field(default_factory=dict)
+    brokers: tuple[BrokerFact, ...] = ()
 
 
 def read_facts(connection: psycopg.Connection[Any], holder: str, host_time: float | None = None) -> HealthFacts:
@@ -223,6 +226,7 @@ def read_facts(connection: psycopg.Connection[Any], holder: str, host_time: floa
         channels=tuple(ChannelFact(*row) for row in connection.execute(_CHANNELS)),
         models=read_models(connection),
         scans=read_scans(connection),
+        brokers=read_orders(connection),
     )
 
 
