@@ -20,6 +20,7 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.trading.ledger_columns import LEDGER_TABLES
 from crypto_pipeline.trading.ledger.records import Simulation
+from crypto_pipeline.trading.stored.intake import hand_over, handover_of
 from crypto_pipeline.trading.stored.production import PAPER
 from crypto_pipeline.trading.stored.replay import replay_trading
 from crypto_pipeline.trading.stored.scans import ScanPass
@@ -146,3 +147,24 @@ def test_a_bar_that_is_healed_under_a_trade_is_reversed_and_booked_anew(store: S
     cash = postings.filter(pl.col("account") == "cash")["amount"].sum()
     assert cash == stored(store, "equity")["cash"][-1]
     assert trading_pass(store, settings).corrected == 0
+
+
+def test_what_was_taken_is_handed_to_a_broker_as_it_was_decided_and_once(store: Store) -> None:
+    taken = stored(store, "signals").filter("taken")
+    assert set(taken["orders"].to_list()) > {1}, "a grid is among them"
+    for row in taken.iter_rows(named=True):
+        made = handover_of(store, "broker", row)
+        assert (made.stop_price, len(made.entries)) == (Decimal(str(row["planned_stop"])), row["orders"])
+        assert [one["kind"] for one in made.entries] == ["market"] + ["limit"] * (row["orders"] - 1)
+        prices = [Decimal(str(one["price"] or row["decision_price"])) for one in made.entries]
+        spent = [Decimal(one["quantity"]) * price for one, price in zip(made.entries, prices, strict=True)]
+        assert max(abs(one - row["order_sum"]) for one in spent) < Decimal("1e-9")
+        average = len(prices) / sum(1 / price for price in prices)
+        target = made.target_price or average * made.target_factor  # type: ignore[operator]
+        assert float(target) == pytest.approx(row["planned_target"], rel=1e-9)
+        assert made.enter_until == row["moment"] + QUARTER < made.exit_at
+    moment = taken["moment"].max()
+    assert isinstance(moment, datetime)
+    newest = taken.filter(pl.col("moment") == moment).height
+    assert [hand_over(store, "broker", moment + timedelta(minutes=14)) for _ in range(2)] == [newest, 0]
+    assert hand_over(store, "broker", moment + timedelta(minutes=16)) == 0
