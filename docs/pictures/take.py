@@ -131,6 +131,17 @@ def model(page: Page, base: str, strategy: str, name: str, *entries: str) -> Non
         picture(page, name, entry)
 
 
+def account(page: Page, base: str, asset: str, name: str, *entries: str) -> None:
+    """The page of an asset of the paper account, and the pictures in its metadata."""
+    page.set_viewport_size({"width": 1880, "height": 860})
+    page.goto(f"{base}/assets/{asset}?view=events")
+    page.get_by_text("dagster/row_count", exact=True).first.wait_for()
+    page.wait_for_timeout(3000)
+    save(page, name)
+    for entry in entries:
+        picture(page, name, entry)
+
+
 def run(page: Page, base: str) -> None:
     """The timeline of the run that filled most."""
     page.set_viewport_size({"width": 1440, "height": 860})
@@ -186,6 +197,9 @@ def main() -> None:
         curves = ("reliability", "profit", "learning", "importances")
         jobs["model"] = lambda: model(page, good, "dca", "model", *curves)
         jobs["insufficient"] = lambda: model(page, good, "channel", "model-insufficient")
+        jobs["equity"] = lambda: account(page, good, "equity", "equity", "curve")
+        jobs["trades"] = lambda: account(page, good, "trading/trades", "trades", "profit", "returns", "newest_trade")
+        jobs["signals"] = lambda: account(page, good, "signals", "signals", "decisions")
         for name, job in jobs.items():
             if not wanted or name in wanted:
                 job()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -74,11 +75,10 @@ def equity_shown(account: StoredAccount) -> dict[str, Any]:
     shown = _about(account, book.equity.height)
     if figures is None or last is None:
         return shown
-    table = pl.DataFrame(
-        [(name, str(value)) for name, value in figures.as_dict().items()],
-        schema={"figure": pl.String(), "value": pl.String()},
-        orient="row",
-    )
+    told = figures.as_dict()
+    told |= {f"drawdown_{name}": value for name, value in (told.pop("drawdown") or {}).items()}
+    rows = [(name, _text(value)) for name, value in told.items()]
+    table = pl.DataFrame(rows, schema={"figure": pl.String(), "value": pl.String()}, orient="row")
     return shown | {
         "state": last["state"],
         "equity": f"{money_text(last['equity'])} {book.currency}",
@@ -102,11 +102,22 @@ def _about(account: StoredAccount, rows: int) -> dict[str, Any]:
 
 def _row(name: str, one: TradeFigures) -> dict[str, Any]:
     return {
-        "of": name, "trades": one.trades, "won": _rounded(one.win_rate), "net_profit": float(one.pnl),
-        "before_costs": float(one.gross), "fees": float(one.fees), "slippage": float(one.slippage),
+        "of": name, "trades": one.trades, "won": _rounded(one.win_rate), "net_profit": _cents(one.pnl),
+        "before_costs": _cents(one.gross), "fees": _cents(one.fees), "slippage": _cents(one.slippage),
         "mean_net_return": _rounded(one.expectancy), "profit_factor": _rounded(one.profit_factor),
         "mean_hours": _rounded(one.mean_hours), **{key: one.outcomes.get(key, 0) for key in ("TP", "SL", "TIME")},
     }  # fmt: skip
+
+
+def _cents(amount: Decimal) -> float:
+    return round(float(amount), 2)
+
+
+def _text(value: object) -> str:
+    """A figure with four digits after the point; a moment to the minute."""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return f"{value:,.4f}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def _rounded(value: float | None) -> float | None:

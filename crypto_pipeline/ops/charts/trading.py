@@ -70,7 +70,7 @@ def profit_by_strategy(trades: pl.DataFrame, title: str) -> bytes:
     axes.set_title(f"{title}: net profit of closed trades (UTC)", fontsize=9, color=_INK)
     axes.tick_params(labelsize=7)
     if ordered.height:
-        axes.legend(fontsize=7, frameon=False, loc="upper left")
+        axes.legend(fontsize=7, frameon=False, loc="best")
         _dates(axes)
     return png(drawn)
 
@@ -86,7 +86,7 @@ def trade_returns(trades: pl.DataFrame, title: str) -> bytes:
             [values for _, values in present], bins=_BINS, stacked=True, label=names,
             color=[_OUTCOMES[name] for name, _ in present],
         )  # fmt: skip
-        axes.legend(fontsize=7, frameon=False)
+        axes.legend(fontsize=7, frameon=False, loc="best")
     axes.axvline(0, color=_INK, linewidth=0.6)
     axes.set_xlabel("net return of a trade, %", fontsize=8)
     axes.set_ylabel("trades", fontsize=8)

@@ -18,7 +18,9 @@ from crypto_pipeline.labels.strategies.base import TIMEFRAME
 from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.trading.ledger.booking import opening
 from crypto_pipeline.trading.ledger.records import Simulation
+from crypto_pipeline.trading.ledger.rows import POSTING_SCHEMA
 from crypto_pipeline.trading.parameters import TradingParameters
 from crypto_pipeline.trading.portfolio.book import TradingBook
 from crypto_pipeline.trading.portfolio.journal import journal
@@ -54,8 +56,11 @@ class TradingReplay:
         return f"Replay of trading, {self.variant}"
 
     def journal(self) -> str:
-        """Its ledger as a journal of beancount."""
-        return journal(self.simulation.postings, self.title)
+        """Its ledger as a journal of beancount, with the capital that it begins with."""
+        given = self.parameters
+        rows = [(None, None, None, 0, self.book.start, *posting) for posting in opening(given.capital, given.currency)]
+        began = pl.DataFrame(rows, schema=POSTING_SCHEMA, orient="row")
+        return journal(pl.concat([began, self.simulation.postings]), self.title)
 
 
 def replay_trading(

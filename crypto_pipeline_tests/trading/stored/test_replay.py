@@ -105,6 +105,7 @@ def test_only_chosen_instruments(store: Store, settings: Settings, replay: Tradi
 def test_its_journal_and_its_facts(replay: TradingReplay) -> None:
     assert replay.journal().startswith('option "title" "Replay of trading, CHAMPION"')
     assert " balance Assets:Cash  " in replay.journal()
+    assert "  Equity:Capital  -10000 USDT" in replay.journal()
     assert replay.book.facts["instruments"].startswith(f"{len(TIERS)}: ")
 
 
