@@ -9,7 +9,6 @@ import numpy as np
 
 from crypto_pipeline.arrays.grid import take
 from crypto_pipeline.arrays.panel import Flags, Panel
-from crypto_pipeline.labels.strategies.base import HOUR
 from crypto_pipeline.market.times import from_unix_ms
 
 
@@ -24,23 +23,33 @@ class Readiness:
     waits_for: tuple[int, ...] = ()
 
 
-def known_bars(panel: Panel, hours: Panel, accounted_for: Flags) -> Flags:
+def known_bars(panel: Panel, hours: Panel, accounted_for: Flags, *, trend: tuple[int, Panel] | None = None) -> Flags:
     """Per instrument and 15m bar: nothing more is to come. ``accounted_for``: the bar is there or explained.
 
     Before its first bar nothing comes from an instrument. Where a bar closes an hour whose four bars are there, the
-    hour's own bar is to be there too.
+    hour's own bar is to be there too. ``trend``: the benchmark's place in the panel and its 4h bars, likewise.
     """
     begun = np.arange(panel.width) >= panel.first()[:, None]
     present = ~np.isnan(panel.close)
-    of_hour = take(hours.close, panel.grid.closed_at(hours.grid, 0))
-    ends_hour = (panel.grid.open_times() // panel.grid.step + 1) % HOUR == 0
-    whole = present.copy()
-    for back in range(1, HOUR):
-        whole[:, back:] &= present[:, :-back]
-    whole[:, : HOUR - 1] = False
-    awaits_hour = ends_hour & whole & np.isnan(of_hour)
-    known: Flags = (accounted_for & ~awaits_hour) | ~begun
+    awaited = _awaited(panel, present, hours)
+    if trend is not None:
+        place, four = trend
+        own = slice(place, place + 1)
+        awaited[own] |= _awaited(panel, present[own], four)
+    known: Flags = (accounted_for & ~awaited) | ~begun
     return known
+
+
+def _awaited(panel: Panel, present: Flags, wider: Panel) -> Flags:
+    """Where a bar closes a window of ``wider`` whose bars are all there, and the window's own bar is not."""
+    bars = wider.grid.step // panel.grid.step
+    whole = present.copy()
+    for back in range(1, bars):
+        whole[:, back:] &= present[:, :-back]
+    whole[:, : bars - 1] = False
+    ends = (panel.grid.open_times() // panel.grid.step + 1) % bars == 0
+    awaited: Flags = ends & whole & np.isnan(take(wider.close, panel.grid.closed_at(wider.grid, 0)))
+    return awaited
 
 
 def ready(

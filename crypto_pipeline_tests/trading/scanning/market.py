@@ -7,7 +7,7 @@ from datetime import timedelta
 import polars as pl
 
 from crypto_pipeline.labels.strategies.base import WARM_UP
-from crypto_pipeline.market import Instrument
+from crypto_pipeline.market import Instrument, Timeframe, roll_up_all
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.feature_market import minutes
@@ -35,7 +35,9 @@ ROWS = len(TIERS) * 3
 def store_scanned_market(store: Store) -> None:
     """Bars up to END, which the market's clock says it is; nothing is scanned yet."""
     store.instruments.add([Instrument.crypto(symbol, tier) for symbol, tier in TIERS.items()])
-    write(store, minutes(tuple(TIERS), DAYS, seed=3, start=START))
+    bars = minutes(tuple(TIERS), DAYS, seed=3, start=START)
+    write(store, bars)
+    store.bars.write(roll_up_all(bars, (Timeframe.H4,))[Timeframe.H4], Timeframe.H4)
     expect(store, list(TIERS))
     store.clock.learn("replay", END)
 

@@ -64,3 +64,13 @@ def test_the_hour_that_a_bar_closes_is_waited_for() -> None:
     assert np.flatnonzero(~known(bars, hours)[1]).tolist() == [7]
     holed = panel([BOTH, [1] * 5 + [0] + [1] * 6])  # an hour that lacks a quarter may never come
     assert np.flatnonzero(~known(holed, hours)[1]).tolist() == [5]
+
+
+def test_the_bar_of_four_hours_is_waited_for_of_the_benchmark_alone() -> None:
+    bars = panel([[1] * 48, [1] * 48])
+    hours = panel([[1] * 12, [1] * 12], Timeframe.H1)
+    four = panel([[1, 0, 1]] * 2, Timeframe.H4)
+    of_second = Panel(("B",), four.grid, *([four.close[:1]] * 5))
+    known = known_bars(bars, hours, ~np.isnan(bars.close), trend=(1, of_second))
+    assert known[0].all()
+    assert np.flatnonzero(~known[1]).tolist() == [31]

@@ -46,6 +46,7 @@ class ScanBars:
         hours: 1h bars over the same time.
         benchmark: Closes of the benchmark's 15m bars over the same time; None where it is not collected.
         trend: Its trend on the last closed 4h bar, per 15m bar (see ``features``); NaN: not known.
+        four: Its place among the instruments and its 4h bars; None where it is not one of them.
     """
 
     tiers: Mapping[str, str]
@@ -53,6 +54,7 @@ class ScanBars:
     hours: Panel
     benchmark: Floats | None
     trend: Floats
+    four: tuple[int, Panel] | None = None
 
     def place(self, moment: datetime) -> int:
         """The place of the 15m bar that opens at ``moment``."""
@@ -120,4 +122,4 @@ def read_scan_bars(
     trend = take(regimes.trend_of(four.close), panel.grid.closed_at(four.grid, 0))[0]
     own = list(tiers).index(benchmark) if benchmark in tiers else None
     close = read([benchmark], TIMEFRAME, begin).close[0] if own is None else panel.close[own]
-    return ScanBars(tiers, panel, hours, close, trend)
+    return ScanBars(tiers, panel, hours, close, trend, None if own is None else (own, four))

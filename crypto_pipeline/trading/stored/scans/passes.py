@@ -170,7 +170,7 @@ def _readiness(
     store: Store, settings: Settings, bars: ScanBars, start: datetime, now: datetime, waits_since: datetime | None
 ) -> Readiness:
     explained = store.ledger.open(TIMEFRAME, list(bars.tiers), EXPLAINING, start, bars.panel.grid.end)
-    known = known_bars(bars.panel, bars.hours, accounted(bars.panel, explained))
+    known = known_bars(bars.panel, bars.hours, accounted(bars.panel, explained), trend=bars.four)
     numbers, places = _unfinished(store, bars, start)
     known[numbers, places] = False
     # so long by a clock on the wall: a market that is replayed fast does not heal any faster
@@ -197,7 +197,7 @@ def _unfinished(store: Store, bars: ScanBars, start: datetime) -> tuple[Ints, In
 
 def _begin(store: Store, names: list[str], now: datetime) -> ScanProgress | None:
     """Begin where the first instrument is warm, once what is collected is nearly complete; None: not yet."""
-    cells = store.coverage.cells([TIMEFRAME, Timeframe.H1], None, None, names)
+    cells = store.coverage.cells([TIMEFRAME, Timeframe.H1, Timeframe.H4], None, None, names)
     held = cells.filter((pl.col("present") > 0) & (pl.col("timeframe") == str(TIMEFRAME)))
     if not names or held.is_empty():
         return None
