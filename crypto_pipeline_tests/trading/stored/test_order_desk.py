@@ -1,4 +1,7 @@
-"""The desk against the replay exchange: nothing lost, doubled or unprotected, whatever the venue does to it."""
+"""The desk against the replay exchange: nothing lost, doubled or unprotected, whatever the venue does to it.
+
+Guards I12 (docs/invariants.md).
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ Guards I6, I7 and I11 (docs/invariants.md).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -19,8 +20,11 @@ from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline.store.trading.ledger_columns import LEDGER_TABLES
+from crypto_pipeline.trading.brokers.client_ids import client_order_id
+from crypto_pipeline.trading.brokers.port import BrokerError, BrokerOrder, OrderRejected
 from crypto_pipeline.trading.ledger.records import Simulation
 from crypto_pipeline.trading.stored.intake import hand_over, handover_of
+from crypto_pipeline.trading.stored.paper_broker import PaperBroker
 from crypto_pipeline.trading.stored.production import PAPER
 from crypto_pipeline.trading.stored.replay import replay_trading
 from crypto_pipeline.trading.stored.scans import ScanPass
@@ -168,3 +172,25 @@ def test_what_was_taken_is_handed_to_a_broker_as_it_was_decided_and_once(store: 
     newest = taken.filter(pl.col("moment") == moment).height
     assert [hand_over(store, "broker", moment + timedelta(minutes=14)) for _ in range(2)] == [newest, 0]
     assert hand_over(store, "broker", moment + timedelta(minutes=16)) == 0
+
+
+def test_the_paper_account_says_in_the_words_of_the_port_what_its_ledger_booked(store: Store) -> None:
+    broker = PaperBroker(store)
+    trade = stored(store, "trade_logs").filter(pl.col("orders_filled") > 1).row(0, named=True)
+    ids = [client_order_id("paper", *(trade[name] for name in ("strategy", "instrument", "signal_ts")), "entry", number)
+           for number in range(trade["orders_filled"])]  # fmt: skip
+    orders = [BrokerOrder(name, trade["instrument"], "buy", "limit", Decimal(1)) for name in ids]
+    assert [broker.submit(one).state for one in orders] == ["filled"] * len(ids)
+    fills = [fill for one in orders for fill in broker.fills(one)]
+    spent = sum(fill.quantity * fill.price + fill.fee for fill in fills)
+    assert abs(spent - trade["paid"]) < Decimal("1e-15"), "the ledger rounds what it pays to 18 places"
+    assert sum(fill.quantity for fill in fills) == trade["units"]
+    equity, balances = stored(store, "equity").row(-1, named=True), broker.balances()
+    assert balances["USDT"] == equity["cash"]
+    held = {name for name, amount in balances.items() if amount and name != "USDT"}
+    positions = stored(store, "positions").filter(pl.col("units") != 0)
+    assert held == {name.partition("-")[0] for name in positions["instrument"]}
+    with pytest.raises(OrderRejected, match="places its orders itself"):
+        broker.submit(replace(orders[0], client_id="cpother"))
+    with pytest.raises(BrokerError, match="cannot be cancelled"):
+        broker.cancel(orders[0])
