@@ -59,7 +59,7 @@ CHECKS = (
     CheckDefinition(
         "scans_current", "strategies", "Every strategy scans every bar as it closes.", "error",
         f"≤ {_LATE / 60:g} min + the setting scan_deadline_seconds", "min",
-        requires=("database", "database_writable", "ingest", "features_age"), evaluate=_scans,
+        requires=("database", "database_writable", "ingest"), evaluate=_scans,
     ),
     CheckDefinition(
         "orders_known", "strategies", "Every order at a broker is known, and every position has a stop.", "critical",
