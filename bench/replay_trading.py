@@ -16,7 +16,6 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
-import polars as pl
 from common import database, load, machine, numbers, postgres, table
 
 from crypto_pipeline.market import Instrument, Timeframe, roll_up_all
@@ -107,7 +106,7 @@ def main() -> None:
         migrate(url)
         with Store(url) as store:
             took, bars = seconds(lambda: fill(store, int(given.instruments), int(given.days)))
-            print(f"{bars:,} 15m bars stored in {took:.0f} s; polars {pl.__version__}, load {load()}")
+            print(f"{bars:,} 15m bars stored in {took:.0f} s, load {load()}")
             measure(store, settings, int(given.days))
 
 

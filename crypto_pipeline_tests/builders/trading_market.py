@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,19 @@ _WIDTHS = (Timeframe.M15, Timeframe.H1, Timeframe.H4)
 def stored_trading_market(store: Store, days: int = DAYS, seed: int = 0, *, absent: float = 0.003) -> None:
     """Generated bars of TIERS in the store, without their minutes; ``absent``: share of 15m bars that are not there."""
     store.instruments.add([Instrument.crypto(symbol, tier) for symbol, tier in TIERS.items()])
-    bars = pl.concat([minutes(symbol, days, seed + number) for number, symbol in enumerate(sorted(TIERS))])
-    for timeframe, rolled in roll_up_all(bars).items():
+    until = START + timedelta(days=days)
+    for timeframe, rolled in _rolled(max(days, DAYS), seed).items():
+        kept = rolled.filter(pl.col("open_time") < until)
         if timeframe is Timeframe.M15:
-            rolled = rolled.filter(pl.Series(np.random.default_rng(seed + 3).random(rolled.height) >= absent))
-        if timeframe in _WIDTHS:
-            store.bars.write(rolled, timeframe)
+            kept = kept.filter(pl.Series(np.random.default_rng(seed + 3).random(kept.height) >= absent))
+        store.bars.write(kept, timeframe)
+
+
+@cache
+def _rolled(days: int, seed: int) -> dict[Timeframe, pl.DataFrame]:
+    """Bars by width; made once for all tests of a process."""
+    bars = pl.concat([minutes(symbol, days, seed + number) for number, symbol in enumerate(sorted(TIERS))])
+    return {width: rolled for width, rolled in roll_up_all(bars).items() if width in _WIDTHS}
 
 
 def book(store: Store, replay: TradingReplay, account: str = "paper") -> None:

@@ -12,12 +12,12 @@ from crypto_pipeline.trading.portfolio.book import TradingBook
 from crypto_pipeline_tests.builders.trading_books import book, trade
 
 
-def sections(made: TradingBook) -> dict[str, ReportSection]:
-    return {one.name: one for one in book_sections(made)}
+def sections(made: TradingBook, *, charts: bool = False) -> dict[str, ReportSection]:
+    return {one.name: one for one in book_sections(made, charts=charts)}
 
 
 def test_it_says_what_the_book_says() -> None:
-    found = sections(book())
+    found = sections(book(), charts=True)
     assert found["result"].headline.startswith("10,000.00 became 10,020.00 USDT (+0.20 %) in 40.0 days; 2 trades")
     figures = dict(found["result"].tables[0].rows)
     assert figures["deepest drawdown, %"] == Decimal("0.20")
