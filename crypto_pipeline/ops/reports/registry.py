@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from crypto_pipeline.ops.reports.content import ReportName, ReportSection
-from crypto_pipeline.ops.reports.sections import bars, checks, incidents, models, storage, trading
+from crypto_pipeline.ops.reports.sections import bars, checks, incidents, models, shadow, storage, trading
 from crypto_pipeline.ops.reports.source import ReportSource
 
 _BOTH: tuple[ReportName, ...] = ("morning", "afternoon")
@@ -36,6 +36,7 @@ SECTIONS: tuple[SectionDefinition, ...] = (
     SectionDefinition("models", "Models", ("morning",), models.ages),
     SectionDefinition("predictions", "Predictions that have matured", ("afternoon",), models.matured),
     SectionDefinition("forecasts", "Forecasts that have expired", ("afternoon",), models.forecasts),
+    SectionDefinition("shadow", "Shadow variants", ("afternoon",), shadow.shadow),
     SectionDefinition("incidents", "Errors, grouped", _BOTH, incidents.incidents),
     SectionDefinition("jobs", "Jobs", ("afternoon",), incidents.jobs),
     SectionDefinition("next", "Next scheduled jobs", ("afternoon",), incidents.coming),

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.settings import Settings, SettingsError
 from crypto_pipeline.store import Store
+from crypto_pipeline.store.trading.ledger import AccountRow
 from crypto_pipeline.trading.parameters import TradingParameters
 from crypto_pipeline.trading.shadow.variants import CHAMPION, VARIANTS
 
@@ -45,3 +46,14 @@ def production_parameters(store: Store, settings: Settings) -> TradingParameters
             fields = sorted({*variant.sets, *variant.adds, *variant.scales})
             own[Strategy(name)] = {field: getattr(declared, field) for field in fields}
     return plain if own == plain.by_strategy else plain.changed({"by_strategy": own})
+
+
+def account_parameters(store: Store, settings: Settings, account: AccountRow) -> TradingParameters:
+    """The parameters of production now, with what the account began with: capital and currency stay.
+
+    Raises StoreError, and SettingsError for wrong settings.
+    """
+    parameters = production_parameters(store, settings)
+    began = {"capital": account.capital, "currency": account.currency}
+    same = (parameters.capital, parameters.currency) == (account.capital, account.currency)
+    return parameters if same else parameters.changed(began)

@@ -38,7 +38,7 @@ from crypto_pipeline.trading.simulate import simulate
 from crypto_pipeline.trading.stored.account_state import booked_trades, stored_state
 from crypto_pipeline.trading.stored.decided_paths import DecidedPaths
 from crypto_pipeline.trading.stored.predicted import with_predictions
-from crypto_pipeline.trading.stored.production import PAPER, production_parameters
+from crypto_pipeline.trading.stored.production import PAPER, account_parameters, production_parameters
 from crypto_pipeline.trading.stored.scans import traded_parameters
 from crypto_pipeline.trading.stored.taken_signals import decided_signals, scanned_signals
 
@@ -116,10 +116,7 @@ class _Stretch:
 
     def __init__(self, store: Store, settings: Settings, account: AccountRow, until: datetime) -> None:
         self._store, self._settings, self._account, self._until = store, settings, account, until
-        self._parameters = production_parameters(store, settings)
-        if (self._parameters.capital, self._parameters.currency) != (account.capital, account.currency):
-            # What an account began with stays; another capital takes another account.
-            self._parameters = self._parameters.changed({"capital": account.capital, "currency": account.currency})
+        self._parameters = account_parameters(store, settings, account)
         self._sets = traded_parameters(settings)
 
     def book(self, report: TradingReport) -> bool:

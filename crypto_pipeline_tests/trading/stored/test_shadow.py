@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 
 from crypto_pipeline.cli.app import app
 from crypto_pipeline.definitions import defs
+from crypto_pipeline.ops.reports.sections.shadow import shadow as shadow_section
+from crypto_pipeline.ops.reports.source import ReportSource
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.database.errors import StoreError
@@ -152,6 +154,14 @@ def test_the_command_shows_what_is_stored_and_says_what_it_lacks(
     }  # fmt: skip
     refused = CliRunner().invoke(app, ["shadow", "apply", "swing", "--reason", "a test", "--variant", "FASTER"])
     assert refused.exit_code != 0
+
+
+def test_the_report_of_the_afternoon_has_every_variant(store: Store, settings: Settings, report: ShadowReport) -> None:
+    assert report.test is not None
+    source = ReportSource(settings, store, store.url, "afternoon", FROM, TO, TO)
+    section = shadow_section(source)
+    assert len(section.tables[0].rows) == 18
+    assert section.headline.startswith(f"{FROM:%Y-%m-%d} to {TO - timedelta(days=1):%Y-%m-%d}. Newest test: ")
 
 
 def test_an_unexplained_difference_fails_the_check(report: ShadowReport) -> None:

@@ -31,7 +31,7 @@ from crypto_pipeline.trading.shadow.comparison import MINIMA, DailyResult, Shado
 from crypto_pipeline.trading.shadow.ledgers import ShadowMarket, daily_outcomes, shadow_ledgers
 from crypto_pipeline.trading.shadow.recommendation import next_test, recommend
 from crypto_pipeline.trading.shadow.variants import CHAMPION, VARIANTS
-from crypto_pipeline.trading.stored.production import PAPER, production_parameters
+from crypto_pipeline.trading.stored.production import PAPER, account_parameters
 from crypto_pipeline.trading.stored.scans import traded_parameters
 from crypto_pipeline.trading.stored.shadow.agreement import ChampionAgreement, champion_agreement
 from crypto_pipeline.trading.stored.taken_signals import decided_signals
@@ -74,8 +74,7 @@ def shadow_pass(store: Store, settings: Settings, minima: ShadowMinima = MINIMA)
     account = store.trading.ledger.account(PAPER)
     if account is None:
         return ShadowReport("the paper account has not begun: no bar has been scanned yet")
-    champion = production_parameters(store, settings)
-    champion = champion.changed({"capital": account.capital, "currency": account.currency})
+    champion = account_parameters(store, settings, account)
     sets = traded_parameters(settings)
     rows = store.trading.ledger.read("signals", PAPER)
     hashes = [one.hash for one in sets.values()]

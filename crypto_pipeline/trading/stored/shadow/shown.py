@@ -13,7 +13,7 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.store.trading.shadow import ShadowTest
 from crypto_pipeline.trading.shadow.comparison import VariantComparison
 from crypto_pipeline.trading.shadow.variants import VARIANTS
-from crypto_pipeline.trading.stored.production import PAPER, production_parameters
+from crypto_pipeline.trading.stored.production import PAPER, account_parameters
 from crypto_pipeline.trading.stored.shadow.agreement import ChampionAgreement
 from crypto_pipeline.trading.stored.shadow.shadow_pass import ShadowReport, compared_report
 
@@ -26,8 +26,7 @@ def stored_report(store: Store, settings: Settings) -> ShadowReport:
     account = store.trading.ledger.account(PAPER)
     if account is None:
         return ShadowReport("the paper account has not begun: no bar has been scanned yet")
-    champion = production_parameters(store, settings)
-    champion = champion.changed({"capital": account.capital, "currency": account.currency})
+    champion = account_parameters(store, settings, account)
     hashes = {name: variant.parameters(champion).hash for name, variant in VARIANTS.items()}
     outcomes = store.trading.shadow.outcomes(hashes)
     return compared_report(store, outcomes)
