@@ -5,6 +5,7 @@ Guards I6, I7 and I11 (docs/invariants.md).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,21 +20,27 @@ from crypto_pipeline.market import Timeframe
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.database.connect import connect
-from crypto_pipeline.store.trading.ledger_columns import LEDGER_TABLES
+from crypto_pipeline.store.trading.ledger import LedgerRows
+from crypto_pipeline.store.trading.ledger_columns import LEDGER_TABLES, REOPENED_SCHEMA, RISK_CHANGE_SCHEMA
 from crypto_pipeline.trading.brokers.client_ids import client_order_id
 from crypto_pipeline.trading.brokers.port import BrokerError, BrokerOrder, OrderRejected
 from crypto_pipeline.trading.ledger.records import Simulation
+from crypto_pipeline.trading.stored.account_state import stored_state
 from crypto_pipeline.trading.stored.intake import hand_over, handover_of
 from crypto_pipeline.trading.stored.paper_broker import PaperBroker
 from crypto_pipeline.trading.stored.production import PAPER
 from crypto_pipeline.trading.stored.replay import replay_trading
+from crypto_pipeline.trading.stored.risk_report import risk_report
 from crypto_pipeline.trading.stored.scans import ScanPass
 from crypto_pipeline.trading.stored.trading_pass import trading_pass
 from crypto_pipeline_tests.builders.databases import NewDatabase
 from crypto_pipeline_tests.builders.trading_market import FREQUENT, FROM, TO, stored_trading_market
+from crypto_pipeline_tests.cli.test_bad_input import Run, run
+
+__all__ = ["run"]
 
 QUARTER = Timeframe.M15.delta
-BAR_BY_BAR = 16 * QUARTER
+BAR_BY_BAR = 6 * QUARTER
 #: Table of the ledger by frame of a simulation.
 TABLES = {
     "orders": "orders", "fills": "fills", "postings": "postings", "trade_logs": "trades", "equity": "equity",
@@ -101,6 +108,7 @@ def test_a_pass_books_what_a_replay_does(store: Store, settings: Settings) -> No
     replay = replay_trading(store, settings, account.began, TO)
     assert_as_replayed(store, replay.simulation)
     assert replay.simulation.trades.height > 20
+    assert stored_state(store, account) == replay.simulation.state
     assert replay.simulation.decisions["taken"].sum() < replay.simulation.decisions.height
     inputs = [name for name in replay.signals.columns if name in LEDGER_TABLES["signals"]]
     by = ["signal_ts", "strategy", "instrument"]
@@ -119,6 +127,43 @@ def test_rows_of_the_ledger_never_change_and_balance(store: Store) -> None:
                 "INSERT INTO trading.postings (account, number, moment, ledger_account, currency, amount) "
                 "VALUES ('paper', 99, now(), 'cash', 'USDT', 0.000000000000000001)"
             )
+
+
+def test_of_two_passes_one_books(store: Store, settings: Settings) -> None:
+    ledger = store.trading.ledger
+    account = ledger.account(PAPER)
+    assert account is not None
+    empty = LedgerRows(
+        **{name: pl.DataFrame(schema=LEDGER_TABLES[name])
+           for name in LEDGER_TABLES},
+        reopened=pl.DataFrame(schema=REOPENED_SCHEMA), risk_changes=pl.DataFrame(schema=RISK_CHANGE_SCHEMA),
+    )  # fmt: skip
+    before = stored(store, "positions")
+    assert not ledger.advance(PAPER, TO - QUARTER, TO, account.parameters_hash, empty, 0)
+    assert stored(store, "positions").equals(before)
+    trading_pass(store, settings)
+    assert ledger.account(PAPER) == account
+
+
+def test_limits_are_told_and_a_person_resets_them(run: Run, store: Store, settings: Settings) -> None:
+    report = risk_report(store, settings)
+    assert report.moment == TO
+    named = [limit.limit for limit in report.limits if limit.instrument is None]
+    assert named == ["drawdown_reset", "drawdown_halt", "weekly_loss", "daily_loss", "max_open", "max_exposure",
+                     "max_open_risk"]  # fmt: skip
+    held = stored(store, "positions")
+    assert next(limit for limit in report.limits if limit.limit == "max_open").used == held.height
+    code, out, _ = run("risk", DATABASE_URL=store.url)
+    assert code == 0
+    assert f"{report.state}" in out
+    assert "max_open_risk" in out
+    code, out, _ = run("risk", "--json", DATABASE_URL=store.url)
+    assert json.loads(out)["limits"][0]["allowed"] == 0.2
+    assert run("risk", "reset", "--reason", " ", DATABASE_URL=store.url)[0] == 1
+    code, out, _ = run("risk", "reset", "--reason", "a mistake of ours", "--person", "Ada", DATABASE_URL=store.url)
+    assert code == 0
+    assert f"{TO + QUARTER:%H:%M}" in out
+    assert store.trading.ledger.resets(PAPER, TO) == [TO + QUARTER]
 
 
 def test_a_bar_that_is_healed_under_a_trade_is_reversed_and_booked_anew(store: Store, settings: Settings) -> None:
@@ -151,6 +196,8 @@ def test_a_bar_that_is_healed_under_a_trade_is_reversed_and_booked_anew(store: S
     cash = postings.filter(pl.col("account") == "cash")["amount"].sum()
     assert cash == stored(store, "equity")["cash"][-1]
     assert trading_pass(store, settings).corrected == 0
+    reset = stored(store, "equity").filter(pl.col("moment") == TO + QUARTER).row(0, named=True)
+    assert reset["high_water"] == reset["equity"]  # the reset of the test before holds from here on
 
 
 def test_what_was_taken_is_handed_to_a_broker_as_it_was_decided_and_once(store: Store) -> None:
