@@ -1,8 +1,9 @@
 """The paper broker against labels, and accounts on random streams: whole, where the tests are short.
 
-    python bench/broker.py labels [--instruments 60] [--days 180]    every label, booked without limits, field by field
-    python bench/broker.py streams [--count 100000] [--restarts 500] laws of the ledger at every event, and restarts
-    python bench/broker.py fold                                      microseconds of the fold per event and moment
+    python bench/broker.py labels [--instruments 90] [--days 180]     every label, booked without limits
+    python bench/broker.py streams [--count 100000] [--restarts 400]  laws of the ledger at every event, and restarts
+        [--seconds 7200]
+    python bench/broker.py fold                                       microseconds of the fold per event
 
 ``labels`` takes every setup of the sets default, loose, wide and narrow on generated bars with their minutes: each must
 be booked with its label's outcome, end, prices and net return, exactly, and the sums of money must come to the same
@@ -12,11 +13,12 @@ return (1e-13). ``streams`` checks each stream with plain loops that know nothin
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any
@@ -141,12 +143,21 @@ def measure_labels(instruments: int, days: int) -> int:
     return 1 if wrong else 0
 
 
-def measure_streams(count: int, restarts: int) -> int:
-    began, piece = time.monotonic(), 500
-    tasks = [(first, min(first + piece, count), restarts * piece // count) for first in range(0, count, piece)]
+def measure_streams(count: int, restarts: int, seconds: int) -> int:
+    """Streams until there are ``count`` of them or ``seconds`` are over."""
+    began, piece = time.monotonic(), 250
+    tasks = iter(
+        [(first, min(first + piece, count), -(-restarts * piece // count)) for first in range(0, count, piece)]
+    )
     seen, broken = Counter[str](), []
-    for part in each(of_streams, tasks):
-        seen, broken = seen + part[0], broken + part[1]
+    with ProcessPoolExecutor(2) as pool:
+        running = {pool.submit(of_streams, *task) for task in itertools.islice(tasks, 2)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for one in done:
+                seen, broken = seen + one.result()[0], broken + one.result()[1]
+            if time.monotonic() - began < seconds:
+                running |= {pool.submit(of_streams, *task) for task in itertools.islice(tasks, len(done))}
     table(["what", "how often"], [[name, number] for name, number in sorted(seen.items())])
     print(f"{time.monotonic() - began:.0f} s, load {load()}; broken laws: {len(broken)}", *broken[:5], sep="\n")
     return 1 if broken else 0
@@ -181,14 +192,14 @@ _NO_HOURS = {"large": 0, "mid": 0, "meme": 0}
 
 
 def main() -> None:
-    parser = numbers(__doc__, instruments=60, days=180, count=100_000, restarts=500)
+    parser = numbers(__doc__, instruments=90, days=180, count=100_000, restarts=400, seconds=7_200)
     parser.add_argument("what", choices=["labels", "streams", "fold"])
     asked = parser.parse_args()
     print(machine())
     if asked.what == "labels":
         sys.exit(measure_labels(asked.instruments, asked.days))
     if asked.what == "streams":
-        sys.exit(measure_streams(asked.count, asked.restarts))
+        sys.exit(measure_streams(asked.count, asked.restarts, asked.seconds))
     sys.exit(measure_fold())
 
 

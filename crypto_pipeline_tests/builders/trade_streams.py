@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from crypto_pipeline.arrays.grid import Grid
 from crypto_pipeline.arrays.panel import Panel
 from crypto_pipeline.labels.parameters import parameter_sets
 from crypto_pipeline.labels.strategies.base import TIMEFRAME, Parameters
@@ -74,21 +75,18 @@ def trade_stream(seed: int, bars: int = 160, signals: int | None = None, **param
 
 
 def _panel(random: np.random.Generator, bars: int) -> Panel:
-    frames = []
     deviation = random.choice([0.004, 0.01, 0.03])
-    opens = [START + number * TIMEFRAME.delta for number in range(bars)]
-    for name, price in zip(NAMES, _PRICES, strict=True):
-        close = price * np.exp(np.cumsum(random.normal(0, deviation, bars)))
-        gap = np.exp(random.normal(0, deviation / 2, bars) * (random.random(bars) < 0.3))
-        first = np.concatenate(([price], close[:-1])) * gap
-        high = np.maximum(first, close) * (1 + random.exponential(deviation / 2, bars))
-        low = np.minimum(first, close) * (1 - random.exponential(deviation / 2, bars)).clip(0.5)
-        frame = pl.DataFrame(
-            {"instrument": name, "open_time": opens, "open": first, "high": high, "low": low, "close": close,
-             "volume": random.exponential(1e6 / price, bars)}
-        ).with_columns(pl.col("open_time").cast(UTC_MS))  # fmt: skip
-        frames.append(frame.filter(pl.Series(random.random(bars) > 0.03)))
-    return Panel.from_bars(pl.concat(frames), NAMES, START, START + bars * TIMEFRAME.delta, TIMEFRAME)
+    shape = (len(NAMES), bars)
+    close = _PRICES[:, None] * np.exp(np.cumsum(random.normal(0, deviation, shape), axis=1))
+    gap = np.exp(random.normal(0, deviation / 2, shape) * (random.random(shape) < 0.3))
+    first = np.concatenate((_PRICES[:, None], close[:, :-1]), axis=1) * gap
+    high = np.maximum(first, close) * (1 + random.exponential(deviation / 2, shape))
+    low = np.minimum(first, close) * (1 - random.exponential(deviation / 2, shape)).clip(0.5)
+    columns = (first, high, low, close, random.exponential(1e6, shape) / _PRICES[:, None])
+    absent = random.random(shape) < 0.03
+    for column in columns:
+        column[absent] = np.nan
+    return Panel(NAMES, Grid(TIMEFRAME, START, START + bars * TIMEFRAME.delta), *columns)
 
 
 def _signals(random: np.random.Generator, panel: Panel, count: int) -> pl.DataFrame:

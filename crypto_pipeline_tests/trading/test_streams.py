@@ -43,7 +43,7 @@ def test_never_more_is_bought_than_there_is_cash_for() -> None:
     bound: Counter[str] = Counter()
     generous = {"max_position": 0.6, "risk_per_trade": 0.3, "max_exposure": 2.0, "max_open_risk": 2.0, "max_open": 5,
                 "daily_loss": 0.5, "weekly_loss": 0.5, "drawdown_halt": 0.5, "volume_share": 1.0}  # fmt: skip
-    for seed in range(12):
+    for seed in range(20):
         stream = trade_stream(seed, bars=96, **generous)
         made = stream.run()
         assert list(broken_laws(made, stream.panel, stream.parameters)) == []
