@@ -171,3 +171,9 @@ TRAILING_DISTANCE: Mapping[Strategy, TierExits] = {
     Strategy.SWING: _trailing(0.025, 0.04, 0.06),
     Strategy.CHANNEL: _trailing(0.005, 0.007, 0.01),
 }
+
+
+def trailing_distance(strategy: Strategy, tier: Tier | str, exits: TierExits) -> float:
+    """The distance of a trailing stop; of a strategy that has none of its own, half of the tier's stop (``exits``)."""
+    own = TRAILING_DISTANCE.get(strategy)
+    return exits.of(tier).stop_loss / 2 if own is None else own.of(tier).stop_loss

@@ -21,7 +21,7 @@ from crypto_pipeline.labels.costs import OrderUse, fill_price, grid_paid, net_re
 from crypto_pipeline.labels.intrabar import MinuteSource, no_minutes
 from crypto_pipeline.labels.strategies.base import Entries, Parameters
 from crypto_pipeline.labels.strategies.registry import Strategy
-from crypto_pipeline.trading.parameters import TRAILING_DISTANCE, TradingParameters
+from crypto_pipeline.trading.parameters import TradingParameters, trailing_distance
 from crypto_pipeline.trading.signals import MEASURE
 
 #: The use of the order that ends a trade, by outcome.
@@ -269,7 +269,7 @@ def _followed(
     plans = plans._replace(stop=stop, take_profit=target, profit=profit)
     if not parameters.trailing:
         return plans, touch(panel, plans, own.horizon, minutes), stop
-    distance = np.array([TRAILING_DISTANCE[strategy].of(tier).stop_loss for tier in tiers])
+    distance = np.array([trailing_distance(strategy, tier, own.exits) for tier in tiers])
     results, stop = _trailed(panel, plans, distance, own.horizon)
     return plans, results, stop
 
