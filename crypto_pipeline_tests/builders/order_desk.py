@@ -48,6 +48,7 @@ def position(
     exit_after: float = 86_400.0,
     worth: int = 500,
     grid: int = 0,
+    broker: str = BROKER,
 ) -> Handover:
     """A position of ``worth`` at the market and ``grid`` more orders of as much, each 1 % lower; stop and target
     relative to the last price."""
@@ -57,7 +58,7 @@ def position(
         limit = price * (100 - step) / 100
         entries.append({"kind": "limit", "quantity": str(worth / limit), "price": str(limit)})
     return Handover(
-        BROKER,
+        broker,
         instrument,
         "swing",
         signal_of(number),

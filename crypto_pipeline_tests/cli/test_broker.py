@@ -43,15 +43,17 @@ def test_status_check_and_close(run: Run, postgres_url: str) -> None:
         Store(postgres_url) as store,
     ):
         add_symbols(store)
+        name = f"{BROKER}@127.0.0.1:{venue.port}"
+        store.trading.outbox.put(position(venue, broker=name))
         store.trading.outbox.put(position(venue))
-        with desk(store, venue) as working:
+        with desk(store, venue, name=name) as working:
             working.recover()
             for _ in range(3):
                 working.step()
         own = {"DATABASE_URL": postgres_url, "BROKER": BROKER, "BROKER_URL": venue.url}
         own |= {name.removeprefix("CRYPTO_PIPELINE_"): value for name, value in KEYS.items()}
         code, out, err = run("broker", "check", **own)
-        assert (code, out, err) == (0, f"{BROKER}: no difference\n", "")
+        assert (code, out, err) == (0, f"{name}: no difference\n", "")
         code, out, _ = run("broker", "status", "--json", **own)
         shown = json.loads(out)
         assert shown["orders"] == {"filled": 1, "open": 1}
@@ -63,4 +65,5 @@ def test_status_check_and_close(run: Run, postgres_url: str) -> None:
         assert code == 1
         assert out.startswith("BTC: the venue holds")
         assert run("broker", "close", "--reason", "a test", **own)[1] == "1 positions are to be sold\n"
-        assert [one.reason for one in store.trading.outbox.handovers(BROKER)] == ["a test"]
+        assert [one.reason for one in store.trading.outbox.handovers(name)] == ["a test"]
+        assert [one.reason for one in store.trading.outbox.handovers(BROKER)] == [None], "of another exchange"

@@ -42,7 +42,7 @@ def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
 
     settings = deployment_settings(data_dir)
     with open_store(settings) as store:
-        outbox, name = store.trading.outbox, settings.broker
+        outbox, name = store.trading.outbox, _name(settings)
         open_, counts, compared = outbox.handovers(name), outbox.counts(name), outbox.last_reconciliation(name)
     if as_json:
         positions = [
@@ -128,8 +128,14 @@ def close(
 
     settings = deployment_settings(data_dir)
     with open_store(settings) as store:
-        count = store.trading.outbox.close(settings.broker, reason, instrument)
+        count = store.trading.outbox.close(_name(settings), reason, instrument)
     typer.echo(f"{count} positions are to be sold")
+
+
+def _name(settings: Settings) -> str:
+    from crypto_pipeline.trading.brokers.registry import broker_name
+
+    return broker_name(settings.broker, settings.broker_url, settings.broker_connector)
 
 
 def _broker(settings: Settings) -> Broker:

@@ -58,8 +58,9 @@ class CcxtBroker:
         url: str | None = None,
         timeout: float = 1.0,
         window_ms: int = 1000,
+        name: str | None = None,
     ) -> None:
-        self.name = f"ccxt_{exchange_name}"
+        self.name = name or f"ccxt_{exchange_name}"
         self.exchange = _exchange(exchange_name, key, secret, url, timeout, window_ms)
         self._has_pairs = exchange_name in ("binance", "binanceus")
         self.traits = BrokerTraits(

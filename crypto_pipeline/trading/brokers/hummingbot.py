@@ -51,8 +51,9 @@ class HummingbotBroker:
         *,
         account: str = "master_account",
         timeout: float = 5.0,
+        name: str = "hummingbot",
     ) -> None:
-        self.name, self.connector, self.account = "hummingbot", connector, account
+        self.name, self.connector, self.account = name, connector, account
         self.traits = BrokerTraits(
             stops=False, pairs=False, real_money=not connector.endswith(_PLAY), settle_seconds=timeout
         )

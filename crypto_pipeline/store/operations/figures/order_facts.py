@@ -27,7 +27,7 @@ SELECT broker, count(*),
                  FROM trading.order_outbox o JOIN trading.handovers h USING (handover_id)
                  WHERE o.state = 'unknown' AND h.broker = p.broker), 0)::float8,
        coalesce(array_agg(symbol ORDER BY symbol) FILTER (
-           WHERE broker <> 'hummingbot' AND held > sales * 1.01
+           WHERE broker NOT LIKE 'hummingbot%' AND held > sales * 1.01
              AND changed < clock_timestamp() - interval '30 seconds'), '{}'),
        (SELECT r.differences FROM trading.reconciliations r WHERE r.broker = p.broker
         ORDER BY r.reconciliation_id DESC LIMIT 1),
