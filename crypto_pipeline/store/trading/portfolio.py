@@ -11,6 +11,7 @@ from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.trading.ledger_columns import LEDGER_TABLES
 
 _CORRECTIONS = """
 SELECT count(*) FROM trading.trade_logs WHERE account = %s AND (superseded_at IS NOT NULL OR revision > 0)
@@ -98,6 +99,12 @@ _VENUES = """
 SELECT DISTINCT ON (broker) broker, made_at, passed, differences
 FROM trading.reconciliations ORDER BY broker, reconciliation_id DESC
 """
+#: Tables that are read whole, with the time by which their rows are chosen, and what must hold besides.
+_WHOLE = {
+    "signals": ("moment", ""),
+    "trade_logs": ("exit_ts", " AND t.superseded_at IS NULL"),
+    "equity": ("moment", ""),
+}
 _TRADE: dict[str, pl.DataType] = {"strategy": pl.String(), "instrument": pl.String(), "signal_ts": UTC_MS}
 
 
@@ -107,6 +114,22 @@ class PortfolioReads:
 
     def __init__(self, connections: Connections, symbols: Symbols) -> None:
         self._connections, self._symbols = connections, symbols
+
+    def rows(self, table: str, account: str, after: datetime | None, until: datetime) -> pl.DataFrame:
+        """Rows of ``signals``, ``trade_logs`` or ``equity`` in ``(after, until]``, as the ledger's ``read`` gives them.
+
+        For thousands of rows: they come as columns. Sums are sent as texts, which keep all digits. Raises StoreError.
+        """
+        schema, (time, more) = LEDGER_TABLES[table], _WHOLE[table]
+        own = "instrument" in schema
+        query = (
+            f"SELECT {', '.join(_column(name, dtype) for name, dtype in schema.items())} FROM trading.{table} t "  # noqa: S608
+            f"{'JOIN market.instruments i USING (instrument_id) ' if own else ''}"
+            f"WHERE t.account = $1 AND ($2::timestamptz IS NULL OR t.{time} > $2) AND t.{time} <= $3{more} "
+            f"ORDER BY t.{time}{', t.signal_ts, t.strategy, i.symbol' if own else ''}"
+        )  # (names of ours)
+        found = self._connections.frame(query, [account, after, until])
+        return found.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
 
     def corrections(self, account: str) -> int:
         """How many rows of closed trades come from corrections: it is another number after each of them."""
@@ -147,3 +170,10 @@ class PortfolioReads:
     def reconciliations(self) -> list[tuple[str, datetime, bool, list[str]]]:
         """The last comparison with each venue: broker, when (UTC), whether it passed, differences."""
         return [(broker, at, passed, found) for broker, at, passed, found in self._connections.rows(_VENUES)]
+
+
+def _column(name: str, dtype: pl.DataType) -> str:
+    if name == "instrument":
+        return "i.symbol AS instrument"
+    as_text = isinstance(dtype, pl.Decimal) or name == "measures"
+    return f't."{name}"::text AS "{name}"' if as_text else f't."{name}"'

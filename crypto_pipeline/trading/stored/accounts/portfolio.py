@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -84,11 +84,10 @@ class PortfolioReader:
         if kept is not None and (kept.row.moment, kept.corrections) == (row.moment, corrections):
             return kept
         known = kept if kept is not None and kept.corrections == corrections else None
-        end = row.moment + timedelta(milliseconds=1)
         frames = {}
         for table in _KEPT:
-            since = None if known is None else known.row.moment + timedelta(milliseconds=1)
-            new = ledger.read(table, self._account, since, end)
+            since = None if known is None else known.row.moment
+            new = self._store.trading.portfolio.rows(table, self._account, since, row.moment)
             frames[table] = new if known is None else pl.concat([_frame(known.book, table), new])
         positions = ledger.read("positions", self._account)
         if ledger.account(self._account) != row:  # it moved on in between

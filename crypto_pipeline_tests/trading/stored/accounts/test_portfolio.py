@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.trading.stored.accounts.portfolio import PortfolioReader, stored_journal
+from crypto_pipeline.trading.stored.production import PAPER
 from crypto_pipeline.trading.stored.replay import TradingReplay, replay_trading
 from crypto_pipeline_tests.builders.databases import NewDatabase
 from crypto_pipeline_tests.builders.trading_market import FREQUENT, FROM, TO, book, stored_trading_market
@@ -75,6 +78,15 @@ def test_rows_are_those_of_the_ledger(store: Store, settings: Settings, replay: 
     assert positions["as_of"] == TO
     assert len(positions["positions"]) == made.positions.height
     assert all(row["expires"] > TO for row in positions["positions"])
+
+
+@pytest.mark.parametrize("table", ["signals", "trade_logs", "equity"])
+def test_columns_are_what_rows_are(store: Store, replay: TradingReplay, table: str) -> None:
+    whole = store.trading.portfolio.rows(table, PAPER, None, TO)
+    assert_frame_equal(whole, store.trading.ledger.read(table, PAPER), check_exact=True)
+    middle = FROM + timedelta(days=3)
+    parts = [store.trading.portfolio.rows(table, PAPER, *span) for span in ((None, middle), (middle, TO))]
+    assert_frame_equal(pl.concat(parts), whole, check_exact=True)
 
 
 def test_the_curve_ends_with_the_last_moment(store: Store, settings: Settings, replay: TradingReplay) -> None:
