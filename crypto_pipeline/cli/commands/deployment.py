@@ -91,6 +91,7 @@ def up(
     from crypto_pipeline.ops.supervision.start.initial_instruments import chosen_instruments
     from crypto_pipeline.ops.supervision.start.recordings import check_recordings
     from crypto_pipeline.settings import load_settings
+    from crypto_pipeline.trading.stored.production import settings_parameters
 
     settings = load_settings(data_dir=data_dir, **asdict(deployment))
     added = (stocks_given(settings) if with_stocks else {}) | (macro_given(settings) if with_macro else {})
@@ -103,6 +104,7 @@ def up(
     check_recordings(settings)
     check_look_backs(settings)
     modes(settings.ml_mode)  # a bad one is refused before anything starts
+    settings_parameters(settings)
     if detach and _CHILD not in os.environ:
         _detach(settings)
     else:
