@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
 
+import crypto_pipeline.trading.paths as paths_module
 from crypto_pipeline.labels.compute import label
 from crypto_pipeline.labels.parameters import parameter_sets
 from crypto_pipeline.trading.account import AccountState
@@ -61,3 +63,21 @@ def test_every_label_is_booked_as_it_is(set_name: str) -> None:
     # The ledger, which knows sums of money only, comes to the same return.
     paid, pnl = both["paid"].cast(pl.Float64), both["pnl"].cast(pl.Float64)
     assert ((pnl / paid - both["net_return"]).abs() < 1e-14).all()
+
+
+def test_a_trailing_stop_far_away_changes_nothing_and_a_near_one_only_rises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop of the trailing stop is another one than that of labels: with a stop that never rises they agree."""
+    market, sets = generated_market(), parameter_sets({})["loose"]
+    signals = market.signals("loose")
+    still = trade_paths(market.panel, signals, TradingParameters(), sets)
+    monkeypatch.setattr(paths_module, "trailing_distance", lambda *_: 0.999)
+    far = trade_paths(market.panel, signals, TradingParameters(trailing=True), sets)
+    for name in ("outcome", "exit_ts", "exit_price", "net_return", "filled", "average_price", "stop", "fill_raw",
+                 "fill_ts", "fill_use"):  # fmt: skip
+        np.testing.assert_array_equal(getattr(far, name), getattr(still, name), name)
+    monkeypatch.undo()
+    near = trade_paths(market.panel, signals, TradingParameters(trailing=True), sets)
+    entered = near.entered
+    assert (near.stop[entered] >= still.stop[entered]).all()
+    assert (near.exit_ts[entered] <= still.exit_ts[entered]).all()
+    assert (near.stop[entered] > still.stop[entered]).sum() > 20
