@@ -132,8 +132,8 @@ def _closes(
     if handover.state == "closing":
         return handover.reason or "closed"
     if view.is_sold:
-        sale = next(order for order in orders if order.side == "sell" and order.filled > 0)
-        return "exit" if sale.role == "exit" else "stop_or_target"
+        by_exit = all(order.role == "exit" for order in orders if order.side == "sell" and order.filled > 0)
+        return "exit" if by_exit else "stop_or_target"
     if now >= handover.exit_at:
         return "time"
     refused = [order.state == "rejected" for order in orders if order.role == "protection"]

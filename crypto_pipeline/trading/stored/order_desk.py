@@ -270,7 +270,9 @@ class OrderDesk:
         if steps.state != handover.state:
             self.outbox.set_state(handover.handover_id, steps.state, steps.reason)
         report.planned += len(steps.queue) + len(steps.cancel) + (steps.state != handover.state)
-        return position.orders + steps.queue
+        wanted = set(steps.cancel)
+        known = [replace(one, cancel_wanted=True) if one.client_id in wanted else one for one in position.orders]
+        return known + steps.queue
 
     def _send(self, handover: Handover, order: OutboxOrder, report: DeskReport) -> None:
         if order.role == "entry" and self.now() > handover.enter_until:

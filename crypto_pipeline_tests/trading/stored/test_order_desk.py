@@ -192,6 +192,21 @@ def test_a_stop_that_outlived_its_position_is_cancelled(orders_store: Store, ven
         assert not holder.open_orders()
 
 
+def test_a_position_that_is_closed_before_its_entry_was_sent_is_never_entered(
+    orders_store: Store, venue: ReplayExchange
+) -> None:
+    with desk(orders_store, venue) as working:
+        orders_store.trading.outbox.put(position(venue))
+        working.step()
+        assert states(orders_store) == {"entry": ["queued"]}, "nothing was compared yet"
+        orders_store.trading.outbox.close(BROKER, "asked")
+        assert working.recover() == []
+        settle(working)
+        assert closed(orders_store) == [("closed", "asked")]
+        assert states(orders_store) == {"entry": ["cancelled"]}
+        assert not account(venue).orders
+
+
 def test_a_strange_order_with_our_prefix_blocks_entries(orders_store: Store, venue: ReplayExchange) -> None:
     with desk(orders_store, venue) as working:
         low = float(last(venue)) * 0.9
