@@ -17,12 +17,16 @@ from polars.testing import assert_frame_equal
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store, StoreError
+from crypto_pipeline.store.research.models.rows import PredictionRow
 from crypto_pipeline.trading.ledger.records import Simulation
 from crypto_pipeline.trading.stored.replay import TradingReplay, replay_trading
 from crypto_pipeline.trading.stored.scans import scan_span
+from crypto_pipeline_tests.builders import models
 from crypto_pipeline_tests.builders.databases import NewDatabase
 from crypto_pipeline_tests.builders.trading_market import FREQUENT, FROM, TIERS, TO, stored_trading_market
+from crypto_pipeline_tests.models.stored.test_registry import add
 
+MODEL = models.model()
 FRAMES = [one.name for one in fields(Simulation) if one.name != "state"]
 
 
@@ -125,6 +129,29 @@ def test_what_was_known_then(new_database: NewDatabase, settings: Settings) -> N
         assert_same(replay_trading(store, settings, FROM, TO, as_of=before).simulation, first.simulation)
         after = replay_trading(store, settings, FROM, TO).simulation.trades.row(0, named=True)
         assert after["exit_ts"] != trade["exit_ts"]
+
+
+def test_predictions_count_from_when_they_were_made(new_database: NewDatabase) -> None:
+    """A signal that its model finds hopeless is rejected by `gate`; as of before the prediction it was not."""
+    frequent = load_settings(label_parameters=FREQUENT, ml_mode={"swing": "gate"})
+    with new_database("replayed_predictions") as url, Store(url) as store:
+        stored_trading_market(store, 8, absent=0)
+        until = FROM + timedelta(days=2)
+        first = replay_trading(store, frequent, FROM, until)
+        taken = first.simulation.decisions.filter("taken", pl.col("strategy") == "swing").row(0, named=True)
+        same = [pl.col(name) == taken[name] for name in ("strategy", "instrument", "signal_ts")]
+        signal = first.signals.filter(same).row(0, named=True)
+        before = datetime.now(UTC)
+        known = {name: signal[name] for name in ("strategy", "instrument", "signal_ts", "params_hash")}
+        row = PredictionRow(
+            **known, model_id=add(store, MODEL), feature_schema_hash=MODEL.feature_schema_hash, live=True,
+            ml_mode="gate", decision="skip", size_factor=1.0, inputs=(None,) * len(MODEL.inputs), probability=0.01,
+            raw=-4.6, p_star=0.4,
+        )  # fmt: skip
+        assert store.models.predictions.put([row])
+        decided = replay_trading(store, frequent, FROM, until).simulation.decisions
+        assert decided.filter(same).select("taken", "limit_name").rows() == [(False, "model")]
+        assert_same(replay_trading(store, frequent, FROM, until, as_of=before).simulation, first.simulation)
 
 
 def test_where_there_is_nothing_it_says_so(postgres_url: str, settings: Settings, store: Store) -> None:
