@@ -26,7 +26,7 @@ from crypto_pipeline.trading.portfolio.book import TradingBook
 from crypto_pipeline.trading.portfolio.journal import journal
 from crypto_pipeline.trading.shadow.ledgers import ShadowMarket, shadow_ledgers
 from crypto_pipeline.trading.shadow.variants import CHAMPION, VARIANTS, find_variant
-from crypto_pipeline.trading.stored.production import production_parameters
+from crypto_pipeline.trading.stored.production import PAPER, production_parameters
 from crypto_pipeline.trading.stored.signal_inputs import SignalInputs, read_signals
 
 
@@ -78,7 +78,8 @@ def replay_trading(
 
     ``variant``: production's parameters with what the variant declares. ``instruments``: default every active one of a
     tier that is traded. ``as_of``: only what was stored by then. ``parameters``: others than those of production.
-    A trade that is open at the end stays open. Raises StoreError for an unknown instrument or variant, where a span has
+    A trade that is open at the end stays open. Where it begins with the paper account, resets of halts by a person
+    count as they were made. Raises StoreError for an unknown instrument or variant, where a span has
     no closed 15m bar, and when the database fails.
     """
     champion = production_parameters(store, settings) if parameters is None else parameters
@@ -91,9 +92,17 @@ def replay_trading(
     inputs = read_signals(store, settings, first, until, instruments=instruments, as_of=as_of)
     _require_bars(inputs, first, until, as_of)
     market = ShadowMarket(inputs.panel, inputs.signals, inputs.strategies, inputs.minutes)
-    made = shadow_ledgers(market, champion, unix_ms(first), names=[name])[name]
+    made = shadow_ledgers(market, champion, unix_ms(first), names=[name], resets=_resets(store, first))[name]
     own = chosen.parameters(champion)
     return TradingReplay(name, own, inputs.signals, made, _book(name, own, inputs, made, first, until, as_of), as_of)
+
+
+def _resets(store: Store, first: datetime) -> list[int]:
+    """Moments (Unix ms) at which a person reset a halt, of a replay that begins where the paper account began."""
+    account = store.trading.ledger.account(PAPER)
+    if account is None or account.began != first:
+        return []
+    return [unix_ms(moment) for moment in store.trading.ledger.resets(PAPER, first)]
 
 
 def _span(store: Store, start: datetime, end: datetime, as_of: datetime | None) -> tuple[datetime, datetime]:

@@ -18,6 +18,8 @@ from crypto_pipeline.trading.stored.replay import TradingReplay, replay_trading
 from crypto_pipeline_tests.builders.databases import NewDatabase
 from crypto_pipeline_tests.builders.trading_market import FREQUENT, FROM, TO, book, stored_trading_market
 
+RESET = "INSERT INTO trading.risk_resets (account, moment, reason, decided_by) VALUES ('paper', %s, 'a test', 'Ann')"
+
 
 @pytest.fixture(scope="module")
 def store(new_database: NewDatabase) -> Iterator[Store]:
@@ -118,6 +120,21 @@ def test_its_journal_balances(store: Store, replay: TradingReplay) -> None:
     text = stored_journal(store)
     assert text.startswith('option "title" "account paper"')
     assert "  Equity:Capital  -10000 USDT" in text
+
+
+def test_a_replay_of_the_account_has_its_resets(store: Store, settings: Settings, replay: TradingReplay) -> None:
+    reset = (
+        "INSERT INTO trading.risk_resets (account, moment, reason, decided_by) VALUES ('paper', %s, 'a test', 'Ann')"
+    )
+    moment = FROM + timedelta(days=2)
+    store.connections.run(lambda connection: connection.execute(reset, [moment]) and None)
+    again = replay_trading(store, settings, FROM, TO).simulation.equity.filter(pl.col("moment") == moment)
+    assert again["high_water"].to_list() == again["equity"].to_list()
+    before = replay.simulation.equity.filter(pl.col("moment") == moment)
+    assert before["high_water"][0] > before["equity"][0]
+    later = replay_trading(store, settings, FROM + timedelta(days=1), TO).simulation.equity
+    other = later.filter(pl.col("moment") == moment)  # of another account, which nobody has reset
+    assert other["high_water"][0] > other["equity"][0]
 
 
 def test_an_unknown_instrument_is_named(store: Store, settings: Settings, replay: TradingReplay) -> None:
