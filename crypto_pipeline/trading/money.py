@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal, localcontext
+from functools import lru_cache
 
 from crypto_pipeline.store.trading.ledger_columns import PLACES
 
@@ -28,6 +29,10 @@ def unrounded() -> AbstractContextManager[Context]:
 def exact(value: float) -> Decimal:
     """The decimal that prints like ``value``. Raises decimal.InvalidOperation where it is no number."""
     return Decimal(repr(float(value)))
+
+
+#: ``exact`` of values that come again and again, as parameters do.
+constant = lru_cache(maxsize=1024)(exact)
 
 
 def product(a: Decimal, b: Decimal) -> Decimal:

@@ -6,16 +6,16 @@ what is allowed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from typing import NamedTuple
 
 from crypto_pipeline.features.definitions.regimes import Stress
 from crypto_pipeline.models.decision import MARGIN, RULES_ALONE, MlDecision, decide
 from crypto_pipeline.settings import MlMode
 from crypto_pipeline.trading.account import AccountState
 from crypto_pipeline.trading.guards import banned_until, cooldown_until, loss, stops_in_row
-from crypto_pipeline.trading.money import ZERO, exact, product, share, times
+from crypto_pipeline.trading.money import ZERO, constant, exact, product, share, times
 from crypto_pipeline.trading.parameters import TradingParameters
 from crypto_pipeline.trading.sizing import Size, SizeInputs, sized
 
@@ -27,16 +27,15 @@ LIMITS = (
 _HOUR = 3_600_000
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A signal at its decision. ``loss``: the part of the size that is lost at the stop; ``orders``: of its grid."""
 
-    strategy: str
-    instrument: str
-    tier: str
     loss: float
     orders: int
     fee: float
+    strategy: str
+    instrument: str
+    tier: str
     day_volume: float
     stress: int | None
     regime: int | None
@@ -53,8 +52,7 @@ def quote_of(instrument: str) -> str:
     return instrument.partition("@")[0].rpartition("-")[2] if "-" in instrument else ""
 
 
-@dataclass(frozen=True, slots=True)
-class LimitHit:
+class LimitHit(NamedTuple):
     """Why a signal is not entered: the limit, what was found, and what is allowed.
 
     Of ``currency``, what is found is 0: the instrument is quoted in another asset than the account keeps.
@@ -65,8 +63,7 @@ class LimitHit:
     threshold: float
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What is decided of a signal: its size where it is taken, else what speaks against it. ``risk``: lost at the
     stop.
     """
@@ -160,8 +157,8 @@ def _after_size(size: Size, risk: Decimal, state: AccountState, p: TradingParame
     if size.quote < p.min_order or not size.order_sum:
         return LimitHit("min_order", float(size.quote), float(p.min_order))
     exposure, at_risk = state.exposure + size.quote, state.open_risk + risk
-    if exposure > times(state.equity, exact(p.max_exposure)):
+    if exposure > times(state.equity, constant(p.max_exposure)):
         return LimitHit("max_exposure", share(exposure, state.equity), p.max_exposure)
-    if at_risk > times(state.equity, exact(p.max_open_risk)):
+    if at_risk > times(state.equity, constant(p.max_open_risk)):
         return LimitHit("max_open_risk", share(at_risk, state.equity), p.max_open_risk)
     return None

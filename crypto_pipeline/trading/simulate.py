@@ -64,6 +64,9 @@ class _Fold:
         self._hash, self._step, self._winners = parameters.hash, paths.step, ZERO
         self._columns: dict[str, list[Any]] = {name: signals[name].to_list() for name in _USED}
         self._signal_ts: list[int] = signals["signal_ts"].to_physical().to_list()
+        own = (self._columns["strategy"], self._columns["instrument"], self._signal_ts)
+        self._keys = list(map(TradeKey, *own))
+        self._candidates = list(zip(*(self._columns[name] for name in _CANDIDATE), strict=True))
         self._due: dict[int, list[tuple[tuple[int, int, str], int, int]]] = {}
         self._at: dict[int, list[int]] = {}
         self._known_costs: dict[int, tuple[Decimal, Decimal, Decimal]] = {}
@@ -77,7 +80,7 @@ class _Fold:
                 self._expect(row, trade)
 
     def _key(self, row: int) -> TradeKey:
-        return TradeKey(self._columns["strategy"][row], self._columns["instrument"][row], self._signal_ts[row])
+        return self._keys[row]
 
     def run(self, until: int) -> None:
         """Every moment up to ``until``."""
@@ -221,10 +224,8 @@ class _Fold:
 
     def _decide(self, moment: int, row: int) -> None:
         columns, paths, state, key = self._columns, self._paths, self.state, self._key(row)
-        candidate = Candidate(
-            loss=float(paths.planned_loss[row]), orders=int(paths.order_count[row]), fee=float(paths.fee[row]),
-            **{name: columns[name][row] for name in _CANDIDATE},
-        )  # fmt: skip
+        planned = float(paths.planned_loss[row]), int(paths.order_count[row]), float(paths.fee[row])
+        candidate = Candidate(*planned, *self._candidates[row])
         verdict = judge(candidate, state, moment, self._of[key.strategy])
         tier, price = columns["tier"][row], columns["decision_price"][row]
         self.records.decide(key, moment, tier, price, paths, row, verdict, state, self._hash)
@@ -239,7 +240,7 @@ class _Fold:
 
 
 _USES = list(OrderUse)
-#: Columns of signals that a candidate has as they are.
+#: Columns of signals that a candidate has as they are, in its order.
 _CANDIDATE = (
     "strategy", "instrument", "tier", "day_volume", "stress", "regime", "volatility", "strength", "ml_mode",
     "probability", "p_star",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from crypto_pipeline.features.definitions.regimes import Regime, Stress
-from crypto_pipeline.trading.money import exact, size_down, times
+from crypto_pipeline.trading.money import constant, exact, size_down, times
 from crypto_pipeline.trading.parameters import Multipliers, TradingParameters
 
 _ONE = Decimal(1)
 
 
-@dataclass(frozen=True, slots=True)
-class SizeInputs:
+class SizeInputs(NamedTuple):
     """What a size is made from. ``loss``: the part of the size that is lost at the stop, costs included.
 
     ``model_factor``: what the model asks for (1: nothing). ``drawn``: a drawdown lasts whose halt is over.
@@ -33,8 +32,7 @@ class SizeInputs:
     drawn: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(NamedTuple):
     """The size of a trade (what all its orders spend, fees apart), each order's part, what bound it, and the factor
     of multipliers, caution and model together.
     """
@@ -54,14 +52,14 @@ def sized(inputs: SizeInputs, parameters: TradingParameters) -> Size:
     if not parameters.limits:
         return _whole(parameters.order_size, inputs.orders, "order_size", 1.0)
     p, factor = parameters, multiplier(inputs, parameters)
-    position = times(inputs.equity, exact(p.max_position))
-    by_risk = times(inputs.equity, exact(p.risk_per_trade)) / exact(max(inputs.loss, 1e-6))
+    position = times(inputs.equity, constant(p.max_position))
+    by_risk = times(inputs.equity, constant(p.risk_per_trade)) / exact(max(inputs.loss, 1e-6))
     scale = exact(factor * p.size_factor)
     choices = {
         "risk_per_trade": times(by_risk, scale),
-        "max_position": times(position, min(scale, max(_ONE, exact(p.size_factor)))),
-        "volume_share": times(exact(inputs.day_volume), exact(p.volume_share)),
-        "free_cash": inputs.free_cash / (_ONE + exact(inputs.fee)),
+        "max_position": times(position, min(scale, max(_ONE, constant(p.size_factor)))),
+        "volume_share": times(exact(inputs.day_volume), constant(p.volume_share)),
+        "free_cash": inputs.free_cash / (_ONE + constant(inputs.fee)),
     }
     bound_by = min(choices, key=lambda name: choices[name])
     return _whole(max(choices[bound_by], Decimal(0)), inputs.orders, bound_by, factor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -36,13 +35,13 @@ CALM = SizeInputs(
     ],
 )
 def test_the_least_binds(given: dict[str, object], quote: int, bound_by: str) -> None:
-    size = sized(replace(CALM, **given), P)  # type: ignore[arg-type]
+    size = sized(CALM._replace(**given), P)  # type: ignore[arg-type]
     assert (size.quote, size.bound_by) == (pytest.approx(Decimal(quote), abs=Decimal("1e-6")), bound_by)
     assert size.quote <= Decimal(quote)
 
 
 def test_a_grid_is_of_equal_orders_that_are_the_size_together() -> None:
-    size = sized(replace(CALM, orders=7), P)
+    size = sized(CALM._replace(orders=7), P)
     assert size.quote == size.order_sum * 7
     assert size.order_sum == Decimal("107.14285714")
 
@@ -51,13 +50,13 @@ def test_multipliers_are_1_by_default_and_stay_within_their_bounds() -> None:
     assert sized(CALM, P).factor == 1.0
     own = P.changed({"multipliers": {"regime": {"bull": 0.8}, "volatility_target": 0.015, "strength": 2.0}})
     assert sized(CALM, own).factor == pytest.approx(0.8 * 0.5 * 1.2)
-    assert sized(replace(CALM, volatility=0.5, strength=-0.9), own).factor == pytest.approx(0.8 * 0.5 * 0.5)
-    assert sized(replace(CALM, volatility=None, strength=None, regime=None), own).factor == 1.0
+    assert sized(CALM._replace(volatility=0.5, strength=-0.9), own).factor == pytest.approx(0.8 * 0.5 * 0.5)
+    assert sized(CALM._replace(volatility=None, strength=None, regime=None), own).factor == 1.0
 
 
 def test_a_variant_of_larger_size_may_hold_larger_positions() -> None:
-    assert sized(replace(CALM, loss=0.05), P.changed({"size_factor": 1.5})).quote == Decimal(2_250)
-    assert sized(replace(CALM, loss=0.05), P.changed({"size_factor": 0.5})).quote == Decimal(750)
+    assert sized(CALM._replace(loss=0.05), P.changed({"size_factor": 1.5})).quote == Decimal(2_250)
+    assert sized(CALM._replace(loss=0.05), P.changed({"size_factor": 0.5})).quote == Decimal(750)
 
 
 def test_floats_become_the_decimals_that_print_the_same() -> None:
