@@ -56,7 +56,7 @@ def follow(
                     )
                     results.ambiguous[event] = max(results.ambiguous[event], decided)
                 filled, average = after, mean
-                price = plans.stop[event] if outcome == _SL else _target(plans, event, filled, average)
+                price = plans.stop[event] if outcome == _SL else target_of(plans, event, filled, average)
             ask = False
             row += 1
             if outcome == _OPEN:
@@ -69,7 +69,7 @@ def follow(
             outcome, price = _at_end(bars, entry + horizon <= plans.end[event], row)
         results.outcome[event], results.bars[event], results.exit_price[event] = outcome, row - entry, price
         results.filled[event], results.average_price[event] = filled, average
-        results.take_profit[event] = _target(plans, event, filled, average)
+        results.take_profit[event] = target_of(plans, event, filled, average)
         results.lowest[event], results.highest[event] = lowest, highest
 
 
@@ -88,11 +88,11 @@ def _at_end(bars: PathBars, over: bool, row: int) -> tuple[int, float]:
 def _edges(plans: Plans, event: int, filled: int, average: float) -> tuple[float, float]:
     """The prices between which a bar changes nothing: below, the stop or the next order; above, the take profit."""
     below = plans.orders[event, filled] if filled < plans.orders.shape[1] else plans.stop[event]
-    return below, _target(plans, event, filled, average)
+    return below, target_of(plans, event, filled, average)
 
 
 @compiled
-def _target(plans: Plans, event: int, filled: int, average: float) -> float:
+def target_of(plans: Plans, event: int, filled: int, average: float) -> float:
     """The take profit that stands when so many orders are filled at that average price."""
     target: float = plans.take_profit[event]
     if np.isnan(target):
@@ -101,7 +101,7 @@ def _target(plans: Plans, event: int, filled: int, average: float) -> float:
 
 
 @compiled
-def _fill(plans: Plans, event: int, reached: float, at: float, filled: int, average: float) -> tuple[int, float]:
+def fill_orders(plans: Plans, event: int, reached: float, at: float, filled: int, average: float) -> tuple[int, float]:
     """Fill the orders at or above the price ``reached``, at ``at`` (NaN: each at its own price).
 
     Equal sums are spent on each order, so the average price is the harmonic mean.
@@ -118,8 +118,8 @@ def _at_open(plans: Plans, event: int, opened: float, at: float, filled: int, av
     """Rules 1 to 3: outcome, orders filled, average price. ``at``: price of orders filled here (NaN: their own)."""
     if opened <= plans.stop[event]:
         return _SL, filled, average
-    filled, average = _fill(plans, event, opened, at, filled, average)
-    return (_TP if opened >= _target(plans, event, filled, average) else _OPEN), filled, average
+    filled, average = fill_orders(plans, event, opened, at, filled, average)
+    return (_TP if opened >= target_of(plans, event, filled, average) else _OPEN), filled, average
 
 
 @compiled
@@ -127,11 +127,11 @@ def _within(
     plans: Plans, event: int, high: float, low: float, filled: int, average: float
 ) -> tuple[int, int, float, bool]:
     """Rules 4 to 6: outcome, orders filled, average price, and whether another order of them would end otherwise."""
-    after, mean = _fill(plans, event, low, np.nan, filled, average)
-    taken = high >= _target(plans, event, after, mean)  # the lowest take profit of the bar
+    after, mean = fill_orders(plans, event, low, np.nan, filled, average)
+    taken = high >= target_of(plans, event, after, mean)  # the lowest take profit of the bar
     if low <= plans.stop[event]:
         return _SL, after, mean, taken
-    if high >= _target(plans, event, filled, average):
+    if high >= target_of(plans, event, filled, average):
         return _TP, filled, average, after > filled
     return _OPEN, after, mean, taken
 
@@ -169,7 +169,7 @@ def _inside(
         if outcome != _OPEN:
             break
     if outcome == _SL:
-        filled, average = _fill(plans, event, low, np.nan, filled, average)
+        filled, average = fill_orders(plans, event, low, np.nan, filled, average)
     return outcome, filled, average, decided
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from crypto_pipeline.arrays.compiled import compiled
 from crypto_pipeline.arrays.panel import Floats, Ints
 from crypto_pipeline.labels.barrier_types import PathBars, Plans
+from crypto_pipeline.labels.kernels import fill_orders, target_of
 
 
 @compiled
@@ -47,7 +48,7 @@ def trail(bars: PathBars, plans: Plans, distance: Floats, horizon: int, whole: I
             row += 1
             if np.isnan(opened):
                 continue
-            armed = armed or top >= average + (_target(plans, event, average) - average) / 2
+            armed = armed or top >= average + (target_of(plans, event, filled, average) - average) / 2
             if armed:
                 level = max(level, top * (1 - distance[event]))
             outcome, price, filled, average, unsure = _bar(plans, event, opened, high, low, level, filled, average)
@@ -60,25 +61,7 @@ def trail(bars: PathBars, plans: Plans, distance: Floats, horizon: int, whole: I
         whole[event, 0], whole[event, 1] = outcome, row - plans.entry[event]
         whole[event, 2], whole[event, 3] = filled, ambiguous
         prices[event, 0], prices[event, 1] = price, average
-        prices[event, 2], prices[event, 3] = _target(plans, event, average), level
-
-
-@compiled
-def _target(plans: Plans, event: int, average: float) -> float:
-    target: float = plans.take_profit[event]
-    if np.isnan(target):
-        target = average * (1 + plans.profit[event])
-    return target
-
-
-@compiled
-def _buy(plans: Plans, event: int, reached: float, at: float, filled: int, average: float) -> tuple[int, float]:
-    """Fill the orders at or above ``reached``, at ``at`` (NaN: each at its own price)."""
-    while filled < plans.orders.shape[1] and plans.orders[event, filled] >= reached:
-        paid = plans.orders[event, filled] if np.isnan(at) else at
-        average = (filled + 1) / (filled / average + 1 / paid)
-        filled += 1
-    return filled, average
+        prices[event, 2], prices[event, 3] = target_of(plans, event, filled, average), level
 
 
 @compiled
@@ -88,14 +71,14 @@ def _bar(
     """One bar with its stop at ``level``: outcome, price, orders filled, their average, whether it was assumed (2)."""
     if opened <= level:
         return 2, opened, filled, average, 0
-    filled, average = _buy(plans, event, opened, opened, filled, average)
-    if opened >= _target(plans, event, average):
+    filled, average = fill_orders(plans, event, opened, opened, filled, average)
+    if opened >= target_of(plans, event, filled, average):
         return 1, opened, filled, average, 0
-    after, mean = _buy(plans, event, max(low, level), np.nan, filled, average)
-    taken = high >= _target(plans, event, mean)
+    after, mean = fill_orders(plans, event, max(low, level), np.nan, filled, average)
+    taken = high >= target_of(plans, event, after, mean)
     if low <= level:
         return 2, level, after, mean, 2 if taken else 0
-    goal = _target(plans, event, average)
+    goal = target_of(plans, event, filled, average)
     if high >= goal:
         return 1, goal, filled, average, 2 if after > filled else 0
     return 0, np.nan, after, mean, 2 if taken else 0

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
-import tenacity
 from psycopg import sql
 
-from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database.sessions.short_locks import drop_between_readers
 
 _PARTITIONS = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'research.ml_features'::regclass ORDER BY c.relname
 """
-#: Seconds to wait for readers and writers of a month per attempt, so that others do not queue behind; and in total.
-_MOMENT, _PATIENCE = "200ms", 20.0
 
 
 def months(connection: psycopg.Connection[Any]) -> list[date]:
@@ -36,24 +34,14 @@ def forget(connections: Connections, before: date) -> list[date]:
         following = (month + timedelta(days=32)).replace(day=1)
         if following > before:
             continue
-        try:
-            tenacity.Retrying(
-                retry=tenacity.retry_if_exception_type(psycopg.errors.LockNotAvailable),
-                stop=tenacity.stop_after_delay(_PATIENCE),
-                wait=tenacity.wait_exponential(multiplier=0.1, max=5.0) + tenacity.wait_random(0, 1.0),
-                reraise=True,
-            )(connections.run, _drop, month, following)
-        except psycopg.errors.LockNotAvailable:
-            raise StoreError(
-                f"features of {month:%Y-%m} could not be dropped within {_PATIENCE:.0f} s because of long readers: "
-                "it is tried again with the next run"
-            ) from None
+        drop_between_readers(
+            connections, partial(_drop, month=month, following=following), f"features of {month:%Y-%m}"
+        )
         gone.append(month)
     return gone
 
 
 def _drop(connection: psycopg.Connection[Any], month: date, following: date) -> None:
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", [_MOMENT])
     # in the lock order of writers: cells, then rows
     connection.execute("DELETE FROM research.feature_cells WHERE day >= %s AND day < %s", [month, following])
     table = sql.Identifier("research", f"ml_features_{month:%Y_%m}")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
-import tenacity
 from psycopg import sql
 
-from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.pool import Connections
+from crypto_pipeline.store.database.sessions.short_locks import drop_between_readers
 
 _LOCK_SPACE = 0x7363616E  # "scan"
 _EPOCH = date(1970, 1, 1)
-#: Seconds to wait for readers of a day per attempt, so that others do not queue behind; and in total.
-_MOMENT, _PATIENCE = "200ms", 20.0
 _PARTITIONS = """
 SELECT c.relname FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid
 WHERE h.inhparent = 'trading.scan_history'::regclass ORDER BY 1
@@ -78,21 +76,9 @@ def summarise(connection: psycopg.Connection[Any], day: date) -> None:
 
 def drop(connections: Connections, day: date) -> None:
     """Count a day and drop its rows, in one transaction. Raises StoreError when readers hold a lock for too long."""
-    try:
-        tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(psycopg.errors.LockNotAvailable),
-            stop=tenacity.stop_after_delay(_PATIENCE),
-            wait=tenacity.wait_exponential(multiplier=0.1, max=5.0) + tenacity.wait_random(0, 1.0),
-            reraise=True,
-        )(connections.run, _drop, day)
-    except psycopg.errors.LockNotAvailable:
-        raise StoreError(
-            f"scans of {day} could not be dropped within {_PATIENCE:.0f} s because of long readers: it is tried again "
-            "with the next run"
-        ) from None
+    drop_between_readers(connections, partial(_drop, day=day), f"scans of {day}")
 
 
 def _drop(connection: psycopg.Connection[Any], day: date) -> None:
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", [_MOMENT])
     summarise(connection, day)
     connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("trading", f"scan_history_{day:%Y_%m_%d}")))
