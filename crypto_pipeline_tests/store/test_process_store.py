@@ -7,6 +7,7 @@ import pytest
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import DatabaseUrl, Store, process_store
 from crypto_pipeline.store.database.connect import connect
+from crypto_pipeline_tests.builders.deployment import await_, crowding
 
 _SESSIONS = """
 SELECT pid FROM pg_stat_activity
@@ -26,6 +27,11 @@ def sessions(url: str) -> set[int]:
         return {pid for (pid,) in connection.execute(_SESSIONS)}
 
 
+def await_no_session(url: str) -> None:
+    """The server ends the session of a connection a moment after its client closed it."""
+    await_(lambda: not sessions(url), 10 * crowding())
+
+
 def used(settings: Settings) -> Store:
     with process_store.open_store(settings) as store:
         store.clock.now()
@@ -38,7 +44,7 @@ def test_connections_stay_only_where_a_process_says_so(postgres_url: str, settin
     if isinstance(postgres_url, DatabaseUrl):
         pytest.skip("behind a pooler the sessions that the test counts are the pooler's")
     used(settings)
-    assert not sessions(postgres_url)
+    await_no_session(postgres_url)
     process_store.keep_connections()
     used(settings)
     kept = sessions(postgres_url)
@@ -59,4 +65,4 @@ def test_another_database_gets_connections_of_its_own(
     other = f"{postgres_url.rpartition('/')[0]}/postgres"
     monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", other)
     assert process_store.open_store(load_settings()).url == other
-    assert not sessions(postgres_url)
+    await_no_session(postgres_url)
