@@ -24,17 +24,19 @@ class LiveScans:
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._scans = settings, ScanPass(settings)
+        #: what it does, or did last: the name of its job
+        self.job = JOB
 
     def after_predictions(self, store: Store, now: datetime) -> ScanReport:
         """Scan what has closed by ``now``, then decide and book it: short queries where nothing has.
 
         Raises StoreError.
         """
-        began, started = time.monotonic(), datetime.now(UTC)
+        self.job, began, started = JOB, time.monotonic(), datetime.now(UTC)
         report = self._scans.run(store, now)
         if report.start is not None:
             store.metrics.record(JobMetrics(JOB, started, time.monotonic() - began, rows=report.scans))
-        began, started = time.monotonic(), datetime.now(UTC)
+        self.job, began, started = TRADING_JOB, time.monotonic(), datetime.now(UTC)
         traded = trading_pass(store, self._settings)
         if traded.moments:
             rows = traded.signals + traded.fills
@@ -56,9 +58,9 @@ def after_minute_with_trading(settings: Settings) -> OnMinute:
         except LeaseLost:
             raise
         except Exception as error:
-            log.exception("live scans at %s", done.now)
+            log.exception("%s at %s", live.job, done.now)
             failed = JobMetrics(
-                JOB, datetime.now(UTC), 0.0, succeeded=False, status=f"{type(error).__name__}: {error}"[:500]
+                live.job, datetime.now(UTC), 0.0, succeeded=False, status=f"{type(error).__name__}: {error}"[:500]
             )
             done.store.metrics.record(failed)
 
