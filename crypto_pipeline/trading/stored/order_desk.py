@@ -3,8 +3,8 @@
 One step asks, plans and sends, and is repeated for ever. Everything that it decides from is stored, so a process that
 is killed at any moment is replaced by the next one:
 - An order is stored before it is sent, and is ``unknown`` until the venue was heard or asked.
-- An unknown order is asked for by its id. Only where the venue knows nothing of it, and the last attempt can no longer
-  arrive, is it sent again.
+- An unknown order is asked for by its id. It is sent again where the venue knows nothing of it, and no attempt can
+  arrive any more. A protection is sent again at once: the venue refuses its double, until it is cancelled.
 - Fills are taken from the venue alone, each once by its id.
 - No entry is sent before a comparison with the venue passed (``reconcile``); protections and exits always are.
 One desk works at a time: its caller holds the lease ``LEASE``.
@@ -47,9 +47,10 @@ _COMPARISONS = 3
 
 @dataclass(slots=True)
 class DeskReport:
-    """What one step did."""
+    """What one step did. ``waiting``: orders that are cancelled once no earlier attempt can arrive any more."""
 
     sent: int = 0
+    waiting: int = 0
     asked: int = 0
     fills: int = 0
     planned: int = 0
@@ -190,7 +191,7 @@ class OrderDesk:
         asked = _broker_order(order, position.handover.instrument)
         if order.state in ("open", "unknown"):
             there = resting.get(order.client_id)
-            if there is not None and order.cancel_wanted:
+            if there is not None and order.cancel_wanted and not self._cancel_waits(order, report):
                 self.broker.cancel(asked)
                 there = None
             if there is None:
@@ -204,6 +205,12 @@ class OrderDesk:
             else:
                 order = self._absent(order)
         return self._book(position, order, report)
+
+    def _cancel_waits(self, order: OutboxOrder, report: DeskReport) -> bool:
+        """Whether an earlier attempt may still reach the venue, which would book it once this one is gone; counted."""
+        waits = order.attempts > 1 and (order.since_attempt or 0.0) < self.broker.traits.settle_seconds
+        report.waiting += waits
+        return waits
 
     def _absent(self, order: OutboxOrder) -> OutboxOrder:
         """An unknown order of which the venue knows nothing: it is sent again once it can no longer arrive."""

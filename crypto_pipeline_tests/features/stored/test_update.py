@@ -26,7 +26,7 @@ from crypto_pipeline.features.stored.update import (
 )
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.store import Store, StoreError
-from crypto_pipeline.store.research import feature_retention
+from crypto_pipeline.store.database.sessions import short_locks
 from crypto_pipeline_tests.builders.feature_market import START, bars_of, minutes, rolled_up, stock
 
 #: What recursive indicators still know of bars beyond their look-back, in deviations.
@@ -126,7 +126,7 @@ def test_months_past_their_time_leave_and_live_rows_stay(store: Store) -> None:
 
 
 def test_features_in_use_leave_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feature_retention, "_PATIENCE", 0.5)
+    monkeypatch.setattr(short_locks, "_PATIENCE", 0.5)
     stock(store, minutes(THREE, 1))
     bring_up_to_date(store, START, START + timedelta(days=1), now=START + timedelta(days=1))
 

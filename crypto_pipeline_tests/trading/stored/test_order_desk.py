@@ -36,7 +36,8 @@ def settle(working: OrderDesk, most: int = 500) -> None:
     """Step until nothing changes any more; an unanswered order becomes certain meanwhile."""
     quiet = 0
     for _ in range(most):
-        quiet = quiet + 1 if not working.step().changes else 0
+        report = working.step()
+        quiet = quiet + 1 if not report.changes + report.waiting else 0
         if quiet > 1 and not working.outbox.counts(BROKER).keys() & {"unknown", "queued"}:
             return
 
