@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 
 import polars as pl
 
@@ -54,7 +54,7 @@ def _charts(book: TradingBook, section: str) -> dict[str, bytes]:
 
 def money(amount: Decimal) -> Decimal:
     """A sum to the cent, as people read it."""
-    return amount.quantize(_CENT)
+    return amount.quantize(_CENT, ROUND_HALF_EVEN)  # ccxt changes the rounding of the whole thread
 
 
 def rounded(value: float | None) -> Decimal | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal, Protocol
 
 OrderKind = Literal["market", "limit", "protection"]
@@ -93,7 +93,7 @@ class MarketRules:
 
     def round_price(self, price: Decimal) -> Decimal:
         """The nearest price that may be ordered."""
-        return (price / self.tick).quantize(Decimal(1)) * self.tick
+        return (price / self.tick).quantize(Decimal(1), ROUND_HALF_EVEN) * self.tick
 
     def can_sell(self, quantity: Decimal, price: Decimal) -> bool:
         """Whether that much may be sold at about this price."""
