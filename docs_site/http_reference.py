@@ -1,0 +1,106 @@
+"""The page about HTTP: every route of the application, from its OpenAPI document."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from crypto_pipeline.api.app import create_app
+from crypto_pipeline.api.operations.figures import DeploymentFigures
+from crypto_pipeline.reading import Reader
+from crypto_pipeline.settings import load_settings
+from docs_site.markdown import as_anchor, code, heading, table
+
+_HEAD = """# HTTP
+
+Every address of the server, made from its OpenAPI document, which a running deployment gives at
+`http://127.0.0.1:8790/openapi.json`. Times are UTC. A span holds the bars that open at `start` or later and before
+`end`. [Reading over HTTP](../reading.md#http) says how formats, pages, validators and limits work;
+[Operations](../operations.md#health-and-metrics-over-http) explains health and metrics.
+
+"""
+
+
+def document(url: str) -> dict[str, Any]:
+    """The OpenAPI document of the application over the database behind ``url``."""
+    settings = load_settings()
+    app = create_app(Reader(url), figures=DeploymentFigures(url, settings))
+    try:
+        return app.openapi()
+    finally:
+        asyncio.run(_close(app))
+
+
+async def _close(app: Any) -> None:
+    async with app.router.lifespan_context(app):
+        pass
+
+
+def page(document: dict[str, Any]) -> str:
+    """The whole page."""
+    routes = [
+        (path, method.upper(), told) for path, methods in document["paths"].items() for method, told in methods.items()
+    ]
+    rows = [
+        (f"[`{method} {path}`](#{as_anchor(method, path)})", told.get("summary", "")) for path, method, told in routes
+    ]
+    parts = [_HEAD, table(("request", "what it answers"), rows)]
+    for path, method, told in routes:
+        parts += [heading(2, f"{method} {path}", as_anchor(method, path)), _route(told, document)]
+    return "\n".join(parts)
+
+
+def _route(told: dict[str, Any], document: dict[str, Any]) -> str:
+    parts = [f"{told.get('summary', '').rstrip('.')}. {told.get('description') or ''}\n"]
+    given = [
+        (f"`{each['name']}`", each["in"], _type(each["schema"]), each.get("description", ""))
+        for each in told.get("parameters", ())
+    ]
+    if given:
+        parts.append(table(("parameter", "in", "type", "meaning"), given))
+    if body := told.get("requestBody"):
+        schema = next(iter(body["content"].values()))["schema"]
+        parts += ["Body:\n", *_fields(schema, document)]
+    parts.append(table(("status", "meaning", "as"), [_answer(*each) for each in told["responses"].items()]))
+    good = next((one for status, one in told["responses"].items() if status.startswith("2")), {})
+    schema = good.get("content", {}).get("application/json", {}).get("schema", {})
+    shown = list(_fields(schema, document))
+    return "\n".join([*parts, *(["The answer as JSON:\n", *shown] if shown else [])])
+
+
+def _answer(status: str, told: dict[str, Any]) -> tuple[str, str, str]:
+    return status, told["description"], ", ".join(f"`{kind}`" for kind in told.get("content", {}))
+
+
+def _fields(schema: dict[str, Any], document: dict[str, Any]) -> Iterator[str]:
+    found = _resolved(schema, document)
+    rows = [(f"`{name}`", _type(one), one.get("description", "")) for name, one in found.get("properties", {}).items()]
+    if rows:
+        yield table(("field", "type", "meaning"), rows)
+    if examples := found.get("examples"):
+        yield code(json.dumps(examples[0], indent=1), "json")
+
+
+def _resolved(schema: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    reference = schema.get("$ref")
+    if reference is None:
+        return schema
+    found: dict[str, Any] = document["components"]["schemas"][reference.rpartition("/")[2]]
+    return found
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """What a value looks like, in a few words."""
+    if "$ref" in schema:
+        return str(schema["$ref"].rpartition("/")[2])
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(_type(each) for each in schema["anyOf"]))
+    if "enum" in schema:
+        return ", ".join(f"`{each}`" for each in schema["enum"])
+    kind = str(schema.get("type", "any"))
+    if kind == "array":
+        return f"list of {_type(schema.get('items', {}))}"
+    default = f", default {schema['default']}" if schema.get("default") not in (None, "") else ""
+    return f"{schema.get('format', kind)}{default}"
