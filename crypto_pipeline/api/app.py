@@ -19,6 +19,9 @@ from crypto_pipeline.api.limits import OPEN, RequestLimits
 from crypto_pipeline.api.operations.cache import add_cache_routes
 from crypto_pipeline.api.operations.figures import DeploymentFigures
 from crypto_pipeline.api.operations.health import add_health_routes
+from crypto_pipeline.api.page.files import PageFiles, add_page_files
+from crypto_pipeline.api.page.overview import add_overview_routes
+from crypto_pipeline.api.page.watchlist import add_watchlist_route
 from crypto_pipeline.api.portfolio import add_portfolio_routes
 from crypto_pipeline.api.predictions import add_prediction_routes
 from crypto_pipeline.api.responses import CachedResponses, Responses
@@ -70,8 +73,8 @@ def create_app(
     """An application that answers from ``reader``, which it closes when it ends.
 
     ``figures``: what health, metrics and the cache routes show, closed too; without them these routes, and those of
-    predictions and of the portfolio, do not exist. ``forecasts``: what a loop keeps fresh; without it every forecast is
-    read when it is asked for.
+    predictions, of the portfolio and of the live page's overview, do not exist. ``forecasts``: what a loop keeps
+    fresh; without it every forecast is read when it is asked for.
     ``token``: only for clients that send it as bearer token. ``rate``: requests a second of one client, 0 for any.
     """
 
@@ -90,12 +93,15 @@ def create_app(
     problems.install(app)
     responses = Responses(reader)
     _add_routes(app, responses)
+    add_watchlist_route(app, responses)
+    add_page_files(app, PageFiles())
     add_forecast_routes(app, forecasts or ForecastCache(reader.store))
     if figures is not None:
         add_health_routes(app, figures, responses.cached.stats.as_dict)
         add_cache_routes(app, figures, responses.cached.stats.as_dict)
         add_prediction_routes(app, reader, figures.settings)
         add_portfolio_routes(app, reader, figures.settings)
+        add_overview_routes(app, reader, figures)
     _describe(app, token)
     app.add_middleware(CachedResponses, responses=responses)
     app.add_middleware(RequestLimits, token=token, rate=rate)

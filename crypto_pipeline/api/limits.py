@@ -19,6 +19,13 @@ _MOST_CLIENTS = 10_000
 _MOST_AT_WORK = 1_000
 #: Without a token too: how it is, in a word, and what it offers. They are answered also while too much is at work.
 OPEN = frozenset({"/health", "/health/simple", "/openapi.json"})
+#: The files of the live page: a person types the token there. They lie in memory, and count towards no rate.
+_PAGE, _PAGE_FILES = "/", "/web/"
+
+
+def _is_page(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return scope["method"] in ("GET", "HEAD") and (path == _PAGE or path.startswith(_PAGE_FILES))
 
 
 class RequestLimits:
@@ -33,7 +40,7 @@ class RequestLimits:
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """ASGI."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or _is_page(scope):
             await self._app(scope, receive, send)
             return
         refused = self._refusal(scope)

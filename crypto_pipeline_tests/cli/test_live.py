@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from crypto_pipeline.cli.commands.live import now
 from crypto_pipeline.healing.plan import Horizon, refresh_expected
 from crypto_pipeline.market import BarOrigin, Instrument, Timeframe
+from crypto_pipeline.reading.watchlist import watchlist
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.trades.live_prices import LivePrice
 from crypto_pipeline_tests.builders.bars import bar, frame
@@ -40,7 +40,9 @@ def test_prices_ages_sources_bars_and_holes_of_the_markets_today(
             store.live.flush("replay", None, [price])
         other = str(BarOrigin.failover("kraken"))
         store.bars.write(frame([bar("ETH-USDT", minute - timedelta(minutes=1), source=other)]), Timeframe.M1)
-        rows = {row["instrument"]: row for row in now(store).iter_rows(named=True)}
+        day_ago = minute - timedelta(days=1, minutes=5)  # nothing traded later, so it is the price of a day ago
+        store.bars.write(frame([bar("BTC-USDT", day_ago)]), Timeframe.M1)
+        rows = {row["instrument"]: row for row in watchlist(store).iter_rows(named=True)}
         expected = (minute - minute.replace(hour=0, minute=0)) // timedelta(minutes=1)
     assert list(rows) == SYMBOLS
     btc, eth, sol = rows.values()
@@ -49,8 +51,11 @@ def test_prices_ages_sources_bars_and_holes_of_the_markets_today(
     assert (eth["last_price"], eth["source"]) == (100.5, other)
     assert eth["age_s"] < 90
     assert (sol["last_price"], sol["source"], sol["bars"]) == (None, None, 0)
+    assert btc["change_24h"] == pytest.approx(7.5 / 100.5 - 1)
+    assert sol["change_24h"] is None
     if expected > 1:  # not in the first minutes of a day
         assert (eth["bars"], eth["holes"]) == (1, expected - 1)
+        assert eth["explained"] == 0
     code, out, _ = run("live", "--once", DATABASE_URL=postgres_url)
     assert code == 0
     assert out.split()[:6] == ["instrument", "last_price", "age_s", "source", "bars", "holes"]

@@ -35,7 +35,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route may answer beside its model."""
     words = {
         401: "The token is missing or wrong", 403: "No token is set, so nothing may be started",
-        404: "Unknown instrument or venue", 422: "A value is wrong", 429: "Too many requests",
+        404: "Unknown instrument or venue", 406: "No such format", 422: "A value is wrong", 429: "Too many requests",
         503: "The database or Dagster is away, or busy",
     }  # fmt: skip
     return {status: {"description": words[status], "content": _PROBLEM} for status in statuses}

@@ -84,7 +84,7 @@ class RunRequests:
         """A run as ``CacheRun`` has it."""
         return {
             "run_id": run["run_id"], "job": run["job"], "status": run["status"], "request": run["what"],
-            "started": started, "url": f"{self._ui()}/runs/{run['run_id']}",
+            "started": started, "url": f"{dagster_address(self._settings)}/runs/{run['run_id']}",
         }  # fmt: skip
 
     def _under_way(self, order: RunOrder) -> dict[str, Any] | None:
@@ -127,7 +127,7 @@ class RunRequests:
     def _ask(self, params: Mapping[str, Any]) -> dict[str, Any]:
         import httpx  # needed by requests that start runs alone
 
-        ui = self._ui()
+        ui = dagster_address(self._settings)
         try:
             answer = httpx.post(
                 f"{ui}/graphql", json={"query": _LAUNCH, "variables": {"params": params}}, timeout=_SECONDS,
@@ -142,7 +142,8 @@ class RunRequests:
             ) from None
         return launched
 
-    def _ui(self) -> str:
-        """Address of Dagster's webserver: of what runs in the data directory, else as the settings have it."""
-        state = running_state(Places(self._settings.data_dir))
-        return (state.urls.get("ui") if state else None) or f"http://{self._settings.host}:{self._settings.ui_port}"
+
+def dagster_address(settings: Settings) -> str:
+    """Address of Dagster's webserver: of what runs in the data directory, else as the settings have it."""
+    state = running_state(Places(settings.data_dir))
+    return (state.urls.get("ui") if state else None) or f"http://{settings.host}:{settings.ui_port}"

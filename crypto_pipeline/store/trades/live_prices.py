@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -58,6 +58,20 @@ LEFT JOIN LATERAL (
 ) AS b ON true
 WHERE i.symbol = ANY(%s)
 """
+
+# The newest minute that was over at a moment, within some days: a stock has none on a weekend.
+_CLOSES = """
+SELECT i.symbol, b.close
+FROM market.instruments i
+CROSS JOIN LATERAL (
+    SELECT o.close FROM market.ohlc_data o
+    WHERE o.instrument_id = i.instrument_id AND o.timeframe = '1m'
+      AND o.open_time <= %(until)s AND o.open_time > %(after)s
+    ORDER BY o.open_time DESC LIMIT 1
+) AS b
+WHERE i.symbol = ANY(%(names)s)
+"""
+_MOST_BACK = timedelta(days=4)
 
 
 @dataclass(slots=True)
@@ -128,6 +142,13 @@ class Live:
                 at, value = max(known, key=lambda one: one[0])
                 found[name] = value, at
         return found
+
+    def closes(self, instruments: Sequence[str], moment: datetime) -> dict[str, float]:
+        """The close of the newest 1m bar that was over at ``moment`` (aware), of each instrument that has one in the
+        table within the four days before."""
+        until = moment - Timeframe.M1.delta
+        given = {"names": list(instruments), "until": until, "after": until - _MOST_BACK}
+        return {name: float(close) for name, close in self._connections.rows(_CLOSES, given)}
 
     def forming(self, instruments: Sequence[str], timeframe: Timeframe) -> pl.DataFrame:
         """The forming bars, at most one per instrument, in READ_SCHEMA.

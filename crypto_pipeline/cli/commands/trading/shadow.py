@@ -81,18 +81,10 @@ def apply(
 
 def _print(store: Store, report: ShadowReport, *, as_json: bool) -> None:
     from crypto_pipeline.cli.output import print_json
-    from crypto_pipeline.trading.shadow.variants import VARIANTS
-    from crypto_pipeline.trading.stored.shadow.shown import comparison_rows, test_words
+    from crypto_pipeline.trading.stored.shadow.shown import report_dict, test_words
 
-    in_force = store.trading.shadow.in_force()
     if as_json:
-        print_json({
-            "because": report.because or None, "days": report.days,
-            "variants": comparison_rows(report.compared or {}).to_dicts(),
-            "test": None if report.test is None else asdict(report.test), "next_test": report.next_test,
-            "in_force": [asdict(each) for each in in_force.values()],
-            "declares": {name: each.declares for name, each in VARIANTS.items()},
-        })  # fmt: skip
+        print_json(report_dict(store, report))
         return
     if report.because:
         typer.echo(report.because)
@@ -100,7 +92,7 @@ def _print(store: Store, report: ShadowReport, *, as_json: bool) -> None:
     typer.echo(f"newest test: {test_words(report.test)}")
     if report.untested:
         typer.echo(f"no test now: {report.untested}")
-    for change in in_force.values():
+    for change in store.trading.shadow.in_force().values():
         since = f"{change.market_time:%Y-%m-%d %H:%M} UTC"
         typer.echo(f"{change.strategy}: {change.variation} since {since}, by {change.changed_by}: {change.reason}")
 

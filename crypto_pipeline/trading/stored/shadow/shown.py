@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import polars as pl
@@ -30,6 +31,17 @@ def stored_report(store: Store, settings: Settings) -> ShadowReport:
     hashes = {name: variant.parameters(champion).hash for name, variant in VARIANTS.items()}
     outcomes = store.trading.shadow.outcomes(hashes)
     return compared_report(store, outcomes)
+
+
+def report_dict(store: Store, report: ShadowReport) -> dict[str, Any]:
+    """A report for programs, as a dict for JSON; days and times stay what they are. Raises StoreError."""
+    return {
+        "because": report.because or None, "days": report.days,
+        "variants": comparison_rows(report.compared or {}).to_dicts(),
+        "test": None if report.test is None else asdict(report.test), "next_test": report.next_test,
+        "in_force": [asdict(each) for each in store.trading.shadow.in_force().values()],
+        "declares": {name: each.declares for name, each in VARIANTS.items()},
+    }  # fmt: skip
 
 
 def comparison_rows(compared: Mapping[str, Sequence[VariantComparison]]) -> pl.DataFrame:
