@@ -28,7 +28,7 @@ from crypto_pipeline.store import Store, resolve_url
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.errors import NeedsPolarsError
-from crypto_pipeline.store.database.portable_url import PortableUrl
+from crypto_pipeline.store.database.portable_url import PortableUrl, without_password
 from crypto_pipeline.store.database.sessions.pooler import DatabaseUrl
 from crypto_pipeline.store.reads.queries import LAST
 
@@ -79,6 +79,9 @@ class Reader(MacroReading):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self._settings,)
+
+    def __repr__(self) -> str:
+        return f"<Reader of {without_password(self.store.url)}>"
 
     @cached_property
     def cached(self) -> CachedReader:
