@@ -4,6 +4,7 @@ import { tellAge } from "./ages.js";
 import { get } from "./api.js";
 import { byId, keyed, make, setText } from "./dom.js";
 import { percent, price, tone, whole } from "./format.js";
+import { learnMarketTime } from "./market_time.js";
 import { go, onPlace, place } from "./place.js";
 import { poll } from "./polling.js";
 
@@ -53,6 +54,8 @@ export function startWatchlist(told) {
     try {
       const answer = await get("watchlist");
       rows = answer.rows;
+      const priced = rows.find((row) => row.price_time !== null && row.age_s !== null);
+      if (priced !== undefined) learnMarketTime(Date.parse(priced.price_time ?? "") + 1000 * (priced.age_s ?? 0));
       draw(body, Date.now());
       tellAge(age, Date.now(), { old: 3 * EVERY, words: "read " });
       if (place().instrument === null && rows.length > 0) go({ instrument: rows[0].instrument }, { replace: true });
