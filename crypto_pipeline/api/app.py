@@ -110,6 +110,7 @@ def create_app(
 
 def _add_routes(app: FastAPI, responses: Responses) -> None:
     _add_bar_routes(app, responses)
+    _add_revision_route(app, responses)
     _add_row_routes(app, responses)
     _add_health_route(app, responses)
 
@@ -140,6 +141,18 @@ def _add_bar_routes(app: FastAPI, responses: Responses) -> None:
         return await responses.latest(request, asked)
 
 
+def _add_revision_route(app: FastAPI, responses: Responses) -> None:
+    """Copies of bars that were the truth for a while."""
+    reader = responses.reader
+
+    @app.get("/revisions/{symbol}", response_model=models.Rows, responses=_responses(404), summary="Superseded copies")
+    async def revisions(request: Request, symbol: Symbol, query: Annotated[models.RevisionsQuery, Query()]) -> Any:
+        def read() -> Any:
+            return reader.revisions(symbol, query.timeframe, query.start, query.end)
+
+        return await responses.rows(request, read, query.limit, query.offset)
+
+
 def _add_row_routes(app: FastAPI, responses: Responses) -> None:
     """Tables whose rows are read anew for every request: gaps, coverage, macro series, instruments."""
     reader = responses.reader
@@ -150,7 +163,7 @@ def _add_row_routes(app: FastAPI, responses: Responses) -> None:
         names = _names(query.instruments)
 
         def read() -> Any:
-            return reader.gaps(names, query.timeframe, query.start, query.end, states=states)
+            return reader.gaps(names, query.timeframe, query.start, query.end, states=states, as_of=query.as_of)
 
         return await responses.rows(request, read, query.limit, query.offset)
 

@@ -85,6 +85,17 @@ class GapsQuery(RowsQuery):
     """Which holes."""
 
     state: Literal[GAP_STATES] | None = Field(None, description="Only holes in this state. Default: all open ones.")  # type: ignore[valid-type]
+    as_of: Time | None = Field(None, description="Holes that were known and open then, with what is said of them now.")
+
+
+class RevisionsQuery(_Query):
+    """Which bars, by open time, and which page of their superseded copies."""
+
+    timeframe: _TimeframeName = Field(description="Width of the bars.")
+    start: Time = Field(description="First moment.")
+    end: Time | None = Field(None, description="First moment no longer included. Default: now.")
+    limit: Limit = 1_000
+    offset: int = Field(0, ge=0, le=MOST_LAST, description="Rows to leave out, for the next page.")
 
 
 class MacroQuery(_Query):
@@ -107,7 +118,7 @@ class InstrumentsQuery(_Query):
 #: What may be asked, by the first part of the address.
 QUERIES: dict[str, type[_Query]] = {
     "bars": BarsQuery, "latest": LatestQuery, "gaps": GapsQuery, "coverage": RowsQuery, "instruments": InstrumentsQuery,
-    "macro": MacroQuery,
+    "macro": MacroQuery, "revisions": RevisionsQuery,
 }  # fmt: skip
 
 

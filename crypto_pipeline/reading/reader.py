@@ -260,6 +260,19 @@ class Reader(MacroReading):
         return self.store.corporate_actions.as_of(names, moment, effective_by=LAST)
 
     @needs_polars
+    def revisions(
+        self, instruments: str | Sequence[str], timeframe: str, start: Moment, end: Moment | None = None
+    ) -> pl.DataFrame:
+        """Copies of bars with open time in ``[start, end)`` that a better copy replaced, in the order of replacement.
+
+        All columns of ``bars``, and ``superseded_at`` Datetime(us, UTC): a copy was the truth from ``recorded_at``
+        until then. Sorted by instrument and open time.
+        """
+        begin, until = arguments.span(arguments.moment(start, "start"), arguments.optional(end, "end") or self._now())
+        names = arguments.names(instruments)
+        return self.store.reader.revisions(names, Timeframe.parse(timeframe), begin, until)
+
+    @needs_polars
     def gaps(
         self,
         instruments: str | Sequence[str] | None = None,
@@ -268,10 +281,12 @@ class Reader(MacroReading):
         end: Moment | None = None,
         *,
         states: Sequence[str] | None = None,
+        as_of: Moment | None = None,
     ) -> pl.DataFrame:
         """Runs of absent bars with their reasons that overlap ``[start, end)``, in the ledger's GAP_SCHEMA.
 
-        With a ``start`` also the holidays and early closes of stock exchanges, in state "closed" and without an id.
+        ``as_of`` gives the rows that were open at that moment, with what the ledger says of them now. With a ``start``
+        also the holidays and early closes of stock exchanges, in state "closed" and without an id.
         """
         for state in states or ():
             if state not in GAP_STATES:
@@ -281,7 +296,8 @@ class Reader(MacroReading):
             arguments.span(begin, until)
         width = None if timeframe is None else Timeframe.parse(timeframe)
         names = None if instruments is None else arguments.names(instruments)
-        rows = self.store.ledger.open(width, names, states, begin, until)
+        known = arguments.optional(as_of, "as_of", up=False)
+        rows = self.store.ledger.open(width, names, states, begin, until, as_of=known)
         return with_closures(self.store, rows, names, width, states, begin, until)
 
     @needs_polars

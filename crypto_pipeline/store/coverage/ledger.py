@@ -85,11 +85,16 @@ class Ledger:
         states: Sequence[str] | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
+        *,
+        as_of: datetime | None = None,
     ) -> pl.DataFrame:
         """Open rows that overlap ``[start, end)``, in GAP_SCHEMA, sorted by instrument, timeframe and start.
 
-        Default: the rows of all collected instruments.
+        Default: the rows of all collected instruments. ``as_of`` (aware): the rows that were open then, with what is
+        said of them now; one that is healed by now has the state that it had before.
         """
+        if as_of is not None:
+            return self._rows(ledger_sql.OPEN_THEN, timeframe, instruments, states, start, end, as_of)
         return self._rows(ledger_sql.OPEN, timeframe, instruments, states, start, end)
 
     def due(self, now: datetime | None = None) -> pl.DataFrame:
@@ -133,6 +138,7 @@ class Ledger:
         states: Sequence[str] | None,
         start: datetime | None,
         end: datetime | None,
+        *more: object,
     ) -> pl.DataFrame:
         ids = self._symbols.ids(instruments) if instruments is not None else self._symbols.collected()
         answer = self._connections.frame(
@@ -143,6 +149,7 @@ class Ledger:
                 list(states) if states is not None else [*STATES, "healed"],
                 start or datetime(1, 1, 2, tzinfo=UTC),
                 end or datetime(9999, 12, 31, tzinfo=UTC),
+                *more,
             ],
         )
         rows = named(answer, ids).select(pl.col(name).cast(dtype) for name, dtype in GAP_SCHEMA.items())

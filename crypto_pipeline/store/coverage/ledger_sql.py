@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 _ROWS = """
-SELECT gap_id, instrument_id, timeframe, start_time AS start, end_time AS "end", bars, state,
+SELECT gap_id, instrument_id, timeframe, start_time AS start, end_time AS "end", bars, {state} AS state,
        evidence::text AS evidence, attempts, first_seen, last_attempt, next_attempt, closed_at, note
 FROM market.gaps
-WHERE {} AND timeframe = ANY($1) AND instrument_id = ANY($2) AND state = ANY($3) AND start_time < $5 AND end_time > $4
+WHERE {where} AND timeframe = ANY($1) AND instrument_id = ANY($2) AND {state} = ANY($3)
+  AND start_time < $5 AND end_time > $4
 """
-OPEN = _ROWS.format("closed_at IS NULL")
-CLOSED = _ROWS.format("closed_at IS NOT NULL")
+OPEN = _ROWS.format(state="state", where="closed_at IS NULL")
+CLOSED = _ROWS.format(state="state", where="closed_at IS NOT NULL")
+#: Rows that were open at a moment; one that is healed by now has the state that it had before.
+OPEN_THEN = _ROWS.format(
+    state="CASE WHEN closed_at IS NULL THEN state ELSE coalesce(evidence->>'was', state) END",
+    where="first_seen <= $6 AND (closed_at IS NULL OR closed_at > $6)",
+)
 
 COUNTS = """
 SELECT timeframe, state, sum(bars)::bigint AS bars FROM market.gaps JOIN market.instruments USING (instrument_id)

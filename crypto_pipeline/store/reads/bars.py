@@ -17,6 +17,7 @@ from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database.instrument_ids import Symbols
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.reads.queries import FIRST, LAST, Wanted
+from crypto_pipeline.store.reads.revisions import RevisionReads
 from crypto_pipeline.store.reads.router import BarRouter
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class BarReader:
     def __init__(self, connections: Connections, symbols: Symbols, archive: Archive) -> None:
         self._connections, self._symbols = connections, symbols
         self._reads = BarRouter(connections, archive)
+        self._revisions = RevisionReads(connections, symbols, archive)
 
     def read(
         self,
@@ -107,6 +109,12 @@ class BarReader:
     ) -> pl.DataFrame:
         """The newest bar of each instrument that has one, in READ_SCHEMA."""
         return self.newest(instruments, timeframe, 1, columns=columns)
+
+    def revisions(
+        self, instruments: Sequence[str], timeframe: Timeframe, start: datetime, end: datetime
+    ) -> pl.DataFrame:
+        """Superseded copies of the bars with open time in ``[start, end)``: see ``RevisionReads.read``."""
+        return self._revisions.read(instruments, timeframe, start, end)
 
     def _answer(
         self,

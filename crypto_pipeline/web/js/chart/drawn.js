@@ -1,0 +1,31 @@
+// What the canvas shows, as rows: read back from lightweight-charts and from the last painting, not from what was read.
+
+/** @param {import("./view.js").View} view */
+export function drawn(view) {
+  const { canvas, series, drawing, holes, extras, choice } = view;
+  const range = canvas.chart.timeScale().getVisibleLogicalRange();
+  const volumes = new Map(canvas.volume.data().map((/** @type {any} */ point) => [point.time, point.value]));
+  const bars = canvas.candles.data().filter((/** @type {any} */ point) => point.close !== undefined);
+  const box = view.plot.getBoundingClientRect();
+  return {
+    choice,
+    loaded: series ? { start: series.window.start, end: series.window.end, attached: series.attached } : null,
+    settled: series !== null && !view.dirty && !view.loading && !view.fresh && series.reading === 0,
+    slots: canvas.candles.data().length,
+    bars: bars.map((/** @type {any} */ { time, open, high, low, close }) => ({
+      open_time: time * 1000, open, high, low, close, volume: volumes.get(time),
+    })),
+    sight: range && drawing.slots.length ? { from: drawing.moment(range.from), to: drawing.moment(range.to) } : null,
+    holes: holes.holes,
+    /** Holes in sight: where each was painted, in pixels of the window. */
+    painted: holes.drawn.map(({ hole, left, right, strip }) => ({
+      start: hole.start, end: hole.end, state: hole.state, x: box.left + (left + right) / 2, y: box.top + strip,
+    })),
+    paintedAt: drawing.painted,
+    forecast: extras.forecast.forecast,
+    marks: [...extras.trading.drawn, ...extras.revised.drawn].map(({ mark, x, y }) => ({
+      kind: mark.kind, time: mark.time, price: mark.price, x: box.left + x, y: box.top + y,
+    })),
+    lines: extras.trading.lines.map(({ kind, from, until, price, to, dashed }) => ({ kind, from, until, price, to, dashed })),
+  };
+}

@@ -1,0 +1,308 @@
+// The chart as a whole: what is shown, from when, and everything that is drawn of it.
+
+import { make } from "../dom.js";
+import { Canvas } from "./canvas.js";
+import { Controls } from "./controls.js";
+import { Drawing } from "./drawing.js";
+import { Extras } from "./extras.js";
+import { HolesLayer } from "./holes.js";
+import { HolesList } from "./holes_list.js";
+import { changesOfKnowledge } from "./knowledge.js";
+import { Pointer } from "./pointer.js";
+import { Series } from "./series.js";
+import { age } from "./times.js";
+
+/** @typedef {import("./archive.js").Choice} Choice */
+
+/** Windows beside the view that are loaded before they are reached. */
+const AHEAD = 200;
+/** Milliseconds for which the slider must rest, and after which forecast and account are read again. */
+const RESTING = 80;
+const AGAIN = 30_000;
+const CREDIT = "TradingView Lightweight Charts™ · Copyright © 2025 TradingView, Inc.";
+
+export class View {
+  /**
+   * @param {HTMLElement} element
+   * @param {{api: any, stream: any, onBar?: (bar: any) => void, onTimeframe?: (timeframe: string) => void}} parts
+   */
+  constructor(element, { api, stream, onBar, onTimeframe }) {
+    this.api = api;
+    this.stream = stream;
+    this.onBar = onBar ?? (() => {});
+    /** @type {Choice} */
+    this.choice = { instrument: "", timeframe: "1m", asOf: null, adjust: "none" };
+    /** @type {Promise<Map<string, any>> | null} */
+    this.instruments = null;
+    /** @type {Series | null} */
+    this.series = null;
+    this.controls = new Controls({
+      timeframe: onTimeframe ?? ((timeframe) => void this.show(this.choice.instrument, timeframe)),
+      layer: (name, on) => this.#layer(name, on),
+      adjust: (adjust) => void this.#open({ ...this.choice, adjust: /** @type {any} */ (adjust) }, this.#sight()),
+      goTo: (moment) => void this.goTo(moment),
+      asOf: (moment) => this.#asOfSoon(moment),
+      change: (direction) => this.#change(direction),
+    });
+    this.list = new HolesList((moment) => void this.goTo(moment));
+    this.plot = make("div", { class: "chart-plot" });
+    const credit = make("a", { href: "https://www.tradingview.com/", rel: "noreferrer" }, CREDIT);
+    element.replaceChildren(
+      this.controls.bar, this.plot, this.controls.past, this.list.legend, this.list.details,
+      make("p", { class: "chart-credit" }, credit),
+    );
+    this.canvas = new Canvas(this.plot);
+    this.holes = new HolesLayer();
+    this.extras = new Extras(api);
+    this.drawing = new Drawing([this.holes, ...this.extras.layers]);
+    this.canvas.candles.attachPrimitive(this.drawing);
+    this.pointer = new Pointer(this);
+    this.canvas.chart.timeScale().subscribeVisibleLogicalRangeChange(() => this.#moved());
+    this.dirty = false;
+    this.loading = false;
+    /** Whether nothing of the series was drawn yet, and which moments should be in sight then; null: the newest. */
+    this.fresh = false;
+    /** @type {{from: number, to: number} | null} */
+    this.wanted = null;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.resting = undefined;
+    this.ticking = setInterval(() => this.#tick(), 1_000);
+    this.extrasDue = 0;
+    this.dark = matchMedia("(prefers-color-scheme: dark)");
+    this.recolored = () => this.restyle();
+    this.dark.addEventListener("change", this.recolored);
+  }
+
+  /** @param {string} instrument @param {string} timeframe */
+  async show(instrument, timeframe) {
+    const same = instrument === this.choice.instrument;
+    await this.#open({ ...this.choice, instrument, timeframe, adjust: same ? this.choice.adjust : "none" }, null);
+  }
+
+  /** What was known at a moment; null: what is known now. @param {number | null} moment */
+  async asOf(moment) {
+    await this.#open({ ...this.choice, asOf: moment }, this.#sight());
+  }
+
+  /**
+   * Show the bars around a moment; null: the newest.
+   * @param {number | null} moment
+   */
+  async goTo(moment) {
+    const { series } = this;
+    if (!series) return;
+    if (moment === null) {
+      if (!series.attached) await this.#open(this.choice, null);
+      this.canvas.chart.timeScale().scrollToRealTime();
+      return;
+    }
+    const { window } = series;
+    const half = 300 * window.width;
+    if (moment < window.start || moment >= window.end) await this.#open(this.choice, { start: moment - half, end: moment + half });
+    this.#center(moment);
+  }
+
+  /** Take the colours of the page again. */
+  restyle() {
+    this.canvas.restyle();
+    this.#drawSoon();
+  }
+
+  destroy() {
+    this.series?.close();
+    clearInterval(this.ticking);
+    clearTimeout(this.resting);
+    this.dark.removeEventListener("change", this.recolored);
+    this.canvas.chart.remove();
+  }
+
+  /**
+   * Show another series, or the same one otherwise.
+   * @param {Choice} choice
+   * @param {{start: number, end: number, from?: number, to?: number} | null} span  null: the newest bars
+   */
+  async #open(choice, span) {
+    this.choice = choice;
+    this.series?.close();
+    const stock = await this.#isStock(choice.instrument);
+    if (this.choice !== choice) return;
+    this.controls.choose(choice, stock);
+    const continuous = !stock;
+    // what was not known yet cannot be read; a span after that moment is empty
+    const until = span && choice.asOf !== null ? Math.min(span.end, choice.asOf) : span?.end;
+    const asked = span && until !== undefined && until > span.start ? { start: span.start, end: until } : null;
+    const series = new Series({
+      api: this.api, stream: this.stream, choice, continuous,
+      onChange: (what, bar) => this.#changed(series, what, bar),
+    });
+    this.series = series;
+    this.fresh = true;
+    this.wanted = span?.from === undefined || span.to === undefined ? null : { from: span.from, to: span.to };
+    this.extras.clear();
+    this.loading = true;
+    try {
+      await series.open(asked);
+      if (series.closed) return;
+      this.controls.state.textContent = series.window.empty ? "no bars are stored yet" : "";
+      this.#draw();
+      await this.#readExtras();
+    } catch (error) {
+      if (series.closed) return;
+      this.controls.state.textContent = /** @type {Error} */ (error).message;
+      throw error;
+    } finally {
+      if (this.series === series) this.loading = false;
+    }
+    this.#moved();
+  }
+
+  /** @param {string} instrument */
+  async #isStock(instrument) {
+    this.instruments ??= this.api
+      .get("instruments", { active_only: false })
+      .then((/** @type {any} */ found) => new Map(found.rows.map((/** @type {any} */ row) => [row.instrument, row])));
+    try {
+      const known = await this.instruments;
+      return (known?.get(instrument)?.calendar ?? "24/7") !== "24/7";
+    } catch (error) {
+      this.instruments = null;
+      throw error;
+    }
+  }
+
+  /** @param {Series} series @param {"bars" | "newest" | "notes"} what @param {import("./bars.js").Bar} [bar] */
+  #changed(series, what, bar) {
+    if (series !== this.series) return;
+    if (bar) this.onBar(bar);
+    if (what === "newest" && bar && !this.dirty && !this.fresh) {
+      this.canvas.update(bar);
+      this.drawing.setSlots(series.window.slots(), series.window.width);
+      this.#tick();
+    } else this.#drawSoon();
+  }
+
+  /** Draw with the next frame; many changes are drawn once. */
+  #drawSoon() {
+    if (this.dirty) return;
+    this.dirty = true;
+    requestAnimationFrame(() => this.dirty && this.#draw());
+  }
+
+  #draw() {
+    this.dirty = false;
+    const { series } = this;
+    if (!series || series.closed) return;
+    const { window } = series;
+    const slots = window.slots();
+    const before = this.#inSight();
+    const shorter = (slots.at(-1) ?? 0) < (this.drawing.slots.at(-1) ?? 0);
+    this.canvas.draw(slots, window.bars);
+    this.holes.holes = window.holes();
+    this.list.show(this.holes.holes, window.width);
+    this.extras.arrange(series);
+    this.drawing.setSlots(slots, window.width);
+    const scale = this.canvas.chart.timeScale();
+    if (this.fresh && this.wanted) this.#range(this.wanted);
+    else if (this.fresh) scale.setVisibleLogicalRange({ from: slots.length - 160, to: slots.length + 8 });
+    else if (shorter && before) this.#range(before); // lightweight-charts counts from the newest bar
+    this.fresh = false;
+    this.#tick();
+  }
+
+  /** The moments in sight. */
+  #inSight() {
+    const range = this.canvas.chart.timeScale().getVisibleLogicalRange();
+    if (!range || !this.drawing.slots.length) return null;
+    const from = this.drawing.moment(range.from);
+    return { from, to: from + (range.to - range.from) * this.drawing.width };
+  }
+
+  /** The loaded span, and what of it is in sight. */
+  #sight() {
+    const window = this.series?.window;
+    if (!window || window.empty) return null;
+    return { start: window.start, end: window.end, ...this.#inSight() };
+  }
+
+  /** @param {{from: number, to: number}} moments */
+  #range({ from, to }) {
+    const start = this.drawing.logical(from);
+    this.canvas.chart.timeScale().setVisibleLogicalRange({ from: start, to: start + (to - from) / this.drawing.width });
+  }
+
+  /** @param {number} moment */
+  #center(moment) {
+    const at = this.drawing.logical(moment);
+    this.canvas.chart.timeScale().setVisibleLogicalRange({ from: at - 80, to: at + 80 });
+  }
+
+  /** Load what is about to come into sight. */
+  async #moved() {
+    const { series, loading } = this;
+    const range = this.canvas.chart.timeScale().getVisibleLogicalRange();
+    if (!series || loading || series.closed || !range || series.window.empty) return;
+    const old = range.from < AHEAD;
+    const fresh = !series.attached && range.to > this.drawing.slots.length - AHEAD;
+    if (!old && !fresh) return;
+    this.loading = true;
+    let more = false;
+    try {
+      more = old ? await series.older() : await series.newer();
+      if (old && !more && fresh) more = await series.newer();
+      if (more) this.#draw();
+    } catch {
+      // the stream says when the server is back, and the next movement asks again
+    } finally {
+      this.loading = false;
+    }
+    if (more) void this.#moved();
+  }
+
+  async #readExtras() {
+    this.extrasDue = Date.now() + AGAIN;
+    const { series } = this;
+    if (!series || series.closed) return;
+    await this.extras.read(series);
+    this.drawing.redraw();
+  }
+
+  /** @param {string} name @param {boolean} on */
+  #layer(name, on) {
+    this.extras.on[/** @type {import("./extras.js").ExtraName} */ (name)] = on;
+    if (this.series) this.extras.arrange(this.series);
+    this.drawing.redraw();
+  }
+
+  /** The slider moves faster than bars can be read. @param {number | null} moment */
+  #asOfSoon(moment) {
+    this.controls.showAsOf(moment);
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => void this.asOf(moment), RESTING);
+  }
+
+  /** @param {-1 | 1} direction */
+  #change(direction) {
+    const { series } = this;
+    if (!series) return;
+    const moments = changesOfKnowledge(series);
+    const here = this.choice.asOf ?? Infinity;
+    const next = direction < 0 ? moments.findLast((one) => one < here) : moments.find((one) => one > here);
+    void this.asOf(next ?? (direction < 0 ? this.choice.asOf : null));
+  }
+
+  /** Once a second: how old the last price is, and the span of the slider. */
+  #tick() {
+    const { series, controls } = this;
+    if (!series || series.closed || series.window.empty) return;
+    const last = series.window.bars.get(this.drawing.slots.at(-1) ?? 0);
+    if (last) {
+      controls.last.textContent = last.close.toFixed(this.canvas.digits);
+      const closes = last.open_time + series.window.width;
+      const old = Date.now() - closes;
+      controls.age.textContent = last.source === "forming" ? "forming now" : `closed ${age(old)} ago`;
+    }
+    const sight = this.#inSight();
+    if (sight && this.choice.asOf === null) controls.setSpan(sight.from, Date.now());
+    if (Date.now() > this.extrasDue && this.choice.asOf === null) void this.#readExtras();
+  }
+}
