@@ -16,7 +16,7 @@
  * @property {"bottom" | "top"} place  behind the candles or above them
  * @property {(context: CanvasRenderingContext2D, scales: Scales) => void} draw
  * @property {(point: {x: number, y: number}) => any} [hit]  what is at a point, after it was drawn
- * @property {() => {low: number, high: number} | null} [range]  prices that should be in sight
+ * @property {(until: number) => {low: number, high: number} | null} [range]  prices that should be in sight
  */
 
 export class Drawing {
@@ -51,10 +51,11 @@ export class Drawing {
     return this.views;
   }
 
-  autoscaleInfo() {
+  /** @param {number} _ @param {number} end  the last place in sight */
+  autoscaleInfo(_, end) {
     let found = null;
     for (const layer of this.layers) {
-      const range = layer.range?.();
+      const range = layer.range?.(this.moment(end));
       if (range) {
         found = found ?? { minValue: range.low, maxValue: range.high };
         found = { minValue: Math.min(found.minValue, range.low), maxValue: Math.max(found.maxValue, range.high) };

@@ -19,19 +19,14 @@ export class ForecastLayer {
     this.drawn = [];
   }
 
-  /** The prices of the wider band, so that it is in sight. */
-  range() {
-    if (!this.forecast) return null;
-    const { steps } = this.forecast;
+  /** The prices of the wider band until a moment, so that it is in sight. @param {number} until */
+  range(until) {
+    const steps = this.forecast?.steps.filter((/** @type {any} */ step) => (millis(step.target) ?? 0) <= until) ?? [];
+    if (!steps.length) return null;
     return {
       low: Math.min(...steps.map((/** @type {any} */ step) => step.low_95)),
       high: Math.max(...steps.map((/** @type {any} */ step) => step.high_95)),
     };
-  }
-
-  /** When the forecast ends. @returns {number | null} */
-  end() {
-    return this.forecast ? millis(this.forecast.steps.at(-1).target) : null;
   }
 
   /** @param {CanvasRenderingContext2D} context @param {Scales} scales */

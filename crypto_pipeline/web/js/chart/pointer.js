@@ -28,11 +28,13 @@ export class Pointer {
 
   /** @param {any} move */
   #moved({ point, logical, paneIndex, sourceEvent }) {
-    if (!point || logical === undefined || logical === null || !sourceEvent) {
-      if (this.cursor === null) this.tooltip.hide();
+    // without a pointer's event it is the keyboard's cursor, or a new bar under a pointer that rests
+    if (!sourceEvent && this.cursor !== null) return;
+    this.cursor = null;
+    if (!point || logical === undefined || logical === null) {
+      this.tooltip.hide();
       return;
     }
-    this.cursor = null;
     this.#tell(paneIndex ? null : this.view.drawing.hit(point), Math.round(logical), point);
   }
 

@@ -145,7 +145,6 @@ export class View {
       if (series.closed) return;
       this.controls.state.textContent = series.window.empty ? "no bars are stored yet" : "";
       this.#draw();
-      await this.#readExtras();
     } catch (error) {
       if (series.closed) return;
       this.controls.state.textContent = /** @type {Error} */ (error).message;
@@ -153,7 +152,8 @@ export class View {
     } finally {
       if (this.series === series) this.loading = false;
     }
-    this.#moved();
+    void this.#readExtras();
+    void this.#moved();
   }
 
   /** @param {string} instrument */

@@ -1,0 +1,1 @@
+"""The files of the live page: what is vendored, and what its modules may use."""
