@@ -25,6 +25,8 @@ from crypto_pipeline.api.page.watchlist import add_watchlist_route
 from crypto_pipeline.api.portfolio import add_portfolio_routes
 from crypto_pipeline.api.predictions import add_prediction_routes
 from crypto_pipeline.api.responses import CachedResponses, Responses
+from crypto_pipeline.api.stream.routes import add_stream_routes
+from crypto_pipeline.api.stream.tickets import Tickets
 from crypto_pipeline.forecasts.stored.cache import ForecastCache
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.reading.query import ALL, question
@@ -81,6 +83,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await hub.close()
         await run_sync(responses.alive.close)
         if figures is not None:
             await run_sync(figures.close)
@@ -102,9 +105,11 @@ def create_app(
         add_prediction_routes(app, reader, figures.settings)
         add_portfolio_routes(app, reader, figures.settings)
         add_overview_routes(app, reader, figures)
+    tickets = Tickets()
+    hub = add_stream_routes(app, reader, tickets)
     _describe(app, token)
     app.add_middleware(CachedResponses, responses=responses)
-    app.add_middleware(RequestLimits, token=token, rate=rate)
+    app.add_middleware(RequestLimits, token=token, rate=rate, ticket=tickets.use)
     return app
 
 

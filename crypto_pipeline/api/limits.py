@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import parse_qs
 
 from crypto_pipeline.api.problems import problem
 
@@ -30,22 +31,29 @@ def _is_page(scope: Scope) -> bool:
 
 class RequestLimits:
     """Answers 401 without the right bearer token, 429 above ``rate`` requests a second (in bursts twice as many), and
-    503 while there is too much to do."""
+    503 while there is too much to do. A websocket may show a ticket instead of the token: ``ticket`` says whether a
+    ticket is valid, and uses it up.
+    """
 
-    def __init__(self, app: App, token: str | None, rate: float) -> None:
-        self._app, self._rate = app, rate
+    def __init__(
+        self, app: App, token: str | None, rate: float, ticket: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        self._app, self._rate, self._ticket = app, rate, ticket
         self._token = None if token is None else token.encode()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._at_work = 0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """ASGI."""
-        if scope["type"] != "http" or _is_page(scope):
+        if scope["type"] not in ("http", "websocket") or _is_page(scope):
             await self._app(scope, receive, send)
             return
         refused = self._refusal(scope)
         if refused is not None:
             await refused(scope, receive, send)
+            return
+        if scope["type"] == "websocket":  # it is not at work: it has limits of its own
+            await self._app(scope, receive, send)
             return
         self._at_work += 1
         try:
@@ -75,6 +83,9 @@ class RequestLimits:
             if name == b"authorization":
                 kind, _, given = value.partition(b" ")
                 return kind.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token)
+        if scope["type"] == "websocket":
+            (shown,) = parse_qs(scope["query_string"].decode("latin-1")).get("ticket", [""])[:1]
+            return self._ticket(shown)
         return False
 
     def _wait(self, client: str) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from crypto_pipeline.api.app import create_app
 from crypto_pipeline.api.operations.figures import DeploymentFigures
@@ -24,6 +25,8 @@ from crypto_pipeline.web_guard import WebGuard, allowed_names
 
 #: Seconds for a whole request to arrive, for an idle connection to say something, for sent bytes to be acknowledged.
 ARRIVAL, IDLE, ACKNOWLEDGED = 10.0, 30, 30
+#: Seconds for a websocket that was closed to take the reason, and bytes that one message of a client may have.
+LEAVING, _LONGEST_MESSAGE = 5.0, 1 << 16
 #: Connections at once, as far as the system lets a process have; above it idle ones go, so many at a time.
 _MOST_CONNECTIONS, _SPARE_FILES, _AT_A_TIME = 2_000, 200, 50
 
@@ -64,6 +67,11 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle: Any = self.cycle  # None before the first request
         return cycle is None or bool(cycle.response_complete)
 
+    def handle_websocket_upgrade(self) -> None:
+        """From now on it is a websocket."""
+        self._disarm()
+        super().handle_websocket_upgrade()
+
     def on_message_complete(self) -> None:
         """A request is here as a whole."""
         self._disarm()
@@ -82,6 +90,17 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class BoundedWebSocket(WebSocketsSansIOProtocol):
+    """A websocket that ends when it is closed: uvicorn itself waits until a stalled client takes what was sent."""
+
+    async def send(self, message: Any) -> None:
+        """Send; a close is not held up by what the client did not take, and the connection ends soon after it."""
+        if message["type"] == "websocket.close" and self.handshake_complete and not self.disconnected:
+            self.writable.set()
+            self.loop.call_later(LEAVING, self.transport.abort)
+        await super().send(message)
 
 
 def make_room(connections: Sequence[BoundedProtocol]) -> None:
@@ -116,7 +135,8 @@ def config(reader: Reader, settings: Settings, port: int, forecasts: ForecastCac
     inner = create_app(reader, figures=figures, forecasts=forecasts, token=secret, rate=settings.api_rate)
     app = WebGuard(inner, allowed_names(settings.host, settings.allowed_hosts))
     return uvicorn.Config(
-        app, host=settings.host, port=port, http=BoundedProtocol, ws="none", access_log=False, log_level="warning",
+        app, host=settings.host, port=port, http=BoundedProtocol, access_log=False, log_level="warning",
+        ws=BoundedWebSocket, ws_max_size=_LONGEST_MESSAGE, ws_per_message_deflate=False,
         server_header=False, timeout_keep_alive=IDLE, backlog=1024, timeout_graceful_shutdown=5,
     )  # fmt: skip
 

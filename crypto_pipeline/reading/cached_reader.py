@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, Protocol, Unpack
@@ -134,6 +134,17 @@ class CachedReader:
         For callers that have just written and now read what they wrote.
         """
         return self._changes.await_proof(timeout)
+
+    def pass_on(self, channel: str, told: Callable[[str | None], None]) -> None:
+        """Call ``told`` with each notification of a channel of PostgreSQL, over the connection that listens anyway.
+
+        As ``BarNotifications.pass_on``: in the listening thread, with None where some may have been missed.
+        """
+        self._changes.pass_on(channel, told)
+
+    def heard_everything_until(self) -> float:
+        """The newest moment (``time.monotonic``) before which all committed changes have been received."""
+        return self._changes.heard_everything_until()
 
     def close_listening(self) -> None:
         """Stop listening: from now on every question asks the database whether the answer still holds."""

@@ -1,4 +1,4 @@
-"""Notifications of changed bars: a listening connection that proves regularly that it has received all of them.
+"""Notifications of changes: a listening connection that proves regularly that it has received all of them.
 
 PostgreSQL delivers notifications in the order of commits. So when we receive a notification that we sent ourselves, we
 have received those of all transactions committed before it was sent.
@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -31,7 +32,10 @@ Series = tuple[str, int]
 
 
 class BarNotifications:
-    """Counts changes of series (timeframe, instrument number). Thread-safe. Call ``start`` first and ``close`` last."""
+    """Counts changes of series (timeframe, instrument number), and passes on notifications of other channels.
+
+    One connection listens for a process. Thread-safe. Call ``start`` first and ``close`` last.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = plain_url(direct_url(url))
@@ -39,13 +43,21 @@ class BarNotifications:
         self._changed: dict[Series, int] = {}
         self._begin(closed=False)
         fork_safety.renew_in_children(self)
-        #: Called without arguments after each change, in the listening thread.
-        self.on_change: Callable[[], None] | None = None
+
+    def pass_on(self, channel: str, told: Callable[[str | None], None]) -> None:
+        """From now on call ``told`` with the payload of each notification of ``channel``, in the listening thread.
+
+        ``told`` gets None whenever notifications may have been missed: at the begin, and after each broken connection.
+        It must return quickly. A forked child passes nothing on.
+        """
+        with self._lock:
+            self._told.setdefault(channel, []).append(told)
 
     def _begin(self, *, closed: bool) -> None:
         """Reset: no thread listens, and no proof exists."""
         self._lock = threading.Lock()
         self._everything = self._count
+        self._told: dict[str, list[Callable[[str | None], None]]] = {}
         self._heard_all_at = float("-inf")
         self._stop = threading.Event()
         if closed:
@@ -123,12 +135,14 @@ class BarNotifications:
             keepalives_idle=5, keepalives_interval=2, keepalives_count=3, tcp_user_timeout=int(_DEAD_AFTER * 1000),
         ) as connection:  # fmt: skip
             for name in (CHANNEL, own):
-                connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(name)))
+                _listen_to(connection, name)
             # changes committed while no connection listened are unknown
             self._mark("")
+            begun: dict[str, int] = {}
             sent: dict[str, float] = {}
             number = 0
             while not self._stop.is_set():
+                self._begin_channels(connection, begun)
                 number += 1
                 sent[str(number)] = time.monotonic()
                 connection.execute("SELECT pg_notify(%s, %s)", [own, str(number)])
@@ -136,9 +150,24 @@ class BarNotifications:
                     if note.channel == own:
                         self._proved(sent.pop(note.payload))
                     else:
-                        self._mark(note.payload)
+                        if note.channel == CHANNEL:
+                            self._mark(note.payload)
+                        for told in self._told.get(note.channel, ())[: begun.get(note.channel, 0)]:
+                            told(note.payload)
                     if self._stop.is_set():
                         break
+
+    def _begin_channels(self, connection: psycopg.Connection[Any], begun: dict[str, int]) -> None:
+        """Listen to channels that were asked for since the last time; ``begun``: how many are told of each."""
+        with self._lock:
+            wanted = {channel: tuple(told) for channel, told in self._told.items()}
+        for channel, all_told in wanted.items():
+            known = begun.get(channel, 0)
+            if len(all_told) > known:
+                _listen_to(connection, channel)
+                begun[channel] = len(all_told)
+                for told in all_told[known:]:
+                    told(None)
 
     def _proved(self, moment: float) -> None:
         with self._proof:
@@ -158,5 +187,7 @@ class BarNotifications:
                         named = True
             if not named:
                 self._everything = self._count
-        if self.on_change is not None:
-            self.on_change()
+
+
+def _listen_to(connection: psycopg.Connection[Any], channel: str) -> None:
+    connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))

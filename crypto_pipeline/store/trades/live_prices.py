@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -44,6 +44,16 @@ SELECT instrument_id, timeframe, open_time, open, high, low, close, volume, quot
        extract(epoch FROM clock_timestamp() - updated_at)::float8 AS age
 FROM market.live_prices
 WHERE instrument_id = ANY($1) AND timeframe = ANY($2)
+"""
+
+# Times in Unix milliseconds: these rows are sent on as they are.
+_TOLD = """
+SELECT i.symbol, p.timeframe, (extract(epoch FROM p.open_time) * 1000)::bigint, p.open, p.high, p.low, p.close,
+       p.volume, p.quote_volume, p.taker_buy_volume, p.trade_count, p.last_price,
+       (extract(epoch FROM p.last_trade_time) * 1000)::bigint, p.last_trade_id, p.source
+FROM market.live_prices p JOIN market.instruments i USING (instrument_id)
+WHERE i.active AND p.timeframe = ANY(%(timeframes)s) AND (%(symbols)s::text[] IS NULL OR i.symbol = ANY(%(symbols)s))
+ORDER BY i.symbol, p.timeframe
 """
 
 # The last trade, or the close of the newest minute where that is newer: not every venue tells of trades.
@@ -132,6 +142,18 @@ class Live:
         answer = self._connections.frame(_READ, [list(ids.values()), [str(each) for each in timeframes]])
         moments = pl.col("open_time", "last_trade_time", "updated_at").cast(UTC_MS)
         return named(answer, ids).with_columns(moments).sort("instrument", "timeframe")
+
+    def told(self, instruments: Collection[str] | None, timeframes: Collection[Timeframe]) -> list[LivePrice]:
+        """Rows of some instruments (None: of all that are collected), as they were written; unknown names have none.
+
+        For frequent reads of few rows. Raises StoreError.
+        """
+        values = {
+            "symbols": None if instruments is None else list(instruments),
+            "timeframes": [str(each) for each in timeframes],
+        }
+        rows = self._connections.rows(_TOLD, values)
+        return [LivePrice(symbol, Timeframe(timeframe), *rest) for symbol, timeframe, *rest in rows]
 
     def last_prices(self, instruments: Sequence[str]) -> dict[str, tuple[float, datetime]]:
         """The last known price of each instrument that has one, and when it was the price (the market's time, UTC)."""

@@ -1,0 +1,123 @@
+"""One channel: its rows, its sequence, and the frames that were sent lately, each encoded once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from crypto_pipeline.api.stream.names import ChannelName
+from crypto_pipeline.api.stream.rows import Row
+from crypto_pipeline.api.stream.spans import Span
+
+#: Frames that are kept for clients that come back, and their size in characters.
+_KEPT_FRAMES, _KEPT_SIZE = 256, 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What was read for a channel.
+
+    Attributes:
+        channel: The text of its name.
+        rows: Rows as they are now.
+        whole: ``rows`` are all that there is: others are gone.
+        spans: More changed than the rows tell: in these spans.
+        state: What the source wants to remember of the channel; None: no change.
+    """
+
+    channel: str
+    rows: Sequence[Row] = ()
+    whole: bool = False
+    spans: Sequence[Span] = ()
+    state: Any = None
+
+
+@dataclass
+class Channel:
+    """The state of a channel. Its sequence is the same for all who follow it."""
+
+    name: ChannelName
+    #: The newest rows that are kept (by key, ascending); None: all.
+    most: int | None = None
+    seq: int = 0
+    loaded: bool = False
+    rows: dict[Hashable, Row] = field(default_factory=dict)
+    #: What its source remembers.
+    state: Any = None
+    _frames: deque[tuple[int, str, Sequence[Span]]] = field(default_factory=deque)
+    _size: int = 0
+    _newest: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def apply(self, update: Update) -> list[tuple[str, Sequence[Span]]]:
+        """Take what was read. The frames that say what changed, encoded, each with the spans that it names.
+
+        The first update makes none.
+        """
+        changed = [row for row in update.rows if self.rows.get(row.key) != row]
+        if update.whole:
+            self.rows = {row.key: row for row in update.rows}
+        else:
+            self.rows.update((row.key, row) for row in changed)
+        if self.most is not None and changed:
+            self._trim(self.most)
+            changed = [row for row in changed if row.key in self.rows]
+        if update.state is not None:
+            self.state = update.state
+        if not self.loaded:
+            self.loaded = True
+            return []
+        frames = []
+        if changed:
+            frames.append(self._next("delta", {"rows": changed}))
+        if update.spans:
+            frames.append(self._next("changed", {"spans": update.spans}, update.spans))
+        return frames
+
+    def _trim(self, most: int) -> None:
+        keys: list[Any] = list(self.rows)
+        if any(later < earlier for earlier, later in pairwise(keys)):
+            self.rows = {key: self.rows[key] for key in sorted(keys)}
+            keys = list(self.rows)
+        for key in keys[: max(0, len(keys) - most)]:
+            del self.rows[key]
+
+    def _next(self, kind: str, content: Mapping[str, object], spans: Sequence[Span] = ()) -> tuple[str, Sequence[Span]]:
+        self.seq += 1
+        text = encoded(kind, self.name.text, self.seq, **content)
+        self._frames.append((self.seq, text, spans))
+        self._size += len(text)
+        while len(self._frames) > _KEPT_FRAMES or (self._size > _KEPT_SIZE and len(self._frames) > 1):
+            self._size -= len(self._frames.popleft()[1])
+        return text, spans
+
+    def newest(self, kind: str) -> str:
+        """All rows as a frame, ``snapshot`` or ``conflated``; encoded once until something changes."""
+        kept = self._newest.get(kind)
+        if kept is None or kept[0] != self.seq:
+            rows = list(self.rows.values())
+            kept = self._newest[kind] = self.seq, encoded(kind, self.name.text, self.seq, rows=rows)
+        return kept[1]
+
+    def since(self, after: int) -> Iterable[tuple[str, Sequence[Span]]] | None:
+        """The frames after number ``after``; None where they are not kept any more, or that number never was."""
+        if after > self.seq or (after < self.seq and (not self._frames or self._frames[0][0] > after + 1)):
+            return None
+        return [(text, spans) for number, text, spans in self._frames if number > after]
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encoded(kind: str, channel: str | None = None, seq: int | None = None, **content: object) -> str:
+    """A frame as text."""
+    head: dict[str, object] = {"type": kind}
+    if channel is not None:
+        head["channel"] = channel
+    if seq is not None:
+        head["seq"] = seq
+    return _encoder.encode(head | content).decode()

@@ -1,0 +1,42 @@
+"""The routes of the stream: the websocket, and tickets for pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, WebSocket
+from pydantic import BaseModel, Field
+
+from crypto_pipeline.api.operations.health import responses
+from crypto_pipeline.api.stream.bars import BarSource
+from crypto_pipeline.api.stream.hub import StreamHub
+from crypto_pipeline.api.stream.prices import PriceSource
+from crypto_pipeline.api.stream.session import Session
+from crypto_pipeline.api.stream.tickets import LIFETIME, Tickets
+from crypto_pipeline.reading import Reader
+
+#: Connections at once.
+_MOST_STREAMS = 500
+
+
+class Ticket(BaseModel):
+    """Opens one websocket, soon, as ``/stream?ticket=…``."""
+
+    ticket: str = Field(description="Used once.")
+    expires_in: float = Field(description="Seconds.")
+
+
+def add_stream_routes(app: FastAPI, reader: Reader, tickets: Tickets) -> StreamHub:
+    """Add ``/stream`` and ``POST /stream/ticket``; the hub, which the caller closes."""
+    hub = StreamHub(reader, [PriceSource(reader.store), BarSource(reader)])
+
+    @app.post("/stream/ticket", response_model=Ticket, summary="A one-time ticket for the stream",
+              responses=responses(401, 429, 503))  # fmt: skip
+    async def ticket() -> Any:
+        return Ticket(ticket=tickets.issue(), expires_in=LIFETIME)
+
+    @app.websocket("/stream")
+    async def stream(websocket: WebSocket) -> None:
+        await Session(websocket, hub).run()
+
+    return hub

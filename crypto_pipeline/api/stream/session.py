@@ -1,0 +1,128 @@
+"""One connection: what the client asks, and what it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from crypto_pipeline.api.stream.channel import encoded
+from crypto_pipeline.api.stream.hub import StreamHub
+from crypto_pipeline.api.stream.names import LONGEST
+from crypto_pipeline.api.stream.subscriber import Subscriber
+from crypto_pipeline.store import StoreError
+
+#: Seconds in which a client must take a frame; then it is cut off.
+STALLED = 15.0
+#: Channels of one client, and messages of it a second (in bursts twice as many).
+MOST_CHANNELS, _RATE = 300, 20
+#: Why a connection is closed: the client is too slow; it breaks the rules.
+TOO_SLOW, AGAINST_RULES = 1013, 1008
+
+Text = Annotated[str, Meta(max_length=LONGEST)]
+
+
+class Wanted(Struct, forbid_unknown_fields=True):
+    """A channel to follow. ``epoch`` and ``after``: where it was left, to go on from there."""
+
+    channel: Text
+    epoch: Text | None = None
+    after: Annotated[int, Meta(ge=0)] | None = None
+
+
+class Subscribe(Struct, tag="subscribe", tag_field="op", forbid_unknown_fields=True):
+    """Follow channels."""
+
+    channels: Annotated[list[Wanted], Meta(min_length=1, max_length=MOST_CHANNELS)]
+
+
+class Unsubscribe(Struct, tag="unsubscribe", tag_field="op", forbid_unknown_fields=True):
+    """Follow channels no longer."""
+
+    channels: Annotated[list[Text], Meta(min_length=1, max_length=MOST_CHANNELS)]
+
+
+_decoder = msgspec.json.Decoder(Subscribe | Unsubscribe)
+
+
+class Session:
+    """A connection from its acceptance to its end."""
+
+    def __init__(self, websocket: WebSocket, hub: StreamHub) -> None:
+        self._websocket, self._hub = websocket, hub
+        self._subscriber = Subscriber()
+        self._left, self._at = 2.0 * _RATE, time.monotonic()
+
+    async def run(self) -> None:
+        """Serve until the client goes, or is cut off."""
+        await self._websocket.accept()
+        self._subscriber.offer(await self._hub.hello())
+        self._hub.enter(self._subscriber)
+        tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._hub.leave(self._subscriber)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send(self) -> None:
+        with suppress(WebSocketDisconnect):
+            while True:
+                text = await self._subscriber.next()
+                try:
+                    async with asyncio.timeout(STALLED):
+                        await self._websocket.send_text(text)
+                except TimeoutError:
+                    await self._close(TOO_SLOW, f"no frame was taken for {STALLED:g} s")
+                    return
+
+    async def _receive(self) -> None:
+        with suppress(WebSocketDisconnect):
+            while True:
+                message = await self._websocket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                if not self._in_time():
+                    await self._close(AGAINST_RULES, f"more than {_RATE} messages a second")
+                    return
+                await self._answer(message.get("text") or message.get("bytes") or "")
+
+    async def _answer(self, message: str | bytes) -> None:
+        try:
+            asked = _decoder.decode(message)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            self._subscriber.offer(encoded("error", detail=f"this message is not understood: {error}"))
+            return
+        if isinstance(asked, Unsubscribe):
+            for text in asked.channels:
+                self._hub.unsubscribe(self._subscriber, text)
+            return
+        for wanted in asked.channels:
+            await self._subscribe(wanted)
+
+    async def _subscribe(self, wanted: Wanted) -> None:
+        known = self._subscriber.channels
+        try:
+            if wanted.channel not in known and len(known) >= MOST_CHANNELS:
+                raise ValueError(f"a connection follows at most {MOST_CHANNELS} channels: open another one")
+            await self._hub.subscribe(self._subscriber, wanted.channel, wanted.epoch, wanted.after)
+        except (ValueError, StoreError) as error:
+            self._subscriber.offer(encoded("error", wanted.channel, detail=str(error)))
+
+    def _in_time(self) -> bool:
+        """Take one message from the client's bucket; False where it is empty."""
+        now = time.monotonic()
+        self._left = min(2.0 * _RATE, self._left + (now - self._at) * _RATE) - 1
+        self._at = now
+        return self._left >= 0
+
+    async def _close(self, code: int, reason: str) -> None:
+        with suppress(RuntimeError, WebSocketDisconnect):
+            await self._websocket.close(code, reason)

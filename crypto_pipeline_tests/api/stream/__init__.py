@@ -1,0 +1,1 @@
+"""Tests of the stream: real sockets, a real database."""
