@@ -26,7 +26,11 @@ _PAGE, _PAGE_FILES = "/", "/web/"
 
 def _is_page(scope: Scope) -> bool:
     path: str = scope["path"]
-    return scope["method"] in ("GET", "HEAD") and (path == _PAGE or path.startswith(_PAGE_FILES))
+    return (
+        scope["type"] == "http"
+        and scope["method"] in ("GET", "HEAD")
+        and (path == _PAGE or path.startswith(_PAGE_FILES))
+    )
 
 
 class RequestLimits:

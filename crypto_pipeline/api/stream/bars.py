@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 from crypto_pipeline.api.stream.channel import Channel, Update
 from crypto_pipeline.api.stream.rows import StreamedBar
-from crypto_pipeline.api.stream.source import Source
+from crypto_pipeline.api.stream.source import ChannelSource
 from crypto_pipeline.api.stream.spans import Span, joined
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms, midnight, unix_ms
@@ -33,7 +33,7 @@ class SeriesState:
     told: dict[int, int] = field(default_factory=dict)
 
 
-class BarSource(Source):
+class BarChannels(ChannelSource):
     """Reads bars of the days whose coverage cells changed."""
 
     kinds = ("bars",)
@@ -44,11 +44,11 @@ class BarSource(Source):
         self._reader, self._changed = reader, ChangedBars(reader.store.connections)
 
     def most(self, kind: str) -> int | None:
-        """As in Source."""
+        """As in ChannelSource."""
         return NEWEST
 
     def read(self, channels: Sequence[Channel], payloads: set[str | None]) -> Iterable[Update]:
-        """As in Source."""
+        """As in ChannelSource."""
         by_timeframe: dict[Timeframe, dict[str, Channel]] = defaultdict(dict)
         for channel in channels:
             assert channel.name.timeframe is not None

@@ -16,9 +16,9 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from crypto_pipeline.api.stream.channel import Channel, Update, encoded
+from crypto_pipeline.api.stream.client import StreamClient
 from crypto_pipeline.api.stream.names import ChannelName
-from crypto_pipeline.api.stream.source import Source
-from crypto_pipeline.api.stream.subscriber import Subscriber
+from crypto_pipeline.api.stream.source import ChannelSource
 from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.reading.cache import HEARING
@@ -36,17 +36,17 @@ _KEPT = 60.0
 _AGAIN = 1.0
 
 
-class StreamHub:
+class ChannelHub:
     """Channels and who follows them. ``start`` it in the event loop, and ``close`` it."""
 
-    def __init__(self, reader: Reader, sources: Sequence[Source]) -> None:
+    def __init__(self, reader: Reader, sources: Sequence[ChannelSource]) -> None:
         self._reader, self._sources = reader, sources
         self._of_kind = {kind: source for source in sources for kind in source.kinds}
         #: Of this process: a sequence goes on only within it.
         self.epoch = secrets.token_hex(8)
         self.channels: dict[str, Channel] = {}
-        self.subscribers: set[Subscriber] = set()
-        self._followers: dict[str, dict[Subscriber, None]] = {}
+        self.clients: set[StreamClient] = set()
+        self._followers: dict[str, dict[StreamClient, None]] = {}
         self._left: dict[str, float] = {}
         #: Where the sequence of a channel goes on that was dropped.
         self._ended: dict[str, int] = {}
@@ -80,52 +80,52 @@ class StreamHub:
         now = await run_sync(self._reader.store.clock.reckoned, limiter=self._limiter)
         return encoded("hello", protocol=PROTOCOL, epoch=self.epoch, time=_now(), market_time=unix_ms(now))
 
-    async def subscribe(self, subscriber: Subscriber, text: str, epoch: str | None, after: int | None) -> None:
+    async def subscribe(self, client: StreamClient, text: str, epoch: str | None, after: int | None) -> None:
         """Follow a channel: first what came ``after``, or a snapshot. ValueError or StoreError for an unknown one."""
         name = ChannelName.parse(text)
         if name.instrument is not None and name.text not in self.channels:
             await run_sync(self._reader.store.symbols.ids, [name.instrument], limiter=self._limiter)
-        if subscriber not in self.subscribers:
+        if client not in self.clients:
             return  # it went meanwhile
         channel = self.channels.get(text)
         if channel is None:
             channel = self.channels[text] = Channel(name, self._of_kind[name.kind].most(name.kind))
             channel.seq = self._ended.pop(text, 0)
         self._left.pop(text, None)
-        self._followers.setdefault(text, {})[subscriber] = None
-        subscriber.channels[text] = channel
+        self._followers.setdefault(text, {})[client] = None
+        client.channels[text] = channel
         if not channel.loaded:
             self._wakes[self._of_kind[name.kind]].set()
             return
         missed = channel.since(after) if epoch == self.epoch and after is not None else None
         if missed is None:
-            subscriber.offer(channel.newest("snapshot"), text)
+            client.offer(channel.newest("snapshot"), text)
             return
-        subscriber.offer(encoded("resumed", text, after), text)
+        client.offer(encoded("resumed", text, after), text)
         for frame, spans in missed:
-            subscriber.offer(frame, text, spans)
+            client.offer(frame, text, spans)
 
-    def unsubscribe(self, subscriber: Subscriber, text: str) -> None:
+    def unsubscribe(self, client: StreamClient, text: str) -> None:
         """Follow a channel no longer."""
-        subscriber.forget(text)
+        client.forget(text)
         followers = self._followers.get(text)
-        if followers is not None and followers.pop(subscriber, True) is None and not followers:
+        if followers is not None and followers.pop(client, True) is None and not followers:
             self._left[text] = time.monotonic()
 
-    def enter(self, subscriber: Subscriber) -> None:
+    def enter(self, client: StreamClient) -> None:
         """A client came."""
         self.start()
-        self.subscribers.add(subscriber)
+        self.clients.add(client)
 
-    def leave(self, subscriber: Subscriber) -> None:
+    def leave(self, client: StreamClient) -> None:
         """A client went."""
-        self.subscribers.discard(subscriber)
-        for text in list(subscriber.channels):
-            self.unsubscribe(subscriber, text)
+        self.clients.discard(client)
+        for text in list(client.channels):
+            self.unsubscribe(client, text)
 
     # -- tasks ----------------------------------------------------------------------------------------------------
 
-    async def _follow(self, source: Source, wake: asyncio.Event) -> None:
+    async def _follow(self, source: ChannelSource, wake: asyncio.Event) -> None:
         """Read what a source was told of, again and again."""
         while True:
             await wake.wait()
@@ -153,11 +153,11 @@ class StreamHub:
             return
         first = not channel.loaded
         frames = channel.apply(update)
-        for subscriber in self._followers.get(update.channel, ()):
+        for client in self._followers.get(update.channel, ()):
             if first:
-                subscriber.offer(channel.newest("snapshot"), update.channel)
+                client.offer(channel.newest("snapshot"), update.channel)
             for text, spans in frames:
-                subscriber.offer(text, update.channel, spans)
+                client.offer(text, update.channel, spans)
 
     async def _beat(self) -> None:
         """Say that the connection lives, and what the market's time is; drop channels that nobody follows."""
@@ -171,9 +171,9 @@ class StreamHub:
                 hears, moment = False, self._reader.store.clock.reckoned()
             state = "ok" if hears else "away"
             text = encoded("heartbeat", time=_now(), market_time=unix_ms(moment), database=state)
-            for subscriber in self.subscribers:
-                if subscriber.idle:
-                    subscriber.offer(text)
+            for client in self.clients:
+                if client.idle:
+                    client.offer(text)
             self._drop_left()
 
     def _drop_left(self) -> None:
@@ -185,7 +185,7 @@ class StreamHub:
                 self._ended[text] = self.channels.pop(text).seq + 1
 
 
-def _read(source: Source, channels: list[Channel], payloads: set[str | None]) -> list[Update]:
+def _read(source: ChannelSource, channels: list[Channel], payloads: set[str | None]) -> list[Update]:
     return list(source.read(channels, payloads))
 
 

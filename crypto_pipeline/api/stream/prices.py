@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from crypto_pipeline.api.stream.channel import Channel, Update
 from crypto_pipeline.api.stream.rows import FormingBar, PriceRow
-from crypto_pipeline.api.stream.source import Source
+from crypto_pipeline.api.stream.source import ChannelSource
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.trades.live_prices import CHANNEL
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.store import LivePrice
 
 
-class PriceSource(Source):
+class PriceChannels(ChannelSource):
     """Reads ``market.live_prices``: of all channels with one statement."""
 
     kinds = ("prices", "forming")
@@ -27,7 +27,7 @@ class PriceSource(Source):
         self._store = store
 
     def read(self, channels: Sequence[Channel], payloads: set[str | None]) -> Iterable[Update]:
-        """As in Source."""
+        """As in ChannelSource."""
         names = _named(payloads)
         for channel in channels:
             if channel.loaded or names is None:

@@ -8,10 +8,10 @@ from fastapi import FastAPI, WebSocket
 from pydantic import BaseModel, Field
 
 from crypto_pipeline.api.operations.health import responses
-from crypto_pipeline.api.stream.bars import BarSource
-from crypto_pipeline.api.stream.hub import StreamHub
-from crypto_pipeline.api.stream.prices import PriceSource
-from crypto_pipeline.api.stream.session import Session
+from crypto_pipeline.api.stream.bars import BarChannels
+from crypto_pipeline.api.stream.hub import ChannelHub
+from crypto_pipeline.api.stream.prices import PriceChannels
+from crypto_pipeline.api.stream.session import StreamSession
 from crypto_pipeline.api.stream.tickets import LIFETIME, Tickets
 from crypto_pipeline.reading import Reader
 
@@ -26,9 +26,9 @@ class Ticket(BaseModel):
     expires_in: float = Field(description="Seconds.")
 
 
-def add_stream_routes(app: FastAPI, reader: Reader, tickets: Tickets) -> StreamHub:
+def add_stream_routes(app: FastAPI, reader: Reader, tickets: Tickets) -> ChannelHub:
     """Add ``/stream`` and ``POST /stream/ticket``; the hub, which the caller closes."""
-    hub = StreamHub(reader, [PriceSource(reader.store), BarSource(reader)])
+    hub = ChannelHub(reader, [PriceChannels(reader.store), BarChannels(reader)])
 
     @app.post("/stream/ticket", response_model=Ticket, summary="A one-time ticket for the stream",
               responses=responses(401, 429, 503))  # fmt: skip
@@ -37,6 +37,6 @@ def add_stream_routes(app: FastAPI, reader: Reader, tickets: Tickets) -> StreamH
 
     @app.websocket("/stream")
     async def stream(websocket: WebSocket) -> None:
-        await Session(websocket, hub).run()
+        await StreamSession(websocket, hub).run()
 
     return hub

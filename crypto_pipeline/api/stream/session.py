@@ -12,9 +12,9 @@ from msgspec import Meta, Struct
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from crypto_pipeline.api.stream.channel import encoded
-from crypto_pipeline.api.stream.hub import StreamHub
+from crypto_pipeline.api.stream.client import StreamClient
+from crypto_pipeline.api.stream.hub import ChannelHub
 from crypto_pipeline.api.stream.names import LONGEST
-from crypto_pipeline.api.stream.subscriber import Subscriber
 from crypto_pipeline.store import StoreError
 
 #: Seconds in which a client must take a frame; then it is cut off.
@@ -27,7 +27,7 @@ TOO_SLOW, AGAINST_RULES = 1013, 1008
 Text = Annotated[str, Meta(max_length=LONGEST)]
 
 
-class Wanted(Struct, forbid_unknown_fields=True):
+class WantedChannel(Struct, forbid_unknown_fields=True):
     """A channel to follow. ``epoch`` and ``after``: where it was left, to go on from there."""
 
     channel: Text
@@ -38,7 +38,7 @@ class Wanted(Struct, forbid_unknown_fields=True):
 class Subscribe(Struct, tag="subscribe", tag_field="op", forbid_unknown_fields=True):
     """Follow channels."""
 
-    channels: Annotated[list[Wanted], Meta(min_length=1, max_length=MOST_CHANNELS)]
+    channels: Annotated[list[WantedChannel], Meta(min_length=1, max_length=MOST_CHANNELS)]
 
 
 class Unsubscribe(Struct, tag="unsubscribe", tag_field="op", forbid_unknown_fields=True):
@@ -50,12 +50,12 @@ class Unsubscribe(Struct, tag="unsubscribe", tag_field="op", forbid_unknown_fiel
 _decoder = msgspec.json.Decoder(Subscribe | Unsubscribe)
 
 
-class Session:
+class StreamSession:
     """A connection from its acceptance to its end."""
 
-    def __init__(self, websocket: WebSocket, hub: StreamHub) -> None:
+    def __init__(self, websocket: WebSocket, hub: ChannelHub) -> None:
         self._websocket, self._hub = websocket, hub
-        self._subscriber = Subscriber()
+        self._subscriber = StreamClient()
         self._left, self._at = 2.0 * _RATE, time.monotonic()
 
     async def run(self) -> None:
@@ -107,7 +107,7 @@ class Session:
         for wanted in asked.channels:
             await self._subscribe(wanted)
 
-    async def _subscribe(self, wanted: Wanted) -> None:
+    async def _subscribe(self, wanted: WantedChannel) -> None:
         known = self._subscriber.channels
         try:
             if wanted.channel not in known and len(known) >= MOST_CHANNELS:

@@ -12,7 +12,7 @@ from crypto_pipeline.api.stream.channel import Channel, Update
 _MOST_PAYLOADS = 10_000
 
 
-class Source(ABC):
+class ChannelSource(ABC):
     """Reads what changed of some kinds of channels.
 
     Attributes:

@@ -13,7 +13,7 @@ from crypto_pipeline.api.stream.spans import Span, joined
 _MOST_WAITING, _MOST_SIZE = 512, 1 << 20
 
 
-class Subscriber:
+class StreamClient:
     """One client. Frames are shared with the channels: what waits costs a reference each."""
 
     def __init__(self) -> None:
