@@ -5,13 +5,16 @@ import { addAccountCards } from "./cards/account.js";
 import { addOperationCards } from "./cards/operations.js";
 import { addShadowCard } from "./cards/shadow.js";
 import { startColours } from "./colours.js";
-import { byId } from "./dom.js";
 import { startKeyboard } from "./keyboard.js";
+import { startLive } from "./live.js";
 import { onPlace, place } from "./place.js";
 import { startSearch } from "./search.js";
 import { startState } from "./state.js";
 import { startTokenDialog } from "./token_dialog.js";
 import { startWatchlist, watched } from "./watchlist.js";
+
+/** Milliseconds after which the cards are read. */
+const CARDS_AFTER = 300;
 
 startTokenDialog();
 startColours();
@@ -23,7 +26,13 @@ startSearch(watched);
 onPlace(() => {
   document.title = `${place().instrument ?? ""} ${place().timeframe} crypto_pipeline`.trim();
 });
-addAccountCards();
-addOperationCards(state.health);
-addShadowCard();
-byId("cards").setAttribute("aria-busy", "false");
+const live = startLive(state.stream);
+// the bars of the chart are asked for first
+setTimeout(() => {
+  addAccountCards();
+  addShadowCard();
+  addOperationCards(state.health);
+}, CARDS_AFTER);
+
+// what the canvas shows cannot be read from the page; programs that look at it find it here
+Object.assign(window, { page: live });

@@ -1,6 +1,6 @@
 // The watchlist: last prices with their age, the change of a day, and what today has and lacks.
 
-import { tellAge } from "./ages.js";
+import { forgetAge, tellAge } from "./ages.js";
 import { get } from "./api.js";
 import { byId, keyed, make, setText } from "./dom.js";
 import { percent, price, tone, whole } from "./format.js";
@@ -28,6 +28,8 @@ const EVERY = 10;
 const OLD = 300;
 /** @type {Watched[]} */
 let rows = [];
+/** What is shown, by instrument. @type {Map<string, {element: HTMLElement, row: Watched}>} */
+const lines = new Map();
 
 /** @returns {Watched[]} what is shown, in the order in which it is */
 export function watched() {
@@ -67,25 +69,38 @@ export function startWatchlist(told) {
 }
 
 /**
- * A newer price, of the stream.
- * @param {{instrument: string, price: number, time: number}} row Unix milliseconds by the market's time
- * @param {number} now the market's time, Unix milliseconds
+ * Newer prices, of the stream.
+ * @param {{instrument: string, price: number, time: number, source: string}[]} prices times are Unix milliseconds
+ * @param {number} market the market's time now, Unix milliseconds
  */
-export function showPrice(row, now) {
-  const known = rows.find((one) => one.instrument === row.instrument);
-  if (known === undefined) return;
-  if (known.last_price !== null && known.change_24h !== null) {
-    known.change_24h = (row.price * (1 + known.change_24h)) / known.last_price - 1;
+export function showPrices(prices, market) {
+  const now = Date.now();
+  for (const one of prices) {
+    const shown = lines.get(one.instrument);
+    // of an instrument without trades the newest bar may be newer
+    if (shown === undefined || one.time <= Date.parse(shown.row.price_time ?? "1970")) continue;
+    const { row } = shown;
+    if (row.last_price !== null && row.change_24h !== null) {
+      row.change_24h = (one.price * (1 + row.change_24h)) / row.last_price - 1;
+    }
+    row.last_price = one.price;
+    row.price_time = new Date(one.time).toISOString();
+    row.age_s = Math.max(0, (market - one.time) / 1000);
+    row.source = one.source;
+    fill(shown.element, row, now);
   }
-  known.last_price = row.price;
-  known.age_s = Math.max(0, (now - row.time) / 1000);
-  const element = byId("watchlist-rows").querySelector(`[data-key="${CSS.escape(row.instrument)}"]`);
-  if (element !== null) fill(element, known, Date.now());
 }
 
 /** @param {HTMLElement} body @param {number} now */
 function draw(body, now) {
-  keyed(body, rows, (row) => row.instrument, create, (element, row) => fill(element, row, now));
+  for (const [instrument, { element }] of lines) {
+    if (!rows.some((row) => row.instrument === instrument)) forgetAge(/** @type {HTMLElement} */ (element.querySelector(".age")));
+  }
+  lines.clear();
+  keyed(body, rows, (row) => row.instrument, create, (element, row) => {
+    lines.set(row.instrument, { element, row });
+    fill(element, row, now);
+  });
   mark(body);
 }
 
