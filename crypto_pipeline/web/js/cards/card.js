@@ -13,10 +13,9 @@ import { poll } from "../polling.js";
  * @param {number} card.every seconds between two reads
  * @param {() => Promise<any>} card.read
  * @param {(body: HTMLElement, answer: any, aside: HTMLElement) => void} card.draw shows an answer; `aside` stands beside the title
- * @param {boolean} [card.wide] as wide as the chart
  * @returns {() => void} reads now
  */
-export function addCard({ id, title, every, read, draw, wide = false }) {
+export function addCard({ id, title, every, read, draw }) {
   const aside = make("span");
   const age = make("span", { class: "age" }, "reading");
   const failed = make("p", { class: "failed", hidden: true });
@@ -24,7 +23,7 @@ export function addCard({ id, title, every, read, draw, wide = false }) {
   const heading = make("h2", { id: `${id}-title` }, title);
   const card = make(
     "section",
-    { id, class: wide ? "card wide" : "card", "aria-labelledby": heading.id, "aria-busy": "true" },
+    { id, class: "card", "aria-labelledby": heading.id, "aria-busy": "true" },
     make("div", { class: "title" }, heading, aside, age), failed, body,
   );
   byId("cards").append(card);
