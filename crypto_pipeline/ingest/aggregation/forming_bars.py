@@ -47,7 +47,7 @@ class WindowSum:
     def take(self, minute: Minute) -> None:
         """Add a minute that is over."""
         self.until_ms = minute.open_ms + MINUTE
-        if minute.trades:
+        if minute.count:  # the trades themselves are dropped once the bar of the minute is stored
             self.add(
                 minute.open,
                 minute.high,
