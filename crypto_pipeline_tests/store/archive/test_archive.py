@@ -83,6 +83,7 @@ def test_a_month_leaves_and_everything_is_still_there(store: Store, retention: M
     after = everything(store, Timeframe.M1)
     moments.append(database_clock(store))
     version = store.coverage.version(Timeframe.M1, None, None)
+    copies = store.reader.revisions(SYMBOLS, Timeframe.M1, MARCH, APRIL + timedelta(days=1))
 
     report = retention().run(NOW)
 
@@ -91,6 +92,8 @@ def test_a_month_leaves_and_everything_is_still_there(store: Store, retention: M
     assert done.revisions > 0
     for moment, expected in zip([*moments, None], [before, after, after], strict=True):
         assert_frame_equal(everything(store, Timeframe.M1, moment), expected)
+    assert copies.height == done.revisions
+    assert_frame_equal(store.reader.revisions(SYMBOLS, Timeframe.M1, MARCH, APRIL + timedelta(days=1)), copies)
     assert miscounted(store) == []
     assert store.coverage.version(Timeframe.M1, None, None) == version, "nothing that is known has changed"
     cells = store.coverage.cells([Timeframe.M1], MARCH, APRIL)

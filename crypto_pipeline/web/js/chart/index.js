@@ -14,7 +14,7 @@ import { drawn } from "./drawn.js";
  */
 export function createChart(element, { api, stream = null, onBar, onTimeframe }) {
   const view = new View(element, { api, stream, onBar, onTimeframe });
-  return {
+  const face = {
     /** Show an instrument; resolves when its newest bars are drawn. @param {string} instrument @param {string} timeframe */
     show: (instrument, timeframe) => view.show(instrument, timeframe),
     /** Show what was known at a moment (Unix milliseconds); null: what is known now. @param {number | null} moment */
@@ -28,4 +28,7 @@ export function createChart(element, { api, stream = null, onBar, onTimeframe })
     /** End all that it does. */
     destroy: () => view.destroy(),
   };
+  // where the console of a browser, and tests, find it
+  /** @type {any} */ (element).chart = face;
+  return face;
 }

@@ -175,16 +175,26 @@ export class Series {
     this.subscriptions.push(stream.subscribe(`forming/${name}`, { snapshot: forming, delta: forming }));
   }
 
-  /** The newest bars as a whole: after the first, something between them may have been missed. @param {Bar[]} rows */
+  /**
+   * The newest bars as a whole: one that is not among them is gone. What lies before them `changed` tells.
+   * @param {Bar[]} rows
+   */
   #snapshot(rows) {
-    this.snapshots += 1;
-    this.#rows(rows);
-    if (this.snapshots === 1) return;
-    const since = this.window.end;
-    const last = rows.at(-1)?.open_time ?? 0;
-    // the loaded span again, and what came after it
-    if (this.attached && last > since) this.window.end = last + this.window.width;
-    this.#quietly(this.refresh(this.window.start, this.window.end));
+    const { window } = this;
+    const again = this.snapshots++ > 0;
+    if (!rows.length || window.empty || this.reading || !this.attached || this.choice.adjust !== "none") {
+      this.#rows(rows);
+      if (again) this.#quietly(this.refresh(window.start, window.end));
+      return;
+    }
+    const since = window.end;
+    const first = rows[0].open_time;
+    const start = Math.max(window.start, Math.min(first, since));
+    const end = rows[rows.length - 1].open_time + window.width;
+    window.replace(rows.filter((bar) => bar.open_time >= start), start, end);
+    if (first > since) this.#quietly(this.refresh(since, first));
+    this.onChange("bars");
+    this.#later(SETTLED);
   }
 
   /** @param {Bar[]} rows */

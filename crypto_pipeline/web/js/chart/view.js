@@ -294,15 +294,15 @@ export class View {
   #tick() {
     const { series, controls } = this;
     if (!series || series.closed || series.window.empty) return;
+    const now = this.stream?.marketTime() ?? Date.now(); // the market's: of a replayed recording it is years ago
     const last = series.window.bars.get(this.drawing.slots.at(-1) ?? 0);
     if (last) {
       controls.last.textContent = last.close.toFixed(this.canvas.digits);
       const closes = last.open_time + series.window.width;
-      const old = Date.now() - closes;
-      controls.age.textContent = last.source === "forming" ? "forming now" : `closed ${age(old)} ago`;
+      controls.age.textContent = last.source === "forming" ? "forming now" : `closed ${age(now - closes)} ago`;
     }
     const sight = this.#inSight();
-    if (sight && this.choice.asOf === null) controls.setSpan(sight.from, Date.now());
+    if (sight && this.choice.asOf === null) controls.setSpan(sight.from, now);
     if (Date.now() > this.extrasDue && this.choice.asOf === null) void this.#readExtras();
   }
 }
