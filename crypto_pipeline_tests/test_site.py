@@ -18,15 +18,25 @@ if not (PROJECT / "mkdocs.yml").exists():
 
 from docs_site import command_reference, http_reference, python_reference, sql_reference
 from docs_site.build import build_site
+from docs_site.claims import command_lines, wrong_addresses, wrong_calls, wrong_commands
 from docs_site.links import broken_in_repository, broken_links
 from docs_site.markdown import as_anchor
 from docs_site.stage import DOCS, PAGES
+
+PAGES_AS_WRITTEN = [PROJECT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
 @pytest.fixture(scope="module")
 def database(new_database: NewDatabase) -> Iterator[str]:
     with new_database("docs_site") as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def paths(database: str) -> dict[str, dict[str, object]]:
+    """The routes of the application, as its OpenAPI document has them."""
+    found: dict[str, dict[str, object]] = http_reference.document(database)["paths"]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -49,18 +59,14 @@ def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
     assert broken_links(site) == ["index.html: none.html", "index.html: reading.html#none"]
 
 
-def test_the_reference_has_every_public_thing(site: Path, database: str) -> None:
+def test_the_reference_has_every_public_thing(site: Path, database: str, paths: dict[str, dict[str, object]]) -> None:
     reference = site / "reference"
     assert {as_anchor(name) for name in python_reference.public_names()} <= anchors(reference / "python.html")
     assert set(Settings.model_fields) <= anchors(reference / "settings.html")
     commands = {as_anchor(*words[1:]) for words, _ in command_reference.commands()}
     assert len(commands) > 50
     assert commands <= anchors(reference / "commands.html")
-    routes = {
-        as_anchor(method, path)
-        for path, methods in http_reference.document(database)["paths"].items()
-        for method in methods
-    }
+    routes = {as_anchor(method, path) for path, methods in paths.items() for method in methods}
     assert routes <= anchors(reference / "http.html")
     relations = {as_anchor(one.schema, one.relation) for one in sql_reference.columns(database)}
     assert "market-ledger" in relations
@@ -71,5 +77,35 @@ def test_every_page_is_in_the_navigation_and_links_hold_in_the_repository() -> N
     text = (PROJECT / "mkdocs.yml").read_text()
     named = set(re.findall(r"[\w/-]+\.md", yaml.safe_dump(yaml.safe_load(text)["nav"])))
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} | set(PAGES)
-    assert pages == {page for page in named if not page.startswith("reference/")}
-    assert [line for page in [PROJECT / "README.md", *DOCS.rglob("*.md")] for line in broken_in_repository(page)] == []
+    assert pages == named
+    assert [line for page in PAGES_AS_WRITTEN for line in broken_in_repository(page)] == []
+
+
+def test_pages_claim_nothing_that_the_code_denies(paths: dict[str, dict[str, object]]) -> None:
+    wrong: list[str] = []
+    for path in PAGES_AS_WRITTEN:
+        page = path.read_text()
+        wrong += [f"{path.name}: {claim}" for claim in wrong_commands(page) + wrong_calls(page)]
+        wrong += [f"{path.name}: {address}" for address in wrong_addresses(page, set(paths))]
+    assert wrong == []
+    assert sum(len(list(command_lines(path.read_text()))) for path in PAGES_AS_WRITTEN) > 200
+
+
+def test_a_wrong_claim_is_found() -> None:
+    page = """
+Run `crypto-pipeline gapz`, then:
+
+```sh
+crypto-pipeline read BTC-USDT 1h --last 3 --lst 4
+crypto-pipeline gaps list --state lost        # this one exists
+curl 'http://127.0.0.1:8790/bar/BTC-USDT'
+```
+
+```python
+crypto_pipeline.bars("BTC-USDT", "1h", begin="2026-11-20")
+reader.newest()
+```
+"""
+    assert wrong_commands(page) == ["read BTC-USDT 1h --last 3 --lst 4", "gapz"]
+    assert len(wrong_calls(page)) == 1
+    assert wrong_addresses(page, {"/bars/{symbol}"}) == ["/bar/BTC-USDT"]

@@ -8,7 +8,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from docs_site import command_reference, http_reference, python_reference, settings_reference, sql_reference
+from docs_site import (
+    command_reference,
+    examples_page,
+    http_reference,
+    python_reference,
+    settings_reference,
+    sql_reference,
+)
 from docs_site.stage import PROJECT, stage
 
 
@@ -34,9 +41,9 @@ def build_site(output: Path, url: str) -> None:
 
 
 def write_reference(folder: Path, url: str) -> None:
-    """Write the pages that are made from code."""
-    folder.mkdir(exist_ok=True)
+    """Write the pages that are made from code over those that stand for them in the repository."""
     pages = {
+        "examples": examples_page.page(),
         "python": python_reference.page(),
         "settings": settings_reference.page(),
         "commands": command_reference.page(),

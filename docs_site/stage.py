@@ -13,13 +13,15 @@ DOCS = PROJECT / "docs"
 PAGES = {"measurements.md": "bench/RESULTS.md", "changelog.md": "CHANGELOG.md"}
 #: Other files of the repository that are linked to are copied below this folder.
 FILES = "files"
+#: Pages of the repository for which the site has others.
+_INSTEAD = {"README.md": "index.md", "examples/README.md": "reference/examples.md"}
 _SHOWN = {".md", ".svg", ".png", ".json", ".css"}
 _LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 
 
 def stage(folder: Path) -> None:
-    """Fill an empty ``folder`` with everything but the pages that are made from code."""
+    """Fill an empty ``folder`` with everything; pages that are made from code say here only where they are."""
     for path in sorted(DOCS.rglob("*")):
         if path.suffix in _SHOWN:
             _put(folder, path.relative_to(DOCS).as_posix(), path)
@@ -60,8 +62,8 @@ def _on_site(folder: Path, path: str) -> str:
             return place
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
-    if path == "README.md":
-        return "index.md"
+    if path in _INSTEAD:
+        return _INSTEAD[path]
     source, target = PROJECT / path, folder / FILES / path
     if source.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from crypto_pipeline_tests.builders.places import PROJECT
 
 pytestmark = [pytest.mark.browser, pytest.mark.faults, pytest.mark.slow]
 
-#: What must be on each page that the README names before it counts as rendered.
+#: What must be on each page that the first steps name before it counts as rendered.
 ON_PAGE = {
     "/asset-groups": "features",  # groups, closed until somebody opens them
     "/assets/ohlc_1m": "One-minute bars as the venue states them",
@@ -27,11 +27,11 @@ ON_PAGE = {
     "/automation": "historical_gap_monitor",
     "/runs": "Launched by",
 }
-README = PROJECT / "README.md"
+FIRST_STEPS = PROJECT / "docs" / "first-steps.md"
 
 
-def test_readme_names_the_pages_that_are_tried() -> None:
-    named = set(re.findall(r"http://127\.0\.0\.1:3000(/[\w/?=&-]*)", README.read_text()))
+def test_first_steps_name_the_pages_that_are_tried() -> None:
+    named = set(re.findall(r"http://127\.0\.0\.1:3000(/[\w/?=&-]*)", FIRST_STEPS.read_text()))
     assert named == set(ON_PAGE)
 
 
