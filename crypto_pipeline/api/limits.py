@@ -19,7 +19,7 @@ _MOST_CLIENTS = 10_000
 #: Requests at once that are not answered yet; whether it lives is told beyond that.
 _MOST_AT_WORK = 1_000
 #: Without a token too: how it is, in a word, and what it offers. They are answered also while too much is at work.
-OPEN = frozenset({"/health", "/health/simple", "/openapi.json"})
+OPEN = frozenset({"/health", "/health/simple", "/openapi.json", "/asyncapi.json"})
 #: The files of the live page: a person types the token there. They lie in memory, and count towards no rate.
 _PAGE, _PAGE_FILES = "/", "/web/"
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
-import msgspec
-
+from crypto_pipeline.api.stream.frames import Changed, RowsKind, encoded, encoded_rows
 from crypto_pipeline.api.stream.names import ChannelName
-from crypto_pipeline.api.stream.rows import Row
 from crypto_pipeline.api.stream.spans import Span
 
 #: Frames that are kept for clients that come back, and their size in characters.
 _KEPT_FRAMES, _KEPT_SIZE = 256, 1 << 20
+
+
+class StreamRow(Protocol):
+    """A row of a channel: rows with the same key replace one another, equal rows are no change."""
+
+    @property
+    def key(self) -> Hashable:
+        """What the row is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class Update:
     """
 
     channel: str
-    rows: Sequence[Row] = ()
+    rows: Sequence[StreamRow] = ()
     whole: bool = False
     spans: Sequence[Span] = ()
     state: Any = None
@@ -46,7 +52,7 @@ class Channel:
     most: int | None = None
     seq: int = 0
     loaded: bool = False
-    rows: dict[Hashable, Row] = field(default_factory=dict)
+    rows: dict[Hashable, StreamRow] = field(default_factory=dict)
     #: What its source remembers.
     state: Any = None
     _frames: deque[tuple[int, str, Sequence[Span]]] = field(default_factory=deque)
@@ -73,9 +79,11 @@ class Channel:
             return []
         frames = []
         if changed:
-            frames.append(self._next("delta", {"rows": changed}))
+            self.seq += 1
+            frames.append(self._kept(encoded_rows("delta", self.name.text, self.seq, changed)))
         if update.spans:
-            frames.append(self._next("changed", {"spans": update.spans}, update.spans))
+            self.seq += 1
+            frames.append(self._kept(encoded(Changed(self.name.text, self.seq, list(update.spans))), update.spans))
         return frames
 
     def _trim(self, most: int) -> None:
@@ -86,21 +94,20 @@ class Channel:
         for key in keys[: max(0, len(keys) - most)]:
             del self.rows[key]
 
-    def _next(self, kind: str, content: Mapping[str, object], spans: Sequence[Span] = ()) -> tuple[str, Sequence[Span]]:
-        self.seq += 1
-        text = encoded(kind, self.name.text, self.seq, **content)
+    def _kept(self, text: str, spans: Sequence[Span] = ()) -> tuple[str, Sequence[Span]]:
+        """Keep a frame for clients that come back."""
         self._frames.append((self.seq, text, spans))
         self._size += len(text)
         while len(self._frames) > _KEPT_FRAMES or (self._size > _KEPT_SIZE and len(self._frames) > 1):
             self._size -= len(self._frames.popleft()[1])
         return text, spans
 
-    def newest(self, kind: str) -> str:
+    def newest(self, kind: RowsKind) -> str:
         """All rows as a frame, ``snapshot`` or ``conflated``; encoded once until something changes."""
         kept = self._newest.get(kind)
         if kept is None or kept[0] != self.seq:
-            rows = list(self.rows.values())
-            kept = self._newest[kind] = self.seq, encoded(kind, self.name.text, self.seq, rows=rows)
+            text = encoded_rows(kind, self.name.text, self.seq, self.rows.values())
+            kept = self._newest[kind] = self.seq, text
         return kept[1]
 
     def since(self, after: int) -> Iterable[tuple[str, Sequence[Span]]] | None:
@@ -108,16 +115,3 @@ class Channel:
         if after > self.seq or (after < self.seq and (not self._frames or self._frames[0][0] > after + 1)):
             return None
         return [(text, spans) for number, text, spans in self._frames if number > after]
-
-
-_encoder = msgspec.json.Encoder()
-
-
-def encoded(kind: str, channel: str | None = None, seq: int | None = None, **content: object) -> str:
-    """A frame as text."""
-    head: dict[str, object] = {"type": kind}
-    if channel is not None:
-        head["channel"] = channel
-    if seq is not None:
-        head["seq"] = seq
-    return _encoder.encode(head | content).decode()

@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
-from crypto_pipeline.api.stream.channel import Channel, encoded
+from crypto_pipeline.api.stream.channel import Channel
+from crypto_pipeline.api.stream.frames import Changed, encoded
 from crypto_pipeline.api.stream.spans import Span, joined
 
 #: Frames that may wait for one client, and their size in characters; a client with more is sent the newest state.
@@ -71,5 +72,5 @@ class StreamClient:
         channel = self.channels[name]
         del self._behind[name]
         if spans:
-            self.offer(encoded("changed", name, channel.seq, spans=spans), name)
+            self.offer(encoded(Changed(name, channel.seq, spans)), name)
         return channel.newest("conflated")

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from crypto_pipeline.api.stream.channel import Channel, Update, encoded
+from crypto_pipeline.api.stream.channel import Channel, Update
 from crypto_pipeline.api.stream.client import StreamClient
+from crypto_pipeline.api.stream.frames import HeartbeatFrame, Hello, Resumed, encoded
 from crypto_pipeline.api.stream.names import ChannelName
-from crypto_pipeline.api.stream.source import ChannelSource
+from crypto_pipeline.api.stream.sources.source import ChannelSource
 from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.reading.cache import HEARING
@@ -78,7 +79,7 @@ class ChannelHub:
     async def hello(self) -> str:
         """The first frame of a connection."""
         now = await run_sync(self._reader.store.clock.reckoned, limiter=self._limiter)
-        return encoded("hello", protocol=PROTOCOL, epoch=self.epoch, time=_now(), market_time=unix_ms(now))
+        return encoded(Hello(PROTOCOL, self.epoch, _now(), unix_ms(now)))
 
     async def subscribe(self, client: StreamClient, text: str, epoch: str | None, after: int | None) -> None:
         """Follow a channel: first what came ``after``, or a snapshot. ValueError or StoreError for an unknown one."""
@@ -101,7 +102,7 @@ class ChannelHub:
         if missed is None:
             client.offer(channel.newest("snapshot"), text)
             return
-        client.offer(encoded("resumed", text, after), text)
+        client.offer(encoded(Resumed(text, after or 0)), text)
         for frame, spans in missed:
             client.offer(frame, text, spans)
 
@@ -169,8 +170,7 @@ class ChannelHub:
                 moment = await run_sync(clock.lately if hears else clock.reckoned, limiter=self._limiter)
             except StoreError:
                 hears, moment = False, self._reader.store.clock.reckoned()
-            state = "ok" if hears else "away"
-            text = encoded("heartbeat", time=_now(), market_time=unix_ms(moment), database=state)
+            text = encoded(HeartbeatFrame(_now(), unix_ms(moment), "ok" if hears else "away"))
             for client in self.clients:
                 if client.idle:
                     client.offer(text)

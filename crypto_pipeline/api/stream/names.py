@@ -1,4 +1,4 @@
-"""Names of channels: ``prices``, ``bars/BTC-USDT/1m``, ``forming/BTC-USDT/1m``."""
+"""Names of channels: ``prices``, ``bars/BTC-USDT/1m``, ``forecasts/BTC-USDT``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ KINDS = {
     "prices": ChannelShape(instrument=False, timeframe=False),
     "bars": ChannelShape(instrument=True, timeframe=True),
     "forming": ChannelShape(instrument=True, timeframe=True),
+    "forecasts": ChannelShape(instrument=True, timeframe=False),
+    "signals": ChannelShape(instrument=False, timeframe=False),
+    "trades": ChannelShape(instrument=False, timeframe=False),
+    "alerts": ChannelShape(instrument=False, timeframe=False),
 }
 
 
@@ -44,14 +48,15 @@ class ChannelName:
         kind, *parts = text.split("/")
         shape = KINDS.get(kind)
         if shape is None:
-            hint = did_you_mean(near_names(kind, KINDS, 1)) or f"there are {', '.join(map(_pattern, KINDS))}"
+            hint = did_you_mean(near_names(kind, KINDS, 1)) or f"there are {', '.join(map(pattern, KINDS))}"
             raise ValueError(f"unknown channel {text!r}: {hint}")
         if len(parts) != sum(shape) or "" in parts:
-            raise ValueError(f"unknown channel {text!r}: it must look like {_pattern(kind)}")
+            raise ValueError(f"unknown channel {text!r}: it must look like {pattern(kind)}")
         instrument = parts[0] if shape.instrument else None
         return cls(text, kind, instrument, Timeframe.parse(parts[1]) if shape.timeframe else None)
 
 
-def _pattern(kind: str) -> str:
+def pattern(kind: str) -> str:
+    """What names of a kind look like, in words."""
     shape = KINDS[kind]
     return "/".join([kind, *["INSTRUMENT"] * shape.instrument, *["TIMEFRAME"] * shape.timeframe])

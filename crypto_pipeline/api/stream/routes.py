@@ -7,11 +7,15 @@ from typing import Any
 from fastapi import FastAPI, WebSocket
 from pydantic import BaseModel, Field
 
-from crypto_pipeline.api.operations.health import responses
-from crypto_pipeline.api.stream.bars import BarChannels
+from crypto_pipeline.api.operations.health import json_response, responses
+from crypto_pipeline.api.stream.asyncapi import asyncapi_document
 from crypto_pipeline.api.stream.hub import ChannelHub
-from crypto_pipeline.api.stream.prices import PriceChannels
 from crypto_pipeline.api.stream.session import StreamSession
+from crypto_pipeline.api.stream.sources.alerts import AlertChannels
+from crypto_pipeline.api.stream.sources.bars import BarChannels
+from crypto_pipeline.api.stream.sources.forecasts import ForecastChannels
+from crypto_pipeline.api.stream.sources.prices import PriceChannels
+from crypto_pipeline.api.stream.sources.trading import TradingChannels
 from crypto_pipeline.api.stream.tickets import LIFETIME, Tickets
 from crypto_pipeline.reading import Reader
 
@@ -28,12 +32,26 @@ class Ticket(BaseModel):
 
 def add_stream_routes(app: FastAPI, reader: Reader, tickets: Tickets) -> ChannelHub:
     """Add ``/stream`` and ``POST /stream/ticket``; the hub, which the caller closes."""
-    hub = ChannelHub(reader, [PriceChannels(reader.store), BarChannels(reader)])
+    store = reader.store
+    hub = ChannelHub(
+        reader,
+        [
+            PriceChannels(store),
+            BarChannels(reader),
+            ForecastChannels(store),
+            TradingChannels(store),
+            AlertChannels(store),
+        ],
+    )
 
     @app.post("/stream/ticket", response_model=Ticket, summary="A one-time ticket for the stream",
               responses=responses(401, 429, 503))  # fmt: skip
     async def ticket() -> Any:
         return Ticket(ticket=tickets.issue(), expires_in=LIFETIME)
+
+    @app.get("/asyncapi.json", response_model=dict[str, Any], summary="The stream as an AsyncAPI document")
+    async def described() -> Any:
+        return json_response(asyncapi_document())
 
     @app.websocket("/stream")
     async def stream(websocket: WebSocket) -> None:

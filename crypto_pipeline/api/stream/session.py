@@ -5,49 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from typing import Annotated
 
-import msgspec
-from msgspec import Meta, Struct
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from crypto_pipeline.api.stream.channel import encoded
 from crypto_pipeline.api.stream.client import StreamClient
+from crypto_pipeline.api.stream.frames import MOST_CHANNELS, StreamError, Unsubscribe, WantedChannel, decoded, encoded
 from crypto_pipeline.api.stream.hub import ChannelHub
-from crypto_pipeline.api.stream.names import LONGEST
 from crypto_pipeline.store import StoreError
 
 #: Seconds in which a client must take a frame; then it is cut off.
 STALLED = 15.0
-#: Channels of one client, and messages of it a second (in bursts twice as many).
-MOST_CHANNELS, _RATE = 300, 20
+#: Messages of one client a second, in bursts twice as many.
+_RATE = 20
 #: Why a connection is closed: the client is too slow; it breaks the rules.
 TOO_SLOW, AGAINST_RULES = 1013, 1008
-
-Text = Annotated[str, Meta(max_length=LONGEST)]
-
-
-class WantedChannel(Struct, forbid_unknown_fields=True):
-    """A channel to follow. ``epoch`` and ``after``: where it was left, to go on from there."""
-
-    channel: Text
-    epoch: Text | None = None
-    after: Annotated[int, Meta(ge=0)] | None = None
-
-
-class Subscribe(Struct, tag="subscribe", tag_field="op", forbid_unknown_fields=True):
-    """Follow channels."""
-
-    channels: Annotated[list[WantedChannel], Meta(min_length=1, max_length=MOST_CHANNELS)]
-
-
-class Unsubscribe(Struct, tag="unsubscribe", tag_field="op", forbid_unknown_fields=True):
-    """Follow channels no longer."""
-
-    channels: Annotated[list[Text], Meta(min_length=1, max_length=MOST_CHANNELS)]
-
-
-_decoder = msgspec.json.Decoder(Subscribe | Unsubscribe)
 
 
 class StreamSession:
@@ -55,19 +26,19 @@ class StreamSession:
 
     def __init__(self, websocket: WebSocket, hub: ChannelHub) -> None:
         self._websocket, self._hub = websocket, hub
-        self._subscriber = StreamClient()
+        self._client = StreamClient()
         self._left, self._at = 2.0 * _RATE, time.monotonic()
 
     async def run(self) -> None:
         """Serve until the client goes, or is cut off."""
         await self._websocket.accept()
-        self._subscriber.offer(await self._hub.hello())
-        self._hub.enter(self._subscriber)
+        self._client.offer(await self._hub.hello())
+        self._hub.enter(self._client)
         tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._hub.leave(self._subscriber)
+            self._hub.leave(self._client)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -75,7 +46,7 @@ class StreamSession:
     async def _send(self) -> None:
         with suppress(WebSocketDisconnect):
             while True:
-                text = await self._subscriber.next()
+                text = await self._client.next()
                 try:
                     async with asyncio.timeout(STALLED):
                         await self._websocket.send_text(text)
@@ -96,25 +67,25 @@ class StreamSession:
 
     async def _answer(self, message: str | bytes) -> None:
         try:
-            asked = _decoder.decode(message)
-        except (msgspec.DecodeError, UnicodeError) as error:
-            self._subscriber.offer(encoded("error", detail=f"this message is not understood: {error}"))
+            asked = decoded(message)
+        except ValueError as error:
+            self._client.offer(encoded(StreamError(str(error))))
             return
         if isinstance(asked, Unsubscribe):
             for text in asked.channels:
-                self._hub.unsubscribe(self._subscriber, text)
+                self._hub.unsubscribe(self._client, text)
             return
         for wanted in asked.channels:
             await self._subscribe(wanted)
 
     async def _subscribe(self, wanted: WantedChannel) -> None:
-        known = self._subscriber.channels
+        known = self._client.channels
         try:
             if wanted.channel not in known and len(known) >= MOST_CHANNELS:
                 raise ValueError(f"a connection follows at most {MOST_CHANNELS} channels: open another one")
-            await self._hub.subscribe(self._subscriber, wanted.channel, wanted.epoch, wanted.after)
+            await self._hub.subscribe(self._client, wanted.channel, wanted.epoch, wanted.after)
         except (ValueError, StoreError) as error:
-            self._subscriber.offer(encoded("error", wanted.channel, detail=str(error)))
+            self._client.offer(encoded(StreamError(str(error), wanted.channel)))
 
     def _in_time(self) -> bool:
         """Take one message from the client's bucket; False where it is empty."""

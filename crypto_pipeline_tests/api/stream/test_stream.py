@@ -9,19 +9,32 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from websockets.sync.client import ClientConnection, connect
 
+from crypto_pipeline.api.stream.asyncapi import asyncapi_document
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.store import LivePrice, Store
+from crypto_pipeline.store.operations.check_states import NewState, write_states
+from crypto_pipeline.store.research.forecasts import NewFit, NewForecast
 from crypto_pipeline_tests.api.conftest import Served
 from crypto_pipeline_tests.builders.bars import START, bar, frame
 
 MINUTE = timedelta(minutes=1)
 
 
+DOCUMENT = asyncapi_document()
+_SENT = [
+    {"$ref": f"#/components/messages/{each['$ref'].rsplit('/', 1)[1]}/payload"}
+    for each in DOCUMENT["operations"]["sent"]["messages"]
+]
+#: A frame that the server sends is exactly one of the messages that the document says it sends.
+DESCRIBED = Draft202012Validator({"oneOf": _SENT, "components": DOCUMENT["components"]})
+
+
 class Client:
-    """A client that reads frame by frame; heartbeats are left out."""
+    """A client that reads frame by frame, and holds each to the AsyncAPI document; heartbeats are left out."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
@@ -30,6 +43,7 @@ class Client:
     def next(self) -> dict[str, Any]:
         while True:
             frame: dict[str, Any] = json.loads(self.socket.recv(timeout=10))
+            DESCRIBED.validate(frame)
             if frame["type"] != "heartbeat":
                 return frame
 
@@ -83,3 +97,37 @@ def test_a_bar_that_is_stored_is_sent(served: Served, store: Store) -> None:
         store.bars.write(frame([bar(at=START + 50 * MINUTE), bar(at=START + 7 * MINUTE)]), Timeframe.M1)
         delta = one.next()
         assert [row["open_time"] for row in delta["rows"]] == [unix_ms(START + n * MINUTE) for n in (7, 50)]
+
+
+def test_an_alert_is_sent_when_it_opens_changes_and_ends(served: Served, store: Store) -> None:
+    def write(status: str, summary: str) -> None:
+        store.connections.run(write_states, [NewState("test_check", status, "warning", summary)])
+
+    with client(served) as one:
+        assert one.subscribe("alerts")["rows"] == []
+        write("bad", "it is bad")
+        (opened,) = one.next()["rows"]
+        assert (opened["source"], opened["summary"], opened["resolved_at"]) == ("test_check", "it is bad", None)
+        write("bad", "it is worse")
+        assert one.next()["rows"] == [opened | {"summary": "it is worse"}]
+        write("ok", "it is well")
+        (ended,) = one.next()["rows"]
+        assert ended["id"] == opened["id"]
+        assert ended["resolved_at"] >= opened["opened_at"]
+
+
+def test_a_forecast_is_sent_when_it_is_published(served: Served, store: Store) -> None:
+    now = store.clock.now().replace(minute=0, second=0, microsecond=0)
+    fitted = NewFit("ETH-USDT", "1h", now, "naive", {"why": "a test"})
+    with client(served) as one:
+        assert one.subscribe("forecasts/ETH-USDT")["rows"] == []
+        store.forecasts.add_fits([fitted])
+        (fit,) = store.forecasts.fits(["1h"], now - timedelta(days=1))
+        published = NewForecast(
+            "ETH-USDT", "1h", now, fit.fit_id, 100.0, "naive", "HOLD", [now + timedelta(hours=1)],
+            [-0.2, -0.1, 0.0, 0.1, 0.2], None,
+        )  # fmt: skip
+        store.forecasts.publish([published])
+        (row,) = one.next()["rows"]
+        assert (row["horizon"], row["moment"], row["direction"]) == ("1h", unix_ms(now), "HOLD")
+        assert [step["target"] for step in row["steps"]] == [unix_ms(now + timedelta(hours=1))]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -37,6 +37,7 @@ LIMIT {most}
 
 _NOTABLE = "a.resolved_at IS NULL OR (a.announced_at IS NOT NULL AND a.recovery_at IS NULL)"
 _OPEN = "a.resolved_at IS NULL"
+_OPEN_OR_ENDED = "a.resolved_at IS NULL OR a.resolved_at > clock_timestamp() - %s::interval"
 
 _LOOK = "UPDATE ops.alerts SET first_look = %s WHERE resolved_at IS NULL AND first_look IS NULL"
 
@@ -133,6 +134,10 @@ class AlertRecords:
         """Open alerts, the most severe first, then the oldest."""
         return self._connections.run(_read, _OPEN)
 
+    def open_or_ended(self, lately: timedelta) -> list[AlertRecord]:
+        """Open alerts and those that ended not longer than ``lately`` ago, in the order of ``open_records``."""
+        return self._connections.run(_read, _OPEN_OR_ENDED, [lately])
+
     @staticmethod
     def look(connection: psycopg.Connection[Any], now: datetime) -> list[AlertRecord]:
         """Note that open alerts were seen, and return them with those whose recovery was not announced yet."""
@@ -198,9 +203,9 @@ def windows_of(connection: psycopg.Connection[Any], now: datetime) -> list[Maint
         return cursor.execute(_WINDOWS, [now]).fetchall()
 
 
-def _read(connection: psycopg.Connection[Any], which: str) -> list[AlertRecord]:
+def _read(connection: psycopg.Connection[Any], which: str, values: Sequence[Any] = ()) -> list[AlertRecord]:
     with connection.cursor(row_factory=class_row(AlertRecord)) as cursor:
-        return cursor.execute(_ROWS.format(which=which, most=MOST_ALERTS)).fetchall()
+        return cursor.execute(_ROWS.format(which=which, most=MOST_ALERTS), values or None).fetchall()
 
 
 def _ids(connection: psycopg.Connection[Any], statement: str, values: Any) -> list[int]:

@@ -60,3 +60,13 @@ class ChannelSource(ABC):
 
         Runs in a thread. Channels do not change meanwhile. Raises StoreError.
         """
+
+
+def named(payloads: set[str | None]) -> set[str] | None:
+    """The instruments that notifications named, separated by commas; None: any."""
+    names: set[str] = set()
+    for payload in payloads:
+        if not payload:
+            return None
+        names.update(payload.split(","))
+    return names

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from crypto_pipeline.api.stream.channel import Channel, Update
-from crypto_pipeline.api.stream.rows import StreamedBar
-from crypto_pipeline.api.stream.source import ChannelSource
+from crypto_pipeline.api.stream.sources.rows import StreamedBar
+from crypto_pipeline.api.stream.sources.source import ChannelSource
 from crypto_pipeline.api.stream.spans import Span, joined
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import from_unix_ms, midnight, unix_ms

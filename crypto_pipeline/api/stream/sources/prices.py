@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from crypto_pipeline.api.stream.channel import Channel, Update
-from crypto_pipeline.api.stream.rows import FormingBar, PriceRow
-from crypto_pipeline.api.stream.source import ChannelSource
+from crypto_pipeline.api.stream.sources.rows import FormingBar, PriceRow
+from crypto_pipeline.api.stream.sources.source import ChannelSource, named
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.trades.live_prices import CHANNEL
@@ -28,7 +28,7 @@ class PriceChannels(ChannelSource):
 
     def read(self, channels: Sequence[Channel], payloads: set[str | None]) -> Iterable[Update]:
         """As in ChannelSource."""
-        names = _named(payloads)
+        names = named(payloads)
         for channel in channels:
             if channel.loaded or names is None:
                 continue
@@ -49,16 +49,6 @@ class PriceChannels(ChannelSource):
                 row = found.get((name.instrument, name.timeframe))
                 if row is not None or not channel.loaded:
                     yield Update(name.text, [] if row is None else [_forming(row)], whole=not channel.loaded)
-
-
-def _named(payloads: set[str | None]) -> set[str] | None:
-    """The instruments that notifications named; None: any."""
-    names: set[str] = set()
-    for payload in payloads:
-        if not payload:
-            return None
-        names.update(payload.split(","))
-    return names
 
 
 def _price(row: LivePrice) -> PriceRow:
