@@ -22,7 +22,7 @@ class WatchedInstrument(BaseModel):
     bars: int | None = Field(description="Stored 1m bars of the current UTC day.")
     holes: int | None = Field(description="Absent ones without a reason.")
     explained: int | None = Field(description="Absent ones with a reason.")
-    venue: str
+    venue: str | None
     change_24h: float | None = Field(description="Against the price a day ago, as a share of it.")
 
 

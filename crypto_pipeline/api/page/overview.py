@@ -40,7 +40,7 @@ def add_overview_routes(app: FastAPI, reader: Reader, figures: DeploymentFigures
     @app.get("/schedules", response_model=models.SchedulesAnswer, responses=refused,
              summary="Schedules and sensors, with links into Dagster")  # fmt: skip
     async def schedules() -> Any:
-        return json_response(await run_sync(_schedules, figures, limiter=limiter))
+        return json_response(await run_sync(schedules_answer, figures, datetime.now(UTC), limiter=limiter))
 
     @app.get("/shadow", response_model=models.ShadowAnswer, responses=refused,
              summary="Variants beside production")  # fmt: skip
@@ -67,9 +67,10 @@ def _shadow(store: Store, settings: Settings) -> dict[str, Any]:
     return {**report_dict(store, report), "test_words": test_words(report.test)}
 
 
-def _schedules(figures: DeploymentFigures) -> dict[str, Any]:
+def schedules_answer(figures: DeploymentFigures, now: datetime) -> dict[str, Any]:
+    """Schedules and sensors with links into Dagster; ``now`` (aware): after which the next ticks are."""
     found, troubles = figures.parts({"runs": "queue"})
-    ui, now = dagster_address(figures.settings), datetime.now(UTC)
+    ui = dagster_address(figures.settings)
     shown = {
         kind: None if rows is None else [_with_link(row, ui, kind, now) for row in rows]
         for kind, rows in instigators(figures, troubles).items()

@@ -12,7 +12,7 @@ const MOST = 12;
  * @property {() => void} choose
  */
 
-/** @param {() => {instrument: string, venue: string}[]} instruments that there are */
+/** @param {() => {instrument: string, venue: string | null}[]} instruments that there are */
 export function startSearch(instruments) {
   const text = byId("search-text");
   const list = byId("search-found");
@@ -78,7 +78,7 @@ export function startSearch(instruments) {
 
 /**
  * @param {string} typed
- * @param {{instrument: string, venue: string}[]} instruments
+ * @param {{instrument: string, venue: string | null}[]} instruments
  * @returns {Found[]} the best first
  */
 export function search(typed, instruments) {
@@ -89,13 +89,13 @@ export function search(typed, instruments) {
   const known = place().instrument;
   const matching = rest.length === 0 && timeframe !== undefined && known !== null
     ? instruments.filter((one) => one.instrument === known)
-    : instruments.filter((one) => rest.every((word) => `${one.instrument} ${one.venue}`.toLowerCase().includes(word)));
+    : instruments.filter((one) => rest.every((word) => `${one.instrument} ${one.venue ?? ""}`.toLowerCase().includes(word)));
   const first = rest[0] ?? "";
   matching.sort((a, b) => Number(b.instrument.toLowerCase().startsWith(first)) - Number(a.instrument.toLowerCase().startsWith(first)));
   const parts = [...document.querySelectorAll("#cards > section")].filter((one) =>
     rest.length > 0 && timeframe === undefined && rest.every((word) => (one.querySelector("h2")?.textContent ?? "").toLowerCase().includes(word)));
   return [
-    ...matching.map((one) => ({ words: `${one.instrument} ${chosen}`, about: one.venue, choose: () => go({ instrument: one.instrument, timeframe: chosen }) })),
+    ...matching.map((one) => ({ words: `${one.instrument} ${chosen}`, about: one.venue ?? "", choose: () => go({ instrument: one.instrument, timeframe: chosen }) })),
     ...parts.map((one) => ({ words: one.querySelector("h2")?.textContent ?? "", about: "part of this page", choose: () => one.scrollIntoView() })),
   ].slice(0, MOST);
 }

@@ -18,7 +18,7 @@ import { poll } from "./polling.js";
  * @property {number | null} bars
  * @property {number | null} holes
  * @property {number | null} explained
- * @property {string} venue
+ * @property {string | null} venue
  * @property {number | null} change_24h
  */
 
@@ -119,7 +119,7 @@ function create(row) {
 function fill(element, row, now) {
   const [last, change, age, today] = /** @type {HTMLElement[]} */ ([...element.children].slice(1));
   setText(last, price(row.last_price));
-  last.title = row.source === null ? "" : `${row.source} of ${row.venue}`;
+  last.title = row.source === null ? "" : [row.source, row.venue].filter(Boolean).join(" of ");
   setText(change, percent(row.change_24h));
   change.className = `change ${tone(row.change_24h)}`;
   tellAge(age, row.age_s === null ? null : now - 1000 * row.age_s, { old: OLD });

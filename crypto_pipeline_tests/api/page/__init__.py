@@ -1,0 +1,1 @@
+"""The live page's files and routes over a real socket."""
