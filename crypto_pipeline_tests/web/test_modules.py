@@ -21,7 +21,7 @@ def name(path: Path) -> str:
 
 
 def test_modules_are_short() -> None:
-    assert {name(path) for path in MODULES if len(path.read_text("utf-8").splitlines()) > 300} == set()
+    assert {name(path) for path in MODULES if len(path.read_text("utf-8").splitlines()) > 350} == set()
 
 
 def test_text_of_a_server_never_becomes_html_or_a_program() -> None:
