@@ -16,7 +16,7 @@ from crypto_pipeline_tests.builders.places import PROJECT
 if not (PROJECT / "mkdocs.yml").exists():
     pytest.skip("not in a checkout", allow_module_level=True)
 
-from docs_site import command_reference, http_reference, python_reference, sql_reference
+from docs_site import command_reference, http_reference, python_reference, sql_reference, stream_reference
 from docs_site.build import build_site
 from docs_site.claims import command_lines, wrong_addresses, wrong_calls, wrong_commands
 from docs_site.links import broken_in_repository, broken_links
@@ -68,6 +68,8 @@ def test_the_reference_has_every_public_thing(site: Path, database: str, paths: 
     assert commands <= anchors(reference / "commands.html")
     routes = {as_anchor(method, path) for path, methods in paths.items() for method in methods}
     assert routes <= anchors(reference / "http.html")
+    channels = {as_anchor("frame", f"{kind}_rows") for kind in stream_reference.channels()}
+    assert channels <= anchors(reference / "stream.html")
     relations = {as_anchor(one.schema, one.relation) for one in sql_reference.columns(database)}
     assert "market-ledger" in relations
     assert relations <= anchors(reference / "sql.html")

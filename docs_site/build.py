@@ -15,6 +15,7 @@ from docs_site import (
     python_reference,
     settings_reference,
     sql_reference,
+    stream_reference,
 )
 from docs_site.stage import PROJECT, stage
 
@@ -49,6 +50,7 @@ def write_reference(folder: Path, url: str) -> None:
         "commands": command_reference.page(),
         "http": http_reference.page(http_reference.document(url)),
         "sql": sql_reference.page(url),
+        "stream": stream_reference.page(),
     }
     for name, text in pages.items():
         (folder / f"{name}.md").write_text(text, "utf-8")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Iterator
 from typing import Any
 
 from crypto_pipeline.api.app import create_app
 from crypto_pipeline.api.operations.figures import DeploymentFigures
 from crypto_pipeline.reading import Reader
 from crypto_pipeline.settings import load_settings
-from docs_site.markdown import as_anchor, code, heading, table
+from docs_site.json_schema import fields, type_of
+from docs_site.markdown import as_anchor, heading, table
 
 _HEAD = """# HTTP
 
@@ -55,52 +54,20 @@ def page(document: dict[str, Any]) -> str:
 def _route(told: dict[str, Any], document: dict[str, Any]) -> str:
     parts = [f"{told.get('summary', '').rstrip('.')}. {told.get('description') or ''}\n"]
     given = [
-        (f"`{each['name']}`", each["in"], _type(each["schema"]), each.get("description", ""))
+        (f"`{each['name']}`", each["in"], type_of(each["schema"]), each.get("description", ""))
         for each in told.get("parameters", ())
     ]
     if given:
         parts.append(table(("parameter", "in", "type", "meaning"), given))
     if body := told.get("requestBody"):
         schema = next(iter(body["content"].values()))["schema"]
-        parts += ["Body:\n", *_fields(schema, document)]
+        parts += ["Body:\n", *fields(schema, document)]
     parts.append(table(("status", "meaning", "as"), [_answer(*each) for each in told["responses"].items()]))
     good = next((one for status, one in told["responses"].items() if status.startswith("2")), {})
     schema = good.get("content", {}).get("application/json", {}).get("schema", {})
-    shown = list(_fields(schema, document))
+    shown = list(fields(schema, document))
     return "\n".join([*parts, *(["The answer as JSON:\n", *shown] if shown else [])])
 
 
 def _answer(status: str, told: dict[str, Any]) -> tuple[str, str, str]:
     return status, told["description"], ", ".join(f"`{kind}`" for kind in told.get("content", {}))
-
-
-def _fields(schema: dict[str, Any], document: dict[str, Any]) -> Iterator[str]:
-    found = _resolved(schema, document)
-    rows = [(f"`{name}`", _type(one), one.get("description", "")) for name, one in found.get("properties", {}).items()]
-    if rows:
-        yield table(("field", "type", "meaning"), rows)
-    if examples := found.get("examples"):
-        yield code(json.dumps(examples[0], indent=1), "json")
-
-
-def _resolved(schema: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    reference = schema.get("$ref")
-    if reference is None:
-        return schema
-    found: dict[str, Any] = document["components"]["schemas"][reference.rpartition("/")[2]]
-    return found
-
-
-def _type(schema: dict[str, Any]) -> str:
-    """What a value looks like, in a few words."""
-    if "$ref" in schema:
-        return str(schema["$ref"].rpartition("/")[2])
-    if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(_type(each) for each in schema["anyOf"]))
-    if "enum" in schema:
-        return ", ".join(f"`{each}`" for each in schema["enum"])
-    kind = str(schema.get("type", "any"))
-    if kind == "array":
-        return f"list of {_type(schema.get('items', {}))}"
-    default = f", default {schema['default']}" if schema.get("default") not in (None, "") else ""
-    return f"{schema.get('format', kind)}{default}"
