@@ -136,7 +136,7 @@ def ensure_databases(url: str, names: Sequence[str]) -> None:
     Several processes may do so at once. Raises StoreError.
     """
     url = direct_url(url)
-    with _any_connection(url) as connection:
+    with any_connection(url) as connection:
         for name in names:
             if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
                 continue
@@ -151,7 +151,7 @@ def ensure_databases(url: str, names: Sequence[str]) -> None:
                 ) from None
 
 
-def _any_connection(url: str) -> psycopg.Connection:
+def any_connection(url: str) -> psycopg.Connection:
     """A connection to an existing database: one of the usual maintenance databases, otherwise the one of ``url``."""
     for candidate in (with_database(url, "postgres"), with_database(url, "template1")):
         try:
