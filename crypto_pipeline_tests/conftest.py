@@ -32,7 +32,10 @@ os.environ.setdefault("CRYPTO_PIPELINE_DAYS", "7")
 
 _TEMPLATE = "migrated_template"
 #: Tests of whole deployments, a dozen programs each: of those never two run side by side.
-_DEPLOYMENTS = ("browser/", "ops/supervision/test_up.py", "ops/housekeeping/test_disk.py", "ingest/test_processes.py")
+_DEPLOYMENTS = (
+    "browser/", "ingest/test_processes.py", "ops/housekeeping/test_disk.py", "ops/supervision/test_up.py",
+    "ops/test_runbook.py",
+)  # fmt: skip
 #: They begin: of what takes a minute or more nothing may be left when all else is done.
 _LONGEST = (
     "deployments",

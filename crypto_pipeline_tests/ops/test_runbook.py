@@ -37,12 +37,10 @@ def test_every_line_is_a_command_of_ours() -> None:
 
 
 @pytest.fixture(scope="module")
-def up() -> Iterator[Deployment]:
-    deployment = Deployment()
-    try:
-        yield deployment.start()
-    finally:
-        deployment.stop()
+def last(up: Deployment) -> Iterator[Deployment]:
+    """The deployment of all these tests, which nobody uses afterwards."""
+    yield up
+    up.stop()
 
 
 def _webserver_is_mended(up: Deployment, answer: Callable[[str], tuple[int, str]], patience: float = 120.0) -> None:
@@ -65,11 +63,14 @@ def wrong(command: str, code: int, said: str) -> str:
 
 
 def test_every_command_of_the_runbook_answers(
-    up: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    last: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    up = last
+    monkeypatch.chdir(tmp_path)  # some write files where they are called
     for name in [name for name in os.environ if name.startswith("CRYPTO_PIPELINE_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("CRYPTO_PIPELINE_DATA_DIR", str(up.data_dir))
+    for name, value in (up.settings | {"CRYPTO_PIPELINE_DATA_DIR": str(up.data_dir)}).items():
+        monkeypatch.setenv(name, value)
 
     def answer(command: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:  # in this process: imports are done once for all

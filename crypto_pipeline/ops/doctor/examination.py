@@ -17,7 +17,8 @@ def examine(settings: Settings, *, offline: bool = False) -> Iterator[Requiremen
         try:
             found = look()
         except Exception as error:  # a machine that even the look does not understand is a finding
-            yield Requirement(name, "unknown", f"{type(error).__name__}: {error}", "Report this as a fault of crypto-pipeline.")
+            said = f"{type(error).__name__}: {error}"
+            yield Requirement(name, "unknown", said, "Report this as a fault of crypto-pipeline.")
             continue
         yield from found if isinstance(found, list) else [found]
 

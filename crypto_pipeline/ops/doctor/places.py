@@ -78,7 +78,7 @@ def database_programs(settings: Settings) -> Requirement:
 def own_database(settings: Settings) -> Requirement:
     """The PostgreSQL of ``database_url``: whether it answers, its version, and what its user may do there."""
     from crypto_pipeline.store.database.connect import address, redact
-    from crypto_pipeline.store.database.rights import missing_rights, server_facts
+    from crypto_pipeline.store.database.sessions.rights import missing_rights, server_facts
     from crypto_pipeline.store.database_url import dagster_url, resolve_url
 
     assert settings.database_url is not None

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,18 +24,9 @@ from crypto_pipeline_tests.builders import pgbouncer
 from crypto_pipeline_tests.builders.deployment import PROGRAMS, Deployment, crowding
 from crypto_pipeline_tests.builders.exposition import values
 from crypto_pipeline_tests.builders.pgbouncer import PgBouncer
+from crypto_pipeline_tests.ops.conftest import TOKEN
 
 pytestmark = pytest.mark.faults
-TOKEN = "open sesame"
-
-
-@pytest.fixture(scope="module")
-def up() -> Iterator[Deployment]:
-    deployment = Deployment(api_token=TOKEN)
-    try:
-        yield deployment.start()
-    finally:
-        deployment.stop()
 
 
 def test_answers_in_the_ui_within_twenty_seconds(up: Deployment) -> None:
