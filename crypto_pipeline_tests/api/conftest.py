@@ -32,8 +32,8 @@ def served_database(new_database: NewDatabase) -> Iterator[str]:
 class Served:
     """A running server, and its address."""
 
-    def __init__(self, reader: Reader, settings: Settings) -> None:
-        self.port = free_port("127.0.0.1")
+    def __init__(self, reader: Reader, settings: Settings, port: int | None = None) -> None:
+        self.port = free_port("127.0.0.1") if port is None else port
         self.url = f"http://127.0.0.1:{self.port}"
         self.server = uvicorn.Server(config(reader, settings, self.port))
         self._thread = threading.Thread(target=self.server.run)

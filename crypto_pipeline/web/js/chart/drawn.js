@@ -11,15 +11,19 @@ export function drawn(view) {
     choice,
     loaded: series ? { start: series.window.start, end: series.window.end, attached: series.attached } : null,
     settled: series !== null && !view.dirty && !view.loading && !view.fresh && series.reading === 0,
-    slots: canvas.candles.data().length,
+    slots: drawing.slots.length,
     bars: bars.map((/** @type {any} */ { time, open, high, low, close }) => ({
       open_time: time * 1000, open, high, low, close, volume: volumes.get(time),
     })),
     sight: range && drawing.slots.length ? { from: drawing.moment(range.from), to: drawing.moment(range.to) } : null,
     holes: holes.holes,
-    /** Holes in sight: where each was painted, in pixels of the window. */
+    /**
+     * Holes in sight: where each was painted, in pixels of the window, from its first window (`left`) to its last, and
+     * where lightweight-charts has the middle of the first one.
+     */
     painted: holes.drawn.map(({ hole, left, right, strip }) => ({
       start: hole.start, end: hole.end, state: hole.state, x: box.left + (left + right) / 2, y: box.top + strip,
+      left, width: right - left, first: canvas.chart.timeScale().timeToCoordinate(/** @type {any} */ (hole.start / 1000)),
     })),
     paintedAt: drawing.painted,
     forecast: extras.forecast.forecast,

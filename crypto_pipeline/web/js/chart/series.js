@@ -62,6 +62,7 @@ export class Series {
    * @param {{start: number, end: number} | null} span
    */
   async open(span) {
+    this.attached = span === null || this.choice.asOf !== null;
     this.#subscribe();
     const { window } = this;
     await this.#read(async () => {
@@ -72,7 +73,6 @@ export class Series {
       const start = Math.max(bars[0]?.open_time ?? 0, last - (MOST / 2) * window.width);
       return { bars: bars.filter((bar) => bar.open_time >= start), start, end: last + window.width };
     });
-    this.attached = span === null || this.choice.asOf !== null;
     if (window.empty) return;
     await this.notes(window.start, window.end);
     this.#later(CHECKED);
