@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from crypto_pipeline.reading import AdjustmentWarning, Reader, SpanWarning
     from crypto_pipeline.reading.arguments import Moment
     from crypto_pipeline.reading.query import BarOptions
+    from crypto_pipeline.reading.stream import LiveStream
     from crypto_pipeline.store import StoreError
     from crypto_pipeline.trading.stored.replay import TradingReplay
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdjustmentWarning", "Reader", "SpanWarning", "StoreError", "__version__", "bars", "forecast", "instruments",
-    "macro", "replay_trading", "training_set",
+    "macro", "replay_trading", "stream", "training_set",
 ]  # fmt: skip
 
 
@@ -108,6 +109,37 @@ def macro(
     ``as_of`` gives what was public at that moment; ``prints`` is ``latest``, ``first`` or ``all``.
     """
     return _reader(data_dir).macro(series, start, end, as_of=as_of, prints=prints)
+
+
+def stream(
+    *channels: str, url: str | None = None, token: str | None = None, data_dir: str | Path | None = None
+) -> LiveStream:
+    """What changes, as soon as it is stored: an async iterator of updates, which connects anew and loses nothing.
+
+    ``channels`` are ``prices``, ``forming/BTC-USDT/1m``, ``bars/BTC-USDT/1m``, ``forecasts/BTC-USDT``, ``signals``,
+    ``trades`` and ``alerts``; the AsyncAPI document at ``/asyncapi.json`` describes their rows. ``url`` is the address
+    of the HTTP reads; without it that of what runs in ``data_dir`` (or ``CRYPTO_PIPELINE_DATA_DIR``). ``token``: of
+    that server; without it ``CRYPTO_PIPELINE_API_TOKEN`` where no ``url`` is given.
+
+    >>> async for update in crypto_pipeline.stream("prices"):  # doctest: +SKIP
+    ...     print(update.frame())
+
+    See ``LiveStream``. Raises ValueError for a bad argument; iterating raises StoreError where no server answers at
+    the first attempt, or where it refuses.
+    """
+    from crypto_pipeline.reading.stream import LiveStream
+    from crypto_pipeline.settings import load_settings
+
+    if url is None:
+        from crypto_pipeline.addresses import base_url
+        from crypto_pipeline.ops.host.paths import Places, running_state
+
+        settings = load_settings(data_dir=data_dir)
+        state = running_state(Places(settings.data_dir))
+        url = (state and state.urls.get("api")) or base_url(settings.host, settings.api_port)
+        if token is None and settings.api_token is not None:
+            token = settings.api_token.get_secret_value()
+    return LiveStream(channels, url, token)
 
 
 def training_set(

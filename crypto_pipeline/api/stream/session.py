@@ -12,11 +12,14 @@ from crypto_pipeline.api.stream.client import StreamClient
 from crypto_pipeline.api.stream.frames import MOST_CHANNELS, StreamError, Unsubscribe, WantedChannel, decoded, encoded
 from crypto_pipeline.api.stream.hub import ChannelHub
 from crypto_pipeline.store import StoreError
+from crypto_pipeline.store.database.errors import DatabaseAwayError
 
 #: Seconds in which a client must take a frame; then it is cut off.
 STALLED = 15.0
 #: Messages of one client a second, in bursts twice as many.
 _RATE = 20
+#: Seconds until a channel is looked for again that could not be, because the database was away.
+_AGAIN = 2.0
 #: Why a connection is closed: the client is too slow; it breaks the rules.
 TOO_SLOW, AGAINST_RULES = 1013, 1008
 
@@ -27,6 +30,7 @@ class StreamSession:
     def __init__(self, websocket: WebSocket, hub: ChannelHub) -> None:
         self._websocket, self._hub = websocket, hub
         self._client = StreamClient()
+        self._waiting: set[asyncio.Task[None]] = set()
         self._left, self._at = 2.0 * _RATE, time.monotonic()
 
     async def run(self) -> None:
@@ -39,9 +43,9 @@ class StreamSession:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._hub.leave(self._client)
-            for task in tasks:
+            for task in (*tasks, *self._waiting):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, *self._waiting, return_exceptions=True)
 
     async def _send(self) -> None:
         with suppress(WebSocketDisconnect):
@@ -84,8 +88,21 @@ class StreamSession:
             if wanted.channel not in known and len(known) >= MOST_CHANNELS:
                 raise ValueError(f"a connection follows at most {MOST_CHANNELS} channels: open another one")
             await self._hub.subscribe(self._client, wanted.channel, wanted.epoch, wanted.after)
+        except DatabaseAwayError:
+            self._later(wanted)
         except (ValueError, StoreError) as error:
             self._client.offer(encoded(StreamError(str(error), wanted.channel)))
+
+    def _later(self, wanted: WantedChannel) -> None:
+        """Follow a channel once the database answers again."""
+
+        async def again() -> None:
+            await asyncio.sleep(_AGAIN)
+            await self._subscribe(wanted)
+
+        task = asyncio.create_task(again())
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
 
     def _in_time(self) -> bool:
         """Take one message from the client's bucket; False where it is empty."""
