@@ -75,6 +75,13 @@ def test_the_reference_has_every_public_thing(site: Path, database: str, paths: 
     assert relations <= anchors(reference / "sql.html")
 
 
+def test_every_table_and_every_column_of_a_view_says_what_it_is(database: str) -> None:
+    columns = sql_reference.columns(database)
+    assert {f"{one.schema}.{one.relation}" for one in columns if not one.about} == set()
+    silent = {f"{one.schema}.{one.relation}.{one.name}" for one in columns if one.kind in "vm" and not one.meaning}
+    assert silent == set()
+
+
 def test_every_page_is_in_the_navigation_and_links_hold_in_the_repository() -> None:
     text = (PROJECT / "mkdocs.yml").read_text()
     named = set(re.findall(r"[\w/-]+\.md", yaml.safe_dump(yaml.safe_load(text)["nav"])))
