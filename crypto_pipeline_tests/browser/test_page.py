@@ -112,6 +112,14 @@ def test_a_price_moves_as_soon_as_it_is_stored(shown: Page, url: str) -> None:
         store.live.flush("replay", prices=[page_price(201.0, NOW + timedelta(seconds=10), 11)])
 
 
+def test_an_alert_is_shown_as_soon_as_it_is_raised(shown: Page, url: str) -> None:
+    with Store(url) as store:
+        store.checks.raise_alert("disk", "critical", "it is full")
+        shown.locator("#alerts li").get_by_text("disk: it is full").wait_for(timeout=5_000)
+        store.checks.resolve_alert("disk")
+        shown.locator("#alerts li").get_by_text("disk: it is full").wait_for(state="detached", timeout=5_000)
+
+
 def test_everything_is_done_with_keys(shown: Page) -> None:
     press = shown.keyboard.press
     press("Tab")

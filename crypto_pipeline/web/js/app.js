@@ -29,10 +29,28 @@ onPlace(() => {
 const live = startLive(state.stream);
 // the bars of the chart are asked for first
 setTimeout(() => {
-  addAccountCards();
+  const account = addAccountCards();
   addShadowCard();
-  addOperationCards(state.health);
+  const operations = addOperationCards(state.health);
+  readWhenTold("signals", [account.signals]);
+  readWhenTold("trades", [account.account, account.positions, account.trades]);
+  readWhenTold("alerts", [operations.alerts, operations.health]);
 }, CARDS_AFTER);
+
+/**
+ * Read cards as soon as the stream tells of something that they show.
+ * @param {string} channel
+ * @param {(() => void)[]} cards
+ */
+function readWhenTold(channel, cards) {
+  const read = () => cards.forEach((each) => each());
+  let first = true;
+  const snapshot = () => {
+    if (!first) read();
+    first = false;
+  };
+  live.stream.subscribe(channel, { snapshot, delta: read });
+}
 
 // what the canvas shows cannot be read from the page; programs that look at it find it here
 Object.assign(window, { page: live });

@@ -66,6 +66,11 @@ export function stamp(moment) {
   return new Date(moment).toISOString().slice(0, 16).replace("T", " ");
 }
 
+/** The same without the year, for narrow columns. @param {number | string | null | undefined} moment */
+export function shortStamp(moment) {
+  return stamp(moment).slice(moment === null || moment === undefined ? 0 : 5);
+}
+
 /** Red or green for a signed figure. @param {number | null | undefined} value */
 export function tone(value) {
   return value === null || value === undefined || value === 0 ? "" : value > 0 ? "good" : "bad";

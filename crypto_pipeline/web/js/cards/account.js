@@ -1,7 +1,7 @@
 // The paper account: equity with its curve, open positions, newest signals and trades.
 
 import { setText } from "../dom.js";
-import { duration, money, percent, price, stamp, tone } from "../format.js";
+import { duration, money, percent, price, shortStamp, stamp, tone } from "../format.js";
 import { marketNow } from "../market_time.js";
 import { addCard, figures, nothing, reading } from "./card.js";
 import { showCurve } from "./curve.js";
@@ -10,14 +10,14 @@ import { chooser, showTable } from "./table.js";
 const EVERY = 15;
 const MOST = 8;
 
-/** @returns {(() => void)[]} each reads a card now */
+/** @returns each reads a card now */
 export function addAccountCards() {
-  return [
-    addCard({ id: "account", title: "Paper account", every: EVERY, read: reading("portfolio", { points: 300 }), draw: drawAccount }),
-    addCard({ id: "positions", title: "Open positions", every: EVERY, read: reading("positions"), draw: drawPositions }),
-    addCard({ id: "signals", title: "Newest signals", every: EVERY, read: reading("signals", { limit: MOST }), draw: drawSignals }),
-    addCard({ id: "trades", title: "Newest closed trades", every: EVERY, read: reading("trades", { limit: MOST }), draw: drawTrades }),
-  ];
+  return {
+    account: addCard({ id: "account", title: "Paper account", every: EVERY, read: reading("portfolio", { points: 300 }), draw: drawAccount }),
+    positions: addCard({ id: "positions", title: "Open positions", every: EVERY, read: reading("positions"), draw: drawPositions }),
+    signals: addCard({ id: "signals", title: "Newest signals", every: EVERY, read: reading("signals", { limit: MOST }), draw: drawSignals }),
+    trades: addCard({ id: "trades", title: "Newest closed trades", every: EVERY, read: reading("trades", { limit: MOST }), draw: drawTrades }),
+  };
 }
 
 /** How far it is booked, and how long ago that was. @param {HTMLElement} aside @param {string | null} moment */
@@ -39,7 +39,7 @@ function drawAccount(body, found, aside) {
     ["Unrealised", money(found.unrealised_pnl, true), tone(Number(found.unrealised_pnl))],
     ["Realised", money(found.realised_pnl, true), tone(Number(found.realised_pnl))],
     ["Exposure", money(found.exposure)],
-    ["Drawdown now, deepest", `${percent(drop(current))}, ${percent(drop(deepest))}`],
+    ["Drawdown now, deepest", `${percent(drop(current), 1)}, ${percent(drop(deepest), 1)}`],
     ["Trades, won", `${found.trades.trades}, ${found.trades.win_rate === null ? "–" : percent(found.trades.win_rate, 0).replace("+", "")}`],
     ["State", found.state, found.state === "ACTIVE" ? "good" : "bad"],
   ]);
@@ -70,7 +70,7 @@ function drawPositions(body, found, aside) {
       { name: "Result", cell: (row) => money(row.unrealised_pnl, true), tone: (row) => tone(Number(row.unrealised_pnl)) },
       { name: "Stop", cell: (row) => price(row.stop_loss_price) },
       { name: "Target", cell: (row) => price(row.take_profit_price) },
-      { name: "Since", cell: (row) => stamp(row.entry_ts) },
+      { name: "Since", cell: (row) => shortStamp(row.entry_ts) },
     ],
   });
 }
@@ -83,7 +83,7 @@ function drawSignals(body, found) {
     columns: [
       { name: "Instrument", cell: (row) => chooser(row.instrument) },
       { name: "Strategy", kind: "left", cell: (row) => row.strategy },
-      { name: "Bar", cell: (row) => stamp(row.signal_ts) },
+      { name: "Bar", cell: (row) => shortStamp(row.signal_ts) },
       { name: "Price", cell: (row) => price(row.decision_price) },
       { name: "Decision", kind: "left", cell: (row) => (row.accepted ? "taken" : `not: ${row.reason ?? "no reason"}`), tone: (row) => (row.accepted ? "good" : "muted") },
       { name: "Size", cell: (row) => money(row.size) },
@@ -103,7 +103,7 @@ function drawTrades(body, found) {
       { name: "Exit", cell: (row) => price(row.exit_price) },
       { name: "How", kind: "left", cell: (row) => row.outcome },
       { name: "Result", cell: (row) => money(row.pnl, true), tone: (row) => tone(Number(row.pnl)) },
-      { name: "Closed", cell: (row) => stamp(row.exit_ts) },
+      { name: "Closed", cell: (row) => shortStamp(row.exit_ts) },
     ],
   });
 }

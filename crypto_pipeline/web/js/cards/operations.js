@@ -11,7 +11,7 @@ const EVERY = 10;
 const MOST_CHECKS = 6;
 const WORDS = /** @type {Record<string, string>} */ ({ ok: "good", degraded: "warn", critical: "bad", unknown: "warn" });
 
-/** @param {(status: string) => void} told of the overall health @returns {(() => void)[]} each reads a card now */
+/** @param {(status: string) => void} told of the overall health @returns each reads a card now */
 export function addOperationCards(told) {
   /** @type {Promise<any> | null} */
   let details = null;
@@ -25,13 +25,13 @@ export function addOperationCards(told) {
     told(found.status);
     drawHealth(body, found, aside);
   };
-  return [
-    addCard({ id: "health", title: "Health", every: EVERY, read, draw: health }),
-    addCard({ id: "alerts", title: "Open alerts", every: EVERY, read: reading("alerts"), draw: drawAlerts }),
-    addCard({ id: "ingest", title: "Ingest", every: EVERY, read, draw: drawIngest }),
-    addCard({ id: "holes", title: "Holes", every: 30, read: reading("gaps", { limit: 5000 }), draw: drawHoles }),
-    addCard({ id: "schedules", title: "Schedules", every: 30, read: reading("schedules"), draw: drawSchedules }),
-  ];
+  return {
+    health: addCard({ id: "health", title: "Health", every: EVERY, read, draw: health }),
+    alerts: addCard({ id: "alerts", title: "Open alerts", every: EVERY, read: reading("alerts"), draw: drawAlerts }),
+    ingest: addCard({ id: "ingest", title: "Ingest", every: EVERY, read, draw: drawIngest }),
+    holes: addCard({ id: "holes", title: "Holes", every: 30, read: reading("gaps", { limit: 5000 }), draw: drawHoles }),
+    schedules: addCard({ id: "schedules", title: "Schedules", every: 30, read: reading("schedules"), draw: drawSchedules }),
+  };
 }
 
 /** @param {HTMLElement} aside @param {string} words @param {string} tone */
