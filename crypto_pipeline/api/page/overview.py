@@ -21,8 +21,9 @@ from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.database.errors import DatabaseAwayError
 
-#: Requests at work at once, and seconds for which answers are kept: the comparison of variants moves once a day.
-_AT_WORK, _ALERTS_KEPT, _SHADOW_KEPT = 2, 2.0, 60.0
+#: Requests at work at once, and seconds for which answers are kept: alerts only for those that wait for the same read,
+#: because the stream tells of each; the comparison of variants moves once a day.
+_AT_WORK, _ALERTS_KEPT, _SHADOW_KEPT = 2, 0.0, 60.0
 _LOCATION = "crypto_pipeline"
 
 

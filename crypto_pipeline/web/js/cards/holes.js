@@ -65,6 +65,7 @@ function merged(rows) {
     if (known.some((one) => one.timeframe !== row.timeframe && one.start < row.end && row.start < one.end)) continue;
     kept.set(row.instrument, [...known, row]);
     const key = `${row.state} ${row.timeframe} ${row.start} ${row.end}`;
+    /** @type {Hole} */
     const hole = holes.get(key) ?? {
       state: row.state, start: row.start, end: row.end, timeframe: row.timeframe, bars: 0, instruments: [], because: because(row),
     };
