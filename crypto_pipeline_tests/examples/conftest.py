@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import polars as pl
 import pytest
@@ -19,6 +19,7 @@ from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market import Instrument, Timeframe, roll_up_all
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
+from crypto_pipeline.store.views.views import VIEWS
 from crypto_pipeline_tests.api.conftest import Served
 from crypto_pipeline_tests.builders.databases import NewDatabase
 from crypto_pipeline_tests.builders.label_market import START, TIERS, minutes
@@ -37,7 +38,6 @@ class SmallDeployment:
 
     database_url: str
     api_url: str
-    first_write: datetime
 
     @property
     def environment(self) -> dict[str, str]:
@@ -51,13 +51,12 @@ class SmallDeployment:
 @pytest.fixture(scope="package")
 def deployment(new_database: NewDatabase) -> Iterator[SmallDeployment]:
     with new_database("read_by_examples") as url, Store(url) as store:
-        first_write = _fill(store)
+        _fill(store)
         with Reader(url, patience=5.0) as reader, Served(reader, load_settings()) as served:
-            yield SmallDeployment(url, served.url, first_write)
+            yield SmallDeployment(url, served.url)
 
 
-def _fill(store: Store) -> datetime:
-    """The market in the store; returns when its bars were written."""
+def _fill(store: Store) -> None:
     store.instruments.add([Instrument.crypto(symbol, tier) for symbol, tier in TIERS.items()])
     bars = pl.concat([minutes(symbol, DAYS, number) for number, symbol in enumerate(sorted(TIERS))])
     bars = bars.filter(~((pl.col("instrument") == "ETH-USDT") & pl.col("open_time").is_between(*OUTAGE, closed="left")))
@@ -72,7 +71,9 @@ def _fill(store: Store) -> datetime:
     for strategy in Strategy:
         update_labels(store, strategy, sets[strategy], START, NOW, now=NOW)
     update_features(store, START, NOW, now=NOW)
-    return _restate(store)
+    _restate(store)
+    for view in VIEWS:
+        store.views.refresh(view)
 
 
 def _explain(store: Store) -> None:
@@ -81,15 +82,12 @@ def _explain(store: Store) -> None:
     store.ledger.record(pl.DataFrame([{**row, "evidence": evidence}]))
 
 
-def _restate(store: Store) -> datetime:
+def _restate(store: Store) -> None:
     """One bar of 1h that the venue stated again, with another close, after all others were written."""
     whole = store.reader.read(["BTC-USDT"], Timeframe.H1, RESTATED, RESTATED + timedelta(hours=1), columns=None)
-    written = whole["recorded_at"][0]
     again = whole.drop("recorded_at", "vwap").with_columns(
         (pl.col("close") + 0.25).alias("close"),
         pl.max_horizontal("high", pl.col("close") + 0.25).alias("high"),
         (pl.col("revision") + timedelta(hours=1)).alias("revision"),
     )
     store.bars.write(again, Timeframe.H1)
-    assert isinstance(written, datetime)
-    return written

@@ -6,12 +6,16 @@ import json
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from crypto_pipeline import Reader
-from crypto_pipeline_tests.examples.conftest import OUTAGE, SmallDeployment
+from crypto_pipeline_tests.builders.label_market import START
+from crypto_pipeline_tests.examples.conftest import DAYS, NOW, OUTAGE, RESTATED, SmallDeployment
 from crypto_pipeline_tests.examples.running import EXAMPLES, run_notebook, run_script
 
+# bi_tool.py makes a role
+pytestmark = pytest.mark.own_server
 NOTEBOOKS = sorted(path.name for path in EXAMPLES.glob("*.ipynb"))
 
 
@@ -34,6 +38,63 @@ def test_reading_from_another_machine(deployment: SmallDeployment, tmp_path: Pat
     closes = re.findall(r"newest close over .*: +([\d.]+)", printed)
     with Reader(deployment.database_url) as reader:
         assert [float(close) for close in closes] == [reader.bars("BTC-USDT", "1h", last=1)["close"][0]] * 2
+
+
+def test_point_in_time(deployment: SmallDeployment, tmp_path: Path) -> None:
+    """Guards I2 (docs/invariants.md): before the venue stated a bar again, its first value was the truth."""
+    shown = run_notebook("point_in_time.ipynb", environment=deployment.environment, folder=tmp_path)
+    then, now = _numbers(r"(\d+) bars were known before .*, (\d+) are known now", shown)
+    assert then == now == "47"
+    (row,) = re.findall(r"│ (\S+ \S+ UTC) +┆ +([\d.]+) +┆ .* ┆ +([\d.]+) +│", shown)
+    assert row[0] == f"{RESTATED:%Y-%m-%d %H:%M:%S} UTC"
+    assert float(row[1]) - float(row[2]) == pytest.approx(0.25)
+    assert "the same again: True" in shown
+
+
+def test_training_set(deployment: SmallDeployment, tmp_path: Path) -> None:
+    shown = run_notebook("training_set.ipynb", environment=deployment.environment, folder=tmp_path)
+    setups, won = map(int, _numbers(r"(\d+) setups, (\d+) of them won", shown))
+    learned, tested, left_out = map(int, _numbers(r"(\d+) rows to learn from, (\d+) to test on, (\d+) left out", shown))
+    assert learned + tested + left_out == setups > won > 0
+    assert min(learned, tested) > 50
+    assert left_out > 0, "labels that reach into the test are purged"
+    past, model = (float(score) for score in re.findall(r"│ (?:rate of the past|LightGBM) +┆ ([\d.]+)", shown))
+    assert 0 < model < 0.5
+    assert 0 < past < 0.5
+
+
+def test_strategy_replay(deployment: SmallDeployment, tmp_path: Path) -> None:
+    shown = run_notebook("strategy_replay.ipynb", environment=deployment.environment, folder=tmp_path)
+    careful, trades = map(int, _numbers(r"(\d+) trades instead of (\d+)", shown))
+    assert 0 < careful < trades
+    assert f"{trades} trades, " in shown
+    assert "data:image/png" in (tmp_path / "replay.html").read_text("utf-8")
+
+
+def test_a_year_in_polars(deployment: SmallDeployment, tmp_path: Path) -> None:
+    printed = run_script("year_in_polars.py", environment=deployment.environment, folder=tmp_path)
+    minutes = DAYS * 1440
+    assert f"{minutes} minutes in btc_1m.parquet" in printed
+    with Reader(deployment.database_url) as reader:
+        stored = reader.bars("BTC-USDT", "1m", start=START, end=NOW, columns=["open_time", "close"])
+    assert pl.read_parquet(tmp_path / "btc_1m.parquet").select("open_time", "close").equals(stored)
+    assert re.search(rf"│ 2025-06-01 00:00:00 UTC ┆ {minutes} +┆ ", printed)
+
+
+def test_a_bi_tool(deployment: SmallDeployment, tmp_path: Path) -> None:
+    printed = run_script("bi_tool.py", environment=deployment.environment, folder=tmp_path)
+    assert "candles of the last day: 95 rows" in printed
+    assert "gainers and losers: 4 rows" in printed
+    assert "  ETH-USDT, 1m, venue_outage, 1, 7" in printed
+    assert "bars that were replaced: 1 rows" in printed
+    assert (EXAMPLES / "bi_tool.sql").read_text("utf-8").count("-- name: ") == len(re.findall(r": \d+ rows", printed))
+    assert "it cannot write: permission denied" in printed
+
+
+def _numbers(pattern: str, shown: str) -> tuple[str, ...]:
+    found = re.search(pattern, shown)
+    assert found is not None, shown
+    return found.groups()
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
