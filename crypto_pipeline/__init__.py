@@ -11,7 +11,6 @@ Everything else is in the rooms: ``market`` (the words of the field), ``venues``
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,6 +34,10 @@ __all__ = [
     "AdjustmentWarning", "Reader", "SpanWarning", "StoreError", "__version__", "bars", "forecast", "instruments",
     "macro", "replay_trading", "stream", "training_set",
 ]  # fmt: skip
+
+#: Readers of ``bars`` and the other functions, by the URL of their database, oldest first.
+_readers: dict[str, Reader] = {}
+_MOST_READERS = 4
 
 
 def bars(
@@ -151,13 +154,15 @@ def training_set(
     parameter_set: str = "default",
     instruments: Sequence[str] | None = None,
     eligible_only: bool = True,
+    progress: bool | None = None,
     data_dir: str | Path | None = None,
 ) -> pl.DataFrame:
     """Features joined to the labels of signals in ``[start, end)``, as known at ``as_of`` (default: now).
 
     Columns are those of ``labels.stored.training.training_set``, which also gives the manifest. The set ``loose`` comes
     together with every event of the set ``default``, which is marked ``is_default``. Where there are no rows, an
-    ``EmptyTrainingSetWarning`` says why and what would give some.
+    ``EmptyTrainingSetWarning`` says why and what would give some. ``progress`` shows the instruments that are done:
+    None in notebooks, True in terminals too, False nowhere.
 
     Raises ValueError for a bad argument, StoreError for an unknown instrument or when no database answers.
     """
@@ -166,15 +171,18 @@ def training_set(
     from crypto_pipeline.labels.stored.training import EmptyTrainingSetWarning, training_set
     from crypto_pipeline.labels.strategies.registry import Strategy
     from crypto_pipeline.reading.arguments import moment, optional
+    from crypto_pipeline.reading.display.progress import shown_progress
     from crypto_pipeline.settings import load_settings
     from crypto_pipeline.store import Store, resolve_url
+    from crypto_pipeline.store.database.fork_safety import require_polars
 
     settings = load_settings(data_dir=data_dir)
     chosen, sets = Strategy.parse(strategy), parameter_sets(settings.label_parameters)
     if parameter_set not in sets:
         raise ValueError(f"unknown parameter set {parameter_set!r}: there are {', '.join(sets)}")
     span = moment(start, "start"), moment(end, "end")
-    with Store(resolve_url(settings)) as store:
+    require_polars("training_set")
+    with Store(resolve_url(settings)) as store, shown_progress("Training set, instruments", progress) as report:
         made = training_set(
             store,
             chosen,
@@ -185,6 +193,7 @@ def training_set(
             instruments=instruments,
             eligible_only=eligible_only,
             retention=retention_policy(settings),
+            report=report,
         )
     if made.why_empty:
         warnings.warn(made.why_empty, EmptyTrainingSetWarning, stacklevel=2)
@@ -200,14 +209,16 @@ def replay_trading(
     as_of: Moment | None = None,
     parameters: Mapping[str, Any] | None = None,
     report: str | Path | None = None,
+    progress: bool | None = None,
     data_dir: str | Path | None = None,
 ) -> TradingReplay:
     """What trading would have done with the 15m bars of ``[start, end)``, by the functions of live trading.
 
     It begins with a new account; nothing is stored. ``variant``: a shadow variant. ``parameters``: trading parameters
     that differ from those of the settings, by name (``{"max_open": 3}``). ``as_of``: with the bars and predictions that
-    were stored by then. ``report``: a file for a page with charts. The answer has ``book`` (figures), ``simulation``
-    (decisions, orders, fills, trades, postings and equity as frames) and ``journal()``.
+    were stored by then. ``report``: a file for a page with charts. ``progress`` shows the weeks that are done, as that
+    of ``training_set``. The answer has ``book`` (figures), ``simulation`` (decisions, orders, fills, trades, postings
+    and equity as frames) and ``journal()``.
 
     The database is that of ``bars``. Raises ValueError for a bad argument, StoreError for an unknown instrument or
     variant, where the span has no bar, or when no database answers.
@@ -215,17 +226,22 @@ def replay_trading(
     from pathlib import Path
 
     from crypto_pipeline.reading.arguments import moment, optional
+    from crypto_pipeline.reading.display.progress import shown_progress
     from crypto_pipeline.settings import load_settings
+    from crypto_pipeline.store.database.fork_safety import require_polars
     from crypto_pipeline.trading.stored.production import production_parameters
     from crypto_pipeline.trading.stored.replay import replay_trading
 
+    require_polars("replay_trading")
     settings, reader = load_settings(data_dir=data_dir), _reader(data_dir)
     first, last = moment(start, "start"), optional(end, "end", up=True) or reader.now()
     champion = production_parameters(reader.store, settings)
-    made = replay_trading(
-        reader.store, settings, first, last, variant=variant, instruments=instruments,
-        as_of=optional(as_of, "as_of", up=False), parameters=champion.changed(parameters) if parameters else champion,
-    )  # fmt: skip
+    with shown_progress("Replay, weeks", progress) as steps:
+        made = replay_trading(
+            reader.store, settings, first, last, variant=variant, instruments=instruments, report=steps,
+            as_of=optional(as_of, "as_of", up=False),
+            parameters=champion.changed(parameters) if parameters else champion,
+        )  # fmt: skip
     if report is not None:
         from crypto_pipeline.ops.reports.trading_page import book_page
 
@@ -240,11 +256,19 @@ def _reader(data_dir: str | Path | None) -> Reader:
     return _kept(resolve_url(load_settings(data_dir=data_dir)))
 
 
-@lru_cache(maxsize=4)
 def _kept(url: str) -> Reader:
+    """The reader of a database, one for all threads, and only of the newest few databases."""
     from crypto_pipeline.reading import Reader
 
-    return Reader(url)
+    found = _readers.get(url)
+    if found is None:
+        made = Reader(url)  # connects when it is first asked
+        found = _readers.setdefault(url, made)
+        if found is not made:  # another thread was faster
+            made.close()
+        for other in list(_readers)[:-_MOST_READERS]:
+            _readers.pop(other, None)
+    return found
 
 
 def __getattr__(name: str) -> Any:

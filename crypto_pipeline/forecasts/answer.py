@@ -7,16 +7,22 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from crypto_pipeline.forecasts.conformal import QUANTILES
 from crypto_pipeline.forecasts.horizons import PRICE_TIME_TO_LIVE, STALE_TIMES, TIME_TO_LIVE
 from crypto_pipeline.forecasts.publication import direction
 from crypto_pipeline.forecasts.timeline import Floats
 from crypto_pipeline.market.instruments import refresh_class
+from crypto_pipeline.reading.display.tabular import Tabular
 from crypto_pipeline.store.database.errors import StoreError, UnknownNameError
 
 #: Columns of a forecast's prices, in the order of QUANTILES.
 PRICE_NAMES = ("low_95", "low_80", "median", "high_80", "high_95")
+_STEPS = {
+    "step": pl.Int32(), "target": pl.Datetime("ms", "UTC"), "direction": pl.String(),
+    **dict.fromkeys(PRICE_NAMES, pl.Float64()),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +78,10 @@ class Forecast:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class ForecastAnswer:
-    """A forecast and how old it is.
+@dataclass(frozen=True, slots=True, repr=False)
+class ForecastAnswer(Tabular):
+    """A forecast and how old it is. As a frame (``to_polars()``, ``to_pandas()``, ``to_arrow()``) its steps: ``step``,
+    ``target`` (UTC), ``direction``, and the prices of PRICE_NAMES in the quote asset.
 
     Attributes:
         forecast: What is forecast.
@@ -87,6 +94,18 @@ class ForecastAnswer:
     as_of: datetime
     age_s: float
     stale: bool
+
+    def to_polars(self) -> pl.DataFrame:
+        """One row per step of the forecast."""
+        return pl.DataFrame(self.forecast.rows(), schema=_STEPS)
+
+    def headline(self) -> str:
+        """What is forecast, by which model, and how old the price is that it starts from."""
+        one, stale = self.forecast, ", stale" if self.stale else ""
+        return (
+            f"Forecast of {one.series}, horizon {one.horizon}: {one.direction} from {one.price:g}, by {one.model}, "
+            f"as of {self.as_of:%Y-%m-%d %H:%M:%S}Z, {self.age_s:.0f} s old{stale}"
+        )
 
     def document(self) -> dict[str, Any]:
         """The answer as JSON-ready values."""

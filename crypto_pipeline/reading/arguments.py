@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from numbers import Real
 from typing import Any
 
 from crypto_pipeline.market.timeframes import parse_time, require_utc
@@ -17,6 +18,8 @@ _MICROSECOND = timedelta(microseconds=1)
 _LOST_PLUS = re.compile(r"(:\d{2}(?:\.\d+)?) (\d{2}:?\d{2})$")
 #: Digits of a second that Python's times do not have.
 _NANOSECONDS = re.compile(r"\.\d{6}(\d+)")
+#: From here on a Unix time is one of milliseconds: in seconds it is the year 5138.
+_MILLISECONDS = 10**11
 _FORMS = "give an aware datetime, or ISO 8601 text such as 2026-01-31 or 2026-01-31T12:00Z"
 
 
@@ -42,7 +45,7 @@ def _read(value: Any) -> tuple[datetime, bool]:
         text = _LOST_PLUS.sub(r"\1+\2", value.strip())
         finer = _NANOSECONDS.search(text)
         return parse_time(text), finer is not None and finer.group(1).strip("0") != ""
-    if value != value or str(value) == "NaT":
+    if str(value) in ("NaT", "nan"):
         raise ValueError(f"{value} is no time: leave it out, or {_FORMS}")
     if isinstance(value, datetime):
         # pandas' Timestamp is a datetime that is finer than a microsecond
@@ -53,9 +56,22 @@ def _read(value: Any) -> tuple[datetime, bool]:
         return require_utc(plain), getattr(value, "nanosecond", 0) > 0
     if isinstance(value, date):
         return midnight(value), False
-    if type(value).__name__ == "datetime64":
-        raise ValueError(f"{value} has no time zone, as all of numpy's times: give '{value}Z' if it is UTC")
-    raise ValueError(f"{_FORMS}, not {value!r}")
+    raise ValueError(_refusal(value))
+
+
+def _refusal(value: Any) -> str:
+    """What to write instead of something that is no time, or has no time zone."""
+    kind = type(value).__name__
+    if kind == "datetime64":
+        fix = f"{value}Z" if "T" in str(value) else value.astype("datetime64[D]")
+        return f"{value} has no time zone, as all of numpy's times: give '{fix}' if it is UTC"
+    if isinstance(value, timedelta) or kind == "timedelta64":
+        return f"{value} is a length of time: give a moment, for example reader.now() - timedelta(days=1)"
+    if isinstance(value, Real) and kind != "bool":
+        # a Unix time of this century, in seconds or in milliseconds
+        seconds = f"{value} / 1000" if float(value) >= _MILLISECONDS else f"{value}"
+        return f"{_FORMS}, not {value!r}; of a Unix time datetime.fromtimestamp({seconds}, UTC)"
+    return f"{_FORMS}, not {value!r}"
 
 
 def optional(value: Moment | None, name: str, *, up: bool = True) -> datetime | None:

@@ -10,28 +10,31 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from crypto_pipeline.market.times import EPOCH, month_number, month_start
+from crypto_pipeline.reading.display.progress import shown_progress
 from crypto_pipeline.reading.query import Question
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 
 
-def scan(read: Callable[[Question], pl.DataFrame], asked: Question) -> pl.LazyFrame:
-    """A lazy frame over the question's span."""
+def scan(read: Callable[[Question], pl.DataFrame], asked: Question, progress: bool | None = False) -> pl.LazyFrame:
+    """A lazy frame over the question's span; ``progress`` as in ``shown_progress``, by months."""
 
     def pieces(
         columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, batch: int | None
     ) -> Iterator[pl.DataFrame]:
         del batch  # each batch is a month
-        left = rows
-        for begin, until in _months(asked):
-            found = read(replace(asked, start=begin, end=until, columns=tuple(columns or READ_SCHEMA)))
-            if predicate is not None:
-                found = found.filter(predicate)
-            if left is not None:
-                found = found.head(left)
-                left -= found.height
-            yield found
-            if left == 0:
-                return
+        left, months = rows, list(_months(asked))
+        with shown_progress(f"Months of {asked.timeframe} bars", progress) as report:
+            for number, (begin, until) in enumerate(months):
+                found = read(replace(asked, start=begin, end=until, columns=tuple(columns or READ_SCHEMA)))
+                report(number + 1, len(months))
+                if predicate is not None:
+                    found = found.filter(predicate)
+                if left is not None:
+                    found = found.head(left)
+                    left -= found.height
+                yield found
+                if left == 0:
+                    return
 
     return register_io_source(pieces, schema=READ_SCHEMA)
 

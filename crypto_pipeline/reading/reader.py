@@ -17,6 +17,7 @@ from crypto_pipeline.reading.arguments import Moment
 from crypto_pipeline.reading.bar_answers import BarAnswers
 from crypto_pipeline.reading.cached_reader import CachedReader
 from crypto_pipeline.reading.collected import CollectedDays
+from crypto_pipeline.reading.display.overview import ShownReader
 from crypto_pipeline.reading.helper_process import HelperProcess, needs_polars
 from crypto_pipeline.reading.lazy import scan
 from crypto_pipeline.reading.macro import MacroReading
@@ -27,8 +28,7 @@ from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store, resolve_url
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.database import fork_safety
-from crypto_pipeline.store.database.errors import NeedsPolarsError
-from crypto_pipeline.store.database.portable_url import PortableUrl, without_password
+from crypto_pipeline.store.database.portable_url import PortableUrl
 from crypto_pipeline.store.database.sessions.pooler import DatabaseUrl
 from crypto_pipeline.store.reads.queries import LAST
 
@@ -36,7 +36,7 @@ __all__ = ["Reader"]
 
 
 @fork_safety.with_parts
-class Reader(MacroReading):
+class Reader(ShownReader, MacroReading):
     """Reads from the database behind ``url``; without one, from that of ``data_dir`` or of the settings.
 
     Thread-safe, and safe to fork: a child opens connections of its own. It is pickled as its settings, with the URL but
@@ -79,9 +79,6 @@ class Reader(MacroReading):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self._settings,)
-
-    def __repr__(self) -> str:
-        return f"<Reader of {without_password(self.store.url)}>"
 
     @cached_property
     def cached(self) -> CachedReader:
@@ -170,20 +167,21 @@ class Reader(MacroReading):
         as_of: Moment | None = None,
         final_only: bool = True,
         adjust: str = "none",
+        progress: bool | None = None,
     ) -> pl.LazyFrame:
         """As ``bars``, lazily: read month by month when the frame is collected, and only the columns that are used.
 
         For spans that do not fit into memory: filters and ``sink_parquet`` process one month at a time. Sorted by
         instrument and time within each month; the months are read one after the other, not in one transaction.
+        ``progress`` shows the months that are read: None in notebooks, True in terminals too, False nowhere.
         """
         end = end or self._now()
         asked = question(
             instruments, timeframe, start, end, as_of=as_of, final_only=final_only, columns=ALL, adjust=adjust
         )
-        if fork_safety.without_polars():
-            raise NeedsPolarsError("scan")
+        fork_safety.require_polars("scan")
         self.store.symbols.ids(asked.instruments)  # a wrong name is refused now, not when it is collected
-        return scan(self.answer, asked)
+        return scan(self.answer, asked, progress)
 
     def answer(self, asked: Question) -> pl.DataFrame:
         """The bars that a question asks for; an AdjustmentWarning names each action that could not be applied."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +36,39 @@ def run_script(name: str, *arguments: str, environment: dict[str, str], folder: 
     return done.stdout
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What one cell shows, as text and as HTML."""
+
+    text: str
+    html: str
+
+
 def run_notebook(name: str, *, environment: dict[str, str], folder: Path) -> str:
     """Everything that the cells of a notebook show as text, run in ``folder``; fails where one raises."""
-    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed: pip install -e '.[test]'")
     import nbformat
-    from jupyter_client.manager import KernelManager
 
     notebook = nbformat.read(EXAMPLES / name, as_version=4)
+    return "\n".join(cell.text for cell in _executed(notebook, environment, folder))
+
+
+def run_cells(cells: Sequence[str], *, environment: dict[str, str], folder: Path) -> list[Shown]:
+    """What each of these cells shows, run one after the other in one kernel."""
+    from nbformat import v4
+
+    return _executed(v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells]), environment, folder)
+
+
+def _executed(notebook: Any, environment: dict[str, str], folder: Path) -> list[Shown]:
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed: pip install -e '.[test]'")
+    from jupyter_client.manager import KernelManager
+
     client = nbclient.NotebookClient(
         notebook, km=KernelManager(), timeout=int(HUNG), resources={"metadata": {"path": str(folder)}}
     )
     client.execute(env=clean_environment(**environment))
-    return "\n".join(_text(output) for cell in notebook.cells for output in cell.get("outputs", ()))
+    outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+    return [Shown("".join(map(_text, each)), "".join(map(_html, each))) for each in outputs]
 
 
 def _text(output: Any) -> str:
@@ -53,4 +76,8 @@ def _text(output: Any) -> str:
     if output.output_type == "stream":
         assert output.name == "stdout", output.text
         return str(output.text)
-    return str(output.data.get("text/plain", ""))
+    return f"{output.data.get('text/plain', '')}\n"
+
+
+def _html(output: Any) -> str:
+    return "" if output.output_type == "stream" else str(output.data.get("text/html", ""))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from crypto_pipeline import Reader
-from crypto_pipeline_tests.builders.label_market import START
+from crypto_pipeline_tests.builders.label_market import START, TIERS
 from crypto_pipeline_tests.examples.conftest import DAYS, NOW, OUTAGE, RESTATED, SmallDeployment
-from crypto_pipeline_tests.examples.running import EXAMPLES, run_notebook, run_script
+from crypto_pipeline_tests.examples.running import EXAMPLES, HUNG, clean_environment, run_notebook, run_script
 
 # bi_tool.py makes a role
 pytestmark = pytest.mark.own_server
@@ -89,6 +91,22 @@ def test_a_bi_tool(deployment: SmallDeployment, tmp_path: Path) -> None:
     assert "bars that were replaced: 1 rows" in printed
     assert (EXAMPLES / "bi_tool.sql").read_text("utf-8").count("-- name: ") == len(re.findall(r": \d+ rows", printed))
     assert "it cannot write: permission denied" in printed
+
+
+def test_an_existing_dagster(deployment: SmallDeployment, tmp_path: Path) -> None:
+    """By Dagster's own command, as a deployment loads the file."""
+    command = ["-m", "dagster", "asset", "materialize", "-f", str(EXAMPLES / "existing_dagster.py")]
+    done = subprocess.run(
+        [sys.executable, *command, "--select", "daily_range", "--partition", "2025-06-10"],
+        env=clean_environment(**deployment.environment), cwd=tmp_path,
+        capture_output=True, text=True, timeout=HUNG, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = pl.read_parquet(tmp_path / "daily_range_2025-06-10.parquet").sort("instrument")
+    with Reader(deployment.database_url) as reader:
+        day = reader.bars(reader.symbols(), "1d", start="2025-06-10", end="2025-06-11").sort("instrument")
+    assert made["instrument"].to_list() == sorted(TIERS)
+    assert made["range"].to_list() == ((day["high"] - day["low"]) / day["open"]).to_list()
 
 
 def _numbers(pattern: str, shown: str) -> tuple[str, ...]:

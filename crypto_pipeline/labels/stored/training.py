@@ -31,6 +31,7 @@ from crypto_pipeline.labels.strategies.base import Parameters
 from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.retention import RetentionPolicy
 from crypto_pipeline.market.timeframes import Timeframe, parse_time, require_utc
+from crypto_pipeline.reading.display.progress import Steps, no_steps
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store, StoreError
 
@@ -107,6 +108,7 @@ def training_set(
     eligible_only: bool = True,
     universe: Universe | None = None,
     retention: RetentionPolicy | None = None,
+    report: Steps = no_steps,
 ) -> TrainingSet:
     """Labels of signals in ``[start, end)`` with their features, as known at ``as_of`` (default: now).
 
@@ -119,7 +121,8 @@ def training_set(
     ``parameters``: default those of the set ``default``. ``default``: the parameters that are traded; their labels are
     rows too, marked ``is_default``, and count before those of ``parameters`` at the same signal. None: the labels of
     ``parameters`` alone, all of them marked. ``universe``: whose bars decide ranks and breadth. ``retention``: what is
-    kept (default: by the settings). A set without rows says why (``why_empty``).
+    kept (default: by the settings). ``report`` takes the instruments that are done. A set without rows says why
+    (``why_empty``).
 
     Raises StoreError for an unknown instrument, an ``as_of`` to come, or when bars that it needs have been removed;
     ValueError for a naive time or a bad strategy.
@@ -131,7 +134,7 @@ def training_set(
     labels = weighted_labels(store, chosen, used, judged, begin, until, moment, instruments)
     everyone = universe or Universe.from_store(store, load_settings().feature_benchmark)
     _require_kept(store, labels, used, judged, everyone.benchmark, retention)
-    joined = _joined(chosen, labels, _features(store, labels, everyone, begin, until, moment))
+    joined = _joined(chosen, labels, _features(store, labels, everyone, begin, until, moment, report))
     frame = _weighted(joined.filter("eligible") if eligible_only else joined)
     manifest = _manifest(chosen, used, begin, until, moment, frame) | {
         "instruments": sorted(instruments) if instruments is not None else None,
@@ -279,7 +282,13 @@ def _manifest(
 
 
 def _features(
-    store: Store, labels: pl.DataFrame, universe: Universe, start: datetime, end: datetime, as_of: datetime
+    store: Store,
+    labels: pl.DataFrame,
+    universe: Universe,
+    start: datetime,
+    end: datetime,
+    as_of: datetime,
+    report: Steps,
 ) -> pl.DataFrame:
     """Features of the signal bars only, computed from the bars as they were known."""
     names = labels["instrument"].unique().sort().to_list()
@@ -289,7 +298,8 @@ def _features(
     signals = labels.select("instrument", open_time="signal_ts")
 
     def wanted() -> Iterator[pl.DataFrame]:
-        for rows in feature_frames(bars, start, end, universe.benchmark, names):
+        for number, rows in enumerate(feature_frames(bars, start, end, universe.benchmark, names), 1):
+            report(number, len(names))
             yield rows.join(signals, on=["instrument", "open_time"], how="semi")
 
     return pl.concat(list(wanted()))

@@ -61,6 +61,14 @@ def without_polars() -> bool:
     return _without_polars
 
 
+def require_polars(what: str) -> None:
+    """Raise NeedsPolarsError where Polars' threads are missing: ``what`` would wait for them for ever."""
+    from crypto_pipeline.store.database.errors import NeedsPolarsError
+
+    if _without_polars:
+        raise NeedsPolarsError(what)
+
+
 def _polars_runs() -> bool:
     """Whether Polars' threads run. True on systems without /proc, where that is unknown."""
     try:

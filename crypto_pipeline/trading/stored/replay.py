@@ -16,6 +16,7 @@ import polars as pl
 
 from crypto_pipeline.labels.strategies.base import TIMEFRAME
 from crypto_pipeline.market.times import unix_ms
+from crypto_pipeline.reading.display.progress import Steps, no_steps
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store, StoreError
 from crypto_pipeline.trading.ledger.booking import opening
@@ -30,7 +31,7 @@ from crypto_pipeline.trading.stored.production import PAPER, production_paramete
 from crypto_pipeline.trading.stored.signal_inputs import SignalInputs, read_signals
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TradingReplay:
     """What trading would have done in a span.
 
@@ -49,6 +50,14 @@ class TradingReplay:
     simulation: Simulation
     book: TradingBook
     as_of: datetime | None
+
+    def __repr__(self) -> str:
+        book, figures = self.book, self.book.figures
+        span = f"{book.start:%Y-%m-%d %H:%M} to {book.end:%Y-%m-%d %H:%M} UTC"
+        return (
+            f"<{self.title}, {span}: {self.signals.height} signals, {figures.trades} trades, {figures.wins} won, "
+            f"{figures.pnl:.2f} {book.currency} after {figures.fees:.2f} fees and {figures.slippage:.2f} slippage>"
+        )
 
     @property
     def title(self) -> str:
@@ -73,11 +82,13 @@ def replay_trading(
     instruments: Sequence[str] = (),
     as_of: datetime | None = None,
     parameters: TradingParameters | None = None,
+    report: Steps = no_steps,
 ) -> TradingReplay:
     """Trade the 15m bars that opened in ``[start, end)`` (UTC) with a new account. Nothing is stored.
 
     ``variant``: production's parameters with what the variant declares. ``instruments``: default every active one of a
     tier that is traded. ``as_of``: only what was stored by then. ``parameters``: others than those of production.
+    ``report`` takes the weeks whose signals are found.
     A trade that is open at the end stays open. Where it begins with the paper account, resets of halts by a person
     count as they were made. Raises StoreError for an unknown instrument or variant, where a span has
     no closed 15m bar, and when the database fails.
@@ -89,7 +100,7 @@ def replay_trading(
         raise StoreError(str(error)) from None
     name = next(key for key, one in VARIANTS.items() if one is chosen)
     first, until = _span(store, start, end, as_of)
-    inputs = read_signals(store, settings, first, until, instruments=instruments, as_of=as_of)
+    inputs = read_signals(store, settings, first, until, instruments=instruments, as_of=as_of, report=report)
     _require_bars(inputs, first, until, as_of)
     market = ShadowMarket(inputs.panel, inputs.signals, inputs.strategies, inputs.minutes)
     made = shadow_ledgers(market, champion, unix_ms(first), names=[name], resets=_resets(store, first))[name]
