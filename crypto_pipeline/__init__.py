@@ -184,17 +184,11 @@ def training_set(
     require_polars("training_set")
     with Store(resolve_url(settings)) as store, shown_progress("Training set, instruments", progress) as report:
         made = training_set(
-            store,
-            chosen,
-            *span,
-            as_of=optional(as_of, "as_of", up=False),
-            parameters=sets[parameter_set][chosen],
+            store, chosen, *span,
+            as_of=optional(as_of, "as_of", up=False), parameters=sets[parameter_set][chosen],
             default=sets[DEFAULT][chosen] if parameter_set == LOOSE else None,
-            instruments=instruments,
-            eligible_only=eligible_only,
-            retention=retention_policy(settings),
-            report=report,
-        )
+            instruments=instruments, eligible_only=eligible_only, retention=retention_policy(settings), report=report,
+        )  # fmt: skip
     if made.why_empty:
         warnings.warn(made.why_empty, EmptyTrainingSetWarning, stacklevel=2)
     return made.frame
