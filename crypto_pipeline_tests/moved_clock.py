@@ -48,7 +48,7 @@ MOMENTS = (
     Moment("New York's clocks go forward", at=datetime(2027, 3, 14, 6, 59, 30, tzinfo=UTC), zone="America/New_York"),
     Moment("New York's clocks go back", at=datetime(2026, 11, 1, 5, 59, 30, tzinfo=UTC), zone="America/New_York"),
     Moment("Berlin's clocks go forward", at=datetime(2027, 3, 28, 0, 59, 30, tzinfo=UTC), zone="Europe/Berlin"),
-    Moment("Berlin's clocks go back", at=datetime(2026, 10, 25, 0, 59, 30, tzinfo=UTC), zone="Europe/Berlin"),
+    Moment("Berlin's clocks go back", at=datetime(2025, 10, 26, 0, 59, 30, tzinfo=UTC), zone="Europe/Berlin"),
 )
 
 
