@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
 from functools import cached_property
 from typing import Any
 
 import crypto_pipeline
-from crypto_pipeline.forecasts.answer import ForecastAnswer
+from crypto_pipeline.forecasts.answer import Forecast, ForecastAnswer
 from crypto_pipeline.labels.stored.training import EmptyTrainingSetWarning
 from crypto_pipeline.reading import Answer
 from crypto_pipeline.reading.cached_reader import CachedReader
 from crypto_pipeline.store.database.errors import DatabaseAwayError
 from crypto_pipeline.trading.portfolio.book import TradingBook
 from crypto_pipeline.trading.stored.replay import TradingReplay
-from docs_site.markdown import as_anchor, code, heading, prose
+from docs_site.markdown import as_anchor, code, heading, prose, table
 
 #: Classes that answers consist of, beside those that the package itself exports.
-ANSWERS = (CachedReader, Answer, ForecastAnswer, TradingReplay, TradingBook)
+ANSWERS = (CachedReader, Answer, ForecastAnswer, Forecast, TradingReplay, TradingBook)
+#: Public for other rooms of the package, of no use to a reader of bars.
+_INTERNAL = {
+    "Reader": {"answer", "answer_or_warn", "symbol_ids", "version"},
+    "CachedReader": {
+        "answer", "answer_async", "close_listening", "heard_everything_until", "pass_on", "series", "version"
+    },
+}  # fmt: skip
 _HEAD = """# Python
 
 The public names of the package, made from its docstrings. Times are UTC, spans half-open: a bar that opens at `end`
@@ -40,7 +49,8 @@ def members(owner: type) -> dict[str, Any]:
             for name, member in vars(cls).items():
                 plain = getattr(member, "__func__", member)
                 told = plain.__doc__ if isinstance(plain, property | cached_property) or callable(plain) else None
-                if not name.startswith("_") and told and name not in found:
+                hidden = name.startswith("_") or name in _INTERNAL.get(owner.__name__, ())
+                if told and not hidden and name not in found:
                     found[name] = plain
     return found
 
@@ -66,9 +76,11 @@ def _class(owner: type, level: int = 2) -> str:
     if issubclass(owner, Exception):
         base = next(cls for cls in owner.__mro__[1:] if cls is not object)
         return "\n".join([*shown, f"Base: `{base.__name__}`. {prose(owner.__doc__)}"])
-    if "__init__" in vars(owner) and owner.__init__.__qualname__ != "Protocol.__init__":
+    if owner is crypto_pipeline.Reader:
         shown.append(code(_signature(owner.__name__, owner.__init__), "python"))
-    shown.append(prose(owner.__doc__))
+    shown.append(_told(owner))
+    if rows := fields(owner):
+        shown.append(table(("field", "type", "meaning"), rows))
     for name, member in members(owner).items():
         if isinstance(member, property | cached_property):
             shown += [heading(level + 1, f"{owner.__name__}.{name}", as_anchor(owner.__name__, name)),
@@ -76,6 +88,25 @@ def _class(owner: type, level: int = 2) -> str:
         else:
             shown.append(_function(f"{owner.__name__}.{name}", member, level + 1))
     return "\n".join(shown)
+
+
+def _told(owner: type) -> str:
+    """The docstring, without its list of attributes, and without the one that dataclasses make of their fields."""
+    text = inspect.cleandoc(owner.__doc__ or "")
+    return "" if text.startswith(f"{owner.__name__}(") else prose(text.split("\nAttributes:\n")[0])
+
+
+def fields(owner: type) -> list[tuple[str, str, str]]:
+    """Public fields of a dataclass with type and meaning, which the docstring lists under ``Attributes``."""
+    if not is_dataclass(owner):
+        return []
+    listed = inspect.cleandoc(owner.__doc__ or "").partition("\nAttributes:\n")[2]
+    meanings = dict(re.findall(r"^    (\w+): (.+(?:\n {5,}.+)*)", listed, re.MULTILINE))
+    return [
+        (f"`{each.name}`", f"`{each.type}`", meanings.get(each.name, "").replace("``", "`"))
+        for each in dataclass_fields(owner)
+        if not each.name.startswith("_")
+    ]
 
 
 def _function(name: str, function: Any, level: int) -> str:
