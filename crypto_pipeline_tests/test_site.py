@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from crypto_pipeline.settings import Settings
+from crypto_pipeline.store.database.connect import connect
 from crypto_pipeline_tests.builders.databases import NewDatabase
 from crypto_pipeline_tests.builders.places import PROJECT
 
@@ -18,7 +19,7 @@ if not (PROJECT / "mkdocs.yml").exists():
 
 from docs_site import command_reference, http_reference, python_reference, sql_reference, stream_reference
 from docs_site.build import build_site
-from docs_site.claims import command_lines, wrong_addresses, wrong_calls, wrong_commands
+from docs_site.claims import blocks, command_lines, wrong_addresses, wrong_calls, wrong_commands
 from docs_site.links import broken_in_repository, broken_links
 from docs_site.markdown import as_anchor
 from docs_site.stage import DOCS, PAGES
@@ -98,6 +99,20 @@ def test_pages_claim_nothing_that_the_code_denies(paths: dict[str, dict[str, obj
         wrong += [f"{path.name}: {address}" for address in wrong_addresses(page, set(paths))]
     assert wrong == []
     assert sum(len(list(command_lines(path.read_text()))) for path in PAGES_AS_WRITTEN) > 200
+
+
+def test_queries_of_pages_run(database: str) -> None:
+    queries = [
+        statement
+        for path in PAGES_AS_WRITTEN
+        for block in blocks(path.read_text(), {"sql"})
+        for statement in re.sub(r"(?m)^--.*\n", "", block).split(";")
+        if statement.lstrip().startswith("SELECT")
+    ]
+    assert len(queries) > 8
+    with connect(database) as connection:
+        for query in queries:
+            connection.execute(query)
 
 
 def test_a_wrong_claim_is_found() -> None:

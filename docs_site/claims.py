@@ -17,7 +17,7 @@ from crypto_pipeline.cli.app import app
 from docs_site.command_reference import PROGRAM
 
 _BLOCK = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
-_SHELL = {"sh", "bash", "console", ""}
+_SHELL = {"sh", "bash", "console"}
 #: Addresses that the OpenAPI document does not list: the page, and the documents themselves.
 _UNDESCRIBED = {"/", "/openapi.json", "/asyncapi.json"}
 _ADDRESS = re.compile(r"https?://(?:127\.0\.0\.1|localhost|[\w.]+\.example\.org):8790(/[\w/{}.@-]*)")
@@ -32,7 +32,9 @@ def blocks(page: str, languages: set[str]) -> Iterator[str]:
 
 def command_lines(page: str) -> Iterator[str]:
     """Every call of the program in blocks for a shell, one line each, and in code within the text."""
-    for block in blocks(page, _SHELL):
+    # in a session that is shown with what was printed, commands stand behind prompts
+    typed = [*blocks(page, _SHELL), *("\n".join(re.findall(r"(?m)^\$ .*", each)) for each in blocks(page, {""}))]
+    for block in typed:
         for line in block.replace("\\\n", " ").splitlines():
             if found := re.search(rf"(?:^|[\s/]){PROGRAM} (.*)", line.removeprefix("$ ")):
                 yield found[1]

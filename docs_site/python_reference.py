@@ -14,13 +14,14 @@ from crypto_pipeline.forecasts.answer import Forecast, ForecastAnswer
 from crypto_pipeline.labels.stored.training import EmptyTrainingSetWarning
 from crypto_pipeline.reading import Answer
 from crypto_pipeline.reading.cached_reader import CachedReader
+from crypto_pipeline.reading.stream import LiveStream, StreamUpdate
 from crypto_pipeline.store.database.errors import DatabaseAwayError
 from crypto_pipeline.trading.portfolio.book import TradingBook
 from crypto_pipeline.trading.stored.replay import TradingReplay
 from docs_site.markdown import as_anchor, code, heading, prose, table
 
 #: Classes that answers consist of, beside those that the package itself exports.
-ANSWERS = (CachedReader, Answer, ForecastAnswer, Forecast, TradingReplay, TradingBook)
+ANSWERS = (CachedReader, LiveStream, StreamUpdate, Answer, ForecastAnswer, Forecast, TradingReplay, TradingBook)
 #: Public for other rooms of the package, of no use to a reader of bars.
 _INTERNAL = {
     "Reader": {"answer", "answer_or_warn", "symbol_ids", "version"},
