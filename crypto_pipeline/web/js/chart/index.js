@@ -23,6 +23,8 @@ export function createChart(element, { api, stream = null, onBar, onTimeframe })
     goTo: (moment) => view.goTo(moment),
     /** Take the colours of the page again. */
     restyle: () => view.restyle(),
+    /** The newest bar that is loaded, and when the canvas was painted last, by `performance.now()`. */
+    newest: () => ({ bar: view.series?.window.bars.get(view.drawing.slots.at(-1) ?? 0) ?? null, paintedAt: view.drawing.painted }),
     /** What the canvas shows, for tests. */
     drawn: () => drawn(view),
     /** End all that it does. */

@@ -1,6 +1,6 @@
 // The chart as a whole: what is shown, from when, and everything that is drawn of it.
 
-import { make } from "../dom.js";
+import { make, setText } from "../dom.js";
 import { Canvas } from "./canvas.js";
 import { Controls } from "./controls.js";
 import { Drawing } from "./drawing.js";
@@ -143,7 +143,6 @@ export class View {
     try {
       await series.open(asked);
       if (series.closed) return;
-      this.controls.state.textContent = series.window.empty ? "no bars are stored yet" : "";
       this.#draw();
     } catch (error) {
       if (series.closed) return;
@@ -193,6 +192,7 @@ export class View {
     const { series } = this;
     if (!series || series.closed) return;
     const { window } = series;
+    setText(this.controls.state, window.bars.size ? "" : "no bars are stored yet");
     const slots = window.slots();
     const before = this.#inSight();
     const shorter = (slots.at(-1) ?? 0) < (this.drawing.slots.at(-1) ?? 0);
