@@ -11,9 +11,8 @@ import os
 import signal
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 from PIL import Image
 
@@ -32,11 +31,11 @@ from crypto_pipeline_tests.builders.charted_market import (
     FIRST_DAY,
     HOLE,
     HOLES,
-    M1,
     MINUTE,
     REVISED,
     stored_charted_market,
 )
+from crypto_pipeline_tests.builders.charted_page import DRAWN, Charted
 from crypto_pipeline_tests.builders.databases import NewDatabase, shared_database
 from crypto_pipeline_tests.builders.deployment import crowding
 from crypto_pipeline_tests.builders.lean import NEW_YORK
@@ -45,80 +44,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-#: Whether the chart shows what the API says of the span that it has loaded; what differs, where it does not.
-_DIFFERENCE = """
-async () => {
-  const drawn = document.getElementById("chart").chart.drawn();
-  if (!drawn.settled || !drawn.loaded || drawn.loaded.start === drawn.loaded.end) return "not drawn yet";
-  const { instrument, timeframe, asOf, adjust } = drawn.choice;
-  const iso = (moment) => new Date(moment).toISOString();
-  const { start, end } = drawn.loaded;
-  const asked = { timeframe, start: iso(start), end: iso(end), final_only: false, limit: 50000, adjust };
-  if (asOf !== null) asked.as_of = iso(asOf);
-  const rows = (await (await fetch(`/bars/${instrument}?${new URLSearchParams(asked)}`)).json()).bars;
-  const names = ["open", "high", "low", "close", "volume"];
-  const text = (row) => JSON.stringify([Number(new Date(row.open_time)), ...names.map((name) => row[name])]);
-  const [said, shown] = [rows.map(text), drawn.bars.map(text)];
-  const missing = said.filter((row) => !shown.includes(row));
-  const extra = shown.filter((row) => !said.includes(row));
-  if (!said.length) return "the API has no bars";
-  return missing.length || extra.length ? { missing: missing.slice(0, 3), extra: extra.slice(0, 3) } : null;
-}
-"""
-#: What the chart shows, in the page.
-_DRAWN = "document.getElementById('chart').chart.drawn()"
-# Playwright's own waiting evaluates text in the page, which the page's security policy forbids.
-_UNTIL = """
-async (milliseconds) => {
-  const end = performance.now() + milliseconds;
-  while (!(await (%s)())) {
-    if (performance.now() > end) return false;
-    await new Promise((done) => setTimeout(done, 40));
-  }
-  return true;
-}
-"""
-
-
-class Charted:
-    """The page with its chart, and the database behind it."""
-
-    def __init__(self, page: Page, store: Store, url: str) -> None:
-        self.page, self.store, self.url = page, store, url
-
-    def show(self, instrument: str = CHARTED, timeframe: str = "1m") -> None:
-        self.page.goto("about:blank")  # the address differs in its last part only: it would not be loaded anew
-        self.page.goto(f"{self.url}/#/{instrument}/{timeframe}")
-        chart = "document.getElementById('chart')?.chart"
-        self.until(f"() => {chart}?.drawn().choice.instrument === '{instrument}'")
-        self.equal()
-
-    def drawn(self) -> Any:
-        return self.page.evaluate(_DRAWN)
-
-    def until(self, condition: str, seconds: float = 15) -> None:
-        """Wait until a function of the page returns true."""
-        assert self.page.evaluate(_UNTIL % condition, 1000 * seconds * crowding()), (
-            f"not within {seconds} s: {condition}"
-        )
-
-    def equal(self) -> None:
-        """Wait until the chart shows what the API says."""
-        same = f"async () => (await ({_DIFFERENCE})()) === null"
-        assert self.page.evaluate(_UNTIL % same, 15_000 * crowding()), self.page.evaluate(_DIFFERENCE)
-
-    def shows(self, moment: datetime, close: float) -> None:
-        """Wait until the bar of a moment has this close, and everything is as the API says."""
-        self.until(f"() => {_DRAWN}.bars.some((one) => one.open_time === {unix_ms(moment)} && one.close === {close})")
-        self.equal()
-
-    def write(self, at: datetime, **values: Any) -> None:
-        self.store.bars.write(frame([bar(CHARTED, at, **values)]), M1)
-
-    def rows(self, path: str, **asked: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = httpx.get(f"{self.url}/{path}", params=asked).json()["rows"]
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +75,7 @@ def charted(page: Page, database: Store, served: Served) -> Charted:
 
 def test_every_hole_has_the_colour_of_its_reason_and_its_tooltip_is_the_row_of_the_ledger(charted: Charted) -> None:
     charted.show()
-    charted.until(f"() => {_DRAWN}.painted.filter((one) => one.state !== 'unexplained').length === {len(HOLES) - 1}")
+    charted.until(f"() => {DRAWN}.painted.filter((one) => one.state !== 'unexplained').length === {len(HOLES) - 1}")
     colors = charted.page.evaluate("import('/web/js/chart/states.js').then(({STATES}) => STATES)")
     drawn = charted.drawn()
     assert {(one["state"], one["start"], one["end"]) for one in drawn["painted"]} == {
@@ -182,7 +107,7 @@ def test_no_window_is_without_a_bar_and_without_a_hole(charted: Charted) -> None
     charted.show()
     charted.page.locator(".chart-plot").focus()
     charted.page.keyboard.press("Home")  # the first loaded bar comes into sight, and older ones are loaded
-    charted.until(f"() => {_DRAWN}.slots > 1000")
+    charted.until(f"() => {DRAWN}.slots > 1000")
     charted.equal()
     drawn = charted.drawn()
     times = {one["open_time"] for one in drawn["bars"]}
@@ -212,18 +137,18 @@ def test_the_slider_shows_what_was_known_then(charted: Charted) -> None:
     slider.focus()
     for key in ("ArrowLeft", "ArrowLeft", *["PageDown"] * 4):
         charted.page.keyboard.press(key)
-        charted.until(f"() => ![null, {min(moments, default=0)}].includes({_DRAWN}.choice.asOf)")
+        charted.until(f"() => ![null, {min(moments, default=0)}].includes({DRAWN}.choice.asOf)")
         charted.equal()
         moments.add(charted.drawn()["choice"]["asOf"])
     assert min(moments) < unix_ms(CORRECTED) < max(moments), "before and after bars were corrected"
     charted.page.get_by_role("button", name="Now", exact=True).click()
-    charted.until(f"() => {_DRAWN}.choice.asOf === null")
+    charted.until(f"() => {DRAWN}.choice.asOf === null")
     charted.equal()
 
 
 def test_the_copies_of_a_bar_are_told(charted: Charted) -> None:
     charted.show()
-    charted.until(f"() => {_DRAWN}.marks.filter((one) => one.kind === 'revisions').length === {len(REVISED)}")
+    charted.until(f"() => {DRAWN}.marks.filter((one) => one.kind === 'revisions').length === {len(REVISED)}")
     mark = charted.drawn()["marks"][0]
     charted.page.mouse.move(mark["x"], mark["y"])
     table = charted.page.locator(".chart-tooltip table")
@@ -243,7 +168,7 @@ def test_healing_and_a_revision_are_drawn_without_a_reload(charted: Charted) -> 
     for minute in range(HOLE):
         charted.write(HOLES["lost"] + minute * MINUTE, price=150.0 + minute)
     charted.shows(HOLES["lost"], 150.5)
-    charted.until(f"() => !{_DRAWN}.holes.some((one) => one.state === 'lost')")
+    charted.until(f"() => !{DRAWN}.holes.some((one) => one.state === 'lost')")
     charted.write(REVISED[0], price=123.0, revision=END + timedelta(days=2))
     charted.shows(REVISED[0], 123.5)
     charted.write(END, price=124.0)
@@ -273,13 +198,13 @@ def test_after_a_sleep_the_page_shows_what_came_meanwhile(charted: Charted, brow
             os.kill(process, signal.SIGCONT)
     charted.shows(END + MINUTE, 130.5)
     charted.shows(END - 30 * MINUTE, 131.5)
-    charted.until(f"() => !{_DRAWN}.holes.some((one) => one.start === {unix_ms(HOLES['unexplained'])})")
+    charted.until(f"() => !{DRAWN}.holes.some((one) => one.start === {unix_ms(HOLES['unexplained'])})")
 
 
 def test_bars_of_a_stock_are_adjusted_once_its_split_is_known(charted: Charted) -> None:
     charted.show("AAPL", "1d")
     charted.page.get_by_label("Adjusted for").select_option("splits")
-    charted.until(f"() => {_DRAWN}.choice.adjust === 'splits'")
+    charted.until(f"() => {DRAWN}.choice.adjust === 'splits'")
     charted.equal()
     day = FIRST_DAY + timedelta(days=20)
     split = actions.split("AAPL", day.date(), NEW_YORK, 1, 7, seen_at=day, event_id="s1")

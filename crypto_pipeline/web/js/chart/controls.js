@@ -66,11 +66,6 @@ export class Controls {
     this.adjust = make("select", { name: "adjust" }, ...["none", "splits", "all"].map((each) => make("option", { value: each }, each)));
     this.adjust.addEventListener("change", () => this.actions.adjust(this.adjust.value));
     this.adjustLabel = make("label", { hidden: true }, "Adjusted for ", this.adjust);
-    const { field, element } = momentField("Go to (UTC)", "goto");
-    field.addEventListener("change", () => {
-      const moment = fromField(field.value);
-      if (moment !== null) this.actions.goTo(moment);
-    });
     const newest = button("Newest", { "data-newest": true });
     newest.addEventListener("click", () => this.actions.goTo(null));
     return make(
@@ -79,9 +74,8 @@ export class Controls {
       make("div", { class: "chart-head" }, this.name, this.last, this.age, this.state),
       make("div", { role: "group", "aria-label": "Timeframe" }, ...this.timeframes),
       make("div", { role: "group", "aria-label": "Drawn besides bars and holes" }, ...this.layers),
-      this.adjustLabel,
-      element,
       newest,
+      this.adjustLabel,
     );
   }
 
@@ -99,7 +93,16 @@ export class Controls {
     after.addEventListener("click", () => this.actions.change(1));
     this.now.addEventListener("click", () => this.actions.asOf(null));
     this.then = make("strong", { class: "chart-then", role: "status" });
-    return make("div", { class: "chart-past" }, element, this.slider, before, after, this.now, this.then);
+    return make("div", { class: "chart-past" }, element, this.slider, before, after, this.now, this.#goTo(), this.then);
+  }
+
+  #goTo() {
+    const { field, element } = momentField("Go to (UTC)", "goto");
+    field.addEventListener("change", () => {
+      const moment = fromField(field.value);
+      if (moment !== null) this.actions.goTo(moment);
+    });
+    return element;
   }
 
   #sliderMoment() {

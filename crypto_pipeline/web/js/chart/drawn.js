@@ -27,6 +27,11 @@ export function drawn(view) {
     })),
     paintedAt: drawing.painted,
     forecast: extras.forecast.forecast,
+    /** Steps of the forecast in sight, where they were painted. */
+    bands: extras.forecast.drawn.map(({ x, y, step }) => ({
+      target: step.target, x: box.left + x, y: Object.fromEntries(Object.entries(y).map(([name, at]) => [name, box.top + at])),
+    })),
+    all_marks: extras.trading.marks.map(({ kind, time, price }) => ({ kind, time, price })),
     marks: [...extras.trading.drawn, ...extras.revised.drawn].map(({ mark, x, y }) => ({
       kind: mark.kind, time: mark.time, price: mark.price, x: box.left + x, y: box.top + y,
     })),

@@ -7,37 +7,62 @@ import { readTrading, tradingMarks } from "./trading.js";
 /** @typedef {"forecast" | "trading" | "revisions"} ExtraName */
 
 export class Extras {
-  /** @param {any} api */
-  constructor(api) {
+  /** @param {any} api @param {any} stream */
+  constructor(api, stream) {
     this.api = api;
+    this.stream = stream;
     /** @type {Record<ExtraName, boolean>} */
     this.on = { forecast: true, trading: true, revisions: true };
     this.forecast = new ForecastLayer();
     this.trading = new MarksLayer();
     this.revised = new MarksLayer();
     this.layers = [this.forecast, this.trading, this.revised];
-    /** Answers of the API. @type {{forecast: any, trading: any}} */
+    /** The newest forecast, and what the account did. @type {{forecast: any, trading: any}} */
     this.found = { forecast: null, trading: null };
   }
 
   /**
-   * Read forecast and account. What does not exist, or cannot be read now, is not drawn: the past has no forecast, a
-   * stock or a new instrument may have none either.
+   * Follow what belongs to a series until it is closed. The past has neither forecast nor account, and an adjusted price
+   * is none that anybody paid.
+   * @param {import("./series.js").Series} series
+   * @param {() => void} redraw
+   */
+  follow(series, redraw) {
+    const { choice } = series;
+    if (!this.stream || choice.asOf !== null || choice.adjust !== "none") return;
+    const horizon = HORIZONS[choice.timeframe] ?? "1h";
+    const forecast = (/** @type {any[]} */ rows) => {
+      const row = rows.find((each) => each.horizon === horizon);
+      if (!row) return;
+      this.found.forecast = row;
+      this.arrange(series);
+      redraw();
+    };
+    const trading = (/** @type {any[]} */ rows) => {
+      if (rows.some((row) => row.instrument === choice.instrument)) void this.read(series).then(redraw);
+    };
+    series.subscriptions.push(
+      this.stream.subscribe(`forecasts/${choice.instrument}`, { snapshot: forecast, delta: forecast }),
+      this.stream.subscribe("signals", { delta: trading }),
+      this.stream.subscribe("trades", { delta: trading }),
+    );
+  }
+
+  /**
+   * Read what the account did. Where that cannot be read now, what was read before stays.
    * @param {import("./series.js").Series} series
    */
   async read(series) {
     const { choice, window, ended } = series;
-    const { signal } = ended;
-    const past = choice.asOf !== null || choice.adjust !== "none" || window.empty;
-    const horizon = HORIZONS[choice.timeframe] ?? "1h";
-    const nothing = () => null;
-    const [forecast, trading] = await Promise.all([
-      past ? null : this.api.get(`forecasts/${encodeURIComponent(choice.instrument)}`, { horizon }, { signal }).catch(nothing),
-      past ? null : readTrading(this.api, choice.instrument, window.start, signal).catch(nothing),
-    ]);
-    if (series.closed) return;
-    this.found = { forecast, trading };
-    this.arrange(series);
+    if (choice.asOf !== null || choice.adjust !== "none" || window.empty) return;
+    try {
+      const trading = await readTrading(this.api, choice.instrument, window.start, ended.signal);
+      if (series.closed) return;
+      this.found.trading = trading;
+      this.arrange(series);
+    } catch {
+      // it is read again before long
+    }
   }
 
   /**

@@ -15,7 +15,7 @@ export class ForecastLayer {
     this.place = "bottom";
     /** The answer of the API. @type {any} */
     this.forecast = null;
-    /** @type {{x: number, low: number, high: number, step: any}[]} */
+    /** @type {{x: number, y: {low_95: number, median: number, high_95: number}, step: any}[]} */
     this.drawn = [];
   }
 
@@ -45,7 +45,9 @@ export class ForecastLayer {
     for (const point of points) context.lineTo(point.x, scales.y(point.median) ?? 0);
     context.stroke();
     for (const point of points.slice(1)) {
-      this.drawn.push({ x: point.x, low: scales.y(point.low_95) ?? 0, high: scales.y(point.high_95) ?? 0, step: point });
+      if (point.x > scales.width) break;
+      const y = (/** @type {string} */ name) => scales.y(point[name]) ?? 0;
+      this.drawn.push({ x: point.x, y: { low_95: y("low_95"), median: y("median"), high_95: y("high_95") }, step: point });
     }
   }
 
@@ -70,7 +72,7 @@ export class ForecastLayer {
   hit({ x, y }) {
     let best = null;
     for (const one of this.drawn) {
-      if (y < one.high || y > one.low) continue;
+      if (y < one.y.high_95 || y > one.y.low_95) continue;
       if (!best || Math.abs(one.x - x) < Math.abs(best.x - x)) best = one;
     }
     return best && Math.abs(best.x - x) < 40 ? { kind: "forecast", row: { forecast: this.forecast, step: best.step } } : null;

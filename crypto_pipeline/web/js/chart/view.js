@@ -53,7 +53,7 @@ export class View {
     );
     this.canvas = new Canvas(this.plot);
     this.holes = new HolesLayer();
-    this.extras = new Extras(api);
+    this.extras = new Extras(api, stream);
     this.drawing = new Drawing([this.holes, ...this.extras.layers]);
     this.canvas.candles.attachPrimitive(this.drawing);
     this.pointer = new Pointer(this);
@@ -140,6 +140,7 @@ export class View {
     this.wanted = span?.from === undefined || span.to === undefined ? null : { from: span.from, to: span.to };
     this.extras.clear();
     this.loading = true;
+    this.extras.follow(series, () => this.drawing.redraw());
     try {
       await series.open(asked);
       if (series.closed) return;
