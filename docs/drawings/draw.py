@@ -6,7 +6,9 @@ from html import escape
 from pathlib import Path
 
 HERE = Path(__file__).parent
-GREEN, AMBER, ORANGE, RED, GREY, BLUE = "#2f9e6e", "#f2c94c", "#e8923a", "#d64545", "#c4cad3", "#3b6fd4"
+GREEN, ORANGE, RED, BLUE = "#2f9e6e", "#e8923a", "#d64545", "#3b6fd4"
+#: States of the ledger, as the live page colours them.
+NO_TRADE, OUTAGE, LOST, PENDING = "#4a90e2", "#9b5de5", "#e5484d", "#8b8d98"
 INK, SOFT, LINE, PALE = "#1f2733", "#5b6675", "#aab3c0", "#eef2f8"
 
 
@@ -64,17 +66,17 @@ def ledger() -> None:
     """A day of one instrument: each minute is present, explained or missing."""
     d = Drawing("ledger", 860, 330, "Every expected minute is present, or a row of the ledger says why it is not")
     d.text(30, 36, "BTC-USDT, 1m: what is expected of the time from 12:00 to 12:30", bold=True)
-    kinds = [GREEN] * 6 + [AMBER] + [GREEN] * 5 + [ORANGE] * 4 + [GREEN] * 6 + [RED] * 2 + [GREEN] * 5 + [GREY]
+    kinds = [GREEN] * 6 + [NO_TRADE] + [GREEN] * 5 + [OUTAGE] * 4 + [GREEN] * 6 + [LOST] * 2 + [GREEN] * 5 + [PENDING]
     for number, fill in enumerate(kinds):
         d.rect(30 + number * 26.6, 54, 23, 36, fill)
     for number, words in ((0, "12:00"), (10, "12:10"), (20, "12:20"), (29, "12:29")):
         d.text(30 + number * 26.6, 110, words, fill=SOFT, size=12)
     rows = [
         (GREEN, "present", "22", "The bar is in the table."),
-        (AMBER, "no_trade", "1", "Explained: trade ids go on without a jump, so nobody traded in that minute."),
-        (ORANGE, "venue_outage", "4", "Explained: the other instruments have no bars of these minutes either."),
-        (RED, "lost", "2", "Missing: trade ids jump. The bars are requested again, with growing pauses."),
-        (GREY, "pending", "1", "Missing: too new to decide. It is requested again in a minute."),
+        (NO_TRADE, "no_trade", "1", "Explained: trade ids go on without a jump, so nobody traded in that minute."),
+        (OUTAGE, "venue_outage", "4", "Explained: the other instruments have no bars of these minutes either."),
+        (LOST, "lost", "2", "Missing: trade ids jump. The bars are requested again, with growing pauses."),
+        (PENDING, "pending", "1", "Missing: too new to decide. It is requested again in a minute."),
     ]
     for number, (fill, state, count, why) in enumerate(rows):
         y = 136 + number * 27
