@@ -25,7 +25,7 @@ from crypto_pipeline.store.archive.archiver import Archiver
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.partitions.span import Span
-from crypto_pipeline_tests.builders.bars import START, SYMBOLS, bar, frame
+from crypto_pipeline_tests.builders.bars import START, SYMBOLS, bar, database_clock, frame
 from crypto_pipeline_tests.store.trades.test_writer import trades
 
 M1 = Timeframe.M1
@@ -324,6 +324,25 @@ def test_gaps_coverage_and_instruments_come_as_frames(store: Store, reader: Read
     assert reader.gaps("BTC-USDT", states=["lost"]).is_empty()
     assert reader.coverage("BTC-USDT", "1m").select("present", "explained").rows() == [(1, 2)]
     assert reader.instruments()["instrument"].to_list() == sorted(reader.symbols())
+
+
+def test_holes_and_copies_of_the_past_are_those_that_were_known_then(store: Store, reader: Reader) -> None:
+    store.bars.write(frame([bar(at=START)]), M1)
+    before = database_clock(store)
+    hole = {"instrument": "BTC-USDT", "timeframe": "1m", "start": START + MINUTE, "end": START + 3 * MINUTE}
+    store.ledger.record(pl.DataFrame([hole | {"state": "lost", "evidence": '{"because": "a break"}'}]))
+    known = database_clock(store)
+    store.bars.write(frame([bar(at=START, price=7.0, revision=START + 2 * HOUR), bar(at=START + MINUTE)]), M1)
+    columns = "start", "end", "state"
+    assert reader.gaps("BTC-USDT", as_of=before).is_empty()
+    then = reader.gaps("BTC-USDT", as_of=known).select(columns)
+    assert then["state"].to_list() == ["lost", "lost"], "the healed part, and the one that is still open"
+    assert (then["start"].min(), then["end"].max()) == (START + MINUTE, START + 3 * MINUTE)
+    assert reader.gaps("BTC-USDT", as_of=known, states=["pending"]).is_empty()
+    assert reader.gaps("BTC-USDT").select(columns).rows() == [(START + 2 * MINUTE, START + 3 * MINUTE, "lost")]
+    copies = reader.revisions("BTC-USDT", "1m", START, START + HOUR)
+    assert copies.select("open_time", "close").rows() == [(START, 100.5)]
+    assert reader.bars("BTC-USDT", "1m", START, START + MINUTE, as_of=known)["close"].to_list() == [100.5]
 
 
 def test_the_package_reads_with_a_url_alone(
