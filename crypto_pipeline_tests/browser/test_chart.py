@@ -144,6 +144,7 @@ def test_the_slider_shows_what_was_known_then(charted: Charted) -> None:
     charted.page.get_by_role("button", name="Now", exact=True).click()
     charted.until(f"() => {DRAWN}.choice.asOf === null")
     charted.equal()
+    assert charted.drawn()["loaded"]["attached"], "it follows the newest bar again"
 
 
 def test_the_copies_of_a_bar_are_told(charted: Charted) -> None:

@@ -48,7 +48,7 @@ def hover(charted: Charted, title: str, at: dict[str, float]) -> dict[str | None
 
 def test_the_forecast_is_drawn_with_its_bands(new_database: NewDatabase, page: Page) -> None:
     with new_database("charted_forecast") as url, Store(url) as store:
-        store_market(store)
+        store_market(store, ("BTC-USDT",))
         bring_up_to_date(store)
         with Served(Reader(url), load_settings()) as served:
             charted = Charted(page, store, served.url)

@@ -43,10 +43,10 @@ export class Archive {
   /**
    * The bars of a span.
    * @param {number} start
-   * @param {number} end
+   * @param {number | null} end  null: the newest bar is the last one
    */
   async bars(start, end) {
-    return await this.#bars({ start: iso(start), end: iso(end), limit: PAGE });
+    return await this.#bars({ start: iso(start), end: end === null ? null : iso(end), limit: PAGE });
   }
 
   /**
@@ -78,7 +78,7 @@ export class Archive {
     return found.rows.length ? millis(found.rows[0].day) : null;
   }
 
-  /** @param {Record<string, string | number>} asked */
+  /** @param {Record<string, string | number | null>} asked */
   async #bars(asked) {
     const { instrument, timeframe, asOf, adjust } = this.choice;
     const as_of = asOf === null ? null : iso(asOf);

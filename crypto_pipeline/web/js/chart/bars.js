@@ -73,6 +73,12 @@ export class BarWindow {
     this.kept = null;
   }
 
+  /** Let the span end later, with what is read next. @param {number} end */
+  extend(end) {
+    this.end = Math.max(this.end, end);
+    this.kept = null;
+  }
+
   /**
    * Put single bars in: of the loaded span, and such as follow it.
    * @param {Bar[]} bars

@@ -59,18 +59,20 @@ export class Series {
 
   /**
    * Read the newest bars, or those of a span, and follow the stream.
-   * @param {{start: number, end: number} | null} span
+   * @param {{start: number, end: number | null} | null} span  an end of null: up to the newest bar
    */
   async open(span) {
-    this.attached = span === null || this.choice.asOf !== null;
-    this.#subscribe();
     const { window } = this;
+    this.attached = span === null || span.end === null;
+    this.#subscribe();
     await this.#read(async () => {
-      const bars = span ? await this.archive.bars(span.start, span.end) : await this.archive.newest(FIRST);
-      if (span) return { bars, ...span };
+      let bars = span ? await this.archive.bars(span.start, span.end) : [];
+      if (span && span.end !== null) return { bars, start: span.start, end: span.end };
+      // nothing of the span was known at that moment: what was the newest then is shown
+      if (!bars.length) bars = await this.archive.newest(FIRST);
       const last = bars.at(-1)?.open_time ?? 0;
       // a hole in between may make the span of so many bars very long
-      const start = Math.max(bars[0]?.open_time ?? 0, last - (MOST / 2) * window.width);
+      const start = Math.max(Math.min(bars[0]?.open_time ?? 0, span?.start ?? Infinity), last - (MOST / 2) * window.width);
       return { bars: bars.filter((bar) => bar.open_time >= start), start, end: last + window.width };
     });
     if (window.empty) return;
@@ -115,7 +117,7 @@ export class Series {
     if (this.closed) return false;
     this.attached = !reached.length || reached[0].open_time < window.end;
     // a hole as long as the page: go on behind it
-    if (!found && !this.attached) window.end = end;
+    if (!found && !this.attached) window.extend(end);
     window.trim("old");
     await this.notes(start, window.end);
     return true;
@@ -147,7 +149,10 @@ export class Series {
     const [gaps, copies] = await Promise.all([this.archive.gaps(start, until), this.archive.revisions(start, until)]);
     if (this.closed) return;
     this.window.setGaps(gaps, start, end);
-    for (const time of this.revisions.keys()) if (time >= start && time < end) this.revisions.delete(time);
+    const { window } = this;
+    for (const time of this.revisions.keys()) {
+      if ((time >= start && time < end) || time < window.start || time >= window.end) this.revisions.delete(time);
+    }
     for (const copy of copies) {
       if (asOf !== null && Date.parse(copy.recorded_at) > asOf) continue;
       const kept = this.revisions.get(copy.open_time);
@@ -213,7 +218,7 @@ export class Series {
     if (window.empty) return;
     if (this.attached) {
       const newest = await this.archive.newest(1);
-      if (newest.length) window.end = Math.max(window.end, newest[0].open_time + window.width);
+      if (newest.length) window.extend(newest[0].open_time + window.width);
     }
     await this.refresh(window.start, window.end);
   }

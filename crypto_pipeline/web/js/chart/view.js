@@ -10,9 +10,10 @@ import { HolesList } from "./holes_list.js";
 import { changesOfKnowledge } from "./knowledge.js";
 import { Pointer } from "./pointer.js";
 import { Series } from "./series.js";
-import { age } from "./times.js";
+import { age, floorTo } from "./times.js";
 
 /** @typedef {import("./archive.js").Choice} Choice */
+/** @typedef {{start: number, end: number | null, from?: number, to?: number}} Span  loaded, and from where to where seen */
 
 /** Windows beside the view that are loaded before they are reached. */
 const AHEAD = 200;
@@ -66,6 +67,8 @@ export class View {
     this.wanted = null;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.resting = undefined;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.again = undefined;
     this.ticking = setInterval(() => this.#tick(), 1_000);
     this.extrasDue = 0;
     this.dark = matchMedia("(prefers-color-scheme: dark)");
@@ -97,8 +100,12 @@ export class View {
       return;
     }
     const { window } = series;
-    const half = 300 * window.width;
-    if (moment < window.start || moment >= window.end) await this.#open(this.choice, { start: moment - half, end: moment + half });
+    if (moment < window.start || moment >= window.end) {
+      const at = floorTo(this.choice.timeframe, moment);
+      const half = 300 * window.width;
+      const end = at + half > this.#now() ? null : at + half;
+      await this.#open(this.choice, { start: at - half, end });
+    }
     this.#center(moment);
   }
 
@@ -112,48 +119,57 @@ export class View {
     this.series?.close();
     clearInterval(this.ticking);
     clearTimeout(this.resting);
+    clearTimeout(this.again);
     this.dark.removeEventListener("change", this.recolored);
     this.canvas.chart.remove();
   }
 
   /**
    * Show another series, or the same one otherwise.
-   * @param {Choice} choice
-   * @param {{start: number, end: number, from?: number, to?: number} | null} span  null: the newest bars
+   * @param {Choice} wanted
+   * @param {Span | null} span  null: the newest bars
    */
-  async #open(choice, span) {
-    this.choice = choice;
+  async #open(wanted, span) {
+    const choice = (this.choice = { ...wanted }); // an object of its own tells whether another one was opened meanwhile
     this.series?.close();
-    const stock = await this.#isStock(choice.instrument);
-    if (this.choice !== choice) return;
-    this.controls.choose(choice, stock);
-    const continuous = !stock;
-    // what was not known yet cannot be read; a span after that moment is empty
-    const until = span && choice.asOf !== null ? Math.min(span.end, choice.asOf) : span?.end;
-    const asked = span && until !== undefined && until > span.start ? { start: span.start, end: until } : null;
-    const series = new Series({
-      api: this.api, stream: this.stream, choice, continuous,
-      onChange: (what, bar) => this.#changed(series, what, bar),
-    });
-    this.series = series;
+    clearTimeout(this.again);
+    this.loading = true;
     this.fresh = true;
     this.wanted = span?.from === undefined || span.to === undefined ? null : { from: span.from, to: span.to };
     this.extras.clear();
-    this.loading = true;
-    this.extras.follow(series, () => this.drawing.redraw());
     try {
-      await series.open(asked);
+      const stock = await this.#isStock(choice.instrument);
+      if (this.choice !== choice) return;
+      this.controls.choose(choice, stock);
+      const series = new Series({
+        api: this.api, stream: this.stream, choice, continuous: !stock,
+        onChange: (what, bar) => this.#changed(series, what, bar),
+      });
+      this.series = series;
+      this.extras.follow(series, () => this.drawing.redraw());
+      await series.open(span);
       if (series.closed) return;
       this.#draw();
     } catch (error) {
-      if (series.closed) return;
-      this.controls.state.textContent = /** @type {Error} */ (error).message;
-      throw error;
+      if (this.choice === choice) this.#failed(/** @type {any} */ (error), choice, span);
+      return;
     } finally {
-      if (this.series === series) this.loading = false;
+      if (this.choice === choice) this.loading = false;
     }
     void this.#readExtras();
     void this.#moved();
+  }
+
+  /**
+   * Say what went wrong. A server that is away is asked again; what it refused it would refuse again.
+   * @param {Error & {status?: number}} error
+   * @param {Choice} choice
+   * @param {Span | null} span
+   */
+  #failed(error, choice, span) {
+    setText(this.controls.state, error.message);
+    if (error.status && error.status < 500 && error.status !== 429) return;
+    this.again = setTimeout(() => void this.#open(choice, span), 3_000);
   }
 
   /** @param {string} instrument */
@@ -222,7 +238,7 @@ export class View {
   #sight() {
     const window = this.series?.window;
     if (!window || window.empty) return null;
-    return { start: window.start, end: window.end, ...this.#inSight() };
+    return { start: window.start, end: this.series?.attached ? null : window.end, ...this.#inSight() };
   }
 
   /** @param {{from: number, to: number}} moments */
@@ -254,7 +270,7 @@ export class View {
     } catch {
       // the stream says when the server is back, and the next movement asks again
     } finally {
-      this.loading = false;
+      if (this.series === series) this.loading = false;
     }
     if (more) void this.#moved();
   }
@@ -291,11 +307,16 @@ export class View {
     void this.asOf(next ?? (direction < 0 ? this.choice.asOf : null));
   }
 
+  /** The market's time: of a replayed recording it is years ago. */
+  #now() {
+    return this.stream?.marketTime() ?? Date.now();
+  }
+
   /** Once a second: how old the last price is, and the span of the slider. */
   #tick() {
     const { series, controls } = this;
     if (!series || series.closed || series.window.empty) return;
-    const now = this.stream?.marketTime() ?? Date.now(); // the market's: of a replayed recording it is years ago
+    const now = this.#now();
     const last = series.window.bars.get(this.drawing.slots.at(-1) ?? 0);
     if (last) {
       controls.last.textContent = last.close.toFixed(this.canvas.digits);
