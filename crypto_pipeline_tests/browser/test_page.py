@@ -47,7 +47,8 @@ def server(url: str) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def guarded(url: str) -> Iterator[Served]:
-    settings = Settings(**{**load_settings().model_dump(), "api_token": TOKEN})
+    # opening the page takes more requests at once than this rate allows
+    settings = Settings(**{**load_settings().model_dump(), "api_token": TOKEN, "api_rate": 8.0})
     with Served(Reader(url, patience=2.0), settings) as running:
         yield running
 
@@ -82,6 +83,7 @@ def read(page: Page) -> None:
 
     # no function that is told as text: the page's policy lets nobody evaluate one
     expect(page.locator("#cards > [aria-busy=true]")).to_have_count(0, timeout=30_000)
+    expect(page.locator(".failed:visible")).to_have_count(0, timeout=30_000)
     expect(page.locator("#connection")).to_have_text(re.compile("^live"), timeout=30_000)
 
 

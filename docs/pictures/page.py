@@ -62,10 +62,7 @@ def hole(page: Page, url: str) -> None:
     page.goto(f"{url}/#/{chosen['instrument']}/1m")
     until(page, "(drawn, name) => drawn.settled && drawn.choice.instrument === name", chosen["instrument"])
     begin = page.evaluate("text => Date.parse(text)", chosen["start"])
-    for _ in range(2):  # the first time bars are read, the second time they are there
-        page.evaluate("moment => window.page.chart.goTo(moment)", begin)
-        until(page, "(drawn, at) => drawn.settled && drawn.loaded.start <= at && at < drawn.loaded.end", begin)
-        page.wait_for_timeout(1_000)
+    page.evaluate("moment => window.page.chart.goTo(moment)", begin)
     spot = until(
         page, "(drawn, at) => drawn.settled && drawn.painted.find(one => one.start <= at && at < one.end)", begin
     )

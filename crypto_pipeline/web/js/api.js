@@ -2,6 +2,8 @@
 // person, kept in this tab's sessionStorage only, and sent as a header: it never stands in an address.
 
 const KEPT = "token";
+/** How often a request is sent again that came too soon after others. */
+const MOST_ATTEMPTS = 8;
 /** The server's address, also below a path of a proxy. */
 export const ROOT = new URL("../../", import.meta.url);
 
@@ -69,12 +71,16 @@ export async function post(path, body) {
  * @returns {Promise<Response>}
  */
 async function request(url, how, headers = {}) {
-  for (;;) {
+  for (let attempt = 0; ; attempt++) {
     const used = token();
     const given = used === null ? headers : { ...headers, Authorization: `Bearer ${used}` };
     const accept = { Accept: "application/json" };
     const answer = await fetch(url, { ...how, headers: { ...accept, ...given }, cache: "no-store", credentials: "omit", redirect: "error" });
     if (answer.ok) return answer;
+    if (answer.status === 429 && attempt < MOST_ATTEMPTS) {
+      await pause(1000 * Number(answer.headers.get("Retry-After") ?? 1), how.signal);
+      continue;
+    }
     if (answer.status !== 401) throw new Refused(answer.status, await said(answer));
     // another request may have brought the right one meanwhile
     if (token() === used) {
@@ -82,6 +88,12 @@ async function request(url, how, headers = {}) {
       await asking;
     }
   }
+}
+
+/** Wait at least so many milliseconds, and not as long as other requests do. @param {number} least @param {AbortSignal | null} [signal] */
+async function pause(least, signal) {
+  await new Promise((resolve) => setTimeout(resolve, least * (1 + Math.random())));
+  signal?.throwIfAborted();
 }
 
 /** @param {Response} answer */

@@ -100,13 +100,14 @@ export class View {
       return;
     }
     const { window } = series;
-    if (moment < window.start || moment >= window.end) {
-      const at = floorTo(this.choice.timeframe, moment);
-      const half = 300 * window.width;
-      const end = at + half > this.#now() ? null : at + half;
-      await this.#open(this.choice, { start: at - half, end });
+    if (moment >= window.start && moment < window.end) {
+      this.#center(moment);
+      return;
     }
-    this.#center(moment);
+    const at = floorTo(this.choice.timeframe, moment);
+    const [half, seen] = [300 * window.width, 80 * window.width];
+    const end = at + half > this.#now() ? null : at + half;
+    await this.#open(this.choice, { start: at - half, end, from: moment - seen, to: moment + seen });
   }
 
   /** Take the colours of the page again. */
