@@ -25,8 +25,9 @@ from crypto_pipeline.web_guard import WebGuard, allowed_names
 
 #: Seconds for a whole request to arrive, for an idle connection to say something, for sent bytes to be acknowledged.
 ARRIVAL, IDLE, ACKNOWLEDGED = 10.0, 30, 30
-#: Seconds for a websocket that was closed to take the reason, and bytes that one message of a client may have.
-LEAVING, _LONGEST_MESSAGE = 5.0, 1 << 16
+#: Seconds for a websocket that was closed to take the reason; bytes that one message of a client may have, and that are
+#: sent before a client takes them.
+LEAVING, _LONGEST_MESSAGE, _SENT_AHEAD = 5.0, 1 << 16, 1 << 16
 #: Connections at once, as far as the system lets a process have; above it idle ones go, so many at a time.
 _MOST_CONNECTIONS, _SPARE_FILES, _AT_A_TIME = 2_000, 200, 50
 
@@ -94,6 +95,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
 class BoundedWebSocket(WebSocketsSansIOProtocol):
     """A websocket that ends when it is closed: uvicorn itself waits until a stalled client takes what was sent."""
+
+    def connection_made(self, transport: Any) -> None:
+        """A client came: what it does not take is kept here, not in a buffer of the system that grows to megabytes."""
+        super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENT_AHEAD)
 
     async def send(self, message: Any) -> None:
         """Send; a close is not held up by what the client did not take, and the connection ends soon after it."""

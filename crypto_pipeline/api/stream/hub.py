@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -78,7 +79,10 @@ class ChannelHub:
 
     async def hello(self) -> str:
         """The first frame of a connection."""
-        now = await run_sync(self._reader.store.clock.reckoned, limiter=self._limiter)
+        try:
+            now = await run_sync(self._reader.store.clock.reckoned, limiter=self._limiter)
+        except StoreError:
+            now = datetime.now(UTC)
         return encoded(Hello(PROTOCOL, self.epoch, _now(), unix_ms(now)))
 
     async def subscribe(self, client: StreamClient, text: str, epoch: str | None, after: int | None) -> None:
@@ -100,7 +104,7 @@ class ChannelHub:
             return
         missed = channel.since(after) if epoch == self.epoch and after is not None else None
         if missed is None:
-            client.offer(channel.newest("snapshot"), text)
+            client.offer_newest(text)
             return
         client.offer(encoded(Resumed(text, after or 0)), text)
         for frame, spans in missed:
@@ -156,7 +160,7 @@ class ChannelHub:
         frames = channel.apply(update)
         for client in self._followers.get(update.channel, ()):
             if first:
-                client.offer(channel.newest("snapshot"), update.channel)
+                client.offer_newest(update.channel)
             for text, spans in frames:
                 client.offer(text, update.channel, spans)
 
@@ -169,7 +173,7 @@ class ChannelHub:
                 clock = self._reader.store.clock
                 moment = await run_sync(clock.lately if hears else clock.reckoned, limiter=self._limiter)
             except StoreError:
-                hears, moment = False, self._reader.store.clock.reckoned()
+                hears, moment = False, datetime.now(UTC)
             text = encoded(HeartbeatFrame(_now(), unix_ms(moment), "ok" if hears else "away"))
             for client in self.clients:
                 if client.idle:

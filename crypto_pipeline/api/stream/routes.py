@@ -8,6 +8,7 @@ from fastapi import FastAPI, WebSocket
 from pydantic import BaseModel, Field
 
 from crypto_pipeline.api.operations.health import json_response, responses
+from crypto_pipeline.api.problems import problem
 from crypto_pipeline.api.stream.asyncapi import asyncapi_document
 from crypto_pipeline.api.stream.hub import ChannelHub
 from crypto_pipeline.api.stream.session import StreamSession
@@ -55,6 +56,10 @@ def add_stream_routes(app: FastAPI, reader: Reader, tickets: Tickets) -> Channel
 
     @app.websocket("/stream")
     async def stream(websocket: WebSocket) -> None:
+        if len(hub.clients) >= _MOST_STREAMS:
+            detail = f"{_MOST_STREAMS} connections are open: come again later"
+            await websocket.send_denial_response(problem(503, detail, {"Retry-After": "5"}))
+            return
         await StreamSession(websocket, hub).run()
 
     return hub

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from websockets.sync.client import ClientConnection, connect
 
+from crypto_pipeline.api import serve
+from crypto_pipeline.api.stream import session
 from crypto_pipeline.api.stream.asyncapi import asyncapi_document
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import unix_ms
@@ -99,18 +102,30 @@ def test_a_bar_that_is_stored_is_sent(served: Served, store: Store) -> None:
         assert [row["open_time"] for row in delta["rows"]] == [unix_ms(START + n * MINUTE) for n in (7, 50)]
 
 
-def test_an_alert_is_sent_when_it_opens_changes_and_ends(served: Served, store: Store) -> None:
-    def write(status: str, summary: str) -> None:
-        store.connections.run(write_states, [NewState("test_check", status, "warning", summary)])
+def write(store: Store, status: str, summary: str) -> None:
+    store.connections.run(write_states, [NewState("test_check", status, "warning", summary)])
 
+
+def shake_hands(one: socket.socket, message: dict[str, Any]) -> None:
+    """Become a websocket by hand, and send one message."""
+    head = "GET /stream HTTP/1.1", f"Host: 127.0.0.1:{one.getpeername()[1]}", "Upgrade: websocket", *(
+        "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "", ""
+    )  # fmt: skip
+    one.sendall("\r\n".join(head).encode())
+    body = json.dumps(message).encode()
+    assert len(body) < 126
+    one.sendall(bytes([0x81, 0x80 | len(body), 0, 0, 0, 0]) + body)
+
+
+def test_an_alert_is_sent_when_it_opens_changes_and_ends(served: Served, store: Store) -> None:
     with client(served) as one:
         assert one.subscribe("alerts")["rows"] == []
-        write("bad", "it is bad")
+        write(store, "bad", "it is bad")
         (opened,) = one.next()["rows"]
         assert (opened["source"], opened["summary"], opened["resolved_at"]) == ("test_check", "it is bad", None)
-        write("bad", "it is worse")
+        write(store, "bad", "it is worse")
         assert one.next()["rows"] == [opened | {"summary": "it is worse"}]
-        write("ok", "it is well")
+        write(store, "ok", "it is well")
         (ended,) = one.next()["rows"]
         assert ended["id"] == opened["id"]
         assert ended["resolved_at"] >= opened["opened_at"]
@@ -131,3 +146,25 @@ def test_a_forecast_is_sent_when_it_is_published(served: Served, store: Store) -
         (row,) = one.next()["rows"]
         assert (row["horizon"], row["moment"], row["direction"]) == ("1h", unix_ms(now), "HOLD")
         assert [step["target"] for step in row["steps"]] == [unix_ms(now + timedelta(hours=1))]
+
+
+def test_a_client_that_takes_nothing_is_cut_off_and_another_one_does_not_notice(
+    served: Served, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "STALLED", 0.3)
+    monkeypatch.setattr(serve, "LEAVING", 0.3)
+    with client(served) as one, socket.create_connection(("127.0.0.1", served.port)) as stalled:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        shake_hands(stalled, {"op": "subscribe", "channels": [{"channel": "alerts"}]})
+        one.subscribe("alerts")
+        for number in range(6):
+            write(store, "bad", f"{number}" * 400_000)
+            (row,) = one.next()["rows"]
+            assert row["summary"][0] == str(number)
+        stalled.settimeout(10)
+        taken = 0
+        with suppress(ConnectionResetError):
+            while chunk := stalled.recv(1 << 16):
+                taken += len(chunk)
+        assert taken < 3 * 400_000
+        write(store, "ok", "")
