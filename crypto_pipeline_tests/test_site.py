@@ -20,7 +20,7 @@ if not (PROJECT / "mkdocs.yml").exists():
 from docs_site import command_reference, http_reference, python_reference, sql_reference, stream_reference
 from docs_site.build import build_site
 from docs_site.claims import blocks, command_lines, wrong_addresses, wrong_calls, wrong_commands
-from docs_site.links import broken_in_repository, broken_links
+from docs_site.links import broken_in_repository, broken_links, foreign_parts
 from docs_site.markdown import as_anchor
 from docs_site.stage import DOCS, PAGES
 
@@ -54,9 +54,12 @@ def anchors(page: Path) -> set[str]:
 
 def test_every_link_of_the_site_leads_somewhere(site: Path) -> None:
     assert broken_links(site) == []
+    assert foreign_parts(site) == []
     # the check itself sees a file and an anchor that are missing
     page = site / "index.html"
     page.write_text(page.read_text() + '<a href="none.html">1</a><a href="reading.html#none">2</a>')
+    page.write_text(page.read_text() + '<script src="https://example.org/1.js"></script>')
+    assert foreign_parts(site) == ["index.html: https://example.org/1.js"]
     assert broken_links(site) == ["index.html: none.html", "index.html: reading.html#none"]
 
 

@@ -16,11 +16,15 @@ class _Page(HTMLParser):
         super().__init__()
         self.links: set[str] = set()
         self.anchors: set[str] = set()
+        #: Scripts, styles and pictures.
+        self.parts: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
             if value and name in ("id", "name"):
                 self.anchors.add(value)
+            if value and (name == "src" or (name == "href" and tag == "link")):
+                self.parts.add(value)
             if value and (name == "src" or (name == "href" and tag in ("a", "link"))):
                 self.links.add(value)
 
@@ -54,6 +58,13 @@ def broken_links(site: Path) -> list[str]:
                 broken.append(f"{path.relative_to(site)}: {link}")
     _read.cache_clear()
     return broken
+
+
+def foreign_parts(site: Path) -> list[str]:
+    """One line for each script, style or picture that a page would load from another server."""
+    pages = {path.relative_to(site): _read(path) for path in sorted(site.rglob("*.html"))}
+    _read.cache_clear()
+    return [f"{path}: {part}" for path, page in pages.items() for part in sorted(page.parts) if urlsplit(part).netloc]
 
 
 def broken_in_repository(page: Path) -> list[str]:
