@@ -63,7 +63,7 @@ def _route(told: dict[str, Any], document: dict[str, Any]) -> str:
         schema = next(iter(body["content"].values()))["schema"]
         parts += ["Body:\n", *fields(schema, document)]
     parts.append(table(("status", "meaning", "as"), [_answer(*each) for each in told["responses"].items()]))
-    good = next((one for status, one in told["responses"].items() if status.startswith("2")), {})
+    good: dict[str, Any] = next((one for status, one in told["responses"].items() if status.startswith("2")), {})
     schema = good.get("content", {}).get("application/json", {}).get("schema", {})
     shown = list(fields(schema, document))
     return "\n".join([*parts, *(["The answer as JSON:\n", *shown] if shown else [])])

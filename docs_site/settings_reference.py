@@ -12,6 +12,10 @@ from pydantic_core import PydanticUndefined
 from crypto_pipeline.settings import PREFIX, Settings
 from docs_site.markdown import table
 
+_WORDS = {
+    "str": "text", "float": "number", "int": "whole number", "bool": "true or false", "Path": "path",
+    "AwareDatetime": "time with zone", "Decimal": "number",
+}  # fmt: skip
 _HEAD = f"""# Settings
 
 Each setting is a variable of the environment, `{PREFIX}` and its name in capitals (`{PREFIX}DATA_DIR`), or a key in
@@ -69,8 +73,7 @@ def _type_name(kind: Any) -> str:
     if kind is SecretStr:
         return "secret"
     if get_origin(kind) is None and not given:
-        return {"str": "text", "float": "number", "int": "whole number", "bool": "true or false", "Path": "path",
-                "AwareDatetime": "time with zone", "Decimal": "number"}.get(kind.__name__, kind.__name__)  # fmt: skip
+        return _WORDS.get(kind.__name__, str(kind.__name__))
     if all(isinstance(each, str) for each in given):
         return ", ".join(f"`{each}`" for each in given)
     if get_origin(kind) is dict:

@@ -57,8 +57,8 @@ def _with_links_of_the_site(folder: Path, place: str, source: Path) -> str:
 
 def _on_site(folder: Path, path: str) -> str:
     """Where a file of the repository is on the site; one that is no page is copied."""
-    for place, source in PAGES.items():
-        if path == source:
+    for place, page in PAGES.items():
+        if path == page:
             return place
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
