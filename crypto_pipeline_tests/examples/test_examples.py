@@ -12,6 +12,8 @@ import polars as pl
 import pytest
 
 from crypto_pipeline import Reader
+from crypto_pipeline.store import Store
+from crypto_pipeline_tests.api.stream.test_stream import price
 from crypto_pipeline_tests.builders.label_market import START, TIERS
 from crypto_pipeline_tests.examples.conftest import DAYS, NOW, OUTAGE, RESTATED, SmallDeployment
 from crypto_pipeline_tests.examples.running import EXAMPLES, HUNG, clean_environment, run_notebook, run_script
@@ -107,6 +109,25 @@ def test_an_existing_dagster(deployment: SmallDeployment, tmp_path: Path) -> Non
         day = reader.bars(reader.symbols(), "1d", start="2025-06-10", end="2025-06-11").sort("instrument")
     assert made["instrument"].to_list() == sorted(TIERS)
     assert made["range"].to_list() == ((day["high"] - day["low"]) / day["open"]).to_list()
+
+
+def test_the_live_stream(deployment: SmallDeployment, tmp_path: Path) -> None:
+    """It shows what is stored, and then what changes."""
+    command = [sys.executable, str(EXAMPLES / "live_stream.py"), deployment.api_url, "3"]
+    at = round(NOW.timestamp() * 1000)
+    with (
+        Store(deployment.database_url) as store,
+        subprocess.Popen(command, env=clean_environment(), cwd=tmp_path, stdout=subprocess.PIPE, text=True) as program,
+    ):
+        assert program.stdout is not None
+        store.live.flush("replay", prices=[price("BTC-USDT", 100.0, at)])
+        first = {program.stdout.readline(), program.stdout.readline()}
+        assert "snapshot: BTC-USDT 100\n" in first
+        assert any(re.fullmatch(r"snapshot: 500 bars, newest 23:59 at [\d.]+\n", line) for line in first), first
+        store.live.flush("replay", prices=[price("BTC-USDT", 101.5, at + 1000)])
+        rest, _ = program.communicate(timeout=HUNG)
+    assert rest == "delta: BTC-USDT 101.5\n"
+    assert program.returncode == 0
 
 
 def _numbers(pattern: str, shown: str) -> tuple[str, ...]:
