@@ -1,4 +1,5 @@
-"""The names of the venues, for settings, which import no venue: those of ``venues/names.txt``, and ``ccxt_NAME``.
+"""The names of the venues, for settings, which import no venue: those of ``venues/names.txt``, ``ccxt_NAME``, and those
+that installed packages add.
 
 ``ccxt_bitstamp`` is the exchange ``bitstamp`` of the package ccxt. Its files are looked for and not imported: an import
 takes seconds.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from crypto_pipeline.market.near_names import did_you_mean, near_names
 
 #: Begin of the names of venues that are exchanges of ccxt.
 CCXT = "ccxt_"
+#: Group of entry points by which an installed package adds venues: NAME = "module:ENTRY", a ``VenueEntry``.
+OWN_VENUES = "crypto_pipeline.venues"
 #: What installs ccxt.
 CCXT_EXTRA = "pip install 'crypto-pipeline[ccxt]'"
 
@@ -40,6 +44,12 @@ def venue_names(*, first: bool = False) -> tuple[str, ...]:
 
 
 @lru_cache
+def own_venues() -> dict[str, EntryPoint]:
+    """The venues that installed packages add, by name; nothing is imported."""
+    return {point.name: point for point in entry_points(group=OWN_VENUES) if point.name not in _marks()}
+
+
+@lru_cache
 def ccxt_exchanges() -> tuple[str, ...]:
     """Names of the exchanges of ccxt, without the begin; empty where ccxt is not installed."""
     package = find_spec("ccxt")
@@ -60,9 +70,11 @@ def refuse_unknown_venue(venue: str, *, first: bool = False) -> None:
     exchange = ccxt_exchange(venue)
     if venue in names or (exchange and exchange in ccxt_exchanges()):
         return
+    if venue in own_venues():
+        return
     if exchange is None:
-        choice = f"use one of {', '.join(names)}, or {CCXT}NAME for an exchange of ccxt"
-        near = near_names(venue, [*names, *(f"{CCXT}{each}" for each in ccxt_exchanges())])
+        choice = f"use one of {', '.join([*names, *own_venues()])}, or {CCXT}NAME for an exchange of ccxt"
+        near = near_names(venue, [*names, *own_venues(), *(f"{CCXT}{each}" for each in ccxt_exchanges())])
         if venue in ccxt_exchanges():
             near = [f"{CCXT}{venue}"]
         raise ValueError(f"{venue!r} is not a venue: {f'{did_you_mean(near)} Otherwise ' if near else ''}{choice}")
@@ -76,9 +88,11 @@ def refuse_unknown_venue(venue: str, *, first: bool = False) -> None:
 def has_stream(venue: str) -> bool:
     """Whether live bars can be made of the venue's stream; otherwise its bars come by REST alone."""
     exchange = ccxt_exchange(venue)
-    return (
-        "rest" not in _marks().get(venue, ("rest",)) if exchange is None else "watchTrades" in streams_of_ccxt(exchange)
-    )
+    if exchange is not None:
+        return "watchTrades" in streams_of_ccxt(exchange)
+    if venue not in _marks() and venue in own_venues():
+        return own_venues()[venue].load().stream is not None
+    return "rest" not in _marks().get(venue, ("rest",))
 
 
 @lru_cache

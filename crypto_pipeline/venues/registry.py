@@ -1,7 +1,8 @@
 """The registry of venues: one entry per venue, and the functions that make clients from an entry.
 
 A new venue needs a folder beside ``binance``, a line in ``names.txt``, an entry here, its part in the tests' contract,
-and a page of the docs. ``ccxt_NAME`` is an exchange of the package ccxt, imported when a client of one is made.
+and a page of the docs. ``ccxt_NAME`` is an exchange of the package ccxt, imported when a client of one is made. An
+installed package adds a venue without any of that, by an entry point of the group ``crypto_pipeline.venues``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from crypto_pipeline.addresses import base_url
 from crypto_pipeline.market.instruments import AssetClass, Instrument
 from crypto_pipeline.market.universe import load_universe
 from crypto_pipeline.settings import PREFIX, Settings
-from crypto_pipeline.venue_names import ccxt_exchange, has_stream, refuse_unknown_venue
+from crypto_pipeline.venue_names import ccxt_exchange, has_stream, own_venues, refuse_unknown_venue
 from crypto_pipeline.venues.binance.rest import BinanceSpot
 from crypto_pipeline.venues.binance.stream import BinanceStream
 from crypto_pipeline.venues.ccxt.traits import CCXT_TRAITS
@@ -190,8 +191,19 @@ REGISTRY: dict[str, VenueEntry] = {
 def venue_entry(name: str) -> VenueEntry:
     """The entry of a venue. Raises ValueError in one line with the fix."""
     refuse_unknown_venue(name)
+    if name not in REGISTRY and name in own_venues():
+        return _own_entry(name)
     stream = partial(_ccxt_stream, name) if has_stream(name) else None
     return REGISTRY.get(name) or VenueEntry(CCXT_TRAITS, partial(_ccxt, name), stream)
+
+
+def _own_entry(name: str) -> VenueEntry:
+    """The entry of a venue that an installed package adds."""
+    point = own_venues()[name]
+    entry = point.load()
+    if not isinstance(entry, VenueEntry):
+        raise ValueError(f"the venue {name}: {point.value} is no VenueEntry of crypto_pipeline.venues")
+    return entry
 
 
 def _ccxt(name: str, options: ClientOptions) -> Venue:

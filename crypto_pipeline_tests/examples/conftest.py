@@ -67,9 +67,10 @@ def _fill(store: Store) -> None:
     collected = Horizon(START, NOW, timedelta(0))
     refresh_expected(store, store.instruments.frame("replay"), collected, list(Timeframe))
     _explain(store)
-    sets = parameter_sets(FREQUENT)["default"]
+    sets = parameter_sets(FREQUENT)
     for strategy in Strategy:
-        update_labels(store, strategy, sets[strategy], START, NOW, now=NOW)
+        update_labels(store, strategy, sets["default"][strategy], START, NOW, now=NOW)
+    update_labels(store, Strategy.CHANNEL, sets["loose"][Strategy.CHANNEL], START, NOW, now=NOW)
     update_features(store, START, NOW, now=NOW)
     _restate(store)
     for view in VIEWS:
@@ -83,11 +84,11 @@ def _explain(store: Store) -> None:
 
 
 def _restate(store: Store) -> None:
-    """One bar of 1h that the venue stated again, with another close, after all others were written."""
-    whole = store.reader.read(["BTC-USDT"], Timeframe.H1, RESTATED, RESTATED + timedelta(hours=1), columns=None)
+    """One bar of 1m that the venue stated again, with another close, after all others were written."""
+    whole = store.reader.read(["BTC-USDT"], Timeframe.M1, RESTATED, RESTATED + timedelta(minutes=1), columns=None)
     again = whole.drop("recorded_at", "vwap").with_columns(
         (pl.col("close") + 0.25).alias("close"),
         pl.max_horizontal("high", pl.col("close") + 0.25).alias("high"),
         (pl.col("revision") + timedelta(hours=1)).alias("revision"),
     )
-    store.bars.write(again, Timeframe.H1)
+    store.bars.write(again, Timeframe.M1)

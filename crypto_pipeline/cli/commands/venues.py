@@ -32,8 +32,8 @@ def list_(as_json: AsJson = False) -> None:
     """Every venue by name, and what is known of its data."""
     from crypto_pipeline.cli.output import print_json, say, table
     from crypto_pipeline.market.timeframes import Timeframe
-    from crypto_pipeline.venue_names import CCXT, CCXT_EXTRA, ccxt_exchanges, has_stream
-    from crypto_pipeline.venues import REGISTRY
+    from crypto_pipeline.venue_names import CCXT, CCXT_EXTRA, ccxt_exchanges, has_stream, own_venues
+    from crypto_pipeline.venues import REGISTRY, venue_entry
 
     rows = [
         {
@@ -44,7 +44,7 @@ def list_(as_json: AsJson = False) -> None:
             "bars_without_trades": entry.traits.states_empty_bars,
             "contiguous_ids": entry.traits.contiguous_trade_ids,
         }
-        for name, entry in REGISTRY.items()
+        for name, entry in {**REGISTRY, **{name: venue_entry(name) for name in own_venues()}}.items()
     ]
     exchanges = [f"{CCXT}{name}" for name in ccxt_exchanges()]
     if as_json:
