@@ -24,6 +24,7 @@ from crypto_pipeline.store import Store
 from crypto_pipeline_tests.api.conftest import Served
 from crypto_pipeline_tests.builders.bars import bar, frame
 from crypto_pipeline_tests.builders.charted_market import (
+    BARS,
     CHARTED,
     CORRECTED,
     D1,
@@ -141,6 +142,9 @@ def test_the_slider_shows_what_was_known_then(charted: Charted) -> None:
         charted.equal()
         moments.add(charted.drawn()["choice"]["asOf"])
     assert min(moments) < unix_ms(CORRECTED) < max(moments), "before and after bars were corrected"
+    charted.page.evaluate(f"document.getElementById('chart').chart.asOf({unix_ms(END - 2 * BARS * MINUTE)})")
+    charted.page.get_by_text("no bars were stored then").wait_for()
+    assert charted.drawn()["bars"] == []
     charted.page.get_by_role("button", name="Now", exact=True).click()
     charted.until(f"() => {DRAWN}.choice.asOf === null")
     charted.equal()

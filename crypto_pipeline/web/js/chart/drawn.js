@@ -3,7 +3,6 @@
 /** @param {import("./view.js").View} view */
 export function drawn(view) {
   const { canvas, series, drawing, holes, extras, choice } = view;
-  const range = canvas.chart.timeScale().getVisibleLogicalRange();
   const volumes = new Map(canvas.volume.data().map((/** @type {any} */ point) => [point.time, point.value]));
   const bars = canvas.candles.data().filter((/** @type {any} */ point) => point.close !== undefined);
   const box = view.plot.getBoundingClientRect();
@@ -15,7 +14,7 @@ export function drawn(view) {
     bars: bars.map((/** @type {any} */ { time, open, high, low, close }) => ({
       open_time: time * 1000, open, high, low, close, volume: volumes.get(time),
     })),
-    sight: range && drawing.slots.length ? { from: drawing.moment(range.from), to: drawing.moment(range.to) } : null,
+    sight: view.sight.moments(),
     holes: holes.holes,
     /**
      * Holes in sight: where each was painted, in pixels of the window, from its first window (`left`) to its last, and

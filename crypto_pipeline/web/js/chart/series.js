@@ -70,9 +70,10 @@ export class Series {
       if (span && span.end !== null) return { bars, start: span.start, end: span.end };
       // nothing of the span was known at that moment: what was the newest then is shown
       if (!bars.length) bars = await this.archive.newest(FIRST);
-      const last = bars.at(-1)?.open_time ?? 0;
+      if (!bars.length) return { bars, start: 0, end: 0 };
+      const last = bars[bars.length - 1].open_time;
       // a hole in between may make the span of so many bars very long
-      const start = Math.max(Math.min(bars[0]?.open_time ?? 0, span?.start ?? Infinity), last - (MOST / 2) * window.width);
+      const start = Math.max(Math.min(bars[0].open_time, span?.start ?? Infinity), last - (MOST / 2) * window.width);
       return { bars: bars.filter((bar) => bar.open_time >= start), start, end: last + window.width };
     });
     if (window.empty) return;

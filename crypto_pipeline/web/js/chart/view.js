@@ -10,6 +10,7 @@ import { HolesList } from "./holes_list.js";
 import { changesOfKnowledge } from "./knowledge.js";
 import { Pointer } from "./pointer.js";
 import { Series } from "./series.js";
+import { Sight } from "./sight.js";
 import { age, floorTo } from "./times.js";
 
 /** @typedef {import("./archive.js").Choice} Choice */
@@ -40,7 +41,7 @@ export class View {
     this.controls = new Controls({
       timeframe: onTimeframe ?? ((timeframe) => void this.show(this.choice.instrument, timeframe)),
       layer: (name, on) => this.#layer(name, on),
-      adjust: (adjust) => void this.#open({ ...this.choice, adjust: /** @type {any} */ (adjust) }, this.#sight()),
+      adjust: (adjust) => void this.#open({ ...this.choice, adjust: /** @type {any} */ (adjust) }, this.#span()),
       goTo: (moment) => void this.goTo(moment),
       asOf: (moment) => this.#asOfSoon(moment),
       change: (direction) => this.#change(direction),
@@ -57,6 +58,7 @@ export class View {
     this.extras = new Extras(api, stream);
     this.drawing = new Drawing([this.holes, ...this.extras.layers]);
     this.canvas.candles.attachPrimitive(this.drawing);
+    this.sight = new Sight(this.canvas.chart.timeScale(), this.drawing);
     this.pointer = new Pointer(this);
     this.canvas.chart.timeScale().subscribeVisibleLogicalRangeChange(() => this.#moved());
     this.dirty = false;
@@ -84,7 +86,7 @@ export class View {
 
   /** What was known at a moment; null: what is known now. @param {number | null} moment */
   async asOf(moment) {
-    await this.#open({ ...this.choice, asOf: moment }, this.#sight());
+    await this.#open({ ...this.choice, asOf: moment }, this.#span());
   }
 
   /**
@@ -101,7 +103,7 @@ export class View {
     }
     const { window } = series;
     if (moment >= window.start && moment < window.end) {
-      this.#center(moment);
+      this.sight.center(moment);
       return;
     }
     const at = floorTo(this.choice.timeframe, moment);
@@ -210,54 +212,34 @@ export class View {
     const { series } = this;
     if (!series || series.closed) return;
     const { window } = series;
-    setText(this.controls.state, window.bars.size ? "" : "no bars are stored yet");
+    const none = series.choice.asOf === null ? "no bars are stored yet" : "no bars were stored then";
+    setText(this.controls.state, window.bars.size ? "" : none);
     const slots = window.slots();
-    const before = this.#inSight();
+    const before = this.sight.moments();
     const shorter = (slots.at(-1) ?? 0) < (this.drawing.slots.at(-1) ?? 0);
     this.canvas.draw(slots, window.bars);
     this.holes.holes = window.holes();
     this.list.show(this.holes.holes, window.width);
     this.extras.arrange(series);
     this.drawing.setSlots(slots, window.width);
-    const scale = this.canvas.chart.timeScale();
-    if (this.fresh && this.wanted) this.#range(this.wanted);
-    else if (this.fresh) scale.setVisibleLogicalRange({ from: slots.length - 160, to: slots.length + 8 });
-    else if (shorter && before) this.#range(before); // lightweight-charts counts from the newest bar
+    if (this.fresh && this.wanted) this.sight.show(this.wanted);
+    else if (this.fresh) this.sight.newest();
+    else if (shorter && before) this.sight.show(before); // lightweight-charts counts from the newest bar
     this.fresh = false;
     this.#tick();
   }
 
-  /** The moments in sight. */
-  #inSight() {
-    const range = this.canvas.chart.timeScale().getVisibleLogicalRange();
-    if (!range || !this.drawing.slots.length) return null;
-    const from = this.drawing.moment(range.from);
-    return { from, to: from + (range.to - range.from) * this.drawing.width };
-  }
-
   /** The loaded span, and what of it is in sight. */
-  #sight() {
+  #span() {
     const window = this.series?.window;
     if (!window || window.empty) return null;
-    return { start: window.start, end: this.series?.attached ? null : window.end, ...this.#inSight() };
-  }
-
-  /** @param {{from: number, to: number}} moments */
-  #range({ from, to }) {
-    const start = this.drawing.logical(from);
-    this.canvas.chart.timeScale().setVisibleLogicalRange({ from: start, to: start + (to - from) / this.drawing.width });
-  }
-
-  /** @param {number} moment */
-  #center(moment) {
-    const at = this.drawing.logical(moment);
-    this.canvas.chart.timeScale().setVisibleLogicalRange({ from: at - 80, to: at + 80 });
+    return { start: window.start, end: this.series?.attached ? null : window.end, ...this.sight.moments() };
   }
 
   /** Load what is about to come into sight. */
   async #moved() {
     const { series, loading } = this;
-    const range = this.canvas.chart.timeScale().getVisibleLogicalRange();
+    const range = this.sight.places();
     if (!series || loading || series.closed || !range || series.window.empty) return;
     const old = range.from < AHEAD;
     const fresh = !series.attached && range.to > this.drawing.slots.length - AHEAD;
@@ -316,15 +298,17 @@ export class View {
   /** Once a second: how old the last price is, and the span of the slider. */
   #tick() {
     const { series, controls } = this;
-    if (!series || series.closed || series.window.empty) return;
+    if (!series || series.closed) return;
     const now = this.#now();
     const last = series.window.bars.get(this.drawing.slots.at(-1) ?? 0);
-    if (last) {
-      controls.last.textContent = last.close.toFixed(this.canvas.digits);
+    setText(controls.last, last ? last.close.toFixed(this.canvas.digits) : "");
+    if (!last) setText(controls.age, "");
+    else {
       const closes = last.open_time + series.window.width;
-      controls.age.textContent = last.source === "forming" ? "forming now" : `closed ${age(now - closes)} ago`;
+      const traded = last.source === "forming" ? (/** @type {any} */ (last).time ?? now) : closes;
+      setText(controls.age, `${last.source === "forming" ? "traded" : "closed"} ${age(now - traded)} ago`);
     }
-    const sight = this.#inSight();
+    const sight = this.sight.moments();
     if (sight && this.choice.asOf === null) controls.setSpan(sight.from, now);
     if (Date.now() > this.extrasDue && this.choice.asOf === null) void this.#readExtras();
   }
