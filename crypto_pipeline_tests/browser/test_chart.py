@@ -9,6 +9,7 @@ import io
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -204,6 +205,26 @@ def test_after_a_sleep_the_page_shows_what_came_meanwhile(charted: Charted, brow
     charted.shows(END + MINUTE, 130.5)
     charted.shows(END - 30 * MINUTE, 131.5)
     charted.until(f"() => !{DRAWN}.holes.some((one) => one.start === {unix_ms(HOLES['unexplained'])})")
+
+
+def test_a_broken_connection_leaves_nothing_out(charted: Charted, served: Served) -> None:
+    charted.show()
+    # the page follows the stream: this comes by it
+    charted.write(END - 70 * MINUTE, price=134.0, revision=END + timedelta(days=2))
+    charted.shows(END - 70 * MINUTE, 134.5)
+    streams = [one for one in served.server.server_state.connections if "WebSocket" in type(one).__name__]
+    assert streams, "there is a connection to break"
+    broken = threading.Event()
+
+    def cut() -> None:
+        for one in streams:
+            one.transport.abort()  # type: ignore[union-attr]
+        broken.set()
+
+    served.server.servers[0].get_loop().call_soon_threadsafe(cut)
+    assert broken.wait(10)
+    charted.write(END - 71 * MINUTE, price=135.0, revision=END + timedelta(days=2))
+    charted.shows(END - 71 * MINUTE, 135.5)
 
 
 def test_bars_of_a_stock_are_adjusted_once_its_split_is_known(charted: Charted) -> None:
