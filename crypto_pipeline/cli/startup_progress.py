@@ -39,6 +39,8 @@ class FirstMinutes:
 
     def begin(self, state: UpState, progress: Iterator[StartProgress | str]) -> None:
         """Print the URLs once everything answers, and show ``progress`` of the first backfill."""
+        if "api" in state.urls:
+            self.say(f"live page {state.urls['api']}/")
         self.say(f"Dagster UI {state.urls['ui']}")
         thread = threading.Thread(target=self._follow, args=(state, progress), name="first-minutes", daemon=True)
         thread.start()

@@ -75,7 +75,7 @@ async function request(url, how, headers = {}) {
     const used = token();
     const given = used === null ? headers : { ...headers, Authorization: `Bearer ${used}` };
     const accept = { Accept: "application/json" };
-    const answer = await fetch(url, { ...how, headers: { ...accept, ...given }, cache: "no-store", credentials: "omit", redirect: "error" });
+    const answer = await fetch(url, { ...how, headers: { ...accept, ...given }, cache: "no-store", credentials: "same-origin", redirect: "error" });
     if (answer.ok) return answer;
     if (answer.status === 429 && attempt < MOST_ATTEMPTS) {
       await pause(1000 * Number(answer.headers.get("Retry-After") ?? 1), how.signal);
