@@ -2,28 +2,38 @@
 
     python bench/page.py http://127.0.0.1:8790 [--hours 24]
 
-The server is a deployment that runs. For the day the page's clock is Playwright's, which goes as fast as the page can
-follow. HTTP is the deployment's. The stream's frames are made here: in every second a price of each instrument
-and a forming bar, in every minute a stored bar, and a heartbeat every 10 s.
+The server is a deployment that runs. For the day the clock and the timers of the page go 100 times as fast. HTTP is the
+deployment's. The stream's frames are made here, as fast: every 10 s a price of each instrument, a forming bar and
+a heartbeat, in every minute a stored bar.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
-import re
 import shutil
 import statistics
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
-from playwright.sync_api import Browser, CDPSession, Page, WebSocketRoute, sync_playwright
+import uvicorn
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from crypto_pipeline.ops.host.ports import free_port
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 LOADS = 9
-STEP = 10  # seconds of the simulated day between two looks
+#: Seconds of the simulated day between two prices.
+STEP = 10
 #: A telephone: a processor four times slower, 9 Mbit/s, 60 ms.
 _TELEPHONE = {"offline": False, "latency": 60, "downloadThroughput": 9e6 / 8, "uploadThroughput": 1e6 / 8}
 _PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
@@ -68,55 +78,107 @@ def first_paint(browser: Browser, url: str, *, telephone: bool) -> dict[str, lis
     return found
 
 
-class SimulatedStream:
-    """Frames of a server that goes by the page's clock."""
+class FastDay:
+    """A server in front of the deployment whose stream goes ``speed`` times as fast as the clock. Everything else is
+    the deployment's answer.
+    """
 
-    def __init__(self, names: list[str], begin_ms: int) -> None:
-        self.names, self.now, self.seq = names, begin_ms, dict[str, int]()
-        self.socket: WebSocketRoute | None = None
-        self.frames = 0
+    def __init__(self, url: str, names: list[str], speed: float) -> None:
+        self.names, self.speed, self.began = names, speed, time.time()
+        self.frames, self.connections, self.answers = 0, 0, 0
+        self.begin_ms = int(self.began) // 60 * 60_000
+        self._client = httpx.AsyncClient(base_url=url, timeout=60)
+        methods = ["GET", "POST"]
+        routes = [WebSocketRoute("/stream", self._stream), Route("/{path:path}", self._pass_on, methods=methods)]
+        self.port = free_port("127.0.0.1")
+        config = uvicorn.Config(Starlette(routes=routes), port=self.port, log_level="warning", access_log=False)
+        self._server = uvicorn.Server(config)
+        threading.Thread(target=self._server.run, daemon=True).start()
+        while not self._server.started:
+            time.sleep(0.01)  # uvicorn tells nobody
 
-    def opened(self, socket: WebSocketRoute) -> None:
-        """A page connected."""
-        self.socket, self.seq = socket, {}
-        socket.on_message(lambda text: self._asked(json.loads(text)))
-        self._send({"type": "hello", "protocol": 1, "epoch": "bench", "time": self.now, "market_time": self.now})
+    @property
+    def now_ms(self) -> int:
+        """The simulated time."""
+        return self.begin_ms + int((time.time() - self.began) * 1000 * self.speed)
 
-    def _asked(self, message: dict[str, Any]) -> None:
-        for one in message["channels"]:
-            if message["op"] == "unsubscribe":
-                self.seq.pop(one, None)
-            else:
-                self.seq[one["channel"]] = 0
-                self._send({"type": "snapshot", "channel": one["channel"], "seq": 0, "rows": []})
+    @property
+    def script(self) -> str:
+        """Makes clock and timers of a page as fast."""
+        return f"""(() => {{
+          const speed = {self.speed}, real = Date, at = setTimeout, every = setInterval;
+          const now = () => Math.floor({self.begin_ms} + (real.now() - {self.began * 1000:.0f}) * speed);
+          globalThis.Date = class extends real {{
+            constructor(...given) {{ given.length ? super(...given) : super(now()); }}
+            static now() {{ return now(); }}
+          }};
+          globalThis.setTimeout = (work, ms = 0, ...given) => at(work, ms / speed, ...given);
+          globalThis.setInterval = (work, ms = 0, ...given) => every(work, ms / speed, ...given);
+        }})()"""
 
-    def _send(self, frame: dict[str, Any]) -> None:
-        assert self.socket is not None
-        self.frames += 1
-        self.socket.send(json.dumps(frame))
+    def stop(self) -> None:
+        """End the server."""
+        self._server.should_exit = True
 
-    def _delta(self, channel: str, rows: list[dict[str, Any]]) -> None:
-        self.seq[channel] += 1
-        self._send({"type": "delta", "channel": channel, "seq": self.seq[channel], "rows": rows})
+    async def _pass_on(self, request: Request) -> Response:
+        headers = {name: value for name, value in request.headers.items() if name in ("accept", "content-type")}
+        self.answers += 1
+        asked = f"{request.url.path}?{request.url.query}"
+        answer = await self._client.request(request.method, asked, headers=headers, content=await request.body())
+        kept = {name: value for name, value in answer.headers.items() if name in ("content-type", "cache-control")}
+        return Response(answer.content, answer.status_code, kept)
 
-    def step(self) -> None:
-        """STEP seconds have passed."""
-        for second in range(STEP):
-            self.now += 1000
-            price = 100.0 + (self.now // 1000) % 97 / 10
-            for channel in list(self.seq):
-                kind, *rest = channel.split("/")
-                bar = {"open": price, "high": price, "low": price, "close": price, "volume": 1.0, "trade_count": 1}
-                if kind == "prices":
-                    named = {"price": price, "time": self.now, "trade_id": None, "source": "live_aggregated"}
-                    self._delta(channel, [{"instrument": name, **named} for name in self.names])
-                elif kind == "forming" and rest[1] == "1m":
-                    state = {"source": "forming", "complete": False, "price": price, "time": self.now}
-                    self._delta(channel, [{"open_time": self.now - self.now % 60_000, **bar, **state}])
-                elif kind == "bars" and rest[1] == "1m" and self.now % 60_000 < 1000 and second < STEP:
-                    state = {"source": "live_aggregated", "complete": True}
-                    self._delta(channel, [{"open_time": self.now - self.now % 60_000 - 60_000, **bar, **state}])
-        self._send({"type": "heartbeat", "time": self.now, "market_time": self.now, "database": "ok"})
+    async def _stream(self, socket: WebSocket) -> None:
+        await socket.accept()
+        self.connections += 1
+        numbers: dict[str, int] = {}
+
+        async def send(frame: dict[str, Any]) -> None:
+            self.frames += 1
+            await socket.send_text(json.dumps(frame))
+
+        async def listen() -> None:
+            while True:
+                message = json.loads(await socket.receive_text())
+                for one in message["channels"]:
+                    if message["op"] == "unsubscribe":
+                        numbers.pop(one, None)
+                    else:
+                        numbers[one["channel"]] = 0
+                        await send({"type": "snapshot", "channel": one["channel"], "seq": 0, "rows": []})
+
+        now = self.now_ms // (STEP * 1000) * STEP * 1000
+        await send({"type": "hello", "protocol": 1, "epoch": "bench", "time": now, "market_time": now})
+        listening = asyncio.create_task(listen())
+        try:
+            while not listening.done():
+                now += STEP * 1000
+                for channel, rows in self._step(list(numbers), now):
+                    numbers[channel] += 1
+                    await send({"type": "delta", "channel": channel, "seq": numbers[channel], "rows": rows})
+                await send({"type": "heartbeat", "time": now, "market_time": now, "database": "ok"})
+                await asyncio.sleep(max(0.0, (now - self.now_ms) / 1000 / self.speed))
+        except (WebSocketDisconnect, RuntimeError):
+            pass
+        finally:
+            listening.cancel()
+
+    def _step(self, channels: list[str], now: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """What STEP seconds bring: a price of each instrument, a forming bar; in each minute a bar."""
+        price = 100.0 + now // 1000 % 97 / 10
+        bar = {"open": price, "high": price, "low": price, "close": price, "volume": 1.0, "trade_count": 1}
+        opened = now - now % 60_000
+        for channel in channels:
+            kind, *rest = channel.split("/")
+            if kind == "prices":
+                named = {"price": price, "time": now, "trade_id": None, "source": "live_aggregated"}
+                yield channel, [{"instrument": name, **named} for name in self.names]
+            elif kind == "forming" and rest[1] == "1m":
+                state = {"source": "forming", "complete": False, "price": price, "time": now}
+                yield channel, [{"open_time": opened, **bar, **state}]
+            elif kind == "bars" and rest[1] == "1m" and now == opened:
+                state = {"source": "live_aggregated", "complete": True}
+                yield channel, [{"open_time": opened - 60_000, **bar, **state}]
 
 
 def heap(session: CDPSession) -> dict[str, float]:
@@ -125,32 +187,30 @@ def heap(session: CDPSession) -> dict[str, float]:
         session.send("HeapProfiler.collectGarbage")
     used = session.send("Runtime.getHeapUsage")["usedSize"] / 1e6
     counted = session.send("Memory.getDOMCounters")
-    return {"heap_mb": used, "nodes": counted["nodes"], "listeners": counted["jsEventListeners"]}
+    return {"heap_mb": round(used, 2), "nodes": counted["nodes"], "listeners": counted["jsEventListeners"]}
 
 
-def a_day(browser: Browser, url: str, hours: float, told: Callable[[str], None]) -> list[dict[str, float]]:
-    """The heap once an hour."""
+def a_day(
+    browser: Browser, url: str, hours: float, speed: float, told: Callable[[str], None]
+) -> list[dict[str, float]]:
+    """The heap once an hour. While the day goes on nothing is evaluated in the page: that would itself stay in it."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page: Page = context.new_page()
     names = [row["instrument"] for row in httpx.get(f"{url}/watchlist").json()["rows"]]
-    begin = int(time.time()) // 60 * 60
-    stream = SimulatedStream(names, begin * 1000)
-    page.route_web_socket(re.compile("/stream"), stream.opened)
-    page.clock.install(time=begin)
-    page.goto(f"{url}/#/{names[0]}/1m")
-    page.clock.run_for(1_000)
+    day = FastDay(url, names, speed)
+    page.add_init_script(day.script)
+    page.goto(f"http://127.0.0.1:{day.port}/#/{names[0]}/1m")
     page.locator("#watchlist-rows tr").first.wait_for()
     session = context.new_cdp_session(page)
     found: list[dict[str, float]] = []
-    steps = int(hours * 3600 / STEP)
-    for step in range(steps + 1):
-        page.clock.run_for(STEP * 1000)
-        stream.step()
-        if step % (3600 // STEP) == 3600 // STEP // 6:  # ten minutes past the hour: all has been drawn once
-            page.wait_for_load_state("networkidle")
-            found.append({"hour": round(step * STEP / 3600, 2), "frames": stream.frames, **heap(session)})
-            told(str(found[-1]))
+    while day.now_ms - day.begin_ms < hours * 3_600_000:
+        hour = len(found) + 0.5
+        page.wait_for_timeout(max(0.0, day.begin_ms + hour * 3_600_000 - day.now_ms) / speed)
+        counts = {"frames": day.frames, "connections": day.connections, "answers": day.answers}
+        found.append({"hour": round((day.now_ms - day.begin_ms) / 3_600_000, 1), **counts, **heap(session)})
+        told(str(found[-1]))
     context.close()
+    day.stop()
     return found
 
 
@@ -159,6 +219,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("--hours", type=float, default=24.0)
+    parser.add_argument("--speed", type=float, default=100.0, help="of the simulated day")
     given = parser.parse_args()
     url = given.url.rstrip("/")
     browser_path = next(path for name in CHROMIUM if (path := shutil.which(name)))
@@ -174,7 +235,7 @@ def main() -> None:
                     f"{where} {name}: median {statistics.median(values):.0f} ms, most {max(values):.0f} ms", flush=True
                 )
         if given.hours > 0:
-            hourly = a_day(browser, url, given.hours, lambda line: print(line, flush=True))
+            hourly = a_day(browser, url, given.hours, given.speed, lambda line: print(line, flush=True))
             first, last = hourly[0]["heap_mb"], hourly[-1]["heap_mb"]
             print(f"heap over {given.hours:g} h: {first:.2f} to {last:.2f} MB, {last / first - 1:+.1%}", flush=True)
         browser.close()
