@@ -32,8 +32,11 @@ from common import database, load, machine, postgres, table
 
 import crypto_pipeline
 from crypto_pipeline.market import Instrument, Timeframe
+from crypto_pipeline.market.retention import Kept, RetentionPolicy
 from crypto_pipeline.replay import ReplayExchange, running_exchange
 from crypto_pipeline.store import Store
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.retention import Retention
 
 PROGRAMS = Path(__file__).parent / "comparison"
 PAIRS = {"BTC/USDT": "BTC-USDT", "ETH/USDT": "ETH-USDT", "SOL/USDT": "SOL-USDT"}
@@ -42,6 +45,7 @@ HIDDEN = (datetime(2026, 10, 9, 8, tzinfo=UTC), datetime(2026, 10, 9, 10, tzinfo
 WRONG = (datetime(2026, 10, 14, 15, tzinfo=UTC), datetime(2026, 10, 14, 15, 30, tzinfo=UTC))
 INVALID, TWICE = datetime(2026, 10, 20, 12, 5, tzinfo=UTC), datetime(2026, 10, 21, 12, 5, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+_SIZE = "SELECT pg_database_size(current_database())"
 VALUES = ["open", "high", "low", "close", "volume"]
 Rows = Mapping[str, list[list[float]]]
 
@@ -52,11 +56,12 @@ def faults() -> list[dict[str, Any]]:
     def span(start: datetime, end: datetime) -> dict[str, str]:
         return {"start": start.isoformat(), "end": end.isoformat()}
 
+    bad: dict[str, Any] = {"kind": "bad_rows", "endpoint": "klines"}
     return [
         {"kind": "missing_range", "symbol": "BTCUSDT", **span(*HIDDEN)},
         {"kind": "wrong_values", "symbol": "SOLUSDT", **span(*WRONG), "columns": ["high", "volume"], "factor": 1.3},
-        {"kind": "bad_rows", "symbol": "ETHUSDT", **span(INVALID, INVALID + MINUTE), "values": {"high": "1.00"}},
-        {"kind": "bad_rows", "symbol": "BTCUSDT", **span(TWICE, TWICE + MINUTE), "shift_ms": 60_000},
+        bad | {"symbol": "ETHUSDT", **span(INVALID, INVALID + MINUTE), "values": {"high": "1.00"}},
+        bad | {"symbol": "BTCUSDT", **span(TWICE, TWICE + MINUTE), "shift_ms": 60_000},
     ]
 
 
@@ -279,25 +284,35 @@ def our_year(bars: pl.DataFrame, folder: Path) -> Iterator[tuple[str, float, flo
             stated = stated.with_columns(pl.lit("BTC-USDT").alias("instrument"))
         if "revision" not in stated.columns:
             stated = stated.with_columns((pl.col("open_time") + timedelta(hours=1)).alias("revision"))
+        empty = store.connections.row(_SIZE)[0]
         began = time.monotonic()
         store.bars.write(stated, Timeframe.M1)
         wrote = time.monotonic() - began
-        size = store.connections.row("SELECT pg_database_size(current_database())")[0]
-        with crypto_pipeline.Reader(store.url) as reader:
-            took = []
-            for _ in range(5):
-                began = time.monotonic()
-                read = reader.bars(
-                    "BTC-USDT",
-                    "1m",
-                    start=bars["open_time"][0],
-                    end=END,
-                    columns=["open_time", *VALUES],
-                    final_only=False,
-                )
-                took.append(time.monotonic() - began)
-                assert read.height == bars.height, (read.height, bars.height)
-        yield "PostgreSQL", wrote, statistics.median(took), size
+        yield "tables of PostgreSQL", wrote, read_year(store, bars), store.connections.row(_SIZE)[0] - empty
+        policy = RetentionPolicy(
+            dict.fromkeys(Timeframe, Kept(None, None)) | {Timeframe.M1: Kept(1, None)}, Kept(7, 7), 0
+        )
+        storage = ArchiveStorage(str(folder / "archive"))
+        began = time.monotonic()
+        Retention(store.connections, storage, folder / "scratch", policy).run(END + timedelta(days=40), lambda _: None)
+        wrote = time.monotonic() - began
+        files = [path for path in (folder / "archive").rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        yield f"archive, {len(files)} Parquet files", wrote, read_year(store, bars), size
+
+
+def read_year(store: Store, bars: pl.DataFrame) -> float:
+    """Median of five reads as a user makes them, in seconds; nothing is kept between them."""
+    took = []
+    with crypto_pipeline.Reader(store.url, cache_bytes=0) as reader:
+        for _ in range(5):
+            began = time.monotonic()
+            found = reader.bars(
+                "BTC-USDT", "1m", start=bars["open_time"][0], end=END, columns=["open_time", *VALUES], final_only=False
+            )
+            took.append(time.monotonic() - began)
+            assert found.height == bars.height, (found.height, bars.height)
+    return statistics.median(took)
 
 
 def main() -> None:
