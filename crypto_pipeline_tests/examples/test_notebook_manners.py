@@ -34,6 +34,10 @@ with multiprocessing.get_context("fork").Pool(1) as pool:
     print("in a fork", pool.apply(reader.bars, ("BTC-USDT", "1h"), {"last": 24}).equals(frame))
 print("pickled", pickle.loads(pickle.dumps(reader)).bars("BTC-USDT", "1h", last=24).equals(frame))""",
     """
+async for update in crypto_pipeline.stream("bars/BTC-USDT/1m", url="{api_url}"):
+    print("streamed", update.kind, update.frame().to_pandas()["close"].iloc[-1] > 0)
+    break""",
+    """
 progress._SILENT_FOR = progress._BETWEEN = 0.0
 now = reader.now()
 days = reader.scan("BTC-USDT", "1m", now.replace(year=now.year - 1), now).collect().height / 1440
@@ -46,14 +50,16 @@ crypto_pipeline.replay_trading(now.replace(day=8), now)""",
 
 
 def test_a_notebook_is_a_place_to_work(deployment: SmallDeployment, tmp_path: Path) -> None:
-    shown, in_loop, in_threads, elsewhere, scanned, trained, replayed = run_cells(
-        CELLS, environment=deployment.environment, folder=tmp_path
+    cells = [cell.replace("{api_url}", deployment.api_url) for cell in CELLS]
+    shown, in_loop, in_threads, elsewhere, streamed, scanned, trained, replayed = run_cells(
+        cells, environment=deployment.environment, folder=tmp_path
     )
     assert "first_day" in shown.html
     assert "2025-06-02" in shown.html
     assert in_loop.text == "in a loop True\n"
     assert in_threads.text == f"in threads {[True] * 4}\n"
     assert elsewhere.text == "in a fork True\npickled True\n"
+    assert streamed.text == "streamed snapshot True\n"
     # one output each, drawn again at every step, which says at its end how many there were
     assert "Months of 1m bars: 13 steps in " in scanned.text
     assert "days 16\n" in scanned.text

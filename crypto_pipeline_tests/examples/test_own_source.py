@@ -14,7 +14,8 @@ import pytest
 
 from crypto_pipeline import venue_names
 from crypto_pipeline.healing import Pipeline
-from crypto_pipeline.market import Instrument, Timeframe
+from crypto_pipeline.market import Timeframe
+from crypto_pipeline.market.universe import load_universe
 from crypto_pipeline.settings import Settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.venues import make_venue, venue_entry
@@ -77,7 +78,7 @@ def test_its_files_are_stored_rolled_up_and_explained(
             await pipeline.backfill()
 
     with Store(postgres_url) as store:
-        store.instruments.add([Instrument.crypto(name) for name in NAMES])
+        store.instruments.add(load_universe(SOURCE / "universe.toml"))
         asyncio.run(heal(store))
         for name, frame in minutes.items():
             stored = store.reader.read([name], Timeframe.M1, first, datetime.now(UTC), columns=frame.columns)

@@ -2,7 +2,8 @@
 
     pip install ./own_source                       # makes `csv_folder` a venue
     export OWN_SOURCE_FOLDER=/data/minutes         # with GOLD-USD.csv: open_time,open,high,low,close,volume
-    crypto-pipeline up --venue csv_folder --instruments GOLD-USD
+    export CRYPTO_PIPELINE_UNIVERSE_FILE=own_source/universe.toml   # what is collected
+    crypto-pipeline up --venue csv_folder --instruments all
 
 Everything else follows: bars are stored with precedence and history, rolled up and checked. Each minute
 without a row between others stands in the ledger: nothing was traded, because the source says so (see `trades`).
