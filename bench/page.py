@@ -24,7 +24,7 @@ import uvicorn
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -89,7 +89,12 @@ class FastDay:
         self.begin_ms = int(self.began) // 60 * 60_000
         self._client = httpx.AsyncClient(base_url=url, timeout=60)
         methods = ["GET", "POST"]
-        routes = [WebSocketRoute("/stream", self._stream), Route("/{path:path}", self._pass_on, methods=methods)]
+        routes = [
+            WebSocketRoute("/stream", self._stream),
+            # at once: a page whose clock is so fast would not wait for the deployment
+            Route("/stream/ticket", lambda _: JSONResponse({"ticket": "bench"}), methods=methods),
+            Route("/{path:path}", self._pass_on, methods=methods),
+        ]
         self.port = free_port("127.0.0.1")
         config = uvicorn.Config(Starlette(routes=routes), port=self.port, log_level="warning", access_log=False)
         self._server = uvicorn.Server(config)
