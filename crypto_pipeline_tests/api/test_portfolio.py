@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,9 +15,15 @@ from crypto_pipeline import Reader
 from crypto_pipeline.api import portfolio_models as models
 from crypto_pipeline.api.app import create_app
 from crypto_pipeline.api.operations.figures import DeploymentFigures
+from crypto_pipeline.api.stream.channel import Channel
+from crypto_pipeline.api.stream.frames import encoded_rows
+from crypto_pipeline.api.stream.names import ChannelName
+from crypto_pipeline.api.stream.sources.trading import TradingChannels
+from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline.trading.stored.replay import TradingReplay, replay_trading
+from crypto_pipeline_tests.api.stream.clients import DESCRIBED
 from crypto_pipeline_tests.builders.databases import NewDatabase
 from crypto_pipeline_tests.builders.trading_market import FREQUENT, FROM, book, stored_trading_market
 
@@ -71,6 +78,32 @@ def test_they_answer_what_the_ledger_says(client: TestClient, replay: TradingRep
     signals = models.SignalsAnswer.model_validate(rejected).signals
     assert len(signals) == replay.book.rejections["signals"].sum()
     assert all(one.reason and not one.accepted for one in signals)
+
+
+#: Fields that HTTP and stream have in common, which are no times.
+_SAME = (
+    "strategy", "instrument", "tier", "outcome", "decision_price", "average_price", "stop_loss_price",
+    "take_profit_price", "units", "spent", "pnl", "fees", "net_return",
+)  # fmt: skip
+
+
+def test_the_stream_has_the_same_trades_and_signals(client: TestClient, replay: TradingReplay, url: str) -> None:
+    channels = [Channel(ChannelName.parse(name)) for name in ("signals", "trades")]
+    with Store(url) as store:
+        signals, trades = (update.rows for update in TradingChannels(store).read(channels, {None}))
+    for name, rows in (("signals", signals), ("trades", trades)):
+        DESCRIBED.validate(json.loads(encoded_rows("snapshot", name, 0, rows)))
+    decided = client.get("/signals", params={"limit": 200}).json()["signals"]
+    assert sorted(row.accepted for row in signals) == sorted(one["accepted"] for one in decided)  # type: ignore[attr-defined]
+    sent = [json.loads(encoded_rows("delta", "trades", 0, [row]))["rows"][0] for row in trades]
+    assert sum(row["state"] == "open" for row in sent) == len(client.get("/positions").json()["positions"])
+    closed = {(row["strategy"], row["instrument"], row["signal_ts"]): row for row in sent if row["state"] == "closed"}
+    told = client.get("/trades", params={"limit": 200}).json()["trades"]
+    assert len(told) == len(closed) > 0
+    for one in told:
+        row = closed[one["strategy"], one["instrument"], unix_ms(datetime.fromisoformat(one["signal_ts"]))]
+        assert {name: row[name] for name in _SAME} == {name: one[name] for name in _SAME}
+        assert row["exit_ts"] == unix_ms(datetime.fromisoformat(one["exit_ts"]))
 
 
 def test_pages_follow_each_other(client: TestClient, replay: TradingReplay) -> None:

@@ -2,66 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
-from websockets.sync.client import ClientConnection, connect
 
 from crypto_pipeline.api import serve
 from crypto_pipeline.api.stream import session
-from crypto_pipeline.api.stream.asyncapi import asyncapi_document
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.store import LivePrice, Store
 from crypto_pipeline.store.operations.check_states import NewState, write_states
 from crypto_pipeline.store.research.forecasts import NewFit, NewForecast
 from crypto_pipeline_tests.api.conftest import Served
-from crypto_pipeline_tests.builders.bars import START, bar, frame
+from crypto_pipeline_tests.api.stream.clients import client, shake_hands
+from crypto_pipeline_tests.builders.bars import START, bar, frame, series
 
 MINUTE = timedelta(minutes=1)
-
-
-DOCUMENT = asyncapi_document()
-_SENT = [
-    {"$ref": f"#/components/messages/{each['$ref'].rsplit('/', 1)[1]}/payload"}
-    for each in DOCUMENT["operations"]["sent"]["messages"]
-]
-#: A frame that the server sends is exactly one of the messages that the document says it sends.
-DESCRIBED = Draft202012Validator({"oneOf": _SENT, "components": DOCUMENT["components"]})
-
-
-class Client:
-    """A client that reads frame by frame, and holds each to the AsyncAPI document; heartbeats are left out."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
-        self.hello = self.next()
-
-    def next(self) -> dict[str, Any]:
-        while True:
-            frame: dict[str, Any] = json.loads(self.socket.recv(timeout=10))
-            DESCRIBED.validate(frame)
-            if frame["type"] != "heartbeat":
-                return frame
-
-    def send(self, **message: Any) -> None:
-        self.socket.send(json.dumps(message))
-
-    def subscribe(self, channel: str, **more: Any) -> dict[str, Any]:
-        self.send(op="subscribe", channels=[{"channel": channel, **more}])
-        return self.next()
-
-
-@contextmanager
-def client(served: Served, **more: Any) -> Iterator[Client]:
-    with connect(f"ws://127.0.0.1:{served.port}/stream", **more) as socket:
-        yield Client(socket)
 
 
 def price(instrument: str, value: float, at_ms: int, timeframe: Timeframe = Timeframe.M1) -> LivePrice:
@@ -80,7 +39,7 @@ def store(served_database: str) -> Iterator[Store]:
 def test_prices_come_as_a_snapshot_and_then_as_what_changed(served: Served, store: Store) -> None:
     at = unix_ms(START)
     store.live.flush("replay", prices=[price("BTC-USDT", 100.0, at), price("ETH-USDT", 10.0, at)])
-    with client(served) as one:
+    with client(served.port) as one:
         assert one.hello["type"] == "hello"
         snapshot = one.subscribe("prices")
         assert {row["instrument"]: row["price"] for row in snapshot["rows"]} == {"BTC-USDT": 100.0, "ETH-USDT": 10.0}
@@ -93,7 +52,7 @@ def test_prices_come_as_a_snapshot_and_then_as_what_changed(served: Served, stor
 
 
 def test_a_bar_that_is_stored_is_sent(served: Served, store: Store) -> None:
-    with client(served) as one:
+    with client(served.port) as one:
         snapshot = one.subscribe("bars/BTC-USDT/1m")
         times = [row["open_time"] for row in snapshot["rows"]]
         assert times == [unix_ms(START + minute * MINUTE) for minute in range(50) if minute % 7]
@@ -106,19 +65,8 @@ def write(store: Store, status: str, summary: str) -> None:
     store.connections.run(write_states, [NewState("test_check", status, "warning", summary)])
 
 
-def shake_hands(one: socket.socket, message: dict[str, Any]) -> None:
-    """Become a websocket by hand, and send one message."""
-    head = "GET /stream HTTP/1.1", f"Host: 127.0.0.1:{one.getpeername()[1]}", "Upgrade: websocket", *(
-        "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "", ""
-    )  # fmt: skip
-    one.sendall("\r\n".join(head).encode())
-    body = json.dumps(message).encode()
-    assert len(body) < 126
-    one.sendall(bytes([0x81, 0x80 | len(body), 0, 0, 0, 0]) + body)
-
-
 def test_an_alert_is_sent_when_it_opens_changes_and_ends(served: Served, store: Store) -> None:
-    with client(served) as one:
+    with client(served.port) as one:
         assert one.subscribe("alerts")["rows"] == []
         write(store, "bad", "it is bad")
         (opened,) = one.next()["rows"]
@@ -134,7 +82,7 @@ def test_an_alert_is_sent_when_it_opens_changes_and_ends(served: Served, store: 
 def test_a_forecast_is_sent_when_it_is_published(served: Served, store: Store) -> None:
     now = store.clock.now().replace(minute=0, second=0, microsecond=0)
     fitted = NewFit("ETH-USDT", "1h", now, "naive", {"why": "a test"})
-    with client(served) as one:
+    with client(served.port) as one:
         assert one.subscribe("forecasts/ETH-USDT")["rows"] == []
         store.forecasts.add_fits([fitted])
         (fit,) = store.forecasts.fits(["1h"], now - timedelta(days=1))
@@ -153,8 +101,9 @@ def test_a_client_that_takes_nothing_is_cut_off_and_another_one_does_not_notice(
 ) -> None:
     monkeypatch.setattr(session, "STALLED", 0.3)
     monkeypatch.setattr(serve, "LEAVING", 0.3)
-    with client(served) as one, socket.create_connection(("127.0.0.1", served.port)) as stalled:
-        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with client(served.port) as one, socket.socket() as stalled:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        stalled.connect(("127.0.0.1", served.port))
         shake_hands(stalled, {"op": "subscribe", "channels": [{"channel": "alerts"}]})
         one.subscribe("alerts")
         for number in range(6):
@@ -166,5 +115,77 @@ def test_a_client_that_takes_nothing_is_cut_off_and_another_one_does_not_notice(
         with suppress(ConnectionResetError):
             while chunk := stalled.recv(1 << 16):
                 taken += len(chunk)
-        assert taken < 3 * 400_000
+        assert 0 < taken < 3 * 400_000
         write(store, "ok", "")
+
+
+def test_a_client_goes_on_where_it_was(served: Served, store: Store) -> None:
+    with client(served.port) as one:
+        epoch, left = one.hello["epoch"], one.subscribe("prices")["seq"]
+    with client(served.port) as witness:
+        witness.subscribe("prices")
+        for value in (201.0, 202.0):
+            store.live.flush("replay", prices=[price("BTC-USDT", value, unix_ms(START))])
+            missed = witness.next()
+        with client(served.port) as again:
+            assert again.subscribe("prices", epoch=epoch, after=left) == {
+                "type": "resumed", "channel": "prices", "seq": left
+            }  # fmt: skip
+            deltas = [again.next(), again.next()]
+            assert [frame["seq"] for frame in deltas] == [left + 1, left + 2]
+            assert deltas[-1] == missed
+            # of another process, or of a number that never was
+            assert again.subscribe("prices", epoch="another", after=left)["type"] == "snapshot"
+            assert again.subscribe("prices", epoch=epoch, after=left + 1_000)["type"] == "snapshot"
+
+
+def test_what_changes_before_the_newest_bars_is_named(served: Served, store: Store) -> None:
+    first = START + timedelta(days=10)
+    store.bars.write(series(("ETH-USDT",), count=1_000, start=first), Timeframe.M1)
+    with client(served.port) as one:
+        rows = one.subscribe("bars/ETH-USDT/1m")["rows"]
+        assert [rows[0]["open_time"], len(rows)] == [unix_ms(first + 500 * MINUTE), 500]
+
+        def heal(*minutes: int, price: float) -> list[list[int]]:
+            at = [first + n * MINUTE for n in minutes]
+            healed = [bar("ETH-USDT", each, price=price, revision=first + timedelta(days=price)) for each in at]
+            store.bars.write(frame(healed), Timeframe.M1)
+            changed = one.next()
+            assert changed["type"] == "changed"
+            spans: list[list[int]] = changed["spans"]
+            return spans
+
+        # what was recorded a moment before counts as changed with the first change
+        ((begin, end),) = heal(7, 8, price=55.0)
+        assert begin <= unix_ms(first + 7 * MINUTE) < unix_ms(first + 9 * MINUTE) <= end <= rows[0]["open_time"]
+        span = [unix_ms(first + 3 * MINUTE), unix_ms(first + 5 * MINUTE)]
+        other = [unix_ms(first + 9 * MINUTE), unix_ms(first + 10 * MINUTE)]
+        assert heal(3, 4, 9, price=56.0) == [span, other]
+        # a day that has no bar among the newest ones
+        store.bars.write(frame([bar("ETH-USDT", first - timedelta(days=2))]), Timeframe.M1)
+        day = unix_ms(first - timedelta(days=2))
+        assert one.next()["spans"] == [[day, day + 86_400_000]]
+        # and the next bar comes as ever
+        store.bars.write(frame([bar("ETH-USDT", first + 1_000 * MINUTE)]), Timeframe.M1)
+        assert [row["open_time"] for row in one.next()["rows"]] == [unix_ms(first + 1_000 * MINUTE)]
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ('{"op":"subscribe","channels":[{"channel":"price"}]}', "did you mean prices"),
+        ('{"op":"subscribe","channels":[{"channel":"bars/BTC-USDT"}]}', "bars/INSTRUMENT/TIMEFRAME"),
+        ('{"op":"subscribe","channels":[{"channel":"bars/BTC-USDT/7m"}]}', "7m"),
+        ('{"op":"subscribe","channels":[{"channel":"bars/BTC-USD/1m"}]}', "BTC-USD"),
+        ('{"op":"subscribe","channels":[]}', "length >= 1"),
+        ('{"op":"close"}', "close"),
+        ("[1", "not understood"),
+    ],
+)
+def test_a_wrong_message_is_told_why_and_the_connection_goes_on(served: Served, message: str, words: str) -> None:
+    with client(served.port) as one:
+        one.socket.send(message)
+        refused = one.next()
+        assert refused["type"] == "error"
+        assert words in refused["detail"]
+        assert one.subscribe("prices")["type"] == "snapshot"
