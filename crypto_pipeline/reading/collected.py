@@ -18,13 +18,15 @@ from crypto_pipeline.store.database import fork_safety
 
 #: Seconds for which the collected days are remembered.
 _REMEMBER = 60.0
+#: Bars among which the first recording of a span is looked for: more than four months of minutes.
+_MOST_BARS = 200_000
 #: A newest bar that ended longer ago is old; for wider bars three widths count where that is longer.
 _OLD = timedelta(minutes=15)
 _DAY = timedelta(days=1)
 
 
 class SpanWarning(UserWarning):
-    """The requested span reaches beyond what is collected, or the newest bars are old."""
+    """The requested span reaches beyond what is collected or was recorded then, or the newest bars are old."""
 
 
 class CollectedDays:
@@ -42,13 +44,51 @@ class CollectedDays:
 
     def warn(self, asked: Question, frame: pl.DataFrame, stacklevel: int) -> None:
         """Warn where ``frame`` is short because its question reaches beyond what is collected."""
+        if asked.as_of is not None:
+            said = self._not_recorded_yet(asked, asked.as_of) if frame.is_empty() else None
+            if said is not None:
+                warnings.warn(said, SpanWarning, stacklevel=stacklevel + 1)
+            return
         # a market with sessions has no bars at night; its instruments have no pair in their name
-        if asked.as_of is not None or any("-" not in name for name in asked.instruments) or self._whole(asked, frame):
+        if any("-" not in name for name in asked.instruments) or self._whole(asked, frame):
             return
         newest = frame["open_time"].max() if "open_time" in frame.columns else None
         said = outside(asked, self._days(asked), newest if isinstance(newest, datetime) else None, self._now())
         if said is not None:
             warnings.warn(said, SpanWarning, stacklevel=stacklevel + 1)
+
+    def _not_recorded_yet(self, asked: Question, moment: datetime) -> str | None:
+        """The warning about an empty answer whose bars were recorded after ``moment``; None: there are none today."""
+        for name in asked.instruments[:3]:
+            at = self._first_recording(asked, name)
+            if at is not None and at <= moment:
+                return None
+            if at is not None:
+                return (
+                    f"nothing of this span was recorded by {moment:%Y-%m-%d %H:%M:%S}Z; the first {asked.timeframe} "
+                    f"bars of {name} in it were recorded at {at:%Y-%m-%d %H:%M:%S}Z"
+                )
+        return None
+
+    def _first_recording(self, asked: Question, name: str) -> datetime | None:
+        """When a bar of ``name`` in the question's span was first recorded; None: there is no such bar."""
+        days = self._days(asked).get(name)
+        if days is None:
+            return None
+        width = asked.timeframe
+        start = max(asked.start or midnight(days[0]), midnight(days[0]))
+        end = min(
+            asked.end or self._now(),
+            midnight(days[1]) + timedelta(days=width.cell_days),
+            start + _MOST_BARS * width.delta,
+        )
+        if start >= end:
+            return None
+        read = self._store.reader
+        bars = read.read([name], width, start, end, complete=asked.final_only, columns=("recorded_at",))
+        replaced = read.revisions([name], width, start, end)
+        moments = [frame["recorded_at"].min() for frame in (bars, replaced)]
+        return min((at for at in moments if isinstance(at, datetime)), default=None)
 
     def _whole(self, asked: Question, frame: pl.DataFrame) -> bool:
         """Whether the frame has as many bars as there can be, and a new one where the newest were requested."""

@@ -238,8 +238,15 @@ def test_a_short_answer_says_so(store: Store, reader: Reader) -> None:
         reader.bars("BTC-USDT", "1m", START, START + HOUR)
         reader.bars("BTC-USDT", "1m", last=9, end=START + HOUR)
         reader.bars("BTC-USDT", "1m", START, START + 2 * HOUR)  # of a day that is collected
-        reader.bars("BTC-USDT", "1m", last=1, as_of="2024-01-01")
+        reader.bars("BTC-USDT", "1m", "2024-01-01", "2024-01-02", as_of="2024-01-01")  # empty today too
+        reader.bars("BTC-USDT", "1m", START, START + HOUR, as_of=datetime.now(UTC) + HOUR)
+    recorded = "the first 1m bars of BTC-USDT in it were recorded at 20"
     for ask, said in (
+        (
+            lambda: reader.bars("BTC-USDT", "1m", START, START + HOUR, as_of="2024-01-01"),
+            f"nothing of this span was recorded by 2024-01-01 00:00:00Z; {recorded}",
+        ),
+        (lambda: reader.bars("BTC-USDT", "1m", last=1, as_of="2024-01-01"), recorded),
         (
             lambda: reader.bars("BTC-USDT", "1m", "2025-01-01", START + HOUR),
             "asked from 2025-01-01.*from 2025-03-31 on",
