@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.events import DagsterEvent, JobFailureData, RunFailureReason
 
 from crypto_pipeline.definitions import defs
 from crypto_pipeline.defs.base.resources import MarketDatabase
 from crypto_pipeline.defs.operations.alerts import open_alerts
+from crypto_pipeline.defs.operations.failed_runs import failed_runs
 from crypto_pipeline.defs.operations.reports import ASSET, JOB, report_schedule
 from crypto_pipeline.ops.checks.subjects.scheduled import IN_REPORT_ZONE
+from crypto_pipeline.ops.host.paths import Places, UpLock, UpState
 from crypto_pipeline_tests.defs.conftest import Deployed
 
 
@@ -39,6 +44,45 @@ def test_the_page_of_alerts_shows_what_is_open_when_it_changes(deploy: Callable[
     assert evaluate(second.cursor).asset_events == []
     checks.resolve_alert("clock")
     assert len(evaluate(second.cursor).asset_events) == 1
+
+
+@dg.job
+def interrupted() -> None:
+    """Has no steps: only what Dagster says of its runs matters."""
+
+
+@pytest.mark.parametrize(
+    ("reason", "up_began", "alerts"),
+    [
+        (RunFailureReason.UNEXPECTED_TERMINATION, +60.0, []),
+        (None, +60.0, []),  # its process is gone: reported from outside
+        (RunFailureReason.UNEXPECTED_TERMINATION, -60.0, ["run:interrupted"]),
+        (RunFailureReason.RUN_EXCEPTION, +60.0, ["run:interrupted"]),
+    ],
+)
+def test_a_run_that_down_interrupted_is_no_alert(
+    deploy: Callable[..., Deployed],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    reason: RunFailureReason | None,
+    up_began: float,
+    alerts: list[str],
+) -> None:
+    monkeypatch.setenv("CRYPTO_PIPELINE_DATA_DIR", str(tmp_path))
+    places = Places(tmp_path)
+    places.make()
+    lock = UpLock(places)
+    assert lock.take()
+    UpState(os.getpid(), "healthy", time.time() + up_began, {}, {}, {}, True, "").write(places)
+    deployed = deploy("BTC-USDT")
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(interrupted)
+        instance.report_dagster_event(DagsterEvent("PIPELINE_START", run.job_name), run.run_id)
+        data = None if reason is None else JobFailureData(None, failure_reason=reason)
+        event = instance.report_run_failed(run, "ended", data)
+        failed_runs(dg.build_run_status_sensor_context("failed_runs", event, instance, run).for_run_failure())
+    lock.release()
+    assert [source for source in deployed.store.checks.open_alerts()["source"] if source.startswith("run:")] == alerts
 
 
 def test_the_daily_report_is_made_once_with_its_pictures(
