@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 if TYPE_CHECKING:
     import polars as pl
     from rich.console import Console
+    from rich.table import Table
 
     from crypto_pipeline.healing.reports import Progress
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 _WIDEST = 1000
 #: The column that holds sentences.
 _SENTENCE = "because"
+#: It stands below its row where there is less room beside the row, in characters; and no wider than readable.
+_SHORTEST_SENTENCE, _READABLE = 30, 120
 
 
 def console(stderr: bool = False) -> Console:
@@ -48,22 +54,46 @@ def _plain(value: Any) -> Any:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table for people; numbers are right-aligned."""
+    """Print a table for people; numbers are right-aligned. On a narrow terminal reasons stand below their rows."""
     from rich.measure import Measurement
+
+    out = console()
+    sentence = list(columns).index(_SENTENCE) if _SENTENCE in columns else None
+    shown = _table(title, columns, rows, range(len(columns)))
+    # The full width is printed even on a narrow terminal, which wraps lines; rich would leave out whole columns.
+    wide = out.options.update(max_width=_WIDEST)
+    if sentence is None:
+        out.width = max(out.width, Measurement.get(out, wide, shown).maximum)
+        out.print(shown)
+        return
+    others = _table(title, columns, rows, [index for index in range(len(columns)) if index != sentence])
+    needed = Measurement.get(out, wide, others).maximum
+    if out.width >= needed + _SHORTEST_SENTENCE:
+        out.print(shown)
+        return
+    reading_width, out.width = min(out.width, _READABLE), max(out.width, needed)
+    with out.capture() as captured:
+        out.print(others)
+    lines = captured.get().splitlines()
+    for line, row in zip(lines, [None] * (len(lines) - len(rows)) + list(rows), strict=True):
+        typer.echo(line.rstrip())
+        if row is not None and row[sentence]:
+            typer.echo(textwrap.fill(str(row[sentence]), reading_width, initial_indent="  ", subsequent_indent="  "))
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], chosen: Sequence[int]) -> Table:
+    """The columns numbered ``chosen`` as a table of rich."""
     from rich.table import Table
 
     shown = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for index, column in enumerate(columns):
+    for index in chosen:
         numeric = bool(rows) and all(isinstance(row[index], int | float | type(None)) for row in rows)
         # Only the column of reasons may wrap: times, numbers and names are unreadable when they are split.
-        shown.add_column(column, justify="right" if numeric else "left", no_wrap=column != _SENTENCE)
+        wraps = columns[index] == _SENTENCE
+        shown.add_column(columns[index], justify="right" if numeric else "left", no_wrap=not wraps)
     for row in rows:
-        shown.add_row(*(_shown(value) for value in row))
-    out = console()
-    # The full width is printed even on a narrow terminal, which wraps lines; rich would leave out whole columns.
-    measured = Measurement.get(out, out.options.update(max_width=_WIDEST), shown)
-    out.width = max(out.width, measured.minimum if _SENTENCE in columns else measured.maximum)
-    out.print(shown)
+        shown.add_row(*(_shown(row[index]) for index in chosen))
+    return shown
 
 
 def _shown(value: Any) -> str:

@@ -55,7 +55,16 @@ def test_one_outage_of_many_instruments_and_timeframes_is_one_cause(
     assert "and 59 more)" in " ".join(out.split())
     code, out, _ = run("gaps", "list")
     assert max(map(len, out.splitlines())) <= 120
-    assert out.splitlines()[2].split()[1] == names[3]
+    lines = out.splitlines()
+    assert lines[1].split() == [
+        "gap_id", "instrument", "timeframe", "state", "start", "end", "bars", "attempts", "next_attempt",
+    ]  # fmt: skip
+    assert lines[2].split()[1:4] == [names[3], "1m", "lost"]
+    assert lines[3] == "  The whole venue was silent: 0 of 20 other instruments have a bar."
+    monkeypatch.setenv("COLUMNS", "200")
+    beside = run("gaps", "list")[1].splitlines()
+    assert len(beside) == 2 + 61
+    assert beside[2].endswith("have a bar.")
 
 
 def test_gaps_without_a_further_word_tells_the_reasons(run: Run, postgres_url: str) -> None:
