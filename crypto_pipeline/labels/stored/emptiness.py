@@ -14,6 +14,9 @@ from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
 from crypto_pipeline.store import Store
 
+#: Where signals of a shorter span than this can have labels, few days are said to be the reason for few rows.
+_ENOUGH = timedelta(days=7)
+
 
 def why_empty(
     store: Store,
@@ -49,7 +52,7 @@ def why_empty(
         return f"{head}no {TIMEFRAME} bars are stored yet. See `crypto-pipeline status`"
     return head + (
         _too_short(signals, midnight(first), midnight(last) + timedelta(days=1))
-        or _not_labelled(store, signals, list(tiers))
+        or _not_labelled(store, signals, list(tiers), midnight(first))
         or _nothing_found(store, signals, list(tiers))
     )
 
@@ -77,7 +80,25 @@ def _too_short(signals: Signals, begins: datetime, ends: datetime) -> str | None
     return None
 
 
-def _not_labelled(store: Store, signals: Signals, names: list[str]) -> str | None:
+def _room(signals: Signals, begins: datetime) -> str:
+    """What of a short span can have labels, by the bars that are stored from ``begins`` on; empty: a week or more."""
+    horizon = signals.parameters.horizon
+    first = max(signals.start, begins + TIMEFRAME.delta * WARM_UP)
+    last = min(signals.end, signals.now - TIMEFRAME.delta * (horizon + 1))
+    if last - first >= _ENOUGH:
+        return ""
+    return (
+        f". Few rows can come of them: only signals from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC can have "
+        f"a label, with {WARM_UP} bars before them ({_days(WARM_UP)}) and a horizon of {horizon} bars after them "
+        f"({_days(horizon)}). Collect more days (`crypto-pipeline up --days N`)"
+    )
+
+
+def _days(bars: int) -> str:
+    return f"{bars * TIMEFRAME.delta / timedelta(days=1):.1f} days"
+
+
+def _not_labelled(store: Store, signals: Signals, names: list[str], begins: datetime) -> str | None:
     """Whether days of the span have not been computed yet, or labels came only after the moment that was asked for."""
     start, end = signals.start, signals.end
     table = signals.strategy.definition.table
@@ -92,7 +113,7 @@ def _not_labelled(store: Store, signals: Signals, names: list[str]) -> str | Non
         return None
     return (
         f"{due.height} instrument-days are not computed yet. While `crypto-pipeline up` runs they are within minutes; "
-        "the job label_setups computes them at once"
+        f"the job label_setups computes them at once{_room(signals, begins)}"
     )
 
 

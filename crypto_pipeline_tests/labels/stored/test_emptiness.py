@@ -66,6 +66,9 @@ def test_each_reason_is_named_with_what_suffices(store: Store) -> None:
     soon = START + timedelta(days=7)
     assert "horizon of 288 bars has ended, here from 2025-06-09 04:15 UTC on" in why(store, now=soon)
     assert "instrument-days are not computed yet" in why(store)
+    barely = why(store, end=START + timedelta(days=7, hours=12), now=START + timedelta(days=7, hours=12))
+    assert "only signals from 2025-06-06 04:00 to 2025-06-06 11:45 UTC can have a label, with 400 bars" in barely
+    assert "(4.2 days) and a horizon of 288 bars after them (3.0 days). Collect more days" in barely
     bring_up_to_date(store, Strategy.DCA, DCA, START, END, now=END)
     with psycopg.connect(store.url) as connection:
         recorded = connection.execute("SELECT min(recorded_at) FROM research.strategy_dca_labels").fetchone()
