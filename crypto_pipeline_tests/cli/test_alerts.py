@@ -89,6 +89,9 @@ def test_a_test_goes_through_every_channel(run: Run, postgres_url: str, slack: S
     with Store(postgres_url) as store:
         stored = str(store.connections.rows("SELECT t::text FROM ops.outbox t, ops.notification_channels"))
     assert PLANTED not in out + error + stored
+    code, _, error = run("alerts", "test", SLACK_WEBHOOK="", SLACK_TOKEN="", SLACK_CHANNEL="")
+    assert code == 2
+    assert "The deployment itself sends through slack_channel, slack_webhook: its settings came with" in error
 
 
 def test_other_channels_go_through_apprise(

@@ -12,6 +12,7 @@ from crypto_pipeline.cli.options import AsJson, DataDir
 
 if TYPE_CHECKING:
     from crypto_pipeline.ops.alerting.groups import AlertGroup
+    from crypto_pipeline.settings import Settings
     from crypto_pipeline.store.operations.notifications.alerts import AlertRecord
 
 Ids = Annotated[list[int], typer.Argument(help="Ids of alerts, as `alerts` shows them.", show_default=False)]
@@ -150,7 +151,7 @@ def try_channels(data_dir: DataDir = None) -> None:
     if not channels:
         raise BadInput(
             "no channel is set: give CRYPTO_PIPELINE_SLACK_WEBHOOK, or CRYPTO_PIPELINE_SLACK_TOKEN with "
-            "CRYPTO_PIPELINE_SLACK_CHANNEL, or CRYPTO_PIPELINE_APPRISE_URLS"
+            f"CRYPTO_PIPELINE_SLACK_CHANNEL, or CRYPTO_PIPELINE_APPRISE_URLS{_channels_elsewhere(settings)}"
         )
     with open_store(settings) as store:
         results = [(channel.name, send_test(store.connections, channel, sender_of(settings))) for channel in channels]
@@ -158,6 +159,25 @@ def try_channels(data_dir: DataDir = None) -> None:
         typer.echo(f"{name:<22} {result.state}: {result.detail}")
     if any(result.state != "sent" for _, result in results):
         raise typer.Exit(1)
+
+
+def _channels_elsewhere(settings: Settings) -> str:
+    """A sentence about the channels that the running deployment sends through; empty where none is known."""
+    from crypto_pipeline.cli.context import open_store
+    from crypto_pipeline.store import StoreError
+    from crypto_pipeline.store.operations.notifications.outbox import Outbox
+
+    try:
+        with open_store(settings) as store:
+            names = [one.name for one in Outbox(store.connections).channel_states()]
+    except StoreError:
+        return ""
+    if not names:
+        return ""
+    return (
+        f". The deployment itself sends through {', '.join(names)}: its settings came with the environment of "
+        "`crypto-pipeline up`, and the test needs the same variables in this shell"
+    )
 
 
 def _require(ids: list[int], done: list[int]) -> None:
