@@ -170,7 +170,7 @@ def _add_row_routes(app: FastAPI, responses: Responses) -> None:
         def read() -> Any:
             return reader.gaps(names, query.timeframe, query.start, query.end, states=states, as_of=query.as_of)
 
-        return await responses.rows(request, read, query.limit, query.offset)
+        return await responses.rows(request, read, query.limit, query.offset, objects=("evidence",))
 
     @app.get("/coverage", response_model=models.Rows, responses=_responses(404), summary="Expected, present, explained")
     async def coverage(request: Request, query: Annotated[models.RowsQuery, Query()]) -> Any:

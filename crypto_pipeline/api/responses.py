@@ -131,9 +131,14 @@ class Responses:
         return await self._kept(request, ("latest", asked, form), asked, compute)
 
     async def rows(
-        self, request: Request, read: Callable[[], pl.DataFrame], limit: int | None = None, offset: int = 0
+        self,
+        request: Request,
+        read: Callable[[], pl.DataFrame],
+        limit: int | None = None,
+        offset: int = 0,
+        objects: Sequence[str] = (),
     ) -> Response:
-        """A page of what ``read`` gives, which is not kept."""
+        """A page of what ``read`` gives, which is not kept. ``objects``: columns of JSON text."""
         form = _form(request)
 
         def compute() -> Body:
@@ -143,7 +148,7 @@ class Responses:
                 if frame.height > offset + limit:
                     link = _link(request, offset=str(offset + limit))
                 frame = frame.slice(offset, limit)
-            return Body(formats.encode(frame, form, _head({"next": link}, "rows"), b"}"), link)
+            return Body(formats.encode(frame, form, _head({"next": link}, "rows"), b"}", objects), link)
 
         body = await self._run(compute)
         return _response(RequestKey.from_scope(request.scope), form, Answer(body, datetime.now(UTC)))

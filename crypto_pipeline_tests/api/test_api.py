@@ -5,6 +5,7 @@ Guards I10 (docs/invariants.md).
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import socket
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import httpx
+import polars as pl
 import pyarrow as pa
 import pytest
 import schemathesis
@@ -120,6 +122,24 @@ def test_a_wrong_request_is_told_what_is_wrong(served: Served) -> None:
 def test_the_value_and_the_fix_are_named(served: Served, asked: str, status: int, said: str) -> None:
     with httpx.Client(base_url=served.url) as client:
         problem(client.get(asked), status, said)
+
+
+def test_the_evidence_of_a_hole_is_an_object(served: Served, served_database: str) -> None:
+    hole = {"instrument": "BTC-USDT", "timeframe": "1w", "start": START - timedelta(days=700), "state": "lost"}
+    evidence = {"because": "The ids jump.", "seen": {"first": [1, None]}}
+    rows = pl.DataFrame([hole | {"end": hole["start"] + timedelta(days=7), "evidence": json.dumps(evidence)}])
+    with Store(served_database) as store:
+        store.ledger.record(rows)
+        try:
+            asked = f"{served.url}/gaps?timeframe=1w&state=lost"
+            (told,) = httpx.get(asked).json()["rows"]
+            assert {key: told["evidence"][key] for key in evidence} == evidence
+            assert (told["bars"], told["start"]) == (1, f"{hole['start']:%Y-%m-%dT%H:%M:%S}.000Z")
+            assert "The ids jump." in httpx.get(asked, headers={"accept": "text/csv"}).text
+        finally:
+            store.connections.run(
+                lambda connection: connection.execute("DELETE FROM market.gaps WHERE timeframe = '1w'") and None
+            )
 
 
 def test_times_and_columns_are_read_as_in_python(served: Served) -> None:

@@ -100,7 +100,7 @@ def test_every_hole_has_the_colour_of_its_reason_and_its_tooltip_is_the_row_of_t
         assert (told["bars"], told["attempts"]) == (str(row["bars"]), str(row["attempts"]))
         assert told["start"] == row["start"].replace("T", " ")[:16]
         assert told["first_seen"] == row["first_seen"].replace("T", " ")[:19]
-        evidence = json.loads(row["evidence"])
+        evidence = row["evidence"]
         assert (told["because"], json.loads(told["seen"])) == (evidence["because"], evidence["seen"])
     assert ledger == {}, "every row of the ledger was hovered over"
 

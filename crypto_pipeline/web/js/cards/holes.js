@@ -27,10 +27,12 @@ export function drawHoles(body, found, aside) {
   /** @type {Map<string, number>} */
   const bars = new Map();
   for (const hole of holes) bars.set(hole.state, (bars.get(hole.state) ?? 0) + hole.bars);
+  const widths = TIMEFRAMES.filter((one) => holes.some((hole) => hole.timeframe === one)).join(", ");
   const open = holes.some((hole) => UNEXPLAINED.has(hole.state));
   aside.className = `badge ${holes.length === 0 ? "good" : open ? "bad" : "warn"}`;
   const states = [...bars].map(([state, count]) => `${whole(count)} ${state}`).join(", ");
-  setText(aside, holes.length === 0 ? "none" : `${found.next === null ? "" : "more than "}${states}`);
+  setText(aside, holes.length === 0 ? "none" : `${found.next === null ? "" : "more than "}${states}, bars of ${widths}`);
+  aside.title = "Of an instrument the narrowest bars that are absent are counted, not the wider ones over them";
   if (holes.length === 0) {
     nothing(body, "Every expected bar is stored.");
     return;
@@ -78,9 +80,5 @@ function merged(rows) {
 
 /** The ledger's sentence. @param {any} row */
 function because(row) {
-  try {
-    return JSON.parse(row.evidence).because ?? row.note ?? "–";
-  } catch {
-    return row.note ?? "–";
-  }
+  return row.evidence?.because ?? row.note ?? "–";
 }

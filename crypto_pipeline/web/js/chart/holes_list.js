@@ -49,7 +49,7 @@ export class HolesList {
     const rows = this.holes.slice(-MOST_ROWS).reverse().map((hole) => {
       const from = make("button", { type: "button", class: "plain" }, said(hole.start));
       from.addEventListener("click", () => this.goTo(hole.start));
-      const words = [styleOf(hole.state).label, from, said(hole.end), String(bars(hole, this.width)), hole.row?.evidence ?? ""];
+      const words = [styleOf(hole.state).label, from, said(hole.end), String(bars(hole, this.width)), hole.row?.evidence ? JSON.stringify(hole.row.evidence) : ""];
       return make("tr", {}, ...words.map((each, place) => make("td", { class: place === 4 ? "words" : null }, each)));
     });
     this.body.replaceChildren(...rows);

@@ -59,12 +59,12 @@ export function holeWords(hole) {
   return [head, make("p", {}, meaning), list(known), make("h4", {}, "Evidence"), evidence(row.evidence)];
 }
 
-/** @param {string | null} text  JSON */
-function evidence(text) {
-  const found = Object.entries(JSON.parse(text || "{}"));
+/** @param {Record<string, any> | null} known */
+function evidence(known) {
+  const found = Object.entries(known ?? {});
   if (!found.length) return make("p", {}, "none is recorded");
   const words = list(/** @type {[string, any][]} */ (found));
-  words.dataset.evidence = text ?? "";
+  words.dataset.evidence = JSON.stringify(known);
   return words;
 }
 
