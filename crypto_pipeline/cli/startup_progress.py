@@ -70,7 +70,7 @@ class FirstMinutes:
                 update(seen)
                 if seen.complete:
                     rows = sum(row["present"] for row in seen.timeframes.values())
-                    self.say(f"complete: {rows:,} bars stored, all {seen.checks_passed} checks pass")
+                    self.say(f"complete: {rows:,} bars stored, {seen.checks_said}")
                     return True
         return False
 
@@ -96,7 +96,7 @@ class _Lines:
     def __call__(self, stored: StartProgress) -> None:
         line = (
             f"bars {stored.accounted:,} of {stored.expected:,} present or explained, "
-            f"checks {stored.checks_passed} of {stored.checks_wanted} passed"
+            f"checks of stored data {stored.checks_passed} of {stored.checks_wanted} passed"
         )
         if line != self._last and time.monotonic() - self._spoke >= _SPEAK_EVERY:
             self._screen.say(line)

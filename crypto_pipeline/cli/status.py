@@ -55,7 +55,8 @@ def print_status(found: dict[str, Any]) -> None:
 def _print_checks(found: dict[str, Any], out: Console) -> None:
     """How many checks pass, which operational ones fail, and why the database is not complete."""
     checks = found["checks"]
-    out.print(f"checks: {checks['passed']} of {checks['wanted']} pass", markup=False)
+    more = " (`crypto-pipeline check` lists those that are unknown)" if checks["every"].get("unknown") else ""
+    out.print(f"checks: {checks['said']}{more}", markup=False)
     for row in checks["operational"]:
         out.print(f"  check {row['check']} fails: {row['summary']}", markup=False)
     # The reasons come last, so that they stay visible in the terminal.

@@ -54,12 +54,12 @@ def _prepare() -> None:
 
 
 def _follow() -> None:
-    complete = False
-    with Store(resolve_url(load_settings())) as store:
+    complete, settings = False, load_settings()
+    with Store(resolve_url(settings)) as store:
         while not complete:
             time.sleep(_LOOK_EVERY)
             try:
-                seen = progress_of(Stored.read(store))
+                seen = progress_of(Stored.read(store, settings))
             except StoreError as error:
                 _tell(error=str(error))
                 continue
@@ -72,7 +72,13 @@ def progress_of(stored: Stored) -> StartProgress:
     counted = ("present", "explained", "expected")
     bars = {name: {key: row[key] for key in counted} for name, row in stored.timeframes.items()}
     return StartProgress(
-        bars, stored.accounted, stored.expected, stored.checks_passed, stored.checks_wanted, stored.complete
+        bars,
+        stored.accounted,
+        stored.expected,
+        stored.checks_passed,
+        stored.checks_wanted,
+        stored.complete,
+        stored.checks_said,
     )
 
 

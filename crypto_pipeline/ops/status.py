@@ -34,12 +34,20 @@ class Stored:
     checks_not_run: int = 0
     #: Macro series of which nothing is stored yet.
     macro_waiting: list[str] = field(default_factory=list)
+    #: Instruments of which the settings expect more history than has been asked for.
+    history_waiting: list[str] = field(default_factory=list)
+    #: How many checks of the deployment are ``ok``, ``bad`` and ``unknown``, as the API counts them; empty without its
+    #: settings.
+    every_check: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, store: Store) -> Stored:
-        """Read the figures from the database."""
+    def read(cls, store: Store, settings: Settings | None = None) -> Stored:
+        """Read the figures from the database. With the ``settings`` of the deployment that runs, the history that they
+        expect counts too where nothing has asked for it yet.
+        """
         from crypto_pipeline.healing.checks.stored_bars import checks_of
         from crypto_pipeline.healing.macro.checks import RECORDED
+        from crypto_pipeline.healing.unasked import without_history
         from crypto_pipeline.market.timeframes import Timeframe
 
         macro = store.macro.progress()
@@ -59,6 +67,8 @@ class Stored:
             checks_wanted=len(required | ran),
             checks_not_run=len(required - ran),
             macro_waiting=[name for name, stored in macro.items() if not stored],
+            every_check={} if settings is None else _every_check(store, settings),
+            history_waiting=[] if settings is None else sorted(without_history(store, settings)),
         )
 
     @property
@@ -75,6 +85,17 @@ class Stored:
     def missing(self) -> int:
         """Number of expected bars that are neither present nor explained."""
         return sum(row["missing"] for row in self.timeframes.values())
+
+    @property
+    def checks_said(self) -> str:
+        """How many checks have run and pass, in words: a check that has not run, or not lately, passes nothing."""
+        if not self.every_check:
+            return f"{self.checks_passed} of {self.checks_wanted} checks of stored data pass"
+        ran, total = self.every_check["ok"] + self.every_check["bad"], sum(self.every_check.values())
+        failed = self.every_check["bad"]
+        if ran == total:
+            return f"{total - failed} of {total} checks pass" if failed else f"all {total} checks pass"
+        return f"{ran} of {total} checks have run, {f'{failed} of them fail' if failed else 'all of them pass'}"
 
     @property
     def complete(self) -> bool:
@@ -95,6 +116,9 @@ class Stored:
             found.append("no bar is expected yet")
         if self.missing:
             found.append(f"{self.missing:,} bars are missing")
+        if self.history_waiting and self.expected:
+            names = ", ".join(self.history_waiting[:3]) + (" …" if len(self.history_waiting) > 3 else "")
+            found.append(f"not all history of {len(self.history_waiting)} instruments is asked for yet: {names}")
         if self.checks_not_run:
             found.append(f"{self.checks_not_run} checks have not run yet")
         if self.macro_waiting:
@@ -105,6 +129,15 @@ class Stored:
             if row["check"] not in MINUTE_CHECKS and row["severity"] != "info"
         ]
         return found
+
+
+def _every_check(store: Store, settings: Settings) -> dict[str, int]:
+    from crypto_pipeline.ops.checks.recorded import recorded_states
+
+    found = {"ok": 0, "bad": 0, "unknown": 0}
+    for state in recorded_states(store, settings):
+        found[state.status] += 1
+    return found
 
 
 def gather(settings: Settings) -> dict[str, Any]:
@@ -135,7 +168,7 @@ def gather(settings: Settings) -> dict[str, Any]:
         found["notes"] = [f"{name} {note}" for name, note in asked.notes.items()]
         found["venue_trouble"] = asked.troubles.get(health.VENUE)
         found["processes"] = _processes(state, asked)
-    found |= _database(settings, venues)
+    found |= _database(settings, venues, running=state is not None)
     stuck = [row["summary"] for row in found["checks"]["operational"] if row["check"] == "run_queue"]
     if state is not None and stuck:
         found |= {"healthy": False, "queue_trouble": stuck[0]}
@@ -168,12 +201,13 @@ def _processes(state: UpState, asked: health.HealthReport) -> list[dict[str, Any
     return rows
 
 
-def _database(settings: Settings, venues: Sequence[str]) -> dict[str, Any]:
+def _database(settings: Settings, venues: Sequence[str], *, running: bool) -> dict[str, Any]:
     from crypto_pipeline.store import StoreError
 
     try:
         with _open(settings) as (url, store):
-            stored = Stored.read(store)
+            # what nothing runs for is not asked for: then these settings need not be those of the next `up`
+            stored = Stored.read(store, settings if running else None)
             described = _describe(url, store)
             of_venues = _of_venues(venues, url, store)
     except StoreError as error:
@@ -236,6 +270,8 @@ def _as_dict(stored: Stored) -> dict[str, Any]:
             "wanted": stored.checks_wanted,
             "failing": stored.failing,
             "operational": stored.operational,
+            "every": stored.every_check,
+            "said": stored.checks_said,
         },
         "complete": stored.complete,
         "incomplete_because": stored.reasons,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 from dagster._core.test_utils import instance_for_test
 
@@ -44,6 +45,39 @@ def test_a_new_instrument_is_asked_for_once(deploy: Callable[..., Deployed]) -> 
     house.store.instruments.add([Instrument.crypto("SOL-USDT")])
     again = look(later.cursor)
     assert isinstance(again, dg.SensorResult), "one that was removed and added again is new"
+
+
+def test_days_that_nothing_asked_for_are_asked_for(
+    deploy: Callable[..., Deployed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards I3 (docs/invariants.md)."""
+    house = deploy("BTC-USDT")
+
+    def look(cursor: str | None) -> dg.SensorResult | dg.SkipReason:
+        with dg.build_sensor_context(instance=house.instance, cursor=cursor) as context:
+            return sensors.new_instruments(context, database=MarketDatabase())  # type: ignore[return-value]
+
+    first = look(None)
+    assert isinstance(first, dg.SensorResult)
+    monkeypatch.setenv("CRYPTO_PIPELINE_DAYS", "1")
+    yesterday = house.store.clock.now().date() - timedelta(days=1)
+    cells = pl.DataFrame({"instrument": ["BTC-USDT"], "timeframe": ["1m"], "day": [yesterday], "expected": [1440]})
+    house.store.coverage.set_expected(cells)
+    lost = {"instrument": "BTC-USDT", "timeframe": "1m", "state": "lost", "evidence": "{}"}
+    begin = datetime.combine(yesterday, datetime.min.time(), UTC)
+    house.store.ledger.record(pl.DataFrame([lost | {"start": begin, "end": begin + timedelta(days=1)}]))
+    assert isinstance(look(first.cursor), dg.SkipReason), "it was asked for, and the ledger says so"
+    monkeypatch.setenv("CRYPTO_PIPELINE_DAYS", "3")
+    longer = look(first.cursor)
+    assert isinstance(longer, dg.SensorResult), "no run asks for a longer history by itself"
+    (request,) = longer.run_requests or ()
+    assert request.tags["processor"] == "new_instruments"
+    assert request.run_config["resources"]["scope"]["config"]["instruments"] == []
+    assert request.tags[START] <= f"{yesterday - timedelta(days=2)}"
+    run = house.instance.create_run_for_job(defs().resolve_job_def("backfill_bars"), tags=request.tags)
+    assert isinstance(look(longer.cursor), dg.SkipReason), "one run at a time"
+    house.instance.report_run_canceled(run)
+    assert isinstance(look(longer.cursor), dg.SensorResult), "the run ended before it came to them"
 
 
 def test_a_removed_instrument_without_a_bar_is_forgotten_when_no_run_goes_on_that_knew_it(

@@ -220,7 +220,7 @@ def gaps_list(bars: SeriesOptions, state: States = None, as_json: AsJson = False
     frame = _open_gaps(bars, state, data_dir)
     if not as_json:
         because = pl.col("evidence").str.json_path_match("$.because").alias("because")
-        waiting = pl.col("state").is_in(["lost", "pending", "unproven"])
+        waiting = pl.col("state").is_in(["lost", "pending", "unproven", "unasked"])
         frame = frame.sort(~waiting, maintain_order=True).select(*_IN_TABLE, because)
     show_frame(frame, as_json, "open gaps")
 
@@ -229,6 +229,8 @@ def _open_gaps(bars: SeriesOptions, state: str | None, data_dir: Any) -> pl.Data
     import polars as pl
 
     from crypto_pipeline.cli.context import open_store
+    from crypto_pipeline.healing.unasked import UNASKED, with_unasked
+    from crypto_pipeline.market.timeframes import Timeframe
     from crypto_pipeline.reading.stocks.closures import with_closures
 
     chosen = bars.timeframes()
@@ -238,6 +240,10 @@ def _open_gaps(bars: SeriesOptions, state: str | None, data_dir: Any) -> pl.Data
         symbols = bars.symbols(_active(store))
         frame = store.ledger.open(instruments=symbols, states=states, start=first, end=last)
         frame = with_closures(store, frame, symbols, None, states, first, last)
+        if states is None or UNASKED in states:
+            active = [row.instrument.symbol for row in store.instruments.list()]
+            names = [one for one in active if symbols is None or one in symbols]
+            frame = with_unasked(store, frame, names, chosen or list(Timeframe), (first, last))
     if chosen is not None:
         frame = frame.filter(pl.col("timeframe").cast(pl.String).is_in([str(one) for one in chosen]))
     return frame
@@ -272,15 +278,17 @@ def gaps_reopen(
 
 def _states(text: str | None) -> list[str] | None:
     from crypto_pipeline.cli.errors import BadInput
+    from crypto_pipeline.healing.unasked import UNASKED
     from crypto_pipeline.market.gaps.classification import GapState
     from crypto_pipeline.reading.stocks.closures import CLOSED
 
+    every = (*GapState, CLOSED, UNASKED)
     if text is None:
         return None
     states = [part.strip() for part in text.split(",") if part.strip()]
     for state in states:
-        if state not in (*GapState, CLOSED):
-            raise BadInput(f"unknown state {state!r}: use one of {', '.join((*GapState, CLOSED))}")
+        if state not in every:
+            raise BadInput(f"unknown state {state!r}: use one of {', '.join(every)}")
     return states
 
 

@@ -7,7 +7,7 @@ import polars as pl
 from crypto_pipeline.market.timeframes import Timeframe
 
 #: States that wait for their bars, then those that are given up, come before what is explained.
-_ORDER = {"lost": 0, "pending": 1, "unproven": 2, "unfillable": 3}
+_ORDER = {"unasked": 0, "lost": 0, "pending": 1, "unproven": 2, "unfillable": 3}
 _NEAR = pl.duration(minutes=5)
 
 

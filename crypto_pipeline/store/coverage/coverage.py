@@ -266,6 +266,18 @@ class Coverage:
         )
         return None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC)
 
+    def first_expected(self, timeframe: Timeframe, instruments: Sequence[str]) -> dict[str, date]:
+        """First day with expected or stored bars, of weeks the Monday, of each instrument that has one."""
+        ids = self._symbols.ids(instruments)
+        rows = self._connections.rows(
+            """SELECT i.number, f.day FROM unnest(%s::int[]) AS i (number)
+                CROSS JOIN LATERAL (SELECT c.day FROM market.coverage c WHERE c.instrument_id = i.number
+                    AND c.timeframe = %s AND (c.expected > 0 OR c.present > 0) ORDER BY c.day LIMIT 1) AS f""",
+            [list(ids.values()), str(timeframe)],
+        )
+        symbols = {number: symbol for symbol, number in ids.items()}
+        return {symbols[number]: day for number, day in rows}
+
     def span(self) -> tuple[datetime | None, datetime | None]:
         """Start of the first cell and end of the last one (UTC); (None, None) if there are no cells."""
         first, last = self._connections.frame(

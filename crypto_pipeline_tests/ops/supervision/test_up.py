@@ -56,7 +56,7 @@ def test_status_says_what_runs_and_what_is_stored(up: Deployment) -> None:
     assert found["database"]["schema_version"]
     for row in found["timeframes"].values():
         assert row.keys() >= {"rows", "expected", "present", "explained", "missing", "newest"}
-    assert found["checks"].keys() == {"passed", "wanted", "failing", "operational"}
+    assert found["checks"].keys() == {"passed", "wanted", "failing", "operational", "every", "said"}
 
 
 def test_status_for_people(up: Deployment) -> None:

@@ -26,7 +26,10 @@ _ERRORS = {error.__name__: error for error in (OpsError, StoreError)}
 
 @dataclass(frozen=True, slots=True)
 class StartProgress:
-    """How far the database is from complete. ``timeframes``: by name, bars ``present``, ``explained``, ``expected``."""
+    """How far the database is from complete. ``timeframes``: by name, bars ``present``, ``explained``, ``expected``.
+
+    ``checks_passed`` of ``checks_wanted`` are those of stored data; ``checks_said`` is a phrase about all checks.
+    """
 
     timeframes: dict[str, dict[str, int]]
     accounted: int
@@ -34,6 +37,7 @@ class StartProgress:
     checks_passed: int
     checks_wanted: int
     complete: bool
+    checks_said: str
 
 
 class StartWorker:
