@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 import polars as pl
@@ -53,7 +53,8 @@ class CollectedDays:
         if any("-" not in name for name in asked.instruments) or self._whole(asked, frame):
             return
         newest = frame["open_time"].max() if "open_time" in frame.columns else None
-        said = outside(asked, self._days(asked), newest if isinstance(newest, datetime) else None, self._now())
+        days = self._days(asked)
+        said = outside(asked, days, newest if isinstance(newest, datetime) else None, self._now(), self._expected)
         if said is not None:
             warnings.warn(said, SpanWarning, stacklevel=stacklevel + 1)
 
@@ -104,6 +105,9 @@ class CollectedDays:
         newest = frame["open_time"].max()
         return isinstance(newest, datetime) and self._now() - newest < _allowed(asked.timeframe)
 
+    def _expected(self, timeframe: Timeframe, instruments: Sequence[str]) -> Mapping[str, date]:
+        return self._store.coverage.first_expected(timeframe, instruments)
+
     def _now(self) -> datetime:
         return self._store.clock.lately()
 
@@ -125,11 +129,16 @@ def _allowed(timeframe: Timeframe) -> timedelta:
 
 
 def outside(
-    asked: Question, days: Mapping[str, tuple[date, date]], newest: datetime | None, now: datetime
+    asked: Question,
+    days: Mapping[str, tuple[date, date]],
+    newest: datetime | None,
+    now: datetime,
+    expected: Callable[[Timeframe, Sequence[str]], Mapping[str, date]],
 ) -> str | None:
     """The warning about a question whose answer's newest bar opened at ``newest``; None: there is none.
 
-    ``days`` are the first and last day with bars of the instruments that have any.
+    ``days`` are the first and last day with bars of the instruments that have any; ``expected`` gives the first day of
+    which bars are expected.
     """
     without = [name for name in asked.instruments if name not in days]
     if without:
@@ -138,10 +147,11 @@ def outside(
     late = [name for name in asked.instruments if start is not None and start.date() < days[name][0]]
     if start is not None and late:
         first = min(days[name][0] for name in late)
-        return (
-            f"asked from {start:%Y-%m-%d %H:%M}Z, but {asked.timeframe} bars of {_some(late)} are collected from "
-            f"{first} on: the setting `days` says how much history is"
-        )
+        said = f"asked from {start:%Y-%m-%d %H:%M}Z, but {asked.timeframe} bars of {_some(late)} are "
+        since = min(expected(asked.timeframe, late).values(), default=first)
+        if since < first:
+            return f"{said}expected from {since} on and there from {first} on: `crypto-pipeline gaps` says why"
+        return f"{said}collected from {first} on: the setting `days` says how much history is"
     if asked.end is None and newest is not None and now - newest >= _allowed(asked.timeframe):
         names = _some(list(asked.instruments))
         return (

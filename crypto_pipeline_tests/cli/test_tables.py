@@ -81,6 +81,16 @@ def test_gaps_without_a_further_word_tells_the_reasons(run: Run, postgres_url: s
     assert json.loads(run("gaps", "--json")[1]) == json.loads(run("gaps", "list", "--json")[1])
     code, out, _ = run("gaps", "--instruments", "ETH-USDT")
     assert out == "no bar is absent\n"
+    with Store(postgres_url) as store:
+        days = [DAY.date() - timedelta(days=2), DAY.date() - timedelta(days=1)]
+        cells = {"instrument": "ETH-USDT", "timeframe": "1m", "day": days, "expected": 1440}
+        store.coverage.set_expected(pl.DataFrame(cells))
+    code, out, _ = run("gaps", "--instruments", "ETH-USDT", "--start", f"{days[0]}", "--end", f"{days[1]}")
+    assert "unasked" in out, "expected bars without a row of the ledger"
+    assert "1,440 bars of 1m" in out
+    assert "not asked for yet" in " ".join(out.split())
+    assert json.loads(run("gaps", "--instruments", "ETH-USDT", "--state", "unasked", "--json")[1])[0]["bars"] == 2880
+    assert run("gaps", "--instruments", "ETH-USDT", "--state", "lost")[1] == "no bar is absent\n"
 
 
 def test_alerts_are_told_once_for_each_cause(run: Run, postgres_url: str) -> None:

@@ -19,7 +19,7 @@ def test_a_longer_history_is_missed_until_it_has_been_asked_for(make_bench: Call
     bench = make_bench(settings={"days": 1}, instruments="BTCUSDT,ETHUSDT")
     store, names = bench.store, ["BTC-USDT", "ETH-USDT"]
     bench.collect(*names)
-    wanted = {name: None for name in names}
+    wanted = dict.fromkeys(names)
     assert without_history(store, bench.settings) == wanted, "they are new"
     assert untouched_history(store, bench.settings) == {}, "the sensor knows new instruments by itself"
     bench.run(lambda pipeline: pipeline.backfill())

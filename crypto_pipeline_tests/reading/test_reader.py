@@ -262,6 +262,10 @@ def test_a_short_answer_says_so(store: Store, reader: Reader) -> None:
         with pytest.warns(SpanWarning, match=said) as caught:
             ask()
         assert caught[0].filename == __file__
+    before = {"instrument": ["BTC-USDT"], "timeframe": ["1m"], "day": [date(2025, 3, 30)], "expected": [1440]}
+    store.coverage.set_expected(pl.DataFrame(before))
+    with pytest.warns(SpanWarning, match=r"expected from 2025-03-30 on and there from 2025-03-31 on: `.*gaps`"):
+        reader.bars("BTC-USDT", "1m", "2025-01-01", START + HOUR)
 
 
 def test_without_a_span_the_last_day_is_read(store: Store, reader: Reader) -> None:
