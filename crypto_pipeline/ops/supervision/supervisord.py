@@ -140,6 +140,9 @@ def write_config(places: Places, wanted: Sequence[SupervisedProgram], *, first_o
         *(["user = root"] if os.geteuid() == 0 else []),
         "[rpcinterface:supervisor]",
         "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
+        # For people: `supervisorctl -c run/supervisord.conf restart api`.
+        "[supervisorctl]",
+        f"serverurl = unix://{_escape(socket)}",
     ]
     for program in wanted:
         lines += _section(program, autostart=not program.needs_database and (program.first or not first_only))

@@ -200,6 +200,8 @@ def test_configuration_survives_strange_paths(tmp_path: Path) -> None:
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
     parser.read_string(places.supervisord_conf.read_text())
     assert "%%c" in parser["program:webserver"]["command"]
+    # supervisorctl, by which a person restarts one program, finds the socket
+    assert parser["supervisorctl"]["serverurl"] == f"unix://{places.socket('supervisor')}".replace("%", "%%")
     bad = Places(tmp_path / "a #b")
     bad.make()
     with pytest.raises(OpsError, match="choose one without"):
