@@ -15,6 +15,8 @@ _HEAD = """# Examples
 
 Each of these runs as it stands, and tests run them all against a deployment. They lie in the folder `examples/` of the
 project. Start `crypto-pipeline up` first, or set `CRYPTO_PIPELINE_DATABASE_URL` to a database that it fills.
+`pip install 'crypto-pipeline[notebook]'` brings what the notebooks need: a kernel, matplotlib, and pandas for
+`.to_pandas()`.
 
 """
 
