@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from crypto_pipeline.healing import plan
+from crypto_pipeline.healing.checks.stored_bars import accounted_for
 from crypto_pipeline.healing.unasked import untouched_history, with_unasked, without_history
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.ops.status import Stored
@@ -45,7 +46,18 @@ def test_a_longer_history_is_missed_until_it_has_been_asked_for(make_bench: Call
     assert set(rows["instrument"]) == set(names)
     assert rows.filter(timeframe="1m")["bars"].to_list() == [2880, 2880]
     assert rows["start"].min() == datetime(first.year, first.month, first.day, tzinfo=UTC)
+
+    newest = horizon.now - timedelta(hours=1), horizon.now
+    assert accounted_for(store, Timeframe.M1, *newest, horizon).passed, "a run may be on its way to them"
+    store.connections.run(
+        lambda connection: connection.execute("UPDATE market.coverage SET updated_at = now() - interval '3 h'") and None
+    )
+    found = accounted_for(store, Timeframe.M1, *newest, horizon)
+    assert not found.passed, "no run looks at days that none comes to"
+    assert set(found.offenders["day"]) == {first, first + DAY}
+    assert accounted_for(store, Timeframe.M1, *newest).passed
     bench.run(lambda pipeline: pipeline.backfill(instruments=["BTC-USDT"]))
+    assert set(accounted_for(store, Timeframe.M1, *newest, horizon).offenders["instrument"]) == {"ETH-USDT"}
     assert untouched_history(store, longer) == {"ETH-USDT": first}
     assert (
         with_unasked(store, store.ledger.open(), ["BTC-USDT"], list(Timeframe), (None, None))

@@ -35,6 +35,8 @@ MINUTE_CHECKS = {
 
 #: The market's time in two processes may differ so much (see store/database/market_clock.py).
 _SKEW = timedelta(seconds=1)
+#: A day that nothing has come to for so long waits for nothing: a run over all of history takes less.
+_UNTOUCHED = timedelta(hours=2)
 
 
 def checks_of(timeframe: Timeframe) -> dict[str, str]:
@@ -56,7 +58,7 @@ def verify(
     # lower bars in the archive cannot be compared
     comparable = horizon.first_hot(LOWER.get(timeframe, timeframe))
     span_checks: list[Callable[[], CheckOutcome]] = [
-        lambda: accounted_for(store, timeframe, start, end),
+        lambda: accounted_for(store, timeframe, start, end, horizon),
         lambda: ohlc_sanity(store, timeframe, start, end),
         lambda: rollup_conservation(store, timeframe, max(start, comparable), end),
         # by the present time: bars that ingest finished since the horizon was taken are not of the future
@@ -66,14 +68,22 @@ def verify(
     return [check() for check in span_checks]
 
 
-def accounted_for(store: Store, timeframe: Timeframe, start: datetime, end: datetime) -> CheckOutcome:
-    """Invariant I3 on every cell of the span; only a warning where all that is missing is unproven."""
-    cells = store.coverage.cells([timeframe], start, end).with_columns(
-        (pl.col("expected") - pl.col("present") - pl.col("explained")).alias("missing")
-    )
-    holes = cells.filter(pl.col("missing") > 0).select(
-        "instrument", "day", "expected", "present", "explained", "missing"
-    )
+def accounted_for(
+    store: Store, timeframe: Timeframe, start: datetime, end: datetime, horizon: Horizon | None = None
+) -> CheckOutcome:
+    """Invariant I3 on every cell of the span; only a warning where all that is missing is unproven.
+
+    With ``horizon`` also on its cells outside of the span that nothing has come to in hours: no run looks at them.
+    """
+    cells = store.coverage.cells([timeframe], start, end)
+    lacking = (pl.col("expected") - pl.col("present") - pl.col("explained")).alias("missing")
+    columns = ("instrument", "day", "expected", "present", "explained")
+    holes = cells.select(*columns, lacking).filter(pl.col("missing") > 0)
+    if horizon is not None:
+        bounds = horizon.first_hot(timeframe), horizon.settled_end(timeframe)
+        waiting = store.coverage.untouched(timeframe, *bounds, _UNTOUCHED) if bounds[0] < bounds[1] else cells.clear()
+        outside = waiting.join(cells, on=["instrument", "day"], how="anti")
+        holes = pl.concat([holes, outside.select(*columns, lacking)])
     overfull = cells.filter(pl.col("present") > pl.col("expected"))
     total = int(holes["missing"].sum())
     if holes.is_empty():

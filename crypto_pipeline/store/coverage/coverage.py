@@ -100,6 +100,17 @@ GROUP BY t.timeframe
 """
 
 
+_UNTOUCHED = """
+SELECT instrument_id, day, expected, present, explained
+FROM market.coverage c JOIN market.instruments i USING (instrument_id)
+WHERE active AND timeframe = $1 AND day BETWEEN $2 AND $3 AND expected > 0 AND present + explained + archived = 0
+  AND c.updated_at < now() - $4::interval
+  AND NOT EXISTS (SELECT FROM market.gaps g WHERE g.instrument_id = c.instrument_id AND g.timeframe = c.timeframe
+      AND closed_at IS NULL AND start_time < (c.day + $5::int)::timestamp AT TIME ZONE 'UTC'
+      AND end_time > c.day::timestamp AT TIME ZONE 'UTC')
+"""
+
+
 class Coverage:
     """Reads coverage and sets expected numbers. Thread-safe."""
 
@@ -265,6 +276,16 @@ class Coverage:
             [number, str(timeframe)],
         )
         return None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+    def untouched(self, timeframe: Timeframe, start: datetime, end: datetime, since: timedelta) -> pl.DataFrame:
+        """Cells in ``[start, end)`` that have waited for longer than ``since``: bars are expected, and there is neither
+        a bar nor a row of the ledger. Columns instrument, day, expected, present, explained.
+        """
+        first, last = cell_bounds(timeframe, start, end)
+        parameters = [str(timeframe), first, last, since, timeframe.cell_days]
+        frame = named(self._connections.frame(_UNTOUCHED, parameters), self._symbols.collected())
+        columns = ("instrument", "day", "expected", "present", "explained")
+        return frame.select(pl.col(name).cast(CELL_SCHEMA[name]) for name in columns).sort("instrument", "day")
 
     def first_expected(self, timeframe: Timeframe, instruments: Sequence[str]) -> dict[str, date]:
         """First day with expected or stored bars, of weeks the Monday, of each instrument that has one."""
