@@ -95,7 +95,9 @@ class Stored:
         failed = self.every_check["bad"]
         if ran == total:
             return f"{total - failed} of {total} checks pass" if failed else f"all {total} checks pass"
-        return f"{ran} of {total} checks have run, {f'{failed} of them fail' if failed else 'all of them pass'}"
+        if ran == 0:
+            return f"none of {total} checks has run yet"
+        return f"{ran} of {total} checks have run, {f'of which {failed} failed' if failed else 'all of them pass'}"
 
     @property
     def complete(self) -> bool:

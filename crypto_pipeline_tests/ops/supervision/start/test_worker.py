@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,6 +56,10 @@ def test_the_databases_are_made_ready_and_the_progress_is_told(start: Start, pos
     assert isinstance(first, StartProgress)
     assert (first.complete, first.accounted) == (False, 0)
     assert first.checks_wanted > 10
+    assert re.fullmatch(r"none of \d+ checks has run yet", first.checks_said)
+    with Store(postgres_url) as store:
+        store.checks.record_result("accounted_for", "1m", True, "error", "all there")
+    assert re.fullmatch(r"1 of \d+ checks have run, all of them pass", next(worker.progress(go_on)).checks_said)
 
 
 def test_an_error_of_the_work_is_raised_here(start: Start) -> None:
