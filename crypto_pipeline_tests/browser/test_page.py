@@ -22,7 +22,7 @@ from crypto_pipeline_tests.builders.databases import NewDatabase
 from crypto_pipeline_tests.builders.page_database import NOW, page_database, page_price
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 pytestmark = pytest.mark.browser
 
@@ -170,6 +170,41 @@ def test_axe_finds_no_serious_fault_and_nothing_is_cut_off(
         page.locator("#help-open").click()
         found = page.evaluate("axe.run('#help').then(found => found.violations)")
         assert [one["id"] for one in found] == []
+
+
+def test_no_table_is_cut_off_on_a_desk(browser: Browser, server: Served) -> None:
+    names = ("BTC-USDT", "ETH-USDT", "SOL-USDT", "DOGE-USDT", "1000SHIB-USDT")
+    at = "2021-04-24T03:00:00.000Z"
+    silent = {"because": "The whole venue was silent: 0 of 20 other instruments have a bar, and it stated none."}
+    row: dict[str, Any] = {
+        "last_price": 0.00002312, "price_time": "2021-04-25T09:00:00.000Z", "age_s": 2.0, "venue": "replay",
+        "source": "live_aggregated",
+        "bars": 1380, "holes": 117, "explained": 1440, "change_24h": -0.1234, "gap_id": 1, "timeframe": "1m",
+        "start": at, "end": at, "state": "venue_outage", "evidence": silent, "note": None, "strategy": "mean_reversion",
+        "signal_ts": at, "entry_ts": at, "exit_ts": at, "average_price": 64321.01, "price": 64321.01,
+        "unrealised_pnl": "-1234.56", "stop_loss_price": 61321.01, "take_profit_price": 68321.01, "accepted": False,
+        "decision_price": 64321.01, "reason": "no room: exposure", "size": "1234.56", "exit_price": 65001.12,
+        "outcome": "take_profit", "pnl": "1234.56",
+    }  # fmt: skip
+    rows = [row | {"instrument": name} for name in names]
+    with opened(browser, server.url) as watched:
+
+        def told(route: Route) -> None:
+            held = {"rows": rows, "next": None, "positions": rows, "signals": rows, "trades": rows, "as_of": at}
+            route.fulfill(json=held)
+
+        for name in ("watchlist", "gaps", "positions", "signals", "trades"):
+            watched.page.route(re.compile(rf"/{name}(\?|$)"), told)
+        page = watched.open("/")
+        read(page)
+        for width in (1400, 1500, 1850, 1920):
+            page.set_viewport_size({"width": width, "height": 1400})
+            found = page.evaluate(
+                "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth)"
+                ".map((one) => [one.ariaLabel, one.scrollWidth, one.clientWidth])"
+            )
+            assert found == [], width
+        assert page.locator("#positions table").count() + page.locator("#watchlist-rows tr").count() > 5
 
 
 def test_the_token_is_typed_kept_in_the_tab_and_never_in_an_address(browser: Browser, guarded: Served) -> None:
