@@ -200,6 +200,7 @@ def replay_trading(
     *,
     variant: str = "CHAMPION",
     instruments: Sequence[str] = (),
+    strategies: Sequence[str] = (),
     as_of: Moment | None = None,
     parameters: Mapping[str, Any] | None = None,
     report: str | Path | None = None,
@@ -208,7 +209,8 @@ def replay_trading(
 ) -> TradingReplay:
     """What trading would have done with the 15m bars of ``[start, end)``, by the functions of live trading.
 
-    It begins with a new account; nothing is stored. ``variant``: a shadow variant. ``parameters``: trading parameters
+    It begins with a new account; nothing is stored. ``variant``: a shadow variant. ``strategies``: names of those that
+    trade, default all. ``parameters``: trading parameters
     that differ from those of the settings, by name (``{"max_open": 3}``). ``as_of``: with the bars and predictions that
     were stored by then. ``report``: a file for a page with charts. ``progress`` shows the weeks that are done, as that
     of ``training_set``. The answer has ``book`` (figures), ``simulation`` (decisions, orders, fills, trades, postings
@@ -219,6 +221,7 @@ def replay_trading(
     """
     from pathlib import Path
 
+    from crypto_pipeline.labels.strategies.registry import Strategy
     from crypto_pipeline.reading.arguments import moment, optional
     from crypto_pipeline.reading.display.progress import shown_progress
     from crypto_pipeline.settings import load_settings
@@ -233,7 +236,7 @@ def replay_trading(
     with shown_progress("Replay, weeks", progress) as steps:
         made = replay_trading(
             reader.store, settings, first, last, variant=variant, instruments=instruments, report=steps,
-            as_of=optional(as_of, "as_of", up=False),
+            as_of=optional(as_of, "as_of", up=False), strategies=[Strategy.parse(name) for name in strategies],
             parameters=champion.changed(parameters) if parameters else champion,
         )  # fmt: skip
     if report is not None:

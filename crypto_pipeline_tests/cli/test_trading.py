@@ -43,6 +43,7 @@ def test_a_replay_is_shown_and_written(run: Run, market: str, tmp_path: Path) ->
 
     made = crypto_pipeline.replay_trading(FROM, TO, report=tmp_path / "again.html")
     assert (tmp_path / "again.html").read_text() == page.read_text()
+    assert set(json.loads(run("replay-trading", *SPAN, "--json", "--strategy", "swing")[1])["by_strategy"]) == {"swing"}
     fewer = crypto_pipeline.replay_trading(FROM, TO, parameters={"max_open": 1})
     assert 0 < fewer.book.figures.trades < made.book.figures.trades
     assert fewer.simulation.equity["open_trades"].max() == 1
@@ -58,6 +59,7 @@ def test_a_replay_is_shown_and_written(run: Run, market: str, tmp_path: Path) ->
         (("replay-trading",), "no instrument of a tier that is traded is collected"),
         (("replay-trading", "--variant", "NONE"), "there is no variant 'NONE': use one of CHAMPION"),
         (("replay-trading", "--instruments", "NO-USDT"), "unknown symbol 'NO-USDT'"),
+        (("replay-trading", "--strategy", "swing,swong"), "--strategy: unknown strategy 'swong': use one of dca"),
         (("replay-trading", "--start", "soon"), "--start"),
         (("replay-trading", "--start", "2026-02-01", "--end", "2026-01-01"), "is not before --end"),
         (("replay-trading", "--as-of", "then"), "--as-of"),

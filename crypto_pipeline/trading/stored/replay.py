@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from crypto_pipeline.labels.strategies.base import TIMEFRAME
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.reading.display.progress import Steps, no_steps
 from crypto_pipeline.settings import Settings
@@ -80,6 +81,7 @@ def replay_trading(
     *,
     variant: str = CHAMPION,
     instruments: Sequence[str] = (),
+    strategies: Sequence[Strategy] = (),
     as_of: datetime | None = None,
     parameters: TradingParameters | None = None,
     report: Steps = no_steps,
@@ -87,11 +89,10 @@ def replay_trading(
     """Trade the 15m bars that opened in ``[start, end)`` (UTC) with a new account. Nothing is stored.
 
     ``variant``: production's parameters with what the variant declares. ``instruments``: default every active one of a
-    tier that is traded. ``as_of``: only what was stored by then. ``parameters``: others than those of production.
-    ``report`` takes the weeks whose signals are found.
-    A trade that is open at the end stays open. Where it begins with the paper account, resets of halts by a person
-    count as they were made. Raises StoreError for an unknown instrument or variant, where a span has
-    no closed 15m bar, and when the database fails.
+    tier that is traded. ``strategies``: default all of them. ``as_of``: only what was stored by then. ``parameters``:
+    others than those of production. ``report`` takes the weeks whose signals are found. A trade that is open at the end
+    stays open. Where it begins with the paper account, resets of halts by a person count as they were made. Raises
+    StoreError for an unknown instrument or variant, where a span has no closed 15m bar, and when the database fails.
     """
     champion = production_parameters(store, settings) if parameters is None else parameters
     try:
@@ -100,7 +101,9 @@ def replay_trading(
         raise StoreError(str(error)) from None
     name = next(key for key, one in VARIANTS.items() if one is chosen)
     first, until = _span(store, start, end, as_of)
-    inputs = read_signals(store, settings, first, until, instruments=instruments, as_of=as_of, report=report)
+    inputs = read_signals(
+        store, settings, first, until, instruments=instruments, strategies=strategies, as_of=as_of, report=report
+    )
     _require_bars(inputs, first, until, as_of)
     market = ShadowMarket(inputs.panel, inputs.signals, inputs.strategies, inputs.minutes)
     made = shadow_ledgers(market, champion, unix_ms(first), names=[name], resets=_resets(store, first))[name]

@@ -53,19 +53,21 @@ def read_signals(
     end: datetime,
     *,
     instruments: Sequence[str] = (),
+    strategies: Sequence[Strategy] = (),
     as_of: datetime | None = None,
     report: Steps = no_steps,
 ) -> SignalInputs:
     """Signals whose bars opened in ``[start, end)`` (UTC, opens of 15m bars), as scans find them.
 
-    ``instruments``: default every active one of a tier that is traded. ``as_of``: bars and predictions as they were
-    stored then. ``report`` takes the weeks that are done. Raises StoreError for an unknown instrument, and when the
-    database fails.
+    ``instruments``: default every active one of a tier that is traded. ``strategies``: default all. ``as_of``: bars and
+    predictions as they were stored then. ``report`` takes the weeks that are done. Raises StoreError for an unknown
+    instrument, and when the database fails.
     """
     tiers, sets = traded(store, instruments), traded_parameters(settings)
     benchmark = Universe.from_store(store, settings.feature_benchmark).benchmark
     bars = read_scan_bars(plain_reader(store, as_of), tiers, list(sets.values()), start, end, benchmark)
-    found = signals_between(bars, sets, start, end, report)
+    chosen = {strategy: one for strategy, one in sets.items() if not strategies or strategy in strategies}
+    found = signals_between(bars, chosen, start, end, report)
     predicted = with_predictions(store, found, start, end, as_of=as_of)
     return SignalInputs(bars.panel, predicted, sets, StoredMinutes(store, bars.panel, as_of=as_of))
 

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from crypto_pipeline.labels.strategies.registry import Strategy
 from crypto_pipeline.market import Timeframe
 from crypto_pipeline.settings import Settings, load_settings
 from crypto_pipeline.store import Store, StoreError
@@ -104,6 +105,15 @@ def test_only_chosen_instruments(store: Store, settings: Settings, replay: Tradi
     chosen = replay.signals.filter(pl.col("instrument") == "PEPE-USDT")
     assert_frame_equal(one.signals, chosen)
     assert set(one.simulation.trades["instrument"]) == {"PEPE-USDT"}
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_only_chosen_strategies(store: Store, settings: Settings, replay: TradingReplay, strategy: Strategy) -> None:
+    one = replay_trading(store, settings, FROM, TO, strategies=[strategy])
+    # with the measures of the chosen strategies only
+    chosen = replay.signals.filter(pl.col("strategy") == strategy).select(one.signals.columns)
+    assert_frame_equal(one.signals, chosen)
+    assert set(one.simulation.trades["strategy"]) == {strategy}
 
 
 def test_its_journal_and_its_facts(replay: TradingReplay) -> None:

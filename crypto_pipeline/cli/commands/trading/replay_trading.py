@@ -10,9 +10,13 @@ import typer
 from crypto_pipeline.cli.options import AsJson, DataDir, End, Instruments, Start
 
 if TYPE_CHECKING:
+    from crypto_pipeline.labels.strategies.registry import Strategy
     from crypto_pipeline.trading.stored.replay import TradingReplay
 
 VariantName = Annotated[str, typer.Option("--variant", help="A shadow variant, for example QUICK_EXITS.")]
+Strategies = Annotated[
+    str | None, typer.Option("--strategy", metavar="LIST", help="For example dca,swing. Default: all strategies.")
+]
 AsOf = Annotated[
     str | None, typer.Option("--as-of", help="Bars and predictions as they were stored then. Default: as they are now.")
 ]
@@ -37,6 +41,7 @@ def replay_trading(
     end: End = None,
     variant: VariantName = "CHAMPION",
     instruments: Instruments = None,
+    strategy: Strategies = None,
     as_of: AsOf = None,
     output: Page = None,
     trades: TradesFile = None,
@@ -57,13 +62,26 @@ def replay_trading(
     settings = deployment_settings(data_dir)
     moment = options.moment(as_of, "--as-of") if as_of else None
     _require_form(trades)
+    strategies = _parse(strategy)
     with open_store(settings) as store:
         first, last = options.span(start, end, store.clock.now(), timedelta(days=_USUAL_DAYS))
         known = [row.instrument.symbol for row in store.instruments.list(active_only=False)]
         names = options.known_symbols(instruments, known) or ()
-        made = replayed(store, settings, first, last, variant=variant, instruments=names, as_of=moment)
+        made = replayed(
+            store, settings, first, last, variant=variant, instruments=names, strategies=strategies, as_of=moment
+        )
     _write(made, output, trades, journal)
     _show(made, as_json=as_json)
+
+
+def _parse(strategies: str | None) -> list[Strategy]:
+    from crypto_pipeline.cli.errors import BadInput
+    from crypto_pipeline.labels.strategies.registry import Strategy
+
+    try:
+        return [Strategy.parse(name) for name in (strategies or "").split(",") if name.strip()]
+    except ValueError as error:
+        raise BadInput(f"--strategy: {error}") from None
 
 
 def _require_form(trades: Path | None) -> None:
