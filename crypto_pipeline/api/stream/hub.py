@@ -48,6 +48,8 @@ class ChannelHub:
         self.epoch = secrets.token_hex(8)
         self.channels: dict[str, Channel] = {}
         self.clients: set[StreamClient] = set()
+        #: Connections, those included that were not greeted yet.
+        self.sessions = 0
         self._followers: dict[str, dict[StreamClient, None]] = {}
         self._left: dict[str, float] = {}
         #: Where the sequence of a channel goes on that was dropped.

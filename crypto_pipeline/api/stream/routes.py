@@ -56,7 +56,7 @@ def add_stream_routes(app: FastAPI, reader: Reader, tickets: Tickets) -> Channel
 
     @app.websocket("/stream")
     async def stream(websocket: WebSocket) -> None:
-        if len(hub.clients) >= _MOST_STREAMS:
+        if hub.sessions >= _MOST_STREAMS:
             detail = f"{_MOST_STREAMS} connections are open: come again later"
             await websocket.send_denial_response(problem(503, detail, {"Retry-After": "5"}))
             return

@@ -30,22 +30,31 @@ class StreamSession:
     def __init__(self, websocket: WebSocket, hub: ChannelHub) -> None:
         self._websocket, self._hub = websocket, hub
         self._client = StreamClient()
-        self._waiting: set[asyncio.Task[None]] = set()
+        #: Channels that are looked for again once the database answers.
+        self._waiting: dict[str, asyncio.Task[None]] = {}
         self._left, self._at = 2.0 * _RATE, time.monotonic()
 
     async def run(self) -> None:
         """Serve until the client goes, or is cut off."""
-        await self._websocket.accept()
-        self._client.offer(await self._hub.hello())
+        self._hub.sessions += 1  # before anything is awaited: of many who come at once each is counted
+        try:
+            await self._websocket.accept()
+            self._client.offer(await self._hub.hello())
+            await self._serve()
+        finally:
+            self._hub.sessions -= 1
+
+    async def _serve(self) -> None:
         self._hub.enter(self._client)
         tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._hub.leave(self._client)
-            for task in (*tasks, *self._waiting):
+            tasks += self._waiting.values()
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, *self._waiting, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send(self) -> None:
         with suppress(WebSocketDisconnect):
@@ -77,13 +86,15 @@ class StreamSession:
             return
         if isinstance(asked, Unsubscribe):
             for text in asked.channels:
+                self._wait_no_longer(text)
                 self._hub.unsubscribe(self._client, text)
             return
         for wanted in asked.channels:
+            self._wait_no_longer(wanted.channel)
             await self._subscribe(wanted)
 
     async def _subscribe(self, wanted: WantedChannel) -> None:
-        known = self._client.channels
+        known = self._client.channels.keys() | self._waiting.keys()
         try:
             if wanted.channel not in known and len(known) >= MOST_CHANNELS:
                 raise ValueError(f"a connection follows at most {MOST_CHANNELS} channels: open another one")
@@ -100,9 +111,17 @@ class StreamSession:
             await asyncio.sleep(_AGAIN)
             await self._subscribe(wanted)
 
-        task = asyncio.create_task(again())
-        self._waiting.add(task)
-        task.add_done_callback(self._waiting.discard)
+        def done(task: asyncio.Task[None]) -> None:
+            if self._waiting.get(wanted.channel) is task:
+                del self._waiting[wanted.channel]
+
+        self._waiting[wanted.channel] = task = asyncio.create_task(again())
+        task.add_done_callback(done)
+
+    def _wait_no_longer(self, channel: str) -> None:
+        task = self._waiting.pop(channel, None)
+        if task is not None:
+            task.cancel()
 
     def _in_time(self) -> bool:
         """Take one message from the client's bucket; False where it is empty."""

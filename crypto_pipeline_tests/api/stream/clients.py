@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,8 +31,9 @@ class Client:
         self.hello = self.next()
 
     def next(self) -> dict[str, Any]:
+        until = time.monotonic() + 10
         while True:
-            frame: dict[str, Any] = json.loads(self.socket.recv(timeout=10))
+            frame: dict[str, Any] = json.loads(self.socket.recv(timeout=until - time.monotonic()))
             DESCRIBED.validate(frame)
             if frame["type"] != "heartbeat":
                 return frame
