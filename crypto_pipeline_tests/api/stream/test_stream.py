@@ -6,19 +6,25 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from crypto_pipeline.api import serve
 from crypto_pipeline.api.stream import session
+from crypto_pipeline.api.stream.sources.alerts import AlertChannels
+from crypto_pipeline.api.stream.sources.trading import TradingChannels
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import unix_ms
 from crypto_pipeline.store import LivePrice, Store
 from crypto_pipeline.store.operations.check_states import NewState, write_states
+from crypto_pipeline.store.operations.notifications.alerts import AlertRecords
 from crypto_pipeline.store.research.forecasts import NewFit, NewForecast
 from crypto_pipeline_tests.api.conftest import Served
 from crypto_pipeline_tests.api.stream.clients import client, shake_hands
 from crypto_pipeline_tests.builders.bars import START, bar, frame, series
+from crypto_pipeline_tests.builders.paper_account import PaperAccount
 
 MINUTE = timedelta(minutes=1)
 
@@ -65,7 +71,10 @@ def write(store: Store, status: str, summary: str) -> None:
     store.connections.run(write_states, [NewState("test_check", status, "warning", summary)])
 
 
-def test_an_alert_is_sent_when_it_opens_changes_and_ends(served: Served, store: Store) -> None:
+def test_an_alert_is_sent_when_it_opens_changes_and_ends(
+    served: Served, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AlertChannels, "pause", 0.05)
     with client(served.port) as one:
         assert one.subscribe("alerts")["rows"] == []
         write(store, "bad", "it is bad")
@@ -73,6 +82,9 @@ def test_an_alert_is_sent_when_it_opens_changes_and_ends(served: Served, store: 
         assert (opened["source"], opened["summary"], opened["resolved_at"]) == ("test_check", "it is bad", None)
         write(store, "bad", "it is worse")
         assert one.next()["rows"] == [opened | {"summary": "it is worse"}]
+        assert AlertRecords(store.connections).acknowledge([opened["id"]], "Ann") == [opened["id"]]
+        (seen,) = one.next()["rows"]
+        assert (seen["acknowledged_by"], seen["acknowledged_at"] >= opened["opened_at"]) == ("Ann", True)
         write(store, "ok", "it is well")
         (ended,) = one.next()["rows"]
         assert ended["id"] == opened["id"]
@@ -94,6 +106,41 @@ def test_a_forecast_is_sent_when_it_is_published(served: Served, store: Store) -
         (row,) = one.next()["rows"]
         assert (row["horizon"], row["moment"], row["direction"]) == ("1h", unix_ms(now), "HOLD")
         assert [step["target"] for step in row["steps"]] == [unix_ms(now + timedelta(hours=1))]
+
+
+def test_a_signal_and_its_trade_are_sent_when_they_are_booked(
+    served: Served, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TradingChannels, "pause", 0.05)
+    with client(served.port) as one:
+        assert one.subscribe("signals")["rows"] == []
+        assert one.subscribe("trades")["rows"] == []
+        account = PaperAccount(store)
+        waits, never = account.decided(START), account.decided(START, instrument="ETH-USDT")
+        refused = account.decided(START, instrument="DOGE-USDT", taken=False, limit_name="max_open", size=None)
+        refused["order_sum"] = None
+
+        def booked(**rows: Any) -> dict[tuple[str, str], dict[str, Any]]:
+            """Rows by channel and instrument, once both channels said what the pass changed."""
+            account.book(**rows)
+            frames = [one.next() for _ in range(1 + ("signals" in rows))]
+            assert {frame["type"] for frame in frames} == {"delta"}
+            return {(frame["channel"], row["instrument"]): row for frame in frames for row in frame["rows"]}
+
+        told = booked(signals=[waits, never, refused], positions=[waits, never])
+        assert told["signals", "BTC-USDT"]["accepted"]
+        assert told["signals", "BTC-USDT"]["size"] == "100"
+        assert (told["signals", "DOGE-USDT"]["reason"], told["signals", "DOGE-USDT"]["size"]) == ("max_open", None)
+        assert {key: row["state"] for key, row in told.items() if key[0] == "trades"} == {
+            ("trades", "BTC-USDT"): "open", ("trades", "ETH-USDT"): "open"
+        }  # fmt: skip
+        assert {row["price"] for row in booked(positions=[waits | {"mark": 107.0}, never]).values()} == {107.0}
+        told = booked(trade_logs=[account.decided(START, pnl=Decimal("9.5"))], positions=[])
+        assert {key: row["state"] for key, row in told.items()} == {
+            ("trades", "BTC-USDT"): "closed", ("trades", "ETH-USDT"): "cancelled"
+        }  # fmt: skip
+        ended = told["trades", "BTC-USDT"]
+        assert (ended["pnl"], ended["outcome"], ended["exit_ts"]) == ("9.5", "TP", unix_ms(account.moment))
 
 
 def test_a_client_that_takes_nothing_is_cut_off_and_another_one_does_not_notice(
