@@ -119,10 +119,12 @@ class BarNotifications:
     def _listen(self) -> None:
         pause = 0.1
         while not self._stop.is_set():
+            begun = time.monotonic()
             try:
                 self._once()
-                pause = 0.1
             except psycopg.Error as error:
+                if time.monotonic() - begun > 2 * _DEAD_AFTER:  # it listened for a while
+                    pause = 0.1
                 log.info("not listening for changed bars: %s", str(error).strip().splitlines()[:1])
                 self._stop.wait(pause)
                 pause = min(2 * pause, 2.0)

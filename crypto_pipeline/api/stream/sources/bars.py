@@ -148,7 +148,14 @@ class _Look:
             kept = {row.open_time for row in rows}
             before: list[int] = list(self._channel.rows)  # type: ignore[arg-type]  # keys of bars are times
             spans += [(at, at + self._bar) for at in before if at not in kept and at >= self._first]
+            if len(rows) >= NEWEST:
+                spans += self._begun_days()
         return Update(self._channel.name.text, rows, whole=True, spans=joined(spans), state=state)
+
+    def _begun_days(self) -> list[Span]:
+        """Of changed days in which the newest bars begin: what lies before them."""
+        starts = [(unix_ms(midnight(day)), unix_ms(midnight(day) + self._width)) for day in self._days]
+        return [(start, self._first) for start, end in starts if start < self._first < end]
 
     def _older_days(self) -> list[Span]:
         """Changed days, and days that are gone, before the newest bars."""
