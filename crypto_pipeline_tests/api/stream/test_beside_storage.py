@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -166,7 +167,9 @@ def write_everything(store: Store) -> None:
         store.bars.write(frame([bar("ETH-USDT", DAY + (1 + number) * MINUTE), revised]), Timeframe.M1)
         alert(store, "much", "bad", f"{number}" * 400_000)  # more than buffers hold for a reader that takes nothing
         account.book(signals=[decided] if number == 0 else [], positions=[decided | {"mark": 100.0 + number}])
-    alert(store, "much", "ok")
+    alert(store, "ends", "bad")
+    alert(store, "ends", "ok")
+    alert(store, "last", "bad")  # it stays, so that whoever looks late sees it too
     account.book(trade_logs=[account.decided(START)])
 
 
@@ -196,10 +199,12 @@ def one_that_takes_nothing(served: Served) -> Iterator[Callable[[], None]]:
         other.subscribe("alerts")
 
         def stalls() -> None:
-            while other.next()["rows"][0]["resolved_at"] is None:
+            while "last" not in {row["source"] for row in other.next()["rows"]}:
                 pass
-            writable = [each.writable.is_set() for each in served.server.server_state.connections]  # type: ignore[union-attr]
-            assert not all(writable), "it takes nothing"
+            until = time.monotonic() + 5
+            while all(each.writable.is_set() for each in served.server.server_state.connections):  # type: ignore[union-attr]
+                assert time.monotonic() < until, "it takes everything"
+                time.sleep(0.01)  # the server tells nobody
 
         yield stalls
 
