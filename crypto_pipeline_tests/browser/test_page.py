@@ -123,33 +123,41 @@ def test_an_alert_is_shown_as_soon_as_it_is_raised(shown: Page, url: str) -> Non
 
 
 def test_everything_is_done_with_keys(shown: Page) -> None:
+    from playwright.sync_api import expect
+
     press = shown.keyboard.press
+
+    def stands_at(place: str) -> None:
+        expect(shown).to_have_url(re.compile(re.escape(f"#/{place}") + "$"))
+
     press("Tab")
     assert shown.evaluate("document.activeElement.textContent") == "Skip to the chart"
     press("/")
     shown.keyboard.type("eth 1h")
-    assert shown.locator("#search-found [aria-selected=true]").inner_text() == "ETH-USDT 1h"
+    expect(shown.locator("#search-found [aria-selected=true]")).to_have_text("ETH-USDT 1h")
     press("Enter")
-    assert shown.url.endswith("#/ETH-USDT/1h")
-    assert shown.locator('[data-key="ETH-USDT"]').get_attribute("aria-current") == "true"
+    stands_at("ETH-USDT/1h")
+    expect(shown.locator('[data-key="ETH-USDT"]')).to_have_attribute("aria-current", "true")
     press("j")
     press("7")
-    assert shown.url.endswith("#/BTC-USDT/1d")
+    stands_at("BTC-USDT/1d")
     shown.go_back()
-    assert shown.url.endswith("#/BTC-USDT/1h")
+    stands_at("BTC-USDT/1h")
     press("?")
-    assert shown.locator("#help").is_visible()
+    expect(shown.locator("#help")).to_be_visible()
     press("j")
     press("Escape")
-    assert shown.locator("#help").is_hidden()
-    assert shown.url.endswith("#/BTC-USDT/1h"), "no key works behind a dialog"
+    expect(shown.locator("#help")).to_be_hidden()
+    stands_at("BTC-USDT/1h")  # no key works behind a dialog
     press("t")
     assert shown.evaluate("document.documentElement.dataset.theme") == "light"
     shown.locator("#help-open").click()
     shown.locator("#help-on").uncheck()
     press("Escape")
     press("j")
-    assert shown.url.endswith("#/BTC-USDT/1h"), "single keys are switched off"
+    press("t")
+    assert shown.evaluate("document.documentElement.dataset.theme") == "light", "single keys are switched off"
+    stands_at("BTC-USDT/1h")
 
 
 @pytest.mark.parametrize(("device", "theme"), [("desk", "light"), ("telephone", "dark")])
