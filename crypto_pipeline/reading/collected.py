@@ -59,7 +59,12 @@ class CollectedDays:
             warnings.warn(said, SpanWarning, stacklevel=stacklevel + 1)
 
     def _not_recorded_yet(self, asked: Question, moment: datetime) -> str | None:
-        """The warning about an empty answer whose bars were recorded after ``moment``; None: there are none today."""
+        """The warning about an empty answer whose bars were recorded after ``moment``; None: there are none today.
+
+        Without Polars, in a forked child, nothing is looked up: the answer is the same, the warning is left out.
+        """
+        if fork_safety.without_polars():
+            return None
         for name in asked.instruments[:3]:
             at = self._first_recording(asked, name)
             if at is not None and at <= moment:

@@ -22,11 +22,11 @@ from crypto_pipeline_tests.builders.forecast_market import later, store_market
 @pytest.fixture
 def market(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("CRYPTO_PIPELINE_DATABASE_URL", postgres_url)
-    crypto_pipeline._kept.cache_clear()
+    crypto_pipeline._readers.clear()
     with Store(postgres_url) as store:
         store_market(store)
         yield store
-    crypto_pipeline._kept.cache_clear()
+    crypto_pipeline._readers.clear()
 
 
 def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

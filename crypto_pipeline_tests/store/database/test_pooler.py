@@ -24,7 +24,7 @@ from crypto_pipeline.settings import SettingsError, load_settings
 from crypto_pipeline.store import DatabaseUrl, EmbeddedServer, Store, StoreError, dagster_url, migrate, resolve_url
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.retention import Retention
-from crypto_pipeline.store.coordination.notifications import BarNotifications
+from crypto_pipeline.store.coordination.notifications import CHANNEL, BarNotifications
 from crypto_pipeline.store.database.connect import check_direct_url, connect
 from crypto_pipeline.store.database.errors import QueryTooLongError
 from crypto_pipeline.store.database.pool import Connections
@@ -216,10 +216,10 @@ def test_what_needs_a_session_works_beside_the_pooler(store: Store, url: Databas
 def test_changes_are_heard_beside_the_pooler(store: Store, url: DatabaseUrl) -> None:
     notifications = BarNotifications(url)
     changed = threading.Event()
+    notifications.pass_on(CHANNEL, lambda told: changed.set() if told is not None else None)
     notifications.start()
     try:
         assert notifications.await_proof(10)
-        notifications.on_change = changed.set
         store.bars.write(series(SYMBOLS, 5, datetime(2025, 8, 1, tzinfo=UTC)), Timeframe.M1)
         assert changed.wait(10)
     finally:
