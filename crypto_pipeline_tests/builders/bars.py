@@ -113,7 +113,7 @@ def empty_tables(store: Store) -> None:
                 END LOOP;
             END $$;
             TRUNCATE market.ohlc_data, market.ohlc_revisions, market.coverage, market.gaps, market.reconciliations,
-                market.archive_files, market.comparisons
+                market.archive_files, market.comparisons, lake.files, lake.days
             """
         )
     )
