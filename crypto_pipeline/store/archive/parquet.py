@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from crypto_pipeline.market.bars import VALUE_COLUMNS
+from crypto_pipeline.market.bars import PRICE_COLUMNS, VALUE_COLUMNS
 from crypto_pipeline.store.archive.catalogue import sha256
 from crypto_pipeline.store.archive.rows import FILE_SCHEMAS
 from crypto_pipeline.store.columns.bars import OPTIONAL_COUNTS
@@ -28,6 +28,9 @@ from crypto_pipeline.store.database.errors import StoreError
 
 #: Approximate number of rows of a row group.
 GROUP_ROWS = 50_000
+#: The same for files that are read beside the table: eight days of 1m bars of one instrument. A day of 90 instruments
+#: in 90 files of a month comes in 38 ms instead of 58, and 180 days of one instrument as fast as from larger groups.
+NARROW_GROUP_ROWS = 11_520
 _TEXTS = ("instrument", "source", "venue", "taker_side")
 _ADDABLE = (*VALUE_COLUMNS, "quantity")
 #: Columns with statistics, which readers filter by; for other columns they would only make the file's footer longer.
@@ -38,6 +41,9 @@ _WHOLE = ("open_time", "revision", "recorded_at", "superseded_at", *OPTIONAL_COU
           "last_id")  # fmt: skip
 #: Level of zstd, measured with delta encoding: level 3 saves 8 % more space and takes 20 % more time.
 _LEVEL = 1
+#: Columns that most reads want are packed by LZ4, the others by zstd. With LZ4 180 days of 1m come in 7 ms instead of
+#: 13; a file is 17 % larger. Byte-stream split and dictionaries of prices take longer at any codec.
+_FAST = (*PRICE_COLUMNS, "volume")
 
 
 @dataclass(slots=True)
@@ -103,8 +109,8 @@ class ParquetOut(AbstractContextManager["ParquetOut", None]):
         self._writer = pq.ParquetWriter(
             path,
             schema,
-            compression="zstd",
-            compression_level=_LEVEL,
+            compression={name: "lz4" if name in _FAST else "zstd" for name in names},
+            compression_level={name: _LEVEL for name in names if name not in _FAST},
             use_dictionary=[name for name in names if name in _TEXTS],
             column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in _WHOLE},
             write_statistics=[name for name in names if name in _CHOSEN_BY],
