@@ -34,7 +34,7 @@ _FIND = f"""
 SELECT {_COLUMNS} FROM lake.files
 WHERE status = ANY(%(statuses)s) AND (%(dataset)s::text IS NULL OR dataset = %(dataset)s)
   AND (%(series)s::text IS NULL OR series = %(series)s)
-  AND end_day > coalesce(%(first)s, '-infinity') AND first_day < coalesce(%(until)s, 'infinity')
+  AND end_day > coalesce(%(first)s::date, '-infinity') AND first_day < coalesce(%(until)s::date, 'infinity')
 ORDER BY dataset, series, first_day, file_id
 """  # noqa: S608  (constants only)
 _ADD = """
