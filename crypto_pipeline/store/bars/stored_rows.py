@@ -9,29 +9,23 @@ import psycopg
 from psycopg import sql
 
 from crypto_pipeline.market.timeframes import Timeframe
-from crypto_pipeline.store.columns import copy_format
-from crypto_pipeline.store.columns.bars import ABSENT, BAR_LAYOUT, DAY_US, Columns
+from crypto_pipeline.store.columns import column_reads
+from crypto_pipeline.store.columns.bars import DAY_US, Columns
 from crypto_pipeline.store.columns.copy_format import PG_EPOCH_US, Field
 
-_PLACED = (*BAR_LAYOUT, Field("ctid", "tid"))
-_ARRAYS = ", ".join(
-    f"array_send(array_agg(coalesce(p.{field.name}, {ABSENT[field.name]})))"
-    if field.name in ABSENT
-    else f"array_send(array_agg(p.{field.name}))"
-    for field in _PLACED
-)
+_PLACED = (*column_reads.BARS, Field("ctid", "tid"))
 # OFFSET 0 keeps the planner from the opposite join order, which would read the whole partition.
-_READ = f"""
-SELECT {_ARRAYS}
+_READ = """
+SELECT p.*
 FROM unnest(%(instruments)s::int[], %(first)s::bigint[], %(last)s::bigint[]) AS r (i, first, last)
 CROSS JOIN LATERAL (
-    SELECT *, t.ctid FROM {{}} AS t
+    SELECT t.*, t.ctid FROM {} AS t
     WHERE t.instrument_id = r.i AND t.timeframe = %(timeframe)s
       AND t.open_time BETWEEN timestamptz 'epoch' + r.first * interval '1 ms'
                           AND timestamptz 'epoch' + r.last * interval '1 ms'
     OFFSET 0
 ) AS p
-"""  # noqa: S608  (only column names of ours are put in)
+"""
 
 
 def read(connection: psycopg.Connection[Any], table: sql.Identifier, timeframe: Timeframe, wanted: Columns) -> Columns:
@@ -41,17 +35,10 @@ def read(connection: psycopg.Connection[Any], table: sql.Identifier, timeframe: 
     breaks = (np.diff(instruments) != 0) | (np.diff(times) > max(DAY_US, timeframe.milliseconds * 1000))
     starts = np.append(0, np.flatnonzero(breaks) + 1)
     ends = np.append(starts[1:] - 1, len(times) - 1)
-    with connection.cursor(binary=True) as cursor:
-        cursor.execute(
-            sql.SQL(_READ).format(table),
-            {
-                "timeframe": timeframe,
-                "instruments": instruments[starts].tolist(),
-                "first": ((times[starts] + PG_EPOCH_US) // 1000).tolist(),
-                "last": ((times[ends] + PG_EPOCH_US) // 1000).tolist(),
-            },
-            prepare=False,  # a plan made for few rows would be kept for many
-        )
-        row = cursor.fetchone()
-    assert row is not None, "an aggregate always answers"
-    return {field.name: copy_format.decode_array(field, data) for field, data in zip(_PLACED, row, strict=True)}
+    values = {
+        "timeframe": timeframe,
+        "instruments": instruments[starts].tolist(),
+        "first": ((times[starts] + PG_EPOCH_US) // 1000).tolist(),
+        "last": ((times[ends] + PG_EPOCH_US) // 1000).tolist(),
+    }
+    return column_reads.read(connection, _PLACED, sql.SQL(_READ).format(table), values)

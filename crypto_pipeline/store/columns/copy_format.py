@@ -35,10 +35,6 @@ _FORMATS = {
 TID = np.dtype([("block", ">u4"), ("item", ">u2")])
 
 
-#: dimensions, flags, element type, then length and lower bound of the only dimension
-_ARRAY_HEADER = 20
-
-
 @dataclass(frozen=True, slots=True)
 class Field:
     """One column on the wire: its name and the PostgreSQL type, or ``text`` with the one value that all rows share."""
@@ -97,19 +93,6 @@ def _cut(out: npt.NDArray[Any], flat: npt.NDArray[np.uint8], absent: Columns) ->
         kind, offset = record.fields[name][:2]
         keep[mask, offset : offset + kind.itemsize] = False
     return flat[keep.reshape(-1)]
-
-
-def decode_array(field: Field, data: bytes | None) -> npt.NDArray[Any]:
-    """Native values of ``array_send(array_agg(column))`` without nulls: the fastest way to read columns over psycopg.
-
-    psycopg returns COPY TO row by row, which takes longer than the whole query.
-    """
-    if data is None:  # array_agg of no rows
-        return np.empty(0, np.int64 if field.type == "tid" else field.wire.newbyteorder("="))
-    items = np.frombuffer(data, np.dtype([("length", ">i4"), ("value", field.wire)]), offset=_ARRAY_HEADER)["value"]
-    if field.type == "tid":
-        return (items["block"].astype(np.int64) << 16) | items["item"].astype(np.int64)
-    return items.astype(field.wire.newbyteorder("="))
 
 
 def names(layout: Sequence[Field]) -> list[str]:

@@ -50,13 +50,15 @@ def _deadlocks(store: Store) -> int:
 def test_writers_of_the_same_bars_take_turns(
     store: Store, bar_database: str, monkeypatch: pytest.MonkeyPatch, build_rows: int
 ) -> None:
+    """Each of the five writers uses two sessions for a frame."""
     monkeypatch.setattr(writer, "BUILD_ROWS", build_rows)
+    monkeypatch.setattr(writer, "SHARED_ROWS", 1)
     frames = _from_all_sources(1200)
     before = _deadlocks(store)
     begin = threading.Barrier(len(frames))
 
     def write(frame: pl.DataFrame) -> int:
-        with Store(bar_database, batch_rows=1500, connections=1) as own:
+        with Store(bar_database, batch_rows=1500, connections=4) as own:
             begin.wait()
             return sum(own.bars.write(part, M1).changed for part in frame.iter_slices(2500))
 
@@ -67,8 +69,9 @@ def test_writers_of_the_same_bars_take_turns(
     assert _deadlocks(store) == before
 
 
-def test_writers_and_the_ledger_take_turns(store: Store, bar_database: str) -> None:
+def test_writers_and_the_ledger_take_turns(store: Store, bar_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger states holes under the writers' feet; in the end no bar is both there and explained."""
+    monkeypatch.setattr(writer, "SHARED_ROWS", 1)
     bars = series(count=480, start=START + timedelta(hours=20))  # over midnight
     begin, end = START + timedelta(hours=20), START + timedelta(hours=28)
     whole = pl.DataFrame(
@@ -78,7 +81,7 @@ def test_writers_and_the_ledger_take_turns(store: Store, bar_database: str) -> N
     before = _deadlocks(store)
 
     def write(part: int) -> None:
-        with Store(bar_database, connections=1) as own:
+        with Store(bar_database, connections=4) as own:
             for piece in bars.gather_every(4, offset=part).iter_slices(150):
                 own.bars.write(piece, M1)
 
@@ -98,6 +101,35 @@ def test_writers_and_the_ledger_take_turns(store: Store, bar_database: str) -> N
     explained = open_rows.filter(pl.col("state") != "lost")["bars"].sum()
     assert store.coverage.cells([M1], None, None)["explained"].sum() == explained
     assert store.ledger.healed()["bars"].sum() == len(SYMBOLS) * 480 * 3 // 4
+
+
+def test_a_frame_of_which_one_part_fails(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other part is stored whole or not begun, the error is raised, and the repeat stores the rest."""
+    monkeypatch.setattr(writer, "SHARED_ROWS", 1)
+    old, new = series(count=1440), series(count=1440, seed=2, source="reconciled")
+    store.bars.write(old, M1)
+    real = transaction.write
+    first = min(store.instruments.ids().values())
+
+    def refusing(connection: psycopg.Connection, batch: transaction.Batch) -> transaction.BatchOutcome:
+        done = real(connection, batch)
+        if batch.cells.instruments[0] == first:
+            raise ValueError("no")
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transaction, "write", refusing)
+        with pytest.raises(ValueError, match="no"):
+            store.bars.write(new, M1)
+    before, after = best_copies(old), best_copies(pl.concat([old, new]))
+    numbers = store.instruments.ids()
+    lower = pl.col("instrument").is_in(sorted(numbers, key=lambda name: numbers[name])[: len(SYMBOLS) // 2])
+    found = stored(store, M1)
+    assert found.filter(lower).equals(before.filter(lower))
+    assert any(found.filter(~lower).equals(whole.filter(~lower)) for whole in (before, after))
+    assert not miscounted(store)
+    assert store.bars.write(new, M1).changed > 0
+    assert stored(store, M1).equals(after)
 
 
 @pytest.mark.parametrize("step", ["_copy", "_replace", "_delete", "_account"])
