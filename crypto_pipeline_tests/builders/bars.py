@@ -113,7 +113,8 @@ def empty_tables(store: Store) -> None:
                 END LOOP;
             END $$;
             TRUNCATE market.ohlc_data, market.ohlc_revisions, market.coverage, market.gaps, market.reconciliations,
-                market.archive_files, market.comparisons, lake.files, lake.days
+                market.archive_files, market.comparisons, lake.files, lake.days, iceberg.iceberg_tables,
+                iceberg.listed_files
             """
         )
     )

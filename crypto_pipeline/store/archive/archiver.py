@@ -38,10 +38,12 @@ _ABANDON = """
 UPDATE market.archive_files SET status = 'retired', retired_at = clock_timestamp()
 WHERE status IN ('written', 'verified')
 """
-# A file that was never current was never read.
+# A file that was never current was never read. A snapshot of an Iceberg table may need a file for longer.
 _REMOVABLE = """
-SELECT archive_id, base_url, path FROM market.archive_files
+SELECT archive_id, base_url, path FROM market.archive_files f
 WHERE status = 'retired' AND (current_at IS NULL OR retired_at < clock_timestamp() - make_interval(secs => %s))
+  AND (retired_at < clock_timestamp() - interval '7 days' OR NOT EXISTS (
+      SELECT FROM iceberg.listed_files l WHERE l.base_url = f.base_url AND l.path = f.path))
 ORDER BY archive_id
 """
 

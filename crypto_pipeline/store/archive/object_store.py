@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -176,6 +177,15 @@ class ArchiveStorage:
 
         with self._explained(""):
             return sorted(entry["path"] for page in obstore.list(self._store) for entry in page)
+
+    def changes(self) -> list[tuple[str, datetime]]:
+        """Paths of all files below the URL with the time (UTC) of their last change."""
+        import obstore
+
+        with self._explained(""):
+            return sorted(
+                (entry["path"], entry["last_modified"]) for page in obstore.list(self._store) for entry in page
+            )
 
     @contextmanager
     def _explained(self, path: str) -> Iterator[None]:

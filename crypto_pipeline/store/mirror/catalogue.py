@@ -72,10 +72,12 @@ WHERE status = 'current' AND (%(files)s::bigint[] IS NULL OR file_id = ANY(%(fil
 _ABANDON = """
 UPDATE lake.files SET status = 'retired', retired_at = clock_timestamp() WHERE status IN ('written', 'verified')
 """
-# a file that was never current was never read
+# a file that was never current was never read; a snapshot of an Iceberg table may need a file for longer
 _REMOVABLE = f"""
-SELECT {_COLUMNS} FROM lake.files
+SELECT {_COLUMNS} FROM lake.files f
 WHERE status = 'retired' AND (current_at IS NULL OR retired_at < clock_timestamp() - make_interval(secs => %s))
+  AND (retired_at < clock_timestamp() - interval '7 days' OR NOT EXISTS (
+      SELECT FROM iceberg.listed_files l WHERE l.base_url = f.base_url AND l.path = f.path))
 ORDER BY file_id
 """  # noqa: S608  (constants only)
 
