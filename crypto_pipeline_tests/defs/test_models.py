@@ -41,7 +41,8 @@ from crypto_pipeline_tests.builders.label_market import store_market
 from crypto_pipeline_tests.labels.comparison import OWN
 
 DAYS = 24
-TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+#: The generated market ends with the day before.
+TODAY = datetime(2026, 11, 21, tzinfo=UTC)
 OWN_SETS: dict[str, Any] = {"default": OWN["wide"]}
 #: Labels that end within 12 hours.
 SHORT_SETS: dict[str, Any] = {"default": OWN["narrow"]}
@@ -202,6 +203,8 @@ def test_predictions_that_live_missed_are_made_good_and_judged_when_they_mature(
 ) -> None:
     store, instance = house
     monkeypatch.setenv("CRYPTO_PIPELINE_LABEL_PARAMETERS", json.dumps(SHORT_SETS))
+    # In the evening setups of the day before yesterday are too old: fewer than 100 mature, too few to judge the model.
+    store.clock.learn("replay", TODAY + timedelta(hours=20))
     store_market(store, DAYS, TODAY - timedelta(days=DAYS))
     begin, strategy = TODAY - timedelta(days=2), Strategy.DCA
     features.bring_up_to_date(store, begin, TODAY, now=TODAY)
@@ -220,7 +223,7 @@ def test_predictions_that_live_missed_are_made_good_and_judged_when_they_mature(
     told = of(result, "predictions")
     assert told["dagster/row_count"].value == len(made) > 5
     assert told["models"].value == {"dca": added}
-    assert judged(result)["predictions_complete"][0]
+    assert judged(result)["predictions_complete"][0], judged(result)
     assert [record.data["matured"] for record in told["matured"].records] == [0]  # no label of them is stored
     matured_predictions_judge(store, instance, added)
     store.connections.run(

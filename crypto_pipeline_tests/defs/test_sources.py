@@ -205,7 +205,7 @@ def test_adding_a_source_is_one_file(
     assert [dep.asset_key.to_user_string() for dep in specs["standby_instruments"].deps] == ["venues/replay_standby"]
     now = datetime.now(UTC)
     done = added.resolve_job_def("standby_backfill_bars").execute_in_process(
-        instance=house.instance, tags=range_tags(now, now)
+        instance=house.instance, tags=range_tags(now - timedelta(hours=1), now)
     )
     assert done.success
     stored = house.store.reader.read(["BTC-USDT@replay_standby"], Timeframe.M1, now - timedelta(hours=1), now)

@@ -25,7 +25,11 @@ _PATIENCE = timedelta(minutes=15)
 def predictions_complete(
     store: Store, settings: Settings, start: datetime, end: datetime, now: datetime
 ) -> CheckOutcome:
-    """Setups whose signal bar opened in ``[start, end)`` and that have no prediction, of strategies with a champion."""
+    """Setups whose signal bar opened in ``[start, end)`` and that have no prediction, of strategies with a champion.
+
+    Setups are found on all bars up to ``end``, as those are that get a prediction: of a signal whose next bar never
+    came nobody can enter, and nothing is missing.
+    """
     missing, setups, until = [], 0, TIMEFRAME.floor(min(end, now - _PATIENCE))
     tiers, sets = traded(store), parameter_sets(settings.label_parameters)[DEFAULT]
     for name in sorted(store.models.champions()):
@@ -33,9 +37,11 @@ def predictions_complete(
         first = max(start, TIMEFRAME.floor(store.models.aliases(name)["champion"].since_market))
         if first >= until or not tiers:
             continue
-        found = stored_setups(
-            store, strategy, sets[strategy], first, until, tiers, benchmark=settings.feature_benchmark
-        ).select("instrument", "signal_ts")
+        found = (
+            stored_setups(store, strategy, sets[strategy], first, end, tiers, benchmark=settings.feature_benchmark)
+            .filter(pl.col("signal_ts") < until)
+            .select("instrument", "signal_ts")
+        )
         setups += found.height
         made = [
             (row.instrument, row.signal_ts)

@@ -22,8 +22,8 @@ from crypto_pipeline_tests.builders.bars import SYMBOLS, add_symbols, series
 
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 YESTERDAY = TODAY - timedelta(days=1)
-MONTH = (TODAY.replace(day=1) - timedelta(days=15)).replace(day=1)
-#: The month before the current one, whose partition is only bars of these tests.
+MONTH = (YESTERDAY.replace(day=1) - timedelta(days=15)).replace(day=1)
+#: The month before yesterday's: no bar of yesterday is in its partition.
 TABLE = f"market.ohlc_1m_{MONTH:%Y_%m}"
 
 
