@@ -23,6 +23,12 @@ class OperationSettings(BaseSettings):
     api_connections: int = Field(8, ge=1, le=64, description="Connections to PostgreSQL for HTTP reads, of each kind.")
     api_cache_mb: int = Field(128, ge=1, description="Memory for answers that are kept, in MiB.")
 
+    # The mirror in ClickHouse
+    clickhouse_url: SecretStr | None = Field(
+        None, description="Where all bars are mirrored for wide scans: clickhouse://user:pw@host:8123/database, "
+        "or chdb:///folder for the engine in this process. Default: nowhere."
+    )  # fmt: skip
+
     # Forecasts
     forecasts: bool = Field(True, description="Whether forecasts are published at every close and kept fresh.")
 

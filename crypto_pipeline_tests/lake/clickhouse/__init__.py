@@ -1,0 +1,1 @@
+"""The mirror in ClickHouse, run on the chdb engine."""
