@@ -28,6 +28,18 @@ class OperationSettings(BaseSettings):
         None, description="Where all bars are mirrored for wide scans: clickhouse://user:pw@host:8123/database, "
         "or chdb:///folder for the engine in this process. Default: nowhere."
     )  # fmt: skip
+    # Iceberg tables
+    iceberg: bool = Field(
+        True, description="Whether Iceberg tables list the files of mirror and archive; needs the extra iceberg."
+    )
+    iceberg_url: str | None = Field(
+        None,
+        description="Where the Iceberg tables describe themselves: a folder, or s3://bucket/prefix …, of this database "
+        "alone. Default: 'iceberg' in data_dir.",
+    )
+    iceberg_keep_hours: float = Field(
+        1.0, ge=0.1, le=168, description="Hours for which a snapshot stays readable after another has replaced it."
+    )
 
     # Forecasts
     forecasts: bool = Field(True, description="Whether forecasts are published at every close and kept fresh.")

@@ -36,6 +36,8 @@ COMMENT ON COLUMN iceberg.iceberg_namespace_properties.property_key IS 'exists, 
 COMMENT ON COLUMN iceberg.iceberg_namespace_properties.property_value IS 'Its value';
 
 CREATE TABLE iceberg.listed_files (
+    listed_at  timestamptz,
+    left_at    timestamptz,
     base_url   text NOT NULL,
     path       text NOT NULL,
     table_name text NOT NULL,
@@ -43,6 +45,8 @@ CREATE TABLE iceberg.listed_files (
 );
 COMMENT ON TABLE iceberg.listed_files IS
     'Files that a snapshot of an Iceberg table lists, or is about to: mirror and archive do not delete them for a week';
+COMMENT ON COLUMN iceberg.listed_files.listed_at IS 'Since when the table lists it; null: it is about to';
+COMMENT ON COLUMN iceberg.listed_files.left_at IS 'Since when only earlier snapshots list it; null: the present one does';
 COMMENT ON COLUMN iceberg.listed_files.base_url IS 'As in lake.files and market.archive_files';
 COMMENT ON COLUMN iceberg.listed_files.path IS 'As in lake.files and market.archive_files';
 COMMENT ON COLUMN iceberg.listed_files.table_name IS 'Namespace and name of the Iceberg table';

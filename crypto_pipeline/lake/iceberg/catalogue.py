@@ -35,13 +35,13 @@ _FROM_ENVIRONMENT = {
 }
 
 
-def catalogue_uri(url: str) -> str:
-    """The URI with which pyiceberg opens the catalogue in the database ``url``. It has the password, if ``url`` has."""
+def catalogue_uri(url: str, *, with_password: bool = True) -> str:
+    """The URI with which pyiceberg opens the catalogue in the database ``url``; else with *** for the password."""
     made = make_url(direct_url(url)).set(drivername="postgresql+psycopg")
     given = made.query.get("options", "")
     before = given if isinstance(given, str) else " ".join(given)
     made = made.update_query_dict({"options": f"{before} -csearch_path={SCHEMA}".strip()})
-    return made.render_as_string(hide_password=False)
+    return made.render_as_string(hide_password=not with_password)
 
 
 def file_properties() -> dict[str, str]:

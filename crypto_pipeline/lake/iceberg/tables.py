@@ -20,7 +20,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from crypto_pipeline.lake.iceberg import columns, snapshots
-from crypto_pipeline.lake.iceberg.catalogue import file_properties, location, open_catalogue
+from crypto_pipeline.lake.iceberg.catalogue import catalogue_uri, file_properties, location, open_catalogue
 from crypto_pipeline.lake.iceberg.table_folder import GRACE, TableFolder
 from crypto_pipeline.lake.iceberg.table_names import COLUMNS, NAMESPACES, TableName
 from crypto_pipeline.store.database.connect import connect
@@ -101,8 +101,12 @@ class IcebergTables:
             for name in names:
                 catalogue.drop_table(str(name))
                 TableFolder(self._url, name).clear()
-                self._forget(str(name), set())
+                self._record(str(name), set(), set())
         return names
+
+    def uri(self, *, with_password: bool) -> str:
+        """The URI with which pyiceberg opens the catalogue."""
+        return catalogue_uri(self._connections.url, with_password=with_password)
 
     def state(self) -> list[FollowedTable]:
         """What the tables list now. Raises StoreError."""
@@ -157,16 +161,19 @@ class IcebergTables:
         """Expire snapshots, let go what none of the others lists, and take down what the table has now."""
         done.expired = snapshots.expire(table, self._keep)
         folder.write_hint(table.metadata_location)
-        self._forget(str(done.name), snapshots.listed_ever(table))
-        done.swept = folder.sweep(snapshots.own_files(table))
         now = snapshots.listed_now(table)
+        self._record(str(done.name), set(now), snapshots.listed_ever(table))
+        done.swept = folder.sweep(snapshots.own_files(table))
         done.files, done.rows = len(now), sum(entry.record_count for entry in now.values())
         done.metadata_location = table.metadata_location
 
-    def _forget(self, name: str, kept: set[str]) -> None:
-        """Let mirror and archive delete the files of a table that are not among ``kept`` (locations)."""
+    def _record(self, name: str, present: set[str], kept: set[str]) -> None:
+        """Take down which files a table lists, and let go those that none of its snapshots does (locations)."""
         recorded = self._connections.run(listed_files.listed, name)
-        free = [(url, path) for url, path in recorded if location(f"{url.rstrip('/')}/{path}") not in kept]
+        places = {(url, path): location(f"{url.rstrip('/')}/{path}") for url, path in recorded}
+        in_use = [key for key, place in places.items() if place in present]
+        self._connections.run(listed_files.mark, name, in_use)
+        free = [key for key, place in places.items() if place not in kept]
         if free:
             self._connections.run(listed_files.forget, name, free)
 

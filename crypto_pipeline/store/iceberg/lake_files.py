@@ -7,9 +7,10 @@ from typing import Any
 
 import psycopg
 
+#: Statement: every current file, and how many of its rows are in no other file.
 # A file of the mirror of which days have left, to another file or to the archive, would show their bars twice. It is
 # not listed until the mirror has made it again. Files of the archive are of whole months.
-_FILES = """
+FILES = """
 WITH archived AS (
     SELECT kind, timeframe, (first_open AT TIME ZONE 'UTC')::date AS month, base_url, path, rows
     FROM market.archive_files WHERE status = 'current'
@@ -62,7 +63,7 @@ class LakeFile:
 
 def lake_files(connection: psycopg.Connection[Any]) -> list[LakeFile]:
     """All current files, by kind, series and path, of one moment."""
-    return [LakeFile(*row) for row in connection.execute(_FILES)]
+    return [LakeFile(*row) for row in connection.execute(FILES)]
 
 
 def column_comments(connection: psycopg.Connection[Any], table: str) -> dict[str, str]:

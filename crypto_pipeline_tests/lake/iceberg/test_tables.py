@@ -19,6 +19,7 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.store.archive import restore
 from crypto_pipeline.store.archive.object_store import ArchiveStorage
 from crypto_pipeline.store.archive.retention import Retention
+from crypto_pipeline.store.iceberg.listed_files import pending
 from crypto_pipeline_tests.builders.bars import SYMBOLS, series
 
 pytest.importorskip("pyiceberg", reason="needs the extra iceberg")
@@ -74,6 +75,10 @@ def in_archive(store: Store) -> pl.DataFrame:
     return found.with_columns(pl.col(pl.Datetime).cast(pl.Datetime("us", "UTC"))).sort("instrument", "open_time")
 
 
+def to_do(store: Store, keep: timedelta = timedelta(hours=1)) -> int:
+    return store.connections.run(pending, keep)
+
+
 def folder(store: Store) -> Path:
     return Path(load(store).location().removeprefix("file://"))
 
@@ -98,6 +103,7 @@ def test_an_archived_month_is_read_by_any_reader_of_iceberg(store: Store, retent
     assert_frame_equal(rows(by_folder), rows(table))
     again = by_name(tables().follow())[BARS]
     assert (again.added, again.removed, again.metadata_location) == (0, 0, table.metadata_location)
+    assert to_do(store) == 0
 
 
 def test_a_restored_month_leaves_and_its_file_stays_for_those_who_read_it(
@@ -116,8 +122,10 @@ def test_a_restored_month_leaves_and_its_file_stays_for_those_who_read_it(
         )
     )
     assert retention.archiver.remove_retired() == 0, "the table lists it still"
+    assert to_do(store) == 1
     done = by_name(tables().follow())[BARS]
     assert (done.files, done.removed, done.expired) == (0, 1, 0)
+    assert (to_do(store), to_do(store, timedelta(0))) == (0, 1), "an earlier snapshot may still be read"
     assert retention.archiver.remove_retired() == 0, "an earlier snapshot lists it"
     assert rows(load(store)).is_empty()
     assert_frame_equal(rows(before), expected)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
+from importlib.util import find_spec
 
 from crypto_pipeline.market.severity import Severity
 from crypto_pipeline.market.timeframes import Timeframe
@@ -116,6 +117,8 @@ STORAGE = (
     _stored("tables_hold_what_is_counted", "error_recovery", "Every table holds what is counted of it.", _HOURLY,
             "critical"),
     _stored("archive_files_are_whole", "error_recovery", "No archive file has changed.", _HOURLY, "critical"),
+    _stored("iceberg_tables_follow", "error_recovery", "Iceberg tables list the files of mirror and archive.",
+            _NIGHTLY, "warning", applies=lambda settings: settings.iceberg and find_spec("pyiceberg") is not None),
     _stored("backup_is_right", "error_recovery", "The newest backup lacks nothing.", _NIGHTLY, "critical",
             applies=lambda settings: settings.database_url is None or bool(settings.backup_daily)),
 )  # fmt: skip
