@@ -28,6 +28,7 @@ class OperationSettings(BaseSettings):
         None, description="Where all bars are mirrored for wide scans: clickhouse://user:pw@host:8123/database, "
         "or chdb:///folder for the engine in this process. Default: nowhere."
     )  # fmt: skip
+
     # Iceberg tables
     iceberg: bool = Field(
         True, description="Whether Iceberg tables list the files of mirror and archive; needs the extra iceberg."
