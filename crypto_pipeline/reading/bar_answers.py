@@ -10,6 +10,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
+from crypto_pipeline.lake.reads.bars import long_reads
 from crypto_pipeline.market.calendars import get_calendar, outside_sessions
 from crypto_pipeline.reading import arguments
 from crypto_pipeline.reading.fill import fill_flat
@@ -98,7 +99,7 @@ class BarAnswers:
         return with_forming(stored, forming, asked).select(chosen)
 
     def _stored(self, asked: Question, columns: Sequence[str] | None) -> pl.DataFrame:
-        read = self._store.reader
+        read = long_reads(self._store)
         if asked.start is None:
             assert asked.last is not None
             return read.newest(
@@ -114,7 +115,7 @@ class BarAnswers:
 
     def _filled(self, asked: Question, bars: pl.DataFrame, adjuster: Adjuster | None) -> pl.DataFrame:
         until = asked.end or self._now()
-        read, names = self._store.reader, list(asked.instruments)
+        read, names = long_reads(self._store), list(asked.instruments)
         before: dict[str, tuple[datetime, float]] = {}
         if asked.start is not None:
             earlier = read.newest(

@@ -133,7 +133,7 @@ def test_locks_that_other_threads_hold_at_the_fork_hold_up_no_child(filled: Stor
     cached = reader.cached  # one answer is kept, and computed at the moment of the fork
     cached.bars("BTC-USDT", "1m", last=3)
     held = [filled.connections._lock, reader.store.connections._lock, reader.store.symbols._lock, cached.cache._lock]
-    held += [reader.store.reader._reads.small_reads.coalescer._lock]
+    held += [reader.store.reader.router.small_reads.coalescer._lock]
     for lock in held:
         lock.acquire()
     try:

@@ -23,6 +23,7 @@ from crypto_pipeline.features.compute import (
     feature_frames,
     schema_hash,
 )
+from crypto_pipeline.lake.reads.bars import long_reads
 from crypto_pipeline.market.instruments import AssetClass
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
@@ -191,7 +192,7 @@ def read_bars(
     def read(names: list[str], timeframe: Timeframe, days: int) -> pl.DataFrame:
         since = begin - timedelta(days=days)
         columns = _COLUMNS if timeframe is Timeframe.M15 else _WIDER_COLUMNS
-        return store.reader.read(names, timeframe, since, until, as_of=as_of, columns=columns)
+        return long_reads(store).read(names, timeframe, since, until, as_of=as_of, columns=columns)
 
     # Side by side: most of each reading is waiting for the server.
     with ThreadPoolExecutor(3, "read-bars") as readers:

@@ -12,6 +12,7 @@ import polars as pl
 from crypto_pipeline.forecasts import ets
 from crypto_pipeline.forecasts.horizons import ForecastHorizon
 from crypto_pipeline.forecasts.timeline import Floats, Timeline
+from crypto_pipeline.lake.reads.bars import long_reads
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.calendars import ALWAYS, get_calendar
 from crypto_pipeline.reading.stocks.adjustment import Adjuster
@@ -54,7 +55,7 @@ def read_closes(
         by_calendar.setdefault(calendars.get(name, ALWAYS.name), []).append(name)
     for calendar, members in by_calendar.items():
         timeline = Timeline.over(horizon, get_calendar(calendar), start, end)
-        bars = store.reader.read(members, horizon.timeframe, start, end, complete=True, columns=_COLUMNS)
+        bars = long_reads(store).read(members, horizon.timeframe, start, end, complete=True, columns=_COLUMNS)
         if calendar != ALWAYS.name:
             bars = _on_one_basis(store, bars, horizon, end)
         yield Closes(timeline, tuple(members), laid_out(bars, timeline, members))

@@ -11,6 +11,7 @@ import polars as pl
 
 from crypto_pipeline.arrays.panel import Ints, Panel
 from crypto_pipeline.labels.intrabar import KeptMinutes, Minutes, gathered
+from crypto_pipeline.lake.reads.bars import long_reads
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 
@@ -48,7 +49,7 @@ class StoredMinutes:
     def _read(self, name: str, first: date, last: date) -> pl.DataFrame:
         span = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
         columns = ["open_time", "open", "high", "low", "volume"]
-        return self._store.reader.read([name], Timeframe.M1, *span, as_of=self._as_of, columns=columns)
+        return long_reads(self._store).read([name], Timeframe.M1, *span, as_of=self._as_of, columns=columns)
 
 
 def _runs(days: Sequence[date]) -> Iterator[tuple[date, date]]:

@@ -14,6 +14,7 @@ from crypto_pipeline.labels.stored import inputs
 from crypto_pipeline.labels.stored.update import BAR_COLUMNS, setup_context
 from crypto_pipeline.labels.strategies.base import TIMEFRAME, Parameters
 from crypto_pipeline.labels.strategies.registry import Strategy
+from crypto_pipeline.lake.reads.bars import long_reads
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.times import midnight
 from crypto_pipeline.store import Store
@@ -37,7 +38,7 @@ def stored_setups(
     """
     names = list(tiers)
     begin = midnight(start) - timedelta(days=inputs.look_back(parameters))
-    bars = store.reader.read(names, TIMEFRAME, begin, end, columns=BAR_COLUMNS)
+    bars = long_reads(store).read(names, TIMEFRAME, begin, end, columns=BAR_COLUMNS)
     panel = Panel.from_bars(bars, names, begin, end, TIMEFRAME)
     market = Universe.from_store(store, benchmark).benchmark
     context = setup_context(store, strategy, panel, begin, end, market)

@@ -22,6 +22,7 @@ from crypto_pipeline.labels.stored.signals import Signals
 from crypto_pipeline.labels.strategies.base import DAY, TIMEFRAME, TRADED, Parameters
 from crypto_pipeline.labels.strategies.dca import halts
 from crypto_pipeline.labels.strategies.registry import Strategy
+from crypto_pipeline.lake.reads.bars import long_reads
 from crypto_pipeline.market.bars import UTC_MS
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
@@ -242,7 +243,7 @@ def _read(
     names = list(tiers)
     # Versions first: a bar that changes after they were read makes the cell stale once more.
     minute_days = inputs.minute_versions(store, begin, end, names)
-    bars = store.reader.read(names, TIMEFRAME, begin, end, columns=BAR_COLUMNS)
+    bars = long_reads(store).read(names, TIMEFRAME, begin, end, columns=BAR_COLUMNS)
     panel = Panel.from_bars(bars, names, begin, end, TIMEFRAME)
     context = setup_context(store, strategy, panel, begin, end, benchmark)
     explained = store.ledger.open(TIMEFRAME, names, EXPLAINING, begin, end)
@@ -287,7 +288,7 @@ def setup_context(
     """
 
     def read(names: Sequence[str], timeframe: Timeframe) -> Panel:
-        bars = store.reader.read(names, timeframe, begin, end, as_of=as_of, columns=BAR_COLUMNS)
+        bars = long_reads(store).read(names, timeframe, begin, end, as_of=as_of, columns=BAR_COLUMNS)
         return Panel.from_bars(bars, names, begin, end, timeframe)
 
     uses = strategy.definition

@@ -141,6 +141,12 @@ def find(
     return _files(connection, _FIND, values)
 
 
+def by_number(connection: psycopg.Connection[Any], numbers: Sequence[int]) -> list[MirrorFile]:
+    """The files with these numbers, in any status."""
+    query = f"SELECT {_COLUMNS} FROM lake.files WHERE file_id = ANY(%s) ORDER BY file_id"  # noqa: S608  (constants only)
+    return _files(connection, query, [list(numbers)])
+
+
 def removable(connection: psycopg.Connection[Any], grace_seconds: float = GRACE_SECONDS) -> list[MirrorFile]:
     """Retired files that no reader can use any more."""
     return _files(connection, _REMOVABLE, [grace_seconds])

@@ -34,6 +34,11 @@ _CELLS = {
                day + %(cell_days)s <= %(today)s AND (final OR day + %(cell_days)s <= %(settled)s) AS ready
         FROM market.coverage
         WHERE timeframe = %(series)s AND present > 0 AND archived = 0 AND data_version > 0
+          AND NOT EXISTS (
+            SELECT FROM market.archive_files a
+            WHERE a.status = 'current' AND a.kind = 'bars' AND a.timeframe = %(series)s
+              AND (a.first_open AT TIME ZONE 'UTC')::date <= day AND (a.end_open AT TIME ZONE 'UTC')::date > day
+          )
     """,
     "features": """
         SELECT instrument_id, day, feature_version AS version, rows,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
 
@@ -56,12 +56,21 @@ GROUP BY c.instrument_id, f.first, l.last
 """
 
 
+class BarReads(Protocol):
+    """Reads bars for a checked question."""
+
+    def read(self, wanted: Wanted, ids: dict[str, int], columns: Sequence[str]) -> pl.DataFrame:
+        """The bars with the ``columns`` of READ_SCHEMA, sorted by instrument and time. Sets ``wanted.columns``."""
+        ...
+
+
 class BarReader:
     """Reads bars from table and archive, with the result that one table with all bars would give. Thread-safe."""
 
     def __init__(self, connections: Connections, symbols: Symbols, archive: Archive) -> None:
         self._connections, self._symbols = connections, symbols
-        self._reads = BarRouter(connections, archive)
+        #: Reads of the newest bars and of spans, from table and archive.
+        self.router: BarReads = BarRouter(connections, archive)
         self._revisions = RevisionReads(connections, symbols, archive)
 
     def read(
@@ -137,7 +146,7 @@ class BarReader:
         # there are no bars outside of the years that the server supports
         begin, until = min(max(begin, FIRST), LAST), min(max(until, FIRST), LAST)
         wanted = Wanted(numbers, Timeframe(timeframe), begin, until, moment, last, complete)
-        return self._reads.read(wanted, ids, names)
+        return self.router.read(wanted, ids, names)
 
     def open_times(self, cells: pl.DataFrame, timeframe: Timeframe) -> pl.DataFrame:
         """Open times of the stored bars in coverage cells (``instrument``, ``day``), sorted."""

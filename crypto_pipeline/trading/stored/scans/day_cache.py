@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 import polars as pl
 
 from crypto_pipeline.labels.stored.update import BAR_COLUMNS
+from crypto_pipeline.lake.reads.bars import long_reads
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
 from crypto_pipeline.store import Store
@@ -43,7 +44,7 @@ class DayCache:
         }
         for first, last in _runs(sorted(set(versions) - set(kept))):
             until = midnight(last) + timedelta(days=1)
-            bars = store.reader.read(names, timeframe, midnight(first), until, columns=BAR_COLUMNS)
+            bars = long_reads(store).read(names, timeframe, midnight(first), until, columns=BAR_COLUMNS)
             by_day = bars.with_columns(pl.col("open_time").dt.date().alias("day")).partition_by(
                 "day", as_dict=True, include_key=False
             )

@@ -23,6 +23,7 @@ from crypto_pipeline.labels.stored.update import BAR_COLUMNS
 from crypto_pipeline.labels.strategies.base import TIMEFRAME, Parameters
 from crypto_pipeline.labels.strategies.dca import halts
 from crypto_pipeline.labels.strategies.registry import Strategy
+from crypto_pipeline.lake.reads.bars import long_reads
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline.trading.scanning.scan import MarketBars
@@ -95,7 +96,7 @@ def plain_reader(store: Store, as_of: datetime | None = None) -> ReadBars:
     """Reads from the store; ``as_of``: only what was known then."""
 
     def read(names: Sequence[str], timeframe: Timeframe, start: datetime, end: datetime) -> pl.DataFrame:
-        return store.reader.read(names, timeframe, start, end, columns=BAR_COLUMNS, as_of=as_of)
+        return long_reads(store).read(names, timeframe, start, end, columns=BAR_COLUMNS, as_of=as_of)
 
     return read
 

@@ -1,0 +1,80 @@
+"""Bars of long spans: closed days from the mirror, the rest from table and archive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from weakref import WeakKeyDictionary
+
+import polars as pl
+
+from crypto_pipeline.lake.reads.files import FileColumns
+from crypto_pipeline.lake.reads.mirrored import MirrorReads
+from crypto_pipeline.market.bars import vwap
+from crypto_pipeline.market.timeframes import Timeframe
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.archive.rows import BAR_FILE
+from crypto_pipeline.store.columns.frames import READ_SCHEMA
+from crypto_pipeline.store.database import fork_safety
+from crypto_pipeline.store.mirror.datasets import MirrorSeries
+from crypto_pipeline.store.mirror.freshness import Freshness
+from crypto_pipeline.store.reads.bars import BarReader, BarReads
+from crypto_pipeline.store.reads.queries import Wanted
+
+#: Spans with at most so many bars are read from the table, which answers them as fast.
+TABLE_BARS = 5_000
+_KEY = ("instrument", "open_time")
+_MADE = {"vwap": (vwap(), READ_SCHEMA["vwap"])}
+
+_readers: WeakKeyDictionary[Store, LongReads] = WeakKeyDictionary()
+
+
+def long_reads(store: Store) -> LongReads:
+    """The store's reads of bars, through the mirror where it is fresh. Its answers are those of ``store.reader``."""
+    found = _readers.get(store)
+    if found is None:
+        found = _readers.setdefault(store, LongReads(store))
+    return found
+
+
+class LongReads(BarReader):
+    """Reads bars as ``BarReader`` does, and long spans from files where these are fresh. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.connections, store.symbols, store.archive)
+        self.router: BarReads = _MirrorRouter(store.reader.router, store)
+
+
+class _MirrorRouter:
+    """Sends long spans to the mirror, everything else ``below``."""
+
+    def __init__(self, below: BarReads, store: Store) -> None:
+        self._below, self._connections = below, store.connections
+        self._mirrors: dict[Timeframe, MirrorReads] = {}
+
+    def read(self, wanted: Wanted, ids: dict[str, int], columns: Sequence[str]) -> pl.DataFrame:
+        """The bars with the ``columns`` of READ_SCHEMA, sorted by instrument and time. Sets ``wanted.columns``."""
+        if wanted.last is not None or wanted.most <= TABLE_BARS or not ids or fork_safety.without_polars():
+            return self._below.read(wanted, ids, columns)
+        needed = list(dict.fromkeys([*columns, *(["complete"] if wanted.complete else [])]))
+
+        def table(chosen: dict[str, int], begin: datetime, until: datetime) -> pl.DataFrame:
+            part = replace(wanted, ids=tuple(chosen.values()), begin=begin, until=until)
+            return self._below.read(part, chosen, list(dict.fromkeys([*_KEY, *needed])))
+
+        found = self._mirror(wanted.timeframe).read(
+            ids, wanted.begin, wanted.until, FileColumns(BAR_FILE, needed, made=_MADE), table, wanted.as_of
+        )
+        if found is None:
+            return self._below.read(wanted, ids, columns)
+        if wanted.complete and not found["complete"].all():
+            found = found.filter("complete")
+        return found if needed == list(columns) else found.select(columns)
+
+    def _mirror(self, timeframe: Timeframe) -> MirrorReads:
+        found = self._mirrors.get(timeframe)
+        if found is None:
+            freshness = Freshness(self._connections, MirrorSeries.of_bars(timeframe))
+            found = self._mirrors.setdefault(timeframe, MirrorReads(freshness, timeframe.cell_days))
+        return found

@@ -1,0 +1,48 @@
+"""Files of the mirror for tests: those that are due at a moment, made one after the other."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from crypto_pipeline.market.times import midnight
+from crypto_pipeline.store import Store
+from crypto_pipeline.store.archive import rows
+from crypto_pipeline.store.archive.catalogue import sha256
+from crypto_pipeline.store.archive.object_store import ArchiveStorage
+from crypto_pipeline.store.archive.parquet import NARROW_GROUP_ROWS, ParquetOut
+from crypto_pipeline.store.mirror import catalogue, cells
+from crypto_pipeline.store.mirror.cells import MirrorMoment
+from crypto_pipeline.store.mirror.datasets import FileSpan, MirrorSeries
+
+
+def mirror_bars(
+    store: Store, folder: Path, of: MirrorSeries, moment: MirrorMoment, wanted: Callable[[FileSpan], bool] | None = None
+) -> list[Path]:
+    """Make the files of bars that are due and ``wanted``; return their paths."""
+    storage = ArchiveStorage(moment.base_url)
+    made = []
+    for due in store.connections.run(cells.due, of, moment):
+        if wanted is None or wanted(due.span):
+            made.append(_make(store, storage, folder, due.span, moment))
+    return made
+
+
+def _make(store: Store, storage: ArchiveStorage, folder: Path, span: FileSpan, moment: MirrorMoment) -> Path:
+    run, names = store.connections.run, store.symbols.names()
+    within = run(cells.within, span, moment)
+    numbers = sorted(set(within["instrument_id"].to_list()), key=lambda number: names[number])
+    path = folder / f"{secrets.token_hex(6)}.parquet"
+    begin, end = midnight(span.first_day), midnight(span.end_day)
+    with ParquetOut(path, "bars") as file:
+        frame = run(rows.bars, {number: names[number] for number in numbers}, span.of.timeframe, begin, end)
+        for part in frame.iter_slices(NARROW_GROUP_ROWS):
+            file.add(part)
+    digest, place = sha256(path), f"{secrets.token_hex(8)}.parquet"
+    content = (file.tally.rows, path.stat().st_size, digest, frame["recorded_at"].max())
+    number = run(catalogue.add, span, (storage.url, place), content)
+    storage.put(place, path)
+    run(catalogue.mark_verified, number)
+    run(catalogue.switch, span, number, within)
+    return storage.folder / place
