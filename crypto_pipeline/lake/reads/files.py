@@ -34,7 +34,7 @@ class UnreadableFileError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class RowPiece:
     """Rows of one instrument (its position in the order of names), at least one; ``times`` rise, in Unix ms."""
 
     place: int
@@ -67,7 +67,7 @@ class FileColumns:
         return pl.DataFrame(schema={name: types[name] for name in self.wanted})
 
 
-def read_batch(batch: FileBatch, asked: Asked, columns: FileColumns, begin: int, until: int) -> list[Piece]:
+def read_batch(batch: FileBatch, asked: Asked, columns: FileColumns, begin: int, until: int) -> list[RowPiece]:
     """The rows of the batch's cells with time in ``[begin, until)`` (Unix ms), as pieces in any order.
 
     Raises UnreadableFileError when a file is missing or damaged, or has another number of rows than is catalogued.
@@ -110,7 +110,7 @@ def _scan(batch: FileBatch, columns: FileColumns, low: int, high: int) -> pl.Laz
 
 def _pieces(
     frame: pl.DataFrame, batch: FileBatch, asked: Asked, columns: FileColumns, span: tuple[int, int]
-) -> list[Piece]:
+) -> list[RowPiece]:
     """The rows of the taken cells within ``span``, cut where the instrument changes or time does not rise."""
     names = list(asked.ids)
     times = frame[columns.time].to_physical().to_numpy()
@@ -156,13 +156,13 @@ def _kept(
 def _cut(
     frame: pl.DataFrame, times: npt.NDArray[np.int64], places: Sequence[int], lengths: npt.NDArray[np.int64],
     names: Sequence[str], columns: FileColumns,
-) -> list[Piece]:  # fmt: skip
-    pieces: list[Piece] = []
+) -> list[RowPiece]:  # fmt: skip
+    pieces: list[RowPiece] = []
     start = 0
     for place, length in zip(places, lengths.tolist(), strict=True):
         if length:
             part = frame.slice(start, length) if length < frame.height else frame
-            pieces.append(Piece(place, times[start : start + length], _finished(part, names[place], columns)))
+            pieces.append(RowPiece(place, times[start : start + length], _finished(part, names[place], columns)))
         start += length
     return pieces
 

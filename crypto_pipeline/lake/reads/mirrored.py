@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from crypto_pipeline.lake.reads.files import FileColumns, Piece, UnreadableFileError, read_batch
+from crypto_pipeline.lake.reads.files import FileColumns, RowPiece, UnreadableFileError, read_batch
 from crypto_pipeline.lake.reads.plan import Asked, ReadPlan, TableSpan, make_plan
 from crypto_pipeline.market.times import EPOCH
 from crypto_pipeline.store.archive.object_store import local_path
@@ -85,7 +85,7 @@ class MirrorReads:
     ) -> pl.DataFrame:
         # bounds of open times, which are whole milliseconds, are rounded up
         low, high = (-((EPOCH - moment) // _MILLISECOND) for moment in (begin, until))
-        pieces: list[Piece] = []
+        pieces: list[RowPiece] = []
         for batch in plan.batches:
             pieces += read_batch(batch, asked, columns, low, high)
         names = list(asked.ids)
@@ -115,23 +115,23 @@ class MirrorReads:
                     self._freshness.suspect(file.file_id)
 
 
-def _of_table(rows: pl.DataFrame, span: TableSpan, names: Sequence[str], columns: FileColumns) -> list[Piece]:
+def _of_table(rows: pl.DataFrame, span: TableSpan, names: Sequence[str], columns: FileColumns) -> list[RowPiece]:
     """The table's rows cut by instrument. The frame has the instrument and the time besides the wanted columns."""
     if rows.is_empty():
         return []
     wanted = rows.select(columns.wanted)
     times = rows[columns.time].to_physical().to_numpy()
     if len(span.places) == 1:
-        return [Piece(span.places[0], times, wanted)]
+        return [RowPiece(span.places[0], times, wanted)]
     index = {name: place for place, name in enumerate(names)}
     pieces, start = [], 0
     for length, name in rows["instrument"].rle().struct.unnest().iter_rows():
-        pieces.append(Piece(index[name], times[start : start + length], wanted.slice(start, length)))
+        pieces.append(RowPiece(index[name], times[start : start + length], wanted.slice(start, length)))
         start += length
     return pieces
 
 
-def _joined(pieces: Sequence[Piece], empty: pl.DataFrame) -> pl.DataFrame:
+def _joined(pieces: Sequence[RowPiece], empty: pl.DataFrame) -> pl.DataFrame:
     """All rows by instrument and time, without copying them: a piece is cut where another one has rows inside of it."""
     begins: dict[int, list[int]] = {}
     for piece in pieces:
@@ -141,13 +141,13 @@ def _joined(pieces: Sequence[Piece], empty: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([piece.frame for piece in parts], rechunk=False) if parts else empty
 
 
-def _split(piece: Piece, cuts: Sequence[int]) -> Sequence[Piece]:
+def _split(piece: RowPiece, cuts: Sequence[int]) -> Sequence[RowPiece]:
     inner = [at for at in cuts if piece.times[0] < at <= piece.times[-1]]
     if not inner:
         return [piece]
     places = [0, *np.searchsorted(piece.times, sorted(inner)).tolist(), len(piece.times)]
     return [
-        Piece(piece.place, piece.times[start:end], piece.frame.slice(start, end - start))
+        RowPiece(piece.place, piece.times[start:end], piece.frame.slice(start, end - start))
         for start, end in pairwise(places)
         if start < end
     ]
