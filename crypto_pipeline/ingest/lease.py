@@ -35,6 +35,8 @@ class Duty:
     rotates: bool = True
     #: Whether ingest ends when another process stands by already, instead of waiting behind it.
     ends_when_crowded: bool = True
+    #: Name of the worker that this process belongs to; its heartbeat states it. None: none shares the shards.
+    worker: str | None = None
     #: Set by ingest when it is live for the first time: less urgent work may begin.
     live: threading.Event = field(default_factory=threading.Event)
     #: Set by the caller when ingest should hand over to the first process that stands by.
@@ -44,8 +46,8 @@ class Duty:
 class Holder:
     """One process's claim to the lease of a shard. ``store`` writes under the lease as long as it is held."""
 
-    def __init__(self, store: Store, name: str, holder: str, seconds: float) -> None:
-        self.plain, self.name, self.holder, self.seconds = store, name, holder, seconds
+    def __init__(self, store: Store, name: str, holder: str, seconds: float, worker: str | None = None) -> None:
+        self.plain, self.name, self.holder, self.seconds, self.worker = store, name, holder, seconds, worker
         self.lease: Lease | None = None
         self._fenced: Store | None = None
 
@@ -111,7 +113,8 @@ class Holder:
         if self.lease is None:
             raise LeaseLost(f"the lease {self.name} is not held by {self.holder}")
         waiting = self.plain.leases.renew(self.lease, self.seconds)
-        self.store.heartbeats.beat(self.name, self.holder, detail)
+        said = detail if self.worker is None else {**detail, "worker": self.worker}
+        self.store.heartbeats.beat(self.name, self.holder, said)
         return waiting
 
     def release(self) -> None:

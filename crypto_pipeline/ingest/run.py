@@ -50,17 +50,20 @@ async def run_ingest(
     stop, duty = stop or asyncio.Event(), duty or Duty()
     name = name or heartbeat_name(shard)
     try:
-        async with _claim(settings, store, name, holder) as claim, _open(settings, claim.plain) as (venue, stream):
+        async with (
+            _claim(settings, store, name, holder, duty) as claim,
+            _open(settings, claim.plain) as (venue, stream),
+        ):
             # A first read imports libraries, for seconds on a busy machine: not while the lease is held.
             await asyncio.to_thread(instruments_of_shard, claim.plain, venue.name, shard, count)
             why: str = await claim.take(stop, duty)
             if why == "taken":
                 log.info("%s: this process has the lease (token %d)", name, claim.lease.token if claim.lease else 0)
-                instruments = await _instruments(claim, venue.name, shard, count, stop)
+                instruments = await _instruments(claim, venue.name, shard, count, stop, duty)
                 # without ids that rise by one, trades do not show that they are all there
                 kind = Term if stream.stream_traits.contiguous_ids else BarTerm
                 given = TermInput(settings, claim, venue, stream, instruments, report, on_minute, duty)
-                why = await kind(given).run(stop)
+                why = await kind(given).run(stop) if instruments or stop.is_set() else "rotated"
     except LeaseLost as error:
         log.warning("%s", error)
         why = "lost"
@@ -69,10 +72,12 @@ async def run_ingest(
 
 
 @asynccontextmanager
-async def _claim(settings: Settings, store: Store | None, name: str, holder: str | None) -> AsyncIterator[Holder]:
+async def _claim(
+    settings: Settings, store: Store | None, name: str, holder: str | None, duty: Duty
+) -> AsyncIterator[Holder]:
     """A claim to the lease, given back at the end; ``store`` is opened, and closed again, where none is given."""
     opened: Store = await asyncio.to_thread(_open_store, settings) if store is None else store
-    claim = Holder(opened, name, holder or holder_name(), settings.ingest_lease_seconds)
+    claim = Holder(opened, name, holder or holder_name(), settings.ingest_lease_seconds, duty.worker)
     try:
         yield claim
     finally:
@@ -103,16 +108,21 @@ def instruments_of_shard(store: Store, venue: str, shard: int, shards: int) -> l
 
 
 async def _instruments(
-    claim: Holder, venue: str, shard: int, shards: int, stop: asyncio.Event
+    claim: Holder, venue: str, shard: int, shards: int, stop: asyncio.Event, duty: Duty
 ) -> list[tuple[str, str]]:
-    """The instruments of the shard; waits, and keeps the lease, while there are none. Raises LeaseLost."""
+    """The instruments of the shard; waits, and keeps the lease, while there are none. Raises LeaseLost.
+
+    Empty where it was stopped meanwhile, or is to hand over to another process that stands by.
+    """
     logged = False
     arguments = claim.plain, venue, shard, shards
     while not (chosen := await asyncio.to_thread(instruments_of_shard, *arguments)) and not stop.is_set():
         if not logged:
             log.warning("no instrument of shard %d of %d is listed on %s yet", shard, shards, venue)
             logged = True
-        await asyncio.to_thread(claim.beat, {"state": "waiting", "pid": os.getpid(), "venue": venue, "instruments": 0})
+        waiting = {"state": "waiting", "pid": os.getpid(), "venue": venue, "instruments": 0}
+        if await asyncio.to_thread(claim.beat, waiting) is not None and duty.over.is_set():
+            break
         try:
             await asyncio.wait_for(stop.wait(), min(2.0, claim.seconds / 3))
         except TimeoutError:

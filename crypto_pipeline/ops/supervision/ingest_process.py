@@ -30,11 +30,11 @@ RELIEF = 8.0
 class IngestProcess:
     """One shard that this process ingests. All methods are thread-safe."""
 
-    def __init__(self, shard: IngestShard) -> None:
+    def __init__(self, shard: IngestShard, worker: str | None = None) -> None:
         self.shard = shard
         self.worker: Identity = this_process()
         self.holder = f"{self.worker}:{uuid.uuid4().hex[:8]}"
-        self.duty = Duty(rotates=False, ends_when_crowded=False)
+        self.duty = Duty(rotates=False, ends_when_crowded=False, worker=worker)
         #: Set when the process ends.
         self.ended = threading.Event()
         #: Called with the figures of every minute; the run sets it while it exists.

@@ -75,6 +75,10 @@ class Heartbeats:
         """Write a heartbeat. ``started`` stays the same while the holder does."""
         self._connections.run(write_heartbeat, name, holder, detail)
 
+    def forget(self, name: str) -> None:
+        """Delete the row called ``name``: its holder ended on purpose."""
+        self._connections.run(forget_heartbeat, name)
+
     def get(self, name: str) -> Heartbeat | None:
         """The row called ``name``; None if there is none."""
         found = [row for row in self.all(name) if row.name == name]
