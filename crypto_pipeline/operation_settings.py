@@ -92,6 +92,15 @@ class OperationSettings(BaseSettings):
     )
     dagster_keep_days: int = Field(14, ge=1, description="Days that finished runs and their events are kept.")
 
+    @field_validator("clickhouse_url")
+    @classmethod
+    def _mirror_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        if urlsplit(value.get_secret_value()).scheme not in ("chdb", "clickhouse", "clickhouses", "http", "https"):
+            raise ValueError("use clickhouse://user:password@host:8123/database or chdb:///folder")
+        return value
+
     @field_validator("slack_webhook", "slack_webhook_alerts", "dead_man_url")
     @classmethod
     def _web_address(cls, value: SecretStr | None) -> SecretStr | None:

@@ -10,6 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from crypto_pipeline.lake.clickhouse import follow as following
+from crypto_pipeline.lake.clickhouse.comparison import compare
 from crypto_pipeline.lake.clickhouse.follow import Followed, follow
 from crypto_pipeline.lake.clickhouse.tables import MirrorTables
 from crypto_pipeline.market.timeframes import Timeframe
@@ -125,3 +126,18 @@ def test_a_day_that_is_healed_alone_is_read_alone(store: Store, tables: MirrorTa
     cells = following.due(store, tables, M1)
     assert cells.height == 2
     assert [part.height for part in following._batches(cells, M1)] == [1, 1]
+
+
+def test_the_comparison_finds_what_differs_and_the_next_run_mends_it(store: Store, tables: MirrorTables) -> None:
+    store.bars.write(series(count=100), M1)
+    followed(store, tables)
+    assert compare(store, tables, USED).differences == []
+    number = store.symbols.ids(["ETH-USDT"])["ETH-USDT"]
+    one = tables.copies([number], M1, BEGIN, END).head(1)
+    tables.write(M1, one.with_columns(close=pl.col("close") + 1, epoch=pl.lit(1, pl.UInt16)))
+    found = compare(store, tables, USED)
+    assert found.differences == ["ETH-USDT 1m: 1 bars differ on 2025-03-31"]
+    assert followed(store, tables).copies_sent == 1
+    again = compare(store, tables, USED)
+    assert (again.differences, again.bars, again.waiting) == ([], 400, 0)
+    assert_equal(store, tables)

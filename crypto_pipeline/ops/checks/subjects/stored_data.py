@@ -119,6 +119,8 @@ STORAGE = (
     _stored("archive_files_are_whole", "error_recovery", "No archive file has changed.", _HOURLY, "critical"),
     _stored("iceberg_tables_follow", "error_recovery", "Iceberg tables list the files of mirror and archive.",
             _NIGHTLY, "warning", applies=lambda settings: settings.iceberg and find_spec("pyiceberg") is not None),
+    _stored("clickhouse_equals_table", _DATA, "The mirror in ClickHouse holds what the table holds.", _NIGHTLY,
+            applies=lambda settings: settings.clickhouse_url is not None),
     _stored("backup_is_right", "error_recovery", "The newest backup lacks nothing.", _NIGHTLY, "critical",
             applies=lambda settings: settings.database_url is None or bool(settings.backup_daily)),
 )  # fmt: skip
