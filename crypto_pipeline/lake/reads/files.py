@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -80,10 +80,10 @@ def read_batch(batch: FileBatch, asked: Asked, columns: FileColumns, begin: int,
         read = ["instrument", *read]
     cells = np.flatnonzero(batch.taken.any(axis=0))
     low = batch.first + int(cells[0]) * asked.cell_days
-    high = batch.first + (int(cells[-1]) + 1) * asked.cell_days
-    rows = _scan(batch, columns, low, high)
-    if batch.files[0].instrument_id is None:
-        rows = rows.filter(pl.col("instrument").is_in([names[place] for place in batch.places]))
+    batch = replace(batch, first=low, taken=batch.taken[:, cells[0] : cells[-1] + 1])
+    rows = _scan(batch, columns, low, low + batch.taken.shape[1] * asked.cell_days)
+    if alone and batch.files[0].instrument_id is None:
+        rows = rows.filter(pl.col("instrument") == names[batch.places[0]])  # several are chosen later: `is_in` is slow
     try:
         frame = rows.select(read).collect()
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -122,7 +122,8 @@ def _pieces(
         runs = frame["instrument"].rle().struct.unnest()
         lengths = runs["len"].to_numpy().astype(np.int64)
         index = {names[place]: number for number, place in enumerate(batch.places)}
-        position = np.array([index[name] for name in runs["value"]], np.int64)
+        # a file of several instruments has others too, which are in the last position
+        position = np.array([index.get(name, len(index)) for name in runs["value"]], np.int64)
     kept = _kept(batch, asked, times, position, lengths)
     if not alone and "instrument" not in columns.wanted:
         frame = frame.drop("instrument")
@@ -132,7 +133,8 @@ def _pieces(
         inside = inside if kept is None else inside & kept
         lengths = np.add.reduceat(inside, np.cumsum(lengths) - lengths) if len(times) else lengths
         frame, times = frame.filter(pl.Series(inside)), times[inside]
-    return _cut(frame, times, [batch.places[number] for number in position.tolist()], lengths, names, columns)
+    places = [*batch.places, -1]
+    return _cut(frame, times, [places[number] for number in position.tolist()], lengths, names, columns)
 
 
 def _kept(
@@ -140,11 +142,14 @@ def _kept(
     lengths: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.bool_] | None:  # fmt: skip
     """Which rows belong to taken cells; None: all of them. Raises UnreadableFileError if their number is wrong."""
-    if batch.rows == len(times) and batch.taken.all():
+    others = int(position.max(initial=0)) == len(batch.places)
+    if batch.rows == len(times) and batch.taken.all() and not others:
         return None
     cells = (times // DAY_MS - batch.first) // asked.cell_days
     inside = (cells >= 0) & (cells < batch.taken.shape[1])
-    taken = inside & batch.taken[np.repeat(position, lengths), np.where(inside, cells, 0)]
+    none = np.zeros((1, batch.taken.shape[1]), np.bool_)
+    chosen = np.concatenate([batch.taken, none])[np.repeat(position, lengths), np.where(inside, cells, 0)]
+    taken = inside & chosen
     if int(taken.sum()) != batch.rows:
         one = batch.files[0].file_id if len(batch.files) == 1 else None
         raise UnreadableFileError(
