@@ -18,6 +18,7 @@ from crypto_pipeline.reading.bar_answers import BarAnswers
 from crypto_pipeline.reading.cached_reader import CachedReader
 from crypto_pipeline.reading.collected import CollectedDays
 from crypto_pipeline.reading.display.overview import ShownReader
+from crypto_pipeline.reading.features import FeatureReading
 from crypto_pipeline.reading.helper_process import HelperProcess, needs_polars
 from crypto_pipeline.reading.lazy import scan
 from crypto_pipeline.reading.macro import MacroReading
@@ -36,7 +37,7 @@ __all__ = ["Reader"]
 
 
 @fork_safety.with_parts
-class Reader(ShownReader, MacroReading):
+class Reader(ShownReader, MacroReading, FeatureReading):
     """Reads from the database behind ``url``; without one, from that of ``data_dir`` or of the settings.
 
     Thread-safe, and safe to fork: a child opens connections of its own. It is pickled as its settings, with the URL but

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+
+import polars as pl
 
 from crypto_pipeline.market.times import midnight
 from crypto_pipeline.store import Store
@@ -29,6 +32,19 @@ def mirror_bars(
     return made
 
 
+def mirror_features(store: Store, folder: Path, moment: MirrorMoment) -> list[Path]:
+    """Make the files of features that are due; return their paths."""
+    storage, run, names, made = ArchiveStorage(moment.base_url), store.connections.run, store.symbols.names(), []
+    for due in run(cells.due, MirrorSeries("features"), moment):
+        within = run(cells.within, due.span, moment)
+        chosen = [names[number] for number in within["instrument_id"].unique().to_list()]
+        frame = store.features.read(chosen, midnight(due.span.first_day), midnight(due.span.end_day))
+        path = folder / f"{secrets.token_hex(6)}.parquet"
+        frame.write_parquet(path)
+        made.append(_keep(store, storage, due.span, path, (frame.height, None), within))
+    return made
+
+
 def _make(store: Store, storage: ArchiveStorage, folder: Path, span: FileSpan, moment: MirrorMoment) -> Path:
     run, names = store.connections.run, store.symbols.names()
     within = run(cells.within, span, moment)
@@ -39,10 +55,26 @@ def _make(store: Store, storage: ArchiveStorage, folder: Path, span: FileSpan, m
         frame = run(rows.bars, {number: names[number] for number in numbers}, span.of.timeframe, begin, end)
         for part in frame.iter_slices(NARROW_GROUP_ROWS):
             file.add(part)
-    digest, place = sha256(path), f"{secrets.token_hex(8)}.parquet"
-    content = (file.tally.rows, path.stat().st_size, digest, frame["recorded_at"].max())
-    number = run(catalogue.add, span, (storage.url, place), content)
+    newest = frame["recorded_at"].max()
+    assert isinstance(newest, datetime)
+    return _keep(store, storage, span, path, (file.tally.rows, newest), within)
+
+
+def _keep(
+    store: Store,
+    storage: ArchiveStorage,
+    span: FileSpan,
+    path: Path,
+    content: tuple[int, datetime | None],
+    within: pl.DataFrame,
+) -> Path:
+    """Catalogue and store a file, and switch its days to it."""
+    run, place = store.connections.run, f"{secrets.token_hex(8)}.parquet"
+    rows_in_it, newest = content
+    entry = (rows_in_it, path.stat().st_size, sha256(path), newest)
+    number = run(catalogue.add, span, (storage.url, place), entry)
     storage.put(place, path)
     run(catalogue.mark_verified, number)
     run(catalogue.switch, span, number, within)
+    assert storage.folder is not None
     return storage.folder / place

@@ -22,6 +22,7 @@ from crypto_pipeline.features.stored.update import (
     read_bars,
     stale_days,
 )
+from crypto_pipeline.lake.reads.features import feature_reads
 from crypto_pipeline.market.checks import CheckOutcome
 from crypto_pipeline.market.severity import Severity
 from crypto_pipeline.market.timeframes import Timeframe
@@ -233,7 +234,7 @@ def _against_history(
 ) -> CheckOutcome:
     columns = ["open_time", "eligible", *NAMES]
     first = max(span.start, span.end - timedelta(days=SAMPLE_DAYS))
-    rows = span.store.features.read(span.universe.instruments, first, span.end, columns)
+    rows = feature_reads(span.store).read(span.universe.instruments, first, span.end, columns)
     history = span.store.features.read(
         span.universe.instruments, first - timedelta(days=RANGE_DAYS), first, columns, hourly=True
     )
