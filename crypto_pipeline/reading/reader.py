@@ -18,11 +18,11 @@ from crypto_pipeline.reading.bar_answers import BarAnswers
 from crypto_pipeline.reading.cached_reader import CachedReader
 from crypto_pipeline.reading.collected import CollectedDays
 from crypto_pipeline.reading.display.overview import ShownReader
-from crypto_pipeline.reading.features import FeatureReading
 from crypto_pipeline.reading.helper_process import HelperProcess, needs_polars
 from crypto_pipeline.reading.lazy import scan
-from crypto_pipeline.reading.macro import MacroReading
 from crypto_pipeline.reading.query import ALL, Question, question
+from crypto_pipeline.reading.series.features import FeatureReading
+from crypto_pipeline.reading.series.macro import MacroReading
 from crypto_pipeline.reading.stocks.adjustment import AdjustmentWarning
 from crypto_pipeline.reading.stocks.closures import GAP_STATES, with_closures
 from crypto_pipeline.settings import load_settings

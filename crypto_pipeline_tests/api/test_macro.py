@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 from crypto_pipeline import Reader
 from crypto_pipeline.market.macro.series import choose_series
 from crypto_pipeline.market.macro.vintages import Availability, Vintage
-from crypto_pipeline.reading.macro import read_macro
+from crypto_pipeline.reading.series.macro import read_macro
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.api.conftest import Served

@@ -68,7 +68,7 @@ def show(
     from crypto_pipeline.cli.context import deployment_settings, open_store
     from crypto_pipeline.cli.errors import BadInput
     from crypto_pipeline.cli.output import write_frame
-    from crypto_pipeline.reading.macro import read_macro
+    from crypto_pipeline.reading.series.macro import read_macro
     from crypto_pipeline.store.database.errors import UnknownNameError
 
     if form not in _FORMS:
