@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from crypto_pipeline.lake.clickhouse.follow import due, stored
+from crypto_pipeline.lake.clickhouse.follow import bars_of_cells, due
 from crypto_pipeline.lake.clickhouse.tables import CONTENT, KEY, MirrorTables
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
@@ -67,7 +67,7 @@ def _compare(
     start, end = midnight(first), midnight(last) + timedelta(days=timeframe.cell_days)
     number = int(cells["instrument_id"][0])
     ours = tables.copies([number], timeframe, start, end).filter(~pl.col("removed"))
-    theirs = stored(store, timeframe, [number], start, end, cells)
+    theirs = bars_of_cells(store, store.reader, timeframe, start, end, cells)
     # what was written meanwhile is neither right nor wrong
     still = cells_to_mirror(store.connections, timeframe).join(cells, on=list(CELLS_TO_MIRROR), how="semi")
     ours, theirs = (_of_cells(side, still) for side in (ours, theirs))

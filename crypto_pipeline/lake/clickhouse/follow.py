@@ -1,7 +1,8 @@
 """Bringing the mirror up to date: the coverage cells whose data version or number of bars is another one.
 
 A killed run is run again: rows are sent before the state of their cells, and sending a row twice changes nothing. A
-version that rises while its rows are read is not stated, so the next run reads the cell again.
+version that rises while its rows are read is not stated, so the next run reads the cell again. Long spans come from
+the mirror of Parquet files where it is fresh (``lake.reads``).
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import polars as pl
 
 from crypto_pipeline.lake.clickhouse.changes import changes
 from crypto_pipeline.lake.clickhouse.tables import CONTENT, KEY, MirrorTables
+from crypto_pipeline.lake.reads.bars import long_reads
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.market.times import midnight
 from crypto_pipeline.store import Store
 from crypto_pipeline.store.mirror import clickhouse as marks
 from crypto_pipeline.store.mirror.clickhouse import CELLS_TO_MIRROR, cells_to_mirror
+from crypto_pipeline.store.reads.bars import BarReader
 
 #: Bars of one batch: its frames fit into some hundred megabytes.
 BATCH_ROWS = 500_000
@@ -114,7 +117,7 @@ def _bring(store: Store, tables: MirrorTables, timeframe: Timeframe, cells: pl.D
     assert isinstance(last, date)
     start, end = midnight(first), midnight(last) + timedelta(days=timeframe.cell_days)
     numbers = cells["instrument_id"].unique().sort().to_list()
-    now = stored(store, timeframe, numbers, start, end, cells)
+    now = bars_of_cells(store, long_reads(store), timeframe, start, end, cells)
     unknown = cells.filter(~pl.col("known"))
     # what is sent before a kill is found again, even if its cell leaves PostgreSQL meanwhile
     tables.set_states(timeframe, unknown.with_columns(data_version=pl.lit(0, pl.Int64), rows=pl.lit(1, pl.Int64)))
@@ -136,16 +139,17 @@ def _bring(store: Store, tables: MirrorTables, timeframe: Timeframe, cells: pl.D
     done.copies_sent += sent.height - removed
 
 
-def stored(
-    store: Store, timeframe: Timeframe, numbers: Sequence[int], start: datetime, end: datetime, cells: pl.DataFrame
+def bars_of_cells(
+    store: Store, reader: BarReader, timeframe: Timeframe, start: datetime, end: datetime, cells: pl.DataFrame
 ) -> pl.DataFrame:
-    """Bars of ``cells`` in ``[start, end)`` as PostgreSQL and the archive have them: KEY, ``day``, CONTENT and
-    ``data_version`` of the cell.
+    """Bars of ``cells`` in ``[start, end)`` as ``reader`` has them: KEY, ``day``, CONTENT and ``data_version`` of the
+    cell.
     """
-    names = store.symbols.names()
+    names, numbers = store.symbols.names(), cells["instrument_id"].unique().sort()
     chosen = {names[number]: number for number in numbers if number in names}
-    found = store.reader.read(list(chosen), timeframe, start, end, columns=["instrument", "open_time", *CONTENT])
-    number = pl.col("instrument").replace_strict(chosen, return_dtype=pl.Int32).alias("instrument_id")
+    found = reader.read(list(chosen), timeframe, start, end, columns=["instrument", "open_time", *CONTENT])
+    # an empty mapping, as where all were deleted, has no type
+    number = pl.col("instrument").replace_strict(chosen or {"": 0}, return_dtype=pl.Int32).alias("instrument_id")
     keyed = found.with_columns(number, pl.col("open_time").dt.date().alias("day"))
     version = cells.select(*_CELL, pl.col("data_version").cast(pl.UInt64))
     return keyed.join(version, on=_CELL, how="inner").select(*KEY, "day", *CONTENT, "data_version")

@@ -13,6 +13,7 @@ from crypto_pipeline.lake.clickhouse import follow as following
 from crypto_pipeline.lake.clickhouse.comparison import compare
 from crypto_pipeline.lake.clickhouse.follow import Followed, follow
 from crypto_pipeline.lake.clickhouse.tables import MirrorTables
+from crypto_pipeline.market.instruments import Instrument
 from crypto_pipeline.market.timeframes import Timeframe
 from crypto_pipeline.store import Store
 from crypto_pipeline_tests.builders.bars import START, SYMBOLS, bar, frame, series
@@ -141,3 +142,19 @@ def test_the_comparison_finds_what_differs_and_the_next_run_mends_it(store: Stor
     again = compare(store, tables, USED)
     assert (again.differences, again.bars, again.waiting) == ([], 400, 0)
     assert_equal(store, tables)
+
+
+def test_an_instrument_that_is_deleted_leaves_the_mirror(store: Store, tables: MirrorTables) -> None:
+    store.instruments.add([Instrument.crypto("GONE-USDT")])
+    store.bars.write(series(("BTC-USDT", "GONE-USDT"), count=10), M1)
+    followed(store, tables)
+    number = store.symbols.ids(["GONE-USDT"])["GONE-USDT"]
+
+    def work(connection: Any) -> None:
+        for table in ("market.ohlc_data", "market.coverage", "market.instruments"):
+            connection.execute(f"DELETE FROM {table} WHERE instrument_id = %s", [number])
+
+    store.connections.run(work)
+    assert followed(store, tables).bars_removed == 10
+    assert tables.copies([number], M1, BEGIN, END)["removed"].all()
+    assert followed(store, tables).cells == 0
