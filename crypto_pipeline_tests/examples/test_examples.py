@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import polars as pl
+import psycopg
 import pytest
 
 from crypto_pipeline import Reader
@@ -88,6 +89,9 @@ def test_a_year_in_polars(deployment: SmallDeployment, tmp_path: Path) -> None:
 
 def test_a_bi_tool(deployment: SmallDeployment, tmp_path: Path) -> None:
     printed = run_script("bi_tool.py", environment=deployment.environment, folder=tmp_path)
+    with psycopg.connect(deployment.database_url) as connection:  # the role is the server's, which other tests share
+        connection.execute("DROP OWNED BY dashboards")
+        connection.execute("DROP ROLE dashboards")
     assert "candles of the last day: 95 rows" in printed
     assert "gainers and losers: 4 rows" in printed
     assert "  ETH-USDT, 1m, venue_outage, 1, 7" in printed
