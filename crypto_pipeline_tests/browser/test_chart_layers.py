@@ -78,17 +78,20 @@ def test_the_account_is_drawn_where_it_traded(new_database: NewDatabase, page: P
         with Served(Reader(url), settings) as served:
             charted = Charted(page, store, served.url)
             charted.show("BTC-USDT", "15m")
-            charted.until(f"() => {DRAWN}.marks.length > 0")
             asked = {"instrument": "BTC-USDT", "limit": 500}
             said = {
                 each: httpx.get(f"{served.url}/{each}", params=asked).json()[each] for each in ("trades", "signals")
             }
             positions = httpx.get(f"{served.url}/positions?instrument=BTC-USDT").json()["positions"]
+            held = sum(one["average_price"] is not None for one in positions)
+            # each kind is asked for by itself
+            charted.until(f"() => {DRAWN}.all_marks.length >= {2 * len(said['trades']) + len(said['signals']) + held}")
+            charted.until(f"() => {DRAWN}.marks.length > 0")
             drawn = charted.drawn()
             kinds = [mark["kind"] for mark in drawn["all_marks"]]
             assert kinds.count("trade") == 2 * len(said["trades"]) > 0
             assert kinds.count("signal") == len(said["signals"]) > 0
-            assert kinds.count("position") == sum(one["average_price"] is not None for one in positions)
+            assert kinds.count("position") == held
             levels = [line["price"] for line in drawn["lines"] if line["dashed"]]
             planned = [one[name] for one in (*said["trades"], *positions) for name in _LEVELS]
             assert sorted(levels) == sorted(price for price in planned if price is not None)

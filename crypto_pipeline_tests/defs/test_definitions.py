@@ -179,7 +179,7 @@ def test_a_source_of_bars_is_one_yaml_entry_from_which_the_rest_follows(
     assert "second_ohlc_5m:rollup_conservation" in found["checks"]
     now = datetime.now(UTC)
     done = source.resolve_job_def("second_backfill_bars").execute_in_process(
-        instance=house.instance, tags=range_tags(now, now)
+        instance=house.instance, tags=range_tags(now - timedelta(hours=1), now)
     )
     assert done.success
     for timeframe, some in ((Timeframe.M1, True), (Timeframe.M5, True), (Timeframe.M15, False)):
