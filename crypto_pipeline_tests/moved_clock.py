@@ -41,6 +41,9 @@ MOMENTS = (
     Moment("in 8 days", days=8),
     Moment("in 45 days", days=45),
     Moment("in 400 days", days=400),
+    # the first hour of a month, in which yesterday is of another month and little of today is there
+    Moment("first minutes of a month", at=datetime(2026, 12, 1, 0, 2, tzinfo=UTC)),
+    Moment("last minutes of a week", at=datetime(2026, 12, 6, 23, 57, tzinfo=UTC)),
     # half a minute before each: the first tests end before it, the others after it
     Moment("last day of a month", at=datetime(2027, 1, 31, 23, 59, 30, tzinfo=UTC)),
     Moment("leap day", at=datetime(2028, 2, 28, 23, 59, 30, tzinfo=UTC)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -113,6 +113,13 @@ def summarized(house: Deployed) -> list[str]:
     return list(answer["symbol"])
 
 
+@pytest.fixture
+def shared() -> Iterator[dg.DagsterInstance]:
+    """An instance for every tick of a test: making one takes a second."""
+    with instance_for_test() as made:
+        yield made
+
+
 def called(schedule: Any, context: dg.ScheduleEvaluationContext) -> Any:
     """What the schedule asks for. Dagster leaves the instance that it opens for a call as the current one."""
     return copy_context().run(schedule, context, database=MarketDatabase())
@@ -141,7 +148,7 @@ def test_schedules_ask_for_their_days_of_the_market_in_one_run(
 
 
 def test_the_running_day_gets_fewer_runs_while_live_ingest_leaves_nothing_to_do(
-    deploy: Callable[..., Deployed],
+    deploy: Callable[..., Deployed], shared: dg.DagsterInstance
 ) -> None:
     house = deploy("BTC-USDT")
     recent = defs().get_repository_def().get_schedule_def("recent_processor")
@@ -150,7 +157,7 @@ def test_the_running_day_gets_fewer_runs_while_live_ingest_leaves_nothing_to_do(
         if beats:
             house.store.heartbeats.beat("ingest-0", "somebody", {"state": "live"})
         at = datetime(2026, 11, 21, 9, minute, tzinfo=UTC)
-        with instance_for_test() as instance, dg.build_schedule_context(instance, at) as context:
+        with dg.build_schedule_context(shared, at) as context:
             return isinstance(called(recent, context), dg.RunRequest)
 
     def live_pass(**found: Any) -> None:

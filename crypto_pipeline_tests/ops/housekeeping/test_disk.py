@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -125,7 +126,7 @@ def test_supervisord_outlives_its_own_log(small: Path, tmp_path: Path) -> None:
         "autorestart = true\nstartsecs = 0\nstdout_logfile = %(here)s/one.log\n"
     )
     fill(small)
-    command = ["python", "-m", "crypto_pipeline.ops.supervision.supervisor_program", "-c", str(config)]
+    command = [sys.executable, "-m", "crypto_pipeline.ops.supervision.supervisor_program", "-c", str(config)]
     with (small / "out").open("ab") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
             with pytest.raises(subprocess.TimeoutExpired):
