@@ -1,6 +1,7 @@
 """The Iceberg tables as an asset, with its check: they follow mirror and archive within minutes."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 import dagster as dg
 
@@ -20,6 +21,7 @@ _DAILY_HOUR = 4
     **OPERATIONS.arguments("iceberg"),
     kinds={"postgres", "iceberg", "parquet"},
     deps=["bar_archive"],
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=54), warn_window=timedelta(hours=30)),
     check_specs=[
         dg.AssetCheckSpec(
             iceberg.CHECK,
@@ -85,12 +87,13 @@ def iceberg_every_ten_minutes(
     at = context.scheduled_execution_time
     request = dg.RunRequest(run_key=f"{follow_iceberg.name}:{at:%Y-%m-%dT%H:%M}")
     settings = load_settings()
-    if not iceberg.is_installed():
-        return dg.SkipReason("the extra iceberg is not installed")
     if is_running(context.instance, follow_iceberg.name):
         return dg.SkipReason(f"{follow_iceberg.name} is under way")
     with database.store() as store:
         files = iceberg.to_do(store, settings) if settings.iceberg else iceberg.recorded(store)
-    if files or (settings.iceberg and (at.hour == _DAILY_HOUR and at.minute < 10)):
+    installed = iceberg.is_installed()
+    if (files and installed) or (at.hour == _DAILY_HOUR and at.minute < 10):
         return request
+    if not installed:
+        return dg.SkipReason("the extra iceberg is not installed")
     return dg.SkipReason("the tables list what mirror and archive have" if settings.iceberg else "iceberg is off")
