@@ -83,7 +83,7 @@ follow_iceberg = dg.define_asset_job(
 def iceberg_every_ten_minutes(
     context: dg.ScheduleEvaluationContext, database: MarketDatabase
 ) -> dg.RunRequest | dg.SkipReason:
-    """Ask for a run where a file came or went, an old one is to be let go, the last run failed, or once a day."""
+    """Ask for a run where a file came or went, an old one is to be let go, or once a day."""
     at = context.scheduled_execution_time
     request = dg.RunRequest(run_key=f"{follow_iceberg.name}:{at:%Y-%m-%dT%H:%M}")
     settings = load_settings()
