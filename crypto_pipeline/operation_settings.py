@@ -78,6 +78,15 @@ class OperationSettings(BaseSettings):
     docs_url: str = Field("", description="Where the docs are read, for links in messages. Default: paths alone.")
     report_time_zone: str = Field("UTC", description="IANA zone of the reports at 09:00 and 17:00: Europe/Berlin.")
 
+    # More machines
+    celery_broker_url: SecretStr | None = Field(
+        None, description="Runs are handed over this redis to programs `crypto-pipeline worker`, on this or other "
+        "machines: redis://:password@host:6379/0. Default: they start on this machine."
+    )  # fmt: skip
+    ingest_by_runs: bool = Field(
+        False, description="Live bars are made by runs of Dagster, which workers may take, not by programs of `up`."
+    )
+
     # Backups and housekeeping
     backup_dir: Path | None = Field(None, description="Where backups go. Default: 'backups' in data_dir.")
     backup_keep: int = Field(3, ge=1, description="Newest backups that are kept.")
@@ -109,6 +118,15 @@ class OperationSettings(BaseSettings):
         parts = urlsplit(value.get_secret_value())
         if parts.scheme not in ("https", "http") or not parts.hostname:
             raise ValueError("give the whole address, as https://…")
+        return value
+
+    @field_validator("celery_broker_url")
+    @classmethod
+    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        if urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss"):
+            raise ValueError("use redis://:password@host:6379/0, or rediss:// for TLS")
         return value
 
     @field_validator("report_time_zone")

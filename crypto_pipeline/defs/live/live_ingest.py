@@ -2,8 +2,8 @@
 
 Live bars are made by one run that goes on for hours, not by a run for every minute: a run takes seconds to start. It
 is judged by its heartbeat row and never by its status, which stays STARTED for ever when its host dies. Under
-`crypto-pipeline up` the program of each shard is supervised by itself and only shown as a run; elsewhere the sensor
-asks for the runs.
+`crypto-pipeline up` the program of each shard is supervised by itself and only shown as a run; elsewhere, and with the
+setting `ingest_by_runs`, the sensor asks for the runs.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from crypto_pipeline.defs.base.runs import CRITICAL, SOON, UNFINISHED, sensor
 from crypto_pipeline.defs.live import ingest_run
 from crypto_pipeline.defs.live.heartbeats import observations
 from crypto_pipeline.ingest import Duty, IngestShard, ingest_shard, ingest_shards, run_ingest, shards_with_instruments
-from crypto_pipeline.ops.dagster_instance.idle_sensors import CHANGES, RUNS
+from crypto_pipeline.ops.dagster_instance.idle_sensors import CHANGES, INGEST, RUNS
 from crypto_pipeline.ops.host.processes import MARK
 from crypto_pipeline.ops.supervision.ingest_process import LineQueueHandler, ingest_here
 from crypto_pipeline.settings import Settings, load_settings
@@ -151,7 +151,7 @@ def live_ingest() -> None:
 @sensor(
     job=live_ingest,
     minimum_interval_seconds=SOON,
-    tags={CHANGES: RUNS},
+    tags={CHANGES: f"{RUNS} {INGEST}"},
     description="Keeps one ingest run per shard alive, judged by its heartbeat.",
 )
 def live_ingest_supervisor(
@@ -169,7 +169,7 @@ def live_ingest_supervisor(
             # Its runs go on for hours: nobody should have to wait for the success of one to read that all is well.
             store.checks.resolve_alert(f"run:{ingest_run.JOB}")
     events, cursor = observations(beats, context.cursor, datetime.now(UTC))
-    if MARK in os.environ:
+    if MARK in os.environ and not settings.ingest_by_runs:
         states = "; ".join(_state(label, beat) for label, beat in beats.items())
         reason = f"`crypto-pipeline up` keeps the ingest programs alive: {states}"
         return dg.SensorResult(skip_reason=reason, asset_events=events, cursor=cursor)

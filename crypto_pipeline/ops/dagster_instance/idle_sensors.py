@@ -16,7 +16,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from crypto_pipeline.ingest.shards import heartbeat_name
 from crypto_pipeline.settings import load_settings
+from crypto_pipeline.store.coordination.heartbeats import Heartbeats
 from crypto_pipeline.store.database.pool import Connections
 from crypto_pipeline.store.database_url import resolve_url
 from crypto_pipeline.store.operations.changes import newest_instrument_change, newest_run_change
@@ -28,14 +30,17 @@ if TYPE_CHECKING:
 
 #: Tag of a sensor: what it looks at, divided by spaces.
 CHANGES = "crypto_pipeline/changes"
-#: What the tag may name: runs of Dagster that began, ended or waited; instruments that were added or removed.
-RUNS, INSTRUMENTS = "runs", "instruments"
+#: What the tag may name: runs of Dagster that began, ended or waited; instruments that were added or removed; shards of
+#: ingest that fell silent or want a successor, where runs make live bars.
+RUNS, INSTRUMENTS, INGEST = "runs", "instruments", "ingest"
 #: A sensor is evaluated at least this often, seconds.
 LONGEST_PAUSE = 180.0
 #: Seconds for which a question waits for a database that went away.
 _PATIENCE = 2.0
 #: Seconds for which one answer serves all sensors.
 _KEPT = 1.0
+#: Seconds without a heartbeat after which a shard of ingest is taken for dead, as by its supervising sensor.
+_INGEST_SILENT = 20.0
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +100,8 @@ def _progress(state: InstigatorState) -> tuple[object, ...]:
 
 def watched_database() -> IdleSensors:
     """Sensors that are paused by what the database of the market and Dagster's own say."""
-    return IdleSensors({RUNS: _newest_run, INSTRUMENTS: _newest_instrument})
+    shards = _shards_in_need if load_settings().ingest_by_runs else _nobody
+    return IdleSensors({RUNS: _newest_run, INSTRUMENTS: _newest_instrument, INGEST: shards})
 
 
 def pause_idle_sensors(idle: IdleSensors) -> None:
@@ -144,3 +150,12 @@ def _market() -> Connections:
 
 def _newest_instrument() -> object:
     return newest_instrument_change(_market())
+
+
+def _shards_in_need() -> object:
+    beats = Heartbeats(_market()).all(f"{heartbeat_name('')}%")
+    return [one.name for one in beats if one.age >= _INGEST_SILENT or one.detail.get("state") == "rotating"]
+
+
+def _nobody() -> object:
+    return None

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Tags of a run: the process that executes it; the deployment and boot whose code server started it.
 WORKER, LAUNCHED_BY = "crypto_pipeline/worker", "crypto_pipeline/launched_by"
+#: Tag of a run that was handed to a worker over Celery; its value is Celery's task. The name is Dagster's.
+TASK = "dagster-celery/task_id"
 
 _PID = re.compile(r"pid: (\d+)")
 #: A worker process starts before its first event. This tolerance, in seconds, covers the difference of both clocks.
@@ -64,9 +66,11 @@ class LostRuns:
         """Check all started runs once; return the ids of runs reported as failed."""
         from dagster import DagsterRunStatus, RunsFilter
 
-        runs = self._instance.get_runs(
-            RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]), limit=100
-        )
+        statuses = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+        runs = list(self._instance.get_runs(RunsFilter(statuses=statuses), limit=100))
+        # One that was handed to a worker may be lost before it begins.
+        coming = self._instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTING]), limit=100)
+        runs += [run for run in coming if TASK in run.tags]
         gone = [run for run in runs if not self._worker_lives(run)]
         lost = [run for run in gone if run.run_id in self._suspects]
         for run in lost:
@@ -81,7 +85,14 @@ class LostRuns:
         self._seen = {run_id: worker for run_id, worker in self._seen.items() if run_id in here}
         return [run.run_id for run in lost]
 
+    @property
+    def suspects(self) -> bool:
+        """Whether the last check found no worker of some run: the next one decides."""
+        return bool(self._suspects)
+
     def _worker_lives(self, run: DagsterRun) -> bool:
+        if TASK in run.tags:
+            return self._handed_over_lives(run)
         if (text := run.tags.get(WORKER)) is not None:
             worker = Worker.parse(text)
             return worker.deployment != self._deployment or worker.process.lives()
@@ -91,6 +102,15 @@ class LostRuns:
         if boot != processes.boot_id():
             return False
         return self._process_lives(run)
+
+    def _handed_over_lives(self, run: DagsterRun) -> bool:
+        """Whether a run that was handed to a worker may live, by the launcher's word."""
+        from dagster._core.launcher import WorkerStatus
+
+        launcher = self._instance.run_launcher
+        if not launcher.supports_check_run_worker_health:
+            return True  # it was handed over before the launcher was another
+        return launcher.check_run_worker_health(run).status is not WorkerStatus.FAILED
 
     def _process_lives(self, run: DagsterRun) -> bool:
         """Whether the process id in the run's log still belongs to the process that wrote it."""
@@ -111,9 +131,10 @@ class LostRuns:
         return True  # its log names no process id
 
 
-def watch(instance: DagsterInstance, deployment: str, interval: float = 5.0) -> None:
-    """Check every ``interval`` seconds, without end. Errors (a restarting database) are logged; the next check
-    retries.
+def watch(instance: DagsterInstance, deployment: str, interval: float = 5.0, again: float = 2.0) -> None:
+    """Check every ``interval`` seconds, without end, and ``again`` seconds after one that found a suspect.
+
+    Errors (a restarting database) are logged; the next check retries.
     """
     lost = LostRuns(instance, deployment)
     while True:
@@ -122,4 +143,4 @@ def watch(instance: DagsterInstance, deployment: str, interval: float = 5.0) -> 
                 _log.warning("run %s lost its worker: reported as failed", run_id)
         except Exception as error:
             _log.warning("cannot look for lost runs now: %s", error)
-        time.sleep(interval)
+        time.sleep(again if lost.suspects else interval)

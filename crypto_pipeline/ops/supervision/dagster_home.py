@@ -17,19 +17,25 @@ load_from:
 """
 
 
+#: Where a checkout has the file that a wheel has beside the package's own.
+_IN_CHECKOUT = {"dagster_celery.yaml": "deploy/celery/dagster.yaml"}
+
+
 def shipped(name: str) -> Path:
-    """Text of a file that is beside the package in a checkout and inside the package in a wheel."""
+    """Path of a file that is beside the package in a checkout and inside the package in a wheel."""
     package = Path(crypto_pipeline.__file__).parent
     inside = package / "ops" / name
-    return inside if inside.exists() else package.parent / name
+    return inside if inside.exists() else package.parent / _IN_CHECKOUT.get(name, name)
 
 
-def write_dagster_home(places: Places) -> None:
+def write_dagster_home(places: Places, *, handed_over: bool = False) -> None:
     """Write the files that Dagster's programs read. A dagster.yaml without our marker line is a person's own and
     kept.
+
+    ``handed_over``: runs are handed to workers over Celery.
     """
     target = places.dagster_home / "dagster.yaml"
-    text = shipped("dagster.yaml").read_text()
+    text = shipped("dagster_celery.yaml" if handed_over else "dagster.yaml").read_text()
     if not target.exists() or target.read_text().startswith(text.partition("\n")[0]):
         target.write_text(text)
     places.workspace.write_text(_WORKSPACE.format(socket=_quote(str(places.socket(CODE_SERVER))), location=LOCATION))

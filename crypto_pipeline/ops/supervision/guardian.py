@@ -127,7 +127,7 @@ class Guardian:
         self._programs = programs(settings, self.places, ports)
         chosen = given_settings(settings)
         self._environment = environment(settings, self.places, chosen, dagster_url)
-        write_dagster_home(self.places)
+        write_dagster_home(self.places, handed_over=settings.celery_broker_url is not None)
         urls = {name: base_url(settings.host, port) for name, port in ports.items()}
         socket = str(self.places.socket("supervisor"))
         self.state = UpState(

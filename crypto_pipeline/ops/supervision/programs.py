@@ -95,7 +95,7 @@ def programs(settings: Settings, places: Places, ports: Mapping[str, int]) -> li
         if name in ports:
             chosen = ["--port", str(ports[name]), "--lists", venue, "--seed", str(settings.replay_seed + seed)]
             found.append(SupervisedProgram(name, [*ours, "replay", "serve", *chosen], False, True))
-    if settings.ingest:
+    if settings.ingest and not settings.ingest_by_runs:
         from crypto_pipeline.ingest.shards import ingest_shards
         from crypto_pipeline.venues import collected_venues
 

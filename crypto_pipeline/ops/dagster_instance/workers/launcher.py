@@ -1,0 +1,118 @@
+"""Dagster's run launcher that hands runs to workers over Celery.
+
+Dagster's own class believes a run alive for as long as its result says that it began: for ever, where the worker was
+killed. Here a run lives while the worker that took it writes its heartbeat.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from celery import Celery
+from celery.exceptions import CeleryError
+from dagster import DagsterRun
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._serdes import ConfigurableClassData
+from dagster_celery.launcher import CeleryRunLauncher
+from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
+from kombu.exceptions import KombuError
+
+from crypto_pipeline.ops.dagster_instance.lost_runs import TASK, WORKER, Worker
+from crypto_pipeline.ops.dagster_instance.workers.configuration import CELERY, INGEST, RUNS
+from crypto_pipeline.ops.dagster_instance.workers.liveness import Liveness
+from crypto_pipeline.settings import load_settings
+from crypto_pipeline.store.database_url import resolve_url
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a message may be under way between redis and the first line that its worker writes.
+_UNDER_WAY = 6.0
+
+
+class WorkerRunLauncher(CeleryRunLauncher):
+    """Hands each run to the first worker with a free slot; runs of live ingest to those that serve its queue."""
+
+    def __init__(
+        self,
+        default_queue: str = RUNS,
+        broker: str | None = None,
+        backend: str | None = None,
+        include: list[str] | None = None,
+        config_source: dict[str, Any] | None = None,
+        inst_data: ConfigurableClassData | None = None,
+    ) -> None:
+        super().__init__(default_queue, broker, backend, include, CELERY | (config_source or {}), inst_data)
+        self._liveness: Liveness | None = None
+        #: Runs that nobody has begun and whose message is not in redis, and since when.
+        self._without_message: dict[str, float] = {}
+
+    @property
+    def supports_resume_run(self) -> bool:
+        """Never: a run that lost its worker fails, and Dagster asks for it again as a new one."""
+        return False
+
+    def _launch_celery_task_run(self, run: DagsterRun, task_signature: Any, routing_key: str) -> None:
+        if "ingest" in run.tags and DAGSTER_CELERY_QUEUE_TAG not in run.tags:
+            run = run.with_tags({**run.tags, DAGSTER_CELERY_QUEUE_TAG: INGEST})
+        super()._launch_celery_task_run(run, task_signature, routing_key)
+
+    def terminate(self, run_id: str) -> bool:
+        """End a run: it is canceled, and not failed and asked for again."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished or TASK not in run.tags:
+            return False
+        self._instance.report_run_canceling(run)
+        return super().terminate(run_id)
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Whether somebody works on the run: FAILED where its worker is gone, or where its message is lost."""
+        if TASK not in run.tags:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        try:
+            return self._check(run)
+        except (CeleryError, KombuError, OSError) as error:  # redis is away: nobody can say
+            log.warning("cannot ask redis for the run %s now: %s", run.run_id, error)
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+    def _check(self, run: DagsterRun) -> CheckRunHealthResult:
+        if (text := run.tags.get(WORKER)) is None:
+            return self._check_message(run)
+        worker = Worker.parse(text)
+        if (trouble := self._workers.trouble(worker)) is not None:
+            return CheckRunHealthResult(WorkerStatus.FAILED, trouble)
+        if self.celery.AsyncResult(run.tags[TASK]).state in ("FAILURE", "REVOKED", "SUCCESS"):
+            return CheckRunHealthResult(WorkerStatus.FAILED, f"The process of this run ended on {worker.deployment}.")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+    def _check_message(self, run: DagsterRun) -> CheckRunHealthResult:
+        """A run that no worker has begun: its message waits in redis, or is lost."""
+        if any(run.tags[TASK].encode() in message for message in waiting_messages(self.celery)):
+            self._without_message.pop(run.run_id, None)
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        since = self._without_message.setdefault(run.run_id, time.monotonic())
+        fresh = self._instance.get_run_by_id(run.run_id)  # a worker may have begun it meanwhile
+        if fresh is None or WORKER in fresh.tags or fresh.is_finished:
+            self._without_message.pop(run.run_id, None)
+        elif time.monotonic() - since >= _UNDER_WAY:
+            return CheckRunHealthResult(WorkerStatus.FAILED, "No worker began this run, and its message is lost.")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+    @property
+    def _workers(self) -> Liveness:
+        if self._liveness is None:
+            self._liveness = Liveness(resolve_url(load_settings()))
+        return self._liveness
+
+
+def waiting_messages(celery: Celery) -> Iterator[bytes]:
+    """Every message that waits in redis, or that a worker took and did not begin yet."""
+    with celery.connection_for_read() as connection:
+        channel = connection.default_channel
+        client = channel.client
+        for queue in (RUNS, INGEST):
+            for priority in channel.priority_steps:
+                yield from client.lrange(channel._q_for_pri(queue, priority), 0, -1)
+        yield from client.hvals(channel.unacked_key)
