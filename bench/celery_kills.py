@@ -93,6 +93,8 @@ class Killing(Exam):
                     self.took["other runs replaced"].append(time.monotonic() - killed)
             time.sleep(0.1)
         self.lost.update(one.job_name for one in victims)
+        for one in waiting.values():
+            self.say(_story(instance, one.run_id))
         self.want(not waiting and not ingest, f"kill {number}: {len(waiting)} runs and ingest={ingest} not replaced")
         if others:
             said.append(f"{len(others)} other runs go on after {time.monotonic() - killed:.1f} s at most")
@@ -137,6 +139,15 @@ def _goes_on(instance: DagsterInstance, run: DagsterRun) -> bool:
         return True
     after = instance.get_runs(RunsFilter(tags={"dagster/parent_run_id": run.run_id}))
     return any(one.status in (DagsterRunStatus.STARTED, DagsterRunStatus.SUCCESS) for one in after)
+
+
+def _story(instance: DagsterInstance, run_id: str) -> str:
+    """What Dagster knows of a run that has no successor."""
+    run = instance.get_run_by_id(run_id)
+    after = instance.get_runs(RunsFilter(tags={"dagster/parent_run_id": run_id}))
+    last = [record.event_log_entry for record in instance.get_records_for_run(run_id).records][-6:]
+    lines = [f"{datetime.fromtimestamp(one.timestamp, UTC):%H:%M:%S} {one.message[:90]}" for one in last]
+    return f"{run and (run.job_name, run.status.value, run.tags)}: {[one.status.value for one in after]}; {lines}"
 
 
 def main(given: argparse.Namespace) -> int:

@@ -130,7 +130,7 @@ def end_earlier(instance: dg.DagsterInstance, here: IngestProcess) -> None:
     ours = worker(here)
     for run in instance.get_runs(chosen):
         text = run.tags.get(WORKER)
-        if text is None or Worker.parse(text).deployment != ours.deployment:
+        if not text or Worker.parse(text).deployment != ours.deployment:
             continue
         if run.status is dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import Celery
 from celery.exceptions import CeleryError
-from dagster import DagsterRun
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster import DagsterRun, Field
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._serdes import ConfigurableClassData
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
@@ -25,6 +25,9 @@ from crypto_pipeline.ops.dagster_instance.workers.configuration import CELERY, I
 from crypto_pipeline.ops.dagster_instance.workers.liveness import Liveness
 from crypto_pipeline.settings import load_settings
 from crypto_pipeline.store.database_url import resolve_url
+
+if TYPE_CHECKING:
+    from dagster._config import UserConfigSchema
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +52,22 @@ class WorkerRunLauncher(CeleryRunLauncher):
         #: Runs that nobody has begun and whose message is not in redis, and since when.
         self._without_message: dict[str, float] = {}
 
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """As Dagster's class has it, but for the queue of runs that no tag sends elsewhere."""
+        fields = {**cast("dict[str, Field]", super().config_type())}
+        about = "Queue of runs that no tag sends elsewhere."
+        return fields | {"default_queue": Field(str, is_required=False, default_value=RUNS, description=about)}
+
     @property
     def supports_resume_run(self) -> bool:
         """Never: a run that lost its worker fails, and Dagster asks for it again as a new one."""
         return False
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Hand the run over. A run that is asked for again has the tags of the one before, and no worker yet."""
+        self._instance.add_run_tags(context.dagster_run.run_id, {WORKER: ""})
+        super().launch_run(context)
 
     def _launch_celery_task_run(self, run: DagsterRun, task_signature: Any, routing_key: str) -> None:
         if "ingest" in run.tags and DAGSTER_CELERY_QUEUE_TAG not in run.tags:
@@ -78,7 +93,7 @@ class WorkerRunLauncher(CeleryRunLauncher):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
 
     def _check(self, run: DagsterRun) -> CheckRunHealthResult:
-        if (text := run.tags.get(WORKER)) is None:
+        if not (text := run.tags.get(WORKER)):
             return self._check_message(run)
         worker = Worker.parse(text)
         if (trouble := self._workers.trouble(worker)) is not None:
@@ -89,12 +104,15 @@ class WorkerRunLauncher(CeleryRunLauncher):
 
     def _check_message(self, run: DagsterRun) -> CheckRunHealthResult:
         """A run that no worker has begun: its message waits in redis, or is lost."""
-        if any(run.tags[TASK].encode() in message for message in waiting_messages(self.celery)):
+        if any(
+            run.tags[TASK].encode() in message
+            for message in waiting_messages(self.celery, {self.default_queue, INGEST})
+        ):
             self._without_message.pop(run.run_id, None)
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         since = self._without_message.setdefault(run.run_id, time.monotonic())
         fresh = self._instance.get_run_by_id(run.run_id)  # a worker may have begun it meanwhile
-        if fresh is None or WORKER in fresh.tags or fresh.is_finished:
+        if fresh is None or fresh.tags.get(WORKER) or fresh.is_finished:
             self._without_message.pop(run.run_id, None)
         elif time.monotonic() - since >= _UNDER_WAY:
             return CheckRunHealthResult(WorkerStatus.FAILED, "No worker began this run, and its message is lost.")
@@ -107,12 +125,12 @@ class WorkerRunLauncher(CeleryRunLauncher):
         return self._liveness
 
 
-def waiting_messages(celery: Celery) -> Iterator[bytes]:
-    """Every message that waits in redis, or that a worker took and did not begin yet."""
+def waiting_messages(celery: Celery, queues: Iterable[str]) -> Iterator[bytes]:
+    """Every message of ``queues`` that waits in redis, or that a worker took and did not begin yet."""
     with celery.connection_for_read() as connection:
         channel = connection.default_channel
         client = channel.client
-        for queue in (RUNS, INGEST):
+        for queue in queues:
             for priority in channel.priority_steps:
                 yield from client.lrange(channel._q_for_pri(queue, priority), 0, -1)
         yield from client.hvals(channel.unacked_key)

@@ -1,0 +1,203 @@
+"""Runs are handed over a real redis to workers; one whose worker is gone, or whose message is lost, is told."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import psycopg
+import pytest
+import yaml
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.launcher import LaunchRunContext, WorkerStatus
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+
+from crypto_pipeline.ops.dagster_instance.lost_runs import TASK, WORKER, LostRuns, Worker
+from crypto_pipeline.ops.dagster_instance.workers import heartbeat, liveness
+from crypto_pipeline.ops.dagster_instance.workers.configuration import INGEST, RUNS, row_name
+from crypto_pipeline.ops.dagster_instance.workers.start import worker_command
+from crypto_pipeline.ops.errors import OpsError
+from crypto_pipeline.ops.host.paths import Places
+from crypto_pipeline.ops.host.processes import MARK, Identity, this_process
+from crypto_pipeline.ops.supervision.dagster_home import shipped, write_dagster_home
+from crypto_pipeline.ops.supervision.programs import programs
+from crypto_pipeline.settings import SettingsError, load_settings
+from crypto_pipeline.store.coordination.heartbeats import forget_heartbeat, read_heartbeats, write_heartbeat
+from crypto_pipeline_tests.builders.deployment import await_
+from crypto_pipeline_tests.ops.dagster_instance.conftest import some_job
+
+if TYPE_CHECKING:
+    from crypto_pipeline.ops.dagster_instance.workers.launcher import WorkerRunLauncher
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[str]:
+    """The URL of a redis that keeps nothing."""
+    pytest.importorskip("dagster_celery")
+    if (program := shutil.which("redis-server")) is None:
+        pytest.skip("redis-server is not installed")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+
+        def answers() -> bool:
+            with socket.socket() as asking:
+                return asking.connect_ex(("127.0.0.1", port)) == 0
+
+        await_(answers, 30)
+        yield f"redis://127.0.0.1:{port}/0"
+        server.terminate()
+
+
+@pytest.fixture
+def launcher(
+    broker: str, instance: dg.DagsterInstance, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> WorkerRunLauncher:
+    from crypto_pipeline.ops.dagster_instance.workers import launcher as module
+
+    monkeypatch.setattr(liveness, "_KEPT", -1.0)
+    monkeypatch.setattr(module, "_UNDER_WAY", 0.0)
+    made = module.WorkerRunLauncher(RUNS, broker, broker)
+    made.register_instance(instance)
+    instance._run_launcher = made
+    made.celery.control.purge()
+    with made.celery.connection_for_write() as connection:
+        connection.default_channel.client.flushall()
+    return made
+
+
+def launched(launcher: WorkerRunLauncher, tags: dict[str, str]) -> dg.DagsterRun:
+    """A run as the queue of Dagster hands it to the launcher."""
+    instance = launcher._instance
+    run = instance.create_run_for_job(
+        some_job, tags=tags, status=dg.DagsterRunStatus.STARTING, job_code_origin=_origin()
+    )
+    launcher.launch_run(LaunchRunContext(run, workspace=None))
+    return again(instance, run)
+
+
+def _origin() -> JobPythonOrigin:
+    where = ModuleCodePointer("crypto_pipeline.definitions", "defs", None)
+    return JobPythonOrigin("some_job", RepositoryPythonOrigin("python", where))
+
+
+def again(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRun:
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    return found
+
+
+def lost(instance: dg.DagsterInstance) -> list[str]:
+    looks = LostRuns(instance, "ours")
+    return [*looks.look(), *looks.look(), *looks.look()]
+
+
+def test_a_run_waits_in_the_queue_of_its_kind_and_is_lost_with_its_message(launcher: WorkerRunLauncher) -> None:
+    instance = launcher._instance
+    ingest, other = launched(launcher, {"ingest": "live"}), launched(launcher, {WORKER: "worker:a h:b:1:1"})
+    assert other.tags[WORKER] == "", "a run that is asked for again has no worker yet"
+    with launcher.celery.connection_for_read() as connection:
+        client = connection.default_channel.client
+        assert [ingest.tags[TASK] in str(client.lrange(queue, 0, -1)) for queue in (INGEST, RUNS)] == [True, False]
+        assert other.tags[TASK] in str(client.lrange(RUNS, 0, -1))
+        assert b"password" not in b"".join(client.lrange(RUNS, 0, -1))
+        assert lost(instance) == [], "no worker is there yet: they wait"
+        client.delete(RUNS)  # redis was started again, and kept nothing
+    assert lost(instance) == [other.run_id]
+    assert again(instance, other).status is dg.DagsterRunStatus.FAILURE
+    assert not launcher.supports_resume_run
+
+
+def test_a_run_lives_as_long_as_its_worker_says_so(launcher: WorkerRunLauncher, postgres_url: str) -> None:
+    """Guards I7: what a killed worker left is asked for again, and what lives is left alone."""
+    instance, process = launcher._instance, this_process()
+    run = launched(launcher, {})
+    instance.add_run_tags(run.run_id, {WORKER: str(Worker(row_name("one"), process))})
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+
+        def verdict() -> tuple[WorkerStatus, str]:
+            found = launcher.check_run_worker_health(again(instance, run))
+            return found.status, found.msg or ""
+
+        write_heartbeat(connection, row_name("one"), str(process))
+        assert verdict()[0] is WorkerStatus.RUNNING
+        assert lost(instance) == []
+        connection.execute("UPDATE ops.heartbeats SET beat = beat - interval '9 seconds'")
+        assert verdict()[0] is WorkerStatus.FAILED
+        assert "said nothing for 9 s" in verdict()[1]
+        write_heartbeat(connection, row_name("one"), str(Identity(process.host, process.boot, process.pid, 1)))
+        assert "started again" in verdict()[1]
+        forget_heartbeat(connection, row_name("one"))
+        assert "was stopped" in verdict()[1]
+    assert lost(instance) == [run.run_id]
+
+
+def test_a_run_that_a_person_ends_is_canceled(launcher: WorkerRunLauncher) -> None:
+    run = launched(launcher, {})
+    assert launcher.terminate(run.run_id)
+    assert again(launcher._instance, run).status is dg.DagsterRunStatus.CANCELING, "and not failed and asked for again"
+
+
+def test_nobody_is_lost_while_redis_is_away(launcher: WorkerRunLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = launched(launcher, {})
+    monkeypatch.setattr(launcher.celery.conf, "broker_read_url", "redis://127.0.0.1:1/0")
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+    assert lost(launcher._instance) == []
+
+
+def test_the_heartbeat_of_a_worker_is_deleted_at_its_end(postgres_url: str) -> None:
+    beat = heartbeat.WorkerHeartbeat("one", this_process(), {"runs": 4})
+    writing = threading.Thread(target=beat.run)
+    writing.start()
+    await_(lambda: bool(read_heartbeats(postgres_url, "worker:%")), 30)
+    (row,) = read_heartbeats(postgres_url, "worker:%")
+    assert (row.name, row.holder, row.detail) == ("worker:one", str(this_process()), {"runs": 4})
+    beat.stop.set()
+    writing.join(30)
+    assert read_heartbeats(postgres_url, "worker:%") == []
+
+
+def test_a_worker_has_the_settings_of_the_deployment_and_no_secret_in_its_command(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("dagster_celery")
+    given = {"data_dir": tmp_path, "database_url": postgres_url, "venue": "kraken"}
+    with pytest.raises(OpsError, match="CELERY_BROKER_URL"):
+        worker_command(load_settings(**given), "one", 4, [])
+    with pytest.raises(SettingsError, match="redis://"):
+        load_settings(**given, celery_broker_url="amqp://host")
+    settings = load_settings(**given, celery_broker_url="redis://:secret@host:6379/0")
+    for name, queues, said in (("a b", [], "no name"), ("one", ["other"], "no queue")):
+        with pytest.raises(OpsError, match=said):
+            worker_command(settings, name, 4, queues)
+    command, variables = worker_command(settings, "one", 4, [])
+    assert command[3:] == ["one", "4", "runs,ingest"]
+    assert not any("secret" in word for word in command)
+    assert MARK not in variables
+    assert variables["CRYPTO_PIPELINE_VENUE"] == "kraken"
+    assert "WorkerRunLauncher" in (tmp_path / "dagster" / "dagster.yaml").read_text()
+
+
+def test_files_for_workers_differ_in_the_launcher_and_in_limits_alone(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    places.make()
+    for handed_over in (True, False, True):  # a deployment may begin to hand over, and end it
+        write_dagster_home(places, handed_over=handed_over)
+    ours = yaml.safe_load((places.dagster_home / "dagster.yaml").read_text())
+    alone = yaml.safe_load(shipped("dagster.yaml").read_text())
+    assert {name for name in ours | alone if ours.get(name) != alone.get(name)} == {
+        "run_launcher",
+        "concurrency",
+        "run_monitoring",
+    }
+    assert ours["run_monitoring"] == alone["run_monitoring"] | {"max_resume_run_attempts": 0}
+    settings = load_settings(data_dir=tmp_path, ingest_by_runs=True)
+    assert not [one for one in programs(settings, places, {"ui": 1, "replay": 2}) if one.name.startswith("ingest")]
