@@ -34,7 +34,11 @@ CELERY: dict[str, Any] = {
         "socket_connect_timeout": 5,
         "health_check_interval": 10,
     },
-    "result_backend_transport_options": {"socket_timeout": 10, "socket_connect_timeout": 5},
+    "result_backend_transport_options": {
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+    },
     # A run may go on for days, and its result is looked at until it ends.
     "result_expires": _WEEK,
     "task_default_queue": RUNS,

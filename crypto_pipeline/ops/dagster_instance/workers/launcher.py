@@ -19,11 +19,13 @@ from dagster._serdes import ConfigurableClassData
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
 from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
 
 from crypto_pipeline.ops.dagster_instance.lost_runs import TASK, WORKER, Worker
 from crypto_pipeline.ops.dagster_instance.workers.configuration import CELERY, INGEST, RUNS
 from crypto_pipeline.ops.dagster_instance.workers.liveness import Liveness
 from crypto_pipeline.settings import load_settings
+from crypto_pipeline.store.database.errors import StoreError
 from crypto_pipeline.store.database_url import resolve_url
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a message may be under way between redis and the first line that its worker writes.
 _UNDER_WAY = 6.0
+#: Seconds for which redis is asked nothing once it did not answer: each question would wait for it.
+_PAUSE = 5.0
 
 
 class WorkerRunLauncher(CeleryRunLauncher):
@@ -51,6 +55,7 @@ class WorkerRunLauncher(CeleryRunLauncher):
         self._liveness: Liveness | None = None
         #: Runs that nobody has begun and whose message is not in redis, and since when.
         self._without_message: dict[str, float] = {}
+        self._ask_again = 0.0
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -84,12 +89,13 @@ class WorkerRunLauncher(CeleryRunLauncher):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether somebody works on the run: FAILED where its worker is gone, or where its message is lost."""
-        if TASK not in run.tags:
+        if TASK not in run.tags or time.monotonic() < self._ask_again:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         try:
             return self._check(run)
-        except (CeleryError, KombuError, OSError) as error:  # redis is away: nobody can say
-            log.warning("cannot ask redis for the run %s now: %s", run.run_id, error)
+        except (CeleryError, KombuError, RedisError, StoreError, OSError) as error:  # away: nobody can say
+            self._ask_again = time.monotonic() + _PAUSE
+            log.warning("cannot ask redis or the database for the run %s now: %s", run.run_id, error)
             return CheckRunHealthResult(WorkerStatus.RUNNING)
 
     def _check(self, run: DagsterRun) -> CheckRunHealthResult:
