@@ -85,7 +85,8 @@ class WorkerRunLauncher(CeleryRunLauncher):
         if run is None or run.is_finished or TASK not in run.tags:
             return False
         self._instance.report_run_canceling(run)
-        return super().terminate(run_id)
+        asked: bool = super().terminate(run_id)
+        return asked
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether somebody works on the run: FAILED where its worker is gone, or where its message is lost."""

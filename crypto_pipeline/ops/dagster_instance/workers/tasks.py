@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any
+from typing import Any, cast
 
 from celery import Celery
 from celery.signals import worker_process_init
@@ -23,7 +23,7 @@ from crypto_pipeline.ops.host.processes import Identity, die_with_parent
 
 def worker_app(broker: str, name: str) -> Celery:
     """Celery's application of the worker ``name``; ``broker`` is the URL of redis."""
-    app: Celery = make_app(  # type: ignore[no-untyped-call]  # Dagster's function
+    app: Celery = cast(Any, make_app)(
         {"broker": broker, "backend": broker, "config_source": dict(CELERY), "task_default_queue": RUNS}
     )
 
