@@ -51,7 +51,7 @@ def redis() -> Iterator[str]:
 
 
 class Worker:
-    """`crypto-pipeline worker` with a data directory of its own, as on another machine."""
+    """`crypto-pipeline run-worker` with a data directory of its own, as on another machine."""
 
     def __init__(self, exam: Exam, name: str, broker: str, runs: int) -> None:
         self.name, self._runs = name, runs
@@ -70,7 +70,7 @@ class Worker:
 
     def begin(self) -> None:
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "crypto_pipeline.cli", "worker", "--name", self.name]
+            command = [sys.executable, "-m", "crypto_pipeline.cli", "run-worker", "--name", self.name]
             self.process = subprocess.Popen(
                 [*command, "--runs", str(self._runs)], env=self._environment, stdout=log, stderr=log
             )

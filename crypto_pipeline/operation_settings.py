@@ -80,7 +80,7 @@ class OperationSettings(BaseSettings):
 
     # More machines
     celery_broker_url: SecretStr | None = Field(
-        None, description="Runs are handed over this redis to programs `crypto-pipeline worker`, on this or other "
+        None, description="Runs are handed over this redis to programs `crypto-pipeline run-worker`, on this or other "
         "machines: redis://:password@host:6379/0. Default: they start on this machine."
     )  # fmt: skip
     ingest_by_runs: bool = Field(

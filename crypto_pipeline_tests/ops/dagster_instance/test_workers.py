@@ -106,7 +106,7 @@ def lost(instance: dg.DagsterInstance) -> list[str]:
 
 def test_a_run_waits_in_the_queue_of_its_kind_and_is_lost_with_its_message(launcher: WorkerRunLauncher) -> None:
     instance = launcher._instance
-    ingest, other = launched(launcher, {"ingest": "live"}), launched(launcher, {WORKER: "worker:a h:b:1:1"})
+    ingest, other = launched(launcher, {"ingest": "live"}), launched(launcher, {WORKER: "run-worker:a h:b:1:1"})
     assert other.tags[WORKER] == "", "a run that is asked for again has no worker yet"
     with launcher.celery.connection_for_read() as connection:
         client = connection.default_channel.client
@@ -166,12 +166,12 @@ def test_the_heartbeat_of_a_worker_is_deleted_at_its_end(
     beat = heartbeat.WorkerHeartbeat("one", this_process(), {"runs": 4})
     writing = threading.Thread(target=beat.run)
     writing.start()
-    await_(lambda: bool(read_heartbeats(postgres_url, "worker:%")), 30)
-    (row,) = read_heartbeats(postgres_url, "worker:%")
-    assert (row.name, row.holder, row.detail) == ("worker:one", str(this_process()), {"runs": 4})
+    await_(lambda: bool(read_heartbeats(postgres_url, "run-worker:%")), 30)
+    (row,) = read_heartbeats(postgres_url, "run-worker:%")
+    assert (row.name, row.holder, row.detail) == ("run-worker:one", str(this_process()), {"runs": 4})
     beat.stop.set()
     writing.join(30)
-    assert read_heartbeats(postgres_url, "worker:%") == []
+    assert read_heartbeats(postgres_url, "run-worker:%") == []
 
 
 def test_a_worker_has_the_settings_of_the_deployment_and_no_secret_in_its_command(

@@ -7,7 +7,7 @@ from typing import Any
 #: Queues of redis. Live ingest has its own: its runs go on for hours, and a worker may serve one of both alone.
 RUNS, INGEST = "runs", "ingest"
 #: The heartbeat row of a worker is called so, followed by its name.
-WORKER_ROW = "worker:"
+WORKER_ROW = "run-worker:"
 #: Seconds after which a message that a worker took, but did not begin, is given to another one.
 _TAKEN_AGAIN = 15
 _WEEK = 7 * 24 * 3600.0

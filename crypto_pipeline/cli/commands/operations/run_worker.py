@@ -1,4 +1,4 @@
-"""``worker``: take runs from redis and execute them, on this or another machine."""
+"""``run-worker``: take runs from redis and execute them, on this or another machine."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from crypto_pipeline.cli.options import DataDir
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module."""
-    app.command()(worker)
+    app.command("run-worker")(run_worker)
 
 
-def worker(
+def run_worker(
     name: Annotated[
         str | None, typer.Option("--name", help="Its name: unique among all workers. [the machine's]")
     ] = None,
