@@ -109,10 +109,12 @@ def _ordered(frame: pl.DataFrame, names: Mapping[int, str], *by: str) -> pl.Data
 
 def _text(numbers: Any, texts: Mapping[int, str], name: str) -> pl.Series:
     """Names for numbers. Raises an error for a number without a name."""
+    if len(numbers) and (numbers == numbers[0]).all():  # the usual case
+        return pl.repeat(texts[int(numbers[0])], len(numbers), dtype=pl.String, eager=True).alias(name)
     return pl.Series(name, numbers).replace_strict(texts, return_dtype=pl.String)
 
 
 def _time(microseconds: Any, name: str, unit: str) -> pl.Series:
-    since_1970 = microseconds + PG_EPOCH_US
-    values = since_1970 // 1000 if unit == "ms" else since_1970
+    # PG_EPOCH_US is whole milliseconds
+    values = microseconds // 1000 + PG_EPOCH_US // 1000 if unit == "ms" else microseconds + PG_EPOCH_US
     return pl.Series(name, values, dtype=pl.Int64).cast(UTC_MS if unit == "ms" else _UTC_US)
