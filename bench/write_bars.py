@@ -2,7 +2,8 @@
 
     python bench/write_bars.py [--url postgresql://…] [--instruments 20] [--days 25] [--rounds 5]
 
-Every round measures everything once, in one database, so that ratios compare like with like. Without a URL a server of
+Every round measures everything once, in one database, so that ratios compare like with like. A write of many bars uses
+two sessions where there are two processors, which plain COPY does not unless it is said. Without a URL a server of
 its own is started with the product's settings (default durability) and thrown away afterwards.
 """
 
@@ -13,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -92,6 +94,12 @@ class Bench:
         with self.store.connections.transaction() as connection:
             connection.execute("CHECKPOINT")
 
+    def two_copies(self, frame: pl.DataFrame) -> None:
+        """``plain_copy`` of both halves at the same time."""
+        half = len(frame) // 2
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(self.plain_copy, (frame[:half], frame[half:])))
+
     def plain_copy(self, frame: pl.DataFrame) -> None:
         """The reference: encode and COPY into the partition with its key, one transaction per batch; nothing else."""
         columns = bars.from_frame(frame, self.ids)
@@ -118,6 +126,8 @@ class Bench:
         rates: dict[str, float] = {}
         self.clear(partition=True)
         rates["plain COPY"] = self.timed(self.plain_copy, self.bars)
+        self.clear(partition=True)
+        rates["plain COPY, two sessions"] = self.timed(self.two_copies, self.bars)
         self.clear(partition=False)
         rates["first fill of a month"] = self.timed(self.write, self.bars)
         self.clear(partition=True)

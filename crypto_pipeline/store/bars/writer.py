@@ -36,7 +36,7 @@ _EPOCH = date(1970, 1, 1)
 #: With at least this many bars, a new month is built as a separate table and attached; with fewer, that is slower.
 BUILD_ROWS = 100_000
 #: Sessions that write the bars of one frame at the same time, and the number of bars from which that is faster: a
-#: superseded bar takes three times the server's time of a new one, and each session has a processor of the server.
+#: superseded bar takes four times the server's time of a new one, and each session has a processor of the server.
 SESSIONS = 2
 SHARED_ROWS = 20_000
 
