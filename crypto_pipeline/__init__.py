@@ -250,16 +250,18 @@ def _reader(data_dir: str | Path | None) -> Reader:
     from crypto_pipeline.settings import load_settings
     from crypto_pipeline.store import resolve_url
 
-    return _kept(resolve_url(load_settings(data_dir=data_dir)))
+    settings = load_settings(data_dir=data_dir)
+    read_url = settings.database_read_url
+    return _kept(resolve_url(settings), read_url.get_secret_value() if read_url else None, settings.database_read_lag)
 
 
-def _kept(url: str) -> Reader:
+def _kept(url: str, read_url: str | None, read_lag: float) -> Reader:
     """The reader of a database, one for all threads, and only of the newest few databases."""
     from crypto_pipeline.reading import Reader
 
     found = _readers.get(url)
     if found is None:
-        made = Reader(url)  # connects when it is first asked
+        made = Reader(url, read_url=read_url, read_lag=read_lag)  # connects when it is first asked
         found = _readers.setdefault(url, made)
         if found is not made:  # another thread was faster
             made.close()

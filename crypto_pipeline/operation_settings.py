@@ -14,6 +14,15 @@ from pydantic_settings import BaseSettings
 class OperationSettings(BaseSettings):
     """What ``Settings`` has about operation. Durations are in seconds unless the name says days."""
 
+    # Reads from a replica
+    database_read_url: SecretStr | None = Field(
+        None, description="A streaming replica of the server of database_url, from which stored bars are read (by HTTP "
+        "too); what is written, leased or live stays on the primary."
+    )  # fmt: skip
+    database_read_lag: float = Field(
+        5.0, gt=0, description="A replica further behind than so many seconds is left out while the primary answers."
+    )
+
     # Reads over HTTP
     api: bool = Field(True, description="Whether bars are served over HTTP.")
     api_port: int = Field(8790, ge=0, le=65535, description="Port of the HTTP reads.")
@@ -108,6 +117,13 @@ class OperationSettings(BaseSettings):
             return None
         if urlsplit(value.get_secret_value()).scheme not in ("chdb", "clickhouse", "clickhouses", "http", "https"):
             raise ValueError("use clickhouse://user:password@host:8123/database or chdb:///folder")
+        return value
+
+    @field_validator("database_read_url")
+    @classmethod
+    def _replica(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+            raise ValueError("use postgresql://user:password@host:5432/database")
         return value
 
     @field_validator("slack_webhook", "slack_webhook_alerts", "dead_man_url")

@@ -151,8 +151,10 @@ def config(reader: Reader, settings: Settings, port: int, forecasts: ForecastCac
 
 def serve(settings: Settings, url: str) -> None:
     """Serve the database behind ``url`` until a signal ends it."""
+    read_url = settings.database_read_url
     reader = Reader(
-        url, connections=settings.api_connections, patience=2.0, statement_timeout=settings.api_statement_seconds,
+        url, read_url=read_url.get_secret_value() if read_url else None, read_lag=settings.database_read_lag,
+        connections=settings.api_connections, patience=2.0, statement_timeout=settings.api_statement_seconds,
         cache_bytes=settings.api_cache_mb * 2**20,
     )  # fmt: skip
     forecasts = ForecastCache(reader.store)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from crypto_pipeline.reading.answer import Answer
+from crypto_pipeline.reading.servers.read_servers import ReadRecord, one_server
 from crypto_pipeline.store.coordination.notifications import BarNotifications, Series
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.errors import DatabaseAwayError
@@ -166,9 +167,19 @@ class Cache:
         entry: _Entry[T] | None = self._entries.get(key)
         # before the tables are read: what is committed meanwhile must count as later
         seen, begun = self._changes.count(), time.monotonic()
+        with one_server() as read:
+            return self._ask_one(request, entry, seen, begun, read)
+
+    def _ask_one(
+        self, request: CacheRequest[T], entry: _Entry[T] | None, seen: int, begun: float, read: ReadRecord
+    ) -> Answer[T]:
+        """The answer from one server; that of a replica is of the moment that the record of the reads says."""
         try:
             current = request.version() if request.version is not None else None
-            if entry is not None and current is not None and current == entry.version:
+            if entry is not None and current is not None and current == entry.version and not read.without_primary:
+                seen, begun = read.known_since(seen, begun)
+                if begun < entry.known_at:  # a replica, asked again, may say less than is known already
+                    seen, begun = entry.seen, entry.known_at
                 entry.seen, entry.known_at = seen, begun
                 with self._lock:
                     self.stats.validated += 1
@@ -181,9 +192,12 @@ class Cache:
             with self._lock:
                 self.stats.stale += 1
             return _answer(entry, entry.known_at, hit=True, stale=True)
+        seen, begun = read.known_since(seen, begun)
+        if read.without_primary:  # the version may be of a later moment than the value
+            current = None
         fresh = _Entry(value, watched, current, seen, begun, request.size(value) + _OVERHEAD)
-        self._keep(key, fresh)
-        return _answer(fresh, begun, hit=False)
+        self._keep(request.key, fresh)
+        return _answer(fresh, begun, hit=False, stale=read.without_primary)
 
     def _keep(self, key: Hashable, fresh: _Entry[Any]) -> None:
         with self._lock:

@@ -17,6 +17,7 @@ from crypto_pipeline.reading.answer import Answer
 from crypto_pipeline.reading.arguments import Moment
 from crypto_pipeline.reading.cache import Cache, CacheRequest, CacheStats
 from crypto_pipeline.reading.query import BarOptions, LatestOptions, Question, question
+from crypto_pipeline.reading.servers.read_servers import ReadServers
 from crypto_pipeline.store.coordination.notifications import BarNotifications, Series
 from crypto_pipeline.store.reads.small_reads import FEW_BARS
 
@@ -57,10 +58,12 @@ class CachedReader:
     attribute ``cached``, by which it is pickled.
     """
 
-    def __init__(self, source: AnswerSource, url: str, most_bytes: int) -> None:
+    def __init__(self, source: AnswerSource, url: str, most_bytes: int, servers: ReadServers | None = None) -> None:
         self._source = source
         self._changes = BarNotifications(url)
         self._changes.start()
+        if servers is not None:
+            servers.count_changes = self._changes.count
         self.cache = Cache(self._changes, most_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -23,10 +23,11 @@ from crypto_pipeline.reading.lazy import scan
 from crypto_pipeline.reading.query import ALL, Question, question
 from crypto_pipeline.reading.series.features import FeatureReading
 from crypto_pipeline.reading.series.macro import MacroReading
+from crypto_pipeline.reading.servers.routed_answers import routed, servers_of
 from crypto_pipeline.reading.stocks.adjustment import AdjustmentWarning
 from crypto_pipeline.reading.stocks.closures import GAP_STATES, with_closures
 from crypto_pipeline.settings import load_settings
-from crypto_pipeline.store import Store, resolve_url
+from crypto_pipeline.store import Store
 from crypto_pipeline.store.columns.frames import READ_SCHEMA
 from crypto_pipeline.store.database import fork_safety
 from crypto_pipeline.store.database.portable_url import PortableUrl
@@ -43,7 +44,8 @@ class Reader(ShownReader, MacroReading, FeatureReading):
     Thread-safe, and safe to fork: a child opens connections of its own. It is pickled as its settings, with the URL but
     without its password (see ``store.database.portable_url``). Connections are kept; close it, or use ``with``.
 
-    If ``url`` leads to a connection pooler, ``direct_url`` is the same database on PostgreSQL itself.
+    If ``url`` leads to a connection pooler, ``direct_url`` is the same database on PostgreSQL itself. ``read_url``: a
+    streaming replica of it, from which stored bars are read while it is at most ``read_lag`` seconds behind.
 
     All times are UTC, spans half-open. Every answer equals that of the plain table, wherever the rows are stored;
     for repeated questions see ``cached``. Methods raise ValueError for a bad argument, and StoreError for an unknown
@@ -55,6 +57,8 @@ class Reader(ShownReader, MacroReading, FeatureReading):
         url: str | None = None,
         *,
         direct_url: str | None = None,
+        read_url: str | None = None,
+        read_lag: float = 5.0,
         data_dir: str | Path | None = None,
         connections: int = 8,
         patience: float = 60.0,
@@ -63,20 +67,25 @@ class Reader(ShownReader, MacroReading, FeatureReading):
     ) -> None:
         if url is not None and direct_url is not None:
             url = DatabaseUrl(url, direct_url)
-        chosen = url if url is not None else resolve_url(load_settings(data_dir=data_dir))
+        named = url
+        if url is None:
+            url, read_url, read_lag = servers_of(load_settings(data_dir=data_dir), read_url, read_lag)
         how = {"connections": connections, "patience": patience, "statement_timeout": statement_timeout}
-        self.store = Store(chosen, **how)  # type: ignore[arg-type]
+        self.store = Store(url, **how)  # type: ignore[arg-type]
         self._settings = {
-            "url": None if url is None else PortableUrl(url),
+            "url": None if named is None else PortableUrl(named),
+            "read_url": None if read_url is None else PortableUrl(read_url), "read_lag": read_lag,
             "data_dir": None if data_dir is None else str(Path(data_dir).expanduser().absolute()),
             "cache_bytes": cache_bytes, **how,
         }  # fmt: skip
         self._cache_bytes = cache_bytes
         self._collected = CollectedDays(self.store)
         #: Reads for this process where it was forked and Polars cannot work.
-        self.helper = HelperProcess({**self._settings, "url": chosen, "data_dir": None})
+        self.helper = HelperProcess({**self._settings, "url": url, "read_url": None, "data_dir": None})
+        here = BarAnswers(self.store, self.helper)
+        self._routed = None if read_url is None else routed(here, self.helper, self.store, read_url, read_lag, how)
         #: Computes the bars of a question.
-        self.answers = BarAnswers(self.store, self.helper)
+        self.answers = self._routed or here
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self._settings,)
@@ -84,7 +93,7 @@ class Reader(ShownReader, MacroReading, FeatureReading):
     @cached_property
     def cached(self) -> CachedReader:
         """The same reads through a cache that learns of every change; each answer says how old it is."""
-        return CachedReader(self, self.store.url, self._cache_bytes)
+        return CachedReader(self, self.store.url, self._cache_bytes, self._routed.servers if self._routed else None)
 
     # -- bars -----------------------------------------------------------------------------------------------------
 
@@ -207,7 +216,11 @@ class Reader(ShownReader, MacroReading, FeatureReading):
         """A text that changes whenever any bar of the question's span changes, whichever process changes it."""
         # flat bars depend on the bar before the span, and on how far bars reach after it
         start, end = (None, None) if asked.fill else (asked.start, asked.end)
-        return self.store.coverage.version(asked.timeframe, start, end, list(asked.instruments))
+
+        def of(store: Store) -> str:
+            return store.coverage.version(asked.timeframe, start, end, list(asked.instruments))
+
+        return self._routed.version(asked, of) if self._routed else of(self.store)
 
     def symbol_ids(self, instruments: Sequence[str]) -> Collection[int]:
         """The database ids of instruments. Raises StoreError for an unknown one."""
@@ -322,7 +335,8 @@ class Reader(ShownReader, MacroReading, FeatureReading):
         if "cached" in self.__dict__:
             self.cached.close()
         self.helper.close()
-        self.store.close()
+        for part in (self._routed, self.store) if self._routed else (self.store,):
+            part.close()
 
     def __enter__(self) -> Self:
         return self
@@ -332,5 +346,5 @@ class Reader(ShownReader, MacroReading, FeatureReading):
 
 
 def _again(settings: dict[str, Any]) -> Reader:
-    url = settings["url"]
-    return Reader(**{**settings, "url": None if url is None else url.url})
+    found = {name: each.url if isinstance(each, PortableUrl) else each for name, each in settings.items()}
+    return Reader(**found)  # type: ignore[arg-type]

@@ -20,6 +20,8 @@ REFUSED_WRITE = (
 )
 #: What psycopg raises for a database that is away, full or read-only. Anything else is a fault of the program.
 OUTAGE = (psycopg.OperationalError, psycopg.InterfaceError, *REFUSED_WRITE)
+#: A replica cancelled the read because it replays what the read must not see, under several states (40001, 57014).
+_CONFLICT = "conflict with recovery"
 _PERMANENT_WORDS = (
     "authentication failed",
     "does not exist",
@@ -33,6 +35,8 @@ _PERMANENT_WORDS = (
 def is_transient(error: BaseException) -> bool:
     """Whether the same transaction may succeed when it is repeated on a new connection."""
     if isinstance(error, psycopg.InterfaceError):
+        return True
+    if _CONFLICT in str(error) and is_driver_error(error):
         return True
     if isinstance(error, psycopg.OperationalError):
         if error.sqlstate is None:  # the connection broke, could not be made, or the pool had none in time
@@ -61,7 +65,8 @@ def explained(error: Exception, url: str, patience: float) -> Exception:
     """The error as a StoreError of one line if it is a known one, otherwise unchanged. ``patience``: seconds waited."""
     if isinstance(error, psycopg.errors.DiskFull):
         return StoreError(f"the disk of PostgreSQL at {address(url)} is full: free some space; nothing was lost")
-    if isinstance(error, psycopg.errors.QueryCanceled) or getattr(error, "sqlstate", None) == "57014":
+    cancelled = isinstance(error, psycopg.errors.QueryCanceled) or getattr(error, "sqlstate", None) == "57014"
+    if cancelled and _CONFLICT not in str(error):
         return QueryTooLongError("this read takes longer than is allowed: ask for a shorter span or less at once")
     if getattr(error, "sqlstate", None) == "42P01":
         missing = str(error).strip().splitlines()[0]
