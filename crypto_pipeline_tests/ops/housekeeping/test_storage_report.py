@@ -19,12 +19,14 @@ from crypto_pipeline.store import Store
 from crypto_pipeline.store.partitions import trades
 from crypto_pipeline_tests.builders.bars import add_symbols, series
 
-NOW = datetime.now(UTC).replace(second=0, microsecond=0)
+#: By the market's clock: yesterday's noon, so that no day ends while the tests run.
+NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
 
 
 @pytest.fixture
 def filled(postgres_url: str, tmp_path: Path) -> tuple[Settings, Store]:
     store = Store(postgres_url)
+    store.clock.learn("replay", NOW)
     add_symbols(store)
     store.bars.write(series(count=4 * 1440, start=NOW - timedelta(days=4)), Timeframe.M1)
     store.bars.write(series(count=200, start=Timeframe.H1.floor(NOW - timedelta(days=500)), timeframe=Timeframe.H1),
