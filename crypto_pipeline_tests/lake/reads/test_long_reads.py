@@ -122,6 +122,33 @@ def test_closed_days_come_from_files_and_a_changed_bar_makes_its_day_the_tables(
     assert_frame_equal(rest.filter(pl.col("open_time") < LAST - DAY), expected)
 
 
+@pytest.mark.parametrize("always", [False, True])
+def test_an_answer_is_of_one_moment_however_bars_change_during_the_read(
+    mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch, always: bool
+) -> None:
+    """A mirrored bar and one of the running day change together, once or at every attempt, while files are read."""
+    store = mirrored.store
+    store.bars.write(series(("BTC-USDT",), count=12 * 1440, start=FIRST), M1)
+    mirrored.make()
+    changes: list[datetime] = []
+    read = mirrored_reads.read_batch
+
+    def changing(*given: Any) -> Any:
+        found = read(*given)
+        if always or not changes:
+            changes.append(FIRST + timedelta(days=400 + len(changes)))
+            both = [bar(at=at, price=10.0 + len(changes), revision=changes[-1]) for at in (FIRST + DAY, LAST + DAY / 2)]
+            store.bars.write(frame(both), M1)
+        return found
+
+    monkeypatch.setattr(mirrored_reads, "read_batch", changing)
+    found = long_reads(store).read(["BTC-USDT"], M1, FIRST, LAST + 2 * DAY, columns=["open_time", "open"])
+    at = found.filter(pl.col("open_time").is_in([FIRST + DAY, LAST + DAY / 2]))
+    assert at["open"].to_list() == [10.0 + len(changes)] * 2
+    assert (len(changes) > 1) == always
+    assert found.height == 12 * 1440
+
+
 def test_a_past_moment_before_the_newest_change_is_read_from_the_tables(mirrored: Mirrored) -> None:
     store = mirrored.store
     store.bars.write(series(("BTC-USDT",), count=3 * 1440, start=FIRST), M1)
